@@ -1,0 +1,197 @@
+//! Heat map: how much each place of an image matters.
+
+use serde::{Deserialize, Serialize};
+
+/// How much each place of an image matters: a grid of finite values, row by row.
+///
+/// Grad-CAM and attention masks produce them; pictures draw them.
+///
+/// ```
+/// use reid_core::HeatMap;
+///
+/// let map = HeatMap::new(1, 3, vec![2.0, 4.0, 3.0])?;
+/// assert_eq!(map.normalised().values(), [0.0, 1.0, 0.5]);
+/// # Ok::<(), reid_core::HeatMapError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeatMap {
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// Values do not make a heat map.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeatMapError {
+    /// The number of values is not height x width, or there are none.
+    #[error("a heat map of {height}x{width} needs {} values, found {found}", height * width)]
+    Size {
+        /// Rows asked for.
+        height: usize,
+        /// Columns asked for.
+        width: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A value is infinite or not a number.
+    #[error("heat map value at row {row}, column {column} is {value}, expected a finite number")]
+    NotFinite {
+        /// Row of the value.
+        row: usize,
+        /// Column of the value.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl HeatMap {
+    /// A heat map from its values, row by row.
+    ///
+    /// # Errors
+    /// If there are not `height * width` values, if there are none, or if one is not finite.
+    pub fn new(height: usize, width: usize, values: Vec<f32>) -> Result<Self, HeatMapError> {
+        if values.is_empty() || values.len() != height * width {
+            let found = values.len();
+            return Err(HeatMapError::Size {
+                height,
+                width,
+                found,
+            });
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(HeatMapError::NotFinite {
+                row: at / width,
+                column: at % width,
+                value: values[at],
+            });
+        }
+        Ok(Self {
+            height,
+            width,
+            values,
+        })
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The values, row by row.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The map scaled so that its smallest value is 0 and its largest 1. A constant map becomes 0
+    /// everywhere: nothing stands out in it.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = self
+            .values
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let range = high - low;
+        let scale = |value: &f32| {
+            if range > 0.0 {
+                (value - low) / range
+            } else {
+                0.0
+            }
+        };
+        Self {
+            values: self.values.iter().map(scale).collect(),
+            ..*self
+        }
+    }
+
+    /// The map at another size, by bilinear interpolation between cell centres (as
+    /// `align_corners = False` elsewhere). Values outside the outermost centres are those of the
+    /// border.
+    ///
+    /// # Panics
+    /// If `height` or `width` is 0.
+    #[must_use]
+    pub fn resized(&self, height: usize, width: usize) -> Self {
+        assert!(
+            height > 0 && width > 0,
+            "cannot resize a heat map to {height}x{width}"
+        );
+        let rows = interpolation(self.height, height);
+        let columns = interpolation(self.width, width);
+        let mut values = Vec::with_capacity(height * width);
+        for &(top, bottom, down) in &rows {
+            for &(left, right, across) in &columns {
+                let at = |row: usize, column: usize| self.values[row * self.width + column];
+                let upper = at(top, left) * (1.0 - across) + at(top, right) * across;
+                let lower = at(bottom, left) * (1.0 - across) + at(bottom, right) * across;
+                values.push(upper * (1.0 - down) + lower * down);
+            }
+        }
+        Self {
+            height,
+            width,
+            values,
+        }
+    }
+}
+
+/// For each of `to` cells: the two source cells it lies between, and how far it is from the first.
+fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    let scale = from as f32 / to as f32;
+    let last = from - 1;
+    let cell = |index: usize| {
+        let centre = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, last as f32);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped"
+        )]
+        let first = centre as usize;
+        (first, (first + 1).min(last), centre - first as f32)
+    };
+    (0..to).map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling_interpolates_between_centres() {
+        // Centres of 4 cells over 2: -0.25 → 0, 0.25, 0.75, 1.25 → 1.
+        let map = HeatMap::new(1, 2, vec![0.0, 4.0]).expect("two values");
+        assert_eq!(
+            map.resized(2, 4).values(),
+            [0.0, 1.0, 3.0, 4.0, 0.0, 1.0, 3.0, 4.0]
+        );
+    }
+
+    #[test]
+    fn a_constant_map_is_cold() {
+        let map = HeatMap::new(1, 2, vec![7.0, 7.0]).expect("two values");
+        assert_eq!(map.normalised().values(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let size = HeatMap::new(2, 2, vec![0.0; 3]).expect_err("three values");
+        assert_eq!(
+            size.to_string(),
+            "a heat map of 2x2 needs 4 values, found 3"
+        );
+        let nan = HeatMap::new(2, 2, vec![0.0, 0.0, 0.0, f32::NAN]).expect_err("not a number");
+        assert!(nan.to_string().contains("row 1, column 1 is NaN"), "{nan}");
+    }
+}

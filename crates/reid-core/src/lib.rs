@@ -1,0 +1,34 @@
+//! The words of re-identification, shared by every `reid` crate.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`Identity`] | who (or which vehicle, which object) an image shows |
+//! | [`Camera`] | which camera took it |
+//! | [`Sample`] | one labelled image on disk |
+//! | [`Splits`] | training, query and gallery samples, with [`Statistics`] |
+//! | [`InputSize`] | height and width of the images a network takes |
+//! | [`FeatureShape`] | channels, height and width of a feature map |
+//! | [`HeatMap`] | how much each place of an image matters |
+//! | [`Seed`] | the only source of randomness: independent named streams |
+//!
+//! The crate knows nothing else: no tensors, no files, no Burn.
+
+#![doc(test(attr(deny(warnings))))]
+
+mod camera;
+mod feature_shape;
+mod heat_map;
+mod identity;
+mod input_size;
+mod sample;
+mod seed;
+mod splits;
+
+pub use camera::Camera;
+pub use feature_shape::FeatureShape;
+pub use heat_map::{HeatMap, HeatMapError};
+pub use identity::Identity;
+pub use input_size::{InputSize, ParseInputSizeError};
+pub use sample::Sample;
+pub use seed::{Seed, Stream};
+pub use splits::{Split, SplitStatistics, Splits, Statistics};

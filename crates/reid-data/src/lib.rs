@@ -1,0 +1,1 @@
+//! Data sets, samplers, transforms and loading for re-identification.

@@ -1,0 +1,1 @@
+//! Evaluation for re-identification on plain f32: protocols, CMC, mAP, mINP, reports.

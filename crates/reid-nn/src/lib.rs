@@ -1,0 +1,1 @@
+//! Re-identification networks as composable Burn modules: blocks, heads, losses.

@@ -1,0 +1,1 @@
+//! Recipes, optimizers, schedules, training loop and checkpoints for re-identification on Burn.

@@ -1,0 +1,1 @@
+//! Pictures for re-identification: ranked lists, heat-map overlays, curves.

@@ -1,0 +1,1 @@
+//! Named re-identification networks and their weights, on Burn.
