@@ -1,0 +1,5 @@
+//! Attention: blocks that weigh channels or places.
+
+mod squeeze_excitation;
+
+pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};

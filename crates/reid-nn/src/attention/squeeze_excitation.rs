@@ -1,0 +1,101 @@
+//! Squeeze-and-excitation: channels gate themselves (Hu et al., CVPR 2018, arXiv:1709.01507).
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::conv::{Conv2d, Conv2dConfig},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, sigmoid},
+    },
+};
+use reid_core::FeatureShape;
+
+use crate::{
+    block::{Block, BlockConfig},
+    pool,
+};
+
+/// Configuration of [`SqueezeExcitation`].
+#[derive(Config, Debug)]
+pub struct SqueezeExcitationConfig {
+    /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
+    /// `channels / reduction` units, rounded down, and at least 1.
+    #[config(default = 16)]
+    pub reduction: usize,
+}
+
+/// Channels gate themselves by what they see over the whole map.
+///
+/// ```text
+/// g = σ(W₂ · relu(W₁ · mean_hw(x) + b₁) + b₂)        [batch, channels, 1, 1]
+/// y = x ⊙ g                                          [batch, channels, height, width]
+/// ```
+///
+/// `W₁` and `W₂` are 1 x 1 convolutions with bias, named `fc1` and `fc2` as in Cadene's
+/// pretrained SE networks.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, attention::SqueezeExcitationConfig};
+///
+/// let device = Device::default();
+/// let gate = SqueezeExcitationConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let gated = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
+/// assert_eq!(gated.dims(), [2, 32, 4, 2]);
+/// assert!(gated.max().into_scalar::<f32>() < 1.0);
+/// ```
+#[derive(Module, Debug)]
+pub struct SqueezeExcitation {
+    /// `W₁`: channels → hidden.
+    pub fc1: Conv2d,
+    /// `W₂`: hidden → channels.
+    pub fc2: Conv2d,
+}
+
+impl BlockConfig for SqueezeExcitationConfig {
+    type Block = SqueezeExcitation;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> SqueezeExcitation {
+        let reduction = self.reduction;
+        assert!(
+            reduction > 0,
+            "squeeze-and-excitation needs a reduction of at least 1, found 0"
+        );
+        let channels = input.channels;
+        let hidden = (channels / reduction).max(1);
+        SqueezeExcitation {
+            fc1: Conv2dConfig::new([channels, hidden], [1, 1]).init(device),
+            fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
+        }
+    }
+}
+
+impl Block for SqueezeExcitation {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, _, _] = features.dims();
+        let squeezed = pool::average(features.clone()).reshape([batch, channels, 1, 1]);
+        let hidden = relu(self.fc1.forward(squeezed));
+        features * sigmoid(self.fc2.forward(hidden))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_channels_keep_one_hidden_unit() {
+        let gate =
+            SqueezeExcitationConfig::new().init(FeatureShape::new(4, 2, 2), &Device::default());
+        assert_eq!(gate.fc1.weight.dims(), [1, 4, 1, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    fn no_reduction_is_refused() {
+        let config = SqueezeExcitationConfig::new().with_reduction(0);
+        let _ = config.init(FeatureShape::new(4, 2, 2), &Device::default());
+    }
+}

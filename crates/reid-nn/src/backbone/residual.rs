@@ -1,0 +1,208 @@
+//! Residual blocks, basic and bottleneck (He et al., CVPR 2016, arXiv:1512.03385; grouped: Xie et
+//! al., CVPR 2017, arXiv:1611.05431).
+
+use burn::{
+    module::Module,
+    nn::conv::Conv2d,
+    tensor::{Device, Tensor, activation::relu},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    block::{Block, BlockConfig, Nothing},
+    convolution,
+    norm::{BatchNorm, BatchNormConfig},
+};
+
+/// Which residual block a network is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResidualKind {
+    /// Two 3 x 3 convolutions.
+    Basic,
+    /// 1 x 1, 3 x 3 with the stride (v1.5, as torchvision), 1 x 1 to four times the planes.
+    Bottleneck,
+}
+
+impl ResidualKind {
+    /// Output channels per plane: 1 or 4.
+    #[must_use]
+    pub const fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+/// Configuration of a [`ResidualBlock`] with the socket `inside`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResidualBlockConfig<I = ()> {
+    /// Basic or bottleneck.
+    pub kind: ResidualKind,
+    /// Planes; the block gives `planes · expansion` channels.
+    pub planes: usize,
+    /// Channels of the 3 x 3 convolution of a bottleneck; `planes` but for wide and grouped nets.
+    pub hidden: usize,
+    /// Groups of the 3 x 3 convolution of a bottleneck.
+    pub groups: usize,
+    /// Stride of the block.
+    pub stride: usize,
+    /// What stands before the addition, such as squeeze-and-excitation.
+    pub inside: I,
+}
+
+impl<I> ResidualBlockConfig<I> {
+    fn channels(&self) -> usize {
+        self.planes * self.kind.expansion()
+    }
+}
+
+/// A residual block with a socket before the addition.
+///
+/// ```text
+/// basic        F(x) = bn₂(conv₂ · relu(bn₁(conv₁ · x)))
+/// bottleneck   F(x) = bn₃(conv₃ · relu(bn₂(conv₂ · relu(bn₁(conv₁ · x)))))
+/// y = relu(inside(F(x)) + shortcut(x))       [batch, planes·expansion, height/stride, width/stride]
+/// ```
+///
+/// Fields are named as in torchvision; the socket is `se_module`, as in Cadene's SE networks.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, backbone::{ResidualBlockConfig, ResidualKind}};
+///
+/// let kind = ResidualKind::Bottleneck;
+/// let config = ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, inside: () };
+/// let device = Device::default();
+/// let block = config.init(FeatureShape::new(16, 8, 4), &device);
+/// assert_eq!(block.forward(Tensor::ones([2, 16, 8, 4], &device)).dims(), [2, 32, 4, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ResidualBlock<I = Nothing> {
+    /// First convolution.
+    pub conv1: Conv2d,
+    /// Normalisation after `conv1`; absent when [fused](Block::fused).
+    pub bn1: Option<BatchNorm>,
+    /// Second convolution.
+    pub conv2: Conv2d,
+    /// Normalisation after `conv2`; absent when fused.
+    pub bn2: Option<BatchNorm>,
+    /// Third convolution of a bottleneck.
+    pub conv3: Option<Conv2d>,
+    /// Normalisation after `conv3`; absent when fused.
+    pub bn3: Option<BatchNorm>,
+    /// The socket before the addition.
+    pub se_module: I,
+    /// The shortcut where shapes differ.
+    pub downsample: Option<(Conv2d, Option<BatchNorm>)>,
+}
+
+impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
+    type Block = ResidualBlock<I::Block>;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+        let (kind, planes, hidden, stride) = (self.kind, self.planes, self.hidden, self.stride);
+        assert!(
+            kind == ResidualKind::Bottleneck || (self.groups == 1 && hidden == planes),
+            "a basic block has 1 group and {planes} hidden channels, found {} and {hidden}",
+            self.groups
+        );
+        let conv = |from, to, kernel, stride, groups| {
+            convolution::square([from, to], kernel, stride, groups).init(device)
+        };
+        let norm = |channels| Some(BatchNormConfig::new(channels).init(device));
+        let (from, to) = (input.channels, self.channels());
+        let shortcut = || (conv(from, to, 1, stride, 1), norm(to));
+        let (conv1, conv2, conv3) = match kind {
+            ResidualKind::Basic => (conv(from, to, 3, stride, 1), conv(to, to, 3, 1, 1), None),
+            ResidualKind::Bottleneck => (
+                conv(from, hidden, 1, 1, 1),
+                conv(hidden, hidden, 3, stride, self.groups),
+                Some(conv(hidden, to, 1, 1, 1)),
+            ),
+        };
+        ResidualBlock {
+            conv1,
+            bn1: norm(hidden),
+            conv2,
+            bn2: norm(hidden),
+            bn3: conv3.as_ref().and_then(|_| norm(to)),
+            conv3,
+            se_module: self.inside.init(self.output(input), device),
+            downsample: (stride != 1 || from != to).then(shortcut),
+        }
+    }
+
+    fn output(&self, input: FeatureShape) -> FeatureShape {
+        input
+            .strided(3, self.stride, 1)
+            .with_channels(self.channels())
+    }
+}
+
+impl<I: Block> Block for ResidualBlock<I> {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some((conv, norm)) => norm.forward(convolution::apply(conv, features.clone())),
+            None => features.clone(),
+        };
+        let hidden = relu(self.bn1.forward(convolution::apply(&self.conv1, features)));
+        let mut residual = self.bn2.forward(convolution::apply(&self.conv2, hidden));
+        if let Some(conv3) = &self.conv3 {
+            residual = self.bn3.forward(convolution::apply(conv3, relu(residual)));
+        }
+        relu(self.se_module.forward(residual) + shortcut)
+    }
+
+    fn fused(self) -> Self {
+        let (conv1, bn1) = fold(self.conv1, self.bn1);
+        let (conv2, bn2) = fold(self.conv2, self.bn2);
+        let (conv3, bn3) = match self.conv3 {
+            Some(conv3) => {
+                let (conv3, bn3) = fold(conv3, self.bn3);
+                (Some(conv3), bn3)
+            }
+            None => (None, None),
+        };
+        Self {
+            conv1,
+            bn1,
+            conv2,
+            bn2,
+            conv3,
+            bn3,
+            se_module: self.se_module.fused(),
+            downsample: self.downsample.map(|(conv, norm)| fold(conv, norm)),
+        }
+    }
+}
+
+/// A convolution with the normalisation after it folded in.
+pub(super) fn fold(conv: Conv2d, norm: Option<BatchNorm>) -> (Conv2d, Option<BatchNorm>) {
+    match norm {
+        Some(norm) => (convolution::fold(conv, &norm), None),
+        None => (conv, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a basic block has 1 group and 8 hidden channels, found 2 and 8")]
+    fn a_grouped_basic_block_is_refused() {
+        let config = ResidualBlockConfig {
+            kind: ResidualKind::Basic,
+            planes: 8,
+            hidden: 8,
+            groups: 2,
+            stride: 1,
+            inside: (),
+        };
+        let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());
+    }
+}

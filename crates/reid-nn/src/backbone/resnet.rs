@@ -1,0 +1,477 @@
+//! ResNet and ResNeXt (He et al., CVPR 2016, arXiv:1512.03385; Xie et al., CVPR 2017,
+//! arXiv:1611.05431).
+
+use burn::{
+    module::Module,
+    nn::conv::Conv2d,
+    tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::residual::{ResidualBlock, ResidualBlockConfig, ResidualKind, fold};
+use crate::{
+    block::{Block, BlockConfig, Nothing},
+    convolution,
+    norm::{BatchNorm, BatchNormConfig},
+};
+
+/// What an image passes before the first stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stem {
+    /// 7 x 7 with stride 2, then 3 x 3 max-pooling with stride 2: a quarter of the size.
+    Large(MaxPool),
+    /// 3 x 3 with stride 1, no pooling: for small images, as on CIFAR.
+    Small,
+}
+
+/// How the max-pooling of the large stem treats the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaxPool {
+    /// Padding 1, as torchvision.
+    Padded,
+    /// No padding and sizes rounded up, as Cadene's SE networks and `FastReID`.
+    Ceil,
+}
+
+/// Configuration of [`ResNet`], with a block `I` inside every residual block and a block `A` after
+/// chosen stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResNetConfig<I = (), A = ()> {
+    /// Basic or bottleneck blocks.
+    pub kind: ResidualKind,
+    /// Residual blocks per stage, each at least 1.
+    pub blocks: [usize; 4],
+    /// Planes of the first stage, doubled in each further one; 64 in the paper.
+    pub width: usize,
+    /// Groups of the 3 x 3 convolutions; 32 in `ResNeXt` 32x4d.
+    pub groups: usize,
+    /// Hidden channels per group and 64 planes; 64 in `ResNet`, 4 in `ResNeXt` 32x4d.
+    pub width_per_group: usize,
+    /// Stride of the last stage, 1 or 2. Re-identification keeps the larger map of 1.
+    pub last_stride: usize,
+    /// What an image passes before the first stage.
+    pub stem: Stem,
+    /// What stands before the addition of every residual block.
+    pub inside: I,
+    /// What stands after the chosen stages.
+    pub after: A,
+    /// After which stages, counted from 1.
+    pub after_stages: Vec<usize>,
+}
+
+impl ResNetConfig {
+    fn of(kind: ResidualKind, blocks: [usize; 4]) -> Self {
+        Self {
+            kind,
+            blocks,
+            width: 64,
+            groups: 1,
+            width_per_group: 64,
+            last_stride: 2,
+            stem: Stem::Large(MaxPool::Padded),
+            inside: (),
+            after: (),
+            after_stages: Vec::new(),
+        }
+    }
+
+    /// ResNet-18: basic blocks, 512 channels.
+    #[must_use]
+    pub fn resnet18() -> Self {
+        Self::of(ResidualKind::Basic, [2, 2, 2, 2])
+    }
+
+    /// ResNet-34: basic blocks, 512 channels.
+    #[must_use]
+    pub fn resnet34() -> Self {
+        Self::of(ResidualKind::Basic, [3, 4, 6, 3])
+    }
+
+    /// ResNet-50: bottlenecks, 2048 channels.
+    #[must_use]
+    pub fn resnet50() -> Self {
+        Self::of(ResidualKind::Bottleneck, [3, 4, 6, 3])
+    }
+
+    /// ResNet-101: bottlenecks, 2048 channels.
+    #[must_use]
+    pub fn resnet101() -> Self {
+        Self::of(ResidualKind::Bottleneck, [3, 4, 23, 3])
+    }
+
+    /// ResNet-152: bottlenecks, 2048 channels.
+    #[must_use]
+    pub fn resnet152() -> Self {
+        Self::of(ResidualKind::Bottleneck, [3, 8, 36, 3])
+    }
+
+    /// ResNeXt-50 32x4d: grouped bottlenecks, 2048 channels.
+    #[must_use]
+    pub fn resnext50() -> Self {
+        Self::resnet50().with_groups(32, 4)
+    }
+
+    /// ResNeXt-101 32x4d: grouped bottlenecks, 2048 channels.
+    #[must_use]
+    pub fn resnext101() -> Self {
+        Self::resnet101().with_groups(32, 4)
+    }
+}
+
+impl<I, A> ResNetConfig<I, A> {
+    /// Another number of planes in the first stage.
+    #[must_use]
+    pub fn with_width(mut self, width: usize) -> Self {
+        self.width = width;
+        self
+    }
+
+    /// Grouped 3 x 3 convolutions: `groups`, with `width_per_group` channels each at 64 planes.
+    #[must_use]
+    pub fn with_groups(mut self, groups: usize, width_per_group: usize) -> Self {
+        (self.groups, self.width_per_group) = (groups, width_per_group);
+        self
+    }
+
+    /// Another stride of the last stage, in the convolution and in the shortcut.
+    #[must_use]
+    pub fn with_last_stride(mut self, last_stride: usize) -> Self {
+        self.last_stride = last_stride;
+        self
+    }
+
+    /// Another stem.
+    #[must_use]
+    pub fn with_stem(mut self, stem: Stem) -> Self {
+        self.stem = stem;
+        self
+    }
+
+    /// A block before the addition of every residual block.
+    #[must_use]
+    pub fn inside<J>(self, inside: J) -> ResNetConfig<J, A> {
+        ResNetConfig {
+            kind: self.kind,
+            blocks: self.blocks,
+            width: self.width,
+            groups: self.groups,
+            width_per_group: self.width_per_group,
+            last_stride: self.last_stride,
+            stem: self.stem,
+            inside,
+            after: self.after,
+            after_stages: self.after_stages,
+        }
+    }
+
+    /// A block after each of `stages`, counted from 1.
+    #[must_use]
+    pub fn after<B>(self, stages: &[usize], after: B) -> ResNetConfig<I, B> {
+        ResNetConfig {
+            kind: self.kind,
+            blocks: self.blocks,
+            width: self.width,
+            groups: self.groups,
+            width_per_group: self.width_per_group,
+            last_stride: self.last_stride,
+            stem: self.stem,
+            inside: self.inside,
+            after,
+            after_stages: stages.to_vec(),
+        }
+    }
+
+    /// A block after every stage.
+    #[must_use]
+    pub fn after_stages<B>(self, after: B) -> ResNetConfig<I, B> {
+        self.after(&[1, 2, 3, 4], after)
+    }
+
+    fn check(&self) {
+        let (blocks, last_stride) = (self.blocks, self.last_stride);
+        assert!(
+            blocks.iter().all(|&blocks| blocks > 0),
+            "every stage of a ResNet needs at least 1 block, found {blocks:?}"
+        );
+        assert!(
+            last_stride == 1 || last_stride == 2,
+            "the last stride of a ResNet is 1 or 2, found {last_stride}"
+        );
+        assert!(
+            self.after_stages
+                .iter()
+                .all(|stage| (1..=4).contains(stage)),
+            "a ResNet has stages 1 to 4, found {:?}",
+            self.after_stages
+        );
+    }
+
+    /// The shape after the stem.
+    fn stem_shape(&self, image: FeatureShape) -> FeatureShape {
+        let convolved = match self.stem {
+            Stem::Large(_) => image.strided(7, 2, 3),
+            Stem::Small => image,
+        };
+        let pooled = match self.stem {
+            Stem::Large(MaxPool::Padded) => convolved.strided(3, 2, 1),
+            Stem::Large(MaxPool::Ceil) => {
+                // ceil((n - 3) / 2) + 1 = floor((n + 1 - 3) / 2) + 1
+                let FeatureShape { height, width, .. } = convolved;
+                FeatureShape::new(3, height + 1, width + 1).strided(3, 2, 0)
+            }
+            Stem::Small => convolved,
+        };
+        pooled.with_channels(self.width)
+    }
+}
+
+impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
+    /// The residual blocks of a stage, counted from 0.
+    fn stage(&self, stage: usize) -> Vec<ResidualBlockConfig<I>> {
+        let planes = self.width << stage;
+        let hidden = match self.kind {
+            ResidualKind::Basic => planes,
+            ResidualKind::Bottleneck => planes * self.width_per_group / 64 * self.groups,
+        };
+        let first_stride = match stage {
+            0 => 1,
+            3 => self.last_stride,
+            _ => 2,
+        };
+        let block = |index| ResidualBlockConfig {
+            kind: self.kind,
+            planes,
+            hidden,
+            groups: self.groups,
+            stride: if index == 0 { first_stride } else { 1 },
+            inside: self.inside.clone(),
+        };
+        (0..self.blocks[stage]).map(block).collect()
+    }
+
+    /// What stands after a stage, counted from 0.
+    fn after_stage(&self, stage: usize) -> Option<&A> {
+        self.after_stages
+            .contains(&(stage + 1))
+            .then_some(&self.after)
+    }
+
+    /// The shapes after the stem and after each of the four stages, sockets included.
+    #[must_use]
+    pub fn shapes(&self, image: FeatureShape) -> [FeatureShape; 5] {
+        let mut shapes = [self.stem_shape(image); 5];
+        for stage in 0..4 {
+            let shape = self.stage(stage).output(shapes[stage]);
+            shapes[stage + 1] = self
+                .after_stage(stage)
+                .map_or(shape, |after| after.output(shape));
+        }
+        shapes
+    }
+}
+
+/// A residual network with two sockets: inside every residual block before the addition, and after
+/// chosen stages.
+///
+/// ```text
+/// x₀ = pool(relu(bn1(conv1 · image)))
+/// xₛ = after(layerₛ(xₛ₋₁))       s = 1 … 4
+/// ```
+///
+/// Fields are named as in torchvision, so its weights load without renaming. The `fc` classifier is
+/// left to the head.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::{BlockConfig, backbone::ResNetConfig, attention::SqueezeExcitationConfig};
+///
+/// let config = ResNetConfig::resnet50()
+///     .with_width(8)
+///     .with_last_stride(1)
+///     .after(&[3, 4], SqueezeExcitationConfig::new());
+/// let (device, image) = (Device::default(), InputSize::new(64, 32).rgb());
+/// let network = config.init(image, &device);
+///
+/// assert_eq!(config.output(image).to_string(), "256x4x2");
+/// let stages = network.stages(Tensor::ones([1, 3, 64, 32], &device));
+/// assert_eq!(stages[4].dims(), [1, 256, 4, 2]);
+/// assert_eq!(stages[1].dims(), [1, 32, 16, 8]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ResNet<I = Nothing, A = Nothing> {
+    /// The stem's convolution.
+    pub conv1: Conv2d,
+    /// The stem's normalisation; absent when [fused](Block::fused).
+    pub bn1: Option<BatchNorm>,
+    /// First stage.
+    pub layer1: Vec<ResidualBlock<I>>,
+    /// Second stage.
+    pub layer2: Vec<ResidualBlock<I>>,
+    /// Third stage.
+    pub layer3: Vec<ResidualBlock<I>>,
+    /// Last stage.
+    pub layer4: Vec<ResidualBlock<I>>,
+    /// The sockets after the four stages.
+    pub after: Vec<Option<A>>,
+    #[module(skip)]
+    stem: Stem,
+}
+
+impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> {
+    type Block = ResNet<I::Block, A::Block>;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+        self.check();
+        let shapes = self.shapes(input);
+        let (kernel, stride) = match self.stem {
+            Stem::Large(_) => (7, 2),
+            Stem::Small => (3, 1),
+        };
+        let conv1 = convolution::square([input.channels, self.width], kernel, stride, 1);
+        let layer = |stage: usize| self.stage(stage).init(shapes[stage], device);
+        let after = |stage: usize| {
+            let residual = self.stage(stage).output(shapes[stage]);
+            self.after_stage(stage)
+                .map(|after| after.init(residual, device))
+        };
+        ResNet {
+            conv1: conv1.init(device),
+            bn1: Some(BatchNormConfig::new(self.width).init(device)),
+            layer1: layer(0),
+            layer2: layer(1),
+            layer3: layer(2),
+            layer4: layer(3),
+            after: (0..4).map(after).collect(),
+            stem: self.stem,
+        }
+    }
+
+    fn output(&self, input: FeatureShape) -> FeatureShape {
+        self.shapes(input)[4]
+    }
+}
+
+impl<I: Block, A: Block> ResNet<I, A> {
+    /// The maps after the stem and after each of the four stages, sockets included.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    pub fn stages(&self, images: Tensor<4>) -> [Tensor<4>; 5] {
+        let stem = self.stem(images);
+        let one = self.after[0].forward(self.layer1.forward(stem.clone()));
+        let two = self.after[1].forward(self.layer2.forward(one.clone()));
+        let three = self.after[2].forward(self.layer3.forward(two.clone()));
+        let four = self.after[3].forward(self.layer4.forward(three.clone()));
+        [stem, one, two, three, four]
+    }
+
+    fn stem(&self, images: Tensor<4>) -> Tensor<4> {
+        let features = relu(self.bn1.forward(self.conv1.forward(images)));
+        let Stem::Large(pool) = self.stem else {
+            return features;
+        };
+        let (padding, ceil_mode) = match pool {
+            MaxPool::Padded => (1, false),
+            MaxPool::Ceil => (0, true),
+        };
+        let options = MaxPoolOptions::new([3, 3])
+            .with_stride([2, 2])
+            .with_padding([padding, padding])
+            .with_ceil_mode(ceil_mode);
+        max_pool2d(features, options)
+    }
+}
+
+impl<I: Block, A: Block> Block for ResNet<I, A> {
+    fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, _, _, _, features] = self.stages(images);
+        features
+    }
+
+    fn fused(self) -> Self {
+        let (conv1, bn1) = fold(self.conv1, self.bn1);
+        Self {
+            conv1,
+            bn1,
+            layer1: self.layer1.fused(),
+            layer2: self.layer2.fused(),
+            layer3: self.layer3.fused(),
+            layer4: self.layer4.fused(),
+            after: self.after.fused(),
+            stem: self.stem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::InputSize;
+
+    use super::*;
+    use crate::parameters;
+
+    #[test]
+    fn shapes_and_parameters_are_the_published_ones() {
+        let device = Device::default();
+        let image = InputSize::PERSON.rgb();
+        // conv and normalisation, without the classifier: torchvision's totals less their `fc`.
+        let cases = [
+            (ResNetConfig::resnet18(), 11_176_512, "512x8x4"),
+            (ResNetConfig::resnet34(), 21_284_672, "512x8x4"),
+            (ResNetConfig::resnet50(), 23_508_032, "2048x8x4"),
+            (ResNetConfig::resnet101(), 42_500_160, "2048x8x4"),
+            (ResNetConfig::resnet152(), 58_143_808, "2048x8x4"),
+            (ResNetConfig::resnext50(), 22_979_904, "2048x8x4"),
+            (ResNetConfig::resnext101(), 42_128_704, "2048x8x4"),
+        ];
+        for (config, count, shape) in cases {
+            let network = config.init(image, &device);
+            assert_eq!(parameters::count(&network), count, "{config:?}");
+            assert_eq!(config.output(image).to_string(), shape);
+            assert_eq!(config.with_last_stride(1).output(image).positions(), 128);
+        }
+    }
+
+    #[test]
+    fn both_max_poolings_give_the_announced_shape() {
+        let device = Device::default();
+        for pool in [MaxPool::Padded, MaxPool::Ceil] {
+            for size in [InputSize::new(64, 32), InputSize::new(70, 33)] {
+                let stem = Stem::Large(pool);
+                let config = ResNetConfig::resnet18().with_width(2).with_stem(stem);
+                let image = Tensor::ones([1, 3, size.height, size.width], &device);
+                let stages = config.init(size.rgb(), &device).stages(image);
+                for (found, expected) in stages.iter().zip(config.shapes(size.rgb())) {
+                    let FeatureShape {
+                        channels,
+                        height,
+                        width,
+                    } = expected;
+                    assert_eq!(
+                        found.dims(),
+                        [1, channels, height, width],
+                        "{pool:?} {size}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the last stride of a ResNet is 1 or 2, found 3")]
+    fn a_strange_last_stride_is_refused() {
+        let config = ResNetConfig::resnet18().with_last_stride(3);
+        let _ = config.init(InputSize::PERSON.rgb(), &Device::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "a ResNet has stages 1 to 4, found [0]")]
+    fn a_stage_that_is_not_there_is_refused() {
+        let config = ResNetConfig::resnet18().after(&[0], ());
+        let _ = config.init(InputSize::PERSON.rgb(), &Device::default());
+    }
+}

@@ -1,0 +1,167 @@
+//! Block: feature map → feature map.
+
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+
+/// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
+/// stage, an attention module.
+///
+/// Tuples chain, `Vec` chains parts of one kind, `Option` may be absent:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, attention::SqueezeExcitationConfig};
+///
+/// let device = Device::default();
+/// let gates = (SqueezeExcitationConfig::new().with_reduction(4), ());
+/// let block = gates.init(FeatureShape::new(8, 4, 2), &device);
+/// assert_eq!(block.forward(Tensor::ones([2, 8, 4, 2], &device)).dims(), [2, 8, 4, 2]);
+/// ```
+pub trait Block: Module + ModuleDisplay {
+    /// Maps features.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`, as the place said when the block was built
+    /// - result: `[batch, channels', height', width']`, as [`BlockConfig::output`] says
+    fn forward(&self, features: Tensor<4>) -> Tensor<4>;
+
+    /// The same map with every evaluation-time [`BatchNorm`](crate::norm::BatchNorm) that follows a
+    /// convolution folded into it: equal to rounding, faster, and no longer trainable as before.
+    /// A block without such pairs returns itself.
+    #[must_use]
+    fn fused(self) -> Self {
+        self
+    }
+}
+
+/// The numbers of a [`Block`]; the place where it is built gives the dimensions.
+pub trait BlockConfig {
+    /// The block that is built.
+    type Block: Block;
+
+    /// Builds the block for feature maps of shape `input`.
+    ///
+    /// # Panics
+    /// If the numbers do not fit `input`.
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block;
+
+    /// The shape of the block's result; `input` unless the block changes it.
+    fn output(&self, input: FeatureShape) -> FeatureShape {
+        input
+    }
+}
+
+/// The block that changes nothing; its configuration is `()`.
+#[derive(Module, Debug)]
+pub struct Nothing {}
+
+impl Block for Nothing {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features
+    }
+}
+
+impl BlockConfig for () {
+    type Block = Nothing;
+
+    fn init(&self, _input: FeatureShape, _device: &Device) -> Nothing {
+        Nothing {}
+    }
+}
+
+impl<B: Block> Block for Option<B> {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        match self {
+            Some(block) => block.forward(features),
+            None => features,
+        }
+    }
+
+    fn fused(self) -> Self {
+        self.map(Block::fused)
+    }
+}
+
+impl<C: BlockConfig> BlockConfig for Option<C> {
+    type Block = Option<C::Block>;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+        self.as_ref().map(|config| config.init(input, device))
+    }
+
+    fn output(&self, input: FeatureShape) -> FeatureShape {
+        self.as_ref().map_or(input, |config| config.output(input))
+    }
+}
+
+impl<B: Block> Block for Vec<B> {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        self.iter()
+            .fold(features, |features, block| block.forward(features))
+    }
+
+    fn fused(self) -> Self {
+        self.into_iter().map(Block::fused).collect()
+    }
+}
+
+impl<C: BlockConfig> BlockConfig for Vec<C> {
+    type Block = Vec<C::Block>;
+
+    fn init(&self, mut input: FeatureShape, device: &Device) -> Self::Block {
+        let mut blocks = Vec::with_capacity(self.len());
+        for config in self {
+            blocks.push(config.init(input, device));
+            input = config.output(input);
+        }
+        blocks
+    }
+
+    fn output(&self, input: FeatureShape) -> FeatureShape {
+        self.iter()
+            .fold(input, |input, config| config.output(input))
+    }
+}
+
+macro_rules! tuple_of_blocks {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: Block),+> Block for ($($name,)+) {
+            fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+                $(let features = self.$index.forward(features);)+
+                features
+            }
+
+            fn fused(self) -> Self {
+                ($(self.$index.fused(),)+)
+            }
+        }
+
+        impl<$($name: BlockConfig),+> BlockConfig for ($($name,)+) {
+            type Block = ($($name::Block,)+);
+
+            fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+                let mut place = input;
+                let blocks = ($({
+                    let here = place;
+                    place = self.$index.output(here);
+                    self.$index.init(here, device)
+                },)+);
+                debug_assert_eq!(place, self.output(input));
+                blocks
+            }
+
+            fn output(&self, input: FeatureShape) -> FeatureShape {
+                $(let input = self.$index.output(input);)+
+                input
+            }
+        }
+    };
+}
+
+tuple_of_blocks!(A 0, B 1);
+tuple_of_blocks!(A 0, B 1, C 2);
+tuple_of_blocks!(A 0, B 1, C 2, D 3);

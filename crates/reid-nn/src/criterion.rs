@@ -1,0 +1,111 @@
+//! Criterion: output and identities → loss.
+
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::{Device, Int, Tensor},
+};
+
+use crate::head::{OutputShape, ReidOutput};
+
+/// A loss on what a head gives for a batch.
+///
+/// Tuples add, `Option` may be absent (a loss of 0), `Vec` adds criteria of one kind, and
+/// [`Weighted`](crate::loss::Weighted) scales.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput};
+/// use reid_nn::loss::{BatchHardTripletConfig, IdentityLossConfig};
+///
+/// let device = Device::default();
+/// let place = OutputShape { embedding: 2, branches: vec![2], classes: 2 };
+/// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
+/// let criterion = losses.init(&place, &device);
+///
+/// let features = Tensor::<2>::from_data([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]], &device);
+/// let output = ReidOutput::single(features.clone(), features.zeros_like());
+/// let loss = criterion.forward(&output, Tensor::from_data([0, 0, 1, 1], &device));
+/// // Undecided logits cost ln 2; every positive is nearer than every negative by far.
+/// assert!((loss.into_scalar::<f32>() - 2.0_f32.ln()).abs() < 1e-6);
+/// ```
+pub trait Criterion: Module + ModuleDisplay {
+    /// The loss of a batch, a tensor of one value.
+    ///
+    /// # Shapes
+    /// - `identities`: `[batch]`, class numbers from 0
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1>;
+}
+
+/// The numbers of a [`Criterion`]; the head it judges gives the dimensions.
+pub trait CriterionConfig {
+    /// The criterion that is built.
+    type Criterion: Criterion;
+
+    /// Builds the criterion for outputs of shape `output`.
+    ///
+    /// # Panics
+    /// If the numbers are out of range.
+    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion;
+}
+
+impl<C: Criterion> Criterion for Option<C> {
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        match self {
+            Some(criterion) => criterion.forward(output, identities),
+            None => Tensor::zeros([1], &output.embedding.device()),
+        }
+    }
+}
+
+impl<C: CriterionConfig> CriterionConfig for Option<C> {
+    type Criterion = Option<C::Criterion>;
+
+    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+        self.as_ref().map(|config| config.init(output, device))
+    }
+}
+
+impl<C: Criterion> Criterion for Vec<C> {
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        let zero = Tensor::zeros([1], &output.embedding.device());
+        let losses = self
+            .iter()
+            .map(|part| part.forward(output, identities.clone()));
+        losses.fold(zero, Tensor::add)
+    }
+}
+
+impl<C: CriterionConfig> CriterionConfig for Vec<C> {
+    type Criterion = Vec<C::Criterion>;
+
+    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+        self.iter()
+            .map(|config| config.init(output, device))
+            .collect()
+    }
+}
+
+macro_rules! tuple_of_criteria {
+    ($first:ident 0 $(, $name:ident $index:tt)+) => {
+        impl<$first: Criterion, $($name: Criterion),+> Criterion for ($first, $($name),+) {
+            fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+                self.0.forward(output, identities.clone())
+                    $(+ self.$index.forward(output, identities.clone()))+
+            }
+        }
+
+        impl<$first: CriterionConfig, $($name: CriterionConfig),+> CriterionConfig
+            for ($first, $($name),+)
+        {
+            type Criterion = ($first::Criterion, $($name::Criterion),+);
+
+            fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+                (self.0.init(output, device), $(self.$index.init(output, device)),+)
+            }
+        }
+    };
+}
+
+tuple_of_criteria!(A 0, B 1);
+tuple_of_criteria!(A 0, B 1, C 2);
+tuple_of_criteria!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,197 @@
+//! Head: feature map → descriptor, and in training what the losses need.
+
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::{Device, Int, Tensor},
+};
+use reid_core::FeatureShape;
+
+mod bn_neck;
+mod pooled;
+
+pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
+pub use pooled::{PooledHead, PooledHeadConfig};
+
+/// A part that takes a feature map and gives one descriptor per image, with the features and logits
+/// that losses judge.
+///
+/// A tuple of heads stands side by side: their descriptors are concatenated and their branches
+/// listed in order.
+///
+/// A head of one's own is one struct and one `forward`:
+///
+/// ```
+/// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::{Device, Tensor}};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, OutputShape, ReidOutput, pool};
+///
+/// #[derive(Module, Debug)]
+/// struct MaxHead {
+///     classifier: Linear,
+/// }
+///
+/// impl Head for MaxHead {
+///     fn forward(&self, features: Tensor<4>) -> ReidOutput {
+///         let features = pool::max(features);
+///         ReidOutput::single(features.clone(), self.classifier.forward(features))
+///     }
+/// }
+///
+/// struct MaxHeadConfig;
+///
+/// impl HeadConfig for MaxHeadConfig {
+///     type Head = MaxHead;
+///
+///     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> MaxHead {
+///         MaxHead { classifier: LinearConfig::new(input.channels, classes).init(device) }
+///     }
+///
+///     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+///         OutputShape::single(input.channels, classes)
+///     }
+/// }
+///
+/// let device = Device::default();
+/// let head = MaxHeadConfig.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
+/// assert_eq!(output.embedding.dims(), [2, 16]);
+/// ```
+pub trait Head: Module + ModuleDisplay {
+    /// Describes each image of a batch.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`, as the place said when the head was built
+    fn forward(&self, features: Tensor<4>) -> ReidOutput;
+
+    /// The same in training, for heads that look at the identities (feature `CutMix` does).
+    ///
+    /// # Shapes
+    /// - `identities`: `[batch]`, class numbers from 0
+    fn forward_train(&self, features: Tensor<4>, _identities: Tensor<1, Int>) -> ReidOutput {
+        self.forward(features)
+    }
+}
+
+/// The numbers of a [`Head`]; the place where it is built gives the dimensions.
+pub trait HeadConfig {
+    /// The head that is built.
+    type Head: Head;
+
+    /// Builds the head for feature maps of shape `input` and `classes` training identities.
+    ///
+    /// # Panics
+    /// If the numbers do not fit.
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head;
+
+    /// The shape of what the head gives.
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape;
+}
+
+/// What a head gives for a batch.
+#[derive(Clone, Debug)]
+pub struct ReidOutput {
+    /// The descriptor that images are compared by, `[batch, dimensions]`.
+    pub embedding: Tensor<2>,
+    /// What the losses judge, one entry per branch; at least one.
+    pub branches: Vec<BranchOutput>,
+}
+
+/// What one branch of a head offers to the losses.
+#[derive(Clone, Debug)]
+pub struct BranchOutput {
+    /// Features for metric losses, `[batch, dimensions]`.
+    pub features: Tensor<2>,
+    /// Scores before the softmax for identity losses, `[batch, classes]`.
+    pub logits: Tensor<2>,
+}
+
+impl ReidOutput {
+    /// The output of a head with one branch whose features are the descriptor.
+    #[must_use]
+    pub fn single(features: Tensor<2>, logits: Tensor<2>) -> Self {
+        Self {
+            embedding: features.clone(),
+            branches: vec![BranchOutput { features, logits }],
+        }
+    }
+
+    /// Two outputs for the same batch as one: descriptors concatenated, branches in order.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.branches.extend(other.branches);
+        Self {
+            embedding: Tensor::cat(vec![self.embedding, other.embedding], 1),
+            branches: self.branches,
+        }
+    }
+}
+
+/// The sizes in a [`ReidOutput`], without the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputShape {
+    /// Dimensions of the descriptor.
+    pub embedding: usize,
+    /// Dimensions of the features of each branch.
+    pub branches: Vec<usize>,
+    /// Training identities.
+    pub classes: usize,
+}
+
+impl OutputShape {
+    /// The shape of [`ReidOutput::single`].
+    #[must_use]
+    pub fn single(dimensions: usize, classes: usize) -> Self {
+        Self {
+            embedding: dimensions,
+            branches: vec![dimensions],
+            classes,
+        }
+    }
+
+    /// The shape of [`ReidOutput::beside`].
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.embedding += other.embedding;
+        self.branches.extend(other.branches);
+        self
+    }
+}
+
+macro_rules! tuple_of_heads {
+    ($first:ident 0 $(, $name:ident $index:tt)+) => {
+        impl<$first: Head, $($name: Head),+> Head for ($first, $($name),+) {
+            fn forward(&self, features: Tensor<4>) -> ReidOutput {
+                self.0.forward(features.clone())
+                    $(.beside(self.$index.forward(features.clone())))+
+            }
+
+            fn forward_train(
+                &self,
+                features: Tensor<4>,
+                identities: Tensor<1, Int>,
+            ) -> ReidOutput {
+                self.0.forward_train(features.clone(), identities.clone())
+                    $(.beside(self.$index.forward_train(features.clone(), identities.clone())))+
+            }
+        }
+
+        impl<$first: HeadConfig, $($name: HeadConfig),+> HeadConfig for ($first, $($name),+) {
+            type Head = ($first::Head, $($name::Head),+);
+
+            fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+                (
+                    self.0.init(input, classes, device),
+                    $(self.$index.init(input, classes, device)),+
+                )
+            }
+
+            fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+                self.0.output(input, classes)$(.beside(self.$index.output(input, classes)))+
+            }
+        }
+    };
+}
+
+tuple_of_heads!(A 0, B 1);
+tuple_of_heads!(A 0, B 1, C 2);
+tuple_of_heads!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,160 @@
+//! BNNeck: a batch normalisation between metric loss and identity loss (Luo et al., Bag of Tricks,
+//! CVPRW 2019, arXiv:1903.07071).
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Initializer, Linear, LinearConfig},
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
+use crate::{
+    norm::{BatchNorm, BatchNormConfig},
+    pool::{Pool, PoolConfig},
+};
+
+/// Which side of the neck is the descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NeckFeature {
+    /// Before the normalisation: the feature the metric loss sees.
+    Before,
+    /// After the normalisation, as the strong baseline does.
+    After,
+}
+
+/// Configuration of [`BnNeck`].
+#[derive(Config, Debug)]
+pub struct BnNeckConfig {
+    /// Pooling; average by default, as in the paper.
+    #[config(default = "PoolConfig::Average")]
+    pub pool: PoolConfig,
+    /// Which side of the neck is the descriptor; after it by default, as in the authors' code.
+    #[config(default = "NeckFeature::After")]
+    pub descriptor: NeckFeature,
+}
+
+/// Pooling, a batch normalisation whose bias stays 0, and a classifier without bias.
+///
+/// ```text
+/// f = pool(x)                 the metric loss sees f      [batch, channels]
+/// g = γ·(f - E f)/√Var f      the descriptor              [batch, channels]
+/// y = W g                     the identity loss sees y    [batch, classes]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, head::BnNeckConfig};
+///
+/// let device = Device::default();
+/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
+/// assert_eq!(output.embedding.dims(), [2, 16]);
+/// assert_eq!(output.branches[0].logits.dims(), [2, 10]);
+/// ```
+#[derive(Module, Debug)]
+pub struct BnNeck {
+    /// Pooling.
+    pub pool: Pool,
+    /// The neck; its bias is 0 and takes no gradient.
+    pub bottleneck: BatchNorm,
+    /// Identity classifier, without bias, drawn from N(0, 0.001²).
+    pub classifier: Linear,
+    #[module(skip)]
+    descriptor: NeckFeature,
+}
+
+impl HeadConfig for BnNeckConfig {
+    type Head = BnNeck;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BnNeck {
+        assert!(
+            classes > 0,
+            "a head needs at least 1 class, found {classes}"
+        );
+        let mut bottleneck = BatchNormConfig::new(input.channels).init(device);
+        // A centre of 0 keeps the identity loss's hyperplanes through the origin.
+        bottleneck.bias = bottleneck.bias.map(Tensor::detach).no_grad();
+        let initializer = Initializer::Normal {
+            mean: 0.0,
+            std: 0.001,
+        };
+        BnNeck {
+            pool: self.pool.init(device),
+            bottleneck,
+            classifier: LinearConfig::new(input.channels, classes)
+                .with_bias(false)
+                .with_initializer(initializer)
+                .init(device),
+            descriptor: self.descriptor,
+        }
+    }
+
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        OutputShape::single(input.channels, classes)
+    }
+}
+
+impl Head for BnNeck {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let before = self.pool.forward(features);
+        let after = self.bottleneck.forward(before.clone());
+        let logits = self.classifier.forward(after.clone());
+        ReidOutput {
+            embedding: match self.descriptor {
+                NeckFeature::Before => before.clone(),
+                NeckFeature::After => after,
+            },
+            branches: vec![BranchOutput {
+                features: before,
+                logits,
+            }],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+
+    use super::*;
+
+    fn is_trained(param: &Param<Tensor<1>>) -> bool {
+        param.val().is_require_grad()
+    }
+
+    #[test]
+    fn the_neck_bias_is_frozen_even_after_a_validation_round_trip() {
+        let device = Device::default().autodiff();
+        let head = BnNeckConfig::new().init(FeatureShape::new(4, 2, 2), 3, &device);
+        assert!(!is_trained(&head.bottleneck.bias) && is_trained(&head.bottleneck.weight));
+
+        let head = head.valid().train();
+        assert!(!is_trained(&head.bottleneck.bias) && is_trained(&head.bottleneck.weight));
+    }
+
+    #[test]
+    fn the_descriptor_is_on_the_chosen_side() {
+        let device = Device::default();
+        let place = FeatureShape::new(2, 1, 1);
+        let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
+        for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
+            let mut head = BnNeckConfig::new()
+                .with_descriptor(side)
+                .init(place, 2, &device);
+            // (3 - 1)/√(4 + 1e-5) = 1.0 after the neck.
+            head.bottleneck
+                .running_mean
+                .set(Tensor::from_data([1.0, 1.0], &device));
+            head.bottleneck
+                .running_var
+                .set(Tensor::from_data([4.0, 4.0], &device));
+            let found = head.forward(features.clone()).embedding.slice([0..1, 0..1]);
+            assert!((found.into_scalar::<f32>() - expected).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Pooled head: pooling and a linear classifier, the plainest head there is.
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+
+use super::{Head, HeadConfig, OutputShape, ReidOutput};
+use crate::pool::{Pool, PoolConfig};
+
+/// Configuration of [`PooledHead`].
+#[derive(Config, Debug)]
+pub struct PooledHeadConfig {
+    /// Pooling; average by default.
+    #[config(default = "PoolConfig::Average")]
+    pub pool: PoolConfig,
+}
+
+/// Pooling and a linear classifier; the pooled feature is the descriptor.
+///
+/// ```text
+/// f = pool(x)         [batch, channels]
+/// y = W f + b         [batch, classes]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, head::PooledHeadConfig, pool::PoolConfig};
+///
+/// let device = Device::default();
+/// let config = PooledHeadConfig::new().with_pool(PoolConfig::Max);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
+/// assert_eq!(output.embedding.dims(), [2, 16]);
+/// ```
+#[derive(Module, Debug)]
+pub struct PooledHead {
+    /// Pooling.
+    pub pool: Pool,
+    /// Identity classifier.
+    pub classifier: Linear,
+}
+
+impl HeadConfig for PooledHeadConfig {
+    type Head = PooledHead;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> PooledHead {
+        assert!(
+            classes > 0,
+            "a head needs at least 1 class, found {classes}"
+        );
+        PooledHead {
+            pool: self.pool.init(device),
+            classifier: LinearConfig::new(input.channels, classes).init(device),
+        }
+    }
+
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        OutputShape::single(input.channels, classes)
+    }
+}
+
+impl Head for PooledHead {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let features = self.pool.forward(features);
+        ReidOutput::single(features.clone(), self.classifier.forward(features))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_side_by_side_concatenate() {
+        let device = Device::default();
+        let place = FeatureShape::new(2, 1, 2);
+        let pair = (
+            PooledHeadConfig::new(),
+            PooledHeadConfig::new().with_pool(PoolConfig::Max),
+        );
+        assert_eq!(pair.output(place, 3).branches, [2, 2]);
+        let features = Tensor::<4>::from_data([[[[0.0, 2.0]], [[4.0, 4.0]]]], &device);
+        let output = pair.init(place, 3, &device).forward(features);
+        // Means 1 and 4, then maxima 2 and 4.
+        let expected = burn::tensor::TensorData::from([[1.0_f32, 4.0, 2.0, 4.0]]);
+        output.embedding.into_data().assert_eq(&expected, true);
+        assert_eq!(output.branches.len(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 class, found 0")]
+    fn no_class_is_refused() {
+        let place = FeatureShape::new(2, 1, 2);
+        let _ = PooledHeadConfig::new().init(place, 0, &Device::default());
+    }
+}

@@ -1,0 +1,100 @@
+//! Center loss: features stay near the centre of their identity (Wen et al., ECCV 2016).
+
+use burn::{
+    config::Config,
+    module::{Module, Param},
+    nn::Initializer,
+    tensor::{Device, Int, Tensor},
+};
+
+use crate::{
+    criterion::{Criterion, CriterionConfig},
+    head::{OutputShape, ReidOutput},
+};
+
+/// Configuration of [`CenterLoss`].
+#[derive(Config, Debug)]
+pub struct CenterLossConfig {
+    /// Weight w of the pull on the features, at least 0; 5e-4 in the strong baseline.
+    #[config(default = 5e-4)]
+    pub weight: f64,
+}
+
+/// Features stay near the centre of their identity, and centres follow their features.
+///
+/// ```text
+/// L = w · Σ_branches mean_i ‖f_i - c_{id_i}‖²
+/// ∂L/∂f as above;     the centres' gradient is that of L / w
+/// ```
+///
+/// The centres' gradient leaves out the weight, as in the strong baseline, where it is divided out
+/// before the centres' own optimizer steps (SGD with a rate of 0.5).
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput, loss::CenterLossConfig};
+///
+/// let device = Device::default();
+/// let config = CenterLossConfig::new().with_weight(0.5);
+/// let mut criterion = config.init(&OutputShape::single(2, 1), &device);
+/// criterion.centers[0] = burn::module::Param::from_tensor(Tensor::zeros([1, 2], &device));
+/// let features = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &device);
+/// let output = ReidOutput::single(features.clone(), features);
+/// // 0.5 · (25 + 1) / 2
+/// let loss = criterion.forward(&output, Tensor::from_data([0, 0], &device));
+/// assert!((loss.into_scalar::<f32>() - 6.5).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct CenterLoss {
+    /// The centres of each branch, `[classes, dimensions]`, drawn from N(0, 1).
+    pub centers: Vec<Param<Tensor<2>>>,
+    weight: f64,
+}
+
+impl CriterionConfig for CenterLossConfig {
+    type Criterion = CenterLoss;
+
+    fn init(&self, output: &OutputShape, device: &Device) -> CenterLoss {
+        let weight = self.weight;
+        assert!(
+            weight.is_finite() && weight >= 0.0,
+            "center loss needs a finite weight of at least 0, found {weight}"
+        );
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 1.0,
+        };
+        let centers = |&dimensions: &usize| normal.init([output.classes, dimensions], device);
+        CenterLoss {
+            centers: output.branches.iter().map(centers).collect(),
+            weight,
+        }
+    }
+}
+
+impl Criterion for CenterLoss {
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        assert_eq!(
+            self.centers.len(),
+            output.branches.len(),
+            "center loss was built for {} branches and got {}",
+            self.centers.len(),
+            output.branches.len()
+        );
+        let mut loss = Tensor::zeros([1], &output.embedding.device());
+        for (centers, branch) in self.centers.iter().zip(&output.branches) {
+            let own = centers.val().select(0, identities.clone());
+            let features = branch.features.clone();
+            let pull = mean_squared_distance(features.clone(), own.clone().detach());
+            let follow = mean_squared_distance(features.detach(), own);
+            // `follow` adds its gradient and no value.
+            loss = loss + pull * self.weight + (follow.clone() - follow.detach());
+        }
+        loss
+    }
+}
+
+fn mean_squared_distance(features: Tensor<2>, centers: Tensor<2>) -> Tensor<1> {
+    let squared = (features - centers).square().sum_dim(1);
+    squared.clamp(1e-12, 1e12).mean()
+}

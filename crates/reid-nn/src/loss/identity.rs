@@ -1,0 +1,145 @@
+//! Identity loss: cross-entropy over training identities with label smoothing (Szegedy et al., CVPR
+//! 2016, arXiv:1512.00567).
+
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Device, Int, Tensor, activation::log_softmax},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    criterion::{Criterion, CriterionConfig},
+    head::{OutputShape, ReidOutput},
+};
+
+/// Who shares the probability that label smoothing takes from the right class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Smoothing {
+    /// All classes: `ε/K` each, the right one keeping `1 - ε + ε/K`. The paper's form, as in
+    /// `PyTorch`, the strong baseline, RGA and FNC.
+    AllClasses,
+    /// The other classes: `ε/(K - 1)` each, the right one keeping `1 - ε`. As in `FastReID`.
+    OtherClasses,
+}
+
+/// Configuration of [`IdentityLoss`].
+#[derive(Config, Debug)]
+pub struct IdentityLossConfig {
+    /// Probability ε taken from the right class, in `[0, 1)`; 0 by default, 0.1 in the strong
+    /// baseline.
+    #[config(default = 0.0)]
+    pub smoothing: f64,
+    /// Who shares it.
+    #[config(default = "Smoothing::AllClasses")]
+    pub form: Smoothing,
+}
+
+/// Cross-entropy with label smoothing: mean over the batch, summed over branches.
+///
+/// ```text
+/// L = Σ_branches mean_i( -Σ_k q_ik · log softmax(y_i)_k )
+/// q_ik = (1 - ε)·1[k = id_i] + ε/K                       (form `AllClasses`)
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput, loss::IdentityLossConfig};
+///
+/// let device = Device::default();
+/// let criterion = IdentityLossConfig::new().with_smoothing(0.1).init(&OutputShape::single(4, 4), &device);
+/// let logits = Tensor::<2>::from_data([[2.0, 0.5, -1.0, 0.0]], &device);
+/// let output = ReidOutput::single(logits.clone(), logits);
+/// let loss = criterion.forward(&output, Tensor::from_data([0], &device));
+/// assert!((loss.into_scalar::<f32>() - 0.504_849_6).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct IdentityLoss {
+    smoothing: f64,
+    #[module(skip)]
+    form: Smoothing,
+}
+
+impl CriterionConfig for IdentityLossConfig {
+    type Criterion = IdentityLoss;
+
+    fn init(&self, _output: &OutputShape, _device: &Device) -> IdentityLoss {
+        let smoothing = self.smoothing;
+        assert!(
+            (0.0..1.0).contains(&smoothing),
+            "label smoothing needs a probability in [0, 1), found {smoothing}"
+        );
+        IdentityLoss {
+            smoothing,
+            form: self.form,
+        }
+    }
+}
+
+impl Criterion for IdentityLoss {
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        let [batch] = identities.dims();
+        let targets = identities.reshape([batch, 1]);
+        let branches = output.branches.iter();
+        let losses = branches.map(|branch| self.branch(branch.logits.clone(), targets.clone()));
+        let zero = Tensor::zeros([1], &output.embedding.device());
+        losses.fold(zero, Tensor::add)
+    }
+}
+
+impl IdentityLoss {
+    fn branch(&self, logits: Tensor<2>, targets: Tensor<2, Int>) -> Tensor<1> {
+        let classes = logits.dims()[1] as f64;
+        let log_probability = log_softmax(logits, 1);
+        let right = log_probability.clone().gather(1, targets).mean();
+        if self.smoothing == 0.0 {
+            return right.neg();
+        }
+        // Σ_k q_k·log p_k, written as a share of the right class and a share of all classes.
+        let (right_share, all_share) = match self.form {
+            Smoothing::AllClasses => (1.0 - self.smoothing, self.smoothing),
+            Smoothing::OtherClasses => {
+                let each = self.smoothing / (classes - 1.0).max(1.0);
+                (1.0 - self.smoothing - each, each * classes)
+            }
+        };
+        (right * right_share + log_probability.mean() * all_share).neg()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worked values of logits (2, 0.5, -1, 0) with target 0.
+    #[test]
+    fn worked_values() {
+        let device = Device::default();
+        let logits = Tensor::<2>::from_data([[2.0, 0.5, -1.0, 0.0]], &device);
+        let output = ReidOutput::single(logits.clone(), logits);
+        let cases = [
+            // log Σ exp = 2.3423496, minus 2.
+            (0.0, Smoothing::AllClasses, 0.342_349_6),
+            // Mean of -log p = 2.3423496 - 0.375 = 1.9673496: 0.9·0.3423496 + 0.1·1.9673496.
+            (0.1, Smoothing::AllClasses, 0.504_849_6),
+            // 0.9·0.3423496 + 0.1·mean of the other three (1.8423, 3.3423, 2.3423).
+            (0.1, Smoothing::OtherClasses, 0.559_016_3),
+        ];
+        for (smoothing, form, expected) in cases {
+            let config = IdentityLossConfig::new()
+                .with_smoothing(smoothing)
+                .with_form(form);
+            let criterion = config.init(&OutputShape::single(4, 4), &device);
+            let loss = criterion.forward(&output, Tensor::from_data([0], &device));
+            assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a probability in [0, 1), found 1")]
+    fn smoothing_everything_is_refused() {
+        let config = IdentityLossConfig::new().with_smoothing(1.0);
+        let _ = config.init(&OutputShape::single(4, 4), &Device::default());
+    }
+}

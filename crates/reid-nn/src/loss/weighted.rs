@@ -1,0 +1,64 @@
+//! A criterion times a number.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    criterion::{Criterion, CriterionConfig},
+    head::{OutputShape, ReidOutput},
+};
+
+/// Configuration of [`Weighted`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WeightedConfig<C> {
+    /// The factor, finite and at least 0.
+    pub weight: f64,
+    /// The criterion it scales.
+    pub criterion: C,
+}
+
+/// A criterion times a number: `weight · loss`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput};
+/// use reid_nn::loss::{IdentityLossConfig, WeightedConfig};
+///
+/// let device = Device::default();
+/// let config = WeightedConfig { weight: 2.0, criterion: IdentityLossConfig::new() };
+/// let criterion = config.init(&OutputShape::single(2, 2), &device);
+/// let zeros = Tensor::<2>::zeros([1, 2], &device);
+/// let loss = criterion.forward(&ReidOutput::single(zeros.clone(), zeros), Tensor::from_data([0], &device));
+/// assert!((loss.into_scalar::<f32>() - 2.0 * 2.0_f32.ln()).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct Weighted<C> {
+    /// The criterion.
+    pub criterion: C,
+    weight: f64,
+}
+
+impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
+    type Criterion = Weighted<C::Criterion>;
+
+    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+        let weight = self.weight;
+        assert!(
+            weight.is_finite() && weight >= 0.0,
+            "a loss needs a finite weight of at least 0, found {weight}"
+        );
+        Weighted {
+            criterion: self.criterion.init(output, device),
+            weight,
+        }
+    }
+}
+
+impl<C: Criterion> Criterion for Weighted<C> {
+    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        self.criterion.forward(output, identities) * self.weight
+    }
+}

@@ -1,0 +1,100 @@
+//! A re-identification model: a backbone and a head.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor},
+};
+use reid_core::InputSize;
+
+use crate::{
+    block::{Block, BlockConfig},
+    head::{Head, HeadConfig, ReidOutput},
+};
+
+/// A backbone and a head: images → descriptors.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+///
+/// let device = Device::default();
+/// let (size, backbone) = (InputSize::new(32, 16), ResNetConfig::resnet18().with_width(8));
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 10, &device);
+/// let images = Tensor::random([2, 3, 32, 16], burn::tensor::Distribution::Default, &device);
+///
+/// let plain = model.embed(images.clone());
+/// let fused = model.fused().embed(images); // batch normalisation folded away
+/// assert!((plain - fused).abs().max().into_scalar::<f32>() < 1e-4);
+/// ```
+#[derive(Module, Debug)]
+pub struct ReidModel<B, H> {
+    /// Images → feature map.
+    pub backbone: B,
+    /// Feature map → descriptor.
+    pub head: H,
+}
+
+impl<B: Block, H: Head> ReidModel<B, H> {
+    /// Builds a model for images of size `input` and `classes` training identities.
+    ///
+    /// Weights are drawn from the device's generator, in order: `device.seed` makes them repeat.
+    ///
+    /// # Panics
+    /// If the parts do not fit each other.
+    #[must_use]
+    pub fn new<CB, CH>(
+        backbone: &CB,
+        head: &CH,
+        input: InputSize,
+        classes: usize,
+        device: &Device,
+    ) -> Self
+    where
+        CB: BlockConfig<Block = B>,
+        CH: HeadConfig<Head = H>,
+    {
+        let image = input.rgb();
+        let model = Self {
+            backbone: backbone.init(image, device),
+            head: head.init(backbone.output(image), classes, device),
+        };
+        // Burn draws weights at first use; drawing them here makes them follow the seed alone.
+        model.materialize()
+    }
+
+    /// Describes images.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    pub fn forward(&self, images: Tensor<4>) -> ReidOutput {
+        self.head.forward(self.backbone.forward(images))
+    }
+
+    /// Describes images in training, where heads may look at the identities.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - `identities`: `[batch]`, class numbers from 0
+    pub fn forward_train(&self, images: Tensor<4>, identities: Tensor<1, Int>) -> ReidOutput {
+        let features = self.backbone.forward(images);
+        self.head.forward_train(features, identities)
+    }
+
+    /// The descriptors of images, `[batch, dimensions]`.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward(images).embedding
+    }
+
+    /// The same model with batch normalisation folded into convolutions; see [`Block::fused`].
+    #[must_use]
+    pub fn fused(self) -> Self {
+        Self {
+            backbone: self.backbone.fused(),
+            head: self.head,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Batch normalisation (Ioffe and Szegedy, ICML 2015, arXiv:1502.03167).
+
+use burn::{
+    config::Config,
+    module::{Content, Module, ModuleDisplay, Param},
+    tensor::{
+        Device, Tensor,
+        module::{batch_norm, batch_norm_train},
+    },
+};
+
+use super::running::Running;
+use crate::block::Block;
+
+/// Configuration of [`BatchNorm`].
+#[derive(Config, Debug)]
+pub struct BatchNormConfig {
+    /// Channels.
+    pub channels: usize,
+    /// Added to the variance, above 0; 1e-5 as in `PyTorch`.
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// Share of the new batch in the running statistics, in `[0, 1]`; 0.1 as in `PyTorch`.
+    #[config(default = 0.1)]
+    pub momentum: f64,
+}
+
+impl BatchNormConfig {
+    /// Builds the layer: gain 1, bias 0, running mean 0, running variance 1.
+    ///
+    /// # Panics
+    /// If `channels` is 0, `epsilon` is not above 0, or `momentum` is outside `[0, 1]`.
+    #[must_use]
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        let (channels, epsilon, momentum) = (self.channels, self.epsilon, self.momentum);
+        assert!(
+            channels > 0,
+            "batch normalisation needs at least 1 channel, found 0"
+        );
+        assert!(
+            epsilon > 0.0,
+            "batch normalisation needs an epsilon above 0, found {epsilon}"
+        );
+        assert!(
+            (0.0..=1.0).contains(&momentum),
+            "batch normalisation needs a momentum in [0, 1], found {momentum}"
+        );
+        BatchNorm {
+            weight: Param::from_tensor(Tensor::ones([channels], device)),
+            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            running_mean: Running::new(Tensor::zeros([channels], device)),
+            running_var: Running::new(Tensor::ones([channels], device)),
+            epsilon,
+            momentum,
+        }
+    }
+}
+
+/// Normalises each channel: by the statistics of the batch in training, by running ones otherwise.
+///
+/// ```text
+/// y = γ·(x - μ)/√(σ² + ε) + β
+/// ```
+///
+/// Batch statistics are used, and running ones moved, **if and only if the input takes part in
+/// autodiff and the gain is trained**. So `model.valid()`, a plain device and frozen layers evaluate
+/// with running statistics and never move them. The running variance is the unbiased one, as in
+/// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
+/// travel without renaming. Copies are independent; see [`Running`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::norm::BatchNormConfig;
+///
+/// let training = Device::default().autodiff();
+/// let norm = BatchNormConfig::new(1).init(&training);
+/// norm.forward(Tensor::<4>::from_data([[[[1.0, 3.0]]]], &training));
+/// // Mean 2, unbiased variance 2: 0.9·0 + 0.1·2 and 0.9·1 + 0.1·2.
+/// assert!((norm.running_mean.value().into_scalar::<f32>() - 0.2).abs() < 1e-6);
+/// assert!((norm.running_var.value().into_scalar::<f32>() - 1.1).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BatchNorm {
+    /// The gain γ, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// The bias β, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// The mean that evaluation uses, `[channels]`.
+    pub running_mean: Running,
+    /// The variance that evaluation uses, `[channels]`.
+    pub running_var: Running,
+    epsilon: f64,
+    momentum: f64,
+}
+
+impl BatchNorm {
+    /// Normalises features.
+    ///
+    /// # Shapes
+    /// - `features` and result: `[batch, channels, ...]`
+    ///
+    /// # Panics
+    /// If the number of channels is another.
+    pub fn forward<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
+        let [channels] = self.weight.shape().dims();
+        assert_eq!(
+            features.dims()[1],
+            channels,
+            "batch normalisation was built for {channels} channels and got {:?}",
+            features.dims()
+        );
+        let gain = self.weight.val();
+        if features.device().is_autodiff() && gain.is_require_grad() {
+            self.forward_train(features, gain)
+        } else {
+            let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+            batch_norm(
+                features,
+                gain,
+                self.bias.val(),
+                mean,
+                variance,
+                self.epsilon,
+            )
+        }
+    }
+
+    fn forward_train<const D: usize>(&self, features: Tensor<D>, gain: Tensor<1>) -> Tensor<D> {
+        let samples = features.shape().num_elements() / gain.shape().num_elements();
+        let batch = batch_norm_train(features, gain, self.bias.val(), self.epsilon);
+        // One sample has no unbiased variance; its biased one, 0, is the best there is.
+        let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
+        self.move_towards(&self.running_mean, batch.mean);
+        self.move_towards(&self.running_var, batch.variance * unbiased);
+        batch.output
+    }
+
+    fn move_towards(&self, statistic: &Running, batch: Tensor<1>) {
+        let kept = statistic.value() * (1.0 - self.momentum);
+        statistic.set(kept + batch.detach() * self.momentum);
+    }
+
+    /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.
+    #[must_use]
+    pub fn affine(&self) -> (Tensor<1>, Tensor<1>) {
+        let deviation = (self.running_var.value() + self.epsilon).sqrt();
+        let scale = self.weight.val().detach() / deviation;
+        let shift = self.bias.val().detach() - self.running_mean.value() * scale.clone();
+        (scale, shift)
+    }
+}
+
+impl Block for BatchNorm {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        Self::forward(self, features)
+    }
+}
+
+impl ModuleDisplay for BatchNorm {
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [channels] = self.weight.shape().dims();
+        content.add("channels", &channels).optional()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    fn read(statistic: &Running) -> Vec<f32> {
+        statistic
+            .value()
+            .into_data()
+            .to_vec()
+            .expect("f32 statistics")
+    }
+
+    /// A layer that has seen one batch of two channels, and another batch.
+    fn trained() -> (BatchNorm, Tensor<4>) {
+        let device = Device::default().autodiff();
+        let norm = BatchNormConfig::new(2).init(&device);
+        let random = || Tensor::<4>::random([4, 2, 3, 3], Distribution::Normal(3.0, 2.0), &device);
+        let _ = norm.forward(random());
+        (norm, random())
+    }
+
+    #[test]
+    fn evaluation_does_not_move_the_statistics() {
+        let (norm, batch) = trained();
+        let before = read(&norm.running_mean);
+        let _ = norm.valid().forward(batch.clone().inner());
+        let _ = norm.forward(batch.inner());
+        assert_eq!(read(&norm.running_mean), before);
+    }
+
+    #[test]
+    fn a_frozen_layer_does_not_move_its_statistics() {
+        let (norm, batch) = trained();
+        let before = read(&norm.running_var);
+        let frozen = norm.no_grad();
+        let _ = frozen.forward(batch);
+        assert_eq!(read(&frozen.running_var), before);
+    }
+
+    #[test]
+    fn a_record_and_a_validation_copy_hold_the_last_statistics() {
+        let (norm, batch) = trained();
+        let _ = norm.forward(batch);
+        let now = read(&norm.running_mean);
+        assert_eq!(read(&norm.valid().running_mean), now);
+        let fresh = BatchNormConfig::new(2).init(&Device::default());
+        let loaded = fresh.load_record(norm.into_record());
+        assert_eq!(read(&loaded.running_mean), now);
+    }
+
+    #[test]
+    fn copies_do_not_share_statistics() {
+        let (norm, batch) = trained();
+        let before = read(&norm.running_mean);
+        let copy = norm.clone();
+        let _ = copy.forward(batch);
+        assert_eq!(read(&norm.running_mean), before);
+        assert_ne!(read(&copy.running_mean), before);
+    }
+
+    #[test]
+    fn mapping_a_copy_leaves_the_original_alone() {
+        struct Zero;
+        impl burn::module::ModuleMapper for Zero {
+            fn map_float<const D: usize>(&mut self, p: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                p.map(|value| value.detach().zeros_like())
+            }
+        }
+        let (norm, _) = trained();
+        let before = read(&norm.running_mean);
+        let zeroed = norm.clone().map(&mut Zero);
+        assert_eq!(read(&zeroed.running_mean), [0.0, 0.0]);
+        assert_eq!(read(&norm.running_mean), before);
+    }
+
+    #[test]
+    #[should_panic(expected = "built for 3 channels and got [2, 4, 1, 1]")]
+    fn other_channels_are_refused() {
+        let device = Device::default();
+        let norm = BatchNormConfig::new(3).init(&device);
+        let _ = norm.forward(Tensor::<4>::zeros([2, 4, 1, 1], &device));
+    }
+}

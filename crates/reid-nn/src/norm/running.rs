@@ -1,0 +1,131 @@
+//! A statistic that a forward pass moves.
+
+use std::sync::{Mutex, PoisonError};
+
+use burn::{
+    module::{
+        Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+        Param, ParamId,
+    },
+    tensor::{Device, Tensor},
+};
+
+/// A statistic of one value per channel that a forward pass moves, saved with the weights and never
+/// trained.
+///
+/// It differs from Burn's `RunningState` in two ways that re-identification needs: what was set last
+/// is what is read, saved and copied (there, records lag by one step), and **a copy is independent**
+/// (there, clones share and move each other). A copy made for Grad-CAM, for a second branch or for
+/// the best model so far is therefore safe.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::norm::Running;
+///
+/// let device = Device::default();
+/// let original = Running::new(Tensor::zeros([2], &device));
+/// let copy = original.clone();
+/// original.set(Tensor::ones([2], &device));
+/// assert_eq!(original.value().sum().into_scalar::<f32>(), 2.0);
+/// assert_eq!(copy.value().sum().into_scalar::<f32>(), 0.0);
+/// ```
+#[derive(Debug)]
+pub struct Running {
+    id: ParamId,
+    value: Mutex<Tensor<1>>,
+}
+
+impl Running {
+    /// A statistic with its first value.
+    #[must_use]
+    pub fn new(value: Tensor<1>) -> Self {
+        Self::with_id(ParamId::new(), value)
+    }
+
+    fn with_id(id: ParamId, value: Tensor<1>) -> Self {
+        Self {
+            id,
+            value: Mutex::new(value),
+        }
+    }
+
+    /// The value set last.
+    #[must_use]
+    pub fn value(&self) -> Tensor<1> {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        value.clone()
+    }
+
+    /// Sets the value; any autodiff history is dropped.
+    pub fn set(&self, value: Tensor<1>) {
+        let mut slot = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = value.detach();
+    }
+
+    fn into_parts(self) -> (ParamId, Tensor<1>) {
+        let value = self.value.into_inner();
+        (self.id, value.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Clone for Running {
+    fn clone(&self) -> Self {
+        Self::with_id(self.id, self.value())
+    }
+}
+
+impl Module for Running {
+    fn collect_devices(&self, mut devices: Devices) -> Devices {
+        let device = self.value().device();
+        if !devices.contains(&device) {
+            devices.push(device);
+        }
+        devices
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.to_device(device)
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        let (id, value) = self.into_parts();
+        Self::with_id(id, value.to_device(device))
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        let param = Param::initialized(self.id, self.value().set_require_grad(false));
+        visitor.visit_float(&param);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let (id, value) = self.into_parts();
+        let mapped = mapper.map_float(Param::initialized(id, value.set_require_grad(false)));
+        let (id, value, _) = mapped.consume();
+        // A mapper that wakes gradients everywhere must not make a statistic trainable.
+        Self::with_id(id, value.set_require_grad(false))
+    }
+
+    fn valid(&self) -> Self {
+        Self::with_id(self.id, self.value().without_autodiff())
+    }
+
+    fn train(self) -> Self {
+        let (id, value) = self.into_parts();
+        Self::with_id(id, Tensor::from_inner(value))
+    }
+
+    fn materialize(self) -> Self {
+        self
+    }
+}
+
+impl ModuleDisplayDefault for Running {
+    fn content(&self, content: Content) -> Option<Content> {
+        let [channels] = self.value().dims();
+        content
+            .add_formatted(&format!("Running({channels})"))
+            .optional()
+    }
+}
+
+impl ModuleDisplay for Running {}
