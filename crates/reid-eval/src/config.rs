@@ -1,0 +1,139 @@
+//! Configuration: what a number in a report means.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AveragePrecision, Error, Metric, Protocol};
+
+/// What a number in a report means: how embeddings were compared, what was taken out, and how the
+/// rest was averaged. A [`Report`](crate::Report) carries it along.
+///
+/// ```
+/// use reid_eval::{EvaluationConfig, Metric, Protocol};
+///
+/// let config = EvaluationConfig::default()
+///     .with_metric(Metric::Euclidean)
+///     .with_protocol(Protocol::CameraLess);
+/// assert_eq!(config.max_rank, 50);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// How far apart two embeddings are; cosine by default.
+    pub metric: Metric,
+    /// Which gallery images a query may not find; that of Market-1501 by default.
+    pub protocol: Protocol,
+    /// Which average precision; non-interpolated by default.
+    pub average_precision: AveragePrecision,
+    /// What becomes of queries without a match; they are skipped by default.
+    pub unmatched: Unmatched,
+    /// Last rank of the CMC curve, at least 1; 50 by default.
+    pub max_rank: usize,
+}
+
+/// What becomes of queries that have no match in the gallery, after the
+/// [`Protocol`](crate::Protocol) has taken images out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unmatched {
+    /// They are left out of every mean: the default.
+    #[default]
+    Skip,
+    /// They count as 0 in every mean (CMC, mAP and mINP), as in the evaluation published with
+    /// Market-1501.
+    CountAsZero,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            metric: Metric::default(),
+            protocol: Protocol::default(),
+            average_precision: AveragePrecision::default(),
+            unmatched: Unmatched::default(),
+            max_rank: 50,
+        }
+    }
+}
+
+impl EvaluationConfig {
+    /// The same with another metric.
+    #[must_use]
+    pub fn with_metric(self, metric: Metric) -> Self {
+        Self { metric, ..self }
+    }
+
+    /// The same with another protocol.
+    #[must_use]
+    pub fn with_protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
+    }
+
+    /// The same with another average precision.
+    #[must_use]
+    pub fn with_average_precision(self, average_precision: AveragePrecision) -> Self {
+        Self {
+            average_precision,
+            ..self
+        }
+    }
+
+    /// The same with another fate for queries without a match.
+    #[must_use]
+    pub fn with_unmatched(self, unmatched: Unmatched) -> Self {
+        Self { unmatched, ..self }
+    }
+
+    /// The same with a CMC curve of another length.
+    #[must_use]
+    pub fn with_max_rank(self, max_rank: usize) -> Self {
+        Self { max_rank, ..self }
+    }
+
+    /// Refuses settings of 0; they may come from a file.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_rank == 0 {
+            let setting = "the last rank of the CMC curve";
+            return Err(Error::Setting { setting });
+        }
+        if let AveragePrecision::TruncatedAt { k: 0, .. } = self.average_precision {
+            let setting = "the last rank of the average precision";
+            return Err(Error::Setting { setting });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_can_be_written_to_a_file() {
+        let config = EvaluationConfig::default()
+            .with_average_precision("at-50-capped".parse().expect("a kind"))
+            .with_unmatched(Unmatched::CountAsZero)
+            .with_max_rank(20);
+        let json = serde_json::to_string(&config).expect("plain data");
+        assert_eq!(
+            json,
+            r#"{"metric":"cosine","protocol":"market","average_precision":{"truncated-at":{"k":50,"denominator":"capped"}},"unmatched":"count-as-zero","max_rank":20}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<EvaluationConfig>(&json).ok(),
+            Some(config)
+        );
+    }
+
+    #[test]
+    fn missing_settings_are_default_and_unknown_ones_refused() {
+        let default = serde_json::from_str::<EvaluationConfig>("{}").expect("all default");
+        assert_eq!(default, EvaluationConfig::default());
+        let error = serde_json::from_str::<EvaluationConfig>(r#"{"metrik":"cosine"}"#);
+        assert!(
+            error
+                .expect_err("misspelt")
+                .to_string()
+                .contains("`metrik`")
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Embeddings: one vector per image, with labels.
+
+use reid_core::{Camera, Identity};
+
+use crate::{Error, Labels};
+
+/// One vector per image, with labels: what a network made of a query or a gallery.
+///
+/// Where the vectors come from does not matter. They are used as they are; whether their length
+/// counts is the choice of the [`Metric`](crate::Metric).
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::Embeddings;
+///
+/// let identities = vec![Identity::new(7), Identity::new(8)];
+/// let gallery = Embeddings::new(vec![0.6, 0.8, 1.0, 0.0], 2, identities)?
+///     .with_cameras(vec![Camera::new(1), Camera::new(2)])?;
+/// assert_eq!((gallery.len(), gallery.dimensions()), (2, 2));
+/// assert_eq!(gallery.row(1), [1.0, 0.0]);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    values: Vec<f32>,
+    dimensions: usize,
+    labels: Labels,
+}
+
+impl Embeddings {
+    /// Embeddings from their values, row by row: `identities.len()` rows of `dimensions` values.
+    ///
+    /// # Errors
+    /// If the number of values is another, if `dimensions` is 0, or if a value is infinite or not
+    /// a number.
+    pub fn new(
+        values: Vec<f32>,
+        dimensions: usize,
+        identities: Vec<Identity>,
+    ) -> Result<Self, Error> {
+        let images = identities.len();
+        if dimensions == 0 || images.checked_mul(dimensions) != Some(values.len()) {
+            return Err(Error::Shape {
+                values: values.len(),
+                dimensions,
+                identities: images,
+            });
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::Value {
+                row: at / dimensions,
+                column: at % dimensions,
+                value: values[at],
+            });
+        }
+        Ok(Self {
+            values,
+            dimensions,
+            labels: Labels::new(identities),
+        })
+    }
+
+    /// The same embeddings with the camera of each image.
+    ///
+    /// # Errors
+    /// If there is not one camera per image.
+    pub fn with_cameras(mut self, cameras: Vec<Camera>) -> Result<Self, Error> {
+        self.labels = self.labels.with_cameras(cameras)?;
+        Ok(self)
+    }
+
+    /// The same embeddings with a number for each image; see [`Labels::with_images`].
+    ///
+    /// # Errors
+    /// If there is not one number per image.
+    pub fn with_images(mut self, images: Vec<u64>) -> Result<Self, Error> {
+        self.labels = self.labels.with_images(images)?;
+        Ok(self)
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no images.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Length of each vector.
+    #[must_use]
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// The vector of one image, counted from 0.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn row(&self, image: usize) -> &[f32] {
+        let images = self.len();
+        assert!(
+            image < images,
+            "there is no image {image} among {images} embeddings"
+        );
+        &self.values[image * self.dimensions..][..self.dimensions]
+    }
+
+    /// All vectors, row by row.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Identities, cameras and image numbers.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Who each image shows.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        self.labels.identities()
+    }
+
+    /// Which camera took each image, where that is known.
+    #[must_use]
+    pub fn cameras(&self) -> Option<&[Camera]> {
+        self.labels.cameras()
+    }
+
+    /// The number of each image, where they have any.
+    #[must_use]
+    pub fn images(&self) -> Option<&[u64]> {
+        self.labels.images()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: [Identity; 2] = [Identity::new(1), Identity::new(2)];
+
+    #[test]
+    fn wrong_lengths_are_counted() {
+        for (values, dimensions) in [(5, 3), (0, 0), (6, 0), (7, usize::MAX)] {
+            let error = Embeddings::new(vec![0.0; values], dimensions, TWO.to_vec())
+                .expect_err("not two rows")
+                .to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "expected embeddings of 2 images x {dimensions} dimensions (at least 1), \
+                     found {values} values"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_placed() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let values = vec![0.0, 0.0, 0.0, 0.0, value, 0.0];
+            let error = Embeddings::new(values, 3, TWO.to_vec()).expect_err("not finite");
+            assert_eq!(
+                error.to_string(),
+                format!("embedding value at row 1, column 1 is {value}, expected a finite number")
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "there is no image 2 among 2 embeddings")]
+    fn a_row_past_the_end_is_refused() {
+        let embeddings = Embeddings::new(vec![0.0; 6], 3, TWO.to_vec()).expect("two rows");
+        let _ = embeddings.row(2);
+    }
+}

@@ -1,0 +1,132 @@
+//! Errors: what is wrong with embeddings, labels or settings, with numbers.
+
+use reid_core::Split;
+
+use crate::Protocol;
+
+/// Embeddings, labels or settings that cannot be evaluated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The number of values is not images x dimensions, or there are no dimensions.
+    #[error(
+        "expected embeddings of {identities} images x {dimensions} dimensions (at least 1), \
+         found {values} values"
+    )]
+    Shape {
+        /// Values given.
+        values: usize,
+        /// Dimensions asked for.
+        dimensions: usize,
+        /// Identities given: one per image.
+        identities: usize,
+    },
+    /// An embedding holds a value that is infinite or not a number.
+    #[error("embedding value at row {row}, column {column} is {value}, expected a finite number")]
+    Value {
+        /// Row: the image.
+        row: usize,
+        /// Column: the dimension.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// There is not one label per image.
+    #[error("expected {expected} {labels}, one per image, found {found}")]
+    Labels {
+        /// What the labels are: cameras or image numbers.
+        labels: &'static str,
+        /// Images.
+        expected: usize,
+        /// Labels given.
+        found: usize,
+    },
+    /// Query and gallery embeddings come from different spaces.
+    #[error("query embeddings have {query} dimensions, gallery embeddings have {gallery}")]
+    Dimensions {
+        /// Of the query.
+        query: usize,
+        /// Of the gallery.
+        gallery: usize,
+    },
+    /// There is nothing to search for, or nothing to search in.
+    #[error("the {split} has no images, expected at least 1")]
+    Empty {
+        /// Query or gallery.
+        split: Split,
+    },
+    /// The protocol needs to know which camera took each image.
+    #[error(
+        "the {split} has no cameras, which the market protocol needs: \
+         give them by `with_cameras`, or choose `Protocol::CameraLess`"
+    )]
+    Cameras {
+        /// Query or gallery.
+        split: Split,
+    },
+    /// Images are numbered on one side only, so that the query's own image cannot be recognised.
+    #[error(
+        "the {split} has no image numbers but the other side has: \
+         give them to both by `with_images`, or to neither"
+    )]
+    Images {
+        /// The side without numbers.
+        split: Split,
+    },
+    /// A distance matrix does not fit its labels.
+    #[error("expected {queries} queries x {gallery} gallery distances, found {found}")]
+    Matrix {
+        /// Queries.
+        queries: usize,
+        /// Gallery images.
+        gallery: usize,
+        /// Distances given.
+        found: usize,
+    },
+    /// A distance is infinite or not a number: given so, or too large for an `f32`.
+    #[error(
+        "the distance of query {query} to gallery image {gallery} is not a finite `f32`, \
+         so they cannot be ranked"
+    )]
+    Distance {
+        /// Row: the query.
+        query: usize,
+        /// Column: the gallery image.
+        gallery: usize,
+    },
+    /// There is nothing to average.
+    #[error(
+        "none of {queries} queries has a match among {gallery} gallery images \
+         in the {protocol} protocol: are identities and cameras labelled alike on both sides?"
+    )]
+    NoMatch {
+        /// Queries.
+        queries: usize,
+        /// Gallery images.
+        gallery: usize,
+        /// The protocol that decides what is a match.
+        protocol: Protocol,
+    },
+    /// There is no such query.
+    #[error("there is no query {query} among {queries}; the first is query 0")]
+    Query {
+        /// The query asked for, from 0.
+        query: usize,
+        /// Queries.
+        queries: usize,
+    },
+    /// A setting is 0 where it counts ranks from 1.
+    #[error("{setting} is 0, expected at least 1")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A text names none of the choices.
+    #[error("expected {expected}, found `{found}`")]
+    Choice {
+        /// The choices.
+        expected: &'static str,
+        /// The text.
+        found: String,
+    },
+}

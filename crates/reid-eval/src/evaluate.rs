@@ -1,0 +1,291 @@
+//! Evaluation: from embeddings or distances to a report.
+
+use rayon::prelude::*;
+
+use crate::{
+    Embeddings, Error, EvaluationConfig, Labels, Report,
+    distance::{Distances, expect_finite},
+    ranking::ranks_of_right,
+    report::QueryResult,
+    verdict::Judge,
+};
+
+/// Ranks the gallery for every query and says how good the rankings are.
+///
+/// Equally near images rank in the order of the gallery, as after a stable sort. Distances are
+/// computed for a block of queries at a time and never kept; the result is the same for any number
+/// of threads.
+///
+/// # Errors
+/// If a side is empty, if the sides have different dimensions, if the protocol misses labels, if
+/// two embeddings are so far apart that their distance is no `f32`, if a setting is 0, or if no
+/// query has a match: there is no mean of nothing.
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::{Embeddings, EvaluationConfig, evaluate};
+///
+/// let [anna, ben] = [1, 2].map(Identity::new);
+/// let [door, hall] = [1, 2].map(Camera::new);
+/// let query = Embeddings::new(vec![1.0, 0.0], 2, vec![anna])?.with_cameras(vec![door])?;
+///
+/// // Seen by the same camera: ignored. Then Ben at rank 1, and Anna at rank 2.
+/// let gallery = Embeddings::new(vec![1.0, 0.0, 0.8, 0.6, 0.6, 0.8], 2, vec![anna, ben, anna])?
+///     .with_cameras(vec![door, hall, hall])?;
+///
+/// let report = evaluate(&query, &gallery, &EvaluationConfig::default())?;
+/// assert_eq!((report.rank(1), report.rank(2)), (0.0, 1.0));
+/// assert_eq!(report.mean_average_precision, 0.5);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub fn evaluate(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    config: &EvaluationConfig,
+) -> Result<Report, Error> {
+    config.check()?;
+    let judge = Judge::new(config.protocol, query.labels(), gallery.labels())?;
+    let distances = Distances::between(query, gallery, config.metric)?;
+    let block_results = |block| {
+        let block = distances.block(block)?;
+        let results = block
+            .rows()
+            .map(|(query, row)| result(&judge, query, row, config));
+        Ok(results.collect::<Vec<_>>())
+    };
+    let blocks: Vec<Result<_, Error>> = (0..distances.blocks())
+        .into_par_iter()
+        .map(block_results)
+        .collect();
+    // Joined in order, so that of several errors it is always the first that is reported.
+    let mut per_query = Vec::with_capacity(query.len());
+    for block in blocks {
+        per_query.extend(block?);
+    }
+    Report::of(per_query, gallery.len(), config)
+}
+
+/// Says how good rankings by given distances are: `distances` holds one row per query with one
+/// value per gallery image, smaller is nearer. For distances computed elsewhere, or re-ranked.
+///
+/// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
+/// distances are.
+///
+/// # Errors
+/// As [`evaluate`], and if the number of distances is not queries x gallery images or one of them
+/// is infinite or not a number.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{EvaluationConfig, Labels, Protocol, evaluate_distances};
+///
+/// let query = Labels::new([1, 2].map(Identity::new).to_vec());
+/// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
+/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let distances = [
+///     0.1, 0.2, 0.3, // right at ranks 1 and 3: (1/1 + 2/3) / 2
+///     0.3, 0.2, 0.1, // right at rank 2: 1/2
+/// ];
+/// let report = evaluate_distances(&distances, &query, &gallery, &config)?;
+/// assert!((report.mean_average_precision - 2.0 / 3.0).abs() < 1e-12);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub fn evaluate_distances(
+    distances: &[f32],
+    query: &Labels,
+    gallery: &Labels,
+    config: &EvaluationConfig,
+) -> Result<Report, Error> {
+    config.check()?;
+    let judge = Judge::new(config.protocol, query, gallery)?;
+    if query.len().checked_mul(gallery.len()) != Some(distances.len()) {
+        return Err(Error::Matrix {
+            queries: query.len(),
+            gallery: gallery.len(),
+            found: distances.len(),
+        });
+    }
+    for (query, row) in distances.chunks_exact(gallery.len()).enumerate() {
+        expect_finite(query, row)?;
+    }
+    let per_query = distances
+        .par_chunks_exact(gallery.len())
+        .enumerate()
+        .map(|(query, row)| result(&judge, query, row, config))
+        .collect();
+    Report::of(per_query, gallery.len(), config)
+}
+
+fn result(
+    judge: &Judge<'_>,
+    query: usize,
+    distances: &[f32],
+    config: &EvaluationConfig,
+) -> QueryResult {
+    let ranks = ranks_of_right(distances, |image| judge.verdict(query, image));
+    QueryResult::of(query, &ranks, config)
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::{Camera, Identity};
+
+    use super::*;
+    use crate::{AveragePrecision, Unmatched};
+
+    /// Identity and camera of each gallery image: 0 a distractor, -1 junk.
+    const GALLERY: [(i64, u32); 8] = [
+        (1, 1),
+        (1, 2),
+        (2, 2),
+        (0, 3),
+        (-1, 2),
+        (1, 3),
+        (2, 1),
+        (3, 1),
+    ];
+    const QUERY: [(i64, u32); 4] = [(1, 1), (2, 1), (3, 1), (2, 3)];
+    #[rustfmt::skip]
+    const DISTANCES: [f32; 32] = [
+        // 0 is of the same identity and camera, 4 junk. Left 3 2 1 5 6 7: right at ranks 3 and 4.
+        0.05, 0.30, 0.20, 0.10, 0.01, 0.40, 0.50, 0.60,
+        // 6 is of the same identity and camera. Left 3 2 7 5 1 0: right at rank 2.
+        0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05, 0.6,
+        // 7, the only match, is of the same camera.
+        0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8,
+        // Ties stay in order: 0 1 2 6 3 5 7, right at ranks 3 and 4.
+        0.2, 0.2, 0.2, 0.9, 0.9, 0.9, 0.2, 0.9,
+    ];
+
+    fn labels(of: &[(i64, u32)]) -> Labels {
+        Labels::new(of.iter().map(|of| Identity::new(of.0)).collect())
+            .with_cameras(of.iter().map(|of| Camera::new(of.1)).collect())
+            .expect("one camera each")
+    }
+
+    fn by_hand(config: &EvaluationConfig) -> Report {
+        evaluate_distances(&DISTANCES, &labels(&QUERY), &labels(&GALLERY), config).expect("matches")
+    }
+
+    /// Average precision of each query, and the mean.
+    fn precisions(kind: AveragePrecision, unmatched: Unmatched) -> ([Option<f64>; 4], f64) {
+        let config = EvaluationConfig::default()
+            .with_average_precision(kind)
+            .with_unmatched(unmatched);
+        let report = by_hand(&config);
+        let each = [0, 1, 2, 3].map(|query| report.per_query[query].average_precision);
+        (each, report.mean_average_precision)
+    }
+
+    #[test]
+    fn curve_and_penalty_by_hand() {
+        let report = by_hand(&EvaluationConfig::default());
+        assert_eq!(report.cmc[..4], [0.0, 1.0 / 3.0, 1.0, 1.0]);
+        assert_eq!(
+            (report.queries, report.matched_queries, report.gallery),
+            (4, 3, 8)
+        );
+        let firsts: Vec<_> = report
+            .per_query
+            .iter()
+            .map(|query| query.first_match)
+            .collect();
+        assert_eq!(firsts, [Some(3), Some(2), None, Some(3)]);
+        // 2/4, 1/2, none, 2/4.
+        let penalties = report
+            .per_query
+            .iter()
+            .map(|query| query.inverse_negative_penalty);
+        assert_eq!(
+            penalties.collect::<Vec<_>>(),
+            [Some(0.5), Some(0.5), None, Some(0.5)]
+        );
+        assert!((report.mean_inverse_negative_penalty - 0.5).abs() < 1e-12);
+
+        let all = by_hand(&EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero));
+        assert_eq!(all.cmc[..4], [0.0, 0.25, 0.75, 0.75]);
+        assert!((all.mean_inverse_negative_penalty - 0.375).abs() < 1e-12); // 1.5 / 4
+        assert_eq!(all.per_query, report.per_query);
+    }
+
+    #[test]
+    fn average_precision_by_hand() {
+        // Ranks 3 and 4: (1/3 + 2/4)/2 = 5/12; trapezoid ((0 + 1/3)/2 + (1/3 + 2/4)/2)/2 = 7/24;
+        // at 2: 0. Rank 2: 1/2; (0 + 1/2)/2 = 1/4; 1/2.
+        let at_two = "at-2".parse().expect("a kind");
+        let kinds = [
+            (AveragePrecision::NonInterpolated, 5.0 / 12.0, 0.5),
+            (AveragePrecision::Trapezoid, 7.0 / 24.0, 0.25),
+            (at_two, 0.0, 0.5),
+        ];
+        for (kind, two, one) in kinds {
+            let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{kind}: {a}, {b}");
+            for (unmatched, scored) in [(Unmatched::Skip, 3.0), (Unmatched::CountAsZero, 4.0)] {
+                let (each, mean) = precisions(kind, unmatched);
+                assert_eq!(each[2], None);
+                for (found, expected) in [(each[0], two), (each[1], one), (each[3], two)] {
+                    close(found.expect("a match"), expected);
+                }
+                close(mean, (two + one + two) / scored);
+            }
+        }
+    }
+
+    #[test]
+    fn means_by_hand() {
+        use {AveragePrecision::*, Unmatched::*};
+        let expected = [
+            (NonInterpolated, Skip, 0.444_444),
+            (NonInterpolated, CountAsZero, 0.333_333),
+            (Trapezoid, Skip, 0.277_778),
+            (Trapezoid, CountAsZero, 0.208_333),
+        ];
+        for (kind, unmatched, mean) in expected {
+            assert!(
+                (precisions(kind, unmatched).1 - mean).abs() < 1e-6,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn unfit_distances_are_refused() {
+        let [query, gallery] = [&QUERY[..], &GALLERY[..]].map(labels);
+        let config = EvaluationConfig::default();
+        let short = evaluate_distances(&DISTANCES[1..], &query, &gallery, &config);
+        assert_eq!(
+            short.expect_err("31").to_string(),
+            "expected 4 queries x 8 gallery distances, found 31"
+        );
+        let mut distances = DISTANCES;
+        distances[17] = f32::NAN;
+        let nan = evaluate_distances(&distances, &query, &gallery, &config);
+        assert_eq!(
+            nan.expect_err("not a number").to_string(),
+            "the distance of query 2 to gallery image 1 is not a finite `f32`, \
+             so they cannot be ranked"
+        );
+    }
+
+    #[test]
+    fn settings_of_zero_are_refused() {
+        let refused = |config: &EvaluationConfig| {
+            let [query, gallery] = [&QUERY[..], &GALLERY[..]].map(labels);
+            let report = evaluate_distances(&DISTANCES, &query, &gallery, config);
+            report.expect_err("zero").to_string()
+        };
+        let config = EvaluationConfig::default();
+        assert_eq!(
+            refused(&config.clone().with_max_rank(0)),
+            "the last rank of the CMC curve is 0, expected at least 1"
+        );
+        let nothing = AveragePrecision::TruncatedAt {
+            k: 0,
+            denominator: crate::Denominator::AllRelevant,
+        };
+        assert_eq!(
+            refused(&config.with_average_precision(nothing)),
+            "the last rank of the average precision is 0, expected at least 1"
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Labels: who each image shows, which camera took it, and which image it is.
+
+use reid_core::{Camera, Identity};
+
+use crate::Error;
+
+/// Who each image of a set shows, and where they are known its camera and its number.
+///
+/// [`Embeddings`](crate::Embeddings) carry labels; on their own they go with a distance matrix that
+/// was computed elsewhere, to [`evaluate_distances`](crate::evaluate_distances).
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::Labels;
+///
+/// let labels = Labels::new(vec![Identity::new(7), Identity::new(8)])
+///     .with_cameras(vec![Camera::new(1), Camera::new(2)])?;
+/// assert_eq!(labels.len(), 2);
+/// assert_eq!(labels.cameras(), Some(&[Camera::new(1), Camera::new(2)][..]));
+/// assert_eq!(labels.images(), None);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    identities: Vec<Identity>,
+    cameras: Option<Vec<Camera>>,
+    images: Option<Vec<u64>>,
+}
+
+impl Labels {
+    /// Labels without cameras and image numbers: one identity per image.
+    #[must_use]
+    pub fn new(identities: Vec<Identity>) -> Self {
+        Self {
+            identities,
+            cameras: None,
+            images: None,
+        }
+    }
+
+    /// The same labels with the camera of each image.
+    ///
+    /// # Errors
+    /// If there is not one camera per image.
+    pub fn with_cameras(mut self, cameras: Vec<Camera>) -> Result<Self, Error> {
+        self.expect_one_each("cameras", cameras.len())?;
+        self.cameras = Some(cameras);
+        Ok(self)
+    }
+
+    /// The same labels with a number for each image. An image that is both a query and in the
+    /// gallery has the same number in both, so that
+    /// [`Protocol::CameraLess`](crate::Protocol::CameraLess) does not count it as found.
+    ///
+    /// # Errors
+    /// If there is not one number per image.
+    pub fn with_images(mut self, images: Vec<u64>) -> Result<Self, Error> {
+        self.expect_one_each("image numbers", images.len())?;
+        self.images = Some(images);
+        Ok(self)
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.identities.len()
+    }
+
+    /// Whether there are no images.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.identities.is_empty()
+    }
+
+    /// Who each image shows.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// Which camera took each image, where that is known.
+    #[must_use]
+    pub fn cameras(&self) -> Option<&[Camera]> {
+        self.cameras.as_deref()
+    }
+
+    /// The number of each image, where they have any.
+    #[must_use]
+    pub fn images(&self) -> Option<&[u64]> {
+        self.images.as_deref()
+    }
+
+    fn expect_one_each(&self, labels: &'static str, found: usize) -> Result<(), Error> {
+        let expected = self.len();
+        if found == expected {
+            Ok(())
+        } else {
+            Err(Error::Labels {
+                labels,
+                expected,
+                found,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_label_is_counted() {
+        let labels = Labels::new(vec![Identity::new(7); 3]);
+        let cameras = labels.clone().with_cameras(vec![Camera::new(1); 2]);
+        assert_eq!(
+            cameras.expect_err("two cameras").to_string(),
+            "expected 3 cameras, one per image, found 2"
+        );
+        let images = labels.with_images(vec![1, 2, 3, 4]);
+        assert_eq!(
+            images.expect_err("four numbers").to_string(),
+            "expected 3 image numbers, one per image, found 4"
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Metric: what far apart means for two embeddings.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// What far apart means for two embeddings `a` and `b`.
+///
+/// On vectors of length 1 both give the same order, since `|a - b|² = 2 - 2 cos(a, b)`.
+///
+/// ```
+/// use reid_eval::Metric;
+///
+/// assert_eq!("euclidean".parse(), Ok(Metric::Euclidean));
+/// assert_eq!(Metric::default().to_string(), "cosine");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// `|a - b| = √max(0, |a|² + |b|² - 2 a·b)`, 0 or more.
+    ///
+    /// The product `a·b` is a sum of `f32`, so distances below about a thousandth of the vectors'
+    /// length are rounding.
+    Euclidean,
+    /// `1 - a·b / (|a| |b|)`, from 0 to 2: the default, whatever the length of the vectors.
+    ///
+    /// A vector of zeros has no direction: its distance to everything is 1, as if it were at a
+    /// right angle to all others.
+    #[default]
+    Cosine,
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Euclidean => "euclidean",
+            Self::Cosine => "cosine",
+        })
+    }
+}
+
+impl FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "euclidean" => Ok(Self::Euclidean),
+            "cosine" => Ok(Self::Cosine),
+            _ => Err(Error::Choice {
+                expected: "a metric: euclidean or cosine",
+                found: text.to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_what_it_parses() {
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            assert_eq!(metric.to_string().parse(), Ok(metric));
+        }
+        let error = "l2".parse::<Metric>().expect_err("no metric");
+        assert_eq!(
+            error.to_string(),
+            "expected a metric: euclidean or cosine, found `l2`"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! Ranked list: the nearest gallery images of one query, to be looked at.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Embeddings, Error, EvaluationConfig, Verdict,
+    distance::Distances,
+    ranking::{Candidate, nearer},
+    verdict::Judge,
+};
+
+/// The nearest gallery images of one query, nearest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankedList {
+    /// Which query, counted from 0.
+    pub query: usize,
+    /// The gallery images, ignored ones among them.
+    pub entries: Vec<RankedEntry>,
+}
+
+/// A gallery image in a [`RankedList`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankedEntry {
+    /// Which gallery image, counted from 0.
+    pub gallery: usize,
+    /// Its distance to the query, by the metric of the configuration.
+    pub distance: f32,
+    /// What it is to the query.
+    pub verdict: Verdict,
+}
+
+/// The `top` nearest gallery images of one query, by the metric and the protocol of `config`.
+///
+/// Images that the protocol takes out stand where their distance puts them, as
+/// [`Verdict::Ignored`], so that pictures can grey them; they do not count towards `top`. A `top`
+/// beyond the gallery gives all of it. Order and distances are those of
+/// [`evaluate`](crate::evaluate), to the last bit.
+///
+/// # Errors
+/// If there is no such query, if a side is empty, if the sides have different dimensions, if the
+/// protocol misses labels, or if a distance is no `f32`.
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::{Embeddings, EvaluationConfig, Verdict, ranked_list};
+///
+/// let [anna, ben] = [1, 2].map(Identity::new);
+/// let [door, hall] = [1, 2].map(Camera::new);
+/// let query = Embeddings::new(vec![1.0, 0.0], 2, vec![anna])?.with_cameras(vec![door])?;
+/// let gallery = Embeddings::new(vec![0.6, 0.8, 0.8, 0.6, 1.0, 0.0], 2, vec![anna, ben, anna])?
+///     .with_cameras(vec![hall, hall, door])?;
+///
+/// let list = ranked_list(&query, &gallery, &EvaluationConfig::default(), 0, 1)?;
+/// let seen: Vec<_> = list.entries.iter().map(|entry| (entry.gallery, entry.verdict)).collect();
+/// assert_eq!(seen, [(2, Verdict::Ignored), (1, Verdict::Wrong)]);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub fn ranked_list(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    config: &EvaluationConfig,
+    query_index: usize,
+    top: usize,
+) -> Result<RankedList, Error> {
+    let judge = Judge::new(config.protocol, query.labels(), gallery.labels())?;
+    if query_index >= query.len() {
+        return Err(Error::Query {
+            query: query_index,
+            queries: query.len(),
+        });
+    }
+    let distances = Distances::between(query, gallery, config.metric)?;
+    let block = distances.block(distances.block_of(query_index))?;
+    let mut candidates: Vec<Candidate> =
+        block.row(query_index).iter().copied().enumerate().collect();
+    candidates.sort_unstable_by(nearer);
+
+    let mut entries = Vec::new();
+    let mut counted = 0;
+    for (image, distance) in candidates {
+        if counted == top {
+            break;
+        }
+        let verdict = judge.verdict(query_index, image);
+        counted += usize::from(verdict != Verdict::Ignored);
+        entries.push(RankedEntry {
+            gallery: image,
+            distance,
+            verdict,
+        });
+    }
+    Ok(RankedList {
+        query: query_index,
+        entries,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Identity;
+
+    use super::*;
+    use crate::{Metric, Protocol};
+
+    /// One query at 0 among images on a line, without cameras.
+    fn list(gallery: &[(i64, f32)], top: usize) -> Vec<(usize, f32, Verdict)> {
+        let embeddings = |of: &[(i64, f32)]| {
+            let values = of.iter().map(|of| of.1).collect();
+            let identities = of.iter().map(|of| Identity::new(of.0)).collect();
+            Embeddings::new(values, 1, identities).expect("one dimension")
+        };
+        let config = EvaluationConfig::default()
+            .with_protocol(Protocol::CameraLess)
+            .with_metric(Metric::Euclidean);
+        let list = ranked_list(
+            &embeddings(&[(1, 0.0)]),
+            &embeddings(gallery),
+            &config,
+            0,
+            top,
+        );
+        let entries = list.expect("one query").entries.into_iter();
+        entries
+            .map(|entry| (entry.gallery, entry.distance, entry.verdict))
+            .collect()
+    }
+
+    const GALLERY: [(i64, f32); 5] = [(1, 3.0), (2, -2.0), (-1, 1.0), (1, 2.0), (-1, 9.0)];
+
+    #[test]
+    fn ignored_images_are_shown_but_not_counted() {
+        use Verdict::{Ignored, Right, Wrong};
+        // Images 1 and 3 are both at 2 and keep the order of the gallery.
+        let two = [(2, 1.0, Ignored), (1, 2.0, Wrong), (3, 2.0, Right)];
+        assert_eq!(list(&GALLERY, 2), two);
+        let rest = [(0, 3.0, Right), (4, 9.0, Ignored)];
+        assert_eq!(list(&GALLERY, 99), [&two[..], &rest].concat());
+        assert!(list(&GALLERY, 0).is_empty());
+    }
+
+    #[test]
+    fn a_query_past_the_end_is_an_error() {
+        let one = Embeddings::new(vec![1.0], 1, vec![Identity::new(1)]).expect("one");
+        let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+        let error = ranked_list(&one, &one, &config, 1, 5).expect_err("one query");
+        assert_eq!(
+            error.to_string(),
+            "there is no query 1 among 1; the first is query 0"
+        );
+    }
+}

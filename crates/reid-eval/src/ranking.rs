@@ -1,0 +1,74 @@
+//! Ranking: the order of gallery images, and the ranks of the right ones without sorting the rest.
+
+use std::cmp::Ordering;
+
+use crate::Verdict;
+
+/// A gallery image and its distance to the query.
+pub(crate) type Candidate = (usize, f32);
+
+/// Nearer first, and among equally near images the one that comes first in the gallery: what a
+/// stable sort by distance gives. Distances are finite.
+pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
+    // Adding 0 makes -0 a plain 0, which `total_cmp` would put after it.
+    (a.1 + 0.0).total_cmp(&(b.1 + 0.0)).then(a.0.cmp(&b.0))
+}
+
+/// Ranks of the right answers, rising from 1, among the images that are not ignored.
+///
+/// Only the right answers are sorted. Every image then asks by bisection which of them it stands
+/// before, so the whole is `O(gallery · log right)` in time.
+pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdict) -> Vec<usize> {
+    let candidates = || distances.iter().copied().enumerate();
+    let mut right: Vec<Candidate> = candidates()
+        .filter(|&(image, _)| verdict(image) == Verdict::Right)
+        .collect();
+    right.sort_unstable_by(nearer);
+
+    // An image that is not farther than right answer `i`, but farther than the one before, moves
+    // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
+    let mut moves = vec![0; right.len() + 1];
+    for candidate in candidates().filter(|&(image, _)| verdict(image) != Verdict::Ignored) {
+        moves[right.partition_point(|answer| nearer(answer, &candidate).is_lt())] += 1;
+    }
+    let mut rank = 0;
+    moves[..right.len()]
+        .iter()
+        .map(|moved| {
+            rank += moved;
+            rank
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const R: Verdict = Verdict::Right;
+    const W: Verdict = Verdict::Wrong;
+    const I: Verdict = Verdict::Ignored;
+
+    fn ranks(distances: &[f32], verdicts: &[Verdict]) -> Vec<usize> {
+        ranks_of_right(distances, |image| verdicts[image])
+    }
+
+    #[test]
+    fn ignored_images_take_no_rank() {
+        // In order: .1 ignored, .2 wrong, .3 right, .4 ignored, .5 right → ranks 2 and 3.
+        let found = ranks(&[0.3, 0.1, 0.5, 0.4, 0.2], &[R, I, R, I, W]);
+        assert_eq!(found, [2, 3]);
+    }
+
+    #[test]
+    fn ties_go_to_the_first_in_the_gallery() {
+        // All at 0, whatever its sign: images 0 W, 1 R, 2 W, 3 R → ranks 2 and 4.
+        assert_eq!(ranks(&[0.0, -0.0, -0.0, 0.0], &[W, R, W, R]), [2, 4]);
+    }
+
+    #[test]
+    fn without_right_answers_there_are_no_ranks() {
+        assert!(ranks(&[0.1, 0.2], &[W, I]).is_empty());
+        assert!(ranks(&[], &[]).is_empty());
+    }
+}

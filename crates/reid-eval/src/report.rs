@@ -1,0 +1,269 @@
+//! Report: the numbers of an evaluation, and what they mean.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, EvaluationConfig, Unmatched};
+
+/// Ranks at which a printed report shows the CMC curve.
+const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
+
+/// The numbers of an evaluation, and what they mean; prints as a table. Numbers are fractions from
+/// 0 to 1.
+///
+/// Means are over the queries that have a match, or over all of them where
+/// [`Unmatched::CountAsZero`] says so. With the `R` right answers to a query at ranks
+/// `r₁ < … < r_R`:
+///
+/// ```text
+/// CMC(k) = mean [r₁ ≤ k]       mAP = mean AP       mINP = mean R / r_R
+/// ```
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{EvaluationConfig, Labels, Protocol, evaluate_distances};
+///
+/// let labels = Labels::new([1, 2].map(Identity::new).to_vec());
+/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// // The first query finds itself at once, the second one image too late.
+/// let report = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
+///
+/// assert_eq!((report.rank(1), report.rank(2)), (0.5, 1.0));
+/// assert_eq!(report.per_query[1].first_match, Some(2));
+/// assert!(report.to_string().contains("Rank-1    50.00 %"));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Cumulative matching characteristic: `cmc[k - 1]` is the fraction of queries with a right
+    /// answer among the first `k`. As long as [`EvaluationConfig::max_rank`]; where the gallery
+    /// is smaller, the last value is repeated.
+    pub cmc: Vec<f64>,
+    /// Mean of the [average precision](crate::AveragePrecision).
+    pub mean_average_precision: f64,
+    /// Mean of the inverse negative penalty (Ye et al., TPAMI 2021, arXiv:2001.04193): how far
+    /// down the list one has to go for the last right answer.
+    pub mean_inverse_negative_penalty: f64,
+    /// All queries.
+    pub queries: usize,
+    /// Queries with a match.
+    pub matched_queries: usize,
+    /// All gallery images, junk among them.
+    pub gallery: usize,
+    /// How it was evaluated.
+    pub config: EvaluationConfig,
+    /// The result of each query, in order.
+    pub per_query: Vec<QueryResult>,
+}
+
+/// The result of one query; all `None` where it has no match.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueryResult {
+    /// Which query, counted from 0.
+    pub query: usize,
+    /// Average precision.
+    pub average_precision: Option<f64>,
+    /// Inverse negative penalty: right answers per rank of the last of them.
+    pub inverse_negative_penalty: Option<f64>,
+    /// Rank of the first right answer, counted from 1.
+    pub first_match: Option<usize>,
+}
+
+impl QueryResult {
+    /// The result of a query whose right answers are at these ranks, rising from 1.
+    pub(crate) fn of(query: usize, ranks: &[usize], config: &EvaluationConfig) -> Self {
+        let last = ranks.last();
+        Self {
+            query,
+            average_precision: last.map(|_| config.average_precision.of(ranks)),
+            inverse_negative_penalty: last.map(|&last| ranks.len() as f64 / last as f64),
+            first_match: ranks.first().copied(),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn of(
+        per_query: Vec<QueryResult>,
+        gallery: usize,
+        config: &EvaluationConfig,
+    ) -> Result<Self, Error> {
+        let queries = per_query.len();
+        let first_matches = per_query.iter().filter_map(|result| result.first_match);
+        let matched_queries = first_matches.clone().count();
+        if matched_queries == 0 {
+            return Err(Error::NoMatch {
+                queries,
+                gallery,
+                protocol: config.protocol,
+            });
+        }
+        let scored = scored(config.unmatched, queries, matched_queries);
+        let mean = |value: fn(&QueryResult) -> Option<f64>| {
+            per_query.iter().filter_map(value).sum::<f64>() / scored
+        };
+        let mut firsts_at = vec![0; config.max_rank];
+        for rank in first_matches.filter(|&rank| rank <= config.max_rank) {
+            firsts_at[rank - 1] += 1;
+        }
+        let mut found = 0_usize;
+        let cmc = firsts_at.into_iter().map(|firsts| {
+            found += firsts;
+            found as f64 / scored
+        });
+        Ok(Self {
+            cmc: cmc.collect(),
+            mean_average_precision: mean(|result| result.average_precision),
+            mean_inverse_negative_penalty: mean(|result| result.inverse_negative_penalty),
+            queries,
+            matched_queries,
+            gallery,
+            config: config.clone(),
+            per_query,
+        })
+    }
+
+    /// Fraction of queries with a right answer among the first `k`: `CMC(k)`, and 0 for `k` = 0.
+    ///
+    /// Past the end of [`cmc`](Self::cmc) it is counted from [`per_query`](Self::per_query).
+    #[must_use]
+    pub fn rank(&self, k: usize) -> f64 {
+        if k == 0 {
+            return 0.0;
+        }
+        self.cmc.get(k - 1).copied().unwrap_or_else(|| {
+            let within = |result: &&QueryResult| result.first_match.is_some_and(|rank| rank <= k);
+            let found = self.per_query.iter().filter(within).count();
+            found as f64 / scored(self.config.unmatched, self.queries, self.matched_queries)
+        })
+    }
+}
+
+/// How many queries means are taken over.
+fn scored(unmatched: Unmatched, queries: usize, matched: usize) -> f64 {
+    match unmatched {
+        Unmatched::Skip => matched as f64,
+        Unmatched::CountAsZero => queries as f64,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            queries,
+            matched_queries,
+            gallery,
+            config,
+            ..
+        } = self;
+        let EvaluationConfig {
+            metric,
+            protocol,
+            average_precision,
+            unmatched,
+            ..
+        } = config;
+        let fate = match unmatched {
+            Unmatched::Skip => "skipped",
+            Unmatched::CountAsZero => "counted as 0",
+        };
+        let missed = queries.saturating_sub(*matched_queries);
+        writeln!(
+            f,
+            "{protocol} protocol, {metric} distance, {average_precision} AP"
+        )?;
+        write!(
+            f,
+            "{queries} queries ({missed} without a match, {fate}), gallery of {gallery}"
+        )?;
+        let means = [
+            ("mAP".to_owned(), self.mean_average_precision),
+            ("mINP".to_owned(), self.mean_inverse_negative_penalty),
+        ];
+        let ranks = PRINTED_RANKS.map(|k| (format!("Rank-{k}"), self.rank(k)));
+        for (name, value) in means.into_iter().chain(ranks) {
+            write!(f, "\n  {name:<8}{:>7.2} %", 100.0 * value)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(config: &EvaluationConfig) -> Report {
+        // Right answers at ranks 3 and 4, at 2, nowhere, and at 3 and 4.
+        let ranks: [&[usize]; 4] = [&[3, 4], &[2], &[], &[3, 4]];
+        let results = (0..).zip(ranks);
+        let results = results.map(|(query, ranks)| QueryResult::of(query, ranks, config));
+        Report::of(results.collect(), 8, config).expect("three matches")
+    }
+
+    #[test]
+    fn prints_as_a_table() {
+        let config = EvaluationConfig::default();
+        insta::assert_snapshot!(report(&config), @"
+        market protocol, cosine distance, non-interpolated AP
+        4 queries (1 without a match, skipped), gallery of 8
+          mAP       44.44 %
+          mINP      50.00 %
+          Rank-1     0.00 %
+          Rank-5   100.00 %
+          Rank-10  100.00 %
+          Rank-20  100.00 %
+        ");
+        let config = config
+            .with_average_precision("at-2".parse().expect("a kind"))
+            .with_unmatched(Unmatched::CountAsZero);
+        insta::assert_snapshot!(report(&config), @"
+        market protocol, cosine distance, at-2 AP
+        4 queries (1 without a match, counted as 0), gallery of 8
+          mAP       12.50 %
+          mINP      37.50 %
+          Rank-1     0.00 %
+          Rank-5    75.00 %
+          Rank-10   75.00 %
+          Rank-20   75.00 %
+        ");
+    }
+
+    #[test]
+    fn the_curve_ends_with_its_last_value() {
+        let found = report(&EvaluationConfig::default().with_max_rank(6));
+        let third = 1.0 / 3.0;
+        assert_eq!(found.cmc, [0.0, third, 1.0, 1.0, 1.0, 1.0]);
+        let found = report(&EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero));
+        assert_eq!(found.cmc[..4], [0.0, 0.25, 0.75, 0.75]);
+        assert_eq!((found.cmc.len(), found.cmc[49]), (50, 0.75));
+    }
+
+    #[test]
+    fn ranks_past_the_curve_are_known() {
+        let found = report(&EvaluationConfig::default().with_max_rank(2));
+        let third = 1.0 / 3.0;
+        let ranks: Vec<f64> = [0, 1, 2, 3, 99].map(|k| found.rank(k)).into();
+        assert_eq!(ranks, [0.0, 0.0, third, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn survives_a_file() {
+        let report = report(&EvaluationConfig::default());
+        let json = serde_json::to_string(&report).expect("plain data");
+        assert_eq!(serde_json::from_str::<Report>(&json).ok(), Some(report));
+    }
+
+    #[test]
+    fn nothing_found_is_an_error() {
+        let config = EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero);
+        let results = vec![QueryResult::of(0, &[], &config)];
+        assert_eq!(
+            Report::of(results, 8, &config)
+                .expect_err("no match")
+                .to_string(),
+            "none of 1 queries has a match among 8 gallery images in the market protocol: \
+             are identities and cameras labelled alike on both sides?"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Galleries that are small, empty, one-sided or full of what nobody asked for.
+
+use reid_core::{Camera, Identity};
+use reid_eval::{
+    Embeddings, Error, EvaluationConfig, Metric, Protocol, Report, Unmatched, evaluate,
+};
+
+/// Images on a line: identity, camera and place.
+fn line(images: &[(i64, u32, f32)]) -> Embeddings {
+    let identities = images.iter().map(|image| Identity::new(image.0)).collect();
+    let cameras = images.iter().map(|image| Camera::new(image.1)).collect();
+    Embeddings::new(images.iter().map(|image| image.2).collect(), 1, identities)
+        .and_then(|line| line.with_cameras(cameras))
+        .expect("sound embeddings")
+}
+
+fn config() -> EvaluationConfig {
+    EvaluationConfig::default().with_metric(Metric::Euclidean)
+}
+
+fn market(query: &[(i64, u32, f32)], gallery: &[(i64, u32, f32)]) -> Result<Report, Error> {
+    evaluate(&line(query), &line(gallery), &config())
+}
+
+const QUERY: [(i64, u32, f32); 1] = [(1, 1, 0.0)];
+
+#[test]
+fn one_query_and_one_image() {
+    let report = market(&QUERY, &[(1, 2, 5.0)]).expect("a match");
+    assert_eq!(report.cmc, [1.0; 50]);
+    assert_eq!(
+        (
+            report.mean_average_precision,
+            report.mean_inverse_negative_penalty
+        ),
+        (1.0, 1.0)
+    );
+}
+
+#[test]
+fn a_gallery_smaller_than_the_curve_repeats_the_last_value() {
+    // Junk at 1 and the own camera at 2 take no rank: wrong at rank 1, right at rank 2 of 2.
+    let gallery = [(-1, 2, 1.0), (1, 1, 2.0), (7, 1, 3.0), (1, 2, 4.0)];
+    let report = market(&QUERY, &gallery).expect("a match");
+    assert_eq!(report.cmc.len(), 50);
+    assert_eq!(report.cmc[..3], [0.0, 1.0, 1.0]);
+    assert_eq!(report.rank(50).to_bits(), 1.0_f64.to_bits());
+}
+
+#[test]
+fn no_match_anywhere_is_an_error_with_the_counts() {
+    let galleries: [&[(i64, u32, f32)]; 4] = [
+        &[(1, 1, 1.0), (1, 1, 2.0)],   // all of the same camera
+        &[(-1, 2, 1.0), (-1, 3, 2.0)], // junk only
+        &[(0, 2, 1.0), (0, 3, 2.0)],   // distractors only
+        &[(5, 2, 1.0), (6, 3, 2.0)],   // other identities only
+    ];
+    let no_match = Error::NoMatch {
+        queries: 1,
+        gallery: 2,
+        protocol: Protocol::Market,
+    };
+    for gallery in galleries {
+        assert_eq!(market(&QUERY, gallery), Err(no_match.clone()));
+        let all = config().with_unmatched(Unmatched::CountAsZero);
+        assert_eq!(
+            evaluate(&line(&QUERY), &line(gallery), &all),
+            Err(no_match.clone())
+        );
+    }
+}
+
+#[test]
+fn distractors_are_wrong_answers_in_front() {
+    let report = market(&QUERY, &[(0, 2, 1.0), (0, 3, 2.0), (1, 2, 3.0)]).expect("a match");
+    assert_eq!(report.per_query[0].first_match, Some(3));
+}
+
+#[test]
+fn a_junk_query_has_no_match() {
+    let queries = [(-1, 1, 0.0), (1, 1, 0.0)];
+    let report = market(&queries, &[(-1, 2, 0.0), (1, 2, 1.0)]).expect("a match");
+    assert_eq!((report.queries, report.matched_queries), (2, 1));
+    assert_eq!(report.per_query[0].first_match, None);
+    assert_eq!(report.per_query[1].first_match, Some(1));
+}
+
+#[test]
+fn duplicates_rank_in_the_order_of_the_gallery() {
+    let right_last = [(7, 2, 1.0), (8, 2, 1.0), (1, 2, 1.0)];
+    let first = |gallery: &[_]| market(&QUERY, gallery).expect("a match").per_query[0].first_match;
+    assert_eq!(first(&right_last), Some(3));
+    let [a, b, right] = right_last;
+    assert_eq!(first(&[right, a, b]), Some(1));
+}
+
+#[test]
+fn empty_sides_are_refused() {
+    let message = |report: Result<Report, Error>| report.expect_err("empty").to_string();
+    assert_eq!(
+        message(market(&[], &QUERY)),
+        "the query has no images, expected at least 1"
+    );
+    assert_eq!(
+        message(market(&QUERY, &[])),
+        "the gallery has no images, expected at least 1"
+    );
+}
+
+#[test]
+fn without_cameras_every_image_searches_the_others() {
+    // One set is query and gallery: 0 and 1 of identity 1, 2 of 2, 3 of 1.
+    let identities = [1, 1, 2, 1].map(Identity::new).to_vec();
+    let set = Embeddings::new(vec![0.0, 1.0, 2.0, 4.0], 1, identities)
+        .and_then(|set| set.with_images(vec![10, 11, 12, 13]))
+        .expect("sound embeddings");
+    let error = evaluate(&set, &set, &config()).expect_err("no cameras");
+    assert!(
+        error
+            .to_string()
+            .ends_with("or choose `Protocol::CameraLess`"),
+        "{error}"
+    );
+
+    let report = evaluate(&set, &set, &config().with_protocol(Protocol::CameraLess));
+    let report = report.expect("matches");
+    let firsts: Vec<_> = report
+        .per_query
+        .iter()
+        .map(|query| query.first_match)
+        .collect();
+    // From 1 images 0 and 2 are equally near; from 3 the nearest is 2, which is wrong.
+    assert_eq!(firsts, [Some(1), Some(1), None, Some(2)]);
+}

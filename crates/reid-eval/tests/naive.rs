@@ -1,0 +1,183 @@
+//! A naive twin that sorts everything, and one thread against many.
+
+use rand::RngExt;
+use reid_core::{Camera, Identity, Seed};
+use reid_eval::{
+    AveragePrecision, Embeddings, EvaluationConfig, Labels, Metric, Protocol, QueryResult, Report,
+    Unmatched, Verdict, evaluate, evaluate_distances, ranked_list,
+};
+
+/// Whole numbers from 0 to 3 in few dimensions, so that products are exact and distances tie: 60
+/// images share at most 28 distances. Identities from -1 (junk) over 0 (distractors), of which some are on one side only.
+fn problem(seed: Seed) -> (Embeddings, Embeddings) {
+    let mut stream = seed.stream();
+    let dimensions = stream.random_range(1..4);
+    let mut side = |first: i64, images: usize, numbers: u64| {
+        let values = (0..images * dimensions).map(|_| f32::from(stream.random_range(0..4_u8)));
+        let values = values.collect();
+        let identities = (0..images).map(|_| Identity::new(stream.random_range(first..9)));
+        let identities = identities.collect();
+        let cameras = (0..images).map(|_| Camera::new(stream.random_range(1..4)));
+        let cameras = cameras.collect();
+        Embeddings::new(values, dimensions, identities)
+            .and_then(|side| side.with_cameras(cameras))
+            .and_then(|side| side.with_images((numbers..).take(images).collect()))
+            .expect("sound embeddings")
+    };
+    // Image numbers 20 to 29 are on both sides.
+    (side(1, 30, 0), side(-1, 60, 20))
+}
+
+/// The distances of whole numbers, without rounding before the root.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounded to f32 as elsewhere"
+)]
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+    squares.sum::<f64>().sqrt() as f32
+}
+
+fn ignored(protocol: Protocol, query: (&Labels, usize), gallery: (&Labels, usize)) -> bool {
+    let same = |key: fn(&Labels, usize) -> Option<u64>| {
+        key(query.0, query.1).is_some() && key(query.0, query.1) == key(gallery.0, gallery.1)
+    };
+    let identity = |labels: &Labels, at: usize| labels.identities()[at];
+    let camera = |labels: &Labels, at: usize| Some(u64::from(labels.cameras()?[at].number()));
+    let image = |labels: &Labels, at: usize| Some(labels.images()?[at]);
+    identity(gallery.0, gallery.1).label() == -1
+        || match protocol {
+            Protocol::Market => {
+                identity(query.0, query.1) == identity(gallery.0, gallery.1) && same(camera)
+            }
+            Protocol::CameraLess => same(image),
+        }
+}
+
+/// A query's result by a full stable sort and a walk down the list.
+fn naive(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    protocol: Protocol,
+    index: usize,
+) -> QueryResult {
+    let mut order: Vec<usize> = (0..gallery.len())
+        .filter(|&image| !ignored(protocol, (query.labels(), index), (gallery.labels(), image)))
+        .collect();
+    let to_query = |image: usize| distance(query.row(index), gallery.row(image));
+    order.sort_by(|&a, &b| to_query(a).total_cmp(&to_query(b)));
+    let (mut hits, mut sum, mut first, mut last) = (0.0, 0.0, None, 0.0);
+    for (place, &image) in order.iter().enumerate() {
+        if gallery.identities()[image] == query.identities()[index] {
+            let rank = (place + 1) as f64;
+            hits += 1.0;
+            sum += hits / rank;
+            first = first.or(Some(place + 1));
+            last = rank;
+        }
+    }
+    QueryResult {
+        query: index,
+        average_precision: first.map(|_| sum / hits),
+        inverse_negative_penalty: first.map(|_| hits / last),
+        first_match: first,
+    }
+}
+
+#[test]
+fn ranking_is_that_of_a_full_stable_sort() {
+    let mut unmatched = 0;
+    for at in 0..40 {
+        let (query, gallery) = problem(Seed::new(1).named("problems").at(at));
+        let pairs = (0..query.len()).flat_map(|a| (0..gallery.len()).map(move |b| (a, b)));
+        let distances: Vec<f32> = pairs
+            .map(|(a, b)| distance(query.row(a), gallery.row(b)))
+            .collect();
+        for protocol in [Protocol::Market, Protocol::CameraLess] {
+            let config = EvaluationConfig::default()
+                .with_protocol(protocol)
+                .with_metric(Metric::Euclidean);
+            let expected: Vec<_> = (0..query.len())
+                .map(|index| naive(&query, &gallery, protocol, index))
+                .collect();
+            let by_features = evaluate(&query, &gallery, &config).expect("matches");
+            let by_distances =
+                evaluate_distances(&distances, query.labels(), gallery.labels(), &config);
+            assert_eq!(by_features.per_query, expected, "problem {at}, {protocol}");
+            assert_eq!(by_distances, Ok(by_features.clone()));
+            expect_means(&by_features);
+            expect_lists(&query, &gallery, &by_features);
+            unmatched += by_features.queries - by_features.matched_queries;
+        }
+    }
+    assert!(unmatched > 10, "{unmatched}: the problems are too easy");
+}
+
+/// The means are those of the queries that have a match.
+fn expect_means(report: &Report) {
+    let mean = |value: fn(&QueryResult) -> Option<f64>| {
+        let values: Vec<f64> = report.per_query.iter().filter_map(value).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let within = |k: usize| move |first: usize| f64::from(u8::from(first <= k));
+    assert_eq!(
+        report.mean_average_precision.to_bits(),
+        mean(|it| it.average_precision).to_bits()
+    );
+    let penalty = mean(|it| it.inverse_negative_penalty);
+    assert_eq!(
+        report.mean_inverse_negative_penalty.to_bits(),
+        penalty.to_bits()
+    );
+    for k in [1, 2, 5, 20, 50, 60] {
+        let firsts = report.per_query.iter().filter_map(|it| it.first_match);
+        let found: f64 = firsts.map(within(k)).sum();
+        let expected = found / report.matched_queries as f64;
+        assert_eq!(report.rank(k).to_bits(), expected.to_bits());
+    }
+}
+
+/// The first right entry of each list stands where the report has it.
+fn expect_lists(query: &Embeddings, gallery: &Embeddings, report: &Report) {
+    for result in &report.per_query {
+        let list = ranked_list(query, gallery, &report.config, result.query, usize::MAX);
+        let entries = list.expect("a query").entries;
+        let mut counted = entries
+            .iter()
+            .filter(|entry| entry.verdict != Verdict::Ignored);
+        let first = counted.position(|entry| entry.verdict == Verdict::Right);
+        assert_eq!(first.map(|place| place + 1), result.first_match);
+    }
+}
+
+#[test]
+fn one_thread_and_many_agree_to_the_last_bit() {
+    // 300 queries are 5 blocks.
+    let mut stream = Seed::new(2).named("threads").stream();
+    let mut side = |images: usize| {
+        let values = (0..images * 33)
+            .map(|_| stream.random::<f32>() - 0.5)
+            .collect();
+        let label = |image: usize| i64::try_from(image % 40).expect("small");
+        let identities = (0..images).map(label).map(Identity::new).collect();
+        Embeddings::new(values, 33, identities).expect("sound embeddings")
+    };
+    let (query, gallery) = (side(300), side(700));
+    for kind in [
+        AveragePrecision::NonInterpolated,
+        AveragePrecision::Trapezoid,
+    ] {
+        let config = EvaluationConfig::default()
+            .with_protocol(Protocol::CameraLess)
+            .with_average_precision(kind)
+            .with_unmatched(Unmatched::CountAsZero);
+        let with_threads = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("a pool")
+                .install(|| evaluate(&query, &gallery, &config))
+        };
+        let one = with_threads(1).expect("matches");
+        assert_eq!(with_threads(7).as_ref(), Ok(&one));
+        assert_eq!(with_threads(2), Ok(one));
+    }
+}

@@ -1,0 +1,400 @@
+"""Writes the reference values of the parity tests with PyTorch and torchvision, on the CPU.
+
+    python tests/golden/make.py        (pip install torch torchvision numpy safetensors)
+
+Everything is computed in float64 from weights and inputs that are exact in float32, and stored in
+float32 unless README.md says otherwise: a reference that does not move with the machine's kernels.
+
+THE FORMULA. The weights of ResNet-50 are too large to commit, so both sides compute weights and
+inputs. A tensor has a name (a parameter's is its state-dict key) and a range [a, b). Its element
+with flat row-major index i = 0, 1, 2, ... is, in integers modulo 2^64,
+
+    mix(n):  n = n + 0x9e3779b97f4a7c15
+             n = (n xor (n >> 30)) * 0xbf58476d1ce4e5b9
+             n = (n xor (n >> 27)) * 0x94d049bb133111eb
+             return n xor (n >> 31)                               (SplitMix64)
+    hash:    h = 0xcbf29ce484222325; for each byte of the UTF-8 name:
+             h = (h xor byte) * 0x100000001b3                     (FNV-1a)
+    x = mix(h xor mix(i))
+    u = (x >> 40) / 2^24                                          in [0, 1), exact in float32
+    value = float32(a + (b - a) * u)          a, b, b - a, the product and the sum in float64,
+                                              each rounded once, no fused multiply-add
+
+For example, input[0] = -1.43878675, input[1] = -1.75744224 and input[24575] = 0.50602436.
+
+RANGES, by what the tensor is:
+
+    weight of rank 2 or more (convolution, linear)   [-s, s), s = sqrt(3 / fan_in), where
+                                                     fan_in = elements / first dimension
+    weight of rank 1 (batch normalisation)           [0.5, 1.5), but [0.1, 0.3) for the last one of
+                                                     a residual branch: bn3, or bn2 where the block
+                                                     has no bn3 (downsample.1 is not in the branch)
+    bias beside a weight of rank 1                   [-0.2, 0.2)
+    bias beside a weight of rank 2 or more           [-0.1, 0.1)
+    running_mean                                     [-0.2, 0.2)
+    running_var                                      [0.5, 1.5)
+    num_batches_tracked                              0
+    input, features, centers and logits              [-2, 2)
+    everything else (grad_output, probe.*, optim.*)  [-1, 1)
+
+s keeps the activations of a 50-layer ResNet near 1 in evaluation mode.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors.torch import save
+from torch import nn
+from torchvision import models
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+FOLDER = Path(__file__).resolve().parent
+UNIT = (-1.0, 1.0)
+INPUT = (-2.0, 2.0)
+WHOLE_GRADIENT = 64  # parameters of at most so many elements have their gradient stored whole
+
+
+# ---------------------------------------------------------------------------------- the formula
+
+
+def mix(n):
+    """SplitMix64's output function on an array of uint64, which wraps."""
+    n = n + np.uint64(0x9E3779B97F4A7C15)
+    n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return n ^ (n >> np.uint64(31))
+
+
+def fnv1a(name):
+    """The 64-bit FNV-1a hash of a name."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = (h ^ byte) * 0x100000001B3 % 2**64
+    return np.uint64(h)
+
+
+def formula(name, shape, bounds):
+    """The tensor of this name: float32 values, held in float64."""
+    low, high = bounds
+    index = np.arange(math.prod(shape), dtype=np.uint64)
+    u = (mix(fnv1a(name) ^ mix(index)) >> np.uint64(40)).astype(np.float64) / 2.0**24
+    values = (low + (high - low) * u).astype(np.float32).reshape(shape)
+    return torch.from_numpy(values).double()
+
+
+def bounds_of(key, state):
+    """The range of the parameter or buffer `key`, by the table above."""
+    owner, _, kind = key.rpartition(".")
+    if kind == "running_mean":
+        return (-0.2, 0.2)
+    if kind == "running_var":
+        return (0.5, 1.5)
+    weight = state[f"{owner}.weight"]
+    if weight.dim() > 1:
+        bound = math.sqrt(3.0 / (weight.numel() // weight.shape[0]))
+        return (-bound, bound) if kind == "weight" else (-0.1, 0.1)
+    if kind == "bias":
+        return (-0.2, 0.2)
+    block, _, name = owner.rpartition(".")
+    closes_branch = name == "bn3" or name == "bn2" and f"{block}.bn3.weight" not in state
+    return (0.1, 0.3) if closes_branch else (0.5, 1.5)
+
+
+def filled(module, prefix=""):
+    """The module in float64 with every tensor from the formula; GeM's exponent stays."""
+    module = module.double()
+    state = {prefix + key: tensor for key, tensor in module.state_dict().items()}
+    for key, tensor in state.items():
+        if key.endswith("num_batches_tracked"):
+            tensor.zero_()
+        elif not key.endswith(".p"):
+            tensor.copy_(formula(key, tensor.shape, bounds_of(key, state)))
+    return module
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+def last_stride_one(network):
+    """Layer 4 at layer 3's resolution; both paths of its first block change."""
+    network.layer4[0].conv2.stride = (1, 1)
+    network.layer4[0].downsample[0].stride = (1, 1)
+    return network
+
+
+def logits_of(build, batch):
+    """Logits in both modes, the network after the training pass, and each stage's mean and norm."""
+    network = filled(build())
+    images = formula("input", (batch, 3, 64, 32), INPUT)
+    stages = {}
+
+    def watch(name, stage):
+        def summarise(_module, _inputs, output):
+            stages[f"eval.{name}"] = torch.stack([output.mean(), output.norm()])
+
+        return stage.register_forward_hook(summarise)
+
+    hooks = [watch("stem", network.maxpool)]
+    hooks += [watch(f"layer{i}", network.get_submodule(f"layer{i}")) for i in range(1, 5)]
+    with torch.no_grad():
+        values = {"eval.logits": network.eval()(images)}
+    for hook in hooks:
+        hook.remove()
+    values["train.logits"] = network.train()(images)
+    return values, network, stages
+
+
+def tell_rounding(name, build, values, batch):
+    """Prints how far PyTorch's own float32 logits are from the reference, over the largest."""
+    network = filled(build()).float()
+    images = formula("input", (batch, 3, 64, 32), INPUT).float()
+    for mode in ("eval", "train"):
+        with torch.no_grad():
+            logits = network.train(mode == "train")(images).double()
+        reference = values[f"{mode}.logits"].detach()
+        error = (logits - reference).abs().max() / reference.abs().max()
+        print(
+            f"{name} {mode}: largest logit {reference.abs().max():.3f}, float32 error {error:.1e}"
+        )
+
+
+def network_file(name, build, batch):
+    """Logits of one network."""
+    values, _, _ = logits_of(build, batch)
+    tell_rounding(name, build, values, batch)
+    write(name, {key: value.float() for key, value in values.items()})
+
+
+def resnet50_file():
+    """Logits, stage summaries, running statistics, and gradients in two float64 numbers each."""
+    batch = 4
+    values, network, stages = logits_of(models.resnet50, batch)
+    tell_rounding("resnet50", models.resnet50, values, batch)
+    tensors = {"input": formula("input", (batch, 3, 64, 32), INPUT)} | values
+    for layer in ("bn1", "layer4.2.bn3"):
+        for kind in ("running_mean", "running_var"):
+            tensors[f"state_after.{layer}.{kind}"] = network.state_dict()[f"{layer}.{kind}"]
+    (values["train.logits"] * formula("grad_output", (batch, 1000), UNIT)).sum().backward()
+    exact = dict(stages)
+    for key, parameter in network.named_parameters():
+        gradient = parameter.grad
+        probe = formula(f"probe.{key}", gradient.shape, UNIT)
+        exact[f"grad64.{key}"] = torch.stack([gradient.norm(), (gradient * probe).sum()])
+        if gradient.numel() <= WHOLE_GRADIENT:
+            tensors[f"grad.{key}"] = gradient
+    write("resnet50", {key: value.float() for key, value in tensors.items()} | exact)
+
+
+# --------------------------------------------------------------------------------------- blocks
+
+
+class SqueezeExcite(nn.Module):
+    """x * sigmoid(fc2(relu(fc1(mean_hw(x))))), Hu et al. 2018; fc1 and fc2 are 1x1 convolutions."""
+
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x):
+        gate = self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+class GeM(nn.Module):
+    """mean_hw(max(x, eps)^p)^(1/p), Radenovic et al. 2018; [n, c, h, w] -> [n, c]."""
+
+    def __init__(self, p=3.0, eps=1e-6):
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+        self.eps = eps
+
+    def forward(self, x):
+        return x.clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
+
+
+class BnNeck(nn.Module):
+    """classifier(bn(mean_hw(x))), Luo et al. 2019; the output is the logits."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels)
+        self.classifier = nn.Linear(channels, classes, bias=False)
+
+    def features(self, x):
+        return x.mean((2, 3))
+
+    def forward(self, x):
+        return self.classifier(self.bn(self.features(x)))
+
+
+def shortcut(inputs, outputs):
+    """The downsample path of a strided block."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+def block_file():
+    """Whole outputs and gradients of the parts, [4, channels, 8, 4] in."""
+    parts = {
+        "basic": (BasicBlock(8, 16, 2, shortcut(8, 16)), 8),
+        "bottleneck": (Bottleneck(16, 8, 2, shortcut(16, 32)), 16),
+        "se": (SqueezeExcite(16, 4), 16),
+        "gem": (GeM(), 16),
+        "bnneck": (BnNeck(16, 5), 16),
+    }
+    tensors = {}
+    for name, (part, channels) in parts.items():
+        part = filled(part, f"{name}.")
+        x = formula(f"{name}.input", (4, channels, 8, 4), INPUT).requires_grad_()
+        tensors[f"{name}.output.eval"] = part.eval()(x)
+        if name == "bnneck":
+            tensors["bnneck.features"] = part.features(x)
+            tensors["bnneck.embedding.eval"] = part.bn(part.features(x))
+        output = part.train()(x)
+        grad_output = formula(f"{name}.grad_output", output.shape, UNIT)
+        output.backward(grad_output)
+        tensors |= {f"{name}.output.train": output, f"{name}.grad_output": grad_output}
+        tensors[f"{name}.grad.input"] = x.grad
+        tensors |= {f"{name}.grad.{key}": p.grad for key, p in part.named_parameters()}
+    write("blocks", {key: value.float() for key, value in tensors.items()})
+
+
+# ----------------------------------------------------------------------------------- optimizers
+
+
+def optimizer_file():
+    """Seven parameters after 1, 2, 10 and 50 steps along given gradients."""
+    rules = {
+        "adam": lambda p: torch.optim.Adam(
+            p, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=5e-4
+        ),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0, weight_decay=1e-4),
+        "sgd_nesterov": lambda p: torch.optim.SGD(
+            p, lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True
+        ),
+    }
+    tensors = {"parameter": formula("optim.parameter", (7,), UNIT)}
+    for name, rule in rules.items():
+        parameter = nn.Parameter(tensors["parameter"].clone())
+        optimizer = rule([parameter])
+        for step in range(1, 51):
+            parameter.grad = formula(f"optim.grad.{step}", (7,), UNIT)
+            optimizer.step()
+            if step in (1, 2, 10, 50):
+                tensors[f"{name}.{step}"] = parameter.detach().clone()
+    write("optim", {key: value.float() for key, value in tensors.items()})
+
+
+# --------------------------------------------------------------------------------------- losses
+
+
+def center_loss(features, centers, labels):
+    """Wen et al. 2016 in the strong baseline's form: no factor 1/2, a mean over the batch."""
+    distances = [(features[i] - centers[label]).square().sum() for i, label in enumerate(labels)]
+    return torch.stack(distances).clamp(1e-12, 1e12).sum() / len(labels)
+
+
+def smoothed_cross_entropy(logits, labels, eps):
+    """FastReID's form: 1 - eps for the right class and eps / (K - 1) for each other; batch mean."""
+    classes = logits.shape[1]
+    terms = []
+    for row, label in zip(logits.log_softmax(1), labels, strict=True):
+        for k in range(classes):
+            terms.append(-(1 - eps if k == label else eps / (classes - 1)) * row[k])
+    return torch.stack(terms).sum() / len(labels)
+
+
+def cosine_distance(a, b):
+    return 1 - (a @ b) / (a.norm() * b.norm())
+
+
+def euclidean_distance(a, b):
+    return (a - b).square().sum().sqrt()
+
+
+def batch_hard(features, labels, distance, penalty, reduction):
+    """Hermans et al. 2017: per anchor, the farthest of its own and the nearest of the others."""
+    n = len(labels)
+    terms = []
+    for i in range(n):
+        own = [
+            distance(features[i], features[j])
+            for j in range(n)
+            if j != i and labels[j] == labels[i]
+        ]
+        others = [distance(features[i], features[j]) for j in range(n) if labels[j] != labels[i]]
+        terms.append(penalty(max(own) - min(others)))
+    total = torch.stack(terms).sum()
+    return total / n if reduction == "mean" else total
+
+
+def with_gradients(prefix, loss, **inputs):
+    """The loss as [1] and its gradient with respect to each input."""
+    gradients = torch.autograd.grad(loss, list(inputs.values()))
+    return {f"{prefix}.loss": loss.reshape(1)} | {
+        f"{prefix}.grad.{k}": g for k, g in zip(inputs, gradients, strict=True)
+    }
+
+
+def loss_files():
+    """Losses on a handful of vectors, written as loops."""
+    labels = [0, 0, 1, 2, 2, 2]
+    features = formula("center.features", (6, 4), INPUT).requires_grad_()
+    centers = formula("center.centers", (3, 4), INPUT).requires_grad_()
+    loss = center_loss(features, centers, labels)
+    tensors = {"features": features, "centers": centers}
+    tensors |= with_gradients("center", loss, features=features, centers=centers)
+    write("center", {k: v.float() for k, v in tensors.items()} | {"labels": torch.tensor(labels)})
+
+    labels = [0, 0, 0, 1, 1, 2, 2]
+    features = formula("metric.features", (7, 5), INPUT)
+    features[range(7), labels] += 3.5  # parts the classes, so that some anchors meet the margin
+    features = features.float().double().requires_grad_()
+    logits = formula("metric.logits", (7, 5), INPUT).requires_grad_()
+    tensors = {"features": features, "logits": logits}
+    smoothed = smoothed_cross_entropy(logits, labels, 0.1)
+    tensors |= with_gradients("label_smooth_others0.1", smoothed, logits=logits)
+    distances = {"cosine": cosine_distance, "euclidean": euclidean_distance}
+    penalties = {"margin0.3": lambda gap: F.relu(gap + 0.3), "soft": F.softplus}
+    for d, distance in distances.items():
+        for p, penalty in penalties.items():
+            for reduction in ("mean", "sum"):
+                loss = batch_hard(features, labels, distance, penalty, reduction)
+                tensors |= with_gradients(f"triplet.{d}.{p}.{reduction}", loss, features=features)
+    write("metric", {k: v.float() for k, v in tensors.items()} | {"labels": torch.tensor(labels)})
+
+
+# ---------------------------------------------------------------------------------------- files
+
+
+def write(name, tensors):
+    """One file; the single metadata entry keeps its bytes the same from run to run."""
+    path = FOLDER / f"{name}.safetensors"
+    tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
+    versions = ", ".join(
+        f"{m.__name__} {m.__version__.split('+')[0]}" for m in (torch, torchvision)
+    )
+    path.write_bytes(save(tensors, metadata={"written_by": f"tests/golden/make.py, {versions}"}))
+    print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
+
+
+def main():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    resnet50_file()
+    network_file("resnet50_stride1", lambda: last_stride_one(models.resnet50()), batch=4)
+    network_file("resnet18", models.resnet18, batch=2)
+    network_file("resnext50_32x4d", models.resnext50_32x4d, batch=2)
+    block_file()
+    optimizer_file()
+    loss_files()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+//! Golden files: reference values by name, compared one by one.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+/// The folder of the golden files: `REID_GOLDENS`, or the repository's own.
+pub(crate) fn folder() -> PathBuf {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    std::env::var_os("REID_GOLDENS").map_or_else(|| own.into(), PathBuf::from)
+}
+
+/// One golden file, and what was found when it was compared.
+pub(crate) struct Golden {
+    arrays: BTreeMap<String, Array>,
+    unread: RefCell<BTreeSet<String>>,
+    failures: RefCell<Vec<String>>,
+    compared: Cell<usize>,
+    /// The largest difference in units of its tolerance.
+    worst: Cell<f64>,
+}
+
+struct Array {
+    shape: Vec<usize>,
+    values: Vec<f64>,
+}
+
+impl Golden {
+    /// Reads a file.
+    pub(crate) fn open(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = SafeTensors::deserialize(&bytes);
+        let file = file.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let arrays = file.iter().map(|(name, view)| {
+            let (shape, values) = (view.shape().to_vec(), numbers(view.dtype(), view.data()));
+            (name.to_owned(), Array { shape, values })
+        });
+        let arrays: BTreeMap<_, _> = arrays.collect();
+        Self {
+            unread: RefCell::new(arrays.keys().cloned().collect()),
+            failures: RefCell::default(),
+            compared: Cell::default(),
+            worst: Cell::default(),
+            arrays,
+        }
+    }
+
+    /// The names of all tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.arrays.keys().map(String::as_str)
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape<const D: usize>(&self, name: &str) -> [usize; D] {
+        let shape = self.array(name).shape.as_slice();
+        let rank = |_| panic!("{name} should have {D} dimensions and has shape {shape:?}");
+        shape.try_into().unwrap_or_else(rank)
+    }
+
+    /// The values of a tensor.
+    pub(crate) fn values(&self, name: &str) -> &[f64] {
+        self.unread.borrow_mut().remove(name);
+        &self.array(name).values
+    }
+
+    /// A tensor, in the device's default type.
+    pub(crate) fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+        let data = TensorData::new(self.values(name).to_vec(), self.shape::<D>(name));
+        Tensor::from_data(data, device)
+    }
+
+    /// A list of whole numbers.
+    pub(crate) fn integers(&self, name: &str, device: &Device) -> Tensor<1, Int> {
+        let data = TensorData::new(self.values(name).to_vec(), self.shape::<1>(name));
+        Tensor::from_data(data.convert::<i64>(), device)
+    }
+
+    /// Compares a tensor with the one of this name: shapes are equal, and no difference is larger
+    /// than `tolerance` times the largest expected magnitude.
+    pub(crate) fn meets<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f64) {
+        let (expected, dims) = (self.shape::<D>(name), found.dims());
+        if dims != expected {
+            self.fail(format!(
+                "{name}: shape {expected:?} expected, {dims:?} found"
+            ));
+        }
+        let found = found.try_into_vec_as::<f64>();
+        let found = found.expect("the device computes the tensor");
+        self.compare(name, &found, tolerance);
+    }
+
+    /// Compares values with those of a tensor: no difference may be larger than `tolerance` times the
+    /// largest expected magnitude.
+    pub(crate) fn compare(&self, name: &str, found: &[f64], tolerance: f64) {
+        let expected = self.values(name);
+        let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
+        self.compare_scaled(name, found, expected, tolerance * largest);
+    }
+
+    /// Compares values with expected ones to an absolute tolerance.
+    pub(crate) fn compare_scaled(&self, name: &str, found: &[f64], expected: &[f64], allowed: f64) {
+        self.compared.set(self.compared.get() + 1);
+        if found.len() != expected.len() {
+            let (found, expected) = (found.len(), expected.len());
+            self.fail(format!("{name}: {expected} values expected, {found} found"));
+            return;
+        }
+        let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        // A difference that is no number is beyond every tolerance.
+        let far = |a: f64, b: f64| if b.is_nan() { f64::INFINITY } else { a.max(b) };
+        let difference = differences.fold(0.0, far);
+        self.worst.set(self.worst.get().max(difference / allowed));
+        if difference > allowed {
+            self.fail(format!(
+                "{name}: {difference:.1e} away, {allowed:.1e} allowed"
+            ));
+        }
+    }
+
+    /// Leaves out the tensors whose names start so; they need not be compared.
+    pub(crate) fn leave(&self, prefix: &str) {
+        let mut unread = self.unread.borrow_mut();
+        unread.retain(|name| !name.starts_with(prefix));
+    }
+
+    /// Notes a failure.
+    pub(crate) fn fail(&self, failure: String) {
+        self.failures.borrow_mut().push(failure);
+    }
+
+    /// A line on what was compared.
+    ///
+    /// # Errors
+    /// What did not agree, and tensors that were never looked at.
+    pub(crate) fn verdict(self) -> Result<String, String> {
+        let mut failures = self.failures.into_inner();
+        let unread = self.unread.into_inner().into_iter();
+        failures.extend(unread.map(|name| format!("{name}: never compared")));
+        let (compared, worst) = (self.compared.get(), self.worst.get());
+        if failures.is_empty() {
+            Ok(format!(
+                "{compared} tensors agree, at most {worst:.3} of the tolerance used"
+            ))
+        } else {
+            Err(failures.join("\n  "))
+        }
+    }
+
+    fn array(&self, name: &str) -> &Array {
+        let array = self.arrays.get(name);
+        array.unwrap_or_else(|| panic!("the golden file has no tensor {name}"))
+    }
+}
+
+fn numbers(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
+    match dtype {
+        Dtype::F32 => decoded(bytes, |number| f32::from_le_bytes(number).into()),
+        Dtype::F64 => decoded(bytes, f64::from_le_bytes),
+        Dtype::I64 => decoded(bytes, |number| i64::from_le_bytes(number) as f64),
+        other => panic!("golden files hold F32, F64 or I64, found {other:?}"),
+    }
+}
+
+fn decoded<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+    let (numbers, rest) = bytes.as_chunks::<N>();
+    assert!(
+        rest.is_empty(),
+        "{} bytes are no whole number of values",
+        bytes.len()
+    );
+    numbers.iter().map(|&number| decode(number)).collect()
+}
