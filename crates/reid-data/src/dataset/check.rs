@@ -1,0 +1,45 @@
+//! Check: what every data set must have.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use reid_core::{Identity, Sample, Split, Splits};
+
+use crate::Error;
+
+/// The splits without junk, if each has an image and training shows two identities or more.
+///
+/// `place` says where the images of a split were looked for, `expected` what would count as one.
+pub(super) fn checked(
+    mut splits: Splits,
+    place: impl Fn(Split) -> PathBuf,
+    expected: &'static str,
+) -> Result<Splits, Error> {
+    let by_split = [
+        (Split::Train, &mut splits.train),
+        (Split::Query, &mut splits.query),
+        (Split::Gallery, &mut splits.gallery),
+    ];
+    for (split, samples) in by_split {
+        drop_junk(samples);
+        if samples.is_empty() {
+            return Err(Error::EmptySplit {
+                path: place(split),
+                split,
+                expected,
+            });
+        }
+    }
+    let identities: BTreeSet<Identity> = splits.train.iter().map(|s| s.identity).collect();
+    match identities.first() {
+        Some(&identity) if identities.len() == 1 => Err(Error::OneIdentity {
+            path: place(Split::Train),
+            identity,
+        }),
+        _ => Ok(splits),
+    }
+}
+
+/// Leaves out detections of nobody in particular.
+pub(super) fn drop_junk(samples: &mut Vec<Sample>) {
+    samples.retain(|sample| !sample.identity.is_junk());
+}

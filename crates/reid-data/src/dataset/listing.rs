@@ -1,0 +1,60 @@
+//! Listing: what a folder holds, in the order of names.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::Error;
+
+/// Endings of image files, in small letters.
+const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
+
+/// The images in a folder, by name. Other files, hidden ones and folders are passed over.
+pub(super) fn images(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = entries(folder, expected)?;
+    paths.retain(|path| {
+        let ending = path.extension().map(OsStr::to_ascii_lowercase);
+        let known = |ending| ENDINGS.iter().any(|&known| ending == known);
+        ending.is_some_and(known) && path.is_file()
+    });
+    Ok(paths)
+}
+
+/// The folders in a folder, by name. Files and hidden folders are passed over.
+pub(super) fn folders(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = entries(folder, expected)?;
+    paths.retain(|path| path.is_dir());
+    Ok(paths)
+}
+
+/// The last part of a path as text, also of `.` and of what ends in `..`.
+pub(super) fn name(path: &Path) -> String {
+    let absolute = fs::canonicalize(path);
+    let path = absolute.as_deref().unwrap_or(path);
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn entries(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
+    if !folder.is_dir() {
+        return Err(Error::MissingFolder {
+            path: folder.to_owned(),
+            expected,
+        });
+    }
+    let error = |source| Error::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}

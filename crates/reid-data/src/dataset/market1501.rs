@@ -1,0 +1,250 @@
+//! Market-1501 and everything in its layout (Zheng et al., ICCV 2015): three folders, labels in the
+//! names.
+
+use std::path::{Path, PathBuf};
+
+use reid_core::{Camera, Identity, Sample, Split, Splits};
+
+use super::{check, listing};
+use crate::Error;
+
+/// The folder that the published archive unpacks to.
+const ARCHIVE: &str = "Market-1501-v15.09.15";
+const NAME: &str = "0002_c1s1_000451_03.jpg (identity, camera and sequence, frame, box)";
+const LAYOUT: &str = "the Market-1501 layout: bounding_box_train, query and bounding_box_test";
+
+/// Loads a data set in the Market-1501 layout.
+///
+/// ```text
+/// root/bounding_box_train/0002_c1s1_000451_03.jpg     training
+/// root/query/0001_c1s1_001051_00.jpg                  query
+/// root/bounding_box_test/0001_c2s1_000301_01.jpg      gallery
+///
+/// PPPP_cCsS_FFFFFF_BB.jpg: identity P, camera C, sequence S, frame F, box B
+/// ```
+///
+/// `root` may also be the folder that holds `Market-1501-v15.09.15`. Endings are jpg, jpeg, png or
+/// bmp in any case; files with another ending, such as `Thumbs.db`, are passed over. Identity `-1`
+/// is junk and left out of every split; distractors, `0000`, stay in the gallery. Images come in
+/// the order of their names, and the data set is named after its folder.
+///
+/// # Errors
+/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
+/// does not parse, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_data::dataset::market1501;
+///
+/// # let root = tempfile::tempdir()?;
+/// for (folder, name) in [
+///     ("bounding_box_train", "0002_c1s1_000451_03.jpg"),
+///     ("bounding_box_train", "0007_c3s2_000451_01.jpg"),
+///     ("query", "0001_c1s1_001051_00.jpg"),
+///     ("bounding_box_test", "-1_c1s1_000401_03.jpg"),
+///     ("bounding_box_test", "0000_c2s1_000301_01.jpg"),
+/// ] {
+///     std::fs::create_dir_all(root.path().join(folder))?;
+///     std::fs::write(root.path().join(folder).join(name), "")?;
+/// }
+/// let splits = market1501::load(root.path())?;
+/// assert_eq!(splits.train[1].identity, Identity::new(7));
+/// assert_eq!(splits.train[1].camera, Some(Camera::new(3)));
+/// assert_eq!(splits.gallery.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
+    let mut root = root.as_ref().to_owned();
+    let archive = root.join(ARCHIVE);
+    if !root.join(folder(Split::Train)).is_dir() && archive.is_dir() {
+        root = archive;
+    }
+    let samples = |split| -> Result<Vec<Sample>, Error> {
+        let images = listing::images(&root.join(folder(split)), LAYOUT)?;
+        images.into_iter().map(sample).collect()
+    };
+    let splits = Splits {
+        name: listing::name(&root),
+        train: samples(Split::Train)?,
+        query: samples(Split::Query)?,
+        gallery: samples(Split::Gallery)?,
+    };
+    check::checked(splits, |split| root.join(folder(split)), NAME)
+}
+
+/// The folder of a split.
+const fn folder(split: Split) -> &'static str {
+    match split {
+        Split::Train => "bounding_box_train",
+        Split::Query => "query",
+        Split::Gallery => "bounding_box_test",
+    }
+}
+
+fn sample(path: PathBuf) -> Result<Sample, Error> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match parse(&stem) {
+        Some((identity, camera)) => Ok(Sample::new(path, identity).with_camera(camera)),
+        None => Err(Error::FileName {
+            path,
+            expected: NAME,
+        }),
+    }
+}
+
+/// Identity and camera of `PPPP_cCsS_FFFFFF_BB`.
+fn parse(stem: &str) -> Option<(Identity, Camera)> {
+    let mut fields = stem.split('_');
+    let identity = match fields.next()? {
+        "-1" => Identity::JUNK,
+        digits => Identity::new(number(digits)?),
+    };
+    let (camera, sequence) = fields.next()?.strip_prefix('c')?.split_once('s')?;
+    let camera = Camera::new(u32::try_from(number(camera)?).ok()?);
+    number(sequence)?;
+    number(fields.next()?)?; // frame
+    number(fields.next()?)?; // box
+    fields.next().is_none().then_some((identity, camera))
+}
+
+/// A number of digits only: `str::parse` would take a sign as well.
+fn number(digits: &str) -> Option<i64> {
+    let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits_only.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const FILES: [&str; 8] = [
+        "bounding_box_train/0007_c3s2_000451_01.JPG",
+        "bounding_box_train/0002_c1s1_000451_03.jpg",
+        "bounding_box_train/-1_c1s1_000451_03.jpg",
+        "bounding_box_train/Thumbs.db",
+        "query/0001_c12s1_001051_00.png",
+        "bounding_box_test/0000_c1s1_000401_03.jpg",
+        "bounding_box_test/-1_c1s1_000401_03.jpg",
+        "bounding_box_test/0001_c2s1_000301_01.jpg",
+    ];
+
+    fn set(files: &[&str]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), files);
+        root
+    }
+
+    fn write(root: &Path, files: &[&str]) {
+        for file in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+    }
+
+    fn labels(samples: &[Sample]) -> Vec<(i64, u32)> {
+        let label = |s: &Sample| (s.identity.label(), s.camera.unwrap().number());
+        samples.iter().map(label).collect()
+    }
+
+    #[test]
+    fn junk_is_out_distractors_are_in_and_names_are_in_order() {
+        let root = set(&FILES);
+        let splits = load(root.path()).unwrap();
+        assert_eq!(labels(&splits.train), [(2, 1), (7, 3)]);
+        assert_eq!(labels(&splits.query), [(1, 12)]);
+        assert_eq!(labels(&splits.gallery), [(0, 1), (1, 2)]);
+        assert!(splits.train[0].path.ends_with(FILES[1]));
+        assert!(splits.has_cameras());
+    }
+
+    #[test]
+    fn the_folder_that_holds_the_archive_will_do() {
+        let root = tempfile::tempdir().unwrap();
+        write(&root.path().join(ARCHIVE), &FILES);
+        let splits = load(root.path()).unwrap();
+        assert_eq!((splits.name.as_str(), splits.train.len()), (ARCHIVE, 2));
+        assert_eq!(splits, load(root.path().join(ARCHIVE)).unwrap());
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = load("no/such").expect_err("there is none");
+        assert!(matches!(error, Error::MissingFolder { .. }));
+        assert!(
+            error.to_string().contains("no/such/bounding_box_train"),
+            "{error}"
+        );
+
+        let root = set(&FILES[..5]);
+        let error = load(root.path()).expect_err("there is no gallery");
+        assert!(
+            error
+                .to_string()
+                .contains("bounding_box_test: no such folder"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_empty_split_is_named_also_when_all_of_it_is_junk() {
+        let root = set(&FILES);
+        fs::remove_file(root.path().join(FILES[4])).unwrap();
+        write(
+            root.path(),
+            &["query/-1_c1s1_000401_03.jpg", "query/notes.txt"],
+        );
+        match load(root.path()) {
+            Err(Error::EmptySplit { split, path, .. }) => {
+                assert_eq!((split, path), (Split::Query, root.path().join("query")));
+            }
+            other => panic!("expected an empty query, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_parse_is_named() {
+        let root = set(&FILES);
+        write(root.path(), &["query/0005_c2_f0046985.jpg"]);
+        let message = load(root.path()).expect_err("not a name").to_string();
+        assert!(message.contains("0005_c2_f0046985.jpg: expected a name such as 0002_c1s1"));
+    }
+
+    #[test]
+    fn one_identity_is_too_few_to_train_on() {
+        let root = set(&FILES);
+        fs::remove_file(root.path().join(FILES[0])).unwrap();
+        let error = load(root.path()).expect_err("only identity 2 is left");
+        assert!(matches!(error, Error::OneIdentity { identity, .. } if identity.label() == 2));
+    }
+
+    #[test]
+    fn names_are_read_strictly() {
+        let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
+        assert_eq!(read("1501_c6s4_000001_00"), Some((1501, 6)));
+        assert_eq!(read("-1_c6s4_000001_00"), Some((-1, 6)));
+        for stem in [
+            "",
+            "0001",
+            "-2_c1s1_000001_00",
+            "+1_c1s1_000001_00",
+            "_c1s1_000001_00",
+            "0001_1s1_000001_00",
+            "0001_c1_000001_00",
+            "0001_cs1_000001_00",
+            "0001_c-1s1_000001_00",
+            "0001_c1s1_00000x_00",
+            "0001_c1s1_000001",
+            "0001_c1s1_000001_00_1",
+            "0001_c4294967296s1_000001_00",
+            "99999999999999999999_c1s1_000001_00",
+            "٣_c1s1_000001_00",
+        ] {
+            assert_eq!(read(stem), None, "{stem}");
+        }
+    }
+}

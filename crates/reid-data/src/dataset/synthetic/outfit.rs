@@ -1,0 +1,289 @@
+//! Outfit: what a person wears, which is all that tells one person from another.
+
+use rand::RngExt;
+use reid_core::Seed;
+
+use super::colour::Colour;
+
+/// What a person wears and how they are built.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Outfit {
+    pub(super) upper: Colour,
+    pub(super) lower: Colour,
+    pub(super) shoes: Colour,
+    pub(super) hair: Colour,
+    pub(super) skin: Colour,
+    pub(super) hairstyle: Hairstyle,
+    pub(super) cut: Cut,
+    pub(super) pattern: Option<(Pattern, Colour)>,
+    pub(super) bag: Option<(Bag, Colour)>,
+    pub(super) hat: Option<Colour>,
+    pub(super) long_sleeves: bool,
+    /// Width of the body, 1 for the average.
+    pub(super) girth: f32,
+}
+
+/// How hair is worn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hairstyle {
+    Short,
+    Long,
+    Bun,
+}
+
+/// What covers the legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Trousers,
+    Shorts,
+    Skirt,
+}
+
+/// What is printed on the upper garment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Hoops,
+    Bars,
+    Checks,
+    /// A disc on the chest, unseen from behind.
+    Badge,
+    Band,
+    Sleeves,
+}
+
+/// What is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bag {
+    /// On the back: from the front only its straps are seen.
+    Backpack,
+    /// At the left hip, with a strap across the chest.
+    Shoulder,
+    /// In the right hand.
+    Hand,
+}
+
+const UPPERS: [u32; 12] = [
+    0xd7_2638, 0x1b_6ca8, 0xf2_b134, 0x2a_9d5c, 0xf5_f1e6, 0x2b_2d33, 0xe8_74a8, 0x7a_4ea3,
+    0xe9_7132, 0x4f_c3c7, 0x8a_8f98, 0x7b_4b2a,
+];
+const LOWERS: [u32; 8] = [
+    0x24_3b63, 0xe6_dfc8, 0x26_262b, 0x9a_3b2f, 0x5d_7fa8, 0x6b_7a3a, 0x8d_8f94, 0x6a_4b8a,
+];
+const HAIRS: [u32; 5] = [0x1e_1a19, 0x5a_3a22, 0xd9_b26a, 0xa8_4a22, 0xb9_b9b6];
+const SKINS: [u32; 4] = [0xf3_cfb3, 0xd9_a57c, 0xa8_7148, 0x6d_4630];
+const SHOES: [u32; 5] = [0x22_2022, 0xf4_f2ee, 0xb8_2f2f, 0x7a_5230, 0x2f_5fa5];
+const HATS: [u32; 4] = [0xc4_2b34, 0x23_406e, 0xf0_e9d8, 0x3b_8a57];
+const BAGS: [u32; 4] = [0x31_2a28, 0xc9_7b2d, 0x3a_6f8f, 0xa8_3a4a];
+const PRINTS: [u32; 4] = [0xf8_f6f0, 0x24_2428, 0xf0_c23c, 0x3a_78b8];
+const HAIRSTYLES: [Hairstyle; 3] = [Hairstyle::Short, Hairstyle::Long, Hairstyle::Bun];
+const CUTS: [Cut; 3] = [Cut::Trousers, Cut::Shorts, Cut::Skirt];
+const GIRTHS: [f32; 3] = [0.86, 1.0, 1.18];
+const CARRIED: [Bag; 3] = [Bag::Backpack, Bag::Shoulder, Bag::Hand];
+const PATTERNS: [Pattern; 6] = [
+    Pattern::Hoops,
+    Pattern::Bars,
+    Pattern::Checks,
+    Pattern::Badge,
+    Pattern::Band,
+    Pattern::Sleeves,
+];
+
+/// One thing people may differ in, and among how many values.
+///
+/// They stand in pairs, one that is seen from afar with one that is not: the people of a team
+/// differ from it in a pair each.
+struct Attribute {
+    values: usize,
+    /// Whether the value 0 means "none" and is then as likely as all others together.
+    optional: bool,
+}
+
+const ATTRIBUTES: [Attribute; 12] = [
+    wearing(UPPERS.len()),
+    wearing(SKINS.len()),
+    wearing(LOWERS.len()),
+    wearing(HAIRSTYLES.len()),
+    maybe(PATTERNS.len() * PRINTS.len()),
+    wearing(SHOES.len()),
+    maybe(CARRIED.len() * BAGS.len()),
+    wearing(HAIRS.len()),
+    maybe(HATS.len()),
+    wearing(2),
+    wearing(CUTS.len()),
+    wearing(GIRTHS.len()),
+];
+
+const fn wearing(values: usize) -> Attribute {
+    Attribute {
+        values,
+        optional: false,
+    }
+}
+
+const fn maybe(values: usize) -> Attribute {
+    Attribute {
+        values: values + 1,
+        optional: true,
+    }
+}
+
+/// A value for each attribute.
+type Values = [usize; ATTRIBUTES.len()];
+
+/// People in a team: as many as there are pairs of attributes.
+const TEAM: u64 = ATTRIBUTES.len() as u64 / 2;
+
+impl Outfit {
+    /// The outfit of one person.
+    ///
+    /// People come in teams of six that dress alike. Each differs from the team in as many
+    /// attributes as `difficulty` leaves: all twelve at 0, two at 1, and then no two people of a
+    /// team in the same. The colours, too, are drawn together as difficulty grows.
+    pub(super) fn of(person: u64, seed: Seed, difficulty: f32) -> Self {
+        Self::from_values(Self::values(person, seed, difficulty), difficulty)
+    }
+
+    /// A stranger's outfit: any.
+    pub(super) fn stranger(seed: Seed, difficulty: f32) -> Self {
+        Self::from_values(Self::drawn(seed), difficulty)
+    }
+
+    fn values(person: u64, seed: Seed, difficulty: f32) -> Values {
+        let team = person / TEAM;
+        let mut values = Self::drawn(seed.named("team").at(team));
+        let own = Self::own(person, seed);
+        let most = ATTRIBUTES.len() - 2;
+        let free = most as f32 * (1.0 - difficulty);
+        let count = 2 + (1..=most).filter(|&n| n as f32 <= free).count();
+        let rotation = seed.named("rotation").at(team).number() % TEAM;
+        let first = 2 * remainder(person + rotation, ATTRIBUTES.len() / 2);
+        for step in 0..count {
+            let at = (first + step) % ATTRIBUTES.len();
+            let alike = own[at] == values[at];
+            values[at] = own[at];
+            // A person's first pair is what tells them from the team, so there it has to.
+            if alike && step < 2 && count < ATTRIBUTES.len() {
+                values[at] = (own[at] + 1) % ATTRIBUTES[at].values;
+            }
+        }
+        values
+    }
+
+    /// Any outfit: each attribute by itself.
+    fn drawn(seed: Seed) -> Values {
+        let mut stream = seed.stream();
+        ATTRIBUTES.map(|attribute| {
+            if attribute.optional && stream.random_bool(0.5) {
+                0
+            } else {
+                stream.random_range(0..attribute.values)
+            }
+        })
+    }
+
+    /// Values of a person's own; the two large colours walk through their palettes, so that as many
+    /// people as there are pairs of colours all look different.
+    fn own(person: u64, seed: Seed) -> Values {
+        let mut values = Self::drawn(seed.named("person").at(person));
+        let place = person + seed.named("start").number() % 1000;
+        let (uppers, lowers) = (UPPERS.len(), LOWERS.len());
+        values[0] = 5 * remainder(place, uppers) % uppers;
+        values[2] = remainder(place + place / uppers as u64, lowers);
+        values
+    }
+
+    fn from_values(values: Values, difficulty: f32) -> Self {
+        let [
+            upper,
+            skin,
+            lower,
+            hairstyle,
+            print,
+            shoes,
+            bag,
+            hair,
+            hat,
+            sleeves,
+            cut,
+            girth,
+        ] = values;
+        // Halfway to the colour of a rainy day, look-alikes differ by less than light does.
+        let rain = Colour::hex(0x6d_7078);
+        let dyed = |rgb: u32| Colour::hex(rgb).mix(rain, 0.5 * difficulty);
+        Self {
+            upper: dyed(UPPERS[upper]),
+            lower: dyed(LOWERS[lower]),
+            shoes: dyed(SHOES[shoes]),
+            hair: Colour::hex(HAIRS[hair]),
+            skin: Colour::hex(SKINS[skin]),
+            hairstyle: HAIRSTYLES[hairstyle],
+            cut: CUTS[cut],
+            pattern: pair(print, PRINTS.len())
+                .map(|(kind, colour)| (PATTERNS[kind], dyed(PRINTS[colour]))),
+            bag: pair(bag, BAGS.len()).map(|(kind, colour)| (CARRIED[kind], dyed(BAGS[colour]))),
+            hat: hat.checked_sub(1).map(|colour| dyed(HATS[colour])),
+            long_sleeves: sleeves == 1,
+            girth: GIRTHS[girth],
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "less than `of`")]
+fn remainder(number: u64, of: usize) -> usize {
+    (number % of as u64) as usize
+}
+
+/// Kind and colour of something optional: 0 is none, then every colour of the first kind, and so on.
+fn pair(value: usize, colours: usize) -> Option<(usize, usize)> {
+    let value = value.checked_sub(1)?;
+    Some((value / colours, value % colours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(one: Values, other: Values) -> usize {
+        one.iter().zip(&other).filter(|(a, b)| a != b).count()
+    }
+
+    #[test]
+    fn no_two_people_dress_alike() {
+        for number in 0..5 {
+            for difficulty in [0.0, 0.3, 0.5, 0.8, 1.0] {
+                let seed = Seed::new(number);
+                let everyone: Vec<_> = (1..=60)
+                    .map(|person| Outfit::of(person, seed, difficulty))
+                    .collect();
+                for (place, outfit) in everyone.iter().enumerate() {
+                    assert!(
+                        !everyone[..place].contains(outfit),
+                        "{place} at {difficulty}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn at_full_difficulty_a_team_differs_in_a_pair_each() {
+        // Of two people of a team each has a pair of attributes of their own: 2 + 2 = 4 differ.
+        let values = |person| Outfit::values(person, Seed::new(3), 1.0);
+        for (one, other) in [(6, 7), (6, 11), (8, 10)] {
+            assert_eq!(differences(values(one), values(other)), 4);
+        }
+    }
+
+    #[test]
+    fn without_difficulty_colours_walk_through_their_palettes() {
+        // 12 upper times 8 lower colours: 96 people in a row all have another pair.
+        let colours = |person| {
+            let values = Outfit::values(person, Seed::new(3), 0.0);
+            (values[0], values[2])
+        };
+        let mut pairs: Vec<_> = (1..=96).map(colours).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        assert_eq!(pairs.len(), 96);
+    }
+}

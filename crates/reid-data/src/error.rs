@@ -1,0 +1,124 @@
+//! Error: what the world can get wrong, each with the place where it did.
+
+use std::{io, path::PathBuf};
+
+use reid_core::{Identity, Split};
+
+/// What can go wrong with data: every message names the place, what was expected and what was
+/// found, and includes the message of its cause.
+///
+/// ```
+/// use reid_data::{Error, dataset::market1501};
+///
+/// let error = market1501::load("no/such/folder").expect_err("there is none");
+/// assert!(matches!(error, Error::MissingFolder { .. }));
+/// assert!(error.to_string().contains("bounding_box_train"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file is no image, or a damaged one, or an image cannot be written.
+    #[error("{}: {source}", path.display())]
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// What the codec says.
+        source: image::ImageError,
+    },
+    /// A folder that the layout asks for is not there.
+    #[error("{}: no such folder, expected {expected}", path.display())]
+    MissingFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The layout that asks for it.
+        expected: &'static str,
+    },
+    /// A split has no images.
+    #[error("{}: no images for the {split} split, expected {expected}", path.display())]
+    EmptySplit {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// What would count as one.
+        expected: &'static str,
+    },
+    /// A folder of identities has no images.
+    #[error("{}: no images, expected {expected}", path.display())]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// What would count as one.
+        expected: &'static str,
+    },
+    /// A training split shows one identity only: there is nobody to tell it from.
+    #[error("{}: expected at least 2 identities to train on, found only {identity}", path.display())]
+    OneIdentity {
+        /// Where the training split is.
+        path: PathBuf,
+        /// The identity.
+        identity: Identity,
+    },
+    /// The name of an image does not follow the layout.
+    #[error("{}: expected a name such as {expected}", path.display())]
+    FileName {
+        /// The image.
+        path: PathBuf,
+        /// An example of a name that does.
+        expected: &'static str,
+    },
+    /// A list has no column of this name.
+    #[error("{}: line 1: expected a column `{column}`, found `{found}`", path.display())]
+    MissingColumn {
+        /// The list.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// The header.
+        found: String,
+    },
+    /// A field, or a whole line, of a list is not what it should be.
+    #[error("{}: line {line}: expected {expected}, found `{found}`", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// There are fewer identities than a batch needs.
+    #[error("a batch needs {expected} identities, the samples have {found}")]
+    TooFewIdentities {
+        /// Identities in a batch.
+        expected: usize,
+        /// Identities among the samples.
+        found: usize,
+    },
+    /// A table of classes is not in strictly ascending order.
+    #[error("class {class} is identity {found}, expected one greater than {previous}")]
+    ClassOrder {
+        /// The class that is out of order.
+        class: usize,
+        /// Its identity.
+        found: Identity,
+        /// The identity of the class before it.
+        previous: Identity,
+    },
+    /// A worker thread could not be started, or panicked.
+    #[error("a loader's worker thread failed: {reason}")]
+    Worker {
+        /// The message of the panic or of the operating system.
+        reason: String,
+    },
+}

@@ -1,0 +1,116 @@
+//! Classes: the numbers by which a classifier knows the identities.
+
+use reid_core::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The numbers by which a classifier knows the identities: training identities in ascending order
+/// are classes 0, 1, ... Belongs to a checkpoint, for its classifier means nothing without it.
+///
+/// Junk ([`Identity::JUNK`]) is no class.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_data::loader::Classes;
+///
+/// let classes = Classes::of([7, 2, 7, -1].map(Identity::new));
+/// assert_eq!(classes.len(), 2);
+/// assert_eq!(classes.class(Identity::new(7)), Some(1));
+/// assert_eq!(classes.identity(0), Some(Identity::new(2)));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Identity>", into = "Vec<Identity>")]
+pub struct Classes(Vec<Identity>);
+
+impl Classes {
+    /// The classes of these identities, which may repeat and stand in any order.
+    #[must_use]
+    pub fn of(identities: impl IntoIterator<Item = Identity>) -> Self {
+        let known = |identity: &Identity| !identity.is_junk();
+        let mut identities: Vec<Identity> = identities.into_iter().filter(known).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        Self(identities)
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no class.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The class of an identity, from 0; `None` if it was not trained on.
+    #[must_use]
+    pub fn class(&self, identity: Identity) -> Option<usize> {
+        self.0.binary_search(&identity).ok()
+    }
+
+    /// The identity of a class.
+    #[must_use]
+    pub fn identity(&self, class: usize) -> Option<Identity> {
+        self.0.get(class).copied()
+    }
+
+    /// The identities, in the order of classes.
+    #[must_use]
+    pub fn identities(&self) -> &[Identity] {
+        &self.0
+    }
+}
+
+/// A table read from a checkpoint.
+impl TryFrom<Vec<Identity>> for Classes {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::ClassOrder`] unless the identities are in strictly ascending order.
+    fn try_from(identities: Vec<Identity>) -> Result<Self, Error> {
+        match identities.windows(2).position(|pair| pair[0] >= pair[1]) {
+            Some(at) => Err(Error::ClassOrder {
+                class: at + 1,
+                found: identities[at + 1],
+                previous: identities[at],
+            }),
+            None => Ok(Self(identities)),
+        }
+    }
+}
+
+impl From<Classes> for Vec<Identity> {
+    fn from(classes: Classes) -> Self {
+        classes.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_numbered_in_order_without_junk() {
+        let classes = Classes::of([30, -1, 4, 30, 0].map(Identity::new));
+        assert_eq!(classes.identities(), [0, 4, 30].map(Identity::new));
+        assert_eq!(classes.class(Identity::new(4)), Some(1));
+        assert_eq!(classes.class(Identity::new(5)), None);
+        assert_eq!(classes.class(Identity::JUNK), None);
+        assert_eq!(classes.identity(3), None);
+    }
+
+    #[test]
+    fn a_saved_table_comes_back_and_a_disordered_one_is_refused() {
+        let classes = Classes::of([5, 3].map(Identity::new));
+        let text = serde_json::to_string(&classes).unwrap();
+        assert_eq!(text, "[3,5]");
+        assert_eq!(serde_json::from_str::<Classes>(&text).unwrap(), classes);
+        let error = serde_json::from_str::<Classes>("[3,7,7]").expect_err("7 twice");
+        let expected = "class 2 is identity 7, expected one greater than 7";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

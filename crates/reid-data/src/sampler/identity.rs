@@ -1,0 +1,379 @@
+//! Identity sampler: P identities with K images each (Hermans et al., 2017, arXiv:1703.07737).
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use rand::{RngExt, seq::SliceRandom};
+use reid_core::{Identity, Seed, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// What counts as one epoch of an [`IdentitySampler`].
+///
+/// The two differ by an order of magnitude in length on the usual data sets, so an epoch number
+/// from a publication means something only together with the definition that it was counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochDefinition {
+    /// Each identity is visited once, with K of its images: `floor(identities / P)` batches.
+    ///
+    /// Who counts so: relation-aware global attention (600 epochs), batch `DropBlock` (400) and
+    /// Progressive feature `CutMix` (500).
+    EachIdentityOnce,
+    /// The images of each identity are shuffled and cut into groups of K, and batches are made of
+    /// P identities drawn at random, one group each, for as long as P identities have groups left.
+    /// Left-over images and groups sit the epoch out; others do in the next.
+    ///
+    /// Who counts so: the strong baseline (120 epochs), Torchreid and `TransReID`.
+    AllImages,
+}
+
+/// Batches of P identities with K images each.
+///
+/// Within a batch the images of one identity stand next to each other. An identity that has fewer
+/// than K images is drawn from with replacement. Batches are always full: what does not fill one
+/// sits the epoch out. Junk ([`Identity::JUNK`]) is never drawn.
+///
+/// ```
+/// use reid_core::{Identity, Seed};
+/// use reid_data::sampler::{EpochDefinition, IdentitySampler};
+///
+/// let labels = [4, 4, 4, 7, 7, 7, 9, 9].map(Identity::new);
+/// let sampler = IdentitySampler::new(2, 2, EpochDefinition::EachIdentityOnce);
+/// let batches = sampler.batches(&labels, Seed::new(1).named("sampler").at(0))?;
+///
+/// assert_eq!(batches.len(), 1); // floor(3 / 2)
+/// let drawn: Vec<Identity> = batches[0].iter().map(|&index| labels[index]).collect();
+/// assert!(drawn[0] == drawn[1] && drawn[2] == drawn[3] && drawn[0] != drawn[2]);
+/// # Ok::<(), reid_data::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySampler {
+    identities_per_batch: NonZeroUsize,
+    images_per_identity: NonZeroUsize,
+    epoch: EpochDefinition,
+}
+
+impl IdentitySampler {
+    /// A sampler of `identities_per_batch` (P) identities with `images_per_identity` (K) images
+    /// each. The usual numbers are 16 and 4.
+    ///
+    /// # Panics
+    /// If either number is 0.
+    #[must_use]
+    pub const fn new(
+        identities_per_batch: usize,
+        images_per_identity: usize,
+        epoch: EpochDefinition,
+    ) -> Self {
+        let message = "a batch needs at least 1 identity and 1 image of each";
+        Self {
+            identities_per_batch: NonZeroUsize::new(identities_per_batch).expect(message),
+            images_per_identity: NonZeroUsize::new(images_per_identity).expect(message),
+            epoch,
+        }
+    }
+
+    /// Identities in a batch: P.
+    #[must_use]
+    pub const fn identities_per_batch(&self) -> usize {
+        self.identities_per_batch.get()
+    }
+
+    /// Images of each identity in a batch: K.
+    #[must_use]
+    pub const fn images_per_identity(&self) -> usize {
+        self.images_per_identity.get()
+    }
+
+    /// What counts as one epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> EpochDefinition {
+        self.epoch
+    }
+
+    /// Images in a batch: P·K.
+    #[must_use]
+    pub const fn batch_size(&self) -> usize {
+        self.identities_per_batch() * self.images_per_identity()
+    }
+
+    /// The batches of one epoch, as indices into `labels`: a pure function of its arguments.
+    ///
+    /// Give every epoch a seed of its own, such as `seed.named("sampler").at(epoch)`.
+    ///
+    /// # Errors
+    /// [`Error::TooFewIdentities`] if `labels` has fewer than P identities.
+    pub fn batches(&self, labels: &[Identity], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
+        let groups = self.groups(labels)?;
+        let mut stream = seed.stream();
+        Ok(match self.epoch {
+            EpochDefinition::EachIdentityOnce => self.each_identity_once(groups, &mut stream),
+            EpochDefinition::AllImages => self.all_images(groups, &mut stream),
+        })
+    }
+
+    /// Batches in an epoch: exact for [`EpochDefinition::EachIdentityOnce`]. For
+    /// [`EpochDefinition::AllImages`] the number depends on the draw, because identities with many
+    /// images may be left over at the end; this is what it cannot exceed,
+    /// `floor(sum over identities of max(1, floor(images / K)) / P)`, and the length of
+    /// [`batches`](Self::batches) is what it comes to.
+    ///
+    /// # Errors
+    /// [`Error::TooFewIdentities`] if `labels` has fewer than P identities.
+    pub fn steps_per_epoch(&self, labels: &[Identity]) -> Result<usize, Error> {
+        let groups = self.groups(labels)?;
+        let visits = match self.epoch {
+            EpochDefinition::EachIdentityOnce => groups.len(),
+            EpochDefinition::AllImages => groups
+                .iter()
+                .map(|images| (images.len() / self.images_per_identity).max(1))
+                .sum(),
+        };
+        Ok(visits / self.identities_per_batch)
+    }
+
+    /// The indices of each identity's images, in the order of identities.
+    fn groups(&self, labels: &[Identity]) -> Result<Vec<Vec<usize>>, Error> {
+        let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
+        for (index, &label) in labels.iter().enumerate() {
+            if !label.is_junk() {
+                groups.entry(label).or_default().push(index);
+            }
+        }
+        let (expected, found) = (self.identities_per_batch(), groups.len());
+        if found < expected {
+            return Err(Error::TooFewIdentities { expected, found });
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    fn each_identity_once(
+        &self,
+        mut groups: Vec<Vec<usize>>,
+        stream: &mut Stream,
+    ) -> Vec<Vec<usize>> {
+        groups.shuffle(stream);
+        let amount = self.images_per_identity();
+        groups
+            .chunks_exact_mut(self.identities_per_batch())
+            .map(|chosen| {
+                let images = chosen.iter_mut();
+                images
+                    .flat_map(|images| draw(images, amount, stream))
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn all_images(&self, mut groups: Vec<Vec<usize>>, stream: &mut Stream) -> Vec<Vec<usize>> {
+        let amount = self.images_per_identity();
+        let mut left: Vec<Vec<Vec<usize>>> = groups
+            .iter_mut()
+            .map(|images| {
+                let whole = images.len().max(amount) / amount * amount;
+                let drawn = draw(images, whole, stream);
+                drawn.chunks_exact(amount).map(<[usize]>::to_vec).collect()
+            })
+            .collect();
+
+        let mut batches = Vec::new();
+        while left.len() >= self.identities_per_batch() {
+            let (chosen, _) = left.partial_shuffle(stream, self.identities_per_batch());
+            let taken = chosen.iter_mut().filter_map(Vec::pop);
+            batches.push(taken.flatten().collect());
+            left.retain(|chunks| !chunks.is_empty());
+        }
+        batches
+    }
+}
+
+/// `amount` of these images at random: all different, or with replacement if there are too few.
+fn draw(images: &mut [usize], amount: usize, stream: &mut Stream) -> Vec<usize> {
+    if images.len() < amount {
+        let one = |_| images[stream.random_range(0..images.len())];
+        (0..amount).map(one).collect()
+    } else {
+        images.partial_shuffle(stream, amount).0.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const DEFINITIONS: [EpochDefinition; 2] = [
+        EpochDefinition::EachIdentityOnce,
+        EpochDefinition::AllImages,
+    ];
+
+    /// `counts[i]` images of identity `10 + i`, interleaved.
+    fn labels(counts: &[usize]) -> Vec<Identity> {
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let rounds = (0..most).flat_map(|round| {
+            let present = (10..).zip(counts).filter(move |&(_, &n)| n > round);
+            present.map(|(label, _)| Identity::new(label))
+        });
+        rounds.collect()
+    }
+
+    fn seed(epoch: u64) -> Seed {
+        Seed::new(3).named("sampler").at(epoch)
+    }
+
+    #[test]
+    fn every_batch_has_p_identities_with_k_images_side_by_side() {
+        let labels = labels(&[9, 4, 1, 6, 2, 30, 5]);
+        for definition in DEFINITIONS {
+            for epoch in 0..20 {
+                let sampler = IdentitySampler::new(3, 4, definition);
+                for batch in sampler.batches(&labels, seed(epoch)).unwrap() {
+                    assert_eq!(batch.len(), sampler.batch_size());
+                    let mut identities = BTreeSet::new();
+                    for images in batch.chunks(4) {
+                        let identity = labels[images[0]];
+                        assert!(images.iter().all(|&index| labels[index] == identity));
+                        assert!(identities.insert(identity), "{identity} twice in a batch");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_identity_once_visits_each_once() {
+        // 7 identities in batches of 3: 2 batches, 1 identity sits out.
+        let labels = labels(&[9, 4, 1, 6, 2, 30, 5]);
+        let sampler = IdentitySampler::new(3, 4, EpochDefinition::EachIdentityOnce);
+        let batches = sampler.batches(&labels, seed(0)).unwrap();
+        assert_eq!(
+            (batches.len(), sampler.steps_per_epoch(&labels).unwrap()),
+            (2, 2)
+        );
+        let visited: Vec<Identity> = batches.iter().flatten().map(|&i| labels[i]).collect();
+        let different: BTreeSet<Identity> = visited.iter().copied().collect();
+        assert_eq!((visited.len(), different.len()), (24, 6));
+    }
+
+    #[test]
+    fn all_images_uses_every_group_of_k_when_they_fit() {
+        // 4 identities with 9 images each make 2 groups of 4 each, 1 image over: with P = 4 every
+        // batch takes one group of all, so 2 batches use 4·8 = 32 different images.
+        let labels = labels(&[9; 4]);
+        let sampler = IdentitySampler::new(4, 4, EpochDefinition::AllImages);
+        let batches = sampler.batches(&labels, seed(0)).unwrap();
+        assert_eq!(
+            (batches.len(), sampler.steps_per_epoch(&labels).unwrap()),
+            (2, 2)
+        );
+        let different: BTreeSet<usize> = batches.iter().flatten().copied().collect();
+        assert_eq!(different.len(), 32);
+    }
+
+    #[test]
+    fn all_images_never_repeats_one_and_stays_within_its_bound() {
+        // Groups of 2: 5 + 2 + 4 + 3 = 14; 14 / 2 = 7 batches at the most, and at the least 5: the
+        // identity with 5 groups can be alone only after the other 9 are used.
+        let labels = labels(&[10, 5, 9, 6]);
+        let sampler = IdentitySampler::new(2, 2, EpochDefinition::AllImages);
+        assert_eq!(sampler.steps_per_epoch(&labels).unwrap(), 7);
+        for epoch in 0..50 {
+            let batches = sampler.batches(&labels, seed(epoch)).unwrap();
+            assert!(
+                (5..=7).contains(&batches.len()),
+                "{} batches",
+                batches.len()
+            );
+            let drawn: Vec<usize> = batches.concat();
+            let different: BTreeSet<usize> = drawn.iter().copied().collect();
+            assert_eq!(drawn.len(), different.len());
+        }
+    }
+
+    #[test]
+    fn enough_images_are_drawn_without_replacement_and_too_few_with() {
+        let labels = labels(&[4, 1, 3]);
+        for definition in DEFINITIONS {
+            let sampler = IdentitySampler::new(3, 4, definition);
+            let batches = sampler.batches(&labels, seed(1)).unwrap();
+            assert_eq!(batches.len(), 1);
+            for images in batches[0].chunks(4) {
+                let different: BTreeSet<usize> = images.iter().copied().collect();
+                match labels[images[0]].label() {
+                    10 => assert_eq!(different.len(), 4),
+                    11 => assert_eq!(different.len(), 1),
+                    _ => assert!(different.len() <= 3),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_and_nothing_else() {
+        let labels = labels(&[8; 10]);
+        for definition in DEFINITIONS {
+            let sampler = IdentitySampler::new(3, 4, definition);
+            let epoch = |number| sampler.batches(&labels, seed(number)).unwrap();
+            assert_eq!(epoch(5), epoch(5));
+            assert_ne!(epoch(5), epoch(6));
+        }
+    }
+
+    #[test]
+    fn over_many_epochs_nobody_is_left_out() {
+        let labels = labels(&[3; 5]);
+        for definition in DEFINITIONS {
+            let sampler = IdentitySampler::new(2, 2, definition);
+            let epochs = (0..40).flat_map(|epoch| sampler.batches(&labels, seed(epoch)).unwrap());
+            let seen: BTreeSet<usize> = epochs.flatten().collect();
+            assert_eq!(seen.len(), labels.len());
+        }
+    }
+
+    #[test]
+    fn junk_is_never_drawn() {
+        let labels = [-1, 1, -1, 2, 1, 2].map(Identity::new);
+        let sampler = IdentitySampler::new(2, 2, EpochDefinition::EachIdentityOnce);
+        let mut drawn = sampler.batches(&labels, seed(0)).unwrap().concat();
+        drawn.sort_unstable();
+        assert_eq!(drawn, [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn too_few_identities_are_counted_in_the_message() {
+        let sampler = IdentitySampler::new(4, 2, EpochDefinition::AllImages);
+        let labels = labels(&[5, 5, 5]);
+        let error = sampler
+            .batches(&labels, seed(0))
+            .expect_err("three are too few");
+        assert_eq!(
+            error.to_string(),
+            "a batch needs 4 identities, the samples have 3"
+        );
+        assert!(sampler.steps_per_epoch(&labels).is_err());
+        assert!(sampler.batches(&[], seed(0)).is_err());
+    }
+
+    #[test]
+    fn a_saved_sampler_comes_back_and_an_impossible_one_is_refused() {
+        let sampler = IdentitySampler::new(16, 4, EpochDefinition::AllImages);
+        let text = serde_json::to_string(&sampler).unwrap();
+        let expected =
+            r#"{"identities_per_batch":16,"images_per_identity":4,"epoch":"all_images"}"#;
+        assert_eq!(text, expected);
+        assert_eq!(
+            serde_json::from_str::<IdentitySampler>(&text).unwrap(),
+            sampler
+        );
+        assert!(serde_json::from_str::<IdentitySampler>(&text.replace("16", "0")).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 identity and 1 image")]
+    fn a_batch_of_nobody_is_refused() {
+        let _ = IdentitySampler::new(4, 0, EpochDefinition::AllImages);
+    }
+}

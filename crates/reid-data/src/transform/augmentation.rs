@@ -1,0 +1,160 @@
+//! Augmentation: which transforms a recipe uses, with their numbers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ColourJitter, Flip, Normalise, PadCrop, RandomAffine, RandomErasing, RandomTranslation2d,
+    Transform,
+};
+
+/// Which transforms a recipe uses, with their numbers: plain data, saved next to the weights.
+///
+/// Steps that are on run in the order of the fields. The default is that of the strong baseline
+/// (Luo et al., 2019, arXiv:1903.07071): flip 0.5, pad 10 and crop, erasing 0.5 with the mean.
+///
+/// ```
+/// use reid_data::transform::{Augmentation, RandomTranslation2d};
+///
+/// // Relation-aware global attention crops another way.
+/// let augmentation = Augmentation {
+///     translation: Some(RandomTranslation2d { probability: 0.5 }),
+///     pad_crop: None,
+///     ..Augmentation::default()
+/// };
+/// assert_eq!(augmentation.transforms().len(), 4); // flip, translation, erasing, normalise
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// Mirrors left and right.
+    pub flip: Option<Flip>,
+    /// Enlarges and crops.
+    pub translation: Option<RandomTranslation2d>,
+    /// Pads with black and crops.
+    pub pad_crop: Option<PadCrop>,
+    /// Turns, shifts, scales and shears.
+    pub affine: Option<RandomAffine>,
+    /// Changes brightness, contrast and saturation.
+    pub colour: Option<ColourJitter>,
+    /// Paints over a rectangle.
+    pub erasing: Option<RandomErasing>,
+    /// Centres and scales each colour; always on, in evaluation too.
+    pub normalise: Normalise,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self {
+            flip: Some(Flip { probability: 0.5 }),
+            pad_crop: Some(PadCrop { padding: 10 }),
+            erasing: Some(RandomErasing::default()),
+            ..Self::none()
+        }
+    }
+}
+
+impl Augmentation {
+    /// Nothing but [`Normalise::IMAGENET`].
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            flip: None,
+            translation: None,
+            pad_crop: None,
+            affine: None,
+            colour: None,
+            erasing: None,
+            normalise: Normalise::IMAGENET,
+        }
+    }
+
+    /// The transforms that are on, in the order in which they run; the last one is `normalise`.
+    ///
+    /// # Panics
+    /// If a number is outside the range that its field names.
+    #[must_use]
+    pub fn transforms(&self) -> Vec<Box<dyn Transform>> {
+        fn part(part: Option<impl Transform + 'static>) -> Option<Box<dyn Transform>> {
+            part.map(|part| Box::new(part) as Box<dyn Transform>)
+        }
+        let parts = [
+            part(self.flip.map(Flip::checked)),
+            part(self.translation.map(RandomTranslation2d::checked)),
+            part(self.pad_crop),
+            part(self.affine.map(RandomAffine::checked)),
+            part(self.colour.map(ColourJitter::checked)),
+            part(self.erasing.map(RandomErasing::checked)),
+            part(Some(self.normalise.checked())),
+        ];
+        parts.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_the_fields() {
+        let all = Augmentation {
+            translation: Some(RandomTranslation2d { probability: 0.5 }),
+            affine: Some(RandomAffine::IDENTITY),
+            colour: Some(ColourJitter {
+                brightness: 0.1,
+                contrast: 0.1,
+                saturation: 0.1,
+            }),
+            ..Augmentation::default()
+        };
+        let names = all.transforms().into_iter().map(|part| {
+            let text = format!("{part:?}");
+            text.split(' ').next().unwrap_or_default().to_owned()
+        });
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [
+                "Flip",
+                "RandomTranslation2d",
+                "PadCrop",
+                "RandomAffine",
+                "ColourJitter",
+                "RandomErasing",
+                "Normalise"
+            ]
+        );
+        assert_eq!(Augmentation::none().transforms().len(), 1);
+    }
+
+    #[test]
+    fn a_saved_recipe_comes_back_and_a_misspelt_one_is_refused() {
+        let text = serde_json::to_string(&Augmentation::default()).unwrap();
+        assert!(text.contains(r#""pad_crop":{"padding":10}"#), "{text}");
+        let read = serde_json::from_str::<Augmentation>;
+        assert_eq!(read(&text).unwrap(), Augmentation::default());
+        assert!(read(&text.replace("flip", "flop")).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "a flip needs a probability from 0 to 1, found 1.5")]
+    fn a_probability_above_one_is_refused() {
+        let augmentation = Augmentation {
+            flip: Some(Flip { probability: 1.5 }),
+            ..Augmentation::none()
+        };
+        let _ = augmentation.transforms();
+    }
+
+    #[test]
+    #[should_panic(expected = "0 < least <= largest <= 1, found 0.4 and 0.02")]
+    fn areas_the_wrong_way_round_are_refused() {
+        let erasing = RandomErasing {
+            area: (0.4, 0.02),
+            ..RandomErasing::default()
+        };
+        let augmentation = Augmentation {
+            erasing: Some(erasing),
+            ..Augmentation::none()
+        };
+        let _ = augmentation.transforms();
+    }
+}

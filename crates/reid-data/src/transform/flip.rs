@@ -1,0 +1,60 @@
+//! Flip: mirrors a picture left and right.
+
+use reid_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{Picture, Transform, draw};
+
+/// Mirrors left and right, sometimes.
+///
+/// ```
+/// use reid_core::Seed;
+/// use reid_data::transform::{Flip, Picture, Transform};
+///
+/// let mut picture = Picture::new(1, 2, vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
+/// Flip { probability: 1.0 }.apply(&mut picture, &mut Seed::new(1).stream());
+/// assert_eq!(picture.values, [0.2, 0.1, 0.4, 0.3, 0.6, 0.5]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flip {
+    /// How often, from 0 to 1. Usual: 0.5.
+    pub probability: f32,
+}
+
+impl Flip {
+    /// The same part, if its numbers are in range.
+    pub(super) fn checked(self) -> Self {
+        draw::check_probability("a flip", self.probability);
+        self
+    }
+}
+
+impl Transform for Flip {
+    fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
+        if draw::happens(self.probability, stream) {
+            for row in picture.values.chunks_exact_mut(picture.width) {
+                row.reverse();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Seed;
+
+    use super::*;
+
+    #[test]
+    fn flipping_twice_changes_nothing() {
+        let original = Picture::new(3, 5, (0..45).map(|v| v as f32 / 45.0).collect());
+        let mut picture = original.clone();
+        let flip = Flip { probability: 1.0 };
+        let mut stream = Seed::new(1).stream();
+        flip.apply(&mut picture, &mut stream);
+        assert_ne!(picture, original);
+        flip.apply(&mut picture, &mut stream);
+        assert_eq!(picture, original);
+    }
+}

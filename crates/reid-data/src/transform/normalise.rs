@@ -1,0 +1,87 @@
+//! Normalise: centres and scales each colour.
+
+use reid_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{Picture, Transform};
+
+/// Centres and scales each colour, as the weights that the network starts from were trained.
+///
+/// ```text
+/// y_c = (x_c - mean_c) / std_c        [3, h, w]
+/// ```
+///
+/// ```
+/// use reid_data::transform::{Normalise, Picture};
+///
+/// let mut picture = Picture::new(1, 1, vec![0.714, 0.456, 0.181]);
+/// Normalise::IMAGENET.normalise(&mut picture);
+/// let expected = [1.0, 0.0, -1.0];
+/// assert!(picture.values.iter().zip(expected).all(|(value, want)| (value - want).abs() < 1e-5));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalise {
+    /// What is subtracted from red, green and blue, on the scale from 0 to 1.
+    pub mean: [f32; 3],
+    /// What red, green and blue are then divided by; more than 0.
+    pub std: [f32; 3],
+}
+
+impl Normalise {
+    /// Mean and standard deviation of `ImageNet`: what networks trained on it expect.
+    pub const IMAGENET: Self = Self {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+
+    /// Centres and scales the colours of a picture. Nothing is random here, so it needs no stream.
+    pub fn normalise(&self, picture: &mut Picture) {
+        let Self { mean, std } = *self;
+        for ((plane, mean), std) in picture.planes_mut().zip(mean).zip(std) {
+            for value in plane {
+                *value = (*value - mean) / std;
+            }
+        }
+    }
+
+    /// The same part, if its numbers are in range.
+    pub(super) fn checked(self) -> Self {
+        let Self { mean, std } = self;
+        assert!(
+            mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std > 0.0),
+            "normalising needs finite means and deviations above 0, found {mean:?} and {std:?}"
+        );
+        self
+    }
+}
+
+impl Transform for Normalise {
+    fn apply(&self, picture: &mut Picture, _stream: &mut Stream) {
+        self.normalise(picture);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        // (0.5 - 0.25) / 0.5 = 0.5, (1 - 0.5) / 0.25 = 2, (0 - 0.75) / 1 = -0.75
+        let mut picture = Picture::new(1, 1, vec![0.5, 1.0, 0.0]);
+        let normalise = Normalise {
+            mean: [0.25, 0.5, 0.75],
+            std: [0.5, 0.25, 1.0],
+        };
+        normalise.normalise(&mut picture);
+        assert_eq!(picture.values, [0.5, 2.0, -0.75]);
+    }
+
+    #[test]
+    fn the_mean_becomes_exactly_zero() {
+        let mut picture = Picture::new(1, 1, Normalise::IMAGENET.mean.to_vec());
+        Normalise::IMAGENET.normalise(&mut picture);
+        assert_eq!(picture.values, [0.0; 3]);
+    }
+}

@@ -1,0 +1,217 @@
+//! Random erasing: paints over a rectangle (Zhong et al., AAAI 2020, arXiv:1708.04896).
+
+use rand::RngExt;
+use reid_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{Normalise, Picture, Transform, draw};
+
+/// Rectangles that are tried before the picture is left as it is.
+const ATTEMPTS: usize = 100;
+
+/// Paints over a rectangle of random size, shape and place, sometimes.
+///
+/// ```text
+/// a ~ uniform(area.0, area.1),  s ~ uniform(aspect, 1 / aspect)
+/// height = round(√(a·H·W·s)),  width = round(√(a·H·W / s))
+/// ```
+///
+/// A rectangle that is not strictly smaller than the picture in both directions is drawn again, up
+/// to 100 times, after which the picture stays as it is.
+///
+/// It comes before [`Normalise`], so `fill` is a colour from 0 to 1. The mean colour becomes 0 for
+/// the network. The strong baseline erases after normalising, with these same means as the fill:
+/// for the network that is 0.485, 0.456 and 0.406, which as colours are
+/// `mean + std * mean` = 0.596, 0.558 and 0.497.
+///
+/// ```
+/// use reid_core::Seed;
+/// use reid_data::transform::{Picture, RandomErasing, Transform};
+///
+/// let mut picture = Picture::new(20, 10, vec![1.0; 600]);
+/// let erasing = RandomErasing { probability: 1.0, fill: [0.0; 3], ..RandomErasing::default() };
+/// erasing.apply(&mut picture, &mut Seed::new(1).stream());
+///
+/// let erased = picture.values[..200].iter().filter(|&&value| value == 0.0).count();
+/// assert!((4..=80).contains(&erased)); // 2 % to 40 % of 200 pixels
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomErasing {
+    /// How often, from 0 to 1. Default: 0.5, the paper's.
+    pub probability: f32,
+    /// The least and the largest share of the picture that is erased, above 0 and up to 1. Default:
+    /// 0.02 and 0.4, the paper's.
+    pub area: (f32, f32),
+    /// The least ratio of height to width, above 0 and up to 1; the largest is its inverse.
+    /// Default: 0.3, the paper's.
+    pub aspect: f32,
+    /// The colour painted, from 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
+    pub fill: [f32; 3],
+}
+
+impl Default for RandomErasing {
+    fn default() -> Self {
+        Self {
+            probability: 0.5,
+            area: (0.02, 0.4),
+            aspect: 0.3,
+            fill: Normalise::IMAGENET.mean,
+        }
+    }
+}
+
+impl RandomErasing {
+    /// The same part, if its numbers are in range.
+    pub(super) fn checked(self) -> Self {
+        draw::check_probability("random erasing", self.probability);
+        let (low, high) = self.area;
+        assert!(
+            0.0 < low && low <= high && high <= 1.0,
+            "random erasing needs areas with 0 < least <= largest <= 1, found {low} and {high}"
+        );
+        let aspect = self.aspect;
+        assert!(
+            0.0 < aspect && aspect <= 1.0,
+            "random erasing needs an aspect above 0 and up to 1, found {aspect}"
+        );
+        self
+    }
+
+    /// Height and width of a rectangle, strictly smaller than the picture.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive side; what is too large is not taken"
+    )]
+    fn rectangle(&self, picture: &Picture, stream: &mut Stream) -> Option<(usize, usize)> {
+        let pixels = (picture.height * picture.width) as f32;
+        (0..ATTEMPTS).find_map(|_| {
+            let area = pixels * draw::between(self.area.0, self.area.1, stream);
+            let aspect = draw::between(self.aspect, self.aspect.recip(), stream);
+            let height = (area * aspect).sqrt().round() as usize;
+            let width = (area / aspect).sqrt().round() as usize;
+            let inside = height < picture.height && width < picture.width;
+            inside.then_some((height, width))
+        })
+    }
+}
+
+impl Transform for RandomErasing {
+    fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
+        if !draw::happens(self.probability, stream) {
+            return;
+        }
+        let Some((height, width)) = self.rectangle(picture, stream) else {
+            return;
+        };
+        let top = stream.random_range(0..=picture.height - height);
+        let left = stream.random_range(0..=picture.width - width);
+        let stride = picture.width;
+        for (plane, fill) in picture.planes_mut().zip(self.fill) {
+            for row in plane.chunks_exact_mut(stride).skip(top).take(height) {
+                row[left..left + width].fill(fill);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Seed;
+
+    use super::*;
+
+    fn certain() -> RandomErasing {
+        RandomErasing {
+            probability: 1.0,
+            fill: [0.25, 0.5, 0.75],
+            ..RandomErasing::default()
+        }
+    }
+
+    /// Rows and columns of the cells that differ from 1, as `(first, last)` each.
+    fn bounds(plane: &[f32], width: usize) -> ((usize, usize), (usize, usize)) {
+        let erased = || (0..plane.len()).filter(|&at| plane[at] < 1.0);
+        let range = |of: fn(usize, usize) -> usize| {
+            let all = || erased().map(move |at| of(at, width));
+            (all().min().unwrap(), all().max().unwrap())
+        };
+        (range(|at, width| at / width), range(|at, width| at % width))
+    }
+
+    #[test]
+    fn one_solid_rectangle_of_allowed_area_and_shape() {
+        let (height, width) = (64, 32);
+        for number in 0..300 {
+            let mut picture = Picture::new(height, width, vec![1.0; 3 * height * width]);
+            certain().apply(&mut picture, &mut Seed::new(number).stream());
+            let ((top, bottom), (left, right)) = bounds(&picture.values[..height * width], width);
+            let (tall, wide) = (bottom - top + 1, right - left + 1);
+            assert!(tall < height && wide < width);
+            // A side is rounded by up to half a pixel.
+            let least = (tall as f32 - 0.5) * (wide as f32 - 0.5);
+            let most = (tall as f32 + 0.5) * (wide as f32 + 0.5);
+            assert!(
+                least <= 0.4 * 2048.0 && most >= 0.02 * 2048.0,
+                "{tall}x{wide}"
+            );
+            assert!(
+                (tall as f32 + 0.5) / (wide as f32 - 0.5) >= 0.3,
+                "{tall}x{wide}"
+            );
+            assert!(
+                (tall as f32 - 0.5) / (wide as f32 + 0.5) <= 1.0 / 0.3,
+                "{tall}x{wide}"
+            );
+            for (plane, fill) in picture.planes().zip([0.25, 0.5, 0.75]) {
+                let cell = |at: usize| {
+                    let (row, column) = (at / width, at % width);
+                    let inside = (top..=bottom).contains(&row) && (left..=right).contains(&column);
+                    if inside { fill } else { 1.0 }
+                };
+                let expected: Vec<f32> = (0..plane.len()).map(cell).collect();
+                assert_eq!(plane, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_quarter_of_a_square_is_four_of_sixteen_cells() {
+        // Area 0.25 of 4x4 with aspect 1: √4 = 2 by 2 cells.
+        let erasing = RandomErasing {
+            area: (0.25, 0.25),
+            aspect: 1.0,
+            ..certain()
+        };
+        let mut picture = Picture::new(4, 4, vec![1.0; 48]);
+        erasing.apply(&mut picture, &mut Seed::new(5).stream());
+        let ((top, bottom), (left, right)) = bounds(&picture.values[..16], 4);
+        assert_eq!((bottom - top, right - left), (1, 1));
+    }
+
+    #[test]
+    fn what_cannot_fit_is_given_up() {
+        // The whole of a square picture is never strictly inside it.
+        let erasing = RandomErasing {
+            area: (1.0, 1.0),
+            aspect: 1.0,
+            ..certain()
+        };
+        let mut picture = Picture::new(4, 4, vec![1.0; 48]);
+        erasing.apply(&mut picture, &mut Seed::new(5).stream());
+        assert_eq!(picture.values, [1.0; 48]);
+    }
+
+    #[test]
+    fn the_mean_is_nothing_to_the_network() {
+        let erasing = RandomErasing {
+            probability: 1.0,
+            ..RandomErasing::default()
+        };
+        let chain = (erasing, Normalise::IMAGENET);
+        let mut picture = Picture::new(8, 8, vec![1.0; 192]);
+        chain.apply(&mut picture, &mut Seed::new(5).stream());
+        assert!(picture.planes().all(|plane| plane.contains(&0.0)));
+    }
+}

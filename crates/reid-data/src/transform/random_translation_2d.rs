@@ -1,0 +1,129 @@
+//! Random 2D translation: zooms in a little and shifts, as Torchreid and relation-aware global
+//! attention (Zhang et al., CVPR 2020, arXiv:1904.02998) crop.
+
+use rand::RngExt;
+use reid_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{Picture, Transform, draw};
+
+/// How much larger the picture is made before it is cropped.
+const ENLARGEMENT: f32 = 1.125;
+
+/// Enlarges to 1.125 times the size, bilinearly, and crops a picture of the old size at random;
+/// sometimes.
+///
+/// The enlarged sides are rounded to whole pixels. The picture that is enlarged already has the
+/// network's size.
+///
+/// ```
+/// use reid_core::Seed;
+/// use reid_data::transform::{Picture, RandomTranslation2d, Transform};
+///
+/// let mut picture = Picture::new(16, 8, vec![0.25; 384]);
+/// let translation = RandomTranslation2d { probability: 0.5 };
+/// translation.apply(&mut picture, &mut Seed::new(1).stream());
+/// assert_eq!(picture, Picture::new(16, 8, vec![0.25; 384])); // one colour stays one colour
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomTranslation2d {
+    /// How often, from 0 to 1. Usual: 0.5.
+    pub probability: f32,
+}
+
+impl RandomTranslation2d {
+    /// The same part, if its numbers are in range.
+    pub(super) fn checked(self) -> Self {
+        draw::check_probability("a random translation", self.probability);
+        self
+    }
+}
+
+impl Transform for RandomTranslation2d {
+    fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
+        if !draw::happens(self.probability, stream) {
+            return;
+        }
+        let width = picture.width;
+        let rows = crop(picture.height, stream);
+        let columns = crop(width, stream);
+        let mut values = Vec::with_capacity(picture.values.len());
+        for plane in picture.planes() {
+            for &(top, bottom, down) in &rows {
+                let upper = &plane[top * width..][..width];
+                let lower = &plane[bottom * width..][..width];
+                values.extend(columns.iter().map(|&(left, right, across)| {
+                    let above = mixed(upper[left], upper[right], across);
+                    mixed(above, mixed(lower[left], lower[right], across), down)
+                }));
+            }
+        }
+        picture.values = values;
+    }
+}
+
+/// The number that lies the given share of the way from the first to the second.
+fn mixed(first: f32, second: f32, share: f32) -> f32 {
+    first + (second - first) * share
+}
+
+/// For each cell of a random crop of the enlarged side: the two old cells that it lies between, and
+/// how far it is from the first.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and the length of a side"
+)]
+fn crop(side: usize, stream: &mut Stream) -> Vec<(usize, usize, f32)> {
+    let enlarged = (side as f32 * ENLARGEMENT).round() as usize;
+    let offset = stream.random_range(0..=enlarged - side);
+    let scale = side as f32 / enlarged as f32;
+    let last = side - 1;
+    let cell = |index: usize| {
+        let centre = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, last as f32);
+        let first = centre as usize;
+        (first, (first + 1).min(last), centre - first as f32)
+    };
+    (offset..offset + side).map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Seed;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_eight_by_hand() {
+        // 8 columns become 9, scale 8/9. Enlarged cell i looks at (i + 0.5)·8/9 - 0.5:
+        // -0.056 → 0, 0.833, 1.722, 2.611, 3.5, 4.389, 5.278, 6.167, 7.056 → 7.
+        // On the ramp 0, 1, ... 7 these are the values; the crop begins at 0 or at 1.
+        let enlarged = [
+            0.0, 0.8333, 1.7222, 2.6111, 3.5, 4.3889, 5.2778, 6.1667, 7.0,
+        ];
+        let ramp: Vec<f32> = (0..8).map(|v| v as f32).collect();
+        let mut offsets = [0; 2];
+        for number in 0..40 {
+            let mut picture = Picture::new(1, 8, ramp.repeat(3));
+            let translation = RandomTranslation2d { probability: 1.0 };
+            translation.apply(&mut picture, &mut Seed::new(number).stream());
+            let offset = usize::from(picture.values[0] > 0.5);
+            offsets[offset] += 1;
+            let expected = enlarged[offset..offset + 8].repeat(3);
+            for (value, want) in picture.values.iter().zip(expected) {
+                assert!((value - want).abs() < 1e-3, "{value} instead of {want}");
+            }
+        }
+        assert!(offsets.iter().all(|&count| count > 0), "{offsets:?}");
+    }
+
+    #[test]
+    fn never_is_never() {
+        let original = Picture::new(8, 8, (0..192).map(|v| v as f32).collect());
+        let mut picture = original.clone();
+        let translation = RandomTranslation2d { probability: 0.0 };
+        translation.apply(&mut picture, &mut Seed::new(1).stream());
+        assert_eq!(picture, original);
+    }
+}
