@@ -1,0 +1,53 @@
+//! Error: a picture could not be read, drawn or written.
+
+use std::{io, path::PathBuf};
+
+/// A picture could not be read, drawn or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file is not there or cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file was read, but it is no picture of a known format, or a damaged one.
+    #[error("cannot decode {} as a picture: {source}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        source: image::ImageError,
+    },
+    /// A picture cannot be expressed in the format that the file's extension asks for.
+    #[error("cannot encode a picture of {height}x{width} as {}: {source}", path.display())]
+    Encode {
+        /// The file asked for.
+        path: PathBuf,
+        /// Rows of the picture.
+        height: u32,
+        /// Columns of the picture.
+        width: u32,
+        /// What the encoder says.
+        source: image::ImageError,
+    },
+    /// A file or its folder cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The drawing library refused a chart.
+    #[error("cannot draw the chart `{title}`: {reason}")]
+    Chart {
+        /// Title of the chart.
+        title: String,
+        /// What the drawing library says.
+        reason: String,
+    },
+}

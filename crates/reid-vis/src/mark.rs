@@ -1,0 +1,80 @@
+//! Mark: the colour and the shape that tell one series of a chart from another.
+
+use std::io;
+
+use plotters::{
+    backend::SVGBackend,
+    coord::Shift,
+    drawing::{DrawingArea, DrawingAreaErrorKind},
+    element::{Circle, Polygon},
+    style::{Color, RGBColor},
+};
+
+/// The palette of Okabe and Ito (2008), the darker colours first.
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(0, 0, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+
+/// Half the height of a mark, in pixels.
+const RADIUS: i32 = 9;
+
+/// The colour and the shape of a series: 7 colours and 4 shapes make 28 different ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) colour: RGBColor,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape::Circle,
+    Shape::Square,
+    Shape::Triangle,
+    Shape::Diamond,
+];
+
+impl Mark {
+    /// The mark of the series with this index.
+    pub(crate) fn of(index: usize) -> Self {
+        Self {
+            colour: PALETTE[index % PALETTE.len()],
+            shape: SHAPES[index % SHAPES.len()],
+        }
+    }
+
+    pub(crate) fn draw(
+        self,
+        sheet: &DrawingArea<SVGBackend, Shift>,
+        (x, y): (i32, i32),
+    ) -> Result<(), DrawingAreaErrorKind<io::Error>> {
+        let (small, large) = (RADIUS - 1, RADIUS + 2);
+        let corners: &[(i32, i32)] = match self.shape {
+            Shape::Circle => {
+                return sheet.draw(&Circle::new((x, y), RADIUS, self.colour.filled()));
+            }
+            Shape::Square => &[
+                (-small, -small),
+                (small, -small),
+                (small, small),
+                (-small, small),
+            ],
+            Shape::Triangle => &[(0, -large), (large, small), (-large, small)],
+            Shape::Diamond => &[(0, -large), (large, 0), (0, large), (-large, 0)],
+        };
+        let corners: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+        sheet.draw(&Polygon::new(corners, self.colour.filled()))
+    }
+}

@@ -1,0 +1,150 @@
+//! Picture: RGB images from and to files.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Cursor},
+    path::{Path, PathBuf},
+    process,
+};
+
+use image::{ImageFormat, ImageReader, RgbImage};
+
+use crate::Error;
+
+/// Reads a picture as RGB, whatever its colours are stored as. The format is told from the content,
+/// not from the extension.
+///
+/// # Errors
+/// If the file cannot be read ([`Error::Read`]) or is no picture ([`Error::Decode`]).
+pub fn open_picture(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
+    let path = path.as_ref();
+    let cannot_read = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = fs::read(path).map_err(cannot_read)?;
+    let reader = ImageReader::new(Cursor::new(bytes));
+    let reader = reader.with_guessed_format().map_err(cannot_read)?;
+    let picture = reader.decode().map_err(|source| Error::Decode {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(picture.into_rgb8())
+}
+
+/// Writes a picture in the format of the file's extension: `png`, `jpg` or `bmp`.
+///
+/// Missing folders are created. The file is complete or not there: it is written under another name
+/// beside its place, then moved.
+///
+/// ```
+/// use reid_vis::{RgbImage, open_picture, save_picture};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("figures/white.png");
+/// let white = RgbImage::from_pixel(2, 1, [255; 3].into());
+/// save_picture(&path, &white)?;
+/// assert_eq!(open_picture(&path)?, white);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If the extension names no format or the format cannot hold the picture ([`Error::Encode`]), or
+/// if the file cannot be written ([`Error::Write`]).
+pub fn save_picture(path: impl AsRef<Path>, picture: &RgbImage) -> Result<(), Error> {
+    let path = path.as_ref();
+    let mut bytes = Cursor::new(Vec::new());
+    ImageFormat::from_path(path)
+        .and_then(|format| picture.write_to(&mut bytes, format))
+        .map_err(|source| Error::Encode {
+            path: path.to_owned(),
+            height: picture.height(),
+            width: picture.width(),
+            source,
+        })?;
+    write_whole(path, bytes.get_ref())
+}
+
+/// Writes a file so that it is complete or not there, creating its folder.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let write = || {
+        let draft = draft_of(path)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let moved = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+        // The first error is the one to report; whether the draft could be removed is not.
+        moved.inspect_err(|_| drop(fs::remove_file(&draft)))
+    };
+    write().map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The name under which a file is written before it is moved: in the same folder, hence on the same
+/// disk, and different for every process.
+fn draft_of(path: &Path) -> io::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut draft = OsString::from(".");
+    draft.push(name);
+    draft.push(format!(".{}.draft", process::id()));
+    Ok(path.with_file_name(draft))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = open_picture("nowhere/a.png").expect_err("no such file");
+        assert!(matches!(error, Error::Read { .. }));
+        assert!(
+            error.to_string().starts_with("cannot read nowhere/a.png: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_text_is_no_picture() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.png");
+        fs::write(&path, "not a picture").expect("written");
+        let error = open_picture(&path).expect_err("a text");
+        assert!(matches!(error, Error::Decode { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_extension_is_refused_and_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.tulip");
+        let error = save_picture(&path, &RgbImage::new(2, 1)).expect_err("no such format");
+        assert!(matches!(error, Error::Encode { .. }), "{error}");
+        assert!(error.to_string().contains("a picture of 1x2"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 0);
+    }
+
+    #[test]
+    fn a_failed_move_leaves_no_draft() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let taken = folder.path().join("taken.png");
+        fs::create_dir(&taken).expect("created");
+        let error = save_picture(&taken, &RgbImage::new(1, 1)).expect_err("a folder is there");
+        assert!(matches!(error, Error::Write { .. }), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 1);
+    }
+
+    #[test]
+    fn a_grey_picture_is_read_as_rgb() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("grey.png");
+        let grey = image::GrayImage::from_pixel(1, 1, [7].into());
+        grey.save(&path).expect("written");
+        let rgb = open_picture(&path).expect("read");
+        assert_eq!(rgb.get_pixel(0, 0).0, [7, 7, 7]);
+    }
+}

@@ -1,0 +1,283 @@
+//! Plot: line charts, one under the other, drawn as SVG.
+
+use std::io;
+
+use plotters::{
+    backend::SVGBackend,
+    coord::Shift,
+    drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
+    element::{PathElement, Text},
+    style::{
+        Color, FontStyle, FontTransform, IntoFont, RGBColor, TextStyle, WHITE,
+        text_anchor::{HPos, Pos, VPos},
+    },
+};
+
+use crate::{
+    Error, LineChart, Series,
+    axis::{Axis, Scale},
+    mark::Mark,
+};
+
+// Pixels. The drawing library rounds to whole ones, so there are twice as many as a screen needs.
+const WIDTH: u16 = 1280;
+const PLOT_HEIGHT: i32 = 540;
+const LEFT: i32 = 150;
+const RIGHT: i32 = 1240;
+const TITLE_BASE: i32 = 70;
+const LEGEND_LINE: i32 = 44;
+/// Between the legend and the plot.
+const LEGEND_GAP: i32 = 26;
+/// Room under the plot for ticks and the name of the axis.
+const BELOW: i32 = 120;
+const TICK: i32 = 10;
+/// Length of the line that stands for a series in the legend.
+const SAMPLE: i32 = 60;
+const TITLE_SIZE: u16 = 42;
+const LABEL_SIZE: u16 = 36;
+const TICK_SIZE: u16 = 32;
+
+const INK: RGBColor = RGBColor(30, 30, 30);
+const FRAME: RGBColor = RGBColor(90, 90, 90);
+const GRID: RGBColor = RGBColor(226, 226, 226);
+const LINE_WIDTH: u32 = 4;
+/// A line with twice as many points as this, or more, does not carry a mark on each.
+const MARKS: usize = 10;
+
+type Pixel = (i32, i32);
+type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
+
+/// The charts one under the other, with a common x axis, as an SVG document.
+pub(crate) fn stacked(charts: &[LineChart]) -> Result<String, Error> {
+    let all = charts.iter().flat_map(|chart| &chart.series);
+    let x = Axis::over(Scale::Linear, all.flat_map(|s| &s.points).map(|p| p.0));
+    let panels: Vec<Panel> = charts.iter().map(|chart| Panel::new(chart, x)).collect();
+    let height: i32 = panels.iter().map(Panel::height).sum();
+
+    let mut svg = String::new();
+    let size = (u32::from(WIDTH), height.unsigned_abs().max(1));
+    let sheet = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    let draw = || {
+        sheet.fill(&WHITE)?;
+        let mut top = 0;
+        for panel in &panels {
+            let size = (i32::from(WIDTH), panel.height());
+            panel.draw(&sheet.clone().shrink((0, top), size))?;
+            top += panel.height();
+        }
+        sheet.present()
+    };
+    draw().map_err(|error| Error::Chart {
+        title: charts.first().map_or_else(String::new, |c| c.title.clone()),
+        reason: error.to_string(),
+    })?;
+    drop(sheet);
+    Ok(svg)
+}
+
+/// A chart with its axes and the places of its legend's entries.
+struct Panel<'a> {
+    chart: &'a LineChart,
+    x: Axis,
+    y: Axis,
+    /// Left end of each entry, and its line.
+    legend: Vec<(i32, i32)>,
+    legend_lines: i32,
+}
+
+impl<'a> Panel<'a> {
+    fn new(chart: &'a LineChart, x: Axis) -> Self {
+        let points = chart.series.iter().flat_map(|series| &series.points);
+        let names = chart.series.iter().map(|series| series.name.as_str());
+        let legend = legend(names);
+        Self {
+            chart,
+            x,
+            y: Axis::over(chart.y_scale, points.map(|point| point.1)),
+            legend_lines: legend.last().map_or(0, |(_, line)| line + 1),
+            legend,
+        }
+    }
+
+    fn height(&self) -> i32 {
+        self.bottom() + BELOW
+    }
+
+    fn top(&self) -> i32 {
+        TITLE_BASE + self.legend_lines * LEGEND_LINE + LEGEND_GAP
+    }
+
+    fn bottom(&self) -> i32 {
+        self.top() + PLOT_HEIGHT
+    }
+
+    fn draw(&self, sheet: &Sheet) -> Drawn {
+        let title = text_style(TITLE_SIZE, HPos::Left, VPos::Bottom);
+        let title = TextStyle {
+            font: title.font.style(FontStyle::Bold),
+            ..title
+        };
+        write(sheet, &self.chart.title, (LEFT, TITLE_BASE), title)?;
+        self.draw_x_axis(sheet)?;
+        self.draw_y_axis(sheet)?;
+        let mut empty = true;
+        for (index, (series, place)) in self.chart.series.iter().zip(&self.legend).enumerate() {
+            let mark = Mark::of(index);
+            draw_legend_entry(sheet, mark, *place, &series.name)?;
+            let lines = self.lines(series);
+            empty &= lines.is_empty();
+            for line in &lines {
+                let style = mark.colour.stroke_width(LINE_WIDTH);
+                sheet.draw(&PathElement::new(line.clone(), style))?;
+            }
+            for pixel in marked(&lines) {
+                mark.draw(sheet, pixel)?;
+            }
+        }
+        if empty {
+            let middle = (
+                i32::midpoint(LEFT, RIGHT),
+                i32::midpoint(self.top(), self.bottom()),
+            );
+            let style = text_style(LABEL_SIZE, HPos::Center, VPos::Center);
+            write(sheet, "no data", middle, style)?;
+        }
+        Ok(())
+    }
+
+    fn draw_x_axis(&self, sheet: &Sheet) -> Drawn {
+        let bottom = self.bottom();
+        for tick in self.x.ticks() {
+            let x = between(LEFT, RIGHT, tick.position);
+            rule(sheet, (x, bottom), (x, bottom + TICK), FRAME)?;
+            let style = text_style(TICK_SIZE, HPos::Center, VPos::Top);
+            write(sheet, &tick.label, (x, bottom + TICK + 8), style)?;
+        }
+        rule(sheet, (LEFT, bottom), (RIGHT, bottom), FRAME)?;
+        let middle = (i32::midpoint(LEFT, RIGHT), bottom + BELOW - 62);
+        let style = text_style(LABEL_SIZE, HPos::Center, VPos::Top);
+        write(sheet, &self.chart.x_label, middle, style)
+    }
+
+    fn draw_y_axis(&self, sheet: &Sheet) -> Drawn {
+        let (top, bottom) = (self.top(), self.bottom());
+        for tick in self.y.ticks() {
+            let y = between(bottom, top, tick.position);
+            rule(sheet, (LEFT, y), (RIGHT, y), GRID)?;
+            rule(sheet, (LEFT - TICK, y), (LEFT, y), FRAME)?;
+            let style = text_style(TICK_SIZE, HPos::Right, VPos::Center);
+            write(sheet, &tick.label, (LEFT - TICK - 8, y), style)?;
+        }
+        rule(sheet, (LEFT, top), (LEFT, bottom), FRAME)?;
+        let style = text_style(LABEL_SIZE, HPos::Center, VPos::Top);
+        let style = style.transform(FontTransform::Rotate270);
+        let middle = (20, i32::midpoint(top, bottom));
+        write(sheet, &self.chart.y_label, middle, style)
+    }
+
+    /// The series in pixels: one line for every run of points that have a place.
+    fn lines(&self, series: &Series) -> Vec<Vec<Pixel>> {
+        let pixels = series.points.iter().map(|&(x, y)| {
+            let (x, y) = (self.x.position(x)?, self.y.position(y)?);
+            Some((
+                between(LEFT, RIGHT, x),
+                between(self.bottom(), self.top(), y),
+            ))
+        });
+        let pixels: Vec<Option<Pixel>> = pixels.collect();
+        let runs = pixels.split(Option::is_none);
+        runs.filter(|run| !run.is_empty())
+            .map(|run| run.iter().flatten().copied().collect())
+            .collect()
+    }
+}
+
+/// Which pixels of a series carry a mark: some of each line, and every lone point.
+fn marked(lines: &[Vec<Pixel>]) -> impl Iterator<Item = Pixel> {
+    let points: usize = lines.iter().map(Vec::len).sum();
+    let every = (points / MARKS).max(1);
+    lines
+        .iter()
+        .flat_map(move |line| line.iter().copied().step_by(every))
+}
+
+/// Where the entries of a legend stand, in reading order: left end and line. An entry that does not
+/// fit beside the others opens a new line.
+fn legend<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(i32, i32)> {
+    let (mut left, mut line) = (LEFT, 0);
+    let place = |name: &str| {
+        // A generous guess: letters are about half as wide as the font's size.
+        let letters = i32::try_from(name.chars().count()).unwrap_or(i32::from(WIDTH));
+        let width = SAMPLE + 14 + letters.saturating_mul(i32::from(TICK_SIZE) / 2);
+        if left > LEFT && left.saturating_add(width) > RIGHT {
+            (left, line) = (LEFT, line + 1);
+        }
+        let place = (left, line);
+        left = left.saturating_add(width + 40);
+        place
+    };
+    names.map(place).collect()
+}
+
+fn draw_legend_entry(sheet: &Sheet, mark: Mark, (left, line): (i32, i32), name: &str) -> Drawn {
+    let y = TITLE_BASE + LEGEND_LINE / 2 + 8 + line * LEGEND_LINE;
+    let ends = vec![(left, y), (left + SAMPLE, y)];
+    sheet.draw(&PathElement::new(
+        ends,
+        mark.colour.stroke_width(LINE_WIDTH),
+    ))?;
+    mark.draw(sheet, (left + SAMPLE / 2, y))?;
+    let style = text_style(TICK_SIZE, HPos::Left, VPos::Center);
+    write(sheet, name, (left + SAMPLE + 14, y), style)
+}
+
+/// The pixel at a share of the way.
+fn between(from: i32, to: i32, share: f64) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "between two pixels")]
+    let pixel = (f64::from(from) + f64::from(to - from) * share).round() as i32;
+    pixel
+}
+
+fn rule(sheet: &Sheet, from: Pixel, to: Pixel, colour: RGBColor) -> Drawn {
+    let style = colour.stroke_width(2);
+    sheet.draw(&PathElement::new(vec![from, to], style))
+}
+
+fn text_style(size: u16, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
+    let font = ("sans-serif", i32::from(size)).into_font();
+    TextStyle::from(font)
+        .pos(Pos::new(horizontal, vertical))
+        .color(&INK)
+}
+
+/// Writes a line of text. XML has no control characters, so they become spaces.
+fn write(sheet: &Sheet, text: &str, place: Pixel, style: TextStyle<'static>) -> Drawn {
+    let text = text.replace(char::is_control, " ");
+    sheet.draw(&Text::new(text, place, style))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_legend_opens_lines_as_needed() {
+        // 10 letters: 60 + 14 + 10 · 16 = 234, and 40 to the next: 150, 424, 698, 972; the next
+        // would end at 1246 + 234, past 1240.
+        let places = legend(["ten letter"; 5].into_iter());
+        assert_eq!(places, [(150, 0), (424, 0), (698, 0), (972, 0), (150, 1)]);
+        let long = "x".repeat(1000);
+        let places = legend([long.as_str(), "b"].into_iter());
+        assert_eq!(places, [(150, 0), (150, 1)]);
+    }
+
+    #[test]
+    fn long_lines_are_marked_sparsely() {
+        let line: Vec<Pixel> = (0..25).map(|x| (x, 0)).collect();
+        // 26 points: every second of 25 is 13 marks, and the lone point.
+        assert_eq!(marked(&[line.clone(), vec![(40, 0)]]).count(), 13 + 1);
+        assert_eq!(marked(&[line[..19].to_vec()]).count(), 19);
+        assert_eq!(marked(&[]).count(), 0);
+    }
+}

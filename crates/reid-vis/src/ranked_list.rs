@@ -1,0 +1,442 @@
+//! Ranked list: queries with what was found for them, as one picture.
+
+use image::{Rgb, RgbImage};
+use reid_core::{InputSize, Sample, Split, Splits};
+use reid_eval::{RankedEntry, RankedList, Verdict};
+
+use crate::{
+    Error,
+    canvas::{Align, Area, Canvas, INK, PALE_INK, TEXT_HEIGHT, WHITE, text_width},
+    frame::{Frame, Stroke, THICKNESS},
+    mix::mix,
+    open_picture,
+};
+
+/// White space around everything, in pixels.
+const MARGIN: usize = 12;
+/// Between neighbours in a row.
+const GAP: usize = 8;
+/// Between the query and what was found.
+const QUERY_GAP: usize = 28;
+/// Between a frame and the text under it.
+const TEXT_GAP: usize = 3;
+/// Between a row's text and the next row.
+const ROW_GAP: usize = 12;
+/// A tile's column has room for this text, however narrow the tile: rank 99 and a distance.
+const WIDEST_CAPTION: &str = "99 0.123";
+/// Width and height of the frames in the legend: large enough to show their strokes.
+const SWATCH: (usize, usize) = (26, 14);
+/// How much of an ignored picture's contrast is taken away.
+const FADED: f32 = 0.55;
+
+/// One query with what was found for it, nearest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RankedRow {
+    /// The image searched for.
+    pub query: RgbImage,
+    /// The images found, nearest first.
+    pub found: Vec<RankedTile>,
+}
+
+/// One image that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedTile {
+    /// The image.
+    pub picture: RgbImage,
+    /// Its distance from the query.
+    pub distance: f32,
+    /// Whether it shows the query's identity, or was not asked.
+    pub verdict: Verdict,
+}
+
+impl RankedRow {
+    /// Reads the images of a ranked list from disk, ignored ones too.
+    ///
+    /// # Errors
+    /// If one of the images cannot be read.
+    ///
+    /// # Panics
+    /// If the list names a query or gallery image that the splits do not have.
+    pub fn open(splits: &Splits, list: &RankedList) -> Result<Self, Error> {
+        let open = |split, index| open_picture(&sample(splits, split, index).path);
+        let tile = |entry: &RankedEntry| {
+            Ok(RankedTile {
+                picture: open(Split::Gallery, entry.gallery)?,
+                distance: entry.distance,
+                verdict: entry.verdict,
+            })
+        };
+        Ok(Self {
+            query: open(Split::Query, list.query)?,
+            found: list.entries.iter().map(tile).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
+    let samples = splits.samples(split);
+    samples.get(index).unwrap_or_else(|| {
+        panic!(
+            "the ranked list names {split} image {index} (from 0), but {} has {}",
+            splits.name,
+            samples.len()
+        )
+    })
+}
+
+/// Draws ranked lists: the query left, then what was found, nearest first; one row per query.
+///
+/// | verdict | frame | picture | number |
+/// |---|---|---|---|
+/// | right | solid, green | as it is | rank |
+/// | wrong | dashed, red | as it is | rank |
+/// | ignored | dotted, grey | grey and faded | `-`, for it takes no rank |
+///
+/// Under each picture stand its rank and its distance. Frames differ by stroke as well as by colour,
+/// so that the picture can be read in greyscale and by the colour-blind.
+///
+/// ```
+/// use reid_eval::Verdict;
+/// use reid_vis::{RankedFigure, RankedRow, RankedTile, RgbImage};
+///
+/// let tile = |distance, verdict| RankedTile { picture: RgbImage::new(64, 128), distance, verdict };
+/// let row = RankedRow {
+///     query: RgbImage::new(64, 128),
+///     found: vec![tile(0.21, Verdict::Right), tile(0.48, Verdict::Wrong)],
+/// };
+/// let picture = RankedFigure::new().draw(&[row.clone(), row]);
+/// assert!(picture.width() > 3 * 64 && picture.height() > 2 * 128);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RankedFigure {
+    tile: InputSize,
+}
+
+impl Default for RankedFigure {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RankedFigure {
+    /// Tiles of 128 x 64 pixels, for people.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            tile: InputSize::new(128, 64),
+        }
+    }
+
+    /// The size to which every image is brought, as networks see them: stretched, not cropped.
+    /// Default: 128 x 64.
+    #[must_use]
+    pub const fn with_tile(self, tile: InputSize) -> Self {
+        Self { tile }
+    }
+
+    /// The picture of all rows. Rows may be of different lengths, or empty.
+    ///
+    /// # Panics
+    /// If the picture's width or height does not fit 32 bits.
+    #[must_use]
+    pub fn draw(&self, rows: &[RankedRow]) -> RgbImage {
+        let legend: Vec<Verdict> = [Verdict::Right, Verdict::Wrong, Verdict::Ignored]
+            .into_iter()
+            .filter(|verdict| rows.iter().any(|row| row.has(*verdict)))
+            .collect();
+        let longest = rows.iter().map(|row| row.found.len()).max().unwrap_or(0);
+        let width = self.column(longest) - GAP + MARGIN;
+        let under_rows = MARGIN + rows.len() * (self.row_height() + ROW_GAP);
+        let height = if rows.is_empty() {
+            2 * MARGIN
+        } else if legend.is_empty() {
+            under_rows - ROW_GAP + MARGIN
+        } else {
+            under_rows + TEXT_HEIGHT + MARGIN
+        };
+        let mut canvas = Canvas::white(width.max(legend_width(&legend)), height);
+        for (index, row) in rows.iter().enumerate() {
+            let top = MARGIN + index * (self.row_height() + ROW_GAP);
+            self.draw_row(&mut canvas, row, top);
+        }
+        draw_legend(&mut canvas, &legend, under_rows);
+        canvas.into_picture()
+    }
+
+    fn draw_row(&self, canvas: &mut Canvas, row: &RankedRow, top: usize) {
+        let query = self.area(MARGIN, top);
+        canvas.paste(&row.query, query);
+        QUERY_FRAME.draw_around(canvas, query);
+        let under = query.top + query.height + THICKNESS + TEXT_GAP;
+        let centre = MARGIN + self.column_width() / 2;
+        canvas.text("query", (centre, under), Align::Centre, INK);
+        let mut rank = 0;
+        for (index, tile) in row.found.iter().enumerate() {
+            let left = self.column(index);
+            let area = self.area(left, top);
+            let number = if tile.verdict == Verdict::Ignored {
+                canvas.paste(&faded(&tile.picture), area);
+                "-".to_owned()
+            } else {
+                canvas.paste(&tile.picture, area);
+                rank += 1;
+                rank.to_string()
+            };
+            frame(tile.verdict).draw_around(canvas, area);
+            let right = left + self.column_width();
+            canvas.text(&number, (left, under), Align::Left, INK);
+            let distance = short(tile.distance);
+            canvas.text(&distance, (right, under), Align::Right, PALE_INK);
+        }
+    }
+
+    /// Left edge of the column of the found image with this index.
+    fn column(&self, index: usize) -> usize {
+        MARGIN + self.column_width() + QUERY_GAP + index * (self.column_width() + GAP)
+    }
+
+    fn column_width(&self) -> usize {
+        (self.tile.width + 2 * THICKNESS).max(text_width(WIDEST_CAPTION))
+    }
+
+    fn row_height(&self) -> usize {
+        self.tile.height + 2 * THICKNESS + TEXT_GAP + TEXT_HEIGHT
+    }
+
+    /// Where the picture of a column stands: in its middle.
+    fn area(&self, left: usize, top: usize) -> Area {
+        Area {
+            left: left + (self.column_width() - self.tile.width) / 2,
+            top: top + THICKNESS,
+            width: self.tile.width,
+            height: self.tile.height,
+        }
+    }
+}
+
+impl RankedRow {
+    fn has(&self, verdict: Verdict) -> bool {
+        self.found.iter().any(|tile| tile.verdict == verdict)
+    }
+}
+
+/// Bluish green and a red with no blue in it: apart for every common kind of colour-blindness.
+const RIGHT_FRAME: Frame = Frame {
+    colour: Rgb([0, 150, 105]),
+    stroke: Stroke::Solid,
+};
+const WRONG_FRAME: Frame = Frame {
+    colour: Rgb([214, 48, 30]),
+    stroke: Stroke::Broken { mark: 10, gap: 5 },
+};
+const IGNORED_FRAME: Frame = Frame {
+    colour: Rgb([165; 3]),
+    stroke: Stroke::Broken { mark: 3, gap: 3 },
+};
+const QUERY_FRAME: Frame = Frame {
+    colour: INK,
+    stroke: Stroke::Solid,
+};
+
+fn frame(verdict: Verdict) -> Frame {
+    match verdict {
+        Verdict::Right => RIGHT_FRAME,
+        Verdict::Wrong => WRONG_FRAME,
+        Verdict::Ignored => IGNORED_FRAME,
+    }
+}
+
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Right => "right",
+        Verdict::Wrong => "wrong",
+        Verdict::Ignored => "ignored",
+    }
+}
+
+/// The picture in grey, brought towards white.
+fn faded(picture: &RgbImage) -> RgbImage {
+    let mut faded = picture.clone();
+    for pixel in faded.pixels_mut() {
+        let [luma] = image::Pixel::to_luma(pixel).0;
+        *pixel = mix(Rgb([luma; 3]), WHITE, FADED);
+    }
+    faded
+}
+
+/// A distance in at most five characters: as many decimals as fit.
+fn short(distance: f32) -> String {
+    let fitting = [3, 2, 1, 0]
+        .map(|decimals| format!("{distance:.decimals$}"))
+        .into_iter()
+        .find(|text| text.len() <= 5);
+    fitting.unwrap_or_else(|| format!("{distance:.0e}"))
+}
+
+/// Width of one entry of the legend: a framed square, its name and the space after it.
+fn legend_entry_width(verdict: Verdict) -> usize {
+    SWATCH.0 + GAP + text_width(name(verdict)) + QUERY_GAP
+}
+
+fn legend_width(legend: &[Verdict]) -> usize {
+    let entries = legend.iter().copied().map(legend_entry_width);
+    (entries.sum::<usize>() + 2 * MARGIN).saturating_sub(QUERY_GAP)
+}
+
+fn draw_legend(canvas: &mut Canvas, legend: &[Verdict], top: usize) {
+    let mut left = MARGIN;
+    for &verdict in legend {
+        let area = Area {
+            left: left + THICKNESS,
+            top: top + (TEXT_HEIGHT - SWATCH.1) / 2 + THICKNESS,
+            width: SWATCH.0 - 2 * THICKNESS,
+            height: SWATCH.1 - 2 * THICKNESS,
+        };
+        frame(verdict).draw_around(canvas, area);
+        let text = (left + SWATCH.0 + GAP, top);
+        canvas.text(name(verdict), text, Align::Left, PALE_INK);
+        left += legend_entry_width(verdict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const R: Verdict = Verdict::Right;
+    const W: Verdict = Verdict::Wrong;
+    const I: Verdict = Verdict::Ignored;
+    const BLUE: Rgb<u8> = Rgb([0, 0, 200]);
+
+    fn row(verdicts: &[Verdict]) -> RankedRow {
+        let picture = || RgbImage::from_pixel(5, 9, BLUE);
+        let tile = |&verdict| RankedTile {
+            picture: picture(),
+            distance: 0.5,
+            verdict,
+        };
+        RankedRow {
+            query: picture(),
+            found: verdicts.iter().map(tile).collect(),
+        }
+    }
+
+    // A column is 70 wide: 64 and two frames of 3, more than the 8 letters of a caption. The query
+    // starts at 12, found images at 12 + 70 + 28 = 110, 188, 266, …
+    const FIRST: u32 = 110;
+    const PITCH: u32 = 78;
+
+    #[test]
+    fn the_picture_is_as_large_as_its_parts() {
+        // Across: 110 + 3 · 70 + 2 · 8 + 12. A row: 128 + 6 + 3 + 16 = 153. Down: two margins of 12,
+        // two rows with 12 after each, 16 for the legend.
+        let picture = RankedFigure::new().draw(&[row(&[R, W, I]), row(&[R])]);
+        assert_eq!(picture.dimensions(), (348, 24 + 2 * 165 + 16));
+        // Without an answer there is neither a legend nor the space before it.
+        let picture = RankedFigure::new().draw(&[row(&[])]);
+        assert_eq!(picture.height(), 24 + 153);
+        assert_eq!(RankedFigure::new().draw(&[]).height(), 24);
+    }
+
+    #[test]
+    fn frames_tell_right_from_wrong() {
+        let picture = RankedFigure::new().draw(&[row(&[R, W, I])]);
+        let upper_edge = |index: u32| {
+            let left = FIRST + index * PITCH;
+            (left..left + 70)
+                .map(|x| *picture.get_pixel(x, 12))
+                .collect::<Vec<_>>()
+        };
+        let right = upper_edge(0);
+        assert!(right.iter().all(|pixel| *pixel == RIGHT_FRAME.colour));
+        for (index, frame) in [(1, WRONG_FRAME), (2, IGNORED_FRAME)] {
+            let edge = upper_edge(index);
+            assert_eq!(edge[0], frame.colour);
+            assert_eq!(edge[69], frame.colour);
+            assert!(edge.contains(&WHITE), "a broken frame has gaps");
+            assert!(
+                edge.iter()
+                    .all(|pixel| [frame.colour, WHITE].contains(pixel))
+            );
+        }
+        assert_eq!(*picture.get_pixel(12, 12), INK, "the query's frame");
+    }
+
+    #[test]
+    fn only_ignored_pictures_are_greyed() {
+        let picture = RankedFigure::new().draw(&[row(&[R, W, I])]);
+        let middle = |index: u32| *picture.get_pixel(FIRST + 35 + index * PITCH, 12 + 3 + 64);
+        assert_eq!(middle(0), BLUE);
+        assert_eq!(middle(1), BLUE);
+        // Luma 0.0722 · 200 = 14; 14 + 0.55 · (255 - 14) = 146.55.
+        assert_eq!(middle(2).0, [147; 3]);
+    }
+
+    #[test]
+    fn narrow_tiles_have_room_for_their_text() {
+        let figure = RankedFigure::new().with_tile(InputSize::new(20, 10));
+        assert_eq!(figure.column_width(), text_width("99 0.123"));
+        assert!(figure.draw(&[row(&[R, R])]).width() > 3 * 10);
+    }
+
+    #[test]
+    fn distances_are_short() {
+        for (distance, text) in [
+            (0.123_4, "0.123"),
+            (12.345, "12.35"),
+            (-0.5, "-0.50"),
+            (1234.5, "1234"),
+            (2e7, "2e7"),
+            (f32::NAN, "NaN"),
+            (f32::INFINITY, "inf"),
+        ] {
+            assert_eq!(short(distance), text);
+        }
+    }
+
+    #[test]
+    fn lists_are_opened_from_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, shade: u8| {
+            let path = folder.path().join(name);
+            let picture = RgbImage::from_pixel(2, 3, Rgb([shade; 3]));
+            crate::save_picture(&path, &picture).expect("written");
+            Sample::new(path, reid_core::Identity::new(1))
+        };
+        let mut splits = Splits {
+            query: vec![write("q.png", 1)],
+            gallery: vec![write("a.png", 2), write("b.png", 3)],
+            ..Splits::default()
+        };
+        let list = RankedList {
+            query: 0,
+            entries: vec![RankedEntry {
+                gallery: 1,
+                distance: 0.25,
+                verdict: W,
+            }],
+        };
+        let row = RankedRow::open(&splits, &list).expect("opened");
+        assert_eq!(row.query.get_pixel(0, 0).0, [1; 3]);
+        assert_eq!(row.found[0].picture.get_pixel(0, 0).0, [3; 3]);
+        assert_eq!((row.found[0].distance, row.found[0].verdict), (0.25, W));
+
+        splits.gallery[1].path = folder.path().join("gone.png");
+        let error = RankedRow::open(&splits, &list).expect_err("not there");
+        assert!(error.to_string().contains("gone.png"), "{error}");
+    }
+
+    #[test]
+    #[should_panic(expected = "names query image 4 (from 0), but toy has 0")]
+    fn a_list_of_other_splits_is_refused() {
+        let splits = Splits {
+            name: "toy".into(),
+            ..Splits::default()
+        };
+        let list = RankedList {
+            query: 4,
+            entries: vec![],
+        };
+        drop(RankedRow::open(&splits, &list));
+    }
+}

@@ -1,0 +1,117 @@
+//! Training chart: losses, learning rate and scores over the epochs.
+
+use std::path::Path;
+
+use crate::{Error, LineChart, Series, picture::write_whole, plot::stacked};
+
+/// What a training run leaves behind, over the epochs: x is the epoch, which need not be whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingCurves {
+    /// Losses, one series each, such as their sum and its terms.
+    pub losses: Vec<Series>,
+    /// Learning rates, one series per parameter group. Drawn logarithmically, so a rate of 0 has no
+    /// place.
+    pub learning_rates: Vec<Series>,
+    /// Scores of the evaluations, such as mAP and Rank-1, as fractions from 0 to 1. Drawn as
+    /// percentages.
+    pub scores: Vec<Series>,
+}
+
+/// Writes losses, learning rates and scores as one SVG file: three charts, one under the other, over
+/// the same epochs. A chart without series is left out.
+///
+/// Missing folders are created; the file is complete or not there.
+///
+/// ```
+/// use reid_vis::{Series, TrainingCurves, training_chart};
+///
+/// let curves = TrainingCurves {
+///     losses: vec![Series::new("triplet", [(1.0, 0.8), (2.0, 0.5), (3.0, 0.4)])],
+///     learning_rates: vec![Series::new("all", [(1.0, 3.5e-5), (2.0, 3.5e-4), (3.0, 3.5e-4)])],
+///     scores: vec![Series::new("mAP", [(3.0, 0.62)])],
+/// };
+/// let folder = tempfile::tempdir()?;
+/// training_chart(folder.path().join("training.svg"), &curves)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If the file cannot be written ([`Error::Write`]), or the drawing library refuses
+/// ([`Error::Chart`]).
+pub fn training_chart(path: impl AsRef<Path>, curves: &TrainingCurves) -> Result<(), Error> {
+    write_whole(path.as_ref(), stacked(&charts(curves))?.as_bytes())
+}
+
+fn charts(curves: &TrainingCurves) -> Vec<LineChart> {
+    let TrainingCurves {
+        losses,
+        learning_rates,
+        scores,
+    } = curves;
+    let learning_rate = LineChart::new("Learning rate").with_logarithmic_y();
+    let panels = [
+        (LineChart::new("Loss"), "loss", losses.clone()),
+        (learning_rate, "learning rate", learning_rates.clone()),
+        (
+            LineChart::new("Evaluation"),
+            "score (%)",
+            scores.iter().map(percent).collect(),
+        ),
+    ];
+    let drawn = panels.into_iter().filter(|panel| !panel.2.is_empty());
+    drawn
+        .map(|(chart, unit, series)| {
+            let chart = chart.with_axes("epoch", unit);
+            series.into_iter().fold(chart, LineChart::with_series)
+        })
+        .collect()
+}
+
+fn percent(scores: &Series) -> Series {
+    let points = scores.points.iter();
+    Series::new(&scores.name, points.map(|(x, y)| (*x, 100.0 * y)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(curves: &TrainingCurves) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/training.svg");
+        training_chart(&path, curves).expect("drawn");
+        std::fs::read_to_string(&path).expect("written")
+    }
+
+    #[test]
+    fn every_panel_has_its_series() {
+        let curves = TrainingCurves {
+            losses: vec![
+                Series::new("identity", [(1.0, 6.6), (2.0, 5.0)]),
+                Series::new("triplet", [(1.0, f64::NAN), (2.0, 0.5)]),
+            ],
+            learning_rates: vec![Series::new("backbone", [(1.0, 0.0), (2.0, 1e-3)])],
+            scores: vec![Series::new("mAP", [(2.0, 0.5)])],
+        };
+        let svg = drawn(&curves);
+        for text in ["Loss", "identity", "triplet", "backbone", "mAP", "1e-3"] {
+            assert!(svg.contains(text), "{text} is not in {svg}");
+        }
+    }
+
+    #[test]
+    fn scores_are_percentages() {
+        let scores = percent(&Series::new("mAP", [(2.0, 0.5)]));
+        assert_eq!(scores.points, [(2.0, 50.0)]);
+    }
+
+    #[test]
+    fn empty_curves_are_an_empty_picture() {
+        assert!(drawn(&TrainingCurves::default()).contains("<svg"));
+        let nameless = TrainingCurves {
+            losses: vec![Series::default()],
+            ..TrainingCurves::default()
+        };
+        assert!(drawn(&nameless).contains("no data"));
+    }
+}
