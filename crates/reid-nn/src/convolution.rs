@@ -101,7 +101,10 @@ mod tests {
         let conv = square([6, 4], 1, 2, 2).init(&device);
         let features = Tensor::random([2, 6, 7, 4], Distribution::Default, &device);
         let plain = conv.forward(features.clone());
-        let difference = (apply(&conv, features) - plain).abs().max().into_scalar::<f32>();
+        let difference = (apply(&conv, features) - plain)
+            .abs()
+            .max()
+            .into_scalar::<f32>();
         assert!(difference < 1e-6, "{difference}");
     }
 }

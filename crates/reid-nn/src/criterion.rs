@@ -34,6 +34,33 @@ pub trait Criterion: Module + ModuleDisplay {
     /// # Shapes
     /// - `identities`: `[batch]`, class numbers from 0
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1>;
+
+    /// What progress reports call the loss.
+    fn name(&self) -> &'static str {
+        "loss"
+    }
+
+    /// The named losses whose sum is [`forward`](Self::forward): one, unless the criterion is made
+    /// of several.
+    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let (name, value) = (self.name(), self.forward(output, identities));
+        vec![NamedLoss { name, value }]
+    }
+}
+
+/// One loss of a batch, by name.
+#[derive(Clone, Debug)]
+pub struct NamedLoss {
+    /// What progress reports call it.
+    pub name: &'static str,
+    /// Its value, a tensor of one value.
+    pub value: Tensor<1>,
+}
+
+/// The sum of named losses; 0 if there are none.
+fn total(losses: Vec<NamedLoss>, output: &ReidOutput) -> Tensor<1> {
+    let zero = Tensor::zeros([1], &output.embedding.device());
+    losses.into_iter().fold(zero, |sum, loss| sum + loss.value)
 }
 
 /// The numbers of a [`Criterion`]; the head it judges gives the dimensions.
@@ -50,10 +77,12 @@ pub trait CriterionConfig {
 
 impl<C: Criterion> Criterion for Option<C> {
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        match self {
-            Some(criterion) => criterion.forward(output, identities),
-            None => Tensor::zeros([1], &output.embedding.device()),
-        }
+        total(self.losses(output, identities), output)
+    }
+
+    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let part = self.as_ref();
+        part.map_or_else(Vec::new, |part| part.losses(output, identities))
     }
 }
 
@@ -89,8 +118,17 @@ macro_rules! tuple_of_criteria {
     ($first:ident 0 $(, $name:ident $index:tt)+) => {
         impl<$first: Criterion, $($name: Criterion),+> Criterion for ($first, $($name),+) {
             fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-                self.0.forward(output, identities.clone())
-                    $(+ self.$index.forward(output, identities.clone()))+
+                total(self.losses(output, identities), output)
+            }
+
+            fn losses(
+                &self,
+                output: &ReidOutput,
+                identities: Tensor<1, Int>,
+            ) -> Vec<NamedLoss> {
+                let mut losses = self.0.losses(output, identities.clone());
+                $(losses.extend(self.$index.losses(output, identities.clone()));)+
+                losses
             }
         }
 

@@ -32,6 +32,7 @@
 
 #![doc(test(attr(deny(warnings))))]
 
+pub mod activation_map;
 pub mod attention;
 pub mod backbone;
 pub mod block;
@@ -46,6 +47,6 @@ pub mod parameters;
 pub mod pool;
 
 pub use block::{Block, BlockConfig};
-pub use criterion::{Criterion, CriterionConfig};
+pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use head::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
 pub use model::ReidModel;

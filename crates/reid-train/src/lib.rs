@@ -1,1 +1,44 @@
-//! Recipes, optimizers, schedules, training loop and checkpoints for re-identification on Burn.
+//! Training for re-identification, of anything that has the three traits of `reid-nn`.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`Recipe`] | everything that decides a run, as one JSON file |
+//! | [`Trainer`] | the loop: learn, evaluate, save; interrupted at any step, it resumes to the same bits |
+//! | [`Schedule`] | learning rate by epoch: warm-up, then steps, halvings or a cosine |
+//! | [`OptimizerConfig`] | Adam and SGD as `PyTorch` defines them |
+//! | [`Checkpoints`] | last and best state of a run, written so that a kill cannot lose both |
+//! | [`Extractor`] | descriptors of whole splits |
+//! | [`Observer`] | who is told: a [`Console`], [`JsonLines`], or one's own |
+
+#![doc(test(attr(deny(warnings))))]
+
+mod checkpoint;
+mod clip;
+mod console;
+mod error;
+mod event;
+mod extract;
+mod history;
+mod interrupt;
+mod json_lines;
+mod losses;
+mod optimizer;
+mod recipe;
+mod schedule;
+mod trainee;
+mod trainer;
+
+pub use checkpoint::{Checkpoints, Kept};
+pub use console::Console;
+pub use error::Error;
+pub use event::{Event, Observer, StepReport};
+pub use extract::Extractor;
+pub use history::{EpochSummary, Scores};
+pub use interrupt::Interrupt;
+pub use json_lines::JsonLines;
+pub use losses::LossesConfig;
+pub use optimizer::OptimizerConfig;
+pub use recipe::{Recipe, Sampling};
+pub use schedule::{Decay, Schedule, WarmUp};
+pub use trainee::Trainee;
+pub use trainer::{Outcome, Trainer};

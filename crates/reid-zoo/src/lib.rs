@@ -1,1 +1,37 @@
 //! Named re-identification networks and their weights, on Burn.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`BagOfTricks`] | the strong baseline of Luo et al.: a `ResNet` and a `BNNeck` |
+//! | [`weights`] | weights of any module, in and out: `PyTorch`, safetensors, burnpack |
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use reid_core::InputSize;
+//! use reid_zoo::{BagOfTricksConfig, weights};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("trained.safetensors");
+//! let (size, device) = (InputSize::new(32, 16), Device::default());
+//! let mut config = BagOfTricksConfig::resnet50();
+//! config.backbone = config.backbone.with_width(8);
+//!
+//! let trained = config.init(size, 10, &device);
+//! weights::save(&trained, &path)?;
+//!
+//! let mut model = config.init(size, 10, &device);
+//! weights::load(&mut model, &path)?;
+//! let image = Tensor::ones([1, 3, 32, 16], &device);
+//! let difference = model.embed(image.clone()) - trained.embed(image);
+//! assert_eq!(difference.abs().max().into_scalar::<f32>(), 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![doc(test(attr(deny(warnings))))]
+
+mod bag_of_tricks;
+mod error;
+pub mod weights;
+
+pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
+pub use error::Error;

@@ -73,6 +73,10 @@ impl CriterionConfig for CenterLossConfig {
 }
 
 impl Criterion for CenterLoss {
+    fn name(&self) -> &'static str {
+        "center"
+    }
+
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
         assert_eq!(
             self.centers.len(),

@@ -78,6 +78,10 @@ impl CriterionConfig for IdentityLossConfig {
 }
 
 impl Criterion for IdentityLoss {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
         let [batch] = identities.dims();
         let targets = identities.reshape([batch, 1]);

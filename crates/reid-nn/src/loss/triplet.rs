@@ -99,6 +99,10 @@ impl CriterionConfig for BatchHardTripletConfig {
 }
 
 impl Criterion for BatchHardTriplet {
+    fn name(&self) -> &'static str {
+        "triplet"
+    }
+
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
         let pairs = Pairs::of(identities);
         let branches = output.branches.iter();

@@ -7,7 +7,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    criterion::{Criterion, CriterionConfig},
+    criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
 };
 
@@ -60,5 +60,13 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
 impl<C: Criterion> Criterion for Weighted<C> {
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
         self.criterion.forward(output, identities) * self.weight
+    }
+
+    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let mut losses = self.criterion.losses(output, identities);
+        for loss in &mut losses {
+            loss.value = loss.value.clone() * self.weight;
+        }
+        losses
     }
 }

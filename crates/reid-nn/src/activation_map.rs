@@ -1,0 +1,37 @@
+//! Activation maps: where a feature map is strong (Zagoruyko and Komodakis, ICLR 2017,
+//! arXiv:1612.03928).
+
+use burn::tensor::Tensor;
+use reid_core::HeatMap;
+
+/// Where each feature map of a batch is strong, whatever for: the mean square over channels.
+///
+/// ```text
+/// m = mean_c(x²)        [height, width], one per image
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::activation_map::activation_maps;
+///
+/// let features = Tensor::<4>::from_data([[[[1.0, 2.0]], [[3.0, 0.0]]]], &Device::default());
+/// let maps = activation_maps(features); // (1 + 9)/2 and (4 + 0)/2
+/// assert_eq!(maps[0].values(), [5.0, 2.0]);
+/// ```
+///
+/// # Panics
+/// If a feature is infinite or not a number.
+#[must_use]
+pub fn activation_maps(features: Tensor<4>) -> Vec<HeatMap> {
+    let [batch, _, height, width] = features.dims();
+    let energy = features
+        .square()
+        .mean_dim(1)
+        .reshape([batch, height * width]);
+    let values: Vec<f32> = energy.into_data().convert::<f32>().iter::<f32>().collect();
+    let map = |values: &[f32]| {
+        HeatMap::new(height, width, values.to_vec())
+            .unwrap_or_else(|error| panic!("activation map: {error}"))
+    };
+    values.chunks(height * width).map(map).collect()
+}

@@ -1,0 +1,198 @@
+//! Progress for people, in a terminal or in a pipe.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use crate::event::{Event, Observer, StepReport};
+
+/// Writes progress for people.
+///
+/// In a terminal one line is rewritten as steps go by; elsewhere a line is written every ten
+/// seconds, so that logs stay readable.
+///
+/// ```
+/// use reid_train::{Console, Event, Observer};
+///
+/// let mut log = Vec::new();
+/// Console::plain(&mut log).observe(&Event::Interrupted);
+/// assert_eq!(log, b"interrupted: the run is saved and can be resumed\n");
+/// ```
+#[derive(Debug)]
+pub struct Console<W> {
+    writer: W,
+    rewrites: bool,
+    pause: Duration,
+    shown: Option<Instant>,
+    open_line: usize,
+}
+
+impl Console<io::Stderr> {
+    /// Writes to standard error, rewriting a line if that is a terminal.
+    #[must_use]
+    pub fn stderr() -> Self {
+        let writer = io::stderr();
+        let rewrites = writer.is_terminal();
+        Self {
+            pause: if rewrites {
+                Duration::from_millis(200)
+            } else {
+                Duration::from_secs(10)
+            },
+            rewrites,
+            ..Self::plain(writer)
+        }
+    }
+}
+
+impl<W: Write> Console<W> {
+    /// Writes whole lines to `writer`.
+    pub const fn plain(writer: W) -> Self {
+        Self {
+            writer,
+            rewrites: false,
+            pause: Duration::from_secs(10),
+            shown: None,
+            open_line: 0,
+        }
+    }
+
+    /// Writes a line that stays.
+    fn line(&mut self, text: &str) {
+        let width = self.open_line;
+        self.open_line = 0;
+        let ending = if self.rewrites { "\r" } else { "" };
+        // A closed pipe must not end a training run.
+        let _ = writeln!(self.writer, "{ending}{text:<width$}").and_then(|()| self.writer.flush());
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        let now = Instant::now();
+        let last_of_epoch = self.rewrites && step.step == step.steps;
+        let since = self.shown.get_or_insert(now);
+        if now.duration_since(*since) < self.pause && !last_of_epoch {
+            return;
+        }
+        self.shown = Some(now);
+        let text = describe(step);
+        if self.rewrites {
+            let width = self.open_line;
+            self.open_line = text.len();
+            let _ = write!(self.writer, "\r{text:<width$}").and_then(|()| self.writer.flush());
+        } else {
+            self.line(&text);
+        }
+    }
+}
+
+fn describe(step: &StepReport) -> String {
+    let StepReport {
+        epoch,
+        epochs,
+        step: number,
+        steps,
+        accuracy,
+        learning_rate,
+        images_per_second,
+        ..
+    } = step;
+    let losses = step
+        .losses
+        .iter()
+        .map(|(name, loss)| format!("{name} {loss:.3}"));
+    let losses = losses.collect::<Vec<_>>().join("  ");
+    format!(
+        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %  \
+         rate {learning_rate:.2e}  {images_per_second:.0} images/s  {} left",
+        100.0 * accuracy,
+        clock(step.time_left),
+    )
+}
+
+/// Minutes and seconds, with hours where there are any.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+impl<W: Write> Observer for Console<W> {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started {
+                epochs,
+                epochs_done,
+                images,
+                identities,
+                parameters,
+            } => {
+                let millions = *parameters as f64 / 1e6;
+                self.line(&format!(
+                    "{images} images of {identities} identities, {millions:.2} M parameters, \
+                     epochs {} to {epochs}",
+                    epochs_done + 1
+                ));
+            }
+            Event::Step(step) => self.step(step),
+            Event::Epoch(summary) => {
+                let losses = summary
+                    .losses
+                    .iter()
+                    .map(|(name, loss)| format!("{name} {loss:.4}"));
+                self.line(&format!(
+                    "epoch {}: {}  accuracy {:.1} %  rate {:.2e}",
+                    summary.epoch,
+                    losses.collect::<Vec<_>>().join("  "),
+                    100.0 * summary.accuracy,
+                    summary.learning_rate
+                ));
+            }
+            Event::Evaluated {
+                epoch,
+                report,
+                best,
+            } => self.line(&format!(
+                "epoch {epoch}: mAP {:.1} %  Rank-1 {:.1} %{}",
+                100.0 * report.mean_average_precision,
+                100.0 * report.rank(1),
+                if *best { "  (best so far)" } else { "" }
+            )),
+            Event::Saved(path) => {
+                // Every epoch saves; only a log needs to know where.
+                if !self.rewrites {
+                    self.line(&format!("saved {}", path.display()));
+                }
+            }
+            Event::Interrupted => self.line("interrupted: the run is saved and can be resumed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_fits_on_a_line() {
+        let step = StepReport {
+            epoch: 3,
+            epochs: 60,
+            step: 12,
+            steps: 47,
+            losses: vec![("identity", 4.123_45), ("triplet", 0.3)],
+            accuracy: 0.125,
+            learning_rate: 3.5e-4,
+            images_per_second: 211.4,
+            time_left: Duration::from_secs(3725),
+        };
+        assert_eq!(
+            describe(&step),
+            "epoch 3/60  step 12/47  identity 4.123  triplet 0.300  accuracy 12.5 %  \
+             rate 3.50e-4  211 images/s  1:02:05 left"
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Errors: what stopped a run, with names and numbers.
+
+use std::{io, path::PathBuf};
+
+use reid_core::Split;
+
+/// What stopped a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A recipe or checkpoint is not the JSON that is expected.
+    #[error("{}, line {}, column {}: {source}", path.display(), source.line(), source.column())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: serde_json::Error,
+    },
+    /// A recipe asks for something impossible.
+    #[error("recipe: expected {expected}, found {found}")]
+    Recipe {
+        /// What is possible.
+        expected: &'static str,
+        /// What the recipe asks for.
+        found: String,
+    },
+    /// Images cannot be loaded, or batches cannot be made of them.
+    #[error(transparent)]
+    Data(#[from] reid_data::Error),
+    /// Descriptors cannot be evaluated.
+    #[error(transparent)]
+    Evaluation(#[from] reid_eval::Error),
+    /// A loss is infinite or not a number.
+    #[error(
+        "epoch {epoch}, step {step}: the {name} loss is {value}; the batch was {}; \
+         a lower learning rate or gradient clipping often helps",
+        list(images)
+    )]
+    NotFinite {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The step in the epoch, counted from 1.
+        step: usize,
+        /// Which loss.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// The images of the batch.
+        images: Vec<PathBuf>,
+    },
+    /// A descriptor holds a value that is infinite or not a number.
+    #[error("the descriptor of {split} image {row} ({}) is not finite", image.display())]
+    Descriptor {
+        /// The split.
+        split: Split,
+        /// Row of the image in the split.
+        row: usize,
+        /// The image.
+        image: PathBuf,
+    },
+    /// A file of a checkpoint is not as long as when it was written.
+    #[error("{}: expected {expected} bytes, found {found}: the checkpoint is damaged", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes written.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// A file of a checkpoint does not hold what belongs into it.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A run cannot go on with another recipe than it was begun with.
+    #[error("{}: the run was begun with another recipe: {difference}", path.display())]
+    OtherRecipe {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The first entry that differs.
+        difference: String,
+    },
+    /// The training images are not those that the run was begun with.
+    #[error("{}: the run was begun with {expected} identities, the data have {found}", path.display())]
+    OtherIdentities {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Identities in the checkpoint.
+        expected: usize,
+        /// Identities in the data.
+        found: usize,
+    },
+}
+
+/// The first few of many paths.
+fn list(images: &[PathBuf]) -> String {
+    const SHOWN: usize = 4;
+    let names = images
+        .iter()
+        .take(SHOWN)
+        .map(|path| path.display().to_string());
+    let mut text = names.collect::<Vec<_>>().join(", ");
+    if let Some(more) = images.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+/// An error of the file system at `path`.
+pub(crate) fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::Io { path, source }
+}

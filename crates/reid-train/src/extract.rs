@@ -1,0 +1,151 @@
+//! Extraction: the descriptors of whole splits.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use reid_core::{InputSize, Sample, Split, Splits};
+use reid_data::{
+    loader::{EvalBatch, EvalLoader, LoaderConfig},
+    transform::Normalise,
+};
+use reid_eval::{Embeddings, EvaluationConfig, Report, evaluate};
+use reid_nn::{Block, Head, ReidModel};
+
+use crate::error::Error;
+
+/// Describes whole splits with a model. Keep one for several evaluations: it remembers decoded
+/// images.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use reid_core::{Identity, InputSize, Sample, Split};
+/// use reid_data::{loader::LoaderConfig, transform::Normalise};
+/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_train::Extractor;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("1.png");
+/// # image::RgbImage::new(16, 32).save(&path)?;
+/// let (device, size) = (Device::default(), InputSize::new(32, 16));
+/// let model = ReidModel::new(
+///     &ResNetConfig::resnet18().with_width(8), &BnNeckConfig::new(), size, 3, &device,
+/// );
+/// let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
+/// let samples = vec![Sample::new(&path, Identity::new(7)); 3];
+/// let embeddings = extractor.embed(&model, &samples, Split::Query, &device)?;
+/// assert_eq!((embeddings.len(), embeddings.dimensions()), (3, 64));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Extractor {
+    loader: EvalLoader,
+    batch_size: usize,
+}
+
+impl Extractor {
+    /// An extractor for models that take images of this size, normalised so, in batches of 64.
+    #[must_use]
+    pub fn new(input: InputSize, normalise: Normalise, config: LoaderConfig) -> Self {
+        Self {
+            loader: EvalLoader::new(input, normalise, config),
+            batch_size: 64,
+        }
+    }
+
+    /// Another number of images at a time: more memory, not another result.
+    ///
+    /// # Panics
+    /// If `batch_size` is 0.
+    #[must_use]
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        assert!(
+            batch_size > 0,
+            "extraction needs batches of at least 1 image"
+        );
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// The descriptors of samples, in order, with their identities and cameras. `split` is for error
+    /// messages.
+    ///
+    /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
+    ///
+    /// # Errors
+    /// If an image cannot be read, a descriptor is not finite, or there are no samples.
+    pub fn embed<B: Block, H: Head>(
+        &self,
+        model: &ReidModel<B, H>,
+        samples: &[Sample],
+        split: Split,
+        device: &Device,
+    ) -> Result<Embeddings, Error> {
+        let (mut values, mut dimensions) = (Vec::new(), 1);
+        for batch in self.loader.batches(samples, self.batch_size) {
+            let embedding = model.embed(images(batch?, device));
+            dimensions = embedding.dims()[1];
+            let data = embedding.into_data().convert::<f32>();
+            values.extend(data.iter::<f32>());
+        }
+        let not_finite = values.iter().position(|value| !value.is_finite());
+        if let Some(row) = not_finite.map(|at| at / dimensions) {
+            let image = samples[row].path.clone();
+            return Err(Error::Descriptor { split, row, image });
+        }
+        let identities = samples.iter().map(|sample| sample.identity).collect();
+        let embeddings = Embeddings::new(values, dimensions, identities)?;
+        let cameras: Option<Vec<_>> = samples.iter().map(|sample| sample.camera).collect();
+        Ok(match cameras {
+            Some(cameras) => embeddings.with_cameras(cameras)?,
+            None => embeddings,
+        })
+    }
+
+    /// The descriptors of query and gallery. An image that is in both is known as the same.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed).
+    pub fn embed_both<B: Block, H: Head>(
+        &self,
+        model: &ReidModel<B, H>,
+        splits: &Splits,
+        device: &Device,
+    ) -> Result<(Embeddings, Embeddings), Error> {
+        // An image is known by its first place among all of them.
+        let mut first = std::collections::HashMap::new();
+        let mut number = |samples: &[Sample]| -> Vec<u64> {
+            let mut place = |sample: &Sample| {
+                let next = first.len() as u64;
+                *first.entry(sample.path.clone()).or_insert(next)
+            };
+            samples.iter().map(&mut place).collect()
+        };
+        let (query_images, gallery_images) = (number(&splits.query), number(&splits.gallery));
+        let query = self.embed(model, &splits.query, Split::Query, device)?;
+        let gallery = self.embed(model, &splits.gallery, Split::Gallery, device)?;
+        Ok((
+            query.with_images(query_images)?,
+            gallery.with_images(gallery_images)?,
+        ))
+    }
+
+    /// Scores a model on query and gallery.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed), and if the descriptors cannot be evaluated, such as by the Market
+    /// protocol without cameras.
+    pub fn evaluate<B: Block, H: Head>(
+        &self,
+        model: &ReidModel<B, H>,
+        splits: &Splits,
+        config: &EvaluationConfig,
+        device: &Device,
+    ) -> Result<Report, Error> {
+        let (query, gallery) = self.embed_both(model, splits, device)?;
+        Ok(evaluate(&query, &gallery, config)?)
+    }
+}
+
+fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
+    let InputSize { height, width } = batch.size;
+    let shape = [batch.identities.len(), 3, height, width];
+    Tensor::from_data(TensorData::new(batch.images, shape), device)
+}

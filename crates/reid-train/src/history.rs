@@ -1,0 +1,78 @@
+//! History: what each epoch came to.
+
+use reid_eval::Report;
+use serde::{Deserialize, Serialize};
+
+/// What an epoch came to. It holds no times, so that runs that repeat compare equal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochSummary {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Its learning rate.
+    pub learning_rate: f64,
+    /// Mean of the whole loss over the steps.
+    pub loss: f64,
+    /// Mean of each loss over the steps, by name.
+    pub losses: Vec<(String, f64)>,
+    /// Share of the training images whose identity was named.
+    pub accuracy: f64,
+    /// Scores, where the epoch ended with an evaluation.
+    pub scores: Option<Scores>,
+}
+
+/// The scores of an evaluation, as fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Mean average precision.
+    pub mean_average_precision: f64,
+    /// Share of queries whose nearest image is right.
+    pub rank_1: f64,
+}
+
+impl From<&Report> for Scores {
+    fn from(report: &Report) -> Self {
+        Self {
+            mean_average_precision: report.mean_average_precision,
+            rank_1: report.rank(1),
+        }
+    }
+}
+
+/// Sums over the steps of an epoch that is under way; part of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    pub(crate) steps: usize,
+    pub(crate) losses: Vec<(String, f64)>,
+    pub(crate) accuracy: f64,
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, losses: &[(&'static str, f64)], accuracy: f64) {
+        if self.losses.is_empty() {
+            self.losses = losses
+                .iter()
+                .map(|&(name, _)| (name.to_owned(), 0.0))
+                .collect();
+        }
+        for ((_, sum), (_, loss)) in self.losses.iter_mut().zip(losses) {
+            *sum += loss;
+        }
+        self.accuracy += accuracy;
+        self.steps += 1;
+    }
+
+    /// Means over the steps so far.
+    pub(crate) fn summary(&self, epoch: usize, learning_rate: f64) -> EpochSummary {
+        let steps = self.steps.max(1) as f64;
+        let mean = |(name, sum): &(String, f64)| (name.clone(), sum / steps);
+        let losses: Vec<(String, f64)> = self.losses.iter().map(mean).collect();
+        EpochSummary {
+            epoch,
+            learning_rate,
+            loss: losses.iter().map(|(_, loss)| loss).sum(),
+            losses,
+            accuracy: self.accuracy / steps,
+            scores: None,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Progress as JSON, one line per event, for programs.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::event::{Event, Observer};
+
+/// Writes epochs, evaluations and checkpoints as JSON, one line each.
+///
+/// ```
+/// use reid_train::{Event, JsonLines, Observer};
+///
+/// let mut lines = Vec::new();
+/// JsonLines::new(&mut lines).observe(&Event::Interrupted);
+/// assert_eq!(lines, b"{\"event\":\"interrupted\"}\n");
+/// ```
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    writer: W,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Writes to `writer`. A line that cannot be written is lost; the run goes on.
+    pub const fn new(writer: W) -> Self {
+        Self { writer }
+    }
+}
+
+impl<W: Write> Observer for JsonLines<W> {
+    fn observe(&mut self, event: &Event<'_>) {
+        if let Some(line) = line(event) {
+            // A closed pipe must not end a training run.
+            let _ = writeln!(self.writer, "{line}").and_then(|()| self.writer.flush());
+        }
+    }
+}
+
+fn line(event: &Event<'_>) -> Option<Value> {
+    let line = match event {
+        Event::Started {
+            epochs,
+            epochs_done,
+            images,
+            identities,
+            parameters,
+        } => json!({
+            "event": "started", "epochs": epochs, "epochs_done": epochs_done, "images": images,
+            "identities": identities, "parameters": parameters,
+        }),
+        Event::Step(_) => return None,
+        Event::Epoch(summary) => json!({ "event": "epoch", "summary": summary }),
+        Event::Evaluated {
+            epoch,
+            report,
+            best,
+        } => json!({
+            "event": "evaluated", "epoch": epoch, "best": best,
+            "map": report.mean_average_precision, "minp": report.mean_inverse_negative_penalty,
+            "cmc": report.cmc,
+        }),
+        Event::Saved(path) => json!({ "event": "saved", "path": path }),
+        Event::Interrupted => json!({ "event": "interrupted" }),
+    };
+    Some(line)
+}

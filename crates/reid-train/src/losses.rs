@@ -1,0 +1,68 @@
+//! The losses of a recipe.
+
+use burn::tensor::Device;
+use reid_nn::{
+    CriterionConfig, OutputShape,
+    loss::{
+        BatchHardTriplet, BatchHardTripletConfig, CenterLoss, CenterLossConfig, IdentityLoss,
+        IdentityLossConfig, Weighted, WeightedConfig,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// The losses of a recipe: identity, triplet and center loss, each of which may be absent.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use reid_nn::{CriterionConfig, OutputShape};
+/// use reid_train::LossesConfig;
+///
+/// let criterion = LossesConfig::default().init(&OutputShape::single(64, 10), &Device::default());
+/// assert!(criterion.0.is_some() && criterion.1.is_some() && criterion.2.is_none());
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossesConfig {
+    /// Cross-entropy over identities.
+    pub identity: Option<WeightedConfig<IdentityLossConfig>>,
+    /// Batch-hard triplet loss.
+    pub triplet: Option<WeightedConfig<BatchHardTripletConfig>>,
+    /// Center loss; its weight is its own.
+    pub center: Option<CenterLossConfig>,
+    /// Learning rate of the centres' own SGD; 0.5 in the strong baseline.
+    pub center_learning_rate: f64,
+}
+
+impl Default for LossesConfig {
+    /// Those of the strong baseline without center loss: label smoothing 0.1, margin 0.3, 1 : 1.
+    fn default() -> Self {
+        Self {
+            identity: Some(WeightedConfig {
+                weight: 1.0,
+                criterion: IdentityLossConfig::new().with_smoothing(0.1),
+            }),
+            triplet: Some(WeightedConfig {
+                weight: 1.0,
+                criterion: BatchHardTripletConfig::new(),
+            }),
+            center: None,
+            center_learning_rate: 0.5,
+        }
+    }
+}
+
+impl CriterionConfig for LossesConfig {
+    type Criterion = (
+        Option<Weighted<IdentityLoss>>,
+        Option<Weighted<BatchHardTriplet>>,
+        Option<CenterLoss>,
+    );
+
+    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+        (
+            self.identity.init(output, device),
+            self.triplet.init(output, device),
+            self.center.init(output, device),
+        )
+    }
+}

@@ -1,0 +1,129 @@
+//! Optimizers, as `PyTorch` defines them.
+
+use burn::optim::{
+    AdamConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
+};
+use serde::{Deserialize, Serialize};
+
+/// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
+///
+/// Weight decay is coupled: `weight_decay · w` is added to the gradient, as in `PyTorch`'s `Adam` and
+/// `SGD` and in every publication that this library follows. Frozen parameters are not decayed.
+///
+/// ```
+/// use reid_train::OptimizerConfig;
+///
+/// let json = serde_json::to_string(&OptimizerConfig::adam())?;
+/// assert_eq!(json, r#"{"adam":{"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"weight_decay":0.0005}}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980).
+    Adam {
+        /// Decay of the mean of gradients, in `[0, 1)`.
+        beta1: f32,
+        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        beta2: f32,
+        /// Added to the root of the squared mean, above 0.
+        epsilon: f32,
+        /// Weight decay, at least 0.
+        weight_decay: f32,
+    },
+    /// Stochastic gradient descent with momentum.
+    Sgd {
+        /// Momentum, in `[0, 1)`.
+        momentum: f64,
+        /// Whether to look ahead (Nesterov).
+        nesterov: bool,
+        /// Weight decay, at least 0.
+        weight_decay: f32,
+    },
+}
+
+impl OptimizerConfig {
+    /// Adam as `PyTorch` defaults it, with the strong baseline's weight decay of 5e-4.
+    #[must_use]
+    pub const fn adam() -> Self {
+        Self::Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 5e-4,
+        }
+    }
+
+    /// SGD with momentum 0.9 and weight decay 5e-4.
+    #[must_use]
+    pub const fn sgd() -> Self {
+        Self::Sgd {
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 5e-4,
+        }
+    }
+
+    /// Builds the optimizer.
+    #[must_use]
+    pub fn init(&self) -> ModuleOptimizer {
+        let decay = |penalty: f32| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty));
+        match *self {
+            Self::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => AdamConfig::new()
+                .with_beta_1(beta1)
+                .with_beta_2(beta2)
+                .with_epsilon(epsilon)
+                .with_weight_decay(decay(weight_decay))
+                .init(),
+            Self::Sgd {
+                momentum,
+                nesterov,
+                weight_decay,
+            } => {
+                // Burn's default dampening of 0.1 is not PyTorch's.
+                let momentum = (momentum > 0.0).then(|| {
+                    MomentumConfig::new()
+                        .with_momentum(momentum)
+                        .with_dampening(0.0)
+                        .with_nesterov(nesterov)
+                });
+                SgdConfig::new()
+                    .with_momentum(momentum)
+                    .with_weight_decay(decay(weight_decay))
+                    .init()
+            }
+        }
+    }
+
+    /// What is impossible about the numbers, if anything.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        let (decay, ranges) = match *self {
+            Self::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => {
+                if epsilon.is_nan() || epsilon <= 0.0 {
+                    return Some(("an epsilon above 0", epsilon.to_string()));
+                }
+                (weight_decay, [f64::from(beta1), f64::from(beta2)])
+            }
+            Self::Sgd {
+                momentum,
+                weight_decay,
+                ..
+            } => (weight_decay, [momentum, 0.0]),
+        };
+        if !(decay.is_finite() && decay >= 0.0) {
+            return Some(("a weight decay of at least 0", decay.to_string()));
+        }
+        let outside = ranges.into_iter().find(|value| !(0.0..1.0).contains(value));
+        outside.map(|value| ("betas and momentum in [0, 1)", value.to_string()))
+    }
+}

@@ -1,0 +1,254 @@
+//! Recipe: everything that decides a run.
+
+use std::{fs, path::Path};
+
+use reid_core::{InputSize, Seed};
+use reid_data::{
+    sampler::{EpochDefinition, IdentitySampler},
+    transform::Augmentation,
+};
+use reid_eval::EvaluationConfig;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, at},
+    losses::LossesConfig,
+    optimizer::OptimizerConfig,
+    schedule::Schedule,
+};
+
+/// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
+///
+/// It is plain data, read from and written to JSON, and saved in every checkpoint. `N` is the
+/// network's configuration, such as `reid_zoo::BagOfTricksConfig`; the loop only carries it.
+///
+/// ```
+/// use reid_core::InputSize;
+/// use reid_train::Recipe;
+///
+/// let recipe = Recipe::strong_baseline("toy", InputSize::PERSON, "any network");
+/// let json = serde_json::to_string_pretty(&recipe)?;
+/// let read: Recipe<String> = serde_json::from_str(&json)?;
+/// assert_eq!((read.epochs, read.sampling.batch_size()), (120, 64));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe<N> {
+    /// What the run is called in reports.
+    pub name: String,
+    /// The only source of randomness.
+    pub seed: Seed,
+    /// Height and width of the images.
+    pub input: InputSize,
+    /// The network.
+    pub network: N,
+    /// How training images are varied.
+    pub augmentation: Augmentation,
+    /// How batches are drawn.
+    pub sampling: Sampling,
+    /// What is minimised.
+    pub losses: LossesConfig,
+    /// Who minimises it.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate of each epoch.
+    pub schedule: Schedule,
+    /// Largest norm of the gradient of all parameters together; none by default.
+    pub clip_norm: Option<f64>,
+    /// Epochs, at least 1.
+    pub epochs: usize,
+    /// Epochs between evaluations; 0 evaluates only after the last.
+    pub evaluate_every: usize,
+    /// How descriptors are scored.
+    pub evaluation: EvaluationConfig,
+}
+
+/// How batches are drawn: P identities with K images each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Identities per batch (P), at least 1.
+    pub identities: usize,
+    /// Images per identity (K), at least 1.
+    pub images: usize,
+    /// What counts as an epoch.
+    pub epoch: EpochDefinition,
+}
+
+impl Sampling {
+    /// Images per batch: P·K.
+    #[must_use]
+    pub const fn batch_size(&self) -> usize {
+        self.identities * self.images
+    }
+
+    pub(crate) fn sampler(&self) -> IdentitySampler {
+        IdentitySampler::new(self.identities, self.images, self.epoch)
+    }
+}
+
+impl<N> Recipe<N> {
+    /// The strong baseline (Luo et al., Bag of Tricks, 2019, arXiv:1903.07071) as in the authors'
+    /// code, without center loss: 120 epochs of all images in batches of 16 x 4, Adam 3.5e-4 with
+    /// 10 epochs of warm-up, a tenth at 40 and 70.
+    pub fn strong_baseline(name: impl Into<String>, input: InputSize, network: N) -> Self {
+        Self {
+            name: name.into(),
+            seed: Seed::new(1),
+            input,
+            network,
+            augmentation: Augmentation::default(),
+            sampling: Sampling {
+                identities: 16,
+                images: 4,
+                epoch: EpochDefinition::AllImages,
+            },
+            losses: LossesConfig::default(),
+            optimizer: OptimizerConfig::adam(),
+            schedule: Schedule {
+                base: 3.5e-4,
+                first_epoch: 1,
+                warm_up: Some(crate::WarmUp::Linear {
+                    epochs: 10,
+                    from: 0.01,
+                }),
+                decay: crate::Decay::MultiStep {
+                    milestones: vec![40, 70],
+                    factor: 0.1,
+                },
+            },
+            clip_norm: None,
+            epochs: 120,
+            evaluate_every: 10,
+            evaluation: EvaluationConfig::default(),
+        }
+    }
+
+    /// Refuses what no run could do.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] names what is possible and what was found.
+    pub fn check(&self) -> Result<(), Error> {
+        let counts = [
+            ("at least 1 identity per batch", self.sampling.identities),
+            ("at least 1 image per identity", self.sampling.images),
+            ("at least 1 epoch", self.epochs),
+        ];
+        let zero = counts.into_iter().find(|&(_, count)| count == 0);
+        let problem = zero.map(|(expected, _)| (expected, "0".to_owned()));
+        let clip = self
+            .clip_norm
+            .filter(|&norm| !(norm.is_finite() && norm > 0.0));
+        let clip = clip.map(|norm| ("a clipping norm above 0", norm.to_string()));
+        let problem = problem
+            .or_else(|| self.schedule.problem())
+            .or_else(|| self.optimizer.problem())
+            .or(clip);
+        match problem {
+            Some((expected, found)) => Err(Error::Recipe { expected, found }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<N: Serialize + DeserializeOwned> Recipe<N> {
+    /// Reads a recipe from a JSON file and checks it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not a recipe (the message names line and column), or asks for
+    /// something impossible.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(at(path))?;
+        let recipe: Self = serde_json::from_str(&text).map_err(|source| Error::Json {
+            path: path.to_owned(),
+            source,
+        })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Writes the recipe as a JSON file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let json = serde_json::to_string_pretty(self).map_err(|source| Error::Json {
+            path: path.to_owned(),
+            source,
+        })?;
+        fs::write(path, json + "\n").map_err(at(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toy() -> Recipe<u8> {
+        Recipe::strong_baseline("toy", InputSize::PERSON, 0)
+    }
+
+    #[test]
+    fn a_file_holds_the_whole_recipe() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipe.json");
+        toy().save(&path).expect("written");
+        let read = Recipe::<u8>::load(&path).expect("read");
+        let json = |recipe: &Recipe<u8>| serde_json::to_value(recipe).expect("plain data");
+        assert_eq!(json(&read), json(&toy()));
+    }
+
+    #[test]
+    fn a_bad_file_is_named_with_its_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipe.json");
+        fs::write(&path, "{\n  \"nome\": 1\n}").expect("written");
+        let error = Recipe::<u8>::load(&path)
+            .expect_err("no recipe")
+            .to_string();
+        assert!(
+            error.contains("recipe.json, line 2") && error.contains("`nome`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused() {
+        let refused = |change: fn(&mut Recipe<u8>)| {
+            let mut recipe = toy();
+            change(&mut recipe);
+            recipe.check().expect_err("impossible").to_string()
+        };
+        let cases: [(fn(&mut Recipe<u8>), &str); 5] = [
+            (|r| r.epochs = 0, "expected at least 1 epoch, found 0"),
+            (
+                |r| r.sampling.images = 0,
+                "expected at least 1 image per identity, found 0",
+            ),
+            (
+                |r| r.schedule.base = -1.0,
+                "expected a base learning rate above 0, found -1",
+            ),
+            (
+                |r| r.clip_norm = Some(0.0),
+                "expected a clipping norm above 0, found 0",
+            ),
+            (
+                |r| {
+                    r.optimizer = OptimizerConfig::Sgd {
+                        momentum: 1.0,
+                        nesterov: false,
+                        weight_decay: 0.0,
+                    };
+                },
+                "expected betas and momentum in [0, 1), found 1",
+            ),
+        ];
+        for (change, message) in cases {
+            let error = refused(change);
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Scores a checkpoint that `train_baseline` or `quickstart` wrote, and draws what it found.
+//!
+//! ```sh
+//! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
+//! ```
+//!
+//! Seconds on two cores for small images. Takes the best checkpoint of the run, or with `--last` the
+//! last one. `--root` may be a set of another kind: that is a cross-domain test. Without `--run` it
+//! trains for a moment first.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to its user"
+)]
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+use burn::tensor::Device;
+use clap::Parser;
+use reid::{
+    data::dataset::{csv, folder, market1501, synthetic::SyntheticConfig},
+    eval::ranked_list,
+    nn::{backbone::ResNetConfig, head::BnNeckConfig},
+    prelude::*,
+    vis::{RankedFigure, RankedRow, save_picture},
+};
+
+#[derive(Parser)]
+#[command(about = "Scores a checkpoint")]
+struct Arguments {
+    /// The folder of a run.
+    #[arg(long, requires = "data")]
+    run: Option<PathBuf>,
+    /// The data: a folder in the Market-1501 layout, a CSV list, or a folder per identity.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The last checkpoint instead of the best.
+    #[arg(long)]
+    last: bool,
+    /// Queries to draw.
+    #[arg(long, default_value_t = 4)]
+    draw: usize,
+    /// Where the picture goes.
+    #[arg(long, default_value = "target/evaluate_checkpoint/ranked.png")]
+    picture: PathBuf,
+    /// The whole report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Without effect: without `--run` the example is a smoke run.
+    #[arg(long)]
+    smoke: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let device = device::pick()?.device;
+    let (run, splits) = match (&arguments.run, &arguments.data) {
+        (Some(run), Some(data)) => (run.clone(), load(data)?),
+        _ => train_for_a_moment(&device)?,
+    };
+    let kept = if arguments.last {
+        Kept::Last
+    } else {
+        Kept::Best
+    };
+    let checkpoint = Checkpoints::new(&run).find(kept)?;
+    let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
+
+    let recipe: Recipe<BagOfTricksConfig> = Checkpoints::recipe(&checkpoint)?;
+    let classes = Checkpoints::classes(&checkpoint)?.len();
+    let model = recipe.network.init(recipe.input, classes, &device);
+    let model = Checkpoints::load_model(&checkpoint, model)?.fused();
+
+    let mut evaluation = recipe.evaluation.clone();
+    if !splits.has_cameras() {
+        evaluation.protocol = Protocol::CameraLess;
+    }
+    let normalise = recipe.augmentation.normalise;
+    let extractor = Extractor::new(recipe.input, normalise, LoaderConfig::default());
+    let (query, gallery) = extractor.embed_both(&model, &splits, &device)?;
+    let report = evaluate(&query, &gallery, &evaluation)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!(
+            "{}\n{}\n\n{report}",
+            checkpoint.display(),
+            splits.statistics()
+        );
+    }
+
+    let step = (splits.query.len() / arguments.draw.max(1)).max(1);
+    let rows = (0..splits.query.len())
+        .step_by(step)
+        .take(arguments.draw)
+        .map(|index| {
+            let list = ranked_list(&query, &gallery, &evaluation, index, 10)?;
+            Ok(RankedRow::open(&splits, &list)?)
+        });
+    let rows = rows.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    save_picture(&arguments.picture, &RankedFigure::new().draw(&rows))?;
+    eprintln!("drew {}", arguments.picture.display());
+    Ok(())
+}
+
+fn load(data: &PathBuf) -> Result<Splits, Box<dyn Error>> {
+    let is_list = data.extension().is_some_and(|extension| extension == "csv");
+    Ok(if is_list || data.join("index.csv").exists() {
+        csv::load(data)?
+    } else if data.join("train").exists() {
+        folder::load(data)?
+    } else {
+        market1501::load(data)?
+    })
+}
+
+/// A tiny run, so that the example runs alone.
+fn train_for_a_moment(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Error>> {
+    let out = PathBuf::from("target/evaluate_checkpoint");
+    let data = out.join("people");
+    SyntheticConfig::new()
+        .with_train_identities(8)
+        .with_test_identities(8)
+        .write(&data)?;
+    let splits = market1501::load(&data)?;
+    let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+    let head = BnNeckConfig::new();
+    let network = BagOfTricksConfig { backbone, head };
+    let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
+    (recipe.epochs, recipe.sampling.identities) = (1, 8);
+    let BagOfTricksConfig { backbone, head } = &recipe.network;
+    let trainee = Trainee::build(&recipe, backbone, head, 8, device);
+    let run = out.join("run");
+    Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), device)?
+        .with_checkpoints(Checkpoints::new(&run))
+        .resume()?
+        .run(&mut ())?;
+    Ok((run, splits))
+}

@@ -1,0 +1,484 @@
+//! Gradients: back-propagation against finite differences, for every block, head and criterion.
+//!
+//! In double precision where the device computes in it, coarsely otherwise. Weights and inputs are
+//! the formula's, so every run sees the same numbers and none of them sits on a kink.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    nn::conv::Conv2dConfig,
+    tensor::{DType, Device, FloatDType, Int, Tensor, TensorData},
+};
+use reid::{
+    core::FeatureShape,
+    nn::{
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
+        ReidOutput,
+        attention::SqueezeExcitationConfig,
+        backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        convolution,
+        distance::Distance,
+        head::{BnNeckConfig, PooledHeadConfig},
+        loss::{
+            BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
+            Smoothing, WeightedConfig,
+        },
+        norm::BatchNormConfig,
+        pool::PoolConfig,
+    },
+};
+
+use formula::{INPUT, Place, UNIT};
+
+mod formula;
+
+/// Coordinates per tensor that are tried beside the one with the largest gradient.
+const COORDINATES: usize = 5;
+
+/// How differences are taken on the device under test.
+struct Precision {
+    device: Device,
+    dtype: DType,
+    step: f64,
+    /// Relative to the largest gradient of a tensor.
+    tolerance: f64,
+}
+
+static PRECISION: LazyLock<Precision> = LazyLock::new(|| {
+    let mut device = Device::default();
+    if !device.supports_dtype(DType::F64) {
+        return Precision {
+            device: device.autodiff(),
+            dtype: DType::F32,
+            step: 3e-3,
+            tolerance: 5e-2,
+        };
+    }
+    let configured = device.configure(FloatDType::F64);
+    configured.expect("no tensor was made on the device before");
+    Precision {
+        device: device.autodiff(),
+        dtype: DType::F64,
+        step: 1e-6,
+        tolerance: 1e-5,
+    }
+});
+
+fn device() -> &'static Device {
+    &PRECISION.device
+}
+
+// ------------------------------------------------------------------------------------ the method
+
+/// What back-propagation gives.
+struct Derivatives {
+    input: Vec<f64>,
+    parameters: BTreeMap<String, Vec<f64>>,
+}
+
+/// Checks the gradients of a loss with respect to its input and to every trained parameter.
+fn check<M: Module, const D: usize>(
+    module: M,
+    shape: [usize; D],
+    loss: impl Fn(&M, Tensor<D>) -> Tensor<1>,
+) {
+    let module = filled(module);
+    let derivatives = back_propagated(&module, shape, &loss);
+    check_input(&derivatives, &module, shape, &loss);
+    check_parameters(&derivatives, &module, shape, &loss);
+}
+
+fn filled<M: Module>(module: M) -> M {
+    formula::filled(module, str::to_owned, PRECISION.dtype)
+}
+
+fn tensor<const D: usize>(name: &str, shape: [usize; D], bounds: formula::Bounds) -> Tensor<D> {
+    formula::tensor(name, shape, bounds, (device(), PRECISION.dtype))
+}
+
+fn back_propagated<M: Module, const D: usize>(
+    module: &M,
+    shape: [usize; D],
+    loss: &impl Fn(&M, Tensor<D>) -> Tensor<1>,
+) -> Derivatives {
+    let leaf = tensor("input", shape, INPUT).require_grad();
+    let gradients = loss(module, leaf.clone()).backward();
+    let input = leaf
+        .grad(&gradients)
+        .expect("the loss depends on its input");
+    let parameters = formula::gradients(module, &gradients).into_iter();
+    let parameters = parameters.map(|(path, gradient)| {
+        let unreached = || panic!("the loss does not reach {path}");
+        let gradient = gradient.unwrap_or_else(unreached);
+        (path, gradient)
+    });
+    Derivatives {
+        input: formula::read(input),
+        parameters: parameters.collect(),
+    }
+}
+
+fn check_input<M: Module, const D: usize>(
+    derivatives: &Derivatives,
+    module: &M,
+    shape: [usize; D],
+    loss: &impl Fn(&M, Tensor<D>) -> Tensor<1>,
+) {
+    compare("input", &derivatives.input, |index, change| {
+        let input = tensor("input", shape, INPUT) + one_hot(shape, index, change);
+        value(loss(module, input))
+    });
+}
+
+fn check_parameters<M: Module, const D: usize>(
+    derivatives: &Derivatives,
+    module: &M,
+    shape: [usize; D],
+    loss: &impl Fn(&M, Tensor<D>) -> Tensor<1>,
+) {
+    for (path, gradient) in &derivatives.parameters {
+        compare(path, gradient, |index, change| {
+            let mut nudge = Nudge {
+                place: Place::default(),
+                path,
+                index,
+                change,
+            };
+            let nudged = module.clone().map(&mut nudge);
+            value(loss(&nudged, tensor("input", shape, INPUT)))
+        });
+    }
+}
+
+/// Compares a gradient with central differences at its largest and at some drawn coordinates.
+fn compare(name: &str, gradient: &[f64], nudged: impl Fn(usize, f64) -> f64) {
+    let Precision {
+        step, tolerance, ..
+    } = *PRECISION;
+    let magnitude = |index: &usize| gradient[*index].abs();
+    let largest = (0..gradient.len()).max_by(|a, b| magnitude(a).total_cmp(&magnitude(b)));
+    let largest = largest.expect("a tensor with elements");
+    let allowed = magnitude(&largest) * tolerance;
+    assert!(allowed > 0.0, "{name}: the gradient is zero everywhere");
+
+    let drawn = formula::values(&format!("coordinate.{name}"), [0.0, 1.0], COORDINATES);
+    let drawn = drawn.iter().map(|&unit| place_of(unit, gradient.len()));
+    for index in drawn.chain([largest]) {
+        let expected = (nudged(index, step) - nudged(index, -step)) / (2.0 * step);
+        let found = gradient[index];
+        assert!(
+            (found - expected).abs() <= allowed,
+            "{name}[{index}]: {found} back-propagated, {expected} by differences"
+        );
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share in [0, 1) of a length is an index"
+)]
+fn place_of(unit: f32, length: usize) -> usize {
+    (f64::from(unit) * length as f64) as usize
+}
+
+fn value(loss: Tensor<1>) -> f64 {
+    loss.into_scalar()
+}
+
+fn one_hot<const D: usize>(shape: [usize; D], index: usize, value: f64) -> Tensor<D> {
+    let mut values = vec![0.0; shape.iter().product()];
+    values[index] = value;
+    Tensor::from_data(TensorData::new(values, shape), device())
+}
+
+/// Adds to one coordinate of one parameter.
+struct Nudge<'a> {
+    place: Place,
+    path: &'a str,
+    index: usize,
+    change: f64,
+}
+
+impl ModuleMapper for Nudge<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.place.path() != self.path {
+            return param;
+        }
+        let (id, value) = (param.id, param.val().detach());
+        let shape = self.place.turned_shape(value.dims());
+        let change = one_hot(shape, self.index, self.change);
+        param.transform_for_load(value + self.place.turned(change), id)
+    }
+}
+
+/// A number that depends on every element.
+fn project<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let weights = self::tensor("probe", tensor.dims(), UNIT);
+    (tensor * weights).sum()
+}
+
+// ---------------------------------------------------------------------------------------- blocks
+
+const MAP: FeatureShape = FeatureShape::new(4, 4, 3);
+
+fn check_block(config: &impl BlockConfig, input: FeatureShape) {
+    let shape = [3, input.channels, input.height, input.width];
+    let block = config.init(input, device());
+    check(block, shape, |block, features| {
+        project(block.forward(features))
+    });
+}
+
+fn residual<I>(kind: ResidualKind, stride: usize, inside: I) -> ResidualBlockConfig<I> {
+    ResidualBlockConfig {
+        kind,
+        planes: 4,
+        hidden: 4,
+        groups: 1,
+        stride,
+        inside,
+    }
+}
+
+/// One block per stage, 4 planes at first.
+fn resnet(kind: ResNetConfig) -> ResNetConfig {
+    ResNetConfig {
+        blocks: [1; 4],
+        width: 4,
+        ..kind
+    }
+}
+
+fn gate() -> SqueezeExcitationConfig {
+    SqueezeExcitationConfig::new().with_reduction(2)
+}
+
+#[test]
+fn nothing() {
+    check_block(&(), MAP);
+}
+
+#[test]
+fn squeeze_excitation() {
+    check_block(&gate(), MAP);
+}
+
+#[test]
+fn residual_blocks() {
+    check_block(&residual(ResidualKind::Basic, 1, ()), MAP);
+    check_block(&residual(ResidualKind::Basic, 2, gate()), MAP);
+    check_block(&residual(ResidualKind::Bottleneck, 1, gate()), MAP);
+    check_block(&residual(ResidualKind::Bottleneck, 2, ()), MAP);
+}
+
+#[test]
+fn chains_stages_and_absent_blocks() {
+    check_block(&(gate(), residual(ResidualKind::Basic, 2, ())), MAP);
+    check_block(&vec![gate(), gate()], MAP);
+    check_block(&Some(gate()), MAP);
+    check_block(&None::<SqueezeExcitationConfig>, MAP);
+}
+
+#[test]
+fn a_small_stem_and_grouped_bottlenecks() {
+    let config = resnet(ResNetConfig::resnet50()).with_stem(Stem::Small);
+    check_block(
+        &config.with_groups(2, 32).with_last_stride(1),
+        FeatureShape::new(3, 8, 8),
+    );
+}
+
+#[test]
+fn a_large_stem_and_sockets() {
+    let config = resnet(ResNetConfig::resnet18()).with_stem(Stem::Large(MaxPool::Ceil));
+    let config = config.inside(gate()).after(&[2, 4], gate());
+    check_block(&config, FeatureShape::new(3, 32, 24));
+}
+
+#[test]
+fn batch_normalisation() {
+    let norm = || BatchNormConfig::new(4).init(device());
+    check(norm(), [3, 4, 2, 2], |norm, map| project(norm.forward(map)));
+    check(norm(), [5, 4], |norm, features| {
+        project(norm.forward(features))
+    });
+    // Frozen, it evaluates: only the input has a gradient.
+    check(norm().no_grad(), [3, 4, 2, 2], |norm, map| {
+        project(norm.forward(map))
+    });
+}
+
+#[test]
+fn strided_pointwise_convolution() {
+    let config = Conv2dConfig::new([4, 6], [1, 1])
+        .with_stride([2, 2])
+        .with_groups(2);
+    let conv = config.init(device());
+    check(conv, [2, 4, 5, 4], |conv, map| {
+        project(convolution::apply(conv, map))
+    });
+}
+
+#[test]
+fn pooling() {
+    for config in [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM] {
+        let pool = config.init(device());
+        check(pool, [2, 3, 3, 2], |pool, map| project(pool.forward(map)));
+    }
+}
+
+// ----------------------------------------------------------------------------------------- heads
+
+fn check_head(config: &impl HeadConfig) {
+    let head = config.init(MAP, 3, device());
+    check(head, [4, 4, 4, 3], |head, features| {
+        let output = head.forward(features);
+        let branches = output.branches.into_iter();
+        branches.fold(project(output.embedding), |sum, branch| {
+            sum + project(branch.features) + project(branch.logits)
+        })
+    });
+}
+
+#[test]
+fn bn_neck() {
+    check_head(&BnNeckConfig::new());
+    check_head(&BnNeckConfig::new().with_pool(PoolConfig::GEM));
+}
+
+#[test]
+fn pooled_head() {
+    check_head(&PooledHeadConfig::new());
+    check_head(&PooledHeadConfig::new().with_pool(PoolConfig::Max));
+}
+
+#[test]
+fn heads_side_by_side() {
+    let max = PooledHeadConfig::new().with_pool(PoolConfig::Max);
+    check_head(&(BnNeckConfig::new(), PooledHeadConfig::new(), max));
+}
+
+// -------------------------------------------------------------------------------------- criteria
+
+/// Three, two and two images of a class, and one of which there is no other.
+const IDENTITIES: [i64; 8] = [0, 0, 0, 1, 1, 2, 2, 3];
+
+/// Features and logits: 8 images, 4 dimensions and classes.
+const FEATURES: [usize; 2] = [8, 4];
+
+fn identities() -> Tensor<1, Int> {
+    Tensor::from_data(IDENTITIES, device())
+}
+
+/// Two branches whose features and logits are four functions of one tensor.
+fn two_branches(features: &Tensor<2>) -> ReidOutput {
+    let branch = |features: Tensor<2>, factor| {
+        ReidOutput::single(features.clone(), features.flip([1]) * factor)
+    };
+    branch(features.clone(), 1.5).beside(branch(features.clone().tanh(), -0.5))
+}
+
+fn shape_of_two_branches() -> OutputShape {
+    let [_, width] = FEATURES;
+    OutputShape::single(width, width).beside(OutputShape::single(width, width))
+}
+
+fn check_criterion(config: &impl CriterionConfig) {
+    let criterion = config.init(&shape_of_two_branches(), device());
+    check(criterion, FEATURES, |criterion, features| {
+        criterion.forward(&two_branches(&features), identities())
+    });
+}
+
+#[test]
+fn identity_loss() {
+    for form in [Smoothing::AllClasses, Smoothing::OtherClasses] {
+        for smoothing in [0.0, 0.1] {
+            let config = IdentityLossConfig::new().with_form(form);
+            check_criterion(&config.with_smoothing(smoothing));
+        }
+    }
+}
+
+#[test]
+fn batch_hard_triplet() {
+    for margin in [Margin::Hard(0.3), Margin::Soft] {
+        for distance in [Distance::Euclidean, Distance::Cosine] {
+            for reduction in [Reduction::Mean, Reduction::Sum] {
+                let config = BatchHardTripletConfig::new().with_margin(margin);
+                let config = config.with_distance(distance).with_reduction(reduction);
+                check_criterion(&config);
+            }
+        }
+    }
+}
+
+#[test]
+fn center_loss() {
+    // The gradient of the features is that of the loss, the centres' that of the loss without its
+    // weight.
+    let shape = shape_of_two_branches();
+    let with_weight = |weight| {
+        let config = CenterLossConfig::new().with_weight(weight);
+        let mut criterion = config.init(&shape, device());
+        for (branch, centers) in criterion.centers.iter_mut().enumerate() {
+            let values = tensor(&format!("centers.{branch}"), centers.dims(), INPUT);
+            *centers = Param::from_tensor(values);
+        }
+        criterion
+    };
+    let loss = |criterion: &_, features: Tensor<2>| {
+        Criterion::forward(criterion, &two_branches(&features), identities())
+    };
+    let light = with_weight(0.25);
+    let derivatives = back_propagated(&light, FEATURES, &loss);
+    check_input(&derivatives, &light, FEATURES, &loss);
+    check_parameters(&derivatives, &with_weight(1.0), FEATURES, &loss);
+}
+
+#[test]
+fn sums_of_criteria() {
+    let (identity, triplet) = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
+    check_criterion(&WeightedConfig {
+        weight: 2.5,
+        criterion: identity.clone(),
+    });
+    check_criterion(&(identity.clone(), triplet.clone()));
+    check_criterion(&(Some(triplet.clone()), None::<IdentityLossConfig>));
+    check_criterion(&vec![triplet.clone().with_margin(Margin::Soft), triplet]);
+}
+
+// ----------------------------------------------------------------------------------------- whole
+
+#[test]
+fn a_model_and_its_losses() {
+    let size = reid::core::InputSize::new(16, 8);
+    let backbone = resnet(ResNetConfig::resnet50()).with_stem(Stem::Small);
+    let heads = (
+        BnNeckConfig::new(),
+        PooledHeadConfig::new().with_pool(PoolConfig::GEM),
+    );
+    let model = ReidModel::new(&backbone, &heads, size, 4, device());
+    let losses = WeightedConfig {
+        weight: 0.5,
+        criterion: (IdentityLossConfig::new(), BatchHardTripletConfig::new()),
+    };
+    let criterion = losses.init(&heads.output(backbone.output(size.rgb()), 4), device());
+    check(
+        (model, criterion),
+        [8, 3, 16, 8],
+        |(model, criterion), images| {
+            criterion.forward(&model.forward_train(images, identities()), identities())
+        },
+    );
+}

@@ -1,0 +1,420 @@
+//! Parity: networks, blocks and losses against values that other implementations wrote.
+//!
+//! Compares every golden file that [`CHECKERS`] knows, in the folder `REID_GOLDENS` or else in
+//! `tests/golden`, whose `README.md` says what they hold. `-- --nocapture` tells how near each is.
+
+use std::{collections::BTreeSet, fs};
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor},
+};
+use reid::{
+    core::FeatureShape,
+    nn::{
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
+        ReidOutput,
+        attention::SqueezeExcitationConfig,
+        backbone::{ResNet, ResNetConfig, ResidualBlockConfig, ResidualKind},
+        distance::Distance,
+        head::{BnNeckConfig, PooledHead, PooledHeadConfig},
+        loss::{
+            BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
+            Smoothing,
+        },
+        pool::PoolConfig,
+    },
+};
+
+use formula::{INPUT, UNIT};
+use golden::Golden;
+
+mod formula;
+mod golden;
+
+/// What compares a file, by the start of its name: the first that fits.
+const CHECKERS: [(&str, fn(&Golden)); 8] = [
+    ("blocks", blocks),
+    ("center", center),
+    ("losses", losses),
+    ("metric", losses),
+    ("resnet18", |golden| {
+        network(golden, &ResNetConfig::resnet18())
+    }),
+    ("resnet50_stride1", |golden| {
+        network(golden, &ResNetConfig::resnet50().with_last_stride(1));
+    }),
+    ("resnet50", resnet50),
+    ("resnext50_32x4d", |golden| {
+        network(golden, &ResNetConfig::resnext50())
+    }),
+];
+
+// Relative to the largest expected magnitude.
+const LOGITS: f64 = 1e-4;
+const OUTPUT: f64 = 1e-5;
+const LOSS: f64 = 1e-5;
+const STATISTIC: f64 = 1e-5;
+const GRADIENT: f64 = 1e-3;
+const LOSS_GRADIENT: f64 = 1e-5;
+/// In double precision, where what is left is how the reference was stored.
+const DOUBLE: f64 = 1e-6;
+
+#[test]
+fn every_known_golden_file_agrees() {
+    let folder = golden::folder();
+    let entries = fs::read_dir(&folder);
+    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+
+    let (mut checked, mut failures) = (0, Vec::new());
+    for path in paths {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let checker = CHECKERS.iter().find(|(prefix, _)| name.starts_with(prefix));
+        let Some((_, check)) = checker.filter(|_| name.ends_with(".safetensors")) else {
+            continue;
+        };
+        let golden = Golden::open(&path);
+        check(&golden);
+        match golden.verdict() {
+            Ok(verdict) => println!("{name}: {verdict}"),
+            Err(failure) => failures.push(format!("{name}:\n  {failure}")),
+        }
+        checked += 1;
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    assert!(checked > 0, "no golden file in {}", folder.display());
+}
+
+#[test]
+fn the_formula_is_the_documented_one() {
+    let values = formula::values("input", INPUT, 24_576);
+    let documented = [-1.438_786_75, -1.757_442_24, 0.506_024_36_f32];
+    assert_eq!([values[0], values[1], values[24_575]], documented);
+}
+
+#[test]
+fn folded_normalisation_gives_the_same_logits() {
+    let device = Device::default();
+    let place = (&device, DType::F32);
+    let plain = classifier(&ResNetConfig::resnet50(), 10, place);
+    let images = images(4, place);
+    let expected = logits(&plain, images.clone());
+    let difference = expected.clone() - logits(&plain.fused(), images);
+    let relative = (difference.abs().max() / expected.abs().max()).into_scalar::<f32>();
+    assert!(relative < 1e-5, "{relative:.1e} away");
+}
+
+// ------------------------------------------------------------------------------------- networks
+
+type Classifier = ReidModel<ResNet, PooledHead>;
+
+/// A network with torchvision's average pooling and `fc`, filled by the formula.
+fn classifier(config: &ResNetConfig, classes: usize, place: (&Device, DType)) -> Classifier {
+    let (device, dtype) = place;
+    let image = FeatureShape::new(3, 64, 32);
+    let head = PooledHeadConfig::new();
+    let model = ReidModel {
+        backbone: config.init(image, device),
+        head: head.init(config.output(image), classes, device),
+    };
+    formula::filled(model, torchvision, dtype)
+}
+
+/// A parameter's name in torchvision's state dict.
+fn torchvision(path: &str) -> String {
+    path.replace("backbone.", "")
+        .replace("head.classifier", "fc")
+}
+
+fn images(batch: usize, place: (&Device, DType)) -> Tensor<4> {
+    formula::tensor("input", [batch, 3, 64, 32], INPUT, place)
+}
+
+fn logits(model: &Classifier, images: Tensor<4>) -> Tensor<2> {
+    model.forward(images).branches.remove(0).logits
+}
+
+/// Logits in evaluation and in training.
+fn network(golden: &Golden, config: &ResNetConfig) {
+    let _ = both_modes(golden, config);
+}
+
+/// Compares logits in both modes; gives the network as it was, and after the training pass.
+fn both_modes(golden: &Golden, config: &ResNetConfig) -> [Classifier; 2] {
+    let device = Device::default().autodiff();
+    let place = (&device, DType::F32);
+    let [batch, classes] = golden.shape("eval.logits");
+    let model = classifier(config, classes, place);
+    let images = images(batch, place);
+    let before = model.valid();
+    let evaluated = logits(&before, images.clone().inner());
+    golden.meets("eval.logits", evaluated, LOGITS);
+    golden.meets("train.logits", logits(&model, images), LOGITS);
+    [before, model]
+}
+
+/// Also stages, running statistics, and in double precision the gradient of every parameter.
+fn resnet50(golden: &Golden) {
+    let config = ResNetConfig::resnet50();
+    let [before, after] = both_modes(golden, &config);
+    for (name, norm) in [
+        ("bn1", &after.backbone.bn1),
+        ("layer4.2.bn3", &after.backbone.layer4[2].bn3),
+    ] {
+        let norm = norm.as_ref().expect("a network that is not folded");
+        let key = |kind| format!("state_after.{name}.running_{kind}");
+        golden.meets(&key("mean"), norm.running_mean.value(), STATISTIC);
+        golden.meets(&key("var"), norm.running_var.value(), STATISTIC);
+    }
+
+    let [batch, classes] = golden.shape("eval.logits");
+    let device = Device::default();
+    let images = images(batch, (&device, DType::F32));
+    golden.meets("input", images.clone(), 0.0);
+    let stages = before.backbone.stages(images);
+    for (name, map) in ["stem", "layer1", "layer2", "layer3", "layer4"]
+        .into_iter()
+        .zip(stages)
+    {
+        let map = formula::read(map);
+        let mean = map.iter().sum::<f64>() / map.len() as f64;
+        let key = format!("eval.{name}");
+        let expected = golden.values(&key);
+        golden.compare_scaled(&key, &[mean], &expected[..1], OUTPUT * expected[0]);
+        golden.compare_scaled(&key, &[norm(&map)], &expected[1..], OUTPUT * expected[1]);
+    }
+    if device.supports_dtype(DType::F64) {
+        double_gradients(golden, &config, [batch, classes]);
+    } else {
+        // In single precision the gradients of a whole network differ by 1e-2 between any two.
+        golden.leave("grad");
+    }
+}
+
+/// The gradients of a whole network, by norm and dot product with a probe, and small ones whole.
+fn double_gradients(golden: &Golden, config: &ResNetConfig, [batch, classes]: [usize; 2]) {
+    let device = Device::default().autodiff();
+    let place = (&device, DType::F64);
+    let model = classifier(config, classes, place);
+    let logits = logits(&model, images(batch, place));
+    golden.meets("train.logits", logits.clone(), DOUBLE);
+    let weights = formula::tensor("grad_output", [batch, classes], UNIT, place);
+    let gradients = (logits * weights).sum().backward();
+
+    for (path, gradient) in formula::gradients(&model, &gradients) {
+        let name = torchvision(&path);
+        let gradient = gradient.unwrap_or_default();
+        let probe = formula::values(&format!("probe.{name}"), UNIT, gradient.len());
+        let product = gradient
+            .iter()
+            .zip(probe)
+            .map(|(g, p)| g * f64::from(p))
+            .sum();
+        let key = format!("grad64.{name}");
+        let expected = golden.values(&key);
+        let found = [norm(&gradient), product];
+        golden.compare_scaled(&key, &found, expected, DOUBLE * expected[0]);
+        let whole = format!("grad.{name}");
+        if golden.has(&whole) {
+            golden.compare(&whole, &gradient, DOUBLE);
+        }
+    }
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+// --------------------------------------------------------------------------------------- blocks
+
+/// Whole outputs and gradients of the parts that a file has.
+fn blocks(golden: &Golden) {
+    let device = Device::default().autodiff();
+    let names = golden.names().filter_map(|name| name.split_once('.'));
+    for part in names.map(|(part, _)| part).collect::<BTreeSet<_>>() {
+        let [_, channels, height, width] = golden.shape(&format!("{part}.grad.input"));
+        let input = FeatureShape::new(channels, height, width);
+        match part {
+            "basic" => {
+                let block = residual(ResidualKind::Basic, 16).init(input, &device);
+                compare(golden, part, block, Block::forward);
+            }
+            "bottleneck" => {
+                let block = residual(ResidualKind::Bottleneck, 8).init(input, &device);
+                compare(golden, part, block, Block::forward);
+            }
+            "se" => {
+                let config = SqueezeExcitationConfig::new().with_reduction(4);
+                compare(golden, part, config.init(input, &device), Block::forward);
+            }
+            "gem" => {
+                let pool = PoolConfig::GEM.init(&device);
+                compare(golden, part, pool, |pool, features| pool.forward(features));
+            }
+            "bnneck" => bn_neck(golden, input, &device),
+            other => golden.fail(format!("{other}: no such part")),
+        }
+    }
+}
+
+fn residual(kind: ResidualKind, planes: usize) -> ResidualBlockConfig {
+    ResidualBlockConfig {
+        kind,
+        planes,
+        hidden: planes,
+        groups: 1,
+        stride: 2,
+        inside: (),
+    }
+}
+
+fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
+    let [_, classes] = golden.shape("bnneck.output.eval");
+    let mut head = BnNeckConfig::new().init(input, classes, device);
+    // The file has the gradient of the shift too, which the head itself keeps from training.
+    head.bottleneck.bias = head.bottleneck.bias.set_require_grad(true);
+
+    let evaluated = filled_part("bnneck", head.clone()).valid();
+    let output = evaluated.forward(part_input(golden, "bnneck", device).inner());
+    golden.meets("bnneck.embedding.eval", output.embedding, OUTPUT);
+    golden.meets(
+        "bnneck.features",
+        output.branches[0].features.clone(),
+        OUTPUT,
+    );
+    compare(golden, "bnneck", head, |head, features| {
+        head.forward(features).branches.remove(0).logits
+    });
+}
+
+/// Compares a part's output in both modes, and its gradients in training.
+fn compare<M: Module, const D: usize>(
+    golden: &Golden,
+    part: &str,
+    module: M,
+    forward: impl Fn(&M, Tensor<4>) -> Tensor<D>,
+) {
+    let device = Device::default().autodiff();
+    let key = |name: &str| format!("{part}.{name}");
+    let module = filled_part(part, module);
+    let input = part_input(golden, part, &device).require_grad();
+    let evaluated = forward(&module.valid(), input.clone().inner());
+    golden.meets(&key("output.eval"), evaluated, OUTPUT);
+
+    let output = forward(&module, input.clone());
+    golden.meets(&key("output.train"), output.clone(), OUTPUT);
+    let weights = golden.tensor::<D>(&key("grad_output"), &device);
+    let gradients = (output * weights).sum().backward();
+    let gradient = input.grad(&gradients).expect("the input's gradient");
+    golden.meets(&key("grad.input"), gradient, GRADIENT);
+    for (path, gradient) in formula::gradients(&module, &gradients) {
+        let name = part_key("grad", &path);
+        golden.compare(&key(&name), &gradient.unwrap_or_default(), GRADIENT);
+    }
+}
+
+fn filled_part<M: Module>(part: &str, module: M) -> M {
+    formula::filled(module, |path| part_key(part, path), DType::F32)
+}
+
+/// A parameter's name in the file; the neck is `bn` there.
+fn part_key(part: &str, path: &str) -> String {
+    format!("{part}.{}", path.replace("bottleneck", "bn"))
+}
+
+fn part_input(golden: &Golden, part: &str, device: &Device) -> Tensor<4> {
+    let shape = golden.shape(&format!("{part}.grad.input"));
+    formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32))
+}
+
+// --------------------------------------------------------------------------------------- losses
+
+/// Triplet and identity losses, told apart by their names.
+fn losses(golden: &Golden) {
+    for key in golden.names() {
+        let Some(name) = key.strip_suffix(".loss") else {
+            continue;
+        };
+        if name.starts_with("triplet") {
+            loss(golden, name, "features", &triplet(name));
+        } else if let Some(smoothing) = number_after(name, "label_smooth_others") {
+            let config = IdentityLossConfig::new().with_form(Smoothing::OtherClasses);
+            loss(golden, name, "logits", &config.with_smoothing(smoothing));
+        } else if let Some(smoothing) = number_after(name, "label_smooth") {
+            let config = IdentityLossConfig::new().with_smoothing(smoothing);
+            loss(golden, name, "logits", &config);
+        } else {
+            golden.fail(format!("{name}: no such loss"));
+        }
+    }
+}
+
+/// `triplet.[euclidean|cosine].{margin0.3|soft}.[mean|sum]`
+fn triplet(name: &str) -> BatchHardTripletConfig {
+    let mut config = BatchHardTripletConfig::new();
+    config.margin = number_after(name, "margin").map_or(Margin::Soft, Margin::Hard);
+    if name.contains(".cosine") {
+        config.distance = Distance::Cosine;
+    }
+    if name.ends_with(".sum") {
+        config.reduction = Reduction::Sum;
+    }
+    config
+}
+
+/// The number that follows a word: 0.3 after `margin` in `triplet.margin0.3.sum`.
+fn number_after(name: &str, word: &str) -> Option<f64> {
+    let (_, rest) = name.split_once(word)?;
+    let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())]
+        .trim_end_matches('.')
+        .parse()
+        .ok()
+}
+
+/// One loss and its gradient with respect to `input`.
+fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig) {
+    let device = Device::default().autodiff();
+    let leaf = golden.tensor::<2>(input, &device).require_grad();
+    let identities = golden.integers("labels", &device);
+    let [_, width] = leaf.dims();
+    let criterion = config.init(&OutputShape::single(width, width), &device);
+    let loss = criterion.forward(&ReidOutput::single(leaf.clone(), leaf.clone()), identities);
+    golden.meets(&format!("{name}.loss"), loss.clone(), LOSS);
+
+    let gradient = leaf.grad(&loss.backward()).expect("the input's gradient");
+    let short = format!("{name}.grad");
+    let key = if golden.has(&short) {
+        short
+    } else {
+        format!("{short}.{input}")
+    };
+    golden.meets(&key, gradient, LOSS_GRADIENT);
+}
+
+/// Center loss: the weight scales the loss and the features' gradient, not the centres'.
+fn center(golden: &Golden) {
+    let device = Device::default().autodiff();
+    let [classes, width] = golden.shape("centers");
+    for weight in [1.0, 5e-4] {
+        let config = CenterLossConfig::new().with_weight(weight);
+        let mut criterion = config.init(&OutputShape::single(width, classes), &device);
+        let centers = golden.tensor::<2>("centers", &device);
+        criterion.centers[0] = burn::module::Param::from_tensor(centers);
+        let leaf = golden.tensor::<2>("features", &device).require_grad();
+        let output = ReidOutput::single(leaf.clone(), leaf.clone());
+        let loss = criterion.forward(&output, golden.integers("labels", &device));
+        golden.meets("center.loss", loss.clone() / weight, LOSS);
+
+        let gradients = loss.backward();
+        let features = leaf.grad(&gradients).expect("the features' gradient");
+        golden.meets("center.grad.features", features / weight, LOSS_GRADIENT);
+        let centers = criterion.centers[0].val().grad(&gradients);
+        let centers = centers.expect("the centres' gradient");
+        golden.meets("center.grad.centers", centers, LOSS_GRADIENT);
+    }
+}
