@@ -25,7 +25,7 @@ use reid::{
     prelude::*,
     train::{EpochSummary, JsonLines, Observer},
     vis::{Series, TrainingCurves, cmc_chart, training_chart},
-    zoo::{Weights, weights},
+    zoo::weights,
 };
 
 #[derive(Parser)]

@@ -40,3 +40,10 @@ pub mod prelude {
         zoo::{BagOfTricks, BagOfTricksConfig},
     };
 }
+
+/// The documents, so that their programs run as tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../docs/ADDING.md")]
+    struct Adding;
+}

@@ -191,8 +191,8 @@ impl Weights {
 
     /// Lets the module keep its values for keys that start with `prefix` where the file has none.
     #[must_use]
-    pub fn optional(mut self, prefix: impl Into<String>) -> Self {
-        self.optional.push(prefix.into());
+    pub fn optional(mut self, prefix: &str) -> Self {
+        self.optional.push(prefix.to_owned());
         self
     }
 

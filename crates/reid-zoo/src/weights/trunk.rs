@@ -43,7 +43,7 @@ pub fn load_trunk<I: Block, A: Block>(
     ];
     for (stage, blocks) in (1..).zip(stages) {
         for block in 0..blocks.len() {
-            weights = weights.optional(format!("layer{stage}.{block}.se_module."));
+            weights = weights.optional(&format!("layer{stage}.{block}.se_module."));
         }
     }
     weights.load_into(backbone)

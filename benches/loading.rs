@@ -1,0 +1,50 @@
+//! Loading: decoded and augmented images per second, with and without the memory of decoded ones.
+//!
+//! ```sh
+//! cargo bench --bench loading
+//! ```
+
+use divan::{Bencher, counter::ItemsCount};
+use reid::{
+    data::{
+        dataset::{market1501, synthetic::SyntheticConfig},
+        loader::TrainLoader,
+        transform::Augmentation,
+    },
+    prelude::*,
+};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [0, 1 << 30], sample_count = 10)]
+fn batches_of_64_with_cache_bytes(bencher: Bencher<'_, '_>, cache_bytes: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = SyntheticConfig::new()
+        .with_height(256)
+        .with_width(128)
+        .with_train_identities(16);
+    set.write(folder.path()).expect("drawn");
+    let splits = market1501::load(folder.path()).expect("readable");
+    let config = LoaderConfig {
+        cache_bytes,
+        ..LoaderConfig::default()
+    };
+    let augmentation = Augmentation::default();
+    let loader = TrainLoader::new(
+        splits.train,
+        InputSize::PERSON,
+        &augmentation,
+        Seed::new(1),
+        config,
+    );
+    let batches: Vec<Vec<usize>> = (0..3)
+        .map(|batch| (64 * batch..64 * batch + 64).collect())
+        .collect();
+    bencher.counter(ItemsCount::new(192_usize)).bench(|| {
+        for batch in loader.epoch(0, batches.clone()) {
+            divan::black_box(batch.expect("readable"));
+        }
+    });
+}

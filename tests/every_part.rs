@@ -1,0 +1,208 @@
+//! Every block, head and criterion runs forward and backward on the device at hand, at toy size.
+//!
+//! The device is the one that `reid::device::pick` finds, so `BURN_DEVICE` and Cargo features choose
+//! it. One test, one process: GPU backends compile kernels anew in each.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Distribution, Int, Tensor},
+};
+use reid::{
+    nn::{
+        BranchOutput,
+        attention::SqueezeExcitationConfig,
+        backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        distance::Distance,
+        head::{BnNeckConfig, NeckFeature, PooledHeadConfig},
+        loss::{
+            BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
+            Smoothing, WeightedConfig,
+        },
+        norm::BatchNormConfig,
+        pool::PoolConfig,
+    },
+    prelude::*,
+};
+
+const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
+const CLASSES: usize = 2;
+
+#[test]
+fn every_part_runs_forward_and_backward() {
+    let picked = device::pick().expect("a device");
+    println!("running on {picked}");
+    let device = picked.device.autodiff();
+    blocks(&device);
+    heads(&device);
+    criteria(&device);
+}
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+}
+
+fn assert_finite<const D: usize>(name: &str, tensor: Tensor<D>) {
+    let largest = tensor.abs().max().into_scalar::<f32>();
+    assert!(
+        largest.is_finite() && largest > 0.0,
+        "{name}: largest value {largest}"
+    );
+}
+
+/// The gradient at the input of a function is there and finite.
+fn backward<const D: usize>(
+    name: &str,
+    input: Tensor<D>,
+    function: impl FnOnce(Tensor<D>) -> Tensor<1>,
+) {
+    let input = input.require_grad();
+    let gradients = function(input.clone()).backward();
+    let gradient = input
+        .grad(&gradients)
+        .unwrap_or_else(|| panic!("{name}: no gradient"));
+    assert_finite(name, gradient);
+}
+
+fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &Device) {
+    let block = config.init(place, device);
+    let FeatureShape {
+        channels,
+        height,
+        width,
+    } = place;
+    let input = || random([2, channels, height, width], device);
+
+    let output = config.output(place);
+    let expected = [2, output.channels, output.height, output.width];
+    let evaluated = block.valid().forward(input().inner());
+    assert_eq!(evaluated.dims(), expected, "{name}");
+    assert_finite(name, evaluated);
+    backward(name, input(), |input| {
+        (block.forward(input) + 0.1).square().sum()
+    });
+}
+
+fn blocks(device: &Device) {
+    let gate = SqueezeExcitationConfig::new().with_reduction(2);
+    block("empty", &(), PLACE, device);
+    block("squeeze-and-excitation", &gate, PLACE, device);
+    block("tuple", &(gate.clone(), ()), PLACE, device);
+    block("vector", &vec![gate.clone()], PLACE, device);
+    block("option", &Some(gate.clone()), PLACE, device);
+
+    let residual = |kind, groups| ResidualBlockConfig {
+        kind,
+        planes: 4,
+        hidden: 4,
+        groups,
+        stride: 2,
+        inside: gate.clone(),
+    };
+    block("basic", &residual(ResidualKind::Basic, 1), PLACE, device);
+    block(
+        "bottleneck",
+        &residual(ResidualKind::Bottleneck, 2),
+        PLACE,
+        device,
+    );
+
+    let mut network = ResNetConfig::resnet18().with_width(2).after(&[4], gate);
+    network.blocks = [1; 4];
+    let image = InputSize::new(32, 32).rgb();
+    let ceil = Stem::Large(MaxPool::Ceil);
+    block("network", &network.with_stem(ceil), image, device);
+
+    let norm = BatchNormConfig::new(4).init(device);
+    backward(
+        "batch normalisation",
+        random([2, 4, 4, 2], device),
+        |input| norm.forward(input).powi_scalar(3).sum(),
+    );
+}
+
+fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
+    let head = config.init(PLACE, CLASSES, device);
+    let output = head.valid().forward(random([2, 4, 4, 2], device).inner());
+    let expected = config.output(PLACE, CLASSES);
+    assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
+    assert_eq!(output.branches.len(), expected.branches.len(), "{name}");
+    backward(name, random([3, 4, 4, 2], device), |features| {
+        let identities = Tensor::<1, Int>::from_data([0, 1, 0], device);
+        let output = head.forward_train(features, identities);
+        let logits = output
+            .branches
+            .into_iter()
+            .map(|branch| branch.logits.square().sum());
+        logits.fold(output.embedding.powi_scalar(3).sum(), Tensor::add)
+    });
+}
+
+fn heads(device: &Device) {
+    let pooled = PooledHeadConfig::new().with_pool(PoolConfig::Max);
+    head("pooled", &pooled, device);
+    head(
+        "generalised mean",
+        &PooledHeadConfig::new().with_pool(PoolConfig::GEM),
+        device,
+    );
+    head(
+        "neck",
+        &BnNeckConfig::new().with_descriptor(NeckFeature::Before),
+        device,
+    );
+    head("tuple", &(BnNeckConfig::new(), pooled), device);
+}
+
+fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
+    let shape = OutputShape {
+        embedding: 3,
+        branches: vec![3, 3],
+        classes: CLASSES,
+    };
+    let criterion = config.init(&shape, device);
+    let identities = Tensor::<1, Int>::from_data([0, 0, 1, 1, 1], device);
+    backward(name, random([5, 3], device), |features| {
+        let logits = features.clone().slice([0..5, 0..CLASSES]);
+        let branch = BranchOutput {
+            features: features.clone(),
+            logits,
+        };
+        let output = ReidOutput {
+            embedding: features,
+            branches: vec![branch.clone(), branch],
+        };
+        criterion.forward(&output, identities)
+    });
+}
+
+fn criteria(device: &Device) {
+    let identity = IdentityLossConfig::new().with_smoothing(0.1);
+    criterion("identity", &identity, device);
+    criterion(
+        "identity, other form",
+        &identity.clone().with_form(Smoothing::OtherClasses),
+        device,
+    );
+    let triplet = BatchHardTripletConfig::new();
+    criterion(
+        "triplet",
+        &triplet.clone().with_margin(Margin::Hard(3.0)),
+        device,
+    );
+    let soft = triplet
+        .with_margin(Margin::Soft)
+        .with_reduction(Reduction::Sum);
+    criterion("soft triplet", &soft, device);
+    criterion(
+        "cosine triplet",
+        &soft.clone().with_distance(Distance::Cosine),
+        device,
+    );
+    let center = CenterLossConfig::new().with_weight(0.5);
+    criterion("center", &center, device);
+    let weighted = WeightedConfig {
+        weight: 2.0,
+        criterion: identity,
+    };
+    criterion("sum", &(weighted, Some(soft), vec![center]), device);
+}
