@@ -120,7 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A BNNeck and four stripes, side by side.
     let head = (BnNeckConfig::new(), StripeHeadConfig { stripes: 4 });
     let trainee = Trainee::build(&recipe, &recipe.network, &head, people, &device);
-    println!("{}", trainee.model.head);
+    println!("{}", trainee.model);
     let outcome = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
         .run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {

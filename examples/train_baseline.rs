@@ -30,6 +30,7 @@ use reid::{
 
 #[derive(Parser)]
 #[command(about = "Trains the strong baseline")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// How the data are laid out; drawn people if absent.
     #[arg(long, value_enum, requires = "root")]
@@ -91,17 +92,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
 
-    let checkpoints = Checkpoints::new(&arguments.out);
-    if !arguments.resume && checkpoints.find(Kept::Last)?.is_some() {
-        let out = arguments.out.display();
-        return Err(format!(
-            "{out} holds a run: add --resume to go on with it, or name another --out"
-        )
-        .into());
-    }
-    fs::create_dir_all(&arguments.out)?;
-    recipe.save(arguments.out.join("recipe.json"))?;
-
+    let checkpoints = prepare(arguments, &recipe)?;
     let (device, network) = (picked.device, &recipe.network);
     let identities = splits.statistics().train.identities;
     let mut trainee = Trainee::build(
@@ -112,9 +103,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         &device,
     );
     if let Some(file) = &arguments.pretrained {
-        Weights::open(file)?
-            .without("fc.")
-            .load_into(&mut trainee.model.backbone)?;
+        weights::load_trunk(&mut trainee.model.backbone, file)?;
     }
     let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
@@ -148,6 +137,24 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// The folder of the run, with its recipe; an older run in it is not overwritten.
+fn prepare(
+    arguments: &Arguments,
+    recipe: &Recipe<BagOfTricksConfig>,
+) -> Result<Checkpoints, Box<dyn Error>> {
+    let checkpoints = Checkpoints::new(&arguments.out);
+    if !arguments.resume && checkpoints.find(Kept::Last)?.is_some() {
+        let out = arguments.out.display();
+        return Err(format!(
+            "{out} holds a run: add --resume to go on with it, or name another --out"
+        )
+        .into());
+    }
+    fs::create_dir_all(&arguments.out)?;
+    recipe.save(arguments.out.join("recipe.json"))?;
+    Ok(checkpoints)
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {

@@ -122,10 +122,9 @@ fn files_say_what_they_are_and_stay_short() {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .expect("a name");
-        assert!(
-            !["base", "utils", "util", "common", "mod"].contains(&stem),
-            "{name}: says nothing"
-        );
+        let in_crate = path.starts_with(root().join("crates"));
+        let vague = ["base", "utils", "util", "common", "mod"].contains(&stem);
+        assert!(!(in_crate && vague), "{name}: the name says nothing");
         let opens = text.starts_with("//!") || text.starts_with("#![doc");
         assert!(opens, "{name}: does not open with what it is");
         let code = text
@@ -133,9 +132,9 @@ fn files_say_what_they_are_and_stay_short() {
             .next()
             .unwrap_or(&text);
         let lines = code.lines().count();
-        let in_crate = path.starts_with(root().join("crates"));
+        let in_source = in_crate && path.components().any(|part| part.as_os_str() == "src");
         assert!(
-            !in_crate || lines <= 400,
+            !in_source || lines <= 400,
             "{name}: {lines} lines without tests, at most 400"
         );
         for line in text.lines() {

@@ -231,7 +231,7 @@ fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let highest = maps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let best_epoch = maps
         .iter()
-        .position(|&map| map == highest)
+        .position(|map| map.total_cmp(&highest).is_eq())
         .expect("one of them")
         + 1;
 

@@ -67,7 +67,7 @@ pub(crate) fn filled<M: Module>(module: M, key: impl Fn(&str) -> String, dtype: 
     })
 }
 
-/// The gradient of every trained parameter by its path, in PyTorch's layout; `None` for one that the
+/// The gradient of every trained parameter by its path, in `PyTorch`'s layout; `None` for one that the
 /// loss did not reach.
 pub(crate) fn gradients<M: Module>(
     module: &M,
@@ -110,7 +110,7 @@ impl Place {
         names.join(".")
     }
 
-    /// Between Burn's layout and PyTorch's: the weight of a linear layer is transposed.
+    /// Between Burn's layout and `PyTorch`'s: the weight of a linear layer is transposed.
     pub(crate) fn turned<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
         if self.is_turned(D) {
             tensor.swap_dims(0, 1)
@@ -119,7 +119,7 @@ impl Place {
         }
     }
 
-    /// PyTorch's shape of a parameter of Burn's `shape`.
+    /// `PyTorch`'s shape of a parameter of Burn's `shape`.
     pub(crate) fn turned_shape<const D: usize>(&self, mut shape: [usize; D]) -> [usize; D] {
         if self.is_turned(D) {
             shape.swap(0, 1);
@@ -133,7 +133,7 @@ impl Place {
     }
 }
 
-/// The shape of every parameter by path, in PyTorch's layout.
+/// The shape of every parameter by path, in `PyTorch`'s layout.
 #[derive(Default)]
 struct Shapes {
     place: Place,
@@ -194,10 +194,9 @@ impl<K> Fill<K> {
         let sibling = |name: &str| self.shapes.get(format!("{owner}.{name}").trim_matches('.'));
         let bounds = match (kind, sibling("weight").map(Vec::as_slice)) {
             ("running_mean", _) | ("bias", Some([_])) => [-0.2, 0.2],
-            ("running_var", _) => [0.5, 1.5],
             ("bias", Some(_)) => [-0.1, 0.1],
             ("weight", Some([_])) if self.closes_a_branch(owner) => [0.1, 0.3],
-            ("weight", Some([_])) => [0.5, 1.5],
+            ("running_var", _) | ("weight", Some([_])) => [0.5, 1.5],
             ("weight", Some([_, others @ ..])) => {
                 let bound = (3.0 / others.iter().product::<usize>() as f64).sqrt();
                 [-bound, bound]

@@ -18,6 +18,7 @@ pub(crate) fn folder() -> PathBuf {
 
 /// One golden file, and what was found when it was compared.
 pub(crate) struct Golden {
+    path: PathBuf,
     arrays: BTreeMap<String, Array>,
     unread: RefCell<BTreeSet<String>>,
     failures: RefCell<Vec<String>>,
@@ -43,6 +44,7 @@ impl Golden {
         });
         let arrays: BTreeMap<_, _> = arrays.collect();
         Self {
+            path: path.to_owned(),
             unread: RefCell::new(arrays.keys().cloned().collect()),
             failures: RefCell::default(),
             compared: Cell::default(),
@@ -64,7 +66,10 @@ impl Golden {
     /// The shape of a tensor.
     pub(crate) fn shape<const D: usize>(&self, name: &str) -> [usize; D] {
         let shape = self.array(name).shape.as_slice();
-        let rank = |_| panic!("{name} should have {D} dimensions and has shape {shape:?}");
+        let rank = |_| {
+            let path = self.path.display();
+            panic!("{path}: {name} should have {D} dimensions and has shape {shape:?}")
+        };
         shape.try_into().unwrap_or_else(rank)
     }
 
@@ -159,7 +164,7 @@ impl Golden {
 
     fn array(&self, name: &str) -> &Array {
         let array = self.arrays.get(name);
-        array.unwrap_or_else(|| panic!("the golden file has no tensor {name}"))
+        array.unwrap_or_else(|| panic!("{}: no tensor {name}", self.path.display()))
     }
 }
 

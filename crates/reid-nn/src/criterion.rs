@@ -57,10 +57,16 @@ pub struct NamedLoss {
     pub value: Tensor<1>,
 }
 
-/// The sum of named losses; 0 if there are none.
+/// The sum of losses, in their own precision; 0 if there are none.
+pub(crate) fn sum(losses: impl Iterator<Item = Tensor<1>>, output: &ReidOutput) -> Tensor<1> {
+    let embedding = &output.embedding;
+    let zero = || Tensor::zeros([1], (&embedding.device(), embedding.dtype()));
+    losses.reduce(Tensor::add).unwrap_or_else(zero)
+}
+
+/// The sum of named losses.
 fn total(losses: Vec<NamedLoss>, output: &ReidOutput) -> Tensor<1> {
-    let zero = Tensor::zeros([1], &output.embedding.device());
-    losses.into_iter().fold(zero, |sum, loss| sum + loss.value)
+    sum(losses.into_iter().map(|loss| loss.value), output)
 }
 
 /// The numbers of a [`Criterion`]; the head it judges gives the dimensions.
@@ -96,11 +102,10 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
 
 impl<C: Criterion> Criterion for Vec<C> {
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        let zero = Tensor::zeros([1], &output.embedding.device());
         let losses = self
             .iter()
             .map(|part| part.forward(output, identities.clone()));
-        losses.fold(zero, Tensor::add)
+        sum(losses, output)
     }
 }
 

@@ -104,6 +104,7 @@ impl Pool {
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     /// - result: `[batch, channels]`
+    #[must_use]
     pub fn forward(&self, features: Tensor<4>) -> Tensor<2> {
         match (&self.p, self.kind) {
             (Some(p), _) => {

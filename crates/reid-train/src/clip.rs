@@ -30,7 +30,7 @@ pub(crate) fn by_norm<M: Module>(
     let scale = ((squares.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
     let mut scaled = Scale {
         gradients,
-        scale,
+        factor: scale,
         result: GradientsParams::new(),
     };
     module.visit(&mut scaled);
@@ -56,14 +56,14 @@ impl ModuleVisitor for Norm<'_> {
 
 struct Scale {
     gradients: GradientsParams,
-    scale: Tensor<1>,
+    factor: Tensor<1>,
     result: GradientsParams,
 }
 
 impl ModuleVisitor for Scale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let scale = self.scale.clone().reshape([1; D]);
+            let scale = self.factor.clone().reshape([1; D]);
             self.result.register(param.id, gradient * scale);
         }
     }
@@ -73,7 +73,7 @@ impl ModuleVisitor for Scale {
 mod tests {
     use burn::{
         nn::LinearConfig,
-        tensor::{Device, TensorData},
+        tensor::{Device, TensorData, Tolerance},
     };
 
     use super::*;
@@ -93,7 +93,7 @@ mod tests {
             let weight = clipped.get::<2>(linear.weight.id).expect("a gradient");
             let bias = clipped.get::<1>(bias.id).expect("a gradient");
             let found = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();
-            found.assert_approx_eq::<f32>(&TensorData::from(expected), Default::default());
+            found.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::default());
         }
     }
 }

@@ -111,11 +111,11 @@ fn list(images: &[PathBuf]) -> String {
         .iter()
         .take(SHOWN)
         .map(|path| path.display().to_string());
-    let mut text = names.collect::<Vec<_>>().join(", ");
-    if let Some(more) = images.len().checked_sub(SHOWN).filter(|&more| more > 0) {
-        text += &format!(" and {more} more");
+    let text = names.collect::<Vec<_>>().join(", ");
+    match images.len().saturating_sub(SHOWN) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 /// An error of the file system at `path`.

@@ -214,14 +214,16 @@ mod tests {
         );
     }
 
+    type Change = fn(&mut Recipe<u8>);
+
     #[test]
     fn impossible_numbers_are_refused() {
-        let refused = |change: fn(&mut Recipe<u8>)| {
+        let refused = |change: Change| {
             let mut recipe = toy();
             change(&mut recipe);
             recipe.check().expect_err("impossible").to_string()
         };
-        let cases: [(fn(&mut Recipe<u8>), &str); 5] = [
+        let cases: [(Change, &str); 5] = [
             (|r| r.epochs = 0, "expected at least 1 epoch, found 0"),
             (
                 |r| r.sampling.images = 0,

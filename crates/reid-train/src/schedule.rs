@@ -128,7 +128,7 @@ impl Schedule {
                 let start = self.warm_up.map_or(self.first_epoch, WarmUp::epochs);
                 let end = (epochs + self.first_epoch).saturating_sub(1).max(start + 1);
                 let done = number.saturating_sub(start) as f64 / (end - start) as f64;
-                let wave = (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()) / 2.0;
+                let wave = f64::midpoint(1.0, (std::f64::consts::PI * done.min(1.0)).cos());
                 floor + (1.0 - floor) * wave
             }
         }

@@ -452,7 +452,9 @@ fn tensors(batch: &Batch, device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
     let InputSize { height, width } = batch.size;
     let shape = [batch.classes.len(), 3, height, width];
     let images = TensorData::new(batch.images.clone(), shape);
-    let classes: Vec<i64> = batch.classes.iter().map(|&class| class as i64).collect();
+    // Every backend has this type, and no data set has more classes.
+    let class = |&class: &usize| i32::try_from(class).expect("fewer than 2³¹ identities");
+    let classes: Vec<i32> = batch.classes.iter().map(class).collect();
     (
         Tensor::from_data(images, device),
         Tensor::from_data(classes.as_slice(), device),

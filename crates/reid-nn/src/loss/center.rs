@@ -8,7 +8,7 @@ use burn::{
 };
 
 use crate::{
-    criterion::{Criterion, CriterionConfig},
+    criterion::{self, Criterion, CriterionConfig},
     head::{OutputShape, ReidOutput},
 };
 
@@ -85,16 +85,16 @@ impl Criterion for CenterLoss {
             self.centers.len(),
             output.branches.len()
         );
-        let mut loss = Tensor::zeros([1], &output.embedding.device());
-        for (centers, branch) in self.centers.iter().zip(&output.branches) {
+        let branches = self.centers.iter().zip(&output.branches);
+        let losses = branches.map(|(centers, branch)| {
             let own = centers.val().select(0, identities.clone());
             let features = branch.features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());
             let follow = mean_squared_distance(features.detach(), own);
             // `follow` adds its gradient and no value.
-            loss = loss + pull * self.weight + (follow.clone() - follow.detach());
-        }
-        loss
+            pull * self.weight + (follow.clone() - follow.detach())
+        });
+        criterion::sum(losses, output)
     }
 }
 

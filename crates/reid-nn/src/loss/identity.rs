@@ -9,7 +9,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    criterion::{Criterion, CriterionConfig},
+    criterion::{self, Criterion, CriterionConfig},
     head::{OutputShape, ReidOutput},
 };
 
@@ -87,8 +87,7 @@ impl Criterion for IdentityLoss {
         let targets = identities.reshape([batch, 1]);
         let branches = output.branches.iter();
         let losses = branches.map(|branch| self.branch(branch.logits.clone(), targets.clone()));
-        let zero = Tensor::zeros([1], &output.embedding.device());
-        losses.fold(zero, Tensor::add)
+        criterion::sum(losses, output)
     }
 }
 

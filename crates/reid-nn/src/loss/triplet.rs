@@ -8,7 +8,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    criterion::{Criterion, CriterionConfig},
+    criterion::{self, Criterion, CriterionConfig},
     distance::Distance,
     head::{OutputShape, ReidOutput},
 };
@@ -107,8 +107,7 @@ impl Criterion for BatchHardTriplet {
         let pairs = Pairs::of(identities);
         let branches = output.branches.iter();
         let losses = branches.map(|branch| self.branch(branch.features.clone(), &pairs));
-        let zero = Tensor::zeros([1], &output.embedding.device());
-        losses.fold(zero, Tensor::add)
+        criterion::sum(losses, output)
     }
 }
 
