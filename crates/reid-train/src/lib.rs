@@ -14,7 +14,9 @@
 
 mod checkpoint;
 mod clip;
+mod clock;
 mod console;
+mod difference;
 mod error;
 mod event;
 mod extract;
@@ -24,6 +26,7 @@ mod json_lines;
 mod losses;
 mod optimizer;
 mod recipe;
+mod run;
 mod schedule;
 mod trainee;
 mod trainer;

@@ -143,7 +143,7 @@ mod tests {
         let place = FeatureShape::new(2, 1, 1);
         let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
         for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
-            let mut head = BnNeckConfig::new()
+            let head = BnNeckConfig::new()
                 .with_descriptor(side)
                 .init(place, 2, &device);
             // (3 - 1)/√(4 + 1e-5) = 1.0 after the neck.

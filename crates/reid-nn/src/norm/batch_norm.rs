@@ -174,7 +174,7 @@ mod tests {
         statistic
             .value()
             .into_data()
-            .to_vec()
+            .try_to_vec()
             .expect("f32 statistics")
     }
 
