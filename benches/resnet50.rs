@@ -12,7 +12,6 @@
 use std::{fs, time::Instant};
 
 use burn::{
-    module::Module,
     optim::GradientsParams,
     tensor::{Device, Distribution, Int, Tensor},
 };
@@ -23,6 +22,7 @@ use serde_json::json;
 const CLASSES: usize = 751;
 
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// Training step or inference.
     #[arg(long, value_enum, default_value = "infer")]
@@ -134,7 +134,8 @@ fn train(arguments: &Arguments, size: InputSize, device: &Device) -> Vec<f64> {
 
     let device = device.clone().autodiff();
     let images = images(arguments.batch, size, &device);
-    let identities: Vec<i64> = (0..arguments.batch as i64).map(|image| image / 4).collect();
+    let batch = i32::try_from(arguments.batch).expect("a batch that fits memory");
+    let identities: Vec<i32> = (0..batch).map(|image| image / 4).collect();
     let identities = Tensor::<1, Int>::from_data(identities.as_slice(), &device);
     time(arguments, || {
         let (losses, _) = trainee.judge(images.clone(), identities.clone());

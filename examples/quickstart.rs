@@ -98,19 +98,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = evaluate(&query, &gallery, &recipe.evaluation)?;
     println!("\n{report}\n");
 
-    // 5. Pictures.
-    let rows = (0..splits.query.len())
-        .step_by(people / 2 + 1)
-        .map(|index| {
-            let list = ranked_list(&query, &gallery, &recipe.evaluation, index, 10)?;
-            Ok(RankedRow::open(&splits, &list)?)
-        });
-    let rows = rows.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
-    save_picture(out.join("ranked.png"), &RankedFigure::new().draw(&rows))?;
-    save_picture(
-        out.join("activation.png"),
-        &activation_sheet(&model, &splits, &recipe, &device)?,
-    )?;
+    // 5. Pictures and curves.
+    let found = ranked_rows(&query, &gallery, &recipe.evaluation, &splits)?;
+    save_picture(out.join("ranked.png"), &RankedFigure::new().draw(&found))?;
+    let activation = activation_sheet(&model, &splits, &recipe, &device)?;
+    save_picture(out.join("activation.png"), &activation)?;
     cmc_chart(out.join("cmc.svg"), &[("strong baseline", &report)])?;
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
 
@@ -152,6 +144,23 @@ fn recipe(smoke: bool) -> Recipe<BagOfTricksConfig> {
     recipe.schedule.decay = Decay::Cosine { floor: 0.01 };
     recipe.evaluate_every = 4;
     recipe
+}
+
+/// Four queries, each with the ten nearest images.
+fn ranked_rows(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    config: &EvaluationConfig,
+    splits: &Splits,
+) -> Result<Vec<RankedRow>, Box<dyn Error>> {
+    let queries = (0..query.len()).step_by(query.len().div_ceil(4));
+    let row = |index| {
+        Ok(RankedRow::open(
+            splits,
+            &ranked_list(query, gallery, config, index, 10)?,
+        )?)
+    };
+    queries.map(row).collect()
 }
 
 /// Queries, and where the network's last map is strong on them.

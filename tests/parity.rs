@@ -6,7 +6,8 @@
 use std::{collections::BTreeSet, fs};
 
 use burn::{
-    module::Module,
+    module::{Module, Param},
+    optim::GradientsParams,
     tensor::{DType, Device, Tensor},
 };
 use reid::{
@@ -24,6 +25,7 @@ use reid::{
         },
         pool::{Pool, PoolConfig},
     },
+    train::OptimizerConfig,
 };
 
 use formula::{INPUT, UNIT};
@@ -36,11 +38,12 @@ mod golden;
 type Checker = (&'static str, fn(&Golden));
 
 /// Every kind of file that is known here; the first that fits a name counts.
-const CHECKERS: [Checker; 8] = [
+const CHECKERS: [Checker; 9] = [
     ("blocks", blocks),
     ("center", center),
     ("losses", losses),
     ("metric", losses),
+    ("optim", optimizers),
     ("resnet18", |golden| {
         network(golden, &ResNetConfig::resnet18());
     }),
@@ -422,5 +425,39 @@ fn center(golden: &Golden) {
         let centers = criterion.centers[0].val().grad(&gradients);
         let centers = centers.expect("the centres' gradient");
         golden.meets("center.grad.centers", centers, LOSS_GRADIENT);
+    }
+}
+
+// ----------------------------------------------------------------------------------- optimizers
+
+/// Adam and SGD from the same start along the same gradients, a number of steps later.
+fn optimizers(golden: &Golden) {
+    let sgd = |nesterov| OptimizerConfig::Sgd {
+        momentum: 0.9,
+        nesterov,
+        weight_decay: 1e-4,
+    };
+    optimizer(golden, "adam", OptimizerConfig::adam(), 0.01);
+    optimizer(golden, "sgd", sgd(false), 0.1);
+    optimizer(golden, "sgd_nesterov", sgd(true), 0.1);
+}
+
+fn optimizer(golden: &Golden, name: &str, config: OptimizerConfig, rate: f64) {
+    let device = Device::default().autodiff();
+    let start = golden.tensor::<1>("parameter", &device);
+    let shape: [usize; 1] = start.dims();
+    let mut weights = vec![Param::from_tensor(start)];
+    let mut optimizer = config.init();
+    for step in 1..=50 {
+        let key = format!("optim.grad.{step}");
+        let plain = device.clone().inner();
+        let gradient = formula::tensor::<1>(&key, shape, UNIT, (&plain, DType::F32));
+        let mut gradients = GradientsParams::new();
+        gradients.register(weights[0].id, gradient);
+        weights = optimizer.step(rate, weights, gradients);
+        let key = format!("{name}.{step}");
+        if golden.has(&key) {
+            golden.meets(&key, weights[0].val(), OUTPUT);
+        }
     }
 }
