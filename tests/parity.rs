@@ -413,7 +413,7 @@ fn center(golden: &Golden) {
         let config = CenterLossConfig::new().with_weight(weight);
         let mut criterion = config.init(&OutputShape::single(width, classes), &device);
         let centers = golden.tensor::<2>("centers", &device);
-        criterion.centers[0] = burn::module::Param::from_tensor(centers);
+        criterion.centers[0] = Param::from_tensor(centers);
         let leaf = golden.tensor::<2>("features", &device).require_grad();
         let output = ReidOutput::single(leaf.clone(), leaf.clone());
         let loss = criterion.forward(&output, golden.integers("labels", &device));

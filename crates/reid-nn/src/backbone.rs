@@ -2,6 +2,8 @@
 
 mod residual;
 mod resnet;
+mod stem;
 
 pub use residual::{ResidualBlock, ResidualBlockConfig, ResidualKind};
-pub use resnet::{MaxPool, ResNet, ResNetConfig, Stem};
+pub use resnet::{ResNet, ResNetConfig};
+pub use stem::{MaxPool, Stem};

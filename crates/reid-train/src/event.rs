@@ -21,6 +21,10 @@ use crate::history::EpochSummary;
 ///         }
 ///     }
 /// }
+///
+/// let mut counter = Counter(0);
+/// counter.observe(&Event::Interrupted);
+/// assert_eq!(counter.0, 0);
 /// ```
 pub trait Observer {
     /// Takes note of an event.

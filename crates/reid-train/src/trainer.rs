@@ -31,7 +31,7 @@ use crate::{
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::{InputSize, Splits};
+/// use reid_core::InputSize;
 /// use reid_data::{dataset::synthetic::SyntheticConfig, dataset::market1501, loader::LoaderConfig};
 /// use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
 /// use reid_train::{Recipe, Trainee, Trainer};

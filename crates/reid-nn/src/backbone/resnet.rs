@@ -4,37 +4,20 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions},
+    tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
 
-use super::residual::{ResidualBlock, ResidualBlockConfig, ResidualKind, fold};
+use super::{
+    residual::{ResidualBlock, ResidualBlockConfig, ResidualKind, fold},
+    stem::{MaxPool, Stem},
+};
 use crate::{
     block::{Block, BlockConfig, Nothing},
     convolution,
     norm::{BatchNorm, BatchNormConfig},
 };
-
-/// What an image passes before the first stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stem {
-    /// 7 x 7 with stride 2, then 3 x 3 max-pooling with stride 2: a quarter of the size.
-    Large(MaxPool),
-    /// 3 x 3 with stride 1, no pooling: for small images, as on CIFAR.
-    Small,
-}
-
-/// How the max-pooling of the large stem treats the border.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MaxPool {
-    /// Padding 1, as torchvision.
-    Padded,
-    /// No padding and sizes rounded up, as Cadene's SE networks and `FastReID`.
-    Ceil,
-}
 
 /// Configuration of [`ResNet`], with a block `I` inside every residual block and a block `A` after
 /// chosen stages.
@@ -208,24 +191,6 @@ impl<I, A> ResNetConfig<I, A> {
             self.after_stages
         );
     }
-
-    /// The shape after the stem.
-    fn stem_shape(&self, image: FeatureShape) -> FeatureShape {
-        let convolved = match self.stem {
-            Stem::Large(_) => image.strided(7, 2, 3),
-            Stem::Small => image,
-        };
-        let pooled = match self.stem {
-            Stem::Large(MaxPool::Padded) => convolved.strided(3, 2, 1),
-            Stem::Large(MaxPool::Ceil) => {
-                // ceil((n - 3) / 2) + 1 = floor((n + 1 - 3) / 2) + 1
-                let FeatureShape { height, width, .. } = convolved;
-                FeatureShape::new(3, height + 1, width + 1).strided(3, 2, 0)
-            }
-            Stem::Small => convolved,
-        };
-        pooled.with_channels(self.width)
-    }
 }
 
 impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
@@ -262,7 +227,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
     /// The shapes after the stem and after each of the four stages, sockets included.
     #[must_use]
     pub fn shapes(&self, image: FeatureShape) -> [FeatureShape; 5] {
-        let mut shapes = [self.stem_shape(image); 5];
+        let mut shapes = [self.stem.output(image).with_channels(self.width); 5];
         for stage in 0..4 {
             let shape = self.stage(stage).output(shapes[stage]);
             shapes[stage + 1] = self
@@ -327,10 +292,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
     fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
         self.check();
         let shapes = self.shapes(input);
-        let (kernel, stride) = match self.stem {
-            Stem::Large(_) => (7, 2),
-            Stem::Small => (3, 1),
-        };
+        let (kernel, stride) = self.stem.convolution();
         let conv1 = convolution::square([input.channels, self.width], kernel, stride, 1);
         let layer = |stage: usize| self.stage(stage).init(shapes[stage], device);
         let after = |stage: usize| {
@@ -371,18 +333,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
 
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let features = relu(self.bn1.forward(self.conv1.forward(images)));
-        let Stem::Large(pool) = self.stem else {
-            return features;
-        };
-        let (padding, ceil_mode) = match pool {
-            MaxPool::Padded => (1, false),
-            MaxPool::Ceil => (0, true),
-        };
-        let options = MaxPoolOptions::new([3, 3])
-            .with_stride([2, 2])
-            .with_padding([padding, padding])
-            .with_ceil_mode(ceil_mode);
-        max_pool2d(features, options)
+        self.stem.pool(features)
     }
 }
 

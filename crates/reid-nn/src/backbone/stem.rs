@@ -1,0 +1,68 @@
+//! Stem: what an image passes before the first stage of a ResNet.
+
+use burn::tensor::{Tensor, module::max_pool2d, ops::MaxPoolOptions};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+/// What an image passes before the first stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stem {
+    /// 7 x 7 with stride 2, then 3 x 3 max-pooling with stride 2: a quarter of the size.
+    Large(MaxPool),
+    /// 3 x 3 with stride 1, no pooling: for small images, as on CIFAR.
+    Small,
+}
+
+/// How the max-pooling of the large stem treats the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaxPool {
+    /// Padding 1, as torchvision.
+    Padded,
+    /// No padding and sizes rounded up, as Cadene's SE networks and `FastReID`.
+    Ceil,
+}
+
+impl Stem {
+    /// Kernel and stride of the convolution.
+    pub(super) const fn convolution(self) -> (usize, usize) {
+        match self {
+            Self::Large(_) => (7, 2),
+            Self::Small => (3, 1),
+        }
+    }
+
+    /// Height and width after the stem; the channels are those of the image.
+    pub(super) fn output(self, image: FeatureShape) -> FeatureShape {
+        let (kernel, stride) = self.convolution();
+        let convolved = image.strided(kernel, stride, kernel / 2);
+        match self {
+            Self::Large(MaxPool::Padded) => convolved.strided(3, 2, 1),
+            Self::Large(MaxPool::Ceil) => {
+                // ceil((n - 3) / 2) + 1 = floor((n + 1 - 3) / 2) + 1
+                let FeatureShape {
+                    channels,
+                    height,
+                    width,
+                } = convolved;
+                FeatureShape::new(channels, height + 1, width + 1).strided(3, 2, 0)
+            }
+            Self::Small => convolved,
+        }
+    }
+
+    /// The pooling after the convolution.
+    pub(super) fn pool(self, features: Tensor<4>) -> Tensor<4> {
+        let (padding, ceil_mode) = match self {
+            Self::Large(MaxPool::Padded) => (1, false),
+            Self::Large(MaxPool::Ceil) => (0, true),
+            Self::Small => return features,
+        };
+        let options = MaxPoolOptions::new([3, 3])
+            .with_stride([2, 2])
+            .with_padding([padding, padding])
+            .with_ceil_mode(ceil_mode);
+        max_pool2d(features, options)
+    }
+}
