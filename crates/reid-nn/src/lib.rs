@@ -39,6 +39,7 @@ pub mod block;
 pub mod convolution;
 pub mod criterion;
 pub mod distance;
+pub mod drawing;
 pub mod head;
 pub mod loss;
 pub mod model;

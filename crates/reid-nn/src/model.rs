@@ -4,10 +4,11 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
 };
-use reid_core::InputSize;
+use reid_core::{InputSize, Seed};
 
 use crate::{
     block::{Block, BlockConfig},
+    drawing,
     head::{Head, HeadConfig, ReidOutput},
 };
 
@@ -38,7 +39,8 @@ pub struct ReidModel<B, H> {
 impl<B: Block, H: Head> ReidModel<B, H> {
     /// Builds a model for images of size `input` and `classes` training identities.
     ///
-    /// Weights are drawn from the device's generator, in order: `device.seed` makes them repeat.
+    /// Weights are drawn from Burn's generator as it stands; [`seeded`](Self::seeded) makes them
+    /// repeat.
     ///
     /// # Panics
     /// If the parts do not fit each other.
@@ -54,13 +56,46 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         CB: BlockConfig<Block = B>,
         CH: HeadConfig<Head = H>,
     {
+        let _alone = drawing::alone();
+        drawing::drawn(Self::undrawn(backbone, head, input, classes, device))
+    }
+
+    /// Builds a model whose weights are drawn from a seed: the same seed gives the same weights.
+    ///
+    /// # Panics
+    /// If the parts do not fit each other.
+    #[must_use]
+    pub fn seeded<CB, CH>(
+        (backbone, head): (&CB, &CH),
+        input: InputSize,
+        classes: usize,
+        seed: Seed,
+        device: &Device,
+    ) -> Self
+    where
+        CB: BlockConfig<Block = B>,
+        CH: HeadConfig<Head = H>,
+    {
+        let build = || Self::undrawn(backbone, head, input, classes, device);
+        drawing::from_seed(seed, device, build)
+    }
+
+    fn undrawn<CB, CH>(
+        backbone: &CB,
+        head: &CH,
+        input: InputSize,
+        classes: usize,
+        device: &Device,
+    ) -> Self
+    where
+        CB: BlockConfig<Block = B>,
+        CH: HeadConfig<Head = H>,
+    {
         let image = input.rgb();
-        let model = Self {
+        Self {
             backbone: backbone.init(image, device),
             head: head.init(backbone.output(image), classes, device),
-        };
-        // Burn draws weights at first use; drawing them here makes them follow the seed alone.
-        model.materialize()
+        }
     }
 
     /// Describes images.

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use reid_nn::{
-    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel,
+    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel, drawing,
 };
 
 use crate::{losses::LossesConfig, recipe::Recipe};
@@ -55,10 +55,17 @@ impl<B: Block, H: Head> Trainee<B, H, <LossesConfig as CriterionConfig>::Criteri
         CH: HeadConfig<Head = H>,
     {
         let device = device.clone().autodiff();
-        device.seed(recipe.seed.named("weights").number());
-        let model = ReidModel::new(backbone, head, recipe.input, classes, &device);
-        let output = head.output(backbone.output(recipe.input.rgb()), classes);
-        let criterion = recipe.losses.init(&output, &device).materialize();
+        let (input, seed) = (recipe.input, recipe.seed);
+        let model = ReidModel::seeded(
+            (backbone, head),
+            input,
+            classes,
+            seed.named("weights"),
+            &device,
+        );
+        let output = head.output(backbone.output(input.rgb()), classes);
+        let build = || recipe.losses.init(&output, &device);
+        let criterion = drawing::from_seed(seed.named("criterion"), &device, build);
         Self { model, criterion }
     }
 }
