@@ -51,32 +51,3 @@ pub(crate) fn drawn<M: Module>(module: M) -> M {
     module.visit(&mut Draw);
     module
 }
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use burn::nn::LinearConfig;
-
-    use super::*;
-
-    #[test]
-    fn threads_do_not_draw_from_each_other() {
-        let draw = |number| {
-            let device = Device::default();
-            let build = || LinearConfig::new(16, 16).init(&device);
-            let linear = from_seed(Seed::new(number), &device, build);
-            linear.weight.to_data().iter::<f32>().collect::<Vec<_>>()
-        };
-        let alone = [draw(0), draw(1)];
-        assert_ne!(alone[0], alone[1]);
-        let many = (0..8).map(|number| {
-            thread::spawn(move || (0..20).map(|_| draw(number % 2)).collect::<Vec<_>>())
-        });
-        for (number, drawn) in many.collect::<Vec<_>>().into_iter().enumerate() {
-            for weights in drawn.join().expect("no panic") {
-                assert_eq!(weights, alone[number % 2]);
-            }
-        }
-    }
-}
