@@ -145,7 +145,7 @@ fn prepare(
     recipe: &Recipe<BagOfTricksConfig>,
 ) -> Result<Checkpoints, Box<dyn Error>> {
     let checkpoints = Checkpoints::new(&arguments.out);
-    if !arguments.resume && checkpoints.find(Kept::Last)?.is_some() {
+    if !(arguments.resume || arguments.smoke) && checkpoints.find(Kept::Last)?.is_some() {
         let out = arguments.out.display();
         return Err(format!(
             "{out} holds a run: add --resume to go on with it, or name another --out"
