@@ -4,8 +4,8 @@
 //! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
 //! ```
 //!
-//! Seconds on two cores for small images. Takes the best checkpoint of the run, or with `--last` the
-//! last one. `--root` may be a set of another kind: that is a cross-domain test. Without `--run` it
+//! That is after `quickstart` has run. Seconds on two cores for small images. Takes the best checkpoint of the run, or with `--last` the
+//! last one. `--data` may be a set of another kind: that is a cross-domain test. Without `--run` it
 //! trains for a moment first.
 
 #![expect(
