@@ -4,9 +4,9 @@
 //! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
 //! ```
 //!
-//! That is after `quickstart` has run. Seconds on two cores for small images. Takes the best checkpoint of the run, or with `--last` the
-//! last one. `--data` may be a set of another kind: that is a cross-domain test. Without `--run` it
-//! trains for a moment first.
+//! That is after `quickstart` has run; seconds on two cores for small images. Takes the best
+//! checkpoint of the run, or with `--last` the last one. `--data` may be a set of another kind: that
+//! is a cross-domain test. Without `--run` it trains for a moment first.
 
 #![expect(
     clippy::print_stdout,
