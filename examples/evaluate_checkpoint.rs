@@ -86,8 +86,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if !splits.has_cameras() {
         evaluation.protocol = Protocol::CameraLess;
     }
-    let normalise = recipe.augmentation.normalise;
-    let extractor = Extractor::new(recipe.input, normalise, LoaderConfig::default());
+    let extractor = Extractor::of(&recipe, LoaderConfig::default());
     let (query, gallery) = extractor.embed_both(&model, &splits, &device)?;
     let report = evaluate(&query, &gallery, &evaluation)?;
     if arguments.json {

@@ -9,7 +9,7 @@ use reid_data::{
 use reid_eval::{Embeddings, EvaluationConfig, Report, evaluate};
 use reid_nn::{Block, Head, ReidModel};
 
-use crate::error::Error;
+use crate::{error::Error, recipe::Recipe};
 
 /// Describes whole splits with a model. Keep one for several evaluations: it remembers decoded
 /// images.
@@ -38,6 +38,7 @@ use crate::error::Error;
 pub struct Extractor {
     loader: EvalLoader,
     batch_size: usize,
+    flip_test: bool,
 }
 
 impl Extractor {
@@ -47,6 +48,26 @@ impl Extractor {
         Self {
             loader: EvalLoader::new(input, normalise, config),
             batch_size: 64,
+            flip_test: false,
+        }
+    }
+
+    /// The extractor that a recipe evaluates with.
+    #[must_use]
+    pub fn of<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
+        Self {
+            flip_test: recipe.flip_test,
+            ..Self::new(recipe.input, recipe.augmentation.normalise, config)
+        }
+    }
+
+    /// Describes each image by the mean of its descriptor and that of its mirror image, neither
+    /// scaled to length 1 before, as toolkits do: twice the work.
+    #[must_use]
+    pub fn with_flip_test(self) -> Self {
+        Self {
+            flip_test: true,
+            ..self
         }
     }
 
@@ -80,7 +101,7 @@ impl Extractor {
     ) -> Result<Embeddings, Error> {
         let (mut values, mut dimensions) = (Vec::new(), 1);
         for batch in self.loader.batches(samples, self.batch_size) {
-            let embedding = model.embed(images(batch?, device));
+            let embedding = self.describe(model, images(batch?, device));
             dimensions = embedding.dims()[1];
             let data = embedding.into_data().convert::<f32>();
             values.extend(data.iter::<f32>());
@@ -97,6 +118,14 @@ impl Extractor {
             Some(cameras) => embeddings.with_cameras(cameras)?,
             None => embeddings,
         })
+    }
+
+    fn describe<B: Block, H: Head>(&self, model: &ReidModel<B, H>, images: Tensor<4>) -> Tensor<2> {
+        if !self.flip_test {
+            return model.embed(images);
+        }
+        let mirrored = model.embed(images.clone().flip([3]));
+        (model.embed(images) + mirrored) / 2
     }
 
     /// The descriptors of query and gallery. An image that is in both is known as the same.
@@ -148,4 +177,43 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
     let InputSize { height, width } = batch.size;
     let shape = [batch.identities.len(), 3, height, width];
     Tensor::from_data(TensorData::new(batch.images, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Identity;
+    use reid_data::transform::Normalise;
+    use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+
+    use super::*;
+
+    #[test]
+    fn the_flip_test_takes_the_mean_of_both_sides() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, mirrored) = (folder.path().join("1.png"), folder.path().join("2.png"));
+        let picture = image::RgbImage::from_fn(16, 32, |x, y| {
+            image::Rgb([x * 15, y * 7, x * y / 2].map(|value| u8::try_from(value).expect("small")))
+        });
+        picture.save(&one).expect("saved");
+        let mirror = image::imageops::flip_horizontal(&picture);
+        mirror.save(&mirrored).expect("saved");
+
+        let (device, size) = (Device::default(), InputSize::new(32, 16));
+        let backbone = ResNetConfig::resnet18().with_width(4);
+        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let samples = [one, mirrored].map(|path| Sample::new(path, Identity::new(1)));
+        let plain = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
+        let rows = |extractor: &Extractor| {
+            let embeddings = extractor.embed(&model, &samples, Split::Query, &device);
+            let embeddings = embeddings.expect("described");
+            [0, 1].map(|row| embeddings.row(row).to_vec())
+        };
+        let [one, two] = rows(&plain);
+        let [first, second] = rows(&plain.clone().with_flip_test());
+        assert_ne!(one, two);
+        for (((one, two), first), second) in one.iter().zip(&two).zip(&first).zip(&second) {
+            assert!((first - f32::midpoint(*one, *two)).abs() < 1e-5);
+            assert!((first - second).abs() < 1e-5);
+        }
+    }
 }

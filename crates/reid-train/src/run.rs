@@ -73,7 +73,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             identities: splits.train.iter().map(|sample| sample.identity).collect(),
             state,
             loader,
-            extractor: Extractor::new(input, augmentation.normalise, loading),
+            extractor: Extractor::of(recipe, loading),
             device: device.clone(),
             checkpoints: None,
             interrupt: Interrupt::new(),
