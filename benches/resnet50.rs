@@ -1,9 +1,12 @@
-//! ResNet-50 at 256 x 128: images per second and peak memory, training and inference.
+//! ResNet-50 at 256 x 128, plain or with relation-aware attention: images per second and peak memory,
+//! training and inference.
 //!
-//! Prints one line of JSON in the same form as its twin in PyTorch, `benches/peer/resnet50.py`:
+//! Prints one line of JSON in the same form as its twins in PyTorch, `benches/peer/resnet50.py` and
+//! `benches/peer/rga.py`:
 //!
 //! ```sh
 //! cargo bench --bench resnet50 -- --mode train --batch 8
+//! cargo bench --bench resnet50 -- --mode train --batch 8 --attention rga-sc
 //! cargo bench --bench resnet50 --features x86-v4 -- --mode infer --batch 8 --fused
 //! ```
 
@@ -16,7 +19,7 @@ use burn::{
     tensor::{Device, Distribution, Int, Tensor},
 };
 use clap::{Parser, ValueEnum};
-use reid::{prelude::*, train::OptimizerConfig};
+use reid::{prelude::*, train::OptimizerConfig, zoo::RgaConfig};
 use serde_json::json;
 
 const CLASSES: usize = 751;
@@ -27,6 +30,9 @@ struct Arguments {
     /// Training step or inference.
     #[arg(long, value_enum, default_value = "infer")]
     mode: Mode,
+    /// What stands after the stages.
+    #[arg(long, value_enum, default_value = "none")]
+    attention: Attention,
     /// Images at a time; in training a multiple of 4.
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -53,6 +59,12 @@ enum Mode {
     Infer,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Attention {
+    None,
+    RgaSc,
+}
+
 fn main() {
     let arguments = Arguments::parse();
     // Before the thread pool starts.
@@ -64,15 +76,22 @@ fn main() {
     } else {
         InputSize::PERSON
     };
-    let mut milliseconds = match arguments.mode {
-        Mode::Train => train(&arguments, size, &picked.device),
-        Mode::Infer => infer(&arguments, size, &picked.device),
+    let rga = RgaConfig::resnet50();
+    let mut milliseconds = match arguments.attention {
+        Attention::None => run(
+            &arguments,
+            rga.with_attention(&[], ()),
+            size,
+            &picked.device,
+        ),
+        Attention::RgaSc => run(&arguments, rga, size, &picked.device),
     };
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
     let report = json!({
         "system": format!("reid, {}", picked.backend),
         "version": env!("CARGO_PKG_VERSION"),
+        "model": if arguments.attention == Attention::None { "trunk" } else { "rga" },
         "mode": if arguments.mode == Mode::Train { "train" } else { "infer" },
         "layout": if arguments.fused { "fused" } else { "plain" },
         "batch": arguments.batch,
@@ -86,6 +105,18 @@ fn main() {
         "peak_memory_mb": peak_memory(),
     });
     println!("{report}");
+}
+
+fn run<A: BlockConfig>(
+    arguments: &Arguments,
+    network: RgaConfig<A>,
+    size: InputSize,
+    device: &Device,
+) -> Vec<f64> {
+    match arguments.mode {
+        Mode::Train => train(arguments, network, size, device),
+        Mode::Infer => infer(arguments, &network, size, device),
+    }
 }
 
 /// Milliseconds of each repetition of `step`, after two that warm up.
@@ -111,8 +142,13 @@ fn images(batch: usize, size: InputSize, device: &Device) -> Tensor<4> {
     )
 }
 
-fn infer(arguments: &Arguments, size: InputSize, device: &Device) -> Vec<f64> {
-    let model = BagOfTricksConfig::resnet50().init(size, CLASSES, device);
+fn infer<A: BlockConfig>(
+    arguments: &Arguments,
+    network: &RgaConfig<A>,
+    size: InputSize,
+    device: &Device,
+) -> Vec<f64> {
+    let model = network.init(size, CLASSES, device);
     let model = if arguments.fused {
         model.fused()
     } else {
@@ -125,10 +161,14 @@ fn infer(arguments: &Arguments, size: InputSize, device: &Device) -> Vec<f64> {
     })
 }
 
-fn train(arguments: &Arguments, size: InputSize, device: &Device) -> Vec<f64> {
-    let network = BagOfTricksConfig::resnet50();
+fn train<A: BlockConfig>(
+    arguments: &Arguments,
+    network: RgaConfig<A>,
+    size: InputSize,
+    device: &Device,
+) -> Vec<f64> {
     let recipe = Recipe::strong_baseline("benchmark", size, network);
-    let BagOfTricksConfig { backbone, head } = &recipe.network;
+    let RgaConfig { backbone, head } = &recipe.network;
     let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 

@@ -10,7 +10,11 @@ use burn::{
 use reid::{
     nn::{
         BranchOutput,
-        attention::SqueezeExcitationConfig,
+        attention::{
+            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
+            FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
+            RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
+        },
         backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
         distance::Distance,
         head::{BnNeckConfig, NeckFeature, PooledHeadConfig},
@@ -33,6 +37,7 @@ fn every_part_runs_forward_and_backward() {
     println!("running on {picked}");
     let device = picked.device.autodiff();
     blocks(&device);
+    attention(&device);
     heads(&device);
     criteria(&device);
 }
@@ -118,6 +123,29 @@ fn blocks(device: &Device) {
         random([2, 4, 4, 2], device),
         |input| norm.forward(input).powi_scalar(3).sum(),
     );
+}
+
+fn attention(device: &Device) {
+    let cbam = (CbamChannelConfig::new(), CbamSpatialConfig::new());
+    block("channel, then spatial", &cbam, PLACE, device);
+    let fully_connected = ParallelConfig::new(
+        FullyConnectedSpatialConfig::new(),
+        FullyConnectedChannelConfig::new(),
+    );
+    block("fully connected", &fully_connected, PLACE, device);
+    let dot = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
+    block("non-local", &(NonLocalConfig::new(), dot), PLACE, device);
+    let rga = (RgaSpatialConfig::new(), RgaChannelConfig::new());
+    block("relation-aware", &rga, PLACE, device);
+    let (gate, channel) = rga;
+    let (height, width) = (2, 2);
+    let resized = ResizedConfig {
+        height,
+        width,
+        gate,
+    };
+    let parallel = ParallelConfig::new(resized, channel).with_fusion(Fusion::Mean);
+    block("side by side", &parallel, PLACE, device);
 }
 
 fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {

@@ -16,7 +16,11 @@ use reid::{
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
         ReidOutput,
-        attention::SqueezeExcitationConfig,
+        attention::{
+            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
+            FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
+            RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
+        },
         backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
         convolution,
         distance::Distance,
@@ -83,6 +87,15 @@ struct Derivatives {
     parameters: BTreeMap<String, Vec<f64>>,
 }
 
+impl Derivatives {
+    /// What tolerances refer to at least: a share of the largest gradient of all. Some gradients are
+    /// zero but for rounding, as that of a shift before a normalisation.
+    fn least(&self) -> f64 {
+        let all = self.parameters.values().flatten().chain(&self.input);
+        all.fold(0.0_f64, |max, gradient| max.max(gradient.abs())) / 20.0
+    }
+}
+
 /// Checks the gradients of a loss with respect to its input and to every trained parameter.
 fn check<M: Module, const D: usize>(
     module: M,
@@ -131,7 +144,8 @@ fn check_input<M: Module, const D: usize>(
     shape: [usize; D],
     loss: &impl Fn(&M, Tensor<D>) -> Tensor<1>,
 ) {
-    compare("input", &derivatives.input, |index, change| {
+    let input = ("input", &*derivatives.input);
+    compare(input, derivatives.least(), |index, change| {
         let input = tensor("input", shape, INPUT) + one_hot(shape, index, change);
         value(loss(module, input))
     });
@@ -144,7 +158,7 @@ fn check_parameters<M: Module, const D: usize>(
     loss: &impl Fn(&M, Tensor<D>) -> Tensor<1>,
 ) {
     for (path, gradient) in &derivatives.parameters {
-        compare(path, gradient, |index, change| {
+        compare((path, gradient), derivatives.least(), |index, change| {
             let mut nudge = Nudge {
                 place: Place::default(),
                 path,
@@ -158,15 +172,15 @@ fn check_parameters<M: Module, const D: usize>(
 }
 
 /// Compares a gradient with central differences at its largest and at some drawn coordinates.
-fn compare(name: &str, gradient: &[f64], nudged: impl Fn(usize, f64) -> f64) {
+fn compare((name, gradient): (&str, &[f64]), least: f64, nudged: impl Fn(usize, f64) -> f64) {
     let Precision {
         steps, tolerance, ..
     } = *PRECISION;
     let magnitude = |index: &usize| gradient[*index].abs();
     let largest = (0..gradient.len()).max_by(|a, b| magnitude(a).total_cmp(&magnitude(b)));
     let largest = largest.expect("a tensor with elements");
-    let allowed = magnitude(&largest) * tolerance;
-    assert!(allowed > 0.0, "{name}: the gradient is zero everywhere");
+    let allowed = magnitude(&largest).max(least) * tolerance;
+    assert!(allowed > 0.0, "{name}: every gradient is zero");
 
     let drawn = formula::values(&format!("coordinate.{name}"), [0.0, 1.0], COORDINATES);
     let drawn = drawn.iter().map(|&unit| place_of(unit, gradient.len()));
@@ -284,6 +298,59 @@ fn nothing() {
 #[test]
 fn squeeze_excitation() {
     check_block(&gate(), MAP);
+}
+
+#[test]
+fn relation_aware_attention() {
+    for terms in [Terms::Both, Terms::Relation, Terms::Visual] {
+        let (spatial, channel) = rga();
+        check_block(&spatial.with_terms(terms), MAP);
+        check_block(&channel.with_terms(terms), MAP);
+    }
+    check_block(&rga(), MAP);
+}
+
+fn rga() -> (RgaSpatialConfig, RgaChannelConfig) {
+    (
+        RgaSpatialConfig::new().with_s1(2).with_s2(2),
+        RgaChannelConfig::new().with_s1(2).with_s2(2),
+    )
+}
+
+#[test]
+fn gates_side_by_side_and_of_another_size() {
+    let (spatial, channel) = rga();
+    for fusion in [Fusion::Product, Fusion::Mean] {
+        let both = ParallelConfig::new(spatial.clone(), channel.clone());
+        check_block(&both.with_fusion(fusion), MAP);
+    }
+    let (height, width) = (2, 2);
+    let gate = spatial;
+    check_block(
+        &ResizedConfig {
+            height,
+            width,
+            gate,
+        },
+        MAP,
+    );
+}
+
+#[test]
+fn channel_and_spatial_gates() {
+    check_block(&CbamChannelConfig::new().with_reduction(2), MAP);
+    for normalised in [true, false] {
+        check_block(&CbamSpatialConfig::new().with_normalised(normalised), MAP);
+    }
+    check_block(&FullyConnectedChannelConfig::new().with_reduction(2), MAP);
+    check_block(&FullyConnectedSpatialConfig::new().with_reduction(2), MAP);
+}
+
+#[test]
+fn non_local_blocks() {
+    for similarity in [Similarity::EmbeddedGaussian, Similarity::DotProduct] {
+        check_block(&NonLocalConfig::new().with_similarity(similarity), MAP);
+    }
 }
 
 #[test]

@@ -96,35 +96,49 @@ def milliseconds(work, repeats):
     return times[WARM_UPS:]
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mode", choices=["infer", "train"], default="infer")
+def parser(description, modes):
+    """The arguments of every peer."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--mode", choices=modes, default="infer")
     parser.add_argument("--layout", choices=["contiguous", "channels-last"], default="contiguous")
     parser.add_argument("--batch", type=int, default=8, help="for train, more than 4")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=10)
+    return parser
+
+
+def arguments(parser):
     settings = parser.parse_args()
     if settings.mode == "train" and settings.batch <= IMAGES_PER_IDENTITY:
         parser.error(f"train needs two identities: --batch above {IMAGES_PER_IDENTITY}")
     return settings
 
 
-def main():
-    settings = arguments()
+def begin(settings):
+    """Sets threads and seed; the memory format."""
     torch.set_num_threads(settings.threads)
     torch.set_num_interop_threads(1)
     torch.manual_seed(0)
     channels_last = settings.layout == "channels-last"
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Model().to(memory_format=layout)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def time_network(settings, model, layout):
+    """Wall times of the network on random images."""
+    model = model.to(memory_format=layout)
     images = torch.randn(settings.batch, 3, 256, 128).contiguous(memory_format=layout)
     prepare = inference if settings.mode == "infer" else training
-    times = milliseconds(prepare(model, images), settings.repeats)
+    return milliseconds(prepare(model, images), settings.repeats)
+
+
+def report(settings, times, **more):
+    """Prints one line of JSON; `more` says what was timed."""
     median = statistics.median(times)
     spread = {"median": median, "min": min(times), "max": max(times)}
     result = {
         "system": "pytorch",
         "version": torch.__version__,
+        **more,
         "mode": settings.mode,
         "layout": settings.layout,
         "batch": settings.batch,
@@ -135,6 +149,12 @@ def main():
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
     print(json.dumps(result))
+
+
+def main():
+    settings = arguments(parser(__doc__.splitlines()[0], ["infer", "train"]))
+    layout = begin(settings)
+    report(settings, time_network(settings, Model(), layout))
 
 
 if __name__ == "__main__":

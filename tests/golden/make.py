@@ -239,6 +239,17 @@ def shortcut(inputs, outputs):
     )
 
 
+def passes(name, part, x):
+    """The outputs in both modes, then the training pass's gradients."""
+    tensors = {f"{name}.output.eval": part.eval()(x)}
+    output = part.train()(x)
+    grad_output = formula(f"{name}.grad_output", output.shape, UNIT)
+    output.backward(grad_output)
+    tensors |= {f"{name}.output.train": output, f"{name}.grad_output": grad_output}
+    tensors[f"{name}.grad.input"] = x.grad
+    return tensors | {f"{name}.grad.{key}": p.grad for key, p in part.named_parameters()}
+
+
 def block_file():
     """Whole outputs and gradients of the parts, [4, channels, 8, 4] in."""
     parts = {
@@ -252,17 +263,207 @@ def block_file():
     for name, (part, channels) in parts.items():
         part = filled(part, f"{name}.")
         x = formula(f"{name}.input", (4, channels, 8, 4), INPUT).requires_grad_()
-        tensors[f"{name}.output.eval"] = part.eval()(x)
         if name == "bnneck":
-            tensors["bnneck.features"] = part.features(x)
+            tensors["bnneck.features"] = part.eval().features(x)
             tensors["bnneck.embedding.eval"] = part.bn(part.features(x))
-        output = part.train()(x)
-        grad_output = formula(f"{name}.grad_output", output.shape, UNIT)
-        output.backward(grad_output)
-        tensors |= {f"{name}.output.train": output, f"{name}.grad_output": grad_output}
-        tensors[f"{name}.grad.input"] = x.grad
-        tensors |= {f"{name}.grad.{key}": p.grad for key, p in part.named_parameters()}
+        tensors |= passes(name, part, x)
     write("blocks", {key: value.float() for key, value in tensors.items()})
+
+
+# ------------------------------------------------------------------------------------ attention
+
+
+def embedding(inputs, outputs, bias=False):
+    """A 1x1 convolution and its batch normalisation."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=bias), nn.BatchNorm2d(outputs))
+
+
+class Gated(nn.Module):
+    """x * gate(x), the gate broadcast over the dimensions in which it has size 1."""
+
+    def forward(self, x):
+        return x * self.gate(x)
+
+
+class CbamChannel(Gated):
+    """sigmoid(mlp(mean_hw(x)) + mlp(max_hw(x))), Woo et al. 2018, equation 2; one shared mlp."""
+
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+
+    def gate(self, x):
+        pooled = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        return torch.sigmoid(sum(self.fc2(F.relu(self.fc1(p))) for p in pooled))
+
+
+class CbamSpatial(Gated):
+    """sigmoid(norm(conv7x7([mean_c(x), max_c(x)]))), Woo et al. 2018, equation 3; norm or bias."""
+
+    def __init__(self, normalised):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=not normalised)
+        self.norm = nn.BatchNorm2d(1) if normalised else nn.Identity()
+
+    def gate(self, x):
+        maps = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        return torch.sigmoid(self.norm(self.conv(maps)))
+
+
+class FullyConnectedChannel(Gated):
+    """sigmoid(fc(mean_hw(relu(embed(x))))), the FC-C that Zhang et al. 2019 compare with."""
+
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.embed = embedding(channels, channels // reduction)
+        self.fc = nn.Linear(channels // reduction, channels)
+
+    def gate(self, x):
+        pooled = F.relu(self.embed(x)).mean((2, 3))
+        return torch.sigmoid(self.fc(pooled))[:, :, None, None]
+
+
+class FullyConnectedSpatial(Gated):
+    """sigmoid(fc2(relu(fc1(mean_c(relu(embed(x))))))) over positions, their FC-S."""
+
+    def __init__(self, channels, positions, reduction):
+        super().__init__()
+        self.embed = embedding(channels, channels // reduction)
+        self.fc1 = nn.Linear(positions, positions // reduction)
+        self.fc2 = nn.Linear(positions // reduction, positions)
+
+    def gate(self, x):
+        batch, _, height, width = x.shape
+        pooled = F.relu(self.embed(x)).mean(1).reshape(batch, height * width)
+        values = torch.sigmoid(self.fc2(F.relu(self.fc1(pooled))))
+        return values.reshape(batch, 1, height, width)
+
+
+class NonLocal(nn.Module):
+    """x_i + w(sum_j f(x_i, x_j) g(x_j)), Wang et al. 2018.
+
+    f is softmax_j(theta_i . phi_j), the embedded Gaussian, or theta_i . phi_j / N, the dot product.
+    """
+
+    def __init__(self, channels, inner, gaussian):
+        super().__init__()
+        self.theta, self.phi, self.g = (nn.Conv2d(channels, inner, 1) for _ in range(3))
+        self.w = embedding(inner, channels, bias=True)
+        self.gaussian = gaussian
+
+    def forward(self, x):
+        theta, phi, g = (f(x).flatten(2) for f in (self.theta, self.phi, self.g))
+        similarity = torch.einsum("bdi,bdj->bij", theta, phi)
+        weights = similarity.softmax(2) if self.gaussian else similarity / similarity.shape[2]
+        z = torch.einsum("bij,bdj->bdi", weights, g)
+        return x + self.w(z.unflatten(2, x.shape[2:]))
+
+
+class Nodes(nn.Module):
+    """Attention of N nodes, Zhang et al. 2019; [b, features, N, 1] -> [b, 1, N, 1].
+
+    w2(relu(w1(y_p))) with y_p the visual term pool_c(psi(x_p)), then the relation term
+    varphi([R[p, :], R[:, p]]), where R_ij = theta(x_i) . phi(x_j); equations 1 to 3.
+    """
+
+    def __init__(self, features, nodes, terms, s1=4, s2=4):
+        super().__init__()
+        inner, kept = max(features // s1, 1), max(nodes // s1, 1)
+        self.relation, self.visual = terms != "visual", terms != "relation"
+        if self.relation:
+            self.theta, self.phi = embedding(features, inner), embedding(features, inner)
+            self.varphi = embedding(2 * nodes, kept)
+        if self.visual:
+            self.psi = embedding(features, inner)
+        seen = self.visual + kept * self.relation
+        hidden = max(seen // s2, 1)
+        self.w1, self.w2 = embedding(seen, hidden), embedding(hidden, 1)
+
+    def relations(self, x):
+        theta, phi = (F.relu(f(x)).squeeze(3) for f in (self.theta, self.phi))
+        r = torch.einsum("bdi,bdj->bij", theta, phi)
+        # Channels k and N + k of node p are R[p, k] and R[k, p].
+        pairs = torch.cat([r.transpose(1, 2), r], 1).unsqueeze(3)
+        return F.relu(self.varphi(pairs))
+
+    def forward(self, x):
+        terms = []
+        if self.visual:
+            terms.append(F.relu(self.psi(x)).mean(1, keepdim=True))
+        if self.relation:
+            terms.append(self.relations(x))
+        return torch.sigmoid(self.w2(F.relu(self.w1(torch.cat(terms, 1)))))
+
+
+class RgaSpatial(Gated):
+    """RGA-S: the nodes are the positions, row by row, and their features the channels."""
+
+    def __init__(self, channels, positions, terms="both"):
+        super().__init__()
+        self.nodes = Nodes(channels, positions, terms)
+
+    def gate(self, x):
+        batch, _, height, width = x.shape
+        return self.nodes(x.flatten(2).unsqueeze(3)).reshape(batch, 1, height, width)
+
+
+class RgaChannel(Gated):
+    """RGA-C: the nodes are the channels, and their features the positions, row by row."""
+
+    def __init__(self, channels, positions, terms="both"):
+        super().__init__()
+        self.nodes = Nodes(positions, channels, terms)
+
+    def gate(self, x):
+        batch, channels, _, _ = x.shape
+        return self.nodes(x.flatten(2).transpose(1, 2).unsqueeze(3)).reshape(batch, channels, 1, 1)
+
+
+class Parallel(Gated):
+    """Two gates of the same x, multiplied or averaged."""
+
+    def __init__(self, gates, mean):
+        super().__init__()
+        self.gates = nn.ModuleList(gates)
+        self.mean = mean
+
+    def gate(self, x):
+        first, second = (gated.gate(x) for gated in self.gates)
+        return (first + second) / 2 if self.mean else first * second
+
+
+def attention_file():
+    """Whole outputs, gradients and running statistics of attention blocks, [4, 16, 4, 3] in."""
+    size = channels, positions = 16, 12
+    parts = {
+        "cbam_channel": CbamChannel(channels, 4),
+        "cbam_spatial": CbamSpatial(normalised=True),
+        "cbam_spatial_plain": CbamSpatial(normalised=False),
+        "fc_channel": FullyConnectedChannel(channels, 4),
+        "fc_spatial": FullyConnectedSpatial(channels, positions, 4),
+        "non_local_gaussian": NonLocal(channels, 8, gaussian=True),
+        "non_local_dot": NonLocal(channels, 8, gaussian=False),
+        "rga_spatial": RgaSpatial(*size),
+        "rga_channel": RgaChannel(*size),
+        "rga_spatial_relation": RgaSpatial(*size, "relation"),
+        "rga_spatial_visual": RgaSpatial(*size, "visual"),
+        "rga_channel_relation": RgaChannel(*size, "relation"),
+        "rga_channel_visual": RgaChannel(*size, "visual"),
+        "rga_spatial_channel": nn.Sequential(RgaSpatial(*size), RgaChannel(*size)),
+        "rga_channel_spatial": nn.Sequential(RgaChannel(*size), RgaSpatial(*size)),
+        "rga_parallel_product": Parallel([RgaSpatial(*size), RgaChannel(*size)], mean=False),
+        "rga_parallel_mean": Parallel([RgaSpatial(*size), RgaChannel(*size)], mean=True),
+    }
+    tensors = {}
+    for name, part in parts.items():
+        part = filled(part, f"{name}.")
+        x = formula(f"{name}.input", (4, channels, 4, 3), INPUT).requires_grad_()
+        tensors |= passes(name, part, x)
+        for key, buffer in part.named_buffers():
+            if not key.endswith("num_batches_tracked"):
+                tensors[f"{name}.state_after.{key}"] = buffer
+    write("attention", {key: value.float() for key, value in tensors.items()})
 
 
 # ----------------------------------------------------------------------------------- optimizers
@@ -392,6 +593,7 @@ def main():
     network_file("resnet18", models.resnet18, batch=2)
     network_file("resnext50_32x4d", models.resnext50_32x4d, batch=2)
     block_file()
+    attention_file()
     optimizer_file()
     loss_files()
 

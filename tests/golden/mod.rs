@@ -2,13 +2,18 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Device, Int, Tensor, TensorData},
+};
 use safetensors::{Dtype, SafeTensors};
+
+use crate::formula::Place;
 
 /// The folder of the golden files: `REID_GOLDENS`, or the repository's own.
 pub(crate) fn folder() -> PathBuf {
@@ -20,6 +25,7 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) struct Golden {
     path: PathBuf,
     arrays: BTreeMap<String, Array>,
+    metadata: HashMap<String, String>,
     unread: RefCell<BTreeSet<String>>,
     failures: RefCell<Vec<String>>,
     compared: Cell<usize>,
@@ -43,8 +49,10 @@ impl Golden {
             (name.to_owned(), Array { shape, values })
         });
         let arrays: BTreeMap<_, _> = arrays.collect();
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a file that was read");
         Self {
             path: path.to_owned(),
+            metadata: header.metadata().clone().unwrap_or_default(),
             unread: RefCell::new(arrays.keys().cloned().collect()),
             failures: RefCell::default(),
             compared: Cell::default(),
@@ -58,9 +66,47 @@ impl Golden {
         self.arrays.keys().map(String::as_str)
     }
 
+    /// A word that the file says of itself.
+    pub(crate) fn metadata(&self, name: &str) -> &str {
+        let word = self.metadata.get(name);
+        word.unwrap_or_else(|| panic!("{}: no metadata {name}", self.path.display()))
+    }
+
+    /// The module with every weight and running statistic from the file; `key` gives a tensor's name
+    /// from its path in the module.
+    pub(crate) fn loaded<M: Module>(&self, module: M, key: impl Fn(&str) -> String) -> M {
+        let place = Place::default();
+        module.map(&mut Load {
+            golden: self,
+            key,
+            place,
+        })
+    }
+
+    /// Compares every running statistic of a module with the tensor of its name.
+    pub(crate) fn meets_statistics<M: Module>(
+        &self,
+        module: &M,
+        key: impl Fn(&str) -> String,
+        tolerance: f64,
+    ) {
+        let place = Place::default();
+        module.visit(&mut Statistics {
+            golden: self,
+            key,
+            tolerance,
+            place,
+        });
+    }
+
     /// Whether the file has a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.arrays.contains_key(name)
+    }
+
+    /// Whether the file has tensors whose names start so.
+    pub(crate) fn has_some(&self, prefix: &str) -> bool {
+        self.names().any(|name| name.starts_with(prefix))
     }
 
     /// The shape of a tensor.
@@ -133,10 +179,9 @@ impl Golden {
         }
     }
 
-    /// Leaves out the tensors whose names start so; they need not be compared.
-    pub(crate) fn leave(&self, prefix: &str) {
-        let mut unread = self.unread.borrow_mut();
-        unread.retain(|name| !name.starts_with(prefix));
+    /// Leaves out the tensors of such names; they need not be compared.
+    pub(crate) fn leave(&self, which: impl Fn(&str) -> bool) {
+        self.unread.borrow_mut().retain(|name| !which(name));
     }
 
     /// Notes a failure.
@@ -165,6 +210,54 @@ impl Golden {
     fn array(&self, name: &str) -> &Array {
         let array = self.arrays.get(name);
         array.unwrap_or_else(|| panic!("{}: no tensor {name}", self.path.display()))
+    }
+}
+
+struct Load<'a, K> {
+    golden: &'a Golden,
+    key: K,
+    place: Place,
+}
+
+impl<K: Fn(&str) -> String> ModuleMapper for Load<'_, K> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let key = (self.key)(&self.place.path());
+        let value = self.golden.tensor(&key, &param.lazy_device());
+        let id = param.id;
+        param.transform_for_load(self.place.turned(value), id)
+    }
+}
+
+struct Statistics<'a, K> {
+    golden: &'a Golden,
+    key: K,
+    tolerance: f64,
+    place: Place,
+}
+
+impl<K: Fn(&str) -> String> ModuleVisitor for Statistics<'_, K> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.place.path();
+        if path.contains("running_") {
+            let name = (self.key)(&path);
+            self.golden.meets(&name, param.val(), self.tolerance);
+        }
     }
 }
 

@@ -89,6 +89,14 @@ pub fn fold(mut conv: Conv2d, norm: &BatchNorm) -> Conv2d {
     conv
 }
 
+/// A convolution with the normalisation after it folded in, if there is one.
+pub(crate) fn fold_if(conv: Conv2d, norm: Option<BatchNorm>) -> (Conv2d, Option<BatchNorm>) {
+    match norm {
+        Some(norm) => (fold(conv, &norm), None),
+        None => (conv, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;

@@ -40,6 +40,7 @@ pub mod convolution;
 pub mod criterion;
 pub mod distance;
 pub mod drawing;
+pub mod grad_cam;
 pub mod head;
 pub mod loss;
 pub mod model;

@@ -3,6 +3,7 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`BagOfTricks`] | the strong baseline of Luo et al.: a `ResNet` and a `BNNeck` |
+//! | [`RgaResNet50`] | relation-aware global attention of Zhang et al. in a ResNet-50 |
 //! | [`weights`] | weights of any module, in and out: `PyTorch`, safetensors, burnpack |
 //!
 //! ```
@@ -31,7 +32,9 @@
 
 mod bag_of_tricks;
 mod error;
+pub mod rga;
 pub mod weights;
 
 pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
 pub use error::Error;
+pub use rga::{RgaConfig, RgaResNet50};

@@ -11,6 +11,7 @@ use burn::{
 };
 use reid_core::FeatureShape;
 
+use super::Gate;
 use crate::{
     block::{Block, BlockConfig},
     pool,
@@ -72,12 +73,17 @@ impl BlockConfig for SqueezeExcitationConfig {
     }
 }
 
+impl Gate for SqueezeExcitation {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, _, _] = features.dims();
+        let squeezed = pool::average(features).reshape([batch, channels, 1, 1]);
+        sigmoid(self.fc2.forward(relu(self.fc1.forward(squeezed))))
+    }
+}
+
 impl Block for SqueezeExcitation {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, _, _] = features.dims();
-        let squeezed = pool::average(features.clone()).reshape([batch, channels, 1, 1]);
-        let hidden = relu(self.fc1.forward(squeezed));
-        features * sigmoid(self.fc2.forward(hidden))
+        features.clone() * self.gate(features)
     }
 }
 

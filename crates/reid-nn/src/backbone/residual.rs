@@ -158,11 +158,11 @@ impl<I: Block> Block for ResidualBlock<I> {
     }
 
     fn fused(self) -> Self {
-        let (conv1, bn1) = fold(self.conv1, self.bn1);
-        let (conv2, bn2) = fold(self.conv2, self.bn2);
+        let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
+        let (conv2, bn2) = convolution::fold_if(self.conv2, self.bn2);
         let (conv3, bn3) = match self.conv3 {
             Some(conv3) => {
-                let (conv3, bn3) = fold(conv3, self.bn3);
+                let (conv3, bn3) = convolution::fold_if(conv3, self.bn3);
                 (Some(conv3), bn3)
             }
             None => (None, None),
@@ -175,16 +175,10 @@ impl<I: Block> Block for ResidualBlock<I> {
             conv3,
             bn3,
             se_module: self.se_module.fused(),
-            downsample: self.downsample.map(|(conv, norm)| fold(conv, norm)),
+            downsample: self
+                .downsample
+                .map(|(conv, norm)| convolution::fold_if(conv, norm)),
         }
-    }
-}
-
-/// A convolution with the normalisation after it folded in.
-pub(super) fn fold(conv: Conv2d, norm: Option<BatchNorm>) -> (Conv2d, Option<BatchNorm>) {
-    match norm {
-        Some(norm) => (convolution::fold(conv, &norm), None),
-        None => (conv, None),
     }
 }
 

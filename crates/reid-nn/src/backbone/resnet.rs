@@ -10,7 +10,7 @@ use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    residual::{ResidualBlock, ResidualBlockConfig, ResidualKind, fold},
+    residual::{ResidualBlock, ResidualBlockConfig, ResidualKind},
     stem::{MaxPool, Stem},
 };
 use crate::{
@@ -136,6 +136,20 @@ impl<I, A> ResNetConfig<I, A> {
     /// A block before the addition of every residual block.
     #[must_use]
     pub fn inside<J>(self, inside: J) -> ResNetConfig<J, A> {
+        self.with_sockets(|_, after, stages| (inside, after, stages))
+    }
+
+    /// A block after each of `stages`, counted from 1.
+    #[must_use]
+    pub fn after<B>(self, stages: &[usize], after: B) -> ResNetConfig<I, B> {
+        self.with_sockets(|inside, _, _| (inside, after, stages.to_vec()))
+    }
+
+    fn with_sockets<J, B>(
+        self,
+        change: impl FnOnce(I, A, Vec<usize>) -> (J, B, Vec<usize>),
+    ) -> ResNetConfig<J, B> {
+        let (inside, after, after_stages) = change(self.inside, self.after, self.after_stages);
         ResNetConfig {
             kind: self.kind,
             blocks: self.blocks,
@@ -145,25 +159,8 @@ impl<I, A> ResNetConfig<I, A> {
             last_stride: self.last_stride,
             stem: self.stem,
             inside,
-            after: self.after,
-            after_stages: self.after_stages,
-        }
-    }
-
-    /// A block after each of `stages`, counted from 1.
-    #[must_use]
-    pub fn after<B>(self, stages: &[usize], after: B) -> ResNetConfig<I, B> {
-        ResNetConfig {
-            kind: self.kind,
-            blocks: self.blocks,
-            width: self.width,
-            groups: self.groups,
-            width_per_group: self.width_per_group,
-            last_stride: self.last_stride,
-            stem: self.stem,
-            inside: self.inside,
             after,
-            after_stages: stages.to_vec(),
+            after_stages,
         }
     }
 
@@ -344,7 +341,7 @@ impl<I: Block, A: Block> Block for ResNet<I, A> {
     }
 
     fn fused(self) -> Self {
-        let (conv1, bn1) = fold(self.conv1, self.bn1);
+        let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
         Self {
             conv1,
             bn1,

@@ -64,7 +64,8 @@ impl BatchNormConfig {
 ///
 /// Batch statistics are used, and running ones moved, **if and only if the input takes part in
 /// autodiff and the gain is trained**. So `model.valid()`, a plain device and frozen layers evaluate
-/// with running statistics and never move them. The running variance is the unbiased one, as in
+/// with running statistics and never move them. The layer computes in the type of its input, so half
+/// precision weights normalise single precision features. The running variance is the unbiased one, as in
 /// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
 /// travel without renaming. Copies are independent; see [`Running`].
 ///
@@ -110,17 +111,16 @@ impl BatchNorm {
             "batch normalisation was built for {channels} channels and got {:?}",
             features.dims()
         );
-        let gain = self.weight.val();
+        let (gain, dtype) = (self.weight.val(), features.dtype());
         if features.device().is_autodiff() && gain.is_require_grad() {
             self.forward_train(features, gain)
         } else {
-            let (mean, variance) = (self.running_mean.value(), self.running_var.value());
             batch_norm(
                 features,
-                gain,
-                self.bias.val(),
-                mean,
-                variance,
+                gain.cast(dtype),
+                self.bias.val().cast(dtype),
+                self.running_mean.value().cast(dtype),
+                self.running_var.value().cast(dtype),
                 self.epsilon,
             )
         }
@@ -128,7 +128,9 @@ impl BatchNorm {
 
     fn forward_train<const D: usize>(&self, features: Tensor<D>, gain: Tensor<1>) -> Tensor<D> {
         let samples = features.shape().num_elements() / gain.shape().num_elements();
-        let batch = batch_norm_train(features, gain, self.bias.val(), self.epsilon);
+        let dtype = features.dtype();
+        let (gain, bias) = (gain.cast(dtype), self.bias.val().cast(dtype));
+        let batch = batch_norm_train(features, gain, bias, self.epsilon);
         // One sample has no unbiased variance; its biased one, 0, is the best there is.
         let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
         self.move_towards(&self.running_mean, batch.mean);
@@ -138,7 +140,8 @@ impl BatchNorm {
 
     fn move_towards(&self, statistic: &Running, batch: Tensor<1>) {
         let kept = statistic.value() * (1.0 - self.momentum);
-        statistic.set(kept + batch.detach() * self.momentum);
+        let batch = batch.detach().cast(kept.dtype());
+        statistic.set(kept + batch * self.momentum);
     }
 
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.

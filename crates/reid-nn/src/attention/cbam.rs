@@ -1,0 +1,195 @@
+//! CBAM: channels, then places, gate themselves by average and maximum (Woo et al., CBAM, ECCV 2018,
+//! arXiv:1807.06521).
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{
+        PaddingConfig2d,
+        conv::{Conv2d, Conv2dConfig},
+    },
+    tensor::{
+        Device, Tensor,
+        activation::{relu, sigmoid},
+    },
+};
+use reid_core::FeatureShape;
+
+use super::Gate;
+use crate::{
+    block::{Block, BlockConfig},
+    convolution,
+    norm::{BatchNorm, BatchNormConfig},
+    pool,
+};
+
+/// The paper's module: channels, then places.
+pub type Cbam = (CbamChannel, CbamSpatial);
+
+/// Configuration of [`Cbam`].
+pub type CbamConfig = (CbamChannelConfig, CbamSpatialConfig);
+
+/// Configuration of [`CbamChannel`].
+#[derive(Config, Debug)]
+pub struct CbamChannelConfig {
+    /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
+    /// `channels / reduction` units, rounded down, and at least 1.
+    #[config(default = 16)]
+    pub reduction: usize,
+}
+
+/// Configuration of [`CbamSpatial`].
+#[derive(Config, Debug)]
+pub struct CbamSpatialConfig {
+    /// Size of the convolution, odd; 7 in the paper.
+    #[config(default = 7)]
+    pub kernel: usize,
+    /// Whether the convolution is normalised, as in the authors' code and by default; otherwise it
+    /// has a bias, as the paper's equation 3 has room for.
+    #[config(default = true)]
+    pub normalised: bool,
+}
+
+/// CBAM-C: channels gate themselves by their average and their maximum over the map.
+///
+/// ```text
+/// f(v) = W₂ · relu(W₁ · v + b₁) + b₂                        one network for both
+/// g = σ(f(mean_hw(x)) + f(max_hw(x)))                        [batch, channels, 1, 1]
+/// y = x ⊙ g                                                  [batch, channels, height, width]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{BlockConfig, attention::{CbamChannelConfig, Gate}};
+///
+/// let device = Device::default();
+/// let gate = CbamChannelConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 32, 1, 1]);
+/// ```
+#[derive(Module, Debug)]
+pub struct CbamChannel {
+    /// `W₁`: channels → hidden.
+    pub fc1: Conv2d,
+    /// `W₂`: hidden → channels.
+    pub fc2: Conv2d,
+}
+
+/// CBAM-S: places gate themselves by the average and the maximum of their channels around them.
+///
+/// ```text
+/// g = σ(bn(W * [mean_c(x), max_c(x)]))       W: 7 x 7       [batch, 1, height, width]
+/// y = x ⊙ g                                                  [batch, channels, height, width]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{BlockConfig, attention::{CbamSpatialConfig, Gate}};
+///
+/// let device = Device::default();
+/// let gate = CbamSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 1, 4, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct CbamSpatial {
+    /// Average and maximum → one map.
+    pub conv: Conv2d,
+    /// Normalisation after `conv`, unless the configuration has none or it is
+    /// [fused](Block::fused).
+    pub norm: Option<BatchNorm>,
+}
+
+impl BlockConfig for CbamChannelConfig {
+    type Block = CbamChannel;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> CbamChannel {
+        assert!(
+            self.reduction > 0,
+            "channel attention needs a reduction of at least 1, found 0"
+        );
+        let channels = input.channels;
+        let hidden = (channels / self.reduction).max(1);
+        CbamChannel {
+            fc1: Conv2dConfig::new([channels, hidden], [1, 1]).init(device),
+            fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
+        }
+    }
+}
+
+impl BlockConfig for CbamSpatialConfig {
+    type Block = CbamSpatial;
+
+    fn init(&self, _input: FeatureShape, device: &Device) -> CbamSpatial {
+        let kernel = self.kernel;
+        assert!(
+            kernel % 2 == 1,
+            "spatial attention needs an odd kernel, found {kernel}"
+        );
+        let padding = kernel / 2;
+        let conv = Conv2dConfig::new([2, 1], [kernel, kernel])
+            .with_padding(PaddingConfig2d::Explicit(
+                padding, padding, padding, padding,
+            ))
+            .with_bias(!self.normalised);
+        let norm = || BatchNormConfig::new(1).init(device);
+        CbamSpatial {
+            conv: conv.init(device),
+            norm: self.normalised.then(norm),
+        }
+    }
+}
+
+impl Gate for CbamChannel {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, _, _] = features.dims();
+        let network = |pooled: Tensor<2>| {
+            let pooled = pooled.reshape([batch, channels, 1, 1]);
+            self.fc2.forward(relu(self.fc1.forward(pooled)))
+        };
+        sigmoid(network(pool::average(features.clone())) + network(pool::max(features)))
+    }
+}
+
+impl Gate for CbamSpatial {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let seen = Tensor::cat(vec![features.clone().mean_dim(1), features.max_dim(1)], 1);
+        sigmoid(self.norm.forward(self.conv.forward(seen)))
+    }
+}
+
+impl Block for CbamChannel {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+}
+
+impl Block for CbamSpatial {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+
+    fn fused(self) -> Self {
+        let (conv, norm) = convolution::fold_if(self.conv, self.norm);
+        Self { conv, norm }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "an odd kernel, found 4")]
+    fn an_even_kernel_is_refused() {
+        let config = CbamSpatialConfig::new().with_kernel(4);
+        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    fn no_reduction_is_refused() {
+        let config = CbamChannelConfig::new().with_reduction(0);
+        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+    }
+}

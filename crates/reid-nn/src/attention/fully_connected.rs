@@ -1,0 +1,206 @@
+//! Fully connected attention over channels or over places (Liu et al., Spatial and Temporal Mutual
+//! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305), as Relation-Aware
+//! Global Attention compares itself with it (arXiv:1904.02998, §4.2).
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Linear, LinearConfig, conv::Conv2dConfig},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, sigmoid},
+    },
+};
+use reid_core::FeatureShape;
+
+use super::{Embedding, Gate, node_attention::embed};
+use crate::{
+    block::{Block, BlockConfig},
+    convolution,
+    norm::BatchNormConfig,
+    pool,
+};
+
+/// Configuration of [`FullyConnectedChannel`].
+#[derive(Config, Debug)]
+pub struct FullyConnectedChannelConfig {
+    /// Channels per embedded channel, at least 1. No paper tells it; 8 as in relation-aware
+    /// attention.
+    #[config(default = 8)]
+    pub reduction: usize,
+}
+
+/// Configuration of [`FullyConnectedSpatial`].
+#[derive(Config, Debug)]
+pub struct FullyConnectedSpatialConfig {
+    /// Channels per embedded channel and places per hidden unit, at least 1. No paper tells it; 8 as
+    /// in relation-aware attention.
+    #[config(default = 8)]
+    pub reduction: usize,
+}
+
+/// FC-C: channels gate themselves by one layer that sees all embedded channels.
+///
+/// ```text
+/// e = relu(bn(Wₑ · x))                             [batch, channels/reduction, height, width]
+/// g = σ(W · mean_hw(e) + b)                        [batch, channels, 1, 1]
+/// y = x ⊙ g                                        [batch, channels, height, width]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{BlockConfig, attention::{FullyConnectedChannelConfig, Gate}};
+///
+/// let device = Device::default();
+/// let gate = FullyConnectedChannelConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 32, 1, 1]);
+/// ```
+#[derive(Module, Debug)]
+pub struct FullyConnectedChannel {
+    /// Channels → embedded channels.
+    pub embed: Embedding,
+    /// Embedded channels → channels.
+    pub fc: Linear,
+}
+
+/// FC-S: places gate themselves by two layers that see every place with weights of its own.
+///
+/// ```text
+/// e = mean_c(relu(bn(Wₑ · x)))                     [batch, height·width]
+/// g = σ(W₂ · relu(W₁ · e + b₁) + b₂)               [batch, 1, height, width]
+/// y = x ⊙ g                                        [batch, channels, height, width]
+/// ```
+///
+/// Its weights belong to one size of map: [`Resized`](super::Resized) lets it take others.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{BlockConfig, attention::{FullyConnectedSpatialConfig, Gate}};
+///
+/// let device = Device::default();
+/// let gate = FullyConnectedSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 1, 4, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct FullyConnectedSpatial {
+    /// Channels → embedded channels.
+    pub embed: Embedding,
+    /// `W₁`: places → hidden.
+    pub fc1: Linear,
+    /// `W₂`: hidden → places.
+    pub fc2: Linear,
+    #[module(skip)]
+    place: FeatureShape,
+}
+
+fn embedding(input: FeatureShape, reduction: usize, device: &Device) -> Embedding {
+    assert!(
+        reduction > 0,
+        "fully connected attention needs a reduction of at least 1, found 0"
+    );
+    let embedded = (input.channels / reduction).max(1);
+    let conv = Conv2dConfig::new([input.channels, embedded], [1, 1]).with_bias(false);
+    let norm = BatchNormConfig::new(embedded).init(device);
+    (conv.init(device), Some(norm))
+}
+
+impl BlockConfig for FullyConnectedChannelConfig {
+    type Block = FullyConnectedChannel;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedChannel {
+        let embed = embedding(input, self.reduction, device);
+        let [embedded, _, _, _] = embed.0.weight.shape().dims();
+        FullyConnectedChannel {
+            embed,
+            fc: LinearConfig::new(embedded, input.channels).init(device),
+        }
+    }
+}
+
+impl BlockConfig for FullyConnectedSpatialConfig {
+    type Block = FullyConnectedSpatial;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedSpatial {
+        let embed = embedding(input, self.reduction, device);
+        let places = input.positions();
+        let hidden = (places / self.reduction).max(1);
+        FullyConnectedSpatial {
+            embed,
+            fc1: LinearConfig::new(places, hidden).init(device),
+            fc2: LinearConfig::new(hidden, places).init(device),
+            place: input,
+        }
+    }
+}
+
+impl Gate for FullyConnectedChannel {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, _, _] = features.dims();
+        let seen = pool::average(embed(&self.embed, features));
+        sigmoid(self.fc.forward(seen)).reshape([batch, channels, 1, 1])
+    }
+}
+
+impl Gate for FullyConnectedSpatial {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let found @ [batch, _, height, width] = features.dims();
+        assert!(
+            (height, width) == (self.place.height, self.place.width),
+            "FC-S was built for features of {} and got {found:?}",
+            self.place
+        );
+        let seen = embed(&self.embed, features).mean_dim(1);
+        let hidden = relu(self.fc1.forward(seen.reshape([batch, height * width])));
+        sigmoid(self.fc2.forward(hidden)).reshape([batch, 1, height, width])
+    }
+}
+
+impl Block for FullyConnectedChannel {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+
+    fn fused(self) -> Self {
+        let (conv, norm) = self.embed;
+        Self {
+            embed: convolution::fold_if(conv, norm),
+            ..self
+        }
+    }
+}
+
+impl Block for FullyConnectedSpatial {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+
+    fn fused(self) -> Self {
+        let (conv, norm) = self.embed;
+        Self {
+            embed: convolution::fold_if(conv, norm),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "FC-S was built for features of 8x4x2 and got [1, 8, 2, 4]")]
+    fn another_size_is_refused() {
+        let device = Device::default();
+        let gate = FullyConnectedSpatialConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+        let _ = gate.forward(Tensor::ones([1, 8, 2, 4], &device));
+    }
+
+    #[test]
+    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    fn no_reduction_is_refused() {
+        let config = FullyConnectedChannelConfig::new().with_reduction(0);
+        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+    }
+}

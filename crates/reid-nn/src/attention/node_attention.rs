@@ -1,0 +1,327 @@
+//! Attention over the nodes of a graph from all their relations (Zhang et al., Relation-Aware Global
+//! Attention, arXiv:1904.02998, §3.1): what spatial and channel attention share.
+
+use std::ops::Range;
+
+use burn::{
+    module::Module,
+    nn::conv::{Conv2d, Conv2dConfig},
+    tensor::{
+        DType, Device, Tensor,
+        activation::{relu, sigmoid},
+        module::conv2d,
+        ops::ConvOptions,
+        s,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    block::Block,
+    convolution,
+    norm::{BatchNorm, BatchNormConfig},
+};
+
+/// A 1 x 1 convolution without bias and the normalisation after it, which is absent when
+/// [fused](crate::Block::fused).
+pub type Embedding = (Conv2d, Option<BatchNorm>);
+
+/// What attention looks at (the rows of the paper's Table 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Terms {
+    /// The node itself and its relations: the paper's module.
+    Both,
+    /// The relations alone: "w/o Vis.".
+    Relation,
+    /// The node itself alone: "w/o Rel.".
+    Visual,
+}
+
+/// One attention value in `[0, 1]` for each of N nodes with D features, from the nodes and from how
+/// all of them relate.
+///
+/// ```text
+/// θ, φ, ψ = relu(bn(W · x))                      D → D/s₁                   [batch, D/s₁, N]
+/// rᵢⱼ = θᵢ · φⱼ                                                             N x N relations
+/// yₚ = [mean ψₚ, relu(bn(ϕ · [r(p, :), r(:, p)]))]                          [batch, 1 + N/s₁, N]
+/// aₚ = σ(bn(W₂ · relu(bn(W₁ · yₚ))))             (1 + N/s₁) → …/s₂ → 1      [batch, 1, N]
+/// ```
+///
+/// The relations are never made. `ϕ` is linear before its normalisation, so with weights `[Wₐ | W_b]`
+///
+/// ```text
+/// ϕ · [r(p, :), r(:, p)] = (Wₐ Φᵀ) θₚ + (W_b Θᵀ) φₚ
+/// ```
+///
+/// which is exact, costs 4 N² D / s₁² multiplications where the published form costs
+/// N² D / s₁ + 2 N³ / s₁, and holds N² / s₁ numbers per image where that holds 3 N² and more.
+/// Widths are rounded down, and at least 1.
+#[derive(Module, Debug)]
+pub struct NodeAttention {
+    /// What a node is as the first of a pair; absent without relations.
+    pub theta: Option<Embedding>,
+    /// What a node is as the second of a pair; absent without relations.
+    pub phi: Option<Embedding>,
+    /// What a node is for itself; absent without the visual term.
+    pub psi: Option<Embedding>,
+    /// All relations of a node → N/s₁; absent without relations.
+    pub varphi: Option<Embedding>,
+    /// Both terms → hidden.
+    pub w1: Embedding,
+    /// Hidden → one value.
+    pub w2: Embedding,
+}
+
+/// Numbers of a [`NodeAttention`].
+pub(super) struct NodeAttentionConfig {
+    pub(super) features: usize,
+    pub(super) nodes: usize,
+    pub(super) s1: usize,
+    pub(super) s2: usize,
+    pub(super) terms: Terms,
+}
+
+impl NodeAttentionConfig {
+    pub(super) fn init(&self, device: &Device) -> NodeAttention {
+        let (s1, s2) = (self.s1, self.s2);
+        assert!(
+            s1 > 0 && s2 > 0,
+            "relation-aware attention needs ratios of at least 1, found s1 = {s1} and s2 = {s2}"
+        );
+        let embedding = |from: usize, to: usize| -> Embedding {
+            let conv = Conv2dConfig::new([from, to], [1, 1]).with_bias(false);
+            let norm = BatchNormConfig::new(to).init(device);
+            (conv.init(device), Some(norm))
+        };
+        let embedded = (self.features / s1).max(1);
+        let related = (self.nodes / s1).max(1);
+        let relation = self.terms != Terms::Visual;
+        let visual = self.terms != Terms::Relation;
+        let seen = usize::from(visual) + if relation { related } else { 0 };
+        let hidden = (seen / s2).max(1);
+        let of_node = || embedding(self.features, embedded);
+        NodeAttention {
+            theta: relation.then(of_node),
+            phi: relation.then(of_node),
+            psi: visual.then(of_node),
+            varphi: relation.then(|| embedding(2 * self.nodes, related)),
+            w1: embedding(seen, hidden),
+            w2: embedding(hidden, 1),
+        }
+    }
+}
+
+/// The three embeddings of the relations, when there are relations.
+struct Relating<'a> {
+    theta: &'a Embedding,
+    phi: &'a Embedding,
+    varphi: &'a Embedding,
+}
+
+impl NodeAttention {
+    /// The attention of every node.
+    ///
+    /// # Shapes
+    /// - `nodes`: `[batch, D, N, 1]`
+    /// - result: `[batch, 1, N, 1]`
+    pub(super) fn forward(&self, nodes: Tensor<4>) -> Tensor<4> {
+        let related = self.relating().map(|relating| relating.factorised(&nodes));
+        self.weigh(nodes, related)
+    }
+
+    /// The attention of every node by way of the relations, and these, `[batch, N, N]`; `None`
+    /// without the relation term.
+    pub(super) fn with_relations(&self, nodes: Tensor<4>) -> (Tensor<4>, Option<Tensor<3>>) {
+        let Some(relating) = self.relating() else {
+            return (self.weigh(nodes, None), None);
+        };
+        let relations = relating.relations(&nodes);
+        let related = relating.published(relations.clone());
+        (self.weigh(nodes, Some(related)), Some(relations))
+    }
+
+    fn relating(&self) -> Option<Relating<'_>> {
+        Some(Relating {
+            theta: self.theta.as_ref()?,
+            phi: self.phi.as_ref()?,
+            varphi: self.varphi.as_ref()?,
+        })
+    }
+
+    fn weigh(&self, nodes: Tensor<4>, related: Option<Tensor<4>>) -> Tensor<4> {
+        let dtype = nodes.dtype();
+        let visual = |psi| embed(psi, nodes).mean_dim(1).cast(wide(dtype));
+        let terms = self.psi.as_ref().map(visual).into_iter().chain(related);
+        let hidden = embed(&self.w1, Tensor::cat(terms.collect(), 1));
+        sigmoid(normalised(&self.w2, hidden)).cast(dtype)
+    }
+
+    /// The same with every normalisation folded into the convolution before it.
+    pub(super) fn fused(self) -> Self {
+        let fused = |(conv, norm): Embedding| convolution::fold_if(conv, norm);
+        Self {
+            theta: self.theta.map(fused),
+            phi: self.phi.map(fused),
+            psi: self.psi.map(fused),
+            varphi: self.varphi.map(fused),
+            w1: fused(self.w1),
+            w2: fused(self.w2),
+        }
+    }
+}
+
+impl Relating<'_> {
+    /// Θ and Φ, `[batch, D/s₁, N]`, in at least single precision, as is all that follows: products of
+    /// many features are large before they are normalised, and half precision ends at 65504.
+    fn embedded(&self, nodes: &Tensor<4>) -> [Tensor<3>; 2] {
+        [self.theta, self.phi].map(|embedding| {
+            let embedded: Tensor<3> = embed(embedding, nodes.clone()).squeeze_dim(3);
+            let dtype = wide(embedded.dtype());
+            embedded.cast(dtype)
+        })
+    }
+
+    /// `relu(bn((Wₐ Φᵀ) Θ + (W_b Θᵀ) Φ))`, `[batch, N/s₁, N, 1]`.
+    fn factorised(&self, nodes: &Tensor<4>) -> Tensor<4> {
+        let [theta, phi] = self.embedded(nodes);
+        let [batch, embedded, count] = theta.dims();
+        let weight = self.weight(theta.dtype());
+        let [related, pairs] = weight.dims();
+        let weight = weight.transpose();
+        let product = |features: Tensor<3>, half: Range<usize>| {
+            let rows = features.reshape([batch * embedded, count]);
+            let product = rows.matmul(weight.clone().slice(s![half, ..]));
+            product.reshape([batch, embedded, related])
+        };
+        let of_row = product(phi.clone(), 0..count);
+        let of_column = product(theta.clone(), count..pairs);
+        let matrices = Tensor::cat(vec![of_row, of_column], 1);
+        let nodes = Tensor::cat(vec![theta, phi], 1);
+        self.normalised(matrices.transpose().matmul(nodes))
+    }
+
+    /// The relations `rᵢⱼ = θᵢ · φⱼ`, `[batch, N, N]`.
+    fn relations(&self, nodes: &Tensor<4>) -> Tensor<3> {
+        let [theta, phi] = self.embedded(nodes);
+        theta.transpose().matmul(phi)
+    }
+
+    /// `relu(bn(ϕ · [r(p, :), r(:, p)]))` as published, `[batch, N/s₁, N, 1]`.
+    fn published(&self, relations: Tensor<3>) -> Tensor<4> {
+        let pairs = Tensor::cat(vec![relations.clone().transpose(), relations], 1);
+        let weight = self.weight(pairs.dtype()).unsqueeze_dim::<3>(0);
+        self.normalised(weight.matmul(pairs))
+    }
+
+    /// `[Wₐ | W_b]`, `[N/s₁, 2 N]`.
+    fn weight(&self, dtype: DType) -> Tensor<2> {
+        let weight = self.varphi.0.weight.val().cast(dtype);
+        let [related, pairs, _, _] = weight.dims();
+        weight.reshape([related, pairs])
+    }
+
+    fn normalised(&self, related: Tensor<3>) -> Tensor<4> {
+        let (conv, norm) = self.varphi;
+        let related = match &conv.bias {
+            Some(bias) => {
+                let bias = bias.val().cast(related.dtype());
+                related + bias.reshape([1, -1, 1])
+            }
+            None => related,
+        };
+        relu(norm.forward(related.unsqueeze_dim(3)))
+    }
+}
+
+/// `relu(bn(W · x))`.
+pub(super) fn embed(embedding: &Embedding, features: Tensor<4>) -> Tensor<4> {
+    relu(normalised(embedding, features))
+}
+
+/// `bn(W · x)`, in the type of the features.
+fn normalised((conv, norm): &Embedding, features: Tensor<4>) -> Tensor<4> {
+    let dtype = features.dtype();
+    let weight = conv.weight.val().cast(dtype);
+    let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    norm.forward(conv2d(features, weight, bias, options))
+}
+
+/// Single precision where a type has less.
+fn wide(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::{ModuleMapper, Param},
+        tensor::Distribution,
+    };
+
+    use super::*;
+
+    struct Half;
+
+    impl ModuleMapper for Half {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.detach().cast(DType::F16))
+        }
+    }
+
+    fn attention(device: &Device) -> NodeAttention {
+        let config = NodeAttentionConfig {
+            features: 8,
+            nodes: 12,
+            s1: 2,
+            s2: 2,
+            terms: Terms::Both,
+        };
+        config.init(device)
+    }
+
+    #[test]
+    fn relations_beyond_half_precision_do_not_overflow() {
+        let device = Device::default();
+        if !device.supports_dtype(DType::F16) {
+            return;
+        }
+        let mut wide = attention(&device);
+        for embedding in [&mut wide.theta, &mut wide.phi].into_iter().flatten() {
+            let (_, norm) = embedding;
+            let norm = norm.as_mut().expect("not folded");
+            norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
+        }
+        let nodes = Tensor::<4>::random([2, 8, 12, 1], Distribution::Normal(0.0, 1.0), &device);
+        let (expected, relations) = wide.with_relations(nodes.clone());
+        let largest = relations.expect("relations").max().into_scalar::<f32>();
+        assert!(largest > 65504.0, "the largest relation is only {largest}");
+
+        let half = wide.map(&mut Half);
+        let found = half.forward(nodes.cast(DType::F16));
+        assert_eq!(found.dtype(), DType::F16);
+        let difference = (found.cast(DType::F32) - expected).abs().max();
+        let difference = difference.into_scalar::<f32>();
+        assert!(difference < 1e-2, "{difference}");
+    }
+
+    #[test]
+    fn folded_normalisation_gives_the_same_attention() {
+        let device = Device::default();
+        let training = device.clone().autodiff();
+        let plain = attention(&training);
+        let nodes = |device| Tensor::random([4, 8, 12, 1], Distribution::Default, device);
+        let _ = plain.forward(nodes(&training)); // moves the running statistics
+        let (plain, nodes) = (plain.valid(), nodes(&device));
+        let expected = plain.forward(nodes.clone());
+        let fused = plain.fused();
+        for found in [fused.forward(nodes.clone()), fused.with_relations(nodes).0] {
+            let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-5, "{difference}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Non-local block: a place adds what similar places hold (Wang et al., Non-local Neural Networks,
+//! CVPR 2018, arXiv:1711.07971).
+
+use burn::{
+    config::Config,
+    module::{Module, Param},
+    nn::conv::{Conv2d, Conv2dConfig},
+    tensor::{Device, Tensor, activation::softmax},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::Embedding;
+use crate::{
+    block::{Block, BlockConfig},
+    convolution,
+    norm::BatchNormConfig,
+};
+
+/// How similar two places are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Similarity {
+    /// `softmaxⱼ(θᵢ · φⱼ)`: the paper's embedded Gaussian, self-attention.
+    EmbeddedGaussian,
+    /// `θᵢ · φⱼ / N`: the paper's dot product.
+    DotProduct,
+}
+
+/// Configuration of [`NonLocal`].
+#[derive(Config, Debug)]
+pub struct NonLocalConfig {
+    /// Channels per embedded channel, at least 1; 2 in the paper. Rounded down, and at least 1.
+    #[config(default = 2)]
+    pub reduction: usize,
+    /// How similar two places are; the embedded Gaussian in most of the paper.
+    #[config(default = "Similarity::EmbeddedGaussian")]
+    pub similarity: Similarity,
+}
+
+/// A place adds what similar places hold.
+///
+/// ```text
+/// θ, φ, g = W · x + b                                      [batch, embedded, N], N = height·width
+/// z_i = Σⱼ softmaxⱼ(θᵢ · φⱼ) gⱼ     or     Σⱼ (θᵢ · φⱼ) gⱼ / N
+/// y = x + bn(W_z · z + b)                                  [batch, channels, height, width]
+/// ```
+///
+/// The gain of the normalisation starts at 0, so a new block changes nothing (§3.3). The dot
+/// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities.
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, attention::NonLocalConfig};
+///
+/// let device = Device::default();
+/// let block = NonLocalConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+/// let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
+/// assert_eq!(block.forward(features.clone()).to_data(), features.to_data());
+/// ```
+#[derive(Module, Debug)]
+pub struct NonLocal {
+    /// What a place asks for.
+    pub theta: Conv2d,
+    /// What a place answers to.
+    pub phi: Conv2d,
+    /// What a place holds.
+    pub g: Conv2d,
+    /// Embedded channels → channels, and its normalisation.
+    pub w: Embedding,
+    #[module(skip)]
+    similarity: Similarity,
+}
+
+impl BlockConfig for NonLocalConfig {
+    type Block = NonLocal;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> NonLocal {
+        assert!(
+            self.reduction > 0,
+            "a non-local block needs a reduction of at least 1, found 0"
+        );
+        let channels = input.channels;
+        let embedded = (channels / self.reduction).max(1);
+        let conv = |from, to| Conv2dConfig::new([from, to], [1, 1]).init(device);
+        let mut norm = BatchNormConfig::new(channels).init(device);
+        norm.weight = Param::from_tensor(Tensor::zeros([channels], device));
+        NonLocal {
+            theta: conv(channels, embedded),
+            phi: conv(channels, embedded),
+            g: conv(channels, embedded),
+            w: (conv(embedded, channels), Some(norm)),
+            similarity: self.similarity,
+        }
+    }
+}
+
+impl NonLocal {
+    /// What each place gathers, `[batch, embedded, height, width]`.
+    fn gathered(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = features.dims();
+        let [embedded, _, _, _] = self.g.weight.shape().dims();
+        let places = height * width;
+        let [theta, phi, g] = [&self.theta, &self.phi, &self.g].map(|conv| {
+            let embedded_map = conv.forward(features.clone());
+            embedded_map.reshape([batch, embedded, places])
+        });
+        let gathered = match self.similarity {
+            Similarity::EmbeddedGaussian => {
+                let weights = softmax(theta.transpose().matmul(phi), 2);
+                g.matmul(weights.transpose())
+            }
+            // N² · embedded against N · embedded² multiplications, twice each.
+            Similarity::DotProduct if embedded < places => {
+                g.matmul(phi.transpose()).matmul(theta) / places as f64
+            }
+            Similarity::DotProduct => g.matmul(phi.transpose().matmul(theta)) / places as f64,
+        };
+        gathered.reshape([batch, embedded, height, width])
+    }
+}
+
+impl Block for NonLocal {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        let (conv, norm) = &self.w;
+        features.clone() + norm.forward(conv.forward(self.gathered(features)))
+    }
+
+    fn fused(self) -> Self {
+        let (conv, norm) = self.w;
+        Self {
+            w: convolution::fold_if(conv, norm),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn both_orders_of_the_dot_product_agree() {
+        let device = Device::default();
+        // 8 embedded channels: 12 places are summed one way, 4 the other.
+        for (height, width) in [(4, 3), (2, 2)] {
+            let place = FeatureShape::new(16, height, width);
+            let config = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
+            let block = config.init(place, &device);
+            let features = Tensor::random([2, 16, height, width], Distribution::Default, &device);
+            let places = height * width;
+            let [theta, phi, g] = [&block.theta, &block.phi, &block.g]
+                .map(|conv| conv.forward(features.clone()).reshape([2, 8, places]));
+            let weights = theta.transpose().matmul(phi) / places as f64;
+            let expected = g.matmul(weights.transpose()).reshape([2, 8, height, width]);
+            let difference = (block.gathered(features) - expected).abs().max();
+            let difference = difference.into_scalar::<f32>();
+            assert!(difference < 1e-5, "{place}: {difference}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    fn no_reduction_is_refused() {
+        let config = NonLocalConfig::new().with_reduction(0);
+        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+    }
+}

@@ -1,0 +1,115 @@
+//! Two gates side by side (S//C in Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998,
+//! §3.4).
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::Gate;
+use crate::block::{Block, BlockConfig};
+
+/// How two gates become one. The paper does not tell which it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fusion {
+    /// `a ⊙ b`: what either closes is closed.
+    Product,
+    /// `(a + b) / 2`: the mean of what both let through.
+    Mean,
+}
+
+/// Configuration of [`Parallel`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParallelConfig<A, B> {
+    /// The two gates.
+    pub gates: (A, B),
+    /// How they become one; [`Fusion::Product`] with [`new`](Self::new).
+    pub fusion: Fusion,
+}
+
+impl<A, B> ParallelConfig<A, B> {
+    /// Two gates and their product.
+    #[must_use]
+    pub const fn new(one: A, other: B) -> Self {
+        Self {
+            gates: (one, other),
+            fusion: Fusion::Product,
+        }
+    }
+
+    /// Another fusion.
+    #[must_use]
+    pub fn with_fusion(mut self, fusion: Fusion) -> Self {
+        self.fusion = fusion;
+        self
+    }
+}
+
+/// Two gates that look at the same features.
+///
+/// ```text
+/// product   y = x ⊙ a(x) ⊙ b(x)
+/// mean      y = x ⊙ (a(x) + b(x)) / 2        [batch, channels, height, width]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{BlockConfig, attention::{Gate, ParallelConfig, RgaChannelConfig, RgaSpatialConfig}};
+///
+/// let device = Device::default();
+/// let both = ParallelConfig::new(RgaSpatialConfig::new(), RgaChannelConfig::new()); // RGA-S//C
+/// let attention = both.init(FeatureShape::new(16, 4, 2), &device);
+/// assert_eq!(attention.gate(Tensor::ones([2, 16, 4, 2], &device)).dims(), [2, 16, 4, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Parallel<A, B> {
+    /// The two gates.
+    pub gates: (A, B),
+    #[module(skip)]
+    fusion: Fusion,
+}
+
+impl<A, B> BlockConfig for ParallelConfig<A, B>
+where
+    A: BlockConfig<Block: Gate>,
+    B: BlockConfig<Block: Gate>,
+{
+    type Block = Parallel<A::Block, B::Block>;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+        let (one, other) = &self.gates;
+        Parallel {
+            gates: (one.init(input, device), other.init(input, device)),
+            fusion: self.fusion,
+        }
+    }
+}
+
+impl<A: Gate, B: Gate> Gate for Parallel<A, B> {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let one = self.gates.0.gate(features.clone());
+        let other = self.gates.1.gate(features);
+        match self.fusion {
+            Fusion::Product => one * other,
+            Fusion::Mean => (one + other) / 2,
+        }
+    }
+}
+
+impl<A: Gate, B: Gate> Block for Parallel<A, B> {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+
+    fn fused(self) -> Self {
+        let (one, other) = self.gates;
+        Self {
+            gates: (one.fused(), other.fused()),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A gate of one size for maps of any size.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::Gate;
+use crate::block::{Block, BlockConfig};
+
+/// Configuration of [`Resized`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResizedConfig<G> {
+    /// Rows that the gate sees, at least 1.
+    pub height: usize,
+    /// Columns that the gate sees, at least 1.
+    pub width: usize,
+    /// The gate.
+    pub gate: G,
+}
+
+/// A gate that sees every map at one size: for attention whose weights belong to a size.
+///
+/// ```text
+/// a = gate(average pooling of x to the size)
+/// y = x ⊙ (a, scaled bilinearly to the size of x)        [batch, channels, height, width]
+/// ```
+///
+/// Features keep their resolution: only the gate is scaled. At the gate's own size nothing is pooled
+/// or scaled, and the result is the gate's to the bit.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, attention::{ResizedConfig, RgaSpatialConfig}};
+///
+/// let device = Device::default();
+/// let config = ResizedConfig { height: 4, width: 2, gate: RgaSpatialConfig::new() };
+/// let attention = config.init(FeatureShape::new(16, 8, 8), &device);
+/// for (height, width) in [(8, 8), (4, 2), (11, 3)] {
+///     let features = Tensor::ones([1, 16, height, width], &device);
+///     assert_eq!(attention.forward(features).dims(), [1, 16, height, width]);
+/// }
+/// ```
+#[derive(Module, Debug)]
+pub struct Resized<G> {
+    /// The gate.
+    pub gate: G,
+    #[module(skip)]
+    size: [usize; 2],
+}
+
+impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
+    type Block = Resized<G::Block>;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+        let (height, width) = (self.height, self.width);
+        assert!(
+            height > 0 && width > 0,
+            "a gate sees at least 1 place, found a size of {height}x{width}"
+        );
+        let seen = FeatureShape::new(input.channels, height, width);
+        Resized {
+            gate: self.gate.init(seen, device),
+            size: [height, width],
+        }
+    }
+}
+
+impl<G: Gate> Gate for Resized<G> {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = features.dims();
+        if [height, width] == self.size {
+            return self.gate.gate(features);
+        }
+        let gate = self.gate.gate(adaptive_avg_pool2d(features, self.size));
+        match gate.dims() {
+            // A gate over channels has one place, which goes for all.
+            [_, _, 1, 1] => gate,
+            _ => scaled(gate, [height, width]),
+        }
+    }
+}
+
+/// Scales maps bilinearly, corners not aligned, as a product with one matrix per direction: Burn's own
+/// scaling has no gradient on most backends.
+fn scaled(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
+    let [_, _, rows, columns] = maps.dims();
+    let device: Device = maps.device();
+    let dtype = maps.dtype();
+    let matrix = |from, to| {
+        let weights = TensorData::new(bilinear(from, to), [to, from]);
+        Tensor::<2>::from_data(weights, (&device, dtype))
+    };
+    let down = matrix(rows, height).unsqueeze::<4>();
+    let across = matrix(columns, width).transpose().unsqueeze::<4>();
+    down.matmul(maps).matmul(across)
+}
+
+/// What each of `to` points takes from each of `from`, `[to, from]` in row-major order.
+fn bilinear(from: usize, to: usize) -> Vec<f32> {
+    let mut weights = vec![0.0; to * from];
+    for (point, row) in weights.chunks_mut(from).enumerate() {
+        let centre = ((point as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
+        let (whole, share) = (centre.floor(), centre.fract());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place between 0 and the number of points"
+        )]
+        let low = (whole as usize).min(from - 1);
+        row[low] += 1.0 - share;
+        row[(low + 1).min(from - 1)] += share;
+    }
+    weights
+}
+
+impl<G: Gate> Block for Resized<G> {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        features.clone() * self.gate(features)
+    }
+
+    fn fused(self) -> Self {
+        Self {
+            gate: self.gate.fused(),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+    use crate::attention::{RgaChannelConfig, RgaSpatialConfig};
+
+    #[test]
+    fn points_between_are_weighed_by_nearness() {
+        // Two points to four: centres at -0.25 (held at 0), 0.25, 0.75 and 1.25 (held at 1).
+        let expected = [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]];
+        assert_eq!(bilinear(2, 4), expected.concat());
+        assert_eq!(
+            bilinear(3, 3),
+            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn at_its_own_size_it_is_the_gate() {
+        let device = Device::default();
+        let place = FeatureShape::new(8, 4, 2);
+        let gate = RgaSpatialConfig::new();
+        let (height, width) = (4, 2);
+        let block = ResizedConfig {
+            height,
+            width,
+            gate,
+        }
+        .init(place, &device);
+        let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
+        let expected = block.gate.forward(features.clone());
+        assert_eq!(block.forward(features).to_data(), expected.to_data());
+    }
+
+    #[test]
+    fn a_gate_over_channels_goes_for_all_places() {
+        let device = Device::default();
+        let gate = RgaChannelConfig::new();
+        let config = ResizedConfig {
+            height: 2,
+            width: 2,
+            gate,
+        };
+        let block = config.init(FeatureShape::new(8, 4, 4), &device);
+        let gate = block.gate(Tensor::ones([1, 8, 6, 4], &device));
+        assert_eq!(gate.dims(), [1, 8, 1, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 place, found a size of 0x2")]
+    fn no_size_is_refused() {
+        let gate = RgaChannelConfig::new();
+        let config = ResizedConfig {
+            height: 0,
+            width: 2,
+            gate,
+        };
+        let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());
+    }
+}

@@ -1,0 +1,167 @@
+//! Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017,
+//! arXiv:1610.02391).
+
+use burn::tensor::{Int, Tensor, activation::relu};
+
+use crate::head::Head;
+
+/// Which class of each image is explained.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The class of this number, `[batch]`.
+    Identities(Tensor<1, Int>),
+    /// The class with the highest score.
+    Highest,
+}
+
+/// Grad-CAM of one branch of a head: no hooks, since a head is a function of the feature map.
+///
+/// ```text
+/// wₖ = mean_hw(∂y_c / ∂Tₖ)        y_c: the score of the class before the softmax
+/// g  = relu(Σₖ wₖ Tₖ)             [batch, height, width]
+/// ```
+///
+/// The head is evaluated with running statistics, which do not move; no gradient reaches its
+/// parameters or the network before the map, and the graph around is left as it is.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{HeadConfig, grad_cam::{GradCam, Target}, head::BnNeckConfig};
+///
+/// let device = Device::default();
+/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let maps = GradCam::new().maps(&head, Tensor::ones([3, 16, 4, 2], &device), Target::Highest);
+/// assert_eq!(maps.dims(), [3, 4, 2]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GradCam {
+    branch: usize,
+}
+
+impl GradCam {
+    /// Explains the first branch.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { branch: 0 }
+    }
+
+    /// Explains another branch, counted from 0.
+    #[must_use]
+    pub const fn of_branch(self, branch: usize) -> Self {
+        Self { branch }
+    }
+
+    /// The maps of a batch: not scaled, none below 0, and without autodiff history.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    /// - result: `[batch, height, width]`
+    ///
+    /// # Panics
+    /// If the head has no such branch, or the branch does not depend on the features.
+    #[must_use]
+    pub fn maps<H: Head>(self, head: &H, features: Tensor<4>, target: Target) -> Tensor<3> {
+        // A copy on an autodiff device that trains nothing, so its normalisation evaluates.
+        let head = head.valid().train().no_grad();
+        let features = if features.device().is_autodiff() {
+            features.inner()
+        } else {
+            features
+        };
+        let leaf = features.clone().autodiff().require_grad();
+        let mut branches = head.forward(leaf.clone()).branches;
+        assert!(
+            self.branch < branches.len(),
+            "the head has {} branches, found branch {} to explain",
+            branches.len(),
+            self.branch
+        );
+        let logits = branches.swap_remove(self.branch).logits;
+        let classes = match target {
+            Target::Identities(identities) => identities,
+            Target::Highest => logits.clone().detach().argmax(1).squeeze_dim(1),
+        };
+        let classes = classes.to_device(&logits.device()).unsqueeze_dim(1);
+        let gradients = logits.gather(1, classes).sum().backward();
+        let gradient = leaf
+            .grad(&gradients)
+            .expect("the scores of a branch depend on its features");
+        let weights = gradient.mean_dim(3).mean_dim(2);
+        relu((features * weights).sum_dim(1)).squeeze_dim(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{module::Param, tensor::Device};
+    use reid_core::FeatureShape;
+
+    use super::*;
+    use crate::{
+        HeadConfig,
+        head::{BnNeckConfig, PooledHead, PooledHeadConfig},
+    };
+
+    /// Two channels on a 1 x 2 map, average pooling, and the scores 3·f₀ - f₁ and -f₀.
+    fn head(device: &Device) -> PooledHead {
+        let mut head = PooledHeadConfig::new().init(FeatureShape::new(2, 1, 2), 2, device);
+        let weight = Tensor::from_data([[3.0, -1.0], [-1.0, 0.0]], device);
+        head.classifier.weight = Param::from_tensor(weight);
+        head
+    }
+
+    fn features(device: &Device) -> Tensor<4> {
+        Tensor::from_data([[[[2.0, 0.0]], [[1.0, 4.0]]]], device)
+    }
+
+    fn read(maps: Tensor<3>) -> Vec<f32> {
+        maps.into_data().try_to_vec().expect("f32 maps")
+    }
+
+    #[test]
+    fn maps_are_those_by_hand() {
+        let device = Device::default();
+        let maps = |target| read(GradCam::new().maps(&head(&device), features(&device), target));
+        // A mean over two places: w = (3/2, -1/2), so 1.5·2 - 0.5·1 = 2.5 and 0 - 0.5·4 < 0.
+        let identity = Tensor::from_data([0], &device);
+        assert_eq!(maps(Target::Identities(identity)), [2.5, 0.0]);
+        // Scores 3·1 - 2.5 and -1: the first is the highest.
+        assert_eq!(maps(Target::Highest), [2.5, 0.0]);
+        // w = (-1/2, 0): nothing speaks for it.
+        let other = Tensor::from_data([1], &device);
+        assert_eq!(maps(Target::Identities(other)), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn training_devices_and_plain_ones_give_the_same() {
+        let plain = Device::default();
+        let training = plain.clone().autodiff();
+        let expected = GradCam::new().maps(&head(&plain), features(&plain), Target::Highest);
+        let found = GradCam::new().maps(&head(&training), features(&training), Target::Highest);
+        assert!(!found.device().is_autodiff());
+        assert_eq!(found.to_data(), expected.to_data());
+    }
+
+    #[test]
+    fn statistics_and_the_outer_graph_are_left_alone() {
+        let device = Device::default().autodiff();
+        let head = BnNeckConfig::new().init(FeatureShape::new(2, 1, 2), 3, &device);
+        let before = head.bottleneck.running_mean.value().to_data();
+        let leaf = features(&device).require_grad();
+        let outer = leaf.clone() * 2.0;
+        let _ = GradCam::new().maps(&head, outer.clone(), Target::Highest);
+        assert_eq!(head.bottleneck.running_mean.value().to_data(), before);
+        assert!(head.bottleneck.weight.val().is_require_grad());
+        let gradient = leaf.grad(&outer.sum().backward()).expect("a gradient");
+        assert_eq!(gradient.sum().into_scalar::<f32>(), 8.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the head has 1 branches, found branch 1 to explain")]
+    fn a_branch_that_is_not_there_is_refused() {
+        let device = Device::default();
+        let cam = GradCam::new().of_branch(1);
+        let _ = cam.maps(&head(&device), features(&device), Target::Highest);
+    }
+}

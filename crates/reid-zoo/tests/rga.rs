@@ -1,0 +1,140 @@
+//! Checkpoints of relation-aware attention's authors, in their names.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use burn::tensor::{Device, Tensor};
+use reid_core::{FeatureShape, InputSize};
+use reid_nn::{
+    Block, BlockConfig,
+    attention::{RgaChannelConfig, RgaSpatialConfig},
+};
+use reid_zoo::{
+    Error, RgaConfig, RgaResNet50,
+    rga::{self, Published},
+    weights,
+};
+use safetensors::{SafeTensors, tensor::TensorView};
+
+const SIZE: InputSize = InputSize::new(32, 16);
+
+fn config() -> RgaConfig {
+    let mut config = RgaConfig::resnet50();
+    config.backbone = config.backbone.with_width(8);
+    config.backbone.blocks = [1; 4];
+    config
+}
+
+/// The authors' name of a tensor, written out from their code.
+fn theirs(ours: &str, parts: &[&str]) -> String {
+    let Some(attention) = ours.strip_prefix("backbone.after.") else {
+        return ours
+            .replace("head.bottleneck", "feat_bn")
+            .replace("head.classifier", "cls");
+    };
+    let (stage, rest) = attention.split_once('.').expect("a stage");
+    let (part, rest) = match rest.split_once(".nodes.") {
+        Some((place, rest)) => (parts[place.parse::<usize>().expect("a place")], rest),
+        None => (parts[0], rest.trim_start_matches("nodes.")),
+    };
+    let (layer, rest) = rest.split_once('.').expect("a layer");
+    let name = match layer {
+        "psi" => format!("gx_{part}.{rest}"),
+        "varphi" => format!("gg_{part}.{rest}"),
+        "w1" => format!("W_{part}.{rest}"),
+        "w2" if rest.starts_with("0.") => format!("W_{part}.3{}", &rest[1..]),
+        "w2" => format!("W_{part}.4{}", &rest[1..]),
+        other => format!("{other}_{part}.{rest}"),
+    };
+    let stage: usize = stage.parse().expect("a number");
+    format!("backbone.rga_att{}.{name}", stage + 1)
+}
+
+/// Saves a network as the authors would have, from two devices.
+fn save<A: Published>(model: &RgaResNet50<A>, parts: &[&str], path: &Path) {
+    weights::save(model, path).expect("saved");
+    let bytes = fs::read(path).expect("read");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let mut tensors: BTreeMap<String, TensorView<'_>> = file
+        .iter()
+        .map(|(name, view)| (format!("module.{}", theirs(name, parts)), view))
+        .collect();
+    let count = 7_i64.to_le_bytes();
+    let tracked = TensorView::new(safetensors::Dtype::I64, Vec::new(), &count).expect("a number");
+    tensors.insert("module.feat_bn.num_batches_tracked".into(), tracked);
+    fs::write(path, safetensors::serialize(tensors, None).expect("bytes")).expect("written");
+}
+
+fn travels<A>(config: &RgaConfig<A>, parts: &[&str])
+where
+    A: BlockConfig<Block: Published>,
+{
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("authors.safetensors");
+    let device = Device::default();
+    let trained = config.init(SIZE, 5, &device);
+    save(&trained, parts, &path);
+
+    let mut model = config.init(SIZE, 5, &device);
+    rga::load_published(&mut model, &path).expect("the same network");
+    let FeatureShape {
+        channels,
+        height,
+        width,
+    } = SIZE.rgb();
+    let image = Tensor::ones([2, channels, height, width], &device);
+    let difference = (model.embed(image.clone()) - trained.embed(image)).abs();
+    assert_eq!(difference.max().into_scalar::<f32>(), 0.0);
+}
+
+#[test]
+fn their_checkpoints_load() {
+    let stages = [1, 2, 3, 4];
+    let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
+    travels(&config(), &["spatial", "channel"]);
+    travels(&config().with_attention(&stages, spatial), &["spatial"]);
+    travels(&config().with_attention(&stages, channel), &["channel"]);
+}
+
+#[test]
+fn another_attention_is_refused_with_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("authors.safetensors");
+    let device = Device::default();
+    save(
+        &config().init(SIZE, 5, &device),
+        &["spatial", "channel"],
+        &path,
+    );
+
+    let spatial = config().with_attention(&[1, 2, 3, 4], RgaSpatialConfig::new());
+    let mut model = spatial.init(SIZE, 5, &device);
+    let error = rga::load_published(&mut model, &path).expect_err("a part too many");
+    let Error::Mismatch { report, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(report.missing.is_empty(), "{report}");
+    assert!(
+        report.unexpected[0].starts_with("backbone.rga_att1.W_channel"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_trunk_of_torchvision_loads_around_the_attention() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("trunk.safetensors");
+    let device = Device::default();
+    let trunk = config().with_attention(&[], ()).init(SIZE, 5, &device);
+    weights::save(&trunk.backbone, &path).expect("saved");
+
+    let mut model = config().init(SIZE, 5, &device);
+    let image = Tensor::ones([1, 3, 32, 16], &device);
+    let before = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));
+    weights::load_trunk(&mut model.backbone, &path).expect("the same trunk");
+    let [_, first, ..] = model.backbone.stages(image.clone());
+    let [_, expected, ..] = trunk.backbone.stages(image);
+    let expected = model.backbone.after[0].forward(expected);
+    assert_eq!(first.to_data(), expected.to_data());
+    let after = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));
+    assert_eq!(after.to_data(), before.to_data());
+}
