@@ -76,7 +76,7 @@ fn main() {
     } else {
         InputSize::PERSON
     };
-    let rga = RgaConfig::resnet50();
+    let rga = RgaConfig::rga_resnet50();
     let mut milliseconds = match arguments.attention {
         Attention::None => run(
             &arguments,
@@ -109,7 +109,7 @@ fn main() {
 
 fn run<A: BlockConfig>(
     arguments: &Arguments,
-    network: RgaConfig<A>,
+    network: BagOfTricksConfig<A>,
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
@@ -144,7 +144,7 @@ fn images(batch: usize, size: InputSize, device: &Device) -> Tensor<4> {
 
 fn infer<A: BlockConfig>(
     arguments: &Arguments,
-    network: &RgaConfig<A>,
+    network: &BagOfTricksConfig<A>,
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
@@ -163,12 +163,12 @@ fn infer<A: BlockConfig>(
 
 fn train<A: BlockConfig>(
     arguments: &Arguments,
-    network: RgaConfig<A>,
+    network: BagOfTricksConfig<A>,
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
     let recipe = Recipe::strong_baseline("benchmark", size, network);
-    let RgaConfig { backbone, head } = &recipe.network;
+    let BagOfTricksConfig { backbone, head } = &recipe.network;
     let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 

@@ -22,7 +22,7 @@ use clap::Parser;
 use reid::{
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
-        attention::SqueezeExcitationConfig,
+        attention::{Gate, SqueezeExcitationConfig},
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
     },
@@ -41,9 +41,15 @@ struct PlaceGate {
     gate: Conv2d,
 }
 
+impl Gate for PlaceGate {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        sigmoid(self.gate.forward(features))
+    }
+}
+
 impl Block for PlaceGate {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * sigmoid(self.gate.forward(features))
+        features.clone() * self.gate(features)
     }
 }
 

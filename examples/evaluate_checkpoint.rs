@@ -1,4 +1,4 @@
-//! Scores a checkpoint that `train_baseline` or `quickstart` wrote, and draws what it found.
+//! Scores a checkpoint that `train_baseline`, `train_rga` or `quickstart` wrote, and draws what it found.
 //!
 //! ```sh
 //! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
@@ -14,17 +14,26 @@
     reason = "a program talks to its user"
 )]
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use burn::tensor::Device;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use reid::{
-    data::dataset::{csv, folder, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501, synthetic::SyntheticConfig},
     eval::ranked_list,
-    nn::{backbone::ResNetConfig, head::BnNeckConfig},
+    nn::{
+        attention::{RgaChannelConfig, RgaSpatialConfig},
+        backbone::ResNetConfig,
+        head::BnNeckConfig,
+    },
     prelude::*,
     vis::{RankedFigure, RankedRow, save_picture},
 };
+use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
 #[command(about = "Scores a checkpoint")]
@@ -36,6 +45,9 @@ struct Arguments {
     /// The data: a folder in the Market-1501 layout, a CSV list, or a folder per identity.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// What stands after the stages of the run's network.
+    #[arg(long, value_enum, default_value = "none")]
+    attention: Attention,
     /// The last checkpoint instead of the best.
     #[arg(long)]
     last: bool,
@@ -53,6 +65,12 @@ struct Arguments {
     smoke: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Attention {
+    None,
+    RgaSc,
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +84,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?.device;
     let (run, splits) = match (&arguments.run, &arguments.data) {
-        (Some(run), Some(data)) => (run.clone(), load(data)?),
+        (Some(run), Some(data)) => (run.clone(), dataset::load(data)?),
         _ => train_for_a_moment(&device)?,
     };
     let kept = if arguments.last {
@@ -77,17 +95,35 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let checkpoint = Checkpoints::new(&run).find(kept)?;
     let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
 
-    let recipe: Recipe<BagOfTricksConfig> = Checkpoints::recipe(&checkpoint)?;
-    let classes = Checkpoints::classes(&checkpoint)?.len();
-    let model = recipe.network.init(recipe.input, classes, &device);
-    let model = Checkpoints::load_model(&checkpoint, model)?.fused();
+    match arguments.attention {
+        Attention::None => score::<()>(arguments, &splits, &checkpoint, &device),
+        Attention::RgaSc => {
+            score::<(RgaSpatialConfig, RgaChannelConfig)>(arguments, &splits, &checkpoint, &device)
+        }
+    }
+}
+
+/// Scores a network with the attention `A` after its stages.
+fn score<A>(
+    arguments: &Arguments,
+    splits: &Splits,
+    checkpoint: &Path,
+    device: &Device,
+) -> Result<(), Box<dyn Error>>
+where
+    A: BlockConfig + Serialize + DeserializeOwned,
+{
+    let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
+    let classes = Checkpoints::classes(checkpoint)?.len();
+    let model = recipe.network.init(recipe.input, classes, device);
+    let model = Checkpoints::load_model(checkpoint, model)?.fused();
 
     let mut evaluation = recipe.evaluation.clone();
     if !splits.has_cameras() {
         evaluation.protocol = Protocol::CameraLess;
     }
     let extractor = Extractor::of(&recipe, LoaderConfig::default());
-    let (query, gallery) = extractor.embed_both(&model, &splits, &device)?;
+    let (query, gallery) = extractor.embed_both(&model, splits, device)?;
     let report = evaluate(&query, &gallery, &evaluation)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -105,23 +141,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .take(arguments.draw)
         .map(|index| {
             let list = ranked_list(&query, &gallery, &evaluation, index, 10)?;
-            Ok(RankedRow::open(&splits, &list)?)
+            Ok(RankedRow::open(splits, &list)?)
         });
     let rows = rows.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     save_picture(&arguments.picture, &RankedFigure::new().draw(&rows))?;
     eprintln!("drew {}", arguments.picture.display());
     Ok(())
-}
-
-fn load(data: &PathBuf) -> Result<Splits, Box<dyn Error>> {
-    let is_list = data.extension().is_some_and(|extension| extension == "csv");
-    Ok(if is_list || data.join("index.csv").exists() {
-        csv::load(data)?
-    } else if data.join("train").exists() {
-        folder::load(data)?
-    } else {
-        market1501::load(data)?
-    })
 }
 
 /// A tiny run, so that the example runs alone.

@@ -5,13 +5,20 @@
 //!
 //! ```sh
 //! cargo run --release --example show_attention
-//! cargo run --release --example show_attention -- --baseline RUN --rga RUN --data DIR
+//!
+//! cargo run --release --example train_rga -- --attention none
+//! cargo run --release --example train_rga -- --attention rga-sc
+//! cargo run --release --example show_attention -- --data target/train_rga/people-64 \
+//!     --baseline target/train_rga/none --rga target/train_rga/rga-sc
 //! ```
 //!
-//! `train_rga` makes such runs, with `--attention none` and with `--attention rga-sc`. Two to three
-//! minutes on two cores when it trains.
+//! Two to three minutes on two cores when it trains.
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to its user"
+)]
 
 use std::{
     error::Error,
@@ -26,23 +33,21 @@ use burn::{
 use clap::Parser;
 use reid::{
     data::{
-        dataset::{csv, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501, synthetic::SyntheticConfig},
         decode,
         transform::{PadCrop, Picture},
     },
     nn::{
-        activation_map::heat_maps,
-        attention::{Gate, RgaChannelConfig, RgaSpatialConfig},
+        attention::Gate,
         backbone::{ResNetConfig, Stem},
-        block::Nothing,
         grad_cam::{GradCam, Target},
-        head::BnNeckConfig,
+        heat_map::heat_maps,
     },
     prelude::*,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
     zoo::{RgaConfig, RgaResNet50},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 #[derive(Parser)]
 #[command(about = "Draws where a baseline and relation-aware attention look")]
@@ -53,8 +58,9 @@ struct Arguments {
     /// The run of RGA-SC after all stages (`train_rga -- --attention rga-sc`).
     #[arg(long, requires = "baseline")]
     rga: Option<PathBuf>,
-    /// The data whose queries are drawn: a folder in Market-1501's layout or a CSV list.
-    #[arg(long)]
+    /// The data whose queries are drawn: a folder in Market-1501's layout, one folder per identity,
+    /// or a CSV list.
+    #[arg(long, requires = "baseline")]
     data: Option<PathBuf>,
     /// How many queries are drawn.
     #[arg(long, default_value_t = 8)]
@@ -66,9 +72,6 @@ struct Arguments {
     #[arg(long)]
     smoke: bool,
 }
-
-type Baseline = RgaResNet50<Nothing>;
-type Both = (RgaSpatialConfig, RgaChannelConfig);
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -82,55 +85,57 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?.device;
-    let (splits, baseline, rga, recipe) =
-        match (&arguments.data, &arguments.baseline, &arguments.rga) {
-            (Some(data), Some(baseline), Some(rga)) => {
-                let splits = if data.extension().is_some_and(|extension| extension == "csv") {
-                    csv::load(data)?
-                } else {
-                    market1501::load(data)?
-                };
-                let (baseline, _) = opened::<()>(baseline, &device)?;
-                let (rga, recipe) = opened::<Both>(rga, &device)?;
-                (splits, baseline, rga, recipe)
-            }
-            _ => trained(arguments.smoke, &device)?,
-        };
+    let pair = match (&arguments.data, &arguments.baseline, &arguments.rga) {
+        (Some(data), Some(baseline), Some(rga)) => Pair::open(data, baseline, rga, &device)?,
+        _ => Pair::train(arguments.smoke, &device)?,
+    };
 
     let columns = ["query", "baseline", "RGA-SC", "gate after stage 4"];
-    let mut sheet = ContactSheet::new(columns).with_cell(recipe.input);
-    let step = splits.query.len().div_ceil(arguments.draw.max(1));
-    for sample in splits.query.iter().step_by(step) {
-        let image = image(sample, &recipe, &device)?;
+    let mut sheet = ContactSheet::new(columns).with_cell(pair.recipe.input);
+    let queries = &pair.splits.query;
+    let step = (queries.len() / arguments.draw.max(1)).max(1);
+    for sample in queries.iter().step_by(step).take(arguments.draw) {
+        let image = image(sample, &pair.recipe, &device)?;
         let original = open_picture(&sample.path)?;
-        sheet = sheet.with_row(row(&original, &image, &baseline, &rga));
+        sheet = sheet.with_row(row(&original, &image, &pair)?);
     }
     save_picture(&arguments.picture, &sheet.draw())?;
     println!("drew {}", arguments.picture.display());
     Ok(())
 }
 
+/// Two networks for the same images.
+struct Pair {
+    splits: Splits,
+    baseline: BagOfTricks,
+    rga: RgaResNet50,
+    recipe: Recipe<RgaConfig>,
+}
+
 /// The query, what speaks for the likeliest class in each network, and the gate over places.
 fn row(
     original: &RgbImage,
     image: &Tensor<4>,
-    baseline: &Baseline,
-    rga: &RgaResNet50,
-) -> [RgbImage; 4] {
-    let overlay = |map: Tensor<3>| Overlay::new().draw(original, &heat_maps(map)[0]);
-    let cam = GradCam::new();
+    pair: &Pair,
+) -> Result<[RgbImage; 4], Box<dyn Error>> {
+    let Pair { baseline, rga, .. } = pair;
+    let lay = |overlay: Overlay, map: Tensor<3>| overlay.draw(original, &heat_maps(map)[0]);
+    let (cam, stretched) = (GradCam::new(), Overlay::new());
     let of_baseline = baseline.backbone.forward(image.clone());
     let [_, _, _, third, last] = rga.backbone.stages(image.clone());
-    let (spatial, _) = rga.backbone.after[3]
-        .as_ref()
-        .expect("attention after stage 4");
+    let attention = rga.backbone.after[3].as_ref();
+    let (spatial, _) = attention.ok_or("the run has no attention after stage 4")?;
     let gate = spatial.gate(rga.backbone.layer4.forward(third));
-    [
+    Ok([
         original.clone(),
-        overlay(cam.maps(&baseline.head, of_baseline, Target::Highest)),
-        overlay(cam.maps(&rga.head, last, Target::Highest)),
-        overlay(gate.squeeze_dim(1)),
-    ]
+        lay(
+            stretched,
+            cam.maps(&baseline.head, of_baseline, Target::Highest),
+        ),
+        lay(stretched, cam.maps(&rga.head, last, Target::Highest)),
+        // The same colours for the same numbers in every picture.
+        lay(stretched.with_range(0.0, 1.0), gate.squeeze_dim(1)),
+    ])
 }
 
 fn image<N>(
@@ -145,62 +150,84 @@ fn image<N>(
     Ok(Tensor::from_data(data, device))
 }
 
-/// The best model of a run, with its recipe.
-fn opened<A>(
-    run: &Path,
-    device: &Device,
-) -> Result<(RgaResNet50<A::Block>, Recipe<RgaConfig<A>>), Box<dyn Error>>
-where
-    A: BlockConfig + Serialize + DeserializeOwned,
-{
-    let checkpoint = Checkpoints::new(run).find(Kept::Best)?;
-    let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
-    let recipe: Recipe<RgaConfig<A>> = Checkpoints::recipe(&checkpoint)?;
-    let classes = Checkpoints::classes(&checkpoint)?.len();
-    let model = recipe.network.init(recipe.input, classes, device);
-    Ok((Checkpoints::load_model(&checkpoint, model)?, recipe))
+impl Pair {
+    /// The best models of two runs.
+    fn open(
+        data: &Path,
+        baseline: &Path,
+        rga: &Path,
+        device: &Device,
+    ) -> Result<Self, Box<dyn Error>> {
+        let splits = dataset::load(data)?;
+        let (plain, recipe) = (checkpoint(baseline)?, checkpoint(rga)?);
+        let of_baseline: Recipe<BagOfTricksConfig> = Checkpoints::recipe(&plain)?;
+        let of_rga: Recipe<RgaConfig> = Checkpoints::recipe(&recipe)?;
+        if of_baseline.input != of_rga.input {
+            let (one, other) = (of_baseline.input, of_rga.input);
+            return Err(format!("the baseline takes images of {one}, the other of {other}").into());
+        }
+        Ok(Self {
+            splits,
+            baseline: loaded(&plain, &of_baseline, device)?,
+            rga: loaded(&recipe, &of_rga, device)?,
+            recipe: of_rga,
+        })
+    }
+
+    /// Both networks, trained for a moment on drawn people.
+    fn train(smoke: bool, device: &Device) -> Result<Self, Box<dyn Error>> {
+        let people = if smoke { 8 } else { 32 };
+        let data = format!("target/show_attention/people-{people}");
+        SyntheticConfig::new()
+            .with_train_identities(people)
+            .with_test_identities(people)
+            .write(&data)?;
+        let splits = market1501::load(&data)?;
+
+        let mut network = RgaConfig::rga_resnet50();
+        network.backbone = ResNetConfig::resnet18()
+            .with_width(16)
+            .with_last_stride(1)
+            .with_stem(Stem::Small)
+            .after_stages(network.backbone.after);
+        let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
+        recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
+        recipe.schedule.warm_up = None;
+        recipe.epochs = if smoke { 1 } else { 8 };
+        recipe.sampling.identities = if smoke { 4 } else { 16 };
+        let network = recipe.network.clone().with_attention(&[], ());
+        let plain = recipe.clone().with_network(network);
+        Ok(Self {
+            baseline: learnt(&plain, &splits, device)?,
+            rga: learnt(&recipe, &splits, device)?,
+            splits,
+            recipe,
+        })
+    }
 }
 
-type Trained = (Splits, Baseline, RgaResNet50, Recipe<RgaConfig>);
+/// The best checkpoint of a run.
+fn checkpoint(run: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let checkpoint = Checkpoints::new(run).find(Kept::Best)?;
+    Ok(checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?)
+}
 
-/// Both networks, trained for a moment on drawn people.
-fn trained(smoke: bool, device: &Device) -> Result<Trained, Box<dyn Error>> {
-    let people = if smoke { 8 } else { 32 };
-    let data = format!("target/show_attention/people-{people}");
-    SyntheticConfig::new()
-        .with_train_identities(people)
-        .with_test_identities(people)
-        .write(&data)?;
-    let splits = market1501::load(&data)?;
-
-    let rga = RgaConfig::resnet50();
-    let backbone = ResNetConfig::resnet18()
-        .with_width(16)
-        .with_last_stride(1)
-        .with_stem(Stem::Small)
-        .after_stages(rga.backbone.after);
-    let head = BnNeckConfig::new();
-    let network = RgaConfig { backbone, head };
-    let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
-    recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
-    recipe.schedule.warm_up = None;
-    recipe.epochs = if smoke { 1 } else { 8 };
-    recipe.sampling.identities = if smoke { 4 } else { 16 };
-    let network = recipe.network.clone().with_attention(&[], ());
-    let plain = recipe.clone().with_network(network);
-    let (baseline, rga) = (
-        learnt(&plain, &splits, device)?,
-        learnt(&recipe, &splits, device)?,
-    );
-    Ok((splits, baseline, rga, recipe))
+fn loaded<A: BlockConfig>(
+    checkpoint: &Path,
+    recipe: &Recipe<BagOfTricksConfig<A>>,
+    device: &Device,
+) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
+    let classes = Checkpoints::classes(checkpoint)?.len();
+    let model = recipe.network.init(recipe.input, classes, device);
+    Ok(Checkpoints::load_model(checkpoint, model)?)
 }
 
 fn learnt<A: BlockConfig + Serialize>(
-    recipe: &Recipe<RgaConfig<A>>,
+    recipe: &Recipe<BagOfTricksConfig<A>>,
     splits: &Splits,
     device: &Device,
-) -> Result<RgaResNet50<A::Block>, Box<dyn Error>> {
-    let RgaConfig { backbone, head } = &recipe.network;
+) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
+    let BagOfTricksConfig { backbone, head } = &recipe.network;
     let classes = splits.statistics().train.identities;
     let trainee = Trainee::build(recipe, backbone, head, classes, device);
     let outcome = Trainer::new(recipe, splits, trainee, LoaderConfig::default(), device)?

@@ -8,9 +8,13 @@
 //! cargo run --release --example train_rga -- --attention rga-sc --data DIR --recipe code --pretrained resnet50.pth
 //! ```
 //!
-//! About five minutes on two cores with drawn people; the published recipes want a GPU.
+//! Minutes on two cores with drawn people; the published recipes want a GPU. `Ctrl-C` saves and stops.
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to its user"
+)]
 
 use std::{
     error::Error,
@@ -22,7 +26,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{csv, folder, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501, synthetic::SyntheticConfig},
         transform::PadCrop,
     },
     nn::{
@@ -37,7 +41,7 @@ use reid::{
     },
     prelude::*,
     train::{Decay, WarmUp},
-    zoo::{RgaConfig, weights},
+    zoo::weights,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -47,8 +51,8 @@ struct Arguments {
     /// What stands after the stages.
     #[arg(long, value_enum, default_value = "rga-sc")]
     attention: Attention,
-    /// After which stages, counted from 1.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3,4")]
+    /// After which stages, from 1 to 4.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3,4", value_parser = stage)]
     stages: Vec<usize>,
     /// A folder in Market-1501's layout, one folder per identity, or a CSV list; drawn people if
     /// absent.
@@ -66,35 +70,74 @@ struct Arguments {
     /// Another number of epochs than the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
-    /// Where checkpoints, recipe, report and drawn people go.
-    #[arg(long, default_value = "target/train_rga")]
-    out: PathBuf,
+    /// Where checkpoints, recipe and report go; `target/train_rga` and the attention if absent.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the last checkpoint in `--out`.
+    #[arg(long)]
+    resume: bool,
     /// A run of seconds, to see that it runs.
     #[arg(long)]
     smoke: bool,
 }
 
+impl Arguments {
+    fn out(&self) -> PathBuf {
+        let attention = self.attention.to_possible_value();
+        let attention = attention.expect("a variant that can be named");
+        let folder = || Path::new("target/train_rga").join(attention.get_name());
+        self.out.clone().unwrap_or_else(folder)
+    }
+}
+
+/// One of a network's four stages.
+fn stage(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(stage @ 1..=4) => Ok(stage),
+        _ => Err("expected a stage from 1 to 4".to_owned()),
+    }
+}
+
 /// The rows of Tables 1 to 3.
 #[derive(Clone, Copy, ValueEnum)]
 enum Attention {
+    /// The baseline.
     None,
+    /// Squeeze-and-excitation.
     Se,
+    /// CBAM over channels.
     CbamC,
+    /// CBAM over places.
     CbamS,
+    /// CBAM over channels, then places.
     CbamCs,
+    /// Fully connected over channels.
     FcC,
+    /// Fully connected over places.
     FcS,
+    /// FC-S//C: fully connected over both, side by side.
     FcSPlusC,
+    /// Non-local.
     NonLocal,
+    /// Non-local, then RGA-S.
     NonLocalRgaS,
+    /// RGA-S w/o Rel.
     RgaSWithoutRelation,
+    /// RGA-S w/o Vis.
     RgaSWithoutVisual,
+    /// Relation-aware over places.
     RgaS,
+    /// RGA-C w/o Rel.
     RgaCWithoutRelation,
+    /// RGA-C w/o Vis.
     RgaCWithoutVisual,
+    /// Relation-aware over channels.
     RgaC,
+    /// RGA-S//C: relation-aware over both, side by side.
     RgaSPlusC,
+    /// Relation-aware over channels, then places.
     RgaCs,
+    /// Relation-aware over places, then channels: the paper's.
     RgaSc,
 }
 
@@ -151,17 +194,18 @@ where
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let base = recipe(arguments, &splits)?;
-    let BagOfTricksConfig { backbone, head } = base.network.clone();
-    let network = RgaConfig {
-        backbone: backbone.after(&arguments.stages, attention),
-        head,
-    };
+    let plain = base.network.clone();
+    let network = plain.with_attention(&arguments.stages, attention);
     let recipe = base.with_network(network);
-    let (out, device) = (&arguments.out, picked.device);
-    let checkpoints = prepare(out, &recipe, arguments.smoke)?;
+    let interrupt = Interrupt::new();
+    let handler = interrupt.clone();
+    ctrlc::set_handler(move || handler.request())?;
+    let (out, device) = (arguments.out(), picked.device);
+    let overwrite = arguments.resume || arguments.smoke;
+    let checkpoints = prepare(&out, &recipe, overwrite)?;
 
     let classes = splits.statistics().train.identities;
-    let RgaConfig { backbone, head } = &recipe.network;
+    let BagOfTricksConfig { backbone, head } = &recipe.network;
     let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
     if let Some(file) = &arguments.pretrained {
         weights::load_trunk(&mut trainee.model.backbone, file)?;
@@ -170,9 +214,13 @@ where
     let all = parameters::count(&trainee.model);
     eprintln!("{all} parameters, {attention} of them attention");
 
-    let outcome = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
-        .run(&mut Console::stderr())?;
+        .with_interrupt(interrupt);
+    if arguments.resume {
+        trainer = trainer.resume()?;
+    }
+    let outcome = trainer.run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {
         let json = serde_json::to_string_pretty(&report)?;
         fs::write(out.join("report.json"), json)?;
@@ -185,11 +233,15 @@ where
 fn prepare<N: Serialize + DeserializeOwned>(
     out: &Path,
     recipe: &Recipe<N>,
-    smoke: bool,
+    overwrite: bool,
 ) -> Result<Checkpoints, Box<dyn Error>> {
     let checkpoints = Checkpoints::new(out);
-    if !smoke && checkpoints.find(Kept::Last)?.is_some() {
-        return Err(format!("{} holds a run: name another --out", out.display()).into());
+    if !overwrite && checkpoints.find(Kept::Last)?.is_some() {
+        let out = out.display();
+        return Err(format!(
+            "{out} holds a run: add --resume to go on with it, or name another --out"
+        )
+        .into());
     }
     fs::create_dir_all(out)?;
     recipe.save(out.join("recipe.json"))?;
@@ -197,24 +249,17 @@ fn prepare<N: Serialize + DeserializeOwned>(
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
-    let Some(data) = &arguments.data else {
-        let people = if arguments.smoke { 8 } else { 64 };
-        let root = arguments.out.join(format!("people-{people}"));
-        SyntheticConfig::new()
-            .with_train_identities(people)
-            .with_test_identities(people)
-            .with_difficulty(0.9)
-            .write(&root)?;
-        return Ok(market1501::load(root)?);
-    };
-    let is_list = data.extension().is_some_and(|extension| extension == "csv");
-    Ok(if is_list || data.join("index.csv").exists() {
-        csv::load(data)?
-    } else if data.join("train").exists() {
-        folder::load(data)?
-    } else {
-        market1501::load(data)?
-    })
+    if let Some(data) = &arguments.data {
+        return Ok(dataset::load(data)?);
+    }
+    let people = if arguments.smoke { 8 } else { 64 };
+    let root = PathBuf::from(format!("target/train_rga/people-{people}"));
+    SyntheticConfig::new()
+        .with_train_identities(people)
+        .with_test_identities(people)
+        .with_difficulty(0.9)
+        .write(&root)?;
+    Ok(market1501::load(root)?)
 }
 
 fn recipe(

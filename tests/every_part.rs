@@ -137,13 +137,8 @@ fn attention(device: &Device) {
     block("non-local", &(NonLocalConfig::new(), dot), PLACE, device);
     let rga = (RgaSpatialConfig::new(), RgaChannelConfig::new());
     block("relation-aware", &rga, PLACE, device);
-    let (gate, channel) = rga;
-    let (height, width) = (2, 2);
-    let resized = ResizedConfig {
-        height,
-        width,
-        gate,
-    };
+    let (spatial, channel) = rga;
+    let resized = ResizedConfig::new([2, 2], spatial);
     let parallel = ParallelConfig::new(resized, channel).with_fusion(Fusion::Mean);
     block("side by side", &parallel, PLACE, device);
 }

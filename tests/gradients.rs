@@ -324,16 +324,7 @@ fn gates_side_by_side_and_of_another_size() {
         let both = ParallelConfig::new(spatial.clone(), channel.clone());
         check_block(&both.with_fusion(fusion), MAP);
     }
-    let (height, width) = (2, 2);
-    let gate = spatial;
-    check_block(
-        &ResizedConfig {
-            height,
-            width,
-            gate,
-        },
-        MAP,
-    );
+    check_block(&ResizedConfig::new([2, 2], spatial), MAP);
 }
 
 #[test]

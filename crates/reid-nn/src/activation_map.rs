@@ -4,6 +4,8 @@
 use burn::tensor::Tensor;
 use reid_core::HeatMap;
 
+use crate::heat_map::heat_maps;
+
 /// Where each feature map of a batch is strong, whatever for: the mean square over channels.
 ///
 /// ```text
@@ -24,22 +26,4 @@ use reid_core::HeatMap;
 #[must_use]
 pub fn activation_maps(features: Tensor<4>) -> Vec<HeatMap> {
     heat_maps(features.square().mean_dim(1).squeeze_dim(1))
-}
-
-/// Maps as plain numbers, to be drawn: one per image.
-///
-/// # Shapes
-/// - `maps`: `[batch, height, width]`
-///
-/// # Panics
-/// If a value is infinite or not a number.
-#[must_use]
-pub fn heat_maps(maps: Tensor<3>) -> Vec<HeatMap> {
-    let [_, height, width] = maps.dims();
-    let values: Vec<f32> = maps.into_data().convert::<f32>().iter::<f32>().collect();
-    let map = |values: &[f32]| {
-        HeatMap::new(height, width, values.to_vec())
-            .unwrap_or_else(|error| panic!("a map to be drawn: {error}"))
-    };
-    values.chunks(height * width).map(map).collect()
 }

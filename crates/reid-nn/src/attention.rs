@@ -5,6 +5,7 @@
 //! maps of other sizes with [`Resized`].
 
 use burn::tensor::Tensor;
+use reid_core::FeatureShape;
 
 use crate::block::Block;
 
@@ -13,6 +14,7 @@ mod fully_connected;
 mod node_attention;
 mod non_local;
 mod parallel;
+mod pointwise;
 mod resized;
 mod rga;
 mod squeeze_excitation;
@@ -22,9 +24,10 @@ pub use fully_connected::{
     FullyConnectedChannel, FullyConnectedChannelConfig, FullyConnectedSpatial,
     FullyConnectedSpatialConfig,
 };
-pub use node_attention::{Embedding, NodeAttention, Terms};
+pub use node_attention::{NodeAttention, Terms};
 pub use non_local::{NonLocal, NonLocalConfig, Similarity};
 pub use parallel::{Fusion, Parallel, ParallelConfig};
+pub use pointwise::Pointwise;
 pub use resized::{Resized, ResizedConfig};
 pub use rga::{Relations, RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig};
 pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
@@ -51,5 +54,74 @@ pub trait Gate: Block {
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     /// - result: the same, or 1 where all channels or all places share a number
+    ///
+    /// # Panics
+    /// If the features have another shape than the block was built for.
     fn gate(&self, features: Tensor<4>) -> Tensor<4>;
+}
+
+/// A chain of gates is a gate: `a(x) ⊙ b(x ⊙ a(x))`.
+impl<A: Gate, B: Gate> Gate for (A, B) {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let first = self.0.gate(features.clone());
+        let second = self.1.gate(features * first.clone());
+        first * second
+    }
+}
+
+/// The shape of features, which is the one that a block was built for.
+fn checked(name: &str, place: FeatureShape, features: &Tensor<4>) -> [usize; 4] {
+    let found @ [_, channels, height, width] = features.dims();
+    assert!(
+        (channels, height, width) == (place.channels, place.height, place.width),
+        "{name} was built for features of {place} and got {found:?}"
+    );
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::BlockConfig;
+    use burn::tensor::{Device, Distribution};
+
+    fn bounded<C: BlockConfig<Block: Gate> + std::fmt::Debug>(config: &C) {
+        let device = Device::default();
+        let gate = config.init(FeatureShape::new(16, 4, 3), &device);
+        for scale in [1.0, 1e3] {
+            let distribution = Distribution::Normal(0.0, scale);
+            let features = Tensor::random([2, 16, 4, 3], distribution, &device);
+            let factors = gate.gate(features.clone());
+            let [low, high] = [factors.clone().min(), factors.clone().max()];
+            let [low, high] = [low, high].map(|value| value.into_scalar::<f32>());
+            let within = (0.0..=1.0).contains(&low) && (0.0..=1.0).contains(&high);
+            assert!(within, "{config:?}: from {low} to {high}");
+            let product = features.clone() * factors;
+            let difference = (gate.forward(features) - product).abs().max();
+            let difference = difference.into_scalar::<f32>();
+            assert!(
+                f64::from(difference) <= 1e-6 * scale,
+                "{config:?}: {difference}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_gate_multiplies_by_numbers_from_0_to_1() {
+        bounded(&SqueezeExcitationConfig::new());
+        bounded(&CbamChannelConfig::new());
+        bounded(&CbamSpatialConfig::new());
+        bounded(&FullyConnectedChannelConfig::new());
+        bounded(&FullyConnectedSpatialConfig::new());
+        let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
+        for terms in [Terms::Both, Terms::Relation, Terms::Visual] {
+            bounded(&spatial.clone().with_terms(terms));
+            bounded(&channel.clone().with_terms(terms));
+        }
+        for fusion in [Fusion::Product, Fusion::Mean] {
+            bounded(&ParallelConfig::new(spatial.clone(), channel.clone()).with_fusion(fusion));
+        }
+        bounded(&(spatial.clone(), channel));
+        bounded(&ResizedConfig::new([2, 2], spatial));
+    }
 }

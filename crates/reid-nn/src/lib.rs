@@ -42,6 +42,7 @@ pub mod distance;
 pub mod drawing;
 pub mod grad_cam;
 pub mod head;
+pub mod heat_map;
 pub mod loss;
 pub mod model;
 pub mod norm;

@@ -129,7 +129,7 @@ impl<N> Recipe<N> {
         }
     }
 
-    /// Relation-aware global attention (Zhang et al., 2019, arXiv:1904.02998) as its text tells it
+    /// Relation-aware global attention (Zhang et al., CVPR 2020, arXiv:1904.02998) as its text tells it
     /// (§4.1): the strong baseline's recipe, which fills what the text leaves open, with Adam at
     /// 8e-4.
     pub fn rga_paper(name: impl Into<String>, input: InputSize, network: N) -> Self {

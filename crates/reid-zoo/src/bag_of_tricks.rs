@@ -6,11 +6,12 @@ use reid_core::InputSize;
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel,
     backbone::{ResNet, ResNetConfig},
+    block::Nothing,
     head::{BnNeck, BnNeckConfig},
 };
 use serde::{Deserialize, Serialize};
 
-/// Configuration of [`BagOfTricks`]: the `network` of a recipe.
+/// Configuration of [`BagOfTricks`]: the `network` of a recipe. `A` is attention after its stages.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -26,9 +27,9 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BagOfTricksConfig {
-    /// The backbone; the paper's has a last stride of 1.
-    pub backbone: ResNetConfig,
+pub struct BagOfTricksConfig<A = ()> {
+    /// The backbone; the paper's has a last stride of 1 and nothing after its stages.
+    pub backbone: ResNetConfig<(), A>,
     /// The head.
     pub head: BnNeckConfig,
 }
@@ -56,7 +57,7 @@ pub struct BagOfTricksConfig {
 /// let model = config.init(size, 751, &device);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
-pub type BagOfTricks = ReidModel<ResNet, BnNeck>;
+pub type BagOfTricks<A = Nothing> = ReidModel<ResNet<Nothing, A>, BnNeck>;
 
 impl BagOfTricksConfig {
     /// The paper's network: ResNet-50 with a last stride of 1, average pooling, and the descriptor
@@ -68,13 +69,26 @@ impl BagOfTricksConfig {
             head: BnNeckConfig::new(),
         }
     }
+}
 
+impl<A> BagOfTricksConfig<A> {
+    /// Attention after each of `stages`, counted from 1, instead of what stood there.
+    #[must_use]
+    pub fn with_attention<B>(self, stages: &[usize], attention: B) -> BagOfTricksConfig<B> {
+        BagOfTricksConfig {
+            backbone: self.backbone.after(stages, attention),
+            head: self.head,
+        }
+    }
+}
+
+impl<A: BlockConfig> BagOfTricksConfig<A> {
     /// Builds the network for images of size `input` and `classes` training identities.
     ///
     /// # Panics
-    /// If `classes` is 0, or the numbers of the backbone do not fit the images.
+    /// If `classes` is 0, or the numbers of backbone and attention do not fit the images.
     #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> BagOfTricks {
+    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> BagOfTricks<A::Block> {
         ReidModel::new(&self.backbone, &self.head, input, classes, device)
     }
 

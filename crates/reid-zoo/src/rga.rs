@@ -1,24 +1,18 @@
-//! Relation-Aware Global Attention in a ResNet-50 (Zhang et al., CVPR 2020, arXiv:1904.02998).
+//! Relation-Aware Global Attention in a ResNet-50 (Zhang et al., CVPR 2020, arXiv:1904.02998; tables
+//! as in its first version).
 
 use std::path::Path;
 
-use burn::tensor::Device;
-use reid_core::InputSize;
 use reid_nn::{
-    Block, BlockConfig, HeadConfig, OutputShape, ReidModel,
+    Block,
     attention::{RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig},
-    backbone::{ResNet, ResNetConfig},
-    block::Nothing,
-    head::{BnNeck, BnNeckConfig},
 };
-use serde::{Deserialize, Serialize};
 
-use crate::{Error, weights::Weights};
+use crate::{BagOfTricks, BagOfTricksConfig, Error, weights::Weights};
 
-/// Configuration of [`RgaResNet50`]: the `network` of a recipe. `A` is the attention after the
-/// stages; by default RGA-SC, the paper's module.
+/// Configuration of [`RgaResNet50`]: the strong baseline with RGA-SC after its stages.
 ///
-/// Every row of the paper's tables is an `A`:
+/// Every row of the paper's Tables 1 to 3 is another attention in the same place:
 ///
 /// | row | attention |
 /// |---|---|
@@ -34,23 +28,16 @@ use crate::{Error, weights::Weights};
 /// use reid_nn::attention::{NonLocalConfig, RgaSpatialConfig};
 /// use reid_zoo::RgaConfig;
 ///
-/// let config = RgaConfig::resnet50(); // RGA-SC after all four stages
+/// let config = RgaConfig::rga_resnet50(); // RGA-SC after all four stages
 /// assert_eq!(config.output(InputSize::PERSON, 767).embedding, 2048);
 ///
 /// let attention = (NonLocalConfig::new(), RgaSpatialConfig::new());
 /// let config = config.with_attention(&[3, 4], attention); // another row of Table 3
 /// assert_eq!(config.backbone.after_stages, [3, 4]);
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RgaConfig<A = (RgaSpatialConfig, RgaChannelConfig)> {
-    /// The backbone; the paper's has a last stride of 1, and attention after every stage.
-    pub backbone: ResNetConfig<(), A>,
-    /// The head.
-    pub head: BnNeckConfig,
-}
+pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 
-/// A ResNet-50 with attention after its stages, and a [`BnNeck`].
+/// The strong baseline with RGA-SC after its stages.
 ///
 /// ```text
 /// xₛ = attention(layerₛ(xₛ₋₁))     s = 1 … 4, last stride 1   [batch, 2048, height/16, width/16]
@@ -67,74 +54,38 @@ pub struct RgaConfig<A = (RgaSpatialConfig, RgaChannelConfig)> {
 /// use reid_core::InputSize;
 /// use reid_zoo::RgaConfig;
 ///
-/// let mut config = RgaConfig::resnet50();
+/// let mut config = RgaConfig::rga_resnet50();
 /// config.backbone = config.backbone.with_width(8);
 /// let (size, device) = (InputSize::new(64, 32), Device::default());
 /// let model = config.init(size, 767, &device);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 256]);
 /// ```
-pub type RgaResNet50<A = (RgaSpatial, RgaChannel)> = ReidModel<ResNet<Nothing, A>, BnNeck>;
+pub type RgaResNet50 = BagOfTricks<(RgaSpatial, RgaChannel)>;
 
 impl RgaConfig {
     /// The paper's network: ResNet-50 with a last stride of 1, RGA-SC after all four stages.
     #[must_use]
-    pub fn resnet50() -> Self {
+    pub fn rga_resnet50() -> Self {
         let attention = (RgaSpatialConfig::new(), RgaChannelConfig::new());
-        Self {
-            backbone: ResNetConfig::resnet50()
-                .with_last_stride(1)
-                .after_stages(attention),
-            head: BnNeckConfig::new(),
-        }
+        BagOfTricksConfig::resnet50().with_attention(&[1, 2, 3, 4], attention)
     }
 }
 
-impl<A> RgaConfig<A> {
-    /// Another attention, after each of `stages`, counted from 1.
-    #[must_use]
-    pub fn with_attention<B>(self, stages: &[usize], attention: B) -> RgaConfig<B> {
-        RgaConfig {
-            backbone: self.backbone.after(stages, attention),
-            head: self.head,
-        }
-    }
-}
-
-impl<A: BlockConfig> RgaConfig<A> {
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If `classes` is 0, or the numbers of the backbone do not fit the images.
-    #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> RgaResNet50<A::Block> {
-        ReidModel::new(&self.backbone, &self.head, input, classes, device)
-    }
-
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers of the backbone do not fit the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
-        self.head.output(self.backbone.output(input.rgb()), classes)
-    }
-}
-
-/// Attention that the authors published weights of: RGA-S, RGA-C and RGA-SC.
-pub trait Published: Block {
+/// Attention that the authors' code builds: RGA-S, RGA-C and RGA-SC.
+pub trait InAuthorsCode: Block {
     /// Where it has which part: the authors' word for it, and its place here.
     const PARTS: &'static [(&'static str, &'static str)];
 }
 
-impl Published for RgaSpatial {
+impl InAuthorsCode for RgaSpatial {
     const PARTS: &'static [(&'static str, &'static str)] = &[("spatial", "")];
 }
 
-impl Published for RgaChannel {
+impl InAuthorsCode for RgaChannel {
     const PARTS: &'static [(&'static str, &'static str)] = &[("channel", "")];
 }
 
-impl Published for (RgaSpatial, RgaChannel) {
+impl InAuthorsCode for (RgaSpatial, RgaChannel) {
     const PARTS: &'static [(&'static str, &'static str)] = &[("spatial", "0."), ("channel", "1.")];
 }
 
@@ -152,15 +103,15 @@ const LAYERS: [(&str, &str, &str); 8] = [
 
 /// Loads a checkpoint of the authors' code
 /// (github.com/microsoft/Relation-Aware-Global-Attention-Networks) into a network of the same size and
-/// classes, strictly.
+/// classes, strictly: `checkpoint_600.pth.tar` and the like.
 ///
 /// Its keys are `backbone.rga_att1.gg_spatial.0.weight` and the like, with `feat_bn` and `cls` for the
 /// head, and perhaps `module.` before all of them.
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
-pub fn load_published<A: Published>(
-    model: &mut RgaResNet50<A>,
+pub fn load_authors<A: InAuthorsCode>(
+    model: &mut BagOfTricks<A>,
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {
     let mut weights = Weights::open(path)?
@@ -181,24 +132,29 @@ pub fn load_published<A: Published>(
 
 #[cfg(test)]
 mod tests {
-    use reid_nn::parameters;
+    use burn::tensor::Device;
+    use reid_core::InputSize;
+    use reid_nn::{BlockConfig, parameters};
 
     use super::*;
 
     #[test]
-    fn the_network_is_as_large_as_published() {
+    fn the_network_is_as_large_as_by_hand() {
         let device = Device::default();
-        let config = RgaConfig::resnet50();
+        let config = RgaConfig::rga_resnet50();
         let image = InputSize::PERSON.rgb();
         let trunk = config.backbone.clone().after(&[], ());
         let with = parameters::count(&config.backbone.init(image, &device));
         let without = parameters::count(&trunk.init(image, &device));
-        assert_eq!((without, with - without), (23_508_032, 6_314_096));
+        // Spatial and channel after each stage, as counted beside the blocks.
+        let spatial = 1_082_178 + 164_898 + 398_154 + 1_578_570;
+        let channel = 1_590_994 + 164_898 + 270_754 + 1_063_650;
+        assert_eq!((without, with - without), (23_508_032, spatial + channel));
     }
 
     #[test]
     fn a_recipe_holds_it_as_plain_json() {
-        let json = serde_json::to_value(RgaConfig::resnet50()).expect("plain data");
+        let json = serde_json::to_value(RgaConfig::rga_resnet50()).expect("plain data");
         let rga = serde_json::json!({ "s1": 8, "s2": 8, "terms": "both" });
         assert_eq!(json["backbone"]["after"], serde_json::json!([rga, rga]));
         assert_eq!(

@@ -44,8 +44,8 @@ pub struct CbamSpatialConfig {
     /// Size of the convolution, odd; 7 in the paper.
     #[config(default = 7)]
     pub kernel: usize,
-    /// Whether the convolution is normalised, as in the authors' code and by default; otherwise it
-    /// has a bias, as the paper's equation 3 has room for.
+    /// Whether the convolution is normalised, as in the authors' code and by default, or has a bias
+    /// instead.
     #[config(default = true)]
     pub normalised: bool,
 }
@@ -78,9 +78,11 @@ pub struct CbamChannel {
 /// CBAM-S: places gate themselves by the average and the maximum of their channels around them.
 ///
 /// ```text
-/// g = σ(bn(W * [mean_c(x), max_c(x)]))       W: 7 x 7       [batch, 1, height, width]
-/// y = x ⊙ g                                                  [batch, channels, height, width]
+/// g = σ(bn(W * [mean_c(x), max_c(x)]))                      [batch, 1, height, width]
+/// y = x ⊙ g                                                 [batch, channels, height, width]
 /// ```
+///
+/// The average comes first, as in the paper's equation 3; the authors' code has the maximum first.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

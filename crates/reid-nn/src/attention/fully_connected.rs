@@ -1,11 +1,11 @@
 //! Fully connected attention over channels or over places (Liu et al., Spatial and Temporal Mutual
 //! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305), as Relation-Aware
-//! Global Attention compares itself with it (arXiv:1904.02998, §4.2).
+//! Global Attention compares itself with it (arXiv:1904.02998, §4.1.2).
 
 use burn::{
     config::Config,
     module::Module,
-    nn::{Linear, LinearConfig, conv::Conv2dConfig},
+    nn::{Linear, LinearConfig},
     tensor::{
         Device, Tensor,
         activation::{relu, sigmoid},
@@ -13,11 +13,12 @@ use burn::{
 };
 use reid_core::FeatureShape;
 
-use super::{Embedding, Gate, node_attention::embed};
+use super::{
+    Gate, checked,
+    pointwise::{Pointwise, embed, fused, pointwise},
+};
 use crate::{
     block::{Block, BlockConfig},
-    convolution,
-    norm::BatchNormConfig,
     pool,
 };
 
@@ -59,7 +60,7 @@ pub struct FullyConnectedSpatialConfig {
 #[derive(Module, Debug)]
 pub struct FullyConnectedChannel {
     /// Channels → embedded channels.
-    pub embed: Embedding,
+    pub embed: Pointwise,
     /// Embedded channels → channels.
     pub fc: Linear,
 }
@@ -86,7 +87,7 @@ pub struct FullyConnectedChannel {
 #[derive(Module, Debug)]
 pub struct FullyConnectedSpatial {
     /// Channels → embedded channels.
-    pub embed: Embedding,
+    pub embed: Pointwise,
     /// `W₁`: places → hidden.
     pub fc1: Linear,
     /// `W₂`: hidden → places.
@@ -95,15 +96,12 @@ pub struct FullyConnectedSpatial {
     place: FeatureShape,
 }
 
-fn embedding(input: FeatureShape, reduction: usize, device: &Device) -> Embedding {
+fn embedding(input: FeatureShape, reduction: usize, device: &Device) -> Pointwise {
     assert!(
         reduction > 0,
         "fully connected attention needs a reduction of at least 1, found 0"
     );
-    let embedded = (input.channels / reduction).max(1);
-    let conv = Conv2dConfig::new([input.channels, embedded], [1, 1]).with_bias(false);
-    let norm = BatchNormConfig::new(embedded).init(device);
-    (conv.init(device), Some(norm))
+    pointwise(input.channels, (input.channels / reduction).max(1), device)
 }
 
 impl BlockConfig for FullyConnectedChannelConfig {
@@ -145,12 +143,7 @@ impl Gate for FullyConnectedChannel {
 
 impl Gate for FullyConnectedSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let found @ [batch, _, height, width] = features.dims();
-        assert!(
-            (height, width) == (self.place.height, self.place.width),
-            "FC-S was built for features of {} and got {found:?}",
-            self.place
-        );
+        let [batch, _, height, width] = checked("FC-S", self.place, &features);
         let seen = embed(&self.embed, features).mean_dim(1);
         let hidden = relu(self.fc1.forward(seen.reshape([batch, height * width])));
         sigmoid(self.fc2.forward(hidden)).reshape([batch, 1, height, width])
@@ -163,9 +156,8 @@ impl Block for FullyConnectedChannel {
     }
 
     fn fused(self) -> Self {
-        let (conv, norm) = self.embed;
         Self {
-            embed: convolution::fold_if(conv, norm),
+            embed: fused(self.embed),
             ..self
         }
     }
@@ -177,9 +169,8 @@ impl Block for FullyConnectedSpatial {
     }
 
     fn fused(self) -> Self {
-        let (conv, norm) = self.embed;
         Self {
-            embed: convolution::fold_if(conv, norm),
+            embed: fused(self.embed),
             ..self
         }
     }

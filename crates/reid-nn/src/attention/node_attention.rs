@@ -5,26 +5,16 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    nn::conv::{Conv2d, Conv2dConfig},
     tensor::{
         DType, Device, Tensor,
         activation::{relu, sigmoid},
-        module::conv2d,
-        ops::ConvOptions,
         s,
     },
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    block::Block,
-    convolution,
-    norm::{BatchNorm, BatchNormConfig},
-};
-
-/// A 1 x 1 convolution without bias and the normalisation after it, which is absent when
-/// [fused](crate::Block::fused).
-pub type Embedding = (Conv2d, Option<BatchNorm>);
+use super::pointwise::{Pointwise, embed, fused, normalised, pointwise};
+use crate::block::Block;
 
 /// What attention looks at (the rows of the paper's Table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,35 +32,36 @@ pub enum Terms {
 /// all of them relate.
 ///
 /// ```text
-/// θ, φ, ψ = relu(bn(W · x))                      D → D/s₁                   [batch, D/s₁, N]
-/// rᵢⱼ = θᵢ · φⱼ                                                             N x N relations
-/// yₚ = [mean ψₚ, relu(bn(ϕ · [r(p, :), r(:, p)]))]                          [batch, 1 + N/s₁, N]
+/// θ, ϕ, ψ = relu(bn(W · x))                      D → D/s₁                   [batch, D/s₁, N]
+/// rᵢⱼ = θᵢ · ϕⱼ                                                             N x N relations
+/// yₚ = [mean ψₚ, relu(bn(φ · [r(p, :), r(:, p)]))]                          [batch, 1 + N/s₁, N]
 /// aₚ = σ(bn(W₂ · relu(bn(W₁ · yₚ))))             (1 + N/s₁) → …/s₂ → 1      [batch, 1, N]
 /// ```
 ///
-/// The relations are never made. `ϕ` is linear before its normalisation, so with weights `[Wₐ | W_b]`
+/// In training and inference the relations are not made: `φ` is linear before its normalisation, so
+/// with weights `[Wₐ | W_b]`
 ///
 /// ```text
-/// ϕ · [r(p, :), r(:, p)] = (Wₐ Φᵀ) θₚ + (W_b Θᵀ) φₚ
+/// φ · [r(p, :), r(:, p)] = (Wₐ Φᵀ) θₚ + (W_b Θᵀ) ϕₚ
 /// ```
 ///
-/// which is exact, costs 4 N² D / s₁² multiplications where the published form costs
-/// N² D / s₁ + 2 N³ / s₁, and holds N² / s₁ numbers per image where that holds 3 N² and more.
-/// Widths are rounded down, and at least 1.
+/// which is exact and costs 4 N² D / s₁² multiplications where the published form costs
+/// N² D / s₁ + 2 N³ / s₁: less unless s₁ is small and nodes are few. It holds N² / s₁ numbers per
+/// image, beside the embeddings, where that holds 3 N² more. Widths are rounded down, and at least 1.
 #[derive(Module, Debug)]
 pub struct NodeAttention {
     /// What a node is as the first of a pair; absent without relations.
-    pub theta: Option<Embedding>,
+    pub theta: Option<Pointwise>,
     /// What a node is as the second of a pair; absent without relations.
-    pub phi: Option<Embedding>,
+    pub phi: Option<Pointwise>,
     /// What a node is for itself; absent without the visual term.
-    pub psi: Option<Embedding>,
+    pub psi: Option<Pointwise>,
     /// All relations of a node → N/s₁; absent without relations.
-    pub varphi: Option<Embedding>,
+    pub varphi: Option<Pointwise>,
     /// Both terms → hidden.
-    pub w1: Embedding,
+    pub w1: Pointwise,
     /// Hidden → one value.
-    pub w2: Embedding,
+    pub w2: Pointwise,
 }
 
 /// Numbers of a [`NodeAttention`].
@@ -89,34 +80,29 @@ impl NodeAttentionConfig {
             s1 > 0 && s2 > 0,
             "relation-aware attention needs ratios of at least 1, found s1 = {s1} and s2 = {s2}"
         );
-        let embedding = |from: usize, to: usize| -> Embedding {
-            let conv = Conv2dConfig::new([from, to], [1, 1]).with_bias(false);
-            let norm = BatchNormConfig::new(to).init(device);
-            (conv.init(device), Some(norm))
-        };
         let embedded = (self.features / s1).max(1);
         let related = (self.nodes / s1).max(1);
         let relation = self.terms != Terms::Visual;
         let visual = self.terms != Terms::Relation;
         let seen = usize::from(visual) + if relation { related } else { 0 };
         let hidden = (seen / s2).max(1);
-        let of_node = || embedding(self.features, embedded);
+        let of_node = || pointwise(self.features, embedded, device);
         NodeAttention {
             theta: relation.then(of_node),
             phi: relation.then(of_node),
             psi: visual.then(of_node),
-            varphi: relation.then(|| embedding(2 * self.nodes, related)),
-            w1: embedding(seen, hidden),
-            w2: embedding(hidden, 1),
+            varphi: relation.then(|| pointwise(2 * self.nodes, related, device)),
+            w1: pointwise(seen, hidden, device),
+            w2: pointwise(hidden, 1, device),
         }
     }
 }
 
 /// The three embeddings of the relations, when there are relations.
 struct Relating<'a> {
-    theta: &'a Embedding,
-    phi: &'a Embedding,
-    varphi: &'a Embedding,
+    theta: &'a Pointwise,
+    phi: &'a Pointwise,
+    varphi: &'a Pointwise,
 }
 
 impl NodeAttention {
@@ -159,7 +145,6 @@ impl NodeAttention {
 
     /// The same with every normalisation folded into the convolution before it.
     pub(super) fn fused(self) -> Self {
-        let fused = |(conv, norm): Embedding| convolution::fold_if(conv, norm);
         Self {
             theta: self.theta.map(fused),
             phi: self.phi.map(fused),
@@ -201,13 +186,13 @@ impl Relating<'_> {
         self.normalised(matrices.transpose().matmul(nodes))
     }
 
-    /// The relations `rᵢⱼ = θᵢ · φⱼ`, `[batch, N, N]`.
+    /// The relations `rᵢⱼ = θᵢ · ϕⱼ`, `[batch, N, N]`.
     fn relations(&self, nodes: &Tensor<4>) -> Tensor<3> {
         let [theta, phi] = self.embedded(nodes);
         theta.transpose().matmul(phi)
     }
 
-    /// `relu(bn(ϕ · [r(p, :), r(:, p)]))` as published, `[batch, N/s₁, N, 1]`.
+    /// `relu(bn(φ · [r(p, :), r(:, p)]))` as published, `[batch, N/s₁, N, 1]`.
     fn published(&self, relations: Tensor<3>) -> Tensor<4> {
         let pairs = Tensor::cat(vec![relations.clone().transpose(), relations], 1);
         let weight = self.weight(pairs.dtype()).unsqueeze_dim::<3>(0);
@@ -232,20 +217,6 @@ impl Relating<'_> {
         };
         relu(norm.forward(related.unsqueeze_dim(3)))
     }
-}
-
-/// `relu(bn(W · x))`.
-pub(super) fn embed(embedding: &Embedding, features: Tensor<4>) -> Tensor<4> {
-    relu(normalised(embedding, features))
-}
-
-/// `bn(W · x)`, in the type of the features.
-fn normalised((conv, norm): &Embedding, features: Tensor<4>) -> Tensor<4> {
-    let dtype = features.dtype();
-    let weight = conv.weight.val().cast(dtype);
-    let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
-    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-    norm.forward(conv2d(features, weight, bias, options))
 }
 
 /// Single precision where a type has less.
@@ -290,18 +261,18 @@ mod tests {
         if !device.supports_dtype(DType::F16) {
             return;
         }
-        let mut wide = attention(&device);
-        for embedding in [&mut wide.theta, &mut wide.phi].into_iter().flatten() {
+        let mut single = attention(&device);
+        for embedding in [&mut single.theta, &mut single.phi].into_iter().flatten() {
             let (_, norm) = embedding;
             let norm = norm.as_mut().expect("not folded");
             norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
         }
         let nodes = Tensor::<4>::random([2, 8, 12, 1], Distribution::Normal(0.0, 1.0), &device);
-        let (expected, relations) = wide.with_relations(nodes.clone());
+        let (expected, relations) = single.with_relations(nodes.clone());
         let largest = relations.expect("relations").max().into_scalar::<f32>();
         assert!(largest > 65504.0, "the largest relation is only {largest}");
 
-        let half = wide.map(&mut Half);
+        let half = single.map(&mut Half);
         let found = half.forward(nodes.cast(DType::F16));
         assert_eq!(found.dtype(), DType::F16);
         let difference = (found.cast(DType::F32) - expected).abs().max();

@@ -10,10 +10,9 @@ use burn::{
 use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
 
-use super::Embedding;
+use super::pointwise::{Pointwise, fused, normalised};
 use crate::{
     block::{Block, BlockConfig},
-    convolution,
     norm::BatchNormConfig,
 };
 
@@ -30,7 +29,8 @@ pub enum Similarity {
 /// Configuration of [`NonLocal`].
 #[derive(Config, Debug)]
 pub struct NonLocalConfig {
-    /// Channels per embedded channel, at least 1; 2 in the paper. Rounded down, and at least 1.
+    /// Channels per embedded channel, at least 1; 2 in the paper. There are `channels / reduction`
+    /// embedded channels, rounded down, and at least 1.
     #[config(default = 2)]
     pub reduction: usize,
     /// How similar two places are; the embedded Gaussian in most of the paper.
@@ -46,7 +46,7 @@ pub struct NonLocalConfig {
 /// y = x + bn(W_z · z + b)                                  [batch, channels, height, width]
 /// ```
 ///
-/// The gain of the normalisation starts at 0, so a new block changes nothing (§3.3). The dot
+/// The gain of the normalisation starts at 0, so a new block changes nothing. The dot
 /// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities.
 ///
 /// ```
@@ -68,7 +68,7 @@ pub struct NonLocal {
     /// What a place holds.
     pub g: Conv2d,
     /// Embedded channels → channels, and its normalisation.
-    pub w: Embedding,
+    pub w: Pointwise,
     #[module(skip)]
     similarity: Similarity,
 }
@@ -98,7 +98,7 @@ impl BlockConfig for NonLocalConfig {
 
 impl NonLocal {
     /// What each place gathers, `[batch, embedded, height, width]`.
-    fn gathered(&self, features: Tensor<4>) -> Tensor<4> {
+    fn gathered(&self, features: &Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = features.dims();
         let [embedded, _, _, _] = self.g.weight.shape().dims();
         let places = height * width;
@@ -123,14 +123,12 @@ impl NonLocal {
 
 impl Block for NonLocal {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        let (conv, norm) = &self.w;
-        features.clone() + norm.forward(conv.forward(self.gathered(features)))
+        normalised(&self.w, self.gathered(&features)) + features
     }
 
     fn fused(self) -> Self {
-        let (conv, norm) = self.w;
         Self {
-            w: convolution::fold_if(conv, norm),
+            w: fused(self.w),
             ..self
         }
     }
@@ -156,7 +154,7 @@ mod tests {
                 .map(|conv| conv.forward(features.clone()).reshape([2, 8, places]));
             let weights = theta.transpose().matmul(phi) / places as f64;
             let expected = g.matmul(weights.transpose()).reshape([2, 8, height, width]);
-            let difference = (block.gathered(features) - expected).abs().max();
+            let difference = (block.gathered(&features) - expected).abs().max();
             let difference = difference.into_scalar::<f32>();
             assert!(difference < 1e-5, "{place}: {difference}");
         }

@@ -1,4 +1,5 @@
-//! A gate of one size for maps of any size.
+//! A gate of one size for maps of any size: what region pooling is to relation-aware attention (Zhang et
+//! al., arXiv:1904.02998, §4.2).
 
 use burn::{
     module::Module,
@@ -21,6 +22,18 @@ pub struct ResizedConfig<G> {
     pub gate: G,
 }
 
+impl<G> ResizedConfig<G> {
+    /// A gate that sees maps of `[height, width]`.
+    #[must_use]
+    pub const fn new([height, width]: [usize; 2], gate: G) -> Self {
+        Self {
+            height,
+            width,
+            gate,
+        }
+    }
+}
+
 /// A gate that sees every map at one size: for attention whose weights belong to a size.
 ///
 /// ```text
@@ -37,7 +50,7 @@ pub struct ResizedConfig<G> {
 /// use reid_nn::{Block, BlockConfig, attention::{ResizedConfig, RgaSpatialConfig}};
 ///
 /// let device = Device::default();
-/// let config = ResizedConfig { height: 4, width: 2, gate: RgaSpatialConfig::new() };
+/// let config = ResizedConfig::new([4, 2], RgaSpatialConfig::new());
 /// let attention = config.init(FeatureShape::new(16, 8, 8), &device);
 /// for (height, width) in [(8, 8), (4, 2), (11, 3)] {
 ///     let features = Tensor::ones([1, 16, height, width], &device);
@@ -85,7 +98,7 @@ impl<G: Gate> Gate for Resized<G> {
 }
 
 /// Scales maps bilinearly, corners not aligned, as a product with one matrix per direction: Burn's own
-/// scaling has no gradient on most backends.
+/// scaling has no gradient on `NdArray` and on GPUs.
 fn scaled(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
     let [_, _, rows, columns] = maps.dims();
     let device: Device = maps.device();
@@ -152,14 +165,7 @@ mod tests {
     fn at_its_own_size_it_is_the_gate() {
         let device = Device::default();
         let place = FeatureShape::new(8, 4, 2);
-        let gate = RgaSpatialConfig::new();
-        let (height, width) = (4, 2);
-        let block = ResizedConfig {
-            height,
-            width,
-            gate,
-        }
-        .init(place, &device);
+        let block = ResizedConfig::new([4, 2], RgaSpatialConfig::new()).init(place, &device);
         let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
         let expected = block.gate.forward(features.clone());
         assert_eq!(block.forward(features).to_data(), expected.to_data());
@@ -168,12 +174,7 @@ mod tests {
     #[test]
     fn a_gate_over_channels_goes_for_all_places() {
         let device = Device::default();
-        let gate = RgaChannelConfig::new();
-        let config = ResizedConfig {
-            height: 2,
-            width: 2,
-            gate,
-        };
+        let config = ResizedConfig::new([2, 2], RgaChannelConfig::new());
         let block = config.init(FeatureShape::new(8, 4, 4), &device);
         let gate = block.gate(Tensor::ones([1, 8, 6, 4], &device));
         assert_eq!(gate.dims(), [1, 8, 1, 1]);
@@ -182,12 +183,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "at least 1 place, found a size of 0x2")]
     fn no_size_is_refused() {
-        let gate = RgaChannelConfig::new();
-        let config = ResizedConfig {
-            height: 0,
-            width: 2,
-            gate,
-        };
+        let config = ResizedConfig::new([0, 2], RgaChannelConfig::new());
         let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());
     }
 }

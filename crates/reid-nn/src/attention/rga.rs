@@ -1,5 +1,5 @@
-//! Relation-aware global attention over places and over channels (Zhang et al., Relation-Aware Global
-//! Attention for Person Re-identification, CVPR 2020, arXiv:1904.02998).
+//! Relation-aware global attention over places and over channels (Zhang et al., CVPR 2020,
+//! arXiv:1904.02998; sections, tables and figures as in its first version).
 
 use burn::{
     config::Config,
@@ -9,7 +9,7 @@ use burn::{
 use reid_core::FeatureShape;
 
 use super::{
-    Gate,
+    Gate, checked,
     node_attention::{NodeAttention, NodeAttentionConfig, Terms},
 };
 use crate::block::{Block, BlockConfig};
@@ -76,7 +76,8 @@ pub struct RgaSpatial {
 
 /// RGA-C: a channel is weighed by its map and by how it relates to every channel.
 ///
-/// The nodes of [`NodeAttention`] are the channels, and their features the places in row-major order.
+/// The nodes of [`NodeAttention`] are the channels, and their features the places in row-major order,
+/// so its weights belong to one size of map: [`Resized`](super::Resized) lets it take others.
 ///
 /// ```text
 /// a = attention(x as [batch, height·width, channels])       [batch, channels, 1, 1]
@@ -105,7 +106,7 @@ pub struct RgaChannel {
 pub struct Relations {
     /// What features are multiplied by: `[batch, 1, height, width]` or `[batch, channels, 1, 1]`.
     pub gate: Tensor<4>,
-    /// `rᵢⱼ = θᵢ · φⱼ` of all N nodes, `[batch, N, N]`; absent without the relation term.
+    /// `rᵢⱼ = θᵢ · ϕⱼ` of all N nodes, `[batch, N, N]`; absent without the relation term.
     pub relations: Option<Tensor<3>>,
 }
 
@@ -146,8 +147,8 @@ impl BlockConfig for RgaChannelConfig {
 }
 
 impl RgaSpatial {
-    /// The gate computed as published, by way of the relations of all places: for pictures of them,
-    /// and slower and larger by far.
+    /// The gate computed as published, by way of the relations of all places: for pictures of them.
+    /// Where places are many, slower and larger by far.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
@@ -175,8 +176,8 @@ impl RgaSpatial {
 }
 
 impl RgaChannel {
-    /// The gate computed as published, by way of the relations of all channels: for pictures of them,
-    /// and slower and larger by far.
+    /// The gate computed as published, by way of the relations of all channels: for pictures of them.
+    /// Where channels are many, slower and larger by far.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
@@ -202,15 +203,6 @@ impl RgaChannel {
 fn as_channels(attention: Tensor<4>) -> Tensor<4> {
     let [batch, _, channels, _] = attention.dims();
     attention.reshape([batch, channels, 1, 1])
-}
-
-fn checked(name: &str, place: FeatureShape, features: &Tensor<4>) -> [usize; 4] {
-    let found @ [_, channels, height, width] = features.dims();
-    assert!(
-        (channels, height, width) == (place.channels, place.height, place.width),
-        "{name} was built for features of {place} and got {found:?}"
-    );
-    found
 }
 
 impl Gate for RgaSpatial {

@@ -21,7 +21,10 @@ pub(super) enum Format {
 impl Format {
     /// The format that a name tells.
     pub(super) fn of(path: &Path) -> Result<Self, Error> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
+        // What `torch.save` wrote as `checkpoint.pth.tar` is no archive.
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let name = Path::new(name.to_str().unwrap_or("").trim_end_matches(".tar"));
+        let extension = name.extension().and_then(|extension| extension.to_str());
         match extension.unwrap_or("").to_ascii_lowercase().as_str() {
             "pth" | "pt" => Ok(Self::PyTorch),
             "safetensors" => Ok(Self::Safetensors),
