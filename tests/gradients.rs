@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use burn::{
     module::{Module, ModuleMapper, Param},
     nn::conv::Conv2dConfig,
-    tensor::{DType, Device, Int, Tensor, TensorData, activation::sigmoid},
+    tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use reid::{
     core::FeatureShape,
@@ -54,7 +54,7 @@ struct Precision {
 static PRECISION: LazyLock<Precision> = LazyLock::new(|| {
     let device = Device::default();
     let has_double = device.supports_dtype(DType::F64);
-    let (steps, tolerance): (&[f64], _) = if has_double && keeps_double(&device) {
+    let (steps, tolerance): (&[f64], _) = if has_double {
         (&[1e-6], 1e-5)
     } else {
         (&[1e-3, 1e-2, 2e-4, 5e-2, 5e-5], 2e-2)
@@ -66,14 +66,6 @@ static PRECISION: LazyLock<Precision> = LazyLock::new(|| {
         tolerance,
     }
 });
-
-/// Whether activations keep double precision: on some of Burn's backends `sigmoid` goes by way of
-/// single precision.
-fn keeps_double(device: &Device) -> bool {
-    let input = Tensor::<1>::from_data([0.3], (device, DType::F64));
-    let found = sigmoid(input).into_scalar::<f64>();
-    (found - 1.0 / (1.0 + (-0.3_f64).exp())).abs() < 1e-12
-}
 
 fn device() -> &'static Device {
     &PRECISION.device

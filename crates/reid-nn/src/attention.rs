@@ -69,6 +69,12 @@ impl<A: Gate, B: Gate> Gate for (A, B) {
     }
 }
 
+/// `σ(x) = (1 + tanh(x/2))/2`, in the type of its input: Burn's own goes by way of single precision on
+/// most backends.
+fn sigmoid<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    (input / 2).tanh() / 2 + 0.5
+}
+
 /// The shape of features, which is the one that a block was built for.
 fn checked(name: &str, place: FeatureShape, features: &Tensor<4>) -> [usize; 4] {
     let found @ [_, channels, height, width] = features.dims();

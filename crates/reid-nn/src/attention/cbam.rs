@@ -8,14 +8,11 @@ use burn::{
         PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{
-        Device, Tensor,
-        activation::{relu, sigmoid},
-    },
+    tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
 
-use super::Gate;
+use super::{Gate, sigmoid};
 use crate::{
     block::{Block, BlockConfig},
     convolution,

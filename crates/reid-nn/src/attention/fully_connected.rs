@@ -6,16 +6,14 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
-    tensor::{
-        Device, Tensor,
-        activation::{relu, sigmoid},
-    },
+    tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
 
 use super::{
     Gate, checked,
     pointwise::{Pointwise, embed, fused, pointwise},
+    sigmoid,
 };
 use crate::{
     block::{Block, BlockConfig},

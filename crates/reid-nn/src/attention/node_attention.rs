@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    tensor::{
-        DType, Device, Tensor,
-        activation::{relu, sigmoid},
-        s,
-    },
+    nn::conv::Conv2d,
+    tensor::{DType, Device, Tensor, activation::relu, module::conv2d, ops::ConvOptions, s},
 };
 use serde::{Deserialize, Serialize};
 
-use super::pointwise::{Pointwise, embed, fused, normalised, pointwise};
+use super::{
+    pointwise::{Pointwise, embed, fused, normalised, pointwise},
+    sigmoid,
+};
 use crate::block::Block;
 
 /// What attention looks at (the rows of the paper's Table 1).
@@ -105,24 +105,56 @@ struct Relating<'a> {
     varphi: &'a Pointwise,
 }
 
+/// The features of every node, as they lie in the map: neither is brought into the other's order, which
+/// would copy the whole map.
+#[derive(Clone)]
+pub(super) enum Nodes {
+    /// `[batch, D, N]`
+    FeaturesFirst(Tensor<3>),
+    /// `[batch, N, D]`
+    NodesFirst(Tensor<3>),
+}
+
+impl Nodes {
+    /// `relu(bn(W · x))`, `[batch, outputs, N, 1]`.
+    fn embed(&self, layer: &Pointwise) -> Tensor<4> {
+        let features = match self {
+            Self::FeaturesFirst(features) => {
+                return embed(layer, features.clone().unsqueeze_dim(3));
+            }
+            Self::NodesFirst(features) => features.clone(),
+        };
+        let (conv, norm) = layer;
+        let ([batch, nodes, inputs], dtype) = (features.dims(), features.dtype());
+        let weight = conv.weight.val().cast(dtype);
+        let [outputs, _, _, _] = weight.dims();
+        let weight = weight.reshape([outputs, inputs]).transpose();
+        let rows = features.reshape([batch * nodes, inputs]).matmul(weight);
+        let outputs = rows.reshape([batch, nodes, outputs]).transpose();
+        relu(norm.forward(biased(outputs.unsqueeze_dim(3), conv)))
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Self::FeaturesFirst(features) | Self::NodesFirst(features) => features.dtype(),
+        }
+    }
+}
+
 impl NodeAttention {
-    /// The attention of every node.
-    ///
-    /// # Shapes
-    /// - `nodes`: `[batch, D, N, 1]`
-    /// - result: `[batch, 1, N, 1]`
-    pub(super) fn forward(&self, nodes: Tensor<4>) -> Tensor<4> {
-        let related = self.relating().map(|relating| relating.factorised(&nodes));
+    /// The attention of every node, `[batch, 1, N, 1]`.
+    pub(super) fn forward(&self, nodes: &Nodes) -> Tensor<4> {
+        let related = self.relating().map(|relating| relating.factorised(nodes));
         self.weigh(nodes, related)
     }
 
     /// The attention of every node by way of the relations, and these, `[batch, N, N]`; `None`
     /// without the relation term.
-    pub(super) fn with_relations(&self, nodes: Tensor<4>) -> (Tensor<4>, Option<Tensor<3>>) {
+    pub(super) fn with_relations(&self, nodes: &Nodes) -> (Tensor<4>, Option<Tensor<3>>) {
         let Some(relating) = self.relating() else {
             return (self.weigh(nodes, None), None);
         };
-        let relations = relating.relations(&nodes);
+        let relations = relating.relations(nodes);
         let related = relating.published(relations.clone());
         (self.weigh(nodes, Some(related)), Some(relations))
     }
@@ -135,12 +167,28 @@ impl NodeAttention {
         })
     }
 
-    fn weigh(&self, nodes: Tensor<4>, related: Option<Tensor<4>>) -> Tensor<4> {
+    fn weigh(&self, nodes: &Nodes, related: Option<Tensor<4>>) -> Tensor<4> {
         let dtype = nodes.dtype();
-        let visual = |psi| embed(psi, nodes).mean_dim(1).cast(wide(dtype));
+        let visual = |psi| nodes.embed(psi).mean_dim(1).cast(wide(dtype));
         let terms = self.psi.as_ref().map(visual).into_iter().chain(related);
-        let hidden = embed(&self.w1, Tensor::cat(terms.collect(), 1));
-        sigmoid(normalised(&self.w2, hidden)).cast(dtype)
+        sigmoid(normalised(&self.w2, self.hidden(terms))).cast(dtype)
+    }
+
+    /// `relu(bn(W₁ · y))` term by term, since both side by side would be another copy of the larger.
+    fn hidden(&self, terms: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
+        let (conv, norm) = &self.w1;
+        let mut seen = 0;
+        let part = |term: Tensor<4>| {
+            let [_, width, _, _] = term.dims();
+            let weight = conv.weight.val().cast(term.dtype());
+            let weight = weight.slice(s![.., seen..seen + width]);
+            seen += width;
+            let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+            conv2d(term, weight, None, options)
+        };
+        let sum = terms.map(part).reduce(Tensor::add);
+        let sum = sum.expect("attention looks at one term at least");
+        relu(norm.forward(biased(sum, conv)))
     }
 
     /// The same with every normalisation folded into the convolution before it.
@@ -159,16 +207,16 @@ impl NodeAttention {
 impl Relating<'_> {
     /// Θ and Φ, `[batch, D/s₁, N]`, in at least single precision, as is all that follows: products of
     /// many features are large before they are normalised, and half precision ends at 65504.
-    fn embedded(&self, nodes: &Tensor<4>) -> [Tensor<3>; 2] {
-        [self.theta, self.phi].map(|embedding| {
-            let embedded: Tensor<3> = embed(embedding, nodes.clone()).squeeze_dim(3);
+    fn embedded(&self, nodes: &Nodes) -> [Tensor<3>; 2] {
+        [self.theta, self.phi].map(|layer| {
+            let embedded: Tensor<3> = nodes.embed(layer).squeeze_dim(3);
             let dtype = wide(embedded.dtype());
             embedded.cast(dtype)
         })
     }
 
     /// `relu(bn((Wₐ Φᵀ) Θ + (W_b Θᵀ) Φ))`, `[batch, N/s₁, N, 1]`.
-    fn factorised(&self, nodes: &Tensor<4>) -> Tensor<4> {
+    fn factorised(&self, nodes: &Nodes) -> Tensor<4> {
         let [theta, phi] = self.embedded(nodes);
         let [batch, embedded, count] = theta.dims();
         let weight = self.weight(theta.dtype());
@@ -187,7 +235,7 @@ impl Relating<'_> {
     }
 
     /// The relations `rᵢⱼ = θᵢ · ϕⱼ`, `[batch, N, N]`.
-    fn relations(&self, nodes: &Tensor<4>) -> Tensor<3> {
+    fn relations(&self, nodes: &Nodes) -> Tensor<3> {
         let [theta, phi] = self.embedded(nodes);
         theta.transpose().matmul(phi)
     }
@@ -208,14 +256,18 @@ impl Relating<'_> {
 
     fn normalised(&self, related: Tensor<3>) -> Tensor<4> {
         let (conv, norm) = self.varphi;
-        let related = match &conv.bias {
-            Some(bias) => {
-                let bias = bias.val().cast(related.dtype());
-                related + bias.reshape([1, -1, 1])
-            }
-            None => related,
-        };
-        relu(norm.forward(related.unsqueeze_dim(3)))
+        relu(norm.forward(biased(related.unsqueeze_dim(3), conv)))
+    }
+}
+
+/// The products with the bias of a layer, which it has when its normalisation is folded in.
+fn biased(products: Tensor<4>, conv: &Conv2d) -> Tensor<4> {
+    match &conv.bias {
+        Some(bias) => {
+            let bias = bias.val().cast(products.dtype());
+            products + bias.reshape([1, -1, 1, 1])
+        }
+        None => products,
     }
 }
 
@@ -267,13 +319,15 @@ mod tests {
             let norm = norm.as_mut().expect("not folded");
             norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
         }
-        let nodes = Tensor::<4>::random([2, 8, 12, 1], Distribution::Normal(0.0, 1.0), &device);
-        let (expected, relations) = single.with_relations(nodes.clone());
+        let features = Tensor::random([2, 8, 12], Distribution::Normal(0.0, 1.0), &device);
+        let nodes = Nodes::FeaturesFirst(features.clone());
+        let (expected, relations) = single.with_relations(&nodes);
         let largest = relations.expect("relations").max().into_scalar::<f32>();
         assert!(largest > 65504.0, "the largest relation is only {largest}");
 
         let half = single.map(&mut Half);
-        let found = half.forward(nodes.cast(DType::F16));
+        let nodes = Nodes::FeaturesFirst(features.cast(DType::F16));
+        let found = half.forward(&nodes);
         assert_eq!(found.dtype(), DType::F16);
         let difference = (found.cast(DType::F32) - expected).abs().max();
         let difference = difference.into_scalar::<f32>();
@@ -281,16 +335,24 @@ mod tests {
     }
 
     #[test]
-    fn folded_normalisation_gives_the_same_attention() {
+    fn either_order_and_folded_normalisation_give_the_same_attention() {
         let device = Device::default();
         let training = device.clone().autodiff();
         let plain = attention(&training);
-        let nodes = |device| Tensor::random([4, 8, 12, 1], Distribution::Default, device);
-        let _ = plain.forward(nodes(&training)); // moves the running statistics
-        let (plain, nodes) = (plain.valid(), nodes(&device));
-        let expected = plain.forward(nodes.clone());
-        let fused = plain.fused();
-        for found in [fused.forward(nodes.clone()), fused.with_relations(nodes).0] {
+        let random = |device| Tensor::<3>::random([4, 8, 12], Distribution::Default, device);
+        // Moves the running statistics.
+        let _ = plain.forward(&Nodes::FeaturesFirst(random(&training)));
+        let (plain, features) = (plain.valid(), random(&device));
+        let nodes = Nodes::FeaturesFirst(features.clone());
+        let turned = Nodes::NodesFirst(features.transpose());
+        let expected = plain.forward(&nodes);
+        let fused = plain.clone().fused();
+        for found in [
+            plain.forward(&turned),
+            fused.forward(&nodes),
+            fused.forward(&turned),
+            fused.with_relations(&nodes).0,
+        ] {
             let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-5, "{difference}");
         }

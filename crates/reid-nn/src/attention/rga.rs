@@ -10,7 +10,7 @@ use reid_core::FeatureShape;
 
 use super::{
     Gate, checked,
-    node_attention::{NodeAttention, NodeAttentionConfig, Terms},
+    node_attention::{NodeAttention, NodeAttentionConfig, Nodes, Terms},
 };
 use crate::block::{Block, BlockConfig};
 
@@ -157,16 +157,16 @@ impl RgaSpatial {
     /// If the features have another shape than the block was built for.
     #[must_use]
     pub fn relations(&self, features: Tensor<4>) -> Relations {
-        let (attention, relations) = self.nodes.with_relations(self.as_nodes(features));
+        let (attention, relations) = self.nodes.with_relations(&self.as_nodes(features));
         Relations {
             gate: self.as_gate(attention),
             relations,
         }
     }
 
-    fn as_nodes(&self, features: Tensor<4>) -> Tensor<4> {
+    fn as_nodes(&self, features: Tensor<4>) -> Nodes {
         let [batch, channels, height, width] = checked("RGA-S", self.place, &features);
-        features.reshape([batch, channels, height * width, 1])
+        Nodes::FeaturesFirst(features.reshape([batch, channels, height * width]))
     }
 
     fn as_gate(&self, attention: Tensor<4>) -> Tensor<4> {
@@ -186,17 +186,16 @@ impl RgaChannel {
     /// If the features have another shape than the block was built for.
     #[must_use]
     pub fn relations(&self, features: Tensor<4>) -> Relations {
-        let (attention, relations) = self.nodes.with_relations(self.as_nodes(features));
+        let (attention, relations) = self.nodes.with_relations(&self.as_nodes(features));
         Relations {
             gate: as_channels(attention),
             relations,
         }
     }
 
-    fn as_nodes(&self, features: Tensor<4>) -> Tensor<4> {
+    fn as_nodes(&self, features: Tensor<4>) -> Nodes {
         let [batch, channels, height, width] = checked("RGA-C", self.place, &features);
-        let places = features.reshape([batch, channels, height * width]);
-        places.transpose().unsqueeze_dim(3)
+        Nodes::NodesFirst(features.reshape([batch, channels, height * width]))
     }
 }
 
@@ -207,13 +206,13 @@ fn as_channels(attention: Tensor<4>) -> Tensor<4> {
 
 impl Gate for RgaSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        self.as_gate(self.nodes.forward(self.as_nodes(features)))
+        self.as_gate(self.nodes.forward(&self.as_nodes(features)))
     }
 }
 
 impl Gate for RgaChannel {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        as_channels(self.nodes.forward(self.as_nodes(features)))
+        as_channels(self.nodes.forward(&self.as_nodes(features)))
     }
 }
 
