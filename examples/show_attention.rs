@@ -91,7 +91,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
 
     let columns = ["query", "baseline", "RGA-SC", "gate after stage 4"];
-    let mut sheet = ContactSheet::new(columns).with_cell(pair.recipe.input);
+    let InputSize { height, width } = pair.recipe.input;
+    let cell = InputSize::new(192, 192 * width / height);
+    let mut sheet = ContactSheet::new(columns).with_cell(cell);
     let queries = &pair.splits.query;
     let step = (queries.len() / arguments.draw.max(1)).max(1);
     for sample in queries.iter().step_by(step).take(arguments.draw) {
