@@ -85,7 +85,12 @@ impl Arguments {
     fn out(&self) -> PathBuf {
         let attention = self.attention.to_possible_value();
         let attention = attention.expect("a variant that can be named");
-        let folder = || Path::new("target/train_rga").join(attention.get_name());
+        let name = if self.smoke {
+            "smoke"
+        } else {
+            attention.get_name()
+        };
+        let folder = || Path::new("target/train_rga").join(name);
         self.out.clone().unwrap_or_else(folder)
     }
 }

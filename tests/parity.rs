@@ -69,7 +69,7 @@ const OUTPUT: f64 = 1e-5;
 const LOSS: f64 = 1e-5;
 const STATISTIC: f64 = 1e-5;
 const GRADIENT: f64 = 1e-3;
-/// The least gradient that tolerances refer to.
+/// What the tolerance of a gradient that vanishes refers to.
 const ROUNDING: f64 = 1e-2;
 const LOSS_GRADIENT: f64 = 1e-5;
 /// In double precision, where what is left is how the reference was stored.
@@ -330,7 +330,7 @@ fn compare<M: Module, const D: usize>(
     golden.meets(&key("grad.input"), gradient, GRADIENT);
     for (path, gradient) in formula::gradients(&module, &gradients) {
         let name = part_key("grad", &path);
-        gradient_meets(golden, &key(&name), &gradient.unwrap_or_default());
+        gradient_meets(golden, &key(&name), &path, &gradient.unwrap_or_default());
     }
     if golden.has_some(&key("state_after.")) {
         let name = |path: &str| key(&part_key("state_after", path));
@@ -338,12 +338,16 @@ fn compare<M: Module, const D: usize>(
     }
 }
 
-/// Relative to the largest, but not below what single precision leaves of a gradient that is zero: as
-/// before a normalisation, which takes a shift away and of a lone weight all but the sign.
-fn gradient_meets(golden: &Golden, name: &str, found: &[f64]) {
+/// Relative to the largest; of a gradient that vanishes, to what single precision leaves.
+fn gradient_meets(golden: &Golden, name: &str, path: &str, found: &[f64]) {
     let expected = golden.values(name);
     let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
-    golden.compare_scaled(name, found, expected, GRADIENT * largest.max(ROUNDING));
+    let least = if formula::vanishes(path, found.len()) {
+        ROUNDING
+    } else {
+        0.0
+    };
+    golden.compare_scaled(name, found, expected, GRADIENT * largest.max(least));
 }
 
 fn filled_part<M: Module>(part: &str, module: M) -> M {
@@ -491,7 +495,12 @@ fn authors<B: Block>(golden: &Golden, block: B, forward: impl Fn(&B, Tensor<4>) 
     let gradient = input.grad(&gradients).expect("the input's gradient");
     golden.meets("grad.input", gradient, GRADIENT);
     for (path, gradient) in formula::gradients(&block, &gradients) {
-        gradient_meets(golden, &key("grad", &path), &gradient.unwrap_or_default());
+        gradient_meets(
+            golden,
+            &key("grad", &path),
+            &path,
+            &gradient.unwrap_or_default(),
+        );
     }
 }
 

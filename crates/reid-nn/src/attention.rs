@@ -19,7 +19,7 @@ mod resized;
 mod rga;
 mod squeeze_excitation;
 
-pub use cbam::{Cbam, CbamChannel, CbamChannelConfig, CbamConfig, CbamSpatial, CbamSpatialConfig};
+pub use cbam::{CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig};
 pub use fully_connected::{
     FullyConnectedChannel, FullyConnectedChannelConfig, FullyConnectedSpatial,
     FullyConnectedSpatialConfig,

@@ -274,28 +274,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_rates_of_relation_aware_attention_are_those_of_its_code() {
-        let recipe = Recipe::rga_code("rga", InputSize::PERSON, 0);
-        let rates = [
-            (0, 8e-6),
-            (1, 4.76e-5),
-            (10, 4.04e-4),
-            (19, 7.604e-4),
-            (20, 8e-4),
-            (79, 8e-4),
-            (80, 4e-4),
-            (120, 2e-4),
-            (359, 6.25e-6),
-            (360, 3.125e-6),
-            (599, 3.125e-6),
-        ];
-        for (epoch, expected) in rates {
-            let found = recipe.schedule.rate(epoch, recipe.epochs);
-            assert!((found - expected).abs() < 1e-12, "epoch {epoch}: {found}");
-        }
-    }
-
     type Change = fn(&mut Recipe<u8>);
 
     #[test]

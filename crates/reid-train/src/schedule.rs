@@ -184,7 +184,10 @@ impl WarmUp {
 
 #[cfg(test)]
 mod tests {
+    use reid_core::InputSize;
+
     use super::*;
+    use crate::Recipe;
 
     fn assert_rates(schedule: &Schedule, epochs: usize, expected: &[(usize, f64)]) {
         for &(number, rate) in expected {
@@ -255,19 +258,7 @@ mod tests {
 
     #[test]
     fn relation_aware_global_attention() {
-        let schedule = Schedule {
-            base: 8e-4,
-            first_epoch: 0,
-            warm_up: Some(WarmUp::Linear {
-                epochs: 20,
-                from: 0.01,
-            }),
-            decay: Decay::Halving {
-                first: 80,
-                every: 40,
-                last: 360,
-            },
-        };
+        let recipe = Recipe::rga_code("rga", InputSize::PERSON, ());
         let expected = [
             (0, 8e-6),
             (1, 4.76e-5),
@@ -281,7 +272,7 @@ mod tests {
             (360, 3.125e-6),
             (599, 3.125e-6),
         ];
-        assert_rates(&schedule, 600, &expected);
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! CBAM: channels, then places, gate themselves by average and maximum (Woo et al., CBAM, ECCV 2018,
-//! arXiv:1807.06521).
+//! arXiv:1807.06521). The paper's module is a tuple of both.
 
 use burn::{
     config::Config,
@@ -19,12 +19,6 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig},
     pool,
 };
-
-/// The paper's module: channels, then places.
-pub type Cbam = (CbamChannel, CbamSpatial);
-
-/// Configuration of [`Cbam`].
-pub type CbamConfig = (CbamChannelConfig, CbamSpatialConfig);
 
 /// Configuration of [`CbamChannel`].
 #[derive(Config, Debug)]
