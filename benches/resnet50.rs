@@ -16,10 +16,10 @@ use std::{fs, time::Instant};
 
 use burn::{
     optim::GradientsParams,
-    tensor::{Device, Distribution, Int, Tensor},
+    tensor::{Device, Distribution, Tensor},
 };
 use clap::{Parser, ValueEnum};
-use reid::{prelude::*, train::OptimizerConfig, zoo::RgaConfig};
+use reid::{nn::TrainingStep, prelude::*, train::OptimizerConfig, zoo::RgaConfig};
 use serde_json::json;
 
 const CLASSES: usize = 751;
@@ -174,11 +174,13 @@ fn train<A: BlockConfig>(
 
     let device = device.clone().autodiff();
     let images = images(arguments.batch, size, &device);
-    let batch = i32::try_from(arguments.batch).expect("a batch that fits memory");
-    let identities: Vec<i32> = (0..batch).map(|image| image / 4).collect();
-    let identities = Tensor::<1, Int>::from_data(identities.as_slice(), &device);
+    let identities: Vec<usize> = (0..arguments.batch).map(|image| image / 4).collect();
+    let step = TrainingStep {
+        identities: &identities,
+        seed: Seed::new(1),
+    };
     time(arguments, || {
-        let (losses, _) = trainee.judge(images.clone(), identities.clone());
+        let (losses, _) = trainee.judge(images.clone(), step);
         let total = losses
             .into_iter()
             .map(|loss| loss.value)

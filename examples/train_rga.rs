@@ -58,6 +58,9 @@ struct Arguments {
     /// absent.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// How hard the drawn people are to tell apart, from 0 to 1.
+    #[arg(long, default_value_t = 0.5)]
+    difficulty: f32,
     /// `paper`, `code`, or the file of a baseline's recipe; small by default.
     #[arg(long)]
     recipe: Option<String>,
@@ -258,11 +261,12 @@ fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
         return Ok(dataset::load(data)?);
     }
     let people = if arguments.smoke { 8 } else { 64 };
-    let root = PathBuf::from(format!("target/train_rga/people-{people}"));
+    let difficulty = arguments.difficulty;
+    let root = PathBuf::from(format!("target/train_rga/people-{people}-{difficulty}"));
     SyntheticConfig::new()
         .with_train_identities(people)
         .with_test_identities(people)
-        .with_difficulty(0.9)
+        .with_difficulty(difficulty)
         .write(&root)?;
     Ok(market1501::load(root)?)
 }

@@ -9,15 +9,20 @@ use burn::{
 };
 use reid::{
     nn::{
-        BranchOutput,
+        BranchOutput, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
             RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
         },
         backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        batch_drop::BatchDrop,
+        cut_mix::{Cells, CutMix},
         distance::Distance,
-        head::{BnNeckConfig, NeckFeature, PooledHeadConfig},
+        head::{
+            BnNeckConfig, BranchConfig, BranchedHeadConfig, Guide, Interference, NeckFeature,
+            PooledHeadConfig,
+        },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
             Smoothing, WeightedConfig,
@@ -150,8 +155,11 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
     assert_eq!(output.branches.len(), expected.branches.len(), "{name}");
     backward(name, random([3, 4, 4, 2], device), |features| {
-        let identities = Tensor::<1, Int>::from_data([0, 1, 0], device);
-        let output = head.forward_train(features, identities);
+        let step = TrainingStep {
+            identities: &[0, 1, 0],
+            seed: Seed::new(1),
+        };
+        let output = head.forward_train(features, step);
         let logits = output
             .branches
             .into_iter()
@@ -174,6 +182,25 @@ fn heads(device: &Device) {
         device,
     );
     head("tuple", &(BnNeckConfig::new(), pooled), device);
+
+    let cells = Cells {
+        height: 2,
+        width: 1,
+    };
+    let mix = CutMix::new().with_cells(cells).with_cut(2);
+    let guided = |guide| BranchConfig {
+        dimensions: 3,
+        interference: Interference::CutMix {
+            mix: mix.clone(),
+            guide,
+        },
+    };
+    let branched = BranchedHeadConfig::new().with_global(3).with_branches(vec![
+        guided(Guide::ClosedForm),
+        guided(Guide::Autodiff),
+        BranchConfig::drop(3, BatchDrop::new()),
+    ]);
+    head("branched", &branched, device);
 }
 
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {

@@ -12,19 +12,23 @@ use burn::{
     tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use reid::{
-    core::FeatureShape,
+    core::{FeatureShape, Seed},
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
-        ReidOutput,
+        ReidOutput, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
             RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
         },
         backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        batch_drop::BatchDrop,
         convolution,
+        cut_mix::{Cells, CutMix},
         distance::Distance,
-        head::{BnNeckConfig, PooledHeadConfig},
+        head::{
+            BnNeckConfig, BranchConfig, BranchedHeadConfig, PooledHeadConfig, ReducedHeadConfig,
+        },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
             Smoothing, WeightedConfig,
@@ -403,10 +407,17 @@ fn pooling() {
 
 // ----------------------------------------------------------------------------------------- heads
 
+fn step(identities: &[usize]) -> TrainingStep<'_> {
+    TrainingStep {
+        identities,
+        seed: Seed::new(1),
+    }
+}
+
 fn check_head(config: &impl HeadConfig) {
     let head = config.init(MAP, 3, device());
     check(head, [4, 4, 4, 3], |head, features| {
-        let output = head.forward(features);
+        let output = head.forward_train(features, step(&[0, 1, 2, 0]));
         let branches = output.branches.into_iter();
         branches.fold(project(output.embedding), |sum, branch| {
             sum + project(branch.features) + project(branch.logits)
@@ -424,6 +435,27 @@ fn bn_neck() {
 fn pooled_head() {
     check_head(&PooledHeadConfig::new());
     check_head(&PooledHeadConfig::new().with_pool(PoolConfig::Max));
+}
+
+#[test]
+fn branched_heads() {
+    let cells = Cells {
+        height: 2,
+        width: 1,
+    };
+    let mix = CutMix::new().with_cells(cells).with_cut(2);
+    let branches = vec![
+        BranchConfig::cut_mix(3, mix.clone()),
+        BranchConfig::drop(2, BatchDrop::new().with_height(0.5)),
+        BranchConfig::cut_mix(3, mix),
+    ];
+    let config = BranchedHeadConfig::new().with_global(3);
+    check_head(&config.with_branches(branches));
+    check_head(
+        &ReducedHeadConfig::new()
+            .with_dimensions(3)
+            .with_pool(PoolConfig::GEM),
+    );
 }
 
 #[test]
@@ -542,7 +574,9 @@ fn a_model_and_its_losses() {
         (model, criterion),
         [8, 3, 16, 8],
         |(model, criterion), images| {
-            criterion.forward(&model.forward_train(images, identities()), identities())
+            let classes = IDENTITIES.map(|class| usize::try_from(class).expect("a class"));
+            let output = model.forward_train(images, step(&classes));
+            criterion.forward(&output, identities())
         },
     );
 }

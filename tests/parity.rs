@@ -11,10 +11,10 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use reid::{
-    core::FeatureShape,
+    core::{FeatureShape, Seed},
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
-        ReidOutput,
+        ReidOutput, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, RgaChannel,
@@ -22,8 +22,13 @@ use reid::{
             Terms,
         },
         backbone::{ResNet, ResNetConfig, ResidualBlockConfig, ResidualKind},
+        cut_mix::{Cells, CutMix, DonorGradient, Donors},
         distance::Distance,
-        head::{BnNeckConfig, PooledHead, PooledHeadConfig},
+        grad_cam::{ClosedForm, GradCam, Target, Weighting},
+        head::{
+            BnNeckConfig, BranchConfig, BranchedHeadConfig, Disturbance, Guide, Interference,
+            PooledHead, PooledHeadConfig, ReducedHeadConfig,
+        },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
             Smoothing,
@@ -43,13 +48,15 @@ mod golden;
 type Checker = (&'static str, fn(&Golden));
 
 /// Every kind of file that is known here; the first that fits a name counts.
-const CHECKERS: [Checker; 11] = [
+const CHECKERS: [Checker; 13] = [
     ("attention", attention),
     ("blocks", blocks),
     ("center", center),
+    ("grad_cam", grad_cam),
     ("losses", losses),
     ("metric", losses),
     ("optim", optimizers),
+    ("progressive", progressive),
     ("resnet18", |golden| {
         network(golden, &ResNetConfig::resnet18());
     }),
@@ -362,6 +369,170 @@ fn part_key(part: &str, path: &str) -> String {
 fn part_input(golden: &Golden, part: &str, device: &Device) -> Tensor<4> {
     let shape = golden.shape(&format!("{part}.grad.input"));
     formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32))
+}
+
+// ------------------------------------------------------------------- Grad-CAM and feature CutMix
+
+/// Maps beside those of pytorch-grad-cam, in general and in closed form.
+fn grad_cam(golden: &Golden) {
+    let device = Device::default();
+    let reduced = || ReducedHeadConfig::new().with_dimensions(6);
+    maps(golden, "pooled", &PooledHeadConfig::new(), &device);
+    maps(golden, "bnneck", &BnNeckConfig::new(), &device);
+    maps(golden, "reduced", &reduced(), &device);
+    maps(
+        golden,
+        "reduced_max",
+        &reduced().with_pool(PoolConfig::Max),
+        &device,
+    );
+    maps(
+        golden,
+        "reduced_gem",
+        &reduced().with_pool(PoolConfig::GEM),
+        &device,
+    );
+}
+
+fn maps<C>(golden: &Golden, part: &str, config: &C, device: &Device)
+where
+    C: HeadConfig<Head: ClosedForm>,
+{
+    let [images, classes] = golden.shape(&format!("{part}.logits"));
+    let head = filled_part(
+        part,
+        config.init(FeatureShape::new(8, 4, 3), classes, device),
+    );
+    let shape = [images, 8, 4, 3];
+    let features = formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32));
+    let logits = head.forward(features.clone()).branches.remove(0).logits;
+    golden.meets(&format!("{part}.logits"), logits, OUTPUT);
+    let labels = golden.integers("labels", device);
+    for (word, target) in [
+        ("label", Target::Identities(&labels)),
+        ("highest", Target::Highest),
+    ] {
+        for (method, weighting) in [
+            ("grad_cam", Weighting::Mean),
+            ("hires_cam", Weighting::Place),
+            ("layer_cam", Weighting::PositivePlace),
+        ] {
+            let cam = GradCam::new().with_weighting(weighting);
+            let maps = cam.maps(&head, features.clone(), target);
+            golden.meets(&format!("{part}.{method}.{word}"), maps, OUTPUT);
+        }
+        let closed = head.grad_cam(features.clone(), target);
+        golden.meets(&format!("{part}.grad_cam.{word}"), closed, OUTPUT);
+    }
+}
+
+/// One training step of the progressive head: masks, losses, statistics and every gradient.
+fn progressive(golden: &Golden) {
+    let mix = || {
+        let cells = Cells {
+            height: 3,
+            width: 2,
+        };
+        CutMix::new().with_cells(cells).with_cut(3)
+    };
+    for guide in [Guide::ClosedForm, Guide::Autodiff] {
+        progressive_step(golden, "negative", mix(), guide);
+        progressive_step(
+            golden,
+            "positive",
+            mix().with_donors(Donors::Positive),
+            guide,
+        );
+        let stopped = mix().with_donor_gradient(DonorGradient::Stopped);
+        progressive_step(golden, "stopped", stopped, guide);
+    }
+}
+
+fn progressive_step(golden: &Golden, part: &str, mix: CutMix, guide: Guide) {
+    let device = Device::default().autodiff();
+    let key = |name: &str| format!("{part}.{name}");
+    let branch = |dimensions| BranchConfig {
+        dimensions,
+        interference: Interference::CutMix {
+            mix: mix.clone(),
+            guide,
+        },
+    };
+    let config = BranchedHeadConfig::new()
+        .with_global(7)
+        .with_branches(vec![branch(6), branch(5)]);
+    let shape: [usize; 4] = golden.shape(&key("grad.input"));
+    let [_, channels, height, width] = shape;
+    let head = config.init(FeatureShape::new(channels, height, width), 3, &device);
+    // All parts have the same weights and input.
+    let head = formula::filled(head, |path| format!("progressive.{path}"), DType::F32);
+    let place = (&device, DType::F32);
+    let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
+
+    let step = TrainingStep {
+        identities: &[0, 0, 1, 1, 2, 2],
+        seed: Seed::new(1),
+    };
+    let (output, disturbances) = head.disturbed(input.clone(), step);
+    for (place, disturbance) in disturbances.into_iter().enumerate() {
+        let Disturbance::CutMix { map, mixed } = disturbance else {
+            panic!("a rectangle was dropped");
+        };
+        let key = |name: &str| key(&format!("{name}.{}", place + 1));
+        golden.meets(&key("map"), map, OUTPUT);
+        golden.meets(&key("cut"), mixed.cut.float(), 0.0);
+        let donors: Vec<f64> = mixed.donors.iter().map(|&donor| donor as f64).collect();
+        golden.compare(&key("donors"), &donors, 0.0);
+    }
+    for (place, branch) in output.branches.iter().enumerate() {
+        golden.meets(
+            &key(&format!("features.{place}")),
+            branch.features.clone(),
+            OUTPUT,
+        );
+        golden.meets(
+            &key(&format!("logits.{place}")),
+            branch.logits.clone(),
+            OUTPUT,
+        );
+    }
+
+    let losses = (
+        IdentityLossConfig::new().with_smoothing(0.1),
+        BatchHardTripletConfig::new().with_margin(Margin::Soft),
+    );
+    let identities = golden.integers("labels", &device);
+    let criterion = losses.init(&config.output(FeatureShape::new(8, 6, 8), 3), &device);
+    let losses = criterion.losses(&output, identities);
+    let named = |name: &str| {
+        let loss = losses.iter().find(|loss| loss.name == name);
+        let loss = loss.unwrap_or_else(|| panic!("no loss is called {name}"));
+        loss.value.clone().inner().into_scalar::<f64>()
+    };
+    for place in 0..3 {
+        let number = place + 1;
+        let pair = [
+            named(&format!("identity {number}")),
+            named(&format!("triplet {number}")),
+        ];
+        golden.compare(&key(&format!("losses.{place}")), &pair, LOSS);
+    }
+    let total = losses
+        .into_iter()
+        .map(|loss| loss.value)
+        .reduce(Tensor::add);
+    let gradients = total.expect("six losses").backward();
+    let gradient = input.grad(&gradients).expect("the input's gradient");
+    golden.meets(&key("grad.input"), gradient, GRADIENT);
+    for (path, gradient) in formula::gradients(&head, &gradients) {
+        gradient_meets(
+            golden,
+            &key(&format!("grad.{path}")),
+            &path,
+            &gradient.unwrap_or_default(),
+        );
+    }
+    golden.meets_statistics(&head, |path| key(&format!("state_after.{path}")), STATISTIC);
 }
 
 // ------------------------------------------------------------------------------------ attention

@@ -83,9 +83,16 @@ pub(crate) fn gradients<M: Module>(
 }
 
 /// Whether the gradient of a parameter is zero but for rounding: normalisation takes away a shift before
-/// it and, of a lone weight, all but the sign; a softmax takes away what all of its places share.
+/// it (a maximum passes it on) and, of a lone weight, all but the sign; a softmax takes away what all
+/// of its places share.
 pub(crate) fn vanishes(path: &str, elements: usize) -> bool {
-    let shifts = ["w.0.bias", "g.bias", "phi.bias"];
+    let shifts = [
+        "w.0.bias",
+        "g.bias",
+        "phi.bias",
+        "reduction.bias",
+        "bottleneck.bn3.bias",
+    ];
     let lone = elements == 1 && path.ends_with(".0.weight");
     lone || shifts.iter().any(|shift| path.ends_with(shift))
 }

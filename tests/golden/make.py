@@ -1,6 +1,6 @@
 """Writes the reference values of the parity tests with PyTorch and torchvision, on the CPU.
 
-    python tests/golden/make.py        (pip install torch torchvision numpy safetensors)
+    python tests/golden/make.py        (pip install torch torchvision numpy safetensors grad-cam)
 
 Everything is computed in float64 from weights and inputs that are exact in float32, and stored in
 float32 unless README.md says otherwise: a reference that does not move with the machine's kernels.
@@ -40,13 +40,16 @@ RANGES, by what the tensor is:
 s keeps the activations of a 50-layer ResNet near 1 in evaluation mode.
 """
 
+import copy
 import math
 from pathlib import Path
 
 import numpy as np
+import pytorch_grad_cam
 import torch
 import torch.nn.functional as F
 import torchvision
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from safetensors.torch import save
 from torch import nn
 from torchvision import models
@@ -571,6 +574,163 @@ def loss_files():
     write("metric", {k: v.float() for k, v in tensors.items()} | {"labels": torch.tensor(labels)})
 
 
+# ------------------------------------------------------------------- Grad-CAM and feature CutMix
+
+
+class Reduced(nn.Module):
+    """Pooling, a linear reduction, BN, ReLU and a classifier; the output is the logits."""
+
+    def __init__(self, channels, dimensions, classes, pool="average"):
+        super().__init__()
+        if pool == "gem":
+            self.pool = GeM()
+        else:
+            self.pool = lambda x: x.mean((2, 3)) if pool == "average" else x.amax((2, 3))
+        self.reduction = nn.Linear(channels, dimensions)
+        self.norm = nn.BatchNorm1d(dimensions)
+        self.classifier = nn.Linear(dimensions, classes)
+
+    def features(self, x):
+        return F.relu(self.norm(self.reduction(self.pool(x))))
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+class Pooled(nn.Module):
+    """A classifier of the mean."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.classifier = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        return self.classifier(x.mean((2, 3)))
+
+
+def raw_maps(method, head, x, classes):
+    """pytorch-grad-cam's maps at the input of a head, before they are scaled."""
+    network = nn.Sequential(nn.Identity(), head)
+    targets = None if classes is None else [ClassifierOutputTarget(c) for c in classes]
+    with method(model=network, target_layers=[network[0]]) as cam:
+        return torch.from_numpy(cam(input_tensor=x, targets=targets))
+
+
+def grad_cam_file():
+    """Maps of pytorch-grad-cam for heads in evaluation on <part>.input of [5,8,4,3]."""
+    pytorch_grad_cam.base_cam.scale_cam_image = lambda maps, size=None: maps
+    heads = {
+        "pooled": Pooled(8, 4),
+        "bnneck": BnNeck(8, 4),
+        "reduced": Reduced(8, 6, 4),
+        "reduced_max": Reduced(8, 6, 4, "max"),
+        "reduced_gem": Reduced(8, 6, 4, "gem"),
+    }
+    methods = {
+        "grad_cam": pytorch_grad_cam.GradCAM,
+        "hires_cam": pytorch_grad_cam.HiResCAM,
+        "layer_cam": pytorch_grad_cam.LayerCAM,
+    }
+    labels = [0, 3, 1, 2, 3]
+    tensors = {"labels": torch.tensor(labels)}
+    for name, head in heads.items():
+        head = filled(head, f"{name}.").eval()
+        x = formula(f"{name}.input", (5, 8, 4, 3), INPUT).requires_grad_()
+        tensors[f"{name}.logits"] = head(x).float()
+        for key, method in methods.items():
+            tensors[f"{name}.{key}.label"] = raw_maps(method, head, x, labels).float()
+            tensors[f"{name}.{key}.highest"] = raw_maps(method, head, x, None).float()
+    write("grad_cam", tensors)
+
+
+DONORS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # as drawn from seed 1 for both branches
+
+
+class Progressive(nn.Module):
+    """G and two attentive branches on a shared bottleneck, in the paper's notation (3.2, 3.3)."""
+
+    def __init__(self, channels, dimensions, classes):
+        super().__init__()
+        self.add_module("global", Reduced(channels, dimensions[0], classes))
+        self.bottleneck = Bottleneck(channels, channels // 4)
+        self.branches = nn.ModuleList(
+            Reduced(channels, d, classes, "max") for d in dimensions[1:]
+        )
+
+
+def attention_map(branch, t, labels):
+    """Eq. 1 for the score of each label, by a pass of its own, in training mode."""
+    t = t.detach().requires_grad_()
+    logits = copy.deepcopy(branch)(t)  # whose running statistics are its own
+    scores = logits[range(len(labels)), labels].sum()
+    (gradient,) = torch.autograd.grad(scores, t)
+    w = gradient.mean((2, 3), keepdim=True)
+    return F.relu((w * t).sum(1)).detach()
+
+
+def top_cells(g, cell, k):
+    """Eq. 2: 1 where the k cells with the largest sums are, ties row by row."""
+    (rows, columns), cut = cell, torch.zeros_like(g)
+    for image in range(len(g)):
+        corners = [
+            (r, c)
+            for r in range(0, g.shape[1], rows)
+            for c in range(0, g.shape[2], columns)
+        ]
+        sums = [float(g[image, r : r + rows, c : c + columns].sum()) for r, c in corners]
+        order = sorted(range(len(corners)), key=lambda i: -sums[i])  # stable
+        for r, c in (corners[i] for i in order[:k]):
+            cut[image, r : r + rows, c : c + columns] = 1
+    return cut
+
+
+def progressive_file():
+    """One training step of the progressive head, donors given."""
+    labels = [0, 0, 1, 1, 2, 2]
+    cell, k, classes = (3, 2), 3, 3
+    variants = {
+        "negative": (DONORS, False),
+        "positive": ([[1, 0, 3, 2, 5, 4]] * 2, False),
+        "stopped": (DONORS, True),
+    }
+    tensors = {"labels": torch.tensor(labels)}
+    for name, (donors, stopped) in variants.items():
+        head = Progressive(8, (7, 6, 5), classes)
+        # The parameters of all variants are the same.
+        filled(head, "progressive.").train()
+        x = formula("progressive.input", (6, 8, 6, 8), INPUT).requires_grad_()
+        shared, seen, branch = head.bottleneck(x), x, head.get_submodule("global")
+        losses = []
+        for place in range(3):
+            if place > 0:
+                g = attention_map(branch, seen, labels)
+                cut = top_cells(g, cell, k)
+                tensors |= {f"{name}.map.{place}": g, f"{name}.cut.{place}": cut}
+                tensors[f"{name}.donors.{place}"] = torch.tensor(donors[place - 1])
+                donor = shared[donors[place - 1]]
+                donor = donor.detach() if stopped else donor
+                m = 1 - cut[:, None]
+                seen, branch = m * shared + (1 - m) * donor, head.branches[place - 1]
+            f = branch.features(seen)
+            logits = branch.classifier(f)
+            identity = F.cross_entropy(logits, torch.tensor(labels), label_smoothing=0.1)
+            triplet = batch_hard(f, labels, euclidean_distance, F.softplus, "mean")
+            tensors |= {f"{name}.features.{place}": f, f"{name}.logits.{place}": logits}
+            tensors[f"{name}.losses.{place}"] = torch.stack([identity, triplet])
+            losses += [identity, triplet]
+        sum(losses).backward()
+        tensors[f"{name}.grad.input"] = x.grad
+        for key, p in head.named_parameters():
+            tensors[f"{name}.grad.{key}"] = p.grad
+        for key, value in head.state_dict().items():
+            if "running" in key:
+                tensors[f"{name}.state_after.{key}"] = value.clone()
+    for key in list(tensors):
+        if tensors[key].is_floating_point():
+            tensors[key] = tensors[key].float()
+    write("progressive", tensors)
+
+
 # ---------------------------------------------------------------------------------------- files
 
 
@@ -594,6 +754,8 @@ def main():
     network_file("resnext50_32x4d", models.resnext50_32x4d, batch=2)
     block_file()
     attention_file()
+    grad_cam_file()
+    progressive_file()
     optimizer_file()
     loss_files()
 

@@ -8,6 +8,7 @@
 //! | [`RandomAffine`] | turns, shifts, scales and shears |
 //! | [`ColourJitter`] | changes brightness, contrast and saturation |
 //! | [`RandomErasing`] | paints over a rectangle |
+//! | [`Cutout`] | paints over a rectangle of fixed size |
 //! | [`Normalise`] | centres and scales each colour |
 //!
 //! [`Augmentation`] names which of them a recipe uses. A part of one's own is a struct with one
@@ -19,6 +20,7 @@ use reid_core::Stream;
 
 mod augmentation;
 mod colour_jitter;
+mod cutout;
 mod draw;
 mod flip;
 mod normalise;
@@ -30,6 +32,7 @@ mod random_translation_2d;
 
 pub use augmentation::Augmentation;
 pub use colour_jitter::ColourJitter;
+pub use cutout::Cutout;
 pub use flip::Flip;
 pub use normalise::Normalise;
 pub use pad_crop::PadCrop;

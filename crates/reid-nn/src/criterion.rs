@@ -1,5 +1,7 @@
 //! Criterion: output and identities → loss.
 
+use std::borrow::Cow;
+
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
@@ -43,7 +45,8 @@ pub trait Criterion: Module + ModuleDisplay {
     /// The named losses whose sum is [`forward`](Self::forward): one, unless the criterion is made
     /// of several.
     fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let (name, value) = (self.name(), self.forward(output, identities));
+        let name = Cow::Borrowed(self.name());
+        let value = self.forward(output, identities);
         vec![NamedLoss { name, value }]
     }
 }
@@ -52,12 +55,29 @@ pub trait Criterion: Module + ModuleDisplay {
 #[derive(Clone, Debug)]
 pub struct NamedLoss {
     /// What progress reports call it.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value, a tensor of one value.
     pub value: Tensor<1>,
 }
 
 /// The sum of losses, in their own precision; 0 if there are none.
+/// The loss of each branch by itself, numbered from 1 if there are several.
+pub(crate) fn by_branch(
+    name: &'static str,
+    losses: impl ExactSizeIterator<Item = Tensor<1>>,
+) -> Vec<NamedLoss> {
+    let several = losses.len() > 1;
+    let loss = |(branch, value)| {
+        let name = if several {
+            Cow::Owned(format!("{name} {}", branch + 1))
+        } else {
+            Cow::Borrowed(name)
+        };
+        NamedLoss { name, value }
+    };
+    losses.enumerate().map(loss).collect()
+}
+
 pub(crate) fn sum(losses: impl Iterator<Item = Tensor<1>>, output: &ReidOutput) -> Tensor<1> {
     let embedding = &output.embedding;
     let zero = || Tensor::zeros([1], (&embedding.device(), embedding.dtype()));
@@ -65,7 +85,7 @@ pub(crate) fn sum(losses: impl Iterator<Item = Tensor<1>>, output: &ReidOutput) 
 }
 
 /// The sum of named losses.
-fn total(losses: Vec<NamedLoss>, output: &ReidOutput) -> Tensor<1> {
+pub(crate) fn total(losses: Vec<NamedLoss>, output: &ReidOutput) -> Tensor<1> {
     sum(losses.into_iter().map(|loss| loss.value), output)
 }
 

@@ -2,8 +2,13 @@
 //! arXiv:1610.02391).
 
 use burn::tensor::{Int, Tensor, activation::relu};
+use serde::{Deserialize, Serialize};
 
-use crate::head::Head;
+mod closed_form;
+
+pub use closed_form::ClosedForm;
+
+use crate::{head::Head, plain::plain};
 
 /// Which class of each image is explained.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +17,58 @@ pub enum Target<'a> {
     Identities(&'a Tensor<1, Int>),
     /// The class with the highest score.
     Highest,
+}
+
+impl Target<'_> {
+    /// The class of each of `images`.
+    fn classes(self, images: usize, logits: impl FnOnce() -> Tensor<2>) -> Tensor<1, Int> {
+        let classes = match self {
+            Self::Identities(identities) => identities.clone(),
+            Self::Highest => logits().argmax(1).squeeze_dim(1),
+        };
+        let [identities] = classes.dims();
+        assert_eq!(
+            identities, images,
+            "one identity per image is explained, found {identities} for {images} images"
+        );
+        classes
+    }
+}
+
+/// How gradient and feature make a map, with G = ∂y_c/∂T.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// Grad-CAM: `relu(Σₖ mean_hw(Gₖ) Tₖ)`.
+    #[default]
+    Mean,
+    /// HiResCAM: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only places that the score uses (Draelos and Carin,
+    /// 2020, arXiv:2011.08891).
+    Place,
+    /// LayerCAM: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for earlier and larger maps (Jiang et al., TIP 2021).
+    PositivePlace,
+}
+
+impl Weighting {
+    fn maps(self, features: Tensor<4>, gradient: Tensor<4>) -> Tensor<3> {
+        match self {
+            Self::Mean => {
+                let [batch, channels, _, _] = features.dims();
+                let weights = gradient.mean_dim(3).mean_dim(2);
+                weighted_sum(features, weights.reshape([batch, channels]))
+            }
+            Self::Place => relu((features * gradient).sum_dim(1)).squeeze_dim(1),
+            Self::PositivePlace => relu((features * relu(gradient)).sum_dim(1)).squeeze_dim(1),
+        }
+    }
+}
+
+/// `relu(Σₖ wₖ Tₖ)`.
+pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3> {
+    let [batch, channels, height, width] = features.dims();
+    let places = features.reshape([batch, channels, height * width]);
+    let sums = weights.reshape([batch, 1, channels]).matmul(places);
+    relu(sums).reshape([batch, height, width])
 }
 
 /// Grad-CAM of one branch of a head: no hooks, since a head is a function of the feature map.
@@ -23,6 +80,7 @@ pub enum Target<'a> {
 ///
 /// The head is evaluated with running statistics, which do not move; no gradient reaches its
 /// parameters or the network before the map, and the graph around is left as it is.
+/// [`ClosedForm`] gives the same maps without a backward pass, for heads that have it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -37,19 +95,41 @@ pub enum Target<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GradCam {
     branch: usize,
+    weighting: Weighting,
+    by_batch: bool,
 }
 
 impl GradCam {
     /// Explains the first branch.
     #[must_use]
     pub const fn new() -> Self {
-        Self { branch: 0 }
+        Self {
+            branch: 0,
+            weighting: Weighting::Mean,
+            by_batch: false,
+        }
     }
 
     /// Explains another branch, counted from 0.
     #[must_use]
     pub const fn of_branch(self, branch: usize) -> Self {
-        Self { branch }
+        Self { branch, ..self }
+    }
+
+    /// Weighs features in another way.
+    #[must_use]
+    pub const fn with_weighting(self, weighting: Weighting) -> Self {
+        Self { weighting, ..self }
+    }
+
+    /// Normalises by the statistics of the batch, as a head in training does; its running ones do
+    /// not move. The gradient is that of the sum of all scores.
+    #[must_use]
+    pub const fn by_batch_statistics(self) -> Self {
+        Self {
+            by_batch: true,
+            ..self
+        }
     }
 
     /// The maps of a batch: not scaled, none below 0, and without autodiff history.
@@ -63,13 +143,11 @@ impl GradCam {
     /// one identity per image.
     #[must_use]
     pub fn maps<H: Head>(self, head: &H, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
-        // A copy on an autodiff device that trains nothing, so its normalisation evaluates.
-        let head = head.valid().train().no_grad();
-        let features = if features.device().is_autodiff() {
-            features.inner()
-        } else {
-            features
-        };
+        // A copy on an autodiff device, with leaves and statistics of its own. It trains nothing
+        // unless batch statistics are asked for, so its normalisation evaluates.
+        let copy = head.valid().train();
+        let head = if self.by_batch { copy } else { copy.no_grad() };
+        let features = plain(features);
         let leaf = features.clone().autodiff().require_grad();
         let mut branches = head.forward(leaf.clone()).branches;
         assert!(
@@ -79,22 +157,13 @@ impl GradCam {
             self.branch
         );
         let logits = branches.swap_remove(self.branch).logits;
-        let classes = match target {
-            Target::Identities(identities) => identities.clone(),
-            Target::Highest => logits.clone().detach().argmax(1).squeeze_dim(1),
-        };
-        let ([images, _], [identities]) = (logits.dims(), classes.dims());
-        assert_eq!(
-            identities, images,
-            "one identity per image is explained, found {identities} for {images} images"
-        );
+        let classes = target.classes(logits.dims()[0], || logits.clone().detach());
         let classes = classes.to_device(&logits.device()).unsqueeze_dim(1);
         let gradients = logits.gather(1, classes).sum().backward();
         let gradient = leaf
             .grad(&gradients)
             .expect("the scores of a branch depend on its features");
-        let weights = gradient.mean_dim(3).mean_dim(2);
-        relu((features * weights).sum_dim(1)).squeeze_dim(1)
+        self.weighting.maps(features, gradient)
     }
 }
 
@@ -139,6 +208,33 @@ mod tests {
         // w = (-1/2, 0): nothing speaks for it.
         let other = Tensor::from_data([1], &device);
         assert_eq!(maps(Target::Identities(&other)), [0.0, 0.0]);
+    }
+
+    /// A head whose score weighs places: y = 2·x₀ - x₁ over two places of one channel.
+    #[derive(burn::module::Module, Debug)]
+    struct Places {}
+
+    impl Head for Places {
+        fn forward(&self, features: Tensor<4>) -> crate::ReidOutput {
+            let [batch, ..] = features.dims();
+            let weights = Tensor::<1>::from_data([2.0, -1.0], &features.device());
+            let score = features.reshape([batch, 2]) * weights.unsqueeze();
+            crate::ReidOutput::single(score.clone(), score.sum_dim(1))
+        }
+    }
+
+    #[test]
+    fn weightings_are_those_by_hand() {
+        let device = Device::default();
+        let features = Tensor::<4>::from_data([[[[3.0, -4.0]]]], &device);
+        let maps = |weighting| {
+            let cam = GradCam::new().with_weighting(weighting);
+            read(cam.maps(&Places {}, features.clone(), Target::Highest))
+        };
+        // G = (2, -1): mean 1/2; products 6 and 4; of its positive part 6 and 0.
+        assert_eq!(maps(Weighting::Mean), [1.5, 0.0]);
+        assert_eq!(maps(Weighting::Place), [6.0, 4.0]);
+        assert_eq!(maps(Weighting::PositivePlace), [6.0, 0.0]);
     }
 
     #[test]

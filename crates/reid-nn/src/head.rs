@@ -4,13 +4,19 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Seed};
 
 mod bn_neck;
+mod branched;
 mod pooled;
+mod reduced;
 
 pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
+pub use branched::{
+    BranchConfig, BranchedHead, BranchedHeadConfig, Disturbance, Guide, Interference,
+};
 pub use pooled::{PooledHead, PooledHeadConfig};
+pub use reduced::{ReducedHead, ReducedHeadConfig};
 
 /// A part that takes a feature map and gives one descriptor per image, with the features and logits
 /// that losses judge.
@@ -63,12 +69,49 @@ pub trait Head: Module + ModuleDisplay {
     /// - `features`: `[batch, channels, height, width]`, as the place said when the head was built
     fn forward(&self, features: Tensor<4>) -> ReidOutput;
 
-    /// The same in training, for heads that look at the identities (feature `CutMix` does).
+    /// The same in training, for heads that look at the identities or draw (feature `CutMix` does
+    /// both).
     ///
     /// # Shapes
-    /// - `identities`: `[batch]`, class numbers from 0
-    fn forward_train(&self, features: Tensor<4>, _identities: Tensor<1, Int>) -> ReidOutput {
+    /// - `features`: as in [`forward`](Self::forward)
+    fn forward_train(&self, features: Tensor<4>, _step: TrainingStep<'_>) -> ReidOutput {
         self.forward(features)
+    }
+
+    /// The same head for evaluation, with batch normalisation folded into convolutions where it
+    /// follows them; see [`Block::fused`](crate::Block::fused).
+    #[must_use]
+    fn fused(self) -> Self {
+        self
+    }
+}
+
+/// What a head may look at in a training step besides its features.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingStep<'a> {
+    /// The class number of each image, from 0.
+    pub identities: &'a [usize],
+    /// Where random choices are drawn from; another one in every step.
+    pub seed: Seed,
+}
+
+impl TrainingStep<'_> {
+    /// The class numbers as criteria take them, `[batch]`.
+    ///
+    /// # Panics
+    /// If one is 2³¹ or more: every backend has 32 bits, and no data set has more classes.
+    #[must_use]
+    pub fn classes(self, device: &Device) -> Tensor<1, Int> {
+        let class = |&class: &usize| i32::try_from(class).expect("fewer than 2³¹ identities");
+        let classes: Vec<i32> = self.identities.iter().map(class).collect();
+        Tensor::from_data(classes.as_slice(), device)
+    }
+
+    /// The same step for one of several parts that draw: each draws from its own place.
+    #[must_use]
+    pub fn at(self, place: usize) -> Self {
+        let seed = self.seed.at(place as u64);
+        Self { seed, ..self }
     }
 }
 
@@ -165,13 +208,13 @@ macro_rules! tuple_of_heads {
                     $(.beside(self.$index.forward(features.clone())))+
             }
 
-            fn forward_train(
-                &self,
-                features: Tensor<4>,
-                identities: Tensor<1, Int>,
-            ) -> ReidOutput {
-                self.0.forward_train(features.clone(), identities.clone())
-                    $(.beside(self.$index.forward_train(features.clone(), identities.clone())))+
+            fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+                self.0.forward_train(features.clone(), step.at(0))
+                    $(.beside(self.$index.forward_train(features.clone(), step.at($index))))+
+            }
+
+            fn fused(self) -> Self {
+                (self.0.fused(), $(self.$index.fused()),+)
             }
         }
 

@@ -35,9 +35,11 @@
 pub mod activation_map;
 pub mod attention;
 pub mod backbone;
+pub mod batch_drop;
 pub mod block;
 pub mod convolution;
 pub mod criterion;
+pub mod cut_mix;
 pub mod distance;
 pub mod drawing;
 pub mod grad_cam;
@@ -47,9 +49,10 @@ pub mod loss;
 pub mod model;
 pub mod norm;
 pub mod parameters;
+mod plain;
 pub mod pool;
 
 pub use block::{Block, BlockConfig};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
-pub use head::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
+pub use head::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
 pub use model::ReidModel;

@@ -2,14 +2,14 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid_core::{InputSize, Seed};
 
 use crate::{
     block::{Block, BlockConfig},
     drawing,
-    head::{Head, HeadConfig, ReidOutput},
+    head::{Head, HeadConfig, ReidOutput, TrainingStep},
 };
 
 /// A backbone and a head: images → descriptors.
@@ -106,14 +106,12 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward(self.backbone.forward(images))
     }
 
-    /// Describes images in training, where heads may look at the identities.
+    /// Describes images in training, where heads may look at the identities and draw.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
-    /// - `identities`: `[batch]`, class numbers from 0
-    pub fn forward_train(&self, images: Tensor<4>, identities: Tensor<1, Int>) -> ReidOutput {
-        let features = self.backbone.forward(images);
-        self.head.forward_train(features, identities)
+    pub fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        self.head.forward_train(self.backbone.forward(images), step)
     }
 
     /// The descriptors of images, `[batch, dimensions]`.
@@ -129,7 +127,7 @@ impl<B: Block, H: Head> ReidModel<B, H> {
     pub fn fused(self) -> Self {
         Self {
             backbone: self.backbone.fused(),
-            head: self.head,
+            head: self.head.fused(),
         }
     }
 }

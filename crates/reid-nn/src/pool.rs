@@ -6,6 +6,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::plain::plain;
+
 /// Average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn average(features: Tensor<4>) -> Tensor<2> {
@@ -118,6 +120,34 @@ impl Pool {
             (None, Kind::Max) => max(features),
             (None, _) => average(features),
         }
+    }
+
+    /// The mean over places of the gradient of each pooled value by its map: what Grad-CAM asks for.
+    ///
+    /// ```text
+    /// average, max   1 / (H·W)
+    /// GeM            mean_hw(x^(p-1)) · f^(1-p) / (H·W)        0 where x is clamped
+    /// ```
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`, on a plain device
+    /// - result: `[batch, channels]`, or what expands to it
+    pub(crate) fn mean_gradient(&self, features: Tensor<4>) -> Tensor<2> {
+        let [_, _, height, width] = features.dims();
+        let share = 1.0 / (height * width) as f64;
+        let Some(p) = &self.p else {
+            return Tensor::full([1, 1], share, (&features.device(), features.dtype()));
+        };
+        let less = (plain(p.val().detach()) - 1.0).cast(features.dtype());
+        let pooled = self.valid().forward(features.clone());
+        let features = flat(features);
+        let clamped = features.clone().lower_elem(1e-6);
+        let powers = (features.clamp_min(1e-6).log() * less.clone().unsqueeze()).exp();
+        let mean = powers
+            .mask_fill(clamped, 0.0)
+            .mean_dim(2)
+            .squeeze_dim::<2>(2);
+        mean * (pooled.log() * less.neg().unsqueeze()).exp() * share
     }
 }
 

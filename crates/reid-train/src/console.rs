@@ -183,7 +183,7 @@ mod tests {
             epochs: 60,
             step: 12,
             steps: 47,
-            losses: vec![("identity", 4.123_45), ("triplet", 0.3)],
+            losses: vec![("identity".into(), 4.123_45), ("triplet".into(), 0.3)],
             accuracy: 0.125,
             learning_rate: 3.5e-4,
             images_per_second: 211.4,

@@ -50,7 +50,7 @@ pub enum Error {
         /// The step in the epoch, counted from 1.
         step: usize,
         /// Which loss.
-        name: &'static str,
+        name: String,
         /// Its value.
         value: f32,
         /// The images of the batch.

@@ -97,7 +97,7 @@ pub struct StepReport {
     /// Steps of the epoch.
     pub steps: usize,
     /// Each loss of the batch, by name.
-    pub losses: Vec<(&'static str, f64)>,
+    pub losses: Vec<(String, f64)>,
     /// Share of the batch whose identity was named.
     pub accuracy: f64,
     /// The learning rate.

@@ -47,12 +47,9 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    pub(crate) fn add(&mut self, losses: &[(&'static str, f64)], accuracy: f64) {
+    pub(crate) fn add(&mut self, losses: &[(String, f64)], accuracy: f64) {
         if self.losses.is_empty() {
-            self.losses = losses
-                .iter()
-                .map(|&(name, _)| (name.to_owned(), 0.0))
-                .collect();
+            self.losses = losses.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
         }
         for ((_, sum), (_, loss)) in self.losses.iter_mut().zip(losses) {
             *sum += loss;

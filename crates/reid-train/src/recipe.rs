@@ -5,9 +5,10 @@ use std::{fs, path::Path};
 use reid_core::{InputSize, Seed};
 use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
-    transform::{Augmentation, RandomTranslation2d},
+    transform::{Augmentation, Cutout, RandomTranslation2d},
 };
-use reid_eval::EvaluationConfig;
+use reid_eval::{EvaluationConfig, Metric};
+use reid_nn::loss::Margin;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -160,6 +161,64 @@ impl<N> Recipe<N> {
             },
         };
         (recipe.epochs, recipe.evaluate_every) = (600, 40);
+        recipe
+    }
+
+    /// Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130) as its authors' code trains it, on
+    /// images of 384 x 128: 400 epochs that visit each identity once in batches of 32 x 4, Adam
+    /// 1e-3 with 50 epochs of warm-up in stairs, a tenth at 200 and 300; flip and cutout; a soft
+    /// margin and label smoothing 0.1; Euclidean distances.
+    pub fn batch_drop_block(name: impl Into<String>, network: N) -> Self {
+        let mut recipe = Self::strong_baseline(name, InputSize::new(384, 128), network);
+        recipe.augmentation = Augmentation {
+            flip: recipe.augmentation.flip,
+            cutout: Some(Cutout::default()),
+            ..Augmentation::none()
+        };
+        recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
+        recipe.sampling.identities = 32;
+        if let Some(triplet) = &mut recipe.losses.triplet {
+            triplet.criterion.margin = Margin::Soft;
+        }
+        recipe.schedule = Schedule {
+            base: 1e-3,
+            first_epoch: 1,
+            warm_up: Some(WarmUp::Staircase {
+                epochs: 50,
+                every: 5,
+            }),
+            decay: Decay::MultiStep {
+                milestones: vec![200, 300],
+                factor: 0.1,
+            },
+        };
+        recipe.evaluation.metric = Metric::Euclidean;
+        (recipe.epochs, recipe.evaluate_every) = (400, 40);
+        recipe
+    }
+
+    /// Progressive feature `CutMix` (Zhang et al.) as its text tells it (§4.2): 500 epochs in batches
+    /// of 16 x 4, Adam 1e-3 with 50 epochs of linear warm-up, a tenth at 200 and 300; flip and cutout;
+    /// a soft margin and plain cross-entropy; Euclidean distances. What the text leaves open is as
+    /// in the authors' code.
+    pub fn progressive_paper(name: impl Into<String>, network: N) -> Self {
+        let mut recipe = Self::progressive_code(name, network);
+        recipe.schedule.warm_up = Some(WarmUp::Linear {
+            epochs: 50,
+            from: 0.0,
+        });
+        if let Some(identity) = &mut recipe.losses.identity {
+            identity.criterion.smoothing = 0.0;
+        }
+        recipe.epochs = 500;
+        recipe
+    }
+
+    /// Progressive feature `CutMix` as its authors' code trains it: as
+    /// [`batch_drop_block`](Self::batch_drop_block), in batches of 16 x 4.
+    pub fn progressive_code(name: impl Into<String>, network: N) -> Self {
+        let mut recipe = Self::batch_drop_block(name, network);
+        recipe.sampling.identities = 16;
         recipe
     }
 

@@ -8,12 +8,12 @@ use std::{
 use burn::{
     module::Module,
     optim::GradientsParams,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use reid_core::{Identity, InputSize, Splits};
 use reid_data::loader::{Batch, LoaderConfig, TrainLoader};
 use reid_eval::Report;
-use reid_nn::{Block, Criterion, Head, parameters};
+use reid_nn::{Block, Criterion, Head, TrainingStep, parameters};
 use serde::Serialize;
 
 use crate::{
@@ -166,21 +166,28 @@ impl<'a, N: Serialize> Run<'a, N> {
         &self,
         parts: Parts<B, H, C>,
         batch: &Batch,
-    ) -> Result<(Parts<B, H, C>, Vec<(&'static str, f64)>, f64), Error> {
+    ) -> Result<(Parts<B, H, C>, Vec<(String, f64)>, f64), Error> {
         let Parts {
             trainee,
             mut optimizer,
             mut criterion_optimizer,
         } = parts;
-        let (images, identities) = tensors(batch, &self.device.clone().autodiff());
-        let (losses, accuracy) = trainee.judge(images, identities);
+        let images = images(batch, &self.device.clone().autodiff());
+        let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
+        let (losses, accuracy) = trainee.judge(
+            images,
+            TrainingStep {
+                identities: &batch.classes,
+                seed: self.recipe.seed.named("head").at(epoch).at(step),
+            },
+        );
         let mut values = Vec::with_capacity(losses.len());
         for loss in &losses {
             let value = loss.value.clone().into_scalar::<f32>();
             if !value.is_finite() {
-                return Err(self.not_finite(loss.name, value, batch));
+                return Err(self.not_finite(&loss.name, value, batch));
             }
-            values.push((loss.name, f64::from(value)));
+            values.push((loss.name.to_string(), f64::from(value)));
         }
         let total = losses
             .into_iter()
@@ -213,12 +220,12 @@ impl<'a, N: Serialize> Run<'a, N> {
         Ok((parts, values, accuracy))
     }
 
-    fn not_finite(&self, name: &'static str, value: f32, batch: &Batch) -> Error {
+    fn not_finite(&self, name: &str, value: f32, batch: &Batch) -> Error {
         let path = |&index: &usize| self.splits.train[index].path.clone();
         Error::NotFinite {
             epoch: self.state.epoch + 1,
             step: self.state.step + 1,
-            name,
+            name: name.to_owned(),
             value,
             images: batch.indices.iter().map(path).collect(),
         }
@@ -294,16 +301,9 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 }
 
-/// The tensors of a batch.
-fn tensors(batch: &Batch, device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
+/// The images of a batch.
+fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     let InputSize { height, width } = batch.size;
     let shape = [batch.classes.len(), 3, height, width];
-    let images = TensorData::new(batch.images.clone(), shape);
-    // Every backend has this type, and no data set has more classes.
-    let class = |&class: &usize| i32::try_from(class).expect("fewer than 2³¹ identities");
-    let classes: Vec<i32> = batch.classes.iter().map(class).collect();
-    (
-        Tensor::from_data(images, device),
-        Tensor::from_data(classes.as_slice(), device),
-    )
+    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }

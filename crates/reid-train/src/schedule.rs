@@ -229,18 +229,7 @@ mod tests {
 
     #[test]
     fn batch_drop_block() {
-        let schedule = Schedule {
-            base: 1e-3,
-            first_epoch: 1,
-            warm_up: Some(WarmUp::Staircase {
-                epochs: 50,
-                every: 5,
-            }),
-            decay: Decay::MultiStep {
-                milestones: vec![200, 300],
-                factor: 0.1,
-            },
-        };
+        let recipe = Recipe::batch_drop_block("bdb", ());
         let expected = [
             (1, 1e-4),
             (4, 1e-4),
@@ -252,8 +241,16 @@ mod tests {
             (200, 1e-4),
             (299, 1e-4),
             (300, 1e-5),
+            (400, 1e-5),
         ];
-        assert_rates(&schedule, 400, &expected);
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
+    }
+
+    #[test]
+    fn progressive_feature_cut_mix() {
+        let recipe = Recipe::progressive_paper("progressive", ());
+        let expected = [(1, 2e-5), (25, 5e-4), (50, 1e-3), (200, 1e-4), (500, 1e-5)];
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
     }
 
     #[test]

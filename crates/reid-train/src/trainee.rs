@@ -2,10 +2,11 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel, drawing,
+    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel,
+    TrainingStep, drawing,
 };
 
 use crate::{losses::LossesConfig, recipe::Recipe};
@@ -14,8 +15,8 @@ use crate::{losses::LossesConfig, recipe::Recipe};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{TrainingStep, backbone::ResNetConfig, head::BnNeckConfig};
 /// use reid_train::{Recipe, Trainee};
 ///
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
@@ -23,9 +24,9 @@ use crate::{losses::LossesConfig, recipe::Recipe};
 /// let recipe = Recipe::strong_baseline("toy", size, backbone);
 /// let trainee = Trainee::build(&recipe, &recipe.network, &BnNeckConfig::new(), 3, &device);
 ///
-/// let identities = Tensor::from_data([0, 1], &device);
-/// let (losses, accuracy) = trainee.judge(Tensor::zeros([2, 3, 32, 16], &device), identities);
-/// assert_eq!((losses[0].name, losses[1].name), ("identity", "triplet"));
+/// let step = TrainingStep { identities: &[0, 1], seed: Seed::new(1) };
+/// let (losses, accuracy) = trainee.judge(Tensor::zeros([2, 3, 32, 16], &device), step);
+/// assert_eq!((&*losses[0].name, &*losses[1].name), ("identity", "triplet"));
 /// assert!((0.0..=1.0).contains(&accuracy.into_scalar::<f32>()));
 /// ```
 #[derive(Module, Debug)]
@@ -75,13 +76,12 @@ impl<B: Block, H: Head, C: Criterion> Trainee<B, H, C> {
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
-    /// - `identities`: `[batch]`, class numbers from 0
-    pub fn judge(
-        &self,
-        images: Tensor<4>,
-        identities: Tensor<1, Int>,
-    ) -> (Vec<NamedLoss>, Tensor<1>) {
-        let output = self.model.forward_train(images, identities.clone());
+    ///
+    /// # Panics
+    /// If a class number is 2³¹ or more.
+    pub fn judge(&self, images: Tensor<4>, step: TrainingStep<'_>) -> (Vec<NamedLoss>, Tensor<1>) {
+        let identities = step.classes(&images.device());
+        let output = self.model.forward_train(images, step);
         let losses = self.criterion.losses(&output, identities.clone());
         let logits = output.branches[0].logits.clone().detach();
         let named = logits.argmax(1).squeeze_dim::<1>(1);

@@ -1,15 +1,14 @@
 //! Bag of Tricks: a strong baseline of a `ResNet` and a `BNNeck` (Luo et al., CVPRW 2019,
 //! arXiv:1903.07071).
 
-use burn::tensor::Device;
-use reid_core::InputSize;
 use reid_nn::{
-    BlockConfig, HeadConfig, OutputShape, ReidModel,
+    ReidModel,
     backbone::{ResNet, ResNetConfig},
     block::Nothing,
     head::{BnNeck, BnNeckConfig},
 };
-use serde::{Deserialize, Serialize};
+
+use crate::NetworkConfig;
 
 /// Configuration of [`BagOfTricks`]: the `network` of a recipe. `A` is attention after its stages.
 ///
@@ -25,14 +24,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(read.backbone, config.backbone);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BagOfTricksConfig<A = ()> {
-    /// The backbone; the paper's has a last stride of 1 and nothing after its stages.
-    pub backbone: ResNetConfig<(), A>,
-    /// The head.
-    pub head: BnNeckConfig,
-}
+pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckConfig>;
 
 /// The strong baseline: a `ResNet` whose last stage keeps its resolution, and a [`BnNeck`].
 ///
@@ -71,39 +63,11 @@ impl BagOfTricksConfig {
     }
 }
 
-impl<A> BagOfTricksConfig<A> {
-    /// Attention after each of `stages`, counted from 1, instead of what stood there.
-    #[must_use]
-    pub fn with_attention<B>(self, stages: &[usize], attention: B) -> BagOfTricksConfig<B> {
-        BagOfTricksConfig {
-            backbone: self.backbone.after(stages, attention),
-            head: self.head,
-        }
-    }
-}
-
-impl<A: BlockConfig> BagOfTricksConfig<A> {
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If `classes` is 0, or the numbers of backbone and attention do not fit the images.
-    #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> BagOfTricks<A::Block> {
-        ReidModel::new(&self.backbone, &self.head, input, classes, device)
-    }
-
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers of the backbone do not fit the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
-        self.head.output(self.backbone.output(input.rgb()), classes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use reid_core::InputSize;
+    use reid_nn::BlockConfig;
+
     use super::*;
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`BagOfTricks`] | the strong baseline of Luo et al.: a `ResNet` and a `BNNeck` |
 //! | [`RgaResNet50`] | relation-aware global attention of Zhang et al. in a ResNet-50 |
+//! | [`ProgressiveCutMix`], [`BatchDropBlock`] | branches disturbed in training, of Zhang et al. and Dai et al. |
 //! | [`weights`] | weights of any module, in and out: `PyTorch`, safetensors, burnpack |
 //!
 //! ```
@@ -32,9 +33,13 @@
 
 mod bag_of_tricks;
 mod error;
+mod network;
+mod progressive;
 pub mod rga;
 pub mod weights;
 
 pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
 pub use error::Error;
+pub use network::NetworkConfig;
+pub use progressive::{BatchDropBlock, BranchedConfig, ProgressiveCutMix};
 pub use rga::{RgaConfig, RgaResNet50};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ColourJitter, Flip, Normalise, PadCrop, RandomAffine, RandomErasing, RandomTranslation2d,
-    Transform,
+    ColourJitter, Cutout, Flip, Normalise, PadCrop, RandomAffine, RandomErasing,
+    RandomTranslation2d, Transform,
 };
 
 /// Which transforms a recipe uses, with their numbers: plain data, saved next to the weights.
@@ -38,6 +38,9 @@ pub struct Augmentation {
     pub colour: Option<ColourJitter>,
     /// Paints over a rectangle.
     pub erasing: Option<RandomErasing>,
+    /// Paints over a rectangle of fixed size.
+    #[serde(default)]
+    pub cutout: Option<Cutout>,
     /// Centres and scales each colour; always on, in evaluation too.
     pub normalise: Normalise,
 }
@@ -64,6 +67,7 @@ impl Augmentation {
             affine: None,
             colour: None,
             erasing: None,
+            cutout: None,
             normalise: Normalise::IMAGENET,
         }
     }
@@ -84,6 +88,7 @@ impl Augmentation {
             part(self.affine.map(RandomAffine::checked)),
             part(self.colour.map(ColourJitter::checked)),
             part(self.erasing.map(RandomErasing::checked)),
+            part(self.cutout.map(Cutout::checked)),
             part(Some(self.normalise.checked())),
         ];
         parts.into_iter().flatten().collect()
@@ -104,6 +109,7 @@ mod tests {
                 contrast: 0.1,
                 saturation: 0.1,
             }),
+            cutout: Some(Cutout::default()),
             ..Augmentation::default()
         };
         let names = all.transforms().into_iter().map(|part| {
@@ -119,6 +125,7 @@ mod tests {
                 "RandomAffine",
                 "ColourJitter",
                 "RandomErasing",
+                "Cutout",
                 "Normalise"
             ]
         );

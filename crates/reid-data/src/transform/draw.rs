@@ -3,6 +3,8 @@
 use rand::RngExt;
 use reid_core::Stream;
 
+use super::Picture;
+
 /// Whether something of this probability happens; always one draw, so that what follows in the
 /// stream does not depend on the probability.
 pub(super) fn happens(probability: f32, stream: &mut Stream) -> bool {
@@ -25,6 +27,23 @@ pub(super) fn check_probability(what: &str, probability: f32) {
         (0.0..=1.0).contains(&probability),
         "{what} needs a probability from 0 to 1, found {probability}"
     );
+}
+
+/// Paints over a rectangle at a place drawn evenly from those inside the picture.
+pub(super) fn paint_somewhere(
+    picture: &mut Picture,
+    [height, width]: [usize; 2],
+    fill: [f32; 3],
+    stream: &mut Stream,
+) {
+    let top = stream.random_range(0..=picture.height - height);
+    let left = stream.random_range(0..=picture.width - width);
+    let stride = picture.width;
+    for (plane, fill) in picture.planes_mut().zip(fill) {
+        for row in plane.chunks_exact_mut(stride).skip(top).take(height) {
+            row[left..left + width].fill(fill);
+        }
+    }
 }
 
 #[cfg(test)]

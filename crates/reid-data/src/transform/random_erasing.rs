@@ -1,6 +1,5 @@
 //! Random erasing: paints over a rectangle (Zhong et al., AAAI 2020, arXiv:1708.04896).
 
-use rand::RngExt;
 use reid_core::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -105,14 +104,7 @@ impl Transform for RandomErasing {
         let Some((height, width)) = self.rectangle(picture, stream) else {
             return;
         };
-        let top = stream.random_range(0..=picture.height - height);
-        let left = stream.random_range(0..=picture.width - width);
-        let stride = picture.width;
-        for (plane, fill) in picture.planes_mut().zip(self.fill) {
-            for row in plane.chunks_exact_mut(stride).skip(top).take(height) {
-                row[left..left + width].fill(fill);
-            }
-        }
+        draw::paint_somewhere(picture, [height, width], self.fill, stream);
     }
 }
 

@@ -9,7 +9,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    criterion::{self, Criterion, CriterionConfig},
+    criterion::{self, Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
 };
 
@@ -83,11 +83,15 @@ impl Criterion for IdentityLoss {
     }
 
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        criterion::total(self.losses(output, identities), output)
+    }
+
+    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let [batch] = identities.dims();
         let targets = identities.reshape([batch, 1]);
         let branches = output.branches.iter();
         let losses = branches.map(|branch| self.branch(branch.logits.clone(), targets.clone()));
-        criterion::sum(losses, output)
+        criterion::by_branch(self.name(), losses)
     }
 }
 

@@ -8,7 +8,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    criterion::{self, Criterion, CriterionConfig},
+    criterion::{self, Criterion, CriterionConfig, NamedLoss},
     distance::Distance,
     head::{OutputShape, ReidOutput},
 };
@@ -104,10 +104,14 @@ impl Criterion for BatchHardTriplet {
     }
 
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+        criterion::total(self.losses(output, identities), output)
+    }
+
+    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let pairs = Pairs::of(identities);
         let branches = output.branches.iter();
         let losses = branches.map(|branch| self.branch(branch.features.clone(), &pairs));
-        criterion::sum(losses, output)
+        criterion::by_branch(self.name(), losses)
     }
 }
 

@@ -10,7 +10,7 @@ use burn::{
 };
 
 use super::running::Running;
-use crate::block::Block;
+use crate::{block::Block, plain::plain};
 
 /// Configuration of [`BatchNorm`].
 #[derive(Config, Debug)]
@@ -112,7 +112,7 @@ impl BatchNorm {
             features.dims()
         );
         let (gain, dtype) = (self.weight.val(), features.dtype());
-        if features.device().is_autodiff() && gain.is_require_grad() {
+        if self.learns_on(&features.device()) {
             self.forward_train(features, gain)
         } else {
             batch_norm(
@@ -124,6 +124,40 @@ impl BatchNorm {
                 self.epsilon,
             )
         }
+    }
+
+    /// Whether features on a device are normalised by their own statistics.
+    pub(crate) fn learns_on(&self, device: &Device) -> bool {
+        device.is_autodiff() && self.weight.val().is_require_grad()
+    }
+
+    /// The gradient of a loss by the input of the layer, from that by its output, with the
+    /// statistics that [`forward`](Self::forward) would use and without a graph.
+    ///
+    /// ```text
+    /// running   dx = γ/√(σ² + ε) · dy
+    /// batch     dx = γ/√(σ² + ε) · (dy - mean(dy) - x̂·mean(dy ⊙ x̂))       x̂ = (x - μ)/√(σ² + ε)
+    /// ```
+    ///
+    /// # Shapes
+    /// - `input`, `gradient` and result: `[batch, channels]`, on a plain device
+    pub(crate) fn pulled_back(
+        &self,
+        input: Tensor<2>,
+        gradient: Tensor<2>,
+        by_batch: bool,
+    ) -> Tensor<2> {
+        if !by_batch {
+            let (scale, _) = self.affine();
+            return gradient * plain(scale).cast(input.dtype()).unsqueeze();
+        }
+        let gain = plain(self.weight.val().detach()).cast(input.dtype());
+        let centred = input.clone() - input.mean_dim(0);
+        let deviation = (centred.clone().square().mean_dim(0) + self.epsilon).sqrt();
+        let standard = centred / deviation.clone();
+        let along = (gradient.clone() * standard.clone()).mean_dim(0);
+        let uncoupled = gradient.clone() - gradient.mean_dim(0) - standard * along;
+        uncoupled * (gain.unsqueeze::<2>() / deviation)
     }
 
     fn forward_train<const D: usize>(&self, features: Tensor<D>, gain: Tensor<1>) -> Tensor<D> {

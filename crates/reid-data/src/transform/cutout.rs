@@ -1,0 +1,111 @@
+//! Cutout: paints over a rectangle of fixed size (DeVries and Taylor, 2017, arXiv:1708.04552).
+
+use reid_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use super::{Normalise, Picture, Transform, draw};
+
+/// Paints over a rectangle of fixed size at a random place wholly inside the picture, sometimes.
+///
+/// A side longer than the picture's is as long as that. It comes before [`Normalise`], so `fill` is a
+/// colour from 0 to 1; the mean colour becomes 0 for the network.
+///
+/// ```
+/// use reid_core::Seed;
+/// use reid_data::transform::{Cutout, Picture, Transform};
+///
+/// let mut picture = Picture::new(20, 10, vec![1.0; 600]);
+/// let cutout = Cutout { probability: 1.0, height: 5, width: 4, fill: [0.0; 3] };
+/// cutout.apply(&mut picture, &mut Seed::new(1).stream());
+/// assert_eq!(picture.values[..200].iter().filter(|&&value| value == 0.0).count(), 20);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cutout {
+    /// How often, from 0 to 1. Default: 0.5, as in the code of Batch `DropBlock`.
+    pub probability: f32,
+    /// Rows of the rectangle. Default: 64, for pictures of 384 x 128.
+    pub height: usize,
+    /// Columns of the rectangle. Default: 64.
+    pub width: usize,
+    /// The colour painted, from 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
+    pub fill: [f32; 3],
+}
+
+impl Default for Cutout {
+    fn default() -> Self {
+        Self {
+            probability: 0.5,
+            height: 64,
+            width: 64,
+            fill: Normalise::IMAGENET.mean,
+        }
+    }
+}
+
+impl Cutout {
+    /// The same part, if its numbers are in range.
+    pub(super) fn checked(self) -> Self {
+        draw::check_probability("cutout", self.probability);
+        self
+    }
+}
+
+impl Transform for Cutout {
+    fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
+        if draw::happens(self.probability, stream) {
+            let size = [
+                self.height.min(picture.height),
+                self.width.min(picture.width),
+            ];
+            draw::paint_somewhere(picture, size, self.fill, stream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use reid_core::Seed;
+
+    use super::*;
+
+    #[test]
+    fn one_rectangle_is_painted_anywhere_inside() {
+        let cutout = Cutout {
+            probability: 1.0,
+            height: 3,
+            width: 2,
+            fill: [0.25, 0.5, 0.75],
+        };
+        let mut corners = BTreeSet::new();
+        for seed in 0..200 {
+            let mut picture = Picture::new(5, 4, vec![1.0; 60]);
+            cutout.apply(&mut picture, &mut Seed::new(seed).stream());
+            for (plane, fill) in picture.planes().zip(cutout.fill) {
+                let painted: Vec<usize> = (0..20).filter(|&at| plane[at] == fill).collect();
+                let corner = painted[0];
+                assert_eq!(painted, [0, 1, 4, 5, 8, 9].map(|offset| corner + offset));
+                assert!(plane.iter().all(|&value| value == fill || value == 1.0));
+                corners.insert(corner);
+            }
+        }
+        assert_eq!(corners.len(), 9, "{corners:?}");
+    }
+
+    #[test]
+    fn a_side_that_is_too_long_is_as_long_as_the_picture() {
+        let cutout = Cutout {
+            probability: 1.0,
+            fill: [0.0; 3],
+            ..Cutout::default()
+        };
+        let mut picture = Picture::new(70, 3, vec![1.0; 630]);
+        cutout.apply(&mut picture, &mut Seed::new(1).stream());
+        assert_eq!(
+            picture.values.iter().filter(|&&value| value == 0.0).count(),
+            64 * 9
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! Feature `CutMix`: cells of a feature map give way to those of another image (Zhang et al., Grad-CAM
+//! guided progressive feature `CutMix`).
+//!
+//! [`cut_mix`] alone works on any feature map with any mask; [`CutMix`] also finds the cells and the
+//! donors.
+
+use burn::{
+    config::Config,
+    tensor::{Bool, Int, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+mod cells;
+mod donors;
+
+pub use cells::Cells;
+pub use donors::Donors;
+
+use crate::head::TrainingStep;
+
+/// Whether a donor learns from where its features went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DonorGradient {
+    /// Gradients flow into the donor, as in the authors' code.
+    #[default]
+    Flows,
+    /// They stop at the cut.
+    Stopped,
+}
+
+/// What is done to an image whose map is zero everywhere: no cell stands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Silent {
+    /// All cells are tied, so the first ones are cut, as in the authors' code.
+    #[default]
+    Cut,
+    /// Nothing is cut.
+    Keep,
+}
+
+/// Puts the features of donors in the place of what is cut (§3.3, eq. 3).
+///
+/// ```text
+/// y = m ⊙ x + (1 - m) ⊙ x[donor]        m = 0 where `cut`, in all channels
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::cut_mix::{DonorGradient, cut_mix};
+///
+/// let device = Device::default();
+/// let features = Tensor::<4>::from_data([[[[1.0, 2.0]]], [[[3.0, 4.0]]]], &device);
+/// let cut = Tensor::from_data([[[false, true]], [[false, false]]], &device);
+/// let mixed = cut_mix(features, cut, &[1, 0], DonorGradient::Flows);
+/// assert_eq!(mixed.into_data().try_to_vec::<f32>()?, [1.0, 4.0, 3.0, 4.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Shapes
+/// - `features` and result: `[batch, channels, height, width]`
+/// - `cut`: `[batch, height, width]`
+/// - `donors`: one place in the batch per image
+///
+/// # Panics
+/// If the shapes do not fit, or a donor is not in the batch.
+#[must_use]
+pub fn cut_mix(
+    features: Tensor<4>,
+    cut: Tensor<3, Bool>,
+    donors: &[usize],
+    gradient: DonorGradient,
+) -> Tensor<4> {
+    let shape = features.dims();
+    let [batch, _, height, width] = shape;
+    assert_eq!(
+        cut.dims(),
+        [batch, height, width],
+        "a cut of features {shape:?} has their batch, height and width"
+    );
+    assert!(
+        donors.len() == batch && donors.iter().all(|&donor| donor < batch),
+        "{batch} images need as many donors below {batch}, found {donors:?}"
+    );
+    let device = features.device();
+    let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
+    let donors: Vec<i32> = donors.iter().map(index).collect();
+    let donors = Tensor::<1, Int>::from_data(donors.as_slice(), &device);
+    let giving = match gradient {
+        DonorGradient::Flows => features.clone(),
+        DonorGradient::Stopped => features.clone().detach(),
+    };
+    let cut = cut.to_device(&device).unsqueeze_dim::<4>(1).expand(shape);
+    features.mask_where(cut, giving.select(0, donors))
+}
+
+/// Configuration of feature `CutMix`: which cells are cut, and who fills them.
+#[derive(Config, Debug, PartialEq)]
+pub struct CutMix {
+    /// The size of a cell; 3 x 2 in the paper, for maps of 24 x 8.
+    #[config(default = "Cells { height: 3, width: 2 }")]
+    pub cells: Cells,
+    /// Cells that are cut (k); 6 in the paper, and 8 for CUHK03.
+    #[config(default = 6)]
+    pub cut: usize,
+    /// Who fills them; negatives in the paper.
+    #[config(default = "Donors::Negative")]
+    pub donors: Donors,
+    /// Whether donors learn from it; they do in the authors' code.
+    #[config(default = "DonorGradient::Flows")]
+    pub donor_gradient: DonorGradient,
+    /// What is done where no cell stands out.
+    #[config(default = "Silent::Cut")]
+    pub silent: Silent,
+}
+
+/// What feature `CutMix` did to a batch.
+#[derive(Clone, Debug)]
+pub struct Mixed {
+    /// The mixed features, `[batch, channels, height, width]`.
+    pub features: Tensor<4>,
+    /// Where they are the donor's, `[batch, height, width]`.
+    pub cut: Tensor<3, Bool>,
+    /// The place of each image's donor in the batch; its own where there was none to be had.
+    pub donors: Vec<usize>,
+    /// Which maps were zero everywhere, `[batch]`.
+    pub silent: Tensor<1, Bool>,
+}
+
+impl CutMix {
+    /// Cuts the cells that stand out in `maps` and fills them from donors of the batch.
+    ///
+    /// No gradient flows through the maps.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use reid_core::Seed;
+    /// use reid_nn::{cut_mix::{Cells, CutMix}, head::TrainingStep};
+    ///
+    /// let device = Device::default();
+    /// let mix = CutMix::new().with_cells(Cells { height: 1, width: 1 }).with_cut(1);
+    /// let features = Tensor::<4>::from_data([[[[1.0, 2.0]]], [[[3.0, 4.0]]]], &device);
+    /// let maps = Tensor::<3>::from_data([[[0.0, 0.3]], [[0.0, 0.0]]], &device);
+    /// let step = TrainingStep { identities: &[0, 1], seed: Seed::new(1) };
+    ///
+    /// let mixed = mix.apply(features, maps, step);
+    /// assert_eq!(mixed.donors, [1, 0]); // each is the other's only negative
+    /// assert_eq!(mixed.features.into_data().try_to_vec::<f32>()?, [1.0, 4.0, 1.0, 4.0]);
+    /// assert_eq!(mixed.silent.into_data().try_to_vec::<bool>()?, [false, true]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    /// - `maps`: `[batch, height, width]`, none below 0
+    ///
+    /// # Panics
+    /// If the shapes do not fit, the cells do not divide the maps, or there are too few of them.
+    #[must_use]
+    pub fn apply(&self, features: Tensor<4>, maps: Tensor<3>, step: TrainingStep<'_>) -> Mixed {
+        let [batch, height, width] = maps.dims();
+        let maps = maps.detach();
+        let largest = maps.clone().reshape([batch, height * width]).max_dim(1);
+        let silent = largest.lower_equal_elem(0.0);
+        let cut = self.cells.top(maps, self.cut);
+        let cut = match self.silent {
+            Silent::Cut => cut,
+            Silent::Keep => {
+                let keep = silent.clone().reshape([batch, 1, 1]);
+                let keep = keep.expand([batch, height, width]);
+                cut.bool_and(keep.bool_not())
+            }
+        };
+        let mut stream = step.seed.named("donors").stream();
+        let donors = self.donors.draw(step.identities, &mut stream);
+        Mixed {
+            features: cut_mix(features, cut.clone(), &donors, self.donor_gradient),
+            cut,
+            donors,
+            silent: silent.squeeze_dim(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+    use reid_core::Seed;
+
+    use super::*;
+
+    fn mix() -> CutMix {
+        CutMix::new().with_cells(Cells {
+            height: 1,
+            width: 1,
+        })
+    }
+
+    fn step(seed: u64) -> TrainingStep<'static> {
+        TrainingStep {
+            identities: &[0, 0, 1, 1],
+            seed: Seed::new(seed),
+        }
+    }
+
+    fn random(device: &Device) -> (Tensor<4>, Tensor<3>) {
+        (
+            Tensor::random([4, 3, 2, 2], Distribution::Default, device),
+            Tensor::random([4, 2, 2], Distribution::Default, device),
+        )
+    }
+
+    #[test]
+    fn no_cell_is_no_change_and_all_cells_are_the_donor() {
+        let (features, maps) = random(&Device::default());
+        let none = mix()
+            .with_cut(0)
+            .apply(features.clone(), maps.clone(), step(1));
+        assert_eq!(none.features.to_data(), features.to_data());
+
+        let all = mix().with_cut(4).apply(features.clone(), maps, step(1));
+        for (image, &donor) in all.donors.iter().enumerate() {
+            let found = all.features.clone().slice([image..image + 1]).into_data();
+            assert_eq!(
+                found,
+                features.clone().slice([donor..donor + 1]).into_data()
+            );
+        }
+    }
+
+    #[test]
+    fn a_silent_map_is_reported_and_kept_if_asked() {
+        let (features, maps) = random(&Device::default());
+        let maps = maps.slice_fill([1..2], 0.0);
+        for silent in [Silent::Cut, Silent::Keep] {
+            let config = mix().with_cut(2).with_silent(silent);
+            let mixed = config.apply(features.clone(), maps.clone(), step(1));
+            let found = mixed.silent.into_data().try_to_vec::<bool>().expect("bool");
+            assert_eq!(found, [false, true, false, false]);
+            let cut = mixed.cut.float().sum_dim(2).sum_dim(1).into_data();
+            let of_silent = if silent == Silent::Cut { 2.0 } else { 0.0 };
+            let expected: [f32; 4] = [2.0, of_silent, 2.0, 2.0];
+            assert_eq!(cut.try_to_vec::<f32>().expect("f32"), expected);
+        }
+    }
+
+    #[test]
+    fn donors_depend_on_the_seed_alone() {
+        let (features, maps) = random(&Device::default());
+        let donors = |seed| {
+            let mixed = mix()
+                .with_cut(1)
+                .apply(features.clone(), maps.clone(), step(seed));
+            mixed.donors
+        };
+        assert_eq!(donors(5), donors(5));
+        assert!((0..20).any(|seed| donors(seed) != donors(5)));
+    }
+
+    /// The sum of what the batch gives at the cut: gradients go where features came from.
+    #[test]
+    fn gradients_reach_the_donor_unless_stopped_and_never_the_map() {
+        let device = Device::default().autodiff();
+        for (gradient, of_donor) in [(DonorGradient::Flows, 2.0), (DonorGradient::Stopped, 1.0)] {
+            let features = Tensor::<4>::ones([2, 1, 1, 2], &device).require_grad();
+            let maps = Tensor::<3>::from_data([[[1.0, 0.0]], [[0.0, 1.0]]], &device).require_grad();
+            let config = mix().with_cut(1).with_donor_gradient(gradient);
+            let step = TrainingStep {
+                identities: &[0, 1],
+                seed: Seed::new(1),
+            };
+            let mixed = config.apply(features.clone(), maps.clone() * 2.0, step);
+            let gradients = mixed.features.sum().backward();
+            assert!(
+                maps.grad(&gradients).is_none(),
+                "a gradient flows through the map"
+            );
+            let found = features.grad(&gradients).expect("a gradient").into_data();
+            let found = found.try_to_vec::<f32>().expect("f32");
+            // Place 0 of image 0 is image 1's, and place 1 of image 1 is image 0's.
+            assert_eq!(found, [0.0, of_donor, of_donor, 0.0]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "2 images need as many donors below 2, found [0, 2]")]
+    fn a_donor_that_is_not_there_is_refused() {
+        let device = Device::default();
+        let cut = Tensor::<3>::zeros([2, 1, 1], &device).bool();
+        let features = Tensor::zeros([2, 1, 1, 1], &device);
+        let _ = cut_mix(features, cut, &[0, 2], DonorGradient::Flows);
+    }
+}

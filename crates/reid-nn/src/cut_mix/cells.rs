@@ -1,0 +1,188 @@
+//! Block ranking: the cells of a map that stand out most (Zhang et al., progressive feature `CutMix`,
+//! §3.3, eq. 2).
+
+use burn::tensor::{Bool, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Cells of one size that tile a map without overlap.
+///
+/// ```text
+/// eᵢ = Σ_{hw in cell i} g_hw                 the evidence of a cell
+/// m  = 0 in the k cells of largest e, 1 elsewhere
+/// ```
+///
+/// Cells are counted row by row; of cells with the same evidence the first is cut first, on every
+/// device.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::cut_mix::Cells;
+///
+/// let map = Tensor::<3>::from_data([[[0.0, 1.0, 5.0, 0.0], [2.0, 1.0, 0.0, 0.0]]], &Device::default());
+/// let cells = Cells { height: 2, width: 2 };
+/// // The evidence is 4 on the left and 5 on the right.
+/// let cut = cells.top(map, 1).into_data().try_to_vec::<bool>()?;
+/// assert_eq!(cut, [false, false, true, true, false, false, true, true]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cells {
+    /// Rows of a cell, at least 1.
+    pub height: usize,
+    /// Columns of a cell, at least 1.
+    pub width: usize,
+}
+
+impl Cells {
+    /// Rows and columns of cells on a map.
+    ///
+    /// # Panics
+    /// If the cells do not divide the map.
+    #[must_use]
+    pub fn grid(self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let divides = |cell: usize, map: usize| cell > 0 && map.is_multiple_of(cell);
+        assert!(
+            divides(self.height, height) && divides(self.width, width),
+            "cells of {}x{} do not divide a map of {height}x{width}",
+            self.height,
+            self.width
+        );
+        [height / self.height, width / self.width]
+    }
+
+    /// The sum of each cell, row by row.
+    ///
+    /// # Shapes
+    /// - `maps`: `[batch, height, width]`
+    /// - result: `[batch, cells]`
+    ///
+    /// # Panics
+    /// If the cells do not divide the maps.
+    #[must_use]
+    pub fn evidence(self, maps: Tensor<3>) -> Tensor<2> {
+        let [batch, height, width] = maps.dims();
+        let [rows, columns] = self.grid([height, width]);
+        maps.reshape([batch, rows, self.height, columns, self.width])
+            .sum_dim(4)
+            .sum_dim(2)
+            .reshape([batch, rows * columns])
+    }
+
+    /// The places of the `k` cells with the most evidence: true where the paper's mask `m` is 0.
+    ///
+    /// # Shapes
+    /// - `maps`: `[batch, height, width]`
+    /// - result: as `maps`
+    ///
+    /// # Panics
+    /// If the cells do not divide the maps, or there are fewer than `k`.
+    #[must_use]
+    pub fn top(self, maps: Tensor<3>, k: usize) -> Tensor<3, Bool> {
+        let [batch, height, width] = maps.dims();
+        let [rows, columns] = self.grid([height, width]);
+        let cells = rows * columns;
+        assert!(
+            k <= cells,
+            "cannot cut {k} of {cells} cells of {}x{} on a map of {height}x{width}",
+            self.height,
+            self.width
+        );
+        let evidence = self.evidence(maps);
+        let pairs = [batch, cells, cells];
+        let own = evidence.clone().reshape([batch, cells, 1]).expand(pairs);
+        let other = evidence.reshape([batch, 1, cells]).expand(pairs);
+        // The rank of a cell: how many others have more, or as much and come before it.
+        let before = Tensor::<2>::ones([cells, cells], &own.device())
+            .tril(-1)
+            .bool();
+        let before = before.reshape([1, cells, cells]).expand(pairs);
+        let tied = own.clone().equal(other.clone()).bool_and(before);
+        let ahead = other.greater(own).bool_or(tied);
+        let rank = ahead.int().sum_dim(2).reshape([batch, rows, 1, columns, 1]);
+        let shape = [batch, rows, self.height, columns, self.width];
+        let limit = i64::try_from(k).expect("a count of cells");
+        rank.lower_elem(limit)
+            .expand(shape)
+            .reshape([batch, height, width])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn map(values: &[f32], width: usize) -> Tensor<3> {
+        let height = values.len() / width;
+        Tensor::<1>::from_floats(values, &Device::default()).reshape([1, height, width])
+    }
+
+    fn cut_cells(cells: Cells, map: Tensor<3>, k: usize) -> Vec<usize> {
+        let cut = cells.top(map, k).float();
+        let evidence = cells.evidence(cut).into_data();
+        let whole = (cells.height * cells.width) as f32;
+        let values = evidence.try_to_vec::<f32>().expect("f32");
+        let each = values.into_iter().enumerate();
+        each.filter_map(|(cell, sum)| {
+            assert!(sum == 0.0 || sum == whole, "half a cell is cut");
+            (sum == whole).then_some(cell)
+        })
+        .collect()
+    }
+
+    /// g[r][c] = (7r + 3c) mod 11 on 24 x 8, cells of 3 x 2.
+    #[test]
+    fn ranking_is_as_by_hand_on_the_papers_grid() {
+        let values = (0..24 * 8).map(|at| ((7 * (at / 8) + 3 * (at % 8)) % 11) as f32);
+        let map = map(&values.collect::<Vec<_>>(), 8);
+        let cells = Cells {
+            height: 3,
+            width: 2,
+        };
+        let sums = cells.evidence(map.clone()).into_data();
+        let expected: [f32; 32] = [
+            29.0, 32.0, 24.0, 38.0, 34.0, 26.0, 29.0, 32.0, 28.0, 31.0, 34.0, 26.0, 22.0, 36.0,
+            28.0, 31.0, 38.0, 30.0, 22.0, 36.0, 32.0, 24.0, 38.0, 30.0, 26.0, 29.0, 32.0, 24.0,
+            31.0, 34.0, 26.0, 29.0,
+        ];
+        assert_eq!(sums.try_to_vec::<f32>().expect("f32"), expected);
+        // 38 in cells 3, 16 and 22; 36 in 13 and 19; then 34 first in 4.
+        assert_eq!(cut_cells(cells, map.clone(), 3), [3, 16, 22]);
+        assert_eq!(cut_cells(cells, map, 6), [3, 4, 13, 16, 19, 22]);
+    }
+
+    #[test]
+    fn none_and_all_are_exact_and_ties_go_row_by_row() {
+        let zero = map(&[0.0; 16], 4);
+        let cells = Cells {
+            height: 2,
+            width: 2,
+        };
+        assert_eq!(cut_cells(cells, zero.clone(), 0), [0_usize; 0]);
+        assert_eq!(cut_cells(cells, zero.clone(), 1), [0]);
+        assert_eq!(cut_cells(cells, zero.clone(), 3), [0, 1, 2]);
+        assert_eq!(cut_cells(cells, zero, 4), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "cells of 3x2 do not divide a map of 16x8")]
+    fn cells_that_do_not_divide_are_refused() {
+        let _ = Cells {
+            height: 3,
+            width: 2,
+        }
+        .grid([16, 8]);
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot cut 5 of 4 cells of 2x2 on a map of 4x4")]
+    fn more_cells_than_there_are_are_refused() {
+        let _ = Cells {
+            height: 2,
+            width: 2,
+        }
+        .top(map(&[0.0; 16], 4), 5);
+    }
+}

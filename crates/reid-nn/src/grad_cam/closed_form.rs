@@ -1,0 +1,166 @@
+//! Grad-CAM in closed form: heads that know the gradient of their scores need no backward pass.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{Target, weighted_sum};
+use crate::{
+    head::{BnNeck, Head, PooledHead},
+    plain::plain,
+};
+
+/// A head that pools, and whose scores have a gradient by the pooled features that can be written
+/// down.
+///
+/// ```text
+/// v = pool(T)      y = h(v)
+/// wₖ = mean_hw(∂y_c / ∂Tₖ) = ∂y_c/∂vₖ · mean_hw(∂vₖ/∂Tₖ)
+/// ```
+///
+/// The second factor is `1/(H·W)` for average and maximum and known for the generalised mean, so the
+/// map of [`GradCam`](super::GradCam) costs a product of small matrices.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{HeadConfig, grad_cam::{ClosedForm, GradCam, Target}, head::ReducedHeadConfig};
+///
+/// let device = Device::default();
+/// let config = ReducedHeadConfig::new().with_dimensions(8);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let random = burn::tensor::Distribution::Default;
+/// let features = Tensor::<4>::random([3, 16, 4, 2], random, &device);
+///
+/// let closed = head.grad_cam(features.clone(), Target::Highest);
+/// let general = GradCam::new().maps(&head, features, Target::Highest);
+/// assert!((closed - general).abs().max().into_scalar::<f32>() < 1e-5);
+/// ```
+pub trait ClosedForm: Head {
+    /// The mean over places of the gradient of each image's score by its features, with running
+    /// statistics.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`, on a plain device, as the head is
+    /// - `classes`: `[batch]`
+    /// - result: `[batch, channels]`
+    fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2>;
+
+    /// Grad-CAM of a batch: the maps of [`GradCam`](super::GradCam), under the same conditions.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    /// - result: `[batch, height, width]`
+    ///
+    /// # Panics
+    /// If there is not one identity per image.
+    #[must_use]
+    fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
+        let head = self.valid();
+        let features = plain(features);
+        let scores = || {
+            head.forward(features.clone())
+                .branches
+                .swap_remove(0)
+                .logits
+        };
+        let classes = target.classes(features.dims()[0], scores);
+        let weights = head.weights(features.clone(), classes.to_device(&features.device()));
+        weighted_sum(features, weights)
+    }
+}
+
+impl ClosedForm for PooledHead {
+    fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
+        let pooled = self.classifier.weight.val().select(1, classes).transpose();
+        pooled * self.pool.mean_gradient(features)
+    }
+}
+
+impl ClosedForm for BnNeck {
+    fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
+        let (scale, _) = self.bottleneck.affine();
+        let after = self.classifier.weight.val().select(1, classes).transpose();
+        after * scale.unsqueeze() * self.pool.mean_gradient(features)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::Param,
+        tensor::{Device, Distribution},
+    };
+    use reid_core::FeatureShape;
+
+    use super::*;
+    use crate::{
+        HeadConfig,
+        grad_cam::GradCam,
+        head::{BnNeckConfig, PooledHeadConfig, ReducedHeadConfig},
+        norm::BatchNorm,
+        pool::PoolConfig,
+    };
+
+    const PLACE: FeatureShape = FeatureShape {
+        channels: 6,
+        height: 4,
+        width: 3,
+    };
+    const POOLS: [PoolConfig; 3] = [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM];
+
+    /// Statistics and gains that are not those of a new layer.
+    fn unsettled(norm: &mut BatchNorm, device: &Device) {
+        let channels = norm.weight.shape().dims::<1>();
+        let random = |low, high| Tensor::random(channels, Distribution::Uniform(low, high), device);
+        norm.weight = Param::from_tensor(random(-1.0, 2.0));
+        norm.running_mean.set(random(-0.5, 0.5));
+        norm.running_var.set(random(0.5, 2.0));
+    }
+
+    fn agrees<H: ClosedForm>(head: &H, device: &Device) {
+        let features = Tensor::random([5, 6, 4, 3], Distribution::Normal(0.4, 1.0), device);
+        let identities = Tensor::from_data([0, 3, 1, 2, 3], device);
+        for target in [Target::Highest, Target::Identities(&identities)] {
+            let general = GradCam::new().maps(head, features.clone(), target);
+            let closed = head.grad_cam(features.clone(), target);
+            let largest = general.clone().max().into_scalar::<f32>();
+            assert!(largest > 0.0, "nothing to compare");
+            let difference = (general - closed).abs().max().into_scalar::<f32>();
+            assert!(difference <= 1e-5 * largest, "{difference} of {largest}");
+        }
+    }
+
+    #[test]
+    fn it_is_what_autodiff_gives_for_every_pooling() {
+        for device in [Device::default(), Device::default().autodiff()] {
+            for pool in POOLS {
+                agrees(
+                    &PooledHeadConfig::new()
+                        .with_pool(pool)
+                        .init(PLACE, 4, &device),
+                    &device,
+                );
+
+                let mut neck = BnNeckConfig::new().with_pool(pool).init(PLACE, 4, &device);
+                unsettled(&mut neck.bottleneck, &device);
+                agrees(&neck, &device);
+
+                let config = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
+                let mut reduced = config.init(PLACE, 4, &device);
+                unsettled(&mut reduced.norm, &device);
+                agrees(&reduced, &device);
+            }
+        }
+    }
+
+    #[test]
+    fn statistics_stay_where_they_are() {
+        let device = Device::default().autodiff();
+        let head = ReducedHeadConfig::new()
+            .with_dimensions(5)
+            .init(PLACE, 4, &device);
+        let before = head.norm.running_mean.value().to_data();
+        let features = Tensor::random([5, 6, 4, 3], Distribution::Default, &device);
+        let _ = head.grad_cam(features, Target::Highest);
+        assert_eq!(head.norm.running_mean.value().to_data(), before);
+    }
+}

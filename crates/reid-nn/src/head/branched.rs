@@ -1,0 +1,672 @@
+//! Branched head: a global branch, and branches whose features are disturbed in training (Zhang et
+//! al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV 2019,
+//! arXiv:1811.07130).
+
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Bool, Device, Tensor},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BranchOutput, Head, HeadConfig, OutputShape, ReducedHead, ReducedHeadConfig, ReidOutput,
+    TrainingStep, reduced::Pass,
+};
+use crate::{
+    backbone::{ResidualBlock, ResidualBlockConfig, ResidualKind},
+    batch_drop::{self, BatchDrop},
+    block::{Block, BlockConfig},
+    cut_mix::{CutMix, Mixed},
+    grad_cam::{GradCam, Target},
+    plain::plain,
+    pool::PoolConfig,
+};
+
+/// Configuration of [`BranchedHead`]: a global branch alone by default.
+///
+/// ```
+/// use reid_core::FeatureShape;
+/// use reid_nn::{HeadConfig, cut_mix::{CutMix, Donors}, head::{BranchConfig, BranchedHeadConfig}};
+///
+/// let place = FeatureShape::new(2048, 24, 8);
+/// assert_eq!(BranchedHeadConfig::progressive_cut_mix().output(place, 751).embedding, 2048);
+///
+/// // The progressive chain with one branch, donors of the same identity, and 8 cells.
+/// let mix = CutMix::new().with_cut(8).with_donors(Donors::Positive);
+/// let config = BranchedHeadConfig::new().with_branches(vec![BranchConfig::cut_mix(1024, mix)]);
+/// assert_eq!(config.output(place, 751).branches, [512, 1024]);
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct BranchedHeadConfig {
+    /// Dimensions of the global branch; 512 in both papers' code.
+    #[config(default = 512)]
+    pub global: usize,
+    /// The branches after it, in order.
+    #[config(default = "Vec::new()")]
+    pub branches: Vec<BranchConfig>,
+}
+
+/// One of the branches that are disturbed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BranchConfig {
+    /// Dimensions of its part of the descriptor.
+    pub dimensions: usize,
+    /// What is done to its features in training.
+    pub interference: Interference,
+}
+
+/// What is done to the features of a branch in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Interference {
+    /// Cells where the branch before looked are those of another image.
+    CutMix {
+        /// Which cells, and whose.
+        mix: CutMix,
+        /// How it is found out where the branch before looked.
+        guide: Guide,
+    },
+    /// A rectangle is dropped from the whole batch.
+    Drop(BatchDrop),
+}
+
+/// How it is found out where a branch looked; both give the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guide {
+    /// Grad-CAM written down, from what the branch computed anyway.
+    #[default]
+    ClosedForm,
+    /// Grad-CAM by a second forward and backward pass of the branch, as in the authors' code.
+    Autodiff,
+}
+
+impl BranchConfig {
+    /// A branch whose features are mixed where the branch before it looked.
+    #[must_use]
+    pub fn cut_mix(dimensions: usize, mix: CutMix) -> Self {
+        let guide = Guide::ClosedForm;
+        let interference = Interference::CutMix { mix, guide };
+        Self {
+            dimensions,
+            interference,
+        }
+    }
+
+    /// A branch of which a rectangle is dropped.
+    #[must_use]
+    pub fn drop(dimensions: usize, drop: BatchDrop) -> Self {
+        let interference = Interference::Drop(drop);
+        Self {
+            dimensions,
+            interference,
+        }
+    }
+}
+
+impl BranchedHeadConfig {
+    /// Progressive feature `CutMix` ("+ PC2"): two branches, 512 + 1024 + 512 dimensions as in the
+    /// authors' code.
+    #[must_use]
+    pub fn progressive_cut_mix() -> Self {
+        let branch = |dimensions| BranchConfig::cut_mix(dimensions, CutMix::new());
+        Self::new().with_branches(vec![branch(1024), branch(512)])
+    }
+
+    /// Batch `DropBlock` ("BDB"): one branch of which a third is dropped, 512 + 1024 dimensions.
+    #[must_use]
+    pub fn batch_drop_block() -> Self {
+        Self::new().with_branches(vec![BranchConfig::drop(1024, BatchDrop::new())])
+    }
+
+    /// The progressive head with two independent Batch `DropBlock`s instead ("BDB*3").
+    #[must_use]
+    pub fn batch_drop_block_3() -> Self {
+        let branch = |dimensions| BranchConfig::drop(dimensions, BatchDrop::new());
+        Self::new().with_branches(vec![branch(1024), branch(512)])
+    }
+}
+
+/// A global branch on the feature map, and branches on a shared extra bottleneck, disturbed in
+/// training.
+///
+/// ```text
+/// G      f₀ = reduce₀(mean_hw(T))
+/// T'     = bottleneck(T)                                 as large as T
+/// ACᵢ    fᵢ = reduceᵢ(max_hw(disturbᵢ(T')))              i = 1, 2, …
+/// f      = [f₀, f₁, …]                                   the descriptor
+/// ```
+///
+/// With [`CutMix`], `disturbᵢ` cuts T' where Grad-CAM says that branch i - 1 looked on the features it
+/// was given: T for G, and the mixed ones further on. Each mask is applied to T' itself, and no
+/// gradient flows through it. [`forward`](Head::forward) disturbs nothing.
+///
+/// Grad-CAM is that of the pass under way: of the score of the right identity before the softmax, with
+/// the statistics that the pass used.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, TrainingStep, head::BranchedHeadConfig};
+///
+/// let device = Device::default();
+/// let config = BranchedHeadConfig::progressive_cut_mix();
+/// let head = config.init(FeatureShape::new(16, 6, 4), 10, &device);
+///
+/// let features = Tensor::ones([2, 16, 6, 4], &device);
+/// let step = TrainingStep { identities: &[3, 7], seed: Seed::new(1) };
+/// let output = head.forward_train(features, step);
+/// assert_eq!(output.embedding.dims(), [2, 2048]);
+/// assert_eq!(output.branches.len(), 3);
+/// ```
+#[derive(Module, Debug)]
+pub struct BranchedHead {
+    /// The global branch.
+    pub global: ReducedHead,
+    /// The block that the other branches share; absent if there are none.
+    pub bottleneck: Option<ResidualBlock>,
+    /// The other branches.
+    pub branches: Vec<ReducedHead>,
+    #[module(skip)]
+    interferences: Vec<Interference>,
+}
+
+/// What was done to the features of a branch.
+#[derive(Clone, Debug)]
+pub enum Disturbance {
+    /// Cells were cut and mixed.
+    CutMix {
+        /// Where the branch before looked, `[batch, height, width]`.
+        map: Tensor<3>,
+        /// What came of it.
+        mixed: Mixed,
+    },
+    /// A rectangle was dropped.
+    Drop {
+        /// What was left, `[batch, channels, height, width]`.
+        features: Tensor<4>,
+        /// The rectangle, `[height, width]`.
+        inside: Tensor<2, Bool>,
+    },
+}
+
+impl Disturbance {
+    /// What the branch was given, `[batch, channels, height, width]`.
+    #[must_use]
+    pub fn features(&self) -> &Tensor<4> {
+        match self {
+            Self::CutMix { mixed, .. } => &mixed.features,
+            Self::Drop { features, .. } => features,
+        }
+    }
+}
+
+impl HeadConfig for BranchedHeadConfig {
+    type Head = BranchedHead;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BranchedHead {
+        for branch in &self.branches {
+            branch.interference.check(input);
+        }
+        let channels = input.channels;
+        let bottleneck = || {
+            assert!(
+                channels.is_multiple_of(4),
+                "the extra bottleneck needs channels in multiples of 4, found {channels}"
+            );
+            let config = ResidualBlockConfig {
+                kind: ResidualKind::Bottleneck,
+                planes: channels / 4,
+                hidden: channels / 4,
+                groups: 1,
+                stride: 1,
+                inside: (),
+            };
+            config.init(input, device)
+        };
+        let reduced = |dimensions, pool| {
+            let config = ReducedHeadConfig { dimensions, pool };
+            config.init(input, classes, device)
+        };
+        let branches = self.branches.iter();
+        BranchedHead {
+            global: reduced(self.global, PoolConfig::Average),
+            bottleneck: (!self.branches.is_empty()).then(bottleneck),
+            branches: branches
+                .clone()
+                .map(|branch| reduced(branch.dimensions, PoolConfig::Max))
+                .collect(),
+            interferences: branches.map(|branch| branch.interference.clone()).collect(),
+        }
+    }
+
+    fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
+        let branches = self.branches.iter();
+        branches.fold(
+            OutputShape::single(self.global, classes),
+            |shape, branch| shape.beside(OutputShape::single(branch.dimensions, classes)),
+        )
+    }
+}
+
+impl Interference {
+    fn check(&self, input: FeatureShape) {
+        let map = [input.height, input.width];
+        match self {
+            Self::CutMix { mix, .. } => {
+                let [rows, columns] = mix.cells.grid(map);
+                assert!(
+                    mix.cut <= rows * columns,
+                    "cannot cut {} of {} cells on a map of {input}",
+                    mix.cut,
+                    rows * columns
+                );
+            }
+            Self::Drop(drop) => {
+                let _ = drop.rectangle(map);
+            }
+        }
+    }
+}
+
+/// A branch that has looked: its head, what it was given and what it made of it.
+struct Looked<'a> {
+    head: &'a ReducedHead,
+    features: Tensor<4>,
+    pass: Pass,
+}
+
+impl<'a> Looked<'a> {
+    fn new(head: &'a ReducedHead, features: Tensor<4>) -> Self {
+        let pass = head.pass(features.clone());
+        Self {
+            head,
+            features,
+            pass,
+        }
+    }
+
+    /// Where it looked, on a plain device.
+    fn map(&self, guide: Guide, step: TrainingStep<'_>) -> Tensor<3> {
+        let features = &self.features;
+        let classes = step.classes(&plain(features.clone()).device());
+        match guide {
+            Guide::ClosedForm => self.head.look(features, &self.pass, classes),
+            Guide::Autodiff => {
+                let cam = GradCam::new();
+                let cam = if self.head.norm.learns_on(&features.device()) {
+                    cam.by_batch_statistics()
+                } else {
+                    cam
+                };
+                cam.maps(self.head, features.clone(), Target::Identities(&classes))
+            }
+        }
+    }
+}
+
+impl BranchedHead {
+    /// [`forward_train`](Head::forward_train), and what was done to the features of each branch after
+    /// the global one.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    /// If there is not one identity per image.
+    #[must_use]
+    pub fn disturbed(
+        &self,
+        features: Tensor<4>,
+        step: TrainingStep<'_>,
+    ) -> (ReidOutput, Vec<Disturbance>) {
+        let ([images, ..], identities) = (features.dims(), step.identities.len());
+        assert_eq!(
+            identities, images,
+            "a training step has one identity per image, found {identities} for {images} images"
+        );
+        let shared = self.bottleneck.as_ref();
+        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
+        let mut looked = Looked::new(&self.global, features);
+        let mut output = single(&looked.pass);
+        let mut disturbances = Vec::with_capacity(self.branches.len());
+        let branches = self.branches.iter().zip(&self.interferences);
+        for (place, (head, interference)) in branches.enumerate() {
+            let shared = shared.clone().expect("branches share a bottleneck");
+            let disturbance = interference.disturb(shared, &looked, step.at(place));
+            looked = Looked::new(head, disturbance.features().clone());
+            output = output.beside(single(&looked.pass));
+            disturbances.push(disturbance);
+        }
+        (output, disturbances)
+    }
+
+    /// Grad-CAM of every branch on the features it is given in evaluation: T for the global branch,
+    /// T' for the others. One map per branch, `[batch, height, width]`.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    /// If there is not one identity per image.
+    #[must_use]
+    pub fn grad_cams(&self, features: Tensor<4>, target: Target<'_>) -> Vec<Tensor<3>> {
+        use crate::grad_cam::ClosedForm;
+
+        let features = plain(features);
+        let shared = self.bottleneck.valid();
+        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
+        let mut maps = vec![self.global.grad_cam(features, target)];
+        if let Some(shared) = shared {
+            let branches = self.branches.iter();
+            maps.extend(branches.map(|branch| branch.grad_cam(shared.clone(), target)));
+        }
+        maps
+    }
+}
+
+fn single(pass: &Pass) -> ReidOutput {
+    let BranchOutput { features, logits } = pass.output.clone();
+    ReidOutput::single(features, logits)
+}
+
+impl Interference {
+    fn disturb(
+        &self,
+        shared: Tensor<4>,
+        before: &Looked<'_>,
+        step: TrainingStep<'_>,
+    ) -> Disturbance {
+        match self {
+            Self::CutMix { mix, guide } => {
+                let map = before.map(*guide, step);
+                let mixed = mix.apply(shared, map.clone(), step);
+                Disturbance::CutMix { map, mixed }
+            }
+            Self::Drop(drop) => {
+                let [_, _, height, width] = shared.dims();
+                let mut stream = step.seed.named("drop").stream();
+                let inside = drop.draw([height, width], &mut stream, &shared.device());
+                Disturbance::Drop {
+                    features: batch_drop::drop_inside(shared, inside.clone()),
+                    inside,
+                }
+            }
+        }
+    }
+}
+
+impl Head for BranchedHead {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let shared = self.bottleneck.as_ref();
+        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
+        let global = self.global.forward(features);
+        let branches = self.branches.iter().zip(shared.into_iter().cycle());
+        branches.fold(global, |output, (branch, shared)| {
+            output.beside(branch.forward(shared))
+        })
+    }
+
+    fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        self.disturbed(features, step).0
+    }
+
+    fn fused(self) -> Self {
+        let bottleneck = self.bottleneck.map(Block::fused);
+        Self { bottleneck, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use reid_core::Seed;
+
+    use super::*;
+    use crate::{cut_mix::Cells, parameters};
+
+    const PLACE: FeatureShape = FeatureShape {
+        channels: 8,
+        height: 6,
+        width: 4,
+    };
+    const IDENTITIES: [usize; 6] = [0, 0, 1, 1, 2, 2];
+
+    fn step(seed: u64) -> TrainingStep<'static> {
+        TrainingStep {
+            identities: &IDENTITIES,
+            seed: Seed::new(seed),
+        }
+    }
+
+    fn progressive(cut: usize, guide: Guide) -> BranchedHeadConfig {
+        let branch = |dimensions| BranchConfig {
+            dimensions,
+            interference: Interference::CutMix {
+                mix: CutMix::new().with_cut(cut),
+                guide,
+            },
+        };
+        let branches = vec![branch(6), branch(5)];
+        BranchedHeadConfig::new()
+            .with_global(7)
+            .with_branches(branches)
+    }
+
+    /// A head, and features that take part in autodiff.
+    fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
+        let device = Device::default().autodiff();
+        let head = config.init(PLACE, 3, &device);
+        let normal = Distribution::Normal(0.3, 1.0);
+        (head, Tensor::random([6, 8, 6, 4], normal, &device))
+    }
+
+    fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32")
+    }
+
+    fn mixes(disturbances: &[Disturbance]) -> impl Iterator<Item = (&Tensor<3>, &Mixed)> {
+        disturbances.iter().map(|disturbance| match disturbance {
+            Disturbance::CutMix { map, mixed } => (map, mixed),
+            Disturbance::Drop { .. } => panic!("a rectangle was dropped"),
+        })
+    }
+
+    #[test]
+    fn both_guides_look_at_the_same_places_in_training() {
+        let (mut head, features) = training(&progressive(3, Guide::ClosedForm));
+        let (_, closed) = head.disturbed(features.clone(), step(1));
+        for interference in &mut head.interferences {
+            if let Interference::CutMix { guide, .. } = interference {
+                *guide = Guide::Autodiff;
+            }
+        }
+        let (_, general) = head.disturbed(features, step(1));
+        for ((closed, mixed), (general, same)) in mixes(&closed).zip(mixes(&general)) {
+            let largest = general.clone().max().into_scalar::<f32>();
+            let difference = (closed.clone() - general.clone()).abs().max();
+            assert!(largest > 0.0 && difference.into_scalar::<f32>() <= 1e-5 * largest);
+            assert_eq!(mixed.cut.to_data(), same.cut.to_data());
+        }
+    }
+
+    #[test]
+    fn no_gradient_flows_through_the_mask() {
+        for guide in [Guide::ClosedForm, Guide::Autodiff] {
+            let (head, features) = training(&progressive(3, guide));
+            let output = head.forward_train(features, step(1));
+            let gradients = output.branches[2].logits.clone().sum().backward();
+            let reached = |head: &ReducedHead| head.reduction.weight.grad(&gradients).is_some();
+            assert!(!reached(&head.global) && !reached(&head.branches[0]));
+            assert!(reached(&head.branches[1]));
+            assert!(
+                head.bottleneck
+                    .expect("shared")
+                    .conv1
+                    .weight
+                    .grad(&gradients)
+                    .is_some()
+            );
+        }
+    }
+
+    #[test]
+    fn running_statistics_move_once() {
+        for guide in [Guide::ClosedForm, Guide::Autodiff] {
+            let (head, features) = training(&progressive(3, guide));
+            let (before, alone) = (head.clone(), head.clone());
+            let (_, disturbances) = head.disturbed(features.clone(), step(1));
+            let _ = alone.global.forward(features.clone());
+            for (branch, disturbance) in alone.branches.iter().zip(&disturbances) {
+                let _ = branch.forward(disturbance.features().clone());
+            }
+            let statistics = |head: &BranchedHead| {
+                let branches = head.branches.iter().chain([&head.global]);
+                let means = branches.map(|branch| read(branch.norm.running_mean.value()));
+                means.collect::<Vec<_>>()
+            };
+            assert_eq!(statistics(&head), statistics(&alone));
+            assert_ne!(statistics(&head), statistics(&before));
+        }
+    }
+
+    #[test]
+    fn donors_are_of_other_identities_and_drawn_per_branch() {
+        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let mut differ = false;
+        for seed in 0..10 {
+            let (_, disturbances) = head.disturbed(features.clone(), step(seed));
+            let donors: Vec<_> = mixes(&disturbances)
+                .map(|(_, mixed)| &mixed.donors)
+                .collect();
+            for donors in &donors {
+                for (image, &donor) in donors.iter().enumerate() {
+                    assert_ne!(IDENTITIES[image], IDENTITIES[donor]);
+                }
+            }
+            differ |= donors[0] != donors[1];
+        }
+        assert!(differ);
+    }
+
+    /// The second mask cuts T' itself: what the first put in is gone but where both cut.
+    #[test]
+    fn masks_do_not_add_up() {
+        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let shared = head
+            .bottleneck
+            .as_ref()
+            .expect("shared")
+            .forward(features.clone());
+        let (_, disturbances) = head.disturbed(features, step(1));
+        for (_, mixed) in mixes(&disturbances) {
+            let changed = (mixed.features.clone() - shared.clone()).abs().sum_dim(1);
+            let outside = changed
+                .squeeze_dim::<3>(1)
+                .inner()
+                .mask_fill(mixed.cut.clone(), 0.0);
+            assert_eq!(outside.max().into_scalar::<f32>(), 0.0);
+            let cells = Cells {
+                height: 3,
+                width: 2,
+            };
+            let cut = cells.evidence(mixed.cut.clone().float()).greater_elem(0.0);
+            assert_eq!(read(cut.float().sum_dim(1)), [3.0; 6]);
+        }
+    }
+
+    #[test]
+    fn evaluation_is_the_same_with_and_without_interference() {
+        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let _ = head.forward_train(features.clone(), step(1)); // moves the statistics
+        let mut drops = head.clone();
+        drops.interferences = vec![Interference::Drop(BatchDrop::new()); 2];
+        let mut none = head.clone();
+        none.interferences = progressive(0, Guide::ClosedForm)
+            .branches
+            .into_iter()
+            .map(|branch| branch.interference)
+            .collect();
+        let embed = |head: &BranchedHead| head.valid().forward(features.clone().inner()).embedding;
+        let expected = embed(&head).into_data();
+        assert_eq!(embed(&drops).into_data(), expected);
+        // Without a cell to cut, training on a plain device is evaluation.
+        let trained = none
+            .valid()
+            .forward_train(features.clone().inner(), step(2));
+        assert_eq!(trained.embedding.into_data(), expected);
+        assert_ne!(
+            head.valid()
+                .forward_train(features.inner(), step(2))
+                .embedding
+                .into_data(),
+            expected
+        );
+        assert_eq!(
+            head.interferences[0],
+            progressive(3, Guide::ClosedForm).branches[0].interference
+        );
+    }
+
+    #[test]
+    fn rectangles_are_independent() {
+        let branch = || BranchConfig::drop(4, BatchDrop::new().with_height(0.5).with_width(0.5));
+        let config = BranchedHeadConfig::new().with_branches(vec![branch(), branch()]);
+        let (head, features) = training(&config);
+        let differ = (0..10).any(|seed| {
+            let (_, disturbances) = head.disturbed(features.clone(), step(seed));
+            let features = disturbances
+                .iter()
+                .map(|disturbance| disturbance.features().to_data());
+            let features: Vec<_> = features.collect();
+            features[0] != features[1]
+        });
+        assert!(differ);
+    }
+
+    /// Counted by hand for 2048 channels: a bottleneck of 512 planes, reductions and their
+    /// normalisations, classifiers with bias.
+    #[test]
+    fn the_head_is_as_large_as_by_hand() {
+        let device = Device::default();
+        let place = FeatureShape::new(2048, 24, 8);
+        let count =
+            |config: BranchedHeadConfig| parameters::count(&config.init(place, 751, &device));
+        let bottleneck = 4_462_592;
+        let global = 1_049_088 + 1_024 + 513 * 751;
+        let first = 2_098_176 + 2_048 + 1_025 * 751;
+        let second = 1_049_088 + 1_024 + 513 * 751;
+        assert_eq!(count(BranchedHeadConfig::new()), global);
+        let two = global + bottleneck + first;
+        assert_eq!(count(BranchedHeadConfig::batch_drop_block()), two);
+        assert_eq!(
+            count(BranchedHeadConfig::batch_drop_block_3()),
+            two + second
+        );
+        assert_eq!(
+            count(BranchedHeadConfig::progressive_cut_mix()),
+            two + second
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "cells of 3x2 do not divide a map of 16x8")]
+    fn cells_that_do_not_fit_are_refused_when_built() {
+        let config = BranchedHeadConfig::progressive_cut_mix();
+        let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "one identity per image, found 2 for 6 images")]
+    fn identities_that_are_missing_are_refused() {
+        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let step = TrainingStep {
+            identities: &[0, 1],
+            seed: Seed::new(1),
+        };
+        let _ = head.forward_train(features, step);
+    }
+}

@@ -1,0 +1,165 @@
+//! Reduced head: pooling, a reduction to fewer dimensions, and a classifier (the branch of Batch
+//! `DropBlock` and of progressive feature `CutMix`).
+
+use burn::{
+    config::Config,
+    module::{Module, Param},
+    nn::{Initializer, Linear, LinearConfig},
+    tensor::{Device, Distribution, Int, Tensor, activation::relu},
+};
+use reid_core::FeatureShape;
+
+use super::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
+use crate::{
+    grad_cam::{ClosedForm, weighted_sum},
+    norm::{BatchNorm, BatchNormConfig},
+    plain::plain,
+    pool::{Pool, PoolConfig},
+};
+
+/// Configuration of [`ReducedHead`].
+#[derive(Config, Debug, PartialEq)]
+pub struct ReducedHeadConfig {
+    /// Dimensions of the descriptor; 512 in the global branch of both papers' code.
+    #[config(default = 512)]
+    pub dimensions: usize,
+    /// Pooling; average by default.
+    #[config(default = "PoolConfig::Average")]
+    pub pool: PoolConfig,
+}
+
+/// Pooling, a linear layer, normalisation and `ReLU`, and a classifier with bias.
+///
+/// ```text
+/// v = pool(x)                 [batch, channels]
+/// z = Wᵣ v + bᵣ               a 1 x 1 convolution of the pooled map, as the papers write it
+/// f = relu(BN(z))             the descriptor; metric losses see it too     [batch, dimensions]
+/// y = W f + b                 [batch, classes]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, head::ReducedHeadConfig};
+///
+/// let device = Device::default();
+/// let config = ReducedHeadConfig::new().with_dimensions(8);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ReducedHead {
+    /// Pooling.
+    pub pool: Pool,
+    /// The layer that reduces, drawn as He et al. do.
+    pub reduction: Linear,
+    /// Its normalisation, whose gain is drawn from N(1, 0.02²) as in the authors' code.
+    pub norm: BatchNorm,
+    /// Identity classifier.
+    pub classifier: Linear,
+}
+
+impl HeadConfig for ReducedHeadConfig {
+    type Head = ReducedHead;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedHead {
+        let dimensions = self.dimensions;
+        assert!(
+            classes > 0 && dimensions > 0,
+            "a head needs at least 1 class and 1 dimension, found {classes} and {dimensions}"
+        );
+        let linear = |from, to| {
+            let initializer = Initializer::KaimingNormal {
+                gain: std::f64::consts::SQRT_2,
+                fan_out_only: true,
+            };
+            let config = LinearConfig::new(from, to).with_initializer(initializer);
+            let mut linear = config.init(device);
+            linear.bias = Some(Param::from_tensor(Tensor::zeros([to], device)));
+            linear
+        };
+        let mut norm = BatchNormConfig::new(dimensions).init(device);
+        let gain = Distribution::Normal(1.0, 0.02);
+        norm.weight = Param::from_tensor(Tensor::random([dimensions], gain, device));
+        ReducedHead {
+            pool: self.pool.init(device),
+            reduction: linear(input.channels, dimensions),
+            norm,
+            classifier: linear(dimensions, classes),
+        }
+    }
+
+    fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
+        OutputShape::single(self.dimensions, classes)
+    }
+}
+
+/// What a branch computed on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    /// The reduced features before their normalisation, `[batch, dimensions]`.
+    hidden: Tensor<2>,
+    /// What the losses judge.
+    pub(super) output: BranchOutput,
+}
+
+impl ReducedHead {
+    pub(super) fn pass(&self, features: Tensor<4>) -> Pass {
+        let hidden = self.reduction.forward(self.pool.forward(features));
+        let features = relu(self.norm.forward(hidden.clone()));
+        let logits = self.classifier.forward(features.clone());
+        Pass {
+            hidden,
+            output: BranchOutput { features, logits },
+        }
+    }
+
+    /// Grad-CAM of a pass that was made with `features`, with the statistics it was made with: what
+    /// a second backward pass would give, without one.
+    ///
+    /// `classes` and the result are on a plain device.
+    pub(super) fn look(
+        &self,
+        features: &Tensor<4>,
+        pass: &Pass,
+        classes: Tensor<1, Int>,
+    ) -> Tensor<3> {
+        let by_batch = self.norm.learns_on(&features.device());
+        let features = plain(features.clone());
+        let weights = self
+            .valid()
+            .pulled_back(features.clone(), pass, classes, by_batch);
+        weighted_sum(features, weights)
+    }
+
+    /// The mean over places of the gradient of each image's score by its features.
+    fn pulled_back(
+        &self,
+        features: Tensor<4>,
+        pass: &Pass,
+        classes: Tensor<1, Int>,
+        by_batch: bool,
+    ) -> Tensor<2> {
+        let hidden = plain(pass.hidden.clone());
+        let output = plain(pass.output.features.clone());
+        let scores = self.classifier.weight.val().select(1, classes).transpose();
+        let above = scores.mask_fill(output.lower_equal_elem(0.0), 0.0);
+        let reduced = self.norm.pulled_back(hidden, above, by_batch);
+        let pooled = reduced.matmul(self.reduction.weight.val().transpose());
+        pooled * self.pool.mean_gradient(features)
+    }
+}
+
+impl Head for ReducedHead {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let BranchOutput { features, logits } = self.pass(features).output;
+        ReidOutput::single(features, logits)
+    }
+}
+
+impl ClosedForm for ReducedHead {
+    fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
+        let pass = self.pass(features.clone());
+        self.pulled_back(features, &pass, classes, false)
+    }
+}

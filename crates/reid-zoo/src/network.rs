@@ -1,0 +1,69 @@
+//! A network's configuration: its backbone and its head.
+
+use burn::tensor::Device;
+use reid_core::InputSize;
+use reid_nn::{BlockConfig, HeadConfig, OutputShape, ReidModel, backbone::ResNetConfig};
+use serde::{Deserialize, Serialize};
+
+/// A backbone and a head: the `network` of a recipe. Every network of the zoo is one, under its name.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::{backbone::ResNetConfig, head::PooledHeadConfig};
+/// use reid_zoo::NetworkConfig;
+///
+/// let backbone = ResNetConfig::resnet18().with_width(8);
+/// let network = NetworkConfig { backbone, head: PooledHeadConfig::new() };
+/// let (size, device) = (InputSize::new(64, 32), Device::default());
+/// let model = network.init(size, 751, &device);
+/// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig<B, H> {
+    /// The backbone.
+    pub backbone: B,
+    /// The head.
+    pub head: H,
+}
+
+impl<I, A, H> NetworkConfig<ResNetConfig<I, A>, H> {
+    /// Attention after each of `stages`, counted from 1, instead of what stood there.
+    #[must_use]
+    pub fn with_attention<B>(
+        self,
+        stages: &[usize],
+        attention: B,
+    ) -> NetworkConfig<ResNetConfig<I, B>, H> {
+        NetworkConfig {
+            backbone: self.backbone.after(stages, attention),
+            head: self.head,
+        }
+    }
+}
+
+impl<B: BlockConfig, H: HeadConfig> NetworkConfig<B, H> {
+    /// Builds the network for images of size `input` and `classes` training identities.
+    ///
+    /// # Panics
+    /// If `classes` is 0, or the numbers of backbone and head do not fit the images.
+    #[must_use]
+    pub fn init(
+        &self,
+        input: InputSize,
+        classes: usize,
+        device: &Device,
+    ) -> ReidModel<B::Block, H::Head> {
+        ReidModel::new(&self.backbone, &self.head, input, classes, device)
+    }
+
+    /// The shape of what the network gives.
+    ///
+    /// # Panics
+    /// If the numbers of the backbone do not fit the images.
+    #[must_use]
+    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        self.head.output(self.backbone.output(input.rgb()), classes)
+    }
+}
