@@ -8,7 +8,7 @@
 //!
 //! cargo run --release --example train_rga -- --attention none
 //! cargo run --release --example train_rga -- --attention rga-sc
-//! cargo run --release --example show_attention -- --data target/train_rga/people-64 \
+//! cargo run --release --example show_attention -- --data target/train_rga/people-64-0.5 \
 //!     --baseline target/train_rga/none --rga target/train_rga/rga-sc
 //! ```
 //!

@@ -77,7 +77,7 @@ const LOSS: f64 = 1e-5;
 const STATISTIC: f64 = 1e-5;
 const GRADIENT: f64 = 1e-3;
 /// What the tolerance of a gradient that vanishes refers to.
-const ROUNDING: f64 = 1e-2;
+const ROUNDING: f64 = 5e-2;
 const LOSS_GRADIENT: f64 = 1e-5;
 /// In double precision, where what is left is how the reference was stored.
 const DOUBLE: f64 = 1e-6;

@@ -29,8 +29,8 @@ pub(crate) struct Golden {
     unread: RefCell<BTreeSet<String>>,
     failures: RefCell<Vec<String>>,
     compared: Cell<usize>,
-    /// The largest difference in units of its tolerance.
-    worst: Cell<f64>,
+    /// The largest difference in units of its tolerance, and whose it is.
+    worst: RefCell<(f64, String)>,
 }
 
 struct Array {
@@ -56,7 +56,7 @@ impl Golden {
             unread: RefCell::new(arrays.keys().cloned().collect()),
             failures: RefCell::default(),
             compared: Cell::default(),
-            worst: Cell::default(),
+            worst: RefCell::default(),
             arrays,
         }
     }
@@ -171,7 +171,10 @@ impl Golden {
         // A difference that is no number is beyond every tolerance.
         let far = |a: f64, b: f64| if b.is_nan() { f64::INFINITY } else { a.max(b) };
         let difference = differences.fold(0.0, far);
-        self.worst.set(self.worst.get().max(difference / allowed));
+        let used = difference / allowed;
+        if used > self.worst.borrow().0 {
+            self.worst.replace((used, name.to_owned()));
+        }
         if difference > allowed {
             self.fail(format!(
                 "{name}: {difference:.1e} away, {allowed:.1e} allowed"
@@ -197,10 +200,10 @@ impl Golden {
         let mut failures = self.failures.into_inner();
         let unread = self.unread.into_inner().into_iter();
         failures.extend(unread.map(|name| format!("{name}: never compared")));
-        let (compared, worst) = (self.compared.get(), self.worst.get());
+        let (compared, (worst, whose)) = (self.compared.get(), self.worst.into_inner());
         if failures.is_empty() {
             Ok(format!(
-                "{compared} tensors agree, at most {worst:.3} of the tolerance used"
+                "{compared} tensors agree, at most {worst:.3} of the tolerance used, by {whose}"
             ))
         } else {
             Err(failures.join("\n  "))

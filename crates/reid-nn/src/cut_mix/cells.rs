@@ -35,20 +35,28 @@ pub struct Cells {
 }
 
 impl Cells {
+    /// Rows and columns of cells on a map, if they divide it.
+    #[must_use]
+    pub fn divide(self, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
+        let divides = |cell: usize, map: usize| cell > 0 && map.is_multiple_of(cell);
+        (divides(self.height, height) && divides(self.width, width))
+            .then(|| [height / self.height, width / self.width])
+    }
+
     /// Rows and columns of cells on a map.
     ///
     /// # Panics
     /// If the cells do not divide the map.
     #[must_use]
     pub fn grid(self, [height, width]: [usize; 2]) -> [usize; 2] {
-        let divides = |cell: usize, map: usize| cell > 0 && map.is_multiple_of(cell);
-        assert!(
-            divides(self.height, height) && divides(self.width, width),
-            "cells of {}x{} do not divide a map of {height}x{width}",
-            self.height,
-            self.width
-        );
-        [height / self.height, width / self.width]
+        let Self {
+            height: tall,
+            width: wide,
+        } = self;
+        let grid = self.divide([height, width]);
+        grid.unwrap_or_else(|| {
+            panic!("cells of {tall}x{wide} do not divide a map of {height}x{width}")
+        })
     }
 
     /// The sum of each cell, row by row.

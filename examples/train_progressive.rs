@@ -1,0 +1,346 @@
+//! Progressive feature `CutMix`: three branches, each learning from where the one before did not look
+//! (Zhang et al., Grad-CAM guided progressive feature `CutMix`), and what it is compared with.
+//!
+//! Trains a small network on drawn people who are often hidden, or any network on your data, and
+//! prints what it scored. The losses of each branch are shown while it learns.
+//!
+//! ```sh
+//! cargo run --release --example train_progressive
+//! cargo run --release --example train_progressive -- --branches bdb --seed 2
+//! cargo run --release --example train_progressive -- --data DIR --recipe code --pretrained resnet50.pth
+//! ```
+//!
+//! Minutes on two cores with drawn people; the published recipes want a GPU. `Ctrl-C` saves and stops.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to its user"
+)]
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, ValueEnum};
+use reid::{
+    data::{
+        dataset::{self, market1501, synthetic::SyntheticConfig},
+        transform::PadCrop,
+    },
+    nn::{
+        backbone::{ResNetConfig, Stem},
+        batch_drop::BatchDrop,
+        cut_mix::{Cells, CutMix, Donors},
+        head::{BranchConfig, BranchedHeadConfig, Guide, Interference},
+        loss::Margin,
+    },
+    prelude::*,
+    train::{Decay, WarmUp},
+    zoo::{BranchedConfig, weights},
+};
+
+#[derive(Parser)]
+#[command(about = "Trains branches that are cut and mixed where the one before looked")]
+struct Arguments {
+    /// Which branches stand beside the global one: a row of the paper's Tables 2 and 3.
+    #[arg(long, value_enum, default_value = "pc2")]
+    branches: Branches,
+    /// Who fills what is cut: a row of Table 4.
+    #[arg(long, value_enum, default_value = "n")]
+    donors: Donor,
+    /// How many cells are cut (k, Figure 3).
+    #[arg(long)]
+    cut: Option<usize>,
+    /// Rows and columns of a cell, such as 3x2: they divide the feature map.
+    #[arg(long, value_parser = cells)]
+    cells: Option<Cells>,
+    /// Find out where a branch looked by a second pass of it, as the authors' code does.
+    #[arg(long)]
+    autodiff: bool,
+    /// A folder in Market-1501's layout, one folder per identity, or a CSV list; drawn people if
+    /// absent.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// `paper`, `code`, or the file of a baseline's recipe, whose backbone gets the branches; small by
+    /// default.
+    #[arg(long)]
+    recipe: Option<String>,
+    /// ImageNet weights for the trunk (torchvision `.pth`, or safetensors), strictly.
+    #[arg(long)]
+    pretrained: Option<PathBuf>,
+    /// Another seed than the recipe's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Another number of epochs than the recipe's.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Where checkpoints, recipe and report go; `target/train_progressive` and the branches if absent.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the last checkpoint in `--out`.
+    #[arg(long)]
+    resume: bool,
+    /// A run of seconds, to see that it runs.
+    #[arg(long)]
+    smoke: bool,
+}
+
+/// The rows of Tables 2 and 3.
+#[derive(Clone, Copy, ValueEnum)]
+enum Branches {
+    /// G: the global branch alone.
+    G,
+    /// BDB*: one branch of which a rectangle is dropped.
+    Bdb,
+    /// BDB*3: two independent ones.
+    Bdb3,
+    /// + PC1: one branch that is cut and mixed.
+    Pc1,
+    /// + PC2: a chain of two, the paper's.
+    Pc2,
+}
+
+/// The rows of Table 4.
+#[derive(Clone, Copy, ValueEnum)]
+enum Donor {
+    /// Images of another identity.
+    N,
+    /// Other images of the same one.
+    P,
+    /// Any other image.
+    Any,
+}
+
+/// Cells from their rows and columns.
+fn cells(text: &str) -> Result<Cells, String> {
+    let sides = text.split_once('x').and_then(|(height, width)| {
+        let (height, width) = (height.parse().ok()?, width.parse().ok()?);
+        (height > 0 && width > 0).then_some(Cells { height, width })
+    });
+    sides.ok_or_else(|| "expected rows and columns of at least 1, such as 3x2".to_owned())
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let picked = device::pick()?;
+    eprintln!("running on {picked}");
+    let splits = splits(arguments)?;
+    eprintln!("{}", splits.statistics());
+    let recipe = recipe(arguments, &splits)?;
+    let interrupt = Interrupt::new();
+    let handler = interrupt.clone();
+    ctrlc::set_handler(move || handler.request())?;
+    let (out, device) = (arguments.out(), picked.device);
+    let checkpoints = prepare(&out, &recipe, arguments.resume || arguments.smoke)?;
+
+    let classes = splits.statistics().train.identities;
+    let BranchedConfig { backbone, head } = &recipe.network;
+    let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
+    if let Some(file) = &arguments.pretrained {
+        weights::load_trunk(&mut trainee.model.backbone, file)?;
+    }
+    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+        .with_checkpoints(checkpoints)
+        .with_interrupt(interrupt);
+    if arguments.resume {
+        trainer = trainer.resume()?;
+    }
+    let outcome = trainer.run(&mut Console::stderr())?;
+    if let Some(report) = outcome.report {
+        let json = serde_json::to_string_pretty(&report)?;
+        fs::write(out.join("report.json"), json)?;
+        println!("{report}");
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn out(&self) -> PathBuf {
+        let branches = self.branches.to_possible_value();
+        let branches = branches.expect("a variant that can be named");
+        let name = if self.smoke {
+            "smoke"
+        } else {
+            branches.get_name()
+        };
+        let folder = || Path::new("target/train_progressive").join(name);
+        self.out.clone().unwrap_or_else(folder)
+    }
+
+    /// The branches after the global one, in these dimensions.
+    fn branches(&self, dimensions: [usize; 2], cells: Cells) -> Vec<BranchConfig> {
+        let donors = match self.donors {
+            Donor::N => Donors::Negative,
+            Donor::P => Donors::Positive,
+            Donor::Any => Donors::Any,
+        };
+        let mut mix = CutMix::new()
+            .with_donors(donors)
+            .with_cells(self.cells.unwrap_or(cells));
+        mix.cut = self.cut.unwrap_or(mix.cut);
+        let guide = if self.autodiff {
+            Guide::Autodiff
+        } else {
+            Guide::ClosedForm
+        };
+        let (count, interference) = match self.branches {
+            Branches::G => (0, None),
+            Branches::Bdb => (1, Some(Interference::Drop(BatchDrop::new()))),
+            Branches::Bdb3 => (2, Some(Interference::Drop(BatchDrop::new()))),
+            Branches::Pc1 => (1, Some(Interference::CutMix { mix, guide })),
+            Branches::Pc2 => (2, Some(Interference::CutMix { mix, guide })),
+        };
+        let dimensions = dimensions.into_iter().take(count);
+        let branches = dimensions.zip(interference.into_iter().cycle());
+        let branch = |(dimensions, interference)| BranchConfig {
+            dimensions,
+            interference,
+        };
+        branches.map(branch).collect()
+    }
+}
+
+/// The folder of the run, with its recipe; an older run in it is not overwritten.
+fn prepare(
+    out: &Path,
+    recipe: &Recipe<BranchedConfig>,
+    overwrite: bool,
+) -> Result<Checkpoints, Box<dyn Error>> {
+    let checkpoints = Checkpoints::new(out);
+    if !overwrite && checkpoints.find(Kept::Last)?.is_some() {
+        let out = out.display();
+        return Err(format!(
+            "{out} holds a run: add --resume to go on with it, or name another --out"
+        )
+        .into());
+    }
+    fs::create_dir_all(out)?;
+    recipe.save(out.join("recipe.json"))?;
+    Ok(checkpoints)
+}
+
+fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
+    if let Some(data) = &arguments.data {
+        return Ok(dataset::load(data)?);
+    }
+    let people = if arguments.smoke { 8 } else { 64 };
+    let root = PathBuf::from(format!("target/train_progressive/people-{people}"));
+    SyntheticConfig::new()
+        .with_train_identities(people)
+        .with_test_identities(people)
+        .with_occlusion(0.6)
+        .write(&root)?;
+    Ok(market1501::load(root)?)
+}
+
+fn recipe(
+    arguments: &Arguments,
+    splits: &Splits,
+) -> Result<Recipe<BranchedConfig>, Box<dyn Error>> {
+    // Cells for maps of 24 x 8, and for those of the small network.
+    let (published, small_cells) = (
+        Cells {
+            height: 3,
+            width: 2,
+        },
+        Cells {
+            height: 2,
+            width: 2,
+        },
+    );
+    let resnet50 = || {
+        let mut network = BranchedConfig::global();
+        network.head.branches = arguments.branches([1024, 512], published);
+        network
+    };
+    let small_head = || {
+        let branches = arguments.branches([128, 64], small_cells);
+        BranchedHeadConfig::new()
+            .with_global(64)
+            .with_branches(branches)
+    };
+    let name = "progressive feature CutMix";
+    let mut recipe = match arguments.recipe.as_deref() {
+        Some("paper") => Recipe::progressive_paper(name, resnet50()),
+        Some("code") => Recipe::progressive_code(name, resnet50()),
+        Some(file) => {
+            let baseline: Recipe<BagOfTricksConfig> = Recipe::load(file)?;
+            let network = BranchedConfig {
+                backbone: baseline.network.backbone.clone(),
+                head: small_head(),
+            };
+            baseline.with_network(network)
+        }
+        None => small(small_head()),
+    };
+    if !splits.has_cameras() {
+        recipe.evaluation.protocol = Protocol::CameraLess;
+    }
+    if arguments.smoke {
+        recipe.network.backbone = recipe.network.backbone.with_width(4);
+        (recipe.epochs, recipe.sampling.identities) = (1, 4);
+    }
+    recipe.epochs = arguments.epochs.unwrap_or(recipe.epochs);
+    recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
+    recipe.check()?;
+    check_cells(&recipe)?;
+    Ok(recipe)
+}
+
+/// Refuses cells that do not fit the feature map.
+fn check_cells(recipe: &Recipe<BranchedConfig>) -> Result<(), Box<dyn Error>> {
+    let map = recipe.network.backbone.output(recipe.input.rgb());
+    for branch in &recipe.network.head.branches {
+        let Interference::CutMix { mix, .. } = &branch.interference else {
+            continue;
+        };
+        let Cells { height, width } = mix.cells;
+        let grid = mix.cells.divide([map.height, map.width]);
+        let [rows, columns] = grid.ok_or_else(|| {
+            format!("cells of {height}x{width} do not divide feature maps of {map}")
+        })?;
+        if mix.cut > rows * columns {
+            let (cut, cells) = (mix.cut, rows * columns);
+            return Err(
+                format!("cannot cut {cut} of {cells} cells of feature maps of {map}").into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A recipe for two cores: feature maps of 16 x 8.
+fn small(head: BranchedHeadConfig) -> Recipe<BranchedConfig> {
+    let mut backbone = ResNetConfig::resnet18()
+        .with_width(16)
+        .with_last_stride(1)
+        .with_stem(Stem::Small);
+    backbone.blocks = [1; 4];
+    let network = BranchedConfig { backbone, head };
+    let mut recipe = Recipe::strong_baseline("branches", InputSize::new(64, 32), network);
+    recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
+    if let Some(triplet) = &mut recipe.losses.triplet {
+        triplet.criterion.margin = Margin::Soft;
+    }
+    recipe.schedule.base = 2e-3;
+    recipe.schedule.warm_up = Some(WarmUp::Linear {
+        epochs: 2,
+        from: 0.1,
+    });
+    recipe.schedule.decay = Decay::Cosine { floor: 0.01 };
+    (recipe.epochs, recipe.evaluate_every) = (20, 10);
+    recipe
+}
