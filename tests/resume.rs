@@ -10,14 +10,30 @@ use reid::{
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
         backbone::{ResNet, ResNetConfig},
-        head::{BnNeck, BnNeckConfig},
+        batch_drop::BatchDrop,
+        cut_mix::{Cells, CutMix},
+        head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
         loss::CenterLossConfig,
     },
     prelude::*,
     train::{Error, Event, Observer, Outcome},
 };
 
+type Heads = (BnNeck, BranchedHead);
 type Criterion = <reid::train::LossesConfig as CriterionConfig>::Criterion;
+
+/// A neck, and branches that draw donors and rectangles in every step.
+fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
+    let cells = Cells {
+        height: 1,
+        width: 1,
+    };
+    let mix = CutMix::new().with_cells(cells).with_cut(1);
+    let drop = BatchDrop::new().with_height(0.5);
+    let branches = vec![BranchConfig::cut_mix(3, mix), BranchConfig::drop(3, drop)];
+    let branched = BranchedHeadConfig::new().with_global(3);
+    (BnNeckConfig::new(), branched.with_branches(branches))
+}
 
 /// A small set, a recipe that uses everything a checkpoint must hold, and a folder for runs.
 struct Fixture {
@@ -37,7 +53,7 @@ impl Fixture {
             .write(folder.path().join("data"))
             .expect("a drawn set");
         let splits = market1501::load(folder.path().join("data")).expect("a readable set");
-        let network = ResNetConfig::resnet18().with_width(4);
+        let network = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
         let mut recipe = Recipe::strong_baseline("resume", InputSize::new(32, 16), network);
         (recipe.epochs, recipe.evaluate_every) = (3, 1);
         (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
@@ -57,7 +73,7 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    fn trainer(&self, name: &str) -> Trainer<'_, ResNetConfig, ResNet, BnNeck, Criterion> {
+    fn trainer(&self, name: &str) -> Trainer<'_, ResNetConfig, ResNet, Heads, Criterion> {
         self.trainer_of(&self.recipe, name)
     }
 
@@ -65,9 +81,8 @@ impl Fixture {
         &'a self,
         recipe: &'a Recipe<ResNetConfig>,
         name: &str,
-    ) -> Trainer<'a, ResNetConfig, ResNet, BnNeck, Criterion> {
-        let head = BnNeckConfig::new();
-        let trainee = Trainee::build(recipe, &recipe.network, &head, 6, &self.device);
+    ) -> Trainer<'a, ResNetConfig, ResNet, Heads, Criterion> {
+        let trainee = Trainee::build(recipe, &recipe.network, &heads(), 6, &self.device);
         let loading = LoaderConfig {
             workers: 2,
             ..LoaderConfig::default()
@@ -101,7 +116,7 @@ impl Observer for StopAfter {
 }
 
 /// Every value of a trained model and criterion, running statistics among them.
-fn bits<C: Module>(outcome: &Outcome<ResNet, BnNeck, C>) -> Vec<u32> {
+fn bits<C: Module>(outcome: &Outcome<ResNet, Heads, C>) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(
@@ -171,8 +186,7 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 
     let checkpoint = fixture.last("run");
     let recipe: Recipe<ResNetConfig> = Checkpoints::recipe(&checkpoint).expect("a recipe");
-    let (backbone, head) = (&recipe.network, BnNeckConfig::new());
-    let model = ReidModel::new(backbone, &head, recipe.input, 6, &fixture.device);
+    let model = ReidModel::new(&recipe.network, &heads(), recipe.input, 6, &fixture.device);
     let model = Checkpoints::load_model(&checkpoint, model)
         .expect("the same network")
         .fused();
