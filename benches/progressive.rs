@@ -19,7 +19,8 @@ use burn::{
 use clap::Parser;
 use reid::{
     nn::{
-        NamedLoss, TrainingStep,
+        TrainingStep,
+        cut_mix::CutMix,
         head::{Guide, Interference},
     },
     prelude::*,
@@ -41,8 +42,8 @@ struct Arguments {
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Timed rounds, after one that is not.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -61,11 +62,11 @@ fn main() {
     threads.build_global().expect("the first to set it");
     let picked = device::pick().expect("a device");
     let (size, rounds) = if arguments.test {
-        (InputSize::new(96, 64), 1)
+        (InputSize::new(192, 64), 1)
     } else {
         (InputSize::new(384, 128), arguments.rounds)
     };
-    let batch = if arguments.test { 4 } else { arguments.batch };
+    let batch = if arguments.test { 8 } else { arguments.batch };
     let seconds = time(batch, rounds, size, &picked.device);
 
     let median = |values: &mut Vec<f64>| {
@@ -94,7 +95,7 @@ fn main() {
 }
 
 /// The seconds of a step of each variant, in every round.
-fn time(batch: usize, rounds: usize, size: InputSize, device: &Device) -> Vec<[f64; 3]> {
+fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64; 3]> {
     let recipe = Recipe::progressive_code("benchmark", BranchedConfig::progressive_cut_mix(2));
     let BranchedConfig { backbone, head } = &recipe.network;
     let mut recipe = recipe.clone().with_network(());
@@ -108,32 +109,36 @@ fn time(batch: usize, rounds: usize, size: InputSize, device: &Device) -> Vec<[f
     let mut measured = Vec::new();
     for round in 0..=rounds {
         let mut seconds = [0.0; 3];
-        for (seconds, (_, guide)) in seconds.iter_mut().zip(VARIANTS) {
+        for turn in 0..3 {
+            // Each variant follows each other one.
+            let variant = (turn + round as usize) % 3;
+            let head = trainee.model.head.clone();
+            trainee.model.head = head.with_interferences(interferences(VARIANTS[variant].1));
             let step = TrainingStep {
                 identities: &identities,
-                seed: Seed::new(round as u64),
+                seed: Seed::new(round),
             };
             let start = Instant::now();
-            let losses: Vec<NamedLoss> = if let Some(chosen) = guide {
-                for interference in &mut trainee.model.head.interferences {
-                    if let Interference::CutMix { guide, .. } = interference {
-                        *guide = chosen;
-                    }
-                }
-                trainee.judge(images.clone(), step).0
-            } else {
-                let output = trainee.model.forward(images.clone());
-                trainee.criterion.losses(&output, step.classes(&device))
-            };
+            let (losses, _) = trainee.judge(images.clone(), step);
             let total = losses.into_iter().map(|loss| loss.value);
             let total = total.reduce(Tensor::add).expect("six losses");
             let mut gradients = total.clone().backward();
             let gradients = GradientsParams::from_module(&mut gradients, &trainee.model);
             trainee.model = optimizer.step(1e-3, trainee.model.clone(), gradients);
             let _ = total.into_scalar::<f32>(); // waits for the device
-            *seconds = start.elapsed().as_secs_f64();
+            seconds[variant] = start.elapsed().as_secs_f64();
         }
         measured.push(seconds);
     }
     measured.split_off(1)
+}
+
+/// What is done to both branches.
+fn interferences(guide: Option<Guide>) -> Vec<Interference> {
+    let mix = CutMix::new();
+    let interference = match guide {
+        Some(guide) => Interference::CutMix { mix, guide },
+        None => Interference::Nothing,
+    };
+    vec![interference; 2]
 }

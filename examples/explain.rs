@@ -1,7 +1,7 @@
 //! What progressive feature `CutMix` does: where each branch looks, and what was cut for the next one
 //! (Zhang et al., Grad-CAM guided progressive feature `CutMix`, Figures 2 and 4).
 //!
-//! Draws a run that was trained before, or trains one for a moment on drawn people.
+//! Draws the network of an earlier run, or trains one for a moment on drawn people.
 //!
 //! ```sh
 //! cargo run --release --example explain
@@ -43,7 +43,7 @@ use reid::{
         backbone::{ResNetConfig, Stem},
         cut_mix::{Cells, CutMix},
         grad_cam::Target,
-        head::{BranchConfig, BranchedHeadConfig, Disturbance},
+        head::{BranchConfig, BranchedHeadConfig, Disturbance, Disturbed},
         heat_map::heat_maps,
         loss::Margin,
     },
@@ -96,10 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
     let mixes = arguments.out.join("mixes.png");
     save_picture(&mixes, &trained.mixes(arguments.draw, &device)?.draw())?;
-    println!(
-        "drew {}: what was cut in training, and whose it became",
-        mixes.display()
-    );
+    println!("drew {}: what is cut, and what fills it", mixes.display());
     Ok(())
 }
 
@@ -205,8 +202,8 @@ impl Trained {
         Ok(sheet)
     }
 
-    /// Training images, where each branch looked, and the cells of another image that the next one
-    /// was given.
+    /// Training images, where each branch looks, and the cells of another image that the next one is
+    /// given in their place.
     fn mixes(&self, draw: usize, device: &Device) -> Result<ContactSheet, Box<dyn Error>> {
         let samples: Vec<&Sample> = evenly(&self.splits.train, draw.max(2)).collect();
         let originals: Result<Vec<_>, _> = samples
@@ -226,23 +223,28 @@ impl Trained {
             identities: &identities,
             seed: self.recipe.seed,
         };
-        let (_, disturbances) = self.model.head.disturbed(features, step);
+        let Disturbed { disturbances, .. } = self.model.head.disturbed(features, step);
 
         let mut columns = vec!["image".to_owned()];
         for (looked, next) in self.branches().zip(self.branches().skip(1)) {
-            columns.extend([format!("{looked} looks"), format!("{next} sees")]);
+            columns.extend([
+                format!("{looked} looks"),
+                "donor".to_owned(),
+                format!("{next} sees"),
+            ]);
         }
         let mut sheet = self.sheet(columns);
         for (place, original) in originals.iter().enumerate() {
             let mut row = vec![original.clone()];
             for disturbance in &disturbances {
                 let Disturbance::CutMix { map, mixed } = disturbance else {
-                    return Err("the run drops rectangles, where nothing is mixed".into());
+                    return Err("the run mixes nothing".into());
                 };
                 let map = map.clone().slice([place..place + 1]);
                 row.push(Overlay::new().draw(original, &heat_maps(map)[0]));
                 let cut = mixed.cut.clone().float().slice([place..place + 1]);
                 let donor = &originals[mixed.donors[place]];
+                row.push(donor.clone());
                 row.push(pasted(original, donor, &heat_maps(cut)[0]));
             }
             sheet = sheet.with_row(row);

@@ -17,6 +17,7 @@
 //! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors
 //! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors \
 //!       --metric euclidean --ap at-50 --json > report.json
+//! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors --rerank 20,6,0.3
 //! ```
 //!
 //! Without a file it ranks a small set that it draws itself, in less than a second; 3,368 queries
@@ -34,7 +35,10 @@ use std::{
 use clap::Parser;
 use rand::RngExt;
 use reid::core::{Camera, Identity, Seed};
-use reid::eval::{AveragePrecision, Embeddings, EvaluationConfig, Metric, Protocol, evaluate};
+use reid::eval::{
+    AveragePrecision, Embeddings, EvaluationConfig, Metric, Protocol, Report, RerankConfig,
+    Reranked, evaluate, evaluate_rows,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 /// How good are embeddings from anywhere: mAP, mINP and the CMC curve of a file.
@@ -56,12 +60,31 @@ struct Arguments {
     /// Take out only the query's own image, not all that its camera took of the same identity.
     #[arg(long)]
     camera_less: bool,
+    /// Re-rank by k-reciprocal neighbours (Zhong et al. 2017): k1, k2 and lambda, such as 20,6,0.3.
+    #[arg(long, value_parser = rerank)]
+    rerank: Option<RerankConfig>,
     /// Print the whole report, with the result of each query, as JSON.
     #[arg(long)]
     json: bool,
     /// Rank the small set: the same as no file.
     #[arg(long, conflicts_with = "file")]
     smoke: bool,
+}
+
+/// The numbers of re-ranking.
+fn rerank(text: &str) -> Result<RerankConfig, String> {
+    let mut parts = text.split(',');
+    let mut numbers = || {
+        let k1 = parts.next()?.trim().parse().ok().filter(|&k1| k1 > 0)?;
+        let k2 = parts.next()?.trim().parse().ok().filter(|&k2| k2 > 0)?;
+        let lambda = parts.next()?.trim().parse().ok()?;
+        let whole = (0.0..=1.0).contains(&lambda) && parts.next().is_none();
+        whole.then_some((k1, k2, lambda))
+    };
+    let (k1, k2, lambda) = numbers().ok_or_else(|| {
+        "expected two counts of at least 1 and a share from 0 to 1, such as 20,6,0.3".to_owned()
+    })?;
+    Ok(RerankConfig::default().with_numbers(k1, k2, lambda))
 }
 
 fn main() -> ExitCode {
@@ -87,11 +110,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let report = if let Some(path) = &arguments.file {
         let (query, gallery) = read(path, protocol)?;
-        evaluate(&query, &gallery, &config)
+        ranked(&query, &gallery, &config, arguments)
             .map_err(|error| format!("{}: {error}", path.display()))?
     } else {
         let (query, gallery) = draw(Seed::new(1))?;
-        evaluate(&query, &gallery, &config)?
+        ranked(&query, &gallery, &config, arguments)?
     };
 
     let mut output = io::stdout().lock();
@@ -102,6 +125,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(output, "{report}")?;
     }
     Ok(())
+}
+
+/// The report, re-ranked if asked.
+fn ranked(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    config: &EvaluationConfig,
+    arguments: &Arguments,
+) -> Result<Report, reid::eval::Error> {
+    let Some(rerank) = &arguments.rerank else {
+        return evaluate(query, gallery, config);
+    };
+    let rerank = rerank.clone().with_metric(config.metric);
+    let reranked = Reranked::new(query, gallery, &rerank)?;
+    evaluate_rows(&reranked, query.labels(), gallery.labels(), config)
 }
 
 /// Query and gallery of a file.

@@ -58,7 +58,7 @@ struct Arguments {
     /// Rows and columns of a cell, such as 3x2: they divide the feature map.
     #[arg(long, value_parser = cells)]
     cells: Option<Cells>,
-    /// Find out where a branch looked by a second pass of it, as the authors' code does.
+    /// Find where a branch looked by a second pass of it instead of in closed form.
     #[arg(long)]
     autodiff: bool,
     /// A folder in Market-1501's layout, one folder per identity, or a CSV list; drawn people if
@@ -296,30 +296,12 @@ fn recipe(
     recipe.epochs = arguments.epochs.unwrap_or(recipe.epochs);
     recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
     recipe.check()?;
-    check_cells(&recipe)?;
-    Ok(recipe)
-}
-
-/// Refuses cells that do not fit the feature map.
-fn check_cells(recipe: &Recipe<BranchedConfig>) -> Result<(), Box<dyn Error>> {
+    // Cells and shares come from the command line: an error, not a panic.
     let map = recipe.network.backbone.output(recipe.input.rgb());
-    for branch in &recipe.network.head.branches {
-        let Interference::CutMix { mix, .. } = &branch.interference else {
-            continue;
-        };
-        let Cells { height, width } = mix.cells;
-        let grid = mix.cells.divide([map.height, map.width]);
-        let [rows, columns] = grid.ok_or_else(|| {
-            format!("cells of {height}x{width} do not divide feature maps of {map}")
-        })?;
-        if mix.cut > rows * columns {
-            let (cut, cells) = (mix.cut, rows * columns);
-            return Err(
-                format!("cannot cut {cut} of {cells} cells of feature maps of {map}").into(),
-            );
-        }
+    match recipe.network.head.problem(map) {
+        Some(problem) => Err(problem.into()),
+        None => Ok(recipe),
     }
-    Ok(())
 }
 
 /// A recipe for two cores: feature maps of 16 x 8.

@@ -1,6 +1,6 @@
 //! Distance: blocks of queries against the whole gallery, by matrix products.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 use rayon::prelude::*;
@@ -12,30 +12,76 @@ const BLOCK_QUERIES: usize = 64;
 /// Most distances in a block unless one query has more: 32 MiB per thread.
 const BLOCK_DISTANCES: usize = 1 << 23;
 
-/// Distances between all queries and the gallery, computed a block of queries at a time.
+/// Where distances come from, some queries at a time: a metric, a matrix, a file or a device.
 ///
-/// The blocks depend on the sizes alone, not on threads, and so do all roundings.
+/// ```
+/// use std::ops::Range;
+/// use reid_core::Identity;
+/// use reid_eval::{DistanceRows, Error, EvaluationConfig, Labels, Protocol, evaluate_rows};
+///
+/// /// Each image is where its number is.
+/// struct Line;
+///
+/// impl DistanceRows for Line {
+///     fn queries(&self) -> usize {
+///         2
+///     }
+///     fn gallery(&self) -> usize {
+///         3
+///     }
+///     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
+///         for (query, row) in queries.zip(rows.chunks_exact_mut(3)) {
+///             for (image, distance) in row.iter_mut().enumerate() {
+///                 *distance = query.abs_diff(image) as f32;
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let query = Labels::new([1, 2].map(Identity::new).to_vec());
+/// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
+/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let report = evaluate_rows(&Line, &query, &gallery, &config)?;
+/// assert_eq!(report.rank(1), 1.0);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub trait DistanceRows: Sync {
+    /// Number of queries.
+    fn queries(&self) -> usize;
+
+    /// Number of gallery images.
+    fn gallery(&self) -> usize;
+
+    /// Writes the distances of some queries to the whole gallery, row by row; smaller is nearer.
+    ///
+    /// It is called from several threads at once, with ranges of any length.
+    ///
+    /// # Errors
+    /// If they cannot be had; [`Error::Source`] is for reasons from outside.
+    fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error>;
+}
+
+/// Queries that are asked for at once: the blocks depend on the size of the gallery alone, not on
+/// threads, and so do all roundings.
+pub(crate) fn block_queries(gallery: usize) -> usize {
+    (BLOCK_DISTANCES / gallery.max(1)).clamp(1, BLOCK_QUERIES)
+}
+
+/// Distances between all queries and the gallery, by matrix products.
 #[derive(Debug)]
 pub(crate) struct Distances<'a> {
-    metric: Metric,
-    dimensions: usize,
-    query: Side<'a>,
-    gallery: Side<'a>,
+    pub(crate) query: Side<'a>,
+    pub(crate) gallery: Side<'a>,
 }
 
 /// The vectors of one side, at length 1 where only their direction counts.
 #[derive(Debug)]
-struct Side<'a> {
+pub(crate) struct Side<'a> {
+    metric: Metric,
+    dimensions: usize,
     values: Cow<'a, [f32]>,
     squared_lengths: Vec<f64>,
-}
-
-/// The distances of some queries that follow each other to the whole gallery.
-#[derive(Debug)]
-pub(crate) struct Block {
-    first: usize,
-    gallery: usize,
-    values: Vec<f32>,
 }
 
 impl<'a> Distances<'a> {
@@ -52,74 +98,29 @@ impl<'a> Distances<'a> {
             });
         }
         Ok(Self {
-            metric,
-            dimensions: query.dimensions(),
             query: Side::new(query, metric),
             gallery: Side::new(gallery, metric),
         })
     }
+}
 
-    /// Number of blocks.
-    pub(crate) fn blocks(&self) -> usize {
-        self.query.len().div_ceil(self.block_queries())
+impl DistanceRows for Distances<'_> {
+    fn queries(&self) -> usize {
+        self.query.len()
     }
 
-    /// The block that holds a query.
-    pub(crate) fn block_of(&self, query: usize) -> usize {
-        query / self.block_queries()
+    fn gallery(&self) -> usize {
+        self.gallery.len()
     }
 
-    /// Computes one block.
-    pub(crate) fn block(&self, block: usize) -> Result<Block, Error> {
-        let first = block * self.block_queries();
-        let queries = self.block_queries().min(self.query.len() - first);
-        let gallery = self.gallery.len();
-        let mut values = vec![0.0; queries * gallery];
-        general_mat_mul(
-            1.0,
-            &matrix(
-                &self.query.values[first * self.dimensions..],
-                queries,
-                self.dimensions,
-            ),
-            &matrix(&self.gallery.values, gallery, self.dimensions).t(),
-            0.0,
-            &mut ArrayViewMut2::from_shape((queries, gallery), &mut values)
-                .expect("as many values as the block has places"),
-        );
-        for (row, products) in values.chunks_exact_mut(gallery).enumerate() {
-            let query = first + row;
-            self.distances_in_place(query, products);
-            expect_finite(query, products)?;
-        }
-        Ok(Block {
-            first,
-            gallery,
-            values,
-        })
-    }
-
-    /// Turns the products of one query with the gallery into distances. A product that is not
-    /// finite becomes a distance that is not.
-    fn distances_in_place(&self, query: usize, products: &mut [f32]) {
-        match self.metric {
-            Metric::Cosine => {
-                for product in products {
-                    *product = (1.0 - *product).clamp(0.0, 2.0);
-                }
-            }
-            Metric::Euclidean => {
-                let of_query = self.query.squared_lengths[query];
-                for (product, of_gallery) in products.iter_mut().zip(&self.gallery.squared_lengths)
-                {
-                    *product = euclidean(of_query, *of_gallery, *product);
-                }
-            }
-        }
-    }
-
-    fn block_queries(&self) -> usize {
-        (BLOCK_DISTANCES / self.gallery.len()).clamp(1, BLOCK_QUERIES)
+    fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
+        let gallery = 0..self.gallery.len();
+        let of = match self.query.metric {
+            Metric::Cosine => cosine,
+            Metric::Euclidean => euclidean,
+        };
+        self.query.tile(queries, &self.gallery, gallery, of, rows);
+        Ok(())
     }
 }
 
@@ -141,30 +142,89 @@ impl<'a> Side<'a> {
             }
         };
         Self {
+            metric,
+            dimensions,
             values,
             squared_lengths,
         }
     }
 
-    fn len(&self) -> usize {
+    /// Writes the distances of some vectors to some of another side: cosine distances, or **squared**
+    /// Euclidean ones. What is not finite stays so.
+    pub(crate) fn squared_to(
+        &self,
+        rows: Range<usize>,
+        other: &Self,
+        columns: Range<usize>,
+        out: &mut [f32],
+    ) {
+        self.tile(rows, other, columns, self.squared(), out);
+    }
+
+    /// The same for one pair.
+    pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
+        let vector = |side: &Self, at: usize| at * side.dimensions..(at + 1) * side.dimensions;
+        let one = &self.values[vector(self, row)];
+        let another = &other.values[vector(other, column)];
+        let product: f32 = one.iter().zip(another).map(|(a, b)| a * b).sum();
+        let lengths = (self.squared_lengths[row], other.squared_lengths[column]);
+        self.squared()(lengths.0, lengths.1, product)
+    }
+
+    fn squared(&self) -> Distance {
+        match self.metric {
+            Metric::Cosine => cosine,
+            Metric::Euclidean => squared_euclidean,
+        }
+    }
+
+    fn tile(
+        &self,
+        rows: Range<usize>,
+        other: &Self,
+        columns: Range<usize>,
+        distance: Distance,
+        out: &mut [f32],
+    ) {
+        let (height, width) = (rows.len(), columns.len());
+        let part = |side: &Self, range: &Range<usize>| {
+            range.start * side.dimensions..range.end * side.dimensions
+        };
+        general_mat_mul(
+            1.0,
+            &matrix(&self.values[part(self, &rows)], height, self.dimensions),
+            &matrix(&other.values[part(other, &columns)], width, self.dimensions).t(),
+            0.0,
+            &mut ArrayViewMut2::from_shape((height, width), out)
+                .expect("as many values as the block has places"),
+        );
+        let lengths = &other.squared_lengths[columns];
+        for (row, products) in rows.zip(out.chunks_exact_mut(width)) {
+            let own = self.squared_lengths[row];
+            for (product, of_other) in products.iter_mut().zip(lengths) {
+                *product = distance(own, *of_other, *product);
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
         self.squared_lengths.len()
     }
 }
 
-impl Block {
-    /// Each query of the block with its distances to the gallery.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        (self.first..).zip(self.values.chunks_exact(self.gallery))
+/// The distances of some queries, none of which is infinite or not a number.
+pub(crate) fn rows(source: &impl DistanceRows, queries: Range<usize>) -> Result<Vec<f32>, Error> {
+    let gallery = source.gallery();
+    let mut rows = vec![0.0; queries.len() * gallery];
+    source.fill(queries.clone(), &mut rows)?;
+    for (query, row) in queries.zip(rows.chunks_exact(gallery)) {
+        expect_finite(query, row)?;
     }
-
-    /// The distances of one query of the block.
-    pub(crate) fn row(&self, query: usize) -> &[f32] {
-        &self.values[(query - self.first) * self.gallery..][..self.gallery]
-    }
+    Ok(rows)
 }
 
 /// Refuses distances that cannot be ranked.
-pub(crate) fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
+fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
     match distances.iter().position(|distance| !distance.is_finite()) {
         None => Ok(()),
         Some(gallery) => Err(Error::Distance { query, gallery }),
@@ -176,15 +236,30 @@ fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
         .expect("as many values as the matrix has places")
 }
 
+/// A distance of two vectors from their squared lengths and their product. A product that is not
+/// finite becomes a distance that is not.
+type Distance = fn(f64, f64, f32) -> f32;
+
+fn cosine(_one: f64, _other: f64, product: f32) -> f32 {
+    (1.0 - product).clamp(0.0, 2.0)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
-fn euclidean(of_query: f64, of_gallery: f64, product: f32) -> f32 {
+fn squared_euclidean(one: f64, other: f64, product: f32) -> f32 {
+    squared(one, other, product) as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
+fn euclidean(one: f64, other: f64, product: f32) -> f32 {
+    squared(one, other, product).sqrt() as f32
+}
+
+/// In `f64`, so that subtracting nearly equal numbers loses nothing more.
+fn squared(one: f64, other: f64, product: f32) -> f64 {
     if product.is_finite() {
-        // In `f64`, so that subtracting nearly equal numbers loses nothing more.
-        (of_query + of_gallery - 2.0 * f64::from(product))
-            .max(0.0)
-            .sqrt() as f32
+        (one + other - 2.0 * f64::from(product)).max(0.0)
     } else {
-        f32::NAN
+        f64::NAN
     }
 }
 
@@ -212,7 +287,7 @@ mod tests {
     fn distances(metric: Metric, query: &[f32], gallery: &[f32]) -> Result<Vec<f32>, Error> {
         let (query, gallery) = (embeddings(2, query), embeddings(2, gallery));
         let distances = Distances::between(&query, &gallery, metric)?;
-        Ok(distances.block(0)?.values)
+        rows(&distances, 0..distances.queries())
     }
 
     #[test]
@@ -263,13 +338,13 @@ mod tests {
         let both = embeddings(dimensions, &values);
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distances = Distances::between(&both, &both, metric).expect("one space");
-            assert_eq!(distances.blocks(), 3); // 64 + 64 + 3
-            let blocks: Vec<Block> = (0..3)
-                .map(|block| distances.block(block).expect("finite"))
+            let blocks = [0..64, 64..128, 128..131].map(|block| super::rows(&distances, block));
+            let values: Vec<f32> = blocks
+                .into_iter()
+                .flat_map(|it| it.expect("finite"))
                 .collect();
-            let first = blocks[0].row(0);
-            for (query, row) in blocks.iter().flat_map(Block::rows) {
-                assert_eq!(distances.block_of(query), query / 64);
+            let first = &values[..131];
+            for (query, row) in values.chunks_exact(131).enumerate() {
                 if query % 5 == 0 {
                     assert_eq!(row, first, "query {query}");
                 }

@@ -94,6 +94,17 @@ pub enum Error {
         /// Column: the gallery image.
         gallery: usize,
     },
+    /// The distance of two images is infinite or not a number.
+    #[error(
+        "the distance of images {one} and {other}, queries and then gallery images counted through, \
+         is not a finite `f32`, so they cannot be ranked"
+    )]
+    Pair {
+        /// One image.
+        one: usize,
+        /// The other.
+        other: usize,
+    },
     /// There is nothing to average.
     #[error(
         "none of {queries} queries has a match among {gallery} gallery images \
@@ -114,6 +125,24 @@ pub enum Error {
         query: usize,
         /// Queries.
         queries: usize,
+    },
+    /// A source of distances failed, for a reason from outside.
+    #[error("distances of queries {first} to {last}: {reason}")]
+    Source {
+        /// The first query asked for, from 0.
+        first: usize,
+        /// The last query asked for.
+        last: usize,
+        /// What happened.
+        reason: String,
+    },
+    /// A share is outside 0 to 1.
+    #[error("{setting} is {found}, expected a share from 0 to 1")]
+    Share {
+        /// The setting.
+        setting: &'static str,
+        /// What was found.
+        found: f64,
     },
     /// A setting is 0 where it counts ranks from 1.
     #[error("{setting} is 0, expected at least 1")]

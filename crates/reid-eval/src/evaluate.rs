@@ -1,10 +1,12 @@
 //! Evaluation: from embeddings or distances to a report.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::{
-    Embeddings, Error, EvaluationConfig, Labels, Report,
-    distance::{Distances, expect_finite},
+    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report,
+    distance::{self, Distances, block_queries},
     ranking::ranks_of_right,
     report::QueryResult,
     verdict::Judge,
@@ -44,25 +46,57 @@ pub fn evaluate(
     config: &EvaluationConfig,
 ) -> Result<Report, Error> {
     config.check()?;
-    let judge = Judge::new(config.protocol, query.labels(), gallery.labels())?;
+    // Asked first, so that missing labels are told before embeddings that do not fit.
+    Judge::new(config.protocol, query.labels(), gallery.labels())?;
     let distances = Distances::between(query, gallery, config.metric)?;
-    let block_results = |block| {
-        let block = distances.block(block)?;
-        let results = block
-            .rows()
-            .map(|(query, row)| result(&judge, query, row, config));
+    evaluate_rows(&distances, query.labels(), gallery.labels(), config)
+}
+
+/// Says how good rankings are by distances that come some queries at a time, from wherever they
+/// come; they are never kept.
+///
+/// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
+/// distances are.
+///
+/// # Errors
+/// As [`evaluate`], if there are not as many labels as queries and gallery images, if the source
+/// fails, or if a distance is infinite or not a number.
+///
+/// [`DistanceRows`] has an example.
+pub fn evaluate_rows(
+    source: &impl DistanceRows,
+    query: &Labels,
+    gallery: &Labels,
+    config: &EvaluationConfig,
+) -> Result<Report, Error> {
+    config.check()?;
+    let judge = Judge::new(config.protocol, query, gallery)?;
+    let (queries, images) = (source.queries(), source.gallery());
+    if (queries, images) != (query.len(), gallery.len()) {
+        return Err(Error::Matrix {
+            queries: query.len(),
+            gallery: gallery.len(),
+            found: queries.saturating_mul(images),
+        });
+    }
+    let step = block_queries(images);
+    let block_results = |block: usize| {
+        let block = block * step..((block + 1) * step).min(queries);
+        let rows = distance::rows(source, block.clone())?;
+        let rows = block.zip(rows.chunks_exact(images));
+        let results = rows.map(|(query, row)| result(&judge, query, row, config));
         Ok(results.collect::<Vec<_>>())
     };
-    let blocks: Vec<Result<_, Error>> = (0..distances.blocks())
+    let blocks: Vec<Result<_, Error>> = (0..queries.div_ceil(step))
         .into_par_iter()
         .map(block_results)
         .collect();
     // Joined in order, so that of several errors it is always the first that is reported.
-    let mut per_query = Vec::with_capacity(query.len());
+    let mut per_query = Vec::with_capacity(queries);
     for block in blocks {
         per_query.extend(block?);
     }
-    Report::of(per_query, gallery.len(), config)
+    Report::of(per_query, images, config)
 }
 
 /// Says how good rankings by given distances are: `distances` holds one row per query with one
@@ -96,8 +130,6 @@ pub fn evaluate_distances(
     gallery: &Labels,
     config: &EvaluationConfig,
 ) -> Result<Report, Error> {
-    config.check()?;
-    let judge = Judge::new(config.protocol, query, gallery)?;
     if query.len().checked_mul(gallery.len()) != Some(distances.len()) {
         return Err(Error::Matrix {
             queries: query.len(),
@@ -105,15 +137,35 @@ pub fn evaluate_distances(
             found: distances.len(),
         });
     }
-    for (query, row) in distances.chunks_exact(gallery.len()).enumerate() {
-        expect_finite(query, row)?;
+    let matrix = Matrix {
+        values: distances,
+        queries: query.len(),
+        gallery: gallery.len(),
+    };
+    evaluate_rows(&matrix, query, gallery, config)
+}
+
+/// Distances that are at hand.
+struct Matrix<'a> {
+    values: &'a [f32],
+    queries: usize,
+    gallery: usize,
+}
+
+impl DistanceRows for Matrix<'_> {
+    fn queries(&self) -> usize {
+        self.queries
     }
-    let per_query = distances
-        .par_chunks_exact(gallery.len())
-        .enumerate()
-        .map(|(query, row)| result(&judge, query, row, config))
-        .collect();
-    Report::of(per_query, gallery.len(), config)
+
+    fn gallery(&self) -> usize {
+        self.gallery
+    }
+
+    fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
+        let from = queries.start * self.gallery..queries.end * self.gallery;
+        rows.copy_from_slice(&self.values[from]);
+        Ok(())
+    }
 }
 
 fn result(

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Embeddings, Error, EvaluationConfig, Verdict,
-    distance::Distances,
+    distance::{self, Distances},
     ranking::{Candidate, nearer},
     verdict::Judge,
 };
@@ -70,9 +70,8 @@ pub fn ranked_list(
         });
     }
     let distances = Distances::between(query, gallery, config.metric)?;
-    let block = distances.block(distances.block_of(query_index))?;
-    let mut candidates: Vec<Candidate> =
-        block.row(query_index).iter().copied().enumerate().collect();
+    let row = distance::rows(&distances, query_index..query_index + 1)?;
+    let mut candidates: Vec<Candidate> = row.into_iter().enumerate().collect();
     candidates.sort_unstable_by(nearer);
 
     let mut entries = Vec::new();

@@ -36,25 +36,31 @@ pub struct BatchDrop {
 }
 
 impl BatchDrop {
+    /// What is impossible about the shares, if anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let mut shares = [self.height, self.width].into_iter();
+        let share = shares.find(|share| !(0.0..=1.0).contains(share))?;
+        Some(format!(
+            "a rectangle has a share of the map from 0 to 1, found {share}"
+        ))
+    }
+
     /// The size of the rectangle on a map, rounded as Python rounds.
     ///
     /// # Panics
     /// If a share is outside 0 to 1.
     #[must_use]
     pub fn rectangle(&self, [height, width]: [usize; 2]) -> [usize; 2] {
-        let side = |share: f64, whole: usize| {
-            assert!(
-                (0.0..=1.0).contains(&share),
-                "a rectangle has a share of the map from 0 to 1, found {share}"
-            );
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "at most the whole"
-            )]
-            let side = (share * whole as f64).round_ties_even() as usize;
-            side
-        };
+        if let Some(problem) = self.problem() {
+            panic!("{problem}");
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most the whole"
+        )]
+        let side = |share: f64, whole: usize| (share * whole as f64).round_ties_even() as usize;
         [side(self.height, height), side(self.width, width)]
     }
 
@@ -80,7 +86,7 @@ impl BatchDrop {
         inside.reshape([height, width])
     }
 
-    /// The features without a drawn rectangle.
+    /// Drops a drawn rectangle from the features.
     ///
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`

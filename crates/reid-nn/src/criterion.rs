@@ -43,7 +43,7 @@ pub trait Criterion: Module + ModuleDisplay {
     }
 
     /// The named losses whose sum is [`forward`](Self::forward): one, unless the criterion is made
-    /// of several.
+    /// of several, or judges several branches.
     fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let name = Cow::Borrowed(self.name());
         let value = self.forward(output, identities);
@@ -60,8 +60,7 @@ pub struct NamedLoss {
     pub value: Tensor<1>,
 }
 
-/// The sum of losses, in their own precision; 0 if there are none.
-/// The loss of each branch by itself, numbered from 1 if there are several.
+/// The loss of each branch by itself, numbered from 0 if there are several.
 pub(crate) fn by_branch(
     name: &'static str,
     losses: impl ExactSizeIterator<Item = Tensor<1>>,
@@ -69,7 +68,7 @@ pub(crate) fn by_branch(
     let several = losses.len() > 1;
     let loss = |(branch, value)| {
         let name = if several {
-            Cow::Owned(format!("{name} {}", branch + 1))
+            Cow::Owned(format!("{name} {branch}"))
         } else {
             Cow::Borrowed(name)
         };
@@ -78,6 +77,7 @@ pub(crate) fn by_branch(
     losses.enumerate().map(loss).collect()
 }
 
+/// The sum of losses, in their own precision; 0 if there are none.
 pub(crate) fn sum(losses: impl Iterator<Item = Tensor<1>>, output: &ReidOutput) -> Tensor<1> {
     let embedding = &output.embedding;
     let zero = || Tensor::zeros([1], (&embedding.device(), embedding.dtype()));

@@ -18,7 +18,7 @@ pub use donors::Donors;
 
 use crate::head::TrainingStep;
 
-/// Whether a donor learns from where its features went.
+/// Whether gradients flow back into a donor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DonorGradient {
@@ -32,8 +32,9 @@ pub enum DonorGradient {
 /// What is done to an image whose map is zero everywhere: no cell stands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Silent {
-    /// All cells are tied, so the first ones are cut, as in the authors' code.
+pub enum WhenSilent {
+    /// All cells are tied, so the first ones are cut: row by row, column by column in the authors'
+    /// code.
     #[default]
     Cut,
     /// Nothing is cut.
@@ -111,8 +112,8 @@ pub struct CutMix {
     #[config(default = "DonorGradient::Flows")]
     pub donor_gradient: DonorGradient,
     /// What is done where no cell stands out.
-    #[config(default = "Silent::Cut")]
-    pub silent: Silent,
+    #[config(default = "WhenSilent::Cut")]
+    pub when_silent: WhenSilent,
 }
 
 /// What feature `CutMix` did to a batch.
@@ -122,7 +123,7 @@ pub struct Mixed {
     pub features: Tensor<4>,
     /// Where they are the donor's, `[batch, height, width]`.
     pub cut: Tensor<3, Bool>,
-    /// The place of each image's donor in the batch; its own where there was none to be had.
+    /// The place of each image's donor in the batch; its own if it has no donor.
     pub donors: Vec<usize>,
     /// Which maps were zero everywhere, `[batch]`.
     pub silent: Tensor<1, Bool>,
@@ -164,9 +165,9 @@ impl CutMix {
         let largest = maps.clone().reshape([batch, height * width]).max_dim(1);
         let silent = largest.lower_equal_elem(0.0);
         let cut = self.cells.top(maps, self.cut);
-        let cut = match self.silent {
-            Silent::Cut => cut,
-            Silent::Keep => {
+        let cut = match self.when_silent {
+            WhenSilent::Cut => cut,
+            WhenSilent::Keep => {
                 let keep = silent.clone().reshape([batch, 1, 1]);
                 let keep = keep.expand([batch, height, width]);
                 cut.bool_and(keep.bool_not())
@@ -233,13 +234,13 @@ mod tests {
     fn a_silent_map_is_reported_and_kept_if_asked() {
         let (features, maps) = random(&Device::default());
         let maps = maps.slice_fill([1..2], 0.0);
-        for silent in [Silent::Cut, Silent::Keep] {
-            let config = mix().with_cut(2).with_silent(silent);
+        for silent in [WhenSilent::Cut, WhenSilent::Keep] {
+            let config = mix().with_cut(2).with_when_silent(silent);
             let mixed = config.apply(features.clone(), maps.clone(), step(1));
             let found = mixed.silent.into_data().try_to_vec::<bool>().expect("bool");
             assert_eq!(found, [false, true, false, false]);
             let cut = mixed.cut.float().sum_dim(2).sum_dim(1).into_data();
-            let of_silent = if silent == Silent::Cut { 2.0 } else { 0.0 };
+            let of_silent = if silent == WhenSilent::Cut { 2.0 } else { 0.0 };
             let expected: [f32; 4] = [2.0, of_silent, 2.0, 2.0];
             assert_eq!(cut.try_to_vec::<f32>().expect("f32"), expected);
         }

@@ -1,14 +1,17 @@
 //! Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017,
 //! arXiv:1610.02391).
 
-use burn::tensor::{Int, Tensor, activation::relu};
+use burn::{
+    module::{ModuleMapper, Param},
+    tensor::{Int, Tensor, activation::relu},
+};
 use serde::{Deserialize, Serialize};
 
 mod closed_form;
 
 pub use closed_form::ClosedForm;
 
-use crate::{head::Head, plain::plain};
+use crate::head::Head;
 
 /// Which class of each image is explained.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +81,8 @@ pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3>
 /// g  = relu(Σₖ wₖ Tₖ)             [batch, height, width]
 /// ```
 ///
-/// The head is evaluated with running statistics, which do not move; no gradient reaches its
+/// The head is evaluated with running statistics unless
+/// [`by_batch_statistics`](Self::by_batch_statistics) is asked for; they never move. No gradient reaches its
 /// parameters or the network before the map, and the graph around is left as it is.
 /// [`ClosedForm`] gives the same maps without a backward pass, for heads that have it.
 ///
@@ -146,8 +150,12 @@ impl GradCam {
         // A copy on an autodiff device, with leaves and statistics of its own. It trains nothing
         // unless batch statistics are asked for, so its normalisation evaluates.
         let copy = head.valid().train();
-        let head = if self.by_batch { copy } else { copy.no_grad() };
-        let features = plain(features);
+        let head = if self.by_batch {
+            copy.map(&mut FreezeButNorms::default())
+        } else {
+            copy.no_grad()
+        };
+        let features = features.without_autodiff();
         let leaf = features.clone().autodiff().require_grad();
         let mut branches = head.forward(leaf.clone()).branches;
         assert!(
@@ -167,9 +175,35 @@ impl GradCam {
     }
 }
 
+/// Freezes what takes part in no normalisation: a normalisation uses the batch's statistics only if it
+/// is trained.
+#[derive(Default)]
+struct FreezeButNorms {
+    containers: Vec<String>,
+}
+
+impl ModuleMapper for FreezeButNorms {
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.containers.push(container.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.containers.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let container = self.containers.last();
+        if container.is_some_and(|container| container.ends_with("BatchNorm")) {
+            param
+        } else {
+            param.set_require_grad(false)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use burn::{module::Param, tensor::Device};
+    use burn::tensor::Device;
     use reid_core::FeatureShape;
 
     use super::*;

@@ -13,7 +13,7 @@ mod reduced;
 
 pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
 pub use branched::{
-    BranchConfig, BranchedHead, BranchedHeadConfig, Disturbance, Guide, Interference,
+    BranchConfig, BranchedHead, BranchedHeadConfig, Disturbance, Disturbed, Guide, Interference,
 };
 pub use pooled::{PooledHead, PooledHeadConfig};
 pub use reduced::{ReducedHead, ReducedHeadConfig};
@@ -74,7 +74,8 @@ pub trait Head: Module + ModuleDisplay {
     ///
     /// # Shapes
     /// - `features`: as in [`forward`](Self::forward)
-    fn forward_train(&self, features: Tensor<4>, _step: TrainingStep<'_>) -> ReidOutput {
+    fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        let _ = step;
         self.forward(features)
     }
 

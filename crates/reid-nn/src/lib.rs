@@ -49,7 +49,6 @@ pub mod loss;
 pub mod model;
 pub mod norm;
 pub mod parameters;
-mod plain;
 pub mod pool;
 
 pub use block::{Block, BlockConfig};

@@ -6,8 +6,6 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::plain::plain;
-
 /// Average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn average(features: Tensor<4>) -> Tensor<2> {
@@ -126,7 +124,7 @@ impl Pool {
     ///
     /// ```text
     /// average, max   1 / (H·W)
-    /// GeM            mean_hw(x^(p-1)) · f^(1-p) / (H·W)        0 where x is clamped
+    /// GeM            mean_hw((x/f)^(p-1)) / (H·W)        0 where x is clamped
     /// ```
     ///
     /// # Shapes
@@ -138,16 +136,17 @@ impl Pool {
         let Some(p) = &self.p else {
             return Tensor::full([1, 1], share, (&features.device(), features.dtype()));
         };
-        let less = (plain(p.val().detach()) - 1.0).cast(features.dtype());
-        let pooled = self.valid().forward(features.clone());
+        let p = p.val().without_autodiff().cast(features.dtype());
         let features = flat(features);
         let clamped = features.clone().lower_elem(1e-6);
-        let powers = (features.clamp_min(1e-6).log() * less.clone().unsqueeze()).exp();
-        let mean = powers
-            .mask_fill(clamped, 0.0)
-            .mean_dim(2)
-            .squeeze_dim::<2>(2);
-        mean * (pooled.log() * less.neg().unsqueeze()).exp() * share
+        // In logarithms, relative to the largest: powers of a dead channel are no numbers.
+        let logarithm = features.clamp_min(1e-6).log();
+        let largest = logarithm.clone().max_dim(2);
+        let below = (logarithm - largest) * p.clone().unsqueeze();
+        let mean = below.clone().exp().mean_dim(2).log();
+        let relative = (below - mean) * ((p.clone() - 1.0) / p).unsqueeze();
+        let powers = relative.exp().mask_fill(clamped, 0.0);
+        powers.mean_dim(2).squeeze_dim::<2>(2) * share
     }
 }
 

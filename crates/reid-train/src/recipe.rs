@@ -7,7 +7,7 @@ use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
     transform::{Augmentation, Cutout, RandomTranslation2d},
 };
-use reid_eval::{EvaluationConfig, Metric};
+use reid_eval::{AveragePrecision, Denominator, EvaluationConfig, Metric};
 use reid_nn::loss::Margin;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -167,7 +167,8 @@ impl<N> Recipe<N> {
     /// Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130) as its authors' code trains it, on
     /// images of 384 x 128: 400 epochs that visit each identity once in batches of 32 x 4, Adam
     /// 1e-3 with 50 epochs of warm-up in stairs, a tenth at 200 and 300; flip and cutout; a soft
-    /// margin and label smoothing 0.1; Euclidean distances.
+    /// margin and label smoothing 0.1; Euclidean distances, and average precision over the first
+    /// 50 ranks.
     pub fn batch_drop_block(name: impl Into<String>, network: N) -> Self {
         let mut recipe = Self::strong_baseline(name, InputSize::new(384, 128), network);
         recipe.augmentation = Augmentation {
@@ -193,6 +194,10 @@ impl<N> Recipe<N> {
             },
         };
         recipe.evaluation.metric = Metric::Euclidean;
+        recipe.evaluation.average_precision = AveragePrecision::TruncatedAt {
+            k: 50,
+            denominator: Denominator::AllRelevant,
+        };
         (recipe.epochs, recipe.evaluate_every) = (400, 40);
         recipe
     }

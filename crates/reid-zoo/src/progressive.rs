@@ -49,9 +49,9 @@ pub type BranchedConfig = NetworkConfig<ResNetConfig, BranchedHeadConfig>;
 ///
 /// let mut config = BranchedConfig::progressive_cut_mix(2);
 /// config.backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
-/// let (size, device) = (InputSize::new(96, 32), Device::default()); // maps of 6 x 2
+/// let (size, device) = (InputSize::new(192, 64), Device::default()); // maps of 12 x 4
 /// let model = config.init(size, 751, &device);
-/// assert_eq!(model.embed(Tensor::ones([2, 3, 96, 32], &device)).dims(), [2, 2048]);
+/// assert_eq!(model.embed(Tensor::ones([2, 3, 192, 64], &device)).dims(), [2, 2048]);
 /// ```
 pub type ProgressiveCutMix = ReidModel<ResNet, BranchedHead>;
 
@@ -91,41 +91,25 @@ impl BranchedConfig {
         Self::resnet50(BranchedHeadConfig::new())
     }
 
-    /// Progressive feature `CutMix` with so many attentive branches; the paper's has 2.
+    /// Progressive feature `CutMix` with this many attentive branches; the paper's has 2.
     ///
     /// # Panics
     /// If there are more than 2: give further ones their dimensions in
     /// [`branches`](BranchedHeadConfig::branches).
     #[must_use]
     pub fn progressive_cut_mix(branches: usize) -> Self {
-        Self::resnet50(truncated(
-            BranchedHeadConfig::progressive_cut_mix(),
-            branches,
-        ))
+        Self::resnet50(BranchedHeadConfig::progressive_cut_mix(branches))
     }
 
-    /// Batch `DropBlock` with so many branches, each with rectangles of its own; its paper's has 1.
+    /// Batch `DropBlock` with this many branches, each with rectangles of its own; its paper's has 1.
     ///
     /// # Panics
     /// If there are more than 2: give further ones their dimensions in
     /// [`branches`](BranchedHeadConfig::branches).
     #[must_use]
     pub fn batch_drop_block(branches: usize) -> Self {
-        Self::resnet50(truncated(
-            BranchedHeadConfig::batch_drop_block_3(),
-            branches,
-        ))
+        Self::resnet50(BranchedHeadConfig::batch_drop_block(branches))
     }
-}
-
-fn truncated(mut head: BranchedHeadConfig, branches: usize) -> BranchedHeadConfig {
-    let most = head.branches.len();
-    assert!(
-        branches <= most,
-        "the published networks have up to {most} branches after the global one, found {branches}"
-    );
-    head.branches.truncate(branches);
-    head
 }
 
 #[cfg(test)]
@@ -146,7 +130,7 @@ mod tests {
                         "cut": 6,
                         "donors": "negative",
                         "donor_gradient": "flows",
-                        "silent": "cut"
+                        "when_silent": "cut"
                     },
                     "guide": "closed-form"
                 } }

@@ -7,7 +7,7 @@ use super::{Normalise, Picture, Transform, draw};
 
 /// Paints over a rectangle of fixed size at a random place wholly inside the picture, sometimes.
 ///
-/// A side longer than the picture's is as long as that. It comes before [`Normalise`], so `fill` is a
+/// A side longer than the picture's is cut to it. It comes before [`Normalise`], so `fill` is a
 /// colour from 0 to 1; the mean colour becomes 0 for the network.
 ///
 /// ```

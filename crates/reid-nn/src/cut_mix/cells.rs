@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// Cells are counted row by row; of cells with the same evidence the first is cut first, on every
-/// device.
+/// device. A sum that is not a number is no evidence: such cells are cut last.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -35,12 +35,23 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Rows and columns of cells on a map, if they divide it.
+    /// Why `k` cells cannot be cut from a map, if they cannot.
     #[must_use]
-    pub fn divide(self, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
+    pub fn problem(self, [height, width]: [usize; 2], k: usize) -> Option<String> {
+        let Self {
+            height: tall,
+            width: wide,
+        } = self;
         let divides = |cell: usize, map: usize| cell > 0 && map.is_multiple_of(cell);
-        (divides(self.height, height) && divides(self.width, width))
-            .then(|| [height / self.height, width / self.width])
+        if !divides(tall, height) || !divides(wide, width) {
+            return Some(format!(
+                "cells of {tall}x{wide} do not divide a map of {height}x{width}"
+            ));
+        }
+        let cells = (height / tall) * (width / wide);
+        (k > cells).then(|| {
+            format!("cannot cut {k} of {cells} cells of {tall}x{wide} on a map of {height}x{width}")
+        })
     }
 
     /// Rows and columns of cells on a map.
@@ -48,15 +59,12 @@ impl Cells {
     /// # Panics
     /// If the cells do not divide the map.
     #[must_use]
-    pub fn grid(self, [height, width]: [usize; 2]) -> [usize; 2] {
-        let Self {
-            height: tall,
-            width: wide,
-        } = self;
-        let grid = self.divide([height, width]);
-        grid.unwrap_or_else(|| {
-            panic!("cells of {tall}x{wide} do not divide a map of {height}x{width}")
-        })
+    pub fn grid(self, map: [usize; 2]) -> [usize; 2] {
+        if let Some(problem) = self.problem(map, 0) {
+            panic!("{problem}");
+        }
+        let [height, width] = map;
+        [height / self.height, width / self.width]
     }
 
     /// The sum of each cell, row by row.
@@ -88,15 +96,14 @@ impl Cells {
     #[must_use]
     pub fn top(self, maps: Tensor<3>, k: usize) -> Tensor<3, Bool> {
         let [batch, height, width] = maps.dims();
+        if let Some(problem) = self.problem([height, width], k) {
+            panic!("{problem}");
+        }
         let [rows, columns] = self.grid([height, width]);
         let cells = rows * columns;
-        assert!(
-            k <= cells,
-            "cannot cut {k} of {cells} cells of {}x{} on a map of {height}x{width}",
-            self.height,
-            self.width
-        );
         let evidence = self.evidence(maps);
+        let unknown = evidence.clone().is_nan();
+        let evidence = evidence.mask_fill(unknown, f32::NEG_INFINITY);
         let pairs = [batch, cells, cells];
         let own = evidence.clone().reshape([batch, cells, 1]).expand(pairs);
         let other = evidence.reshape([batch, 1, cells]).expand(pairs);
@@ -172,6 +179,17 @@ mod tests {
         assert_eq!(cut_cells(cells, zero.clone(), 1), [0]);
         assert_eq!(cut_cells(cells, zero.clone(), 3), [0, 1, 2]);
         assert_eq!(cut_cells(cells, zero, 4), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn cells_that_are_no_number_are_cut_last() {
+        let cells = Cells {
+            height: 1,
+            width: 1,
+        };
+        let map = map(&[f32::NAN, 0.0, 2.0, 1.0], 4);
+        assert_eq!(cut_cells(cells, map.clone(), 2), [2, 3]);
+        assert_eq!(cut_cells(cells, map, 3), [1, 2, 3]);
     }
 
     #[test]

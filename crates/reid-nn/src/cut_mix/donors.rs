@@ -34,18 +34,17 @@ impl Donors {
     /// ```
     #[must_use]
     pub fn draw(self, identities: &[usize], stream: &mut Stream) -> Vec<usize> {
-        let mut donor = |image: usize| {
+        let images = 0..identities.len();
+        let donor = |image: usize| {
             let may_give = |&other: &usize| self.may_give(identities, image, other);
-            let able = (0..identities.len()).filter(may_give);
-            match able.clone().count() {
-                0 => image,
-                count => able
-                    .clone()
-                    .nth(stream.random_range(0..count))
-                    .unwrap_or(image),
+            let able: Vec<usize> = images.clone().filter(may_give).collect();
+            if able.is_empty() {
+                image
+            } else {
+                able[stream.random_range(0..able.len())]
             }
         };
-        (0..identities.len()).map(&mut donor).collect()
+        images.clone().map(donor).collect()
     }
 
     fn may_give(self, identities: &[usize], image: usize, other: usize) -> bool {

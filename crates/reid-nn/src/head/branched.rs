@@ -18,7 +18,6 @@ use crate::{
     block::Block,
     cut_mix::Mixed,
     grad_cam::{ClosedForm, GradCam, Target},
-    plain::plain,
 };
 
 /// A global branch on the feature map, and branches on a shared extra bottleneck, disturbed in
@@ -44,10 +43,10 @@ use crate::{
 /// use reid_nn::{Head, HeadConfig, TrainingStep, head::BranchedHeadConfig};
 ///
 /// let device = Device::default();
-/// let config = BranchedHeadConfig::progressive_cut_mix();
-/// let head = config.init(FeatureShape::new(16, 6, 4), 10, &device);
+/// let config = BranchedHeadConfig::progressive_cut_mix(2);
+/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &device); // maps of 8 cells
 ///
-/// let features = Tensor::ones([2, 16, 6, 4], &device);
+/// let features = Tensor::ones([2, 16, 12, 4], &device);
 /// let step = TrainingStep { identities: &[3, 7], seed: Seed::new(1) };
 /// let output = head.forward_train(features, step);
 /// assert_eq!(output.embedding.dims(), [2, 2048]);
@@ -61,19 +60,32 @@ pub struct BranchedHead {
     pub bottleneck: Option<ResidualBlock>,
     /// The other branches.
     pub branches: Vec<ReducedHead>,
-    /// What is done to the features of each of them in training.
     #[module(skip)]
-    pub interferences: Vec<Interference>,
+    interferences: Vec<Interference>,
+}
+
+/// What a training step gave, and how it came to it.
+#[derive(Clone, Debug)]
+pub struct Disturbed {
+    /// What the losses judge.
+    pub output: ReidOutput,
+    /// What was done to the features of each branch after the global one.
+    pub disturbances: Vec<Disturbance>,
 }
 
 /// What was done to the features of a branch.
 #[derive(Clone, Debug)]
 pub enum Disturbance {
+    /// Nothing.
+    Nothing {
+        /// What the branch was given, `[batch, channels, height, width]`.
+        features: Tensor<4>,
+    },
     /// Cells were cut and mixed.
     CutMix {
-        /// Where the branch before looked, `[batch, height, width]`.
+        /// Where the branch before looked, `[batch, height, width]`, without autodiff.
         map: Tensor<3>,
-        /// What came of it.
+        /// The result.
         mixed: Mixed,
     },
     /// A rectangle was dropped.
@@ -91,7 +103,7 @@ impl Disturbance {
     pub fn features(&self) -> &Tensor<4> {
         match self {
             Self::CutMix { mixed, .. } => &mixed.features,
-            Self::Drop { features, .. } => features,
+            Self::Nothing { features } | Self::Drop { features, .. } => features,
         }
     }
 }
@@ -116,7 +128,7 @@ impl<'a> Looked<'a> {
     /// Where it looked, on a plain device.
     fn map(&self, guide: Guide, step: TrainingStep<'_>) -> Tensor<3> {
         let features = &self.features;
-        let classes = step.classes(&plain(features.clone()).device());
+        let classes = step.classes(&features.clone().without_autodiff().device());
         match guide {
             Guide::ClosedForm => self.head.look(features, &self.pass, classes),
             Guide::Autodiff => {
@@ -133,6 +145,23 @@ impl<'a> Looked<'a> {
 }
 
 impl BranchedHead {
+    /// The same head with other interferences, one per branch after the global one.
+    ///
+    /// # Panics
+    /// If there is not one per branch.
+    #[must_use]
+    pub fn with_interferences(self, interferences: Vec<Interference>) -> Self {
+        let (branches, found) = (self.branches.len(), interferences.len());
+        assert_eq!(
+            branches, found,
+            "{branches} branches have one interference each, found {found}"
+        );
+        Self {
+            interferences,
+            ..self
+        }
+    }
+
     /// [`forward_train`](Head::forward_train), and what was done to the features of each branch after
     /// the global one.
     ///
@@ -142,11 +171,7 @@ impl BranchedHead {
     /// # Panics
     /// If there is not one identity per image.
     #[must_use]
-    pub fn disturbed(
-        &self,
-        features: Tensor<4>,
-        step: TrainingStep<'_>,
-    ) -> (ReidOutput, Vec<Disturbance>) {
+    pub fn disturbed(&self, features: Tensor<4>, step: TrainingStep<'_>) -> Disturbed {
         let ([images, ..], identities) = (features.dims(), step.identities.len());
         assert_eq!(
             identities, images,
@@ -165,7 +190,10 @@ impl BranchedHead {
             output = output.beside(single(&looked.pass));
             disturbances.push(disturbance);
         }
-        (output, disturbances)
+        Disturbed {
+            output,
+            disturbances,
+        }
     }
 
     /// Grad-CAM of every branch on the features it is given in evaluation: T for the global branch,
@@ -178,7 +206,7 @@ impl BranchedHead {
     /// If there is not one identity per image.
     #[must_use]
     pub fn grad_cams(&self, features: Tensor<4>, target: Target<'_>) -> Vec<Tensor<3>> {
-        let features = plain(features);
+        let features = features.without_autodiff();
         let shared = self.bottleneck.valid();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
         let mut maps = vec![self.global.grad_cam(features, target)];
@@ -203,6 +231,7 @@ impl Interference {
         step: TrainingStep<'_>,
     ) -> Disturbance {
         match self {
+            Self::Nothing => Disturbance::Nothing { features: shared },
             Self::CutMix { mix, guide } => {
                 let map = before.map(*guide, step);
                 let mixed = mix.apply(shared, map.clone(), step);
@@ -226,14 +255,14 @@ impl Head for BranchedHead {
         let shared = self.bottleneck.as_ref();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
         let global = self.global.forward(features);
-        let branches = self.branches.iter().zip(shared.into_iter().cycle());
-        branches.fold(global, |output, (branch, shared)| {
+        self.branches.iter().fold(global, |output, branch| {
+            let shared = shared.clone().expect("branches share a bottleneck");
             output.beside(branch.forward(shared))
         })
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
-        self.disturbed(features, step).0
+        self.disturbed(features, step).output
     }
 
     fn fused(self) -> Self {
@@ -244,7 +273,10 @@ impl Head for BranchedHead {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::{
+        module::{ModuleVisitor, Param},
+        tensor::{Device, Distribution},
+    };
     use reid_core::{FeatureShape, Seed};
 
     use super::*;
@@ -252,7 +284,7 @@ mod tests {
         HeadConfig,
         batch_drop::BatchDrop,
         cut_mix::{Cells, CutMix},
-        parameters,
+        drawing, parameters,
     };
 
     const PLACE: FeatureShape = FeatureShape {
@@ -283,12 +315,20 @@ mod tests {
             .with_branches(branches)
     }
 
+    fn interferences(cut: usize, guide: Guide) -> Vec<Interference> {
+        let branches = progressive(cut, guide).branches.into_iter();
+        branches.map(|branch| branch.interference).collect()
+    }
+
     /// A head, and features that take part in autodiff.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
-        let head = config.init(PLACE, 3, &device);
-        let normal = Distribution::Normal(0.3, 1.0);
-        (head, Tensor::random([6, 8, 6, 4], normal, &device))
+        let (head, features) = drawing::from_seed(Seed::new(1), &device, || {
+            let normal = Distribution::Normal(0.3, 1.0);
+            let features = Tensor::<4>::random([6, 8, 6, 4], normal, &device);
+            (config.init(PLACE, 3, &device), Param::from_tensor(features))
+        });
+        (head, features.val().detach())
     }
 
     fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -298,20 +338,16 @@ mod tests {
     fn mixes(disturbances: &[Disturbance]) -> impl Iterator<Item = (&Tensor<3>, &Mixed)> {
         disturbances.iter().map(|disturbance| match disturbance {
             Disturbance::CutMix { map, mixed } => (map, mixed),
-            Disturbance::Drop { .. } => panic!("a rectangle was dropped"),
+            other => panic!("nothing was mixed: {other:?}"),
         })
     }
 
     #[test]
     fn both_guides_look_at_the_same_places_in_training() {
-        let (mut head, features) = training(&progressive(3, Guide::ClosedForm));
-        let (_, closed) = head.disturbed(features.clone(), step(1));
-        for interference in &mut head.interferences {
-            if let Interference::CutMix { guide, .. } = interference {
-                *guide = Guide::Autodiff;
-            }
-        }
-        let (_, general) = head.disturbed(features, step(1));
+        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let closed = head.disturbed(features.clone(), step(1)).disturbances;
+        let head = head.with_interferences(interferences(3, Guide::Autodiff));
+        let general = head.disturbed(features, step(1)).disturbances;
         for ((closed, mixed), (general, same)) in mixes(&closed).zip(mixes(&general)) {
             let largest = general.clone().max().into_scalar::<f32>();
             let difference = (closed.clone() - general.clone()).abs().max();
@@ -340,21 +376,34 @@ mod tests {
         }
     }
 
+    /// Every running statistic of a head.
+    fn statistics(head: &BranchedHead) -> Vec<f32> {
+        struct Statistics(Vec<f32>);
+        impl ModuleVisitor for Statistics {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if !param.val().is_require_grad() {
+                    self.0.extend(param.val().into_data().iter::<f32>());
+                }
+            }
+        }
+        let mut statistics = Statistics(Vec::new());
+        head.visit(&mut statistics);
+        // A mean and a variance in each of three norms of the bottleneck and one per branch.
+        assert_eq!(statistics.0.len(), 2 * (2 + 2 + 8 + 7 + 6 + 5));
+        statistics.0
+    }
+
     #[test]
     fn running_statistics_move_once() {
         for guide in [Guide::ClosedForm, Guide::Autodiff] {
             let (head, features) = training(&progressive(3, guide));
             let (before, alone) = (head.clone(), head.clone());
-            let (_, disturbances) = head.disturbed(features.clone(), step(1));
+            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(1));
             let _ = alone.global.forward(features.clone());
+            let _ = alone.bottleneck.as_ref().expect("shared").forward(features);
             for (branch, disturbance) in alone.branches.iter().zip(&disturbances) {
                 let _ = branch.forward(disturbance.features().clone());
             }
-            let statistics = |head: &BranchedHead| {
-                let branches = head.branches.iter().chain([&head.global]);
-                let means = branches.map(|branch| read(branch.norm.running_mean.value()));
-                means.collect::<Vec<_>>()
-            };
             assert_eq!(statistics(&head), statistics(&alone));
             assert_ne!(statistics(&head), statistics(&before));
         }
@@ -365,7 +414,7 @@ mod tests {
         let (head, features) = training(&progressive(3, Guide::ClosedForm));
         let mut differ = false;
         for seed in 0..10 {
-            let (_, disturbances) = head.disturbed(features.clone(), step(seed));
+            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(seed));
             let donors: Vec<_> = mixes(&disturbances)
                 .map(|(_, mixed)| &mixed.donors)
                 .collect();
@@ -388,7 +437,7 @@ mod tests {
             .as_ref()
             .expect("shared")
             .forward(features.clone());
-        let (_, disturbances) = head.disturbed(features, step(1));
+        let Disturbed { disturbances, .. } = head.disturbed(features, step(1));
         for (_, mixed) in mixes(&disturbances) {
             let changed = (mixed.features.clone() - shared.clone()).abs().sum_dim(1);
             let outside = changed
@@ -409,14 +458,11 @@ mod tests {
     fn evaluation_is_the_same_with_and_without_interference() {
         let (head, features) = training(&progressive(3, Guide::ClosedForm));
         let _ = head.forward_train(features.clone(), step(1)); // moves the statistics
-        let mut drops = head.clone();
-        drops.interferences = vec![Interference::Drop(BatchDrop::new()); 2];
-        let mut none = head.clone();
-        none.interferences = progressive(0, Guide::ClosedForm)
-            .branches
-            .into_iter()
-            .map(|branch| branch.interference)
-            .collect();
+        let drops = vec![Interference::Drop(BatchDrop::new()); 2];
+        let drops = head.clone().with_interferences(drops);
+        let none = head
+            .clone()
+            .with_interferences(interferences(0, Guide::ClosedForm));
         let embed = |head: &BranchedHead| head.valid().forward(features.clone().inner()).embedding;
         let expected = embed(&head).into_data();
         assert_eq!(embed(&drops).into_data(), expected);
@@ -432,10 +478,6 @@ mod tests {
                 .into_data(),
             expected
         );
-        assert_eq!(
-            head.interferences[0],
-            progressive(3, Guide::ClosedForm).branches[0].interference
-        );
     }
 
     #[test]
@@ -444,7 +486,7 @@ mod tests {
         let config = BranchedHeadConfig::new().with_branches(vec![branch(), branch()]);
         let (head, features) = training(&config);
         let differ = (0..10).any(|seed| {
-            let (_, disturbances) = head.disturbed(features.clone(), step(seed));
+            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(seed));
             let features = disturbances
                 .iter()
                 .map(|disturbance| disturbance.features().to_data());
@@ -468,13 +510,10 @@ mod tests {
         let second = 1_049_088 + 1_024 + 513 * 751;
         assert_eq!(count(BranchedHeadConfig::new()), global);
         let two = global + bottleneck + first;
-        assert_eq!(count(BranchedHeadConfig::batch_drop_block()), two);
+        assert_eq!(count(BranchedHeadConfig::batch_drop_block(1)), two);
+        assert_eq!(count(BranchedHeadConfig::batch_drop_block(2)), two + second);
         assert_eq!(
-            count(BranchedHeadConfig::batch_drop_block_3()),
-            two + second
-        );
-        assert_eq!(
-            count(BranchedHeadConfig::progressive_cut_mix()),
+            count(BranchedHeadConfig::progressive_cut_mix(2)),
             two + second
         );
     }
@@ -482,8 +521,31 @@ mod tests {
     #[test]
     #[should_panic(expected = "cells of 3x2 do not divide a map of 16x8")]
     fn cells_that_do_not_fit_are_refused_when_built() {
-        let config = BranchedHeadConfig::progressive_cut_mix();
+        let config = BranchedHeadConfig::progressive_cut_mix(2);
         let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());
+    }
+
+    #[test]
+    fn an_undisturbed_branch_is_as_in_evaluation() {
+        let branch = BranchConfig {
+            dimensions: 4,
+            interference: Interference::Nothing,
+        };
+        let config = BranchedHeadConfig::new().with_branches(vec![branch]);
+        let (head, features) = training(&config);
+        let (head, features) = (head.valid(), features.inner());
+        let trained = head.forward_train(features.clone(), step(1)).embedding;
+        assert_eq!(
+            trained.into_data(),
+            head.forward(features).embedding.into_data()
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "2 branches have one interference each, found 1")]
+    fn an_interference_too_few_is_refused() {
+        let (head, _) = training(&progressive(3, Guide::ClosedForm));
+        let _ = head.with_interferences(vec![Interference::Nothing]);
     }
 
     #[test]

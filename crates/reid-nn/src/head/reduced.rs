@@ -13,7 +13,6 @@ use super::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
     norm::{BatchNorm, BatchNormConfig},
-    plain::plain,
     pool::{Pool, PoolConfig},
 };
 
@@ -125,7 +124,7 @@ impl ReducedHead {
         classes: Tensor<1, Int>,
     ) -> Tensor<3> {
         let by_batch = self.norm.learns_on(&features.device());
-        let features = plain(features.clone());
+        let features = features.clone().without_autodiff();
         let weights = self
             .valid()
             .pulled_back(features.clone(), pass, classes, by_batch);
@@ -140,8 +139,8 @@ impl ReducedHead {
         classes: Tensor<1, Int>,
         by_batch: bool,
     ) -> Tensor<2> {
-        let hidden = plain(pass.hidden.clone());
-        let output = plain(pass.output.features.clone());
+        let hidden = pass.hidden.clone().without_autodiff();
+        let output = pass.output.features.clone().without_autodiff();
         let scores = self.classifier.weight.val().select(1, classes).transpose();
         let above = scores.mask_fill(output.lower_equal_elem(0.0), 0.0);
         let reduced = self.norm.pulled_back(hidden, above, by_batch);
@@ -161,5 +160,50 @@ impl ClosedForm for ReducedHead {
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
         let pass = self.pass(features.clone());
         self.pulled_back(features, &pass, classes, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Seed;
+
+    use super::*;
+    use crate::{
+        drawing,
+        grad_cam::{GradCam, Target},
+    };
+
+    #[test]
+    fn a_pass_in_training_looks_where_autodiff_does_for_every_pooling() {
+        let device = Device::default().autodiff();
+        let place = FeatureShape::new(6, 4, 3);
+        for pool in [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM] {
+            let config = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
+            let (head, features) = drawing::from_seed(Seed::new(2), &device, || {
+                let normal = Distribution::Normal(0.4, 1.0);
+                let features = Tensor::<4>::random([6, 6, 4, 3], normal, &device);
+                (config.init(place, 4, &device), Param::from_tensor(features))
+            });
+            let features = features.val().detach();
+            let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
+            let pass = head.pass(features.clone());
+            let closed = head.look(&features, &pass, classes.clone());
+            let cam = GradCam::new().by_batch_statistics();
+            let general = cam.maps(&head, features, Target::Identities(&classes));
+            let largest = general.clone().max().into_scalar::<f32>();
+            assert!(largest > 0.0, "nothing to compare");
+            let difference = (general - closed).abs().max().into_scalar::<f32>();
+            assert!(
+                difference <= 1e-5 * largest,
+                "{difference} of {largest}, {pool:?}"
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 class and 1 dimension, found 3 and 0")]
+    fn no_dimension_is_refused() {
+        let config = ReducedHeadConfig::new().with_dimensions(0);
+        let _ = config.init(FeatureShape::new(2, 1, 2), 3, &Device::default());
     }
 }

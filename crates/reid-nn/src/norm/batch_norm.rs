@@ -10,7 +10,7 @@ use burn::{
 };
 
 use super::running::Running;
-use crate::{block::Block, plain::plain};
+use crate::block::Block;
 
 /// Configuration of [`BatchNorm`].
 #[derive(Config, Debug)]
@@ -149,9 +149,10 @@ impl BatchNorm {
     ) -> Tensor<2> {
         if !by_batch {
             let (scale, _) = self.affine();
-            return gradient * plain(scale).cast(input.dtype()).unsqueeze();
+            let scale = scale.without_autodiff().cast(input.dtype());
+            return gradient * scale.unsqueeze();
         }
-        let gain = plain(self.weight.val().detach()).cast(input.dtype());
+        let gain = self.weight.val().without_autodiff().cast(input.dtype());
         let centred = input.clone() - input.mean_dim(0);
         let deviation = (centred.clone().square().mean_dim(0) + self.epsilon).sqrt();
         let standard = centred / deviation.clone();

@@ -22,7 +22,7 @@ use crate::{
 /// use reid_nn::{HeadConfig, cut_mix::{CutMix, Donors}, head::{BranchConfig, BranchedHeadConfig}};
 ///
 /// let place = FeatureShape::new(2048, 24, 8);
-/// assert_eq!(BranchedHeadConfig::progressive_cut_mix().output(place, 751).embedding, 2048);
+/// assert_eq!(BranchedHeadConfig::progressive_cut_mix(2).output(place, 751).embedding, 2048);
 ///
 /// // The progressive chain with one branch, donors of the same identity, and 8 cells.
 /// let mix = CutMix::new().with_cut(8).with_donors(Donors::Positive);
@@ -53,25 +53,28 @@ pub struct BranchConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Interference {
+    /// Nothing.
+    Nothing,
     /// Cells where the branch before looked are those of another image.
     CutMix {
         /// Which cells, and whose.
         mix: CutMix,
-        /// How it is found out where the branch before looked.
+        /// How the place where the branch before looked is found.
         guide: Guide,
     },
     /// A rectangle is dropped from the whole batch.
     Drop(BatchDrop),
 }
 
-/// How it is found out where a branch looked; both give the same.
+/// How the place where a branch looked is found; both give the same up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guide {
     /// Grad-CAM written down, from what the branch computed anyway.
     #[default]
     ClosedForm,
-    /// Grad-CAM by a second forward and backward pass of the branch, as in the authors' code.
+    /// Grad-CAM by a second forward and backward pass of the branch alone; in the authors' code the
+    /// backward pass goes through the whole network.
     Autodiff,
 }
 
@@ -99,25 +102,52 @@ impl BranchConfig {
 }
 
 impl BranchedHeadConfig {
-    /// Progressive feature `CutMix` ("+ PC2"): two branches, 512 + 1024 + 512 dimensions as in the
-    /// authors' code.
+    /// Progressive feature `CutMix` with this many branches beside the global one: 512 + 1024 + 512
+    /// dimensions with 2 ("+ PC2"), as in the authors' code.
+    ///
+    /// # Panics
+    /// If there are more than 2: further ones have no published dimensions.
     #[must_use]
-    pub fn progressive_cut_mix() -> Self {
-        let branch = |dimensions| BranchConfig::cut_mix(dimensions, CutMix::new());
-        Self::new().with_branches(vec![branch(1024), branch(512)])
+    pub fn progressive_cut_mix(branches: usize) -> Self {
+        Self::published(branches, |dimensions| {
+            BranchConfig::cut_mix(dimensions, CutMix::new())
+        })
     }
 
-    /// Batch `DropBlock` ("BDB"): one branch of which a third is dropped, 512 + 1024 dimensions.
+    /// Batch `DropBlock` with this many branches beside the global one, each with rectangles of its own:
+    /// 512 + 1024 dimensions with 1 ("BDB"), and 512 more with 2 ("BDB*3").
+    ///
+    /// # Panics
+    /// If there are more than 2: further ones have no published dimensions.
     #[must_use]
-    pub fn batch_drop_block() -> Self {
-        Self::new().with_branches(vec![BranchConfig::drop(1024, BatchDrop::new())])
+    pub fn batch_drop_block(branches: usize) -> Self {
+        Self::published(branches, |dimensions| {
+            BranchConfig::drop(dimensions, BatchDrop::new())
+        })
     }
 
-    /// The progressive head with two independent Batch `DropBlock`s instead ("BDB*3").
+    fn published(branches: usize, branch: impl Fn(usize) -> BranchConfig) -> Self {
+        let dimensions = [1024, 512];
+        assert!(
+            branches <= dimensions.len(),
+            "the published networks have up to 2 branches after the global one, found {branches}"
+        );
+        let branches = dimensions.into_iter().take(branches).map(branch);
+        Self::new().with_branches(branches.collect())
+    }
+
+    /// Why the head cannot stand on feature maps of a shape, if it cannot. Recipes come from files, so
+    /// programs ask before they build.
     #[must_use]
-    pub fn batch_drop_block_3() -> Self {
-        let branch = |dimensions| BranchConfig::drop(dimensions, BatchDrop::new());
-        Self::new().with_branches(vec![branch(1024), branch(512)])
+    pub fn problem(&self, input: FeatureShape) -> Option<String> {
+        let channels = input.channels;
+        if !self.branches.is_empty() && !channels.is_multiple_of(4) {
+            return Some(format!(
+                "the extra bottleneck needs channels in multiples of 4, found {channels}"
+            ));
+        }
+        let mut branches = self.branches.iter();
+        branches.find_map(|branch| branch.interference.problem(input))
     }
 }
 
@@ -125,15 +155,11 @@ impl HeadConfig for BranchedHeadConfig {
     type Head = BranchedHead;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BranchedHead {
-        for branch in &self.branches {
-            branch.interference.check(input);
+        if let Some(problem) = self.problem(input) {
+            panic!("{problem}");
         }
         let channels = input.channels;
         let bottleneck = || {
-            assert!(
-                channels.is_multiple_of(4),
-                "the extra bottleneck needs channels in multiples of 4, found {channels}"
-            );
             let config = ResidualBlockConfig {
                 kind: ResidualKind::Bottleneck,
                 planes: channels / 4,
@@ -170,21 +196,11 @@ impl HeadConfig for BranchedHeadConfig {
 }
 
 impl Interference {
-    fn check(&self, input: FeatureShape) {
-        let map = [input.height, input.width];
+    fn problem(&self, input: FeatureShape) -> Option<String> {
         match self {
-            Self::CutMix { mix, .. } => {
-                let [rows, columns] = mix.cells.grid(map);
-                assert!(
-                    mix.cut <= rows * columns,
-                    "cannot cut {} of {} cells on a map of {input}",
-                    mix.cut,
-                    rows * columns
-                );
-            }
-            Self::Drop(drop) => {
-                let _ = drop.rectangle(map);
-            }
+            Self::Nothing => None,
+            Self::CutMix { mix, .. } => mix.cells.problem([input.height, input.width], mix.cut),
+            Self::Drop(drop) => drop.problem(),
         }
     }
 }

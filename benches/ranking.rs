@@ -1,0 +1,119 @@
+//! Evaluation and re-ranking at the size of a data set: seconds and peak memory.
+//!
+//! Prints one line of JSON, in the same form as its twin `benches/peer/ranking.py`. The defaults are the
+//! numbers of Market-1501 with the descriptors of a ResNet-50:
+//!
+//! ```sh
+//! cargo bench --bench ranking -- --mode evaluate
+//! cargo bench --bench ranking -- --mode rerank
+//! cargo bench --bench ranking -- --mode rerank --queries 11659 --gallery 82161
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+
+use std::{fs, time::Instant};
+
+use clap::{Parser, ValueEnum};
+use rand::RngExt;
+use rayon::prelude::*;
+use reid::{
+    eval::{RerankConfig, Reranked, evaluate_rows},
+    prelude::*,
+};
+use serde_json::json;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Distances and all metrics, or re-ranking before.
+    #[arg(long, value_enum, default_value = "evaluate")]
+    mode: Mode,
+    /// Queries.
+    #[arg(long, default_value_t = 3368)]
+    queries: usize,
+    /// Gallery images.
+    #[arg(long, default_value_t = 15_913)]
+    gallery: usize,
+    /// Numbers per image.
+    #[arg(long, default_value_t = 2048)]
+    dimensions: usize,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// A toy size, to see that it runs.
+    #[arg(long)]
+    test: bool,
+    /// Given by Cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Mode {
+    Evaluate,
+    Rerank,
+}
+
+/// Images of 750 identities in front of six cameras: where their identity is, and moved by chance.
+fn embeddings(side: &str, images: usize, dimensions: usize) -> Embeddings {
+    let seed = Seed::new(1);
+    let mut values = vec![0.0_f32; images * dimensions];
+    let rows = values.par_chunks_mut(dimensions).enumerate();
+    rows.for_each(|(image, row)| {
+        let mut of_identity = seed.named("identity").at(image as u64 % 750).stream();
+        let mut of_image = seed.named(side).at(image as u64).stream();
+        for value in row {
+            let place: f32 = of_identity.random_range(-1.0..1.0);
+            *value = place + of_image.random_range(-2.0..2.0);
+        }
+    });
+    let number = |image: usize, count: usize| i64::try_from(image % count).expect("small");
+    let identities = (0..images).map(|image| Identity::new(1 + number(image, 750)));
+    let mut stream = seed.named(side).named("cameras").stream();
+    let cameras = (0..images).map(|_| Camera::new(stream.random_range(1..7)));
+    Embeddings::new(values, dimensions, identities.collect())
+        .and_then(|embeddings| embeddings.with_cameras(cameras.collect()))
+        .expect("finite embeddings with one camera each")
+}
+
+fn main() {
+    let mut arguments = Arguments::parse();
+    if arguments.test {
+        (arguments.queries, arguments.gallery, arguments.dimensions) = (20, 200, 16);
+    }
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
+    threads.build_global().expect("the first to set it");
+    let side = |name, images| embeddings(name, images, arguments.dimensions);
+    let query = side("query", arguments.queries);
+    let gallery = side("gallery", arguments.gallery);
+    let config = EvaluationConfig::default();
+
+    let start = Instant::now();
+    let report = match arguments.mode {
+        Mode::Evaluate => evaluate(&query, &gallery, &config),
+        Mode::Rerank => Reranked::new(&query, &gallery, &RerankConfig::default())
+            .and_then(|it| evaluate_rows(&it, query.labels(), gallery.labels(), &config)),
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    let report = report.expect("matches");
+    let line = json!({
+        "system": "reid",
+        "version": env!("CARGO_PKG_VERSION"),
+        "mode": if arguments.mode == Mode::Rerank { "rerank" } else { "evaluate" },
+        "queries": arguments.queries,
+        "gallery": arguments.gallery,
+        "dimensions": arguments.dimensions,
+        "threads": arguments.threads,
+        "seconds": seconds,
+        "map": report.mean_average_precision,
+        "peak_memory_mb": peak_memory(),
+    });
+    println!("{line}");
+}
+
+/// The largest memory this process has held, in MB; unknown where `/proc` is not.
+fn peak_memory() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}

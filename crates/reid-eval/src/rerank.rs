@@ -1,0 +1,292 @@
+//! Re-ranking with k-reciprocal encoding (Zhong et al., CVPR 2017, arXiv:1701.08398), without a matrix
+//! of all pairs.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+mod encoding;
+mod neighbours;
+
+use crate::{
+    DistanceRows, Embeddings, Error, Metric,
+    distance::{Distances, block_queries},
+};
+use encoding::{Encodings, Inverted};
+use neighbours::Neighbours;
+
+/// How re-ranking looks at neighbours.
+///
+/// ```
+/// use reid_eval::RerankConfig;
+///
+/// let config = RerankConfig::default(); // 20, 6 and 0.3, as the paper has them for Market-1501
+/// assert_eq!((config.k1, config.k2, config.lambda), (20, 6, 0.3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RerankConfig {
+    /// Neighbours that may be reciprocal (k₁), at least 1; 20 by default.
+    pub k1: usize,
+    /// Neighbours whose encodings are averaged (k₂), at least 1; 6 by default, and 1 averages
+    /// nothing.
+    pub k2: usize,
+    /// Share of the original distance (λ), from 0 to 1; 0.3 by default.
+    pub lambda: f64,
+    /// How many neighbours of a neighbour are looked at.
+    pub half_set: HalfSet,
+    /// How far apart two embeddings are at first; cosine by default.
+    pub metric: Metric,
+}
+
+impl Default for RerankConfig {
+    fn default() -> Self {
+        Self {
+            k1: 20,
+            k2: 6,
+            lambda: 0.3,
+            half_set: HalfSet::Python,
+            metric: Metric::Cosine,
+        }
+    }
+}
+
+/// How many neighbours of a neighbour are looked at, itself among them: half of k₁, as three
+/// implementations round it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfSet {
+    /// `round(k₁/2) + 1`, halves to the even side, of lists of `k₁ + 1`: the authors' Python code.
+    #[default]
+    Python,
+    /// `round((k₁ + 1)/2)`, halves up, of lists of `k₁ + 1`: the authors' MATLAB code.
+    Matlab,
+    /// As Python, but of lists of `k₁`, the image itself among them: `FastReID`.
+    FastReid,
+}
+
+impl HalfSet {
+    /// Entries of a whole list and of half of one, the image itself among them.
+    fn lengths(self, k1: usize) -> (usize, usize) {
+        let to_even = k1 / 2 + usize::from(k1 % 4 == 3);
+        match self {
+            Self::Python => (k1 + 1, to_even + 1),
+            Self::Matlab => (k1 + 1, (k1 + 1).div_ceil(2)),
+            Self::FastReid => (k1, to_even + 1),
+        }
+    }
+}
+
+impl RerankConfig {
+    /// The same with other numbers.
+    #[must_use]
+    pub fn with_numbers(self, k1: usize, k2: usize, lambda: f64) -> Self {
+        Self {
+            k1,
+            k2,
+            lambda,
+            ..self
+        }
+    }
+
+    /// The same with another metric.
+    #[must_use]
+    pub fn with_metric(self, metric: Metric) -> Self {
+        Self { metric, ..self }
+    }
+
+    /// The same with another half set.
+    #[must_use]
+    pub fn with_half_set(self, half_set: HalfSet) -> Self {
+        Self { half_set, ..self }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (setting, value) in [("k1 of re-ranking", self.k1), ("k2 of re-ranking", self.k2)] {
+            if value == 0 {
+                return Err(Error::Setting { setting });
+            }
+        }
+        if !(0.0..=1.0).contains(&self.lambda) {
+            return Err(Error::Share {
+                setting: "lambda of re-ranking",
+                found: self.lambda,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Distances between queries and gallery by their k-reciprocal neighbours.
+///
+/// With `dᵢ` the squared Euclidean (or the cosine) distances of image `i` to all queries and gallery
+/// images, divided by the largest of them:
+///
+/// ```text
+/// R(i)   = { j ∈ N(i, k₁+1) : i ∈ N(j, k₁+1) }                      reciprocal neighbours
+/// R*(i)  = R(i) ∪ all R½(c), c ∈ R(i), with |R½(c) ∩ R(i)| > ⅔ |R½(c)|
+/// V(i,j) = exp(-dᵢⱼ) / Σ    for j ∈ R*(i), 0 elsewhere;  then the mean over N(i, k₂)
+/// J(q,g) = 1 - S / (2 - S),    S = Σⱼ min(V(q,j), V(g,j))
+/// d*     = (1 - λ) J + λ d
+/// ```
+///
+/// `N(i, k)` are the `k` nearest images, `i` itself first. Only these lists, the few entries of `V`
+/// that are not 0 and their inverse are kept: memory is `O(N·k)`. Rows of distances are made when they
+/// are asked for, so that [`evaluate_rows`](crate::evaluate_rows) needs no matrix either.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{Embeddings, EvaluationConfig, Protocol, RerankConfig, Reranked, evaluate_rows};
+///
+/// let ids = |labels: &[i64]| labels.iter().copied().map(Identity::new).collect();
+/// let query = Embeddings::new(vec![1.0, 0.0], 2, ids(&[1]))?;
+/// let gallery = Embeddings::new(vec![0.9, 0.3, 0.8, 0.5, 0.0, 1.0], 2, ids(&[1, 1, 2]))?;
+///
+/// let config = RerankConfig::default().with_numbers(2, 1, 0.3);
+/// let reranked = Reranked::new(&query, &gallery, &config)?;
+/// let protocol = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let report = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol)?;
+/// assert_eq!(report.mean_average_precision, 1.0);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Reranked<'a> {
+    distances: Distances<'a>,
+    lambda: f64,
+    /// The largest distance of each query.
+    largest: Vec<f32>,
+    queries: Encodings,
+    gallery: Inverted,
+}
+
+impl<'a> Reranked<'a> {
+    /// Finds neighbours and encodes them.
+    ///
+    /// # Errors
+    /// If a side is empty, if the sides have different dimensions, if two embeddings are so far
+    /// apart that their distance is no `f32`, or if a setting is out of range.
+    pub fn new(
+        query: &'a Embeddings,
+        gallery: &'a Embeddings,
+        config: &RerankConfig,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        for (side, split) in [
+            (query, reid_core::Split::Query),
+            (gallery, reid_core::Split::Gallery),
+        ] {
+            if side.is_empty() {
+                return Err(Error::Empty { split });
+            }
+        }
+        let distances = Distances::between(query, gallery, config.metric)?;
+        let (whole, half) = config.half_set.lengths(config.k1);
+        let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
+        let encodings = Encodings::of(&distances, &neighbours, (whole, half));
+        let averaged = encodings.averaged(&neighbours, config.k2);
+        let queries = query.len();
+        Ok(Self {
+            lambda: config.lambda,
+            gallery: Inverted::of(&averaged, queries..queries + gallery.len()),
+            queries: averaged.truncated(queries),
+            largest: neighbours.into_largest(queries),
+            distances,
+        })
+    }
+
+    /// All distances: one row per query with one value per gallery image.
+    ///
+    /// # Errors
+    /// If a distance is no `f32`.
+    pub fn matrix(&self) -> Result<Vec<f32>, Error> {
+        let (queries, gallery) = (self.queries(), self.gallery());
+        let mut matrix = vec![0.0; queries * gallery];
+        let step = block_queries(gallery);
+        matrix
+            .par_chunks_mut(step * gallery)
+            .enumerate()
+            .try_for_each(|(block, rows)| {
+                let first = block * step;
+                self.fill(first..first + rows.len() / gallery, rows)
+            })?;
+        Ok(matrix)
+    }
+}
+
+impl DistanceRows for Reranked<'_> {
+    fn queries(&self) -> usize {
+        self.distances.queries()
+    }
+
+    fn gallery(&self) -> usize {
+        self.distances.gallery()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+    fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
+        let gallery = self.gallery();
+        if self.lambda > 0.0 {
+            let Distances {
+                query,
+                gallery: side,
+            } = &self.distances;
+            query.squared_to(queries.clone(), side, 0..gallery, rows);
+        }
+        let mut overlaps = vec![0.0; gallery];
+        for (query, row) in queries.zip(rows.chunks_exact_mut(gallery)) {
+            overlaps.fill(0.0);
+            self.gallery.overlap(self.queries.row(query), &mut overlaps);
+            let scale = match self.largest[query] {
+                0.0 => 0.0,
+                largest => self.lambda / f64::from(largest),
+            };
+            for (distance, overlap) in row.iter_mut().zip(&overlaps) {
+                let overlap = f64::from(*overlap);
+                let jaccard = 1.0 - overlap / (2.0 - overlap);
+                let original = if self.lambda > 0.0 {
+                    scale * f64::from(*distance)
+                } else {
+                    0.0
+                };
+                *distance = ((1.0 - self.lambda) * jaccard + original) as f32;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the two programs of the authors compute them: Python's `around(k1 / 2) + 1` and MATLAB's
+    /// `round((k1 + 1) / 2)`.
+    #[test]
+    fn half_sets_round_as_published() {
+        for (k1, python, matlab) in [(20, 11, 11), (25, 13, 13), (75, 39, 38), (15, 9, 8)] {
+            assert_eq!(HalfSet::Python.lengths(k1), (k1 + 1, python));
+            assert_eq!(HalfSet::Matlab.lengths(k1), (k1 + 1, matlab));
+            assert_eq!(HalfSet::FastReid.lengths(k1), (k1, python));
+        }
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused() {
+        let refused = |k1, k2, lambda| {
+            let config = RerankConfig::default().with_numbers(k1, k2, lambda);
+            config.check().expect_err("impossible").to_string()
+        };
+        assert_eq!(
+            refused(0, 6, 0.3),
+            "k1 of re-ranking is 0, expected at least 1"
+        );
+        assert_eq!(
+            refused(20, 0, 0.3),
+            "k2 of re-ranking is 0, expected at least 1"
+        );
+        let lambda = "lambda of re-ranking is 1.5, expected a share from 0 to 1";
+        assert_eq!(refused(20, 6, 1.5), lambda);
+        assert!(refused(20, 6, f64::NAN).contains("NaN"));
+    }
+}

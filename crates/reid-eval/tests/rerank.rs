@@ -1,0 +1,382 @@
+//! Re-ranking beside a reference implementation and beside its definition with whole matrices.
+
+use std::{collections::BTreeSet, path::Path};
+
+use rand::RngExt;
+use reid_core::{Camera, Identity, Seed};
+use reid_eval::{
+    DistanceRows, Embeddings, Error, EvaluationConfig, HalfSet, Metric, Protocol, RerankConfig,
+    Reranked, evaluate, evaluate_rows,
+};
+use safetensors::SafeTensors;
+
+// ------------------------------------------------------------------------------- the definition
+
+/// Every step as it is written, with matrices of all pairs, in double precision.
+struct Naive {
+    distances: Vec<Vec<f64>>,
+    lists: Vec<Vec<usize>>,
+}
+
+impl Naive {
+    fn new(points: &[Vec<f32>], metric: Metric) -> Self {
+        let distance = |a: &[f32], b: &[f32]| -> f64 {
+            let product = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter()
+                    .zip(b)
+                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                    .sum()
+            };
+            match metric {
+                Metric::Euclidean => product(a, a) + product(b, b) - 2.0 * product(a, b),
+                Metric::Cosine => 1.0 - product(a, b) / (product(a, a) * product(b, b)).sqrt(),
+            }
+        };
+        let distances: Vec<Vec<f64>> = points
+            .iter()
+            .map(|a| points.iter().map(|b| distance(a, b)).collect())
+            .collect();
+        let list = |(own, row): (usize, &Vec<f64>)| {
+            let mut list: Vec<usize> = (0..row.len()).filter(|&it| it != own).collect();
+            list.sort_by(|&a, &b| row[a].total_cmp(&row[b])); // stable
+            list.insert(0, own);
+            list
+        };
+        let lists = distances.iter().enumerate().map(list).collect();
+        Self { distances, lists }
+    }
+
+    fn near(&self, image: usize, length: usize) -> &[usize] {
+        &self.lists[image][..length.min(self.lists.len())]
+    }
+
+    fn reciprocal(&self, image: usize, length: usize) -> BTreeSet<usize> {
+        let near = self.near(image, length).iter().copied();
+        near.filter(|&other| self.near(other, length).contains(&image))
+            .collect()
+    }
+
+    fn normalised(&self, image: usize, other: usize) -> f64 {
+        let largest = self.distances[image].iter().copied().fold(0.0, f64::max);
+        if largest > 0.0 {
+            self.distances[image][other] / largest
+        } else {
+            0.0
+        }
+    }
+
+    /// V, before averaging.
+    fn encoding(&self, image: usize, whole: usize, half: usize) -> Vec<f64> {
+        let own = self.reciprocal(image, whole);
+        let mut expanded = own.clone();
+        for &candidate in &own {
+            let theirs = self.reciprocal(candidate, half);
+            let shared = theirs.intersection(&own).count();
+            if shared as f64 > 2.0 / 3.0 * theirs.len() as f64 {
+                expanded.extend(theirs);
+            }
+        }
+        let mut row = vec![0.0; self.lists.len()];
+        for &other in &expanded {
+            row[other] = (-self.normalised(image, other)).exp();
+        }
+        let sum: f64 = row.iter().sum();
+        row.iter().map(|weight| weight / sum).collect()
+    }
+
+    fn rerank(&self, queries: usize, config: &RerankConfig) -> Vec<f64> {
+        let to_even = (config.k1 as f64 / 2.0).round_ties_even() as usize + 1;
+        let (whole, half) = match config.half_set {
+            HalfSet::Python => (config.k1 + 1, to_even),
+            HalfSet::Matlab => (
+                config.k1 + 1,
+                (f64::midpoint(config.k1 as f64, 1.0)).round() as usize,
+            ),
+            HalfSet::FastReid => (config.k1, to_even),
+        };
+        let images = self.lists.len();
+        let encodings: Vec<_> = (0..images)
+            .map(|it| self.encoding(it, whole, half))
+            .collect();
+        let averaged = |image: usize| -> Vec<f64> {
+            let near = self.near(image, config.k2);
+            let mean = |at: usize| {
+                let sum: f64 = near.iter().map(|&it| encodings[it][at]).sum();
+                sum / near.len() as f64
+            };
+            (0..images).map(mean).collect()
+        };
+        let averaged: Vec<_> = (0..images).map(averaged).collect();
+        let distance = |query: usize, image: usize| {
+            let pairs = averaged[query].iter().zip(&averaged[image]);
+            let shared: f64 = pairs.map(|(a, b)| a.min(*b)).sum();
+            let jaccard = 1.0 - shared / (2.0 - shared);
+            (1.0 - config.lambda) * jaccard + config.lambda * self.normalised(query, image)
+        };
+        let gallery = queries..images;
+        (0..queries)
+            .flat_map(|query| gallery.clone().map(move |image| (query, image)))
+            .map(|(query, image)| distance(query, image))
+            .collect()
+    }
+}
+
+fn embeddings(points: &[Vec<f32>]) -> Embeddings {
+    let identities = (0..points.len()).map(|it| Identity::new(1 + it as i64 % 3));
+    let values = points.iter().flatten().copied().collect();
+    let dimensions = points[0].len();
+    Embeddings::new(values, dimensions, identities.collect()).expect("whole rows")
+}
+
+fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len());
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (f64::from(*found) - expected).abs();
+        assert!(difference <= tolerance, "{what}, {at}: {found}, {expected}");
+    }
+}
+
+#[test]
+fn it_is_its_definition_with_ties_and_duplicates() {
+    let mut stream = Seed::new(4).named("points").stream();
+    for problem in 0..24 {
+        // Small whole numbers: squared distances are exact, and many are equal.
+        let images = 3 + 5 * problem;
+        let spread = if problem % 2 == 0 { 3 } else { 40 };
+        let point = |_| {
+            (0..4)
+                .map(|_| stream.random_range(-spread..=spread) as f32)
+                .collect()
+        };
+        let points: Vec<Vec<f32>> = (0..images).map(point).collect();
+        let queries = 1 + problem % (images - 1).min(7);
+        let (query, gallery) = (
+            embeddings(&points[..queries]),
+            embeddings(&points[queries..]),
+        );
+        let naive = Naive::new(&points, Metric::Euclidean);
+        for half_set in [HalfSet::Python, HalfSet::Matlab, HalfSet::FastReid] {
+            for (k1, k2, lambda) in [
+                (20, 6, 0.3),
+                (7, 1, 0.0),
+                (3, 3, 1.0),
+                (1, 2, 0.5),
+                (200, 9, 0.1),
+            ] {
+                let config = RerankConfig::default()
+                    .with_numbers(k1, k2, lambda)
+                    .with_metric(Metric::Euclidean)
+                    .with_half_set(half_set);
+                let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+                let found = reranked.matrix().expect("finite");
+                let expected = naive.rerank(queries, &config);
+                assert_close(&found, &expected, 2e-6, &format!("{problem} {config:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn cosine_distances_are_those_of_directions() {
+    let mut stream = Seed::new(5).named("points").stream();
+    let point = |_| (0..6).map(|_| stream.random_range(-1.0_f32..1.0)).collect();
+    let points: Vec<Vec<f32>> = (0..60).map(point).collect();
+    let (query, gallery) = (embeddings(&points[..9]), embeddings(&points[9..]));
+    let config = RerankConfig::default().with_numbers(8, 3, 0.3);
+    let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+    let expected = Naive::new(&points, Metric::Cosine).rerank(9, &config);
+    assert_close(
+        &reranked.matrix().expect("finite"),
+        &expected,
+        1e-5,
+        "cosine",
+    );
+}
+
+#[test]
+fn more_than_a_block_of_images_on_either_side() {
+    // Blocks of 512: two on either side.
+    let mut stream = Seed::new(6).named("points").stream();
+    let point = |_| (0..3).map(|_| stream.random_range(-9..=9) as f32).collect();
+    let points: Vec<Vec<f32>> = (0..1_080).map(point).collect();
+    let (query, gallery) = (embeddings(&points[..520]), embeddings(&points[520..]));
+    let config = RerankConfig::default().with_metric(Metric::Euclidean);
+    let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+    let naive = Naive::new(&points, Metric::Euclidean);
+    let encodings: Vec<_> = [0, 519]
+        .into_iter()
+        .map(|query| {
+            let mut row = vec![0.0; 560];
+            reranked.fill(query..query + 1, &mut row).expect("finite");
+            row
+        })
+        .collect();
+    let expected = naive.rerank(520, &config);
+    assert_close(&encodings[0], &expected[..560], 2e-6, "the first query");
+    assert_close(
+        &encodings[1],
+        &expected[519 * 560..],
+        2e-6,
+        "the last query",
+    );
+}
+
+// ------------------------------------------------------------------------------- the reference
+
+fn golden() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ranking.safetensors");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn floats(file: &SafeTensors<'_>, key: &str) -> Vec<f32> {
+    let (values, rest) = file.tensor(key).expect(key).data().as_chunks();
+    assert!(rest.is_empty());
+    values.iter().copied().map(f32::from_le_bytes).collect()
+}
+
+fn side(file: &SafeTensors<'_>, name: &str) -> Embeddings {
+    let integers = |key: &str| {
+        let key = format!("{name}.{key}");
+        let (values, _) = file.tensor(&key).expect("a key").data().as_chunks();
+        values
+            .iter()
+            .copied()
+            .map(i64::from_le_bytes)
+            .collect::<Vec<_>>()
+    };
+    let features = format!("{name}.features");
+    let dimensions = file.tensor(&features).expect("features").shape()[1];
+    let identities = integers("ids").into_iter().map(Identity::new).collect();
+    let cameras = integers("cameras").into_iter();
+    let cameras = cameras.map(|it| Camera::new(u32::try_from(it).expect("a camera")));
+    Embeddings::new(floats(file, &features), dimensions, identities)
+        .and_then(|embeddings| embeddings.with_cameras(cameras.collect()))
+        .expect("sound embeddings")
+}
+
+#[test]
+fn features_give_the_reference_distances_and_metrics() {
+    let bytes = golden();
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
+    for (k1, k2, lambda) in [(20, 6, 0.3), (75, 10, 0.1)] {
+        let config = RerankConfig::default()
+            .with_numbers(k1, k2, lambda)
+            .with_metric(Metric::Euclidean);
+        let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+        let key = |name: &str| format!("rerank.k1_{k1}.k2_{k2}.lambda_{lambda}.{name}");
+        let expected: Vec<f64> = floats(&file, &key("distances"))
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        assert_close(
+            &reranked.matrix().expect("finite"),
+            &expected,
+            1e-4,
+            "distances",
+        );
+
+        let protocol = EvaluationConfig::default().with_metric(Metric::Euclidean);
+        let report = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol);
+        let report = report.expect("matches");
+        let map = f64::from(floats(&file, &key("map"))[0]);
+        assert!((report.mean_average_precision - map).abs() < 1e-6);
+        for (found, expected) in report.cmc.iter().zip(floats(&file, &key("cmc"))) {
+            assert!((found - f64::from(expected)).abs() < 1e-7);
+        }
+    }
+}
+
+// ----------------------------------------------------------------------------------------- laws
+
+#[test]
+fn a_lambda_of_one_keeps_the_order() {
+    let bytes = golden();
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
+    let config = RerankConfig::default().with_numbers(20, 6, 1.0);
+    let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+    let protocol = EvaluationConfig::default();
+    let again = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol);
+    let plain = evaluate(&query, &gallery, &protocol).expect("matches");
+    assert_eq!(again.expect("matches").per_query, plain.per_query);
+}
+
+#[test]
+fn every_thread_count_gives_the_same_bits() {
+    let bytes = golden();
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
+    let config = RerankConfig::default();
+    let matrix = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads").install(|| {
+            let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
+            let matrix = reranked.matrix().expect("finite");
+            matrix.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        })
+    };
+    let one = matrix(1);
+    assert!(one == matrix(2) && one == matrix(5));
+}
+
+#[test]
+fn odd_sets_have_a_result_or_an_error() {
+    let config = RerankConfig::default();
+    let matrix = |query: &[Vec<f32>], gallery: &[Vec<f32>]| {
+        let (query, gallery) = (embeddings(query), embeddings(gallery));
+        Reranked::new(&query, &gallery, &config).and_then(|reranked| reranked.matrix())
+    };
+    // One image on either side: each is all the other has, and the distance is the largest there is.
+    let one = matrix(&[vec![1.0, 0.0]], &[vec![0.0, 1.0]]).expect("a distance");
+    assert!((one[0] - 0.3).abs() < 1e-6, "{one:?}"); // the same encoding, and λ
+    // Duplicates, and vectors without a direction.
+    let same = vec![vec![1.0, 2.0]; 30];
+    assert!(
+        matrix(&same[..4], &same[4..])
+            .expect("distances")
+            .iter()
+            .all(|it| it.is_finite())
+    );
+    let zeros = vec![vec![0.0, 0.0]; 30];
+    assert!(
+        matrix(&zeros[..4], &zeros[4..])
+            .expect("distances")
+            .iter()
+            .all(|it| it.is_finite())
+    );
+
+    let empty = Embeddings::new(Vec::new(), 2, Vec::new()).expect("none");
+    let some = embeddings(&same);
+    let refused = |query: &Embeddings, gallery: &Embeddings| {
+        Reranked::new(query, gallery, &config)
+            .expect_err("empty")
+            .to_string()
+    };
+    assert_eq!(
+        refused(&empty, &some),
+        "the query has no images, expected at least 1"
+    );
+    assert_eq!(
+        refused(&some, &empty),
+        "the gallery has no images, expected at least 1"
+    );
+
+    let far = embeddings(&[vec![3e38, 3e38]]);
+    let euclidean = RerankConfig::default().with_metric(Metric::Euclidean);
+    let error = Reranked::new(&some, &far, &euclidean).expect_err("too far");
+    assert_eq!(error, Error::Pair { one: 0, other: 30 });
+}
+
+#[test]
+fn labels_of_another_number_are_refused() {
+    let points = vec![vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]];
+    let (query, gallery) = (embeddings(&points[..1]), embeddings(&points[1..]));
+    let reranked = Reranked::new(&query, &gallery, &RerankConfig::default()).expect("finite");
+    let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    let error = evaluate_rows(&reranked, query.labels(), query.labels(), &config);
+    assert_eq!(
+        error.expect_err("one label").to_string(),
+        "expected 1 queries x 1 gallery distances, found 2"
+    );
+}
