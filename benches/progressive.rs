@@ -111,7 +111,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
         let mut seconds = [0.0; 3];
         for turn in 0..3 {
             // Each variant follows each other one.
-            let variant = (turn + round as usize) % 3;
+            let variant = (turn + measured.len()) % 3;
             let head = trainee.model.head.clone();
             trainee.model.head = head.with_interferences(interferences(VARIANTS[variant].1));
             let step = TrainingStep {

@@ -27,7 +27,7 @@ use std::{
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData, s},
 };
 use clap::Parser;
 use reid::{
@@ -240,9 +240,9 @@ impl Trained {
                 let Disturbance::CutMix { map, mixed } = disturbance else {
                     return Err("the run mixes nothing".into());
                 };
-                let map = map.clone().slice([place..place + 1]);
+                let map = map.clone().slice(s![place..=place]);
                 row.push(Overlay::new().draw(original, &heat_maps(map)[0]));
-                let cut = mixed.cut.clone().float().slice([place..place + 1]);
+                let cut = mixed.cut.clone().float().slice(s![place..=place]);
                 let donor = &originals[mixed.donors[place]];
                 row.push(donor.clone());
                 row.push(pasted(original, donor, &heat_maps(cut)[0]));

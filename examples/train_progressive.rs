@@ -45,6 +45,7 @@ use reid::{
 
 #[derive(Parser)]
 #[command(about = "Trains branches that are cut and mixed where the one before looked")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// Which branches stand beside the global one: a row of the paper's Tables 2 and 3.
     #[arg(long, value_enum, default_value = "pc2")]

@@ -441,20 +441,16 @@ fn progressive(golden: &Golden) {
         };
         CutMix::new().with_cells(cells).with_cut(3)
     };
+    let positive = mix().with_donors(Donors::Positive);
+    let stopped = mix().with_donor_gradient(DonorGradient::Stopped);
     for guide in [Guide::ClosedForm, Guide::Autodiff] {
-        progressive_step(golden, "negative", mix(), guide);
-        progressive_step(
-            golden,
-            "positive",
-            mix().with_donors(Donors::Positive),
-            guide,
-        );
-        let stopped = mix().with_donor_gradient(DonorGradient::Stopped);
-        progressive_step(golden, "stopped", stopped, guide);
+        progressive_step(golden, "negative", &mix(), guide);
+        progressive_step(golden, "positive", &positive, guide);
+        progressive_step(golden, "stopped", &stopped, guide);
     }
 }
 
-fn progressive_step(golden: &Golden, part: &str, mix: CutMix, guide: Guide) {
+fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, guide: Guide) {
     let device = Device::default().autodiff();
     let key = |name: &str| format!("{part}.{name}");
     let branch = |dimensions| BranchConfig {
@@ -469,9 +465,10 @@ fn progressive_step(golden: &Golden, part: &str, mix: CutMix, guide: Guide) {
         .with_branches(vec![branch(6), branch(5)]);
     let shape: [usize; 4] = golden.shape(&key("grad.input"));
     let [_, channels, height, width] = shape;
-    let head = config.init(FeatureShape::new(channels, height, width), 3, &device);
+    let map = FeatureShape::new(channels, height, width);
     // All parts have the same weights and input.
-    let head = formula::filled(head, |path| format!("progressive.{path}"), DType::F32);
+    let name = |path: &str| format!("progressive.{path}");
+    let head = formula::filled(config.init(map, 3, &device), name, DType::F32);
     let place = (&device, DType::F32);
     let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
 
@@ -479,72 +476,60 @@ fn progressive_step(golden: &Golden, part: &str, mix: CutMix, guide: Guide) {
         identities: &[0, 0, 1, 1, 2, 2],
         seed: Seed::new(1),
     };
-    let Disturbed {
-        output,
-        disturbances,
-    } = head.disturbed(input.clone(), step);
-    for (place, disturbance) in disturbances.into_iter().enumerate() {
+    let disturbed = head.disturbed(input.clone(), step);
+    mixes_meet(golden, part, &disturbed);
+    let loss = losses_meet(golden, part, &disturbed.output, &config.output(map, 3));
+
+    let gradients = loss.backward();
+    let gradient = input.grad(&gradients).expect("the input's gradient");
+    golden.meets(&key("grad.input"), gradient, GRADIENT);
+    for (path, gradient) in formula::gradients(&head, &gradients) {
+        let (name, gradient) = (key(&format!("grad.{path}")), gradient.unwrap_or_default());
+        // Normalisations of six rows divide by small deviations.
+        gradient_meets(golden, &name, &path, &gradient, 5.0 * ROUNDING);
+    }
+    golden.meets_statistics(&head, |path| key(&format!("state_after.{path}")), STATISTIC);
+}
+
+/// Maps, cells, donors, and what the branches made of it.
+fn mixes_meet(golden: &Golden, part: &str, disturbed: &Disturbed) {
+    for (place, disturbance) in (1..).zip(&disturbed.disturbances) {
         let Disturbance::CutMix { map, mixed } = disturbance else {
             panic!("nothing was mixed");
         };
-        let key = |name: &str| key(&format!("{name}.{}", place + 1));
-        golden.meets(&key("map"), map, OUTPUT);
-        golden.meets(&key("cut"), mixed.cut.float(), 0.0);
+        let key = |name: &str| format!("{part}.{name}.{place}");
+        golden.meets(&key("map"), map.clone(), OUTPUT);
+        golden.meets(&key("cut"), mixed.cut.clone().float(), 0.0);
         let donors: Vec<f64> = mixed.donors.iter().map(|&donor| donor as f64).collect();
         golden.compare(&key("donors"), &donors, 0.0);
     }
-    for (place, branch) in output.branches.iter().enumerate() {
-        golden.meets(
-            &key(&format!("features.{place}")),
-            branch.features.clone(),
-            OUTPUT,
-        );
-        golden.meets(
-            &key(&format!("logits.{place}")),
-            branch.logits.clone(),
-            OUTPUT,
-        );
+    for (place, branch) in disturbed.output.branches.iter().enumerate() {
+        let key = |name: &str| format!("{part}.{name}.{place}");
+        golden.meets(&key("features"), branch.features.clone(), OUTPUT);
+        golden.meets(&key("logits"), branch.logits.clone(), OUTPUT);
     }
+}
 
+/// The losses of each branch; gives their sum.
+fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputShape) -> Tensor<1> {
+    let device = output.embedding.device();
     let losses = (
         IdentityLossConfig::new().with_smoothing(0.1),
         BatchHardTripletConfig::new().with_margin(Margin::Soft),
     );
-    let identities = golden.integers("labels", &device);
-    let criterion = losses.init(&config.output(FeatureShape::new(8, 6, 8), 3), &device);
-    let losses = criterion.losses(&output, identities);
-    let named = |name: &str| {
-        let loss = losses.iter().find(|loss| loss.name == name);
+    let criterion = losses.init(shape, &device);
+    let losses = criterion.losses(output, golden.integers("labels", &device));
+    let named = |name: String| {
+        let loss = losses.iter().find(|loss| *loss.name == *name);
         let loss = loss.unwrap_or_else(|| panic!("no loss is called {name}"));
         loss.value.clone().inner().into_scalar::<f64>()
     };
-    for place in 0..3 {
-        let pair = [
-            named(&format!("identity {place}")),
-            named(&format!("triplet {place}")),
-        ];
-        golden.compare(&key(&format!("losses.{place}")), &pair, LOSS);
+    for place in 0..output.branches.len() {
+        let pair = ["identity", "triplet"].map(|kind| named(format!("{kind} {place}")));
+        golden.compare(&format!("{part}.losses.{place}"), &pair, LOSS);
     }
-    let total = losses
-        .into_iter()
-        .map(|loss| loss.value)
-        .reduce(Tensor::add);
-    let gradients = total.expect("six losses").backward();
-    let gradient = input.grad(&gradients).expect("the input's gradient");
-    golden.meets(&key("grad.input"), gradient, GRADIENT);
-    for (path, gradient) in formula::gradients(&head, &gradients) {
-        // Normalisations of six rows divide by small deviations.
-        let rounding = 5.0 * ROUNDING;
-        let name = key(&format!("grad.{path}"));
-        gradient_meets(
-            golden,
-            &name,
-            &path,
-            &gradient.unwrap_or_default(),
-            rounding,
-        );
-    }
-    golden.meets_statistics(&head, |path| key(&format!("state_after.{path}")), STATISTIC);
+    let values = losses.into_iter().map(|loss| loss.value);
+    values.reduce(Tensor::add).expect("losses")
 }
 
 // ------------------------------------------------------------------------------------ attention

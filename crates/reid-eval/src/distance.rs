@@ -119,7 +119,7 @@ impl DistanceRows for Distances<'_> {
             Metric::Cosine => cosine,
             Metric::Euclidean => euclidean,
         };
-        self.query.tile(queries, &self.gallery, gallery, of, rows);
+        self.query.tile(&self.gallery, [queries, gallery], of, rows);
         Ok(())
     }
 }
@@ -151,14 +151,8 @@ impl<'a> Side<'a> {
 
     /// Writes the distances of some vectors to some of another side: cosine distances, or **squared**
     /// Euclidean ones. What is not finite stays so.
-    pub(crate) fn squared_to(
-        &self,
-        rows: Range<usize>,
-        other: &Self,
-        columns: Range<usize>,
-        out: &mut [f32],
-    ) {
-        self.tile(rows, other, columns, self.squared(), out);
+    pub(crate) fn squared_to(&self, other: &Self, ranges: [Range<usize>; 2], out: &mut [f32]) {
+        self.tile(other, ranges, self.squared(), out);
     }
 
     /// The same for one pair.
@@ -180,9 +174,8 @@ impl<'a> Side<'a> {
 
     fn tile(
         &self,
-        rows: Range<usize>,
         other: &Self,
-        columns: Range<usize>,
+        [rows, columns]: [Range<usize>; 2],
         distance: Distance,
         out: &mut [f32],
     ) {

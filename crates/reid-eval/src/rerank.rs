@@ -231,7 +231,7 @@ impl DistanceRows for Reranked<'_> {
                 query,
                 gallery: side,
             } = &self.distances;
-            query.squared_to(queries.clone(), side, 0..gallery, rows);
+            query.squared_to(side, [queries.clone(), 0..gallery], rows);
         }
         let mut overlaps = vec![0.0; gallery];
         for (query, row) in queries.zip(rows.chunks_exact_mut(gallery)) {

@@ -85,12 +85,17 @@ impl Naive {
     }
 
     fn rerank(&self, queries: usize, config: &RerankConfig) -> Vec<f64> {
-        let to_even = (config.k1 as f64 / 2.0).round_ties_even() as usize + 1;
+        let rounded = |number: f64| {
+            (0..=config.k1)
+                .find(|&it| it as f64 >= number)
+                .expect("half")
+        };
+        let to_even = rounded((config.k1 as f64 / 2.0).round_ties_even()) + 1;
         let (whole, half) = match config.half_set {
             HalfSet::Python => (config.k1 + 1, to_even),
             HalfSet::Matlab => (
                 config.k1 + 1,
-                (f64::midpoint(config.k1 as f64, 1.0)).round() as usize,
+                rounded(f64::midpoint(config.k1 as f64, 1.0).round()),
             ),
             HalfSet::FastReid => (config.k1, to_even),
         };
@@ -122,7 +127,7 @@ impl Naive {
 }
 
 fn embeddings(points: &[Vec<f32>]) -> Embeddings {
-    let identities = (0..points.len()).map(|it| Identity::new(1 + it as i64 % 3));
+    let identities = (0..points.len()).map(|it| Identity::new([1, 2, 3][it % 3]));
     let values = points.iter().flatten().copied().collect();
     let dimensions = points[0].len();
     Embeddings::new(values, dimensions, identities.collect()).expect("whole rows")
@@ -370,7 +375,7 @@ fn odd_sets_have_a_result_or_an_error() {
 
 #[test]
 fn labels_of_another_number_are_refused() {
-    let points = vec![vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]];
+    let points = [vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]];
     let (query, gallery) = (embeddings(&points[..1]), embeddings(&points[1..]));
     let reranked = Reranked::new(&query, &gallery, &RerankConfig::default()).expect("finite");
     let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);

@@ -186,7 +186,7 @@ impl CutMix {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::{Device, Distribution, s};
     use reid_core::Seed;
 
     use super::*;
@@ -222,18 +222,18 @@ mod tests {
 
         let all = mix().with_cut(4).apply(features.clone(), maps, step(1));
         for (image, &donor) in all.donors.iter().enumerate() {
-            let found = all.features.clone().slice([image..image + 1]).into_data();
-            assert_eq!(
-                found,
-                features.clone().slice([donor..donor + 1]).into_data()
-            );
+            let of = |features: &Tensor<4>, image: usize| {
+                let image = features.clone().slice(s![image..=image]);
+                image.into_data()
+            };
+            assert_eq!(of(&all.features, image), of(&features, donor));
         }
     }
 
     #[test]
     fn a_silent_map_is_reported_and_kept_if_asked() {
         let (features, maps) = random(&Device::default());
-        let maps = maps.slice_fill([1..2], 0.0);
+        let maps = maps.slice_fill(s![1..=1], 0.0);
         for silent in [WhenSilent::Cut, WhenSilent::Keep] {
             let config = mix().with_cut(2).with_when_silent(silent);
             let mixed = config.apply(features.clone(), maps.clone(), step(1));

@@ -38,17 +38,17 @@ impl Target<'_> {
     }
 }
 
-/// How gradient and feature make a map, with G = ∂y_c/∂T.
+/// How gradient and feature make a map, with `G = ∂y_c/∂T`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
     /// Grad-CAM: `relu(Σₖ mean_hw(Gₖ) Tₖ)`.
     #[default]
     Mean,
-    /// HiResCAM: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only places that the score uses (Draelos and Carin,
+    /// `HiResCAM`: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only places that the score uses (Draelos and Carin,
     /// 2020, arXiv:2011.08891).
     Place,
-    /// LayerCAM: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for earlier and larger maps (Jiang et al., TIP 2021).
+    /// `LayerCAM`: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for earlier and larger maps (Jiang et al., TIP 2021).
     PositivePlace,
 }
 

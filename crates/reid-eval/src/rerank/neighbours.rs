@@ -200,9 +200,8 @@ fn tile(
     let (height, width) = (of_rows.range.len(), of_columns.range.len());
     let mut tile = vec![0.0; height * width];
     of_rows.side(distances).squared_to(
-        of_rows.range.clone(),
         of_columns.side(distances),
-        of_columns.range.clone(),
+        [of_rows.range.clone(), of_columns.range.clone()],
         &mut tile,
     );
     if row == column {

@@ -30,7 +30,7 @@ use crate::{
 /// f      = [f₀, f₁, …]                                   the descriptor
 /// ```
 ///
-/// With [`CutMix`], `disturbᵢ` cuts T' where Grad-CAM says that branch i - 1 looked on the features it
+/// With [`CutMix`](crate::cut_mix::CutMix), `disturbᵢ` cuts T' where Grad-CAM says that branch i - 1 looked on the features it
 /// was given: T for G, and the mixed ones further on. Each mask is applied to T' itself, and no
 /// gradient flows through it. [`forward`](Head::forward) disturbs nothing.
 ///
@@ -75,6 +75,10 @@ pub struct Disturbed {
 
 /// What was done to the features of a branch.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few in a step, which are read and dropped"
+)]
 pub enum Disturbance {
     /// Nothing.
     Nothing {
@@ -444,7 +448,7 @@ mod tests {
                 .squeeze_dim::<3>(1)
                 .inner()
                 .mask_fill(mixed.cut.clone(), 0.0);
-            assert_eq!(outside.max().into_scalar::<f32>(), 0.0);
+            assert!(outside.max().into_scalar::<f32>() <= 0.0);
             let cells = Cells {
                 height: 3,
                 width: 2,
