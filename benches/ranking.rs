@@ -17,7 +17,7 @@ use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use rayon::prelude::*;
 use reid::{
-    eval::{RerankConfig, Reranked, evaluate_rows},
+    eval::{RerankConfig, Reranked},
     prelude::*,
 };
 use serde_json::json;
@@ -91,7 +91,7 @@ fn main() {
     let report = match arguments.mode {
         Mode::Evaluate => evaluate(&query, &gallery, &config),
         Mode::Rerank => Reranked::new(&query, &gallery, &RerankConfig::default())
-            .and_then(|it| evaluate_rows(&it, query.labels(), gallery.labels(), &config)),
+            .and_then(|it| it.evaluate(query.labels(), gallery.labels(), &config)),
     };
     let seconds = start.elapsed().as_secs_f64();
     let report = report.expect("matches");

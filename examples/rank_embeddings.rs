@@ -37,7 +37,7 @@ use rand::RngExt;
 use reid::core::{Camera, Identity, Seed};
 use reid::eval::{
     AveragePrecision, Embeddings, EvaluationConfig, Metric, Protocol, Report, RerankConfig,
-    Reranked, evaluate, evaluate_rows,
+    Reranked, evaluate,
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -139,7 +139,7 @@ fn ranked(
     };
     let rerank = rerank.clone().with_metric(config.metric);
     let reranked = Reranked::new(query, gallery, &rerank)?;
-    evaluate_rows(&reranked, query.labels(), gallery.labels(), config)
+    reranked.evaluate(query.labels(), gallery.labels(), config)
 }
 
 /// Query and gallery of a file.

@@ -57,6 +57,8 @@ def main():
     torch.set_num_threads(settings.threads)
     folder = settings.fastreid / "fastreid" / "evaluation"
     rank = imported(folder, "rank")
+    if not rank.IS_CYTHON_AVAI:
+        parser.error("FastReID's evaluation is not compiled: run make in its rank_cylib")
     generator = np.random.default_rng(1)
     centres = generator.uniform(-1, 1, (750, settings.dimensions)).astype(np.float32)
     query, q_ids, q_cameras = embeddings(settings.queries, settings.dimensions, centres, generator)
@@ -66,8 +68,9 @@ def main():
 
     start = time.perf_counter()
     query, gallery = (torch.nn.functional.normalize(x) for x in (query, gallery))
-    distances = 1 - query @ gallery.T
-    if settings.mode == "rerank":
+    if settings.mode == "evaluate":
+        distances = 1 - query @ gallery.T
+    else:
         # It squares what it is given: |a - b| of unit vectors, whose square is 2 (1 - cos).
         root = lambda a, b: (2 * (1 - a @ b.T)).clamp_(min=0).sqrt_().numpy()
         reranked = imported(folder, "rerank").re_ranking(
@@ -80,7 +83,6 @@ def main():
     seconds = time.perf_counter() - start
     report = {
         "system": f"PyTorch {torch.__version__.split('+')[0]} and FastReID",
-        "cython": rank.IS_CYTHON_AVAI,
         "mode": settings.mode,
         "queries": settings.queries,
         "gallery": settings.gallery,

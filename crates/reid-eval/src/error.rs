@@ -96,14 +96,14 @@ pub enum Error {
     },
     /// The distance of two images is infinite or not a number.
     #[error(
-        "the distance of images {one} and {other}, queries and then gallery images counted through, \
-         is not a finite `f32`, so they cannot be ranked"
+        "the distance of {} image {} and {} image {}, or its square, is not a finite `f32`, \
+         so they cannot be ranked", one.0, one.1, other.0, other.1
     )]
     Pair {
-        /// One image.
-        one: usize,
+        /// One image: its side, and its place there from 0.
+        one: (Split, usize),
         /// The other.
-        other: usize,
+        other: (Split, usize),
     },
     /// There is nothing to average.
     #[error(

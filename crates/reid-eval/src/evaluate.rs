@@ -53,18 +53,16 @@ pub fn evaluate(
 }
 
 /// Says how good rankings are by distances that come some queries at a time, from wherever they
-/// come; they are never kept.
+/// come; they are never kept. [`DistanceRows`] has an example.
 ///
 /// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
 /// distances are.
 ///
 /// # Errors
-/// As [`evaluate`], if there are not as many labels as queries and gallery images, if the source
+/// As [`evaluate`], and if there are not as many labels as queries and gallery images, if the source
 /// fails, or if a distance is infinite or not a number.
-///
-/// [`DistanceRows`] has an example.
 pub fn evaluate_rows(
-    source: &impl DistanceRows,
+    source: &(impl DistanceRows + ?Sized),
     query: &Labels,
     gallery: &Labels,
     config: &EvaluationConfig,
@@ -73,10 +71,15 @@ pub fn evaluate_rows(
     let judge = Judge::new(config.protocol, query, gallery)?;
     let (queries, images) = (source.queries(), source.gallery());
     if (queries, images) != (query.len(), gallery.len()) {
-        return Err(Error::Matrix {
-            queries: query.len(),
-            gallery: gallery.len(),
-            found: queries.saturating_mul(images),
+        return Err(Error::Source {
+            first: 0,
+            last: queries.saturating_sub(1),
+            reason: format!(
+                "expected {} queries and {} gallery images, as there are labels, found {queries} and \
+                 {images}",
+                query.len(),
+                gallery.len()
+            ),
         });
     }
     let step = block_queries(images);

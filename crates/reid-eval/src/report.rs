@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, EvaluationConfig, Unmatched};
+use crate::{Error, EvaluationConfig, RerankConfig, Unmatched};
 
 /// Ranks at which a printed report shows the CMC curve.
 const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
@@ -53,6 +53,9 @@ pub struct Report {
     pub gallery: usize,
     /// How it was evaluated.
     pub config: EvaluationConfig,
+    /// How the gallery was re-ranked before, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankConfig>,
     /// The result of each query, in order.
     pub per_query: Vec<QueryResult>,
 }
@@ -120,6 +123,7 @@ impl Report {
             matched_queries,
             gallery,
             config: config.clone(),
+            rerank: None,
             per_query,
         })
     }
@@ -155,6 +159,7 @@ impl fmt::Display for Report {
             matched_queries,
             gallery,
             config,
+            rerank,
             ..
         } = self;
         let EvaluationConfig {
@@ -173,6 +178,9 @@ impl fmt::Display for Report {
             f,
             "{protocol} protocol, {metric} distance, {average_precision} AP"
         )?;
+        if let Some(RerankConfig { k1, k2, lambda, .. }) = rerank {
+            writeln!(f, "re-ranked with k1 {k1}, k2 {k2} and lambda {lambda}")?;
+        }
         write!(
             f,
             "{queries} queries ({missed} without a match, {fate}), gallery of {gallery}"

@@ -10,8 +10,9 @@ mod encoding;
 mod neighbours;
 
 use crate::{
-    DistanceRows, Embeddings, Error, Metric,
+    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Metric, Report,
     distance::{Distances, block_queries},
+    evaluate_rows,
 };
 use encoding::{Encodings, Inverted};
 use neighbours::Neighbours;
@@ -62,7 +63,8 @@ pub enum HalfSet {
     Python,
     /// `round((k₁ + 1)/2)`, halves up, of lists of `k₁ + 1`: the authors' MATLAB code.
     Matlab,
-    /// As Python, but of lists of `k₁`, the image itself among them: `FastReID`.
+    /// As Python, but of lists of `k₁`: those of `FastReID`'s `compute_jaccard_distance`. Weights and
+    /// normalisation stay the authors'; for `FastReID`'s own re-ranking of a gallery use `Python`.
     FastReid,
 }
 
@@ -125,6 +127,7 @@ impl RerankConfig {
 ///
 /// ```text
 /// R(i)   = { j ∈ N(i, k₁+1) : i ∈ N(j, k₁+1) }                      reciprocal neighbours
+/// R½(c)  = { j ∈ N(c, h) : c ∈ N(j, h) }                            h as HalfSet says
 /// R*(i)  = R(i) ∪ all R½(c), c ∈ R(i), with |R½(c) ∩ R(i)| > ⅔ |R½(c)|
 /// V(i,j) = exp(-dᵢⱼ) / Σ    for j ∈ R*(i), 0 elsewhere;  then the mean over N(i, k₂)
 /// J(q,g) = 1 - S / (2 - S),    S = Σⱼ min(V(q,j), V(g,j))
@@ -132,12 +135,13 @@ impl RerankConfig {
 /// ```
 ///
 /// `N(i, k)` are the `k` nearest images, `i` itself first. Only these lists, the few entries of `V`
-/// that are not 0 and their inverse are kept: memory is `O(N·k)`. Rows of distances are made when they
+/// that are not 0 and their inverse are kept: beside the embeddings, memory is that of some `k₁·k₂`
+/// numbers per image. Rows of distances are made when they
 /// are asked for, so that [`evaluate_rows`](crate::evaluate_rows) needs no matrix either.
 ///
 /// ```
 /// use reid_core::Identity;
-/// use reid_eval::{Embeddings, EvaluationConfig, Protocol, RerankConfig, Reranked, evaluate_rows};
+/// use reid_eval::{Embeddings, EvaluationConfig, Protocol, RerankConfig, Reranked};
 ///
 /// let ids = |labels: &[i64]| labels.iter().copied().map(Identity::new).collect();
 /// let query = Embeddings::new(vec![1.0, 0.0], 2, ids(&[1]))?;
@@ -146,18 +150,20 @@ impl RerankConfig {
 /// let config = RerankConfig::default().with_numbers(2, 1, 0.3);
 /// let reranked = Reranked::new(&query, &gallery, &config)?;
 /// let protocol = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
-/// let report = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol)?;
+/// let report = reranked.evaluate(query.labels(), gallery.labels(), &protocol)?;
 /// assert_eq!(report.mean_average_precision, 1.0);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Reranked<'a> {
     distances: Distances<'a>,
-    lambda: f64,
+    config: RerankConfig,
     /// The largest distance of each query.
     largest: Vec<f32>,
-    queries: Encodings,
-    gallery: Inverted,
+    /// The encodings of the queries.
+    encodings: Encodings,
+    /// Which gallery images have a weight on an image.
+    inverse: Inverted,
 }
 
 impl<'a> Reranked<'a> {
@@ -165,7 +171,8 @@ impl<'a> Reranked<'a> {
     ///
     /// # Errors
     /// If a side is empty, if the sides have different dimensions, if two embeddings are so far
-    /// apart that their distance is no `f32`, or if a setting is out of range.
+    /// apart that their distance, or its square where it is Euclidean, is no `f32`, or if a setting
+    /// is out of range.
     pub fn new(
         query: &'a Embeddings,
         gallery: &'a Embeddings,
@@ -181,17 +188,38 @@ impl<'a> Reranked<'a> {
             }
         }
         let distances = Distances::between(query, gallery, config.metric)?;
-        let (whole, half) = config.half_set.lengths(config.k1);
+        // More neighbours than images are all of them.
+        let images = query.len() + gallery.len();
+        let (whole, half) = config.half_set.lengths(config.k1.min(2 * images));
         let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
         let encodings = Encodings::of(&distances, &neighbours, (whole, half));
         let averaged = encodings.averaged(&neighbours, config.k2);
         let queries = query.len();
         Ok(Self {
-            lambda: config.lambda,
-            gallery: Inverted::of(&averaged, queries..queries + gallery.len()),
-            queries: averaged.truncated(queries),
+            config: config.clone(),
+            inverse: Inverted::of(&averaged, queries..images),
+            encodings: averaged.truncated(queries),
             largest: neighbours.into_largest(queries),
             distances,
+        })
+    }
+
+    /// Says how good the rankings are, as [`evaluate`](crate::evaluate) does; the report carries the
+    /// numbers of re-ranking along. [`EvaluationConfig::metric`] is repeated as that of re-ranking.
+    ///
+    /// # Errors
+    /// As [`evaluate_rows`].
+    pub fn evaluate(
+        &self,
+        query: &Labels,
+        gallery: &Labels,
+        config: &EvaluationConfig,
+    ) -> Result<Report, Error> {
+        let config = config.clone().with_metric(self.config.metric);
+        let report = evaluate_rows(self, query, gallery, &config)?;
+        Ok(Report {
+            rerank: Some(self.config.clone()),
+            ..report
         })
     }
 
@@ -225,8 +253,8 @@ impl DistanceRows for Reranked<'_> {
 
     #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
-        let gallery = self.gallery();
-        if self.lambda > 0.0 {
+        let (gallery, lambda) = (self.gallery(), self.config.lambda);
+        if lambda > 0.0 {
             let Distances {
                 query,
                 gallery: side,
@@ -236,20 +264,22 @@ impl DistanceRows for Reranked<'_> {
         let mut overlaps = vec![0.0; gallery];
         for (query, row) in queries.zip(rows.chunks_exact_mut(gallery)) {
             overlaps.fill(0.0);
-            self.gallery.overlap(self.queries.row(query), &mut overlaps);
+            self.inverse
+                .overlap(self.encodings.row(query), &mut overlaps);
             let scale = match self.largest[query] {
                 0.0 => 0.0,
-                largest => self.lambda / f64::from(largest),
+                largest => lambda / f64::from(largest),
             };
             for (distance, overlap) in row.iter_mut().zip(&overlaps) {
                 let overlap = f64::from(*overlap);
-                let jaccard = 1.0 - overlap / (2.0 - overlap);
-                let original = if self.lambda > 0.0 {
+                // Rounding can make equal encodings overlap by more than they are.
+                let jaccard = (1.0 - overlap / (2.0 - overlap)).max(0.0);
+                let original = if lambda > 0.0 {
                     scale * f64::from(*distance)
                 } else {
                     0.0
                 };
-                *distance = ((1.0 - self.lambda) * jaccard + original) as f32;
+                *distance = ((1.0 - lambda) * jaccard + original) as f32;
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
 //! Re-ranking beside a reference implementation and beside its definition with whole matrices.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use rand::RngExt;
-use reid_core::{Camera, Identity, Seed};
+use reid_core::{Camera, Identity, Seed, Split};
 use reid_eval::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, HalfSet, Metric, Protocol, RerankConfig,
-    Reranked, evaluate, evaluate_rows,
+    DistanceRows, Embeddings, Error, EvaluationConfig, HalfSet, Labels, Metric, Protocol,
+    RerankConfig, Reranked, evaluate, evaluate_rows,
 };
 use safetensors::SafeTensors;
 
@@ -208,7 +208,7 @@ fn more_than_a_block_of_images_on_either_side() {
     let config = RerankConfig::default().with_metric(Metric::Euclidean);
     let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
     let naive = Naive::new(&points, Metric::Euclidean);
-    let encodings: Vec<_> = [0, 519]
+    let rows: Vec<_> = [0, 519]
         .into_iter()
         .map(|query| {
             let mut row = vec![0.0; 560];
@@ -217,13 +217,8 @@ fn more_than_a_block_of_images_on_either_side() {
         })
         .collect();
     let expected = naive.rerank(520, &config);
-    assert_close(&encodings[0], &expected[..560], 2e-6, "the first query");
-    assert_close(
-        &encodings[1],
-        &expected[519 * 560..],
-        2e-6,
-        "the last query",
-    );
+    assert_close(&rows[0], &expected[..560], 2e-6, "the first query");
+    assert_close(&rows[1], &expected[519 * 560..], 2e-6, "the last query");
 }
 
 // ------------------------------------------------------------------------------- the reference
@@ -282,8 +277,16 @@ fn features_give_the_reference_distances_and_metrics() {
         );
 
         let protocol = EvaluationConfig::default().with_metric(Metric::Euclidean);
-        let report = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol);
+        let report = reranked.evaluate(query.labels(), gallery.labels(), &protocol);
         let report = report.expect("matches");
+        assert_eq!(report.rerank.as_ref(), Some(&config));
+        let text = report.to_string();
+        assert!(
+            text.contains(&format!(
+                "re-ranked with k1 {k1}, k2 {k2} and lambda {lambda}"
+            )),
+            "{text}"
+        );
         let map = f64::from(floats(&file, &key("map"))[0]);
         assert!((report.mean_average_precision - map).abs() < 1e-6);
         for (found, expected) in report.cmc.iter().zip(floats(&file, &key("cmc"))) {
@@ -370,7 +373,27 @@ fn odd_sets_have_a_result_or_an_error() {
     let far = embeddings(&[vec![3e38, 3e38]]);
     let euclidean = RerankConfig::default().with_metric(Metric::Euclidean);
     let error = Reranked::new(&some, &far, &euclidean).expect_err("too far");
-    assert_eq!(error, Error::Pair { one: 0, other: 30 });
+    let pair = Error::Pair {
+        one: (Split::Query, 0),
+        other: (Split::Gallery, 0),
+    };
+    assert_eq!(error, pair);
+    assert!(
+        error
+            .to_string()
+            .starts_with("the distance of query image 0 and gallery image 0")
+    );
+
+    // More neighbours than there are images, as many as can be written.
+    let all = RerankConfig::default().with_numbers(usize::MAX, usize::MAX, 0.3);
+    let (query, gallery) = (embeddings(&same[..4]), embeddings(&same[4..]));
+    let reranked = Reranked::new(&query, &gallery, &all).and_then(|it| it.matrix());
+    assert!(
+        reranked
+            .expect("distances")
+            .iter()
+            .all(|it| (0.0..=1.0).contains(it))
+    );
 }
 
 #[test]
@@ -382,6 +405,35 @@ fn labels_of_another_number_are_refused() {
     let error = evaluate_rows(&reranked, query.labels(), query.labels(), &config);
     assert_eq!(
         error.expect_err("one label").to_string(),
-        "expected 1 queries x 1 gallery distances, found 2"
+        "distances of queries 0 to 0: expected 1 queries and 1 gallery images, as there are labels, \
+         found 1 and 2"
     );
+}
+
+/// A source that leaves its last value out.
+struct Lazy;
+
+impl DistanceRows for Lazy {
+    fn queries(&self) -> usize {
+        1
+    }
+
+    fn gallery(&self) -> usize {
+        2
+    }
+
+    fn fill(&self, _queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
+        rows[0] = 0.5;
+        Ok(())
+    }
+}
+
+#[test]
+fn distances_that_are_left_out_are_refused() {
+    let labels = |count| Labels::new(vec![Identity::new(1); count]);
+    let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    let source: &dyn DistanceRows = &Lazy;
+    let error = evaluate_rows(source, &labels(1), &labels(2), &config);
+    let (query, gallery) = (0, 1);
+    assert_eq!(error, Err(Error::Distance { query, gallery }));
 }

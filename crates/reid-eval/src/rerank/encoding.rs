@@ -101,6 +101,8 @@ impl Encodings {
         self.ends.truncate(images);
         self.weights
             .truncate(self.ends.last().copied().unwrap_or(0));
+        self.ends.shrink_to_fit();
+        self.weights.shrink_to_fit();
         self
     }
 }

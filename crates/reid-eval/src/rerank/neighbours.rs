@@ -6,6 +6,7 @@ use std::{
 };
 
 use rayon::prelude::*;
+use reid_core::Split;
 
 use crate::{
     Error,
@@ -78,7 +79,7 @@ impl Nearest {
         }
         let candidates = &mut self.candidates[image];
         candidates.push(candidate);
-        if candidates.len() >= 4 * self.wanted.max(8) {
+        if candidates.len() >= 2 * self.wanted.max(16) {
             candidates.select_nth_unstable_by(self.wanted - 1, nearer);
             candidates.truncate(self.wanted);
             self.bound[image] = candidates[self.wanted - 1].1;
@@ -132,11 +133,23 @@ impl Neighbours {
             .map(|block| Mutex::new(Nearest::new(block, length - 1)))
             .collect();
         let count = blocks.len();
-        // Blocks that are so many places apart: each is in at most two tiles of a round.
-        for apart in 0..count {
-            (0..count - apart)
-                .into_par_iter()
-                .try_for_each(|block| tile(distances, &blocks, &nearest, block, block + apart))?;
+        // Tiles far from each other follow each other, so that few wait for the same block.
+        let pairs = (0..count).flat_map(|apart| (0..count - apart).map(move |it| (it, it + apart)));
+        let pairs: Vec<(usize, usize)> = pairs.collect();
+        let bad = pairs
+            .into_par_iter()
+            .filter_map(|(row, column)| tile(distances, &blocks, &nearest, row, column).err())
+            // Of several errors always the same one is reported.
+            .min_by_key(|&pair| pair);
+        if let Some((one, other)) = bad {
+            let place = |image: usize| match image.checked_sub(distances.query.len()) {
+                None => (Split::Query, image),
+                Some(image) => (Split::Gallery, image),
+            };
+            return Err(Error::Pair {
+                one: place(one),
+                other: place(other),
+            });
         }
         let (mut lists, mut largest) = (Vec::with_capacity(images * length), Vec::new());
         for block in nearest {
@@ -188,14 +201,14 @@ fn blocks(distances: &Distances<'_>) -> Vec<Images> {
     side(false, queries, 0).chain(gallery).collect()
 }
 
-/// Tells both blocks of a tile what it holds.
+/// Tells both blocks of a tile what it holds, or which of its pairs is at no distance.
 fn tile(
     distances: &Distances<'_>,
     blocks: &[Images],
     nearest: &[Mutex<Nearest>],
     row: usize,
     column: usize,
-) -> Result<(), Error> {
+) -> Result<(), (usize, usize)> {
     let (of_rows, of_columns) = (&blocks[row], &blocks[column]);
     let (height, width) = (of_rows.range.len(), of_columns.range.len());
     let mut tile = vec![0.0; height * width];
@@ -211,10 +224,7 @@ fn tile(
         }
     }
     if let Some(at) = tile.iter().position(|distance| !distance.is_finite()) {
-        return Err(Error::Pair {
-            one: of_rows.first + at / width,
-            other: of_columns.first + at % width,
-        });
+        return Err((of_rows.first + at / width, of_columns.first + at % width));
     }
     let lock = |block: usize| {
         nearest[block]
