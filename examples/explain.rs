@@ -11,7 +11,7 @@
 //!     --data target/train_progressive/people-64
 //! ```
 //!
-//! Two minutes on two cores when it trains.
+//! A minute on two cores when it trains.
 
 #![expect(
     clippy::print_stdout,
