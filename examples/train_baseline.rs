@@ -92,7 +92,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
 
-    let checkpoints = prepare(arguments, &recipe)?;
+    let checkpoints =
+        Checkpoints::begin(&arguments.out, &recipe, arguments.resume || arguments.smoke)?;
     let (device, network) = (picked.device, &recipe.network);
     let identities = splits.statistics().train.identities;
     let mut trainee = Trainee::build(
@@ -137,24 +138,6 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
-}
-
-/// The folder of the run, with its recipe; an older run in it is not overwritten.
-fn prepare(
-    arguments: &Arguments,
-    recipe: &Recipe<BagOfTricksConfig>,
-) -> Result<Checkpoints, Box<dyn Error>> {
-    let checkpoints = Checkpoints::new(&arguments.out);
-    if !(arguments.resume || arguments.smoke) && checkpoints.find(Kept::Last)?.is_some() {
-        let out = arguments.out.display();
-        return Err(format!(
-            "{out} holds a run: add --resume to go on with it, or name another --out"
-        )
-        .into());
-    }
-    fs::create_dir_all(&arguments.out)?;
-    recipe.save(arguments.out.join("recipe.json"))?;
-    Ok(checkpoints)
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {

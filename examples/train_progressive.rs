@@ -145,7 +145,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
     let (out, device) = (arguments.out(), picked.device);
-    let checkpoints = prepare(&out, &recipe, arguments.resume || arguments.smoke)?;
+    let checkpoints = Checkpoints::begin(&out, &recipe, arguments.resume || arguments.smoke)?;
 
     let classes = splits.statistics().train.identities;
     let BranchedConfig { backbone, head } = &recipe.network;
@@ -212,25 +212,6 @@ impl Arguments {
         };
         branches.map(branch).collect()
     }
-}
-
-/// The folder of the run, with its recipe; an older run in it is not overwritten.
-fn prepare(
-    out: &Path,
-    recipe: &Recipe<BranchedConfig>,
-    overwrite: bool,
-) -> Result<Checkpoints, Box<dyn Error>> {
-    let checkpoints = Checkpoints::new(out);
-    if !overwrite && checkpoints.find(Kept::Last)?.is_some() {
-        let out = out.display();
-        return Err(format!(
-            "{out} holds a run: add --resume to go on with it, or name another --out"
-        )
-        .into());
-    }
-    fs::create_dir_all(out)?;
-    recipe.save(out.join("recipe.json"))?;
-    Ok(checkpoints)
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {

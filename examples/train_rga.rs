@@ -209,8 +209,7 @@ where
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
     let (out, device) = (arguments.out(), picked.device);
-    let overwrite = arguments.resume || arguments.smoke;
-    let checkpoints = prepare(&out, &recipe, overwrite)?;
+    let checkpoints = Checkpoints::begin(&out, &recipe, arguments.resume || arguments.smoke)?;
 
     let classes = splits.statistics().train.identities;
     let BagOfTricksConfig { backbone, head } = &recipe.network;
@@ -235,25 +234,6 @@ where
         println!("{report}");
     }
     Ok(())
-}
-
-/// The folder of the run, with its recipe; an older run in it is not overwritten.
-fn prepare<N: Serialize + DeserializeOwned>(
-    out: &Path,
-    recipe: &Recipe<N>,
-    overwrite: bool,
-) -> Result<Checkpoints, Box<dyn Error>> {
-    let checkpoints = Checkpoints::new(out);
-    if !overwrite && checkpoints.find(Kept::Last)?.is_some() {
-        let out = out.display();
-        return Err(format!(
-            "{out} holds a run: add --resume to go on with it, or name another --out"
-        )
-        .into());
-    }
-    fs::create_dir_all(out)?;
-    recipe.save(out.join("recipe.json"))?;
-    Ok(checkpoints)
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {

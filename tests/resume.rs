@@ -201,6 +201,20 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 }
 
 #[test]
+fn a_run_does_not_begin_where_there_is_one() {
+    let fixture = Fixture::new();
+    let begin = |go_on| Checkpoints::begin(fixture.run_folder("run"), &fixture.recipe, go_on);
+    begin(false).expect("an empty folder");
+    fixture.trainer("run").run(&mut ()).expect("a run");
+    let error = begin(false).expect_err("a run").to_string();
+    assert!(
+        error.ends_with("holds a run: resume it (--resume), or choose another folder"),
+        "{error}"
+    );
+    begin(true).expect("the same run goes on");
+}
+
+#[test]
 fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     let fixture = Fixture::new();
     let mut short = fixture.recipe.clone();

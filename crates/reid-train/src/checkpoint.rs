@@ -9,12 +9,13 @@ use std::{
 use burn::{module::Module, optim::ModuleOptimizer};
 use reid_data::loader::Classes;
 use reid_nn::{Block, Criterion, Head};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     error::{Error, at},
     history::{EpochSummary, Scores, Sums},
+    recipe::Recipe,
     trainee::Trainee,
 };
 
@@ -111,6 +112,39 @@ impl Checkpoints {
         }
     }
 
+    /// The checkpoints of a run that begins in a folder: makes the folder and writes the recipe there
+    /// as `recipe.json`. An older run in it is refused unless `go_on` says that it is this one.
+    ///
+    /// ```
+    /// use reid_core::InputSize;
+    /// use reid_train::{Checkpoints, Recipe};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let recipe = Recipe::strong_baseline("toy", InputSize::PERSON, "any network".to_owned());
+    /// Checkpoints::begin(folder.path(), &recipe, false)?;
+    /// let read = Recipe::<String>::load(folder.path().join("recipe.json"))?;
+    /// assert_eq!(read.name, "toy");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the folder holds a run and `go_on` is false, or cannot be written.
+    pub fn begin<N: Serialize + DeserializeOwned>(
+        folder: impl Into<PathBuf>,
+        recipe: &Recipe<N>,
+        go_on: bool,
+    ) -> Result<Self, Error> {
+        let checkpoints = Self::new(folder);
+        let folder = &checkpoints.folder;
+        if !go_on && checkpoints.find(Kept::Last)?.is_some() {
+            let path = folder.clone();
+            return Err(Error::HoldsRun { path });
+        }
+        fs::create_dir_all(folder).map_err(at(folder))?;
+        recipe.save(folder.join("recipe.json"))?;
+        Ok(checkpoints)
+    }
+
     /// The folder of the last or best checkpoint, if there is one.
     ///
     /// # Errors
@@ -195,9 +229,9 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or holds another kind of recipe.
-    pub fn recipe<N>(checkpoint: &Path) -> Result<crate::Recipe<N>, Error>
+    pub fn recipe<N>(checkpoint: &Path) -> Result<Recipe<N>, Error>
     where
-        N: Serialize + serde::de::DeserializeOwned,
+        N: Serialize + DeserializeOwned,
     {
         let state = Self::read_state(checkpoint)?;
         serde_json::from_value(state.recipe).map_err(|source| Error::Json {
@@ -324,7 +358,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     file.sync_all().map_err(at(path))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text = fs::read_to_string(path).map_err(at(path))?;
     serde_json::from_str(&text).map_err(|source| Error::Json {
         path: path.to_owned(),

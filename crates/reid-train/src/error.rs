@@ -16,6 +16,12 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
+    /// A run should begin where there is one.
+    #[error("{} holds a run: resume it (--resume), or choose another folder", path.display())]
+    HoldsRun {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A recipe or checkpoint is not the JSON that is expected.
     #[error("{}, line {}, column {}: {source}", path.display(), source.line(), source.column())]
     Json {
