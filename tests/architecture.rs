@@ -8,10 +8,11 @@ use std::{
 };
 
 /// Each crate with those of ours it may use, in layer order.
-const GRAPH: [(&str, &[&str]); 8] = [
+const GRAPH: [(&str, &[&str]); 9] = [
     ("reid-core", &[]),
     ("reid-eval", &["reid-core"]),
-    ("reid-nn", &["reid-core"]),
+    ("reid-ops", &[]),
+    ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
     ("reid-zoo", &["reid-core", "reid-nn"]),
     ("reid-vis", &["reid-core", "reid-eval"]),

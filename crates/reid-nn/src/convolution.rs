@@ -6,7 +6,7 @@ use burn::{
         Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Device, Tensor, module::conv2d, ops::ConvOptions, s},
+    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
 };
 
 use crate::norm::BatchNorm;
@@ -33,10 +33,7 @@ pub(crate) fn square(
         })
 }
 
-/// Applies a convolution; one of 1 x 1 with a stride first drops the positions it would skip.
-///
-/// The result is the same up to the order of sums, and on Burn's CPU backends several times faster:
-/// a strided 1 x 1 convolution misses their matrix-product path.
+/// Applies a convolution, as [`reid_ops::conv2d`] computes it.
 ///
 /// ```
 /// use burn::{nn::conv::Conv2dConfig, tensor::{Device, Tensor}};
@@ -48,25 +45,41 @@ pub(crate) fn square(
 /// ```
 #[must_use]
 pub fn apply(conv: &Conv2d, features: Tensor<4>) -> Tensor<4> {
-    let [down, across] = conv.stride;
-    if conv.kernel_size != [1, 1] || [down, across] == [1, 1] || !is_unpadded(conv) {
+    let Some(options) = options(conv) else {
         return conv.forward(features);
-    }
-    let kept = features.slice(s![.., .., ..;down, ..;across]);
-    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], conv.groups);
-    conv2d(
-        kept,
-        conv.weight.val(),
-        conv.bias.as_ref().map(Param::val),
-        options,
-    )
+    };
+    let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+    reid_ops::conv2d(features, weight, bias, options)
 }
 
-fn is_unpadded(conv: &Conv2d) -> bool {
-    matches!(
-        conv.padding,
-        PaddingConfig2d::Valid | PaddingConfig2d::Explicit(0, 0, 0, 0)
-    )
+/// A convolution, the normalisation after it if there still is one, and a rectifier:
+/// `ReLU(norm(conv(x)))`.
+pub(crate) fn rectified(conv: &Conv2d, norm: Option<&BatchNorm>, features: Tensor<4>) -> Tensor<4> {
+    match (norm, options(conv)) {
+        (Some(norm), _) => norm.rectified(apply(conv, features)),
+        (None, None) => relu(conv.forward(features)),
+        (None, Some(options)) => {
+            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+            reid_ops::conv2d_rectified(features, weight, bias, options)
+        }
+    }
+}
+
+/// The options of a convolution that pads as much on one side as on the other.
+fn options(conv: &Conv2d) -> Option<ConvOptions<2>> {
+    let padding = match conv.padding {
+        PaddingConfig2d::Valid => [0, 0],
+        PaddingConfig2d::Explicit(top, left, bottom, right) if [top, left] == [bottom, right] => {
+            [top, left]
+        }
+        _ => return None,
+    };
+    Some(ConvOptions::new(
+        conv.stride,
+        padding,
+        conv.dilation,
+        conv.groups,
+    ))
 }
 
 /// Folds an evaluation-time batch normalisation into the convolution before it.
@@ -94,25 +107,5 @@ pub(crate) fn fold_if(conv: Conv2d, norm: Option<BatchNorm>) -> (Conv2d, Option<
     match norm {
         Some(norm) => (fold(conv, &norm), None),
         None => (conv, None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Distribution;
-
-    use super::*;
-
-    #[test]
-    fn dropping_positions_first_changes_nothing() {
-        let device = Device::default();
-        let conv = square([6, 4], 1, 2, 2).init(&device);
-        let features = Tensor::random([2, 6, 7, 4], Distribution::Default, &device);
-        let plain = conv.forward(features.clone());
-        let difference = (apply(&conv, features) - plain)
-            .abs()
-            .max()
-            .into_scalar::<f32>();
-        assert!(difference < 1e-6, "{difference}");
     }
 }

@@ -147,7 +147,7 @@ impl Gate for CbamChannel {
 impl Gate for CbamSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let seen = Tensor::cat(vec![features.clone().mean_dim(1), features.max_dim(1)], 1);
-        sigmoid(self.norm.forward(self.conv.forward(seen)))
+        sigmoid(self.norm.forward(convolution::apply(&self.conv, seen)))
     }
 }
 

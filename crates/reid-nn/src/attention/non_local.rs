@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::pointwise::{Pointwise, fused, normalised};
 use crate::{
     block::{Block, BlockConfig},
+    convolution,
     norm::BatchNormConfig,
 };
 
@@ -103,7 +104,7 @@ impl NonLocal {
         let [embedded, _, _, _] = self.g.weight.shape().dims();
         let places = height * width;
         let [theta, phi, g] = [&self.theta, &self.phi, &self.g].map(|conv| {
-            let embedded_map = conv.forward(features.clone());
+            let embedded_map = convolution::apply(conv, features.clone());
             embedded_map.reshape([batch, embedded, places])
         });
         let gathered = match self.similarity {

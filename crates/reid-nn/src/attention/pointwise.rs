@@ -2,7 +2,7 @@
 
 use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::relu, module::conv2d, ops::ConvOptions},
+    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
 };
 
 use crate::{
@@ -24,18 +24,26 @@ pub(super) fn pointwise(from: usize, to: usize, device: &Device) -> Pointwise {
     )
 }
 
-/// `relu(bn(W · x))`.
+/// `relu(bn(W · x))`, in the type of the features.
 pub(super) fn embed(layer: &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    relu(normalised(layer, features))
+    let hidden = convolved(layer, features);
+    match &layer.1 {
+        Some(norm) => norm.rectified(hidden),
+        None => relu(hidden),
+    }
 }
 
 /// `bn(W · x)`, in the type of the features.
-pub(super) fn normalised((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
+pub(super) fn normalised(layer: &Pointwise, features: Tensor<4>) -> Tensor<4> {
+    layer.1.forward(convolved(layer, features))
+}
+
+fn convolved((conv, _): &Pointwise, features: Tensor<4>) -> Tensor<4> {
     let dtype = features.dtype();
     let weight = conv.weight.val().cast(dtype);
     let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
     let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-    norm.forward(conv2d(features, weight, bias, options))
+    reid_ops::conv2d(features, weight, bias, options)
 }
 
 /// The same with the normalisation folded into the convolution.

@@ -4,9 +4,10 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::add_rectified;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -149,12 +150,15 @@ impl<I: Block> Block for ResidualBlock<I> {
             Some((conv, norm)) => norm.forward(convolution::apply(conv, features.clone())),
             None => features.clone(),
         };
-        let hidden = relu(self.bn1.forward(convolution::apply(&self.conv1, features)));
-        let mut residual = self.bn2.forward(convolution::apply(&self.conv2, hidden));
-        if let Some(conv3) = &self.conv3 {
-            residual = self.bn3.forward(convolution::apply(conv3, relu(residual)));
-        }
-        relu(self.se_module.forward(residual) + shortcut)
+        let hidden = convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
+        let residual = match &self.conv3 {
+            None => self.bn2.forward(convolution::apply(&self.conv2, hidden)),
+            Some(conv3) => {
+                let hidden = convolution::rectified(&self.conv2, self.bn2.as_ref(), hidden);
+                self.bn3.forward(convolution::apply(conv3, hidden))
+            }
+        };
+        add_rectified(self.se_module.forward(residual), shortcut)
     }
 
     fn fused(self) -> Self {

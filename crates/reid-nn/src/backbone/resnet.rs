@@ -4,7 +4,7 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
@@ -329,7 +329,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
     }
 
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let features = relu(self.bn1.forward(self.conv1.forward(images)));
+        let features = convolution::rectified(&self.conv1, self.bn1.as_ref(), images);
         self.stem.pool(features)
     }
 }

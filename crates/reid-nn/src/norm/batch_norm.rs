@@ -3,11 +3,9 @@
 use burn::{
     config::Config,
     module::{Content, Module, ModuleDisplay, Param},
-    tensor::{
-        Device, Tensor,
-        module::{batch_norm, batch_norm_train},
-    },
+    tensor::{Device, Tensor},
 };
+use reid_ops::{batch_norm, batch_norm_train};
 
 use super::running::Running;
 use crate::block::Block;
@@ -104,6 +102,22 @@ impl BatchNorm {
     /// # Panics
     /// If the number of channels is another.
     pub fn forward<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
+        self.normalised(features, false)
+    }
+
+    /// Normalises features, then replaces what is negative by 0: `ReLU(forward(x))`, in one pass
+    /// where the backend has one.
+    ///
+    /// # Shapes
+    /// - `features` and result: `[batch, channels, ...]`
+    ///
+    /// # Panics
+    /// If the number of channels is another.
+    pub fn rectified<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
+        self.normalised(features, true)
+    }
+
+    fn normalised<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
         let [channels] = self.weight.shape().dims();
         assert_eq!(
             features.dims()[1],
@@ -113,17 +127,12 @@ impl BatchNorm {
         );
         let (gain, dtype) = (self.weight.val(), features.dtype());
         if self.learns_on(&features.device()) {
-            self.forward_train(features, gain)
-        } else {
-            batch_norm(
-                features,
-                gain.cast(dtype),
-                self.bias.val().cast(dtype),
-                self.running_mean.value().cast(dtype),
-                self.running_var.value().cast(dtype),
-                self.epsilon,
-            )
+            return self.forward_train(features, gain, rectify);
         }
+        let map = [gain, self.bias.val()].map(|of| of.cast(dtype));
+        let statistics = [&self.running_mean, &self.running_var];
+        let statistics = statistics.map(|of| of.value().cast(dtype));
+        batch_norm(features, map, statistics, self.epsilon, rectify)
     }
 
     /// Whether features on a device are normalised by their own statistics.
@@ -161,11 +170,16 @@ impl BatchNorm {
         uncoupled * (gain.unsqueeze::<2>() / deviation)
     }
 
-    fn forward_train<const D: usize>(&self, features: Tensor<D>, gain: Tensor<1>) -> Tensor<D> {
+    fn forward_train<const D: usize>(
+        &self,
+        features: Tensor<D>,
+        gain: Tensor<1>,
+        rectify: bool,
+    ) -> Tensor<D> {
         let samples = features.shape().num_elements() / gain.shape().num_elements();
         let dtype = features.dtype();
         let (gain, bias) = (gain.cast(dtype), self.bias.val().cast(dtype));
-        let batch = batch_norm_train(features, gain, bias, self.epsilon);
+        let batch = batch_norm_train(features, gain, bias, self.epsilon, rectify);
         // One sample has no unbiased variance; its biased one, 0, is the best there is.
         let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
         self.move_towards(&self.running_mean, batch.mean);

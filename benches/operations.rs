@@ -1,0 +1,220 @@
+//! The operations of ResNet-50 and of a grouped ResNeXt at 256 x 128, one at a time: as this library
+//! computes them, and as Burn does.
+//!
+//! One line of JSON for each operation. Its twin in PyTorch runs both in one go and prints a table with
+//! ratios:
+//!
+//! ```sh
+//! cargo bench --bench operations -- --batch 8
+//! python benches/peer/operations.py --threads 2 --batch 8
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+
+use std::time::Instant;
+
+use burn::{
+    nn::{PaddingConfig2d, pool::MaxPool2dConfig},
+    tensor::{Device, Distribution, Tensor, activation::relu, module, ops::ConvOptions},
+};
+use clap::Parser;
+use reid::device;
+use serde_json::json;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Images at a time.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Timed repetitions, after one that is not.
+    #[arg(long, default_value_t = 7)]
+    repeats: usize,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// A toy size, to see that it runs.
+    #[arg(long)]
+    test: bool,
+    /// Given by Cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Channels in and out, size of the input, and kernel, stride and groups.
+type Convolution = ([usize; 2], [usize; 2], [usize; 3]);
+
+const CONVOLUTIONS: [Convolution; 16] = [
+    ([3, 64], [256, 128], [7, 2, 1]),
+    ([64, 64], [64, 32], [1, 1, 1]),
+    ([64, 64], [64, 32], [3, 1, 1]),
+    ([64, 256], [64, 32], [1, 1, 1]),
+    ([256, 64], [64, 32], [1, 1, 1]),
+    ([256, 512], [64, 32], [1, 2, 1]),
+    ([128, 128], [64, 32], [3, 2, 1]),
+    ([128, 128], [32, 16], [3, 1, 1]),
+    ([128, 512], [32, 16], [1, 1, 1]),
+    ([256, 256], [16, 8], [3, 1, 1]),
+    ([1024, 256], [16, 8], [1, 1, 1]),
+    ([512, 512], [16, 8], [3, 1, 1]),
+    ([512, 2048], [16, 8], [1, 1, 1]),
+    ([128, 128], [64, 32], [3, 1, 32]),
+    ([512, 512], [16, 8], [3, 1, 32]),
+    ([1024, 1024], [16, 8], [3, 1, 32]),
+];
+
+/// Channels and size of the maps that are normalised, and rectified.
+const NORMALISATIONS: [(usize, [usize; 2]); 3] = [(64, [64, 32]), (256, [64, 32]), (2048, [16, 8])];
+
+fn main() {
+    let arguments = Arguments::parse();
+    // Before the thread pool starts.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
+    threads.build_global().expect("the first to set it");
+    let device = device::pick().expect("a device").device;
+    convolutions(&arguments, &device);
+    normalisations(&arguments, &device);
+    others(&arguments, &device);
+}
+
+fn convolutions(arguments: &Arguments, device: &Device) {
+    for ([from, to], size, [kernel, stride, groups]) in CONVOLUTIONS {
+        let shrink = if arguments.test { 16 } else { 1 };
+        let [from, to] = [from, to].map(|channels| (channels / shrink).max(groups));
+        let shape = arguments.shape(from, size);
+        let weights = [to, from / groups, kernel, kernel];
+        let padding = kernel / 2;
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups);
+        let [ours, burns] = [
+            |x, w, options| reid_ops::conv2d(x, w, None, options),
+            |x, w, options| module::conv2d(x, w, None, options),
+        ]
+        .map(|convolve: fn(_, _, _) -> _| {
+            arguments.time(device, shape, weights, |x, w| {
+                convolve(x, w, options.clone())
+            })
+        });
+        let name = format!(
+            "convolution {kernel}x{kernel}{} {from} to {to}, {}x{}{}",
+            if stride > 1 { " by 2" } else { "" },
+            size[0],
+            size[1],
+            if groups > 1 { ", 32 groups" } else { "" },
+        );
+        print(&name, ours, burns);
+    }
+}
+
+fn normalisations(arguments: &Arguments, device: &Device) {
+    for (channels, size) in NORMALISATIONS {
+        let shape = arguments.shape(channels, size);
+        let one = || Tensor::<1>::ones([channels], &device.clone().autodiff()).require_grad();
+        let (gain, bias) = (one(), one());
+        let [ours, burns] = [true, false].map(|ours| {
+            let (gain, bias) = (&gain, &bias);
+            arguments.time(device, shape, [1; 4], move |x: Tensor<4>, _| {
+                if !x.device().is_autodiff() {
+                    let [gain, bias] = [gain, bias].map(|of| of.clone().inner());
+                    let (mean, variance) = (bias.zeros_like(), bias.ones_like());
+                    if ours {
+                        let map = [gain, bias];
+                        return reid_ops::batch_norm(x, map, [mean, variance], 1e-5, true);
+                    }
+                    return relu(module::batch_norm(x, gain, bias, mean, variance, 1e-5));
+                }
+                let (gain, bias) = (gain.clone(), bias.clone());
+                if ours {
+                    reid_ops::batch_norm_train(x, gain, bias, 1e-5, true).output
+                } else {
+                    relu(module::batch_norm_train(x, gain, bias, 1e-5).output)
+                }
+            })
+        });
+        let [height, width] = size;
+        print(
+            &format!("normalisation and ReLU {channels}, {height}x{width}"),
+            ours,
+            burns,
+        );
+    }
+}
+
+fn others(arguments: &Arguments, device: &Device) {
+    let shape = arguments.shape(256, [64, 32]);
+    let [ours, burns] = [true, false].map(|ours| {
+        arguments.time(device, shape, shape, move |x, y| {
+            if ours {
+                reid_ops::add_rectified(x, y)
+            } else {
+                relu(x + y)
+            }
+        })
+    });
+    print("sum and ReLU 256, 64x32", ours, burns);
+    let pool = MaxPool2dConfig::new([3, 3])
+        .with_strides([2, 2])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init();
+    let pool = |x, _| pool.forward(x);
+    let shape = arguments.shape(64, [128, 64]);
+    let time = arguments.time(device, shape, [1; 4], pool);
+    print("max pooling 64, 128x64", time, time);
+}
+
+impl Arguments {
+    fn shape(&self, channels: usize, size: [usize; 2]) -> [usize; 4] {
+        let [height, width] = if self.test { [4, 4] } else { size };
+        let batch = if self.test { 1 } else { self.batch };
+        [batch, channels, height, width]
+    }
+
+    /// Median milliseconds of an operation, forward alone and forward and backward.
+    fn time(
+        &self,
+        device: &Device,
+        input: [usize; 4],
+        weights: [usize; 4],
+        of: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<4>,
+    ) -> [f64; 2] {
+        let random =
+            |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), device);
+        let (x, w) = (random(input), random(weights));
+        let forward = self.median(|| {
+            let _ = of(x.clone(), w.clone());
+        });
+        let [x, w] = [x, w].map(|tensor| tensor.autodiff().require_grad());
+        let pull = random(of(x.clone(), w.clone()).dims()).autodiff();
+        let both = self.median(|| {
+            let _ = (of(x.clone(), w.clone()) * pull.clone()).sum().backward();
+        });
+        // What pulls back is not the operation's.
+        let extra = self.median(|| {
+            let _ = (pull.clone().require_grad() * pull.clone())
+                .sum()
+                .backward();
+        });
+        [forward, both - extra]
+    }
+
+    fn median(&self, run: impl Fn()) -> f64 {
+        let repeats = if self.test { 1 } else { self.repeats };
+        let timed = (0..=repeats).map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e3
+        });
+        let mut milliseconds: Vec<f64> = timed.skip(1).collect();
+        milliseconds.sort_by(f64::total_cmp);
+        milliseconds[milliseconds.len() / 2]
+    }
+}
+
+fn print(operation: &str, [forward, both]: [f64; 2], [burns, burns_both]: [f64; 2]) {
+    let line = json!({
+        "operation": operation,
+        "forward": forward,
+        "both": both,
+        "burn_forward": burns,
+        "burn_both": burns_both,
+    });
+    println!("{line}");
+}

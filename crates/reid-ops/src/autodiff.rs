@@ -1,0 +1,299 @@
+//! The backward passes.
+
+use burn::backend::{
+    Autodiff,
+    autodiff::{
+        NodeId,
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    tensor::FloatTensor,
+};
+
+use crate::{cpu::Geometry, extension::ReidOps};
+
+/// What a convolution's backward pass needs: input and weights.
+#[derive(Clone, Debug)]
+struct Convolved<T> {
+    input: T,
+    weight: T,
+    geometry: Geometry,
+}
+
+impl<T: Clone> Convolved<T> {
+    /// Registers the gradients of those parents that are tracked.
+    fn register<B: ReidOps<FloatTensorPrimitive = T>>(
+        self,
+        [input, weight]: [Option<NodeId>; 2],
+        gradient: &T,
+        grads: &mut Gradients,
+    ) {
+        if let Some(node) = input {
+            let by_input = B::convolve_input_gradient(self.weight, gradient.clone(), self.geometry);
+            grads.register::<B>(node, by_input);
+        }
+        if let Some(node) = weight {
+            let by_weight =
+                B::convolve_weight_gradient(self.input, gradient.clone(), self.geometry);
+            grads.register::<B>(node, by_weight);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Convolve;
+
+impl<B: ReidOps> Backward<B, 2> for Convolve {
+    type State = Convolved<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        ops.state.register::<B>(
+            ops.parents.map(|parent| parent.map(|node| node.id)),
+            &gradient,
+            grads,
+        );
+    }
+}
+
+#[derive(Debug)]
+struct ConvolveBiased;
+
+impl<B: ReidOps> Backward<B, 3> for ConvolveBiased {
+    type State = (Convolved<FloatTensor<B>>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [input, weight, bias] = ops.parents;
+        let (state, bias_value) = ops.state;
+        if let Some(node) = bias {
+            let by_bias =
+                B::conv2d_bias_backward(state.input.clone(), bias_value, gradient.clone());
+            grads.register::<B>(node.id, by_bias);
+        }
+        state.register::<B>(
+            [input, weight].map(|parent| parent.map(|node| node.id)),
+            &gradient,
+            grads,
+        );
+    }
+}
+
+#[derive(Debug)]
+struct AddRectified;
+
+impl<B: ReidOps> Backward<B, 2> for AddRectified {
+    /// The output.
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let passed = B::rectified_gradient(ops.state, gradient);
+        for node in ops.parents.into_iter().flatten() {
+            grads.register::<B>(node.id, passed.clone());
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct NormaliseState<T> {
+    input: T,
+    gain: T,
+    bias: T,
+    mean: T,
+    variance: T,
+    epsilon: f64,
+    rectify: bool,
+}
+
+#[derive(Debug)]
+struct Normalise;
+
+impl<B: ReidOps> Backward<B, 3> for Normalise {
+    type State = NormaliseState<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let state = ops.state;
+        let (input, gain, bias) = B::normalise_gradients(
+            state.input,
+            state.gain,
+            state.bias,
+            state.mean,
+            state.variance,
+            gradient,
+            state.epsilon,
+            state.rectify,
+        );
+        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        let nodes = [input.node(), weight.node()];
+        let (input, weight) = (input.into_primitive(), weight.into_primitive());
+        let output = B::convolve(input.clone(), weight.clone(), geometry);
+        let state = Convolved {
+            input,
+            weight,
+            geometry,
+        };
+        match Convolve.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn convolve_biased(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: Geometry,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        assert!(!rectify, "a rectified convolution has no backward pass");
+        let nodes = [input.node(), weight.node(), bias.node()];
+        let [input, weight, bias] = [input, weight, bias].map(FloatTensor::<Self>::into_primitive);
+        let output =
+            B::convolve_biased(input.clone(), weight.clone(), bias.clone(), geometry, false);
+        let state = Convolved {
+            input,
+            weight,
+            geometry,
+        };
+        match ConvolveBiased
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((state, bias), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn convolve_input_gradient(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        untracked::<B, C>(B::convolve_input_gradient(
+            weight.into_primitive(),
+            gradient.into_primitive(),
+            geometry,
+        ))
+    }
+
+    fn convolve_weight_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        untracked::<B, C>(B::convolve_weight_gradient(
+            input.into_primitive(),
+            gradient.into_primitive(),
+            geometry,
+        ))
+    }
+
+    fn normalise(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [input.node(), gain.node(), bias.node()];
+        let [input, gain, bias] = [input, gain, bias].map(FloatTensor::<Self>::into_primitive);
+        let (output, mean, variance) =
+            B::normalise(input.clone(), gain.clone(), bias.clone(), epsilon, rectify);
+        let state = NormaliseState {
+            input,
+            gain,
+            bias,
+            mean: mean.clone(),
+            variance: variance.clone(),
+            epsilon,
+            rectify,
+        };
+        let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        };
+        (output, untracked::<B, C>(mean), untracked::<B, C>(variance))
+    }
+
+    fn normalise_by(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: bool,
+    ) -> FloatTensor<Self> {
+        unreachable!("a normalisation by given statistics is Burn's own with autodiff")
+    }
+
+    fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [left.node(), right.node()];
+        let output = B::add_rectified(left.into_primitive(), right.into_primitive());
+        match AddRectified.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(output.clone(), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn rectified_gradient(
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        untracked::<B, C>(B::rectified_gradient(
+            output.into_primitive(),
+            gradient.into_primitive(),
+        ))
+    }
+
+    fn normalise_gradients(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (input, gain, bias) = B::normalise_gradients(
+            input.into_primitive(),
+            gain.into_primitive(),
+            bias.into_primitive(),
+            mean.into_primitive(),
+            variance.into_primitive(),
+            gradient.into_primitive(),
+            epsilon,
+            rectify,
+        );
+        (
+            untracked::<B, C>(input),
+            untracked::<B, C>(gain),
+            untracked::<B, C>(bias),
+        )
+    }
+}
+
+/// A tensor without history: a gradient is not differentiated again.
+fn untracked<B: ReidOps, C: CheckpointStrategy>(
+    primitive: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    FloatTensor::<Autodiff<B, C>>::new(primitive)
+}

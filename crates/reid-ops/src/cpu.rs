@@ -1,0 +1,22 @@
+//! The operations on slices of numbers.
+
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into a function that is compiled for wide vectors does not use them"
+)]
+
+mod convolution;
+mod correlate;
+mod inner;
+mod normalisation;
+mod planes;
+mod rectifier;
+mod sweep;
+mod tile;
+mod weight_gradient;
+
+pub(crate) use convolution::Geometry;
+pub(crate) use convolution::{forward as convolve, input_gradient};
+pub(crate) use normalisation::{Map, Sizes, Statistics, statistics};
+pub(crate) use rectifier::{add_rectified, rectified_gradient};
+pub(crate) use weight_gradient::weight_gradient;

@@ -1,0 +1,346 @@
+//! Batch normalisation of maps in single precision, and its gradients.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Sums that run side by side, so that the compiler can add vectors.
+const LANES: usize = 32;
+
+/// The sizes of features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Images.
+    pub(crate) batch: usize,
+    /// Channels.
+    pub(crate) channels: usize,
+    /// Positions of a map.
+    pub(crate) positions: usize,
+}
+
+impl Sizes {
+    /// The sizes of a tensor `[batch, channels, ...]`.
+    pub(crate) fn new(shape: &[usize]) -> Self {
+        Self {
+            batch: shape[0],
+            channels: shape[1],
+            positions: shape[2..].iter().product(),
+        }
+    }
+
+    /// The maps of one channel.
+    fn maps(self, channel: usize, numbers: &[f32]) -> impl Iterator<Item = &[f32]> {
+        let image = self.channels * self.positions;
+        let begin = channel * self.positions;
+        numbers
+            .chunks_exact(image)
+            .map(move |image| &image[begin..begin + self.positions])
+    }
+
+    /// The numbers of a channel.
+    fn count(self) -> f64 {
+        (self.batch * self.positions) as f64
+    }
+}
+
+/// The mean and the biased variance of each channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Statistics {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) variance: Vec<f32>,
+}
+
+/// Rounds to the precision of the features.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "features are in single precision"
+)]
+fn single(value: f64) -> f32 {
+    value as f32
+}
+
+/// Sums of terms of pairs of numbers: by lanes first, so that their order is always the same.
+#[inline(always)]
+fn sums<const N: usize>(
+    left: &[f32],
+    right: &[f32],
+    term: impl Fn(f32, f32) -> [f32; N],
+) -> [f64; N] {
+    let mut lanes = [[0.0_f32; LANES]; N];
+    let (left, last_left) = left.as_chunks::<LANES>();
+    let (right, last_right) = right.as_chunks::<LANES>();
+    for (left, right) in left.iter().zip(right) {
+        for lane in 0..LANES {
+            let terms = term(left[lane], right[lane]);
+            for n in 0..N {
+                lanes[n][lane] += terms[n];
+            }
+        }
+    }
+    for (lane, (left, right)) in last_left.iter().zip(last_right).enumerate() {
+        let terms = term(*left, *right);
+        for n in 0..N {
+            lanes[n][lane] += terms[n];
+        }
+    }
+    lanes.map(|lanes| f64::from(lanes.iter().sum::<f32>()))
+}
+
+/// The sum of a map, and the sum of squared distances from its mean.
+struct Moments<'a>(&'a [f32]);
+
+impl WithSimd for Moments<'_> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; 2] {
+        let map = self.0;
+        let [sum] = sums(map, map, |x, _| [x]);
+        let mean = single(sum / map.len() as f64);
+        let [squares] = sums(map, map, |x, _| [(x - mean) * (x - mean)]);
+        [sum, squares]
+    }
+}
+
+/// The statistics of features, `[batch, channels, positions]`, each read once: squares are summed
+/// about the mean of each map, which is still in cache, and then moved to that of all.
+pub(crate) fn statistics(sizes: Sizes, input: &[f32]) -> Statistics {
+    let arch = Arch::new();
+    let of = |channel: usize| {
+        let moments: Vec<[f64; 2]> = sizes
+            .maps(channel, input)
+            .map(|map| arch.dispatch(Moments(map)))
+            .collect();
+        let positions = sizes.positions as f64;
+        let mean = moments.iter().map(|[sum, _]| sum).sum::<f64>() / sizes.count();
+        let squares: f64 = moments
+            .iter()
+            .map(|[sum, squares]| squares + positions * (sum / positions - mean).powi(2))
+            .sum();
+        (single(mean), single(squares / sizes.count()))
+    };
+    let (mean, variance) = (0..sizes.channels).into_par_iter().map(of).unzip();
+    Statistics { mean, variance }
+}
+
+/// The map of a normalisation: `x ↦ (x - mean)·scale + bias`, rectified or not.
+pub(crate) struct Map<'a> {
+    mean: &'a [f32],
+    /// `1/√(σ² + ε)`.
+    inverse: Vec<f32>,
+    /// `γ/√(σ² + ε)`.
+    scale: Vec<f32>,
+    bias: &'a [f32],
+    rectify: bool,
+}
+
+/// The map of one channel.
+#[derive(Clone, Copy)]
+struct Affine {
+    mean: f32,
+    scale: f32,
+    bias: f32,
+    rectify: bool,
+}
+
+impl Affine {
+    #[inline(always)]
+    fn at(self, x: f32) -> f32 {
+        (x - self.mean) * self.scale + self.bias
+    }
+
+    /// What of a gradient passes back: nothing, where the result was rectified to 0.
+    #[inline(always)]
+    fn passed(self, x: f32, gradient: f32) -> f32 {
+        if self.rectify && self.at(x) <= 0.0 {
+            0.0
+        } else {
+            gradient
+        }
+    }
+}
+
+struct Apply<'a> {
+    affine: Affine,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let affine = self.affine;
+        let floor = if affine.rectify {
+            0.0
+        } else {
+            f32::NEG_INFINITY
+        };
+        for (y, x) in self.output.iter_mut().zip(self.input) {
+            let value = affine.at(*x);
+            // Written so that what is not a number stays so.
+            *y = if value < floor { floor } else { value };
+        }
+    }
+}
+
+/// `Σ dy` and `Σ dy·(x - mean)` of a map.
+struct Totals<'a> {
+    affine: Affine,
+    input: &'a [f32],
+    gradient: &'a [f32],
+}
+
+impl WithSimd for Totals<'_> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; 2] {
+        let affine = self.affine;
+        sums(self.input, self.gradient, |x, dy| {
+            let dy = affine.passed(x, dy);
+            [dy, dy * (x - affine.mean)]
+        })
+    }
+}
+
+/// `dx = scale·(dy - level - (x - mean)·slope)`
+struct PullBack<'a> {
+    affine: Affine,
+    level: f32,
+    slope: f32,
+    input: &'a [f32],
+    gradient: &'a [f32],
+    result: &'a mut [f32],
+}
+
+impl WithSimd for PullBack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self {
+            affine,
+            level,
+            slope,
+            ..
+        } = self;
+        let pairs = self.input.iter().zip(self.gradient);
+        for (dx, (x, dy)) in self.result.iter_mut().zip(pairs) {
+            let dy = affine.passed(*x, *dy);
+            *dx = affine.scale * (dy - level - (*x - affine.mean) * slope);
+        }
+    }
+}
+
+/// The gradients of a normalisation.
+pub(crate) struct Gradients {
+    pub(crate) input: Vec<f32>,
+    pub(crate) gain: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+}
+
+impl<'a> Map<'a> {
+    pub(crate) fn new(
+        statistics: &'a Statistics,
+        gain: &[f32],
+        bias: &'a [f32],
+        epsilon: f64,
+        rectify: bool,
+    ) -> Self {
+        let inverse = |variance: &f32| single(1.0 / (f64::from(*variance) + epsilon).sqrt());
+        let inverse: Vec<f32> = statistics.variance.iter().map(inverse).collect();
+        Self {
+            mean: &statistics.mean,
+            scale: gain
+                .iter()
+                .zip(&inverse)
+                .map(|(gain, inverse)| gain * inverse)
+                .collect(),
+            inverse,
+            bias,
+            rectify,
+        }
+    }
+
+    fn affine(&self, channel: usize) -> Affine {
+        Affine {
+            mean: self.mean[channel],
+            scale: self.scale[channel],
+            bias: self.bias[channel],
+            rectify: self.rectify,
+        }
+    }
+
+    /// The normalised features.
+    pub(crate) fn apply(&self, sizes: Sizes, input: &[f32]) -> Vec<f32> {
+        let arch = Arch::new();
+        let mut output = vec![0.0; input.len()];
+        output
+            .par_chunks_mut(sizes.positions)
+            .zip(input.par_chunks(sizes.positions))
+            .enumerate()
+            .for_each(|(index, (output, input))| {
+                let affine = self.affine(index % sizes.channels);
+                arch.dispatch(Apply {
+                    affine,
+                    input,
+                    output,
+                });
+            });
+        output
+    }
+
+    /// The gradients of a loss by input, gain and bias, from that by the output.
+    ///
+    /// ```text
+    /// dβ = Σ dy     dγ = Σ dy·x̂     dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)
+    /// ```
+    pub(crate) fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &[f32]) -> Gradients {
+        let arch = Arch::new();
+        let of = |channel: usize| {
+            let affine = self.affine(channel);
+            let maps = sizes
+                .maps(channel, input)
+                .zip(sizes.maps(channel, gradient));
+            let totals = maps.fold([0.0; 2], |[bias, gain], (input, gradient)| {
+                let [more_bias, more_gain] = arch.dispatch(Totals {
+                    affine,
+                    input,
+                    gradient,
+                });
+                [bias + more_bias, gain + more_gain]
+            });
+            let [by_bias, by_gain] = totals;
+            (
+                single(by_bias),
+                single(by_gain * f64::from(self.inverse[channel])),
+            )
+        };
+        let (by_bias, by_gain): (Vec<f32>, Vec<f32>) =
+            (0..sizes.channels).into_par_iter().map(of).unzip();
+        let mut by_input = vec![0.0; input.len()];
+        let count = single(sizes.count());
+        by_input
+            .par_chunks_mut(sizes.positions)
+            .zip(input.par_chunks(sizes.positions))
+            .zip(gradient.par_chunks(sizes.positions))
+            .enumerate()
+            .for_each(|(index, ((result, input), gradient))| {
+                let channel = index % sizes.channels;
+                arch.dispatch(PullBack {
+                    affine: self.affine(channel),
+                    level: by_bias[channel] / count,
+                    slope: self.inverse[channel] * by_gain[channel] / count,
+                    input,
+                    gradient,
+                    result,
+                });
+            });
+        Gradients {
+            input: by_input,
+            gain: by_gain,
+            bias: by_bias,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The gradient of a convolution by its weights.
+
+use rayon::prelude::*;
+
+use super::{
+    convolution::{Geometry, area},
+    inner::Inner,
+    planes::Window,
+};
+
+/// The gradient of a loss by the weights, from that by the output.
+///
+/// Images lie one behind the other, gradients at the same places as the maps that their taps read and
+/// zeros elsewhere, so that each weight's gradient is one inner product over all images.
+pub(crate) fn weight_gradient(geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let [from, to] = geometry.per_group();
+    let (taps, window) = (geometry.taps(), geometry.window());
+    let length = geometry.batch * window.area();
+    let stretch = window.phases() * length;
+    let rows = rows(geometry, &window, gradient);
+    let copy = copy(geometry, &window, input);
+    let shifts: Vec<usize> = window
+        .shifts()
+        .into_iter()
+        .map(|(phase, shift)| phase * length + shift)
+        .collect();
+    // [groups, from · taps, to], so that each task has results of its own.
+    let mut turned = vec![0.0; geometry.groups * from * taps * to];
+    let tasks = (4 * rayon::current_num_threads()).div_ceil(geometry.groups);
+    let per_task = from.div_ceil(tasks).max(6_usize.div_ceil(taps)).min(from);
+    let mut parts = Vec::new();
+    let mut rest = turned.as_mut_slice();
+    for group in 0..geometry.groups {
+        for first in (0..from).step_by(per_task) {
+            let channels = first..(first + per_task).min(from);
+            let (results, behind) = rest.split_at_mut(channels.len() * taps * to);
+            rest = behind;
+            parts.push((group, channels, results));
+        }
+    }
+    parts
+        .into_par_iter()
+        .for_each(|(group, channels, results)| {
+            let begin: Vec<usize> = channels
+                .flat_map(|channel| {
+                    let begin = (group * from + channel) * stretch;
+                    shifts.iter().map(move |shift| begin + shift)
+                })
+                .collect();
+            let inner = Inner {
+                rows: &rows[group * to * length..][..to * length],
+                length,
+                copy: &copy,
+                begin: &begin,
+                results,
+            };
+            inner.run();
+        });
+    turn(&turned, [from * taps, to])
+}
+
+/// The gradient by the output, `[channels, batch, area]`, with zeros between its rows.
+fn rows(geometry: &Geometry, window: &Window, gradient: &[f32]) -> Vec<f32> {
+    let [_, channels] = geometry.channels;
+    let [height, width] = geometry.output();
+    let length = geometry.batch * window.area();
+    let mut rows = vec![0.0; channels * length];
+    let each = rows.par_chunks_mut(length).enumerate();
+    each.for_each(|(channel, row)| {
+        for (image, row) in row.chunks_exact_mut(window.area()).enumerate() {
+            let source = &gradient[(image * channels + channel) * height * width..];
+            for y in 0..height {
+                let target = &mut row[y * window.pitch()..][..width];
+                target.copy_from_slice(&source[y * width..][..width]);
+            }
+        }
+    });
+    rows
+}
+
+/// The input, `[channels, phases, batch, area]`, with as many zeros behind as a tap reaches.
+fn copy(geometry: &Geometry, window: &Window, input: &[f32]) -> Vec<f32> {
+    let [channels, _] = geometry.channels;
+    let map = area(geometry.input);
+    let length = geometry.batch * window.area();
+    let stretch = window.phases() * length;
+    let mut copy = vec![0.0; channels * stretch + window.reach()];
+    let each = copy[..channels * stretch]
+        .par_chunks_mut(stretch)
+        .enumerate();
+    each.for_each(|(channel, copy)| {
+        for image in 0..geometry.batch {
+            let source = &input[(image * channels + channel) * map..][..map];
+            window.lay_out(source, copy, |phase| phase * length + image * window.area());
+        }
+    });
+    copy
+}
+
+/// `[groups, terms, results]` to `[groups, results, terms]`.
+fn turn(turned: &[f32], [terms, results]: [usize; 2]) -> Vec<f32> {
+    /// Results that are turned together, so that what is read lies together.
+    const BLOCK: usize = 16;
+    let mut weights = vec![0.0; turned.len()];
+    let groups = weights
+        .par_chunks_mut(terms * results)
+        .zip(turned.par_chunks(terms * results));
+    groups.for_each(|(weights, turned)| {
+        let blocks = weights.par_chunks_mut(BLOCK * terms).enumerate();
+        blocks.for_each(|(block, weights)| {
+            for (term, turned) in turned.chunks_exact(results).enumerate() {
+                let values = &turned[BLOCK * block..];
+                for (weights, value) in weights.chunks_exact_mut(terms).zip(values) {
+                    weights[term] = *value;
+                }
+            }
+        });
+    });
+    weights
+}

@@ -1,0 +1,86 @@
+//! The operations as an extension of Burn's backends.
+
+#![expect(
+    clippy::too_many_arguments,
+    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+)]
+
+use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
+
+use crate::cpu::Geometry;
+
+/// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
+/// [`crate::batch_norm_train`]; tensors are in single precision.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait ReidOps: Backend {
+    /// The output of a convolution.
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+
+    /// The output of a convolution with a bias; rectified, only without autodiff.
+    fn convolve_biased(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: Geometry,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient by the input of a convolution.
+    fn convolve_input_gradient(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient by the weights of a convolution.
+    fn convolve_weight_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+
+    /// The normalised features, and the mean and variance of each channel.
+    fn normalise(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Features normalised by given means and variances, only without autodiff.
+    fn normalise_by(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
+
+    /// The rectified sum of two maps.
+    fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// What of a gradient passes back through a rectifier with this output.
+    fn rectified_gradient(
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// The gradients by input, gain and bias of a normalisation.
+    fn normalise_gradients(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}

@@ -1,0 +1,54 @@
+//! Convolution and batch normalisation for [Burn](burn), natively where that is faster.
+//!
+//! Burn's CPU backend, Flex, computes convolutions through copies of patches and a batch
+//! normalisation in training as a chain of a dozen operations. Both dominate the training of a
+//! convolutional network, so they are computed here in one pass each, forward and backward, with
+//! the machine's widest vectors. On every other backend, and for numbers that are not in single
+//! precision, the same functions are Burn's own operations: a caller does not know which one runs.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor, ops::ConvOptions};
+//!
+//! let device = Device::default();
+//! let (images, weights) = (Tensor::ones([1, 3, 5, 5], &device), Tensor::ones([8, 3, 3, 3], &device));
+//! let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+//! let features = reid_ops::conv2d(images, weights, None, options);
+//! assert_eq!(features.dims(), [1, 8, 5, 5]);
+//! ```
+
+#![doc(test(attr(deny(warnings))))]
+
+#[cfg(feature = "flex")]
+mod autodiff;
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "flex")]
+mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+
+mod convolution;
+mod normalisation;
+mod rectifier;
+
+pub use convolution::{conv2d, conv2d_rectified};
+pub use normalisation::{Normalised, batch_norm, batch_norm_train};
+pub use rectifier::add_rectified;
+
+use burn::tensor::{DType, Device};
+
+/// Whether tensors of these types on this device are computed here.
+fn is_native(device: &Device, types: &[DType]) -> bool {
+    #[cfg(feature = "flex")]
+    {
+        use burn::backend::DispatchDevice;
+        let plain = device.clone().without_autodiff();
+        matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
+            && types.iter().all(|dtype| *dtype == DType::F32)
+    }
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (device, types);
+        false
+    }
+}

@@ -1,0 +1,28 @@
+//! Rectified sums.
+
+use burn::tensor::{Tensor, activation::relu};
+
+/// The sum of two maps with negative values replaced by 0, as a residual block ends.
+///
+/// ```text
+/// y = max(0, a + b)
+/// ```
+///
+/// # Panics
+/// If the shapes differ.
+#[must_use]
+pub fn add_rectified<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        let types = [left.dtype(), right.dtype()];
+        let same = left.dims() == right.dims() && left.device() == right.device();
+        if same && crate::is_native(&left.device(), &types) {
+            let sum = Dispatch::add_rectified(left.into_dispatch(), right.into_dispatch());
+            return Tensor::from_dispatch(sum);
+        }
+    }
+    relu(left + right)
+}

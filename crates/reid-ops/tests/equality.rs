@@ -1,0 +1,336 @@
+//! Every operation gives what Burn's own operations give, forward and backward, for odd shapes too.
+
+use burn::tensor::{
+    Device, Distribution, Tensor, TensorData, activation::relu, module, ops::ConvOptions,
+};
+use reid_ops::{add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified};
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// The largest difference, relative to the largest expected value.
+fn difference<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>) -> f32 {
+    assert_eq!(found.dims(), expected.dims());
+    let scale = expected.clone().abs().max().into_scalar::<f32>().max(1e-3);
+    let worst = (found.clone() - expected.clone()).abs().max();
+    worst.into_scalar::<f32>() / scale
+}
+
+fn close<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>, what: &str) {
+    let difference = difference(found, expected);
+    assert!(difference < 1e-5, "{what}: {difference:e}");
+}
+
+struct Case {
+    input: [usize; 4],
+    results: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+}
+
+const CASES: [Case; 13] = [
+    case([2, 3, 7, 6], 5, [3, 3], [1, 1], [1, 1], 1),
+    case([1, 4, 8, 8], 16, [3, 3], [2, 2], [1, 1], 1),
+    case([3, 6, 5, 9], 8, [3, 3], [1, 1], [0, 0], 2),
+    case([2, 3, 15, 13], 7, [7, 7], [2, 2], [3, 3], 1),
+    case([2, 8, 6, 5], 12, [1, 1], [1, 1], [0, 0], 1),
+    case([2, 8, 6, 5], 12, [1, 1], [2, 2], [0, 0], 1),
+    // Depthwise, a single number, and a kernel much larger than its image.
+    case([1, 8, 4, 4], 8, [3, 3], [1, 1], [1, 1], 8),
+    case([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0], 1),
+    case([2, 3, 1, 2], 4, [7, 7], [1, 1], [3, 3], 1),
+    case([2, 13, 10, 3], 40, [2, 2], [3, 3], [1, 1], 1),
+    case([2, 4, 9, 20], 6, [1, 5], [1, 2], [0, 2], 2),
+    // Maps larger than a block, and more images than one task takes.
+    case([1, 4, 33, 40], 4, [3, 3], [1, 1], [1, 1], 1),
+    case([37, 16, 3, 2], 14, [3, 3], [1, 1], [1, 1], 1),
+];
+
+const fn case(
+    input: [usize; 4],
+    results: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+) -> Case {
+    Case {
+        input,
+        results,
+        kernel,
+        stride,
+        padding,
+        groups,
+    }
+}
+
+impl Case {
+    fn options(&self) -> ConvOptions<2> {
+        ConvOptions::new(self.stride, self.padding, [1, 1], self.groups)
+    }
+
+    fn weights(&self) -> [usize; 4] {
+        let [down, across] = self.kernel;
+        [self.results, self.input[1] / self.groups, down, across]
+    }
+}
+
+#[test]
+fn convolutions_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    for (index, case) in CASES.iter().enumerate() {
+        for biased in [false, true] {
+            let input = random(case.input, &device).require_grad();
+            let weight = random(case.weights(), &device).require_grad();
+            let bias = random([case.results], &device).require_grad();
+            let of = |native: bool| {
+                let bias = biased.then(|| bias.clone());
+                let (input, weight) = (input.clone(), weight.clone());
+                if native {
+                    conv2d(input, weight, bias, case.options())
+                } else {
+                    module::conv2d(input, weight, bias, case.options())
+                }
+            };
+            let (found, expected) = (of(true), of(false));
+            close(
+                &found.clone().inner(),
+                &expected.clone().inner(),
+                &format!("{index}, forward"),
+            );
+            let pull = random(found.dims(), &device);
+            let found = (found * pull.clone()).sum().backward();
+            let expected = (expected * pull).sum().backward();
+            let by = |gradients, tensor: &Tensor<4>| tensor.grad(gradients).expect("a gradient");
+            close(
+                &by(&found, &input),
+                &by(&expected, &input),
+                &format!("{index}, input"),
+            );
+            close(
+                &by(&found, &weight),
+                &by(&expected, &weight),
+                &format!("{index}, weights"),
+            );
+            if biased {
+                let by = |gradients| bias.grad(gradients).expect("a gradient");
+                close(&by(&found), &by(&expected), &format!("{index}, bias"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rectified_convolution_is_a_convolution_rectified() {
+    for device in [Device::default(), Device::default().autodiff()] {
+        for bias in [None, Some(random([5], &device))] {
+            let input = random([2, 3, 7, 6], &device);
+            let weight = random([5, 3, 3, 3], &device);
+            let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+            let expected = relu(conv2d(
+                input.clone(),
+                weight.clone(),
+                bias.clone(),
+                options(),
+            ));
+            let found = conv2d_rectified(input, weight, bias, options());
+            assert_eq!(found.into_data(), expected.into_data());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_contiguous_is_read_right() {
+    let device = Device::default();
+    let input = random([2, 6, 5, 3], &device).swap_dims(1, 3);
+    let weight = random([3, 3, 3, 4], &device).swap_dims(0, 3);
+    let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let expected = module::conv2d(input.clone(), weight.clone(), None, options());
+    close(&conv2d(input, weight, None, options()), &expected, "views");
+}
+
+#[test]
+fn other_precisions_and_dilation_are_burns_own() {
+    let device = Device::default();
+    let input = random([1, 2, 6, 6], &device);
+    let weight = random([3, 2, 3, 3], &device);
+    let options = ConvOptions::new([1, 1], [2, 2], [2, 2], 1);
+    let expected = module::conv2d(input.clone(), weight.clone(), None, options.clone());
+    let found = conv2d(input.clone(), weight.clone(), None, options.clone());
+    assert_eq!(found.into_data(), expected.into_data());
+    let double = burn::tensor::DType::F64;
+    let (input, weight) = (input.cast(double), weight.cast(double));
+    let expected = module::conv2d(input.clone(), weight.clone(), None, options.clone());
+    let found = conv2d(input, weight, None, options);
+    assert_eq!(found.dtype(), double);
+    assert_eq!(found.into_data(), expected.into_data());
+}
+
+#[test]
+#[should_panic(expected = "channels")]
+fn channels_that_do_not_fit_are_refused() {
+    let device = Device::default();
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let weight = Tensor::zeros([4, 3, 3, 3], &device);
+    let _ = conv2d(Tensor::zeros([1, 2, 5, 5], &device), weight, None, options);
+}
+
+/// A batch with an offset, so that a variance by squares alone would be wrong.
+fn batch(device: &Device) -> [Tensor<4>; 2] {
+    let input = random([3, 5, 7, 3], device) * 0.5 + 40.0;
+    [input, random([3, 5, 7, 3], device)]
+}
+
+#[test]
+fn normalisations_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    for rectify in [false, true] {
+        let [input, pull] = batch(&device);
+        let input = input.require_grad();
+        let gain = random([5], &device).require_grad();
+        let bias = random([5], &device).require_grad();
+        let found = batch_norm_train(input.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
+        // Composed in double precision: in single precision a variance about 40 loses digits.
+        let double = |of: &Tensor<4>| of.clone().cast(burn::tensor::DType::F64);
+        let wide = |of: &Tensor<1>| of.clone().cast(burn::tensor::DType::F64);
+        let expected = module::batch_norm_train(double(&input), wide(&gain), wide(&bias), 1e-5);
+        let single = burn::tensor::DType::F32;
+        close(
+            &found.mean.inner(),
+            &expected.mean.inner().cast(single),
+            "mean",
+        );
+        close(
+            &found.variance.inner(),
+            &expected.variance.inner().cast(single),
+            "variance",
+        );
+        let output = if rectify {
+            relu(expected.output)
+        } else {
+            expected.output
+        };
+        let (output, result) = (output.cast(single), found.output);
+        let worst = difference(&result.clone().inner(), &output.clone().inner());
+        assert!(worst < 1e-4, "{worst:e}");
+        let found = (result * pull.clone()).sum().backward();
+        let expected = (output * pull).sum().backward();
+        let by = |gradients, tensor: &Tensor<4>| tensor.grad(gradients).expect("a gradient");
+        let worst = difference(&by(&found, &input), &by(&expected, &input));
+        assert!(worst < 1e-4, "{worst:e}");
+        for parameter in [gain, bias] {
+            let by = |gradients| parameter.grad(gradients).expect("a gradient");
+            let worst = difference(&by(&found), &by(&expected));
+            assert!(worst < 1e-4, "{worst:e}");
+        }
+    }
+}
+
+#[test]
+fn features_without_positions_are_normalised_too() {
+    let device = Device::default();
+    let input = random([6, 4], &device);
+    let (gain, bias) = (Tensor::ones([4], &device), Tensor::zeros([4], &device));
+    let output = batch_norm_train(input, gain, bias, 1e-5, false).output;
+    let mean = output.clone().mean_dim(0).abs().max().into_scalar::<f32>();
+    // 1 but for epsilon.
+    let variance = output.square().mean_dim(0);
+    let worst = difference(&variance, &Tensor::ones([1, 4], &device));
+    assert!(mean < 1e-6 && worst < 1e-3, "{mean:e} {worst:e}");
+}
+
+#[test]
+fn evaluation_normalises_by_what_it_is_given() {
+    for device in [Device::default(), Device::default().autodiff()] {
+        let [input, _] = batch(&device);
+        let one = || random([5], &device);
+        let (gain, bias, mean, variance) = (one(), one(), one() + 40.0, one().square() + 0.5);
+        for rectify in [false, true] {
+            let expected = module::batch_norm(
+                input.clone(),
+                gain.clone(),
+                bias.clone(),
+                mean.clone(),
+                variance.clone(),
+                1e-5,
+            );
+            let expected = if rectify { relu(expected) } else { expected };
+            let map = [gain.clone(), bias.clone()];
+            let statistics = [mean.clone(), variance.clone()];
+            let found = batch_norm(input.clone(), map, statistics, 1e-5, rectify);
+            close(&found, &expected, "evaluation");
+        }
+    }
+}
+
+#[test]
+fn a_rectified_sum_and_its_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    let left = random([2, 3, 5, 4], &device).require_grad();
+    let right = random([2, 3, 5, 4], &device).require_grad();
+    let pull = random([2, 3, 5, 4], &device);
+    let found = add_rectified(left.clone(), right.clone());
+    let expected = relu(left.clone() + right.clone());
+    assert_eq!(found.to_data(), expected.to_data());
+    let found = (found * pull.clone()).sum().backward();
+    let expected = (expected * pull).sum().backward();
+    for side in [left, right] {
+        let by = |gradients| side.grad(gradients).expect("a gradient").into_data();
+        assert_eq!(by(&found), by(&expected));
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let device = Device::default();
+    let bad = Tensor::<4>::full([1, 1, 1, 1], f32::NAN, &device);
+    let one = || Tensor::<1>::ones([1], &device);
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    let weight = Tensor::ones([1, 1, 1, 1], &device);
+    let results = [
+        add_rectified(bad.clone(), Tensor::ones([1, 1, 1, 1], &device)),
+        batch_norm(bad.clone(), [one(), one()], [one(), one()], 1e-5, true),
+        conv2d_rectified(bad, weight, Some(one()), options),
+    ];
+    for result in results {
+        assert!(result.into_scalar::<f32>().is_nan());
+    }
+}
+
+/// Everything that a training step computes, with so many threads.
+fn with_threads(threads: usize) -> Vec<TensorData> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("threads").install(|| {
+        let device = Device::default().autodiff();
+        let mut state = 1_u32;
+        let mut numbers = |count: usize| -> Vec<f32> {
+            let next = |_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            };
+            (0..count).map(next).collect()
+        };
+        let mut tensor = |shape: [usize; 4]| {
+            let data = TensorData::new(numbers(shape.iter().product()), shape);
+            Tensor::<4>::from_data(data, &device).require_grad()
+        };
+        let (input, weight) = (tensor([5, 8, 11, 6]), tensor([20, 8, 3, 3]));
+        let (gain, bias) = (Tensor::ones([20], &device), Tensor::zeros([20], &device));
+        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+        let hidden = conv2d(input.clone(), weight.clone(), None, options);
+        let output = batch_norm_train(hidden, gain, bias, 1e-5, true).output;
+        let gradients = output.clone().powi_scalar(3).sum().backward();
+        let by = |tensor: &Tensor<4>| tensor.grad(&gradients).expect("a gradient").into_data();
+        vec![output.into_data(), by(&input), by(&weight)]
+    })
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let one = with_threads(1);
+    assert_eq!(one, with_threads(2));
+    assert_eq!(one, with_threads(7));
+}
