@@ -69,9 +69,24 @@ pub(crate) fn block_queries(gallery: usize) -> usize {
     (BLOCK_DISTANCES / gallery.max(1)).clamp(1, BLOCK_QUERIES)
 }
 
-/// Distances between all queries and the gallery, by matrix products.
+/// Distances between all queries and the gallery, by matrix products, a block at a time.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, Protocol, evaluate_rows};
+///
+/// let one = |values: &[f32], ids: &[i64]| {
+///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
+/// };
+/// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
+/// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let report = evaluate_rows(&distances, query.labels(), gallery.labels(), &config)?;
+/// assert_eq!(report.rank(1), 1.0);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Distances<'a> {
+pub struct Distances<'a> {
     pub(crate) query: Side<'a>,
     pub(crate) gallery: Side<'a>,
 }
@@ -86,8 +101,11 @@ pub(crate) struct Side<'a> {
 }
 
 impl<'a> Distances<'a> {
-    /// Neither side may be empty.
-    pub(crate) fn between(
+    /// Between each query and each gallery image.
+    ///
+    /// # Errors
+    /// If the sides have different dimensions.
+    pub fn between(
         query: &'a Embeddings,
         gallery: &'a Embeddings,
         metric: Metric,
@@ -200,6 +218,11 @@ impl<'a> Side<'a> {
                 *product = distance(own, *of_other, *product);
             }
         }
+    }
+
+    /// A vector, at length 1 where only its direction counts.
+    pub(crate) fn row(&self, image: usize) -> &[f32] {
+        &self.values[image * self.dimensions..][..self.dimensions]
     }
 
     pub(crate) fn len(&self) -> usize {

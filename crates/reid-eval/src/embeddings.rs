@@ -78,6 +78,30 @@ impl Embeddings {
         Ok(self)
     }
 
+    /// Some of the images with their labels, in the order asked for; the same one more than once if it
+    /// is asked for so.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn select(&self, images: &[usize]) -> Self {
+        let rows = images.iter().flat_map(|&image| self.row(image));
+        Self {
+            values: rows.copied().collect(),
+            dimensions: self.dimensions,
+            labels: self.labels.select(images),
+        }
+    }
+
+    /// The same labels with other vectors, of as many dimensions as there are values for each image.
+    pub(crate) fn with_values(&self, values: Vec<f32>, dimensions: usize) -> Result<Self, Error> {
+        let found = Self::new(values, dimensions, self.identities().to_vec())?;
+        Ok(Self {
+            labels: self.labels.clone(),
+            ..found
+        })
+    }
+
     /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -118,6 +118,75 @@ pub enum Error {
         /// The protocol that decides what is a match.
         protocol: Protocol,
     },
+    /// Only pairs of one kind can be made, so that nothing can be told apart.
+    #[error("expected pairs of one identity and of two, found {genuine} and {impostors}")]
+    Pairs {
+        /// Pairs of one identity.
+        genuine: u64,
+        /// Pairs of two.
+        impostors: u64,
+    },
+    /// No pair is near enough for the false accept rate that is wanted.
+    #[error(
+        "no threshold has a false accept rate of at most {wanted}: even the nearest pair of one \
+         identity is farther than that many of {impostors} pairs of two"
+    )]
+    Rate {
+        /// The rate.
+        wanted: f64,
+        /// Pairs of two identities.
+        impostors: u64,
+    },
+    /// Open-set identification needs queries that are in the gallery and queries that are not.
+    #[error(
+        "expected queries with and without a match in the gallery, found {known} and {unknown}"
+    )]
+    OpenSet {
+        /// Queries with a match.
+        known: usize,
+        /// Queries without one.
+        unknown: usize,
+    },
+    /// Two reports are on different queries.
+    #[error("expected reports on the same queries, found {one} and {other} of them")]
+    Compared {
+        /// Queries of one report.
+        one: usize,
+        /// Queries of the other.
+        other: usize,
+    },
+    /// A track shows several identities or cameras.
+    #[error("track {track} has rows {first} and {row}, which differ in identity or camera")]
+    Track {
+        /// The track.
+        track: u64,
+        /// Its first image.
+        first: usize,
+        /// One that differs.
+        row: usize,
+    },
+    /// Sets that should be of the same images are not.
+    #[error(
+        "the sets show different identities at row {row}: expected the same images in the same order"
+    )]
+    Mixed {
+        /// The first image that differs.
+        row: usize,
+    },
+    /// Descriptors do not vary, so that they cannot be whitened.
+    #[error("whitening needs at least 2 images with different descriptors, found {images} images")]
+    Spread {
+        /// Images.
+        images: usize,
+    },
+    /// A setting is below 0 or not a number.
+    #[error("{setting} is {found}, expected 0 or more")]
+    Negative {
+        /// The setting.
+        setting: &'static str,
+        /// What was found.
+        found: f64,
+    },
     /// There is no such query.
     #[error("there is no query {query} among {queries}; the first is query 0")]
     Query {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report,
+    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, Search,
     distance::{self, Distances, block_queries},
     ranking::ranks_of_right,
     report::QueryResult,
@@ -69,7 +69,31 @@ pub fn evaluate_rows(
 ) -> Result<Report, Error> {
     config.check()?;
     let judge = Judge::new(config.protocol, query, gallery)?;
+    let per_query = judged_rows(source, &judge, |query, row| {
+        result(&judge, query, row, config)
+    })?;
+    Report::of(per_query, gallery.len(), config)
+}
+
+/// What `of` says of each query and its distances to the gallery, in the order of the queries. The
+/// distances are never kept.
+pub(crate) fn each_row<R: Send>(
+    search: &Search<'_>,
+    of: impl Fn(&Judge<'_>, usize, &[f32]) -> R + Sync,
+) -> Result<Vec<R>, Error> {
+    let judge = Judge::new(search.protocol, search.query, search.gallery)?;
+    judged_rows(search.distances, &judge, |query, row| {
+        of(&judge, query, row)
+    })
+}
+
+fn judged_rows<R: Send>(
+    source: &(impl DistanceRows + ?Sized),
+    judge: &Judge<'_>,
+    of: impl Fn(usize, &[f32]) -> R + Sync,
+) -> Result<Vec<R>, Error> {
     let (queries, images) = (source.queries(), source.gallery());
+    let (query, gallery) = (judge.query, judge.gallery);
     if (queries, images) != (query.len(), gallery.len()) {
         return Err(Error::Source {
             first: 0,
@@ -87,7 +111,7 @@ pub fn evaluate_rows(
         let block = block * step..((block + 1) * step).min(queries);
         let rows = distance::rows(source, block.clone())?;
         let rows = block.zip(rows.chunks_exact(images));
-        let results = rows.map(|(query, row)| result(&judge, query, row, config));
+        let results = rows.map(|(query, row)| of(query, row));
         Ok(results.collect::<Vec<_>>())
     };
     let blocks: Vec<Result<_, Error>> = (0..queries.div_ceil(step))
@@ -95,11 +119,11 @@ pub fn evaluate_rows(
         .map(block_results)
         .collect();
     // Joined in order, so that of several errors it is always the first that is reported.
-    let mut per_query = Vec::with_capacity(queries);
+    let mut all = Vec::with_capacity(queries);
     for block in blocks {
-        per_query.extend(block?);
+        all.extend(block?);
     }
-    Report::of(per_query, images, config)
+    Ok(all)
 }
 
 /// Says how good rankings by given distances are: `distances` holds one row per query with one
@@ -149,10 +173,10 @@ pub fn evaluate_distances(
 }
 
 /// Distances that are at hand.
-struct Matrix<'a> {
-    values: &'a [f32],
-    queries: usize,
-    gallery: usize,
+pub(crate) struct Matrix<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) queries: usize,
+    pub(crate) gallery: usize,
 }
 
 impl DistanceRows for Matrix<'_> {

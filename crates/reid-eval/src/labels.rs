@@ -60,6 +60,22 @@ impl Labels {
         Ok(self)
     }
 
+    /// The labels of some images, in the order asked for.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn select(&self, images: &[usize]) -> Self {
+        fn of<T: Copy>(all: &[T], images: &[usize]) -> Vec<T> {
+            images.iter().map(|&image| all[image]).collect()
+        }
+        Self {
+            identities: of(&self.identities, images),
+            cameras: self.cameras.as_ref().map(|all| of(all, images)),
+            images: self.images.as_ref().map(|all| of(all, images)),
+        }
+    }
+
     /// Number of images.
     #[must_use]
     pub fn len(&self) -> usize {

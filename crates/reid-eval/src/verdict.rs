@@ -20,8 +20,8 @@ pub enum Verdict {
 /// A protocol with the labels it needs at hand.
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
-    query: &'a Labels,
-    gallery: &'a Labels,
+    pub(crate) query: &'a Labels,
+    pub(crate) gallery: &'a Labels,
     rule: Rule<'a>,
 }
 

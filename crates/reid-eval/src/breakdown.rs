@@ -1,0 +1,221 @@
+//! Where a model fails: by pair of cameras, by identity, by query.
+
+use std::collections::BTreeMap;
+
+use reid_core::{Camera, Identity};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, EvaluationConfig, Labels, Protocol, QueryResult, Report, Search, evaluate::each_row,
+    ranking::ranks_of_right,
+};
+
+/// The results of some queries, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Queries with a match.
+    pub queries: usize,
+    /// Share of them with a right answer at rank 1.
+    pub rank_1: f64,
+    /// Mean of their average precision.
+    pub mean_average_precision: f64,
+}
+
+impl Part {
+    /// The part of these results, if any of them has a match.
+    fn of<'a>(results: impl Iterator<Item = &'a QueryResult>) -> Option<Self> {
+        let (mut queries, mut firsts, mut precision) = (0, 0, 0.0);
+        for result in results {
+            let (Some(rank), Some(of)) = (result.first_match, result.average_precision) else {
+                continue;
+            };
+            queries += 1;
+            firsts += usize::from(rank == 1);
+            precision += of;
+        }
+        (queries > 0).then(|| Self {
+            queries,
+            rank_1: firsts as f64 / queries as f64,
+            mean_average_precision: precision / queries as f64,
+        })
+    }
+}
+
+/// Queries of one camera, searched for among the gallery images of one camera.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraPair {
+    /// The camera of the queries.
+    pub query: Camera,
+    /// The camera of the gallery images.
+    pub gallery: Camera,
+    /// The results.
+    pub part: Part,
+}
+
+/// How good rankings are from each camera to each other one: each query ranks the gallery images of
+/// one camera at a time, in the protocol of the search. Pairs without a match are left out; pairs come
+/// in order.
+///
+/// # Errors
+/// As [`evaluate_rows`](crate::evaluate_rows), and if a side has no cameras.
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, Protocol, Search, camera_pairs};
+///
+/// let one = |values: &[f32], ids: &[i64], cameras: &[u32]| {
+///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())?
+///         .with_cameras(cameras.iter().copied().map(Camera::new).collect())
+/// };
+/// let query = one(&[0.0], &[1], &[1])?;
+/// // Camera 2 shows it first, camera 3 only after somebody else.
+/// let gallery = one(&[1.0, 4.0, 3.0, 2.0], &[1, 2, 1, 2], &[2, 2, 3, 3])?;
+/// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+/// let search = Search {
+///     distances: &distances,
+///     query: query.labels(),
+///     gallery: gallery.labels(),
+///     protocol: Protocol::Market,
+/// };
+/// let pairs = camera_pairs(&search, &EvaluationConfig::default())?;
+/// let precision = |at: usize| pairs[at].part.mean_average_precision;
+/// assert_eq!((pairs.len(), precision(0), precision(1)), (2, 1.0, 0.5));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub fn camera_pairs(
+    search: &Search<'_>,
+    config: &EvaluationConfig,
+) -> Result<Vec<CameraPair>, Error> {
+    config.check()?;
+    // Asked for the cameras of both sides, whatever the protocol needs.
+    let (query, gallery) = (search.query, search.gallery);
+    crate::verdict::Judge::new(Protocol::Market, query, gallery)?;
+    let (from, to) = (
+        query.cameras().unwrap_or(&[]),
+        gallery.cameras().unwrap_or(&[]),
+    );
+    let mut images: BTreeMap<Camera, Vec<usize>> = BTreeMap::new();
+    for (image, camera) in to.iter().enumerate() {
+        images.entry(*camera).or_default().push(image);
+    }
+    let results = each_row(search, |judge, query, row| {
+        let of_camera = images.iter().filter_map(|(camera, images)| {
+            let distances: Vec<f32> = images.iter().map(|&image| row[image]).collect();
+            let ranks = ranks_of_right(&distances, |at| judge.verdict(query, images[at]));
+            let result = QueryResult::of(query, &ranks, config);
+            result.first_match.map(|_| (*camera, result))
+        });
+        of_camera.collect::<Vec<_>>()
+    })?;
+    let mut pairs: BTreeMap<(Camera, Camera), Vec<QueryResult>> = BTreeMap::new();
+    for (camera, result) in results.into_iter().flatten() {
+        pairs
+            .entry((from[result.query], camera))
+            .or_default()
+            .push(result);
+    }
+    let pairs = pairs.into_iter().filter_map(|((query, gallery), results)| {
+        let part = Part::of(results.iter())?;
+        Some(CameraPair {
+            query,
+            gallery,
+            part,
+        })
+    });
+    Ok(pairs.collect())
+}
+
+impl Report {
+    /// The results of each identity's queries, the worst mean average precision first; identities
+    /// without a match are left out.
+    ///
+    /// # Panics
+    /// If the labels are not those of the queries: one for each.
+    #[must_use]
+    pub fn by_identity(&self, query: &Labels) -> Vec<(Identity, Part)> {
+        let (expected, found) = (self.per_query.len(), query.len());
+        assert_eq!(
+            found, expected,
+            "expected {expected} labels of queries, found {found}"
+        );
+        let mut of: BTreeMap<Identity, Vec<&QueryResult>> = BTreeMap::new();
+        for (result, identity) in self.per_query.iter().zip(query.identities()) {
+            of.entry(*identity).or_default().push(result);
+        }
+        let parts = of
+            .into_iter()
+            .filter_map(|(identity, results)| Some((identity, Part::of(results.into_iter())?)));
+        let mut parts: Vec<(Identity, Part)> = parts.collect();
+        // Stable: among equals the smaller label stays first.
+        parts.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|(_, part)| part.mean_average_precision);
+            a.total_cmp(&b)
+        });
+        parts
+    }
+
+    /// The queries with the least average precision, worst first; at most `count`.
+    #[must_use]
+    pub fn hardest(&self, count: usize) -> Vec<&QueryResult> {
+        let matched = self
+            .per_query
+            .iter()
+            .filter(|result| result.first_match.is_some());
+        let mut matched: Vec<&QueryResult> = matched.collect();
+        matched.sort_by(|a, b| {
+            let [a, b] = [a, b].map(|result| result.average_precision.unwrap_or(0.0));
+            a.total_cmp(&b)
+        });
+        matched.truncate(count);
+        matched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate_distances;
+
+    #[test]
+    fn identities_and_queries_come_worst_first() {
+        let labels = |of: &[i64]| Labels::new(of.iter().copied().map(Identity::new).collect());
+        let (query, gallery) = (labels(&[1, 2, 2, 3]), labels(&[1, 2]));
+        let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+        // Right at rank 2, 1, 2; identity 3 has no match.
+        let distances = [0.2, 0.1, 0.2, 0.1, 0.1, 0.2, 0.1, 0.2];
+        let report = evaluate_distances(&distances, &query, &gallery, &config).expect("matches");
+        let identities = report.by_identity(&query);
+        let names: Vec<i64> = identities
+            .iter()
+            .map(|(identity, _)| identity.label())
+            .collect();
+        assert_eq!(names, [1, 2]);
+        let second = identities[1].1;
+        assert_eq!((second.queries, second.rank_1), (2, 0.5));
+        assert!((second.mean_average_precision - 0.75).abs() < 1e-12);
+        let hardest: Vec<usize> = report
+            .hardest(2)
+            .iter()
+            .map(|result| result.query)
+            .collect();
+        assert_eq!(hardest, [0, 2]);
+    }
+
+    #[test]
+    fn pairs_of_cameras_need_cameras() {
+        let labels = Labels::new(vec![Identity::new(1)]);
+        let matrix = crate::evaluate::Matrix {
+            values: &[0.5],
+            queries: 1,
+            gallery: 1,
+        };
+        let search = Search {
+            distances: &matrix,
+            query: &labels,
+            gallery: &labels,
+            protocol: Protocol::CameraLess,
+        };
+        let pairs = camera_pairs(&search, &EvaluationConfig::default());
+        assert!(matches!(pairs, Err(Error::Cameras { .. })));
+    }
+}

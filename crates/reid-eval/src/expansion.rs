@@ -1,0 +1,223 @@
+//! Descriptors moved towards their neighbours, before or after a search.
+
+use rayon::prelude::*;
+use reid_core::Split;
+
+use crate::{
+    Embeddings, Error, Metric,
+    distance::{self, Distances, block_queries},
+    ranking::nearer,
+};
+
+/// Moves descriptors towards their nearest neighbours.
+///
+/// ```text
+/// d' = normalise(d + Σ_{i ≤ k} s(d, gᵢ)^α · gᵢ)        s the cosine, d and gᵢ at length 1
+/// ```
+///
+/// With α = 0 this is average query expansion (Chum et al., ICCV 2007), with α = 3 α-weighted query
+/// expansion (Radenović et al., TPAMI 2019). Neighbours that point the other way get no weight where
+/// α is above 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expansion {
+    /// Neighbours that each descriptor is moved to; at least 1.
+    pub neighbours: usize,
+    /// How much nearness counts, α; 0 or more.
+    pub alpha: f64,
+}
+
+impl Expansion {
+    /// Queries moved towards their nearest gallery images: query expansion. Descriptors come out at
+    /// length 1; labels stay.
+    ///
+    /// # Errors
+    /// If the sides have different dimensions, either is empty, `neighbours` is 0, or `alpha` is
+    /// negative or not a number.
+    ///
+    /// ```
+    /// use reid_core::Identity;
+    /// use reid_eval::{Embeddings, Expansion};
+    ///
+    /// let two = |values: &[f32]| {
+    ///     Embeddings::new(values.to_vec(), 2, vec![Identity::new(1); values.len() / 2])
+    /// };
+    /// let (query, gallery) = (two(&[1.0, 0.0])?, two(&[0.0, 1.0, -1.0, 0.0])?);
+    /// let expanded = Expansion { neighbours: 1, alpha: 0.0 }.of_queries(&query, &gallery)?;
+    /// // Half way to the nearer of the two.
+    /// assert!((expanded.row(0)[0] - 0.5_f32.sqrt()).abs() < 1e-6);
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
+    pub fn of_queries(
+        &self,
+        query: &Embeddings,
+        gallery: &Embeddings,
+    ) -> Result<Embeddings, Error> {
+        self.towards(query, gallery, false)
+    }
+
+    /// Gallery images moved towards their nearest fellows: database-side augmentation (Turcot and Lowe,
+    /// ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012). Descriptors come out at length 1;
+    /// labels stay.
+    ///
+    /// # Errors
+    /// As [`of_queries`](Self::of_queries).
+    pub fn of_gallery(&self, gallery: &Embeddings) -> Result<Embeddings, Error> {
+        self.towards(gallery, gallery, true)
+    }
+
+    fn towards(
+        &self,
+        images: &Embeddings,
+        others: &Embeddings,
+        same: bool,
+    ) -> Result<Embeddings, Error> {
+        if self.neighbours == 0 {
+            return Err(Error::Setting {
+                setting: "the number of neighbours to expand by",
+            });
+        }
+        if self.alpha.is_nan() || self.alpha < 0.0 {
+            return Err(Error::Negative {
+                setting: "the exponent of nearness",
+                found: self.alpha,
+            });
+        }
+        for (side, split) in [(images, Split::Query), (others, Split::Gallery)] {
+            if side.is_empty() {
+                return Err(Error::Empty { split });
+            }
+        }
+        let distances = Distances::between(images, others, Metric::Cosine)?;
+        let (count, step) = (images.len(), block_queries(others.len()));
+        let block = |block: usize| {
+            let block = block * step..((block + 1) * step).min(count);
+            let rows = distance::rows(&distances, block.clone())?;
+            let rows = block.zip(rows.chunks_exact(others.len()));
+            let moved = rows.flat_map(|(image, row)| self.moved(&distances, image, row, same));
+            Ok(moved.collect::<Vec<f32>>())
+        };
+        let blocks: Vec<Result<Vec<f32>, Error>> = (0..count.div_ceil(step))
+            .into_par_iter()
+            .map(block)
+            .collect();
+        let mut values = Vec::with_capacity(images.values().len());
+        for block in blocks {
+            values.extend(block?);
+        }
+        images.with_values(values, images.dimensions())
+    }
+
+    /// One descriptor, moved.
+    fn moved(&self, distances: &Distances<'_>, image: usize, row: &[f32], same: bool) -> Vec<f32> {
+        let others = row.iter().copied().enumerate();
+        let mut others: Vec<(usize, f32)> = others
+            .filter(|&(other, _)| !(same && other == image))
+            .collect();
+        let count = self.neighbours.min(others.len());
+        if count > 0 && count < others.len() {
+            others.select_nth_unstable_by(count - 1, nearer);
+        }
+        others.truncate(count);
+        // In order, so that sums do not depend on how the nearest were found.
+        others.sort_unstable_by(nearer);
+        let mut sum: Vec<f64> = distances
+            .query
+            .row(image)
+            .iter()
+            .copied()
+            .map(f64::from)
+            .collect();
+        for (other, distance) in others {
+            let nearness = (1.0 - f64::from(distance)).max(0.0);
+            let weight = if self.alpha == 0.0 {
+                1.0
+            } else {
+                nearness.powf(self.alpha)
+            };
+            for (sum, value) in sum.iter_mut().zip(distances.gallery.row(other)) {
+                *sum += weight * f64::from(*value);
+            }
+        }
+        unit(&sum)
+    }
+}
+
+/// At length 1; zeros stay zeros.
+#[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+pub(crate) fn unit(values: &[f64]) -> Vec<f32> {
+    let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+    values.iter().map(|value| (value * scale) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Identity;
+
+    use super::*;
+
+    fn two(values: &[f32]) -> Embeddings {
+        let identities = (0..).take(values.len() / 2).map(Identity::new).collect();
+        Embeddings::new(values.to_vec(), 2, identities).expect("pairs")
+    }
+
+    #[test]
+    fn nearness_weighs_neighbours() {
+        // cos 0.6 and 0.8 with lengths 2 and 3, which do not count: 1 + 0.6·0.6 + 0.8·0.8 = 2 and
+        // 0.6·0.8 + 0.8·0.6 = 0.96 for α = 1.
+        let (query, gallery) = (two(&[5.0, 0.0]), two(&[1.2, 1.6, 2.4, 1.8, -1.0, 0.1]));
+        let expansion = Expansion {
+            neighbours: 2,
+            alpha: 1.0,
+        };
+        let moved = expansion.of_queries(&query, &gallery).expect("one space");
+        let length = 2.0_f32.hypot(0.96);
+        let expected = [2.0 / length, 0.96 / length];
+        for (found, expected) in moved.row(0).iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        assert_eq!(moved.labels(), query.labels());
+        // More neighbours than there are: all of them, and the one that points away has no weight.
+        let all = Expansion {
+            neighbours: 9,
+            alpha: 1.0,
+        };
+        assert_eq!(all.of_queries(&query, &gallery).expect("one space"), moved);
+    }
+
+    #[test]
+    fn an_image_is_not_its_own_neighbour() {
+        let gallery = two(&[1.0, 0.0, 0.0, 1.0]);
+        let moved = Expansion {
+            neighbours: 1,
+            alpha: 0.0,
+        }
+        .of_gallery(&gallery)
+        .expect("images");
+        let half = 0.5_f32.sqrt();
+        for value in moved.values() {
+            assert!((value - half).abs() < 1e-6, "{value}");
+        }
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused() {
+        let side = two(&[1.0, 0.0]);
+        let refused = |neighbours, alpha| {
+            let moved = Expansion { neighbours, alpha }.of_queries(&side, &side);
+            moved.expect_err("refused").to_string()
+        };
+        assert_eq!(
+            refused(0, 1.0),
+            "the number of neighbours to expand by is 0, expected at least 1"
+        );
+        assert_eq!(
+            refused(1, -1.0),
+            "the exponent of nearness is -1, expected 0 or more"
+        );
+        assert_eq!(
+            refused(1, f64::NAN),
+            "the exponent of nearness is NaN, expected 0 or more"
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Open-set identification: some of those who are searched for are not in the gallery.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rand::seq::SliceRandom;
+use reid_core::{Identity, Seed};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Labels, Search, Verdict, evaluate::each_row, ranking::nearer};
+
+/// How open-set identification is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenSetConfig {
+    /// The right answer has to be among so many; at least 1.
+    pub rank: usize,
+    /// Share of the identities of the queries that are taken out of the gallery, from 0 to 1: 0 where
+    /// some queries have no match anyway.
+    pub held_out: f64,
+    /// Which identities.
+    pub seed: Seed,
+}
+
+impl Default for OpenSetConfig {
+    /// Rank 1, with half of the identities taken out.
+    fn default() -> Self {
+        Self {
+            rank: 1,
+            held_out: 0.5,
+            seed: Seed::new(1),
+        }
+    }
+}
+
+/// Identification where a query may show somebody who is not in the gallery: a system answers only if
+/// the nearest image is near enough.
+///
+/// ```text
+/// DIR(t)  queries in the gallery whose right answer is at rank ≤ r and within t / all of them
+/// FAR(t)  queries not in the gallery that have any image within t / all of them
+/// ```
+///
+/// Detection and identification rate at a false alarm rate: Phillips, Grother and Micheals, in
+/// Handbook of Face Recognition (2011).
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenSet {
+    /// Distances of the right answers at a good rank, rising.
+    identified: Vec<f32>,
+    /// Queries in the gallery.
+    known: usize,
+    /// Distances of the nearest images to the queries that are not, rising.
+    alarms: Vec<f32>,
+    /// Queries that are not in the gallery: some may meet no image at all.
+    unknown: usize,
+}
+
+/// What becomes of one query.
+enum Fate {
+    /// In the gallery; where its right answer is at a good rank, how far that is.
+    Known(Option<f32>),
+    /// Not in the gallery; how far the nearest image is.
+    Unknown(Option<f32>),
+}
+
+impl OpenSet {
+    /// Asks for the distances of all queries.
+    ///
+    /// # Errors
+    /// As [`evaluate_rows`](crate::evaluate_rows), and if no query has a match or all have one.
+    ///
+    /// ```
+    /// use reid_core::Identity;
+    /// use reid_eval::{Distances, Embeddings, Metric, OpenSet, OpenSetConfig, Protocol, Search};
+    ///
+    /// let one = |values: &[f32], ids: &[i64]| {
+    ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
+    /// };
+    /// // Identity 3 is not in the gallery; its nearest image is 3 away.
+    /// let (query, gallery) = (one(&[0.0, 9.0, 4.0], &[1, 2, 3])?, one(&[1.0, 7.0], &[1, 2])?);
+    /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+    /// let search = Search {
+    ///     distances: &distances,
+    ///     query: query.labels(),
+    ///     gallery: gallery.labels(),
+    ///     protocol: Protocol::CameraLess,
+    /// };
+    /// let config = OpenSetConfig { held_out: 0.0, ..OpenSetConfig::default() };
+    /// let open = OpenSet::of(&search, &config)?;
+    /// assert_eq!(open.detection_and_identification_rate(0.0), 1.0);
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
+    pub fn of(search: &Search<'_>, config: &OpenSetConfig) -> Result<Self, Error> {
+        if config.rank == 0 {
+            return Err(Error::Setting {
+                setting: "the rank of open-set identification",
+            });
+        }
+        let absent = held_out(search.query, config)?;
+        let fates = each_row(search, |judge, query, row| {
+            let mut right: Option<(usize, f32)> = None;
+            let mut wrong: Vec<(usize, f32)> = Vec::new();
+            for (image, distance) in row.iter().copied().enumerate() {
+                let candidate = (image, distance);
+                match judge.verdict(query, image) {
+                    Verdict::Ignored => {}
+                    _ if absent.contains(&search.gallery.identities()[image]) => {}
+                    Verdict::Right => {
+                        let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
+                        right = if nearest { Some(candidate) } else { right };
+                    }
+                    Verdict::Wrong => wrong.push(candidate),
+                }
+            }
+            let Some(right) = right else {
+                let nearest = wrong.into_iter().min_by(nearer);
+                return Fate::Unknown(nearest.map(|(_, distance)| distance));
+            };
+            let before = wrong.iter().filter(|of| nearer(of, &right).is_lt()).count();
+            Fate::Known((before < config.rank).then_some(right.1))
+        })?;
+        let (mut known, mut unknown) = (0, 0);
+        let (mut identified, mut alarms) = (Vec::new(), Vec::new());
+        for fate in fates {
+            match fate {
+                Fate::Known(distance) => {
+                    known += 1;
+                    identified.extend(distance);
+                }
+                Fate::Unknown(distance) => {
+                    unknown += 1;
+                    alarms.extend(distance);
+                }
+            }
+        }
+        if known == 0 || unknown == 0 {
+            return Err(Error::OpenSet { known, unknown });
+        }
+        identified.sort_unstable_by(f32::total_cmp);
+        alarms.sort_unstable_by(f32::total_cmp);
+        Ok(Self {
+            identified,
+            known,
+            alarms,
+            unknown,
+        })
+    }
+
+    /// Queries in the gallery, and queries that are not.
+    #[must_use]
+    pub fn queries(&self) -> [usize; 2] {
+        [self.known, self.unknown]
+    }
+
+    /// The share of queries in the gallery that is found, when at most a share of `rate` of those that
+    /// are not raises an alarm: DIR@FAR.
+    #[must_use]
+    pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
+        let allowed = rate * self.unknown as f64;
+        // A threshold below the first alarm that is one too many.
+        let too_many = (0..self.alarms.len()).find(|&count| (count + 1) as f64 > allowed);
+        let found = match too_many {
+            None => self.identified.len(),
+            Some(alarm) => {
+                let limit = self.alarms[alarm];
+                self.identified
+                    .partition_point(|distance| *distance < limit)
+            }
+        };
+        found as f64 / self.known as f64
+    }
+}
+
+/// The identities that are taken out of the gallery.
+fn held_out(query: &Labels, config: &OpenSetConfig) -> Result<HashSet<Identity>, Error> {
+    if !(0.0..=1.0).contains(&config.held_out) {
+        return Err(Error::Share {
+            setting: "the share of identities that are held out",
+            found: config.held_out,
+        });
+    }
+    let all: BTreeSet<Identity> = query.identities().iter().copied().collect();
+    let mut all: Vec<Identity> = all.into_iter().collect();
+    all.shuffle(&mut config.seed.named("held out").stream());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of the identities"
+    )]
+    let count = (config.held_out * all.len() as f64).round() as usize;
+    all.truncate(count);
+    Ok(all.into_iter().collect())
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "shares of small counts are exact")]
+mod tests {
+    use super::*;
+    use crate::{Protocol, evaluate::Matrix};
+
+    fn labels(identities: &[i64]) -> Labels {
+        Labels::new(identities.iter().copied().map(Identity::new).collect())
+    }
+
+    fn open(held_out: f64, rank: usize) -> Result<OpenSet, Error> {
+        // 1 finds itself at 0.3, 2 behind a wrong image at 0.4 and 0.2; 3 and 4 are not there, and
+        // are 0.25 and 0.5 from the nearest.
+        #[rustfmt::skip]
+        let values = &[
+            0.30, 0.60,
+            0.20, 0.40,
+            0.25, 0.70,
+            0.50, 0.80,
+        ];
+        let matrix = Matrix {
+            values,
+            queries: 4,
+            gallery: 2,
+        };
+        let config = OpenSetConfig {
+            rank,
+            held_out,
+            seed: Seed::new(1),
+        };
+        let search = Search {
+            distances: &matrix,
+            query: &labels(&[1, 2, 3, 4]),
+            gallery: &labels(&[1, 2]),
+            protocol: Protocol::CameraLess,
+        };
+        OpenSet::of(&search, &config)
+    }
+
+    #[test]
+    fn by_hand() {
+        let rates = |open: &OpenSet| {
+            [0.0, 0.4, 0.5, 1.0].map(|rate| open.detection_and_identification_rate(rate))
+        };
+        let first = open(0.0, 1).expect("both kinds");
+        assert_eq!(first.queries(), [2, 2]);
+        // Without an alarm nothing below 0.25; with one everything below 0.5.
+        assert_eq!(rates(&first), [0.0, 0.0, 0.5, 0.5]);
+        assert_eq!(
+            rates(&open(0.0, 2).expect("both kinds")),
+            [0.0, 0.0, 1.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn those_who_are_held_out_are_unknown() {
+        // All four: nobody is left to be found.
+        assert_eq!(
+            open(1.0, 1).expect_err("nobody").to_string(),
+            "expected queries with and without a match in the gallery, found 0 and 4"
+        );
+        let half = open(0.5, 1).expect("seed 1 leaves one of the two");
+        assert_eq!(half.queries().iter().sum::<usize>(), 4);
+    }
+
+    #[test]
+    fn settings_that_mean_nothing_are_refused() {
+        assert_eq!(
+            open(0.0, 0).expect_err("no rank").to_string(),
+            "the rank of open-set identification is 0, expected at least 1"
+        );
+        assert_eq!(
+            open(-0.5, 1).expect_err("no share").to_string(),
+            "the share of identities that are held out is -0.5, expected a share from 0 to 1"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Galleries with one image of each identity.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use reid_core::{Identity, Seed};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Embeddings, Error, EvaluationConfig, Protocol, Report, Search, Verdict, evaluate,
+    evaluate::each_row, ranking::nearer,
+};
+
+/// CMC of single-gallery-shot, the protocol of CUHK03 as it was published (Li et al., CVPR 2014): for
+/// each query and repeat the gallery is one image of each identity, drawn by chance among those that
+/// the protocol keeps; the curve is the mean over repeats and over queries with a match.
+///
+/// The new protocol of CUHK03 (Zhong et al., CVPR 2017) is [`Protocol::Market`].
+///
+/// # Errors
+/// As [`evaluate_rows`](crate::evaluate_rows), and if `repeats` or `max_rank` is 0.
+///
+/// ```
+/// use reid_core::{Identity, Seed};
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Search, single_gallery_shot};
+///
+/// let one = |values: &[f32], ids: &[i64]| {
+///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
+/// };
+/// // Identity 1 has two images: one nearer than identity 2, one farther.
+/// let (query, gallery) = (one(&[0.0], &[1])?, one(&[1.0, 9.0, 5.0], &[1, 1, 2])?);
+/// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+/// let search = Search {
+///     distances: &distances,
+///     query: query.labels(),
+///     gallery: gallery.labels(),
+///     protocol: Protocol::CameraLess,
+/// };
+/// let cmc = single_gallery_shot(&search, 1_000, 2, Seed::new(1))?;
+/// assert!((cmc[0] - 0.5).abs() < 0.05 && cmc[1] == 1.0);
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+pub fn single_gallery_shot(
+    search: &Search<'_>,
+    repeats: usize,
+    max_rank: usize,
+    seed: Seed,
+) -> Result<Vec<f64>, Error> {
+    for (setting, value) in [
+        ("the number of repeats", repeats),
+        ("the last rank of the CMC curve", max_rank),
+    ] {
+        if value == 0 {
+            return Err(Error::Setting { setting });
+        }
+    }
+    let mut images: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
+    for (image, identity) in search.gallery.identities().iter().enumerate() {
+        images.entry(*identity).or_default().push(image);
+    }
+    let seed = seed.named("single shot");
+    let ranks = each_row(search, |judge, query, row| {
+        let kept = images.values().filter_map(|images| {
+            let images = images.iter().copied();
+            let kept = images.filter(|&image| judge.verdict(query, image) != Verdict::Ignored);
+            let kept: Vec<usize> = kept.collect();
+            (!kept.is_empty()).then_some(kept)
+        });
+        let kept: Vec<Vec<usize>> = kept.collect();
+        let own = kept
+            .iter()
+            .position(|images| judge.verdict(query, images[0]) == Verdict::Right)?;
+        let mut stream = seed.at(query as u64).stream();
+        let ranks = (0..repeats).map(|_| {
+            let drawn: Vec<(usize, f32)> = kept
+                .iter()
+                .map(|images| images[stream.random_range(0..images.len())])
+                .map(|image| (image, row[image]))
+                .collect();
+            let right = drawn[own];
+            1 + drawn.iter().filter(|of| nearer(of, &right).is_lt()).count()
+        });
+        Some(ranks.collect::<Vec<usize>>())
+    })?;
+    let matched: Vec<Vec<usize>> = ranks.into_iter().flatten().collect();
+    if matched.is_empty() {
+        return Err(Error::NoMatch {
+            queries: search.query.len(),
+            gallery: search.gallery.len(),
+            protocol: search.protocol,
+        });
+    }
+    let all = (matched.len() * repeats) as f64;
+    let within = |rank: usize| {
+        matched
+            .iter()
+            .flatten()
+            .filter(|found| **found <= rank)
+            .count()
+    };
+    Ok((1..=max_rank)
+        .map(|rank| within(rank) as f64 / all)
+        .collect())
+}
+
+/// Reports of repeated trials, as `VehicleID` is evaluated (Liu et al., CVPR 2016).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trials {
+    /// Mean over trials of the CMC curve.
+    pub cmc: Vec<f64>,
+    /// Mean over trials of the mean average precision: with one right answer each, the mean of the
+    /// reciprocal rank.
+    pub mean_average_precision: f64,
+    /// The report of each trial.
+    pub reports: Vec<Report>,
+}
+
+impl Trials {
+    /// In each trial one image of each identity, drawn by chance, is the gallery, and all others are
+    /// queries. Cameras play no part: the protocol is [`Protocol::CameraLess`] whatever the
+    /// configuration says. Junk and distractors stay in the gallery.
+    ///
+    /// # Errors
+    /// As [`evaluate`](crate::evaluate()), and if there are no trials.
+    pub fn of(
+        images: &Embeddings,
+        trials: usize,
+        seed: Seed,
+        config: &EvaluationConfig,
+    ) -> Result<Self, Error> {
+        if trials == 0 {
+            return Err(Error::Setting {
+                setting: "the number of trials",
+            });
+        }
+        let mut of_identity: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
+        for (image, identity) in images.identities().iter().enumerate() {
+            of_identity.entry(*identity).or_default().push(image);
+        }
+        let config = config.clone().with_protocol(Protocol::CameraLess);
+        let seed = seed.named("trials");
+        let one = |trial: usize| {
+            let mut stream = seed.at(trial as u64).stream();
+            let (mut query, mut gallery) = (Vec::new(), Vec::new());
+            for (identity, images) in &of_identity {
+                if identity.is_junk() || *identity == Identity::new(0) {
+                    gallery.extend(images);
+                    continue;
+                }
+                let drawn = stream.random_range(0..images.len());
+                gallery.push(images[drawn]);
+                query.extend(
+                    images
+                        .iter()
+                        .enumerate()
+                        .filter(|(at, _)| *at != drawn)
+                        .map(|it| it.1),
+                );
+            }
+            query.sort_unstable();
+            gallery.sort_unstable();
+            evaluate(&images.select(&query), &images.select(&gallery), &config)
+        };
+        let reports: Vec<Report> = (0..trials).map(one).collect::<Result<_, _>>()?;
+        let mean =
+            |of: &dyn Fn(&Report) -> f64| reports.iter().map(of).sum::<f64>() / trials as f64;
+        Ok(Self {
+            cmc: (0..config.max_rank)
+                .map(|at| mean(&|report| report.cmc[at]))
+                .collect(),
+            mean_average_precision: mean(&|report| report.mean_average_precision),
+            reports,
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! A threshold that tells same from different, calibrated on one set and applied to others.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Interval, Resampling, Search, Verdict, Verification, evaluate::each_row};
+
+/// A distance up to which two images count as the same identity.
+///
+/// Chosen on a validation split so that at most a wanted share of the pairs of two identities is
+/// accepted, and as many pairs of one as that allows. It serialises, to be applied elsewhere.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Resampling, Search, Threshold};
+///
+/// let one = |values: &[f32], ids: &[i64]| {
+///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
+/// };
+/// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
+/// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+/// let search = Search {
+///     distances: &distances,
+///     query: query.labels(),
+///     gallery: gallery.labels(),
+///     protocol: Protocol::CameraLess,
+/// };
+/// let threshold = Threshold::calibrate(&search, 0.01, &Resampling::default())?;
+/// assert!(threshold.accepts(1.5) && !threshold.accepts(2.5));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// The largest accepted distance.
+    pub distance: f32,
+    /// The false accept rate that was wanted, at most.
+    pub wanted: f64,
+    /// What was found on the split that it was calibrated on.
+    pub rates: Rates,
+}
+
+/// How often a threshold is wrong on a set, and how sure that is.
+///
+/// Intervals are over queries drawn anew: the pairs of one query depend on each other, so they are
+/// drawn together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Share of the pairs of two identities that is accepted.
+    pub false_accepts: Interval,
+    /// Share of the pairs of one identity that is accepted.
+    pub true_accepts: Interval,
+    /// Pairs of one identity, and of two.
+    pub pairs: [u64; 2],
+}
+
+impl Threshold {
+    /// Finds the threshold on a validation split.
+    ///
+    /// # Errors
+    /// As [`Verification::of`], if no threshold has a rate as low, or if the resampling has no samples
+    /// or a confidence outside 0 to 1.
+    pub fn calibrate(
+        search: &Search<'_>,
+        wanted: f64,
+        resampling: &Resampling,
+    ) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&wanted) {
+            return Err(Error::Share {
+                setting: "the wanted false accept rate",
+                found: wanted,
+            });
+        }
+        let pairs = Verification::of(search)?;
+        let [_, impostors] = pairs.pairs();
+        let point = pairs
+            .at_far(wanted)
+            .ok_or(Error::Rate { wanted, impostors })?;
+        let rates = rates(search, point.threshold, resampling)?;
+        Ok(Self {
+            distance: point.threshold,
+            wanted,
+            rates,
+        })
+    }
+
+    /// Whether two images at this distance count as the same identity.
+    #[must_use]
+    pub fn accepts(&self, distance: f32) -> bool {
+        distance <= self.distance
+    }
+
+    /// How often the threshold is wrong on another set.
+    ///
+    /// # Errors
+    /// As [`calibrate`](Self::calibrate).
+    pub fn rates_on(&self, search: &Search<'_>, resampling: &Resampling) -> Result<Rates, Error> {
+        rates(search, self.distance, resampling)
+    }
+}
+
+/// Pairs of a query: all and the accepted ones, of one identity and of two.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    genuine: [u64; 2],
+    impostors: [u64; 2],
+}
+
+fn rates(search: &Search<'_>, threshold: f32, resampling: &Resampling) -> Result<Rates, Error> {
+    let counts = each_row(search, |judge, query, row| {
+        let mut counts = Counts::default();
+        for (image, distance) in row.iter().enumerate() {
+            let of = match judge.verdict(query, image) {
+                Verdict::Right => &mut counts.genuine,
+                Verdict::Wrong => &mut counts.impostors,
+                Verdict::Ignored => continue,
+            };
+            of[0] += 1;
+            of[1] += u64::from(*distance <= threshold);
+        }
+        counts
+    })?;
+    let total = |of: fn(&Counts) -> [u64; 2]| counts.iter().map(|counts| of(counts)[0]).sum();
+    let pairs: [u64; 2] = [total(|of| of.genuine), total(|of| of.impostors)];
+    let share = |name: &str, of: fn(&Counts) -> [u64; 2]| {
+        let interval = resampling.interval(counts.len(), name, |drawn| {
+            let (mut all, mut accepted) = (0, 0);
+            for (counts, times) in counts.iter().zip(drawn) {
+                let [pairs, of_them] = of(counts);
+                all += pairs * u64::from(*times);
+                accepted += of_them * u64::from(*times);
+            }
+            (all > 0).then(|| accepted as f64 / all as f64)
+        })?;
+        interval.ok_or(Error::Pairs {
+            genuine: pairs[0],
+            impostors: pairs[1],
+        })
+    };
+    Ok(Rates {
+        false_accepts: share("false accepts", |of| of.impostors)?,
+        true_accepts: share("true accepts", |of| of.genuine)?,
+        pairs,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "shares of small counts are exact")]
+mod tests {
+    use reid_core::Identity;
+
+    use super::*;
+    use crate::{Labels, Protocol, evaluate::Matrix};
+
+    fn labels(identities: &[i64]) -> Labels {
+        Labels::new(identities.iter().copied().map(Identity::new).collect())
+    }
+
+    #[test]
+    fn it_is_calibrated_on_one_set_and_applied_to_another() {
+        let (query, gallery) = (labels(&[1, 2]), labels(&[1, 2, 3]));
+        let matrix = |values| Matrix {
+            values,
+            queries: 2,
+            gallery: 3,
+        };
+        let few = Resampling::default();
+        let search = |distances| Search {
+            distances,
+            query: &query,
+            gallery: &gallery,
+            protocol: Protocol::CameraLess,
+        };
+        let validation = matrix(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
+        let calibrate = |wanted| Threshold::calibrate(&search(&validation), wanted, &few);
+        let threshold = calibrate(0.3).expect("a threshold");
+        assert_eq!(threshold.distance, 0.2);
+        assert_eq!(threshold.rates.false_accepts.value, 0.25);
+        // Query 0 alone has none of two pairs accepted, query 1 one of two.
+        let interval = threshold.rates.false_accepts;
+        assert_eq!((interval.low, interval.high), (0.0, 0.5));
+
+        let json = serde_json::to_string(&threshold).expect("JSON");
+        let read: Threshold = serde_json::from_str(&json).expect("a threshold");
+        assert_eq!(read, threshold);
+
+        let test = matrix(&[0.1, 0.1, 0.1, 0.9, 0.9, 0.9]);
+        let rates = read.rates_on(&search(&test), &few).expect("pairs");
+        assert_eq!(
+            (rates.true_accepts.value, rates.false_accepts.value),
+            (0.5, 0.5)
+        );
+
+        assert_eq!(
+            calibrate(0.2).expect_err("too strict").to_string(),
+            "no threshold has a false accept rate of at most 0.2: even the nearest pair of one \
+             identity is farther than that many of 4 pairs of two"
+        );
+        assert_eq!(
+            calibrate(2.0).expect_err("no share").to_string(),
+            "the wanted false accept rate is 2, expected a share from 0 to 1"
+        );
+    }
+}
