@@ -1,7 +1,8 @@
-//! How good are embeddings from anywhere: mAP, mINP and the CMC curve of a file.
+//! How good are embeddings from anywhere: mAP, mINP, the CMC curve, thresholds, and where they fail.
 //!
 //! Teaches that evaluation needs no network: one vector per image with labels is enough. Write
-//! them from any framework as safetensors, `f32` features and `i64` labels:
+//! them from any framework as safetensors, as an `.npz` archive (`numpy.savez`), or as a folder of `.npy`
+//! files, with `f32` features and `i64` labels:
 //!
 //! ```text
 //! query.features [q, d]   query.ids [q]     query.cameras [q]     query.images [q]
@@ -14,10 +15,12 @@
 //!
 //! ```console
 //! $ cargo run --release --example rank_embeddings
-//! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors
+//! $ cargo run --release --example rank_embeddings -- --file embeddings.npz --report pages
 //! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors \
 //!       --metric euclidean --ap at-50 --json > report.json
-//! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors --rerank 20,6,0.3
+//! $ cargo run --release --example rank_embeddings -- --file test.npz --rerank 20,6,0.3 --expand 5,3
+//! $ cargo run --release --example rank_embeddings -- --file test.npz --validation val.npz \
+//!       --threshold-at-far 0.001 --open-set --compare other.npz
 //! ```
 //!
 //! Without a file it ranks a small set that it draws itself, in less than a second; 3,368 queries
@@ -34,21 +37,25 @@ use std::{
 
 use clap::Parser;
 use rand::RngExt;
-use reid::core::{Camera, Identity, Seed};
+use reid::core::{Camera, Identity, InputSize, Seed};
 use reid::eval::{
-    AveragePrecision, Embeddings, EvaluationConfig, Metric, Protocol, Report, RerankConfig,
-    Reranked, evaluate,
+    AveragePrecision, CameraPair, Comparison, Distances, Embeddings, EvaluationConfig, Expansion,
+    Interval, Intervals, Metric, OpenSet, OpenSetConfig, Part, Protocol, Rates, Report,
+    RerankConfig, Reranked, Resampling, Search, Threshold, Verification, camera_pairs, evaluate,
+    files, ranked_list,
 };
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use reid::vis::{LineChart, Page, RankedFigure, RankedRow, RankedTile, Series, open_picture};
+use serde::Serialize;
 
-/// How good are embeddings from anywhere: mAP, mINP and the CMC curve of a file.
+/// How good are embeddings from anywhere.
 #[derive(Debug, Parser)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 struct Arguments {
-    /// Embeddings with labels, as safetensors; without it, a small set is drawn.
+    /// Embeddings with labels: `.safetensors`, `.npz` or a folder of `.npy`; without it, a small set is
+    /// drawn.
     #[arg(long)]
     file: Option<PathBuf>,
     /// How far apart two embeddings are: euclidean or cosine.
@@ -60,10 +67,40 @@ struct Arguments {
     /// Take out only the query's own image, not all that its camera took of the same identity.
     #[arg(long)]
     camera_less: bool,
+    /// Move queries towards their nearest gallery images first: how many, and how much nearness counts,
+    /// such as 5,3.
+    #[arg(long, value_parser = expansion)]
+    expand: Option<Expansion>,
     /// Re-rank by k-reciprocal neighbours (Zhong et al. 2017): k1, k2 and lambda, such as 20,6,0.3.
     #[arg(long, value_parser = rerank)]
     rerank: Option<RerankConfig>,
-    /// Print the whole report, with the result of each query, as JSON.
+    /// Find the distance up to which two images are the same at so low a false accept rate, such as 0.001.
+    #[arg(long, value_name = "RATE")]
+    threshold_at_far: Option<f64>,
+    /// Embeddings to find the threshold on, so that `--file` measures it; the same file if absent.
+    #[arg(long, requires = "threshold_at_far")]
+    validation: Option<PathBuf>,
+    /// Identify where a share of the identities is taken out of the gallery.
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.5")]
+    open_set: Option<f64>,
+    /// Other embeddings of the same images, to compare with.
+    #[arg(long, value_name = "OTHER")]
+    compare: Option<PathBuf>,
+    /// Write a page with curves, breakdowns and the hardest queries to this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// The pictures of the queries for the page, one path per line.
+    #[arg(
+        long,
+        value_name = "LIST",
+        requires = "gallery_pictures",
+        requires = "report"
+    )]
+    query_pictures: Option<PathBuf>,
+    /// The pictures of the gallery.
+    #[arg(long, value_name = "LIST", requires = "query_pictures")]
+    gallery_pictures: Option<PathBuf>,
+    /// Print everything, with the result of each query, as JSON.
     #[arg(long)]
     json: bool,
     /// Rank the small set: the same as no file.
@@ -87,6 +124,19 @@ fn rerank(text: &str) -> Result<RerankConfig, String> {
     Ok(RerankConfig::default().with_numbers(k1, k2, lambda))
 }
 
+/// The numbers of query expansion.
+fn expansion(text: &str) -> Result<Expansion, String> {
+    let numbers = text.split_once(',').and_then(|(neighbours, alpha)| {
+        Some(Expansion {
+            neighbours: neighbours.trim().parse().ok().filter(|&count| count > 0)?,
+            alpha: alpha.trim().parse().ok().filter(|alpha| *alpha >= 0.0)?,
+        })
+    });
+    numbers.ok_or_else(|| {
+        "expected a count of at least 1 and an exponent of 0 or more, such as 5,3".to_owned()
+    })
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,6 +145,23 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Everything that was asked for.
+#[derive(Serialize)]
+struct Results {
+    report: Report,
+    intervals: Intervals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<Threshold>,
+    /// What the threshold does on the file, where it was found on another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rates: Option<Rates>,
+    /// False alarm rate, and share of queries that are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_set: Option<Vec<[f64; 2]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -107,24 +174,99 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .with_metric(arguments.metric)
         .with_protocol(protocol)
         .with_average_precision(arguments.ap);
-
-    let report = if let Some(path) = &arguments.file {
-        let (query, gallery) = read(path, protocol)?;
-        ranked(&query, &gallery, &config, arguments)
-            .map_err(|error| format!("{}: {error}", path.display()))?
-    } else {
-        let (query, gallery) = draw(Seed::new(1))?;
-        ranked(&query, &gallery, &config, arguments)?
+    let [query, gallery] = match &arguments.file {
+        Some(path) => files::read(path)?,
+        None => draw(Seed::new(1))?,
     };
-
+    let query = match &arguments.expand {
+        Some(expansion) => expansion.of_queries(&query, &gallery)?,
+        None => query,
+    };
+    let sides = [&query, &gallery];
+    let results = results(arguments, sides, &config).map_err(|error| match &arguments.file {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => error.to_string(),
+    })?;
+    if let Some(folder) = &arguments.report {
+        let page = page(arguments, sides, &config, &results)?;
+        let file = folder.join("index.html");
+        page.save(&file)?;
+        eprintln!("wrote {}", file.display());
+    }
     let mut output = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut output, &report)?;
+        serde_json::to_writer_pretty(&mut output, &results)?;
         writeln!(output)?;
     } else {
-        writeln!(output, "{report}")?;
+        write!(output, "{}", text(&results))?;
     }
     Ok(())
+}
+
+fn results(
+    arguments: &Arguments,
+    [query, gallery]: [&Embeddings; 2],
+    config: &EvaluationConfig,
+) -> Result<Results, Box<dyn Error>> {
+    let resampling = Resampling::default();
+    let report = ranked(query, gallery, config, arguments)?;
+    let distances = Distances::between(query, gallery, config.metric)?;
+    let search = Search {
+        distances: &distances,
+        query: query.labels(),
+        gallery: gallery.labels(),
+        protocol: config.protocol,
+    };
+    let (mut threshold, mut rates) = (None, None);
+    if let Some(wanted) = arguments.threshold_at_far {
+        let found = match &arguments.validation {
+            None => Threshold::calibrate(&search, wanted, &resampling)?,
+            Some(path) => {
+                let [query, gallery] = files::read(path)?;
+                let distances = Distances::between(&query, &gallery, config.metric)?;
+                let validation = Search {
+                    distances: &distances,
+                    query: query.labels(),
+                    gallery: gallery.labels(),
+                    protocol: config.protocol,
+                };
+                let found = Threshold::calibrate(&validation, wanted, &resampling)?;
+                rates = Some(found.rates_on(&search, &resampling)?);
+                found
+            }
+        };
+        threshold = Some(found);
+    }
+    let open_set = arguments.open_set.map(|held_out| {
+        let config = OpenSetConfig {
+            held_out,
+            ..OpenSetConfig::default()
+        };
+        let open = OpenSet::of(&search, &config)?;
+        let rates = [0.0, 0.001, 0.01, 0.1, 1.0];
+        Ok::<_, reid::eval::Error>(
+            rates
+                .map(|rate| [rate, open.detection_and_identification_rate(rate)])
+                .to_vec(),
+        )
+    });
+    let comparison = match &arguments.compare {
+        None => None,
+        Some(path) => {
+            let [query, gallery] = files::read(path)?;
+            let other = ranked(&query, &gallery, config, arguments)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            Some(report.compared_with(&other, &resampling)?)
+        }
+    };
+    Ok(Results {
+        intervals: report.intervals(&resampling)?,
+        report,
+        threshold,
+        rates,
+        open_set: open_set.transpose()?,
+        comparison,
+    })
 }
 
 /// The report, re-ranked if asked.
@@ -142,128 +284,254 @@ fn ranked(
     reranked.evaluate(query.labels(), gallery.labels(), config)
 }
 
-/// Query and gallery of a file.
-fn read(path: &Path, protocol: Protocol) -> Result<(Embeddings, Embeddings), String> {
-    let in_file = |error: String| format!("{}: {error}", path.display());
-    let bytes = fs::read(path).map_err(|error| in_file(error.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
-        let found = bytes.len();
-        in_file(format!(
-            "expected a whole safetensors file, found {found} bytes: {error}"
-        ))
-    })?;
-    let query = side(&file, "query", protocol).map_err(in_file)?;
-    let gallery = side(&file, "gallery", protocol).map_err(in_file)?;
-    Ok((query, gallery))
+fn percent(value: f64) -> String {
+    format!("{:.2} %", 100.0 * value)
 }
 
-/// One side of a file: `query` or `gallery`.
-fn side(file: &SafeTensors<'_>, name: &str, protocol: Protocol) -> Result<Embeddings, String> {
-    let key = |part: &str| format!("{name}.{part}");
-    let features = key("features");
-    let tensor = tensor(file, &features, Dtype::F32)?;
-    let &[rows, dimensions] = tensor.shape() else {
-        return Err(format!(
-            "`{features}`: expected the shape [images, dimensions], found {:?}",
-            tensor.shape()
+fn range(interval: &Interval) -> String {
+    format!("{} to {}", percent(interval.low), percent(interval.high))
+}
+
+/// Rows of what was found: name, value, interval.
+fn rows(results: &Results) -> Vec<[String; 3]> {
+    let row = |name: &str, value: String, interval: String| [name.to_owned(), value, interval];
+    let with = |name: &str, of: &Interval| row(name, percent(of.value), range(of));
+    let mut rows = vec![
+        with("mAP", &results.intervals.mean_average_precision),
+        with("mINP", &results.intervals.mean_inverse_negative_penalty),
+        with("Rank-1", &results.intervals.rank_1),
+    ];
+    for rank in [5, 10, 20] {
+        let name = format!("Rank-{rank}");
+        rows.push(row(
+            &name,
+            percent(results.report.rank(rank)),
+            String::new(),
         ));
+    }
+    if let Some(threshold) = &results.threshold {
+        let distance = format!("{:.5}", threshold.distance);
+        rows.push(row("same up to a distance of", distance, String::new()));
+        let rates = results.rates.as_ref().unwrap_or(&threshold.rates);
+        rows.push(with("false accepts there", &rates.false_accepts));
+        rows.push(with("true accepts there", &rates.true_accepts));
+    }
+    for [alarms, found] in results.open_set.iter().flatten() {
+        let name = format!("found at {} false alarms", percent(*alarms));
+        rows.push(row(&name, percent(*found), String::new()));
+    }
+    if let Some(comparison) = &results.comparison {
+        rows.push(with("mAP less the other's", &comparison.difference));
+        let chance = format!("{:.4}", comparison.chance);
+        rows.push(row("by chance", chance, String::new()));
+        let [better, worse] = [comparison.better, comparison.worse];
+        let counts = format!("{better}, {worse}, {}", comparison.equal);
+        rows.push(row("queries better, worse, equal", counts, String::new()));
+    }
+    rows
+}
+
+fn text(results: &Results) -> String {
+    let report = &results.report;
+    let mut text = format!(
+        "{} queries, {} with a match, gallery of {}; intervals of 95 %\n",
+        report.queries, report.matched_queries, report.gallery
+    );
+    for [name, value, interval] in rows(results) {
+        text.push_str(format!("  {name:30} {value:>10}   {interval}").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The page: numbers, curves, where it fails.
+fn page(
+    arguments: &Arguments,
+    [query, gallery]: [&Embeddings; 2],
+    config: &EvaluationConfig,
+    results: &Results,
+) -> Result<Page, Box<dyn Error>> {
+    let report = &results.report;
+    let distances = Distances::between(query, gallery, config.metric)?;
+    let search = Search {
+        distances: &distances,
+        query: query.labels(),
+        gallery: gallery.labels(),
+        protocol: config.protocol,
     };
-    let values = numbers(&tensor).map(f32::from_le_bytes).collect();
-    let identities = labels(file, &key("ids"), rows)?;
-    let identities = identities.into_iter().map(Identity::new).collect();
-    let mut side = Embeddings::new(values, dimensions, identities)
-        .map_err(|error| format!("`{features}`: {error}"))?;
-
-    let cameras = key("cameras");
-    if has(file, &cameras) {
-        let numbers = unsigned(&cameras, labels(file, &cameras, rows)?)?;
-        side = side
-            .with_cameras(numbers.into_iter().map(Camera::new).collect())
-            .map_err(|error| format!("`{cameras}`: {error}"))?;
-    } else if protocol == Protocol::Market {
-        return Err(format!(
-            "expected the key `{cameras}`, found {}; or pass --camera-less",
-            keys(file)
-        ));
-    }
-    let images = key("images");
-    if has(file, &images) {
-        let numbers = unsigned(&images, labels(file, &images, rows)?)?;
-        side = side
-            .with_images(numbers)
-            .map_err(|error| format!("`{images}`: {error}"))?;
-    }
-    Ok(side)
-}
-
-fn has(file: &SafeTensors<'_>, key: &str) -> bool {
-    file.names().contains(&key)
-}
-
-/// What is in a file, for messages.
-fn keys(file: &SafeTensors<'_>) -> String {
-    let mut names = file.names();
-    names.sort_unstable();
-    match names.as_slice() {
-        [] => "no keys".to_owned(),
-        names => format!("`{}`", names.join("`, `")),
+    let title = arguments.file.as_deref().map_or_else(
+        || "a small set".to_owned(),
+        |file| file.display().to_string(),
+    );
+    let page = Page::new(format!("Embeddings: {title}"))
+        .with_text(&format!(
+            "{} queries, {} with a match, against {} gallery images; {} distance, {} protocol, \
+             {} average precision. Intervals of 95 % over queries drawn anew.",
+            report.queries,
+            report.matched_queries,
+            report.gallery,
+            config.metric,
+            config.protocol,
+            config.average_precision
+        ))
+        .with_table(&["", "value", "interval"], rows(results))
+        .with_heading("Ranking")
+        .with_chart(&cmc(report))?
+        .with_heading("Same or different")
+        .with_chart(&roc(&Verification::of(&search)?))?;
+    let page = breakdown(page, &search, config, report)?;
+    match (&arguments.query_pictures, &arguments.gallery_pictures) {
+        (Some(queries), Some(images)) => {
+            let pictures = [paths(queries, query.len())?, paths(images, gallery.len())?];
+            let picture = hardest(query, gallery, config, report, &pictures)?;
+            let legend = "The hardest queries and what was found for them, nearest first.";
+            Ok(page.with_picture(legend, &picture)?)
+        }
+        _ => Ok(page),
     }
 }
 
-/// The tensor of a key, if it has the type it should have.
-fn tensor<'a>(
-    file: &SafeTensors<'a>,
-    key: &str,
-    expected: Dtype,
-) -> Result<TensorView<'a>, String> {
-    if !has(file, key) {
-        return Err(format!("expected the key `{key}`, found {}", keys(file)));
-    }
-    let tensor = file
-        .tensor(key)
-        .map_err(|error| format!("`{key}`: {error}"))?;
-    match tensor.dtype() {
-        found if found == expected => Ok(tensor),
-        found => Err(format!(
-            "`{key}`: expected {expected} values, found {found}"
-        )),
-    }
+/// Where it fails.
+fn breakdown(
+    page: Page,
+    search: &Search<'_>,
+    config: &EvaluationConfig,
+    report: &Report,
+) -> Result<Page, reid::eval::Error> {
+    let page = match search.query.cameras().and(search.gallery.cameras()) {
+        None => page,
+        Some(_) => page.with_heading("From camera to camera").with_table(
+            &["from", "to", "queries", "Rank-1", "mAP"],
+            camera_pairs(search, config)?.iter().map(camera_row),
+        ),
+    };
+    let worst = report.by_identity(search.query);
+    Ok(page
+        .with_heading("The hardest identities")
+        .with_table(
+            &["identity", "queries", "Rank-1", "mAP"],
+            worst.iter().take(20).map(|(identity, part)| {
+                let [queries, first, precision] = part_cells(part);
+                [identity.to_string(), queries, first, precision]
+            }),
+        )
+        .with_heading("The hardest queries")
+        .with_table(
+            &[
+                "query",
+                "identity",
+                "first right answer at rank",
+                "average precision",
+            ],
+            report.hardest(20).into_iter().map(|result| {
+                [
+                    result.query.to_string(),
+                    search.query.identities()[result.query].to_string(),
+                    result
+                        .first_match
+                        .map_or_else(String::new, |rank| rank.to_string()),
+                    result.average_precision.map_or_else(String::new, percent),
+                ]
+            }),
+        ))
 }
 
-/// One label for each of `rows` images.
-fn labels(file: &SafeTensors<'_>, key: &str, rows: usize) -> Result<Vec<i64>, String> {
-    let tensor = tensor(file, key, Dtype::I64)?;
-    if tensor.shape() != [rows] {
-        return Err(format!(
-            "`{key}`: expected the shape [{rows}], one per row of features, found {:?}",
-            tensor.shape()
-        ));
+fn part_cells(part: &Part) -> [String; 3] {
+    [
+        part.queries.to_string(),
+        percent(part.rank_1),
+        percent(part.mean_average_precision),
+    ]
+}
+
+fn camera_row(pair: &CameraPair) -> [String; 5] {
+    let [queries, first, precision] = part_cells(&pair.part);
+    [
+        pair.query.to_string(),
+        pair.gallery.to_string(),
+        queries,
+        first,
+        precision,
+    ]
+}
+
+fn cmc(report: &Report) -> LineChart {
+    let ranks = (1..).map(|rank: u32| f64::from(rank));
+    let points = ranks.zip(report.cmc.iter().map(|rate| 100.0 * rate));
+    LineChart::new("Cumulative matching characteristic")
+        .with_axes("rank", "matching rate (%)")
+        .with_series(Series::new("right answer among the first", points))
+}
+
+fn roc(pairs: &Verification) -> LineChart {
+    let points = pairs.roc(200).into_iter().map(|point| {
+        (
+            100.0 * point.false_accept_rate,
+            100.0 * point.true_accept_rate,
+        )
+    });
+    let name = format!("equal error rate {}", percent(pairs.equal_error_rate()));
+    LineChart::new("Receiver operating characteristic")
+        .with_axes("false accepts (%)", "true accepts (%)")
+        .with_series(Series::new(name, points))
+}
+
+/// One path per line, as many as there are images.
+fn paths(list: &Path, expected: usize) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let text = fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let paths: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
+    if paths.len() != expected {
+        let found = paths.len();
+        let list = list.display();
+        return Err(
+            format!("{list}: expected {expected} paths, one per line, found {found}").into(),
+        );
     }
-    Ok(numbers(&tensor).map(i64::from_le_bytes).collect())
+    Ok(paths)
 }
 
-/// The numbers of a tensor, each as its bytes; little-endian, as the format has it.
-fn numbers<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
-    tensor.data().as_chunks().0.iter().copied()
-}
-
-/// Labels that cannot be negative.
-fn unsigned<T: TryFrom<i64>>(key: &str, labels: Vec<i64>) -> Result<Vec<T>, String> {
-    let convert = |(row, label): (usize, i64)| {
-        T::try_from(label).map_err(|_| {
-            let bits = 8 * size_of::<T>();
-            format!(
-                "`{key}`: expected a number of 0 or more in {bits} bits at row {row}, found {label}"
-            )
+/// The hardest queries with what was found for them.
+fn hardest(
+    query: &Embeddings,
+    gallery: &Embeddings,
+    config: &EvaluationConfig,
+    report: &Report,
+    [queries, images]: &[Vec<PathBuf>; 2],
+) -> Result<reid::vis::RgbImage, Box<dyn Error>> {
+    let row = |at: usize| -> Result<RankedRow, Box<dyn Error>> {
+        let list = ranked_list(query, gallery, config, at, 10)?;
+        let tiles = list.entries.iter().map(|entry| {
+            Ok(RankedTile {
+                picture: open_picture(&images[entry.gallery])?,
+                distance: entry.distance,
+                verdict: entry.verdict,
+            })
+        });
+        Ok(RankedRow {
+            query: open_picture(&queries[at])?,
+            found: tiles.collect::<Result<_, reid::vis::Error>>()?,
         })
     };
-    labels.into_iter().enumerate().map(convert).collect()
+    let rows: Vec<RankedRow> = report
+        .hardest(8)
+        .iter()
+        .map(|result| row(result.query))
+        .collect::<Result<_, _>>()?;
+    let square = rows
+        .first()
+        .is_some_and(|row| row.query.height() < 3 * row.query.width() / 2);
+    let tile = if square {
+        InputSize::new(96, 96)
+    } else {
+        InputSize::new(128, 64)
+    };
+    Ok(RankedFigure::new().with_tile(tile).draw(&rows))
 }
 
 /// A small set: 40 identities in front of 4 cameras, with distractors and junk in the gallery.
 ///
 /// An embedding is where its identity is, moved by its camera and by chance.
-fn draw(seed: Seed) -> Result<(Embeddings, Embeddings), reid::eval::Error> {
+fn draw(seed: Seed) -> Result<[Embeddings; 2], reid::eval::Error> {
     const DIMENSIONS: usize = 16;
     const IDENTITIES: i64 = 40;
     const CAMERAS: u32 = 4;
@@ -301,5 +569,5 @@ fn draw(seed: Seed) -> Result<(Embeddings, Embeddings), reid::eval::Error> {
     let gallery: Vec<(i64, u32)> = gallery.collect();
     // Every identity is searched for from its first two cameras, with pictures of its own.
     let query: Vec<(i64, u32)> = everybody.into_iter().filter(|it| it.1 <= 2).collect();
-    Ok((side(0, &query)?, side(1_000, &gallery)?))
+    Ok([side(0, &query)?, side(1_000, &gallery)?])
 }

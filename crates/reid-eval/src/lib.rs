@@ -10,6 +10,8 @@ mod embeddings;
 mod error;
 mod evaluate;
 mod expansion;
+#[cfg(feature = "files")]
+pub mod files;
 mod interval;
 mod labels;
 mod metric;

@@ -8,6 +8,7 @@
 //! | CMC of one or several reports | [`cmc_chart`] | SVG |
 //! | losses, learning rates and scores of a training | [`training_chart`] | SVG |
 //! | any named series | [`LineChart`] of [`Series`] | SVG |
+//! | all of these with text and tables | [`Page`] | HTML |
 //!
 //! Bitmaps are [`RgbImage`]s, read and written by [`open_picture`] and [`save_picture`]. Nothing
 //! needs a font installed: small text in bitmaps is drawn from a font within, and SVG leaves it to
@@ -26,6 +27,7 @@ mod line_chart;
 mod mark;
 mod mix;
 mod overlay;
+mod page;
 mod picture;
 mod plot;
 mod ranked_list;
@@ -38,6 +40,7 @@ pub use grid::ContactSheet;
 pub use image::RgbImage;
 pub use line_chart::{LineChart, Series};
 pub use overlay::Overlay;
+pub use page::Page;
 pub use picture::{open_picture, save_picture};
 pub use ranked_list::{RankedFigure, RankedRow, RankedTile};
 pub use training_chart::{TrainingCurves, training_chart};

@@ -1,0 +1,188 @@
+//! Arrays of `NumPy`: an `.npz` archive, or a folder of `.npy` files.
+
+use std::{
+    cell::RefCell,
+    fs,
+    io::{Cursor, Read},
+    path::Path,
+};
+
+use npyz::{DType, NpyFile, Order, TypeChar};
+use zip::ZipArchive;
+
+use super::tensors::{Numbers, Tensors, narrow};
+
+/// Arrays in an archive.
+pub(super) struct Archive<'a>(RefCell<ZipArchive<Cursor<&'a [u8]>>>);
+
+impl<'a> Archive<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
+            let found = bytes.len();
+            format!("expected a whole NumPy archive, found {found} bytes: {error}")
+        })?;
+        Ok(Self(RefCell::new(archive)))
+    }
+
+    /// The bytes of one array's file.
+    fn bytes(&self, key: &str) -> Result<Vec<u8>, String> {
+        if !self.keys().iter().any(|name| name == key) {
+            return Err(self.missing(key));
+        }
+        let mut archive = self.0.borrow_mut();
+        let mut bytes = Vec::new();
+        let file = archive.by_name(&format!("{key}.npy"));
+        let read = file
+            .map_err(|error| error.to_string())
+            .and_then(|mut file| {
+                file.read_to_end(&mut bytes)
+                    .map_err(|error| error.to_string())
+            });
+        read.map_err(|error| format!("`{key}`: {error}"))?;
+        Ok(bytes)
+    }
+}
+
+impl Tensors for Archive<'_> {
+    fn keys(&self) -> Vec<String> {
+        let archive = self.0.borrow();
+        array_names(archive.file_names().flatten())
+    }
+
+    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+        floats(key, &self.bytes(key)?)
+    }
+
+    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+        integers(key, &self.bytes(key)?)
+    }
+}
+
+/// Arrays in a folder, one file each.
+pub(super) struct Folder<'a>(pub(super) &'a Path);
+
+impl Folder<'_> {
+    fn bytes(&self, key: &str) -> Result<Vec<u8>, String> {
+        if !self.keys().iter().any(|name| name == key) {
+            return Err(self.missing(key));
+        }
+        let path = self.0.join(format!("{key}.npy"));
+        fs::read(&path).map_err(|error| format!("`{key}`: {error}"))
+    }
+}
+
+impl Tensors for Folder<'_> {
+    fn keys(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0).into_iter().flatten().flatten();
+        array_names(entries.filter_map(|entry| entry.file_name().into_string().ok()))
+    }
+
+    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+        floats(key, &self.bytes(key)?)
+    }
+
+    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+        integers(key, &self.bytes(key)?)
+    }
+}
+
+/// Names of files of arrays, without the extension.
+fn array_names(files: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let mut names: Vec<String> = files
+        .filter_map(|name| name.as_ref().strip_suffix(".npy").map(str::to_owned))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn floats(key: &str, bytes: &[u8]) -> Result<Numbers<f32>, String> {
+    let array = Array::new(key, bytes)?;
+    match array.kind {
+        (TypeChar::Float, 4) => array.read(|value: f32| value),
+        (TypeChar::Float, 8) => array.read(narrow),
+        _ => Err(array.other("floats of 4 or 8 bytes")),
+    }
+}
+
+fn integers(key: &str, bytes: &[u8]) -> Result<Numbers<i64>, String> {
+    let array = Array::new(key, bytes)?;
+    match array.kind {
+        (TypeChar::Int, 4) => array.read(|value: i32| i64::from(value)),
+        (TypeChar::Int, 8) => array.read(|value: i64| value),
+        _ => Err(array.other("signed integers of 4 or 8 bytes")),
+    }
+}
+
+/// An array whose header was read.
+struct Array<'a> {
+    key: &'a str,
+    file: NpyFile<&'a [u8]>,
+    shape: Vec<usize>,
+    /// Of what, in how many bytes.
+    kind: (TypeChar, u64),
+}
+
+impl<'a> Array<'a> {
+    fn new(key: &'a str, bytes: &'a [u8]) -> Result<Self, String> {
+        let refused = |reason: String| format!("`{key}`: expected a NumPy array, {reason}");
+        let mut rest = bytes;
+        let header = npyz::NpyHeader::from_reader(&mut rest)
+            .map_err(|error| refused(format!("found {} bytes: {error}", bytes.len())))?;
+        let DType::Plain(of) = header.dtype() else {
+            return Err(refused(format!("found {}", header.dtype().descr())));
+        };
+        let kind = (of.type_char(), of.size_field());
+        let sides = header
+            .shape()
+            .iter()
+            .map(|side| usize::try_from(*side).ok());
+        let shape: Option<Vec<usize>> = sides.collect();
+        // A header may claim more than there is; that must not be reserved.
+        let claimed = shape.as_ref().and_then(|shape| {
+            let count = shape
+                .iter()
+                .try_fold(1_usize, |all, side| all.checked_mul(*side))?;
+            count.checked_mul(usize::try_from(kind.1).ok()?)
+        });
+        match (shape, claimed) {
+            (Some(shape), Some(claimed)) if claimed <= rest.len() => Ok(Self {
+                key,
+                file: NpyFile::with_header(header, rest),
+                shape,
+                kind,
+            }),
+            _ => Err(refused(format!(
+                "whose header claims the shape {:?} of {}, found {} bytes of values",
+                header.shape(),
+                header.dtype().descr(),
+                rest.len()
+            ))),
+        }
+    }
+
+    fn other(&self, expected: &str) -> String {
+        let found = self.file.dtype().descr();
+        format!("`{}`: expected {expected}, found {found}", self.key)
+    }
+
+    /// The numbers, row by row whatever the order in the file.
+    fn read<T: npyz::Deserialize, U: Copy>(
+        self,
+        of: impl Fn(T) -> U,
+    ) -> Result<Numbers<U>, String> {
+        let by_columns = self.file.order() == Order::Fortran;
+        let values = self
+            .file
+            .into_vec()
+            .map_err(|error| format!("`{}`: {error}", self.key))?;
+        let values: Vec<U> = values.into_iter().map(of).collect();
+        let &[rows, columns] = self.shape.as_slice() else {
+            return Ok((self.shape, values));
+        };
+        if !by_columns {
+            return Ok((self.shape, values));
+        }
+        let turned = (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
+        Ok((self.shape, turned.map(|at| values[at]).collect()))
+    }
+}

@@ -1,0 +1,105 @@
+//! Tensors by name, and those of a safetensors file.
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+/// A shape, and the numbers row by row.
+pub(super) type Numbers<T> = (Vec<usize>, Vec<T>);
+
+/// Tensors by name.
+pub(super) trait Tensors {
+    /// The names, in order.
+    fn keys(&self) -> Vec<String>;
+
+    /// A tensor of floats.
+    fn floats(&self, key: &str) -> Result<Numbers<f32>, String>;
+
+    /// A tensor of integers.
+    fn integers(&self, key: &str) -> Result<Numbers<i64>, String>;
+
+    /// What to say of a key that is not there.
+    fn missing(&self, key: &str) -> String {
+        let found = match self.keys().as_slice() {
+            [] => "no keys".to_owned(),
+            keys => format!("`{}`", keys.join("`, `")),
+        };
+        format!("expected the key `{key}`, found {found}")
+    }
+}
+
+/// Those of a safetensors file.
+pub(super) struct Safetensors<'a>(SafeTensors<'a>);
+
+impl<'a> Safetensors<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            let found = bytes.len();
+            format!("expected a whole safetensors file, found {found} bytes: {error}")
+        })?;
+        Ok(Self(file))
+    }
+
+    fn tensor(&self, key: &str) -> Result<TensorView<'a>, String> {
+        if !self.0.names().contains(&key) {
+            return Err(self.missing(key));
+        }
+        self.0
+            .tensor(key)
+            .map_err(|error| format!("`{key}`: {error}"))
+    }
+}
+
+impl Tensors for Safetensors<'_> {
+    fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.0.names().into_iter().map(str::to_owned).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+        let tensor = self.tensor(key)?;
+        let values = match tensor.dtype() {
+            Dtype::F32 => numbers(&tensor).map(f32::from_le_bytes).collect(),
+            Dtype::F64 => numbers(&tensor)
+                .map(f64::from_le_bytes)
+                .map(narrow)
+                .collect(),
+            found => {
+                return Err(format!(
+                    "`{key}`: expected F32 or F64 values, found {found}"
+                ));
+            }
+        };
+        Ok((tensor.shape().to_vec(), values))
+    }
+
+    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+        let tensor = self.tensor(key)?;
+        let values = match tensor.dtype() {
+            Dtype::I64 => numbers(&tensor).map(i64::from_le_bytes).collect(),
+            Dtype::I32 => numbers(&tensor)
+                .map(i32::from_le_bytes)
+                .map(i64::from)
+                .collect(),
+            found => {
+                return Err(format!(
+                    "`{key}`: expected I64 or I32 values, found {found}"
+                ));
+            }
+        };
+        Ok((tensor.shape().to_vec(), values))
+    }
+}
+
+/// The numbers of a tensor, each as its bytes; little-endian, as the format has it.
+fn numbers<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
+    tensor.data().as_chunks().0.iter().copied()
+}
+
+/// In single precision; infinite where it is too large, which is refused with its row later.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "embeddings are in single precision"
+)]
+pub(super) fn narrow(value: f64) -> f32 {
+    value as f32
+}

@@ -1,0 +1,215 @@
+//! Page: text, tables, charts and pictures as one HTML file that needs nothing else.
+
+use std::{fmt::Write, io::Cursor, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use image::{ImageFormat, RgbImage};
+
+use crate::{Error, LineChart, picture::write_whole};
+
+/// How it looks, on paper and on a screen.
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
+padding:0 1rem;color:#1e1e1e}h1,h2{line-height:1.2}table{border-collapse:collapse;margin:1rem 0}\
+td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:right}\
+td:first-child,th:first-child{text-align:left}svg,img{max-width:100%;height:auto}\
+.wide{overflow-x:auto}";
+
+/// An HTML page in one file: charts are drawn into it as SVG and pictures as PNG, and it loads nothing
+/// from anywhere.
+///
+/// ```
+/// use reid_vis::{LineChart, Page, RgbImage, Series};
+///
+/// let chart = LineChart::new("ROC").with_series(Series::new("ours", [(0.0, 0.0), (1.0, 1.0)]));
+/// let page = Page::new("Results")
+///     .with_heading("Numbers")
+///     .with_table(&["metric", "value"], [["mAP".to_owned(), "71.3 %".to_owned()]])
+///     .with_chart(&chart)?
+///     .with_picture("the hardest query", &RgbImage::new(8, 16))?;
+/// assert!(page.to_html().contains("<td>71.3 %</td>"));
+/// # Ok::<(), reid_vis::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    title: String,
+    body: String,
+}
+
+impl Page {
+    /// A page with its title and nothing else.
+    #[must_use]
+    pub fn new(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            body: String::new(),
+        }
+    }
+
+    /// Adds a heading.
+    #[must_use]
+    pub fn with_heading(self, text: &str) -> Self {
+        self.with(&format!("<h2>{}</h2>", escaped(text)))
+    }
+
+    /// Adds a paragraph.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        self.with(&format!("<p>{}</p>", escaped(text)))
+    }
+
+    /// Adds a table: what its columns are, then row by row.
+    #[must_use]
+    pub fn with_table<Row: AsRef<[String]>>(
+        self,
+        columns: &[&str],
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Self {
+        let row = |kind: &str, cells: &mut dyn Iterator<Item = &str>| {
+            let cells: Vec<String> = cells
+                .map(|cell| format!("<{kind}>{}</{kind}>", escaped(cell)))
+                .collect();
+            format!("<tr>{}</tr>\n", cells.concat())
+        };
+        let mut table = row("th", &mut columns.iter().copied());
+        for cells in rows {
+            let mut cells = cells.as_ref().iter().map(String::as_str);
+            table.push_str(&row("td", &mut cells));
+        }
+        self.with(&format!(
+            "<div class=\"wide\"><table>\n{table}</table></div>"
+        ))
+    }
+
+    /// Adds a chart.
+    ///
+    /// # Errors
+    /// If the drawing library refuses ([`Error::Chart`]).
+    pub fn with_chart(self, chart: &LineChart) -> Result<Self, Error> {
+        let svg = chart.to_svg()?;
+        // Without the declaration that a file of its own may begin with; scaled by its own frame.
+        let svg = svg.find("<svg").map_or("", |at| &svg[at..]);
+        Ok(self.with(svg))
+    }
+
+    /// Adds a picture, described for those who cannot see it.
+    ///
+    /// # Errors
+    /// If it cannot be encoded, which a picture without pixels cannot ([`Error::Encode`]).
+    pub fn with_picture(self, description: &str, picture: &RgbImage) -> Result<Self, Error> {
+        let mut bytes = Cursor::new(Vec::new());
+        let encoded = picture.write_to(&mut bytes, ImageFormat::Png);
+        encoded.map_err(|source| Error::Encode {
+            path: description.into(),
+            height: picture.height(),
+            width: picture.width(),
+            source,
+        })?;
+        let data = STANDARD.encode(bytes.get_ref());
+        let description = escaped(description);
+        Ok(self.with(&format!(
+            "<figure><img alt=\"{description}\" src=\"data:image/png;base64,{data}\">\
+             <figcaption>{description}</figcaption></figure>"
+        )))
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        let (title, body) = (escaped(&self.title), &self.body);
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+             <style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+        )
+    }
+
+    /// Writes the page. Missing folders are created; the file is complete or not there.
+    ///
+    /// # Errors
+    /// If the file cannot be written ([`Error::Write`]).
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        write_whole(path.as_ref(), self.to_html().as_bytes())
+    }
+
+    fn with(mut self, html: &str) -> Self {
+        self.body.push_str(html);
+        self.body.push('\n');
+        self
+    }
+}
+
+/// Text that is nothing but text, whatever is in it.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '<' | '>' | '"' | '\'' => {
+                // Writing to a string does not fail.
+                let _ = write!(escaped, "&#{};", u32::from(letter));
+            }
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Series;
+
+    fn page() -> Page {
+        let chart = LineChart::new("<curve>").with_series(Series::new("a", [(0.0, 1.0)]));
+        let page = Page::new("a < b & \"c\"")
+            .with_heading("<script>")
+            .with_text("x > y")
+            .with_table(&["name"], [["<b>".to_owned()]]);
+        let page = page.with_chart(&chart).expect("drawn in memory");
+        page.with_picture("it's", &RgbImage::new(3, 2))
+            .expect("pixels")
+    }
+
+    #[test]
+    fn text_stays_text() {
+        let html = page().to_html();
+        assert!(
+            !html.contains("<script>") && !html.contains("<b>"),
+            "{html}"
+        );
+        assert!(
+            html.contains("<title>a &#60; b &#38; &#34;c&#34;</title>"),
+            "{html}"
+        );
+        assert!(html.contains("alt=\"it&#39;s\""), "{html}");
+    }
+
+    #[test]
+    fn nothing_is_loaded_from_anywhere() {
+        let html = page().to_html();
+        for address in html.split("src=\"").skip(1) {
+            assert!(
+                address.starts_with("data:image/png;base64,iVBOR"),
+                "{address}"
+            );
+        }
+        assert!(!html.contains("href="), "{html}");
+        assert_eq!(html.matches("<svg").count(), 1);
+    }
+
+    #[test]
+    fn it_is_written_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/index.html");
+        page().save(&path).expect("written");
+        assert_eq!(
+            std::fs::read_to_string(path).expect("text"),
+            page().to_html()
+        );
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_refused() {
+        let page = Page::new("").with_picture("none", &RgbImage::new(0, 0));
+        assert!(matches!(page, Err(Error::Encode { .. })));
+    }
+}
