@@ -14,7 +14,7 @@ use crate::{Error, Search, Verdict, evaluate::each_row};
 /// ```text
 /// TAR(t)  accepted pairs of one identity / all of them        true accept rate
 /// FAR(t)  accepted pairs of two identities / all of them      false accept rate
-/// EER     the rate where FAR = 1 - TAR                        equal error rate
+/// EER     min over t of max(FAR(t), 1 - TAR(t))               equal error rate
 /// ```
 ///
 /// Distances are read twice and never kept: memory grows with the pairs of one identity alone.
@@ -98,10 +98,10 @@ impl Verification {
     /// `rate`, and the point of the curve there; `None` if even the nearest pair is too far.
     #[must_use]
     pub fn at_far(&self, rate: f64) -> Option<RocPoint> {
-        let most = rate * self.impostors as f64;
+        let share = |accepted: &u64| *accepted as f64 / self.impostors as f64;
         let below = self
             .accepted
-            .partition_point(|accepted| *accepted as f64 <= most);
+            .partition_point(|accepted| share(accepted) <= rate);
         below.checked_sub(1).map(|place| self.point(place))
     }
 
@@ -112,24 +112,15 @@ impl Verification {
             .map_or(0.0, |point| point.true_accept_rate)
     }
 
-    /// The rate at which as large a share of the pairs of two identities is accepted as of the pairs of
-    /// one is refused: where the curve, which has steps, meets that line.
+    /// The least rate that can be kept on both sides: by the best threshold, neither a larger share of
+    /// the pairs of two identities is accepted nor of the pairs of one refused. Where the curve meets
+    /// `FAR = 1 - TAR`, but for its steps.
     #[must_use]
     pub fn equal_error_rate(&self) -> f64 {
-        let mut refused_before = 1.0;
-        for place in 0..self.genuine.len() {
-            let point = self.point(place);
-            let refused = 1.0 - point.true_accept_rate;
-            // Up to this distance more and more of two identities are accepted, then some of one.
-            if point.false_accept_rate >= refused_before {
-                return refused_before;
-            }
-            if point.false_accept_rate >= refused {
-                return point.false_accept_rate;
-            }
-            refused_before = refused;
-        }
-        refused_before
+        let points = (0..self.genuine.len()).map(|place| self.point(place));
+        let worse = points.map(|point| point.false_accept_rate.max(1.0 - point.true_accept_rate));
+        // Accepting nothing refuses all.
+        worse.fold(1.0, f64::min)
     }
 
     /// The curve, thinned to at most so many points; the first and the last one are always there.
@@ -211,7 +202,7 @@ mod tests {
         assert_eq!(pairs.tar_at_far(0.25), 0.5);
         assert_eq!(pairs.tar_at_far(1.0), 1.0);
         assert_eq!(pairs.at_far(0.1), None);
-        // Half is refused from 0.2 on, and half accepted from 0.4 on.
+        // At 0.2 half is refused and a quarter accepted.
         assert_eq!(pairs.equal_error_rate(), 0.5);
     }
 

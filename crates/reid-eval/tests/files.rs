@@ -168,6 +168,8 @@ fn what_is_wrong_is_named() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Bytes that are changed, cut or made up are read or refused, never a panic.
     #[test]
     fn no_bytes_panic(
