@@ -13,9 +13,11 @@
 
 use std::time::Instant;
 
-use burn::{
-    nn::{PaddingConfig2d, pool::MaxPool2dConfig},
-    tensor::{Device, Distribution, Tensor, activation::relu, module, ops::ConvOptions},
+use burn::tensor::{
+    Device, Distribution, Tensor,
+    activation::relu,
+    module,
+    ops::{ConvOptions, MaxPoolOptions},
 };
 use clap::Parser;
 use reid::device;
@@ -150,14 +152,18 @@ fn others(arguments: &Arguments, device: &Device) {
         })
     });
     print("sum and ReLU 256, 64x32", ours, burns);
-    let pool = MaxPool2dConfig::new([3, 3])
-        .with_strides([2, 2])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-        .init();
-    let pool = |x, _| pool.forward(x);
+    let options = || {
+        MaxPoolOptions::new([3, 3])
+            .with_stride([2, 2])
+            .with_padding([1, 1])
+    };
     let shape = arguments.shape(64, [128, 64]);
-    let time = arguments.time(device, shape, [1; 4], pool);
-    print("max pooling 64, 128x64", time, time);
+    let [ours, burns] = [reid_ops::max_pool2d, module::max_pool2d].map(
+        |pool: fn(Tensor<4>, MaxPoolOptions<2>) -> Tensor<4>| {
+            arguments.time(device, shape, [1; 4], |x, _| pool(x, options()))
+        },
+    );
+    print("max pooling 64, 128x64", ours, burns);
 }
 
 impl Arguments {

@@ -195,8 +195,10 @@ impl Pair {
         let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;
-        recipe.epochs = if smoke { 1 } else { 8 };
-        recipe.sampling.identities = if smoke { 4 } else { 16 };
+        recipe.schedule.base = 2e-3;
+        recipe.epochs = if smoke { 1 } else { 12 };
+        // Small batches, because relation-aware attention needs many steps to get going.
+        recipe.sampling.identities = if smoke { 4 } else { 8 };
         let network = recipe.network.clone().with_attention(&[], ());
         let plain = recipe.clone().with_network(network);
         Ok(Self {

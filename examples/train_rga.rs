@@ -73,6 +73,9 @@ struct Arguments {
     /// Another number of epochs than the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
+    /// Another number of identities in a batch than the recipe's: with fewer, more steps of as much work.
+    #[arg(long)]
+    identities: Option<usize>,
     /// Where checkpoints, recipe and report go; `target/train_rga` and the attention if absent.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -270,6 +273,7 @@ fn recipe(
         (recipe.epochs, recipe.sampling.identities) = (1, 4);
     }
     recipe.epochs = arguments.epochs.unwrap_or(recipe.epochs);
+    recipe.sampling.identities = arguments.identities.unwrap_or(recipe.sampling.identities);
     recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
     recipe.check()?;
     Ok(recipe)

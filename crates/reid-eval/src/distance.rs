@@ -91,13 +91,14 @@ pub struct Distances<'a> {
     pub(crate) gallery: Side<'a>,
 }
 
-/// The vectors of one side, at length 1 where only their direction counts.
+/// The vectors of one side.
 #[derive(Debug)]
 pub(crate) struct Side<'a> {
     metric: Metric,
     dimensions: usize,
     values: Cow<'a, [f32]>,
-    squared_lengths: Vec<f64>,
+    /// For cosine distances the length of each vector, for Euclidean ones its square.
+    lengths: Vec<f64>,
 }
 
 impl<'a> Distances<'a> {
@@ -146,25 +147,30 @@ impl DistanceRows for Distances<'_> {
 impl<'a> Side<'a> {
     fn new(embeddings: &'a Embeddings, metric: Metric) -> Self {
         let (values, dimensions) = (embeddings.values(), embeddings.dimensions());
-        let squared_lengths: Vec<f64> = values
+        let mut lengths: Vec<f64> = values
             .par_chunks_exact(dimensions)
             .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
             .collect();
-        let values = match metric {
-            Metric::Euclidean => Cow::Borrowed(values),
-            Metric::Cosine => {
-                let mut unit = values.to_vec();
-                unit.par_chunks_exact_mut(dimensions)
-                    .zip(&squared_lengths)
-                    .for_each(|(row, squared_length)| shorten(row, squared_length.sqrt()));
-                Cow::Owned(unit)
+        let mut values = Cow::Borrowed(values);
+        if metric == Metric::Cosine {
+            for length in &mut lengths {
+                *length = length.sqrt();
             }
-        };
+            // Products of very long or very short vectors leave the range of an `f32`.
+            let moderate = |length: &f64| *length == 0.0 || (1e-12..1e12).contains(length);
+            if !lengths.iter().all(moderate) {
+                values
+                    .to_mut()
+                    .par_chunks_exact_mut(dimensions)
+                    .zip(&mut lengths)
+                    .for_each(|(row, length)| shorten(row, length));
+            }
+        }
         Self {
             metric,
             dimensions,
             values,
-            squared_lengths,
+            lengths,
         }
     }
 
@@ -183,7 +189,7 @@ impl<'a> Side<'a> {
         let one = &self.values[vector(self, row)];
         let another = &other.values[vector(other, column)];
         let product = product(one, another);
-        let (own, of_other) = (self.squared_lengths[row], other.squared_lengths[column]);
+        let (own, of_other) = (self.lengths[row], other.lengths[column]);
         match self.metric {
             Metric::Cosine => cosine(own, of_other, product),
             Metric::Euclidean => squared_euclidean(own, of_other, product),
@@ -211,22 +217,25 @@ impl<'a> Side<'a> {
             &mut ArrayViewMut2::from_shape((height, width), out)
                 .expect("as many values as the block has places"),
         );
-        let lengths = &other.squared_lengths[columns];
+        let lengths = &other.lengths[columns];
         for (row, products) in rows.zip(out.chunks_exact_mut(width)) {
-            let own = self.squared_lengths[row];
+            let own = self.lengths[row];
             for (product, of_other) in products.iter_mut().zip(lengths) {
                 *product = distance(own, *of_other, *product);
             }
         }
     }
 
-    /// A vector, at length 1 where only its direction counts.
-    pub(crate) fn row(&self, image: usize) -> &[f32] {
-        &self.values[image * self.dimensions..][..self.dimensions]
+    /// A vector by its numbers at length 1, if distances are cosine distances; zeros stay zeros.
+    pub(crate) fn direction(&self, image: usize) -> impl Iterator<Item = f64> {
+        let length = self.lengths[image];
+        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        let row = &self.values[image * self.dimensions..][..self.dimensions];
+        row.iter().map(move |value| f64::from(*value) * scale)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.squared_lengths.len()
+        self.lengths.len()
     }
 }
 
@@ -275,8 +284,16 @@ fn product(one: &[f32], other: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest) as f32
 }
 
-fn cosine(_one: f64, _other: f64, product: f32) -> f32 {
-    (1.0 - product).clamp(0.0, 2.0)
+#[expect(clippy::cast_possible_truncation, reason = "from 0 to 2")]
+fn cosine(one: f64, other: f64, product: f32) -> f32 {
+    let lengths = one * other;
+    // A vector of zeros has no direction, and is as far from one as from another.
+    let cosine = if lengths > 0.0 {
+        f64::from(product) / lengths
+    } else {
+        0.0
+    };
+    (1.0 - cosine).clamp(0.0, 2.0) as f32
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
@@ -300,11 +317,12 @@ fn squared(one: f64, other: f64, product: f32) -> f64 {
 
 /// Brings a vector to length 1; zeros stay zeros.
 #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
-fn shorten(row: &mut [f32], length: f64) {
-    if length > 0.0 {
+fn shorten(row: &mut [f32], length: &mut f64) {
+    if *length > 0.0 {
         for value in row {
-            *value = (f64::from(*value) / length) as f32;
+            *value = (f64::from(*value) / *length) as f32;
         }
+        *length = 1.0;
     }
 }
 

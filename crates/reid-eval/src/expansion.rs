@@ -120,13 +120,7 @@ impl Expansion {
         others.truncate(count);
         // In order, so that sums do not depend on how the nearest were found.
         others.sort_unstable_by(nearer);
-        let mut sum: Vec<f64> = distances
-            .query
-            .row(image)
-            .iter()
-            .copied()
-            .map(f64::from)
-            .collect();
+        let mut sum: Vec<f64> = distances.query.direction(image).collect();
         for (other, distance) in others {
             let nearness = (1.0 - f64::from(distance)).max(0.0);
             let weight = if self.alpha == 0.0 {
@@ -134,8 +128,8 @@ impl Expansion {
             } else {
                 nearness.powf(self.alpha)
             };
-            for (sum, value) in sum.iter_mut().zip(distances.gallery.row(other)) {
-                *sum += weight * f64::from(*value);
+            for (sum, value) in sum.iter_mut().zip(distances.gallery.direction(other)) {
+                *sum += weight * value;
             }
         }
         unit(&sum)

@@ -11,7 +11,10 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
-use crate::{cpu::Geometry, extension::ReidOps};
+use crate::{
+    cpu::{Geometry, Pooling},
+    extension::ReidOps,
+};
 
 /// What a convolution's backward pass needs: input and weights.
 #[derive(Clone, Debug)]
@@ -92,6 +95,22 @@ impl<B: ReidOps> Backward<B, 2> for AddRectified {
         let passed = B::rectified_gradient(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, passed.clone());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pool;
+
+impl<B: ReidOps> Backward<B, 1> for Pool {
+    type State = (FloatTensor<B>, Pooling);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (input, pooling) = ops.state;
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::pool_gradient(input, gradient, pooling));
         }
     }
 }
@@ -260,6 +279,28 @@ impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         untracked::<B, C>(B::rectified_gradient(
             output.into_primitive(),
             gradient.into_primitive(),
+        ))
+    }
+
+    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
+        let node = input.node();
+        let input = input.into_primitive();
+        let output = B::pool(input.clone(), pooling);
+        match Pool.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((input, pooling), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn pool_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        pooling: Pooling,
+    ) -> FloatTensor<Self> {
+        untracked::<B, C>(B::pool_gradient(
+            input.into_primitive(),
+            gradient.into_primitive(),
+            pooling,
         ))
     }
 

@@ -7,7 +7,7 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::cpu::Geometry;
+use crate::cpu::{Geometry, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
 /// [`crate::batch_norm_train`]; tensors are in single precision.
@@ -70,6 +70,16 @@ pub(crate) trait ReidOps: Backend {
     fn rectified_gradient(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// The largest number of each window.
+    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
+
+    /// The gradient by the input of a pooling.
+    fn pool_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        pooling: Pooling,
     ) -> FloatTensor<Self>;
 
     /// The gradients by input, gain and bias of a normalisation.

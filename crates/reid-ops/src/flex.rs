@@ -7,7 +7,7 @@ use burn::{
 use burn_flex::{FlexTensor, Layout};
 
 use crate::{
-    cpu::{self, Geometry},
+    cpu::{self, Geometry, Pooling},
     extension::ReidOps,
 };
 
@@ -159,6 +159,23 @@ impl ReidOps for Flex {
             cpu::rectified_gradient(output.numbers(), gradient.numbers()),
             shape,
         )
+    }
+
+    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
+        let mut shape = input.layout().shape().clone();
+        let output = pooling.forward(Read::new(&input).numbers());
+        [shape[2], shape[3]] = pooling.output;
+        tensor(output, shape)
+    }
+
+    fn pool_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        pooling: Pooling,
+    ) -> FloatTensor<Self> {
+        let shape = input.layout().shape().clone();
+        let (input, gradient) = (Read::new(&input), Read::new(&gradient));
+        tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
     }
 
     fn normalise_gradients(

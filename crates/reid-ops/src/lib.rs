@@ -1,8 +1,8 @@
 //! Convolution and batch normalisation for [Burn](burn), natively where that is faster.
 //!
-//! Burn's CPU backend, Flex, computes convolutions through copies of patches and a batch
-//! normalisation in training as a chain of a dozen operations. Both dominate the training of a
-//! convolutional network, so they are computed here in one pass each, forward and backward, with
+//! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
+//! normalisation in training as a chain of a dozen operations, and a max pooling window by window.
+//! They dominate the training of a convolutional network, so they are computed here in one pass each, forward and backward, with
 //! the machine's widest vectors. On every other backend, and for numbers that are not in single
 //! precision, the same functions are Burn's own operations: a caller does not know which one runs.
 //!
@@ -29,10 +29,12 @@ mod flex;
 
 mod convolution;
 mod normalisation;
+mod pooling;
 mod rectifier;
 
 pub use convolution::{conv2d, conv2d_rectified};
 pub use normalisation::{Normalised, batch_norm, batch_norm_train};
+pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 
 use burn::tensor::{DType, Device};

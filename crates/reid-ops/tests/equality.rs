@@ -1,9 +1,12 @@
 //! Every operation gives what Burn's own operations give, forward and backward, for odd shapes too.
 
 use burn::tensor::{
-    Device, Distribution, Tensor, TensorData, activation::relu, module, ops::ConvOptions,
+    Device, Distribution, Tensor, TensorData,
+    activation::relu,
+    module,
+    ops::{ConvOptions, MaxPoolOptions},
 };
-use reid_ops::{add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified};
+use reid_ops::{add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified, max_pool2d};
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
@@ -285,6 +288,41 @@ fn a_rectified_sum_and_its_gradients_are_burns() {
 }
 
 #[test]
+fn poolings_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    let cases = [
+        ([2, 3, 8, 6], [3, 3], [2, 2], [1, 1]),
+        ([1, 2, 7, 9], [3, 3], [2, 2], [0, 0]),
+        ([2, 1, 5, 4], [2, 3], [1, 2], [1, 0]),
+        ([1, 4, 1, 1], [1, 1], [1, 1], [0, 0]),
+        ([1, 2, 33, 20], [3, 3], [3, 3], [1, 1]),
+    ];
+    for (shape, kernel, stride, padding) in cases {
+        for ceil_mode in [false, true] {
+            let input = random(shape, &device).require_grad();
+            let options = || {
+                MaxPoolOptions::new(kernel)
+                    .with_stride(stride)
+                    .with_padding(padding)
+                    .with_ceil_mode(ceil_mode)
+            };
+            let found = max_pool2d(input.clone(), options());
+            let expected = module::max_pool2d(input.clone(), options());
+            assert_eq!(found.to_data(), expected.to_data(), "{shape:?} {ceil_mode}");
+            let pull = random(found.dims(), &device);
+            let found = (found * pull.clone()).sum().backward();
+            let expected = (expected * pull).sum().backward();
+            let by = |gradients| input.grad(gradients).expect("a gradient");
+            close(
+                &by(&found),
+                &by(&expected),
+                &format!("{shape:?} {ceil_mode}"),
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_not_a_number_stays_so() {
     let device = Device::default();
     let bad = Tensor::<4>::full([1, 1, 1, 1], f32::NAN, &device);
@@ -294,7 +332,8 @@ fn what_is_not_a_number_stays_so() {
     let results = [
         add_rectified(bad.clone(), Tensor::ones([1, 1, 1, 1], &device)),
         batch_norm(bad.clone(), [one(), one()], [one(), one()], 1e-5, true),
-        conv2d_rectified(bad, weight, Some(one()), options),
+        conv2d_rectified(bad.clone(), weight, Some(one()), options),
+        max_pool2d(bad.expand([1, 1, 2, 2]), MaxPoolOptions::new([2, 2])),
     ];
     for result in results {
         assert!(result.into_scalar::<f32>().is_nan());

@@ -1,7 +1,8 @@
 //! Stem: what an image passes before the first stage of a ResNet.
 
-use burn::tensor::{Tensor, module::max_pool2d, ops::MaxPoolOptions};
+use burn::tensor::{Tensor, ops::MaxPoolOptions};
 use reid_core::FeatureShape;
+use reid_ops::max_pool2d;
 use serde::{Deserialize, Serialize};
 
 /// What an image passes before the first stage.

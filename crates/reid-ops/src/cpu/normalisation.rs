@@ -204,11 +204,12 @@ impl WithSimd for Totals<'_> {
     }
 }
 
-/// `dx = scale·(dy - level - (x - mean)·slope)`
+/// `dx = scale·(dy - level - (x - mean)·slope)`, in double precision: what is subtracted is the same for
+/// all positions, so that its rounding would add up in whatever sums them.
 struct PullBack<'a> {
     affine: Affine,
-    level: f32,
-    slope: f32,
+    level: f64,
+    slope: f64,
     input: &'a [f32],
     gradient: &'a [f32],
     result: &'a mut [f32],
@@ -225,10 +226,11 @@ impl WithSimd for PullBack<'_> {
             slope,
             ..
         } = self;
+        let (mean, scale) = (f64::from(affine.mean), f64::from(affine.scale));
         let pairs = self.input.iter().zip(self.gradient);
         for (dx, (x, dy)) in self.result.iter_mut().zip(pairs) {
-            let dy = affine.passed(*x, *dy);
-            *dx = affine.scale * (dy - level - (*x - affine.mean) * slope);
+            let dy = f64::from(affine.passed(*x, *dy));
+            *dx = single(scale * (dy - level - (f64::from(*x) - mean) * slope));
         }
     }
 }
@@ -303,24 +305,18 @@ impl<'a> Map<'a> {
             let maps = sizes
                 .maps(channel, input)
                 .zip(sizes.maps(channel, gradient));
-            let totals = maps.fold([0.0; 2], |[bias, gain], (input, gradient)| {
+            maps.fold([0.0; 2], |[bias, gain], (input, gradient)| {
                 let [more_bias, more_gain] = arch.dispatch(Totals {
                     affine,
                     input,
                     gradient,
                 });
                 [bias + more_bias, gain + more_gain]
-            });
-            let [by_bias, by_gain] = totals;
-            (
-                single(by_bias),
-                single(by_gain * f64::from(self.inverse[channel])),
-            )
+            })
         };
-        let (by_bias, by_gain): (Vec<f32>, Vec<f32>) =
-            (0..sizes.channels).into_par_iter().map(of).unzip();
+        let totals: Vec<[f64; 2]> = (0..sizes.channels).into_par_iter().map(of).collect();
         let mut by_input = vec![0.0; input.len()];
-        let count = single(sizes.count());
+        let count = sizes.count();
         by_input
             .par_chunks_mut(sizes.positions)
             .zip(input.par_chunks(sizes.positions))
@@ -328,19 +324,26 @@ impl<'a> Map<'a> {
             .enumerate()
             .for_each(|(index, ((result, input), gradient))| {
                 let channel = index % sizes.channels;
+                let [by_bias, along] = totals[channel];
+                let inverse = f64::from(self.inverse[channel]);
                 arch.dispatch(PullBack {
                     affine: self.affine(channel),
-                    level: by_bias[channel] / count,
-                    slope: self.inverse[channel] * by_gain[channel] / count,
+                    level: by_bias / count,
+                    slope: inverse * inverse * along / count,
                     input,
                     gradient,
                     result,
                 });
             });
+        let inverse = self.inverse.iter().copied().map(f64::from);
+        let by_gain = totals
+            .iter()
+            .zip(inverse)
+            .map(|([_, along], inverse)| single(along * inverse));
         Gradients {
+            gain: by_gain.collect(),
+            bias: totals.iter().map(|[by_bias, _]| single(*by_bias)).collect(),
             input: by_input,
-            gain: by_gain,
-            bias: by_bias,
         }
     }
 }

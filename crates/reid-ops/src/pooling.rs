@@ -1,0 +1,66 @@
+//! Max pooling.
+
+use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
+
+/// The largest number of each window.
+///
+/// ```text
+/// y[n, c, i, j] = max over k < kernel of x[n, c, i·s + k₀ - p, j·s + k₁ - p]     within the map
+/// ```
+///
+/// # Shapes
+/// - `input`: `[batch, channels, height, width]`
+/// - result: `[batch, channels, height out, width out]`, where a side of `n` becomes
+///   `⌊(n + 2·padding - kernel) / stride⌋ + 1`, rounded up with `ceil_mode`
+///
+/// # Panics
+/// If a window does not fit the padded input.
+#[must_use]
+pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(pooling) = pooling(&input, &options) {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        return Tensor::from_dispatch(Dispatch::pool(input.into_dispatch(), pooling));
+    }
+    module::max_pool2d(input, options)
+}
+
+/// The sizes of a pooling that is computed here.
+#[cfg(feature = "flex")]
+fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<crate::cpu::Pooling> {
+    let [batch, channels, height, width] = input.dims();
+    let (kernel, stride) = (options.kernel_size, options.stride);
+    let padding = options.padding.map(|(begin, _)| begin);
+    let map = [height, width];
+    let fits = [0, 1].into_iter().all(|axis| {
+        map[axis] + 2 * padding[axis] >= kernel[axis]
+            && stride[axis] > 0
+            && 2 * padding[axis] <= kernel[axis]
+    });
+    let native = fits
+        && !options.is_asymmetric()
+        && batch * channels * height * width > 0
+        && options.dilation == [1, 1]
+        && crate::is_native(&input.device(), &[input.dtype()]);
+    native.then(|| {
+        let output = [0, 1].map(|axis| {
+            let room = map[axis] + 2 * padding[axis] - kernel[axis];
+            let steps = if options.ceil_mode {
+                room.div_ceil(stride[axis])
+            } else {
+                room / stride[axis]
+            };
+            // A window that would begin behind the map covers nothing of it.
+            steps.min((map[axis] + padding[axis] - 1) / stride[axis]) + 1
+        });
+        crate::cpu::Pooling {
+            input: map,
+            output,
+            kernel,
+            stride,
+            padding,
+        }
+    })
+}
