@@ -40,7 +40,11 @@ pub fn conv2d_rectified(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    if input.device().is_autodiff() || bias.is_none() {
+    let tracked = [input.device(), weight.device()]
+        .into_iter()
+        .chain(bias.as_ref().map(Tensor::device))
+        .any(|device| device.is_autodiff());
+    if tracked || bias.is_none() {
         return relu(convolve(input, weight, bias, options, false));
     }
     convolve(input, weight, bias, options, true)

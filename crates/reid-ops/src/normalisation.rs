@@ -107,7 +107,8 @@ pub fn batch_norm<const D: usize>(
         ];
         let fits =
             all.iter().all(|of| of.dims() == [input.dims()[1]]) && input.shape().num_elements() > 0;
-        let plain = !input.device().is_autodiff();
+        let plain =
+            !input.device().is_autodiff() && all.iter().all(|of| !of.device().is_autodiff());
         if fits && plain && crate::is_native(&input.device(), &types) {
             return Tensor::from_dispatch(Dispatch::normalise_by(
                 input.into_dispatch(),

@@ -147,6 +147,21 @@ fn a_rectified_convolution_is_a_convolution_rectified() {
 }
 
 #[test]
+fn plain_features_pass_trained_weights() {
+    let (plain, trained) = (Device::default(), Device::default().autodiff());
+    let one = || random([5], &trained).require_grad();
+    let weight = random([5, 3, 3, 3], &trained).require_grad();
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let input = random([2, 3, 7, 6], &plain);
+    let features = conv2d_rectified(input, weight, Some(one()), options);
+    let statistics = [one(), one().square()];
+    let output = batch_norm(features, [one(), one()], statistics, 1e-5, true);
+    assert_eq!(output.dims(), [2, 5, 7, 6]);
+    let sum = batch_norm_train(random([2, 5, 7, 6], &plain), one(), one(), 1e-5, true).output;
+    assert!(add_rectified(output, sum).min().into_scalar::<f32>() >= 0.0);
+}
+
+#[test]
 fn what_is_not_contiguous_is_read_right() {
     let device = Device::default();
     let input = random([2, 6, 5, 3], &device).swap_dims(1, 3);
