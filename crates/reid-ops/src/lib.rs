@@ -37,20 +37,14 @@ pub use normalisation::{Normalised, batch_norm, batch_norm_train};
 pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 
+#[cfg(feature = "flex")]
 use burn::tensor::{DType, Device};
 
 /// Whether tensors of these types on this device are computed here.
+#[cfg(feature = "flex")]
 fn is_native(device: &Device, types: &[DType]) -> bool {
-    #[cfg(feature = "flex")]
-    {
-        use burn::backend::DispatchDevice;
-        let plain = device.clone().without_autodiff();
-        matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
-            && types.iter().all(|dtype| *dtype == DType::F32)
-    }
-    #[cfg(not(feature = "flex"))]
-    {
-        let _ = (device, types);
-        false
-    }
+    use burn::backend::DispatchDevice;
+    let plain = device.clone().without_autodiff();
+    matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
+        && types.iter().all(|dtype| *dtype == DType::F32)
 }
