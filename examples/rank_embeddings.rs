@@ -211,12 +211,7 @@ fn results(
     let resampling = Resampling::default();
     let report = ranked(query, gallery, config, arguments)?;
     let distances = Distances::between(query, gallery, config.metric)?;
-    let search = Search {
-        distances: &distances,
-        query: query.labels(),
-        gallery: gallery.labels(),
-        protocol: config.protocol,
-    };
+    let search = search(&distances, [query, gallery], config);
     let (mut threshold, mut rates) = (None, None);
     if let Some(wanted) = arguments.threshold_at_far {
         let found = match &arguments.validation {
@@ -224,12 +219,7 @@ fn results(
             Some(path) => {
                 let [query, gallery] = files::read(path)?;
                 let distances = Distances::between(&query, &gallery, config.metric)?;
-                let validation = Search {
-                    distances: &distances,
-                    query: query.labels(),
-                    gallery: gallery.labels(),
-                    protocol: config.protocol,
-                };
+                let validation = self::search(&distances, [&query, &gallery], config);
                 let found = Threshold::calibrate(&validation, wanted, &resampling)?;
                 rates = Some(found.rates_on(&search, &resampling)?);
                 found
@@ -267,6 +257,19 @@ fn results(
         open_set: open_set.transpose()?,
         comparison,
     })
+}
+
+fn search<'a>(
+    distances: &'a Distances<'_>,
+    [query, gallery]: [&'a Embeddings; 2],
+    config: &EvaluationConfig,
+) -> Search<'a> {
+    Search {
+        distances,
+        query: query.labels(),
+        gallery: gallery.labels(),
+        protocol: config.protocol,
+    }
 }
 
 /// The report, re-ranked if asked.
@@ -353,12 +356,7 @@ fn page(
 ) -> Result<Page, Box<dyn Error>> {
     let report = &results.report;
     let distances = Distances::between(query, gallery, config.metric)?;
-    let search = Search {
-        distances: &distances,
-        query: query.labels(),
-        gallery: gallery.labels(),
-        protocol: config.protocol,
-    };
+    let search = search(&distances, [query, gallery], config);
     let title = arguments.file.as_deref().map_or_else(
         || "a small set".to_owned(),
         |file| file.display().to_string(),

@@ -213,7 +213,7 @@ pub enum Error {
         /// What was found.
         found: f64,
     },
-    /// A setting is 0 where it counts ranks from 1.
+    /// A setting is 0 where at least 1 is needed.
     #[error("{setting} is 0, expected at least 1")]
     Setting {
         /// The setting.

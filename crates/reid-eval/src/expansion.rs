@@ -136,7 +136,7 @@ impl Expansion {
     }
 }
 
-/// At length 1; zeros stay zeros.
+/// Numbers at length 1; zeros stay zeros.
 #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
 pub(crate) fn unit(values: &[f64]) -> Vec<f32> {
     let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();

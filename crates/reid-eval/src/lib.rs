@@ -3,6 +3,7 @@
 
 mod average_precision;
 mod breakdown;
+mod combination;
 mod comparison;
 mod config;
 mod distance;
@@ -16,7 +17,6 @@ mod interval;
 mod labels;
 mod metric;
 mod open_set;
-mod pooling;
 mod protocol;
 mod ranked_list;
 mod ranking;

@@ -164,21 +164,24 @@ mod tests {
         Labels::new(identities.iter().copied().map(Identity::new).collect())
     }
 
+    /// Of queries 1 and 2 with gallery images 1, 2 and 3.
     fn of(values: &[f32]) -> Verification {
-        let (query, gallery) = (labels(&[1, 2]), labels(&[1, 2, 3]));
+        verify(values, &[1, 2], &[1, 2, 3]).expect("pairs of both kinds")
+    }
+
+    fn verify(values: &[f32], query: &[i64], gallery: &[i64]) -> Result<Verification, Error> {
         let matrix = Matrix {
             values,
-            queries: 2,
-            gallery: 3,
+            queries: query.len(),
+            gallery: gallery.len(),
         };
-        let search = Search {
+        let (query, gallery) = (labels(query), labels(gallery));
+        Verification::of(&Search {
             distances: &matrix,
             query: &query,
             gallery: &gallery,
             protocol: Protocol::CameraLess,
-        };
-        let pairs = Verification::of(&search);
-        pairs.expect("pairs of both kinds")
+        })
     }
 
     #[test]
@@ -218,19 +221,7 @@ mod tests {
 
     #[test]
     fn pairs_of_one_kind_only_are_refused() {
-        let (query, gallery) = (labels(&[1]), labels(&[1]));
-        let matrix = Matrix {
-            values: &[0.5],
-            queries: 1,
-            gallery: 1,
-        };
-        let search = Search {
-            distances: &matrix,
-            query: &query,
-            gallery: &gallery,
-            protocol: Protocol::CameraLess,
-        };
-        let pairs = Verification::of(&search);
+        let pairs = verify(&[0.5], &[1], &[1]);
         assert_eq!(
             pairs.expect_err("one pair").to_string(),
             "expected pairs of one identity and of two, found 1 and 0"

@@ -13,7 +13,7 @@ use burn::backend::{
 
 use crate::{
     cpu::{Geometry, Pooling},
-    extension::ReidOps,
+    extension::{Pullbacks, ReidOps},
 };
 
 /// What a convolution's backward pass needs: input and weights.
@@ -26,7 +26,7 @@ struct Convolved<T> {
 
 impl<T: Clone> Convolved<T> {
     /// Registers the gradients of those parents that are tracked.
-    fn register<B: ReidOps<FloatTensorPrimitive = T>>(
+    fn register<B: Pullbacks<FloatTensorPrimitive = T>>(
         self,
         [input, weight]: [Option<NodeId>; 2],
         gradient: &T,
@@ -47,7 +47,7 @@ impl<T: Clone> Convolved<T> {
 #[derive(Debug)]
 struct Convolve;
 
-impl<B: ReidOps> Backward<B, 2> for Convolve {
+impl<B: Pullbacks> Backward<B, 2> for Convolve {
     type State = Convolved<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -63,7 +63,7 @@ impl<B: ReidOps> Backward<B, 2> for Convolve {
 #[derive(Debug)]
 struct ConvolveBiased;
 
-impl<B: ReidOps> Backward<B, 3> for ConvolveBiased {
+impl<B: Pullbacks> Backward<B, 3> for ConvolveBiased {
     type State = (Convolved<FloatTensor<B>>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -86,7 +86,7 @@ impl<B: ReidOps> Backward<B, 3> for ConvolveBiased {
 #[derive(Debug)]
 struct AddRectified;
 
-impl<B: ReidOps> Backward<B, 2> for AddRectified {
+impl<B: Pullbacks> Backward<B, 2> for AddRectified {
     /// The output.
     type State = FloatTensor<B>;
 
@@ -102,7 +102,7 @@ impl<B: ReidOps> Backward<B, 2> for AddRectified {
 #[derive(Debug)]
 struct Pool;
 
-impl<B: ReidOps> Backward<B, 1> for Pool {
+impl<B: Pullbacks> Backward<B, 1> for Pool {
     type State = (FloatTensor<B>, Pooling);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -129,7 +129,7 @@ struct NormaliseState<T> {
 #[derive(Debug)]
 struct Normalise;
 
-impl<B: ReidOps> Backward<B, 3> for Normalise {
+impl<B: Pullbacks> Backward<B, 3> for Normalise {
     type State = NormaliseState<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -153,7 +153,7 @@ impl<B: ReidOps> Backward<B, 3> for Normalise {
     }
 }
 
-impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
+impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -198,30 +198,6 @@ impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish((state, bias), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
-    }
-
-    fn convolve_input_gradient(
-        weight: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self> {
-        untracked::<B, C>(B::convolve_input_gradient(
-            weight.into_primitive(),
-            gradient.into_primitive(),
-            geometry,
-        ))
-    }
-
-    fn convolve_weight_gradient(
-        input: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self> {
-        untracked::<B, C>(B::convolve_weight_gradient(
-            input.into_primitive(),
-            gradient.into_primitive(),
-            geometry,
-        ))
     }
 
     fn normalise(
@@ -272,16 +248,6 @@ impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         }
     }
 
-    fn rectified_gradient(
-        output: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        untracked::<B, C>(B::rectified_gradient(
-            output.into_primitive(),
-            gradient.into_primitive(),
-        ))
-    }
-
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         let node = input.node();
         let input = input.into_primitive();
@@ -291,48 +257,9 @@ impl<B: ReidOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
-
-    fn pool_gradient(
-        input: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        pooling: Pooling,
-    ) -> FloatTensor<Self> {
-        untracked::<B, C>(B::pool_gradient(
-            input.into_primitive(),
-            gradient.into_primitive(),
-            pooling,
-        ))
-    }
-
-    fn normalise_gradients(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (input, gain, bias) = B::normalise_gradients(
-            input.into_primitive(),
-            gain.into_primitive(),
-            bias.into_primitive(),
-            mean.into_primitive(),
-            variance.into_primitive(),
-            gradient.into_primitive(),
-            epsilon,
-            rectify,
-        );
-        (
-            untracked::<B, C>(input),
-            untracked::<B, C>(gain),
-            untracked::<B, C>(bias),
-        )
-    }
 }
 
-/// A tensor without history: a gradient is not differentiated again.
+/// A tensor without history.
 fn untracked<B: ReidOps, C: CheckpointStrategy>(
     primitive: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {

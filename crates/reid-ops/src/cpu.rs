@@ -7,14 +7,14 @@
 
 mod convolution;
 mod correlate;
-mod inner;
+mod inner_products;
 mod normalisation;
-mod planes;
 mod pooling;
 mod rectifier;
 mod sweep;
 mod tile;
 mod weight_gradient;
+mod window;
 
 pub(crate) use convolution::Geometry;
 pub(crate) use convolution::{forward as convolve, input_gradient};

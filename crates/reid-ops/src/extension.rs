@@ -29,20 +29,6 @@ pub(crate) trait ReidOps: Backend {
         rectify: bool,
     ) -> FloatTensor<Self>;
 
-    /// The gradient by the input of a convolution.
-    fn convolve_input_gradient(
-        weight: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self>;
-
-    /// The gradient by the weights of a convolution.
-    fn convolve_weight_gradient(
-        input: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self>;
-
     /// The normalised features, and the mean and variance of each channel.
     fn normalise(
         input: FloatTensor<Self>,
@@ -66,14 +52,31 @@ pub(crate) trait ReidOps: Backend {
     /// The rectified sum of two maps.
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// The largest number of each window.
+    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
+}
+
+/// What the backward passes of these operations compute, on the backend under autodiff.
+pub(crate) trait Pullbacks: ReidOps {
+    /// The gradient by the input of a convolution.
+    fn convolve_input_gradient(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient by the weights of a convolution.
+    fn convolve_weight_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self>;
+
     /// What of a gradient passes back through a rectifier with this output.
     fn rectified_gradient(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
-
-    /// The largest number of each window.
-    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
 
     /// The gradient by the input of a pooling.
     fn pool_gradient(

@@ -8,7 +8,7 @@ use burn_flex::{FlexTensor, Layout};
 
 use crate::{
     cpu::{self, Geometry, Pooling},
-    extension::ReidOps,
+    extension::{Pullbacks, ReidOps},
 };
 
 /// A tensor whose numbers lie one behind the other.
@@ -68,32 +68,6 @@ impl ReidOps for Flex {
         convolve(&input, &weight, Some(&bias), &geometry, rectify)
     }
 
-    fn convolve_input_gradient(
-        weight: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self> {
-        let (weight, gradient) = (Read::new(&weight), Read::new(&gradient));
-        let [height, width] = geometry.input;
-        let result = cpu::input_gradient(&geometry, weight.numbers(), gradient.numbers());
-        tensor(
-            result,
-            [geometry.batch, geometry.channels[0], height, width],
-        )
-    }
-
-    fn convolve_weight_gradient(
-        input: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        geometry: Geometry,
-    ) -> FloatTensor<Self> {
-        let (input, gradient) = (Read::new(&input), Read::new(&gradient));
-        let [height, width] = geometry.kernel;
-        let [from, to] = geometry.channels;
-        let result = cpu::weight_gradient(&geometry, input.numbers(), gradient.numbers());
-        tensor(result, [to, from / geometry.groups, height, width])
-    }
-
     fn normalise(
         input: FloatTensor<Self>,
         gain: FloatTensor<Self>,
@@ -149,6 +123,41 @@ impl ReidOps for Flex {
         tensor(cpu::add_rectified(left.numbers(), right.numbers()), shape)
     }
 
+    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
+        let mut shape = input.layout().shape().clone();
+        let output = pooling.forward(Read::new(&input).numbers());
+        [shape[2], shape[3]] = pooling.output;
+        tensor(output, shape)
+    }
+}
+
+impl Pullbacks for Flex {
+    fn convolve_input_gradient(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        let (weight, gradient) = (Read::new(&weight), Read::new(&gradient));
+        let [height, width] = geometry.input;
+        let result = cpu::input_gradient(&geometry, weight.numbers(), gradient.numbers());
+        tensor(
+            result,
+            [geometry.batch, geometry.channels[0], height, width],
+        )
+    }
+
+    fn convolve_weight_gradient(
+        input: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        let (input, gradient) = (Read::new(&input), Read::new(&gradient));
+        let [height, width] = geometry.kernel;
+        let [from, to] = geometry.channels;
+        let result = cpu::weight_gradient(&geometry, input.numbers(), gradient.numbers());
+        tensor(result, [to, from / geometry.groups, height, width])
+    }
+
     fn rectified_gradient(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -159,13 +168,6 @@ impl ReidOps for Flex {
             cpu::rectified_gradient(output.numbers(), gradient.numbers()),
             shape,
         )
-    }
-
-    fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
-        let mut shape = input.layout().shape().clone();
-        let output = pooling.forward(Read::new(&input).numbers());
-        [shape[2], shape[3]] = pooling.output;
-        tensor(output, shape)
     }
 
     fn pool_gradient(

@@ -1,4 +1,4 @@
-//! Convolution and batch normalisation for [Burn](burn), natively where that is faster.
+//! Convolution, batch normalisation and max pooling for [Burn](burn), natively where that is faster.
 //!
 //! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
 //! normalisation in training as a chain of a dozen operations, and a max pooling window by window.

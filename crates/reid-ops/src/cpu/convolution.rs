@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{
     correlate::{Panels, Target},
-    planes::Window,
     sweep::{Phase, Sweep},
+    window::Window,
 };
 
 /// The sizes of a convolution.

@@ -6,8 +6,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    planes::Window,
     tile::{self, ACROSS},
+    window::Window,
 };
 
 /// Positions of results that are computed together, so that the maps they read stay in cache.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     convolution::area,
     correlate::{self, Correlation, Panels, Target},
-    planes::Window,
+    window::Window,
 };
 
 thread_local! {

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{
     convolution::{Geometry, area},
-    inner::Inner,
-    planes::Window,
+    inner_products::Inner,
+    window::Window,
 };
 
 /// The gradient of a loss by the weights, from that by the output.

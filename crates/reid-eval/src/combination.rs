@@ -49,10 +49,7 @@ impl Embeddings {
                         row: image,
                     });
                 }
-                let row: Vec<f64> = self.row(image).iter().copied().map(f64::from).collect();
-                for (sum, value) in sum.iter_mut().zip(unit(&row)) {
-                    *sum += f64::from(value);
-                }
+                add_direction(&mut sum, self.row(image));
             }
             values.extend(unit(&sum));
             firsts.push(images[0]);
@@ -79,10 +76,7 @@ impl Embeddings {
         for image in 0..self.len() {
             let mut sum = vec![0.0; self.dimensions()];
             for set in [self].iter().chain(others) {
-                let row: Vec<f64> = set.row(image).iter().copied().map(f64::from).collect();
-                for (sum, value) in sum.iter_mut().zip(unit(&row)) {
-                    *sum += f64::from(value);
-                }
+                add_direction(&mut sum, set.row(image));
             }
             values.extend(unit(&sum));
         }
@@ -113,8 +107,7 @@ impl Embeddings {
             for set in all() {
                 let row = set.row(image);
                 if normalised {
-                    let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
-                    values.extend(unit(&row));
+                    values.extend(direction(row));
                 } else {
                     values.extend_from_slice(row);
                 }
@@ -139,6 +132,19 @@ impl Embeddings {
             }
         }
         Ok(())
+    }
+}
+
+/// A descriptor at length 1.
+fn direction(row: &[f32]) -> Vec<f32> {
+    let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+    unit(&row)
+}
+
+/// Adds a descriptor at length 1 to a sum.
+fn add_direction(sum: &mut [f64], row: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(direction(row)) {
+        *sum += f64::from(value);
     }
 }
 
