@@ -129,8 +129,11 @@ def last_stride_one(network):
     return network
 
 
-def logits_of(build, batch):
-    """Logits in both modes, the network after the training pass, and each stage's mean and norm."""
+def logits_of(build, batch, stem="maxpool"):
+    """Logits in both modes, the network after the training pass, and each stage's mean and norm.
+
+    `stem` names the module whose output goes into layer 1.
+    """
     network = filled(build())
     images = formula("input", (batch, 3, 64, 32), INPUT)
     stages = {}
@@ -141,7 +144,7 @@ def logits_of(build, batch):
 
         return stage.register_forward_hook(summarise)
 
-    hooks = [watch("stem", network.maxpool)]
+    hooks = [watch("stem", network.get_submodule(stem))]
     hooks += [watch(f"layer{i}", network.get_submodule(f"layer{i}")) for i in range(1, 5)]
     with torch.no_grad():
         values = {"eval.logits": network.eval()(images)}
@@ -165,30 +168,52 @@ def tell_rounding(name, build, values, batch):
         )
 
 
-def network_file(name, build, batch):
+def network_file(name, build, batch, stem="maxpool", **script):
     """Logits of one network."""
-    values, _, _ = logits_of(build, batch)
+    values, _, _ = logits_of(build, batch, stem)
     tell_rounding(name, build, values, batch)
-    write(name, {key: value.float() for key, value in values.items()})
+    write(name, {key: value.float() for key, value in values.items()}, **script)
 
 
-def resnet50_file():
-    """Logits, stage summaries, running statistics, and gradients in two float64 numbers each."""
-    batch = 4
-    values, network, stages = logits_of(models.resnet50, batch)
-    tell_rounding("resnet50", models.resnet50, values, batch)
-    tensors = {"input": formula("input", (batch, 3, 64, 32), INPUT)} | values
-    for layer in ("bn1", "layer4.2.bn3"):
-        for kind in ("running_mean", "running_var"):
-            tensors[f"state_after.{layer}.{kind}"] = network.state_dict()[f"{layer}.{kind}"]
-    (values["train.logits"] * formula("grad_output", (batch, 1000), UNIT)).sum().backward()
-    exact = dict(stages)
+def gradients_of(network):
+    """Small gradients whole; and of each, in float64, its norm and its product with the probe."""
+    whole, exact = {}, {}
     for key, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         gradient = parameter.grad
         probe = formula(f"probe.{key}", gradient.shape, UNIT)
         exact[f"grad64.{key}"] = torch.stack([gradient.norm(), (gradient * probe).sum()])
         if gradient.numel() <= WHOLE_GRADIENT:
-            tensors[f"grad.{key}"] = gradient
+            whole[f"grad.{key}"] = gradient
+    return whole, exact
+
+
+def states_after(network, layers):
+    """The running statistics of these layers."""
+    state = network.state_dict()
+    return {
+        f"state_after.{layer}.{kind}": state[f"{layer}.{kind}"]
+        for layer in layers
+        for kind in ("running_mean", "running_var")
+    }
+
+
+def whole_network(name, build, layers, stem="maxpool"):
+    """Logits, running statistics and gradients on a batch of 4; and what stays in float64."""
+    batch = 4
+    values, network, stages = logits_of(build, batch, stem)
+    tell_rounding(name, build, values, batch)
+    tensors = values | states_after(network, layers)
+    (values["train.logits"] * formula("grad_output", (batch, 1000), UNIT)).sum().backward()
+    whole, exact = gradients_of(network)
+    return tensors | whole, stages | exact
+
+
+def resnet50_file():
+    """Logits, stage summaries, running statistics, and gradients in two float64 numbers each."""
+    tensors, exact = whole_network("resnet50", models.resnet50, ("bn1", "layer4.2.bn3"))
+    tensors["input"] = formula("input", (4, 3, 64, 32), INPUT)
     write("resnet50", {key: value.float() for key, value in tensors.items()} | exact)
 
 
@@ -734,14 +759,12 @@ def progressive_file():
 # ---------------------------------------------------------------------------------------- files
 
 
-def write(name, tensors):
+def write(name, tensors, script="make.py", used=(torch, torchvision)):
     """One file; the single metadata entry keeps its bytes the same from run to run."""
     path = FOLDER / f"{name}.safetensors"
     tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
-    versions = ", ".join(
-        f"{m.__name__} {m.__version__.split('+')[0]}" for m in (torch, torchvision)
-    )
-    path.write_bytes(save(tensors, metadata={"written_by": f"tests/golden/make.py, {versions}"}))
+    versions = ", ".join(f"{m.__name__} {m.__version__.split('+')[0]}" for m in used)
+    path.write_bytes(save(tensors, metadata={"written_by": f"tests/golden/{script}, {versions}"}))
     print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
 
 
