@@ -119,7 +119,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
                 seed: Seed::new(round),
             };
             let start = Instant::now();
-            let (losses, _) = trainee.judge(images.clone(), step);
+            let losses = trainee.judge(images.clone(), step).losses;
             let total = losses.into_iter().map(|loss| loss.value);
             let total = total.reduce(Tensor::add).expect("six losses");
             let mut gradients = total.clone().backward();

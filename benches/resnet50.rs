@@ -180,7 +180,7 @@ fn train<A: BlockConfig>(
         seed: Seed::new(1),
     };
     time(arguments, || {
-        let (losses, _) = trainee.judge(images.clone(), step);
+        let losses = trainee.judge(images.clone(), step).losses;
         let total = losses
             .into_iter()
             .map(|loss| loss.value)

@@ -22,7 +22,6 @@ use clap::Parser;
 use reid::{
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
-        BranchOutput,
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
         pool,
@@ -39,23 +38,14 @@ struct StripeHead {
 impl Head for StripeHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let stripes = features.chunk(self.classifiers.len(), 2);
-        let branches = stripes
-            .into_iter()
-            .zip(&self.classifiers)
-            .map(|(stripe, classifier)| {
-                let features = pool::average(stripe);
-                let logits = classifier.forward(features.clone());
-                BranchOutput { features, logits }
-            });
-        let branches: Vec<BranchOutput> = branches.collect();
-        let embeddings = branches
-            .iter()
-            .map(|branch| branch.features.clone())
-            .collect();
-        ReidOutput {
-            embedding: Tensor::cat(embeddings, 1),
-            branches,
-        }
+        let stripes = stripes.into_iter().zip(&self.classifiers);
+        let outputs = stripes.map(|(stripe, classifier)| {
+            let features = pool::average(stripe);
+            ReidOutput::single(features.clone(), classifier.forward(features))
+        });
+        outputs
+            .reduce(ReidOutput::beside)
+            .expect("at least 1 stripe")
     }
 }
 
@@ -70,7 +60,7 @@ impl HeadConfig for StripeHeadConfig {
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> StripeHead {
         let stripes = self.stripes;
         assert!(
-            input.height.is_multiple_of(stripes),
+            stripes > 0 && input.height.is_multiple_of(stripes),
             "{stripes} stripes do not divide a map of {input}"
         );
         let classifier = |_| LinearConfig::new(input.channels, classes).init(device);
@@ -82,7 +72,7 @@ impl HeadConfig for StripeHeadConfig {
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         OutputShape {
             embedding: input.channels * self.stripes,
-            branches: vec![input.channels; self.stripes],
+            features: vec![input.channels; self.stripes],
             classes,
         }
     }

@@ -9,19 +9,24 @@ use burn::{
 };
 use reid::{
     nn::{
-        BranchOutput, TrainingStep,
+        TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
-            FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
-            RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
+            CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
+            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, Fusion, NonLocalConfig,
+            ParallelConfig, ResizedConfig, RgaChannelConfig, RgaSpatialConfig, Similarity,
+            SqueezeExcitationConfig,
         },
-        backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        backbone::{
+            Cut, Ibn, InstanceNormed, MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind,
+            Stem, TailConfig,
+        },
         batch_drop::BatchDrop,
         cut_mix::{Cells, CutMix},
         distance::Distance,
         head::{
-            BnNeckConfig, BranchConfig, BranchedHeadConfig, Guide, Interference, NeckFeature,
-            PooledHeadConfig,
+            BnNeckConfig, BranchConfig, BranchedHeadConfig, FncBranches, FncHeadConfig,
+            GranulesConfig, Guide, Interference, MgnHeadConfig, NeckFeature, PooledHeadConfig,
+            ReducedNeckConfig,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -106,6 +111,7 @@ fn blocks(device: &Device) {
         hidden: 4,
         groups,
         stride: 2,
+        instance: InstanceNormed::Nothing,
         inside: gate.clone(),
     };
     block("basic", &residual(ResidualKind::Basic, 1), PLACE, device);
@@ -120,7 +126,10 @@ fn blocks(device: &Device) {
     network.blocks = [1; 4];
     let image = InputSize::new(32, 32).rgb();
     let ceil = Stem::Large(MaxPool::Ceil);
-    block("network", &network.with_stem(ceil), image, device);
+    for ibn in [Ibn::None, Ibn::A, Ibn::B] {
+        let network = network.clone().with_stem(ceil).with_ibn(ibn);
+        block("network", &network, image, device);
+    }
 
     let norm = BatchNormConfig::new(4).init(device);
     backward(
@@ -140,6 +149,9 @@ fn attention(device: &Device) {
     block("fully connected", &fully_connected, PLACE, device);
     let dot = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
     block("non-local", &(NonLocalConfig::new(), dot), PLACE, device);
+    let channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
+    let further = (FncSpatialConfig::new(), channel);
+    block("further non-local and channel", &further, PLACE, device);
     let rga = (RgaSpatialConfig::new(), RgaChannelConfig::new());
     block("relation-aware", &rga, PLACE, device);
     let (spatial, channel) = rga;
@@ -153,17 +165,16 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     let output = head.valid().forward(random([2, 4, 4, 2], device).inner());
     let expected = config.output(PLACE, CLASSES);
     assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
-    assert_eq!(output.branches.len(), expected.branches.len(), "{name}");
+    let features = output.features.iter().map(|features| features.dims()[1]);
+    assert_eq!(features.collect::<Vec<_>>(), expected.features, "{name}");
     backward(name, random([3, 4, 4, 2], device), |features| {
         let step = TrainingStep {
             identities: &[0, 1, 0],
             seed: Seed::new(1),
         };
         let output = head.forward_train(features, step);
-        let logits = output
-            .branches
-            .into_iter()
-            .map(|branch| branch.logits.square().sum());
+        let logits = output.logits.into_iter();
+        let logits = logits.map(|logits| logits.square().sum());
         logits.fold(output.embedding.powi_scalar(3).sum(), Tensor::add)
     });
 }
@@ -201,27 +212,47 @@ fn heads(device: &Device) {
         BranchConfig::drop(3, BatchDrop::new()),
     ]);
     head("branched", &branched, device);
+    late_stages(device);
+}
+
+/// Heads whose branches have late stages of their own.
+fn late_stages(device: &Device) {
+    let mut network = ResNetConfig::resnet18().with_width(2).with_last_stride(1);
+    network.blocks = [1, 1, 1, 1];
+    network.width = 1;
+    let cut = Cut { stage: 4, block: 0 };
+    let tail = TailConfig { network, cut };
+    let neck = ReducedNeckConfig::new().with_dimensions(3);
+    let branches = FncBranches::new()
+        .with_spatial_neck(neck.clone())
+        .with_channel(FncChannelConfig::new().with_hidden(4).with_groups(2))
+        .with_channel_neck(neck);
+    let further = FncHeadConfig {
+        tail: Some(tail.clone()),
+        branches,
+    };
+    head("further attention", &further, device);
+    let granules = |stripes| {
+        GranulesConfig::new()
+            .with_stripes(stripes)
+            .with_dimensions(3)
+    };
+    let branches = vec![granules(0), granules(2)];
+    head("granules", &MgnHeadConfig { tail, branches }, device);
 }
 
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
     let shape = OutputShape {
         embedding: 3,
-        branches: vec![3, 3],
+        features: vec![3, 3],
         classes: CLASSES,
     };
     let criterion = config.init(&shape, device);
     let identities = Tensor::<1, Int>::from_data([0, 0, 1, 1, 1], device);
     backward(name, random([5, 3], device), |features| {
         let logits = features.clone().slice([0..5, 0..CLASSES]);
-        let branch = BranchOutput {
-            features: features.clone(),
-            logits,
-        };
-        let output = ReidOutput {
-            embedding: features,
-            branches: vec![branch.clone(), branch],
-        };
-        criterion.forward(&output, identities)
+        let branch = ReidOutput::single(features, logits);
+        criterion.forward(&branch.clone().beside(branch), identities)
     });
 }
 

@@ -17,17 +17,23 @@ use reid::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
         ReidOutput, TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
-            FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, ResizedConfig,
-            RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
+            CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
+            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, Fusion, Merge,
+            NonLocalConfig, Normalised, ParallelConfig, ResizedConfig, RgaChannelConfig,
+            RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
         },
-        backbone::{MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind, Stem},
+        backbone::{
+            Cut, Ibn, InstanceNormed, MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind,
+            Stem, TailConfig,
+        },
         batch_drop::BatchDrop,
         convolution,
         cut_mix::{Cells, CutMix},
         distance::Distance,
         head::{
-            BnNeckConfig, BranchConfig, BranchedHeadConfig, PooledHeadConfig, ReducedHeadConfig,
+            BehindConfig, BnNeckConfig, BranchConfig, BranchedHeadConfig, FncBranches,
+            FncHeadConfig, GranulesConfig, MgnHeadConfig, PooledHeadConfig, ReducedHeadConfig,
+            ReducedNeckConfig,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -270,6 +276,7 @@ fn residual<I>(kind: ResidualKind, stride: usize, inside: I) -> ResidualBlockCon
         hidden: 4,
         groups: 1,
         stride,
+        instance: InstanceNormed::Nothing,
         inside,
     }
 }
@@ -290,6 +297,27 @@ fn gate() -> SqueezeExcitationConfig {
 #[test]
 fn nothing() {
     check_block(&(), MAP);
+}
+
+#[test]
+fn further_attention() {
+    for merge in [Merge::Multiply, Merge::Add] {
+        check_block(&FncSpatialConfig::new().with_merge(merge), MAP);
+        let channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
+        let channel = channel.with_merge(merge);
+        check_block(&channel.clone().with_normalised(Normalised::Vector), MAP);
+        check_block(&channel, MAP);
+    }
+}
+
+#[test]
+fn instance_normalised_blocks() {
+    for instance in [InstanceNormed::Half, InstanceNormed::Sum] {
+        let block = residual(ResidualKind::Bottleneck, 2, ());
+        check_block(&ResidualBlockConfig { instance, ..block }, MAP);
+    }
+    let network = resnet(ResNetConfig::resnet50()).with_ibn(Ibn::B);
+    check_block(&network, FeatureShape::new(3, 32, 32));
 }
 
 #[test]
@@ -418,9 +446,9 @@ fn check_head(config: &impl HeadConfig) {
     let head = config.init(MAP, 3, device());
     check(head, [4, 4, 4, 3], |head, features| {
         let output = head.forward_train(features, step(&[0, 1, 2, 0]));
-        let branches = output.branches.into_iter();
-        branches.fold(project(output.embedding), |sum, branch| {
-            sum + project(branch.features) + project(branch.logits)
+        let judged = output.features.into_iter().chain(output.logits);
+        judged.fold(project(output.embedding), |sum, judged| {
+            sum + project(judged)
         })
     });
 }
@@ -456,6 +484,34 @@ fn branched_heads() {
             .with_dimensions(3)
             .with_pool(PoolConfig::GEM),
     );
+}
+
+#[test]
+fn heads_behind_blocks() {
+    let block = FncSpatialConfig::new();
+    let head = ReducedNeckConfig::new().with_dimensions(3);
+    check_head(&BehindConfig { block, head });
+    let stripes = GranulesConfig::new().with_stripes(2).with_dimensions(3);
+    check_head(&stripes);
+}
+
+#[test]
+fn heads_with_late_stages() {
+    let network = resnet(ResNetConfig::resnet18()).with_last_stride(1);
+    let cut = Cut { stage: 4, block: 0 };
+    let tail = TailConfig { network, cut };
+    let neck = ReducedNeckConfig::new().with_dimensions(3);
+    let branches = FncBranches::new()
+        .with_spatial_neck(neck.clone())
+        .with_channel(FncChannelConfig::new().with_hidden(4).with_groups(2))
+        .with_channel_neck(neck);
+    check_head(&FncHeadConfig {
+        tail: Some(tail.clone()),
+        branches,
+    });
+    let granules = GranulesConfig::new().with_dimensions(2);
+    let branches = vec![granules.clone(), granules.with_stripes(2)];
+    check_head(&MgnHeadConfig { tail, branches });
 }
 
 #[test]

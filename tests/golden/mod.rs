@@ -9,11 +9,56 @@ use std::{
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, Gradients, Int, Tensor, TensorData},
 };
 use safetensors::{Dtype, SafeTensors};
 
-use crate::formula::Place;
+use crate::formula::{self, Place, UNIT};
+
+pub(crate) mod network;
+pub(crate) mod part;
+
+// Relative to the largest expected magnitude.
+pub(crate) const LOGITS: f64 = 1e-4;
+pub(crate) const OUTPUT: f64 = 1e-5;
+pub(crate) const STATISTIC: f64 = 1e-5;
+pub(crate) const GRADIENT: f64 = 1e-3;
+/// What the tolerance of a gradient that vanishes refers to.
+pub(crate) const ROUNDING: f64 = 1e-2;
+/// In double precision, where what is left is how the reference was stored.
+pub(crate) const DOUBLE: f64 = 1e-6;
+
+/// The start of a file's name, and what compares such a file.
+pub(crate) type Checker = (&'static str, fn(&Golden));
+
+/// Compares every golden file that is known; the first that fits a name counts.
+pub(crate) fn check_files(checkers: &[Checker]) {
+    let folder = folder();
+    let entries = fs::read_dir(&folder);
+    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+
+    let (mut files, mut failures) = (0, Vec::new());
+    for path in paths {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let known = checkers.iter().find(|(prefix, _)| name.starts_with(prefix));
+        let Some((_, check)) = known.filter(|_| name.ends_with(".safetensors")) else {
+            continue;
+        };
+        let golden = Golden::open(&path);
+        check(&golden);
+        match golden.verdict() {
+            Ok(verdict) => println!("{name}: {verdict}"),
+            Err(failure) => failures.push(format!("{name}:\n  {failure}")),
+        }
+        files += 1;
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    assert!(files > 0, "no golden file in {}", folder.display());
+}
 
 /// The folder of the golden files: `REID_GOLDENS`, or the repository's own.
 pub(crate) fn folder() -> PathBuf {
@@ -96,7 +141,52 @@ impl Golden {
             key,
             tolerance,
             place,
+            all: true,
         });
+    }
+
+    /// The same for those that the file has.
+    pub(crate) fn meets_known_statistics<M: Module>(
+        &self,
+        module: &M,
+        key: impl Fn(&str) -> String,
+        tolerance: f64,
+    ) {
+        let place = Place::default();
+        module.visit(&mut Statistics {
+            golden: self,
+            key,
+            tolerance,
+            place,
+            all: false,
+        });
+    }
+
+    /// Compares the gradient of every parameter: its norm and its product with a probe
+    /// (`grad64.<name>`), and small ones whole (`grad.<name>`).
+    pub(crate) fn meets_gradients<M: Module>(
+        &self,
+        module: &M,
+        gradients: &Gradients,
+        naming: impl Fn(&str) -> String,
+        tolerance: f64,
+    ) {
+        for (path, gradient) in formula::gradients(module, gradients) {
+            let (name, gradient) = (naming(&path), gradient.unwrap_or_default());
+            let probe = formula::values(&format!("probe.{name}"), UNIT, gradient.len());
+            let pairs = gradient.iter().zip(probe);
+            let product = pairs.map(|(g, p)| g * f64::from(p)).sum();
+            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let key = format!("grad64.{name}");
+            let expected = self.values(&key);
+            // What vanishes is rounding on both sides.
+            let allowed = tolerance * expected[0].max(ROUNDING * tolerance);
+            self.compare_scaled(&key, &[norm, product], expected, allowed);
+            let whole = format!("grad.{name}");
+            if self.has(&whole) {
+                self.compare_scaled(&whole, &gradient, self.values(&whole), allowed);
+            }
+        }
     }
 
     /// Whether the file has a tensor of this name.
@@ -244,6 +334,8 @@ struct Statistics<'a, K> {
     key: K,
     tolerance: f64,
     place: Place,
+    /// Whether the file has to have all of them.
+    all: bool,
 }
 
 impl<K: Fn(&str) -> String> ModuleVisitor for Statistics<'_, K> {
@@ -259,6 +351,9 @@ impl<K: Fn(&str) -> String> ModuleVisitor for Statistics<'_, K> {
         let path = self.place.path();
         if path.contains("running_") {
             let name = (self.key)(&path);
+            if !self.all && !self.golden.has(&name) {
+                return;
+            }
             self.golden.meets(&name, param.val(), self.tolerance);
         }
     }

@@ -10,6 +10,7 @@ use reid_core::FeatureShape;
 use crate::block::Block;
 
 mod cbam;
+mod fnc;
 mod fully_connected;
 mod node_attention;
 mod non_local;
@@ -20,6 +21,7 @@ mod rga;
 mod squeeze_excitation;
 
 pub use cbam::{CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig};
+pub use fnc::{FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig, Merge, Normalised};
 pub use fully_connected::{
     FullyConnectedChannel, FullyConnectedChannelConfig, FullyConnectedSpatial,
     FullyConnectedSpatialConfig,

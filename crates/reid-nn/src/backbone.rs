@@ -1,9 +1,14 @@
 //! Backbones: blocks whose input is an image.
 
+mod ibn;
 mod residual;
 mod resnet;
+mod se_resnext;
+mod split;
 mod stem;
 
+pub use ibn::{Ibn, InstanceNormed};
 pub use residual::{ResidualBlock, ResidualBlockConfig, ResidualKind};
 pub use resnet::{ResNet, ResNetConfig};
+pub use split::{Cut, Tail, TailConfig, TrunkConfig};
 pub use stem::{MaxPool, Stem};

@@ -20,7 +20,7 @@ use crate::head::{OutputShape, ReidOutput};
 /// use reid_nn::loss::{BatchHardTripletConfig, IdentityLossConfig};
 ///
 /// let device = Device::default();
-/// let place = OutputShape { embedding: 2, branches: vec![2], classes: 2 };
+/// let place = OutputShape { embedding: 2, features: vec![2], classes: 2 };
 /// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
 /// let criterion = losses.init(&place, &device);
 ///

@@ -157,14 +157,14 @@ impl GradCam {
         };
         let features = features.without_autodiff();
         let leaf = features.clone().autodiff().require_grad();
-        let mut branches = head.forward(leaf.clone()).branches;
+        let mut branches = head.forward(leaf.clone()).logits;
         assert!(
             self.branch < branches.len(),
             "the head has {} branches, found branch {} to explain",
             branches.len(),
             self.branch
         );
-        let logits = branches.swap_remove(self.branch).logits;
+        let logits = branches.swap_remove(self.branch);
         let classes = target.classes(logits.dims()[0], || logits.clone().detach());
         let classes = classes.to_device(&logits.device()).unsqueeze_dim(1);
         let gradients = logits.gather(1, classes).sum().backward();

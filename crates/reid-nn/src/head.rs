@@ -1,28 +1,40 @@
 //! Head: feature map → descriptor, and in training what the losses need.
 
+use std::borrow::Cow;
+
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
 };
 use reid_core::{FeatureShape, Seed};
 
+mod behind;
 mod bn_neck;
 mod branched;
+mod fnc;
+mod granules;
+mod mgn;
 mod pooled;
 mod reduced;
+mod reduced_neck;
 
+pub use behind::{Behind, BehindConfig};
 pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
 pub use branched::{
     BranchConfig, BranchedHead, BranchedHeadConfig, Disturbance, Disturbed, Guide, Interference,
 };
+pub use fnc::{FncBranch, FncBranchConfig, FncBranches, FncHead, FncHeadConfig};
+pub use granules::{Granules, GranulesConfig};
+pub use mgn::{MgnHead, MgnHeadConfig};
 pub use pooled::{PooledHead, PooledHeadConfig};
 pub use reduced::{ReducedHead, ReducedHeadConfig};
+pub use reduced_neck::{ReducedNeck, ReducedNeckConfig};
 
 /// A part that takes a feature map and gives one descriptor per image, with the features and logits
 /// that losses judge.
 ///
-/// A tuple of heads stands side by side: their descriptors are concatenated and their branches
-/// listed in order.
+/// A tuple of heads stands side by side: their descriptors are concatenated, and what the losses
+/// judge is listed in order.
 ///
 /// A head of one's own is one struct and one `forward`:
 ///
@@ -136,17 +148,22 @@ pub trait HeadConfig {
 pub struct ReidOutput {
     /// The descriptor that images are compared by, `[batch, dimensions]`.
     pub embedding: Tensor<2>,
-    /// What the losses judge, one entry per branch; at least one.
-    pub branches: Vec<BranchOutput>,
+    /// The features of each branch that metric losses judge, `[batch, dimensions]`.
+    pub features: Vec<Tensor<2>>,
+    /// The scores of each branch that identity losses judge, before the softmax, `[batch, classes]`;
+    /// at least one.
+    pub logits: Vec<Tensor<2>>,
+    /// What the head tells of a training step; shown with its losses, and not minimised.
+    pub remarks: Vec<Remark>,
 }
 
-/// What one branch of a head offers to the losses.
+/// A share of the batch, in `[0, 1]`, that a head tells of a training step.
 #[derive(Clone, Debug)]
-pub struct BranchOutput {
-    /// Features for metric losses, `[batch, dimensions]`.
-    pub features: Tensor<2>,
-    /// Scores before the softmax for identity losses, `[batch, classes]`.
-    pub logits: Tensor<2>,
+pub struct Remark {
+    /// What progress reports call it.
+    pub name: Cow<'static, str>,
+    /// Its value, a tensor of one value without gradient.
+    pub value: Tensor<1>,
 }
 
 impl ReidOutput {
@@ -155,18 +172,20 @@ impl ReidOutput {
     pub fn single(features: Tensor<2>, logits: Tensor<2>) -> Self {
         Self {
             embedding: features.clone(),
-            branches: vec![BranchOutput { features, logits }],
+            features: vec![features],
+            logits: vec![logits],
+            remarks: Vec::new(),
         }
     }
 
-    /// Two outputs for the same batch as one: descriptors concatenated, branches in order.
+    /// Two outputs for the same batch as one: descriptors concatenated, the rest in order.
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
-        self.branches.extend(other.branches);
-        Self {
-            embedding: Tensor::cat(vec![self.embedding, other.embedding], 1),
-            branches: self.branches,
-        }
+        self.embedding = Tensor::cat(vec![self.embedding, other.embedding], 1);
+        self.features.extend(other.features);
+        self.logits.extend(other.logits);
+        self.remarks.extend(other.remarks);
+        self
     }
 }
 
@@ -175,8 +194,8 @@ impl ReidOutput {
 pub struct OutputShape {
     /// Dimensions of the descriptor.
     pub embedding: usize,
-    /// Dimensions of the features of each branch.
-    pub branches: Vec<usize>,
+    /// Dimensions of the features of each branch that metric losses judge.
+    pub features: Vec<usize>,
     /// Training identities.
     pub classes: usize,
 }
@@ -187,7 +206,7 @@ impl OutputShape {
     pub fn single(dimensions: usize, classes: usize) -> Self {
         Self {
             embedding: dimensions,
-            branches: vec![dimensions],
+            features: vec![dimensions],
             classes,
         }
     }
@@ -196,7 +215,7 @@ impl OutputShape {
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
         self.embedding += other.embedding;
-        self.branches.extend(other.branches);
+        self.features.extend(other.features);
         self
     }
 }

@@ -24,7 +24,7 @@
 //!
 //! let output = model.forward(Tensor::zeros([2, 3, 32, 16], &device));
 //! assert_eq!(output.embedding.dims(), [2, 64]);
-//! assert_eq!(output.branches[0].logits.dims(), [2, 751]);
+//! assert_eq!(output.logits[0].dims(), [2, 751]);
 //! ```
 //!
 //! A wrong shape is the programmer's mistake: it panics with numbers. Impossible configurations are
@@ -42,6 +42,7 @@ pub mod criterion;
 pub mod cut_mix;
 pub mod distance;
 pub mod drawing;
+pub mod ensemble;
 pub mod grad_cam;
 pub mod head;
 pub mod heat_map;
@@ -53,5 +54,6 @@ pub mod pool;
 
 pub use block::{Block, BlockConfig};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
-pub use head::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
+pub use ensemble::{Describe, Ensemble};
+pub use head::{Head, HeadConfig, OutputShape, ReidOutput, Remark, TrainingStep};
 pub use model::ReidModel;

@@ -1,7 +1,9 @@
 //! Normalisation.
 
 mod batch_norm;
+mod instance_norm;
 mod running;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig};
+pub use instance_norm::{InstanceNorm, InstanceNormConfig};
 pub use running::Running;

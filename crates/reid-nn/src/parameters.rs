@@ -1,7 +1,7 @@
-//! Counting parameters.
+//! Counting and copying parameters.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::Tensor,
 };
 
@@ -18,6 +18,38 @@ pub fn count<M: Module>(module: &M) -> usize {
     let mut counter = Counter::default();
     module.visit(&mut counter);
     counter.parameters
+}
+
+/// A copy that is trained apart: the same values under identifiers of its own. A clone shares its
+/// identifiers and gradients with the original, so that two clones in one network would be one.
+///
+/// ```
+/// use burn::{nn::LinearConfig, tensor::{Device, Tensor}};
+/// use reid_nn::parameters;
+///
+/// let device = Device::default().autodiff();
+/// let one = LinearConfig::new(2, 1).with_bias(false).init(&device);
+/// let two = parameters::copy(&one);
+/// assert_eq!(one.weight.to_data(), two.weight.to_data());
+///
+/// let gradients = one.forward(Tensor::<2>::ones([1, 2], &device)).sum().backward();
+/// assert!(one.weight.val().grad(&gradients).is_some());
+/// assert!(two.weight.val().grad(&gradients).is_none());
+/// ```
+#[must_use]
+pub fn copy<M: Module>(module: &M) -> M {
+    module.clone().map(&mut Copier)
+}
+
+struct Copier;
+
+impl ModuleMapper for Copier {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (_, value, mapper) = param.consume();
+        let trained = value.is_require_grad();
+        let value = value.detach().set_require_grad(trained);
+        Param::from_mapped_value(ParamId::new(), value, mapper)
+    }
 }
 
 #[derive(Default)]

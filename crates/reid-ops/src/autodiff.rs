@@ -12,7 +12,7 @@ use burn::backend::{
 };
 
 use crate::{
-    cpu::{Geometry, Pooling},
+    cpu::{Attention, Geometry, Pooling},
     extension::{Pullbacks, ReidOps},
 };
 
@@ -111,6 +111,25 @@ impl<B: Pullbacks> Backward<B, 1> for Pool {
         let [parent] = ops.parents;
         if let Some(node) = parent {
             grads.register::<B>(node.id, B::pool_gradient(input, gradient, pooling));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Attend;
+
+impl<B: Pullbacks> Backward<B, 3> for Attend {
+    /// Query, key and value.
+    type State = ([FloatTensor<B>; 3], Attention);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let ([query, key, value], attention) = ops.state;
+        let gradients = B::attend_gradients(query, key, value, gradient, attention);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
         }
     }
 }
@@ -254,6 +273,22 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         let output = B::pool(input.clone(), pooling);
         match Pool.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((input, pooling), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self> {
+        let nodes = [query.node(), key.node(), value.node()];
+        let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
+        let [query, key, value] = maps.clone();
+        let output = B::attend(query, key, value, attention);
+        match Attend.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((maps, attention), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

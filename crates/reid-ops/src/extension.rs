@@ -7,7 +7,7 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::cpu::{Geometry, Pooling};
+use crate::cpu::{Attention, Geometry, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
 /// [`crate::batch_norm_train`]; tensors are in single precision.
@@ -54,6 +54,14 @@ pub(crate) trait ReidOps: Backend {
 
     /// The largest number of each window.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
+
+    /// What places gather from places.
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self>;
 }
 
 /// What the backward passes of these operations compute, on the backend under autodiff.
@@ -84,6 +92,15 @@ pub(crate) trait Pullbacks: ReidOps {
         gradient: FloatTensor<Self>,
         pooling: Pooling,
     ) -> FloatTensor<Self>;
+
+    /// The gradients by query, key and value of an attention.
+    fn attend_gradients(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        attention: Attention,
+    ) -> [FloatTensor<Self>; 3];
 
     /// The gradients by input, gain and bias of a normalisation.
     fn normalise_gradients(

@@ -7,7 +7,7 @@ use burn::{
 use burn_flex::{FlexTensor, Layout};
 
 use crate::{
-    cpu::{self, Geometry, Pooling},
+    cpu::{self, Attention, Geometry, Maps, Pooling},
     extension::{Pullbacks, ReidOps},
 };
 
@@ -129,6 +129,27 @@ impl ReidOps for Flex {
         [shape[2], shape[3]] = pooling.output;
         tensor(output, shape)
     }
+
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        attention: Attention,
+    ) -> FloatTensor<Self> {
+        let [query, key, value] = [&query, &key, &value].map(Read::new);
+        let output = attention.forward(&Maps {
+            query: query.numbers(),
+            key: key.numbers(),
+            value: value.numbers(),
+        });
+        let Attention {
+            batch,
+            given,
+            queries,
+            ..
+        } = attention;
+        tensor(output, [batch, given, queries])
+    }
 }
 
 impl Pullbacks for Flex {
@@ -178,6 +199,29 @@ impl Pullbacks for Flex {
         let shape = input.layout().shape().clone();
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
+    }
+
+    fn attend_gradients(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        attention: Attention,
+    ) -> [FloatTensor<Self>; 3] {
+        let shapes = [&query, &key, &value].map(|of| of.layout().shape().clone());
+        let [query, key, value, gradient] = [&query, &key, &value, &gradient].map(Read::new);
+        let maps = Maps {
+            query: query.numbers(),
+            key: key.numbers(),
+            value: value.numbers(),
+        };
+        let Maps { query, key, value } = attention.gradients(&maps, gradient.numbers());
+        let [by_query, by_key, by_value] = shapes;
+        [
+            tensor(query, by_query),
+            tensor(key, by_key),
+            tensor(value, by_value),
+        ]
     }
 
     fn normalise_gradients(

@@ -92,22 +92,34 @@ fn describe(step: &StepReport) -> String {
         epochs,
         step: number,
         steps,
+        losses,
         accuracy,
+        remarks,
         learning_rate,
         images_per_second,
         ..
     } = step;
-    let losses = step
-        .losses
-        .iter()
-        .map(|(name, loss)| format!("{name} {loss:.3}"));
-    let losses = losses.collect::<Vec<_>>().join("  ");
+    let (losses, remarks) = (named(losses, 3), shares(remarks));
     format!(
-        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %  \
+        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %{remarks}  \
          rate {learning_rate:.2e}  {images_per_second:.0} images/s  {} left",
         100.0 * accuracy,
         clock(step.time_left),
     )
+}
+
+/// Names and values.
+fn named(values: &[(String, f64)], decimals: usize) -> String {
+    let values = values.iter();
+    let texts = values.map(|(name, value)| format!("{name} {value:.decimals$}"));
+    texts.collect::<Vec<_>>().join("  ")
+}
+
+/// What heads tell: shares of the batch, those that are 0 left out.
+fn shares(remarks: &[(String, f64)]) -> String {
+    let told = remarks.iter().filter(|(_, share)| *share > 0.0);
+    told.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share))
+        .collect()
 }
 
 /// Minutes and seconds, with hours where there are any.
@@ -139,15 +151,12 @@ impl<W: Write> Observer for Console<W> {
             }
             Event::Step(step) => self.step(step),
             Event::Epoch(summary) => {
-                let losses = summary
-                    .losses
-                    .iter()
-                    .map(|(name, loss)| format!("{name} {loss:.4}"));
                 self.line(&format!(
-                    "epoch {}: {}  accuracy {:.1} %  rate {:.2e}",
+                    "epoch {}: {}  accuracy {:.1} %{}  rate {:.2e}",
                     summary.epoch,
-                    losses.collect::<Vec<_>>().join("  "),
+                    named(&summary.losses, 4),
                     100.0 * summary.accuracy,
+                    shares(&summary.remarks),
                     summary.learning_rate
                 ));
             }
@@ -185,6 +194,7 @@ mod tests {
             steps: 47,
             losses: vec![("identity".into(), 4.123_45), ("triplet".into(), 0.3)],
             accuracy: 0.125,
+            remarks: vec![("silent 1".into(), 0.0), ("silent 2".into(), 0.25)],
             learning_rate: 3.5e-4,
             images_per_second: 211.4,
             time_left: Duration::from_secs(3725),
@@ -192,7 +202,7 @@ mod tests {
         assert_eq!(
             describe(&step),
             "epoch 3/60  step 12/47  identity 4.123  triplet 0.300  accuracy 12.5 %  \
-             rate 3.50e-4  211 images/s  1:02:05 left"
+             silent 2 25.0 %  rate 3.50e-4  211 images/s  1:02:05 left"
         );
     }
 }

@@ -58,7 +58,7 @@ pub enum Error {
         /// Which loss.
         name: String,
         /// Its value.
-        value: f32,
+        value: f64,
         /// The images of the batch.
         images: Vec<PathBuf>,
     },

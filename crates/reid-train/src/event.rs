@@ -100,6 +100,8 @@ pub struct StepReport {
     pub losses: Vec<(String, f64)>,
     /// Share of the batch whose identity was named.
     pub accuracy: f64,
+    /// What the head told of the batch, by name: shares of it.
+    pub remarks: Vec<(String, f64)>,
     /// The learning rate.
     pub learning_rate: f64,
     /// Speed since the run began or went on.

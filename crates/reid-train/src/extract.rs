@@ -7,11 +7,11 @@ use reid_data::{
     transform::Normalise,
 };
 use reid_eval::{Embeddings, EvaluationConfig, Report, evaluate};
-use reid_nn::{Block, Head, ReidModel};
+use reid_nn::Describe;
 
 use crate::{error::Error, recipe::Recipe};
 
-/// Describes whole splits with a model. Keep one for several evaluations: it remembers decoded
+/// Describes whole splits with a model, or with several side by side (`reid_nn::Ensemble`). Keep one for several evaluations: it remembers decoded
 /// images.
 ///
 /// ```
@@ -92,9 +92,9 @@ impl Extractor {
     ///
     /// # Errors
     /// If an image cannot be read, a descriptor is not finite, or there are no samples.
-    pub fn embed<B: Block, H: Head>(
+    pub fn embed(
         &self,
-        model: &ReidModel<B, H>,
+        model: &impl Describe,
         samples: &[Sample],
         split: Split,
         device: &Device,
@@ -120,21 +120,21 @@ impl Extractor {
         })
     }
 
-    fn describe<B: Block, H: Head>(&self, model: &ReidModel<B, H>, images: Tensor<4>) -> Tensor<2> {
+    fn describe(&self, model: &impl Describe, images: Tensor<4>) -> Tensor<2> {
         if !self.flip_test {
-            return model.embed(images);
+            return model.describe(images);
         }
-        let mirrored = model.embed(images.clone().flip([3]));
-        (model.embed(images) + mirrored) / 2
+        let mirrored = model.describe(images.clone().flip([3]));
+        (model.describe(images) + mirrored) / 2
     }
 
     /// The descriptors of query and gallery. An image that is in both is known as the same.
     ///
     /// # Errors
     /// As [`embed`](Self::embed).
-    pub fn embed_both<B: Block, H: Head>(
+    pub fn embed_both(
         &self,
-        model: &ReidModel<B, H>,
+        model: &impl Describe,
         splits: &Splits,
         device: &Device,
     ) -> Result<(Embeddings, Embeddings), Error> {
@@ -161,9 +161,9 @@ impl Extractor {
     /// # Errors
     /// As [`embed`](Self::embed), and if the descriptors cannot be evaluated, such as by the Market
     /// protocol without cameras.
-    pub fn evaluate<B: Block, H: Head>(
+    pub fn evaluate(
         &self,
-        model: &ReidModel<B, H>,
+        model: &impl Describe,
         splits: &Splits,
         config: &EvaluationConfig,
         device: &Device,
@@ -183,7 +183,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 mod tests {
     use reid_core::Identity;
     use reid_data::transform::Normalise;
-    use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+    use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
 

@@ -1,7 +1,10 @@
 //! History: what each epoch came to.
 
+use burn::tensor::Tensor;
 use reid_eval::Report;
 use serde::{Deserialize, Serialize};
+
+use crate::trainee::Judgement;
 
 /// What an epoch came to. It holds no times, so that runs that repeat compare equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub struct EpochSummary {
     pub losses: Vec<(String, f64)>,
     /// Share of the training images whose identity was named.
     pub accuracy: f64,
+    /// Mean of what the head told of each step, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<(String, f64)>,
     /// Scores, where the epoch ended with an evaluation.
     pub scores: Option<Scores>,
 }
@@ -38,23 +44,45 @@ impl From<&Report> for Scores {
     }
 }
 
+/// The numbers of a step, on the host.
+pub(crate) struct Measured {
+    pub(crate) losses: Vec<(String, f64)>,
+    pub(crate) accuracy: f64,
+    pub(crate) remarks: Vec<(String, f64)>,
+}
+
+impl From<&Judgement> for Measured {
+    fn from(judgement: &Judgement) -> Self {
+        let number = |value: &Tensor<1>| f64::from(value.clone().into_scalar::<f32>());
+        let losses = judgement.losses.iter();
+        let remarks = judgement.remarks.iter();
+        Self {
+            losses: losses
+                .map(|loss| (loss.name.to_string(), number(&loss.value)))
+                .collect(),
+            accuracy: number(&judgement.accuracy),
+            remarks: remarks
+                .map(|remark| (remark.name.to_string(), number(&remark.value)))
+                .collect(),
+        }
+    }
+}
+
 /// Sums over the steps of an epoch that is under way; part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sums {
     pub(crate) steps: usize,
     pub(crate) losses: Vec<(String, f64)>,
     pub(crate) accuracy: f64,
+    #[serde(default)]
+    pub(crate) remarks: Vec<(String, f64)>,
 }
 
 impl Sums {
-    pub(crate) fn add(&mut self, losses: &[(String, f64)], accuracy: f64) {
-        if self.losses.is_empty() {
-            self.losses = losses.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
-        }
-        for ((_, sum), (_, loss)) in self.losses.iter_mut().zip(losses) {
-            *sum += loss;
-        }
-        self.accuracy += accuracy;
+    pub(crate) fn add(&mut self, measured: &Measured) {
+        add(&mut self.losses, &measured.losses);
+        add(&mut self.remarks, &measured.remarks);
+        self.accuracy += measured.accuracy;
         self.steps += 1;
     }
 
@@ -69,7 +97,18 @@ impl Sums {
             loss: losses.iter().map(|(_, loss)| loss).sum(),
             losses,
             accuracy: self.accuracy / steps,
+            remarks: self.remarks.iter().map(mean).collect(),
             scores: None,
         }
+    }
+}
+
+/// Adds named values to named sums.
+fn add(sums: &mut Vec<(String, f64)>, values: &[(String, f64)]) {
+    if sums.is_empty() {
+        *sums = values.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
+    }
+    for ((_, sum), (_, value)) in sums.iter_mut().zip(values) {
+        *sum += value;
     }
 }

@@ -1,4 +1,12 @@
-//! Optimizers, as `PyTorch` defines them.
+//! Optimizers, as `PyTorch` and publications define them.
+
+mod centralised;
+mod lookahead;
+mod radam;
+
+pub use centralised::Centralised;
+pub use lookahead::{Lookahead, LookaheadState};
+pub use radam::{Radam, WeightDecay};
 
 use burn::optim::{
     AdamConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
@@ -7,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 /// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
 ///
-/// Weight decay is coupled: `weight_decay · w` is added to the gradient, as in `PyTorch`'s `Adam` and
-/// `SGD` and in every publication that this library follows. Frozen parameters are not decayed.
+/// Weight decay is coupled but for Ranger: `weight_decay · w` is added to the gradient, as in
+/// `PyTorch`'s `Adam` and `SGD` and in the code of the publications that use them. Frozen parameters
+/// are not decayed.
 ///
 /// ```
 /// use reid_train::OptimizerConfig;
@@ -40,6 +49,23 @@ pub enum OptimizerConfig {
         /// Weight decay, at least 0.
         weight_decay: f32,
     },
+    /// Ranger: [`Lookahead`] around [`Radam`], with decoupled weight decay.
+    Ranger {
+        /// Decay of the mean of gradients, in `[0, 1)`.
+        beta1: f64,
+        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        beta2: f64,
+        /// Added to the root of the squared mean, above 0.
+        epsilon: f64,
+        /// Weight decay, at least 0.
+        weight_decay: f64,
+        /// Share of the way that slow weights go, in `(0, 1]`.
+        alpha: f64,
+        /// Steps between, at least 1.
+        period: usize,
+        /// Whether gradients are [centralised](Centralised); the first version of Ranger had none.
+        centralised: bool,
+    },
 }
 
 impl OptimizerConfig {
@@ -61,6 +87,22 @@ impl OptimizerConfig {
             momentum: 0.9,
             nesterov: false,
             weight_decay: 5e-4,
+        }
+    }
+
+    /// Ranger with the numbers of its authors' code (github.com/lessw2020/Ranger-Deep-Learning-Optimizer):
+    /// betas 0.95 and 0.999, epsilon 1e-5, slow weights half of the way every 6 steps, no
+    /// centralisation; and the strong baseline's weight decay of 5e-4.
+    #[must_use]
+    pub const fn ranger() -> Self {
+        Self::Ranger {
+            beta1: 0.95,
+            beta2: 0.999,
+            epsilon: 1e-5,
+            weight_decay: 5e-4,
+            alpha: 0.5,
+            period: 6,
+            centralised: false,
         }
     }
 
@@ -97,6 +139,36 @@ impl OptimizerConfig {
                     .with_weight_decay(decay(weight_decay))
                     .init()
             }
+            Self::Ranger {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                alpha,
+                period,
+                centralised,
+            } => {
+                let radam = Radam {
+                    beta1,
+                    beta2,
+                    epsilon,
+                    decay: WeightDecay::Decoupled(weight_decay),
+                };
+                if centralised {
+                    let inner = Centralised { inner: radam };
+                    ModuleOptimizer::from(Lookahead {
+                        inner,
+                        alpha,
+                        period,
+                    })
+                } else {
+                    ModuleOptimizer::from(Lookahead {
+                        inner: radam,
+                        alpha,
+                        period,
+                    })
+                }
+            }
         }
     }
 
@@ -112,13 +184,36 @@ impl OptimizerConfig {
                 if epsilon.is_nan() || epsilon <= 0.0 {
                     return Some(("an epsilon above 0", epsilon.to_string()));
                 }
-                (weight_decay, [f64::from(beta1), f64::from(beta2)])
+                (
+                    f64::from(weight_decay),
+                    [f64::from(beta1), f64::from(beta2)],
+                )
             }
             Self::Sgd {
                 momentum,
                 weight_decay,
                 ..
-            } => (weight_decay, [momentum, 0.0]),
+            } => (f64::from(weight_decay), [momentum, 0.0]),
+            Self::Ranger {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+                alpha,
+                period,
+                ..
+            } => {
+                if epsilon.is_nan() || epsilon <= 0.0 {
+                    return Some(("an epsilon above 0", epsilon.to_string()));
+                }
+                if !(alpha > 0.0 && alpha <= 1.0) {
+                    return Some(("an alpha in (0, 1]", alpha.to_string()));
+                }
+                if period == 0 {
+                    return Some(("a period of at least 1 step", period.to_string()));
+                }
+                (weight_decay, [beta1, beta2])
+            }
         };
         if !(decay.is_finite() && decay >= 0.0) {
             return Some(("a weight decay of at least 0", decay.to_string()));

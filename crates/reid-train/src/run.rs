@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
-    history::{Scores, Sums},
+    history::{Measured, Scores, Sums},
     interrupt::Interrupt,
     recipe::Recipe,
     trainee::Trainee,
@@ -127,11 +127,15 @@ impl<'a, N: Serialize> Run<'a, N> {
         for batch in self.loader.epoch_from(epoch as u64, batches, first) {
             let batch = batch?;
             let started = Instant::now();
-            let losses;
-            let accuracy;
-            (parts, losses, accuracy) = self.step(parts, &batch)?;
+            let measured;
+            (parts, measured) = self.step(parts, &batch)?;
             clock.add(batch.classes.len(), started.elapsed());
-            self.state.sums.add(&losses, accuracy);
+            self.state.sums.add(&measured);
+            let Measured {
+                losses,
+                accuracy,
+                remarks,
+            } = measured;
             self.state.step += 1;
 
             let steps_left = steps - self.state.step + (self.recipe.epochs - epoch - 1) * steps;
@@ -143,6 +147,7 @@ impl<'a, N: Serialize> Run<'a, N> {
                 steps,
                 losses,
                 accuracy,
+                remarks,
                 learning_rate: self.learning_rate(),
                 images_per_second,
                 time_left,
@@ -161,12 +166,11 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 
     /// One step: forward, backward, update.
-    #[expect(clippy::type_complexity, reason = "the parts move in and out")]
     fn step<B: Block, H: Head, C: Criterion>(
         &self,
         parts: Parts<B, H, C>,
         batch: &Batch,
-    ) -> Result<(Parts<B, H, C>, Vec<(String, f64)>, f64), Error> {
+    ) -> Result<(Parts<B, H, C>, Measured), Error> {
         let Parts {
             trainee,
             mut optimizer,
@@ -174,22 +178,20 @@ impl<'a, N: Serialize> Run<'a, N> {
         } = parts;
         let images = images(batch, &self.device.clone().autodiff());
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
-        let (losses, accuracy) = trainee.judge(
+        let judgement = trainee.judge(
             images,
             TrainingStep {
                 identities: &batch.classes,
                 seed: self.recipe.seed.named("head").at(epoch).at(step),
             },
         );
-        let mut values = Vec::with_capacity(losses.len());
-        for loss in &losses {
-            let value = loss.value.clone().into_scalar::<f32>();
-            if !value.is_finite() {
-                return Err(self.not_finite(&loss.name, value, batch));
-            }
-            values.push((loss.name.to_string(), f64::from(value)));
+        let measured = Measured::from(&judgement);
+        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
+        if let Some((name, value)) = measured.losses.iter().find(infinite) {
+            return Err(self.not_finite(name, *value, batch));
         }
-        let total = losses
+        let total = judgement
+            .losses
             .into_iter()
             .map(|loss| loss.value)
             .reduce(Tensor::add);
@@ -211,16 +213,15 @@ impl<'a, N: Serialize> Run<'a, N> {
             }
             None => Trainee { model, criterion },
         };
-        let accuracy = f64::from(accuracy.into_scalar::<f32>());
         let parts = Parts {
             trainee,
             optimizer,
             criterion_optimizer,
         };
-        Ok((parts, values, accuracy))
+        Ok((parts, measured))
     }
 
-    fn not_finite(&self, name: &str, value: f32, batch: &Batch) -> Error {
+    fn not_finite(&self, name: &str, value: f64, batch: &Batch) -> Error {
         let path = |&index: &usize| self.splits.train[index].path.clone();
         Error::NotFinite {
             epoch: self.state.epoch + 1,

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel,
+    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel, Remark,
     TrainingStep, drawing,
 };
 
@@ -25,9 +25,10 @@ use crate::{losses::LossesConfig, recipe::Recipe};
 /// let trainee = Trainee::build(&recipe, &recipe.network, &BnNeckConfig::new(), 3, &device);
 ///
 /// let step = TrainingStep { identities: &[0, 1], seed: Seed::new(1) };
-/// let (losses, accuracy) = trainee.judge(Tensor::zeros([2, 3, 32, 16], &device), step);
-/// assert_eq!((&*losses[0].name, &*losses[1].name), ("identity", "triplet"));
-/// assert!((0.0..=1.0).contains(&accuracy.into_scalar::<f32>()));
+/// let judgement = trainee.judge(Tensor::zeros([2, 3, 32, 16], &device), step);
+/// let names: Vec<_> = judgement.losses.iter().map(|loss| &*loss.name).collect();
+/// assert_eq!(names, ["identity", "triplet"]);
+/// assert!((0.0..=1.0).contains(&judgement.accuracy.into_scalar::<f32>()));
 /// ```
 #[derive(Module, Debug)]
 pub struct Trainee<B, H, C> {
@@ -35,6 +36,17 @@ pub struct Trainee<B, H, C> {
     pub model: ReidModel<B, H>,
     /// What says how badly.
     pub criterion: C,
+}
+
+/// What criterion and head make of a batch.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// Each loss, by name; their sum is minimised.
+    pub losses: Vec<NamedLoss>,
+    /// The share of the batch whose identity the first branch names, a tensor of one value.
+    pub accuracy: Tensor<1>,
+    /// What the head tells.
+    pub remarks: Vec<Remark>,
 }
 
 impl<B: Block, H: Head> Trainee<B, H, <LossesConfig as CriterionConfig>::Criterion> {
@@ -72,19 +84,23 @@ impl<B: Block, H: Head> Trainee<B, H, <LossesConfig as CriterionConfig>::Criteri
 }
 
 impl<B: Block, H: Head, C: Criterion> Trainee<B, H, C> {
-    /// The losses of a batch, and the share of it whose identity the first branch names.
+    /// What the criterion and the head make of a batch.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     ///
     /// # Panics
     /// If a class number is 2³¹ or more.
-    pub fn judge(&self, images: Tensor<4>, step: TrainingStep<'_>) -> (Vec<NamedLoss>, Tensor<1>) {
+    pub fn judge(&self, images: Tensor<4>, step: TrainingStep<'_>) -> Judgement {
         let identities = step.classes(&images.device());
         let output = self.model.forward_train(images, step);
         let losses = self.criterion.losses(&output, identities.clone());
-        let logits = output.branches[0].logits.clone().detach();
+        let logits = output.logits[0].clone().detach();
         let named = logits.argmax(1).squeeze_dim::<1>(1);
-        (losses, named.equal(identities).float().mean())
+        Judgement {
+            losses,
+            accuracy: named.equal(identities).float().mean(),
+            remarks: output.remarks,
+        }
     }
 }

@@ -82,6 +82,7 @@ mod tests {
                 "width_per_group": 64,
                 "last_stride": 1,
                 "stem": { "large": "padded" },
+                "ibn": "none",
                 "inside": null,
                 "after": null,
                 "after_stages": []

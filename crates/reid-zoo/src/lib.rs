@@ -5,6 +5,8 @@
 //! | [`BagOfTricks`] | the strong baseline of Luo et al.: a `ResNet` and a `BNNeck` |
 //! | [`RgaResNet50`] | relation-aware global attention of Zhang et al. in a ResNet-50 |
 //! | [`ProgressiveCutMix`], [`BatchDropBlock`] | branches disturbed in training, of Zhang et al. and Dai et al. |
+//! | [`Fnc`] | two branches with late stages and attention of their own, for vehicles, of Liu et al. |
+//! | [`Mgn`] | three branches that look at a map as a whole and in stripes, of Wang et al. |
 //! | [`weights`] | weights of any module, in and out: `PyTorch`, safetensors, burnpack |
 //!
 //! ```
@@ -33,6 +35,8 @@
 
 mod bag_of_tricks;
 mod error;
+mod fnc;
+mod mgn;
 mod network;
 mod progressive;
 pub mod rga;
@@ -40,6 +44,8 @@ pub mod weights;
 
 pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
 pub use error::Error;
+pub use fnc::{Fnc, FncConfig};
+pub use mgn::{Mgn, MgnConfig};
 pub use network::NetworkConfig;
 pub use progressive::{BatchDropBlock, BranchedConfig, ProgressiveCutMix};
 pub use rga::{RgaConfig, RgaResNet50};

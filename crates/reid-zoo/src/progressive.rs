@@ -26,7 +26,7 @@ use crate::NetworkConfig;
 /// use reid_zoo::BranchedConfig;
 ///
 /// let size = InputSize::new(384, 128);
-/// assert_eq!(BranchedConfig::progressive_cut_mix(2).output(size, 751).branches, [512, 1024, 512]);
+/// assert_eq!(BranchedConfig::progressive_cut_mix(2).output(size, 751).features, [512, 1024, 512]);
 /// assert_eq!(BranchedConfig::batch_drop_block(1).output(size, 751).embedding, 1536);
 /// ```
 pub type BranchedConfig = NetworkConfig<ResNetConfig, BranchedHeadConfig>;

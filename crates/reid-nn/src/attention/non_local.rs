@@ -5,9 +5,10 @@ use burn::{
     config::Config,
     module::{Module, Param},
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::softmax},
+    tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::attend;
 use serde::{Deserialize, Serialize};
 
 use super::pointwise::{Pointwise, fused, normalised};
@@ -48,7 +49,8 @@ pub struct NonLocalConfig {
 /// ```
 ///
 /// The gain of the normalisation starts at 0, so a new block changes nothing. The dot
-/// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities.
+/// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities, and the
+/// embedded Gaussian without holding them together ([`reid_ops::attend`]).
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -108,10 +110,7 @@ impl NonLocal {
             embedded_map.reshape([batch, embedded, places])
         });
         let gathered = match self.similarity {
-            Similarity::EmbeddedGaussian => {
-                let weights = softmax(theta.transpose().matmul(phi), 2);
-                g.matmul(weights.transpose())
-            }
+            Similarity::EmbeddedGaussian => attend(theta, phi, g),
             // N² · embedded against N · embedded² multiplications, twice each.
             Similarity::DotProduct if embedded < places => {
                 g.matmul(phi.transpose()).matmul(theta) / places as f64

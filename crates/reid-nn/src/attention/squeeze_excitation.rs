@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Configuration of [`SqueezeExcitation`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct SqueezeExcitationConfig {
     /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
     /// `channels / reduction` units, rounded down, and at least 1.

@@ -10,10 +10,11 @@ use reid_core::FeatureShape;
 use reid_ops::add_rectified;
 use serde::{Deserialize, Serialize};
 
+use super::ibn::InstanceNormed;
 use crate::{
     block::{Block, BlockConfig, Nothing},
     convolution,
-    norm::{BatchNorm, BatchNormConfig},
+    norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
 /// Which residual block a network is made of.
@@ -50,6 +51,9 @@ pub struct ResidualBlockConfig<I = ()> {
     pub groups: usize,
     /// Stride of the block.
     pub stride: usize,
+    /// Where each image is normalised by itself.
+    #[serde(default)]
+    pub instance: InstanceNormed,
     /// What stands before the addition, such as squeeze-and-excitation.
     pub inside: I,
 }
@@ -73,10 +77,12 @@ impl<I> ResidualBlockConfig<I> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, backbone::{ResidualBlockConfig, ResidualKind}};
+/// use reid_nn::{Block, BlockConfig, backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind}};
 ///
 /// let kind = ResidualKind::Bottleneck;
-/// let config = ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, inside: () };
+/// let instance = InstanceNormed::Nothing;
+/// let config =
+///     ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, instance, inside: () };
 /// let device = Device::default();
 /// let block = config.init(FeatureShape::new(16, 8, 4), &device);
 /// assert_eq!(block.forward(Tensor::ones([2, 16, 8, 4], &device)).dims(), [2, 32, 4, 2]);
@@ -87,6 +93,9 @@ pub struct ResidualBlock<I = Nothing> {
     pub conv1: Conv2d,
     /// Normalisation after `conv1`; absent when [fused](Block::fused).
     pub bn1: Option<BatchNorm>,
+    /// Normalisation of the first half of the channels after `conv1` in IBN-a, where `bn1` has the
+    /// second half.
+    pub in1: Option<InstanceNorm>,
     /// Second convolution.
     pub conv2: Conv2d,
     /// Normalisation after `conv2`; absent when fused.
@@ -97,6 +106,8 @@ pub struct ResidualBlock<I = Nothing> {
     pub bn3: Option<BatchNorm>,
     /// The socket before the addition.
     pub se_module: I,
+    /// Normalisation behind the addition in IBN-b.
+    pub in_sum: Option<InstanceNorm>,
     /// The shortcut where shapes differ.
     pub downsample: Option<(Conv2d, Option<BatchNorm>)>,
 }
@@ -115,6 +126,12 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             convolution::square([from, to], kernel, stride, groups).init(device)
         };
         let norm = |channels| Some(BatchNormConfig::new(channels).init(device));
+        let instance = |channels| Some(InstanceNormConfig::new(channels).init(device));
+        let (first, in1, in_sum) = match self.instance {
+            InstanceNormed::Nothing => (hidden, None, None),
+            InstanceNormed::Half => (hidden - hidden / 2, instance(hidden / 2), None),
+            InstanceNormed::Sum => (hidden, None, instance(self.channels())),
+        };
         let (from, to) = (input.channels, self.channels());
         let shortcut = || (conv(from, to, 1, stride, 1), norm(to));
         let (conv1, conv2, conv3) = match kind {
@@ -127,12 +144,14 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
         };
         ResidualBlock {
             conv1,
-            bn1: norm(hidden),
+            bn1: norm(first),
+            in1,
             conv2,
             bn2: norm(hidden),
             bn3: conv3.as_ref().and_then(|_| norm(to)),
             conv3,
             se_module: self.inside.init(self.output(input), device),
+            in_sum,
             downsample: (stride != 1 || from != to).then(shortcut),
         }
     }
@@ -144,13 +163,27 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
     }
 }
 
+impl<I: Block> ResidualBlock<I> {
+    /// The first convolution, its normalisation and a rectifier.
+    fn first(&self, features: Tensor<4>) -> Tensor<4> {
+        let (Some(half), Some(rest)) = (&self.in1, &self.bn1) else {
+            return convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
+        };
+        let hidden = convolution::apply(&self.conv1, features);
+        let ([first], channels) = (half.weight.shape().dims(), hidden.dims()[1]);
+        let instances = hidden.clone().narrow(1, 0, first);
+        let batch = hidden.narrow(1, first, channels - first);
+        Tensor::cat(vec![half.rectified(instances), rest.rectified(batch)], 1)
+    }
+}
+
 impl<I: Block> Block for ResidualBlock<I> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
             Some((conv, norm)) => norm.forward(convolution::apply(conv, features.clone())),
             None => features.clone(),
         };
-        let hidden = convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
+        let hidden = self.first(features);
         let residual = match &self.conv3 {
             None => self.bn2.forward(convolution::apply(&self.conv2, hidden)),
             Some(conv3) => {
@@ -158,11 +191,19 @@ impl<I: Block> Block for ResidualBlock<I> {
                 self.bn3.forward(convolution::apply(conv3, hidden))
             }
         };
-        add_rectified(self.se_module.forward(residual), shortcut)
+        let residual = self.se_module.forward(residual);
+        match &self.in_sum {
+            None => add_rectified(residual, shortcut),
+            Some(norm) => norm.rectified(residual + shortcut),
+        }
     }
 
     fn fused(self) -> Self {
-        let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
+        // A normalisation of half the channels stays: the other half's goes by each image.
+        let (conv1, bn1) = match self.in1 {
+            None => convolution::fold_if(self.conv1, self.bn1),
+            Some(_) => (self.conv1, self.bn1),
+        };
         let (conv2, bn2) = convolution::fold_if(self.conv2, self.bn2);
         let (conv3, bn3) = match self.conv3 {
             Some(conv3) => {
@@ -174,11 +215,13 @@ impl<I: Block> Block for ResidualBlock<I> {
         Self {
             conv1,
             bn1,
+            in1: self.in1,
             conv2,
             bn2,
             conv3,
             bn3,
             se_module: self.se_module.fused(),
+            in_sum: self.in_sum,
             downsample: self
                 .downsample
                 .map(|(conv, norm)| convolution::fold_if(conv, norm)),
@@ -199,6 +242,7 @@ mod tests {
             hidden: 8,
             groups: 2,
             stride: 1,
+            instance: InstanceNormed::Nothing,
             inside: (),
         };
         let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());

@@ -10,13 +10,14 @@ use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ibn::Ibn,
     residual::{ResidualBlock, ResidualBlockConfig, ResidualKind},
     stem::{MaxPool, Stem},
 };
 use crate::{
     block::{Block, BlockConfig, Nothing},
     convolution,
-    norm::{BatchNorm, BatchNormConfig},
+    norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
 /// Configuration of [`ResNet`], with a block `I` inside every residual block and a block `A` after
@@ -37,6 +38,9 @@ pub struct ResNetConfig<I = (), A = ()> {
     pub last_stride: usize,
     /// What an image passes before the first stage.
     pub stem: Stem,
+    /// Where each image is normalised by itself; nowhere by default.
+    #[serde(default)]
+    pub ibn: Ibn,
     /// What stands before the addition of every residual block.
     pub inside: I,
     /// What stands after the chosen stages.
@@ -55,6 +59,7 @@ impl ResNetConfig {
             width_per_group: 64,
             last_stride: 2,
             stem: Stem::Large(MaxPool::Padded),
+            ibn: Ibn::None,
             inside: (),
             after: (),
             after_stages: Vec::new(),
@@ -133,6 +138,13 @@ impl<I, A> ResNetConfig<I, A> {
         self
     }
 
+    /// Images normalised by themselves at these places.
+    #[must_use]
+    pub fn with_ibn(mut self, ibn: Ibn) -> Self {
+        self.ibn = ibn;
+        self
+    }
+
     /// A block before the addition of every residual block.
     #[must_use]
     pub fn inside<J>(self, inside: J) -> ResNetConfig<J, A> {
@@ -158,6 +170,7 @@ impl<I, A> ResNetConfig<I, A> {
             width_per_group: self.width_per_group,
             last_stride: self.last_stride,
             stem: self.stem,
+            ibn: self.ibn,
             inside,
             after,
             after_stages,
@@ -192,7 +205,7 @@ impl<I, A> ResNetConfig<I, A> {
 
 impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
     /// The residual blocks of a stage, counted from 0.
-    fn stage(&self, stage: usize) -> Vec<ResidualBlockConfig<I>> {
+    pub(super) fn stage(&self, stage: usize) -> Vec<ResidualBlockConfig<I>> {
         let planes = self.width << stage;
         let hidden = match self.kind {
             ResidualKind::Basic => planes,
@@ -209,13 +222,14 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
             hidden,
             groups: self.groups,
             stride: if index == 0 { first_stride } else { 1 },
+            instance: self.ibn.of_block(stage, index + 1 == self.blocks[stage]),
             inside: self.inside.clone(),
         };
         (0..self.blocks[stage]).map(block).collect()
     }
 
     /// What stands after a stage, counted from 0.
-    fn after_stage(&self, stage: usize) -> Option<&A> {
+    pub(super) fn after_stage(&self, stage: usize) -> Option<&A> {
         self.after_stages
             .contains(&(stage + 1))
             .then_some(&self.after)
@@ -267,8 +281,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
 pub struct ResNet<I = Nothing, A = Nothing> {
     /// The stem's convolution.
     pub conv1: Conv2d,
-    /// The stem's normalisation; absent when [fused](Block::fused).
+    /// The stem's normalisation; absent when [fused](Block::fused), and in IBN-b.
     pub bn1: Option<BatchNorm>,
+    /// The stem's normalisation in IBN-b.
+    pub in1: Option<InstanceNorm>,
     /// First stage.
     pub layer1: Vec<ResidualBlock<I>>,
     /// Second stage.
@@ -299,7 +315,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
         };
         ResNet {
             conv1: conv1.init(device),
-            bn1: Some(BatchNormConfig::new(self.width).init(device)),
+            bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(self.width).init(device)),
+            in1: (self.ibn == Ibn::B).then(|| InstanceNormConfig::new(self.width).init(device)),
             layer1: layer(0),
             layer2: layer(1),
             layer3: layer(2),
@@ -329,7 +346,10 @@ impl<I: Block, A: Block> ResNet<I, A> {
     }
 
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
-        let features = convolution::rectified(&self.conv1, self.bn1.as_ref(), images);
+        let features = match &self.in1 {
+            None => convolution::rectified(&self.conv1, self.bn1.as_ref(), images),
+            Some(norm) => norm.rectified(convolution::apply(&self.conv1, images)),
+        };
         self.stem.pool(features)
     }
 }
@@ -345,6 +365,7 @@ impl<I: Block, A: Block> Block for ResNet<I, A> {
         Self {
             conv1,
             bn1,
+            in1: self.in1,
             layer1: self.layer1.fused(),
             layer2: self.layer2.fused(),
             layer3: self.layer3.fused(),

@@ -53,12 +53,7 @@ pub trait ClosedForm: Head {
     fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         let head = self.valid();
         let features = features.without_autodiff();
-        let scores = || {
-            head.forward(features.clone())
-                .branches
-                .swap_remove(0)
-                .logits
-        };
+        let scores = || head.forward(features.clone()).logits.swap_remove(0);
         let classes = target.classes(features.dims()[0], scores);
         let weights = head.weights(features.clone(), classes.to_device(&features.device()));
         weighted_sum(features, weights)

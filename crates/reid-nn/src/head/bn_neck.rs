@@ -10,7 +10,7 @@ use burn::{
 use reid_core::FeatureShape;
 use serde::{Deserialize, Serialize};
 
-use super::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
+use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
@@ -54,7 +54,7 @@ pub struct BnNeckConfig {
 /// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
-/// assert_eq!(output.branches[0].logits.dims(), [2, 10]);
+/// assert_eq!(output.logits[0].dims(), [2, 10]);
 /// ```
 #[derive(Module, Debug)]
 pub struct BnNeck {
@@ -104,15 +104,13 @@ impl Head for BnNeck {
         let before = self.pool.forward(features);
         let after = self.bottleneck.forward(before.clone());
         let logits = self.classifier.forward(after.clone());
-        ReidOutput {
-            embedding: match self.descriptor {
-                NeckFeature::Before => before.clone(),
-                NeckFeature::After => after,
+        let output = ReidOutput::single(before, logits);
+        match self.descriptor {
+            NeckFeature::Before => output,
+            NeckFeature::After => ReidOutput {
+                embedding: after,
+                ..output
             },
-            branches: vec![BranchOutput {
-                features: before,
-                logits,
-            }],
         }
     }
 }

@@ -11,7 +11,7 @@ mod config;
 
 pub use config::{BranchConfig, BranchedHeadConfig, Guide, Interference};
 
-use super::{BranchOutput, Head, ReducedHead, ReidOutput, TrainingStep, reduced::Pass};
+use super::{Head, ReducedHead, ReidOutput, Remark, TrainingStep, reduced::Pass};
 use crate::{
     backbone::ResidualBlock,
     batch_drop,
@@ -50,7 +50,7 @@ use crate::{
 /// let step = TrainingStep { identities: &[3, 7], seed: Seed::new(1) };
 /// let output = head.forward_train(features, step);
 /// assert_eq!(output.embedding.dims(), [2, 2048]);
-/// assert_eq!(output.branches.len(), 3);
+/// assert_eq!(output.logits.len(), 3);
 /// ```
 #[derive(Module, Debug)]
 pub struct BranchedHead {
@@ -102,6 +102,18 @@ pub enum Disturbance {
 }
 
 impl Disturbance {
+    /// The share of images on which the branch before looked nowhere, so that no cell stood out. It is
+    /// told if cells were cut: many silent maps mean that the cut is by place and not by evidence.
+    fn remark(&self, branch: usize) -> Option<Remark> {
+        match self {
+            Self::CutMix { mixed, .. } => Some(Remark {
+                name: format!("silent {branch}").into(),
+                value: mixed.silent.clone().float().mean(),
+            }),
+            Self::Nothing { .. } | Self::Drop { .. } => None,
+        }
+    }
+
     /// What the branch was given, `[batch, channels, height, width]`.
     #[must_use]
     pub fn features(&self) -> &Tensor<4> {
@@ -184,14 +196,15 @@ impl BranchedHead {
         let shared = self.bottleneck.as_ref();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
         let mut looked = Looked::new(&self.global, features);
-        let mut output = single(&looked.pass);
+        let mut output = looked.pass.output();
         let mut disturbances = Vec::with_capacity(self.branches.len());
         let branches = self.branches.iter().zip(&self.interferences);
         for (place, (head, interference)) in branches.enumerate() {
             let shared = shared.clone().expect("branches share a bottleneck");
             let disturbance = interference.disturb(shared, &looked, step.at(place));
             looked = Looked::new(head, disturbance.features().clone());
-            output = output.beside(single(&looked.pass));
+            output = output.beside(looked.pass.output());
+            output.remarks.extend(disturbance.remark(place + 1));
             disturbances.push(disturbance);
         }
         Disturbed {
@@ -220,11 +233,6 @@ impl BranchedHead {
         }
         maps
     }
-}
-
-fn single(pass: &Pass) -> ReidOutput {
-    let BranchOutput { features, logits } = pass.output.clone();
-    ReidOutput::single(features, logits)
 }
 
 impl Interference {
@@ -365,7 +373,7 @@ mod tests {
         for guide in [Guide::ClosedForm, Guide::Autodiff] {
             let (head, features) = training(&progressive(3, guide));
             let output = head.forward_train(features, step(1));
-            let gradients = output.branches[2].logits.clone().sum().backward();
+            let gradients = output.logits[2].clone().sum().backward();
             let reached = |head: &ReducedHead| head.reduction.weight.grad(&gradients).is_some();
             assert!(!reached(&head.global) && !reached(&head.branches[0]));
             assert!(reached(&head.branches[1]));

@@ -83,13 +83,13 @@ mod tests {
             PooledHeadConfig::new(),
             PooledHeadConfig::new().with_pool(PoolConfig::Max),
         );
-        assert_eq!(pair.output(place, 3).branches, [2, 2]);
+        assert_eq!(pair.output(place, 3).features, [2, 2]);
         let features = Tensor::<4>::from_data([[[[0.0, 2.0]], [[4.0, 4.0]]]], &device);
         let output = pair.init(place, 3, &device).forward(features);
         // Means 1 and 4, then maxima 2 and 4.
         let expected = burn::tensor::TensorData::from([[1.0_f32, 4.0, 2.0, 4.0]]);
         output.embedding.into_data().assert_eq(&expected, true);
-        assert_eq!(output.branches.len(), 2);
+        assert_eq!(output.logits.len(), 2);
     }
 
     #[test]

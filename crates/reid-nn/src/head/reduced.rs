@@ -9,7 +9,7 @@ use burn::{
 };
 use reid_core::FeatureShape;
 
-use super::{BranchOutput, Head, HeadConfig, OutputShape, ReidOutput};
+use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
     norm::{BatchNorm, BatchNormConfig},
@@ -98,8 +98,16 @@ impl HeadConfig for ReducedHeadConfig {
 pub(super) struct Pass {
     /// The reduced features before their normalisation, `[batch, dimensions]`.
     hidden: Tensor<2>,
-    /// What the losses judge.
-    pub(super) output: BranchOutput,
+    /// The descriptor, `[batch, dimensions]`.
+    features: Tensor<2>,
+    /// The scores, `[batch, classes]`.
+    logits: Tensor<2>,
+}
+
+impl Pass {
+    pub(super) fn output(&self) -> ReidOutput {
+        ReidOutput::single(self.features.clone(), self.logits.clone())
+    }
 }
 
 impl ReducedHead {
@@ -109,7 +117,8 @@ impl ReducedHead {
         let logits = self.classifier.forward(features.clone());
         Pass {
             hidden,
-            output: BranchOutput { features, logits },
+            features,
+            logits,
         }
     }
 
@@ -140,7 +149,7 @@ impl ReducedHead {
         by_batch: bool,
     ) -> Tensor<2> {
         let hidden = pass.hidden.clone().without_autodiff();
-        let output = pass.output.features.clone().without_autodiff();
+        let output = pass.features.clone().without_autodiff();
         let scores = self.classifier.weight.val().select(1, classes).transpose();
         let above = scores.mask_fill(output.lower_equal_elem(0.0), 0.0);
         let reduced = self.norm.pulled_back(hidden, above, by_batch);
@@ -151,8 +160,7 @@ impl ReducedHead {
 
 impl Head for ReducedHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
-        let BranchOutput { features, logits } = self.pass(features).output;
-        ReidOutput::single(features, logits)
+        self.pass(features).output()
     }
 }
 

@@ -66,7 +66,7 @@ impl CriterionConfig for CenterLossConfig {
         };
         let centers = |&dimensions: &usize| normal.init([output.classes, dimensions], device);
         CenterLoss {
-            centers: output.branches.iter().map(centers).collect(),
+            centers: output.features.iter().map(centers).collect(),
             weight,
         }
     }
@@ -80,15 +80,15 @@ impl Criterion for CenterLoss {
     fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
         assert_eq!(
             self.centers.len(),
-            output.branches.len(),
+            output.features.len(),
             "center loss was built for {} branches and got {}",
             self.centers.len(),
-            output.branches.len()
+            output.features.len()
         );
-        let branches = self.centers.iter().zip(&output.branches);
-        let losses = branches.map(|(centers, branch)| {
+        let branches = self.centers.iter().zip(&output.features);
+        let losses = branches.map(|(centers, features)| {
             let own = centers.val().select(0, identities.clone());
-            let features = branch.features.clone();
+            let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());
             let follow = mean_squared_distance(features.detach(), own);
             // `follow` adds its gradient and no value.

@@ -89,8 +89,8 @@ impl Criterion for IdentityLoss {
     fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let [batch] = identities.dims();
         let targets = identities.reshape([batch, 1]);
-        let branches = output.branches.iter();
-        let losses = branches.map(|branch| self.branch(branch.logits.clone(), targets.clone()));
+        let branches = output.logits.iter();
+        let losses = branches.map(|logits| self.branch(logits.clone(), targets.clone()));
         criterion::by_branch(self.name(), losses)
     }
 }

@@ -109,8 +109,8 @@ impl Criterion for BatchHardTriplet {
 
     fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let pairs = Pairs::of(identities);
-        let branches = output.branches.iter();
-        let losses = branches.map(|branch| self.branch(branch.features.clone(), &pairs));
+        let branches = output.features.iter();
+        let losses = branches.map(|features| self.branch(features.clone(), &pairs));
         criterion::by_branch(self.name(), losses)
     }
 }

@@ -1,4 +1,4 @@
-//! Trunk: torchvision's weights in a backbone.
+//! Trunk: published weights in a backbone.
 
 use std::path::Path;
 
@@ -7,10 +7,16 @@ use reid_nn::{Block, backbone::ResNet};
 use super::Weights;
 use crate::Error;
 
-/// Loads the weights of a torchvision `ResNet` into a backbone, leaving out its classifier `fc`.
+/// Loads published weights into a backbone, leaving out their classifier.
+///
+/// | network | as named by |
+/// |---|---|
+/// | ResNet, ResNeXt | torchvision |
+/// | SE-ResNeXt | Cadene (`layer0.conv1`, `se_module.fc1`) |
+/// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`), with or without `module.` |
 ///
 /// Everything else must fit. What stands in the backbone's sockets, such as attention, keeps its
-/// values where the file has none. Other trunks are a line of [`Weights`] each.
+/// values where the file has none of it. Other trunks are a line of [`Weights`] each.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -34,7 +40,16 @@ pub fn load_trunk<I: Block, A: Block>(
     backbone: &mut ResNet<I, A>,
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {
-    let mut weights = Weights::open(path)?.without("fc.").optional("after.");
+    let mut weights = Weights::open(path)?
+        .renamed("module.", "")
+        .without("fc.")
+        .without("last_linear.")
+        .renamed("layer0.", "")
+        .optional("after.");
+    if backbone.in1.is_some() {
+        weights = weights.renamed("bn1.", "in1.");
+    }
+    let gated = weights.keys().any(|key| key.contains(".se_module."));
     let stages = [
         &backbone.layer1,
         &backbone.layer2,
@@ -43,7 +58,14 @@ pub fn load_trunk<I: Block, A: Block>(
     ];
     for (stage, blocks) in (1..).zip(stages) {
         for block in 0..blocks.len() {
-            weights = weights.optional(&format!("layer{stage}.{block}.se_module."));
+            let block = format!("layer{stage}.{block}.");
+            if !gated {
+                weights = weights.optional(&format!("{block}se_module."));
+            }
+            weights = weights
+                .renamed(&format!("{block}bn1.IN."), &format!("{block}in1."))
+                .renamed(&format!("{block}bn1.BN."), &format!("{block}bn1."))
+                .renamed(&format!("{block}IN."), &format!("{block}in_sum."));
         }
     }
     weights.load_into(backbone)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::BranchedHead;
 use crate::{
     HeadConfig, OutputShape,
-    backbone::{ResidualBlockConfig, ResidualKind},
+    backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind},
     batch_drop::BatchDrop,
     block::BlockConfig,
     cut_mix::CutMix,
@@ -27,7 +27,7 @@ use crate::{
 /// // The progressive chain with one branch, donors of the same identity, and 8 cells.
 /// let mix = CutMix::new().with_cut(8).with_donors(Donors::Positive);
 /// let config = BranchedHeadConfig::new().with_branches(vec![BranchConfig::cut_mix(1024, mix)]);
-/// assert_eq!(config.output(place, 751).branches, [512, 1024]);
+/// assert_eq!(config.output(place, 751).features, [512, 1024]);
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BranchedHeadConfig {
@@ -166,6 +166,7 @@ impl HeadConfig for BranchedHeadConfig {
                 hidden: channels / 4,
                 groups: 1,
                 stride: 1,
+                instance: InstanceNormed::Nothing,
                 inside: (),
             };
             config.init(input, device)

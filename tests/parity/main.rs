@@ -3,7 +3,7 @@
 //! Compares every golden file that [`CHECKERS`] knows, in the folder `REID_GOLDENS` or else in
 //! `tests/golden`, whose `README.md` says what they hold. `-- --nocapture` tells how near each is.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use burn::{
     module::{Module, Param},
@@ -13,21 +13,21 @@ use burn::{
 use reid::{
     core::{FeatureShape, Seed},
     nn::{
-        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
-        ReidOutput, TrainingStep,
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidOutput,
+        TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, RgaChannel,
             RgaChannelConfig, RgaSpatial, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
             Terms,
         },
-        backbone::{ResNet, ResNetConfig, ResidualBlockConfig, ResidualKind},
+        backbone::{InstanceNormed, ResNetConfig, ResidualBlockConfig, ResidualKind},
         cut_mix::{Cells, CutMix, DonorGradient, Donors},
         distance::Distance,
         grad_cam::{ClosedForm, GradCam, Target, Weighting},
         head::{
             BnNeckConfig, BranchConfig, BranchedHeadConfig, Disturbance, Disturbed, Guide,
-            Interference, PooledHead, PooledHeadConfig, ReducedHeadConfig,
+            Interference, PooledHeadConfig, ReducedHeadConfig,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -39,13 +39,17 @@ use reid::{
 };
 
 use formula::{INPUT, UNIT};
-use golden::Golden;
+use golden::{
+    Checker, GRADIENT, Golden, OUTPUT, ROUNDING, STATISTIC,
+    network::{self, Classifier, torchvision},
+    part::{compare, filled_part, gradient_meets, part_input},
+};
 
+#[path = "../formula/mod.rs"]
 mod formula;
+#[path = "../golden/mod.rs"]
 mod golden;
-
-/// The start of a file's name, and what compares such a file.
-type Checker = (&'static str, fn(&Golden));
+mod vehicles;
 
 /// Every kind of file that is known here; the first that fits a name counts.
 const CHECKERS: [Checker; 13] = [
@@ -58,57 +62,27 @@ const CHECKERS: [Checker; 13] = [
     ("optim", optimizers),
     ("progressive", progressive),
     ("resnet18", |golden| {
-        network(golden, &ResNetConfig::resnet18());
+        network::both_modes(golden, &ResNetConfig::resnet18(), torchvision);
     }),
     ("resnet50_stride1", |golden| {
-        network(golden, &ResNetConfig::resnet50().with_last_stride(1));
+        let config = ResNetConfig::resnet50().with_last_stride(1);
+        network::both_modes(golden, &config, torchvision);
     }),
-    ("resnet50", resnet50),
+    ("resnet50", |golden| {
+        network::whole(golden, &ResNetConfig::resnet50(), torchvision);
+    }),
     ("resnext50_32x4d", |golden| {
-        network(golden, &ResNetConfig::resnext50());
+        network::both_modes(golden, &ResNetConfig::resnext50(), torchvision);
     }),
     ("rga_", rga),
 ];
 
-// Relative to the largest expected magnitude.
-const LOGITS: f64 = 1e-4;
-const OUTPUT: f64 = 1e-5;
 const LOSS: f64 = 1e-5;
-const STATISTIC: f64 = 1e-5;
-const GRADIENT: f64 = 1e-3;
-/// What the tolerance of a gradient that vanishes refers to.
-const ROUNDING: f64 = 1e-2;
 const LOSS_GRADIENT: f64 = 1e-5;
-/// In double precision, where what is left is how the reference was stored.
-const DOUBLE: f64 = 1e-6;
 
 #[test]
 fn every_known_golden_file_agrees() {
-    let folder = golden::folder();
-    let entries = fs::read_dir(&folder);
-    let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-
-    let (mut files, mut failures) = (0, Vec::new());
-    for path in paths {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let known = CHECKERS.iter().find(|(prefix, _)| name.starts_with(prefix));
-        let Some((_, check)) = known.filter(|_| name.ends_with(".safetensors")) else {
-            continue;
-        };
-        let golden = Golden::open(&path);
-        check(&golden);
-        match golden.verdict() {
-            Ok(verdict) => println!("{name}: {verdict}"),
-            Err(failure) => failures.push(format!("{name}:\n  {failure}")),
-        }
-        files += 1;
-    }
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-    assert!(files > 0, "no golden file in {}", folder.display());
+    golden::check_files(&CHECKERS);
 }
 
 #[test]
@@ -123,134 +97,16 @@ fn the_formula_is_the_documented_one() {
 fn folded_normalisation_gives_the_same_logits() {
     let device = Device::default();
     let place = (&device, DType::F32);
-    let plain = classifier(&ResNetConfig::resnet50(), 10, place);
-    let images = images(4, place);
-    let expected = logits(&plain, images.clone());
-    let difference = expected.clone() - logits(&plain.fused(), images);
+    let plain = network::classifier(&ResNetConfig::resnet50(), 10, torchvision, place);
+    let images = network::images(4, place);
+    let logits = |model: &Classifier| model.forward(images.clone()).logits.remove(0);
+    let expected = logits(&plain);
+    let difference = expected.clone() - logits(&plain.fused());
     let relative = (difference.abs().max() / expected.abs().max()).into_scalar::<f32>();
     assert!(relative < 1e-5, "{relative:.1e} away");
 }
 
 // ------------------------------------------------------------------------------------- networks
-
-type Classifier = ReidModel<ResNet, PooledHead>;
-
-/// A network with torchvision's average pooling and `fc`, filled by the formula.
-fn classifier(config: &ResNetConfig, classes: usize, place: (&Device, DType)) -> Classifier {
-    let (device, dtype) = place;
-    let image = FeatureShape::new(3, 64, 32);
-    let head = PooledHeadConfig::new();
-    let model = ReidModel {
-        backbone: config.init(image, device),
-        head: head.init(config.output(image), classes, device),
-    };
-    formula::filled(model, torchvision, dtype)
-}
-
-/// A parameter's name in torchvision's state dict.
-fn torchvision(path: &str) -> String {
-    path.replace("backbone.", "")
-        .replace("head.classifier", "fc")
-}
-
-fn images(batch: usize, place: (&Device, DType)) -> Tensor<4> {
-    formula::tensor("input", [batch, 3, 64, 32], INPUT, place)
-}
-
-fn logits(model: &Classifier, images: Tensor<4>) -> Tensor<2> {
-    model.forward(images).branches.remove(0).logits
-}
-
-/// Logits in evaluation and in training.
-fn network(golden: &Golden, config: &ResNetConfig) {
-    let _ = both_modes(golden, config);
-}
-
-/// Compares logits in both modes; gives the network as it was, and after the training pass.
-fn both_modes(golden: &Golden, config: &ResNetConfig) -> [Classifier; 2] {
-    let device = Device::default().autodiff();
-    let place = (&device, DType::F32);
-    let [batch, classes] = golden.shape("eval.logits");
-    let model = classifier(config, classes, place);
-    let images = images(batch, place);
-    let before = model.valid();
-    let evaluated = logits(&before, images.clone().inner());
-    golden.meets("eval.logits", evaluated, LOGITS);
-    golden.meets("train.logits", logits(&model, images), LOGITS);
-    [before, model]
-}
-
-/// Also stages, running statistics, and in double precision the gradient of every parameter.
-fn resnet50(golden: &Golden) {
-    let config = ResNetConfig::resnet50();
-    let [before, after] = both_modes(golden, &config);
-    for (name, norm) in [
-        ("bn1", &after.backbone.bn1),
-        ("layer4.2.bn3", &after.backbone.layer4[2].bn3),
-    ] {
-        let norm = norm.as_ref().expect("a network that is not folded");
-        let key = |kind| format!("state_after.{name}.running_{kind}");
-        golden.meets(&key("mean"), norm.running_mean.value(), STATISTIC);
-        golden.meets(&key("var"), norm.running_var.value(), STATISTIC);
-    }
-
-    let [batch, classes] = golden.shape("eval.logits");
-    let device = Device::default();
-    let images = images(batch, (&device, DType::F32));
-    golden.meets("input", images.clone(), 0.0);
-    let stages = before.backbone.stages(images);
-    for (name, map) in ["stem", "layer1", "layer2", "layer3", "layer4"]
-        .into_iter()
-        .zip(stages)
-    {
-        let map = formula::read(map);
-        let mean = map.iter().sum::<f64>() / map.len() as f64;
-        let key = format!("eval.{name}");
-        let expected = golden.values(&key);
-        golden.compare_scaled(&key, &[mean], &expected[..1], OUTPUT * expected[0]);
-        golden.compare_scaled(&key, &[norm(&map)], &expected[1..], OUTPUT * expected[1]);
-    }
-    if device.supports_dtype(DType::F64) {
-        double_gradients(golden, &config, [batch, classes]);
-    } else {
-        // In single precision the gradients of a whole network differ by 1e-2 between any two.
-        golden.leave(|name| name.starts_with("grad"));
-    }
-}
-
-/// The gradients of a whole network, by norm and dot product with a probe, and small ones whole.
-fn double_gradients(golden: &Golden, config: &ResNetConfig, [batch, classes]: [usize; 2]) {
-    let device = Device::default().autodiff();
-    let place = (&device, DType::F64);
-    let model = classifier(config, classes, place);
-    let logits = logits(&model, images(batch, place));
-    golden.meets("train.logits", logits.clone(), DOUBLE);
-    let weights = formula::tensor("grad_output", [batch, classes], UNIT, place);
-    let gradients = (logits * weights).sum().backward();
-
-    for (path, gradient) in formula::gradients(&model, &gradients) {
-        let name = torchvision(&path);
-        let gradient = gradient.unwrap_or_default();
-        let probe = formula::values(&format!("probe.{name}"), UNIT, gradient.len());
-        let product = gradient
-            .iter()
-            .zip(probe)
-            .map(|(g, p)| g * f64::from(p))
-            .sum();
-        let key = format!("grad64.{name}");
-        let expected = golden.values(&key);
-        let found = [norm(&gradient), product];
-        golden.compare_scaled(&key, &found, expected, DOUBLE * expected[0]);
-        let whole = format!("grad.{name}");
-        if golden.has(&whole) {
-            golden.compare(&whole, &gradient, DOUBLE);
-        }
-    }
-}
-
-fn norm(values: &[f64]) -> f64 {
-    values.iter().map(|value| value * value).sum::<f64>().sqrt()
-}
 
 // --------------------------------------------------------------------------------------- blocks
 
@@ -289,6 +145,7 @@ fn residual(golden: &Golden, part: &str, kind: ResidualKind) {
         hidden: planes,
         groups: 1,
         stride: height / reduced,
+        instance: InstanceNormed::Nothing,
         inside: (),
     };
     let input = FeatureShape::new(from, height, width);
@@ -305,76 +162,10 @@ fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
     let evaluated = filled_part("bnneck", head.clone()).valid();
     let output = evaluated.forward(part_input(golden, "bnneck", device).inner());
     golden.meets("bnneck.embedding.eval", output.embedding, OUTPUT);
-    golden.meets(
-        "bnneck.features",
-        output.branches[0].features.clone(),
-        OUTPUT,
-    );
+    golden.meets("bnneck.features", output.features[0].clone(), OUTPUT);
     compare(golden, "bnneck", head, |head, features| {
-        head.forward(features).branches.remove(0).logits
+        head.forward(features).logits.remove(0)
     });
-}
-
-/// Compares a part's output in both modes, and its gradients in training.
-fn compare<M: Module, const D: usize>(
-    golden: &Golden,
-    part: &str,
-    module: M,
-    forward: impl Fn(&M, Tensor<4>) -> Tensor<D>,
-) {
-    let device = Device::default().autodiff();
-    let key = |name: &str| format!("{part}.{name}");
-    let module = filled_part(part, module);
-    let input = part_input(golden, part, &device).require_grad();
-    let evaluated = forward(&module.valid(), input.clone().inner());
-    golden.meets(&key("output.eval"), evaluated, OUTPUT);
-
-    let output = forward(&module, input.clone());
-    golden.meets(&key("output.train"), output.clone(), OUTPUT);
-    let weights = golden.tensor::<D>(&key("grad_output"), &device);
-    let gradients = (output * weights).sum().backward();
-    let gradient = input.grad(&gradients).expect("the input's gradient");
-    golden.meets(&key("grad.input"), gradient, GRADIENT);
-    for (path, gradient) in formula::gradients(&module, &gradients) {
-        let name = part_key("grad", &path);
-        gradient_meets(
-            golden,
-            &key(&name),
-            &path,
-            &gradient.unwrap_or_default(),
-            ROUNDING,
-        );
-    }
-    if golden.has_some(&key("state_after.")) {
-        let name = |path: &str| key(&part_key("state_after", path));
-        golden.meets_statistics(&module, name, STATISTIC);
-    }
-}
-
-/// Relative to the largest; of a gradient that vanishes, to what single precision leaves of `rounding`.
-fn gradient_meets(golden: &Golden, name: &str, path: &str, found: &[f64], rounding: f64) {
-    let expected = golden.values(name);
-    let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
-    let least = if formula::vanishes(path, found.len()) {
-        rounding
-    } else {
-        0.0
-    };
-    golden.compare_scaled(name, found, expected, GRADIENT * largest.max(least));
-}
-
-fn filled_part<M: Module>(part: &str, module: M) -> M {
-    formula::filled(module, |path| part_key(part, path), DType::F32)
-}
-
-/// A parameter's name in the file; the neck is `bn` there.
-fn part_key(part: &str, path: &str) -> String {
-    format!("{part}.{}", path.replace("bottleneck", "bn"))
-}
-
-fn part_input(golden: &Golden, part: &str, device: &Device) -> Tensor<4> {
-    let shape = golden.shape(&format!("{part}.grad.input"));
-    formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32))
 }
 
 // ------------------------------------------------------------------- Grad-CAM and feature CutMix
@@ -411,7 +202,7 @@ where
     );
     let shape = [images, 8, 4, 3];
     let features = formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32));
-    let logits = head.forward(features.clone()).branches.remove(0).logits;
+    let logits = head.forward(features.clone()).logits.remove(0);
     golden.meets(&format!("{part}.logits"), logits, OUTPUT);
     let labels = golden.integers("labels", device);
     for (word, target) in [
@@ -503,10 +294,13 @@ fn mixes_meet(golden: &Golden, part: &str, disturbed: &Disturbed) {
         let donors: Vec<f64> = mixed.donors.iter().map(|&donor| donor as f64).collect();
         golden.compare(&key("donors"), &donors, 0.0);
     }
-    for (place, branch) in disturbed.output.branches.iter().enumerate() {
+    let ReidOutput {
+        features, logits, ..
+    } = &disturbed.output;
+    for (place, (features, logits)) in features.iter().zip(logits).enumerate() {
         let key = |name: &str| format!("{part}.{name}.{place}");
-        golden.meets(&key("features"), branch.features.clone(), OUTPUT);
-        golden.meets(&key("logits"), branch.logits.clone(), OUTPUT);
+        golden.meets(&key("features"), features.clone(), OUTPUT);
+        golden.meets(&key("logits"), logits.clone(), OUTPUT);
     }
 }
 
@@ -524,7 +318,7 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
         let loss = loss.unwrap_or_else(|| panic!("no loss is called {name}"));
         loss.value.clone().inner().into_scalar::<f64>()
     };
-    for place in 0..output.branches.len() {
+    for place in 0..output.logits.len() {
         let pair = ["identity", "triplet"].map(|kind| named(format!("{kind} {place}")));
         golden.compare(&format!("{part}.losses.{place}"), &pair, LOSS);
     }

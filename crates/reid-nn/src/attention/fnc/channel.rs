@@ -1,0 +1,193 @@
+//! Channel attention block (CAB): channels are weighed by a grouped bottleneck and
+//! squeeze-and-excitation.
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::conv::Conv2d,
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::Merge;
+use crate::{
+    attention::{Gate, SqueezeExcitation, SqueezeExcitationConfig, sigmoid},
+    block::{Block, BlockConfig},
+    convolution,
+    norm::{BatchNorm, BatchNormConfig},
+};
+
+/// What of squeeze-and-excitation is the attention: the paper's "channel attention map" can be read
+/// in both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalised {
+    /// What the block gives, `r ⊙ σ(SE(r))`, a number per channel and place, as equation 3 says.
+    #[default]
+    Map,
+    /// What it gates by, `σ(SE(r))`, a number per channel; there is no second sigmoid.
+    Vector,
+}
+
+/// Configuration of [`FncChannel`].
+#[derive(Config, Debug, PartialEq)]
+pub struct FncChannelConfig {
+    /// Channels between the convolutions, in multiples of the groups; 1024 in the paper.
+    #[config(default = 1024)]
+    pub hidden: usize,
+    /// Groups of the 3 x 3 convolution, at least 1; 32 in the paper.
+    #[config(default = 32)]
+    pub groups: usize,
+    /// Squeeze-and-excitation on the result; its usual reduction of 16, which the paper leaves open.
+    #[config(default = "SqueezeExcitationConfig::new()")]
+    pub squeeze: SqueezeExcitationConfig,
+    /// What of it is the attention.
+    #[config(default = "Normalised::Map")]
+    pub normalised: Normalised,
+    /// How attention and features become one; by multiplication in the paper.
+    #[config(default = "Merge::Multiply")]
+    pub merge: Merge,
+}
+
+/// Channels are weighed by a grouped bottleneck and squeeze-and-excitation (§3.3, eq. 3).
+///
+/// ```text
+/// r = W₃ · relu(bn₂(W₂ ⊛ relu(bn₁(W₁ · x))))      1 x 1, 3 x 3 in groups, 1 x 1
+/// a = r ⊙ σ(SE(r))                                 [batch, channels, height, width]
+/// y = σ(a) ⊙ x     or     a + x
+/// ```
+///
+/// With [`Normalised::Vector`], `y = σ(SE(r)) ⊙ x`, or `σ(SE(r)) + x`. Nothing follows the third convolution,
+/// as the text names nothing.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Block, BlockConfig, attention::FncChannelConfig};
+///
+/// let device = Device::default();
+/// let config = FncChannelConfig::new().with_hidden(8).with_groups(4);
+/// let attention = config.init(FeatureShape::new(16, 4, 2), &device);
+/// let features = Tensor::ones([2, 16, 4, 2], &device);
+/// assert_eq!(attention.forward(features).dims(), [2, 16, 4, 2]);
+/// ```
+#[derive(Module, Debug)]
+pub struct FncChannel {
+    /// Channels → hidden, 1 x 1.
+    pub conv1: Conv2d,
+    /// Normalisation after `conv1`; absent when [fused](Block::fused).
+    pub bn1: Option<BatchNorm>,
+    /// Hidden → hidden, 3 x 3 in groups.
+    pub conv2: Conv2d,
+    /// Normalisation after `conv2`; absent when fused.
+    pub bn2: Option<BatchNorm>,
+    /// Hidden → channels, 1 x 1.
+    pub conv3: Conv2d,
+    /// Squeeze-and-excitation of the result.
+    pub se: SqueezeExcitation,
+    #[module(skip)]
+    normalised: Normalised,
+    #[module(skip)]
+    merge: Merge,
+}
+
+impl BlockConfig for FncChannelConfig {
+    type Block = FncChannel;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> FncChannel {
+        let (hidden, groups) = (self.hidden, self.groups);
+        assert!(
+            groups > 0 && hidden > 0 && hidden.is_multiple_of(groups),
+            "channel attention needs hidden channels in multiples of its groups, found {hidden} and \
+             {groups}"
+        );
+        let channels = input.channels;
+        let conv = |from, to, kernel, groups| {
+            convolution::square([from, to], kernel, 1, groups).init(device)
+        };
+        let norm = || Some(BatchNormConfig::new(hidden).init(device));
+        FncChannel {
+            conv1: conv(channels, hidden, 1, 1),
+            bn1: norm(),
+            conv2: conv(hidden, hidden, 3, groups),
+            bn2: norm(),
+            conv3: conv(hidden, channels, 1, 1),
+            se: self.squeeze.init(input, device),
+            normalised: self.normalised,
+            merge: self.merge,
+        }
+    }
+}
+
+impl FncChannel {
+    /// What features are multiplied by, to be drawn.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`
+    /// - result: the same, or 1 x 1 places with [`Normalised::Vector`]
+    #[must_use]
+    pub fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        let raw = self.raw(features);
+        match self.normalised {
+            Normalised::Map => sigmoid(self.se.forward(raw)),
+            Normalised::Vector => self.se.gate(raw),
+        }
+    }
+
+    fn raw(&self, features: Tensor<4>) -> Tensor<4> {
+        let hidden = convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
+        let hidden = convolution::rectified(&self.conv2, self.bn2.as_ref(), hidden);
+        convolution::apply(&self.conv3, hidden)
+    }
+}
+
+impl Block for FncChannel {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        match (self.normalised, self.merge) {
+            (Normalised::Map, merge) => {
+                let attention = self.se.forward(self.raw(features.clone()));
+                merge.apply(attention, features)
+            }
+            (Normalised::Vector, Merge::Multiply) => self.gate(features.clone()) * features,
+            (Normalised::Vector, Merge::Add) => self.gate(features.clone()) + features,
+        }
+    }
+
+    fn fused(self) -> Self {
+        let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
+        let (conv2, bn2) = convolution::fold_if(self.conv2, self.bn2);
+        Self {
+            conv1,
+            bn1,
+            conv2,
+            bn2,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters;
+
+    /// 2048 → 1024, 32 groups of 32 x 32 x 9, 1024 → 2048; two normalisations of 1024; SE with
+    /// 2048 → 128 → 2048 and biases.
+    #[test]
+    fn it_is_as_large_as_by_hand() {
+        let place = FeatureShape::new(2048, 18, 24);
+        let block = FncChannelConfig::new().init(place, &Device::default());
+        let convolutions = 2048 * 1024 + 32 * 32 * 32 * 9 + 1024 * 2048;
+        let squeeze = 2 * 2048 * 128 + 128 + 2048;
+        let by_hand = convolutions + 2 * 2 * 1024 + squeeze;
+        assert_eq!((parameters::count(&block), by_hand), (5_019_776, 5_019_776));
+    }
+
+    #[test]
+    #[should_panic(expected = "in multiples of its groups, found 10 and 4")]
+    fn groups_that_do_not_divide_are_refused() {
+        let config = FncChannelConfig::new().with_hidden(10).with_groups(4);
+        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+    }
+}

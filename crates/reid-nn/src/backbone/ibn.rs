@@ -1,0 +1,55 @@
+//! Instance and batch normalisation in one network (Pan et al., Two at Once: Enhancing Learning and
+//! Generalization Capacities via IBN-Net, ECCV 2018, arXiv:1807.09441).
+
+use serde::{Deserialize, Serialize};
+
+/// Where a [`ResNet`](super::ResNet) normalises each image by itself, so that light and colours of a
+/// camera matter less.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::{Block, BlockConfig, backbone::{Ibn, ResNetConfig}};
+///
+/// let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
+/// let config = ResNetConfig::resnet50().with_width(8).with_ibn(Ibn::A);
+/// let network = config.init(image, &device);
+/// assert!(network.layer3[0].in1.is_some() && network.layer4[0].in1.is_none());
+/// assert_eq!(network.forward(Tensor::ones([1, 3, 32, 16], &device)).dims(), [1, 256, 1, 1]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ibn {
+    /// Nowhere.
+    #[default]
+    None,
+    /// IBN-a: after the first convolution of every block of stages 1 to 3, in the first half of the
+    /// channels.
+    A,
+    /// IBN-b: in the stem, and behind the addition of the last block of stages 1 and 2.
+    B,
+}
+
+/// Where a block normalises each image by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceNormed {
+    /// Nowhere.
+    #[default]
+    Nothing,
+    /// The first half of the channels after the first convolution, as in IBN-a.
+    Half,
+    /// All channels behind the addition, as in IBN-b.
+    Sum,
+}
+
+impl Ibn {
+    /// For a block of a stage, both counted from 0.
+    pub(super) fn of_block(self, stage: usize, last: bool) -> InstanceNormed {
+        match self {
+            Self::A if stage < 3 => InstanceNormed::Half,
+            Self::B if stage < 2 && last => InstanceNormed::Sum,
+            _ => InstanceNormed::Nothing,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Ensemble: several models described as one.
+
+use burn::tensor::Tensor;
+
+use crate::{block::Block, head::Head, model::ReidModel};
+
+/// Whatever describes images: a model, or several side by side.
+pub trait Describe {
+    /// The descriptors of images, `[batch, dimensions]`.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    fn describe(&self, images: Tensor<4>) -> Tensor<2>;
+}
+
+impl<B: Block, H: Head> Describe for ReidModel<B, H> {
+    fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+        self.embed(images)
+    }
+}
+
+/// The descriptors of several models side by side, for models that take images of one size. Descriptors
+/// that are already computed go side by side with `reid_eval::Embeddings::beside`.
+///
+/// ```text
+/// f = [f₁, f₂, …]     or     [f₁/‖f₁‖, f₂/‖f₂‖, …]       [batch, dimensions₁ + dimensions₂ + …]
+/// ```
+///
+/// With models at length 1 none counts more than another; without, one whose descriptors are long
+/// does. The second model system of FNC (Liu et al., AI City 2020, Table 4) is FNC and BFE side by side, where the
+/// paper names no scale.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::{Describe, Ensemble, ReidModel, backbone::ResNetConfig};
+/// use reid_nn::head::{BnNeckConfig, PooledHeadConfig};
+///
+/// let (device, size) = (Device::default(), InputSize::new(32, 16));
+/// let backbone = ResNetConfig::resnet18().with_width(8);
+/// let one = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+/// let two = ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &device);
+/// let both = Ensemble { models: (one, two), normalised: true };
+/// let descriptors = both.describe(Tensor::ones([2, 3, 32, 16], &device));
+/// assert_eq!(descriptors.dims(), [2, 64 + 64]);
+/// // Each half has length 1.
+/// let squared = descriptors.square().sum().into_scalar::<f32>();
+/// assert!((squared - 4.0).abs() < 1e-4);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ensemble<M> {
+    /// The models: a tuple of two to four, or a list of one kind.
+    pub models: M,
+    /// Whether each descriptor is scaled to length 1.
+    pub normalised: bool,
+}
+
+impl<M> Ensemble<M> {
+    fn scaled(&self, descriptor: Tensor<2>) -> Tensor<2> {
+        if !self.normalised {
+            return descriptor;
+        }
+        let length = descriptor
+            .clone()
+            .square()
+            .sum_dim(1)
+            .clamp_min(1e-24)
+            .sqrt();
+        descriptor / length
+    }
+}
+
+impl<D: Describe> Describe for Ensemble<Vec<D>> {
+    /// # Panics
+    /// If there is no model.
+    fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+        assert!(
+            !self.models.is_empty(),
+            "an ensemble has at least 1 model, found none"
+        );
+        let models = self.models.iter();
+        let described = models.map(|model| self.scaled(model.describe(images.clone())));
+        Tensor::cat(described.collect(), 1)
+    }
+}
+
+macro_rules! tuple_of_models {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: Describe),+> Describe for Ensemble<($($name,)+)> {
+            fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+                let described = vec![
+                    $(self.scaled(self.models.$index.describe(images.clone()))),+
+                ];
+                Tensor::cat(described, 1)
+            }
+        }
+    };
+}
+
+tuple_of_models!(A 0, B 1);
+tuple_of_models!(A 0, B 1, C 2);
+tuple_of_models!(A 0, B 1, C 2, D 3);

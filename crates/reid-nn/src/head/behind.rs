@@ -1,0 +1,80 @@
+//! Behind: a head with a block of its own before it.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+use serde::{Deserialize, Serialize};
+
+use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
+use crate::block::{Block, BlockConfig};
+
+/// Configuration of [`Behind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BehindConfig<B, H> {
+    /// The block.
+    pub block: B,
+    /// The head.
+    pub head: H,
+}
+
+/// A head with a block of its own before it: late stages that belong to one branch, attention that
+/// only one branch sees.
+///
+/// ```text
+/// head(block(x))
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, attention::FncSpatialConfig};
+/// use reid_nn::head::{BehindConfig, BnNeckConfig};
+///
+/// let device = Device::default();
+/// // Two necks on one map; the second sees it through attention.
+/// let (block, head) = (FncSpatialConfig::new(), BnNeckConfig::new());
+/// let heads = (BnNeckConfig::new(), BehindConfig { block, head });
+/// let heads = heads.init(FeatureShape::new(8, 4, 2), 10, &device);
+/// assert_eq!(heads.forward(Tensor::ones([2, 8, 4, 2], &device)).embedding.dims(), [2, 16]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Behind<B, H> {
+    /// Feature map → feature map.
+    pub block: B,
+    /// Feature map → descriptor.
+    pub head: H,
+}
+
+impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
+    type Head = Behind<B::Block, H::Head>;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+        Behind {
+            block: self.block.init(input, device),
+            head: self.head.init(self.block.output(input), classes, device),
+        }
+    }
+
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        self.head.output(self.block.output(input), classes)
+    }
+}
+
+impl<B: Block, H: Head> Head for Behind<B, H> {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        self.head.forward(self.block.forward(features))
+    }
+
+    fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        self.head.forward_train(self.block.forward(features), step)
+    }
+
+    fn fused(self) -> Self {
+        Self {
+            block: self.block.fused(),
+            head: self.head.fused(),
+        }
+    }
+}

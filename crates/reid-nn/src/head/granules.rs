@@ -1,0 +1,130 @@
+//! Granules: a map described as a whole and in stripes (Wang et al., Learning Discriminative Features
+//! with Multiple Granularities, ACM MM 2018, arXiv:1804.01438).
+
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+
+use super::{Head, HeadConfig, OutputShape, ReducedHead, ReducedHeadConfig, ReidOutput};
+use crate::pool::PoolConfig;
+
+/// Configuration of [`Granules`].
+#[derive(Config, Debug, PartialEq)]
+pub struct GranulesConfig {
+    /// Horizontal stripes besides the whole, which divide the height of the map; none by default.
+    #[config(default = 0)]
+    pub stripes: usize,
+    /// Dimensions of the whole and of each stripe; 256 in the paper.
+    #[config(default = 256)]
+    pub dimensions: usize,
+}
+
+/// A map described as a whole and in horizontal stripes, each reduced and classified by itself.
+///
+/// ```text
+/// f₀ = reduce₀(max_hw(x))                    the metric loss sees f₀ alone
+/// fᵢ = reduceᵢ(max_hw(stripeᵢ of x))         i = 1 … stripes
+/// f = [f₀, f₁, …]                            the descriptor    [batch, (1 + stripes)·dimensions]
+/// y₀ … yₛ                                    the identity loss sees all of them
+/// ```
+///
+/// A branch of MGN, which has three side by side, with 0, 2 and 3 stripes on late stages of their own.
+/// Stripes have no metric loss: a stripe that shows something else than in another image, because the
+/// person was cut out badly, would be pulled to what it is not (§3.3).
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, head::GranulesConfig};
+///
+/// let device = Device::default();
+/// let config = GranulesConfig::new().with_stripes(3).with_dimensions(4);
+/// let head = config.init(FeatureShape::new(16, 6, 2), 10, &device);
+/// let output = head.forward(Tensor::ones([2, 16, 6, 2], &device));
+/// assert_eq!(output.embedding.dims(), [2, 16]);
+/// assert_eq!((output.features.len(), output.logits.len()), (1, 4));
+/// ```
+#[derive(Module, Debug)]
+pub struct Granules {
+    /// The head of the whole map.
+    pub whole: ReducedHead,
+    /// The heads of the stripes, from top to bottom.
+    pub stripes: Vec<ReducedHead>,
+}
+
+impl HeadConfig for GranulesConfig {
+    type Head = Granules;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Granules {
+        let stripes = self.stripes;
+        assert!(
+            stripes == 0 || input.height.is_multiple_of(stripes),
+            "{stripes} stripes do not divide a map of {input}"
+        );
+        let config = ReducedHeadConfig {
+            dimensions: self.dimensions,
+            pool: PoolConfig::Max,
+        };
+        let head = || config.init(input, classes, device);
+        Granules {
+            whole: head(),
+            stripes: (0..stripes).map(|_| head()).collect(),
+        }
+    }
+
+    fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
+        OutputShape {
+            embedding: self.dimensions * (1 + self.stripes),
+            features: vec![self.dimensions],
+            classes,
+        }
+    }
+}
+
+impl Head for Granules {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let whole = self.whole.forward(features.clone());
+        if self.stripes.is_empty() {
+            return whole;
+        }
+        let stripes = features.chunk(self.stripes.len(), 2).into_iter();
+        stripes
+            .zip(&self.stripes)
+            .fold(whole, |output, (stripe, head)| {
+                let stripe = ReidOutput {
+                    features: Vec::new(),
+                    ..head.forward(stripe)
+                };
+                output.beside(stripe)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn a_stripe_sees_its_own_rows() {
+        let device = Device::default();
+        let config = GranulesConfig::new().with_stripes(2).with_dimensions(5);
+        let head = config.init(FeatureShape::new(3, 4, 2), 2, &device);
+        let features = Tensor::random([1, 3, 4, 2], Distribution::Default, &device);
+        let lower = features.clone().narrow(2, 2, 2);
+        let expected = head.stripes[1].forward(lower).embedding;
+        let found = head.forward(features).embedding.narrow(1, 10, 5);
+        assert_eq!(found.into_data(), expected.into_data());
+    }
+
+    #[test]
+    #[should_panic(expected = "3 stripes do not divide a map of 8x4x4")]
+    fn stripes_that_do_not_divide_are_refused() {
+        let config = GranulesConfig::new().with_stripes(3);
+        let _ = config.init(FeatureShape::new(8, 4, 4), 2, &Device::default());
+    }
+}

@@ -1,0 +1,107 @@
+//! Reduced neck: a `BNNeck` on fewer dimensions (Luo et al., CVPRW 2019, with the reduction of FNC, Liu et
+//! al., AI City 2020, §3.1).
+
+use burn::{
+    config::Config,
+    module::Module,
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Tensor},
+};
+use reid_core::FeatureShape;
+
+use super::{BnNeckConfig, Head, HeadConfig, NeckFeature, OutputShape, ReidOutput};
+use crate::{
+    norm::{BatchNorm, BatchNormConfig},
+    pool::{Pool, PoolConfig},
+};
+
+/// Configuration of [`ReducedNeck`].
+#[derive(Config, Debug, PartialEq)]
+pub struct ReducedNeckConfig {
+    /// Dimensions of the descriptor; 512 by default.
+    #[config(default = 512)]
+    pub dimensions: usize,
+    /// Pooling; average by default.
+    #[config(default = "PoolConfig::Average")]
+    pub pool: PoolConfig,
+    /// Which side of the neck is the descriptor; after it by default.
+    #[config(default = "NeckFeature::After")]
+    pub descriptor: NeckFeature,
+}
+
+/// Pooling, a linear layer, normalisation and `ReLU`, then a neck and a classifier without bias.
+///
+/// ```text
+/// v = pool(x)                     [batch, channels]
+/// f = relu(BN(Wᵣ v + bᵣ))         the metric loss sees f      [batch, dimensions]
+/// g = γ·(f - E f)/√Var f          the descriptor              [batch, dimensions]
+/// y = W g                         the identity loss sees y    [batch, classes]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::FeatureShape;
+/// use reid_nn::{Head, HeadConfig, head::ReducedNeckConfig};
+///
+/// let device = Device::default();
+/// let config = ReducedNeckConfig::new().with_dimensions(8);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
+/// ```
+#[derive(Module, Debug)]
+pub struct ReducedNeck {
+    /// Pooling.
+    pub pool: Pool,
+    /// The layer that reduces: a 1 x 1 convolution of the pooled map.
+    pub reduction: Linear,
+    /// Its normalisation.
+    pub norm: BatchNorm,
+    /// The neck; its bias is 0 and takes no gradient.
+    pub bottleneck: BatchNorm,
+    /// Identity classifier, without bias, drawn from N(0, 0.001²).
+    pub classifier: Linear,
+    #[module(skip)]
+    descriptor: NeckFeature,
+}
+
+impl HeadConfig for ReducedNeckConfig {
+    type Head = ReducedNeck;
+
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedNeck {
+        let dimensions = self.dimensions;
+        assert!(
+            dimensions > 0,
+            "a reduced neck needs at least 1 dimension, found 0"
+        );
+        let reduced = FeatureShape::new(dimensions, 1, 1);
+        let neck = BnNeckConfig::new().init(reduced, classes, device);
+        ReducedNeck {
+            pool: self.pool.init(device),
+            reduction: LinearConfig::new(input.channels, dimensions).init(device),
+            norm: BatchNormConfig::new(dimensions).init(device),
+            bottleneck: neck.bottleneck,
+            classifier: neck.classifier,
+            descriptor: self.descriptor,
+        }
+    }
+
+    fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
+        OutputShape::single(self.dimensions, classes)
+    }
+}
+
+impl Head for ReducedNeck {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let hidden = self.reduction.forward(self.pool.forward(features));
+        let before = self.norm.rectified(hidden);
+        let after = self.bottleneck.forward(before.clone());
+        let output = ReidOutput::single(before, self.classifier.forward(after.clone()));
+        match self.descriptor {
+            NeckFeature::Before => output,
+            NeckFeature::After => ReidOutput {
+                embedding: after,
+                ..output
+            },
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Attention by turns gives what attention at once gives, forward and backward.
+
+use burn::tensor::{DType, Device, Distribution, Tensor, TensorData, activation::softmax};
+use reid_ops::attend;
+
+fn random(shape: [usize; 3], device: &Device) -> Tensor<3> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// All weights at once.
+fn plain(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
+    let weights = softmax(query.transpose().matmul(key), 2);
+    value.matmul(weights.transpose())
+}
+
+fn difference(found: Tensor<3>, expected: Tensor<3>) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let scale = expected.clone().abs().max().into_scalar::<f64>().max(1e-3);
+    (found - expected).abs().max().into_scalar::<f64>() / scale
+}
+
+/// Batch, embedded, queries, given, places; the last two take more than one turn.
+const CASES: [[usize; 5]; 7] = [
+    [1, 1, 1, 1, 1],
+    [2, 3, 7, 5, 11],
+    [3, 8, 16, 8, 16],
+    [1, 16, 12, 4, 1],
+    [2, 1, 5, 9, 130],
+    [2, 4, 300, 3, 5],
+    [1, 5, 260, 6, 513],
+];
+
+#[test]
+fn it_is_softmax_attention_forward_and_backward() {
+    for dtype in [DType::F32, DType::F64] {
+        let device = Device::default().autodiff();
+        let allowed = if dtype == DType::F32 { 1e-5 } else { 1e-12 };
+        for [batch, embedded, queries, given, places] in CASES {
+            let leaf = |shape| random(shape, &device).cast(dtype).detach().require_grad();
+            let maps = [
+                leaf([batch, embedded, queries]),
+                leaf([batch, embedded, places]),
+                leaf([batch, given, places]),
+            ];
+            let [query, key, value] = maps.clone();
+            let found = attend(query.clone(), key.clone(), value.clone());
+            let expected = plain(query, key, value);
+            let far = difference(found.clone().inner(), expected.clone().inner());
+            assert!(far < allowed, "{dtype:?} {queries} x {places}: {far:e}");
+            let pull = random(found.dims(), &device).cast(dtype);
+            let found = (found * pull.clone()).sum().backward();
+            let expected = (expected * pull).sum().backward();
+            for (map, name) in maps.iter().zip(["query", "key", "value"]) {
+                let by = |gradients| map.grad(gradients).expect("a gradient");
+                let far = difference(by(&found), by(&expected));
+                let allowed = 4.0 * allowed;
+                assert!(
+                    far < allowed,
+                    "{dtype:?} {queries} x {places}, {name}: {far:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    let device = Device::default();
+    let query = Tensor::<3>::full([1, 1, 2], 300.0, &device);
+    let key = Tensor::<3>::from_data([[[300.0, -300.0, 299.0]]], &device);
+    let value = Tensor::<3>::from_data([[[1.0, 2.0, 3.0]]], &device);
+    let found = attend(query, key, value).into_data();
+    assert_eq!(found.try_to_vec::<f32>().expect("numbers"), [1.0, 1.0]);
+}
+
+#[test]
+fn what_is_not_contiguous_is_read_right() {
+    let device = Device::default();
+    let map = || random([2, 9, 4], &device).swap_dims(1, 2);
+    let (query, key, value) = (map(), map(), map());
+    let expected = plain(query.clone(), key.clone(), value.clone());
+    assert!(difference(attend(query, key, value), expected) < 1e-5);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads").install(|| {
+            let device = Device::default().autodiff();
+            let map = |channels: usize| {
+                let number = |index: usize| ((index * 7919 + channels) % 101) as f32 / 50.0 - 1.0;
+                let values = (0..2 * channels * 290).map(number).collect::<Vec<f32>>();
+                let data = TensorData::new(values, [2, channels, 290]);
+                Tensor::<3>::from_data(data, &device).require_grad()
+            };
+            let (query, key, value) = (map(6), map(6), map(7));
+            let output = attend(query.clone(), key.clone(), value.clone());
+            let gradients = output.clone().powi_scalar(3).sum().backward();
+            let by = |map: &Tensor<3>| map.grad(&gradients).expect("a gradient").into_data();
+            vec![output.into_data(), by(&query), by(&key), by(&value)]
+        })
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(7));
+}
+
+#[test]
+#[should_panic(expected = "keys and values as many places")]
+fn shapes_that_do_not_fit_are_refused() {
+    let device = Device::default();
+    let map = |places| Tensor::<3>::ones([1, 2, places], &device);
+    let _ = attend(map(4), map(5), map(4));
+}

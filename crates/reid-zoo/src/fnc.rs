@@ -1,0 +1,257 @@
+//! Further non-local and channel attention for vehicles (Liu et al., Vehicle Re-Identification based on
+//! further non-local and channel attention, AI City 2020).
+
+use burn::tensor::Device;
+use reid_core::InputSize;
+use reid_nn::{
+    BlockConfig, HeadConfig, OutputShape, ReidModel,
+    attention::{SqueezeExcitation, SqueezeExcitationConfig},
+    backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
+    block::Block,
+    head::{FncBranches, FncHead, FncHeadConfig},
+};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of [`Fnc`]: a network of which two branches have late stages of their own.
+///
+/// | row of Tables 2, 3, 5 and 6 | configuration |
+/// |---|---|
+/// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig` |
+/// | Baseline + CAB, + SAB | the same with [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
+/// | FNC, not separate | [`with_cut`](Self::with_cut) of `None` |
+/// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
+/// | add, multiply | `merge` of both attentions in [`branches`](Self::branches) |
+///
+/// The paper leaves open where the network is cut: "after `conv4_1`" is before block 1 of stage 3, the
+/// default, as in MGN; Figure 1 can be read as before stage 3 or before stage 4, and "`conv4_1`" in
+/// another counting is before block 1 of stage 4.
+///
+/// ```
+/// use reid_core::InputSize;
+/// use reid_nn::backbone::Cut;
+/// use reid_zoo::FncConfig;
+///
+/// let config = FncConfig::se_resnext101();
+/// assert_eq!(config.output(InputSize::new(288, 384), 333).embedding, 1536);
+/// let late = config.with_cut(Some(Cut { stage: 4, block: 0 })); // another reading
+/// assert_eq!(late.backbone().output(InputSize::new(288, 384).rgb()).to_string(), "1024x18x24");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FncConfig<I = SqueezeExcitationConfig> {
+    /// The whole network.
+    pub network: ResNetConfig<I>,
+    /// Where the branches part; nowhere if absent, and both see the last stage.
+    pub cut: Option<Cut>,
+    /// What stands behind the late stages of each branch.
+    pub branches: FncBranches,
+}
+
+/// Two branches with late stages, attention and descriptor of their own.
+///
+/// ```text
+/// x = trunk(image)                                      up to the cut
+/// f = [neck(SAB(tail_S(x))), neck(CAB(tail_C(x)))]      the descriptor    [batch, 1024 + 512]
+/// ```
+///
+/// The head is [`FncHead`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_zoo::FncConfig;
+///
+/// let mut config = FncConfig::se_resnext50();
+/// config.network = config.network.with_width(16);
+/// let (size, device) = (InputSize::new(32, 48), Device::default());
+/// let model = config.init(size, 333, &device);
+/// assert_eq!(model.embed(Tensor::ones([2, 3, 32, 48], &device)).dims(), [2, 1536]);
+/// ```
+pub type Fnc<I = SqueezeExcitation> = ReidModel<ResNet<I>, FncHead<I>>;
+
+impl FncConfig {
+    /// The paper's network: SE-ResNeXt-101 with a last stride of 1, in two from the second block of
+    /// stage 3 on.
+    #[must_use]
+    pub fn se_resnext101() -> Self {
+        Self::of(ResNetConfig::se_resnext101().with_last_stride(1))
+    }
+
+    /// The same on SE-ResNeXt-50.
+    #[must_use]
+    pub fn se_resnext50() -> Self {
+        Self::of(ResNetConfig::se_resnext50().with_last_stride(1))
+    }
+}
+
+impl<I> FncConfig<I> {
+    /// The same on any network.
+    #[must_use]
+    pub fn of(network: ResNetConfig<I>) -> Self {
+        Self {
+            network,
+            cut: Some(Cut { stage: 3, block: 1 }),
+            branches: FncBranches::new(),
+        }
+    }
+
+    /// Branches that part elsewhere, or nowhere.
+    #[must_use]
+    pub fn with_cut(self, cut: Option<Cut>) -> Self {
+        Self { cut, ..self }
+    }
+}
+
+impl<I: BlockConfig + Clone> FncConfig<I> {
+    /// What both branches share.
+    #[must_use]
+    pub fn backbone(&self) -> TrunkConfig<I> {
+        TrunkConfig {
+            network: self.network.clone(),
+            cut: self.cut,
+        }
+    }
+
+    /// The branches.
+    #[must_use]
+    pub fn head(&self) -> FncHeadConfig<I> {
+        let tail = |cut| TailConfig {
+            network: self.network.clone(),
+            cut,
+        };
+        FncHeadConfig {
+            tail: self.cut.map(tail),
+            branches: self.branches.clone(),
+        }
+    }
+
+    /// Builds the network for images of size `input` and `classes` training identities.
+    ///
+    /// # Panics
+    /// If the numbers do not fit each other or the images.
+    #[must_use]
+    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> Fnc<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
+    }
+
+    /// The shape of what the network gives.
+    ///
+    /// # Panics
+    /// If the numbers do not fit each other or the images.
+    #[must_use]
+    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        let map = self.backbone().output(input.rgb());
+        self.head().output(map, classes)
+    }
+
+    /// Gives a network the weights of a whole one: the trunk its first stages, both branches its late
+    /// ones, to be trained apart.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_core::InputSize;
+    /// use reid_nn::BlockConfig;
+    /// use reid_zoo::{FncConfig, weights};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("se_resnext50.safetensors");
+    /// let mut config = FncConfig::se_resnext50();
+    /// config.network = config.network.with_width(16);
+    /// let (size, device) = (InputSize::new(32, 48), Device::default());
+    /// let mut whole = config.network.init(size.rgb(), &device);
+    /// # weights::save(&whole, &path)?;
+    /// weights::load_trunk(&mut whole, path)?;
+    ///
+    /// let mut model = config.init(size, 333, &device);
+    /// config.start_from(&mut model, whole);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the whole network has no such cut.
+    pub fn start_from(&self, model: &mut Fnc<I::Block>, whole: ResNet<I::Block>)
+    where
+        I::Block: Block,
+    {
+        match self.cut {
+            None => model.backbone = whole,
+            Some(cut) => {
+                let (trunk, tail) = whole.split(cut);
+                model.backbone = trunk;
+                model.head.set_tails(tail);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_nn::{Head, head::FncBranch, parameters};
+
+    use super::*;
+
+    /// What each reading of the cut adds to the trunk of 46,906,416: the late stages once more.
+    #[test]
+    fn cuts_are_as_large_as_by_hand() {
+        let size = InputSize::new(288, 384);
+        let stages = [231_216, 1_330_304, 29_211_072, 16_124_288];
+        let config = FncConfig::se_resnext101();
+        let first = {
+            let head = config.head();
+            let map = config.backbone().output(size.rgb());
+            let tail = head.tail.expect("separate").init(map, &Device::default());
+            parameters::count(&tail)
+        };
+        let cases = [
+            (None, 0),
+            (Some(Cut { stage: 3, block: 0 }), stages[2] + stages[3]),
+            (Some(Cut { stage: 3, block: 1 }), first),
+            (Some(Cut { stage: 4, block: 0 }), stages[3]),
+        ];
+        assert!((43_700_000..43_900_000).contains(&first), "{first}");
+        for (cut, more) in cases {
+            let config = config.clone().with_cut(cut);
+            let model = config.init(size, 333, &Device::default());
+            let attention: usize = 8_393_728 + 5_019_776;
+            let neck = |dimensions: usize| 2049 * dimensions + 4 * dimensions + 333 * dimensions;
+            let heads = attention + neck(1024) + neck(512);
+            let expected = 46_906_416 + more + heads;
+            assert_eq!(parameters::count(&model), expected, "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_holds_it_as_plain_json() {
+        let config = FncConfig::se_resnext101();
+        let json = serde_json::to_value(&config).expect("plain data");
+        assert_eq!(json["cut"], serde_json::json!({ "stage": 3, "block": 1 }));
+        assert_eq!(json["branches"]["spatial"]["merge"], "multiply");
+        let read: FncConfig = serde_json::from_value(json).expect("its own JSON");
+        assert_eq!(read, config);
+    }
+
+    #[test]
+    fn branches_start_alike_and_are_trained_apart() {
+        let mut config = FncConfig::se_resnext50();
+        config.network = config.network.with_width(16);
+        let (size, device) = (InputSize::new(32, 32), Device::default().autodiff());
+        let model = config.init(size, 3, &device);
+        let [spatial, channel] = [
+            first_weight(&model.head.spatial),
+            first_weight(&model.head.channel),
+        ];
+        assert_eq!(spatial.to_data(), channel.to_data());
+
+        let images = burn::tensor::Tensor::<4>::ones([2, 3, 32, 32], &device);
+        let features = model.backbone.forward(images);
+        let output = model.head.spatial.forward(features);
+        let gradients = output.embedding.sum().backward();
+        assert!(spatial.grad(&gradients).is_some());
+        assert!(channel.grad(&gradients).is_none());
+    }
+
+    fn first_weight<A>(branch: &FncBranch<SqueezeExcitation, A>) -> burn::tensor::Tensor<4> {
+        let tail = branch.block.0.as_ref().expect("separate");
+        tail.stages[0][0].conv1.weight.val()
+    }
+}

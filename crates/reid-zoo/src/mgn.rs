@@ -1,0 +1,153 @@
+//! Multiple granularities in one network (Wang et al., Learning Discriminative Features with Multiple
+//! Granularities for Person Re-Identification, ACM MM 2018, arXiv:1804.01438).
+
+use burn::tensor::Device;
+use reid_core::InputSize;
+use reid_nn::{
+    BlockConfig, HeadConfig, OutputShape, ReidModel,
+    backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
+    block::{Block, Nothing},
+    head::{GranulesConfig, MgnHead, MgnHeadConfig},
+};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of [`Mgn`].
+///
+/// ```
+/// use reid_core::InputSize;
+/// use reid_zoo::MgnConfig;
+///
+/// let shape = MgnConfig::resnet50().output(InputSize::new(384, 128), 751);
+/// assert_eq!((shape.embedding, shape.features.len()), (2048, 3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MgnConfig<I = ()> {
+    /// The whole network.
+    pub network: ResNetConfig<I>,
+    /// Where the branches part; before block 1 of stage 3 in the paper.
+    pub cut: Cut,
+    /// What each branch looks at.
+    pub branches: Vec<GranulesConfig>,
+}
+
+/// Three branches with late stages of their own, which look at a map as a whole, in two stripes and in
+/// three.
+///
+/// ```text
+/// f = [256, 256 + 2·256, 256 + 3·256] dimensions     the descriptor    [batch, 2048]
+/// ```
+///
+/// The head is [`MgnHead`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::InputSize;
+/// use reid_nn::backbone::ResNetConfig;
+/// use reid_zoo::MgnConfig;
+///
+/// let config = MgnConfig::of(ResNetConfig::resnet18().with_width(8).with_last_stride(1));
+/// let (size, device) = (InputSize::new(96, 32), Device::default());
+/// let model = config.init(size, 751, &device);
+/// assert_eq!(model.embed(Tensor::ones([2, 3, 96, 32], &device)).dims(), [2, 2048]);
+/// ```
+pub type Mgn<I = Nothing> = ReidModel<ResNet<I>, MgnHead<I>>;
+
+impl MgnConfig {
+    /// The paper's network: ResNet-50, with a last stride of 1 in all branches.
+    #[must_use]
+    pub fn resnet50() -> Self {
+        Self::of(ResNetConfig::resnet50().with_last_stride(1))
+    }
+}
+
+impl<I> MgnConfig<I> {
+    /// The same on any network whose last map has rows in multiples of 6.
+    #[must_use]
+    pub fn of(network: ResNetConfig<I>) -> Self {
+        let branch = |stripes| GranulesConfig::new().with_stripes(stripes);
+        Self {
+            network,
+            cut: Cut { stage: 3, block: 1 },
+            branches: [0, 2, 3].map(branch).to_vec(),
+        }
+    }
+}
+
+impl<I: BlockConfig + Clone> MgnConfig<I> {
+    /// What the branches share.
+    #[must_use]
+    pub fn backbone(&self) -> TrunkConfig<I> {
+        TrunkConfig {
+            network: self.network.clone(),
+            cut: Some(self.cut),
+        }
+    }
+
+    /// The branches.
+    #[must_use]
+    pub fn head(&self) -> MgnHeadConfig<I> {
+        MgnHeadConfig {
+            tail: TailConfig {
+                network: self.network.clone(),
+                cut: self.cut,
+            },
+            branches: self.branches.clone(),
+        }
+    }
+
+    /// Builds the network for images of size `input` and `classes` training identities.
+    ///
+    /// # Panics
+    /// If the numbers do not fit each other or the images.
+    #[must_use]
+    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> Mgn<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
+    }
+
+    /// The shape of what the network gives.
+    ///
+    /// # Panics
+    /// If the numbers do not fit each other or the images.
+    #[must_use]
+    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        let map = self.backbone().output(input.rgb());
+        self.head().output(map, classes)
+    }
+
+    /// Gives a network the weights of a whole one: the trunk its first stages, every branch its late
+    /// ones, to be trained apart.
+    ///
+    /// # Panics
+    /// If the whole network has no such cut.
+    pub fn start_from(&self, model: &mut Mgn<I::Block>, whole: ResNet<I::Block>)
+    where
+        I::Block: Block,
+    {
+        let (trunk, tail) = whole.split(self.cut);
+        model.backbone = trunk;
+        model.head.set_tails(&tail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_nn::parameters;
+
+    use super::*;
+
+    /// ResNet-50 with its late stages three times: 23,508,032 and twice what is behind the cut; eight
+    /// reductions of 2048 to 256 with bias and normalisation, and eight classifiers.
+    #[test]
+    fn it_is_as_large_as_by_hand() {
+        let size = InputSize::new(384, 128);
+        let model = MgnConfig::resnet50().init(size, 751, &Device::default());
+        // Stage 3 but for its first block, which has 512 → 256 → 256 → 1024 and the shortcut.
+        let first =
+            512 * 256 + 256 * 256 * 9 + 256 * 1024 + 512 * 1024 + 2 * (256 + 256 + 2 * 1024);
+        let late = 7_098_368 - first + 14_964_736;
+        let branch = 2049 * 256 + 2 * 256 + 257 * 751;
+        let expected = 23_508_032 + 2 * late + 8 * branch;
+        assert_eq!(parameters::count(&model), expected);
+    }
+}

@@ -1,0 +1,131 @@
+//! Whole networks with a classifier, filled by the formula.
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor},
+};
+use reid::{
+    core::FeatureShape,
+    nn::{
+        Block, BlockConfig, HeadConfig, ReidModel,
+        backbone::{ResNet, ResNetConfig},
+        block::Nothing,
+        head::{PooledHead, PooledHeadConfig},
+    },
+};
+
+use super::{DOUBLE, Golden, LOGITS, OUTPUT, STATISTIC};
+use crate::formula::{self, INPUT, UNIT};
+
+/// A network with average pooling and a linear classifier.
+pub(crate) type Classifier<I = Nothing> = ReidModel<ResNet<I>, PooledHead>;
+
+/// How a parameter at a path is called in the file.
+pub(crate) type Naming = fn(&str) -> String;
+
+/// A network filled by the formula.
+pub(crate) fn classifier<I: BlockConfig + Clone>(
+    config: &ResNetConfig<I>,
+    classes: usize,
+    naming: Naming,
+    (device, dtype): (&Device, DType),
+) -> Classifier<I::Block> {
+    let image = FeatureShape::new(3, 64, 32);
+    let head = PooledHeadConfig::new();
+    let model = ReidModel {
+        backbone: config.init(image, device),
+        head: head.init(config.output(image), classes, device),
+    };
+    formula::filled(model, naming, dtype)
+}
+
+/// A parameter's name in torchvision's state dict.
+pub(crate) fn torchvision(path: &str) -> String {
+    path.replace("backbone.", "")
+        .replace("head.classifier", "fc")
+}
+
+pub(crate) fn images(batch: usize, place: (&Device, DType)) -> Tensor<4> {
+    formula::tensor("input", [batch, 3, 64, 32], INPUT, place)
+}
+
+fn logits<I: Block>(model: &Classifier<I>, images: Tensor<4>) -> Tensor<2> {
+    model.forward(images).logits.remove(0)
+}
+
+/// Compares logits in both modes; gives the network as it was, and after the training pass.
+pub(crate) fn both_modes<I: BlockConfig + Clone>(
+    golden: &Golden,
+    config: &ResNetConfig<I>,
+    naming: Naming,
+) -> [Classifier<I::Block>; 2] {
+    let device = Device::default().autodiff();
+    let place = (&device, DType::F32);
+    let [batch, classes] = golden.shape("eval.logits");
+    let model = classifier(config, classes, naming, place);
+    let images = images(batch, place);
+    let before = model.valid();
+    let evaluated = logits(&before, images.clone().inner());
+    golden.meets("eval.logits", evaluated, LOGITS);
+    golden.meets("train.logits", logits(&model, images), LOGITS);
+    [before, model]
+}
+
+/// Also stages, running statistics, and in double precision the gradient of every parameter.
+pub(crate) fn whole<I: BlockConfig + Clone>(
+    golden: &Golden,
+    config: &ResNetConfig<I>,
+    naming: Naming,
+) {
+    let [before, after] = both_modes(golden, config, naming);
+    let key = |path: &str| format!("state_after.{}", naming(path));
+    golden.meets_known_statistics(&after, key, STATISTIC);
+
+    let [batch, classes] = golden.shape("eval.logits");
+    let device = Device::default();
+    let images = images(batch, (&device, DType::F32));
+    if golden.has("input") {
+        golden.meets("input", images.clone(), 0.0);
+    }
+    let stages = before.backbone.stages(images);
+    for (name, map) in ["stem", "layer1", "layer2", "layer3", "layer4"]
+        .into_iter()
+        .zip(stages)
+    {
+        let map = formula::read(map);
+        let mean = map.iter().sum::<f64>() / map.len() as f64;
+        let key = format!("eval.{name}");
+        let expected = golden.values(&key);
+        // A mean may be small beside the values that cancel in it.
+        let size = norm(&map) / (map.len() as f64).sqrt();
+        golden.compare_scaled(&key, &[mean], &expected[..1], OUTPUT * size);
+        golden.compare_scaled(&key, &[norm(&map)], &expected[1..], OUTPUT * expected[1]);
+    }
+    if device.supports_dtype(DType::F64) {
+        double_gradients(golden, config, naming, [batch, classes]);
+    } else {
+        // In single precision the gradients of a whole network differ by 1e-2 between any two.
+        golden.leave(|name| name.starts_with("grad"));
+    }
+}
+
+/// The gradients of a whole network, by norm and dot product with a probe, and small ones whole.
+fn double_gradients<I: BlockConfig + Clone>(
+    golden: &Golden,
+    config: &ResNetConfig<I>,
+    naming: Naming,
+    [batch, classes]: [usize; 2],
+) {
+    let device = Device::default().autodiff();
+    let place = (&device, DType::F64);
+    let model = classifier(config, classes, naming, place);
+    let logits = logits(&model, images(batch, place));
+    golden.meets("train.logits", logits.clone(), DOUBLE);
+    let weights = formula::tensor("grad_output", [batch, classes], UNIT, place);
+    let gradients = (logits * weights).sum().backward();
+    golden.meets_gradients(&model, &gradients, naming, DOUBLE);
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
