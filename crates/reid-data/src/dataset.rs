@@ -3,15 +3,18 @@
 //! | layout | function |
 //! |---|---|
 //! | Market-1501's three folders | [`market1501::load`] |
+//! | `DukeMTMC-reID` | [`dukemtmc::load`] |
+//! | CUHK03, new protocol, labeled and detected | [`cuhk03::load`] |
 //! | a CSV list | [`csv::load`] |
 //! | a folder per identity | [`folder::load`], [`folder::load_split`] |
 //! | any of them, by what is there | [`load`] |
 //!
 //! All of them leave out junk, keep distractors, put images in the order of their names or lines,
-//! and refuse empty splits and training splits with one identity only. Images are not opened until
-//! they are loaded.
+//! and refuse empty splits and training splits with one identity only. Images are not opened until they are loaded.
 
 pub mod csv;
+pub mod cuhk03;
+pub mod dukemtmc;
 pub mod folder;
 pub mod market1501;
 pub mod synthetic;
@@ -22,8 +25,17 @@ use reid_core::Splits;
 
 use crate::Error;
 
-/// Reads a data set in whichever layout is there: a CSV list or a folder with an `index.csv`, a
-/// folder with `train` in it (a folder per identity), otherwise Market-1501's.
+/// Reads a data set in whichever layout is there; the first of these that fits:
+///
+/// | what is there | layout |
+/// |---|---|
+/// | a CSV list, or `index.csv` | [`csv`] |
+/// | `train` | [`folder`], a folder per identity |
+/// | `bounding_box_train`, names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
+/// | `bounding_box_train`, names such as `0001_c1_1.png` | [`cuhk03`]: its folder `labeled` or `detected` |
+/// | anything else | [`market1501`] |
+///
+/// What is there may also lie in the folder that the archive of a data set unpacks to, CUHK03 excepted.
 ///
 /// ```
 /// use reid_data::dataset::{self, synthetic::SyntheticConfig};
@@ -43,11 +55,67 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
         csv::load(path)
     } else if path.join("train").exists() {
         folder::load(path)
+    } else if dukemtmc::is_at(path) {
+        dukemtmc::load(path)
+    } else if cuhk03::are_boxes(path) {
+        cuhk03::load_boxes(path)
     } else {
         market1501::load(path)
     }
 }
 
 mod check;
+mod digits;
 mod listing;
 mod numbering;
+mod three_folders;
+
+#[cfg(test)]
+mod published;
+#[cfg(test)]
+mod tree;
+
+#[cfg(test)]
+mod tests {
+    use reid_core::{Identity, Sample, Track};
+
+    use super::*;
+
+    #[test]
+    fn the_layout_is_told_by_what_is_there() {
+        for (files, expected) in [
+            (
+                &["train/a/1.jpg"][..],
+                "the folders train, query and gallery",
+            ),
+            (
+                &["bounding_box_train/0001_c2_f0046182.jpg"],
+                "the DukeMTMC-reID layout",
+            ),
+            (
+                &["bounding_box_train/0001_c1_1.png"],
+                "the CUHK03-NP layout",
+            ),
+            (
+                &["bounding_box_train/0002_c1s1_000451_03.jpg"],
+                "the Market-1501 layout",
+            ),
+            (&[], "the Market-1501 layout"),
+        ] {
+            let root = tree::of(files);
+            let message = load(root.path()).expect_err("not whole").to_string();
+            assert!(message.contains(expected), "{files:?}: {message}");
+        }
+    }
+    #[test]
+    fn samples_of_before_there_were_tracks_are_read() {
+        let text = r#"{"path":"a.jpg","identity":2,"camera":null}"#;
+        let sample: Sample = serde_json::from_str(text).unwrap();
+        assert_eq!(sample, Sample::new("a.jpg", Identity::new(2)));
+        assert_eq!(serde_json::to_string(&sample).unwrap(), text);
+        let text = r#"{"path":"a.jpg","identity":2,"camera":1,"track":7}"#;
+        let sample: Sample = serde_json::from_str(text).unwrap();
+        assert_eq!(sample.track, Some(Track::new(7)));
+        assert_eq!(serde_json::to_string(&sample).unwrap(), text);
+    }
+}

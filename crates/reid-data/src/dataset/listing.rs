@@ -36,6 +36,21 @@ pub(super) fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// The name of a file without its ending.
+pub(super) fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it; `root` if
+/// none has.
+pub(super) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {
+    let inside = archives.iter().map(|archive| root.join(archive));
+    let mut candidates = std::iter::once(root.to_owned()).chain(inside);
+    let found = candidates.find(|folder| folder.join(marker).exists());
+    found.unwrap_or_else(|| root.to_owned())
+}
+
 fn entries(
     folder: &Path,
     kind: fn(&FileType) -> bool,
