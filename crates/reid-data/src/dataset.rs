@@ -5,31 +5,43 @@
 //! | Market-1501's three folders | [`market1501::load`] |
 //! | `DukeMTMC-reID` | [`dukemtmc::load`] |
 //! | CUHK03, new protocol, labeled and detected | [`cuhk03::load`] |
+//! | MSMT17, versions 1 and 2 | [`msmt17::load`] |
+//! | `VehicleID`, in trials | [`vehicle_id::load`], [`vehicle_id::test_images`] |
+//! | `VERI-Wild` | [`veri_wild::load`] |
 //! | a CSV list | [`csv::load`] |
 //! | a folder per identity | [`folder::load`], [`folder::load_split`] |
 //! | any of them, by what is there | [`load`] |
 //!
 //! All of them leave out junk, keep distractors, put images in the order of their names or lines,
-//! and refuse empty splits and training splits with one identity only. Images are not opened until they are loaded.
+//! and refuse empty splits and training splits with one identity only. Lists and labels that name
+//! an image that is not there are refused. Images are not opened until they are loaded.
 
 pub mod csv;
 pub mod cuhk03;
 pub mod dukemtmc;
 pub mod folder;
 pub mod market1501;
+pub mod msmt17;
 pub mod synthetic;
+pub mod vehicle_id;
+pub mod veri_wild;
 
 use std::path::Path;
 
-use reid_core::Splits;
+use reid_core::{Seed, Splits};
 
 use crate::Error;
+
+pub use test_size::TestSize;
 
 /// Reads a data set in whichever layout is there; the first of these that fits:
 ///
 /// | what is there | layout |
 /// |---|---|
 /// | a CSV list, or `index.csv` | [`csv`] |
+/// | `list_train.txt` | [`msmt17`], validation images trained on |
+/// | `train_test_split/vehicle_info.txt` | [`veri_wild`], small test |
+/// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial of seed 0 |
 /// | `train` | [`folder`], a folder per identity |
 /// | `bounding_box_train`, names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
 /// | `bounding_box_train`, names such as `0001_c1_1.png` | [`cuhk03`]: its folder `labeled` or `detected` |
@@ -53,6 +65,12 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
     let is_list = path.extension().is_some_and(|extension| extension == "csv");
     if is_list || path.join("index.csv").exists() {
         csv::load(path)
+    } else if msmt17::is_at(path) {
+        msmt17::load(path, msmt17::Training::default())
+    } else if veri_wild::is_at(path) {
+        veri_wild::load(path, TestSize::default())
+    } else if vehicle_id::is_at(path) {
+        vehicle_id::load(path, TestSize::default(), Seed::new(0))
     } else if path.join("train").exists() {
         folder::load(path)
     } else if dukemtmc::is_at(path) {
@@ -66,8 +84,11 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
 
 mod check;
 mod digits;
+mod lines;
 mod listing;
+mod named;
 mod numbering;
+mod test_size;
 mod three_folders;
 
 #[cfg(test)]
@@ -87,6 +108,16 @@ mod tests {
             (
                 &["train/a/1.jpg"][..],
                 "the folders train, query and gallery",
+            ),
+            (&["train/0/1.jpg", "list_train.txt"], "list_val.txt"),
+            (&["MSMT17_V1/list_train.txt"], "the MSMT17 layout"),
+            (
+                &["train_test_split/vehicle_info.txt"],
+                "the VERI-Wild layout",
+            ),
+            (
+                &["train_test_split/train_list.txt", "image/1.jpg"],
+                "test_list_800.txt",
             ),
             (
                 &["bounding_box_train/0001_c2_f0046182.jpg"],
