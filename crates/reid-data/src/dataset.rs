@@ -6,6 +6,7 @@
 //! | `DukeMTMC-reID` | [`dukemtmc::load`] |
 //! | CUHK03, new protocol, labeled and detected | [`cuhk03::load`] |
 //! | MSMT17, versions 1 and 2 | [`msmt17::load`] |
+//! | `VeRi-776`, with tracks | [`veri776::load`] |
 //! | `VehicleID`, in trials | [`vehicle_id::load`], [`vehicle_id::test_images`] |
 //! | `VERI-Wild` | [`veri_wild::load`] |
 //! | a CSV list | [`csv::load`] |
@@ -24,6 +25,7 @@ pub mod market1501;
 pub mod msmt17;
 pub mod synthetic;
 pub mod vehicle_id;
+pub mod veri776;
 pub mod veri_wild;
 
 use std::path::Path;
@@ -42,6 +44,7 @@ pub use test_size::TestSize;
 /// | `list_train.txt` | [`msmt17`], validation images trained on |
 /// | `train_test_split/vehicle_info.txt` | [`veri_wild`], small test |
 /// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial of seed 0 |
+/// | `image_train` | [`veri776`] |
 /// | `train` | [`folder`], a folder per identity |
 /// | `bounding_box_train`, names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
 /// | `bounding_box_train`, names such as `0001_c1_1.png` | [`cuhk03`]: its folder `labeled` or `detected` |
@@ -71,6 +74,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
         veri_wild::load(path, TestSize::default())
     } else if vehicle_id::is_at(path) {
         vehicle_id::load(path, TestSize::default(), Seed::new(0))
+    } else if veri776::is_at(path) {
+        veri776::load(path)
     } else if path.join("train").exists() {
         folder::load(path)
     } else if dukemtmc::is_at(path) {
@@ -90,6 +95,7 @@ mod named;
 mod numbering;
 mod test_size;
 mod three_folders;
+mod tracks;
 
 #[cfg(test)]
 mod published;
@@ -118,6 +124,14 @@ mod tests {
             (
                 &["train_test_split/train_list.txt", "image/1.jpg"],
                 "test_list_800.txt",
+            ),
+            (
+                &["image_train/0001_c001_00016450_0.jpg"],
+                "the VeRi-776 layout",
+            ),
+            (
+                &["VeRi/image_train/0001_c001_00016450_0.jpg"],
+                "the VeRi-776 layout",
             ),
             (
                 &["bounding_box_train/0001_c2_f0046182.jpg"],

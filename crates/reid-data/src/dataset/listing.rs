@@ -42,6 +42,12 @@ pub(super) fn stem(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
+/// The name of a file.
+pub(super) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it; `root` if
 /// none has.
 pub(super) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {

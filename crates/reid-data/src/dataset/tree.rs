@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use reid_core::{Camera, Sample};
+use reid_core::{Camera, Sample, Track};
 use tempfile::TempDir;
 
 /// A folder with these empty files.
@@ -25,4 +25,10 @@ pub(super) fn write(root: &Path, file: &str, text: &str) {
 pub(super) fn labels(samples: &[Sample]) -> Vec<(i64, u32)> {
     let label = |s: &Sample| (s.identity.label(), s.camera.map_or(0, Camera::number));
     samples.iter().map(label).collect()
+}
+
+/// Number of the track of each sample; 0 for none.
+pub(super) fn tracks(samples: &[Sample]) -> Vec<u64> {
+    let number = |s: &Sample| s.track.map_or(0, Track::number);
+    samples.iter().map(number).collect()
 }
