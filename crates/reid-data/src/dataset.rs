@@ -9,6 +9,7 @@
 //! | `VeRi-776`, with tracks | [`veri776::load`] |
 //! | `VehicleID`, in trials | [`vehicle_id::load`], [`vehicle_id::test_images`] |
 //! | `VERI-Wild` | [`veri_wild::load`] |
+//! | CityFlow-ReID (AI City Challenge), with tracks | [`aic20::load`], [`aic20::unlabelled`] |
 //! | a CSV list | [`csv::load`] |
 //! | a folder per identity | [`folder::load`], [`folder::load_split`] |
 //! | any of them, by what is there | [`load`] |
@@ -17,6 +18,7 @@
 //! and refuse empty splits and training splits with one identity only. Lists and labels that name
 //! an image that is not there are refused. Images are not opened until they are loaded.
 
+pub mod aic20;
 pub mod csv;
 pub mod cuhk03;
 pub mod dukemtmc;
@@ -44,6 +46,7 @@ pub use test_size::TestSize;
 /// | `list_train.txt` | [`msmt17`], validation images trained on |
 /// | `train_test_split/vehicle_info.txt` | [`veri_wild`], small test |
 /// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial of seed 0 |
+/// | `image_train` and `train_track_id.txt` or `train_track.txt` | [`aic20`], [`aic20::HELD_OUT`] held out by seed 0 |
 /// | `image_train` | [`veri776`] |
 /// | `train` | [`folder`], a folder per identity |
 /// | `bounding_box_train`, names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
@@ -74,6 +77,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
         veri_wild::load(path, TestSize::default())
     } else if vehicle_id::is_at(path) {
         vehicle_id::load(path, TestSize::default(), Seed::new(0))
+    } else if aic20::is_at(path) {
+        aic20::load(path, aic20::HELD_OUT, Seed::new(0))
     } else if veri776::is_at(path) {
         veri776::load(path)
     } else if path.join("train").exists() {
@@ -89,6 +94,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
 
 mod check;
 mod digits;
+mod held_out;
+mod labels;
 mod lines;
 mod listing;
 mod named;
@@ -132,6 +139,10 @@ mod tests {
             (
                 &["VeRi/image_train/0001_c001_00016450_0.jpg"],
                 "the VeRi-776 layout",
+            ),
+            (
+                &["image_train/000001.jpg", "train_track_id.txt"],
+                "train_label.xml",
             ),
             (
                 &["bounding_box_train/0001_c2_f0046182.jpg"],
