@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Identity`] | who (or which vehicle, which object) an image shows |
 //! | [`Camera`] | which camera took it |
+//! | [`Track`] | which images one camera took of one passing |
 //! | [`Sample`] | one labelled image on disk |
 //! | [`Splits`] | training, query and gallery samples, with [`Statistics`] |
 //! | [`InputSize`] | height and width of the images a network takes |
@@ -23,6 +24,7 @@ mod input_size;
 mod sample;
 mod seed;
 mod splits;
+mod track;
 
 pub use camera::Camera;
 pub use feature_shape::FeatureShape;
@@ -32,3 +34,4 @@ pub use input_size::{InputSize, ParseInputSizeError};
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
 pub use splits::{Split, SplitStatistics, Splits, Statistics};
+pub use track::Track;

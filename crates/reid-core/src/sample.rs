@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Camera, Identity};
+use crate::{Camera, Identity, Track};
 
 /// One labelled image on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,10 +15,13 @@ pub struct Sample {
     pub identity: Identity,
     /// Which camera took it; `None` where the data set does not say.
     pub camera: Option<Camera>,
+    /// Which track it is part of; `None` where the data set does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<Track>,
 }
 
 impl Sample {
-    /// A sample without a camera.
+    /// A sample without a camera and without a track.
     ///
     /// ```
     /// use reid_core::{Camera, Identity, Sample};
@@ -31,6 +34,7 @@ impl Sample {
             path: path.into(),
             identity,
             camera: None,
+            track: None,
         }
     }
 
@@ -38,6 +42,19 @@ impl Sample {
     #[must_use]
     pub fn with_camera(mut self, camera: Camera) -> Self {
         self.camera = Some(camera);
+        self
+    }
+    /// The same sample, as part of `track`.
+    ///
+    /// ```
+    /// use reid_core::{Identity, Sample, Track};
+    ///
+    /// let sample = Sample::new("a.jpg", Identity::new(2)).with_track(Track::new(5));
+    /// assert_eq!(sample.track, Some(Track::new(5)));
+    /// ```
+    #[must_use]
+    pub fn with_track(mut self, track: Track) -> Self {
+        self.track = Some(track);
         self
     }
 }

@@ -97,6 +97,28 @@ pub enum Error {
         /// What stands there.
         found: String,
     },
+    /// An image of a labelled folder is not among the labels.
+    #[error("{}: no label, expected one in {}", path.display(), labels.display())]
+    NoLabel {
+        /// The image.
+        path: PathBuf,
+        /// The list of labels.
+        labels: PathBuf,
+    },
+    /// Too few identities to hold some out for validation.
+    #[error(
+        "{}: expected {expected} identities seen by 2 cameras or more to hold out and 2 others to \
+         train on, found {found} to hold out",
+        path.display()
+    )]
+    HeldOut {
+        /// The list of labels.
+        path: PathBuf,
+        /// How many were asked for.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// There are fewer identities than a batch needs.
     #[error("a batch needs {expected} identities, the samples have {found}")]
     TooFewIdentities {

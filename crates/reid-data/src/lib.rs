@@ -2,7 +2,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`dataset`] | where the images are and whom they show: Market-1501, CSV, folders |
+//! | [`dataset`] | where the images are and whom they show: published sets of people and vehicles, CSV, folders |
 //! | [`sampler`] | which images make a batch |
 //! | [`transform`] | what is done to a picture, and [`Augmentation`](transform::Augmentation) |
 //! | [`loader`] | batches of plain `f32`, made ahead by worker threads |

@@ -29,13 +29,19 @@ pub(super) fn checked(
             });
         }
     }
-    let identities: BTreeSet<Identity> = splits.train.iter().map(|s| s.identity).collect();
+    trainable(&splits.train, || place(Split::Train))?;
+    Ok(splits)
+}
+
+/// Refuses samples to train on that show one identity only.
+pub(super) fn trainable(train: &[Sample], place: impl FnOnce() -> PathBuf) -> Result<(), Error> {
+    let identities: BTreeSet<Identity> = train.iter().map(|s| s.identity).collect();
     match identities.first() {
         Some(&identity) if identities.len() == 1 => Err(Error::OneIdentity {
-            path: place(Split::Train),
+            path: place(),
             identity,
         }),
-        _ => Ok(splits),
+        _ => Ok(()),
     }
 }
 

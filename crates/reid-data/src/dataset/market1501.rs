@@ -1,17 +1,20 @@
 //! Market-1501 and everything in its layout (Zheng et al., ICCV 2015): three folders, labels in the
 //! names.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use reid_core::{Camera, Identity, Sample, Split, Splits};
+use reid_core::{Camera, Identity, Splits};
 
-use super::{check, listing};
+use super::{digits, listing, three_folders::ThreeFolders};
 use crate::Error;
 
 /// The folder that the published archive unpacks to.
 const ARCHIVE: &str = "Market-1501-v15.09.15";
-const NAME: &str = "0002_c1s1_000451_03.jpg (identity, camera and sequence, frame, box)";
-const LAYOUT: &str = "the Market-1501 layout: bounding_box_train, query and bounding_box_test";
+const FOLDERS: ThreeFolders = ThreeFolders::market(
+    "the Market-1501 layout: bounding_box_train, query and bounding_box_test",
+    "0002_c1s1_000451_03.jpg (identity, camera and sequence, frame, box)",
+    parse,
+);
 
 /// Loads a data set in the Market-1501 layout.
 ///
@@ -27,6 +30,12 @@ const LAYOUT: &str = "the Market-1501 layout: bounding_box_train, query and boun
 /// bmp in any case; files with another ending, such as `Thumbs.db`, are passed over. Identity `-1`
 /// is junk and left out of every split; distractors, `0000`, stay in the gallery. Images come in
 /// the order of their names, and the data set is named after its folder.
+///
+/// | published | identities | images |
+/// |---|---|---|
+/// | training | 751 | 12,936 |
+/// | query | 750 | 3,368 |
+/// | gallery, without 3,819 of junk | 751, one of them all distractors | 15,913 |
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
@@ -54,42 +63,8 @@ const LAYOUT: &str = "the Market-1501 layout: bounding_box_train, query and boun
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
-    let mut root = root.as_ref().to_owned();
-    let archive = root.join(ARCHIVE);
-    if !root.join(folder(Split::Train)).is_dir() && archive.is_dir() {
-        root = archive;
-    }
-    let samples = |split| -> Result<Vec<Sample>, Error> {
-        let images = listing::images(&root.join(folder(split)), LAYOUT)?;
-        images.into_iter().map(sample).collect()
-    };
-    let splits = Splits {
-        name: listing::name(&root),
-        train: samples(Split::Train)?,
-        query: samples(Split::Query)?,
-        gallery: samples(Split::Gallery)?,
-    };
-    check::checked(splits, |split| root.join(folder(split)), NAME)
-}
-
-/// The folder of a split.
-const fn folder(split: Split) -> &'static str {
-    match split {
-        Split::Train => "bounding_box_train",
-        Split::Query => "query",
-        Split::Gallery => "bounding_box_test",
-    }
-}
-
-fn sample(path: PathBuf) -> Result<Sample, Error> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    match parse(&stem) {
-        Some((identity, camera)) => Ok(Sample::new(path, identity).with_camera(camera)),
-        None => Err(Error::FileName {
-            path,
-            expected: NAME,
-        }),
-    }
+    let root = listing::unpacked(root.as_ref(), FOLDERS.train, &[ARCHIVE]);
+    FOLDERS.load(&root)
 }
 
 /// Identity and camera of `PPPP_cCsS_FFFFFF_BB`.
@@ -97,29 +72,25 @@ fn parse(stem: &str) -> Option<(Identity, Camera)> {
     let mut fields = stem.split('_');
     let identity = match fields.next()? {
         "-1" => Identity::JUNK,
-        digits => Identity::new(number(digits)?),
+        label => Identity::new(digits::number(label)?),
     };
-    let (camera, sequence) = fields.next()?.strip_prefix('c')?.split_once('s')?;
-    let camera = Camera::new(u32::try_from(number(camera)?).ok()?);
-    number(sequence)?;
-    number(fields.next()?)?; // frame
-    number(fields.next()?)?; // box
+    let (camera, sequence) = fields.next()?.split_once('s')?;
+    let camera = digits::camera(camera)?;
+    digits::number::<u64>(sequence)?;
+    digits::number::<u64>(fields.next()?)?; // frame
+    digits::number::<u64>(fields.next()?)?; // box
     fields.next().is_none().then_some((identity, camera))
-}
-
-/// A number of digits only: `str::parse` would take a sign as well.
-fn number(digits: &str) -> Option<i64> {
-    let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits_only.then(|| digits.parse().ok()).flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use reid_core::{Sample, Split};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::dataset::published;
 
     const FILES: [&str; 8] = [
         "bounding_box_train/0007_c3s2_000451_01.JPG",
@@ -246,5 +217,10 @@ mod tests {
         ] {
             assert_eq!(read(stem), None, "{stem}");
         }
+    }
+    #[test]
+    fn published_numbers() {
+        let counts = [(751, 12_936), (750, 3_368), (751, 15_913)];
+        published::holds("REID_MARKET1501", |root| load(root), counts);
     }
 }

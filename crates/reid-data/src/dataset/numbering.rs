@@ -39,6 +39,7 @@ pub(super) fn numbered(name: String, rows: Vec<Row>) -> Splits {
             path: row.path,
             identity: Identity::new(table[&row.identity]),
             camera: row.camera,
+            track: None,
         });
     }
     splits

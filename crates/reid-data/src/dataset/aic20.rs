@@ -1,0 +1,426 @@
+//! CityFlow-ReID as the AI City Challenge 2020 gave it out (Tang et al., CVPR 2019): vehicles by 40
+//! cameras, labels in XML, tracks, and a test set whose labels are kept back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use reid_core::{Sample, Seed, Split, Splits, Track};
+
+use super::{check, digits, held_out, labels, listing, tracks};
+use crate::Error;
+
+pub use unlabelled::{Unlabelled, UnlabelledImage, unlabelled};
+
+/// How many of the 333 vehicles Liu et al. held out to validate on (*Further Non-local and Channel
+/// Attention Networks*, 2020), with one query each, to judge by their numbers of images.
+pub const HELD_OUT: usize = 100;
+
+/// The folders that the published archives unpack to.
+const ARCHIVES: [&str; 3] = ["AIC20_ReID", "AIC21_Track2_ReID", "aic19-track2-reid"];
+const TRAIN: &str = "image_train";
+const LABELS: &str = "train_label.xml";
+const LAYOUT: &str =
+    "the AIC20_ReID layout: image_train, image_query, image_test and train_label.xml";
+const IMAGES: &str = "jpg images with labels in train_label.xml";
+const HELD: &str = "1 vehicle or more to hold out";
+
+/// Loads the labelled half of CityFlow-ReID, with `held_out` of its vehicles to validate on.
+///
+/// ```text
+/// root/image_train/000001.jpg      training and validation
+/// root/train_label.xml             <Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>
+/// root/train_track_id.txt          tracks of image_train; may be missing
+/// ```
+///
+/// The challenge keeps the labels of its test set, so figures of one's own need vehicles of the
+/// training set that are not trained on. `held_out` vehicles are drawn by `seed` among those that two
+/// cameras or more have seen; one image of each, drawn as well, is its query, and the others are the
+/// gallery. More held-out vehicles with the same seed include those of fewer. [`HELD_OUT`] vehicles
+/// give the sizes of Liu et al.: 233 to train on, 100 queries; which ones they held out is not
+/// published. For a submission, train on all of [`labelled`] and rank [`unlabelled`].
+///
+/// A line of `train_track_id.txt`, or of `train_track.txt`, names the images of one track, as `1` or as
+/// `000001.jpg`; the number of the line, from 1, is the number of the track.
+///
+/// `root` may also be the folder that holds `AIC20_ReID`. Images come in the order of their names, and
+/// the data set is named after its folder.
+///
+/// | published | vehicles | images |
+/// |---|---|---|
+/// | labelled | 333 | 36,935 |
+/// | query, without labels | | 1,052 |
+/// | gallery, without labels | 333 | 18,290 |
+///
+/// # Errors
+/// As [`labelled`], [`Error::HeldOut`] if fewer vehicles can be held out or fewer than 2 others are
+/// left, and [`Error::EmptySplit`] if `held_out` is 0.
+///
+/// ```
+/// use reid_core::Seed;
+/// use reid_data::dataset::aic20;
+///
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir(root.path().join("image_train"))?;
+/// # let mut labels = String::from("<?xml version=\"1.0\" encoding=\"gb2312\"?>\n<TrainingImages>\n");
+/// // Vehicles 1 to 3, each by cameras 1 and 2.
+/// for image in 1..=6 {
+///     let (vehicle, camera) = ((image + 1) / 2, 1 + image % 2);
+///     std::fs::write(root.path().join(format!("image_train/{image:06}.jpg")), "")?;
+///     labels += &format!(
+///         "<Item imageName=\"{image:06}.jpg\" vehicleID=\"{vehicle:04}\" cameraID=\"c{camera:03}\"/>\n",
+///     );
+/// }
+/// # labels += "</TrainingImages>\n";
+/// std::fs::write(root.path().join("train_label.xml"), labels)?;
+/// let splits = aic20::load(root.path(), 1, Seed::new(0))?;
+/// assert_eq!((splits.train.len(), splits.query.len(), splits.gallery.len()), (4, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Splits, Error> {
+    let root = unpacked(root.as_ref());
+    let splits = held_out::split(labelled(&root)?, held_out, seed, &root.join(LABELS))?;
+    let name = listing::name(&root);
+    check::checked(Splits { name, ..splits }, |_| root.join(TRAIN), HELD)
+}
+
+/// All labelled images, as for the model that is submitted.
+///
+/// # Errors
+/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::NoLabel`] for an image that
+/// `train_label.xml` does not name, [`Error::Line`] for XML that is not whole, a label that is missing,
+/// is wrong, comes twice or is of an image that is not there, and a track that names an image that is
+/// not there or is in another track as well, [`Error::OneIdentity`] if there is only one, and
+/// [`Error::Io`].
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_data::dataset::aic20;
+///
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir(root.path().join("image_train"))?;
+/// # for image in ["000001.jpg", "000002.jpg"] {
+/// #     std::fs::write(root.path().join("image_train").join(image), "")?;
+/// # }
+/// std::fs::write(
+///     root.path().join("train_label.xml"),
+///     "<?xml version=\"1.0\" encoding=\"gb2312\"?>
+///     <TrainingImages><Items number=\"2\">
+///     <Item imageName=\"000001.jpg\" vehicleID=\"0269\" cameraID=\"c026\"/>
+///     <Item imageName=\"000002.jpg\" vehicleID=\"0001\" cameraID=\"c034\"/>
+///     </Items></TrainingImages>",
+/// )?;
+/// let samples = aic20::labelled(root.path())?;
+/// assert_eq!(samples[0].identity, Identity::new(269));
+/// assert_eq!(samples[0].camera, Some(Camera::new(26)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn labelled(root: impl AsRef<Path>) -> Result<Vec<Sample>, Error> {
+    let root = unpacked(root.as_ref());
+    let images = Images::in_folder(&root.join(TRAIN))?;
+    if images.paths.is_empty() {
+        return Err(Error::EmptySplit {
+            path: root.join(TRAIN),
+            split: Split::Train,
+            expected: IMAGES,
+        });
+    }
+    let tracks = images.tracks(&root, "train")?;
+    let labels = images.labels(&root.join(LABELS), |item| {
+        Ok((item.vehicle()?, item.camera()?))
+    })?;
+    let samples: Vec<Sample> = images
+        .paths
+        .into_iter()
+        .zip(labels)
+        .map(|(path, (vehicle, camera))| {
+            let track = tracks.get(&listing::file_name(&path)).copied();
+            let sample = Sample::new(path, vehicle).with_camera(camera);
+            Sample { track, ..sample }
+        })
+        .collect();
+    check::trainable(&samples, || root.join(TRAIN))?;
+    Ok(samples)
+}
+
+/// Whether this data set is in `root`: `VeRi-776` has the same folders, but no tracks of training.
+pub(super) fn is_at(root: &Path) -> bool {
+    let root = unpacked(root);
+    root.join(TRAIN).exists() && track_file(&root, "train").is_some()
+}
+
+fn unpacked(root: &Path) -> PathBuf {
+    listing::unpacked(root, TRAIN, &ARCHIVES)
+}
+
+/// The track file that is there.
+fn track_file(root: &Path, name: &str) -> Option<PathBuf> {
+    let files = [format!("{name}_track_id.txt"), format!("{name}_track.txt")];
+    files
+        .map(|file| root.join(file))
+        .into_iter()
+        .find(|file| file.exists())
+}
+
+/// The name of the image that a track file calls `1`, `000001` or `000001.jpg`.
+fn image(field: &str) -> Option<String> {
+    let digits = field.strip_suffix(".jpg").unwrap_or(field);
+    let number: u64 = digits::number(digits)?;
+    Some(format!("{number:06}.jpg"))
+}
+
+/// The images of a folder.
+struct Images {
+    paths: Vec<PathBuf>,
+    names: HashSet<String>,
+}
+
+impl Images {
+    fn in_folder(folder: &Path) -> Result<Self, Error> {
+        let paths = listing::images(folder, LAYOUT)?;
+        let names = paths.iter().map(|path| listing::file_name(path)).collect();
+        Ok(Self { paths, names })
+    }
+
+    /// The tracks of the images that are in one.
+    fn tracks(&self, root: &Path, name: &str) -> Result<HashMap<String, Track>, Error> {
+        match track_file(root, name) {
+            Some(list) => tracks::read(&list, &self.names, image),
+            None => Ok(HashMap::new()),
+        }
+    }
+
+    /// The label of each image, in order.
+    fn labels<T>(
+        &self,
+        list: &Path,
+        label: impl Fn(&labels::Item<'_>) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut labels = labels::read(list, &self.names, label)?;
+        let of = |path: &PathBuf| {
+            labels
+                .remove(&listing::file_name(path))
+                .ok_or_else(|| Error::NoLabel {
+                    path: path.clone(),
+                    labels: list.to_owned(),
+                })
+        };
+        self.paths.iter().map(of).collect()
+    }
+}
+
+mod unlabelled;
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fmt::Write, fs};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::dataset::tree;
+
+    /// Vehicles 1 to 4 by cameras 1, 2 and 3; image 1 is vehicle 1 by camera 1, image 2 by camera 2, ….
+    fn items() -> Vec<String> {
+        let item = |image: u32| {
+            let (vehicle, camera) = (image.div_ceil(3), 1 + (image - 1) % 3);
+            format!(
+                "<Item imageName=\"{image:06}.jpg\" vehicleID=\"{vehicle:04}\" cameraID=\"c{camera:03}\" />"
+            )
+        };
+        (1..=12).map(item).collect()
+    }
+
+    fn set(items: &[String], tracks: &str) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let mut xml =
+            String::from("<?xml version=\"1.0\" encoding=\"gb2312\"?>\n<TrainingImages>\n");
+        for item in items {
+            writeln!(xml, "{item}").unwrap();
+        }
+        tree::write(
+            root.path(),
+            "train_label.xml",
+            &(xml + "</TrainingImages>\n"),
+        );
+        tree::write(root.path(), "train_track_id.txt", tracks);
+        for image in 1..=12 {
+            tree::write(root.path(), &format!("image_train/{image:06}.jpg"), "");
+        }
+        root
+    }
+
+    fn message(root: &TempDir) -> String {
+        labelled(root.path())
+            .expect_err("something is wrong")
+            .to_string()
+    }
+
+    #[test]
+    fn labels_and_tracks_are_those_of_the_lists() {
+        let mut items = items();
+        items.reverse();
+        let root = set(&items, "3 2 \n1 \n000012.jpg 000011.jpg\n");
+        let samples = labelled(root.path()).unwrap();
+        assert_eq!(
+            tree::labels(&samples)[..4],
+            [(1, 1), (1, 2), (1, 3), (2, 1)]
+        );
+        assert_eq!(tree::tracks(&samples), [2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 3, 3]);
+        assert!(samples[11].path.ends_with("image_train/000012.jpg"));
+        fs::rename(
+            root.path().join("train_track_id.txt"),
+            root.path().join("train_track.txt"),
+        )
+        .unwrap();
+        assert_eq!(labelled(root.path()).unwrap(), samples);
+    }
+
+    #[test]
+    fn vehicles_are_held_out_and_keep_their_tracks() {
+        let root = set(&items(), "1 2 3");
+        let splits = load(root.path(), 2, Seed::new(1)).unwrap();
+        let lengths = [&splits.train, &splits.query, &splits.gallery].map(Vec::len);
+        assert_eq!(lengths, [2 * 3, 2, 2 * 2]);
+        assert_eq!(splits.name, listing::name(root.path()));
+        let all = [&splits.train, &splits.query, &splits.gallery];
+        let tracked = all
+            .into_iter()
+            .flatten()
+            .filter(|sample| sample.track.is_some());
+        assert_eq!(tracked.count(), 3);
+        assert!(is_at(root.path()));
+    }
+
+    #[test]
+    fn none_and_too_many_held_out_are_refused() {
+        let root = set(&items(), "");
+        let refused = |held_out| load(root.path(), held_out, Seed::new(1)).expect_err("refused");
+        assert!(matches!(
+            refused(0),
+            Error::EmptySplit {
+                split: Split::Query,
+                ..
+            }
+        ));
+        assert!(matches!(
+            refused(3),
+            Error::HeldOut {
+                expected: 3,
+                found: 2,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn an_image_without_a_label_is_named() {
+        let message = message(&set(&items()[1..], ""));
+        assert!(
+            message.contains("image_train/000001.jpg: no label, expected one in "),
+            "{message}"
+        );
+        assert!(message.ends_with("train_label.xml"), "{message}");
+    }
+
+    #[test]
+    fn a_label_without_an_image_is_named_with_its_line() {
+        let root = set(&items(), "");
+        fs::remove_file(root.path().join("image_train/000002.jpg")).unwrap();
+        let expected =
+            "train_label.xml: line 4: expected an image that is there, found `000002.jpg`";
+        assert!(message(&root).ends_with(expected));
+    }
+
+    #[test]
+    fn a_label_that_comes_twice_is_named_with_its_line() {
+        let mut items = items();
+        items.push(items[0].clone());
+        let expected = "line 15: expected one label for each image, found `000001.jpg`";
+        assert!(message(&set(&items, "")).ends_with(expected));
+    }
+
+    #[test]
+    fn a_track_of_a_missing_image_and_an_image_in_two_tracks_are_named() {
+        let message_of = |tracks| message(&set(&items(), tracks));
+        let expected = "train_track_id.txt: line 2: expected an image that is there, found `13`";
+        assert!(message_of("1 2\n3 13").ends_with(expected));
+        let expected = "line 2: expected an image of one track only, not of line 1 too, found `2`";
+        assert!(message_of("1 2\n2 3").ends_with(expected));
+    }
+
+    #[test]
+    fn xml_that_is_cut_off_and_xml_that_is_missing_are_named() {
+        let root = set(&items(), "");
+        let path = root.path().join("train_label.xml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 30]).unwrap();
+        assert!(message(&root).contains("train_label.xml: line 14: expected XML that is whole"));
+        fs::remove_file(path).unwrap();
+        assert!(matches!(labelled(root.path()), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn an_empty_folder_and_one_vehicle_are_refused() {
+        let root = set(&[], "");
+        fs::remove_dir_all(root.path().join("image_train")).unwrap();
+        assert!(message(&root).contains("image_train: no such folder"));
+        fs::create_dir(root.path().join("image_train")).unwrap();
+        assert!(message(&root).contains("image_train: no images for the train split"));
+
+        let root = set(&[], "");
+        let mut same = items();
+        for item in &mut same {
+            let start = item.find("vehicleID").unwrap();
+            item.replace_range(start.., "vehicleID='5' cameraID='c001'/>");
+        }
+        tree::write(
+            root.path(),
+            "train_label.xml",
+            &format!("<A>{}</A>", same.concat()),
+        );
+        assert!(message(&root).ends_with("found only 5"));
+    }
+
+    #[test]
+    fn track_files_name_images_in_three_ways() {
+        for field in ["1", "000001", "000001.jpg", "1.jpg"] {
+            assert_eq!(image(field).as_deref(), Some("000001.jpg"), "{field}");
+        }
+        assert_eq!(image("1234567").as_deref(), Some("1234567.jpg"));
+        for field in [
+            "",
+            ".jpg",
+            "+1",
+            "-1",
+            "1.png",
+            "a",
+            "٣",
+            "99999999999999999999",
+        ] {
+            assert_eq!(image(field), None, "{field}");
+        }
+    }
+
+    #[test]
+    fn published_numbers() {
+        let Some(root) = env::var_os("REID_AIC20") else {
+            println!("REID_AIC20 names no folder: nothing to check");
+            return;
+        };
+        let splits = load(&root, HELD_OUT, Seed::new(0)).unwrap();
+        let statistics = splits.statistics();
+        let images = [statistics.train, statistics.query, statistics.gallery].map(|of| of.images);
+        assert_eq!(images.iter().sum::<usize>(), 36_935);
+        assert_eq!(
+            (statistics.train.identities, statistics.query.images),
+            (233, 100)
+        );
+        let unlabelled = unlabelled(root).unwrap();
+        assert_eq!(
+            (unlabelled.query.len(), unlabelled.gallery.len()),
+            (1_052, 18_290)
+        );
+    }
+}

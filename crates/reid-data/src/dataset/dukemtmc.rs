@@ -1,0 +1,143 @@
+//! `DukeMTMC-reID` (Ristani et al., ECCVW 2016; Zheng et al., ICCV 2017): Market-1501's folders with
+//! other names.
+
+use std::path::{Path, PathBuf};
+
+use reid_core::{Camera, Identity, Splits};
+
+use super::{digits, listing, three_folders::ThreeFolders};
+use crate::Error;
+
+/// The folder that the published archive unpacks to.
+const ARCHIVE: &str = "DukeMTMC-reID";
+const FOLDERS: ThreeFolders = ThreeFolders::market(
+    "the DukeMTMC-reID layout: bounding_box_train, query and bounding_box_test",
+    "0001_c2_f0046182.jpg (identity, camera, frame)",
+    parse,
+);
+
+/// Loads `DukeMTMC-reID`.
+///
+/// ```text
+/// root/bounding_box_train/0001_c2_f0046182.jpg     training
+/// root/query/0005_c2_f0046985.jpg                  query
+/// root/bounding_box_test/0002_c1_f0044158.jpg      gallery
+///
+/// PPPP_cC_fFFFFFFF.jpg: identity P, camera C, frame F
+/// ```
+///
+/// `root` may also be the folder that holds `DukeMTMC-reID`. Endings are as in
+/// [`market1501`](super::market1501::load). There is no junk; the 408 people whom no query asks for
+/// have identities of their own. Images come in the order of their names, and the data set is named
+/// after its folder.
+///
+/// | published | identities | images |
+/// |---|---|---|
+/// | training | 702 | 16,522 |
+/// | query | 702 | 2,228 |
+/// | gallery | 1,110 | 17,661 |
+///
+/// # Errors
+/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
+/// does not parse, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_data::dataset::dukemtmc;
+///
+/// # let root = tempfile::tempdir()?;
+/// for (folder, name) in [
+///     ("bounding_box_train", "0001_c2_f0046182.jpg"),
+///     ("bounding_box_train", "0007_c3_f0046182.jpg"),
+///     ("query", "0005_c2_f0046985.jpg"),
+///     ("bounding_box_test", "0005_c5_f0051457.jpg"),
+/// ] {
+///     std::fs::create_dir_all(root.path().join(folder))?;
+///     std::fs::write(root.path().join(folder).join(name), "")?;
+/// }
+/// let splits = dukemtmc::load(root.path())?;
+/// assert_eq!(splits.gallery[0].identity, Identity::new(5));
+/// assert_eq!(splits.gallery[0].camera, Some(Camera::new(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
+    FOLDERS.load(&unpacked(root.as_ref()))
+}
+
+/// Whether this data set, to judge by the names, is in `root`.
+pub(super) fn is_at(root: &Path) -> bool {
+    FOLDERS.names(&unpacked(root))
+}
+
+fn unpacked(root: &Path) -> PathBuf {
+    listing::unpacked(root, FOLDERS.train, &[ARCHIVE])
+}
+
+/// Identity and camera of `PPPP_cC_fFFFFFFF`.
+fn parse(stem: &str) -> Option<(Identity, Camera)> {
+    let mut fields = stem.split('_');
+    let identity = Identity::new(digits::number(fields.next()?)?);
+    let camera = digits::camera(fields.next()?)?;
+    digits::number::<u64>(fields.next()?.strip_prefix('f')?)?;
+    fields.next().is_none().then_some((identity, camera))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{published, tree};
+
+    #[test]
+    fn the_folder_that_holds_the_archive_will_do() {
+        let root = tree::of(&[
+            "DukeMTMC-reID/bounding_box_train/0007_c3_f0046182.jpg",
+            "DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
+            "DukeMTMC-reID/query/0005_c8_f0046985.jpg",
+            "DukeMTMC-reID/bounding_box_test/0005_c5_f0051457.jpg",
+        ]);
+        assert!(is_at(root.path()));
+        let splits = load(root.path()).unwrap();
+        assert_eq!(splits.name, ARCHIVE);
+        assert_eq!(tree::labels(&splits.train), [(1, 2), (7, 3)]);
+        assert_eq!(tree::labels(&splits.query), [(5, 8)]);
+        assert_eq!(tree::labels(&splits.gallery), [(5, 5)]);
+    }
+
+    #[test]
+    fn a_name_that_does_not_parse_is_named() {
+        let root = tree::of(&["bounding_box_train/0002_c1s1_000451_03.jpg"]);
+        assert!(!is_at(root.path()));
+        let message = load(root.path()).expect_err("Market's").to_string();
+        assert!(message.ends_with(
+            "000451_03.jpg: expected a name such as 0001_c2_f0046182.jpg (identity, camera, frame)"
+        ));
+    }
+
+    #[test]
+    fn names_are_read_strictly() {
+        let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
+        assert_eq!(read("7140_c8_f0000001"), Some((7140, 8)));
+        for stem in [
+            "",
+            "0001",
+            "-1_c2_f0046182",
+            "0001_2_f0046182",
+            "0001_c_f0046182",
+            "0001_c2_0046182",
+            "0001_c2_f",
+            "0001_c2_f00x6182",
+            "0001_c2_f0046182_1",
+            "0001_c2s1_f0046182",
+            "99999999999999999999_c2_f0046182",
+            "٣_c2_f0046182",
+        ] {
+            assert_eq!(read(stem), None, "{stem}");
+        }
+    }
+
+    #[test]
+    fn published_numbers() {
+        let counts = [(702, 16_522), (702, 2_228), (1_110, 17_661)];
+        published::holds("REID_DUKEMTMC", |root| load(root), counts);
+    }
+}

@@ -1,0 +1,336 @@
+//! MSMT17, versions 1 and 2 (Wei et al., CVPR 2018): people by 15 cameras at four times of day, in lists.
+
+use std::path::{Path, PathBuf};
+
+use reid_core::{Camera, Identity, Sample, Split, Splits};
+use serde::{Deserialize, Serialize};
+
+use super::{check, digits, lines, listing, named::Named};
+use crate::Error;
+
+/// The folders that the published archives unpack to.
+const ARCHIVES: [&str; 2] = ["MSMT17_V1", "MSMT17_V2"];
+const TRAIN: &str = "list_train.txt";
+const VALIDATION: &str = "list_val.txt";
+const LAYOUT: &str =
+    "the MSMT17 layout: train and test, or mask_train_v2 and mask_test_v2, and four lists";
+const LINE: &str =
+    "0000/0000_000_01_0303morning_0008_0.jpg 0 (image with its camera third, identity)";
+
+/// Which of the published lists are trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Training {
+    /// `list_train.txt` and `list_val.txt`, as published figures do; the default.
+    #[default]
+    WithValidation,
+    /// `list_train.txt` alone. Both lists show the same people.
+    WithoutValidation,
+}
+
+/// Loads MSMT17.
+///
+/// ```text
+/// version 1                    version 2, with blurred faces
+/// root/train/0000/….jpg        root/mask_train_v2/0000/….jpg       training
+/// root/test/0000/….jpg         root/mask_test_v2/0000/….jpg        query and gallery
+/// root/list_train.txt          a line "0000/0000_000_01_0303morning_0008_0.jpg 0"
+/// root/list_val.txt            more images of the same people
+/// root/list_query.txt
+/// root/list_gallery.txt
+///
+/// PPPP_NNN_CC_…: camera C, from 01
+/// ```
+///
+/// Training and test both count people from 0, though no one is in both, and 0 would be a distractor.
+/// So identities are the numbers of the lists plus 1 in training, and in the test they go on after
+/// the last one of training, whether or not its validation images are trained on.
+///
+/// Images come in the order of lines, those of validation last. `root` may also be the folder that holds
+/// `MSMT17_V1` or `MSMT17_V2`; the first if both are there. The data set is named after its folder.
+///
+/// | published | identities | images |
+/// |---|---|---|
+/// | training with validation | 1,041 | 32,621 |
+/// | training alone | 1,041 | 30,248 |
+/// | query | 3,060 | 11,659 |
+/// | gallery | 3,060 | 82,161 |
+///
+/// # Errors
+/// [`Error::MissingFolder`], [`Error::Line`] for a line that does not parse and for an image that is not
+/// there or comes twice, [`Error::EmptySplit`], [`Error::OneIdentity`] if training shows only one, and
+/// [`Error::Io`].
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_data::dataset::msmt17::{self, Training};
+///
+/// # let root = tempfile::tempdir()?;
+/// for (folder, list, image, person) in [
+///     ("train", "list_train.txt", "0000/0000_000_01_0303morning_0008_0.jpg", 0),
+///     ("train", "list_val.txt", "0001/0001_000_14_0303morning_0017_2.jpg", 1),
+///     ("test", "list_query.txt", "0000/0000_000_01_0303morning_0015_0.jpg", 0),
+///     ("test", "list_gallery.txt", "0000/0000_001_15_0303noon_0015_0.jpg", 0),
+/// ] {
+///     let path = root.path().join(folder).join(image);
+///     std::fs::create_dir_all(path.parent().expect("has one"))?;
+///     std::fs::write(path, "")?;
+///     std::fs::write(root.path().join(list), format!("{image} {person}\n"))?;
+/// }
+/// let splits = msmt17::load(root.path(), Training::WithValidation)?;
+/// assert_eq!(splits.train[1].identity, Identity::new(1 + 1));
+/// assert_eq!(splits.query[0].identity, Identity::new(2 + 1));
+/// assert_eq!(splits.gallery[0].camera, Some(Camera::new(15)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load(root: impl AsRef<Path>, training: Training) -> Result<Splits, Error> {
+    let root = unpacked(root.as_ref());
+    let mut learned = List::in_folder(&root, ["train", "mask_train_v2"])?;
+    let train = learned.read(TRAIN, 1)?;
+    let validation = learned.read(VALIDATION, 1)?;
+    let labels = train
+        .iter()
+        .chain(&validation)
+        .map(|sample| sample.identity.label());
+    let first = 1 + labels.max().unwrap_or(0);
+    let searched = |list| List::in_folder(&root, ["test", "mask_test_v2"])?.read(list, first);
+    let splits = Splits {
+        name: listing::name(&root),
+        query: searched(list(Split::Query))?,
+        gallery: searched(list(Split::Gallery))?,
+        train: match training {
+            Training::WithValidation => [train, validation].concat(),
+            Training::WithoutValidation => train,
+        },
+    };
+    check::checked(splits, |split| root.join(list(split)), LINE)
+}
+
+/// Whether this data set is in `root`.
+pub(super) fn is_at(root: &Path) -> bool {
+    unpacked(root).join(TRAIN).exists()
+}
+
+fn unpacked(root: &Path) -> PathBuf {
+    listing::unpacked(root, TRAIN, &ARCHIVES)
+}
+
+const fn list(split: Split) -> &'static str {
+    match split {
+        Split::Train => TRAIN,
+        Split::Query => "list_query.txt",
+        Split::Gallery => "list_gallery.txt",
+    }
+}
+
+/// Lists of the images of one folder.
+struct List<'a> {
+    root: &'a Path,
+    images: Named,
+}
+
+impl<'a> List<'a> {
+    /// About the folder that is there: that of version 1 or that of version 2.
+    fn in_folder(root: &'a Path, folders: [&str; 2]) -> Result<Self, Error> {
+        let [first, second] = folders.map(|folder| root.join(folder));
+        let folder = if second.is_dir() { second } else { first };
+        let images = Named::below(folder, LAYOUT)?;
+        Ok(Self { root, images })
+    }
+
+    /// The images of a list, with person 0 as identity `first`.
+    fn read(&mut self, list: &str, first: i64) -> Result<Vec<Sample>, Error> {
+        let list = self.root.join(list);
+        let text = lines::text(&list)?;
+        let samples = lines::of(&list, &text).map(|(place, line)| {
+            let (image, person, camera) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
+            let identity = Identity::new(first + i64::from(person));
+            Ok(Sample::new(self.images.take(place, image)?, identity).with_camera(camera))
+        });
+        samples.collect()
+    }
+}
+
+/// File, person and camera of a line.
+fn parse(line: &str) -> Option<(&str, u32, Camera)> {
+    let (image, person) = line.split_once(char::is_whitespace)?;
+    let (_, name) = image.rsplit_once('/')?;
+    let mut fields = name.split('_');
+    digits::number::<u64>(fields.next()?)?; // person
+    digits::number::<u64>(fields.next()?)?; // number
+    let camera = digits::number(fields.next()?).filter(|camera| *camera > 0)?;
+    fields.next()?; // day and time, frame, box
+    Some((image, digits::number(person.trim())?, Camera::new(camera)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::dataset::{published, tree};
+
+    const LISTS: [(&str, &str); 4] = [
+        (
+            "list_train.txt",
+            "0002/0002_000_03_0303morning_0008_0.jpg 2\n0000/0000_000_01_0303morning_0008_0.jpg 0\n",
+        ),
+        (
+            "list_val.txt",
+            "0003/0003_019_10_0303noon_0284_2_ex.jpg 3\r\n",
+        ),
+        (
+            "list_query.txt",
+            "0000/0000_000_01_0303morning_0015_0.jpg 0\n",
+        ),
+        (
+            "list_gallery.txt",
+            "0001/0001_000_15_0303morning_0015_0.jpg 1\n",
+        ),
+    ];
+
+    fn set(train: &str, test: &str) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (list, text) in LISTS {
+            tree::write(root.path(), list, text);
+            for line in text.lines() {
+                let (image, _) = line.split_once(' ').unwrap();
+                let trained = list.contains("train") || list.contains("val");
+                let folder = if trained { train } else { test };
+                tree::write(root.path(), &format!("{folder}/{image}"), "");
+            }
+        }
+        root
+    }
+
+    fn message(list: &str, line: &str) -> String {
+        let root = set("train", "test");
+        let path = root.path().join(list);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text + line).unwrap();
+        let error = load(root.path(), Training::default());
+        error.expect_err("something is wrong").to_string()
+    }
+
+    #[test]
+    fn people_of_the_test_are_not_those_of_training() {
+        for root in [set("train", "test"), set("mask_train_v2", "mask_test_v2")] {
+            assert!(is_at(root.path()));
+            let splits = load(root.path(), Training::WithValidation).unwrap();
+            assert_eq!(tree::labels(&splits.train), [(3, 3), (1, 1), (4, 10)]);
+            assert_eq!(tree::labels(&splits.query), [(5, 1)]);
+            assert_eq!(tree::labels(&splits.gallery), [(6, 15)]);
+        }
+    }
+
+    #[test]
+    fn validation_is_an_option_that_changes_no_label() {
+        let root = set("train", "test");
+        let all = load(root.path(), Training::default()).unwrap();
+        let train = load(root.path(), Training::WithoutValidation).unwrap();
+        assert_eq!(train.train, all.train[..2]);
+        assert_eq!((train.query, train.gallery), (all.query, all.gallery));
+    }
+
+    #[test]
+    fn the_folder_that_holds_the_archive_will_do() {
+        let root = set("MSMT17_V2/mask_train_v2", "MSMT17_V2/mask_test_v2");
+        for (list, _) in LISTS {
+            let to = root.path().join("MSMT17_V2").join(list);
+            fs::rename(root.path().join(list), to).unwrap();
+        }
+        assert!(is_at(root.path()));
+        assert_eq!(
+            load(root.path(), Training::default()).unwrap().name,
+            "MSMT17_V2"
+        );
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let image = "0000/0000_000_01_0303morning_0008_0.jpg";
+        for (line, expected) in [
+            (
+                image.to_owned(),
+                "(image with its camera third, identity), found `",
+            ),
+            (
+                format!("{image} -1"),
+                "(image with its camera third, identity), found `",
+            ),
+            (
+                format!("{image} 0"),
+                "expected an image that no line before names, found `0000/",
+            ),
+            (
+                "0000/0000_000_01_x_9_9.jpg 0".to_owned(),
+                "expected an image file in `",
+            ),
+            (
+                "0009/0009_000_01_x_9_9.jpg 0".to_owned(),
+                "expected an image file in `",
+            ),
+        ] {
+            let message = message("list_train.txt", &line);
+            assert!(message.contains("list_train.txt: line 3: "), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+        // Once in all lists that are trained on.
+        let message = message("list_val.txt", &format!("{image} 0"));
+        assert!(message.contains("list_val.txt: line 2: expected an image that no line before"));
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_is_named() {
+        let root = set("train", "test");
+        fs::write(root.path().join("list_query.txt"), "").unwrap();
+        let message = || {
+            load(root.path(), Training::default())
+                .expect_err("bad")
+                .to_string()
+        };
+        assert!(message().contains("list_query.txt: no images for the query split"));
+        fs::remove_dir_all(root.path().join("test")).unwrap();
+        assert!(message().contains("test: no such folder, expected the MSMT17 layout"));
+        fs::remove_file(root.path().join("list_val.txt")).unwrap();
+        assert!(message().contains("list_val.txt: "));
+    }
+
+    #[test]
+    fn lines_are_read_strictly() {
+        let read = |line| parse(line).map(|(_, person, camera)| (person, camera.number()));
+        assert_eq!(
+            read("0114/0114_019_10_0303noon_0284_2_ex.jpg 114"),
+            Some((114, 10))
+        );
+        assert_eq!(read("0000/0000_000_01_x.jpg\t7 "), Some((7, 1)));
+        for line in [
+            "",
+            "0",
+            "0000_000_01_0303morning_0008_0.jpg 0",
+            "0000/0000_000_01.jpg 0",
+            "0000/0000_000_00_0303morning_0008_0.jpg 0",
+            "0000/0000_000_c1_0303morning_0008_0.jpg 0",
+            "0000/0000_x_01_0303morning_0008_0.jpg 0",
+            "0000/x_000_01_0303morning_0008_0.jpg 0",
+            "0000/0000_000_01_0303morning_0008_0.jpg 0 1",
+            "0000/0000_000_01_0303morning_0008_0.jpg 4294967296",
+            "0000/0000_000_4294967296_0303morning_0008_0.jpg 0",
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn published_numbers() {
+        for (training, images) in [
+            (Training::WithValidation, 32_621),
+            (Training::WithoutValidation, 30_248),
+        ] {
+            let counts = [(1_041, images), (3_060, 11_659), (3_060, 82_161)];
+            published::holds("REID_MSMT17", |root| load(root, training), counts);
+        }
+    }
+}
