@@ -1,4 +1,9 @@
-//! Synthetic: people drawn from a seed, written in the Market-1501 layout.
+//! Synthetic: people and vehicles drawn from a seed, for trying things where no real set is at hand.
+//!
+//! | set | layout |
+//! |---|---|
+//! | [`SyntheticConfig`], people | Market-1501's |
+//! | [`VehiclesConfig`], vehicles | VeRi-776's |
 
 mod camera;
 mod canvas;
@@ -12,6 +17,7 @@ mod picture;
 mod scene;
 mod setting;
 mod team;
+mod vehicles;
 
 use std::path::Path;
 
@@ -22,6 +28,8 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use layout::{Counts, Layout};
 use setting::Fault;
+
+pub use vehicles::VehiclesConfig;
 
 /// A data set of drawn people, for trying things where no real one is at hand.
 ///
