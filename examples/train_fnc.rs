@@ -25,6 +25,7 @@ use std::{
     process::ExitCode,
 };
 
+use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
@@ -32,6 +33,7 @@ use reid::{
         transform::PadCrop,
     },
     nn::{
+        Describe,
         attention::{FncChannelConfig, FncSpatialConfig, Merge, SqueezeExcitationConfig},
         backbone::{Cut, ResNet, ResNetConfig, Stem},
         head::{BnNeckConfig, FncBranches, ReducedNeckConfig},

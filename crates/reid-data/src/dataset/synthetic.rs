@@ -1,4 +1,9 @@
-//! Synthetic: people drawn from a seed, written in the Market-1501 layout.
+//! Synthetic: people and vehicles drawn from a seed, for trying things where no real set is at hand.
+//!
+//! | set | layout |
+//! |---|---|
+//! | [`SyntheticConfig`], people | Market-1501's |
+//! | [`VehiclesConfig`], vehicles | VeRi-776's |
 
 mod camera;
 mod canvas;
@@ -10,16 +15,21 @@ mod obstacle;
 mod outfit;
 mod picture;
 mod scene;
+mod setting;
+mod team;
+mod vehicles;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use image::{RgbImage, codecs::jpeg::JpegEncoder};
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use image::RgbImage;
 use reid_core::{Camera, Identity, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use layout::Picture;
+use layout::{Counts, Layout};
+use setting::Fault;
+
+pub use vehicles::VehiclesConfig;
 
 /// A data set of drawn people, for trying things where no real one is at hand.
 ///
@@ -93,12 +103,6 @@ struct Record<'a> {
     drawing: u32,
     #[serde(flatten)]
     config: &'a SyntheticConfig,
-}
-
-/// A setting outside its range.
-struct Fault {
-    expected: String,
-    found: String,
 }
 
 impl Default for SyntheticConfig {
@@ -215,28 +219,17 @@ impl SyntheticConfig {
     /// a file cannot be written.
     pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
         let root = root.as_ref();
-        let record = root.join("synthetic.json");
-        if let Some(Fault { expected, found }) = self.fault() {
-            return Err(Error::Line {
-                path: record,
-                line: 1,
-                expected,
-                found,
-            });
+        if let Some(fault) = self.fault() {
+            return Err(fault.at(root));
         }
-        let text = serde_json::to_string(&Record {
+        let record = Record {
             drawing: DRAWING,
             config: self,
-        })
-        .map_err(|error| Error::Io {
-            path: record,
-            source: error.into(),
-        })?;
-        folder::ensure(root, &text, || {
-            let pictures = layout::pictures(self);
-            pictures
-                .par_iter()
-                .try_for_each(|picture| self.write_picture(picture, root))
+        };
+        let pictures = layout::pictures(self.counts());
+        folder::write(root, &record, Layout::Market1501, &pictures, |picture| {
+            let drawn = picture::draw(self, picture.identity, picture.camera, picture.shot);
+            (drawn, picture::view(self, picture.camera).quality)
         })
     }
 
@@ -256,67 +249,38 @@ impl SyntheticConfig {
     /// ```
     #[must_use]
     pub fn draw(&self, identity: Identity, camera: Camera, shot: usize) -> RgbImage {
-        if let Some(Fault { expected, found }) = self.fault() {
-            panic!("cannot draw: expected {expected}, found {found}");
+        if let Some(fault) = self.fault() {
+            fault.refuse();
         }
         picture::draw(self, identity, camera, shot)
     }
 
-    fn write_picture(&self, picture: &Picture, root: &Path) -> Result<(), Error> {
-        let &Picture {
-            identity,
-            camera,
-            shot,
-            ..
-        } = picture;
-        let quality = picture::view(self, camera).quality;
-        let path = picture.path(root);
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, quality)
-            .encode_image(&picture::draw(self, identity, camera, shot))
-            .map_err(|source| Error::Image {
-                path: path.clone(),
-                source,
-            })?;
-        fs::write(&path, bytes).map_err(|source| Error::Io { path, source })
+    fn counts(&self) -> Counts {
+        Counts {
+            train_identities: self.train_identities,
+            test_identities: self.test_identities,
+            cameras: self.cameras,
+            images_per_camera: self.images_per_camera,
+            distractors: self.distractors,
+            junk: self.junk,
+        }
     }
 
     /// The first setting that is outside its range.
     fn fault(&self) -> Option<Fault> {
-        let people = self.train_identities.saturating_add(self.test_identities);
-        let counts = [
-            ("train_identities", self.train_identities, 2..=9998),
-            ("test_identities", self.test_identities, 1..=9998),
-            ("train_identities + test_identities", people, 3..=9999),
-            ("cameras", self.cameras, 2..=9),
-            ("images_per_camera", self.images_per_camera, 2..=1_000_000),
-            ("height", self.height, 32..=2048),
-            ("width", self.width, 16..=self.height),
-        ];
-        let shares = [
-            ("occlusion", self.occlusion),
-            ("difficulty", self.difficulty),
-        ];
-        let count = counts
-            .into_iter()
-            .find(|(_, value, range)| !range.contains(value));
-        let share = shares
-            .into_iter()
-            .find(|(_, value)| !(0.0..=1.0).contains(value));
-        count
-            .map(|(name, value, range)| Fault {
-                expected: format!("{name} in {}..={}", range.start(), range.end()),
-                found: value.to_string(),
-            })
-            .or(share.map(|(name, value)| Fault {
-                expected: format!("{name} in 0..=1"),
-                found: value.to_string(),
-            }))
+        self.counts()
+            .fault()
+            .or(Fault::of("height", self.height, 32..=2048))
+            .or(Fault::of("width", self.width, 16..=self.height))
+            .or(Fault::of("occlusion", self.occlusion, 0.0..=1.0))
+            .or(Fault::of("difficulty", self.difficulty, 0.0..=1.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::dataset::market1501;
 

@@ -37,6 +37,12 @@ impl Colour {
         Self([red, green, blue, opacity.clamp(0.0, 1.0)])
     }
 
+    /// How far two colours are apart: the length of the way from one to the other.
+    pub(super) fn distance(self, other: Self) -> f32 {
+        let squares = self.0.iter().zip(other.0).map(|(a, b)| (a - b).powi(2));
+        squares.sum::<f32>().sqrt()
+    }
+
     /// The channels: red, green, blue, opacity.
     pub(super) fn channels(self) -> [f32; 4] {
         self.0

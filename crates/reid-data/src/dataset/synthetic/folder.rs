@@ -2,21 +2,62 @@
 
 use std::{fs, io, path::Path};
 
+use image::{RgbImage, codecs::jpeg::JpegEncoder};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use reid_core::Split;
+use serde::Serialize;
 
-use super::layout;
+use super::layout::{Layout, Picture};
 use crate::Error;
 
 /// The record of a whole set.
-const WHOLE: &str = "synthetic.json";
+pub(super) const WHOLE: &str = "synthetic.json";
 /// The record of a set that is still being written.
 const BEGUN: &str = "synthetic.unfinished.json";
+
+/// A picture and the quality of its JPEG file, in `1..=100`.
+pub(super) type Print = (RgbImage, u8);
+
+/// Makes sure that `root` holds the set that `record` describes: `pictures`, as `print` has them.
+///
+/// Where the set is whole, nothing is drawn.
+pub(super) fn write(
+    root: &Path,
+    record: &impl Serialize,
+    layout: Layout,
+    pictures: &[Picture],
+    print: impl Fn(&Picture) -> Print + Sync,
+) -> Result<(), Error> {
+    let record =
+        serde_json::to_string(record).map_err(|error| at(&root.join(WHOLE), error.into()))?;
+    ensure(root, &record, || {
+        for split in [Split::Train, Split::Query, Split::Gallery] {
+            let folder = root.join(layout.folder(split));
+            fs::create_dir_all(&folder).map_err(|source| at(&folder, source))?;
+        }
+        pictures.par_iter().try_for_each(|picture| {
+            let (image, quality) = print(picture);
+            save(&layout.path(picture, root), &image, quality)
+        })
+    })
+}
+
+fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality)
+        .encode_image(image)
+        .map_err(|source| Error::Image {
+            path: path.to_owned(),
+            source,
+        })?;
+    fs::write(path, bytes).map_err(|source| at(path, source))
+}
 
 /// Makes sure that `root` holds the set that `record` describes: `write` is called unless it does.
 ///
 /// The record is there under another name while pictures are written, and takes its own with the
 /// last of them. An interrupted set is thus recognised, and written again.
-pub(super) fn ensure(
+fn ensure(
     root: &Path,
     record: &str,
     write: impl FnOnce() -> Result<(), Error>,
@@ -28,10 +69,6 @@ pub(super) fn ensure(
     if !holds(&begun, record)? {
         prepare(root)?;
         fs::write(&begun, record).map_err(|source| at(&begun, source))?;
-    }
-    for split in [Split::Train, Split::Query, Split::Gallery] {
-        let folder = root.join(layout::folder(split));
-        fs::create_dir_all(&folder).map_err(|source| at(&folder, source))?;
     }
     write()?;
     fs::rename(&begun, &whole).map_err(|source| at(&begun, source))

@@ -1,9 +1,11 @@
 //! Outfit: what a person wears, which is all that tells one person from another.
 
-use rand::RngExt;
 use reid_core::Seed;
 
-use super::colour::Colour;
+use super::{
+    colour::Colour,
+    team::{self, Attribute},
+};
 
 /// What a person wears and how they are built.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,50 +90,25 @@ const PATTERNS: [Pattern; 6] = [
     Pattern::Sleeves,
 ];
 
-/// One thing people may differ in, and among how many values.
-///
-/// They stand in pairs, one that is seen from afar with one that is not: the people of a team
-/// differ from it in a pair each.
-struct Attribute {
-    values: usize,
-    /// Whether the value 0 means "none" and is then as likely as all others together.
-    optional: bool,
-}
-
+/// What people may differ in. It stands in pairs, one that is seen from afar with one that is not:
+/// the people of a team differ from it in a pair each.
 const ATTRIBUTES: [Attribute; 12] = [
-    wearing(UPPERS.len()),
-    wearing(SKINS.len()),
-    wearing(LOWERS.len()),
-    wearing(HAIRSTYLES.len()),
-    maybe(PATTERNS.len() * PRINTS.len()),
-    wearing(SHOES.len()),
-    maybe(CARRIED.len() * BAGS.len()),
-    wearing(HAIRS.len()),
-    maybe(HATS.len()),
-    wearing(2),
-    wearing(CUTS.len()),
-    wearing(GIRTHS.len()),
+    Attribute::one_of(UPPERS.len()),
+    Attribute::one_of(SKINS.len()),
+    Attribute::one_of(LOWERS.len()),
+    Attribute::one_of(HAIRSTYLES.len()),
+    Attribute::at_most_one_of(PATTERNS.len() * PRINTS.len()),
+    Attribute::one_of(SHOES.len()),
+    Attribute::at_most_one_of(CARRIED.len() * BAGS.len()),
+    Attribute::one_of(HAIRS.len()),
+    Attribute::at_most_one_of(HATS.len()),
+    Attribute::one_of(2),
+    Attribute::one_of(CUTS.len()),
+    Attribute::one_of(GIRTHS.len()),
 ];
-
-const fn wearing(values: usize) -> Attribute {
-    Attribute {
-        values,
-        optional: false,
-    }
-}
-
-const fn maybe(values: usize) -> Attribute {
-    Attribute {
-        values: values + 1,
-        optional: true,
-    }
-}
 
 /// A value for each attribute.
 type Values = [usize; ATTRIBUTES.len()];
-
-/// People in a team: as many as there are pairs of attributes.
-const TEAM: u64 = ATTRIBUTES.len() as u64 / 2;
 
 impl Outfit {
     /// The outfit of one person.
@@ -145,50 +122,27 @@ impl Outfit {
 
     /// A stranger's outfit: any.
     pub(super) fn stranger(seed: Seed, difficulty: f32) -> Self {
-        Self::from_values(Self::drawn(seed), difficulty)
+        Self::from_values(team::drawn(&ATTRIBUTES, seed), difficulty)
     }
 
     fn values(person: u64, seed: Seed, difficulty: f32) -> Values {
-        let team = person / TEAM;
-        let mut values = Self::drawn(seed.named("team").at(team));
-        let own = Self::own(person, seed);
-        let most = ATTRIBUTES.len() - 2;
-        let free = most as f32 * (1.0 - difficulty);
-        let count = 2 + (1..=most).filter(|&n| n as f32 <= free).count();
-        let rotation = seed.named("rotation").at(team).number() % TEAM;
-        let first = 2 * remainder(person + rotation, ATTRIBUTES.len() / 2);
-        for step in 0..count {
-            let at = (first + step) % ATTRIBUTES.len();
-            let alike = own[at] == values[at];
-            values[at] = own[at];
-            // A person's first pair is what tells them from the team, so there it has to.
-            if alike && step < 2 && count < ATTRIBUTES.len() {
-                values[at] = (own[at] + 1) % ATTRIBUTES[at].values;
-            }
-        }
-        values
-    }
-
-    /// Any outfit: each attribute by itself.
-    fn drawn(seed: Seed) -> Values {
-        let mut stream = seed.stream();
-        ATTRIBUTES.map(|attribute| {
-            if attribute.optional && stream.random_bool(0.5) {
-                0
-            } else {
-                stream.random_range(0..attribute.values)
-            }
-        })
+        team::values(
+            &ATTRIBUTES,
+            person,
+            seed,
+            difficulty,
+            Self::own(person, seed),
+        )
     }
 
     /// Values of a person's own; the two large colours walk through their palettes, so that as many
     /// people as there are pairs of colours all look different.
     fn own(person: u64, seed: Seed) -> Values {
-        let mut values = Self::drawn(seed.named("person").at(person));
+        let mut values = team::drawn(&ATTRIBUTES, seed.named("person").at(person));
         let place = person + seed.named("start").number() % 1000;
         let (uppers, lowers) = (UPPERS.len(), LOWERS.len());
-        values[0] = 5 * remainder(place, uppers) % uppers;
-        values[2] = remainder(place + place / uppers as u64, lowers);
+        values[0] = 5 * team::remainder(place, uppers) % uppers;
+        values[2] = team::remainder(place + place / uppers as u64, lowers);
         values
     }
 
@@ -218,25 +172,15 @@ impl Outfit {
             skin: Colour::hex(SKINS[skin]),
             hairstyle: HAIRSTYLES[hairstyle],
             cut: CUTS[cut],
-            pattern: pair(print, PRINTS.len())
+            pattern: team::kind_and_colour(print, PRINTS.len())
                 .map(|(kind, colour)| (PATTERNS[kind], dyed(PRINTS[colour]))),
-            bag: pair(bag, BAGS.len()).map(|(kind, colour)| (CARRIED[kind], dyed(BAGS[colour]))),
+            bag: team::kind_and_colour(bag, BAGS.len())
+                .map(|(kind, colour)| (CARRIED[kind], dyed(BAGS[colour]))),
             hat: hat.checked_sub(1).map(|colour| dyed(HATS[colour])),
             long_sleeves: sleeves == 1,
             girth: GIRTHS[girth],
         }
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "less than `of`")]
-fn remainder(number: u64, of: usize) -> usize {
-    (number % of as u64) as usize
-}
-
-/// Kind and colour of something optional: 0 is none, then every colour of the first kind, and so on.
-fn pair(value: usize, colours: usize) -> Option<(usize, usize)> {
-    let value = value.checked_sub(1)?;
-    Some((value / colours, value % colours))
 }
 
 #[cfg(test)]

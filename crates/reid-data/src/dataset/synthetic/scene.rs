@@ -32,6 +32,9 @@ const PLACES: [Place; 6] = [
     Place::Lobby,
 ];
 
+/// Those at a road.
+const OUTDOORS: [Place; 4] = [Place::Street, Place::Park, Place::Shop, Place::Crossing];
+
 /// Half the width that is painted, in a person's heights: more than any picture shows.
 const REACH: f32 = 1.5;
 
@@ -40,6 +43,14 @@ impl Scene {
     pub(super) fn of(number: u32, seed: Seed) -> Self {
         Self {
             place: PLACES[number as usize % PLACES.len()],
+            seed,
+        }
+    }
+
+    /// The place beyond the road that camera `number` looks at.
+    pub(super) fn beyond_a_road(number: u32, seed: Seed) -> Self {
+        Self {
+            place: OUTDOORS[number as usize % OUTDOORS.len()],
             seed,
         }
     }

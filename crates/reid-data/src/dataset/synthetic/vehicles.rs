@@ -1,0 +1,437 @@
+//! Vehicles: cars, vans, lorries and buses drawn from a seed, written in the VeRi-776 layout.
+
+mod coachwork;
+mod livery;
+mod load;
+mod model;
+mod obstruction;
+mod panel;
+mod picture;
+mod road;
+mod shape;
+mod solid;
+mod space;
+mod vehicle;
+mod wheel;
+
+use std::path::Path;
+
+use image::RgbImage;
+use reid_core::{Camera, Identity, Seed};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    folder,
+    layout::{self, Counts, Layout},
+    setting::Fault,
+};
+use crate::Error;
+
+/// A data set of drawn vehicles with look-alikes, for trying things where no real one is at hand.
+///
+/// Vehicles come in fleets of six of one model: hatchbacks, saloons, estates, coupés, off-roaders,
+/// vans, pick-ups, lorries or buses. Paint, the colour of roof and trim, stripes, a logo, a sticker,
+/// the load on the roof, tinted glass, rims, the shape of the lamps, plates, mended corners and dirt
+/// make the identity; no two vehicles differ only in what a single side of them shows.
+/// Everything else is the camera's: each stands somewhere else around its own road, in front,
+/// behind, beside or between, at its own height and distance and in its own light, with more or
+/// less blur and noise. From shot to shot vehicles turn a little, the detector cuts them out
+/// imperfectly, and other vehicles, posts, bins, bushes, barriers and passers-by get in the way.
+///
+/// `difficulty` moves all of it: at 0 the vehicles of a fleet differ in paint and in all else but
+/// the model, in nearly the same light; at 0.5 they share their paint, and each differs from its
+/// fleet in four of twelve other attributes; at 1 in two of them, in light that differs by more than paint does.
+///
+/// The set is a pure function of these numbers. Identities are labelled from 1, first those of
+/// training, then those of the test.
+///
+/// ```text
+/// root/image_train/0001_c001_00000000_0.jpg     training
+/// root/image_query/0033_c001_00000000_0.jpg     query: the first shot of a camera
+/// root/image_test/0033_c001_00000001_0.jpg      gallery
+///
+/// VVVV_cCCC_FFFFFFFF_0.jpg: vehicle V, camera C, shot F
+/// ```
+///
+/// ```
+/// use reid_data::dataset::synthetic::VehiclesConfig;
+///
+/// let folder = tempfile::tempdir()?;
+/// let config = VehiclesConfig::new()
+///     .with_train_identities(4)
+///     .with_test_identities(2)
+///     .with_cameras(2)
+///     .with_images_per_camera(3);
+/// config.write(folder.path())?;
+///
+/// let pictures = |split| std::fs::read_dir(folder.path().join(split)).map(Iterator::count);
+/// assert_eq!(pictures("image_train")?, 4 * 2 * 3);
+/// assert_eq!(pictures("image_query")?, 2 * 2);
+/// assert!(folder.path().join("image_test/0006_c002_00000002_0.jpg").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VehiclesConfig {
+    /// Vehicles to learn from, at least 2. Default 48.
+    pub train_identities: usize,
+    /// Vehicles to search for, at least 1; with those to learn from at most 9999. Default 48.
+    pub test_identities: usize,
+    /// Cameras, in `2..=9`: every vehicle is seen by all of them. Default 4.
+    pub cameras: usize,
+    /// Pictures each camera takes of each vehicle, at least 2: of vehicles to search for, the first
+    /// is a query and the others are in the gallery. Default 3.
+    pub images_per_camera: usize,
+    /// Height of the pictures in pixels, in `32..=2048`. Default 64.
+    pub height: usize,
+    /// Width of the pictures in pixels, from half the height to three times as much. Default 64.
+    pub width: usize,
+    /// Share of the pictures, in `0..=1`, with something in front of the vehicle. Default 0.2.
+    pub occlusion: f32,
+    /// From 0, where vehicles are told apart at a glance, to 1, where details tell them apart.
+    /// Default 0.5.
+    pub difficulty: f32,
+    /// What vehicles, roads and moments are drawn from. Default 0.
+    pub seed: Seed,
+}
+
+/// Which drawings these are: raised whenever the same numbers give other pictures, so that a set
+/// written before is not taken for one written now.
+const DRAWING: u32 = 1;
+
+/// What `synthetic.json` says.
+#[derive(Serialize)]
+struct Record<'a> {
+    shows: &'static str,
+    drawing: u32,
+    #[serde(flatten)]
+    config: &'a VehiclesConfig,
+}
+
+impl Default for VehiclesConfig {
+    fn default() -> Self {
+        Self {
+            train_identities: 48,
+            test_identities: 48,
+            cameras: 4,
+            images_per_camera: 3,
+            height: 64,
+            width: 64,
+            occlusion: 0.2,
+            difficulty: 0.5,
+            seed: Seed::new(0),
+        }
+    }
+}
+
+impl VehiclesConfig {
+    /// The default set: 48 vehicles to learn from and 48 to search for, in four cameras.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this many vehicles to learn from.
+    #[must_use]
+    pub fn with_train_identities(self, train_identities: usize) -> Self {
+        Self {
+            train_identities,
+            ..self
+        }
+    }
+
+    /// With this many vehicles to search for.
+    #[must_use]
+    pub fn with_test_identities(self, test_identities: usize) -> Self {
+        Self {
+            test_identities,
+            ..self
+        }
+    }
+
+    /// With this many cameras.
+    #[must_use]
+    pub fn with_cameras(self, cameras: usize) -> Self {
+        Self { cameras, ..self }
+    }
+
+    /// With this many pictures of each vehicle by each camera.
+    #[must_use]
+    pub fn with_images_per_camera(self, images_per_camera: usize) -> Self {
+        Self {
+            images_per_camera,
+            ..self
+        }
+    }
+
+    /// With pictures of this height, in pixels.
+    #[must_use]
+    pub fn with_height(self, height: usize) -> Self {
+        Self { height, ..self }
+    }
+
+    /// With pictures of this width, in pixels.
+    #[must_use]
+    pub fn with_width(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
+
+    /// With something in front of the vehicle in this share of the pictures.
+    #[must_use]
+    pub fn with_occlusion(self, occlusion: f32) -> Self {
+        Self { occlusion, ..self }
+    }
+
+    /// With this difficulty, from 0 to 1.
+    #[must_use]
+    pub fn with_difficulty(self, difficulty: f32) -> Self {
+        Self { difficulty, ..self }
+    }
+
+    /// With another seed: other vehicles on other roads.
+    #[must_use]
+    pub fn with_seed(self, seed: Seed) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Makes sure that the folder `root` holds this set, in the VeRi-776 layout: JPEG files in
+    /// `image_train`, `image_query` and `image_test`.
+    ///
+    /// `synthetic.json`, written last, says which set it is. Where it already says this one, nothing
+    /// is done; a set that was interrupted is written again.
+    ///
+    /// # Errors
+    /// If a setting is outside its range; if `root` holds another set or files that are none; or if
+    /// a file cannot be written.
+    pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
+        let root = root.as_ref();
+        if let Some(fault) = self.fault() {
+            return Err(fault.at(root));
+        }
+        let record = Record {
+            shows: "vehicles",
+            drawing: DRAWING,
+            config: self,
+        };
+        let pictures = layout::pictures(self.counts());
+        folder::write(root, &record, Layout::Veri776, &pictures, |picture| {
+            let drawn = picture::draw(self, picture.identity, picture.camera, picture.shot);
+            (drawn, picture::view(self, picture.camera).quality)
+        })
+    }
+
+    /// The picture that `camera` takes of `identity` for the `shot`-th time, before it is compressed:
+    /// a pure function of these and of the settings, whether or not the set has such a picture. An
+    /// identity that is not positive is another stranger in each picture.
+    ///
+    /// # Panics
+    /// If a setting is outside its range, as [`write`](Self::write) refuses it.
+    ///
+    /// ```
+    /// use reid_core::{Camera, Identity};
+    /// use reid_data::dataset::synthetic::VehiclesConfig;
+    ///
+    /// let config = VehiclesConfig::new().with_height(128).with_width(192);
+    /// let picture = config.draw(Identity::new(7), Camera::new(1), 0);
+    /// assert_eq!(picture.dimensions(), (192, 128));
+    /// ```
+    #[must_use]
+    pub fn draw(&self, identity: Identity, camera: Camera, shot: usize) -> RgbImage {
+        if let Some(fault) = self.fault() {
+            fault.refuse();
+        }
+        picture::draw(self, identity, camera, shot)
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            train_identities: self.train_identities,
+            test_identities: self.test_identities,
+            cameras: self.cameras,
+            images_per_camera: self.images_per_camera,
+            distractors: 0,
+            junk: 0,
+        }
+    }
+
+    /// The first setting that is outside its range.
+    fn fault(&self) -> Option<Fault> {
+        let widths = self.height.div_ceil(2)..=self.height.saturating_mul(3);
+        self.counts()
+            .fault()
+            .or(Fault::of("height", self.height, 32..=2048))
+            .or(Fault::of("width", self.width, widths))
+            .or(Fault::of("occlusion", self.occlusion, 0.0..=1.0))
+            .or(Fault::of("difficulty", self.difficulty, 0.0..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn small() -> VehiclesConfig {
+        VehiclesConfig::new()
+            .with_train_identities(3)
+            .with_test_identities(2)
+            .with_cameras(3)
+            .with_images_per_camera(4)
+    }
+
+    #[test]
+    fn a_picture_is_a_pure_function_of_its_arguments() {
+        let config = small();
+        let draw = |identity, camera, shot| {
+            config.draw(Identity::new(identity), Camera::new(camera), shot)
+        };
+        assert_eq!(draw(1, 1, 0), draw(1, 1, 0));
+        assert_ne!(draw(1, 1, 0), draw(2, 1, 0));
+        assert_ne!(draw(1, 1, 0), draw(1, 2, 0));
+        assert_ne!(draw(1, 1, 0), draw(1, 1, 1));
+        assert_eq!(draw(-1, 1, 0), draw(-1, 1, 0));
+        let other = small().with_seed(Seed::new(1));
+        assert_ne!(
+            draw(1, 1, 0),
+            other.draw(Identity::new(1), Camera::new(1), 0)
+        );
+    }
+
+    #[test]
+    fn every_camera_draws_at_both_ends_of_the_difficulty() {
+        for camera in (1..=9).map(Camera::new) {
+            let draw = |difficulty| {
+                let config = small().with_difficulty(difficulty).with_occlusion(1.0);
+                config.draw(Identity::new(5), camera, 0)
+            };
+            let [easy, hard] = [draw(0.0), draw(1.0)];
+            assert_ne!(easy, hard, "{camera}");
+            // Black is bare canvas: road, sky or vehicle cover every pixel.
+            assert!(easy.pixels().all(|pixel| pixel.0 != [0; 3]), "{camera}");
+        }
+    }
+
+    #[test]
+    fn the_layout_holds_what_was_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        small().write(root.path()).unwrap();
+        let names = |folder: &str| {
+            let entries = fs::read_dir(root.path().join(folder)).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("image_train").len(), 3 * 3 * 4);
+        assert_eq!(names("image_test").len(), 2 * 3 * 3);
+        // Vehicles to search for follow the three to learn from; first shots are queries.
+        let queries = [4, 5].map(|vehicle| {
+            [1, 2, 3].map(|camera| format!("{vehicle:04}_c{camera:03}_00000000_0.jpg"))
+        });
+        assert_eq!(names("image_query"), queries.concat());
+        assert_eq!(names("image_train")[0], "0001_c001_00000000_0.jpg");
+        assert_eq!(names("image_test")[17], "0005_c003_00000003_0.jpg");
+    }
+
+    #[test]
+    fn files_are_pictures_of_the_size_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let config = small().with_height(48).with_width(80);
+        config.write(root.path()).unwrap();
+        let path = root.path().join("image_query/0004_c002_00000000_0.jpg");
+        let written = image::open(path).unwrap().to_rgb8();
+        assert_eq!(written.dimensions(), (80, 48));
+        // JPEG keeps colours to about a hundredth: the file shows what `draw` draws.
+        let drawn = config.draw(Identity::new(4), Camera::new(2), 0);
+        let apart = written
+            .iter()
+            .zip(drawn.iter())
+            .map(|(&a, &b)| f32::from(a.abs_diff(b)));
+        assert!(apart.sum::<f32>() / (3.0 * 80.0 * 48.0) < 8.0);
+    }
+
+    #[test]
+    fn another_set_is_refused_and_the_same_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        small().write(root.path()).unwrap();
+        let picture = root.path().join("image_query/0004_c002_00000000_0.jpg");
+        fs::write(&picture, "touched").unwrap();
+        small().write(root.path()).unwrap();
+        assert_eq!(fs::read_to_string(&picture).unwrap(), "touched");
+
+        let error = small().with_seed(Seed::new(1)).write(root.path());
+        let message = error.expect_err("seed 0 is there").to_string();
+        assert!(
+            message.contains(r#""seed":1"#) && message.contains(r#""seed":0"#),
+            "{message}"
+        );
+        let people = super::super::SyntheticConfig::new().write(root.path());
+        people.expect_err("vehicles are there");
+    }
+
+    #[test]
+    fn an_interrupted_set_is_written_again() {
+        let root = tempfile::tempdir().unwrap();
+        small().write(root.path()).unwrap();
+        let at = |name: &str| root.path().join(name);
+        let picture = at("image_test/0004_c002_00000001_0.jpg");
+        let whole = fs::read(&picture).unwrap();
+        fs::rename(at("synthetic.json"), at("synthetic.unfinished.json")).unwrap();
+        fs::remove_file(&picture).unwrap();
+        small().write(root.path()).unwrap();
+        assert_eq!(fs::read(&picture).unwrap(), whole);
+    }
+
+    #[test]
+    fn the_record_reads_back_as_the_settings() {
+        let root = tempfile::tempdir().unwrap();
+        small().write(root.path()).unwrap();
+        let text = fs::read_to_string(root.path().join("synthetic.json")).unwrap();
+        let config: VehiclesConfig = serde_json::from_str(&text).unwrap();
+        assert_eq!(config, small());
+    }
+
+    #[test]
+    fn bad_settings_are_refused_with_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        let cases = [
+            (
+                small().with_train_identities(1),
+                "train_identities in 2..=9998, found `1`",
+            ),
+            (
+                small().with_test_identities(9998),
+                "3..=9999, found `10001`",
+            ),
+            (small().with_cameras(10), "cameras in 2..=9, found `10`"),
+            (
+                small().with_images_per_camera(1),
+                "images_per_camera in 2..=1000000, found `1`",
+            ),
+            (small().with_height(31), "height in 32..=2048, found `31`"),
+            (small().with_width(31), "width in 32..=192, found `31`"),
+            (small().with_width(193), "width in 32..=192, found `193`"),
+            (
+                small().with_difficulty(-0.5),
+                "difficulty in 0..=1, found `-0.5`",
+            ),
+            (
+                small().with_occlusion(f32::NAN),
+                "occlusion in 0..=1, found `NaN`",
+            ),
+        ];
+        for (config, expected) in cases {
+            let message = config.write(root.path()).expect_err(expected).to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found 2")]
+    fn a_bad_setting_is_not_drawn() {
+        let config = small().with_difficulty(2.0);
+        let _ = config.draw(Identity::new(1), Camera::new(1), 0);
+    }
+}
