@@ -25,7 +25,7 @@ use std::{
     process::ExitCode,
 };
 
-use burn::tensor::Device;
+use burn::{module::Module, tensor::Device};
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
@@ -236,7 +236,7 @@ fn by_track(
     let Some(tracks) = tracks else {
         return Ok(());
     };
-    let tracks: Vec<u64> = tracks.into_iter().map(|track| track.number()).collect();
+    let tracks: Vec<u64> = tracks.into_iter().map(Track::number).collect();
     let (query, gallery) = extractor.embed_both(model, splits, device)?;
     let report = evaluate(&query, &gallery.pooled_by_track(&tracks)?, config)?;
     println!("by track\n{report}");
@@ -254,7 +254,7 @@ impl Arguments {
 
     fn input(&self) -> InputSize {
         match self.recipe {
-            Which::Small => InputSize::new(64, 64),
+            Which::Small => InputSize::new(48, 48),
             Which::Paper => InputSize::new(288, 384),
         }
     }
@@ -300,7 +300,7 @@ impl Arguments {
                 from: 0.1,
             });
             recipe.schedule.decay = Decay::Cosine { floor: 0.01 };
-            (recipe.epochs, recipe.evaluate_every) = (20, 10);
+            (recipe.epochs, recipe.evaluate_every) = (15, 5);
         }
         if !splits.has_cameras() {
             recipe.evaluation.protocol = Protocol::CameraLess;

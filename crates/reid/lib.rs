@@ -28,7 +28,7 @@ pub use reid_zoo as zoo;
 /// What most programs need.
 pub mod prelude {
     pub use crate::{
-        core::{Camera, FeatureShape, Identity, InputSize, Sample, Seed, Split, Splits},
+        core::{Camera, FeatureShape, Identity, InputSize, Sample, Seed, Split, Splits, Track},
         data::loader::LoaderConfig,
         device,
         eval::{Embeddings, EvaluationConfig, Metric, Protocol, Report, evaluate},

@@ -84,15 +84,18 @@ pub(crate) fn gradients<M: Module>(
 
 /// Whether the gradient of a parameter is zero but for rounding: normalisation takes away a shift before
 /// it and, of a lone weight, all but the sign; a softmax takes away what all of its places share. The
-/// last shift of the shared bottleneck goes the same way here, since in these inputs every maximum over
-/// places is above 0.
+/// last shift of a block before a maximum over places goes the same way here, since in these inputs
+/// every such maximum is above 0; so does one before an instance normalisation.
 pub(crate) fn vanishes(path: &str, elements: usize) -> bool {
     let shifts = [
         "w.0.bias",
         "g.bias",
+        "h.bias",
         "phi.bias",
         "reduction.bias",
-        "bottleneck.bn3.bias",
+        "bn3.bias",
+        "downsample.1.bias",
+        "stages.0.0.bn2.bias",
     ];
     let lone = elements == 1 && path.ends_with(".0.weight");
     lone || shifts.iter().any(|shift| path.ends_with(shift))

@@ -92,22 +92,11 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
     }
 }
 
-mod check;
-mod digits;
-mod held_out;
-mod labels;
-mod lines;
-mod listing;
-mod named;
-mod numbering;
+mod reading;
 mod test_size;
-mod three_folders;
-mod tracks;
 
 #[cfg(test)]
-mod published;
-#[cfg(test)]
-mod tree;
+mod testing;
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +147,7 @@ mod tests {
             ),
             (&[], "the Market-1501 layout"),
         ] {
-            let root = tree::of(files);
+            let root = testing::tree::of(files);
             let message = load(root.path()).expect_err("not whole").to_string();
             assert!(message.contains(expected), "{files:?}: {message}");
         }

@@ -118,8 +118,8 @@ fn named(values: &[(String, f64)], decimals: usize) -> String {
 /// What heads tell: shares of the batch, those that are 0 left out.
 fn shares(remarks: &[(String, f64)]) -> String {
     let told = remarks.iter().filter(|(_, share)| *share > 0.0);
-    told.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share))
-        .collect()
+    let texts = told.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share));
+    texts.collect::<Vec<_>>().concat()
 }
 
 /// Minutes and seconds, with hours where there are any.

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use reid_core::InputSize;
-/// use reid_nn::backbone::Cut;
+/// use reid_nn::{BlockConfig, backbone::Cut};
 /// use reid_zoo::FncConfig;
 ///
 /// let config = FncConfig::se_resnext101();

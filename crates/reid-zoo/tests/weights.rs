@@ -27,7 +27,7 @@ use reid_core::InputSize;
 use reid_nn::{
     BlockConfig,
     attention::SqueezeExcitationConfig,
-    backbone::{ResNetConfig, ResidualBlock},
+    backbone::{Ibn, ResNetConfig, ResidualBlock},
     norm::{BatchNorm, BatchNormConfig},
 };
 use reid_zoo::{
@@ -540,4 +540,71 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
         text.contains("conv1.weight: expected [8, 3, 7, 7], found [4, 3, 7, 7]"),
         "{text}"
     );
+}
+
+/// A file of weights with every key renamed.
+fn renamed(path: &std::path::Path, name: impl Fn(&str) -> String) {
+    let bytes = fs::read(path).expect("read");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let tensors = file.iter().map(|(key, view)| (name(key), view));
+    safetensors::serialize_to_file(tensors.collect::<Vec<_>>(), None, path).expect("written");
+}
+
+#[test]
+fn cadenes_names_fill_an_se_resnext() {
+    let folder = tempdir().expect("a folder");
+    let path = folder.path().join("se_resnext50.safetensors");
+    let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
+    let config = ResNetConfig::se_resnext50().with_width(16);
+    let published = config.init(image, &device);
+    weights::save(&published, &path).expect("saved");
+    renamed(&path, |key| match key.split_once('.') {
+        Some(("conv1" | "bn1", _)) => format!("layer0.{key}"),
+        _ => key.to_owned(),
+    });
+    let mut backbone = config.init(image, &device);
+    weights::load_trunk(&mut backbone, &path).expect("fits");
+    let values = |conv: &Conv2d| read(conv.weight.val());
+    assert_eq!(values(&backbone.conv1), values(&published.conv1));
+    let gates = [&backbone, &published].map(|of| values(&of.layer2[0].se_module.fc2));
+    assert_eq!(gates[0], gates[1]);
+
+    // A gate that is missing from a file with gates is an error, not a gate left as it was.
+    renamed(&path, |key| key.replace("layer2.0.se_module.fc2", "fc"));
+    let error = weights::load_trunk(&mut backbone, &path).expect_err("a gate is missing");
+    assert!(
+        error.to_string().contains("layer2.0.se_module.fc2.weight"),
+        "{error}"
+    );
+}
+
+#[test]
+fn ibn_nets_names_fill_a_resnet() {
+    let folder = tempdir().expect("a folder");
+    let path = folder.path().join("resnet50_ibn.safetensors");
+    let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
+    for ibn in [Ibn::A, Ibn::B] {
+        let config = ResNetConfig::resnet50().with_width(4).with_ibn(ibn);
+        let published = config.init(image, &device);
+        weights::save(&published, &path).expect("saved");
+        renamed(&path, |key| {
+            let early = !key.starts_with("layer4") && key.starts_with("layer");
+            let key = if ibn == Ibn::A && early {
+                key.replace(".bn1.", ".bn1.BN.")
+            } else {
+                key.to_owned()
+            };
+            let key = key.replace(".in1.", ".bn1.IN.").replace(".in_sum.", ".IN.");
+            let key = key
+                .strip_prefix("in1.")
+                .map_or(key.clone(), |of| format!("bn1.{of}"));
+            format!("module.{key}")
+        });
+        let mut backbone = config.init(image, &device);
+        let before = read(backbone.layer1[0].conv1.weight.val());
+        weights::load_trunk(&mut backbone, &path).expect("fits");
+        let found = read(backbone.layer1[0].conv1.weight.val());
+        assert_ne!(found, before);
+        assert_eq!(found, read(published.layer1[0].conv1.weight.val()));
+    }
 }

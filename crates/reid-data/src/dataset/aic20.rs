@@ -8,7 +8,7 @@ use std::{
 
 use reid_core::{Sample, Seed, Split, Splits, Track};
 
-use super::{check, digits, held_out, labels, listing, tracks};
+use super::reading::{check, digits, held_out, labels, listing, tracks};
 use crate::Error;
 
 pub use unlabelled::{Unlabelled, UnlabelledImage, unlabelled};
@@ -219,7 +219,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::tree;
+    use crate::dataset::testing::tree;
 
     /// Vehicles 1 to 4 by cameras 1, 2 and 3; image 1 is vehicle 1 by camera 1, image 2 by camera 2, ….
     fn items() -> Vec<String> {

@@ -8,7 +8,7 @@ use std::{
 use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 use reid_core::{Camera, Split, Splits};
 
-use super::{
+use super::reading::{
     check, listing,
     numbering::{Row, numbered},
 };

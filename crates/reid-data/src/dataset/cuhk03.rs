@@ -6,7 +6,7 @@ use std::{fmt, path::Path};
 use reid_core::{Camera, Identity, Splits};
 use serde::{Deserialize, Serialize};
 
-use super::{digits, listing, three_folders::ThreeFolders};
+use super::reading::{digits, listing, three_folders::ThreeFolders};
 use crate::Error;
 
 /// The folder that the published archive unpacks to.
@@ -115,7 +115,7 @@ fn parse(stem: &str) -> Option<(Identity, Camera)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     #[test]
     fn both_ways_of_finding_people_are_read() {

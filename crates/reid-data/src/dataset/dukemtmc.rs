@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reid_core::{Camera, Identity, Splits};
 
-use super::{digits, listing, three_folders::ThreeFolders};
+use super::reading::{digits, listing, three_folders::ThreeFolders};
 use crate::Error;
 
 /// The folder that the published archive unpacks to.
@@ -85,7 +85,7 @@ fn parse(stem: &str) -> Option<(Identity, Camera)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     #[test]
     fn the_folder_that_holds_the_archive_will_do() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reid_core::{Sample, Split, Splits};
 
-use super::{
+use super::reading::{
     check, listing,
     numbering::{Row, numbered},
 };

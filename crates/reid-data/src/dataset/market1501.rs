@@ -5,7 +5,7 @@ use std::path::Path;
 
 use reid_core::{Camera, Identity, Splits};
 
-use super::{digits, listing, three_folders::ThreeFolders};
+use super::reading::{digits, listing, three_folders::ThreeFolders};
 use crate::Error;
 
 /// The folder that the published archive unpacks to.
@@ -90,7 +90,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::published;
+    use crate::dataset::testing::published;
 
     const FILES: [&str; 8] = [
         "bounding_box_train/0007_c3s2_000451_01.JPG",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 use serde::{Deserialize, Serialize};
 
-use super::{check, digits, lines, listing, named::Named};
+use super::reading::{check, digits, lines, listing, named::Named};
 use crate::Error;
 
 /// The folders that the published archives unpack to.
@@ -170,7 +170,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     const LISTS: [(&str, &str); 4] = [
         (

@@ -8,7 +8,10 @@ use std::{
 use rand::RngExt;
 use reid_core::{Identity, Sample, Seed, Split, Splits};
 
-use super::{TestSize, check, digits, lines, listing, named::Named};
+use super::{
+    TestSize,
+    reading::{check, digits, lines, listing, named::Named},
+};
 use crate::Error;
 
 /// The folders that the published archive unpacks to.
@@ -197,7 +200,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     const TRAIN_LINES: &str = "0000002 12\r\n0000001 0\r\n";
     const TEST_LINES: &str = "0000003 7\n0000004 7\n0000005 8\n0000006 8\n0000007 8\n";

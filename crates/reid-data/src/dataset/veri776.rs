@@ -7,7 +7,7 @@ use std::{
 
 use reid_core::{Camera, Identity, Sample, Splits};
 
-use super::{digits, listing, three_folders::ThreeFolders, tracks};
+use super::reading::{digits, listing, three_folders::ThreeFolders, tracks};
 use crate::Error;
 
 /// The folders that the published archives unpack to.
@@ -124,7 +124,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     fn set(tracks: &str) -> TempDir {
         let root = tree::of(&[

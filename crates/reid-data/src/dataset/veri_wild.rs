@@ -7,7 +7,10 @@ use std::{
 
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 
-use super::{TestSize, check, digits, lines, listing, named::Named};
+use super::{
+    TestSize,
+    reading::{check, digits, lines, listing, named::Named},
+};
 use crate::Error;
 
 /// Folders that the published parts are put into.
@@ -179,7 +182,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::dataset::{published, tree};
+    use crate::dataset::testing::{published, tree};
 
     const INFO_LINES: &str = "id/image;Camera ID;Time;Model;Type;Color\n00001/000001;16;t;m\n\
                               00002/000002;2;t;m\n00003/000003;16;t;m\n00003/000004;174\n";

@@ -41,7 +41,7 @@ pub struct MgnHeadConfig<I = ()> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::InputSize;
-/// use reid_nn::{BlockConfig, Head, HeadConfig, backbone::{Cut, ResNetConfig, TailConfig, TrunkConfig}};
+/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, backbone::{Cut, ResNetConfig, TailConfig, TrunkConfig}};
 /// use reid_nn::head::{GranulesConfig, MgnHeadConfig};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(96, 32).rgb());

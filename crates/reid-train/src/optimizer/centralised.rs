@@ -17,6 +17,7 @@ use burn::{
 /// use reid_train::Centralised;
 ///
 /// let optimizer = ModuleOptimizer::from(Centralised { inner: SgdConfig::new().build() });
+/// # let _ = optimizer;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Centralised<O> {
@@ -30,7 +31,7 @@ fn centralised<const D: usize>(gradient: Tensor<D>) -> Tensor<D> {
         // Linear layers hold `[inputs, outputs]` here, convolutions `[outputs, inputs, ...]`.
         2 => gradient.clone() - gradient.mean_dim(0),
         _ => {
-            let mean = (1..D).fold(gradient.clone(), |mean, dim| mean.mean_dim(dim));
+            let mean = (1..D).fold(gradient.clone(), Tensor::mean_dim);
             gradient - mean
         }
     }

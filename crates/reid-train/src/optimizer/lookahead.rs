@@ -1,5 +1,5 @@
 //! Lookahead: slow weights that follow an optimizer's (Zhang et al., Lookahead Optimizer: k steps
-//! forward, 1 step back, NeurIPS 2019, arXiv:1907.08610).
+//! forward, 1 step back, `NeurIPS` 2019, arXiv:1907.08610).
 
 use burn::{
     optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource, join_path},
@@ -22,6 +22,7 @@ use burn::{
 ///
 /// let inner = SgdConfig::new().build();
 /// let optimizer = ModuleOptimizer::from(Lookahead { inner, alpha: 0.5, period: 6 });
+/// # let _ = optimizer;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lookahead<O> {

@@ -1,4 +1,4 @@
-//! RAdam: Adam whose first steps are rectified (Liu et al., On the Variance of the Adaptive Learning
+//! `RAdam`: Adam whose first steps are rectified (Liu et al., On the Variance of the Adaptive Learning
 //! Rate and Beyond, ICLR 2020, arXiv:1908.03265).
 
 use burn::{
@@ -17,18 +17,19 @@ use burn::{
 /// ```
 ///
 /// ```
-/// use burn::{optim::ModuleOptimizer, tensor::{Device, Tensor}};
+/// use burn::optim::ModuleOptimizer;
 /// use reid_train::{Lookahead, Radam};
 ///
 /// // It composes with Burn's: a module's optimizer, alone or under Lookahead.
 /// let alone = ModuleOptimizer::from(Radam::default());
 /// let ranger = ModuleOptimizer::from(Lookahead::of(Radam::default()));
+/// # let _ = (alone, ranger);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Radam {
-    /// WeightDecay of the mean of gradients, in `[0, 1)`; 0.9 by default.
+    /// `WeightDecay` of the mean of gradients, in `[0, 1)`; 0.9 by default.
     pub beta1: f64,
-    /// WeightDecay of the mean of squared gradients, in `[0, 1)`; 0.999 by default.
+    /// `WeightDecay` of the mean of squared gradients, in `[0, 1)`; 0.999 by default.
     pub beta2: f64,
     /// Added to the root of the squared mean, above 0; 1e-8 by default.
     pub epsilon: f64,

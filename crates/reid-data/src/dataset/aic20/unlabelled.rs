@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reid_core::{Camera, Identity, Sample, Track};
 
 use super::Images;
-use crate::{Error, dataset::listing};
+use crate::{Error, dataset::reading::listing};
 
 /// The images of the challenge's own test, for a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::dataset::tree;
+    use crate::dataset::testing::tree;
 
     #[test]
     fn the_test_has_cameras_and_tracks_where_they_are_given() {

@@ -91,8 +91,8 @@ impl FncSpatial {
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`
     #[must_use]
-    pub fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        sigmoid(self.attention(&features))
+    pub fn gate(&self, features: &Tensor<4>) -> Tensor<4> {
+        sigmoid(self.attention(features))
     }
 
     fn attention(&self, features: &Tensor<4>) -> Tensor<4> {

@@ -21,7 +21,7 @@ use crate::Error;
 ///
 /// `images` are the names of the files that labels are about. The header declares GB 2312; it does
 /// not matter, because labels are ASCII.
-pub(super) fn read<T>(
+pub(crate) fn read<T>(
     list: &Path,
     images: &HashSet<String>,
     label: impl Fn(&Item<'_>) -> Result<T, Error>,
@@ -42,14 +42,14 @@ pub(super) fn read<T>(
 }
 
 /// One element that labels an image.
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     place: Place<'a>,
     element: BytesStart<'a>,
 }
 
 impl Item<'_> {
     /// The vehicle, a number from 1: 0 would be a distractor.
-    pub(super) fn vehicle(&self) -> Result<Identity, Error> {
+    pub(crate) fn vehicle(&self) -> Result<Identity, Error> {
         let text = self.attribute("vehicleID")?;
         let label = digits::number(&text).filter(|label| *label > 0);
         let wrong = || {
@@ -60,7 +60,7 @@ impl Item<'_> {
     }
 
     /// The camera.
-    pub(super) fn camera(&self) -> Result<Camera, Error> {
+    pub(crate) fn camera(&self) -> Result<Camera, Error> {
         let text = self.attribute("cameraID")?;
         let wrong = || self.place.wrong("a camera such as c001", text.as_str());
         digits::camera(&text).ok_or_else(wrong)

@@ -14,7 +14,7 @@ use crate::Error;
 ///
 /// `images` are the names of the files that tracks are about, `image` makes such a name from a field.
 /// A first field that is no such name is the track's own, and passed over.
-pub(super) fn read(
+pub(crate) fn read(
     list: &Path,
     images: &HashSet<String>,
     image: impl Fn(&str) -> Option<String>,

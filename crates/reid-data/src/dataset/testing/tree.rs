@@ -6,7 +6,7 @@ use reid_core::{Camera, Sample, Track};
 use tempfile::TempDir;
 
 /// A folder with these empty files.
-pub(super) fn of(files: &[&str]) -> TempDir {
+pub(crate) fn of(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for file in files {
         write(root.path(), file, "");
@@ -15,20 +15,20 @@ pub(super) fn of(files: &[&str]) -> TempDir {
 }
 
 /// Writes one file, and the folders it lies in.
-pub(super) fn write(root: &Path, file: &str, text: &str) {
+pub(crate) fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
 /// Identity and camera of each sample; 0 for none.
-pub(super) fn labels(samples: &[Sample]) -> Vec<(i64, u32)> {
+pub(crate) fn labels(samples: &[Sample]) -> Vec<(i64, u32)> {
     let label = |s: &Sample| (s.identity.label(), s.camera.map_or(0, Camera::number));
     samples.iter().map(label).collect()
 }
 
 /// Number of the track of each sample; 0 for none.
-pub(super) fn tracks(samples: &[Sample]) -> Vec<u64> {
+pub(crate) fn tracks(samples: &[Sample]) -> Vec<u64> {
     let number = |s: &Sample| s.track.map_or(0, Track::number);
     samples.iter().map(number).collect()
 }

@@ -6,14 +6,14 @@ use crate::Error;
 
 /// A line of a list, counted from 1.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) list: &'a Path,
-    pub(super) line: u64,
+pub(crate) struct Place<'a> {
+    pub(crate) list: &'a Path,
+    pub(crate) line: u64,
 }
 
 impl Place<'_> {
     /// The error that says what should stand here and what does.
-    pub(super) fn wrong(self, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    pub(crate) fn wrong(self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::Line {
             path: self.list.to_owned(),
             line: self.line,
@@ -25,7 +25,7 @@ impl Place<'_> {
 
 /// The text of a list. What is no UTF-8 is replaced: lists hold names of car models in other
 /// encodings, which nobody asks for, next to ASCII, which all of these encodings leave as it is.
-pub(super) fn text(list: &Path) -> Result<String, Error> {
+pub(crate) fn text(list: &Path) -> Result<String, Error> {
     let bytes = fs::read(list).map_err(|source| Error::Io {
         path: list.to_owned(),
         source,
@@ -34,7 +34,7 @@ pub(super) fn text(list: &Path) -> Result<String, Error> {
 }
 
 /// The lines that have something in them, without the spaces around it.
-pub(super) fn of<'a>(list: &'a Path, text: &'a str) -> impl Iterator<Item = (Place<'a>, &'a str)> {
+pub(crate) fn of<'a>(list: &'a Path, text: &'a str) -> impl Iterator<Item = (Place<'a>, &'a str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = (1..).zip(text.lines().map(str::trim));
     lines

@@ -16,7 +16,7 @@ use crate::Error;
 ///
 /// With the same seed, more identities include those of fewer, and each has the same query. `list`
 /// is for the error message.
-pub(super) fn split(
+pub(crate) fn split(
     samples: Vec<Sample>,
     amount: usize,
     seed: Seed,

@@ -9,7 +9,7 @@ use crate::Error;
 /// The splits without junk, if each has an image and training shows two identities or more.
 ///
 /// `place` says where the images of a split were looked for, `expected` what would count as one.
-pub(super) fn checked(
+pub(crate) fn checked(
     mut splits: Splits,
     place: impl Fn(Split) -> PathBuf,
     expected: &'static str,
@@ -34,7 +34,7 @@ pub(super) fn checked(
 }
 
 /// Refuses samples to train on that show one identity only.
-pub(super) fn trainable(train: &[Sample], place: impl FnOnce() -> PathBuf) -> Result<(), Error> {
+pub(crate) fn trainable(train: &[Sample], place: impl FnOnce() -> PathBuf) -> Result<(), Error> {
     let identities: BTreeSet<Identity> = train.iter().map(|s| s.identity).collect();
     match identities.first() {
         Some(&identity) if identities.len() == 1 => Err(Error::OneIdentity {
@@ -46,6 +46,6 @@ pub(super) fn trainable(train: &[Sample], place: impl FnOnce() -> PathBuf) -> Re
 }
 
 /// Leaves out detections of nobody in particular.
-pub(super) fn drop_junk(samples: &mut Vec<Sample>) {
+pub(crate) fn drop_junk(samples: &mut Vec<Sample>) {
     samples.retain(|sample| !sample.identity.is_junk());
 }

@@ -8,18 +8,18 @@ use std::{
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 
 /// One image whose identity is still a name.
-pub(super) struct Row {
-    pub(super) split: Split,
-    pub(super) path: PathBuf,
-    pub(super) identity: String,
-    pub(super) camera: Option<Camera>,
+pub(crate) struct Row {
+    pub(crate) split: Split,
+    pub(crate) path: PathBuf,
+    pub(crate) identity: String,
+    pub(crate) camera: Option<Camera>,
 }
 
 /// The rows as samples of a data set of this name.
 ///
 /// If all names are integers, these are the labels. Otherwise they are numbered from 1 in the order
 /// of their bytes, over all splits together, so that the special labels 0 and -1 stay free.
-pub(super) fn numbered(name: String, rows: Vec<Row>) -> Splits {
+pub(crate) fn numbered(name: String, rows: Vec<Row>) -> Splits {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.identity.as_str()).collect();
     let integers: Result<Vec<i64>, _> = names.iter().map(|name| name.parse()).collect();
     let labels = integers.unwrap_or_else(|_| (1..).take(names.len()).collect());

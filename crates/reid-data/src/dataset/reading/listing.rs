@@ -13,7 +13,7 @@ use crate::Error;
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
 
 /// The images in a folder, by name. Other files, hidden ones and folders are passed over.
-pub(super) fn images(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn images(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
     let mut paths = entries(folder, FileType::is_file, expected)?;
     paths.retain(|path| {
         let ending = path.extension().map(OsStr::to_ascii_lowercase);
@@ -24,12 +24,12 @@ pub(super) fn images(folder: &Path, expected: &'static str) -> Result<Vec<PathBu
 }
 
 /// The folders in a folder, by name. Files and hidden folders are passed over.
-pub(super) fn folders(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn folders(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
     entries(folder, FileType::is_dir, expected)
 }
 
 /// The last part of a path as text, also of `.` and of what ends in `..`.
-pub(super) fn name(path: &Path) -> String {
+pub(crate) fn name(path: &Path) -> String {
     let absolute = fs::canonicalize(path);
     let path = absolute.as_deref().unwrap_or(path);
     let name = path.file_name().unwrap_or(path.as_os_str());
@@ -37,20 +37,20 @@ pub(super) fn name(path: &Path) -> String {
 }
 
 /// The name of a file without its ending.
-pub(super) fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
 
 /// The name of a file.
-pub(super) fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
 /// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it; `root` if
 /// none has.
-pub(super) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {
+pub(crate) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {
     let inside = archives.iter().map(|archive| root.join(archive));
     let mut candidates = std::iter::once(root.to_owned()).chain(inside);
     let found = candidates.find(|folder| folder.join(marker).exists());

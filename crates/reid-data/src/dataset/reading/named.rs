@@ -14,7 +14,7 @@ use crate::Error;
 ///
 /// What is there is asked of each folder once: a hundred thousand questions, one per image, take
 /// minutes on a network drive.
-pub(super) struct Named {
+pub(crate) struct Named {
     root: PathBuf,
     there: HashMap<PathBuf, HashSet<OsString>>,
     taken: HashSet<PathBuf>,
@@ -22,7 +22,7 @@ pub(super) struct Named {
 
 impl Named {
     /// No image yet of those below `root`, a folder that the layout `expected` asks for.
-    pub(super) fn below(root: PathBuf, expected: &'static str) -> Result<Self, Error> {
+    pub(crate) fn below(root: PathBuf, expected: &'static str) -> Result<Self, Error> {
         if !root.is_dir() {
             return Err(Error::MissingFolder {
                 path: root,
@@ -37,7 +37,7 @@ impl Named {
     }
 
     /// The path of the image that the list calls `name`.
-    pub(super) fn take(&mut self, place: Place<'_>, name: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn take(&mut self, place: Place<'_>, name: &str) -> Result<PathBuf, Error> {
         let path = self.root.join(name);
         if !self.is_there(&path)? {
             let expected = format!("an image file in `{}`", self.root.display());

@@ -9,7 +9,7 @@ use crate::Error;
 /// Checks the identities and images of training, query and gallery of the set in the folder that an
 /// environment variable names. Sets need agreements, so most machines have none: then nothing is
 /// checked.
-pub(super) fn holds(
+pub(crate) fn holds(
     variable: &str,
     load: impl FnOnce(&Path) -> Result<Splits, Error>,
     counts: [(usize, usize); 3],

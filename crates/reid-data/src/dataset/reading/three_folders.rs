@@ -8,21 +8,21 @@ use super::{check, listing};
 use crate::Error;
 
 /// A layout of three folders.
-pub(super) struct ThreeFolders {
-    pub(super) train: &'static str,
-    pub(super) query: &'static str,
-    pub(super) gallery: &'static str,
+pub(crate) struct ThreeFolders {
+    pub(crate) train: &'static str,
+    pub(crate) query: &'static str,
+    pub(crate) gallery: &'static str,
     /// The folders in words, for error messages.
-    pub(super) layout: &'static str,
+    pub(crate) layout: &'static str,
     /// A name in words, for error messages.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Identity and camera of a name without its ending.
-    pub(super) parse: fn(&str) -> Option<(Identity, Camera)>,
+    pub(crate) parse: fn(&str) -> Option<(Identity, Camera)>,
 }
 
 impl ThreeFolders {
     /// The folders of Market-1501, with other names in them.
-    pub(super) const fn market(
+    pub(crate) const fn market(
         layout: &'static str,
         name: &'static str,
         parse: fn(&str) -> Option<(Identity, Camera)>,
@@ -38,7 +38,7 @@ impl ThreeFolders {
     }
 
     /// Reads the three folders in `root`, which names the data set.
-    pub(super) fn load(&self, root: &Path) -> Result<Splits, Error> {
+    pub(crate) fn load(&self, root: &Path) -> Result<Splits, Error> {
         let samples = |split| -> Result<Vec<Sample>, Error> {
             let images = listing::images(&root.join(self.folder(split)), self.layout)?;
             images.into_iter().map(|path| self.sample(path)).collect()
@@ -53,7 +53,7 @@ impl ThreeFolders {
     }
 
     /// Whether the first training image in `root` has a name of this layout.
-    pub(super) fn names(&self, root: &Path) -> bool {
+    pub(crate) fn names(&self, root: &Path) -> bool {
         let images = listing::images(&root.join(self.train), self.layout).unwrap_or_default();
         let first = images.first().map(|path| listing::stem(path));
         first.is_some_and(|stem| (self.parse)(&stem).is_some())

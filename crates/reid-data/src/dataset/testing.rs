@@ -1,0 +1,4 @@
+//! Testing: small data sets on disk, and the numbers of published ones.
+
+pub(super) mod published;
+pub(super) mod tree;
