@@ -1,9 +1,9 @@
 //! Trains the strong baseline on data of your own.
 //!
 //! ```sh
-//! cargo run --release --example train_baseline -- --data market1501 --root Market-1501-v15.09.15 --out run
-//! cargo run --release --example train_baseline -- --data csv --root index.csv --recipe examples/recipes/small_objects.json --out run
-//! cargo run --release --example train_baseline -- --data folder --root shop --out run --resume
+//! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --out run
+//! cargo run --release --example train_baseline -- --data index.csv --recipe examples/recipes/small_objects.json --out run
+//! cargo run --release --example train_baseline -- --data shop --out run --resume
 //! ```
 //!
 //! Without `--recipe` it is the published one (ResNet-50 at 256 x 128, 120 epochs): a matter of hours
@@ -19,9 +19,9 @@
 
 use std::{error::Error, fs, io, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use reid::{
-    data::dataset::{csv, folder, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501, synthetic::SyntheticConfig},
     prelude::*,
     train::{EpochSummary, JsonLines, Observer},
     vis::{Series, TrainingCurves, cmc_chart, training_chart},
@@ -32,12 +32,10 @@ use reid::{
 #[command(about = "Trains the strong baseline")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
-    /// How the data are laid out; drawn people if absent.
-    #[arg(long, value_enum, requires = "root")]
-    data: Option<Layout>,
-    /// The data's folder, or the list of a CSV set.
+    /// A data set in any layout that is known: Market-1501's, `VeRi-776`'s and the like, one folder per
+    /// identity, or a CSV list; drawn people if absent.
     #[arg(long)]
-    root: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// A recipe as JSON; the published one if absent.
     #[arg(long)]
     recipe: Option<PathBuf>,
@@ -62,13 +60,6 @@ struct Arguments {
     /// A run of seconds, to see that it runs.
     #[arg(long)]
     smoke: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Layout {
-    Market1501,
-    Csv,
-    Folder,
 }
 
 fn main() -> ExitCode {
@@ -141,21 +132,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
-    let root = arguments.root.clone().unwrap_or_default();
-    Ok(match arguments.data {
-        Some(Layout::Market1501) => market1501::load(root)?,
-        Some(Layout::Csv) => csv::load(root)?,
-        Some(Layout::Folder) => folder::load(root)?,
-        None => {
-            let people = if arguments.smoke { 8 } else { 64 };
-            let root = arguments.out.join(format!("people-{people}"));
-            SyntheticConfig::new()
-                .with_train_identities(people)
-                .with_test_identities(people)
-                .write(&root)?;
-            market1501::load(root)?
-        }
-    })
+    if let Some(data) = &arguments.data {
+        return Ok(dataset::load(data)?);
+    }
+    let people = if arguments.smoke { 8 } else { 64 };
+    let root = arguments.out.join(format!("people-{people}"));
+    SyntheticConfig::new()
+        .with_train_identities(people)
+        .with_test_identities(people)
+        .write(&root)?;
+    Ok(market1501::load(root)?)
 }
 
 fn recipe(

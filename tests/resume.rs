@@ -16,7 +16,7 @@ use reid::{
         loss::CenterLossConfig,
     },
     prelude::*,
-    train::{Error, Event, Observer, Outcome},
+    train::{Error, Event, Observer, OptimizerConfig, Outcome},
 };
 
 type Heads = (BnNeck, BranchedHead);
@@ -59,6 +59,8 @@ impl Fixture {
         (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
         recipe.losses.center = Some(CenterLossConfig::new());
         recipe.clip_norm = Some(5.0);
+        // Moments, and slow weights that are behind between two steps of six.
+        recipe.optimizer = OptimizerConfig::ranger();
         // The CPU, where operations repeat to the bit.
         let device = device::pick_named("flex").expect("compiled in").device;
         Self {

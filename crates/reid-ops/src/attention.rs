@@ -13,8 +13,8 @@ const HELD: usize = 1 << 22;
 /// ```
 ///
 /// The weights of all places to all places are never held together: some queries have their turn, then
-/// others, which changes nothing but rounding. On Flex in single precision the backward pass computes
-/// them again, so that training needs no more; elsewhere autodiff keeps them.
+/// others, which changes nothing but rounding. On Flex the backward pass computes them again, so that
+/// training needs no more; elsewhere autodiff keeps them.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -53,22 +53,16 @@ pub fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
     {
         use burn::backend::Dispatch;
 
-        use crate::{cpu::Attention, extension::ReidOps};
-        let types = [query.dtype(), key.dtype(), value.dtype()];
+        use crate::{extension::ReidOps, turns::Turns};
+        let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
         let empty = [batch, embedded, queries, given, places].contains(&0);
-        if !empty && crate::is_native(&query.device(), &types) {
-            let attention = Attention {
-                batch,
-                embedded,
-                given,
-                queries,
-                places,
-            };
+        if !empty && one_type && crate::is_on_flex(&query.device()) {
+            let turns = Turns::new(batch, queries, places);
             return Tensor::from_dispatch(Dispatch::attend(
                 query.into_dispatch(),
                 key.into_dispatch(),
                 value.into_dispatch(),
-                attention,
+                turns,
             ));
         }
     }

@@ -12,8 +12,9 @@ use burn::backend::{
 };
 
 use crate::{
-    cpu::{Attention, Geometry, Pooling},
+    cpu::{Geometry, Pooling},
     extension::{Pullbacks, ReidOps},
+    turns::Turns,
 };
 
 /// What a convolution's backward pass needs: input and weights.
@@ -120,12 +121,12 @@ struct Attend;
 
 impl<B: Pullbacks> Backward<B, 3> for Attend {
     /// Query, key and value.
-    type State = ([FloatTensor<B>; 3], Attention);
+    type State = ([FloatTensor<B>; 3], Turns);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let ([query, key, value], attention) = ops.state;
-        let gradients = B::attend_gradients(query, key, value, gradient, attention);
+        let ([query, key, value], turns) = ops.state;
+        let gradients = B::attend_gradients(query, key, value, gradient, turns);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -281,14 +282,14 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
-        attention: Attention,
+        turns: Turns,
     ) -> FloatTensor<Self> {
         let nodes = [query.node(), key.node(), value.node()];
         let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
         let [query, key, value] = maps.clone();
-        let output = B::attend(query, key, value, attention);
+        let output = B::attend(query, key, value, turns);
         match Attend.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((maps, attention), output),
+            OpsKind::Tracked(prep) => prep.finish((maps, turns), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

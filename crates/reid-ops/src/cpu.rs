@@ -5,7 +5,6 @@
     reason = "what is not inlined into a function that is compiled for wide vectors does not use them"
 )]
 
-mod attention;
 mod convolution;
 mod correlate;
 mod inner_products;
@@ -17,7 +16,6 @@ mod tile;
 mod weight_gradient;
 mod window;
 
-pub(crate) use attention::{Attention, Maps};
 pub(crate) use convolution::Geometry;
 pub(crate) use convolution::{forward as convolve, input_gradient};
 pub(crate) use normalisation::{Map, Sizes, Statistics, statistics};

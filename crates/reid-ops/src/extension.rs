@@ -7,7 +7,10 @@
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 
-use crate::cpu::{Attention, Geometry, Pooling};
+use crate::{
+    cpu::{Geometry, Pooling},
+    turns::Turns,
+};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
 /// [`crate::batch_norm_train`]; tensors are in single precision.
@@ -60,7 +63,7 @@ pub(crate) trait ReidOps: Backend {
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
-        attention: Attention,
+        turns: Turns,
     ) -> FloatTensor<Self>;
 }
 
@@ -99,7 +102,7 @@ pub(crate) trait Pullbacks: ReidOps {
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        attention: Attention,
+        turns: Turns,
     ) -> [FloatTensor<Self>; 3];
 
     /// The gradients by input, gain and bias of a normalisation.

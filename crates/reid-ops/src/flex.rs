@@ -7,8 +7,9 @@ use burn::{
 use burn_flex::{FlexTensor, Layout};
 
 use crate::{
-    cpu::{self, Attention, Geometry, Maps, Pooling},
+    cpu::{self, Geometry, Pooling},
     extension::{Pullbacks, ReidOps},
+    turns::{self, Turns},
 };
 
 /// A tensor whose numbers lie one behind the other.
@@ -134,21 +135,9 @@ impl ReidOps for Flex {
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
-        attention: Attention,
+        turns: Turns,
     ) -> FloatTensor<Self> {
-        let [query, key, value] = [&query, &key, &value].map(Read::new);
-        let output = attention.forward(&Maps {
-            query: query.numbers(),
-            key: key.numbers(),
-            value: value.numbers(),
-        });
-        let Attention {
-            batch,
-            given,
-            queries,
-            ..
-        } = attention;
-        tensor(output, [batch, given, queries])
+        turns::attend::<Self>(&query, &key, &value, turns)
     }
 }
 
@@ -206,22 +195,9 @@ impl Pullbacks for Flex {
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        attention: Attention,
+        turns: Turns,
     ) -> [FloatTensor<Self>; 3] {
-        let shapes = [&query, &key, &value].map(|of| of.layout().shape().clone());
-        let [query, key, value, gradient] = [&query, &key, &value, &gradient].map(Read::new);
-        let maps = Maps {
-            query: query.numbers(),
-            key: key.numbers(),
-            value: value.numbers(),
-        };
-        let Maps { query, key, value } = attention.gradients(&maps, gradient.numbers());
-        let [by_query, by_key, by_value] = shapes;
-        [
-            tensor(query, by_query),
-            tensor(key, by_key),
-            tensor(value, by_value),
-        ]
+        turns::gradients::<Self>(&query, &key, &value, &gradient, turns)
     }
 
     fn normalise_gradients(

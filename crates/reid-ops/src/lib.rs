@@ -26,6 +26,8 @@ mod cpu;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod turns;
 
 mod attention;
 mod convolution;
@@ -45,8 +47,12 @@ use burn::tensor::{DType, Device};
 /// Whether tensors of these types on this device are computed here.
 #[cfg(feature = "flex")]
 fn is_native(device: &Device, types: &[DType]) -> bool {
+    is_on_flex(device) && types.iter().all(|dtype| *dtype == DType::F32)
+}
+
+#[cfg(feature = "flex")]
+fn is_on_flex(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
     let plain = device.clone().without_autodiff();
     matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
-        && types.iter().all(|dtype| *dtype == DType::F32)
 }

@@ -1,0 +1,97 @@
+//! Attention by turns of queries, made of a backend's own operations.
+
+use std::ops::Range;
+
+use burn::{
+    backend::{Backend, tensor::FloatTensor},
+    tensor::Slice,
+};
+
+/// Numbers of weights that are held at a time.
+const HELD: usize = 1 << 21;
+
+/// How the queries of an attention take turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns {
+    queries: usize,
+    /// Queries that have their turn together.
+    together: usize,
+}
+
+impl Turns {
+    /// For a batch of maps, so many places of which ask so many others.
+    pub(crate) fn new(batch: usize, queries: usize, places: usize) -> Self {
+        let together = (HELD / (batch * places)).clamp(1, 512);
+        Self { queries, together }
+    }
+
+    fn ranges(self) -> impl Iterator<Item = Range<usize>> {
+        let Self { queries, together } = self;
+        (0..queries)
+            .step_by(together)
+            .map(move |start| start..queries.min(start + together))
+    }
+}
+
+/// What the queries gather, `[batch, given, queries]`.
+pub(crate) fn attend<B: Backend>(
+    query: &FloatTensor<B>,
+    key: &FloatTensor<B>,
+    value: &FloatTensor<B>,
+    turns: Turns,
+) -> FloatTensor<B> {
+    let gathered = turns.ranges().map(|turn| {
+        let query = columns::<B>(query, &turn);
+        B::float_matmul(value.clone(), turned::<B>(weights::<B>(query, key)))
+    });
+    B::float_cat(gathered.collect(), 2)
+}
+
+/// The gradients by query, key and value; the weights are computed again.
+///
+/// ```text
+/// dV += dZ·W       dW = dZᵀ·V       dS = W ⊙ (dW - Σⱼ W ⊙ dW)       dQ = K·dSᵀ       dK += Q·dS
+/// ```
+pub(crate) fn gradients<B: Backend>(
+    query: &FloatTensor<B>,
+    key: &FloatTensor<B>,
+    value: &FloatTensor<B>,
+    gradient: &FloatTensor<B>,
+    turns: Turns,
+) -> [FloatTensor<B>; 3] {
+    let (mut by_query, mut by_key, mut by_value) = (Vec::new(), None, None);
+    for turn in turns.ranges() {
+        let (query, gradient) = (columns::<B>(query, &turn), columns::<B>(gradient, &turn));
+        let weights = weights::<B>(query.clone(), key);
+        let by_weights = B::float_matmul(turned::<B>(gradient.clone()), value.clone());
+        add::<B>(&mut by_value, B::float_matmul(gradient, weights.clone()));
+        let weighted = B::float_mul(weights.clone(), by_weights);
+        let mean = B::float_sum_dim(weighted.clone(), 2);
+        let by_scores = B::float_sub(weighted, B::float_mul(weights, mean));
+        by_query.push(B::float_matmul(key.clone(), turned::<B>(by_scores.clone())));
+        add::<B>(&mut by_key, B::float_matmul(query, by_scores));
+    }
+    let [by_key, by_value] = [by_key, by_value].map(|sum| sum.expect("at least one query"));
+    [B::float_cat(by_query, 2), by_key, by_value]
+}
+
+/// The weights of some queries, a row for each.
+fn weights<B: Backend>(query: FloatTensor<B>, key: &FloatTensor<B>) -> FloatTensor<B> {
+    B::softmax(B::float_matmul(turned::<B>(query), key.clone()), 2)
+}
+
+fn columns<B: Backend>(map: &FloatTensor<B>, turn: &Range<usize>) -> FloatTensor<B> {
+    let range = Slice::from(turn.clone());
+    B::float_slice(map.clone(), &[Slice::full(), Slice::full(), range])
+}
+
+fn turned<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_swap_dims(map, 1, 2)
+}
+
+fn add<B: Backend>(sum: &mut Option<FloatTensor<B>>, value: FloatTensor<B>) {
+    *sum = Some(match sum.take() {
+        Some(sum) => B::float_add(sum, value),
+        None => value,
+    });
+}
