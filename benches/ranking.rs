@@ -7,11 +7,15 @@
 //! cargo bench --bench ranking -- --mode evaluate
 //! cargo bench --bench ranking -- --mode rerank
 //! cargo bench --bench ranking -- --mode rerank --queries 11659 --gallery 82161
+//! cargo bench --bench ranking -- --grow growth.svg
 //! ```
+//!
+//! The last draws how seconds and memory grow with the gallery: 1,000 queries, 512 dimensions, each size
+//! in a process of its own.
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
-use std::{fs, time::Instant};
+use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
 use clap::{Parser, ValueEnum};
 use rand::RngExt;
@@ -19,8 +23,9 @@ use rayon::prelude::*;
 use reid::{
     eval::{RerankConfig, Reranked},
     prelude::*,
+    vis::{LineChart, Series},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[derive(Parser)]
 struct Arguments {
@@ -39,6 +44,9 @@ struct Arguments {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Draws how seconds and memory grow with the gallery, as SVG.
+    #[arg(long)]
+    grow: Option<PathBuf>,
     /// A toy size, to see that it runs.
     #[arg(long)]
     test: bool,
@@ -80,6 +88,10 @@ fn main() {
     if arguments.test {
         (arguments.queries, arguments.gallery, arguments.dimensions) = (20, 200, 16);
     }
+    if let Some(file) = &arguments.grow {
+        grow(file, arguments.threads);
+        return;
+    }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
     let side = |name, images| embeddings(name, images, arguments.dimensions);
@@ -108,6 +120,51 @@ fn main() {
         "peak_memory_mb": peak_memory(),
     });
     println!("{line}");
+}
+
+/// Galleries of both modes: re-ranking compares all images with all.
+const GROWING: [(&str, &[usize]); 2] = [
+    ("evaluate", &[10_000, 31_623, 100_000, 316_228, 1_000_000]),
+    ("rerank", &[1_000, 3_162, 10_000, 31_623]),
+];
+
+fn grow(file: &PathBuf, threads: usize) {
+    let mut chart = LineChart::new("1,000 queries, 512 dimensions")
+        .with_axes("gallery images, as a power of ten", "seconds, megabytes")
+        .with_logarithmic_y();
+    for (mode, galleries) in GROWING {
+        let lines = galleries.iter().map(|gallery| {
+            let line = one(mode, *gallery, threads);
+            println!("{line}");
+            (*gallery as f64, line)
+        });
+        let lines: Vec<(f64, Value)> = lines.collect();
+        for (name, key) in [("seconds", "seconds"), ("megabytes", "peak_memory_mb")] {
+            let points = lines.iter().map(|(gallery, line)| {
+                let value = line[key].as_f64().unwrap_or(f64::NAN);
+                (gallery.log10(), value)
+            });
+            let points: Vec<(f64, f64)> = points.collect();
+            chart = chart.with_series(Series::new(format!("{mode}, {name}"), points));
+        }
+    }
+    chart.save(file).expect("a file that can be written");
+}
+
+/// What this program prints for one size, in a process of its own.
+fn one(mode: &str, gallery: usize, threads: usize) -> Value {
+    let program = env::current_exe().expect("this program");
+    let mut run = Command::new(program);
+    run.args(["--mode", mode, "--queries", "1000", "--dimensions", "512"]);
+    run.args(["--gallery", &gallery.to_string()]);
+    run.args(["--threads", &threads.to_string()]);
+    let run = run.output().expect("this program runs");
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    serde_json::from_slice(&run.stdout).expect("a line of JSON")
 }
 
 /// The largest memory this process has held, in MB; unknown where `/proc` is not.

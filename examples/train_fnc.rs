@@ -25,17 +25,18 @@ use std::{
     process::ExitCode,
 };
 
-use burn::{module::Module, tensor::Device};
+use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
         dataset::{self, synthetic::VehiclesConfig, veri776},
         transform::PadCrop,
     },
+    eval::{RerankConfig, Reranked},
     nn::{
-        Describe,
         attention::{FncChannelConfig, FncSpatialConfig, Merge, SqueezeExcitationConfig},
         backbone::{Cut, ResNet, ResNetConfig, Stem},
+        drawing,
         head::{BnNeckConfig, FncBranches, ReducedNeckConfig},
         parameters,
     },
@@ -63,7 +64,8 @@ struct Arguments {
     /// `paper`, or small by default.
     #[arg(long, value_enum, default_value = "small")]
     recipe: Which,
-    /// ImageNet weights for the trunk (Cadene's `.pth`, or safetensors), strictly.
+    /// ImageNet weights for the trunk (Cadene's `.pth`, or safetensors), strictly but for gates, if the
+    /// file has none.
     #[arg(long)]
     pretrained: Option<PathBuf>,
     /// Another seed than the recipe's.
@@ -72,6 +74,9 @@ struct Arguments {
     /// Another number of epochs than the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
+    /// Also score re-ranked lists, as the paper does: k1 = 75, k2 = 10, lambda = 0.1.
+    #[arg(long)]
+    rerank: bool,
     /// Where checkpoints, recipe and report go; `target/train_fnc` and the row if absent.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -168,7 +173,10 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
     train(arguments, network, &backbone, &head, |model, file| {
         let image = arguments.input().rgb();
         let device = model.devices().remove(0);
-        let mut whole: ResNet<_> = config.network.init(image, &device);
+        // What the file has no weights of is drawn from the seed.
+        let seed = Seed::new(arguments.seed.unwrap_or(1)).named("whole");
+        let draw = || config.network.init(image, &device);
+        let mut whole: ResNet<_> = drawing::from_seed(seed, &device, draw);
         weights::load_trunk(&mut whole, file)?;
         config.start_from(model, whole);
         Ok(())
@@ -218,18 +226,20 @@ where
         println!("{report}");
         let extractor = Extractor::of(&recipe, LoaderConfig::default());
         let model = outcome.trainee.model.valid().fused();
-        by_track(&extractor, &model, &splits, &recipe.evaluation, &device)?;
+        let both = extractor.embed_both(&model, &splits, &device)?;
+        by_track(&both, &splits, &recipe.evaluation)?;
+        if arguments.rerank {
+            reranked(&both, &recipe.evaluation)?;
+        }
     }
     Ok(())
 }
 
 /// Scores the mean over each track, where the gallery has tracks.
 fn by_track(
-    extractor: &Extractor,
-    model: &impl Describe,
+    (query, gallery): &(Embeddings, Embeddings),
     splits: &Splits,
     config: &EvaluationConfig,
-    device: &Device,
 ) -> Result<(), Box<dyn Error>> {
     let tracks = splits.gallery.iter().map(|sample| sample.track);
     let tracks: Option<Vec<_>> = tracks.collect();
@@ -237,9 +247,25 @@ fn by_track(
         return Ok(());
     };
     let tracks: Vec<u64> = tracks.into_iter().map(Track::number).collect();
-    let (query, gallery) = extractor.embed_both(model, splits, device)?;
-    let report = evaluate(&query, &gallery.pooled_by_track(&tracks)?, config)?;
+    let report = evaluate(query, &gallery.pooled_by_track(&tracks)?, config)?;
     println!("by track\n{report}");
+    Ok(())
+}
+
+/// Scores lists re-ranked as in the paper.
+fn reranked(
+    (query, gallery): &(Embeddings, Embeddings),
+    config: &EvaluationConfig,
+) -> Result<(), Box<dyn Error>> {
+    let paper = RerankConfig {
+        k1: 75,
+        k2: 10,
+        lambda: 0.1,
+        ..RerankConfig::default()
+    };
+    let lists = Reranked::new(query, gallery, &paper)?;
+    let report = lists.evaluate(query.labels(), gallery.labels(), config)?;
+    println!("re-ranked\n{report}");
     Ok(())
 }
 
@@ -247,7 +273,12 @@ impl Arguments {
     fn out(&self) -> PathBuf {
         let row = self.row.to_possible_value();
         let row = row.expect("a variant that can be named");
-        let name = if self.smoke { "smoke" } else { row.get_name() };
+        let merged = match self.merge {
+            MergeBy::Multiply => "",
+            MergeBy::Add => "-add",
+        };
+        let name = format!("{}{merged}", row.get_name());
+        let name = if self.smoke { "smoke" } else { &name };
         let folder = || Path::new("target/train_fnc").join(name);
         self.out.clone().unwrap_or_else(folder)
     }

@@ -60,7 +60,8 @@ pub struct NamedLoss {
     pub value: Tensor<1>,
 }
 
-/// The loss of each branch by itself, numbered from 0 if there are several.
+/// The loss of each branch by itself, numbered from 0 if there are several: by its place in
+/// [`ReidOutput::features`] or in [`ReidOutput::logits`], which may list different branches.
 pub(crate) fn by_branch(
     name: &'static str,
     losses: impl ExactSizeIterator<Item = Tensor<1>>,

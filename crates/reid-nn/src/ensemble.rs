@@ -51,7 +51,8 @@ impl<B: Block, H: Head> Describe for ReidModel<B, H> {
 pub struct Ensemble<M> {
     /// The models: a tuple of two to four, or a list of one kind.
     pub models: M,
-    /// Whether each descriptor is scaled to length 1.
+    /// Whether each descriptor is scaled to length 1. A flip test takes the mean behind that, so a model
+    /// whose two views of an image differ counts a little less.
     pub normalised: bool,
 }
 
@@ -100,3 +101,51 @@ macro_rules! tuple_of_models {
 tuple_of_models!(A 0, B 1);
 tuple_of_models!(A 0, B 1, C 2);
 tuple_of_models!(A 0, B 1, C 2, D 3);
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use reid_core::InputSize;
+
+    use super::*;
+    use crate::{backbone::ResNetConfig, head::PooledHeadConfig};
+
+    #[test]
+    fn lists_and_tuples_stand_side_by_side_in_order() {
+        let (device, size) = (Device::default(), InputSize::new(32, 16));
+        let model = |width| {
+            let backbone = ResNetConfig::resnet18().with_width(width);
+            ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &device)
+        };
+        let models = vec![model(2), model(4), model(2)];
+        let images = Tensor::<4>::ones([1, 3, 32, 16], &device);
+        let alone: Vec<f32> = models
+            .iter()
+            .flat_map(|model| read(model.embed(images.clone())))
+            .collect();
+        let [one, two, three] = [0, 1, 2].map(|at| models[at].clone());
+        let normalised = false;
+        let list = Ensemble { models, normalised };
+        assert_eq!(read(list.describe(images.clone())), alone);
+        let models = (one, two, three);
+        assert_eq!(
+            read(Ensemble { models, normalised }.describe(images)),
+            alone
+        );
+    }
+
+    fn read(descriptors: Tensor<2>) -> Vec<f32> {
+        descriptors.into_data().try_to_vec().expect("numbers")
+    }
+
+    #[test]
+    #[should_panic(expected = "at least 1 model, found none")]
+    fn no_model_is_refused() {
+        let models = Vec::<ReidModel<crate::backbone::ResNet, crate::head::BnNeck>>::new();
+        let ensemble = Ensemble {
+            models,
+            normalised: true,
+        };
+        let _ = ensemble.describe(Tensor::ones([1, 3, 8, 8], &Device::default()));
+    }
+}

@@ -114,7 +114,7 @@ impl GradCam {
         }
     }
 
-    /// Explains another branch, counted from 0.
+    /// Explains another branch, counted from 0 among the [logits](crate::ReidOutput::logits).
     #[must_use]
     pub const fn of_branch(self, branch: usize) -> Self {
         Self { branch, ..self }

@@ -7,7 +7,7 @@ use burn::{
     tensor::Slice,
 };
 
-/// Numbers of weights that are held at a time.
+/// Numbers of weights that are held at a time, in all images together.
 const HELD: usize = 1 << 21;
 
 /// How the queries of an attention take turns.

@@ -233,10 +233,12 @@ impl<N> Recipe<N> {
     ///
     /// The text gives 10 epochs of warm-up from 3.5e-5 to 3.5e-4, a tenth at 40 and 70, label smoothing
     /// 0.1 and random erasing at 0.5. What it leaves open is as in the strong baseline, which it
-    /// starts from: 120 epochs, batches of 16 x 4, weight decay 5e-4, a margin of 0.3. "288 \* 384" is
+    /// starts from: 120 epochs, batches of 16 x 4, weight decay 5e-4 (which Ranger decouples, so that it
+    /// is next to none), a margin of 0.3. "288 \* 384" is
     /// read as height and width. Equation 6 writes the triplet loss as a sum over anchors; a sum would
     /// outweigh the identity loss some sixty-fold, so it is their mean, as in the code it starts from.
-    /// Re-ranking with k1 = 75, k2 = 10 and λ = 0.1 comes behind.
+    /// The paper re-ranks with k1 = 75, k2 = 10 and λ = 0.1 (`reid_eval::Reranked`), which is not part of
+    /// a recipe.
     pub fn fnc_paper(name: impl Into<String>, network: N) -> Self {
         let mut recipe = Self::strong_baseline(name, InputSize::new(288, 384), network);
         recipe.optimizer = OptimizerConfig::ranger();

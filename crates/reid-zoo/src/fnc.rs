@@ -14,13 +14,15 @@ use serde::{Deserialize, Serialize};
 
 /// Configuration of [`Fnc`]: a network of which two branches have late stages of their own.
 ///
-/// | row of Tables 2, 3, 5 and 6 | configuration |
+/// | row of Tables 2 to 6 | configuration |
 /// |---|---|
-/// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig` |
+/// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig`; `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
+/// | MGN, BFE | [`MgnConfig::of`](crate::MgnConfig::of) the backbone; it and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) with 1 |
 /// | Baseline + CAB, + SAB | the same with [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
 /// | FNC, not separate | [`with_cut`](Self::with_cut) of `None` |
 /// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
 /// | add, multiply | `merge` of both attentions in [`branches`](Self::branches) |
+/// | FNC + BFE | [`Ensemble`](reid_nn::Ensemble) of both models |
 ///
 /// The paper leaves open where the network is cut: "after `conv4_1`" is before block 1 of stage 3, the
 /// default, as in MGN; Figure 1 can be read as before stage 3 or before stage 4, and "`conv4_1`" in
@@ -41,7 +43,8 @@ use serde::{Deserialize, Serialize};
 pub struct FncConfig<I = SqueezeExcitationConfig> {
     /// The whole network.
     pub network: ResNetConfig<I>,
-    /// Where the branches part; nowhere if absent, and both see the last stage.
+    /// Where the branches part; nowhere if `None`, and both see the last stage.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub cut: Option<Cut>,
     /// What stands behind the late stages of each branch.
     pub branches: FncBranches,
@@ -167,6 +170,8 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// The whole network is one of this configuration's `network`, on the model's device.
+    ///
     /// # Panics
     /// If the whole network has no such cut.
     pub fn start_from(&self, model: &mut Fnc<I::Block>, whole: ResNet<I::Block>)
@@ -178,7 +183,7 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
             Some(cut) => {
                 let (trunk, tail) = whole.split(cut);
                 model.backbone = trunk;
-                model.head.set_tails(tail);
+                model.head.set_tails(&tail);
             }
         }
     }

@@ -118,6 +118,8 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
     /// Gives a network the weights of a whole one: the trunk its first stages, every branch its late
     /// ones, to be trained apart.
     ///
+    /// The whole network is one of this configuration's `network`, on the model's device.
+    ///
     /// # Panics
     /// If the whole network has no such cut.
     pub fn start_from(&self, model: &mut Mgn<I::Block>, whole: ResNet<I::Block>)

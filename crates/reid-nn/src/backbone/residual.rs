@@ -40,6 +40,7 @@ impl ResidualKind {
 
 /// Configuration of a [`ResidualBlock`] with the socket `inside`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResidualBlockConfig<I = ()> {
     /// Basic or bottleneck.
     pub kind: ResidualKind,

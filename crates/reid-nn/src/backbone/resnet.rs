@@ -23,6 +23,7 @@ use crate::{
 /// Configuration of [`ResNet`], with a block `I` inside every residual block and a block `A` after
 /// chosen stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResNetConfig<I = (), A = ()> {
     /// Basic or bottleneck blocks.
     pub kind: ResidualKind,

@@ -39,7 +39,8 @@ impl std::fmt::Display for Cut {
 pub struct TrunkConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
-    /// Where it is cut; nowhere if absent.
+    /// Where it is cut; nowhere if `None`.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub cut: Option<Cut>,
 }
 

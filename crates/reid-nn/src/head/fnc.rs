@@ -28,9 +28,11 @@ pub type FncBranchConfig<I, A> = BehindConfig<(Option<TailConfig<I>>, A), Reduce
 
 /// Configuration of [`FncHead`], on a trunk with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
-    /// The late stages, of which each branch has a copy; shared with the trunk if absent ("not
+    /// The late stages, of which each branch has a copy; shared with the trunk if `None` ("not
     /// separate" in Table 5).
+    #[serde(deserialize_with = "Option::deserialize")]
     pub tail: Option<TailConfig<I>>,
     /// The branches.
     pub branches: FncBranches,
@@ -121,7 +123,7 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
             channel: self.channel().init(input, classes, device),
         };
         if let Some(tail) = head.spatial.block.0.take() {
-            head.set_tails(tail);
+            head.set_tails(&tail);
         }
         head
     }
@@ -133,14 +135,14 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
 }
 
 impl<I: Block> FncHead<I> {
-    /// Gives both branches these late stages: the spatial one itself, the channel one a copy that is
-    /// trained apart.
+    /// Gives both branches a copy of these late stages, to be trained apart.
     ///
     /// For pretrained weights: load them into a whole network, [split](crate::backbone::ResNet::split)
     /// it, and give the branches its tail.
-    pub fn set_tails(&mut self, tail: Tail<I>) {
-        self.channel.block.0 = Some(parameters::copy(&tail));
-        self.spatial.block.0 = Some(tail);
+    pub fn set_tails(&mut self, tail: &Tail<I>) {
+        for own in [&mut self.spatial.block.0, &mut self.channel.block.0] {
+            *own = Some(parameters::copy(tail));
+        }
     }
 }
 

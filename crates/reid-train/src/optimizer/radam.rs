@@ -27,9 +27,9 @@ use burn::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Radam {
-    /// `WeightDecay` of the mean of gradients, in `[0, 1)`; 0.9 by default.
+    /// Decay of the mean of gradients, in `[0, 1)`; 0.9 by default.
     pub beta1: f64,
-    /// `WeightDecay` of the mean of squared gradients, in `[0, 1)`; 0.999 by default.
+    /// Decay of the mean of squared gradients, in `[0, 1)`; 0.999 by default.
     pub beta2: f64,
     /// Added to the root of the squared mean, above 0; 1e-8 by default.
     pub epsilon: f64,

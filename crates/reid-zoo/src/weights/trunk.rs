@@ -44,10 +44,12 @@ pub fn load_trunk<I: Block, A: Block>(
         .renamed("module.", "")
         .without("fc.")
         .without("last_linear.")
-        .renamed("layer0.", "")
-        .optional("after.");
+        .renamed("layer0.", "");
     if backbone.in1.is_some() {
         weights = weights.renamed("bn1.", "in1.");
+    }
+    if !weights.keys().any(|key| key.starts_with("after.")) {
+        weights = weights.optional("after.");
     }
     let gated = weights.keys().any(|key| key.contains(".se_module."));
     let stages = [

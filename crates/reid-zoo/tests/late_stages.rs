@@ -1,0 +1,154 @@
+//! Networks whose branches have late stages of their own: folded, and started from a whole network.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    tensor::{Device, Distribution, Tensor},
+};
+use reid_core::{InputSize, Seed};
+use reid_nn::{
+    Block, BlockConfig, Head, ReidModel,
+    attention::FncChannelConfig,
+    backbone::{Cut, Ibn, ResNetConfig, Tail},
+    drawing,
+    head::{BnNeckConfig, ReducedNeckConfig},
+};
+use reid_zoo::{FncConfig, MgnConfig, NetworkConfig};
+
+const SIZE: InputSize = InputSize {
+    height: 64,
+    width: 32,
+};
+
+fn network() -> ResNetConfig {
+    ResNetConfig::resnet18().with_width(4).with_last_stride(1)
+}
+
+fn fnc() -> FncConfig<()> {
+    let mut config = FncConfig::of(network());
+    let neck = ReducedNeckConfig::new().with_dimensions(6);
+    config.branches.channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
+    (config.branches.spatial_neck, config.branches.channel_neck) = (neck.clone(), neck);
+    config
+}
+
+fn mgn() -> MgnConfig {
+    let mut config = MgnConfig::of(network());
+    for branch in &mut config.branches {
+        branch.dimensions = 6;
+    }
+    config.branches.truncate(2);
+    config
+}
+
+/// A pass in training moves the statistics; then folding must change no descriptor.
+fn folds<B: Block, H: Head>(name: &str, model: ReidModel<B, H>) {
+    let device = Device::default().autodiff();
+    let images = |device: &Device| {
+        let normal = Distribution::Normal(0.3, 1.0);
+        Tensor::<4>::random([4, 3, SIZE.height, SIZE.width], normal, device)
+    };
+    for _ in 0..3 {
+        let _ = model.forward(images(&device));
+    }
+    let (model, images) = (model.valid(), images(&Device::default()));
+    let plain = model.embed(images.clone());
+    let difference = (model.fused().embed(images) - plain.clone()).abs().max();
+    let scale = plain.abs().max().into_scalar::<f32>();
+    let difference = difference.into_scalar::<f32>();
+    assert!(difference < 1e-4 * scale, "{name}: {difference} of {scale}");
+}
+
+#[test]
+fn folded_networks_describe_alike() {
+    let device = Device::default().autodiff();
+    for ibn in [Ibn::None, Ibn::A, Ibn::B] {
+        let (backbone, head) = (
+            ResNetConfig::resnet50().with_width(4).with_ibn(ibn),
+            BnNeckConfig::new(),
+        );
+        let model = NetworkConfig { backbone, head }.init(SIZE, 3, &device);
+        folds(&format!("{ibn:?}"), model);
+    }
+    folds("FNC", fnc().init(SIZE, 3, &device));
+    folds("shared", fnc().with_cut(None).init(SIZE, 3, &device));
+    folds("MGN", mgn().init(SIZE, 3, &device));
+}
+
+/// The values and identifiers of a module's parameters, in order.
+#[derive(Default)]
+struct Parameters {
+    values: Vec<Vec<f32>>,
+    ids: Vec<ParamId>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let values = param.val().into_data().try_to_vec::<f32>();
+        self.values.push(values.expect("numbers"));
+        self.ids.push(param.id);
+    }
+}
+
+fn parameters<M: Module>(module: &M) -> Parameters {
+    let mut found = Parameters::default();
+    module.visit(&mut found);
+    found
+}
+
+/// The tails hold what the whole network's has, each under identifiers of its own.
+fn start_alike(expected: &Tail, tails: &[&Tail]) {
+    let expected = parameters(expected);
+    let mut ids = Vec::new();
+    for tail in tails {
+        let found = parameters(*tail);
+        assert_eq!(found.values, expected.values);
+        ids.extend(found.ids);
+    }
+    let all = ids.len();
+    ids.sort_by_key(|id| id.val());
+    ids.dedup();
+    assert_eq!(ids.len(), all, "an identifier comes twice");
+}
+
+#[test]
+fn branches_start_from_a_whole_network() {
+    let device = Device::default().autodiff();
+    let whole = || network().init(SIZE.rgb(), &device);
+    let whole = drawing::from_seed(Seed::new(3), &device, whole);
+    let cut = Cut { stage: 3, block: 1 };
+    let (trunk, tail) = whole.clone().split(cut);
+
+    let config = fnc();
+    let mut model = config.init(SIZE, 3, &device);
+    config.start_from(&mut model, whole.clone());
+    assert_eq!(
+        parameters(&model.backbone).values,
+        parameters(&trunk).values
+    );
+    let tails = [&model.head.spatial.block.0, &model.head.channel.block.0];
+    let tails = tails.map(|tail| tail.as_ref().expect("separate"));
+    start_alike(&tail, &tails);
+
+    let config = mgn();
+    let mut model = config.init(SIZE, 3, &device);
+    config.start_from(&mut model, whole);
+    assert_eq!(
+        parameters(&model.backbone).values,
+        parameters(&trunk).values
+    );
+    let tails: Vec<&Tail> = model
+        .head
+        .branches
+        .iter()
+        .map(|branch| &branch.block)
+        .collect();
+    start_alike(&tail, &tails);
+}
+
+#[test]
+fn a_recipe_says_where_branches_part() {
+    let mut json = serde_json::to_value(fnc()).expect("plain data");
+    json.as_object_mut().expect("an object").remove("cut");
+    let error = serde_json::from_value::<FncConfig<()>>(json).expect_err("no cut");
+    assert!(error.to_string().contains("missing field `cut`"), "{error}");
+}
