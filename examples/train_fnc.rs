@@ -48,6 +48,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
 #[command(about = "Trains two branches with late stages and attention of their own")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// Which network: a row of the paper's Table 5.
     #[arg(long, value_enum, default_value = "separate")]
