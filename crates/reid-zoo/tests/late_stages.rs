@@ -41,7 +41,7 @@ fn mgn() -> MgnConfig {
 }
 
 /// A pass in training moves the statistics; then folding must change no descriptor.
-fn folds<B: Block, H: Head>(name: &str, model: ReidModel<B, H>) {
+fn folds<B: Block, H: Head>(name: &str, model: &ReidModel<B, H>) {
     let device = Device::default().autodiff();
     let images = |device: &Device| {
         let normal = Distribution::Normal(0.3, 1.0);
@@ -67,11 +67,11 @@ fn folded_networks_describe_alike() {
             BnNeckConfig::new(),
         );
         let model = NetworkConfig { backbone, head }.init(SIZE, 3, &device);
-        folds(&format!("{ibn:?}"), model);
+        folds(&format!("{ibn:?}"), &model);
     }
-    folds("FNC", fnc().init(SIZE, 3, &device));
-    folds("shared", fnc().with_cut(None).init(SIZE, 3, &device));
-    folds("MGN", mgn().init(SIZE, 3, &device));
+    folds("FNC", &fnc().init(SIZE, 3, &device));
+    folds("shared", &fnc().with_cut(None).init(SIZE, 3, &device));
+    folds("MGN", &mgn().init(SIZE, 3, &device));
 }
 
 /// The values and identifiers of a module's parameters, in order.
@@ -105,7 +105,7 @@ fn start_alike(expected: &Tail, tails: &[&Tail]) {
         ids.extend(found.ids);
     }
     let all = ids.len();
-    ids.sort_by_key(|id| id.val());
+    ids.sort_by_key(ParamId::val);
     ids.dedup();
     assert_eq!(ids.len(), all, "an identifier comes twice");
 }
