@@ -8,10 +8,11 @@ use std::{
 };
 
 /// Each crate with those of ours it may use, in layer order.
-const GRAPH: [(&str, &[&str]); 9] = [
+const GRAPH: [(&str, &[&str]); 10] = [
     ("reid-core", &[]),
-    ("reid-eval", &["reid-core"]),
-    ("reid-ops", &[]),
+    ("reid-kernels", &[]),
+    ("reid-eval", &["reid-core", "reid-kernels"]),
+    ("reid-ops", &["reid-kernels"]),
     ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
     ("reid-zoo", &["reid-core", "reid-nn"]),
@@ -35,7 +36,13 @@ const GRAPH: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that do not know Burn.
-const WITHOUT_BURN: [&str; 4] = ["reid-core", "reid-eval", "reid-data", "reid-vis"];
+const WITHOUT_BURN: [&str; 5] = [
+    "reid-core",
+    "reid-kernels",
+    "reid-eval",
+    "reid-data",
+    "reid-vis",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

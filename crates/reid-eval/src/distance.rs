@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
 use rayon::prelude::*;
 
 use crate::{Embeddings, Error, Metric};
@@ -185,10 +184,8 @@ impl<'a> Side<'a> {
 
     /// The same for one pair.
     pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
-        let vector = |side: &Self, at: usize| at * side.dimensions..(at + 1) * side.dimensions;
-        let one = &self.values[vector(self, row)];
-        let another = &other.values[vector(other, column)];
-        let product = product(one, another);
+        let (one, another) = (row..row + 1, column..column + 1);
+        let product = product(self.vectors(&one), other.vectors(&another));
         let (own, of_other) = (self.lengths[row], other.lengths[column]);
         match self.metric {
             Metric::Cosine => cosine(own, of_other, product),
@@ -205,20 +202,14 @@ impl<'a> Side<'a> {
         distance: impl Fn(f64, f64, f32) -> f32,
         out: &mut [f32],
     ) {
-        let (height, width) = (rows.len(), columns.len());
-        let part = |side: &Self, range: &Range<usize>| {
-            range.start * side.dimensions..range.end * side.dimensions
-        };
-        general_mat_mul(
-            1.0,
-            &matrix(&self.values[part(self, &rows)], height, self.dimensions),
-            &matrix(&other.values[part(other, &columns)], width, self.dimensions).t(),
-            0.0,
-            &mut ArrayViewMut2::from_shape((height, width), out)
-                .expect("as many values as the block has places"),
+        reid_kernels::products(
+            self.vectors(&rows),
+            other.vectors(&columns),
+            self.dimensions,
+            out,
         );
         let lengths = &other.lengths[columns];
-        for (row, products) in rows.zip(out.chunks_exact_mut(width)) {
+        for (row, products) in rows.zip(out.chunks_exact_mut(lengths.len())) {
             let own = self.lengths[row];
             for (product, of_other) in products.iter_mut().zip(lengths) {
                 *product = distance(own, *of_other, *product);
@@ -236,6 +227,10 @@ impl<'a> Side<'a> {
 
     pub(crate) fn len(&self) -> usize {
         self.lengths.len()
+    }
+
+    fn vectors(&self, range: &Range<usize>) -> &[f32] {
+        &self.values[range.start * self.dimensions..range.end * self.dimensions]
     }
 }
 
@@ -260,11 +255,6 @@ fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
         None => Ok(()),
         Some(gallery) => Err(Error::Distance { query, gallery }),
     }
-}
-
-fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), &values[..rows * columns])
-        .expect("as many values as the matrix has places")
 }
 
 /// The product of two vectors, summed in lanes so that it is as fast and as exact as in a block.

@@ -1,9 +1,15 @@
 //! Attention of places to places.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::{
+    backend::Dispatch,
+    tensor::{Tensor, activation::softmax},
+};
 
-/// Numbers of weights that are held at a time where Burn computes.
-const HELD: usize = 1 << 22;
+mod extension;
+mod turns;
+
+use extension::Attention;
+use turns::Turns;
 
 /// What each place gathers from all places, by softmax attention (Wang et al., Non-local Neural
 /// Networks, CVPR 2018; Vaswani et al., NIPS 2017, there with a scale).
@@ -13,8 +19,9 @@ const HELD: usize = 1 << 22;
 /// ```
 ///
 /// The weights of all places to all places are not held together where there are many: some queries
-/// have their turn, then others, which changes nothing but rounding. On Flex the backward pass computes
-/// them again, so that training holds no more than evaluation; on other backends autodiff keeps them.
+/// have their turn, then others, which changes nothing but rounding. The backward pass computes them
+/// again, so that training holds no more than evaluation. (Backends that no feature of this crate
+/// names hold them all.)
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -49,61 +56,30 @@ pub fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
         key.dims(),
         value.dims()
     );
-    #[cfg(feature = "flex")]
-    {
-        use burn::backend::Dispatch;
-
-        use crate::{extension::ReidOps, turns::Turns};
-        let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
-        let empty = [batch, embedded, queries, given, places].contains(&0);
-        if !empty && one_type && crate::is_on_flex(&query.device()) {
-            let turns = Turns::new(batch, queries, places);
-            return Tensor::from_dispatch(Dispatch::attend(
-                query.into_dispatch(),
-                key.into_dispatch(),
-                value.into_dispatch(),
-                turns,
-            ));
-        }
-    }
     if queries == 0 {
         return Tensor::zeros([batch, given, 0], (&value.device(), value.dtype()));
     }
-    let together = HELD / (batch * places).max(1);
-    composed(&query, &key, &value, together.max(1))
-}
-
-/// The same by Burn's operations, so many queries at a time.
-fn composed(query: &Tensor<3>, key: &Tensor<3>, value: &Tensor<3>, together: usize) -> Tensor<3> {
-    let [_, _, queries] = query.dims();
-    let gathered = |start: usize| {
-        let turn = together.min(queries - start);
-        let query = query.clone().narrow(2, start, turn);
-        let weights = softmax(query.transpose().matmul(key.clone()), 2);
-        value.clone().matmul(weights.transpose())
-    };
-    let parts: Vec<Tensor<3>> = (0..queries).step_by(together).map(gathered).collect();
-    Tensor::cat(parts, 2)
+    let empty = [batch, embedded, given, places].contains(&0);
+    let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
+    match Turns::on(&query.device(), [batch, queries, places]) {
+        Some(turns) if one_type && !empty => Tensor::from_dispatch(Dispatch::attend(
+            query.into_dispatch(),
+            key.into_dispatch(),
+            value.into_dispatch(),
+            turns,
+        )),
+        _ => {
+            let weights = softmax(query.transpose().matmul(key), 2);
+            value.matmul(weights.transpose())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Device;
 
     use super::*;
-
-    #[test]
-    fn turns_of_any_length_give_the_same() {
-        let device = Device::default();
-        let map = |shape| Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device);
-        let (query, key, value) = (map([2, 4, 8]), map([2, 4, 5]), map([2, 3, 5]));
-        let once = composed(&query, &key, &value, 8);
-        for together in [1, 3, 4] {
-            let found = composed(&query, &key, &value, together);
-            let difference = (found - once.clone()).abs().max().into_scalar::<f32>();
-            assert!(difference < 1e-6, "{together}: {difference}");
-        }
-    }
 
     #[test]
     fn no_query_gathers_nothing() {

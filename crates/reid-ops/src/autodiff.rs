@@ -10,19 +10,16 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
+use reid_kernels::{Convolution, Pooling};
 
-use crate::{
-    cpu::{Geometry, Pooling},
-    extension::{Pullbacks, ReidOps},
-    turns::Turns,
-};
+use crate::extension::{Pullbacks, ReidOps};
 
 /// What a convolution's backward pass needs: input and weights.
 #[derive(Clone, Debug)]
 struct Convolved<T> {
     input: T,
     weight: T,
-    geometry: Geometry,
+    convolution: Convolution,
 }
 
 impl<T: Clone> Convolved<T> {
@@ -34,12 +31,13 @@ impl<T: Clone> Convolved<T> {
         grads: &mut Gradients,
     ) {
         if let Some(node) = input {
-            let by_input = B::convolve_input_gradient(self.weight, gradient.clone(), self.geometry);
+            let by_input =
+                B::convolve_input_gradient(self.weight, gradient.clone(), self.convolution);
             grads.register::<B>(node, by_input);
         }
         if let Some(node) = weight {
             let by_weight =
-                B::convolve_weight_gradient(self.input, gradient.clone(), self.geometry);
+                B::convolve_weight_gradient(self.input, gradient.clone(), self.convolution);
             grads.register::<B>(node, by_weight);
         }
     }
@@ -116,25 +114,6 @@ impl<B: Pullbacks> Backward<B, 1> for Pool {
     }
 }
 
-#[derive(Debug)]
-struct Attend;
-
-impl<B: Pullbacks> Backward<B, 3> for Attend {
-    /// Query, key and value.
-    type State = ([FloatTensor<B>; 3], Turns);
-
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let ([query, key, value], turns) = ops.state;
-        let gradients = B::attend_gradients(query, key, value, gradient, turns);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 struct NormaliseState<T> {
     input: T,
@@ -177,15 +156,15 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self> {
         let nodes = [input.node(), weight.node()];
         let (input, weight) = (input.into_primitive(), weight.into_primitive());
-        let output = B::convolve(input.clone(), weight.clone(), geometry);
+        let output = B::convolve(input.clone(), weight.clone(), convolution);
         let state = Convolved {
             input,
             weight,
-            geometry,
+            convolution,
         };
         match Convolve.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
@@ -197,18 +176,23 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
         assert!(!rectify, "a rectified convolution has no backward pass");
         let nodes = [input.node(), weight.node(), bias.node()];
         let [input, weight, bias] = [input, weight, bias].map(FloatTensor::<Self>::into_primitive);
-        let output =
-            B::convolve_biased(input.clone(), weight.clone(), bias.clone(), geometry, false);
+        let output = B::convolve_biased(
+            input.clone(),
+            weight.clone(),
+            bias.clone(),
+            convolution,
+            false,
+        );
         let state = Convolved {
             input,
             weight,
-            geometry,
+            convolution,
         };
         match ConvolveBiased
             .prepare::<C>(nodes)
@@ -274,22 +258,6 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         let output = B::pool(input.clone(), pooling);
         match Pool.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((input, pooling), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
-    }
-
-    fn attend(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        turns: Turns,
-    ) -> FloatTensor<Self> {
-        let nodes = [query.node(), key.node(), value.node()];
-        let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
-        let [query, key, value] = maps.clone();
-        let output = B::attend(query, key, value, turns);
-        match Attend.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((maps, turns), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -58,16 +58,16 @@ fn convolve(
     rectify: bool,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(geometry) = geometry(&input, &weight, bias.as_ref(), &options) {
+    if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options) {
         use burn::backend::Dispatch;
 
         use crate::extension::ReidOps;
         let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
         return Tensor::from_dispatch(match bias {
-            None => Dispatch::convolve(input, weight, geometry),
+            None => Dispatch::convolve(input, weight, convolution),
             Some(bias) => {
                 let bias = bias.into_dispatch();
-                Dispatch::convolve_biased(input, weight, bias, geometry, rectify)
+                Dispatch::convolve_biased(input, weight, bias, convolution, rectify)
             }
         });
     }
@@ -97,12 +97,12 @@ fn composed(
 
 /// The sizes of a convolution that is computed here.
 #[cfg(feature = "flex")]
-fn geometry(
+fn native(
     input: &Tensor<4>,
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
-) -> Option<crate::cpu::Geometry> {
+) -> Option<reid_kernels::Convolution> {
     let types = [
         input.dtype(),
         weight.dtype(),
@@ -123,7 +123,7 @@ fn geometry(
         && options.dilation == [1, 1]
         && options.padding_end() == padding
         && crate::is_native(&input.device(), &types);
-    native.then_some(crate::cpu::Geometry {
+    native.then_some(reid_kernels::Convolution {
         batch,
         channels: [channels, results],
         groups: options.groups,

@@ -6,11 +6,7 @@
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
-
-use crate::{
-    cpu::{Geometry, Pooling},
-    turns::Turns,
-};
+use reid_kernels::{Convolution, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
 /// [`crate::batch_norm_train`]; tensors are in single precision.
@@ -20,7 +16,7 @@ pub(crate) trait ReidOps: Backend {
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self>;
 
     /// The output of a convolution with a bias; rectified, only without autodiff.
@@ -28,7 +24,7 @@ pub(crate) trait ReidOps: Backend {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self>;
 
@@ -57,14 +53,6 @@ pub(crate) trait ReidOps: Backend {
 
     /// The largest number of each window.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
-
-    /// What places gather from places.
-    fn attend(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        turns: Turns,
-    ) -> FloatTensor<Self>;
 }
 
 /// What the backward passes of these operations compute, on the backend under autodiff.
@@ -73,14 +61,14 @@ pub(crate) trait Pullbacks: ReidOps {
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self>;
 
     /// The gradient by the weights of a convolution.
     fn convolve_weight_gradient(
         input: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self>;
 
     /// What of a gradient passes back through a rectifier with this output.
@@ -95,15 +83,6 @@ pub(crate) trait Pullbacks: ReidOps {
         gradient: FloatTensor<Self>,
         pooling: Pooling,
     ) -> FloatTensor<Self>;
-
-    /// The gradients by query, key and value of an attention.
-    fn attend_gradients(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        turns: Turns,
-    ) -> [FloatTensor<Self>; 3];
 
     /// The gradients by input, gain and bias of a normalisation.
     fn normalise_gradients(

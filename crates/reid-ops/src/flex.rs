@@ -5,12 +5,12 @@ use burn::{
     tensor::{Bytes, DType, Shape},
 };
 use burn_flex::{FlexTensor, Layout};
-
-use crate::{
-    cpu::{self, Geometry, Pooling},
-    extension::{Pullbacks, ReidOps},
-    turns::{self, Turns},
+use reid_kernels::{
+    Convolution, Pooling,
+    normalisation::{Map, Sizes, Statistics, statistics},
 };
+
+use crate::extension::{Pullbacks, ReidOps};
 
 /// A tensor whose numbers lie one behind the other.
 struct Read(FlexTensor);
@@ -37,16 +37,16 @@ fn convolve(
     input: &FlexTensor,
     weight: &FlexTensor,
     bias: Option<&FlexTensor>,
-    geometry: &Geometry,
+    convolution: &Convolution,
     rectify: bool,
 ) -> FlexTensor {
     let (input, weight, bias) = (Read::new(input), Read::new(weight), bias.map(Read::new));
     let bias = bias.as_ref().map(Read::numbers);
-    let [height, width] = geometry.output();
-    let output = cpu::convolve(geometry, input.numbers(), weight.numbers(), bias, rectify);
+    let [height, width] = convolution.output();
+    let output = convolution.forward(input.numbers(), weight.numbers(), bias, rectify);
     tensor(
         output,
-        [geometry.batch, geometry.channels[1], height, width],
+        [convolution.batch, convolution.channels[1], height, width],
     )
 }
 
@@ -54,19 +54,19 @@ impl ReidOps for Flex {
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, None, &geometry, false)
+        convolve(&input, &weight, None, &convolution, false)
     }
 
     fn convolve_biased(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, Some(&bias), &geometry, rectify)
+        convolve(&input, &weight, Some(&bias), &convolution, rectify)
     }
 
     fn normalise(
@@ -78,9 +78,9 @@ impl ReidOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = input.layout().shape().clone();
         let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let sizes = cpu::Sizes::new(&shape);
-        let statistics = cpu::statistics(sizes, input.numbers());
-        let map = cpu::Map::new(
+        let sizes = Sizes::new(&shape);
+        let statistics = statistics(sizes, input.numbers());
+        let map = Map::new(
             &statistics,
             gain.numbers(),
             bias.numbers(),
@@ -107,21 +107,24 @@ impl ReidOps for Flex {
         let shape = input.layout().shape().clone();
         let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
         let [mean, variance] = [&mean, &variance].map(|of| Read::new(of).numbers().to_vec());
-        let statistics = cpu::Statistics { mean, variance };
-        let map = cpu::Map::new(
+        let statistics = Statistics { mean, variance };
+        let map = Map::new(
             &statistics,
             gain.numbers(),
             bias.numbers(),
             epsilon,
             rectify,
         );
-        tensor(map.apply(cpu::Sizes::new(&shape), input.numbers()), shape)
+        tensor(map.apply(Sizes::new(&shape), input.numbers()), shape)
     }
 
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         let shape = left.layout().shape().clone();
         let (left, right) = (Read::new(&left), Read::new(&right));
-        tensor(cpu::add_rectified(left.numbers(), right.numbers()), shape)
+        tensor(
+            reid_kernels::add_rectified(left.numbers(), right.numbers()),
+            shape,
+        )
     }
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
@@ -130,42 +133,33 @@ impl ReidOps for Flex {
         [shape[2], shape[3]] = pooling.output;
         tensor(output, shape)
     }
-
-    fn attend(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        turns: Turns,
-    ) -> FloatTensor<Self> {
-        turns::attend::<Self>(&query, &key, &value, turns)
-    }
 }
 
 impl Pullbacks for Flex {
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self> {
         let (weight, gradient) = (Read::new(&weight), Read::new(&gradient));
-        let [height, width] = geometry.input;
-        let result = cpu::input_gradient(&geometry, weight.numbers(), gradient.numbers());
+        let [height, width] = convolution.input;
+        let result = convolution.input_gradient(weight.numbers(), gradient.numbers());
         tensor(
             result,
-            [geometry.batch, geometry.channels[0], height, width],
+            [convolution.batch, convolution.channels[0], height, width],
         )
     }
 
     fn convolve_weight_gradient(
         input: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        geometry: Geometry,
+        convolution: Convolution,
     ) -> FloatTensor<Self> {
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
-        let [height, width] = geometry.kernel;
-        let [from, to] = geometry.channels;
-        let result = cpu::weight_gradient(&geometry, input.numbers(), gradient.numbers());
-        tensor(result, [to, from / geometry.groups, height, width])
+        let [height, width] = convolution.kernel;
+        let [from, to] = convolution.channels;
+        let result = convolution.weight_gradient(input.numbers(), gradient.numbers());
+        tensor(result, [to, from / convolution.groups, height, width])
     }
 
     fn rectified_gradient(
@@ -175,7 +169,7 @@ impl Pullbacks for Flex {
         let shape = output.layout().shape().clone();
         let (output, gradient) = (Read::new(&output), Read::new(&gradient));
         tensor(
-            cpu::rectified_gradient(output.numbers(), gradient.numbers()),
+            reid_kernels::rectified_gradient(output.numbers(), gradient.numbers()),
             shape,
         )
     }
@@ -188,16 +182,6 @@ impl Pullbacks for Flex {
         let shape = input.layout().shape().clone();
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
-    }
-
-    fn attend_gradients(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        turns: Turns,
-    ) -> [FloatTensor<Self>; 3] {
-        turns::gradients::<Self>(&query, &key, &value, &gradient, turns)
     }
 
     fn normalise_gradients(
@@ -213,9 +197,9 @@ impl Pullbacks for Flex {
         let shape = input.layout().shape().clone();
         let [input, gain, bias, gradient] = [&input, &gain, &bias, &gradient].map(Read::new);
         let [mean, variance] = [&mean, &variance].map(|of| Read::new(of).numbers().to_vec());
-        let sizes = cpu::Sizes::new(&shape);
-        let statistics = cpu::Statistics { mean, variance };
-        let map = cpu::Map::new(
+        let sizes = Sizes::new(&shape);
+        let statistics = Statistics { mean, variance };
+        let map = Map::new(
             &statistics,
             gain.numbers(),
             bias.numbers(),

@@ -21,13 +21,9 @@
 #[cfg(feature = "flex")]
 mod autodiff;
 #[cfg(feature = "flex")]
-mod cpu;
-#[cfg(feature = "flex")]
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "flex")]
-mod turns;
 
 mod attention;
 mod convolution;
@@ -47,12 +43,8 @@ use burn::tensor::{DType, Device};
 /// Whether tensors of these types on this device are computed here.
 #[cfg(feature = "flex")]
 fn is_native(device: &Device, types: &[DType]) -> bool {
-    is_on_flex(device) && types.iter().all(|dtype| *dtype == DType::F32)
-}
-
-#[cfg(feature = "flex")]
-fn is_on_flex(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
     let plain = device.clone().without_autodiff();
-    matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
+    let on_flex = matches!(plain.as_dispatch(), DispatchDevice::Flex(_));
+    on_flex && types.iter().all(|dtype| *dtype == DType::F32)
 }

@@ -29,7 +29,7 @@ pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
 
 /// The sizes of a pooling that is computed here.
 #[cfg(feature = "flex")]
-fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<crate::cpu::Pooling> {
+fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernels::Pooling> {
     let [batch, channels, height, width] = input.dims();
     let (kernel, stride) = (options.kernel_size, options.stride);
     let padding = options.padding.map(|(begin, _)| begin);
@@ -55,7 +55,7 @@ fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<crate::cpu:
             // A window that would begin behind the map covers nothing of it.
             steps.min((map[axis] + padding[axis] - 1) / stride[axis]) + 1
         });
-        crate::cpu::Pooling {
+        reid_kernels::Pooling {
             input: map,
             output,
             kernel,

@@ -38,7 +38,7 @@ pub struct FncSpatialConfig {
 ///
 /// The paper draws no axis for the softmax, no scale and no normalisation: the softmax goes over the
 /// places that answer, as in non-local networks, and there is neither of the others. Memory does not
-/// grow with N² on Flex, and elsewhere not in evaluation; see [`reid_ops::attend`].
+/// grow with N²; see [`reid_ops::attend`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -3,26 +3,36 @@
 use std::ops::Range;
 
 use burn::{
-    backend::{Backend, tensor::FloatTensor},
-    tensor::Slice,
+    backend::{Backend, DispatchDevice, TensorMetadata, tensor::FloatTensor},
+    tensor::{DType, Device, FloatDType, Slice},
 };
-
-/// Numbers of weights that are held at a time, in all images together.
-const HELD: usize = 1 << 21;
 
 /// How the queries of an attention take turns.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turns {
+pub(super) struct Turns {
     queries: usize,
     /// Queries that have their turn together.
     together: usize,
 }
 
 impl Turns {
-    /// For a batch of maps, so many places of which ask so many others.
-    pub(crate) fn new(batch: usize, queries: usize, places: usize) -> Self {
-        let together = (HELD / (batch * places)).clamp(1, 512);
-        Self { queries, together }
+    /// For the queries of a batch of maps, each of which asks so many places; `None` on a backend that
+    /// this library knows nothing of.
+    pub(super) fn on(device: &Device, [batch, queries, places]: [usize; 3]) -> Option<Self> {
+        // Numbers of weights that are held at a time, in all images together, and queries at most: what
+        // stays in a processor's cache, and enough to occupy a GPU.
+        let [held, most] = match device.clone().without_autodiff().as_dispatch() {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => [1 << 21, 512],
+            #[cfg(feature = "ndarray")]
+            DispatchDevice::NdArray(_) => [1 << 21, 512],
+            #[cfg(feature = "_cube")]
+            DispatchDevice::Cube(_) => [1 << 24, 4096],
+            #[allow(unreachable_patterns, reason = "there may be other backends")]
+            _ => return None,
+        };
+        let together = (held / (batch * places).max(1)).clamp(1, most);
+        Some(Self { queries, together })
     }
 
     fn ranges(self) -> impl Iterator<Item = Range<usize>> {
@@ -34,7 +44,7 @@ impl Turns {
 }
 
 /// What the queries gather, `[batch, given, queries]`.
-pub(crate) fn attend<B: Backend>(
+pub(super) fn attend<B: Backend>(
     query: &FloatTensor<B>,
     key: &FloatTensor<B>,
     value: &FloatTensor<B>,
@@ -52,7 +62,7 @@ pub(crate) fn attend<B: Backend>(
 /// ```text
 /// dV += dZ·W       dW = dZᵀ·V       dS = W ⊙ (dW - Σⱼ W ⊙ dW)       dQ = K·dSᵀ       dK += Q·dS
 /// ```
-pub(crate) fn gradients<B: Backend>(
+pub(super) fn gradients<B: Backend>(
     query: &FloatTensor<B>,
     key: &FloatTensor<B>,
     value: &FloatTensor<B>,
@@ -77,7 +87,15 @@ pub(crate) fn gradients<B: Backend>(
 
 /// The weights of some queries, a row for each.
 fn weights<B: Backend>(query: FloatTensor<B>, key: &FloatTensor<B>) -> FloatTensor<B> {
-    B::softmax(B::float_matmul(turned::<B>(query), key.clone()), 2)
+    let scores = B::float_matmul(turned::<B>(query), key.clone());
+    match scores.dtype() {
+        // Sums of many small numbers.
+        DType::F16 | DType::BF16 => {
+            let given = scores.dtype().into();
+            B::float_cast(B::softmax(B::float_cast(scores, FloatDType::F32), 2), given)
+        }
+        _ => B::softmax(scores, 2),
+    }
 }
 
 fn columns<B: Backend>(map: &FloatTensor<B>, turn: &Range<usize>) -> FloatTensor<B> {

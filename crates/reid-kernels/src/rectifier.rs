@@ -44,7 +44,11 @@ fn zip(left: &[f32], right: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) 
 }
 
 /// `max(0, a + b)`; what is not a number stays so.
-pub(crate) fn add_rectified(left: &[f32], right: &[f32]) -> Vec<f32> {
+///
+/// # Panics
+/// If the sides have different lengths.
+#[must_use]
+pub fn add_rectified(left: &[f32], right: &[f32]) -> Vec<f32> {
     zip(left, right, |left, right| {
         let sum = left + right;
         if sum < 0.0 { 0.0 } else { sum }
@@ -52,7 +56,11 @@ pub(crate) fn add_rectified(left: &[f32], right: &[f32]) -> Vec<f32> {
 }
 
 /// The gradient where the output is above 0, and 0 elsewhere.
-pub(crate) fn rectified_gradient(output: &[f32], gradient: &[f32]) -> Vec<f32> {
+///
+/// # Panics
+/// If the sides have different lengths.
+#[must_use]
+pub fn rectified_gradient(output: &[f32], gradient: &[f32]) -> Vec<f32> {
     zip(
         output,
         gradient,

@@ -1,8 +1,9 @@
-//! Inner products of many rows with many stretches: the gradient of a convolution by its weights.
+//! Inner products of many rows with many stretches: the gradient of a convolution by its weights, and
+//! the products of vectors.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::tile;
+use crate::tile;
 
 /// Numbers of each row that are multiplied together, so that a tile stays in the first cache.
 const STRETCH: usize = 1536;

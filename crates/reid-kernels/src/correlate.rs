@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{
+use crate::{
     tile::{self, ACROSS},
     window::Window,
 };

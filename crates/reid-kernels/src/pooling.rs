@@ -5,18 +5,33 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// The sizes of a pooling.
+/// The sizes of a pooling, and what it computes.
+///
+/// ```
+/// use reid_kernels::Pooling;
+///
+/// let halves = Pooling {
+///     input: [2, 2],
+///     output: [1, 2],
+///     kernel: [2, 1],
+///     stride: [2, 1],
+///     padding: [0, 0],
+/// };
+/// assert_eq!(halves.forward(&[1.0, 5.0, 3.0, 2.0]), [3.0, 5.0]);
+/// assert_eq!(halves.gradient(&[1.0, 5.0, 3.0, 2.0], &[0.1, 0.2]), [0.0, 0.2, 0.1, 0.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pooling {
-    /// Height and width of a map, and of what it is pooled to.
-    pub(crate) input: [usize; 2],
-    pub(crate) output: [usize; 2],
+pub struct Pooling {
+    /// Height and width of a map.
+    pub input: [usize; 2],
+    /// Height and width of what it is pooled to.
+    pub output: [usize; 2],
     /// Height and width of a window.
-    pub(crate) kernel: [usize; 2],
+    pub kernel: [usize; 2],
     /// Step down and across.
-    pub(crate) stride: [usize; 2],
+    pub stride: [usize; 2],
     /// How far windows reach beyond the map, above and left.
-    pub(crate) padding: [usize; 2],
+    pub padding: [usize; 2],
 }
 
 impl Pooling {
@@ -28,9 +43,14 @@ impl Pooling {
     }
 
     /// The largest number of each window: `[maps, input]` to `[maps, output]`.
-    pub(crate) fn forward(&self, input: &[f32]) -> Vec<f32> {
+    ///
+    /// # Panics
+    /// If the input is no whole number of maps.
+    #[must_use]
+    pub fn forward(&self, input: &[f32]) -> Vec<f32> {
         let arch = Arch::new();
         let [map, pooled] = [self.input, self.output].map(|[height, width]| height * width);
+        self.maps(input, map);
         let mut output = vec![0.0; input.len() / map * pooled];
         output
             .par_chunks_exact_mut(pooled)
@@ -52,8 +72,17 @@ impl Pooling {
 
     /// The gradient of a loss by the input, from that by the output: each passes to the largest number of
     /// its window, the first one in reading order if there are several.
-    pub(crate) fn gradient(&self, input: &[f32], gradient: &[f32]) -> Vec<f32> {
+    ///
+    /// # Panics
+    /// If there are not as many maps of both, or they are no whole number.
+    #[must_use]
+    pub fn gradient(&self, input: &[f32], gradient: &[f32]) -> Vec<f32> {
         let [map, pooled] = [self.input, self.output].map(|[height, width]| height * width);
+        assert_eq!(
+            self.maps(input, map),
+            self.maps(gradient, pooled),
+            "maps of the input and of the gradient"
+        );
         let mut result = vec![0.0; input.len()];
         let maps = result
             .par_chunks_exact_mut(map)
@@ -61,6 +90,16 @@ impl Pooling {
         maps.zip(gradient.par_chunks_exact(pooled))
             .for_each(|((result, input), gradient)| self.pass_back(input, gradient, result));
         result
+    }
+
+    /// How many maps there are.
+    fn maps(&self, numbers: &[f32], size: usize) -> usize {
+        let count = numbers.len();
+        assert!(
+            size > 0 && count.is_multiple_of(size),
+            "{count} numbers are no whole maps of {self:?}"
+        );
+        count / size
     }
 
     fn pass_back(&self, input: &[f32], gradient: &[f32], result: &mut [f32]) {

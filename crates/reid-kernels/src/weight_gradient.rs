@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{
-    convolution::{Geometry, area},
+use crate::{
+    convolution::{Convolution, area},
     inner_products::Inner,
     window::Window,
 };
@@ -12,25 +12,29 @@ use super::{
 ///
 /// Images lie one behind the other, gradients at the same places as the maps that their taps read and
 /// zeros elsewhere, so that each weight's gradient is one inner product over all images.
-pub(crate) fn weight_gradient(geometry: &Geometry, input: &[f32], gradient: &[f32]) -> Vec<f32> {
-    let [from, to] = geometry.per_group();
-    let (taps, window) = (geometry.taps(), geometry.window());
-    let length = geometry.batch * window.area();
+pub(crate) fn weight_gradient(
+    convolution: &Convolution,
+    input: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let [from, to] = convolution.per_group();
+    let (taps, window) = (convolution.taps(), convolution.window());
+    let length = convolution.batch * window.area();
     let stretch = window.phases() * length;
-    let rows = rows(geometry, &window, gradient);
-    let copy = copy(geometry, &window, input);
+    let rows = rows(convolution, &window, gradient);
+    let copy = copy(convolution, &window, input);
     let shifts: Vec<usize> = window
         .shifts()
         .into_iter()
         .map(|(phase, shift)| phase * length + shift)
         .collect();
     // [groups, from · taps, to], so that each task has results of its own.
-    let mut turned = vec![0.0; geometry.groups * from * taps * to];
-    let tasks = (4 * rayon::current_num_threads()).div_ceil(geometry.groups);
+    let mut turned = vec![0.0; convolution.groups * from * taps * to];
+    let tasks = (4 * rayon::current_num_threads()).div_ceil(convolution.groups);
     let per_task = from.div_ceil(tasks).max(6_usize.div_ceil(taps)).min(from);
     let mut parts = Vec::new();
     let mut rest = turned.as_mut_slice();
-    for group in 0..geometry.groups {
+    for group in 0..convolution.groups {
         for first in (0..from).step_by(per_task) {
             let channels = first..(first + per_task).min(from);
             let (results, behind) = rest.split_at_mut(channels.len() * taps * to);
@@ -60,10 +64,10 @@ pub(crate) fn weight_gradient(geometry: &Geometry, input: &[f32], gradient: &[f3
 }
 
 /// The gradient by the output, `[channels, batch, area]`, with zeros between its rows.
-fn rows(geometry: &Geometry, window: &Window, gradient: &[f32]) -> Vec<f32> {
-    let [_, channels] = geometry.channels;
-    let [height, width] = geometry.output();
-    let length = geometry.batch * window.area();
+fn rows(convolution: &Convolution, window: &Window, gradient: &[f32]) -> Vec<f32> {
+    let [_, channels] = convolution.channels;
+    let [height, width] = convolution.output();
+    let length = convolution.batch * window.area();
     let mut rows = vec![0.0; channels * length];
     let each = rows.par_chunks_mut(length).enumerate();
     each.for_each(|(channel, row)| {
@@ -79,17 +83,17 @@ fn rows(geometry: &Geometry, window: &Window, gradient: &[f32]) -> Vec<f32> {
 }
 
 /// The input, `[channels, phases, batch, area]`, with as many zeros behind as a tap reaches.
-fn copy(geometry: &Geometry, window: &Window, input: &[f32]) -> Vec<f32> {
-    let [channels, _] = geometry.channels;
-    let map = area(geometry.input);
-    let length = geometry.batch * window.area();
+fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
+    let [channels, _] = convolution.channels;
+    let map = area(convolution.input);
+    let length = convolution.batch * window.area();
     let stretch = window.phases() * length;
     let mut copy = vec![0.0; channels * stretch + window.reach()];
     let each = copy[..channels * stretch]
         .par_chunks_mut(stretch)
         .enumerate();
     each.for_each(|(channel, copy)| {
-        for image in 0..geometry.batch {
+        for image in 0..convolution.batch {
             let source = &input[(image * channels + channel) * map..][..map];
             window.lay_out(source, copy, |phase| phase * length + image * window.area());
         }

@@ -1,4 +1,16 @@
 //! Batch normalisation of maps in single precision, and its gradients.
+//!
+//! ```
+//! use reid_kernels::normalisation::{Map, Sizes, statistics};
+//!
+//! // Two images with one channel of two positions.
+//! let (sizes, input) = (Sizes::new(&[2, 1, 2]), [2.0, 2.0, 6.0, 6.0]);
+//! let statistics = statistics(sizes, &input);
+//! assert_eq!((statistics.mean[0], statistics.variance[0]), (4.0, 4.0));
+//! let rectified = Map::new(&statistics, &[2.0], &[0.0], 0.0, true).apply(sizes, &input);
+//! // 2·(x - 4)/√4
+//! assert_eq!(rectified, [0.0, 0.0, 2.0, 2.0]);
+//! ```
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -8,18 +20,22 @@ const LANES: usize = 32;
 
 /// The sizes of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sizes {
+pub struct Sizes {
     /// Images.
-    pub(crate) batch: usize,
+    pub batch: usize,
     /// Channels.
-    pub(crate) channels: usize,
+    pub channels: usize,
     /// Positions of a map.
-    pub(crate) positions: usize,
+    pub positions: usize,
 }
 
 impl Sizes {
     /// The sizes of a tensor `[batch, channels, ...]`.
-    pub(crate) fn new(shape: &[usize]) -> Self {
+    ///
+    /// # Panics
+    /// If the shape has no channels.
+    #[must_use]
+    pub fn new(shape: &[usize]) -> Self {
         Self {
             batch: shape[0],
             channels: shape[1],
@@ -36,6 +52,15 @@ impl Sizes {
             .map(move |image| &image[begin..begin + self.positions])
     }
 
+    /// Refuses features of another size.
+    fn expect(self, what: &str, numbers: &[f32]) {
+        assert_eq!(
+            numbers.len(),
+            self.batch * self.channels * self.positions,
+            "numbers of {what} for {self:?}"
+        );
+    }
+
     /// The numbers of a channel.
     fn count(self) -> f64 {
         (self.batch * self.positions) as f64
@@ -44,9 +69,11 @@ impl Sizes {
 
 /// The mean and the biased variance of each channel.
 #[derive(Clone, Debug)]
-pub(crate) struct Statistics {
-    pub(crate) mean: Vec<f32>,
-    pub(crate) variance: Vec<f32>,
+pub struct Statistics {
+    /// One number for each channel.
+    pub mean: Vec<f32>,
+    /// One number for each channel.
+    pub variance: Vec<f32>,
 }
 
 /// Rounds to the precision of the features.
@@ -103,7 +130,12 @@ impl WithSimd for Moments<'_> {
 
 /// The statistics of features, `[batch, channels, positions]`, each read once: squares are summed
 /// about the mean of each map, which is still in cache, and then moved to that of all.
-pub(crate) fn statistics(sizes: Sizes, input: &[f32]) -> Statistics {
+///
+/// # Panics
+/// If there are not as many numbers as the sizes say.
+#[must_use]
+pub fn statistics(sizes: Sizes, input: &[f32]) -> Statistics {
+    sizes.expect("the input", input);
     let arch = Arch::new();
     let of = |channel: usize| {
         let moments: Vec<[f64; 2]> = sizes
@@ -123,7 +155,8 @@ pub(crate) fn statistics(sizes: Sizes, input: &[f32]) -> Statistics {
 }
 
 /// The map of a normalisation: `x ↦ (x - mean)·scale + bias`, rectified or not.
-pub(crate) struct Map<'a> {
+#[derive(Clone, Debug)]
+pub struct Map<'a> {
     mean: &'a [f32],
     /// `1/√(σ² + ε)`.
     inverse: Vec<f32>,
@@ -236,20 +269,35 @@ impl WithSimd for PullBack<'_> {
 }
 
 /// The gradients of a normalisation.
-pub(crate) struct Gradients {
-    pub(crate) input: Vec<f32>,
-    pub(crate) gain: Vec<f32>,
-    pub(crate) bias: Vec<f32>,
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// By each number of the input.
+    pub input: Vec<f32>,
+    /// By the gain of each channel.
+    pub gain: Vec<f32>,
+    /// By the bias of each channel.
+    pub bias: Vec<f32>,
 }
 
 impl<'a> Map<'a> {
-    pub(crate) fn new(
+    /// By given statistics, with a gain γ and a bias β for each channel.
+    ///
+    /// # Panics
+    /// If there are not as many of them as channels.
+    #[must_use]
+    pub fn new(
         statistics: &'a Statistics,
         gain: &[f32],
         bias: &'a [f32],
         epsilon: f64,
         rectify: bool,
     ) -> Self {
+        let channels = statistics.mean.len();
+        assert_eq!(
+            [statistics.variance.len(), gain.len(), bias.len()],
+            [channels; 3],
+            "variances, gains and biases of {channels} channels"
+        );
         let inverse = |variance: &f32| single(1.0 / (f64::from(*variance) + epsilon).sqrt());
         let inverse: Vec<f32> = statistics.variance.iter().map(inverse).collect();
         Self {
@@ -275,7 +323,12 @@ impl<'a> Map<'a> {
     }
 
     /// The normalised features.
-    pub(crate) fn apply(&self, sizes: Sizes, input: &[f32]) -> Vec<f32> {
+    ///
+    /// # Panics
+    /// If there are not as many numbers as the sizes say, or channels as statistics.
+    #[must_use]
+    pub fn apply(&self, sizes: Sizes, input: &[f32]) -> Vec<f32> {
+        sizes.expect("the input", input);
         let arch = Arch::new();
         let mut output = vec![0.0; input.len()];
         output
@@ -298,7 +351,13 @@ impl<'a> Map<'a> {
     /// ```text
     /// dβ = Σ dy     dγ = Σ dy·x̂     dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)
     /// ```
-    pub(crate) fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &[f32]) -> Gradients {
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    #[must_use]
+    pub fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &[f32]) -> Gradients {
+        sizes.expect("the input", input);
+        sizes.expect("the gradient", gradient);
         let arch = Arch::new();
         let of = |channel: usize| {
             let affine = self.affine(channel);

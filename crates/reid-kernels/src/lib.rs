@@ -1,0 +1,39 @@
+//! The arithmetic of re-identification on slices of numbers in single precision: convolution, batch
+//! normalisation, max pooling, and the products of many vectors with many others.
+//!
+//! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs,
+//! and on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
+//! threads, so results repeat to the last bit on one machine. There is no `unsafe` here, and nothing of tensors: `reid-ops` makes operations
+//! of Burn's backend Flex of this, `reid-eval` distances between descriptors.
+//!
+//! ```
+//! // Two vectors against three, of two numbers each.
+//! let (left, right) = ([1.0, 0.0, 0.0, 2.0], [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+//! let mut products = [0.0; 6];
+//! reid_kernels::products(&left, &right, 2, &mut products);
+//! assert_eq!(products, [3.0, 5.0, 7.0, 8.0, 12.0, 16.0]);
+//! ```
+
+#![doc(test(attr(deny(warnings))))]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into a function that is compiled for wide vectors does not use them"
+)]
+
+pub mod normalisation;
+
+mod convolution;
+mod correlate;
+mod inner_products;
+mod pooling;
+mod products;
+mod rectifier;
+mod sweep;
+mod tile;
+mod weight_gradient;
+mod window;
+
+pub use convolution::Convolution;
+pub use pooling::Pooling;
+pub use products::products;
+pub use rectifier::{add_rectified, rectified_gradient};

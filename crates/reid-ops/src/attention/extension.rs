@@ -1,0 +1,84 @@
+//! Attention as an extension of Burn's backends, and its backward pass.
+
+use burn::backend::{
+    Autodiff, Backend,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    tensor::FloatTensor,
+};
+
+use super::turns::{self, Turns};
+
+/// Attention by turns: the same on every backend that is compiled in, for what is special about it is
+/// the backward pass.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(feature = "_cube"),
+    Autodiff,
+)]
+pub(super) trait Attention: Backend {
+    /// What places gather from places. Shapes are those of [`crate::attend`].
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        turns: Turns,
+    ) -> FloatTensor<Self> {
+        turns::attend::<Self>(&query, &key, &value, turns)
+    }
+}
+
+#[cfg(feature = "flex")]
+impl Attention for burn::backend::Flex {}
+
+#[cfg(feature = "ndarray")]
+#[expect(
+    deprecated,
+    reason = "deprecated upstream, yet one of this library's backends"
+)]
+impl Attention for burn::backend::NdArray {}
+
+#[cfg(feature = "_cube")]
+impl Attention for burn::backend::Cube {}
+
+impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
+    fn attend(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        turns: Turns,
+    ) -> FloatTensor<Self> {
+        let nodes = [query.node(), key.node(), value.node()];
+        let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
+        let [query, key, value] = maps.clone();
+        let output = B::attend(query, key, value, turns);
+        match Attend.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((maps, turns), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Attend;
+
+impl<B: Attention> Backward<B, 3> for Attend {
+    /// Query, key and value.
+    type State = ([FloatTensor<B>; 3], Turns);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let ([query, key, value], turns) = ops.state;
+        let gradients = turns::gradients::<B>(&query, &key, &value, &gradient, turns);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
