@@ -1,13 +1,12 @@
-//! ResNet-50 at 256 x 128, plain or with relation-aware attention: images per second and peak memory,
-//! training and inference.
+//! Whole networks: images per second and peak memory, training and inference.
 //!
-//! Prints one line of JSON in the same form as its twins in PyTorch, `benches/peer/resnet50.py` and
-//! `benches/peer/rga.py`:
+//! Prints one line of JSON in the same form as its twins in PyTorch, `benches/peer/rga.py` and
+//! `benches/peer/networks.py`, which runs both in one go:
 //!
 //! ```sh
-//! cargo bench --bench resnet50 -- --mode train --batch 8
-//! cargo bench --bench resnet50 -- --mode train --batch 8 --attention rga-sc
-//! cargo bench --bench resnet50 --features x86-v4 -- --mode infer --batch 8 --fused
+//! cargo bench --bench networks -- --network se-resnext101 --mode train --batch 8
+//! cargo bench --bench networks --features cuda -- --network rga --mode train --batch 64 --precision bfloat16
+//! python benches/peer/networks.py --network resnet50 --batch 8
 //! ```
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
@@ -19,7 +18,12 @@ use burn::{
     tensor::{Device, Distribution, Tensor},
 };
 use clap::{Parser, ValueEnum};
-use reid::{nn::TrainingStep, prelude::*, train::OptimizerConfig, zoo::RgaConfig};
+use reid::{
+    nn::{Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
+    prelude::*,
+    train::OptimizerConfig,
+    zoo::{BranchedConfig, FncConfig, RgaConfig},
+};
 use serde_json::json;
 
 const CLASSES: usize = 751;
@@ -27,12 +31,15 @@ const CLASSES: usize = 751;
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
+    /// Which network.
+    #[arg(long, value_enum, default_value = "resnet50")]
+    network: Network,
     /// Training step or inference.
     #[arg(long, value_enum, default_value = "infer")]
     mode: Mode,
-    /// What stands after the stages.
-    #[arg(long, value_enum, default_value = "none")]
-    attention: Attention,
+    /// In which type of numbers it computes.
+    #[arg(long, value_enum, default_value = "single")]
+    precision: Numbers,
     /// Images at a time; in training a multiple of 4.
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -60,9 +67,33 @@ enum Mode {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Attention {
-    None,
-    RgaSc,
+enum Network {
+    /// ResNet-50 and a BNNeck, at 256 x 128.
+    Resnet50,
+    /// SE-ResNeXt-101 and a BNNeck, at 256 x 128.
+    SeResnext101,
+    /// ResNet-50 with relation-aware attention after every stage, at 256 x 128.
+    Rga,
+    /// SE-ResNeXt-101 with two branches from stage 3 on, at 288 x 384.
+    Fnc,
+    /// ResNet-50 with a global branch and two that are guided by it, at 384 x 128.
+    Progressive,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Numbers {
+    Single,
+    #[value(name = "bfloat16")]
+    BFloat16,
+}
+
+impl From<Numbers> for Precision {
+    fn from(numbers: Numbers) -> Self {
+        match numbers {
+            Numbers::Single => Self::Single,
+            Numbers::BFloat16 => Self::BFloat16,
+        }
+    }
 }
 
 fn main() {
@@ -71,28 +102,18 @@ fn main() {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
     let picked = device::pick().expect("a device");
-    let size = if arguments.test {
-        InputSize::new(32, 16)
-    } else {
-        InputSize::PERSON
-    };
-    let rga = RgaConfig::rga_resnet50();
-    let mut milliseconds = match arguments.attention {
-        Attention::None => run(
-            &arguments,
-            rga.with_attention(&[], ()),
-            size,
-            &picked.device,
-        ),
-        Attention::RgaSc => run(&arguments, rga, size, &picked.device),
-    };
+    let mut milliseconds = named(&arguments, &picked.device);
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
+    let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+        value().expect("a name").get_name().to_owned()
+    };
     let report = json!({
         "system": format!("reid, {}", picked.backend),
         "version": env!("CARGO_PKG_VERSION"),
-        "model": if arguments.attention == Attention::None { "trunk" } else { "rga" },
-        "mode": if arguments.mode == Mode::Train { "train" } else { "infer" },
+        "network": name(&|| arguments.network.to_possible_value()),
+        "mode": name(&|| arguments.mode.to_possible_value()),
+        "precision": name(&|| arguments.precision.to_possible_value()),
         "layout": if arguments.fused { "fused" } else { "plain" },
         "batch": arguments.batch,
         "threads": arguments.threads,
@@ -107,15 +128,57 @@ fn main() {
     println!("{report}");
 }
 
-fn run<A: BlockConfig>(
+/// Milliseconds of each repetition of the network that the command line names.
+fn named(arguments: &Arguments, device: &Device) -> Vec<f64> {
+    let person = if arguments.test {
+        InputSize::new(32, 16)
+    } else {
+        InputSize::PERSON
+    };
+    match arguments.network {
+        Network::Resnet50 => {
+            let backbone = ResNetConfig::resnet50().with_last_stride(1);
+            run(arguments, &backbone, &BnNeckConfig::new(), person, device)
+        }
+        Network::SeResnext101 => {
+            let backbone = ResNetConfig::se_resnext101().with_last_stride(1);
+            run(arguments, &backbone, &BnNeckConfig::new(), person, device)
+        }
+        Network::Rga => {
+            let RgaConfig { backbone, head } = RgaConfig::rga_resnet50();
+            run(arguments, &backbone, &head, person, device)
+        }
+        Network::Fnc => {
+            let size = if arguments.test {
+                InputSize::new(32, 48)
+            } else {
+                InputSize::new(288, 384)
+            };
+            let config = FncConfig::se_resnext101();
+            run(arguments, &config.backbone(), &config.head(), size, device)
+        }
+        Network::Progressive => {
+            let size = if arguments.test {
+                InputSize::new(192, 64)
+            } else {
+                InputSize::new(384, 128)
+            };
+            let BranchedConfig { backbone, head } = BranchedConfig::progressive_cut_mix(2);
+            run(arguments, &backbone, &head, size, device)
+        }
+    }
+}
+
+fn run(
     arguments: &Arguments,
-    network: BagOfTricksConfig<A>,
+    backbone: &impl BlockConfig,
+    head: &impl HeadConfig,
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
     match arguments.mode {
-        Mode::Train => train(arguments, network, size, device),
-        Mode::Infer => infer(arguments, &network, size, device),
+        Mode::Train => train(arguments, (backbone, head), size, device),
+        Mode::Infer => infer(arguments, (backbone, head), size, device),
     }
 }
 
@@ -134,53 +197,51 @@ fn time(arguments: &Arguments, mut step: impl FnMut()) -> Vec<f64> {
     timed.skip(warm_up).collect()
 }
 
-fn images(batch: usize, size: InputSize, device: &Device) -> Tensor<4> {
-    Tensor::random(
-        [batch, 3, size.height, size.width],
-        Distribution::Default,
-        device,
-    )
+fn images(arguments: &Arguments, size: InputSize, device: &Device) -> Tensor<4> {
+    let shape = [arguments.batch, 3, size.height, size.width];
+    Tensor::random(shape, Distribution::Default, device)
 }
 
-fn infer<A: BlockConfig>(
+fn infer(
     arguments: &Arguments,
-    network: &BagOfTricksConfig<A>,
+    (backbone, head): (&impl BlockConfig, &impl HeadConfig),
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
-    let model = network.init(size, CLASSES, device);
+    let model = ReidModel::new(backbone, head, size, CLASSES, device);
     let model = if arguments.fused {
         model.fused()
     } else {
         model
     };
-    let images = images(arguments.batch, size, device);
+    let images = images(arguments, size, device);
+    let precision = Precision::from(arguments.precision);
     time(arguments, || {
         // Reading the result waits for it.
-        let _ = model.embed(images.clone()).into_data();
+        let _ = model.embed(precision.of(images.clone())).into_data();
     })
 }
 
-fn train<A: BlockConfig>(
+fn train(
     arguments: &Arguments,
-    network: BagOfTricksConfig<A>,
+    (backbone, head): (&impl BlockConfig, &impl HeadConfig),
     size: InputSize,
     device: &Device,
 ) -> Vec<f64> {
-    let recipe = Recipe::strong_baseline("benchmark", size, network);
-    let BagOfTricksConfig { backbone, head } = &recipe.network;
+    let recipe = Recipe::strong_baseline("benchmark", size, ());
     let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 
     let device = device.clone().autodiff();
-    let images = images(arguments.batch, size, &device);
+    let images = images(arguments, size, &device);
+    let precision = Precision::from(arguments.precision);
     let identities: Vec<usize> = (0..arguments.batch).map(|image| image / 4).collect();
     let step = TrainingStep {
         identities: &identities,
         seed: Seed::new(1),
     };
     time(arguments, || {
-        let losses = trainee.judge(images.clone(), step).losses;
+        let losses = trainee.judge(precision.of(images.clone()), step).losses;
         let total = losses
             .into_iter()
             .map(|loss| loss.value)

@@ -1,5 +1,5 @@
-//! The operations of ResNet-50 and of a grouped ResNeXt at 256 x 128, one at a time: as this library
-//! computes them, and as Burn does.
+//! The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, one at a time: as this library computes
+//! them, and as Burn does.
 //!
 //! One line of JSON for each operation. Its twin in PyTorch runs both in one go and prints a table with
 //! ratios:
@@ -13,14 +13,18 @@
 
 use std::time::Instant;
 
-use burn::tensor::{
-    Device, Distribution, Tensor,
-    activation::relu,
-    module,
-    ops::{ConvOptions, MaxPoolOptions},
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{
+        Device, Distribution, Tensor,
+        activation::relu,
+        module,
+        ops::{ConvOptions, MaxPoolOptions},
+    },
 };
 use clap::Parser;
-use reid::device;
+use reid::{device, nn::backbone::ResNetConfig, prelude::*, train::OptimizerConfig};
 use serde_json::json;
 
 #[derive(Parser)]
@@ -45,7 +49,7 @@ struct Arguments {
 /// Channels in and out, size of the input, and kernel, stride and groups.
 type Convolution = ([usize; 2], [usize; 2], [usize; 3]);
 
-const CONVOLUTIONS: [Convolution; 16] = [
+const CONVOLUTIONS: [Convolution; 17] = [
     ([3, 64], [256, 128], [7, 2, 1]),
     ([64, 64], [64, 32], [1, 1, 1]),
     ([64, 64], [64, 32], [3, 1, 1]),
@@ -60,6 +64,7 @@ const CONVOLUTIONS: [Convolution; 16] = [
     ([512, 512], [16, 8], [3, 1, 1]),
     ([512, 2048], [16, 8], [1, 1, 1]),
     ([128, 128], [64, 32], [3, 1, 32]),
+    ([256, 256], [32, 16], [3, 1, 32]),
     ([512, 512], [16, 8], [3, 1, 32]),
     ([1024, 1024], [16, 8], [3, 1, 32]),
 ];
@@ -76,6 +81,7 @@ fn main() {
     convolutions(&arguments, &device);
     normalisations(&arguments, &device);
     others(&arguments, &device);
+    update(&arguments, &device);
 }
 
 fn convolutions(arguments: &Arguments, device: &Device) {
@@ -166,6 +172,57 @@ fn others(arguments: &Arguments, device: &Device) {
     print("max pooling 64, 128x64", ours, burns);
 }
 
+/// What the optimizer does to the weights of ResNet-50, once it has their gradients.
+fn update(arguments: &Arguments, device: &Device) {
+    let device = device.clone().autodiff();
+    let width = if arguments.test { 2 } else { 64 };
+    let network = ResNetConfig::resnet50().with_width(width);
+    let network = network.init(InputSize::PERSON.rgb(), &device);
+    let mut ones = Ones(GradientsParams::new());
+    network.visit(&mut ones);
+    let mut optimizer = OptimizerConfig::adam().init();
+    let mut network = Some(network);
+    let milliseconds = arguments.median(|| {
+        let updated = network.take().expect("a network");
+        let mut copy = Copied {
+            from: &ones.0,
+            to: GradientsParams::new(),
+        };
+        updated.visit(&mut copy);
+        network = Some(optimizer.step(3.5e-4, updated, copy.to));
+    });
+    println!(
+        "{}",
+        json!({ "operation": "Adam, ResNet-50", "forward": milliseconds })
+    );
+}
+
+/// A gradient of ones for every parameter.
+struct Ones(GradientsParams);
+
+impl ModuleVisitor for Ones {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        let value = parameter.val();
+        if value.is_require_grad() {
+            self.0.register(parameter.id, value.inner().ones_like());
+        }
+    }
+}
+
+/// The same gradients once more: an optimizer consumes them.
+struct Copied<'a> {
+    from: &'a GradientsParams,
+    to: GradientsParams,
+}
+
+impl ModuleVisitor for Copied<'_> {
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.get::<D>(parameter.id) {
+            self.to.register(parameter.id, gradient);
+        }
+    }
+}
+
 impl Arguments {
     fn shape(&self, channels: usize, size: [usize; 2]) -> [usize; 4] {
         let [height, width] = if self.test { [4, 4] } else { size };
@@ -201,7 +258,7 @@ impl Arguments {
         [forward, both - extra]
     }
 
-    fn median(&self, run: impl Fn()) -> f64 {
+    fn median(&self, mut run: impl FnMut()) -> f64 {
         let repeats = if self.test { 1 } else { self.repeats };
         let timed = (0..=repeats).map(|_| {
             let start = Instant::now();

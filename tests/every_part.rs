@@ -1,15 +1,16 @@
-//! Every block, head and criterion runs forward and backward on the device at hand, at toy size.
+//! Every block, head and criterion runs forward and backward on the device at hand, at toy size, in every
+//! precision that it has.
 //!
 //! The device is the one that `reid::device::pick` finds, so `BURN_DEVICE` and Cargo features choose
 //! it. One test, one process: GPU backends compile kernels anew in each.
 
 use burn::{
     module::Module,
-    tensor::{Device, Distribution, Int, Tensor},
+    tensor::{DType, Device, Distribution, Int, Tensor, activation::softmax},
 };
 use reid::{
     nn::{
-        TrainingStep,
+        Precision, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
             FullyConnectedChannelConfig, FullyConnectedSpatialConfig, Fusion, NonLocalConfig,
@@ -48,6 +49,7 @@ fn every_part_runs_forward_and_backward() {
     let device = picked.device.autodiff();
     blocks(&device);
     attention(&device);
+    attention_by_turns(&device);
     heads(&device);
     criteria(&device);
 }
@@ -85,16 +87,42 @@ fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &D
         height,
         width,
     } = place;
-    let input = || random([2, channels, height, width], device);
+    let input = random([2, channels, height, width], device);
 
     let output = config.output(place);
     let expected = [2, output.channels, output.height, output.width];
-    let evaluated = block.valid().forward(input().inner());
+    let evaluate = |input: Tensor<4>| block.valid().forward(input.inner());
+    let evaluated = evaluate(input.clone());
     assert_eq!(evaluated.dims(), expected, "{name}");
-    assert_finite(name, evaluated);
-    backward(name, input(), |input| {
-        (block.forward(input) + 0.1).square().sum()
-    });
+    assert_finite(name, evaluated.clone());
+    for precision in precisions(device) {
+        let found = evaluate(precision.of(input.clone()));
+        assert_near(name, found, evaluated.clone(), HALF);
+        backward(name, input.clone(), |input| {
+            let output = block.forward(precision.of(input)).cast(DType::F32);
+            (output + 0.1).square().sum()
+        });
+    }
+}
+
+/// The precisions that the device has.
+fn precisions(device: &Device) -> Vec<Precision> {
+    let mut all = vec![Precision::Single, Precision::BFloat16];
+    all.retain(|precision| precision.is_supported(device));
+    all
+}
+
+/// What bfloat16, with eight bits of mantissa, may be off by, as a share of the largest number.
+const HALF: f32 = 1.0 / 30.0;
+
+fn assert_near<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>, allowed: f32) {
+    let largest = expected.clone().abs().max().into_scalar::<f32>();
+    let difference = (found.cast(DType::F32) - expected).abs().max();
+    let difference = difference.into_scalar::<f32>();
+    assert!(
+        difference <= allowed * largest,
+        "{name}: {difference} of {largest}"
+    );
 }
 
 fn blocks(device: &Device) {
@@ -160,23 +188,51 @@ fn attention(device: &Device) {
     block("side by side", &parallel, PLACE, device);
 }
 
+/// What places gather, and the gradients by what they gather it from, are those of all weights at once,
+/// also where there are more queries than have their turn together.
+fn attention_by_turns(device: &Device) {
+    for queries in [3, 1100] {
+        let leaf = |shape| random::<3>(shape, device).require_grad();
+        let maps = [[2, 4, queries], [2, 4, 5000], [2, 3, 5000]].map(leaf);
+        let [query, key, value] = maps.clone();
+        let found = reid_ops::attend(query.clone(), key.clone(), value.clone());
+        let weights = softmax(query.transpose().matmul(key), 2);
+        let expected = value.matmul(weights.transpose());
+        let (one, other) = (found.clone().inner(), expected.clone().inner());
+        assert_near("attention", one, other, 1e-4);
+        let pull = random(found.dims(), device);
+        let [found, expected] =
+            [found, expected].map(|gathered| (gathered * pull.clone()).sum().backward());
+        for map in maps {
+            let by = |gradients| map.grad(gradients).expect("a gradient");
+            assert_near("attention's gradient", by(&found), by(&expected), 1e-4);
+        }
+    }
+}
+
 fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     let head = config.init(PLACE, CLASSES, device);
-    let output = head.valid().forward(random([2, 4, 4, 2], device).inner());
+    let input = random([2, 4, 4, 2], device);
+    let output = head.valid().forward(input.clone().inner());
     let expected = config.output(PLACE, CLASSES);
     assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
+    let embedding = output.embedding;
     let features = output.features.iter().map(|features| features.dims()[1]);
     assert_eq!(features.collect::<Vec<_>>(), expected.features, "{name}");
-    backward(name, random([3, 4, 4, 2], device), |features| {
-        let step = TrainingStep {
-            identities: &[0, 1, 0],
-            seed: Seed::new(1),
-        };
-        let output = head.forward_train(features, step);
-        let logits = output.logits.into_iter();
-        let logits = logits.map(|logits| logits.square().sum());
-        logits.fold(output.embedding.powi_scalar(3).sum(), Tensor::add)
-    });
+    for precision in precisions(device) {
+        let found = head.valid().forward(precision.of(input.clone().inner()));
+        assert_near(name, found.embedding, embedding.clone(), HALF);
+        backward(name, random([3, 4, 4, 2], device), |features| {
+            let step = TrainingStep {
+                identities: &[0, 1, 0],
+                seed: Seed::new(1),
+            };
+            let output = head.forward_train(precision.of(features), step);
+            let logits = output.logits.into_iter();
+            let logits = logits.map(|logits| logits.square().sum());
+            logits.fold(output.embedding.powi_scalar(3).sum(), Tensor::add)
+        });
+    }
 }
 
 fn heads(device: &Device) {

@@ -6,12 +6,25 @@ use reid::{
         dataset::{market1501, synthetic::SyntheticConfig},
         transform::Augmentation,
     },
-    nn::{backbone::ResNetConfig, head::BnNeckConfig},
+    nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
 };
 
 #[test]
 fn four_people_are_told_apart() {
+    learns(Precision::Single);
+}
+
+/// Weights in single precision, features in half: it learns all the same.
+#[test]
+fn four_people_are_told_apart_in_bfloat16() {
+    let device = device::pick().expect("a device").device;
+    if Precision::BFloat16.is_supported(&device) {
+        learns(Precision::BFloat16);
+    }
+}
+
+fn learns(precision: Precision) {
     let folder = tempfile::tempdir().expect("a folder");
     SyntheticConfig::new()
         .with_train_identities(4)
@@ -28,6 +41,7 @@ fn four_people_are_told_apart() {
     let network = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
     let mut recipe = Recipe::strong_baseline("four people", InputSize::new(64, 32), network);
     recipe.augmentation = Augmentation::none();
+    recipe.precision = precision;
     (recipe.epochs, recipe.evaluate_every) = (15, 0);
     recipe.sampling.identities = 4;
     recipe.schedule.warm_up = None;

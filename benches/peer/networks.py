@@ -1,17 +1,30 @@
-"""PyTorch's side of the ResNet-50 benchmark: one JSON line for one setting.
+"""Whole networks beside PyTorch: images per second and peak memory.
 
-The network is torchvision's ResNet-50 trunk with last stride 1, global average pooling and a
-BNNeck head with 751 classes (Luo et al. 2019), on random images of 256 x 128.
+    cargo bench --bench networks --no-run
+    python benches/peer/networks.py --network resnet50 --batch 8
+
+Runs reid and PyTorch one after the other in every round, each setting in a process of its own, and
+prints a table: the geometric mean over rounds of the median of each, and the ratio. With `--one` it is
+PyTorch's side alone: one JSON line for one setting.
+
+The networks are torchvision's ResNet-50 trunk and timm's SE-ResNeXt-101 32x4d (legacy, as Cadene's),
+with last stride 1, global average pooling and a BNNeck head with 751 classes (Luo et al. 2019), on
+random images of 256 x 128.
 
 infer  evaluation mode, no gradients: images in, descriptors out.
 train  one step: forward, cross entropy smoothed by 0.1 + batch-hard triplet loss with margin 0.3,
        backward, Adam (learning rate 3.5e-4, coupled weight decay 5e-4).
+
+On a GPU (`--device cuda --features cuda`), `--precision bfloat16` is automatic mixed precision there and
+`--compile` adds `torch.compile`.
 """
 
 import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 
 import torch
@@ -27,10 +40,15 @@ IMAGES_PER_IDENTITY = 4
 class Model(nn.Module):
     """Images [n, 3, 256, 128] to pooled features [n, 2048], descriptors alike, and logits."""
 
-    def __init__(self):
+    def __init__(self, network="resnet50"):
         super().__init__()
-        self.trunk = resnet50()
-        self.trunk.fc = nn.Identity()  # the trunk's own pooling and flattening stay
+        if network == "se-resnext101":
+            import timm
+
+            self.trunk = timm.create_model("legacy_seresnext101_32x4d", num_classes=0)
+        else:
+            self.trunk = resnet50()
+            self.trunk.fc = nn.Identity()  # the trunk's own pooling and flattening stay
         self.trunk.layer4[0].conv2.stride = (1, 1)
         self.trunk.layer4[0].downsample[0].stride = (1, 1)
         self.bn = nn.BatchNorm1d(2048)
@@ -70,7 +88,7 @@ def inference(model, images):
 def training(model, images):
     """A function that takes one optimizer step on the batch."""
     model.train()
-    identities = torch.arange(len(images)) // IMAGES_PER_IDENTITY
+    identities = torch.arange(len(images), device=images.device) // IMAGES_PER_IDENTITY
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=3.5e-4, weight_decay=5e-4)
 
@@ -104,6 +122,9 @@ def parser(description, modes):
     parser.add_argument("--batch", type=int, default=8, help="for train, more than 4")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["single", "bfloat16"], default="single")
+    parser.add_argument("--compile", action="store_true")
     return parser
 
 
@@ -125,10 +146,24 @@ def begin(settings):
 
 def time_network(settings, model, layout):
     """Wall times of the network on random images."""
-    model = model.to(memory_format=layout)
-    images = torch.randn(settings.batch, 3, 256, 128).contiguous(memory_format=layout)
+    device = torch.device(settings.device)
+    model = model.to(device=device, memory_format=layout)
+    images = torch.randn(settings.batch, 3, 256, 128, device=device)
+    images = images.contiguous(memory_format=layout)
     prepare = inference if settings.mode == "infer" else training
-    return milliseconds(prepare(model, images), settings.repeats)
+    if settings.compile:
+        model.compile()
+        model.descriptors = torch.compile(model.descriptors)
+    work = prepare(model, images)
+    half = settings.precision == "bfloat16"
+
+    def timed():
+        with torch.autocast(settings.device, torch.bfloat16, enabled=half):
+            work()
+        if settings.device == "cuda":
+            torch.cuda.synchronize()
+
+    return milliseconds(timed, settings.repeats)
 
 
 def report(settings, times, **more):
@@ -140,6 +175,7 @@ def report(settings, times, **more):
         "version": torch.__version__,
         **more,
         "mode": settings.mode,
+        "precision": settings.precision,
         "layout": settings.layout,
         "batch": settings.batch,
         "threads": settings.threads,
@@ -148,13 +184,62 @@ def report(settings, times, **more):
         # Linux counts ru_maxrss in KiB.
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
+    if settings.device == "cuda":
+        result["device_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     print(json.dumps(result))
 
 
+def settings_of_both(settings):
+    """For each mode the command of PyTorch and those of reid."""
+    shared = ["--network", settings.network, "--batch", str(settings.batch)]
+    shared += ["--precision", settings.precision, "--threads", str(settings.threads)]
+    features = ["--features", settings.features] if settings.features else []
+    cargo = ["cargo", "bench", "--quiet", *features, "--bench", "networks", "--", *shared]
+    peer = [sys.executable, __file__, "--one", "--device", settings.device, *shared]
+    peer += ["--layout", settings.layout] + ["--compile"] * settings.compile
+    for mode, repeats in [("infer", settings.repeats), ("train", max(settings.repeats // 2, 3))]:
+        more = ["--mode", mode, "--repeats", str(repeats)]
+        ours = [cargo + more] + [cargo + more + ["--fused"]] * (mode == "infer")
+        yield mode, [peer + more, *ours]
+
+
+def mean(numbers):
+    return statistics.geometric_mean(numbers)
+
+
+def compare(settings):
+    """Runs all settings in turn, round by round, and prints what they came to."""
+    rows = {}
+    for turn in range(settings.rounds):
+        for mode, commands in settings_of_both(settings):
+            for place, command in enumerate(commands):
+                print(f"round {turn + 1}: {' '.join(command)}", file=sys.stderr)
+                run = subprocess.run(command, capture_output=True, text=True, check=True)
+                rows.setdefault((mode, place), []).append(json.loads(run.stdout))
+    print("| | images/s | of PyTorch | peak memory, MB |")
+    print("|---|---|---|---|")
+    for (mode, place), lines in rows.items():
+        speed = mean(line["images_per_second"] for line in lines)
+        peer = mean(line["images_per_second"] for line in rows[mode, 0])
+        memory = max(line["peak_memory_mb"] for line in lines)
+        name = f"{mode}, {lines[0]['system']}, {lines[0]['layout']}"
+        print(f"| {name} | {speed:.2f} | {speed / peer:.2f} | {memory:.0f} |")
+
+
 def main():
-    settings = arguments(parser(__doc__.splitlines()[0], ["infer", "train"]))
+    own = parser(__doc__.splitlines()[0], ["infer", "train"])
+    own.set_defaults(layout="channels-last")
+    own.add_argument("--network", choices=["resnet50", "se-resnext101"], default="resnet50")
+    own.add_argument("--one", action="store_true", help="PyTorch alone, one line of JSON")
+    own.add_argument("--rounds", type=int, default=2, help="without --one")
+    own.add_argument("--features", help="Cargo features of reid, such as cuda; without --one")
+    settings = arguments(own)
+    if not settings.one:
+        compare(settings)
+        return
     layout = begin(settings)
-    report(settings, time_network(settings, Model(), layout))
+    times = time_network(settings, Model(settings.network), layout)
+    report(settings, times, network=settings.network)
 
 
 if __name__ == "__main__":

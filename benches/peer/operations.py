@@ -1,11 +1,12 @@
-"""The operations of ResNet-50 at 256 x 128, one at a time: reid, Burn and PyTorch in one go.
+"""The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, one at a time: reid, Burn and PyTorch.
 
     cargo bench --bench operations --no-run
     python benches/peer/operations.py --threads 2 --batch 8
 
 Runs the Rust benchmark, repeats each of its operations in PyTorch with both memory formats, and prints
 a table: milliseconds forward, forward and backward, and how many times as long reid takes as
-PyTorch's better format.
+PyTorch's better format. The floor is what a forward pass takes at least: its operations at the rate of
+a large product of matrices, or its bytes at that of a copy, as measured here in the same go.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+import torchvision
 
 CONVOLUTION = re.compile(
     r"convolution (\d)x\d( by 2)? (\d+) to (\d+), (\d+)x(\d+)(?:, (\d+) groups)?"
@@ -60,6 +62,40 @@ def peer(operation, batch):
     return [torch.randn(shape), one, zero], normalise
 
 
+def rates():
+    """Operations and bytes per millisecond, at best."""
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    operations = 2 * 2048**3 / min(median(lambda: left @ right, 3) for _ in range(3))
+    source, target = torch.randn(2**25), torch.empty(2**25)
+    copy = min(median(lambda: target.copy_(source), 3) for _ in range(3))
+    return operations, 2 * 4 * 2**25 / copy
+
+
+def floor(operation, settings, operations, bandwidth):
+    """The least milliseconds of a forward pass."""
+    if operation.startswith("Adam"):
+        # Weight, gradient and both means are read, and all but the gradient written.
+        return 7 * 4 * sum(p.numel() for p in weights()) / bandwidth
+    inputs, of = peer(operation, settings.batch)
+    results = of(*inputs, False)
+    moved = 4 * (results.numel() + sum(x.numel() for x in inputs)) / bandwidth
+    if not operation.startswith("convolution"):
+        return moved
+    return max(moved, 2 * results.numel() * inputs[1][0].numel() / operations)
+
+
+def weights():
+    return [p for p in torchvision.models.resnet50().parameters()]
+
+
+def adam(settings):
+    """Milliseconds of an update of ResNet-50's weights."""
+    parameters = weights()
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    return median(torch.optim.Adam(parameters, weight_decay=5e-4).step, settings.repeats)
+
+
 def measure(operation, settings, layout):
     """Forward without gradients, and forward and backward."""
     inputs, of = peer(operation, settings.batch)
@@ -87,16 +123,29 @@ def main():
     for flag in flags:
         command += [f"--{flag}", str(getattr(settings, flag))]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    print("| operation | reid | Burn | PyTorch | of PyTorch | reid, both | Burn | PyTorch | of PyTorch |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    operations, bandwidth = rates()
+    print(f"{operations / 1e6:.0f} GFLOP/s, {bandwidth / 1e6:.1f} GB/s")
+    print(
+        "| operation | floor | reid | Burn | PyTorch | of PyTorch "
+        "| reid, both | Burn | PyTorch | of PyTorch |"
+    )
+    print("|---" * 10 + "|")
     for line in lines:
         ours = json.loads(line)
+        least = floor(ours["operation"], settings, operations, bandwidth)
+        if "both" not in ours:
+            times = [ours["forward"], adam(settings)]
+            print(
+                f"| {ours['operation']} | {least:.2f} | {times[0]:.2f} | | {times[1]:.2f} "
+                f"| {times[0] / times[1]:.2f} | | | | |"
+            )
+            continue
         times = [
             measure(ours["operation"], settings, layout)
             for layout in (torch.contiguous_format, torch.channels_last)
         ]
         forward, both = (min(pair) for pair in zip(*times))
-        cells = [ours["forward"], ours["burn_forward"], forward, ours["forward"] / forward]
+        cells = [least, ours["forward"], ours["burn_forward"], forward, ours["forward"] / forward]
         cells += [ours["both"], ours["burn_both"], both, ours["both"] / both]
         print(f"| {ours['operation']} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
 

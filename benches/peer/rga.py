@@ -7,9 +7,9 @@
         --channels 256 --height 64 --width 32
 
 The network is the authors' own ResNet-50 with RGA-SC after each stage (Zhang et al. 2020), or the
-same without attention, resnet50.py's; both with last stride 1 and a BNNeck head with 751 classes.
+same without attention, networks.py's; both with last stride 1 and a BNNeck head with 751 classes.
 
-infer, train  as in resnet50.py.
+infer, train  as in networks.py.
 block         one attention module on random features, two lines: forward in evaluation mode without
               gradients, then forward and backward in training mode, to the input and all weights.
 """
@@ -18,7 +18,7 @@ import contextlib
 import importlib
 import sys
 
-import resnet50
+import networks
 import torch
 from torch import nn
 
@@ -37,13 +37,13 @@ def quiet():
 
 
 class Authors(nn.Module):
-    """The authors' network with the interface of `resnet50.Model`."""
+    """The authors' network with the interface of `networks.Model`."""
 
     def __init__(self, authors):
         super().__init__()
         network = imported(authors, "rga_model").ResNet50_RGA_Model
         self.network = network(
-            pretrained=False, height=256, width=128, num_classes=resnet50.CLASSES
+            pretrained=False, height=256, width=128, num_classes=networks.CLASSES
         )
 
     def descriptors(self, images):
@@ -80,17 +80,17 @@ def time_block(settings, layout):
         block(x).backward(grad_output)
 
     block.eval()
-    times = resnet50.milliseconds(forward, settings.repeats)
+    times = networks.milliseconds(forward, settings.repeats)
     what = {"model": "authors", "part": settings.part, "shape": shape}
-    resnet50.report(settings, times, **what, passes="forward")
+    networks.report(settings, times, **what, passes="forward")
     block.train()
     x.requires_grad_()
-    times = resnet50.milliseconds(forward_backward, settings.repeats)
-    resnet50.report(settings, times, **what, passes="forward+backward")
+    times = networks.milliseconds(forward_backward, settings.repeats)
+    networks.report(settings, times, **what, passes="forward+backward")
 
 
 def arguments():
-    parser = resnet50.parser(__doc__.splitlines()[0], ["infer", "train", "block"])
+    parser = networks.parser(__doc__.splitlines()[0], ["infer", "train", "block"])
     parser.add_argument("--authors", metavar="DIR", help="a checkout of the authors' repository")
     parser.add_argument("--model", choices=["authors", "trunk"], default="authors")
     block = parser.add_argument_group("block")
@@ -98,7 +98,7 @@ def arguments():
     block.add_argument("--channels", type=int, default=256)
     block.add_argument("--height", type=int, default=64)
     block.add_argument("--width", type=int, default=32)
-    settings = resnet50.arguments(parser)
+    settings = networks.arguments(parser)
     if settings.mode == "block" and settings.model == "trunk":
         parser.error("the trunk has no attention module")
     if settings.model == "authors" and settings.authors is None:
@@ -108,14 +108,14 @@ def arguments():
 
 def main():
     settings = arguments()
-    layout = resnet50.begin(settings)
+    layout = networks.begin(settings)
     if settings.mode == "block":
         time_block(settings, layout)
         return
     with quiet():
-        model = resnet50.Model() if settings.model == "trunk" else Authors(settings.authors)
-    resnet50.report(
-        settings, resnet50.time_network(settings, model, layout), model=settings.model
+        model = networks.Model() if settings.model == "trunk" else Authors(settings.authors)
+    networks.report(
+        settings, networks.time_network(settings, model, layout), model=settings.model
     )
 
 

@@ -6,7 +6,7 @@ use burn::{
         Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
+    tensor::{DType, Device, Tensor, activation::relu, ops::ConvOptions},
 };
 
 use crate::norm::BatchNorm;
@@ -33,7 +33,7 @@ pub(crate) fn square(
         })
 }
 
-/// Applies a convolution, as [`reid_ops::conv2d`] computes it.
+/// Applies a convolution, as [`reid_ops::conv2d`] computes it, in the type of the features.
 ///
 /// ```
 /// use burn::{nn::conv::Conv2dConfig, tensor::{Device, Tensor}};
@@ -48,8 +48,14 @@ pub fn apply(conv: &Conv2d, features: Tensor<4>) -> Tensor<4> {
     let Some(options) = options(conv) else {
         return conv.forward(features);
     };
-    let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+    let (weight, bias) = weights(conv, features.dtype());
     reid_ops::conv2d(features, weight, bias, options)
+}
+
+/// Weights and bias in the type of the features.
+fn weights(conv: &Conv2d, dtype: DType) -> (Tensor<4>, Option<Tensor<1>>) {
+    let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
+    (conv.weight.val().cast(dtype), bias)
 }
 
 /// A convolution, the normalisation after it if there still is one, and a rectifier:
@@ -59,7 +65,7 @@ pub(crate) fn rectified(conv: &Conv2d, norm: Option<&BatchNorm>, features: Tenso
         (Some(norm), _) => norm.rectified(apply(conv, features)),
         (None, None) => relu(conv.forward(features)),
         (None, Some(options)) => {
-            let (weight, bias) = (conv.weight.val(), conv.bias.as_ref().map(Param::val));
+            let (weight, bias) = weights(conv, features.dtype());
             reid_ops::conv2d_rectified(features, weight, bias, options)
         }
     }

@@ -11,7 +11,7 @@ mod closed_form;
 
 pub use closed_form::ClosedForm;
 
-use crate::head::Head;
+use crate::{head::Head, precision::widened};
 
 /// Which class of each image is explained.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +155,7 @@ impl GradCam {
         } else {
             copy.no_grad()
         };
-        let features = features.without_autodiff();
+        let features = widened(features.without_autodiff());
         let leaf = features.clone().autodiff().require_grad();
         let mut branches = head.forward(leaf.clone()).logits;
         assert!(

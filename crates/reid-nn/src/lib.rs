@@ -51,9 +51,13 @@ pub mod model;
 pub mod norm;
 pub mod parameters;
 pub mod pool;
+pub mod precision;
+
+mod linear;
 
 pub use block::{Block, BlockConfig};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Describe, Ensemble};
 pub use head::{Head, HeadConfig, OutputShape, ReidOutput, Remark, TrainingStep};
 pub use model::ReidModel;
+pub use precision::Precision;

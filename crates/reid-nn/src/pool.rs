@@ -6,6 +6,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::precision::widened;
+
 /// Average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn average(features: Tensor<4>) -> Tensor<2> {
@@ -18,9 +20,10 @@ pub fn max(features: Tensor<4>) -> Tensor<2> {
     flat(features).max_dim(2).squeeze_dim(2)
 }
 
+/// In at least single precision, as all that follows.
 fn flat(features: Tensor<4>) -> Tensor<3> {
     let [batch, channels, height, width] = features.dims();
-    features.reshape([batch, channels, height * width])
+    widened(features).reshape([batch, channels, height * width])
 }
 
 /// Which global pooling, and its numbers.
@@ -108,9 +111,9 @@ impl Pool {
     pub fn forward(&self, features: Tensor<4>) -> Tensor<2> {
         match (&self.p, self.kind) {
             (Some(p), _) => {
-                let p = p.val().unsqueeze();
                 // x^p as exp(p·ln x), so that the gradient reaches p.
                 let logarithm = flat(features).clamp_min(1e-6).log();
+                let p = p.val().cast(logarithm.dtype()).unsqueeze();
                 let [batch, channels, _] = logarithm.dims();
                 let mean = (logarithm * p.clone()).exp().mean_dim(2);
                 (mean.log() / p).exp().reshape([batch, channels])
@@ -128,7 +131,7 @@ impl Pool {
     /// ```
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, on a plain device
+    /// - `features`: `[batch, channels, height, width]`, on a plain device, in at least single precision
     /// - result: `[batch, channels]`, or what expands to it
     pub(crate) fn mean_gradient(&self, features: Tensor<4>) -> Tensor<2> {
         let [_, _, height, width] = features.dims();

@@ -7,7 +7,7 @@ use reid_data::{
     transform::Normalise,
 };
 use reid_eval::{Embeddings, EvaluationConfig, Report, evaluate};
-use reid_nn::Describe;
+use reid_nn::{Describe, Precision};
 
 use crate::{error::Error, recipe::Recipe};
 
@@ -39,6 +39,7 @@ pub struct Extractor {
     loader: EvalLoader,
     batch_size: usize,
     flip_test: bool,
+    precision: Precision,
 }
 
 impl Extractor {
@@ -49,6 +50,7 @@ impl Extractor {
             loader: EvalLoader::new(input, normalise, config),
             batch_size: 64,
             flip_test: false,
+            precision: Precision::Single,
         }
     }
 
@@ -57,6 +59,7 @@ impl Extractor {
     pub fn of<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
         Self {
             flip_test: recipe.flip_test,
+            precision: recipe.precision,
             ..Self::new(recipe.input, recipe.augmentation.normalise, config)
         }
     }
@@ -69,6 +72,12 @@ impl Extractor {
             flip_test: true,
             ..self
         }
+    }
+
+    /// Computes in another precision. Descriptors are in single precision all the same.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Another number of images at a time: more memory, not another result.
@@ -101,7 +110,8 @@ impl Extractor {
     ) -> Result<Embeddings, Error> {
         let (mut values, mut dimensions) = (Vec::new(), 1);
         for batch in self.loader.batches(samples, self.batch_size) {
-            let embedding = self.describe(model, images(batch?, device));
+            let images = self.precision.of(images(batch?, device));
+            let embedding = self.describe(model, images);
             dimensions = embedding.dims()[1];
             let data = embedding.into_data().convert::<f32>();
             values.extend(data.iter::<f32>());

@@ -2,13 +2,14 @@
 
 use std::{fs, path::Path};
 
+use burn::tensor::Device;
 use reid_core::{InputSize, Seed};
 use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
     transform::{Augmentation, Cutout, RandomTranslation2d},
 };
 use reid_eval::{AveragePrecision, Denominator, EvaluationConfig, Metric};
-use reid_nn::loss::Margin;
+use reid_nn::{Precision, loss::Margin};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -44,6 +45,10 @@ pub struct Recipe<N> {
     pub input: InputSize,
     /// The network.
     pub network: N,
+    /// In which type of numbers the network computes; single precision by default. Weights, losses
+    /// and all that is saved stay in single precision.
+    #[serde(default)]
+    pub precision: Precision,
     /// How training images are varied.
     pub augmentation: Augmentation,
     /// How batches are drawn.
@@ -102,6 +107,7 @@ impl<N> Recipe<N> {
             seed: Seed::new(1),
             input,
             network,
+            precision: Precision::Single,
             augmentation: Augmentation::default(),
             sampling: Sampling {
                 identities: 16,
@@ -262,6 +268,7 @@ impl<N> Recipe<N> {
             seed: self.seed,
             input: self.input,
             network,
+            precision: self.precision,
             augmentation: self.augmentation,
             sampling: self.sampling,
             losses: self.losses,
@@ -299,6 +306,17 @@ impl<N> Recipe<N> {
             Some((expected, found)) => Err(Error::Recipe { expected, found }),
             None => Ok(()),
         }
+    }
+
+    /// Refuses a precision that the device does not compute in.
+    pub(crate) fn precision_on(&self, device: &Device) -> Result<(), Error> {
+        if !self.precision.is_supported(device) {
+            return Err(Error::Recipe {
+                expected: "a precision that the device computes in",
+                found: format!("{:?} on {device:?}", self.precision),
+            });
+        }
+        Ok(())
     }
 }
 

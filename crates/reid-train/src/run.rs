@@ -50,6 +50,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         loading: LoaderConfig,
         device: &Device,
     ) -> Result<Self, Error> {
+        recipe.precision_on(device)?;
         let (input, augmentation) = (recipe.input, &recipe.augmentation);
         let samples = splits.train.clone();
         let loader = TrainLoader::new(samples, input, augmentation, recipe.seed, loading);
@@ -179,7 +180,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         let images = images(batch, &self.device.clone().autodiff());
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
         let judgement = trainee.judge(
-            images,
+            self.recipe.precision.of(images),
             TrainingStep {
                 identities: &batch.classes,
                 seed: self.recipe.seed.named("head").at(epoch).at(step),

@@ -15,7 +15,7 @@ use reid_core::FeatureShape;
 use super::{Gate, sigmoid};
 use crate::{
     block::{Block, BlockConfig},
-    convolution,
+    convolution, linear,
     norm::{BatchNorm, BatchNormConfig},
     pool,
 };
@@ -135,12 +135,14 @@ impl BlockConfig for CbamSpatialConfig {
 
 impl Gate for CbamChannel {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, _, _] = features.dims();
+        let ([batch, channels, _, _], dtype) = (features.dims(), features.dtype());
         let network = |pooled: Tensor<2>| {
-            let pooled = pooled.reshape([batch, channels, 1, 1]);
-            self.fc2.forward(relu(self.fc1.forward(pooled)))
+            let hidden = relu(linear::apply_convolution(&self.fc1, pooled));
+            linear::apply_convolution(&self.fc2, hidden)
         };
-        sigmoid(network(pool::average(features.clone())) + network(pool::max(features)))
+        let [average, max] = [pool::average(features.clone()), pool::max(features)].map(network);
+        let gate = sigmoid(average + max);
+        gate.reshape([batch, channels, 1, 1]).cast(dtype)
     }
 }
 

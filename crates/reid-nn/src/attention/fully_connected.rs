@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     block::{Block, BlockConfig},
-    pool,
+    linear, pool,
+    precision::widened,
 };
 
 /// Configuration of [`FullyConnectedChannel`].
@@ -133,18 +134,24 @@ impl BlockConfig for FullyConnectedSpatialConfig {
 
 impl Gate for FullyConnectedChannel {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, _, _] = features.dims();
+        let ([batch, channels, _, _], dtype) = (features.dims(), features.dtype());
         let seen = pool::average(embed(&self.embed, features));
-        sigmoid(self.fc.forward(seen)).reshape([batch, channels, 1, 1])
+        let gate = sigmoid(linear::apply(&self.fc, seen));
+        gate.reshape([batch, channels, 1, 1]).cast(dtype)
     }
 }
 
 impl Gate for FullyConnectedSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = checked("FC-S", self.place, &features);
-        let seen = embed(&self.embed, features).mean_dim(1);
-        let hidden = relu(self.fc1.forward(seen.reshape([batch, height * width])));
-        sigmoid(self.fc2.forward(hidden)).reshape([batch, 1, height, width])
+        let dtype = features.dtype();
+        let seen = widened(embed(&self.embed, features).mean_dim(1));
+        let hidden = relu(linear::apply(
+            &self.fc1,
+            seen.reshape([batch, height * width]),
+        ));
+        let gate = sigmoid(linear::apply(&self.fc2, hidden));
+        gate.reshape([batch, 1, height, width]).cast(dtype)
     }
 }
 

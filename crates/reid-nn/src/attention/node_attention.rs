@@ -14,7 +14,7 @@ use super::{
     pointwise::{Pointwise, embed, fused, normalised, pointwise},
     sigmoid,
 };
-use crate::block::Block;
+use crate::{block::Block, precision::widened};
 
 /// What attention looks at (the rows of the paper's Table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +169,7 @@ impl NodeAttention {
 
     fn weigh(&self, nodes: &Nodes, related: Option<Tensor<4>>) -> Tensor<4> {
         let dtype = nodes.dtype();
-        let visual = |psi| nodes.embed(psi).mean_dim(1).cast(wide(dtype));
+        let visual = |psi| widened(nodes.embed(psi).mean_dim(1));
         let terms = self.psi.as_ref().map(visual).into_iter().chain(related);
         sigmoid(normalised(&self.w2, self.hidden(terms))).cast(dtype)
     }
@@ -208,11 +208,7 @@ impl Relating<'_> {
     /// Θ and Φ, `[batch, D/s₁, N]`, in at least single precision, as is all that follows: products of
     /// many features are large before they are normalised, and half precision ends at 65504.
     fn embedded(&self, nodes: &Nodes) -> [Tensor<3>; 2] {
-        [self.theta, self.phi].map(|layer| {
-            let embedded: Tensor<3> = nodes.embed(layer).squeeze_dim(3);
-            let dtype = wide(embedded.dtype());
-            embedded.cast(dtype)
-        })
+        [self.theta, self.phi].map(|layer| widened(nodes.embed(layer).squeeze_dim(3)))
     }
 
     /// `relu(bn((Wₐ Φᵀ) Θ + (W_b Θᵀ) Φ))`, `[batch, N/s₁, N, 1]`.
@@ -268,14 +264,6 @@ fn biased(products: Tensor<4>, conv: &Conv2d) -> Tensor<4> {
             products + bias.reshape([1, -1, 1, 1])
         }
         None => products,
-    }
-}
-
-/// Single precision where a type has less.
-fn wide(dtype: DType) -> DType {
-    match dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        other => other,
     }
 }
 

@@ -11,7 +11,7 @@ use reid_core::FeatureShape;
 use super::{Gate, sigmoid};
 use crate::{
     block::{Block, BlockConfig},
-    pool,
+    linear, pool,
 };
 
 /// Configuration of [`SqueezeExcitation`].
@@ -72,9 +72,13 @@ impl BlockConfig for SqueezeExcitationConfig {
 
 impl Gate for SqueezeExcitation {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, _, _] = features.dims();
-        let squeezed = pool::average(features).reshape([batch, channels, 1, 1]);
-        sigmoid(self.fc2.forward(relu(self.fc1.forward(squeezed))))
+        let ([batch, channels, _, _], dtype) = (features.dims(), features.dtype());
+        let hidden = relu(linear::apply_convolution(
+            &self.fc1,
+            pool::average(features),
+        ));
+        let gate = sigmoid(linear::apply_convolution(&self.fc2, hidden));
+        gate.reshape([batch, channels, 1, 1]).cast(dtype)
     }
 }
 

@@ -3,7 +3,10 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{Target, weighted_sum};
-use crate::head::{BnNeck, Head, PooledHead};
+use crate::{
+    head::{BnNeck, Head, PooledHead},
+    precision::widened,
+};
 
 /// A head that pools, and whose first branch's scores have a gradient by the pooled features that can be written
 /// down.
@@ -36,7 +39,8 @@ pub trait ClosedForm: Head {
     /// statistics.
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, on a plain device, as the head is
+    /// - `features`: `[batch, channels, height, width]`, on a plain device, as the head is, in at least
+    ///   single precision
     /// - `classes`: `[batch]`
     /// - result: `[batch, channels]`
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2>;
@@ -52,7 +56,7 @@ pub trait ClosedForm: Head {
     #[must_use]
     fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         let head = self.valid();
-        let features = features.without_autodiff();
+        let features = widened(features.without_autodiff());
         let scores = || head.forward(features.clone()).logits.swap_remove(0);
         let classes = target.classes(features.dims()[0], scores);
         let weights = head.weights(features.clone(), classes.to_device(&features.device()));
@@ -63,7 +67,7 @@ pub trait ClosedForm: Head {
 impl ClosedForm for PooledHead {
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
         let pooled = self.classifier.weight.val().select(1, classes).transpose();
-        pooled * self.pool.mean_gradient(features)
+        pooled.cast(features.dtype()) * self.pool.mean_gradient(features)
     }
 }
 
@@ -71,7 +75,8 @@ impl ClosedForm for BnNeck {
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
         let (scale, _) = self.bottleneck.affine();
         let after = self.classifier.weight.val().select(1, classes).transpose();
-        after * scale.unsqueeze() * self.pool.mean_gradient(features)
+        let after = after * scale.unsqueeze();
+        after.cast(features.dtype()) * self.pool.mean_gradient(features)
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
+    linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
 };
@@ -103,7 +104,7 @@ impl Head for BnNeck {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let before = self.pool.forward(features);
         let after = self.bottleneck.forward(before.clone());
-        let logits = self.classifier.forward(after.clone());
+        let logits = linear::apply(&self.classifier, after.clone());
         let output = ReidOutput::single(before, logits);
         match self.descriptor {
             NeckFeature::Before => output,

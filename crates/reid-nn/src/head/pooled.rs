@@ -9,7 +9,10 @@ use burn::{
 use reid_core::FeatureShape;
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
-use crate::pool::{Pool, PoolConfig};
+use crate::{
+    linear,
+    pool::{Pool, PoolConfig},
+};
 
 /// Configuration of [`PooledHead`].
 #[derive(Config, Debug)]
@@ -67,7 +70,7 @@ impl HeadConfig for PooledHeadConfig {
 impl Head for PooledHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let features = self.pool.forward(features);
-        ReidOutput::single(features.clone(), self.classifier.forward(features))
+        ReidOutput::single(features.clone(), linear::apply(&self.classifier, features))
     }
 }
 

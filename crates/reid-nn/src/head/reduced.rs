@@ -12,8 +12,10 @@ use reid_core::FeatureShape;
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
+    linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
+    precision::widened,
 };
 
 /// Configuration of [`ReducedHead`].
@@ -112,9 +114,9 @@ impl Pass {
 
 impl ReducedHead {
     pub(super) fn pass(&self, features: Tensor<4>) -> Pass {
-        let hidden = self.reduction.forward(self.pool.forward(features));
+        let hidden = linear::apply(&self.reduction, self.pool.forward(features));
         let features = relu(self.norm.forward(hidden.clone()));
-        let logits = self.classifier.forward(features.clone());
+        let logits = linear::apply(&self.classifier, features.clone());
         Pass {
             hidden,
             features,
@@ -133,7 +135,7 @@ impl ReducedHead {
         classes: Tensor<1, Int>,
     ) -> Tensor<3> {
         let by_batch = self.norm.learns_on(&features.device());
-        let features = features.clone().without_autodiff();
+        let features = widened(features.clone().without_autodiff());
         let weights = self
             .valid()
             .pulled_back(features.clone(), pass, classes, by_batch);
@@ -154,7 +156,7 @@ impl ReducedHead {
         let above = scores.mask_fill(output.lower_equal_elem(0.0), 0.0);
         let reduced = self.norm.pulled_back(hidden, above, by_batch);
         let pooled = reduced.matmul(self.reduction.weight.val().transpose());
-        pooled * self.pool.mean_gradient(features)
+        pooled.cast(features.dtype()) * self.pool.mean_gradient(features)
     }
 }
 

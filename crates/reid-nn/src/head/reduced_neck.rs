@@ -11,6 +11,7 @@ use reid_core::FeatureShape;
 
 use super::{BnNeckConfig, Head, HeadConfig, NeckFeature, OutputShape, ReidOutput};
 use crate::{
+    linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
 };
@@ -92,10 +93,10 @@ impl HeadConfig for ReducedNeckConfig {
 
 impl Head for ReducedNeck {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
-        let hidden = self.reduction.forward(self.pool.forward(features));
+        let hidden = linear::apply(&self.reduction, self.pool.forward(features));
         let before = self.norm.rectified(hidden);
         let after = self.bottleneck.forward(before.clone());
-        let output = ReidOutput::single(before, self.classifier.forward(after.clone()));
+        let output = ReidOutput::single(before, linear::apply(&self.classifier, after.clone()));
         match self.descriptor {
             NeckFeature::Before => output,
             NeckFeature::After => ReidOutput {

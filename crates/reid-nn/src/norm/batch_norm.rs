@@ -8,7 +8,7 @@ use burn::{
 use reid_ops::{batch_norm, batch_norm_train};
 
 use super::running::Running;
-use crate::block::Block;
+use crate::{block::Block, precision::widened};
 
 /// Configuration of [`BatchNorm`].
 #[derive(Config, Debug)]
@@ -62,8 +62,8 @@ impl BatchNormConfig {
 ///
 /// Batch statistics are used, and running ones moved, **if and only if the input takes part in
 /// autodiff and the gain is trained**. So `model.valid()`, a plain device and frozen layers evaluate
-/// with running statistics and never move them. The layer computes in the type of its input, so half
-/// precision weights normalise single precision features. The running variance is the unbiased one, as in
+/// with running statistics and never move them. The layer gives the type of its input, whatever that
+/// of its weights, and computes in at least single precision. The running variance is the unbiased one, as in
 /// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
 /// travel without renaming. Copies are independent; see [`Running`].
 ///
@@ -125,6 +125,12 @@ impl BatchNorm {
             "batch normalisation was built for {channels} channels and got {:?}",
             features.dims()
         );
+        // Sums of half precision numbers in single precision: what they would lose, statistics keep.
+        let dtype = features.dtype();
+        self.computed(widened(features), rectify).cast(dtype)
+    }
+
+    fn computed<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
         let (gain, dtype) = (self.weight.val(), features.dtype());
         if self.learns_on(&features.device()) {
             return self.forward_train(features, gain, rectify);

@@ -7,7 +7,7 @@ use burn::{
 };
 use reid_ops::batch_norm_train;
 
-use crate::block::Block;
+use crate::{block::Block, precision::widened};
 
 /// Configuration of [`InstanceNorm`].
 #[derive(Config, Debug)]
@@ -87,12 +87,14 @@ impl InstanceNorm {
             channels, built,
             "instance normalisation was built for {built} channels and got {shape:?}"
         );
+        let given = features.dtype();
+        let features = widened(features);
         let dtype = features.dtype();
         let [gain, bias] = [&self.weight, &self.bias].map(|of| of.val().cast(dtype));
         let [gain, bias] = [gain, bias].map(|of| of.repeat_dim(0, batch));
         let one = features.reshape([1, batch * channels, height, width]);
         let output = batch_norm_train(one, gain, bias, self.epsilon, rectify).output;
-        output.reshape(shape)
+        output.reshape(shape).cast(given)
     }
 }
 
