@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::{Embeddings, Error, Metric};
 
 /// Most queries in a block: enough to keep a matrix product busy.
-const BLOCK_QUERIES: usize = 64;
+const BLOCK_QUERIES: usize = 128;
 /// Most distances in a block unless one query has more: 32 MiB per thread.
 const BLOCK_DISTANCES: usize = 1 << 23;
 

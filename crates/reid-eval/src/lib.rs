@@ -27,6 +27,7 @@ mod single_shot;
 mod threshold;
 mod verdict;
 mod verification;
+#[cfg(feature = "whitening")]
 mod whitening;
 
 pub use average_precision::{AveragePrecision, Denominator};
@@ -51,4 +52,5 @@ pub use single_shot::{Trials, single_gallery_shot};
 pub use threshold::{Rates, Threshold};
 pub use verdict::Verdict;
 pub use verification::{RocPoint, Verification};
+#[cfg(feature = "whitening")]
 pub use whitening::Whitening;

@@ -16,19 +16,24 @@ pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// Ranks of the right answers, rising from 1, among the images that are not ignored.
 ///
-/// Only the right answers are sorted. Every image then asks by bisection which of them it stands
-/// before, so the whole is `O(gallery · log right)` in time.
+/// Only the right answers are sorted. Every image that is no farther than the last of them then asks by
+/// bisection which it stands before, so the whole is at most `O(gallery · log right)` in time, and most
+/// images cost one comparison where right answers are near.
 pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdict) -> Vec<usize> {
     let candidates = || distances.iter().copied().enumerate();
     let mut right: Vec<Candidate> = candidates()
         .filter(|&(image, _)| verdict(image) == Verdict::Right)
         .collect();
     right.sort_unstable_by(nearer);
+    let Some(&(_, farthest)) = right.last() else {
+        return Vec::new();
+    };
 
     // An image that is not farther than right answer `i`, but farther than the one before, moves
     // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
     let mut moves = vec![0; right.len() + 1];
-    for candidate in candidates().filter(|&(image, _)| verdict(image) != Verdict::Ignored) {
+    let near = candidates().filter(|&(_, distance)| distance <= farthest);
+    for candidate in near.filter(|&(image, _)| verdict(image) != Verdict::Ignored) {
         moves[right.partition_point(|answer| nearer(answer, &candidate).is_lt())] += 1;
     }
     let mut rank = 0;

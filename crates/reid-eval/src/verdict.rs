@@ -74,6 +74,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What gallery image `gallery` is to query `query`, both counted from 0.
+    #[inline]
     pub(crate) fn verdict(&self, query: usize, gallery: usize) -> Verdict {
         let found = self.gallery.identities()[gallery];
         let right = self.query.identities()[query] == found;

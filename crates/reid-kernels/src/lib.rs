@@ -1,5 +1,6 @@
-//! The arithmetic of re-identification on slices of numbers in single precision: convolution, batch
-//! normalisation, max pooling, and the products of many vectors with many others.
+//! The arithmetic of re-identification on slices of numbers in single precision: the products of many
+//! vectors with many others and, with the feature `networks`, convolution, batch normalisation and max
+//! pooling.
 //!
 //! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs,
 //! and on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
@@ -20,20 +21,10 @@
     reason = "what is not inlined into a function that is compiled for wide vectors does not use them"
 )]
 
-pub mod normalisation;
-
-mod convolution;
-mod correlate;
-mod inner_products;
-mod pooling;
+#[cfg(feature = "networks")]
+mod networks;
 mod products;
-mod rectifier;
-mod sweep;
-mod tile;
-mod weight_gradient;
-mod window;
 
-pub use convolution::Convolution;
-pub use pooling::Pooling;
+#[cfg(feature = "networks")]
+pub use networks::{Convolution, Pooling, add_rectified, normalisation, rectified_gradient};
 pub use products::products;
-pub use rectifier::{add_rectified, rectified_gradient};

@@ -1,6 +1,19 @@
 //! Products of many vectors with many others.
 
-use crate::inner_products::Inner;
+use std::hint::black_box;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Rows of a tile: right vectors.
+const ROWS: usize = 6;
+
+/// Numbers of each vector that are multiplied together, so that a panel of left vectors stays in the first
+/// cache.
+const DEPTH: usize = 128;
+
+/// Right vectors that are multiplied together, so that their part of this depth stays in the second cache:
+/// whole tiles of rows.
+const TOGETHER: usize = 96;
 
 /// The inner product of each left vector with each right one, on the calling thread.
 ///
@@ -8,8 +21,9 @@ use crate::inner_products::Inner;
 /// products[l, r] = Σᵢ left[l, i] · right[r, i]
 /// ```
 ///
-/// Both sides hold vectors of `dimensions` numbers one behind the other; nothing is copied. What a pair
-/// gives does not depend on the vectors beside it, to the last bit.
+/// Both sides hold vectors of `dimensions` numbers one behind the other. What a pair gives does not depend
+/// on the vectors beside it, to the last bit. The left side is copied, the right one is read where it
+/// lies: the longer side belongs there.
 ///
 /// # Panics
 /// If a side is no whole number of vectors, or there is not a place for each product.
@@ -28,16 +42,157 @@ pub fn products(left: &[f32], right: &[f32], dimensions: usize, products: &mut [
         height * width,
         "places for the products of {height} vectors with {width}"
     );
-    products.fill(0.0);
-    let begin: Vec<usize> = (0..height).map(|vector| vector * dimensions).collect();
-    let inner = Inner {
-        rows: right,
-        length: dimensions,
-        copy: left,
-        begin: &begin,
-        results: products,
-    };
-    inner.run();
+    if !products.is_empty() {
+        Arch::new().dispatch(Products {
+            left,
+            right,
+            dimensions,
+            results: products,
+        });
+    }
+}
+
+struct Products<'a> {
+    left: &'a [f32],
+    right: &'a [f32],
+    dimensions: usize,
+    results: &'a mut [f32],
+}
+
+impl Products<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const A: usize>(self, simd: S) {
+        let width = A * S::F32_LANES;
+        let panels = panels(self.left, self.dimensions, width);
+        let count = self.right.len() / self.dimensions;
+        let size = self.dimensions * width;
+        let mut sums = vec![0.0; panels.len() / size * TOGETHER * width];
+        for first in (0..count).step_by(TOGETHER) {
+            let last = (first + TOGETHER).min(count);
+            let right = &self.right[first * self.dimensions..last * self.dimensions];
+            sums.fill(0.0);
+            let mut from = 0;
+            while from < self.dimensions {
+                let part = Part {
+                    right,
+                    dimensions: self.dimensions,
+                    panels: &panels,
+                    from,
+                };
+                from += match self.dimensions - from {
+                    DEPTH.. => part.add::<S, A, DEPTH>(simd, &mut sums),
+                    16.. => part.add::<S, A, 16>(simd, &mut sums),
+                    _ => part.add::<S, A, 1>(simd, &mut sums),
+                };
+            }
+            for (vector, products) in self.results.chunks_exact_mut(count).enumerate() {
+                let (panel, lane) = (vector / width, vector % width);
+                let sums = sums[panel * TOGETHER * width..].chunks_exact(width);
+                for (product, sums) in products[first..last].iter_mut().zip(sums) {
+                    *product = sums[lane];
+                }
+            }
+        }
+    }
+}
+
+/// The left vectors side by side, in panels of as many as a tile is wide: `[panels, dimensions, width]`,
+/// the last one with zeros.
+fn panels(left: &[f32], dimensions: usize, width: usize) -> Vec<f32> {
+    let count = (left.len() / dimensions).div_ceil(width);
+    let mut panels = vec![0.0; count * dimensions * width];
+    for (vector, numbers) in left.chunks_exact(dimensions).enumerate() {
+        let begin = vector / width * dimensions * width + vector % width;
+        let places = panels[begin..].iter_mut().step_by(width);
+        for (place, number) in places.zip(numbers) {
+            *place = *number;
+        }
+    }
+    panels
+}
+
+/// Some numbers of some right vectors, and of all left ones.
+struct Part<'a> {
+    right: &'a [f32],
+    dimensions: usize,
+    panels: &'a [f32],
+    /// The first of the numbers.
+    from: usize,
+}
+
+impl Part<'_> {
+    /// Adds the products of `D` numbers of each vector, `[panels, together, width]`, and says how many
+    /// numbers that were.
+    #[inline(always)]
+    fn add<S: Simd, const A: usize, const D: usize>(&self, simd: S, sums: &mut [f32]) -> usize {
+        let width = A * S::F32_LANES;
+        let count = self.right.len() / self.dimensions;
+        let panels = self.panels.chunks_exact(self.dimensions * width);
+        for (panel, sums) in panels.zip(sums.chunks_exact_mut(TOGETHER * width)) {
+            let columns = &panel[self.from * width..][..D * width];
+            let tiles = sums.chunks_exact_mut(ROWS * width);
+            for (first, sums) in (0..count).step_by(ROWS).zip(tiles) {
+                // Where they end within a tile, the last one stands for those missing.
+                let mut rows = [&[0.0; D]; ROWS];
+                for (r, row) in rows.iter_mut().enumerate() {
+                    let begin = (first + r).min(count - 1) * self.dimensions + self.from;
+                    let numbers = self.right[begin..].first_chunk();
+                    *row = numbers.expect("D numbers of a vector");
+                }
+                // Kept from computing these places again for every number.
+                let rows = black_box(rows);
+                let products = multiply::<S, ROWS, A, D>(simd, rows, columns);
+                let (sums, _) = S::as_mut_simd_f32s(sums);
+                let (sums, _) = sums.as_chunks_mut::<A>();
+                for (sums, products) in sums.iter_mut().zip(products) {
+                    for a in 0..A {
+                        sums[a] = simd.add_f32s(sums[a], products[a]);
+                    }
+                }
+            }
+        }
+        D
+    }
+}
+
+/// The products of `D` numbers of each row with as many of `A` vectors of columns.
+///
+/// ```text
+/// sums[r][x] = Σₖ rows[r][k] · columns[k·width + x]
+/// ```
+#[inline(always)]
+fn multiply<S: Simd, const R: usize, const A: usize, const D: usize>(
+    simd: S,
+    rows: [&[f32; D]; R],
+    columns: &[f32],
+) -> [[S::f32s; A]; R] {
+    let (columns, _) = S::as_simd_f32s(columns);
+    let (columns, _) = columns.as_chunks::<A>();
+    let columns: &[[S::f32s; A]; D] = columns.first_chunk().expect("columns of D numbers");
+    let mut sums = [[simd.splat_f32s(0.0); A]; R];
+    for k in 0..D {
+        let columns = &columns[k];
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let number = simd.splat_f32s(row[k]);
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                *sum = simd.mul_add_e_f32s(number, *column, *sum);
+            }
+        }
+    }
+    sums
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if S::REGISTER_COUNT >= 32 {
+            self.run::<S, 4>(simd);
+        } else {
+            self.run::<S, 2>(simd);
+        }
+    }
 }
 
 #[cfg(test)]

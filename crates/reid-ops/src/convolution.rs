@@ -17,7 +17,7 @@ use burn::tensor::{Tensor, activation::relu, module, ops::ConvOptions, s};
 /// A convolution of 1 x 1 with a stride drops the positions that it would skip before it multiplies.
 ///
 /// # Panics
-/// If the shapes do not fit each other or the kernel does not fit the padded input.
+/// If the shapes do not fit each other, the kernel does not fit the padded input, or the input is empty.
 #[must_use]
 pub fn conv2d(
     input: Tensor<4>,
@@ -57,6 +57,7 @@ fn convolve(
     options: ConvOptions<2>,
     rectify: bool,
 ) -> Tensor<4> {
+    crate::expect_numbers("convolution", &input.dims());
     #[cfg(feature = "flex")]
     if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options) {
         use burn::backend::Dispatch;
@@ -116,7 +117,6 @@ fn native(
         && bias.is_none_or(|bias| bias.dims() == [results])
         && height + 2 * padding[0] >= down
         && width + 2 * padding[1] >= across
-        && input.shape().num_elements() > 0
         && weight.shape().num_elements() > 0;
     // What does not fit is left to Burn, which says what is wrong with it.
     let native = fits

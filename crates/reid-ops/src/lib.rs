@@ -40,6 +40,14 @@ pub use rectifier::add_rectified;
 #[cfg(feature = "flex")]
 use burn::tensor::{DType, Device};
 
+/// Refuses maps without numbers: an empty batch is a mistake, and nothing has no mean.
+fn expect_numbers(what: &str, dims: &[usize]) {
+    assert!(
+        !dims.contains(&0),
+        "{what} of an empty map, expected at least one number, found {dims:?}"
+    );
+}
+
 /// Whether tensors of these types on this device are computed here.
 #[cfg(feature = "flex")]
 fn is_native(device: &Device, types: &[DType]) -> bool {

@@ -25,7 +25,7 @@ pub struct Normalised<const D: usize> {
 /// - `gain`, `bias`: `[channels]`
 ///
 /// # Panics
-/// If the number of channels is another.
+/// If the number of channels is another, or the input is empty.
 #[must_use]
 pub fn batch_norm_train<const D: usize>(
     input: Tensor<D>,
@@ -34,6 +34,7 @@ pub fn batch_norm_train<const D: usize>(
     epsilon: f64,
     rectify: bool,
 ) -> Normalised<D> {
+    crate::expect_numbers("normalisation", &input.dims());
     #[cfg(feature = "flex")]
     {
         use burn::backend::Dispatch;
@@ -41,8 +42,7 @@ pub fn batch_norm_train<const D: usize>(
         use crate::extension::ReidOps;
         let types = [input.dtype(), gain.dtype(), bias.dtype()];
         let channels = input.dims()[1];
-        let fits =
-            [gain.dims(), bias.dims()] == [[channels]; 2] && input.shape().num_elements() > 0;
+        let fits = [gain.dims(), bias.dims()] == [[channels]; 2];
         if fits && crate::is_native(&input.device(), &types) {
             let (output, mean, variance) = <Dispatch as ReidOps>::normalise(
                 input.into_dispatch(),
@@ -83,7 +83,7 @@ pub fn batch_norm_train<const D: usize>(
 /// - `gain`, `bias`, and `mean` and `variance` of `statistics`: `[channels]`
 ///
 /// # Panics
-/// If the number of channels is another.
+/// If the number of channels is another, or the input is empty.
 #[must_use]
 pub fn batch_norm<const D: usize>(
     input: Tensor<D>,
@@ -92,6 +92,7 @@ pub fn batch_norm<const D: usize>(
     epsilon: f64,
     rectify: bool,
 ) -> Tensor<D> {
+    crate::expect_numbers("normalisation", &input.dims());
     #[cfg(feature = "flex")]
     {
         use burn::backend::Dispatch;
@@ -105,8 +106,7 @@ pub fn batch_norm<const D: usize>(
             mean.dtype(),
             variance.dtype(),
         ];
-        let fits =
-            all.iter().all(|of| of.dims() == [input.dims()[1]]) && input.shape().num_elements() > 0;
+        let fits = all.iter().all(|of| of.dims() == [input.dims()[1]]);
         let plain =
             !input.device().is_autodiff() && all.iter().all(|of| !of.device().is_autodiff());
         if fits && plain && crate::is_native(&input.device(), &types) {

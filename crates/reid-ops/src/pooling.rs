@@ -14,9 +14,10 @@ use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
 ///   `⌊(n + 2·padding - kernel) / stride⌋ + 1`, rounded up with `ceil_mode`
 ///
 /// # Panics
-/// If a window does not fit the padded input.
+/// If a window does not fit the padded input, or the input is empty.
 #[must_use]
 pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
+    crate::expect_numbers("pooling", &input.dims());
     #[cfg(feature = "flex")]
     if let Some(pooling) = pooling(&input, &options) {
         use burn::backend::Dispatch;
@@ -30,7 +31,7 @@ pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
 /// The sizes of a pooling that is computed here.
 #[cfg(feature = "flex")]
 fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernels::Pooling> {
-    let [batch, channels, height, width] = input.dims();
+    let [_, _, height, width] = input.dims();
     let (kernel, stride) = (options.kernel_size, options.stride);
     let padding = options.padding.map(|(begin, _)| begin);
     let map = [height, width];
@@ -41,7 +42,6 @@ fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernel
     });
     let native = fits
         && !options.is_asymmetric()
-        && batch * channels * height * width > 0
         && options.dilation == [1, 1]
         && crate::is_native(&input.device(), &[input.dtype()]);
     native.then(|| {

@@ -9,9 +9,10 @@ use burn::tensor::{Tensor, activation::relu};
 /// ```
 ///
 /// # Panics
-/// If the shapes differ.
+/// If the shapes differ or are empty.
 #[must_use]
 pub fn add_rectified<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    crate::expect_numbers("sum", &left.dims());
     #[cfg(feature = "flex")]
     {
         use burn::backend::Dispatch;

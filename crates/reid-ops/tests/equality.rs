@@ -172,6 +172,74 @@ fn what_is_not_contiguous_is_read_right() {
 }
 
 #[test]
+fn views_are_read_right_by_every_operation() {
+    type Operation<'a> = &'a dyn Fn(Tensor<4>) -> Tensor<4>;
+    let device = Device::default().autodiff();
+    let view = || random([2, 6, 5, 3], &device).swap_dims(1, 3);
+    let one = || random([3], &device);
+    let (left, right, gain, bias) = (view(), view(), one(), one());
+    // The same numbers, one behind the other.
+    let dense = |of: &Tensor<4>| Tensor::<4>::from_data(of.to_data(), &device);
+    let pool = || MaxPoolOptions::new([3, 2]).with_stride([2, 1]);
+    let operations: [Operation; 3] = [
+        &|x| batch_norm_train(x, gain.clone(), bias.clone(), 1e-5, true).output,
+        &|x| add_rectified(x, right.clone()),
+        &|x| max_pool2d(x, pool()),
+    ];
+    for operation in operations {
+        let leaf = |of: Tensor<4>| of.detach().require_grad();
+        let (viewed, laid_out) = (leaf(left.clone()), leaf(dense(&left)));
+        let results = [&viewed, &laid_out].map(|leaf| operation(leaf.clone()));
+        let [found, expected] = results.clone().map(Tensor::into_data);
+        assert_eq!(found, expected);
+        // A gradient that is a view too.
+        let [of_view, of_dense] = results.map(|result| {
+            let turned = result.swap_dims(2, 3);
+            let shape @ [images, channels, width, height] = turned.dims();
+            let count = i64::try_from(images * channels * width * height).expect("small");
+            let weights = Tensor::arange(0..count, &device).float().reshape(shape);
+            (turned * weights).sum().backward()
+        });
+        let by = |leaf: &Tensor<4>, gradients| leaf.grad(gradients).expect("a gradient");
+        assert_eq!(
+            by(&viewed, &of_view).into_data(),
+            by(&laid_out, &of_dense).into_data()
+        );
+    }
+}
+
+/// A message says which operation was given nothing.
+#[test]
+fn an_empty_batch_is_refused() {
+    type Operation = fn(Tensor<4>) -> Tensor<4>;
+    let cases: [(&str, Operation); 5] = [
+        ("convolution", |x| {
+            let weight = Tensor::zeros([1, 2, 1, 1], &x.device());
+            let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+            conv2d(x, weight, None, options)
+        }),
+        ("normalisation", |x| {
+            let one = || Tensor::ones([2], &x.device());
+            batch_norm_train(x.clone(), one(), one(), 1e-5, false).output
+        }),
+        ("normalisation", |x| {
+            let pair = || [(); 2].map(|()| Tensor::ones([2], &x.device()));
+            batch_norm(x.clone(), pair(), pair(), 1e-5, false)
+        }),
+        ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([2, 2]))),
+        ("sum", |x| add_rectified(x.clone(), x)),
+    ];
+    for (name, operation) in cases {
+        let refused =
+            std::panic::catch_unwind(|| operation(Tensor::zeros([0, 2, 4, 4], &Device::default())));
+        let message = refused.expect_err("nothing in").downcast::<String>();
+        let message = message.expect("a message");
+        let expected = format!("{name} of an empty map, expected at least one number, found [0,");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
 fn other_precisions_and_dilation_are_burns_own() {
     let device = Device::default();
     let input = random([1, 2, 6, 6], &device);
@@ -376,7 +444,9 @@ fn with_threads(threads: usize) -> Vec<TensorData> {
         let (gain, bias) = (Tensor::ones([20], &device), Tensor::zeros([20], &device));
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
         let hidden = conv2d(input.clone(), weight.clone(), None, options);
-        let output = batch_norm_train(hidden, gain, bias, 1e-5, true).output;
+        let output = batch_norm_train(hidden.clone(), gain, bias, 1e-5, true).output;
+        let pooling = MaxPoolOptions::new([3, 3]).with_stride([2, 2]);
+        let output = max_pool2d(add_rectified(output, hidden), pooling);
         let gradients = output.clone().powi_scalar(3).sum().backward();
         let by = |tensor: &Tensor<4>| tensor.grad(&gradients).expect("a gradient").into_data();
         vec![output.into_data(), by(&input), by(&weight)]

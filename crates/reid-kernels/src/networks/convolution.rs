@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{
+use super::{
     correlate::{Panels, Target},
     sweep::{Phase, Sweep},
     weight_gradient::weight_gradient,

@@ -1,4 +1,4 @@
-//! The two kernels that all products go through, on registers.
+//! The kernels that all products go through, on registers.
 
 use pulp::Simd;
 

@@ -4,7 +4,7 @@ use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
-use crate::{
+use super::{
     convolution::area,
     correlate::{self, Correlation, Panels, Target},
     window::Window,

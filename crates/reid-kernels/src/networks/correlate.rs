@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{
+use super::{
     tile::{self, ACROSS},
     window::Window,
 };

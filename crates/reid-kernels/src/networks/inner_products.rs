@@ -1,9 +1,8 @@
-//! Inner products of many rows with many stretches: the gradient of a convolution by its weights, and
-//! the products of vectors.
+//! Inner products of many rows with many stretches: the gradient of a convolution by its weights.
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::tile;
+use super::tile;
 
 /// Numbers of each row that are multiplied together, so that a tile stays in the first cache.
 const STRETCH: usize = 1536;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{
+use super::{
     convolution::{Convolution, area},
     inner_products::Inner,
     window::Window,

@@ -1,0 +1,17 @@
+//! What convolutional networks compute.
+
+pub mod normalisation;
+
+mod convolution;
+mod correlate;
+mod inner_products;
+mod pooling;
+mod rectifier;
+mod sweep;
+mod tile;
+mod weight_gradient;
+mod window;
+
+pub use convolution::Convolution;
+pub use pooling::Pooling;
+pub use rectifier::{add_rectified, rectified_gradient};
