@@ -49,7 +49,10 @@ fn every_part_runs_forward_and_backward() {
     let device = picked.device.autodiff();
     blocks(&device);
     attention(&device);
-    attention_by_turns(&device);
+    if ["flex", "ndarray"].contains(&picked.backend) {
+        // A GPU would tune each of two dozen products for seconds.
+        attention_by_turns(&device);
+    }
     heads(&device);
     criteria(&device);
 }
@@ -190,25 +193,23 @@ fn attention(device: &Device) {
     block("side by side", &parallel, PLACE, device);
 }
 
-/// What places gather, and the gradients by what they gather it from, are those of all weights at once,
-/// also where there are more queries than have their turn together.
+/// What places gather, and the gradients by what they gather it from, are those of all weights at once:
+/// here in four turns.
 fn attention_by_turns(device: &Device) {
-    for (queries, places) in [(3, 5), (5000, 3)] {
-        let leaf = |shape| random::<3>(shape, device).require_grad();
-        let maps = [[2, 4, queries], [2, 4, places], [2, 3, places]].map(leaf);
-        let [query, key, value] = maps.clone();
-        let found = reid_ops::attend(query.clone(), key.clone(), value.clone());
-        let weights = softmax(query.transpose().matmul(key), 2);
-        let expected = value.matmul(weights.transpose());
-        let (one, other) = (found.clone().inner(), expected.clone().inner());
-        assert_near("attention", one, other, 1e-4);
-        let pull = random(found.dims(), device);
-        let [found, expected] =
-            [found, expected].map(|gathered| (gathered * pull.clone()).sum().backward());
-        for map in maps {
-            let by = |gradients| map.grad(gradients).expect("a gradient");
-            assert_near("attention's gradient", by(&found), by(&expected), 1e-4);
-        }
+    let leaf = |shape| random::<3>(shape, device).require_grad();
+    let maps = [[1, 4, 2048], [1, 4, 3], [1, 2, 3]].map(leaf);
+    let [query, key, value] = maps.clone();
+    let found = reid_ops::attend(query.clone(), key.clone(), value.clone());
+    let weights = softmax(query.transpose().matmul(key), 2);
+    let expected = value.matmul(weights.transpose());
+    let (one, other) = (found.clone().inner(), expected.clone().inner());
+    assert_near("attention", one, other, 1e-4);
+    let pull = random(found.dims(), device);
+    let [found, expected] =
+        [found, expected].map(|gathered| (gathered * pull.clone()).sum().backward());
+    for map in maps {
+        let by = |gradients| map.grad(gradients).expect("a gradient");
+        assert_near("attention's gradient", by(&found), by(&expected), 1e-4);
     }
 }
 

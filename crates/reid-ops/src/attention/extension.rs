@@ -1,5 +1,13 @@
 //! Attention as an extension of Burn's backends, and its backward pass.
 
+#![cfg_attr(
+    feature = "ndarray",
+    expect(
+        deprecated,
+        reason = "deprecated upstream, yet one of this library's backends"
+    )
+)]
+
 use burn::backend::{
     Autodiff, Backend,
     autodiff::{

@@ -27,7 +27,7 @@ impl Turns {
             #[cfg(feature = "ndarray")]
             DispatchDevice::NdArray(_) => [1 << 21, 512],
             #[cfg(feature = "_cube")]
-            DispatchDevice::Cube(_) => [1 << 24, 4096],
+            DispatchDevice::Cube(_) => [1 << 24, 1024],
             #[allow(unreachable_patterns, reason = "there may be other backends")]
             _ => return None,
         };
