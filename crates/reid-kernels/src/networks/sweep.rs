@@ -15,6 +15,15 @@ thread_local! {
     static COPY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Numbers in a line of cache.
+const LINE: usize = 16;
+
+/// How far the maps of channels that take so many numbers begin from each other: whole lines of cache, and
+/// an odd number of them, so that the same place of many channels does not compete for the same lines.
+fn apart(numbers: usize) -> usize {
+    (numbers.div_ceil(LINE) | 1) * LINE
+}
+
 /// Some positions of the results: which maps they read, and with which weights.
 #[derive(Debug)]
 pub(crate) struct Phase {
@@ -114,7 +123,8 @@ impl Sweep<'_> {
         let images = task.maps.len();
         for phase in self.phases {
             let (window, map) = (&phase.window, area(phase.window.map));
-            let (stretch, size) = (images * window.area(), images * window.size());
+            let stretch = images * window.area();
+            let size = apart(images * window.size());
             let taps = window.shifts();
             let shifts: Vec<usize> = (0..from)
                 .flat_map(|channel| {
@@ -124,7 +134,9 @@ impl Sweep<'_> {
                 .collect();
             COPY.with_borrow_mut(|copy| {
                 copy.clear();
-                copy.resize(from * size + correlate::slack(window), 0.0);
+                copy.resize(LINE + from * size + correlate::slack(window), 0.0);
+                let begin = copy.as_ptr().align_offset(LINE * size_of::<f32>());
+                let copy = &mut copy[begin.min(LINE)..];
                 for index in 0..images {
                     let image = (task.image + index) * phase.panels.len() + task.group;
                     let maps = self.source[image * from * map..][..from * map].chunks_exact(map);
