@@ -8,8 +8,9 @@ use crate::{Embeddings, Error, Metric};
 
 /// Most queries in a block: enough to keep a matrix product busy.
 const BLOCK_QUERIES: usize = 128;
-/// Most distances in a block unless one query has more: 32 MiB per thread.
-const BLOCK_DISTANCES: usize = 1 << 23;
+/// Most distances in a block unless one query has more: 64 MiB per thread, so that a gallery of a million
+/// is read once for sixteen queries.
+const BLOCK_DISTANCES: usize = 1 << 24;
 
 /// Where distances come from, some queries at a time: a metric, a matrix, a file or a device.
 ///

@@ -60,6 +60,7 @@ struct Products<'a> {
 }
 
 impl Products<'_> {
+    /// With tiles of `A` vectors of left numbers, which changes no bit.
     #[inline(always)]
     fn run<S: Simd, const A: usize>(self, simd: S) {
         let width = A * S::F32_LANES;
@@ -187,10 +188,11 @@ impl WithSimd for Products<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 {
-            self.run::<S, 4>(simd);
-        } else {
-            self.run::<S, 2>(simd);
+        let vectors = (self.left.len() / self.dimensions).div_ceil(S::F32_LANES);
+        match vectors {
+            1 => self.run::<S, 1>(simd),
+            3.. if S::REGISTER_COUNT >= 32 => self.run::<S, 4>(simd),
+            _ => self.run::<S, 2>(simd),
         }
     }
 }
@@ -227,6 +229,20 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_pair_gives_the_same_whoever_is_beside_it() {
+        let dimensions = 300;
+        let (left, right) = (vectors(70, dimensions, 0.7), vectors(60, dimensions, 1.3));
+        let mut all = vec![0.0; 70 * 60];
+        products(&left, &right, dimensions, &mut all);
+        // From one vector in a register to as many as fill a tile and more.
+        for count in [1, 9, 17, 33, 65] {
+            let mut some = vec![0.0; count * 60];
+            products(&left[..count * dimensions], &right, dimensions, &mut some);
+            assert_eq!(some, all[..count * 60], "{count}");
         }
     }
 
