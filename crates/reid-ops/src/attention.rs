@@ -1,15 +1,11 @@
 //! Attention of places to places.
 
-use burn::{
-    backend::Dispatch,
-    tensor::{Tensor, activation::softmax},
-};
+use burn::tensor::{Tensor, activation::softmax};
 
+#[cfg(feature = "_backend")]
 mod extension;
+#[cfg(feature = "_backend")]
 mod turns;
-
-use extension::Attention;
-use turns::Turns;
 
 /// What each place gathers from all places, by softmax attention (Wang et al., Non-local Neural
 /// Networks, CVPR 2018; Vaswani et al., NIPS 2017, there with a scale).
@@ -59,20 +55,25 @@ pub fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
     if queries == 0 {
         return Tensor::zeros([batch, given, 0], (&value.device(), value.dtype()));
     }
-    let empty = [batch, embedded, given, places].contains(&0);
-    let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
-    match Turns::on(&query.device(), [batch, queries, places]) {
-        Some(turns) if one_type && !empty => Tensor::from_dispatch(Dispatch::attend(
-            query.into_dispatch(),
-            key.into_dispatch(),
-            value.into_dispatch(),
-            turns,
-        )),
-        _ => {
-            let weights = softmax(query.transpose().matmul(key), 2);
-            value.matmul(weights.transpose())
+    #[cfg(feature = "_backend")]
+    {
+        use burn::backend::Dispatch;
+        use extension::Attention;
+
+        let empty = [batch, embedded, given, places].contains(&0);
+        let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
+        let turns = turns::Turns::on(&query.device(), [batch, queries, places]);
+        if let Some(turns) = turns.filter(|_| one_type && !empty) {
+            return Tensor::from_dispatch(Dispatch::attend(
+                query.into_dispatch(),
+                key.into_dispatch(),
+                value.into_dispatch(),
+                turns,
+            ));
         }
     }
+    let weights = softmax(query.transpose().matmul(key), 2);
+    value.matmul(weights.transpose())
 }
 
 #[cfg(test)]
