@@ -101,8 +101,10 @@ fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &D
     assert_eq!(evaluated.dims(), expected, "{name}");
     assert_finite(name, evaluated.clone());
     for precision in precisions(device) {
-        let found = evaluate(precision.of(input.clone()));
-        assert_near(name, found, evaluated.clone(), HALF);
+        if precision != Precision::Single {
+            let found = evaluate(precision.of(input.clone()));
+            assert_near(name, found, evaluated.clone(), HALF);
+        }
         backward(name, input.clone(), |input| {
             let output = block.forward(precision.of(input)).cast(DType::F32);
             (output + 0.1).square().sum()
@@ -224,8 +226,10 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     let features = output.features.iter().map(|features| features.dims()[1]);
     assert_eq!(features.collect::<Vec<_>>(), expected.features, "{name}");
     for precision in precisions(device) {
-        let found = valid.forward(precision.of(input.clone().inner()));
-        assert_near(name, found.embedding, embedding.clone(), HALF);
+        if precision != Precision::Single {
+            let found = valid.forward(precision.of(input.clone().inner()));
+            assert_near(name, found.embedding, embedding.clone(), HALF);
+        }
         backward(name, random([3, 4, 4, 2], device), |features| {
             let step = TrainingStep {
                 identities: &[0, 1, 0],
