@@ -5,6 +5,7 @@
 //! They dominate the training of a convolutional network, so they are computed here in one pass each, forward and backward, with
 //! the machine's widest vectors. On every other backend, and for numbers that are not in single
 //! precision, the same functions are Burn's own operations: a caller does not know which one runs.
+//! Attention is made of Burn's operations everywhere; its backward pass is this crate's.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, ops::ConvOptions};
