@@ -53,6 +53,8 @@ pub mod parameters;
 pub mod pool;
 pub mod precision;
 
+#[cfg(test)]
+mod invented;
 mod linear;
 
 pub use block::{Block, BlockConfig};

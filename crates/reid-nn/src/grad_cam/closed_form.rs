@@ -82,17 +82,15 @@ impl ClosedForm for BnNeck {
 
 #[cfg(test)]
 mod tests {
-    use burn::{
-        module::{Module, Param},
-        tensor::{Device, Distribution},
-    };
-    use reid_core::{FeatureShape, Seed};
+    use burn::{module::Param, tensor::Device};
+    use reid_core::FeatureShape;
 
     use super::*;
     use crate::{
-        HeadConfig, drawing,
+        HeadConfig,
         grad_cam::GradCam,
         head::{BnNeckConfig, PooledHeadConfig, ReducedHeadConfig},
+        invented,
         norm::BatchNorm,
         pool::PoolConfig,
     };
@@ -107,20 +105,14 @@ mod tests {
     /// Statistics and gains that are not those of a new layer.
     fn unsettled(norm: &mut BatchNorm, device: &Device) {
         let channels = norm.weight.shape().dims::<1>();
-        let random = |low, high| Tensor::random(channels, Distribution::Uniform(low, high), device);
-        norm.weight = Param::from_tensor(random(-1.0, 2.0));
-        norm.running_mean.set(random(-0.5, 0.5));
-        norm.running_var.set(random(0.5, 2.0));
-    }
-
-    fn drawn<M: Module>(device: &Device, build: impl FnOnce() -> M) -> M {
-        drawing::from_seed(Seed::new(1), device, build)
+        let invented = |range| invented::tensor(channels, range, device);
+        norm.weight = Param::from_tensor(invented(-1.0..2.0));
+        norm.running_mean.set(invented(-0.5..0.5));
+        norm.running_var.set(invented(0.5..2.0));
     }
 
     fn features(device: &Device) -> Tensor<4> {
-        let normal = Distribution::Normal(0.4, 1.0);
-        let random = || Param::from_tensor(Tensor::<4>::random([5, 6, 4, 3], normal, device));
-        drawn(device, random).val().detach()
+        invented::tensor([5, 6, 4, 3], -1.3..2.1, device)
     }
 
     fn agrees<H: ClosedForm>(head: &H, device: &Device) {
@@ -141,21 +133,17 @@ mod tests {
         for device in [Device::default(), Device::default().autodiff()] {
             for pool in POOLS {
                 let pooled = PooledHeadConfig::new().with_pool(pool);
-                agrees(&drawn(&device, || pooled.init(PLACE, 4, &device)), &device);
+                let pooled = pooled.init(PLACE, 4, &device);
+                agrees(&invented::weights(pooled), &device);
 
-                let neck = drawn(&device, || {
-                    let mut neck = BnNeckConfig::new().with_pool(pool).init(PLACE, 4, &device);
-                    unsettled(&mut neck.bottleneck, &device);
-                    neck
-                });
+                let neck = BnNeckConfig::new().with_pool(pool);
+                let mut neck = invented::weights(neck.init(PLACE, 4, &device));
+                unsettled(&mut neck.bottleneck, &device);
                 agrees(&neck, &device);
 
-                let config = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
-                let reduced = drawn(&device, || {
-                    let mut reduced = config.init(PLACE, 4, &device);
-                    unsettled(&mut reduced.norm, &device);
-                    reduced
-                });
+                let reduced = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
+                let mut reduced = invented::weights(reduced.init(PLACE, 4, &device));
+                unsettled(&mut reduced.norm, &device);
                 agrees(&reduced, &device);
             }
         }
@@ -166,7 +154,7 @@ mod tests {
         let device = Device::default();
         let pool = PoolConfig::GeneralisedMean { exponent: 9.0 };
         let config = PooledHeadConfig::new().with_pool(pool);
-        let head = drawn(&device, || config.init(PLACE, 4, &device));
+        let head = invented::weights(config.init(PLACE, 4, &device));
         let features = features(&device).slice_fill([0..5, 2..3], 0.0);
         let general = GradCam::new().maps(&head, features.clone(), Target::Highest);
         let closed = head.grad_cam(features, Target::Highest);

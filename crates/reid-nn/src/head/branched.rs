@@ -287,7 +287,7 @@ impl Head for BranchedHead {
 mod tests {
     use burn::{
         module::{ModuleVisitor, Param},
-        tensor::{Device, Distribution},
+        tensor::Device,
     };
     use reid_core::{FeatureShape, Seed};
 
@@ -296,7 +296,7 @@ mod tests {
         HeadConfig,
         batch_drop::BatchDrop,
         cut_mix::{Cells, CutMix},
-        drawing, parameters,
+        invented, parameters,
     };
 
     const PLACE: FeatureShape = FeatureShape {
@@ -335,12 +335,8 @@ mod tests {
     /// A head, and features that take part in autodiff.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
-        let (head, features) = drawing::from_seed(Seed::new(1), &device, || {
-            let normal = Distribution::Normal(0.3, 1.0);
-            let features = Tensor::<4>::random([6, 8, 6, 4], normal, &device);
-            (config.init(PLACE, 3, &device), Param::from_tensor(features))
-        });
-        (head, features.val().detach())
+        let head = invented::weights(config.init(PLACE, 3, &device));
+        (head, invented::tensor([6, 8, 6, 4], -1.3..1.9, &device))
     }
 
     fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

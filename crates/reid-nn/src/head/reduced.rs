@@ -175,12 +175,10 @@ impl ClosedForm for ReducedHead {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::Seed;
-
     use super::*;
     use crate::{
-        drawing,
         grad_cam::{GradCam, Target},
+        invented,
     };
 
     #[test]
@@ -189,12 +187,8 @@ mod tests {
         let place = FeatureShape::new(6, 4, 3);
         for pool in [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM] {
             let config = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
-            let (head, features) = drawing::from_seed(Seed::new(2), &device, || {
-                let normal = Distribution::Normal(0.4, 1.0);
-                let features = Tensor::<4>::random([6, 6, 4, 3], normal, &device);
-                (config.init(place, 4, &device), Param::from_tensor(features))
-            });
-            let features = features.val().detach();
+            let head = invented::weights(config.init(place, 4, &device));
+            let features = invented::tensor([6, 6, 4, 3], -1.3..2.1, &device);
             let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
             let pass = head.pass(features.clone());
             let closed = head.look(&features, &pass, classes.clone());
