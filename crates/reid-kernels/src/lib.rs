@@ -24,6 +24,8 @@
 #[cfg(feature = "networks")]
 mod networks;
 mod products;
+#[cfg(feature = "networks")]
+mod zeros;
 
 #[cfg(feature = "networks")]
 pub use networks::{Convolution, Pooling, add_rectified, normalisation, rectified_gradient};

@@ -5,6 +5,7 @@ pub mod normalisation;
 mod convolution;
 mod correlate;
 mod inner_products;
+mod outer_products;
 mod pooling;
 mod rectifier;
 mod sweep;

@@ -67,13 +67,17 @@ impl Convolution {
 
     /// The window that reads the input for the output.
     pub(crate) fn window(&self) -> Window {
+        Window::new(self.input, self.output(), self.stride, &self.taps_read())
+    }
+
+    /// Where each tap reads for the result at 0, 0.
+    fn taps_read(&self) -> Vec<[isize; 2]> {
         let [height, width] = self.kernel;
         let padding = self.padding.map(usize::cast_signed);
-        let taps = (0..height)
+        (0..height)
             .flat_map(|y| (0..width).map(move |x| [y.cast_signed(), x.cast_signed()]))
             .map(|[y, x]| [y - padding[0], x - padding[1]])
-            .collect();
-        Window::new(self.input, self.output(), self.stride, taps)
+            .collect()
     }
 
     /// The output, `[batch, channels, height, width]`, of an input, weights `[channels, channels per
@@ -102,11 +106,15 @@ impl Convolution {
         let terms = from * self.taps();
         let panels = |group: usize| {
             let weights = &weights[group * to * terms..];
-            Panels::new(to, terms, |result, term| weights[result * terms + term])
+            Panels::new(to, terms, 1, |result, first, slots| {
+                for (slot, weight) in slots.zip(&weights[result * terms + first..]) {
+                    *slot = *weight;
+                }
+            })
         };
         let output = self.output();
         let phase = Phase {
-            window: self.window(),
+            window: Window::for_results(self.input, output, self.stride, self.taps_read(), to),
             panels: (0..self.groups).into_par_iter().map(panels).collect(),
             target: Target {
                 width: output[1],
@@ -210,17 +218,28 @@ fn input_phase(convolution: &Convolution, weights: &[f32], begin: [usize; 2]) ->
     let grid = [0, 1].map(|axis| (convolution.input[axis] - begin[axis]).div_ceil(stride[axis]));
     let panels = |group: usize| {
         let weights = &weights[group * to * from * taps..];
-        Panels::new(from, to * pairs.len(), |result, term| {
-            let (channel, tap) = (term / pairs.len(), pairs[term % pairs.len()].0);
-            weights[(channel * from + result) * taps + tap]
-        })
+        Panels::new(
+            from,
+            to * pairs.len(),
+            pairs.len(),
+            |result, first, slots| {
+                for channel in first / pairs.len()..to {
+                    let weights = &weights[(channel * from + result) * taps..][..taps];
+                    for (tap, _) in &pairs {
+                        let Some(slot) = slots.next() else { return };
+                        *slot = weights[*tap];
+                    }
+                }
+            },
+        )
     };
     (!pairs.is_empty()).then(|| Phase {
-        window: Window::new(
+        window: Window::for_results(
             convolution.output(),
             grid,
             [1, 1],
             pairs.iter().map(|(_, tap)| *tap).collect(),
+            from,
         ),
         panels: (0..convolution.groups)
             .into_par_iter()
@@ -232,4 +251,100 @@ fn input_phase(convolution: &Convolution, weights: &[f32], begin: [usize; 2]) ->
             step: stride,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small whole numbers, so that every sum is exact in whatever order.
+    fn numbers(count: usize, factor: usize) -> Vec<f32> {
+        let number = |at: usize| (at * factor % 23 % 7) as f32 - 3.0;
+        (0..count).map(number).collect()
+    }
+
+    /// By definition: the output, and the gradients by the input and by the weights.
+    fn defined(
+        sizes: &Convolution,
+        input: &[f32],
+        weights: &[f32],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 3] {
+        let ([from, to], [height, width]) = (sizes.per_group(), sizes.output());
+        let mut found = [input.len(), weights.len(), gradient.len()].map(|count| vec![0.0; count]);
+        let [by_input, by_weights, output] = &mut found;
+        for at in 0..sizes.batch * sizes.channels[1] * height * width {
+            let (x, y) = (at % width, at / width % height);
+            let (result, image) = (
+                at / area([height, width]) % sizes.channels[1],
+                at / area([height, width]) / sizes.channels[1],
+            );
+            for term in 0..from * sizes.taps() {
+                let (tap, channel) = (term % sizes.taps(), term / sizes.taps());
+                let (down, across) = (tap / sizes.kernel[1], tap % sizes.kernel[1]);
+                let row = (y * sizes.stride[0] + down).wrapping_sub(sizes.padding[0]);
+                let column = (x * sizes.stride[1] + across).wrapping_sub(sizes.padding[1]);
+                if row < sizes.input[0] && column < sizes.input[1] {
+                    let map = image * sizes.channels[0] + result / to * from + channel;
+                    let read = (map * sizes.input[0] + row) * sizes.input[1] + column;
+                    let weight = result * from * sizes.taps() + term;
+                    output[at] += weights[weight] * input[read];
+                    by_input[read] += weights[weight] * gradient[at];
+                    by_weights[weight] += gradient[at] * input[read];
+                }
+            }
+        }
+        let [by_input, by_weights, output] = found;
+        [output, by_input, by_weights]
+    }
+
+    #[test]
+    fn all_three_are_what_they_are_defined_as() {
+        let mut tried = 0;
+        for channels in [[1, 1], [3, 5], [8, 40], [70, 33], [96, 7]] {
+            for (kernel, padding) in [
+                ([1, 1], [0, 0]),
+                ([3, 3], [1, 1]),
+                ([2, 3], [1, 0]),
+                ([5, 1], [2, 2]),
+            ] {
+                for stride in [[1, 1], [2, 2], [1, 3]] {
+                    for (groups, batch, input) in [(1, 3, [5, 4]), (2, 1, [17, 18]), (1, 5, [8, 8])]
+                    {
+                        let sizes = Convolution {
+                            batch,
+                            channels: channels.map(|channels| channels * groups),
+                            groups,
+                            input,
+                            kernel,
+                            stride,
+                            padding,
+                        };
+                        let input = numbers(sizes.inputs(), 5);
+                        let weights = numbers(sizes.weights(), 3);
+                        let gradient = numbers(sizes.outputs(), 11);
+                        let [output, by_input, by_weights] =
+                            defined(&sizes, &input, &weights, &gradient);
+                        assert_eq!(
+                            sizes.forward(&input, &weights, None, false),
+                            output,
+                            "{sizes:?}"
+                        );
+                        assert_eq!(
+                            sizes.input_gradient(&weights, &gradient),
+                            by_input,
+                            "{sizes:?}"
+                        );
+                        assert_eq!(
+                            sizes.weight_gradient(&input, &gradient),
+                            by_weights,
+                            "{sizes:?}"
+                        );
+                        tried += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(tried, 180);
+    }
 }

@@ -1,20 +1,21 @@
 //! Maps as sums of shifted maps: the forward pass of a convolution, and its gradient by the input.
 
-use std::ops::Range;
+use std::{iter::StepBy, ops::Range, slice};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{
-    tile::{self, ACROSS},
-    window::Window,
-};
+use super::{tile, window::Window};
 
-/// Positions of results that are computed together, so that the maps they read stay in cache.
-const BLOCK: usize = 256;
+/// Positions of results that are computed together: the sums of some hundred results stay in the
+/// second cache.
+pub(crate) const BLOCK: usize = 256;
 
 /// Terms of a sum that are added together, so that a tile's part of the maps stays in the first cache.
-const DEPTH: usize = 160;
+pub(crate) const DEPTH: usize = 128;
+
+/// Numbers in a line of cache.
+const LINE: usize = 16;
 
 /// Where the results of a grid lie in a map.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +36,10 @@ pub(crate) struct Panels {
     terms: usize,
 }
 
+/// The weights of as many results as a tile has rows.
 #[derive(Debug)]
-struct Panel {
-    /// Rows of the tile, of which the last ones may be zeros.
+pub(crate) struct Panel {
+    /// Rows of the tile, of which the last one may be zeros.
     rows: usize,
     /// Rows that are results.
     results: usize,
@@ -45,51 +47,46 @@ struct Panel {
     weights: Vec<f32>,
 }
 
-/// The rows of the smallest tile that takes so many results.
-fn rows_for(results: usize, registers: usize) -> usize {
-    let most = tile::rows(registers);
-    let step = most / 3;
-    results.div_ceil(step).min(3) * step
-}
-
-struct Registers;
-
-impl WithSimd for Registers {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::REGISTER_COUNT
-    }
-}
+/// Where the weights of one result go.
+pub(crate) type Slots<'a> = StepBy<slice::IterMut<'a, f32>>;
 
 impl Panels {
-    /// Lays weights out: `weight(result, term)` for each result and term.
+    /// Lays weights out: `write(result, first, slots)` writes those of a result from a term on, which is
+    /// a multiple of `unit`.
     pub(crate) fn new(
         results: usize,
         terms: usize,
-        weight: impl Fn(usize, usize) -> f32 + Sync,
+        unit: usize,
+        write: impl Fn(usize, usize, &mut Slots<'_>) + Sync,
     ) -> Self {
-        let registers = Arch::new().dispatch(Registers);
-        let mut panels = Vec::new();
+        /// Terms of a panel that are laid out together, so that they stay in the first cache.
+        const TERMS: usize = 512;
+        let together = unit * (TERMS / unit).max(1);
+        let count = results.div_ceil(tile::ROWS);
         let mut first = 0;
-        while first < results {
-            let rows = rows_for(results - first, registers);
-            let count = rows.min(results - first);
-            panels.push((first, rows, count));
-            first += count;
+        let mut panels = Vec::with_capacity(count);
+        for panel in 0..count {
+            // As even as tiles allow.
+            let results = (results - first)
+                .div_ceil(count - panel)
+                .next_multiple_of(2)
+                .min(results - first);
+            panels.push((first, results));
+            first += results;
         }
-        let panels = panels.into_par_iter().map(|(first, rows, count)| {
-            let mut weights = vec![0.0; terms * rows];
-            for (term, weights) in weights.chunks_exact_mut(rows).enumerate() {
-                for (row, slot) in weights.iter_mut().enumerate().take(count) {
-                    *slot = weight(first + row, term);
+        let panels = panels.into_par_iter().map(|(first, results)| {
+            let rows = results.next_multiple_of(2);
+            let mut panel = vec![0.0; terms * rows];
+            for (part, panel) in panel.chunks_mut(together * rows).enumerate() {
+                for row in 0..results {
+                    let mut slots = panel[row..].iter_mut().step_by(rows);
+                    write(first + row, part * together, &mut slots);
                 }
             }
             Panel {
                 rows,
-                results: count,
-                weights,
+                results,
+                weights: panel,
             }
         });
         Self {
@@ -98,9 +95,45 @@ impl Panels {
         }
     }
 
+    /// Some panels.
+    pub(crate) fn some(&self, range: Range<usize>) -> &[Panel] {
+        &self.panels[range]
+    }
+
     /// The number of panels, and how many results each has.
     pub(crate) fn results(&self) -> impl Iterator<Item = usize> {
         self.panels.iter().map(|panel| panel.results)
+    }
+}
+
+impl Panel {
+    /// Rows of its tiles.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Rows that are results.
+    pub(crate) fn results(&self) -> usize {
+        self.results
+    }
+
+    /// Adds the products of some terms to the sums of a tile, `[rows, width]`, or begins them.
+    #[inline(always)]
+    pub(crate) fn add<S: Simd, const A: usize>(
+        &self,
+        simd: S,
+        terms: Range<usize>,
+        shifts: &[usize],
+        source: &[f32],
+        begun: bool,
+        sums: &mut [f32],
+    ) {
+        let weights = &self.weights[terms.start * self.rows..terms.end * self.rows];
+        match self.rows {
+            2 => add::<S, 2, A>(simd, weights, shifts, source, begun, sums),
+            4 => add::<S, 4, A>(simd, weights, shifts, source, begun, sums),
+            _ => add::<S, 6, A>(simd, weights, shifts, source, begun, sums),
+        }
     }
 }
 
@@ -110,10 +143,8 @@ pub(crate) struct Correlation<'a, 'b> {
     pub(crate) panels: &'a Panels,
     /// Which panels.
     pub(crate) range: Range<usize>,
-    /// Where each term's maps begin in `copy`: its channel's place and its tap's shift.
-    pub(crate) shifts: &'a [usize],
-    /// The laid-out maps, each channel's images one behind the other, with [`slack`] zeros behind.
-    pub(crate) copy: &'a [f32],
+    /// For each image the maps that are read, one behind the other.
+    pub(crate) maps: &'a [&'a [f32]],
     pub(crate) target: Target,
     /// Positions of a map of results.
     pub(crate) positions: usize,
@@ -123,11 +154,16 @@ pub(crate) struct Correlation<'a, 'b> {
     pub(crate) floor: f32,
     /// For each image `[results, positions]`.
     pub(crate) results: &'a mut [&'b mut [f32]],
+    pub(crate) memory: &'a mut Memory,
 }
 
-/// Numbers that must lie behind the laid-out maps, because tiles are read whole.
-pub(crate) fn slack(window: &Window) -> usize {
-    BLOCK + window.reach()
+/// What a thread works in, kept because fresh memory is slow to get.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Some channels of the maps that a block reads: `[channels, phases, block + reach]`.
+    copy: Vec<f32>,
+    /// The sums of a block: `[panels, tiles, rows, width]`.
+    sums: Vec<f32>,
 }
 
 /// How many images are worth computing together, because one alone leaves tiles empty.
@@ -142,43 +178,102 @@ impl Correlation<'_, '_> {
     }
 
     #[inline(always)]
-    fn tiles<S: Simd, const R: usize>(
+    fn blocks<S: Simd, const A: usize>(mut self, simd: S) {
+        let width = A * S::F32_LANES;
+        let window = self.window;
+        let taps = window.shifts();
+        let channels = self.panels.terms / taps.len();
+        let chunks = (self.panels.terms + DEPTH / 2) / DEPTH;
+        let per_chunk = channels.div_ceil(chunks.max(1));
+        let stretch = (BLOCK + window.reach()).next_multiple_of(LINE);
+        let size = apart(window.phases() * stretch);
+        let shifts: Vec<usize> = (0..per_chunk)
+            .flat_map(|channel| {
+                let taps = taps.iter();
+                taps.map(move |(phase, shift)| channel * size + phase * stretch + shift)
+            })
+            .collect();
+        let Memory { copy, sums } = std::mem::take(self.memory);
+        let (mut copy, mut sums) = (copy, sums);
+        if copy.len() < LINE + per_chunk * size {
+            copy.resize(LINE + per_chunk * size, 0.0);
+        }
+        let begin = copy
+            .as_ptr()
+            .align_offset(LINE * size_of::<f32>())
+            .min(LINE);
+        let panels = &self.panels.panels[self.range.clone()];
+        let rows: usize = panels.iter().map(|panel| panel.rows).sum();
+        if sums.len() < rows * BLOCK {
+            sums.resize(rows * BLOCK, 0.0);
+        }
+        let span = window.span(self.results.len());
+        for from in (0..span).step_by(BLOCK) {
+            let to = (from + BLOCK).min(span);
+            let tiles = (to - from).div_ceil(width);
+            for first in (0..channels).step_by(per_chunk) {
+                let last = (first + per_chunk).min(channels);
+                let copy = &mut copy[begin..];
+                self.lay_out(first..last, from..to + window.reach(), stretch, copy);
+                let terms = first * taps.len()..last * taps.len();
+                for tile in 0..tiles {
+                    let source = &copy[tile * width..];
+                    let mut rest = sums.as_mut_slice();
+                    for panel in panels {
+                        let (sums, behind) = rest.split_at_mut(panel.rows * tiles * width);
+                        rest = behind;
+                        let count = panel.rows * width;
+                        let sums = &mut sums[tile * count..][..count];
+                        panel.add::<S, A>(simd, terms.clone(), &shifts, source, first > 0, sums);
+                    }
+                }
+            }
+            let mut rest = sums.as_slice();
+            let mut result = 0;
+            for panel in panels {
+                let (sums, behind) = rest.split_at(panel.rows * tiles * width);
+                rest = behind;
+                let results = result..result + panel.results;
+                result = results.end;
+                self.hand_out(sums, width, panel.rows, &(from..to), &results);
+            }
+        }
+        *self.memory = Memory { copy, sums };
+    }
+
+    /// Copies what some channels' taps read for the results at some positions.
+    #[inline(always)]
+    fn lay_out(
         &self,
-        simd: S,
-        weights: &[f32],
-        from: usize,
-        sums: &mut [f32],
+        channels: Range<usize>,
+        read: Range<usize>,
+        stretch: usize,
+        copy: &mut [f32],
     ) {
-        let width = ACROSS * S::F32_LANES;
-        let terms = self.panels.terms;
-        for first in (0..terms).step_by(DEPTH) {
-            let last = (first + DEPTH).min(terms);
-            let weights = &weights[first * R..last * R];
-            let shifts = &self.shifts[first..last];
-            for (at, sums) in sums.chunks_exact_mut(width * R).enumerate() {
-                let (sums, _) = S::as_mut_simd_f32s(sums);
-                let mut local = [[simd.splat_f32s(0.0); ACROSS]; R];
-                for r in 0..R {
-                    for x in 0..ACROSS {
-                        local[r][x] = sums[r * ACROSS + x];
-                    }
-                }
-                let source = &self.copy[from + at * width..];
-                tile::correlate::<S, R>(simd, weights, shifts, source, &mut local);
-                for r in 0..R {
-                    for x in 0..ACROSS {
-                        sums[r * ACROSS + x] = local[r][x];
-                    }
-                }
+        let window = self.window;
+        let map = window.map[0] * window.map[1];
+        let size = apart(window.phases() * stretch);
+        for (channel, copy) in channels.zip(copy.chunks_exact_mut(size)) {
+            let map = |image: usize| {
+                let maps = self.maps.get(image)?;
+                Some(&maps[channel * map..][..map])
+            };
+            for (phase, copy) in copy
+                .chunks_exact_mut(stretch)
+                .enumerate()
+                .take(window.phases())
+            {
+                window.lay_out_part(phase, read.start, map, &mut copy[..read.len()]);
             }
         }
     }
 
     /// Copies the sums of one block and panel to where the results lie.
     #[inline(always)]
-    fn hand_out<const TILE: usize>(
+    fn hand_out(
         &mut self,
         sums: &[f32],
+        tile_width: usize,
         rows: usize,
         block: &Range<usize>,
         results: &Range<usize>,
@@ -200,15 +295,18 @@ impl Correlation<'_, '_> {
                 continue;
             }
             // The rest of the row, of the block, and of the tile, whichever ends first.
-            let (tile, lane) = ((at - block.start) / TILE, (at - block.start) % TILE);
-            let count = (width - x).min(block.end - at).min(TILE - lane);
+            let (tile, lane) = (
+                (at - block.start) / tile_width,
+                (at - block.start) % tile_width,
+            );
+            let count = (width - x).min(block.end - at).min(tile_width - lane);
             let begin = (self.target.begin[0] + y * down) * self.target.width
                 + self.target.begin[1]
                 + x * across;
             let maps = &mut self.results[image];
             for (row, result) in results.clone().enumerate() {
                 let bias = self.bias.map_or(0.0, |bias| bias[result]);
-                let numbers = &sums[(tile * rows + row) * TILE + lane..][..count];
+                let numbers = &sums[(tile * rows + row) * tile_width + lane..][..count];
                 let places = &mut maps[result * self.positions + begin..];
                 let floor = self.floor;
                 let write = |to: &mut f32, from: &f32| {
@@ -235,36 +333,42 @@ impl WithSimd for Correlation<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let width = ACROSS * S::F32_LANES;
-        let most = tile::rows(S::REGISTER_COUNT);
-        let span = self.window.span(self.results.len());
-        let mut sums = vec![0.0_f32; BLOCK * most];
-        let panels = self.panels;
-        for from in (0..span).step_by(BLOCK) {
-            let to = (from + BLOCK).min(span);
-            let tiles = (to - from).div_ceil(width);
-            let mut result = 0;
-            for panel in &panels.panels[self.range.clone()] {
-                let sums = &mut sums[..tiles * width * panel.rows];
-                sums.fill(0.0);
-                match panel.rows {
-                    2 => self.tiles::<S, 2>(simd, &panel.weights, from, sums),
-                    4 => self.tiles::<S, 4>(simd, &panel.weights, from, sums),
-                    6 => self.tiles::<S, 6>(simd, &panel.weights, from, sums),
-                    8 => self.tiles::<S, 8>(simd, &panel.weights, from, sums),
-                    _ => self.tiles::<S, 12>(simd, &panel.weights, from, sums),
-                }
-                let results = result..result + panel.results;
-                result = results.end;
-                let block = from..to;
-                match S::F32_LANES {
-                    16 => self.hand_out::<32>(sums, panel.rows, &block, &results),
-                    8 => self.hand_out::<16>(sums, panel.rows, &block, &results),
-                    4 => self.hand_out::<8>(sums, panel.rows, &block, &results),
-                    _ => self.hand_out::<2>(sums, panel.rows, &block, &results),
-                }
-            }
+    fn with_simd<S: Simd>(self, simd: S) {
+        match tile::across(S::REGISTER_COUNT) {
+            4 => self.blocks::<S, 4>(simd),
+            _ => self.blocks::<S, 2>(simd),
+        }
+    }
+}
+
+/// How far the maps of channels that take so many numbers begin from each other: whole lines of cache, and
+/// an odd number of them, so that the same place of many channels does not compete for the same lines.
+fn apart(numbers: usize) -> usize {
+    (numbers.div_ceil(LINE) | 1) * LINE
+}
+
+/// Adds a tile's products to its sums, or begins them.
+#[inline(always)]
+fn add<S: Simd, const R: usize, const A: usize>(
+    simd: S,
+    weights: &[f32],
+    shifts: &[usize],
+    source: &[f32],
+    begun: bool,
+    sums: &mut [f32],
+) {
+    let (sums, _) = S::as_mut_simd_f32s(sums);
+    let mut local = [[simd.splat_f32s(0.0); A]; R];
+    tile::correlate::<S, R, A>(simd, weights, shifts, source, &mut local);
+    for r in 0..R {
+        for a in 0..A {
+            // Read here and not before: nothing waits for it.
+            let before = if begun {
+                sums[r * A + a]
+            } else {
+                simd.splat_f32s(0.0)
+            };
+            sums[r * A + a] = simd.add_f32s(before, local[r][a]);
         }
     }
 }

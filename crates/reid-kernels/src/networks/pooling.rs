@@ -5,6 +5,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::zeros::zeros;
+
 /// The sizes of a pooling, and what it computes.
 ///
 /// ```
@@ -57,7 +59,7 @@ impl Pooling {
     pub fn forward(&self, input: &[f32]) -> Vec<f32> {
         let arch = Arch::new();
         let [map, pooled] = [self.input, self.output].map(area);
-        let mut output = vec![0.0; self.maps(input, map) * pooled];
+        let mut output = zeros(self.maps(input, map) * pooled);
         let maps = output.par_chunks_exact_mut(pooled);
         maps.zip(input.par_chunks_exact(map)).for_each_init(
             || (vec![0.0; self.input[1]], self.phases()),
@@ -89,7 +91,7 @@ impl Pooling {
             self.maps(gradient, pooled),
             "maps of the input and of the gradient"
         );
-        let mut result = vec![0.0; input.len()];
+        let mut result = zeros(input.len());
         let maps = result
             .par_chunks_exact_mut(map)
             .zip(input.par_chunks_exact(map));

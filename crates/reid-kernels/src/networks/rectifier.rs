@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::zeros::zeros;
+
 /// Numbers of one task.
 const PART: usize = 1 << 15;
 
@@ -28,7 +30,7 @@ impl<F: Fn(f32, f32) -> f32> WithSimd for Zip<'_, F> {
 fn zip(left: &[f32], right: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) -> Vec<f32> {
     assert_eq!(left.len(), right.len(), "maps of the same shape");
     let arch = Arch::new();
-    let mut results = vec![0.0; left.len()];
+    let mut results = zeros(left.len());
     results
         .par_chunks_mut(PART)
         .zip(left.par_chunks(PART).zip(right.par_chunks(PART)))

@@ -4,25 +4,20 @@ use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
+use crate::zeros::zeros;
+
 use super::{
     convolution::area,
-    correlate::{self, Correlation, Panels, Target},
+    correlate::{self, Correlation, Memory, Panels, Target},
     window::Window,
 };
 
 thread_local! {
-    /// The laid-out maps of a task, kept because fresh memory is slow to get.
-    static COPY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-/// Numbers in a line of cache.
-const LINE: usize = 16;
-
-/// How far the maps of channels that take so many numbers begin from each other: whole lines of cache, and
-/// an odd number of them, so that the same place of many channels does not compete for the same lines.
-fn apart(numbers: usize) -> usize {
-    (numbers.div_ceil(LINE) | 1) * LINE
-}
+/// Results whose sums are kept together, at most: as many as stay in the second cache for a block.
+const RESULTS: usize = 512;
 
 /// Some positions of the results: which maps they read, and with which weights.
 #[derive(Debug)]
@@ -69,7 +64,7 @@ impl Sweep<'_> {
     /// computes it.
     pub(crate) fn run(&self) -> Vec<f32> {
         let groups = self.phases.first().map_or(1, |phase| phase.panels.len());
-        let mut results = vec![0.0; self.batch * groups * self.channels[1] * self.positions];
+        let mut results = zeros(self.batch * groups * self.channels[1] * self.positions);
         if !self.phases.is_empty() {
             let tasks = self.tasks(groups, &mut results);
             tasks.into_par_iter().for_each(|task| self.compute(task));
@@ -84,6 +79,7 @@ impl Sweep<'_> {
         let parts = (2 * threads).div_ceil(self.batch * groups);
         // All phases have the same panels, because these depend on the number of results alone.
         let counts: Vec<usize> = self.phases[0].panels[0].results().collect();
+        let parts = parts.max(self.channels[1].div_ceil(RESULTS));
         let per_part = counts.len().div_ceil(parts);
         let windows = self.phases.iter().map(|phase| &phase.window);
         let together = windows.map(correlate::together).max().unwrap_or(1);
@@ -120,42 +116,26 @@ impl Sweep<'_> {
 
     fn compute(&self, mut task: Task<'_>) {
         let [from, _] = self.channels;
-        let images = task.maps.len();
         for phase in self.phases {
-            let (window, map) = (&phase.window, area(phase.window.map));
-            let stretch = images * window.area();
-            let size = apart(images * window.size());
-            let taps = window.shifts();
-            let shifts: Vec<usize> = (0..from)
-                .flat_map(|channel| {
-                    let taps = taps.iter();
-                    taps.map(move |(phase, shift)| channel * size + phase * stretch + shift)
-                })
-                .collect();
-            COPY.with_borrow_mut(|copy| {
-                copy.clear();
-                copy.resize(LINE + from * size + correlate::slack(window), 0.0);
-                let begin = copy.as_ptr().align_offset(LINE * size_of::<f32>());
-                let copy = &mut copy[begin.min(LINE)..];
-                for index in 0..images {
-                    let image = (task.image + index) * phase.panels.len() + task.group;
-                    let maps = self.source[image * from * map..][..from * map].chunks_exact(map);
-                    for (channel, map) in maps.enumerate() {
-                        let begin = channel * size + index * window.area();
-                        window.lay_out(map, copy, |phase| begin + phase * stretch);
-                    }
-                }
+            let groups = phase.panels.len();
+            let count = from * area(phase.window.map);
+            let maps = |index: usize| {
+                let begin = ((task.image + index) * groups + task.group) * count;
+                &self.source[begin..begin + count]
+            };
+            let maps: Vec<&[f32]> = (0..task.maps.len()).map(maps).collect();
+            MEMORY.with_borrow_mut(|memory| {
                 let correlation = Correlation {
-                    window,
+                    window: &phase.window,
                     panels: &phase.panels[task.group],
                     range: task.panels.clone(),
-                    shifts: &shifts,
-                    copy,
+                    maps: &maps,
                     target: phase.target,
                     positions: self.positions,
                     bias: self.bias.map(|bias| &bias[task.result..]),
                     floor: self.floor,
                     results: &mut task.maps,
+                    memory,
                 };
                 correlation.run();
             });

@@ -2,12 +2,12 @@
 
 use pulp::Simd;
 
-/// Vectors of results side by side in a tile of [`correlate`].
-pub(crate) const ACROSS: usize = 2;
+/// Rows of the largest tile of [`correlate`].
+pub(crate) const ROWS: usize = 6;
 
-/// Rows of the largest tile of [`correlate`], for so many registers.
-pub(crate) const fn rows(registers: usize) -> usize {
-    if registers >= 32 { 12 } else { 6 }
+/// Vectors side by side in a tile of [`correlate`], for so many registers.
+pub(crate) const fn across(registers: usize) -> usize {
+    if registers >= 32 { 4 } else { 2 }
 }
 
 /// Adds to each row of results the sum over `k` of its weight times the numbers at `shifts[k]`.
@@ -16,22 +16,24 @@ pub(crate) const fn rows(registers: usize) -> usize {
 /// sums[r][x] += Σₖ weights[k·R + r] · source[shifts[k] + x]
 /// ```
 #[inline(always)]
-pub(crate) fn correlate<S: Simd, const R: usize>(
+pub(crate) fn correlate<S: Simd, const R: usize, const A: usize>(
     simd: S,
     weights: &[f32],
     shifts: &[usize],
     source: &[f32],
-    sums: &mut [[S::f32s; ACROSS]; R],
+    sums: &mut [[S::f32s; A]; R],
 ) {
-    let width = ACROSS * S::F32_LANES;
+    let width = A * S::F32_LANES;
     let mut local = *sums;
     for (weights, &shift) in weights.chunks_exact(R).zip(shifts) {
         let (numbers, _) = S::as_simd_f32s(&source[shift..shift + width]);
-        let [left, right] = [numbers[0], numbers[1]];
+        let mut across = [simd.splat_f32s(0.0); A];
+        across.copy_from_slice(numbers);
         for r in 0..R {
             let weight = simd.splat_f32s(weights[r]);
-            local[r][0] = simd.mul_add_e_f32s(weight, left, local[r][0]);
-            local[r][1] = simd.mul_add_e_f32s(weight, right, local[r][1]);
+            for a in 0..A {
+                local[r][a] = simd.mul_add_e_f32s(weight, across[a], local[r][a]);
+            }
         }
     }
     *sums = local;

@@ -2,9 +2,12 @@
 
 use rayon::prelude::*;
 
+use crate::zeros::zeros;
+
 use super::{
     convolution::{Convolution, area},
     inner_products::Inner,
+    outer_products::Outer,
     window::Window,
 };
 
@@ -17,6 +20,9 @@ pub(crate) fn weight_gradient(
     input: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
+    if Outer::pays(convolution) {
+        return Outer::new(convolution, input, gradient).run();
+    }
     let [from, to] = convolution.per_group();
     let (taps, window) = (convolution.taps(), convolution.window());
     let length = convolution.batch * window.area();
@@ -25,7 +31,7 @@ pub(crate) fn weight_gradient(
     let copy = copy(convolution, &window, input);
     let shifts: Vec<usize> = window
         .shifts()
-        .into_iter()
+        .iter()
         .map(|(phase, shift)| phase * length + shift)
         .collect();
     // [groups, from · taps, to], so that each task has results of its own.
@@ -68,7 +74,7 @@ fn rows(convolution: &Convolution, window: &Window, gradient: &[f32]) -> Vec<f32
     let [_, channels] = convolution.channels;
     let [height, width] = convolution.output();
     let length = convolution.batch * window.area();
-    let mut rows = vec![0.0; channels * length];
+    let mut rows = zeros(channels * length);
     let each = rows.par_chunks_mut(length).enumerate();
     each.for_each(|(channel, row)| {
         for (image, row) in row.chunks_exact_mut(window.area()).enumerate() {
@@ -88,7 +94,7 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
     let map = area(convolution.input);
     let length = convolution.batch * window.area();
     let stretch = window.phases() * length;
-    let mut copy = vec![0.0; channels * stretch + window.reach()];
+    let mut copy = zeros(channels * stretch + window.reach());
     let each = copy[..channels * stretch]
         .par_chunks_mut(stretch)
         .enumerate();

@@ -13,23 +13,23 @@ pub(crate) struct Window {
     pub(crate) grid: [usize; 2],
     /// Step between results, in positions of the map.
     pub(crate) stride: [usize; 2],
-    /// Where each tap reads for the result at 0, 0, in positions of the map; may lie outside.
-    pub(crate) taps: Vec<[isize; 2]>,
-    /// The least tap along each side.
-    first: [isize; 2],
-    /// The phases that taps read.
-    phases: Vec<[usize; 2]>,
+    /// The phases that taps read: the position of the map that each begins with; may lie outside.
+    phases: Vec<[isize; 2]>,
+    /// For each tap, its phase and its shift within it.
+    shifts: Vec<(usize, usize)>,
     /// Height and width of one phase. Rows share the zeros between them: what is read behind a row
     /// is what lies before the next.
     phase: [usize; 2],
 }
 
 impl Window {
+    /// A window whose taps read where they say for the result at 0, 0, in positions of the map, and a
+    /// stride further for the next; they may read outside.
     pub(crate) fn new(
         map: [usize; 2],
         grid: [usize; 2],
         stride: [usize; 2],
-        taps: Vec<[isize; 2]>,
+        taps: &[[isize; 2]],
     ) -> Self {
         let side = |axis: usize| {
             let of = || taps.iter().map(move |tap| tap[axis]);
@@ -37,42 +37,78 @@ impl Window {
             let reach = of().max().unwrap_or(0) - first;
             (first, grid[axis] + reach.unsigned_abs() / stride[axis])
         };
-        let ((top, height), (left, read)) = (side(0), side(1));
+        let (top, left) = (side(0), side(1));
         let phase = |tap: &[isize; 2]| {
-            [
-                (tap[0] - top).unsigned_abs() % stride[0],
-                (tap[1] - left).unsigned_abs() % stride[1],
-            ]
+            let within = |axis: usize, first: isize| {
+                first + (tap[axis] - first) % stride[axis].cast_signed()
+            };
+            [within(0, top.0), within(1, left.0)]
         };
-        let mut phases: Vec<[usize; 2]> = taps.iter().map(phase).collect();
+        let mut phases: Vec<[isize; 2]> = taps.iter().map(phase).collect();
         phases.sort_unstable();
         phases.dedup();
-        let columns = |x: usize| inside(left + x.cast_signed(), stride[1], map[1], read);
-        let zeros = phases
-            .iter()
-            .map(|phase| columns(phase[1]).start)
-            .min()
-            .unwrap_or(0);
-        let end = phases
-            .iter()
-            .map(|phase| columns(phase[1]).end)
-            .max()
-            .unwrap_or(0);
-        let width = end.max(read - zeros.min(read)).max(grid[1]);
+        // Along each side, as many numbers as lie between the zeros before the map and those after it,
+        // which are the zeros before what comes next.
+        let size = |axis: usize, read: usize| {
+            let of = || {
+                phases
+                    .iter()
+                    .map(|phase| inside(phase[axis], stride[axis], map[axis], read))
+            };
+            let zeros = of().map(|inside| inside.start).min().unwrap_or(0);
+            let end = of().map(|inside| inside.end).max().unwrap_or(0);
+            end.max(read - zeros.min(read)).max(grid[axis])
+        };
+        let size = [size(0, top.1), size(1, left.1)];
+        let shift = |tap: &[isize; 2]| {
+            let own = phase(tap);
+            let steps = |axis: usize| (tap[axis] - own[axis]).unsigned_abs() / stride[axis];
+            let place = phases.iter().position(|phase| *phase == own).unwrap_or(0);
+            (place, steps(0) * size[1] + steps(1))
+        };
         Self {
             map,
             grid,
             stride,
-            taps,
-            first: [top, left],
+            shifts: taps.iter().map(shift).collect(),
             phases,
-            phase: [height, width],
+            phase: size,
         }
     }
 
-    /// The numbers that the copy of one map takes, of which the first phase has [`Self::area`].
-    pub(crate) fn size(&self) -> usize {
-        self.area() * self.phases.len()
+    /// The same window with a phase for each tap: more to lay out, and then no position between the
+    /// results' that is computed for nothing.
+    fn gathered(
+        map: [usize; 2],
+        grid: [usize; 2],
+        stride: [usize; 2],
+        taps: Vec<[isize; 2]>,
+    ) -> Self {
+        Self {
+            map,
+            grid,
+            stride,
+            shifts: (0..taps.len()).map(|tap| (tap, 0)).collect(),
+            phases: taps,
+            phase: grid,
+        }
+    }
+
+    /// The window that is cheaper where each number read has a part in so many results at a position.
+    pub(crate) fn for_results(
+        map: [usize; 2],
+        grid: [usize; 2],
+        stride: [usize; 2],
+        taps: Vec<[isize; 2]>,
+        results: usize,
+    ) -> Self {
+        /// Results whose sums take longer than copying what they read once more.
+        const MANY: usize = 32;
+        if stride == [1, 1] && results >= MANY {
+            Self::gathered(map, grid, stride, taps)
+        } else {
+            Self::new(map, grid, stride, &taps)
+        }
     }
 
     /// The phases that are laid out.
@@ -97,7 +133,7 @@ impl Window {
 
     /// How far a tap reads behind the place of its result, at most.
     pub(crate) fn reach(&self) -> usize {
-        self.shifts()
+        self.shifts
             .iter()
             .map(|(_, shift)| *shift)
             .max()
@@ -105,31 +141,17 @@ impl Window {
     }
 
     /// For each tap, its phase and its shift within it.
-    pub(crate) fn shifts(&self) -> Vec<(usize, usize)> {
-        let shift = |tap: &[isize; 2]| {
-            let down = (tap[0] - self.first[0]).unsigned_abs();
-            let across = (tap[1] - self.first[1]).unsigned_abs();
-            let phase = [down % self.stride[0], across % self.stride[1]];
-            let phase = self
-                .phases
-                .iter()
-                .position(|used| *used == phase)
-                .unwrap_or(0);
-            let shift = down / self.stride[0] * self.pitch() + across / self.stride[1];
-            (phase, shift)
-        };
-        self.taps.iter().map(shift).collect()
+    pub(crate) fn shifts(&self) -> &[(usize, usize)] {
+        &self.shifts
     }
 
     /// Copies a map; `place` says where each phase begins in `copy`, which holds zeros.
     pub(crate) fn lay_out(&self, map: &[f32], copy: &mut [f32], place: impl Fn(usize) -> usize) {
         let [height, width] = self.map;
         let [down, across] = self.stride;
-        for (phase, [from_y, from_x]) in self.phases.iter().copied().enumerate() {
+        for (phase, [top, left]) in self.phases.iter().copied().enumerate() {
             let begin = place(phase);
             // Row `y` of the phase is row `top + y·down` of the map, and likewise for columns.
-            let top = self.first[0] + from_y.cast_signed();
-            let left = self.first[1] + from_x.cast_signed();
             let columns = inside(left, across, width, self.phase[1]);
             for y in inside(top, down, height, self.phase[0]) {
                 let row = (top + (y * down).cast_signed()).unsigned_abs() * width;
@@ -144,6 +166,91 @@ impl Window {
                         *to = *from;
                     }
                 }
+            }
+        }
+    }
+
+    /// Copies some positions of a phase, of images one behind the other: those from `from` on, as many as
+    /// `copy` takes. `map` gives the map of an image, and `None` behind the last one.
+    #[inline(always)]
+    pub(crate) fn lay_out_part<'a>(
+        &self,
+        phase: usize,
+        from: usize,
+        map: impl Fn(usize) -> Option<&'a [f32]>,
+        copy: &mut [f32],
+    ) {
+        let [height, width] = self.map;
+        let [down, across] = self.stride;
+        let [top, left] = self.phases[phase];
+        let pitch = self.phase[1];
+        let columns = inside(left, across, width, pitch);
+        let rows = inside(top, down, height, self.phase[0]);
+        let (mut image, within) = (from / self.area(), from % self.area());
+        let (mut y, mut x) = (within / pitch, within % pitch);
+        let mut rest = copy;
+        while !rest.is_empty() {
+            let Some(map) = map(image) else {
+                return rest.fill(0.0);
+            };
+            if pitch == width && [down, across] == [1, 1] {
+                // All rows at once, a constant way from where they lie in the map.
+                let count = (self.area() - y * pitch - x).min(rest.len());
+                let (part, behind) = rest.split_at_mut(count);
+                rest = behind;
+                let way = top * pitch.cast_signed() + left;
+                let at = (y * pitch + x).cast_signed() + way;
+                let begin = at.min(0).unsigned_abs().min(count);
+                let end =
+                    (map.len().cast_signed() - at).clamp(begin.cast_signed(), count.cast_signed());
+                let (before, inner) = part.split_at_mut(begin);
+                let (inner, after) = inner.split_at_mut(end.unsigned_abs() - begin);
+                before.fill(0.0);
+                after.fill(0.0);
+                if !inner.is_empty() {
+                    let map = &map[(at + begin.cast_signed()).unsigned_abs()..];
+                    inner.copy_from_slice(&map[..inner.len()]);
+                }
+                // Columns that lie outside were read from the row before or behind.
+                for outside in (0..columns.start).chain(columns.end..pitch) {
+                    let first = (outside + pitch - x) % pitch;
+                    for number in part.iter_mut().skip(first).step_by(pitch) {
+                        *number = 0.0;
+                    }
+                }
+                (image, y, x) = (image + 1, 0, 0);
+                continue;
+            }
+            let count = (pitch - x).min(rest.len());
+            let (row, behind) = rest.split_at_mut(count);
+            rest = behind;
+            if rows.contains(&y) {
+                let row_of_map = (top + (y * down).cast_signed()).unsigned_abs();
+                let map = &map[row_of_map * width..][..width];
+                // What of this part of the row lies in the map.
+                let begin = columns.start.clamp(x, x + count);
+                let end = columns.end.clamp(begin, x + count);
+                let (before, inner) = row.split_at_mut(begin - x);
+                let (inner, after) = inner.split_at_mut(end - begin);
+                before.fill(0.0);
+                after.fill(0.0);
+                if !inner.is_empty() {
+                    let map = &map[(left + (begin * across).cast_signed()).unsigned_abs()..];
+                    if across == 1 {
+                        inner.copy_from_slice(&map[..inner.len()]);
+                    } else {
+                        for (to, from) in inner.iter_mut().zip(map.iter().step_by(across)) {
+                            *to = *from;
+                        }
+                    }
+                }
+            } else {
+                row.fill(0.0);
+            }
+            x = 0;
+            y += 1;
+            if y == self.phase[0] {
+                (image, y) = (image + 1, 0);
             }
         }
     }

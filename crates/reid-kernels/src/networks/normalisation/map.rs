@@ -4,6 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Sizes, Statistics, single, sums};
+use crate::zeros::zeros;
 
 /// The map of a normalisation: `x ↦ (x - mean)·scale + bias`, rectified or not.
 #[derive(Clone, Debug)]
@@ -181,7 +182,7 @@ impl<'a> Map<'a> {
     pub fn apply(&self, sizes: Sizes, input: &[f32]) -> Vec<f32> {
         sizes.expect("the input", input);
         let arch = Arch::new();
-        let mut output = vec![0.0; input.len()];
+        let mut output = zeros(input.len());
         output
             .par_chunks_mut(sizes.positions)
             .zip(input.par_chunks(sizes.positions))
@@ -225,7 +226,7 @@ impl<'a> Map<'a> {
             })
         };
         let totals: Vec<[f64; 2]> = (0..sizes.channels).into_par_iter().map(of).collect();
-        let mut by_input = vec![0.0; input.len()];
+        let mut by_input = zeros(input.len());
         let count = sizes.count();
         by_input
             .par_chunks_mut(sizes.positions)

@@ -1,0 +1,20 @@
+//! Memory for results.
+
+use rayon::prelude::*;
+
+/// Numbers that are written at once.
+const RUN: usize = 256;
+
+/// So many zeros, written by all threads: where memory is fresh, who writes first waits for its pages.
+pub(crate) fn zeros(count: usize) -> Vec<f32> {
+    /// Numbers that are worth a thread of their own.
+    const LEAST: usize = 1 << 16;
+    if count < 2 * LEAST {
+        return vec![0.0; count];
+    }
+    let runs = rayon::iter::repeat_n([0.0; RUN], count.div_ceil(RUN));
+    let runs: Vec<[f32; RUN]> = runs.with_min_len(LEAST / RUN).collect();
+    let mut numbers = runs.into_flattened();
+    numbers.truncate(count);
+    numbers
+}
