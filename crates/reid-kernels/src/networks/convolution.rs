@@ -1,13 +1,16 @@
 //! Convolution of maps in single precision, and its gradients.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::{
-    correlate::{Panels, Target},
+    correlate::Target,
     sweep::{Phase, Sweep},
     weight_gradient::weight_gradient,
     window::Window,
 };
+use crate::zeros::zeros;
 
 /// The sizes of a convolution, and what it computes.
 ///
@@ -103,19 +106,10 @@ impl Convolution {
             self.expect("bias", bias, self.channels[1]);
         }
         let [from, to] = self.per_group();
-        let terms = from * self.taps();
-        let panels = |group: usize| {
-            let weights = &weights[group * to * terms..];
-            Panels::new(to, terms, 1, |result, first, slots| {
-                for (slot, weight) in slots.zip(&weights[result * terms + first..]) {
-                    *slot = *weight;
-                }
-            })
-        };
         let output = self.output();
         let phase = Phase {
             window: Window::for_results(self.input, output, self.stride, self.taps_read(), to),
-            panels: (0..self.groups).into_par_iter().map(panels).collect(),
+            weights: Cow::Borrowed(weights),
             target: Target {
                 width: output[1],
                 begin: [0, 0],
@@ -124,6 +118,7 @@ impl Convolution {
         };
         let sweep = Sweep {
             batch: self.batch,
+            groups: self.groups,
             channels: [from, to],
             source: input,
             phases: &[phase],
@@ -154,6 +149,7 @@ impl Convolution {
             .collect();
         let sweep = Sweep {
             batch: self.batch,
+            groups: self.groups,
             channels: [to, from],
             source: gradient,
             phases: &phases,
@@ -197,9 +193,13 @@ pub(crate) fn area([height, width]: [usize; 2]) -> usize {
 }
 
 /// The phase of the input that begins at a position; `None` where no tap reaches it.
-fn input_phase(convolution: &Convolution, weights: &[f32], begin: [usize; 2]) -> Option<Phase> {
-    let [from, to] = convolution.per_group();
-    let (taps, stride) = (convolution.taps(), convolution.stride);
+fn input_phase(
+    convolution: &Convolution,
+    weights: &[f32],
+    begin: [usize; 2],
+) -> Option<Phase<'static>> {
+    let [from, _] = convolution.per_group();
+    let stride = convolution.stride;
     // The taps along one side that reach these positions, and where they read the output.
     let reaching = |axis: usize| {
         let (shifted, stride) = (begin[axis] + convolution.padding[axis], stride[axis]);
@@ -216,23 +216,6 @@ fn input_phase(convolution: &Convolution, weights: &[f32], begin: [usize; 2]) ->
         })
         .collect();
     let grid = [0, 1].map(|axis| (convolution.input[axis] - begin[axis]).div_ceil(stride[axis]));
-    let panels = |group: usize| {
-        let weights = &weights[group * to * from * taps..];
-        Panels::new(
-            from,
-            to * pairs.len(),
-            pairs.len(),
-            |result, first, slots| {
-                for channel in first / pairs.len()..to {
-                    let weights = &weights[(channel * from + result) * taps..][..taps];
-                    for (tap, _) in &pairs {
-                        let Some(slot) = slots.next() else { return };
-                        *slot = weights[*tap];
-                    }
-                }
-            },
-        )
-    };
     (!pairs.is_empty()).then(|| Phase {
         window: Window::for_results(
             convolution.output(),
@@ -241,16 +224,40 @@ fn input_phase(convolution: &Convolution, weights: &[f32], begin: [usize; 2]) ->
             pairs.iter().map(|(_, tap)| *tap).collect(),
             from,
         ),
-        panels: (0..convolution.groups)
-            .into_par_iter()
-            .map(panels)
-            .collect(),
+        weights: Cow::Owned(turned(convolution, weights, &pairs)),
         target: Target {
             width: convolution.input[1],
             begin,
             step: stride,
         },
     })
+}
+
+/// The weights of some taps, by the input's channels: `[groups · from, to, taps]`.
+fn turned(convolution: &Convolution, weights: &[f32], taps: &[(usize, [isize; 2])]) -> Vec<f32> {
+    /// Channels that are turned together, so that what is read lies together.
+    const BLOCK: usize = 16;
+    let [from, to] = convolution.per_group();
+    let (terms, all) = (to * taps.len(), convolution.taps());
+    let mut turned = zeros(convolution.groups * from * terms);
+    let groups = turned
+        .par_chunks_mut(from * terms)
+        .zip(weights.par_chunks(to * from * all));
+    groups.for_each(|(turned, weights)| {
+        let blocks = turned.par_chunks_mut(BLOCK * terms).enumerate();
+        blocks.for_each(|(block, turned)| {
+            for (result, weights) in weights.chunks_exact(from * all).enumerate() {
+                let weights = weights[BLOCK * block * all..].chunks_exact(all);
+                for (turned, weights) in turned.chunks_exact_mut(terms).zip(weights) {
+                    let turned = &mut turned[result * taps.len()..][..taps.len()];
+                    for (to, (tap, _)) in turned.iter_mut().zip(taps) {
+                        *to = weights[*tap];
+                    }
+                }
+            }
+        });
+    });
+    turned
 }
 
 #[cfg(test)]

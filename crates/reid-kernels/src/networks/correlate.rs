@@ -1,11 +1,13 @@
 //! Maps as sums of shifted maps: the forward pass of a convolution, and its gradient by the input.
 
-use std::{iter::StepBy, ops::Range, slice};
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-use super::{tile, window::Window};
+use super::{
+    tile::{self, Rows},
+    window::Window,
+};
 
 /// Positions of results that are computed together: the sums of some hundred results stay in the
 /// second cache.
@@ -28,127 +30,20 @@ pub(crate) struct Target {
     pub(crate) step: [usize; 2],
 }
 
-/// The weights of some channels of results, in panels of as many rows as a tile has.
-#[derive(Debug)]
-pub(crate) struct Panels {
-    panels: Vec<Panel>,
-    /// Terms of each sum: channels read times taps.
-    terms: usize,
-}
-
-/// The weights of as many results as a tile has rows.
-#[derive(Debug)]
-pub(crate) struct Panel {
-    /// Rows of the tile, of which the last one may be zeros.
-    rows: usize,
-    /// Rows that are results.
-    results: usize,
-    /// `[terms, rows]`.
-    weights: Vec<f32>,
-}
-
-/// Where the weights of one result go.
-pub(crate) type Slots<'a> = StepBy<slice::IterMut<'a, f32>>;
-
-impl Panels {
-    /// Lays weights out: `write(result, first, slots)` writes those of a result from a term on, which is
-    /// a multiple of `unit`.
-    pub(crate) fn new(
-        results: usize,
-        terms: usize,
-        unit: usize,
-        write: impl Fn(usize, usize, &mut Slots<'_>) + Sync,
-    ) -> Self {
-        /// Terms of a panel that are laid out together, so that they stay in the first cache.
-        const TERMS: usize = 512;
-        let together = unit * (TERMS / unit).max(1);
-        let count = results.div_ceil(tile::ROWS);
-        let mut first = 0;
-        let mut panels = Vec::with_capacity(count);
-        for panel in 0..count {
-            // As even as tiles allow.
-            let results = (results - first)
-                .div_ceil(count - panel)
-                .next_multiple_of(2)
-                .min(results - first);
-            panels.push((first, results));
-            first += results;
-        }
-        let panels = panels.into_par_iter().map(|(first, results)| {
-            let rows = results.next_multiple_of(2);
-            let mut panel = vec![0.0; terms * rows];
-            for (part, panel) in panel.chunks_mut(together * rows).enumerate() {
-                for row in 0..results {
-                    let mut slots = panel[row..].iter_mut().step_by(rows);
-                    write(first + row, part * together, &mut slots);
-                }
-            }
-            Panel {
-                rows,
-                results,
-                weights: panel,
-            }
-        });
-        Self {
-            panels: panels.collect(),
-            terms,
-        }
-    }
-
-    /// Some panels.
-    pub(crate) fn some(&self, range: Range<usize>) -> &[Panel] {
-        &self.panels[range]
-    }
-
-    /// The number of panels, and how many results each has.
-    pub(crate) fn results(&self) -> impl Iterator<Item = usize> {
-        self.panels.iter().map(|panel| panel.results)
-    }
-}
-
-impl Panel {
-    /// Rows of its tiles.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Rows that are results.
-    pub(crate) fn results(&self) -> usize {
-        self.results
-    }
-
-    /// Adds the products of some terms to the sums of a tile, `[rows, width]`, or begins them.
-    #[inline(always)]
-    pub(crate) fn add<S: Simd, const A: usize>(
-        &self,
-        simd: S,
-        terms: Range<usize>,
-        shifts: &[usize],
-        source: &[f32],
-        begun: bool,
-        sums: &mut [f32],
-    ) {
-        let weights = &self.weights[terms.start * self.rows..terms.end * self.rows];
-        match self.rows {
-            2 => add::<S, 2, A>(simd, weights, shifts, source, begun, sums),
-            4 => add::<S, 4, A>(simd, weights, shifts, source, begun, sums),
-            _ => add::<S, 6, A>(simd, weights, shifts, source, begun, sums),
-        }
-    }
-}
-
-/// The sums of shifted maps for some panels and some images.
+/// The sums of shifted maps for some results and some images.
 pub(crate) struct Correlation<'a, 'b> {
     pub(crate) window: &'a Window,
-    pub(crate) panels: &'a Panels,
-    /// Which panels.
-    pub(crate) range: Range<usize>,
+    /// `[results, terms]`, a term for each channel read and tap.
+    pub(crate) weights: &'a [f32],
+    pub(crate) terms: usize,
+    /// The results by tiles.
+    pub(crate) panels: &'a [Range<usize>],
     /// For each image the maps that are read, one behind the other.
     pub(crate) maps: &'a [&'a [f32]],
     pub(crate) target: Target,
     /// Positions of a map of results.
     pub(crate) positions: usize,
-    /// Added to each result, one number per result of the panels in the range.
+    /// Added to each result, one number per result.
     pub(crate) bias: Option<&'a [f32]>,
     /// What results are at least.
     pub(crate) floor: f32,
@@ -182,8 +77,8 @@ impl Correlation<'_, '_> {
         let width = A * S::F32_LANES;
         let window = self.window;
         let taps = window.shifts();
-        let channels = self.panels.terms / taps.len();
-        let chunks = (self.panels.terms + DEPTH / 2) / DEPTH;
+        let channels = self.terms / taps.len();
+        let chunks = (self.terms + DEPTH / 2) / DEPTH;
         let per_chunk = channels.div_ceil(chunks.max(1));
         let stretch = (BLOCK + window.reach()).next_multiple_of(LINE);
         let size = apart(window.phases() * stretch);
@@ -202,8 +97,8 @@ impl Correlation<'_, '_> {
             .as_ptr()
             .align_offset(LINE * size_of::<f32>())
             .min(LINE);
-        let panels = &self.panels.panels[self.range.clone()];
-        let rows: usize = panels.iter().map(|panel| panel.rows).sum();
+        let panels = self.panels;
+        let rows: usize = panels.iter().map(|panel| tile::rows(panel.len())).sum();
         if sums.len() < rows * BLOCK {
             sums.resize(rows * BLOCK, 0.0);
         }
@@ -215,27 +110,30 @@ impl Correlation<'_, '_> {
                 let last = (first + per_chunk).min(channels);
                 let copy = &mut copy[begin..];
                 self.lay_out(first..last, from..to + window.reach(), stretch, copy);
-                let terms = first * taps.len()..last * taps.len();
+                let rows = Rows {
+                    numbers: self.weights,
+                    stride: self.terms,
+                    terms: first * taps.len()..last * taps.len(),
+                };
+                let shifts = &shifts[..rows.terms.len()];
                 for tile in 0..tiles {
                     let source = &copy[tile * width..];
                     let mut rest = sums.as_mut_slice();
                     for panel in panels {
-                        let (sums, behind) = rest.split_at_mut(panel.rows * tiles * width);
+                        let count = tile::rows(panel.len()) * width;
+                        let (sums, behind) = rest.split_at_mut(count * tiles);
                         rest = behind;
-                        let count = panel.rows * width;
                         let sums = &mut sums[tile * count..][..count];
-                        panel.add::<S, A>(simd, terms.clone(), &shifts, source, first > 0, sums);
+                        rows.add::<S, A>(simd, panel, shifts, source, first > 0, sums);
                     }
                 }
             }
             let mut rest = sums.as_slice();
-            let mut result = 0;
             for panel in panels {
-                let (sums, behind) = rest.split_at(panel.rows * tiles * width);
+                let rows = tile::rows(panel.len());
+                let (sums, behind) = rest.split_at(rows * tiles * width);
                 rest = behind;
-                let results = result..result + panel.results;
-                result = results.end;
-                self.hand_out(sums, width, panel.rows, &(from..to), &results);
+                self.hand_out(sums, width, rows, &(from..to), panel);
             }
         }
         *self.memory = Memory { copy, sums };
@@ -345,30 +243,4 @@ impl WithSimd for Correlation<'_, '_> {
 /// an odd number of them, so that the same place of many channels does not compete for the same lines.
 fn apart(numbers: usize) -> usize {
     (numbers.div_ceil(LINE) | 1) * LINE
-}
-
-/// Adds a tile's products to its sums, or begins them.
-#[inline(always)]
-fn add<S: Simd, const R: usize, const A: usize>(
-    simd: S,
-    weights: &[f32],
-    shifts: &[usize],
-    source: &[f32],
-    begun: bool,
-    sums: &mut [f32],
-) {
-    let (sums, _) = S::as_mut_simd_f32s(sums);
-    let mut local = [[simd.splat_f32s(0.0); A]; R];
-    tile::correlate::<S, R, A>(simd, weights, shifts, source, &mut local);
-    for r in 0..R {
-        for a in 0..A {
-            // Read here and not before: nothing waits for it.
-            let before = if begun {
-                sums[r * A + a]
-            } else {
-                simd.splat_f32s(0.0)
-            };
-            sums[r * A + a] = simd.add_f32s(before, local[r][a]);
-        }
-    }
 }

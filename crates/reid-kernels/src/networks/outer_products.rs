@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::{
     convolution::{Convolution, area},
-    correlate::{DEPTH, Panel, Panels},
-    tile,
+    correlate::DEPTH,
+    tile::{self, Rows},
 };
 use crate::zeros::zeros;
 
@@ -20,17 +20,18 @@ pub(crate) struct Outer<'a> {
     width: usize,
     /// The input, `[groups, blocks of channels, batch, height, width, channels]`, with its zeros around it.
     input: Vec<f32>,
-    /// The gradient by the output, for each group.
-    gradient: Vec<Panels>,
-    /// Where the first tap of each position reads, within a block of channels.
+    /// The gradient by the output, `[batch, groups · results, positions]`.
+    gradient: &'a [f32],
+    /// Where the first tap of each position of an image reads, within a block of channels.
     places: Vec<usize>,
 }
 
 /// Results of a group for a block of channels.
-struct Task {
+struct Task<'a> {
     group: usize,
     block: usize,
-    panels: Range<usize>,
+    /// Those results by tiles.
+    panels: &'a [Range<usize>],
 }
 
 impl<'a> Outer<'a> {
@@ -42,40 +43,22 @@ impl<'a> Outer<'a> {
         3 * from >= 2 * from.next_multiple_of(width)
     }
 
-    /// Lays both out.
-    pub(crate) fn new(convolution: &'a Convolution, input: &[f32], gradient: &[f32]) -> Self {
+    /// Lays the input out.
+    pub(crate) fn new(convolution: &'a Convolution, input: &[f32], gradient: &'a [f32]) -> Self {
         let width = Arch::new().dispatch(Width);
-        let [_, to] = convolution.per_group();
         let [height, columns] = convolution.output();
-        let positions = height * columns;
-        let [_, results] = convolution.channels;
-        let panels = |group: usize| {
-            let terms = convolution.batch * positions;
-            Panels::new(to, terms, positions, |result, first, slots| {
-                for image in first / positions..convolution.batch {
-                    let map = (image * results + group * to + result) * positions;
-                    for (number, slot) in gradient[map..map + positions].iter().zip(&mut *slots) {
-                        *slot = *number;
-                    }
-                }
-            })
-        };
         let [down, across] = convolution.stride;
-        let [read, pitch] = padded(convolution);
+        let [_, pitch] = padded(convolution);
         let place = |at: usize| {
-            let (image, position) = (at / positions, at % positions);
-            let (y, x) = (position / columns, position % columns);
-            ((image * read + y * down) * pitch + x * across) * width
+            let (y, x) = (at / columns, at % columns);
+            (y * down * pitch + x * across) * width
         };
         Self {
             convolution,
             width,
             input: turned(convolution, input, width),
-            gradient: (0..convolution.groups)
-                .into_par_iter()
-                .map(panels)
-                .collect(),
-            places: (0..convolution.batch * positions).map(place).collect(),
+            gradient,
+            places: (0..height * columns).map(place).collect(),
         }
     }
 
@@ -84,33 +67,33 @@ impl<'a> Outer<'a> {
         let [from, to] = self.convolution.per_group();
         let (groups, taps) = (self.convolution.groups, self.convolution.taps());
         let blocks = from.div_ceil(self.width);
-        let counts: Vec<usize> = self.gradient[0].results().collect();
+        let panels = tile::panels(to);
         let parts = (2 * rayon::current_num_threads()).div_ceil(groups * blocks);
-        let per_part = counts.len().div_ceil(parts);
-        let parts = counts.len().div_ceil(per_part);
-        let tasks = (0..groups * blocks * parts)
-            .into_par_iter()
-            .map(|task| Task {
-                group: task / parts / blocks,
-                block: task / parts % blocks,
-                panels: (task % parts * per_part)
-                    ..((task % parts + 1) * per_part).min(counts.len()),
-            });
+        let per_part = panels.len().div_ceil(parts);
+        let parts: Vec<&[Range<usize>]> = panels.chunks(per_part).collect();
+        let count = parts.len();
+        let tasks = (0..groups * blocks * count).into_par_iter();
+        let task = |task: usize| Task {
+            group: task / count / blocks,
+            block: task / count % blocks,
+            panels: parts[task % count],
+        };
         let found: Vec<Vec<f32>> = tasks
-            .map(|task| Arch::new().dispatch(Sums(self, task)))
+            .map(|at| Arch::new().dispatch(Sums(self, task(at))))
             .collect();
         // Where each result of a group lies: its part, and its place there.
-        let places: Vec<(usize, usize)> = counts
-            .chunks(per_part)
+        let rows = |part: &[Range<usize>]| part.iter().map(Range::len).sum();
+        let places: Vec<(usize, usize)> = parts
+            .iter()
             .enumerate()
-            .flat_map(|(part, counts)| (0..counts.iter().sum()).map(move |row| (part, row)))
+            .flat_map(|(part, panels)| (0..rows(panels)).map(move |row| (part, row)))
             .collect();
         let mut results = zeros(groups * to * from * taps);
         let each = results.par_chunks_mut(from * taps).enumerate();
         each.for_each(|(result, weights)| {
             let (part, row) = places[result % to];
             for (block, weights) in weights.chunks_mut(self.width * taps).enumerate() {
-                let found = &found[(result / to * blocks + block) * parts + part];
+                let found = &found[(result / to * blocks + block) * count + part];
                 weights.copy_from_slice(&found[row * weights.len()..][..weights.len()]);
             }
         });
@@ -162,7 +145,7 @@ impl WithSimd for Width {
     }
 }
 
-struct Sums<'a>(&'a Outer<'a>, Task);
+struct Sums<'a>(&'a Outer<'a>, Task<'a>);
 
 impl WithSimd for Sums<'_> {
     type Output = Vec<f32>;
@@ -189,43 +172,44 @@ impl Sums<'_> {
             },
         ) = self;
         let convolution = outer.convolution;
-        let ([from, _], taps, width) = (convolution.per_group(), convolution.taps(), outer.width);
+        let ([from, to], taps, width) = (convolution.per_group(), convolution.taps(), outer.width);
         let [read, pitch] = padded(convolution);
-        let size = convolution.batch * read * pitch * width;
-        let blocks = from.div_ceil(width);
-        let input = &outer.input[(group * blocks + block) * size..][..size];
-        let channels = (from - block * width).min(width);
-        let panels: &[Panel] = outer.gradient[group].some(panels);
-        let rows = panels.iter().map(|panel| panel.rows()).sum::<usize>();
-        let count = panels.iter().map(|panel| panel.results()).sum::<usize>();
+        let size = read * pitch * width;
+        let block = group * from.div_ceil(width) + block;
+        let input = &outer.input[block * convolution.batch * size..];
+        let channels = (from - block % from.div_ceil(width) * width).min(width);
+        let positions = outer.places.len();
+        let count: usize = panels.iter().map(Range::len).sum();
+        let rows: usize = panels.iter().map(|panel| tile::rows(panel.len())).sum();
         let mut sums = vec![0.0; rows * width];
         let mut results = vec![0.0; count * channels * taps];
         for tap in 0..taps {
             let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
-            let source = &input[(y * pitch + x) * width..];
-            for (chunk, places) in outer.places.chunks(DEPTH).enumerate() {
-                let mut rest = sums.as_mut_slice();
-                for panel in panels {
-                    let (sums, behind) = rest.split_at_mut(panel.rows() * width);
-                    rest = behind;
-                    let first = chunk * DEPTH;
-                    panel.add::<S, A>(
-                        simd,
-                        first..first + places.len(),
-                        places,
-                        source,
-                        chunk > 0,
-                        sums,
-                    );
+            let mut begun = false;
+            for image in 0..convolution.batch {
+                let source = &input[image * size + (y * pitch + x) * width..];
+                let first = (image * convolution.groups + group) * to * positions;
+                for (chunk, places) in outer.places.chunks(DEPTH).enumerate() {
+                    let gradient = Rows {
+                        numbers: &outer.gradient[first..],
+                        stride: positions,
+                        terms: chunk * DEPTH..chunk * DEPTH + places.len(),
+                    };
+                    let mut rest = sums.as_mut_slice();
+                    for panel in panels {
+                        let (sums, behind) = rest.split_at_mut(tile::rows(panel.len()) * width);
+                        rest = behind;
+                        gradient.add::<S, A>(simd, panel, places, source, begun, sums);
+                    }
+                    begun = true;
                 }
             }
             let mut sums = sums.as_slice();
             let mut results = results.chunks_exact_mut(channels * taps);
             for panel in panels {
-                let (own, behind) = sums.split_at(panel.rows() * width);
+                let (own, behind) = sums.split_at(tile::rows(panel.len()) * width);
                 sums = behind;
-                let own = own.chunks_exact(width).take(panel.results());
-                for (own, results) in own.zip(&mut results) {
+                for (own, results) in own.chunks_exact(width).take(panel.len()).zip(&mut results) {
                     for (to, from) in results[tap..].iter_mut().step_by(taps).zip(own) {
                         *to = *from;
                     }

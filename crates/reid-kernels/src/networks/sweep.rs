@@ -1,6 +1,6 @@
 //! A correlation over all images, groups and channels, shared out to threads.
 
-use std::{cell::RefCell, ops::Range};
+use std::{borrow::Cow, cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
@@ -8,7 +8,8 @@ use crate::zeros::zeros;
 
 use super::{
     convolution::area,
-    correlate::{self, Correlation, Memory, Panels, Target},
+    correlate::{self, Correlation, Memory, Target},
+    tile,
     window::Window,
 };
 
@@ -21,10 +22,10 @@ const RESULTS: usize = 512;
 
 /// Some positions of the results: which maps they read, and with which weights.
 #[derive(Debug)]
-pub(crate) struct Phase {
+pub(crate) struct Phase<'a> {
     pub(crate) window: Window,
-    /// For each group.
-    pub(crate) panels: Vec<Panels>,
+    /// `[groups · results, terms]`, a term for each channel that a group reads and tap.
+    pub(crate) weights: Cow<'a, [f32]>,
     pub(crate) target: Target,
 }
 
@@ -33,12 +34,13 @@ pub(crate) struct Phase {
 pub(crate) struct Sweep<'a> {
     /// Images.
     pub(crate) batch: usize,
+    pub(crate) groups: usize,
     /// Channels that a group reads, and results that it has.
     pub(crate) channels: [usize; 2],
     /// `[batch, groups · channels, positions]`.
     pub(crate) source: &'a [f32],
     /// What no phase covers is 0.
-    pub(crate) phases: &'a [Phase],
+    pub(crate) phases: &'a [Phase<'a>],
     /// One number per result.
     pub(crate) bias: Option<&'a [f32]>,
     /// What results are at least.
@@ -47,12 +49,13 @@ pub(crate) struct Sweep<'a> {
     pub(crate) positions: usize,
 }
 
-/// Some images, a group, and some of its panels.
+/// Some images, a group, and some of its results.
 struct Task<'b> {
     /// The first image.
     image: usize,
     group: usize,
-    panels: Range<usize>,
+    /// Those results by tiles.
+    panels: Vec<Range<usize>>,
     /// The first result, among those of all groups.
     result: usize,
     /// For each image the maps of the results.
@@ -63,10 +66,9 @@ impl Sweep<'_> {
     /// The results, `[batch, groups · results, positions]`. Each is one sum in one order, whoever
     /// computes it.
     pub(crate) fn run(&self) -> Vec<f32> {
-        let groups = self.phases.first().map_or(1, |phase| phase.panels.len());
-        let mut results = zeros(self.batch * groups * self.channels[1] * self.positions);
+        let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
         if !self.phases.is_empty() {
-            let tasks = self.tasks(groups, &mut results);
+            let tasks = self.tasks(&mut results);
             tasks.into_par_iter().for_each(|task| self.compute(task));
         }
         results
@@ -74,13 +76,12 @@ impl Sweep<'_> {
 
     /// Images by themselves, or several where maps are small; panels by themselves where there are
     /// too few images for all threads.
-    fn tasks<'b>(&self, groups: usize, results: &'b mut [f32]) -> Vec<Task<'b>> {
-        let threads = rayon::current_num_threads();
+    fn tasks<'b>(&self, results: &'b mut [f32]) -> Vec<Task<'b>> {
+        let (groups, threads) = (self.groups, rayon::current_num_threads());
         let parts = (2 * threads).div_ceil(self.batch * groups);
-        // All phases have the same panels, because these depend on the number of results alone.
-        let counts: Vec<usize> = self.phases[0].panels[0].results().collect();
+        let panels = tile::panels(self.channels[1]);
         let parts = parts.max(self.channels[1].div_ceil(RESULTS));
-        let per_part = counts.len().div_ceil(parts);
+        let per_part = panels.len().div_ceil(parts);
         let windows = self.phases.iter().map(|phase| &phase.window);
         let together = windows.map(correlate::together).max().unwrap_or(1);
         let together = together.min(self.batch.div_ceil(threads));
@@ -88,20 +89,19 @@ impl Sweep<'_> {
         let mut rest = results;
         for image in 0..self.batch {
             // The tasks of these images begin with their first one.
-            let begun = image / together * groups * counts.len().div_ceil(per_part);
+            let begun = image / together * groups * panels.len().div_ceil(per_part);
             let mut at = begun;
             for group in 0..groups {
                 let mut result = group * self.channels[1];
-                for first in (0..counts.len()).step_by(per_part) {
-                    let panels = first..(first + per_part).min(counts.len());
-                    let count: usize = counts[panels.clone()].iter().sum();
+                for panels in panels.chunks(per_part) {
+                    let count: usize = panels.iter().map(Range::len).sum();
                     let (maps, behind) = rest.split_at_mut(count * self.positions);
                     rest = behind;
                     if at == tasks.len() {
                         tasks.push(Task {
                             image,
                             group,
-                            panels,
+                            panels: from_zero(panels),
                             result,
                             maps: Vec::new(),
                         });
@@ -117,18 +117,19 @@ impl Sweep<'_> {
     fn compute(&self, mut task: Task<'_>) {
         let [from, _] = self.channels;
         for phase in self.phases {
-            let groups = phase.panels.len();
             let count = from * area(phase.window.map);
             let maps = |index: usize| {
-                let begin = ((task.image + index) * groups + task.group) * count;
+                let begin = ((task.image + index) * self.groups + task.group) * count;
                 &self.source[begin..begin + count]
             };
             let maps: Vec<&[f32]> = (0..task.maps.len()).map(maps).collect();
+            let terms = from * phase.window.shifts().len();
             MEMORY.with_borrow_mut(|memory| {
                 let correlation = Correlation {
                     window: &phase.window,
-                    panels: &phase.panels[task.group],
-                    range: task.panels.clone(),
+                    weights: &phase.weights[task.result * terms..],
+                    terms,
+                    panels: &task.panels,
                     maps: &maps,
                     target: phase.target,
                     positions: self.positions,
@@ -141,4 +142,11 @@ impl Sweep<'_> {
             });
         }
     }
+}
+
+/// The same parts, where the first one begins at 0.
+fn from_zero(parts: &[Range<usize>]) -> Vec<Range<usize>> {
+    let first = parts.first().map_or(0, |part| part.start);
+    let moved = |part: &Range<usize>| part.start - first..part.end - first;
+    parts.iter().map(moved).collect()
 }

@@ -1,42 +1,139 @@
 //! The kernels that all products go through, on registers.
 
+use std::{hint::black_box, ops::Range};
+
 use pulp::Simd;
 
 /// Rows of the largest tile of [`correlate`].
-pub(crate) const ROWS: usize = 6;
+const ROWS: usize = 6;
+
+/// Terms that are added between two checks of bounds.
+const STEP: usize = 32;
 
 /// Vectors side by side in a tile of [`correlate`], for so many registers.
 pub(crate) const fn across(registers: usize) -> usize {
     if registers >= 32 { 4 } else { 2 }
 }
 
-/// Adds to each row of results the sum over `k` of its weight times the numbers at `shifts[k]`.
-///
-/// ```text
-/// sums[r][x] += Σₖ weights[k·R + r] · source[shifts[k] + x]
-/// ```
-#[inline(always)]
-pub(crate) fn correlate<S: Simd, const R: usize, const A: usize>(
-    simd: S,
-    weights: &[f32],
-    shifts: &[usize],
-    source: &[f32],
-    sums: &mut [[S::f32s; A]; R],
-) {
-    let width = A * S::F32_LANES;
-    let mut local = *sums;
-    for (weights, &shift) in weights.chunks_exact(R).zip(shifts) {
-        let (numbers, _) = S::as_simd_f32s(&source[shift..shift + width]);
-        let mut across = [simd.splat_f32s(0.0); A];
-        across.copy_from_slice(numbers);
-        for r in 0..R {
-            let weight = simd.splat_f32s(weights[r]);
+/// So many rows in parts that a tile takes, as even as tiles allow.
+pub(crate) fn panels(rows: usize) -> Vec<Range<usize>> {
+    let count = rows.div_ceil(ROWS);
+    let mut first = 0;
+    let panel = |panel: usize| {
+        let begin = first;
+        let even = (rows - begin).div_ceil(count - panel).next_multiple_of(2);
+        first = (begin + even).min(rows);
+        begin..first
+    };
+    (0..count).map(panel).collect()
+}
+
+/// The rows of the tile that takes so many.
+pub(crate) fn rows(count: usize) -> usize {
+    count.next_multiple_of(2)
+}
+
+/// Rows of numbers, each `stride` behind the one before, and which of each are multiplied.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows<'a> {
+    pub(crate) numbers: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) terms: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    /// Adds the products of some rows to the sums of a tile, `[rows, width]`, or begins them.
+    ///
+    /// ```text
+    /// sums[r][x] += Σₖ numbers[r·stride + k] · source[shifts[k] + x]
+    /// ```
+    #[inline(always)]
+    pub(crate) fn add<S: Simd, const A: usize>(
+        &self,
+        simd: S,
+        rows: &Range<usize>,
+        shifts: &[usize],
+        source: &[f32],
+        begun: bool,
+        sums: &mut [f32],
+    ) {
+        match rows.len() {
+            1 | 2 => self.tile::<S, 2, A>(simd, rows, shifts, source, begun, sums),
+            3 | 4 => self.tile::<S, 4, A>(simd, rows, shifts, source, begun, sums),
+            _ => self.tile::<S, 6, A>(simd, rows, shifts, source, begun, sums),
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const A: usize>(
+        &self,
+        simd: S,
+        rows: &Range<usize>,
+        shifts: &[usize],
+        source: &[f32],
+        begun: bool,
+        sums: &mut [f32],
+    ) {
+        // Where they end within a tile, the last one stands for that missing.
+        let mut numbers: [&'a [f32]; R] = [&[]; R];
+        for (r, numbers) in numbers.iter_mut().enumerate() {
+            let begin = (rows.start + r).min(rows.end - 1) * self.stride;
+            *numbers = &self.numbers[begin + self.terms.start..begin + self.terms.end];
+        }
+        let products = correlate::<S, R, A>(simd, numbers, shifts, source);
+        let (sums, _) = S::as_mut_simd_f32s(sums);
+        let (sums, _) = sums.as_chunks_mut::<A>();
+        for (sums, products) in sums.iter_mut().zip(products) {
             for a in 0..A {
-                local[r][a] = simd.mul_add_e_f32s(weight, across[a], local[r][a]);
+                // Read here and not before: nothing waits for it.
+                let before = if begun { sums[a] } else { simd.splat_f32s(0.0) };
+                sums[a] = simd.add_f32s(before, products[a]);
             }
         }
     }
-    *sums = local;
+}
+
+/// `sums[r][x] = Σₖ rows[r][k] · source[shifts[k] + x]`
+#[inline(always)]
+fn correlate<S: Simd, const R: usize, const A: usize>(
+    simd: S,
+    rows: [&[f32]; R],
+    shifts: &[usize],
+    source: &[f32],
+) -> [[S::f32s; A]; R] {
+    let width = A * S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); A]; R];
+    let count = shifts.len();
+    let (runs, last) = shifts.as_chunks::<STEP>();
+    for (at, shifts) in runs.iter().enumerate() {
+        let mut numbers = [&[0.0; STEP]; R];
+        for r in 0..R {
+            numbers[r] = rows[r][at * STEP..]
+                .first_chunk()
+                .expect("as many numbers as shifts");
+        }
+        // Kept from computing these places again for every term.
+        let numbers = black_box(numbers);
+        for step in 0..STEP {
+            let (columns, _) = S::as_simd_f32s(&source[shifts[step]..][..width]);
+            for r in 0..R {
+                let number = simd.splat_f32s(numbers[r][step]);
+                for a in 0..A {
+                    sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
+                }
+            }
+        }
+    }
+    for (at, shift) in (count - last.len()..count).zip(last) {
+        let (columns, _) = S::as_simd_f32s(&source[*shift..][..width]);
+        for r in 0..R {
+            let number = simd.splat_f32s(rows[r][at]);
+            for a in 0..A {
+                sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
+            }
+        }
+    }
+    sums
 }
 
 /// Vectors that [`products`] multiplies between two checks of bounds.
