@@ -17,14 +17,22 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::{
-        Device, Distribution, Tensor,
+        Device, Distribution, Int, Tensor,
         activation::relu,
         module,
         ops::{ConvOptions, MaxPoolOptions},
     },
 };
 use clap::Parser;
-use reid::{device, nn::backbone::ResNetConfig, prelude::*, train::OptimizerConfig};
+use reid::{
+    device,
+    nn::{
+        OutputShape, ReidOutput, TrainingStep, backbone::ResNetConfig, cut_mix::CutMix,
+        loss::BatchHardTripletConfig,
+    },
+    prelude::*,
+    train::OptimizerConfig,
+};
 use serde_json::json;
 
 #[derive(Parser)]
@@ -81,6 +89,7 @@ fn main() {
     convolutions(&arguments, &device);
     normalisations(&arguments, &device);
     others(&arguments, &device);
+    own(&arguments, &device);
     update(&arguments, &device);
 }
 
@@ -170,6 +179,48 @@ fn others(arguments: &Arguments, device: &Device) {
         },
     );
     print("max pooling 64, 128x64", ours, burns);
+}
+
+/// What no network has, forward and backward: mining of the hardest pairs of a batch, and cells of a map
+/// that are found, cut and filled.
+fn own(arguments: &Arguments, device: &Device) {
+    let device = device.clone().autodiff();
+    let (images, channels) = if arguments.test { (8, 4) } else { (64, 2048) };
+    let random = |shape: [usize; 4]| {
+        let normal = Distribution::Normal(0.0, 1.0);
+        Tensor::<4>::random(shape, normal, &device).require_grad()
+    };
+    let identities: Vec<usize> = (0..images).map(|image| image / 4).collect();
+    let features = random([images, channels, 1, 1]);
+    let triplet =
+        BatchHardTripletConfig::new().init(&OutputShape::single(channels, images / 4), &device);
+    let labels = Tensor::<1, Int>::arange(0..images as i64, &device) / 4;
+    let mining = arguments.median(|| {
+        let embedding = features.clone().flatten(1, 3);
+        let output = ReidOutput::single(embedding, Tensor::zeros([images, images / 4], &device));
+        let _ = triplet.forward(&output, labels.clone()).backward();
+    });
+    let maps = random([images, 24, 8, 1])
+        .flatten(2, 3)
+        .reshape([images, 24, 8]);
+    let features = random([images, channels, 24, 8]);
+    let mixing = arguments.median(|| {
+        let step = TrainingStep {
+            identities: &identities,
+            seed: Seed::new(1),
+        };
+        let mixed = CutMix::new().apply(features.clone(), maps.clone(), step);
+        let _ = mixed.features.sum().backward();
+    });
+    for (operation, milliseconds) in [
+        ("batch-hard triplet, 64 of 2048", mining),
+        ("cells cut and mixed, 64 of 2048, 24x8", mixing),
+    ] {
+        println!(
+            "{}",
+            json!({ "operation": operation, "forward": milliseconds })
+        );
+    }
 }
 
 /// What the optimizer does to the weights of ResNet-50, once it has their gradients.

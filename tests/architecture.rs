@@ -19,7 +19,7 @@ const GRAPH: [(&str, &[&str]); 10] = [
     ("reid-vis", &["reid-core", "reid-eval"]),
     (
         "reid-train",
-        &["reid-core", "reid-data", "reid-eval", "reid-nn"],
+        &["reid-core", "reid-data", "reid-eval", "reid-nn", "reid-ops"],
     ),
     (
         "reid",

@@ -1,11 +1,12 @@
 //! The arithmetic of re-identification on slices of numbers in single precision: the products of many
-//! vectors with many others and, with the feature `networks`, convolution, batch normalisation and max
-//! pooling.
+//! vectors with many others and, with the feature `networks`, convolution, batch normalisation, max
+//! pooling and steps of Adam.
 //!
 //! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs,
 //! and on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
-//! threads, so results repeat to the last bit on one machine. There is no `unsafe` here, and nothing of tensors: `reid-ops` makes operations
-//! of Burn's backend Flex of this, `reid-eval` distances between descriptors.
+//! threads, so results repeat to the last bit on one machine. There is no `unsafe` here, and nothing of
+//! tensors: `reid-ops` makes operations of Burn's backend Flex of this, `reid-eval` distances between
+//! descriptors.
 //!
 //! ```
 //! // Two vectors against three, of two numbers each.
@@ -28,5 +29,5 @@ mod products;
 mod zeros;
 
 #[cfg(feature = "networks")]
-pub use networks::{Convolution, Pooling, add_rectified, normalisation, rectified_gradient};
+pub use networks::{Adam, Convolution, Pooling, add_rectified, normalisation, rectified_gradient};
 pub use products::products;

@@ -2,6 +2,7 @@
 
 pub mod normalisation;
 
+mod adam;
 mod convolution;
 mod correlate;
 mod inner_products;
@@ -13,6 +14,7 @@ mod tile;
 mod weight_gradient;
 mod window;
 
+pub use adam::Adam;
 pub use convolution::Convolution;
 pub use pooling::Pooling;
 pub use rectifier::{add_rectified, rectified_gradient};

@@ -10,7 +10,7 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
-use reid_kernels::{Convolution, Pooling};
+use reid_kernels::{Adam, Convolution, Pooling};
 
 use crate::extension::{Pullbacks, ReidOps};
 
@@ -241,6 +241,16 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: bool,
     ) -> FloatTensor<Self> {
         unreachable!("a normalisation by given statistics is Burn's own with autodiff")
+    }
+
+    fn adam(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Adam,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("weights are moved without autodiff")
     }
 
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -6,7 +6,7 @@
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
-use reid_kernels::{Convolution, Pooling};
+use reid_kernels::{Adam, Convolution, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
 /// [`crate::batch_norm_train`]; tensors are in single precision.
@@ -50,6 +50,15 @@ pub(crate) trait ReidOps: Backend {
 
     /// The rectified sum of two maps.
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Weights and both means after a step, only without autodiff.
+    fn adam(
+        weights: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        step: Adam,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The largest number of each window.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;

@@ -6,7 +6,7 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Convolution, Pooling,
+    Adam, Convolution, Pooling,
     normalisation::{Map, Sizes, Statistics, statistics},
 };
 
@@ -31,6 +31,16 @@ fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
         Layout::contiguous(shape.into()),
         DType::F32,
     )
+}
+
+/// A tensor that is its numbers, one behind the other, and no others: to be written in place, where no
+/// one else holds them.
+fn whole(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() && tensor.storage::<f32>().len() == tensor.layout().num_elements() {
+        return tensor;
+    }
+    let shape = tensor.layout().shape().clone();
+    self::tensor(Read::new(&tensor).numbers().to_vec(), shape)
 }
 
 fn convolve(
@@ -125,6 +135,24 @@ impl ReidOps for Flex {
             reid_kernels::add_rectified(left.numbers(), right.numbers()),
             shape,
         )
+    }
+
+    fn adam(
+        weights: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        step: Adam,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [mut weights, mut mean, mut square] = [weights, mean, square].map(whole);
+        let gradient = Read::new(&gradient);
+        step.apply(
+            weights.storage_mut(),
+            gradient.numbers(),
+            mean.storage_mut(),
+            square.storage_mut(),
+        );
+        (weights, mean, square)
     }
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {

@@ -1,4 +1,5 @@
-//! Convolution, batch normalisation, max pooling and attention for [Burn](burn), natively where that is faster.
+//! Convolution, batch normalisation, max pooling, attention and steps of Adam for [Burn](burn), natively
+//! where that is faster.
 //!
 //! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
 //! normalisation in training as a chain of a dozen operations, and a max pooling window by window.
@@ -26,12 +27,14 @@ mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 
+mod adam;
 mod attention;
 mod convolution;
 mod normalisation;
 mod pooling;
 mod rectifier;
 
+pub use adam::{AdamStep, adam};
 pub use attention::attend;
 pub use convolution::{conv2d, conv2d_rectified};
 pub use normalisation::{Normalised, batch_norm, batch_norm_train};

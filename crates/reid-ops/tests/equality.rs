@@ -1,12 +1,15 @@
 //! Every operation gives what Burn's own operations give, forward and backward, for odd shapes too.
 
 use burn::tensor::{
-    Device, Distribution, Tensor, TensorData,
+    DType, Device, Distribution, Tensor, TensorData,
     activation::relu,
     module,
     ops::{ConvOptions, MaxPoolOptions},
 };
-use reid_ops::{add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified, max_pool2d};
+use reid_ops::{
+    AdamStep, adam, add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified,
+    max_pool2d,
+};
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
@@ -248,7 +251,7 @@ fn other_precisions_and_dilation_are_burns_own() {
     let expected = module::conv2d(input.clone(), weight.clone(), None, options.clone());
     let found = conv2d(input.clone(), weight.clone(), None, options.clone());
     assert_eq!(found.into_data(), expected.into_data());
-    let double = burn::tensor::DType::F64;
+    let double = DType::F64;
     let (input, weight) = (input.cast(double), weight.cast(double));
     let expected = module::conv2d(input.clone(), weight.clone(), None, options.clone());
     let found = conv2d(input, weight, None, options);
@@ -281,10 +284,10 @@ fn normalisations_and_their_gradients_are_burns() {
         let bias = random([5], &device).require_grad();
         let found = batch_norm_train(input.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
         // Composed in double precision: in single precision a variance about 40 loses digits.
-        let double = |of: &Tensor<4>| of.clone().cast(burn::tensor::DType::F64);
-        let wide = |of: &Tensor<1>| of.clone().cast(burn::tensor::DType::F64);
+        let double = |of: &Tensor<4>| of.clone().cast(DType::F64);
+        let wide = |of: &Tensor<1>| of.clone().cast(DType::F64);
         let expected = module::batch_norm_train(double(&input), wide(&gain), wide(&bias), 1e-5);
-        let single = burn::tensor::DType::F32;
+        let single = DType::F32;
         close(
             &found.mean.inner(),
             &expected.mean.inner().cast(single),
@@ -458,4 +461,44 @@ fn the_number_of_threads_changes_no_bit() {
     let one = with_threads(1);
     assert_eq!(one, with_threads(2));
     assert_eq!(one, with_threads(7));
+}
+
+/// In double precision a step is Burn's own operations.
+#[test]
+fn steps_of_adam_are_the_same() {
+    let device = Device::default();
+    let random = || random([7, 3001], &device);
+    let gradients = [random(), random(), random()];
+    for decay in [0.0, 0.3] {
+        let first = [
+            random(),
+            Tensor::zeros([7, 3001], &device),
+            Tensor::zeros([7, 3001], &device),
+        ];
+        let walk = |dtype: DType| {
+            let [mut weights, mut mean, mut square] = first.clone().map(|start| start.cast(dtype));
+            for (taken, gradient) in gradients.iter().enumerate() {
+                // Read by columns: its numbers do not lie one behind the other.
+                let gradient = gradient.clone().cast(dtype).swap_dims(0, 1);
+                let turned = |tensor: Tensor<2>| tensor.swap_dims(0, 1);
+                let step = AdamStep {
+                    rate: 0.01,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                    decay,
+                    time: taken + 1,
+                };
+                let means = [turned(mean), turned(square)];
+                let (moved, [first, second]) = adam(turned(weights), gradient, means, step);
+                [weights, mean, square] = [moved, first, second].map(turned);
+            }
+            [weights, mean, square].map(|tensor| tensor.cast(DType::F32))
+        };
+        let before = first[0].to_data();
+        for (native, composed) in walk(DType::F32).iter().zip(&walk(DType::F64)) {
+            close(native, composed, "a step of Adam");
+        }
+        assert_eq!(first[0].to_data(), before, "what others hold stays");
+    }
 }

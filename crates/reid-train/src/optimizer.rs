@@ -1,5 +1,6 @@
 //! Optimizers, as `PyTorch` and publications define them.
 
+mod adam;
 mod centralised;
 mod lookahead;
 mod radam;
@@ -8,9 +9,7 @@ pub use centralised::Centralised;
 pub use lookahead::{Lookahead, LookaheadState};
 pub use radam::{Radam, WeightDecay};
 
-use burn::optim::{
-    AdamConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
-};
+use burn::optim::{ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig};
 use serde::{Deserialize, Serialize};
 
 /// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
@@ -116,12 +115,12 @@ impl OptimizerConfig {
                 beta2,
                 epsilon,
                 weight_decay,
-            } => AdamConfig::new()
-                .with_beta_1(beta1)
-                .with_beta_2(beta2)
-                .with_epsilon(epsilon)
-                .with_weight_decay(decay(weight_decay))
-                .init(),
+            } => ModuleOptimizer::from(adam::Adam {
+                beta1,
+                beta2,
+                epsilon,
+                decay: weight_decay,
+            }),
             Self::Sgd {
                 momentum,
                 nesterov,

@@ -1,0 +1,105 @@
+//! A step of Adam in one pass.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Numbers of one task.
+const PART: usize = 1 << 14;
+
+/// One step of Adam with coupled weight decay.
+///
+/// ```
+/// use reid_kernels::Adam;
+///
+/// let step = Adam { rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, time: 1 };
+/// let (mut weights, mut mean, mut square) = ([1.0, 1.0], [0.0; 2], [0.0; 2]);
+/// step.apply(&mut weights, &[3.0, -0.5], &mut mean, &mut square);
+/// // The first step is as long as the rate, whatever the gradient.
+/// assert!((weights[0] - 0.9).abs() < 1e-6 && (weights[1] - 1.1).abs() < 1e-6);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// The learning rate.
+    pub rate: f32,
+    /// Decay of the mean of gradients.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f32,
+    /// Added to the root of the squared mean.
+    pub epsilon: f32,
+    /// What of a weight is added to its gradient.
+    pub decay: f32,
+    /// The number of the step, from 1.
+    pub time: i32,
+}
+
+impl Adam {
+    /// Moves the weights and both means.
+    ///
+    /// ```text
+    /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²
+    /// w -= rate · m/(1 - β₁ᵗ) / (√(v/(1 - β₂ᵗ)) + ε)
+    /// ```
+    ///
+    /// # Panics
+    /// If the slices have different lengths.
+    pub fn apply(
+        &self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        mean: &mut [f32],
+        square: &mut [f32],
+    ) {
+        let lengths = [gradient.len(), mean.len(), square.len()];
+        assert_eq!(lengths, [weights.len(); 3], "numbers for as many weights");
+        let arch = Arch::new();
+        weights
+            .par_chunks_mut(PART)
+            .zip(gradient.par_chunks(PART))
+            .zip(mean.par_chunks_mut(PART).zip(square.par_chunks_mut(PART)))
+            .for_each(|((weights, gradient), (mean, square))| {
+                arch.dispatch(Part {
+                    step: *self,
+                    weights,
+                    gradient,
+                    mean,
+                    square,
+                });
+            });
+    }
+}
+
+struct Part<'a> {
+    step: Adam,
+    weights: &'a mut [f32],
+    gradient: &'a [f32],
+    mean: &'a mut [f32],
+    square: &'a mut [f32],
+}
+
+impl WithSimd for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Adam {
+            rate,
+            beta1,
+            beta2,
+            epsilon,
+            decay,
+            time,
+        } = self.step;
+        let root = (1.0 - beta2.powi(time)).sqrt();
+        let rate = rate * root / (1.0 - beta1.powi(time));
+        let epsilon = epsilon * root;
+        let means = self.mean.iter_mut().zip(self.square);
+        let weights = self.weights.iter_mut().zip(self.gradient);
+        for ((weight, gradient), (mean, square)) in weights.zip(means) {
+            let gradient = gradient + decay * *weight;
+            *mean = beta1 * *mean + (1.0 - beta1) * gradient;
+            *square = beta2 * *square + (1.0 - beta2) * gradient * gradient;
+            *weight -= rate * *mean / (square.sqrt() + epsilon);
+        }
+    }
+}

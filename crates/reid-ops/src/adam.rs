@@ -1,0 +1,113 @@
+//! A step of Adam.
+
+use burn::tensor::Tensor;
+
+/// The numbers of a step of [`adam`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// The learning rate.
+    pub rate: f64,
+    /// Decay of the mean of gradients, in `[0, 1)`.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients, in `[0, 1)`.
+    pub beta2: f32,
+    /// Added to the root of the squared mean, above 0.
+    pub epsilon: f32,
+    /// What of a weight is added to its gradient, at least 0.
+    pub decay: f32,
+    /// The number of the step, from 1.
+    pub time: usize,
+}
+
+/// One step of Adam with coupled weight decay (Kingma and Ba, ICLR 2015, arXiv:1412.6980): the new weights,
+/// and the new means of gradients and of their squares.
+///
+/// ```text
+/// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²
+/// w -= rate · m/(1 - β₁ᵗ) / (√(v/(1 - β₂ᵗ)) + ε)
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_ops::{AdamStep, adam};
+///
+/// let device = Device::default();
+/// let step = AdamStep { rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, time: 1 };
+/// let weights = Tensor::<1>::from_data([1.0, 1.0], &device);
+/// let gradient = Tensor::from_data([3.0, -0.5], &device);
+/// let zeros = weights.zeros_like();
+/// let (weights, _) = adam(weights, gradient, [zeros.clone(), zeros], step);
+/// // The first step is as long as the rate, whatever the gradient.
+/// let left = weights - Tensor::from_data([0.9, 1.1], &device);
+/// assert!(left.abs().max().into_scalar::<f32>() < 1e-6);
+/// ```
+///
+/// # Panics
+/// If the shapes differ, or the weights take part in autodiff.
+#[must_use]
+pub fn adam<const D: usize>(
+    weights: Tensor<D>,
+    gradient: Tensor<D>,
+    means: [Tensor<D>; 2],
+    step: AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let shape = weights.dims();
+    let [mean, square] = means;
+    let others = [gradient.dims(), mean.dims(), square.dims()];
+    assert_eq!(
+        others, [shape; 3],
+        "gradient and means of weights {shape:?}"
+    );
+    assert!(
+        !weights.device().is_autodiff(),
+        "weights are moved without autodiff"
+    );
+    let time = i32::try_from(step.time).unwrap_or(i32::MAX);
+    #[cfg(feature = "flex")]
+    {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        let types = [
+            weights.dtype(),
+            gradient.dtype(),
+            mean.dtype(),
+            square.dtype(),
+        ];
+        if crate::is_native(&weights.device(), &types) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "weights are in single precision"
+            )]
+            let rate = step.rate as f32;
+            let step = reid_kernels::Adam {
+                rate,
+                beta1: step.beta1,
+                beta2: step.beta2,
+                epsilon: step.epsilon,
+                decay: step.decay,
+                time,
+            };
+            let (weights, mean, square) = <Dispatch as ReidOps>::adam(
+                weights.into_dispatch(),
+                gradient.into_dispatch(),
+                mean.into_dispatch(),
+                square.into_dispatch(),
+                step,
+            );
+            let [weights, mean, square] = [weights, mean, square].map(Tensor::from_dispatch);
+            return (weights, [mean, square]);
+        }
+    }
+    let gradient = if step.decay > 0.0 {
+        gradient + weights.clone() * step.decay
+    } else {
+        gradient
+    };
+    let mean = mean * step.beta1 + gradient.clone() * (1.0 - step.beta1);
+    let square = square * step.beta2 + gradient.square() * (1.0 - step.beta2);
+    let root = (1.0 - step.beta2.powi(time)).sqrt();
+    let rate = step.rate * f64::from(root / (1.0 - step.beta1.powi(time)));
+    let moved = mean.clone() * rate / (square.clone().sqrt() + step.epsilon * root);
+    (weights - moved, [mean, square])
+}
