@@ -200,9 +200,7 @@ fn own(arguments: &Arguments, device: &Device) {
         let output = ReidOutput::single(embedding, Tensor::zeros([images, images / 4], &device));
         let _ = triplet.forward(&output, labels.clone()).backward();
     });
-    let maps = random([images, 24, 8, 1])
-        .flatten(2, 3)
-        .reshape([images, 24, 8]);
+    let maps = random([images, 24, 8, 1]).reshape([images, 24, 8]);
     let features = random([images, channels, 24, 8]);
     let mixing = arguments.median(|| {
         let step = TrainingStep {
