@@ -316,8 +316,12 @@ mod tests {
                 ([5, 1], [2, 2]),
             ] {
                 for stride in [[1, 1], [2, 2], [1, 3]] {
-                    for (groups, batch, input) in [(1, 3, [5, 4]), (2, 1, [17, 18]), (1, 5, [8, 8])]
-                    {
+                    for (groups, batch, input) in [
+                        (1, 3, [5, 4]),
+                        (2, 1, [17, 18]),
+                        (1, 5, [8, 8]),
+                        (1, 2, [1, 9]),
+                    ] {
                         let sizes = Convolution {
                             batch,
                             channels: channels.map(|channels| channels * groups),
@@ -352,6 +356,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 180);
+        assert_eq!(tried, 240);
     }
 }

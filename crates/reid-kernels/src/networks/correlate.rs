@@ -88,8 +88,7 @@ impl Correlation<'_, '_> {
                 taps.map(move |(phase, shift)| channel * size + phase * stretch + shift)
             })
             .collect();
-        let Memory { copy, sums } = std::mem::take(self.memory);
-        let (mut copy, mut sums) = (copy, sums);
+        let Memory { mut copy, mut sums } = std::mem::take(self.memory);
         if copy.len() < LINE + per_chunk * size {
             copy.resize(LINE + per_chunk * size, 0.0);
         }
@@ -114,8 +113,9 @@ impl Correlation<'_, '_> {
                     numbers: self.weights,
                     stride: self.terms,
                     terms: first * taps.len()..last * taps.len(),
+                    shifts: &shifts[..(last - first) * taps.len()],
+                    begun: first > 0,
                 };
-                let shifts = &shifts[..rows.terms.len()];
                 for tile in 0..tiles {
                     let source = &copy[tile * width..];
                     let mut rest = sums.as_mut_slice();
@@ -124,17 +124,11 @@ impl Correlation<'_, '_> {
                         let (sums, behind) = rest.split_at_mut(count * tiles);
                         rest = behind;
                         let sums = &mut sums[tile * count..][..count];
-                        rows.add::<S, A>(simd, panel, shifts, source, first > 0, sums);
+                        rows.add::<S, A>(simd, panel, source, sums);
                     }
                 }
             }
-            let mut rest = sums.as_slice();
-            for panel in panels {
-                let rows = tile::rows(panel.len());
-                let (sums, behind) = rest.split_at(rows * tiles * width);
-                rest = behind;
-                self.hand_out(sums, width, rows, &(from..to), panel);
-            }
+            self.hand_out(&sums, width, &(from..to));
         }
         *self.memory = Memory { copy, sums };
     }
@@ -166,16 +160,27 @@ impl Correlation<'_, '_> {
         }
     }
 
-    /// Copies the sums of one block and panel to where the results lie.
+    /// Copies the sums of a block to where the results lie.
     #[inline(always)]
-    fn hand_out(
+    fn hand_out(&mut self, sums: &[f32], width: usize, block: &Range<usize>) {
+        let tiles = block.len().div_ceil(width);
+        let mut rest = sums;
+        for panel in self.panels {
+            let (sums, behind) = rest.split_at(tile::rows(panel.len()) * tiles * width);
+            rest = behind;
+            self.hand_out_panel(sums, width, block, panel);
+        }
+    }
+
+    #[inline(always)]
+    fn hand_out_panel(
         &mut self,
         sums: &[f32],
         tile_width: usize,
-        rows: usize,
         block: &Range<usize>,
         results: &Range<usize>,
     ) {
+        let rows = tile::rows(results.len());
         let (area, pitch) = (self.window.area(), self.window.pitch());
         let [height, width] = self.window.grid;
         let [down, across] = self.target.step;

@@ -194,12 +194,14 @@ impl Sums<'_> {
                         numbers: &outer.gradient[first..],
                         stride: positions,
                         terms: chunk * DEPTH..chunk * DEPTH + places.len(),
+                        shifts: places,
+                        begun,
                     };
                     let mut rest = sums.as_mut_slice();
                     for panel in panels {
                         let (sums, behind) = rest.split_at_mut(tile::rows(panel.len()) * width);
                         rest = behind;
-                        gradient.add::<S, A>(simd, panel, places, source, begun, sums);
+                        gradient.add::<S, A>(simd, panel, source, sums);
                     }
                     begun = true;
                 }

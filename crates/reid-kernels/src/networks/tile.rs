@@ -33,12 +33,17 @@ pub(crate) fn rows(count: usize) -> usize {
     count.next_multiple_of(2)
 }
 
-/// Rows of numbers, each `stride` behind the one before, and which of each are multiplied.
+/// Rows of numbers, each `stride` behind the one before, and what each is multiplied with.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) numbers: &'a [f32],
     pub(crate) stride: usize,
+    /// Which numbers of each row.
     pub(crate) terms: Range<usize>,
+    /// Where what each of them is multiplied with begins.
+    pub(crate) shifts: &'a [usize],
+    /// Whether there are sums already.
+    pub(crate) begun: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -52,15 +57,13 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         rows: &Range<usize>,
-        shifts: &[usize],
         source: &[f32],
-        begun: bool,
         sums: &mut [f32],
     ) {
         match rows.len() {
-            1 | 2 => self.tile::<S, 2, A>(simd, rows, shifts, source, begun, sums),
-            3 | 4 => self.tile::<S, 4, A>(simd, rows, shifts, source, begun, sums),
-            _ => self.tile::<S, 6, A>(simd, rows, shifts, source, begun, sums),
+            1 | 2 => self.tile::<S, 2, A>(simd, rows, source, sums),
+            3 | 4 => self.tile::<S, 4, A>(simd, rows, source, sums),
+            _ => self.tile::<S, 6, A>(simd, rows, source, sums),
         }
     }
 
@@ -69,9 +72,7 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         rows: &Range<usize>,
-        shifts: &[usize],
         source: &[f32],
-        begun: bool,
         sums: &mut [f32],
     ) {
         // Where they end within a tile, the last one stands for that missing.
@@ -80,13 +81,17 @@ impl<'a> Rows<'a> {
             let begin = (rows.start + r).min(rows.end - 1) * self.stride;
             *numbers = &self.numbers[begin + self.terms.start..begin + self.terms.end];
         }
-        let products = correlate::<S, R, A>(simd, numbers, shifts, source);
+        let products = correlate::<S, R, A>(simd, numbers, self.shifts, source);
         let (sums, _) = S::as_mut_simd_f32s(sums);
         let (sums, _) = sums.as_chunks_mut::<A>();
         for (sums, products) in sums.iter_mut().zip(products) {
             for a in 0..A {
                 // Read here and not before: nothing waits for it.
-                let before = if begun { sums[a] } else { simd.splat_f32s(0.0) };
+                let before = if self.begun {
+                    sums[a]
+                } else {
+                    simd.splat_f32s(0.0)
+                };
                 sums[a] = simd.add_f32s(before, products[a]);
             }
         }

@@ -180,83 +180,86 @@ impl Window {
         map: impl Fn(usize) -> Option<&'a [f32]>,
         copy: &mut [f32],
     ) {
+        let area = self.area();
+        // Where rows follow each other as they do in the map, many are copied at once.
+        let together = self.pitch() == self.map[1] && self.stride == [1, 1];
+        let at_once = if together { area } else { self.pitch() };
+        let mut at = from;
+        let mut rest = copy;
+        while !rest.is_empty() {
+            let Some(map) = map(at / area) else {
+                return rest.fill(0.0);
+            };
+            let within = at % area;
+            let count = (at_once - within % at_once).min(rest.len());
+            let (part, behind) = rest.split_at_mut(count);
+            if together {
+                self.lay_out_rows(phase, within, map, part);
+            } else {
+                self.lay_out_row(phase, within, map, part);
+            }
+            rest = behind;
+            at += count;
+        }
+    }
+
+    /// Copies positions of an image that lie a constant way from their places in the map.
+    #[inline(always)]
+    fn lay_out_rows(&self, phase: usize, from: usize, map: &[f32], copy: &mut [f32]) {
+        let [top, left] = self.phases[phase];
+        let pitch = self.pitch();
+        let place = from.cast_signed() + top * pitch.cast_signed() + left;
+        let before = place.min(0).unsigned_abs().min(copy.len());
+        let begin = place.max(0).unsigned_abs().min(map.len());
+        let count = (map.len() - begin).min(copy.len() - before);
+        copy[..before].fill(0.0);
+        copy[before..before + count].copy_from_slice(&map[begin..begin + count]);
+        copy[before + count..].fill(0.0);
+        // Columns that lie outside were read from the row before or behind.
+        let columns = inside(left, 1, self.map[1], pitch);
+        for outside in (0..columns.start).chain(columns.end..pitch) {
+            let first = (outside + pitch - from % pitch) % pitch;
+            for number in copy.iter_mut().skip(first).step_by(pitch) {
+                *number = 0.0;
+            }
+        }
+    }
+
+    /// Copies positions of one row.
+    #[inline(always)]
+    fn lay_out_row(&self, phase: usize, from: usize, map: &[f32], copy: &mut [f32]) {
         let [height, width] = self.map;
         let [down, across] = self.stride;
         let [top, left] = self.phases[phase];
-        let pitch = self.phase[1];
-        let columns = inside(left, across, width, pitch);
-        let rows = inside(top, down, height, self.phase[0]);
-        let (mut image, within) = (from / self.area(), from % self.area());
-        let (mut y, mut x) = (within / pitch, within % pitch);
-        let mut rest = copy;
-        while !rest.is_empty() {
-            let Some(map) = map(image) else {
-                return rest.fill(0.0);
-            };
-            if pitch == width && [down, across] == [1, 1] {
-                // All rows at once, a constant way from where they lie in the map.
-                let count = (self.area() - y * pitch - x).min(rest.len());
-                let (part, behind) = rest.split_at_mut(count);
-                rest = behind;
-                let way = top * pitch.cast_signed() + left;
-                let at = (y * pitch + x).cast_signed() + way;
-                let begin = at.min(0).unsigned_abs().min(count);
-                let end =
-                    (map.len().cast_signed() - at).clamp(begin.cast_signed(), count.cast_signed());
-                let (before, inner) = part.split_at_mut(begin);
-                let (inner, after) = inner.split_at_mut(end.unsigned_abs() - begin);
-                before.fill(0.0);
-                after.fill(0.0);
-                if !inner.is_empty() {
-                    let map = &map[(at + begin.cast_signed()).unsigned_abs()..];
-                    inner.copy_from_slice(&map[..inner.len()]);
-                }
-                // Columns that lie outside were read from the row before or behind.
-                for outside in (0..columns.start).chain(columns.end..pitch) {
-                    let first = (outside + pitch - x) % pitch;
-                    for number in part.iter_mut().skip(first).step_by(pitch) {
-                        *number = 0.0;
-                    }
-                }
-                (image, y, x) = (image + 1, 0, 0);
-                continue;
-            }
-            let count = (pitch - x).min(rest.len());
-            let (row, behind) = rest.split_at_mut(count);
-            rest = behind;
-            if rows.contains(&y) {
-                let row_of_map = (top + (y * down).cast_signed()).unsigned_abs();
-                let map = &map[row_of_map * width..][..width];
-                // What of this part of the row lies in the map.
-                let begin = columns.start.clamp(x, x + count);
-                let end = columns.end.clamp(begin, x + count);
-                let (before, inner) = row.split_at_mut(begin - x);
-                let (inner, after) = inner.split_at_mut(end - begin);
-                before.fill(0.0);
-                after.fill(0.0);
-                if !inner.is_empty() {
-                    let map = &map[(left + (begin * across).cast_signed()).unsigned_abs()..];
-                    if across == 1 {
-                        inner.copy_from_slice(&map[..inner.len()]);
-                    } else {
-                        for (to, from) in inner.iter_mut().zip(map.iter().step_by(across)) {
-                            *to = *from;
-                        }
-                    }
-                }
-            } else {
-                row.fill(0.0);
-            }
-            x = 0;
-            y += 1;
-            if y == self.phase[0] {
-                (image, y) = (image + 1, 0);
+        let (y, x) = (from / self.pitch(), from % self.pitch());
+        if !inside(top, down, height, self.phase[0]).contains(&y) {
+            return copy.fill(0.0);
+        }
+        let row = (top + (y * down).cast_signed()).unsigned_abs();
+        let map = &map[row * width..][..width];
+        // What of this part of the row lies in the map.
+        let columns = inside(left, across, width, self.pitch());
+        let begin = columns.start.clamp(x, x + copy.len());
+        let end = columns.end.clamp(begin, x + copy.len());
+        copy[..begin - x].fill(0.0);
+        copy[end - x..].fill(0.0);
+        let copy = &mut copy[begin - x..end - x];
+        if copy.is_empty() {
+            return;
+        }
+        let map = &map[(left + (begin * across).cast_signed()).unsigned_abs()..];
+        if across == 1 {
+            copy.copy_from_slice(&map[..copy.len()]);
+        } else {
+            for (to, from) in copy.iter_mut().zip(map.iter().step_by(across)) {
+                *to = *from;
             }
         }
     }
 }
 
 /// The indices `i` below `count` for which `first + i·step` lies in `0..size`.
+#[inline(always)]
 fn inside(first: isize, step: usize, size: usize, count: usize) -> std::ops::Range<usize> {
     let before = |bound: isize| {
         let distance = bound - first;

@@ -1,0 +1,130 @@
+//! All convolutions of ResNet-50 at 256 x 128 without Burn: forward, and the gradients by input and by
+//! weights.
+//!
+//! Prints milliseconds, the least of some runs, and billions of operations per second for every shape,
+//! and what a pass over the network takes. For work on the kernels: to compare two states of them, let
+//! their programs take turns.
+//!
+//! ```sh
+//! cargo bench --bench convolutions -- --threads 2 --batch 8
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+
+use std::{hint::black_box, time::Instant};
+
+use clap::Parser;
+use reid_kernels::Convolution;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Images at a time.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Runs, of which the fastest counts.
+    #[arg(long, default_value_t = 7)]
+    repeats: usize,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// A toy size, to see that it runs.
+    #[arg(long)]
+    test: bool,
+    /// Given by Cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How often the network has it, channels in and out, size of the input, kernel and stride.
+type Layer = (usize, [usize; 2], [usize; 2], [usize; 2]);
+
+const LAYERS: [Layer; 22] = [
+    (1, [3, 64], [256, 128], [7, 2]),
+    (1, [64, 64], [64, 32], [1, 1]),
+    (3, [64, 64], [64, 32], [3, 1]),
+    (4, [64, 256], [64, 32], [1, 1]),
+    (2, [256, 64], [64, 32], [1, 1]),
+    (1, [256, 128], [64, 32], [1, 1]),
+    (1, [128, 128], [64, 32], [3, 2]),
+    (1, [256, 512], [64, 32], [1, 2]),
+    (4, [128, 512], [32, 16], [1, 1]),
+    (3, [512, 128], [32, 16], [1, 1]),
+    (3, [128, 128], [32, 16], [3, 1]),
+    (1, [512, 256], [32, 16], [1, 1]),
+    (1, [256, 256], [32, 16], [3, 2]),
+    (1, [512, 1024], [32, 16], [1, 2]),
+    (6, [256, 1024], [16, 8], [1, 1]),
+    (5, [1024, 256], [16, 8], [1, 1]),
+    (5, [256, 256], [16, 8], [3, 1]),
+    (1, [1024, 512], [16, 8], [1, 1]),
+    (3, [512, 512], [16, 8], [3, 1]),
+    (1, [1024, 2048], [16, 8], [1, 1]),
+    (3, [512, 2048], [16, 8], [1, 1]),
+    (2, [2048, 512], [16, 8], [1, 1]),
+];
+
+fn main() {
+    let arguments = Arguments::parse();
+    // Before the thread pool starts.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
+    threads.build_global().expect("the first to set it");
+    println!("| convolution | times | forward, ms | GFLOP/s | by input | by weights |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    let mut all = [0.0; 3];
+    for (count, [from, to], [height, width], [kernel, stride]) in LAYERS {
+        let shrink = if arguments.test { 16 } else { 1 };
+        let convolution = Convolution {
+            batch: arguments.batch.div_ceil(shrink),
+            channels: [from, to].map(|channels| channels.div_ceil(shrink)),
+            groups: 1,
+            input: [height, width].map(|side| side.div_ceil(shrink)),
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [kernel / 2; 2],
+        };
+        let times = arguments.times(&convolution);
+        for (all, time) in all.iter_mut().zip(times) {
+            *all += count as f64 * time;
+        }
+        let [forward, by_input, by_weights] = times;
+        let [rows, columns] = convolution.output();
+        let results = convolution.batch * convolution.channels[1] * rows * columns;
+        let operations = 2 * results * convolution.channels[0] * kernel * kernel;
+        println!(
+            "| {kernel}x{kernel} by {stride}, {from} to {to}, {height}x{width} | {count} | {forward:.2} | {:.0} | {by_input:.2} | {by_weights:.2} |",
+            operations as f64 / forward / 1e6,
+        );
+    }
+    let [forward, by_input, by_weights] = all;
+    println!("| all | | {forward:.1} | | {by_input:.1} | {by_weights:.1} |");
+}
+
+impl Arguments {
+    /// Milliseconds forward, and of the gradients by input and by weights.
+    fn times(&self, convolution: &Convolution) -> [f64; 3] {
+        let numbers = |count: usize| -> Vec<f32> {
+            (0..count).map(|at| (at % 17) as f32 / 17.0 - 0.5).collect()
+        };
+        let [from, to] = convolution.channels;
+        let [rows, columns] = convolution.output();
+        let input = numbers(convolution.batch * from * convolution.input[0] * convolution.input[1]);
+        let gradient = numbers(convolution.batch * to * rows * columns);
+        let weights = numbers(to * from * convolution.kernel[0] * convolution.kernel[1]);
+        let bias = numbers(to);
+        [
+            self.least(|| convolution.forward(&input, &weights, Some(&bias), true)),
+            self.least(|| convolution.input_gradient(&weights, &gradient)),
+            self.least(|| convolution.weight_gradient(&input, &gradient)),
+        ]
+    }
+
+    fn least(&self, run: impl Fn() -> Vec<f32>) -> f64 {
+        let repeats = if self.test { 1 } else { self.repeats };
+        let timed = (0..repeats).map(|_| {
+            let start = Instant::now();
+            black_box(run());
+            start.elapsed().as_secs_f64() * 1e3
+        });
+        timed.fold(f64::INFINITY, f64::min)
+    }
+}
