@@ -194,7 +194,7 @@ fn own(arguments: &Arguments, device: &Device) {
     let features = random([images, channels, 1, 1]);
     let triplet =
         BatchHardTripletConfig::new().init(&OutputShape::single(channels, images / 4), &device);
-    let labels = Tensor::<1, Int>::arange(0..images as i64, &device) / 4;
+    let labels = Tensor::<1, Int>::arange(0..images.cast_signed() as i64, &device) / 4;
     let mining = arguments.median(|| {
         let embedding = features.clone().flatten(1, 3);
         let output = ReidOutput::single(embedding, Tensor::zeros([images, images / 4], &device));
