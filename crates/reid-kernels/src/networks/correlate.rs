@@ -155,7 +155,7 @@ impl Correlation<'_, '_> {
                 .enumerate()
                 .take(window.phases())
             {
-                window.lay_out_part(phase, read.start, map, &mut copy[..read.len()]);
+                window.lay_out(phase, read.start, map, &mut copy[..read.len()]);
             }
         }
     }

@@ -99,9 +99,12 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
         .par_chunks_mut(stretch)
         .enumerate();
     each.for_each(|(channel, copy)| {
-        for image in 0..convolution.batch {
-            let source = &input[(image * channels + channel) * map..][..map];
-            window.lay_out(source, copy, |phase| phase * length + image * window.area());
+        let map = |image: usize| {
+            let begin = (image * channels + channel) * map;
+            (image < convolution.batch).then(|| &input[begin..begin + map])
+        };
+        for (phase, copy) in copy.chunks_exact_mut(length).enumerate() {
+            window.lay_out(phase, 0, map, copy);
         }
     });
     copy

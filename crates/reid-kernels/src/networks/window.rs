@@ -145,35 +145,10 @@ impl Window {
         &self.shifts
     }
 
-    /// Copies a map; `place` says where each phase begins in `copy`, which holds zeros.
-    pub(crate) fn lay_out(&self, map: &[f32], copy: &mut [f32], place: impl Fn(usize) -> usize) {
-        let [height, width] = self.map;
-        let [down, across] = self.stride;
-        for (phase, [top, left]) in self.phases.iter().copied().enumerate() {
-            let begin = place(phase);
-            // Row `y` of the phase is row `top + y·down` of the map, and likewise for columns.
-            let columns = inside(left, across, width, self.phase[1]);
-            for y in inside(top, down, height, self.phase[0]) {
-                let row = (top + (y * down).cast_signed()).unsigned_abs() * width;
-                let start = (left + (columns.start * across).cast_signed()).unsigned_abs();
-                let source = &map[row + start..row + width];
-                let at = begin + y * self.phase[1];
-                let target = &mut copy[at + columns.start..at + columns.end];
-                if across == 1 {
-                    target.copy_from_slice(&source[..target.len()]);
-                } else {
-                    for (to, from) in target.iter_mut().zip(source.iter().step_by(across)) {
-                        *to = *from;
-                    }
-                }
-            }
-        }
-    }
-
     /// Copies some positions of a phase, of images one behind the other: those from `from` on, as many as
     /// `copy` takes. `map` gives the map of an image, and `None` behind the last one.
     #[inline(always)]
-    pub(crate) fn lay_out_part<'a>(
+    pub(crate) fn lay_out<'a>(
         &self,
         phase: usize,
         from: usize,
