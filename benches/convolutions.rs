@@ -1,23 +1,26 @@
-//! All convolutions of ResNet-50 at 256 x 128 without Burn: forward, and the gradients by input and by
-//! weights.
+//! All convolutions of ResNet-50 or SE-ResNeXt-101 at 256 x 128 without Burn: forward, and the gradients by
+//! input and by weights.
 //!
 //! Prints milliseconds, the least of some runs, and billions of operations per second for every shape,
 //! and what a pass over the network takes. For work on the kernels: to compare two states of them, let
 //! their programs take turns.
 //!
 //! ```sh
-//! cargo bench --bench convolutions -- --threads 2 --batch 8
+//! cargo bench --bench convolutions -- --network resnet50 --threads 2 --batch 8
 //! ```
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
 use std::{hint::black_box, time::Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use reid_kernels::Convolution;
 
 #[derive(Parser)]
 struct Arguments {
+    /// Whose convolutions.
+    #[arg(long, value_enum, default_value = "resnet50")]
+    network: Network,
     /// Images at a time.
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -35,10 +38,17 @@ struct Arguments {
     bench: bool,
 }
 
-/// How often the network has it, channels in and out, size of the input, kernel and stride.
+#[derive(Clone, Copy, ValueEnum)]
+enum Network {
+    Resnet50,
+    SeResnext101,
+}
+
+/// How often the network has it, channels in and out, size of the input, kernel and stride. A kernel of
+/// 3 x 3 has the network's groups.
 type Layer = (usize, [usize; 2], [usize; 2], [usize; 2]);
 
-const LAYERS: [Layer; 22] = [
+const RESNET_50: [Layer; 22] = [
     (1, [3, 64], [256, 128], [7, 2]),
     (1, [64, 64], [64, 32], [1, 1]),
     (3, [64, 64], [64, 32], [3, 1]),
@@ -63,6 +73,32 @@ const LAYERS: [Layer; 22] = [
     (2, [2048, 512], [16, 8], [1, 1]),
 ];
 
+const SE_RESNEXT_101: [Layer; 23] = [
+    (1, [3, 64], [256, 128], [7, 2]),
+    (1, [64, 128], [64, 32], [1, 1]),
+    (3, [128, 128], [64, 32], [3, 1]),
+    (3, [128, 256], [64, 32], [1, 1]),
+    (1, [64, 256], [64, 32], [1, 1]),
+    (2, [256, 128], [64, 32], [1, 1]),
+    (1, [256, 256], [64, 32], [1, 1]),
+    (1, [256, 256], [64, 32], [3, 2]),
+    (1, [256, 512], [64, 32], [1, 2]),
+    (4, [256, 512], [32, 16], [1, 1]),
+    (3, [512, 256], [32, 16], [1, 1]),
+    (3, [256, 256], [32, 16], [3, 1]),
+    (1, [512, 512], [32, 16], [1, 1]),
+    (1, [512, 512], [32, 16], [3, 2]),
+    (1, [512, 1024], [32, 16], [1, 2]),
+    (23, [512, 1024], [16, 8], [1, 1]),
+    (22, [1024, 512], [16, 8], [1, 1]),
+    (22, [512, 512], [16, 8], [3, 1]),
+    (1, [1024, 1024], [16, 8], [1, 1]),
+    (3, [1024, 1024], [16, 8], [3, 1]),
+    (1, [1024, 2048], [16, 8], [1, 1]),
+    (3, [1024, 2048], [16, 8], [1, 1]),
+    (2, [2048, 1024], [16, 8], [1, 1]),
+];
+
 fn main() {
     let arguments = Arguments::parse();
     // Before the thread pool starts.
@@ -71,12 +107,20 @@ fn main() {
     println!("| convolution | times | forward, ms | GFLOP/s | by input | by weights |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut all = [0.0; 3];
-    for (count, [from, to], [height, width], [kernel, stride]) in LAYERS {
+    let (layers, groups): (&[Layer], usize) = match arguments.network {
+        Network::Resnet50 => (&RESNET_50, 1),
+        Network::SeResnext101 => (&SE_RESNEXT_101, 32),
+    };
+    for &(count, [from, to], [height, width], [kernel, stride]) in layers {
         let shrink = if arguments.test { 16 } else { 1 };
         let convolution = Convolution {
             batch: arguments.batch.div_ceil(shrink),
             channels: [from, to].map(|channels| channels.div_ceil(shrink)),
-            groups: 1,
+            groups: if kernel == 3 {
+                groups.div_ceil(shrink)
+            } else {
+                1
+            },
             input: [height, width].map(|side| side.div_ceil(shrink)),
             kernel: [kernel; 2],
             stride: [stride; 2],
@@ -89,9 +133,10 @@ fn main() {
         let [forward, by_input, by_weights] = times;
         let [rows, columns] = convolution.output();
         let results = convolution.batch * convolution.channels[1] * rows * columns;
-        let operations = 2 * results * convolution.channels[0] * kernel * kernel;
+        let operations = 2 * results * from / convolution.groups * kernel * kernel;
         println!(
-            "| {kernel}x{kernel} by {stride}, {from} to {to}, {height}x{width} | {count} | {forward:.2} | {:.0} | {by_input:.2} | {by_weights:.2} |",
+            "| {kernel}x{kernel} by {stride}, {from} to {to}, {height}x{width}, {} groups | {count} | {forward:.2} | {:.0} | {by_input:.2} | {by_weights:.2} |",
+            convolution.groups,
             operations as f64 / forward / 1e6,
         );
     }
@@ -109,7 +154,8 @@ impl Arguments {
         let [rows, columns] = convolution.output();
         let input = numbers(convolution.batch * from * convolution.input[0] * convolution.input[1]);
         let gradient = numbers(convolution.batch * to * rows * columns);
-        let weights = numbers(to * from * convolution.kernel[0] * convolution.kernel[1]);
+        let weights =
+            numbers(to * from / convolution.groups * convolution.kernel[0] * convolution.kernel[1]);
         let bias = numbers(to);
         [
             self.least(|| convolution.forward(&input, &weights, Some(&bias), true)),
