@@ -108,7 +108,7 @@ impl Convolution {
         let [from, to] = self.per_group();
         let output = self.output();
         let phase = Phase {
-            window: Window::for_results(self.input, output, self.stride, self.taps_read(), to),
+            window: Window::for_results(self.input, output, self.stride, &self.taps_read(), to),
             weights: Cow::Borrowed(weights),
             target: Target {
                 width: output[1],
@@ -215,15 +215,10 @@ fn input_phase(
             reaching(1).map(move |(across, x)| (down * convolution.kernel[1] + across, [y, x]))
         })
         .collect();
+    let taps: Vec<[isize; 2]> = pairs.iter().map(|(_, tap)| *tap).collect();
     let grid = [0, 1].map(|axis| (convolution.input[axis] - begin[axis]).div_ceil(stride[axis]));
     (!pairs.is_empty()).then(|| Phase {
-        window: Window::for_results(
-            convolution.output(),
-            grid,
-            [1, 1],
-            pairs.iter().map(|(_, tap)| *tap).collect(),
-            from,
-        ),
+        window: Window::for_results(convolution.output(), grid, [1, 1], &taps, from),
         weights: Cow::Owned(turned(convolution, weights, &pairs)),
         target: Target {
             width: convolution.input[1],

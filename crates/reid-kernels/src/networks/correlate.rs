@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
-    tile::{self, Rows},
+    tile::{self, Dense, Listed, Rows},
     window::Window,
 };
 
@@ -28,6 +28,13 @@ pub(crate) struct Target {
     pub(crate) begin: [usize; 2],
     /// The step between results.
     pub(crate) step: [usize; 2],
+}
+
+impl Target {
+    /// Whether results of rows of a width lie in the map one behind the other.
+    fn is_whole(&self, width: usize) -> bool {
+        self.width == width && self.begin == [0, 0] && self.step == [1, 1]
+    }
 }
 
 /// The sums of shifted maps for some results and some images.
@@ -55,10 +62,72 @@ pub(crate) struct Correlation<'a, 'b> {
 /// What a thread works in, kept because fresh memory is slow to get.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Some channels of the maps that a block reads: `[channels, phases, block + reach]`.
+    /// What a block reads of some channels, as [`Layout`] says.
     copy: Vec<f32>,
-    /// The sums of a block: `[panels, tiles, rows, width]`.
+    /// The sums of a block: `[tiles, rows, width]`.
     sums: Vec<f32>,
+}
+
+impl Memory {
+    /// So many numbers of each, the copy from the begin of a line of cache on.
+    fn of(&mut self, copy: usize, sums: usize) -> (&mut [f32], &mut [f32]) {
+        for (numbers, count) in [(&mut self.copy, LINE + copy), (&mut self.sums, sums)] {
+            if numbers.len() < count {
+                numbers.resize(count, 0.0);
+            }
+        }
+        let begin = self.copy.as_ptr().align_offset(LINE * size_of::<f32>());
+        (&mut self.copy[begin.min(LINE)..], &mut self.sums)
+    }
+}
+
+/// How the copy of what a block reads lies: `[pieces, channels, phases, positions]`.
+struct Layout {
+    /// Positions of a piece.
+    positions: usize,
+    /// Numbers from a phase to the next.
+    phase: usize,
+    /// Numbers from a channel to the next.
+    channel: usize,
+    /// Whether a piece is what a tile reads, and nothing between.
+    dense: bool,
+}
+
+impl Layout {
+    fn new(window: &Window, width: usize) -> Self {
+        if window.is_apart() {
+            return Self {
+                positions: width,
+                phase: width,
+                channel: window.phases() * width,
+                dense: true,
+            };
+        }
+        let stretch = (BLOCK + window.reach()).next_multiple_of(LINE);
+        // Whole lines of cache, and an odd number of them, so that the same place of many channels does
+        // not compete for the same lines.
+        let lines = (window.phases() * stretch).div_ceil(LINE) | 1;
+        Self {
+            positions: stretch,
+            phase: stretch,
+            channel: lines * LINE,
+            dense: false,
+        }
+    }
+
+    /// Numbers of a copy of so many channels.
+    fn size(&self, channels: usize) -> usize {
+        BLOCK.div_ceil(self.positions) * channels * self.channel
+    }
+
+    /// Where each tap of so many channels begins in a piece.
+    fn shifts(&self, window: &Window, channels: usize) -> Vec<usize> {
+        let of = |channel: usize| {
+            let taps = window.shifts().iter();
+            taps.map(move |(phase, shift)| channel * self.channel + phase * self.phase + shift)
+        };
+        (0..channels).flat_map(of).collect()
+    }
 }
 
 /// How many images are worth computing together, because one alone leaves tiles empty.
@@ -76,61 +145,44 @@ impl Correlation<'_, '_> {
     fn blocks<S: Simd, const A: usize>(mut self, simd: S) {
         let width = A * S::F32_LANES;
         let window = self.window;
-        let taps = window.shifts();
-        let channels = self.terms / taps.len();
+        let taps = window.shifts().len();
+        let channels = self.terms / taps;
         let chunks = (self.terms + DEPTH / 2) / DEPTH;
         let per_chunk = channels.div_ceil(chunks.max(1));
-        let stretch = (BLOCK + window.reach()).next_multiple_of(LINE);
-        let size = apart(window.phases() * stretch);
-        let shifts: Vec<usize> = (0..per_chunk)
-            .flat_map(|channel| {
-                let taps = taps.iter();
-                taps.map(move |(phase, shift)| channel * size + phase * stretch + shift)
-            })
-            .collect();
-        let Memory { mut copy, mut sums } = std::mem::take(self.memory);
-        if copy.len() < LINE + per_chunk * size {
-            copy.resize(LINE + per_chunk * size, 0.0);
-        }
-        let begin = copy
-            .as_ptr()
-            .align_offset(LINE * size_of::<f32>())
-            .min(LINE);
-        let panels = self.panels;
-        let rows: usize = panels.iter().map(|panel| tile::rows(panel.len())).sum();
-        if sums.len() < rows * BLOCK {
-            sums.resize(rows * BLOCK, 0.0);
-        }
+        let layout = Layout::new(window, width);
+        let shifts = layout.shifts(window, per_chunk);
+        let results = tile::all_rows(self.panels);
+        let mut memory = std::mem::take(self.memory);
+        let (copy, sums) = memory.of(layout.size(per_chunk), results * BLOCK);
         let span = window.span(self.results.len());
         for from in (0..span).step_by(BLOCK) {
             let to = (from + BLOCK).min(span);
             let tiles = (to - from).div_ceil(width);
             for first in (0..channels).step_by(per_chunk) {
                 let last = (first + per_chunk).min(channels);
-                let copy = &mut copy[begin..];
-                self.lay_out(first..last, from..to + window.reach(), stretch, copy);
+                self.lay_out(first..last, from..to + window.reach(), &layout, copy);
                 let rows = Rows {
                     numbers: self.weights,
                     stride: self.terms,
-                    terms: first * taps.len()..last * taps.len(),
-                    shifts: &shifts[..(last - first) * taps.len()],
+                    terms: first * taps..last * taps,
                     begun: first > 0,
                 };
-                for tile in 0..tiles {
-                    let source = &copy[tile * width..];
-                    let mut rest = sums.as_mut_slice();
-                    for panel in panels {
-                        let count = tile::rows(panel.len()) * width;
-                        let (sums, behind) = rest.split_at_mut(count * tiles);
-                        rest = behind;
-                        let sums = &mut sums[tile * count..][..count];
-                        rows.add::<S, A>(simd, panel, source, sums);
+                let shifts = &shifts[..(last - first) * taps];
+                let sums = sums.chunks_exact_mut(width * results);
+                for (tile, sums) in sums.take(tiles).enumerate() {
+                    if layout.dense {
+                        let size = shifts.len() * width;
+                        let places = Dense(&copy[tile * size..][..size]);
+                        rows.add::<S, A>(simd, self.panels, places, sums);
+                    } else {
+                        let source = &copy[tile * width..];
+                        rows.add::<S, A>(simd, self.panels, Listed { source, shifts }, sums);
                     }
                 }
             }
-            self.hand_out(&sums, width, &(from..to));
+            self.hand_out(sums, width, &(from..to));
         }
-        *self.memory = Memory { copy, sums };
+        *self.memory = memory;
     }
 
     /// Copies what some channels' taps read for the results at some positions.
@@ -139,23 +191,38 @@ impl Correlation<'_, '_> {
         &self,
         channels: Range<usize>,
         read: Range<usize>,
-        stretch: usize,
+        layout: &Layout,
         copy: &mut [f32],
     ) {
         let window = self.window;
         let map = window.map[0] * window.map[1];
-        let size = apart(window.phases() * stretch);
-        for (channel, copy) in channels.zip(copy.chunks_exact_mut(size)) {
-            let map = |image: usize| {
-                let maps = self.maps.get(image)?;
-                Some(&maps[channel * map..][..map])
-            };
-            for (phase, copy) in copy
-                .chunks_exact_mut(stretch)
-                .enumerate()
-                .take(window.phases())
-            {
-                window.lay_out(phase, read.start, map, &mut copy[..read.len()]);
+        let piece = channels.len() * layout.channel;
+        // Where each part lies, which image it is of, and where it begins there.
+        let mut parts = Vec::new();
+        for (from, begin) in read
+            .clone()
+            .step_by(layout.positions)
+            .zip((0..).step_by(piece))
+        {
+            let to = (from + layout.positions).min(read.end);
+            for (image, within, part) in window.parts(from..to) {
+                let place = begin + part.start - from..begin + part.end - from;
+                parts.push((place, self.maps.get(image), within));
+            }
+        }
+        for (index, channel) in channels.enumerate() {
+            for phase in 0..window.phases() {
+                let begin = index * layout.channel + phase * layout.phase;
+                for (place, maps, within) in &parts {
+                    let copy = &mut copy[begin + place.start..begin + place.end];
+                    match maps {
+                        Some(maps) => {
+                            let map = &maps[channel * map..][..map];
+                            window.lay_out(phase, *within, map, copy);
+                        }
+                        None => copy.fill(0.0),
+                    }
+                }
             }
         }
     }
@@ -163,12 +230,10 @@ impl Correlation<'_, '_> {
     /// Copies the sums of a block to where the results lie.
     #[inline(always)]
     fn hand_out(&mut self, sums: &[f32], width: usize, block: &Range<usize>) {
-        let tiles = block.len().div_ceil(width);
-        let mut rest = sums;
+        let mut first = 0;
         for panel in self.panels {
-            let (sums, behind) = rest.split_at(tile::rows(panel.len()) * tiles * width);
-            rest = behind;
-            self.hand_out_panel(sums, width, block, panel);
+            self.hand_out_panel(&sums[first * width..], width, block, panel);
+            first += tile::rows(panel.len());
         }
     }
 
@@ -180,10 +245,16 @@ impl Correlation<'_, '_> {
         block: &Range<usize>,
         results: &Range<usize>,
     ) {
-        let rows = tile::rows(results.len());
+        let rows = tile::all_rows(self.panels);
         let (area, pitch) = (self.window.area(), self.window.pitch());
         let [height, width] = self.window.grid;
         let [down, across] = self.target.step;
+        // Where results lie as they were computed, all rows are one.
+        let (height, width, pitch) = if pitch == width && self.target.is_whole(width) {
+            (1, height * width, height * width)
+        } else {
+            (height, width, pitch)
+        };
         let mut at = block.start;
         while at < block.end {
             let (image, within) = (at / area, at % area);
@@ -242,10 +313,4 @@ impl WithSimd for Correlation<'_, '_> {
             _ => self.blocks::<S, 2>(simd),
         }
     }
-}
-
-/// How far the maps of channels that take so many numbers begin from each other: whole lines of cache, and
-/// an odd number of them, so that the same place of many channels does not compete for the same lines.
-fn apart(numbers: usize) -> usize {
-    (numbers.div_ceil(LINE) | 1) * LINE
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{
     convolution::{Convolution, area},
     correlate::DEPTH,
-    tile::{self, Rows},
+    tile::{self, Dense, Listed, Places, Rows},
 };
 use crate::zeros::zeros;
 
@@ -180,9 +180,12 @@ impl Sums<'_> {
         let channels = (from - block % from.div_ceil(width) * width).min(width);
         let positions = outer.places.len();
         let count: usize = panels.iter().map(Range::len).sum();
-        let rows: usize = panels.iter().map(|panel| tile::rows(panel.len())).sum();
+        let rows = tile::all_rows(panels);
         let mut sums = vec![0.0; rows * width];
         let mut results = vec![0.0; count * channels * taps];
+        // Where there is one tap and no stride, positions lie one behind the other.
+        let dense = (convolution.kernel, convolution.stride, convolution.padding)
+            == ([1, 1], [1, 1], [0, 0]);
         for tap in 0..taps {
             let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
             let mut begun = false;
@@ -194,14 +197,15 @@ impl Sums<'_> {
                         numbers: &outer.gradient[first..],
                         stride: positions,
                         terms: chunk * DEPTH..chunk * DEPTH + places.len(),
-                        shifts: places,
                         begun,
                     };
-                    let mut rest = sums.as_mut_slice();
-                    for panel in panels {
-                        let (sums, behind) = rest.split_at_mut(tile::rows(panel.len()) * width);
-                        rest = behind;
-                        gradient.add::<S, A>(simd, panel, source, sums);
+                    if dense {
+                        let places = chunk * DEPTH..chunk * DEPTH + places.len();
+                        let places = Dense(source).terms(places, width);
+                        gradient.add::<S, A>(simd, panels, places, &mut sums);
+                    } else {
+                        let shifts = places;
+                        gradient.add::<S, A>(simd, panels, Listed { source, shifts }, &mut sums);
                     }
                     begun = true;
                 }

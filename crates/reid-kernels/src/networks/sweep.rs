@@ -69,14 +69,23 @@ impl Sweep<'_> {
         let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
         if !self.phases.is_empty() {
             let tasks = self.tasks(&mut results);
-            tasks.into_par_iter().for_each(|task| self.compute(task));
+            // One by one in this order: the small ones at the end.
+            let tasks = tasks.into_iter().par_bridge();
+            tasks.for_each(|task| self.compute(task));
         }
         results
     }
 
     /// Images by themselves, or several where maps are small; panels by themselves where there are
-    /// too few images for all threads.
+    /// too few images for all threads. The last images are shared out in smaller parts, so that no thread
+    /// works much longer than the others.
     fn tasks<'b>(&self, results: &'b mut [f32]) -> Vec<Task<'b>> {
+        /// Tasks of a thread that need no smaller ones at the end.
+        const MANY: usize = 8;
+        /// Parts of a task at the end.
+        const FINE: usize = 4;
+        /// Tiles of results that are worth copying what they read.
+        const LEAST: usize = 8;
         let (groups, threads) = (self.groups, rayon::current_num_threads());
         let parts = (2 * threads).div_ceil(self.batch * groups);
         let panels = tile::panels(self.channels[1]);
@@ -84,30 +93,42 @@ impl Sweep<'_> {
         let per_part = panels.len().div_ceil(parts);
         let windows = self.phases.iter().map(|phase| &phase.window);
         let together = windows.map(correlate::together).max().unwrap_or(1);
-        let together = together.min(self.batch.div_ceil(threads));
+        let together = (self.batch * groups / (4 * threads)).max(together);
+        let together = together
+            .min((self.batch * groups).div_ceil(threads))
+            .min(self.batch);
+        let few = self.batch.div_ceil(together) * groups * parts < MANY * threads;
         let mut tasks: Vec<Task<'b>> = Vec::new();
         let mut rest = results;
-        for image in 0..self.batch {
-            // The tasks of these images begin with their first one.
-            let begun = image / together * groups * panels.len().div_ceil(per_part);
-            let mut at = begun;
-            for group in 0..groups {
-                let mut result = group * self.channels[1];
-                for panels in panels.chunks(per_part) {
-                    let count: usize = panels.iter().map(Range::len).sum();
-                    let (maps, behind) = rest.split_at_mut(count * self.positions);
-                    rest = behind;
-                    if at == tasks.len() {
-                        tasks.push(Task {
-                            image,
-                            group,
-                            panels: from_zero(panels),
-                            result,
-                            maps: Vec::new(),
-                        });
+        for first in (0..self.batch).step_by(together) {
+            let images = first..(first + together).min(self.batch);
+            let last = first > 0 && images.end == self.batch;
+            let per_part = if few && last {
+                per_part.div_ceil(FINE).max(LEAST)
+            } else {
+                per_part
+            };
+            let begun = tasks.len();
+            for image in images {
+                let mut at = begun;
+                for group in 0..groups {
+                    let mut result = group * self.channels[1];
+                    for panels in panels.chunks(per_part) {
+                        let count: usize = panels.iter().map(Range::len).sum();
+                        let (maps, behind) = rest.split_at_mut(count * self.positions);
+                        rest = behind;
+                        if at == tasks.len() {
+                            tasks.push(Task {
+                                image,
+                                group,
+                                panels: from_zero(panels),
+                                result,
+                                maps: Vec::new(),
+                            });
+                        }
+                        tasks[at].maps.push(maps);
+                        (at, result) = (at + 1, result + count);
                     }
-                    tasks[at].maps.push(maps);
-                    (at, result) = (at + 1, result + count);
                 }
             }
         }

@@ -33,37 +33,93 @@ pub(crate) fn rows(count: usize) -> usize {
     count.next_multiple_of(2)
 }
 
-/// Rows of numbers, each `stride` behind the one before, and what each is multiplied with.
+/// The rows of the tiles of all panels.
+pub(crate) fn all_rows(panels: &[Range<usize>]) -> usize {
+    panels.iter().map(|panel| rows(panel.len())).sum()
+}
+
+/// Where the vectors that numbers are multiplied with lie, term by term.
+pub(crate) trait Places: Copy {
+    /// Some terms.
+    fn terms(self, terms: Range<usize>, width: usize) -> Self;
+
+    /// As many numbers as a tile is wide, of one of these terms.
+    fn columns(&self, term: usize, width: usize) -> &[f32];
+}
+
+/// Those of a term begin where it says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed<'a> {
+    pub(crate) source: &'a [f32],
+    pub(crate) shifts: &'a [usize],
+}
+
+impl Places for Listed<'_> {
+    #[inline(always)]
+    fn terms(self, terms: Range<usize>, _: usize) -> Self {
+        Self {
+            shifts: &self.shifts[terms],
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn columns(&self, term: usize, width: usize) -> &[f32] {
+        &self.source[self.shifts[term]..][..width]
+    }
+}
+
+/// Those of a tile lie one behind the other, `[terms, width]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dense<'a>(pub(crate) &'a [f32]);
+
+impl Places for Dense<'_> {
+    #[inline(always)]
+    fn terms(self, terms: Range<usize>, width: usize) -> Self {
+        Self(&self.0[terms.start * width..terms.end * width])
+    }
+
+    #[inline(always)]
+    fn columns(&self, term: usize, width: usize) -> &[f32] {
+        &self.0[term * width..][..width]
+    }
+}
+
+/// Rows of numbers, each `stride` behind the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) numbers: &'a [f32],
     pub(crate) stride: usize,
     /// Which numbers of each row.
     pub(crate) terms: Range<usize>,
-    /// Where what each of them is multiplied with begins.
-    pub(crate) shifts: &'a [usize],
     /// Whether there are sums already.
     pub(crate) begun: bool,
 }
 
 impl<'a> Rows<'a> {
-    /// Adds the products of some rows to the sums of a tile, `[rows, width]`, or begins them.
+    /// Adds the products of rows, by panels, to the sums of a tile, `[rows, width]`, or begins them.
     ///
     /// ```text
-    /// sums[r][x] += Σₖ numbers[r·stride + k] · source[shifts[k] + x]
+    /// sums[r][x] += Σₖ numbers[r·stride + k] · places[k][x]
     /// ```
     #[inline(always)]
     pub(crate) fn add<S: Simd, const A: usize>(
         &self,
         simd: S,
-        rows: &Range<usize>,
-        source: &[f32],
+        panels: &[Range<usize>],
+        places: impl Places,
         sums: &mut [f32],
     ) {
-        match rows.len() {
-            1 | 2 => self.tile::<S, 2, A>(simd, rows, source, sums),
-            3 | 4 => self.tile::<S, 4, A>(simd, rows, source, sums),
-            _ => self.tile::<S, 6, A>(simd, rows, source, sums),
+        let mut rest = sums;
+        for panel in panels {
+            let size = rows(panel.len()) * A * S::F32_LANES;
+            let (sums, behind) = rest.split_at_mut(size);
+            rest = behind;
+            match panel.len() {
+                1 | 2 => self.tile::<S, 2, A>(simd, panel, places, sums),
+                3 | 4 => self.tile::<S, 4, A>(simd, panel, places, sums),
+                _ => self.tile::<S, 6, A>(simd, panel, places, sums),
+            }
         }
     }
 
@@ -72,7 +128,7 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         rows: &Range<usize>,
-        source: &[f32],
+        places: impl Places,
         sums: &mut [f32],
     ) {
         // Where they end within a tile, the last one stands for that missing.
@@ -81,7 +137,7 @@ impl<'a> Rows<'a> {
             let begin = (rows.start + r).min(rows.end - 1) * self.stride;
             *numbers = &self.numbers[begin + self.terms.start..begin + self.terms.end];
         }
-        let products = correlate::<S, R, A>(simd, numbers, self.shifts, source);
+        let products = correlate::<S, R, A>(simd, numbers, places);
         let (sums, _) = S::as_mut_simd_f32s(sums);
         let (sums, _) = sums.as_chunks_mut::<A>();
         for (sums, products) in sums.iter_mut().zip(products) {
@@ -98,29 +154,31 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// `sums[r][x] = Σₖ rows[r][k] · source[shifts[k] + x]`
+/// `sums[r][x] = Σₖ rows[r][k] · places[k][x]`
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of registers take twice as long"
+)]
 fn correlate<S: Simd, const R: usize, const A: usize>(
     simd: S,
     rows: [&[f32]; R],
-    shifts: &[usize],
-    source: &[f32],
+    places: impl Places,
 ) -> [[S::f32s; A]; R] {
     let width = A * S::F32_LANES;
     let mut sums = [[simd.splat_f32s(0.0); A]; R];
-    let count = shifts.len();
-    let (runs, last) = shifts.as_chunks::<STEP>();
-    for (at, shifts) in runs.iter().enumerate() {
+    let terms = rows[0].len();
+    let whole = terms - terms % STEP;
+    for at in (0..whole).step_by(STEP) {
         let mut numbers = [&[0.0; STEP]; R];
         for r in 0..R {
-            numbers[r] = rows[r][at * STEP..]
-                .first_chunk()
-                .expect("as many numbers as shifts");
+            numbers[r] = rows[r][at..].first_chunk().expect("as long as the first");
         }
         // Kept from computing these places again for every term.
         let numbers = black_box(numbers);
+        let places = places.terms(at..at + STEP, width);
         for step in 0..STEP {
-            let (columns, _) = S::as_simd_f32s(&source[shifts[step]..][..width]);
+            let (columns, _) = S::as_simd_f32s(places.columns(step, width));
             for r in 0..R {
                 let number = simd.splat_f32s(numbers[r][step]);
                 for a in 0..A {
@@ -129,10 +187,10 @@ fn correlate<S: Simd, const R: usize, const A: usize>(
             }
         }
     }
-    for (at, shift) in (count - last.len()..count).zip(last) {
-        let (columns, _) = S::as_simd_f32s(&source[*shift..][..width]);
+    for term in whole..terms {
+        let (columns, _) = S::as_simd_f32s(places.columns(term, width));
         for r in 0..R {
-            let number = simd.splat_f32s(rows[r][at]);
+            let number = simd.splat_f32s(rows[r][term]);
             for a in 0..A {
                 sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
             }

@@ -99,12 +99,11 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
         .par_chunks_mut(stretch)
         .enumerate();
     each.for_each(|(channel, copy)| {
-        let map = |image: usize| {
-            let begin = (image * channels + channel) * map;
-            (image < convolution.batch).then(|| &input[begin..begin + map])
-        };
         for (phase, copy) in copy.chunks_exact_mut(length).enumerate() {
-            window.lay_out(phase, 0, map, copy);
+            for (image, copy) in copy.chunks_exact_mut(window.area()).enumerate() {
+                let map = &input[(image * channels + channel) * map..][..map];
+                window.lay_out(phase, 0, map, copy);
+            }
         }
     });
     copy
