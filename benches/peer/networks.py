@@ -15,8 +15,9 @@ infer  evaluation mode, no gradients: images in, descriptors out.
 train  one step: forward, cross entropy smoothed by 0.1 + batch-hard triplet loss with margin 0.3,
        backward, Adam (learning rate 3.5e-4, coupled weight decay 5e-4).
 
-On a GPU (`--device cuda --features cuda`), `--precision bfloat16` is automatic mixed precision there and
-`--compile` adds `torch.compile`.
+On a GPU (`--device cuda --features cuda`), `--precision bfloat16` is automatic mixed precision there,
+`--compile` adds `torch.compile`, and memory is what `nvidia-smi` sees in use there meanwhile. Several
+`--features`, such as `cuda cuda-plain cuda-plain,burn/fusion`, are measured side by side.
 """
 
 import argparse
@@ -190,21 +191,47 @@ def report(settings, times, **more):
 
 
 def settings_of_both(settings):
-    """For each mode the command of PyTorch and those of reid."""
+    """For each mode the command of PyTorch and those of reid, by name."""
     shared = ["--network", settings.network, "--batch", str(settings.batch)]
     shared += ["--precision", settings.precision, "--threads", str(settings.threads)]
-    features = ["--features", settings.features] if settings.features else []
-    cargo = ["cargo", "bench", "--quiet", *features, "--bench", "networks", "--", *shared]
     peer = [sys.executable, __file__, "--one", "--device", settings.device, *shared]
     peer += ["--layout", settings.layout] + ["--compile"] * settings.compile
     for mode, repeats in [("infer", settings.repeats), ("train", max(settings.repeats // 2, 3))]:
         more = ["--mode", mode, "--repeats", str(repeats)]
-        ours = [cargo + more] + [cargo + more + ["--fused"]] * (mode == "infer")
-        yield mode, [peer + more, *ours]
+        commands = {f"PyTorch, {settings.layout}": peer + more}
+        for features in settings.features or [None]:
+            cargo = ["cargo", "bench", "--quiet", *(["--features", features] if features else [])]
+            cargo += ["--bench", "networks", "--", *shared, *more]
+            name = f"reid, {features}" if features else "reid"
+            commands[name] = cargo
+            if mode == "infer":
+                commands[f"{name}, normalisation folded"] = [*cargo, "--fused"]
+        yield mode, commands
 
 
-def mean(numbers):
-    return statistics.geometric_mean(numbers)
+def device_memory():
+    """MB in use on the GPU."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
+def run(command, device):
+    """The report that a command prints; of a GPU, with the memory that it took there."""
+    before = most = device_memory() if device == "cuda" else 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=0.1)
+                break
+            except subprocess.TimeoutExpired:
+                if device == "cuda":
+                    most = max(most, device_memory())
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    report = json.loads(output)
+    if device == "cuda":
+        report["peak_memory_mb"] = most - before
+    return report
 
 
 def compare(settings):
@@ -212,18 +239,19 @@ def compare(settings):
     rows = {}
     for turn in range(settings.rounds):
         for mode, commands in settings_of_both(settings):
-            for place, command in enumerate(commands):
+            for name, command in commands.items():
                 print(f"round {turn + 1}: {' '.join(command)}", file=sys.stderr)
-                run = subprocess.run(command, capture_output=True, text=True, check=True)
-                rows.setdefault((mode, place), []).append(json.loads(run.stdout))
+                rows.setdefault((mode, name), []).append(run(command, settings.device))
     print("| | images/s | of PyTorch | peak memory, MB |")
     print("|---|---|---|---|")
-    for (mode, place), lines in rows.items():
-        speed = mean(line["images_per_second"] for line in lines)
-        peer = mean(line["images_per_second"] for line in rows[mode, 0])
+    peers = {mode: lines for (mode, name), lines in rows.items() if name.startswith("PyTorch")}
+    for (mode, name), lines in rows.items():
+        speed, peer = (
+            statistics.geometric_mean(line["images_per_second"] for line in of)
+            for of in (lines, peers[mode])
+        )
         memory = max(line["peak_memory_mb"] for line in lines)
-        name = f"{mode}, {lines[0]['system']}, {lines[0]['layout']}"
-        print(f"| {name} | {speed:.2f} | {speed / peer:.2f} | {memory:.0f} |")
+        print(f"| {mode}, {name} | {speed:.2f} | {speed / peer:.2f} | {memory:.0f} |")
 
 
 def main():
@@ -232,7 +260,7 @@ def main():
     own.add_argument("--network", choices=["resnet50", "se-resnext101"], default="resnet50")
     own.add_argument("--one", action="store_true", help="PyTorch alone, one line of JSON")
     own.add_argument("--rounds", type=int, default=2, help="without --one")
-    own.add_argument("--features", help="Cargo features of reid, such as cuda; without --one")
+    own.add_argument("--features", nargs="*", help="Cargo features of reid; without --one")
     settings = arguments(own)
     if not settings.one:
         compare(settings)

@@ -67,7 +67,7 @@ impl std::error::Error for NoDevice {}
 /// The compiled backends, best first.
 fn backends() -> Vec<(&'static str, DeviceType)> {
     let compiled: &[(&str, DeviceType)] = &[
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "cuda-plain")]
         ("cuda", DeviceType::Cuda),
         #[cfg(feature = "rocm")]
         ("rocm", DeviceType::Rocm),
@@ -147,7 +147,7 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "cuda-plain")]
     #[test]
     fn a_gpu_backend_without_a_gpu_is_no_device() {
         // On a machine with a GPU this picks it; on one without it must not panic.
