@@ -1,6 +1,6 @@
 """PyTorch's side of the progressive feature CutMix benchmark: one JSON line.
 
-    python benches/peer/progressive.py --batch 8 --rounds 5
+    python benches/peer/progressive.py --batch 8 --rounds 5       # --device cuda --precision bfloat16
 
 ResNet-50 with last stride 1 at 384 x 128, a global branch and two attentive ones (512, 1024 and 512
 dimensions), 751 classes, soft-margin batch-hard triplet loss and label-smoothed cross-entropy per
@@ -108,24 +108,30 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="timed, after one that is not")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layout", choices=["plain", "channels-last"], default="channels-last")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["single", "bfloat16"], default="single")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(1)
     last = settings.layout == "channels-last"
     layout = torch.channels_last if last else torch.contiguous_format
-    network = Network().train().to(memory_format=layout)
+    device = torch.device(settings.device)
+    network = Network().train().to(device, memory_format=layout)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=5e-4)
-    images = torch.rand(settings.batch, 3, 384, 128).contiguous(memory_format=layout)
-    labels = torch.arange(settings.batch) // 4
+    images = torch.rand(settings.batch, 3, 384, 128, device=device)
+    images = images.contiguous(memory_format=layout)
+    labels = torch.arange(settings.batch, device=device) // 4
+    half = settings.precision == "bfloat16"
     measured = {variant: [] for variant in VARIANTS}
     for turn in range(settings.rounds + 1):
         for variant in VARIANTS[turn % 3 :] + VARIANTS[: turn % 3]:
             start = time.perf_counter()
-            outputs = network(images, labels, variant)
-            loss = sum(
-                F.cross_entropy(logits, labels, label_smoothing=0.1) + triplet(f, labels)
-                for f, logits in outputs
-            )
+            with torch.autocast(settings.device, torch.bfloat16, enabled=half):
+                outputs = network(images, labels, variant)
+                loss = sum(
+                    F.cross_entropy(logits, labels, label_smoothing=0.1) + triplet(f, labels)
+                    for f, logits in outputs
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -134,6 +140,8 @@ def main():
     report = {
         "system": f"PyTorch {torch.__version__.split('+')[0]}",
         "layout": settings.layout,
+        "device": settings.device,
+        "precision": settings.precision,
         "batch": settings.batch,
         "threads": settings.threads,
         "rounds": settings.rounds,

@@ -94,8 +94,11 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(window: &Window, width: usize) -> Self {
-        if window.is_apart() {
+    /// The layout for so many results in tiles of a width.
+    fn new(window: &Window, width: usize, results: usize) -> Self {
+        /// Sums of a tile that take longer than copying what it reads by itself.
+        const MANY: usize = 1 << 12;
+        if window.is_apart() && results * width >= MANY {
             return Self {
                 positions: width,
                 phase: width,
@@ -149,9 +152,9 @@ impl Correlation<'_, '_> {
         let channels = self.terms / taps;
         let chunks = (self.terms + DEPTH / 2) / DEPTH;
         let per_chunk = channels.div_ceil(chunks.max(1));
-        let layout = Layout::new(window, width);
-        let shifts = layout.shifts(window, per_chunk);
         let results = tile::all_rows(self.panels);
+        let layout = Layout::new(window, width, results);
+        let shifts = layout.shifts(window, per_chunk);
         let mut memory = std::mem::take(self.memory);
         let (copy, sums) = memory.of(layout.size(per_chunk), results * BLOCK);
         let span = window.span(self.results.len());
