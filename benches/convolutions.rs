@@ -14,7 +14,7 @@
 use std::{hint::black_box, time::Instant};
 
 use clap::{Parser, ValueEnum};
-use reid_kernels::Convolution;
+use reid_kernels::{Convolution, Epilogue};
 
 #[derive(Parser)]
 struct Arguments {
@@ -157,8 +157,13 @@ impl Arguments {
         let weights =
             numbers(to * from / convolution.groups * convolution.kernel[0] * convolution.kernel[1]);
         let bias = numbers(to);
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            rectify: true,
+            ..Epilogue::default()
+        };
         [
-            self.least(|| convolution.forward(&input, &weights, Some(&bias), true)),
+            self.least(|| convolution.forward(&input, &weights, epilogue)),
             self.least(|| convolution.input_gradient(&weights, &gradient)),
             self.least(|| convolution.weight_gradient(&input, &gradient)),
         ]

@@ -133,8 +133,15 @@ fn normalisations(arguments: &Arguments, device: &Device) {
                     let [gain, bias] = [gain, bias].map(|of| of.clone().inner());
                     let (mean, variance) = (bias.zeros_like(), bias.ones_like());
                     if ours {
-                        let map = [gain, bias];
-                        return reid_ops::batch_norm(x, map, [mean, variance], 1e-5, true);
+                        let norm = reid_ops::Normalisation {
+                            gain,
+                            bias,
+                            mean,
+                            variance,
+                            epsilon: 1e-5,
+                            rectify: true,
+                        };
+                        return reid_ops::batch_norm(x, norm);
                     }
                     return relu(module::batch_norm(x, gain, bias, mean, variance, 1e-5));
                 }

@@ -29,5 +29,7 @@ mod products;
 mod zeros;
 
 #[cfg(feature = "networks")]
-pub use networks::{Adam, Convolution, Pooling, add_rectified, normalisation, rectified_gradient};
+pub use networks::{
+    Adam, Convolution, Epilogue, Pooling, add_rectified, normalisation, rectified_gradient,
+};
 pub use products::products;

@@ -15,6 +15,6 @@ mod weight_gradient;
 mod window;
 
 pub use adam::Adam;
-pub use convolution::Convolution;
+pub use convolution::{Convolution, Epilogue};
 pub use pooling::Pooling;
 pub use rectifier::{add_rectified, rectified_gradient};

@@ -58,11 +58,39 @@ fn weights(conv: &Conv2d, dtype: DType) -> (Tensor<4>, Option<Tensor<1>>) {
     (conv.weight.val().cast(dtype), bias)
 }
 
+/// A convolution and the normalisation after it, if there still is one: `norm(conv(x))`.
+pub(crate) fn normalised(
+    conv: &Conv2d,
+    norm: Option<&BatchNorm>,
+    features: Tensor<4>,
+) -> Tensor<4> {
+    match norm {
+        Some(norm) => normalised_by(conv, norm, features, false),
+        None => apply(conv, features),
+    }
+}
+
+fn normalised_by(conv: &Conv2d, norm: &BatchNorm, features: Tensor<4>, rectify: bool) -> Tensor<4> {
+    let dtype = features.dtype();
+    match options(conv) {
+        // Half precision is normalised in single.
+        Some(options)
+            if matches!(dtype, DType::F32 | DType::F64) && !norm.learns_on(&features.device()) =>
+        {
+            let (weight, bias) = weights(conv, dtype);
+            let norm = norm.by_running(dtype, rectify);
+            reid_ops::conv2d_normalised(features, weight, bias, options, norm)
+        }
+        _ if rectify => norm.rectified(apply(conv, features)),
+        _ => norm.forward(apply(conv, features)),
+    }
+}
+
 /// A convolution, the normalisation after it if there still is one, and a rectifier:
 /// `ReLU(norm(conv(x)))`.
 pub(crate) fn rectified(conv: &Conv2d, norm: Option<&BatchNorm>, features: Tensor<4>) -> Tensor<4> {
     match (norm, options(conv)) {
-        (Some(norm), _) => norm.rectified(apply(conv, features)),
+        (Some(norm), _) => normalised_by(conv, norm, features, true),
         (None, None) => relu(conv.forward(features)),
         (None, Some(options)) => {
             let (weight, bias) = weights(conv, features.dtype());

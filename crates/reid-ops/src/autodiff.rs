@@ -231,6 +231,17 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         (output, untracked::<B, C>(mean), untracked::<B, C>(variance))
     }
 
+    fn convolve_scaled(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Convolution,
+        _: bool,
+    ) -> FloatTensor<Self> {
+        unreachable!("a scaled convolution is one and a normalisation with autodiff")
+    }
+
     fn normalise_by(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

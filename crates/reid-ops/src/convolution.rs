@@ -2,6 +2,8 @@
 
 use burn::tensor::{Tensor, activation::relu, module, ops::ConvOptions, s};
 
+use crate::normalisation::{Normalisation, batch_norm};
+
 /// Convolves images with weights.
 ///
 /// ```text
@@ -48,6 +50,48 @@ pub fn conv2d_rectified(
         return relu(convolve(input, weight, bias, options, false));
     }
     convolve(input, weight, bias, options, true)
+}
+
+/// Convolves images with weights and normalises the result by given statistics:
+/// `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
+///
+/// # Panics
+/// As [`conv2d`], and if the normalisation is of another number of channels.
+#[must_use]
+pub fn conv2d_normalised(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+    normalisation: Normalisation,
+) -> Tensor<4> {
+    crate::expect_numbers("convolution", &input.dims());
+    #[cfg(feature = "flex")]
+    if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options)
+        && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
+        && !weight.device().is_autodiff()
+        && bias
+            .as_ref()
+            .is_none_or(|bias| !bias.device().is_autodiff())
+    {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        let rectify = normalisation.rectify;
+        let (scale, mut shift) = normalisation.affine();
+        if let Some(bias) = bias {
+            shift = shift + bias * scale.clone();
+        }
+        return Tensor::from_dispatch(Dispatch::convolve_scaled(
+            input.into_dispatch(),
+            weight.into_dispatch(),
+            scale.into_dispatch(),
+            shift.into_dispatch(),
+            convolution,
+            rectify,
+        ));
+    }
+    batch_norm(convolve(input, weight, bias, options, false), normalisation)
 }
 
 fn convolve(

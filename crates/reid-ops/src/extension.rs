@@ -28,6 +28,16 @@ pub(crate) trait ReidOps: Backend {
         rectify: bool,
     ) -> FloatTensor<Self>;
 
+    /// The output of a convolution, scaled and with a bias, only without autodiff.
+    fn convolve_scaled(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        convolution: Convolution,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
+
     /// The normalised features, and the mean and variance of each channel.
     fn normalise(
         input: FloatTensor<Self>,

@@ -6,7 +6,7 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Adam, Convolution, Pooling,
+    Adam, Convolution, Epilogue, Pooling,
     normalisation::{Map, Sizes, Statistics, statistics},
 };
 
@@ -46,14 +46,19 @@ fn whole(tensor: FlexTensor) -> FlexTensor {
 fn convolve(
     input: &FlexTensor,
     weight: &FlexTensor,
-    bias: Option<&FlexTensor>,
+    [scale, bias]: [Option<&FlexTensor>; 2],
     convolution: &Convolution,
     rectify: bool,
 ) -> FlexTensor {
-    let (input, weight, bias) = (Read::new(input), Read::new(weight), bias.map(Read::new));
-    let bias = bias.as_ref().map(Read::numbers);
+    let (input, weight) = (Read::new(input), Read::new(weight));
+    let [scale, bias] = [scale, bias].map(|of| of.map(Read::new));
+    let epilogue = Epilogue {
+        scale: scale.as_ref().map(Read::numbers),
+        bias: bias.as_ref().map(Read::numbers),
+        rectify,
+    };
     let [height, width] = convolution.output();
-    let output = convolution.forward(input.numbers(), weight.numbers(), bias, rectify);
+    let output = convolution.forward(input.numbers(), weight.numbers(), epilogue);
     tensor(
         output,
         [convolution.batch, convolution.channels[1], height, width],
@@ -66,7 +71,7 @@ impl ReidOps for Flex {
         weight: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, None, &convolution, false)
+        convolve(&input, &weight, [None, None], &convolution, false)
     }
 
     fn convolve_biased(
@@ -76,7 +81,19 @@ impl ReidOps for Flex {
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, Some(&bias), &convolution, rectify)
+        convolve(&input, &weight, [None, Some(&bias)], &convolution, rectify)
+    }
+
+    fn convolve_scaled(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        convolution: Convolution,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        let map = [Some(&scale), Some(&bias)];
+        convolve(&input, &weight, map, &convolution, rectify)
     }
 
     fn normalise(

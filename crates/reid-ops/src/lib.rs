@@ -36,8 +36,8 @@ mod rectifier;
 
 pub use adam::{AdamStep, adam};
 pub use attention::attend;
-pub use convolution::{conv2d, conv2d_rectified};
-pub use normalisation::{Normalised, batch_norm, batch_norm_train};
+pub use convolution::{conv2d, conv2d_normalised, conv2d_rectified};
+pub use normalisation::{Normalisation, Normalised, batch_norm, batch_norm_train};
 pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 

@@ -1,6 +1,48 @@
 //! Batch normalisation, by the statistics of the batch or by given ones.
 
+#[cfg(feature = "flex")]
+use burn::tensor::{DType, Device};
 use burn::tensor::{Tensor, activation::relu, module};
+
+/// A batch normalisation by given statistics, as a network computes it in evaluation.
+///
+/// ```text
+/// y = γ·(x - μ)/√(σ² + ε) + β        y = max(0, γ·(x - μ)/√(σ² + ε) + β)
+/// ```
+#[derive(Clone, Debug)]
+pub struct Normalisation {
+    /// γ, `[channels]`.
+    pub gain: Tensor<1>,
+    /// β, `[channels]`.
+    pub bias: Tensor<1>,
+    /// μ, `[channels]`.
+    pub mean: Tensor<1>,
+    /// σ², `[channels]`.
+    pub variance: Tensor<1>,
+    /// ε
+    pub epsilon: f64,
+    /// Whether negative results become 0.
+    pub rectify: bool,
+}
+
+#[cfg(feature = "flex")]
+impl Normalisation {
+    /// Whether numbers of so many channels and a type, on a plain device, are computed here.
+    pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
+        let all = [&self.gain, &self.bias, &self.mean, &self.variance];
+        let fits = all
+            .iter()
+            .all(|of| of.dims() == [channels] && of.dtype() == dtype && !of.device().is_autodiff());
+        fits && !device.is_autodiff() && crate::is_native(device, &[dtype])
+    }
+
+    /// The same as a map: what numbers are multiplied with, and what is added.
+    pub(crate) fn affine(self) -> (Tensor<1>, Tensor<1>) {
+        let scale = self.gain / (self.variance + self.epsilon).sqrt();
+        let shift = self.bias - self.mean * scale.clone();
+        (scale, shift)
+    }
+}
 
 /// What [`batch_norm_train`] gives.
 #[derive(Clone, Debug)]
@@ -71,56 +113,41 @@ pub fn batch_norm_train<const D: usize>(
     }
 }
 
-/// Normalises each channel by a given mean and variance, as a network does in evaluation; with
-/// `rectify`, negative results become 0.
-///
-/// ```text
-/// y = γ·(x - μ)/√(σ² + ε) + β        y = max(0, γ·(x - μ)/√(σ² + ε) + β)
-/// ```
+/// Normalises each channel by a given mean and variance.
 ///
 /// # Shapes
 /// - `input` and result: `[batch, channels, ...]`
-/// - `gain`, `bias`, and `mean` and `variance` of `statistics`: `[channels]`
 ///
 /// # Panics
 /// If the number of channels is another, or the input is empty.
 #[must_use]
-pub fn batch_norm<const D: usize>(
-    input: Tensor<D>,
-    [gain, bias]: [Tensor<1>; 2],
-    [mean, variance]: [Tensor<1>; 2],
-    epsilon: f64,
-    rectify: bool,
-) -> Tensor<D> {
+pub fn batch_norm<const D: usize>(input: Tensor<D>, normalisation: Normalisation) -> Tensor<D> {
     crate::expect_numbers("normalisation", &input.dims());
     #[cfg(feature = "flex")]
     {
         use burn::backend::Dispatch;
 
         use crate::extension::ReidOps;
-        let all = [&gain, &bias, &mean, &variance];
-        let types = [
-            input.dtype(),
-            gain.dtype(),
-            bias.dtype(),
-            mean.dtype(),
-            variance.dtype(),
-        ];
-        let fits = all.iter().all(|of| of.dims() == [input.dims()[1]]);
-        let plain =
-            !input.device().is_autodiff() && all.iter().all(|of| !of.device().is_autodiff());
-        if fits && plain && crate::is_native(&input.device(), &types) {
+        if normalisation.is_native(input.dims()[1], &input.device(), input.dtype()) {
             return Tensor::from_dispatch(Dispatch::normalise_by(
                 input.into_dispatch(),
-                gain.into_dispatch(),
-                bias.into_dispatch(),
-                mean.into_dispatch(),
-                variance.into_dispatch(),
-                epsilon,
-                rectify,
+                normalisation.gain.into_dispatch(),
+                normalisation.bias.into_dispatch(),
+                normalisation.mean.into_dispatch(),
+                normalisation.variance.into_dispatch(),
+                normalisation.epsilon,
+                normalisation.rectify,
             ));
         }
     }
+    let Normalisation {
+        gain,
+        bias,
+        mean,
+        variance,
+        epsilon,
+        rectify,
+    } = normalisation;
     let output = module::batch_norm(input, gain, bias, mean, variance, epsilon);
     if rectify { relu(output) } else { output }
 }

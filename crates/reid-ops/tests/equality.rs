@@ -7,12 +7,25 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 use reid_ops::{
-    AdamStep, adam, add_rectified, batch_norm, batch_norm_train, conv2d, conv2d_rectified,
-    max_pool2d,
+    AdamStep, Normalisation, adam, add_rectified, batch_norm, batch_norm_train, conv2d,
+    conv2d_normalised, conv2d_rectified, max_pool2d,
 };
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+/// A normalisation by statistics far from 0 and 1.
+fn normalisation(channels: usize, rectify: bool, device: &Device) -> Normalisation {
+    let one = || random([channels], device);
+    Normalisation {
+        gain: one(),
+        bias: one(),
+        mean: one() + 40.0,
+        variance: one().square() + 0.5,
+        epsilon: 1e-5,
+        rectify,
+    }
 }
 
 /// The largest difference, relative to the largest expected value.
@@ -150,6 +163,30 @@ fn a_rectified_convolution_is_a_convolution_rectified() {
 }
 
 #[test]
+fn a_normalised_convolution_is_a_convolution_normalised() {
+    let (plain, trained) = (Device::default(), Device::default().autodiff());
+    for (index, case) in CASES.iter().enumerate() {
+        for (biased, rectify) in [(false, false), (true, false), (false, true), (true, true)] {
+            for [on, of] in [[&plain, &plain], [&trained, &trained], [&plain, &trained]] {
+                let (input, weight) = (random(case.input, on), random(case.weights(), of));
+                let bias = biased.then(|| random([case.results], of));
+                let norm = Normalisation {
+                    // What a convolution of so small numbers gives is off by less than statistics are.
+                    mean: random([case.results], of),
+                    ..normalisation(case.results, rectify, of)
+                };
+                // Numbers that do not lie one behind the other.
+                let input = (input.swap_dims(2, 3) * 1.0).swap_dims(2, 3);
+                let convolved = conv2d(input.clone(), weight.clone(), bias.clone(), case.options());
+                let expected = batch_norm(convolved, norm.clone());
+                let found = conv2d_normalised(input, weight, bias, case.options(), norm);
+                close(&found, &expected, &format!("{index}, {biased}, {rectify}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn plain_features_pass_trained_weights() {
     let (plain, trained) = (Device::default(), Device::default().autodiff());
     let one = || random([5], &trained).require_grad();
@@ -157,8 +194,7 @@ fn plain_features_pass_trained_weights() {
     let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
     let input = random([2, 3, 7, 6], &plain);
     let features = conv2d_rectified(input, weight, Some(one()), options);
-    let statistics = [one(), one().square()];
-    let output = batch_norm(features, [one(), one()], statistics, 1e-5, true);
+    let output = batch_norm(features, normalisation(5, true, &trained));
     assert_eq!(output.dims(), [2, 5, 7, 6]);
     let sum = batch_norm_train(random([2, 5, 7, 6], &plain), one(), one(), 1e-5, true).output;
     assert!(add_rectified(output, sum).min().into_scalar::<f32>() >= 0.0);
@@ -215,7 +251,7 @@ fn views_are_read_right_by_every_operation() {
 #[test]
 fn an_empty_batch_is_refused() {
     type Operation = fn(Tensor<4>) -> Tensor<4>;
-    let cases: [(&str, Operation); 5] = [
+    let cases: [(&str, Operation); 6] = [
         ("convolution", |x| {
             let weight = Tensor::zeros([1, 2, 1, 1], &x.device());
             let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
@@ -226,8 +262,16 @@ fn an_empty_batch_is_refused() {
             batch_norm_train(x.clone(), one(), one(), 1e-5, false).output
         }),
         ("normalisation", |x| {
-            let pair = || [(); 2].map(|()| Tensor::ones([2], &x.device()));
-            batch_norm(x.clone(), pair(), pair(), 1e-5, false)
+            let norm = normalisation(2, false, &x.device());
+            batch_norm(x, norm)
+        }),
+        ("convolution", |x| {
+            let (weight, norm) = (
+                Tensor::ones([2, 2, 1, 1], &x.device()),
+                normalisation(2, false, &x.device()),
+            );
+            let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+            conv2d_normalised(x, weight, None, options, norm)
         }),
         ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([2, 2]))),
         ("sum", |x| add_rectified(x.clone(), x)),
@@ -336,21 +380,18 @@ fn features_without_positions_are_normalised_too() {
 fn evaluation_normalises_by_what_it_is_given() {
     for device in [Device::default(), Device::default().autodiff()] {
         let [input, _] = batch(&device);
-        let one = || random([5], &device);
-        let (gain, bias, mean, variance) = (one(), one(), one() + 40.0, one().square() + 0.5);
         for rectify in [false, true] {
+            let norm = normalisation(5, rectify, &device);
             let expected = module::batch_norm(
                 input.clone(),
-                gain.clone(),
-                bias.clone(),
-                mean.clone(),
-                variance.clone(),
-                1e-5,
+                norm.gain.clone(),
+                norm.bias.clone(),
+                norm.mean.clone(),
+                norm.variance.clone(),
+                norm.epsilon,
             );
             let expected = if rectify { relu(expected) } else { expected };
-            let map = [gain.clone(), bias.clone()];
-            let statistics = [mean.clone(), variance.clone()];
-            let found = batch_norm(input.clone(), map, statistics, 1e-5, rectify);
+            let found = batch_norm(input.clone(), norm);
             close(&found, &expected, "evaluation");
         }
     }
@@ -415,9 +456,12 @@ fn what_is_not_a_number_stays_so() {
     let one = || Tensor::<1>::ones([1], &device);
     let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
     let weight = Tensor::ones([1, 1, 1, 1], &device);
+    let norm = || normalisation(1, true, &device);
+    let convolved = (bad.clone(), weight.clone(), options.clone());
     let results = [
         add_rectified(bad.clone(), Tensor::ones([1, 1, 1, 1], &device)),
-        batch_norm(bad.clone(), [one(), one()], [one(), one()], 1e-5, true),
+        batch_norm(bad.clone(), norm()),
+        conv2d_normalised(convolved.0, convolved.1, None, convolved.2, norm()),
         conv2d_rectified(bad.clone(), weight, Some(one()), options),
         max_pool2d(bad.expand([1, 1, 2, 2]), MaxPoolOptions::new([2, 2])),
     ];

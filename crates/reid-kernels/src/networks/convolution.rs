@@ -15,7 +15,7 @@ use crate::zeros::zeros;
 /// The sizes of a convolution, and what it computes.
 ///
 /// ```
-/// use reid_kernels::Convolution;
+/// use reid_kernels::{Convolution, Epilogue};
 ///
 /// let sum_of_three = Convolution {
 ///     batch: 1,
@@ -26,7 +26,8 @@ use crate::zeros::zeros;
 ///     stride: [1, 2],
 ///     padding: [0, 1],
 /// };
-/// let sums = sum_of_three.forward(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1.0; 3], None, false);
+/// let numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
+/// let sums = sum_of_three.forward(&numbers, &[1.0; 3], Epilogue::default());
 /// assert_eq!((sum_of_three.output(), sums), ([1, 3], vec![3.0, 9.0, 9.0]));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,32 @@ pub struct Convolution {
     pub stride: [usize; 2],
     /// Zeros around the input, above and below, left and right.
     pub padding: [usize; 2],
+}
+
+/// What becomes of the sums of a convolution, with numbers of one channel each.
+///
+/// ```text
+/// y = a · sum + b        y = max(0, a · sum + b)
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Epilogue<'a> {
+    /// `a`; 1 where it is not given.
+    pub scale: Option<&'a [f32]>,
+    /// `b`; 0 where it is not given.
+    pub bias: Option<&'a [f32]>,
+    /// Whether negative results become 0.
+    pub rectify: bool,
+}
+
+impl Epilogue<'_> {
+    /// The same for the channels from one on.
+    pub(crate) fn from(self, channel: usize) -> Self {
+        Self {
+            scale: self.scale.map(|scale| &scale[channel..]),
+            bias: self.bias.map(|bias| &bias[channel..]),
+            ..self
+        }
+    }
 }
 
 impl Convolution {
@@ -84,26 +111,22 @@ impl Convolution {
     }
 
     /// The output, `[batch, channels, height, width]`, of an input, weights `[channels, channels per
-    /// group, height, width]` and a bias per channel; rectified or not.
+    /// group, height, width]` and what becomes of the sums.
     ///
     /// ```text
-    /// y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k - p, j·s + l - p]
+    /// y[n, o, i, j] = a[o] · Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k - p, j·s + l - p] + b[o]
     /// ```
     ///
     /// # Panics
     /// If a slice has another length than these sizes say.
     #[must_use]
-    pub fn forward(
-        &self,
-        input: &[f32],
-        weights: &[f32],
-        bias: Option<&[f32]>,
-        rectify: bool,
-    ) -> Vec<f32> {
+    pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         self.expect("input", input, self.inputs());
         self.expect("weights", weights, self.weights());
-        if let Some(bias) = bias {
-            self.expect("bias", bias, self.channels[1]);
+        for (what, numbers) in [("scale", epilogue.scale), ("bias", epilogue.bias)] {
+            if let Some(numbers) = numbers {
+                self.expect(what, numbers, self.channels[1]);
+            }
         }
         let [from, to] = self.per_group();
         let output = self.output();
@@ -122,8 +145,7 @@ impl Convolution {
             channels: [from, to],
             source: input,
             phases: &[phase],
-            bias,
-            floor: if rectify { 0.0 } else { f32::NEG_INFINITY },
+            epilogue,
             positions: area(output),
         };
         sweep.run()
@@ -153,8 +175,7 @@ impl Convolution {
             channels: [to, from],
             source: gradient,
             phases: &phases,
-            bias: None,
-            floor: f32::NEG_INFINITY,
+            epilogue: Epilogue::default(),
             positions: area(self.input),
         };
         sweep.run()
@@ -332,7 +353,7 @@ mod tests {
                         let [output, by_input, by_weights] =
                             defined(&sizes, &input, &weights, &gradient);
                         assert_eq!(
-                            sizes.forward(&input, &weights, None, false),
+                            sizes.forward(&input, &weights, Epilogue::default()),
                             output,
                             "{sizes:?}"
                         );

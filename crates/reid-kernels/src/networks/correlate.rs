@@ -5,6 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
+    convolution::Epilogue,
     tile::{self, Dense, Listed, Rows},
     window::Window,
 };
@@ -50,10 +51,8 @@ pub(crate) struct Correlation<'a, 'b> {
     pub(crate) target: Target,
     /// Positions of a map of results.
     pub(crate) positions: usize,
-    /// Added to each result, one number per result.
-    pub(crate) bias: Option<&'a [f32]>,
-    /// What results are at least.
-    pub(crate) floor: f32,
+    /// Of the first result on.
+    pub(crate) epilogue: Epilogue<'a>,
     /// For each image `[results, positions]`.
     pub(crate) results: &'a mut [&'b mut [f32]],
     pub(crate) memory: &'a mut Memory,
@@ -281,13 +280,19 @@ impl Correlation<'_, '_> {
                 + self.target.begin[1]
                 + x * across;
             let maps = &mut self.results[image];
+            let Epilogue {
+                scale,
+                bias,
+                rectify,
+            } = self.epilogue;
+            let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
             for (row, result) in results.clone().enumerate() {
-                let bias = self.bias.map_or(0.0, |bias| bias[result]);
+                let scale = scale.map_or(1.0, |scale| scale[result]);
+                let bias = bias.map_or(0.0, |bias| bias[result]);
                 let numbers = &sums[(tile * rows + row) * tile_width + lane..][..count];
                 let places = &mut maps[result * self.positions + begin..];
-                let floor = self.floor;
                 let write = |to: &mut f32, from: &f32| {
-                    let value = from + bias;
+                    let value = scale * from + bias;
                     // Written so that what is not a number stays so.
                     *to = if value < floor { floor } else { value };
                 };

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::zeros::zeros;
 
 use super::{
-    convolution::area,
+    convolution::{Epilogue, area},
     correlate::{self, Correlation, Memory, Target},
     tile,
     window::Window,
@@ -41,10 +41,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) source: &'a [f32],
     /// What no phase covers is 0.
     pub(crate) phases: &'a [Phase<'a>],
-    /// One number per result.
-    pub(crate) bias: Option<&'a [f32]>,
-    /// What results are at least.
-    pub(crate) floor: f32,
+    pub(crate) epilogue: Epilogue<'a>,
     /// Positions of a map of results.
     pub(crate) positions: usize,
 }
@@ -154,8 +151,7 @@ impl Sweep<'_> {
                     maps: &maps,
                     target: phase.target,
                     positions: self.positions,
-                    bias: self.bias.map(|bias| &bias[task.result..]),
-                    floor: self.floor,
+                    epilogue: self.epilogue.from(task.result),
                     results: &mut task.maps,
                     memory,
                 };

@@ -181,15 +181,15 @@ impl<I: Block> ResidualBlock<I> {
 impl<I: Block> Block for ResidualBlock<I> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward(convolution::apply(conv, features.clone())),
+            Some((conv, norm)) => convolution::normalised(conv, norm.as_ref(), features.clone()),
             None => features.clone(),
         };
         let hidden = self.first(features);
         let residual = match &self.conv3 {
-            None => self.bn2.forward(convolution::apply(&self.conv2, hidden)),
+            None => convolution::normalised(&self.conv2, self.bn2.as_ref(), hidden),
             Some(conv3) => {
                 let hidden = convolution::rectified(&self.conv2, self.bn2.as_ref(), hidden);
-                self.bn3.forward(convolution::apply(conv3, hidden))
+                convolution::normalised(conv3, self.bn3.as_ref(), hidden)
             }
         };
         let residual = self.se_module.forward(residual);

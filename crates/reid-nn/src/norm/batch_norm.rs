@@ -3,9 +3,9 @@
 use burn::{
     config::Config,
     module::{Content, Module, ModuleDisplay, Param},
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
-use reid_ops::{batch_norm, batch_norm_train};
+use reid_ops::{Normalisation, batch_norm, batch_norm_train};
 
 use super::running::Running;
 use crate::{block::Block, precision::widened};
@@ -135,10 +135,19 @@ impl BatchNorm {
         if self.learns_on(&features.device()) {
             return self.forward_train(features, gain, rectify);
         }
-        let map = [gain, self.bias.val()].map(|of| of.cast(dtype));
-        let statistics = [&self.running_mean, &self.running_var];
-        let statistics = statistics.map(|of| of.value().cast(dtype));
-        batch_norm(features, map, statistics, self.epsilon, rectify)
+        batch_norm(features, self.by_running(dtype, rectify))
+    }
+
+    /// The normalisation by running statistics, in a type.
+    pub(crate) fn by_running(&self, dtype: DType, rectify: bool) -> Normalisation {
+        Normalisation {
+            gain: self.weight.val().cast(dtype),
+            bias: self.bias.val().cast(dtype),
+            mean: self.running_mean.value().cast(dtype),
+            variance: self.running_var.value().cast(dtype),
+            epsilon: self.epsilon,
+            rectify,
+        }
     }
 
     /// Whether features on a device are normalised by their own statistics.
