@@ -63,14 +63,28 @@ impl Sweep<'_> {
     /// The results, `[batch, groups · results, positions]`. Each is one sum in one order, whoever
     /// computes it.
     pub(crate) fn run(&self) -> Vec<f32> {
+        /// Products that are worth waking another thread.
+        const MANY: usize = 1 << 20;
         let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
-        if !self.phases.is_empty() {
-            let tasks = self.tasks(&mut results);
+        let tasks = self.tasks(&mut results);
+        if self.products() < MANY {
+            for task in tasks {
+                self.compute(task);
+            }
+        } else {
             // One by one in this order: the small ones at the end.
             let tasks = tasks.into_iter().par_bridge();
             tasks.for_each(|task| self.compute(task));
         }
         results
+    }
+
+    /// How many products the sums have.
+    fn products(&self) -> usize {
+        let [from, to] = self.channels;
+        let phases = self.phases.iter().map(|phase| &phase.window);
+        let reads = phases.map(|window| area(window.grid) * window.shifts().len());
+        self.batch * self.groups * from * to * reads.sum::<usize>()
     }
 
     /// Images by themselves, or several where maps are small; panels by themselves where there are
