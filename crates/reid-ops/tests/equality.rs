@@ -487,7 +487,8 @@ fn with_threads(threads: usize) -> Vec<TensorData> {
             let data = TensorData::new(numbers(shape.iter().product()), shape);
             Tensor::<4>::from_data(data, &device).require_grad()
         };
-        let (input, weight) = (tensor([5, 8, 11, 6]), tensor([20, 8, 3, 3]));
+        // So large that a convolution is shared out.
+        let (input, weight) = (tensor([5, 8, 22, 12]), tensor([20, 8, 3, 3]));
         let (gain, bias) = (Tensor::ones([20], &device), Tensor::zeros([20], &device));
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
         let hidden = conv2d(input.clone(), weight.clone(), None, options);
