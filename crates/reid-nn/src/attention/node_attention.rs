@@ -275,6 +275,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::invented;
 
     struct Half;
 
@@ -301,13 +302,13 @@ mod tests {
         if !device.supports_dtype(DType::F16) {
             return;
         }
-        let mut single = attention(&device);
+        let mut single = invented::weights(attention(&device));
         for embedding in [&mut single.theta, &mut single.phi].into_iter().flatten() {
             let (_, norm) = embedding;
             let norm = norm.as_mut().expect("not folded");
             norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
         }
-        let features = Tensor::random([2, 8, 12], Distribution::Normal(0.0, 1.0), &device);
+        let features = invented::tensor([2, 8, 12], -2.0..2.0, &device);
         let nodes = Nodes::FeaturesFirst(features.clone());
         let (expected, relations) = single.with_relations(&nodes);
         let largest = relations.expect("relations").max().into_scalar::<f32>();
