@@ -25,22 +25,23 @@ pub struct Normalisation {
     pub rectify: bool,
 }
 
-#[cfg(feature = "flex")]
 impl Normalisation {
+    /// The same as a map `scale·x + shift`, both `[channels]`, without the rectifier.
+    #[must_use]
+    pub fn affine(self) -> (Tensor<1>, Tensor<1>) {
+        let scale = self.gain / (self.variance + self.epsilon).sqrt();
+        let shift = self.bias - self.mean * scale.clone();
+        (scale, shift)
+    }
+
     /// Whether numbers of so many channels and a type, on a plain device, are computed here.
+    #[cfg(feature = "flex")]
     pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
         let all = [&self.gain, &self.bias, &self.mean, &self.variance];
         let fits = all
             .iter()
             .all(|of| of.dims() == [channels] && of.dtype() == dtype && !of.device().is_autodiff());
         fits && !device.is_autodiff() && crate::is_native(device, &[dtype])
-    }
-
-    /// The same as a map: what numbers are multiplied with, and what is added.
-    pub(crate) fn affine(self) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.gain / (self.variance + self.epsilon).sqrt();
-        let shift = self.bias - self.mean * scale.clone();
-        (scale, shift)
     }
 }
 

@@ -211,10 +211,8 @@ impl BatchNorm {
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.
     #[must_use]
     pub fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let deviation = (self.running_var.value() + self.epsilon).sqrt();
-        let scale = self.weight.val().detach() / deviation;
-        let shift = self.bias.val().detach() - self.running_mean.value() * scale.clone();
-        (scale, shift)
+        let (scale, shift) = self.by_running(self.weight.val().dtype(), false).affine();
+        (scale.detach(), shift.detach())
     }
 }
 
