@@ -97,8 +97,9 @@ pub(crate) struct Side<'a> {
     metric: Metric,
     dimensions: usize,
     values: Cow<'a, [f32]>,
-    /// For cosine distances the length of each vector, for Euclidean ones its square.
-    lengths: Vec<f64>,
+    /// For cosine distances what brings each vector to length 1, 0 for zeros; for Euclidean ones its squared
+    /// length.
+    scales: Vec<f64>,
 }
 
 impl<'a> Distances<'a> {
@@ -147,30 +148,34 @@ impl DistanceRows for Distances<'_> {
 impl<'a> Side<'a> {
     fn new(embeddings: &'a Embeddings, metric: Metric) -> Self {
         let (values, dimensions) = (embeddings.values(), embeddings.dimensions());
-        let mut lengths: Vec<f64> = values
+        let mut scales: Vec<f64> = values
             .par_chunks_exact(dimensions)
             .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
             .collect();
         let mut values = Cow::Borrowed(values);
         if metric == Metric::Cosine {
-            for length in &mut lengths {
-                *length = length.sqrt();
+            for scale in &mut scales {
+                *scale = if *scale > 0.0 {
+                    1.0 / scale.sqrt()
+                } else {
+                    0.0
+                };
             }
             // Products of very long or very short vectors leave the range of an `f32`.
-            let moderate = |length: &f64| *length == 0.0 || (1e-12..1e12).contains(length);
-            if !lengths.iter().all(moderate) {
+            let moderate = |scale: &f64| *scale == 0.0 || (1e-12..1e12).contains(scale);
+            if !scales.iter().all(moderate) {
                 values
                     .to_mut()
                     .par_chunks_exact_mut(dimensions)
-                    .zip(&mut lengths)
-                    .for_each(|(row, length)| shorten(row, length));
+                    .zip(&mut scales)
+                    .for_each(|(row, scale)| shorten(row, scale));
             }
         }
         Self {
             metric,
             dimensions,
             values,
-            lengths,
+            scales,
         }
     }
 
@@ -187,7 +192,7 @@ impl<'a> Side<'a> {
     pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
         let (one, another) = (row..row + 1, column..column + 1);
         let product = product(self.vectors(&one), other.vectors(&another));
-        let (own, of_other) = (self.lengths[row], other.lengths[column]);
+        let (own, of_other) = (self.scales[row], other.scales[column]);
         match self.metric {
             Metric::Cosine => cosine(own, of_other, product),
             Metric::Euclidean => squared_euclidean(own, of_other, product),
@@ -209,10 +214,10 @@ impl<'a> Side<'a> {
             self.dimensions,
             out,
         );
-        let lengths = &other.lengths[columns];
-        for (row, products) in rows.zip(out.chunks_exact_mut(lengths.len())) {
-            let own = self.lengths[row];
-            for (product, of_other) in products.iter_mut().zip(lengths) {
+        let scales = &other.scales[columns];
+        for (row, products) in rows.zip(out.chunks_exact_mut(scales.len())) {
+            let own = self.scales[row];
+            for (product, of_other) in products.iter_mut().zip(scales) {
                 *product = distance(own, *of_other, *product);
             }
         }
@@ -220,14 +225,13 @@ impl<'a> Side<'a> {
 
     /// A vector by its numbers at length 1, if distances are cosine distances; zeros stay zeros.
     pub(crate) fn direction(&self, image: usize) -> impl Iterator<Item = f64> {
-        let length = self.lengths[image];
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        let scale = self.scales[image];
         let row = &self.values[image * self.dimensions..][..self.dimensions];
         row.iter().map(move |value| f64::from(*value) * scale)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lengths.len()
+        self.scales.len()
     }
 
     fn vectors(&self, range: &Range<usize>) -> &[f32] {
@@ -275,16 +279,10 @@ fn product(one: &[f32], other: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest) as f32
 }
 
+/// A vector of zeros has no direction, and is as far from one as from another.
 #[expect(clippy::cast_possible_truncation, reason = "from 0 to 2")]
 fn cosine(one: f64, other: f64, product: f32) -> f32 {
-    let lengths = one * other;
-    // A vector of zeros has no direction, and is as far from one as from another.
-    let cosine = if lengths > 0.0 {
-        f64::from(product) / lengths
-    } else {
-        0.0
-    };
-    (1.0 - cosine).clamp(0.0, 2.0) as f32
+    (1.0 - f64::from(product) * (one * other)).clamp(0.0, 2.0) as f32
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
@@ -308,12 +306,12 @@ fn squared(one: f64, other: f64, product: f32) -> f64 {
 
 /// Brings a vector to length 1; zeros stay zeros.
 #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
-fn shorten(row: &mut [f32], length: &mut f64) {
-    if *length > 0.0 {
+fn shorten(row: &mut [f32], scale: &mut f64) {
+    if *scale > 0.0 {
         for value in row {
-            *value = (f64::from(*value) / *length) as f32;
+            *value = (f64::from(*value) * *scale) as f32;
         }
-        *length = 1.0;
+        *scale = 1.0;
     }
 }
 

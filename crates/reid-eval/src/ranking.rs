@@ -29,12 +29,23 @@ pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdi
         return Vec::new();
     };
 
+    // Alone, so that a search has numbers side by side and compares nothing else.
+    let answers: Vec<f32> = right.iter().map(|&(_, distance)| distance).collect();
+    // How many right answers stand before an image.
+    let before = |candidate: &Candidate| {
+        let at = answers.partition_point(|answer| *answer < candidate.1);
+        if answers.get(at).is_some_and(|answer| *answer > candidate.1) {
+            return at;
+        }
+        // As near as one or more of them.
+        at + right[at..].partition_point(|answer| nearer(answer, candidate).is_lt())
+    };
     // An image that is not farther than right answer `i`, but farther than the one before, moves
     // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
     let mut moves = vec![0; right.len() + 1];
     let near = candidates().filter(|&(_, distance)| distance <= farthest);
     for candidate in near.filter(|&(image, _)| verdict(image) != Verdict::Ignored) {
-        moves[right.partition_point(|answer| nearer(answer, &candidate).is_lt())] += 1;
+        moves[before(&candidate)] += 1;
     }
     let mut rank = 0;
     moves[..right.len()]
