@@ -31,17 +31,22 @@ fn zip(left: &[f32], right: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) 
     assert_eq!(left.len(), right.len(), "maps of the same shape");
     let arch = Arch::new();
     let mut results = zeros(left.len());
+    let part = |(results, (left, right))| {
+        arch.dispatch(Zip {
+            left,
+            right,
+            results,
+            of,
+        });
+    };
+    if results.len() <= PART {
+        part((&mut results, (left, right)));
+        return results;
+    }
     results
         .par_chunks_mut(PART)
         .zip(left.par_chunks(PART).zip(right.par_chunks(PART)))
-        .for_each(|(results, (left, right))| {
-            arch.dispatch(Zip {
-                left,
-                right,
-                results,
-                of,
-            });
-        });
+        .for_each(part);
     results
 }
 

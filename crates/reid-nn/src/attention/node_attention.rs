@@ -5,16 +5,15 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    nn::conv::Conv2d,
-    tensor::{DType, Device, Tensor, activation::relu, module::conv2d, ops::ConvOptions, s},
+    tensor::{DType, Device, Tensor, module::conv2d, ops::ConvOptions, s},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pointwise::{Pointwise, embed, fused, normalised, pointwise},
+    pointwise::{Pointwise, embed, fused, normalised, pointwise, rectified},
     sigmoid,
 };
-use crate::{block::Block, precision::widened};
+use crate::precision::widened;
 
 /// What attention looks at (the rows of the paper's Table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,14 +123,13 @@ impl Nodes {
             }
             Self::NodesFirst(features) => features.clone(),
         };
-        let (conv, norm) = layer;
         let ([batch, nodes, inputs], dtype) = (features.dims(), features.dtype());
-        let weight = conv.weight.val().cast(dtype);
+        let weight = layer.0.weight.val().cast(dtype);
         let [outputs, _, _, _] = weight.dims();
         let weight = weight.reshape([outputs, inputs]).transpose();
         let rows = features.reshape([batch * nodes, inputs]).matmul(weight);
         let outputs = rows.reshape([batch, nodes, outputs]).transpose();
-        relu(norm.forward(biased(outputs.unsqueeze_dim(3), conv)))
+        rectified(layer, outputs.unsqueeze_dim(3))
     }
 
     fn dtype(&self) -> DType {
@@ -176,7 +174,7 @@ impl NodeAttention {
 
     /// `relu(bn(W₁ · y))` term by term, since both side by side would be another copy of the larger.
     fn hidden(&self, terms: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
-        let (conv, norm) = &self.w1;
+        let (conv, _) = &self.w1;
         let mut seen = 0;
         let part = |term: Tensor<4>| {
             let [_, width, _, _] = term.dims();
@@ -188,7 +186,7 @@ impl NodeAttention {
         };
         let sum = terms.map(part).reduce(Tensor::add);
         let sum = sum.expect("attention looks at one term at least");
-        relu(norm.forward(biased(sum, conv)))
+        rectified(&self.w1, sum)
     }
 
     /// The same with every normalisation folded into the convolution before it.
@@ -251,19 +249,7 @@ impl Relating<'_> {
     }
 
     fn normalised(&self, related: Tensor<3>) -> Tensor<4> {
-        let (conv, norm) = self.varphi;
-        relu(norm.forward(biased(related.unsqueeze_dim(3), conv)))
-    }
-}
-
-/// The products with the bias of a layer, which it has when its normalisation is folded in.
-fn biased(products: Tensor<4>, conv: &Conv2d) -> Tensor<4> {
-    match &conv.bias {
-        Some(bias) => {
-            let bias = bias.val().cast(products.dtype());
-            products + bias.reshape([1, -1, 1, 1])
-        }
-        None => products,
+        rectified(self.varphi, related.unsqueeze_dim(3))
     }
 }
 

@@ -2,11 +2,10 @@
 
 use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
+    tensor::{Device, Tensor, activation::relu},
 };
 
 use crate::{
-    block::Block,
     convolution,
     norm::{BatchNorm, BatchNormConfig},
 };
@@ -25,25 +24,29 @@ pub(super) fn pointwise(from: usize, to: usize, device: &Device) -> Pointwise {
 }
 
 /// `relu(bn(W · x))`, in the type of the features.
-pub(super) fn embed(layer: &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    let hidden = convolved(layer, features);
-    match &layer.1 {
-        Some(norm) => norm.rectified(hidden),
-        None => relu(hidden),
-    }
+pub(super) fn embed((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
+    convolution::rectified(conv, norm.as_ref(), features)
 }
 
 /// `bn(W · x)`, in the type of the features.
-pub(super) fn normalised(layer: &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    layer.1.forward(convolved(layer, features))
+pub(super) fn normalised((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
+    convolution::normalised(conv, norm.as_ref(), features)
 }
 
-fn convolved((conv, _): &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    let dtype = features.dtype();
-    let weight = conv.weight.val().cast(dtype);
-    let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
-    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-    reid_ops::conv2d(features, weight, bias, options)
+/// `relu(bn(y))` of products `W · x`, with the bias that the layer has when its normalisation is folded
+/// into it.
+pub(super) fn rectified((conv, norm): &Pointwise, products: Tensor<4>) -> Tensor<4> {
+    let biased = match &conv.bias {
+        Some(bias) => {
+            let bias = bias.val().cast(products.dtype());
+            products + bias.reshape([1, -1, 1, 1])
+        }
+        None => products,
+    };
+    match norm {
+        Some(norm) => norm.rectified(biased),
+        None => relu(biased),
+    }
 }
 
 /// The same with the normalisation folded into the convolution.

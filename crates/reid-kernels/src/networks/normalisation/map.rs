@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::{Sizes, Statistics, single, sums};
 use crate::zeros::zeros;
 
+/// Numbers that the calling thread normalises before another has woken up.
+const SMALL: usize = 1 << 15;
+
 /// The map of a normalisation: `x ↦ (x - mean)·scale + bias`, rectified or not.
 #[derive(Clone, Debug)]
 pub struct Map<'a> {
@@ -165,6 +168,20 @@ impl<'a> Map<'a> {
         }
     }
 
+    /// What each channel is multiplied by.
+    #[must_use]
+    pub fn scale(&self) -> &[f32] {
+        &self.scale
+    }
+
+    /// What is added to each channel after it is multiplied: `bias - mean·scale`.
+    #[must_use]
+    pub fn shift(&self) -> Vec<f32> {
+        let scaled = self.mean.iter().zip(&self.scale);
+        let scaled = scaled.map(|(mean, scale)| mean * scale);
+        self.bias.iter().zip(scaled).map(|(b, s)| b - s).collect()
+    }
+
     fn affine(&self, channel: usize) -> Affine {
         Affine {
             mean: self.mean[channel],
@@ -183,18 +200,23 @@ impl<'a> Map<'a> {
         sizes.expect("the input", input);
         let arch = Arch::new();
         let mut output = zeros(input.len());
-        output
-            .par_chunks_mut(sizes.positions)
-            .zip(input.par_chunks(sizes.positions))
-            .enumerate()
-            .for_each(|(index, (output, input))| {
-                let affine = self.affine(index % sizes.channels);
-                arch.dispatch(Apply {
-                    affine,
-                    input,
-                    output,
-                });
+        let map = |(index, (output, input)): (usize, (&mut [f32], &[f32]))| {
+            let affine = self.affine(index % sizes.channels);
+            arch.dispatch(Apply {
+                affine,
+                input,
+                output,
             });
+        };
+        let positions = sizes.positions;
+        if input.len() <= SMALL {
+            let maps = output.chunks_mut(positions).zip(input.chunks(positions));
+            maps.enumerate().for_each(map);
+        } else {
+            let maps = output.par_chunks_mut(positions);
+            let maps = maps.zip(input.par_chunks(positions));
+            maps.enumerate().for_each(map);
+        }
         output
     }
 
