@@ -6,7 +6,12 @@
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Distribution, Int, Tensor, activation::softmax},
+    tensor::{
+        DType, Device, Distribution, Int, Tensor,
+        activation::{relu, softmax},
+        module,
+        ops::ConvOptions,
+    },
 };
 use reid::{
     nn::{
@@ -38,6 +43,7 @@ use reid::{
     },
     prelude::*,
 };
+use reid_ops::{AdamStep, adam, batch_norm_train, conv2d, move_statistics};
 
 const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
 const CLASSES: usize = 2;
@@ -55,6 +61,168 @@ fn every_part_runs_forward_and_backward() {
     }
     heads(&device);
     criteria(&device);
+}
+
+/// Normalisation in training and its gradients are those of Burn's operations, however features lie:
+/// with channels innermost, in the middle, and in rows that lie apart.
+#[test]
+fn normalisation_is_its_composition() {
+    let device = device::pick().expect("a device").device.autodiff();
+    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
+    let features = [
+        innermost([3, 5, 4, 64]),
+        random([2, 5, 3, 2], &device),
+        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
+        innermost([70, 2, 1, 33]),
+    ];
+    for (place, features) in features.into_iter().enumerate() {
+        let (features, rectify) = (features * 2.0 + 3.0, place % 2 == 0);
+        for precision in precisions(&device) {
+            normalise(precision.of(features.clone()), rectify, precision);
+        }
+    }
+}
+
+/// Convolutions and their gradients are those of Burn's operations.
+#[test]
+fn convolution_is_its_composition() {
+    let device = device::pick().expect("a device").device.autodiff();
+    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
+    // With a stride and more places than a part has; a matrix product; the start of a network; groups.
+    let cases = [
+        (innermost([4, 68, 36, 8]), [12, 8, 3, 3], [2, 2], [1, 1]),
+        (random([2, 6, 5, 3], &device), [4, 6, 1, 1], [1, 1], [0, 0]),
+        (
+            random([2, 3, 12, 10], &device),
+            [8, 3, 7, 7],
+            [2, 2],
+            [3, 3],
+        ),
+        (innermost([2, 5, 6, 8]), [12, 4, 3, 3], [1, 1], [1, 1]),
+    ];
+    for (features, weights, stride, padding) in cases {
+        let name = format!("{:?} with {weights:?}", features.dims());
+        let groups = features.dims()[1] / weights[1];
+        let options = ConvOptions::new(stride, padding, [1, 1], groups);
+        let weight = random(weights, &device).require_grad();
+        let features = features.detach().require_grad();
+        let expected = module::conv2d(features.clone(), weight.clone(), None, options.clone());
+        let pull = random(expected.dims(), &device);
+        let results = |output: Tensor<4>| {
+            let gradients = (output.clone().cast(DType::F32) * pull.clone())
+                .sum()
+                .backward();
+            let by = |of: &Tensor<4>| of.grad(&gradients).expect("a gradient");
+            [output.inner(), by(&features), by(&weight)]
+        };
+        let expected = results(expected);
+        for precision in precisions(&device) {
+            let given = precision.of(features.clone());
+            let found = results(conv2d(given, weight.clone(), None, options.clone()));
+            let allowed = match (precision, tensor_units(&device)) {
+                (Precision::Single, false) => 1e-5,
+                (Precision::Single, true) => 2e-3,
+                (Precision::BFloat16, _) => 2e-2,
+            };
+            for (found, expected) in found.into_iter().zip(expected.clone()) {
+                assert_near(&name, found, expected, allowed);
+            }
+        }
+    }
+}
+
+/// Whether single precision is multiplied in units that keep ten bits of it.
+fn tensor_units(device: &Device) -> bool {
+    format!("{device:?}").contains("Cuda")
+}
+
+/// A step of Adam is its formula.
+#[test]
+fn a_step_of_adam_is_its_formula() {
+    let device = device::pick().expect("a device").device;
+    let step = AdamStep {
+        rate: 0.3,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-4,
+        decay: 0.1,
+        time: 3,
+    };
+    let [weights, gradient, mean, square] = [(); 4].map(|()| random::<2>([7, 5], &device));
+    let square = square.abs();
+    let given = [weights.clone(), mean.clone(), square.clone()];
+    let (found, means) = adam(given[0].clone(), gradient.clone(), [mean, square], step);
+    let gradient = gradient + weights.clone() * step.decay;
+    let [_, mean, square] = given;
+    let mean = mean * 0.9 + gradient.clone() * 0.1;
+    let square = square * 0.99 + gradient.square() * 0.01;
+    let corrected = square.clone() / (1.0 - 0.99_f32.powi(3));
+    let moved = mean.clone() / (1.0 - 0.9_f32.powi(3)) * 0.3 / (corrected.sqrt() + 1e-4);
+    let [found_mean, found_square] = means;
+    assert_near("weights", found, weights - moved, 1e-5);
+    assert_near("mean", found_mean, mean, 1e-5);
+    assert_near("square", found_square, square, 1e-5);
+}
+
+fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
+    let device = features.device();
+    let dtype = features.dtype();
+    let allowed = match precision {
+        Precision::Single => 1e-5,
+        Precision::BFloat16 => 5e-3,
+    };
+    let channels = features.dims()[1];
+    let features = features.detach().require_grad();
+    let [gain, bias] = [(); 2].map(|()| random::<1>([channels], &device).require_grad());
+    let found = batch_norm_train(features.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
+    assert_eq!(found.output.dtype(), dtype);
+    let wide = features.clone().cast(DType::F32);
+    let expected = module::batch_norm_train(wide, gain.clone(), bias.clone(), 1e-5);
+    assert_near(
+        "mean",
+        found.mean.clone().inner(),
+        expected.mean.inner(),
+        1e-5,
+    );
+    let variance = expected.variance.inner();
+    assert_near("variance", found.variance.clone().inner(), variance, 1e-5);
+    let running = [&gain, &bias].map(|of| of.clone().detach());
+    let batch = [found.mean.clone(), found.variance.clone()];
+    let moved = move_statistics(running.clone(), batch.clone(), 0.1, 1.5);
+    for (moved, (running, batch)) in moved.into_iter().zip(
+        running
+            .into_iter()
+            .zip([batch[0].clone(), batch[1].clone() * 1.5]),
+    ) {
+        let expected = running * 0.9 + batch * 0.1;
+        assert_near("running", moved.inner(), expected.inner(), 1e-6);
+    }
+    let pull = random(found.output.dims(), &device).cast(dtype);
+    let output = found.output.cast(DType::F32);
+    let whole = if rectify {
+        relu(expected.output)
+    } else {
+        expected.output
+    };
+    assert_near(
+        "output",
+        output.clone().inner(),
+        whole.clone().inner(),
+        allowed,
+    );
+    let pull = pull.cast(DType::F32);
+    let [found, expected] = [output, whole].map(|output| (output * pull.clone()).sum().backward());
+    let by = |gradients| {
+        features
+            .grad(gradients)
+            .expect("a gradient")
+            .cast(DType::F32)
+    };
+    assert_near("by features", by(&found), by(&expected), allowed);
+    for parameter in [gain, bias] {
+        let by = |gradients| parameter.grad(gradients).expect("a gradient");
+        assert_near("by gain or bias", by(&found), by(&expected), allowed);
+    }
 }
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {

@@ -48,14 +48,13 @@ pub fn apply(conv: &Conv2d, features: Tensor<4>) -> Tensor<4> {
     let Some(options) = options(conv) else {
         return conv.forward(features);
     };
-    let (weight, bias) = weights(conv, features.dtype());
+    let (weight, bias) = weights(conv);
     reid_ops::conv2d(features, weight, bias, options)
 }
 
-/// Weights and bias in the type of the features.
-fn weights(conv: &Conv2d, dtype: DType) -> (Tensor<4>, Option<Tensor<1>>) {
-    let bias = conv.bias.as_ref().map(|bias| bias.val().cast(dtype));
-    (conv.weight.val().cast(dtype), bias)
+fn weights(conv: &Conv2d) -> (Tensor<4>, Option<Tensor<1>>) {
+    let bias = conv.bias.as_ref().map(Param::val);
+    (conv.weight.val(), bias)
 }
 
 /// A convolution and the normalisation after it, if there still is one: `norm(conv(x))`.
@@ -77,7 +76,7 @@ fn normalised_by(conv: &Conv2d, norm: &BatchNorm, features: Tensor<4>, rectify: 
         Some(options)
             if matches!(dtype, DType::F32 | DType::F64) && !norm.learns_on(&features.device()) =>
         {
-            let (weight, bias) = weights(conv, dtype);
+            let (weight, bias) = weights(conv);
             let norm = norm.by_running(dtype, rectify);
             reid_ops::conv2d_normalised(features, weight, bias, options, norm)
         }
@@ -93,7 +92,7 @@ pub(crate) fn rectified(conv: &Conv2d, norm: Option<&BatchNorm>, features: Tenso
         (Some(norm), _) => normalised_by(conv, norm, features, true),
         (None, None) => relu(conv.forward(features)),
         (None, Some(options)) => {
-            let (weight, bias) = weights(conv, features.dtype());
+            let (weight, bias) = weights(conv);
             reid_ops::conv2d_rectified(features, weight, bias, options)
         }
     }

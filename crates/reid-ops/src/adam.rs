@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 
+#[cfg(feature = "_cube")]
+mod cube;
+
 /// The numbers of a step of [`adam`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
@@ -17,6 +20,23 @@ pub struct AdamStep {
     pub decay: f32,
     /// The number of the step, from 1.
     pub time: usize,
+}
+
+/// Rate and epsilon of a step, with the means' corrections for their first steps in them.
+struct Corrected {
+    rate: f64,
+    epsilon: f32,
+}
+
+impl AdamStep {
+    fn corrected(self) -> Corrected {
+        let time = i32::try_from(self.time).unwrap_or(i32::MAX);
+        let root = (1.0 - self.beta2.powi(time)).sqrt();
+        Corrected {
+            rate: self.rate * f64::from(root / (1.0 - self.beta1.powi(time))),
+            epsilon: self.epsilon * root,
+        }
+    }
 }
 
 /// One step of Adam with coupled weight decay (Kingma and Ba, ICLR 2015, arXiv:1412.6980): the new weights,
@@ -52,8 +72,7 @@ pub fn adam<const D: usize>(
     step: AdamStep,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
     let shape = weights.dims();
-    let [mean, square] = means;
-    let others = [gradient.dims(), mean.dims(), square.dims()];
+    let others = [gradient.dims(), means[0].dims(), means[1].dims()];
     assert_eq!(
         others, [shape; 3],
         "gradient and means of weights {shape:?}"
@@ -62,43 +81,20 @@ pub fn adam<const D: usize>(
         !weights.device().is_autodiff(),
         "weights are moved without autodiff"
     );
-    let time = i32::try_from(step.time).unwrap_or(i32::MAX);
-    #[cfg(feature = "flex")]
+    #[cfg(any(feature = "flex", feature = "_cube"))]
     {
-        use burn::backend::Dispatch;
-
-        use crate::extension::ReidOps;
-        let types = [
-            weights.dtype(),
-            gradient.dtype(),
-            mean.dtype(),
-            square.dtype(),
-        ];
+        let all = [&weights, &gradient, &means[0], &means[1]];
+        let types = all.map(Tensor::dtype);
+        #[cfg(feature = "_cube")]
+        if types == [burn::tensor::DType::F32; 4] && crate::is_cube(&weights.device()) {
+            return on_gpu(weights, gradient, means, step);
+        }
+        #[cfg(feature = "flex")]
         if crate::is_native(&weights.device(), &types) {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "weights are in single precision"
-            )]
-            let rate = step.rate as f32;
-            let step = reid_kernels::Adam {
-                rate,
-                beta1: step.beta1,
-                beta2: step.beta2,
-                epsilon: step.epsilon,
-                decay: step.decay,
-                time,
-            };
-            let (weights, mean, square) = <Dispatch as ReidOps>::adam(
-                weights.into_dispatch(),
-                gradient.into_dispatch(),
-                mean.into_dispatch(),
-                square.into_dispatch(),
-                step,
-            );
-            let [weights, mean, square] = [weights, mean, square].map(Tensor::from_dispatch);
-            return (weights, [mean, square]);
+            return on_flex(weights, gradient, means, step);
         }
     }
+    let [mean, square] = means;
     let gradient = if step.decay > 0.0 {
         gradient + weights.clone() * step.decay
     } else {
@@ -106,8 +102,61 @@ pub fn adam<const D: usize>(
     };
     let mean = mean * step.beta1 + gradient.clone() * (1.0 - step.beta1);
     let square = square * step.beta2 + gradient.square() * (1.0 - step.beta2);
-    let root = (1.0 - step.beta2.powi(time)).sqrt();
-    let rate = step.rate * f64::from(root / (1.0 - step.beta1.powi(time)));
-    let moved = mean.clone() * rate / (square.clone().sqrt() + step.epsilon * root);
+    let Corrected { rate, epsilon } = step.corrected();
+    let moved = mean.clone() * rate / (square.clone().sqrt() + epsilon);
     (weights - moved, [mean, square])
+}
+
+#[cfg(feature = "flex")]
+fn on_flex<const D: usize>(
+    weights: Tensor<D>,
+    gradient: Tensor<D>,
+    [mean, square]: [Tensor<D>; 2],
+    step: AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    use burn::backend::Dispatch;
+
+    use crate::extension::ReidOps;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "weights are in single precision"
+    )]
+    let rate = step.rate as f32;
+    let (weights, mean, square) = <Dispatch as ReidOps>::adam(
+        weights.into_dispatch(),
+        gradient.into_dispatch(),
+        mean.into_dispatch(),
+        square.into_dispatch(),
+        reid_kernels::Adam {
+            rate,
+            beta1: step.beta1,
+            beta2: step.beta2,
+            epsilon: step.epsilon,
+            decay: step.decay,
+            time: i32::try_from(step.time).unwrap_or(i32::MAX),
+        },
+    );
+    let [weights, mean, square] = [weights, mean, square].map(Tensor::from_dispatch);
+    (weights, [mean, square])
+}
+
+#[cfg(feature = "_cube")]
+fn on_gpu<const D: usize>(
+    weights: Tensor<D>,
+    gradient: Tensor<D>,
+    [mean, square]: [Tensor<D>; 2],
+    step: AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    use burn::backend::Dispatch;
+    use cube::GpuSteps;
+
+    let (weights, mean, square) = <Dispatch as GpuSteps>::step(
+        weights.into_dispatch(),
+        gradient.into_dispatch(),
+        mean.into_dispatch(),
+        square.into_dispatch(),
+        step,
+    );
+    let [weights, mean, square] = [weights, mean, square].map(Tensor::from_dispatch);
+    (weights, [mean, square])
 }

@@ -114,44 +114,6 @@ impl<B: Pullbacks> Backward<B, 1> for Pool {
     }
 }
 
-#[derive(Clone, Debug)]
-struct NormaliseState<T> {
-    input: T,
-    gain: T,
-    bias: T,
-    mean: T,
-    variance: T,
-    epsilon: f64,
-    rectify: bool,
-}
-
-#[derive(Debug)]
-struct Normalise;
-
-impl<B: Pullbacks> Backward<B, 3> for Normalise {
-    type State = NormaliseState<FloatTensor<B>>;
-
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let state = ops.state;
-        let (input, gain, bias) = B::normalise_gradients(
-            state.input,
-            state.gain,
-            state.bias,
-            state.mean,
-            state.variance,
-            gradient,
-            state.epsilon,
-            state.rectify,
-        );
-        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias]) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
 impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
     fn convolve(
         input: FloatTensor<Self>,
@@ -204,42 +166,18 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         }
     }
 
-    fn normalise(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let nodes = [input.node(), gain.node(), bias.node()];
-        let [input, gain, bias] = [input, gain, bias].map(FloatTensor::<Self>::into_primitive);
-        let (output, mean, variance) =
-            B::normalise(input.clone(), gain.clone(), bias.clone(), epsilon, rectify);
-        let state = NormaliseState {
-            input,
-            gain,
-            bias,
-            mean: mean.clone(),
-            variance: variance.clone(),
-            epsilon,
-            rectify,
-        };
-        let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(state, output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        };
-        (output, untracked::<B, C>(mean), untracked::<B, C>(variance))
-    }
-
-    fn convolve_scaled(
+    fn convolve_normalised(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
         _: Convolution,
         _: bool,
     ) -> FloatTensor<Self> {
-        unreachable!("a scaled convolution is one and a normalisation with autodiff")
+        unreachable!("a convolution and a normalisation are two operations with autodiff")
     }
 
     fn normalise_by(
@@ -282,11 +220,4 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
-}
-
-/// A tensor without history.
-fn untracked<B: ReidOps, C: CheckpointStrategy>(
-    primitive: FloatTensor<B>,
-) -> FloatTensor<Autodiff<B, C>> {
-    FloatTensor::<Autodiff<B, C>>::new(primitive)
 }

@@ -8,8 +8,8 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 use reid_kernels::{Adam, Convolution, Pooling};
 
-/// What a backend computes natively. Shapes are those of [`crate::conv2d`] and
-/// [`crate::batch_norm_train`]; tensors are in single precision.
+/// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
+/// precision.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait ReidOps: Backend {
     /// The output of a convolution.
@@ -28,24 +28,18 @@ pub(crate) trait ReidOps: Backend {
         rectify: bool,
     ) -> FloatTensor<Self>;
 
-    /// The output of a convolution, scaled and with a bias, only without autodiff.
-    fn convolve_scaled(
+    /// The output of a convolution, normalised by given means and variances, only without autodiff.
+    fn convolve_normalised(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self>;
-
-    /// The normalised features, and the mean and variance of each channel.
-    fn normalise(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Features normalised by given means and variances, only without autodiff.
     fn normalise_by(
@@ -102,16 +96,4 @@ pub(crate) trait Pullbacks: ReidOps {
         gradient: FloatTensor<Self>,
         pooling: Pooling,
     ) -> FloatTensor<Self>;
-
-    /// The gradients by input, gain and bias of a normalisation.
-    fn normalise_gradients(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }

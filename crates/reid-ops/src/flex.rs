@@ -10,7 +10,10 @@ use reid_kernels::{
     normalisation::{Map, Sizes, Statistics, statistics},
 };
 
-use crate::extension::{Pullbacks, ReidOps};
+use crate::{
+    extension::{Pullbacks, ReidOps},
+    normalisation::TrainingNorm,
+};
 
 /// A tensor whose numbers lie one behind the other.
 struct Read(FlexTensor);
@@ -43,20 +46,18 @@ fn whole(tensor: FlexTensor) -> FlexTensor {
     self::tensor(Read::new(&tensor).numbers().to_vec(), shape)
 }
 
+fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
+    let [mean, variance] = [mean, variance].map(|of| Read::new(of).numbers().to_vec());
+    Statistics { mean, variance }
+}
+
 fn convolve(
     input: &FlexTensor,
     weight: &FlexTensor,
-    [scale, bias]: [Option<&FlexTensor>; 2],
     convolution: &Convolution,
-    rectify: bool,
+    epilogue: Epilogue,
 ) -> FlexTensor {
     let (input, weight) = (Read::new(input), Read::new(weight));
-    let [scale, bias] = [scale, bias].map(|of| of.map(Read::new));
-    let epilogue = Epilogue {
-        scale: scale.as_ref().map(Read::numbers),
-        bias: bias.as_ref().map(Read::numbers),
-        rectify,
-    };
     let [height, width] = convolution.output();
     let output = convolution.forward(input.numbers(), weight.numbers(), epilogue);
     tensor(
@@ -71,7 +72,7 @@ impl ReidOps for Flex {
         weight: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, [None, None], &convolution, false)
+        convolve(&input, &weight, &convolution, Epilogue::default())
     }
 
     fn convolve_biased(
@@ -81,45 +82,37 @@ impl ReidOps for Flex {
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, [None, Some(&bias)], &convolution, rectify)
+        let bias = Read::new(&bias);
+        let epilogue = Epilogue {
+            scale: None,
+            bias: Some(bias.numbers()),
+            rectify,
+        };
+        convolve(&input, &weight, &convolution, epilogue)
     }
 
-    fn convolve_scaled(
+    fn convolve_normalised(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        let map = [Some(&scale), Some(&bias)];
-        convolve(&input, &weight, map, &convolution, rectify)
-    }
-
-    fn normalise(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = input.layout().shape().clone();
-        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let sizes = Sizes::new(&shape);
-        let statistics = statistics(sizes, input.numbers());
-        let map = Map::new(
-            &statistics,
-            gain.numbers(),
-            bias.numbers(),
-            epsilon,
+        let [gain, bias] = [&gain, &bias].map(Read::new);
+        let statistics = given(&mean, &variance);
+        let (gain, bias) = (gain.numbers(), bias.numbers());
+        let map = Map::new(&statistics, gain, bias, epsilon, rectify);
+        let shift = map.shift();
+        let epilogue = Epilogue {
+            scale: Some(map.scale()),
+            bias: Some(&shift),
             rectify,
-        );
-        let output = map.apply(sizes, input.numbers());
-        (
-            tensor(output, shape),
-            tensor(statistics.mean, [sizes.channels]),
-            tensor(statistics.variance, [sizes.channels]),
-        )
+        };
+        convolve(&input, &weight, &convolution, epilogue)
     }
 
     fn normalise_by(
@@ -133,8 +126,7 @@ impl ReidOps for Flex {
     ) -> FloatTensor<Self> {
         let shape = input.layout().shape().clone();
         let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let [mean, variance] = [&mean, &variance].map(|of| Read::new(of).numbers().to_vec());
-        let statistics = Statistics { mean, variance };
+        let statistics = given(&mean, &variance);
         let map = Map::new(
             &statistics,
             gain.numbers(),
@@ -228,6 +220,34 @@ impl Pullbacks for Flex {
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
     }
+}
+
+impl TrainingNorm for Flex {
+    fn normalise(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let shape = input.layout().shape().clone();
+        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
+        let sizes = Sizes::new(&shape);
+        let statistics = statistics(sizes, input.numbers());
+        let map = Map::new(
+            &statistics,
+            gain.numbers(),
+            bias.numbers(),
+            epsilon,
+            rectify,
+        );
+        let output = map.apply(sizes, input.numbers());
+        (
+            tensor(output, shape),
+            tensor(statistics.mean, [sizes.channels]),
+            tensor(statistics.variance, [sizes.channels]),
+        )
+    }
 
     fn normalise_gradients(
         input: FloatTensor<Self>,
@@ -241,9 +261,7 @@ impl Pullbacks for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = input.layout().shape().clone();
         let [input, gain, bias, gradient] = [&input, &gain, &bias, &gradient].map(Read::new);
-        let [mean, variance] = [&mean, &variance].map(|of| Read::new(of).numbers().to_vec());
-        let sizes = Sizes::new(&shape);
-        let statistics = Statistics { mean, variance };
+        let (sizes, statistics) = (Sizes::new(&shape), given(&mean, &variance));
         let map = Map::new(
             &statistics,
             gain.numbers(),

@@ -4,8 +4,9 @@
 //! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
 //! normalisation in training as a chain of a dozen operations, and a max pooling window by window.
 //! They dominate the training of a convolutional network, so they are computed here in one pass each, forward and backward, with
-//! the machine's widest vectors. On every other backend, and for numbers that are not in single
-//! precision, the same functions are Burn's own operations: a caller does not know which one runs.
+//! the machine's widest vectors. On GPUs batch normalisation in training, the gradient of a convolution by
+//! its weights and a step of Adam are kernels of this crate, in single and half precision. Everywhere else
+//! the same functions are Burn's own operations: a caller does not know which one runs.
 //! Attention is made of Burn's operations everywhere; its backward pass is this crate's.
 //!
 //! ```
@@ -27,6 +28,9 @@ mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 
+#[cfg(feature = "_cube")]
+mod cube;
+
 mod adam;
 mod attention;
 mod convolution;
@@ -37,12 +41,14 @@ mod rectifier;
 pub use adam::{AdamStep, adam};
 pub use attention::attend;
 pub use convolution::{conv2d, conv2d_normalised, conv2d_rectified};
-pub use normalisation::{Normalisation, Normalised, batch_norm, batch_norm_train};
+pub use normalisation::{Normalisation, Normalised, batch_norm, batch_norm_train, move_statistics};
 pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 
 #[cfg(feature = "flex")]
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
+#[cfg(any(feature = "flex", feature = "_cube"))]
+use burn::tensor::Device;
 
 /// Refuses maps without numbers: an empty batch is a mistake, and nothing has no mean.
 fn expect_numbers(what: &str, dims: &[usize]) {
@@ -59,4 +65,21 @@ fn is_native(device: &Device, types: &[DType]) -> bool {
     let plain = device.clone().without_autodiff();
     let on_flex = matches!(plain.as_dispatch(), DispatchDevice::Flex(_));
     on_flex && types.iter().all(|dtype| *dtype == DType::F32)
+}
+
+/// Whether tensors on this device are computed by a GPU.
+#[cfg(feature = "_cube")]
+fn is_cube(device: &Device) -> bool {
+    use burn::backend::DispatchDevice;
+    let plain = device.clone().without_autodiff();
+    matches!(plain.as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// Whether it is a GPU of CUDA.
+#[cfg(feature = "cuda")]
+fn is_cuda(device: &Device) -> bool {
+    use burn::{backend::DispatchDevice, cubecl};
+    let plain = device.clone().without_autodiff();
+    let device = plain.as_dispatch();
+    matches!(device, DispatchDevice::Cube(cubecl::Device::Cuda(_)))
 }

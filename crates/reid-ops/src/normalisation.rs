@@ -1,8 +1,16 @@
 //! Batch normalisation, by the statistics of the batch or by given ones.
 
+#[cfg(any(feature = "flex", feature = "_cube"))]
+use burn::tensor::Device;
+use burn::tensor::{DType, Tensor, activation::relu, module};
+
+#[cfg(feature = "_cube")]
+mod cube;
+#[cfg(any(feature = "flex", feature = "_cube"))]
+mod extension;
+
 #[cfg(feature = "flex")]
-use burn::tensor::{DType, Device};
-use burn::tensor::{Tensor, activation::relu, module};
+pub(crate) use extension::TrainingNorm;
 
 /// A batch normalisation by given statistics, as a network computes it in evaluation.
 ///
@@ -63,6 +71,9 @@ pub struct Normalised<const D: usize> {
 /// y = γ·(x - μ)/√(σ² + ε) + β        y = max(0, γ·(x - μ)/√(σ² + ε) + β)
 /// ```
 ///
+/// The output has the type of the input. In between numbers are in at least single precision, as the
+/// statistics are that are returned.
+///
 /// # Shapes
 /// - `input`: `[batch, channels, ...]`
 /// - `gain`, `bias`: `[channels]`
@@ -78,16 +89,22 @@ pub fn batch_norm_train<const D: usize>(
     rectify: bool,
 ) -> Normalised<D> {
     crate::expect_numbers("normalisation", &input.dims());
-    #[cfg(feature = "flex")]
+    let dtype = input.dtype();
+    // What sums of half precision numbers would lose, statistics keep.
+    let wide = match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        _ => dtype,
+    };
+    let [gain, bias] = [gain, bias].map(|of| of.cast(wide));
+    #[cfg(any(feature = "flex", feature = "_cube"))]
     {
         use burn::backend::Dispatch;
 
-        use crate::extension::ReidOps;
-        let types = [input.dtype(), gain.dtype(), bias.dtype()];
+        use extension::TrainingNorm;
         let channels = input.dims()[1];
         let fits = [gain.dims(), bias.dims()] == [[channels]; 2];
-        if fits && crate::is_native(&input.device(), &types) {
-            let (output, mean, variance) = <Dispatch as ReidOps>::normalise(
+        if fits && trains_natively(&input.device(), dtype) {
+            let (output, mean, variance) = <Dispatch as TrainingNorm>::normalise(
                 input.into_dispatch(),
                 gain.into_dispatch(),
                 bias.into_dispatch(),
@@ -101,17 +118,98 @@ pub fn batch_norm_train<const D: usize>(
             };
         }
     }
-    let batch = module::batch_norm_train(input, gain, bias, epsilon);
+    let batch = module::batch_norm_train(input.cast(wide), gain, bias, epsilon);
     let output = if rectify {
         relu(batch.output)
     } else {
         batch.output
     };
     Normalised {
-        output,
+        output: output.cast(dtype),
         mean: batch.mean.detach(),
         variance: batch.variance.detach(),
     }
+}
+
+/// Running means and variances, a part of the way towards those of a batch, without gradient.
+///
+/// ```text
+/// μ' = (1 - momentum)·μ + momentum·μ_batch        σ²' = (1 - momentum)·σ² + momentum·unbiased·σ²_batch
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let one = |value: f32| Tensor::<1>::from_data([value], &device);
+/// let batch = [one(4.0), one(3.0)];
+/// // Of three samples: their unbiased variance is 3/2 of the biased one.
+/// let [mean, variance] = reid_ops::move_statistics([one(0.0), one(1.0)], batch, 0.5, 1.5);
+/// assert_eq!((mean.into_scalar::<f32>(), variance.into_scalar::<f32>()), (2.0, 2.75));
+/// ```
+///
+/// # Shapes
+/// - all: `[channels]`
+///
+/// # Panics
+/// If the shapes differ.
+#[must_use]
+pub fn move_statistics(
+    running: [Tensor<1>; 2],
+    batch: [Tensor<1>; 2],
+    momentum: f64,
+    unbiased: f64,
+) -> [Tensor<1>; 2] {
+    let shape = running[0].dims();
+    assert!(
+        running.iter().chain(&batch).all(|of| of.dims() == shape),
+        "statistics of {shape:?} channels"
+    );
+    let dtype = running[0].dtype();
+    let batch = batch.map(|of| of.detach().cast(dtype));
+    #[cfg(any(feature = "flex", feature = "_cube"))]
+    if running[1].dtype() == dtype
+        && trains_natively(&running[0].device(), dtype)
+        && dtype == DType::F32
+    {
+        use burn::backend::Dispatch;
+
+        use extension::TrainingNorm;
+        let [mean, variance] = running.map(Tensor::into_dispatch);
+        let [batch_mean, batch_variance] = batch.map(Tensor::into_dispatch);
+        let (mean, variance) = <Dispatch as TrainingNorm>::moved(
+            mean,
+            variance,
+            batch_mean,
+            batch_variance,
+            momentum,
+            unbiased,
+        );
+        return [mean, variance].map(Tensor::from_dispatch);
+    }
+    let [mean, variance] = running;
+    let [batch_mean, batch_variance] = batch;
+    let move_towards = |running: Tensor<1>, batch: Tensor<1>| {
+        (running * (1.0 - momentum) + batch * momentum).detach()
+    };
+    [
+        move_towards(mean, batch_mean),
+        move_towards(variance, batch_variance * unbiased),
+    ]
+}
+
+/// Whether features of a type on this device are normalised here in training.
+#[cfg(any(feature = "flex", feature = "_cube"))]
+fn trains_natively(device: &Device, dtype: DType) -> bool {
+    #[cfg(feature = "_cube")]
+    if crate::is_cube(device) {
+        return matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    }
+    #[cfg(feature = "flex")]
+    if crate::is_native(device, &[dtype]) {
+        return true;
+    }
+    false
 }
 
 /// Normalises each channel by a given mean and variance.

@@ -5,7 +5,7 @@ use burn::{
     module::{Content, Module, ModuleDisplay, Param},
     tensor::{DType, Device, Tensor},
 };
-use reid_ops::{Normalisation, batch_norm, batch_norm_train};
+use reid_ops::{Normalisation, batch_norm, batch_norm_train, move_statistics};
 
 use super::running::Running;
 use crate::{block::Block, precision::widened};
@@ -125,17 +125,13 @@ impl BatchNorm {
             "batch normalisation was built for {channels} channels and got {:?}",
             features.dims()
         );
-        // Sums of half precision numbers in single precision: what they would lose, statistics keep.
-        let dtype = features.dtype();
-        self.computed(widened(features), rectify).cast(dtype)
-    }
-
-    fn computed<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
-        let (gain, dtype) = (self.weight.val(), features.dtype());
         if self.learns_on(&features.device()) {
-            return self.forward_train(features, gain, rectify);
+            return self.forward_train(features, rectify);
         }
-        batch_norm(features, self.by_running(dtype, rectify))
+        let dtype = features.dtype();
+        let features = widened(features);
+        let by_running = self.by_running(features.dtype(), rectify);
+        batch_norm(features, by_running).cast(dtype)
     }
 
     /// The normalisation by running statistics, in a type.
@@ -185,27 +181,23 @@ impl BatchNorm {
         uncoupled * (gain.unsqueeze::<2>() / deviation)
     }
 
-    fn forward_train<const D: usize>(
-        &self,
-        features: Tensor<D>,
-        gain: Tensor<1>,
-        rectify: bool,
-    ) -> Tensor<D> {
+    fn forward_train<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
+        let (gain, bias) = (self.weight.val(), self.bias.val());
         let samples = features.shape().num_elements() / gain.shape().num_elements();
-        let dtype = features.dtype();
-        let (gain, bias) = (gain.cast(dtype), self.bias.val().cast(dtype));
         let batch = batch_norm_train(features, gain, bias, self.epsilon, rectify);
         // One sample has no unbiased variance; its biased one, 0, is the best there is.
         let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
-        self.move_towards(&self.running_mean, batch.mean);
-        self.move_towards(&self.running_var, batch.variance * unbiased);
+        let running = [&self.running_mean, &self.running_var];
+        let moved = move_statistics(
+            running.map(Running::value),
+            [batch.mean, batch.variance],
+            self.momentum,
+            unbiased,
+        );
+        for (statistic, moved) in running.into_iter().zip(moved) {
+            statistic.set(moved);
+        }
         batch.output
-    }
-
-    fn move_towards(&self, statistic: &Running, batch: Tensor<1>) {
-        let kept = statistic.value() * (1.0 - self.momentum);
-        let batch = batch.detach().cast(kept.dtype());
-        statistic.set(kept + batch * self.momentum);
     }
 
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.

@@ -1,0 +1,101 @@
+//! What kernels on GPUs share.
+
+use burn::tensor::DType;
+use burn_cubecl::{
+    cubecl::ir::{ElemType, FloatKind},
+    kernel::into_contiguous,
+    ops::{numeric::empty_device_contiguous_dtype, permute},
+    tensor::CubeTensor,
+};
+
+/// Features as rows of channels.
+pub(crate) struct Rows {
+    pub(crate) tensor: CubeTensor,
+    /// Numbers from one row to the next.
+    pub(crate) pitch: usize,
+}
+
+impl Rows {
+    /// Features `[batch, channels, ...]`, copied if their rows do not lie at one distance.
+    pub(crate) fn new(features: CubeTensor) -> Self {
+        let rank = features.meta.num_dims();
+        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+        let rows = permute(features, &order);
+        if let Some(pitch) = pitch(rows.meta.shape(), rows.meta.strides()) {
+            return Self {
+                tensor: rows,
+                pitch,
+            };
+        }
+        let tensor = into_contiguous(rows);
+        let pitch = tensor.meta.shape()[rank - 1];
+        Self { tensor, pitch }
+    }
+
+    /// Room for features like these.
+    pub(crate) fn empty_like(&self) -> CubeTensor {
+        let Self { tensor, .. } = self;
+        let shape = tensor.meta.shape().clone();
+        empty_device_contiguous_dtype(
+            tensor.client.clone(),
+            tensor.device.clone(),
+            shape,
+            tensor.dtype,
+        )
+    }
+
+    /// Numbers for each channel.
+    pub(crate) fn per_channel(&self, lists: usize) -> CubeTensor {
+        let Self { tensor, .. } = self;
+        let shape = [lists * self.channels()];
+        empty_device_contiguous_dtype(
+            tensor.client.clone(),
+            tensor.device.clone(),
+            shape.into(),
+            DType::F32,
+        )
+    }
+
+    pub(crate) fn channels(&self) -> usize {
+        self.tensor.meta.shape()[self.tensor.meta.num_dims() - 1]
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.tensor.meta.num_elements() / self.channels()
+    }
+}
+
+/// The distance of rows, if it is one.
+fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
+    let last = shape.len() - 1;
+    if strides[last] != 1 && shape[last] != 1 {
+        return None;
+    }
+    let (mut pitch, mut rows) = (None, 1);
+    for (size, stride) in shape[..last].iter().zip(&strides[..last]).rev() {
+        if *size > 1 {
+            let pitch = *pitch.get_or_insert(*stride);
+            if pitch < shape[last] || *stride != pitch * rows {
+                return None;
+            }
+            rows *= size;
+        }
+    }
+    Some(pitch.unwrap_or(shape[last]))
+}
+
+/// Features `[batch, ..., channels]` as `[batch, channels, ...]`.
+pub(crate) fn channels_second(rows: CubeTensor) -> CubeTensor {
+    let last = rows.meta.num_dims() - 1;
+    let order: Vec<usize> = [0, last].into_iter().chain(1..last).collect();
+    permute(rows, &order)
+}
+
+/// The type of numbers in a kernel.
+pub(crate) fn numbers(dtype: DType) -> ElemType {
+    ElemType::Float(match dtype {
+        DType::F16 => FloatKind::F16,
+        DType::BF16 => FloatKind::BF16,
+        _ => FloatKind::F32,
+    })
+}

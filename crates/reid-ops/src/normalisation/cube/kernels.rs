@@ -1,0 +1,384 @@
+//! The kernels of a batch normalisation in training.
+
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "a kernel's types of numbers are arguments of its launch alone"
+)]
+
+use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
+
+/// Rows that a unit has in flight at a time.
+const AHEAD: u32 = 4;
+/// Where a unit works: a vector of channels, and every so manieth row of a chunk.
+#[derive(CubeType, Clone, Copy)]
+struct Place {
+    /// The vector of channels.
+    column: usize,
+    /// Whether there is such a vector.
+    there: bool,
+    /// The first row of the unit.
+    first: usize,
+    /// The end of the chunk.
+    end: usize,
+}
+
+#[cube]
+fn place(rows: usize, width: usize, per_chunk: usize) -> Place {
+    let column = ABSOLUTE_POS_X as usize;
+    let there = column < width;
+    let begin = CUBE_POS_Y as usize * per_chunk;
+    let end = begin + per_chunk;
+    Place {
+        // One past the end works on the last one, and keeps its results to itself.
+        column: select(there, column, width - 1),
+        there,
+        first: begin + UNIT_POS_Y as usize,
+        end: select(end < rows, end, rows),
+    }
+}
+
+/// The sums of both numbers over the units of a column, at the unit of its first row.
+#[cube]
+fn sum_column<N: Size>(
+    left: Vector<f32, N>,
+    right: Vector<f32, N>,
+    #[comptime] units: usize,
+) -> (Vector<f32, N>, Vector<f32, N>) {
+    let mut lefts = Shared::<[Vector<f32, N>]>::new_slice(units);
+    let mut rights = Shared::<[Vector<f32, N>]>::new_slice(units);
+    let at = UNIT_POS as usize;
+    lefts[at] = left;
+    rights[at] = right;
+    sync_cube();
+    let mut half = CUBE_DIM_Y / 2;
+    while half > 0 {
+        if UNIT_POS_Y < half {
+            let other = at + (half * CUBE_DIM_X) as usize;
+            let more = lefts[other];
+            lefts[at] += more;
+            let more = rights[other];
+            rights[at] += more;
+        }
+        sync_cube();
+        half /= 2;
+    }
+    (lefts[at], rights[at])
+}
+
+/// The map of a vector of channels, and what its gradient needs.
+#[derive(CubeType, Clone, Copy)]
+struct Map<N: Size> {
+    mean: Vector<f32, N>,
+    /// `1/√(σ² + ε)`
+    inverse: Vector<f32, N>,
+    /// `γ/√(σ² + ε)`
+    scale: Vector<f32, N>,
+    bias: Vector<f32, N>,
+}
+
+#[cube]
+fn map<N: Size>(
+    gain: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    mean: &[Vector<f32, N>],
+    variance: &[Vector<f32, N>],
+    column: usize,
+    epsilon: f32,
+) -> Map<N> {
+    let deviation = (variance[column] + Vector::new(epsilon)).sqrt();
+    let inverse = Vector::new(1.0f32) / deviation;
+    Map::<N> {
+        mean: mean[column],
+        inverse,
+        scale: gain[column] * inverse,
+        bias: bias[column],
+    }
+}
+
+#[cube]
+fn at<N: Size>(map: &Map<N>, centred: Vector<f32, N>) -> Vector<f32, N> {
+    centred * map.scale + map.bias
+}
+
+/// What of a gradient passes back: nothing, where the result was rectified to 0.
+#[cube]
+fn passed<N: Size>(
+    map: &Map<N>,
+    centred: Vector<f32, N>,
+    gradient: Vector<f32, N>,
+    #[comptime] rectify: bool,
+) -> Vector<f32, N> {
+    if rectify {
+        let zero = Vector::new(0.0f32);
+        select_many(at::<N>(map, centred).less_equal(&zero), zero, gradient)
+    } else {
+        gradient
+    }
+}
+
+/// Sums of numbers and of their squares in each chunk, about the first row, so that nothing is lost where
+/// the mean is far from 0: `[chunks, 2, channels]`.
+#[cube(launch)]
+pub(super) fn moments<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    partial: &mut Tensor<Vector<f32, N>>,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    per_chunk: usize,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    let pivot = Vector::<f32, N>::cast_from(input[place.column]);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    let mut squares = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut row = place.first;
+    while row < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let row = row + ahead as usize * step;
+            if row < place.end {
+                let from = Vector::<f32, N>::cast_from(input[row * pitch + place.column]) - pivot;
+                sum += from;
+                squares += from * from;
+            }
+        }
+        row += AHEAD as usize * step;
+    }
+    let (sum, squares) = sum_column::<N>(sum, squares, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let chunk = 2 * CUBE_POS_Y as usize * width + place.column;
+        partial[chunk] = sum;
+        partial[chunk + width] = squares;
+    }
+}
+
+/// The sums over all chunks, by one row of cubes.
+#[cube]
+fn total<N: Size>(
+    partial: &Tensor<Vector<f32, N>>,
+    place: &Place,
+    width: usize,
+    #[comptime] units: usize,
+) -> (Vector<f32, N>, Vector<f32, N>) {
+    let mut left = Vector::<f32, N>::new(0.0f32);
+    let mut right = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut chunk = place.first;
+    while chunk < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let chunk = chunk + ahead as usize * step;
+            if chunk < place.end {
+                let at = 2 * chunk * width + place.column;
+                left += partial[at];
+                right += partial[at + width];
+            }
+        }
+        chunk += AHEAD as usize * step;
+    }
+    sum_column::<N>(left, right, units)
+}
+
+/// Mean and variance of all rows.
+#[cube(launch)]
+pub(super) fn statistics<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    partial: &Tensor<Vector<f32, N>>,
+    mean: &mut Tensor<Vector<f32, N>>,
+    variance: &mut Tensor<Vector<f32, N>>,
+    chunks: usize,
+    width: usize,
+    count: f32,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(chunks, width, chunks);
+    let (sum, squares) = total::<N>(partial, &place, width, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let pivot = Vector::<f32, N>::cast_from(input[place.column]);
+        let from = sum / Vector::new(count);
+        mean[place.column] = pivot + from;
+        let spread = squares / Vector::new(count) - from * from;
+        let zero = Vector::new(0.0f32);
+        variance[place.column] = select_many(spread.less_than(&zero), zero, spread);
+    }
+}
+
+/// The normalised features.
+#[cube(launch)]
+pub(super) fn apply<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    output: &mut Tensor<Vector<E, N>>,
+    gain: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    mean: &[Vector<f32, N>],
+    variance: &[Vector<f32, N>],
+    epsilon: f32,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    per_chunk: usize,
+    #[comptime] rectify: bool,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    if place.there {
+        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+        let step = CUBE_DIM_Y as usize;
+        let mut row = place.first;
+        while row < place.end {
+            #[unroll]
+            for ahead in 0..AHEAD {
+                let row = row + ahead as usize * step;
+                if row < place.end {
+                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                    let y = at::<N>(&map, x - map.mean);
+                    let y = passed::<N>(&map, x - map.mean, y, rectify);
+                    output[row * width + place.column] = Vector::cast_from(y);
+                }
+            }
+            row += AHEAD as usize * step;
+        }
+    }
+}
+
+/// `Σ dy` and `Σ dy·(x - mean)` of each chunk.
+#[cube(launch)]
+pub(super) fn totals<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    gradient: &Tensor<Vector<E, N>>,
+    partial: &mut Tensor<Vector<f32, N>>,
+    gain: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    mean: &[Vector<f32, N>],
+    variance: &[Vector<f32, N>],
+    epsilon: f32,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    gradient_pitch: usize,
+    per_chunk: usize,
+    #[comptime] rectify: bool,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    let mut along = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut row = place.first;
+    while row < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let row = row + ahead as usize * step;
+            if row < place.end {
+                let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                let dy = gradient[row * gradient_pitch + place.column];
+                let centred = x - map.mean;
+                let dy = passed::<N>(&map, centred, Vector::cast_from(dy), rectify);
+                sum += dy;
+                along += dy * centred;
+            }
+        }
+        row += AHEAD as usize * step;
+    }
+    let (sum, along) = sum_column::<N>(sum, along, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let chunk = 2 * CUBE_POS_Y as usize * width + place.column;
+        partial[chunk] = sum;
+        partial[chunk + width] = along;
+    }
+}
+
+/// The gradients by gain and bias.
+#[cube(launch)]
+pub(super) fn parameters<N: Size>(
+    partial: &Tensor<Vector<f32, N>>,
+    variance: &Tensor<Vector<f32, N>>,
+    by_gain: &mut Tensor<Vector<f32, N>>,
+    by_bias: &mut Tensor<Vector<f32, N>>,
+    epsilon: f32,
+    chunks: usize,
+    width: usize,
+    #[comptime] units: usize,
+) {
+    let place = place(chunks, width, chunks);
+    let (sum, along) = total::<N>(partial, &place, width, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let deviation = (variance[place.column] + Vector::new(epsilon)).sqrt();
+        by_gain[place.column] = along / deviation;
+        by_bias[place.column] = sum;
+    }
+}
+
+/// `dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)`
+#[cube(launch)]
+pub(super) fn pull_back<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    gradient: &Tensor<Vector<E, N>>,
+    result: &mut Tensor<Vector<E, N>>,
+    gain: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    mean: &[Vector<f32, N>],
+    variance: &[Vector<f32, N>],
+    by_gain: &[Vector<f32, N>],
+    by_bias: &[Vector<f32, N>],
+    epsilon: f32,
+    count: f32,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    gradient_pitch: usize,
+    per_chunk: usize,
+    #[comptime] rectify: bool,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    if place.there {
+        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+        let level = by_bias[place.column] / Vector::new(count);
+        let slope = by_gain[place.column] * map.inverse / Vector::new(count);
+        let step = CUBE_DIM_Y as usize;
+        let mut row = place.first;
+        while row < place.end {
+            #[unroll]
+            for ahead in 0..AHEAD {
+                let row = row + ahead as usize * step;
+                if row < place.end {
+                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                    let dy = gradient[row * gradient_pitch + place.column];
+                    let centred = x - map.mean;
+                    let dy = passed::<N>(&map, centred, Vector::cast_from(dy), rectify);
+                    let dx = map.scale * (dy - level - centred * slope);
+                    result[row * width + place.column] = Vector::cast_from(dx);
+                }
+            }
+            row += AHEAD as usize * step;
+        }
+    }
+}
+
+/// Running means and variances on their way to those of a batch.
+#[cube(launch)]
+pub(super) fn follow(
+    mean: &[f32],
+    variance: &[f32],
+    batch_mean: &[f32],
+    batch_variance: &[f32],
+    new_mean: &mut [f32],
+    new_variance: &mut [f32],
+    channels: usize,
+    momentum: f32,
+    unbiased: f32,
+) {
+    let at = ABSOLUTE_POS;
+    if at < channels {
+        let kept = 1.0 - momentum;
+        new_mean[at] = mean[at] * kept + batch_mean[at] * momentum;
+        new_variance[at] = variance[at] * kept + batch_variance[at] * unbiased * momentum;
+    }
+}

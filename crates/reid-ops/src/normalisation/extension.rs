@@ -1,0 +1,178 @@
+//! Batch normalisation in training as an extension of Burn's backends, and its backward pass.
+
+#![expect(
+    clippy::too_many_arguments,
+    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+)]
+
+use burn::backend::{
+    Autodiff, Backend,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    tensor::FloatTensor,
+};
+
+/// Normalisation by the statistics of a batch. Gain, bias and statistics are `[channels]` and in single
+/// precision, as features are on Flex.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Autodiff,
+    Fusion: cfg(feature = "fusion"),
+)]
+pub(crate) trait TrainingNorm: Backend {
+    /// The normalised features, and the mean and variance of each channel.
+    #[fusion(meta = |input, gain, bias, _, _| (input.clone(), gain.clone(), bias.clone()))]
+    fn normalise(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Running means and variances, a part of the way towards those of a batch; see
+    /// [`crate::move_statistics`].
+    #[fusion(meta = |mean, variance, _, _, _, _| (mean.clone(), variance.clone()))]
+    fn moved(
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        batch_mean: FloatTensor<Self>,
+        batch_variance: FloatTensor<Self>,
+        momentum: f64,
+        unbiased: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let move_towards = |running, batch| {
+            let kept = Self::float_mul_scalar(running, (1.0 - momentum).into());
+            Self::float_add(kept, Self::float_mul_scalar(batch, momentum.into()))
+        };
+        let batch_variance = Self::float_mul_scalar(batch_variance, unbiased.into());
+        (
+            move_towards(mean, batch_mean),
+            move_towards(variance, batch_variance),
+        )
+    }
+
+    /// The gradients by input, gain and bias; for the backward pass alone.
+    #[fusion(meta = |input, gain, bias, _, _, _, _, _| (input.clone(), gain.clone(), bias.clone()))]
+    fn normalise_gradients(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+#[derive(Clone, Debug)]
+struct State<T> {
+    input: T,
+    gain: T,
+    bias: T,
+    mean: T,
+    variance: T,
+    epsilon: f64,
+    rectify: bool,
+}
+
+#[derive(Debug)]
+struct Normalise;
+
+impl<B: TrainingNorm> Backward<B, 3> for Normalise {
+    type State = State<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let state = ops.state;
+        let (input, gain, bias) = B::normalise_gradients(
+            state.input,
+            state.gain,
+            state.bias,
+            state.mean,
+            state.variance,
+            gradient,
+            state.epsilon,
+            state.rectify,
+        );
+        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
+    fn normalise(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [input.node(), gain.node(), bias.node()];
+        let [input, gain, bias] = [input, gain, bias].map(FloatTensor::<Self>::into_primitive);
+        let (output, mean, variance) =
+            B::normalise(input.clone(), gain.clone(), bias.clone(), epsilon, rectify);
+        let state = State {
+            input,
+            gain,
+            bias,
+            mean: mean.clone(),
+            variance: variance.clone(),
+            epsilon,
+            rectify,
+        };
+        let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        };
+        // Statistics have no history.
+        let [mean, variance] = [mean, variance].map(FloatTensor::<Self>::new);
+        (output, mean, variance)
+    }
+
+    fn moved(
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        batch_mean: FloatTensor<Self>,
+        batch_variance: FloatTensor<Self>,
+        momentum: f64,
+        unbiased: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let all = [mean, variance, batch_mean, batch_variance];
+        let [mean, variance, batch_mean, batch_variance] =
+            all.map(FloatTensor::<Self>::into_primitive);
+        let (mean, variance) = B::moved(
+            mean,
+            variance,
+            batch_mean,
+            batch_variance,
+            momentum,
+            unbiased,
+        );
+        // They have no history either.
+        let [mean, variance] = [mean, variance].map(FloatTensor::<Self>::new);
+        (mean, variance)
+    }
+
+    fn normalise_gradients(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("the backward pass of a normalisation has none of its own")
+    }
+}
