@@ -102,7 +102,10 @@ fn main() {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
     let picked = device::pick().expect("a device");
-    let mut milliseconds = named(&arguments, &picked.device);
+    let Times {
+        first,
+        mut milliseconds,
+    } = named(&arguments, &picked.device);
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
     let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
@@ -123,13 +126,23 @@ fn main() {
             "min": milliseconds[0],
             "max": milliseconds[milliseconds.len() - 1],
         },
+        // On a GPU kernels are compiled and chosen in it.
+        "first_step_seconds": first / 1e3,
         "peak_memory_mb": peak_memory(),
     });
     println!("{report}");
 }
 
-/// Milliseconds of each repetition of the network that the command line names.
-fn named(arguments: &Arguments, device: &Device) -> Vec<f64> {
+/// How long steps took.
+struct Times {
+    /// The first, which warms up, in milliseconds.
+    first: f64,
+    /// Those that are measured.
+    milliseconds: Vec<f64>,
+}
+
+/// Times the network that the command line names.
+fn named(arguments: &Arguments, device: &Device) -> Times {
     let person = if arguments.test {
         InputSize::new(32, 16)
     } else {
@@ -175,26 +188,30 @@ fn run(
     head: &impl HeadConfig,
     size: InputSize,
     device: &Device,
-) -> Vec<f64> {
+) -> Times {
     match arguments.mode {
         Mode::Train => train(arguments, (backbone, head), size, device),
         Mode::Infer => infer(arguments, (backbone, head), size, device),
     }
 }
 
-/// Milliseconds of each repetition of `step`, after two that warm up.
-fn time(arguments: &Arguments, mut step: impl FnMut()) -> Vec<f64> {
-    let (warm_up, repeats) = if arguments.test {
-        (0, 1)
+/// Times each repetition of `step`, after two that warm up.
+fn time(arguments: &Arguments, mut step: impl FnMut()) -> Times {
+    let (warm_ups, repeats) = if arguments.test {
+        (1, 1)
     } else {
         (2, arguments.repeats)
     };
-    let timed = (0..warm_up + repeats).map(|_| {
+    let timed = (0..warm_ups + repeats).map(|_| {
         let start = Instant::now();
         step();
         start.elapsed().as_secs_f64() * 1e3
     });
-    timed.skip(warm_up).collect()
+    let mut milliseconds: Vec<f64> = timed.collect();
+    Times {
+        first: milliseconds[0],
+        milliseconds: milliseconds.split_off(warm_ups),
+    }
 }
 
 fn images(arguments: &Arguments, size: InputSize, device: &Device) -> Tensor<4> {
@@ -207,7 +224,7 @@ fn infer(
     (backbone, head): (&impl BlockConfig, &impl HeadConfig),
     size: InputSize,
     device: &Device,
-) -> Vec<f64> {
+) -> Times {
     let model = ReidModel::new(backbone, head, size, CLASSES, device);
     let model = if arguments.fused {
         model.fused()
@@ -227,7 +244,7 @@ fn train(
     (backbone, head): (&impl BlockConfig, &impl HeadConfig),
     size: InputSize,
     device: &Device,
-) -> Vec<f64> {
+) -> Times {
     let recipe = Recipe::strong_baseline("benchmark", size, ());
     let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();

@@ -17,7 +17,7 @@ train  one step: forward, cross entropy smoothed by 0.1 + batch-hard triplet los
 
 On a GPU (`--device cuda --features cuda`), `--precision bfloat16` is automatic mixed precision there,
 `--compile` adds `torch.compile`, and memory is what `nvidia-smi` sees in use there meanwhile. Several
-`--features`, such as `cuda cuda-plain cuda-plain,burn/fusion`, are measured side by side.
+`--features`, such as `cuda cuda-plain cuda-plain,fusion`, are measured side by side.
 """
 
 import argparse
