@@ -63,8 +63,8 @@ fn every_part_runs_forward_and_backward() {
     criteria(&device);
 }
 
-/// Normalisation in training and its gradients are those of Burn's operations, however features lie:
-/// with channels innermost, in the middle, and in rows that lie apart.
+/// Normalisation in training and its gradients are those of Burn's operations on a CPU, however features
+/// lie: with channels innermost, in the middle, and in rows that lie apart.
 #[test]
 fn normalisation_is_its_composition() {
     let device = device::pick().expect("a device").device.autodiff();
@@ -83,7 +83,7 @@ fn normalisation_is_its_composition() {
     }
 }
 
-/// Convolutions and their gradients are those of Burn's operations.
+/// Convolutions and their gradients are those of Burn's operations on a CPU.
 #[test]
 fn convolution_is_its_composition() {
     let device = device::pick().expect("a device").device.autodiff();
@@ -104,31 +104,48 @@ fn convolution_is_its_composition() {
         let name = format!("{:?} with {weights:?}", features.dims());
         let groups = features.dims()[1] / weights[1];
         let options = ConvOptions::new(stride, padding, [1, 1], groups);
-        let weight = random(weights, &device).require_grad();
-        let features = features.detach().require_grad();
-        let expected = module::conv2d(features.clone(), weight.clone(), None, options.clone());
-        let pull = random(expected.dims(), &device);
-        let results = |output: Tensor<4>| {
-            let gradients = (output.clone().cast(DType::F32) * pull.clone())
-                .sum()
-                .backward();
-            let by = |of: &Tensor<4>| of.grad(&gradients).expect("a gradient");
-            [output.inner(), by(&features), by(&weight)]
-        };
-        let expected = results(expected);
+        let weight = random(weights, &device);
+        let (wide, taps) = (on_cpu(&features), on_cpu(&weight));
+        let whole = module::conv2d(wide.clone(), taps.clone(), None, options.clone());
+        let pull = random(whole.dims(), &device);
+        let expected = pulled(&whole, &on_cpu(&pull).inner(), [&wide, &taps]);
         for precision in precisions(&device) {
-            let given = precision.of(features.clone());
-            let found = results(conv2d(given, weight.clone(), None, options.clone()));
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
                 (Precision::Single, true) => 2e-3,
                 (Precision::BFloat16, _) => 2e-2,
             };
-            for (found, expected) in found.into_iter().zip(expected.clone()) {
-                assert_near(&name, found, expected, allowed);
-            }
+            let features = precision.of(features.clone()).detach().require_grad();
+            let weight = weight.clone().detach().require_grad();
+            let output = conv2d(features.clone(), weight.clone(), None, options.clone());
+            let (output, by_features, by_weight) =
+                pulled(&output, &pull.clone().inner(), [&features, &weight]);
+            assert_near(&name, output, expected.0.clone(), allowed);
+            assert_near(&name, by_features, expected.1.clone(), allowed);
+            assert_near(&name, by_weight, expected.2.clone(), allowed);
         }
     }
+}
+
+/// An output and the gradients of its product with a map by what it was computed from, on a CPU.
+fn pulled(
+    output: &Tensor<4>,
+    pull: &Tensor<4>,
+    [features, weight]: [&Tensor<4>; 2],
+) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+    let wide = output.clone().cast(DType::F32);
+    let gradients = (wide * Tensor::from_inner(pull.clone())).sum().backward();
+    let by = |of: &Tensor<4>| on_cpu(&of.grad(&gradients).expect("a gradient")).inner();
+    (on_cpu(output).inner(), by(features), by(weight))
+}
+
+/// A tensor in single precision where no kernels are tuned, with a gradient of its own.
+fn on_cpu<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
+    let backends = ["flex", "ndarray"].into_iter();
+    let mut picked = backends.filter_map(|backend| device::pick_named(backend).ok());
+    let device = picked.next().expect("a CPU backend").device.autodiff();
+    let data = tensor.clone().cast(DType::F32).into_data();
+    Tensor::from_data(data, &device).require_grad()
 }
 
 /// Whether single precision is multiplied in units that keep ten bits of it.
@@ -165,63 +182,62 @@ fn a_step_of_adam_is_its_formula() {
 }
 
 fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
-    let device = features.device();
-    let dtype = features.dtype();
+    let (device, dtype) = (features.device(), features.dtype());
     let allowed = match precision {
         Precision::Single => 1e-5,
         Precision::BFloat16 => 5e-3,
     };
-    let channels = features.dims()[1];
     let features = features.detach().require_grad();
+    let channels = features.dims()[1];
     let [gain, bias] = [(); 2].map(|()| random::<1>([channels], &device).require_grad());
     let found = batch_norm_train(features.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
     assert_eq!(found.output.dtype(), dtype);
-    let wide = features.clone().cast(DType::F32);
-    let expected = module::batch_norm_train(wide, gain.clone(), bias.clone(), 1e-5);
-    assert_near(
-        "mean",
-        found.mean.clone().inner(),
-        expected.mean.inner(),
-        1e-5,
+    let (wide, wide_gain, wide_bias) = (on_cpu(&features), on_cpu(&gain), on_cpu(&bias));
+    let expected =
+        module::batch_norm_train(wide.clone(), wide_gain.clone(), wide_bias.clone(), 1e-5);
+    let near = |name: &str, found: &Tensor<1>, expected: &Tensor<1>| {
+        let [found, expected] = [found, expected].map(|of| on_cpu(of).inner());
+        assert_near(name, found, expected, allowed);
+    };
+    near("mean", &found.mean, &expected.mean);
+    near("variance", &found.variance, &expected.variance);
+    let [mean, variance] = move_statistics(
+        [gain.clone().detach(), bias.clone().detach()],
+        [found.mean, found.variance],
+        0.1,
+        1.5,
     );
-    let variance = expected.variance.inner();
-    assert_near("variance", found.variance.clone().inner(), variance, 1e-5);
-    let running = [&gain, &bias].map(|of| of.clone().detach());
-    let batch = [found.mean.clone(), found.variance.clone()];
-    let moved = move_statistics(running.clone(), batch.clone(), 0.1, 1.5);
-    for (moved, (running, batch)) in moved.into_iter().zip(
-        running
-            .into_iter()
-            .zip([batch[0].clone(), batch[1].clone() * 1.5]),
-    ) {
-        let expected = running * 0.9 + batch * 0.1;
-        assert_near("running", moved.inner(), expected.inner(), 1e-6);
-    }
-    let pull = random(found.output.dims(), &device).cast(dtype);
-    let output = found.output.cast(DType::F32);
+    near(
+        "running mean",
+        &mean,
+        &(wide_gain.clone() * 0.9 + expected.mean * 0.1),
+    );
+    let moved = wide_bias.clone() * 0.9 + expected.variance * 0.15;
+    near("running variance", &variance, &moved);
+
     let whole = if rectify {
         relu(expected.output)
     } else {
         expected.output
     };
+    let pull = random(whole.dims(), &device);
+    let weighted = |output: Tensor<4>, pull: Tensor<4>| (output * pull).sum().backward();
+    let wide_pull = Tensor::from_inner(on_cpu(&pull).inner());
+    let output = found.output.cast(DType::F32);
+    let [one, other] = [&output, &whole].map(|of| on_cpu(of).inner());
+    assert_near("output", one, other, allowed);
+    let (found, expected) = (weighted(output, pull), weighted(whole, wide_pull));
+    let by = |of: &Tensor<4>, gradients| on_cpu(&of.grad(gradients).expect("a gradient")).inner();
     assert_near(
-        "output",
-        output.clone().inner(),
-        whole.clone().inner(),
+        "by features",
+        by(&features, &found),
+        by(&wide, &expected),
         allowed,
     );
-    let pull = pull.cast(DType::F32);
-    let [found, expected] = [output, whole].map(|output| (output * pull.clone()).sum().backward());
-    let by = |gradients| {
-        features
-            .grad(gradients)
-            .expect("a gradient")
-            .cast(DType::F32)
-    };
-    assert_near("by features", by(&found), by(&expected), allowed);
-    for parameter in [gain, bias] {
-        let by = |gradients| parameter.grad(gradients).expect("a gradient");
-        assert_near("by gain or bias", by(&found), by(&expected), allowed);
+    for (one, other) in [(gain, wide_gain), (bias, wide_bias)] {
+        let [one, other] = [one.grad(&found), other.grad(&expected)];
+        let [one, other] = [one, other].map(|of| of.expect("a gradient"));
+        near("by gain or bias", &one, &other);
     }
 }
 

@@ -86,7 +86,7 @@ pub fn adam<const D: usize>(
         let all = [&weights, &gradient, &means[0], &means[1]];
         let types = all.map(Tensor::dtype);
         #[cfg(feature = "_cube")]
-        if types == [burn::tensor::DType::F32; 4] && crate::is_cube(&weights.device()) {
+        if types == [burn::tensor::DType::F32; 4] && crate::is_cube(&weights.device(), &types) {
             return on_gpu(weights, gradient, means, step);
         }
         #[cfg(feature = "flex")]

@@ -156,7 +156,7 @@ fn composed(
         }
     }
     #[cfg(feature = "_cube")]
-    if crate::is_cube(&input.device()) {
+    if crate::is_cube(&input.device(), &[]) {
         return on_gpu(input, weight, bias, options);
     }
     let strided = options.stride != [1, 1];
@@ -198,7 +198,8 @@ fn on_gpu(
     let [_, channels, height, width] = input.dims();
     let [results, per_group, down, across] = weight.dims();
     let padding = options.padding_begin();
-    let fits = channels == per_group
+    let fits = crate::is_cube(&input.device(), &[input.dtype(), weight.dtype()])
+        && channels == per_group
         && options.groups == 1
         && options.dilation == [1, 1]
         && options.padding_end() == padding

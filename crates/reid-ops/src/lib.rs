@@ -45,10 +45,8 @@ pub use normalisation::{Normalisation, Normalised, batch_norm, batch_norm_train,
 pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 
-#[cfg(feature = "flex")]
-use burn::tensor::DType;
 #[cfg(any(feature = "flex", feature = "_cube"))]
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 /// Refuses maps without numbers: an empty batch is a mistake, and nothing has no mean.
 fn expect_numbers(what: &str, dims: &[usize]) {
@@ -67,12 +65,13 @@ fn is_native(device: &Device, types: &[DType]) -> bool {
     on_flex && types.iter().all(|dtype| *dtype == DType::F32)
 }
 
-/// Whether tensors on this device are computed by a GPU.
+/// Whether tensors of these types on this device are computed here by kernels for GPUs.
 #[cfg(feature = "_cube")]
-fn is_cube(device: &Device) -> bool {
+fn is_cube(device: &Device, types: &[DType]) -> bool {
     use burn::backend::DispatchDevice;
     let plain = device.clone().without_autodiff();
-    matches!(plain.as_dispatch(), DispatchDevice::Cube(_))
+    let known = |dtype: &DType| matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    matches!(plain.as_dispatch(), DispatchDevice::Cube(_)) && types.iter().all(known)
 }
 
 /// Whether it is a GPU of CUDA.

@@ -202,8 +202,8 @@ pub fn move_statistics(
 #[cfg(any(feature = "flex", feature = "_cube"))]
 fn trains_natively(device: &Device, dtype: DType) -> bool {
     #[cfg(feature = "_cube")]
-    if crate::is_cube(device) {
-        return matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    if crate::is_cube(device, &[dtype]) {
+        return true;
     }
     #[cfg(feature = "flex")]
     if crate::is_native(device, &[dtype]) {
