@@ -102,6 +102,12 @@ impl Sweep<'_> {
         let panels = tile::panels(self.channels[1]);
         let parts = parts.max(self.channels[1].div_ceil(RESULTS));
         let per_part = panels.len().div_ceil(parts);
+        // Where every thread has an image, none is copied for fewer.
+        let per_part = if self.batch * groups < threads {
+            per_part
+        } else {
+            per_part.max(LEAST)
+        };
         let windows = self.phases.iter().map(|phase| &phase.window);
         let together = windows.map(correlate::together).max().unwrap_or(1);
         let together = (self.batch * groups / (4 * threads)).max(together);
