@@ -5,7 +5,8 @@
 //! ```
 //!
 //! There are many places and few weights, so places are split into parts whose products run side by
-//! side, and are summed in single precision.
+//! side, and are summed in single precision. What taps see takes as many times the memory of the features
+//! as there are taps, until the product is done; where a device has no room for it, the gradient is Burn's.
 
 #![expect(
     clippy::used_underscore_binding,
@@ -21,7 +22,7 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use super::extension::GpuConvolution;
+use super::extension::{GpuConvolution, weight_gradient_of_burn};
 use crate::cube::{Rows, numbers};
 
 /// Places of a part, at least, and parts at most.
@@ -110,6 +111,13 @@ fn parts(places: usize, weights: usize) -> usize {
     fitting.next().unwrap_or(1)
 }
 
+/// Whether a device can hold so many numbers of patches in one piece, and a kernel count them.
+fn has_room(features: &CubeTensor, numbers: usize) -> bool {
+    let most = features.client.properties().memory.max_page_size;
+    let bytes = (numbers * features.dtype.size()) as u64;
+    bytes <= most && u32::try_from(numbers).is_ok()
+}
+
 /// The patches of features under a kernel with so many taps down and across, `[1, places, taps, channels]`.
 fn unfold(
     features: &Rows,
@@ -166,10 +174,14 @@ impl GpuConvolution for CubeBackend {
         options: ConvOptions<2>,
     ) -> CubeTensor {
         let [results, channels, down, across] = weight.meta.shape().dims();
-        let [_, _, height_out, across_out] = gradient.meta.shape().dims();
-        let (input, gradient) = (Rows::new(input), Rows::new(gradient));
-        let (places, taps, dtype) = (gradient.count(), down * across, input.tensor.dtype);
+        let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
+        let (taps, dtype) = (down * across, input.dtype);
+        let places = batch * height_out * across_out;
         let plain = taps == 1 && options.stride == [1, 1] && options.padding_begin() == [0, 0];
+        if !plain && !has_room(&input, places * taps * channels) {
+            return weight_gradient_of_burn::<Self>(input, weight, gradient, options);
+        }
+        let (input, gradient) = (Rows::new(input), Rows::new(gradient));
         let seen = if plain {
             input.tensor
         } else {

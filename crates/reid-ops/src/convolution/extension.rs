@@ -50,6 +50,19 @@ fn as_features<B: Backend>(weight: FloatTensor<B>, features: &FloatTensor<B>) ->
     B::float_cast(weight, dtype)
 }
 
+/// Burn's gradient by the weights, in their type.
+pub(super) fn weight_gradient_of_burn<B: Backend>(
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    options: ConvOptions<2>,
+) -> FloatTensor<B> {
+    let dtype = FloatDType::from(weight.dtype());
+    let weight = as_features::<B>(weight, &input);
+    let by_weight = B::conv2d_weight_backward(input, weight, gradient, options);
+    B::float_cast(by_weight, dtype)
+}
+
 #[derive(Debug)]
 struct Convolve;
 

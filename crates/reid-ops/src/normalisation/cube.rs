@@ -14,7 +14,7 @@ use burn_cubecl::{
 
 mod kernels;
 
-use kernels::{apply, follow, moments, parameters, pull_back, statistics, totals};
+use kernels::{AHEAD, apply, follow, moments, parameters, pull_back, statistics, totals};
 
 use super::extension::TrainingNorm;
 use crate::cube::{Rows, channels_second, numbers};
@@ -55,7 +55,9 @@ impl Plan {
         let rows = rows.count();
         let columns = width.div_ceil(across as usize);
         let wanted = CUBES.div_ceil(columns).min(u16::MAX.into());
-        let per_chunk = rows.div_ceil(wanted).next_multiple_of(down as usize * 4);
+        let per_chunk = rows
+            .div_ceil(wanted)
+            .next_multiple_of((down * AHEAD) as usize);
         Self {
             vector,
             width,

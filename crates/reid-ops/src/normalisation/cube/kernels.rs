@@ -8,7 +8,7 @@
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
 /// Rows that a unit has in flight at a time.
-const AHEAD: u32 = 4;
+pub(super) const AHEAD: u32 = 4;
 /// Where a unit works: a vector of channels, and every so manieth row of a chunk.
 #[derive(CubeType, Clone, Copy)]
 struct Place {
