@@ -195,21 +195,14 @@ fn on_gpu(
     use burn::backend::Dispatch;
     use extension::GpuConvolution;
 
-    let [_, channels, height, width] = input.dims();
-    let [results, per_group, down, across] = weight.dims();
-    let padding = options.padding_begin();
-    let fits = crate::is_cube(&input.device(), &[input.dtype(), weight.dtype()])
-        && channels == per_group
-        && options.groups == 1
-        && options.dilation == [1, 1]
-        && options.padding_end() == padding
-        && bias.as_ref().is_none_or(|bias| bias.dims() == [results])
-        && height + 2 * padding[0] >= down
-        && width + 2 * padding[1] >= across
-        && weight.shape().num_elements() > 0;
+    let types = [input.dtype(), weight.dtype()];
+    let fits = options.groups == 1
+        && fits(&input, &weight, bias.as_ref(), &options)
+        && crate::is_cube(&input.device(), &types);
     if !fits {
         return converted(input, weight, bias, options);
     }
+    let [results, _, _, _] = weight.dims();
     let dtype = input.dtype();
     let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
     let output = Tensor::from_dispatch(Dispatch::convolve_whole(input, weight, options));
@@ -231,17 +224,8 @@ fn is_grouped(input: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -
 /// product.
 #[cfg(any(test, feature = "cuda"))]
 fn is_stem(input: &Tensor<4>, weight: &Tensor<4>, options: &ConvOptions<2>) -> bool {
-    let [_, channels, height, width] = input.dims();
-    let [_, per_group, down, across] = weight.dims();
-    let padding = options.padding_begin();
-    options.stride == [2, 2]
-        && options.dilation == [1, 1]
-        && options.groups == 1
-        && options.padding_end() == padding
-        && channels == per_group
-        && channels <= 4
-        && height + 2 * padding[0] >= down
-        && width + 2 * padding[1] >= across
+    let few = options.groups == 1 && input.dims()[1] <= 4;
+    few && options.stride == [2, 2] && fits(input, weight, None, options)
 }
 
 /// Images and weights of a convolution of every second position, as ones of every position: four pixels
@@ -294,7 +278,8 @@ fn blocks(input: Tensor<4>, weight: Tensor<4>, padding: [usize; 2]) -> (Tensor<4
 }
 
 /// The weights `[channels out, channels, height, width]` of a convolution without groups that gives what
-/// these give with groups: those between groups are 0. Channels lie innermost.
+/// these give with groups: those between groups are 0. Channels lie innermost. (What is not a number in one
+/// group becomes so in all.)
 #[cfg(any(test, feature = "cuda"))]
 fn block_diagonal(weight: Tensor<4>, groups: usize) -> Tensor<4> {
     let [results, per_group, down, across] = weight.dims();
@@ -313,7 +298,29 @@ fn block_diagonal(weight: Tensor<4>, groups: usize) -> Tensor<4> {
     all.permute([0, 3, 1, 2])
 }
 
-/// The sizes of a convolution that is computed here.
+/// Whether a convolution is one that is computed here, by its sizes. What does not fit is left to Burn, which
+/// says what is wrong with it.
+#[cfg(any(test, feature = "flex", feature = "_cube"))]
+fn fits(
+    input: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+) -> bool {
+    let [_, channels, height, width] = input.dims();
+    let [results, per_group, down, across] = weight.dims();
+    let padding = options.padding_begin();
+    channels == per_group * options.groups
+        && results.is_multiple_of(options.groups)
+        && bias.is_none_or(|bias| bias.dims() == [results])
+        && options.dilation == [1, 1]
+        && options.padding_end() == padding
+        && height + 2 * padding[0] >= down
+        && width + 2 * padding[1] >= across
+        && weight.shape().num_elements() > 0
+}
+
+/// The sizes of a convolution that is computed here on a CPU.
 #[cfg(feature = "flex")]
 fn native(
     input: &Tensor<4>,
@@ -327,19 +334,8 @@ fn native(
         bias.map_or(input.dtype(), Tensor::dtype),
     ];
     let [batch, channels, height, width] = input.dims();
-    let [results, per_group, down, across] = weight.dims();
-    let padding = options.padding_begin();
-    let fits = channels == per_group * options.groups
-        && results.is_multiple_of(options.groups)
-        && bias.is_none_or(|bias| bias.dims() == [results])
-        && height + 2 * padding[0] >= down
-        && width + 2 * padding[1] >= across
-        && weight.shape().num_elements() > 0;
-    // What does not fit is left to Burn, which says what is wrong with it.
-    let native = fits
-        && options.dilation == [1, 1]
-        && options.padding_end() == padding
-        && crate::is_native(&input.device(), &types);
+    let [results, _, down, across] = weight.dims();
+    let native = fits(input, weight, bias, options) && crate::is_native(&input.device(), &types);
     native.then_some(reid_kernels::Convolution {
         batch,
         channels: [channels, results],
@@ -347,22 +343,28 @@ fn native(
         input: [height, width],
         kernel: [down, across],
         stride: options.stride,
-        padding,
+        padding: options.padding_begin(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Device;
 
     use super::*;
+
+    /// The same numbers in every run.
+    fn waves(shape: [usize; 4], step: f32, device: &Device) -> Tensor<4> {
+        let count = shape.iter().product::<usize>();
+        let numbers: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
+        Tensor::<1>::from_data(numbers.as_slice(), device).reshape(shape)
+    }
 
     #[test]
     fn groups_side_by_side_convolve_like_groups() {
         let device = Device::default().autodiff();
-        let random = |shape| Tensor::<4>::random(shape, Distribution::Default, &device);
-        let input = random([2, 6, 5, 4]);
-        let weight = random([9, 2, 3, 2]).require_grad();
+        let input = waves([2, 6, 5, 4], 0.7, &device);
+        let weight = waves([9, 2, 3, 2], 1.3, &device).require_grad();
         let options = |groups| ConvOptions::new([2, 1], [1, 0], [1, 1], groups);
         let results = [(weight.clone(), 3), (block_diagonal(weight.clone(), 3), 1)];
         let [(grouped, by_grouped), (whole, by_whole)] = results.map(|(weights, groups)| {
@@ -379,15 +381,14 @@ mod tests {
     #[test]
     fn four_pixels_at_once_convolve_like_every_second_position() {
         let device = Device::default().autodiff();
-        let random = |shape| Tensor::<4>::random(shape, Distribution::Default, &device);
         for (size, kernel, padding) in [
             ([12, 8], [7, 7], [3, 3]),
             ([11, 9], [7, 4], [3, 2]),
             ([5, 6], [3, 1], [1, 0]),
             ([7, 7], [2, 5], [0, 1]),
         ] {
-            let input = random([2, 3, size[0], size[1]]).require_grad();
-            let weight = random([5, 3, kernel[0], kernel[1]]).require_grad();
+            let input = waves([2, 3, size[0], size[1]], 0.7, &device).require_grad();
+            let weight = waves([5, 3, kernel[0], kernel[1]], 1.3, &device).require_grad();
             let options = ConvOptions::new([2, 2], padding, [1, 1], 1);
             assert!(is_stem(&input, &weight, &options));
             let (four, taps) = blocks(input.clone(), weight.clone(), padding);
