@@ -246,7 +246,7 @@ fn train(
     device: &Device,
 ) -> Times {
     let recipe = Recipe::strong_baseline("benchmark", size, ());
-    let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
+    let trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 
     let device = device.clone().autodiff();
@@ -257,17 +257,24 @@ fn train(
         identities: &identities,
         seed: Seed::new(1),
     };
+    let mut trainee = Some(trainee);
     time(arguments, || {
-        let losses = trainee.judge(precision.of(images.clone()), step).losses;
+        let now = trainee.take().expect("that of the last step");
+        let losses = now.judge(precision.of(images.clone()), step).losses;
         let total = losses
             .into_iter()
             .map(|loss| loss.value)
             .reduce(Tensor::add);
         let total = total.expect("two losses");
-        let mut gradients = total.clone().backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &trainee.model);
-        trainee.model = optimizer.step(3.5e-4, trainee.model.clone(), gradients);
-        let _ = total.into_scalar::<f32>();
+        let loss = total.clone().without_autodiff();
+        let mut gradients = total.backward();
+        let gradients = GradientsParams::from_module(&mut gradients, &now.model);
+        let Trainee { model, criterion } = now;
+        trainee = Some(Trainee {
+            model: optimizer.step(3.5e-4, model, gradients),
+            criterion,
+        });
+        let _ = loss.into_scalar::<f32>();
     })
 }
 

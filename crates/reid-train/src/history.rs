@@ -1,6 +1,6 @@
 //! History: what each epoch came to.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, Transaction};
 use reid_eval::Report;
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +51,16 @@ pub(crate) struct Measured {
     pub(crate) remarks: Vec<(String, f64)>,
 }
 
-impl From<&Judgement> for Measured {
+/// The numbers of a step, still on the device.
+pub(crate) struct Unread {
+    losses: Vec<(String, Tensor<1>)>,
+    accuracy: Tensor<1>,
+    remarks: Vec<(String, Tensor<1>)>,
+}
+
+impl From<&Judgement> for Unread {
     fn from(judgement: &Judgement) -> Self {
-        let number = |value: &Tensor<1>| f64::from(value.clone().into_scalar::<f32>());
+        let number = |value: &Tensor<1>| value.clone().without_autodiff();
         let losses = judgement.losses.iter();
         let remarks = judgement.remarks.iter();
         Self {
@@ -64,6 +71,30 @@ impl From<&Judgement> for Measured {
             remarks: remarks
                 .map(|remark| (remark.name.to_string(), number(&remark.value)))
                 .collect(),
+        }
+    }
+}
+
+impl Unread {
+    /// Waits for the numbers, once for all of them.
+    pub(crate) fn read(self) -> Measured {
+        let all = self.losses.iter().chain(&self.remarks);
+        let all = all.map(|(_, value)| value).chain([&self.accuracy]);
+        let reading = all.fold(Transaction::default(), |reading, value| {
+            reading.register(value.clone())
+        });
+        let values = reading.execute().into_iter();
+        let mut values = values.flat_map(|data| data.iter::<f64>().collect::<Vec<_>>());
+        let mut number = || values.next().expect("a number of each tensor");
+        let mut named = |list: Vec<(String, Tensor<1>)>| {
+            let list = list.into_iter();
+            list.map(|(name, _)| (name, number())).collect::<Vec<_>>()
+        };
+        let (losses, remarks) = (named(self.losses), named(self.remarks));
+        Measured {
+            losses,
+            remarks,
+            accuracy: number(),
         }
     }
 }

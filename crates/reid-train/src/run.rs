@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
-    history::{Measured, Scores, Sums},
+    history::{Measured, Scores, Sums, Unread},
     interrupt::Interrupt,
     recipe::Recipe,
     trainee::Trainee,
@@ -186,11 +186,7 @@ impl<'a, N: Serialize> Run<'a, N> {
                 seed: self.recipe.seed.named("head").at(epoch).at(step),
             },
         );
-        let measured = Measured::from(&judgement);
-        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
-        if let Some((name, value)) = measured.losses.iter().find(infinite) {
-            return Err(self.not_finite(name, *value, batch));
-        }
+        let unread = Unread::from(&judgement);
         let total = judgement
             .losses
             .into_iter()
@@ -214,6 +210,12 @@ impl<'a, N: Serialize> Run<'a, N> {
             }
             None => Trainee { model, criterion },
         };
+        // Only now: a GPU has the whole step to do meanwhile.
+        let measured = unread.read();
+        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
+        if let Some((name, value)) = measured.losses.iter().find(infinite) {
+            return Err(self.not_finite(name, *value, batch));
+        }
         let parts = Parts {
             trainee,
             optimizer,
