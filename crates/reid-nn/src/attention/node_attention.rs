@@ -105,36 +105,48 @@ struct Relating<'a> {
 }
 
 /// The features of every node, as they lie in the map: neither is brought into the other's order, which
-/// would copy the whole map.
+/// would copy the whole map. Places of a map stay where they are until they are embedded, since on GPUs
+/// channels lie innermost.
 #[derive(Clone)]
 pub(super) enum Nodes {
-    /// `[batch, D, N]`
-    FeaturesFirst(Tensor<3>),
-    /// `[batch, N, D]`
-    NodesFirst(Tensor<3>),
+    /// Places, `[batch, D, height, width]`.
+    Places(Tensor<4>),
+    /// Rows of features, `[batch · N, D]`, of so many images.
+    Rows(Tensor<2>, usize),
 }
 
 impl Nodes {
+    /// Nodes that come before their features, `[batch, N, ...]`.
+    pub(super) fn rows<const K: usize>(features: Tensor<K>) -> Self {
+        let [batch, nodes] = [features.dims()[0], features.dims()[1]];
+        let each = features.shape().num_elements() / (batch * nodes);
+        Self::Rows(features.reshape([batch * nodes, each]), batch)
+    }
+
     /// `relu(bn(W · x))`, `[batch, outputs, N, 1]`.
     fn embed(&self, layer: &Pointwise) -> Tensor<4> {
-        let features = match self {
-            Self::FeaturesFirst(features) => {
-                return embed(layer, features.clone().unsqueeze_dim(3));
+        match self {
+            Self::Places(features) => {
+                let embedded = embed(layer, features.clone());
+                let [batch, outputs, height, width] = embedded.dims();
+                embedded.reshape([batch, outputs, height * width, 1])
             }
-            Self::NodesFirst(features) => features.clone(),
-        };
-        let ([batch, nodes, inputs], dtype) = (features.dims(), features.dtype());
-        let weight = layer.0.weight.val().cast(dtype);
-        let [outputs, _, _, _] = weight.dims();
-        let weight = weight.reshape([outputs, inputs]).transpose();
-        let rows = features.reshape([batch * nodes, inputs]).matmul(weight);
-        let outputs = rows.reshape([batch, nodes, outputs]).transpose();
-        rectified(layer, outputs.unsqueeze_dim(3))
+            Self::Rows(rows, batch) => {
+                let ([all, inputs], dtype) = (rows.dims(), rows.dtype());
+                let weight = layer.0.weight.val().cast(dtype);
+                let [outputs, _, _, _] = weight.dims();
+                let weight = weight.reshape([outputs, inputs]).transpose();
+                let products = rows.clone().matmul(weight);
+                let products = products.reshape([*batch, all / batch, outputs]).transpose();
+                rectified(layer, products.unsqueeze_dim(3))
+            }
+        }
     }
 
     fn dtype(&self) -> DType {
         match self {
-            Self::FeaturesFirst(features) | Self::NodesFirst(features) => features.dtype(),
+            Self::Places(features) => features.dtype(),
+            Self::Rows(rows, _) => rows.dtype(),
         }
     }
 }
@@ -295,13 +307,13 @@ mod tests {
             norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
         }
         let features = invented::tensor([2, 8, 12], -2.0..2.0, &device);
-        let nodes = Nodes::FeaturesFirst(features.clone());
+        let nodes = Nodes::Places(features.clone().unsqueeze_dim(3));
         let (expected, relations) = single.with_relations(&nodes);
         let largest = relations.expect("relations").max().into_scalar::<f32>();
         assert!(largest > 65504.0, "the largest relation is only {largest}");
 
         let half = single.map(&mut Half);
-        let nodes = Nodes::FeaturesFirst(features.cast(DType::F16));
+        let nodes = Nodes::Places(features.cast(DType::F16).unsqueeze_dim(3));
         let found = half.forward(&nodes);
         assert_eq!(found.dtype(), DType::F16);
         let difference = (found.cast(DType::F32) - expected).abs().max();
@@ -316,10 +328,10 @@ mod tests {
         let plain = attention(&training);
         let random = |device| Tensor::<3>::random([4, 8, 12], Distribution::Default, device);
         // Moves the running statistics.
-        let _ = plain.forward(&Nodes::FeaturesFirst(random(&training)));
+        let _ = plain.forward(&Nodes::Places(random(&training).unsqueeze_dim(3)));
         let (plain, features) = (plain.valid(), random(&device));
-        let nodes = Nodes::FeaturesFirst(features.clone());
-        let turned = Nodes::NodesFirst(features.transpose());
+        let nodes = Nodes::Places(features.clone().unsqueeze_dim(3));
+        let turned = Nodes::rows(features.transpose());
         let expected = plain.forward(&nodes);
         let fused = plain.clone().fused();
         for found in [

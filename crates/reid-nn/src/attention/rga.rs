@@ -165,8 +165,8 @@ impl RgaSpatial {
     }
 
     fn as_nodes(&self, features: Tensor<4>) -> Nodes {
-        let [batch, channels, height, width] = checked("RGA-S", self.place, &features);
-        Nodes::FeaturesFirst(features.reshape([batch, channels, height * width]))
+        checked("RGA-S", self.place, &features);
+        Nodes::Places(features)
     }
 
     fn as_gate(&self, attention: Tensor<4>) -> Tensor<4> {
@@ -194,8 +194,8 @@ impl RgaChannel {
     }
 
     fn as_nodes(&self, features: Tensor<4>) -> Nodes {
-        let [batch, channels, height, width] = checked("RGA-C", self.place, &features);
-        Nodes::NodesFirst(features.reshape([batch, channels, height * width]))
+        checked("RGA-C", self.place, &features);
+        Nodes::rows(features)
     }
 }
 
