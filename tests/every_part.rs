@@ -46,7 +46,10 @@ use reid::{
     },
     prelude::*,
 };
-use reid_ops::{AdamStep, adam, batch_norm_train, conv2d, move_statistics};
+use reid_ops::{
+    AdamStep, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
+    batch_norm_train, conv2d, conv2d_normalised, conv2d_rectified,
+};
 
 const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
 const CLASSES: usize = 2;
@@ -159,32 +162,86 @@ fn tensor_units(device: &Device) -> bool {
     format!("{device:?}").contains("Cuda")
 }
 
-/// A step of Adam is its formula.
+/// Steps of Adam are its formula, of weights that someone else holds and of such that no one does.
 #[test]
 fn a_step_of_adam_is_its_formula() {
     let device = device::pick().expect("a device").device;
-    let step = AdamStep {
+    let step = |time| AdamStep {
         rate: 0.3,
         beta1: 0.9,
         beta2: 0.99,
         epsilon: 1e-4,
         decay: 0.1,
-        time: 3,
+        time,
     };
-    let [weights, gradient, mean, square] = [(); 4].map(|()| random::<2>([7, 5], &device));
-    let square = square.abs();
-    let given = [weights.clone(), mean.clone(), square.clone()];
-    let (found, means) = adam(given[0].clone(), gradient.clone(), [mean, square], step);
-    let gradient = gradient + weights.clone() * step.decay;
-    let [_, mean, square] = given;
-    let mean = mean * 0.9 + gradient.clone() * 0.1;
-    let square = square * 0.99 + gradient.square() * 0.01;
-    let corrected = square.clone() / (1.0 - 0.99_f32.powi(3));
-    let moved = mean.clone() / (1.0 - 0.9_f32.powi(3)) * 0.3 / (corrected.sqrt() + 1e-4);
-    let [found_mean, found_square] = means;
-    assert_near("weights", found, weights - moved, 1e-5);
-    assert_near("mean", found_mean, mean, 1e-5);
-    assert_near("square", found_square, square, 1e-5);
+    let [mut weights, mut mean, square] = [(); 3].map(|()| random::<2>([7, 5], &device));
+    let mut square = square.abs();
+    let mut found = [weights.clone(), mean.clone(), square.clone()];
+    for time in 3..6 {
+        let gradient = random([7, 5], &device);
+        let [of, means @ ..] = found;
+        let (moved, [first, second]) = adam(of, gradient.clone(), means, step(time));
+        found = [moved, first, second];
+
+        let gradient = gradient + weights.clone() * 0.1;
+        mean = mean * 0.9 + gradient.clone() * 0.1;
+        square = square * 0.99 + gradient.square() * 0.01;
+        let passed = i32::try_from(time).expect("a few");
+        let corrected = square.clone() / (1.0 - 0.99_f32.powi(passed));
+        let along = mean.clone() / (1.0 - 0.9_f32.powi(passed)) * 0.3;
+        weights = weights - along / (corrected.sqrt() + 1e-4);
+    }
+    let expected = [weights, mean, square];
+    for ((found, expected), name) in found
+        .into_iter()
+        .zip(expected)
+        .zip(["weights", "mean", "square"])
+    {
+        assert_near(name, found, expected, 1e-5);
+    }
+}
+
+/// A convolution in evaluation with a bias or a normalisation is Burn's operations on a CPU.
+#[test]
+fn convolution_in_evaluation_is_its_composition() {
+    let device = device::pick().expect("a device").device;
+    for [channels, results, groups] in [[3, 8, 1], [8, 12, 2]] {
+        let images = random::<4>([2, channels, 12, 10], &device);
+        let weight = random([results, channels / groups, 3, 3], &device);
+        let [gain, bias, mean, variance] = [(); 4].map(|()| random::<1>([results], &device));
+        let variance = variance.square() + 0.5;
+        let options = ConvOptions::new([2, 2], [1, 1], [1, 1], groups);
+        let norm = |[gain, bias, mean, variance]: [Tensor<1>; 4]| Normalisation {
+            gain,
+            bias,
+            mean,
+            variance,
+            epsilon: 1e-5,
+            rectify: true,
+        };
+        let all = [&gain, &bias, &mean, &variance];
+        let (wide, taps) = (on_cpu(&images).inner(), on_cpu(&weight).inner());
+        let wide_bias = on_cpu(&bias).inner();
+        let whole = module::conv2d(wide.clone(), taps.clone(), None, options.clone());
+        let whole = batch_norm(whole, norm(all.map(|of| on_cpu(of).inner())));
+        let biased = relu(module::conv2d(wide, taps, Some(wide_bias), options.clone()));
+        for precision in precisions(&device) {
+            let allowed = match (precision, tensor_units(&device)) {
+                (Precision::Single, false) => 1e-5,
+                (Precision::Single, true) => 2e-3,
+                (Precision::BFloat16, _) => 2e-2,
+            };
+            let images = precision.of(images.clone());
+            let own = norm(all.map(Tensor::clone));
+            let found =
+                conv2d_normalised(images.clone(), weight.clone(), None, options.clone(), own);
+            assert_eq!(found.dtype(), images.dtype());
+            assert_near("normalised", on_cpu(&found).inner(), whole.clone(), allowed);
+            let found =
+                conv2d_rectified(images, weight.clone(), Some(bias.clone()), options.clone());
+            assert_near("biased", on_cpu(&found).inner(), biased.clone(), allowed);
+        }
+    }
 }
 
 fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
@@ -207,19 +264,22 @@ fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
     };
     near("mean", &found.mean, &expected.mean);
     near("variance", &found.variance, &expected.variance);
-    let [mean, variance] = move_statistics(
-        [gain.clone().detach(), bias.clone().detach()],
-        [found.mean, found.variance],
-        0.1,
-        1.5,
-    );
-    near(
-        "running mean",
-        &mean,
-        &(wide_gain.clone() * 0.9 + expected.mean * 0.1),
-    );
-    let moved = wide_bias.clone() * 0.9 + expected.variance * 0.15;
-    near("running variance", &variance, &moved);
+    let running = RunningStatistics {
+        mean: gain.clone().detach(),
+        variance: bias.clone().detach(),
+    };
+    let parameters = [gain.clone(), bias.clone()];
+    let (output, running) =
+        batch_norm_moving(features.clone(), parameters, 1e-5, rectify, (running, 0.1));
+    let samples = features.shape().num_elements() / channels;
+    let unbiased = samples as f64 / (samples - 1) as f64;
+    let moved = wide_gain.clone() * 0.9 + expected.mean * 0.1;
+    near("running mean", &running.mean, &moved);
+    let moved = wide_bias.clone() * 0.9 + expected.variance * (0.1 * unbiased);
+    near("running variance", &running.variance, &moved);
+    let same = [&output, &found.output].map(|of| on_cpu(of).inner());
+    let [one, other] = same;
+    assert_near("output with running statistics", one, other, 1e-6);
 
     let whole = if rectify {
         relu(expected.output)

@@ -6,10 +6,10 @@ use burn::{
         Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{DType, Device, Tensor, activation::relu, ops::ConvOptions},
+    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
 };
 
-use crate::norm::BatchNorm;
+use crate::{norm::BatchNorm, precision::wide};
 
 /// A square convolution without bias, padded to keep the size at stride 1, drawn as He et al. do for
 /// networks with `ReLU`: N(0, 2 / fan-out) (arXiv:1502.01852).
@@ -70,14 +70,10 @@ pub(crate) fn normalised(
 }
 
 fn normalised_by(conv: &Conv2d, norm: &BatchNorm, features: Tensor<4>, rectify: bool) -> Tensor<4> {
-    let dtype = features.dtype();
     match options(conv) {
-        // Half precision is normalised in single.
-        Some(options)
-            if matches!(dtype, DType::F32 | DType::F64) && !norm.learns_on(&features.device()) =>
-        {
+        Some(options) if !norm.learns_on(&features.device()) => {
             let (weight, bias) = weights(conv);
-            let norm = norm.by_running(dtype, rectify);
+            let norm = norm.by_running(wide(features.dtype()), rectify);
             reid_ops::conv2d_normalised(features, weight, bias, options, norm)
         }
         _ if rectify => norm.rectified(apply(conv, features)),

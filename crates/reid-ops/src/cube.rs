@@ -99,3 +99,12 @@ pub(crate) fn numbers(dtype: DType) -> ElemType {
         _ => FloatKind::F32,
     })
 }
+
+/// A number of a kernel that computes in single precision.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "kernels compute in single precision"
+)]
+pub(crate) fn single(value: f64) -> f32 {
+    value as f32
+}

@@ -41,7 +41,9 @@ mod rectifier;
 pub use adam::{AdamStep, adam};
 pub use attention::attend;
 pub use convolution::{conv2d, conv2d_normalised, conv2d_rectified};
-pub use normalisation::{Normalisation, Normalised, batch_norm, batch_norm_train, move_statistics};
+pub use normalisation::{
+    Normalisation, Normalised, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train,
+};
 pub use pooling::max_pool2d;
 pub use rectifier::add_rectified;
 
@@ -75,10 +77,18 @@ fn is_cube(device: &Device, types: &[DType]) -> bool {
 }
 
 /// Whether it is a GPU of CUDA.
-#[cfg(feature = "cuda")]
+#[cfg(feature = "_cube")]
 fn is_cuda(device: &Device) -> bool {
-    use burn::{backend::DispatchDevice, cubecl};
-    let plain = device.clone().without_autodiff();
-    let device = plain.as_dispatch();
-    matches!(device, DispatchDevice::Cube(cubecl::Device::Cuda(_)))
+    #[cfg(feature = "cuda")]
+    {
+        use burn::{backend::DispatchDevice, cubecl};
+        let plain = device.clone().without_autodiff();
+        let device = plain.as_dispatch();
+        matches!(device, DispatchDevice::Cube(cubecl::Device::Cuda(_)))
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        false
+    }
 }

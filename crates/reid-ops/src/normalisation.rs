@@ -131,71 +131,102 @@ pub fn batch_norm_train<const D: usize>(
     }
 }
 
-/// Running means and variances, a part of the way towards those of a batch, without gradient.
+/// Means and variances that follow those of batches.
 ///
 /// ```text
-/// μ' = (1 - momentum)·μ + momentum·μ_batch        σ²' = (1 - momentum)·σ² + momentum·unbiased·σ²_batch
+/// μ' = (1 - momentum)·μ + momentum·μ_batch        σ²' = (1 - momentum)·σ² + momentum·n/(n - 1)·σ²_batch
 /// ```
+///
+/// The variance is the unbiased one, of `n` numbers of a channel; one number has none, and its biased one,
+/// 0, is the best there is.
+#[derive(Clone, Debug)]
+pub struct RunningStatistics {
+    /// μ, `[channels]`, in at least single precision.
+    pub mean: Tensor<1>,
+    /// σ², `[channels]`, in the same.
+    pub variance: Tensor<1>,
+}
+
+impl RunningStatistics {
+    /// What it becomes with a batch, without gradient.
+    fn moved(self, batch: [&Tensor<1>; 2], momentum: f64, unbiased: f64) -> Self {
+        let move_towards = |running: Tensor<1>, batch: &Tensor<1>, share: f64| {
+            let batch = batch.clone().detach().cast(running.dtype());
+            (running * (1.0 - momentum) + batch * share).detach()
+        };
+        let [mean, variance] = batch;
+        Self {
+            mean: move_towards(self.mean, mean, momentum),
+            variance: move_towards(self.variance, variance, momentum * unbiased),
+        }
+    }
+}
+
+/// The same as [`batch_norm_train`], and [running statistics](RunningStatistics) a part `momentum`, in
+/// `[0, 1]`, of the way towards those of the batch.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
+/// use reid_ops::{RunningStatistics, batch_norm_moving};
 ///
 /// let device = Device::default();
 /// let one = |value: f32| Tensor::<1>::from_data([value], &device);
-/// let batch = [one(4.0), one(3.0)];
-/// // Of three samples: their unbiased variance is 3/2 of the biased one.
-/// let [mean, variance] = reid_ops::move_statistics([one(0.0), one(1.0)], batch, 0.5, 1.5);
-/// assert_eq!((mean.into_scalar::<f32>(), variance.into_scalar::<f32>()), (2.0, 2.75));
+/// let batch = Tensor::<2>::from_data([[1.0], [4.0], [7.0]], &device);
+/// let running = RunningStatistics { mean: one(0.0), variance: one(1.0) };
+/// let (_, running) = batch_norm_moving(batch, [one(1.0), one(0.0)], 1e-5, false, (running, 0.5));
+/// // Mean 4, and of three numbers the unbiased variance 9.
+/// assert_eq!(running.mean.into_scalar::<f32>(), 2.0);
+/// assert_eq!(running.variance.into_scalar::<f32>(), 5.0);
 /// ```
 ///
-/// # Shapes
-/// - all: `[channels]`
-///
 /// # Panics
-/// If the shapes differ.
+/// As [`batch_norm_train`], and if the statistics are of another number of channels.
 #[must_use]
-pub fn move_statistics(
-    running: [Tensor<1>; 2],
-    batch: [Tensor<1>; 2],
-    momentum: f64,
-    unbiased: f64,
-) -> [Tensor<1>; 2] {
-    let shape = running[0].dims();
-    assert!(
-        running.iter().chain(&batch).all(|of| of.dims() == shape),
-        "statistics of {shape:?} channels"
+pub fn batch_norm_moving<const D: usize>(
+    input: Tensor<D>,
+    [gain, bias]: [Tensor<1>; 2],
+    epsilon: f64,
+    rectify: bool,
+    (running, momentum): (RunningStatistics, f64),
+) -> (Tensor<D>, RunningStatistics) {
+    crate::expect_numbers("normalisation", &input.dims());
+    let channels = input.dims()[1];
+    assert_eq!(
+        [running.mean.dims(), running.variance.dims()],
+        [[channels]; 2],
+        "running statistics of {channels} channels"
     );
-    let dtype = running[0].dtype();
-    let batch = batch.map(|of| of.detach().cast(dtype));
+    let samples = input.shape().num_elements() / channels;
+    let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
     #[cfg(any(feature = "flex", feature = "_cube"))]
-    if running[1].dtype() == dtype
-        && trains_natively(&running[0].device(), dtype)
-        && dtype == DType::F32
     {
         use burn::backend::Dispatch;
 
         use extension::TrainingNorm;
-        let [mean, variance] = running.map(Tensor::into_dispatch);
-        let [batch_mean, batch_variance] = batch.map(Tensor::into_dispatch);
-        let (mean, variance) = <Dispatch as TrainingNorm>::moved(
-            mean,
-            variance,
-            batch_mean,
-            batch_variance,
-            momentum,
-            unbiased,
-        );
-        return [mean, variance].map(Tensor::from_dispatch);
+        let fits = [gain.dims(), bias.dims()] == [[channels]; 2]
+            && [&running.mean, &running.variance]
+                .iter()
+                .all(|of| of.dtype() == DType::F32);
+        if fits && trains_natively(&input.device(), input.dtype()) {
+            let (output, _, _, mean, variance) = <Dispatch as TrainingNorm>::normalise_moving(
+                input.into_dispatch(),
+                gain.cast(DType::F32).into_dispatch(),
+                bias.cast(DType::F32).into_dispatch(),
+                running.mean.into_dispatch(),
+                running.variance.into_dispatch(),
+                epsilon,
+                rectify,
+                momentum,
+                unbiased,
+            );
+            let [mean, variance] = [mean, variance].map(Tensor::from_dispatch);
+            let moved = RunningStatistics { mean, variance };
+            return (Tensor::from_dispatch(output), moved);
+        }
     }
-    let [mean, variance] = running;
-    let [batch_mean, batch_variance] = batch;
-    let move_towards = |running: Tensor<1>, batch: Tensor<1>| {
-        (running * (1.0 - momentum) + batch * momentum).detach()
-    };
-    [
-        move_towards(mean, batch_mean),
-        move_towards(variance, batch_variance * unbiased),
-    ]
+    let batch = batch_norm_train(input, gain, bias, epsilon, rectify);
+    let moved = running.moved([&batch.mean, &batch.variance], momentum, unbiased);
+    (batch.output, moved)
 }
 
 /// Whether features of a type on this device are normalised here in training.

@@ -5,7 +5,7 @@ use burn::{
     module::{Content, Module, ModuleDisplay, Param},
     tensor::{DType, Device, Tensor},
 };
-use reid_ops::{Normalisation, batch_norm, batch_norm_train, move_statistics};
+use reid_ops::{Normalisation, RunningStatistics, batch_norm, batch_norm_moving};
 
 use super::running::Running;
 use crate::{block::Block, precision::widened};
@@ -183,21 +183,16 @@ impl BatchNorm {
 
     fn forward_train<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
         let (gain, bias) = (self.weight.val(), self.bias.val());
-        let samples = features.shape().num_elements() / gain.shape().num_elements();
-        let batch = batch_norm_train(features, gain, bias, self.epsilon, rectify);
-        // One sample has no unbiased variance; its biased one, 0, is the best there is.
-        let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
-        let running = [&self.running_mean, &self.running_var];
-        let moved = move_statistics(
-            running.map(Running::value),
-            [batch.mean, batch.variance],
-            self.momentum,
-            unbiased,
-        );
-        for (statistic, moved) in running.into_iter().zip(moved) {
-            statistic.set(moved);
-        }
-        batch.output
+        let running = RunningStatistics {
+            mean: self.running_mean.value(),
+            variance: self.running_var.value(),
+        };
+        let running = (running, self.momentum);
+        let (output, moved) =
+            batch_norm_moving(features, [gain, bias], self.epsilon, rectify, running);
+        self.running_mean.set(moved.mean);
+        self.running_var.set(moved.variance);
+        output
     }
 
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.

@@ -1,4 +1,4 @@
-//! Steps of Adam on GPUs, each in one kernel.
+//! Steps of Adam on GPUs, each in one kernel, and in place where no one else holds weights or means.
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 use burn_cubecl::{
@@ -10,6 +10,7 @@ use burn_cubecl::{
 };
 
 use super::{AdamStep, Corrected};
+use crate::cube::single;
 
 /// Steps of Adam in single precision.
 #[backend_extension(
@@ -58,6 +59,30 @@ fn adam<N: Size>(
     }
 }
 
+/// Where a result goes.
+struct Moved {
+    tensor: CubeTensor,
+    argument: BufferArg,
+}
+
+impl Moved {
+    /// The place of a tensor that is an argument of the kernel, if no one else holds it.
+    fn new(of: &CubeTensor, argument: usize) -> Self {
+        if of.can_mut() {
+            return Self {
+                argument: of.as_tensor_alias(argument).into_buffer_arg(),
+                tensor: of.clone(),
+            };
+        }
+        let (shape, device) = (of.meta.shape().clone(), of.device.clone());
+        let tensor = empty_device_contiguous_dtype(of.client.clone(), device, shape, of.dtype);
+        Self {
+            argument: tensor.clone().into_buffer_arg(),
+            tensor,
+        }
+    }
+}
+
 impl GpuSteps for CubeBackend {
     fn step(
         weights: CubeTensor,
@@ -69,21 +94,14 @@ impl GpuSteps for CubeBackend {
         let [weights, gradient, mean, square] =
             [weights, gradient, mean, square].map(into_contiguous);
         let (client, count) = (weights.client.clone(), weights.meta.num_elements());
-        let [new_weights, new_mean, new_square] = [&weights, &mean, &square].map(|of| {
-            let shape = of.meta.shape().clone();
-            empty_device_contiguous_dtype(client.clone(), of.device.clone(), shape, of.dtype)
-        });
+        let [new_weights, new_mean, new_square] = [(&weights, 0), (&mean, 2), (&square, 3)]
+            .map(|(of, argument)| Moved::new(of, argument));
         let sizes = client.io_optimized_vector_sizes(size_of::<f32>());
         let vector = sizes.filter(|vector| count.is_multiple_of(*vector)).max();
         let vector = vector.unwrap_or(1);
         let total = count / vector;
         let cube = CubeDim::new(&client, total);
         let Corrected { rate, epsilon } = step.corrected();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "weights are in single precision"
-        )]
-        let rate = rate as f32;
         adam::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),
@@ -93,16 +111,16 @@ impl GpuSteps for CubeBackend {
             gradient.into_buffer_arg(),
             mean.into_buffer_arg(),
             square.into_buffer_arg(),
-            new_weights.clone().into_buffer_arg(),
-            new_mean.clone().into_buffer_arg(),
-            new_square.clone().into_buffer_arg(),
+            new_weights.argument,
+            new_mean.argument,
+            new_square.argument,
             total,
             step.beta1,
             step.beta2,
             step.decay,
-            rate,
+            single(rate),
             epsilon,
         );
-        (new_weights, new_mean, new_square)
+        (new_weights.tensor, new_mean.tensor, new_square.tensor)
     }
 }

@@ -1,4 +1,4 @@
-//! The gradient of a convolution by its weights on GPUs: a product of matrices.
+//! Operands of convolutions on GPUs, and the gradient by weights: a product of matrices.
 //!
 //! ```text
 //! dW[o, t, c] = Σ_r dY[r, o] · X[r, t, c]        r the places of all images, t the taps of the kernel
@@ -8,22 +8,30 @@
 //! side, and are summed in single precision. What taps see takes as many times the memory of the features
 //! as there are taps, until the product is done; where a device has no room for it, the gradient is Burn's.
 
-#![expect(
-    clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
-)]
-
-use burn::tensor::ops::ConvOptions;
+use burn::{
+    backend::{DType, ops::ModuleOps},
+    tensor::{FloatDType, Shape, ops::ConvOptions},
+};
 use burn_cubecl::{
     CubeBackend,
-    cubecl::{self, calculate_cube_count_elemwise, ir::ElemType, prelude::*},
-    kernel::matmul::{MatmulStrategy, matmul},
+    cubecl::{calculate_cube_count_elemwise, prelude::*},
+    kernel::{
+        into_contiguous,
+        matmul::{MatmulStrategy, matmul},
+    },
     ops::{numeric::empty_device_contiguous_dtype, permute, reshape},
     tensor::CubeTensor,
 };
 
-use super::extension::{GpuConvolution, weight_gradient_of_burn};
-use crate::cube::{Rows, numbers};
+mod kernels;
+
+use kernels::{WeightsLaunch, fold, four_pixels, gather, lay_out, single_pixels, sum};
+
+use super::{
+    extension::{GpuConvolution, Operands},
+    form::{Form, Stem},
+};
+use crate::cube::{Rows, channels_second, numbers, single};
 
 /// Places of a part, at least, and parts at most.
 const MANY_WEIGHTS: [usize; 2] = [2048, 64];
@@ -31,72 +39,6 @@ const MANY_WEIGHTS: [usize; 2] = [2048, 64];
 const FEW_WEIGHTS: [usize; 2] = [512, 256];
 /// The most weights that are few.
 const FEW: usize = 1 << 16;
-
-/// What each tap of the kernel sees at each place, zeros outside: `[places, taps, channels]`.
-#[cube(launch)]
-fn gather<E: Float, N: Size>(
-    input: &Tensor<Vector<E, N>>,
-    patches: &mut Tensor<Vector<E, N>>,
-    total: usize,
-    width: usize,
-    pitch: usize,
-    height: usize,
-    across: usize,
-    height_out: usize,
-    across_out: usize,
-    taps: usize,
-    taps_across: usize,
-    stride_down: usize,
-    stride_across: usize,
-    padding_down: usize,
-    padding_across: usize,
-    #[define(E)] _numbers: ElemType,
-) {
-    let at = ABSOLUTE_POS;
-    if at < total {
-        let channel = at % width;
-        let tap = (at / width) % taps;
-        let place = at / (width * taps);
-        let x = (place % across_out) * stride_across + tap % taps_across;
-        let y = (place / across_out) % height_out * stride_down + tap / taps_across;
-        let image = place / (across_out * height_out);
-        let mut seen = Vector::<E, N>::new(E::from_int(0));
-        if y >= padding_down
-            && y < height + padding_down
-            && x >= padding_across
-            && x < across + padding_across
-        {
-            let pixel = (image * height + y - padding_down) * across + x - padding_across;
-            seen = input[pixel * pitch + channel];
-        }
-        patches[at] = seen;
-    }
-}
-
-/// The sum of all parts `[parts, results, taps, channels]`, as weights `[results, channels, taps]`.
-#[cube(launch)]
-fn sum<E: Float, W: Float>(
-    parts: &Tensor<E>,
-    weights: &mut Tensor<W>,
-    count: usize,
-    total: usize,
-    taps: usize,
-    channels: usize,
-    #[define(E, W)] _numbers: [ElemType; 2],
-) {
-    let at = ABSOLUTE_POS;
-    if at < total {
-        let within = at % (taps * channels);
-        let result = at / (taps * channels);
-        let mut sum = 0.0f32;
-        for part in 0..count {
-            let from = part * parts.stride(0) + result * parts.stride(1) + within;
-            sum += f32::cast_from(parts[from]);
-        }
-        let (tap, channel) = (within / channels, within % channels);
-        weights[(result * channels + channel) * taps + tap] = W::cast_from(sum);
-    }
-}
 
 /// Into how many parts so many places are split, for so many weights.
 fn parts(places: usize, weights: usize) -> usize {
@@ -166,56 +108,253 @@ fn unfold(
     patches
 }
 
+/// The sizes of weights and of the dense ones that they become.
+fn weights(weight: [usize; 4], form: Form, padding: [usize; 2]) -> WeightsLaunch {
+    let [results, channels, down, across] = weight;
+    let [_, dense_channels, dense_down, dense_across] = form.weights(weight, padding);
+    let (groups, before) = match form {
+        Form::Whole => (1, [0, 0]),
+        Form::Groups(groups) => (groups, [0, 0]),
+        Form::Stem => (1, padding.map(|padding| padding % 2)),
+    };
+    WeightsLaunch::new(
+        results / groups,
+        channels,
+        down,
+        across,
+        dense_down * dense_across,
+        dense_across,
+        dense_channels,
+        before[0],
+        before[1],
+    )
+}
+
+/// Room for numbers on the device of a tensor.
+fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
+}
+
+/// The products `[parts, results, taps · channels]` of a gradient and of what taps see.
+fn products(
+    input: CubeTensor,
+    gradient: CubeTensor,
+    [results, channels, down, across]: [usize; 4],
+    options: &ConvOptions<2>,
+) -> CubeTensor {
+    let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
+    let (taps, dtype) = (down * across, input.dtype);
+    let places = batch * height_out * across_out;
+    let (input, gradient) = (Rows::new(input), Rows::new(gradient));
+    let seen = if sees_one(taps, options) {
+        input.tensor
+    } else {
+        unfold(&input, [down, across], [height_out, across_out], options)
+    };
+    let count = parts(places, results * channels * taps);
+    let each = places / count;
+    let seen = reshape(seen, [count, each, taps * channels].into());
+    let gradient = reshape(gradient.tensor, [count, each, results].into());
+    let gradient = permute(gradient, &[0, 2, 1]);
+    let strategy = MatmulStrategy::default();
+    matmul(gradient, seen, None, strategy, dtype).expect("a matrix product")
+}
+
+/// Whether results see the one place that they lie at.
+fn sees_one(taps: usize, options: &ConvOptions<2>) -> bool {
+    taps == 1 && options.stride == [1, 1] && options.padding_begin() == [0, 0]
+}
+
+/// Weights laid out in a type, and what is added to results; with a normalisation folded in if there is an
+/// epsilon.
+fn with_shift(
+    weight: CubeTensor,
+    normalisation: [CubeTensor; 4],
+    epsilon: Option<f64>,
+    form: Form,
+    padding: [usize; 2],
+    dtype: FloatDType,
+) -> (CubeTensor, CubeTensor) {
+    let dtype = DType::from(dtype);
+    let given = weight.meta.shape().dims();
+    let [results, channels, down, across] = form.weights(given, padding);
+    let client = weight.client.clone();
+    let dense = empty(&weight, [results, down, across, channels], dtype);
+    let shift = empty(&weight, [results], dtype);
+    let [gain, bias, mean, variance] = normalisation.map(into_contiguous);
+    let total = results * channels * down * across;
+    let cube = CubeDim::new(&client, total);
+    let types = [numbers(weight.dtype), numbers(dtype)];
+    fold::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, total, cube),
+        cube,
+        weight.into_tensor_arg(),
+        gain.into_buffer_arg(),
+        bias.into_buffer_arg(),
+        mean.into_buffer_arg(),
+        variance.into_buffer_arg(),
+        dense.clone().into_tensor_arg(),
+        shift.clone().into_tensor_arg(),
+        single(epsilon.unwrap_or_default()),
+        total,
+        weights(given, form, padding),
+        form == Form::Stem,
+        epsilon.is_some(),
+        types,
+    );
+    (channels_second(dense), shift)
+}
+
 impl GpuConvolution for CubeBackend {
+    fn pixels(images: CubeTensor, stem: Stem) -> CubeTensor {
+        let Stem {
+            padding, pixels, ..
+        } = stem;
+        let [batch, channels, rows, columns] = pixels;
+        let (client, dtype) = (images.client.clone(), images.dtype);
+        let result = empty(&images, [batch, rows, columns, channels], dtype);
+        let total = pixels.iter().product();
+        let cube = CubeDim::new(&client, total);
+        four_pixels::launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            images.into_tensor_arg(),
+            result.clone().into_tensor_arg(),
+            total,
+            rows,
+            columns,
+            padding[0],
+            padding[1],
+            numbers(dtype),
+        );
+        channels_second(result)
+    }
+
+    fn images(pixels: CubeTensor, stem: Stem) -> CubeTensor {
+        let Stem {
+            images, padding, ..
+        } = stem;
+        let (client, dtype) = (pixels.client.clone(), pixels.dtype);
+        let result = empty(&pixels, images, dtype);
+        let pixels = permute(pixels, &[0, 2, 3, 1]);
+        let total = images.iter().product();
+        let cube = CubeDim::new(&client, total);
+        single_pixels::launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            pixels.into_tensor_arg(),
+            result.clone().into_tensor_arg(),
+            total,
+            padding[0],
+            padding[1],
+            numbers(dtype),
+        );
+        result
+    }
+
+    fn laid_out(
+        weight: CubeTensor,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> CubeTensor {
+        let dtype = DType::from(dtype);
+        let given = weight.meta.shape().dims();
+        let [results, channels, down, across] = form.weights(given, padding);
+        if form == Form::Whole && weight.dtype == dtype && down * across == 1 {
+            return weight;
+        }
+        let client = weight.client.clone();
+        let dense = empty(&weight, [results, down, across, channels], dtype);
+        let total = results * channels * down * across;
+        let cube = CubeDim::new(&client, total);
+        let types = [numbers(weight.dtype), numbers(dtype)];
+        lay_out::launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            weight.into_tensor_arg(),
+            dense.clone().into_tensor_arg(),
+            total,
+            weights(given, form, padding),
+            form == Form::Stem,
+            types,
+        );
+        channels_second(dense)
+    }
+
+    fn biased(
+        weight: CubeTensor,
+        bias: CubeTensor,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> (CubeTensor, CubeTensor) {
+        // Of the normalisation there is only what it adds.
+        let none = [(); 4].map(|()| bias.clone());
+        with_shift(weight, none, None, form, padding, dtype)
+    }
+
+    fn folded(
+        weight: CubeTensor,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        mean: CubeTensor,
+        variance: CubeTensor,
+        epsilon: f64,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> (CubeTensor, CubeTensor) {
+        let all = [gain, bias, mean, variance];
+        with_shift(weight, all, Some(epsilon), form, padding, dtype)
+    }
+
     fn weight_gradient(
         input: CubeTensor,
+        dense: CubeTensor,
         weight: CubeTensor,
         gradient: CubeTensor,
-        options: ConvOptions<2>,
+        operands: Operands,
     ) -> CubeTensor {
-        let [results, channels, down, across] = weight.meta.shape().dims();
+        let Operands {
+            options,
+            form,
+            padding,
+        } = operands;
+        let sizes @ [results, channels, down, across] = dense.meta.shape().dims();
         let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
-        let (taps, dtype) = (down * across, input.dtype);
-        let places = batch * height_out * across_out;
-        let plain = taps == 1 && options.stride == [1, 1] && options.padding_begin() == [0, 0];
-        if !plain && !has_room(&input, places * taps * channels) {
-            return weight_gradient_of_burn::<Self>(input, weight, gradient, options);
-        }
-        let (input, gradient) = (Rows::new(input), Rows::new(gradient));
-        let seen = if plain {
-            input.tensor
+        let (taps, places) = (down * across, batch * height_out * across_out);
+        let products = if sees_one(taps, &options) || has_room(&input, places * taps * channels) {
+            products(input, gradient, sizes, &options)
         } else {
-            unfold(&input, [down, across], [height_out, across_out], &options)
+            let all = Self::conv2d_weight_backward(input, dense, gradient, options);
+            let all = into_contiguous(permute(all, &[0, 2, 3, 1]));
+            reshape(all, [1, results, taps * channels].into())
         };
 
-        let count = parts(places, results * channels * taps);
-        let each = places / count;
-        let seen = reshape(seen, [count, each, taps * channels].into());
-        let gradient = reshape(gradient.tensor, [count, each, results].into());
-        let gradient = permute(gradient, &[0, 2, 1]);
-        let strategy = MatmulStrategy::default();
-        let products = matmul(gradient, seen, None, strategy, dtype).expect("a matrix product");
-
-        let client = &products.client;
-        let by_weight = empty_device_contiguous_dtype(
-            client.clone(),
-            products.device.clone(),
-            weight.meta.shape().clone(),
-            weight.dtype,
-        );
-        let total = results * channels * taps;
-        let cube = CubeDim::new(client, total);
+        let client = products.client.clone();
+        let given = weight.meta.shape().clone();
+        let by_weight = empty(&products, given.clone(), weight.dtype);
+        let total = given.num_elements();
+        let cube = CubeDim::new(&client, total);
+        let count = products.meta.shape()[0];
+        let types = [numbers(products.dtype), numbers(weight.dtype)];
         sum::launch(
-            client,
-            calculate_cube_count_elemwise(client, total, cube),
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
             cube,
-            products.clone().into_tensor_arg(),
+            products.into_tensor_arg(),
             by_weight.clone().into_tensor_arg(),
             count,
             total,
-            taps,
-            channels,
-            [numbers(dtype), numbers(weight.dtype)],
+            weights(given.dims(), form, padding),
+            form == Form::Stem,
+            types,
         );
         by_weight
     }

@@ -1,6 +1,13 @@
-//! Convolution on GPUs as an extension of Burn's backends: the forward pass and the gradient by the input are
-//! Burn's, that by the weights is this crate's.
+//! Convolution on GPUs as an extension of Burn's backends: operands are laid out and the gradient by weights is
+//! computed here, the forward pass and the gradient by the input are Burn's.
 
+#![expect(
+    clippy::too_many_arguments,
+    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+)]
+
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::{
     backend::{
         Autodiff, Backend, TensorMetadata,
@@ -12,11 +19,13 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{FloatDType, ops::ConvOptions},
+    tensor::{DType, FloatDType, Shape, ops::ConvOptions},
 };
 
-/// Convolution without groups or dilation. Weights may be in another type than features, in which the
-/// computation is; their gradient has their own.
+use super::form::{Form, Stem};
+
+/// Convolution without dilation. Weights may be in another type than features, in which the computation is;
+/// their gradient has their own.
 #[backend_extension(
     Cube: cfg(feature = "_cube"),
     Autodiff,
@@ -25,87 +34,314 @@ use burn::{
 pub(super) trait GpuConvolution: Backend {
     /// The output of a convolution.
     #[fusion(default)]
-    fn convolve_whole(
+    fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         options: ConvOptions<2>,
+        form: Form,
     ) -> FloatTensor<Self> {
-        let weight = as_features::<Self>(weight, &input);
-        Self::conv2d(input, weight, None, options)
+        let (input, dense, options) = dense::<Self>(input, &weight, options, form);
+        Self::conv2d(input, dense, None, options)
     }
 
-    /// The gradient by the weights; for the backward pass alone.
+    /// Four pixels of an image as one.
+    #[fusion(dtype = images, shape = Shape::from(stem.pixels))]
+    fn pixels(images: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
+
+    /// The gradient by images, from that by their pixels; for the backward pass alone.
+    #[fusion(dtype = pixels, shape = Shape::from(stem.images))]
+    fn images(pixels: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
+
+    /// Weights as a form has them, in a type, channels innermost.
+    #[fusion(dtype = DType::from(*dtype), shape = Shape::from(form.weights(weight.dims(), *padding)))]
+    fn laid_out(
+        weight: FloatTensor<Self>,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> FloatTensor<Self>;
+
+    /// The output of a convolution with a normalisation folded in; without a gradient.
+    #[fusion(default)]
+    fn convolve_folded(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        options: ConvOptions<2>,
+        form: Form,
+    ) -> FloatTensor<Self> {
+        let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
+        let [results, _, down, across] = weight.shape().dims();
+        let (dense, shift) = Self::folded(
+            weight, gain, bias, mean, variance, epsilon, form, padding, dtype,
+        );
+        let input = dense_input::<Self>(input, [down, across], padding, form);
+        let output = Self::conv2d(input, dense, None, form.options(options));
+        Self::float_add(
+            output,
+            Self::float_reshape(shift, [1, results, 1, 1].into()),
+        )
+    }
+
+    /// The output of a convolution with a bias; without a gradient.
+    #[fusion(default)]
+    fn convolve_biased(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions<2>,
+        form: Form,
+    ) -> FloatTensor<Self> {
+        let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
+        let [results, _, down, across] = weight.shape().dims();
+        let (dense, shift) = Self::biased(weight, bias, form, padding, dtype);
+        let input = dense_input::<Self>(input, [down, across], padding, form);
+        let output = Self::conv2d(input, dense, None, form.options(options));
+        Self::float_add(
+            output,
+            Self::float_reshape(shift, [1, results, 1, 1].into()),
+        )
+    }
+
+    /// The weights as they are laid out, and the bias in their type.
+    #[fusion(meta = |weight, _, form: &Form, padding: &[usize; 2], dtype: &FloatDType| {
+        laid_out_with_shift(&weight.shape, *form, *padding, *dtype)
+    })]
+    fn biased(
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The weights as they are laid out, with a normalisation folded in, and what is added to results.
+    #[fusion(meta = |weight, _, _, _, _, _, form: &Form, padding: &[usize; 2], dtype: &FloatDType| {
+        laid_out_with_shift(&weight.shape, *form, *padding, *dtype)
+    })]
+    fn folded(
+        weight: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        form: Form,
+        padding: [usize; 2],
+        dtype: FloatDType,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient by the weights, from the operands of the dense convolution; for the backward pass alone.
     #[fusion(dtype = weight, shape = weight)]
     fn weight_gradient(
         input: FloatTensor<Self>,
+        dense: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        options: ConvOptions<2>,
+        operands: Operands,
     ) -> FloatTensor<Self>;
 }
 
-/// Weights in the type of features.
-fn as_features<B: Backend>(weight: FloatTensor<B>, features: &FloatTensor<B>) -> FloatTensor<B> {
-    let dtype = FloatDType::from(features.dtype());
-    B::float_cast(weight, dtype)
+/// The shapes and types of weights that are laid out and of what is added to results.
+#[cfg(feature = "fusion")]
+fn laid_out_with_shift(
+    weight: &Shape,
+    form: Form,
+    padding: [usize; 2],
+    dtype: FloatDType,
+) -> (TensorSpec, TensorSpec) {
+    let (shape, dtype) = (form.weights(weight.dims(), padding), DType::from(dtype));
+    let shift = TensorSpec::new([shape[0]].into(), dtype);
+    (TensorSpec::new(shape.into(), dtype), shift)
 }
 
-/// Burn's gradient by the weights, in their type.
-pub(super) fn weight_gradient_of_burn<B: Backend>(
+/// How the operands of a dense convolution came about.
+#[derive(Clone, Debug)]
+pub(super) struct Operands {
+    /// The options of the dense convolution.
+    pub(super) options: ConvOptions<2>,
+    pub(super) form: Form,
+    /// The padding that was given.
+    pub(super) padding: [usize; 2],
+}
+
+/// The operands of a convolution in a form, and its options.
+fn dense<B: GpuConvolution>(
     input: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    gradient: FloatTensor<B>,
+    weight: &FloatTensor<B>,
     options: ConvOptions<2>,
+    form: Form,
+) -> (FloatTensor<B>, FloatTensor<B>, ConvOptions<2>) {
+    let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
+    let dense = B::laid_out(weight.clone(), form, padding, dtype);
+    let [_, _, down, across] = weight.shape().dims();
+    let input = dense_input::<B>(input, [down, across], padding, form);
+    (input, dense, form.options(options))
+}
+
+/// The input of a convolution in a form.
+fn dense_input<B: GpuConvolution>(
+    input: FloatTensor<B>,
+    kernel: [usize; 2],
+    padding: [usize; 2],
+    form: Form,
 ) -> FloatTensor<B> {
-    let dtype = FloatDType::from(weight.dtype());
-    let weight = as_features::<B>(weight, &input);
-    let by_weight = B::conv2d_weight_backward(input, weight, gradient, options);
-    B::float_cast(by_weight, dtype)
+    match form {
+        Form::Stem => {
+            let stem = Stem::new(input.shape().dims(), kernel, padding);
+            B::pixels(input, stem)
+        }
+        Form::Whole | Form::Groups(_) => input,
+    }
+}
+
+#[derive(Clone, Debug)]
+struct State<T> {
+    input: T,
+    dense: T,
+    weight: T,
+    operands: Operands,
+    images: [usize; 4],
 }
 
 #[derive(Debug)]
 struct Convolve;
 
 impl<B: GpuConvolution> Backward<B, 2> for Convolve {
-    type State = (FloatTensor<B>, FloatTensor<B>, ConvOptions<2>);
+    type State = State<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let (input, weight, options) = ops.state;
+        let State {
+            input,
+            dense,
+            weight,
+            operands,
+            images,
+        } = ops.state;
         let [by_input, by_weight] = ops.parents;
         if let Some(node) = by_input {
-            let weight = as_features::<B>(weight.clone(), &input);
-            let (input, options) = (input.clone(), options.clone());
-            let by_input = B::conv2d_x_backward(input, weight, gradient.clone(), options);
+            let options = operands.options.clone();
+            let by_input =
+                B::conv2d_x_backward(input.clone(), dense.clone(), gradient.clone(), options);
+            let by_input = match operands.form {
+                Form::Stem => {
+                    let [_, _, down, across] = weight.shape().dims();
+                    B::images(
+                        by_input,
+                        Stem::new(images, [down, across], operands.padding),
+                    )
+                }
+                Form::Whole | Form::Groups(_) => by_input,
+            };
             grads.register::<B>(node.id, by_input);
         }
         if let Some(node) = by_weight {
-            let by_weight = B::weight_gradient(input, weight, gradient, options);
+            let by_weight = B::weight_gradient(input, dense, weight, gradient, operands);
             grads.register::<B>(node.id, by_weight);
         }
     }
 }
 
 impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C> {
-    fn convolve_whole(
+    fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         options: ConvOptions<2>,
+        form: Form,
     ) -> FloatTensor<Self> {
         let nodes = [input.node(), weight.node()];
         let [input, weight] = [input, weight].map(FloatTensor::<Self>::into_primitive);
-        let output = B::convolve_whole(input.clone(), weight.clone(), options.clone());
+        let (images, padding) = (input.shape().dims(), options.padding_begin());
+        let (input, dense, options) = dense::<B>(input, &weight, options, form);
+        let output = B::conv2d(input.clone(), dense.clone(), None, options.clone());
+        let state = State {
+            input,
+            dense,
+            weight,
+            operands: Operands {
+                options,
+                form,
+                padding,
+            },
+            images,
+        };
         match Convolve.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((input, weight, options), output),
+            OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
+    }
+
+    fn pixels(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
+        unreachable!("a convolution is one operation with autodiff")
+    }
+
+    fn images(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
+        unreachable!("the backward pass of a convolution has none of its own")
+    }
+
+    fn laid_out(_: FloatTensor<Self>, _: Form, _: [usize; 2], _: FloatDType) -> FloatTensor<Self> {
+        unreachable!("a convolution is one operation with autodiff")
+    }
+
+    fn convolve_folded(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: ConvOptions<2>,
+        _: Form,
+    ) -> FloatTensor<Self> {
+        unreachable!("a convolution and a normalisation are two operations with autodiff")
+    }
+
+    fn convolve_biased(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: ConvOptions<2>,
+        _: Form,
+    ) -> FloatTensor<Self> {
+        unreachable!("a convolution and a sum are two operations with autodiff")
+    }
+
+    fn biased(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Form,
+        _: [usize; 2],
+        _: FloatDType,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("a convolution and a sum are two operations with autodiff")
+    }
+
+    fn folded(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: Form,
+        _: [usize; 2],
+        _: FloatDType,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("a convolution and a normalisation are two operations with autodiff")
     }
 
     fn weight_gradient(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: ConvOptions<2>,
+        _: FloatTensor<Self>,
+        _: Operands,
     ) -> FloatTensor<Self> {
         unreachable!("the backward pass of a convolution has none of its own")
     }

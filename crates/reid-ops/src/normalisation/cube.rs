@@ -4,20 +4,16 @@
 //! Features lie with channels innermost, as convolutions leave them there: rows of channels. Statistics
 //! are in single precision, features in single or half.
 
-use burn_cubecl::{
-    CubeBackend,
-    cubecl::{calculate_cube_count_elemwise, prelude::*},
-    kernel::into_contiguous,
-    ops::numeric::empty_device_contiguous_dtype,
-    tensor::CubeTensor,
-};
+use burn_cubecl::{CubeBackend, cubecl::prelude::*, kernel::into_contiguous, tensor::CubeTensor};
 
 mod kernels;
 
-use kernels::{AHEAD, apply, follow, moments, parameters, pull_back, statistics, totals};
+use kernels::{
+    AHEAD, apply, moments, moving_statistics, parameters, pull_back, statistics, totals,
+};
 
 use super::extension::TrainingNorm;
-use crate::cube::{Rows, channels_second, numbers};
+use crate::cube::{Rows, channels_second, numbers, single};
 
 /// Units of a cube, at most.
 const UNITS: u32 = 256;
@@ -84,12 +80,133 @@ impl Plan {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "statistics are in single precision"
-)]
-fn single(value: f64) -> f32 {
-    value as f32
+/// A normalisation on its way.
+struct Forward {
+    rows: Rows,
+    plan: Plan,
+    /// Sums of each chunk.
+    partial: CubeTensor,
+    mean: CubeTensor,
+    variance: CubeTensor,
+}
+
+impl Forward {
+    /// Sums chunks of features.
+    fn new(input: CubeTensor) -> Self {
+        let rows = Rows::new(input);
+        let plan = Plan::new(&rows, &[rows.pitch]);
+        let partial = rows.per_channel(2 * plan.chunks);
+        moments::launch(
+            &rows.tensor.client,
+            plan.cubes(plan.chunks),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.clone().into_tensor_arg(),
+            partial.clone().into_tensor_arg(),
+            plan.rows,
+            plan.width,
+            rows.pitch / plan.vector,
+            plan.per_chunk,
+            plan.units(),
+            numbers(rows.tensor.dtype),
+        );
+        let [mean, variance] = [(); 2].map(|()| rows.per_channel(1));
+        Self {
+            rows,
+            plan,
+            partial,
+            mean,
+            variance,
+        }
+    }
+
+    /// Mean and variance of all chunks.
+    fn statistics(&self) {
+        let Self { rows, plan, .. } = self;
+        statistics::launch(
+            &rows.tensor.client,
+            plan.cubes(1),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.clone().into_tensor_arg(),
+            self.partial.clone().into_tensor_arg(),
+            self.mean.clone().into_tensor_arg(),
+            self.variance.clone().into_tensor_arg(),
+            plan.chunks,
+            plan.width,
+            plan.rows as f32,
+            plan.units(),
+            numbers(rows.tensor.dtype),
+        );
+    }
+
+    /// The same, and the running ones after them.
+    fn moving_statistics(
+        &self,
+        running: [CubeTensor; 2],
+        momentum: f64,
+        unbiased: f64,
+    ) -> [CubeTensor; 2] {
+        let Self { rows, plan, .. } = self;
+        let [mean, variance] = running.map(into_contiguous);
+        let moved = [(); 2].map(|()| rows.per_channel(1));
+        let [moved_mean, moved_variance] = moved.clone();
+        moving_statistics::launch(
+            &rows.tensor.client,
+            plan.cubes(1),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.clone().into_tensor_arg(),
+            self.partial.clone().into_tensor_arg(),
+            mean.into_buffer_arg(),
+            variance.into_buffer_arg(),
+            self.mean.clone().into_tensor_arg(),
+            self.variance.clone().into_tensor_arg(),
+            moved_mean.into_tensor_arg(),
+            moved_variance.into_tensor_arg(),
+            plan.chunks,
+            plan.width,
+            plan.rows as f32,
+            single(momentum),
+            single(unbiased),
+            plan.units(),
+            numbers(rows.tensor.dtype),
+        );
+        moved
+    }
+
+    /// The normalised features.
+    fn apply(
+        self,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        epsilon: f64,
+        rectify: bool,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let Self { rows, plan, .. } = self;
+        let output = rows.empty_like();
+        let dtype = numbers(rows.tensor.dtype);
+        apply::launch(
+            &output.client,
+            plan.cubes(plan.chunks),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            into_contiguous(gain).into_buffer_arg(),
+            into_contiguous(bias).into_buffer_arg(),
+            self.mean.clone().into_buffer_arg(),
+            self.variance.clone().into_buffer_arg(),
+            single(epsilon),
+            plan.rows,
+            plan.width,
+            rows.pitch / plan.vector,
+            plan.per_chunk,
+            rectify,
+            dtype,
+        );
+        (channels_second(output), self.mean, self.variance)
+    }
 }
 
 impl TrainingNorm for CubeBackend {
@@ -100,95 +217,26 @@ impl TrainingNorm for CubeBackend {
         epsilon: f64,
         rectify: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let rows = Rows::new(input);
-        let plan = Plan::new(&rows, &[rows.pitch]);
-        let (client, dtype) = (rows.tensor.client.clone(), numbers(rows.tensor.dtype));
-        let [gain, bias] = [gain, bias].map(into_contiguous);
-        let (partial, output) = (rows.per_channel(2 * plan.chunks), rows.empty_like());
-        let [mean, variance] = [(); 2].map(|()| rows.per_channel(1));
-        let pitch = rows.pitch / plan.vector;
-        moments::launch(
-            &client,
-            plan.cubes(plan.chunks),
-            plan.cube(),
-            plan.vector,
-            rows.tensor.clone().into_tensor_arg(),
-            partial.clone().into_tensor_arg(),
-            plan.rows,
-            plan.width,
-            pitch,
-            plan.per_chunk,
-            plan.units(),
-            dtype,
-        );
-        statistics::launch(
-            &client,
-            plan.cubes(1),
-            plan.cube(),
-            plan.vector,
-            rows.tensor.clone().into_tensor_arg(),
-            partial.into_tensor_arg(),
-            mean.clone().into_tensor_arg(),
-            variance.clone().into_tensor_arg(),
-            plan.chunks,
-            plan.width,
-            plan.rows as f32,
-            plan.units(),
-            dtype,
-        );
-        apply::launch(
-            &client,
-            plan.cubes(plan.chunks),
-            plan.cube(),
-            plan.vector,
-            rows.tensor.into_tensor_arg(),
-            output.clone().into_tensor_arg(),
-            gain.into_buffer_arg(),
-            bias.into_buffer_arg(),
-            mean.clone().into_buffer_arg(),
-            variance.clone().into_buffer_arg(),
-            single(epsilon),
-            plan.rows,
-            plan.width,
-            pitch,
-            plan.per_chunk,
-            rectify,
-            dtype,
-        );
-        (channels_second(output), mean, variance)
+        let forward = Forward::new(input);
+        forward.statistics();
+        forward.apply(gain, bias, epsilon, rectify)
     }
 
-    fn moved(
+    fn normalise_moving(
+        input: CubeTensor,
+        gain: CubeTensor,
+        bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
-        batch_mean: CubeTensor,
-        batch_variance: CubeTensor,
+        epsilon: f64,
+        rectify: bool,
         momentum: f64,
         unbiased: f64,
-    ) -> (CubeTensor, CubeTensor) {
-        let (client, channels) = (mean.client.clone(), mean.meta.num_elements());
-        let [new_mean, new_variance] = [(); 2].map(|()| {
-            let shape = mean.meta.shape().clone();
-            empty_device_contiguous_dtype(client.clone(), mean.device.clone(), shape, mean.dtype)
-        });
-        let all = [mean, variance, batch_mean, batch_variance];
-        let [mean, variance, batch_mean, batch_variance] = all.map(into_contiguous);
-        let cube = CubeDim::new(&client, channels);
-        follow::launch(
-            &client,
-            calculate_cube_count_elemwise(&client, channels, cube),
-            cube,
-            mean.into_buffer_arg(),
-            variance.into_buffer_arg(),
-            batch_mean.into_buffer_arg(),
-            batch_variance.into_buffer_arg(),
-            new_mean.clone().into_buffer_arg(),
-            new_variance.clone().into_buffer_arg(),
-            channels,
-            single(momentum),
-            single(unbiased),
-        );
-        (new_mean, new_variance)
+    ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        let forward = Forward::new(input);
+        let [mean, variance] = forward.moving_statistics([mean, variance], momentum, unbiased);
+        let (output, batch_mean, batch_variance) = forward.apply(gain, bias, epsilon, rectify);
+        (output, batch_mean, batch_variance, mean, variance)
     }
 
     #[expect(

@@ -35,26 +35,37 @@ pub(crate) trait TrainingNorm: Backend {
         rectify: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Running means and variances, a part of the way towards those of a batch; see
-    /// [`crate::move_statistics`].
-    #[fusion(meta = |mean, variance, _, _, _, _| (mean.clone(), variance.clone()))]
-    fn moved(
+    /// The same, and running means and variances, a part of the way towards those of the batch; see
+    /// [`crate::RunningStatistics`].
+    #[fusion(meta = |input, gain, bias, mean, variance, _, _, _, _| {
+        (input.clone(), gain.clone(), bias.clone(), mean.clone(), variance.clone())
+    })]
+    fn normalise_moving(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        batch_mean: FloatTensor<Self>,
-        batch_variance: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
         momentum: f64,
         unbiased: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let move_towards = |running, batch| {
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        let (output, batch_mean, batch_variance) =
+            Self::normalise(input, gain, bias, epsilon, rectify);
+        let move_towards = |running, batch, share: f64| {
             let kept = Self::float_mul_scalar(running, (1.0 - momentum).into());
-            Self::float_add(kept, Self::float_mul_scalar(batch, momentum.into()))
+            Self::float_add(kept, Self::float_mul_scalar(batch, share.into()))
         };
-        let batch_variance = Self::float_mul_scalar(batch_variance, unbiased.into());
-        (
-            move_towards(mean, batch_mean),
-            move_towards(variance, batch_variance),
-        )
+        let mean = move_towards(mean, batch_mean.clone(), momentum);
+        let variance = move_towards(variance, batch_variance.clone(), momentum * unbiased);
+        (output, batch_mean, batch_variance, mean, variance)
     }
 
     /// The gradients by input, gain and bias; for the backward pass alone.
@@ -139,28 +150,53 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         (output, mean, variance)
     }
 
-    fn moved(
+    fn normalise_moving(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        batch_mean: FloatTensor<Self>,
-        batch_variance: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
         momentum: f64,
         unbiased: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let all = [mean, variance, batch_mean, batch_variance];
-        let [mean, variance, batch_mean, batch_variance] =
-            all.map(FloatTensor::<Self>::into_primitive);
-        let (mean, variance) = B::moved(
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        let nodes = [input.node(), gain.node(), bias.node()];
+        let all = [input, gain, bias, mean, variance];
+        let [input, gain, bias, mean, variance] = all.map(FloatTensor::<Self>::into_primitive);
+        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_moving(
+            input.clone(),
+            gain.clone(),
+            bias.clone(),
             mean,
             variance,
-            batch_mean,
-            batch_variance,
+            epsilon,
+            rectify,
             momentum,
             unbiased,
         );
-        // They have no history either.
-        let [mean, variance] = [mean, variance].map(FloatTensor::<Self>::new);
-        (mean, variance)
+        let state = State {
+            input,
+            gain,
+            bias,
+            mean: batch_mean.clone(),
+            variance: batch_variance.clone(),
+            epsilon,
+            rectify,
+        };
+        let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        };
+        let statistics = [batch_mean, batch_variance, mean, variance];
+        let [batch_mean, batch_variance, mean, variance] = statistics.map(FloatTensor::<Self>::new);
+        (output, batch_mean, batch_variance, mean, variance)
     }
 
     fn normalise_gradients(

@@ -7,6 +7,10 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
+mod backward;
+
+pub(super) use backward::{parameters, pull_back, totals};
+
 /// Rows that a unit has in flight at a time.
 pub(super) const AHEAD: u32 = 4;
 /// Where a unit works: a vector of channels, and every so manieth row of a chunk.
@@ -182,6 +186,27 @@ fn total<N: Size>(
     sum_column::<N>(left, right, units)
 }
 
+/// Mean and variance of all rows, at the unit of the first row.
+#[cube]
+fn moments_of_all<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    partial: &Tensor<Vector<f32, N>>,
+    place: &Place,
+    width: usize,
+    count: f32,
+    #[comptime] units: usize,
+) -> (Vector<f32, N>, Vector<f32, N>) {
+    let (sum, squares) = total::<N>(partial, place, width, units);
+    let pivot = Vector::<f32, N>::cast_from(input[place.column]);
+    let from = sum / Vector::new(count);
+    let spread = squares / Vector::new(count) - from * from;
+    let zero = Vector::new(0.0f32);
+    (
+        pivot + from,
+        select_many(spread.less_than(&zero), zero, spread),
+    )
+}
+
 /// Mean and variance of all rows.
 #[cube(launch)]
 pub(super) fn statistics<E: Float, N: Size>(
@@ -196,14 +221,42 @@ pub(super) fn statistics<E: Float, N: Size>(
     #[define(E)] _numbers: ElemType,
 ) {
     let place = place(chunks, width, chunks);
-    let (sum, squares) = total::<N>(partial, &place, width, units);
+    let (centre, spread) = moments_of_all::<E, N>(input, partial, &place, width, count, units);
     if place.there && UNIT_POS_Y == 0 {
-        let pivot = Vector::<f32, N>::cast_from(input[place.column]);
-        let from = sum / Vector::new(count);
-        mean[place.column] = pivot + from;
-        let spread = squares / Vector::new(count) - from * from;
-        let zero = Vector::new(0.0f32);
-        variance[place.column] = select_many(spread.less_than(&zero), zero, spread);
+        mean[place.column] = centre;
+        variance[place.column] = spread;
+    }
+}
+
+/// The same, and running ones on their way to them.
+#[cube(launch)]
+pub(super) fn moving_statistics<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    partial: &Tensor<Vector<f32, N>>,
+    running_mean: &[Vector<f32, N>],
+    running_variance: &[Vector<f32, N>],
+    mean: &mut Tensor<Vector<f32, N>>,
+    variance: &mut Tensor<Vector<f32, N>>,
+    moved_mean: &mut Tensor<Vector<f32, N>>,
+    moved_variance: &mut Tensor<Vector<f32, N>>,
+    chunks: usize,
+    width: usize,
+    count: f32,
+    momentum: f32,
+    unbiased: f32,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(chunks, width, chunks);
+    let (centre, spread) = moments_of_all::<E, N>(input, partial, &place, width, count, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let kept = Vector::new(1.0 - momentum);
+        let share = Vector::new(momentum);
+        mean[place.column] = centre;
+        variance[place.column] = spread;
+        moved_mean[place.column] = running_mean[place.column] * kept + centre * share;
+        let spread = spread * Vector::new(unbiased);
+        moved_variance[place.column] = running_variance[place.column] * kept + spread * share;
     }
 }
 
@@ -242,143 +295,5 @@ pub(super) fn apply<E: Float, N: Size>(
             }
             row += AHEAD as usize * step;
         }
-    }
-}
-
-/// `Σ dy` and `Σ dy·(x - mean)` of each chunk.
-#[cube(launch)]
-pub(super) fn totals<E: Float, N: Size>(
-    input: &Tensor<Vector<E, N>>,
-    gradient: &Tensor<Vector<E, N>>,
-    partial: &mut Tensor<Vector<f32, N>>,
-    gain: &[Vector<f32, N>],
-    bias: &[Vector<f32, N>],
-    mean: &[Vector<f32, N>],
-    variance: &[Vector<f32, N>],
-    epsilon: f32,
-    rows: usize,
-    width: usize,
-    pitch: usize,
-    gradient_pitch: usize,
-    per_chunk: usize,
-    #[comptime] rectify: bool,
-    #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
-) {
-    let place = place(rows, width, per_chunk);
-    let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
-    let mut sum = Vector::<f32, N>::new(0.0f32);
-    let mut along = Vector::<f32, N>::new(0.0f32);
-    let step = CUBE_DIM_Y as usize;
-    let mut row = place.first;
-    while row < place.end {
-        #[unroll]
-        for ahead in 0..AHEAD {
-            let row = row + ahead as usize * step;
-            if row < place.end {
-                let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
-                let dy = gradient[row * gradient_pitch + place.column];
-                let centred = x - map.mean;
-                let dy = passed::<N>(&map, centred, Vector::cast_from(dy), rectify);
-                sum += dy;
-                along += dy * centred;
-            }
-        }
-        row += AHEAD as usize * step;
-    }
-    let (sum, along) = sum_column::<N>(sum, along, units);
-    if place.there && UNIT_POS_Y == 0 {
-        let chunk = 2 * CUBE_POS_Y as usize * width + place.column;
-        partial[chunk] = sum;
-        partial[chunk + width] = along;
-    }
-}
-
-/// The gradients by gain and bias.
-#[cube(launch)]
-pub(super) fn parameters<N: Size>(
-    partial: &Tensor<Vector<f32, N>>,
-    variance: &Tensor<Vector<f32, N>>,
-    by_gain: &mut Tensor<Vector<f32, N>>,
-    by_bias: &mut Tensor<Vector<f32, N>>,
-    epsilon: f32,
-    chunks: usize,
-    width: usize,
-    #[comptime] units: usize,
-) {
-    let place = place(chunks, width, chunks);
-    let (sum, along) = total::<N>(partial, &place, width, units);
-    if place.there && UNIT_POS_Y == 0 {
-        let deviation = (variance[place.column] + Vector::new(epsilon)).sqrt();
-        by_gain[place.column] = along / deviation;
-        by_bias[place.column] = sum;
-    }
-}
-
-/// `dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)`
-#[cube(launch)]
-pub(super) fn pull_back<E: Float, N: Size>(
-    input: &Tensor<Vector<E, N>>,
-    gradient: &Tensor<Vector<E, N>>,
-    result: &mut Tensor<Vector<E, N>>,
-    gain: &[Vector<f32, N>],
-    bias: &[Vector<f32, N>],
-    mean: &[Vector<f32, N>],
-    variance: &[Vector<f32, N>],
-    by_gain: &[Vector<f32, N>],
-    by_bias: &[Vector<f32, N>],
-    epsilon: f32,
-    count: f32,
-    rows: usize,
-    width: usize,
-    pitch: usize,
-    gradient_pitch: usize,
-    per_chunk: usize,
-    #[comptime] rectify: bool,
-    #[define(E)] _numbers: ElemType,
-) {
-    let place = place(rows, width, per_chunk);
-    if place.there {
-        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
-        let level = by_bias[place.column] / Vector::new(count);
-        let slope = by_gain[place.column] * map.inverse / Vector::new(count);
-        let step = CUBE_DIM_Y as usize;
-        let mut row = place.first;
-        while row < place.end {
-            #[unroll]
-            for ahead in 0..AHEAD {
-                let row = row + ahead as usize * step;
-                if row < place.end {
-                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
-                    let dy = gradient[row * gradient_pitch + place.column];
-                    let centred = x - map.mean;
-                    let dy = passed::<N>(&map, centred, Vector::cast_from(dy), rectify);
-                    let dx = map.scale * (dy - level - centred * slope);
-                    result[row * width + place.column] = Vector::cast_from(dx);
-                }
-            }
-            row += AHEAD as usize * step;
-        }
-    }
-}
-
-/// Running means and variances on their way to those of a batch.
-#[cube(launch)]
-pub(super) fn follow(
-    mean: &[f32],
-    variance: &[f32],
-    batch_mean: &[f32],
-    batch_variance: &[f32],
-    new_mean: &mut [f32],
-    new_variance: &mut [f32],
-    channels: usize,
-    momentum: f32,
-    unbiased: f32,
-) {
-    let at = ABSOLUTE_POS;
-    if at < channels {
-        let kept = 1.0 - momentum;
-        new_mean[at] = mean[at] * kept + batch_mean[at] * momentum;
-        new_variance[at] = variance[at] * kept + batch_variance[at] * unbiased * momentum;
     }
 }

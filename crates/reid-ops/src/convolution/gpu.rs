@@ -1,0 +1,283 @@
+//! Convolutions on GPUs: which are computed in a form of this crate, and with what.
+
+use burn::{
+    backend::Dispatch,
+    tensor::{DType, Tensor, ops::ConvOptions},
+};
+
+use super::{extension::GpuConvolution, fits, form::Form};
+use crate::normalisation::Normalisation;
+
+/// How a convolution is computed here on a GPU, if it is.
+pub(super) fn form(
+    input: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+) -> Option<Form> {
+    let types = [input.dtype(), weight.dtype()];
+    let native = fits(input, weight, bias, options) && crate::is_cube(&input.device(), &types);
+    if !native {
+        return None;
+    }
+    if crate::is_cuda(&input.device()) {
+        if options.groups > 1 {
+            // With groups Burn has no matrix product there, and in the backward pass one kernel after
+            // another for each of them.
+            return Some(Form::Groups(options.groups));
+        }
+        // Too few channels for a matrix product.
+        if options.stride == [2, 2] && input.dims()[1] <= 4 {
+            return Some(Form::Stem);
+        }
+    }
+    (options.groups == 1).then_some(Form::Whole)
+}
+
+/// A convolution in a form.
+pub(super) fn convolve(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+    form: Form,
+) -> Tensor<4> {
+    let ([results, _, _, _], dtype) = (weight.dims(), input.dtype());
+    let plain = |of: &Tensor<1>| of.dtype() == DType::F32 && !of.device().is_autodiff();
+    let converts = is_half(dtype) && !is_tracked(&input, &weight);
+    let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+    match bias {
+        Some(bias) if converts && plain(&bias) => {
+            // With the weights, which are converted anyway.
+            let bias = bias.into_dispatch();
+            let output = Dispatch::convolve_biased(input, weight, bias, options, form);
+            Tensor::from_dispatch(output)
+        }
+        bias => {
+            let output = Tensor::from_dispatch(Dispatch::convolve(input, weight, options, form));
+            match bias {
+                Some(bias) => output + bias.cast(dtype).reshape([1, results, 1, 1]),
+                None => output,
+            }
+        }
+    }
+}
+
+fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
+fn is_tracked(input: &Tensor<4>, weight: &Tensor<4>) -> bool {
+    input.device().is_autodiff() || weight.device().is_autodiff()
+}
+
+/// The form of a convolution that a normalisation is folded into as it is computed: one in half precision,
+/// whose weights are converted anyway.
+pub(super) fn folds(
+    input: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+    normalisation: &Normalisation,
+) -> Option<Form> {
+    let Normalisation {
+        gain,
+        bias: level,
+        mean,
+        variance,
+        ..
+    } = normalisation;
+    let results = weight.dims()[0];
+    let all = [gain, level, mean, variance].into_iter().chain(bias);
+    let fits = all
+        .into_iter()
+        .all(|of| of.dims() == [results] && of.dtype() == DType::F32 && !of.device().is_autodiff());
+    if !fits || is_tracked(input, weight) || !is_half(input.dtype()) {
+        return None;
+    }
+    form(input, weight, bias, options)
+}
+
+/// A convolution in a form with a normalisation folded in, without its rectifier.
+pub(super) fn folded(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    (options, form): (ConvOptions<2>, Form),
+    normalisation: Normalisation,
+) -> Tensor<4> {
+    // What is added before the mean is subtracted.
+    let mean = match bias {
+        Some(bias) => normalisation.mean - bias,
+        None => normalisation.mean,
+    };
+    Tensor::from_dispatch(Dispatch::convolve_folded(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        normalisation.gain.into_dispatch(),
+        normalisation.bias.into_dispatch(),
+        mean.into_dispatch(),
+        normalisation.variance.into_dispatch(),
+        normalisation.epsilon,
+        options,
+        form,
+    ))
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use burn::tensor::{Device, module, s};
+
+    use super::*;
+    use crate::normalisation::batch_norm;
+
+    /// The same numbers in every run.
+    fn waves(shape: [usize; 4], step: f32, device: &Device) -> Tensor<4> {
+        let count = shape.iter().product::<usize>();
+        let numbers: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
+        Tensor::<1>::from_data(numbers.as_slice(), device).reshape(shape)
+    }
+
+    /// A GPU and a CPU.
+    fn devices() -> [Device; 2] {
+        let gpu = Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+        [gpu, Device::flex()].map(Device::autodiff)
+    }
+
+    /// A convolution in a form on a GPU is Burn's on a CPU, forward and backward, in what is seen of whole
+    /// images and of every second row.
+    fn is_burns(form: Form, sizes: [[usize; 4]; 2], options: &ConvOptions<2>) {
+        for views in [false, true] {
+            let results = devices().map(|device| {
+                let [mut input, mut weight] = [sizes[0], sizes[1]];
+                if views {
+                    (input[2], weight[0]) = (2 * input[2], 2 * weight[0]);
+                }
+                let input = waves(input, 0.7, &device);
+                let weight = waves(weight, 1.3, &device);
+                let (input, weight) = if views {
+                    (
+                        input.slice(s![.., .., ..;2, ..]),
+                        weight.slice(s![..;2, .., .., ..]),
+                    )
+                } else {
+                    (input, weight)
+                };
+                let [input, weight] = [input, weight].map(|of| of.detach().require_grad());
+                let output = if crate::is_cube(&device, &[]) {
+                    convolve(input.clone(), weight.clone(), None, options.clone(), form)
+                } else {
+                    module::conv2d(input.clone(), weight.clone(), None, options.clone())
+                };
+                let pull = waves(output.dims(), 0.9, &device);
+                let gradients = (output.clone() * pull).sum().backward();
+                let by = |of: &Tensor<4>| of.grad(&gradients).expect("a gradient");
+                [output.inner(), by(&input), by(&weight)].map(|of| {
+                    let data = of.into_data();
+                    (
+                        data.shape().to_vec(),
+                        data.try_to_vec::<f32>().expect("numbers"),
+                    )
+                })
+            });
+            let [found, expected] = results;
+            for ((shape, found), (same, expected)) in found.into_iter().zip(expected) {
+                assert_eq!(shape, same);
+                let off = found
+                    .iter()
+                    .zip(&expected)
+                    .map(|(one, other)| (one - other).abs());
+                let off = off.fold(0.0, f32::max);
+                assert!(
+                    off < 1e-4,
+                    "{form:?} of {sizes:?}, {options:?}: {shape:?} off by {off}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn groups_side_by_side_convolve_like_groups() {
+        let options = ConvOptions::new([2, 1], [1, 0], [1, 1], 3);
+        is_burns(Form::Groups(3), [[2, 6, 5, 4], [9, 2, 3, 2]], &options);
+        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 4);
+        is_burns(Form::Groups(4), [[1, 4, 4, 3], [4, 1, 3, 3]], &options);
+    }
+
+    #[test]
+    fn four_pixels_at_once_convolve_like_every_second_position() {
+        for (channels, size, kernel, padding) in [
+            (3, [12, 8], [7, 7], [3, 3]),
+            (4, [11, 9], [7, 4], [3, 2]),
+            (1, [5, 6], [3, 1], [1, 0]),
+            (3, [7, 7], [2, 5], [0, 1]),
+        ] {
+            let options = ConvOptions::new([2, 2], padding, [1, 1], 1);
+            let input = [2, channels, size[0], size[1]];
+            let weight = [5, channels, kernel[0], kernel[1]];
+            is_burns(Form::Stem, [input, weight], &options);
+        }
+    }
+
+    #[test]
+    fn biases_and_normalisations_go_with_every_form() {
+        let cases = [
+            (Form::Whole, [5, 4, 3, 3], [1, 2], 1),
+            (Form::Groups(2), [6, 2, 3, 2], [1, 1], 2),
+            (Form::Stem, [5, 4, 7, 3], [2, 2], 1),
+        ];
+        for (form, sizes, stride, groups) in cases {
+            let options = ConvOptions::new(stride, [1, 1], [1, 1], groups);
+            let results = devices().map(|device| {
+                let device = device.without_autodiff();
+                let of_results =
+                    |step: f32| waves([1, 1, 1, sizes[0]], step, &device).reshape([sizes[0]]);
+                let norm = Normalisation {
+                    gain: of_results(0.3),
+                    bias: of_results(0.5),
+                    mean: of_results(0.7),
+                    variance: of_results(0.9).abs() + 0.5,
+                    epsilon: 1e-5,
+                    rectify: false,
+                };
+                let input = waves([2, 4, 9, 8], 0.7, &device);
+                let (weight, bias) = (waves(sizes, 1.3, &device), of_results(1.1));
+                let outputs = if crate::is_cube(&device, &[]) {
+                    let (of, with) = (input.clone(), weight.clone());
+                    let both = (options.clone(), form);
+                    let normalised = folded(of, with, Some(bias.clone()), both, norm);
+                    let biased = Dispatch::convolve_biased(
+                        input.into_dispatch(),
+                        weight.into_dispatch(),
+                        bias.into_dispatch(),
+                        options.clone(),
+                        form,
+                    );
+                    [normalised, Tensor::from_dispatch(biased)]
+                } else {
+                    let biased = module::conv2d(input, weight, Some(bias), options.clone());
+                    [batch_norm(biased.clone(), norm), biased]
+                };
+                outputs.map(|of| of.into_data().try_to_vec::<f32>().expect("numbers"))
+            });
+            let [found, expected] = results;
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.len(), expected.len());
+                let off = found
+                    .iter()
+                    .zip(expected)
+                    .map(|(one, other)| (one - other).abs());
+                let off = off.fold(0.0, f32::max);
+                assert!(off < 1e-4, "{form:?}: off by {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_convolutions_are_burns() {
+        let options = ConvOptions::new([1, 2], [1, 0], [1, 1], 1);
+        is_burns(Form::Whole, [[2, 6, 5, 4], [9, 6, 3, 2]], &options);
+        let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        is_burns(Form::Whole, [[2, 8, 5, 4], [7, 8, 1, 1]], &options);
+    }
+}
