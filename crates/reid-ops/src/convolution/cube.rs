@@ -10,7 +10,7 @@
 
 use burn::{
     backend::{DType, ops::ModuleOps},
-    tensor::{FloatDType, Shape, ops::ConvOptions},
+    tensor::{Shape, ops::ConvOptions},
 };
 use burn_cubecl::{
     CubeBackend,
@@ -28,8 +28,8 @@ mod kernels;
 use kernels::{WeightsLaunch, fold, four_pixels, gather, lay_out, single_pixels, sum};
 
 use super::{
-    extension::{GpuConvolution, Operands},
-    form::{Form, Stem},
+    extension::GpuConvolution,
+    form::{Form, Layout, Stem},
 };
 use crate::cube::{Rows, channels_second, numbers, single};
 
@@ -109,13 +109,13 @@ fn unfold(
 }
 
 /// The sizes of weights and of the dense ones that they become.
-fn weights(weight: [usize; 4], form: Form, padding: [usize; 2]) -> WeightsLaunch {
+fn weights(weight: [usize; 4], layout: &Layout) -> WeightsLaunch {
     let [results, channels, down, across] = weight;
-    let [_, dense_channels, dense_down, dense_across] = form.weights(weight, padding);
-    let (groups, before) = match form {
+    let [_, dense_channels, dense_down, dense_across] = layout.shape(weight);
+    let (groups, before) = match layout.form {
         Form::Whole => (1, [0, 0]),
         Form::Groups(groups) => (groups, [0, 0]),
-        Form::Stem => (1, padding.map(|padding| padding % 2)),
+        Form::Stem => (1, layout.padding.map(|padding| padding % 2)),
     };
     WeightsLaunch::new(
         results / groups,
@@ -172,13 +172,11 @@ fn with_shift(
     weight: CubeTensor,
     normalisation: [CubeTensor; 4],
     epsilon: Option<f64>,
-    form: Form,
-    padding: [usize; 2],
-    dtype: FloatDType,
+    layout: &Layout,
 ) -> (CubeTensor, CubeTensor) {
-    let dtype = DType::from(dtype);
+    let dtype = layout.dtype;
     let given = weight.meta.shape().dims();
-    let [results, channels, down, across] = form.weights(given, padding);
+    let [results, channels, down, across] = layout.shape(given);
     let client = weight.client.clone();
     let dense = empty(&weight, [results, down, across, channels], dtype);
     let shift = empty(&weight, [results], dtype);
@@ -199,8 +197,8 @@ fn with_shift(
         shift.clone().into_tensor_arg(),
         single(epsilon.unwrap_or_default()),
         total,
-        weights(given, form, padding),
-        form == Form::Stem,
+        weights(given, layout),
+        layout.form == Form::Stem,
         epsilon.is_some(),
         types,
     );
@@ -256,16 +254,11 @@ impl GpuConvolution for CubeBackend {
         result
     }
 
-    fn laid_out(
-        weight: CubeTensor,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
-    ) -> CubeTensor {
-        let dtype = DType::from(dtype);
+    fn laid_out(weight: CubeTensor, layout: Layout) -> CubeTensor {
+        let dtype = layout.dtype;
         let given = weight.meta.shape().dims();
-        let [results, channels, down, across] = form.weights(given, padding);
-        if form == Form::Whole && weight.dtype == dtype && down * across == 1 {
+        let [results, channels, down, across] = layout.shape(given);
+        if layout.form == Form::Whole && weight.dtype == dtype && down * across == 1 {
             return weight;
         }
         let client = weight.client.clone();
@@ -280,23 +273,17 @@ impl GpuConvolution for CubeBackend {
             weight.into_tensor_arg(),
             dense.clone().into_tensor_arg(),
             total,
-            weights(given, form, padding),
-            form == Form::Stem,
+            weights(given, &layout),
+            layout.form == Form::Stem,
             types,
         );
         channels_second(dense)
     }
 
-    fn biased(
-        weight: CubeTensor,
-        bias: CubeTensor,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
-    ) -> (CubeTensor, CubeTensor) {
+    fn biased(weight: CubeTensor, bias: CubeTensor, layout: Layout) -> (CubeTensor, CubeTensor) {
         // Of the normalisation there is only what it adds.
         let none = [(); 4].map(|()| bias.clone());
-        with_shift(weight, none, None, form, padding, dtype)
+        with_shift(weight, none, None, &layout)
     }
 
     fn folded(
@@ -306,12 +293,10 @@ impl GpuConvolution for CubeBackend {
         mean: CubeTensor,
         variance: CubeTensor,
         epsilon: f64,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
+        layout: Layout,
     ) -> (CubeTensor, CubeTensor) {
         let all = [gain, bias, mean, variance];
-        with_shift(weight, all, Some(epsilon), form, padding, dtype)
+        with_shift(weight, all, Some(epsilon), &layout)
     }
 
     fn weight_gradient(
@@ -319,13 +304,9 @@ impl GpuConvolution for CubeBackend {
         dense: CubeTensor,
         weight: CubeTensor,
         gradient: CubeTensor,
-        operands: Operands,
+        options: ConvOptions<2>,
+        layout: Layout,
     ) -> CubeTensor {
-        let Operands {
-            options,
-            form,
-            padding,
-        } = operands;
         let sizes @ [results, channels, down, across] = dense.meta.shape().dims();
         let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
         let (taps, places) = (down * across, batch * height_out * across_out);
@@ -352,8 +333,8 @@ impl GpuConvolution for CubeBackend {
             by_weight.clone().into_tensor_arg(),
             count,
             total,
-            weights(given.dims(), form, padding),
-            form == Form::Stem,
+            weights(given.dims(), &layout),
+            layout.form == Form::Stem,
             types,
         );
         by_weight

@@ -19,10 +19,10 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{DType, FloatDType, Shape, ops::ConvOptions},
+    tensor::{Shape, ops::ConvOptions},
 };
 
-use super::form::{Form, Stem};
+use super::form::{Form, Layout, Stem};
 
 /// Convolution without dilation. Weights may be in another type than features, in which the computation is;
 /// their gradient has their own.
@@ -40,8 +40,9 @@ pub(super) trait GpuConvolution: Backend {
         options: ConvOptions<2>,
         form: Form,
     ) -> FloatTensor<Self> {
-        let (input, dense, options) = dense::<Self>(input, &weight, options, form);
-        Self::conv2d(input, dense, None, options)
+        let layout = layout(&input, &options, form);
+        let [input, dense] = dense::<Self>(input, &weight, &layout);
+        Self::conv2d(input, dense, None, form.options(options))
     }
 
     /// Four pixels of an image as one.
@@ -53,13 +54,8 @@ pub(super) trait GpuConvolution: Backend {
     fn images(pixels: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
 
     /// Weights as a form has them, in a type, channels innermost.
-    #[fusion(dtype = DType::from(*dtype), shape = Shape::from(form.weights(weight.dims(), *padding)))]
-    fn laid_out(
-        weight: FloatTensor<Self>,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
-    ) -> FloatTensor<Self>;
+    #[fusion(dtype = layout.dtype, shape = Shape::from(layout.shape(weight.dims())))]
+    fn laid_out(weight: FloatTensor<Self>, layout: Layout) -> FloatTensor<Self>;
 
     /// The output of a convolution with a normalisation folded in; without a gradient.
     #[fusion(default)]
@@ -74,17 +70,10 @@ pub(super) trait GpuConvolution: Backend {
         options: ConvOptions<2>,
         form: Form,
     ) -> FloatTensor<Self> {
-        let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
-        let [results, _, down, across] = weight.shape().dims();
-        let (dense, shift) = Self::folded(
-            weight, gain, bias, mean, variance, epsilon, form, padding, dtype,
-        );
-        let input = dense_input::<Self>(input, [down, across], padding, form);
-        let output = Self::conv2d(input, dense, None, form.options(options));
-        Self::float_add(
-            output,
-            Self::float_reshape(shift, [1, results, 1, 1].into()),
-        )
+        let layout = layout(&input, &options, form);
+        let [_, _, down, across] = weight.shape().dims();
+        let operands = Self::folded(weight, gain, bias, mean, variance, epsilon, layout);
+        shifted::<Self>(input, operands, [down, across], options, &layout)
     }
 
     /// The output of a convolution with a bias; without a gradient.
@@ -96,33 +85,22 @@ pub(super) trait GpuConvolution: Backend {
         options: ConvOptions<2>,
         form: Form,
     ) -> FloatTensor<Self> {
-        let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
-        let [results, _, down, across] = weight.shape().dims();
-        let (dense, shift) = Self::biased(weight, bias, form, padding, dtype);
-        let input = dense_input::<Self>(input, [down, across], padding, form);
-        let output = Self::conv2d(input, dense, None, form.options(options));
-        Self::float_add(
-            output,
-            Self::float_reshape(shift, [1, results, 1, 1].into()),
-        )
+        let layout = layout(&input, &options, form);
+        let [_, _, down, across] = weight.shape().dims();
+        let operands = Self::biased(weight, bias, layout);
+        shifted::<Self>(input, operands, [down, across], options, &layout)
     }
 
     /// The weights as they are laid out, and the bias in their type.
-    #[fusion(meta = |weight, _, form: &Form, padding: &[usize; 2], dtype: &FloatDType| {
-        laid_out_with_shift(&weight.shape, *form, *padding, *dtype)
-    })]
+    #[fusion(meta = |weight, _, layout: &Layout| laid_out_with_shift(&weight.shape, layout))]
     fn biased(
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
+        layout: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// The weights as they are laid out, with a normalisation folded in, and what is added to results.
-    #[fusion(meta = |weight, _, _, _, _, _, form: &Form, padding: &[usize; 2], dtype: &FloatDType| {
-        laid_out_with_shift(&weight.shape, *form, *padding, *dtype)
-    })]
+    #[fusion(meta = |weight, _, _, _, _, _, layout: &Layout| laid_out_with_shift(&weight.shape, layout))]
     fn folded(
         weight: FloatTensor<Self>,
         gain: FloatTensor<Self>,
@@ -130,9 +108,7 @@ pub(super) trait GpuConvolution: Backend {
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         epsilon: f64,
-        form: Form,
-        padding: [usize; 2],
-        dtype: FloatDType,
+        layout: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient by the weights, from the operands of the dense convolution; for the backward pass alone.
@@ -142,57 +118,62 @@ pub(super) trait GpuConvolution: Backend {
         dense: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        operands: Operands,
+        options: ConvOptions<2>,
+        layout: Layout,
     ) -> FloatTensor<Self>;
 }
 
 /// The shapes and types of weights that are laid out and of what is added to results.
 #[cfg(feature = "fusion")]
-fn laid_out_with_shift(
-    weight: &Shape,
-    form: Form,
-    padding: [usize; 2],
-    dtype: FloatDType,
-) -> (TensorSpec, TensorSpec) {
-    let (shape, dtype) = (form.weights(weight.dims(), padding), DType::from(dtype));
-    let shift = TensorSpec::new([shape[0]].into(), dtype);
-    (TensorSpec::new(shape.into(), dtype), shift)
+fn laid_out_with_shift(weight: &Shape, layout: &Layout) -> (TensorSpec, TensorSpec) {
+    let shape = layout.shape(weight.dims());
+    let shift = TensorSpec::new([shape[0]].into(), layout.dtype);
+    (TensorSpec::new(shape.into(), layout.dtype), shift)
 }
 
-/// How the operands of a dense convolution came about.
-#[derive(Clone, Debug)]
-pub(super) struct Operands {
-    /// The options of the dense convolution.
-    pub(super) options: ConvOptions<2>,
-    pub(super) form: Form,
-    /// The padding that was given.
-    pub(super) padding: [usize; 2],
+/// How weights are laid out for features.
+fn layout<T: TensorMetadata>(features: &T, options: &ConvOptions<2>, form: Form) -> Layout {
+    Layout {
+        form,
+        padding: options.padding_begin(),
+        dtype: features.dtype(),
+    }
 }
 
-/// The operands of a convolution in a form, and its options.
+/// The operands of a convolution in a form.
 fn dense<B: GpuConvolution>(
     input: FloatTensor<B>,
     weight: &FloatTensor<B>,
-    options: ConvOptions<2>,
-    form: Form,
-) -> (FloatTensor<B>, FloatTensor<B>, ConvOptions<2>) {
-    let (dtype, padding) = (FloatDType::from(input.dtype()), options.padding_begin());
-    let dense = B::laid_out(weight.clone(), form, padding, dtype);
+    layout: &Layout,
+) -> [FloatTensor<B>; 2] {
+    let dense = B::laid_out(weight.clone(), *layout);
     let [_, _, down, across] = weight.shape().dims();
-    let input = dense_input::<B>(input, [down, across], padding, form);
-    (input, dense, form.options(options))
+    [dense_input::<B>(input, [down, across], layout), dense]
+}
+
+/// The output of a convolution in a form, with weights that are laid out and what is added to results.
+fn shifted<B: GpuConvolution>(
+    input: FloatTensor<B>,
+    (dense, shift): (FloatTensor<B>, FloatTensor<B>),
+    kernel: [usize; 2],
+    options: ConvOptions<2>,
+    layout: &Layout,
+) -> FloatTensor<B> {
+    let [results] = shift.shape().dims();
+    let input = dense_input::<B>(input, kernel, layout);
+    let output = B::conv2d(input, dense, None, layout.form.options(options));
+    B::float_add(output, B::float_reshape(shift, [1, results, 1, 1].into()))
 }
 
 /// The input of a convolution in a form.
 fn dense_input<B: GpuConvolution>(
     input: FloatTensor<B>,
     kernel: [usize; 2],
-    padding: [usize; 2],
-    form: Form,
+    layout: &Layout,
 ) -> FloatTensor<B> {
-    match form {
+    match layout.form {
         Form::Stem => {
-            let stem = Stem::new(input.shape().dims(), kernel, padding);
+            let stem = Stem::new(input.shape().dims(), kernel, layout.padding);
             B::pixels(input, stem)
         }
         Form::Whole | Form::Groups(_) => input,
@@ -204,7 +185,9 @@ struct State<T> {
     input: T,
     dense: T,
     weight: T,
-    operands: Operands,
+    /// Of the dense convolution.
+    options: ConvOptions<2>,
+    layout: Layout,
     images: [usize; 4],
 }
 
@@ -220,28 +203,26 @@ impl<B: GpuConvolution> Backward<B, 2> for Convolve {
             input,
             dense,
             weight,
-            operands,
+            options,
+            layout,
             images,
         } = ops.state;
         let [by_input, by_weight] = ops.parents;
         if let Some(node) = by_input {
-            let options = operands.options.clone();
+            let options = options.clone();
             let by_input =
                 B::conv2d_x_backward(input.clone(), dense.clone(), gradient.clone(), options);
-            let by_input = match operands.form {
+            let by_input = match layout.form {
                 Form::Stem => {
                     let [_, _, down, across] = weight.shape().dims();
-                    B::images(
-                        by_input,
-                        Stem::new(images, [down, across], operands.padding),
-                    )
+                    B::images(by_input, Stem::new(images, [down, across], layout.padding))
                 }
                 Form::Whole | Form::Groups(_) => by_input,
             };
             grads.register::<B>(node.id, by_input);
         }
         if let Some(node) = by_weight {
-            let by_weight = B::weight_gradient(input, dense, weight, gradient, operands);
+            let by_weight = B::weight_gradient(input, dense, weight, gradient, options, layout);
             grads.register::<B>(node.id, by_weight);
         }
     }
@@ -256,18 +237,16 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
     ) -> FloatTensor<Self> {
         let nodes = [input.node(), weight.node()];
         let [input, weight] = [input, weight].map(FloatTensor::<Self>::into_primitive);
-        let (images, padding) = (input.shape().dims(), options.padding_begin());
-        let (input, dense, options) = dense::<B>(input, &weight, options, form);
+        let (images, layout) = (input.shape().dims(), layout(&input, &options, form));
+        let [input, dense] = dense::<B>(input, &weight, &layout);
+        let options = form.options(options);
         let output = B::conv2d(input.clone(), dense.clone(), None, options.clone());
         let state = State {
             input,
             dense,
             weight,
-            operands: Operands {
-                options,
-                form,
-                padding,
-            },
+            options,
+            layout,
             images,
         };
         match Convolve.prepare::<C>(nodes).compute_bound().stateful() {
@@ -284,7 +263,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         unreachable!("the backward pass of a convolution has none of its own")
     }
 
-    fn laid_out(_: FloatTensor<Self>, _: Form, _: [usize; 2], _: FloatDType) -> FloatTensor<Self> {
+    fn laid_out(_: FloatTensor<Self>, _: Layout) -> FloatTensor<Self> {
         unreachable!("a convolution is one operation with autodiff")
     }
 
@@ -315,9 +294,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
     fn biased(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: Form,
-        _: [usize; 2],
-        _: FloatDType,
+        _: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("a convolution and a sum are two operations with autodiff")
     }
@@ -329,9 +306,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: f64,
-        _: Form,
-        _: [usize; 2],
-        _: FloatDType,
+        _: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("a convolution and a normalisation are two operations with autodiff")
     }
@@ -341,7 +316,8 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: Operands,
+        _: ConvOptions<2>,
+        _: Layout,
     ) -> FloatTensor<Self> {
         unreachable!("the backward pass of a convolution has none of its own")
     }

@@ -1,6 +1,6 @@
 //! The forms of a convolution on a GPU.
 
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::{DType, ops::ConvOptions};
 
 /// How a convolution becomes one that a GPU computes as a product of matrices: without groups, and of as
 /// many channels as its units multiply at a time.
@@ -34,7 +34,7 @@ impl Form {
     }
 
     /// The shape of its weights, of weights `[channels out, channels / groups, down, across]`.
-    pub(super) fn weights(self, weight: [usize; 4], padding: [usize; 2]) -> [usize; 4] {
+    fn weights(self, weight: [usize; 4], padding: [usize; 2]) -> [usize; 4] {
         let [results, channels, down, across] = weight;
         match self {
             Self::Whole => weight,
@@ -44,6 +44,23 @@ impl Form {
                 [results, FOUR, down / 2, across / 2]
             }
         }
+    }
+}
+
+/// How weights are laid out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) form: Form,
+    /// The padding of the convolution that was given.
+    pub(super) padding: [usize; 2],
+    /// The type of its features.
+    pub(super) dtype: DType,
+}
+
+impl Layout {
+    /// The shape of weights that are laid out.
+    pub(super) fn shape(&self, weight: [usize; 4]) -> [usize; 4] {
+        self.form.weights(weight, self.padding)
     }
 }
 

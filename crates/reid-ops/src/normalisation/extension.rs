@@ -2,7 +2,8 @@
 
 #![expect(
     clippy::too_many_arguments,
-    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+    clippy::type_complexity,
+    reason = "an operation of a backend takes and gives tensors and numbers, not structures of them"
 )]
 
 use burn::backend::{

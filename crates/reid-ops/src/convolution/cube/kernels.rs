@@ -149,7 +149,7 @@ pub(super) fn fold<W: Float, E: Float>(
             level -= mean[result] * scale;
         }
         dense[at] = E::cast_from(weight);
-        if at % each == 0 {
+        if at == result * each {
             shift[result] = E::cast_from(level);
         }
     }
