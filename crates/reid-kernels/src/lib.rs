@@ -33,3 +33,5 @@ pub use networks::{
     Adam, Convolution, Epilogue, Pooling, add_rectified, normalisation, rectified_gradient,
 };
 pub use products::products;
+#[cfg(feature = "networks")]
+pub use zeros::copied;

@@ -5,10 +5,21 @@ use rayon::prelude::*;
 /// Numbers that are written at once.
 const RUN: usize = 256;
 
+/// Numbers that are worth a thread of their own.
+const LEAST: usize = 1 << 16;
+
+/// A copy of numbers, written by all threads.
+#[must_use]
+pub fn copied(numbers: &[f32]) -> Vec<f32> {
+    if numbers.len() < 2 * LEAST {
+        return numbers.to_vec();
+    }
+    let numbers = numbers.par_iter().copied();
+    numbers.with_min_len(LEAST).collect()
+}
+
 /// So many zeros, written by all threads: where memory is fresh, who writes first waits for its pages.
 pub(crate) fn zeros(count: usize) -> Vec<f32> {
-    /// Numbers that are worth a thread of their own.
-    const LEAST: usize = 1 << 16;
     if count < 2 * LEAST {
         return vec![0.0; count];
     }

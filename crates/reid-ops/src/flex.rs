@@ -36,14 +36,19 @@ fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     )
 }
 
-/// A tensor that is its numbers, one behind the other, and no others: to be written in place, where no
-/// one else holds them.
-fn whole(tensor: FlexTensor) -> FlexTensor {
-    if tensor.is_contiguous() && tensor.storage::<f32>().len() == tensor.layout().num_elements() {
+/// Whether a tensor is its numbers, one behind the other, and no others, and no one else holds them.
+fn is_own(tensor: &FlexTensor) -> bool {
+    let whole = tensor.storage::<f32>().len() == tensor.layout().num_elements();
+    tensor.is_unique() && whole && tensor.is_contiguous()
+}
+
+/// A tensor to be written in place.
+fn own(tensor: FlexTensor) -> FlexTensor {
+    if is_own(&tensor) {
         return tensor;
     }
     let shape = tensor.layout().shape().clone();
-    self::tensor(Read::new(&tensor).numbers().to_vec(), shape)
+    self::tensor(reid_kernels::copied(Read::new(&tensor).numbers()), shape)
 }
 
 fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
@@ -138,12 +143,14 @@ impl ReidOps for Flex {
     }
 
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
-        let shape = left.layout().shape().clone();
-        let (left, right) = (Read::new(&left), Read::new(&right));
-        tensor(
-            reid_kernels::add_rectified(left.numbers(), right.numbers()),
-            shape,
-        )
+        let (left, right) = if is_own(&right) && !is_own(&left) {
+            (right, left)
+        } else {
+            (left, right)
+        };
+        let (mut sum, right) = (own(left), Read::new(&right));
+        reid_kernels::add_rectified(sum.storage_mut(), right.numbers());
+        sum
     }
 
     fn adam(
@@ -153,7 +160,7 @@ impl ReidOps for Flex {
         square: FloatTensor<Self>,
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let [mut weights, mut mean, mut square] = [weights, mean, square].map(whole);
+        let [mut weights, mut mean, mut square] = [weights, mean, square].map(own);
         let gradient = Read::new(&gradient);
         step.apply(
             weights.storage_mut(),
@@ -203,12 +210,9 @@ impl Pullbacks for Flex {
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let shape = output.layout().shape().clone();
-        let (output, gradient) = (Read::new(&output), Read::new(&gradient));
-        tensor(
-            reid_kernels::rectified_gradient(output.numbers(), gradient.numbers()),
-            shape,
-        )
+        let (output, mut gradient) = (Read::new(&output), own(gradient));
+        reid_kernels::rectified_gradient(output.numbers(), gradient.storage_mut());
+        gradient
     }
 
     fn pool_gradient(
@@ -260,7 +264,8 @@ impl TrainingNorm for Flex {
         rectify: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = input.layout().shape().clone();
-        let [input, gain, bias, gradient] = [&input, &gain, &bias, &gradient].map(Read::new);
+        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
+        let mut gradient = own(gradient);
         let (sizes, statistics) = (Sizes::new(&shape), given(&mean, &variance));
         let map = Map::new(
             &statistics,
@@ -269,9 +274,9 @@ impl TrainingNorm for Flex {
             epsilon,
             rectify,
         );
-        let gradients = map.gradients(sizes, input.numbers(), gradient.numbers());
+        let gradients = map.gradients(sizes, input.numbers(), gradient.storage_mut());
         (
-            tensor(gradients.input, shape),
+            gradient,
             tensor(gradients.gain, [sizes.channels]),
             tensor(gradients.bias, [sizes.channels]),
         )

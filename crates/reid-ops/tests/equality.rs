@@ -547,3 +547,38 @@ fn steps_of_adam_are_the_same() {
         assert_eq!(first[0].to_data(), before, "what others hold stays");
     }
 }
+
+/// Sums and gradients are written where operands lie, if no one else holds them.
+#[test]
+fn what_someone_else_holds_stays() {
+    let device = Device::default();
+    let [left, right] = [(); 2].map(|()| random::<4>([2, 3, 5, 4], &device));
+    let before = [&left, &right].map(|of| of.clone().into_data());
+    let sum = add_rectified(left.clone(), right.clone());
+    let expected = relu(left.clone() + right.clone());
+    assert_eq!(sum.into_data(), expected.into_data());
+    assert_eq!([left, right].map(Tensor::into_data), before);
+
+    // Both normalisations are given one gradient.
+    let device = device.autodiff();
+    let input = random::<4>([4, 3, 5, 4], &device).require_grad();
+    let parameters = [(); 4].map(|()| random::<1>([3], &device));
+    let [gain, bias, other_gain, other_bias] = parameters;
+    let pull = random([4, 3, 5, 4], &device);
+    let norm = |x: &Tensor<4>, gain: &Tensor<1>, bias: &Tensor<1>| {
+        batch_norm_train(x.clone(), gain.clone(), bias.clone(), 1e-5, false).output
+    };
+    let sum = add_rectified(
+        norm(&input, &gain, &bias),
+        norm(&input, &other_gain, &other_bias),
+    );
+    let found = (sum * pull.clone()).sum().backward();
+    let norm = |x: &Tensor<4>, gain: Tensor<1>, bias: Tensor<1>| {
+        module::batch_norm_train(x.clone(), gain, bias, 1e-5).output
+    };
+    let sum = relu(norm(&input, gain, bias) + norm(&input, other_gain, other_bias));
+    let expected = (sum * pull).sum().backward();
+    let [found, expected] = [found, expected].map(|of| input.grad(&of).expect("a gradient"));
+    let worst = difference(&found, &expected);
+    assert!(worst < 1e-4, "{worst:e}");
+}

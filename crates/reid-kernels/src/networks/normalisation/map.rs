@@ -99,8 +99,8 @@ struct PullBack<'a> {
     level: f64,
     slope: f64,
     input: &'a [f32],
-    gradient: &'a [f32],
-    result: &'a mut [f32],
+    /// By the output, then by the input.
+    gradient: &'a mut [f32],
 }
 
 impl WithSimd for PullBack<'_> {
@@ -115,19 +115,16 @@ impl WithSimd for PullBack<'_> {
             ..
         } = self;
         let (mean, scale) = (f64::from(affine.mean), f64::from(affine.scale));
-        let pairs = self.input.iter().zip(self.gradient);
-        for (dx, (x, dy)) in self.result.iter_mut().zip(pairs) {
-            let dy = f64::from(affine.passed(*x, *dy));
-            *dx = single(scale * (dy - level - (f64::from(*x) - mean) * slope));
+        for (gradient, x) in self.gradient.iter_mut().zip(self.input) {
+            let dy = f64::from(affine.passed(*x, *gradient));
+            *gradient = single(scale * (dy - level - (f64::from(*x) - mean) * slope));
         }
     }
 }
 
-/// The gradients of a normalisation.
+/// The gradients by what a normalisation learns.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// By each number of the input.
-    pub input: Vec<f32>,
     /// By the gain of each channel.
     pub gain: Vec<f32>,
     /// By the bias of each channel.
@@ -220,7 +217,8 @@ impl<'a> Map<'a> {
         output
     }
 
-    /// The gradients of a loss by input, gain and bias, from that by the output.
+    /// The gradients of a loss by gain and bias, from that by the output, and in place of that the one by
+    /// the input.
     ///
     /// ```text
     /// dβ = Σ dy     dγ = Σ dy·x̂     dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)
@@ -229,7 +227,7 @@ impl<'a> Map<'a> {
     /// # Panics
     /// As [`apply`](Self::apply).
     #[must_use]
-    pub fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &[f32]) -> Gradients {
+    pub fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &mut [f32]) -> Gradients {
         sizes.expect("the input", input);
         sizes.expect("the gradient", gradient);
         let arch = Arch::new();
@@ -248,14 +246,12 @@ impl<'a> Map<'a> {
             })
         };
         let totals: Vec<[f64; 2]> = (0..sizes.channels).into_par_iter().map(of).collect();
-        let mut by_input = zeros(input.len());
         let count = sizes.count();
-        by_input
+        gradient
             .par_chunks_mut(sizes.positions)
             .zip(input.par_chunks(sizes.positions))
-            .zip(gradient.par_chunks(sizes.positions))
             .enumerate()
-            .for_each(|(index, ((result, input), gradient))| {
+            .for_each(|(index, (gradient, input))| {
                 let channel = index % sizes.channels;
                 let [by_bias, along] = totals[channel];
                 let inverse = f64::from(self.inverse[channel]);
@@ -265,7 +261,6 @@ impl<'a> Map<'a> {
                     slope: inverse * inverse * along / count,
                     input,
                     gradient,
-                    result,
                 });
             });
         let inverse = self.inverse.iter().copied().map(f64::from);
@@ -276,7 +271,6 @@ impl<'a> Map<'a> {
         Gradients {
             gain: by_gain.collect(),
             bias: totals.iter().map(|[by_bias, _]| single(*by_bias)).collect(),
-            input: by_input,
         }
     }
 }
