@@ -160,15 +160,14 @@ impl ReidOps for Flex {
         square: FloatTensor<Self>,
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let [mut weights, mut mean, mut square] = [weights, mean, square].map(own);
-        let gradient = Read::new(&gradient);
+        let [mut moved, mut mean, mut square] = [gradient, mean, square].map(own);
         step.apply(
-            weights.storage_mut(),
-            gradient.numbers(),
+            Read::new(&weights).numbers(),
+            moved.storage_mut(),
             mean.storage_mut(),
             square.storage_mut(),
         );
-        (weights, mean, square)
+        (moved, mean, square)
     }
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {

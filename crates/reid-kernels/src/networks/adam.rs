@@ -12,10 +12,10 @@ const PART: usize = 1 << 14;
 /// use reid_kernels::Adam;
 ///
 /// let step = Adam { rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, time: 1 };
-/// let (mut weights, mut mean, mut square) = ([1.0, 1.0], [0.0; 2], [0.0; 2]);
-/// step.apply(&mut weights, &[3.0, -0.5], &mut mean, &mut square);
+/// let (mut numbers, mut mean, mut square) = ([3.0, -0.5], [0.0; 2], [0.0; 2]);
+/// step.apply(&[1.0, 1.0], &mut numbers, &mut mean, &mut square);
 /// // The first step is as long as the rate, whatever the gradient.
-/// assert!((weights[0] - 0.9).abs() < 1e-6 && (weights[1] - 1.1).abs() < 1e-6);
+/// assert!((numbers[0] - 0.9).abs() < 1e-6 && (numbers[1] - 1.1).abs() < 1e-6);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
@@ -34,7 +34,8 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// Moves the weights and both means.
+    /// Moves both means, and puts the moved weights in place of their gradient: its memory is of this step,
+    /// so that what lay below it does not go back to the system only to be asked for again in the next.
     ///
     /// ```text
     /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²
@@ -45,8 +46,8 @@ impl Adam {
     /// If the slices have different lengths.
     pub fn apply(
         &self,
-        weights: &mut [f32],
-        gradient: &[f32],
+        weights: &[f32],
+        gradient: &mut [f32],
         mean: &mut [f32],
         square: &mut [f32],
     ) {
@@ -54,8 +55,8 @@ impl Adam {
         assert_eq!(lengths, [weights.len(); 3], "numbers for as many weights");
         let arch = Arch::new();
         weights
-            .par_chunks_mut(PART)
-            .zip(gradient.par_chunks(PART))
+            .par_chunks(PART)
+            .zip(gradient.par_chunks_mut(PART))
             .zip(mean.par_chunks_mut(PART).zip(square.par_chunks_mut(PART)))
             .for_each(|((weights, gradient), (mean, square))| {
                 arch.dispatch(Part {
@@ -71,8 +72,9 @@ impl Adam {
 
 struct Part<'a> {
     step: Adam,
-    weights: &'a mut [f32],
-    gradient: &'a [f32],
+    weights: &'a [f32],
+    /// Then the moved weights.
+    gradient: &'a mut [f32],
     mean: &'a mut [f32],
     square: &'a mut [f32],
 }
@@ -94,12 +96,12 @@ impl WithSimd for Part<'_> {
         let rate = rate * root / (1.0 - beta1.powi(time));
         let epsilon = epsilon * root;
         let means = self.mean.iter_mut().zip(self.square);
-        let weights = self.weights.iter_mut().zip(self.gradient);
-        for ((weight, gradient), (mean, square)) in weights.zip(means) {
-            let gradient = gradient + decay * *weight;
+        let weights = self.weights.iter().zip(self.gradient);
+        for ((weight, number), (mean, square)) in weights.zip(means) {
+            let gradient = *number + decay * weight;
             *mean = beta1 * *mean + (1.0 - beta1) * gradient;
             *square = beta2 * *square + (1.0 - beta2) * gradient * gradient;
-            *weight -= rate * *mean / (square.sqrt() + epsilon);
+            *number = weight - rate * *mean / (square.sqrt() + epsilon);
         }
     }
 }
