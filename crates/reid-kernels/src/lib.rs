@@ -23,15 +23,15 @@
 )]
 
 #[cfg(feature = "networks")]
+mod memory;
+#[cfg(feature = "networks")]
 mod networks;
 mod products;
-#[cfg(feature = "networks")]
-mod zeros;
 
+#[cfg(feature = "networks")]
+pub use memory::copied;
 #[cfg(feature = "networks")]
 pub use networks::{
     Adam, Convolution, Epilogue, Pooling, add_rectified, normalisation, rectified_gradient,
 };
 pub use products::products;
-#[cfg(feature = "networks")]
-pub use zeros::copied;

@@ -65,8 +65,8 @@ pub fn conv2d_rectified(
 /// Convolves images with weights and normalises the result by given statistics:
 /// `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
 ///
-/// Features in half precision are normalised in single, the normalisation's, or by weights that it is
-/// folded into.
+/// Features in half precision keep their type: they are normalised in that of the normalisation, or by
+/// weights that it is folded into.
 ///
 /// # Panics
 /// As [`conv2d`], and if the normalisation is of another number of channels.
@@ -90,17 +90,13 @@ pub fn conv2d_normalised(
         use burn::backend::Dispatch;
 
         use crate::extension::ReidOps;
-        // What is added before the mean is subtracted.
-        let mean = match bias {
-            Some(bias) => normalisation.mean - bias,
-            None => normalisation.mean,
-        };
+        let normalisation = normalisation.after(bias);
         return Tensor::from_dispatch(Dispatch::convolve_normalised(
             input.into_dispatch(),
             weight.into_dispatch(),
             normalisation.gain.into_dispatch(),
             normalisation.bias.into_dispatch(),
-            mean.into_dispatch(),
+            normalisation.mean.into_dispatch(),
             normalisation.variance.into_dispatch(),
             normalisation.epsilon,
             convolution,

@@ -1,6 +1,6 @@
 //! What kernels on GPUs share.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Shape};
 use burn_cubecl::{
     cubecl::ir::{ElemType, FloatKind},
     kernel::into_contiguous,
@@ -34,26 +34,13 @@ impl Rows {
 
     /// Room for features like these.
     pub(crate) fn empty_like(&self) -> CubeTensor {
-        let Self { tensor, .. } = self;
-        let shape = tensor.meta.shape().clone();
-        empty_device_contiguous_dtype(
-            tensor.client.clone(),
-            tensor.device.clone(),
-            shape,
-            tensor.dtype,
-        )
+        let shape = self.tensor.meta.shape().clone();
+        empty(&self.tensor, shape, self.tensor.dtype)
     }
 
     /// Numbers for each channel.
     pub(crate) fn per_channel(&self, lists: usize) -> CubeTensor {
-        let Self { tensor, .. } = self;
-        let shape = [lists * self.channels()];
-        empty_device_contiguous_dtype(
-            tensor.client.clone(),
-            tensor.device.clone(),
-            shape.into(),
-            DType::F32,
-        )
+        empty(&self.tensor, [lists * self.channels()], DType::F32)
     }
 
     pub(crate) fn channels(&self) -> usize {
@@ -63,6 +50,12 @@ impl Rows {
     pub(crate) fn count(&self) -> usize {
         self.tensor.meta.num_elements() / self.channels()
     }
+}
+
+/// Room for numbers on the device of a tensor.
+pub(crate) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }
 
 /// The distance of rows, if it is one.

@@ -42,6 +42,15 @@ impl Normalisation {
         (scale, shift)
     }
 
+    /// The same of features that a bias is yet to be added to: it is before the mean is subtracted.
+    #[cfg(any(feature = "flex", feature = "_cube"))]
+    pub(crate) fn after(mut self, bias: Option<Tensor<1>>) -> Self {
+        if let Some(bias) = bias {
+            self.mean = self.mean - bias;
+        }
+        self
+    }
+
     /// Whether numbers of so many channels and a type, on a plain device, are computed here.
     #[cfg(feature = "flex")]
     pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
@@ -162,8 +171,12 @@ impl RunningStatistics {
     }
 }
 
-/// The same as [`batch_norm_train`], and [running statistics](RunningStatistics) a part `momentum`, in
+/// The output of [`batch_norm_train`], and [running statistics](RunningStatistics) a part `momentum`, in
 /// `[0, 1]`, of the way towards those of the batch.
+///
+/// # Shapes
+/// - `input` and output: `[batch, channels, ...]`
+/// - gain, bias and statistics: `[channels]`
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

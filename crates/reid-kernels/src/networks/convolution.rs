@@ -10,7 +10,7 @@ use super::{
     weight_gradient::weight_gradient,
     window::Window,
 };
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 /// The sizes of a convolution, and what it computes.
 ///

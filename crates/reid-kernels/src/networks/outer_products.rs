@@ -11,7 +11,7 @@ use super::{
     correlate::DEPTH,
     tile::{self, Dense, Listed, Places, Rows},
 };
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 /// `gradient[o, c, t] = Σₚ g[o, p] · x[c, s·p + t]` over the positions `p` of all images.
 pub(crate) struct Outer<'a> {

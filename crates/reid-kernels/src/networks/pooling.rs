@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 /// The sizes of a pooling, and what it computes.
 ///

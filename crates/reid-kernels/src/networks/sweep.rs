@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 use super::{
     convolution::{Epilogue, area},

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 use super::{
     convolution::{Convolution, area},

@@ -5,12 +5,11 @@ use burn_cubecl::{
     CubeBackend,
     cubecl::{self, calculate_cube_count_elemwise, prelude::*},
     kernel::into_contiguous,
-    ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
 };
 
 use super::{AdamStep, Corrected};
-use crate::cube::single;
+use crate::cube::{empty, single};
 
 /// Steps of Adam in single precision.
 #[backend_extension(
@@ -74,8 +73,7 @@ impl Moved {
                 tensor: of.clone(),
             };
         }
-        let (shape, device) = (of.meta.shape().clone(), of.device.clone());
-        let tensor = empty_device_contiguous_dtype(of.client.clone(), device, shape, of.dtype);
+        let tensor = empty(of, of.meta.shape().clone(), of.dtype);
         Self {
             argument: tensor.clone().into_buffer_arg(),
             tensor,

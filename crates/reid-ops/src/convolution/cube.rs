@@ -8,10 +8,7 @@
 //! side, and are summed in single precision. What taps see takes as many times the memory of the features
 //! as there are taps, until the product is done; where a device has no room for it, the gradient is Burn's.
 
-use burn::{
-    backend::{DType, ops::ModuleOps},
-    tensor::{Shape, ops::ConvOptions},
-};
+use burn::{backend::ops::ModuleOps, tensor::ops::ConvOptions};
 use burn_cubecl::{
     CubeBackend,
     cubecl::{calculate_cube_count_elemwise, prelude::*},
@@ -19,7 +16,7 @@ use burn_cubecl::{
         into_contiguous,
         matmul::{MatmulStrategy, matmul},
     },
-    ops::{numeric::empty_device_contiguous_dtype, permute, reshape},
+    ops::{permute, reshape},
     tensor::CubeTensor,
 };
 
@@ -31,7 +28,7 @@ use super::{
     extension::GpuConvolution,
     form::{Form, Layout, Stem},
 };
-use crate::cube::{Rows, channels_second, numbers, single};
+use crate::cube::{Rows, channels_second, empty, numbers, single};
 
 /// Places of a part, at least, and parts at most.
 const MANY_WEIGHTS: [usize; 2] = [2048, 64];
@@ -71,12 +68,7 @@ fn unfold(
     let [batch, height, width, channels] = tensor.meta.shape().dims();
     let (client, taps) = (&tensor.client, down * across);
     let shape = [1, batch * height_out * across_out, taps, channels];
-    let patches = empty_device_contiguous_dtype(
-        client.clone(),
-        tensor.device.clone(),
-        shape.into(),
-        tensor.dtype,
-    );
+    let patches = empty(tensor, shape, tensor.dtype);
     let sizes = client.io_optimized_vector_sizes(tensor.dtype.size());
     let fits = |vector: &usize| channels.is_multiple_of(*vector) && pitch.is_multiple_of(*vector);
     let vector = sizes.filter(fits).max().unwrap_or(1);
@@ -128,12 +120,6 @@ fn weights(weight: [usize; 4], layout: &Layout) -> WeightsLaunch {
         before[0],
         before[1],
     )
-}
-
-/// Room for numbers on the device of a tensor.
-fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }
 
 /// The products `[parts, results, taps · channels]` of a gradient and of what taps see.

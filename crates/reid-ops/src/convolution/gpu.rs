@@ -106,17 +106,13 @@ pub(super) fn folded(
     (options, form): (ConvOptions<2>, Form),
     normalisation: Normalisation,
 ) -> Tensor<4> {
-    // What is added before the mean is subtracted.
-    let mean = match bias {
-        Some(bias) => normalisation.mean - bias,
-        None => normalisation.mean,
-    };
+    let normalisation = normalisation.after(bias);
     Tensor::from_dispatch(Dispatch::convolve_folded(
         input.into_dispatch(),
         weight.into_dispatch(),
         normalisation.gain.into_dispatch(),
         normalisation.bias.into_dispatch(),
-        mean.into_dispatch(),
+        normalisation.mean.into_dispatch(),
         normalisation.variance.into_dispatch(),
         normalisation.epsilon,
         options,

@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Sizes, Statistics, single, sums};
-use crate::zeros::zeros;
+use crate::memory::zeros;
 
 /// Numbers that the calling thread normalises before another has woken up.
 const SMALL: usize = 1 << 15;
