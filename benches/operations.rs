@@ -89,6 +89,7 @@ fn main() {
     convolutions(&arguments, &device);
     normalisations(&arguments, &device);
     others(&arguments, &device);
+    gates(&arguments, &device);
     own(&arguments, &device);
     update(&arguments, &device);
 }
@@ -186,6 +187,35 @@ fn others(arguments: &Arguments, device: &Device) {
         },
     );
     print("max pooling 64, 128x64", ours, burns);
+    let shape = arguments.shape(1024, [16, 8]);
+    let [ours, burns] = [reid_ops::means, |x: Tensor<4>| {
+        x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2)
+    }]
+    .map(|mean: fn(Tensor<4>) -> Tensor<2>| {
+        let mean = |x| mean(x).unsqueeze_dims(&[-1, -1]);
+        arguments.time(device, shape, [1; 4], |x, _| mean(x))
+    });
+    print("mean of maps 1024, 16x8", ours, burns);
+}
+
+/// How attention ends.
+fn gates(arguments: &Arguments, device: &Device) {
+    for (channels, size) in [(256, [64, 32]), (1024, [16, 8])] {
+        let shape @ [batch, _, height, width] = arguments.shape(channels, size);
+        for (over, gate) in [
+            ("channels", [batch, channels, 1, 1]),
+            ("places", [batch, 1, height, width]),
+        ] {
+            let [ours, burns] = [reid_ops::gated, |x, gate| x * gate].map(
+                |multiply: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
+                    arguments.time(device, shape, gate, multiply)
+                },
+            );
+            let [height, width] = size;
+            let name = format!("gate of {over} {channels}, {height}x{width}");
+            print(&name, ours, burns);
+        }
+    }
 }
 
 /// What no network has, forward and backward: mining of the hardest pairs of a batch, and cells of a map

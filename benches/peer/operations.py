@@ -53,6 +53,12 @@ def peer(operation, batch):
         return [torch.randn(shape)], lambda x, _: F.max_pool2d(x, 3, 2, 1)
     if name == "sum and ReLU":
         return [torch.randn(shape), torch.randn(shape)], lambda x, y, _: F.relu(x + y)
+    if name == "mean of maps":
+        return [torch.randn(shape)], lambda x, _: x.mean((2, 3), keepdim=True)
+    if name.startswith("gate of"):
+        batch, channels, height, width = shape
+        gate = (batch, channels, 1, 1) if "channels" in name else (batch, 1, height, width)
+        return [torch.randn(shape), torch.randn(gate)], lambda x, gate, _: x * gate
     one, zero = torch.ones(int(channels)), torch.zeros(int(channels))
     mean, variance = torch.zeros(int(channels)), torch.ones(int(channels))
 

@@ -1,6 +1,6 @@
 //! The arithmetic of re-identification on slices of numbers in single precision: the products of many
-//! vectors with many others and, with the feature `networks`, convolution, batch normalisation, max
-//! pooling and steps of Adam.
+//! vectors with many others and, with the feature `networks`, convolution, batch normalisation,
+//! pooling, gates, mixing of maps and steps of Adam.
 //!
 //! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs,
 //! and on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
@@ -32,6 +32,7 @@ mod products;
 pub use memory::copied;
 #[cfg(feature = "networks")]
 pub use networks::{
-    Adam, Convolution, Epilogue, Pooling, add_rectified, normalisation, rectified_gradient,
+    Adam, Convolution, Epilogue, Gate, Mixing, Pooling, Shared, add_rectified, means,
+    normalisation, rectified_gradient, spread,
 };
 pub use products::products;

@@ -7,6 +7,7 @@ use burn::{
 };
 use rand::RngExt;
 use reid_core::Stream;
+use reid_ops::gated;
 
 /// Drops one rectangle, the same in every image and channel of a batch.
 ///
@@ -103,8 +104,12 @@ impl BatchDrop {
 
 /// 0 where `inside`, in every image and channel.
 pub(crate) fn drop_inside(features: Tensor<4>, inside: Tensor<2, Bool>) -> Tensor<4> {
+    let [batch, _, height, width] = features.dims();
     let kept = inside.bool_not().float().cast(features.dtype());
-    features * kept.unsqueeze::<4>()
+    gated(
+        features,
+        kept.unsqueeze::<4>().expand([batch, 1, height, width]),
+    )
 }
 
 #[cfg(test)]

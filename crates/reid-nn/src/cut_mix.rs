@@ -6,7 +6,7 @@
 
 use burn::{
     config::Config,
-    tensor::{Bool, Int, Tensor},
+    tensor::{Bool, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,27 +73,7 @@ pub fn cut_mix(
     donors: &[usize],
     gradient: DonorGradient,
 ) -> Tensor<4> {
-    let shape = features.dims();
-    let [batch, _, height, width] = shape;
-    assert_eq!(
-        cut.dims(),
-        [batch, height, width],
-        "a cut of features {shape:?} has their batch, height and width"
-    );
-    assert!(
-        donors.len() == batch && donors.iter().all(|&donor| donor < batch),
-        "{batch} images need as many donors below {batch}, found {donors:?}"
-    );
-    let device = features.device();
-    let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
-    let donors: Vec<i32> = donors.iter().map(index).collect();
-    let donors = Tensor::<1, Int>::from_data(donors.as_slice(), &device);
-    let giving = match gradient {
-        DonorGradient::Flows => features.clone(),
-        DonorGradient::Stopped => features.clone().detach(),
-    };
-    let cut = cut.to_device(&device).unsqueeze_dim::<4>(1).expand(shape);
-    features.mask_where(cut, giving.select(0, donors))
+    reid_ops::cut_mix(features, cut, donors, gradient == DonorGradient::Flows)
 }
 
 /// Configuration of feature `CutMix`: which cells are cut, and who fills them.

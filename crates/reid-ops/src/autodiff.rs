@@ -1,7 +1,7 @@
 //! The backward passes.
 
 use burn::backend::{
-    Autodiff,
+    Autodiff, TensorMetadata,
     autodiff::{
         NodeId,
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -10,7 +10,8 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
-use reid_kernels::{Adam, Convolution, Pooling};
+use burn::tensor::Shape;
+use reid_kernels::{Adam, Convolution, Gate, Mixing, Pooling};
 
 use crate::extension::{Pullbacks, ReidOps};
 
@@ -94,6 +95,61 @@ impl<B: Pullbacks> Backward<B, 2> for AddRectified {
         let passed = B::rectified_gradient(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, passed.clone());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Multiply;
+
+impl<B: Pullbacks> Backward<B, 2> for Multiply {
+    type State = (FloatTensor<B>, FloatTensor<B>, Gate);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (maps, factors, gate) = ops.state;
+        let (by_maps, by_factors) = B::multiply_gradients(maps, factors, gradient, gate);
+        for (node, gradient) in ops.parents.into_iter().zip([by_maps, by_factors]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Mix;
+
+impl<B: Pullbacks> Backward<B, 1> for Mix {
+    type State = (Mixing, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (mixing, to_donors) = ops.state;
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::mix_gradient(gradient, mixing, to_donors));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Means;
+
+impl<B: Pullbacks> Backward<B, 1> for Means {
+    /// That of the maps.
+    type State = Shape;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let shape = ops.state;
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            let places = (shape[2] * shape[3]) as f64;
+            let share = B::float_mul_scalar(gradient, places.recip().into());
+            let share = B::float_reshape(share, Shape::new([shape[0], shape[1], 1, 1]));
+            // A view: it is added in place to what else the maps get, or read where it is used.
+            grads.register::<B>(node.id, B::float_expand(share, shape));
         }
     }
 }
@@ -207,6 +263,40 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         let output = B::add_rectified(left.into_primitive(), right.into_primitive());
         match AddRectified.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(output.clone(), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn multiply(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        gate: Gate,
+    ) -> FloatTensor<Self> {
+        let nodes = [maps.node(), factors.node()];
+        let (maps, factors) = (maps.into_primitive(), factors.into_primitive());
+        match Multiply.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let output = B::multiply(maps.clone(), factors.clone(), gate);
+                prep.finish((maps, factors, gate), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::multiply(maps, factors, gate)),
+        }
+    }
+
+    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self> {
+        let node = maps.node();
+        let output = B::mix(maps.into_primitive(), mixing.clone(), to_donors);
+        match Mix.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((mixing, to_donors), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (node, shape) = (maps.node(), maps.primitive().shape());
+        let output = B::means(maps.into_primitive());
+        match Means.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(shape, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -6,7 +6,7 @@
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
-use reid_kernels::{Adam, Convolution, Pooling};
+use reid_kernels::{Adam, Convolution, Gate, Mixing, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
 /// precision.
@@ -55,6 +55,16 @@ pub(crate) trait ReidOps: Backend {
     /// The rectified sum of two maps.
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// Maps multiplied by a gate.
+    fn multiply(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        gate: Gate,
+    ) -> FloatTensor<Self>;
+
+    /// Maps whose cut places are their donors'; whether gradients flow to the donors.
+    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self>;
+
     /// Weights and both means after a step, only without autodiff.
     fn adam(
         weights: FloatTensor<Self>,
@@ -63,6 +73,9 @@ pub(crate) trait ReidOps: Backend {
         square: FloatTensor<Self>,
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The mean of each map.
+    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The largest number of each window.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
@@ -88,6 +101,21 @@ pub(crate) trait Pullbacks: ReidOps {
     fn rectified_gradient(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// The gradients by maps and gate.
+    fn multiply_gradients(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        gate: Gate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient by maps that were mixed.
+    fn mix_gradient(
+        gradient: FloatTensor<Self>,
+        mixing: Mixing,
+        to_donors: bool,
     ) -> FloatTensor<Self>;
 
     /// The gradient by the input of a pooling.

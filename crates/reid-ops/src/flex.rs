@@ -6,7 +6,7 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Adam, Convolution, Epilogue, Pooling,
+    Adam, Convolution, Epilogue, Gate, Mixing, Pooling,
     normalisation::{Map, Sizes, Statistics, statistics},
 };
 
@@ -20,7 +20,7 @@ struct Read(FlexTensor);
 
 impl Read {
     fn new(tensor: &FlexTensor) -> Self {
-        Self(tensor.to_contiguous())
+        Self(spread(tensor).unwrap_or_else(|| tensor.to_contiguous()))
     }
 
     fn numbers(&self) -> &[f32] {
@@ -36,6 +36,30 @@ fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     )
 }
 
+/// Maps that are one number each, as the gradients of sums and means are; `None` if they are not.
+fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
+    let layout = tensor.layout();
+    let (&[batch, channels, height, width], &[images, maps, 0, 0]) =
+        (&layout.shape()[..], layout.strides())
+    else {
+        return None;
+    };
+    let (numbers, start) = (tensor.storage::<f32>(), layout.start_offset());
+    let number = |at: usize| {
+        let image = (at / channels).cast_signed() * images;
+        let map = (at % channels).cast_signed() * maps;
+        numbers[start
+            .checked_add_signed(image + map)
+            .expect("a place in the storage")]
+    };
+    let each: Vec<f32> = (0..batch * channels).map(number).collect();
+    let shape = [batch, channels, height, width];
+    Some(self::tensor(
+        reid_kernels::spread(&each, height * width),
+        shape,
+    ))
+}
+
 /// Whether a tensor is its numbers, one behind the other, and no others, and no one else holds them.
 fn is_own(tensor: &FlexTensor) -> bool {
     let whole = tensor.storage::<f32>().len() == tensor.layout().num_elements();
@@ -47,8 +71,14 @@ fn own(tensor: FlexTensor) -> FlexTensor {
     if is_own(&tensor) {
         return tensor;
     }
+    let Read(read) = Read::new(&tensor);
     let shape = tensor.layout().shape().clone();
-    self::tensor(reid_kernels::copied(Read::new(&tensor).numbers()), shape)
+    drop(tensor);
+    // What had to be laid out is a copy already.
+    if is_own(&read) {
+        return read;
+    }
+    self::tensor(reid_kernels::copied(Read(read).numbers()), shape)
 }
 
 fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
@@ -153,6 +183,27 @@ impl ReidOps for Flex {
         sum
     }
 
+    fn multiply(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        gate: Gate,
+    ) -> FloatTensor<Self> {
+        let factors = Read::new(&factors);
+        if is_own(&maps) {
+            let mut gated = maps;
+            gate.multiply(gated.storage_mut(), factors.numbers());
+            return gated;
+        }
+        let shape = maps.layout().shape().clone();
+        let maps = Read::new(&maps);
+        tensor(gate.multiplied(maps.numbers(), factors.numbers()), shape)
+    }
+
+    fn mix(maps: FloatTensor<Self>, mixing: Mixing, _: bool) -> FloatTensor<Self> {
+        let shape = maps.layout().shape().clone();
+        tensor(mixing.forward(Read::new(&maps).numbers()), shape)
+    }
+
     fn adam(
         weights: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -168,6 +219,13 @@ impl ReidOps for Flex {
             square.storage_mut(),
         );
         (moved, mean, square)
+    }
+
+    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
+        let shape = maps.layout().shape();
+        let [batch, channels, places] = [shape[0], shape[1], shape[2] * shape[3]];
+        let means = reid_kernels::means(Read::new(&maps).numbers(), places);
+        tensor(means, [batch, channels])
     }
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
@@ -212,6 +270,28 @@ impl Pullbacks for Flex {
         let (output, mut gradient) = (Read::new(&output), own(gradient));
         reid_kernels::rectified_gradient(output.numbers(), gradient.storage_mut());
         gradient
+    }
+
+    fn multiply_gradients(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        gate: Gate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let shape = factors.layout().shape().clone();
+        let (maps, factors, mut gradient) = (Read::new(&maps), Read::new(&factors), own(gradient));
+        let by_factors = gate.gradients(maps.numbers(), factors.numbers(), gradient.storage_mut());
+        (gradient, tensor(by_factors, shape))
+    }
+
+    fn mix_gradient(
+        gradient: FloatTensor<Self>,
+        mixing: Mixing,
+        to_donors: bool,
+    ) -> FloatTensor<Self> {
+        let shape = gradient.layout().shape().clone();
+        let gradient = Read::new(&gradient);
+        tensor(mixing.gradient(gradient.numbers(), to_donors), shape)
     }
 
     fn pool_gradient(

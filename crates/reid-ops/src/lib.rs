@@ -1,8 +1,9 @@
-//! Convolution, batch normalisation, max pooling, attention and steps of Adam for [Burn](burn), natively
-//! where that is faster.
+//! Convolution, batch normalisation, pooling, gates, feature `CutMix`, attention and steps of Adam for
+//! [Burn](burn), natively where that is faster.
 //!
 //! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
-//! normalisation in training as a chain of a dozen operations, and a max pooling window by window.
+//! normalisation in training as a chain of a dozen operations, a max pooling window by window, and what a
+//! gate multiplies on one thread.
 //! They dominate the training of a convolutional network, so they are computed here in one pass each, forward and backward, with
 //! the machine's widest vectors. On GPUs batch normalisation in training, the laying out of a convolution's
 //! operands, its gradient by weights and a step of Adam are kernels of this crate, in single and half
@@ -35,6 +36,8 @@ mod cube;
 mod adam;
 mod attention;
 mod convolution;
+mod gate;
+mod mixing;
 mod normalisation;
 mod pooling;
 mod rectifier;
@@ -42,10 +45,12 @@ mod rectifier;
 pub use adam::{AdamStep, adam};
 pub use attention::attend;
 pub use convolution::{conv2d, conv2d_normalised, conv2d_rectified};
+pub use gate::gated;
+pub use mixing::cut_mix;
 pub use normalisation::{
     Normalisation, Normalised, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train,
 };
-pub use pooling::max_pool2d;
+pub use pooling::{max_pool2d, means};
 pub use rectifier::add_rectified;
 
 #[cfg(any(feature = "flex", feature = "_cube"))]

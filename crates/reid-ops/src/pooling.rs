@@ -1,6 +1,33 @@
-//! Max pooling.
+//! Pooling.
 
 use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
+
+/// The mean of each map, as global average pooling gives it.
+///
+/// ```text
+/// y[n, c] = mean over i, j of x[n, c, i, j]
+/// ```
+///
+/// # Shapes
+/// - `input`: `[batch, channels, height, width]`
+/// - result: `[batch, channels]`
+///
+/// # Panics
+/// If the input is empty.
+#[must_use]
+pub fn means(input: Tensor<4>) -> Tensor<2> {
+    let [batch, channels, height, width] = input.dims();
+    crate::expect_numbers("pooling", &[batch, channels, height, width]);
+    #[cfg(feature = "flex")]
+    if crate::is_native(&input.device(), &[input.dtype()]) {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        return Tensor::from_dispatch(Dispatch::means(input.into_dispatch()));
+    }
+    let maps = input.reshape([batch, channels, height * width]);
+    maps.mean_dim(2).squeeze_dim(2)
+}
 
 /// The largest number of each window.
 ///

@@ -15,6 +15,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::sum::single;
+
 mod map;
 
 pub use map::{Gradients, Map};
@@ -78,15 +80,6 @@ pub struct Statistics {
     pub mean: Vec<f32>,
     /// One number for each channel.
     pub variance: Vec<f32>,
-}
-
-/// Rounds to the precision of the features.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "features are in single precision"
-)]
-fn single(value: f64) -> f32 {
-    value as f32
 }
 
 /// Sums of terms of pairs of numbers: by lanes first, so that their order is always the same.

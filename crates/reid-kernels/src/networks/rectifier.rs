@@ -3,8 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Numbers of one task.
-const PART: usize = 1 << 15;
+use super::PART;
 
 struct Zip<'a, F> {
     numbers: &'a mut [f32],

@@ -11,6 +11,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 
 use super::{Gate, sigmoid};
 use crate::{
@@ -155,13 +156,13 @@ impl Gate for CbamSpatial {
 
 impl Block for CbamChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 }
 
 impl Block for CbamSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

@@ -9,6 +9,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 
 use super::{
     Gate, checked,
@@ -157,7 +158,7 @@ impl Gate for FullyConnectedSpatial {
 
 impl Block for FullyConnectedChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {
@@ -170,7 +171,7 @@ impl Block for FullyConnectedChannel {
 
 impl Block for FullyConnectedSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

@@ -6,6 +6,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
@@ -102,7 +103,7 @@ impl<A: Gate, B: Gate> Gate for Parallel<A, B> {
 
 impl<A: Gate, B: Gate> Block for Parallel<A, B> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

@@ -6,6 +6,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
@@ -132,7 +133,7 @@ fn bilinear(from: usize, to: usize) -> Vec<f32> {
 
 impl<G: Gate> Block for Resized<G> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

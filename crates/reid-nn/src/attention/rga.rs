@@ -7,6 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 
 use super::{
     Gate, checked,
@@ -218,7 +219,7 @@ impl Gate for RgaChannel {
 
 impl Block for RgaSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {
@@ -231,7 +232,7 @@ impl Block for RgaSpatial {
 
 impl Block for RgaChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

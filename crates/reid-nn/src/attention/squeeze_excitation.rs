@@ -7,6 +7,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 
 use super::{Gate, sigmoid};
 use crate::{
@@ -84,7 +85,7 @@ impl Gate for SqueezeExcitation {
 
 impl Block for SqueezeExcitation {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
+        gated(features.clone(), self.gate(features))
     }
 }
 

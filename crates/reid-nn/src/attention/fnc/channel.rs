@@ -8,6 +8,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
 use super::Merge;
@@ -149,7 +150,7 @@ impl Block for FncChannel {
                 let attention = self.se.forward(self.raw(features.clone()));
                 merge.apply(attention, features)
             }
-            (Normalised::Vector, Merge::Multiply) => self.gate(features.clone()) * features,
+            (Normalised::Vector, Merge::Multiply) => gated(features.clone(), self.gate(features)),
             (Normalised::Vector, Merge::Add) => self.gate(features.clone()) + features,
         }
     }

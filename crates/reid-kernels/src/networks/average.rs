@@ -1,0 +1,68 @@
+//! The mean of each map.
+
+use std::iter::repeat_n;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{
+    ALONE, PART,
+    sum::{single, sum},
+};
+use crate::memory::zeros;
+
+struct Mean<'a>(&'a [f32]);
+
+impl WithSimd for Mean<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let map = self.0;
+        single(sum(map, map, |x, _| x) / map.len() as f64)
+    }
+}
+
+/// The mean of each of many maps of as many places.
+///
+/// ```
+/// assert_eq!(reid_kernels::means(&[1.0, 2.0, 3.0, 6.0], 2), [1.5, 4.5]);
+/// ```
+///
+/// # Panics
+/// If the numbers are no whole maps.
+#[must_use]
+pub fn means(maps: &[f32], places: usize) -> Vec<f32> {
+    assert!(
+        places > 0 && maps.len().is_multiple_of(places),
+        "{} numbers are no whole maps of {places}",
+        maps.len()
+    );
+    let arch = Arch::new();
+    let mean = |map| arch.dispatch(Mean(map));
+    if maps.len() <= ALONE {
+        return maps.chunks_exact(places).map(mean).collect();
+    }
+    let maps = maps.par_chunks_exact(places);
+    maps.with_min_len(PART.div_ceil(places)).map(mean).collect()
+}
+
+/// Maps of as many places that are one number each.
+///
+/// ```
+/// assert_eq!(reid_kernels::spread(&[1.5, 4.5], 2), [1.5, 1.5, 4.5, 4.5]);
+/// ```
+#[must_use]
+pub fn spread(numbers: &[f32], places: usize) -> Vec<f32> {
+    let count = numbers.len() * places;
+    if count <= ALONE {
+        let maps = numbers.iter().flat_map(|number| repeat_n(*number, places));
+        return maps.collect();
+    }
+    let mut maps = zeros(count);
+    maps.par_chunks_exact_mut(places)
+        .with_min_len(PART.div_ceil(places))
+        .zip(numbers)
+        .for_each(|(map, number)| map.fill(*number));
+    maps
+}

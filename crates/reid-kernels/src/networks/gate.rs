@@ -1,0 +1,259 @@
+//! Maps multiplied by a gate, and the gradients.
+
+use std::array;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{
+    ALONE, PART,
+    sum::{single, sum},
+};
+
+/// Numbers that one thread writes at once.
+const LINE: usize = 64;
+
+/// What shares a number of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// All places of a channel: a gate is `[batch, channels]`.
+    Places,
+    /// All channels of a place: a gate is `[batch, places]`.
+    Channels,
+}
+
+/// The sizes of maps and of the gate that multiplies them.
+///
+/// ```
+/// use reid_kernels::{Gate, Shared};
+///
+/// let gate = Gate { batch: 1, channels: 2, places: 2, shared: Shared::Channels };
+/// let (maps, factors) = ([1.0, 2.0, 3.0, 4.0], [10.0, 100.0]);
+/// let mut gated = maps;
+/// gate.multiply(&mut gated, &factors);
+/// assert_eq!(gated, [10.0, 200.0, 30.0, 400.0]);
+///
+/// let mut gradient = [1.0; 4];
+/// assert_eq!(gate.gradients(&maps, &factors, &mut gradient), [4.0, 6.0]);
+/// assert_eq!(gradient, [10.0, 100.0, 10.0, 100.0]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Images.
+    pub batch: usize,
+    /// Maps of an image.
+    pub channels: usize,
+    /// Numbers of a map.
+    pub places: usize,
+    /// What shares a number of the gate.
+    pub shared: Shared,
+}
+
+impl Gate {
+    /// Multiplies maps, `[batch, channels, places]`, in place.
+    ///
+    /// # Panics
+    /// If a slice has another length than these sizes say, or is empty.
+    pub fn multiply(&self, maps: &mut [f32], factors: &[f32]) {
+        self.expect(maps.len(), factors.len());
+        let arch = Arch::new();
+        let write = |(task, maps): (usize, &mut [f32])| {
+            let factors = self.factors_of(task, factors);
+            arch.dispatch(Multiply {
+                gate: *self,
+                maps,
+                factors,
+            });
+        };
+        let part = self.task() * self.places;
+        if maps.len() <= ALONE {
+            maps.chunks_mut(part).enumerate().for_each(write);
+        } else {
+            maps.par_chunks_mut(part).enumerate().for_each(write);
+        }
+    }
+
+    /// The products of maps, `[batch, channels, places]`, and the gate.
+    ///
+    /// # Panics
+    /// As [`multiply`](Self::multiply).
+    #[must_use]
+    pub fn multiplied(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
+        self.expect(maps.len(), factors.len());
+        if maps.len() <= ALONE || !self.places.is_multiple_of(LINE) {
+            let mut gated = Vec::with_capacity(maps.len());
+            for (at, map) in maps.chunks_exact(self.places).enumerate() {
+                match self.shared {
+                    Shared::Places => gated.extend(map.iter().map(|number| number * factors[at])),
+                    Shared::Channels => {
+                        let factors = &factors[at / self.channels * self.places..];
+                        gated.extend(
+                            map.iter()
+                                .zip(factors)
+                                .map(|(number, factor)| number * factor),
+                        );
+                    }
+                }
+            }
+            return gated;
+        }
+        // By all threads, which write whole lines once: zeros to write over would be one pass more.
+        let (lines, _) = maps.as_chunks::<LINE>();
+        let per_map = self.places / LINE;
+        let line = |(at, line): (usize, &[f32; LINE])| match self.shared {
+            Shared::Places => line.map(|number| number * factors[at / per_map]),
+            Shared::Channels => {
+                let image = at / (per_map * self.channels);
+                let factors = &factors[(image * per_map + at % per_map) * LINE..][..LINE];
+                array::from_fn(|place| line[place] * factors[place])
+            }
+        };
+        let lines = lines.par_iter().enumerate().with_min_len(PART / LINE);
+        let gated: Vec<[f32; LINE]> = lines.map(line).collect();
+        gated.into_flattened()
+    }
+
+    /// The gradient of a loss by the gate, from those by the result; these become those by the maps.
+    ///
+    /// ```text
+    /// by the gate: Σ dy·x over what shares a number        by the maps: dy·g
+    /// ```
+    ///
+    /// # Panics
+    /// As [`multiply`](Self::multiply).
+    #[must_use]
+    pub fn gradients(&self, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f32> {
+        self.expect(maps.len(), factors.len());
+        assert_eq!(maps.len(), gradient.len(), "numbers of the gradient");
+        let arch = Arch::new();
+        let part = self.task() * self.places;
+        let pull = |(task, (gradient, maps)): (usize, (&mut [f32], &[f32]))| {
+            let factors = self.factors_of(task, factors);
+            arch.dispatch(Gradients {
+                gate: *self,
+                maps,
+                factors,
+                gradient,
+            })
+        };
+        let sums: Vec<Vec<f64>> = if maps.len() <= ALONE {
+            let tasks = gradient.chunks_mut(part).zip(maps.chunks(part));
+            tasks.enumerate().map(pull).collect()
+        } else {
+            let tasks = gradient.par_chunks_mut(part).zip(maps.par_chunks(part));
+            tasks.enumerate().map(pull).collect()
+        };
+        // As many tasks for each image; where they have a number for the same place, these are summed up
+        // in the order of channels.
+        let at_once = match self.shared {
+            Shared::Places => 1,
+            Shared::Channels => self.channels / self.task(),
+        };
+        let images = sums.chunks_exact(at_once).flat_map(|parts| {
+            let mut total = parts[0].clone();
+            for part in &parts[1..] {
+                total.iter_mut().zip(part).for_each(|(to, sum)| *to += sum);
+            }
+            total
+        });
+        images.map(single).collect()
+    }
+
+    /// The maps of one task: a divisor of an image's, so that none has maps of two.
+    fn task(&self) -> usize {
+        let wanted = PART.div_ceil(self.places).min(self.channels);
+        let divides = |maps: &usize| self.channels.is_multiple_of(*maps);
+        (1..=wanted).rev().find(divides).expect("1 divides all")
+    }
+
+    /// What the maps of a task are multiplied by: a number for each of them, or for each place.
+    fn factors_of<'a>(&self, task: usize, factors: &'a [f32]) -> &'a [f32] {
+        let first = task * self.task();
+        match self.shared {
+            Shared::Places => &factors[first..][..self.task()],
+            Shared::Channels => &factors[first / self.channels * self.places..][..self.places],
+        }
+    }
+
+    fn expect(&self, maps: usize, factors: usize) {
+        let shared = match self.shared {
+            Shared::Places => self.batch * self.channels,
+            Shared::Channels => self.batch * self.places,
+        };
+        let expected = self.batch * self.channels * self.places;
+        assert!(expected > 0, "a gate of no numbers: {self:?}");
+        assert_eq!([maps, factors], [expected, shared], "numbers of {self:?}");
+    }
+}
+
+struct Multiply<'a> {
+    gate: Gate,
+    maps: &'a mut [f32],
+    factors: &'a [f32],
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let maps = self.maps.chunks_exact_mut(self.gate.places);
+        match self.gate.shared {
+            Shared::Places => {
+                for (map, factor) in maps.zip(self.factors) {
+                    for number in map {
+                        *number *= factor;
+                    }
+                }
+            }
+            Shared::Channels => {
+                for map in maps {
+                    for (number, factor) in map.iter_mut().zip(self.factors) {
+                        *number *= factor;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Gradients<'a> {
+    gate: Gate,
+    maps: &'a [f32],
+    factors: &'a [f32],
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for Gradients<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<f64> {
+        let places = self.gate.places;
+        let pairs = self.gradient.chunks_exact_mut(places);
+        let pairs = pairs.zip(self.maps.chunks_exact(places));
+        match self.gate.shared {
+            Shared::Places => {
+                let pulled = |((gradient, map), factor): ((&mut [f32], &[f32]), &f32)| {
+                    let pulled = sum(gradient, map, |dy, x| dy * x);
+                    for dy in gradient {
+                        *dy *= factor;
+                    }
+                    pulled
+                };
+                pairs.zip(self.factors).map(pulled).collect()
+            }
+            Shared::Channels => {
+                let mut sums = vec![0.0; places];
+                for (gradient, map) in pairs {
+                    let all = sums.iter_mut().zip(self.factors);
+                    for ((sum, factor), (dy, x)) in all.zip(gradient.iter_mut().zip(map)) {
+                        *sum += f64::from(*dy * x);
+                        *dy *= factor;
+                    }
+                }
+                sums
+            }
+        }
+    }
+}
