@@ -1,14 +1,14 @@
 //! Every operation gives what Burn's own operations give, forward and backward, for odd shapes too.
 
 use burn::tensor::{
-    DType, Device, Distribution, Tensor, TensorData,
+    DType, Device, Distribution, Int, Tensor, TensorData,
     activation::relu,
     module,
     ops::{ConvOptions, MaxPoolOptions},
 };
 use reid_ops::{
     AdamStep, Normalisation, adam, add_rectified, batch_norm, batch_norm_train, conv2d,
-    conv2d_normalised, conv2d_rectified, max_pool2d,
+    conv2d_normalised, conv2d_rectified, cut_mix, gated, max_pool2d, means,
 };
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
@@ -251,7 +251,7 @@ fn views_are_read_right_by_every_operation() {
 #[test]
 fn an_empty_batch_is_refused() {
     type Operation = fn(Tensor<4>) -> Tensor<4>;
-    let cases: [(&str, Operation); 6] = [
+    let cases: [(&str, Operation); 9] = [
         ("convolution", |x| {
             let weight = Tensor::zeros([1, 2, 1, 1], &x.device());
             let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
@@ -275,6 +275,12 @@ fn an_empty_batch_is_refused() {
         }),
         ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([2, 2]))),
         ("sum", |x| add_rectified(x.clone(), x)),
+        ("gate", |x| gated(x.clone(), x)),
+        ("pooling", |x| means(x).unsqueeze()),
+        ("mixing", |x| {
+            let cut = Tensor::<3, Int>::zeros([0, 4, 4], &x.device()).bool();
+            cut_mix(x, cut, &[], true)
+        }),
     ];
     for (name, operation) in cases {
         let refused =

@@ -205,27 +205,6 @@ fn what_someone_else_holds_stays() {
     close(&found[0], &expected[0], "both sides of a sum");
 }
 
-#[test]
-fn an_empty_batch_is_refused() {
-    type Operation = fn(Tensor<4>) -> Tensor<4>;
-    let cases: [(&str, Operation); 3] = [
-        ("gate", |x| gated(x.clone(), x)),
-        ("pooling", |x| means(x).unsqueeze()),
-        ("mixing", |x| {
-            let cut = Tensor::<3, Int>::zeros([0, 4, 4], &x.device()).bool();
-            cut_mix(x, cut, &[], true)
-        }),
-    ];
-    for (name, operation) in cases {
-        let refused =
-            std::panic::catch_unwind(|| operation(Tensor::zeros([0, 2, 4, 4], &Device::default())));
-        let message = refused.expect_err("nothing in").downcast::<String>();
-        let message = message.expect("a message");
-        let expected = format!("{name} of an empty map, expected at least one number, found [0,");
-        assert!(message.starts_with(&expected), "{message}");
-    }
-}
-
 /// Everything that these operations compute, with so many threads.
 fn with_threads(threads: usize, shape: [usize; 4]) -> Vec<TensorData> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

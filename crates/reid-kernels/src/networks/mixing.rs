@@ -31,11 +31,11 @@ impl Mixing {
     /// If the numbers are no whole maps of this batch and these places, or a donor is not in it.
     #[must_use]
     pub fn forward(&self, features: &[f32]) -> Vec<f32> {
-        let sizes = self.sizes(features);
+        let (sizes, arch) = (self.sizes(features), Arch::new());
         sizes.for_each_map(|image, channel, mixed| {
             let donor = sizes.map(self.donors[image], channel, features);
             mixed.copy_from_slice(sizes.map(image, channel, features));
-            Arch::new().dispatch(Zip {
+            arch.dispatch(Zip {
                 numbers: mixed,
                 others: donor,
                 cut: self.cut_of(image),
@@ -51,13 +51,12 @@ impl Mixing {
     /// As [`forward`](Self::forward).
     #[must_use]
     pub fn gradient(&self, gradient: &[f32], to_donors: bool) -> Vec<f32> {
-        let sizes = self.sizes(gradient);
+        let (sizes, arch) = (self.sizes(gradient), Arch::new());
         let mut takers = vec![Vec::new(); self.donors.len()];
         for (image, &donor) in self.donors.iter().enumerate().filter(|_| to_donors) {
             takers[donor].push(image);
         }
         sizes.for_each_map(|image, channel, passed| {
-            let arch = Arch::new();
             arch.dispatch(Zip {
                 numbers: passed,
                 others: sizes.map(image, channel, gradient),
