@@ -15,6 +15,7 @@ mod rectifier;
 mod sum;
 mod sweep;
 mod tile;
+mod turn;
 mod weight_gradient;
 mod window;
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::{
     correlate::Target,
     sweep::{Phase, Sweep},
+    turn::transpose,
     weight_gradient::weight_gradient,
     window::Window,
 };
@@ -260,12 +261,20 @@ fn turned(convolution: &Convolution, weights: &[f32], taps: &[(usize, [isize; 2]
         .par_chunks_mut(from * terms)
         .zip(weights.par_chunks(to * from * all));
     groups.for_each(|(turned, weights)| {
+        if all == 1 {
+            return transpose(weights, from, turned);
+        }
         let blocks = turned.par_chunks_mut(BLOCK * terms).enumerate();
         blocks.for_each(|(block, turned)| {
             for (result, weights) in weights.chunks_exact(from * all).enumerate() {
                 let weights = weights[BLOCK * block * all..].chunks_exact(all);
                 for (turned, weights) in turned.chunks_exact_mut(terms).zip(weights) {
                     let turned = &mut turned[result * taps.len()..][..taps.len()];
+                    if taps.len() == all {
+                        // In the order that they have.
+                        turned.copy_from_slice(weights);
+                        continue;
+                    }
                     for (to, (tap, _)) in turned.iter_mut().zip(taps) {
                         *to = weights[*tap];
                     }

@@ -1,7 +1,7 @@
 //! Sums of outer products over positions: the gradient of a convolution by its weights, where enough
 //! channels lie side by side to fill vectors.
 
-use std::ops::Range;
+use std::{array, ops::Range};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -10,8 +10,12 @@ use super::{
     convolution::{Convolution, area},
     correlate::DEPTH,
     tile::{self, Dense, Listed, Places, Rows},
+    turn::{SIDE, side_by_side},
 };
 use crate::memory::zeros;
+
+/// Sums that are added to at a time, so that they stay in the second cache, for all taps.
+const SUMS: usize = 1 << 15;
 
 /// `gradient[o, c, t] = Σₚ g[o, p] · x[c, s·p + t]` over the positions `p` of all images.
 pub(crate) struct Outer<'a> {
@@ -109,10 +113,15 @@ fn padded(convolution: &Convolution) -> [usize; 2] {
 /// The input with some channels side by side.
 fn turned(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
     let [from, _] = convolution.per_group();
-    let [height, columns] = convolution.input;
+    let map = area(convolution.input);
+    // Without zeros around it a map is one row.
+    let [height, columns] = match convolution.padding {
+        [0, 0] => [1, map],
+        _ => convolution.input,
+    };
     let [top, left] = convolution.padding;
     let [read, pitch] = padded(convolution);
-    let (blocks, map) = (from.div_ceil(width), area(convolution.input));
+    let blocks = from.div_ceil(width);
     let size = read * pitch * width;
     let mut turned = zeros(convolution.groups * blocks * convolution.batch * size);
     let each = turned.par_chunks_mut(size).enumerate();
@@ -123,9 +132,17 @@ fn turned(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
         let begin = (image * convolution.groups + group) * from;
         for y in 0..height {
             let row = &mut turned[((y + top) * pitch + left) * width..][..columns * width];
-            for (lane, channel) in channels.clone().enumerate() {
-                let source = &input[(begin + channel) * map + y * columns..][..columns];
-                for (to, from) in row[lane..].iter_mut().step_by(width).zip(source) {
+            let source =
+                |channel: usize| &input[(begin + channel) * map + y * columns..][..columns];
+            let mut lane = 0;
+            while lane + SIDE <= channels.len() {
+                let sources = array::from_fn(|side| source(first + lane + side));
+                side_by_side(sources, &mut row[lane..], width);
+                lane += SIDE;
+            }
+            for lane in lane..channels.len() {
+                let numbers = row[lane..].iter_mut().step_by(width);
+                for (to, from) in numbers.zip(source(first + lane)) {
                     *to = *from;
                 }
             }
@@ -163,65 +180,74 @@ impl Sums<'_> {
     /// `[results, channels, taps]`
     #[inline(always)]
     fn sums<S: Simd, const A: usize>(self, simd: S) -> Vec<f32> {
-        let Self(
-            outer,
-            Task {
-                group,
-                block,
-                panels,
-            },
-        ) = self;
+        let Self(outer, Task { block, panels, .. }) = self;
         let convolution = outer.convolution;
-        let ([from, to], taps, width) = (convolution.per_group(), convolution.taps(), outer.width);
+        let ([from, _], taps, width) = (convolution.per_group(), convolution.taps(), outer.width);
+        let channels = (from - block * width).min(width);
+        let count: usize = panels.iter().map(Range::len).sum();
+        let mut results = vec![0.0; count * channels * taps];
+        let mut rest = results.chunks_exact_mut(channels * taps);
+        let at_once = (SUMS / (taps * tile::rows(panels[0].len()) * width)).max(1);
+        for panels in panels.chunks(at_once) {
+            let size = tile::all_rows(panels) * width;
+            let mut sums = vec![0.0; taps * size];
+            self.add::<S, A>(simd, panels, &mut sums);
+            let mut begin = 0;
+            for panel in panels {
+                for (row, results) in (0..panel.len()).zip(&mut rest) {
+                    for (tap, sums) in sums.chunks_exact(size).enumerate() {
+                        let own = &sums[begin + row * width..][..width];
+                        for (to, from) in results[tap..].iter_mut().step_by(taps).zip(own) {
+                            *to = *from;
+                        }
+                    }
+                }
+                begin += tile::rows(panel.len()) * width;
+            }
+        }
+        results
+    }
+
+    /// The sums of some panels over all images, `[taps, rows, width]`: what a tap reads of the gradient the
+    /// next one reads too.
+    #[inline(always)]
+    fn add<S: Simd, const A: usize>(&self, simd: S, panels: &[Range<usize>], sums: &mut [f32]) {
+        let Self(outer, Task { group, block, .. }) = self;
+        let convolution = outer.convolution;
+        let ([from, to], width) = (convolution.per_group(), outer.width);
         let [read, pitch] = padded(convolution);
         let size = read * pitch * width;
         let block = group * from.div_ceil(width) + block;
         let input = &outer.input[block * convolution.batch * size..];
-        let channels = (from - block % from.div_ceil(width) * width).min(width);
         let positions = outer.places.len();
-        let count: usize = panels.iter().map(Range::len).sum();
-        let rows = tile::all_rows(panels);
-        let mut sums = vec![0.0; rows * width];
-        let mut results = vec![0.0; count * channels * taps];
         // Where there is one tap and no stride, positions lie one behind the other.
         let dense = (convolution.kernel, convolution.stride, convolution.padding)
             == ([1, 1], [1, 1], [0, 0]);
-        for tap in 0..taps {
-            let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
-            let mut begun = false;
-            for image in 0..convolution.batch {
-                let source = &input[image * size + (y * pitch + x) * width..];
-                let first = (image * convolution.groups + group) * to * positions;
-                for (chunk, places) in outer.places.chunks(DEPTH).enumerate() {
-                    let gradient = Rows {
-                        numbers: &outer.gradient[first..],
-                        stride: positions,
-                        terms: chunk * DEPTH..chunk * DEPTH + places.len(),
-                        begun,
-                    };
+        let size_of_tap = tile::all_rows(panels) * width;
+        let mut begun = false;
+        for image in 0..convolution.batch {
+            let first = (image * convolution.groups + group) * to * positions;
+            for (chunk, places) in outer.places.chunks(DEPTH).enumerate() {
+                let terms = chunk * DEPTH..chunk * DEPTH + places.len();
+                let gradient = Rows {
+                    numbers: &outer.gradient[first..],
+                    stride: positions,
+                    terms: terms.clone(),
+                    begun,
+                };
+                for (tap, sums) in sums.chunks_exact_mut(size_of_tap).enumerate() {
+                    let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
+                    let source = &input[image * size + (y * pitch + x) * width..];
                     if dense {
-                        let places = chunk * DEPTH..chunk * DEPTH + places.len();
-                        let places = Dense(source).terms(places, width);
-                        gradient.add::<S, A>(simd, panels, places, &mut sums);
+                        let places = Dense(source).terms(terms.clone(), width);
+                        gradient.add::<S, A>(simd, panels, places, sums);
                     } else {
                         let shifts = places;
-                        gradient.add::<S, A>(simd, panels, Listed { source, shifts }, &mut sums);
-                    }
-                    begun = true;
-                }
-            }
-            let mut sums = sums.as_slice();
-            let mut results = results.chunks_exact_mut(channels * taps);
-            for panel in panels {
-                let (own, behind) = sums.split_at(tile::rows(panel.len()) * width);
-                sums = behind;
-                for (own, results) in own.chunks_exact(width).take(panel.len()).zip(&mut results) {
-                    for (to, from) in results[tap..].iter_mut().step_by(taps).zip(own) {
-                        *to = *from;
+                        gradient.add::<S, A>(simd, panels, Listed { source, shifts }, sums);
                     }
                 }
+                begun = true;
             }
         }
-        results
     }
 }

@@ -8,6 +8,7 @@ use super::{
     convolution::{Convolution, area},
     inner_products::Inner,
     outer_products::Outer,
+    turn::transpose,
     window::Window,
 };
 
@@ -111,22 +112,10 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
 
 /// `[groups, terms, results]` to `[groups, results, terms]`.
 fn turn(turned: &[f32], [terms, results]: [usize; 2]) -> Vec<f32> {
-    /// Results that are turned together, so that what is read lies together.
-    const BLOCK: usize = 16;
     let mut weights = vec![0.0; turned.len()];
     let groups = weights
         .par_chunks_mut(terms * results)
         .zip(turned.par_chunks(terms * results));
-    groups.for_each(|(weights, turned)| {
-        let blocks = weights.par_chunks_mut(BLOCK * terms).enumerate();
-        blocks.for_each(|(block, weights)| {
-            for (term, turned) in turned.chunks_exact(results).enumerate() {
-                let values = &turned[BLOCK * block..];
-                for (weights, value) in weights.chunks_exact_mut(terms).zip(values) {
-                    weights[term] = *value;
-                }
-            }
-        });
-    });
+    groups.for_each(|(weights, turned)| transpose(turned, results, weights));
     weights
 }

@@ -1,0 +1,70 @@
+//! Rows that become columns.
+
+use std::array;
+
+use rayon::prelude::*;
+
+/// Rows that are read together.
+pub(crate) const SIDE: usize = 4;
+
+/// Writes the numbers of some rows at one place side by side, `width` behind those at the place before.
+pub(crate) fn side_by_side(sources: [&[f32]; SIDE], to: &mut [f32], width: usize) {
+    let squares = sources.map(|source| source.as_chunks::<SIDE>());
+    let count = squares[0].0.len();
+    for at in 0..count {
+        // Written so that the compiler shuffles vectors.
+        let square = squares.map(|(squares, _)| squares[at]);
+        for place in 0..SIDE {
+            let to = &mut to[(at * SIDE + place) * width..][..SIDE];
+            to.copy_from_slice(&square.map(|numbers| numbers[place]));
+        }
+    }
+    for at in count * SIDE..sources[0].len() {
+        let to = &mut to[at * width..][..SIDE];
+        to.copy_from_slice(&sources.map(|source| source[at]));
+    }
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+pub(crate) fn transpose(matrix: &[f32], columns: usize, to: &mut [f32]) {
+    /// Columns that are written together, so that what is read lies together.
+    const BLOCK: usize = 16;
+    let rows = matrix.len() / columns;
+    let blocks = to.par_chunks_mut(BLOCK * rows).enumerate();
+    blocks.for_each(|(block, to)| {
+        let count = to.len() / rows;
+        let source = |row: usize| &matrix[row * columns + block * BLOCK..][..count];
+        let whole = rows - rows % SIDE;
+        for row in (0..whole).step_by(SIDE) {
+            side_by_side(
+                array::from_fn(|side| source(row + side)),
+                &mut to[row..],
+                rows,
+            );
+        }
+        for row in whole..rows {
+            for (to, number) in to[row..].iter_mut().step_by(rows).zip(source(row)) {
+                *to = *number;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_goes_to_its_place() {
+        for (rows, columns) in [(1, 1), (4, 4), (5, 3), (3, 37), (33, 18), (64, 16)] {
+            let matrix: Vec<f32> = (0..rows * columns).map(|at| at as f32).collect();
+            let mut turned = vec![-1.0; matrix.len()];
+            transpose(&matrix, columns, &mut turned);
+            let places = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
+            let expected: Vec<f32> = places
+                .map(|(row, column)| matrix[row * columns + column])
+                .collect();
+            assert_eq!(turned, expected, "{rows} {columns}");
+        }
+    }
+}
