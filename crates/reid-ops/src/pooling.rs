@@ -8,6 +8,14 @@ use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
 /// y[n, c] = mean over i, j of x[n, c, i, j]
 /// ```
 ///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let maps = Tensor::<4>::from_data([[[[1.0, 2.0]], [[3.0, 6.0]]]], &Device::default());
+/// assert_eq!(reid_ops::means(maps).into_data().try_to_vec::<f32>()?, [1.5, 4.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Shapes
 /// - `input`: `[batch, channels, height, width]`
 /// - result: `[batch, channels]`

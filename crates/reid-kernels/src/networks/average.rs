@@ -1,4 +1,4 @@
-//! The mean of each map.
+//! The mean of each map, and maps that are one number each.
 
 use std::iter::repeat_n;
 
