@@ -33,6 +33,7 @@ use reid::{
     prelude::*,
     train::OptimizerConfig,
 };
+use reid_ops::Ending;
 use serde_json::json;
 
 #[derive(Parser)]
@@ -140,15 +141,15 @@ fn normalisations(arguments: &Arguments, device: &Device) {
                             mean,
                             variance,
                             epsilon: 1e-5,
-                            rectify: true,
                         };
-                        return reid_ops::batch_norm(x, norm);
+                        return reid_ops::batch_norm(x, norm, Ending::Rectified);
                     }
                     return relu(module::batch_norm(x, gain, bias, mean, variance, 1e-5));
                 }
                 let (gain, bias) = (gain.clone(), bias.clone());
                 if ours {
-                    reid_ops::batch_norm_train(x, gain, bias, 1e-5, true).output
+                    let ending = Ending::Rectified;
+                    reid_ops::batch_norm_train(x, gain, bias, 1e-5, ending).output
                 } else {
                     relu(module::batch_norm_train(x, gain, bias, 1e-5).output)
                 }

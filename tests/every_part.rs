@@ -9,7 +9,7 @@ use std::cell::Cell;
 use burn::{
     module::Module,
     tensor::{
-        DType, Device, Int, Tensor, TensorData,
+        DType, Device, Gradients, Int, Tensor, TensorData,
         activation::{relu, softmax},
         module,
         ops::ConvOptions,
@@ -47,8 +47,8 @@ use reid::{
     prelude::*,
 };
 use reid_ops::{
-    AdamStep, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_normalised, conv2d_rectified,
+    AdamStep, Ending, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
+    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised,
 };
 
 const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
@@ -84,10 +84,16 @@ fn normalisation_is_its_composition() {
         innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
         innermost([70, 2, 1, 33]),
     ];
-    for (place, features) in features.into_iter().enumerate() {
-        let (features, rectify) = (features * 2.0 + 3.0, place % 2 == 0);
-        for precision in precisions(&device) {
-            normalise(precision.of(features.clone()), rectify, precision);
+    for features in features {
+        // Laid out as the features, and as it comes.
+        let along = (features.clone() * 7.0).sin();
+        let shortcuts = [along, random(features.dims(), &device)].map(Ending::Joined);
+        let endings = [Ending::Plain, Ending::Rectified].into_iter();
+        for ending in endings.chain(shortcuts) {
+            for precision in precisions(&device) {
+                let features = features.clone() * 2.0 + 3.0;
+                normalise(precision.of(features), ending.clone(), precision);
+            }
         }
     }
 }
@@ -217,14 +223,15 @@ fn convolution_in_evaluation_is_its_composition() {
             mean,
             variance,
             epsilon: 1e-5,
-            rectify: true,
         };
         let all = [&gain, &bias, &mean, &variance];
         let (wide, taps) = (on_cpu(&images).inner(), on_cpu(&weight).inner());
         let wide_bias = on_cpu(&bias).inner();
         let whole = module::conv2d(wide.clone(), taps.clone(), None, options.clone());
-        let whole = batch_norm(whole, norm(all.map(|of| on_cpu(of).inner())));
-        let biased = relu(module::conv2d(wide, taps, Some(wide_bias), options.clone()));
+        let wide_norm = norm(all.map(|of| on_cpu(of).inner()));
+        let whole = batch_norm(whole, wide_norm, Ending::Plain);
+        let biased = module::conv2d(wide, taps, Some(wide_bias), options.clone());
+        let rectified = || Ending::Rectified;
         for precision in precisions(&device) {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
@@ -233,18 +240,35 @@ fn convolution_in_evaluation_is_its_composition() {
             };
             let images = precision.of(images.clone());
             let own = norm(all.map(Tensor::clone));
-            let found =
-                conv2d_normalised(images.clone(), weight.clone(), None, options.clone(), own);
+            let shortcut = precision.of(random(whole.dims(), &device));
+            let wide_shortcut = on_cpu(&shortcut).inner();
+            let (of, with) = ((images.clone(), weight.clone()), options.clone());
+            let found = conv2d_normalised(of.0, of.1, None, with, (own.clone(), rectified()));
             assert_eq!(found.dtype(), images.dtype());
-            assert_near("normalised", on_cpu(&found).inner(), whole.clone(), allowed);
-            let found =
-                conv2d_rectified(images, weight.clone(), Some(bias.clone()), options.clone());
-            assert_near("biased", on_cpu(&found).inner(), biased.clone(), allowed);
+            let expected = relu(whole.clone());
+            assert_near("normalised", on_cpu(&found).inner(), expected, allowed);
+            let (of, with) = ((images.clone(), weight.clone()), options.clone());
+            let ending = (own, Ending::Joined(shortcut.clone()));
+            let found = conv2d_normalised(of.0, of.1, None, with, ending);
+            let expected = relu(whole.clone() + wide_shortcut.clone());
+            assert_near("joined", on_cpu(&found).inner(), expected, allowed);
+            for (ending, expected) in [
+                (rectified(), relu(biased.clone())),
+                (
+                    Ending::Joined(shortcut),
+                    relu(biased.clone() + wide_shortcut),
+                ),
+            ] {
+                let (images, weight, bias) = (images.clone(), weight.clone(), bias.clone());
+                let found = conv2d_ending(images, weight, Some(bias), options.clone(), ending);
+                assert_near("biased", on_cpu(&found).inner(), expected, allowed);
+            }
         }
     }
 }
 
-fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
+/// Compares a normalisation with Burn's operations on a CPU.
+fn normalise(features: Tensor<4>, ending: Ending<4>, precision: Precision) {
     let (device, dtype) = (features.device(), features.dtype());
     let allowed = match precision {
         Precision::Single => 1e-5,
@@ -253,7 +277,16 @@ fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
     let features = features.detach().require_grad();
     let channels = features.dims()[1];
     let [gain, bias] = [(); 2].map(|()| random::<1>([channels], &device).require_grad());
-    let found = batch_norm_train(features.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
+    let shortcut = match &ending {
+        Ending::Joined(shortcut) => Some(precision.of(shortcut.clone()).detach().require_grad()),
+        _ => None,
+    };
+    let ending = || match &shortcut {
+        Some(shortcut) => Ending::Joined(shortcut.clone()),
+        None => ending.clone(),
+    };
+    let (of, with) = (gain.clone(), bias.clone());
+    let found = batch_norm_train(features.clone(), of, with, 1e-5, ending());
     assert_eq!(found.output.dtype(), dtype);
     let (wide, wide_gain, wide_bias) = (on_cpu(&features), on_cpu(&gain), on_cpu(&bias));
     let expected =
@@ -268,42 +301,57 @@ fn normalise(features: Tensor<4>, rectify: bool, precision: Precision) {
         mean: gain.clone().detach(),
         variance: bias.clone().detach(),
     };
-    let parameters = [gain.clone(), bias.clone()];
+    let (parameters, running) = ([gain.clone(), bias.clone()], (running, 0.1));
     let (output, running) =
-        batch_norm_moving(features.clone(), parameters, 1e-5, rectify, (running, 0.1));
+        batch_norm_moving(features.clone(), parameters, 1e-5, ending(), running);
+    assert_eq!(output.dtype(), dtype);
     let samples = features.shape().num_elements() / channels;
     let unbiased = samples as f64 / (samples - 1) as f64;
     let moved = wide_gain.clone() * 0.9 + expected.mean * 0.1;
     near("running mean", &running.mean, &moved);
     let moved = wide_bias.clone() * 0.9 + expected.variance * (0.1 * unbiased);
     near("running variance", &running.variance, &moved);
-    let same = [&output, &found.output].map(|of| on_cpu(of).inner());
-    let [one, other] = same;
-    assert_near("output with running statistics", one, other, 1e-6);
 
-    let whole = if rectify {
-        relu(expected.output)
-    } else {
-        expected.output
-    };
-    let pull = random(whole.dims(), &device);
+    let wide_shortcut = shortcut.as_ref().map(on_cpu);
+    let pull = random(features.dims(), &device);
     let weighted = |output: Tensor<4>, pull: Tensor<4>| (output * pull).sum().backward();
-    let wide_pull = Tensor::from_inner(on_cpu(&pull).inner());
-    let output = found.output.cast(DType::F32);
-    let [one, other] = [&output, &whole].map(|of| on_cpu(of).inner());
-    assert_near("output", one, other, allowed);
-    let (found, expected) = (weighted(output, pull), weighted(whole, wide_pull));
-    let by = |of: &Tensor<4>, gradients| on_cpu(&of.grad(gradients).expect("a gradient")).inner();
-    assert_near(
-        "by features",
-        by(&features, &found),
-        by(&wide, &expected),
-        allowed,
-    );
-    for (one, other) in [(gain, wide_gain), (bias, wide_bias)] {
-        let [one, other] = [one.grad(&found), other.grad(&expected)];
-        let [one, other] = [one, other].map(|of| of.expect("a gradient"));
-        near("by gain or bias", &one, &other);
+    for output in [found.output, output].map(|output| output.cast(DType::F32)) {
+        let (of, with) = (wide_gain.clone(), wide_bias.clone());
+        let sum = module::batch_norm_train(wide.clone(), of, with, 1e-5).output;
+        let sum = match &wide_shortcut {
+            Some(shortcut) => sum + shortcut.clone(),
+            None => sum,
+        };
+        let (rectified, seen) = (!matches!(ending(), Ending::Plain), on_cpu(&output).inner());
+        let expected = if rectified {
+            relu(sum.clone())
+        } else {
+            sum.clone()
+        };
+        assert_near("output", seen.clone(), expected.inner(), allowed);
+        // What half precision rounds to 0 passes no gradient; whether it is 0 was compared.
+        let mut wide_pull = on_cpu(&pull).inner();
+        if rectified {
+            wide_pull = wide_pull.mask_fill(seen.lower_equal_elem(0.0), 0.0);
+        }
+        let (found, expected) = (
+            weighted(output, pull.clone()),
+            weighted(sum, Tensor::from_inner(wide_pull)),
+        );
+        let by = |of: &Tensor<4>, gradients: &Gradients| {
+            on_cpu(&of.grad(gradients).expect("a gradient")).inner()
+        };
+        let of_shortcut = (shortcut.as_ref(), wide_shortcut.as_ref());
+        for (one, other) in [(Some(&features), Some(&wide)), of_shortcut] {
+            if let (Some(one), Some(other)) = (one, other) {
+                assert_near("by a map", by(one, &found), by(other, &expected), allowed);
+            }
+        }
+        for (one, other) in [(&gain, &wide_gain), (&bias, &wide_bias)] {
+            let [one, other] = [one.grad(&found), other.grad(&expected)];
+            let [one, other] = [one, other].map(|of| of.expect("a gradient"));
+            near("by gain or bias", &one, &other);
+        }
     }
 }
 

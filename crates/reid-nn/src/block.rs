@@ -29,6 +29,12 @@ pub trait Block: Module + ModuleDisplay {
     /// - result: `[batch, channels', height', width']`, as [`BlockConfig::output`] says
     fn forward(&self, features: Tensor<4>) -> Tensor<4>;
 
+    /// Whether the block always gives what it gets, as [`Nothing`] does; then what is behind it can be
+    /// computed in one pass with what is before it.
+    fn is_identity(&self) -> bool {
+        false
+    }
+
     /// The same map with every evaluation-time [`BatchNorm`](crate::norm::BatchNorm) that follows a
     /// convolution folded into it: equal to rounding, faster, and no longer trainable as before.
     /// A block without such pairs returns itself.
@@ -63,6 +69,10 @@ impl Block for Nothing {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         features
     }
+
+    fn is_identity(&self) -> bool {
+        true
+    }
 }
 
 impl BlockConfig for () {
@@ -79,6 +89,10 @@ impl<B: Block> Block for Option<B> {
             Some(block) => block.forward(features),
             None => features,
         }
+    }
+
+    fn is_identity(&self) -> bool {
+        self.as_ref().is_none_or(Block::is_identity)
     }
 
     fn fused(self) -> Self {
@@ -102,6 +116,10 @@ impl<B: Block> Block for Vec<B> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         self.iter()
             .fold(features, |features, block| block.forward(features))
+    }
+
+    fn is_identity(&self) -> bool {
+        self.iter().all(Block::is_identity)
     }
 
     fn fused(self) -> Self {
@@ -135,6 +153,10 @@ macro_rules! tuple_of_blocks {
                 features
             }
 
+            fn is_identity(&self) -> bool {
+                $(self.$index.is_identity())&&+
+            }
+
             fn fused(self) -> Self {
                 ($(self.$index.fused(),)+)
             }
@@ -165,3 +187,28 @@ macro_rules! tuple_of_blocks {
 tuple_of_blocks!(A 0, B 1);
 tuple_of_blocks!(A 0, B 1, C 2);
 tuple_of_blocks!(A 0, B 1, C 2, D 3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::SqueezeExcitationConfig;
+
+    #[test]
+    fn chains_are_identities_if_all_their_blocks_are() {
+        let device = Device::default();
+        let place = FeatureShape::new(16, 4, 2);
+        let gate = SqueezeExcitationConfig::new();
+        assert!(
+            ((), Some(()), vec![(), ()])
+                .init(place, &device)
+                .is_identity()
+        );
+        assert!(
+            None::<SqueezeExcitationConfig>
+                .init(place, &device)
+                .is_identity()
+        );
+        assert!(!((), gate.clone()).init(place, &device).is_identity());
+        assert!(!((), vec![Some(gate)]).init(place, &device).is_identity());
+    }
+}

@@ -6,8 +6,9 @@ use burn::{
         Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Device, Tensor, activation::relu, ops::ConvOptions},
+    tensor::{Device, Tensor, ops::ConvOptions},
 };
+use reid_ops::Ending;
 
 use crate::{norm::BatchNorm, precision::wide};
 
@@ -57,39 +58,27 @@ fn weights(conv: &Conv2d) -> (Tensor<4>, Option<Tensor<1>>) {
     (conv.weight.val(), bias)
 }
 
-/// A convolution and the normalisation after it, if there still is one: `norm(conv(x))`.
+/// A convolution, the normalisation after it if there still is one, and an ending: `norm(conv(x))`.
 pub(crate) fn normalised(
     conv: &Conv2d,
     norm: Option<&BatchNorm>,
     features: Tensor<4>,
+    ending: Ending<4>,
 ) -> Tensor<4> {
+    let evaluates = norm.is_none_or(|norm| !norm.learns_on(&features.device()));
+    let Some(options) = options(conv).filter(|_| evaluates) else {
+        let output = apply(conv, features);
+        return match norm {
+            Some(norm) => norm.ending(output, ending),
+            None => ending.of(output),
+        };
+    };
+    let (weight, bias) = weights(conv);
     match norm {
-        Some(norm) => normalised_by(conv, norm, features, false),
-        None => apply(conv, features),
-    }
-}
-
-fn normalised_by(conv: &Conv2d, norm: &BatchNorm, features: Tensor<4>, rectify: bool) -> Tensor<4> {
-    match options(conv) {
-        Some(options) if !norm.learns_on(&features.device()) => {
-            let (weight, bias) = weights(conv);
-            let norm = norm.by_running(wide(features.dtype()), rectify);
+        None => reid_ops::conv2d_ending(features, weight, bias, options, ending),
+        Some(norm) => {
+            let norm = (norm.by_running(wide(features.dtype())), ending);
             reid_ops::conv2d_normalised(features, weight, bias, options, norm)
-        }
-        _ if rectify => norm.rectified(apply(conv, features)),
-        _ => norm.forward(apply(conv, features)),
-    }
-}
-
-/// A convolution, the normalisation after it if there still is one, and a rectifier:
-/// `ReLU(norm(conv(x)))`.
-pub(crate) fn rectified(conv: &Conv2d, norm: Option<&BatchNorm>, features: Tensor<4>) -> Tensor<4> {
-    match (norm, options(conv)) {
-        (Some(norm), _) => normalised_by(conv, norm, features, true),
-        (None, None) => relu(conv.forward(features)),
-        (None, Some(options)) => {
-            let (weight, bias) = weights(conv);
-            reid_ops::conv2d_rectified(features, weight, bias, options)
         }
     }
 }

@@ -236,6 +236,30 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         unreachable!("a convolution and a normalisation are two operations with autodiff")
     }
 
+    fn convolve_onto(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: Convolution,
+    ) -> FloatTensor<Self> {
+        unreachable!("a convolution and a sum are two operations with autodiff")
+    }
+
+    fn convolve_normalised_onto(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+        _: Convolution,
+    ) -> FloatTensor<Self> {
+        unreachable!("a convolution and a normalisation are two operations with autodiff")
+    }
+
     fn normalise_by(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

@@ -1,8 +1,13 @@
 //! Convolution.
 
-use burn::tensor::{Tensor, activation::relu, module, ops::ConvOptions, s};
+#[cfg(feature = "flex")]
+use burn::tensor::Device;
+use burn::tensor::{Tensor, module, ops::ConvOptions, s};
 
-use crate::normalisation::{Normalisation, batch_norm};
+use crate::{
+    ending::Ending,
+    normalisation::{Normalisation, batch_norm},
+};
 
 #[cfg(feature = "_cube")]
 mod cube;
@@ -37,90 +42,6 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    convolve(input, weight, bias, options, false)
-}
-
-/// Convolves images with weights, then replaces what is negative by 0: `ReLU(conv2d(x))`, in one
-/// pass where there is no gradient to keep track of.
-///
-/// # Panics
-/// As [`conv2d`].
-#[must_use]
-pub fn conv2d_rectified(
-    input: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    options: ConvOptions<2>,
-) -> Tensor<4> {
-    let tracked = [input.device(), weight.device()]
-        .into_iter()
-        .chain(bias.as_ref().map(Tensor::device))
-        .any(|device| device.is_autodiff());
-    if tracked || bias.is_none() {
-        return relu(convolve(input, weight, bias, options, false));
-    }
-    convolve(input, weight, bias, options, true)
-}
-
-/// Convolves images with weights and normalises the result by given statistics:
-/// `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
-///
-/// Features in half precision keep their type: they are normalised in that of the normalisation, or by
-/// weights that it is folded into.
-///
-/// # Panics
-/// As [`conv2d`], and if the normalisation is of another number of channels.
-#[must_use]
-pub fn conv2d_normalised(
-    input: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    options: ConvOptions<2>,
-    normalisation: Normalisation,
-) -> Tensor<4> {
-    crate::expect_numbers("convolution", &input.dims());
-    #[cfg(feature = "flex")]
-    if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options)
-        && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
-        && !weight.device().is_autodiff()
-        && bias
-            .as_ref()
-            .is_none_or(|bias| !bias.device().is_autodiff())
-    {
-        use burn::backend::Dispatch;
-
-        use crate::extension::ReidOps;
-        let normalisation = normalisation.after(bias);
-        return Tensor::from_dispatch(Dispatch::convolve_normalised(
-            input.into_dispatch(),
-            weight.into_dispatch(),
-            normalisation.gain.into_dispatch(),
-            normalisation.bias.into_dispatch(),
-            normalisation.mean.into_dispatch(),
-            normalisation.variance.into_dispatch(),
-            normalisation.epsilon,
-            convolution,
-            normalisation.rectify,
-        ));
-    }
-    #[cfg(feature = "_cube")]
-    if let Some(form) = gpu::folds(&input, &weight, bias.as_ref(), &options, &normalisation) {
-        let rectify = normalisation.rectify;
-        let output = gpu::folded(input, weight, bias, (options, form), normalisation);
-        return if rectify { relu(output) } else { output };
-    }
-    let dtype = input.dtype();
-    let output = convolve(input, weight, bias, options, false);
-    batch_norm(output.cast(normalisation.mean.dtype()), normalisation).cast(dtype)
-}
-
-fn convolve(
-    input: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    options: ConvOptions<2>,
-    rectify: bool,
-) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
     #[cfg(feature = "flex")]
     if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options) {
@@ -132,12 +53,135 @@ fn convolve(
             None => Dispatch::convolve(input, weight, convolution),
             Some(bias) => {
                 let bias = bias.into_dispatch();
-                Dispatch::convolve_biased(input, weight, bias, convolution, rectify)
+                Dispatch::convolve_biased(input, weight, bias, convolution, false)
             }
         });
     }
-    let output = composed(input, weight, bias, options);
-    if rectify { relu(output) } else { output }
+    composed(input, weight, bias, options)
+}
+
+/// Convolves images with weights; the [ending](Ending) is behind that, in one pass where there is a bias and
+/// no gradient to keep track of.
+///
+/// # Panics
+/// As [`conv2d`], and if a shortcut is of another shape than the result.
+#[must_use]
+pub fn conv2d_ending(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+    ending: Ending<4>,
+) -> Tensor<4> {
+    crate::expect_numbers("convolution", &input.dims());
+    #[cfg(feature = "flex")]
+    if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
+        && let Some(bias) = &bias
+    {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        let device = input.device();
+        let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+        let bias = bias.clone().into_dispatch();
+        let (rectify, ending) = match ending {
+            Ending::Joined(shortcut) if ends(&shortcut, &convolution, &device) => {
+                let shortcut = shortcut.into_dispatch();
+                let output = Dispatch::convolve_onto(input, weight, bias, shortcut, convolution);
+                return Tensor::from_dispatch(output);
+            }
+            ending => ending.split(),
+        };
+        let output = Dispatch::convolve_biased(input, weight, bias, convolution, rectify);
+        return ending.of(Tensor::from_dispatch(output));
+    }
+    ending.of(conv2d(input, weight, bias, options))
+}
+
+/// Convolves images with weights and normalises the result by given statistics, with an [ending](Ending)
+/// behind that: `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
+///
+/// Features in half precision keep their type: they are normalised in that of the normalisation, or by
+/// weights that it is folded into.
+///
+/// # Panics
+/// As [`conv2d_ending`], and if the normalisation is of another number of channels.
+#[must_use]
+pub fn conv2d_normalised(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+    (normalisation, ending): (Normalisation, Ending<4>),
+) -> Tensor<4> {
+    crate::expect_numbers("convolution", &input.dims());
+    #[cfg(feature = "flex")]
+    if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
+        && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
+    {
+        let normalisation = normalisation.after(bias);
+        return on_flex(input, weight, convolution, normalisation, ending);
+    }
+    #[cfg(feature = "_cube")]
+    if let Some(form) = gpu::folds(&input, &weight, bias.as_ref(), &options, &normalisation) {
+        let form = (options, form);
+        return ending.of(gpu::folded(input, weight, bias, form, normalisation));
+    }
+    let dtype = input.dtype();
+    let output = conv2d(input, weight, bias, options).cast(normalisation.mean.dtype());
+    ending.of(batch_norm(output, normalisation, Ending::Plain).cast(dtype))
+}
+
+#[cfg(feature = "flex")]
+fn on_flex(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    convolution: reid_kernels::Convolution,
+    normalisation: Normalisation,
+    ending: Ending<4>,
+) -> Tensor<4> {
+    use burn::backend::Dispatch;
+
+    use crate::extension::ReidOps;
+    let device = input.device();
+    let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+    let Normalisation {
+        gain,
+        bias,
+        mean,
+        variance,
+        epsilon,
+    } = normalisation;
+    let [gain, bias, mean, variance] = [gain, bias, mean, variance].map(Tensor::into_dispatch);
+    match ending {
+        Ending::Joined(shortcut) if ends(&shortcut, &convolution, &device) => {
+            Tensor::from_dispatch(Dispatch::convolve_normalised_onto(
+                input,
+                weight,
+                gain,
+                bias,
+                mean,
+                variance,
+                shortcut.into_dispatch(),
+                epsilon,
+                convolution,
+            ))
+        }
+        ending => {
+            let (rectify, ending) = ending.split();
+            ending.of(Tensor::from_dispatch(Dispatch::convolve_normalised(
+                input,
+                weight,
+                gain,
+                bias,
+                mean,
+                variance,
+                epsilon,
+                convolution,
+                rectify,
+            )))
+        }
+    }
 }
 
 /// The same by Burn's operations, in the form that suits the device.
@@ -223,4 +267,28 @@ fn native(
         stride: options.stride,
         padding: options.padding_begin(),
     })
+}
+
+/// The same of one that no gradient is to flow through.
+#[cfg(feature = "flex")]
+fn untracked(
+    input: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+) -> Option<reid_kernels::Convolution> {
+    let mut devices = [input.device(), weight.device()]
+        .into_iter()
+        .chain(bias.map(Tensor::device));
+    let tracked = devices.any(|device| device.is_autodiff());
+    let native = || native(input, weight, bias, options);
+    (!tracked).then(native).flatten()
+}
+
+/// Whether a convolution on a device can be added to a map as it is computed.
+#[cfg(feature = "flex")]
+fn ends(map: &Tensor<4>, of: &reid_kernels::Convolution, device: &Device) -> bool {
+    let [height, width] = of.output();
+    let same = map.dims() == [of.batch, of.channels[1], height, width] && map.device() == *device;
+    same && crate::is_native(device, &[map.dtype()])
 }

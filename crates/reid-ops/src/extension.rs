@@ -41,6 +41,29 @@ pub(crate) trait ReidOps: Backend {
         rectify: bool,
     ) -> FloatTensor<Self>;
 
+    /// The output of a convolution with a bias, in place of a shortcut, which is added to it before it is
+    /// rectified; only without autodiff.
+    fn convolve_onto(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        convolution: Convolution,
+    ) -> FloatTensor<Self>;
+
+    /// The same of a convolution that is normalised by given means and variances.
+    fn convolve_normalised_onto(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        epsilon: f64,
+        convolution: Convolution,
+    ) -> FloatTensor<Self>;
+
     /// Features normalised by given means and variances, only without autodiff.
     fn normalise_by(
         input: FloatTensor<Self>,

@@ -7,28 +7,28 @@ use burn::{
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
     Adam, Convolution, Epilogue, Gate, Mixing, Pooling,
-    normalisation::{Map, Sizes, Statistics, statistics},
+    normalisation::{Map, Sizes},
 };
 
 use crate::{
     extension::{Pullbacks, ReidOps},
-    normalisation::TrainingNorm,
+    normalisation::{Learnt, given},
 };
 
 /// A tensor whose numbers lie one behind the other.
-struct Read(FlexTensor);
+pub(crate) struct Read(FlexTensor);
 
 impl Read {
-    fn new(tensor: &FlexTensor) -> Self {
+    pub(crate) fn new(tensor: &FlexTensor) -> Self {
         Self(spread(tensor).unwrap_or_else(|| tensor.to_contiguous()))
     }
 
-    fn numbers(&self) -> &[f32] {
+    pub(crate) fn numbers(&self) -> &[f32] {
         self.0.as_slice().expect("contiguous single precision")
     }
 }
 
-fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(
         Bytes::from_elems(numbers),
         Layout::contiguous(shape.into()),
@@ -67,7 +67,7 @@ fn is_own(tensor: &FlexTensor) -> bool {
 }
 
 /// A tensor to be written in place.
-fn own(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     if is_own(&tensor) {
         return tensor;
     }
@@ -79,11 +79,6 @@ fn own(tensor: FlexTensor) -> FlexTensor {
         return read;
     }
     self::tensor(reid_kernels::copied(Read(read).numbers()), shape)
-}
-
-fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
-    let [mean, variance] = [mean, variance].map(|of| Read::new(of).numbers().to_vec());
-    Statistics { mean, variance }
 }
 
 fn convolve(
@@ -99,6 +94,21 @@ fn convolve(
         output,
         [convolution.batch, convolution.channels[1], height, width],
     )
+}
+
+/// The same in place of what is added.
+fn convolve_onto(
+    input: &FlexTensor,
+    weight: &FlexTensor,
+    shortcut: FlexTensor,
+    convolution: &Convolution,
+    epilogue: Epilogue,
+) -> FlexTensor {
+    let (input, weight) = (Read::new(input), Read::new(weight));
+    let mut output = own(shortcut);
+    let (input, weight) = (input.numbers(), weight.numbers());
+    convolution.forward_onto(input, weight, epilogue, output.storage_mut());
+    output
 }
 
 impl ReidOps for Flex {
@@ -137,17 +147,51 @@ impl ReidOps for Flex {
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        let [gain, bias] = [&gain, &bias].map(Read::new);
-        let statistics = given(&mean, &variance);
-        let (gain, bias) = (gain.numbers(), bias.numbers());
-        let map = Map::new(&statistics, gain, bias, epsilon, rectify);
-        let shift = map.shift();
+        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
+        let (scale, shift) = Map::new(&statistics, learnt.parameters()).scale_and_shift();
         let epilogue = Epilogue {
-            scale: Some(map.scale()),
+            scale: Some(&scale),
             bias: Some(&shift),
             rectify,
         };
         convolve(&input, &weight, &convolution, epilogue)
+    }
+
+    fn convolve_onto(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        convolution: Convolution,
+    ) -> FloatTensor<Self> {
+        let bias = Read::new(&bias);
+        let epilogue = Epilogue {
+            scale: None,
+            bias: Some(bias.numbers()),
+            rectify: true,
+        };
+        convolve_onto(&input, &weight, shortcut, &convolution, epilogue)
+    }
+
+    fn convolve_normalised_onto(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        epsilon: f64,
+        convolution: Convolution,
+    ) -> FloatTensor<Self> {
+        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
+        let (scale, shift) = Map::new(&statistics, learnt.parameters()).scale_and_shift();
+        let epilogue = Epilogue {
+            scale: Some(&scale),
+            bias: Some(&shift),
+            rectify: true,
+        };
+        convolve_onto(&input, &weight, shortcut, &convolution, epilogue)
     }
 
     fn normalise_by(
@@ -160,16 +204,11 @@ impl ReidOps for Flex {
         rectify: bool,
     ) -> FloatTensor<Self> {
         let shape = input.layout().shape().clone();
-        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let statistics = given(&mean, &variance);
-        let map = Map::new(
-            &statistics,
-            gain.numbers(),
-            bias.numbers(),
-            epsilon,
-            rectify,
-        );
-        tensor(map.apply(Sizes::new(&shape), input.numbers()), shape)
+        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
+        let map = Map::new(&statistics, learnt.parameters());
+        let input = Read::new(&input);
+        let output = map.apply(Sizes::new(&shape), input.numbers(), rectify);
+        tensor(output, shape)
     }
 
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -302,62 +341,5 @@ impl Pullbacks for Flex {
         let shape = input.layout().shape().clone();
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
-    }
-}
-
-impl TrainingNorm for Flex {
-    fn normalise(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = input.layout().shape().clone();
-        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let sizes = Sizes::new(&shape);
-        let statistics = statistics(sizes, input.numbers());
-        let map = Map::new(
-            &statistics,
-            gain.numbers(),
-            bias.numbers(),
-            epsilon,
-            rectify,
-        );
-        let output = map.apply(sizes, input.numbers());
-        (
-            tensor(output, shape),
-            tensor(statistics.mean, [sizes.channels]),
-            tensor(statistics.variance, [sizes.channels]),
-        )
-    }
-
-    fn normalise_gradients(
-        input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        epsilon: f64,
-        rectify: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = input.layout().shape().clone();
-        let [input, gain, bias] = [&input, &gain, &bias].map(Read::new);
-        let mut gradient = own(gradient);
-        let (sizes, statistics) = (Sizes::new(&shape), given(&mean, &variance));
-        let map = Map::new(
-            &statistics,
-            gain.numbers(),
-            bias.numbers(),
-            epsilon,
-            rectify,
-        );
-        let gradients = map.gradients(sizes, input.numbers(), gradient.storage_mut());
-        (
-            gradient,
-            tensor(gradients.gain, [sizes.channels]),
-            tensor(gradients.bias, [sizes.channels]),
-        )
     }
 }

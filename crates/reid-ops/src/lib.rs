@@ -36,6 +36,7 @@ mod cube;
 mod adam;
 mod attention;
 mod convolution;
+mod ending;
 mod gate;
 mod mixing;
 mod normalisation;
@@ -44,7 +45,8 @@ mod rectifier;
 
 pub use adam::{AdamStep, adam};
 pub use attention::attend;
-pub use convolution::{conv2d, conv2d_normalised, conv2d_rectified};
+pub use convolution::{conv2d, conv2d_ending, conv2d_normalised};
+pub use ending::Ending;
 pub use gate::gated;
 pub use mixing::cut_mix;
 pub use normalisation::{

@@ -2,20 +2,26 @@
 
 #[cfg(any(feature = "flex", feature = "_cube"))]
 use burn::tensor::Device;
-use burn::tensor::{DType, Tensor, activation::relu, module};
+use burn::tensor::{DType, Tensor, module};
+
+use crate::ending::Ending;
 
 #[cfg(feature = "_cube")]
 mod cube;
 #[cfg(any(feature = "flex", feature = "_cube"))]
 mod extension;
-
 #[cfg(feature = "flex")]
-pub(crate) use extension::TrainingNorm;
+mod flex;
+
+#[cfg(any(feature = "flex", feature = "_cube"))]
+use extension::{Step, TrainingNorm};
+#[cfg(feature = "flex")]
+pub(crate) use flex::{Learnt, given};
 
 /// A batch normalisation by given statistics, as a network computes it in evaluation.
 ///
 /// ```text
-/// y = γ·(x - μ)/√(σ² + ε) + β        y = max(0, γ·(x - μ)/√(σ² + ε) + β)
+/// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 #[derive(Clone, Debug)]
 pub struct Normalisation {
@@ -29,12 +35,10 @@ pub struct Normalisation {
     pub variance: Tensor<1>,
     /// ε
     pub epsilon: f64,
-    /// Whether negative results become 0.
-    pub rectify: bool,
 }
 
 impl Normalisation {
-    /// The same as a map `scale·x + shift`, both `[channels]`, without the rectifier.
+    /// The same as a map `scale·x + shift`, both `[channels]`.
     #[must_use]
     pub fn affine(self) -> (Tensor<1>, Tensor<1>) {
         let scale = self.gain / (self.variance + self.epsilon).sqrt();
@@ -74,10 +78,10 @@ pub struct Normalised<const D: usize> {
 }
 
 /// Normalises each channel by the mean and the variance of the batch (Ioffe and Szegedy, ICML
-/// 2015); with `rectify`, negative results become 0.
+/// 2015); the [ending](Ending) is behind that.
 ///
 /// ```text
-/// y = γ·(x - μ)/√(σ² + ε) + β        y = max(0, γ·(x - μ)/√(σ² + ε) + β)
+/// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 ///
 /// The output has the type of the input. In between numbers are in at least single precision, as the
@@ -95,7 +99,7 @@ pub fn batch_norm_train<const D: usize>(
     gain: Tensor<1>,
     bias: Tensor<1>,
     epsilon: f64,
-    rectify: bool,
+    ending: Ending<D>,
 ) -> Normalised<D> {
     crate::expect_numbers("normalisation", &input.dims());
     let dtype = input.dtype();
@@ -108,11 +112,10 @@ pub fn batch_norm_train<const D: usize>(
     #[cfg(any(feature = "flex", feature = "_cube"))]
     {
         use burn::backend::Dispatch;
-
-        use extension::TrainingNorm;
         let channels = input.dims()[1];
         let fits = [gain.dims(), bias.dims()] == [[channels]; 2];
         if fits && trains_natively(&input.device(), dtype) {
+            let (rectify, ending) = ending.split();
             let (output, mean, variance) = <Dispatch as TrainingNorm>::normalise(
                 input.into_dispatch(),
                 gain.into_dispatch(),
@@ -121,20 +124,15 @@ pub fn batch_norm_train<const D: usize>(
                 rectify,
             );
             return Normalised {
-                output: Tensor::from_dispatch(output),
+                output: ending.of(Tensor::from_dispatch(output)),
                 mean: Tensor::from_dispatch(mean),
                 variance: Tensor::from_dispatch(variance),
             };
         }
     }
     let batch = module::batch_norm_train(input.cast(wide), gain, bias, epsilon);
-    let output = if rectify {
-        relu(batch.output)
-    } else {
-        batch.output
-    };
     Normalised {
-        output: output.cast(dtype),
+        output: ending.of(batch.output.cast(dtype)),
         mean: batch.mean.detach(),
         variance: batch.variance.detach(),
     }
@@ -180,13 +178,14 @@ impl RunningStatistics {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_ops::{RunningStatistics, batch_norm_moving};
+/// use reid_ops::{Ending, RunningStatistics, batch_norm_moving};
 ///
 /// let device = Device::default();
 /// let one = |value: f32| Tensor::<1>::from_data([value], &device);
 /// let batch = Tensor::<2>::from_data([[1.0], [4.0], [7.0]], &device);
 /// let running = RunningStatistics { mean: one(0.0), variance: one(1.0) };
-/// let (_, running) = batch_norm_moving(batch, [one(1.0), one(0.0)], 1e-5, false, (running, 0.5));
+/// let ending = Ending::Plain;
+/// let (_, running) = batch_norm_moving(batch, [one(1.0), one(0.0)], 1e-5, ending, (running, 0.5));
 /// // Mean 4, and of three numbers the unbiased variance 9.
 /// assert_eq!(running.mean.into_scalar::<f32>(), 2.0);
 /// assert_eq!(running.variance.into_scalar::<f32>(), 5.0);
@@ -199,7 +198,7 @@ pub fn batch_norm_moving<const D: usize>(
     input: Tensor<D>,
     [gain, bias]: [Tensor<1>; 2],
     epsilon: f64,
-    rectify: bool,
+    ending: Ending<D>,
     (running, momentum): (RunningStatistics, f64),
 ) -> (Tensor<D>, RunningStatistics) {
     crate::expect_numbers("normalisation", &input.dims());
@@ -213,33 +212,61 @@ pub fn batch_norm_moving<const D: usize>(
     let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
     #[cfg(any(feature = "flex", feature = "_cube"))]
     {
-        use burn::backend::Dispatch;
-
-        use extension::TrainingNorm;
         let fits = [gain.dims(), bias.dims()] == [[channels]; 2]
             && [&running.mean, &running.variance]
                 .iter()
                 .all(|of| of.dtype() == DType::F32);
         if fits && trains_natively(&input.device(), input.dtype()) {
-            let (output, _, _, mean, variance) = <Dispatch as TrainingNorm>::normalise_moving(
-                input.into_dispatch(),
-                gain.cast(DType::F32).into_dispatch(),
-                bias.cast(DType::F32).into_dispatch(),
-                running.mean.into_dispatch(),
-                running.variance.into_dispatch(),
+            let step = Step {
                 epsilon,
-                rectify,
                 momentum,
                 unbiased,
-            );
-            let [mean, variance] = [mean, variance].map(Tensor::from_dispatch);
-            let moved = RunningStatistics { mean, variance };
-            return (Tensor::from_dispatch(output), moved);
+            };
+            return moving_natively(input, [gain, bias], ending, running, step);
         }
     }
-    let batch = batch_norm_train(input, gain, bias, epsilon, rectify);
+    let batch = batch_norm_train(input, gain, bias, epsilon, ending);
     let moved = running.moved([&batch.mean, &batch.variance], momentum, unbiased);
     (batch.output, moved)
+}
+
+#[cfg(any(feature = "flex", feature = "_cube"))]
+fn moving_natively<const D: usize>(
+    input: Tensor<D>,
+    parameters: [Tensor<1>; 2],
+    ending: Ending<D>,
+    running: RunningStatistics,
+    step: Step,
+) -> (Tensor<D>, RunningStatistics) {
+    use burn::backend::Dispatch;
+
+    let [gain, bias] = parameters.map(|of| of.cast(DType::F32).into_dispatch());
+    let (mean, variance) = (
+        running.mean.into_dispatch(),
+        running.variance.into_dispatch(),
+    );
+    let like = |shortcut: &Tensor<D>| {
+        let types = shortcut.dtype() == input.dtype();
+        types && shortcut.dims() == input.dims() && shortcut.device() == input.device()
+    };
+    let (ending, (output, _, _, mean, variance)) = match ending {
+        Ending::Joined(shortcut) if like(&shortcut) => {
+            let (input, shortcut) = (input.into_dispatch(), shortcut.into_dispatch());
+            let joined =
+                Dispatch::normalise_joined(input, gain, bias, mean, variance, shortcut, step);
+            (Ending::Plain, joined)
+        }
+        other => {
+            let (rectify, ending) = other.split();
+            let input = input.into_dispatch();
+            let moved =
+                Dispatch::normalise_moving(input, gain, bias, mean, variance, rectify, step);
+            (ending, moved)
+        }
+    };
+    let [mean, variance] = [mean, variance].map(Tensor::from_dispatch);
+    let output = ending.of(Tensor::from_dispatch(output));
+    (output, RunningStatistics { mean, variance })
 }
 
 /// Whether features of a type on this device are normalised here in training.
@@ -256,7 +283,7 @@ fn trains_natively(device: &Device, dtype: DType) -> bool {
     false
 }
 
-/// Normalises each channel by a given mean and variance.
+/// Normalises each channel by a given mean and variance; the [ending](Ending) is behind that.
 ///
 /// # Shapes
 /// - `input` and result: `[batch, channels, ...]`
@@ -264,7 +291,11 @@ fn trains_natively(device: &Device, dtype: DType) -> bool {
 /// # Panics
 /// If the number of channels is another, or the input is empty.
 #[must_use]
-pub fn batch_norm<const D: usize>(input: Tensor<D>, normalisation: Normalisation) -> Tensor<D> {
+pub fn batch_norm<const D: usize>(
+    input: Tensor<D>,
+    normalisation: Normalisation,
+    ending: Ending<D>,
+) -> Tensor<D> {
     crate::expect_numbers("normalisation", &input.dims());
     #[cfg(feature = "flex")]
     {
@@ -272,15 +303,17 @@ pub fn batch_norm<const D: usize>(input: Tensor<D>, normalisation: Normalisation
 
         use crate::extension::ReidOps;
         if normalisation.is_native(input.dims()[1], &input.device(), input.dtype()) {
-            return Tensor::from_dispatch(Dispatch::normalise_by(
+            let (rectify, ending) = ending.split();
+            let output = Dispatch::normalise_by(
                 input.into_dispatch(),
                 normalisation.gain.into_dispatch(),
                 normalisation.bias.into_dispatch(),
                 normalisation.mean.into_dispatch(),
                 normalisation.variance.into_dispatch(),
                 normalisation.epsilon,
-                normalisation.rectify,
-            ));
+                rectify,
+            );
+            return ending.of(Tensor::from_dispatch(output));
         }
     }
     let Normalisation {
@@ -289,8 +322,8 @@ pub fn batch_norm<const D: usize>(input: Tensor<D>, normalisation: Normalisation
         mean,
         variance,
         epsilon,
-        rectify,
     } = normalisation;
-    let output = module::batch_norm(input, gain, bias, mean, variance, epsilon);
-    if rectify { relu(output) } else { output }
+    ending.of(module::batch_norm(
+        input, gain, bias, mean, variance, epsilon,
+    ))
 }

@@ -13,14 +13,15 @@ use burn::tensor::{Tensor, activation::relu};
 #[must_use]
 pub fn add_rectified<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     crate::expect_numbers("sum", &left.dims());
+    let shape = left.dims();
+    assert_eq!(right.dims(), shape, "maps that are added to maps {shape:?}");
     #[cfg(feature = "flex")]
     {
         use burn::backend::Dispatch;
 
         use crate::extension::ReidOps;
         let types = [left.dtype(), right.dtype()];
-        let same = left.dims() == right.dims() && left.device() == right.device();
-        if same && crate::is_native(&left.device(), &types) {
+        if left.device() == right.device() && crate::is_native(&left.device(), &types) {
             let sum = Dispatch::add_rectified(left.into_dispatch(), right.into_dispatch());
             return Tensor::from_dispatch(sum);
         }

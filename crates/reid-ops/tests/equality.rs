@@ -7,8 +7,9 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 use reid_ops::{
-    AdamStep, Normalisation, adam, add_rectified, batch_norm, batch_norm_train, conv2d,
-    conv2d_normalised, conv2d_rectified, cut_mix, gated, max_pool2d, means,
+    AdamStep, Ending, Normalisation, RunningStatistics, adam, add_rectified, batch_norm,
+    batch_norm_moving, batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, cut_mix, gated,
+    max_pool2d, means,
 };
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
@@ -16,7 +17,7 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 }
 
 /// A normalisation by statistics far from 0 and 1.
-fn normalisation(channels: usize, rectify: bool, device: &Device) -> Normalisation {
+fn normalisation(channels: usize, device: &Device) -> Normalisation {
     let one = || random([channels], device);
     Normalisation {
         gain: one(),
@@ -24,7 +25,21 @@ fn normalisation(channels: usize, rectify: bool, device: &Device) -> Normalisati
         mean: one() + 40.0,
         variance: one().square() + 0.5,
         epsilon: 1e-5,
-        rectify,
+    }
+}
+
+/// Every ending of a map of a shape.
+fn endings<const D: usize>(shape: [usize; D], device: &Device) -> [Ending<D>; 3] {
+    let shortcut = random(shape, device);
+    [Ending::Plain, Ending::Rectified, Ending::Joined(shortcut)]
+}
+
+/// An ending by Burn's operations.
+fn ended<const D: usize>(map: Tensor<D>, ending: Ending<D>) -> Tensor<D> {
+    match ending {
+        Ending::Plain => map,
+        Ending::Rectified => relu(map),
+        Ending::Joined(shortcut) => relu(map + shortcut),
     }
 }
 
@@ -144,20 +159,18 @@ fn convolutions_and_their_gradients_are_burns() {
 }
 
 #[test]
-fn a_rectified_convolution_is_a_convolution_rectified() {
+fn a_convolution_ends_as_its_map_would() {
     for device in [Device::default(), Device::default().autodiff()] {
-        for bias in [None, Some(random([5], &device))] {
-            let input = random([2, 3, 7, 6], &device);
-            let weight = random([5, 3, 3, 3], &device);
-            let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-            let expected = relu(conv2d(
-                input.clone(),
-                weight.clone(),
-                bias.clone(),
-                options(),
-            ));
-            let found = conv2d_rectified(input, weight, bias, options());
-            assert_eq!(found.into_data(), expected.into_data());
+        for ending in endings([2, 5, 7, 6], &device) {
+            for bias in [None, Some(random([5], &device))] {
+                let input = random([2, 3, 7, 6], &device);
+                let weight = random([5, 3, 3, 3], &device);
+                let options = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+                let map = conv2d(input.clone(), weight.clone(), bias.clone(), options());
+                let expected = ended(map, ending.clone());
+                let found = conv2d_ending(input, weight, bias, options(), ending.clone());
+                assert_eq!(found.into_data(), expected.into_data());
+            }
         }
     }
 }
@@ -166,24 +179,39 @@ fn a_rectified_convolution_is_a_convolution_rectified() {
 fn a_normalised_convolution_is_a_convolution_normalised() {
     let (plain, trained) = (Device::default(), Device::default().autodiff());
     for (index, case) in CASES.iter().enumerate() {
-        for (biased, rectify) in [(false, false), (true, false), (false, true), (true, true)] {
+        for biased in [false, true] {
             for [on, of] in [[&plain, &plain], [&trained, &trained], [&plain, &trained]] {
                 let (input, weight) = (random(case.input, on), random(case.weights(), of));
                 let bias = biased.then(|| random([case.results], of));
                 let norm = Normalisation {
                     // What a convolution of so small numbers gives is off by less than statistics are.
                     mean: random([case.results], of),
-                    ..normalisation(case.results, rectify, of)
+                    ..normalisation(case.results, of)
                 };
                 // Numbers that do not lie one behind the other.
                 let input = (input.swap_dims(2, 3) * 1.0).swap_dims(2, 3);
                 let convolved = conv2d(input.clone(), weight.clone(), bias.clone(), case.options());
-                let expected = batch_norm(convolved, norm.clone());
-                let found = conv2d_normalised(input, weight, bias, case.options(), norm);
-                close(&found, &expected, &format!("{index}, {biased}, {rectify}"));
+                let whole = batch_norm(convolved, norm.clone(), Ending::Plain);
+                for ending in endings(whole.dims(), on) {
+                    let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
+                    let expected = ended(whole.clone(), ending.clone());
+                    let norm = (norm.clone(), ending.clone());
+                    let found = conv2d_normalised(input, weight, bias, case.options(), norm);
+                    close(&found, &expected, &format!("{index}, {biased}, {ending:?}"));
+                }
             }
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "maps that are added to maps [1, 2, 3, 3]")]
+fn a_shortcut_of_another_shape_is_refused() {
+    let device = Device::default();
+    let (input, weight) = (random([1, 2, 3, 3], &device), random([2, 2, 1, 1], &device));
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    let ending = Ending::Joined(random([1, 2, 3, 1], &device));
+    let _ = conv2d_ending(input, weight, Some(random([2], &device)), options, ending);
 }
 
 #[test]
@@ -193,11 +221,12 @@ fn plain_features_pass_trained_weights() {
     let weight = random([5, 3, 3, 3], &trained).require_grad();
     let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
     let input = random([2, 3, 7, 6], &plain);
-    let features = conv2d_rectified(input, weight, Some(one()), options);
-    let output = batch_norm(features, normalisation(5, true, &trained));
+    let features = conv2d_ending(input, weight, Some(one()), options, Ending::Rectified);
+    let output = batch_norm(features, normalisation(5, &trained), Ending::Rectified);
     assert_eq!(output.dims(), [2, 5, 7, 6]);
-    let sum = batch_norm_train(random([2, 5, 7, 6], &plain), one(), one(), 1e-5, true).output;
-    assert!(add_rectified(output, sum).min().into_scalar::<f32>() >= 0.0);
+    let map = || random([2, 5, 7, 6], &plain);
+    let sum = batch_norm_train(map(), one(), one(), 1e-5, Ending::Joined(output)).output;
+    assert!(add_rectified(map(), sum).min().into_scalar::<f32>() >= 0.0);
 }
 
 #[test]
@@ -220,8 +249,9 @@ fn views_are_read_right_by_every_operation() {
     // The same numbers, one behind the other.
     let dense = |of: &Tensor<4>| Tensor::<4>::from_data(of.to_data(), &device);
     let pool = || MaxPoolOptions::new([3, 2]).with_stride([2, 1]);
-    let operations: [Operation; 3] = [
-        &|x| batch_norm_train(x, gain.clone(), bias.clone(), 1e-5, true).output,
+    let operations: [Operation; 4] = [
+        &|x| batch_norm_train(x, gain.clone(), bias.clone(), 1e-5, Ending::Rectified).output,
+        &|x| joined(x, [gain.clone(), bias.clone()], right.clone()),
         &|x| add_rectified(x, right.clone()),
         &|x| max_pool2d(x, pool()),
     ];
@@ -259,19 +289,19 @@ fn an_empty_batch_is_refused() {
         }),
         ("normalisation", |x| {
             let one = || Tensor::ones([2], &x.device());
-            batch_norm_train(x.clone(), one(), one(), 1e-5, false).output
+            batch_norm_train(x.clone(), one(), one(), 1e-5, Ending::Plain).output
         }),
         ("normalisation", |x| {
-            let norm = normalisation(2, false, &x.device());
-            batch_norm(x, norm)
+            let norm = normalisation(2, &x.device());
+            batch_norm(x, norm, Ending::Plain)
         }),
         ("convolution", |x| {
             let (weight, norm) = (
                 Tensor::ones([2, 2, 1, 1], &x.device()),
-                normalisation(2, false, &x.device()),
+                normalisation(2, &x.device()),
             );
             let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-            conv2d_normalised(x, weight, None, options, norm)
+            conv2d_normalised(x, weight, None, options, (norm, Ending::Plain))
         }),
         ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([2, 2]))),
         ("sum", |x| add_rectified(x.clone(), x)),
@@ -327,12 +357,13 @@ fn batch(device: &Device) -> [Tensor<4>; 2] {
 #[test]
 fn normalisations_and_their_gradients_are_burns() {
     let device = Device::default().autodiff();
-    for rectify in [false, true] {
+    for ending in endings([3, 5, 7, 3], &device) {
         let [input, pull] = batch(&device);
         let input = input.require_grad();
         let gain = random([5], &device).require_grad();
         let bias = random([5], &device).require_grad();
-        let found = batch_norm_train(input.clone(), gain.clone(), bias.clone(), 1e-5, rectify);
+        let (of, with) = (input.clone(), ending.clone());
+        let found = batch_norm_train(of, gain.clone(), bias.clone(), 1e-5, with);
         // Composed in double precision: in single precision a variance about 40 loses digits.
         let double = |of: &Tensor<4>| of.clone().cast(DType::F64);
         let wide = |of: &Tensor<1>| of.clone().cast(DType::F64);
@@ -348,10 +379,9 @@ fn normalisations_and_their_gradients_are_burns() {
             &expected.variance.inner().cast(single),
             "variance",
         );
-        let output = if rectify {
-            relu(expected.output)
-        } else {
-            expected.output
+        let output = match ending {
+            Ending::Joined(shortcut) => ended(expected.output, Ending::Joined(double(&shortcut))),
+            other => ended(expected.output, other),
         };
         let (output, result) = (output.cast(single), found.output);
         let worst = difference(&result.clone().inner(), &output.clone().inner());
@@ -369,12 +399,48 @@ fn normalisations_and_their_gradients_are_burns() {
     }
 }
 
+/// A normalisation that moves running statistics, joined with a shortcut.
+fn joined(input: Tensor<4>, parameters: [Tensor<1>; 2], shortcut: Tensor<4>) -> Tensor<4> {
+    let [mean, variance] = parameters.clone().map(Tensor::detach);
+    let running = (RunningStatistics { mean, variance }, 0.1);
+    let ending = Ending::Joined(shortcut);
+    batch_norm_moving(input, parameters, 1e-5, ending, running).0
+}
+
+#[test]
+fn a_joined_normalisation_and_its_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    let [input, pull] = batch(&device).map(Tensor::require_grad);
+    let shortcut = random([3, 5, 7, 3], &device).require_grad();
+    let parameters = [(); 2].map(|()| random([5], &device).require_grad());
+    let before = shortcut.to_data();
+    let found = joined(input.clone(), parameters.clone(), shortcut.clone());
+    assert_eq!(shortcut.to_data(), before, "what others hold stays");
+    let wide = |of: &Tensor<4>| of.clone().cast(DType::F64);
+    let [gain, bias] = parameters.clone().map(|of| of.cast(DType::F64));
+    let expected = module::batch_norm_train(wide(&input), gain, bias, 1e-5).output;
+    let expected = relu(expected + wide(&shortcut)).cast(DType::F32);
+    let worst = difference(&found.clone().inner(), &expected.clone().inner());
+    assert!(worst < 1e-4, "{worst:e}");
+    let [found, expected] = [found, expected].map(|of| (of * pull.clone()).sum().backward());
+    for tensor in [&input, &shortcut] {
+        let by = |gradients| tensor.grad(gradients).expect("a gradient");
+        let worst = difference(&by(&found), &by(&expected));
+        assert!(worst < 1e-4, "{worst:e}");
+    }
+    for parameter in &parameters {
+        let by = |gradients| parameter.grad(gradients).expect("a gradient");
+        let worst = difference(&by(&found), &by(&expected));
+        assert!(worst < 1e-4, "{worst:e}");
+    }
+}
+
 #[test]
 fn features_without_positions_are_normalised_too() {
     let device = Device::default();
     let input = random([6, 4], &device);
     let (gain, bias) = (Tensor::ones([4], &device), Tensor::zeros([4], &device));
-    let output = batch_norm_train(input, gain, bias, 1e-5, false).output;
+    let output = batch_norm_train(input, gain, bias, 1e-5, Ending::Plain).output;
     let mean = output.clone().mean_dim(0).abs().max().into_scalar::<f32>();
     // 1 but for epsilon.
     let variance = output.square().mean_dim(0);
@@ -386,8 +452,8 @@ fn features_without_positions_are_normalised_too() {
 fn evaluation_normalises_by_what_it_is_given() {
     for device in [Device::default(), Device::default().autodiff()] {
         let [input, _] = batch(&device);
-        for rectify in [false, true] {
-            let norm = normalisation(5, rectify, &device);
+        for ending in endings(input.dims(), &device) {
+            let norm = normalisation(5, &device);
             let expected = module::batch_norm(
                 input.clone(),
                 norm.gain.clone(),
@@ -396,8 +462,8 @@ fn evaluation_normalises_by_what_it_is_given() {
                 norm.variance.clone(),
                 norm.epsilon,
             );
-            let expected = if rectify { relu(expected) } else { expected };
-            let found = batch_norm(input.clone(), norm);
+            let expected = ended(expected, ending.clone());
+            let found = batch_norm(input.clone(), norm, ending);
             close(&found, &expected, "evaluation");
         }
     }
@@ -462,15 +528,31 @@ fn what_is_not_a_number_stays_so() {
     let one = || Tensor::<1>::ones([1], &device);
     let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
     let weight = Tensor::ones([1, 1, 1, 1], &device);
-    let norm = || normalisation(1, true, &device);
-    let convolved = (bad.clone(), weight.clone(), options.clone());
-    let results = [
-        add_rectified(bad.clone(), Tensor::ones([1, 1, 1, 1], &device)),
-        batch_norm(bad.clone(), norm()),
-        conv2d_normalised(convolved.0, convolved.1, None, convolved.2, norm()),
-        conv2d_rectified(bad.clone(), weight, Some(one()), options),
-        max_pool2d(bad.expand([1, 1, 2, 2]), MaxPoolOptions::new([2, 2])),
+    let shortcut = || Tensor::ones([1, 1, 1, 1], &device);
+    let mut results = vec![
+        add_rectified(bad.clone(), shortcut()),
+        max_pool2d(
+            bad.clone().expand([1, 1, 2, 2]),
+            MaxPoolOptions::new([2, 2]),
+        ),
     ];
+    for ending in [Ending::Rectified, Ending::Joined(shortcut())] {
+        let norm = || normalisation(1, &device);
+        let (of, with) = ((bad.clone(), weight.clone()), options.clone());
+        results.extend([
+            batch_norm(bad.clone(), norm(), ending.clone()),
+            conv2d_normalised(of.0, of.1, None, with.clone(), (norm(), ending.clone())),
+            conv2d_ending(
+                bad.clone(),
+                weight.clone(),
+                Some(one()),
+                with,
+                ending.clone(),
+            ),
+            batch_norm_train(bad.clone(), one(), one(), 1e-5, ending).output,
+        ]);
+    }
+    results.push(joined(bad, [one(), one()], shortcut()));
     for result in results {
         assert!(result.into_scalar::<f32>().is_nan());
     }
@@ -498,9 +580,12 @@ fn with_threads(threads: usize) -> Vec<TensorData> {
         let (gain, bias) = (Tensor::ones([20], &device), Tensor::zeros([20], &device));
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
         let hidden = conv2d(input.clone(), weight.clone(), None, options);
-        let output = batch_norm_train(hidden.clone(), gain, bias, 1e-5, true).output;
+        let rectified = Ending::Rectified;
+        let (of, with) = (gain.clone(), bias.clone());
+        let output = batch_norm_train(hidden.clone(), of, with, 1e-5, rectified).output;
+        let output = joined(hidden.clone(), [gain, bias], add_rectified(output, hidden));
         let pooling = MaxPoolOptions::new([3, 3]).with_stride([2, 2]);
-        let output = max_pool2d(add_rectified(output, hidden), pooling);
+        let output = max_pool2d(output, pooling);
         let gradients = output.clone().powi_scalar(3).sum().backward();
         let by = |tensor: &Tensor<4>| tensor.grad(&gradients).expect("a gradient").into_data();
         vec![output.into_data(), by(&input), by(&weight)]
@@ -572,7 +657,7 @@ fn what_someone_else_holds_stays() {
     let [gain, bias, other_gain, other_bias] = parameters;
     let pull = random([4, 3, 5, 4], &device);
     let norm = |x: &Tensor<4>, gain: &Tensor<1>, bias: &Tensor<1>| {
-        batch_norm_train(x.clone(), gain.clone(), bias.clone(), 1e-5, false).output
+        batch_norm_train(x.clone(), gain.clone(), bias.clone(), 1e-5, Ending::Plain).output
     };
     let sum = add_rectified(
         norm(&input, &gain, &bias),

@@ -122,6 +122,33 @@ impl Convolution {
     /// If a slice has another length than these sizes say.
     #[must_use]
     pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+        let phase = [self.phase(input, weights, epilogue)];
+        self.sweep(input, &phase, epilogue).run()
+    }
+
+    /// The same in place of what is added before negative results become 0, as a residual block ends:
+    /// `y[n, o, i, j] + shortcut[n, o, i, j]`.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_onto(
+        &self,
+        input: &[f32],
+        weights: &[f32],
+        epilogue: Epilogue<'_>,
+        shortcut: &mut [f32],
+    ) {
+        self.expect("shortcut", shortcut, self.outputs());
+        let phase = [self.phase(input, weights, epilogue)];
+        let sweep = Sweep {
+            onto: true,
+            ..self.sweep(input, &phase, epilogue)
+        };
+        sweep.write(shortcut);
+    }
+
+    /// All positions of the output.
+    fn phase<'a>(&self, input: &[f32], weights: &'a [f32], epilogue: Epilogue<'_>) -> Phase<'a> {
         self.expect("input", input, self.inputs());
         self.expect("weights", weights, self.weights());
         for (what, numbers) in [("scale", epilogue.scale), ("bias", epilogue.bias)] {
@@ -129,9 +156,8 @@ impl Convolution {
                 self.expect(what, numbers, self.channels[1]);
             }
         }
-        let [from, to] = self.per_group();
-        let output = self.output();
-        let phase = Phase {
+        let ([_, to], output) = (self.per_group(), self.output());
+        Phase {
             window: Window::for_results(self.input, output, self.stride, &self.taps_read(), to),
             weights: Cow::Borrowed(weights),
             target: Target {
@@ -139,17 +165,26 @@ impl Convolution {
                 begin: [0, 0],
                 step: [1, 1],
             },
-        };
-        let sweep = Sweep {
+        }
+    }
+
+    /// The sums of the output.
+    fn sweep<'a>(
+        &self,
+        input: &'a [f32],
+        phases: &'a [Phase<'a>],
+        epilogue: Epilogue<'a>,
+    ) -> Sweep<'a> {
+        Sweep {
             batch: self.batch,
             groups: self.groups,
-            channels: [from, to],
+            channels: self.per_group(),
             source: input,
-            phases: &[phase],
+            phases,
             epilogue,
-            positions: area(output),
-        };
-        sweep.run()
+            onto: false,
+            positions: area(self.output()),
+        }
     }
 
     /// The gradient of a loss by the input, from that by the output.
@@ -177,6 +212,7 @@ impl Convolution {
             source: gradient,
             phases: &phases,
             epilogue: Epilogue::default(),
+            onto: false,
             positions: area(self.input),
         };
         sweep.run()
@@ -328,6 +364,49 @@ mod tests {
         }
         let [by_input, by_weights, output] = found;
         [output, by_input, by_weights]
+    }
+
+    /// All that becomes of sums, in place of what is added to them.
+    #[test]
+    fn results_are_added_to_what_is_there() {
+        let mut tried = 0;
+        for (channels, groups, stride) in [([5, 7], 1, [1, 1]), ([70, 33], 2, [2, 1])] {
+            for (kernel, padding) in [([1, 1], [0, 0]), ([3, 3], [1, 1])] {
+                let sizes = Convolution {
+                    batch: 3,
+                    channels: channels.map(|channels| channels * groups),
+                    groups,
+                    input: [9, 8],
+                    kernel,
+                    stride,
+                    padding,
+                };
+                let [input, weights] =
+                    [(sizes.inputs(), 5), (sizes.weights(), 3)].map(|(n, by)| numbers(n, by));
+                let [scale, bias] = [2, 3].map(|by| numbers(sizes.channels[1], by));
+                let epilogue = Epilogue {
+                    scale: Some(&scale),
+                    bias: Some(&bias),
+                    rectify: false,
+                };
+                let plain = sizes.forward(&input, &weights, epilogue);
+                let shortcut = numbers(plain.len(), 11);
+                for rectify in [false, true] {
+                    let mut found = shortcut.clone();
+                    let epilogue = Epilogue {
+                        rectify,
+                        ..epilogue
+                    };
+                    sizes.forward_onto(&input, &weights, epilogue, &mut found);
+                    let sums = plain.iter().zip(&shortcut).map(|(y, other)| y + other);
+                    let least = if rectify { 0.0 } else { f32::NEG_INFINITY };
+                    let expected: Vec<f32> = sums.map(|sum| sum.max(least)).collect();
+                    assert_eq!(found, expected, "{sizes:?}");
+                    tried += 1;
+                }
+            }
+        }
+        assert_eq!(tried, 8);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(crate) struct Correlation<'a, 'b> {
     pub(crate) positions: usize,
     /// Of the first result on.
     pub(crate) epilogue: Epilogue<'a>,
+    /// Whether results are added to what is there.
+    pub(crate) onto: bool,
     /// For each image `[results, positions]`.
     pub(crate) results: &'a mut [&'b mut [f32]],
     pub(crate) memory: &'a mut Memory,
@@ -286,23 +288,26 @@ impl Correlation<'_, '_> {
                 rectify,
             } = self.epilogue;
             let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
+            // Written so that what is not a number stays so.
+            let floored = |value: f32| if value < floor { floor } else { value };
             for (row, result) in results.clone().enumerate() {
                 let scale = scale.map_or(1.0, |scale| scale[result]);
                 let bias = bias.map_or(0.0, |bias| bias[result]);
                 let numbers = &sums[(tile * rows + row) * tile_width + lane..][..count];
                 let places = &mut maps[result * self.positions + begin..];
-                let write = |to: &mut f32, from: &f32| {
-                    let value = scale * from + bias;
-                    // Written so that what is not a number stays so.
-                    *to = if value < floor { floor } else { value };
-                };
-                if across == 1 {
+                let sum = |from: &f32| scale * from + bias;
+                if across > 1 {
+                    for (to, from) in places.iter_mut().step_by(across).zip(numbers) {
+                        let before = if self.onto { *to } else { 0.0 };
+                        *to = floored(sum(from) + before);
+                    }
+                } else if self.onto {
                     for (to, from) in places[..count].iter_mut().zip(numbers) {
-                        write(to, from);
+                        *to = floored(sum(from) + *to);
                     }
                 } else {
-                    for (to, from) in places.iter_mut().step_by(across).zip(numbers) {
-                        write(to, from);
+                    for (to, from) in places[..count].iter_mut().zip(numbers) {
+                        *to = floored(sum(from));
                     }
                 }
             }

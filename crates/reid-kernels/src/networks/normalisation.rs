@@ -1,25 +1,34 @@
 //! Batch normalisation of maps in single precision, and its gradients.
 //!
 //! ```
-//! use reid_kernels::normalisation::{Map, Sizes, statistics};
+//! use reid_kernels::normalisation::{Parameters, Sizes, normalise, normalise_onto};
 //!
 //! // Two images with one channel of two positions.
 //! let (sizes, input) = (Sizes::new(&[2, 1, 2]), [2.0, 2.0, 6.0, 6.0]);
-//! let statistics = statistics(sizes, &input);
+//! let parameters = Parameters { gain: &[2.0], bias: &[0.0], epsilon: 0.0 };
+//! let (rectified, statistics) = normalise(sizes, &input, parameters, true);
 //! assert_eq!((statistics.mean[0], statistics.variance[0]), (4.0, 4.0));
-//! let rectified = Map::new(&statistics, &[2.0], &[0.0], 0.0, true).apply(sizes, &input);
 //! // 2·(x - 4)/√4
 //! assert_eq!(rectified, [0.0, 0.0, 2.0, 2.0]);
+//!
+//! let mut shortcut = [1.0, 3.0, 1.0, 3.0];
+//! normalise_onto(sizes, &input, parameters, &mut shortcut);
+//! assert_eq!(shortcut, [0.0, 1.0, 3.0, 5.0]);
 //! ```
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::sum::single;
+use crate::memory::zeros;
 
 mod map;
 
-pub use map::{Gradients, Map};
+use map::{Affine, Ending};
+pub use map::{Gradients, Map, Parameters};
+
+/// Numbers that the calling thread normalises before another has woken up.
+const SMALL: usize = 1 << 15;
 
 /// Sums that run side by side, so that the compiler can add vectors.
 const LANES: usize = 32;
@@ -56,6 +65,29 @@ impl Sizes {
         numbers
             .chunks_exact(image)
             .map(move |image| &image[begin..begin + self.positions])
+    }
+
+    /// The maps of each channel, to be written.
+    fn maps_mut(self, numbers: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
+        let none = || Vec::with_capacity(self.batch);
+        let mut channels: Vec<_> = (0..self.channels).map(|_| none()).collect();
+        for (index, map) in numbers.chunks_exact_mut(self.positions).enumerate() {
+            channels[index % self.channels].push(map);
+        }
+        channels
+    }
+
+    /// What each channel gives, one after the other where that is little.
+    fn each<T: Send, R: Send>(
+        self,
+        channels: Vec<T>,
+        of: impl Fn((usize, T)) -> R + Send + Sync,
+    ) -> Vec<R> {
+        if self.batch * self.channels * self.positions <= SMALL {
+            channels.into_iter().enumerate().map(of).collect()
+        } else {
+            channels.into_par_iter().enumerate().map(of).collect()
+        }
     }
 
     /// Refuses features of another size.
@@ -125,28 +157,74 @@ impl WithSimd for Moments<'_> {
     }
 }
 
-/// The statistics of features, `[batch, channels, positions]`, each read once: squares are summed
-/// about the mean of each map, which is still in cache, and then moved to that of all.
+/// The mean and the variance of a channel, each number read once: squares are summed about the mean of
+/// each map, which is still in cache, and then moved to that of all.
+fn moments(sizes: Sizes, channel: usize, input: &[f32]) -> [f32; 2] {
+    let arch = Arch::new();
+    let moments: Vec<[f64; 2]> = sizes
+        .maps(channel, input)
+        .map(|map| arch.dispatch(Moments(map)))
+        .collect();
+    let positions = sizes.positions as f64;
+    let mean = moments.iter().map(|[sum, _]| sum).sum::<f64>() / sizes.count();
+    let squares: f64 = moments
+        .iter()
+        .map(|[sum, squares]| squares + positions * (sum / positions - mean).powi(2))
+        .sum();
+    [single(mean), single(squares / sizes.count())]
+}
+
+/// Features, `[batch, channels, positions]`, normalised by the statistics of each channel, and these;
+/// rectified or not. A channel is written when it is summed, while it is in cache.
 ///
 /// # Panics
-/// If there are not as many numbers as the sizes say.
+/// If there are not as many numbers as the sizes say, or parameters as channels.
 #[must_use]
-pub fn statistics(sizes: Sizes, input: &[f32]) -> Statistics {
-    sizes.expect("the input", input);
-    let arch = Arch::new();
-    let of = |channel: usize| {
-        let moments: Vec<[f64; 2]> = sizes
-            .maps(channel, input)
-            .map(|map| arch.dispatch(Moments(map)))
-            .collect();
-        let positions = sizes.positions as f64;
-        let mean = moments.iter().map(|[sum, _]| sum).sum::<f64>() / sizes.count();
-        let squares: f64 = moments
-            .iter()
-            .map(|[sum, squares]| squares + positions * (sum / positions - mean).powi(2))
-            .sum();
-        (single(mean), single(squares / sizes.count()))
+pub fn normalise(
+    sizes: Sizes,
+    input: &[f32],
+    parameters: Parameters<'_>,
+    rectify: bool,
+) -> (Vec<f32>, Statistics) {
+    let mut output = zeros(input.len());
+    let ending = if rectify {
+        Ending::Rectified
+    } else {
+        Ending::Plain
     };
-    let (mean, variance) = (0..sizes.channels).into_par_iter().map(of).unzip();
+    let statistics = write(sizes, input, parameters, (&mut output, ending));
+    (output, statistics)
+}
+
+/// The same in place of what is added, as a residual block ends: `max(0, y + shortcut)`.
+///
+/// # Panics
+/// As [`normalise`].
+pub fn normalise_onto(
+    sizes: Sizes,
+    input: &[f32],
+    parameters: Parameters<'_>,
+    shortcut: &mut [f32],
+) -> Statistics {
+    write(sizes, input, parameters, (shortcut, Ending::Joined))
+}
+
+fn write(
+    sizes: Sizes,
+    input: &[f32],
+    parameters: Parameters<'_>,
+    (output, ending): (&mut [f32], Ending),
+) -> Statistics {
+    sizes.expect("the input", input);
+    sizes.expect("the output", output);
+    parameters.expect(sizes.channels);
+    let of = |(channel, outputs): (usize, Vec<&mut [f32]>)| {
+        let [mean, variance] = moments(sizes, channel, input);
+        let affine = Affine::new(mean, variance, parameters, channel);
+        affine.write(sizes.maps(channel, input), outputs, ending);
+        (mean, variance)
+    };
+    let moments = sizes.each(sizes.maps_mut(output), of);
+    let (mean, variance) = moments.into_iter().unzip();
     Statistics { mean, variance }
 }

@@ -39,9 +39,11 @@ pub(crate) struct Sweep<'a> {
     pub(crate) channels: [usize; 2],
     /// `[batch, groups · channels, positions]`.
     pub(crate) source: &'a [f32],
-    /// What no phase covers is 0.
+    /// What no phase covers stays as it is.
     pub(crate) phases: &'a [Phase<'a>],
     pub(crate) epilogue: Epilogue<'a>,
+    /// Whether results are added to what is there.
+    pub(crate) onto: bool,
     /// Positions of a map of results.
     pub(crate) positions: usize,
 }
@@ -60,13 +62,18 @@ struct Task<'b> {
 }
 
 impl Sweep<'_> {
-    /// The results, `[batch, groups · results, positions]`. Each is one sum in one order, whoever
-    /// computes it.
+    /// The results, `[batch, groups · results, positions]`; what no phase covers is 0.
     pub(crate) fn run(&self) -> Vec<f32> {
+        let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
+        self.write(&mut results);
+        results
+    }
+
+    /// Writes the results. Each is one sum in one order, whoever computes it.
+    pub(crate) fn write(&self, results: &mut [f32]) {
         /// Products that are worth waking another thread.
         const MANY: usize = 1 << 20;
-        let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
-        let tasks = self.tasks(&mut results);
+        let tasks = self.tasks(results);
         if self.products() < MANY {
             for task in tasks {
                 self.compute(task);
@@ -76,7 +83,6 @@ impl Sweep<'_> {
             let tasks = tasks.into_iter().par_bridge();
             tasks.for_each(|task| self.compute(task));
         }
-        results
     }
 
     /// How many products the sums have.
@@ -172,6 +178,7 @@ impl Sweep<'_> {
                     target: phase.target,
                     positions: self.positions,
                     epilogue: self.epilogue.from(task.result),
+                    onto: self.onto,
                     results: &mut task.maps,
                     memory,
                 };

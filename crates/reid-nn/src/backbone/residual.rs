@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
-use reid_ops::add_rectified;
+use reid_ops::{Ending, add_rectified};
 use serde::{Deserialize, Serialize};
 
 use super::ibn::InstanceNormed;
@@ -168,7 +168,8 @@ impl<I: Block> ResidualBlock<I> {
     /// The first convolution, its normalisation and a rectifier.
     fn first(&self, features: Tensor<4>) -> Tensor<4> {
         let (Some(half), Some(rest)) = (&self.in1, &self.bn1) else {
-            return convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
+            let (norm, ending) = (self.bn1.as_ref(), Ending::Rectified);
+            return convolution::normalised(&self.conv1, norm, features, ending);
         };
         let hidden = convolution::apply(&self.conv1, features);
         let ([first], channels) = (half.weight.shape().dims(), hidden.dims()[1]);
@@ -181,17 +182,25 @@ impl<I: Block> ResidualBlock<I> {
 impl<I: Block> Block for ResidualBlock<I> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => convolution::normalised(conv, norm.as_ref(), features.clone()),
+            Some((conv, norm)) => {
+                let features = features.clone();
+                convolution::normalised(conv, norm.as_ref(), features, Ending::Plain)
+            }
             None => features.clone(),
         };
         let hidden = self.first(features);
-        let residual = match &self.conv3 {
-            None => convolution::normalised(&self.conv2, self.bn2.as_ref(), hidden),
+        let (last, norm, hidden) = match &self.conv3 {
+            None => (&self.conv2, self.bn2.as_ref(), hidden),
             Some(conv3) => {
-                let hidden = convolution::rectified(&self.conv2, self.bn2.as_ref(), hidden);
-                convolution::normalised(conv3, self.bn3.as_ref(), hidden)
+                let (norm, ending) = (self.bn2.as_ref(), Ending::Rectified);
+                let hidden = convolution::normalised(&self.conv2, norm, hidden, ending);
+                (conv3, self.bn3.as_ref(), hidden)
             }
         };
+        if self.in_sum.is_none() && self.se_module.is_identity() {
+            return convolution::normalised(last, norm, hidden, Ending::Joined(shortcut));
+        }
+        let residual = convolution::normalised(last, norm, hidden, Ending::Plain);
         let residual = self.se_module.forward(residual);
         match &self.in_sum {
             None => add_rectified(residual, shortcut),

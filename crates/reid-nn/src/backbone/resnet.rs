@@ -7,6 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::Ending;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -348,7 +349,9 @@ impl<I: Block, A: Block> ResNet<I, A> {
 
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let features = match &self.in1 {
-            None => convolution::rectified(&self.conv1, self.bn1.as_ref(), images),
+            None => {
+                convolution::normalised(&self.conv1, self.bn1.as_ref(), images, Ending::Rectified)
+            }
             Some(norm) => norm.rectified(convolution::apply(&self.conv1, images)),
         };
         self.stem.pool(features)

@@ -5,7 +5,7 @@ use burn::{
     module::{Content, Module, ModuleDisplay, Param},
     tensor::{DType, Device, Tensor},
 };
-use reid_ops::{Normalisation, RunningStatistics, batch_norm, batch_norm_moving};
+use reid_ops::{Ending, Normalisation, RunningStatistics, batch_norm, batch_norm_moving};
 
 use super::running::Running;
 use crate::{block::Block, precision::widened};
@@ -102,7 +102,7 @@ impl BatchNorm {
     /// # Panics
     /// If the number of channels is another.
     pub fn forward<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
-        self.normalised(features, false)
+        self.ending(features, Ending::Plain)
     }
 
     /// Normalises features, then replaces what is negative by 0: `ReLU(forward(x))`, in one pass
@@ -114,10 +114,15 @@ impl BatchNorm {
     /// # Panics
     /// If the number of channels is another.
     pub fn rectified<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
-        self.normalised(features, true)
+        self.ending(features, Ending::Rectified)
     }
 
-    fn normalised<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
+    /// Normalises features, with an ending behind that.
+    pub(crate) fn ending<const D: usize>(
+        &self,
+        features: Tensor<D>,
+        ending: Ending<D>,
+    ) -> Tensor<D> {
         let [channels] = self.weight.shape().dims();
         assert_eq!(
             features.dims()[1],
@@ -126,23 +131,25 @@ impl BatchNorm {
             features.dims()
         );
         if self.learns_on(&features.device()) {
-            return self.forward_train(features, rectify);
+            return self.forward_train(features, ending);
         }
         let dtype = features.dtype();
         let features = widened(features);
-        let by_running = self.by_running(features.dtype(), rectify);
-        batch_norm(features, by_running).cast(dtype)
+        let by_running = self.by_running(features.dtype());
+        if features.dtype() == dtype {
+            return batch_norm(features, by_running, ending);
+        }
+        ending.of(batch_norm(features, by_running, Ending::Plain).cast(dtype))
     }
 
     /// The normalisation by running statistics, in a type.
-    pub(crate) fn by_running(&self, dtype: DType, rectify: bool) -> Normalisation {
+    pub(crate) fn by_running(&self, dtype: DType) -> Normalisation {
         Normalisation {
             gain: self.weight.val().cast(dtype),
             bias: self.bias.val().cast(dtype),
             mean: self.running_mean.value().cast(dtype),
             variance: self.running_var.value().cast(dtype),
             epsilon: self.epsilon,
-            rectify,
         }
     }
 
@@ -181,7 +188,7 @@ impl BatchNorm {
         uncoupled * (gain.unsqueeze::<2>() / deviation)
     }
 
-    fn forward_train<const D: usize>(&self, features: Tensor<D>, rectify: bool) -> Tensor<D> {
+    fn forward_train<const D: usize>(&self, features: Tensor<D>, ending: Ending<D>) -> Tensor<D> {
         let (gain, bias) = (self.weight.val(), self.bias.val());
         let running = RunningStatistics {
             mean: self.running_mean.value(),
@@ -189,7 +196,7 @@ impl BatchNorm {
         };
         let running = (running, self.momentum);
         let (output, moved) =
-            batch_norm_moving(features, [gain, bias], self.epsilon, rectify, running);
+            batch_norm_moving(features, [gain, bias], self.epsilon, ending, running);
         self.running_mean.set(moved.mean);
         self.running_var.set(moved.variance);
         output
@@ -198,7 +205,7 @@ impl BatchNorm {
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.
     #[must_use]
     pub fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let (scale, shift) = self.by_running(self.weight.val().dtype(), false).affine();
+        let (scale, shift) = self.by_running(self.weight.val().dtype()).affine();
         (scale.detach(), shift.detach())
     }
 }

@@ -234,7 +234,6 @@ mod tests {
                     mean: of_results(0.7),
                     variance: of_results(0.9).abs() + 0.5,
                     epsilon: 1e-5,
-                    rectify: false,
                 };
                 let input = waves([2, 4, 9, 8], 0.7, &device);
                 let (weight, bias) = (waves(sizes, 1.3, &device), of_results(1.1));

@@ -6,13 +6,13 @@
 
 use burn_cubecl::{CubeBackend, cubecl::prelude::*, kernel::into_contiguous, tensor::CubeTensor};
 
+mod backward;
 mod kernels;
 
-use kernels::{
-    AHEAD, apply, moments, moving_statistics, parameters, pull_back, statistics, totals,
-};
+use backward::Backward;
+use kernels::{AHEAD, apply, apply_onto, moments, moving_statistics, statistics};
 
-use super::extension::TrainingNorm;
+use super::extension::{Step, TrainingNorm};
 use crate::cube::{Rows, channels_second, numbers, single};
 
 /// Units of a cube, at most.
@@ -141,12 +141,7 @@ impl Forward {
     }
 
     /// The same, and the running ones after them.
-    fn moving_statistics(
-        &self,
-        running: [CubeTensor; 2],
-        momentum: f64,
-        unbiased: f64,
-    ) -> [CubeTensor; 2] {
+    fn moving_statistics(&self, running: [CubeTensor; 2], step: Step) -> [CubeTensor; 2] {
         let Self { rows, plan, .. } = self;
         let [mean, variance] = running.map(into_contiguous);
         let moved = [(); 2].map(|()| rows.per_channel(1));
@@ -167,8 +162,8 @@ impl Forward {
             plan.chunks,
             plan.width,
             plan.rows as f32,
-            single(momentum),
-            single(unbiased),
+            single(step.momentum),
+            single(step.unbiased),
             plan.units(),
             numbers(rows.tensor.dtype),
         );
@@ -207,6 +202,41 @@ impl Forward {
         );
         (channels_second(output), self.mean, self.variance)
     }
+
+    /// The normalised features, added to others and rectified.
+    fn apply_onto(
+        self,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        shortcut: CubeTensor,
+        epsilon: f64,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let (rows, shortcut) = (self.rows, Rows::new(shortcut));
+        let plan = Plan::new(&rows, &[rows.pitch, shortcut.pitch]);
+        let output = rows.empty_like();
+        let dtype = numbers(rows.tensor.dtype);
+        apply_onto::launch(
+            &output.client,
+            plan.cubes(plan.chunks),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.into_tensor_arg(),
+            shortcut.tensor.into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            into_contiguous(gain).into_buffer_arg(),
+            into_contiguous(bias).into_buffer_arg(),
+            self.mean.clone().into_buffer_arg(),
+            self.variance.clone().into_buffer_arg(),
+            single(epsilon),
+            plan.rows,
+            plan.width,
+            rows.pitch / plan.vector,
+            shortcut.pitch / plan.vector,
+            plan.per_chunk,
+            dtype,
+        );
+        (channels_second(output), self.mean, self.variance)
+    }
 }
 
 impl TrainingNorm for CubeBackend {
@@ -228,21 +258,31 @@ impl TrainingNorm for CubeBackend {
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
-        epsilon: f64,
         rectify: bool,
-        momentum: f64,
-        unbiased: f64,
+        step: Step,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let forward = Forward::new(input);
-        let [mean, variance] = forward.moving_statistics([mean, variance], momentum, unbiased);
-        let (output, batch_mean, batch_variance) = forward.apply(gain, bias, epsilon, rectify);
+        let [mean, variance] = forward.moving_statistics([mean, variance], step);
+        let (output, batch_mean, batch_variance) = forward.apply(gain, bias, step.epsilon, rectify);
         (output, batch_mean, batch_variance, mean, variance)
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "three launches, which name every argument"
-    )]
+    fn normalise_joined(
+        input: CubeTensor,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        mean: CubeTensor,
+        variance: CubeTensor,
+        shortcut: CubeTensor,
+        step: Step,
+    ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        let forward = Forward::new(input);
+        let [mean, variance] = forward.moving_statistics([mean, variance], step);
+        let (output, batch_mean, batch_variance) =
+            forward.apply_onto(gain, bias, shortcut, step.epsilon);
+        (output, batch_mean, batch_variance, mean, variance)
+    }
+
     fn normalise_gradients(
         input: CubeTensor,
         gain: CubeTensor,
@@ -253,73 +293,25 @@ impl TrainingNorm for CubeBackend {
         epsilon: f64,
         rectify: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let (rows, gradient) = (Rows::new(input), Rows::new(gradient));
-        let plan = Plan::new(&rows, &[rows.pitch, gradient.pitch]);
-        let (client, dtype) = (rows.tensor.client.clone(), numbers(rows.tensor.dtype));
-        let [gain, bias] = [gain, bias].map(into_contiguous);
-        let (partial, result) = (rows.per_channel(2 * plan.chunks), rows.empty_like());
-        let [by_gain, by_bias] = [(); 2].map(|()| rows.per_channel(1));
-        let [pitch, gradient_pitch] = [rows.pitch, gradient.pitch].map(|of| of / plan.vector);
-        totals::launch(
-            &client,
-            plan.cubes(plan.chunks),
-            plan.cube(),
-            plan.vector,
-            rows.tensor.clone().into_tensor_arg(),
-            gradient.tensor.clone().into_tensor_arg(),
-            partial.clone().into_tensor_arg(),
-            gain.clone().into_buffer_arg(),
-            bias.clone().into_buffer_arg(),
-            mean.clone().into_buffer_arg(),
-            variance.clone().into_buffer_arg(),
-            single(epsilon),
-            plan.rows,
-            plan.width,
-            pitch,
-            gradient_pitch,
-            plan.per_chunk,
-            rectify,
-            plan.units(),
-            dtype,
-        );
-        parameters::launch(
-            &client,
-            plan.cubes(1),
-            plan.cube(),
-            plan.vector,
-            partial.into_tensor_arg(),
-            variance.clone().into_tensor_arg(),
-            by_gain.clone().into_tensor_arg(),
-            by_bias.clone().into_tensor_arg(),
-            single(epsilon),
-            plan.chunks,
-            plan.width,
-            plan.units(),
-        );
-        pull_back::launch(
-            &client,
-            plan.cubes(plan.chunks),
-            plan.cube(),
-            plan.vector,
-            rows.tensor.into_tensor_arg(),
-            gradient.tensor.into_tensor_arg(),
-            result.clone().into_tensor_arg(),
-            gain.into_buffer_arg(),
-            bias.into_buffer_arg(),
-            mean.into_buffer_arg(),
-            variance.into_buffer_arg(),
-            by_gain.clone().into_buffer_arg(),
-            by_bias.clone().into_buffer_arg(),
-            single(epsilon),
-            plan.rows as f32,
-            plan.rows,
-            plan.width,
-            pitch,
-            gradient_pitch,
-            plan.per_chunk,
-            rectify,
-            dtype,
-        );
-        (channels_second(result), by_gain, by_bias)
+        let backward = Backward::new(input, gradient, [gain, bias, mean, variance], epsilon);
+        let partial = backward.totals(rectify);
+        backward.pull_back(partial, rectify)
+    }
+
+    fn joined_gradients(
+        input: CubeTensor,
+        gain: CubeTensor,
+        bias: CubeTensor,
+        mean: CubeTensor,
+        variance: CubeTensor,
+        output: CubeTensor,
+        gradient: CubeTensor,
+        epsilon: f64,
+    ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
+        let mut backward = Backward::new(input, gradient, [gain, bias, mean, variance], epsilon);
+        let partial = backward.passed_totals(output);
+        let shortcut = backward.gradient();
+        let (input, gain, bias) = backward.pull_back(partial, false);
+        (input, gain, bias, shortcut)
     }
 }

@@ -17,6 +17,16 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
+/// Numbers of a normalisation that moves running statistics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) epsilon: f64,
+    /// Share of the batch in what the statistics become.
+    pub(crate) momentum: f64,
+    /// What a biased variance is multiplied by.
+    pub(crate) unbiased: f64,
+}
+
 /// Normalisation by the statistics of a batch. Gain, bias and statistics are `[channels]` and in single
 /// precision, as features are on Flex.
 #[backend_extension(
@@ -38,7 +48,7 @@ pub(crate) trait TrainingNorm: Backend {
 
     /// The same, and running means and variances, a part of the way towards those of the batch; see
     /// [`crate::RunningStatistics`].
-    #[fusion(meta = |input, gain, bias, mean, variance, _, _, _, _| {
+    #[fusion(meta = |input, gain, bias, mean, variance, _, _| {
         (input.clone(), gain.clone(), bias.clone(), mean.clone(), variance.clone())
     })]
     fn normalise_moving(
@@ -47,10 +57,8 @@ pub(crate) trait TrainingNorm: Backend {
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        epsilon: f64,
         rectify: bool,
-        momentum: f64,
-        unbiased: f64,
+        step: Step,
     ) -> (
         FloatTensor<Self>,
         FloatTensor<Self>,
@@ -59,15 +67,31 @@ pub(crate) trait TrainingNorm: Backend {
         FloatTensor<Self>,
     ) {
         let (output, batch_mean, batch_variance) =
-            Self::normalise(input, gain, bias, epsilon, rectify);
-        let move_towards = |running, batch, share: f64| {
-            let kept = Self::float_mul_scalar(running, (1.0 - momentum).into());
-            Self::float_add(kept, Self::float_mul_scalar(batch, share.into()))
-        };
-        let mean = move_towards(mean, batch_mean.clone(), momentum);
-        let variance = move_towards(variance, batch_variance.clone(), momentum * unbiased);
+            Self::normalise(input, gain, bias, step.epsilon, rectify);
+        let batch = [batch_mean.clone(), batch_variance.clone()];
+        let [mean, variance] = moved::<Self>([mean, variance], batch, step);
         (output, batch_mean, batch_variance, mean, variance)
     }
+
+    /// The same, with a shortcut added and then rectified.
+    #[fusion(meta = |input, gain, bias, mean, variance, _, _| {
+        (input.clone(), gain.clone(), bias.clone(), mean.clone(), variance.clone())
+    })]
+    fn normalise_joined(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        step: Step,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
 
     /// The gradients by input, gain and bias; for the backward pass alone.
     #[fusion(meta = |input, gain, bias, _, _, _, _, _| (input.clone(), gain.clone(), bias.clone()))]
@@ -81,6 +105,42 @@ pub(crate) trait TrainingNorm: Backend {
         epsilon: f64,
         rectify: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradients by input, gain, bias and shortcut, from the output and that by it; for the backward pass
+    /// alone.
+    #[fusion(meta = |input, gain, bias, _, _, _, gradient, _| {
+        (input.clone(), gain.clone(), bias.clone(), gradient.clone())
+    })]
+    fn joined_gradients(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    );
+}
+
+/// Running means and variances on their way to those of a batch.
+pub(crate) fn moved<B: Backend>(
+    [mean, variance]: [FloatTensor<B>; 2],
+    [batch_mean, batch_variance]: [FloatTensor<B>; 2],
+    step: Step,
+) -> [FloatTensor<B>; 2] {
+    let move_towards = |running, batch, share: f64| {
+        let kept = B::float_mul_scalar(running, (1.0 - step.momentum).into());
+        B::float_add(kept, B::float_mul_scalar(batch, share.into()))
+    };
+    let mean = move_towards(mean, batch_mean, step.momentum);
+    let variance = move_towards(variance, batch_variance, step.momentum * step.unbiased);
+    [mean, variance]
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +174,34 @@ impl<B: TrainingNorm> Backward<B, 3> for Normalise {
             state.rectify,
         );
         for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Join;
+
+impl<B: TrainingNorm> Backward<B, 4> for Join {
+    /// That of a normalisation, and the output.
+    type State = (State<FloatTensor<B>>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (state, output) = ops.state;
+        let (input, gain, bias, shortcut) = B::joined_gradients(
+            state.input,
+            state.gain,
+            state.bias,
+            state.mean,
+            state.variance,
+            output,
+            gradient,
+            state.epsilon,
+        );
+        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias, shortcut]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
@@ -157,10 +245,8 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        epsilon: f64,
         rectify: bool,
-        momentum: f64,
-        unbiased: f64,
+        step: Step,
     ) -> (
         FloatTensor<Self>,
         FloatTensor<Self>,
@@ -177,10 +263,8 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
             bias.clone(),
             mean,
             variance,
-            epsilon,
             rectify,
-            momentum,
-            unbiased,
+            step,
         );
         let state = State {
             input,
@@ -188,11 +272,57 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
             bias,
             mean: batch_mean.clone(),
             variance: batch_variance.clone(),
-            epsilon,
+            epsilon: step.epsilon,
             rectify,
         };
         let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        };
+        let statistics = [batch_mean, batch_variance, mean, variance];
+        let [batch_mean, batch_variance, mean, variance] = statistics.map(FloatTensor::<Self>::new);
+        (output, batch_mean, batch_variance, mean, variance)
+    }
+
+    fn normalise_joined(
+        input: FloatTensor<Self>,
+        gain: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        step: Step,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        let nodes = [input.node(), gain.node(), bias.node(), shortcut.node()];
+        let all = [input, gain, bias, mean, variance, shortcut];
+        let [input, gain, bias, mean, variance, shortcut] =
+            all.map(FloatTensor::<Self>::into_primitive);
+        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_joined(
+            input.clone(),
+            gain.clone(),
+            bias.clone(),
+            mean,
+            variance,
+            shortcut,
+            step,
+        );
+        let state = State {
+            input,
+            gain,
+            bias,
+            mean: batch_mean.clone(),
+            variance: batch_variance.clone(),
+            epsilon: step.epsilon,
+            rectify: true,
+        };
+        let output = match Join.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((state, output.clone()), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         };
         let statistics = [batch_mean, batch_variance, mean, variance];
@@ -210,6 +340,24 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         _: f64,
         _: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("the backward pass of a normalisation has none of its own")
+    }
+
+    fn joined_gradients(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
         unreachable!("the backward pass of a normalisation has none of its own")
     }
 }

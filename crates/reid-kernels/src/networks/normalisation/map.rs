@@ -1,36 +1,62 @@
 //! The map of a normalisation, and its gradients.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{Sizes, Statistics, single, sums};
-use crate::memory::zeros;
+use crate::{memory::zeros, networks::rectifier::rectified_gradient};
 
-/// Numbers that the calling thread normalises before another has woken up.
-const SMALL: usize = 1 << 15;
-
-/// The map of a normalisation: `x ↦ (x - mean)·scale + bias`, rectified or not.
-#[derive(Clone, Debug)]
-pub struct Map<'a> {
-    mean: &'a [f32],
-    /// `1/√(σ² + ε)`.
-    inverse: Vec<f32>,
-    /// `γ/√(σ² + ε)`.
-    scale: Vec<f32>,
-    bias: &'a [f32],
-    rectify: bool,
+/// What a normalisation multiplies with and adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters<'a> {
+    /// γ of each channel.
+    pub gain: &'a [f32],
+    /// β of each channel.
+    pub bias: &'a [f32],
+    /// ε
+    pub epsilon: f64,
 }
 
-/// The map of one channel.
+impl Parameters<'_> {
+    pub(super) fn expect(&self, channels: usize) {
+        let found = [self.gain.len(), self.bias.len()];
+        assert_eq!(
+            found, [channels; 2],
+            "gains and biases of {channels} channels"
+        );
+    }
+}
+
+/// What becomes of normalised numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    Plain,
+    Rectified,
+    /// Added to what is there, and rectified.
+    Joined,
+}
+
+/// The map of one channel: `x ↦ (x - mean)·scale + bias`.
 #[derive(Clone, Copy)]
-struct Affine {
+pub(super) struct Affine {
     mean: f32,
+    /// `1/√(σ² + ε)`.
+    inverse: f32,
+    /// `γ/√(σ² + ε)`.
     scale: f32,
     bias: f32,
-    rectify: bool,
 }
 
 impl Affine {
+    pub(super) fn new(mean: f32, variance: f32, of: Parameters<'_>, channel: usize) -> Self {
+        let inverse = single(1.0 / (f64::from(variance) + of.epsilon).sqrt());
+        Self {
+            mean,
+            inverse,
+            scale: of.gain[channel] * inverse,
+            bias: of.bias[channel],
+        }
+    }
+
     #[inline(always)]
     fn at(self, x: f32) -> f32 {
         (x - self.mean) * self.scale + self.bias
@@ -38,43 +64,93 @@ impl Affine {
 
     /// What of a gradient passes back: nothing, where the result was rectified to 0.
     #[inline(always)]
-    fn passed(self, x: f32, gradient: f32) -> f32 {
-        if self.rectify && self.at(x) <= 0.0 {
+    fn passed(self, x: f32, gradient: f32, rectify: bool) -> f32 {
+        if rectify && self.at(x) <= 0.0 {
             0.0
         } else {
             gradient
         }
     }
+
+    /// Writes the maps of a channel.
+    pub(super) fn write<'a>(
+        self,
+        inputs: impl Iterator<Item = &'a [f32]>,
+        outputs: Vec<&mut [f32]>,
+        ending: Ending,
+    ) {
+        let arch = Arch::new();
+        for (input, output) in inputs.zip(outputs) {
+            arch.dispatch(Write {
+                affine: self,
+                ending,
+                input,
+                output,
+            });
+        }
+    }
+
+    /// The gradients of a channel by gain and bias, and in place of those by the output the ones by the
+    /// input.
+    fn pull_back(self, inputs: &[&[f32]], gradients: &mut [&mut [f32]], rectify: bool) -> [f32; 2] {
+        let arch = Arch::new();
+        let (mut bias, mut along, mut count) = (0.0, 0.0, 0);
+        for (input, gradient) in inputs.iter().zip(&*gradients) {
+            let [more_bias, more_along] = arch.dispatch(Totals {
+                affine: self,
+                rectify,
+                input,
+                gradient,
+            });
+            (bias, along, count) = (bias + more_bias, along + more_along, count + input.len());
+        }
+        let (inverse, count) = (f64::from(self.inverse), count as f64);
+        for (input, gradient) in inputs.iter().zip(gradients) {
+            arch.dispatch(PullBack {
+                affine: self,
+                rectify,
+                level: bias / count,
+                slope: inverse * inverse * along / count,
+                input,
+                gradient,
+            });
+        }
+        [single(along * inverse), single(bias)]
+    }
 }
 
-struct Apply<'a> {
+struct Write<'a> {
     affine: Affine,
+    ending: Ending,
     input: &'a [f32],
     output: &'a mut [f32],
 }
 
-impl WithSimd for Apply<'_> {
+impl WithSimd for Write<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let affine = self.affine;
-        let floor = if affine.rectify {
-            0.0
-        } else {
-            f32::NEG_INFINITY
-        };
-        for (y, x) in self.output.iter_mut().zip(self.input) {
-            let value = affine.at(*x);
-            // Written so that what is not a number stays so.
-            *y = if value < floor { floor } else { value };
+        let places = self.output.iter_mut().zip(self.input);
+        match self.ending {
+            Ending::Plain => places.for_each(|(y, x)| *y = affine.at(*x)),
+            Ending::Rectified => places.for_each(|(y, x)| *y = rectified(affine.at(*x))),
+            Ending::Joined => places.for_each(|(y, x)| *y = rectified(affine.at(*x) + *y)),
         }
     }
+}
+
+/// `max(0, value)`; what is not a number stays so.
+#[inline(always)]
+fn rectified(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
 }
 
 /// `Σ dy` and `Σ dy·(x - mean)` of a map.
 struct Totals<'a> {
     affine: Affine,
+    rectify: bool,
     input: &'a [f32],
     gradient: &'a [f32],
 }
@@ -84,9 +160,9 @@ impl WithSimd for Totals<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> [f64; 2] {
-        let affine = self.affine;
+        let (affine, rectify) = (self.affine, self.rectify);
         sums(self.input, self.gradient, |x, dy| {
-            let dy = affine.passed(x, dy);
+            let dy = affine.passed(x, dy, rectify);
             [dy, dy * (x - affine.mean)]
         })
     }
@@ -96,6 +172,7 @@ impl WithSimd for Totals<'_> {
 /// all positions, so that its rounding would add up in whatever sums them.
 struct PullBack<'a> {
     affine: Affine,
+    rectify: bool,
     level: f64,
     slope: f64,
     input: &'a [f32],
@@ -110,13 +187,14 @@ impl WithSimd for PullBack<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
             affine,
+            rectify,
             level,
             slope,
             ..
         } = self;
         let (mean, scale) = (f64::from(affine.mean), f64::from(affine.scale));
         for (gradient, x) in self.gradient.iter_mut().zip(self.input) {
-            let dy = f64::from(affine.passed(*x, *gradient));
+            let dy = f64::from(affine.passed(*x, *gradient, rectify));
             *gradient = single(scale * (dy - level - (f64::from(*x) - mean) * slope));
         }
     }
@@ -131,94 +209,75 @@ pub struct Gradients {
     pub bias: Vec<f32>,
 }
 
+impl Gradients {
+    fn of(channels: Vec<[f32; 2]>) -> Self {
+        let pairs = channels.into_iter().map(|[gain, bias]| (gain, bias));
+        let (gain, bias) = pairs.unzip();
+        Self { gain, bias }
+    }
+}
+
+/// The map of a normalisation by given statistics.
+#[derive(Clone, Copy, Debug)]
+pub struct Map<'a> {
+    statistics: &'a Statistics,
+    parameters: Parameters<'a>,
+}
+
 impl<'a> Map<'a> {
-    /// By given statistics, with a gain γ and a bias β for each channel.
+    /// By given statistics and parameters.
     ///
     /// # Panics
-    /// If there are not as many of them as channels.
+    /// If there are not as many of each as channels.
     #[must_use]
-    pub fn new(
-        statistics: &'a Statistics,
-        gain: &[f32],
-        bias: &'a [f32],
-        epsilon: f64,
-        rectify: bool,
-    ) -> Self {
+    pub fn new(statistics: &'a Statistics, parameters: Parameters<'a>) -> Self {
         let channels = statistics.mean.len();
-        assert_eq!(
-            [statistics.variance.len(), gain.len(), bias.len()],
-            [channels; 3],
-            "variances, gains and biases of {channels} channels"
-        );
-        let inverse = |variance: &f32| single(1.0 / (f64::from(*variance) + epsilon).sqrt());
-        let inverse: Vec<f32> = statistics.variance.iter().map(inverse).collect();
+        parameters.expect(channels);
+        let variances = statistics.variance.len();
+        assert_eq!(variances, channels, "variances of {channels} channels");
         Self {
-            mean: &statistics.mean,
-            scale: gain
-                .iter()
-                .zip(&inverse)
-                .map(|(gain, inverse)| gain * inverse)
-                .collect(),
-            inverse,
-            bias,
-            rectify,
+            statistics,
+            parameters,
         }
-    }
-
-    /// What each channel is multiplied by.
-    #[must_use]
-    pub fn scale(&self) -> &[f32] {
-        &self.scale
-    }
-
-    /// What is added to each channel after it is multiplied: `bias - mean·scale`.
-    #[must_use]
-    pub fn shift(&self) -> Vec<f32> {
-        let scaled = self.mean.iter().zip(&self.scale);
-        let scaled = scaled.map(|(mean, scale)| mean * scale);
-        self.bias.iter().zip(scaled).map(|(b, s)| b - s).collect()
     }
 
     fn affine(&self, channel: usize) -> Affine {
-        Affine {
-            mean: self.mean[channel],
-            scale: self.scale[channel],
-            bias: self.bias[channel],
-            rectify: self.rectify,
-        }
+        let Statistics { mean, variance } = self.statistics;
+        Affine::new(mean[channel], variance[channel], self.parameters, channel)
     }
 
-    /// The normalised features.
+    /// What each channel is multiplied by, and what is added to it then: `bias - mean·scale`.
+    #[must_use]
+    pub fn scale_and_shift(&self) -> (Vec<f32>, Vec<f32>) {
+        let channels = (0..self.statistics.mean.len()).map(|channel| self.affine(channel));
+        let pair = |of: Affine| (of.scale, of.bias - of.mean * of.scale);
+        channels.map(pair).unzip()
+    }
+
+    /// The normalised features, rectified or not.
     ///
     /// # Panics
     /// If there are not as many numbers as the sizes say, or channels as statistics.
     #[must_use]
-    pub fn apply(&self, sizes: Sizes, input: &[f32]) -> Vec<f32> {
+    pub fn apply(&self, sizes: Sizes, input: &[f32], rectify: bool) -> Vec<f32> {
         sizes.expect("the input", input);
-        let arch = Arch::new();
-        let mut output = zeros(input.len());
-        let map = |(index, (output, input)): (usize, (&mut [f32], &[f32]))| {
-            let affine = self.affine(index % sizes.channels);
-            arch.dispatch(Apply {
-                affine,
-                input,
-                output,
-            });
-        };
-        let positions = sizes.positions;
-        if input.len() <= SMALL {
-            let maps = output.chunks_mut(positions).zip(input.chunks(positions));
-            maps.enumerate().for_each(map);
+        self.parameters.expect(sizes.channels);
+        let ending = if rectify {
+            Ending::Rectified
         } else {
-            let maps = output.par_chunks_mut(positions);
-            let maps = maps.zip(input.par_chunks(positions));
-            maps.enumerate().for_each(map);
-        }
+            Ending::Plain
+        };
+        let mut output = zeros(input.len());
+        let of = |(channel, outputs)| {
+            let inputs = sizes.maps(channel, input);
+            self.affine(channel).write(inputs, outputs, ending);
+        };
+        sizes.each(sizes.maps_mut(&mut output), of);
         output
     }
 
     /// The gradients of a loss by gain and bias, from that by the output, and in place of that the one by
-    /// the input.
+    /// the input. A channel is written when it is summed, while it is in cache.
     ///
     /// ```text
     /// dβ = Σ dy     dγ = Σ dy·x̂     dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)
@@ -227,50 +286,57 @@ impl<'a> Map<'a> {
     /// # Panics
     /// As [`apply`](Self::apply).
     #[must_use]
-    pub fn gradients(&self, sizes: Sizes, input: &[f32], gradient: &mut [f32]) -> Gradients {
+    pub fn gradients(
+        &self,
+        sizes: Sizes,
+        input: &[f32],
+        gradient: &mut [f32],
+        rectify: bool,
+    ) -> Gradients {
         sizes.expect("the input", input);
         sizes.expect("the gradient", gradient);
-        let arch = Arch::new();
-        let of = |channel: usize| {
-            let affine = self.affine(channel);
-            let maps = sizes
-                .maps(channel, input)
-                .zip(sizes.maps(channel, gradient));
-            maps.fold([0.0; 2], |[bias, gain], (input, gradient)| {
-                let [more_bias, more_gain] = arch.dispatch(Totals {
-                    affine,
-                    input,
-                    gradient,
-                });
-                [bias + more_bias, gain + more_gain]
-            })
+        self.parameters.expect(sizes.channels);
+        let of = |(channel, mut gradients): (usize, Vec<&mut [f32]>)| {
+            let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
+            self.affine(channel)
+                .pull_back(&inputs, &mut gradients, rectify)
         };
-        let totals: Vec<[f64; 2]> = (0..sizes.channels).into_par_iter().map(of).collect();
-        let count = sizes.count();
-        gradient
-            .par_chunks_mut(sizes.positions)
-            .zip(input.par_chunks(sizes.positions))
-            .enumerate()
-            .for_each(|(index, (gradient, input))| {
-                let channel = index % sizes.channels;
-                let [by_bias, along] = totals[channel];
-                let inverse = f64::from(self.inverse[channel]);
-                arch.dispatch(PullBack {
-                    affine: self.affine(channel),
-                    level: by_bias / count,
-                    slope: inverse * inverse * along / count,
-                    input,
-                    gradient,
-                });
-            });
-        let inverse = self.inverse.iter().copied().map(f64::from);
-        let by_gain = totals
-            .iter()
-            .zip(inverse)
-            .map(|([_, along], inverse)| single(along * inverse));
-        Gradients {
-            gain: by_gain.collect(),
-            bias: totals.iter().map(|[by_bias, _]| single(*by_bias)).collect(),
-        }
+        Gradients::of(sizes.each(sizes.maps_mut(gradient), of))
+    }
+
+    /// The gradients by the input, gain and bias of what [`normalise_onto`](super::normalise_onto) wrote,
+    /// and in place of that by the output the one by the shortcut.
+    ///
+    /// # Panics
+    /// As [`apply`](Self::apply).
+    #[must_use]
+    pub fn joined_gradients(
+        &self,
+        sizes: Sizes,
+        input: &[f32],
+        output: &[f32],
+        gradient: &mut [f32],
+    ) -> (Vec<f32>, Gradients) {
+        sizes.expect("the input", input);
+        sizes.expect("the output", output);
+        sizes.expect("the gradient", gradient);
+        self.parameters.expect(sizes.channels);
+        let mut result = zeros(input.len());
+        let of =
+            |(channel, (shortcuts, mut results)): (usize, (Vec<&mut [f32]>, Vec<&mut [f32]>))| {
+                let outputs = sizes.maps(channel, output);
+                for ((shortcut, result), output) in
+                    shortcuts.into_iter().zip(&mut results).zip(outputs)
+                {
+                    rectified_gradient(output, shortcut);
+                    result.copy_from_slice(shortcut);
+                }
+                let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
+                self.affine(channel).pull_back(&inputs, &mut results, false)
+            };
+        let maps = sizes.maps_mut(gradient).into_iter();
+        let maps = maps.zip(sizes.maps_mut(&mut result)).collect();
+        let gradients = Gradients::of(sizes.each(maps, of));
+        (result, gradients)
     }
 }

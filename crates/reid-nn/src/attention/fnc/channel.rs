@@ -8,6 +8,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+use reid_ops::Ending;
 use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
@@ -137,8 +138,10 @@ impl FncChannel {
     }
 
     fn raw(&self, features: Tensor<4>) -> Tensor<4> {
-        let hidden = convolution::rectified(&self.conv1, self.bn1.as_ref(), features);
-        let hidden = convolution::rectified(&self.conv2, self.bn2.as_ref(), hidden);
+        let hidden =
+            convolution::normalised(&self.conv1, self.bn1.as_ref(), features, Ending::Rectified);
+        let hidden =
+            convolution::normalised(&self.conv2, self.bn2.as_ref(), hidden, Ending::Rectified);
         convolution::apply(&self.conv3, hidden)
     }
 }

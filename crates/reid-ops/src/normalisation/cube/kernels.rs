@@ -9,7 +9,7 @@ use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
 mod backward;
 
-pub(super) use backward::{parameters, pull_back, totals};
+pub(super) use backward::{parameters, passed_totals, pull_back, totals};
 
 /// Rows that a unit has in flight at a time.
 pub(super) const AHEAD: u32 = 4;
@@ -290,6 +290,48 @@ pub(super) fn apply<E: Float, N: Size>(
                     let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
                     let y = at::<N>(&map, x - map.mean);
                     let y = passed::<N>(&map, x - map.mean, y, rectify);
+                    output[row * width + place.column] = Vector::cast_from(y);
+                }
+            }
+            row += AHEAD as usize * step;
+        }
+    }
+}
+
+/// The normalised features, added to others and rectified.
+#[cube(launch)]
+pub(super) fn apply_onto<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    shortcut: &Tensor<Vector<E, N>>,
+    output: &mut Tensor<Vector<E, N>>,
+    gain: &[Vector<f32, N>],
+    bias: &[Vector<f32, N>],
+    mean: &[Vector<f32, N>],
+    variance: &[Vector<f32, N>],
+    epsilon: f32,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    shortcut_pitch: usize,
+    per_chunk: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    if place.there {
+        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+        let zero = Vector::new(0.0f32);
+        let step = CUBE_DIM_Y as usize;
+        let mut row = place.first;
+        while row < place.end {
+            #[unroll]
+            for ahead in 0..AHEAD {
+                let row = row + ahead as usize * step;
+                if row < place.end {
+                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                    let other = shortcut[row * shortcut_pitch + place.column];
+                    let y = at::<N>(&map, x - map.mean) + Vector::cast_from(other);
+                    // Written so that what is not a number stays so.
+                    let y = select_many(y.less_than(&zero), zero, y);
                     output[row * width + place.column] = Vector::cast_from(y);
                 }
             }

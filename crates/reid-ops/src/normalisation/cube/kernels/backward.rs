@@ -53,6 +53,57 @@ pub(in super::super) fn totals<E: Float, N: Size>(
     }
 }
 
+/// The same of what passes back through a rectifier with this output, which is kept.
+#[cube(launch)]
+pub(in super::super) fn passed_totals<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    output: &Tensor<Vector<E, N>>,
+    gradient: &Tensor<Vector<E, N>>,
+    passed: &mut Tensor<Vector<E, N>>,
+    partial: &mut Tensor<Vector<f32, N>>,
+    mean: &[Vector<f32, N>],
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    output_pitch: usize,
+    gradient_pitch: usize,
+    per_chunk: usize,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_chunk);
+    let mean = mean[place.column];
+    let zero = Vector::new(0.0f32);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    let mut along = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut row = place.first;
+    while row < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let row = row + ahead as usize * step;
+            if row < place.end {
+                let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                let y = Vector::<f32, N>::cast_from(output[row * output_pitch + place.column]);
+                let dy = Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + place.column]);
+                let dy = select_many(y.less_equal(&zero), zero, dy);
+                if place.there {
+                    passed[row * width + place.column] = Vector::cast_from(dy);
+                }
+                sum += dy;
+                along += dy * (x - mean);
+            }
+        }
+        row += AHEAD as usize * step;
+    }
+    let (sum, along) = sum_column::<N>(sum, along, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let chunk = 2 * CUBE_POS_Y as usize * width + place.column;
+        partial[chunk] = sum;
+        partial[chunk + width] = along;
+    }
+}
+
 /// The gradients by gain and bias.
 #[cube(launch)]
 pub(in super::super) fn parameters<N: Size>(

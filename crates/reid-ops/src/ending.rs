@@ -1,0 +1,59 @@
+//! What becomes of a map before it is written.
+
+use burn::tensor::{Tensor, activation::relu};
+
+use crate::rectifier::add_rectified;
+
+/// What becomes of a map, as convolutions and normalisations write it.
+///
+/// ```text
+/// y        max(0, y)        max(0, y + shortcut)
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor, ops::ConvOptions};
+/// use reid_ops::{Ending, conv2d_ending};
+///
+/// let device = Device::default();
+/// let (images, weights) = (Tensor::ones([1, 2, 3, 3], &device), Tensor::ones([2, 2, 1, 1], &device));
+/// let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+/// let bias = Some(Tensor::from_data([-5.0, 5.0], &device));
+/// let ending = Ending::Joined(images.clone());
+/// let features = conv2d_ending(images, weights, bias, options, ending);
+/// // 2 - 5 + 1 is negative, 2 + 5 + 1 is not.
+/// assert_eq!(features.max_dim(2).max_dim(3).into_data().try_to_vec::<f32>()?, [0.0, 8.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub enum Ending<const D: usize> {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// Negative numbers become 0.
+    Rectified,
+    /// A map of the same shape is added, then negative numbers become 0, as a residual block ends.
+    Joined(Tensor<D>),
+}
+
+impl<const D: usize> Ending<D> {
+    /// What becomes of a map that is there already.
+    ///
+    /// # Panics
+    /// If the map is empty, or of another shape than a shortcut.
+    #[must_use]
+    pub fn of(self, map: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Plain => map,
+            Self::Rectified => relu(map),
+            Self::Joined(shortcut) => add_rectified(map, shortcut),
+        }
+    }
+
+    /// Without what an operation does itself: whether it rectifies, and what is left to do.
+    pub(crate) fn split(self) -> (bool, Self) {
+        match self {
+            Self::Rectified => (true, Self::Plain),
+            other => (false, other),
+        }
+    }
+}
