@@ -30,6 +30,9 @@ pub use map::{Gradients, Map, Parameters};
 /// Numbers that the calling thread normalises before another has woken up.
 const SMALL: usize = 1 << 15;
 
+/// Numbers that take as long as beginning a map does.
+const BEGINNING: usize = 32;
+
 /// Sums that run side by side, so that the compiler can add vectors.
 const LANES: usize = 32;
 
@@ -67,27 +70,30 @@ impl Sizes {
             .map(move |image| &image[begin..begin + self.positions])
     }
 
-    /// The maps of each channel, to be written.
-    fn maps_mut(self, numbers: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
-        let none = || Vec::with_capacity(self.batch);
-        let mut channels: Vec<_> = (0..self.channels).map(|_| none()).collect();
-        for (index, map) in numbers.chunks_exact_mut(self.positions).enumerate() {
-            channels[index % self.channels].push(map);
-        }
-        channels
+    /// All maps, those of a channel one behind the other, to be written.
+    fn maps_mut(self, numbers: &mut [f32]) -> Vec<&mut [f32]> {
+        let images = numbers.chunks_exact_mut(self.channels * self.positions);
+        let mut images: Vec<_> = images
+            .map(|image| image.chunks_exact_mut(self.positions))
+            .collect();
+        let channels = 0..self.channels;
+        let mut maps = Vec::with_capacity(self.channels * self.batch);
+        channels.for_each(|_| maps.extend(images.iter_mut().filter_map(Iterator::next)));
+        maps
     }
 
     /// What each channel gives, one after the other where that is little.
     fn each<T: Send, R: Send>(
         self,
-        channels: Vec<T>,
+        channels: impl IntoIterator<Item = T>,
         of: impl Fn((usize, T)) -> R + Send + Sync,
     ) -> Vec<R> {
-        if self.batch * self.channels * self.positions <= SMALL {
-            channels.into_iter().enumerate().map(of).collect()
-        } else {
-            channels.into_par_iter().enumerate().map(of).collect()
+        let channels = channels.into_iter().enumerate();
+        if self.batch * self.channels * (BEGINNING + self.positions) <= SMALL {
+            return channels.map(of).collect();
         }
+        let channels: Vec<_> = channels.collect();
+        channels.into_par_iter().map(of).collect()
     }
 
     /// Refuses features of another size.
@@ -218,13 +224,14 @@ fn write(
     sizes.expect("the input", input);
     sizes.expect("the output", output);
     parameters.expect(sizes.channels);
-    let of = |(channel, outputs): (usize, Vec<&mut [f32]>)| {
+    let of = |(channel, outputs): (usize, &mut [&mut [f32]])| {
         let [mean, variance] = moments(sizes, channel, input);
         let affine = Affine::new(mean, variance, parameters, channel);
         affine.write(sizes.maps(channel, input), outputs, ending);
         (mean, variance)
     };
-    let moments = sizes.each(sizes.maps_mut(output), of);
+    let mut outputs = sizes.maps_mut(output);
+    let moments = sizes.each(outputs.chunks_mut(sizes.batch), of);
     let (mean, variance) = moments.into_iter().unzip();
     Statistics { mean, variance }
 }

@@ -76,7 +76,7 @@ impl Affine {
     pub(super) fn write<'a>(
         self,
         inputs: impl Iterator<Item = &'a [f32]>,
-        outputs: Vec<&mut [f32]>,
+        outputs: &mut [&mut [f32]],
         ending: Ending,
     ) {
         let arch = Arch::new();
@@ -268,11 +268,11 @@ impl<'a> Map<'a> {
             Ending::Plain
         };
         let mut output = zeros(input.len());
-        let of = |(channel, outputs)| {
+        let mut outputs = sizes.maps_mut(&mut output);
+        sizes.each(outputs.chunks_mut(sizes.batch), |(channel, outputs)| {
             let inputs = sizes.maps(channel, input);
             self.affine(channel).write(inputs, outputs, ending);
-        };
-        sizes.each(sizes.maps_mut(&mut output), of);
+        });
         output
     }
 
@@ -296,12 +296,12 @@ impl<'a> Map<'a> {
         sizes.expect("the input", input);
         sizes.expect("the gradient", gradient);
         self.parameters.expect(sizes.channels);
-        let of = |(channel, mut gradients): (usize, Vec<&mut [f32]>)| {
+        let mut gradients = sizes.maps_mut(gradient);
+        let of = |(channel, gradients): (usize, &mut [&mut [f32]])| {
             let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
-            self.affine(channel)
-                .pull_back(&inputs, &mut gradients, rectify)
+            self.affine(channel).pull_back(&inputs, gradients, rectify)
         };
-        Gradients::of(sizes.each(sizes.maps_mut(gradient), of))
+        Gradients::of(sizes.each(gradients.chunks_mut(sizes.batch), of))
     }
 
     /// The gradients by the input, gain and bias of what [`normalise_onto`](super::normalise_onto) wrote,
@@ -322,21 +322,21 @@ impl<'a> Map<'a> {
         sizes.expect("the gradient", gradient);
         self.parameters.expect(sizes.channels);
         let mut result = zeros(input.len());
-        let of =
-            |(channel, (shortcuts, mut results)): (usize, (Vec<&mut [f32]>, Vec<&mut [f32]>))| {
-                let outputs = sizes.maps(channel, output);
-                for ((shortcut, result), output) in
-                    shortcuts.into_iter().zip(&mut results).zip(outputs)
-                {
-                    rectified_gradient(output, shortcut);
-                    result.copy_from_slice(shortcut);
-                }
-                let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
-                self.affine(channel).pull_back(&inputs, &mut results, false)
-            };
-        let maps = sizes.maps_mut(gradient).into_iter();
-        let maps = maps.zip(sizes.maps_mut(&mut result)).collect();
-        let gradients = Gradients::of(sizes.each(maps, of));
-        (result, gradients)
+        let mut shortcuts = sizes.maps_mut(gradient);
+        let mut results = sizes.maps_mut(&mut result);
+        let channels = shortcuts
+            .chunks_mut(sizes.batch)
+            .zip(results.chunks_mut(sizes.batch));
+        let gradients = sizes.each(channels, |(channel, (shortcuts, results))| {
+            let outputs = sizes.maps(channel, output);
+            let maps = shortcuts.iter_mut().zip(&mut *results).zip(outputs);
+            for ((shortcut, result), output) in maps {
+                rectified_gradient(output, shortcut);
+                result.copy_from_slice(shortcut);
+            }
+            let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
+            self.affine(channel).pull_back(&inputs, results, false)
+        });
+        (result, Gradients::of(gradients))
     }
 }
