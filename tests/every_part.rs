@@ -9,7 +9,7 @@ use std::cell::Cell;
 use burn::{
     module::Module,
     tensor::{
-        DType, Device, Gradients, Int, Tensor, TensorData,
+        DType, Device, Int, Tensor, TensorData,
         activation::{relu, softmax},
         module,
         ops::ConvOptions,
@@ -48,7 +48,7 @@ use reid::{
 };
 use reid_ops::{
     AdamStep, Ending, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised,
+    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, means,
 };
 
 const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
@@ -91,8 +91,12 @@ fn normalisation_is_its_composition() {
         let endings = [Ending::Plain, Ending::Rectified].into_iter();
         for ending in endings.chain(shortcuts) {
             for precision in precisions(&device) {
-                let features = features.clone() * 2.0 + 3.0;
-                normalise(precision.of(features), ending.clone(), precision);
+                let features = precision.of(features.clone() * 2.0 + 3.0);
+                let case = Normalised::new(features, &ending, precision);
+                let pull = random(case.maps[1].dims(), &device);
+                for output in case.outputs() {
+                    case.compare(output, pull.clone());
+                }
             }
         }
     }
@@ -267,90 +271,144 @@ fn convolution_in_evaluation_is_its_composition() {
     }
 }
 
-/// Compares a normalisation with Burn's operations on a CPU.
-fn normalise(features: Tensor<4>, ending: Ending<4>, precision: Precision) {
-    let (device, dtype) = (features.device(), features.dtype());
-    let allowed = match precision {
-        Precision::Single => 1e-5,
-        Precision::BFloat16 => 1e-2,
-    };
-    let features = features.detach().require_grad();
-    let channels = features.dims()[1];
-    let [gain, bias] = [(); 2].map(|()| random::<1>([channels], &device).require_grad());
-    let shortcut = match &ending {
-        Ending::Joined(shortcut) => Some(precision.of(shortcut.clone()).detach().require_grad()),
-        _ => None,
-    };
-    let ending = || match &shortcut {
-        Some(shortcut) => Ending::Joined(shortcut.clone()),
-        None => ending.clone(),
-    };
-    let (of, with) = (gain.clone(), bias.clone());
-    let found = batch_norm_train(features.clone(), of, with, 1e-5, ending());
-    assert_eq!(found.output.dtype(), dtype);
-    let (wide, wide_gain, wide_bias) = (on_cpu(&features), on_cpu(&gain), on_cpu(&bias));
-    let expected =
-        module::batch_norm_train(wide.clone(), wide_gain.clone(), wide_bias.clone(), 1e-5);
-    let near = |name: &str, found: &Tensor<1>, expected: &Tensor<1>| {
-        let [found, expected] = [found, expected].map(|of| on_cpu(of).inner());
-        assert_near(name, found, expected, allowed);
-    };
-    near("mean", &found.mean, &expected.mean);
-    near("variance", &found.variance, &expected.variance);
-    let running = RunningStatistics {
-        mean: gain.clone().detach(),
-        variance: bias.clone().detach(),
-    };
-    let (parameters, running) = ([gain.clone(), bias.clone()], (running, 0.1));
-    let (output, running) =
-        batch_norm_moving(features.clone(), parameters, 1e-5, ending(), running);
-    assert_eq!(output.dtype(), dtype);
-    let samples = features.shape().num_elements() / channels;
-    let unbiased = samples as f64 / (samples - 1) as f64;
-    let moved = wide_gain.clone() * 0.9 + expected.mean * 0.1;
-    near("running mean", &running.mean, &moved);
-    let moved = wide_bias.clone() * 0.9 + expected.variance * (0.1 * unbiased);
-    near("running variance", &running.variance, &moved);
+/// Means of maps and their gradients are those of Burn's operations on a CPU, in single precision.
+#[test]
+fn means_of_maps_are_their_composition() {
+    let device = device::pick().expect("a device").device.autodiff();
+    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
+    let all = [
+        innermost([3, 5, 4, 64]),
+        random([2, 5, 3, 2], &device),
+        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
+        innermost([2, 40, 3, 257]),
+    ];
+    for maps in all {
+        for precision in precisions(&device) {
+            let maps = precision.of(maps.clone() + 0.5).detach().require_grad();
+            let found = means(maps.clone());
+            assert_eq!(found.dtype(), DType::F32);
+            let wide = on_cpu(&maps);
+            let expected: Tensor<2> = wide.clone().flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
+            let [one, other] = [&found, &expected].map(|of| on_cpu(of).inner());
+            assert_near("means", one, other, 1e-5);
+            let pull = random(found.dims(), &device);
+            let wide_pull = Tensor::from_inner(on_cpu(&pull).inner());
+            // Maps that something else reads too.
+            let (read, wide_read) = (maps.clone().square(), wide.clone().square());
+            let found = ((found * pull).sum() + read.cast(DType::F32).sum()).backward();
+            let expected = ((expected * wide_pull).sum() + wide_read.sum()).backward();
+            let [one, other] = [maps.grad(&found), wide.grad(&expected)];
+            let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
+            let allowed = match precision {
+                Precision::Single => 1e-5,
+                Precision::BFloat16 => 1e-2,
+            };
+            assert_near("by maps", one, other, allowed);
+        }
+    }
+}
 
-    let wide_shortcut = shortcut.as_ref().map(on_cpu);
-    let pull = random(features.dims(), &device);
-    let weighted = |output: Tensor<4>, pull: Tensor<4>| (output * pull).sum().backward();
-    for output in [found.output, output].map(|output| output.cast(DType::F32)) {
+/// A normalisation whose operands are tracked, here and on a CPU.
+struct Normalised {
+    maps: [Tensor<4>; 2],
+    parameters: [[Tensor<1>; 2]; 2],
+    shortcuts: Option<[Tensor<4>; 2]>,
+    rectify: bool,
+    allowed: f32,
+}
+
+impl Normalised {
+    fn new(features: Tensor<4>, ending: &Ending<4>, precision: Precision) -> Self {
+        let device = features.device();
+        let both = |map: Tensor<4>| {
+            let map = map.detach().require_grad();
+            [on_cpu(&map), map]
+        };
+        let channels = features.dims()[1];
+        let own = [(); 2].map(|()| random::<1>([channels], &device).require_grad());
+        Self {
+            maps: both(features),
+            parameters: [own.each_ref().map(on_cpu), own],
+            shortcuts: match ending {
+                Ending::Joined(shortcut) => Some(both(precision.of(shortcut.clone()))),
+                _ => None,
+            },
+            rectify: !matches!(ending, Ending::Plain),
+            allowed: match precision {
+                Precision::Single => 1e-5,
+                Precision::BFloat16 => 1e-2,
+            },
+        }
+    }
+
+    fn ending(&self) -> Ending<4> {
+        match &self.shortcuts {
+            Some([_, shortcut]) => Ending::Joined(shortcut.clone()),
+            None if self.rectify => Ending::Rectified,
+            None => Ending::Plain,
+        }
+    }
+
+    /// The result with running statistics and the one without, whose statistics are compared.
+    fn outputs(&self) -> [Tensor<4>; 2] {
+        let [wide, features] = self.maps.clone();
+        let [[wide_gain, wide_bias], [gain, bias]] = self.parameters.clone();
+        let (of, with) = (gain.clone(), bias.clone());
+        let found = batch_norm_train(features.clone(), of, with, 1e-5, self.ending());
         let (of, with) = (wide_gain.clone(), wide_bias.clone());
-        let sum = module::batch_norm_train(wide.clone(), of, with, 1e-5).output;
-        let sum = match &wide_shortcut {
-            Some(shortcut) => sum + shortcut.clone(),
-            None => sum,
+        let expected = module::batch_norm_train(wide, of, with, 1e-5);
+        let near = |name: &str, found: &Tensor<1>, expected: &Tensor<1>| {
+            let [found, expected] = [found, expected].map(|of| on_cpu(of).inner());
+            assert_near(name, found, expected, self.allowed);
         };
-        let (rectified, seen) = (!matches!(ending(), Ending::Plain), on_cpu(&output).inner());
-        let expected = if rectified {
-            relu(sum.clone())
-        } else {
-            sum.clone()
-        };
-        assert_near("output", seen.clone(), expected.inner(), allowed);
-        // What half precision rounds to 0 passes no gradient; whether it is 0 was compared.
-        let mut wide_pull = on_cpu(&pull).inner();
-        if rectified {
-            wide_pull = wide_pull.mask_fill(seen.lower_equal_elem(0.0), 0.0);
+        near("mean", &found.mean, &expected.mean);
+        near("variance", &found.variance, &expected.variance);
+        let [mean, variance] = [gain.clone(), bias.clone()].map(Tensor::detach);
+        let running = (RunningStatistics { mean, variance }, 0.1);
+        let (of, ending) = (features.clone(), self.ending());
+        let (output, running) = batch_norm_moving(of, [gain, bias], 1e-5, ending, running);
+        let samples = features.shape().num_elements() / features.dims()[1];
+        let unbiased = samples as f64 / (samples - 1) as f64;
+        let moved = wide_gain * 0.9 + expected.mean * 0.1;
+        near("running mean", &running.mean, &moved);
+        let moved = wide_bias * 0.9 + expected.variance * (0.1 * unbiased);
+        near("running variance", &running.variance, &moved);
+        [found.output, output].map(|output| {
+            assert_eq!(output.dtype(), features.dtype());
+            output.cast(DType::F32)
+        })
+    }
+
+    /// Compares a result and its gradients with Burn's operations.
+    fn compare(&self, output: Tensor<4>, pull: Tensor<4>) {
+        let [wide, features] = &self.maps;
+        let [[gain, bias], _] = self.parameters.clone();
+        let mut sum = module::batch_norm_train(wide.clone(), gain, bias, 1e-5).output;
+        if let Some([shortcut, _]) = &self.shortcuts {
+            sum = sum + shortcut.clone();
         }
-        let (found, expected) = (
-            weighted(output, pull.clone()),
-            weighted(sum, Tensor::from_inner(wide_pull)),
-        );
-        let by = |of: &Tensor<4>, gradients: &Gradients| {
-            on_cpu(&of.grad(gradients).expect("a gradient")).inner()
-        };
-        let of_shortcut = (shortcut.as_ref(), wide_shortcut.as_ref());
-        for (one, other) in [(Some(&features), Some(&wide)), of_shortcut] {
-            if let (Some(one), Some(other)) = (one, other) {
-                assert_near("by a map", by(one, &found), by(other, &expected), allowed);
-            }
+        let (seen, mut wide_pull) = (on_cpu(&output).inner(), on_cpu(&pull).inner());
+        let mut expected = sum.clone().inner();
+        if self.rectify {
+            expected = relu(expected);
+            // What half precision rounds to 0 passes no gradient; whether it is 0 is compared here.
+            wide_pull = wide_pull.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
         }
-        for (one, other) in [(&gain, &wide_gain), (&bias, &wide_bias)] {
-            let [one, other] = [one.grad(&found), other.grad(&expected)];
-            let [one, other] = [one, other].map(|of| of.expect("a gradient"));
-            near("by gain or bias", &one, &other);
+        assert_near("output", seen, expected, self.allowed);
+        let weighted = |output: Tensor<4>, pull: Tensor<4>| (output * pull).sum().backward();
+        let expected = weighted(sum, Tensor::from_inner(wide_pull));
+        let found = weighted(output, pull);
+        let shortcuts = self.shortcuts.as_ref().map(|[wide, own]| (wide, own));
+        for (wide, own) in [(wide, features)].into_iter().chain(shortcuts) {
+            let [one, other] = [own.grad(&found), wide.grad(&expected)];
+            let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
+            assert_near("by a map", one, other, self.allowed);
+        }
+        let [wide, own] = &self.parameters;
+        for (wide, own) in wide.iter().zip(own) {
+            let [one, other] = [own.grad(&found), wide.grad(&expected)];
+            let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
+            assert_near("by gain or bias", one, other, self.allowed);
         }
     }
 }

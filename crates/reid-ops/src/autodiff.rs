@@ -1,7 +1,7 @@
 //! The backward passes.
 
 use burn::backend::{
-    Autodiff, TensorMetadata,
+    Autodiff,
     autodiff::{
         NodeId,
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -10,7 +10,6 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
-use burn::tensor::Shape;
 use reid_kernels::{Adam, Convolution, Gate, Mixing, Pooling};
 
 use crate::extension::{Pullbacks, ReidOps};
@@ -129,27 +128,6 @@ impl<B: Pullbacks> Backward<B, 1> for Mix {
         let [parent] = ops.parents;
         if let Some(node) = parent {
             grads.register::<B>(node.id, B::mix_gradient(gradient, mixing, to_donors));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Means;
-
-impl<B: Pullbacks> Backward<B, 1> for Means {
-    /// That of the maps.
-    type State = Shape;
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let shape = ops.state;
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            let places = (shape[2] * shape[3]) as f64;
-            let share = B::float_mul_scalar(gradient, places.recip().into());
-            let share = B::float_reshape(share, Shape::new([shape[0], shape[1], 1, 1]));
-            // A view: it is added in place to what else the maps get, or read where it is used.
-            grads.register::<B>(node.id, B::float_expand(share, shape));
         }
     }
 }
@@ -312,15 +290,6 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         let output = B::mix(maps.into_primitive(), mixing.clone(), to_donors);
         match Mix.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((mixing, to_donors), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
-    }
-
-    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (node, shape) = (maps.node(), maps.primitive().shape());
-        let output = B::means(maps.into_primitive());
-        match Means.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(shape, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -8,6 +8,8 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
+pub(crate) mod rows;
+
 /// Features as rows of channels.
 pub(crate) struct Rows {
     pub(crate) tensor: CubeTensor,

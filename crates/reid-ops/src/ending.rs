@@ -25,6 +25,10 @@ use crate::rectifier::add_rectified;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a map, and none is kept"
+)]
 pub enum Ending<const D: usize> {
     /// Nothing.
     #[default]

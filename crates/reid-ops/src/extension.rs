@@ -97,9 +97,6 @@ pub(crate) trait ReidOps: Backend {
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The mean of each map.
-    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self>;
-
     /// The largest number of each window.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
 }

@@ -260,13 +260,6 @@ impl ReidOps for Flex {
         (moved, mean, square)
     }
 
-    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
-        let shape = maps.layout().shape();
-        let [batch, channels, places] = [shape[0], shape[1], shape[2] * shape[3]];
-        let means = reid_kernels::means(Read::new(&maps).numbers(), places);
-        tensor(means, [batch, channels])
-    }
-
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         let mut shape = input.layout().shape().clone();
         let output = pooling.forward(Read::new(&input).numbers());

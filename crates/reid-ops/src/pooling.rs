@@ -1,8 +1,15 @@
 //! Pooling.
 
-use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
+use burn::tensor::{DType, Tensor, module, ops::MaxPoolOptions};
 
-/// The mean of each map, as global average pooling gives it.
+#[cfg(feature = "_cube")]
+mod cube;
+#[cfg(any(feature = "flex", feature = "_cube"))]
+mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+
+/// The mean of each map, as global average pooling gives it, in at least single precision.
 ///
 /// ```text
 /// y[n, c] = mean over i, j of x[n, c, i, j]
@@ -26,15 +33,34 @@ use burn::tensor::{Tensor, module, ops::MaxPoolOptions};
 pub fn means(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     crate::expect_numbers("pooling", &[batch, channels, height, width]);
-    #[cfg(feature = "flex")]
-    if crate::is_native(&input.device(), &[input.dtype()]) {
+    let dtype = input.dtype();
+    #[cfg(any(feature = "flex", feature = "_cube"))]
+    if means_natively(&input) {
         use burn::backend::Dispatch;
 
-        use crate::extension::ReidOps;
+        use extension::Means;
         return Tensor::from_dispatch(Dispatch::means(input.into_dispatch()));
     }
     let maps = input.reshape([batch, channels, height * width]);
+    let maps = match dtype {
+        DType::F16 | DType::BF16 => maps.cast(DType::F32),
+        _ => maps,
+    };
     maps.mean_dim(2).squeeze_dim(2)
+}
+
+#[cfg(any(feature = "flex", feature = "_cube"))]
+fn means_natively(input: &Tensor<4>) -> bool {
+    let (device, types) = (input.device(), [input.dtype()]);
+    #[cfg(feature = "_cube")]
+    if crate::is_cube(&device, &types) {
+        return true;
+    }
+    #[cfg(feature = "flex")]
+    if crate::is_native(&device, &types) {
+        return true;
+    }
+    false
 }
 
 /// The largest number of each window.

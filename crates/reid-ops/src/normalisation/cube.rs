@@ -4,81 +4,16 @@
 //! Features lie with channels innermost, as convolutions leave them there: rows of channels. Statistics
 //! are in single precision, features in single or half.
 
-use burn_cubecl::{CubeBackend, cubecl::prelude::*, kernel::into_contiguous, tensor::CubeTensor};
+use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 
 mod backward;
 mod kernels;
 
 use backward::Backward;
-use kernels::{AHEAD, apply, apply_onto, moments, moving_statistics, statistics};
+use kernels::{apply, apply_onto, moments, moving_statistics, statistics};
 
 use super::extension::{Step, TrainingNorm};
-use crate::cube::{Rows, channels_second, numbers, single};
-
-/// Units of a cube, at most.
-const UNITS: u32 = 256;
-/// Cubes that keep a large GPU busy.
-const CUBES: usize = 512;
-
-/// How the work is shared out.
-struct Plan {
-    /// Numbers of a vector.
-    vector: usize,
-    /// Vectors of a row.
-    width: usize,
-    rows: usize,
-    chunks: usize,
-    per_chunk: usize,
-    /// Units across channels and down rows.
-    units: [u32; 2],
-}
-
-impl Plan {
-    /// For rows at these distances.
-    fn new(rows: &Rows, pitches: &[usize]) -> Self {
-        let (channels, client) = (rows.channels(), &rows.tensor.client);
-        let fits = |vector: &usize| {
-            let fits = |of: &usize| of.is_multiple_of(*vector);
-            fits(&channels) && pitches.iter().all(fits)
-        };
-        let sizes = client.io_optimized_vector_sizes(size_of::<f32>());
-        let vector = sizes.filter(fits).max().unwrap_or(1);
-        let width = channels / vector;
-        let most = client.properties().hardware.max_units_per_cube.min(UNITS);
-        let most = 1 << most.ilog2();
-        let across = u32::try_from(width.next_power_of_two()).map_or(32, |width| width.min(32));
-        let down = most / across;
-        let rows = rows.count();
-        let columns = width.div_ceil(across as usize);
-        let wanted = CUBES.div_ceil(columns).min(u16::MAX.into());
-        let per_chunk = rows
-            .div_ceil(wanted)
-            .next_multiple_of((down * AHEAD) as usize);
-        Self {
-            vector,
-            width,
-            rows,
-            chunks: rows.div_ceil(per_chunk),
-            per_chunk,
-            units: [across, down],
-        }
-    }
-
-    fn cube(&self) -> CubeDim {
-        CubeDim::new_2d(self.units[0], self.units[1])
-    }
-
-    fn units(&self) -> usize {
-        (self.units[0] * self.units[1]) as usize
-    }
-
-    /// Cubes for so many chunks.
-    fn cubes(&self, chunks: usize) -> CubeCount {
-        let columns = self.width.div_ceil(self.units[0] as usize);
-        let of = |count: usize| u32::try_from(count).expect("cubes of a launch");
-        CubeCount::Static(of(columns), of(chunks), 1)
-    }
-}
+use crate::cube::{Rows, channels_second, numbers, rows::Plan, single};
 
 /// A normalisation on its way.
 struct Forward {

@@ -2,11 +2,8 @@
 
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 
-use super::{
-    Plan,
-    kernels::{parameters, passed_totals, pull_back, totals},
-};
-use crate::cube::{Rows, channels_second, numbers, single};
+use super::kernels::{parameters, passed_totals, pull_back, totals};
+use crate::cube::{Rows, channels_second, numbers, rows::Plan, single};
 
 /// A normalisation whose gradients are computed.
 pub(super) struct Backward {

@@ -7,67 +7,11 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
+use crate::cube::rows::{AHEAD, Place, place, sum_column};
+
 mod backward;
 
 pub(super) use backward::{parameters, passed_totals, pull_back, totals};
-
-/// Rows that a unit has in flight at a time.
-pub(super) const AHEAD: u32 = 4;
-/// Where a unit works: a vector of channels, and every so manieth row of a chunk.
-#[derive(CubeType, Clone, Copy)]
-struct Place {
-    /// The vector of channels.
-    column: usize,
-    /// Whether there is such a vector.
-    there: bool,
-    /// The first row of the unit.
-    first: usize,
-    /// The end of the chunk.
-    end: usize,
-}
-
-#[cube]
-fn place(rows: usize, width: usize, per_chunk: usize) -> Place {
-    let column = ABSOLUTE_POS_X as usize;
-    let there = column < width;
-    let begin = CUBE_POS_Y as usize * per_chunk;
-    let end = begin + per_chunk;
-    Place {
-        // One past the end works on the last one, and keeps its results to itself.
-        column: select(there, column, width - 1),
-        there,
-        first: begin + UNIT_POS_Y as usize,
-        end: select(end < rows, end, rows),
-    }
-}
-
-/// The sums of both numbers over the units of a column, at the unit of its first row.
-#[cube]
-fn sum_column<N: Size>(
-    left: Vector<f32, N>,
-    right: Vector<f32, N>,
-    #[comptime] units: usize,
-) -> (Vector<f32, N>, Vector<f32, N>) {
-    let mut lefts = Shared::<[Vector<f32, N>]>::new_slice(units);
-    let mut rights = Shared::<[Vector<f32, N>]>::new_slice(units);
-    let at = UNIT_POS as usize;
-    lefts[at] = left;
-    rights[at] = right;
-    sync_cube();
-    let mut half = CUBE_DIM_Y / 2;
-    while half > 0 {
-        if UNIT_POS_Y < half {
-            let other = at + (half * CUBE_DIM_X) as usize;
-            let more = lefts[other];
-            lefts[at] += more;
-            let more = rights[other];
-            rights[at] += more;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    (lefts[at], rights[at])
-}
 
 /// The map of a vector of channels, and what its gradient needs.
 #[derive(CubeType, Clone, Copy)]

@@ -2,7 +2,8 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-use super::{AHEAD, map, passed, place, sum_column, total};
+use super::{map, passed, total};
+use crate::cube::rows::{AHEAD, place, sum_column};
 
 /// `Σ dy` and `Σ dy·(x - mean)` of each chunk.
 #[cube(launch)]

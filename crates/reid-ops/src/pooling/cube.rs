@@ -1,0 +1,76 @@
+//! Means of maps on GPUs, in one pass over features as they lie there, with channels innermost.
+
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "a kernel's types of numbers are arguments of its launch alone"
+)]
+
+use burn::tensor::DType;
+use burn_cubecl::{
+    CubeBackend,
+    cubecl::{self, ir::ElemType, prelude::*},
+    tensor::CubeTensor,
+};
+
+use super::extension::Means;
+use crate::cube::{
+    Rows, empty, numbers,
+    rows::{AHEAD, Plan, place, sum_column},
+};
+
+/// The mean of the rows of each image, for a vector of channels.
+#[cube(launch)]
+fn means<E: Float, N: Size>(
+    input: &Tensor<Vector<E, N>>,
+    means: &mut Tensor<Vector<f32, N>>,
+    rows: usize,
+    width: usize,
+    pitch: usize,
+    per_image: usize,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_image);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut row = place.first;
+    while row < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let row = row + ahead as usize * step;
+            if row < place.end {
+                sum += Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+            }
+        }
+        row += AHEAD as usize * step;
+    }
+    let (sum, _) = sum_column::<N>(sum, sum, units);
+    if place.there && UNIT_POS_Y == 0 {
+        let count = Vector::new(per_image as f32);
+        means[CUBE_POS_Y as usize * width + place.column] = sum / count;
+    }
+}
+
+impl Means for CubeBackend {
+    fn means(maps: CubeTensor) -> CubeTensor {
+        let rows = Rows::new(maps);
+        let images = rows.tensor.meta.shape()[0];
+        let plan = Plan::of_images(&rows, images);
+        let output = empty(&rows.tensor, [images, rows.channels()], DType::F32);
+        means::launch(
+            &output.client,
+            plan.cubes(plan.chunks),
+            plan.cube(),
+            plan.vector,
+            rows.tensor.clone().into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            plan.rows,
+            plan.width,
+            rows.pitch / plan.vector,
+            plan.per_chunk,
+            plan.units(),
+            numbers(rows.tensor.dtype),
+        );
+        output
+    }
+}

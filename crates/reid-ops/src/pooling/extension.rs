@@ -1,0 +1,66 @@
+//! Means of maps as an extension of Burn's backends, and their backward pass.
+
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
+use burn::{
+    backend::{
+        Autodiff, Backend, TensorMetadata,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::FloatTensor,
+    },
+    tensor::{DType, Shape},
+};
+
+/// Means of maps, `[batch, channels]`, in single precision.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Autodiff,
+    Fusion: cfg(feature = "fusion"),
+)]
+pub(crate) trait Means: Backend {
+    /// The mean of each map.
+    #[fusion(meta = |maps| {
+        TensorSpec::new([maps.shape[0], maps.shape[1]].into(), DType::F32)
+    })]
+    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+#[derive(Debug)]
+struct Spread;
+
+impl<B: Means> Backward<B, 1> for Spread {
+    /// Those of the maps.
+    type State = (Shape, DType);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let (shape, dtype) = ops.state;
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            let places = (shape[2] * shape[3]) as f64;
+            let share = B::float_mul_scalar(gradient, places.recip().into());
+            let share = B::float_cast(share, dtype.into());
+            let share = B::float_reshape(share, Shape::new([shape[0], shape[1], 1, 1]));
+            // A view: it is added in place to what else the maps get, or read where it is used.
+            grads.register::<B>(node.id, B::float_expand(share, shape));
+        }
+    }
+}
+
+impl<B: Means, C: CheckpointStrategy> Means for Autodiff<B, C> {
+    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (node, maps) = (maps.node(), maps.into_primitive());
+        let state = (maps.shape(), maps.dtype());
+        let output = B::means(maps);
+        match Spread.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+}
