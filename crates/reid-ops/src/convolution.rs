@@ -95,6 +95,10 @@ pub fn conv2d_ending(
         let output = Dispatch::convolve_biased(input, weight, bias, convolution, rectify);
         return ending.of(Tensor::from_dispatch(output));
     }
+    #[cfg(feature = "_cube")]
+    if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
+        return gpu::convolve(input, weight, bias, (options, form), ending);
+    }
     ending.of(conv2d(input, weight, bias, options))
 }
 
@@ -124,8 +128,8 @@ pub fn conv2d_normalised(
     }
     #[cfg(feature = "_cube")]
     if let Some(form) = gpu::folds(&input, &weight, bias.as_ref(), &options, &normalisation) {
-        let form = (options, form);
-        return ending.of(gpu::folded(input, weight, bias, form, normalisation));
+        let normalisation = normalisation.after(bias);
+        return gpu::folded(input, weight, (options, form), normalisation, ending);
     }
     let dtype = input.dtype();
     let output = conv2d(input, weight, bias, options).cast(normalisation.mean.dtype());
@@ -193,7 +197,7 @@ fn composed(
 ) -> Tensor<4> {
     #[cfg(feature = "_cube")]
     if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
-        return gpu::convolve(input, weight, bias, options, form);
+        return gpu::convolve(input, weight, bias, (options, form), Ending::Plain);
     }
     let strided = options.stride != [1, 1];
     let pointwise = weight.dims()[2..] == [1, 1] && options.padding_begin() == [0, 0];

@@ -4,6 +4,9 @@ use burn::tensor::{Tensor, activation::relu};
 
 use crate::rectifier::add_rectified;
 
+#[cfg(feature = "_cube")]
+mod cube;
+
 /// What becomes of a map, as convolutions and normalisations write it.
 ///
 /// ```text
@@ -58,6 +61,33 @@ impl<const D: usize> Ending<D> {
         match self {
             Self::Rectified => (true, Self::Plain),
             other => (false, other),
+        }
+    }
+}
+
+#[cfg(feature = "_cube")]
+impl Ending<4> {
+    /// The ending of features that numbers of their channels, `[channels]`, are added to before.
+    pub(crate) fn of_shifted(self, features: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {
+        use burn::backend::Dispatch;
+
+        use cube::Shift;
+        let like = |shortcut: &Tensor<4>| {
+            let same = shortcut.dtype() == features.dtype() && shortcut.dims() == features.dims();
+            same && shortcut.device() == features.device()
+        };
+        match self {
+            Self::Joined(shortcut) if like(&shortcut) => {
+                let (features, shift) = (features.into_dispatch(), shift.into_dispatch());
+                let shortcut = shortcut.into_dispatch();
+                Tensor::from_dispatch(Dispatch::shifted_onto(features, shift, shortcut))
+            }
+            ending => {
+                let (rectify, ending) = ending.split();
+                let (features, shift) = (features.into_dispatch(), shift.into_dispatch());
+                let shifted = Dispatch::shifted(features, shift, rectify);
+                ending.of(Tensor::from_dispatch(shifted))
+            }
         }
     }
 }

@@ -57,7 +57,8 @@ pub(super) trait GpuConvolution: Backend {
     #[fusion(dtype = layout.dtype, shape = Shape::from(layout.shape(weight.dims())))]
     fn laid_out(weight: FloatTensor<Self>, layout: Layout) -> FloatTensor<Self>;
 
-    /// The output of a convolution with a normalisation folded in; without a gradient.
+    /// The output of a convolution with a normalisation folded in, and what is yet to be added to it; without
+    /// a gradient.
     #[fusion(default)]
     fn convolve_folded(
         input: FloatTensor<Self>,
@@ -69,14 +70,16 @@ pub(super) trait GpuConvolution: Backend {
         epsilon: f64,
         options: ConvOptions<2>,
         form: Form,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let layout = layout(&input, &options, form);
         let [_, _, down, across] = weight.shape().dims();
-        let operands = Self::folded(weight, gain, bias, mean, variance, epsilon, layout);
-        shifted::<Self>(input, operands, [down, across], options, &layout)
+        let (dense, shift) = Self::folded(weight, gain, bias, mean, variance, epsilon, layout);
+        let input = dense_input::<Self>(input, [down, across], &layout);
+        let output = Self::conv2d(input, dense, None, form.options(options));
+        (output, shift)
     }
 
-    /// The output of a convolution with a bias; without a gradient.
+    /// The output of a convolution, and its bias in the same type; without a gradient.
     #[fusion(default)]
     fn convolve_biased(
         input: FloatTensor<Self>,
@@ -84,11 +87,13 @@ pub(super) trait GpuConvolution: Backend {
         bias: FloatTensor<Self>,
         options: ConvOptions<2>,
         form: Form,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let layout = layout(&input, &options, form);
         let [_, _, down, across] = weight.shape().dims();
-        let operands = Self::biased(weight, bias, layout);
-        shifted::<Self>(input, operands, [down, across], options, &layout)
+        let (dense, shift) = Self::biased(weight, bias, layout);
+        let input = dense_input::<Self>(input, [down, across], &layout);
+        let output = Self::conv2d(input, dense, None, form.options(options));
+        (output, shift)
     }
 
     /// The weights as they are laid out, and the bias in their type.
@@ -149,20 +154,6 @@ fn dense<B: GpuConvolution>(
     let dense = B::laid_out(weight.clone(), *layout);
     let [_, _, down, across] = weight.shape().dims();
     [dense_input::<B>(input, [down, across], layout), dense]
-}
-
-/// The output of a convolution in a form, with weights that are laid out and what is added to results.
-fn shifted<B: GpuConvolution>(
-    input: FloatTensor<B>,
-    (dense, shift): (FloatTensor<B>, FloatTensor<B>),
-    kernel: [usize; 2],
-    options: ConvOptions<2>,
-    layout: &Layout,
-) -> FloatTensor<B> {
-    let [results] = shift.shape().dims();
-    let input = dense_input::<B>(input, kernel, layout);
-    let output = B::conv2d(input, dense, None, layout.form.options(options));
-    B::float_add(output, B::float_reshape(shift, [1, results, 1, 1].into()))
 }
 
 /// The input of a convolution in a form.
@@ -277,7 +268,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: f64,
         _: ConvOptions<2>,
         _: Form,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("a convolution and a normalisation are two operations with autodiff")
     }
 
@@ -287,7 +278,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: FloatTensor<Self>,
         _: ConvOptions<2>,
         _: Form,
-    ) -> FloatTensor<Self> {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("a convolution and a sum are two operations with autodiff")
     }
 

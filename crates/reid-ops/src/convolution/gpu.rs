@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{extension::GpuConvolution, fits, form::Form};
-use crate::normalisation::Normalisation;
+use crate::{ending::Ending, normalisation::Normalisation};
 
 /// How a convolution is computed here on a GPU, if it is.
 pub(super) fn form(
@@ -39,25 +39,26 @@ pub(super) fn convolve(
     input: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
-    options: ConvOptions<2>,
-    form: Form,
+    (options, form): (ConvOptions<2>, Form),
+    ending: Ending<4>,
 ) -> Tensor<4> {
     let ([results, _, _, _], dtype) = (weight.dims(), input.dtype());
     let plain = |of: &Tensor<1>| of.dtype() == DType::F32 && !of.device().is_autodiff();
-    let converts = is_half(dtype) && !is_tracked(&input, &weight);
+    let untracked = !is_tracked(&input, &weight);
     let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
     match bias {
-        Some(bias) if converts && plain(&bias) => {
+        Some(bias) if untracked && plain(&bias) && is_half(dtype) => {
             // With the weights, which are converted anyway.
             let bias = bias.into_dispatch();
-            let output = Dispatch::convolve_biased(input, weight, bias, options, form);
-            Tensor::from_dispatch(output)
+            let (output, shift) = Dispatch::convolve_biased(input, weight, bias, options, form);
+            ending.of_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
         }
         bias => {
             let output = Tensor::from_dispatch(Dispatch::convolve(input, weight, options, form));
             match bias {
-                Some(bias) => output + bias.cast(dtype).reshape([1, results, 1, 1]),
-                None => output,
+                Some(bias) if untracked && plain(&bias) => ending.of_shifted(output, bias),
+                Some(bias) => ending.of(output + bias.cast(dtype).reshape([1, results, 1, 1])),
+                None => ending.of(output),
             }
         }
     }
@@ -98,16 +99,15 @@ pub(super) fn folds(
     form(input, weight, bias, options)
 }
 
-/// A convolution in a form with a normalisation folded in, without its rectifier.
+/// A convolution in a form with a normalisation folded in.
 pub(super) fn folded(
     input: Tensor<4>,
     weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
     (options, form): (ConvOptions<2>, Form),
     normalisation: Normalisation,
+    ending: Ending<4>,
 ) -> Tensor<4> {
-    let normalisation = normalisation.after(bias);
-    Tensor::from_dispatch(Dispatch::convolve_folded(
+    let (output, shift) = Dispatch::convolve_folded(
         input.into_dispatch(),
         weight.into_dispatch(),
         normalisation.gain.into_dispatch(),
@@ -117,7 +117,8 @@ pub(super) fn folded(
         normalisation.epsilon,
         options,
         form,
-    ))
+    );
+    ending.of_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
 }
 
 #[cfg(all(test, feature = "wgpu"))]
@@ -161,7 +162,8 @@ mod tests {
                 };
                 let [input, weight] = [input, weight].map(|of| of.detach().require_grad());
                 let output = if crate::is_cube(&device, &[]) {
-                    convolve(input.clone(), weight.clone(), None, options.clone(), form)
+                    let both = (options.clone(), form);
+                    convolve(input.clone(), weight.clone(), None, both, Ending::Plain)
                 } else {
                     module::conv2d(input.clone(), weight.clone(), None, options.clone())
                 };
@@ -237,23 +239,37 @@ mod tests {
                 };
                 let input = waves([2, 4, 9, 8], 0.7, &device);
                 let (weight, bias) = (waves(sizes, 1.3, &device), of_results(1.1));
-                let outputs = if crate::is_cube(&device, &[]) {
+                let biased = module::conv2d(
+                    input.clone(),
+                    weight.clone(),
+                    Some(bias.clone()),
+                    options.clone(),
+                );
+                let shortcut = waves(biased.dims(), 1.7, &device);
+                let endings = [Ending::Plain, Ending::Rectified, Ending::Joined(shortcut)];
+                let outputs = endings.map(|ending| {
+                    let end = || ending.clone();
+                    if !crate::is_cube(&device, &[]) {
+                        let normalised = batch_norm(biased.clone(), norm.clone(), Ending::Plain);
+                        return [normalised, biased.clone()].map(|of| end().of(of));
+                    }
                     let (of, with) = (input.clone(), weight.clone());
-                    let both = (options.clone(), form);
-                    let normalised = folded(of, with, Some(bias.clone()), both, norm);
-                    let biased = Dispatch::convolve_biased(
-                        input.into_dispatch(),
-                        weight.into_dispatch(),
-                        bias.into_dispatch(),
+                    let (norm, both) = (norm.clone().after(Some(bias.clone())), options.clone());
+                    let normalised = folded(of, with, (both, form), norm, end());
+                    let (output, shift) = Dispatch::convolve_biased(
+                        input.clone().into_dispatch(),
+                        weight.clone().into_dispatch(),
+                        bias.clone().into_dispatch(),
                         options.clone(),
                         form,
                     );
-                    [normalised, Tensor::from_dispatch(biased)]
-                } else {
-                    let biased = module::conv2d(input, weight, Some(bias), options.clone());
-                    [batch_norm(biased.clone(), norm), biased]
-                };
-                outputs.map(|of| of.into_data().try_to_vec::<f32>().expect("numbers"))
+                    let (output, shift) =
+                        (Tensor::from_dispatch(output), Tensor::from_dispatch(shift));
+                    [normalised, end().of_shifted(output, shift)]
+                });
+                let outputs = outputs.into_iter().flatten();
+                let read = |of: Tensor<4>| of.into_data().try_to_vec::<f32>().expect("numbers");
+                outputs.map(read).collect::<Vec<_>>()
             });
             let [found, expected] = results;
             for (found, expected) in found.iter().zip(&expected) {

@@ -1,0 +1,155 @@
+//! Endings on GPUs, with numbers of channels added, in one kernel over features as they lie there, with
+//! channels innermost.
+
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "a kernel's types of numbers are arguments of its launch alone"
+)]
+
+use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
+use burn_cubecl::{
+    CubeBackend,
+    cubecl::{self, calculate_cube_count_elemwise, ir::ElemType, prelude::*},
+    kernel::into_contiguous,
+    tensor::CubeTensor,
+};
+
+use crate::cube::{Rows, channels_second, numbers};
+
+/// What is added to features, in their type; without a gradient.
+#[backend_extension(
+    Cube: cfg(feature = "_cube"),
+    Fusion: cfg(feature = "fusion"),
+)]
+pub(super) trait Shift: Backend {
+    /// A number of each channel; then negative results become 0, or not.
+    #[fusion(dtype = features, shape = features)]
+    fn shifted(
+        features: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
+
+    /// A number of each channel and a shortcut; then negative results become 0.
+    #[fusion(dtype = features, shape = features)]
+    fn shifted_onto(
+        features: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// `max(0, x)` or `x`; what is not a number stays so.
+#[cube]
+fn floored<N: Size>(x: Vector<f32, N>, #[comptime] rectify: bool) -> Vector<f32, N> {
+    if rectify {
+        let zero = Vector::new(0.0f32);
+        select_many(x.less_than(&zero), zero, x)
+    } else {
+        x
+    }
+}
+
+#[cube(launch)]
+fn add_shift<E: Float, N: Size>(
+    features: &Tensor<Vector<E, N>>,
+    shift: &[Vector<E, N>],
+    output: &mut Tensor<Vector<E, N>>,
+    total: usize,
+    width: usize,
+    pitch: usize,
+    #[comptime] rectify: bool,
+    #[define(E)] _numbers: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at < total {
+        let (row, column) = (at / width, at % width);
+        let x = Vector::<f32, N>::cast_from(features[row * pitch + column]);
+        let x = x + Vector::cast_from(shift[column]);
+        output[at] = Vector::cast_from(floored::<N>(x, rectify));
+    }
+}
+
+#[cube(launch)]
+fn add_shift_onto<E: Float, N: Size>(
+    features: &Tensor<Vector<E, N>>,
+    shift: &[Vector<E, N>],
+    shortcut: &Tensor<Vector<E, N>>,
+    output: &mut Tensor<Vector<E, N>>,
+    total: usize,
+    width: usize,
+    pitch: usize,
+    shortcut_pitch: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at < total {
+        let (row, column) = (at / width, at % width);
+        let x = Vector::<f32, N>::cast_from(features[row * pitch + column]);
+        let other = Vector::<f32, N>::cast_from(shortcut[row * shortcut_pitch + column]);
+        let x = x + Vector::cast_from(shift[column]) + other;
+        output[at] = Vector::cast_from(floored::<N>(x, true));
+    }
+}
+
+/// Numbers of a vector of these rows, vectors of a row, and of all.
+fn vectors(rows: &Rows, pitches: &[usize]) -> [usize; 3] {
+    let channels = rows.channels();
+    let fits = |vector: &usize| {
+        let fits = |of: &usize| of.is_multiple_of(*vector);
+        fits(&channels) && pitches.iter().all(fits)
+    };
+    let size = rows.tensor.dtype.size();
+    let sizes = rows.tensor.client.io_optimized_vector_sizes(size);
+    let vector = sizes.filter(fits).max().unwrap_or(1);
+    let width = channels / vector;
+    [vector, width, width * rows.count()]
+}
+
+impl Shift for CubeBackend {
+    fn shifted(features: CubeTensor, shift: CubeTensor, rectify: bool) -> CubeTensor {
+        let (rows, shift) = (Rows::new(features), into_contiguous(shift));
+        let [vector, width, total] = vectors(&rows, &[rows.pitch]);
+        let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
+        let cube = CubeDim::new(&client, total);
+        add_shift::launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            vector,
+            rows.tensor.clone().into_tensor_arg(),
+            shift.into_buffer_arg(),
+            output.clone().into_tensor_arg(),
+            total,
+            width,
+            rows.pitch / vector,
+            rectify,
+            numbers(rows.tensor.dtype),
+        );
+        channels_second(output)
+    }
+
+    fn shifted_onto(features: CubeTensor, shift: CubeTensor, shortcut: CubeTensor) -> CubeTensor {
+        let (rows, shortcut) = (Rows::new(features), Rows::new(shortcut));
+        let shift = into_contiguous(shift);
+        let [vector, width, total] = vectors(&rows, &[rows.pitch, shortcut.pitch]);
+        let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
+        let cube = CubeDim::new(&client, total);
+        add_shift_onto::launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            vector,
+            rows.tensor.clone().into_tensor_arg(),
+            shift.into_buffer_arg(),
+            shortcut.tensor.into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            total,
+            width,
+            rows.pitch / vector,
+            shortcut.pitch / vector,
+            numbers(rows.tensor.dtype),
+        );
+        channels_second(output)
+    }
+}
