@@ -48,7 +48,7 @@ use reid::{
 };
 use reid_ops::{
     AdamStep, Ending, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, means,
+    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, gated, gated_ending, means,
 };
 
 const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
@@ -304,6 +304,61 @@ fn means_of_maps_are_their_composition() {
                 Precision::BFloat16 => 1e-2,
             };
             assert_near("by maps", one, other, allowed);
+        }
+    }
+}
+
+/// Gates and their gradients are those of Burn's operations on a CPU, however features lie.
+#[test]
+fn gates_are_their_composition() {
+    let device = device::pick().expect("a device").device.autodiff();
+    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
+    let all = [
+        innermost([3, 5, 4, 64]),
+        random([2, 5, 3, 2], &device),
+        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
+        innermost([2, 40, 3, 257]),
+    ];
+    for features in all {
+        let [batch, channels, height, width] = features.dims();
+        for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
+            let (gate, shortcut) = (random(gate, &device), random(features.dims(), &device));
+            for precision in precisions(&device) {
+                let leaf = |of: &Tensor<4>| precision.of(of.clone()).detach().require_grad();
+                let leaves = [&features, &gate, &shortcut].map(leaf);
+                let wide = leaves.each_ref().map(on_cpu);
+                let allowed = match precision {
+                    Precision::Single => 1e-5,
+                    Precision::BFloat16 => 2e-2,
+                };
+                for joined in [false, true] {
+                    let [of, by, shortcut] = leaves.clone();
+                    let found = if joined {
+                        gated_ending(of, by, Ending::Joined(shortcut))
+                    } else {
+                        gated(of, by) + shortcut
+                    };
+                    let [of, by, shortcut] = wide.clone();
+                    let sum = of * by + shortcut;
+                    let (seen, pull) = (on_cpu(&found).inner(), random(found.dims(), &device));
+                    let mut wide_pull = on_cpu(&pull).inner();
+                    let mut expected = sum.clone().inner();
+                    if joined {
+                        // What is rounded to 0 passes no gradient; whether it is 0 is compared here.
+                        wide_pull = wide_pull.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
+                        expected = relu(expected);
+                    }
+                    assert_near("gated", seen, expected, allowed);
+                    let found = (found.cast(DType::F32) * pull).sum().backward();
+                    let expected = (sum * Tensor::from_inner(wide_pull)).sum().backward();
+                    for (own, wide) in leaves.iter().zip(&wide) {
+                        let pair = [own.grad(&found), wide.grad(&expected)];
+                        let pair = pair.map(|of| on_cpu(&of.expect("a gradient")).inner());
+                        let [one, other] = pair;
+                        assert_near("a gate's gradient", one, other, allowed);
+                    }
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
+pub use reid_ops::Ending;
 
 /// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
 /// stage, an attention module.
@@ -28,6 +29,14 @@ pub trait Block: Module + ModuleDisplay {
     /// - `features`: `[batch, channels, height, width]`, as the place said when the block was built
     /// - result: `[batch, channels', height', width']`, as [`BlockConfig::output`] says
     fn forward(&self, features: Tensor<4>) -> Tensor<4>;
+
+    /// The same with an [ending](Ending) behind it, in one pass where the block has one.
+    ///
+    /// # Panics
+    /// If a shortcut is of another shape than the result.
+    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+        ending.of(self.forward(features))
+    }
 
     /// Whether the block always gives what it gets, as [`Nothing`] does; then what is behind it can be
     /// computed in one pass with what is before it.
@@ -88,6 +97,13 @@ impl<B: Block> Block for Option<B> {
         match self {
             Some(block) => block.forward(features),
             None => features,
+        }
+    }
+
+    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+        match self {
+            Some(block) => block.forward_ending(features, ending),
+            None => ending.of(features),
         }
     }
 

@@ -10,7 +10,7 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
-use reid_kernels::{Adam, Convolution, Gate, Mixing, Pooling};
+use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
 use crate::extension::{Pullbacks, ReidOps};
 
@@ -94,24 +94,6 @@ impl<B: Pullbacks> Backward<B, 2> for AddRectified {
         let passed = B::rectified_gradient(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, passed.clone());
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Multiply;
-
-impl<B: Pullbacks> Backward<B, 2> for Multiply {
-    type State = (FloatTensor<B>, FloatTensor<B>, Gate);
-
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let (maps, factors, gate) = ops.state;
-        let (by_maps, by_factors) = B::multiply_gradients(maps, factors, gradient, gate);
-        for (node, gradient) in ops.parents.into_iter().zip([by_maps, by_factors]) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
         }
     }
 }
@@ -266,22 +248,6 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         match AddRectified.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(output.clone(), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
-        }
-    }
-
-    fn multiply(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        gate: Gate,
-    ) -> FloatTensor<Self> {
-        let nodes = [maps.node(), factors.node()];
-        let (maps, factors) = (maps.into_primitive(), factors.into_primitive());
-        match Multiply.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let output = B::multiply(maps.clone(), factors.clone(), gate);
-                prep.finish((maps, factors, gate), output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::multiply(maps, factors, gate)),
         }
     }
 

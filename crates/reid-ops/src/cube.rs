@@ -11,6 +11,7 @@ use burn_cubecl::{
 pub(crate) mod rows;
 
 /// Features as rows of channels.
+#[derive(Clone)]
 pub(crate) struct Rows {
     pub(crate) tensor: CubeTensor,
     /// Numbers from one row to the next.
@@ -43,6 +44,18 @@ impl Rows {
     /// Numbers for each channel.
     pub(crate) fn per_channel(&self, lists: usize) -> CubeTensor {
         empty(&self.tensor, [lists * self.channels()], DType::F32)
+    }
+
+    /// Numbers that are read at once, for rows at these distances.
+    pub(crate) fn vector(&self, pitches: &[usize]) -> usize {
+        let channels = self.channels();
+        let fits = |vector: &usize| {
+            let fits = |of: &usize| of.is_multiple_of(*vector);
+            fits(&channels) && pitches.iter().all(fits)
+        };
+        let size = self.tensor.dtype.size();
+        let sizes = self.tensor.client.io_optimized_vector_sizes(size);
+        sizes.filter(fits).max().unwrap_or(1)
     }
 
     pub(crate) fn channels(&self) -> usize {

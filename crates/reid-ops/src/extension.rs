@@ -6,7 +6,7 @@
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
-use reid_kernels::{Adam, Convolution, Gate, Mixing, Pooling};
+use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
 /// precision.
@@ -78,13 +78,6 @@ pub(crate) trait ReidOps: Backend {
     /// The rectified sum of two maps.
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Maps multiplied by a gate.
-    fn multiply(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        gate: Gate,
-    ) -> FloatTensor<Self>;
-
     /// Maps whose cut places are their donors'; whether gradients flow to the donors.
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self>;
 
@@ -122,14 +115,6 @@ pub(crate) trait Pullbacks: ReidOps {
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
-
-    /// The gradients by maps and gate.
-    fn multiply_gradients(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        gate: Gate,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient by maps that were mixed.
     fn mix_gradient(

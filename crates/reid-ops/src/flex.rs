@@ -6,7 +6,7 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Adam, Convolution, Epilogue, Gate, Mixing, Pooling,
+    Adam, Convolution, Epilogue, Mixing, Pooling,
     normalisation::{Map, Sizes},
 };
 
@@ -61,7 +61,7 @@ fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
 }
 
 /// Whether a tensor is its numbers, one behind the other, and no others, and no one else holds them.
-fn is_own(tensor: &FlexTensor) -> bool {
+pub(crate) fn is_own(tensor: &FlexTensor) -> bool {
     let whole = tensor.storage::<f32>().len() == tensor.layout().num_elements();
     tensor.is_unique() && whole && tensor.is_contiguous()
 }
@@ -222,22 +222,6 @@ impl ReidOps for Flex {
         sum
     }
 
-    fn multiply(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        gate: Gate,
-    ) -> FloatTensor<Self> {
-        let factors = Read::new(&factors);
-        if is_own(&maps) {
-            let mut gated = maps;
-            gate.multiply(gated.storage_mut(), factors.numbers());
-            return gated;
-        }
-        let shape = maps.layout().shape().clone();
-        let maps = Read::new(&maps);
-        tensor(gate.multiplied(maps.numbers(), factors.numbers()), shape)
-    }
-
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, _: bool) -> FloatTensor<Self> {
         let shape = maps.layout().shape().clone();
         tensor(mixing.forward(Read::new(&maps).numbers()), shape)
@@ -302,18 +286,6 @@ impl Pullbacks for Flex {
         let (output, mut gradient) = (Read::new(&output), own(gradient));
         reid_kernels::rectified_gradient(output.numbers(), gradient.storage_mut());
         gradient
-    }
-
-    fn multiply_gradients(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        gate: Gate,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = factors.layout().shape().clone();
-        let (maps, factors, mut gradient) = (Read::new(&maps), Read::new(&factors), own(gradient));
-        let by_factors = gate.gradients(maps.numbers(), factors.numbers(), gradient.storage_mut());
-        (gradient, tensor(by_factors, shape))
     }
 
     fn mix_gradient(

@@ -2,6 +2,15 @@
 
 use burn::tensor::Tensor;
 
+use crate::ending::Ending;
+
+#[cfg(feature = "_cube")]
+mod cube;
+#[cfg(any(feature = "flex", feature = "_cube"))]
+mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+
 /// The product of features and a gate, as attention ends.
 ///
 /// ```text
@@ -27,34 +36,69 @@ use burn::tensor::Tensor;
 /// If the shapes do not fit, or the features are empty.
 #[must_use]
 pub fn gated(features: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
-    crate::expect_numbers("gate", &features.dims());
-    #[cfg(feature = "flex")]
-    if let Some(sizes) = sizes(&features, &gate) {
-        use burn::backend::Dispatch;
-
-        use crate::extension::ReidOps;
-        let (features, gate) = (features.into_dispatch(), gate.into_dispatch());
-        return Tensor::from_dispatch(Dispatch::multiply(features, gate, sizes));
-    }
-    features * gate
+    gated_ending(features, gate, Ending::Plain)
 }
 
-/// The sizes of a product that is computed here.
-#[cfg(feature = "flex")]
-fn sizes(features: &Tensor<4>, gate: &Tensor<4>) -> Option<reid_kernels::Gate> {
-    use reid_kernels::Shared;
+/// The product of features and a gate, with an [ending](Ending) behind it.
+///
+/// # Panics
+/// As [`gated`], and if a shortcut is of another shape than the features.
+#[must_use]
+pub fn gated_ending(features: Tensor<4>, gate: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+    crate::expect_numbers("gate", &features.dims());
+    #[cfg(any(feature = "flex", feature = "_cube"))]
+    if let Some(shared) = shared(&features, &gate, &ending) {
+        use burn::backend::Dispatch;
+
+        use extension::Gates;
+        let (maps, factors) = (features.into_dispatch(), gate.into_dispatch());
+        if let Ending::Joined(shortcut) = ending {
+            let shortcut = shortcut.into_dispatch();
+            let joined = Dispatch::multiply_joined(maps, factors, shortcut, shared);
+            return Tensor::from_dispatch(joined);
+        }
+        let product = Dispatch::multiply(maps, factors, shared);
+        return ending.of(Tensor::from_dispatch(product));
+    }
+    ending.of(features * gate)
+}
+
+/// What shares a number of a gate.
+#[cfg(any(feature = "flex", feature = "_cube"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shared {
+    /// All places of a channel.
+    Places,
+    /// All channels of a place.
+    Channels,
+}
+
+/// What shares a number of a gate that is multiplied by here.
+#[cfg(any(feature = "flex", feature = "_cube"))]
+fn shared(features: &Tensor<4>, gate: &Tensor<4>, ending: &Ending<4>) -> Option<Shared> {
     let [batch, channels, height, width] = features.dims();
     let shared = match gate.dims() {
         dims if dims == [batch, channels, 1, 1] => Shared::Places,
         dims if dims == [batch, 1, height, width] => Shared::Channels,
         _ => return None,
     };
-    let native = features.device() == gate.device()
-        && crate::is_native(&features.device(), &[features.dtype(), gate.dtype()]);
-    native.then_some(reid_kernels::Gate {
-        batch,
-        channels,
-        places: height * width,
-        shared,
-    })
+    let (device, dtype) = (features.device(), features.dtype());
+    let alike = |of: &Tensor<4>| of.device() == device && of.dtype() == dtype;
+    if !alike(gate) {
+        return None;
+    }
+    // On GPUs a product, a sum and a rectifier are one kernel of Burn's, a product alone is not.
+    #[cfg(feature = "_cube")]
+    if matches!(ending, Ending::Plain) && crate::is_cube(&device, &[dtype]) {
+        return Some(shared);
+    }
+    #[cfg(feature = "flex")]
+    if crate::is_native(&device, &[dtype]) {
+        let joins = match ending {
+            Ending::Joined(shortcut) => shortcut.dims() == features.dims() && alike(shortcut),
+            _ => true,
+        };
+        return joins.then_some(shared);
+    }
+    None
 }

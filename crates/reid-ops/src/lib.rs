@@ -47,7 +47,7 @@ pub use adam::{AdamStep, adam};
 pub use attention::attend;
 pub use convolution::{conv2d, conv2d_ending, conv2d_normalised};
 pub use ending::Ending;
-pub use gate::gated;
+pub use gate::{gated, gated_ending};
 pub use mixing::cut_mix;
 pub use normalisation::{
     Normalisation, Normalised, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train,

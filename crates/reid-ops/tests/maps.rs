@@ -1,7 +1,7 @@
 //! Gates, means of maps and mixing give what Burn's own operations give, forward and backward.
 
-use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData};
-use reid_ops::{add_rectified, cut_mix, gated, means};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData, activation::relu};
+use reid_ops::{Ending, add_rectified, cut_mix, gated, gated_ending, means};
 
 /// Small maps and odd ones, and some that are shared out: by whole lines, and not.
 const SHAPES: [[usize; 4]; 7] = [
@@ -50,15 +50,27 @@ fn gates_and_their_gradients_are_burns() {
             let what = format!("{shape:?} {gate:?}");
             let features = random(shape, &device).require_grad();
             let gate = random(gate, &device).require_grad();
-            let found = gated(features.clone(), gate.clone());
-            let expected = features.clone() * gate.clone();
-            assert_eq!(found.to_data(), expected.to_data(), "{what}");
+            let shortcut = random(shape, &device).require_grad();
             let pull = random(shape, &device);
-            let leaves = [&features, &gate];
-            let found = pulled(found, pull.clone(), &leaves);
-            let expected = pulled(expected, pull, &leaves);
-            for (found, expected) in found.iter().zip(&expected) {
-                close(found, expected, &what);
+            let product = || features.clone() * gate.clone();
+            let cases = [
+                (Ending::Plain, product(), 2),
+                (Ending::Rectified, relu(product()), 2),
+                (
+                    Ending::Joined(shortcut.clone()),
+                    relu(product() + shortcut.clone()),
+                    3,
+                ),
+            ];
+            for (ending, expected, leaves) in cases {
+                let found = gated_ending(features.clone(), gate.clone(), ending);
+                assert_eq!(found.to_data(), expected.to_data(), "{what}");
+                let leaves = &[&features, &gate, &shortcut][..leaves];
+                let found = pulled(found, pull.clone(), leaves);
+                let expected = pulled(expected, pull.clone(), leaves);
+                for (found, expected) in found.iter().zip(&expected) {
+                    close(found, expected, &what);
+                }
             }
         }
     }
@@ -189,7 +201,16 @@ fn what_someone_else_holds_stays() {
             let held = gated(features.clone(), gate.clone()).into_data();
             assert_eq!([&features, &gate].map(Tensor::to_data), before);
             // Held by no one, it is written over, with the same result.
-            assert_eq!(gated(features * 1.0, gate).into_data(), held);
+            assert_eq!(
+                gated(features.clone() * 1.0, gate.clone()).into_data(),
+                held
+            );
+            let join = |features: Tensor<4>| {
+                let ending = Ending::Joined(features.clone().flip([0]) * 1.0);
+                gated_ending(features, gate.clone(), ending).into_data()
+            };
+            assert_eq!(join(features.clone()), join(features.clone() * 1.0));
+            assert_eq!(features.to_data(), before[0]);
         }
     }
     // A sum gives one gradient to both of its sides.
@@ -200,7 +221,7 @@ fn what_someone_else_holds_stays() {
     let [one, other] = gates.clone().map(|gate| gated(features.clone(), gate));
     let found = pulled(add_rectified(one, other), pull.clone(), &[&features]);
     let [one, other] = gates.map(|gate| features.clone() * gate);
-    let sum = burn::tensor::activation::relu(one + other);
+    let sum = relu(one + other);
     let expected = pulled(sum, pull, &[&features]);
     close(&found[0], &expected[0], "both sides of a sum");
 }
@@ -224,6 +245,8 @@ fn with_threads(threads: usize, shape: [usize; 4]) -> Vec<TensorData> {
             gated(features.clone(), over_channels.clone()),
             over_places.clone(),
         );
+        let ending = Ending::Joined(features.clone());
+        let gated = gated_ending(gated, over_channels.clone(), ending);
         let mixed = cut_mix(gated.clone(), cut.squeeze_dim(1), &donors, true);
         let result = means(mixed.clone() * mixed);
         let gradients = result.clone().sum().backward();
@@ -239,5 +262,31 @@ fn the_number_of_threads_changes_no_bit() {
         let one = with_threads(1, shape);
         assert_eq!(one, with_threads(2, shape), "{shape:?}");
         assert_eq!(one, with_threads(7, shape), "{shape:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "maps that are added to maps [1, 2, 3, 3]")]
+fn a_shortcut_of_another_shape_is_refused() {
+    let device = Device::default();
+    let ending = Ending::Joined(random([1, 2, 3, 1], &device));
+    let _ = gated_ending(
+        random([1, 2, 3, 3], &device),
+        random([1, 2, 1, 1], &device),
+        ending,
+    );
+}
+
+#[test]
+fn what_is_not_a_number_stays_so() {
+    let device = Device::default();
+    let bad = Tensor::<4>::full([1, 1, 1, 1], f32::NAN, &device);
+    for ending in [
+        Ending::Rectified,
+        Ending::Joined(Tensor::ones([1, 1, 1, 1], &device)),
+    ] {
+        let gate = Tensor::ones([1, 1, 1, 1], &device);
+        let result = gated_ending(bad.clone(), gate, ending);
+        assert!(result.into_scalar::<f32>().is_nan());
     }
 }

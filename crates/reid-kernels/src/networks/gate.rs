@@ -7,8 +7,10 @@ use rayon::prelude::*;
 
 use super::{
     ALONE, PART,
+    rectifier::{add_rectified, rectified_gradient},
     sum::{single, sum},
 };
+use crate::memory::zeros;
 
 /// Numbers that one thread writes at once.
 const LINE: usize = 64;
@@ -33,6 +35,8 @@ pub enum Shared {
 /// gate.multiply(&mut gated, &factors);
 /// assert_eq!(gated, [10.0, 200.0, 30.0, 400.0]);
 ///
+/// assert_eq!(gate.multiplied(&maps, &factors, Some(&[-20.0; 4])), [0.0, 180.0, 10.0, 380.0]);
+///
 /// let mut gradient = [1.0; 4];
 /// assert_eq!(gate.gradients(&maps, &factors, &mut gradient), [4.0, 6.0]);
 /// assert_eq!(gradient, [10.0, 100.0, 10.0, 100.0]);
@@ -56,16 +60,8 @@ impl Gate {
     /// If a slice has another length than these sizes say, or is empty.
     pub fn multiply(&self, maps: &mut [f32], factors: &[f32]) {
         self.expect(maps.len(), factors.len());
-        let arch = Arch::new();
-        let write = |(task, maps): (usize, &mut [f32])| {
-            let factors = self.factors_of(task, factors);
-            arch.dispatch(Multiply {
-                gate: *self,
-                maps,
-                factors,
-            });
-        };
         let part = self.task() * self.places;
+        let write = |(task, maps): (usize, &mut [f32])| self.write(task, maps, factors, None);
         if maps.len() <= ALONE {
             maps.chunks_mut(part).enumerate().for_each(write);
         } else {
@@ -73,27 +69,47 @@ impl Gate {
         }
     }
 
-    /// The products of maps, `[batch, channels, places]`, and the gate.
+    /// The same, with a shortcut added before negative numbers become 0, as a residual block ends.
+    ///
+    /// # Panics
+    /// As [`multiply`](Self::multiply).
+    pub fn multiply_joined(&self, maps: &mut [f32], factors: &[f32], shortcut: &[f32]) {
+        self.expect(maps.len(), factors.len());
+        self.expect(shortcut.len(), factors.len());
+        let part = self.task() * self.places;
+        let write = |(task, (maps, shortcut)): (usize, (&mut [f32], &[f32]))| {
+            self.write(task, maps, factors, Some(shortcut));
+        };
+        if maps.len() <= ALONE {
+            let tasks = maps.chunks_mut(part).zip(shortcut.chunks(part));
+            tasks.enumerate().for_each(write);
+        } else {
+            let tasks = maps.par_chunks_mut(part).zip(shortcut.par_chunks(part));
+            tasks.enumerate().for_each(write);
+        }
+    }
+
+    fn write(&self, task: usize, maps: &mut [f32], factors: &[f32], shortcut: Option<&[f32]>) {
+        Arch::new().dispatch(Multiply {
+            gate: *self,
+            maps,
+            factors: self.factors_of(task, factors),
+            shortcut,
+        });
+    }
+
+    /// The products of maps, `[batch, channels, places]`, and the gate; joined with a shortcut, if there is one,
+    /// as in [`multiply_joined`](Self::multiply_joined).
     ///
     /// # Panics
     /// As [`multiply`](Self::multiply).
     #[must_use]
-    pub fn multiplied(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
+    pub fn multiplied(&self, maps: &[f32], factors: &[f32], shortcut: Option<&[f32]>) -> Vec<f32> {
         self.expect(maps.len(), factors.len());
         if maps.len() <= ALONE || !self.places.is_multiple_of(LINE) {
-            let mut gated = Vec::with_capacity(maps.len());
-            for (at, map) in maps.chunks_exact(self.places).enumerate() {
-                match self.shared {
-                    Shared::Places => gated.extend(map.iter().map(|number| number * factors[at])),
-                    Shared::Channels => {
-                        let factors = &factors[at / self.channels * self.places..];
-                        gated.extend(
-                            map.iter()
-                                .zip(factors)
-                                .map(|(number, factor)| number * factor),
-                        );
-                    }
-                }
+            let mut gated = self.multiplied_alone(maps, factors);
+            if let Some(shortcut) = shortcut {
+                add_rectified(&mut gated, shortcut);
             }
             return gated;
         }
@@ -109,8 +125,35 @@ impl Gate {
             }
         };
         let lines = lines.par_iter().enumerate().with_min_len(PART / LINE);
-        let gated: Vec<[f32; LINE]> = lines.map(line).collect();
+        let gated: Vec<[f32; LINE]> = match shortcut {
+            None => lines.map(line).collect(),
+            Some(shortcut) => {
+                self.expect(shortcut.len(), factors.len());
+                let (others, _) = shortcut.as_chunks::<LINE>();
+                let joined = |(at, numbers): (usize, &[f32; LINE])| {
+                    let (gated, others) = (line((at, numbers)), &others[at]);
+                    array::from_fn(|place| rectified(gated[place] + others[place]))
+                };
+                lines.map(joined).collect()
+            }
+        };
         gated.into_flattened()
+    }
+
+    /// The products by the calling thread.
+    fn multiplied_alone(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
+        let mut gated = Vec::with_capacity(maps.len());
+        for (at, map) in maps.chunks_exact(self.places).enumerate() {
+            match self.shared {
+                Shared::Places => gated.extend(map.iter().map(|number| number * factors[at])),
+                Shared::Channels => {
+                    let factors = &factors[at / self.channels * self.places..];
+                    let pairs = map.iter().zip(factors);
+                    gated.extend(pairs.map(|(number, factor)| number * factor));
+                }
+            }
+        }
+        gated
     }
 
     /// The gradient of a loss by the gate, from those by the result; these become those by the maps.
@@ -125,16 +168,9 @@ impl Gate {
     pub fn gradients(&self, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f32> {
         self.expect(maps.len(), factors.len());
         assert_eq!(maps.len(), gradient.len(), "numbers of the gradient");
-        let arch = Arch::new();
         let part = self.task() * self.places;
         let pull = |(task, (gradient, maps)): (usize, (&mut [f32], &[f32]))| {
-            let factors = self.factors_of(task, factors);
-            arch.dispatch(Gradients {
-                gate: *self,
-                maps,
-                factors,
-                gradient,
-            })
+            self.pull(task, maps, factors, gradient)
         };
         let sums: Vec<Vec<f64>> = if maps.len() <= ALONE {
             let tasks = gradient.chunks_mut(part).zip(maps.chunks(part));
@@ -143,8 +179,56 @@ impl Gate {
             let tasks = gradient.par_chunks_mut(part).zip(maps.par_chunks(part));
             tasks.enumerate().map(pull).collect()
         };
-        // As many tasks for each image; where they have a number for the same place, these are summed up
-        // in the order of channels.
+        self.by_factors(&sums)
+    }
+
+    /// The gradients by maps and gate of what [`multiply_joined`](Self::multiply_joined) wrote, and in place of
+    /// that by the output the one by the shortcut.
+    ///
+    /// # Panics
+    /// As [`multiply`](Self::multiply).
+    #[must_use]
+    pub fn joined_gradients(
+        &self,
+        maps: &[f32],
+        factors: &[f32],
+        output: &[f32],
+        gradient: &mut [f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        self.expect(maps.len(), factors.len());
+        let lengths = [output.len(), gradient.len()];
+        assert_eq!(lengths, [maps.len(); 2], "numbers of output and gradient");
+        let part = self.task() * self.places;
+        let mut result = zeros(maps.len());
+        let tasks = gradient.chunks_mut(part).zip(result.chunks_mut(part));
+        let operands = output.chunks(part).zip(maps.chunks(part));
+        let tasks: Vec<_> = tasks.zip(operands).enumerate().collect();
+        let pull = |(task, ((gradient, result), (output, maps)))| {
+            let (gradient, result): (&mut [f32], &mut [f32]) = (gradient, result);
+            rectified_gradient(output, gradient);
+            result.copy_from_slice(gradient);
+            self.pull(task, maps, factors, result)
+        };
+        let sums: Vec<Vec<f64>> = if maps.len() <= ALONE {
+            tasks.into_iter().map(pull).collect()
+        } else {
+            tasks.into_par_iter().map(pull).collect()
+        };
+        (result, self.by_factors(&sums))
+    }
+
+    fn pull(&self, task: usize, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f64> {
+        Arch::new().dispatch(Gradients {
+            gate: *self,
+            maps,
+            factors: self.factors_of(task, factors),
+            gradient,
+        })
+    }
+
+    /// The sums of all tasks: as many for each image. Where they have a number for the same place, these are
+    /// summed up in the order of channels.
+    fn by_factors(&self, sums: &[Vec<f64>]) -> Vec<f32> {
         let at_once = match self.shared {
             Shared::Places => 1,
             Shared::Channels => self.channels / self.task(),
@@ -186,10 +270,17 @@ impl Gate {
     }
 }
 
+/// `max(0, value)`; what is not a number stays so.
+#[inline(always)]
+fn rectified(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
+}
+
 struct Multiply<'a> {
     gate: Gate,
     maps: &'a mut [f32],
     factors: &'a [f32],
+    shortcut: Option<&'a [f32]>,
 }
 
 impl WithSimd for Multiply<'_> {
@@ -197,19 +288,31 @@ impl WithSimd for Multiply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let maps = self.maps.chunks_exact_mut(self.gate.places);
-        match self.gate.shared {
-            Shared::Places => {
-                for (map, factor) in maps.zip(self.factors) {
+        let places = self.gate.places;
+        for (at, map) in self.maps.chunks_exact_mut(places).enumerate() {
+            let shortcut = self.shortcut.map(|shortcut| &shortcut[at * places..]);
+            match (self.gate.shared, shortcut) {
+                (Shared::Places, None) => {
+                    let factor = self.factors[at];
                     for number in map {
                         *number *= factor;
                     }
                 }
-            }
-            Shared::Channels => {
-                for map in maps {
+                (Shared::Places, Some(shortcut)) => {
+                    let factor = self.factors[at];
+                    for (number, other) in map.iter_mut().zip(shortcut) {
+                        *number = rectified(*number * factor + other);
+                    }
+                }
+                (Shared::Channels, None) => {
                     for (number, factor) in map.iter_mut().zip(self.factors) {
                         *number *= factor;
+                    }
+                }
+                (Shared::Channels, Some(shortcut)) => {
+                    let operands = self.factors.iter().zip(shortcut);
+                    for (number, (factor, other)) in map.iter_mut().zip(operands) {
+                        *number = rectified(*number * factor + other);
                     }
                 }
             }

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::FeatureShape;
-use reid_ops::gated;
+use reid_ops::{Ending, gated_ending};
 
 use super::{Gate, sigmoid};
 use crate::{
@@ -85,7 +85,11 @@ impl Gate for SqueezeExcitation {
 
 impl Block for SqueezeExcitation {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        self.forward_ending(features, Ending::Plain)
+    }
+
+    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+        gated_ending(features.clone(), self.gate(features), ending)
     }
 }
 

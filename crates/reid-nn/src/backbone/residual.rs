@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
-use reid_ops::{Ending, add_rectified};
+use reid_ops::Ending;
 use serde::{Deserialize, Serialize};
 
 use super::ibn::InstanceNormed;
@@ -201,10 +201,9 @@ impl<I: Block> Block for ResidualBlock<I> {
             return convolution::normalised(last, norm, hidden, Ending::Joined(shortcut));
         }
         let residual = convolution::normalised(last, norm, hidden, Ending::Plain);
-        let residual = self.se_module.forward(residual);
         match &self.in_sum {
-            None => add_rectified(residual, shortcut),
-            Some(norm) => norm.rectified(residual + shortcut),
+            None => (self.se_module).forward_ending(residual, Ending::Joined(shortcut)),
+            Some(norm) => norm.rectified(self.se_module.forward(residual) + shortcut),
         }
     }
 

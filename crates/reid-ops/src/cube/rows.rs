@@ -54,10 +54,10 @@ impl Plan {
     }
 
     /// With a chunk for each image.
-    pub(crate) fn of_images(rows: &Rows, images: usize) -> Self {
+    pub(crate) fn of_images(rows: &Rows, pitches: &[usize], images: usize) -> Self {
         /// Vectors side by side that are still read in whole pieces of memory.
         const LEAST: u32 = 8;
-        let mut plan = Self::new(rows, &[rows.pitch]);
+        let mut plan = Self::new(rows, pitches);
         plan.chunks = images;
         plan.per_chunk = plan.rows / images;
         while plan.units[0] > LEAST && plan.columns() * images < CUBES {
@@ -77,6 +77,12 @@ impl Plan {
 
     pub(crate) fn units(&self) -> usize {
         (self.units[0] * self.units[1]) as usize
+    }
+
+    /// Cubes where the units side by side go over a whole row.
+    pub(crate) fn rows_at_once(&self) -> CubeCount {
+        let cubes = self.rows.div_ceil(self.units[1] as usize);
+        CubeCount::Static(u32::try_from(cubes).expect("cubes of a launch"), 1, 1)
     }
 
     /// Cubes for so many chunks.

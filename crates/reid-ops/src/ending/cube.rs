@@ -92,24 +92,12 @@ fn add_shift_onto<E: Float, N: Size>(
     }
 }
 
-/// Numbers of a vector of these rows, vectors of a row, and of all.
-fn vectors(rows: &Rows, pitches: &[usize]) -> [usize; 3] {
-    let channels = rows.channels();
-    let fits = |vector: &usize| {
-        let fits = |of: &usize| of.is_multiple_of(*vector);
-        fits(&channels) && pitches.iter().all(fits)
-    };
-    let size = rows.tensor.dtype.size();
-    let sizes = rows.tensor.client.io_optimized_vector_sizes(size);
-    let vector = sizes.filter(fits).max().unwrap_or(1);
-    let width = channels / vector;
-    [vector, width, width * rows.count()]
-}
-
 impl Shift for CubeBackend {
     fn shifted(features: CubeTensor, shift: CubeTensor, rectify: bool) -> CubeTensor {
         let (rows, shift) = (Rows::new(features), into_contiguous(shift));
-        let [vector, width, total] = vectors(&rows, &[rows.pitch]);
+        let vector = rows.vector(&[rows.pitch]);
+        let width = rows.channels() / vector;
+        let total = width * rows.count();
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
         add_shift::launch(
@@ -132,7 +120,9 @@ impl Shift for CubeBackend {
     fn shifted_onto(features: CubeTensor, shift: CubeTensor, shortcut: CubeTensor) -> CubeTensor {
         let (rows, shortcut) = (Rows::new(features), Rows::new(shortcut));
         let shift = into_contiguous(shift);
-        let [vector, width, total] = vectors(&rows, &[rows.pitch, shortcut.pitch]);
+        let vector = rows.vector(&[rows.pitch, shortcut.pitch]);
+        let width = rows.channels() / vector;
+        let total = width * rows.count();
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
         add_shift_onto::launch(

@@ -55,7 +55,7 @@ impl Means for CubeBackend {
     fn means(maps: CubeTensor) -> CubeTensor {
         let rows = Rows::new(maps);
         let images = rows.tensor.meta.shape()[0];
-        let plan = Plan::of_images(&rows, images);
+        let plan = Plan::of_images(&rows, &[rows.pitch], images);
         let output = empty(&rows.tensor, [images, rows.channels()], DType::F32);
         means::launch(
             &output.client,

@@ -1,0 +1,87 @@
+//! Gates on GPUs, over features as they lie there, with channels innermost.
+
+use burn_cubecl::{
+    CubeBackend,
+    cubecl::{calculate_cube_count_elemwise, prelude::*},
+    kernel::into_contiguous,
+    tensor::CubeTensor,
+};
+
+use super::{Shared, extension::Gates};
+use crate::cube::{Rows, channels_second, empty, numbers, rows::Plan};
+
+mod kernels;
+
+use kernels::{by_channels, by_places, gate_channels, gate_places};
+
+impl Gates for CubeBackend {
+    fn multiply(maps: CubeTensor, factors: CubeTensor, shared: Shared) -> CubeTensor {
+        let images = maps.meta.shape()[0];
+        let rows = Rows::new(maps);
+        let vector = rows.vector(&[rows.pitch]);
+        let (width, factors) = (rows.channels() / vector, into_contiguous(factors));
+        let (total, per_image) = (width * rows.count(), rows.count() / images);
+        let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
+        let cube = CubeDim::new(&client, total);
+        let launch = match shared {
+            Shared::Places => gate_channels::launch,
+            Shared::Channels => gate_places::launch,
+        };
+        launch(
+            &client,
+            calculate_cube_count_elemwise(&client, total, cube),
+            cube,
+            vector,
+            rows.tensor.clone().into_tensor_arg(),
+            factors.into_buffer_arg(),
+            output.clone().into_tensor_arg(),
+            total,
+            width,
+            per_image,
+            rows.pitch / vector,
+            numbers(rows.tensor.dtype),
+        );
+        channels_second(output)
+    }
+
+    fn multiply_gradients(
+        maps: CubeTensor,
+        factors: CubeTensor,
+        gradient: CubeTensor,
+        shared: Shared,
+    ) -> (CubeTensor, CubeTensor) {
+        let images = maps.meta.shape()[0];
+        let (rows, gradient) = (Rows::new(maps), Rows::new(gradient));
+        let plan = Plan::of_images(&rows, &[rows.pitch, gradient.pitch], images);
+        let (client, by_maps) = (rows.tensor.client.clone(), rows.empty_like());
+        let by_factors = empty(&factors, factors.meta.shape().clone(), factors.dtype);
+        let factors = into_contiguous(factors);
+        let count = match shared {
+            Shared::Places => plan.cubes(images),
+            Shared::Channels => plan.rows_at_once(),
+        };
+        let launch = match shared {
+            Shared::Places => by_channels::launch,
+            Shared::Channels => by_places::launch,
+        };
+        launch(
+            &client,
+            count,
+            plan.cube(),
+            plan.vector,
+            rows.tensor.clone().into_tensor_arg(),
+            factors.into_buffer_arg(),
+            gradient.tensor.into_tensor_arg(),
+            by_maps.clone().into_tensor_arg(),
+            by_factors.clone().into_buffer_arg(),
+            plan.rows,
+            plan.width,
+            plan.per_chunk,
+            rows.pitch / plan.vector,
+            gradient.pitch / plan.vector,
+            plan.units(),
+            numbers(rows.tensor.dtype),
+        );
+        (channels_second(by_maps), by_factors)
+    }
+}

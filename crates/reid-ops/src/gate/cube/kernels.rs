@@ -1,0 +1,147 @@
+//! The kernels of gates.
+
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "a kernel's types of numbers are arguments of its launch alone"
+)]
+
+use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
+
+use crate::cube::rows::{AHEAD, place, sum_column};
+
+/// Maps times a number of each channel of an image, `[batch, channels]`.
+#[cube(launch)]
+pub(super) fn gate_channels<E: Float, N: Size>(
+    maps: &Tensor<Vector<E, N>>,
+    factors: &[Vector<E, N>],
+    output: &mut Tensor<Vector<E, N>>,
+    total: usize,
+    width: usize,
+    per_image: usize,
+    pitch: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at < total {
+        let (row, column) = (at / width, at % width);
+        let factor = Vector::<f32, N>::cast_from(factors[row / per_image * width + column]);
+        let x = Vector::<f32, N>::cast_from(maps[row * pitch + column]);
+        output[at] = Vector::cast_from(x * factor);
+    }
+}
+
+/// Maps times a number of each place of an image, `[batch, places]`.
+#[cube(launch)]
+pub(super) fn gate_places<E: Float, N: Size>(
+    maps: &Tensor<Vector<E, N>>,
+    factors: &[E],
+    output: &mut Tensor<Vector<E, N>>,
+    total: usize,
+    width: usize,
+    _per_image: usize,
+    pitch: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at < total {
+        let (row, column) = (at / width, at % width);
+        let factor = Vector::<f32, N>::new(f32::cast_from(factors[row]));
+        let x = Vector::<f32, N>::cast_from(maps[row * pitch + column]);
+        output[at] = Vector::cast_from(x * factor);
+    }
+}
+
+/// The gradients of [`gate_channels`]: a chunk of rows for each image.
+#[cube(launch)]
+pub(super) fn by_channels<E: Float, N: Size>(
+    maps: &Tensor<Vector<E, N>>,
+    factors: &[Vector<E, N>],
+    gradient: &Tensor<Vector<E, N>>,
+    by_maps: &mut Tensor<Vector<E, N>>,
+    by_factors: &mut [Vector<E, N>],
+    rows: usize,
+    width: usize,
+    per_image: usize,
+    pitch: usize,
+    gradient_pitch: usize,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let place = place(rows, width, per_image);
+    let of_image = CUBE_POS_Y as usize * width + place.column;
+    let factor = Vector::<f32, N>::cast_from(factors[of_image]);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    let step = CUBE_DIM_Y as usize;
+    let mut row = place.first;
+    while row < place.end {
+        #[unroll]
+        for ahead in 0..AHEAD {
+            let row = row + ahead as usize * step;
+            if row < place.end {
+                let x = Vector::<f32, N>::cast_from(maps[row * pitch + place.column]);
+                let dy = Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + place.column]);
+                if place.there {
+                    by_maps[row * width + place.column] = Vector::cast_from(dy * factor);
+                }
+                sum += dy * x;
+            }
+        }
+        row += AHEAD as usize * step;
+    }
+    let (sum, _) = sum_column::<N>(sum, sum, units);
+    if place.there && UNIT_POS_Y == 0 {
+        by_factors[of_image] = Vector::cast_from(sum);
+    }
+}
+
+/// The gradients of [`gate_places`]: units side by side go over the channels of a row.
+#[cube(launch)]
+pub(super) fn by_places<E: Float, N: Size>(
+    maps: &Tensor<Vector<E, N>>,
+    factors: &[E],
+    gradient: &Tensor<Vector<E, N>>,
+    by_maps: &mut Tensor<Vector<E, N>>,
+    by_factors: &mut [E],
+    rows: usize,
+    width: usize,
+    _per_image: usize,
+    pitch: usize,
+    gradient_pitch: usize,
+    #[comptime] units: usize,
+    #[define(E)] _numbers: ElemType,
+) {
+    let row = (CUBE_POS_X * CUBE_DIM_Y + UNIT_POS_Y) as usize;
+    let mut sums = Shared::<[f32]>::new_slice(units);
+    let mut sum = Vector::<f32, N>::new(0.0f32);
+    if row < rows {
+        let factor = Vector::<f32, N>::new(f32::cast_from(factors[row]));
+        let mut column = UNIT_POS_X as usize;
+        while column < width {
+            let x = Vector::<f32, N>::cast_from(maps[row * pitch + column]);
+            let dy = Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + column]);
+            by_maps[row * width + column] = Vector::cast_from(dy * factor);
+            sum += dy * x;
+            column += CUBE_DIM_X as usize;
+        }
+    }
+    let mut all = 0.0f32;
+    #[unroll]
+    for lane in 0..sum.vector_size() {
+        all += sum.extract(lane);
+    }
+    let at = UNIT_POS as usize;
+    sums[at] = all;
+    sync_cube();
+    let mut half = CUBE_DIM_X / 2;
+    while half > 0 {
+        if UNIT_POS_X < half {
+            let more = sums[at + half as usize];
+            sums[at] += more;
+        }
+        sync_cube();
+        half /= 2;
+    }
+    if row < rows && UNIT_POS_X == 0 {
+        by_factors[row] = E::cast_from(sums[at]);
+    }
+}
