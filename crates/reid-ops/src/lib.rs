@@ -4,12 +4,12 @@
 //! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
 //! normalisation in training as a chain of a dozen operations, a max pooling window by window, and what a
 //! gate multiplies on one thread.
-//! They dominate the training of a convolutional network, so they are computed here in one pass each, forward and backward, with
-//! the machine's widest vectors. On GPUs batch normalisation in training, the laying out of a convolution's
-//! operands, its gradient by weights and a step of Adam are kernels of this crate, in single and half
-//! precision. Everywhere else
-//! the same functions are Burn's own operations: a caller does not know which one runs.
-//! Attention is made of Burn's operations everywhere; its backward pass is this crate's.
+//! They dominate the training of a convolutional network, so they are computed here in one pass each, forward
+//! and backward, with the machine's widest vectors. On GPUs batch normalisation in training, the laying out of
+//! a convolution's operands, its gradient by weights, [endings](Ending), gates, means of maps and a step of Adam
+//! are kernels of this crate, in single and half precision. Everywhere else the same functions are Burn's own
+//! operations: a caller does not know which one runs. Attention is made of Burn's operations everywhere; its
+//! backward pass is this crate's.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, ops::ConvOptions};
