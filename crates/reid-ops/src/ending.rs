@@ -57,6 +57,7 @@ impl<const D: usize> Ending<D> {
     }
 
     /// Without what an operation does itself: whether it rectifies, and what is left to do.
+    #[cfg(any(feature = "flex", feature = "_cube"))]
     pub(crate) fn split(self) -> (bool, Self) {
         match self {
             Self::Rectified => (true, Self::Plain),
