@@ -7,10 +7,9 @@ use rayon::prelude::*;
 
 use super::{
     ALONE, PART,
-    rectifier::{add_rectified, rectified_gradient},
+    rectifier::add_rectified,
     sum::{single, sum},
 };
-use crate::memory::zeros;
 
 /// Numbers that one thread writes at once.
 const LINE: usize = 64;
@@ -180,41 +179,6 @@ impl Gate {
             tasks.enumerate().map(pull).collect()
         };
         self.by_factors(&sums)
-    }
-
-    /// The gradients by maps and gate of what [`multiply_joined`](Self::multiply_joined) wrote, and in place of
-    /// that by the output the one by the shortcut.
-    ///
-    /// # Panics
-    /// As [`multiply`](Self::multiply).
-    #[must_use]
-    pub fn joined_gradients(
-        &self,
-        maps: &[f32],
-        factors: &[f32],
-        output: &[f32],
-        gradient: &mut [f32],
-    ) -> (Vec<f32>, Vec<f32>) {
-        self.expect(maps.len(), factors.len());
-        let lengths = [output.len(), gradient.len()];
-        assert_eq!(lengths, [maps.len(); 2], "numbers of output and gradient");
-        let part = self.task() * self.places;
-        let mut result = zeros(maps.len());
-        let tasks = gradient.chunks_mut(part).zip(result.chunks_mut(part));
-        let operands = output.chunks(part).zip(maps.chunks(part));
-        let tasks: Vec<_> = tasks.zip(operands).enumerate().collect();
-        let pull = |(task, ((gradient, result), (output, maps)))| {
-            let (gradient, result): (&mut [f32], &mut [f32]) = (gradient, result);
-            rectified_gradient(output, gradient);
-            result.copy_from_slice(gradient);
-            self.pull(task, maps, factors, result)
-        };
-        let sums: Vec<Vec<f64>> = if maps.len() <= ALONE {
-            tasks.into_iter().map(pull).collect()
-        } else {
-            tasks.into_par_iter().map(pull).collect()
-        };
-        (result, self.by_factors(&sums))
     }
 
     fn pull(&self, task: usize, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f64> {

@@ -79,21 +79,10 @@ impl Gates for Flex {
         gradient: FloatTensor<Self>,
         shared: Shared,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let gate = gate(&maps, shared);
-        let shapes = [&maps, &factors].map(|of| of.layout().shape().clone());
-        let [maps, factors, output] = [&maps, &factors, &output].map(Read::new);
-        let mut gradient = own(gradient);
-        let (by_maps, by_factors) = gate.joined_gradients(
-            maps.numbers(),
-            factors.numbers(),
-            output.numbers(),
-            gradient.storage_mut(),
-        );
-        let [of_maps, of_factors] = shapes;
-        (
-            tensor(by_maps, of_maps),
-            tensor(by_factors, of_factors),
-            gradient,
-        )
+        let (output, mut shortcut) = (Read::new(&output), own(gradient));
+        reid_kernels::rectified_gradient(output.numbers(), shortcut.storage_mut());
+        let (by_maps, by_factors) =
+            Self::multiply_gradients(maps, factors, shortcut.clone(), shared);
+        (by_maps, by_factors, shortcut)
     }
 }
