@@ -72,19 +72,11 @@ fn every_part_runs_forward_and_backward() {
     criteria(&device);
 }
 
-/// Normalisation in training and its gradients are those of Burn's operations on a CPU, however features
-/// lie: with channels innermost, in the middle, and in rows that lie apart.
+/// Normalisation in training and its gradients are those of Burn's operations on a CPU, however features lie.
 #[test]
 fn normalisation_is_its_composition() {
     let device = device::pick().expect("a device").device.autodiff();
-    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
-    let features = [
-        innermost([3, 5, 4, 64]),
-        random([2, 5, 3, 2], &device),
-        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
-        innermost([70, 2, 1, 33]),
-    ];
-    for features in features {
+    for features in layouts(&device) {
         // Laid out as the features, and as it comes.
         let along = (features.clone() * 7.0).sin();
         let shortcuts = [along, random(features.dims(), &device)].map(Ending::Joined);
@@ -275,14 +267,7 @@ fn convolution_in_evaluation_is_its_composition() {
 #[test]
 fn means_of_maps_are_their_composition() {
     let device = device::pick().expect("a device").device.autodiff();
-    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
-    let all = [
-        innermost([3, 5, 4, 64]),
-        random([2, 5, 3, 2], &device),
-        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
-        innermost([2, 40, 3, 257]),
-    ];
-    for maps in all {
+    for maps in layouts(&device) {
         for precision in precisions(&device) {
             let maps = precision.of(maps.clone() + 0.5).detach().require_grad();
             let found = means(maps.clone());
@@ -312,14 +297,7 @@ fn means_of_maps_are_their_composition() {
 #[test]
 fn gates_are_their_composition() {
     let device = device::pick().expect("a device").device.autodiff();
-    let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
-    let all = [
-        innermost([3, 5, 4, 64]),
-        random([2, 5, 3, 2], &device),
-        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
-        innermost([2, 40, 3, 257]),
-    ];
-    for features in all {
+    for features in layouts(&device) {
         let [batch, channels, height, width] = features.dims();
         for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
             let (gate, shortcut) = (random(gate, &device), random(features.dims(), &device));
@@ -361,6 +339,18 @@ fn gates_are_their_composition() {
             }
         }
     }
+}
+
+/// Maps as they lie: with channels innermost, few and many, in the middle, and in rows that lie apart.
+fn layouts(device: &Device) -> [Tensor<4>; 5] {
+    let innermost = |shape: [usize; 4]| random(shape, device).permute([0, 3, 1, 2]);
+    [
+        innermost([3, 5, 4, 64]),
+        random([2, 5, 3, 2], device),
+        innermost([2, 3, 3, 12]).slice([0..2, 4..12]),
+        innermost([70, 2, 1, 33]),
+        innermost([2, 40, 3, 257]),
+    ]
 }
 
 /// A normalisation whose operands are tracked, here and on a CPU.

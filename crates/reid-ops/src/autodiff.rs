@@ -12,7 +12,10 @@ use burn::backend::{
 };
 use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
-use crate::extension::{Pullbacks, ReidOps};
+use crate::{
+    extension::{Pullbacks, ReidOps},
+    gate::Shared,
+};
 
 /// What a convolution's backward pass needs: input and weights.
 #[derive(Clone, Debug)]
@@ -94,6 +97,26 @@ impl<B: Pullbacks> Backward<B, 2> for AddRectified {
         let passed = B::rectified_gradient(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, passed.clone());
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MultiplyJoined;
+
+impl<B: Pullbacks> Backward<B, 3> for MultiplyJoined {
+    /// Maps, gate and output.
+    type State = ([FloatTensor<B>; 3], Shared);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let ([maps, factors, output], shared) = ops.state;
+        let (maps, factors, shortcut) =
+            B::multiply_joined_gradients(maps, factors, output, gradient, shared);
+        for (node, gradient) in ops.parents.into_iter().zip([maps, factors, shortcut]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
         }
     }
 }
@@ -248,6 +271,31 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         match AddRectified.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(output.clone(), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn multiply_joined(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        shared: Shared,
+    ) -> FloatTensor<Self> {
+        let nodes = [maps.node(), factors.node(), shortcut.node()];
+        let all = [maps, factors, shortcut];
+        let [maps, factors, shortcut] = all.map(FloatTensor::<Self>::into_primitive);
+        match MultiplyJoined
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (of, by) = (maps.clone(), factors.clone());
+                let output = B::multiply_joined(of, by, shortcut, shared);
+                prep.finish(([maps, factors, output.clone()], shared), output)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::multiply_joined(maps, factors, shortcut, shared))
+            }
         }
     }
 

@@ -46,16 +46,22 @@ impl Rows {
         empty(&self.tensor, [lists * self.channels()], DType::F32)
     }
 
-    /// Numbers that are read at once, for rows at these distances.
-    pub(crate) fn vector(&self, pitches: &[usize]) -> usize {
+    /// Numbers that are read at once as so many bytes each, for rows at these distances.
+    pub(crate) fn vector(&self, pitches: &[usize], bytes: usize) -> usize {
         let channels = self.channels();
         let fits = |vector: &usize| {
             let fits = |of: &usize| of.is_multiple_of(*vector);
             fits(&channels) && pitches.iter().all(fits)
         };
-        let size = self.tensor.dtype.size();
-        let sizes = self.tensor.client.io_optimized_vector_sizes(size);
+        let sizes = self.tensor.client.io_optimized_vector_sizes(bytes);
         sizes.filter(fits).max().unwrap_or(1)
+    }
+
+    /// The same in the type of the features, vectors of a row, and of all.
+    pub(crate) fn vectors(&self, pitches: &[usize]) -> [usize; 3] {
+        let vector = self.vector(pitches, self.tensor.dtype.size());
+        let width = self.channels() / vector;
+        [vector, width, width * self.count()]
     }
 
     pub(crate) fn channels(&self) -> usize {

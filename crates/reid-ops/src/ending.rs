@@ -73,12 +73,8 @@ impl Ending<4> {
         use burn::backend::Dispatch;
 
         use cube::Shift;
-        let like = |shortcut: &Tensor<4>| {
-            let same = shortcut.dtype() == features.dtype() && shortcut.dims() == features.dims();
-            same && shortcut.device() == features.device()
-        };
         match self {
-            Self::Joined(shortcut) if like(&shortcut) => {
+            Self::Joined(shortcut) if crate::are_alike(&shortcut, &features) => {
                 let (features, shift) = (features.into_dispatch(), shift.into_dispatch());
                 let shortcut = shortcut.into_dispatch();
                 Tensor::from_dispatch(Dispatch::shifted_onto(features, shift, shortcut))

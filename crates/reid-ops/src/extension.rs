@@ -8,6 +8,8 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
+use crate::gate::Shared;
+
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
 /// precision.
 #[backend_extension(Flex, Autodiff)]
@@ -78,6 +80,14 @@ pub(crate) trait ReidOps: Backend {
     /// The rectified sum of two maps.
     fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// Maps multiplied by a gate, with a shortcut added, rectified.
+    fn multiply_joined(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        shared: Shared,
+    ) -> FloatTensor<Self>;
+
     /// Maps whose cut places are their donors'; whether gradients flow to the donors.
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self>;
 
@@ -115,6 +125,15 @@ pub(crate) trait Pullbacks: ReidOps {
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    /// The gradients by maps, gate and shortcut, from the output and that by it.
+    fn multiply_joined_gradients(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        shared: Shared,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient by maps that were mixed.
     fn mix_gradient(

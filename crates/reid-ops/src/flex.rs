@@ -12,6 +12,7 @@ use reid_kernels::{
 
 use crate::{
     extension::{Pullbacks, ReidOps},
+    gate::{Gates, Shared, sizes},
     normalisation::{Learnt, given},
 };
 
@@ -222,6 +223,26 @@ impl ReidOps for Flex {
         sum
     }
 
+    fn multiply_joined(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        shared: Shared,
+    ) -> FloatTensor<Self> {
+        let (gate, factors) = (sizes(&maps, shared), Read::new(&factors));
+        let shortcut = Read::new(&shortcut);
+        let (factors, shortcut) = (factors.numbers(), shortcut.numbers());
+        if is_own(&maps) {
+            let mut gated = maps;
+            gate.multiply_joined(gated.storage_mut(), factors, shortcut);
+            return gated;
+        }
+        let shape = maps.layout().shape().clone();
+        let maps = Read::new(&maps);
+        let gated = gate.multiplied(maps.numbers(), factors, Some(shortcut));
+        tensor(gated, shape)
+    }
+
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, _: bool) -> FloatTensor<Self> {
         let shape = maps.layout().shape().clone();
         tensor(mixing.forward(Read::new(&maps).numbers()), shape)
@@ -286,6 +307,20 @@ impl Pullbacks for Flex {
         let (output, mut gradient) = (Read::new(&output), own(gradient));
         reid_kernels::rectified_gradient(output.numbers(), gradient.storage_mut());
         gradient
+    }
+
+    fn multiply_joined_gradients(
+        maps: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        shared: Shared,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (output, mut shortcut) = (Read::new(&output), own(gradient));
+        reid_kernels::rectified_gradient(output.numbers(), shortcut.storage_mut());
+        let (by_maps, by_factors) =
+            Self::multiply_gradients(maps, factors, shortcut.clone(), shared);
+        (by_maps, by_factors, shortcut)
     }
 
     fn mix_gradient(

@@ -11,6 +11,11 @@ mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 
+#[cfg(any(feature = "flex", feature = "_cube"))]
+pub(crate) use extension::Gates;
+#[cfg(feature = "flex")]
+pub(crate) use flex::sizes;
+
 /// The product of features and a gate, as attention ends.
 ///
 /// ```text
@@ -50,9 +55,10 @@ pub fn gated_ending(features: Tensor<4>, gate: Tensor<4>, ending: Ending<4>) -> 
     if let Some(shared) = shared(&features, &gate, &ending) {
         use burn::backend::Dispatch;
 
-        use extension::Gates;
         let (maps, factors) = (features.into_dispatch(), gate.into_dispatch());
+        #[cfg(feature = "flex")]
         if let Ending::Joined(shortcut) = ending {
+            use crate::extension::ReidOps;
             let shortcut = shortcut.into_dispatch();
             let joined = Dispatch::multiply_joined(maps, factors, shortcut, shared);
             return Tensor::from_dispatch(joined);
@@ -83,8 +89,7 @@ fn shared(features: &Tensor<4>, gate: &Tensor<4>, ending: &Ending<4>) -> Option<
         _ => return None,
     };
     let (device, dtype) = (features.device(), features.dtype());
-    let alike = |of: &Tensor<4>| of.device() == device && of.dtype() == dtype;
-    if !alike(gate) {
+    if gate.device() != device || gate.dtype() != dtype {
         return None;
     }
     // On GPUs a product, a sum and a rectifier are one kernel of Burn's, a product alone is not.
@@ -95,7 +100,7 @@ fn shared(features: &Tensor<4>, gate: &Tensor<4>, ending: &Ending<4>) -> Option<
     #[cfg(feature = "flex")]
     if crate::is_native(&device, &[dtype]) {
         let joins = match ending {
-            Ending::Joined(shortcut) => shortcut.dims() == features.dims() && alike(shortcut),
+            Ending::Joined(shortcut) => crate::are_alike(shortcut, features),
             _ => true,
         };
         return joins.then_some(shared);

@@ -66,6 +66,16 @@ fn expect_numbers(what: &str, dims: &[usize]) {
     );
 }
 
+/// Whether maps have the same shape, type and device.
+#[cfg(any(feature = "flex", feature = "_cube"))]
+fn are_alike<const D: usize>(
+    one: &burn::tensor::Tensor<D>,
+    other: &burn::tensor::Tensor<D>,
+) -> bool {
+    let shapes = one.dims() == other.dims() && one.dtype() == other.dtype();
+    shapes && one.device() == other.device()
+}
+
 /// Whether tensors of these types on this device are computed here.
 #[cfg(feature = "flex")]
 fn is_native(device: &Device, types: &[DType]) -> bool {

@@ -245,12 +245,8 @@ fn moving_natively<const D: usize>(
         running.mean.into_dispatch(),
         running.variance.into_dispatch(),
     );
-    let like = |shortcut: &Tensor<D>| {
-        let types = shortcut.dtype() == input.dtype();
-        types && shortcut.dims() == input.dims() && shortcut.device() == input.device()
-    };
     let (ending, (output, _, _, mean, variance)) = match ending {
-        Ending::Joined(shortcut) if like(&shortcut) => {
+        Ending::Joined(shortcut) if crate::are_alike(&shortcut, &input) => {
             let (input, shortcut) = (input.into_dispatch(), shortcut.into_dispatch());
             let joined =
                 Dispatch::normalise_joined(input, gain, bias, mean, variance, shortcut, step);

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     ALONE, PART,
-    rectifier::add_rectified,
+    rectifier::{add_rectified, rectified},
     sum::{single, sum},
 };
 
@@ -232,12 +232,6 @@ impl Gate {
         assert!(expected > 0, "a gate of no numbers: {self:?}");
         assert_eq!([maps, factors], [expected, shared], "numbers of {self:?}");
     }
-}
-
-/// `max(0, value)`; what is not a number stays so.
-#[inline(always)]
-fn rectified(value: f32) -> f32 {
-    if value < 0.0 { 0.0 } else { value }
 }
 
 struct Multiply<'a> {

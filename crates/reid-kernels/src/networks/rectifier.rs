@@ -5,6 +5,12 @@ use rayon::prelude::*;
 
 use super::PART;
 
+/// `max(0, value)`; what is not a number stays so.
+#[inline(always)]
+pub(crate) fn rectified(value: f32) -> f32 {
+    if value < 0.0 { 0.0 } else { value }
+}
+
 struct Zip<'a, F> {
     numbers: &'a mut [f32],
     others: &'a [f32],
@@ -47,10 +53,7 @@ fn zip(numbers: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy 
 /// # Panics
 /// If the sides have different lengths.
 pub fn add_rectified(left: &mut [f32], right: &[f32]) {
-    zip(left, right, |left, right| {
-        let sum = left + right;
-        if sum < 0.0 { 0.0 } else { sum }
-    });
+    zip(left, right, |left, right| rectified(left + right));
 }
 
 /// The gradient where the output is above 0, and 0 elsewhere, in place of the gradient.

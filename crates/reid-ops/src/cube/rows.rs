@@ -1,4 +1,4 @@
-//! How rows of channels are shared out to units.
+//! How rows of channels are shared out to units, and what units do on the way.
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
@@ -25,14 +25,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// For rows at these distances.
     pub(crate) fn new(rows: &Rows, pitches: &[usize]) -> Self {
-        let (channels, client) = (rows.channels(), &rows.tensor.client);
-        let fits = |vector: &usize| {
-            let fits = |of: &usize| of.is_multiple_of(*vector);
-            fits(&channels) && pitches.iter().all(fits)
-        };
-        let sizes = client.io_optimized_vector_sizes(size_of::<f32>());
-        let vector = sizes.filter(fits).max().unwrap_or(1);
-        let width = channels / vector;
+        let client = &rows.tensor.client;
+        let vector = rows.vector(pitches, size_of::<f32>());
+        let width = rows.channels() / vector;
         let most = client.properties().hardware.max_units_per_cube.min(UNITS);
         let most = 1 << most.ilog2();
         let across = u32::try_from(width.next_power_of_two()).map_or(32, |width| width.min(32));
@@ -149,4 +144,15 @@ pub(crate) fn sum_column<N: Size>(
         half /= 2;
     }
     (lefts[at], rights[at])
+}
+
+/// `max(0, x)` or `x`; what is not a number stays so.
+#[cube]
+pub(crate) fn floored<N: Size>(x: Vector<f32, N>, #[comptime] rectify: bool) -> Vector<f32, N> {
+    if rectify {
+        let zero = Vector::new(0.0f32);
+        select_many(x.less_than(&zero), zero, x)
+    } else {
+        x
+    }
 }

@@ -14,7 +14,7 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use crate::cube::{Rows, channels_second, numbers};
+use crate::cube::{Rows, channels_second, numbers, rows::floored};
 
 /// What is added to features, in their type; without a gradient.
 #[backend_extension(
@@ -39,17 +39,7 @@ pub(super) trait Shift: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `max(0, x)` or `x`; what is not a number stays so.
-#[cube]
-fn floored<N: Size>(x: Vector<f32, N>, #[comptime] rectify: bool) -> Vector<f32, N> {
-    if rectify {
-        let zero = Vector::new(0.0f32);
-        select_many(x.less_than(&zero), zero, x)
-    } else {
-        x
-    }
-}
-
+/// Features and a number of each channel.
 #[cube(launch)]
 fn add_shift<E: Float, N: Size>(
     features: &Tensor<Vector<E, N>>,
@@ -70,6 +60,7 @@ fn add_shift<E: Float, N: Size>(
     }
 }
 
+/// Features, a number of each channel and a shortcut, rectified.
 #[cube(launch)]
 fn add_shift_onto<E: Float, N: Size>(
     features: &Tensor<Vector<E, N>>,
@@ -95,9 +86,7 @@ fn add_shift_onto<E: Float, N: Size>(
 impl Shift for CubeBackend {
     fn shifted(features: CubeTensor, shift: CubeTensor, rectify: bool) -> CubeTensor {
         let (rows, shift) = (Rows::new(features), into_contiguous(shift));
-        let vector = rows.vector(&[rows.pitch]);
-        let width = rows.channels() / vector;
-        let total = width * rows.count();
+        let [vector, width, total] = rows.vectors(&[rows.pitch]);
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
         add_shift::launch(
@@ -120,9 +109,7 @@ impl Shift for CubeBackend {
     fn shifted_onto(features: CubeTensor, shift: CubeTensor, shortcut: CubeTensor) -> CubeTensor {
         let (rows, shortcut) = (Rows::new(features), Rows::new(shortcut));
         let shift = into_contiguous(shift);
-        let vector = rows.vector(&[rows.pitch, shortcut.pitch]);
-        let width = rows.channels() / vector;
-        let total = width * rows.count();
+        let [vector, width, total] = rows.vectors(&[rows.pitch, shortcut.pitch]);
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
         add_shift_onto::launch(

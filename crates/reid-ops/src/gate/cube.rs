@@ -18,9 +18,8 @@ impl Gates for CubeBackend {
     fn multiply(maps: CubeTensor, factors: CubeTensor, shared: Shared) -> CubeTensor {
         let images = maps.meta.shape()[0];
         let rows = Rows::new(maps);
-        let vector = rows.vector(&[rows.pitch]);
-        let (width, factors) = (rows.channels() / vector, into_contiguous(factors));
-        let (total, per_image) = (width * rows.count(), rows.count() / images);
+        let [vector, width, total] = rows.vectors(&[rows.pitch]);
+        let (factors, per_image) = (into_contiguous(factors), rows.count() / images);
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
         let launch = match shared {

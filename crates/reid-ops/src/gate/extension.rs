@@ -29,20 +29,6 @@ pub(crate) trait Gates: Backend {
         shared: Shared,
     ) -> FloatTensor<Self>;
 
-    /// The products with a shortcut added, rectified.
-    #[fusion(default)]
-    fn multiply_joined(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        shortcut: FloatTensor<Self>,
-        shared: Shared,
-    ) -> FloatTensor<Self> {
-        Self::relu(Self::float_add(
-            Self::multiply(maps, factors, shared),
-            shortcut,
-        ))
-    }
-
     /// The gradients by maps and gate; for the backward pass alone.
     #[fusion(meta = |maps, factors, _, _| (maps.clone(), factors.clone()))]
     fn multiply_gradients(
@@ -51,20 +37,6 @@ pub(crate) trait Gates: Backend {
         gradient: FloatTensor<Self>,
         shared: Shared,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
-
-    /// The gradients by maps, gate and shortcut, from the output and that by it; for the backward pass alone.
-    #[fusion(default)]
-    fn multiply_joined_gradients(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        shared: Shared,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shortcut = Self::relu_backward(output, gradient);
-        let (maps, factors) = Self::multiply_gradients(maps, factors, shortcut.clone(), shared);
-        (maps, factors, shortcut)
-    }
 }
 
 #[derive(Debug)]
@@ -78,26 +50,6 @@ impl<B: Gates> Backward<B, 2> for Multiply {
         let (maps, factors, shared) = ops.state;
         let (by_maps, by_factors) = B::multiply_gradients(maps, factors, gradient, shared);
         for (node, gradient) in ops.parents.into_iter().zip([by_maps, by_factors]) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Join;
-
-impl<B: Gates> Backward<B, 3> for Join {
-    /// Maps, gate and output.
-    type State = ([FloatTensor<B>; 3], Shared);
-
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<B>(&ops.node);
-        let ([maps, factors, output], shared) = ops.state;
-        let (maps, factors, shortcut) =
-            B::multiply_joined_gradients(maps, factors, output, gradient, shared);
-        for (node, gradient) in ops.parents.into_iter().zip([maps, factors, shortcut]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
@@ -122,43 +74,12 @@ impl<B: Gates, C: CheckpointStrategy> Gates for Autodiff<B, C> {
         }
     }
 
-    fn multiply_joined(
-        maps: FloatTensor<Self>,
-        factors: FloatTensor<Self>,
-        shortcut: FloatTensor<Self>,
-        shared: Shared,
-    ) -> FloatTensor<Self> {
-        let nodes = [maps.node(), factors.node(), shortcut.node()];
-        let all = [maps, factors, shortcut];
-        let [maps, factors, shortcut] = all.map(FloatTensor::<Self>::into_primitive);
-        match Join.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (of, by) = (maps.clone(), factors.clone());
-                let output = B::multiply_joined(of, by, shortcut, shared);
-                prep.finish(([maps, factors, output.clone()], shared), output)
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::multiply_joined(maps, factors, shortcut, shared))
-            }
-        }
-    }
-
     fn multiply_gradients(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: Shared,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("the backward pass of a gate has none of its own")
-    }
-
-    fn multiply_joined_gradients(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: Shared,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("the backward pass of a gate has none of its own")
     }
 }

@@ -3,7 +3,10 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{Sizes, Statistics, single, sums};
-use crate::{memory::zeros, networks::rectifier::rectified_gradient};
+use crate::{
+    memory::zeros,
+    networks::rectifier::{rectified, rectified_gradient},
+};
 
 /// What a normalisation multiplies with and adds.
 #[derive(Clone, Copy, Debug)]
@@ -139,12 +142,6 @@ impl WithSimd for Write<'_> {
             Ending::Joined => places.for_each(|(y, x)| *y = rectified(affine.at(*x) + *y)),
         }
     }
-}
-
-/// `max(0, value)`; what is not a number stays so.
-#[inline(always)]
-fn rectified(value: f32) -> f32 {
-    if value < 0.0 { 0.0 } else { value }
 }
 
 /// `Σ dy` and `Σ dy·(x - mean)` of a map.

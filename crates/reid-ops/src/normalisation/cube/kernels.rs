@@ -7,7 +7,7 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-use crate::cube::rows::{AHEAD, Place, place, sum_column};
+use crate::cube::rows::{AHEAD, Place, floored, place, sum_column};
 
 mod backward;
 
@@ -263,7 +263,6 @@ pub(super) fn apply_onto<E: Float, N: Size>(
     let place = place(rows, width, per_chunk);
     if place.there {
         let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
-        let zero = Vector::new(0.0f32);
         let step = CUBE_DIM_Y as usize;
         let mut row = place.first;
         while row < place.end {
@@ -274,9 +273,7 @@ pub(super) fn apply_onto<E: Float, N: Size>(
                     let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
                     let other = shortcut[row * shortcut_pitch + place.column];
                     let y = at::<N>(&map, x - map.mean) + Vector::cast_from(other);
-                    // Written so that what is not a number stays so.
-                    let y = select_many(y.less_than(&zero), zero, y);
-                    output[row * width + place.column] = Vector::cast_from(y);
+                    output[row * width + place.column] = Vector::cast_from(floored::<N>(y, true));
                 }
             }
             row += AHEAD as usize * step;
