@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_last_stride(1)
         .with_stem(Stem::Small);
     let mut recipe = Recipe::strong_baseline("stripes", InputSize::new(64, 32), backbone);
-    recipe.epochs = if smoke { 1 } else { 8 };
+    recipe.epochs = if smoke { 1 } else { 24 };
     recipe.sampling.identities = if smoke { 4 } else { 16 };
     recipe.schedule.warm_up = None;
     recipe.schedule.base = 1e-3;
