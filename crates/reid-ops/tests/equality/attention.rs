@@ -1,22 +1,37 @@
 //! Attention by turns gives what attention at once gives, forward and backward.
 
-use burn::tensor::{DType, Device, Distribution, Tensor, TensorData, activation::softmax};
+use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 use reid_ops::attend;
 
-fn random(shape: [usize; 3], device: &Device) -> Tensor<3> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
-}
+use crate::{TYPES, close, leaf, random, wide};
 
-/// All weights at once.
-fn plain(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
+/// All weights at once, in double precision.
+fn at_once([query, key, value]: [&Tensor<3>; 3]) -> Tensor<3> {
+    let [query, key, value] = [query, key, value].map(wide);
     let weights = softmax(query.transpose().matmul(key), 2);
     value.matmul(weights.transpose())
 }
 
-fn difference(found: Tensor<3>, expected: Tensor<3>) -> f64 {
-    assert_eq!(found.dims(), expected.dims());
-    let scale = expected.clone().abs().max().into_scalar::<f64>().max(1e-3);
-    (found - expected).abs().max().into_scalar::<f64>() / scale
+/// Attention and its gradients are those of all weights at once.
+fn agree(what: &str, maps: [&Tensor<3>; 3], allowed: f64) {
+    let [query, key, value] = maps.map(Clone::clone);
+    let (found, expected) = (attend(query, key, value), at_once(maps));
+    close(what, &found, &expected, allowed);
+    let pull = random(found.dims(), &found.device());
+    let [found, expected] = [found, expected].map(|of| {
+        (of.clone() * pull.clone().cast(of.dtype()))
+            .sum()
+            .backward()
+    });
+    for (map, name) in maps.iter().zip(["query", "key", "value"]) {
+        let by = |gradients| map.grad(gradients).expect("a gradient");
+        close(
+            &format!("{what}, by {name}"),
+            &by(&found),
+            &by(&expected),
+            allowed,
+        );
+    }
 }
 
 /// Batch, embedded, queries, given, places; the last two take more than one turn of at most 512.
@@ -33,33 +48,17 @@ const CASES: [[usize; 5]; 8] = [
 
 #[test]
 fn it_is_softmax_attention_forward_and_backward() {
-    for dtype in [DType::F32, DType::F64] {
-        let device = Device::default().autodiff();
-        let allowed = if dtype == DType::F32 { 1e-5 } else { 1e-12 };
+    let device = Device::default().autodiff();
+    for (dtype, allowed) in TYPES {
         for [batch, embedded, queries, given, places] in CASES {
-            let leaf = |shape| random(shape, &device).cast(dtype).detach().require_grad();
+            let leaf = |shape| leaf(shape, (&device, dtype));
             let maps = [
                 leaf([batch, embedded, queries]),
                 leaf([batch, embedded, places]),
                 leaf([batch, given, places]),
             ];
-            let [query, key, value] = maps.clone();
-            let found = attend(query.clone(), key.clone(), value.clone());
-            let expected = plain(query, key, value);
-            let far = difference(found.clone().inner(), expected.clone().inner());
-            assert!(far < allowed, "{dtype:?} {queries} x {places}: {far:e}");
-            let pull = random(found.dims(), &device).cast(dtype);
-            let found = (found * pull.clone()).sum().backward();
-            let expected = (expected * pull).sum().backward();
-            for (map, name) in maps.iter().zip(["query", "key", "value"]) {
-                let by = |gradients| map.grad(gradients).expect("a gradient");
-                let far = difference(by(&found), by(&expected));
-                let allowed = 4.0 * allowed;
-                assert!(
-                    far < allowed,
-                    "{dtype:?} {queries} x {places}, {name}: {far:e}"
-                );
-            }
+            let what = format!("{dtype:?} {queries} x {places}");
+            agree(&what, maps.each_ref(), allowed);
         }
     }
 }
@@ -76,11 +75,19 @@ fn large_scores_do_not_overflow() {
 
 #[test]
 fn what_is_not_contiguous_is_read_right() {
-    let device = Device::default();
-    let map = || random([2, 9, 4], &device).swap_dims(1, 2);
-    let (query, key, value) = (map(), map(), map());
-    let expected = plain(query.clone(), key.clone(), value.clone());
-    assert!(difference(attend(query, key, value), expected) < 1e-5);
+    let device = Device::default().autodiff();
+    let view = |of: Tensor<3>| of.detach().require_grad();
+    let turned = || view(random([2, 9, 4], &device).swap_dims(1, 2));
+    let part = || view(random([4, 7, 12], &device).slice([1..3, 2..6, 1..10]));
+    let spread = || view(random([1, 4, 9], &device).expand([2, 4, 9]));
+    for maps in [
+        [turned(), turned(), turned()],
+        [part(), turned(), spread()],
+        [spread(), part(), turned()],
+        [turned(), spread(), part()],
+    ] {
+        agree("views", maps.each_ref(), 1e-5);
+    }
 }
 
 #[test]

@@ -1,0 +1,131 @@
+//! Convolutions, as they are, with an ending, and normalised.
+
+use burn::tensor::{DType, Device, Tensor, module, ops::ConvOptions};
+use reid_ops::{Ending, Normalisation, conv2d, conv2d_ending, conv2d_normalised};
+
+use crate::{
+    Case, Leaves, TYPES, agree, case, close, ended, endings, leaf, normalisation, numbers, plain,
+    random, untracked, wide, without_gradient,
+};
+
+const CASES: [Case; 13] = [
+    case([2, 3, 7, 6], 5, [3, 3], [1, 1], [1, 1], 1),
+    case([1, 4, 8, 8], 16, [3, 3], [2, 2], [1, 1], 1),
+    case([3, 6, 5, 9], 8, [3, 3], [1, 1], [0, 0], 2),
+    case([2, 3, 15, 13], 7, [7, 7], [2, 2], [3, 3], 1),
+    case([2, 8, 6, 5], 12, [1, 1], [1, 1], [0, 0], 1),
+    case([2, 8, 6, 5], 12, [1, 1], [2, 2], [0, 0], 1),
+    // Depthwise, a single number, and a kernel much larger than its image.
+    case([1, 8, 4, 4], 8, [3, 3], [1, 1], [1, 1], 8),
+    case([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0], 1),
+    case([2, 3, 1, 2], 4, [7, 7], [1, 1], [3, 3], 1),
+    case([2, 13, 10, 3], 40, [2, 2], [3, 3], [1, 1], 1),
+    case([2, 4, 9, 20], 6, [1, 5], [1, 2], [0, 2], 2),
+    // Maps larger than a block, and more images than one task takes.
+    case([1, 4, 33, 40], 4, [3, 3], [1, 1], [1, 1], 1),
+    case([37, 16, 3, 2], 14, [3, 3], [1, 1], [1, 1], 1),
+];
+
+/// Each ending of each case in each type, with a bias and without.
+fn every(test: impl Fn(&str, &Case, (&Device, DType), f64, bool)) {
+    let device = Device::default().autodiff();
+    for (index, case) in CASES.iter().enumerate() {
+        for (dtype, allowed) in TYPES {
+            for biased in [false, true] {
+                let what = format!("{index}, {dtype:?}, {biased}");
+                test(&what, case, (&device, dtype), allowed, biased);
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_and_their_gradients_are_burns() {
+    every(|what, case, place, allowed, biased| {
+        let (input, weight) = (leaf(case.input, place), leaf(case.weights(), place));
+        let bias = biased.then(|| leaf([case.results], place));
+        let wide_bias = || bias.as_ref().map(wide);
+        let map = || {
+            let (of, by) = (wide(&input), wide(&weight));
+            module::conv2d(of, by, wide_bias(), case.options())
+        };
+        let vectors: Vec<_> = bias.iter().collect();
+        let leaves = Leaves::of(&[&input, &weight], &vectors);
+        let of = || (input.clone(), weight.clone());
+        let found = conv2d(of().0, of().1, bias.clone(), case.options());
+        assert_eq!(found.dtype(), place.1);
+        agree(what, [&found, &map()], &leaves, allowed);
+        for ending in endings(found.dims(), place) {
+            let expected = ended(map(), &ending);
+            let found = conv2d_ending(of().0, of().1, bias.clone(), case.options(), ending.clone());
+            let what = format!("{what}, {ending:?}");
+            agree(
+                &what,
+                [&found, &expected],
+                &leaves.clone().and(&ending),
+                allowed,
+            );
+        }
+    });
+}
+
+#[test]
+fn a_normalised_convolution_is_a_convolution_normalised() {
+    every(|what, case, place, allowed, biased| {
+        let (input, weight) = (leaf(case.input, place), leaf(case.weights(), place));
+        let bias = biased.then(|| leaf([case.results], place));
+        let norm = normalisation(case.results, place);
+        let wide_bias = || bias.as_ref().map(wide);
+        let whole = || {
+            let (of, by) = (wide(&input), wide(&weight));
+            let map = module::conv2d(of, by, wide_bias(), case.options());
+            let [gain, shift, mean, variance] = numbers(&norm).map(wide);
+            module::batch_norm(map, gain, shift, mean, variance, norm.epsilon)
+        };
+        let mut vectors = numbers(&norm).to_vec();
+        vectors.extend(&bias);
+        for ending in endings(whole().dims(), place) {
+            let expected = ended(whole(), &ending);
+            let found = normalised(case, [&input, &weight], bias.as_ref(), (&norm, &ending));
+            let what = format!("{what}, {ending:?}");
+            let leaves = Leaves::of(&[&input, &weight], &vectors).and(&ending);
+            agree(&what, [&found, &expected], &leaves, allowed);
+
+            // Evaluation, and features that are not tracked, of a network that is.
+            let (still, shortcut) = (untracked(&norm), without_gradient(&ending));
+            let plain_bias = bias.as_ref().map(plain);
+            let found = normalised(
+                case,
+                [&plain(&input), &plain(&weight)],
+                plain_bias.as_ref(),
+                (&still, &shortcut),
+            );
+            close(&what, &found, &expected, allowed);
+            let mixed = (&norm, &shortcut);
+            let found = normalised(case, [&plain(&input), &weight], bias.as_ref(), mixed);
+            close(&what, &found, &expected, allowed);
+        }
+    });
+}
+
+fn normalised(
+    case: &Case,
+    [input, weight]: [&Tensor<4>; 2],
+    bias: Option<&Tensor<1>>,
+    (norm, ending): (&Normalisation, &Ending<4>),
+) -> Tensor<4> {
+    let with = (norm.clone(), ending.clone());
+    let (input, weight) = (input.clone(), weight.clone());
+    conv2d_normalised(input, weight, bias.cloned(), case.options(), with)
+}
+
+/// Dilation is left to Burn.
+#[test]
+fn dilated_convolutions_are_burns() {
+    let device = Device::default();
+    let (input, weight) = (random([1, 2, 6, 6], &device), random([3, 2, 3, 3], &device));
+    let options = || ConvOptions::new([1, 1], [2, 2], [2, 2], 1);
+    let expected = module::conv2d(input.clone(), weight.clone(), None, options());
+    let found = conv2d(input, weight, None, options());
+    assert_eq!(found.into_data(), expected.into_data());
+}

@@ -1,0 +1,236 @@
+//! Sums, poolings, gates, means of maps and mixing.
+
+use burn::tensor::{Bool, Device, Int, Tensor, activation::relu, module, ops::MaxPoolOptions};
+use reid_ops::{
+    Ending, add_rectified, batch_norm_train, cut_mix, gated, gated_ending, max_pool2d, means,
+};
+
+use crate::{Leaves, TYPES, agree, ended, endings, leaf, random, wide};
+
+/// Small maps and odd ones, and some that are shared out: by whole lines, and not.
+pub(crate) const SHAPES: [[usize; 4]; 7] = [
+    [1, 1, 1, 1],
+    [3, 5, 7, 3],
+    [2, 48, 1, 9],
+    [2, 1, 4, 6],
+    [3, 65, 32, 48],
+    [5, 66, 31, 29],
+    [2, 3, 300, 301],
+];
+
+/// The shapes of gates of features: for each channel, for each place, and for each number.
+pub(crate) fn gates([batch, channels, height, width]: [usize; 4]) -> [[usize; 4]; 3] {
+    [
+        [batch, channels, 1, 1],
+        [batch, 1, height, width],
+        [batch, channels, height, width],
+    ]
+}
+
+#[test]
+fn a_rectified_sum_and_its_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    for shape in SHAPES {
+        for (dtype, allowed) in TYPES {
+            let [left, right] = [(); 2].map(|()| leaf(shape, (&device, dtype)));
+            let found = add_rectified(left.clone(), right.clone());
+            let expected = relu(wide(&left) + wide(&right));
+            let leaves = Leaves::of(&[&left, &right], &[]);
+            agree(&format!("{shape:?}"), [&found, &expected], &leaves, allowed);
+        }
+    }
+}
+
+#[test]
+fn poolings_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    let cases = [
+        ([2, 3, 8, 6], [3, 3], [2, 2], [1, 1]),
+        ([1, 2, 7, 9], [3, 3], [2, 2], [0, 0]),
+        ([2, 1, 5, 4], [2, 3], [1, 2], [1, 0]),
+        ([1, 4, 1, 1], [1, 1], [1, 1], [0, 0]),
+        ([1, 2, 33, 20], [3, 3], [3, 3], [1, 1]),
+    ];
+    for (shape, kernel, stride, padding) in cases {
+        for ceil_mode in [false, true] {
+            for (dtype, allowed) in TYPES {
+                let options = || {
+                    MaxPoolOptions::new(kernel)
+                        .with_stride(stride)
+                        .with_padding(padding)
+                        .with_ceil_mode(ceil_mode)
+                };
+                // Of different numbers, and of zeros that are as large as each other.
+                let input = leaf(shape, (&device, dtype));
+                for rectified in [false, true] {
+                    let features = || {
+                        if rectified {
+                            relu(input.clone())
+                        } else {
+                            input.clone()
+                        }
+                    };
+                    let found = max_pool2d(features(), options());
+                    let expected = module::max_pool2d(wide(&features()), options());
+                    let what = format!("{shape:?} {ceil_mode} {dtype:?}");
+                    let leaves = Leaves::of(&[&input], &[]);
+                    agree(&what, [&found, &expected], &leaves, allowed);
+                }
+                // What was rectified passes nothing back, whichever zero is the largest: the pooling alone.
+                let zeros = input.clone().mul_scalar(0.0).detach().require_grad();
+                let found = max_pool2d(zeros.clone(), options());
+                let expected = module::max_pool2d(wide(&zeros), options());
+                let leaves = Leaves::of(&[&zeros], &[]);
+                agree("alike", [&found, &expected], &leaves, allowed);
+            }
+        }
+    }
+}
+
+#[test]
+fn gates_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    for shape in SHAPES {
+        for gate in gates(shape) {
+            for (dtype, allowed) in TYPES {
+                let place = (&device, dtype);
+                let (features, factors) = (leaf(shape, place), leaf(gate, place));
+                let product = || wide(&features) * wide(&factors);
+                let leaves = Leaves::of(&[&features, &factors], &[]);
+                let of = || (features.clone(), factors.clone());
+                let found = gated(of().0, of().1);
+                let what = format!("{shape:?} {gate:?} {dtype:?}");
+                agree(&what, [&found, &product()], &leaves, allowed);
+                for ending in endings(shape, place) {
+                    let expected = ended(product(), &ending);
+                    let found = gated_ending(of().0, of().1, ending.clone());
+                    let leaves = leaves.clone().and(&ending);
+                    agree(&what, [&found, &expected], &leaves, allowed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn means_and_their_gradients_are_burns() {
+    let device = Device::default().autodiff();
+    for shape in SHAPES {
+        for (dtype, allowed) in TYPES {
+            let maps = leaf(shape, (&device, dtype));
+            let composed = || -> Tensor<2> {
+                let places = wide(&maps).flatten::<3>(2, 3);
+                places.mean_dim(2).squeeze_dim(2)
+            };
+            // Alone, and with another gradient before and after.
+            let of = |gate: Tensor<2>, maps: Tensor<4>, others: usize| {
+                let gate = gate.unsqueeze_dims::<4>(&[-1, -1]);
+                match others {
+                    0 => gate.expand(shape),
+                    1 => maps * gate,
+                    _ => maps.clone().tanh() * gate + maps,
+                }
+            };
+            for others in 0..3 {
+                let found = of(means(maps.clone()), maps.clone(), others);
+                let expected = of(composed(), wide(&maps), others);
+                let leaves = Leaves::of(&[&maps], &[]);
+                let what = format!("{shape:?} {others}");
+                agree(&what, [&found, &expected], &leaves, allowed);
+            }
+        }
+    }
+}
+
+/// Mixing as a composition.
+fn composed(features: Tensor<4>, cut: Tensor<3, Bool>, donors: &[usize], flows: bool) -> Tensor<4> {
+    let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
+    let donors: Vec<i32> = donors.iter().map(index).collect();
+    let donors = Tensor::<1, Int>::from_data(donors.as_slice(), &features.device());
+    let giving = if flows {
+        features.clone()
+    } else {
+        features.clone().detach()
+    };
+    let cut = cut.unsqueeze_dim::<4>(1).expand(features.dims());
+    features.mask_where(cut, giving.select(0, donors))
+}
+
+#[test]
+fn mixing_and_its_gradient_are_burns() {
+    let device = Device::default().autodiff();
+    for shape @ [batch, _, height, width] in SHAPES {
+        let cut = random([batch, height, width], &device).greater_elem(0.3);
+        // Some give to none, some to several, some to themselves.
+        for donors in [
+            (0..batch).collect::<Vec<_>>(),
+            vec![batch - 1; batch],
+            (0..batch).map(|image| (image + 1) % batch).collect(),
+        ] {
+            for (dtype, allowed) in TYPES {
+                for flows in [true, false] {
+                    let features = leaf(shape, (&device, dtype));
+                    let found = cut_mix(features.clone(), cut.clone(), &donors, flows);
+                    let expected = composed(wide(&features), cut.clone(), &donors, flows);
+                    let what = format!("{shape:?} {donors:?} {flows}");
+                    let leaves = Leaves::of(&[&features], &[]);
+                    agree(&what, [&found, &expected], &leaves, allowed);
+                }
+            }
+        }
+    }
+}
+
+/// Products, sums and gradients are written where operands lie, if no one else holds them.
+#[test]
+fn what_someone_else_holds_stays() {
+    let device = Device::default();
+    for shape in SHAPES {
+        let [left, right] = [(); 2].map(|()| random(shape, &device));
+        let before = [&left, &right].map(Tensor::to_data);
+        let held = add_rectified(left.clone(), right.clone()).into_data();
+        assert_eq!([&left, &right].map(Tensor::to_data), before);
+        let sum = add_rectified(left * 1.0, right * 1.0).into_data();
+        assert_eq!(sum, held);
+        for gate in gates(shape) {
+            let (features, gate) = (random(shape, &device), random(gate, &device));
+            let before = [&features, &gate].map(Tensor::to_data);
+            let held = gated(features.clone(), gate.clone()).into_data();
+            assert_eq!([&features, &gate].map(Tensor::to_data), before);
+            // Held by no one, it is written over, with the same result.
+            let product = gated(features.clone() * 1.0, gate.clone()).into_data();
+            assert_eq!(product, held);
+            let join = |features: Tensor<4>| {
+                let ending = Ending::Joined(features.clone().flip([0]) * 1.0);
+                gated_ending(features, gate.clone(), ending).into_data()
+            };
+            assert_eq!(join(features.clone()), join(features.clone() * 1.0));
+            assert_eq!(features.to_data(), before[0]);
+        }
+    }
+}
+
+/// A sum gives one gradient to both of its sides.
+#[test]
+fn both_sides_of_a_sum_have_their_gradient() {
+    let device = Device::default().autodiff();
+    let features = random([2, 3, 4, 5], &device).require_grad();
+    let gates = [random([2, 3, 1, 1], &device), random([2, 1, 4, 5], &device)];
+    let leaves = Leaves::of(&[&features], &[]);
+    let [one, other] = gates.clone().map(|gate| gated(features.clone(), gate));
+    let [left, right] = gates.map(|gate| wide(&features) * wide(&gate));
+    let sums = [add_rectified(one, other), relu(left + right)];
+    agree("gates", [&sums[0], &sums[1]], &leaves, 1e-5);
+
+    let parameters = [(); 4].map(|()| random::<1>([3], &device));
+    let [gain, bias, other_gain, other_bias] = &parameters;
+    let norm = |gain: &Tensor<1>, bias: &Tensor<1>| {
+        let of = (features.clone(), gain.clone(), bias.clone());
+        batch_norm_train(of.0, of.1, of.2, 1e-5, Ending::Plain).output
+    };
+    let found = add_rectified(norm(gain, bias), norm(other_gain, other_bias));
+    let norm =
+        |gain, bias| module::batch_norm_train(wide(&features), wide(gain), wide(bias), 1e-5).output;
+    let expected = relu(norm(gain, bias) + norm(other_gain, other_bias));
+    agree("normalisations", [&found, &expected], &leaves, 1e-5);
+}

@@ -1,0 +1,143 @@
+//! Tensors whose numbers do not lie one behind the other.
+
+use burn::tensor::{
+    Device, Tensor,
+    ops::{ConvOptions, MaxPoolOptions},
+};
+use reid_ops::{
+    Ending, Normalisation, RunningStatistics, add_rectified, attend, batch_norm, batch_norm_moving,
+    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, cut_mix, gated, gated_ending,
+    max_pool2d, means,
+};
+
+use crate::random;
+
+const SHAPE: [usize; 4] = [2, 6, 4, 5];
+
+/// Maps of one shape: turned, with channels innermost, a part of larger ones, of every second place, and
+/// one image, or one place, that stands for all.
+fn views(device: &Device) -> Vec<Tensor<4>> {
+    let map = |shape: [usize; 4]| random(shape, device);
+    vec![
+        map([2, 6, 5, 4]).swap_dims(2, 3),
+        map([2, 4, 5, 6]).permute([0, 3, 1, 2]),
+        map([4, 9, 6, 8]).slice([1..3, 2..8, 1..5, 3..8]),
+        map([1, 6, 4, 5]).expand(SHAPE),
+        map([2, 6, 1, 1]).expand(SHAPE),
+        map([2, 1, 4, 1]).expand(SHAPE),
+    ]
+}
+
+/// The same numbers, one behind the other.
+fn dense<const D: usize>(view: &Tensor<D>) -> Tensor<D> {
+    Tensor::from_data(view.to_data(), &view.device())
+}
+
+/// Every operation on two maps of one shape.
+fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>>> {
+    let vector = || random::<1>([6], device);
+    let (gain, bias, mean) = (vector(), vector(), vector());
+    let norm = Normalisation {
+        gain: gain.clone(),
+        bias: bias.clone(),
+        mean,
+        variance: vector().square() + 0.5,
+        epsilon: 1e-5,
+    };
+    let cut = random([2, 5, 4], device).greater_elem(0.0).swap_dims(1, 2);
+    let options = |padding| ConvOptions::new([1, 1], [padding; 2], [1, 1], 1);
+    let running = RunningStatistics {
+        mean: gain.clone(),
+        variance: bias.clone(),
+    };
+    // Weights that are views as well.
+    let (taps, points) = (
+        random([3, 6, 6, 3], device).permute([1, 2, 0, 3]),
+        random([6, 6, 1, 1], device).swap_dims(0, 1),
+    );
+    let (of, to, by) = (taps.clone(), points.clone(), norm.clone());
+    let (shift, learnt) = (bias.clone(), [gain.clone(), bias.clone()]);
+    vec![
+        Box::new({
+            let taps = taps.clone();
+            move |x, _| conv2d(x, taps.clone(), None, options(1))
+        }),
+        Box::new(move |x, _| conv2d(x, points.clone(), None, options(0))),
+        Box::new(move |x, y| {
+            let ending = Ending::Joined(y);
+            conv2d_ending(x, of.clone(), Some(shift.clone()), options(1), ending)
+        }),
+        Box::new(move |x, y| {
+            let with = (by.clone(), Ending::Joined(y));
+            conv2d_normalised(x, to.clone(), None, options(0), with)
+        }),
+        Box::new(move |x, y| batch_norm(x, norm.clone(), Ending::Joined(y))),
+        Box::new(move |x, _| {
+            let (gain, bias) = (gain.clone(), bias.clone());
+            batch_norm_train(x, gain, bias, 1e-5, Ending::Rectified).output
+        }),
+        Box::new(move |x, y| {
+            let (running, ending) = ((running.clone(), 0.1), Ending::Joined(y));
+            batch_norm_moving(x, learnt.clone(), 1e-5, ending, running).0
+        }),
+        Box::new(add_rectified),
+        Box::new(|x, _| max_pool2d(x, MaxPoolOptions::new([3, 2]).with_stride([2, 1]))),
+        Box::new(|x, _| means(x).unsqueeze_dims(&[-1, -1])),
+        Box::new(|x, y| gated(x, y.slice([0..2, 0..6, 1..2, 2..3]))),
+        Box::new(|x, y| gated(x, y.slice([0..2, 3..4]))),
+        Box::new(gated),
+        Box::new(|x, y| {
+            let gate = y.clone().slice([0..2, 0..6, 1..2, 2..3]);
+            gated_ending(x, gate, Ending::Joined(y))
+        }),
+        Box::new(move |x, _| cut_mix(x, cut.clone(), &[1, 0], true)),
+        Box::new(|x, y| {
+            let [x, y] = [x, y].map(|of| of.reshape([2, 6, 20]));
+            attend(x.clone(), y.clone(), y).reshape(SHAPE)
+        }),
+    ]
+}
+
+/// Results and gradients are those of the same numbers laid out, to the bit.
+#[test]
+fn views_are_read_right_by_every_operation() {
+    let device = Device::default().autodiff();
+    for (number, operation) in operations(&device).iter().enumerate() {
+        for (one, x) in views(&device).iter().enumerate() {
+            for (other, y) in views(&device).iter().enumerate() {
+                // A gradient that is a view too, of another kind each time.
+                let run = |x: &Tensor<4>, y: &Tensor<4>, laid_out: bool| {
+                    let [x, y] = [x, y].map(|of| of.clone().detach().require_grad());
+                    let result = operation(x.clone(), y.clone());
+                    let [images, channels, height, width] = result.dims();
+                    let pull = match (one + other) % 3 {
+                        0 => numbers([width, images, channels, height], &device)
+                            .permute([1, 2, 3, 0]),
+                        1 => numbers([images, channels, 1, 1], &device)
+                            .expand([images, channels, height, width]),
+                        _ => numbers([1, 1, 1, width], &device)
+                            .expand([images, channels, height, width]),
+                    };
+                    let pull = if laid_out { dense(&pull) } else { pull };
+                    let value = result.to_data();
+                    let gradients = (result * pull).sum().backward();
+                    let [x, y] = [x, y].map(|of| of.grad(&gradients).map(Tensor::into_data));
+                    (value, x, y)
+                };
+                let found = run(x, y, false);
+                let expected = run(&dense(x), &dense(y), true);
+                assert_eq!(
+                    found, expected,
+                    "operation {number}, views {one} and {other}"
+                );
+            }
+        }
+    }
+}
+
+/// The same numbers whenever they are asked for.
+fn numbers(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let count = i64::try_from(shape.iter().product::<usize>()).expect("few");
+    let numbers = Tensor::<1, burn::tensor::Int>::arange(0..count, device).float();
+    (numbers * 0.37).sin().reshape(shape)
+}
