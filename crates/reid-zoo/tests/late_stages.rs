@@ -1,18 +1,18 @@
-//! Networks whose branches have late stages of their own: folded, and started from a whole network.
+//! Networks whose branches have late stages of their own, started from a whole network.
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::{Device, Distribution, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    Block, BlockConfig, Head, ReidModel,
+    BlockConfig,
     attention::FncChannelConfig,
-    backbone::{Cut, Ibn, ResNetConfig, Tail},
+    backbone::{Cut, ResNetConfig, Tail},
     drawing,
-    head::{BnNeckConfig, ReducedNeckConfig},
+    head::ReducedNeckConfig,
 };
-use reid_zoo::{FncConfig, MgnConfig, NetworkConfig};
+use reid_zoo::{FncConfig, MgnConfig};
 
 const SIZE: InputSize = InputSize {
     height: 64,
@@ -38,40 +38,6 @@ fn mgn() -> MgnConfig {
     }
     config.branches.truncate(2);
     config
-}
-
-/// A pass in training moves the statistics; then folding must change no descriptor.
-fn folds<B: Block, H: Head>(name: &str, model: &ReidModel<B, H>) {
-    let device = Device::default().autodiff();
-    let images = |device: &Device| {
-        let normal = Distribution::Normal(0.3, 1.0);
-        Tensor::<4>::random([4, 3, SIZE.height, SIZE.width], normal, device)
-    };
-    for _ in 0..3 {
-        let _ = model.forward(images(&device));
-    }
-    let (model, images) = (model.valid(), images(&Device::default()));
-    let plain = model.embed(images.clone());
-    let difference = (model.fused().embed(images) - plain.clone()).abs().max();
-    let scale = plain.abs().max().into_scalar::<f32>();
-    let difference = difference.into_scalar::<f32>();
-    assert!(difference < 1e-4 * scale, "{name}: {difference} of {scale}");
-}
-
-#[test]
-fn folded_networks_describe_alike() {
-    let device = Device::default().autodiff();
-    for ibn in [Ibn::None, Ibn::A, Ibn::B] {
-        let (backbone, head) = (
-            ResNetConfig::resnet50().with_width(4).with_ibn(ibn),
-            BnNeckConfig::new(),
-        );
-        let model = NetworkConfig { backbone, head }.init(SIZE, 3, &device);
-        folds(&format!("{ibn:?}"), &model);
-    }
-    folds("FNC", &fnc().init(SIZE, 3, &device));
-    folds("shared", &fnc().with_cut(None).init(SIZE, 3, &device));
-    folds("MGN", &mgn().init(SIZE, 3, &device));
 }
 
 /// The values and identifiers of a module's parameters, in order.

@@ -182,12 +182,16 @@ impl Filler {
             return param;
         };
         let (id, dtype) = (param.id, data.dtype());
-        let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
+        let device = param.lazy_device();
+        let tensor = Tensor::from_data(data, (&device, dtype));
         match self.place.convention {
             // The file's identifiers are not taken over: two branches may be filled from one file.
             Convention::Burn => param.transform_for_load(tensor, id),
             Convention::PyTorch if self.place.is_transposed() => {
-                param.map(|old| replaced(&old, tensor.swap_dims(0, 1)))
+                // Laid out as it is built, so that products round as they did before it was saved.
+                let turned = tensor.swap_dims(0, 1).into_data();
+                let tensor = Tensor::from_data(turned, (&device, dtype));
+                param.map(|old| replaced(&old, tensor))
             }
             Convention::PyTorch => param.map(|old| replaced(&old, tensor)),
         }

@@ -1,0 +1,136 @@
+//! Networks with batch normalisation folded away: they describe alike, and are saved and loaded like others.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Distribution, Tensor},
+};
+use reid_core::{InputSize, Seed};
+use reid_nn::{
+    Block, BlockConfig, Head, HeadConfig, ReidModel,
+    attention::{
+        CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
+        FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig,
+        ResizedConfig, RgaChannelConfig, RgaSpatialConfig, SqueezeExcitationConfig,
+    },
+    backbone::{Ibn, ResNetConfig},
+    head::{BnNeckConfig, ReducedNeckConfig},
+};
+use reid_zoo::{BranchedConfig, FncConfig, MgnConfig, weights};
+
+const SIZE: InputSize = InputSize {
+    height: 192,
+    width: 64,
+};
+
+/// Each network draws its weights from this and its name.
+const SEED: Seed = Seed::new(5);
+
+fn small<I, A>(network: ResNetConfig<I, A>) -> ResNetConfig<I, A> {
+    network.with_width(4).with_last_stride(1)
+}
+
+/// Folding changes no descriptor; a pass in training moves the statistics before. Saved, loaded into
+/// another such network, it gives the same bits.
+fn folds<B: Block, H: Head>(
+    name: &str,
+    backbone: &impl BlockConfig<Block = B>,
+    head: &impl HeadConfig<Head = H>,
+) {
+    let build = |name: &str| {
+        let device = Device::default().autodiff();
+        ReidModel::seeded((backbone, head), SIZE, 3, SEED.named(name), &device)
+    };
+    let images = |device: &Device| {
+        let normal = Distribution::Normal(0.3, 1.0);
+        Tensor::<4>::random([4, 3, SIZE.height, SIZE.width], normal, device)
+    };
+    let model = build(name);
+    for _ in 0..3 {
+        let _ = model.forward(images(&Device::default().autodiff()));
+    }
+    let (model, images) = (model.valid(), images(&Device::default()));
+    let plain = model.embed(images.clone());
+    let folded = model.fused();
+    let found = folded.embed(images.clone());
+    let difference = (found.clone() - plain.clone()).abs().max();
+    let difference = difference.into_scalar::<f32>();
+    let scale = plain.abs().max().into_scalar::<f32>();
+    assert!(difference < 1e-5 * scale, "{name}: {difference} of {scale}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in ["folded.safetensors", "folded.bpk"] {
+        let path = folder.path().join(file);
+        weights::save(&folded, &path).expect("saved");
+        let mut other = build("another").valid().fused();
+        weights::load(&mut other, &path).expect("loaded");
+        let again = other.embed(images.clone());
+        assert_eq!(again.into_data(), found.to_data(), "{name}, {file}");
+    }
+}
+
+#[test]
+fn trunks() {
+    for ibn in [Ibn::None, Ibn::A, Ibn::B] {
+        let network = small(ResNetConfig::resnet50()).with_ibn(ibn);
+        folds(&format!("{ibn:?}"), &network, &BnNeckConfig::new());
+    }
+    let network = small(ResNetConfig::resnet18());
+    folds("basic blocks", &network, &BnNeckConfig::new());
+    let network = ResNetConfig::se_resnext50()
+        .with_width(16)
+        .with_last_stride(1);
+    folds("SE-ResNeXt", &network, &BnNeckConfig::new());
+}
+
+#[test]
+fn attention_after_stages() {
+    fn after(name: &str, attention: impl BlockConfig + Clone) {
+        let network = small(ResNetConfig::resnet18()).after_stages(attention);
+        folds(name, &network, &BnNeckConfig::new());
+    }
+    after("SE", SqueezeExcitationConfig::new().with_reduction(2));
+    let cbam = (
+        CbamChannelConfig::new().with_reduction(2),
+        CbamSpatialConfig::new(),
+    );
+    after("CBAM", cbam);
+    let fully_connected = ParallelConfig::new(
+        FullyConnectedSpatialConfig::new().with_reduction(2),
+        FullyConnectedChannelConfig::new().with_reduction(2),
+    );
+    after("fully connected, side by side", fully_connected);
+    after("non-local", NonLocalConfig::new());
+    let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
+    after("RGA-SC", (spatial.clone(), channel.clone()));
+    after("RGA-CS", (channel, spatial.clone()));
+    after("RGA-S of one size", ResizedConfig::new([6, 2], spatial));
+    let further = (
+        FncSpatialConfig::new(),
+        FncChannelConfig::new().with_hidden(4).with_groups(2),
+    );
+    after("SAB and CAB", further);
+}
+
+#[test]
+fn branches() {
+    let mut fnc = FncConfig::of(small(ResNetConfig::resnet18()));
+    let neck = ReducedNeckConfig::new().with_dimensions(6);
+    fnc.branches.channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
+    (fnc.branches.spatial_neck, fnc.branches.channel_neck) = (neck.clone(), neck);
+    folds("FNC", &fnc.backbone(), &fnc.head());
+    let shared = fnc.with_cut(None);
+    folds("FNC, not separate", &shared.backbone(), &shared.head());
+
+    let mut mgn = MgnConfig::of(small(ResNetConfig::resnet18()));
+    for branch in &mut mgn.branches {
+        branch.dimensions = 6;
+    }
+    folds("MGN", &mgn.backbone(), &mgn.head());
+
+    for (name, config) in [
+        ("progressive", BranchedConfig::progressive_cut_mix(2)),
+        ("drop block", BranchedConfig::batch_drop_block(2)),
+    ] {
+        folds(name, &small(ResNetConfig::resnet18()), &config.head);
+    }
+}
