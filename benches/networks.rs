@@ -85,6 +85,8 @@ enum Numbers {
     Single,
     #[value(name = "bfloat16")]
     BFloat16,
+    #[value(name = "float16")]
+    Float16,
 }
 
 impl From<Numbers> for Precision {
@@ -92,6 +94,7 @@ impl From<Numbers> for Precision {
         match numbers {
             Numbers::Single => Self::Single,
             Numbers::BFloat16 => Self::BFloat16,
+            Numbers::Float16 => Self::Float16,
         }
     }
 }

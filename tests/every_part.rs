@@ -124,7 +124,7 @@ fn convolution_is_its_composition() {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
                 (Precision::Single, true) => 2e-3,
-                (Precision::BFloat16, _) => 2e-2,
+                (Precision::BFloat16 | Precision::Float16, _) => 2e-2,
             };
             let features = precision.of(features.clone()).detach().require_grad();
             let weight = weight.clone().detach().require_grad();
@@ -232,7 +232,7 @@ fn convolution_in_evaluation_is_its_composition() {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
                 (Precision::Single, true) => 2e-3,
-                (Precision::BFloat16, _) => 2e-2,
+                (Precision::BFloat16 | Precision::Float16, _) => 2e-2,
             };
             let images = precision.of(images.clone());
             let own = norm(all.map(Tensor::clone));
@@ -286,7 +286,7 @@ fn means_of_maps_are_their_composition() {
             let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
             let allowed = match precision {
                 Precision::Single => 1e-5,
-                Precision::BFloat16 => 1e-2,
+                Precision::BFloat16 | Precision::Float16 => 1e-2,
             };
             assert_near("by maps", one, other, allowed);
         }
@@ -307,7 +307,7 @@ fn gates_are_their_composition() {
                 let wide = leaves.each_ref().map(on_cpu);
                 let allowed = match precision {
                     Precision::Single => 1e-5,
-                    Precision::BFloat16 => 2e-2,
+                    Precision::BFloat16 | Precision::Float16 => 2e-2,
                 };
                 for joined in [false, true] {
                     let [of, by, shortcut] = leaves.clone();
@@ -381,7 +381,7 @@ impl Normalised {
             rectify: !matches!(ending, Ending::Plain),
             allowed: match precision {
                 Precision::Single => 1e-5,
-                Precision::BFloat16 => 1e-2,
+                Precision::BFloat16 | Precision::Float16 => 1e-2,
             },
         }
     }
@@ -524,7 +524,7 @@ fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &D
 
 /// The precisions that the device has.
 fn precisions(device: &Device) -> Vec<Precision> {
-    let mut all = vec![Precision::Single, Precision::BFloat16];
+    let mut all = vec![Precision::Single, Precision::BFloat16, Precision::Float16];
     all.retain(|precision| precision.is_supported(device));
     all
 }

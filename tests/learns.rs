@@ -18,9 +18,19 @@ fn four_people_are_told_apart() {
 /// Weights in single precision, features in half: it learns all the same.
 #[test]
 fn four_people_are_told_apart_in_bfloat16() {
+    learns_where_supported(Precision::BFloat16);
+}
+
+/// The same with losses scaled.
+#[test]
+fn four_people_are_told_apart_in_float16() {
+    learns_where_supported(Precision::Float16);
+}
+
+fn learns_where_supported(precision: Precision) {
     let device = device::pick().expect("a device").device;
-    if Precision::BFloat16.is_supported(&device) {
-        learns(Precision::BFloat16);
+    if precision.is_supported(&device) {
+        learns(precision);
     }
 }
 

@@ -9,6 +9,7 @@ use burn::{module::Module, tensor::Device};
 use reid::{
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
+        Precision,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{Cells, CutMix},
@@ -16,7 +17,7 @@ use reid::{
         loss::CenterLossConfig,
     },
     prelude::*,
-    train::{Error, Event, Observer, OptimizerConfig, Outcome},
+    train::{EpochSummary, Error, Event, Observer, OptimizerConfig, Outcome},
 };
 
 type Heads = (BnNeck, BranchedHead);
@@ -137,7 +138,24 @@ fn bits<C: Module>(outcome: &Outcome<ResNet, Heads, C>) -> Vec<u32> {
 
 #[test]
 fn an_interrupted_run_ends_in_the_same_bits() {
-    let fixture = Fixture::new();
+    ends_in_the_same_bits(&Fixture::new());
+}
+
+/// With a loss that is scaled, and steps that are left out.
+#[test]
+fn an_interrupted_run_in_half_precision_does_too() {
+    let mut fixture = Fixture::new();
+    fixture.recipe.precision = Precision::Float16;
+    let history = ends_in_the_same_bits(&fixture);
+    let remarks = &history[0].remarks;
+    let left_out = remarks.iter().find(|(name, _)| name == "left out");
+    assert!(
+        left_out.is_some_and(|(_, share)| *share > 0.0),
+        "{remarks:?}"
+    );
+}
+
+fn ends_in_the_same_bits(fixture: &Fixture) -> Vec<EpochSummary> {
     let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
     assert!(!whole.interrupted);
 
@@ -163,6 +181,7 @@ fn an_interrupted_run_ends_in_the_same_bits() {
 
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
+    whole.history
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl<const D: usize> Ending<D> {
     /// What becomes of a map that is there already.
     ///
     /// # Panics
-    /// If the map is empty, or of another shape than a shortcut.
+    /// If there is a shortcut, and the map is empty or of another shape.
     #[must_use]
     pub fn of(self, map: Tensor<D>) -> Tensor<D> {
         match self {

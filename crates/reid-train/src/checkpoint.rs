@@ -16,6 +16,7 @@ use crate::{
     error::{Error, at},
     history::{EpochSummary, Scores, Sums},
     recipe::Recipe,
+    scaling::LossScale,
     trainee::Trainee,
 };
 
@@ -89,6 +90,9 @@ pub(crate) struct State {
     pub(crate) step: usize,
     /// Its sums so far.
     pub(crate) sums: Sums,
+    /// What losses are scaled by in half precision.
+    #[serde(default)]
+    pub(crate) loss_scale: LossScale,
     /// What the epochs so far came to.
     pub(crate) history: Vec<EpochSummary>,
     /// The best scores so far.

@@ -13,13 +13,13 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod checkpoint;
-mod clip;
 mod clock;
 mod console;
 mod difference;
 mod error;
 mod event;
 mod extract;
+mod gradients;
 mod history;
 mod interrupt;
 mod json_lines;
@@ -27,6 +27,7 @@ mod losses;
 mod optimizer;
 mod recipe;
 mod run;
+mod scaling;
 mod schedule;
 mod trainee;
 mod trainer;

@@ -46,7 +46,9 @@ pub struct Recipe<N> {
     /// The network.
     pub network: N,
     /// In which type of numbers the network computes; single precision by default. Weights, losses
-    /// and all that is saved stay in single precision.
+    /// and all that is saved stay in single precision. In half precision losses are scaled while gradients
+    /// are computed, by 2^16 at first, half as much after each step whose gradients overflowed, which is
+    /// left out, and twice as much after 2000 steps that did not; checkpoints hold the scale.
     #[serde(default)]
     pub precision: Precision,
     /// How training images are varied.

@@ -13,20 +13,21 @@ use burn::{
 use reid_core::{Identity, InputSize, Splits};
 use reid_data::loader::{Batch, LoaderConfig, TrainLoader};
 use reid_eval::Report;
-use reid_nn::{Block, Criterion, Head, TrainingStep, parameters};
+use reid_nn::{Block, Criterion, Head, Precision, TrainingStep, parameters};
 use serde::Serialize;
 
 use crate::{
     checkpoint::{Checkpoints, Parts, State},
-    clip,
     clock::Clock,
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
+    gradients::clipped,
     history::{Measured, Scores, Sums, Unread},
     interrupt::Interrupt,
     recipe::Recipe,
+    scaling::LossScale,
     trainee::Trainee,
 };
 
@@ -64,6 +65,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             epoch: 0,
             step: 0,
             sums: Sums::default(),
+            loss_scale: LossScale::default(),
             history: Vec::new(),
             best: None,
             lengths: Vec::new(),
@@ -168,18 +170,13 @@ impl<'a, N: Serialize> Run<'a, N> {
 
     /// One step: forward, backward, update.
     fn step<B: Block, H: Head, C: Criterion>(
-        &self,
+        &mut self,
         parts: Parts<B, H, C>,
         batch: &Batch,
     ) -> Result<(Parts<B, H, C>, Measured), Error> {
-        let Parts {
-            trainee,
-            mut optimizer,
-            mut criterion_optimizer,
-        } = parts;
         let images = images(batch, &self.device.clone().autodiff());
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
-        let judgement = trainee.judge(
+        let judgement = parts.trainee.judge(
             self.recipe.precision.of(images),
             TrainingStep {
                 identities: &batch.classes,
@@ -187,19 +184,58 @@ impl<'a, N: Serialize> Run<'a, N> {
             },
         );
         let unread = Unread::from(&judgement);
-        let total = judgement
-            .losses
-            .into_iter()
-            .map(|loss| loss.value)
-            .reduce(Tensor::add);
-        let Trainee { model, criterion } = trainee;
-        let trainee = match total {
-            Some(total) => {
-                let mut gradients = total.backward();
-                let of_model = GradientsParams::from_module(&mut gradients, &model);
-                let of_criterion = GradientsParams::from_module(&mut gradients, &criterion);
+        let losses = judgement.losses.into_iter().map(|loss| loss.value);
+        let (parts, left_out) = match losses.reduce(Tensor::add) {
+            Some(loss) => self.update(parts, loss),
+            None => (parts, false),
+        };
+        // Only now: a GPU has the whole step to do meanwhile.
+        let mut measured = unread.read();
+        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
+        if let Some((name, value)) = measured.losses.iter().find(infinite) {
+            return Err(self.not_finite(name, *value, batch));
+        }
+        if self.state.loss_scale.is_spent() {
+            return Err(self.not_finite("gradient", f64::INFINITY, batch));
+        }
+        if self.recipe.precision == Precision::Float16 {
+            let share = f64::from(u8::from(left_out));
+            measured.remarks.push(("left out".to_owned(), share));
+        }
+        Ok((parts, measured))
+    }
+
+    /// The parts after a step along the gradients of a loss, and whether it was left out.
+    fn update<B: Block, H: Head, C: Criterion>(
+        &mut self,
+        parts: Parts<B, H, C>,
+        loss: Tensor<1>,
+    ) -> (Parts<B, H, C>, bool) {
+        let Parts {
+            trainee: Trainee { model, criterion },
+            mut optimizer,
+            mut criterion_optimizer,
+        } = parts;
+        let scaled = self.recipe.precision == Precision::Float16;
+        let loss = match scaled {
+            true => self.state.loss_scale.of(loss),
+            false => loss,
+        };
+        let mut gradients = loss.backward();
+        let gradients = [
+            GradientsParams::from_module(&mut gradients, &model),
+            GradientsParams::from_module(&mut gradients, &criterion),
+        ];
+        let modules = (&model, &criterion);
+        let gradients = match scaled {
+            true => self.state.loss_scale.unscaled(gradients, modules),
+            false => Some(gradients),
+        };
+        let left_out = gradients.is_none();
+        let trainee = match gradients {
+            Some([of_model, of_criterion]) => {
                 let of_model = match self.recipe.clip_norm {
-                    Some(limit) => clip::by_norm(&model, of_model, limit),
+                    Some(limit) => clipped(&model, of_model, limit),
                     None => of_model,
                 };
                 let centers_rate = self.recipe.losses.center_learning_rate;
@@ -210,18 +246,12 @@ impl<'a, N: Serialize> Run<'a, N> {
             }
             None => Trainee { model, criterion },
         };
-        // Only now: a GPU has the whole step to do meanwhile.
-        let measured = unread.read();
-        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
-        if let Some((name, value)) = measured.losses.iter().find(infinite) {
-            return Err(self.not_finite(name, *value, batch));
-        }
         let parts = Parts {
             trainee,
             optimizer,
             criterion_optimizer,
         };
-        Ok((parts, measured))
+        (parts, left_out)
     }
 
     fn not_finite(&self, name: &str, value: f64, batch: &Batch) -> Error {

@@ -1,9 +1,9 @@
-//! Gradient clipping by the norm of all gradients together.
+//! All gradients of a module together: how long they are, scaled, and clipped.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
 /// Scales all gradients of a module so that together they are no longer than `limit`.
@@ -13,57 +13,71 @@ use burn::{
 /// ```
 ///
 /// Burn's own clipping works on each tensor alone, which changes the direction of the step.
-pub(crate) fn by_norm<M: Module>(
+pub(crate) fn clipped<M: Module>(
     module: &M,
     gradients: GradientsParams,
     limit: f64,
 ) -> GradientsParams {
-    let mut norm = Norm {
-        gradients: &gradients,
-        squares: None,
-    };
-    module.visit(&mut norm);
-    let Some(squares) = norm.squares else {
+    let Some(squares) = squares(module, &gradients) else {
         return gradients;
     };
     // As PyTorch: the quotient's tiny summand keeps a gradient of 0 as it is.
     let scale = ((squares.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
+    scaled(module, gradients, |_| scale.clone())
+}
+
+/// Σ‖g‖² of all gradients of a module; none if it has none.
+pub(crate) fn squares<M: Module>(module: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
+    let mut squares = Squares {
+        gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    squares.sum
+}
+
+/// All gradients of a module, multiplied by one number.
+pub(crate) fn scaled<M: Module>(
+    module: &M,
+    gradients: GradientsParams,
+    factor: impl Fn(&Device) -> Tensor<1>,
+) -> GradientsParams {
     let mut scaled = Scale {
         gradients,
-        factor: scale,
+        factor,
         result: GradientsParams::new(),
     };
     module.visit(&mut scaled);
     scaled.result
 }
 
-struct Norm<'a> {
+struct Squares<'a> {
     gradients: &'a GradientsParams,
-    squares: Option<Tensor<1>>,
+    sum: Option<Tensor<1>>,
 }
 
-impl ModuleVisitor for Norm<'_> {
+impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             let square = gradient.square().sum();
-            self.squares = Some(match self.squares.take() {
-                Some(squares) => squares + square,
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + square,
                 None => square,
             });
         }
     }
 }
 
-struct Scale {
+struct Scale<F> {
     gradients: GradientsParams,
-    factor: Tensor<1>,
+    factor: F,
     result: GradientsParams,
 }
 
-impl ModuleVisitor for Scale {
+impl<F: Fn(&Device) -> Tensor<1>> ModuleVisitor for Scale<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let scale = self.factor.clone().reshape([1; D]);
+            let scale = (self.factor)(&gradient.device()).reshape([1; D]);
             self.result.register(param.id, gradient * scale);
         }
     }
@@ -73,7 +87,7 @@ impl ModuleVisitor for Scale {
 mod tests {
     use burn::{
         nn::LinearConfig,
-        tensor::{Device, TensorData, Tolerance},
+        tensor::{TensorData, Tolerance},
     };
 
     use super::*;
@@ -89,11 +103,11 @@ mod tests {
             let weighted = input.clone().matmul(linear.weight.val()) * 2.0;
             let loss = weighted.sum() + bias.val() * 8.0;
             let gradients = GradientsParams::from_grads(loss.backward(), &linear);
-            let clipped = by_norm(&linear, gradients, limit);
-            let weight = clipped.get::<2>(linear.weight.id).expect("a gradient");
-            let bias = clipped.get::<1>(bias.id).expect("a gradient");
-            let found = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();
-            found.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::default());
+            let found = clipped(&linear, gradients, limit);
+            let weight = found.get::<2>(linear.weight.id).expect("a gradient");
+            let bias = found.get::<1>(bias.id).expect("a gradient");
+            let both = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();
+            both.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::default());
         }
     }
 }

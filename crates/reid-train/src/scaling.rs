@@ -1,0 +1,119 @@
+//! Loss scaling, for gradients in half precision (Micikevicius et al., ICLR 2018, §3.2).
+
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::gradients::{scaled, squares};
+
+/// What a loss is multiplied by before its gradients are computed, so that small ones do not vanish in half
+/// precision: halved when gradients leave its range, doubled after so many steps that did not, as `PyTorch`'s
+/// `GradScaler` does. A power of two, so that it changes no gradient but for its exponent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LossScale {
+    scale: f32,
+    /// Steps since it last changed.
+    steps: u32,
+}
+
+impl Default for LossScale {
+    fn default() -> Self {
+        Self {
+            scale: 65_536.0,
+            steps: 0,
+        }
+    }
+}
+
+impl LossScale {
+    /// After how many steps without an overflow it doubles.
+    const PATIENCE: u32 = 2000;
+    /// Far above what half precision could hold of any loss.
+    const MOST: f32 = 16_777_216.0;
+
+    pub(crate) fn of(self, loss: Tensor<1>) -> Tensor<1> {
+        loss * self.scale
+    }
+
+    /// The gradients of the loss itself, from those of the scaled one, of two modules; none if one is not
+    /// finite, in which case the step is to be left out.
+    pub(crate) fn unscaled<A: Module, B: Module>(
+        &mut self,
+        [of_one, of_other]: [GradientsParams; 2],
+        (one, other): (&A, &B),
+    ) -> Option<[GradientsParams; 2]> {
+        let lengths = [squares(one, &of_one), squares(other, &of_other)];
+        let mut finite = lengths.into_iter().flatten();
+        let finite = finite.all(|length| length.into_scalar::<f32>().is_finite());
+        let inverse = self.scale.recip();
+        self.moved(finite);
+        let factor = |device: &Device| Tensor::from_data([inverse], device);
+        finite.then(|| [scaled(one, of_one, factor), scaled(other, of_other, factor)])
+    }
+
+    /// Whether gradients left their range although the loss was not scaled up.
+    pub(crate) fn is_spent(self) -> bool {
+        self.scale < 1.0
+    }
+
+    fn moved(&mut self, finite: bool) {
+        let steps = self.steps + 1;
+        let (scale, steps) = match finite {
+            false => (self.scale / 2.0, 0),
+            true if steps == Self::PATIENCE => ((self.scale * 2.0).min(Self::MOST), 0),
+            true => (self.scale, steps),
+        };
+        *self = Self { scale, steps };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::LinearConfig;
+
+    use super::*;
+
+    #[test]
+    fn it_halves_at_an_overflow_and_doubles_after_patience() {
+        let mut scale = LossScale::default();
+        scale.moved(false);
+        assert_eq!(scale.scale, 32_768.0);
+        for _ in 1..LossScale::PATIENCE {
+            scale.moved(true);
+        }
+        assert_eq!(scale.scale, 32_768.0);
+        scale.moved(true);
+        assert_eq!(scale.scale, 65_536.0);
+        for _ in 0..16 {
+            scale.moved(false);
+        }
+        assert!(!scale.is_spent());
+        scale.moved(false);
+        assert!(scale.is_spent());
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_loss_and_infinite_ones_are_left_out() {
+        let device = Device::default().autodiff();
+        let modules = [(); 2].map(|()| LinearConfig::new(1, 1).with_bias(false).init(&device));
+        let [one, other] = &modules;
+        let mut scale = LossScale::default();
+        for (factor, expected) in [(3.0, Some(3.0)), (f32::INFINITY, None)] {
+            let loss = one.weight.val().sum() * factor + other.weight.val().sum();
+            let mut gradients = scale.of(loss).backward();
+            let gradients = [
+                GradientsParams::from_module(&mut gradients, one),
+                GradientsParams::from_module(&mut gradients, other),
+            ];
+            let found = scale.unscaled(gradients, (one, other));
+            let found = found.map(|[of_one, _]| {
+                let gradient = of_one.get::<2>(one.weight.id).expect("a gradient");
+                gradient.into_scalar::<f32>()
+            });
+            assert_eq!(found, expected);
+        }
+    }
+}
