@@ -115,11 +115,12 @@ fn convolution_is_its_composition() {
         let name = format!("{:?} with {weights:?}", features.dims());
         let groups = features.dims()[1] / weights[1];
         let options = ConvOptions::new(stride, padding, [1, 1], groups);
-        let weight = random(weights, &device);
-        let (wide, taps) = (on_cpu(&features), on_cpu(&weight));
-        let whole = module::conv2d(wide.clone(), taps.clone(), None, options.clone());
+        let (weight, bias) = (random(weights, &device), random([weights[0]], &device));
+        let (wide, taps, shift) = (on_cpu(&features), on_cpu(&weight), on_cpu(&bias));
+        let (of, by) = (wide.clone(), taps.clone());
+        let whole = module::conv2d(of, by, Some(shift.clone()), options.clone());
         let pull = random(whole.dims(), &device);
-        let expected = pulled(&whole, &on_cpu(&pull).inner(), [&wide, &taps]);
+        let expected = pulled(&whole, &on_cpu(&pull).inner(), [&wide, &taps], &shift);
         for precision in precisions(&device) {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
@@ -128,26 +129,32 @@ fn convolution_is_its_composition() {
             };
             let features = precision.of(features.clone()).detach().require_grad();
             let weight = weight.clone().detach().require_grad();
-            let output = conv2d(features.clone(), weight.clone(), None, options.clone());
-            let (output, by_features, by_weight) =
-                pulled(&output, &pull.clone().inner(), [&features, &weight]);
-            assert_near(&name, output, expected.0.clone(), allowed);
-            assert_near(&name, by_features, expected.1.clone(), allowed);
-            assert_near(&name, by_weight, expected.2.clone(), allowed);
+            let bias = bias.clone().detach().require_grad();
+            let (of, by) = (features.clone(), weight.clone());
+            let output = conv2d(of, by, Some(bias.clone()), options.clone());
+            let found = pulled(&output, &pull.clone().inner(), [&features, &weight], &bias);
+            let (maps, by_bias) = expected.clone();
+            for (found, expected) in found.0.into_iter().zip(maps) {
+                assert_near(&name, found, expected, allowed);
+            }
+            assert_near(&name, found.1, by_bias, allowed);
         }
     }
 }
 
-/// An output and the gradients of its product with a map by what it was computed from, on a CPU.
+/// An output and the gradients of its product with a map by features and weights, and by a bias, on a CPU.
 fn pulled(
     output: &Tensor<4>,
     pull: &Tensor<4>,
     [features, weight]: [&Tensor<4>; 2],
-) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+    bias: &Tensor<1>,
+) -> ([Tensor<4>; 3], Tensor<1>) {
     let wide = output.clone().cast(DType::F32);
     let gradients = (wide * Tensor::from_inner(pull.clone())).sum().backward();
     let by = |of: &Tensor<4>| on_cpu(&of.grad(&gradients).expect("a gradient")).inner();
-    (on_cpu(output).inner(), by(features), by(weight))
+    let by_bias = bias.grad(&gradients).expect("a gradient");
+    let maps = [on_cpu(output).inner(), by(features), by(weight)];
+    (maps, on_cpu(&by_bias).inner())
 }
 
 /// A tensor in single precision where no kernels are tuned, with a gradient of its own.
@@ -300,7 +307,11 @@ fn gates_are_their_composition() {
     for features in layouts(&device) {
         let [batch, channels, height, width] = features.dims();
         for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
-            let (gate, shortcut) = (random(gate, &device), random(features.dims(), &device));
+            // A view, as a gate often is.
+            let [images, channels, rows, columns] = gate;
+            let turned = random([channels, images, columns, rows], &device);
+            let gate = turned.permute([1, 0, 3, 2]);
+            let shortcut = random(features.dims(), &device);
             for precision in precisions(&device) {
                 let leaf = |of: &Tensor<4>| precision.of(of.clone()).detach().require_grad();
                 let leaves = [&features, &gate, &shortcut].map(leaf);

@@ -270,7 +270,7 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
 fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let fixture = Fixture::new();
     let outcome = fixture.trainer("run").run(&mut ()).expect("a run");
-    let map = |epoch: &reid::train::EpochSummary| {
+    let map = |epoch: &EpochSummary| {
         epoch
             .scores
             .expect("every epoch is evaluated")

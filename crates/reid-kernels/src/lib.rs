@@ -2,8 +2,8 @@
 //! vectors with many others and, with the feature `networks`, convolution, batch normalisation,
 //! pooling, gates, mixing of maps and steps of Adam.
 //!
-//! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs,
-//! and on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
+//! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs, and all but
+//! the products on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
 //! threads, so results repeat to the last bit on one machine. There is no `unsafe` here, and nothing of
 //! tensors: `reid-ops` makes operations of Burn's backend Flex of this, `reid-eval` distances between
 //! descriptors.

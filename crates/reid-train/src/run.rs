@@ -217,9 +217,10 @@ impl<'a, N: Serialize> Run<'a, N> {
             mut criterion_optimizer,
         } = parts;
         let scaled = self.recipe.precision == Precision::Float16;
-        let loss = match scaled {
-            true => self.state.loss_scale.of(loss),
-            false => loss,
+        let loss = if scaled {
+            self.state.loss_scale.of(loss)
+        } else {
+            loss
         };
         let mut gradients = loss.backward();
         let gradients = [
@@ -227,9 +228,10 @@ impl<'a, N: Serialize> Run<'a, N> {
             GradientsParams::from_module(&mut gradients, &criterion),
         ];
         let modules = (&model, &criterion);
-        let gradients = match scaled {
-            true => self.state.loss_scale.unscaled(gradients, modules),
-            false => Some(gradients),
+        let gradients = if scaled {
+            self.state.loss_scale.unscaled(gradients, modules)
+        } else {
+            Some(gradients)
         };
         let left_out = gradients.is_none();
         let trainee = match gradients {

@@ -14,7 +14,8 @@ use crate::gradients::{scaled, squares};
 /// `GradScaler` does. A power of two, so that it changes no gradient but for its exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossScale {
-    scale: f32,
+    /// Of 2.
+    exponent: i32,
     /// Steps since it last changed.
     steps: u32,
 }
@@ -22,7 +23,7 @@ pub(crate) struct LossScale {
 impl Default for LossScale {
     fn default() -> Self {
         Self {
-            scale: 65_536.0,
+            exponent: 16,
             steps: 0,
         }
     }
@@ -32,10 +33,10 @@ impl LossScale {
     /// After how many steps without an overflow it doubles.
     const PATIENCE: u32 = 2000;
     /// Far above what half precision could hold of any loss.
-    const MOST: f32 = 16_777_216.0;
+    const MOST: i32 = 24;
 
     pub(crate) fn of(self, loss: Tensor<1>) -> Tensor<1> {
-        loss * self.scale
+        loss * 2_f32.powi(self.exponent)
     }
 
     /// The gradients of the loss itself, from those of the scaled one, of two modules; none if one is not
@@ -48,7 +49,7 @@ impl LossScale {
         let lengths = [squares(one, &of_one), squares(other, &of_other)];
         let mut finite = lengths.into_iter().flatten();
         let finite = finite.all(|length| length.into_scalar::<f32>().is_finite());
-        let inverse = self.scale.recip();
+        let inverse = 2_f32.powi(-self.exponent);
         self.moved(finite);
         let factor = |device: &Device| Tensor::from_data([inverse], device);
         finite.then(|| [scaled(one, of_one, factor), scaled(other, of_other, factor)])
@@ -56,17 +57,18 @@ impl LossScale {
 
     /// Whether gradients left their range although the loss was not scaled up.
     pub(crate) fn is_spent(self) -> bool {
-        self.scale < 1.0
+        self.exponent < 0
     }
 
     fn moved(&mut self, finite: bool) {
-        let steps = self.steps + 1;
-        let (scale, steps) = match finite {
-            false => (self.scale / 2.0, 0),
-            true if steps == Self::PATIENCE => ((self.scale * 2.0).min(Self::MOST), 0),
-            true => (self.scale, steps),
-        };
-        *self = Self { scale, steps };
+        self.steps += 1;
+        if !finite {
+            self.exponent -= 1;
+            self.steps = 0;
+        } else if self.steps == Self::PATIENCE {
+            self.exponent = (self.exponent + 1).min(Self::MOST);
+            self.steps = 0;
+        }
     }
 }
 
@@ -80,13 +82,13 @@ mod tests {
     fn it_halves_at_an_overflow_and_doubles_after_patience() {
         let mut scale = LossScale::default();
         scale.moved(false);
-        assert_eq!(scale.scale, 32_768.0);
+        assert_eq!(scale.exponent, 15);
         for _ in 1..LossScale::PATIENCE {
             scale.moved(true);
         }
-        assert_eq!(scale.scale, 32_768.0);
+        assert_eq!(scale.exponent, 15);
         scale.moved(true);
-        assert_eq!(scale.scale, 65_536.0);
+        assert_eq!(scale.exponent, 16);
         for _ in 0..16 {
             scale.moved(false);
         }

@@ -13,7 +13,13 @@ pub(super) struct Turns {
     queries: usize,
     /// Queries that have their turn together.
     together: usize,
+    /// Whether numbers below the normal range are computed with slowly, as CPUs do.
+    slow_below: bool,
 }
+
+/// Far below what a weight of 1 is rounded by in single precision, and far above what is below its normal
+/// range even in a product with a small gradient.
+const LEAST: f64 = 1e-20;
 
 impl Turns {
     /// For the queries of a batch of maps, each of which asks so many places; `None` on a backend that
@@ -21,22 +27,48 @@ impl Turns {
     pub(super) fn on(device: &Device, [batch, queries, places]: [usize; 3]) -> Option<Self> {
         // Numbers of weights that are held at a time, in all images together, and queries at most: what
         // stays in a processor's cache, and enough to occupy a GPU.
-        let [held, most] = match device.clone().without_autodiff().as_dispatch() {
+        let ([held, most], slow_below) = match device.clone().without_autodiff().as_dispatch() {
             #[cfg(feature = "flex")]
-            DispatchDevice::Flex(_) => [1 << 21, 512],
+            DispatchDevice::Flex(_) => ([1 << 21, 512], true),
             #[cfg(feature = "ndarray")]
-            DispatchDevice::NdArray(_) => [1 << 21, 512],
+            DispatchDevice::NdArray(_) => ([1 << 21, 512], true),
             #[cfg(feature = "_cube")]
-            DispatchDevice::Cube(_) => [1 << 24, 1024],
+            DispatchDevice::Cube(_) => ([1 << 24, 1024], false),
             #[allow(unreachable_patterns, reason = "there may be other backends")]
             _ => return None,
         };
         let together = (held / (batch * places).max(1)).clamp(1, most);
-        Some(Self { queries, together })
+        Some(Self {
+            queries,
+            together,
+            slow_below,
+        })
+    }
+
+    /// The weights of some queries, a row for each.
+    ///
+    /// Where attention is sure of itself, most weights are below the normal range of single precision, and so
+    /// are the gradients that they are multiplied with; a convolution of such numbers takes a hundred times as
+    /// long. So each weight is a little more, by less than a sum of them is rounded by.
+    fn weights<B: Backend>(self, query: FloatTensor<B>, key: &FloatTensor<B>) -> FloatTensor<B> {
+        let scores = B::float_matmul(turned::<B>(query), key.clone());
+        match scores.dtype() {
+            // Sums of many small numbers.
+            DType::F16 | DType::BF16 => {
+                let given = scores.dtype().into();
+                B::float_cast(B::softmax(B::float_cast(scores, FloatDType::F32), 2), given)
+            }
+            DType::F32 if self.slow_below => {
+                B::float_add_scalar(B::softmax(scores, 2), LEAST.into())
+            }
+            _ => B::softmax(scores, 2),
+        }
     }
 
     fn ranges(self) -> impl Iterator<Item = Range<usize>> {
-        let Self { queries, together } = self;
+        let Self {
+            queries, together, ..
+        } = self;
         (0..queries)
             .step_by(together)
             .map(move |start| start..queries.min(start + together))
@@ -52,7 +84,7 @@ pub(super) fn attend<B: Backend>(
 ) -> FloatTensor<B> {
     let gathered = turns.ranges().map(|turn| {
         let query = columns::<B>(query, &turn);
-        B::float_matmul(value.clone(), turned::<B>(weights::<B>(query, key)))
+        B::float_matmul(value.clone(), turned::<B>(turns.weights::<B>(query, key)))
     });
     B::float_cat(gathered.collect(), 2)
 }
@@ -72,7 +104,7 @@ pub(super) fn gradients<B: Backend>(
     let (mut by_query, mut by_key, mut by_value) = (Vec::new(), None, None);
     for turn in turns.ranges() {
         let (query, gradient) = (columns::<B>(query, &turn), columns::<B>(gradient, &turn));
-        let weights = weights::<B>(query.clone(), key);
+        let weights = turns.weights::<B>(query.clone(), key);
         let by_weights = B::float_matmul(turned::<B>(gradient.clone()), value.clone());
         add::<B>(&mut by_value, B::float_matmul(gradient, weights.clone()));
         let weighted = B::float_mul(weights.clone(), by_weights);
@@ -83,19 +115,6 @@ pub(super) fn gradients<B: Backend>(
     }
     let [by_key, by_value] = [by_key, by_value].map(|sum| sum.expect("at least one query"));
     [B::float_cat(by_query, 2), by_key, by_value]
-}
-
-/// The weights of some queries, a row for each.
-fn weights<B: Backend>(query: FloatTensor<B>, key: &FloatTensor<B>) -> FloatTensor<B> {
-    let scores = B::float_matmul(turned::<B>(query), key.clone());
-    match scores.dtype() {
-        // Sums of many small numbers.
-        DType::F16 | DType::BF16 => {
-            let given = scores.dtype().into();
-            B::float_cast(B::softmax(B::float_cast(scores, FloatDType::F32), 2), given)
-        }
-        _ => B::softmax(scores, 2),
-    }
 }
 
 fn columns<B: Backend>(map: &FloatTensor<B>, turn: &Range<usize>) -> FloatTensor<B> {

@@ -73,6 +73,30 @@ fn large_scores_do_not_overflow() {
     assert_eq!(found.try_to_vec::<f32>().expect("numbers"), [1.0, 1.0]);
 }
 
+/// Where most weights vanish, no gradient is below the normal range, which CPUs are slow with.
+#[test]
+fn weights_that_vanish_leave_no_subnormal_gradients() {
+    let device = Device::default().autodiff();
+    let map = |times: f32| {
+        (random([1, 8, 64], &device) * times)
+            .detach()
+            .require_grad()
+    };
+    let maps = [map(6.0), map(6.0), map(1.0)];
+    let [query, key, value] = maps.clone();
+    let scores = query.clone().transpose().matmul(key.clone()).inner();
+    let least = softmax(scores, 2).min().into_scalar::<f32>();
+    assert!(least < f32::MIN_POSITIVE, "the case is one: {least:e}");
+    let gradients = (attend(query, key, value) * random([1, 8, 64], &device))
+        .sum()
+        .backward();
+    for map in &maps {
+        let gradient = map.grad(&gradients).expect("a gradient").into_data();
+        assert!(gradient.iter::<f32>().all(|number| !number.is_subnormal()));
+    }
+    agree("vanishing", maps.each_ref(), 1e-5);
+}
+
 #[test]
 fn what_is_not_contiguous_is_read_right() {
     let device = Device::default().autodiff();
