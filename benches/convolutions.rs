@@ -1,4 +1,4 @@
-//! All convolutions of ResNet-50 or SE-ResNeXt-101 at 256 x 128 without Burn: forward, and the gradients by
+//! All convolutions of ResNet-50 or SE-ResNeXt-101 without Burn: forward, and the gradients by
 //! input and by weights.
 //!
 //! Prints milliseconds, the least of some runs, and billions of operations per second for every shape,
@@ -6,7 +6,7 @@
 //! their programs take turns.
 //!
 //! ```sh
-//! cargo bench --bench convolutions -- --network resnet50 --threads 2 --batch 8
+//! cargo bench --bench convolutions -- --network resnet50 --threads 2 --batch 8     # --height 288 --width 384
 //! ```
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
@@ -24,6 +24,12 @@ struct Arguments {
     /// Images at a time.
     #[arg(long, default_value_t = 8)]
     batch: usize,
+    /// Their height.
+    #[arg(long, default_value_t = 256)]
+    height: usize,
+    /// Their width.
+    #[arg(long, default_value_t = 128)]
+    width: usize,
     /// Runs, of which the fastest counts.
     #[arg(long, default_value_t = 7)]
     repeats: usize,
@@ -44,8 +50,8 @@ enum Network {
     SeResnext101,
 }
 
-/// How often the network has it, channels in and out, size of the input, kernel and stride. A kernel of
-/// 3 x 3 has the network's groups.
+/// How often the network has it, channels in and out, size of the input at 256 x 128, kernel and stride. A
+/// kernel of 3 x 3 has the network's groups.
 type Layer = (usize, [usize; 2], [usize; 2], [usize; 2]);
 
 const RESNET_50: [Layer; 22] = [
@@ -112,6 +118,8 @@ fn main() {
         Network::SeResnext101 => (&SE_RESNEXT_101, 32),
     };
     for &(count, [from, to], [height, width], [kernel, stride]) in layers {
+        let height = height * arguments.height / 256;
+        let width = width * arguments.width / 128;
         let shrink = if arguments.test { 16 } else { 1 };
         let convolution = Convolution {
             batch: arguments.batch.div_ceil(shrink),

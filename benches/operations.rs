@@ -233,14 +233,14 @@ fn own(arguments: &Arguments, device: &Device) {
     let triplet =
         BatchHardTripletConfig::new().init(&OutputShape::single(channels, images / 4), &device);
     let labels = Tensor::<1, Int>::arange(0..images.cast_signed() as i64, &device) / 4;
-    let mining = arguments.median(|| {
+    let mining = arguments.median(&device, || {
         let embedding = features.clone().flatten(1, 3);
         let output = ReidOutput::single(embedding, Tensor::zeros([images, images / 4], &device));
         let _ = triplet.forward(&output, labels.clone()).backward();
     });
     let maps = random([images, 24, 8, 1]).reshape([images, 24, 8]);
     let features = random([images, channels, 24, 8]);
-    let mixing = arguments.median(|| {
+    let mixing = arguments.median(&device, || {
         let step = TrainingStep {
             identities: &identities,
             seed: Seed::new(1),
@@ -269,7 +269,7 @@ fn update(arguments: &Arguments, device: &Device) {
     network.visit(&mut ones);
     let mut optimizer = OptimizerConfig::adam().init();
     let mut network = Some(network);
-    let milliseconds = arguments.median(|| {
+    let milliseconds = arguments.median(&device, || {
         let updated = network.take().expect("a network");
         let mut copy = Copied {
             from: &ones.0,
@@ -328,16 +328,16 @@ impl Arguments {
         let random =
             |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), device);
         let (x, w) = (random(input), random(weights));
-        let forward = self.median(|| {
+        let forward = self.median(device, || {
             let _ = of(x.clone(), w.clone());
         });
         let [x, w] = [x, w].map(|tensor| tensor.autodiff().require_grad());
         let pull = random(of(x.clone(), w.clone()).dims()).autodiff();
-        let both = self.median(|| {
+        let both = self.median(device, || {
             let _ = (of(x.clone(), w.clone()) * pull.clone()).sum().backward();
         });
         // What pulls back is not the operation's.
-        let extra = self.median(|| {
+        let extra = self.median(device, || {
             let _ = (pull.clone().require_grad() * pull.clone())
                 .sum()
                 .backward();
@@ -345,11 +345,13 @@ impl Arguments {
         [forward, both - extra]
     }
 
-    fn median(&self, mut run: impl FnMut()) -> f64 {
+    fn median(&self, device: &Device, mut run: impl FnMut()) -> f64 {
         let repeats = if self.test { 1 } else { self.repeats };
         let timed = (0..=repeats).map(|_| {
             let start = Instant::now();
             run();
+            // A GPU is still at work.
+            device.sync().expect("a device that works");
             start.elapsed().as_secs_f64() * 1e3
         });
         let mut milliseconds: Vec<f64> = timed.skip(1).collect();

@@ -63,9 +63,25 @@ class Network(nn.Module):
                     donors = negatives(labels)
                     seen = m * shared + (1 - m) * shared[donors]
             given = seen
-            given.retain_grad()
+            if variant != "without":
+                given.retain_grad()
             outputs.append(branch(given))
         return outputs
+
+
+class Branches(nn.Module):
+    """The network with the interface of `networks.Model`, mixed by a second pass in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = Network()
+
+    def descriptors(self, images):
+        outputs = self.network(images, None, "without")
+        return torch.cat([features for features, _ in outputs], 1)
+
+    def forward(self, images, identities):
+        return self.network(images, identities, "second_pass")
 
 
 def gradient_map(network, features, logits, labels, variant):

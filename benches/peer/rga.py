@@ -1,17 +1,11 @@
-"""PyTorch's side of the relation-aware attention benchmark: one JSON line for one setting.
+"""The authors' relation-aware attention (Zhang et al. 2020) in PyTorch, and one of its modules timed.
 
     git clone https://github.com/microsoft/Relation-Aware-Global-Attention-Networks authors
-    python benches/peer/rga.py --authors authors --mode train --batch 8
-    python benches/peer/rga.py --model trunk --mode train --batch 8
-    python benches/peer/rga.py --authors authors --mode block --part spatial \\
-        --channels 256 --height 64 --width 32
+    python benches/peer/rga.py --authors authors --part spatial --channels 256 --height 64 --width 32
 
-The network is the authors' own ResNet-50 with RGA-SC after each stage (Zhang et al. 2020), or the
-same without attention, networks.py's; both with last stride 1 and a BNNeck head with 751 classes.
-
-infer, train  as in networks.py.
-block         one attention module on random features, two lines: forward in evaluation mode without
-              gradients, then forward and backward in training mode, to the input and all weights.
+`networks.py --network rga` times their whole network beside reid's. This times one attention module on
+random features, in two lines of JSON: forward in evaluation mode without gradients, then forward and
+backward in training mode, to the input and all weights.
 """
 
 import contextlib
@@ -36,22 +30,23 @@ def quiet():
         yield
 
 
-class Authors(nn.Module):
-    """The authors' network with the interface of `networks.Model`."""
+class Network(nn.Module):
+    """The authors' ResNet-50 with RGA-SC after each stage, with the interface of `networks.Model`."""
 
     def __init__(self, authors):
         super().__init__()
         network = imported(authors, "rga_model").ResNet50_RGA_Model
-        self.network = network(
-            pretrained=False, height=256, width=128, num_classes=networks.CLASSES
-        )
+        with quiet():
+            self.network = network(
+                pretrained=False, height=256, width=128, num_classes=networks.CLASSES
+            )
 
     def descriptors(self, images):
         return self.network([images], training=False)[1]
 
-    def forward(self, images):
+    def forward(self, images, identities):
         features, _, logits = self.network([images])
-        return features, logits
+        return [(features, logits)]
 
 
 def time_block(settings, layout):
@@ -89,34 +84,15 @@ def time_block(settings, layout):
     networks.report(settings, times, **what, passes="forward+backward")
 
 
-def arguments():
-    parser = networks.parser(__doc__.splitlines()[0], ["infer", "train", "block"])
-    parser.add_argument("--authors", metavar="DIR", help="a checkout of the authors' repository")
-    parser.add_argument("--model", choices=["authors", "trunk"], default="authors")
-    block = parser.add_argument_group("block")
-    block.add_argument("--part", choices=["spatial", "channel"], default="spatial")
-    block.add_argument("--channels", type=int, default=256)
-    block.add_argument("--height", type=int, default=64)
-    block.add_argument("--width", type=int, default=32)
-    settings = networks.arguments(parser)
-    if settings.mode == "block" and settings.model == "trunk":
-        parser.error("the trunk has no attention module")
-    if settings.model == "authors" and settings.authors is None:
-        parser.error("the authors' modules need --authors DIR")
-    return settings
-
-
 def main():
-    settings = arguments()
-    layout = networks.begin(settings)
-    if settings.mode == "block":
-        time_block(settings, layout)
-        return
-    with quiet():
-        model = networks.Model() if settings.model == "trunk" else Authors(settings.authors)
-    networks.report(
-        settings, networks.time_network(settings, model, layout), model=settings.model
-    )
+    parser = networks.parser(__doc__.splitlines()[0], ["block"])
+    parser.add_argument("--authors", metavar="DIR", required=True)
+    parser.add_argument("--part", choices=["spatial", "channel"], default="spatial")
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--height", type=int, default=64)
+    parser.add_argument("--width", type=int, default=32)
+    settings = parser.parse_args()
+    time_block(settings, networks.begin(settings))
 
 
 if __name__ == "__main__":

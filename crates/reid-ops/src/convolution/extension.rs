@@ -7,7 +7,7 @@
 )]
 
 #[cfg(feature = "fusion")]
-use burn::backend::fusion::custom::TensorSpec;
+use burn::{backend::fusion::custom::TensorSpec, tensor::Shape};
 use burn::{
     backend::{
         Autodiff, Backend, TensorMetadata,
@@ -19,7 +19,7 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Shape, ops::ConvOptions},
+    tensor::ops::ConvOptions,
 };
 
 use super::form::{Form, Layout, Stem};
