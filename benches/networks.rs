@@ -1,7 +1,7 @@
 //! Whole networks: images per second and peak memory, training and inference.
 //!
-//! Prints one line of JSON in the same form as its twins in PyTorch, `benches/peer/rga.py` and
-//! `benches/peer/networks.py`, which runs both in one go:
+//! Prints one line of JSON in the same form as its twin in PyTorch, `benches/peer/networks.py`, which runs
+//! both in one go:
 //!
 //! ```sh
 //! cargo bench --bench networks -- --network se-resnext101 --mode train --batch 8

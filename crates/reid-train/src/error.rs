@@ -44,9 +44,10 @@ pub enum Error {
     /// Descriptors cannot be evaluated.
     #[error(transparent)]
     Evaluation(#[from] reid_eval::Error),
-    /// A loss is infinite or not a number.
+    /// A loss is infinite or not a number, or a gradient in half precision although losses are not scaled up
+    /// any more.
     #[error(
-        "epoch {epoch}, step {step}: the {name} loss is {value}; the batch was {}; \
+        "epoch {epoch}, step {step}: the {name} is {value}; the batch was {}; \
          a lower learning rate or gradient clipping often helps",
         list(images)
     )]
@@ -55,7 +56,7 @@ pub enum Error {
         epoch: usize,
         /// The step in the epoch, counted from 1.
         step: usize,
-        /// Which loss.
+        /// What it is: a loss by its name, or a gradient.
         name: String,
         /// Its value.
         value: f64,

@@ -100,7 +100,8 @@ pub struct StepReport {
     pub losses: Vec<(String, f64)>,
     /// Share of the batch whose identity was named.
     pub accuracy: f64,
-    /// What the head told of the batch, by name: shares of it.
+    /// What the head told of the batch, by name: shares of it. In half precision also whether the step was left
+    /// out, because its gradients overflowed: 1 or 0.
     pub remarks: Vec<(String, f64)>,
     /// The learning rate.
     pub learning_rate: f64,

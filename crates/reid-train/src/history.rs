@@ -19,7 +19,7 @@ pub struct EpochSummary {
     pub losses: Vec<(String, f64)>,
     /// Share of the training images whose identity was named.
     pub accuracy: f64,
-    /// Mean of what the head told of each step, by name.
+    /// Mean of what the head told of each step, by name, and in half precision the share that was left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<(String, f64)>,
     /// Scores, where the epoch ended with an evaluation.

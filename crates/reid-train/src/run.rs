@@ -193,10 +193,10 @@ impl<'a, N: Serialize> Run<'a, N> {
         let mut measured = unread.read();
         let infinite = |(_, value): &&(String, f64)| !value.is_finite();
         if let Some((name, value)) = measured.losses.iter().find(infinite) {
-            return Err(self.not_finite(name, *value, batch));
+            return Err(self.not_finite(&format!("{name} loss"), *value, batch));
         }
         if self.state.loss_scale.is_spent() {
-            return Err(self.not_finite("gradient", f64::INFINITY, batch));
+            return Err(self.not_finite("gradient in half precision", f64::INFINITY, batch));
         }
         if self.recipe.precision == Precision::Float16 {
             let share = f64::from(u8::from(left_out));
