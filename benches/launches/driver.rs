@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What is here is what Burn's backend asks for. The variable `LAUNCHES` names the file that is written at the
-//! end: launches, threads and name of each kernel, a line each.
+//! end: launches, threads and name of each kernel, a line each; `KERNELS` names a folder for their texts, which
+//! `ptxas -arch=sm_90a --verbose` assembles.
 
 #![allow(non_snake_case, reason = "the driver's names")]
 
@@ -92,7 +93,6 @@ gives! {
     cuEventCreate: usize = HANDLES.fetch_add(1, Relaxed);
     cuEventElapsedTime: f32 = 0.01;
     cuEventElapsedTime_v2: f32 = 0.01;
-    cuModuleLoadData: usize = HANDLES.fetch_add(1, Relaxed);
     cuModuleLoadDataEx: usize = HANDLES.fetch_add(1, Relaxed);
     cuFuncGetAttribute: c_int = 32;
     cuDeviceGetDefaultMemPool: usize = 0x20;
@@ -243,34 +243,23 @@ pub unsafe extern "C" fn cuMemFree_v2(address: usize) -> Status {
     0
 }
 
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemAllocAsync(to: *mut usize, bytes: usize) -> Status {
-    // SAFETY: as above.
-    unsafe { cuMemAlloc_v2(to, bytes) }
+/// All kinds of memory are one.
+macro_rules! memory {
+    (taken: $($take:ident)+; given: $($give:ident)+) => {
+        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $take(to: *mut usize, bytes: usize) -> Status {
+            // SAFETY: the caller gives room for the answer.
+            unsafe { cuMemAlloc_v2(to, bytes) }
+        })+
+        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $give(address: usize) -> Status {
+            // SAFETY: as there.
+            unsafe { cuMemFree_v2(address) }
+        })+
+    };
 }
 
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemFreeAsync(address: usize) -> Status {
-    // SAFETY: as above.
-    unsafe { cuMemFree_v2(address) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemAllocHost_v2(to: *mut usize, bytes: usize) -> Status {
-    // SAFETY: as above.
-    unsafe { cuMemAlloc_v2(to, bytes) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostAlloc(to: *mut usize, bytes: usize) -> Status {
-    // SAFETY: as above.
-    unsafe { cuMemAlloc_v2(to, bytes) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemFreeHost(address: usize) -> Status {
-    // SAFETY: as above.
-    unsafe { cuMemFree_v2(address) }
+memory! {
+    taken: cuMemAllocAsync cuMemAllocHost_v2 cuMemHostAlloc;
+    given: cuMemFreeAsync cuMemFreeHost
 }
 
 #[unsafe(no_mangle)]
@@ -284,6 +273,23 @@ pub unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut u8, _from: usize, bytes: usize
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: usize, bytes: usize) -> Status {
     // SAFETY: as above.
     unsafe { cuMemcpyDtoH_v2(to, from, bytes) }
+}
+
+/// Keeps the kernel's text, for `ptxas`, if it is told where.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadData(to: *mut usize, image: *const c_char) -> Status {
+    let module = HANDLES.fetch_add(1, Relaxed);
+    if let Some(folder) = std::env::var_os("KERNELS") {
+        let path = std::path::Path::new(&folder).join(format!("{module}.ptx"));
+        // SAFETY: texts end with a zero.
+        let text = unsafe { CStr::from_ptr(image) };
+        if let Err(error) = fs::write(&path, text.to_bytes()) {
+            eprintln!("{}: {error}", path.display());
+        }
+    }
+    // SAFETY: the caller gives room for the answer.
+    unsafe { *to = module };
+    0
 }
 
 #[unsafe(no_mangle)]

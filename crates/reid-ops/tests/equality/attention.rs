@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 use reid_ops::attend;
 
-use crate::{TYPES, close, leaf, random, wide};
+use crate::{TYPES, close, gradients_agree, leaf, random, wide};
 
 /// All weights at once, in double precision.
 fn at_once([query, key, value]: [&Tensor<3>; 3]) -> Tensor<3> {
@@ -24,13 +24,8 @@ fn agree(what: &str, maps: [&Tensor<3>; 3], allowed: f64) {
             .backward()
     });
     for (map, name) in maps.iter().zip(["query", "key", "value"]) {
-        let by = |gradients| map.grad(gradients).expect("a gradient");
-        close(
-            &format!("{what}, by {name}"),
-            &by(&found),
-            &by(&expected),
-            allowed,
-        );
+        let what = format!("{what}, by {name}");
+        gradients_agree(&what, map, [&found, &expected], allowed);
     }
 }
 

@@ -12,7 +12,9 @@ mod views;
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Device, Tensor, TensorData, activation::relu, ops::ConvOptions};
+use burn::tensor::{
+    DType, Device, Gradients, Tensor, TensorData, activation::relu, ops::ConvOptions,
+};
 use reid_ops::{Ending, Normalisation};
 
 /// The types of numbers, and what a result may be off by in each, as a share of its largest number.
@@ -168,25 +170,24 @@ fn agree<const D: usize>(
         (of.clone() * pull).sum().backward()
     });
     for (place, map) in leaves.maps.iter().enumerate() {
-        let by = |gradients| map.grad(gradients).expect("a gradient");
-        let (found, expected) = (by(&found), by(&expected));
-        close(
-            &format!("{what}, by map {place}"),
-            &found,
-            &expected,
-            allowed,
-        );
+        let what = format!("{what}, by map {place}");
+        gradients_agree(&what, map, [&found, &expected], allowed);
     }
     for (place, vector) in leaves.vectors.iter().enumerate() {
-        let by = |gradients| vector.grad(gradients).expect("a gradient");
-        let (found, expected) = (by(&found), by(&expected));
-        close(
-            &format!("{what}, by vector {place}"),
-            &found,
-            &expected,
-            allowed,
-        );
+        let what = format!("{what}, by vector {place}");
+        gradients_agree(&what, vector, [&found, &expected], allowed);
     }
+}
+
+/// A gradient by a leaf is what was expected.
+fn gradients_agree<const D: usize>(
+    what: &str,
+    leaf: &Tensor<D>,
+    gradients: [&Gradients; 2],
+    allowed: f64,
+) {
+    let [found, expected] = gradients.map(|all| leaf.grad(all).expect("a gradient"));
+    close(what, &found, &expected, allowed);
 }
 
 struct Case {
