@@ -24,6 +24,7 @@ def counted(settings, repeats):
     command = ["cargo", "bench", "--quiet", "--features", settings.features, "--bench", "networks", "--"]
     command += ["--network", settings.network, "--mode", settings.mode, "--batch", str(settings.batch)]
     command += ["--precision", settings.precision, "--repeats", str(repeats)]
+    command += ["--fused"] * settings.fused
     with tempfile.NamedTemporaryFile("r") as file:
         library = os.path.abspath(settings.driver)
         libraries = f"{library}:{os.environ.get('LD_LIBRARY_PATH', '')}"
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--mode", choices=["infer", "train"], default="infer")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", choices=["single", "bfloat16", "float16"], default="bfloat16")
+    parser.add_argument("--fused", action="store_true", help="normalisation folded away")
     parser.add_argument("--repeats", type=int, default=8, help=f"above {SHORT}")
     parser.add_argument("--features", default="cuda-plain,fusion")
     parser.add_argument("--driver", default=".", metavar="DIR", help="where libcuda.so is")
