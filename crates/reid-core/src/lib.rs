@@ -7,6 +7,7 @@
 //! | [`Track`] | which images one camera took of one passing |
 //! | [`Sample`] | one labelled image on disk |
 //! | [`Splits`] | training, query and gallery samples, with [`Statistics`] |
+//! | [`Notice`] | what a loader left out of a data set, or noticed in it |
 //! | [`InputSize`] | height and width of the images a network takes |
 //! | [`FeatureShape`] | channels, height and width of a feature map |
 //! | [`HeatMap`] | how much each place of an image matters |
@@ -21,6 +22,7 @@ mod feature_shape;
 mod heat_map;
 mod identity;
 mod input_size;
+mod notice;
 mod sample;
 mod seed;
 mod splits;
@@ -31,6 +33,7 @@ pub use feature_shape::FeatureShape;
 pub use heat_map::{HeatMap, HeatMapError};
 pub use identity::Identity;
 pub use input_size::{InputSize, ParseInputSizeError};
+pub use notice::Notice;
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
 pub use splits::{Split, SplitStatistics, Splits, Statistics};

@@ -1,6 +1,6 @@
 //! Sample: one labelled image on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,10 @@ pub struct Sample {
     /// Which track it is part of; `None` where the data set does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<Track>,
+    /// The path under which the data set holds the same image as well, byte for byte; `None` where it is
+    /// not known to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<PathBuf>,
 }
 
 impl Sample {
@@ -35,7 +39,22 @@ impl Sample {
             identity,
             camera: None,
             track: None,
+            same_as: None,
         }
+    }
+
+    /// What tells this image from others: [`same_as`](Self::same_as), or else its own path.
+    ///
+    /// ```
+    /// use reid_core::{Identity, Sample};
+    ///
+    /// let mut sample = Sample::new("query/a.jpg", Identity::new(2));
+    /// sample.same_as = Some("gallery/b.jpg".into());
+    /// assert_eq!(sample.image(), "gallery/b.jpg");
+    /// ```
+    #[must_use]
+    pub fn image(&self) -> &Path {
+        self.same_as.as_deref().unwrap_or(&self.path)
     }
 
     /// The same sample, taken by `camera`.
@@ -44,6 +63,7 @@ impl Sample {
         self.camera = Some(camera);
         self
     }
+
     /// The same sample, as part of `track`.
     ///
     /// ```

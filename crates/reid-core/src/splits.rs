@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Camera, Identity, Sample};
+use crate::{Camera, Identity, Notice, Sample};
 
 /// Which part of a data set a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl fmt::Display for Split {
 ///
 /// let one = Sample::new("1.jpg", Identity::new(1)).with_camera(Camera::new(1));
 /// let two = Sample::new("2.jpg", Identity::new(1)).with_camera(Camera::new(2));
-/// let splits = Splits { name: "toy".into(), train: vec![one, two], query: vec![], gallery: vec![] };
+/// let splits = Splits { name: "toy".into(), train: vec![one, two], ..Splits::default() };
 ///
 /// let train = &splits.statistics().train;
 /// assert_eq!((train.identities, train.images, train.cameras), (1, 2, 2));
@@ -53,6 +53,13 @@ pub struct Splits {
     pub query: Vec<Sample>,
     /// Images that are searched in.
     pub gallery: Vec<Sample>,
+    /// The layout that the data set was read as, such as `the Market-1501 layout`; empty where no loader
+    /// read it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub layout: String,
+    /// What the loader left out, or noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 impl Splits {
@@ -66,7 +73,7 @@ impl Splits {
         }
     }
 
-    /// Number of identities, images and cameras per split; prints as a table.
+    /// Number of identities, images and cameras per split, and every notice; prints as a table.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -74,14 +81,20 @@ impl Splits {
             train: SplitStatistics::of(&self.train),
             query: SplitStatistics::of(&self.query),
             gallery: SplitStatistics::of(&self.gallery),
+            layout: self.layout.clone(),
+            notices: self.notices.clone(),
         }
     }
 
-    /// Whether every query and gallery image has a camera, as the Market-1501 protocol needs.
+    /// Whether query and gallery name cameras, as the Market-1501 protocol needs.
+    ///
+    /// Every loader gives all of these images a camera or none. Where samples from elsewhere are mixed,
+    /// this is true: an image without a camera is then an error of the evaluation, and does not turn it
+    /// into one without cameras.
     #[must_use]
     pub fn has_cameras(&self) -> bool {
         let mut evaluated = self.query.iter().chain(&self.gallery);
-        evaluated.all(|sample| sample.camera.is_some())
+        evaluated.any(|sample| sample.camera.is_some())
     }
 }
 
@@ -96,6 +109,12 @@ pub struct Statistics {
     pub query: SplitStatistics,
     /// Of the gallery split.
     pub gallery: SplitStatistics,
+    /// The layout that the data set was read as; empty where no loader read it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub layout: String,
+    /// What the loader left out, or noticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 /// Number of identities, images and cameras in one split.
@@ -125,7 +144,10 @@ impl SplitStatistics {
 
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.name)?;
+        match self.layout.as_str() {
+            "" => writeln!(f, "{}", self.name)?,
+            layout => writeln!(f, "{}, read as {layout}", self.name)?,
+        }
         writeln!(f, "  split    identities   images  cameras")?;
         let rows = [
             (Split::Train, self.train),
@@ -143,6 +165,9 @@ impl fmt::Display for Statistics {
                 writeln!(f)?;
             }
         }
+        for notice in &self.notices {
+            write!(f, "\n  {notice}")?;
+        }
         Ok(())
     }
 }
@@ -158,7 +183,7 @@ mod tests {
             name: "toy".into(),
             train: vec![sample.clone(), sample.clone()],
             query: vec![sample],
-            gallery: vec![],
+            ..Splits::default()
         };
         assert_eq!(
             splits.statistics().to_string(),
@@ -170,15 +195,28 @@ mod tests {
     }
 
     #[test]
-    fn one_missing_camera_is_a_data_set_without_cameras() {
+    fn statistics_say_the_layout_and_what_was_left_out() {
+        let splits = Splits {
+            name: "toy".into(),
+            layout: "folders".into(),
+            notices: vec![Notice::new("left out", ["a.heic"])],
+            ..Splits::default()
+        };
+        let text = splits.statistics().to_string();
+        assert!(text.starts_with("toy, read as folders\n"), "{text}");
+        assert!(text.ends_with("0\n  left out: 1 (a.heic)"), "{text}");
+    }
+
+    #[test]
+    fn one_missing_camera_does_not_make_a_data_set_without_cameras() {
         let with = Sample::new("a.jpg", Identity::new(1)).with_camera(Camera::new(4));
         let without = Sample::new("b.jpg", Identity::new(1));
         let mut splits = Splits {
-            query: vec![with],
+            query: vec![without],
             ..Splits::default()
         };
-        assert!(splits.has_cameras());
-        splits.gallery.push(without);
         assert!(!splits.has_cameras());
+        splits.gallery.push(with);
+        assert!(splits.has_cameras());
     }
 }

@@ -1,5 +1,7 @@
 //! Errors: what is wrong with embeddings, labels or settings, with numbers.
 
+use std::path::PathBuf;
+
 use reid_core::Split;
 
 use crate::Protocol;
@@ -63,6 +65,18 @@ pub enum Error {
     Cameras {
         /// Query or gallery.
         split: Split,
+    },
+    /// Some images of a split have a camera and others have none.
+    #[error(
+        "{} has no camera, but {} has: give a camera to every image or to none",
+        without.display(),
+        with.display()
+    )]
+    MixedCameras {
+        /// The first image with a camera.
+        with: PathBuf,
+        /// The first image without one.
+        without: PathBuf,
     },
     /// Images are numbered on one side only, so that the query's own image cannot be recognised.
     #[error(

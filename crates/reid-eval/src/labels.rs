@@ -1,6 +1,6 @@
 //! Labels: who each image shows, which camera took it, and which image it is.
 
-use reid_core::{Camera, Identity};
+use reid_core::{Camera, Identity, Sample};
 
 use crate::Error;
 
@@ -35,6 +35,35 @@ impl Labels {
             identities,
             cameras: None,
             images: None,
+        }
+    }
+
+    /// The labels of samples: who each shows, and cameras if all samples have one.
+    ///
+    /// ```
+    /// use reid_core::{Camera, Identity, Sample};
+    /// use reid_eval::Labels;
+    ///
+    /// let sample = Sample::new("a.jpg", Identity::new(7)).with_camera(Camera::new(1));
+    /// let labels = Labels::from_samples(&[sample])?;
+    /// assert_eq!(labels.cameras(), Some(&[Camera::new(1)][..]));
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::MixedCameras`] if some samples have a camera and others have none: without cameras the
+    /// figures would be those of another, easier protocol.
+    pub fn from_samples(samples: &[Sample]) -> Result<Self, Error> {
+        let labels = Self::new(samples.iter().map(|sample| sample.identity).collect());
+        let cameras: Vec<Camera> = samples.iter().filter_map(|sample| sample.camera).collect();
+        let path = |has: bool| {
+            let sample = samples.iter().find(|sample| sample.camera.is_some() == has);
+            sample.map(|sample| sample.path.clone())
+        };
+        match (path(true), path(false)) {
+            (Some(with), Some(without)) => Err(Error::MixedCameras { with, without }),
+            (Some(_), None) => labels.with_cameras(cameras),
+            (None, _) => Ok(labels),
         }
     }
 
@@ -123,6 +152,20 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_missing_camera_is_named_and_hides_no_other() {
+        let without = Sample::new("b.jpg", Identity::new(7));
+        let with = Sample::new("a.jpg", Identity::new(7)).with_camera(Camera::new(1));
+        let labels = Labels::from_samples(&[without.clone(), without.clone()]);
+        assert_eq!(labels.map(|labels| labels.cameras), Ok(None));
+        assert_eq!(
+            Labels::from_samples(&[with, without])
+                .expect_err("mixed")
+                .to_string(),
+            "b.jpg has no camera, but a.jpg has: give a camera to every image or to none"
+        );
+    }
 
     #[test]
     fn a_missing_label_is_counted() {

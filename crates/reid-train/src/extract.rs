@@ -6,7 +6,7 @@ use reid_data::{
     loader::{EvalBatch, EvalLoader, LoaderConfig},
     transform::Normalise,
 };
-use reid_eval::{Embeddings, EvaluationConfig, Report, evaluate};
+use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
 use reid_nn::{Describe, Precision};
 
 use crate::{error::Error, recipe::Recipe};
@@ -100,7 +100,8 @@ impl Extractor {
     /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
     ///
     /// # Errors
-    /// If an image cannot be read, a descriptor is not finite, or there are no samples.
+    /// If an image cannot be read, a descriptor is not finite, there are no samples, or only some of them
+    /// have a camera.
     pub fn embed(
         &self,
         model: &impl Describe,
@@ -108,6 +109,7 @@ impl Extractor {
         split: Split,
         device: &Device,
     ) -> Result<Embeddings, Error> {
+        let labels = Labels::from_samples(samples)?;
         let (mut values, mut dimensions) = (Vec::new(), 1);
         for batch in self.loader.batches(samples, self.batch_size) {
             let images = self.precision.of(images(batch?, device));
@@ -121,11 +123,9 @@ impl Extractor {
             let image = samples[row].path.clone();
             return Err(Error::Descriptor { split, row, image });
         }
-        let identities = samples.iter().map(|sample| sample.identity).collect();
-        let embeddings = Embeddings::new(values, dimensions, identities)?;
-        let cameras: Option<Vec<_>> = samples.iter().map(|sample| sample.camera).collect();
-        Ok(match cameras {
-            Some(cameras) => embeddings.with_cameras(cameras)?,
+        let embeddings = Embeddings::new(values, dimensions, labels.identities().to_vec())?;
+        Ok(match labels.cameras() {
+            Some(cameras) => embeddings.with_cameras(cameras.to_vec())?,
             None => embeddings,
         })
     }
@@ -138,7 +138,8 @@ impl Extractor {
         (model.describe(images) + mirrored) / 2
     }
 
-    /// The descriptors of query and gallery. An image that is in both is known as the same.
+    /// The descriptors of query and gallery. An image that is in both is known as the same, also under
+    /// another path ([`Sample::image`]).
     ///
     /// # Errors
     /// As [`embed`](Self::embed).
@@ -153,7 +154,7 @@ impl Extractor {
         let mut number = |samples: &[Sample]| -> Vec<u64> {
             let mut place = |sample: &Sample| {
                 let next = first.len() as u64;
-                *first.entry(sample.path.clone()).or_insert(next)
+                *first.entry(sample.image().to_owned()).or_insert(next)
             };
             samples.iter().map(&mut place).collect()
         };
