@@ -76,9 +76,6 @@ mod tests {
     fn all_are_counted_and_the_first_are_named() {
         let notice = Notice::new("left out", ["a", "b", "c", "d"]);
         assert_eq!(notice.to_string(), "left out: 4 (a, b, c, …)");
-        assert_eq!(
-            Notice::new("left out", [""; 0]).to_string(),
-            "left out: 0"
-        );
+        assert_eq!(Notice::new("left out", [""; 0]).to_string(), "left out: 0");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use reid_core::{Identity, Split};
+use reid_core::{Identity, Notice, Split};
 
 /// What can go wrong with data: every message names the place, what was expected and what was
 /// found, and includes the message of its cause.
@@ -99,6 +99,40 @@ pub enum Error {
         path: PathBuf,
         /// An example of a name that does.
         expected: &'static str,
+    },
+    /// A file or folder is not what it should be, or says what contradicts another.
+    #[error("{}: expected {expected}, found `{found}`", path.display())]
+    Entry {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The name of a file or folder is not Unicode, so that two names could become one.
+    #[error("{}: the name is not Unicode: rename it in UTF-8", path.display())]
+    NotUnicode {
+        /// The file or folder, with U+FFFD for what is not Unicode.
+        path: PathBuf,
+    },
+    /// Images would be left out, and the result has no place to say so.
+    #[error("{}: expected nothing to leave out, found {notice}", path.display())]
+    LeftOut {
+        /// The folder.
+        path: PathBuf,
+        /// What would be left out.
+        notice: Notice,
+    },
+    /// No known layout is there.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What would tell a layout.
+        expected: &'static str,
+        /// What is there.
+        found: String,
     },
     /// A list has no column of this name.
     #[error("{}: line 1: expected a column `{column}`, found `{found}`", path.display())]

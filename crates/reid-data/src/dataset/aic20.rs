@@ -8,7 +8,9 @@ use std::{
 
 use reid_core::{Sample, Seed, Split, Splits, Track};
 
-use super::reading::{check, digits, held_out, labels, listing, tracks};
+use super::reading::{
+    check, digits, held_out, identities::Spellings, labels, listing, notices::Notices, tracks,
+};
 use crate::Error;
 
 pub use unlabelled::{Unlabelled, UnlabelledImage, unlabelled};
@@ -80,15 +82,21 @@ const HELD: &str = "1 vehicle or more to hold out";
 /// ```
 pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Splits, Error> {
     let root = unpacked(root.as_ref());
-    let splits = held_out::split(labelled(&root)?, held_out, seed, &root.join(LABELS))?;
-    let name = listing::name(&root);
-    check::checked(Splits { name, ..splits }, |_| root.join(TRAIN), HELD)
+    let mut notices = Notices::default();
+    let samples = labelled_in(&root, &mut notices)?;
+    let splits = Splits {
+        name: listing::name(&root),
+        layout: "the AIC20_ReID layout".into(),
+        notices: notices.into_vec(),
+        ..held_out::split(samples, held_out, seed, &root.join(LABELS))?
+    };
+    check::checked(splits, |_| root.join(TRAIN), HELD)
 }
 
 /// All labelled images, as for the model that is submitted.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::NoLabel`] for an image that
+/// [`Error::LeftOut`] for images that are not read, [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::NoLabel`] for an image that
 /// `train_label.xml` does not name, [`Error::Line`] for XML that is not whole, a label that is missing,
 /// is wrong, comes twice or is of an image that is not there, and a track that names an image that is
 /// not there or is in another track as well, [`Error::OneIdentity`] if there is only one, and
@@ -118,7 +126,14 @@ pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Split
 /// ```
 pub fn labelled(root: impl AsRef<Path>) -> Result<Vec<Sample>, Error> {
     let root = unpacked(root.as_ref());
-    let images = Images::in_folder(&root.join(TRAIN))?;
+    let mut notices = Notices::default();
+    let samples = labelled_in(&root, &mut notices)?;
+    notices.refuse_images(&root.join(TRAIN))?;
+    Ok(samples)
+}
+
+fn labelled_in(root: &Path, notices: &mut Notices) -> Result<Vec<Sample>, Error> {
+    let images = Images::in_folder(&root.join(TRAIN), notices)?;
     if images.paths.is_empty() {
         return Err(Error::EmptySplit {
             path: root.join(TRAIN),
@@ -126,16 +141,17 @@ pub fn labelled(root: impl AsRef<Path>) -> Result<Vec<Sample>, Error> {
             expected: IMAGES,
         });
     }
-    let tracks = images.tracks(&root, "train")?;
+    let tracks = images.tracks(root, "train")?;
+    let mut spellings = Spellings::default();
     let labels = images.labels(&root.join(LABELS), |item| {
-        Ok((item.vehicle()?, item.camera()?))
+        Ok((item.vehicle(&mut spellings)?, item.camera()?))
     })?;
     let samples: Vec<Sample> = images
         .paths
         .into_iter()
         .zip(labels)
         .map(|(path, (vehicle, camera))| {
-            let track = tracks.get(&listing::file_name(&path)).copied();
+            let track = tracks.get(listing::file_name(&path)).copied();
             let sample = Sample::new(path, vehicle).with_camera(camera);
             Sample { track, ..sample }
         })
@@ -177,9 +193,10 @@ struct Images {
 }
 
 impl Images {
-    fn in_folder(folder: &Path) -> Result<Self, Error> {
-        let paths = listing::images(folder, LAYOUT)?;
-        let names = paths.iter().map(|path| listing::file_name(path)).collect();
+    fn in_folder(folder: &Path, notices: &mut Notices) -> Result<Self, Error> {
+        let paths = listing::images(folder, LAYOUT, notices)?;
+        let names = paths.iter().map(|path| listing::file_name(path).to_owned());
+        let names = names.collect();
         Ok(Self { paths, names })
     }
 
@@ -195,12 +212,12 @@ impl Images {
     fn labels<T>(
         &self,
         list: &Path,
-        label: impl Fn(&labels::Item<'_>) -> Result<T, Error>,
+        label: impl FnMut(&labels::Item<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         let mut labels = labels::read(list, &self.names, label)?;
         let of = |path: &PathBuf| {
             labels
-                .remove(&listing::file_name(path))
+                .remove(listing::file_name(path))
                 .ok_or_else(|| Error::NoLabel {
                     path: path.clone(),
                     labels: list.to_owned(),
@@ -348,6 +365,33 @@ mod tests {
         assert!(message_of("1 2\n3 13").ends_with(expected));
         let expected = "line 2: expected an image of one track only, not of line 1 too, found `2`";
         assert!(message_of("1 2\n2 3").ends_with(expected));
+    }
+
+    #[test]
+    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+        let root = set(&items(), "1 2\n3 4\n");
+        let path = root.path().join("train_label.xml");
+        let text = fs::read_to_string(&path).unwrap();
+        for end in 0..text.trim_end().len() {
+            fs::write(&path, &text[..end]).unwrap();
+            assert!(labelled(root.path()).is_err(), "{end}");
+        }
+        fs::write(&path, text).unwrap();
+        for end in 0..7 {
+            tree::write(root.path(), "train_track_id.txt", &"1 2\n3 4"[..end]);
+            drop(labelled(root.path()));
+        }
+    }
+
+    #[test]
+    fn images_that_are_not_read_are_noticed_or_refused() {
+        let root = set(&items(), "");
+        tree::write(root.path(), "image_train/000013.heic", "");
+        let splits = load(root.path(), 2, Seed::new(1)).unwrap();
+        let text = splits.statistics().to_string();
+        assert!(text.contains("read as the AIC20_ReID layout"), "{text}");
+        assert!(text.contains("left out, HEIC images"), "{text}");
+        assert!(message(&root).contains("expected nothing to leave out, found left out, HEIC"));
     }
 
     #[test]

@@ -1,22 +1,26 @@
 //! CSV: a list of images with their identities and splits.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
-use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
-use reid_core::{Camera, Split, Splits};
+use reid_core::{Camera, Notice, Split, Splits};
 
 use super::reading::{
-    check, listing,
-    numbering::{Row, numbered},
+    check, digits,
+    identities::{Row, is_missing, numbered, without_fraction},
+    lines::{self, Place},
+    listing,
+    named::{Claim, Claims},
+    records::{self, Record},
 };
 use crate::Error;
 
 /// The list that is read when a folder is given.
 const INDEX: &str = "index.csv";
 const EXPECTED: &str = "a line whose split says so";
+const CAMERA: &str = "a camera as a number from 0, or nothing";
 
 /// Loads a data set from a CSV list, or from the `index.csv` in a folder.
 ///
@@ -28,27 +32,31 @@ const EXPECTED: &str = "a line whose split says so";
 /// images/4.jpg,carl,gallery,2
 /// ```
 ///
-/// Columns are told by the header and may stand in any order; others are ignored, and so are spaces
-/// around fields.
+/// Columns are told by the header and may stand in any order. Spaces around fields, also around quoted
+/// ones, are passed over. The list is UTF-8, or UTF-16 that begins with a byte order mark.
 ///
 /// | column | meaning |
 /// |---|---|
 /// | `path` | the image, relative to the folder of the list |
-/// | `identity` | an integer or any text |
+/// | `identity` | a whole number or any text, by [the rule for identities](super#identities) |
 /// | `split` | `train`, `query` or `gallery` |
-/// | `camera` | a number from 0; the column may be missing and so may the number in a line |
+/// | `camera` | a number from 0, also as `1.0`; the column may be missing or empty |
 ///
-/// If all identities are integers, these are the labels, and `-1` is junk, which is left out.
-/// Otherwise they are numbered from 1 in sorted order, alike in every split. Lines without a camera
-/// are samples without one, so a list may name cameras for evaluation and none for training; a
-/// protocol that needs cameras asks [`Splits::has_cameras`]. Samples come in the order of lines.
-/// The data set is named after the list, or after its folder if the list is called `index.csv`.
+/// Cameras are given for all images that are searched for and in, or for none of them, and likewise for all
+/// images of training or for none: one missing camera would otherwise turn the evaluation into an easier
+/// one. Images are read whole, so columns that describe a box in an image are an error; other columns are
+/// counted as not read ([`Splits::notices`]).
+///
+/// An image is listed once, or once as a query and once in the gallery with the same identity and camera.
+/// Samples come in the order of lines. The data set is named after the list, or after its folder if the
+/// list is called `index.csv`. The ending may be in capital letters.
 ///
 /// # Errors
 /// [`Error::Io`] if the list cannot be read, [`Error::MissingColumn`], [`Error::Line`] with the
-/// number of the line for a wrong number of fields, an empty identity, an unknown split, a bad
-/// camera and an image that is not there, [`Error::EmptySplit`], and [`Error::OneIdentity`] if
-/// training shows only one.
+/// number of the line for another encoding, a quote that is not closed, two columns of one name, columns of
+/// a box, a wrong number of fields, an identity that the rule refuses, an unknown split, a bad or missing
+/// camera, an image that is not there and one that is listed twice, [`Error::EmptySplit`], and
+/// [`Error::OneIdentity`] if training shows only one.
 ///
 /// ```
 /// use reid_data::dataset::csv;
@@ -67,28 +75,51 @@ const EXPECTED: &str = "a line whose split says so";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
-    let mut path = index.as_ref().to_owned();
-    if path.is_dir() {
-        path.push(INDEX);
-    }
-    let text = fs::read_to_string(&path).map_err(|source| Error::Io {
-        path: path.clone(),
-        source,
-    })?;
+    let index = index.as_ref();
+    let path = if index.is_dir() {
+        in_folder(index).unwrap_or_else(|| index.join(INDEX))
+    } else {
+        index.to_owned()
+    };
+    let text = lines::exact_text(&path)?;
     let list = List {
         folder: path.parent().unwrap_or(Path::new("")),
         path: &path,
-        text: &text,
     };
-    let splits = numbered(list.name(), list.rows()?);
+    let mut records = records::of(&path, &text)?.into_iter();
+    let header = records.next().map_or(Vec::new(), |record| record.fields);
+    let columns = list.columns(&header)?;
+    let rows = list.rows(&columns, header.len(), records)?;
+    let splits = Splits {
+        layout: "a CSV list".into(),
+        notices: columns.ignored(&header),
+        ..numbered(list.name(), &path, rows)?
+    };
     check::checked(splits, |_| path.clone(), EXPECTED)
+}
+
+/// Whether a path is named as a CSV list.
+pub(super) fn is_list(path: &Path) -> bool {
+    let ending = path.extension();
+    ending.is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+}
+
+/// The list in a folder, in small or capital letters.
+pub(super) fn in_folder(folder: &Path) -> Option<PathBuf> {
+    let is_index = |path: &PathBuf| {
+        let name = path.file_name();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(INDEX))
+    };
+    let entries = fs::read_dir(folder).ok()?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    // Of several, which only some file systems can hold, the one in small letters.
+    paths.filter(is_index).max()
 }
 
 /// A list that is being read.
 struct List<'a> {
     path: &'a Path,
     folder: &'a Path,
-    text: &'a str,
 }
 
 /// Where the columns stand.
@@ -99,114 +130,178 @@ struct Columns {
     camera: Option<usize>,
 }
 
+impl Columns {
+    /// A notice of the columns that are not read.
+    fn ignored(&self, header: &[String]) -> Vec<Notice> {
+        let read = [
+            Some(self.path),
+            Some(self.identity),
+            Some(self.split),
+            self.camera,
+        ];
+        let ignored = header.iter().enumerate();
+        let ignored = ignored.filter(|(at, name)| !read.contains(&Some(*at)) && !name.is_empty());
+        let notice = Notice::new("columns that are not read", ignored.map(|(_, name)| name));
+        if notice.count == 0 {
+            Vec::new()
+        } else {
+            vec![notice]
+        }
+    }
+}
+
 impl List<'_> {
     fn name(&self) -> String {
         match self.path.file_stem() {
-            Some(stem) if !self.path.ends_with(INDEX) => stem.to_string_lossy().into_owned(),
+            Some(stem) if !stem.eq_ignore_ascii_case("index") => {
+                stem.to_string_lossy().into_owned()
+            }
             _ if self.folder.as_os_str().is_empty() => listing::name(Path::new(".")),
             _ => listing::name(self.folder),
         }
     }
 
-    fn rows(&self) -> Result<Vec<Row>, Error> {
-        let mut reader = ReaderBuilder::new()
-            .trim(Trim::All)
-            .from_reader(self.text.as_bytes());
-        let columns = self.columns(reader.headers().map_err(|error| self.malformed(&error))?)?;
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(|error| self.malformed(&error))?;
-            rows.push(self.row(&columns, &record)?);
+    fn columns(&self, header: &[String]) -> Result<Columns, Error> {
+        let first = Place {
+            list: self.path,
+            line: 1,
+        };
+        if let Some(boxes) = box_columns(header) {
+            let expected = "whole images: crop them to the boxes and list the crops, or leave out the \
+                            columns if they are crops already";
+            return Err(first.wrong(expected, boxes));
         }
-        Ok(rows)
-    }
-
-    fn columns(&self, header: &StringRecord) -> Result<Columns, Error> {
-        let find = |column| header.iter().position(|name| name == column);
-        let required = |column| {
-            find(column).ok_or_else(|| Error::MissingColumn {
+        let find = |column: &str| {
+            let mut found = header
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| *name == column);
+            let at = found.next().map(|(at, _)| at);
+            match found.next() {
+                None => Ok(at),
+                Some(_) => Err(first.wrong(format!("one column `{column}`"), "two of them")),
+            }
+        };
+        let required = |column: &'static str| {
+            find(column)?.ok_or_else(|| Error::MissingColumn {
                 path: self.path.to_owned(),
                 column,
-                found: header.iter().collect::<Vec<_>>().join(","),
+                found: header.join(","),
             })
         };
         Ok(Columns {
             path: required("path")?,
             identity: required("identity")?,
             split: required("split")?,
-            camera: find("camera"),
+            camera: find("camera")?,
         })
     }
 
-    fn row(&self, columns: &Columns, record: &StringRecord) -> Result<Row, Error> {
-        let wrong = |expected: &str, found: &str| {
-            let start = record.position().map_or(0, ::csv::Position::byte);
-            self.line(start, expected, found)
-        };
-        let split = match &record[columns.split] {
+    fn rows<'a>(
+        &self,
+        columns: &Columns,
+        fields: usize,
+        records: impl Iterator<Item = Record<'a>>,
+    ) -> Result<Vec<Row>, Error> {
+        let (mut rows, mut claims) = (Vec::new(), Claims::default());
+        for Record {
+            place,
+            fields: found,
+        } in records
+        {
+            if found.len() != fields {
+                return Err(place.wrong(format!("{fields} fields"), found.len().to_string()));
+            }
+            let row = self.row(columns, place, &found)?;
+            let claim = Claim {
+                split: row.split,
+                identity: row.identity.clone(),
+                camera: row.camera,
+            };
+            claims.note(place, &row.path, &found[columns.path], claim)?;
+            rows.push(row);
+        }
+        self.all_or_none(&rows, |split| split == Split::Train)?;
+        self.all_or_none(&rows, |split| split != Split::Train)?;
+        Ok(rows)
+    }
+
+    fn row(&self, columns: &Columns, place: Place<'_>, fields: &[String]) -> Result<Row, Error> {
+        let split = match fields[columns.split].as_str() {
             "train" => Split::Train,
             "query" => Split::Query,
             "gallery" => Split::Gallery,
-            other => return Err(wrong("a split: train, query or gallery", other)),
+            other => return Err(place.wrong("a split: train, query or gallery", other)),
         };
-        let identity = record[columns.identity].to_owned();
-        if identity.is_empty() {
-            return Err(wrong("an identity", ""));
-        }
-        let camera = match columns.camera.map(|column| &record[column]) {
-            None | Some("") => None,
-            Some(text) => {
-                let number = text.parse();
-                Some(Camera::new(number.map_err(|_| {
-                    wrong("a camera as a number from 0, or nothing", text)
-                })?))
-            }
+        let camera = match columns.camera.map(|column| fields[column].as_str()) {
+            None => None,
+            Some(text) => camera(text).ok_or_else(|| place.wrong(CAMERA, text))?,
         };
-        let path: PathBuf = self.folder.join(&record[columns.path]);
+        let path = self.folder.join(&fields[columns.path]);
         if !path.is_file() {
             let expected = format!("an image file in `{}`", self.folder.display());
-            return Err(wrong(&expected, &record[columns.path]));
+            return Err(place.wrong(expected, &fields[columns.path]));
         }
         Ok(Row {
             split,
             path,
-            identity,
+            identity: fields[columns.identity].clone(),
             camera,
+            line: Some(place.line),
         })
     }
 
-    /// What the CSV reader cannot make fields of. The text is UTF-8 and in memory, so only a wrong
-    /// number of fields comes up.
-    fn malformed(&self, error: &::csv::Error) -> Error {
-        let start = error.position().map_or(0, ::csv::Position::byte);
-        match error.kind() {
-            ErrorKind::UnequalLengths {
-                expected_len, len, ..
-            } => self.line(start, &format!("{expected_len} fields"), &len.to_string()),
-            _ => Error::Io {
-                path: self.path.to_owned(),
-                source: io::Error::other(error.to_string()),
-            },
+    /// Refuses rows of which some have a camera and others have none.
+    fn all_or_none(&self, rows: &[Row], of: impl Fn(Split) -> bool) -> Result<(), Error> {
+        let line = |has: bool| {
+            let row = rows
+                .iter()
+                .find(|row| of(row.split) && row.camera.is_some() == has);
+            row.and_then(|row| row.line)
+        };
+        match (line(true), line(false)) {
+            (Some(with), Some(line)) => {
+                let list = self.path;
+                let expected = format!("a camera, as in line {with}, or none in any line");
+                Err(Place { list, line }.wrong(expected, ""))
+            }
+            _ => Ok(()),
         }
     }
+}
 
-    /// An error in the line that begins at this byte; the reader's own count is off after `\r\n`
-    /// and after empty lines, which it steps over only when it reads on.
-    fn line(&self, start: u64, expected: &str, found: &str) -> Error {
-        let bytes = self.text.as_bytes();
-        let start = usize::try_from(start).unwrap_or(bytes.len());
-        let blank = bytes
+/// The camera of a field, if it has one; `None` if it is no camera.
+fn camera(text: &str) -> Option<Option<Camera>> {
+    if is_missing(text) {
+        return Some(None);
+    }
+    digits::number(without_fraction(text)).map(|number| Some(Camera::new(number)))
+}
+
+/// The names of columns that describe a box, if both of its sides have one.
+fn box_columns(header: &[String]) -> Option<String> {
+    const WHOLE: [&str; 6] = ["bbox", "box", "boundingbox", "roi", "rect", "xywh"];
+    const SIDES: [[&str; 7]; 2] = [
+        ["x", "x0", "x1", "xmin", "left", "xc", "xcenter"],
+        ["y", "y0", "y1", "ymin", "top", "yc", "ycenter"],
+    ];
+    let plain = |name: &String| {
+        let name = name.to_lowercase().replace(['_', '-', ' ', '.'], "");
+        let prefixed = ["bbox", "box"].iter().find_map(|prefix| {
+            let rest = name.strip_prefix(prefix)?;
+            (!rest.is_empty()).then(|| rest.to_owned())
+        });
+        prefixed.unwrap_or(name)
+    };
+    let of = |names: &[&str]| {
+        header
             .iter()
-            .skip(start)
-            .take_while(|byte| b"\r\n".contains(byte));
-        let before = bytes.iter().take(start + blank.count());
-        let line = 1 + before.filter(|&&byte| byte == b'\n').count();
-        Error::Line {
-            path: self.path.to_owned(),
-            line: line as u64,
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-        }
+            .find(|name| names.contains(&plain(name).as_str()))
+    };
+    match (of(&WHOLE), of(&SIDES[0]), of(&SIDES[1])) {
+        (Some(whole), ..) => Some(whole.clone()),
+        (None, Some(x), Some(y)) => Some(format!("{x},{y}")),
+        _ => None,
     }
 }
 
@@ -262,7 +357,7 @@ mod tests {
     #[test]
     fn texts_are_numbered_columns_move_and_cameras_may_be_missing() {
         let root = set(
-            "\u{feff}split , note,identity,camera, path\r\ntrain,x,dora,2,1.jpg\r\n\
+            "\u{feff}split , note,identity,camera, path\r\ntrain,x,dora,,1.jpg\r\n\
              train,,anna,, 2.jpg \r\n\r\nquery,\"a, b\",carl,0,3.jpg\r\ngallery,,carl,4,4.jpg",
         );
         let splits = load(root.path()).unwrap();
@@ -271,8 +366,12 @@ mod tests {
             (labels(&splits.query), labels(&splits.gallery)),
             (vec![2], vec![2])
         );
-        assert_eq!(splits.train[0].camera, Some(Camera::new(2)));
-        assert_eq!(splits.train[1].camera, None);
+        assert!(splits.train.iter().all(|sample| sample.camera.is_none()));
+        assert_eq!(splits.gallery[0].camera, Some(Camera::new(4)));
+        assert_eq!(
+            splits.notices[0].to_string(),
+            "columns that are not read: 1 (note)"
+        );
         assert!(splits.has_cameras());
     }
 
@@ -297,7 +396,6 @@ mod tests {
                 "1.jpg,7,test,1",
                 "expected a split: train, query or gallery, found `test`",
             ),
-            ("1.jpg,,train,1", "expected an identity, found ``"),
             (
                 "1.jpg,7,train,c1",
                 "expected a camera as a number from 0, or nothing, found `c1`",
@@ -306,7 +404,7 @@ mod tests {
                 "1.jpg,7,train,-1",
                 "expected a camera as a number from 0, or nothing, found `-1`",
             ),
-            ("1.jpg,7,train", "expected 4 fields, found `3`"),
+            ("2.jpg,7,train", "expected 4 fields, found `3`"),
             ("1.jpg,7,train,1,2", "expected 4 fields, found `5`"),
             ("none.jpg,7,train,1", "`, found `none.jpg`"),
             (",7,train,1", "`, found ``"),
@@ -338,5 +436,186 @@ mod tests {
             one.ends_with("expected at least 2 identities to train on, found only 7"),
             "{one}"
         );
+    }
+
+    /// The message that a list with this header and these lines after two good ones gets, or its
+    /// training labels.
+    fn read(header: &str, lines: &str) -> Result<Vec<i64>, String> {
+        let list = format!("{header}\n3.jpg,carl,query,1\n4.jpg,carl,gallery,2\n{lines}");
+        let splits = load(set(&list).path()).map_err(|error| error.to_string())?;
+        Ok(labels(&splits.train))
+    }
+
+    const HEADER: &str = "path,identity,split,camera";
+
+    #[test]
+    fn what_spreadsheets_and_pandas_write_is_one_identity() {
+        let train = read(
+            HEADER,
+            "1.jpg, \"anna\",train,1.0\n2.jpg,bert,train,2\n5.jpg,anna ,train,3",
+        );
+        assert_eq!(train, Ok(vec![1, 2, 1]));
+        let train = read(
+            HEADER,
+            "1.jpg,\"9\",train,\n2.jpg,9.0,train,nan\n5.jpg,10.0,train,",
+        );
+        assert_eq!(train, Ok(vec![2, 2, 1])); // in the order of bytes: "10", "9", "carl"
+    }
+
+    #[test]
+    fn encodings_and_capital_endings_are_read() {
+        let root = set(GOOD);
+        let expected = load(root.path()).unwrap();
+        let index = root.path().join(INDEX);
+        let units: Vec<u16> = std::iter::once(0xfeff).chain(GOOD.encode_utf16()).collect();
+        for bytes in [
+            units.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+            units.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+            format!("\u{feff}{GOOD}").into_bytes(),
+        ] {
+            fs::write(&index, bytes).unwrap();
+            assert_eq!(load(root.path()).unwrap(), expected);
+        }
+        fs::rename(&index, root.path().join("Index.CSV")).unwrap();
+        assert_eq!(load(root.path()).unwrap(), expected);
+        assert!(is_list(Path::new("a/LIST.CSV")));
+
+        let bytes = GOOD.replace("9,query", "Andr\u{fffd},query").into_bytes();
+        let list = String::from_utf8(bytes).unwrap();
+        let (before, after) = list.split_once('\u{fffd}').unwrap();
+        fs::write(
+            &index,
+            [before.as_bytes(), b"\xe9", after.as_bytes()].concat(),
+        )
+        .unwrap();
+        let message = load(&index).expect_err("Windows-1252").to_string();
+        assert!(
+            message.contains("index.csv: line 4: expected text in UTF-8"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn one_missing_camera_is_refused_with_its_line() {
+        let trained = "1.jpg,anna,train,\n2.jpg,bert,train,";
+        assert_eq!(read(HEADER, trained), Ok(vec![1, 2]));
+        for (lines, expected) in [
+            (
+                format!("{trained}\n5.jpg,dora,gallery,"),
+                "index.csv: line 6: expected a camera, as in line 2, or none in any line, found ``",
+            ),
+            (
+                "1.jpg,anna,train,\n2.jpg,bert,train,1".to_owned(),
+                "index.csv: line 4: expected a camera, as in line 5, or none in any line, found ``",
+            ),
+        ] {
+            let message = read(HEADER, &lines).expect_err("mixed");
+            assert!(message.ends_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_listed_twice_is_refused_with_both_lines() {
+        let trained = "1.jpg,anna,train,1\n2.jpg,bert,train,1\n";
+        for (line, expected) in [
+            (
+                "./1.jpg,dora,train,1",
+                "an image of identity `anna`, as line 4 of index.csv says",
+            ),
+            (
+                "1.jpg,anna,train,1",
+                "an image that is named once, not in line 4 of index.csv too",
+            ),
+            (
+                "1.jpg,anna,gallery,1",
+                "an image that is not in train too, as line 4 of index.csv says",
+            ),
+            (
+                "3.jpg,carl,gallery,2",
+                "an image by camera c1, as line 2 of index.csv says",
+            ),
+        ] {
+            let message = read(HEADER, &format!("{trained}{line}")).expect_err(line);
+            let (name, _) = line.split_once(',').unwrap();
+            let expected = format!("index.csv: line 6: expected {expected}, found `{name}`");
+            assert!(message.ends_with(&expected), "{message}");
+        }
+        let both = format!("{trained}3.jpg,carl,gallery,1");
+        assert_eq!(read(HEADER, &both), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn columns_of_boxes_and_columns_of_one_name_are_refused() {
+        for (columns, found) in [
+            ("x,y,w,h", "x,y"),
+            ("xmin,ymin,xmax,ymax", "xmin,ymin"),
+            ("Left,Top,Width,Height", "Left,Top"),
+            ("bbox_x1,bbox_y1", "bbox_x1,bbox_y1"),
+            ("BBox", "BBox"),
+            ("bounding_box", "bounding_box"),
+        ] {
+            let message = message(&format!("path,identity,split,{columns}\n"));
+            assert!(
+                message.contains("line 1: expected whole images: crop them"),
+                "{message}"
+            );
+            assert!(message.ends_with(&format!("found `{found}`")), "{message}");
+        }
+        let twice = message("path,identity,split,identity\n");
+        assert!(twice.ends_with("line 1: expected one column `identity`, found `two of them`"));
+        let size = "path,identity,split,camera,width,height,x"
+            .split(',')
+            .map(str::to_owned);
+        assert_eq!(box_columns(&size.collect::<Vec<_>>()), None);
+    }
+
+    #[test]
+    fn identities_that_the_rule_refuses_are_named_with_their_line() {
+        for (identity, expected) in [
+            ("", "an identity, not a word for a missing one"),
+            ("nan", "an identity, not a word for a missing one"),
+            ("-2", "an identity from 0, or -1 for junk"),
+            (
+                "01",
+                "one way of writing each identity, such as `1` in line 4 of index.csv",
+            ),
+        ] {
+            let lines = format!("1.jpg,1,train,1\n2.jpg,{identity},train,1");
+            let message = read(HEADER, &lines).expect_err(identity);
+            let expected = format!("index.csv: line 5: expected {expected}, found `{identity}`");
+            assert!(message.ends_with(&expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_is_in_the_gallery_as_a_copy_is_known_as_the_same_image() {
+        let root = set(GOOD);
+        for name in ["3.jpg", "4.jpg"] {
+            fs::write(root.path().join(name), "the same").unwrap();
+        }
+        let splits = load(root.path()).unwrap();
+        assert_eq!(splits.gallery[0].image(), splits.query[0].path);
+        let text = splits.statistics().to_string();
+        assert!(
+            text.contains("in the gallery too, left out of their own ranking: 1 ("),
+            "{text}"
+        );
+        assert!(text.contains("left out, junk (identity -1): 1 ("), "{text}");
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+        let root = set(GOOD);
+        let list = "\u{feff}path,identity,split,camera\r\n 1.jpg, \"a\"\"n\",train,1.0\n\
+                    2.jpg,André,train,2\n3.jpg,c,query,1\n4.jpg,c,gallery,2\n";
+        let utf16: Vec<u8> = list.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [list.as_bytes(), &utf16] {
+            for end in 0..=bytes.len() {
+                fs::write(root.path().join(INDEX), &bytes[..end]).unwrap();
+                let whole = end + 2 >= bytes.len();
+                assert!(load(root.path()).is_err() || whole, "{end}");
+            }
+            assert!(load(root.path()).is_ok());
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::Error;
 
 /// The folder that the published archive unpacks to.
 const ARCHIVE: &str = "cuhk03-np";
-const FOLDERS: ThreeFolders = ThreeFolders::market(
+pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
     "the CUHK03-NP layout: bounding_box_train, query and bounding_box_test in the folder labeled or \
      detected",
     "0001_c1_1.png (identity, camera, number)",
@@ -63,7 +63,8 @@ impl fmt::Display for Boxes {
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
+/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
 ///
 /// ```
 /// use reid_data::dataset::cuhk03::{self, Boxes};
@@ -95,11 +96,6 @@ pub(super) fn load_boxes(folder: &Path) -> Result<Splits, Error> {
         name,
         ..FOLDERS.load(folder)?
     })
-}
-
-/// Whether a folder is, to judge by the names, one of the two.
-pub(super) fn are_boxes(folder: &Path) -> bool {
-    FOLDERS.names(folder)
 }
 
 /// Identity and camera of `PPPP_cC_N`.
@@ -134,7 +130,6 @@ mod tests {
 
         let inside = root.path().join(ARCHIVE);
         assert_eq!(load(&inside, Boxes::Labeled).unwrap(), splits);
-        assert!(are_boxes(&inside.join("labeled")));
         let message = load(&inside, Boxes::Detected)
             .expect_err("no query")
             .to_string();

@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The folder that the published archive unpacks to.
 const ARCHIVE: &str = "DukeMTMC-reID";
-const FOLDERS: ThreeFolders = ThreeFolders::market(
+pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
     "the DukeMTMC-reID layout: bounding_box_train, query and bounding_box_test",
     "0001_c2_f0046182.jpg (identity, camera, frame)",
     parse,
@@ -26,8 +26,8 @@ const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// PPPP_cC_fFFFFFFF.jpg: identity P, camera C, frame F
 /// ```
 ///
-/// `root` may also be the folder that holds `DukeMTMC-reID`. Endings are as in
-/// [`market1501`](super::market1501::load). There is no junk; the 408 people whom no query asks for
+/// `root` may also be the folder that holds `DukeMTMC-reID`. Endings and what is left
+/// out are as in [`market1501`](super::market1501::load). There is no junk; the 408 people whom no query asks for
 /// have identities of their own. Images come in the order of their names, and the data set is named
 /// after its folder.
 ///
@@ -39,7 +39,8 @@ const FOLDERS: ThreeFolders = ThreeFolders::market(
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
+/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -64,12 +65,8 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     FOLDERS.load(&unpacked(root.as_ref()))
 }
 
-/// Whether this data set, to judge by the names, is in `root`.
-pub(super) fn is_at(root: &Path) -> bool {
-    FOLDERS.names(&unpacked(root))
-}
-
-fn unpacked(root: &Path) -> PathBuf {
+/// The folder that holds the three.
+pub(super) fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, FOLDERS.train, &[ARCHIVE])
 }
 
@@ -95,7 +92,6 @@ mod tests {
             "DukeMTMC-reID/query/0005_c8_f0046985.jpg",
             "DukeMTMC-reID/bounding_box_test/0005_c5_f0051457.jpg",
         ]);
-        assert!(is_at(root.path()));
         let splits = load(root.path()).unwrap();
         assert_eq!(splits.name, ARCHIVE);
         assert_eq!(tree::labels(&splits.train), [(1, 2), (7, 3)]);
@@ -106,7 +102,6 @@ mod tests {
     #[test]
     fn a_name_that_does_not_parse_is_named() {
         let root = tree::of(&["bounding_box_train/0002_c1s1_000451_03.jpg"]);
-        assert!(!is_at(root.path()));
         let message = load(root.path()).expect_err("Market's").to_string();
         assert!(message.ends_with(
             "000451_03.jpg: expected a name such as 0001_c2_f0046182.jpg (identity, camera, frame)"

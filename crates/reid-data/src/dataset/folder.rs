@@ -5,13 +5,15 @@ use std::path::Path;
 use reid_core::{Sample, Split, Splits};
 
 use super::reading::{
-    check, listing,
-    numbering::{Row, numbered},
+    check,
+    identities::{Row, numbered},
+    listing,
+    notices::Notices,
 };
 use crate::Error;
 
 const LAYOUT: &str = "the folders train, query and gallery with a folder per identity in each";
-const IMAGES: &str = "a folder per identity with jpg, jpeg, png or bmp images in it";
+const IMAGES: &str = "a folder per identity with images in it";
 
 /// Loads a data set that keeps a folder per identity in each split.
 ///
@@ -21,14 +23,15 @@ const IMAGES: &str = "a folder per identity with jpg, jpeg, png or bmp images in
 /// root/gallery/carl/back.png
 /// ```
 ///
-/// There are no cameras. If all folders are named by integers, these are the labels, and `-1` is
-/// junk, which is left out. Otherwise identities are numbered from 1 in the order of their names,
-/// alike in every split. Images come in the order of their paths. Files that are no images, hidden
-/// ones, folders without images and what lies deeper are passed over.
+/// There are no cameras. The names of folders are labels by [the rule for identities](super#identities),
+/// alike in every split. Images come in the order of their paths. Images that are not read, files that are
+/// none, hidden ones, folders without images and what lies deeper are left out, and counted in
+/// [`Splits::notices`].
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::OneIdentity`] if training shows only
-/// one, and [`Error::Io`].
+/// one, [`Error::Entry`] for a name that the rule refuses and for a link that leads nowhere,
+/// [`Error::NotUnicode`], and [`Error::Io`].
 ///
 /// ```
 /// use reid_data::dataset::folder;
@@ -47,20 +50,27 @@ const IMAGES: &str = "a folder per identity with jpg, jpeg, png or bmp images in
 pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     let root = root.as_ref();
     let place = |split: Split| root.join(split.to_string());
-    let mut rows = Vec::new();
+    let (mut rows, mut notices) = (Vec::new(), Notices::default());
     for split in [Split::Train, Split::Query, Split::Gallery] {
-        rows.extend(read(&place(split), split, LAYOUT)?);
+        rows.extend(read(&place(split), split, LAYOUT, &mut notices)?);
     }
-    check::checked(numbered(listing::name(root), rows), place, IMAGES)
+    let splits = Splits {
+        layout: "a folder per identity".into(),
+        notices: notices.into_vec(),
+        ..numbered(listing::name(root), root, rows)?
+    };
+    check::checked(splits, place, IMAGES)
 }
 
 /// Loads one folder that holds a folder per identity, such as a gallery to search in.
 ///
 /// Identities are numbered as by [`load`], but from this folder alone: two folders that are loaded
-/// separately agree only if they are named by integers.
+/// separately agree only if they are named by integers. Samples have no place for notices, so images that
+/// would be left out are an error.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::NoImages`] and [`Error::Io`].
+/// As [`load`], [`Error::NoImages`], and [`Error::LeftOut`] for images that are not read, folders without
+/// images and images that do not lie in the folder of an identity.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -79,8 +89,9 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
 /// ```
 pub fn load_split(folder: impl AsRef<Path>) -> Result<Vec<Sample>, Error> {
     let folder = folder.as_ref();
-    let rows = read(folder, Split::Gallery, IMAGES)?;
-    let mut samples = numbered(String::new(), rows).gallery;
+    let mut notices = Notices::default();
+    let rows = read(folder, Split::Gallery, IMAGES, &mut notices)?;
+    let mut samples = numbered(String::new(), folder, rows)?.gallery;
     check::drop_junk(&mut samples);
     if samples.is_empty() {
         return Err(Error::NoImages {
@@ -88,19 +99,29 @@ pub fn load_split(folder: impl AsRef<Path>) -> Result<Vec<Sample>, Error> {
             expected: IMAGES,
         });
     }
+    notices.refuse_images(folder)?;
     Ok(samples)
 }
 
-fn read(folder: &Path, split: Split, expected: &'static str) -> Result<Vec<Row>, Error> {
+fn read(
+    folder: &Path,
+    split: Split,
+    expected: &'static str,
+    notices: &mut Notices,
+) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    for identity in listing::folders(folder, expected)? {
-        let images = listing::images(&identity, expected)?;
-        let name = identity.file_name().unwrap_or_default().to_string_lossy();
+    for identity in listing::folders(folder, expected, notices)? {
+        let images = listing::images(&identity, expected, notices)?;
+        if images.is_empty() {
+            notices.image("folders without an image that is read", &identity);
+        }
+        let name = listing::file_name(&identity);
         rows.extend(images.into_iter().map(|path| Row {
             split,
             path,
-            identity: name.clone().into_owned(),
+            identity: name.to_owned(),
             camera: None,
+            line: None,
         }));
     }
     Ok(rows)
@@ -149,6 +170,85 @@ mod tests {
         assert_eq!(labels(&splits.gallery), [2, 3]);
         assert!(splits.train[1].path.ends_with("train/dora/a.PNG"));
         assert!(!splits.has_cameras());
+        let notices = splits.notices.iter();
+        let notices: Vec<_> = notices.map(|n| (n.reason.as_str(), n.count)).collect();
+        assert_eq!(
+            notices,
+            [
+                ("left out, folders where images are expected", 1),
+                ("left out, images outside the folders of identities", 1),
+                ("left out, files without the ending of an image", 1),
+                ("left out, hidden files and folders", 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn nobody_vanishes_without_a_word() {
+        let mut files = vec![
+            "train/a/1.jpg",
+            "train/b/1.jpg",
+            "query/c/1.jpg",
+            "gallery/c/2.jpg",
+            "gallery/d/1.heic",
+        ];
+        let root = set(&files);
+        fs::create_dir(root.path().join("gallery/e")).unwrap();
+        let text = load(root.path()).unwrap().statistics().to_string();
+        for expected in [
+            "read as a folder per identity\n",
+            "left out, HEIC images, which are not read: convert them to JPEG or PNG: 1 (",
+            "left out, folders without an image that is read: 2 (",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        // Samples alone cannot say so.
+        let message = load_split(root.path().join("gallery"))
+            .expect_err("left out")
+            .to_string();
+        assert!(message.contains("gallery: expected nothing to leave out, found left out, HEIC"));
+        files.pop();
+        assert_eq!(
+            load_split(set(&files).path().join("gallery"))
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn folders_follow_the_rule_for_identities() {
+        let both = [
+            "train/Andr\u{e9}/1.jpg",
+            "train/b/1.jpg",
+            "query/Andre\u{301}/1.jpg",
+        ];
+        let root = set(&[&both[..], &["gallery/b/2.jpg"]].concat());
+        let splits = load(root.path()).unwrap();
+        assert_eq!(splits.query[0].identity, splits.train[0].identity);
+        assert_eq!(splits.statistics().train.identities, 2);
+
+        for (folder, expected) in [
+            (
+                "01",
+                "01: expected one way of writing each identity, such as `1` in ",
+            ),
+            (
+                "nan",
+                "nan: expected an identity, not a word for a missing one, found `nan`",
+            ),
+            (
+                "-3",
+                "-3: expected an identity from 0, or -1 for junk, found `-3`",
+            ),
+        ] {
+            let root = set(&["1/1.jpg", &format!("{folder}/1.jpg")]);
+            let message = load_split(root.path()).expect_err(folder).to_string();
+            // Folders come in the order of names, so that `01` comes first.
+            let swapped = expected.replace("01:", "1:").replace("`1`", "`01`");
+            let told = message.contains(expected) || message.contains(&swapped);
+            assert!(told, "{message}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Market-1501 and everything in its layout (Zheng et al., ICCV 2015): three folders, labels in the
 //! names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reid_core::{Camera, Identity, Splits};
 
@@ -10,7 +10,7 @@ use crate::Error;
 
 /// The folder that the published archive unpacks to.
 const ARCHIVE: &str = "Market-1501-v15.09.15";
-const FOLDERS: ThreeFolders = ThreeFolders::market(
+pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
     "the Market-1501 layout: bounding_box_train, query and bounding_box_test",
     "0002_c1s1_000451_03.jpg (identity, camera and sequence, frame, box)",
     parse,
@@ -26,10 +26,11 @@ const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// PPPP_cCsS_FFFFFF_BB.jpg: identity P, camera C, sequence S, frame F, box B
 /// ```
 ///
-/// `root` may also be the folder that holds `Market-1501-v15.09.15`. Endings are jpg, jpeg, png or
-/// bmp in any case; files with another ending, such as `Thumbs.db`, are passed over. Identity `-1`
-/// is junk and left out of every split; distractors, `0000`, stay in the gallery. Images come in
-/// the order of their names, and the data set is named after its folder.
+/// `root` may also be the folder that holds `Market-1501-v15.09.15`. Images are told by their endings
+/// ([`file_kind`](crate::file_kind)); images that are not read, other files and folders are left out and
+/// counted. Identity `-1` is junk and left out of every split; distractors, `0000`, stay in the gallery
+/// ([the rule for identities](super#identities)). Images come in the order of their names, and the data set
+/// is named after its folder.
 ///
 /// | published | identities | images |
 /// |---|---|---|
@@ -39,7 +40,8 @@ const FOLDERS: ThreeFolders = ThreeFolders::market(
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
+/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -63,8 +65,12 @@ const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
-    let root = listing::unpacked(root.as_ref(), FOLDERS.train, &[ARCHIVE]);
-    FOLDERS.load(&root)
+    FOLDERS.load(&unpacked(root.as_ref()))
+}
+
+/// The folder that holds the three.
+pub(super) fn unpacked(root: &Path) -> PathBuf {
+    listing::unpacked(root, FOLDERS.train, &[ARCHIVE])
 }
 
 /// Identity and camera of `PPPP_cCsS_FFFFFF_BB`.

@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 use serde::{Deserialize, Serialize};
 
-use super::reading::{check, digits, lines, listing, named::Named};
+use super::reading::{
+    check, digits,
+    identities::Spellings,
+    lines, listing,
+    named::{Claim, Named},
+};
 use crate::Error;
 
 /// The folders that the published archives unpack to.
@@ -47,7 +52,8 @@ pub enum Training {
 /// the last one of training, whether or not its validation images are trained on.
 ///
 /// Images come in the order of lines, those of validation last. `root` may also be the folder that holds
-/// `MSMT17_V1` or `MSMT17_V2`; the first if both are there. The data set is named after its folder.
+/// `MSMT17_V1` or `MSMT17_V2`, also if the archive was unpacked into a folder of its own name; the first if
+/// both are there. The data set is named after its folder.
 ///
 /// | published | identities | images |
 /// |---|---|---|
@@ -86,22 +92,25 @@ pub enum Training {
 pub fn load(root: impl AsRef<Path>, training: Training) -> Result<Splits, Error> {
     let root = unpacked(root.as_ref());
     let mut learned = List::in_folder(&root, ["train", "mask_train_v2"])?;
-    let train = learned.read(TRAIN, 1)?;
-    let validation = learned.read(VALIDATION, 1)?;
+    let train = learned.read(Split::Train, TRAIN, 1)?;
+    let validation = learned.read(Split::Train, VALIDATION, 1)?;
     let labels = train
         .iter()
         .chain(&validation)
         .map(|sample| sample.identity.label());
     let first = 1 + labels.max().unwrap_or(0);
-    let searched = |list| List::in_folder(&root, ["test", "mask_test_v2"])?.read(list, first);
+    let mut test = List::in_folder(&root, ["test", "mask_test_v2"])?;
+    let mut searched = |split| test.read(split, list(split), first);
     let splits = Splits {
         name: listing::name(&root),
-        query: searched(list(Split::Query))?,
-        gallery: searched(list(Split::Gallery))?,
+        query: searched(Split::Query)?,
+        gallery: searched(Split::Gallery)?,
         train: match training {
             Training::WithValidation => [train, validation].concat(),
             Training::WithoutValidation => train,
         },
+        layout: "the MSMT17 layout".into(),
+        ..Splits::default()
     };
     check::checked(splits, |split| root.join(list(split)), LINE)
 }
@@ -127,6 +136,7 @@ const fn list(split: Split) -> &'static str {
 struct List<'a> {
     root: &'a Path,
     images: Named,
+    spellings: Spellings,
 }
 
 impl<'a> List<'a> {
@@ -135,24 +145,35 @@ impl<'a> List<'a> {
         let [first, second] = folders.map(|folder| root.join(folder));
         let folder = if second.is_dir() { second } else { first };
         let images = Named::below(folder, LAYOUT)?;
-        Ok(Self { root, images })
+        Ok(Self {
+            root,
+            images,
+            spellings: Spellings::default(),
+        })
     }
 
     /// The images of a list, with person 0 as identity `first`.
-    fn read(&mut self, list: &str, first: i64) -> Result<Vec<Sample>, Error> {
+    fn read(&mut self, split: Split, list: &str, first: i64) -> Result<Vec<Sample>, Error> {
         let list = self.root.join(list);
         let text = lines::text(&list)?;
         let samples = lines::of(&list, &text).map(|(place, line)| {
             let (image, person, camera) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
-            let identity = Identity::new(first + i64::from(person));
-            Ok(Sample::new(self.images.take(place, image)?, identity).with_camera(camera))
+            self.spellings.check_line(place, person)?;
+            let claim = Claim {
+                split,
+                identity: person.to_owned(),
+                camera: Some(camera),
+            };
+            let number: u32 = digits::number(person).ok_or_else(|| place.wrong(LINE, line))?;
+            let identity = Identity::new(first + i64::from(number));
+            Ok(Sample::new(self.images.take(place, image, claim)?, identity).with_camera(camera))
         });
         samples.collect()
     }
 }
 
 /// File, person and camera of a line.
-fn parse(line: &str) -> Option<(&str, u32, Camera)> {
+fn parse(line: &str) -> Option<(&str, &str, Camera)> {
     let (image, person) = line.split_once(char::is_whitespace)?;
     let (_, name) = image.rsplit_once('/')?;
     let mut fields = name.split('_');
@@ -160,7 +181,9 @@ fn parse(line: &str) -> Option<(&str, u32, Camera)> {
     digits::number::<u64>(fields.next()?)?; // number
     let camera = digits::number(fields.next()?).filter(|camera| *camera > 0)?;
     fields.next()?; // day and time, frame, box
-    Some((image, digits::number(person.trim())?, Camera::new(camera)))
+    let person = person.trim();
+    digits::number::<u32>(person)?;
+    Some((image, person, Camera::new(camera)))
 }
 
 #[cfg(test)]
@@ -249,6 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_in_a_folder_of_its_own_name_will_do() {
+        let inside = "MSMT17_V1/MSMT17_V1";
+        let root = set(&format!("{inside}/train"), &format!("{inside}/test"));
+        for (list, _) in LISTS {
+            fs::rename(root.path().join(list), root.path().join(inside).join(list)).unwrap();
+        }
+        for folder in [root.path().to_owned(), root.path().join("MSMT17_V1")] {
+            assert!(is_at(&folder));
+            let splits = load(&folder, Training::default()).unwrap();
+            assert_eq!(tree::labels(&splits.train), [(3, 3), (1, 1), (4, 10)]);
+        }
+    }
+
+    #[test]
+    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+        let root = set("train", "test");
+        for (list, text) in LISTS {
+            for end in 0..text.len() {
+                fs::write(root.path().join(list), &text[..end]).unwrap();
+                // Most lines are refused; one without its last digit is another person's.
+                drop(load(root.path(), Training::default()));
+            }
+            fs::write(root.path().join(list), text).unwrap();
+        }
+        assert!(load(root.path(), Training::default()).is_ok());
+    }
+
+    #[test]
     fn bad_lines_are_named() {
         let image = "0000/0000_000_01_0303morning_0008_0.jpg";
         for (line, expected) in [
@@ -262,7 +313,7 @@ mod tests {
             ),
             (
                 format!("{image} 0"),
-                "expected an image that no line before names, found `0000/",
+                "expected an image that is named once, not in line 2 of list_train.txt too, found `0000/",
             ),
             (
                 "0000/0000_000_01_x_9_9.jpg 0".to_owned(),
@@ -279,7 +330,8 @@ mod tests {
         }
         // Once in all lists that are trained on.
         let message = message("list_val.txt", &format!("{image} 0"));
-        assert!(message.contains("list_val.txt: line 2: expected an image that no line before"));
+        let expected = "list_val.txt: line 2: expected an image that is named once, not in line 2 of list_train.txt too";
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]
@@ -303,9 +355,9 @@ mod tests {
         let read = |line| parse(line).map(|(_, person, camera)| (person, camera.number()));
         assert_eq!(
             read("0114/0114_019_10_0303noon_0284_2_ex.jpg 114"),
-            Some((114, 10))
+            Some(("114", 10))
         );
-        assert_eq!(read("0000/0000_000_01_x.jpg\t7 "), Some((7, 1)));
+        assert_eq!(read("0000/0000_000_01_x.jpg\t7 "), Some(("7", 1)));
         for line in [
             "",
             "0",

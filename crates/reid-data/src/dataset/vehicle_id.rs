@@ -10,7 +10,12 @@ use reid_core::{Identity, Sample, Seed, Split, Splits};
 
 use super::{
     TestSize,
-    reading::{check, digits, lines, listing, named::Named},
+    reading::{
+        check, digits,
+        identities::Spellings,
+        lines, listing,
+        named::{Claim, Named},
+    },
 };
 use crate::Error;
 
@@ -70,12 +75,17 @@ const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each v
 /// ```
 pub fn load(root: impl AsRef<Path>, size: TestSize, seed: Seed) -> Result<Splits, Error> {
     let root = unpacked(root.as_ref());
-    let Trial { query, gallery } = trial(&test_images(&root, size)?, seed, 0);
+    let mut images = Images::in_folder(&root)?;
+    let train = images.samples(&root, TRAIN, Split::Train)?;
+    let test = images.samples(&root, test_list(size), Split::Gallery)?;
+    let Trial { query, gallery } = trial(&test, seed, 0);
     let splits = Splits {
         name: listing::name(&root),
-        train: samples(&root, TRAIN)?,
+        train,
         query,
         gallery,
+        layout: "the VehicleID layout".into(),
+        ..Splits::default()
     };
     let list = |split| match split {
         Split::Train => root.join(TRAIN),
@@ -102,7 +112,8 @@ pub fn load(root: impl AsRef<Path>, size: TestSize, seed: Seed) -> Result<Splits
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn test_images(root: impl AsRef<Path>, size: TestSize) -> Result<Vec<Sample>, Error> {
-    samples(&unpacked(root.as_ref()), test_list(size))
+    let root = unpacked(root.as_ref());
+    Images::in_folder(&root)?.samples(&root, test_list(size), Split::Gallery)
 }
 
 /// One trial of a test.
@@ -169,28 +180,52 @@ const fn test_list(size: TestSize) -> &'static str {
     }
 }
 
-fn samples(root: &Path, list: &str) -> Result<Vec<Sample>, Error> {
-    let mut images = Named::below(root.join("image"), LAYOUT)?;
-    let list = root.join(list);
-    let text = lines::text(&list)?;
-    let samples = lines::of(&list, &text).map(|(place, line)| {
-        let (image, identity) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
-        Ok(Sample::new(images.take(place, &image)?, identity))
-    });
-    samples.collect()
+/// The images that lists name.
+struct Images {
+    images: Named,
+    spellings: Spellings,
 }
 
-/// The file and the identity of a line.
-fn parse(line: &str) -> Option<(String, Identity)> {
+impl Images {
+    fn in_folder(root: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            images: Named::below(root.join("image"), LAYOUT)?,
+            spellings: Spellings::default(),
+        })
+    }
+
+    /// The images of a list.
+    fn samples(&mut self, root: &Path, list: &str, split: Split) -> Result<Vec<Sample>, Error> {
+        let list = root.join(list);
+        let text = lines::text(&list)?;
+        let samples = lines::of(&list, &text).map(|(place, line)| {
+            let (image, vehicle, identity) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
+            self.spellings.check_line(place, vehicle)?;
+            let claim = Claim {
+                split,
+                identity: vehicle.to_owned(),
+                camera: None,
+            };
+            Ok(Sample::new(
+                self.images.take(place, &image, claim)?,
+                identity,
+            ))
+        });
+        samples.collect()
+    }
+}
+
+/// The file of a line, its vehicle as it is written, and the identity.
+fn parse(line: &str) -> Option<(String, &str, Identity)> {
     let mut fields = line.split_whitespace();
     let image = fields.next()?;
     digits::number::<u64>(image)?;
-    let vehicle: u32 = digits::number(fields.next()?)?;
-    let identity = Identity::new(i64::from(vehicle) + 1);
+    let vehicle = fields.next()?;
+    let identity = Identity::new(i64::from(digits::number::<u32>(vehicle)?) + 1);
     fields
         .next()
         .is_none()
-        .then(|| (format!("{image}.jpg"), identity))
+        .then(|| (format!("{image}.jpg"), vehicle, identity))
 }
 
 #[cfg(test)]
@@ -271,12 +306,41 @@ mod tests {
             ("0000009 7", "`, found `0000009.jpg`"),
             (
                 "0000001 7",
-                "expected an image that no line before names, found `0000001.jpg`",
+                "expected an image of identity `0`, as line 2 of train_list.txt says, found `0000001.jpg`",
+            ),
+            (
+                "0000001 0",
+                "expected an image that is named once, not in line 2 of train_list.txt too, found `0000001.jpg`",
+            ),
+            (
+                "0000003 012",
+                "expected one way of writing each identity, such as `12` in line 1 of train_list.txt, found `012`",
             ),
         ] {
             let message = message(&format!("{TRAIN_LINES}\n{line}"), TEST_LINES);
             assert!(message.contains("train_list.txt: line 4: "), "{message}");
             assert!(message.ends_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_image_of_training_and_of_a_test_is_named_with_both_lines() {
+        let message = message(TRAIN_LINES, &format!("{TEST_LINES}0000002 12"));
+        assert!(
+            message.ends_with(
+                "test_list_1600.txt: line 6: expected an image that is not in train too, as line 1 of \
+                 train_list.txt says, found `0000002.jpg`"
+            ),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+        let root = set(TRAIN_LINES, TEST_LINES);
+        for end in 0..TEST_LINES.len() {
+            tree::write(root.path(), test_list(TestSize::Medium), &TEST_LINES[..end]);
+            drop(load(root.path(), TestSize::Medium, Seed::new(0)));
         }
     }
 

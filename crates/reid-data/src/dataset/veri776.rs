@@ -54,7 +54,8 @@ const FOLDERS: ThreeFolders = ThreeFolders {
 ///
 /// # Errors
 /// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::Line`] if a track names an image that is not there or is in another track
+/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
+/// [`Error::NotUnicode`], [`Error::Line`] if a track names an image that is not there or is in another track
 /// as well, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
 ///
 /// ```
@@ -88,7 +89,7 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     if !list.exists() {
         return Ok(splits);
     }
-    let name = |sample: &Sample| listing::file_name(&sample.path);
+    let name = |sample: &Sample| listing::file_name(&sample.path).to_owned();
     let images: HashSet<String> = splits.gallery.iter().map(name).collect();
     let tracks = tracks::read(&list, &images, |field| {
         let (stem, _) = field.rsplit_once('.')?;
@@ -184,6 +185,15 @@ mod tests {
                 .expect_err(line)
                 .to_string();
             assert!(message.ends_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+        let root = set(TRACKS);
+        for end in 0..TRACKS.len() {
+            tree::write(root.path(), "VeRi/test_track.txt", &TRACKS[..end]);
+            drop(load(root.path()));
         }
     }
 

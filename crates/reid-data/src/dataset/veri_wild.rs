@@ -9,7 +9,13 @@ use reid_core::{Camera, Identity, Sample, Split, Splits};
 
 use super::{
     TestSize,
-    reading::{check, digits, lines, listing, named::Named},
+    reading::{
+        check, digits,
+        identities::Spellings,
+        lines::{self, Place},
+        listing,
+        named::{Claim, Named},
+    },
 };
 use crate::Error;
 
@@ -33,7 +39,8 @@ const LINES: &str = "lines such as 00001/000001 (vehicle, image)";
 ///
 /// Lists of later versions are called `train_list_start0.txt`, `test_3000_id_query.txt` and
 /// `test_3000_id.txt`, and have `.jpg` after the image and more fields after a space, which are not
-/// read. The first line of `vehicle_info.txt` is a header. Its names of models may be in any encoding.
+/// read. The first line of `vehicle_info.txt` is a header if it names no image. Names of models may be in any
+/// encoding.
 ///
 /// Identities are the names of folders. Images come in the order of lines. `root` may also be the folder
 /// that holds `VERI-Wild`, and the data set is named after its folder.
@@ -102,12 +109,19 @@ pub fn load(root: impl AsRef<Path>, size: TestSize) -> Result<Splits, Error> {
         ),
     };
     let cameras = cameras(&root.join(LISTS).join(INFO))?;
-    let samples = |split| samples(&root, &list(split), &cameras);
+    let mut images = Images {
+        images: Named::below(root.join("images"), LAYOUT)?,
+        spellings: Spellings::default(),
+        cameras,
+    };
+    let mut samples = |split| images.samples(split, &list(split));
     let splits = Splits {
         name: listing::name(&root),
         train: samples(Split::Train)?,
         query: samples(Split::Query)?,
         gallery: samples(Split::Gallery)?,
+        layout: "the VERI-Wild layout".into(),
+        ..Splits::default()
     };
     check::checked(splits, list, LINES)
 }
@@ -138,10 +152,15 @@ type Key = (i64, String);
 fn cameras(info: &Path) -> Result<HashMap<Key, Camera>, Error> {
     let text = lines::text(info)?;
     let mut cameras = HashMap::new();
-    for (place, line) in lines::of(info, &text).skip(1) {
+    for (at, (place, line)) in lines::of(info, &text).enumerate() {
         let wrong = || place.wrong("00001/000001;16;… (vehicle, image, camera)", line);
         let mut fields = line.split(';');
-        let (_, key) = fields.next().and_then(parse).ok_or_else(wrong)?;
+        let image = fields.next().unwrap_or_default().trim();
+        let is_header = at == 0 && image.bytes().any(|byte| byte.is_ascii_alphabetic());
+        if is_header && parse(image).is_none() {
+            continue;
+        }
+        let (_, key) = parse(image).ok_or_else(wrong)?;
         let camera = fields.next().and_then(|text| digits::number(text.trim()));
         let camera = camera.map(Camera::new).ok_or_else(wrong)?;
         if cameras.insert(key, camera).is_some() {
@@ -151,19 +170,38 @@ fn cameras(info: &Path) -> Result<HashMap<Key, Camera>, Error> {
     Ok(cameras)
 }
 
-fn samples(root: &Path, list: &Path, cameras: &HashMap<Key, Camera>) -> Result<Vec<Sample>, Error> {
-    let mut images = Named::below(root.join("images"), LAYOUT)?;
-    let text = lines::text(list)?;
-    let samples = lines::of(list, &text).map(|(place, line)| {
+/// The images that lists name.
+struct Images {
+    images: Named,
+    spellings: Spellings,
+    cameras: HashMap<Key, Camera>,
+}
+
+impl Images {
+    /// The images of a list.
+    fn samples(&mut self, split: Split, list: &Path) -> Result<Vec<Sample>, Error> {
+        let text = lines::text(list)?;
+        lines::of(list, &text)
+            .map(|(place, line)| self.sample(split, place, line))
+            .collect()
+    }
+
+    fn sample(&mut self, split: Split, place: Place<'_>, line: &str) -> Result<Sample, Error> {
         let image = line.split_whitespace().next().and_then(parse);
         let (file, key) = image.ok_or_else(|| place.wrong(LINE, line))?;
-        let path = images.take(place, &file)?;
-        let camera = cameras.get(&key).copied();
+        let vehicle = file.split('/').next().unwrap_or_default();
+        self.spellings.check_line(place, vehicle)?;
+        let camera = self.cameras.get(&key).copied();
+        let claim = Claim {
+            split,
+            identity: vehicle.to_owned(),
+            camera,
+        };
+        let path = self.images.take(place, &file, claim)?;
         let camera =
             camera.ok_or_else(|| place.wrong(format!("an image with a camera in {INFO}"), line))?;
         Ok(Sample::new(path, Identity::new(key.0)).with_camera(camera))
-    });
-    samples.collect()
+    }
 }
 
 /// The file of `00001/000001`, and what else tells it from others.
@@ -224,6 +262,33 @@ mod tests {
     }
 
     #[test]
+    fn a_list_without_a_header_loses_no_line() {
+        let (_, info) = INFO_LINES.split_once('\n').unwrap();
+        let root = set(TRAIN_LINES, info.as_bytes());
+        let splits = load(root.path(), TestSize::Medium).unwrap();
+        assert_eq!(tree::labels(&splits.train), [(2, 2), (1, 16)]);
+        assert_eq!(splits.layout, "the VERI-Wild layout");
+
+        let message = message(TRAIN_LINES, &info.replacen("00001/000001", "00001", 1));
+        let expected = "vehicle_info.txt: line 1: expected 00001/000001;16;… (vehicle, image, camera), found `00001;16;t;m`";
+        assert!(message.ends_with(expected), "{message}");
+    }
+
+    #[test]
+    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+        for end in 0..INFO_LINES.len() {
+            let root = set(TRAIN_LINES, &INFO_LINES.as_bytes()[..end]);
+            drop(load(root.path(), TestSize::Medium));
+        }
+        for end in 0..TRAIN_LINES.len() {
+            let root = set(&TRAIN_LINES[..end], INFO_LINES.as_bytes());
+            // The last line end may be missing; what else is, is refused.
+            let whole = end == TRAIN_LINES.len() - 1;
+            assert_eq!(load(root.path(), TestSize::Medium).is_ok(), whole, "{end}");
+        }
+    }
+
+    #[test]
     fn models_may_be_named_in_another_encoding() {
         let info = INFO_LINES.as_bytes().to_vec();
         let root = set(
@@ -254,7 +319,11 @@ mod tests {
             ("00009/000001", "`, found `00009/000001.jpg`"),
             (
                 "00001/000001",
-                "expected an image that no line before names, found `00001/000001.jpg`",
+                "expected an image that is named once, not in line 2 of train_list.txt too, found `00001/000001.jpg`",
+            ),
+            (
+                "1/000001",
+                "expected one way of writing each identity, such as `00001` in line 2 of train_list.txt, found `1`",
             ),
             (
                 "00003/000005",

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use reid_core::{Camera, Identity, Sample, Track};
 
 use super::Images;
-use crate::{Error, dataset::reading::listing};
+use crate::{
+    Error,
+    dataset::reading::{listing, notices::Notices},
+};
 
 /// The images of the challenge's own test, for a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ impl UnlabelledImage {
 /// nearest gallery images.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::NoImages`], and [`Error::NoLabel`], [`Error::Line`] and
+/// [`Error::MissingFolder`], [`Error::NoImages`], [`Error::LeftOut`] for images that are not read, and [`Error::NoLabel`], [`Error::Line`] and
 /// [`Error::Io`] as [`labelled`](super::labelled).
 ///
 /// ```
@@ -93,7 +96,9 @@ pub fn unlabelled(root: impl AsRef<Path>) -> Result<Unlabelled, Error> {
     let root = listing::unpacked(root.as_ref(), "image_test", &super::ARCHIVES);
     let read = |name: &str| -> Result<Vec<UnlabelledImage>, Error> {
         let folder = root.join(format!("image_{name}"));
-        let images = Images::in_folder(&folder)?;
+        let mut notices = Notices::default();
+        let images = Images::in_folder(&folder, &mut notices)?;
+        notices.refuse_images(&folder)?;
         if images.paths.is_empty() {
             return Err(Error::NoImages {
                 path: folder,
@@ -111,7 +116,7 @@ pub fn unlabelled(root: impl AsRef<Path>) -> Result<Unlabelled, Error> {
         Ok(images
             .map(|(path, camera)| UnlabelledImage {
                 camera,
-                track: tracks.get(&listing::file_name(&path)).copied(),
+                track: tracks.get(listing::file_name(&path)).copied(),
                 path,
             })
             .collect())

@@ -13,6 +13,7 @@ use reid_core::{Camera, Identity};
 
 use super::{
     digits,
+    identities::Spellings,
     lines::{self, Place},
 };
 use crate::Error;
@@ -20,11 +21,11 @@ use crate::Error;
 /// What is read from each `<Item imageName="000001.jpg" …/>` of a file, by the name of the image.
 ///
 /// `images` are the names of the files that labels are about. The header declares GB 2312; it does
-/// not matter, because labels are ASCII.
+/// not matter, because labels are ASCII. A byte order mark does: it tells UTF-16.
 pub(crate) fn read<T>(
     list: &Path,
     images: &HashSet<String>,
-    label: impl Fn(&Item<'_>) -> Result<T, Error>,
+    mut label: impl FnMut(&Item<'_>) -> Result<T, Error>,
 ) -> Result<HashMap<String, T>, Error> {
     let text = lines::text(list)?;
     let mut labels = HashMap::new();
@@ -49,8 +50,9 @@ pub(crate) struct Item<'a> {
 
 impl Item<'_> {
     /// The vehicle, a number from 1: 0 would be a distractor.
-    pub(crate) fn vehicle(&self) -> Result<Identity, Error> {
+    pub(crate) fn vehicle(&self, spellings: &mut Spellings) -> Result<Identity, Error> {
         let text = self.attribute("vehicleID")?;
+        spellings.check_line(self.place, &text)?;
         let label = digits::number(&text).filter(|label| *label > 0);
         let wrong = || {
             self.place
@@ -154,7 +156,11 @@ mod tests {
         let list = root.path().join("labels.xml");
         fs::write(&list, text).unwrap();
         let images = ["a.jpg", "b.jpg"].map(str::to_owned).into();
-        let label = |item: &Item<'_>| Ok((item.vehicle()?.label(), item.camera()?.number()));
+        let mut spellings = Spellings::default();
+        let label = |item: &Item<'_>| {
+            let vehicle = item.vehicle(&mut spellings)?;
+            Ok((vehicle.label(), item.camera()?.number()))
+        };
         let labels = read(&list, &images, label).map_err(|error| error.to_string())?;
         let mut labels: Vec<_> = labels
             .into_iter()
@@ -181,6 +187,15 @@ mod tests {
         .concat();
         assert_eq!(labels(&chinese), Ok(vec![("a.jpg".into(), 7, 12)]));
         assert_eq!(labels(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_labels() {
+        let text = format!("\u{feff}{HEAD}{A}{TAIL}");
+        let expected = Ok(vec![("a.jpg".into(), 7, 12)]);
+        assert_eq!(labels(text.as_bytes()), expected);
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(labels(&utf16), expected);
     }
 
     #[test]
@@ -228,6 +243,11 @@ mod tests {
             (
                 "<Item imageName='b.jpg' vehicleID='-8' cameraID='c1'/>",
                 "expected a vehicle as a number from 1, found `-8`",
+            ),
+            (
+                "<Item imageName='b.jpg' vehicleID='7' cameraID='c1'/>",
+                "expected one way of writing each identity, such as `0007` in line 4 of labels.xml, \
+                 found `7`",
             ),
             (
                 "<Item imageName='b.jpg' vehicleID='8' cameraID='1'/>",

@@ -4,6 +4,10 @@ use std::{fs, path::Path};
 
 use crate::Error;
 
+/// What a list is written in.
+const ENCODING: &str =
+    "text in UTF-8, or in UTF-16 that begins with a byte order mark: save the list as UTF-8";
+
 /// A line of a list, counted from 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -23,21 +27,157 @@ impl Place<'_> {
     }
 }
 
-/// The text of a list. What is no UTF-8 is replaced: lists hold names of car models in other
-/// encodings, which nobody asks for, next to ASCII, which all of these encodings leave as it is.
+/// The text of a published list. What is no UTF-8 is replaced: these lists hold names of car models in
+/// other encodings, which nobody asks for, next to ASCII, which all of these encodings leave as it is.
 pub(crate) fn text(list: &Path) -> Result<String, Error> {
+    decoded(list, |bytes| {
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
+
+/// The text of a list whose labels may be in any script, so that every letter counts: what is no UTF-8 is
+/// an error, because two names with letters replaced would become one.
+pub(crate) fn exact_text(list: &Path) -> Result<String, Error> {
+    decoded(list, |bytes| {
+        String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let bytes = error.as_bytes();
+            let start = bytes[..valid].iter().rposition(|&byte| byte == b'\n');
+            let line = bytes[start.map_or(0, |end| end + 1)..].split(|&byte| byte == b'\n');
+            let line = String::from_utf8_lossy(line.into_iter().next().unwrap_or_default());
+            let place = Place {
+                list,
+                line: line_number(&bytes[..valid]),
+            };
+            place.wrong(ENCODING, line.trim_end())
+        })
+    })
+}
+
+/// The bytes of a list as text, without a byte order mark and with `\n` at the end of every line.
+fn decoded(
+    list: &Path,
+    utf8: impl FnOnce(Vec<u8>) -> Result<String, Error>,
+) -> Result<String, Error> {
     let bytes = fs::read(list).map_err(|source| Error::Io {
         path: list.to_owned(),
         source,
     })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(list, rest, u16::from_le_bytes)?,
+        [0xfe, 0xff, rest @ ..] => utf16(list, rest, u16::from_be_bytes)?,
+        _ => utf8(bytes)?,
+    };
+    // UTF-16 without a mark is UTF-8 with a zero byte in every character.
+    if let Some(at) = text.find('\0') {
+        let line = line_number(&text.as_bytes()[..at]);
+        return Err(Place { list, line }.wrong(ENCODING, "a zero byte"));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+fn utf16(list: &Path, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, Error> {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let mut text = String::with_capacity(pairs.len());
+    for character in char::decode_utf16(pairs.iter().map(|&pair| unit(pair))) {
+        let wrong = |_| {
+            let line = line_number(text.as_bytes());
+            Place { list, line }.wrong("UTF-16 that is whole", "half a character")
+        };
+        text.push(character.map_err(wrong)?);
+    }
+    if rest.is_empty() {
+        Ok(text)
+    } else {
+        let line = line_number(text.as_bytes());
+        Err(Place { list, line }.wrong("UTF-16 that is whole", "an odd number of bytes"))
+    }
+}
+
+/// The number of the line that follows these bytes.
+fn line_number(before: &[u8]) -> u64 {
+    1 + before
+        .iter()
+        .map(|&byte| u64::from(byte == b'\n'))
+        .sum::<u64>()
 }
 
 /// The lines that have something in them, without the spaces around it.
 pub(crate) fn of<'a>(list: &'a Path, text: &'a str) -> impl Iterator<Item = (Place<'a>, &'a str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = (1..).zip(text.lines().map(str::trim));
     lines
         .filter(|(_, text)| !text.is_empty())
         .map(move |(line, text)| (Place { list, line }, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        bytes: &[u8],
+        read: impl FnOnce(&Path) -> Result<String, Error>,
+    ) -> Result<String, String> {
+        let root = tempfile::tempdir().unwrap();
+        let list = root.path().join("list");
+        fs::write(&list, bytes).unwrap();
+        let name = list.display().to_string();
+        read(&list).map_err(|error| error.to_string().replace(&name, "list"))
+    }
+
+    fn utf16(text: &str, mark: bool, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        let mark = mark.then_some(0xfeff);
+        mark.into_iter()
+            .chain(text.encode_utf16())
+            .flat_map(bytes)
+            .collect()
+    }
+
+    #[test]
+    fn every_encoding_that_says_what_it_is_is_read() {
+        let text = "André\n2 𝄞\n";
+        for bytes in [
+            text.as_bytes().to_vec(),
+            format!("\u{feff}{text}").into_bytes(),
+            text.replace('\n', "\r\n").into_bytes(),
+            text.replace('\n', "\r").into_bytes(),
+            utf16(text, true, u16::to_le_bytes),
+            utf16(text, true, u16::to_be_bytes),
+        ] {
+            assert_eq!(read(&bytes, exact_text).as_deref(), Ok(text));
+            assert_eq!(read(&bytes, super::text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_known_encoding_is_named_with_its_line() {
+        let refused = read(b"a,1\nAndr\xe9,2\nb\xe8", exact_text).expect_err("Windows-1252");
+        assert!(refused.starts_with("list: line 2: expected text in UTF-8"));
+        assert!(refused.ends_with("save the list as UTF-8, found `Andr\u{fffd},2`"));
+        for bytes in [
+            utf16("a\nb", false, u16::to_le_bytes),
+            utf16("a\nb", false, u16::to_be_bytes),
+        ] {
+            for read_text in [exact_text, text] {
+                let refused = read(&bytes, read_text).expect_err("no mark");
+                assert!(refused.ends_with("found `a zero byte`"), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn cut_off_text_is_refused_or_read_and_nothing_panics() {
+        let bytes = utf16("a\n𝄞", true, u16::to_le_bytes);
+        for end in 0..bytes.len() {
+            let whole = read(&bytes[..end], exact_text);
+            assert_eq!(
+                whole.is_ok(),
+                matches!(end, 0 | 2 | 4 | 6),
+                "{end}: {whole:?}"
+            );
+        }
+        let half = read(&bytes[..8], exact_text).expect_err("half of a pair");
+        assert!(half.starts_with("list: line 2: expected UTF-16 that is whole"));
+    }
 }

@@ -1,31 +1,74 @@
-//! Listing: what a folder holds, in the order of names.
+//! Listing: what a folder holds, in the order of names, and what of it is left out.
 
 use std::{
-    ffi::OsStr,
     fs::{self, DirEntry, FileType},
-    io,
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use super::notices::Notices;
+use crate::{Error, FileKind, file_kind};
 
-/// Endings of image files, in small letters.
-const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "bmp"];
+/// Files that systems put into every folder, in small letters: they are never counted.
+const CLUTTER: [&str; 3] = ["thumbs.db", "desktop.ini", "icon\r"];
 
-/// The images in a folder, by name. Other files, hidden ones and folders are passed over.
-pub(crate) fn images(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = entries(folder, FileType::is_file, expected)?;
-    paths.retain(|path| {
-        let ending = path.extension().map(OsStr::to_ascii_lowercase);
-        let known = |ending| ENDINGS.iter().any(|&known| ending == known);
-        ending.is_some_and(known)
-    });
-    Ok(paths)
+/// The images in a folder, by name. Other files, hidden ones and folders are counted as left out.
+pub(crate) fn images(
+    folder: &Path,
+    expected: &'static str,
+    notices: &mut Notices,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut images = Vec::new();
+    for (path, kind) in entries(folder, expected)? {
+        match file_kind(&path) {
+            _ if is_hidden(&path) => hidden(&path, kind, notices),
+            _ if kind.is_dir() => notices.image("folders where images are expected", &path),
+            FileKind::Readable if kind.is_file() => images.push(path),
+            _ => other(&path, notices),
+        }
+    }
+    Ok(images)
 }
 
-/// The folders in a folder, by name. Files and hidden folders are passed over.
-pub(crate) fn folders(folder: &Path, expected: &'static str) -> Result<Vec<PathBuf>, Error> {
-    entries(folder, FileType::is_dir, expected)
+/// The folders in a folder, by name. Files and hidden folders are counted as left out.
+pub(crate) fn folders(
+    folder: &Path,
+    expected: &'static str,
+    notices: &mut Notices,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut folders = Vec::new();
+    for (path, kind) in entries(folder, expected)? {
+        match file_kind(&path) {
+            _ if is_hidden(&path) => hidden(&path, kind, notices),
+            _ if kind.is_dir() => folders.push(path),
+            FileKind::Readable => notices.image("images outside the folders of identities", &path),
+            _ => other(&path, notices),
+        }
+    }
+    Ok(folders)
+}
+
+fn hidden(path: &Path, kind: FileType, notices: &mut Notices) {
+    if kind.is_dir() || file_kind(path) != FileKind::Other {
+        notices.other("hidden files and folders", path);
+    }
+}
+
+fn other(path: &Path, notices: &mut Notices) {
+    let name = file_name(path).to_lowercase();
+    match file_kind(path) {
+        FileKind::UnreadableImage(format) => {
+            let reason =
+                format!("{format} images, which are not read: convert them to JPEG or PNG");
+            notices.image(&reason, path);
+        }
+        FileKind::Readable => notices.image("what is neither a file nor a folder", path),
+        FileKind::Other if CLUTTER.contains(&name.as_str()) => {}
+        FileKind::Other => notices.other("files without the ending of an image", path),
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    file_name(path).starts_with('.')
 }
 
 /// The last part of a path as text, also of `.` and of what ends in `..`.
@@ -36,32 +79,43 @@ pub(crate) fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The name of a file without its ending.
-pub(crate) fn stem(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
+/// The name of a listed file without its ending.
+pub(crate) fn stem(path: &Path) -> &str {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default()
 }
 
-/// The name of a file.
-pub(crate) fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+/// The name of a listed file or folder.
+pub(crate) fn file_name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
 }
 
-/// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it; `root` if
-/// none has.
+/// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it, or in a folder
+/// of an archive's name in that; `root` if none has.
 pub(crate) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {
-    let inside = archives.iter().map(|archive| root.join(archive));
-    let mut candidates = std::iter::once(root.to_owned()).chain(inside);
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        archives
+            .iter()
+            .map(|archive| folder.join(archive))
+            .collect()
+    };
+    let once = inside(root);
+    let twice = once.iter().flat_map(|folder| inside(folder));
+    let mut candidates = std::iter::once(root.to_owned())
+        .chain(once.iter().cloned())
+        .chain(twice);
     let found = candidates.find(|folder| folder.join(marker).exists());
     found.unwrap_or_else(|| root.to_owned())
 }
 
-fn entries(
-    folder: &Path,
-    kind: fn(&FileType) -> bool,
-    expected: &'static str,
-) -> Result<Vec<PathBuf>, Error> {
+/// What a folder holds, by name, links as what they lead to.
+///
+/// A name that is not Unicode would become another's by replacing letters, and a link that leads nowhere
+/// would take an image or a whole person away, so both are errors.
+fn entries(folder: &Path, expected: &'static str) -> Result<Vec<(PathBuf, FileType)>, Error> {
     if !folder.is_dir() {
         return Err(Error::MissingFolder {
             path: folder.to_owned(),
@@ -72,25 +126,145 @@ fn entries(
         path: folder.to_owned(),
         source,
     };
-    let mut paths = Vec::new();
+    let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(error)? {
         let entry = entry.map_err(error)?;
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if !hidden && is_kind(&entry, kind).map_err(error)? {
-            paths.push(entry.path());
+        if entry.file_name().to_str().is_none() {
+            return Err(Error::NotUnicode { path: entry.path() });
+        }
+        if let Some(kind) = kind(&entry)? {
+            entries.push((entry.path(), kind));
         }
     }
-    paths.sort_unstable();
-    Ok(paths)
+    entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(entries)
 }
 
-/// Whether an entry, or what it links to, is of a kind. The listing itself says so for all but links,
-/// and a question per file takes minutes on a network drive.
-fn is_kind(entry: &DirEntry, kind: fn(&FileType) -> bool) -> io::Result<bool> {
-    let own = entry.file_type()?;
-    Ok(if own.is_symlink() {
-        fs::metadata(entry.path()).is_ok_and(|target| kind(&target.file_type()))
-    } else {
-        kind(&own)
-    })
+/// What an entry, or what it links to, is; `None` for a hidden link that leads nowhere, as editors make
+/// them. The listing itself says so for all but links, and a question per file takes minutes on a network
+/// drive.
+fn kind(entry: &DirEntry) -> Result<Option<FileType>, Error> {
+    let path = entry.path();
+    let own = entry.file_type().map_err(|source| Error::Io {
+        path: path.clone(),
+        source,
+    })?;
+    if !own.is_symlink() {
+        return Ok(Some(own));
+    }
+    match fs::metadata(&path) {
+        Ok(target) => Ok(Some(target.file_type())),
+        Err(_) if is_hidden(&path) => Ok(None),
+        Err(error) => Err(Error::Entry {
+            expected: "a link to what is there".into(),
+            found: match fs::read_link(&path) {
+                Ok(target) => format!("{} ({error})", target.display()),
+                Err(_) => error.to_string(),
+            },
+            path,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Notice;
+
+    use super::*;
+    use crate::dataset::testing::tree;
+
+    fn noticed(notices: Notices) -> Vec<(String, usize)> {
+        let notices = notices.into_vec().into_iter();
+        notices
+            .map(|Notice { reason, count, .. }| (reason, count))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_folder_is_counted() {
+        let root = tree::of(&[
+            "b.PNG",
+            "a.jpg",
+            "c.heic",
+            "d.avif",
+            "e.HEIC",
+            "f.txt",
+            "g",
+            "Thumbs.db",
+            ".DS_Store",
+            "._a.jpg",
+            "h/i.jpg",
+        ]);
+        let mut notices = Notices::default();
+        let images = images(root.path(), "a folder", &mut notices).unwrap();
+        assert_eq!(
+            images,
+            ["a.jpg", "b.PNG"].map(|name| root.path().join(name))
+        );
+        assert_eq!(
+            noticed(notices),
+            [
+                (
+                    "left out, AVIF images, which are not read: convert them to JPEG or PNG",
+                    1
+                ),
+                (
+                    "left out, HEIC images, which are not read: convert them to JPEG or PNG",
+                    2
+                ),
+                ("left out, folders where images are expected", 1),
+                ("left out, files without the ending of an image", 2),
+                ("left out, hidden files and folders", 1),
+            ]
+            .map(|(reason, count)| (reason.to_owned(), count))
+        );
+
+        let mut notices = Notices::default();
+        let folders = folders(root.path(), "a folder", &mut notices).unwrap();
+        assert_eq!(folders, [root.path().join("h")]);
+        assert!(noticed(notices).contains(&(
+            "left out, images outside the folders of identities".to_owned(),
+            2
+        )));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_and_a_name_that_is_not_unicode_are_refused() {
+        use std::{
+            ffi::OsStr,
+            os::unix::{ffi::OsStrExt, fs::symlink},
+        };
+
+        let root = tree::of(&["a.jpg"]);
+        symlink("a.jpg", root.path().join("b.jpg")).unwrap();
+        symlink("gone", root.path().join(".#a.jpg")).unwrap();
+        let list = || images(root.path(), "a folder", &mut Notices::default());
+        assert_eq!(list().unwrap().len(), 2);
+
+        let dangling = root.path().join("c.jpg");
+        symlink("gone.jpg", &dangling).unwrap();
+        let message = list().expect_err("leads nowhere").to_string();
+        assert!(message.contains("c.jpg: expected a link to what is there, found `gone.jpg ("));
+        fs::remove_file(dangling).unwrap();
+
+        // File systems that take no such name refuse it themselves.
+        if fs::write(root.path().join(OsStr::from_bytes(b"Andr\xe9.jpg")), "").is_ok() {
+            let message = list().expect_err("not Unicode").to_string();
+            assert!(
+                message.contains("Andr\u{fffd}.jpg: the name is not Unicode"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_archive_may_be_unpacked_into_a_folder_of_its_name() {
+        let root = tree::of(&["B/A/marker"]);
+        let unpacked = |folder: &Path| unpacked(folder, "marker", &["A", "B"]);
+        for folder in [root.path().to_owned(), root.path().join("B")] {
+            assert_eq!(unpacked(&folder), root.path().join("B/A"));
+        }
+        assert_eq!(unpacked(&root.path().join("C")), root.path().join("C"));
+    }
 }

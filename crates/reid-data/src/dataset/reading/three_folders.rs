@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 
-use super::{check, listing};
+use super::{check, identities::Spellings, listing, notices::Notices};
 use crate::Error;
 
 /// A layout of three folders.
@@ -39,24 +39,34 @@ impl ThreeFolders {
 
     /// Reads the three folders in `root`, which names the data set.
     pub(crate) fn load(&self, root: &Path) -> Result<Splits, Error> {
-        let samples = |split| -> Result<Vec<Sample>, Error> {
-            let images = listing::images(&root.join(self.folder(split)), self.layout)?;
-            images.into_iter().map(|path| self.sample(path)).collect()
+        let mut notices = Notices::default();
+        let mut spellings = Spellings::default();
+        let mut samples = |split| -> Result<Vec<Sample>, Error> {
+            let images =
+                listing::images(&root.join(self.folder(split)), self.layout, &mut notices)?;
+            let sample = |path| self.sample(path, &mut spellings);
+            images.into_iter().map(sample).collect()
         };
         let splits = Splits {
             name: listing::name(root),
             train: samples(Split::Train)?,
             query: samples(Split::Query)?,
             gallery: samples(Split::Gallery)?,
+            layout: self.layout.split(':').next().unwrap_or_default().to_owned(),
+            notices: notices.into_vec(),
         };
         check::checked(splits, |split| root.join(self.folder(split)), self.name)
     }
 
-    /// Whether the first training image in `root` has a name of this layout.
-    pub(crate) fn names(&self, root: &Path) -> bool {
-        let images = listing::images(&root.join(self.train), self.layout).unwrap_or_default();
-        let first = images.first().map(|path| listing::stem(path));
-        first.is_some_and(|stem| (self.parse)(&stem).is_some())
+    /// How many images in a folder have a name of each of these layouts.
+    pub(crate) fn names<const N: usize>(layouts: &[Self; N], folder: &Path) -> [usize; N] {
+        let images = listing::images(folder, "a folder of images", &mut Notices::default());
+        let images = images.unwrap_or_default();
+        let parsed = |layout: &Self| {
+            let stems = images.iter().map(|path| listing::stem(path));
+            stems.filter(|stem| (layout.parse)(stem).is_some()).count()
+        };
+        layouts.each_ref().map(parsed)
     }
 
     /// The folder of a split.
@@ -68,12 +78,22 @@ impl ThreeFolders {
         }
     }
 
-    fn sample(&self, path: PathBuf) -> Result<Sample, Error> {
-        match (self.parse)(&listing::stem(&path)) {
-            Some((identity, camera)) => Ok(Sample::new(path, identity).with_camera(camera)),
-            None => Err(Error::FileName {
+    fn sample(&self, path: PathBuf, spellings: &mut Spellings) -> Result<Sample, Error> {
+        let stem = listing::stem(&path);
+        let Some((identity, camera)) = (self.parse)(stem) else {
+            return Err(Error::FileName {
                 path,
                 expected: self.name,
+            });
+        };
+        let label = stem.split('_').next().unwrap_or_default();
+        let noted = spellings.check(label, || path.display().to_string());
+        match noted {
+            Ok(()) => Ok(Sample::new(path, identity).with_camera(camera)),
+            Err(expected) => Err(Error::Entry {
+                found: label.to_owned(),
+                path,
+                expected,
             }),
         }
     }

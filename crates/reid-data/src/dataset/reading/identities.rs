@@ -1,0 +1,305 @@
+//! Identities: from labels, by the rule that the documentation of [`dataset`](crate::dataset) gives.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use reid_core::{Camera, Identity, Sample, Split, Splits};
+use unicode_normalization::UnicodeNormalization;
+
+use super::lines::Place;
+use crate::Error;
+
+/// Words that pandas and other tools write for a label that is missing, in small letters.
+const MISSING: [&str; 12] = [
+    "", "nan", "-nan", "nat", "none", "null", "<na>", "n/a", "#n/a", "#na", "-1.#ind", "1.#qnan",
+];
+
+/// One image whose identity is still a label.
+pub(crate) struct Row {
+    pub(crate) split: Split,
+    pub(crate) path: PathBuf,
+    pub(crate) identity: String,
+    pub(crate) camera: Option<Camera>,
+    /// The line of the list; `None` if the label is the name of the folder that the image lies in.
+    pub(crate) line: Option<u64>,
+}
+
+impl Row {
+    fn wrong(&self, list: &Path, expected: String) -> Error {
+        let found = self.identity.clone();
+        match self.line {
+            Some(line) => Place { list, line }.wrong(expected, found),
+            None => Error::Entry {
+                path: self.folder().to_owned(),
+                expected,
+                found,
+            },
+        }
+    }
+
+    fn place(&self, list: &Path) -> String {
+        match self.line {
+            Some(line) => place(list, line),
+            None => self.folder().display().to_string(),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+}
+
+/// A line of a list in words.
+fn place(list: &Path, line: u64) -> String {
+    let list = list.file_name().unwrap_or_default();
+    format!("line {line} of {}", list.display())
+}
+
+/// The rows of a list, or of folders below it, as samples of a data set of this name.
+pub(crate) fn numbered(name: String, list: &Path, rows: Vec<Row>) -> Result<Splits, Error> {
+    let mut labels: HashMap<&str, String> = HashMap::new();
+    let mut spellings = Spellings::default();
+    for row in &rows {
+        if labels.contains_key(row.identity.as_str()) {
+            continue;
+        }
+        let label = label(&row.identity).map_err(|expected| row.wrong(list, expected.into()))?;
+        spellings
+            .check(&label, || row.place(list))
+            .map_err(|expected| row.wrong(list, expected))?;
+        labels.insert(&row.identity, label);
+    }
+    let numbers = numbers(labels.values().map(String::as_str).collect());
+    let identities: Vec<Identity> = rows
+        .iter()
+        .map(|row| numbers[labels[row.identity.as_str()].as_str()])
+        .collect();
+
+    let mut splits = Splits {
+        name,
+        ..Splits::default()
+    };
+    for (row, identity) in rows.into_iter().zip(identities) {
+        let samples = match row.split {
+            Split::Train => &mut splits.train,
+            Split::Query => &mut splits.query,
+            Split::Gallery => &mut splits.gallery,
+        };
+        samples.push(Sample {
+            camera: row.camera,
+            ..Sample::new(row.path, identity)
+        });
+    }
+    Ok(splits)
+}
+
+/// The identity of each label: its number, or if one of them is text the position among all of them in the
+/// order of bytes, from 1. Junk and distractors are what they are in both cases.
+fn numbers(labels: BTreeSet<&str>) -> BTreeMap<&str, Identity> {
+    let special = |label: &&str| matches!(label.parse(), Ok(-1 | 0));
+    let (special, others): (BTreeSet<&str>, BTreeSet<&str>) = labels.into_iter().partition(special);
+    let whole = |label: &&str| label.parse::<i64>().is_ok();
+    let all_whole = others.iter().all(whole);
+    let number = |label: &str| label.parse().unwrap_or_default();
+    let numbered = (1..).zip(others).map(|(position, label)| {
+        let number = if all_whole { number(label) } else { position };
+        (label, Identity::new(number))
+    });
+    let special = special
+        .into_iter()
+        .map(|label| (label, Identity::new(number(label))));
+    numbered.chain(special).collect()
+}
+
+/// The label in its one form: without spaces around it and without the zeros that make a whole number a
+/// float, and with every accent composed. `Err` says what was expected.
+fn label(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    if is_missing(text) {
+        return Err("an identity, not a word for a missing one");
+    }
+    let whole = without_fraction(text);
+    if whole.starts_with('-') && is_whole(whole) && !matches!(whole.parse(), Ok(-1_i64 | 0)) {
+        return Err("an identity from 0, or -1 for junk");
+    }
+    Ok(whole.nfc().collect())
+}
+
+/// Whether a field holds a word for nothing.
+pub(crate) fn is_missing(text: &str) -> bool {
+    text == "NA" || MISSING.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// `9` of `9.0`, which pandas writes where a column has gaps.
+pub(crate) fn without_fraction(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((whole, zeros)) if is_whole(whole) && zeros.bytes().all(|byte| byte == b'0') => whole,
+        _ => text,
+    }
+}
+
+/// Whether a label is a whole number, with a sign or without.
+fn is_whole(label: &str) -> bool {
+    let digits = label.strip_prefix(['-', '+']).unwrap_or(label);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The one form of a number, so that two labels with the same one are the same number; `None` for text.
+fn value(label: &str) -> Option<Cow<'_, str>> {
+    if is_whole(label) {
+        let digits = label.trim_start_matches(['-', '+', '0']);
+        return Some(match digits {
+            "" => "0".into(),
+            digits if label.starts_with('-') => format!("-{digits}").into(),
+            digits => digits.into(),
+        });
+    }
+    let numeric = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+    let number: f64 = label.bytes().all(numeric).then(|| label.parse().ok())??;
+    number.is_finite().then(|| number.to_string().into())
+}
+
+/// How each number has been written so far.
+#[derive(Default)]
+pub(crate) struct Spellings(HashMap<String, (String, String)>);
+
+impl Spellings {
+    /// Notes a label that is written at `place`; `Err` says what was expected if the same number has been
+    /// written in another way.
+    pub(crate) fn check(
+        &mut self,
+        label: &str,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        let Some(value) = value(label) else {
+            return Ok(());
+        };
+        match self.0.get(value.as_ref()) {
+            None => {
+                let first = (label.to_owned(), place());
+                self.0.insert(value.into_owned(), first);
+                Ok(())
+            }
+            Some((first, _)) if first == label => Ok(()),
+            Some((first, place)) => Err(format!(
+                "one way of writing each identity, such as `{first}` in {place}"
+            )),
+        }
+    }
+
+    /// [`check`](Self::check) of a label in a list.
+    pub(crate) fn check_line(&mut self, at: Place<'_>, label: &str) -> Result<(), Error> {
+        self.check(label, || place(at.list, at.line))
+            .map_err(|expected| at.wrong(expected, label))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn splits(names: &[(&str, Split)]) -> Result<[Vec<i64>; 3], String> {
+        let rows = names.iter().zip(1..).map(|(&(name, split), line)| Row {
+            split,
+            path: PathBuf::new(),
+            identity: name.to_owned(),
+            camera: None,
+            line: Some(line),
+        });
+        let splits = numbered(String::new(), Path::new("a/list"), rows.collect());
+        let splits = splits.map_err(|error| error.to_string())?;
+        Ok([splits.train, splits.query, splits.gallery]
+            .map(|samples| samples.iter().map(|s| s.identity.label()).collect()))
+    }
+
+    fn labels(names: &[&str]) -> Result<Vec<i64>, String> {
+        let names: Vec<_> = names.iter().map(|&name| (name, Split::Train)).collect();
+        splits(&names).map(|[train, ..]| train)
+    }
+
+    #[test]
+    fn integers_are_kept() {
+        let names = [
+            ("0017", Split::Train),
+            ("-1", Split::Gallery),
+            ("5", Split::Query),
+        ];
+        assert_eq!(splits(&names), Ok([vec![17], vec![5], vec![-1]]));
+    }
+
+    #[test]
+    fn one_text_numbers_all_of_them_alike_in_every_split() {
+        // In the order of bytes: "10", "9", "anna".
+        let names = [
+            ("anna", Split::Train),
+            ("9", Split::Train),
+            ("10", Split::Query),
+            ("anna", Split::Gallery),
+        ];
+        assert_eq!(splits(&names), Ok([vec![3, 2], vec![1], vec![3]]));
+    }
+
+    #[test]
+    fn junk_and_distractors_are_what_they_are_beside_any_text() {
+        for names in [["-1", "0000", "17"], ["-1.0", "0", "anna"]] {
+            let labels = labels(&names).unwrap();
+            assert_eq!(labels[..2], [-1, 0], "{names:?}");
+            assert!(labels[2] > 0);
+        }
+    }
+
+    #[test]
+    fn one_person_in_several_forms_is_one_person() {
+        assert_eq!(labels(&["9", "9.0", " 9 ", "10.00"]), Ok(vec![9, 9, 9, 10]));
+        assert_eq!(labels(&["anna", " anna", "anna\t"]), Ok(vec![1; 3]));
+        // é as one character, and as e with an accent of its own.
+        assert_eq!(labels(&["Andr\u{e9}", "Andre\u{301}"]), Ok(vec![1; 2]));
+        assert_eq!(labels(&["Andr\u{e9}", "Andr\u{e8}"]), Ok(vec![2, 1]));
+        assert_eq!(labels(&["001", "002", "010"]), Ok(vec![1, 2, 10]));
+    }
+
+    #[test]
+    fn a_number_in_two_spellings_is_refused_with_both_places() {
+        for (one, other) in [
+            ("01", "1"),
+            ("1", "+1"),
+            ("0", "0000"),
+            ("007.0", "7"),
+            ("100000", "1e5"),
+            ("1.5", "1.50"),
+            ("099999999999999999999", "99999999999999999999"),
+        ] {
+            let text = "anna";
+            for names in [&[one, "2", other][..], &[one, text, other]] {
+                let message = labels(names).expect_err(other);
+                let expected = format!(
+                    "a/list: line 3: expected one way of writing each identity, such as `{}` in \
+                     line 1 of list, found `{other}`",
+                    without_fraction(one)
+                );
+                assert_eq!(message, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn missing_labels_and_other_negative_ones_are_refused_with_their_line() {
+        for missing in [
+            "", " ", "nan", "NaN", "None", "null", "NULL", "NA", "<NA>", "N/A",
+        ] {
+            let message = labels(&["anna", missing]).expect_err(missing);
+            let expected = format!(
+                "a/list: line 2: expected an identity, not a word for a missing one, found `{missing}`"
+            );
+            assert_eq!(message, expected);
+        }
+        let message = labels(&["7", "-2"]).expect_err("negative");
+        assert!(
+            message.ends_with("line 2: expected an identity from 0, or -1 for junk, found `-2`")
+        );
+        assert_eq!(labels(&["Nana", "na"]), Ok(vec![1, 2]));
+    }
+}
