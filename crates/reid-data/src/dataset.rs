@@ -35,7 +35,7 @@
 //!   all labels are whole numbers, these are the identities. If one is text, all but `-1` and `0` are
 //!   numbered from 1 in the order of their bytes, alike in every split.
 //! - Nothing, `nan`, `None`, `null`, `NA` and other words that tools write for a missing label are an error.
-//! - The same number written in two ways in one data set (`01` and `1`, `1e5` and `100000`) is an error,
+//! - The same number written in two ways in one data set (`01` and `1`, `1e+05` and `100000`) is an error,
 //!   because nothing tells whether it is one identity or two. Zeros in front of every number are one way.
 //!
 //! Names and lists of published data sets allow less: digits, and `-1` in [`market1501`]. The lists of
@@ -63,7 +63,7 @@ use std::{
 use reid_core::Sample;
 use reid_core::{Notice, Seed, Splits};
 
-use self::reading::{listing, three_folders::ThreeFolders};
+use self::reading::three_folders::ThreeFolders;
 use crate::Error;
 
 pub use test_size::TestSize;
@@ -207,8 +207,10 @@ fn no_layout(path: &Path) -> Error {
             };
         }
     };
-    let entries = entries.filter_map(Result::ok);
-    let mut names: Vec<String> = entries.map(|entry| listing::name(&entry.path())).collect();
+    let names = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name());
+    let mut names: Vec<String> = names.map(|name| name.display().to_string()).collect();
     names.sort_unstable();
     let more = names.len() > SHOWN;
     names.truncate(SHOWN);

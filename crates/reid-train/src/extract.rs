@@ -227,4 +227,47 @@ mod tests {
             assert!((first - second).abs() < 1e-5);
         }
     }
+
+    #[test]
+    fn a_copy_of_a_query_is_no_answer_and_one_missing_camera_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sample = |name: &str, shade: u8, identity| {
+            let path = folder.path().join(name);
+            let picture = image::RgbImage::from_fn(16, 32, |x, y| {
+                image::Rgb([shade, if (x + y) % 2 == 0 { 255 } else { shade }, 0])
+            });
+            picture.save(&path).expect("saved");
+            Sample::new(path, Identity::new(identity))
+        };
+        let query = sample("query.png", 10, 1);
+        let mut copy = sample("copy.png", 10, 1);
+        copy.same_as = Some(query.path.clone());
+        let mut splits = Splits {
+            gallery: vec![
+                copy,
+                sample("other.png", 20, 2),
+                sample("match.png", 250, 1),
+            ],
+            query: vec![query],
+            ..Splits::default()
+        };
+
+        let (device, size) = (Device::default(), InputSize::new(32, 16));
+        let backbone = ResNetConfig::resnet18().with_width(4);
+        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
+        let (query, gallery) = extractor
+            .embed_both(&model, &splits, &device)
+            .expect("described");
+        assert_eq!(query.images(), Some(&[0][..]));
+        assert_eq!(gallery.images(), Some(&[0, 1, 2][..]));
+
+        splits.gallery[1].camera = Some(reid_core::Camera::new(1));
+        let mixed = extractor.embed_both(&model, &splits, &device);
+        let message = mixed.expect_err("one camera").to_string();
+        assert!(
+            message.contains("copy.png has no camera, but "),
+            "{message}"
+        );
+    }
 }

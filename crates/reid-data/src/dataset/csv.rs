@@ -9,7 +9,7 @@ use reid_core::{Camera, Notice, Split, Splits};
 
 use super::reading::{
     check, digits,
-    identities::{Row, is_missing, numbered, without_fraction},
+    identities::{self, Row, is_missing, numbered, without_fraction},
     lines::{self, Place},
     listing,
     named::{Claim, Claims},
@@ -215,7 +215,8 @@ impl List<'_> {
             let row = self.row(columns, place, &found)?;
             let claim = Claim {
                 split: row.split,
-                identity: row.identity.clone(),
+                // A label that the rule refuses is told with all others.
+                identity: identities::label(&row.identity).unwrap_or_default(),
                 camera: row.camera,
             };
             claims.note(place, &row.path, &found[columns.path], claim)?;
@@ -235,7 +236,7 @@ impl List<'_> {
         };
         let camera = match columns.camera.map(|column| fields[column].as_str()) {
             None => None,
-            Some(text) => camera(text).ok_or_else(|| place.wrong(CAMERA, text))?,
+            Some(text) => camera(text).map_err(|expected| place.wrong(expected, text))?,
         };
         let path = self.folder.join(&fields[columns.path]);
         if !path.is_file() {
@@ -270,12 +271,13 @@ impl List<'_> {
     }
 }
 
-/// The camera of a field, if it has one; `None` if it is no camera.
-fn camera(text: &str) -> Option<Option<Camera>> {
+/// The camera of a field, if it has one; `Err` says what was expected.
+fn camera(text: &str) -> Result<Option<Camera>, &'static str> {
     if is_missing(text) {
-        return Some(None);
+        return Ok(None);
     }
-    digits::number(without_fraction(text)).map(|number| Some(Camera::new(number)))
+    let number = digits::number(without_fraction(text)).ok_or(CAMERA)?;
+    Ok(Some(Camera::new(number)))
 }
 
 /// The names of columns that describe a box, if both of its sides have one.
@@ -540,8 +542,9 @@ mod tests {
             let expected = format!("index.csv: line 6: expected {expected}, found `{name}`");
             assert!(message.ends_with(&expected), "{message}");
         }
-        let both = format!("{trained}3.jpg,carl,gallery,1");
-        assert_eq!(read(HEADER, &both), Ok(vec![1, 2]));
+        for again in ["3.jpg,carl,gallery,1", "3.jpg, \"carl \",gallery,1.0"] {
+            assert_eq!(read(HEADER, &format!("{trained}{again}")), Ok(vec![1, 2]));
+        }
     }
 
     #[test]

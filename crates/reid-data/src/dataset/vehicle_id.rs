@@ -182,14 +182,14 @@ const fn test_list(size: TestSize) -> &'static str {
 
 /// The images that lists name.
 struct Images {
-    images: Named,
+    named: Named,
     spellings: Spellings,
 }
 
 impl Images {
     fn in_folder(root: &Path) -> Result<Self, Error> {
         Ok(Self {
-            images: Named::below(root.join("image"), LAYOUT)?,
+            named: Named::below(root.join("image"), LAYOUT)?,
             spellings: Spellings::default(),
         })
     }
@@ -207,7 +207,7 @@ impl Images {
                 camera: None,
             };
             Ok(Sample::new(
-                self.images.take(place, &image, claim)?,
+                self.named.take(place, &image, claim)?,
                 identity,
             ))
         });

@@ -110,7 +110,7 @@ pub fn load(root: impl AsRef<Path>, size: TestSize) -> Result<Splits, Error> {
     };
     let cameras = cameras(&root.join(LISTS).join(INFO))?;
     let mut images = Images {
-        images: Named::below(root.join("images"), LAYOUT)?,
+        named: Named::below(root.join("images"), LAYOUT)?,
         spellings: Spellings::default(),
         cameras,
     };
@@ -172,7 +172,7 @@ fn cameras(info: &Path) -> Result<HashMap<Key, Camera>, Error> {
 
 /// The images that lists name.
 struct Images {
-    images: Named,
+    named: Named,
     spellings: Spellings,
     cameras: HashMap<Key, Camera>,
 }
@@ -197,7 +197,7 @@ impl Images {
             identity: vehicle.to_owned(),
             camera,
         };
-        let path = self.images.take(place, &file, claim)?;
+        let path = self.named.take(place, &file, claim)?;
         let camera =
             camera.ok_or_else(|| place.wrong(format!("an image with a camera in {INFO}"), line))?;
         Ok(Sample::new(path, Identity::new(key.0)).with_camera(camera))

@@ -116,7 +116,7 @@ fn numbers(labels: BTreeSet<&str>) -> BTreeMap<&str, Identity> {
 
 /// The label in its one form: without spaces around it and without the zeros that make a whole number a
 /// float, and with every accent composed. `Err` says what was expected.
-fn label(text: &str) -> Result<String, &'static str> {
+pub(crate) fn label(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     if is_missing(text) {
         return Err("an identity, not a word for a missing one");
@@ -147,7 +147,8 @@ fn is_whole(label: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The one form of a number, so that two labels with the same one are the same number; `None` for text.
+/// The one form of a whole number, so that two labels with the same one are the same number; `None` for
+/// text.
 fn value(label: &str) -> Option<Cow<'_, str>> {
     if is_whole(label) {
         let digits = label.trim_start_matches(['-', '+', '0']);
@@ -157,9 +158,16 @@ fn value(label: &str) -> Option<Cow<'_, str>> {
             digits => digits.into(),
         });
     }
-    let numeric = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-    let number: f64 = label.bytes().all(numeric).then(|| label.parse().ok())??;
-    number.is_finite().then(|| number.to_string().into())
+    // Tools write `1e+05`, with the sign; without it, it may be one of many hexadecimal names.
+    let (digits, exponent) = label.split_once(['e', 'E'])?;
+    let numeric = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let signed = exponent.strip_prefix(['+', '-'])?;
+    let number: f64 = (numeric(digits) && numeric(signed)).then(|| label.parse().ok())??;
+    let whole = number.is_finite() && number.fract() == 0.0;
+    whole.then(|| number.to_string().into())
 }
 
 /// How each number has been written so far.
@@ -262,14 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_only_look_like_numbers_are_text() {
+        let names = ["1.1", "1.10", "1e05", "100000", "0e12", "0e34"];
+        assert_eq!(labels(&names), Ok(vec![3, 4, 6, 5, 1, 2]));
+    }
+
+    #[test]
     fn a_number_in_two_spellings_is_refused_with_both_places() {
         for (one, other) in [
             ("01", "1"),
             ("1", "+1"),
             ("0", "0000"),
             ("007.0", "7"),
-            ("100000", "1e5"),
-            ("1.5", "1.50"),
+            ("100000", "1e+05"),
+            ("1.2E+3", "1200"),
             ("099999999999999999999", "99999999999999999999"),
         ] {
             let text = "anna";
