@@ -204,10 +204,10 @@ impl Checkpoints {
         if !resumed {
             self.refuse_a_run()?;
         }
-        fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
-        let lock = Lock::take(&self.folder)?;
         let generations = self.generations();
-        generations.prepare()?;
+        generations.create()?;
+        let lock = Lock::take(&self.folder)?;
+        generations.clean()?;
         let path = self.folder.join(RECIPE);
         let mut json = serde_json::to_vec_pretty(recipe).map_err(|source| Error::Json {
             path: path.clone(),

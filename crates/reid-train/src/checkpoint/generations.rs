@@ -98,9 +98,13 @@ impl<F: Files> Generations<F> {
         &self.files
     }
 
-    /// Makes the folder and removes what a save that was cut short has left in it.
-    pub(super) fn prepare(&self) -> Result<(), Error> {
-        create_folders(&self.files, &self.folder).map_err(at(&self.folder))?;
+    /// Makes the folder, durably.
+    pub(super) fn create(&self) -> Result<(), Error> {
+        create_folders(&self.files, &self.folder).map_err(at(&self.folder))
+    }
+
+    /// Removes what a save that was cut short has left in the folder.
+    pub(super) fn clean(&self) -> Result<(), Error> {
         match self.pointer()? {
             Some(pointer) => self.remove_unnamed(&pointer),
             // Without a pointer nothing says what may go, and somebody may have lost it.

@@ -73,7 +73,7 @@ fn save<F: Files>(
 fn begun() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let generations = Generations::new(folder.path().join(RUN), Faulty::default());
-    generations.prepare().expect("a new folder");
+    generations.create().expect("a new folder");
     save(&generations, OLD, &pointer(OLD, OLD)).expect("saved");
     folder
 }
@@ -82,7 +82,7 @@ fn begun() -> TempDir {
 /// one that is whole too, and the run can save again. Gives the last checkpoint.
 fn recovered(run: &Path) -> String {
     let generations = Generations::new(run.to_owned(), Faulty::default());
-    generations.prepare().expect("the folder can be used");
+    generations.clean().expect("the folder can be used");
     let found = generations.pointer().expect("readable").expect("a pointer");
     let best = found.best.clone().expect("a best one").checkpoint;
     for name in [&found.checkpoint, &best] {
@@ -517,7 +517,7 @@ fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
             system.perform(&operation.moved(&relative));
         }
     }
-    assert!(seen[0] > 300 && seen[1] > 100, "{seen:?}");
+    assert!(seen[0] > 200 && seen[1] > 50, "{seen:?}");
 }
 
 /// Which of some changes are kept, as bits: every choice of few; of many none, all, each alone and all but
