@@ -48,9 +48,9 @@ struct Arguments {
     /// ImageNet weights for the backbone (torchvision `.pth`, or safetensors), strictly.
     #[arg(long)]
     pretrained: Option<PathBuf>,
-    /// Where checkpoints, curves and the model go.
-    #[arg(long, default_value = "target/train_baseline")]
-    out: PathBuf,
+    /// Where checkpoints, curves and the model go; `target/train_baseline` if absent.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Go on from the last checkpoint in `--out`.
     #[arg(long)]
     resume: bool,
@@ -60,6 +60,20 @@ struct Arguments {
     /// A run of seconds, to see that it runs.
     #[arg(long)]
     smoke: bool,
+}
+
+impl Arguments {
+    /// A smoke run has a folder of its own, so that it is in the way of no other run.
+    fn out(&self) -> PathBuf {
+        let folder = || match self.smoke {
+            true => PathBuf::from(format!(
+                "target/train_baseline/smoke-{}",
+                std::process::id()
+            )),
+            false => PathBuf::from("target/train_baseline"),
+        };
+        self.out.clone().unwrap_or_else(folder)
+    }
 }
 
 fn main() -> ExitCode {
@@ -83,8 +97,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
 
-    let checkpoints =
-        Checkpoints::begin(&arguments.out, &recipe, arguments.resume || arguments.smoke)?;
+    let out = arguments.out();
+    let checkpoints = if arguments.resume {
+        Checkpoints::new(&out)
+    } else {
+        Checkpoints::begin(&out)?
+    };
     let (device, network) = (picked.device, &recipe.network);
     let identities = splits.statistics().train.identities;
     let mut trainee = Trainee::build(
@@ -110,18 +128,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let outcome = trainer.run(&mut observer)?;
 
-    training_chart(
-        arguments.out.join("training.svg"),
-        &curves(&outcome.history),
-    )?;
-    weights::save(
-        &outcome.trainee.model,
-        arguments.out.join("model.safetensors"),
-    )?;
+    training_chart(out.join("training.svg"), &curves(&outcome.history))?;
+    weights::save(&outcome.trainee.model, out.join("model.safetensors"))?;
     if let Some(report) = &outcome.report {
-        cmc_chart(arguments.out.join("cmc.svg"), &[(&recipe.name, report)])?;
+        cmc_chart(out.join("cmc.svg"), &[(&recipe.name, report)])?;
         fs::write(
-            arguments.out.join("report.json"),
+            out.join("report.json"),
             serde_json::to_string_pretty(report)?,
         )?;
         if !arguments.json {
@@ -136,7 +148,7 @@ fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
         return Ok(dataset::load(data)?);
     }
     let people = if arguments.smoke { 8 } else { 64 };
-    let root = arguments.out.join(format!("people-{people}"));
+    let root = arguments.out().join(format!("people-{people}"));
     SyntheticConfig::new()
         .with_train_identities(people)
         .with_test_identities(people)

@@ -206,7 +206,11 @@ where
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
     let (out, device) = (arguments.out(), picked.device);
-    let checkpoints = Checkpoints::begin(&out, &recipe, arguments.resume || arguments.smoke)?;
+    let checkpoints = if arguments.resume {
+        Checkpoints::new(&out)
+    } else {
+        Checkpoints::begin(&out)?
+    };
 
     let classes = splits.statistics().train.identities;
     let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
@@ -278,8 +282,11 @@ impl Arguments {
             MergeBy::Multiply => "",
             MergeBy::Add => "-add",
         };
-        let name = format!("{}{merged}", row.get_name());
-        let name = if self.smoke { "smoke" } else { &name };
+        let name = if self.smoke {
+            format!("smoke-{}", std::process::id())
+        } else {
+            format!("{}{merged}", row.get_name())
+        };
         let folder = || Path::new("target/train_fnc").join(name);
         self.out.clone().unwrap_or_else(folder)
     }

@@ -145,7 +145,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
     let (out, device) = (arguments.out(), picked.device);
-    let checkpoints = Checkpoints::begin(&out, &recipe, arguments.resume || arguments.smoke)?;
+    let checkpoints = if arguments.resume {
+        Checkpoints::new(&out)
+    } else {
+        Checkpoints::begin(&out)?
+    };
 
     let classes = splits.statistics().train.identities;
     let BranchedConfig { backbone, head } = &recipe.network;
@@ -173,9 +177,9 @@ impl Arguments {
         let branches = self.branches.to_possible_value();
         let branches = branches.expect("a variant that can be named");
         let name = if self.smoke {
-            "smoke"
+            format!("smoke-{}", std::process::id())
         } else {
-            branches.get_name()
+            branches.get_name().to_owned()
         };
         let folder = || Path::new("target/train_progressive").join(name);
         self.out.clone().unwrap_or_else(folder)

@@ -92,9 +92,9 @@ impl Arguments {
         let attention = self.attention.to_possible_value();
         let attention = attention.expect("a variant that can be named");
         let name = if self.smoke {
-            "smoke"
+            format!("smoke-{}", std::process::id())
         } else {
-            attention.get_name()
+            attention.get_name().to_owned()
         };
         let folder = || Path::new("target/train_rga").join(name);
         self.out.clone().unwrap_or_else(folder)
@@ -212,7 +212,11 @@ where
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
     let (out, device) = (arguments.out(), picked.device);
-    let checkpoints = Checkpoints::begin(&out, &recipe, arguments.resume || arguments.smoke)?;
+    let checkpoints = if arguments.resume {
+        Checkpoints::new(&out)
+    } else {
+        Checkpoints::begin(&out)?
+    };
 
     let classes = splits.statistics().train.identities;
     let BagOfTricksConfig { backbone, head } = &recipe.network;

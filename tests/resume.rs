@@ -1,11 +1,20 @@
 //! Runs that are interrupted, killed or damaged.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
+    panic,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use burn::{module::Module, tensor::Device};
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Int, Tensor},
+};
 use reid::{
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
@@ -19,6 +28,7 @@ use reid::{
     prelude::*,
     train::{EpochSummary, Error, Event, Observer, OptimizerConfig, Outcome},
 };
+use serde_json::{Value, json};
 
 type Heads = (BnNeck, BranchedHead);
 type Criterion = <reid::train::LossesConfig as CriterionConfig>::Criterion;
@@ -85,7 +95,19 @@ impl Fixture {
         recipe: &'a Recipe<ResNetConfig>,
         name: &str,
     ) -> Trainer<'a, ResNetConfig, ResNet, Heads, Criterion> {
-        let trainee = Trainee::build(recipe, &recipe.network, &heads(), 6, &self.device);
+        self.trainer_with(recipe, self.trainee(recipe), name)
+    }
+
+    fn trainee(&self, recipe: &Recipe<ResNetConfig>) -> Trainee<ResNet, Heads, Criterion> {
+        Trainee::build(recipe, &recipe.network, &heads(), 6, &self.device)
+    }
+
+    fn trainer_with<'a, C: reid::nn::Criterion>(
+        &'a self,
+        recipe: &'a Recipe<ResNetConfig>,
+        trainee: Trainee<ResNet, Heads, C>,
+        name: &str,
+    ) -> Trainer<'a, ResNetConfig, ResNet, Heads, C> {
         let loading = LoaderConfig {
             workers: 2,
             ..LoaderConfig::default()
@@ -120,19 +142,20 @@ impl Observer for StopAfter {
 
 /// Every value of a trained model and criterion, running statistics among them.
 fn bits<C: Module>(outcome: &Outcome<ResNet, Heads, C>) -> Vec<u32> {
+    bits_of(&outcome.trainee)
+}
+
+fn bits_of<C: Module>(trainee: &Trainee<ResNet, Heads, C>) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
-        fn visit_float<const D: usize>(
-            &mut self,
-            param: &burn::module::Param<burn::tensor::Tensor<D>>,
-        ) {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let data = param.val().into_data();
             self.0.extend(data.iter::<f32>().map(f32::to_bits));
         }
     }
     let mut bits = Bits(Vec::new());
-    outcome.trainee.model.visit(&mut bits);
-    outcome.trainee.criterion.visit(&mut bits);
+    trainee.model.visit(&mut bits);
+    trainee.criterion.visit(&mut bits);
     bits.0
 }
 
@@ -224,15 +247,35 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 #[test]
 fn a_run_does_not_begin_where_there_is_one() {
     let fixture = Fixture::new();
-    let begin = |go_on| Checkpoints::begin(fixture.run_folder("run"), &fixture.recipe, go_on);
-    begin(false).expect("an empty folder");
+    let begin = || Checkpoints::begin(fixture.run_folder("run"));
+    begin().expect("an empty folder");
     fixture.trainer("run").run(&mut ()).expect("a run");
-    let error = begin(false).expect_err("a run").to_string();
-    assert!(
-        error.ends_with("holds a run: resume it (--resume), or choose another folder"),
-        "{error}"
-    );
-    begin(true).expect("the same run goes on");
+    let before = tree(&fixture.run_folder("run"));
+    let begun = begin().expect_err("a run").to_string();
+    // Who does not ask for the folder first is refused when the run starts.
+    let run = fixture.trainer("run").run(&mut ());
+    for error in [begun, run.expect_err("a run").to_string()] {
+        assert!(
+            error.ends_with("holds a run: resume it (--resume), or choose another folder"),
+            "{error}"
+        );
+    }
+    assert!(tree(&fixture.run_folder("run")) == before, "a file changed");
+}
+
+/// The files in a folder with their contents.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(tree(&path));
+        } else {
+            let content = fs::read(&path).expect("a file");
+            files.insert(path, content);
+        }
+    }
+    files
 }
 
 #[test]
@@ -255,7 +298,7 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     };
     half(".draft");
     half("epoch-0003-step-00000");
-    fs::write(folder.join("last.draft"), b"{\"checkp").expect("written");
+    fs::write(folder.join(".last.json.draft"), b"{\"checkp").expect("written");
 
     let resumed = fixture
         .trainer("killed")
@@ -303,51 +346,55 @@ fn truncate(path: &Path) {
     file.set_len(length / 2).expect("shortened");
 }
 
+/// A run of one epoch, and where its checkpoint is.
+fn one_epoch(fixture: &Fixture, name: &str) -> PathBuf {
+    let mut short = fixture.recipe.clone();
+    short.epochs = 1;
+    fixture
+        .trainer_of(&short, name)
+        .run(&mut ())
+        .expect("a run");
+    fixture.last(name)
+}
+
 #[test]
 fn a_damaged_checkpoint_is_named_and_not_used() {
     let fixture = Fixture::new();
-    let mut short = fixture.recipe.clone();
-    short.epochs = 1;
-    for file in ["model.bpk", "optimizer.bpk", "criterion.bpk", "state.json"] {
-        let name = format!("damaged-{file}");
-        fixture
-            .trainer_of(&short, &name)
-            .run(&mut ())
-            .expect("a run");
-        let path = fixture.last(&name).join(file);
-        truncate(&path);
-        let error = fixture
-            .trainer(&name)
-            .resume()
-            .expect_err("damaged")
-            .to_string();
+    let checkpoint = one_epoch(&fixture, "run");
+    let refused = |path: &Path| {
+        let error = fixture.trainer("run").resume();
+        let error = error.expect_err("damaged").to_string();
         assert!(error.contains(&path.display().to_string()), "{error}");
+    };
+    let mut files: Vec<PathBuf> = tree(&checkpoint).into_keys().collect();
+    assert_eq!(files.len(), 6, "{files:?}");
+    files.push(fixture.run_folder("run").join("last.json"));
+    for path in &files {
+        let whole = fs::read(path).expect("a file");
+        truncate(path);
+        refused(path);
+        // One bit of it, at some places, and at each of a small file.
+        let stride = (whole.len() / 40).max(1);
+        for byte in (0..whole.len()).step_by(stride) {
+            let mut changed = whole.clone();
+            changed[byte] ^= 1 << (byte % 8);
+            fs::write(path, &changed).expect("written");
+            refused(path);
+        }
+        if !path.ends_with("last.json") {
+            fs::remove_file(path).expect("removed");
+            refused(path);
+        }
+        fs::write(path, &whole).expect("written");
     }
-    // The right length, another content.
-    fixture
-        .trainer_of(&short, "scrambled")
-        .run(&mut ())
-        .expect("a run");
-    let path = fixture.last("scrambled").join("model.bpk");
-    let length = fs::metadata(&path).expect("a file").len();
-    fs::write(&path, vec![7; usize::try_from(length).expect("small")]).expect("written");
-    let error = fixture
-        .trainer("scrambled")
-        .resume()
-        .expect_err("damaged")
-        .to_string();
-    assert!(error.contains(&path.display().to_string()), "{error}");
+    fixture.trainer("run").resume().expect("whole again");
 }
 
 #[test]
 fn a_run_does_not_go_on_with_another_recipe_or_other_people() {
-    let fixture = Fixture::new();
-    let mut short = fixture.recipe.clone();
-    short.epochs = 1;
-    fixture
-        .trainer_of(&short, "run")
-        .run(&mut ())
-        .expect("a run");
+    let mut fixture = Fixture::new();
+    one_epoch(&fixture, "run");
+    let before = tree(&fixture.run_folder("run"));
 
     let mut other = fixture.recipe.clone();
     other.schedule.base = 0.1;
@@ -361,7 +408,6 @@ fn a_run_does_not_go_on_with_another_recipe_or_other_people() {
         "{message}"
     );
 
-    let mut fixture = fixture;
     let stranger = Sample::new("stranger.png", Identity::new(99));
     fixture.splits.train.push(stranger);
     let error = fixture
@@ -373,6 +419,340 @@ fn a_run_does_not_go_on_with_another_recipe_or_other_people() {
         error.contains("begun with 6 identities, the data have 7"),
         "{error}"
     );
+    let after = tree(&fixture.run_folder("run"));
+    assert!(after == before, "a refused resume wrote something");
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_images() {
+    let mut fixture = Fixture::new();
+    one_epoch(&fixture, "run");
+    let refused = |fixture: &Fixture| {
+        let error = fixture.trainer("run").resume();
+        error.expect_err("other images").to_string()
+    };
+    let images = fixture.splits.train.len();
+
+    let image = fixture.splits.train.pop().expect("an image");
+    let error = refused(&fixture);
+    let counts = format!(
+        "begun with {images} training images and the data have {}",
+        images - 1
+    );
+    assert!(error.contains(&counts), "{error}");
+
+    let renamed = image.path.with_file_name("another.png");
+    fixture.splits.train.push(Sample {
+        path: renamed,
+        ..image.clone()
+    });
+    let error = refused(&fixture);
+    assert!(error.contains("but not the same ones"), "{error}");
+
+    // The data set may move, and the images of evaluation may change.
+    fixture.splits.train.pop();
+    fixture.splits.train.push(image);
+    let data = fixture.folder.path().join("data");
+    let moved = fixture.folder.path().join("moved");
+    fs::rename(&data, &moved).expect("moved");
+    for sample in &mut fixture.splits.train {
+        let inside = sample.path.strip_prefix(&data).expect("inside");
+        sample.path = moved.join(inside);
+    }
+    fixture.splits.query.clear();
+    fixture.trainer("run").resume().expect("the same images");
+}
+
+/// A folder as version 0.1 wrote it: two pointers, no manifest, lengths in the state, and a recipe without
+/// what came since.
+#[test]
+fn a_checkpoint_of_version_0_1_goes_on() {
+    let fixture = Fixture::new();
+    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+
+    let checkpoint = one_epoch(&fixture, "old");
+    let folder = fixture.run_folder("old");
+    let history = Checkpoints::history(&checkpoint).expect("a history");
+    let path = checkpoint.join("state.json");
+    let state = fs::read(&path).expect("a state");
+    let mut state: Value = serde_json::from_slice(&state).expect("JSON");
+    state["history"] = serde_json::to_value(history).expect("plain data");
+    let recipe = state["recipe"].as_object_mut().expect("a recipe");
+    for added in ["precision", "flip_test"] {
+        assert!(recipe.remove(added).is_some());
+    }
+    let fields = state.as_object_mut().expect("a state");
+    assert!(fields.remove("images").is_some() && fields.remove("loss_scale").is_some());
+    let names = [
+        "model.bpk",
+        "criterion.bpk",
+        "optimizer.bpk",
+        "criterion-optimizer.bpk",
+    ];
+    let length = |name: &str| {
+        let length = fs::metadata(checkpoint.join(name)).expect("a file").len();
+        json!([name, length])
+    };
+    fields.insert("lengths".to_owned(), names.map(length).into());
+    fs::write(&path, state.to_string()).expect("written");
+    fs::remove_file(checkpoint.join("manifest.json")).expect("removed");
+    for name in ["last.json", "best.json"] {
+        let pointer = json!({ "checkpoint": checkpoint.file_name().unwrap().to_str() });
+        fs::write(folder.join(name), pointer.to_string()).expect("written");
+    }
+    let find = |kept| {
+        let found = Checkpoints::new(&folder).find(kept);
+        found.expect("readable").expect("a checkpoint")
+    };
+    assert_eq!(find(Kept::Best), checkpoint);
+
+    let model = checkpoint.join("model.bpk");
+    let content = fs::read(&model).expect("a file");
+    truncate(&model);
+    let error = fixture.trainer("old").resume().expect_err("damaged");
+    assert!(matches!(error, Error::Truncated { .. }), "{error}");
+    fs::write(&model, content).expect("written");
+
+    let resumed = fixture.trainer("old").resume().expect("an old checkpoint");
+    let resumed = resumed.run(&mut ()).expect("a run");
+    assert_eq!(resumed.history, whole.history);
+    assert!(bits(&resumed) == bits(&whole), "the weights differ");
+    assert!(!folder.join("best.json").exists());
+    assert!(find(Kept::Best).exists());
+}
+
+/// Fails after an event, as a process that is killed there.
+struct DieAt {
+    event: fn(&Event<'_>) -> bool,
+    left: usize,
+}
+
+impl Observer for DieAt {
+    fn observe(&mut self, event: &Event<'_>) {
+        if (self.event)(event) {
+            self.left -= 1;
+            assert!(self.left > 0, "killed");
+        }
+    }
+}
+
+#[test]
+fn an_epoch_is_saved_before_it_is_evaluated() {
+    let fixture = Fixture::new();
+    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+
+    // The first epoch is saved, and its evaluation fails: a gallery image is broken.
+    struct Break<'a>(&'a Path);
+    impl Observer for Break<'_> {
+        fn observe(&mut self, event: &Event<'_>) {
+            if matches!(event, Event::Saved(_)) {
+                truncate(self.0);
+            }
+        }
+    }
+    let broken = fixture.splits.gallery[0].path.clone();
+    let content = fs::read(&broken).expect("an image");
+    let failed = fixture.trainer("run").run(&mut Break(&broken));
+    let error = failed.map(|_| ()).expect_err("a broken image").to_string();
+    assert!(error.contains(&broken.display().to_string()), "{error}");
+    let name = fixture.last("run");
+    assert!(name.ends_with("epoch-0001-step-00000"), "{name:?}");
+
+    // With the image mended the run goes on with the evaluation, without repeating the epoch.
+    fs::write(&broken, content).expect("written");
+    #[derive(Default)]
+    struct Seen(Vec<&'static str>);
+    impl Observer for Seen {
+        fn observe(&mut self, event: &Event<'_>) {
+            match event {
+                Event::Step(_) if self.0.last() != Some(&"step") => self.0.push("step"),
+                Event::Evaluated { .. } => self.0.push("evaluated"),
+                Event::Saved(_) => self.0.push("saved"),
+                _ => {}
+            }
+        }
+    }
+    let mut seen = Seen::default();
+    let resumed = fixture.trainer("run").resume().expect("resumes");
+    let resumed = resumed.run(&mut seen).expect("a run");
+    let rest = ["step", "saved", "evaluated"];
+    assert_eq!(seen.0, [&["evaluated"][..], &rest, &rest].concat());
+    assert_eq!(resumed.history, whole.history);
+    assert!(bits(&resumed) == bits(&whole), "the weights differ");
+}
+
+#[test]
+fn a_process_that_dies_before_it_writes_its_report_gets_it_from_the_next() {
+    let fixture = Fixture::new();
+    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let killed = panic::catch_unwind(|| {
+        let event = |event: &Event<'_>| matches!(event, Event::Evaluated { epoch: 3, .. });
+        drop(fixture.trainer("run").run(&mut DieAt { event, left: 1 }));
+    });
+    assert!(killed.is_err());
+    let before = fixture.last("run");
+    let resumed = fixture.trainer("run").resume().expect("resumes");
+    let resumed = resumed.run(&mut ()).expect("a run");
+    assert_eq!(resumed.report, whole.report);
+    assert_eq!(resumed.history, whole.history);
+    assert_eq!(fixture.last("run"), before);
+}
+
+#[test]
+fn two_runs_in_one_folder_are_refused() {
+    let fixture = Fixture::new();
+    struct Second<'a>(&'a Fixture, usize);
+    impl Observer for Second<'_> {
+        fn observe(&mut self, event: &Event<'_>) {
+            if matches!(event, Event::Saved(_)) {
+                let second = self.0.trainer("run").resume().expect("readable");
+                let error = second.run(&mut ()).expect_err("in use").to_string();
+                assert!(
+                    error.contains("another process trains in this folder"),
+                    "{error}"
+                );
+                self.1 += 1;
+            }
+        }
+    }
+    let mut second = Second(&fixture, 0);
+    fixture.trainer("run").run(&mut second).expect("a run");
+    assert_eq!(second.1, 3);
+}
+
+/// A criterion that is finite, and whose gradient is not from some step on: that of √x at 0.
+#[derive(Module, Debug)]
+struct InfiniteSlope {
+    scale: Param<Tensor<1>>,
+    #[module(skip)]
+    finite_steps: Arc<AtomicUsize>,
+}
+
+impl reid::nn::Criterion for InfiniteSlope {
+    fn forward(&self, output: &ReidOutput, _labels: Tensor<1, Int>) -> Tensor<1> {
+        let loss = output.logits[0].clone().square().mean();
+        let spent = |left: usize| left.checked_sub(1);
+        match self.finite_steps.fetch_update(Relaxed, Relaxed, spent) {
+            Ok(_) => loss + self.scale.val().square(),
+            Err(_) => loss + (self.scale.val() * 0.0).sqrt(),
+        }
+    }
+}
+
+#[test]
+fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
+    let fixture = Fixture::new();
+    let steps = {
+        struct Steps(usize);
+        impl Observer for Steps {
+            fn observe(&mut self, event: &Event<'_>) {
+                if let Event::Step(report) = event {
+                    self.0 = report.steps;
+                }
+            }
+        }
+        let mut steps = Steps(0);
+        let mut short = fixture.recipe.clone();
+        short.epochs = 1;
+        fixture
+            .trainer_of(&short, "counted")
+            .run(&mut steps)
+            .expect("a run");
+        steps.0
+    };
+    // The last step of the second epoch.
+    let trainer = |finite_steps| {
+        let Trainee { model, .. } = fixture.trainee(&fixture.recipe);
+        let scale = Tensor::ones([1], &fixture.device.clone().autodiff());
+        let criterion = InfiniteSlope {
+            scale: Param::from_tensor(scale),
+            finite_steps: Arc::new(AtomicUsize::new(finite_steps)),
+        };
+        let trainee = Trainee { model, criterion };
+        fixture.trainer_with(&fixture.recipe, trainee, "run")
+    };
+    let error = trainer(2 * steps - 1).run(&mut ()).expect_err("not finite");
+    let Error::NotFinite {
+        epoch,
+        step,
+        name,
+        images,
+        ..
+    } = &error
+    else {
+        panic!("another error: {error}");
+    };
+    assert_eq!((*epoch, *step), (2, steps));
+    assert_eq!(name, "gradient of `criterion.scale`");
+    assert_eq!(images.len(), 4);
+    assert!(fixture.last("run").ends_with("epoch-0001-step-00000"));
+    let resumed = trainer(usize::MAX).resume().expect("the last checkpoint");
+    resumed.run(&mut ()).expect("goes on");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_not_saved() {
+    let fixture = Fixture::new();
+    one_epoch(&fixture, "run");
+    // A rate that takes the weights out of range in the only step that is left before the save.
+    let mut trainee = fixture.trainee(&fixture.recipe);
+    trainee.model.head.0.classifier.weight = trainee.model.head.0.classifier.weight.map(|weight| {
+        let infinite = weight.clone().slice([0..1, 0..1]) / 0.0;
+        weight
+            .slice_assign([0..1, 0..1], infinite)
+            .detach()
+            .require_grad()
+    });
+    let interrupt = Interrupt::new();
+    interrupt.request();
+    let error = fixture
+        .trainer_with(&fixture.recipe, trainee, "other")
+        .with_interrupt(interrupt)
+        .run(&mut ())
+        .expect_err("not finite");
+    assert!(
+        matches!(&error, Error::WeightsNotFinite { name, .. } if name.contains("classifier.weight")),
+        "{error}"
+    );
+    assert!(!fixture.run_folder("other").join("last.json").exists());
+}
+
+/// Steps of half precision that are skipped leave the running statistics as they were.
+#[test]
+fn a_skipped_step_moves_nothing() {
+    struct Skipped(Option<usize>);
+    impl Observer for Skipped {
+        fn observe(&mut self, event: &Event<'_>) {
+            if let (Event::Step(report), None) = (event, self.0) {
+                let skipped = report.remarks.iter().find(|(name, _)| name == "left out");
+                if skipped.is_some_and(|(_, share)| *share < 1.0) {
+                    self.0 = Some(report.step - 1);
+                }
+            }
+        }
+    }
+    let mut fixture = Fixture::new();
+    fixture.recipe.precision = Precision::Float16;
+    fixture.recipe.epochs = 1;
+    let mut first = Skipped(None);
+    fixture.trainer("run").run(&mut first).expect("a run");
+    let skipped = first.0.expect("a step that was made");
+    assert!(skipped > 0, "the first steps overflow");
+
+    // Stopped after those that were skipped, everything is as at the beginning.
+    let interrupt = Interrupt::new();
+    let mut stop = StopAfter {
+        steps: skipped,
+        interrupt: interrupt.clone(),
+    };
+    let start = fixture.trainee(&fixture.recipe);
+    let expected = bits_of(&start);
+    let stopped = fixture
+        .trainer_with(&fixture.recipe, start, "stopped")
+        .with_interrupt(interrupt)
+        .run(&mut stop)
+        .expect("a run");
+    assert!(bits(&stopped) == expected, "a skipped step moved something");
 }
 
 #[test]

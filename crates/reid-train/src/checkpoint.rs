@@ -1,17 +1,35 @@
-//! Checkpoints: the state of a run on disk, written so that a kill cannot lose it.
+//! Checkpoints: the state of a run on disk, written so that neither a kill nor a power cut loses it.
+
+mod files;
+mod fingerprint;
+mod generations;
+mod sealed;
+#[cfg(test)]
+mod simulated;
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
 
-use burn::{module::Module, optim::ModuleOptimizer};
+use burn::{
+    module::Module,
+    optim::ModuleOptimizer,
+    store::{ModuleRecord, RecordError},
+    tensor::Bytes,
+};
+use reid_core::Sample;
 use reid_data::loader::Classes;
 use reid_nn::{Block, Criterion, Head};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+pub(crate) use self::fingerprint::Fingerprint;
+use self::{
+    files::Disk,
+    generations::{Best, Check, Generations, Pointer, read_pointer, verify},
+    sealed::to_json,
+};
 use crate::{
     error::{Error, at},
     history::{EpochSummary, Scores, Sums},
@@ -25,20 +43,35 @@ const MODEL: &str = "model.bpk";
 const CRITERION: &str = "criterion.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const CRITERION_OPTIMIZER: &str = "criterion-optimizer.bpk";
-const FILES: [&str; 4] = [MODEL, CRITERION, OPTIMIZER, CRITERION_OPTIMIZER];
+const RECIPE: &str = "recipe.json";
+const LOCK: &str = ".lock";
 
 /// The checkpoints of a run: a folder that holds the last one and the best one.
 ///
 /// ```text
-/// last.json                  {"checkpoint": "epoch-0007-step-00000"}
-/// best.json                  {"checkpoint": "epoch-0005-step-00000"}
-/// epoch-0007-step-00000/     model.bpk  criterion.bpk  optimizer.bpk  …  state.json
+/// last.json                  names the last checkpoint, its scores and the best checkpoint
+/// recipe.json                what the run was begun with
+/// epoch-0007-step-00000/     model.bpk  criterion.bpk  optimizer.bpk  …  state.json  manifest.json
 /// epoch-0005-step-00000/     …
 /// ```
 ///
-/// A checkpoint is written under a temporary name, flushed, renamed, and only then pointed to; what
-/// nothing points to is removed last. A process killed at any moment leaves the previous checkpoint
-/// whole.
+/// # What is promised
+///
+/// A checkpoint is never changed once it counts. Each save writes a folder of its own under a temporary
+/// name: its files, each flushed to the disk, then a manifest with their lengths and SHA-256 hashes. The
+/// folder is flushed, gets its name, and the name is flushed. Only then is `last.json` replaced, by a
+/// rename, which makes the new checkpoint count; and only after that has been flushed are checkpoints
+/// removed that no longer count. `last.json` names the last and the best checkpoint together, so the two
+/// always fit.
+///
+/// | what happens | what is there afterwards |
+/// |---|---|
+/// | the process is killed, at any moment | the checkpoint before the save or the one after it, whole |
+/// | a write, flush or rename fails (full disk, broken disk) | the same, and the error names the file |
+/// | the power fails, on Unix | the same, on a file system and disk that keep what they were told to flush |
+/// | the power fails, on Windows | files are flushed, but Windows has no call that flushes a folder: the renames of the last seconds can be undone, while removals are kept. The last checkpoint can be lost |
+/// | a bit of a file changes, a file is cut short or goes missing | an error that names the file, before anything is loaded |
+/// | two processes train in one folder | the second is refused, where the file system has locks |
 ///
 /// ```
 /// use reid_train::{Checkpoints, Kept};
@@ -62,20 +95,6 @@ pub enum Kept {
     Best,
 }
 
-impl Kept {
-    const fn pointer(self) -> &'static str {
-        match self {
-            Self::Last => "last.json",
-            Self::Best => "best.json",
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Pointer {
-    checkpoint: String,
-}
-
 /// Everything of a run but tensors. The data order and every random draw are functions of the
 /// recipe's seed and of `epoch` and `step`, so no generator is saved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,12 +112,32 @@ pub(crate) struct State {
     /// What losses are scaled by in half precision.
     #[serde(default)]
     pub(crate) loss_scale: LossScale,
-    /// What the epochs so far came to.
+    /// What the epochs so far came to. An epoch is saved before it is evaluated, so the scores of the last
+    /// one are not here but in `last.json`.
     pub(crate) history: Vec<EpochSummary>,
-    /// The best scores so far.
-    pub(crate) best: Option<Scores>,
-    /// The length of each file, so that a truncated one is told from a whole one.
+    /// The training images; none in checkpoints of version 0.1.
+    #[serde(default)]
+    pub(crate) images: Option<Fingerprint>,
+    /// The length of each file in checkpoints of version 0.1, which have no manifest.
+    #[serde(default, skip_serializing)]
     pub(crate) lengths: Vec<(String, u64)>,
+}
+
+impl State {
+    /// A run at its beginning.
+    pub(crate) fn new(recipe: Value, classes: Classes, samples: &[Sample]) -> Self {
+        Self {
+            recipe,
+            classes,
+            epoch: 0,
+            step: 0,
+            sums: Sums::default(),
+            loss_scale: LossScale::default(),
+            history: Vec::new(),
+            images: Some(Fingerprint::of_samples(samples)),
+            lengths: Vec::new(),
+        }
+    }
 }
 
 /// The parts of a run that hold tensors.
@@ -116,115 +155,128 @@ impl Checkpoints {
         }
     }
 
-    /// The checkpoints of a run that begins in a folder: makes the folder and writes the recipe there
-    /// as `recipe.json`. An older run in it is refused unless `go_on` says that it is this one.
-    ///
-    /// ```
-    /// use reid_core::InputSize;
-    /// use reid_train::{Checkpoints, Recipe};
-    ///
-    /// let folder = tempfile::tempdir()?;
-    /// let recipe = Recipe::strong_baseline("toy", InputSize::PERSON, "any network".to_owned());
-    /// Checkpoints::begin(folder.path(), &recipe, false)?;
-    /// let read = Recipe::<String>::load(folder.path().join("recipe.json"))?;
-    /// assert_eq!(read.name, "toy");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The checkpoints of a run that begins in a folder.
     ///
     /// # Errors
-    /// If the folder holds a run and `go_on` is false, or cannot be written.
-    pub fn begin<N: Serialize + DeserializeOwned>(
-        folder: impl Into<PathBuf>,
-        recipe: &Recipe<N>,
-        go_on: bool,
-    ) -> Result<Self, Error> {
+    /// [`Error::HoldsRun`] if there is a run in it already.
+    ///
+    /// ```
+    /// use reid_train::Checkpoints;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let checkpoints = Checkpoints::begin(folder.path().join("run"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn begin(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let checkpoints = Self::new(folder);
-        let folder = &checkpoints.folder;
-        if !go_on && checkpoints.find(Kept::Last)?.is_some() {
-            let path = folder.clone();
-            return Err(Error::HoldsRun { path });
-        }
-        fs::create_dir_all(folder).map_err(at(folder))?;
-        recipe.save(folder.join("recipe.json"))?;
+        checkpoints.refuse_a_run()?;
         Ok(checkpoints)
     }
 
     /// The folder of the last or best checkpoint, if there is one.
     ///
     /// # Errors
-    /// If the file that points to it cannot be read.
+    /// If `last.json` cannot be read or is damaged.
     pub fn find(&self, kept: Kept) -> Result<Option<PathBuf>, Error> {
-        let path = self.folder.join(kept.pointer());
-        if !path.exists() {
-            return Ok(None);
-        }
-        let pointer: Pointer = read_json(&path)?;
-        Ok(Some(self.folder.join(pointer.checkpoint)))
+        let name = read_pointer(&self.folder)?.and_then(|pointer| match kept {
+            Kept::Last => Some(pointer.checkpoint),
+            Kept::Best => pointer.best.map(|best| best.checkpoint),
+        });
+        Ok(name.map(|name| self.folder.join(name)))
     }
 
-    /// Writes a checkpoint as the last one and, if told so, as the best one.
+    fn generations(&self) -> Generations<Disk> {
+        Generations::new(self.folder.clone(), Disk)
+    }
+
+    fn refuse_a_run(&self) -> Result<(), Error> {
+        match read_pointer(&self.folder)? {
+            Some(_) => Err(Error::HoldsRun {
+                path: self.folder.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the folder ready for a run that has been accepted, and writes its recipe there. The run owns
+    /// the folder until what is returned is dropped.
+    pub(crate) fn prepare(&self, recipe: &Value, resumed: bool) -> Result<Lock, Error> {
+        if !resumed {
+            self.refuse_a_run()?;
+        }
+        let generations = self.generations();
+        generations.create()?;
+        let lock = Lock::take(&self.folder)?;
+        generations.clean()?;
+        let path = self.folder.join(RECIPE);
+        let mut json = serde_json::to_vec_pretty(recipe).map_err(|source| Error::Json {
+            path: path.clone(),
+            source,
+        })?;
+        json.push(b'\n');
+        generations.replace(RECIPE, &json)?;
+        Ok(lock)
+    }
+
+    /// Writes a checkpoint, which becomes the last one.
     pub(crate) fn save<B: Block, H: Head, C: Criterion>(
         &self,
         parts: &Parts<B, H, C>,
-        mut state: State,
-        best: bool,
+        state: &State,
     ) -> Result<PathBuf, Error> {
+        let generations = self.generations();
         let name = format!("epoch-{:04}-step-{:05}", state.epoch, state.step);
-        let (target, draft) = (self.folder.join(&name), self.folder.join(".draft"));
-        remove(&draft)?;
-        fs::create_dir_all(&draft).map_err(at(&draft))?;
-        parts.write(&draft)?;
-        state.lengths = lengths(&draft)?;
-        write_json(&draft.join(STATE), &state)?;
-        // The same place in the run can be saved twice: on resuming, and stopping at once.
-        remove(&target)?;
-        fs::rename(&draft, &target).map_err(at(&target))?;
-        self.point(Kept::Last, &name)?;
-        if best {
-            self.point(Kept::Best, &name)?;
-        }
-        self.remove_unkept()?;
-        Ok(target)
+        let name = generations.write(&name, parts.files(state))?;
+        let best = match generations.pointer()? {
+            Some(pointer) => pointer.best,
+            None => None,
+        };
+        let path = self.folder.join(&name);
+        generations.point(&Pointer {
+            checkpoint: name,
+            scores: None,
+            best,
+        })?;
+        Ok(path)
     }
 
-    fn point(&self, kept: Kept, name: &str) -> Result<(), Error> {
-        let path = self.folder.join(kept.pointer());
-        let draft = path.with_extension("draft");
-        let checkpoint = name.to_owned();
-        write_json(&draft, &Pointer { checkpoint })?;
-        fs::rename(&draft, &path).map_err(at(path))
+    /// Adds scores to the last checkpoint, which also becomes the best one if told so.
+    pub(crate) fn record(&self, scores: Scores, is_best: bool) -> Result<(), Error> {
+        let generations = self.generations();
+        let Some(pointer) = generations.pointer()? else {
+            return Ok(());
+        };
+        let best = Best {
+            checkpoint: pointer.checkpoint.clone(),
+            scores: Some(scores),
+        };
+        generations.point(&Pointer {
+            best: if is_best { Some(best) } else { pointer.best },
+            scores: Some(scores),
+            checkpoint: pointer.checkpoint,
+        })
     }
 
-    /// Removes checkpoints that nothing points to.
-    fn remove_unkept(&self) -> Result<(), Error> {
-        let kept = [self.find(Kept::Last)?, self.find(Kept::Best)?];
-        for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
-            let path = entry.map_err(at(&self.folder))?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or("");
-            let ours = name.starts_with("epoch-") && path.join(STATE).exists();
-            if ours && !kept.iter().flatten().any(|kept| *kept == path) {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what a checkpoint says of the run, after checking that its files are whole.
+    /// Reads what a checkpoint says of the run, after comparing it with its manifest.
     pub(crate) fn read_state(checkpoint: &Path) -> Result<State, Error> {
-        let state: State = read_json(&checkpoint.join(STATE))?;
-        for (name, expected) in &state.lengths {
-            let path = checkpoint.join(name);
-            let found = fs::metadata(&path).map_err(at(&path))?.len();
-            if found != *expected {
-                return Err(Error::Truncated {
-                    path,
-                    expected: *expected,
-                    found,
-                });
-            }
+        Self::read_verified(checkpoint, Check::File(STATE))
+    }
+
+    /// The same after comparing every file with its hash, for who loads tensors next.
+    pub(crate) fn read_whole(checkpoint: &Path) -> Result<State, Error> {
+        Self::read_verified(checkpoint, Check::All)
+    }
+
+    fn read_verified(checkpoint: &Path, check: Check) -> Result<State, Error> {
+        let has_manifest = verify(checkpoint, check)?;
+        let mut state: State = read_json(&checkpoint.join(STATE))?;
+        if !has_manifest {
+            state.verify_lengths(checkpoint)?;
+        }
+        if let Some(last) = state.history.last_mut()
+            && last.scores.is_none()
+        {
+            last.scores = scores_beside(checkpoint)?;
         }
         Ok(state)
     }
@@ -244,7 +296,8 @@ impl Checkpoints {
         })
     }
 
-    /// What the epochs up to a checkpoint came to.
+    /// What the epochs up to a checkpoint came to. The scores of its last epoch are in the `last.json` of the
+    /// run's folder, so a checkpoint that was copied elsewhere alone comes without them.
     ///
     /// # Errors
     /// If the checkpoint cannot be read or is damaged.
@@ -265,49 +318,70 @@ impl Checkpoints {
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or belongs to another network.
     pub fn load_model<M: Module>(checkpoint: &Path, model: M) -> Result<M, Error> {
-        Self::read_state(checkpoint)?;
+        Self::read_whole(checkpoint)?;
         load(model, &checkpoint.join(MODEL))
     }
 }
 
-impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
-    fn write(&self, folder: &Path) -> Result<(), Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error: burn::store::RecordError| Error::Checkpoint {
-                path,
-                reason: error.to_string(),
+impl State {
+    /// Compares the files of a checkpoint of version 0.1 with the lengths that it notes.
+    fn verify_lengths(&self, checkpoint: &Path) -> Result<(), Error> {
+        if self.lengths.is_empty() {
+            return Err(Error::Damaged {
+                path: checkpoint.join(generations::MANIFEST),
+            });
+        }
+        for (name, expected) in &self.lengths {
+            let path = checkpoint.join(name);
+            let found = fs::metadata(&path).map_err(at(&path))?.len();
+            if found != *expected {
+                return Err(Error::Truncated {
+                    path,
+                    expected: *expected,
+                    found,
+                });
             }
+        }
+        Ok(())
+    }
+}
+
+/// What a checkpoint scored, by the pointer of the folder that it is in.
+fn scores_beside(checkpoint: &Path) -> Result<Option<Scores>, Error> {
+    let (Some(folder), Some(name)) = (checkpoint.parent(), checkpoint.file_name()) else {
+        return Ok(None);
+    };
+    let pointer = read_pointer(folder)?;
+    Ok(pointer.and_then(|pointer| pointer.scores_of(name.to_str()?)))
+}
+
+impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
+    /// The files of a checkpoint, each made when it is asked for, so that only one is held at a time.
+    fn files(&self, state: &State) -> impl Iterator<Item = Result<(&'static str, Bytes), Error>> {
+        let names = [MODEL, CRITERION, OPTIMIZER, CRITERION_OPTIMIZER, STATE];
+        names
+            .into_iter()
+            .map(|name| Ok((name, self.file(name, state)?)))
+    }
+
+    fn file(&self, name: &'static str, state: &State) -> Result<Bytes, Error> {
+        let Trainee { model, criterion } = &self.trainee;
+        let bytes = match name {
+            MODEL => model.clone().into_record().into_bytes(),
+            CRITERION => criterion.clone().into_record().into_bytes(),
+            OPTIMIZER => self.optimizer.into_bytes(),
+            CRITERION_OPTIMIZER => self.criterion_optimizer.into_bytes(),
+            _ => return to_json(Path::new(name), state).map(Bytes::from_bytes_vec),
         };
-        let path = folder.join(MODEL);
-        self.trainee
-            .model
-            .clone()
-            .save_file(&path)
-            .map_err(failed(&path))?;
-        let path = folder.join(CRITERION);
-        self.trainee
-            .criterion
-            .clone()
-            .save_file(&path)
-            .map_err(failed(&path))?;
-        let path = folder.join(OPTIMIZER);
-        self.optimizer.save(&path).map_err(failed(&path))?;
-        let path = folder.join(CRITERION_OPTIMIZER);
-        self.criterion_optimizer
-            .save(&path)
-            .map_err(failed(&path))?;
-        FILES.iter().try_for_each(|name| flush(&folder.join(name)))
+        bytes.map_err(|error| unusable(Path::new(name), &error))
     }
 
     /// The same parts with the tensors of a checkpoint.
     pub(crate) fn load(self, checkpoint: &Path) -> Result<Self, Error> {
         let optimizer = |optimizer: ModuleOptimizer, name: &str| {
             let path = checkpoint.join(name);
-            optimizer.load(&path).map_err(|error| Error::Checkpoint {
-                path,
-                reason: error.to_string(),
-            })
+            let loaded = optimizer.from_bytes(read(&path)?);
+            loaded.map_err(|error| unusable(&path, &error))
         };
         let Trainee { model, criterion } = self.trainee;
         Ok(Self {
@@ -321,45 +395,45 @@ impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
     }
 }
 
-fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
-    module
-        .try_load_file(path)
-        .map_err(|error| Error::Checkpoint {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+/// The folder of a run, owned by one process. The operating system gives it back when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
 }
 
-fn lengths(folder: &Path) -> Result<Vec<(String, u64)>, Error> {
-    let length = |name: &&str| {
-        let path = folder.join(name);
-        let metadata = fs::metadata(&path).map_err(at(&path))?;
-        Ok(((*name).to_owned(), metadata.len()))
-    };
-    FILES.iter().map(length).collect()
-}
-
-/// Waits until a file is on disk, so that a pointer to it never is without it.
-fn flush(path: &Path) -> Result<(), Error> {
-    let file = File::options().write(true).open(path).map_err(at(path))?;
-    file.sync_all().map_err(at(path))
-}
-
-fn remove(folder: &Path) -> Result<(), Error> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(at(folder))?;
+impl Lock {
+    fn take(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(LOCK);
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let file = options.open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            // A file system without locks, as some network ones are, is no reason not to train.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse {
+                path: folder.to_owned(),
+            }),
+        }
     }
-    Ok(())
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let json = serde_json::to_vec_pretty(value).map_err(|source| Error::Json {
+fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
+    let record = ModuleRecord::from_bytes(read(path)?).map_err(|error| unusable(path, &error))?;
+    module
+        .try_load_record(record)
+        .map_err(|error| unusable(path, &error))
+}
+
+fn read(path: &Path) -> Result<Bytes, Error> {
+    Ok(Bytes::from_bytes_vec(fs::read(path).map_err(at(path))?))
+}
+
+fn unusable(path: &Path, error: &RecordError) -> Error {
+    Error::Checkpoint {
         path: path.to_owned(),
-        source,
-    })?;
-    let mut file = File::create(path).map_err(at(path))?;
-    file.write_all(&json).map_err(at(path))?;
-    file.sync_all().map_err(at(path))
+        reason: error.to_string(),
+    }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {

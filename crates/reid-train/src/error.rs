@@ -22,6 +22,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process trains in the folder of a run.
+    #[error("{}: another process trains in this folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A recipe or checkpoint is not the JSON that is expected.
     #[error("{}, line {}, column {}: {source}", path.display(), source.line(), source.column())]
     Json {
@@ -47,8 +53,8 @@ pub enum Error {
     /// A loss is infinite or not a number, or a gradient in half precision although losses are not scaled up
     /// any more.
     #[error(
-        "epoch {epoch}, step {step}: the {name} is {value}; the batch was {}; \
-         a lower learning rate or gradient clipping often helps",
+        "epoch {epoch}, step {step}: the {name} is not finite ({value}); the batch was {}; nothing of this \
+         epoch was saved; a lower learning rate or gradient clipping often helps",
         list(images)
     )]
     NotFinite {
@@ -83,6 +89,28 @@ pub enum Error {
         /// Bytes found.
         found: u64,
     },
+    /// A file of a checkpoint is not what was written: its hash is another, or it is missing.
+    #[error(
+        "{}: not what was written there: the checkpoint is damaged; copy the file from a backup, or begin anew",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A weight became infinite or not a number; nothing was saved.
+    #[error(
+        "epoch {epoch}, step {step}: the parameter `{name}` holds values that are not finite, so nothing was \
+         saved; the last checkpoint is as it was; a lower learning rate or gradient clipping often helps"
+    )]
+    WeightsNotFinite {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The last step, counted from 1.
+        step: usize,
+        /// The parameter.
+        name: String,
+    },
     /// A file of a checkpoint does not hold what belongs into it.
     #[error("{}: {reason}", path.display())]
     Checkpoint {
@@ -99,7 +127,35 @@ pub enum Error {
         /// The first entry that differs.
         difference: String,
     },
-    /// The training images are not those that the run was begun with.
+    /// The training images are not those that the run was begun with: more, fewer, other names, other
+    /// identities or another order.
+    #[error(
+        "{}: the run was begun with {expected} training images and the data have {found}{}: go on with the \
+         images that it was begun with, or begin a new run in another folder",
+        path.display(),
+        if expected == found { ", but not the same ones" } else { "" }
+    )]
+    OtherImages {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Images in the checkpoint.
+        expected: usize,
+        /// Images in the data.
+        found: usize,
+    },
+    /// A checkpoint is further in an epoch than the epoch is long.
+    #[error(
+        "epoch {epoch}: the checkpoint stands after {expected} steps and the epoch has {found}: the data are others than before"
+    )]
+    OtherSteps {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// Steps done.
+        expected: usize,
+        /// Steps of the epoch now.
+        found: usize,
+    },
+    /// The training identities are not those that the run was begun with.
     #[error("{}: the run was begun with {expected} identities, the data have {found}", path.display())]
     OtherIdentities {
         /// The checkpoint.

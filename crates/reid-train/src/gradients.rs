@@ -1,9 +1,11 @@
 //! All gradients of a module together: how long they are, scaled, and clipped.
 
+use std::{any::Any, collections::HashMap};
+
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 /// Scales all gradients of a module so that together they are no longer than `limit`.
@@ -16,24 +18,66 @@ use burn::{
 pub(crate) fn clipped<M: Module>(
     module: &M,
     gradients: GradientsParams,
+    squares: &Squares,
     limit: f64,
 ) -> GradientsParams {
-    let Some(squares) = squares(module, &gradients) else {
+    let Some(squares) = squares.values() else {
         return gradients;
     };
     // As PyTorch: the quotient's tiny summand keeps a gradient of 0 as it is.
-    let scale = ((squares.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
+    let scale = ((squares.sum().sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
     scaled(module, gradients, |_| scale.clone())
 }
 
-/// Σ‖g‖² of all gradients of a module; none if it has none.
-pub(crate) fn squares<M: Module>(module: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
-    let mut squares = Squares {
-        gradients,
-        sum: None,
-    };
-    module.visit(&mut squares);
-    squares.sum
+/// ‖g‖² of the gradient of each parameter, still on the device. It is not finite if a value of the gradient
+/// is not, or is so large that no optimizer could use it.
+#[derive(Debug, Default)]
+pub(crate) struct Squares {
+    names: Vec<String>,
+    values: Vec<Tensor<1>>,
+}
+
+impl Squares {
+    /// Those of a module's parameters, which are named by where they stand in it.
+    pub(crate) fn of_module<M: Module>(module: &M, gradients: &GradientsParams) -> Self {
+        let mut visitor = SquaresVisitor {
+            gradients,
+            path: Vec::new(),
+            squares: Self::default(),
+        };
+        module.visit(&mut visitor);
+        visitor.squares
+    }
+
+    /// Those of a model and those of its criterion, whose names get a prefix.
+    pub(crate) fn with_criterion(mut self, criterion: Self) -> Self {
+        let names = criterion.names.into_iter();
+        self.names
+            .extend(names.map(|name| format!("criterion.{name}")));
+        self.values.extend(criterion.values);
+        self
+    }
+
+    /// One value for each parameter; none if there is no gradient.
+    pub(crate) fn values(&self) -> Option<Tensor<1>> {
+        (!self.values.is_empty()).then(|| Tensor::cat(self.values.clone(), 0))
+    }
+
+    /// The first parameter whose value, of those that were read, is not finite.
+    pub(crate) fn not_finite(&self, values: &[f64]) -> Option<&str> {
+        let mut pairs = self.names.iter().zip(values);
+        let (name, _) = pairs.find(|(_, value)| !value.is_finite())?;
+        Some(name)
+    }
+}
+
+/// The first parameter or running statistic of a module that holds a value which is not finite.
+pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
+    let mut visitor = ValuesVisitor::default();
+    module.visit(&mut visitor);
+    let sums = visitor.sums;
+    let values = sums.values()?.into_data().iter::<f64>().collect::<Vec<_>>();
+    sums.not_finite(&values).map(str::to_owned)
 }
 
 /// All gradients of a module, multiplied by one number.
@@ -51,19 +95,91 @@ pub(crate) fn scaled<M: Module>(
     scaled.result
 }
 
-struct Squares<'a> {
+struct SquaresVisitor<'a> {
     gradients: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    path: Vec<String>,
+    squares: Squares,
 }
 
-impl ModuleVisitor for Squares<'_> {
+impl ModuleVisitor for SquaresVisitor<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+            let square = gradient.square().sum().cast(DType::F32);
+            self.squares.names.push(self.path.join("."));
+            self.squares.values.push(square);
+        }
+    }
+}
+
+/// Sums of 0 times each value: 0, or not a number.
+#[derive(Default)]
+struct ValuesVisitor {
+    path: Vec<String>,
+    sums: Squares,
+}
+
+impl ModuleVisitor for ValuesVisitor {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().without_autodiff();
+        self.sums.names.push(self.path.join("."));
+        self.sums.values.push((value * 0.0).sum().cast(DType::F32));
+    }
+}
+
+/// The values of a module that no gradient moves: running statistics, and weights that are frozen.
+pub(crate) struct Untrained {
+    values: HashMap<ParamId, Box<dyn Any>>,
+}
+
+impl Untrained {
+    /// Those of a module as it is now.
+    pub(crate) fn of_module<M: Module>(module: &M) -> Self {
+        let mut untrained = Self {
+            values: HashMap::new(),
+        };
+        module.visit(&mut untrained);
+        untrained
+    }
+
+    /// The module with these values again.
+    pub(crate) fn restore<M: Module>(mut self, module: M) -> M {
+        module.map(&mut self)
+    }
+}
+
+impl ModuleVisitor for Untrained {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !param.is_require_grad() {
+            self.values.insert(param.id, Box::new(param.val()));
+        }
+    }
+}
+
+impl ModuleMapper for Untrained {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let saved = self.values.remove(&param.id);
+        match saved.and_then(|saved| saved.downcast::<Tensor<D>>().ok()) {
+            Some(saved) => {
+                let (id, _, mapper) = param.consume();
+                Param::from_mapped_value(id, *saved, mapper)
+            }
+            None => param,
         }
     }
 }
@@ -103,11 +219,31 @@ mod tests {
             let weighted = input.clone().matmul(linear.weight.val()) * 2.0;
             let loss = weighted.sum() + bias.val() * 8.0;
             let gradients = GradientsParams::from_grads(loss.backward(), &linear);
-            let found = clipped(&linear, gradients, limit);
+            let squares = Squares::of_module(&linear, &gradients);
+            let found = clipped(&linear, gradients, &squares, limit);
             let weight = found.get::<2>(linear.weight.id).expect("a gradient");
             let bias = found.get::<1>(bias.id).expect("a gradient");
             let both = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();
             both.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::default());
         }
+    }
+
+    #[test]
+    fn the_parameter_whose_gradient_or_value_is_not_finite_is_named() {
+        let device = Device::default().autodiff();
+        let linear = LinearConfig::new(2, 2).init(&device);
+        let bias = linear.bias.as_ref().expect("a bias");
+        // The loss is finite, and one gradient is not: d√x/dx at 0.
+        let loss = linear.weight.val().sum() + (bias.val() * 0.0).sqrt().sum();
+        assert!(loss.clone().into_scalar::<f32>().is_finite());
+        let gradients = GradientsParams::from_grads(loss.backward(), &linear);
+        let squares = Squares::of_module(&linear, &gradients);
+        let values = squares.values().expect("gradients").into_data();
+        let values: Vec<f64> = values.iter::<f64>().collect();
+        assert_eq!(squares.not_finite(&values), Some("bias"));
+        assert_eq!(not_finite(&linear), None);
+        let mut linear = linear;
+        linear.weight = linear.weight.map(|value| value / 0.0);
+        assert_eq!(not_finite(&linear).as_deref(), Some("weight"));
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Unread {
     losses: Vec<(String, Tensor<1>)>,
     accuracy: Tensor<1>,
     remarks: Vec<(String, Tensor<1>)>,
+    /// ‖g‖² of each parameter's gradient, in one tensor.
+    pub(crate) squares: Option<Tensor<1>>,
 }
 
 impl From<&Judgement> for Unread {
@@ -71,15 +73,19 @@ impl From<&Judgement> for Unread {
             remarks: remarks
                 .map(|remark| (remark.name.to_string(), number(&remark.value)))
                 .collect(),
+            squares: None,
         }
     }
 }
 
 impl Unread {
-    /// Waits for the numbers, once for all of them.
-    pub(crate) fn read(self) -> Measured {
+    /// Waits for the values, once for all of them: what is measured, and ‖g‖² of each gradient.
+    pub(crate) fn read(self) -> (Measured, Vec<f64>) {
         let all = self.losses.iter().chain(&self.remarks);
-        let all = all.map(|(_, value)| value).chain([&self.accuracy]);
+        let all = all
+            .map(|(_, value)| value)
+            .chain([&self.accuracy])
+            .chain(&self.squares);
         let reading = all.fold(Transaction::default(), |reading, value| {
             reading.register(value.clone())
         });
@@ -91,11 +97,12 @@ impl Unread {
             list.map(|(name, _)| (name, number())).collect::<Vec<_>>()
         };
         let (losses, remarks) = (named(self.losses), named(self.remarks));
-        Measured {
+        let measured = Measured {
             losses,
             remarks,
             accuracy: number(),
-        }
+        };
+        (measured, values.collect())
     }
 }
 

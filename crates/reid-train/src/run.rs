@@ -14,20 +14,20 @@ use reid_core::{Identity, InputSize, Splits};
 use reid_data::loader::{Batch, LoaderConfig, TrainLoader};
 use reid_eval::Report;
 use reid_nn::{Block, Criterion, Head, Precision, TrainingStep, parameters};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
-    checkpoint::{Checkpoints, Parts, State},
+    checkpoint::{Checkpoints, Lock, Parts, State},
     clock::Clock,
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
-    gradients::clipped,
+    gradients::{Squares, Untrained, clipped, not_finite},
     history::{Measured, Scores, Sums, Unread},
     interrupt::Interrupt,
     recipe::Recipe,
-    scaling::LossScale,
     trainee::Trainee,
 };
 
@@ -42,6 +42,14 @@ pub(crate) struct Run<'a, N> {
     device: Device,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) interrupt: Interrupt,
+    /// Whether the run was asked to go on with what its folder holds.
+    pub(crate) resumed: bool,
+    /// The epoch and step of the last checkpoint.
+    saved: Option<(usize, usize)>,
+    /// The epoch and the step that were done last, counted from 1.
+    last_step: (usize, usize),
+    /// The last evaluation of this process.
+    pub(crate) report: Option<Report>,
 }
 
 impl<'a, N: Serialize> Run<'a, N> {
@@ -59,17 +67,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             path: PathBuf::from("recipe"),
             source,
         })?;
-        let state = State {
-            recipe: recipe_json,
-            classes: loader.classes().clone(),
-            epoch: 0,
-            step: 0,
-            sums: Sums::default(),
-            loss_scale: LossScale::default(),
-            history: Vec::new(),
-            best: None,
-            lengths: Vec::new(),
-        };
+        let state = State::new(recipe_json, loader.classes().clone(), &splits.train);
         Ok(Self {
             recipe,
             splits,
@@ -80,13 +78,29 @@ impl<'a, N: Serialize> Run<'a, N> {
             device: device.clone(),
             checkpoints: None,
             interrupt: Interrupt::new(),
+            resumed: false,
+            saved: None,
+            last_step: (0, 0),
+            report: None,
         })
     }
 
+    /// Takes the folder of the checkpoints into use.
+    pub(crate) fn prepare(&self) -> Result<Option<Lock>, Error> {
+        let checkpoints = self.checkpoints.as_ref();
+        checkpoints
+            .map(|checkpoints| checkpoints.prepare(&self.state.recipe, self.resumed))
+            .transpose()
+    }
+
     /// Refuses a checkpoint of another recipe or of other data.
-    pub(crate) fn accept(&self, state: &State, checkpoint: &Path) -> Result<(), Error> {
+    pub(crate) fn accept(&self, state: &State, checkpoint: &Path) -> Result<(), Error>
+    where
+        N: DeserializeOwned,
+    {
         let path = checkpoint.to_owned();
-        if let Some(difference) = difference(&state.recipe, &self.state.recipe) {
+        let saved = with_defaults::<N>(&state.recipe);
+        if let Some(difference) = difference(&saved, &self.state.recipe) {
             return Err(Error::OtherRecipe { path, difference });
         }
         if state.classes != self.state.classes {
@@ -96,7 +110,25 @@ impl<'a, N: Serialize> Run<'a, N> {
                 found: self.state.classes.len(),
             });
         }
-        Ok(())
+        match (&state.images, &self.state.images) {
+            (Some(saved), Some(now)) if saved != now => Err(Error::OtherImages {
+                path,
+                expected: saved.images,
+                found: now.images,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the place of a run that stopped.
+    pub(crate) fn go_on_from(&mut self, saved: State) {
+        self.saved = Some((saved.epoch, saved.step));
+        let (recipe, images) = (self.state.recipe.take(), self.state.images.take());
+        self.state = State {
+            recipe,
+            images,
+            ..saved
+        };
     }
 
     pub(crate) fn started<B: Block, H: Head, C: Criterion>(
@@ -112,7 +144,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         }
     }
 
-    /// The rest of the epoch under way; says whether it was interrupted.
+    /// The rest of the epoch under way; says whether it was finished, not interrupted.
     pub(crate) fn epoch<B: Block, H: Head, C: Criterion>(
         &mut self,
         mut parts: Parts<B, H, C>,
@@ -127,6 +159,13 @@ impl<'a, N: Serialize> Run<'a, N> {
             .sampler()
             .batches(&self.identities, place)?;
         let steps = batches.len();
+        if first > steps {
+            return Err(Error::OtherSteps {
+                epoch: epoch + 1,
+                expected: first,
+                found: steps,
+            });
+        }
         for batch in self.loader.epoch_from(epoch as u64, batches, first) {
             let batch = batch?;
             let started = Instant::now();
@@ -140,6 +179,7 @@ impl<'a, N: Serialize> Run<'a, N> {
                 remarks,
             } = measured;
             self.state.step += 1;
+            self.last_step = (epoch + 1, self.state.step);
 
             let steps_left = steps - self.state.step + (self.recipe.epochs - epoch - 1) * steps;
             let (images_per_second, time_left) = clock.speed(steps_left);
@@ -156,10 +196,10 @@ impl<'a, N: Serialize> Run<'a, N> {
                 time_left,
             }));
             if self.interrupt.is_requested() && self.state.step < steps {
-                return Ok((parts, true));
+                return Ok((parts, false));
             }
         }
-        Ok((parts, false))
+        Ok((parts, true))
     }
 
     fn learning_rate(&self) -> f64 {
@@ -176,6 +216,9 @@ impl<'a, N: Serialize> Run<'a, N> {
     ) -> Result<(Parts<B, H, C>, Measured), Error> {
         let images = images(batch, &self.device.clone().autodiff());
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
+        let scaled = self.recipe.precision == Precision::Float16;
+        // A skipped step leaves nothing behind, but the forward pass moves running statistics.
+        let untrained = scaled.then(|| Untrained::of_module(&parts.trainee));
         let judgement = parts.trainee.judge(
             self.recipe.precision.of(images),
             TrainingStep {
@@ -183,77 +226,108 @@ impl<'a, N: Serialize> Run<'a, N> {
                 seed: self.recipe.seed.named("head").at(epoch).at(step),
             },
         );
-        let unread = Unread::from(&judgement);
+        let mut unread = Unread::from(&judgement);
         let losses = judgement.losses.into_iter().map(|loss| loss.value);
-        let (parts, left_out) = match losses.reduce(Tensor::add) {
-            Some(loss) => self.update(parts, loss),
-            None => (parts, false),
+        let (parts, gradients) = match losses.reduce(Tensor::add) {
+            Some(loss) => self.update(parts, loss, untrained),
+            None => (parts, Gradients::Used(Squares::default())),
         };
+        if let Gradients::Used(squares) = &gradients {
+            unread.squares = squares.values();
+        }
         // Only now: a GPU has the whole step to do meanwhile.
-        let mut measured = unread.read();
+        let (mut measured, squares_read) = unread.read();
         let infinite = |(_, value): &&(String, f64)| !value.is_finite();
         if let Some((name, value)) = measured.losses.iter().find(infinite) {
             return Err(self.not_finite(&format!("{name} loss"), *value, batch));
         }
-        if self.state.loss_scale.is_spent() {
-            return Err(self.not_finite("gradient in half precision", f64::INFINITY, batch));
+        let unusable = match &gradients {
+            Gradients::Used(squares) => squares.not_finite(&squares_read),
+            Gradients::Skipped(name) => self.state.loss_scale.is_spent().then_some(&**name),
+        };
+        if let Some(name) = unusable {
+            let name = format!("gradient of `{name}`");
+            return Err(self.not_finite(&name, f64::NAN, batch));
         }
-        if self.recipe.precision == Precision::Float16 {
-            let share = f64::from(u8::from(left_out));
+        if scaled {
+            let skipped = matches!(gradients, Gradients::Skipped(_));
+            let share = f64::from(u8::from(skipped));
             measured.remarks.push(("left out".to_owned(), share));
         }
         Ok((parts, measured))
     }
 
-    /// The parts after a step along the gradients of a loss, and whether it was left out.
+    /// The parts after a step along the gradients of a loss. `untrained` is what a step that is skipped
+    /// puts back, in the precision in which losses are scaled.
     fn update<B: Block, H: Head, C: Criterion>(
         &mut self,
         parts: Parts<B, H, C>,
         loss: Tensor<1>,
-    ) -> (Parts<B, H, C>, bool) {
+        untrained: Option<Untrained>,
+    ) -> (Parts<B, H, C>, Gradients) {
+        let loss = match &untrained {
+            Some(_) => self.state.loss_scale.of(loss),
+            None => loss,
+        };
+        let Trainee { model, criterion } = &parts.trainee;
+        let mut gradients = loss.backward();
+        let mut gradients = [
+            GradientsParams::from_module(&mut gradients, model),
+            GradientsParams::from_module(&mut gradients, criterion),
+        ];
+        let [of_model, of_criterion] = &gradients;
+        let mut squares = Squares::of_module(model, of_model);
+        let of_criterion = Squares::of_module(criterion, of_criterion);
+        if let Some(untrained) = untrained {
+            let all = squares.with_criterion(of_criterion);
+            let scale = &mut self.state.loss_scale;
+            match scale.unscaled(gradients, &all, (model, criterion)) {
+                Ok(unscaled) => gradients = unscaled,
+                Err(name) => {
+                    let trainee = untrained.restore(parts.trainee);
+                    return (Parts { trainee, ..parts }, Gradients::Skipped(name));
+                }
+            }
+            // They are finite; what remains to be known is how long they are without the scale.
+            let of_model = match self.recipe.clip_norm {
+                Some(_) => Squares::of_module(model, &gradients[0]),
+                None => Squares::default(),
+            };
+            return (
+                self.stepped(parts, gradients, &of_model),
+                Gradients::Used(of_model),
+            );
+        }
+        let parts = self.stepped(parts, gradients, &squares);
+        squares = squares.with_criterion(of_criterion);
+        (parts, Gradients::Used(squares))
+    }
+
+    /// The parts moved along gradients. `squares` are those of the model.
+    fn stepped<B: Block, H: Head, C: Criterion>(
+        &self,
+        parts: Parts<B, H, C>,
+        [of_model, of_criterion]: [GradientsParams; 2],
+        squares: &Squares,
+    ) -> Parts<B, H, C> {
         let Parts {
             trainee: Trainee { model, criterion },
             mut optimizer,
             mut criterion_optimizer,
         } = parts;
-        let scaled = self.recipe.precision == Precision::Float16;
-        let loss = if scaled {
-            self.state.loss_scale.of(loss)
-        } else {
-            loss
+        let of_model = match self.recipe.clip_norm {
+            Some(limit) => clipped(&model, of_model, squares, limit),
+            None => of_model,
         };
-        let mut gradients = loss.backward();
-        let gradients = [
-            GradientsParams::from_module(&mut gradients, &model),
-            GradientsParams::from_module(&mut gradients, &criterion),
-        ];
-        let modules = (&model, &criterion);
-        let gradients = if scaled {
-            self.state.loss_scale.unscaled(gradients, modules)
-        } else {
-            Some(gradients)
-        };
-        let left_out = gradients.is_none();
-        let trainee = match gradients {
-            Some([of_model, of_criterion]) => {
-                let of_model = match self.recipe.clip_norm {
-                    Some(limit) => clipped(&model, of_model, limit),
-                    None => of_model,
-                };
-                let centers_rate = self.recipe.losses.center_learning_rate;
-                Trainee {
-                    model: optimizer.step(self.learning_rate(), model, of_model),
-                    criterion: criterion_optimizer.step(centers_rate, criterion, of_criterion),
-                }
-            }
-            None => Trainee { model, criterion },
-        };
-        let parts = Parts {
-            trainee,
+        let centers_rate = self.recipe.losses.center_learning_rate;
+        Parts {
+            trainee: Trainee {
+                model: optimizer.step(self.learning_rate(), model, of_model),
+                criterion: criterion_optimizer.step(centers_rate, criterion, of_criterion),
+            },
             optimizer,
             criterion_optimizer,
-        };
-        (parts, left_out)
+        }
     }
 
     fn not_finite(&self, name: &str, value: f64, batch: &Batch) -> Error {
@@ -267,74 +341,122 @@ impl<'a, N: Serialize> Run<'a, N> {
         }
     }
 
-    /// Closes the epoch under way: summary, evaluation if it is due, checkpoint.
+    /// Closes the epoch under way and saves it. It is evaluated afterwards, so that an evaluation that fails
+    /// costs no epoch.
     pub(crate) fn end_epoch<B: Block, H: Head, C: Criterion>(
         &mut self,
         parts: &Parts<B, H, C>,
         observer: &mut impl Observer,
-    ) -> Result<Option<Report>, Error> {
-        let mut summary = self
+    ) -> Result<(), Error> {
+        let summary = self
             .state
             .sums
             .summary(self.state.epoch + 1, self.learning_rate());
         observer.observe(&Event::Epoch(&summary));
+        self.state.history.push(summary);
         self.state.epoch += 1;
         self.state.step = 0;
         self.state.sums = Sums::default();
+        self.save(parts, observer)
+    }
 
-        let every = self.recipe.evaluate_every;
-        let due = self.state.epoch == self.recipe.epochs
-            || (every > 0 && self.state.epoch.is_multiple_of(every));
-        let report = if due && !self.splits.query.is_empty() {
-            Some(self.evaluate(parts)?)
-        } else {
-            None
+    /// Whether there is an epoch to learn or to evaluate.
+    pub(crate) fn has_work(&self) -> bool {
+        self.state.epoch < self.recipe.epochs || self.evaluation_is_due()
+    }
+
+    /// Whether the epoch that ended last is to be evaluated. The last epoch of all is evaluated in any
+    /// case, also where it was before: a process that ended since may have taken the report with it.
+    pub(crate) fn evaluation_is_due(&self) -> bool {
+        let (epoch, every) = (self.state.epoch, self.recipe.evaluate_every);
+        let Some(last) = self.state.history.last() else {
+            return false;
         };
-        summary.scores = report.as_ref().map(Scores::from);
-        let map = |scores: &Scores| scores.mean_average_precision;
-        let best_so_far = self.state.best.as_ref().map_or(f64::NEG_INFINITY, map);
-        let best = summary
-            .scores
-            .as_ref()
-            .is_some_and(|scores| map(scores) > best_so_far);
-        if best {
-            self.state.best = summary.scores;
+        if self.state.step > 0 || self.splits.query.is_empty() {
+            return false;
         }
-        self.state.history.push(summary);
-        if let Some(report) = &report {
-            let epoch = self.state.epoch;
-            observer.observe(&Event::Evaluated {
-                epoch,
-                report,
-                best,
-            });
+        if epoch >= self.recipe.epochs {
+            return self.report.is_none() || last.scores.is_none();
         }
-        self.save(parts, best, observer)?;
-        Ok(report)
+        every > 0 && epoch.is_multiple_of(every) && last.scores.is_none()
     }
 
-    fn evaluate<B: Block, H: Head, C: Criterion>(
-        &self,
+    /// Evaluates the epoch that ended last, and adds its scores to the last checkpoint.
+    pub(crate) fn evaluate<B: Block, H: Head, C: Criterion>(
+        &mut self,
         parts: &Parts<B, H, C>,
-    ) -> Result<Report, Error> {
-        let model = parts.trainee.model.valid().fused();
-        let (splits, config) = (self.splits, &self.recipe.evaluation);
-        self.extractor
-            .evaluate(&model, splits, config, &self.device)
-    }
-
-    pub(crate) fn save<B: Block, H: Head, C: Criterion>(
-        &self,
-        parts: &Parts<B, H, C>,
-        best: bool,
         observer: &mut impl Observer,
     ) -> Result<(), Error> {
+        let model = parts.trainee.model.valid().fused();
+        let (splits, config) = (self.splits, &self.recipe.evaluation);
+        let report = self
+            .extractor
+            .evaluate(&model, splits, config, &self.device)?;
+        let scores = Scores::from(&report);
+        let best = self.set_scores(scores);
         if let Some(checkpoints) = &self.checkpoints {
-            let path = checkpoints.save(parts, self.state.clone(), best)?;
-            observer.observe(&Event::Saved(&path));
+            checkpoints.record(scores, best)?;
         }
+        observer.observe(&Event::Evaluated {
+            epoch: self.state.epoch,
+            report: &report,
+            best,
+        });
+        self.report = Some(report);
         Ok(())
     }
+
+    /// Notes the scores of the epoch that ended last, and says whether they are better than all before.
+    fn set_scores(&mut self, scores: Scores) -> bool {
+        let Some((last, before)) = self.state.history.split_last_mut() else {
+            return false;
+        };
+        last.scores = Some(scores);
+        let map = |scores: Scores| scores.mean_average_precision;
+        let before = before.iter().filter_map(|epoch| epoch.scores);
+        before
+            .map(map)
+            .all(|before| map(scores).total_cmp(&before).is_gt())
+    }
+
+    /// Saves the run as it is now, unless its last checkpoint is just that.
+    pub(crate) fn save<B: Block, H: Head, C: Criterion>(
+        &mut self,
+        parts: &Parts<B, H, C>,
+        observer: &mut impl Observer,
+    ) -> Result<(), Error> {
+        let now = (self.state.epoch, self.state.step);
+        let Some(checkpoints) = &self.checkpoints else {
+            return Ok(());
+        };
+        if self.saved == Some(now) {
+            return Ok(());
+        }
+        if let Some(name) = not_finite(&parts.trainee) {
+            let (epoch, step) = self.last_step;
+            return Err(Error::WeightsNotFinite { epoch, step, name });
+        }
+        let path = checkpoints.save(parts, &self.state)?;
+        self.saved = Some(now);
+        observer.observe(&Event::Saved(&path));
+        Ok(())
+    }
+}
+
+/// What became of the gradients of a step.
+enum Gradients {
+    /// The step was made; their lengths, still on the device.
+    Used(Squares),
+    /// The step was not made, because the gradient of this parameter overflowed.
+    Skipped(String),
+}
+
+/// The recipe of a checkpoint with the defaults of what was added to recipes since. What is no such recipe
+/// any more stays as it is, so that the difference is told.
+fn with_defaults<N: Serialize + DeserializeOwned>(saved: &Value) -> Value {
+    serde_json::from_value::<Recipe<N>>(saved.clone())
+        .and_then(serde_json::to_value)
+        .unwrap_or_else(|_| saved.clone())
 }
 
 /// The images of a batch.

@@ -7,7 +7,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::gradients::{scaled, squares};
+use crate::gradients::{Squares, scaled};
 
 /// What a loss is multiplied by before its gradients are computed, so that small ones do not vanish in half
 /// precision: halved when gradients leave its range, doubled after so many steps that did not, as `PyTorch`'s
@@ -39,20 +39,26 @@ impl LossScale {
         loss * 2_f32.powi(self.exponent)
     }
 
-    /// The gradients of the loss itself, from those of the scaled one, of two modules; none if one is not
-    /// finite, in which case the step is to be left out.
+    /// The gradients of the loss itself, from those of the scaled one, of two modules.
+    ///
+    /// # Errors
+    /// The name of a parameter whose gradient is not finite, in which case the step is to be skipped.
     pub(crate) fn unscaled<A: Module, B: Module>(
         &mut self,
         [of_one, of_other]: [GradientsParams; 2],
+        squares: &Squares,
         (one, other): (&A, &B),
-    ) -> Option<[GradientsParams; 2]> {
-        let lengths = [squares(one, &of_one), squares(other, &of_other)];
-        let mut finite = lengths.into_iter().flatten();
-        let finite = finite.all(|length| length.into_scalar::<f32>().is_finite());
+    ) -> Result<[GradientsParams; 2], String> {
+        let values = squares.values().map(Tensor::into_data);
+        let values: Vec<f64> = values.map_or_else(Vec::new, |values| values.iter().collect());
+        let not_finite = squares.not_finite(&values);
         let inverse = 2_f32.powi(-self.exponent);
-        self.moved(finite);
+        self.moved(not_finite.is_none());
+        if let Some(name) = not_finite {
+            return Err(name.to_owned());
+        }
         let factor = |device: &Device| Tensor::from_data([inverse], device);
-        finite.then(|| [scaled(one, of_one, factor), scaled(other, of_other, factor)])
+        Ok([scaled(one, of_one, factor), scaled(other, of_other, factor)])
     }
 
     /// Whether gradients left their range although the loss was not scaled up.
@@ -110,8 +116,11 @@ mod tests {
                 GradientsParams::from_module(&mut gradients, one),
                 GradientsParams::from_module(&mut gradients, other),
             ];
-            let found = scale.unscaled(gradients, (one, other));
-            let found = found.map(|[of_one, _]| {
+            let [of_one, of_other] = &gradients;
+            let squares = Squares::of_module(one, of_one);
+            let squares = squares.with_criterion(Squares::of_module(other, of_other));
+            let found = scale.unscaled(gradients, &squares, (one, other));
+            let found = found.ok().map(|[of_one, _]| {
                 let gradient = of_one.get::<2>(one.weight.id).expect("a gradient");
                 gradient.into_scalar::<f32>()
             });

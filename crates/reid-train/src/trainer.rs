@@ -5,10 +5,10 @@ use reid_core::Splits;
 use reid_data::loader::LoaderConfig;
 use reid_eval::Report;
 use reid_nn::{Block, Criterion, Head};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    checkpoint::{Checkpoints, Kept, Parts, State},
+    checkpoint::{Checkpoints, Kept, Parts},
     clock::Clock,
     error::Error,
     event::{Event, Observer},
@@ -64,13 +64,13 @@ pub struct Outcome<B, H, C> {
     /// What each epoch came to.
     pub history: Vec<EpochSummary>,
     /// The last evaluation of this call; none if it was interrupted before one, or if the data have
-    /// no queries.
+    /// no queries. A run that ended has one.
     pub report: Option<Report>,
     /// Whether someone asked the run to stop before its end.
     pub interrupted: bool,
 }
 
-impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> {
+impl<'a, N: Serialize + DeserializeOwned, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> {
     /// A run at its beginning. `device` is a plain one; the trainee is on its autodiff twin, as
     /// [`Trainee::build`] makes it.
     ///
@@ -98,7 +98,8 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
         Ok(Self { run, parts })
     }
 
-    /// Saves a checkpoint after every epoch, and when interrupted.
+    /// Saves a checkpoint after every epoch, before it is evaluated, and when interrupted. The recipe is
+    /// written beside them as `recipe.json`.
     #[must_use]
     pub fn with_checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.run.checkpoints = Some(checkpoints);
@@ -112,10 +113,11 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
         self
     }
 
-    /// Goes on from the last checkpoint; from the beginning if there is none yet.
+    /// Goes on from the last checkpoint; from the beginning if there is none yet. Nothing is written.
     ///
     /// The recipe must be the one that the run was begun with, except for its name, the number of
-    /// epochs, and how often it is evaluated: those may change.
+    /// epochs, and how often it is evaluated: those may change. The training images must be the same ones,
+    /// in the same order; the folder that they are in may have moved.
     ///
     /// # Errors
     /// If a checkpoint cannot be read, is damaged, or belongs to another recipe or other data.
@@ -125,42 +127,52 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
             None => None,
         };
         if let Some(checkpoint) = last {
-            let state = Checkpoints::read_state(&checkpoint)?;
+            let state = Checkpoints::read_whole(&checkpoint)?;
             self.run.accept(&state, &checkpoint)?;
             self.parts = self.parts.load(&checkpoint)?;
-            let recipe = std::mem::take(&mut self.run.state.recipe);
-            self.run.state = State { recipe, ..state };
+            self.run.go_on_from(state);
         }
+        self.run.resumed = true;
         Ok(self)
     }
 
-    /// Trains to the end, or until interrupted.
+    /// Trains to the end, or until interrupted. A run that is complete already is evaluated once more, so
+    /// that its report is there whenever the process before this one ended.
     ///
     /// # Errors
-    /// If images cannot be loaded, batches cannot be made, a loss or descriptor is not finite, the
-    /// model cannot be evaluated, or a checkpoint cannot be written.
+    /// - [`Error::HoldsRun`] if the folder of the checkpoints holds a run and [`resume`](Self::resume) was not
+    ///   called, [`Error::InUse`] if another process trains there
+    /// - if images cannot be loaded, batches cannot be made, a loss, gradient, weight or descriptor is not
+    ///   finite, the model cannot be evaluated, or a checkpoint cannot be written. The checkpoints are then
+    ///   as they were; an epoch whose evaluation failed is not repeated.
     pub fn run(self, observer: &mut impl Observer) -> Result<Outcome<B, H, C>, Error> {
         let Self { mut run, mut parts } = self;
+        // Held until the run ends.
+        let _lock = run.prepare()?;
         observer.observe(&run.started(&parts));
         let mut clock = Clock::default();
-        let mut report = None;
         let mut interrupted = false;
-        while run.state.epoch < run.recipe.epochs {
-            interrupted = run.interrupt.is_requested();
-            if !interrupted {
-                (parts, interrupted) = run.epoch(parts, &mut clock, observer)?;
-            }
-            if interrupted {
-                run.save(&parts, false, observer)?;
+        while run.has_work() {
+            if run.interrupt.is_requested() {
+                run.save(&parts, observer)?;
                 observer.observe(&Event::Interrupted);
+                interrupted = true;
                 break;
             }
-            report = run.end_epoch(&parts, observer)?.or(report);
+            if run.evaluation_is_due() {
+                run.evaluate(&parts, observer)?;
+                continue;
+            }
+            let finished;
+            (parts, finished) = run.epoch(parts, &mut clock, observer)?;
+            if finished {
+                run.end_epoch(&parts, observer)?;
+            }
         }
         Ok(Outcome {
             trainee: parts.trainee,
             history: run.state.history,
-            report,
+            report: run.report,
             interrupted,
         })
     }

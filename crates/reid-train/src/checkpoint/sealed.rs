@@ -1,0 +1,61 @@
+//! JSON that holds a hash of itself, so that no changed bit passes for content.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+
+/// A value with the SHA-256 of its compact JSON.
+#[derive(Serialize, Deserialize)]
+struct Sealed<T> {
+    #[serde(flatten)]
+    content: T,
+    sha256: String,
+}
+
+/// SHA-256 in hexadecimal digits, as `sha256sum` prints it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The compact JSON of a value together with its hash.
+pub(crate) fn seal<T: Serialize>(path: &Path, content: T) -> Result<Vec<u8>, Error> {
+    let sha256 = hash(path, &content)?;
+    to_json(path, &Sealed { content, sha256 })
+}
+
+/// Reads what [`seal`] wrote.
+///
+/// # Errors
+/// [`Error::Json`] if it is not such JSON, [`Error::Damaged`] if the hash is of something else.
+pub(crate) fn unseal<T: Serialize + DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<T, Error> {
+    let Sealed { content, sha256 } =
+        serde_json::from_slice::<Sealed<T>>(bytes).map_err(|source| Error::Json {
+            path: path.to_owned(),
+            source,
+        })?;
+    // Written anew, the content has the bytes that were hashed, unless a bit of it has changed.
+    if hash(path, &content)? != sha256 || seal(path, &content)? != bytes {
+        return Err(Error::Damaged {
+            path: path.to_owned(),
+        });
+    }
+    Ok(content)
+}
+
+fn hash<T: Serialize>(path: &Path, content: &T) -> Result<String, Error> {
+    Ok(sha256(&to_json(path, content)?))
+}
+
+pub(crate) fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
+}

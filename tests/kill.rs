@@ -1,0 +1,405 @@
+//! A real process that trains, and is killed: at random moments, at every system call of a save, on a full
+//! disk and on one that fails to flush. Nothing may be lost, and the weights must end in the same bits.
+//!
+//! ```sh
+//! cargo test --release --test kill                                     # some kills, as CI does
+//! KILLS=1000 cargo test --release --test kill -- --ignored --nocapture --test-threads 1   # the report
+//! ```
+//!
+//! The second needs `strace`, which stops and disturbs system calls.
+#![cfg(unix)]
+
+use std::{
+    env, fmt, fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::Tensor,
+};
+use rand::RngExt as _;
+use reid::{
+    data::dataset::{market1501, synthetic::SyntheticConfig},
+    nn::{backbone::ResNetConfig, head::BnNeckConfig, loss::CenterLossConfig},
+    prelude::*,
+};
+use tempfile::TempDir;
+
+/// Where the process that is killed finds its data and writes its run.
+const DATA: &str = "REID_KILL_DATA";
+const RUN: &str = "REID_KILL_RUN";
+/// What it writes last: the bits of its weights.
+const BITS: &str = "bits";
+
+/// Not a test: the process that the tests kill. It goes on with a run, and stops when it is interrupted.
+#[test]
+#[ignore = "the process that the other tests start"]
+fn child() {
+    let (Some(data), Some(run)) = (env::var_os(DATA), env::var_os(RUN)) else {
+        return;
+    };
+    let run = PathBuf::from(run);
+    let interrupt = Interrupt::new();
+    let handler = interrupt.clone();
+    ctrlc::set_handler(move || handler.request()).expect("a handler");
+    let outcome = train(Path::new(&data), &run, interrupt);
+    if !outcome.0 {
+        // The test disturbs this write too.
+        let draft = run.join("bits.draft");
+        fs::write(&draft, outcome.1).expect("written");
+        fs::rename(draft, run.join(BITS)).expect("renamed");
+    }
+}
+
+/// Trains as far as it gets; says whether it was interrupted, and gives the bits of all weights.
+fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
+    let splits = market1501::load(data).expect("a readable set");
+    let network = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+    let mut recipe = Recipe::strong_baseline("killed", InputSize::new(32, 16), network);
+    (recipe.epochs, recipe.evaluate_every) = (6, 1);
+    (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
+    recipe.losses.center = Some(CenterLossConfig::new());
+    let device = device::pick_named("flex").expect("compiled in").device;
+    let head = BnNeckConfig::new();
+    let trainee = Trainee::build(&recipe, &recipe.network, &head, 4, &device);
+    let loading = LoaderConfig::default();
+    let outcome = Trainer::new(&recipe, &splits, trainee, loading, &device)
+        .expect("a possible recipe")
+        .with_checkpoints(Checkpoints::new(run))
+        .with_interrupt(interrupt)
+        .resume()
+        .expect("resumes")
+        .run(&mut ())
+        .expect("a run");
+    let mut bits = Bits(Vec::new());
+    outcome.trainee.model.visit(&mut bits);
+    outcome.trainee.criterion.visit(&mut bits);
+    (outcome.interrupted, bits.0)
+}
+
+struct Bits(Vec<u8>);
+
+impl ModuleVisitor for Bits {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let data = param.val().into_data();
+        self.0.extend(data.iter::<f32>().flat_map(f32::to_le_bytes));
+    }
+}
+
+/// A drawn set, and what a run on it ends in that nobody disturbs.
+struct Fixture {
+    folder: TempDir,
+    expected: Vec<u8>,
+    /// How long it takes.
+    time: Duration,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        SyntheticConfig::new()
+            .with_train_identities(4)
+            .with_test_identities(2)
+            .with_cameras(2)
+            .write(folder.path().join("data"))
+            .expect("a drawn set");
+        let fixture = Self {
+            folder,
+            expected: Vec::new(),
+            time: Duration::ZERO,
+        };
+        let (run, started) = (fixture.run("whole"), Instant::now());
+        let output = fixture.child(&run).output().expect("a process");
+        assert!(output.status.success(), "{output:?}");
+        let time = started.elapsed();
+        let expected = fs::read(run.join(BITS)).expect("the bits of the weights");
+        assert!(!expected.is_empty());
+        Self {
+            expected,
+            time,
+            ..fixture
+        }
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A process that goes on with a run.
+    fn child(&self, run: &Path) -> Command {
+        self.wrapped(Command::new(env::current_exe().expect("this test")), run)
+    }
+
+    /// The same, started by `strace` with these arguments.
+    fn traced(&self, run: &Path, arguments: &[String]) -> Command {
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-qq", "-o", "/dev/null"])
+            .args(arguments);
+        command.arg(env::current_exe().expect("this test"));
+        self.wrapped(command, run)
+    }
+
+    fn wrapped(&self, mut command: Command, run: &Path) -> Command {
+        command
+            .args(["--exact", "child", "--ignored", "--test-threads", "1"])
+            .env(DATA, self.folder.path().join("data"))
+            .env(RUN, run)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// What came of some disturbances.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Processes that were killed or that failed as they were made to.
+    disturbed: usize,
+    /// Processes that stopped by themselves because they were asked to.
+    stopped: usize,
+    /// Runs that came to their end.
+    ended: usize,
+    /// Runs that could not go on, or went on from an earlier checkpoint than before.
+    lost: usize,
+    /// Runs that ended in other weights.
+    different: usize,
+    /// Checkpoints and other files that were left beside the last and the best one.
+    litter: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            disturbed,
+            stopped,
+            ended,
+            lost,
+            different,
+            litter,
+        } = self;
+        write!(
+            f,
+            "disturbed {disturbed}, stopped by themselves {stopped}, runs ended {ended}: \
+             lost {lost}, other bits {different}, files left behind {litter}"
+        )
+    }
+}
+
+impl Tally {
+    fn assert_nothing_is_lost(&self) {
+        assert_eq!(
+            (self.lost, self.different, self.litter),
+            (0, 0, 0),
+            "{self}"
+        );
+    }
+}
+
+/// A run that is disturbed again and again.
+struct Patient<'a> {
+    fixture: &'a Fixture,
+    run: PathBuf,
+    /// The last checkpoint that was seen.
+    seen: Option<String>,
+    tally: Tally,
+}
+
+impl<'a> Patient<'a> {
+    fn new(fixture: &'a Fixture, name: &str) -> Self {
+        Self {
+            fixture,
+            run: fixture.run(name),
+            seen: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes note of a process that ended by itself, well.
+    fn ended(&mut self) {
+        let Ok(bits) = fs::read(self.run.join(BITS)) else {
+            self.tally.stopped += 1;
+            return;
+        };
+        self.tally.ended += 1;
+        if bits != self.fixture.expected {
+            self.tally.different += 1;
+        }
+        let checkpoints = Checkpoints::new(&self.run);
+        let find = |kept| checkpoints.find(kept).expect("readable").expect("saved");
+        let kept = [find(Kept::Last), find(Kept::Best)];
+        let kept = kept.map(|path| path.file_name().unwrap().to_owned());
+        let known = ["last.json", "recipe.json", ".lock", BITS];
+        for entry in fs::read_dir(&self.run).expect("a folder") {
+            let name = entry.expect("an entry").file_name();
+            if !kept.contains(&name) && !known.iter().any(|known| name == *known) {
+                eprintln!("left behind: {}", name.display());
+                self.tally.litter += 1;
+            }
+        }
+        fs::remove_dir_all(&self.run).expect("removed");
+        self.seen = None;
+    }
+
+    /// Looks at the checkpoint of a run that was disturbed: it must be whole and no earlier than before.
+    fn disturbed(&mut self) {
+        self.tally.disturbed += 1;
+        let last = match Checkpoints::new(&self.run).find(Kept::Last) {
+            Ok(last) => last,
+            Err(error) => return self.lost(&error.to_string()),
+        };
+        let name = last.as_ref().map(|path| {
+            let name = path.file_name().expect("a name");
+            name.to_str().expect("Unicode").to_owned()
+        });
+        if name < self.seen {
+            return self.lost(&format!("{name:?} after {:?}", self.seen));
+        }
+        if let Some(path) = last
+            && let Err(error) = Checkpoints::history(&path)
+        {
+            return self.lost(&error.to_string());
+        }
+        self.seen = name;
+    }
+
+    fn lost(&mut self, why: &str) {
+        eprintln!("lost after {} disturbances: {why}", self.tally.disturbed);
+        self.tally.lost += 1;
+        let aside = self.run.with_extension(format!("lost-{}", self.tally.lost));
+        fs::rename(&self.run, aside).expect("kept aside");
+        self.seen = None;
+    }
+
+    /// Takes note of how a process ended that nobody killed.
+    fn finished(&mut self, child: Child) {
+        const INTERRUPTED: i32 = 2;
+        let output = child.wait_with_output().expect("its output");
+        if output.status.success() {
+            self.ended();
+        } else if output.status.signal() == Some(INTERRUPTED) {
+            // It had not come to say yet that it handles interrupts.
+            self.disturbed();
+        } else {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            self.lost(&text);
+        }
+    }
+
+    /// Kills processes at random moments until enough have been killed; with `grace` each is interrupted
+    /// first and killed up to 60 milliseconds later, as schedulers do.
+    fn kill_at_random(mut self, kills: usize, grace: bool) -> Tally {
+        let mut stream = Seed::new(if grace { 2 } else { 1 }).named("kills").stream();
+        let longest = self.fixture.time.as_secs_f64();
+        while self.tally.disturbed < kills {
+            let mut child = self.fixture.child(&self.run).spawn().expect("a process");
+            thread::sleep(Duration::from_secs_f64(stream.random_range(0.0..longest)));
+            if grace && child.try_wait().expect("a process").is_none() {
+                let pid = child.id().to_string();
+                let _ = Command::new("kill").args(["-INT", &pid]).status();
+                thread::sleep(Duration::from_secs_f64(stream.random_range(0.0..0.06)));
+            }
+            if child.try_wait().expect("a process").is_some() {
+                self.finished(child);
+                continue;
+            }
+            child.kill().expect("killed");
+            child.wait().expect("a process");
+            self.disturbed();
+        }
+        self.tally
+    }
+
+    /// Runs once with each system call of a kind disturbed in its turn, from the first until a run comes
+    /// to its end undisturbed, and undisturbed in between.
+    fn disturb_each(mut self, calls: &str, how: &str) -> Tally {
+        for number in 1.. {
+            let inject = format!("inject={calls}:{how}:when={number}");
+            let trace = format!("trace={calls}");
+            let arguments = ["-e".to_owned(), trace, "-e".to_owned(), inject];
+            let mut traced = self.fixture.traced(&self.run, &arguments);
+            let output = traced.output().expect("strace");
+            if self.run.join(BITS).exists() {
+                self.ended();
+                break;
+            }
+            assert!(!output.status.success(), "{output:?}");
+            if self.run.exists() {
+                self.disturbed();
+            }
+            let rest = self.fixture.child(&self.run).spawn().expect("a process");
+            self.finished(rest);
+        }
+        self.tally
+    }
+}
+
+fn kills() -> Option<usize> {
+    env::var("KILLS").ok()?.parse().ok()
+}
+
+#[test]
+fn some_kills_lose_nothing() {
+    let fixture = Fixture::new();
+    for (name, grace) in [("plain", false), ("grace", true)] {
+        let tally = Patient::new(&fixture, name).kill_at_random(8, grace);
+        tally.assert_nothing_is_lost();
+    }
+}
+
+#[test]
+#[ignore = "takes half an hour: KILLS=1000 cargo test --release --test kill -- --ignored --nocapture"]
+fn many_kills_lose_nothing() {
+    let fixture = Fixture::new();
+    let kills = kills().unwrap_or(1000);
+    for (name, grace, kills) in [
+        ("SIGKILL", false, kills.div_ceil(2)),
+        ("SIGINT, then SIGKILL", true, kills / 2),
+    ] {
+        let tally = Patient::new(&fixture, name).kill_at_random(kills, grace);
+        println!("{name}: {tally}");
+        tally.assert_nothing_is_lost();
+    }
+}
+
+/// The system calls that a save consists of, but for opening files.
+const CALLS: [&str; 6] = ["write", "fsync", "rename", "mkdir", "unlink", "rmdir"];
+
+#[test]
+#[ignore = "needs strace: cargo test --release --test kill -- --ignored --nocapture"]
+fn a_kill_at_every_system_call_of_a_save_loses_nothing() {
+    let fixture = Fixture::new();
+    for call in CALLS {
+        let name = format!("kill-{call}");
+        let tally = Patient::new(&fixture, &name).disturb_each(call, "signal=SIGKILL");
+        println!("SIGKILL at each {call}: {tally}");
+        assert!(tally.disturbed > 0, "{call}: {tally}");
+        tally.assert_nothing_is_lost();
+    }
+}
+
+#[test]
+#[ignore = "needs strace: cargo test --release --test kill -- --ignored --nocapture"]
+fn a_disk_that_is_full_or_fails_loses_nothing() {
+    let fixture = Fixture::new();
+    let faults = [
+        ("fsync", "error=EIO"),
+        ("write", "error=ENOSPC"),
+        ("rename", "error=EIO"),
+        ("mkdir", "error=ENOSPC"),
+    ];
+    for (call, how) in faults {
+        let name = format!("fail-{call}");
+        let tally = Patient::new(&fixture, &name).disturb_each(call, how);
+        println!("{how} at each {call}: {tally}");
+        assert!(tally.disturbed > 0, "{call}: {tally}");
+        tally.assert_nothing_is_lost();
+    }
+}
