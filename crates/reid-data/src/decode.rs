@@ -1,24 +1,44 @@
-//! Decode: an image file as RGB of one size.
+//! Decode: an image file as RGB.
+//!
+//! Every image that this library opens, to train, to evaluate or to draw, goes through here.
 
-use std::{fs, io::Cursor, path::Path};
+mod content;
+mod jpeg;
+mod jpeg_pixels;
+mod kind;
+mod pixels;
+mod refusal;
 
-use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage,
-    error::{DecodingError, ImageFormatHint},
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read, Seek},
+    path::Path,
 };
+
+use image::{ImageFormat, RgbImage};
 use reid_core::InputSize;
 
+pub use self::kind::{FileKind, file_kind};
+use self::refusal::Refusal;
 use crate::{Error, resize::resize};
+
+/// The most pixels of an image that is read: 178,956,970, the number above which Pillow refuses as
+/// well. It is checked in the header, before memory for the pixels is taken.
+pub const MAX_PIXELS: u64 = (1 << 30) / 6;
+
+/// The most bytes of a file, and of its decoded pixels: 1 GiB.
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
+
+/// Bytes of a JPEG among which its frame header is looked for before the whole file is read.
+const JPEG_START: u64 = 1 << 16;
 
 /// Reads an image file as RGB of the given size.
 ///
-/// The format is told from the content, not from the name. The turn that a camera noted in EXIF is
-/// carried out. Grey, 1-bit, 16-bit and CMYK images become RGB; transparency is dropped. Resizing
-/// is Pillow's antialiased bilinear filter on 8 bits and does not keep the aspect ratio, as in the
-/// published pipelines.
+/// The image is read as [`open_image`] reads it. Resizing is Pillow's antialiased bilinear filter
+/// on 8 bits and does not keep the aspect ratio, as in the published pipelines.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Image`] if it is no image or a truncated one.
+/// Those of [`open_image`].
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -34,56 +54,100 @@ use crate::{Error, resize::resize};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode(path: impl AsRef<Path>, size: InputSize) -> Result<RgbImage, Error> {
-    let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let image = whole_image(&bytes).map_err(|source| Error::Image {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(resize(&image, size))
+    open_image(path).map(|image| resize(&image, size))
 }
 
-/// The image in these bytes, at its own size.
-fn whole_image(bytes: &[u8]) -> Result<RgbImage, ImageError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_complete(bytes) {
-        let reason = "the file ends before the image does";
-        let format = ImageFormatHint::Exact(ImageFormat::Jpeg);
-        return Err(ImageError::Decoding(DecodingError::new(format, reason)));
-    }
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
-}
-
-/// Whether an end-of-image marker follows the first scan; decoders paint a truncated JPEG grey from
-/// where it breaks off, and say nothing.
+/// Reads an image file as RGB, at its own size.
 ///
-/// Segments before the scan are stepped over by their length, for a thumbnail in one of them has an
-/// end marker of its own. Compressed data cannot contain one.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const SCAN: u8 = 0xda;
-    const END: [u8; 2] = [0xff, 0xd9];
+/// JPEG, PNG, WebP, TIFF, GIF and BMP are read; of several pictures in a file, the first. The format
+/// is told from the content, not from the name. The turn that a camera noted in EXIF is carried out.
+/// Grey, 1-bit, 16-bit and CMYK images become RGB; transparency is dropped.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read or is no ordinary file, [`Error::ImageFormat`] if it is
+/// no image or of a kind that is not read, [`Error::ImageSize`] if it declares more than
+/// [`MAX_PIXELS`] pixels, and [`Error::Image`] if it is damaged or truncated.
+pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
+    let path = path.as_ref();
+    check_file(path)?;
+    let bytes = fs::read(path).map_err(|source| unreadable(path, source))?;
+    image_from_bytes(&bytes, path)
+}
 
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        match *rest {
-            [0xff, 0xff, ..] => rest = &rest[1..], // padding before a marker
-            [0xff, SCAN, ..] => return rest.windows(2).any(|pair| pair == END),
-            [0xff, _, high, low, ..] => {
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                match rest.get(2 + length..) {
-                    Some(after) => rest = after,
-                    None => return false,
-                }
-            }
-            _ => return false,
+/// Reads an image as [`open_image`] does, from the content of a file. `path` only names it in errors.
+///
+/// # Errors
+/// Those of [`open_image`].
+pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage, Error> {
+    pixels::read(bytes).map_err(|refusal| refusal.of(path.as_ref()))
+}
+
+/// Width and height that [`open_image`] will give an image, from the file's header alone.
+///
+/// A file that passes can be opened, is an image of a kind that is read, and declares no more than
+/// [`MAX_PIXELS`] pixels. Whether its pixels are all there is seen only when they are decoded.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("wide.png");
+/// image::RgbImage::new(40, 30).save(&path)?;
+/// assert_eq!(reid_data::dimensions(&path)?, (40, 30));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`open_image`], except damage behind the header.
+pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
+    let path = path.as_ref();
+    check_file(path)?;
+    let in_file = |source| unreadable(path, source);
+    let mut file = File::open(path).map_err(in_file)?;
+    let mut start = Vec::new();
+    let length = content::LENGTH as u64;
+    file.by_ref()
+        .take(length)
+        .read_to_end(&mut start)
+        .map_err(in_file)?;
+    let refused = |refusal: Refusal| refusal.of(path);
+    let format =
+        content::format(&start).map_err(|found| refused(Refusal::Format(found.to_owned())))?;
+    if format == ImageFormat::Jpeg {
+        file.by_ref()
+            .take(JPEG_START)
+            .read_to_end(&mut start)
+            .map_err(in_file)?;
+        let found = jpeg_pixels::dimensions(&start);
+        if found.is_ok() {
+            return found.map_err(refused);
         }
+        file.read_to_end(&mut start).map_err(in_file)?;
+        return jpeg_pixels::dimensions(&start).map_err(refused);
+    }
+    file.rewind().map_err(in_file)?;
+    pixels::dimensions(BufReader::new(file), format).map_err(refused)
+}
+
+/// Refuses what is no ordinary file, which may never end, and a file that is too long for memory.
+fn check_file(path: &Path) -> Result<(), Error> {
+    let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    let reason = if !metadata.is_file() {
+        "expected an image file, found a folder or a device".to_owned()
+    } else if metadata.len() > MAX_BYTES {
+        format!(
+            "expected an image file of at most {MAX_BYTES} bytes, found {}",
+            metadata.len()
+        )
+    } else {
+        return Ok(());
+    };
+    let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+    Err(unreadable(path, source))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        path: path.to_owned(),
+        source,
     }
 }
 
@@ -91,7 +155,8 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 mod tests {
     use std::path::PathBuf;
 
-    use image::{ImageEncoder, Luma, Rgb, RgbaImage, codecs::jpeg::JpegEncoder};
+    use image::{DynamicImage, ImageEncoder, Luma, Rgb, RgbaImage, codecs::jpeg::JpegEncoder};
+    use std::io::Cursor;
     use tempfile::TempDir;
 
     use super::*;
@@ -121,7 +186,7 @@ mod tests {
     fn image_error(name: &str, bytes: &[u8]) -> String {
         let (_folder, path) = file(name, bytes);
         match decode(&path, SIZE) {
-            Err(error @ Error::Image { .. }) => {
+            Err(error @ (Error::Image { .. } | Error::ImageFormat { .. })) => {
                 let message = error.to_string();
                 assert!(message.contains(name), "{message}");
                 message

@@ -25,13 +25,38 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
-    /// A file is no image, or a damaged one, or an image cannot be written.
+    /// An image file is damaged or truncated, or an image cannot be written.
     #[error("{}: {source}", path.display())]
     Image {
         /// The image file.
         path: PathBuf,
         /// What the codec says.
         source: image::ImageError,
+    },
+    /// A file is no image, or one of a kind that is not read.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    ImageFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is read.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// An image declares more pixels than are read, or more than there is memory for.
+    #[error(
+        "{}: expected an image of at most {limit} pixels that memory has room for, found {width} x {height} declared",
+        path.display()
+    )]
+    ImageSize {
+        /// The image file.
+        path: PathBuf,
+        /// Columns that it declares.
+        width: u64,
+        /// Rows that it declares.
+        height: u64,
+        /// The most pixels that are read.
+        limit: u64,
     },
     /// A folder that the layout asks for is not there.
     #[error("{}: no such folder, expected {expected}", path.display())]

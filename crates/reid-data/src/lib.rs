@@ -56,5 +56,7 @@ mod resize;
 pub mod sampler;
 pub mod transform;
 
-pub use decode::decode;
+pub use decode::{
+    FileKind, MAX_PIXELS, decode, dimensions, file_kind, image_from_bytes, open_image,
+};
 pub use error::Error;

@@ -63,7 +63,7 @@ impl EvalLoader {
 
     /// The samples in batches of `batch_size`; the last may be smaller.
     ///
-    /// An item is [`Error::Io`] or [`Error::Image`] if an image cannot be read.
+    /// An item is an error of [`decode`](crate::decode) if an image cannot be read.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -160,7 +160,7 @@ mod tests {
         let mut batches = loader.batches(&samples, 1);
         assert!(batches.next().unwrap().is_ok() && batches.next().unwrap().is_ok());
         let error = batches.next().unwrap().expect_err("not an image");
-        assert!(matches!(error, Error::Image { path, .. } if path == bad));
+        assert!(matches!(error, Error::ImageFormat { path, .. } if path == bad));
         assert!(batches.next().is_none());
     }
 }

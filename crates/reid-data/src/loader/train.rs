@@ -111,7 +111,7 @@ impl TrainLoader {
 
     /// The batches of one epoch, given as indices into the samples.
     ///
-    /// An item is [`Error::Io`] or [`Error::Image`] if an image cannot be read, and
+    /// An item is an error of [`decode`](crate::decode) if an image cannot be read, and
     /// [`Error::Worker`] if a transform panics.
     ///
     /// # Panics

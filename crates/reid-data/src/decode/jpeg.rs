@@ -1,0 +1,278 @@
+//! JPEG structure: the segments of a file, read without decoding a pixel.
+//!
+//! ISO/IEC 10918-1, Annex B. Bytes between segments that belong to none are passed over, as libjpeg
+//! does.
+
+use std::{borrow::Cow, ops::Range};
+
+const START_OF_IMAGE: u8 = 0xd8;
+const END_OF_IMAGE: u8 = 0xd9;
+const START_OF_SCAN: u8 = 0xda;
+const EXIF: u8 = 0xe1;
+const ADOBE: u8 = 0xee;
+const JFIF: u8 = 0xe0;
+
+/// Why the structure of a file cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The bytes end before the image does.
+    Ends,
+    /// What is there is not what the format asks for.
+    Damaged(String),
+}
+
+/// How a file is coded: the number in the marker of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    /// Sequential, Huffman codes (SOF0 and SOF1).
+    Sequential,
+    /// Progressive, Huffman codes (SOF2).
+    Progressive,
+    /// Anything else, by name.
+    Other(&'static str),
+}
+
+/// A colour channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Component {
+    pub(super) id: u8,
+    /// Horizontal and vertical sampling factors, 1 to 4.
+    pub(super) sampling: (u8, u8),
+}
+
+/// The frame header: what is coded, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) process: Process,
+    pub(super) precision: u8,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) components: Vec<Component>,
+}
+
+/// What stands before the first scan.
+#[derive(Debug)]
+pub(super) struct Header<'bytes> {
+    pub(super) frame: Frame,
+    /// The EXIF block of the camera.
+    pub(super) exif: Option<&'bytes [u8]>,
+    pub(super) jfif: bool,
+    /// The colour transform that Adobe's segment names.
+    pub(super) adobe: Option<u8>,
+}
+
+/// A whole file.
+#[derive(Debug)]
+pub(super) struct Layout<'bytes> {
+    pub(super) header: Header<'bytes>,
+    /// Identifiers of the components in each scan.
+    pub(super) scans: Vec<Vec<u8>>,
+    /// The file without bytes that belong to no segment.
+    pub(super) bytes: Cow<'bytes, [u8]>,
+}
+
+/// One segment: its marker, what follows the length, and where it lies in the file.
+struct Segment<'bytes> {
+    marker: u8,
+    payload: &'bytes [u8],
+    range: Range<usize>,
+}
+
+/// Whether a file begins as a JPEG does.
+pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, START_OF_IMAGE, 0xff]) || bytes == [0xff, START_OF_IMAGE]
+}
+
+impl<'bytes> Header<'bytes> {
+    /// Reads up to the frame header, and past it up to the first scan if the bytes go so far.
+    pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
+        read_header(bytes).map(|(header, _)| header)
+    }
+}
+
+impl<'bytes> Layout<'bytes> {
+    /// Reads all segments, up to the end-of-image marker.
+    pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
+        let (header, mut pieces) = read_header(bytes)?;
+        let mut scans = Vec::new();
+        let mut at = pieces.last().map_or(0, |piece| piece.end);
+        loop {
+            let mut segment = next_segment(bytes, at)?;
+            match segment.marker {
+                END_OF_IMAGE => {
+                    pieces.push(segment.range);
+                    break;
+                }
+                START_OF_SCAN => {
+                    scans.push(scan_components(segment.payload)?);
+                    segment.range.end = end_of_scan(bytes, segment.range.end)?;
+                }
+                0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                    return Err(Fault::Damaged("a second frame header".to_owned()));
+                }
+                _ => {}
+            }
+            at = segment.range.end;
+            pieces.push(segment.range);
+        }
+        let bytes = without_gaps(bytes, &pieces);
+        Ok(Self {
+            header,
+            scans,
+            bytes,
+        })
+    }
+}
+
+/// The header and where its segments lie; the last one is the frame header.
+fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
+    if bytes.len() < 2 {
+        return Err(Fault::Ends);
+    }
+    let mut pieces = vec![0..2];
+    let (mut exif, mut jfif, mut adobe) = (None, false, None);
+    let mut at = 2;
+    loop {
+        let Segment {
+            marker,
+            payload,
+            range,
+        } = next_segment(bytes, at)?;
+        at = range.end;
+        pieces.push(range);
+        match marker {
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                let frame = frame(marker, payload)?;
+                let header = Header {
+                    frame,
+                    exif,
+                    jfif,
+                    adobe,
+                };
+                return Ok((header, pieces));
+            }
+            START_OF_SCAN | END_OF_IMAGE => {
+                return Err(Fault::Damaged(
+                    "no frame header before the first scan".to_owned(),
+                ));
+            }
+            EXIF if exif.is_none() => exif = payload.strip_prefix(b"Exif\0\0"),
+            JFIF => jfif |= payload.starts_with(b"JFIF\0"),
+            ADOBE if payload.starts_with(b"Adobe") => adobe = payload.get(11).copied().or(adobe),
+            _ => {}
+        }
+    }
+}
+
+/// The first segment at or after a position.
+fn next_segment(bytes: &[u8], mut at: usize) -> Result<Segment<'_>, Fault> {
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match *rest {
+            [0xff, 0xff, ..] => at += 1, // padding before a marker
+            [0xff, 0x00 | 0x01 | 0xd0..=0xd7, ..] => at += 2, // no segment: data, or a lost restart
+            [0xff, START_OF_IMAGE, ..] => {
+                return Err(Fault::Damaged("a second start of the image".to_owned()));
+            }
+            [0xff, END_OF_IMAGE, ..] => {
+                return Ok(Segment {
+                    marker: END_OF_IMAGE,
+                    payload: &[],
+                    range: at..at + 2,
+                });
+            }
+            [0xff, marker, high, low, ..] => {
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let payload = rest.get(4..2 + length);
+                return if length < 2 {
+                    Err(Fault::Damaged(format!(
+                        "a segment {marker:#04x} of length {length}"
+                    )))
+                } else {
+                    Ok(Segment {
+                        marker,
+                        payload: payload.ok_or(Fault::Ends)?,
+                        range: at..at + 2 + length,
+                    })
+                };
+            }
+            [0xff, ..] | [] => return Err(Fault::Ends),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Where compressed data end: at the first marker that is no restart.
+fn end_of_scan(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        at += rest
+            .iter()
+            .position(|&byte| byte == 0xff)
+            .ok_or(Fault::Ends)?;
+        match bytes.get(at + 1) {
+            None => return Err(Fault::Ends),
+            Some(0x00 | 0xd0..=0xd7) => at += 2,
+            Some(0xff) => at += 1,
+            Some(_) => return Ok(at),
+        }
+    }
+}
+
+fn frame(marker: u8, payload: &[u8]) -> Result<Frame, Fault> {
+    let process = match marker {
+        0xc0 | 0xc1 => Process::Sequential,
+        0xc2 => Process::Progressive,
+        0xc3 => Process::Other("lossless JPEG"),
+        0xc9 | 0xca => Process::Other("arithmetic-coded JPEG"),
+        0xcb => Process::Other("arithmetic-coded lossless JPEG"),
+        _ => Process::Other("hierarchical JPEG"),
+    };
+    let [precision, h0, h1, w0, w1, count, ref components @ ..] = *payload else {
+        return Err(Fault::Damaged(
+            "a frame header that is too short".to_owned(),
+        ));
+    };
+    if components.len() != 3 * usize::from(count) {
+        let reason = format!(
+            "a frame header of {} bytes for {count} components",
+            payload.len()
+        );
+        return Err(Fault::Damaged(reason));
+    }
+    let component = |bytes: &[u8]| Component {
+        id: bytes[0],
+        sampling: (bytes[1] >> 4, bytes[1] & 15),
+    };
+    Ok(Frame {
+        process,
+        precision,
+        width: u32::from(u16::from_be_bytes([w0, w1])),
+        height: u32::from(u16::from_be_bytes([h0, h1])),
+        components: components.chunks_exact(3).map(component).collect(),
+    })
+}
+
+/// The identifiers of the components in a scan.
+fn scan_components(payload: &[u8]) -> Result<Vec<u8>, Fault> {
+    let [count, ref rest @ ..] = *payload else {
+        return Err(Fault::Damaged("an empty scan header".to_owned()));
+    };
+    let pairs = rest.chunks_exact(2).take(usize::from(count));
+    let ids: Vec<u8> = pairs.map(|pair| pair[0]).collect();
+    if ids.len() == usize::from(count) {
+        Ok(ids)
+    } else {
+        Err(Fault::Damaged("a scan header that is too short".to_owned()))
+    }
+}
+
+/// The pieces one after another; the bytes themselves where they already follow each other.
+fn without_gaps<'bytes>(bytes: &'bytes [u8], pieces: &[Range<usize>]) -> Cow<'bytes, [u8]> {
+    let end = pieces.last().map_or(0, |last| last.end);
+    if pieces.windows(2).all(|pair| pair[0].end == pair[1].start) {
+        return Cow::Borrowed(&bytes[..end]);
+    }
+    let pieces = pieces.iter().map(|piece| &bytes[piece.clone()]);
+    Cow::Owned(pieces.flatten().copied().collect())
+}

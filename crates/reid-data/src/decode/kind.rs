@@ -1,0 +1,125 @@
+//! File kind: whether a file's name promises an image, and one that is read.
+
+use std::path::Path;
+
+/// What the ending of a file's name promises. Whether the content keeps the promise is seen when
+/// the file is opened: [`dimensions`](crate::dimensions) and [`decode`](crate::decode) go by the
+/// content alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// An image of a format that is read: JPEG, PNG, WebP, TIFF, GIF or BMP.
+    Readable,
+    /// An image of a format that is not read, with the name of the format, such as `"HEIC"`.
+    UnreadableImage(&'static str),
+    /// Anything else: lists, notes, files without an ending.
+    Other,
+}
+
+/// Endings of files that are read, in small letters.
+const READABLE: [&str; 17] = [
+    "jpg", "jpeg", "jpe", "jfif", "jfi", "jif", "pjpeg", "pjp", "mpo", // JPEG
+    "png", "apng", "bmp", "dib", "webp", "tif", "tiff", "gif",
+];
+
+/// Endings of other images, in small letters, with the names of their formats.
+const UNREADABLE: [(&str, &[&str]); 20] = [
+    ("HEIC", &["heic", "heif", "hif", "heics", "heifs"]),
+    ("AVIF", &["avif", "avifs"]),
+    ("JPEG XL", &["jxl"]),
+    (
+        "JPEG 2000",
+        &["jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "jpm"],
+    ),
+    ("JPEG XR", &["jxr", "wdp", "hdp"]),
+    ("JPEG-LS", &["jls"]),
+    ("OpenEXR", &["exr"]),
+    ("Radiance HDR", &["hdr"]),
+    ("TGA", &["tga"]),
+    ("DDS", &["dds"]),
+    ("QOI", &["qoi"]),
+    ("Netpbm", &["pbm", "pgm", "ppm", "pnm", "pam", "pfm"]),
+    ("PCX", &["pcx"]),
+    ("Sun raster", &["ras"]),
+    ("icon", &["ico", "cur", "icns"]),
+    ("X bitmap", &["xbm", "xpm"]),
+    ("SVG", &["svg", "svgz"]),
+    ("EPS", &["eps"]),
+    ("Photoshop", &["psd", "psb", "xcf"]),
+    (
+        "camera raw",
+        &[
+            "dng", "cr2", "cr3", "nef", "nrw", "arw", "srf", "sr2", "orf", "rw2", "raf", "pef",
+            "srw", "raw",
+        ],
+    ),
+];
+
+/// What the ending of this file's name promises, in small or capital letters. The file is not
+/// opened.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use reid_data::{FileKind, file_kind};
+///
+/// assert_eq!(file_kind(Path::new("anna/1.JFIF")), FileKind::Readable);
+/// assert_eq!(file_kind(Path::new("anna/2.heic")), FileKind::UnreadableImage("HEIC"));
+/// assert_eq!(file_kind(Path::new("anna/notes.txt")), FileKind::Other);
+/// ```
+#[must_use]
+pub fn file_kind(path: &Path) -> FileKind {
+    let Some(ending) = path.extension() else {
+        return FileKind::Other;
+    };
+    let is = |known: &str| ending.eq_ignore_ascii_case(known);
+    if READABLE.iter().any(|known| is(known)) {
+        return FileKind::Readable;
+    }
+    let unreadable = UNREADABLE
+        .iter()
+        .find(|(_, endings)| endings.iter().any(|known| is(known)));
+    unreadable.map_or(FileKind::Other, |&(name, _)| {
+        FileKind::UnreadableImage(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str) -> FileKind {
+        file_kind(Path::new(name))
+    }
+
+    #[test]
+    fn every_ending_of_a_readable_format_counts_in_any_case() {
+        for ending in [
+            "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif",
+        ] {
+            assert_eq!(kind(&format!("a/b.{ending}")), FileKind::Readable);
+            let shouted = ending.to_uppercase();
+            assert_eq!(kind(&format!("a/b.c.{shouted}")), FileKind::Readable);
+        }
+        assert_eq!(kind("a.JpEg"), FileKind::Readable);
+    }
+
+    #[test]
+    fn other_images_are_named_and_the_rest_is_other() {
+        assert_eq!(kind("a.HEIC"), FileKind::UnreadableImage("HEIC"));
+        assert_eq!(kind("a.avif"), FileKind::UnreadableImage("AVIF"));
+        assert_eq!(kind("a.jp2"), FileKind::UnreadableImage("JPEG 2000"));
+        for other in ["a.txt", "a", "jpg", ".jpg", "a.jpg.part", "a.jpg~", "a."] {
+            assert_eq!(kind(other), FileKind::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn no_ending_is_listed_twice() {
+        let others = UNREADABLE.iter().flat_map(|(_, endings)| *endings);
+        let mut endings: Vec<&str> = READABLE.iter().chain(others).copied().collect();
+        let listed = endings.len();
+        endings.sort_unstable();
+        endings.dedup();
+        assert_eq!(endings.len(), listed);
+    }
+}

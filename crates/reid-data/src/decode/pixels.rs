@@ -1,0 +1,81 @@
+//! Pixels: bytes of any format that is read, as RGB.
+
+use std::io::{BufRead, Cursor, Seek};
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::{MAX_BYTES, MAX_PIXELS, content, jpeg, jpeg_pixels, refusal::Refusal};
+
+/// The image in these bytes, turned as the camera noted.
+pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
+    let start = &bytes[..bytes.len().min(content::LENGTH)];
+    let format = content::format(start).map_err(|found| Refusal::Format(found.to_owned()))?;
+    let (mut image, orientation) = match format {
+        ImageFormat::Jpeg => jpeg_pixels::read(bytes)?,
+        other => {
+            let mut decoder = decoder(Cursor::new(bytes), other)?;
+            let orientation = decoder.orientation()?;
+            (DynamicImage::from_decoder(decoder)?, orientation)
+        }
+    };
+    image.apply_orientation(orientation);
+    Ok(image.into_rgb8())
+}
+
+/// Width and height that [`read`] will give the image, from what stands before its pixels.
+pub(super) fn dimensions<R: BufRead + Seek>(
+    reader: R,
+    format: ImageFormat,
+) -> Result<(u32, u32), Refusal> {
+    let mut decoder = decoder(reader, format)?;
+    let orientation = decoder.orientation()?;
+    Ok(turned(decoder.dimensions(), orientation))
+}
+
+/// Width and height after a turn.
+pub(super) fn turned(
+    (width, height): (u32, u32),
+    orientation: image::metadata::Orientation,
+) -> (u32, u32) {
+    use image::metadata::Orientation;
+    match orientation {
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (height, width),
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => (width, height),
+    }
+}
+
+/// A decoder that has read what stands before the pixels, and found no more of them than are read.
+fn decoder<'reader, R: BufRead + Seek + 'reader>(
+    reader: R,
+    format: ImageFormat,
+) -> Result<impl ImageDecoder + 'reader, Refusal> {
+    let mut reader = ImageReader::with_format(reader, format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, decoder.total_bytes())?;
+    Ok(decoder)
+}
+
+/// Refuses more pixels than are read, and more bytes than there is memory for, before any of it is
+/// taken.
+pub(super) fn check_size(width: u32, height: u32, bytes: u64) -> Result<(), Refusal> {
+    let pixels = u64::from(width) * u64::from(height);
+    let room = usize::try_from(bytes).is_ok_and(|bytes| {
+        let mut memory = Vec::<u8>::new();
+        memory.try_reserve_exact(bytes).is_ok()
+    });
+    if pixels > MAX_PIXELS || bytes > MAX_BYTES || !room {
+        let (width, height) = (width.into(), height.into());
+        return Err(Refusal::Size { width, height });
+    }
+    Ok(())
+}
