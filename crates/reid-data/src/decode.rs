@@ -22,12 +22,17 @@ pub use self::kind::{FileKind, file_kind};
 use self::refusal::Refusal;
 use crate::{Error, resize::resize};
 
-/// The most pixels of an image that is read: 178,956,970, the number above which Pillow refuses as
-/// well. It is checked in the header, before memory for the pixels is taken.
-pub const MAX_PIXELS: u64 = (1 << 30) / 6;
+/// The most bytes of a file, and of memory for its pixels: 2 GiB.
+const MAX_BYTES: u64 = 1 << 31;
 
-/// The most bytes of a file, and of its decoded pixels: 1 GiB.
-pub(crate) const MAX_BYTES: u64 = 1 << 30;
+/// The most memory that a decoder takes for a pixel: a progressive JPEG of three channels has a
+/// coefficient of 2 bytes, a value before and a value after colours are converted, for each.
+const BYTES_PER_PIXEL: u64 = 12;
+
+/// The most pixels of an image that is read: 178,956,970, as many as have room in 2 GiB while they
+/// are decoded. Pillow refuses the same. The number is checked in the header, before memory for
+/// pixels is taken.
+pub const MAX_PIXELS: u64 = MAX_BYTES / BYTES_PER_PIXEL;
 
 /// Bytes of a JPEG among which its frame header is looked for before the whole file is read.
 const JPEG_START: u64 = 1 << 16;

@@ -11,6 +11,10 @@ const START_OF_SCAN: u8 = 0xda;
 const EXIF: u8 = 0xe1;
 const ADOBE: u8 = 0xee;
 const JFIF: u8 = 0xe0;
+const QUANTISATION_TABLES: u8 = 0xdb;
+
+/// Coefficients of a block.
+const COEFFICIENTS: usize = 64;
 
 /// Why the structure of a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,10 +69,24 @@ pub(super) struct Header<'bytes> {
 #[derive(Debug)]
 pub(super) struct Layout<'bytes> {
     pub(super) header: Header<'bytes>,
-    /// Identifiers of the components in each scan.
-    pub(super) scans: Vec<Vec<u8>>,
+    pub(super) scans: Vec<Scan>,
+    /// Whether quantisation tables stand behind the first scan.
+    pub(super) late_tables: bool,
     /// The file without bytes that belong to no segment.
     pub(super) bytes: Cow<'bytes, [u8]>,
+}
+
+/// What one scan holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// Positions of its components in the frame, ascending.
+    pub(super) components: Vec<usize>,
+    /// The coefficients of a block, 0 to 63.
+    coefficients: Range<usize>,
+    /// The bits that were missing before, if some were there.
+    before: Option<u8>,
+    /// The bits that are missing after.
+    after: u8,
 }
 
 /// One segment: its marker, what follows the length, and where it lies in the file.
@@ -76,11 +94,6 @@ struct Segment<'bytes> {
     marker: u8,
     payload: &'bytes [u8],
     range: Range<usize>,
-}
-
-/// Whether a file begins as a JPEG does.
-pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xff, START_OF_IMAGE, 0xff]) || bytes == [0xff, START_OF_IMAGE]
 }
 
 impl<'bytes> Header<'bytes> {
@@ -94,7 +107,7 @@ impl<'bytes> Layout<'bytes> {
     /// Reads all segments, up to the end-of-image marker.
     pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
         let (header, mut pieces) = read_header(bytes)?;
-        let mut scans = Vec::new();
+        let (mut scans, mut late_tables) = (Vec::new(), false);
         let mut at = pieces.last().map_or(0, |piece| piece.end);
         loop {
             let mut segment = next_segment(bytes, at)?;
@@ -104,21 +117,24 @@ impl<'bytes> Layout<'bytes> {
                     break;
                 }
                 START_OF_SCAN => {
-                    scans.push(scan_components(segment.payload)?);
+                    scans.push(scan(segment.payload, &header.frame)?);
                     segment.range.end = end_of_scan(bytes, segment.range.end)?;
                 }
                 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                     return Err(Fault::Damaged("a second frame header".to_owned()));
                 }
+                QUANTISATION_TABLES => late_tables |= !scans.is_empty(),
                 _ => {}
             }
             at = segment.range.end;
             pieces.push(segment.range);
         }
+        check_whole(&header.frame, &scans)?;
         let bytes = without_gaps(bytes, &pieces);
         Ok(Self {
             header,
             scans,
+            late_tables,
             bytes,
         })
     }
@@ -244,27 +260,94 @@ fn frame(marker: u8, payload: &[u8]) -> Result<Frame, Fault> {
         id: bytes[0],
         sampling: (bytes[1] >> 4, bytes[1] & 15),
     };
+    let components: Vec<Component> = components.chunks_exact(3).map(component).collect();
+    for (at, Component { id, sampling }) in components.iter().enumerate() {
+        if components[..at].iter().any(|other| other.id == *id) {
+            return Err(Fault::Damaged(format!("two components {id}")));
+        }
+        let (horizontal, vertical) = *sampling;
+        if !(1..=4).contains(&horizontal) || !(1..=4).contains(&vertical) {
+            let reason = format!("sampling factors {horizontal} x {vertical} of component {id}");
+            return Err(Fault::Damaged(reason));
+        }
+    }
     Ok(Frame {
         process,
         precision,
         width: u32::from(u16::from_be_bytes([w0, w1])),
         height: u32::from(u16::from_be_bytes([h0, h1])),
-        components: components.chunks_exact(3).map(component).collect(),
+        components,
     })
 }
 
-/// The identifiers of the components in a scan.
-fn scan_components(payload: &[u8]) -> Result<Vec<u8>, Fault> {
+fn scan(payload: &[u8], frame: &Frame) -> Result<Scan, Fault> {
+    let damaged = |what: &str| Fault::Damaged(format!("a scan header {what}"));
     let [count, ref rest @ ..] = *payload else {
-        return Err(Fault::Damaged("an empty scan header".to_owned()));
+        return Err(damaged("without content"));
     };
-    let pairs = rest.chunks_exact(2).take(usize::from(count));
-    let ids: Vec<u8> = pairs.map(|pair| pair[0]).collect();
-    if ids.len() == usize::from(count) {
-        Ok(ids)
-    } else {
-        Err(Fault::Damaged("a scan header that is too short".to_owned()))
+    let (ids, parameters) = rest
+        .split_at_checked(2 * usize::from(count))
+        .ok_or_else(|| damaged("that is too short"))?;
+    let [first, last, approximation, ..] = *parameters else {
+        return Err(damaged("that is too short"));
+    };
+    let mut components = Vec::new();
+    for pair in ids.chunks_exact(2) {
+        let known = frame
+            .components
+            .iter()
+            .position(|known| known.id == pair[0]);
+        let at = known.ok_or_else(|| damaged(&format!("for component {}", pair[0])))?;
+        if components.last().is_some_and(|&before| before >= at) {
+            return Err(damaged("whose components are out of order"));
+        }
+        components.push(at);
     }
+    let whole = Scan {
+        components,
+        coefficients: 0..COEFFICIENTS,
+        before: None,
+        after: 0,
+    };
+    if frame.process != Process::Progressive {
+        return Ok(whole);
+    }
+    let (first, end) = (usize::from(first), usize::from(last) + 1);
+    if first >= end || end > COEFFICIENTS {
+        return Err(damaged(&format!("for coefficients {first} to {last}")));
+    }
+    let (high, low) = (approximation >> 4, approximation & 15);
+    Ok(Scan {
+        coefficients: first..end,
+        before: (high != 0).then_some(high),
+        after: low,
+        ..whole
+    })
+}
+
+/// Refuses an image whose scans leave something of a component out, or do not follow each other bit
+/// by bit: it was broken off or pieced together, whatever stands at its end.
+fn check_whole(frame: &Frame, scans: &[Scan]) -> Result<(), Fault> {
+    for (at, Component { id, .. }) in frame.components.iter().enumerate() {
+        let mut missing = [None; COEFFICIENTS];
+        for scan in scans.iter().filter(|scan| scan.components.contains(&at)) {
+            for bits in &mut missing[scan.coefficients.clone()] {
+                let follows = scan.before.is_none_or(|before| before == scan.after + 1);
+                if *bits != scan.before || !follows {
+                    let reason =
+                        format!("a scan of component {id} that does not follow the others");
+                    return Err(Fault::Damaged(reason));
+                }
+                *bits = Some(scan.after);
+            }
+        }
+        if missing.iter().any(|&bits| bits != Some(0)) {
+            return Err(Fault::Damaged(format!(
+                "scans that leave out some of component {id}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The pieces one after another; the bytes themselves where they already follow each other.

@@ -3,22 +3,131 @@
 use std::io::Cursor;
 
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, codecs::jpeg::JpegDecoder, metadata::Orientation,
+    DynamicImage, ImageFormat, RgbImage, codecs::jpeg::JpegDecoder, metadata::Orientation,
 };
+use jpeg_decoder::ColorTransform;
 
 use super::{
-    jpeg::{Header, Layout, Process},
+    jpeg::{Fault, Header, Layout, Process},
     pixels::{check_size, turned},
     refusal::Refusal,
 };
 
+/// The most pixels in a byte: each block of 8 x 8 takes a bit or more.
+const PIXELS_PER_BYTE: u64 = 8 * 64;
+
 /// The image in these bytes, and the turn that the camera noted.
+///
+/// Two decoders share the work. The fast one is right about images of one channel and about
+/// ordinary colour: luma first, sampled as finely as chroma or twice as finely, all channels in the
+/// first scan. It does not see what else there is, and gives garbage for it. The slow one, three
+/// times as slow, is right about all but a few rare samplings, which are refused.
 pub(super) fn read(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Refusal> {
     let layout = Layout::read(bytes)?;
-    check(&layout.header)?;
-    let decoder = JpegDecoder::new(Cursor::new(&*layout.bytes))?;
-    let image = DynamicImage::from_decoder(decoder)?;
-    Ok((image, orientation(&layout.header)))
+    let header = &layout.header;
+    check(header)?;
+    let pixels = u64::from(header.frame.width) * u64::from(header.frame.height);
+    if pixels > PIXELS_PER_BYTE.saturating_mul(bytes.len() as u64) {
+        return Err(Fault::Ends.into());
+    }
+    let image = if is_ordinary(&layout) {
+        DynamicImage::from_decoder(JpegDecoder::new(Cursor::new(&*layout.bytes))?)?
+    } else {
+        read_slowly(&layout)?.into()
+    };
+    Ok((image, orientation(header)))
+}
+
+/// Whether the fast decoder is right about a file. It takes colours for RGB that are named so, or that
+/// Adobe leaves as they are, also where libjpeg does not.
+fn is_ordinary(layout: &Layout<'_>) -> bool {
+    let frame = &layout.header.frame;
+    let at_once = match frame.process {
+        Process::Sequential => layout.scans.len() == 1,
+        Process::Progressive => true,
+        Process::Other(_) => false,
+    };
+    let known = match *frame.components {
+        [grey] => grey.sampling == (1, 1),
+        [luma, ref chroma @ ..] if chroma.len() == 2 => {
+            let fine = luma.sampling.0 <= 2 && luma.sampling.1 <= 2;
+            let coarse = chroma.iter().all(|component| component.sampling == (1, 1));
+            let ids: Vec<u8> = frame.components.iter().map(|one| one.id).collect();
+            let converted = matches!(layout.header.adobe, None | Some(1 | 2)) && ids != b"RGB";
+            fine && coarse && converted
+        }
+        _ => false,
+    };
+    at_once && known
+}
+
+/// What the channels are, as libjpeg tells it.
+fn colours(header: &Header<'_>) -> ColorTransform {
+    let ids: Vec<u8> = header.frame.components.iter().map(|one| one.id).collect();
+    match (&*ids, header.adobe) {
+        ([_], _) => ColorTransform::Grayscale,
+        ([_, _, _], Some(0)) if !header.jfif => ColorTransform::RGB,
+        (b"RGB", None) if !header.jfif => ColorTransform::RGB,
+        ([_, _, _], _) => ColorTransform::YCbCr,
+        (_, None | Some(0)) => ColorTransform::CMYK,
+        _ => ColorTransform::YCCK,
+    }
+}
+
+/// The image by the slow decoder.
+fn read_slowly(layout: &Layout<'_>) -> Result<RgbImage, Refusal> {
+    refuse_rare(layout)?;
+    let mut decoder = jpeg_decoder::Decoder::new(&*layout.bytes);
+    decoder.set_color_transform(colours(&layout.header));
+    let decoded = decoder.decode();
+    let values = decoded.map_err(|error| Refusal::damaged(ImageFormat::Jpeg, error.to_string()))?;
+    let frame = &layout.header.frame;
+    let values = match frame.components.len() {
+        1 => values.iter().flat_map(|&grey| [grey; 3]).collect(),
+        4 => values.chunks_exact(4).flat_map(without_key).collect(),
+        _ => values,
+    };
+    let length = values.len();
+    RgbImage::from_raw(frame.width, frame.height, values).ok_or_else(|| {
+        let (width, height) = (frame.width, frame.height);
+        let reason = format!("{length} values for {width} x {height} pixels");
+        Refusal::damaged(ImageFormat::Jpeg, reason)
+    })
+}
+
+/// Red, green and blue of cyan, magenta, yellow and key.
+fn without_key(ink: &[u8]) -> [u8; 3] {
+    let light = 255 - u32::from(ink[3]);
+    [0, 1, 2].map(|at| {
+        let product = (255 - u32::from(ink[at])) * light;
+        u8::try_from((product + 127) / 255).unwrap_or(u8::MAX)
+    })
+}
+
+/// Refuses what the slow decoder gets wrong: a progressive image that exchanges its quantisation
+/// tables between scans, and a component alone in its scan whose sampling factor is neither 1 nor the
+/// largest.
+fn refuse_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
+    let frame = &layout.header.frame;
+    if frame.process == Process::Progressive && layout.late_tables {
+        let found = "a progressive JPEG with quantisation tables between its scans";
+        return Err(Refusal::Format(found.to_owned()));
+    }
+    let samplings = || frame.components.iter().map(|component| component.sampling);
+    let widest = samplings().map(|(horizontal, _)| horizontal).max();
+    let highest = samplings().map(|(_, vertical)| vertical).max();
+    for scan in &layout.scans {
+        let [alone] = *scan.components else { continue };
+        let (horizontal, vertical) = frame.components[alone].sampling;
+        let between = |factor, most| factor != 1 && Some(factor) != most;
+        if between(horizontal, widest) || between(vertical, highest) {
+            let found = format!(
+                "a JPEG with sampling factors {horizontal} x {vertical} in a scan of one component"
+            );
+            return Err(Refusal::Format(found));
+        }
+    }
+    Ok(())
 }
 
 /// Width and height that [`read`] will give the image, from what stands before the first scan.
@@ -39,17 +148,11 @@ fn check(header: &Header<'_>) -> Result<(), Refusal> {
     let frame = &header.frame;
     let found = match (frame.process, frame.precision, frame.components.len()) {
         (Process::Other(name), ..) => name.to_owned(),
-        (_, 8, 1 | 3 | 4) => {
-            let colours = u64::try_from(frame.components.len()).unwrap_or(u64::MAX);
-            let bytes = colours * u64::from(frame.width) * u64::from(frame.height);
-            return if frame.width == 0 || frame.height == 0 {
-                let size = format!("{} x {} pixels", frame.width, frame.height);
-                Err(Refusal::damaged(ImageFormat::Jpeg, size))
-            } else {
-                check_size(frame.width, frame.height, bytes)
-            };
+        (_, 8, 1 | 3 | 4) if frame.width == 0 || frame.height == 0 => {
+            format!("a JPEG of {} x {} pixels", frame.width, frame.height)
         }
-        (_, 8, components) => format!("a JPEG of {components} colour channels"),
+        (_, 8, 1 | 3 | 4) => return check_size(frame.width, frame.height),
+        (_, 8, channels) => format!("a JPEG of {channels} colour channels"),
         (_, bits, _) => format!("a JPEG of {bits} bits per channel"),
     };
     Err(Refusal::Format(found))

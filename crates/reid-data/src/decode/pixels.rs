@@ -2,9 +2,11 @@
 
 use std::io::{BufRead, Cursor, Seek};
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
+};
 
-use super::{MAX_BYTES, MAX_PIXELS, content, jpeg, jpeg_pixels, refusal::Refusal};
+use super::{BYTES_PER_PIXEL, MAX_BYTES, MAX_PIXELS, content, jpeg_pixels, refusal::Refusal};
 
 /// The image in these bytes, turned as the camera noted.
 pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
@@ -33,11 +35,7 @@ pub(super) fn dimensions<R: BufRead + Seek>(
 }
 
 /// Width and height after a turn.
-pub(super) fn turned(
-    (width, height): (u32, u32),
-    orientation: image::metadata::Orientation,
-) -> (u32, u32) {
-    use image::metadata::Orientation;
+pub(super) fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     match orientation {
         Orientation::Rotate90
         | Orientation::Rotate270
@@ -61,19 +59,19 @@ fn decoder<'reader, R: BufRead + Seek + 'reader>(
     reader.limits(limits);
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height, decoder.total_bytes())?;
+    check_size(width, height)?;
     Ok(decoder)
 }
 
-/// Refuses more pixels than are read, and more bytes than there is memory for, before any of it is
-/// taken.
-pub(super) fn check_size(width: u32, height: u32, bytes: u64) -> Result<(), Refusal> {
+/// Refuses more pixels than are read, and more than there is memory for, before any of it is taken.
+pub(super) fn check_size(width: u32, height: u32) -> Result<(), Refusal> {
     let pixels = u64::from(width) * u64::from(height);
+    let bytes = BYTES_PER_PIXEL.saturating_mul(pixels);
     let room = usize::try_from(bytes).is_ok_and(|bytes| {
         let mut memory = Vec::<u8>::new();
         memory.try_reserve_exact(bytes).is_ok()
     });
-    if pixels > MAX_PIXELS || bytes > MAX_BYTES || !room {
+    if pixels > MAX_PIXELS || !room {
         let (width, height) = (width.into(), height.into());
         return Err(Refusal::Size { width, height });
     }
