@@ -16,7 +16,7 @@ const GRAPH: [(&str, &[&str]); 10] = [
     ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
     ("reid-zoo", &["reid-core", "reid-nn"]),
-    ("reid-vis", &["reid-core", "reid-eval"]),
+    ("reid-vis", &["reid-core", "reid-data", "reid-eval"]),
     (
         "reid-train",
         &["reid-core", "reid-data", "reid-eval", "reid-nn", "reid-ops"],
@@ -112,6 +112,29 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
+        }
+    }
+}
+
+/// One function opens images, so that a picture is turned, limited and refused the same everywhere.
+#[test]
+fn images_are_opened_in_one_place() {
+    let mut files = Vec::new();
+    for folder in ["crates", "examples", "benches"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let in_place = root().join("crates/reid-data/src/decode");
+    files.retain(|path| {
+        !path.starts_with(&in_place) && path.components().all(|part| part.as_os_str() != "tests")
+    });
+    for path in files {
+        let text = fs::read_to_string(&path).expect("text");
+        let code = text
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or(&text);
+        for opener in ["image::open(", "ImageReader", "load_from_memory"] {
+            assert!(!code.contains(opener), "{}: {opener}", path.display());
         }
     }
 }

@@ -8,6 +8,7 @@ mod jpeg_pixels;
 mod kind;
 mod pixels;
 mod refusal;
+mod tiff_tags;
 
 use std::{
     fs::{self, File},

@@ -6,22 +6,9 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file is not there or cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A file was read, but it is no picture of a known format, or a damaged one.
-    #[error("cannot decode {} as a picture: {source}", path.display())]
-    Decode {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder says.
-        source: image::ImageError,
-    },
+    /// A file cannot be read, or is no picture that is read.
+    #[error(transparent)]
+    Open(#[from] reid_data::Error),
     /// A picture cannot be expressed in the format that the file's extension asks for.
     #[error("cannot encode a picture of {height}x{width} as {}: {source}", path.display())]
     Encode {

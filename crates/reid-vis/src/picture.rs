@@ -8,29 +8,17 @@ use std::{
     process,
 };
 
-use image::{ImageFormat, ImageReader, RgbImage};
+use image::{ImageFormat, RgbImage};
 
 use crate::Error;
 
-/// Reads a picture as RGB, whatever its colours are stored as. The format is told from the content,
-/// not from the extension.
+/// Reads a picture as RGB, as networks see it: by [`reid_data::open_image`], with the turn that a camera
+/// noted in EXIF carried out.
 ///
 /// # Errors
-/// If the file cannot be read ([`Error::Read`]) or is no picture ([`Error::Decode`]).
+/// If the file cannot be read or is no picture that is read ([`Error::Open`]).
 pub fn open_picture(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
-    let path = path.as_ref();
-    let cannot_read = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = fs::read(path).map_err(cannot_read)?;
-    let reader = ImageReader::new(Cursor::new(bytes));
-    let reader = reader.with_guessed_format().map_err(cannot_read)?;
-    let picture = reader.decode().map_err(|source| Error::Decode {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(picture.into_rgb8())
+    Ok(reid_data::open_image(path)?)
 }
 
 /// Writes a picture in the format of the file's extension: `png`, `jpg` or `bmp`.
@@ -97,16 +85,15 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use image::{ImageEncoder, codecs::jpeg::JpegEncoder};
+
     use super::*;
 
     #[test]
     fn a_missing_file_is_named() {
         let error = open_picture("nowhere/a.png").expect_err("no such file");
-        assert!(matches!(error, Error::Read { .. }));
-        assert!(
-            error.to_string().starts_with("cannot read nowhere/a.png: "),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Open { .. }));
+        assert!(error.to_string().starts_with("nowhere/a.png: "), "{error}");
     }
 
     #[test]
@@ -115,7 +102,7 @@ mod tests {
         let path = folder.path().join("a.png");
         fs::write(&path, "not a picture").expect("written");
         let error = open_picture(&path).expect_err("a text");
-        assert!(matches!(error, Error::Decode { .. }), "{error}");
+        assert!(matches!(error, Error::Open { .. }), "{error}");
     }
 
     #[test]
@@ -146,5 +133,30 @@ mod tests {
         grey.save(&path).expect("written");
         let rgb = open_picture(&path).expect("read");
         assert_eq!(rgb.get_pixel(0, 0).0, [7, 7, 7]);
+    }
+
+    #[test]
+    fn a_turned_picture_is_opened_upright() {
+        // A TIFF header and one entry: tag 0x0112 (orientation), a short, value 6: a quarter turn
+        // clockwise is missing.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
+        encoder
+            .set_exif_metadata(exif.to_vec())
+            .expect("can be set");
+        // Left half black, right half white.
+        let halves = RgbImage::from_fn(32, 16, |x, _| [if x < 16 { 0 } else { 255 }; 3].into());
+        encoder.encode_image(&halves).expect("encoded");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("turned.jpg");
+        fs::write(&path, bytes).expect("written");
+        let picture = open_picture(&path).expect("read");
+        assert_eq!(picture.dimensions(), (16, 32));
+        assert!(
+            picture.get_pixel(8, 2).0[0] < 10,
+            "the left comes to the top"
+        );
+        assert!(picture.get_pixel(8, 29).0[0] > 245);
     }
 }

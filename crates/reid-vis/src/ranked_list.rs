@@ -59,7 +59,7 @@ impl RankedRow {
     /// If the list names a query or gallery image that the splits do not have.
     pub fn open(splits: &Splits, list: &RankedList) -> Result<Self, Error> {
         let open = |split, index| open_picture(&sample(splits, split, index).path);
-        let tile = |entry: &RankedEntry| {
+        let tile = |entry: &RankedEntry| -> Result<_, Error> {
             Ok(RankedTile {
                 picture: open(Split::Gallery, entry.gallery)?,
                 distance: entry.distance,

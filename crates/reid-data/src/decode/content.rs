@@ -19,6 +19,9 @@ pub(super) fn format(start: &[u8]) -> Result<ImageFormat, &'static str> {
         ImageFormat::Bmp,
     ];
     match image::guess_format(start) {
+        Err(_) if start.starts_with(b"II+\0") || start.starts_with(b"MM\0+") => {
+            Ok(ImageFormat::Tiff) // with 64-bit offsets
+        }
         Ok(format) if read.contains(&format) => Ok(format),
         _ => Err(name(start)),
     }
@@ -35,15 +38,14 @@ fn name(start: &[u8]) -> &'static str {
             b"crx " => "a camera raw image",
             _ => "a video or another ISO media file",
         },
-        [0xff, 0x0a, ..] => "JPEG XL",
-        [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "JPEG XL",
+        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "JPEG XL",
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..] => "JPEG 2000",
         [b'8', b'B', b'P', b'S', ..] => "a Photoshop image",
         [b'D', b'D', b'S', b' ', ..] => "DDS",
         [0x76, 0x2f, 0x31, 0x01, ..] => "OpenEXR",
         [b'q', b'o', b'i', b'f', ..] => "QOI",
         [b'P', b'1'..=b'7', b' ' | b'\n' | b'\r' | b'\t', ..] => "a Netpbm image",
-        [0, 0, 1 | 2, 0, ..] => "an icon",
+        [0, 0, 1 | 2, 0, 1..=255, 0, ..] => "an icon",
         [b'%', b'P', b'D', b'F', ..] => "PDF",
         [b'P', b'K', 3, 4, ..] => "a zip archive",
         [b'<', ..] => "a page or other markup text",
@@ -63,6 +65,7 @@ mod tests {
         assert_eq!(format(b"RIFF\x04\0\0\0WEBPVP8 "), Ok(ImageFormat::WebP));
         assert_eq!(format(b"II*\0\x08\0\0\0"), Ok(ImageFormat::Tiff));
         assert_eq!(format(b"MM\0*\0\0\0\x08"), Ok(ImageFormat::Tiff));
+        assert_eq!(format(b"II+\0\x08\0\0\0"), Ok(ImageFormat::Tiff));
         assert_eq!(format(b"GIF89a"), Ok(ImageFormat::Gif));
         assert_eq!(format(b"BM\0\0\0\0"), Ok(ImageFormat::Bmp));
     }

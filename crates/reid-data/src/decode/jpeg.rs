@@ -145,7 +145,7 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
     if bytes.len() < 2 {
         return Err(Fault::Ends);
     }
-    let mut pieces = vec![0..2];
+    let mut pieces: Vec<Range<usize>> = std::iter::once(0..2).collect();
     let (mut exif, mut jfif, mut adobe) = (None, false, None);
     let mut at = 2;
     loop {

@@ -66,8 +66,7 @@ fn colours(header: &Header<'_>) -> ColorTransform {
     let ids: Vec<u8> = header.frame.components.iter().map(|one| one.id).collect();
     match (&*ids, header.adobe) {
         ([_], _) => ColorTransform::Grayscale,
-        ([_, _, _], Some(0)) if !header.jfif => ColorTransform::RGB,
-        (b"RGB", None) if !header.jfif => ColorTransform::RGB,
+        ([_, _, _], Some(0)) | (b"RGB", None) if !header.jfif => ColorTransform::RGB,
         ([_, _, _], _) => ColorTransform::YCbCr,
         (_, None | Some(0)) => ColorTransform::CMYK,
         _ => ColorTransform::YCCK,
@@ -148,9 +147,6 @@ fn check(header: &Header<'_>) -> Result<(), Refusal> {
     let frame = &header.frame;
     let found = match (frame.process, frame.precision, frame.components.len()) {
         (Process::Other(name), ..) => name.to_owned(),
-        (_, 8, 1 | 3 | 4) if frame.width == 0 || frame.height == 0 => {
-            format!("a JPEG of {} x {} pixels", frame.width, frame.height)
-        }
         (_, 8, 1 | 3 | 4) => return check_size(frame.width, frame.height),
         (_, 8, channels) => format!("a JPEG of {channels} colour channels"),
         (_, bits, _) => format!("a JPEG of {bits} bits per channel"),

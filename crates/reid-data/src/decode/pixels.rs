@@ -3,10 +3,13 @@
 use std::io::{BufRead, Cursor, Seek};
 
 use image::{
-    DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+    metadata::Orientation,
 };
 
-use super::{BYTES_PER_PIXEL, MAX_BYTES, MAX_PIXELS, content, jpeg_pixels, refusal::Refusal};
+use super::{
+    BYTES_PER_PIXEL, MAX_BYTES, MAX_PIXELS, content, jpeg_pixels, refusal::Refusal, tiff_tags,
+};
 
 /// The image in these bytes, turned as the camera noted.
 pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
@@ -53,6 +56,7 @@ fn decoder<'reader, R: BufRead + Seek + 'reader>(
     reader: R,
     format: ImageFormat,
 ) -> Result<impl ImageDecoder + 'reader, Refusal> {
+    let reader = with_tags_checked(reader, format)?;
     let mut reader = ImageReader::with_format(reader, format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
@@ -63,8 +67,21 @@ fn decoder<'reader, R: BufRead + Seek + 'reader>(
     Ok(decoder)
 }
 
-/// Refuses more pixels than are read, and more than there is memory for, before any of it is taken.
+/// The reader, at its beginning, if what the decoder does not look at is in order.
+fn with_tags_checked<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<R, Refusal> {
+    if format == ImageFormat::Tiff {
+        tiff_tags::check(&mut reader)?;
+        reader.rewind().map_err(ImageError::from)?;
+    }
+    Ok(reader)
+}
+
+/// Refuses an image without pixels, one of more than are read, and one of more than there is memory
+/// for, before any of it is taken.
 pub(super) fn check_size(width: u32, height: u32) -> Result<(), Refusal> {
+    if width == 0 || height == 0 {
+        return Err(Refusal::Format(format!("one of {width} x {height} pixels")));
+    }
     let pixels = u64::from(width) * u64::from(height);
     let bytes = BYTES_PER_PIXEL.saturating_mul(pixels);
     let room = usize::try_from(bytes).is_ok_and(|bytes| {
