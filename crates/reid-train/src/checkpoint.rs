@@ -3,48 +3,37 @@
 mod files;
 mod fingerprint;
 mod generations;
+mod lock;
+mod parts;
 mod sealed;
 #[cfg(test)]
 mod simulated;
+mod state;
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
     path::{Path, PathBuf},
 };
 
-use burn::{
-    module::Module,
-    optim::ModuleOptimizer,
-    store::{ModuleRecord, RecordError},
-    tensor::Bytes,
-};
-use reid_core::Sample;
+use burn::module::Module;
 use reid_data::loader::Classes;
 use reid_nn::{Block, Criterion, Head};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-pub(crate) use self::fingerprint::Fingerprint;
 use self::{
     files::Disk,
     generations::{Best, Check, Generations, Pointer, read_pointer, verify},
-    sealed::to_json,
+    parts::{MODEL, STATE, load},
 };
+pub(crate) use self::{lock::Lock, parts::Parts, state::State};
 use crate::{
     error::{Error, at},
-    history::{EpochSummary, Scores, Sums},
+    history::{EpochSummary, Scores},
     recipe::Recipe,
-    scaling::LossScale,
-    trainee::Trainee,
 };
 
-const STATE: &str = "state.json";
-const MODEL: &str = "model.bpk";
-const CRITERION: &str = "criterion.bpk";
-const OPTIMIZER: &str = "optimizer.bpk";
-const CRITERION_OPTIMIZER: &str = "criterion-optimizer.bpk";
 const RECIPE: &str = "recipe.json";
-const LOCK: &str = ".lock";
 
 /// The checkpoints of a run: a folder that holds the last one and the best one.
 ///
@@ -93,58 +82,6 @@ pub enum Kept {
     Last,
     /// The one with the best mean average precision.
     Best,
-}
-
-/// Everything of a run but tensors. The data order and every random draw are functions of the
-/// recipe's seed and of `epoch` and `step`, so no generator is saved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// The recipe, as JSON.
-    pub(crate) recipe: Value,
-    /// The class number of each training identity.
-    pub(crate) classes: Classes,
-    /// The epoch under way, counted from 0.
-    pub(crate) epoch: usize,
-    /// Its next step, counted from 0.
-    pub(crate) step: usize,
-    /// Its sums so far.
-    pub(crate) sums: Sums,
-    /// What losses are scaled by in half precision.
-    #[serde(default)]
-    pub(crate) loss_scale: LossScale,
-    /// What the epochs so far came to. An epoch is saved before it is evaluated, so the scores of the last
-    /// one are not here but in `last.json`.
-    pub(crate) history: Vec<EpochSummary>,
-    /// The training images; none in checkpoints of version 0.1.
-    #[serde(default)]
-    pub(crate) images: Option<Fingerprint>,
-    /// The length of each file in checkpoints of version 0.1, which have no manifest.
-    #[serde(default, skip_serializing)]
-    pub(crate) lengths: Vec<(String, u64)>,
-}
-
-impl State {
-    /// A run at its beginning.
-    pub(crate) fn new(recipe: Value, classes: Classes, samples: &[Sample]) -> Self {
-        Self {
-            recipe,
-            classes,
-            epoch: 0,
-            step: 0,
-            sums: Sums::default(),
-            loss_scale: LossScale::default(),
-            history: Vec::new(),
-            images: Some(Fingerprint::of_samples(samples)),
-            lengths: Vec::new(),
-        }
-    }
-}
-
-/// The parts of a run that hold tensors.
-pub(crate) struct Parts<B, H, C> {
-    pub(crate) trainee: Trainee<B, H, C>,
-    pub(crate) optimizer: ModuleOptimizer,
-    pub(crate) criterion_optimizer: ModuleOptimizer,
 }
 
 impl Checkpoints {
@@ -323,29 +260,6 @@ impl Checkpoints {
     }
 }
 
-impl State {
-    /// Compares the files of a checkpoint of version 0.1 with the lengths that it notes.
-    fn verify_lengths(&self, checkpoint: &Path) -> Result<(), Error> {
-        if self.lengths.is_empty() {
-            return Err(Error::Damaged {
-                path: checkpoint.join(generations::MANIFEST),
-            });
-        }
-        for (name, expected) in &self.lengths {
-            let path = checkpoint.join(name);
-            let found = fs::metadata(&path).map_err(at(&path))?.len();
-            if found != *expected {
-                return Err(Error::Truncated {
-                    path,
-                    expected: *expected,
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What a checkpoint scored, by the pointer of the folder that it is in.
 fn scores_beside(checkpoint: &Path) -> Result<Option<Scores>, Error> {
     let (Some(folder), Some(name)) = (checkpoint.parent(), checkpoint.file_name()) else {
@@ -353,87 +267,6 @@ fn scores_beside(checkpoint: &Path) -> Result<Option<Scores>, Error> {
     };
     let pointer = read_pointer(folder)?;
     Ok(pointer.and_then(|pointer| pointer.scores_of(name.to_str()?)))
-}
-
-impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
-    /// The files of a checkpoint, each made when it is asked for, so that only one is held at a time.
-    fn files(&self, state: &State) -> impl Iterator<Item = Result<(&'static str, Bytes), Error>> {
-        let names = [MODEL, CRITERION, OPTIMIZER, CRITERION_OPTIMIZER, STATE];
-        names
-            .into_iter()
-            .map(|name| Ok((name, self.file(name, state)?)))
-    }
-
-    fn file(&self, name: &'static str, state: &State) -> Result<Bytes, Error> {
-        let Trainee { model, criterion } = &self.trainee;
-        let bytes = match name {
-            MODEL => model.clone().into_record().into_bytes(),
-            CRITERION => criterion.clone().into_record().into_bytes(),
-            OPTIMIZER => self.optimizer.into_bytes(),
-            CRITERION_OPTIMIZER => self.criterion_optimizer.into_bytes(),
-            _ => return to_json(Path::new(name), state).map(Bytes::from_bytes_vec),
-        };
-        bytes.map_err(|error| unusable(Path::new(name), &error))
-    }
-
-    /// The same parts with the tensors of a checkpoint.
-    pub(crate) fn load(self, checkpoint: &Path) -> Result<Self, Error> {
-        let optimizer = |optimizer: ModuleOptimizer, name: &str| {
-            let path = checkpoint.join(name);
-            let loaded = optimizer.from_bytes(read(&path)?);
-            loaded.map_err(|error| unusable(&path, &error))
-        };
-        let Trainee { model, criterion } = self.trainee;
-        Ok(Self {
-            trainee: Trainee {
-                model: load(model, &checkpoint.join(MODEL))?,
-                criterion: load(criterion, &checkpoint.join(CRITERION))?,
-            },
-            optimizer: optimizer(self.optimizer, OPTIMIZER)?,
-            criterion_optimizer: optimizer(self.criterion_optimizer, CRITERION_OPTIMIZER)?,
-        })
-    }
-}
-
-/// The folder of a run, owned by one process. The operating system gives it back when the process ends,
-/// however it ends.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    fn take(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(LOCK);
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true);
-        let file = options.open(&path).map_err(at(&path))?;
-        match file.try_lock() {
-            // A file system without locks, as some network ones are, is no reason not to train.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse {
-                path: folder.to_owned(),
-            }),
-        }
-    }
-}
-
-fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
-    let record = ModuleRecord::from_bytes(read(path)?).map_err(|error| unusable(path, &error))?;
-    module
-        .try_load_record(record)
-        .map_err(|error| unusable(path, &error))
-}
-
-fn read(path: &Path) -> Result<Bytes, Error> {
-    Ok(Bytes::from_bytes_vec(fs::read(path).map_err(at(path))?))
-}
-
-fn unusable(path: &Path, error: &RecordError) -> Error {
-    Error::Checkpoint {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {

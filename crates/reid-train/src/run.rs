@@ -1,19 +1,17 @@
-//! A run under way: its place, its data, and what happens in a step, an epoch and after it.
+//! A run under way: how far it is, its data, and what happens in an epoch and after it.
+
+mod step;
 
 use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use burn::{
-    module::Module,
-    optim::GradientsParams,
-    tensor::{Device, Tensor, TensorData},
-};
-use reid_core::{Identity, InputSize, Splits};
-use reid_data::loader::{Batch, LoaderConfig, TrainLoader};
+use burn::{module::Module, tensor::Device};
+use reid_core::{Identity, Splits};
+use reid_data::loader::{LoaderConfig, TrainLoader};
 use reid_eval::Report;
-use reid_nn::{Block, Criterion, Head, Precision, TrainingStep, parameters};
+use reid_nn::{Block, Criterion, Head, parameters};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -24,11 +22,10 @@ use crate::{
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
-    gradients::{Squares, Untrained, clipped, not_finite},
-    history::{Measured, Scores, Sums, Unread},
+    gradients::not_finite,
+    history::{Measured, Scores, Sums},
     interrupt::Interrupt,
     recipe::Recipe,
-    trainee::Trainee,
 };
 
 /// A run, but for the parts that hold tensors: those move through every step.
@@ -208,139 +205,6 @@ impl<'a, N: Serialize> Run<'a, N> {
             .rate(self.state.epoch, self.recipe.epochs)
     }
 
-    /// One step: forward, backward, update.
-    fn step<B: Block, H: Head, C: Criterion>(
-        &mut self,
-        parts: Parts<B, H, C>,
-        batch: &Batch,
-    ) -> Result<(Parts<B, H, C>, Measured), Error> {
-        let images = images(batch, &self.device.clone().autodiff());
-        let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
-        let scaled = self.recipe.precision == Precision::Float16;
-        // A skipped step leaves nothing behind, but the forward pass moves running statistics.
-        let untrained = scaled.then(|| Untrained::of_module(&parts.trainee));
-        let judgement = parts.trainee.judge(
-            self.recipe.precision.of(images),
-            TrainingStep {
-                identities: &batch.classes,
-                seed: self.recipe.seed.named("head").at(epoch).at(step),
-            },
-        );
-        let mut unread = Unread::from(&judgement);
-        let losses = judgement.losses.into_iter().map(|loss| loss.value);
-        let (parts, gradients) = match losses.reduce(Tensor::add) {
-            Some(loss) => self.update(parts, loss, untrained),
-            None => (parts, Gradients::Used(Squares::default())),
-        };
-        if let Gradients::Used(squares) = &gradients {
-            unread.squares = squares.values();
-        }
-        // Only now: a GPU has the whole step to do meanwhile.
-        let (mut measured, squares_read) = unread.read();
-        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
-        if let Some((name, value)) = measured.losses.iter().find(infinite) {
-            return Err(self.not_finite(&format!("{name} loss"), *value, batch));
-        }
-        let unusable = match &gradients {
-            Gradients::Used(squares) => squares.not_finite(&squares_read),
-            Gradients::Skipped(name) => self.state.loss_scale.is_spent().then_some(&**name),
-        };
-        if let Some(name) = unusable {
-            let name = format!("gradient of `{name}`");
-            return Err(self.not_finite(&name, f64::NAN, batch));
-        }
-        if scaled {
-            let skipped = matches!(gradients, Gradients::Skipped(_));
-            let share = f64::from(u8::from(skipped));
-            measured.remarks.push(("left out".to_owned(), share));
-        }
-        Ok((parts, measured))
-    }
-
-    /// The parts after a step along the gradients of a loss. `untrained` is what a step that is skipped
-    /// puts back, in the precision in which losses are scaled.
-    fn update<B: Block, H: Head, C: Criterion>(
-        &mut self,
-        parts: Parts<B, H, C>,
-        loss: Tensor<1>,
-        untrained: Option<Untrained>,
-    ) -> (Parts<B, H, C>, Gradients) {
-        let loss = match &untrained {
-            Some(_) => self.state.loss_scale.of(loss),
-            None => loss,
-        };
-        let Trainee { model, criterion } = &parts.trainee;
-        let mut gradients = loss.backward();
-        let mut gradients = [
-            GradientsParams::from_module(&mut gradients, model),
-            GradientsParams::from_module(&mut gradients, criterion),
-        ];
-        let [of_model, of_criterion] = &gradients;
-        let mut squares = Squares::of_module(model, of_model);
-        let of_criterion = Squares::of_module(criterion, of_criterion);
-        if let Some(untrained) = untrained {
-            let all = squares.with_criterion(of_criterion);
-            let scale = &mut self.state.loss_scale;
-            match scale.unscaled(gradients, &all, (model, criterion)) {
-                Ok(unscaled) => gradients = unscaled,
-                Err(name) => {
-                    let trainee = untrained.restore(parts.trainee);
-                    return (Parts { trainee, ..parts }, Gradients::Skipped(name));
-                }
-            }
-            // They are finite; what remains to be known is how long they are without the scale.
-            let of_model = match self.recipe.clip_norm {
-                Some(_) => Squares::of_module(model, &gradients[0]),
-                None => Squares::default(),
-            };
-            return (
-                self.stepped(parts, gradients, &of_model),
-                Gradients::Used(of_model),
-            );
-        }
-        let parts = self.stepped(parts, gradients, &squares);
-        squares = squares.with_criterion(of_criterion);
-        (parts, Gradients::Used(squares))
-    }
-
-    /// The parts moved along gradients. `squares` are those of the model.
-    fn stepped<B: Block, H: Head, C: Criterion>(
-        &self,
-        parts: Parts<B, H, C>,
-        [of_model, of_criterion]: [GradientsParams; 2],
-        squares: &Squares,
-    ) -> Parts<B, H, C> {
-        let Parts {
-            trainee: Trainee { model, criterion },
-            mut optimizer,
-            mut criterion_optimizer,
-        } = parts;
-        let of_model = match self.recipe.clip_norm {
-            Some(limit) => clipped(&model, of_model, squares, limit),
-            None => of_model,
-        };
-        let centers_rate = self.recipe.losses.center_learning_rate;
-        Parts {
-            trainee: Trainee {
-                model: optimizer.step(self.learning_rate(), model, of_model),
-                criterion: criterion_optimizer.step(centers_rate, criterion, of_criterion),
-            },
-            optimizer,
-            criterion_optimizer,
-        }
-    }
-
-    fn not_finite(&self, name: &str, value: f64, batch: &Batch) -> Error {
-        let path = |&index: &usize| self.splits.train[index].path.clone();
-        Error::NotFinite {
-            epoch: self.state.epoch + 1,
-            step: self.state.step + 1,
-            name: name.to_owned(),
-            value,
-            images: batch.indices.iter().map(path).collect(),
-        }
-    }
-
     /// Closes the epoch under way and saves it. It is evaluated afterwards, so that an evaluation that fails
     /// costs no epoch.
     pub(crate) fn end_epoch<B: Block, H: Head, C: Criterion>(
@@ -443,25 +307,10 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 }
 
-/// What became of the gradients of a step.
-enum Gradients {
-    /// The step was made; their lengths, still on the device.
-    Used(Squares),
-    /// The step was not made, because the gradient of this parameter overflowed.
-    Skipped(String),
-}
-
 /// The recipe of a checkpoint with the defaults of what was added to recipes since. What is no such recipe
 /// any more stays as it is, so that the difference is told.
 fn with_defaults<N: Serialize + DeserializeOwned>(saved: &Value) -> Value {
     serde_json::from_value::<Recipe<N>>(saved.clone())
         .and_then(serde_json::to_value)
         .unwrap_or_else(|_| saved.clone())
-}
-
-/// The images of a batch.
-fn images(batch: &Batch, device: &Device) -> Tensor<4> {
-    let InputSize { height, width } = batch.size;
-    let shape = [batch.classes.len(), 3, height, width];
-    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }

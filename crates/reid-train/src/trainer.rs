@@ -70,7 +70,7 @@ pub struct Outcome<B, H, C> {
     pub interrupted: bool,
 }
 
-impl<'a, N: Serialize + DeserializeOwned, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> {
+impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> {
     /// A run at its beginning. `device` is a plain one; the trainee is on its autodiff twin, as
     /// [`Trainee::build`] makes it.
     ///
@@ -121,7 +121,10 @@ impl<'a, N: Serialize + DeserializeOwned, B: Block, H: Head, C: Criterion> Train
     ///
     /// # Errors
     /// If a checkpoint cannot be read, is damaged, or belongs to another recipe or other data.
-    pub fn resume(mut self) -> Result<Self, Error> {
+    pub fn resume(mut self) -> Result<Self, Error>
+    where
+        N: DeserializeOwned,
+    {
         let last = match &self.run.checkpoints {
             Some(checkpoints) => checkpoints.find(Kept::Last)?,
             None => None,

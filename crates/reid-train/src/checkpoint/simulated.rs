@@ -1,14 +1,20 @@
 //! Saves that are stopped, fail or lose their power at every operation.
 
+mod faulty;
+mod posix;
+
 use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+    cell::Cell,
+    fs,
+    path::Path,
 };
 
 use tempfile::TempDir;
 
+use self::{
+    faulty::{Faulty, Operation},
+    posix::Posix,
+};
 use super::{
     files::{Disk, Files},
     generations::{Best, Check, Generations, Pointer, verify},
@@ -107,89 +113,6 @@ fn recovered(run: &Path) -> String {
     found.checkpoint
 }
 
-/// One operation of a save.
-#[derive(Clone, Debug)]
-enum Operation {
-    CreateFolder(PathBuf),
-    Write(PathBuf, Vec<u8>),
-    SyncFile(PathBuf),
-    SyncFolder(PathBuf),
-    Rename(PathBuf, PathBuf),
-    RemoveFile(PathBuf),
-    RemoveFolder(PathBuf),
-}
-
-impl Operation {
-    fn apply(&self) -> io::Result<()> {
-        match self {
-            Self::CreateFolder(path) => Disk.create_folder(path),
-            Self::Write(path, bytes) => Disk.write(path, bytes),
-            // What it waits for makes no difference to a process, and it is slow.
-            Self::SyncFile(_) | Self::SyncFolder(_) => Ok(()),
-            Self::Rename(from, to) => Disk.rename(from, to),
-            Self::RemoveFile(path) => Disk.remove_file(path),
-            Self::RemoveFolder(path) => Disk.remove_folder(path),
-        }
-    }
-}
-
-/// A disk that keeps a list of what it is asked for, and fails as told.
-#[derive(Default)]
-struct Faulty {
-    operations: RefCell<Vec<Operation>>,
-    /// The operation that fails, counted from 0, and whether all those behind it do too.
-    fails: Option<(usize, bool)>,
-    /// Bytes that can still be written; a write that needs more writes these and fails.
-    room: Option<Cell<usize>>,
-}
-
-impl Faulty {
-    fn perform(&self, operation: Operation) -> io::Result<()> {
-        let number = self.operations.borrow().len();
-        self.operations.borrow_mut().push(operation.clone());
-        if let Some((first, forever)) = self.fails
-            && (number == first || (forever && number > first))
-        {
-            return Err(io::Error::other("a fault"));
-        }
-        if let (Some(room), Operation::Write(path, bytes)) = (&self.room, &operation) {
-            let fits = room.get().min(bytes.len());
-            room.set(room.get() - fits);
-            Disk.write(path, &bytes[..fits])?;
-            return if fits == bytes.len() {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::StorageFull.into())
-            };
-        }
-        operation.apply()
-    }
-}
-
-impl Files for Faulty {
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::CreateFolder(path.to_owned()))
-    }
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.perform(Operation::Write(path.to_owned(), bytes.to_vec()))
-    }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::SyncFile(path.to_owned()))
-    }
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::SyncFolder(path.to_owned()))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.perform(Operation::Rename(from.to_owned(), to.to_owned()))
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::RemoveFile(path.to_owned()))
-    }
-    fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::RemoveFolder(path.to_owned()))
-    }
-}
-
 /// The operations of a save that nothing disturbs, and the folder that it was made in.
 fn undisturbed() -> (TempDir, Vec<Operation>) {
     let folder = begun();
@@ -279,207 +202,6 @@ fn a_kill_at_any_moment_leaves_one_of_the_two_checkpoints() {
     }
     kill(operations.len(), None);
     assert!(seen[0] > 500 && seen[1] > 100, "{seen:?}");
-}
-
-impl Operation {
-    /// The same in another folder.
-    fn moved(&self, to: &impl Fn(&Path) -> PathBuf) -> Self {
-        match self {
-            Self::CreateFolder(path) => Self::CreateFolder(to(path)),
-            Self::Write(path, bytes) => Self::Write(to(path), bytes.clone()),
-            Self::SyncFile(path) => Self::SyncFile(to(path)),
-            Self::SyncFolder(path) => Self::SyncFolder(to(path)),
-            Self::Rename(one, other) => Self::Rename(to(one), to(other)),
-            Self::RemoveFile(path) => Self::RemoveFile(to(path)),
-            Self::RemoveFolder(path) => Self::RemoveFolder(to(path)),
-        }
-    }
-}
-
-/// A change of the names in a folder, which is there after a power cut or is not.
-#[derive(Clone, Debug)]
-struct Change {
-    folder: PathBuf,
-    names: Vec<(String, Option<Node>)>,
-}
-
-/// A file or folder, whatever it is called.
-type Node = usize;
-
-#[derive(Clone, Debug)]
-enum Content {
-    Folder(BTreeMap<String, Node>),
-    File { durable: Vec<u8>, now: Vec<u8> },
-}
-
-/// A file system that promises what POSIX does: contents are safe after they were flushed, names after their
-/// folder was; what was not flushed may be there or not, each change apart from the others.
-#[derive(Clone, Debug)]
-struct Posix {
-    nodes: Vec<Content>,
-    /// Names as a running process sees them.
-    now: BTreeMap<PathBuf, Node>,
-    /// Names as they are on the disk, by folder.
-    pending: Vec<Change>,
-}
-
-impl Posix {
-    /// A file system on which everything in a folder is safe.
-    fn of_folder(root: &Path) -> Self {
-        let mut system = Self {
-            nodes: Vec::new(),
-            now: BTreeMap::new(),
-            pending: Vec::new(),
-        };
-        system.read(root, root);
-        system
-    }
-
-    fn read(&mut self, root: &Path, path: &Path) -> Node {
-        let content = if path.is_dir() {
-            let names = fs::read_dir(path).expect("a folder").map(|entry| {
-                let entry = entry.expect("an entry");
-                let node = self.read(root, &entry.path());
-                (entry.file_name().into_string().expect("Unicode"), node)
-            });
-            Content::Folder(names.collect())
-        } else {
-            let durable = fs::read(path).expect("a file");
-            let now = durable.clone();
-            Content::File { durable, now }
-        };
-        self.nodes.push(content);
-        let node = self.nodes.len() - 1;
-        let name = path.strip_prefix(root).expect("inside").to_owned();
-        self.now.insert(name, node);
-        node
-    }
-
-    /// Whether the content of every file is safe.
-    fn is_flushed(&self) -> bool {
-        let flushed = |content: &Content| match content {
-            Content::Folder(_) => true,
-            Content::File { durable, now } => durable == now,
-        };
-        self.nodes.iter().all(flushed)
-    }
-
-    fn change(&mut self, names: Vec<(&Path, Option<Node>)>) {
-        let folder = names[0].0.parent().expect("a folder").to_owned();
-        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let names = names.into_iter().map(|(path, node)| (name(path), node));
-        let names = names.collect();
-        self.pending.push(Change { folder, names });
-    }
-
-    fn perform(&mut self, operation: &Operation) {
-        match operation {
-            Operation::CreateFolder(path) => {
-                if !self.now.contains_key(path) {
-                    self.add(path, Content::Folder(BTreeMap::new()));
-                }
-            }
-            Operation::Write(path, bytes) => {
-                let content = bytes.clone();
-                match self.now.get(path).map(|&node| &mut self.nodes[node]) {
-                    Some(Content::File { now, .. }) => *now = content,
-                    _ => self.add(
-                        path,
-                        Content::File {
-                            durable: Vec::new(),
-                            now: content,
-                        },
-                    ),
-                }
-            }
-            Operation::SyncFile(path) => {
-                if let Content::File { durable, now } = &mut self.nodes[self.now[path]] {
-                    durable.clone_from(now);
-                }
-            }
-            Operation::SyncFolder(path) => {
-                let (done, pending) = std::mem::take(&mut self.pending)
-                    .into_iter()
-                    .partition(|change| change.folder == *path);
-                self.pending = pending;
-                let node = self.now[path];
-                settle(&mut self.nodes[node], &done);
-            }
-            Operation::Rename(from, to) => {
-                let node = self.now[from];
-                let inside: Vec<PathBuf> = self.now.keys().cloned().collect();
-                for path in inside {
-                    if let Ok(rest) = path.strip_prefix(from) {
-                        let moved = self.now.remove(&path).expect("it is there");
-                        let path = if rest.as_os_str().is_empty() {
-                            to.clone()
-                        } else {
-                            to.join(rest)
-                        };
-                        self.now.insert(path, moved);
-                    }
-                }
-                self.change(vec![(from, None), (to, Some(node))]);
-            }
-            Operation::RemoveFile(path) | Operation::RemoveFolder(path) => {
-                self.now.remove(path);
-                self.change(vec![(path, None)]);
-            }
-        }
-    }
-
-    fn add(&mut self, path: &Path, content: Content) {
-        self.nodes.push(content);
-        let node = self.nodes.len() - 1;
-        self.now.insert(path.to_owned(), node);
-        self.change(vec![(path, Some(node))]);
-    }
-
-    /// What is on the disk after a power cut: of the changes that were not flushed those that `kept` names,
-    /// and of the contents that were not flushed what `content` makes of them.
-    fn after_power_cut(&self, kept: u64, content: fn(&[u8], &[u8]) -> Vec<u8>, to: &Path) {
-        let mut disk = self.clone();
-        for (number, change) in self.pending.iter().enumerate() {
-            if kept >> (number % 64) & 1 == 1
-                && let Some(&folder) = self.now.get(&change.folder)
-            {
-                settle(&mut disk.nodes[folder], std::slice::from_ref(change));
-            }
-        }
-        let root = disk.now[Path::new("")];
-        disk.write_out(root, content, to);
-    }
-
-    fn write_out(&self, node: Node, content: fn(&[u8], &[u8]) -> Vec<u8>, to: &Path) {
-        match &self.nodes[node] {
-            Content::Folder(names) => {
-                fs::create_dir_all(to).expect("a folder");
-                for (name, &node) in names {
-                    self.write_out(node, content, &to.join(name));
-                }
-            }
-            Content::File { durable, now } => {
-                let bytes = if durable == now {
-                    now.clone()
-                } else {
-                    content(durable, now)
-                };
-                fs::write(to, bytes).expect("a file");
-            }
-        }
-    }
-}
-
-fn settle(folder: &mut Content, changes: &[Change]) {
-    let Content::Folder(names) = folder else {
-        panic!("changes of names in a file");
-    };
-    for (name, node) in changes.iter().flat_map(|change| &change.names) {
-        match node {
-            Some(node) => drop(names.insert(name.clone(), *node)),
-            None => drop(names.remove(name)),
-        }
-    }
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! A file system that forgets in a power cut what was not flushed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::faulty::Operation;
+
+/// A change of the names in a folder, which is there after a power cut or is not.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    folder: PathBuf,
+    names: Vec<(String, Option<Node>)>,
+}
+
+/// A file or folder, whatever it is called.
+type Node = usize;
+
+#[derive(Clone, Debug)]
+enum Content {
+    Folder(BTreeMap<String, Node>),
+    File { durable: Vec<u8>, now: Vec<u8> },
+}
+
+/// A file system that promises what POSIX does: contents are safe after they were flushed, names after their
+/// folder was; what was not flushed may be there or not, each change apart from the others.
+#[derive(Clone, Debug)]
+pub(super) struct Posix {
+    nodes: Vec<Content>,
+    /// Names as a running process sees them.
+    now: BTreeMap<PathBuf, Node>,
+    /// Names as they are on the disk, by folder.
+    pub(super) pending: Vec<Change>,
+}
+
+impl Posix {
+    /// A file system on which everything in a folder is safe.
+    pub(super) fn of_folder(root: &Path) -> Self {
+        let mut system = Self {
+            nodes: Vec::new(),
+            now: BTreeMap::new(),
+            pending: Vec::new(),
+        };
+        system.read(root, root);
+        system
+    }
+
+    fn read(&mut self, root: &Path, path: &Path) -> Node {
+        let content = if path.is_dir() {
+            let names = fs::read_dir(path).expect("a folder").map(|entry| {
+                let entry = entry.expect("an entry");
+                let node = self.read(root, &entry.path());
+                (entry.file_name().into_string().expect("Unicode"), node)
+            });
+            Content::Folder(names.collect())
+        } else {
+            let durable = fs::read(path).expect("a file");
+            let now = durable.clone();
+            Content::File { durable, now }
+        };
+        self.nodes.push(content);
+        let node = self.nodes.len() - 1;
+        let name = path.strip_prefix(root).expect("inside").to_owned();
+        self.now.insert(name, node);
+        node
+    }
+
+    /// Whether the content of every file is safe.
+    pub(super) fn is_flushed(&self) -> bool {
+        let flushed = |content: &Content| match content {
+            Content::Folder(_) => true,
+            Content::File { durable, now } => durable == now,
+        };
+        self.nodes.iter().all(flushed)
+    }
+
+    fn change(&mut self, names: Vec<(&Path, Option<Node>)>) {
+        let folder = names[0].0.parent().expect("a folder").to_owned();
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let names = names.into_iter().map(|(path, node)| (name(path), node));
+        let names = names.collect();
+        self.pending.push(Change { folder, names });
+    }
+
+    pub(super) fn perform(&mut self, operation: &Operation) {
+        match operation {
+            Operation::CreateFolder(path) => {
+                if !self.now.contains_key(path) {
+                    self.add(path, Content::Folder(BTreeMap::new()));
+                }
+            }
+            Operation::Write(path, bytes) => {
+                let content = bytes.clone();
+                match self.now.get(path).map(|&node| &mut self.nodes[node]) {
+                    Some(Content::File { now, .. }) => *now = content,
+                    _ => self.add(
+                        path,
+                        Content::File {
+                            durable: Vec::new(),
+                            now: content,
+                        },
+                    ),
+                }
+            }
+            Operation::SyncFile(path) => {
+                if let Content::File { durable, now } = &mut self.nodes[self.now[path]] {
+                    durable.clone_from(now);
+                }
+            }
+            Operation::SyncFolder(path) => {
+                let (done, pending) = std::mem::take(&mut self.pending)
+                    .into_iter()
+                    .partition(|change| change.folder == *path);
+                self.pending = pending;
+                let node = self.now[path];
+                settle(&mut self.nodes[node], &done);
+            }
+            Operation::Rename(from, to) => {
+                let node = self.now[from];
+                let inside: Vec<PathBuf> = self.now.keys().cloned().collect();
+                for path in inside {
+                    if let Ok(rest) = path.strip_prefix(from) {
+                        let moved = self.now.remove(&path).expect("it is there");
+                        let path = if rest.as_os_str().is_empty() {
+                            to.clone()
+                        } else {
+                            to.join(rest)
+                        };
+                        self.now.insert(path, moved);
+                    }
+                }
+                self.change(vec![(from, None), (to, Some(node))]);
+            }
+            Operation::RemoveFile(path) | Operation::RemoveFolder(path) => {
+                self.now.remove(path);
+                self.change(vec![(path, None)]);
+            }
+        }
+    }
+
+    fn add(&mut self, path: &Path, content: Content) {
+        self.nodes.push(content);
+        let node = self.nodes.len() - 1;
+        self.now.insert(path.to_owned(), node);
+        self.change(vec![(path, Some(node))]);
+    }
+
+    /// What is on the disk after a power cut: of the changes that were not flushed those that `kept` names,
+    /// and of the contents that were not flushed what `content` makes of them.
+    pub(super) fn after_power_cut(
+        &self,
+        kept: u64,
+        content: fn(&[u8], &[u8]) -> Vec<u8>,
+        to: &Path,
+    ) {
+        let mut disk = self.clone();
+        for (number, change) in self.pending.iter().enumerate() {
+            if kept >> (number % 64) & 1 == 1
+                && let Some(&folder) = self.now.get(&change.folder)
+            {
+                settle(&mut disk.nodes[folder], std::slice::from_ref(change));
+            }
+        }
+        let root = disk.now[Path::new("")];
+        disk.write_out(root, content, to);
+    }
+
+    fn write_out(&self, node: Node, content: fn(&[u8], &[u8]) -> Vec<u8>, to: &Path) {
+        match &self.nodes[node] {
+            Content::Folder(names) => {
+                fs::create_dir_all(to).expect("a folder");
+                for (name, &node) in names {
+                    self.write_out(node, content, &to.join(name));
+                }
+            }
+            Content::File { durable, now } => {
+                let bytes = if durable == now {
+                    now.clone()
+                } else {
+                    content(durable, now)
+                };
+                fs::write(to, bytes).expect("a file");
+            }
+        }
+    }
+}
+
+fn settle(folder: &mut Content, changes: &[Change]) {
+    let Content::Folder(names) = folder else {
+        panic!("changes of names in a file");
+    };
+    for (name, node) in changes.iter().flat_map(|change| &change.names) {
+        match node {
+            Some(node) => drop(names.insert(name.clone(), *node)),
+            None => drop(names.remove(name)),
+        }
+    }
+}
