@@ -187,9 +187,9 @@ mod tests {
                 unit,
                 ..Resampling::default()
             };
-            let rates = super::rates(&search, 0.5, &resampling).expect("pairs");
-            assert_eq!(rates.false_accepts.value, 0.5);
-            rates.false_accepts.high - rates.false_accepts.low
+            let found = rates(&search, 0.5, &resampling).expect("pairs");
+            assert_eq!(found.false_accepts.value, 0.5);
+            found.false_accepts.high - found.false_accepts.low
         };
         let (people, queries) = (
             width(ResamplingUnit::Identities),
