@@ -364,7 +364,7 @@ fn page(
     let page = Page::new(format!("Embeddings: {title}"))
         .with_text(&format!(
             "{} queries, {} with a match, against {} gallery images; {} distance, {} protocol, \
-             {} average precision. Intervals of 95 % over queries drawn anew.",
+             {} average precision. Intervals of 95 % over identities drawn anew.",
             report.queries,
             report.matched_queries,
             report.gallery,

@@ -193,10 +193,17 @@ fn curves(history: &[EpochSummary]) -> TrainingCurves {
             .filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?)));
         Series::new(name, points)
     };
-    let names = history.first().map_or(&[][..], |epoch| &epoch.losses);
-    let losses = names.iter().enumerate().map(|(index, (name, _))| {
+    // By name: a loss may appear in some epochs only.
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in history.iter().flat_map(|epoch| &epoch.losses) {
+        if !names.contains(&&**name) {
+            names.push(name);
+        }
+    }
+    let losses = names.into_iter().map(|name| {
         series(name, &move |epoch| {
-            epoch.losses.get(index).map(|(_, loss)| *loss)
+            let loss = epoch.losses.iter().find(|(of, _)| of == name);
+            loss.map(|(_, loss)| *loss)
         })
     });
     TrainingCurves {

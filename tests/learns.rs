@@ -10,6 +10,10 @@ use reid::{
     prelude::*,
 };
 
+use skipped::skipped;
+
+mod skipped;
+
 #[test]
 fn four_people_are_told_apart() {
     learns(Precision::Single);
@@ -31,6 +35,12 @@ fn learns_where_supported(precision: Precision) {
     let device = device::pick().expect("a device").device;
     if precision.is_supported(&device) {
         learns(precision);
+    } else {
+        skipped(
+            "four people are told apart",
+            &format!("{precision:?}"),
+            &device,
+        );
     }
 }
 

@@ -102,7 +102,7 @@ pub fn camera_pairs(
         let of_camera = images.iter().filter_map(|(camera, images)| {
             let distances: Vec<f32> = images.iter().map(|&image| row[image]).collect();
             let ranks = ranks_of_right(&distances, |at| judge.verdict(query, images[at]));
-            let result = QueryResult::of(query, &ranks, config);
+            let result = QueryResult::of((query, judge.query.identities()[query]), &ranks, config);
             result.first_match.map(|_| (*camera, result))
         });
         of_camera.collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Interval, Report, Resampling};
+use crate::{Error, Interval, QueryResult, Report, Resampling};
 
 /// How much better one report is than another on the same queries, and whether that is chance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,7 +11,8 @@ pub struct Comparison {
     /// Mean of the differences in average precision: this report's less the other's.
     pub difference: Interval,
     /// How often a difference as large, either way, would come about if the two models were equally
-    /// good: each query's difference gets a sign by chance (Fisher's permutation test).
+    /// good: the difference of each identity's queries, or of each query, gets a sign by chance (Fisher's
+    /// permutation test); which of them, [`Resampling::unit`] says.
     pub chance: f64,
     /// Queries that this report answers better, by average precision.
     pub better: usize,
@@ -32,8 +33,9 @@ impl Report {
     /// Only queries that have a match in both count.
     ///
     /// # Errors
-    /// If the reports have different numbers of queries, share none that has a match, or the
-    /// resampling has no samples or a confidence outside 0 to 1.
+    /// If the reports have different numbers of queries or queries of different people, share none that
+    /// has a match, or the resampling has no samples or a confidence outside 0 to 1, or draws identities and
+    /// the report is of a version that did not keep them.
     ///
     /// ```
     /// # use reid_core::Identity;
@@ -58,34 +60,42 @@ impl Report {
                 other: other.per_query.len(),
             });
         }
+        self.expect_same_people(other)?;
         let pairs = self.per_query.iter().zip(&other.per_query);
-        let differences: Vec<(usize, f64)> = pairs
+        let matched: Vec<(&QueryResult, f64)> = pairs
             .filter_map(|(one, other)| {
                 let difference = one.average_precision? - other.average_precision?;
-                Some((one.query, difference))
+                Some((one, difference))
             })
             .collect();
+        let clusters = resampling.clusters(matched.iter().map(|(one, _)| one.identity))?;
+        let differences: Vec<(usize, f64)> =
+            matched.iter().map(|(one, by)| (one.query, *by)).collect();
         let count = differences.len();
         let mean = |drawn: &[u32]| {
-            let drawn = differences.iter().zip(drawn);
-            let sum: f64 = drawn.map(|((_, by), times)| by * f64::from(*times)).sum();
-            (count > 0).then(|| sum / count as f64)
+            let (mut sum, mut count) = (0.0, 0_u32);
+            for ((_, by), times) in differences.iter().zip(drawn) {
+                sum += by * f64::from(*times);
+                count += times;
+            }
+            (count > 0).then(|| sum / f64::from(count))
         };
-        let interval = resampling.interval(count, "comparison", mean)?;
+        let interval = resampling.interval(&clusters, "comparison", mean)?;
         let difference = interval.ok_or(Error::NoMatch {
             queries: count,
             gallery: self.gallery,
             protocol: self.config.protocol,
         })?;
 
+        let together = clusters.sums(differences.iter().map(|(_, by)| *by));
         // Rounding must not decide whether a sum reaches the one that was found.
-        let total = differences.iter().map(|(_, by)| by).sum::<f64>().abs() * (1.0 - 1e-12);
+        let total = together.iter().sum::<f64>().abs() * (1.0 - 1e-12);
         let seed = resampling.seed.named("signs");
         let reached = (0..resampling.samples).filter(|&sample| {
             let mut stream = seed.at(sample as u64).stream();
-            let signed = differences
+            let signed = together
                 .iter()
-                .map(|(_, by)| if stream.random_bool(0.5) { *by } else { -by });
+                .map(|by| if stream.random_bool(0.5) { *by } else { -by });
             signed.sum::<f64>().abs() >= total
         });
         // The signs that were found are one of the possible ones.
@@ -108,5 +118,81 @@ impl Report {
             equal: count - better - worse,
             extremes,
         })
+    }
+
+    /// Refuses a report whose queries show other people, where both say whom they show.
+    fn expect_same_people(&self, other: &Self) -> Result<(), Error> {
+        for (one, other) in self.per_query.iter().zip(&other.per_query) {
+            if let (Some(shown), Some(other)) = (one.identity, other.identity)
+                && shown != other
+            {
+                return Err(Error::ComparedIdentities {
+                    query: one.query,
+                    one: shown,
+                    other,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Identity;
+
+    use super::*;
+    use crate::{EvaluationConfig, ResamplingUnit};
+
+    /// Each query of each identity finds its match at this rank.
+    fn report(ranks: impl Iterator<Item = (i64, usize)>) -> Report {
+        let config = EvaluationConfig::default();
+        let results = ranks.enumerate().map(|(query, (identity, rank))| {
+            QueryResult::of((query, Identity::new(identity)), &[rank], &config)
+        });
+        Report::of(results.collect(), 100, &config).expect("matches")
+    }
+
+    /// Six people of five queries each: the first five are found at rank 1 instead of 2, the last the other
+    /// way round. As thirty independent queries that would be 25 to 5.
+    #[test]
+    fn people_are_what_is_compared() {
+        let people = || (0..30).map(|query| i64::from(query / 5));
+        let one = report(people().map(|person| (person, if person < 5 { 1 } else { 2 })));
+        let other = report(people().map(|person| (person, if person < 5 { 2 } else { 1 })));
+        let compared = |unit| {
+            let resampling = Resampling {
+                unit,
+                ..Resampling::default()
+            };
+            one.compared_with(&other, &resampling).expect("one set")
+        };
+        let (people, queries) = (
+            compared(ResamplingUnit::Identities),
+            compared(ResamplingUnit::Queries),
+        );
+        assert_eq!((people.better, people.worse), (25, 5));
+        // Of 2⁶ signs of six equal differences 14 give a sum as large: all alike, or one unlike the rest.
+        assert!((people.chance - 14.0 / 64.0).abs() < 0.04, "{people:?}");
+        assert!(queries.chance < 0.01, "{queries:?}");
+        let width = |of: &Comparison| of.difference.high - of.difference.low;
+        // √5 = 2.2 times as wide, but for the steps of six.
+        assert!(
+            width(&people) > 1.7 * width(&queries),
+            "{people:?} {queries:?}"
+        );
+        assert_eq!(people.difference.value, queries.difference.value);
+    }
+
+    #[test]
+    fn reports_on_other_people_are_refused() {
+        let one = report([(1, 1), (2, 1)].into_iter());
+        let other = report([(1, 1), (3, 1)].into_iter());
+        let error = one.compared_with(&other, &Resampling::default());
+        assert_eq!(
+            error.expect_err("other people").to_string(),
+            "expected reports on the same queries in the same order: query 1 shows 2 in one and 3 in \
+             the other"
+        );
     }
 }

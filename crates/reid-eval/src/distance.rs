@@ -12,6 +12,11 @@ const BLOCK_QUERIES: usize = 128;
 /// is read once for sixteen queries.
 const BLOCK_DISTANCES: usize = 1 << 24;
 
+/// Pairs whose squared distance is a smaller share of what it is the rest of are computed from their
+/// differences: a product of length L is rounded by some 1e-7 · L, which must stay small beside what is left
+/// when it is taken from two squared lengths.
+const NEAR: f64 = 1.0 / 512.0;
+
 /// Where distances come from, some queries at a time: a metric, a matrix, a file or a device.
 ///
 /// ```
@@ -70,6 +75,10 @@ pub(crate) fn block_queries(gallery: usize) -> usize {
 }
 
 /// Distances between all queries and the gallery, by matrix products, a block at a time.
+///
+/// Two vectors that are near each other, measured by their lengths, are compared by their differences
+/// instead, in `f64`: of `‖a‖² + ‖b‖² - 2·a·b` in single precision nothing would be left but rounding. So
+/// duplicates are at distance 0, and a small distance is as exact as a large one.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -138,8 +147,14 @@ impl DistanceRows for Distances<'_> {
         let gallery = 0..self.gallery.len();
         let ranges = [queries, gallery];
         match self.query.metric {
-            Metric::Cosine => self.query.tile(&self.gallery, ranges, cosine, rows),
-            Metric::Euclidean => self.query.tile(&self.gallery, ranges, euclidean, rows),
+            Metric::Cosine => {
+                let same = |distance| distance;
+                self.query.tile(&self.gallery, ranges, (cosine, same), rows);
+            }
+            Metric::Euclidean => {
+                let formula = (squared_euclidean, f64::sqrt);
+                self.query.tile(&self.gallery, ranges, formula, rows);
+            }
         }
         Ok(())
     }
@@ -183,29 +198,33 @@ impl<'a> Side<'a> {
     /// Euclidean ones. What is not finite stays so.
     pub(crate) fn squared_to(&self, other: &Self, ranges: [Range<usize>; 2], out: &mut [f32]) {
         match self.metric {
-            Metric::Cosine => self.tile(other, ranges, cosine, out),
-            Metric::Euclidean => self.tile(other, ranges, squared_euclidean, out),
+            Metric::Cosine => self.tile(other, ranges, (cosine, |distance| distance), out),
+            Metric::Euclidean => {
+                self.tile(other, ranges, (squared_euclidean, |squared| squared), out);
+            }
         }
     }
 
     /// The same for one pair.
+    #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
     pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
-        let (one, another) = (row..row + 1, column..column + 1);
-        let product = product(self.vectors(&one), other.vectors(&another));
+        let product = product(self.vector(row), other.vector(column));
         let (own, of_other) = (self.scales[row], other.scales[column]);
-        match self.metric {
+        let remainder = match self.metric {
             Metric::Cosine => cosine(own, of_other, product),
             Metric::Euclidean => squared_euclidean(own, of_other, product),
-        }
+        };
+        self.distance(row, other, column, remainder) as f32
     }
 
-    /// Writes distances, each from two squared lengths and a product. A product that is not finite
-    /// becomes a distance that is not.
+    /// Writes distances, each from two squared lengths and a product, or from differences, and then from
+    /// what that gives. A product that is not finite becomes a distance that is not.
+    #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
     fn tile(
         &self,
         other: &Self,
         [rows, columns]: [Range<usize>; 2],
-        distance: impl Fn(f64, f64, f32) -> f32,
+        (formula, end): (impl Fn(f64, f64, f32) -> Remainder, impl Fn(f64) -> f64),
         out: &mut [f32],
     ) {
         reid_kernels::products(
@@ -214,12 +233,36 @@ impl<'a> Side<'a> {
             self.dimensions,
             out,
         );
-        let scales = &other.scales[columns];
-        for (row, products) in rows.zip(out.chunks_exact_mut(scales.len())) {
+        for (row, products) in rows.zip(out.chunks_exact_mut(columns.len())) {
             let own = self.scales[row];
-            for (product, of_other) in products.iter_mut().zip(scales) {
-                *product = distance(own, *of_other, *product);
+            let scales = &other.scales[columns.clone()];
+            for ((column, of_other), product) in columns.clone().zip(scales).zip(products) {
+                let remainder = formula(own, *of_other, *product);
+                *product = end(self.distance(row, other, column, remainder)) as f32;
             }
+        }
+    }
+
+    /// What is left of two lengths and a product, unless that is too little.
+    fn distance(&self, row: usize, other: &Self, column: usize, remainder: Remainder) -> f64 {
+        let Remainder { left, of } = remainder;
+        if left < NEAR * of {
+            self.by_differences(row, other, column)
+        } else {
+            left
+        }
+    }
+
+    /// The same from the differences of all numbers, for pairs that are near.
+    #[cold]
+    fn by_differences(&self, row: usize, other: &Self, column: usize) -> f64 {
+        let pair = [self.vector(row), other.vector(column)];
+        match self.metric {
+            // ‖a - b‖² = 2 - 2·cos(a, b) at length 1.
+            Metric::Cosine => {
+                squared_difference(pair, [self.scales[row], other.scales[column]]) / 2.0
+            }
+            Metric::Euclidean => squared_difference(pair, [1.0, 1.0]),
         }
     }
 
@@ -232,6 +275,10 @@ impl<'a> Side<'a> {
 
     pub(crate) fn len(&self) -> usize {
         self.scales.len()
+    }
+
+    fn vector(&self, image: usize) -> &[f32] {
+        self.vectors(&(image..image + 1))
     }
 
     fn vectors(&self, range: &Range<usize>) -> &[f32] {
@@ -279,29 +326,44 @@ fn product(one: &[f32], other: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest) as f32
 }
 
+/// `Σᵢ (a·aᵢ - b·bᵢ)²` of two vectors and their scales, summed in lanes so that it is fast.
+fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
+    const LANES: usize = 8;
+    let difference = |one: f32, other: f32| f64::from(one) * a - f64::from(other) * b;
+    let mut sums = [0.0_f64; LANES];
+    let (one, rest_of_one) = one.as_chunks::<LANES>();
+    let (other, rest_of_other) = other.as_chunks::<LANES>();
+    for (one, other) in one.iter().zip(other) {
+        for ((sum, one), other) in sums.iter_mut().zip(one).zip(other) {
+            *sum += difference(*one, *other).powi(2);
+        }
+    }
+    let rest = rest_of_one.iter().zip(rest_of_other);
+    let rest: f64 = rest.map(|(a, b)| difference(*a, *b).powi(2)).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+/// What is left of something when a product has been taken from it.
+struct Remainder {
+    left: f64,
+    of: f64,
+}
+
 /// A vector of zeros has no direction, and is as far from one as from another.
-#[expect(clippy::cast_possible_truncation, reason = "from 0 to 2")]
-fn cosine(one: f64, other: f64, product: f32) -> f32 {
-    (1.0 - f64::from(product) * (one * other)).clamp(0.0, 2.0) as f32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
-fn squared_euclidean(one: f64, other: f64, product: f32) -> f32 {
-    squared(one, other, product) as f32
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
-fn euclidean(one: f64, other: f64, product: f32) -> f32 {
-    squared(one, other, product).sqrt() as f32
+fn cosine(one: f64, other: f64, product: f32) -> Remainder {
+    let left = (1.0 - f64::from(product) * (one * other)).clamp(0.0, 2.0);
+    Remainder { left, of: 1.0 }
 }
 
 /// In `f64`, so that subtracting nearly equal numbers loses nothing more.
-fn squared(one: f64, other: f64, product: f32) -> f64 {
-    if product.is_finite() {
-        (one + other - 2.0 * f64::from(product)).max(0.0)
+fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
+    let of = one + other;
+    let left = if product.is_finite() {
+        of - 2.0 * f64::from(product)
     } else {
         f64::NAN
-    }
+    };
+    Remainder { left, of }
 }
 
 /// Brings a vector to length 1; zeros stay zeros.
@@ -358,6 +420,47 @@ mod tests {
         let found = distances(Metric::Euclidean, &[1e38, 1e38], &[0.0, 0.0, 1e38, 1e38]);
         let (query, gallery) = (0, 1);
         assert_eq!(found, Err(Error::Distance { query, gallery }));
+    }
+
+    /// Vectors of length 30 around a few centres, with noise of 1e-2 in all: of a difference of squared
+    /// lengths of 900 nothing is left in single precision.
+    #[test]
+    fn small_distances_of_long_vectors_are_exact() {
+        let (dimensions, rows) = (64, 12);
+        let value = |row: usize, at: usize| {
+            let centre = ((at * (1 + row % 3)) as f32 * 0.7).sin() * 5.3;
+            centre + ((at * 31 + row * 17) as f32).sin() * 2e-3
+        };
+        let values: Vec<f32> = (0..rows)
+            .flat_map(|row| (0..dimensions).map(move |at| value(row, at)))
+            .collect();
+        let both = embeddings(dimensions, &values);
+        let squares = |row: usize| both.row(row).iter().map(|&value| f64::from(value).powi(2));
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            let distances = Distances::between(&both, &both, metric).expect("one space");
+            let found = super::rows(&distances, 0..rows).expect("finite");
+            for (at, found) in found.into_iter().enumerate() {
+                let pair = [at / rows, at % rows];
+                let scales = match metric {
+                    Metric::Euclidean => [1.0, 1.0],
+                    Metric::Cosine => pair.map(|row| 1.0 / squares(row).sum::<f64>().sqrt()),
+                };
+                let [one, other] = pair.map(|row| both.row(row));
+                let terms = one.iter().zip(other);
+                let terms =
+                    terms.map(|(a, b)| f64::from(*a) * scales[0] - f64::from(*b) * scales[1]);
+                let squared: f64 = terms.map(|term| term.powi(2)).sum();
+                let expected = match metric {
+                    Metric::Euclidean => squared.sqrt(),
+                    Metric::Cosine => squared / 2.0,
+                };
+                let off = (f64::from(found) - expected).abs();
+                assert!(
+                    off <= 1e-4 * expected,
+                    "{metric}, {pair:?}: {found}, not {expected}"
+                );
+            }
+        }
     }
 
     #[test]

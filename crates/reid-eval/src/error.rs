@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reid_core::Split;
+use reid_core::{Identity, Split};
 
 use crate::Protocol;
 
@@ -168,6 +168,28 @@ pub enum Error {
         one: usize,
         /// Queries of the other.
         other: usize,
+    },
+    /// Two reports are on queries that show different people.
+    #[error(
+        "expected reports on the same queries in the same order: query {query} shows {one} in one and \
+         {other} in the other"
+    )]
+    ComparedIdentities {
+        /// The first query that differs, from 0.
+        query: usize,
+        /// Who it shows in one report.
+        one: Identity,
+        /// Who it shows in the other.
+        other: Identity,
+    },
+    /// Identities are to be drawn, and a report of an older version does not hold them.
+    #[error(
+        "the report does not say who query {query} shows: evaluate again, or draw queries \
+         (`ResamplingUnit::Queries`)"
+    )]
+    Unidentified {
+        /// The first such query, from 0.
+        query: usize,
     },
     /// A track shows several identities or cameras.
     #[error("track {track} has rows {first} and {row}, which differ in identity or camera")]

@@ -202,7 +202,7 @@ fn result(
     config: &EvaluationConfig,
 ) -> QueryResult {
     let ranks = ranks_of_right(distances, |image| judge.verdict(query, image));
-    QueryResult::of(query, &ranks, config)
+    QueryResult::of((query, judge.query.identities()[query]), &ranks, config)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Confidence intervals by resampling.
 
+use std::collections::HashMap;
+
 use rand::RngExt;
-use reid_core::Seed;
+use reid_core::{Identity, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, QueryResult, Report, Unmatched};
@@ -25,17 +27,55 @@ pub struct Resampling {
     pub samples: usize,
     /// Share of them that lies within the interval, from 0 to 1.
     pub confidence: f64,
-    /// What is drawn.
+    /// The source of what is drawn.
     pub seed: Seed,
+    /// What is drawn; identities by default.
+    #[serde(default)]
+    pub unit: ResamplingUnit,
+}
+
+/// What a sample of an interval or of a comparison consists of.
+///
+/// The queries of one identity depend on each other: they show one person, often in one track, so that a
+/// model finds all of them or none. An interval over queries drawn one by one takes them for independent
+/// and is too narrow: with `n` queries an identity that agree, by a factor of up to `√n`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResamplingUnit {
+    /// Identities, each with all of its queries (the cluster bootstrap; Field and Welsh, 2007): what varies
+    /// is which people are searched for.
+    #[default]
+    Identities,
+    /// Queries, each by itself: what varies is which images of the same people are searched for.
+    Queries,
+}
+
+/// Which queries are drawn together, by numbers from 0 in the order of their first query.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    of: Vec<usize>,
+    count: usize,
+}
+
+impl Clusters {
+    /// Values summed over the queries of each cluster.
+    pub(crate) fn sums(&self, values: impl Iterator<Item = f64>) -> Vec<f64> {
+        let mut sums = vec![0.0; self.count];
+        for (&cluster, value) in self.of.iter().zip(values) {
+            sums[cluster] += value;
+        }
+        sums
+    }
 }
 
 impl Default for Resampling {
-    /// 1,000 samples, 95 % of which lie within.
+    /// 1,000 samples of identities, 95 % of which lie within.
     fn default() -> Self {
         Self {
             samples: 1_000,
             confidence: 0.95,
             seed: Seed::new(1),
+            unit: ResamplingUnit::default(),
         }
     }
 }
@@ -57,26 +97,51 @@ impl Resampling {
         Ok(())
     }
 
-    /// The interval of a statistic of `count` things: `of` is told how often each was drawn, and
-    /// says nothing where the statistic is not defined.
+    /// Which of some queries are drawn together.
+    pub(crate) fn clusters(
+        &self,
+        identities: impl ExactSizeIterator<Item = Option<Identity>>,
+    ) -> Result<Clusters, Error> {
+        let count = identities.len();
+        if self.unit == ResamplingUnit::Queries {
+            let of = (0..count).collect();
+            return Ok(Clusters { of, count });
+        }
+        let mut numbers = HashMap::new();
+        let clusters = identities.enumerate().map(|(query, identity)| {
+            let identity = identity.ok_or(Error::Unidentified { query })?;
+            let next = numbers.len();
+            Ok(*numbers.entry(identity).or_insert(next))
+        });
+        let of = clusters.collect::<Result<Vec<usize>, Error>>()?;
+        let count = numbers.len();
+        Ok(Clusters { of, count })
+    }
+
+    /// The interval of a statistic of queries: `of` is told how often each was drawn, and says nothing
+    /// where the statistic is not defined.
     pub(crate) fn interval(
         &self,
-        count: usize,
+        clusters: &Clusters,
         name: &str,
         of: impl Fn(&[u32]) -> Option<f64>,
     ) -> Result<Option<Interval>, Error> {
         self.check()?;
-        let mut drawn = vec![1; count];
+        let mut drawn = vec![1; clusters.of.len()];
         let Some(value) = of(&drawn) else {
             return Ok(None);
         };
         let seed = self.seed.named("interval").named(name);
+        let mut times = vec![0_u32; clusters.count];
         let mut found: Vec<f64> = (0..self.samples)
             .filter_map(|sample| {
-                drawn.fill(0);
+                times.fill(0);
                 let mut stream = seed.at(sample as u64).stream();
-                for _ in 0..count {
-                    drawn[stream.random_range(0..count)] += 1;
+                for _ in 0..clusters.count {
+                    times[stream.random_range(0..clusters.count)] += 1;
+                }
+                for (drawn, &cluster) in drawn.iter_mut().zip(&clusters.of) {
+                    *drawn = times[cluster];
                 }
                 of(&drawn)
             })
@@ -118,11 +183,12 @@ pub struct Intervals {
 }
 
 impl Report {
-    /// Where the numbers would lie for other queries of the same kind: queries are drawn anew, the
-    /// gallery stays.
+    /// Where the numbers would lie for other queries of the same kind: identities with their queries are
+    /// drawn anew, or queries alone (see [`ResamplingUnit`]), and the gallery stays.
     ///
     /// # Errors
-    /// If the resampling has no samples, or a confidence outside 0 to 1.
+    /// If the resampling has no samples, or a confidence outside 0 to 1, or draws identities and the report
+    /// is of a version that did not keep them.
     ///
     /// ```
     /// # use reid_core::Identity;
@@ -136,8 +202,9 @@ impl Report {
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
     pub fn intervals(&self, resampling: &Resampling) -> Result<Intervals, Error> {
+        let clusters = resampling.clusters(self.per_query.iter().map(|result| result.identity))?;
         let mean = |name: &str, value: fn(&QueryResult) -> Option<f64>| {
-            let interval = resampling.interval(self.per_query.len(), name, |drawn| {
+            let interval = resampling.interval(&clusters, name, |drawn| {
                 let (mut sum, mut count) = (0.0, 0_u32);
                 for (result, times) in self.per_query.iter().zip(drawn) {
                     let value = match (value(result), self.config.unmatched) {
@@ -174,24 +241,76 @@ impl Report {
 mod tests {
     use super::*;
 
+    /// The interval of the share of heads of 400 coins that show heads and tails in turn, in groups of
+    /// `together` that show the same.
+    fn coins(together: usize, unit: ResamplingUnit) -> Interval {
+        let coin = |at: usize| f64::from(u8::from((at / together).is_multiple_of(2)));
+        let coins: Vec<f64> = (0..400).map(coin).collect();
+        let mean = |drawn: &[u32]| {
+            let drawn = coins.iter().zip(drawn);
+            let (mut heads, mut all) = (0.0, 0.0);
+            for (coin, times) in drawn {
+                heads += coin * f64::from(*times);
+                all += f64::from(*times);
+            }
+            Some(heads / all)
+        };
+        let resampling = Resampling {
+            unit,
+            ..Resampling::default()
+        };
+        let identity = |at: usize| Some(Identity::new(i64::try_from(at / together).expect("few")));
+        let clusters = resampling.clusters((0..400).map(identity)).expect("known");
+        let interval = resampling.interval(&clusters, "coins", mean);
+        interval.expect("settings").expect("a mean")
+    }
+
     #[test]
     fn the_interval_of_a_mean_is_that_of_theory() {
         // 400 coins: standard error 0.5/20 = 0.025, so 95 % lie within 0.049 of one half.
-        let coins: Vec<f64> = (0..400).map(|coin| f64::from(coin % 2)).collect();
-        let mean = |drawn: &[u32]| {
-            let sum: f64 = coins
-                .iter()
-                .zip(drawn)
-                .map(|(coin, n)| coin * f64::from(*n))
-                .sum();
-            Some(sum / 400.0)
-        };
-        let interval = Resampling::default().interval(400, "coins", mean);
-        let interval = interval.expect("settings").expect("a mean");
-        assert!((interval.value - 0.5).abs() < 1e-12);
-        for (end, expected) in [(interval.low, 0.451), (interval.high, 0.549)] {
-            assert!((end - expected).abs() < 0.006, "{interval:?}");
+        for interval in [
+            coins(1, ResamplingUnit::Queries),
+            coins(4, ResamplingUnit::Queries),
+            coins(1, ResamplingUnit::Identities),
+        ] {
+            assert!((interval.value - 0.5).abs() < 1e-12);
+            for (end, expected) in [(interval.low, 0.451), (interval.high, 0.549)] {
+                assert!((end - expected).abs() < 0.006, "{interval:?}");
+            }
         }
+    }
+
+    #[test]
+    fn what_falls_together_counts_once() {
+        // Of 400 coins in groups of four that fall alike there are 100: standard error 0.05, so 95 % lie
+        // within 0.098.
+        let interval = coins(4, ResamplingUnit::Identities);
+        assert!((interval.value - 0.5).abs() < 1e-12);
+        for (end, expected) in [(interval.low, 0.402), (interval.high, 0.598)] {
+            assert!((end - expected).abs() < 0.012, "{interval:?}");
+        }
+    }
+
+    #[test]
+    fn an_older_report_without_identities_draws_queries_alone() {
+        let clusters = |resampling: Resampling| {
+            let identities = [Some(Identity::new(1)), None];
+            resampling.clusters(identities.into_iter())
+        };
+        let error = clusters(Resampling::default()).expect_err("no identity");
+        assert_eq!(
+            error.to_string(),
+            "the report does not say who query 1 shows: evaluate again, or draw queries \
+             (`ResamplingUnit::Queries`)"
+        );
+        let queries = Resampling {
+            unit: ResamplingUnit::Queries,
+            ..Resampling::default()
+        };
+        assert_eq!(clusters(queries).expect("queries").count, 2);
+        let json = r#"{"samples":9,"confidence":0.5,"seed":1}"#;
+        let older: Resampling = serde_json::from_str(json).expect("no unit");
+        assert_eq!(older.unit, ResamplingUnit::Identities);
     }
 
     #[test]
@@ -205,7 +324,8 @@ mod tests {
     #[test]
     fn settings_without_an_interval_are_refused() {
         let refused = |resampling: Resampling| {
-            let interval = resampling.interval(3, "", |_| Some(1.0));
+            let clusters = resampling.clusters([Some(Identity::new(1))].into_iter());
+            let interval = resampling.interval(&clusters.expect("one"), "", |_| Some(1.0));
             interval.expect_err("refused").to_string()
         };
         let none = Resampling {

@@ -39,7 +39,7 @@ pub use embeddings::Embeddings;
 pub use error::Error;
 pub use evaluate::{evaluate, evaluate_distances, evaluate_rows};
 pub use expansion::Expansion;
-pub use interval::{Interval, Intervals, Resampling};
+pub use interval::{Interval, Intervals, Resampling, ResamplingUnit};
 pub use labels::Labels;
 pub use metric::Metric;
 pub use open_set::{OpenSet, OpenSetConfig};

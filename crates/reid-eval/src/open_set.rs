@@ -154,9 +154,10 @@ impl OpenSet {
     /// are not raises an alarm: DIR@FAR.
     #[must_use]
     pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
-        let allowed = rate * self.unknown as f64;
-        // A threshold below the first alarm that is one too many.
-        let too_many = (0..self.alarms.len()).find(|&count| (count + 1) as f64 > allowed);
+        // A threshold below the first alarm that is one too many. Shares are compared, not counts: 29/100 is
+        // the number that is written 0.29, and 0.29 · 100 is less than 29.
+        let share = |count: usize| count as f64 / self.unknown as f64;
+        let too_many = (0..self.alarms.len()).find(|&count| share(count + 1) > rate);
         let found = match too_many {
             None => self.identified.len(),
             Some(alarm) => {
@@ -180,14 +181,17 @@ fn held_out(query: &Labels, config: &OpenSetConfig) -> Result<HashSet<Identity>,
     let all: BTreeSet<Identity> = query.identities().iter().copied().collect();
     let mut all: Vec<Identity> = all.into_iter().collect();
     all.shuffle(&mut config.seed.named("held out").stream());
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of the identities"
-    )]
-    let count = (config.held_out * all.len() as f64).round() as usize;
-    all.truncate(count);
+    all.truncate(nearest_count(config.held_out, all.len()));
     Ok(all.into_iter().collect())
+}
+
+/// The number of `all` things whose share is nearest to this one, the larger of two. Shares are compared,
+/// because a product is rounded: 0.29 · 50 is less than 14.5.
+fn nearest_count(share: f64, all: usize) -> usize {
+    let half_more = |count: usize| (2 * count + 1) as f64 / (2 * all) as f64;
+    (0..all)
+        .take_while(|&count| half_more(count) <= share)
+        .count()
 }
 
 #[cfg(test)]
@@ -253,6 +257,58 @@ mod tests {
         );
         let half = open(0.5, 1).expect("seed 1 leaves one of the two");
         assert_eq!(half.queries().iter().sum::<usize>(), 4);
+    }
+
+    /// A hundred people of whom only the first is in the gallery, at 0.05; the others raise alarms at 0.1,
+    /// 0.2, ….
+    #[test]
+    fn a_rate_allows_as_many_alarms_as_it_says() {
+        let (people, alarms) = (101, 100_u8);
+        let values: Vec<f32> = (0..people).map(|at| at as f32 / 10.0 + 0.05).collect();
+        let identities: Vec<i64> = (1..=101).collect();
+        let open = |known: f32| {
+            let mut values = values.clone();
+            values[0] = known;
+            let matrix = Matrix {
+                values: &values,
+                queries: people,
+                gallery: 1,
+            };
+            let config = OpenSetConfig {
+                held_out: 0.0,
+                ..OpenSetConfig::default()
+            };
+            let search = Search {
+                distances: &matrix,
+                query: &labels(&identities),
+                gallery: &labels(&[1]),
+                protocol: Protocol::CameraLess,
+            };
+            OpenSet::of(&search, &config).expect("both kinds")
+        };
+        for allowed in 0..alarms {
+            let rate: f64 = format!("0.{allowed:02}").parse().expect("a number");
+            // Between the last alarm that is allowed and the next.
+            let open = open(values[usize::from(allowed)] + 0.05);
+            let found = open.detection_and_identification_rate(rate);
+            assert_eq!(found, 1.0, "{allowed} of {alarms} alarms at {rate}");
+            if allowed > 0 {
+                let fewer: f64 = format!("0.{:02}", allowed - 1).parse().expect("a number");
+                assert_eq!(open.detection_and_identification_rate(fewer), 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn shares_of_a_count_are_those_that_are_written() {
+        assert_eq!(nearest_count(0.29, 50), 15); // 14.5 as a product is 14.499999999999998
+        assert_eq!(nearest_count(0.29, 100), 29);
+        assert_eq!(
+            [0.0, 0.5, 1.0].map(|share| nearest_count(share, 4)),
+            [0, 2, 4]
+        );
+        assert_eq!([0.12, 0.13].map(|share| nearest_count(share, 4)), [0, 1]);
+        assert_eq!(nearest_count(1.0, 0), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, EvaluationConfig, RerankConfig, Unmatched};
@@ -65,6 +66,9 @@ pub struct Report {
 pub struct QueryResult {
     /// Which query, counted from 0.
     pub query: usize,
+    /// Who it shows; not known in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// Average precision.
     pub average_precision: Option<f64>,
     /// Inverse negative penalty: right answers per rank of the last of them.
@@ -74,11 +78,16 @@ pub struct QueryResult {
 }
 
 impl QueryResult {
-    /// The result of a query whose right answers are at these ranks, rising from 1.
-    pub(crate) fn of(query: usize, ranks: &[usize], config: &EvaluationConfig) -> Self {
+    /// The result of a query that shows somebody, whose right answers are at these ranks, rising from 1.
+    pub(crate) fn of(
+        (query, identity): (usize, Identity),
+        ranks: &[usize],
+        config: &EvaluationConfig,
+    ) -> Self {
         let last = ranks.last();
         Self {
             query,
+            identity: Some(identity),
             average_precision: last.map(|_| config.average_precision.of(ranks)),
             inverse_negative_penalty: last.map(|&last| ranks.len() as f64 / last as f64),
             first_match: ranks.first().copied(),
@@ -205,7 +214,8 @@ mod tests {
         // Right answers at ranks 3 and 4, at 2, nowhere, and at 3 and 4.
         let ranks: [&[usize]; 4] = [&[3, 4], &[2], &[], &[3, 4]];
         let results = (0..).zip(ranks);
-        let results = results.map(|(query, ranks)| QueryResult::of(query, ranks, config));
+        let results =
+            results.map(|(query, ranks)| QueryResult::of((query, Identity::new(1)), ranks, config));
         Report::of(results.collect(), 8, config).expect("three matches")
     }
 
@@ -263,9 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_an_older_version_is_read() {
+        let mut report = report(&EvaluationConfig::default());
+        let json = serde_json::to_string(&report).expect("plain data");
+        let older = json.replace(r#""identity":1,"#, "");
+        assert_ne!(older, json);
+        for result in &mut report.per_query {
+            result.identity = None;
+        }
+        assert_eq!(serde_json::from_str::<Report>(&older).ok(), Some(report));
+    }
+
+    #[test]
     fn nothing_found_is_an_error() {
         let config = EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero);
-        let results = vec![QueryResult::of(0, &[], &config)];
+        let results = vec![QueryResult::of((0, Identity::new(1)), &[], &config)];
         assert_eq!(
             Report::of(results, 8, &config)
                 .expect_err("no match")

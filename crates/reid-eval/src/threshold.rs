@@ -40,8 +40,9 @@ pub struct Threshold {
 
 /// How often a threshold is wrong on a set, and how sure that is.
 ///
-/// Intervals are over queries drawn anew: the pairs of one query depend on each other, so they are
-/// drawn together.
+/// Intervals are over identities drawn anew with all pairs of their queries, or over queries alone with
+/// theirs (see [`ResamplingUnit`](crate::ResamplingUnit)): pairs of one query, and of one identity, depend on
+/// each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Share of the pairs of two identities that is accepted.
@@ -120,8 +121,10 @@ fn rates(search: &Search<'_>, threshold: f32, resampling: &Resampling) -> Result
     })?;
     let total = |of: fn(&Counts) -> [u64; 2]| counts.iter().map(|counts| of(counts)[0]).sum();
     let pairs: [u64; 2] = [total(|of| of.genuine), total(|of| of.impostors)];
+    let identities = search.query.identities().iter();
+    let clusters = resampling.clusters(identities.map(|identity| Some(*identity)))?;
     let share = |name: &str, of: fn(&Counts) -> [u64; 2]| {
-        let interval = resampling.interval(counts.len(), name, |drawn| {
+        let interval = resampling.interval(&clusters, name, |drawn| {
             let (mut all, mut accepted) = (0, 0);
             for (counts, times) in counts.iter().zip(drawn) {
                 let [pairs, of_them] = of(counts);
@@ -148,10 +151,56 @@ mod tests {
     use reid_core::Identity;
 
     use super::*;
-    use crate::{Labels, Protocol, evaluate::Matrix};
+    use crate::{Labels, Protocol, ResamplingUnit, evaluate::Matrix};
 
     fn labels(identities: &[i64]) -> Labels {
         Labels::new(identities.iter().copied().map(Identity::new).collect())
+    }
+
+    /// Eight people of four queries; half of the people are taken for somebody, by all of their queries.
+    #[test]
+    fn the_queries_of_a_person_are_drawn_together() {
+        let person = |at: usize| i64::try_from(at / 4).expect("few");
+        let (query, gallery) = (
+            labels(&(0..32).map(person).collect::<Vec<_>>()),
+            labels(&[0, 1, 2, 3, 4, 5, 6, 7]),
+        );
+        let distance = |at: usize| match (at / 8 / 4, at % 8) {
+            (one, other) if one == other => 0.1,
+            (one, _) if one % 2 == 0 => 0.2,
+            _ => 0.9,
+        };
+        let values: Vec<f32> = (0..32 * 8).map(distance).collect();
+        let distances = Matrix {
+            values: &values,
+            queries: 32,
+            gallery: 8,
+        };
+        let search = Search {
+            distances: &distances,
+            query: &query,
+            gallery: &gallery,
+            protocol: Protocol::CameraLess,
+        };
+        let width = |unit| {
+            let resampling = Resampling {
+                unit,
+                ..Resampling::default()
+            };
+            let found = rates(&search, 0.5, &resampling).expect("pairs");
+            assert_eq!(found.false_accepts.value, 0.5);
+            found.false_accepts.high - found.false_accepts.low
+        };
+        let (people, queries) = (
+            width(ResamplingUnit::Identities),
+            width(ResamplingUnit::Queries),
+        );
+        // Standard errors 0.5/√8 and 0.5/√32.
+        assert!(
+            (queries - 4.0 * 0.5 / 32.0_f64.sqrt()).abs() < 0.08,
+            "{queries}"
+        );
+        assert!(people > 1.6 * queries, "{people} and {queries}");
     }
 
     #[test]

@@ -78,6 +78,7 @@ fn naive(
     }
     QueryResult {
         query: index,
+        identity: Some(query.identities()[index]),
         average_precision: first.map(|_| sum / hits),
         inverse_negative_penalty: first.map(|_| hits / last),
         first_match: first,

@@ -32,7 +32,7 @@ mod products;
 pub use memory::copied;
 #[cfg(feature = "networks")]
 pub use networks::{
-    Adam, Convolution, Epilogue, Gate, Mixing, Pooling, Shared, add_rectified, means,
-    normalisation, rectified_gradient, spread,
+    Adam, Convolution, Epilogue, Gate, Mixing, Pooling, PowerMeans, Shared, add_rectified, means,
+    normalisation, power_means, rectified_gradient, spread,
 };
 pub use products::products;

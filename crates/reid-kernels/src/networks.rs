@@ -11,6 +11,7 @@ mod inner_products;
 mod mixing;
 mod outer_products;
 mod pooling;
+mod power_mean;
 mod rectifier;
 mod sum;
 mod sweep;
@@ -25,6 +26,7 @@ pub use convolution::{Convolution, Epilogue};
 pub use gate::{Gate, Shared};
 pub use mixing::Mixing;
 pub use pooling::Pooling;
+pub use power_mean::{PowerMeans, power_means};
 pub use rectifier::{add_rectified, rectified_gradient};
 
 /// Numbers of a task that does little with each.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Distance {
     /// `‖a - b‖`, at least 1e-6 so that its gradient is finite.
     Euclidean,
-    /// `1 - cos(a, b)`, between 0 and 2.
+    /// `1 - cos(a, b)`, between 0 and 2; 1 for a row of zeros, which has no direction.
     Cosine,
 }
 
@@ -31,23 +31,158 @@ impl Distance {
     #[must_use]
     pub fn pairwise(self, features: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Euclidean => euclidean(features),
-            Self::Cosine => cosine(features),
+            Self::Euclidean => {
+                let mean = features.clone().mean_dim(0).detach();
+                root(squared(features - mean, Tensor::matmul))
+            }
+            Self::Cosine => {
+                let unit = unit(features);
+                unit.clone().matmul(unit.transpose()).neg() + 1.0
+            }
+        }
+    }
+
+    /// Distances between the rows of groups, from the matrix that makes a row the mean of its group: each
+    /// row is moved by that. Meaningless between groups.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, dimensions]`
+    /// - `means`: `[batch, batch]`
+    /// - result: `[batch, batch]`
+    pub(crate) fn within_groups(self, features: Tensor<2>, means: Tensor<2>) -> Tensor<2> {
+        let moved = |rows: Tensor<2>| rows.clone() - means.matmul(rows);
+        match self {
+            Self::Euclidean => root(squared(moved(features), Tensor::matmul)),
+            // ‖a - b‖² = 2 - 2·cos(a, b) at length 1.
+            Self::Cosine => squared(moved(unit(features)), Tensor::matmul).clamp_min(0.0) / 2.0,
+        }
+    }
+
+    /// Distances between the rows of one tensor and those of another, from their differences.
+    ///
+    /// # Shapes
+    /// - `one`, `other`: `[batch, dimensions]`
+    /// - result: `[batch, 1]`
+    pub(crate) fn between(self, one: Tensor<2>, other: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Euclidean => root((one - other).square().sum_dim(1)),
+            Self::Cosine => (unit(one) * unit(other)).sum_dim(1).neg() + 1.0,
         }
     }
 }
 
-/// `√max(‖a‖² + ‖b‖² - 2·a·b, 1e-12)`: the floor keeps the square root's gradient finite where rows
-/// coincide, and stops it there.
-fn euclidean(features: Tensor<2>) -> Tensor<2> {
-    let squares = features.clone().square().sum_dim(1);
-    let products = features.clone().matmul(features.transpose());
-    let squared = squares.clone() + squares.transpose() - products * 2.0;
+/// The floor keeps the square root's gradient finite where rows coincide, and stops it there.
+fn root(squared: Tensor<2>) -> Tensor<2> {
     squared.clamp_min(1e-12).sqrt()
 }
 
-fn cosine(features: Tensor<2>) -> Tensor<2> {
-    let norms = features.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
-    let unit = features / norms;
-    unit.clone().matmul(unit.transpose()).neg() + 1.0
+/// `‖a‖² + ‖b‖² - 2·a·b` of all pairs, from a product of matrices.
+///
+/// GPUs multiply with 10 bits of mantissa (TF32), and even single precision loses what is 1e-7 of the
+/// lengths. So what rows have in common is taken off them before: distances stay, lengths shrink.
+fn squared(rows: Tensor<2>, product: impl FnOnce(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+    let squares = rows.clone().square().sum_dim(1);
+    let products = product(rows.clone(), rows.transpose());
+    squares.clone() + squares.transpose() - products * 2.0
+}
+
+/// Rows at length 1. One that is shorter than 1e-12 has no direction, and is left as it is: divided by its
+/// length it would get a gradient of 1e12.
+fn unit(features: Tensor<2>) -> Tensor<2> {
+    let squares = features.clone().square().sum_dim(1);
+    let short = squares.clone().lower_elem(1e-24);
+    features / squares.mask_fill(short, 1.0).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::invented;
+
+    /// Rounds to 10 bits behind the first, as matrix units of GPUs do (by Veltkamp's splitting).
+    fn to_tf32(values: Tensor<2>) -> Tensor<2> {
+        let high = values.clone() * 8193.0;
+        high.clone() - (high - values)
+    }
+
+    fn in_tf32(one: Tensor<2>, other: Tensor<2>) -> Tensor<2> {
+        to_tf32(one).matmul(to_tf32(other))
+    }
+
+    /// Eight rows of length 30 that are 1e-2 apart, and their distances in double precision.
+    fn near_rows(device: &Device) -> (Tensor<2>, Vec<f64>) {
+        // Of 64 numbers up to ±√3·s/8 the length is s.
+        let [rows, dimensions] = [8, 64];
+        let common = invented::tensor::<2>([1, dimensions], -6.5..6.5, device);
+        let apart = invented::tensor::<2>([rows, dimensions], -2.17e-3..2.17e-3, device);
+        let features = common + apart;
+        let values: Vec<f64> = features.to_data().iter::<f64>().collect();
+        let row = |at: usize| &values[at * dimensions..][..dimensions];
+        let distance = |a: usize, b: usize| {
+            let terms = row(a).iter().zip(row(b)).map(|(a, b)| (a - b).powi(2));
+            terms.sum::<f64>().sqrt()
+        };
+        let pairs = (0..rows).flat_map(|a| (0..rows).map(move |b| (a, b)));
+        (features, pairs.map(|(a, b)| distance(a, b)).collect())
+    }
+
+    /// The largest relative error of distances that are not 0.
+    fn worst(found: Tensor<2>, expected: &[f64]) -> f64 {
+        let found = found.into_data();
+        let pairs = found.iter::<f64>().zip(expected);
+        let apart = pairs.filter(|(_, expected)| **expected > 0.0);
+        apart.fold(0.0, |worst, (found, expected)| {
+            worst.max((found - expected).abs() / expected)
+        })
+    }
+
+    #[test]
+    fn small_distances_of_long_rows_are_kept() {
+        let device = Device::default();
+        let (features, expected) = near_rows(&device);
+        let found = Distance::Euclidean.pairwise(features.clone());
+        assert!(worst(found, &expected) < 1e-4);
+        let means = Tensor::full([8, 8], 1.0 / 8.0, &device);
+        let found = Distance::Euclidean.within_groups(features.clone(), means);
+        assert!(worst(found, &expected) < 1e-4);
+        let turned = Tensor::cat(
+            vec![
+                features.clone().slice([1..8]),
+                features.clone().slice([0..1]),
+            ],
+            0,
+        );
+        let found = Distance::Euclidean.between(features, turned);
+        let next: Vec<f64> = (0..8)
+            .map(|row| expected[row * 8 + (row + 1) % 8])
+            .collect();
+        assert!(worst(found, &next) < 1e-4);
+    }
+
+    #[test]
+    fn products_in_tf32_keep_them_because_rows_are_centred() {
+        let (features, expected) = near_rows(&Device::default());
+        let mean = features.clone().mean_dim(0);
+        let found = root(squared(features.clone() - mean, in_tf32));
+        assert!(worst(found, &expected) < 2e-2);
+        // Without that nothing is left of them.
+        let found = root(squared(features, in_tf32));
+        assert!(worst(found, &expected) > 1.0);
+    }
+
+    #[test]
+    fn a_row_of_zeros_has_no_direction_and_a_small_gradient() {
+        let device = Device::default().autodiff();
+        let features = Tensor::<2>::from_data([[0.0, 0.0], [3.0, 4.0]], &device).require_grad();
+        let distances = Distance::Cosine.pairwise(features.clone());
+        let gradient = features.grad(&distances.clone().sum().backward());
+        let largest = gradient.expect("a gradient").abs().max();
+        assert!(largest.into_scalar::<f32>() <= 2.0);
+        let found: Vec<f32> = distances.into_data().iter::<f32>().collect();
+        for (found, expected) in found.into_iter().zip([1.0, 1.0, 1.0, 0.0]) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! arXiv:1610.02391).
 
 use burn::{
-    module::{ModuleMapper, Param},
+    module::{Flag, ModuleMapper, Param},
     tensor::{Int, Tensor, activation::relu},
 };
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,10 @@ pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3>
 /// g  = relu(Σₖ wₖ Tₖ)             [batch, height, width]
 /// ```
 ///
-/// The head is evaluated with running statistics unless
-/// [`by_batch_statistics`](Self::by_batch_statistics) is asked for; they never move. No gradient reaches its
+/// A head is explained as it is evaluated, on an image alone as within a batch: with running statistics unless
+/// [`by_batch_statistics`](Self::by_batch_statistics) is asked for, and they never move; without dropout and
+/// noise of [`burn::nn`]. Only a layer that looks at nothing but the device cannot be told that it evaluates.
+/// No gradient reaches its
 /// parameters or the network before the map, and the graph around is left as it is.
 /// [`ClosedForm`] gives the same maps without a backward pass, for heads that have it.
 ///
@@ -127,7 +129,7 @@ impl GradCam {
     }
 
     /// Normalises by the statistics of the batch, as a head in training does; its running ones do
-    /// not move. The gradient is that of the sum of all scores.
+    /// not move, and nothing is dropped. The gradient is that of the sum of all scores.
     #[must_use]
     pub const fn by_batch_statistics(self) -> Self {
         Self {
@@ -148,12 +150,13 @@ impl GradCam {
     #[must_use]
     pub fn maps<H: Head>(self, head: &H, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         // A copy on an autodiff device, with leaves and statistics of its own. It trains nothing
-        // unless batch statistics are asked for, so its normalisation evaluates.
+        // unless batch statistics are asked for, so all of its layers evaluate; `no_grad` would leave
+        // those of Burn in training.
         let copy = head.valid().train();
         let head = if self.by_batch {
             copy.map(&mut FreezeButNorms::default())
         } else {
-            copy.no_grad()
+            copy.freeze()
         };
         let features = widened(features.without_autodiff());
         let leaf = features.clone().autodiff().require_grad();
@@ -182,6 +185,14 @@ struct FreezeButNorms {
     containers: Vec<String>,
 }
 
+impl FreezeButNorms {
+    /// Whether what is mapped belongs to a normalisation, of this library or of Burn.
+    fn in_norm(&self) -> bool {
+        let container = self.containers.last();
+        container.is_some_and(|container| container.ends_with("BatchNorm"))
+    }
+}
+
 impl ModuleMapper for FreezeButNorms {
     fn enter_module(&mut self, _name: &str, container: &str) {
         self.containers.push(container.to_owned());
@@ -192,18 +203,25 @@ impl ModuleMapper for FreezeButNorms {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let container = self.containers.last();
-        if container.is_some_and(|container| container.ends_with("BatchNorm")) {
+        if self.in_norm() {
             param
         } else {
             param.set_require_grad(false)
+        }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        if self.in_norm() {
+            flag
+        } else {
+            flag.with_value(false)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::{module::Module, tensor::Device};
     use reid_core::FeatureShape;
 
     use super::*;
@@ -245,7 +263,7 @@ mod tests {
     }
 
     /// A head whose score weighs places: y = 2·x₀ - x₁ over two places of one channel.
-    #[derive(burn::module::Module, Debug)]
+    #[derive(Module, Debug)]
     struct Places {}
 
     impl Head for Places {
@@ -293,6 +311,88 @@ mod tests {
         assert!(head.bottleneck.weight.val().is_require_grad());
         let gradient = leaf.grad(&outer.sum().backward()).expect("a gradient");
         assert!((gradient.sum().into_scalar::<f32>() - 8.0).abs() < 1e-6);
+    }
+
+    /// A head of Burn's layers, which train unless they are told not to.
+    #[derive(Module, Debug)]
+    struct OfBurn {
+        norm: burn::nn::BatchNorm,
+        noise: burn::nn::GaussianNoise,
+        dropout: burn::nn::Dropout,
+        classifier: burn::nn::Linear,
+    }
+
+    impl OfBurn {
+        /// With statistics that are not those of a new layer.
+        fn trained(dropout: f64, noise: f64) -> Self {
+            let device = Device::default().autodiff();
+            let head = Self {
+                norm: burn::nn::BatchNormConfig::new(6).init(&device),
+                noise: burn::nn::GaussianNoiseConfig::new(noise).init(),
+                dropout: burn::nn::DropoutConfig::new(dropout).init(),
+                classifier: burn::nn::LinearConfig::new(6, 3).init(&device),
+            };
+            let head = crate::invented::weights(head);
+            for _ in 0..3 {
+                let _ = head.norm.forward(images(&device));
+            }
+            head
+        }
+    }
+
+    impl Head for OfBurn {
+        fn forward(&self, features: Tensor<4>) -> crate::ReidOutput {
+            let normed = self.norm.forward(features);
+            let pooled = crate::pool::max(normed);
+            let disturbed = self.dropout.forward(self.noise.forward(pooled));
+            let logits = self.classifier.forward(disturbed.clone());
+            crate::ReidOutput::single(disturbed, logits)
+        }
+    }
+
+    fn images(device: &Device) -> Tensor<4> {
+        crate::invented::tensor([5, 6, 4, 3], -1.3..2.1, device)
+    }
+
+    #[test]
+    fn a_head_of_burns_layers_is_explained_as_it_is_evaluated() {
+        let head = OfBurn::trained(0.5, 0.3);
+        let identities = Tensor::from_data([0, 2, 1, 2, 0], &Device::default());
+        let maps = |head: &OfBurn, features: Tensor<4>, identities: &Tensor<1, Int>| {
+            read(GradCam::new().maps(head, features, Target::Identities(identities)))
+        };
+        let features = images(&Device::default());
+        let first = maps(&head, features.clone(), &identities);
+        assert!(first.iter().any(|&value| value > 0.0));
+        assert_eq!(maps(&head, features.clone(), &identities), first);
+        // Each image alone.
+        let alone = (0..5).flat_map(|image| {
+            let of_image = image..image + 1;
+            let identity = identities.clone().slice([of_image.clone()]);
+            maps(&head, features.clone().slice([of_image]), &identity)
+        });
+        for (alone, together) in alone.zip(&first) {
+            assert!((alone - together).abs() < 1e-5, "{alone} and {together}");
+        }
+        // Evaluation has neither dropout nor noise.
+        let without = OfBurn::trained(0.0, 0.0).load_record(head.into_record());
+        assert_eq!(maps(&without, features, &identities), first);
+    }
+
+    #[test]
+    fn by_batch_statistics_burns_normalisation_learns_and_nothing_is_dropped() {
+        let head = OfBurn::trained(0.5, 0.3);
+        let features = images(&Device::default());
+        let cam = GradCam::new().by_batch_statistics();
+        let maps = || read(cam.maps(&head, features.clone(), Target::Highest));
+        let statistics = || head.norm.running_mean.value().into_data();
+        // Burn's statistics are only then those of the last step.
+        let first = maps();
+        let before = statistics();
+        assert_eq!(maps(), first);
+        assert_eq!(statistics(), before);
+        let by_running = read(GradCam::new().maps(&head, features.clone(), Target::Highest));
+        assert_ne!(by_running, first);
     }
 
     #[test]

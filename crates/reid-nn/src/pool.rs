@@ -83,6 +83,9 @@ enum Kind {
 /// GeM       f = (mean_hw(max(x, 1e-6)^p))^(1/p)        [batch, channels]
 /// ```
 ///
+/// Value and gradients of GeM are finite for every exponent: it is the maximum where the exponent is large,
+/// the geometric mean at 0 and the minimum far below.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_nn::pool::PoolConfig;
@@ -110,14 +113,7 @@ impl Pool {
     #[must_use]
     pub fn forward(&self, features: Tensor<4>) -> Tensor<2> {
         match (&self.p, self.kind) {
-            (Some(p), _) => {
-                // x^p as exp(p·ln x), so that the gradient reaches p.
-                let logarithm = flat(features).clamp_min(1e-6).log();
-                let p = p.val().cast(logarithm.dtype()).unsqueeze();
-                let [batch, channels, _] = logarithm.dims();
-                let mean = (logarithm * p.clone()).exp().mean_dim(2);
-                (mean.log() / p).exp().reshape([batch, channels])
-            }
+            (Some(p), _) => reid_ops::power_mean(flat(features), p.val()),
             (None, Kind::Max) => max(features),
             (None, _) => average(features),
         }
@@ -139,23 +135,51 @@ impl Pool {
         let Some(p) = &self.p else {
             return Tensor::full([1, 1], share, (&features.device(), features.dtype()));
         };
-        let p = p.val().without_autodiff().cast(features.dtype());
-        let features = flat(features);
-        let clamped = features.clone().lower_elem(1e-6);
-        // In logarithms, relative to the largest: powers of a dead channel are no numbers.
-        let logarithm = features.clamp_min(1e-6).log();
-        let largest = logarithm.clone().max_dim(2);
-        let below = (logarithm - largest) * p.clone().unsqueeze();
-        let mean = below.clone().exp().mean_dim(2).log();
-        let relative = (below - mean) * ((p.clone() - 1.0) / p).unsqueeze();
-        let powers = relative.exp().mask_fill(clamped, 0.0);
-        powers.mean_dim(2).squeeze_dim::<2>(2) * share
+        let [by_features, _] =
+            reid_ops::power_mean_gradients(flat(features), p.val().without_autodiff());
+        by_features.mean_dim(2).squeeze_dim(2)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::DType;
+
     use super::*;
+
+    #[test]
+    fn a_dead_channel_has_finite_gradients_in_every_precision() {
+        let device = Device::default().autodiff();
+        for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+            for exponent in [1e-30, 3.0, 6.5, 9.0, 100.0, 1e30] {
+                let pool = PoolConfig::GeneralisedMean { exponent }.init(&device);
+                let features = Tensor::<4>::from_data([[[[0.0, 0.0]], [[1.0, 2.0]]]], &device);
+                let features = features.cast(dtype).require_grad();
+                let value = pool.forward(features.clone());
+                let gradients = value.clone().sum().backward();
+                let exponent = pool.p.expect("an exponent").val();
+                let read =
+                    |of: Vec<f64>| assert!(of.iter().all(|x| x.is_finite()), "{dtype:?}: {of:?}");
+                read(value.into_data().iter().collect());
+                read(
+                    exponent
+                        .grad(&gradients)
+                        .expect("one")
+                        .into_data()
+                        .iter()
+                        .collect(),
+                );
+                read(
+                    features
+                        .grad(&gradients)
+                        .expect("one")
+                        .into_data()
+                        .iter()
+                        .collect(),
+                );
+            }
+        }
+    }
 
     #[test]
     #[should_panic(expected = "an exponent above 0, found -1")]

@@ -41,6 +41,7 @@ mod gate;
 mod mixing;
 mod normalisation;
 mod pooling;
+mod power_mean;
 mod rectifier;
 
 pub use adam::{AdamStep, adam};
@@ -53,6 +54,7 @@ pub use normalisation::{
     Normalisation, Normalised, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train,
 };
 pub use pooling::{max_pool2d, means};
+pub use power_mean::{power_mean, power_mean_gradients};
 pub use rectifier::add_rectified;
 
 #[cfg(any(feature = "flex", feature = "_cube"))]

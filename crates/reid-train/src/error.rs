@@ -69,6 +69,12 @@ pub enum Error {
         /// The images of the batch.
         images: Vec<PathBuf>,
     },
+    /// There is nothing to describe.
+    #[error("the {split} has no images to describe, expected at least 1")]
+    NoImages {
+        /// The split.
+        split: Split,
+    },
     /// A descriptor holds a value that is infinite or not a number.
     #[error("the descriptor of {split} image {row} ({}) is not finite", image.display())]
     Descriptor {

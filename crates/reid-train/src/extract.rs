@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use reid_core::{InputSize, Sample, Split, Splits};
 use reid_data::{
-    loader::{EvalBatch, EvalLoader, LoaderConfig},
+    loader::{EvalBatch, EvalLoader, LoaderConfig, TrainLoader},
     transform::Normalise,
 };
 use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
@@ -64,6 +64,24 @@ impl Extractor {
         }
     }
 
+    /// Shares the memory for decoded images with a training loader, instead of having as much again.
+    ///
+    /// # Panics
+    /// If the loader is of images of another size.
+    #[must_use]
+    pub fn sharing(self, loader: &TrainLoader) -> Self {
+        let shared = loader.eval_loader(self.loader.normalise());
+        assert_eq!(
+            shared.size(),
+            self.loader.size(),
+            "an extractor shares the memory of a loader of images of its own size"
+        );
+        Self {
+            loader: shared,
+            ..self
+        }
+    }
+
     /// Describes each image by the mean of its descriptor and that of its mirror image, neither
     /// scaled to length 1 before, as toolkits do: twice the work.
     #[must_use]
@@ -109,6 +127,9 @@ impl Extractor {
         split: Split,
         device: &Device,
     ) -> Result<Embeddings, Error> {
+        if samples.is_empty() {
+            return Err(Error::NoImages { split });
+        }
         let labels = Labels::from_samples(samples)?;
         let (mut values, mut dimensions) = (Vec::new(), 1);
         for batch in self.loader.batches(samples, self.batch_size) {
@@ -192,8 +213,8 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::Identity;
-    use reid_data::transform::Normalise;
+    use reid_core::{Identity, Seed};
+    use reid_data::transform::{Augmentation, Normalise};
     use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
@@ -268,6 +289,43 @@ mod tests {
         assert!(
             message.contains("copy.png has no camera, but "),
             "{message}"
+        );
+    }
+
+    #[test]
+    fn nothing_to_describe_is_an_error() {
+        let (device, size) = (Device::default(), InputSize::new(32, 16));
+        let backbone = ResNetConfig::resnet18().with_width(4);
+        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
+        let error = extractor.embed(&model, &[], Split::Gallery, &device);
+        assert_eq!(
+            error.expect_err("no images").to_string(),
+            "the gallery has no images to describe, expected at least 1"
+        );
+    }
+
+    #[test]
+    fn what_training_has_decoded_is_not_decoded_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("1.png");
+        image::RgbImage::new(16, 32).save(&path).expect("saved");
+        let (device, size) = (Device::default(), InputSize::new(32, 16));
+        let samples = vec![Sample::new(&path, Identity::new(1))];
+        let (augmentation, config) = (Augmentation::none(), LoaderConfig::default());
+        let loader = TrainLoader::new(samples.clone(), size, &augmentation, Seed::new(1), config);
+        assert_eq!(loader.epoch(0, vec![vec![0]]).count(), 1);
+        std::fs::remove_file(&path).expect("removed");
+
+        let backbone = ResNetConfig::resnet18().with_width(4);
+        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let alone = Extractor::new(size, Normalise::IMAGENET, config);
+        let embed =
+            |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);
+        assert!(embed(&alone).is_err());
+        assert_eq!(
+            embed(&alone.sharing(&loader)).expect("from memory").len(),
+            1
         );
     }
 }

@@ -1,5 +1,7 @@
 //! History: what each epoch came to.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Tensor, Transaction};
 use reid_eval::Report;
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,12 @@ pub struct EpochSummary {
     pub learning_rate: f64,
     /// Mean of the whole loss over the steps.
     pub loss: f64,
-    /// Mean of each loss over the steps, by name.
+    /// Mean of each loss, by name, over the steps in which it appeared.
     pub losses: Vec<(String, f64)>,
     /// Share of the training images whose identity was named.
     pub accuracy: f64,
-    /// Mean of what the head told of each step, by name, and in half precision the share that was left out.
+    /// Mean of what the head told, by name, over the steps in which it did, and in half precision the share
+    /// that was left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<(String, f64)>,
     /// Scores, where the epoch ended with an evaluation.
@@ -114,12 +117,19 @@ pub(crate) struct Sums {
     pub(crate) accuracy: f64,
     #[serde(default)]
     pub(crate) remarks: Vec<(String, f64)>,
+    /// In how many of the steps a name of either list was absent, unless in none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    absent: BTreeMap<String, usize>,
 }
 
 impl Sums {
     pub(crate) fn add(&mut self, measured: &Measured) {
-        add(&mut self.losses, &measured.losses);
-        add(&mut self.remarks, &measured.remarks);
+        for (sums, values) in [
+            (&mut self.losses, &measured.losses),
+            (&mut self.remarks, &measured.remarks),
+        ] {
+            add(sums, values, self.steps, &mut self.absent);
+        }
         self.accuracy += measured.accuracy;
         self.steps += 1;
     }
@@ -127,13 +137,18 @@ impl Sums {
     /// Means over the steps so far.
     pub(crate) fn summary(&self, epoch: usize, learning_rate: f64) -> EpochSummary {
         let steps = self.steps.max(1) as f64;
-        let mean = |(name, sum): &(String, f64)| (name.clone(), sum / steps);
-        let losses: Vec<(String, f64)> = self.losses.iter().map(mean).collect();
+        let mean = |(name, sum): &(String, f64)| {
+            let absent = self.absent.get(name).copied().unwrap_or(0);
+            (
+                name.clone(),
+                sum / self.steps.saturating_sub(absent).max(1) as f64,
+            )
+        };
         EpochSummary {
             epoch,
             learning_rate,
-            loss: losses.iter().map(|(_, loss)| loss).sum(),
-            losses,
+            loss: self.losses.iter().map(|(_, sum)| sum).sum::<f64>() / steps,
+            losses: self.losses.iter().map(mean).collect(),
             accuracy: self.accuracy / steps,
             remarks: self.remarks.iter().map(mean).collect(),
             scores: None,
@@ -141,12 +156,95 @@ impl Sums {
     }
 }
 
-/// Adds named values to named sums.
-fn add(sums: &mut Vec<(String, f64)>, values: &[(String, f64)]) {
-    if sums.is_empty() {
-        *sums = values.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
+/// Adds the values of a step to sums of the same name over the `steps` before. Values of one step that share
+/// a name are parts of one loss.
+fn add(
+    sums: &mut Vec<(String, f64)>,
+    values: &[(String, f64)],
+    steps: usize,
+    absent: &mut BTreeMap<String, usize>,
+) {
+    for (name, value) in values {
+        match sums.iter_mut().find(|(of, _)| of == name) {
+            Some((_, sum)) => *sum += value,
+            None => {
+                sums.push((name.clone(), *value));
+                if steps > 0 {
+                    absent.insert(name.clone(), steps);
+                }
+            }
+        }
     }
-    for ((_, sum), (_, value)) in sums.iter_mut().zip(values) {
-        *sum += value;
+    for (name, _) in &*sums {
+        if !values.iter().any(|(of, _)| of == name) {
+            *absent.entry(name.clone()).or_default() += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(losses: &[(&str, f64)], remarks: &[(&str, f64)]) -> Measured {
+        let named = |list: &[(&str, f64)]| {
+            let list = list.iter();
+            list.map(|(name, value)| ((*name).to_owned(), *value))
+                .collect()
+        };
+        Measured {
+            losses: named(losses),
+            accuracy: 0.5,
+            remarks: named(remarks),
+        }
+    }
+
+    fn means(list: &[(String, f64)]) -> Vec<(&str, f64)> {
+        list.iter().map(|(name, value)| (&**name, *value)).collect()
+    }
+
+    #[test]
+    fn each_loss_has_the_mean_of_the_steps_in_which_it_appeared() {
+        let mut sums = Sums::default();
+        for measured in [
+            step(&[("identity", 1.0), ("triplet", 8.0)], &[("silent", 0.5)]),
+            step(&[("triplet", 4.0), ("identity", 2.0)], &[]),
+            step(&[("center", 6.0), ("identity", 6.0)], &[("left out", 1.0)]),
+        ] {
+            sums.add(&measured);
+            // What a checkpoint in the middle keeps.
+            let json = serde_json::to_string(&sums).expect("JSON");
+            sums = serde_json::from_str(&json).expect("sums");
+        }
+        let summary = sums.summary(1, 0.1);
+        assert_eq!(
+            means(&summary.losses),
+            [("identity", 3.0), ("triplet", 6.0), ("center", 6.0)]
+        );
+        assert_eq!(
+            means(&summary.remarks),
+            [("silent", 0.5), ("left out", 1.0)]
+        );
+        // The whole loss of the steps is 9, 6 and 12.
+        assert_eq!(
+            (summary.loss.to_bits(), summary.accuracy.to_bits()),
+            (9.0_f64.to_bits(), 0.5_f64.to_bits())
+        );
+    }
+
+    #[test]
+    fn parts_of_one_name_are_one_loss() {
+        let mut sums = Sums::default();
+        for _ in 0..2 {
+            sums.add(&step(&[("loss", 1.0), ("loss", 2.0)], &[]));
+        }
+        assert_eq!(means(&sums.summary(1, 0.1).losses), [("loss", 3.0)]);
+    }
+
+    #[test]
+    fn sums_of_an_older_version_are_of_all_steps() {
+        let json = r#"{"steps":2,"losses":[["identity",3.0]],"accuracy":1.0}"#;
+        let sums: Sums = serde_json::from_str(json).expect("sums");
+        assert_eq!(means(&sums.summary(1, 0.1).losses), [("identity", 1.5)]);
     }
 }

@@ -158,6 +158,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the data set: REID_CUHK03 names its folder"]
     fn published_numbers() {
         for (boxes, [train, query, gallery]) in [
             (Boxes::Labeled, [7_368, 1_400, 5_328]),

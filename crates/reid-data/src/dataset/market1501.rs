@@ -225,6 +225,7 @@ mod tests {
         }
     }
     #[test]
+    #[ignore = "needs the data set: REID_MARKET1501 names its folder"]
     fn published_numbers() {
         let counts = [(751, 12_936), (750, 3_368), (751, 15_913)];
         published::holds("REID_MARKET1501", |root| load(root), counts);

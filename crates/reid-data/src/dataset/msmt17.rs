@@ -376,6 +376,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the data set: REID_MSMT17 names its folder"]
     fn published_numbers() {
         for (training, images) in [
             (Training::WithValidation, 32_621),

@@ -373,6 +373,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the data set: REID_VEHICLE_ID names its folder"]
     fn published_numbers() {
         for (size, vehicles, images) in [
             (TestSize::Small, 800, 6_493),

@@ -227,6 +227,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the data set: REID_VERI776 names its folder"]
     fn published_numbers() {
         let counts = [(576, 37_778), (200, 1_678), (200, 11_579)];
         published::holds("REID_VERI776", |root| load(root), counts);

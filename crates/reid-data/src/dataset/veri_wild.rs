@@ -375,6 +375,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the data set: REID_VERI_WILD names its folder"]
     fn published_numbers() {
         for (size, vehicles, gallery) in [
             (TestSize::Small, 3_000, 38_861),

@@ -20,8 +20,10 @@ pub struct LoaderConfig {
     /// Finished batches that may wait to be taken, rounded up to a multiple of the workers; each
     /// worker may hold one more that it is making. Default: 8.
     pub prefetch: usize,
-    /// Memory for decoded and resized images, in bytes. Images that do not fit are decoded anew
-    /// each time. Default: 1 GiB, which is 10 922 images of 256 x 128.
+    /// Memory for the pixels of decoded and resized images, in bytes. Images that do not fit are decoded
+    /// anew each time. Default: 1 GiB, which is 10 922 images of 256 x 128. Each loader has so much, and a
+    /// clone shares it; a training run has it once for training and evaluation together
+    /// ([`TrainLoader::eval_loader`](super::TrainLoader::eval_loader)).
     pub cache_bytes: usize,
 }
 

@@ -54,11 +54,33 @@ impl EvalLoader {
     /// A loader of images of this size.
     #[must_use]
     pub fn new(size: InputSize, normalise: Normalise, config: LoaderConfig) -> Self {
+        let pictures = Arc::new(Pictures::new(size, config.cache_bytes));
+        Self::sharing(pictures, normalise, config)
+    }
+
+    /// A loader that shares the memory of another.
+    pub(super) fn sharing(
+        pictures: Arc<Pictures>,
+        normalise: Normalise,
+        config: LoaderConfig,
+    ) -> Self {
         Self {
-            pictures: Arc::new(Pictures::new(size, config.cache_bytes)),
+            pictures,
             normalise,
             config,
         }
+    }
+
+    /// How the images are normalised.
+    #[must_use]
+    pub fn normalise(&self) -> Normalise {
+        self.normalise
+    }
+
+    /// Height and width of the images.
+    #[must_use]
+    pub fn size(&self) -> InputSize {
+        self.pictures.size()
     }
 
     /// The samples in batches of `batch_size`; the last may be smaller.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use reid_core::{Identity, InputSize, Sample, Seed};
 
-use super::{Batches, Classes, LoaderConfig, pictures::Pictures};
+use super::{Batches, Classes, EvalLoader, LoaderConfig, pictures::Pictures};
 use crate::{
     Error,
-    transform::{Augmentation, Transform},
+    transform::{Augmentation, Normalise, Transform},
 };
 
 /// Augmented images with what they show.
@@ -85,6 +85,24 @@ impl TrainLoader {
             seed: seed.named("augmentation"),
             config,
         }
+    }
+
+    /// A loader of images as they are that shares this one's memory for decoded images, so that both
+    /// together keep within [`LoaderConfig::cache_bytes`], and an image that both load is decoded once.
+    ///
+    /// ```
+    /// use reid_core::{Identity, InputSize, Sample, Seed};
+    /// use reid_data::{loader::{LoaderConfig, TrainLoader}, transform::{Augmentation, Normalise}};
+    ///
+    /// let samples = vec![Sample::new("1.png", Identity::new(7))];
+    /// let (size, config) = (InputSize::new(16, 8), LoaderConfig::default());
+    /// let train = TrainLoader::new(samples, size, &Augmentation::default(), Seed::new(1), config);
+    /// let evaluation = train.eval_loader(Normalise::IMAGENET);
+    /// assert_eq!(evaluation.batches(&[], 64).count(), 0);
+    /// ```
+    #[must_use]
+    pub fn eval_loader(&self, normalise: Normalise) -> EvalLoader {
+        EvalLoader::sharing(Arc::clone(&self.pictures), normalise, self.config)
     }
 
     /// The same loader with transforms of one's own instead of the augmentation. They must leave
@@ -194,7 +212,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::transform::{Flip, Normalise, Picture};
+    use crate::transform::{Flip, Picture};
 
     const SIZE: InputSize = InputSize::new(12, 6);
 
@@ -244,6 +262,35 @@ mod tests {
         assert_eq!(first, again);
         assert_ne!(first, other);
         assert_eq!(load(3, 0), [first, again, other]);
+    }
+
+    #[test]
+    fn two_loaders_that_share_memory_keep_to_it_together() {
+        let (_folder, samples) = samples();
+        // Room for four of the six images.
+        let room = config(1, 4 * 3 * SIZE.pixels());
+        let seed = Seed::new(1);
+        let train = TrainLoader::new(samples.clone(), SIZE, &Augmentation::none(), seed, room);
+        let evaluation = train.eval_loader(Normalise::IMAGENET);
+        assert_eq!(all(train.epoch(0, vec![vec![0, 1, 2]])).len(), 1);
+        let of = |numbers: &[usize]| -> Vec<Sample> {
+            numbers
+                .iter()
+                .map(|&number| samples[number].clone())
+                .collect()
+        };
+        let loads = |numbers: &[usize]| {
+            evaluation
+                .batches(&of(numbers), 1)
+                .all(|batch| batch.is_ok())
+        };
+        assert!(loads(&[3, 4, 5]));
+        for sample in &samples {
+            std::fs::remove_file(&sample.path).unwrap();
+        }
+        // Three that training has decoded and one of evaluation; the rest are read again, if they are there.
+        assert!(loads(&[0, 1, 2, 3]));
+        assert!(!loads(&[4]) && !loads(&[5]));
     }
 
     #[test]

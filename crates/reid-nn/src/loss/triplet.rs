@@ -116,17 +116,29 @@ impl Criterion for BatchHardTriplet {
 }
 
 impl BatchHardTriplet {
-    fn branch(&self, features: Tensor<2>, pairs: &Pairs) -> Tensor<1> {
+    /// The farthest positive and the nearest negative of each anchor, by their places in the batch; any
+    /// image where there is none.
+    ///
+    /// Positives are compared about the mean of their identity, so that long features that lie close
+    /// together, as training makes them, can still be told apart.
+    fn hardest(&self, features: Tensor<2>, pairs: &Pairs) -> [Tensor<1, Int>; 2] {
+        let within = pairs.means.clone().cast(features.dtype());
+        let positive = self.distance.within_groups(features.clone(), within);
+        let positive = positive.mask_fill(pairs.positive.clone().bool_not(), -1.0);
         let distances = self.distance.pairwise(features);
-        // Pairs of the wrong kind are put out of reach by values just beyond the batch's own, which
-        // half precision can hold too; anchors left without a pair are masked below.
-        let beyond = (distances.clone().detach().max() + 1.0).reshape([1, 1]);
+        let beyond = (distances.clone().max() + 1.0).reshape([1, 1]);
         let beyond = beyond.expand(distances.dims());
-        let positive = distances
-            .clone()
-            .mask_fill(pairs.positive.clone().bool_not(), -1.0);
         let negative = distances.mask_where(pairs.negative.clone().bool_not(), beyond);
-        let difference = positive.max_dim(1) - negative.min_dim(1);
+        [positive.argmax(1), negative.argmin(1)].map(|places| places.squeeze_dim(1))
+    }
+
+    fn branch(&self, features: Tensor<2>, pairs: &Pairs) -> Tensor<1> {
+        let [farthest, nearest] = self.hardest(features.clone().detach(), pairs);
+        let to = |other| {
+            self.distance
+                .between(features.clone(), features.clone().select(0, other))
+        };
+        let difference = to(farthest) - to(nearest);
 
         let losses = match self.margin {
             Margin::Hard(margin) => (difference + margin).clamp_min(0.0),
@@ -149,6 +161,8 @@ struct Pairs {
     positive: Tensor<2, Bool>,
     negative: Tensor<2, Bool>,
     anchor: Tensor<2, Bool>,
+    /// What makes each row the mean of its identity, `[batch, batch]`.
+    means: Tensor<2>,
 }
 
 impl Pairs {
@@ -162,8 +176,10 @@ impl Pairs {
         let same = row.equal(column);
         let itself = Tensor::<2, Int>::eye(batch, &same.device()).bool();
         let positive = same.clone().bool_and(itself.bool_not());
-        let negative = same.bool_not();
+        let negative = same.clone().bool_not();
+        let same = same.float();
         Self {
+            means: same.clone() / same.sum_dim(1),
             anchor: positive
                 .clone()
                 .any_dim(1)
@@ -177,6 +193,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invented;
 
     const FEATURES: [[f32; 2]; 6] = [
         [0.0, 0.0],
@@ -230,6 +247,59 @@ mod tests {
             let gradient = features.grad(&loss.backward()).expect("a gradient");
             assert!(gradient.abs().max().into_scalar::<f32>() < f32::EPSILON);
         }
+    }
+
+    /// Four people at length 30 from each other and from the origin, whose images are 1e-2 apart: squared
+    /// lengths of 900 leave nothing of squares of 1e-4 in single precision.
+    #[test]
+    fn the_hardest_positives_of_long_features_are_found() {
+        let device = Device::default();
+        // Of 64 numbers up to ±√3·s/8 the length is s.
+        let [people, images, dimensions] = [4, 4, 64];
+        let centres = invented::tensor::<2>([people, dimensions], -6.5..6.5, &device);
+        let centres = centres.unsqueeze_dim::<3>(1).repeat_dim(1, images);
+        let centres = centres.reshape([people * images, dimensions]);
+        let apart = invented::tensor([people * images, dimensions], -2.17e-3..2.17e-3, &device);
+        let features: Tensor<2> = centres + apart;
+
+        let values: Vec<f64> = features.to_data().iter::<f64>().collect();
+        let row = |at: usize| &values[at * dimensions..][..dimensions];
+        let distance = |a: usize, b: usize| {
+            let terms = row(a).iter().zip(row(b)).map(|(a, b)| (a - b).powi(2));
+            terms.sum::<f64>().sqrt()
+        };
+        let all = 0..people * images;
+        let of = |anchor: usize, own: bool| {
+            let other = all.clone();
+            let other = other.filter(move |at| (at / images == anchor / images) == own);
+            other.map(move |at| distance(anchor, at))
+        };
+        let hardest = all.clone().map(|anchor| {
+            let farthest = of(anchor, true).fold(0.0, f64::max);
+            farthest - of(anchor, false).fold(f64::INFINITY, f64::min) + 100.0
+        });
+        let expected = hardest.sum::<f64>() / all.len() as f64;
+        // The difference is some -40; what is compared are the positives, of some 0.015.
+        let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(100.0));
+        let criterion = config.init(&OutputShape::single(dimensions, people), &device);
+        let identities: Vec<i64> = all.clone().map(|at| (at / images) as i64).collect();
+        let identities = Tensor::from_data(identities.as_slice(), &device);
+        let pairs = Pairs::of(identities.clone());
+        let [farthest, _] = criterion.hardest(features.clone(), &pairs);
+        for (anchor, found) in farthest.into_data().iter::<i64>().enumerate() {
+            let found = distance(anchor, usize::try_from(found).expect("a place"));
+            let expected = of(anchor, true).fold(0.0, f64::max);
+            assert!(
+                found >= expected * (1.0 - 1e-4),
+                "{anchor}: {found}, not {expected}"
+            );
+        }
+        let output = ReidOutput::single(features.clone(), features);
+        let found = criterion.forward(&output, identities).into_scalar::<f32>();
+        assert!(
+            (f64::from(found) - expected).abs() < 2e-5,
+            "{found}, not {expected}"
+        );
     }
 
     #[test]
