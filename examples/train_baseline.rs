@@ -65,12 +65,13 @@ struct Arguments {
 impl Arguments {
     /// A smoke run has a folder of its own, so that it is in the way of no other run.
     fn out(&self) -> PathBuf {
-        let folder = || match self.smoke {
-            true => PathBuf::from(format!(
-                "target/train_baseline/smoke-{}",
-                std::process::id()
-            )),
-            false => PathBuf::from("target/train_baseline"),
+        let folder = || {
+            let folder = PathBuf::from("target/train_baseline");
+            if self.smoke {
+                folder.join(format!("smoke-{}", std::process::id()))
+            } else {
+                folder
+            }
         };
         self.out.clone().unwrap_or_else(folder)
     }

@@ -332,7 +332,10 @@ fn a_library_that_names_a_backend_is_found() {
         manifest("reid-nn", &on("burn", r#""dev""#, false, r#""flex""#), "{}"),
         [""; 0]
     );
+}
 
+#[test]
+fn a_source_that_names_a_backend_is_found() {
     let source = "//! Runs on Cuda.\nuse burn::backend::Cuda;\n\nfn on_flexible() {}\n";
     assert_eq!(backends_in_source(source), ["line 2: Cuda"]);
     let tests = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use burn_flex::Flex;\n}\n";

@@ -8,6 +8,7 @@
 //!
 //! The second needs `strace`, which stops and disturbs system calls.
 #![cfg(unix)]
+#![expect(clippy::print_stderr, reason = "says what was lost, and why")]
 
 use std::{
     env, fmt, fs,
@@ -235,7 +236,7 @@ impl<'a> Patient<'a> {
         let checkpoints = Checkpoints::new(&self.run);
         let find = |kept| checkpoints.find(kept).expect("readable").expect("saved");
         let kept = [find(Kept::Last), find(Kept::Best)];
-        let kept = kept.map(|path| path.file_name().unwrap().to_owned());
+        let kept = kept.map(|path| path.file_name().expect("a name").to_owned());
         let known = ["last.json", "recipe.json", ".lock", BITS];
         for entry in fs::read_dir(&self.run).expect("a folder") {
             let name = entry.expect("an entry").file_name();

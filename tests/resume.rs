@@ -536,20 +536,36 @@ impl Observer for DieAt {
     }
 }
 
+/// Breaks an image as soon as an epoch is saved.
+struct Break<'a>(&'a Path);
+impl Observer for Break<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Saved(_)) {
+            truncate(self.0);
+        }
+    }
+}
+
+/// Which events there were.
+#[derive(Default)]
+struct Seen(Vec<&'static str>);
+impl Observer for Seen {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step(_) if self.0.last() != Some(&"step") => self.0.push("step"),
+            Event::Evaluated { .. } => self.0.push("evaluated"),
+            Event::Saved(_) => self.0.push("saved"),
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn an_epoch_is_saved_before_it_is_evaluated() {
     let fixture = Fixture::new();
     let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
 
     // The first epoch is saved, and its evaluation fails: a gallery image is broken.
-    struct Break<'a>(&'a Path);
-    impl Observer for Break<'_> {
-        fn observe(&mut self, event: &Event<'_>) {
-            if matches!(event, Event::Saved(_)) {
-                truncate(self.0);
-            }
-        }
-    }
     let broken = fixture.splits.gallery[0].path.clone();
     let content = fs::read(&broken).expect("an image");
     let failed = fixture.trainer("run").run(&mut Break(&broken));
@@ -560,18 +576,6 @@ fn an_epoch_is_saved_before_it_is_evaluated() {
 
     // With the image mended the run goes on with the evaluation, without repeating the epoch.
     fs::write(&broken, content).expect("written");
-    #[derive(Default)]
-    struct Seen(Vec<&'static str>);
-    impl Observer for Seen {
-        fn observe(&mut self, event: &Event<'_>) {
-            match event {
-                Event::Step(_) if self.0.last() != Some(&"step") => self.0.push("step"),
-                Event::Evaluated { .. } => self.0.push("evaluated"),
-                Event::Saved(_) => self.0.push("saved"),
-                _ => {}
-            }
-        }
-    }
     let mut seen = Seen::default();
     let resumed = fixture.trainer("run").resume().expect("resumes");
     let resumed = resumed.run(&mut seen).expect("a run");
@@ -598,23 +602,25 @@ fn a_process_that_dies_before_it_writes_its_report_gets_it_from_the_next() {
     assert_eq!(fixture.last("run"), before);
 }
 
+/// Starts a second run whenever the first has saved.
+struct Second<'a>(&'a Fixture, usize);
+impl Observer for Second<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Saved(_)) {
+            let second = self.0.trainer("run").resume().expect("readable");
+            let error = second.run(&mut ()).expect_err("in use").to_string();
+            assert!(
+                error.contains("another process trains in this folder"),
+                "{error}"
+            );
+            self.1 += 1;
+        }
+    }
+}
+
 #[test]
 fn two_runs_in_one_folder_are_refused() {
     let fixture = Fixture::new();
-    struct Second<'a>(&'a Fixture, usize);
-    impl Observer for Second<'_> {
-        fn observe(&mut self, event: &Event<'_>) {
-            if matches!(event, Event::Saved(_)) {
-                let second = self.0.trainer("run").resume().expect("readable");
-                let error = second.run(&mut ()).expect_err("in use").to_string();
-                assert!(
-                    error.contains("another process trains in this folder"),
-                    "{error}"
-                );
-                self.1 += 1;
-            }
-        }
-    }
     let mut second = Second(&fixture, 0);
     fixture.trainer("run").run(&mut second).expect("a run");
     assert_eq!(second.1, 3);

@@ -344,6 +344,7 @@ fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
 }
 
 /// What is left of something when a product has been taken from it.
+#[derive(Clone, Copy)]
 struct Remainder {
     left: f64,
     of: f64,

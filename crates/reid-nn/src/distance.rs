@@ -149,8 +149,8 @@ mod tests {
         assert!(worst(found, &expected) < 1e-4);
         let turned = Tensor::cat(
             vec![
-                features.clone().slice([1..8]),
-                features.clone().slice([0..1]),
+                features.clone().narrow(0, 1, 7),
+                features.clone().narrow(0, 0, 1),
             ],
             0,
         );

@@ -83,7 +83,7 @@ enum Kind {
 /// GeM       f = (mean_hw(max(x, 1e-6)^p))^(1/p)        [batch, channels]
 /// ```
 ///
-/// Value and gradients of GeM are finite for every exponent: it is the maximum where the exponent is large,
+/// Value and gradients of `GeM` are finite for every exponent: it is the maximum where the exponent is large,
 /// the geometric mean at 0 and the minimum far below.
 ///
 /// ```

@@ -165,14 +165,13 @@ fn add(
     absent: &mut BTreeMap<String, usize>,
 ) {
     for (name, value) in values {
-        match sums.iter_mut().find(|(of, _)| of == name) {
-            Some((_, sum)) => *sum += value,
-            None => {
-                sums.push((name.clone(), *value));
-                if steps > 0 {
-                    absent.insert(name.clone(), steps);
-                }
-            }
+        if let Some((_, sum)) = sums.iter_mut().find(|(of, _)| of == name) {
+            *sum += value;
+            continue;
+        }
+        sums.push((name.clone(), *value));
+        if steps > 0 {
+            absent.insert(name.clone(), steps);
         }
     }
     for (name, _) in &*sums {

@@ -110,7 +110,7 @@ impl Criterion for BatchHardTriplet {
     fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
         let pairs = Pairs::of(identities);
         let branches = output.features.iter();
-        let losses = branches.map(|features| self.branch(features.clone(), &pairs));
+        let losses = branches.map(|features| self.branch(features, &pairs));
         criterion::by_branch(self.name(), losses)
     }
 }
@@ -132,7 +132,7 @@ impl BatchHardTriplet {
         [positive.argmax(1), negative.argmin(1)].map(|places| places.squeeze_dim(1))
     }
 
-    fn branch(&self, features: Tensor<2>, pairs: &Pairs) -> Tensor<1> {
+    fn branch(&self, features: &Tensor<2>, pairs: &Pairs) -> Tensor<1> {
         let [farthest, nearest] = self.hardest(features.clone().detach(), pairs);
         let to = |other| {
             self.distance
@@ -282,7 +282,10 @@ mod tests {
         // The difference is some -40; what is compared are the positives, of some 0.015.
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(100.0));
         let criterion = config.init(&OutputShape::single(dimensions, people), &device);
-        let identities: Vec<i64> = all.clone().map(|at| (at / images) as i64).collect();
+        let identities: Vec<i64> = all
+            .clone()
+            .map(|at| (at / images).cast_signed() as i64)
+            .collect();
         let identities = Tensor::from_data(identities.as_slice(), &device);
         let pairs = Pairs::of(identities.clone());
         let [farthest, _] = criterion.hardest(features.clone(), &pairs);

@@ -6,6 +6,8 @@ use reid_core::Sample;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::sealed::hexadecimal;
+
 /// Number of samples, and a hash of their order, names, identities, cameras and tracks.
 ///
 /// A path counts from the folder that all of them have in common, so that a data set may be moved. The
@@ -36,10 +38,9 @@ impl Fingerprint {
             // A line break is in no number, so fields cannot run into each other.
             hash.update(format!("\n{identity:?} {camera:?} {track:?}\n"));
         }
-        let digest = hash.finalize();
         Self {
             images: samples.len(),
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hexadecimal(&hash.finalize()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! JSON that holds a hash of itself, so that no changed bit passes for content.
 
-use std::path::Path;
+use std::{fmt::Write, path::Path};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -17,8 +17,16 @@ struct Sealed<T> {
 
 /// SHA-256 in hexadecimal digits, as `sha256sum` prints it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The compact JSON of a value together with its hash.

@@ -3,17 +3,13 @@
 mod faulty;
 mod posix;
 
-use std::{
-    cell::Cell,
-    fs,
-    path::Path,
-};
+use std::{cell::Cell, fs, path::Path};
 
 use tempfile::TempDir;
 
 use self::{
     faulty::{Faulty, Operation},
-    posix::Posix,
+    posix::{Content, Posix},
 };
 use super::{
     files::{Disk, Files},
@@ -126,7 +122,7 @@ fn undisturbed() -> (TempDir, Vec<Operation>) {
 #[test]
 fn an_operation_that_fails_leaves_one_of_the_two_checkpoints() {
     let (_folder, operations) = undisturbed();
-    for number in 0..operations.len() {
+    for (number, operation) in operations.iter().enumerate() {
         for forever in [false, true] {
             let folder = begun();
             let run = folder.path().join(RUN);
@@ -140,7 +136,7 @@ fn an_operation_that_fails_leaves_one_of_the_two_checkpoints() {
                 &pointer(NEW, OLD),
             );
             let last = recovered(&run);
-            assert!(saved.is_err() || last == NEW, "{:?}", operations[number]);
+            assert!(saved.is_err() || last == NEW, "{operation:?}");
         }
     }
 }
@@ -210,7 +206,7 @@ fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
     let start = begun();
     let relative = |path: &Path| path.strip_prefix(whole.path()).unwrap().to_owned();
     // What may be in a file that was not flushed.
-    let contents: [fn(&[u8], &[u8]) -> Vec<u8>; 4] = [
+    let contents: [Content; 4] = [
         |durable, _| durable.to_vec(),
         |_, now| now[..now.len() / 2].to_vec(),
         |_, now| vec![0; now.len()],

@@ -45,7 +45,7 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    fn perform(&self, operation: Operation) -> io::Result<()> {
+    fn perform(&self, operation: &Operation) -> io::Result<()> {
         let number = self.operations.borrow().len();
         self.operations.borrow_mut().push(operation.clone());
         if let Some((first, forever)) = self.fails
@@ -53,7 +53,7 @@ impl Faulty {
         {
             return Err(io::Error::other("a fault"));
         }
-        if let (Some(room), Operation::Write(path, bytes)) = (&self.room, &operation) {
+        if let (Some(room), Operation::Write(path, bytes)) = (&self.room, operation) {
             let fits = room.get().min(bytes.len());
             room.set(room.get() - fits);
             Disk.write(path, &bytes[..fits])?;
@@ -69,25 +69,25 @@ impl Faulty {
 
 impl Files for Faulty {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::CreateFolder(path.to_owned()))
+        self.perform(&Operation::CreateFolder(path.to_owned()))
     }
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.perform(Operation::Write(path.to_owned(), bytes.to_vec()))
+        self.perform(&Operation::Write(path.to_owned(), bytes.to_vec()))
     }
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::SyncFile(path.to_owned()))
+        self.perform(&Operation::SyncFile(path.to_owned()))
     }
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::SyncFolder(path.to_owned()))
+        self.perform(&Operation::SyncFolder(path.to_owned()))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.perform(Operation::Rename(from.to_owned(), to.to_owned()))
+        self.perform(&Operation::Rename(from.to_owned(), to.to_owned()))
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::RemoveFile(path.to_owned()))
+        self.perform(&Operation::RemoveFile(path.to_owned()))
     }
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        self.perform(Operation::RemoveFolder(path.to_owned()))
+        self.perform(&Operation::RemoveFolder(path.to_owned()))
     }
 }
 

@@ -15,11 +15,14 @@ pub(super) struct Change {
     names: Vec<(String, Option<Node>)>,
 }
 
+/// What a file that was not flushed holds after a power cut, given what was flushed and what was written.
+pub(super) type Content = fn(&[u8], &[u8]) -> Vec<u8>;
+
 /// A file or folder, whatever it is called.
 type Node = usize;
 
 #[derive(Clone, Debug)]
-enum Content {
+enum Entry {
     Folder(BTreeMap<String, Node>),
     File { durable: Vec<u8>, now: Vec<u8> },
 }
@@ -28,7 +31,7 @@ enum Content {
 /// folder was; what was not flushed may be there or not, each change apart from the others.
 #[derive(Clone, Debug)]
 pub(super) struct Posix {
-    nodes: Vec<Content>,
+    nodes: Vec<Entry>,
     /// Names as a running process sees them.
     now: BTreeMap<PathBuf, Node>,
     /// Names as they are on the disk, by folder.
@@ -54,11 +57,11 @@ impl Posix {
                 let node = self.read(root, &entry.path());
                 (entry.file_name().into_string().expect("Unicode"), node)
             });
-            Content::Folder(names.collect())
+            Entry::Folder(names.collect())
         } else {
             let durable = fs::read(path).expect("a file");
             let now = durable.clone();
-            Content::File { durable, now }
+            Entry::File { durable, now }
         };
         self.nodes.push(content);
         let node = self.nodes.len() - 1;
@@ -69,9 +72,9 @@ impl Posix {
 
     /// Whether the content of every file is safe.
     pub(super) fn is_flushed(&self) -> bool {
-        let flushed = |content: &Content| match content {
-            Content::Folder(_) => true,
-            Content::File { durable, now } => durable == now,
+        let flushed = |content: &Entry| match content {
+            Entry::Folder(_) => true,
+            Entry::File { durable, now } => durable == now,
         };
         self.nodes.iter().all(flushed)
     }
@@ -88,16 +91,16 @@ impl Posix {
         match operation {
             Operation::CreateFolder(path) => {
                 if !self.now.contains_key(path) {
-                    self.add(path, Content::Folder(BTreeMap::new()));
+                    self.add(path, Entry::Folder(BTreeMap::new()));
                 }
             }
             Operation::Write(path, bytes) => {
                 let content = bytes.clone();
                 match self.now.get(path).map(|&node| &mut self.nodes[node]) {
-                    Some(Content::File { now, .. }) => *now = content,
+                    Some(Entry::File { now, .. }) => *now = content,
                     _ => self.add(
                         path,
-                        Content::File {
+                        Entry::File {
                             durable: Vec::new(),
                             now: content,
                         },
@@ -105,7 +108,7 @@ impl Posix {
                 }
             }
             Operation::SyncFile(path) => {
-                if let Content::File { durable, now } = &mut self.nodes[self.now[path]] {
+                if let Entry::File { durable, now } = &mut self.nodes[self.now[path]] {
                     durable.clone_from(now);
                 }
             }
@@ -140,7 +143,7 @@ impl Posix {
         }
     }
 
-    fn add(&mut self, path: &Path, content: Content) {
+    fn add(&mut self, path: &Path, content: Entry) {
         self.nodes.push(content);
         let node = self.nodes.len() - 1;
         self.now.insert(path.to_owned(), node);
@@ -149,12 +152,7 @@ impl Posix {
 
     /// What is on the disk after a power cut: of the changes that were not flushed those that `kept` names,
     /// and of the contents that were not flushed what `content` makes of them.
-    pub(super) fn after_power_cut(
-        &self,
-        kept: u64,
-        content: fn(&[u8], &[u8]) -> Vec<u8>,
-        to: &Path,
-    ) {
+    pub(super) fn after_power_cut(&self, kept: u64, content: Content, to: &Path) {
         let mut disk = self.clone();
         for (number, change) in self.pending.iter().enumerate() {
             if kept >> (number % 64) & 1 == 1
@@ -167,15 +165,15 @@ impl Posix {
         disk.write_out(root, content, to);
     }
 
-    fn write_out(&self, node: Node, content: fn(&[u8], &[u8]) -> Vec<u8>, to: &Path) {
+    fn write_out(&self, node: Node, content: Content, to: &Path) {
         match &self.nodes[node] {
-            Content::Folder(names) => {
+            Entry::Folder(names) => {
                 fs::create_dir_all(to).expect("a folder");
                 for (name, &node) in names {
                     self.write_out(node, content, &to.join(name));
                 }
             }
-            Content::File { durable, now } => {
+            Entry::File { durable, now } => {
                 let bytes = if durable == now {
                     now.clone()
                 } else {
@@ -187,8 +185,8 @@ impl Posix {
     }
 }
 
-fn settle(folder: &mut Content, changes: &[Change]) {
-    let Content::Folder(names) = folder else {
+fn settle(folder: &mut Entry, changes: &[Change]) {
+    let Entry::Folder(names) = folder else {
         panic!("changes of names in a file");
     };
     for (name, node) in changes.iter().flat_map(|change| &change.names) {
