@@ -2,8 +2,8 @@
 //! disk and on one that fails to flush. Nothing may be lost, and the weights must end in the same bits.
 //!
 //! ```sh
-//! cargo test --release --test kill                                     # some kills, as CI does
-//! KILLS=1000 cargo test --release --test kill -- --ignored --nocapture --test-threads 1   # the report
+//! cargo test --test kill                                     # some kills, as CI does
+//! KILLS=1000 cargo test --test kill -- --ignored --nocapture --test-threads 1   # the report
 //! ```
 //!
 //! The second needs `strace`, which stops and disturbs system calls.
@@ -356,7 +356,7 @@ fn some_kills_lose_nothing() {
 }
 
 #[test]
-#[ignore = "takes half an hour: KILLS=1000 cargo test --release --test kill -- --ignored --nocapture"]
+#[ignore = "takes half an hour: KILLS=1000 cargo test --test kill -- --ignored --nocapture"]
 fn many_kills_lose_nothing() {
     let fixture = Fixture::new();
     let kills = kills().unwrap_or(1000);
@@ -374,7 +374,7 @@ fn many_kills_lose_nothing() {
 const CALLS: [&str; 6] = ["write", "fsync", "rename", "mkdir", "unlink", "rmdir"];
 
 #[test]
-#[ignore = "needs strace: cargo test --release --test kill -- --ignored --nocapture"]
+#[ignore = "needs strace: cargo test --test kill -- --ignored --nocapture"]
 fn a_kill_at_every_system_call_of_a_save_loses_nothing() {
     let fixture = Fixture::new();
     for call in CALLS {
@@ -387,7 +387,7 @@ fn a_kill_at_every_system_call_of_a_save_loses_nothing() {
 }
 
 #[test]
-#[ignore = "needs strace: cargo test --release --test kill -- --ignored --nocapture"]
+#[ignore = "needs strace: cargo test --test kill -- --ignored --nocapture"]
 fn a_disk_that_is_full_or_fails_loses_nothing() {
     let fixture = Fixture::new();
     let faults = [
