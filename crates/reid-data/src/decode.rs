@@ -9,6 +9,7 @@ mod kind;
 mod pixels;
 mod refusal;
 mod tiff_tags;
+mod webp_exif;
 
 use std::{
     fs::{self, File},

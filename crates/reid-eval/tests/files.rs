@@ -82,11 +82,61 @@ fn a_folder_and_an_archive_give_the_same() {
     }
     let bytes = archive.finish().expect("an archive").into_inner();
     expect_right(&files::npz(&bytes).expect("whole"));
-    let cut = files::npz(&bytes[..bytes.len() / 2]).expect_err("cut off");
-    assert!(
-        cut.starts_with("expected a whole NumPy archive, found "),
-        "{cut}"
-    );
+    for end in 0..bytes.len() {
+        let cut = files::npz(&bytes[..end]).expect_err("cut off");
+        let expected = format!("expected a whole NumPy archive, found {end} bytes: ");
+        assert!(cut.starts_with(&expected), "{end}: {cut}");
+    }
+}
+
+#[test]
+fn an_array_that_is_cut_off_anywhere_is_refused_by_name() {
+    for (key, whole) in arrays() {
+        for end in 0..whole.len() {
+            let mut arrays = arrays();
+            arrays.insert(key, whole[..end].to_vec());
+            let cut = read(&arrays).expect_err("cut off");
+            let expected = format!("`{key}`: expected a NumPy array, ");
+            assert!(cut.starts_with(&expected), "{end}: {cut}");
+        }
+    }
+}
+
+/// A header of a few bytes must not take the memory that it speaks of.
+#[test]
+fn sizes_that_are_only_declared_are_refused() {
+    use npyz::Order::C;
+    let whole = npy(&[2, 2], C, &[1.0_f32, 2.0, 3.0, 4.0]);
+    let (start, values) = (&whole[..10], &whole[whole.len() - 16..]);
+    let header = whole.len() - start.len() - values.len() - 1;
+    for sides in [
+        "(4611686018427387904, 4)",
+        "(1099511627776, 2)",
+        "(2, 99999999)",
+    ] {
+        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {sides}}}");
+        let text = format!("{text:header$}\n");
+        let mut arrays = arrays();
+        let bytes = [start, text.as_bytes(), values].concat();
+        arrays.insert("query.features", bytes);
+        let refused = read(&arrays).expect_err("more than there is");
+        assert!(refused.ends_with("found 16 bytes of values"), "{refused}");
+    }
+    for (length, header) in [
+        (u64::MAX, "{}"),
+        (1 << 40, "{}"),
+        (
+            91,
+            r#"{"query.features":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#,
+        ),
+    ] {
+        let bytes = [&length.to_le_bytes(), header.as_bytes()].concat();
+        let refused = files::safetensors(&bytes).expect_err("more than there is");
+        assert!(
+            refused.starts_with("expected a whole safetensors file, found "),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
@@ -109,8 +159,14 @@ fn safetensors_are_read() {
         });
         safetensors::serialize(tensors, None).expect("a file")
     };
-    let [query, _] = files::safetensors(&whole("ids")).expect("whole");
+    let bytes = whole("ids");
+    let [query, _] = files::safetensors(&bytes).expect("whole");
     assert_eq!(query.values(), [1.0, 2.0]);
+    for end in 0..bytes.len() {
+        let cut = files::safetensors(&bytes[..end]).expect_err("cut off");
+        let expected = format!("expected a whole safetensors file, found {end} bytes: ");
+        assert!(cut.starts_with(&expected), "{end}: {cut}");
+    }
     assert_eq!(
         files::safetensors(&whole("names")).expect_err("no identities"),
         "expected the key `query.ids`, found `gallery.features`, `gallery.names`, `query.features`, \

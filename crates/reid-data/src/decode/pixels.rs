@@ -9,6 +9,7 @@ use image::{
 
 use super::{
     BYTES_PER_PIXEL, MAX_BYTES, MAX_PIXELS, content, jpeg_pixels, refusal::Refusal, tiff_tags,
+    webp_exif,
 };
 
 /// The image in these bytes, turned as the camera noted.
@@ -18,8 +19,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
     let (mut image, orientation) = match format {
         ImageFormat::Jpeg => jpeg_pixels::read(bytes)?,
         other => {
-            let mut decoder = decoder(Cursor::new(bytes), other)?;
-            let orientation = decoder.orientation()?;
+            let (decoder, orientation) = decoder(Cursor::new(bytes), other)?;
             (DynamicImage::from_decoder(decoder)?, orientation)
         }
     };
@@ -32,8 +32,7 @@ pub(super) fn dimensions<R: BufRead + Seek>(
     reader: R,
     format: ImageFormat,
 ) -> Result<(u32, u32), Refusal> {
-    let mut decoder = decoder(reader, format)?;
-    let orientation = decoder.orientation()?;
+    let (decoder, orientation) = decoder(reader, format)?;
     Ok(turned(decoder.dimensions(), orientation))
 }
 
@@ -51,29 +50,31 @@ pub(super) fn turned((width, height): (u32, u32), orientation: Orientation) -> (
     }
 }
 
-/// A decoder that has read what stands before the pixels, and found no more of them than are read.
+/// A decoder that has read what stands before the pixels, and found no more of them than are read, and the
+/// turn that the camera noted.
 fn decoder<'reader, R: BufRead + Seek + 'reader>(
-    reader: R,
+    mut reader: R,
     format: ImageFormat,
-) -> Result<impl ImageDecoder + 'reader, Refusal> {
-    let reader = with_tags_checked(reader, format)?;
+) -> Result<(impl ImageDecoder + 'reader, Orientation), Refusal> {
+    let mut noted = None;
+    match format {
+        ImageFormat::Tiff => tiff_tags::check(&mut reader)?,
+        ImageFormat::WebP => noted = Some(webp_exif::orientation(&mut reader)?),
+        _ => {}
+    }
+    reader.rewind().map_err(ImageError::from)?;
     let mut reader = ImageReader::with_format(reader, format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let decoder = reader.into_decoder()?;
+    let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    Ok(decoder)
-}
-
-/// The reader, at its beginning, if what the decoder does not look at is in order.
-fn with_tags_checked<R: BufRead + Seek>(mut reader: R, format: ImageFormat) -> Result<R, Refusal> {
-    if format == ImageFormat::Tiff {
-        tiff_tags::check(&mut reader)?;
-        reader.rewind().map_err(ImageError::from)?;
-    }
-    Ok(reader)
+    let orientation = match noted {
+        Some(noted) => noted,
+        None => decoder.orientation()?,
+    };
+    Ok((decoder, orientation))
 }
 
 /// Refuses an image without pixels, one of more than are read, and one of more than there is memory

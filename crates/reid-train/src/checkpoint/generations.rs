@@ -249,7 +249,23 @@ impl<F: Files> Generations<F> {
 }
 
 /// Which checkpoints of a folder count; none if nothing was saved there.
+///
+/// # Errors
+/// Names the pointer if it is damaged, or names something else than checkpoints of this folder.
 pub(super) fn read_pointer(folder: &Path) -> Result<Option<Pointer>, Error> {
+    let Some(pointer) = read_any_pointer(folder)? else {
+        return Ok(None);
+    };
+    let best = pointer.best.as_ref();
+    if is_generation(&pointer.checkpoint) && best.is_none_or(|best| is_generation(&best.checkpoint))
+    {
+        return Ok(Some(pointer));
+    }
+    let path = folder.join(POINTER);
+    Err(Error::Damaged { path })
+}
+
+fn read_any_pointer(folder: &Path) -> Result<Option<Pointer>, Error> {
     let Some((path, bytes)) = read_if_there(folder, POINTER)? else {
         return Ok(None);
     };
@@ -336,5 +352,38 @@ fn is_generation(name: &str) -> bool {
         ["epoch", epoch, "step", step] => digits(epoch) && digits(step),
         ["epoch", epoch, "step", step, number] => [epoch, step, number].into_iter().all(digits),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_names_checkpoints_of_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, checkpoint: &str| {
+            let json = format!("{{\"checkpoint\":\"{checkpoint}\"}}");
+            fs::write(folder.path().join(name), json).unwrap();
+        };
+        let good = "epoch-0001-step-00000";
+        for bad in [
+            "",
+            ".",
+            "..",
+            "/",
+            "../epoch-0001-step-00000",
+            "eh-00/e-t1sp-00000",
+        ] {
+            for (last, best) in [(bad, good), (good, bad)] {
+                write(POINTER, last);
+                write(BEST_OF_0_1, best);
+                let error = read_pointer(folder.path()).expect_err(bad);
+                assert!(error.to_string().contains(POINTER), "{error}");
+            }
+        }
+        write(BEST_OF_0_1, good);
+        let pointer = read_pointer(folder.path()).unwrap().expect("a pointer");
+        assert!(pointer.names(good));
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use burn::{
     module::Module,
     optim::ModuleOptimizer,
-    store::{ModuleRecord, RecordError},
+    store::{ModuleRecord, RecordError, burn_pack::Reader},
     tensor::Bytes,
 };
 use reid_nn::{Block, Criterion, Head};
@@ -55,11 +55,7 @@ impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
 
     /// The same parts with the tensors of a checkpoint.
     pub(crate) fn load(self, checkpoint: &Path) -> Result<Self, Error> {
-        let optimizer = |optimizer: ModuleOptimizer, name: &str| {
-            let path = checkpoint.join(name);
-            let loaded = optimizer.from_bytes(read(&path)?);
-            loaded.map_err(|error| unusable(&path, &error))
-        };
+        let optimizer = |optimizer, name| load_optimizer(optimizer, &checkpoint.join(name));
         let Trainee { model, criterion } = self.trainee;
         Ok(Self {
             trainee: Trainee {
@@ -79,6 +75,26 @@ pub(super) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
         .map_err(|error| unusable(path, &error))
 }
 
+/// Burn panics at a tensor that belongs to no parameter, so that it is looked for first.
+fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, Error> {
+    let bytes = read(path)?.shared();
+    let refused = |reason| Error::Checkpoint {
+        path: path.to_owned(),
+        reason,
+    };
+    let tensors = Reader::from_bytes(bytes.clone())
+        .and_then(Reader::into_tensors)
+        .map_err(|error| refused(error.to_string()))?;
+    if let Some(stray) = tensors.iter().find(|tensor| tensor.param_id.is_none()) {
+        let name = &stray.name;
+        return Err(refused(format!(
+            "the tensor `{name}` belongs to no parameter"
+        )));
+    }
+    let loaded = optimizer.from_bytes(bytes);
+    loaded.map_err(|error| unusable(path, &error))
+}
+
 fn read(path: &Path) -> Result<Bytes, Error> {
     Ok(Bytes::from_bytes_vec(fs::read(path).map_err(at(path))?))
 }
@@ -87,5 +103,33 @@ fn unusable(path: &Path, error: &RecordError) -> Error {
     Error::Checkpoint {
         path: path.to_owned(),
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        store::burn_pack::{Tensor, Writer},
+        tensor::DType,
+    };
+
+    use super::*;
+    use crate::optimizer::OptimizerConfig;
+
+    #[test]
+    fn the_state_of_an_optimizer_must_belong_to_parameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(OPTIMIZER);
+        let load = |id| {
+            let bytes = Bytes::from_bytes_vec(vec![0; 4]);
+            let tensor = Tensor::new("7.momentum".into(), DType::F32, [1].into(), id, bytes);
+            fs::write(&path, &*Writer::new(vec![tensor]).into_bytes().unwrap()).unwrap();
+            load_optimizer(OptimizerConfig::adam().init(), &path)
+        };
+        assert!(load(Some(7)).is_ok());
+        let error = load(None).map(drop).expect_err("no parameter").to_string();
+        assert!(error.contains(OPTIMIZER), "{error}");
+        let expected = "the tensor `7.momentum` belongs to no parameter";
+        assert!(error.contains(expected), "{error}");
     }
 }

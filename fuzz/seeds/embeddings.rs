@@ -1,0 +1,46 @@
+//! Embeddings: as an archive, as a folder of arrays, and as safetensors.
+
+use reid_fuzz::{archive, arrays};
+use safetensors::{Dtype, serialize, tensor::TensorView};
+
+use crate::Seeds;
+
+pub(crate) fn seeds() -> [Seeds; 3] {
+    [
+        (
+            "npz",
+            vec![
+                npz(false, &[".features", ".ids"]),
+                npz(true, &[""]),
+            ],
+        ),
+        ("npy", npy()),
+        ("safetensors", vec![safetensors()]),
+    ]
+}
+
+/// The arrays whose names have one of these in them.
+fn npz(deflated: bool, names: &[&str]) -> Vec<u8> {
+    let mut arrays = arrays();
+    arrays.retain(|(name, _)| names.iter().any(|part| name.contains(part)));
+    archive(&arrays, deflated)
+}
+
+/// The arrays of the queries, each after the byte that says which it is.
+fn npy() -> Vec<Vec<u8>> {
+    let numbered = (0_u8..).zip(arrays()).take(4);
+    numbered.map(|(which, (_, array))| [&[which], &array[..]].concat()).collect()
+}
+
+fn safetensors() -> Vec<u8> {
+    let features: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].into_iter().flat_map(f32::to_le_bytes).collect();
+    let labels: Vec<u8> = [1_i64, 2].into_iter().flat_map(i64::to_le_bytes).collect();
+    let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes).expect("fits");
+    let side = |side: &str| {
+        let labels = ["ids", "cameras", "images"]
+            .map(|name| (format!("{side}.{name}"), view(Dtype::I64, &[2], &labels)));
+        let features = (format!("{side}.features"), view(Dtype::F32, &[2, 2], &features));
+        labels.into_iter().chain([features]).collect::<Vec<_>>()
+    };
+    serialize([side("query"), side("gallery")].concat(), None).expect("in memory")
+}

@@ -1,0 +1,190 @@
+//! What the targets share: a folder in memory to read from, and what holds of all that is accepted.
+
+#[cfg(feature = "networks")]
+pub mod networks;
+pub mod pytorch;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    fs,
+    io::{Cursor, Write},
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use image::ImageFormat;
+use libfuzzer_sys::Corpus;
+use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
+use reid_core::{Identity, Sample, Splits};
+use reid_data::{MAX_PIXELS, dimensions, image_from_bytes};
+use reid_eval::Embeddings;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+/// A folder of a data set, made once; `TMPDIR` should be in memory.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder with these files in it, all of them empty.
+    pub fn with<I: IntoIterator>(files: I) -> Self
+    where
+        I::Item: AsRef<Path>,
+    {
+        let root = tempfile::tempdir().expect("a folder to write to").keep();
+        let folder = Self(root);
+        for file in files {
+            folder.write(file, b"");
+        }
+        folder
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, in folders that are made for it.
+    pub fn write(&self, file: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(file);
+        if fs::write(&path, bytes).is_err() {
+            fs::create_dir_all(path.parent().expect("has one")).expect("a folder to write to");
+            fs::write(&path, bytes).expect("a file to write to");
+        }
+        path
+    }
+
+    /// Checks what must hold of every data set, and of the message that refuses one.
+    pub fn check<E: Display>(&self, splits: Result<Splits, E>) -> Option<Splits> {
+        let splits = self.names(splits)?;
+        let [train, query, gallery] = [&splits.train, &splits.query, &splits.gallery];
+        for samples in [train, query, gallery] {
+            assert!(!samples.is_empty(), "an empty split");
+            self.check_samples(samples);
+        }
+        let identities: HashSet<Identity> = train.iter().map(|sample| sample.identity).collect();
+        assert!(identities.len() > 1, "nobody to tell apart");
+        let of = |samples: &[Sample]| -> HashMap<PathBuf, Sample> {
+            samples.iter().map(|sample| (sample.path.clone(), sample.clone())).collect()
+        };
+        let (queries, gallery) = (of(query), of(gallery));
+        for Sample { path, .. } in train {
+            assert!(!queries.contains_key(path) && !gallery.contains_key(path), "{path:?}");
+        }
+        for (path, query) in &queries {
+            let same = gallery.get(path).is_none_or(|image| {
+                (image.identity, image.camera) == (query.identity, query.camera)
+            });
+            assert!(same, "{path:?} shows two");
+        }
+        Some(splits)
+    }
+
+    /// Checks what must hold of every list of samples.
+    pub fn check_samples(&self, samples: &[Sample]) {
+        for sample in samples {
+            assert!(sample.identity.label() >= 0, "junk: {sample:?}");
+            assert!(sample.path.is_file(), "no file: {sample:?}");
+            assert!(sample.path.starts_with(&self.0), "outside: {sample:?}");
+        }
+        let paths: HashSet<&Path> = samples.iter().map(|sample| &*sample.path).collect();
+        assert_eq!(paths.len(), samples.len(), "an image twice in {samples:?}");
+    }
+
+    /// Checks that a message names a file of this folder.
+    pub fn names<T, E: Display>(&self, read: Result<T, E>) -> Option<T> {
+        let message = match read {
+            Ok(value) => return Some(value),
+            Err(error) => error.to_string(),
+        };
+        let root = self.0.display().to_string();
+        assert!(message.contains(&root), "no file named: {message}");
+        None
+    }
+}
+
+/// The parts of an input that stands for several files: between bytes 0.
+pub fn parts<const N: usize>(bytes: &[u8]) -> [&[u8]; N] {
+    let mut parts = bytes.splitn(N, |byte| *byte == 0);
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}
+
+/// Checks embeddings that were read: finite, and as many labels as vectors.
+pub fn check_embeddings(read: Result<[Embeddings; 2], impl Display>) {
+    let Ok(sides) = read else { return };
+    for side in sides {
+        assert!(side.values().iter().all(|value| value.is_finite()));
+        assert_eq!(side.values().len(), side.len() * side.dimensions());
+        assert_eq!(side.identities().len(), side.len());
+        assert!(side.cameras().is_none_or(|cameras| cameras.len() == side.len()));
+        assert!(side.images().is_none_or(|images| images.len() == side.len()));
+    }
+}
+
+/// Pixels above which a picture is decoded now and then only.
+const MANY: u64 = 1 << 18;
+
+/// Checks the picture in a file that begins in one of these ways; others are of no interest.
+pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
+    static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with([] as [&str; 0]));
+    if !starts.iter().any(|start| bytes.starts_with(start)) {
+        return Corpus::Reject;
+    }
+    let path = FOLDER.write("picture", bytes);
+    let declared = FOLDER.names(dimensions(&path));
+    if let Some((width, height)) = declared {
+        let pixels = u64::from(width) * u64::from(height);
+        assert!((1..=MAX_PIXELS).contains(&pixels), "{width} x {height}");
+        // A few bytes may truly hold a picture of a million pixels, at a hundredth of the speed.
+        if pixels > MANY && !bytes.len().is_multiple_of(64) {
+            return Corpus::Reject;
+        }
+    }
+    let Some(picture) = FOLDER.names(image_from_bytes(bytes, &path)) else { return Corpus::Keep };
+    assert_eq!(declared, Some(picture.dimensions()));
+    assert_eq!(image_from_bytes(bytes, &path).expect("as before"), picture);
+    let mut again = Cursor::new(Vec::new());
+    picture.write_to(&mut again, ImageFormat::Bmp).expect("in memory");
+    assert_eq!(image_from_bytes(&again.into_inner(), &path).expect("written by a program"), picture);
+    Corpus::Keep
+}
+
+/// The arrays of a folder of embeddings, two images on each side; queries first.
+pub fn arrays() -> Vec<(String, Vec<u8>)> {
+    let side = |side: &str| {
+        let array = |name: &str, bytes| (format!("{side}.{name}.npy"), bytes);
+        [
+            array("features", npy([2, 2], [1.0_f32, 2.0, 3.0, 4.0])),
+            array("ids", npy([2], [1_i64, 2])),
+            array("cameras", npy([2], [1_i32, 2])),
+            array("images", npy([2], [7_i64, 8])),
+        ]
+    };
+    ["query", "gallery"].into_iter().flat_map(side).collect()
+}
+
+/// An array in NumPy's format.
+pub fn npy<T: AutoSerialize, const D: usize>(shape: [u64; D], values: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = WriteOptions::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(&mut bytes)
+        .begin_nd()
+        .expect("in memory");
+    writer.extend(values).expect("in memory");
+    writer.finish().expect("in memory");
+    bytes
+}
+
+/// An archive of these files, deflated or as they are.
+pub fn archive<N: AsRef<str>>(files: &[(N, Vec<u8>)], deflated: bool) -> Vec<u8> {
+    let method = if deflated { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+    let options = SimpleFileOptions::default().compression_method(method);
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        archive.start_file(name.as_ref(), options).expect("in memory");
+        archive.write_all(bytes).expect("in memory");
+    }
+    archive.finish().expect("in memory").into_inner()
+}

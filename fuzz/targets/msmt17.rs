@@ -1,0 +1,47 @@
+//! Any four texts are the lists of MSMT17 or are refused; what is accepted is the same when it is written
+//! again.
+#![no_main]
+
+use std::{fmt::Write, sync::LazyLock};
+
+use reid_core::{Sample, Splits};
+use reid_data::dataset::msmt17::{self, Training};
+use reid_fuzz::{Folder, parts};
+
+const LISTS: [&str; 4] = ["list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"];
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
+    let names = ["0/0_0_1_m.jpg", "0/0_1_2_m.jpg", "1/1_0_1_m.jpg", "1/1_1_15_m.jpg"];
+    Folder::with(names.iter().flat_map(|name| [format!("train/{name}"), format!("test/{name}")]))
+});
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let load = || msmt17::load(FOLDER.path(), Training::WithValidation);
+    let write = |lists: [&[u8]; 4]| {
+        for (name, list) in LISTS.into_iter().zip(lists) {
+            FOLDER.write(name, list);
+        }
+    };
+    write(parts(bytes));
+    let Some(splits) = FOLDER.check(load()) else { return };
+    let list = |samples: &[Sample], first: i64| {
+        let mut text = String::new();
+        for sample in samples {
+            let mut components = sample.path.components().rev();
+            let mut component = || components.next().expect("has three").as_os_str().to_str().expect("ASCII");
+            let (name, folder) = (component(), component());
+            let camera = name.split('_').nth(2).expect("has it").parse().ok();
+            assert_eq!(sample.camera.map(reid_core::Camera::number), camera);
+            let person = sample.identity.label() - first;
+            writeln!(text, "{folder}/{name} {person}").expect("in memory");
+        }
+        text
+    };
+    let labels = splits.train.iter().map(|sample| sample.identity.label());
+    let first = 1 + labels.max().expect("is not empty");
+    let lists = [list(&splits.train, 1), list(&splits.query, first), list(&splits.gallery, first)];
+    let [train, query, gallery] = lists.each_ref().map(String::as_bytes);
+    write([train, b"", query, gallery]);
+    let splits = Splits { notices: Vec::new(), ..splits };
+    assert_eq!(load().expect("written by a program"), splits);
+});
