@@ -22,6 +22,7 @@ mod extract;
 mod gradients;
 mod history;
 mod interrupt;
+mod json;
 mod json_lines;
 mod losses;
 mod optimizer;
