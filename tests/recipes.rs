@@ -333,7 +333,7 @@ fn networks_name_what_is_impossible() {
     );
     assert_eq!(
         attentive("/backbone/width_per_group", json!(4)),
-        "network.backbone.width_per_group: expected at least 64/8 of the width, found 4"
+        "network.backbone.width_per_group: expected at least 8 for a width of 8, found 4"
     );
     let unknown = attentive(
         "/head",

@@ -20,6 +20,7 @@ mod error;
 mod event;
 mod extract;
 mod gradients;
+mod headers;
 mod history;
 mod interrupt;
 mod json;

@@ -3,10 +3,7 @@
 mod step;
 
 use std::{
-    panic::resume_unwind,
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
     time::Instant,
 };
 
@@ -28,13 +25,13 @@ use crate::{
     gradients::not_finite,
     history::{Measured, Scores, Sums},
     interrupt::Interrupt,
-    recipe::{Recipe, images as images_of, openable},
+    recipe::Recipe,
 };
 
 /// A run, but for the parts that hold tensors: those move through every step.
 pub(crate) struct Run<'a, N> {
     pub(crate) recipe: &'a Recipe<N>,
-    splits: &'a Splits,
+    pub(crate) splits: &'a Splits,
     identities: Vec<Identity>,
     pub(crate) state: State,
     loader: TrainLoader,
@@ -128,25 +125,6 @@ impl<'a, N: Serialize> Run<'a, N> {
             images,
             ..saved
         };
-    }
-
-    /// Reads the header of every image, so that one that cannot be opened stops the run before it begins.
-    pub(crate) fn check_images(&self, observer: &mut impl Observer) -> Result<(), Error> {
-        let splits = self.splits;
-        let of = images_of(splits).len();
-        let (told, heard) = mpsc::channel();
-        thread::scope(|scope| {
-            let checked = scope.spawn(move || {
-                openable(splits, |images| {
-                    // Nobody listens any more only if this thread's caller panics.
-                    let _ = told.send(images);
-                })
-            });
-            for images in heard {
-                observer.observe(&Event::Checking { images, of });
-            }
-            checked.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
     }
 
     pub(crate) fn started<B: Block, H: Head, C: Criterion>(

@@ -12,6 +12,7 @@ use crate::{
     clock::Clock,
     error::Error,
     event::{Event, Observer},
+    headers,
     history::EpochSummary,
     interrupt::Interrupt,
     optimizer::OptimizerConfig,
@@ -168,7 +169,7 @@ where
             observer.observe(&Event::Warning(warning));
         }
         // Before anything is written.
-        run.check_images(observer)?;
+        headers::check(run.splits, observer)?;
         // Held until the run ends.
         let _lock = run.prepare()?;
         observer.observe(&run.started(&parts));

@@ -223,7 +223,8 @@ impl<I, A> ResNetConfig<I, A> {
                 problems.require("groups", self.groups == 1, expected, self.groups);
             }
             ResidualKind::Bottleneck => {
-                let expected = format_args!("at least 64/{} of the width", self.width);
+                let least = 64_usize.div_ceil(self.width);
+                let expected = format_args!("at least {least} for a width of {}", self.width);
                 problems.require(
                     "width_per_group",
                     hidden > 0,
