@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "batch drop: height: expected 0 to 1, found 1.5")]
+    #[should_panic(expected = "batch drop: width: expected 0 to 1, found 1.5")]
     fn more_than_everything_is_refused() {
         let _ = BatchDrop::new().with_width(1.5).rectangle([4, 4]);
     }

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// The base learning rate, above 0 and up to a million.
+    /// The base learning rate, above 0.
     pub base: f64,
     /// What the first epoch is called: 0 or 1.
     pub first_epoch: usize,
@@ -143,7 +143,7 @@ pub(crate) const MOST_EPOCHS: usize = 1_000_000;
 
 impl Validate for Schedule {
     fn validate(&self, problems: &mut Problems) {
-        let above = (Bound::Excluded(0.0), Bound::Included(1e6));
+        let above = (Bound::Excluded(0.0), Bound::Unbounded);
         problems.number("base", self.base, above);
         problems.count("first_epoch", self.first_epoch, 0..=1);
         problems.of("warm_up", &self.warm_up);

@@ -382,7 +382,7 @@ mod tests {
             ),
             (
                 |r| r.schedule.base = -1.0,
-                "schedule.base: expected above 0 and up to 1000000, found -1",
+                "schedule.base: expected a finite number above 0, found -1",
             ),
             (
                 |r| r.schedule.first_epoch = usize::MAX,
