@@ -193,7 +193,7 @@ fn train<N, B, H>(
     load: impl FnOnce(&mut ReidModel<B::Block, H::Head>, &Path) -> Result<(), Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>>
 where
-    N: Serialize + DeserializeOwned,
+    N: Serialize + DeserializeOwned + ValidateNetwork,
     B: BlockConfig,
     H: HeadConfig,
 {
@@ -327,7 +327,11 @@ impl Arguments {
         branches.with_spatial(spatial).with_channel(channel)
     }
 
-    fn recipe<N>(&self, network: N, splits: &Splits) -> Result<Recipe<N>, Box<dyn Error>> {
+    fn recipe<N: ValidateNetwork>(
+        &self,
+        network: N,
+        splits: &Splits,
+    ) -> Result<Recipe<N>, Box<dyn Error>> {
         let mut recipe = Recipe::fnc_paper("vehicles", network);
         if matches!(self.recipe, Which::Small) {
             recipe.input = self.input();

@@ -281,13 +281,9 @@ fn recipe(
     }
     recipe.epochs = arguments.epochs.unwrap_or(recipe.epochs);
     recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
-    recipe.check()?;
     // Cells and shares come from the command line: an error, not a panic.
-    let map = recipe.network.backbone.output(recipe.input.rgb());
-    match recipe.network.head.problem(map) {
-        Some(problem) => Err(problem.into()),
-        None => Ok(recipe),
-    }
+    recipe.check()?;
+    Ok(recipe)
 }
 
 /// A recipe for two cores: feature maps of 16 x 8.

@@ -784,12 +784,48 @@ fn fewer_people_than_a_batch_needs_is_an_error() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.sampling.identities = 7;
-    let error = fixture
-        .trainer_of(&recipe, "run")
-        .run(&mut ())
-        .expect_err("too few");
-    let message = error.to_string();
-    assert!(message.contains('7') && message.contains('6'), "{message}");
+    let trainee = fixture.trainee(&recipe);
+    let loading = LoaderConfig::default();
+    let error = Trainer::new(&recipe, &fixture.splits, trainee, loading, &fixture.device)
+        .expect_err("too few")
+        .to_string();
+    assert_eq!(
+        error,
+        "recipe: sampling.identities: expected at most 6, the identities of the training images, found 7"
+    );
+}
+
+/// What a run says of images before it begins.
+#[derive(Default)]
+struct Checked {
+    images: usize,
+    of: usize,
+    begun: bool,
+}
+
+impl Observer for Checked {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Checking { images, of } => (self.images, self.of) = (*images, *of),
+            Event::Started { .. } => self.begun = true,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn images_that_cannot_be_opened_stop_the_run_before_it_begins() {
+    let fixture = Fixture::new();
+    let (train, gallery) = (&fixture.splits.train[5].path, &fixture.splits.gallery[1].path);
+    fs::write(train, "no image").expect("writable");
+    fs::write(gallery, "").expect("writable");
+    let mut checked = Checked::default();
+    let error = fixture.trainer("run").run(&mut checked).expect_err("two bad images").to_string();
+    let named = |path: &Path| error.contains(&path.display().to_string());
+    assert!(error.starts_with("2 of ") && named(train) && named(gallery), "{error}");
+    assert!(checked.images == checked.of && checked.of > 0 && !checked.begun);
+    assert!(!fixture.run_folder("run").exists(), "nothing is written");
+}
 }
 
 #[test]

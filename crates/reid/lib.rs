@@ -34,7 +34,7 @@ pub mod prelude {
         eval::{Embeddings, EvaluationConfig, Metric, Protocol, Report, evaluate},
         nn::{
             Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape,
-            ReidModel, ReidOutput,
+            ReidModel, ReidOutput, ValidateNetwork,
         },
         train::{Checkpoints, Console, Extractor, Interrupt, Kept, Recipe, Trainee, Trainer},
         zoo::{BagOfTricks, BagOfTricksConfig},

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::FeatureShape;
+use crate::{FeatureShape, Problems, Validate};
 
 /// Height and width, in pixels, of the images a network takes. Height comes first, everywhere.
 ///
@@ -15,10 +15,11 @@ use crate::FeatureShape;
 /// assert_eq!("288x384".parse(), Ok(InputSize::VEHICLE));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InputSize {
-    /// Height in pixels, at least 1.
+    /// Height in pixels, 1 to [`LARGEST`](Self::LARGEST).
     pub height: usize,
-    /// Width in pixels, at least 1.
+    /// Width in pixels, 1 to [`LARGEST`](Self::LARGEST).
     pub width: usize,
 }
 
@@ -29,6 +30,10 @@ impl InputSize {
     pub const PERSON_TALL: Self = Self::new(384, 128);
     /// 288 x 384: vehicles, in FNC.
     pub const VEHICLE: Self = Self::new(288, 384);
+
+    /// The longest side that a recipe may ask for: 8192 pixels, many times what any published network
+    /// takes.
+    pub const LARGEST: usize = 8192;
 
     /// A size from height and width.
     ///
@@ -53,6 +58,13 @@ impl InputSize {
     #[must_use]
     pub const fn pixels(self) -> usize {
         self.height * self.width
+    }
+}
+
+impl Validate for InputSize {
+    fn validate(&self, problems: &mut Problems) {
+        problems.count("height", self.height, 1..=Self::LARGEST);
+        problems.count("width", self.width, 1..=Self::LARGEST);
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`FeatureShape`] | channels, height and width of a feature map |
 //! | [`HeatMap`] | how much each place of an image matters |
 //! | [`Seed`] | the only source of randomness: independent named streams |
+//! | [`Problems`] | everything that is wrong with a configuration, each with its path |
 //!
 //! The crate knows nothing else: no tensors, no files, no Burn.
 
@@ -26,7 +27,9 @@ mod notice;
 mod sample;
 mod seed;
 mod splits;
+mod strict;
 mod track;
+mod validate;
 
 pub use camera::Camera;
 pub use feature_shape::FeatureShape;
@@ -37,4 +40,6 @@ pub use notice::Notice;
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
 pub use splits::{Split, SplitStatistics, Splits, Statistics};
+pub use strict::strict;
 pub use track::Track;
+pub use validate::{MOST_WEIGHTS, Problem, Problems, Validate};

@@ -51,6 +51,7 @@
 pub mod dataset;
 mod decode;
 mod error;
+mod headers;
 pub mod loader;
 mod resize;
 pub mod sampler;
@@ -60,3 +61,4 @@ pub use decode::{
     FileKind, MAX_PIXELS, decode, dimensions, file_kind, image_from_bytes, open_image,
 };
 pub use error::Error;
+pub use headers::unopenable;

@@ -33,7 +33,7 @@ use crate::Error;
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AveragePrecision {
     /// The mean of the precision at each right answer: the default, and what most publications
     /// since 2018 report.

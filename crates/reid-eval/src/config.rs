@@ -1,5 +1,6 @@
 //! Configuration: what a number in a report means.
 
+use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::{AveragePrecision, Error, Metric, Protocol};
@@ -26,7 +27,7 @@ pub struct EvaluationConfig {
     pub average_precision: AveragePrecision,
     /// What becomes of queries without a match; they are skipped by default.
     pub unmatched: Unmatched,
-    /// Last rank of the CMC curve, at least 1; 50 by default.
+    /// Last rank of the CMC curve, 1 to [`LONGEST_CURVE`](Self::LONGEST_CURVE); 50 by default.
     pub max_rank: usize,
 }
 
@@ -89,17 +90,27 @@ impl EvaluationConfig {
         Self { max_rank, ..self }
     }
 
-    /// Refuses settings of 0; they may come from a file.
+    /// The longest CMC curve: a million ranks, more than any gallery that is published has images.
+    pub const LONGEST_CURVE: usize = 1_000_000;
+
+    /// Refuses impossible settings; they may come from a file.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.max_rank == 0 {
-            let setting = "the last rank of the CMC curve";
-            return Err(Error::Setting { setting });
+        let mut problems = Problems::new();
+        self.validate(&mut problems);
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Evaluation { problems })
         }
-        if let AveragePrecision::TruncatedAt { k: 0, .. } = self.average_precision {
-            let setting = "the last rank of the average precision";
-            return Err(Error::Setting { setting });
+    }
+}
+
+impl Validate for EvaluationConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if let AveragePrecision::TruncatedAt { k, .. } = self.average_precision {
+            problems.count("average_precision.truncated-at.k", k, 1..=usize::MAX);
         }
-        Ok(())
+        problems.count("max_rank", self.max_rank, 1..=Self::LONGEST_CURVE);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reid_core::{Identity, Split};
+use reid_core::{Identity, Problems, Split};
 
 use crate::Protocol;
 
@@ -248,6 +248,12 @@ pub enum Error {
         setting: &'static str,
         /// What was found.
         found: f64,
+    },
+    /// An evaluation asks for something impossible.
+    #[error("evaluation: {problems}")]
+    Evaluation {
+        /// Each impossible setting with its path.
+        problems: Problems,
     },
     /// A setting is 0 where at least 1 is needed.
     #[error("{setting} is 0, expected at least 1")]

@@ -354,9 +354,11 @@ mod tests {
             report.expect_err("zero").to_string()
         };
         let config = EvaluationConfig::default();
+        // A curve of 2^62 ranks would abort.
+        assert!(refused(&config.clone().with_max_rank(1 << 62)).contains("1 to 1000000"));
         assert_eq!(
             refused(&config.clone().with_max_rank(0)),
-            "the last rank of the CMC curve is 0, expected at least 1"
+            "evaluation: max_rank: expected 1 to 1000000, found 0"
         );
         let nothing = AveragePrecision::TruncatedAt {
             k: 0,
@@ -364,7 +366,7 @@ mod tests {
         };
         assert_eq!(
             refused(&config.with_average_precision(nothing)),
-            "the last rank of the average precision is 0, expected at least 1"
+            "evaluation: average_precision.truncated-at.k: expected at least 1, found 0"
         );
     }
 }

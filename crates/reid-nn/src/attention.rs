@@ -5,7 +5,7 @@
 //! maps of other sizes with [`Resized`].
 
 use burn::tensor::Tensor;
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::gated;
 
 use crate::block::Block;
@@ -76,6 +76,16 @@ impl<A: Gate, B: Gate> Gate for (A, B) {
 /// most backends.
 fn sigmoid<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     (input / 2).tanh() / 2 + 0.5
+}
+
+/// Refuses a reduction of 0, and layers between so many inputs and the reduced ones that are too large.
+fn validate_reduction(reduction: usize, inputs: usize, problems: &mut Problems) {
+    problems.count("reduction", reduction, 1..=usize::MAX);
+    if let Some(hidden) = inputs.checked_div(reduction) {
+        problems.at("reduction", |problems| {
+            problems.weights("a layer", inputs.checked_mul(hidden.max(1)));
+        });
+    }
 }
 
 /// The shape of features, which is the one that a block was built for.

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Bool, Device, Tensor},
 };
 use rand::RngExt;
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use reid_ops::gated;
 
 /// Drops one rectangle, the same in every image and channel of a batch.
@@ -37,25 +37,13 @@ pub struct BatchDrop {
 }
 
 impl BatchDrop {
-    /// What is impossible about the shares, if anything.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let mut shares = [self.height, self.width].into_iter();
-        let share = shares.find(|share| !(0.0..=1.0).contains(share))?;
-        Some(format!(
-            "a rectangle has a share of the map from 0 to 1, found {share}"
-        ))
-    }
-
     /// The size of the rectangle on a map, rounded as Python rounds.
     ///
     /// # Panics
     /// If a share is outside 0 to 1.
     #[must_use]
     pub fn rectangle(&self, [height, width]: [usize; 2]) -> [usize; 2] {
-        if let Some(problem) = self.problem() {
-            panic!("{problem}");
-        }
+        Problems::refuse("batch drop", |problems| self.validate(problems));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -112,6 +100,13 @@ pub(crate) fn drop_inside(features: Tensor<4>, inside: Tensor<2, Bool>) -> Tenso
     )
 }
 
+impl Validate for BatchDrop {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("height", self.height, 0.0..=1.0);
+        problems.number("width", self.width, 0.0..=1.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -152,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a share of the map from 0 to 1, found 1.5")]
+    #[should_panic(expected = "batch drop: width: expected 0 to 1, found 1.5")]
     fn more_than_everything_is_refused() {
         let _ = BatchDrop::new().with_width(1.5).rectangle([4, 4]);
     }

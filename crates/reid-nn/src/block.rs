@@ -4,7 +4,7 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 pub use reid_ops::Ending;
 
 /// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
@@ -68,6 +68,12 @@ pub trait BlockConfig {
     fn output(&self, input: FeatureShape) -> FeatureShape {
         input
     }
+
+    /// Adds what is wrong with the numbers on feature maps of shape `input`, each with its path from
+    /// here: all that [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let _ = (input, problems);
+    }
 }
 
 /// The block that changes nothing; its configuration is `()`.
@@ -126,6 +132,12 @@ impl<C: BlockConfig> BlockConfig for Option<C> {
     fn output(&self, input: FeatureShape) -> FeatureShape {
         self.as_ref().map_or(input, |config| config.output(input))
     }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        if let Some(config) = self {
+            config.validate(input, problems);
+        }
+    }
 }
 
 impl<B: Block> Block for Vec<B> {
@@ -158,6 +170,17 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
     fn output(&self, input: FeatureShape) -> FeatureShape {
         self.iter()
             .fold(input, |input, config| config.output(input))
+    }
+
+    fn validate(&self, mut input: FeatureShape, problems: &mut Problems) {
+        for (index, config) in self.iter().enumerate() {
+            if !problems.at(&format!("[{index}]"), |problems| {
+                config.validate(input, problems)
+            }) {
+                break; // what follows has no shape to stand on
+            }
+            input = config.output(input);
+        }
     }
 }
 
@@ -195,6 +218,16 @@ macro_rules! tuple_of_blocks {
             fn output(&self, input: FeatureShape) -> FeatureShape {
                 $(let input = self.$index.output(input);)+
                 input
+            }
+
+            fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+                let mut place = Some(input);
+                $(if let Some(here) = place {
+                    let field = concat!("[", stringify!($index), "]");
+                    let fits = problems.at(field, |problems| self.$index.validate(here, problems));
+                    place = fits.then(|| self.$index.output(here));
+                })+
+                let _ = place;
             }
         }
     };

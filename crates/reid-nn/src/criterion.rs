@@ -7,6 +7,8 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
+use reid_core::Problems;
+
 use crate::head::{OutputShape, ReidOutput};
 
 /// A loss on what a head gives for a batch.
@@ -100,6 +102,12 @@ pub trait CriterionConfig {
     /// # Panics
     /// If the numbers are out of range.
     fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion;
+
+    /// Adds what is wrong with the numbers, each with its path from here: all that
+    /// [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    fn validate(&self, problems: &mut Problems) {
+        let _ = problems;
+    }
 }
 
 impl<C: Criterion> Criterion for Option<C> {
@@ -119,6 +127,12 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
     fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
         self.as_ref().map(|config| config.init(output, device))
     }
+
+    fn validate(&self, problems: &mut Problems) {
+        if let Some(config) = self {
+            config.validate(problems);
+        }
+    }
 }
 
 impl<C: Criterion> Criterion for Vec<C> {
@@ -137,6 +151,12 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
         self.iter()
             .map(|config| config.init(output, device))
             .collect()
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        for (index, config) in self.iter().enumerate() {
+            problems.at(&format!("[{index}]"), |problems| config.validate(problems));
+        }
     }
 }
 
@@ -165,6 +185,13 @@ macro_rules! tuple_of_criteria {
 
             fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
                 (self.0.init(output, device), $(self.$index.init(output, device)),+)
+            }
+
+            fn validate(&self, problems: &mut Problems) {
+                problems.at("[0]", |problems| self.0.validate(problems));
+                $(problems.at(concat!("[", stringify!($index), "]"), |problems| {
+                    self.$index.validate(problems);
+                });)+
             }
         }
     };

@@ -8,6 +8,7 @@ use burn::{
     config::Config,
     tensor::{Bool, Tensor},
 };
+use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 mod cells;
@@ -110,6 +111,12 @@ pub struct Mixed {
 }
 
 impl CutMix {
+    /// Adds what is wrong with the numbers on feature maps of shape `input`.
+    pub(crate) fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        self.cells
+            .validate([input.height, input.width], self.cut, problems);
+    }
+
     /// Cuts the cells that stand out in `maps` and fills them from donors of the batch.
     ///
     /// No gradient flows through the maps.

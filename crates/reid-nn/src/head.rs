@@ -6,7 +6,7 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
 };
-use reid_core::{FeatureShape, Seed};
+use reid_core::{FeatureShape, Problems, Seed};
 
 mod behind;
 mod bn_neck;
@@ -25,7 +25,7 @@ pub use branched::{
 };
 pub use fnc::{FncBranch, FncBranchConfig, FncBranches, FncHead, FncHeadConfig};
 pub use granules::{Granules, GranulesConfig};
-pub use mgn::{MgnHead, MgnHeadConfig};
+pub use mgn::{MgnHead, MgnHeadConfig, validate_branches};
 pub use pooled::{PooledHead, PooledHeadConfig};
 pub use reduced::{ReducedHead, ReducedHeadConfig};
 pub use reduced_neck::{ReducedNeck, ReducedNeckConfig};
@@ -141,6 +141,25 @@ pub trait HeadConfig {
 
     /// The shape of what the head gives.
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape;
+
+    /// Adds what is wrong with the numbers on feature maps of shape `input`, each with its path from
+    /// here: all that [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let _ = (input, problems);
+    }
+}
+
+/// Dimensions that a part of a descriptor may have: 65536, 32 times what published networks have.
+pub const MOST_DIMENSIONS: usize = 1 << 16;
+
+/// Refuses a number of dimensions, and a layer from `channels` to them that is too large.
+fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems: &mut Problems) {
+    problems.count(field, dimensions, 1..=MOST_DIMENSIONS);
+    if dimensions <= MOST_DIMENSIONS {
+        problems.at(field, |problems| {
+            problems.weights("a layer", dimensions.checked_mul(channels));
+        });
+    }
 }
 
 /// What a head gives for a batch.
@@ -250,6 +269,13 @@ macro_rules! tuple_of_heads {
 
             fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
                 self.0.output(input, classes)$(.beside(self.$index.output(input, classes)))+
+            }
+
+            fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+                problems.at("[0]", |problems| self.0.validate(input, problems));
+                $(problems.at(concat!("[", stringify!($index), "]"), |problems| {
+                    self.$index.validate(input, problems);
+                });)+
             }
         }
     };

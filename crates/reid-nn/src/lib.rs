@@ -61,5 +61,5 @@ pub use block::{Block, BlockConfig, Ending};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Describe, Ensemble};
 pub use head::{Head, HeadConfig, OutputShape, ReidOutput, Remark, TrainingStep};
-pub use model::ReidModel;
+pub use model::{ReidModel, ValidateNetwork};
 pub use precision::Precision;

@@ -4,13 +4,40 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::{InputSize, Seed};
+use reid_core::{InputSize, Problems, Seed};
 
 use crate::{
     block::{Block, BlockConfig},
     drawing,
     head::{Head, HeadConfig, ReidOutput, TrainingStep},
 };
+
+/// The `network` of a recipe: it says everything that is wrong with it for images of a size. A backbone by
+/// itself is one.
+///
+/// ```
+/// use reid_core::{InputSize, Problems};
+/// use reid_nn::{ValidateNetwork, backbone::ResNetConfig};
+///
+/// let network = ResNetConfig::resnet50().with_last_stride(3).with_width(0);
+/// let mut problems = Problems::new();
+/// network.validate_network(InputSize::PERSON, &mut problems);
+/// assert_eq!(
+///     problems.to_string(),
+///     "width: expected 1 to 4096, found 0\nlast_stride: expected 1 to 2, found 3"
+/// );
+/// ```
+pub trait ValidateNetwork {
+    /// Adds what is wrong, each with its path from here: all that building the network or a step would
+    /// refuse.
+    fn validate_network(&self, input: InputSize, problems: &mut Problems);
+}
+
+impl<B: BlockConfig> ValidateNetwork for B {
+    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+        self.validate(input.rgb(), problems);
+    }
+}
 
 /// A backbone and a head: images → descriptors.
 ///

@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
+use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::precision::widened;
@@ -28,7 +29,7 @@ fn flat(features: Tensor<4>) -> Tensor<3> {
 
 /// Which global pooling, and its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PoolConfig {
     /// The mean over positions.
     Average,
@@ -49,22 +50,30 @@ impl PoolConfig {
     /// Builds the pooling.
     ///
     /// # Panics
-    /// If the exponent is not a finite number above 0.
+    /// If the exponent is out of range.
     #[must_use]
     pub fn init(&self, device: &Device) -> Pool {
+        Problems::refuse("global pooling", |problems| self.validate(problems));
         let (kind, p) = match *self {
             Self::Average => (Kind::Average, None),
             Self::Max => (Kind::Max, None),
             Self::GeneralisedMean { exponent } => {
-                assert!(
-                    exponent.is_finite() && exponent > 0.0,
-                    "the generalised mean needs an exponent above 0, found {exponent}"
-                );
                 let start = Tensor::full([1], exponent, device);
                 (Kind::GeneralisedMean, Some(Param::from_tensor(start)))
             }
         };
         Pool { kind, p }
+    }
+}
+
+impl Validate for PoolConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if let Self::GeneralisedMean { exponent } = *self {
+            let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+            let expected = "above 0 and within single precision";
+            let holds = range.contains(&exponent);
+            problems.require("generalised-mean.exponent", holds, expected, exponent);
+        }
     }
 }
 
@@ -182,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an exponent above 0, found -1")]
+    #[should_panic(expected = "exponent: expected above 0 and within single precision, found -1")]
     fn a_negative_exponent_is_refused() {
         let _ = PoolConfig::GeneralisedMean { exponent: -1.0 }.init(&Device::default());
     }

@@ -227,10 +227,7 @@ impl Checkpoints {
         N: Serialize + DeserializeOwned,
     {
         let state = Self::read_state(checkpoint)?;
-        serde_json::from_value(state.recipe).map_err(|source| Error::Json {
-            path: checkpoint.join(STATE),
-            source,
-        })
+        crate::json::from_value(&checkpoint.join(STATE), state.recipe)
     }
 
     /// What the epochs up to a checkpoint came to. The scores of its last epoch are in the `last.json` of the
@@ -270,9 +267,5 @@ fn scores_beside(checkpoint: &Path) -> Result<Option<Scores>, Error> {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = fs::read_to_string(path).map_err(at(path))?;
-    serde_json::from_str(&text).map_err(|source| Error::Json {
-        path: path.to_owned(),
-        source,
-    })
+    crate::json::read(path)
 }

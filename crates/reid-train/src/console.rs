@@ -77,10 +77,30 @@ impl<W: Write> Console<W> {
         self.shown = Some(now);
         let text = describe(step);
         if self.rewrites {
-            let width = self.open_line;
-            self.open_line = text.len();
-            let _ = write!(self.writer, "\r{text:<width$}").and_then(|()| self.writer.flush());
+            self.rewrite(&text);
         } else {
+            self.line(&text);
+        }
+    }
+
+    /// Writes over the line that is open.
+    fn rewrite(&mut self, text: &str) {
+        let width = self.open_line;
+        self.open_line = text.len();
+        let _ = write!(self.writer, "\r{text:<width$}").and_then(|()| self.writer.flush());
+    }
+
+    /// How many images were looked at: rewritten in a terminal; a log is told when that takes long.
+    fn checking(&mut self, images: usize, of: usize) {
+        let text = format!("images that can be opened: {images} of {of}");
+        if self.rewrites {
+            self.rewrite(&text);
+            return;
+        }
+        let now = Instant::now();
+        let since = self.shown.get_or_insert(now);
+        if now.duration_since(*since) >= self.pause {
+            self.shown = Some(now);
             self.line(&text);
         }
     }
@@ -149,6 +169,8 @@ impl<W: Write> Observer for Console<W> {
                     epochs_done + 1
                 ));
             }
+            Event::Warning(problem) => self.line(&format!("warning: {problem}")),
+            Event::Checking { images, of } => self.checking(*images, *of),
             Event::Step(step) => self.step(step),
             Event::Epoch(summary) => {
                 self.line(&format!(

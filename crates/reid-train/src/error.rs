@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use reid_core::Split;
+use reid_core::{Problems, Split};
 
 /// What stopped a run.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +36,31 @@ pub enum Error {
         /// What is wrong, and where.
         source: serde_json::Error,
     },
+    /// A recipe or checkpoint is not the JSON that is expected, at a place in it.
+    #[error("{}{}{}: {source}", path.display(), line(source), place(field))]
+    JsonField {
+        /// The file.
+        path: PathBuf,
+        /// The path of what is wrong: `losses.triplet.weight`; `.` for the whole.
+        field: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// A recipe asks for something impossible.
-    #[error("recipe: expected {expected}, found {found}")]
+    #[error("{}{}", path.as_ref().map_or("recipe".into(), |path| path.display().to_string()), several(problems))]
     Recipe {
-        /// What is possible.
-        expected: &'static str,
-        /// What the recipe asks for.
-        found: String,
+        /// The file, if it was read from one.
+        path: Option<PathBuf>,
+        /// All that is impossible, each with its path in the recipe.
+        problems: Problems,
+    },
+    /// Images cannot be opened.
+    #[error("{} of {images} images cannot be opened:\n{}", errors.len(), first(errors))]
+    Images {
+        /// Images that were looked at.
+        images: usize,
+        /// The error of each that cannot.
+        errors: Vec<reid_data::Error>,
     },
     /// Images cannot be loaded, or batches cannot be made of them.
     #[error(transparent)]
@@ -184,6 +202,41 @@ fn list(images: &[PathBuf]) -> String {
     match images.len().saturating_sub(SHOWN) {
         0 => text,
         more => format!("{text} and {more} more"),
+    }
+}
+
+/// Where an error is in a file, if that is known.
+fn line(error: &serde_json::Error) -> String {
+    match error.line() {
+        0 => String::new(),
+        line => format!(", line {line}, column {}", error.column()),
+    }
+}
+
+/// The path of what is wrong, unless it is the whole.
+fn place(field: &str) -> String {
+    match field {
+        "." => String::new(),
+        field => format!(", {field}"),
+    }
+}
+
+/// One problem on the same line, several on lines of their own.
+fn several(problems: &Problems) -> String {
+    match problems.len() {
+        1 => format!(": {problems}"),
+        count => format!(": {count} problems\n{problems}"),
+    }
+}
+
+/// The first few errors, one a line.
+fn first(errors: &[reid_data::Error]) -> String {
+    const SHOWN: usize = 10;
+    let lines = errors.iter().take(SHOWN).map(ToString::to_string);
+    let text = lines.collect::<Vec<_>>().join("\n");
+    match errors.len().saturating_sub(SHOWN) {
+        0 => text,
+        more => format!("{text}\nand {more} more"),
     }
 }
 

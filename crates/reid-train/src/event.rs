@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use reid_core::Problem;
 use reid_eval::Report;
 
 use crate::history::EpochSummary;
@@ -65,6 +66,15 @@ pub enum Event<'a> {
         identities: usize,
         /// Parameters of the model.
         parameters: usize,
+    },
+    /// Something is possible, but was hardly meant.
+    Warning(&'a Problem),
+    /// The headers of images are read, before the first step.
+    Checking {
+        /// Images whose header was read.
+        images: usize,
+        /// Images of all splits.
+        of: usize,
     },
     /// A step is done.
     Step(&'a StepReport),

@@ -48,7 +48,8 @@ fn line(event: &Event<'_>) -> Option<Value> {
             "event": "started", "epochs": epochs, "epochs_done": epochs_done, "images": images,
             "identities": identities, "parameters": parameters,
         }),
-        Event::Step(_) => return None,
+        Event::Warning(problem) => json!({ "event": "warning", "message": problem.to_string() }),
+        Event::Step(_) | Event::Checking { .. } => return None,
         Event::Epoch(summary) => json!({ "event": "epoch", "summary": summary }),
         Event::Evaluated {
             epoch,

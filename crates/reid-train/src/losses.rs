@@ -1,6 +1,7 @@
 //! The losses of a recipe.
 
 use burn::tensor::Device;
+use reid_core::{Problems, strict};
 use reid_nn::{
     CriterionConfig, OutputShape,
     loss::{
@@ -28,8 +29,9 @@ pub struct LossesConfig {
     /// Batch-hard triplet loss.
     pub triplet: Option<WeightedConfig<BatchHardTripletConfig>>,
     /// Center loss; its weight is its own.
+    #[serde(default, deserialize_with = "strict")]
     pub center: Option<CenterLossConfig>,
-    /// Learning rate of the centres' own SGD; 0.5 in the strong baseline.
+    /// Learning rate of the centres' own SGD, at least 0; 0.5 in the strong baseline.
     pub center_learning_rate: f64,
 }
 
@@ -64,5 +66,21 @@ impl CriterionConfig for LossesConfig {
             self.triplet.init(output, device),
             self.center.init(output, device),
         )
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        problems.at("identity", |problems| self.identity.validate(problems));
+        problems.at("triplet", |problems| self.triplet.validate(problems));
+        problems.at("center", |problems| self.center.validate(problems));
+        problems.number("center_learning_rate", self.center_learning_rate, 0.0..=1e6);
+        let weights = [
+            self.identity.as_ref().map(|loss| loss.weight),
+            self.triplet.as_ref().map(|loss| loss.weight),
+            self.center.as_ref().map(|loss| loss.weight),
+        ];
+        // A weight below 0 or without a number is told above.
+        if weights.iter().flatten().all(|&weight| weight == 0.0) {
+            problems.add("at least one loss with a weight above 0", "none");
+        }
     }
 }

@@ -9,7 +9,10 @@ pub use centralised::Centralised;
 pub use lookahead::{Lookahead, LookaheadState};
 pub use radam::{Radam, WeightDecay};
 
+use std::ops::Bound;
+
 use burn::optim::{ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig};
+use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 /// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
@@ -34,9 +37,9 @@ pub enum OptimizerConfig {
         beta1: f32,
         /// Decay of the mean of squared gradients, in `[0, 1)`.
         beta2: f32,
-        /// Added to the root of the squared mean, above 0.
+        /// Added to the root of the squared mean, above 0 and up to 1.
         epsilon: f32,
-        /// Weight decay, at least 0.
+        /// Weight decay, 0 to 1000.
         weight_decay: f32,
     },
     /// Stochastic gradient descent with momentum.
@@ -45,7 +48,7 @@ pub enum OptimizerConfig {
         momentum: f64,
         /// Whether to look ahead (Nesterov).
         nesterov: bool,
-        /// Weight decay, at least 0.
+        /// Weight decay, 0 to 1000.
         weight_decay: f32,
     },
     /// Ranger: [`Lookahead`] around [`Radam`], with decoupled weight decay.
@@ -54,9 +57,9 @@ pub enum OptimizerConfig {
         beta1: f64,
         /// Decay of the mean of squared gradients, in `[0, 1)`.
         beta2: f64,
-        /// Added to the root of the squared mean, above 0.
+        /// Added to the root of the squared mean, above 0 and up to 1.
         epsilon: f64,
-        /// Weight decay, at least 0.
+        /// Weight decay, 0 to 1000.
         weight_decay: f64,
         /// Share of the way that slow weights go, in `(0, 1]`.
         alpha: f64,
@@ -170,29 +173,35 @@ impl OptimizerConfig {
             }
         }
     }
+}
 
-    /// What is impossible about the numbers, if anything.
-    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
-        let (decay, ranges) = match *self {
+impl Validate for OptimizerConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let above = (Bound::Excluded(0.0), Bound::Included(1.0));
+        match *self {
             Self::Adam {
                 beta1,
                 beta2,
                 epsilon,
                 weight_decay,
             } => {
-                if epsilon.is_nan() || epsilon <= 0.0 {
-                    return Some(("an epsilon above 0", epsilon.to_string()));
-                }
-                (
-                    f64::from(weight_decay),
-                    [f64::from(beta1), f64::from(beta2)],
-                )
+                problems.at("adam", |problems| {
+                    problems.number("beta1", beta1, 0.0..1.0);
+                    problems.number("beta2", beta2, 0.0..1.0);
+                    problems.number("epsilon", epsilon, above);
+                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                });
             }
             Self::Sgd {
                 momentum,
                 weight_decay,
                 ..
-            } => (f64::from(weight_decay), [momentum, 0.0]),
+            } => {
+                problems.at("sgd", |problems| {
+                    problems.number("momentum", momentum, 0.0..1.0);
+                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                });
+            }
             Self::Ranger {
                 beta1,
                 beta2,
@@ -202,22 +211,18 @@ impl OptimizerConfig {
                 period,
                 ..
             } => {
-                if epsilon.is_nan() || epsilon <= 0.0 {
-                    return Some(("an epsilon above 0", epsilon.to_string()));
-                }
-                if !(alpha > 0.0 && alpha <= 1.0) {
-                    return Some(("an alpha in (0, 1]", alpha.to_string()));
-                }
-                if period == 0 {
-                    return Some(("a period of at least 1 step", period.to_string()));
-                }
-                (weight_decay, [beta1, beta2])
+                problems.at("ranger", |problems| {
+                    problems.number("beta1", beta1, 0.0..1.0);
+                    problems.number("beta2", beta2, 0.0..1.0);
+                    problems.number("epsilon", epsilon, above);
+                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                    problems.number("alpha", alpha, above);
+                    problems.count("period", period, 1..=usize::MAX);
+                });
             }
-        };
-        if !(decay.is_finite() && decay >= 0.0) {
-            return Some(("a weight decay of at least 0", decay.to_string()));
         }
-        let outside = ranges.into_iter().find(|value| !(0.0..1.0).contains(value));
-        outside.map(|value| ("betas and momentum in [0, 1)", value.to_string()))
     }
 }
+
+/// The largest weight decay; published ones are below 0.1.
+const MOST_DECAY: f64 = 1000.0;

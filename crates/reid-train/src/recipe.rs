@@ -2,22 +2,26 @@
 
 use std::{fs, path::Path};
 
-use burn::tensor::Device;
-use reid_core::{InputSize, Seed};
+use reid_core::{InputSize, Seed, strict};
 use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
     transform::{Augmentation, Cutout, RandomTranslation2d},
 };
 use reid_eval::{AveragePrecision, Denominator, EvaluationConfig, Metric};
-use reid_nn::{Precision, loss::Margin};
+use reid_nn::{Precision, ValidateNetwork, loss::Margin};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, at},
+    json,
     losses::LossesConfig,
     optimizer::OptimizerConfig,
     schedule::{Decay, Schedule, WarmUp},
 };
+
+mod validation;
+
+pub(crate) use validation::{images, openable};
 
 /// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
 ///
@@ -35,7 +39,7 @@ use crate::{
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "N: Deserialize<'de>"))]
 pub struct Recipe<N> {
     /// What the run is called in reports.
     pub name: String,
@@ -44,6 +48,7 @@ pub struct Recipe<N> {
     /// Height and width of the images.
     pub input: InputSize,
     /// The network.
+    #[serde(deserialize_with = "strict")]
     pub network: N,
     /// In which type of numbers the network computes; single precision by default. Weights, losses
     /// and all that is saved stay in single precision. In half precision losses are scaled while gradients
@@ -283,62 +288,23 @@ impl<N> Recipe<N> {
             evaluation: self.evaluation,
         }
     }
+}
 
-    /// Refuses what no run could do.
+impl<N: DeserializeOwned + ValidateNetwork> Recipe<N> {
+    /// Reads a recipe from a JSON file and refuses what is impossible whatever the data.
     ///
     /// # Errors
-    /// [`Error::Recipe`] names what is possible and what was found.
-    pub fn check(&self) -> Result<(), Error> {
-        let counts = [
-            ("at least 1 identity per batch", self.sampling.identities),
-            ("at least 1 image per identity", self.sampling.images),
-            ("at least 1 epoch", self.epochs),
-        ];
-        let zero = counts.into_iter().find(|&(_, count)| count == 0);
-        let problem = zero.map(|(expected, _)| (expected, "0".to_owned()));
-        let clip = self
-            .clip_norm
-            .filter(|&norm| !(norm.is_finite() && norm > 0.0));
-        let clip = clip.map(|norm| ("a clipping norm above 0", norm.to_string()));
-        let problem = problem
-            .or_else(|| self.schedule.problem())
-            .or_else(|| self.optimizer.problem())
-            .or(clip);
-        match problem {
-            Some((expected, found)) => Err(Error::Recipe { expected, found }),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses a precision that the device does not compute in.
-    pub(crate) fn precision_on(&self, device: &Device) -> Result<(), Error> {
-        if !self.precision.is_supported(device) {
-            return Err(Error::Recipe {
-                expected: "a precision that the device computes in",
-                found: format!("{:?} on {device:?}", self.precision),
-            });
-        }
-        Ok(())
+    /// If the file cannot be read, is not a recipe (the message names line, column and path in it), or asks
+    /// for something impossible: [`Error::Recipe`] lists all of it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let recipe: Self = json::read(path)?;
+        validation::refused(Some(path), recipe.problems())?;
+        Ok(recipe)
     }
 }
 
-impl<N: Serialize + DeserializeOwned> Recipe<N> {
-    /// Reads a recipe from a JSON file and checks it.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not a recipe (the message names line and column), or asks for
-    /// something impossible.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(at(path))?;
-        let recipe: Self = serde_json::from_str(&text).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        recipe.check()?;
-        Ok(recipe)
-    }
-
+impl<N: Serialize> Recipe<N> {
     /// Writes the recipe as a JSON file.
     ///
     /// # Errors
@@ -357,8 +323,8 @@ impl<N: Serialize + DeserializeOwned> Recipe<N> {
 mod tests {
     use super::*;
 
-    fn toy() -> Recipe<u8> {
-        Recipe::strong_baseline("toy", InputSize::PERSON, 0)
+    fn toy() -> Recipe<()> {
+        Recipe::strong_baseline("toy", InputSize::PERSON, ())
     }
 
     #[test]
@@ -366,9 +332,36 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         toy().save(&path).expect("written");
-        let read = Recipe::<u8>::load(&path).expect("read");
-        let json = |recipe: &Recipe<u8>| serde_json::to_value(recipe).expect("plain data");
+        let read = Recipe::<()>::load(&path).expect("read");
+        let json = |recipe: &Recipe<()>| serde_json::to_value(recipe).expect("plain data");
         assert_eq!(json(&read), json(&toy()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_recipe_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipe.json");
+        toy().save(&path).expect("written");
+        let text = fs::read_to_string(&path).expect("read");
+        fs::write(&path, format!("\u{feff}{text}")).expect("written");
+        assert_eq!(Recipe::<()>::load(&path).expect("read").epochs, 120);
+    }
+
+    #[test]
+    fn an_impossible_file_is_named_with_all_that_is_impossible() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("recipe.json");
+        let mut recipe = toy();
+        (recipe.epochs, recipe.evaluation.max_rank) = (0, 0);
+        recipe.save(&path).expect("written");
+        let error = Recipe::<()>::load(&path)
+            .expect_err("impossible")
+            .to_string();
+        assert!(
+            error.contains("recipe.json: 2 problems\nepochs: ")
+                && error.contains("\nevaluation.max_rank: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -376,52 +369,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         fs::write(&path, "{\n  \"nome\": 1\n}").expect("written");
-        let error = Recipe::<u8>::load(&path)
+        let error = Recipe::<()>::load(&path)
             .expect_err("no recipe")
             .to_string();
         assert!(
             error.contains("recipe.json, line 2") && error.contains("`nome`"),
             "{error}"
         );
-    }
-
-    type Change = fn(&mut Recipe<u8>);
-
-    #[test]
-    fn impossible_numbers_are_refused() {
-        let refused = |change: Change| {
-            let mut recipe = toy();
-            change(&mut recipe);
-            recipe.check().expect_err("impossible").to_string()
-        };
-        let cases: [(Change, &str); 5] = [
-            (|r| r.epochs = 0, "expected at least 1 epoch, found 0"),
-            (
-                |r| r.sampling.images = 0,
-                "expected at least 1 image per identity, found 0",
-            ),
-            (
-                |r| r.schedule.base = -1.0,
-                "expected a base learning rate above 0, found -1",
-            ),
-            (
-                |r| r.clip_norm = Some(0.0),
-                "expected a clipping norm above 0, found 0",
-            ),
-            (
-                |r| {
-                    r.optimizer = OptimizerConfig::Sgd {
-                        momentum: 1.0,
-                        nesterov: false,
-                        weight_decay: 0.0,
-                    };
-                },
-                "expected betas and momentum in [0, 1), found 1",
-            ),
-        ];
-        for (change, message) in cases {
-            let error = refused(change);
-            assert!(error.contains(message), "{error}");
-        }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
 /// A run, but for the parts that hold tensors: those move through every step.
 pub(crate) struct Run<'a, N> {
     pub(crate) recipe: &'a Recipe<N>,
-    splits: &'a Splits,
+    pub(crate) splits: &'a Splits,
     identities: Vec<Identity>,
     pub(crate) state: State,
     loader: TrainLoader,
@@ -56,7 +56,6 @@ impl<'a, N: Serialize> Run<'a, N> {
         loading: LoaderConfig,
         device: &Device,
     ) -> Result<Self, Error> {
-        recipe.precision_on(device)?;
         let (input, augmentation) = (recipe.input, &recipe.augmentation);
         let samples = splits.train.clone();
         let loader = TrainLoader::new(samples, input, augmentation, recipe.seed, loading);

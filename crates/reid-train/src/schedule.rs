@@ -1,5 +1,8 @@
 //! Schedules: the learning rate of each epoch.
 
+use std::ops::Bound;
+
+use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 /// The learning rate of each epoch: a warm-up to the base rate, then a decay.
@@ -133,30 +136,62 @@ impl Schedule {
             }
         }
     }
+}
 
-    /// What is impossible about the schedule, if anything.
-    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
-        let share = |share: f64| (0.0..=1.0).contains(&share);
-        if !(self.base.is_finite() && self.base > 0.0) {
-            return Some(("a base learning rate above 0", self.base.to_string()));
+/// Epochs that a run and its schedule may have: a million.
+pub(crate) const MOST_EPOCHS: usize = 1_000_000;
+
+impl Validate for Schedule {
+    fn validate(&self, problems: &mut Problems) {
+        let above = (Bound::Excluded(0.0), Bound::Unbounded);
+        problems.number("base", self.base, above);
+        problems.count("first_epoch", self.first_epoch, 0..=1);
+        problems.of("warm_up", &self.warm_up);
+        problems.of("decay", &self.decay);
+    }
+}
+
+impl Validate for WarmUp {
+    fn validate(&self, problems: &mut Problems) {
+        match *self {
+            Self::Linear { epochs, from } => {
+                problems.at("linear", |problems| {
+                    problems.count("epochs", epochs, 0..=MOST_EPOCHS);
+                    problems.number("from", from, 0.0..=1.0);
+                });
+            }
+            Self::Staircase { epochs, every } => {
+                problems.at("staircase", |problems| {
+                    problems.count("epochs", epochs, 1..=MOST_EPOCHS);
+                    problems.count("every", every, 1..=epochs.clamp(1, MOST_EPOCHS));
+                });
+            }
         }
-        match (&self.warm_up, &self.decay) {
-            (Some(WarmUp::Linear { from, .. }), _) if !share(*from) => {
-                Some(("a warm-up that starts between 0 and 1", from.to_string()))
+    }
+}
+
+impl Validate for Decay {
+    fn validate(&self, problems: &mut Problems) {
+        match self {
+            Self::Constant => {}
+            Self::MultiStep { milestones, factor } => {
+                problems.at("multi-step", |problems| {
+                    let ascend = milestones.is_sorted();
+                    let found = format_args!("{milestones:?}");
+                    problems.require("milestones", ascend, "epochs that ascend", found);
+                    problems.number("factor", *factor, 0.0..=1.0);
+                });
             }
-            (Some(WarmUp::Staircase { every: 0, .. }), _) => {
-                Some(("a warm-up with stairs of at least 1 epoch", "0".to_owned()))
+            Self::Halving { first, every, last } => {
+                problems.at("halving", |problems| {
+                    problems.count("every", *every, 1..=usize::MAX);
+                    let expected = format_args!("at least the first, {first}");
+                    problems.require("last", last >= first, expected, last);
+                });
             }
-            (_, Decay::MultiStep { factor, .. }) if !share(*factor) => {
-                Some(("a decay factor between 0 and 1", factor.to_string()))
+            Self::Cosine { floor } => {
+                problems.number("cosine.floor", *floor, 0.0..=1.0);
             }
-            (_, Decay::Halving { every: 0, .. }) => {
-                Some(("halvings at least 1 epoch apart", "0".to_owned()))
-            }
-            (_, Decay::Cosine { floor }) if !share(*floor) => {
-                Some(("a cosine floor between 0 and 1", floor.to_string()))
-            }
-            _ => None,
         }
     }
 }

@@ -1,17 +1,18 @@
 //! The training loop.
 
 use burn::tensor::Device;
-use reid_core::Splits;
+use reid_core::{Problem, Splits};
 use reid_data::loader::LoaderConfig;
 use reid_eval::Report;
-use reid_nn::{Block, Criterion, Head};
-use serde::{Serialize, de::DeserializeOwned};
+use reid_nn::{Block, Criterion, Head, ValidateNetwork};
+use serde::Serialize;
 
 use crate::{
     checkpoint::{Checkpoints, Kept, Parts},
     clock::Clock,
     error::Error,
     event::{Event, Observer},
+    headers,
     history::EpochSummary,
     interrupt::Interrupt,
     optimizer::OptimizerConfig,
@@ -54,6 +55,7 @@ use crate::{
 pub struct Trainer<'a, N, B, H, C> {
     run: Run<'a, N>,
     parts: Parts<B, H, C>,
+    warnings: Vec<Problem>,
 }
 
 /// How a run ended.
@@ -70,12 +72,15 @@ pub struct Outcome<B, H, C> {
     pub interrupted: bool,
 }
 
-impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> {
+impl<'a, N, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C>
+where
+    N: Serialize + ValidateNetwork,
+{
     /// A run at its beginning. `device` is a plain one; the trainee is on its autodiff twin, as
     /// [`Trainee::build`] makes it.
     ///
     /// # Errors
-    /// If the recipe asks for something impossible.
+    /// [`Error::Recipe`] lists all that is impossible about the recipe, the device and the data together.
     pub fn new(
         recipe: &'a Recipe<N>,
         splits: &'a Splits,
@@ -83,7 +88,7 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
         loading: LoaderConfig,
         device: &Device,
     ) -> Result<Self, Error> {
-        recipe.check()?;
+        let warnings = recipe.validate_settings(splits, device)?;
         let centers = OptimizerConfig::Sgd {
             momentum: 0.0,
             nesterov: false,
@@ -95,7 +100,11 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
             criterion_optimizer: centers.init(),
         };
         let run = Run::new(recipe, splits, loading, device)?;
-        Ok(Self { run, parts })
+        Ok(Self {
+            run,
+            parts,
+            warnings,
+        })
     }
 
     /// Saves a checkpoint after every epoch, before it is evaluated, and when interrupted. The recipe is
@@ -142,14 +151,25 @@ impl<'a, N: Serialize, B: Block, H: Head, C: Criterion> Trainer<'a, N, B, H, C> 
     /// Trains to the end, or until interrupted. A run that is complete already is evaluated once more, so
     /// that its report is there whenever the process before this one ended.
     ///
+    /// The header of every image is read first.
+    ///
     /// # Errors
     /// - [`Error::HoldsRun`] if the folder of the checkpoints holds a run and [`resume`](Self::resume) was not
     ///   called, [`Error::InUse`] if another process trains there
-    /// - if images cannot be loaded, batches cannot be made, a loss, gradient, weight or descriptor is not
+    /// - if images cannot be opened or loaded, batches cannot be made, a loss, gradient, weight or descriptor is not
     ///   finite, the model cannot be evaluated, or a checkpoint cannot be written. The checkpoints are then
     ///   as they were; an epoch whose evaluation failed is not repeated.
     pub fn run(self, observer: &mut impl Observer) -> Result<Outcome<B, H, C>, Error> {
-        let Self { mut run, mut parts } = self;
+        let Self {
+            mut run,
+            mut parts,
+            warnings,
+        } = self;
+        for warning in &warnings {
+            observer.observe(&Event::Warning(warning));
+        }
+        // Before anything is written.
+        headers::check(run.splits, observer)?;
         // Held until the run ends.
         let _lock = run.prepare()?;
         observer.observe(&run.started(&parts));

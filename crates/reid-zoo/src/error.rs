@@ -10,12 +10,12 @@ use crate::weights::WeightReport;
 /// use burn::{nn::LinearConfig, tensor::Device};
 /// use reid_zoo::{Error, weights};
 ///
-/// let mut layer = LinearConfig::new(4, 2).init(&Device::default());
-/// let error = weights::load(&mut layer, "layer.onnx").expect_err("not one of the formats");
+/// let layer = LinearConfig::new(4, 2).init(&Device::default());
+/// let error = weights::save(&layer, "layer.onnx").expect_err("not one of the formats");
 /// assert!(matches!(error, Error::Extension { .. }));
 /// assert_eq!(
 ///     error.to_string(),
-///     "layer.onnx: expected a name ending in .safetensors, .bpk, .pth or .pt"
+///     "layer.onnx: expected a name ending in .safetensors or .bpk"
 /// );
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -29,31 +29,42 @@ pub enum Error {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The name of a file tells none of the formats.
-    #[error("{}: expected a name ending in .safetensors, .bpk, .pth or .pt", path.display())]
+    /// The name of a file tells none of the formats that are written.
+    #[error("{}: expected a name ending in .safetensors or .bpk", path.display())]
     Extension {
         /// The file.
         path: PathBuf,
     },
-    /// A file is not what its name says.
-    #[error("{}: expected {expected}, found {found}", path.display())]
+    /// A file holds no weights.
+    #[error(
+        "{}: expected weights of PyTorch, in safetensors or of Burn, found {found}",
+        path.display()
+    )]
     Content {
         /// The file.
         path: PathBuf,
-        /// The format that its name tells.
-        expected: &'static str,
         /// What it is.
-        found: &'static str,
+        found: String,
     },
-    /// A file cannot be read as what its name says.
+    /// A file cannot be read as what its content says.
     #[error("{}: not {expected}, or a damaged one: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The format that its name tells.
+        /// The format that its content tells.
         expected: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// A file holds several sets of weights.
+    #[error("{}: expected one set of weights, found {}: {advice}", path.display(), listed(choices))]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// What they stand under.
+        choices: Vec<String>,
+        /// How one of them is named.
+        advice: &'static str,
     },
     /// Two tensors of a file have one name, after renaming.
     #[error("{}: two tensors are called `{key}`", path.display())]
@@ -64,10 +75,12 @@ pub enum Error {
         key: String,
     },
     /// The weights of a file do not fit the module.
-    #[error("{}: the weights do not fit the module\n{report}", path.display())]
+    #[error("{}: the weights do not fit the module: {diagnosis}\n{report}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
+        /// What is probably wrong, and what helps.
+        diagnosis: String,
         /// What is missing, unexpected and misshapen; nothing was applied.
         report: WeightReport,
     },
@@ -89,4 +102,10 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Names in quotes.
+fn listed(choices: &[String]) -> String {
+    let quoted = choices.iter().map(|choice| format!("`{choice}`"));
+    quoted.collect::<Vec<_>>().join(", ")
 }

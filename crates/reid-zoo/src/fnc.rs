@@ -2,9 +2,9 @@
 //! further non-local and channel attention, AI City 2020).
 
 use burn::tensor::Device;
-use reid_core::InputSize;
+use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
     block::Block,
@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(late.backbone().output(InputSize::new(288, 384).rgb()).to_string(), "1024x18x24");
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncConfig<I = SqueezeExcitationConfig> {
     /// The whole network.
     pub network: ResNetConfig<I>,
@@ -47,6 +47,7 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
     #[serde(deserialize_with = "Option::deserialize")]
     pub cut: Option<Cut>,
     /// What stands behind the late stages of each branch.
+    #[serde(deserialize_with = "strict")]
     pub branches: FncBranches,
 }
 
@@ -185,6 +186,20 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
                 model.backbone = trunk;
                 model.head.set_tails(&tail);
             }
+        }
+    }
+}
+
+impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
+    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+        let (network, image) = (&self.network, input.rgb());
+        let fits = problems.at("network", |problems| network.validate(image, problems));
+        if let Some(cut) = self.cut {
+            problems.at("cut", |problems| cut.validate(network.blocks, problems));
+        }
+        if fits {
+            let map = network.output(image);
+            problems.at("branches", |problems| self.branches.validate(map, problems));
         }
     }
 }

@@ -2,12 +2,12 @@
 //! Granularities for Person Re-Identification, ACM MM 2018, arXiv:1804.01438).
 
 use burn::tensor::Device;
-use reid_core::InputSize;
+use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
     backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
     block::{Block, Nothing},
-    head::{GranulesConfig, MgnHead, MgnHeadConfig},
+    head::{GranulesConfig, MgnHead, MgnHeadConfig, validate_branches},
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,13 +21,14 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!((shape.embedding, shape.features.len()), (2048, 3));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnConfig<I = ()> {
     /// The whole network.
     pub network: ResNetConfig<I>,
     /// Where the branches part; before block 1 of stage 3 in the paper.
     pub cut: Cut,
     /// What each branch looks at.
+    #[serde(deserialize_with = "strict")]
     pub branches: Vec<GranulesConfig>,
 }
 
@@ -129,6 +130,19 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         let (trunk, tail) = whole.split(self.cut);
         model.backbone = trunk;
         model.head.set_tails(&tail);
+    }
+}
+
+impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
+    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+        let (network, image) = (&self.network, input.rgb());
+        let fits = problems.at("network", |problems| network.validate(image, problems));
+        problems.at("cut", |problems| {
+            self.cut.validate(network.blocks, problems)
+        });
+        if fits {
+            validate_branches(&self.branches, network.output(image), problems);
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! A network's configuration: its backbone and its head.
 
 use burn::tensor::Device;
-use reid_core::InputSize;
-use reid_nn::{BlockConfig, HeadConfig, OutputShape, ReidModel, backbone::ResNetConfig};
+use reid_core::{InputSize, Problems, strict};
+use reid_nn::{
+    BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// A backbone and a head: the `network` of a recipe. Every network of the zoo is one, under its name.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
+/// use reid_core::{InputSize, Problems, strict};
 /// use reid_nn::{backbone::ResNetConfig, head::PooledHeadConfig};
 /// use reid_zoo::NetworkConfig;
 ///
@@ -20,11 +22,16 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    bound(deserialize = "B: Deserialize<'de>, H: Deserialize<'de>")
+)]
 pub struct NetworkConfig<B, H> {
     /// The backbone.
+    #[serde(deserialize_with = "strict")]
     pub backbone: B,
     /// The head.
+    #[serde(deserialize_with = "strict")]
     pub head: H,
 }
 
@@ -65,5 +72,17 @@ impl<B: BlockConfig, H: HeadConfig> NetworkConfig<B, H> {
     #[must_use]
     pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
         self.head.output(self.backbone.output(input.rgb()), classes)
+    }
+}
+
+impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
+    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+        let image = input.rgb();
+        if problems.at("backbone", |problems| {
+            self.backbone.validate(image, problems)
+        }) {
+            let map = self.backbone.output(image);
+            problems.at("head", |problems| self.head.validate(map, problems));
+        }
     }
 }

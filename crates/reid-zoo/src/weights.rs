@@ -1,14 +1,16 @@
 //! Weights: the tensors of any module, from and to files.
 //!
-//! | file | written by | read | written here |
+//! | format | written by | read | written here |
 //! |---|---|---|---|
-//! | `.pth`, `.pt` | `torch.save`, flat or under `state_dict`, `model_state_dict` or `model` | yes | no |
-//! | `.safetensors` | anybody, in `PyTorch`'s names and layout; Burn, in its own | yes | yes, in `PyTorch`'s |
-//! | `.bpk` | Burn, checkpoints of `reid-train` too | yes | yes |
+//! | `PyTorch`'s | `torch.save` of any version, flat or under a key such as `state_dict` or `model` | yes | no |
+//! | safetensors | anybody, in `PyTorch`'s names and layout; Burn, in its own | yes | yes, in `PyTorch`'s |
+//! | burnpack | Burn, checkpoints of `reid-train` too | yes | yes |
 //!
-//! The name tells the format and the content must agree. Loading is **strict**: what is missing,
-//! unexpected or misshapen is an error that lists it, and the module stays as it was. Floats of any
-//! width are cast to the module's.
+//! The content of a file tells the format that is read, whatever its name: `.pth`, `.pth.tar-60`, `.ckpt`, `.bin`; its
+//! name, `.safetensors` or `.bpk`, the one that is written. Loading is **strict**: what is missing,
+//! unexpected or misshapen is an error that lists it, and the module stays as it was. A prefix that all
+//! keys of a file have, such as `module.`, is taken off if they fit then. Floats of any width are cast to the
+//! module's.
 //!
 //! ```
 //! use burn::{nn::LinearConfig, tensor::Device};
@@ -32,7 +34,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -50,6 +52,7 @@ mod burnpack;
 mod format;
 mod layout;
 mod parameters;
+mod prefix;
 mod pytorch;
 mod report;
 mod safetensors;
@@ -81,7 +84,7 @@ pub fn load<M: Module>(module: &mut M, path: impl AsRef<Path>) -> Result<(), Err
 pub fn save<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<(), Error> {
     let path = path.as_ref();
     let collect = |convention| parameters::collect(module, convention);
-    let saved = match Format::of(path)? {
+    let saved = match Format::to_write(path)? {
         Format::Safetensors => safetensors::write(path, collect(Convention::PyTorch)),
         Format::Burnpack => burnpack::write(path, collect(Convention::Burn)),
         Format::PyTorch => {
@@ -136,17 +139,28 @@ impl Weights {
     /// Opens a file of weights.
     ///
     /// # Errors
-    /// If the name tells no format, if the file cannot be read, is something else, or is damaged.
+    /// If the file cannot be read, is something else, is damaged, or holds several sets of weights.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let format = Format::of(path)?;
+        Self::read(path.as_ref(), None)
+    }
+
+    /// Opens the weights that a checkpoint of `PyTorch` has under a top-level key, such as `ema` beside
+    /// `model`. In other formats keys have no levels: [`renamed`](Self::renamed) takes a prefix off.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if there is no such key.
+    pub fn open_nested(path: impl AsRef<Path>, nest: &str) -> Result<Self, Error> {
+        Self::read(path.as_ref(), Some(nest))
+    }
+
+    fn read(path: &Path, nest: Option<&str>) -> Result<Self, Error> {
         let io = |source| Error::Io {
             path: path.to_owned(),
             source,
         };
-        format.check(path, &head(path).map_err(io)?)?;
+        let format = Format::of_content(path, &head(path).map_err(io)?)?;
         let (convention, mut tensors) = match format {
-            Format::PyTorch => (Convention::PyTorch, pytorch::read(path)?),
+            Format::PyTorch => (Convention::PyTorch, pytorch::read(path, nest)?),
             Format::Safetensors => safetensors::read(path, &fs::read(path).map_err(io)?)?,
             Format::Burnpack => {
                 let tensors = burnpack::read(path, fs::read(path).map_err(io)?)?;
@@ -189,6 +203,29 @@ impl Weights {
         self
     }
 
+    /// Only the keys under the prefix that `key` has, without it; all keys if it stands there as it is, or
+    /// nowhere.
+    fn under(mut self, key: &str) -> Result<Self, Error> {
+        let prefixes = prefix::before(key, self.keys());
+        if prefixes.contains("") {
+            return Ok(self);
+        }
+        let prefixes: Vec<String> = prefixes.into_iter().map(str::to_owned).collect();
+        match prefixes.as_slice() {
+            [] => Ok(self),
+            [prefix] => {
+                self.tensors
+                    .retain(|tensor| tensor.name.starts_with(prefix));
+                Ok(self.renamed(prefix, ""))
+            }
+            _ => Err(Error::Ambiguous {
+                path: self.path,
+                choices: prefixes,
+                advice: "take one of these prefixes off with `Weights::renamed`",
+            }),
+        }
+    }
+
     /// Lets the module keep its values for keys that start with `prefix` where the file has none.
     #[must_use]
     pub fn optional(mut self, prefix: &str) -> Self {
@@ -204,10 +241,15 @@ impl Weights {
     /// If a key is missing, unexpected or misshapen, if two keys are the same after renaming, or if
     /// values cannot be read. The module is then as it was.
     pub fn load_into<M: Module>(&self, module: &mut M) -> Result<(), Error> {
-        let (report, fitting) = self.compare(module)?;
+        let Comparison {
+            report,
+            fitting,
+            diagnosis,
+        } = self.compare(module)?;
         if !report.fits() {
             return Err(Error::Mismatch {
                 path: self.path.clone(),
+                diagnosis,
                 report,
             });
         }
@@ -221,47 +263,65 @@ impl Weights {
     /// If two keys are the same after renaming, or if values cannot be read. The module is then as it
     /// was.
     pub fn load_partially_into<M: Module>(&self, module: &mut M) -> Result<WeightReport, Error> {
-        let (mut report, fitting) = self.compare(module)?;
+        let Comparison {
+            mut report,
+            fitting,
+            ..
+        } = self.compare(module)?;
         report.applied = self.apply(module, fitting)?;
         Ok(report)
     }
 
-    /// What does not fit a module, and what does.
-    fn compare<M: Module>(&self, module: &M) -> Result<(WeightReport, Vec<Fitting<'_>>), Error> {
+    /// What does not fit a module, and what does. A prefix that all keys of the file have is taken off if
+    /// keys fit then.
+    fn compare<M: Module>(&self, module: &M) -> Result<Comparison<'_>, Error> {
+        let expected = parameters::collect(module, self.convention);
+        let names: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+        let keys: Vec<&str> = self.keys().filter(|key| !prefix::is_counter(key)).collect();
+        let before = prefix::common(&keys, &names);
         let mut found = BTreeMap::new();
         for tensor in &self.tensors {
-            if found.insert(tensor.name.as_str(), tensor).is_some() {
+            let key = tensor.name.strip_prefix(before).unwrap_or(&tensor.name);
+            if found.insert(key, tensor).is_some() {
                 return Err(Error::DuplicateKey {
                     path: self.path.clone(),
-                    key: tensor.name.clone(),
+                    key: key.to_owned(),
                 });
             }
         }
+        let keys: BTreeSet<&str> = found
+            .keys()
+            .copied()
+            .filter(|key| !prefix::is_counter(key))
+            .collect();
         let mut report = WeightReport::default();
         let mut fitting = Vec::new();
-        for expected in parameters::collect(module, self.convention) {
-            match found.remove(expected.name.as_str()) {
-                Some(found) if Layout::of(&expected).takes(&Layout::of(found)) => {
+        for expected in &expected {
+            let key = expected.name.as_str();
+            match found.remove(key) {
+                Some(found) if Layout::of(expected).takes(&Layout::of(found)) => {
                     fitting.push(Fitting {
+                        key: key.to_owned(),
                         found,
                         dtype: expected.dtype,
                     });
                 }
                 Some(found) => report.misshapen.push(Misshapen {
-                    expected: Layout::of(&expected),
+                    key: key.to_owned(),
+                    expected: Layout::of(expected),
                     found: Layout::of(found),
-                    key: expected.name,
                 }),
-                None if self.is_optional(&expected.name) => {}
-                None => report.missing.push(expected.name),
+                None if self.is_optional(key) => {}
+                None => report.missing.push(key.to_owned()),
             }
         }
-        report.unexpected = found
-            .into_keys()
-            .filter(|key| key.rsplit('.').next() != Some("num_batches_tracked"))
-            .map(str::to_owned)
-            .collect();
-        Ok((report, fitting))
+        let unexpected = found.into_keys().filter(|key| !prefix::is_counter(key));
+        report.unexpected = unexpected.map(str::to_owned).collect();
+        Ok(Comparison {
+            diagnosis: prefix::diagnosis(&keys, &names, &report),
+            report,
+            fitting,
+        })
     }
 
     fn is_optional(&self, key: &str) -> bool {
@@ -276,8 +336,7 @@ impl Weights {
     ) -> Result<Vec<String>, Error> {
         let mut keys = Vec::with_capacity(fitting.len());
         let mut values = HashMap::with_capacity(fitting.len());
-        for Fitting { found, dtype } in fitting {
-            let key = &found.name;
+        for Fitting { key, found, dtype } in fitting {
             let damaged = |reason: String| {
                 let reason = format!("`{key}`: {reason}");
                 self.format.damaged(&self.path, reason)
@@ -287,15 +346,24 @@ impl Weights {
                 .try_cast(dtype)
                 .map_err(|error| damaged(error.to_string()))?;
             keys.push(key.clone());
-            values.insert(key.clone(), data);
+            values.insert(key, data);
         }
         *module = parameters::fill(module.clone(), self.convention, values);
         Ok(keys)
     }
 }
 
+/// A file beside a module.
+struct Comparison<'a> {
+    report: WeightReport,
+    fitting: Vec<Fitting<'a>>,
+    /// What is probably wrong if they do not fit.
+    diagnosis: String,
+}
+
 /// A tensor of the file that fits the module, and the type it has there.
 struct Fitting<'a> {
+    key: String,
     found: &'a Tensor,
     dtype: DType,
 }

@@ -273,7 +273,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_applied() {
     let before = read(other.bn.weight.val());
     let error = weights::load(&mut other, &path).expect_err("another network");
     let expected = format!(
-        "{}: the weights do not fit the module
+        "{}: the weights do not fit the module: 6 of the 7 keys of the module are in the file
 0 keys applied
 1 missing key, in the module but not in the file:
   extra
@@ -428,14 +428,11 @@ fn a_file_that_is_something_else_is_an_error() {
             .to_string();
         assert!(error.ends_with("found a web page"), "{error}");
     }
+    // The content decides, not the name.
     let swapped = folder.path().join("net.bpk");
     fs::copy(data("plain.pth"), &swapped).expect("copied");
-    let error = weights::load(&mut net, &swapped).expect_err("swapped");
-    let expected = format!(
-        "{}: expected a burnpack file, found a PyTorch checkpoint",
-        swapped.display()
-    );
-    assert_eq!(error.to_string(), expected);
+    weights::load(&mut net, &swapped).expect("a checkpoint");
+    assert_counts(&net);
 }
 
 #[test]
@@ -446,7 +443,7 @@ fn files_that_are_not_there_are_errors() {
         let error = weights::load(&mut net, folder.path().join(name)).expect_err("none");
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
     }
-    let error = weights::load(&mut net, "net.onnx").expect_err("not a format");
+    let error = weights::save(&net, "net.onnx").expect_err("not a format");
     assert!(matches!(error, Error::Extension { .. }), "{error:?}");
     let error = weights::save(&net, "net.pth").expect_err("only read");
     assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");

@@ -1,5 +1,6 @@
 //! Augmentation: which transforms a recipe uses, with their numbers.
 
+use reid_core::{InputSize, Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -72,26 +73,53 @@ impl Augmentation {
         }
     }
 
+    /// Adds what is wrong for pictures of a size: what [`validate`](Validate::validate) finds, and a
+    /// padding that would push a picture out of itself.
+    pub fn validate_for(&self, input: InputSize, problems: &mut Problems) {
+        self.validate(problems);
+        if let Some(PadCrop { padding }) = self.pad_crop
+            && padding <= InputSize::LARGEST
+        {
+            let most = input.height.min(input.width);
+            let expected = format_args!("0 to {most}, the shorter side of the input");
+            problems.require("pad_crop.padding", padding <= most, expected, padding);
+        }
+    }
+
     /// The transforms that are on, in the order in which they run; the last one is `normalise`.
     ///
     /// # Panics
     /// If a number is outside the range that its field names.
     #[must_use]
     pub fn transforms(&self) -> Vec<Box<dyn Transform>> {
+        Problems::refuse("augmentation", |problems| self.validate(problems));
         fn part(part: Option<impl Transform + 'static>) -> Option<Box<dyn Transform>> {
             part.map(|part| Box::new(part) as Box<dyn Transform>)
         }
         let parts = [
-            part(self.flip.map(Flip::checked)),
-            part(self.translation.map(RandomTranslation2d::checked)),
+            part(self.flip),
+            part(self.translation),
             part(self.pad_crop),
-            part(self.affine.map(RandomAffine::checked)),
-            part(self.colour.map(ColourJitter::checked)),
-            part(self.erasing.map(RandomErasing::checked)),
-            part(self.cutout.map(Cutout::checked)),
-            part(Some(self.normalise.checked())),
+            part(self.affine),
+            part(self.colour),
+            part(self.erasing),
+            part(self.cutout),
+            part(Some(self.normalise)),
         ];
         parts.into_iter().flatten().collect()
+    }
+}
+
+impl Validate for Augmentation {
+    fn validate(&self, problems: &mut Problems) {
+        problems.of("flip", &self.flip);
+        problems.of("translation", &self.translation);
+        problems.of("pad_crop", &self.pad_crop);
+        problems.of("affine", &self.affine);
+        problems.of("colour", &self.colour);
+        problems.of("erasing", &self.erasing);
+        problems.of("cutout", &self.cutout);
+        problems.of("normalise", &self.normalise);
     }
 }
 
@@ -142,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a flip needs a probability from 0 to 1, found 1.5")]
+    #[should_panic(expected = "augmentation: flip.probability: expected 0 to 1, found 1.5")]
     fn a_probability_above_one_is_refused() {
         let augmentation = Augmentation {
             flip: Some(Flip { probability: 1.5 }),
@@ -152,7 +180,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "0 < least <= largest <= 1, found 0.4 and 0.02")]
+    #[should_panic(
+        expected = "erasing.area: expected two shares with 0 < least <= largest <= 1, found 0.4 and 0.02"
+    )]
     fn areas_the_wrong_way_round_are_refused() {
         let erasing = RandomErasing {
             area: (0.4, 0.02),

@@ -1,7 +1,7 @@
 //! Colour jitter: changes brightness, contrast and saturation.
 
 use rand::seq::SliceRandom;
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -28,11 +28,11 @@ const GREY: [f32; 3] = [0.299, 0.587, 0.114];
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
-    /// Strength for brightness, at least 0; 0 leaves it.
+    /// Strength for brightness, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
     pub brightness: f32,
-    /// Strength for contrast, at least 0; 0 leaves it.
+    /// Strength for contrast, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
     pub contrast: f32,
-    /// Strength for saturation, at least 0; 0 leaves it.
+    /// Strength for saturation, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
     pub saturation: f32,
 }
 
@@ -44,16 +44,20 @@ enum Change {
 }
 
 impl ColourJitter {
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        let strengths = [self.brightness, self.contrast, self.saturation];
-        assert!(
-            strengths
-                .iter()
-                .all(|strength| (0.0..f32::INFINITY).contains(strength)),
-            "colour jitter needs strengths of at least 0, found {strengths:?}"
-        );
-        self
+    /// The largest strength: 100. From 1 on, some pictures lose all that it changes.
+    pub const STRONGEST: f64 = 100.0;
+}
+
+impl Validate for ColourJitter {
+    fn validate(&self, problems: &mut Problems) {
+        let strengths = [
+            ("brightness", self.brightness),
+            ("contrast", self.contrast),
+            ("saturation", self.saturation),
+        ];
+        for (field, strength) in strengths {
+            problems.number(field, strength, 0.0..=Self::STRONGEST);
+        }
     }
 }
 

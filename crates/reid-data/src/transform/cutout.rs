@@ -1,6 +1,6 @@
 //! Cutout: paints over a rectangle of fixed size (`DeVries` and Taylor, 2017, arXiv:1708.04552).
 
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Normalise, Picture, Transform, draw};
@@ -43,11 +43,12 @@ impl Default for Cutout {
     }
 }
 
-impl Cutout {
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        draw::check_probability("cutout", self.probability);
-        self
+impl Validate for Cutout {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("probability", self.probability, 0.0..=1.0);
+        problems.count("height", self.height, 1..=usize::MAX);
+        problems.count("width", self.width, 1..=usize::MAX);
+        draw::validate_colour("fill", self.fill, problems);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Draws shared by the random transforms.
 
 use rand::RngExt;
-use reid_core::Stream;
+use reid_core::{Problems, Stream};
 
 use super::Picture;
 
@@ -21,12 +21,16 @@ pub(super) fn within(reach: f32, stream: &mut Stream) -> f32 {
     between(-reach, reach, stream)
 }
 
-/// Refuses a probability outside 0 to 1.
-pub(super) fn check_probability(what: &str, probability: f32) {
-    assert!(
-        (0.0..=1.0).contains(&probability),
-        "{what} needs a probability from 0 to 1, found {probability}"
-    );
+/// Where red, green and blue are in a list.
+pub(super) const COLOURS: [&str; 3] = ["[0]", "[1]", "[2]"];
+
+/// Refuses a colour outside 0 to 1.
+pub(super) fn validate_colour(field: &str, colour: [f32; 3], problems: &mut Problems) {
+    problems.at(field, |problems| {
+        for (item, value) in COLOURS.into_iter().zip(colour) {
+            problems.number(item, value, 0.0..=1.0);
+        }
+    });
 }
 
 /// Paints over a rectangle at a place drawn evenly from those inside the picture.

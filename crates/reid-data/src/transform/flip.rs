@@ -1,6 +1,6 @@
 //! Flip: mirrors a picture left and right.
 
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -22,11 +22,9 @@ pub struct Flip {
     pub probability: f32,
 }
 
-impl Flip {
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        draw::check_probability("a flip", self.probability);
-        self
+impl Validate for Flip {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("probability", self.probability, 0.0..=1.0);
     }
 }
 

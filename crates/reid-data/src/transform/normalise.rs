@@ -1,9 +1,9 @@
 //! Normalise: centres and scales each colour.
 
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
-use super::{Picture, Transform};
+use super::{Picture, Transform, draw};
 
 /// Centres and scales each colour, as the weights that the network starts from were trained.
 ///
@@ -22,9 +22,9 @@ use super::{Picture, Transform};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalise {
-    /// What is subtracted from red, green and blue, on the scale from 0 to 1.
+    /// What is subtracted from red, green and blue, on the scale from 0 to 1; at most 1000 to either side.
     pub mean: [f32; 3],
-    /// What red, green and blue are then divided by; more than 0.
+    /// What red, green and blue are then divided by; 0.001 to 1000.
     pub std: [f32; 3],
 }
 
@@ -44,15 +44,20 @@ impl Normalise {
             }
         }
     }
+}
 
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        let Self { mean, std } = self;
-        assert!(
-            mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|&std| std > 0.0),
-            "normalising needs finite means and deviations above 0, found {mean:?} and {std:?}"
-        );
-        self
+impl Validate for Normalise {
+    fn validate(&self, problems: &mut Problems) {
+        problems.at("mean", |problems| {
+            for (colour, mean) in draw::COLOURS.into_iter().zip(self.mean) {
+                problems.number(colour, mean, -1000.0..=1000.0);
+            }
+        });
+        problems.at("std", |problems| {
+            for (colour, std) in draw::COLOURS.into_iter().zip(self.std) {
+                problems.number(colour, std, 1e-3..=1e3);
+            }
+        });
     }
 }
 

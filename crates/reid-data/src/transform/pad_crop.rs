@@ -2,7 +2,7 @@
 //! arXiv:1903.07071).
 
 use rand::RngExt;
-use reid_core::Stream;
+use reid_core::{InputSize, Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform};
@@ -25,8 +25,15 @@ use super::{Picture, Transform};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PadCrop {
-    /// Pixels added to each side before cropping. Strong baseline: 10.
+    /// Pixels added to each side before cropping, in a recipe at most the shorter side of the picture.
+    /// Strong baseline: 10.
     pub padding: usize,
+}
+
+impl Validate for PadCrop {
+    fn validate(&self, problems: &mut Problems) {
+        problems.count("padding", self.padding, 0..=InputSize::LARGEST);
+    }
 }
 
 impl Transform for PadCrop {

@@ -1,6 +1,6 @@
 //! Random affine map: turns, shifts, scales and shears a picture.
 
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -24,12 +24,13 @@ use super::{Picture, Transform, draw};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomAffine {
-    /// The largest turn to either side, in degrees, at least 0.
+    /// The largest turn to either side, in degrees, 0 to 180.
     pub degrees: f32,
     /// The largest shift to either side, across as a share of the width and down as a share of the
-    /// height, at least 0.
+    /// height, 0 to 1.
     pub translate: (f32, f32),
-    /// The least and the largest enlargement, above 0.
+    /// The least and the largest enlargement, above 0 and up to
+    /// [`LARGEST_SCALE`](Self::LARGEST_SCALE).
     pub scale: (f32, f32),
     /// The largest horizontal shear to either side, in degrees, at least 0 and below 90.
     pub shear: f32,
@@ -47,25 +48,26 @@ impl RandomAffine {
         fill: 0.0,
     };
 
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        let Self {
-            degrees,
-            translate: (across, down),
-            scale: (low, high),
-            shear,
-            ..
-        } = self;
-        assert!(
-            degrees >= 0.0 && across >= 0.0 && down >= 0.0 && (0.0..90.0).contains(&shear),
-            "a random affine map needs degrees, translations and shear of at least 0 and shear \
-             below 90, found {degrees}, {across} and {down}, {shear}"
+    /// The largest enlargement: 100.
+    pub const LARGEST_SCALE: f32 = 100.0;
+}
+
+impl Validate for RandomAffine {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("degrees", self.degrees, 0.0..=180.0);
+        problems.at("translate", |problems| {
+            problems.number("[0]", self.translate.0, 0.0..=1.0);
+            problems.number("[1]", self.translate.1, 0.0..=1.0);
+        });
+        let (least, largest) = self.scale;
+        problems.require(
+            "scale",
+            0.0 < least && least <= largest && largest <= Self::LARGEST_SCALE,
+            format_args!("0 < least <= largest <= {}", Self::LARGEST_SCALE),
+            format_args!("{least} and {largest}"),
         );
-        assert!(
-            0.0 < low && low <= high,
-            "a random affine map needs scales with 0 < least <= largest, found {low} and {high}"
-        );
-        self
+        problems.number("shear", self.shear, 0.0..90.0);
+        problems.number("fill", self.fill, 0.0..=1.0);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Random erasing: paints over a rectangle (Zhong et al., AAAI 2020, arXiv:1708.04896).
 
-use reid_core::Stream;
+use std::ops::Bound;
+
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Normalise, Picture, Transform, draw};
@@ -61,22 +63,6 @@ impl Default for RandomErasing {
 }
 
 impl RandomErasing {
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        draw::check_probability("random erasing", self.probability);
-        let (low, high) = self.area;
-        assert!(
-            0.0 < low && low <= high && high <= 1.0,
-            "random erasing needs areas with 0 < least <= largest <= 1, found {low} and {high}"
-        );
-        let aspect = self.aspect;
-        assert!(
-            0.0 < aspect && aspect <= 1.0,
-            "random erasing needs an aspect above 0 and up to 1, found {aspect}"
-        );
-        self
-    }
-
     /// Height and width of a rectangle, strictly smaller than the picture.
     #[expect(
         clippy::cast_possible_truncation,
@@ -93,6 +79,26 @@ impl RandomErasing {
             let inside = height < picture.height && width < picture.width;
             inside.then_some((height, width))
         })
+    }
+}
+
+impl Validate for RandomErasing {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("probability", self.probability, 0.0..=1.0);
+        let (least, largest) = self.area;
+        let holds = 0.0 < least && least <= largest && largest <= 1.0;
+        problems.require(
+            "area",
+            holds,
+            "two shares with 0 < least <= largest <= 1",
+            format_args!("{least} and {largest}"),
+        );
+        problems.number(
+            "aspect",
+            self.aspect,
+            (Bound::Excluded(0.0), Bound::Included(1.0)),
+        );
+        draw::validate_colour("fill", self.fill, problems);
     }
 }
 

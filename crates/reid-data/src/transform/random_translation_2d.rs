@@ -2,7 +2,7 @@
 //! attention (Zhang et al., CVPR 2020, arXiv:1904.02998) crop.
 
 use rand::RngExt;
-use reid_core::Stream;
+use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -32,11 +32,9 @@ pub struct RandomTranslation2d {
     pub probability: f32,
 }
 
-impl RandomTranslation2d {
-    /// The same part, if its numbers are in range.
-    pub(super) fn checked(self) -> Self {
-        draw::check_probability("a random translation", self.probability);
-        self
+impl Validate for RandomTranslation2d {
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("probability", self.probability, 0.0..=1.0);
     }
 }
 

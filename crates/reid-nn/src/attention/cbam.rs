@@ -10,10 +10,10 @@ use burn::{
     },
     tensor::{Device, Tensor, activation::relu},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::gated;
 
-use super::{Gate, sigmoid};
+use super::{Gate, sigmoid, validate_reduction};
 use crate::{
     block::{Block, BlockConfig},
     convolution, linear,
@@ -33,7 +33,7 @@ pub struct CbamChannelConfig {
 /// Configuration of [`CbamSpatial`].
 #[derive(Config, Debug)]
 pub struct CbamSpatialConfig {
-    /// Size of the convolution, odd; 7 in the paper.
+    /// Size of the convolution, odd and at most 63; 7 in the paper.
     #[config(default = 7)]
     pub kernel: usize,
     /// Whether the convolution is normalised, as in the authors' code and by default, or has a bias
@@ -52,7 +52,7 @@ pub struct CbamSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
+/// use reid_core::{FeatureShape, Problems};
 /// use reid_nn::{BlockConfig, attention::{CbamChannelConfig, Gate}};
 ///
 /// let device = Device::default();
@@ -98,10 +98,7 @@ impl BlockConfig for CbamChannelConfig {
     type Block = CbamChannel;
 
     fn init(&self, input: FeatureShape, device: &Device) -> CbamChannel {
-        assert!(
-            self.reduction > 0,
-            "channel attention needs a reduction of at least 1, found 0"
-        );
+        Problems::refuse("CBAM-C", |problems| self.validate(input, problems));
         let channels = input.channels;
         let hidden = (channels / self.reduction).max(1);
         CbamChannel {
@@ -109,17 +106,23 @@ impl BlockConfig for CbamChannelConfig {
             fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
         }
     }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_reduction(self.reduction, input.channels, problems);
+    }
+}
+
+impl CbamSpatialConfig {
+    /// The largest convolution.
+    const LARGEST: usize = 63;
 }
 
 impl BlockConfig for CbamSpatialConfig {
     type Block = CbamSpatial;
 
-    fn init(&self, _input: FeatureShape, device: &Device) -> CbamSpatial {
+    fn init(&self, input: FeatureShape, device: &Device) -> CbamSpatial {
+        Problems::refuse("CBAM-S", |problems| self.validate(input, problems));
         let kernel = self.kernel;
-        assert!(
-            kernel % 2 == 1,
-            "spatial attention needs an odd kernel, found {kernel}"
-        );
         let padding = kernel / 2;
         let conv = Conv2dConfig::new([2, 1], [kernel, kernel])
             .with_padding(PaddingConfig2d::Explicit(
@@ -131,6 +134,13 @@ impl BlockConfig for CbamSpatialConfig {
             conv: conv.init(device),
             norm: self.normalised.then(norm),
         }
+    }
+
+    fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
+        let kernel = self.kernel;
+        let holds = kernel % 2 == 1 && kernel <= Self::LARGEST;
+        let expected = format_args!("an odd number from 1 to {}", Self::LARGEST);
+        problems.require("kernel", holds, expected, kernel);
     }
 }
 
@@ -176,14 +186,14 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "an odd kernel, found 4")]
+    #[should_panic(expected = "kernel: expected an odd number from 1 to 63, found 4")]
     fn an_even_kernel_is_refused() {
         let config = CbamSpatialConfig::new().with_kernel(4);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
     }
 
     #[test]
-    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = CbamChannelConfig::new().with_reduction(0);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());

@@ -8,13 +8,13 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor, activation::relu},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::gated;
 
 use super::{
     Gate, checked,
     pointwise::{Pointwise, embed, fused, pointwise},
-    sigmoid,
+    sigmoid, validate_reduction,
 };
 use crate::{
     block::{Block, BlockConfig},
@@ -50,7 +50,7 @@ pub struct FullyConnectedSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
+/// use reid_core::{FeatureShape, Problems};
 /// use reid_nn::{BlockConfig, attention::{FullyConnectedChannelConfig, Gate}};
 ///
 /// let device = Device::default();
@@ -97,10 +97,6 @@ pub struct FullyConnectedSpatial {
 }
 
 fn embedding(input: FeatureShape, reduction: usize, device: &Device) -> Pointwise {
-    assert!(
-        reduction > 0,
-        "fully connected attention needs a reduction of at least 1, found 0"
-    );
     pointwise(input.channels, (input.channels / reduction).max(1), device)
 }
 
@@ -108,6 +104,7 @@ impl BlockConfig for FullyConnectedChannelConfig {
     type Block = FullyConnectedChannel;
 
     fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedChannel {
+        Problems::refuse("FC-C", |problems| self.validate(input, problems));
         let embed = embedding(input, self.reduction, device);
         let [embedded, _, _, _] = embed.0.weight.shape().dims();
         FullyConnectedChannel {
@@ -115,12 +112,17 @@ impl BlockConfig for FullyConnectedChannelConfig {
             fc: LinearConfig::new(embedded, input.channels).init(device),
         }
     }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_reduction(self.reduction, input.channels, problems);
+    }
 }
 
 impl BlockConfig for FullyConnectedSpatialConfig {
     type Block = FullyConnectedSpatial;
 
     fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedSpatial {
+        Problems::refuse("FC-S", |problems| self.validate(input, problems));
         let embed = embedding(input, self.reduction, device);
         let places = input.positions();
         let hidden = (places / self.reduction).max(1);
@@ -130,6 +132,11 @@ impl BlockConfig for FullyConnectedSpatialConfig {
             fc2: LinearConfig::new(hidden, places).init(device),
             place: input,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let largest = input.channels.max(input.positions());
+        validate_reduction(self.reduction, largest, problems);
     }
 }
 
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = FullyConnectedChannelConfig::new().with_reduction(0);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());

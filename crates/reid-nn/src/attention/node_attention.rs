@@ -7,6 +7,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device, Tensor, module::conv2d, ops::ConvOptions, s},
 };
+use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -73,12 +74,18 @@ pub(super) struct NodeAttentionConfig {
 }
 
 impl NodeAttentionConfig {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        problems.count("s1", self.s1, 1..=usize::MAX);
+        problems.count("s2", self.s2, 1..=usize::MAX);
+        if let Some(related) = self.nodes.checked_div(self.s1) {
+            let pairs = self.nodes.checked_mul(2);
+            let count = pairs.and_then(|pairs| pairs.checked_mul(related.max(1)));
+            problems.at("s1", |problems| problems.weights("a layer", count));
+        }
+    }
+
     pub(super) fn init(&self, device: &Device) -> NodeAttention {
         let (s1, s2) = (self.s1, self.s2);
-        assert!(
-            s1 > 0 && s2 > 0,
-            "relation-aware attention needs ratios of at least 1, found s1 = {s1} and s2 = {s2}"
-        );
         let embedded = (self.features / s1).max(1);
         let related = (self.nodes / s1).max(1);
         let relation = self.terms != Terms::Visual;

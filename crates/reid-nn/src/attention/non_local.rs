@@ -7,11 +7,14 @@ use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::attend;
 use serde::{Deserialize, Serialize};
 
-use super::pointwise::{Pointwise, fused, normalised};
+use super::{
+    pointwise::{Pointwise, fused, normalised},
+    validate_reduction,
+};
 use crate::{
     block::{Block, BlockConfig},
     convolution,
@@ -80,10 +83,9 @@ impl BlockConfig for NonLocalConfig {
     type Block = NonLocal;
 
     fn init(&self, input: FeatureShape, device: &Device) -> NonLocal {
-        assert!(
-            self.reduction > 0,
-            "a non-local block needs a reduction of at least 1, found 0"
-        );
+        Problems::refuse("a non-local block", |problems| {
+            self.validate(input, problems)
+        });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);
         let conv = |from, to| Conv2dConfig::new([from, to], [1, 1]).init(device);
@@ -96,6 +98,10 @@ impl BlockConfig for NonLocalConfig {
             w: (conv(embedded, channels), Some(norm)),
             similarity: self.similarity,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_reduction(self.reduction, input.channels, problems);
     }
 }
 
@@ -161,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = NonLocalConfig::new().with_reduction(0);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());

@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems, strict};
 use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,13 @@ pub enum Fusion {
 
 /// Configuration of [`Parallel`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    bound(deserialize = "A: Deserialize<'de>, B: Deserialize<'de>")
+)]
 pub struct ParallelConfig<A, B> {
     /// The two gates.
+    #[serde(deserialize_with = "strict")]
     pub gates: (A, B),
     /// How they become one; [`Fusion::Product`] with [`new`](Self::new).
     pub fusion: Fusion,
@@ -87,6 +92,13 @@ where
             gates: (one.init(input, device), other.init(input, device)),
             fusion: self.fusion,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        problems.at("gates", |problems| {
+            problems.at("[0]", |problems| self.gates.0.validate(input, problems));
+            problems.at("[1]", |problems| self.gates.1.validate(input, problems));
+        });
     }
 }
 

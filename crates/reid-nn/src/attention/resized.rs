@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, InputSize, Problems, strict};
 use reid_ops::gated;
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +14,14 @@ use crate::block::{Block, BlockConfig};
 
 /// Configuration of [`Resized`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "G: Deserialize<'de>"))]
 pub struct ResizedConfig<G> {
     /// Rows that the gate sees, at least 1.
     pub height: usize,
     /// Columns that the gate sees, at least 1.
     pub width: usize,
     /// The gate.
+    #[serde(deserialize_with = "strict")]
     pub gate: G,
 }
 
@@ -71,14 +73,24 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
 
     fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
         let (height, width) = (self.height, self.width);
-        assert!(
-            height > 0 && width > 0,
-            "a gate sees at least 1 place, found a size of {height}x{width}"
-        );
+        Problems::refuse("a gate of another size", |problems| {
+            self.validate(input, problems)
+        });
         let seen = FeatureShape::new(input.channels, height, width);
         Resized {
             gate: self.gate.init(seen, device),
             size: [height, width],
+        }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let (height, width) = (self.height, self.width);
+        let before = problems.len();
+        problems.count("height", height, 1..=InputSize::LARGEST);
+        problems.count("width", width, 1..=InputSize::LARGEST);
+        if problems.len() == before {
+            let seen = FeatureShape::new(input.channels, height, width);
+            problems.at("gate", |problems| self.gate.validate(seen, problems));
         }
     }
 }
@@ -182,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "at least 1 place, found a size of 0x2")]
+    #[should_panic(expected = "height: expected 1 to 8192, found 0")]
     fn no_size_is_refused() {
         let config = ResizedConfig::new([0, 2], RgaChannelConfig::new());
         let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());

@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::gated;
 
 use super::{
@@ -111,20 +111,42 @@ pub struct Relations {
     pub relations: Option<Tensor<3>>,
 }
 
-impl BlockConfig for RgaSpatialConfig {
-    type Block = RgaSpatial;
-
-    fn init(&self, input: FeatureShape, device: &Device) -> RgaSpatial {
-        let nodes = NodeAttentionConfig {
+impl RgaSpatialConfig {
+    fn nodes(&self, input: FeatureShape) -> NodeAttentionConfig {
+        NodeAttentionConfig {
             features: input.channels,
             nodes: input.positions(),
             s1: self.s1,
             s2: self.s2,
             terms: self.terms,
-        };
+        }
+    }
+}
+
+impl BlockConfig for RgaSpatialConfig {
+    type Block = RgaSpatial;
+
+    fn init(&self, input: FeatureShape, device: &Device) -> RgaSpatial {
+        Problems::refuse("RGA-S", |problems| self.validate(input, problems));
         RgaSpatial {
-            nodes: nodes.init(device),
+            nodes: self.nodes(input).init(device),
             place: input,
+        }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        self.nodes(input).validate(problems);
+    }
+}
+
+impl RgaChannelConfig {
+    fn nodes(&self, input: FeatureShape) -> NodeAttentionConfig {
+        NodeAttentionConfig {
+            features: input.positions(),
+            nodes: input.channels,
+            s1: self.s1,
+            s2: self.s2,
+            terms: self.terms,
         }
     }
 }
@@ -133,17 +155,15 @@ impl BlockConfig for RgaChannelConfig {
     type Block = RgaChannel;
 
     fn init(&self, input: FeatureShape, device: &Device) -> RgaChannel {
-        let nodes = NodeAttentionConfig {
-            features: input.positions(),
-            nodes: input.channels,
-            s1: self.s1,
-            s2: self.s2,
-            terms: self.terms,
-        };
+        Problems::refuse("RGA-C", |problems| self.validate(input, problems));
         RgaChannel {
-            nodes: nodes.init(device),
+            nodes: self.nodes(input).init(device),
             place: input,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        self.nodes(input).validate(problems);
     }
 }
 
@@ -313,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "ratios of at least 1, found s1 = 0 and s2 = 8")]
+    #[should_panic(expected = "RGA-S: s1: expected at least 1, found 0")]
     fn a_ratio_of_zero_is_refused() {
         let config = RgaSpatialConfig::new().with_s1(0);
         let _ = config.init(FeatureShape::new(8, 4, 2), &Device::default());

@@ -6,10 +6,10 @@ use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::{Device, Tensor, activation::relu},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::{Ending, gated_ending};
 
-use super::{Gate, sigmoid};
+use super::{Gate, sigmoid, validate_reduction};
 use crate::{
     block::{Block, BlockConfig},
     linear, pool,
@@ -57,17 +57,20 @@ impl BlockConfig for SqueezeExcitationConfig {
     type Block = SqueezeExcitation;
 
     fn init(&self, input: FeatureShape, device: &Device) -> SqueezeExcitation {
+        Problems::refuse("squeeze-and-excitation", |problems| {
+            self.validate(input, problems)
+        });
         let reduction = self.reduction;
-        assert!(
-            reduction > 0,
-            "squeeze-and-excitation needs a reduction of at least 1, found 0"
-        );
         let channels = input.channels;
         let hidden = (channels / reduction).max(1);
         SqueezeExcitation {
             fc1: Conv2dConfig::new([channels, hidden], [1, 1]).init(device),
             fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_reduction(self.reduction, input.channels, problems);
     }
 }
 
@@ -105,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = SqueezeExcitationConfig::new().with_reduction(0);
         let _ = config.init(FeatureShape::new(4, 2, 2), &Device::default());

@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 use super::{ResNet, ResNetConfig, ResidualBlock};
@@ -21,11 +21,27 @@ use crate::block::{Block, BlockConfig, Nothing};
 /// assert_eq!(cut.to_string(), "before block 1 of stage 3");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cut {
     /// The stage, counted from 1.
     pub stage: usize,
     /// The block in it, counted from 0.
     pub block: usize,
+}
+
+impl Cut {
+    /// Refuses a cut that a ResNet with so many blocks in each stage does not have.
+    pub fn validate(self, blocks: [usize; 4], problems: &mut Problems) {
+        problems.count("stage", self.stage, 1..=4);
+        if let Some(most) = self
+            .stage
+            .checked_sub(1)
+            .and_then(|stage| blocks.get(stage))
+        {
+            let expected = format_args!("below {most}, the blocks of stage {}", self.stage);
+            problems.require("block", self.block < *most, expected, self.block);
+        }
+    }
 }
 
 impl std::fmt::Display for Cut {
@@ -36,6 +52,7 @@ impl std::fmt::Display for Cut {
 
 /// Configuration of the part of a [`ResNet`] before a cut: a [`ResNet`] with fewer blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrunkConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
@@ -46,6 +63,7 @@ pub struct TrunkConfig<I = (), A = ()> {
 
 /// Configuration of the part of a [`ResNet`] behind a cut: a [`Tail`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TailConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
@@ -154,6 +172,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TrunkConfig<I, A> {
         blocks.truncate(cut.block);
         blocks.output(self.network.shapes(input)[stage])
     }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        problems.at("network", |problems| self.network.validate(input, problems));
+        if let Some(cut) = self.cut {
+            problems.at("cut", |problems| {
+                cut.validate(self.network.blocks, problems)
+            });
+        }
+    }
 }
 
 impl<I: BlockConfig + Clone, A: BlockConfig> TailConfig<I, A> {
@@ -193,6 +220,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TailConfig<I, A> {
             let input = blocks.output(input);
             after.map_or(input, |after| after.output(input))
         })
+    }
+
+    fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
+        problems.at("network", |problems| {
+            self.network.validate_numbers(problems)
+        });
+        problems.at("cut", |problems| {
+            self.cut.validate(self.network.blocks, problems)
+        });
     }
 }
 

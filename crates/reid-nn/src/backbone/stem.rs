@@ -34,6 +34,13 @@ impl Stem {
         }
     }
 
+    /// Whether images are large enough: a pooling without padding needs something to pool.
+    pub(super) fn fits(self, image: FeatureShape) -> bool {
+        let (kernel, stride) = self.convolution();
+        let convolved = image.strided(kernel, stride, kernel / 2);
+        self != Self::Large(MaxPool::Ceil) || convolved.height.min(convolved.width) > 1
+    }
+
     /// Height and width after the stem; the channels are those of the image.
     pub(super) fn output(self, image: FeatureShape) -> FeatureShape {
         let (kernel, stride) = self.convolution();

@@ -2,6 +2,7 @@
 //! §3.3, eq. 2).
 
 use burn::tensor::{Bool, Tensor};
+use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 /// Cells of one size that tile a map without overlap.
@@ -35,23 +36,23 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Why `k` cells cannot be cut from a map, if they cannot.
-    #[must_use]
-    pub fn problem(self, [height, width]: [usize; 2], k: usize) -> Option<String> {
+    /// Refuses cells that do not tile a map, and more than there are on it.
+    pub(crate) fn validate(self, [height, width]: [usize; 2], k: usize, problems: &mut Problems) {
         let Self {
             height: tall,
             width: wide,
         } = self;
         let divides = |cell: usize, map: usize| cell > 0 && map.is_multiple_of(cell);
-        if !divides(tall, height) || !divides(wide, width) {
-            return Some(format!(
-                "cells of {tall}x{wide} do not divide a map of {height}x{width}"
-            ));
+        if divides(tall, height) && divides(wide, width) {
+            let cells = (height / tall) * (width / wide);
+            let expected = format_args!(
+                "at most {cells}, the cells of {tall}x{wide} on a map of {height}x{width}"
+            );
+            problems.require("cut", k <= cells, expected, k);
+        } else {
+            let expected = format_args!("a size that divides a map of {height}x{width}");
+            problems.require("cells", false, expected, format_args!("{tall}x{wide}"));
         }
-        let cells = (height / tall) * (width / wide);
-        (k > cells).then(|| {
-            format!("cannot cut {k} of {cells} cells of {tall}x{wide} on a map of {height}x{width}")
-        })
     }
 
     /// Rows and columns of cells on a map.
@@ -60,9 +61,7 @@ impl Cells {
     /// If the cells do not divide the map.
     #[must_use]
     pub fn grid(self, map: [usize; 2]) -> [usize; 2] {
-        if let Some(problem) = self.problem(map, 0) {
-            panic!("{problem}");
-        }
+        Problems::refuse("feature CutMix", |problems| self.validate(map, 0, problems));
         let [height, width] = map;
         [height / self.height, width / self.width]
     }
@@ -96,9 +95,8 @@ impl Cells {
     #[must_use]
     pub fn top(self, maps: Tensor<3>, k: usize) -> Tensor<3, Bool> {
         let [batch, height, width] = maps.dims();
-        if let Some(problem) = self.problem([height, width], k) {
-            panic!("{problem}");
-        }
+        let map = [height, width];
+        Problems::refuse("feature CutMix", |problems| self.validate(map, k, problems));
         let [rows, columns] = self.grid([height, width]);
         let cells = rows * columns;
         let evidence = self.evidence(maps);
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cells of 3x2 do not divide a map of 16x8")]
+    #[should_panic(expected = "cells: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_divide_are_refused() {
         let _ = Cells {
             height: 3,
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot cut 5 of 4 cells of 2x2 on a map of 4x4")]
+    #[should_panic(expected = "cut: expected at most 4, the cells of 2x2 on a map of 4x4, found 5")]
     fn more_cells_than_there_are_are_refused() {
         let _ = Cells {
             height: 2,

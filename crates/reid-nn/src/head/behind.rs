@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
@@ -12,10 +12,16 @@ use crate::block::{Block, BlockConfig};
 
 /// Configuration of [`Behind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    bound(deserialize = "B: Deserialize<'de>, H: Deserialize<'de>")
+)]
 pub struct BehindConfig<B, H> {
     /// The block.
+    #[serde(deserialize_with = "strict")]
     pub block: B,
     /// The head.
+    #[serde(deserialize_with = "strict")]
     pub head: H,
 }
 
@@ -59,6 +65,13 @@ impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         self.head.output(self.block.output(input), classes)
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        if problems.at("block", |problems| self.block.validate(input, problems)) {
+            let input = self.block.output(input);
+            problems.at("head", |problems| self.head.validate(input, problems));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use burn::{
     nn::{Initializer, Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
@@ -97,6 +97,10 @@ impl HeadConfig for BnNeckConfig {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         OutputShape::single(input.channels, classes)
+    }
+
+    fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
+        problems.of("pool", &self.pool);
     }
 }
 

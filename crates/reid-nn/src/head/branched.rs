@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cells of 3x2 do not divide a map of 16x8")]
+    #[should_panic(expected = "cells: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_fit_are_refused_when_built() {
         let config = BranchedHeadConfig::progressive_cut_mix(2);
         let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());

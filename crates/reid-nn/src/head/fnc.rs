@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,13 +28,14 @@ pub type FncBranchConfig<I, A> = BehindConfig<(Option<TailConfig<I>>, A), Reduce
 
 /// Configuration of [`FncHead`], on a trunk with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound(deserialize = "I: Deserialize<'de>"))]
+#[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
     /// The late stages, of which each branch has a copy; shared with the trunk if `None` ("not
     /// separate" in Table 5).
     #[serde(deserialize_with = "Option::deserialize")]
     pub tail: Option<TailConfig<I>>,
     /// The branches.
+    #[serde(deserialize_with = "strict")]
     pub branches: FncBranches,
 }
 
@@ -88,6 +89,20 @@ pub struct FncHead<I = Nothing> {
     pub channel: FncBranch<I, FncChannel>,
 }
 
+impl FncBranches {
+    /// Adds what is wrong with the numbers on the last map of a network, each with its path from here.
+    pub fn validate(&self, map: FeatureShape, problems: &mut Problems) {
+        problems.at("spatial", |problems| self.spatial.validate(map, problems));
+        problems.at("spatial_neck", |problems| {
+            self.spatial_neck.validate(map, problems)
+        });
+        problems.at("channel", |problems| self.channel.validate(map, problems));
+        problems.at("channel_neck", |problems| {
+            self.channel_neck.validate(map, problems)
+        });
+    }
+}
+
 impl<I: Clone> FncHeadConfig<I> {
     fn spatial(&self) -> FncBranchConfig<I, FncSpatialConfig> {
         let FncBranches {
@@ -131,6 +146,17 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         let spatial = self.spatial().output(input, classes);
         spatial.beside(self.channel().output(input, classes))
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let mut map = input;
+        if let Some(tail) = &self.tail {
+            if !problems.at("tail", |problems| tail.validate(input, problems)) {
+                return;
+            }
+            map = tail.output(input);
+        }
+        problems.at("branches", |problems| self.branches.validate(map, problems));
     }
 }
 

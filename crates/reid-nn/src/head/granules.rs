@@ -6,9 +6,11 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 
-use super::{Head, HeadConfig, OutputShape, ReducedHead, ReducedHeadConfig, ReidOutput};
+use super::{
+    Head, HeadConfig, OutputShape, ReducedHead, ReducedHeadConfig, ReidOutput, validate_dimensions,
+};
 use crate::pool::PoolConfig;
 
 /// Configuration of [`Granules`].
@@ -59,11 +61,8 @@ impl HeadConfig for GranulesConfig {
     type Head = Granules;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Granules {
+        Problems::refuse("granules", |problems| self.validate(input, problems));
         let stripes = self.stripes;
-        assert!(
-            stripes == 0 || input.height.is_multiple_of(stripes),
-            "{stripes} stripes do not divide a map of {input}"
-        );
         let config = ReducedHeadConfig {
             dimensions: self.dimensions,
             pool: PoolConfig::Max,
@@ -81,6 +80,17 @@ impl HeadConfig for GranulesConfig {
             features: vec![self.dimensions],
             classes,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let stripes = self.stripes;
+        problems.require(
+            "stripes",
+            stripes == 0 || input.height.is_multiple_of(stripes),
+            format_args!("0 or a divisor of the height of a map of {input}"),
+            stripes,
+        );
+        validate_dimensions("dimensions", self.dimensions, input.channels, problems);
     }
 }
 
@@ -122,7 +132,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "3 stripes do not divide a map of 8x4x4")]
+    #[should_panic(
+        expected = "stripes: expected 0 or a divisor of the height of a map of 8x4x4, found 3"
+    )]
     fn stripes_that_do_not_divide_are_refused() {
         let config = GranulesConfig::new().with_stripes(3);
         let _ = config.init(FeatureShape::new(8, 4, 4), 2, &Device::default());

@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,10 +20,12 @@ use crate::{
 
 /// Configuration of [`MgnHead`], on a trunk with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {
     /// The late stages, of which each branch has a copy.
     pub tail: TailConfig<I>,
     /// What each branch looks at, at least one branch; 0, 2 and 3 stripes in the paper.
+    #[serde(deserialize_with = "strict")]
     pub branches: Vec<GranulesConfig>,
 }
 
@@ -64,14 +66,29 @@ pub struct MgnHead<I = Nothing> {
     pub branches: Vec<Behind<Tail<I>, Granules>>,
 }
 
+/// Adds what is wrong with the `branches` of a head on the last map of a network: they may not be
+/// missing.
+pub fn validate_branches(branches: &[GranulesConfig], map: FeatureShape, problems: &mut Problems) {
+    problems.require(
+        "branches",
+        !branches.is_empty(),
+        "at least 1 branch",
+        "none",
+    );
+    for (index, granules) in branches.iter().enumerate() {
+        problems.at(&format!("branches[{index}]"), |problems| {
+            granules.validate(map, problems)
+        });
+    }
+}
+
 impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
     type Head = MgnHead<I::Block>;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
-        assert!(
-            !self.branches.is_empty(),
-            "a head of several granularities needs at least 1 branch, found none"
-        );
+        Problems::refuse("a head of several granularities", |problems| {
+            self.validate(input, problems);
+        });
         let map = self.tail.output(input);
         let tail = self.tail.init(input, device);
         let branches = self.branches.iter().map(|granules| Behind {
@@ -95,6 +112,13 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
         branches
             .reduce(OutputShape::beside)
             .expect("at least 1 branch")
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        if problems.at("tail", |problems| self.tail.validate(input, problems)) {
+            let map = self.tail.output(input);
+            validate_branches(&self.branches, map, problems);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
@@ -64,6 +64,10 @@ impl HeadConfig for PooledHeadConfig {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         OutputShape::single(input.channels, classes)
+    }
+
+    fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
+        problems.of("pool", &self.pool);
     }
 }
 

@@ -7,9 +7,9 @@ use burn::{
     nn::{Initializer, Linear, LinearConfig},
     tensor::{Device, Distribution, Int, Tensor, activation::relu},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 
-use super::{Head, HeadConfig, OutputShape, ReidOutput};
+use super::{Head, HeadConfig, OutputShape, ReidOutput, validate_dimensions};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
     linear,
@@ -64,11 +64,12 @@ impl HeadConfig for ReducedHeadConfig {
     type Head = ReducedHead;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedHead {
-        let dimensions = self.dimensions;
+        Problems::refuse("a reduced head", |problems| self.validate(input, problems));
         assert!(
-            classes > 0 && dimensions > 0,
-            "a head needs at least 1 class and 1 dimension, found {classes} and {dimensions}"
+            classes > 0,
+            "a head needs at least 1 class, found {classes}"
         );
+        let dimensions = self.dimensions;
         let linear = |from, to| {
             let initializer = Initializer::KaimingNormal {
                 gain: std::f64::consts::SQRT_2,
@@ -92,6 +93,11 @@ impl HeadConfig for ReducedHeadConfig {
 
     fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
         OutputShape::single(self.dimensions, classes)
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_dimensions("dimensions", self.dimensions, input.channels, problems);
+        problems.of("pool", &self.pool);
     }
 }
 
@@ -205,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "at least 1 class and 1 dimension, found 3 and 0")]
+    #[should_panic(expected = "a reduced head: dimensions: expected 1 to 65536, found 0")]
     fn no_dimension_is_refused() {
         let config = ReducedHeadConfig::new().with_dimensions(0);
         let _ = config.init(FeatureShape::new(2, 1, 2), 3, &Device::default());

@@ -7,9 +7,11 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 
-use super::{BnNeckConfig, Head, HeadConfig, NeckFeature, OutputShape, ReidOutput};
+use super::{
+    BnNeckConfig, Head, HeadConfig, NeckFeature, OutputShape, ReidOutput, validate_dimensions,
+};
 use crate::{
     linear,
     norm::{BatchNorm, BatchNormConfig},
@@ -69,11 +71,8 @@ impl HeadConfig for ReducedNeckConfig {
     type Head = ReducedNeck;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedNeck {
+        Problems::refuse("a reduced neck", |problems| self.validate(input, problems));
         let dimensions = self.dimensions;
-        assert!(
-            dimensions > 0,
-            "a reduced neck needs at least 1 dimension, found 0"
-        );
         let reduced = FeatureShape::new(dimensions, 1, 1);
         let neck = BnNeckConfig::new().init(reduced, classes, device);
         ReducedNeck {
@@ -88,6 +87,11 @@ impl HeadConfig for ReducedNeckConfig {
 
     fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
         OutputShape::single(self.dimensions, classes)
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_dimensions("dimensions", self.dimensions, input.channels, problems);
+        problems.of("pool", &self.pool);
     }
 }
 

@@ -7,9 +7,12 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
+use reid_core::Problems;
+
 use crate::{
     criterion::{self, Criterion, CriterionConfig},
     head::{OutputShape, ReidOutput},
+    loss::HEAVIEST,
 };
 
 /// Configuration of [`CenterLoss`].
@@ -55,11 +58,8 @@ impl CriterionConfig for CenterLossConfig {
     type Criterion = CenterLoss;
 
     fn init(&self, output: &OutputShape, device: &Device) -> CenterLoss {
+        Problems::refuse("center loss", |problems| self.validate(problems));
         let weight = self.weight;
-        assert!(
-            weight.is_finite() && weight >= 0.0,
-            "center loss needs a finite weight of at least 0, found {weight}"
-        );
         let normal = Initializer::Normal {
             mean: 0.0,
             std: 1.0,
@@ -69,6 +69,10 @@ impl CriterionConfig for CenterLossConfig {
             centers: output.features.iter().map(centers).collect(),
             weight,
         }
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("weight", self.weight, 0.0..=HEAVIEST);
     }
 }
 

@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, activation::log_softmax},
 };
+use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -65,15 +66,16 @@ impl CriterionConfig for IdentityLossConfig {
     type Criterion = IdentityLoss;
 
     fn init(&self, _output: &OutputShape, _device: &Device) -> IdentityLoss {
+        Problems::refuse("identity loss", |problems| self.validate(problems));
         let smoothing = self.smoothing;
-        assert!(
-            (0.0..1.0).contains(&smoothing),
-            "label smoothing needs a probability in [0, 1), found {smoothing}"
-        );
         IdentityLoss {
             smoothing,
             form: self.form,
         }
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("smoothing", self.smoothing, 0.0..1.0);
     }
 }
 
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a probability in [0, 1), found 1")]
+    #[should_panic(expected = "smoothing: expected at least 0 and below 1, found 1")]
     fn smoothing_everything_is_refused() {
         let config = IdentityLossConfig::new().with_smoothing(1.0);
         let _ = config.init(&OutputShape::single(4, 4), &Device::default());

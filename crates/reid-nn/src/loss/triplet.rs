@@ -5,12 +5,14 @@ use burn::{
     module::Module,
     tensor::{Bool, Device, Int, Tensor, activation::softplus},
 };
+use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     criterion::{self, Criterion, CriterionConfig, NamedLoss},
     distance::Distance,
     head::{OutputShape, ReidOutput},
+    loss::HEAVIEST,
 };
 
 /// How much nearer a positive should be than a negative.
@@ -84,16 +86,17 @@ impl CriterionConfig for BatchHardTripletConfig {
     type Criterion = BatchHardTriplet;
 
     fn init(&self, _output: &OutputShape, _device: &Device) -> BatchHardTriplet {
-        if let Margin::Hard(margin) = self.margin {
-            assert!(
-                margin.is_finite() && margin >= 0.0,
-                "a triplet loss needs a finite margin of at least 0, found {margin}"
-            );
-        }
+        Problems::refuse("a triplet loss", |problems| self.validate(problems));
         BatchHardTriplet {
             margin: self.margin,
             distance: self.distance,
             reduction: self.reduction,
+        }
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        if let Margin::Hard(margin) = self.margin {
+            problems.number("margin.hard", margin, 0.0..=HEAVIEST);
         }
     }
 }
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a finite margin of at least 0, found -0.1")]
+    #[should_panic(expected = "margin.hard: expected 0 to 1000000, found -0.1")]
     fn a_negative_margin_is_refused() {
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(-0.1));
         let _ = config.init(&OutputShape::single(2, 2), &Device::default());

@@ -4,19 +4,23 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
 };
+use reid_core::{Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
+    loss::HEAVIEST,
 };
 
 /// Configuration of [`Weighted`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "C: Deserialize<'de>"))]
 pub struct WeightedConfig<C> {
     /// The factor, finite and at least 0.
     pub weight: f64,
     /// The criterion it scales.
+    #[serde(deserialize_with = "strict")]
     pub criterion: C,
 }
 
@@ -45,15 +49,17 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
     type Criterion = Weighted<C::Criterion>;
 
     fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+        Problems::refuse("a weighted loss", |problems| self.validate(problems));
         let weight = self.weight;
-        assert!(
-            weight.is_finite() && weight >= 0.0,
-            "a loss needs a finite weight of at least 0, found {weight}"
-        );
         Weighted {
             criterion: self.criterion.init(output, device),
             weight,
         }
+    }
+
+    fn validate(&self, problems: &mut Problems) {
+        problems.number("weight", self.weight, 0.0..=HEAVIEST);
+        problems.at("criterion", |problems| self.criterion.validate(problems));
     }
 }
 

@@ -19,19 +19,42 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The format that a name tells.
-    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+    /// The format that a file has, by its content. Names mean little: `.bin`, `.ckpt`, `.th`, `.pth.tar-60`
+    /// and many more are checkpoints of `PyTorch`. Only what begins like nothing known is left to the reader
+    /// of the format that its name tells, which says what is wrong with it.
+    pub(super) fn of_content(path: &Path, head: &[u8]) -> Result<Self, Error> {
+        let found = match recognise(head) {
+            Content::Weights(format) => return Ok(format),
+            Content::Other(found) => found.to_owned(),
+            Content::Unknown => match Self::of_name(path) {
+                Some(format) => return Ok(format),
+                None => format!("bytes that begin with {:02x?}", &head[..head.len().min(8)]),
+            },
+        };
+        Err(Error::Content {
+            path: path.to_owned(),
+            found,
+        })
+    }
+
+    /// The format that a file is written in, by its name.
+    pub(super) fn to_write(path: &Path) -> Result<Self, Error> {
+        Self::of_name(path).ok_or_else(|| Error::Extension {
+            path: path.to_owned(),
+        })
+    }
+
+    fn of_name(path: &Path) -> Option<Self> {
         // What `torch.save` wrote as `checkpoint.pth.tar` is no archive.
         let name = path.file_name().unwrap_or(path.as_os_str());
-        let name = Path::new(name.to_str().unwrap_or("").trim_end_matches(".tar"));
+        let name = name.to_str().unwrap_or("").to_ascii_lowercase();
+        let name = Path::new(name.trim_end_matches(".tar"));
         let extension = name.extension().and_then(|extension| extension.to_str());
-        match extension.unwrap_or("").to_ascii_lowercase().as_str() {
-            "pth" | "pt" => Ok(Self::PyTorch),
-            "safetensors" => Ok(Self::Safetensors),
-            "bpk" => Ok(Self::Burnpack),
-            _ => Err(Error::Extension {
-                path: path.to_owned(),
-            }),
+        match extension? {
+            "pth" | "pt" => Some(Self::PyTorch),
+            "safetensors" => Some(Self::Safetensors),
+            "bpk" => Some(Self::Burnpack),
+            _ => None,
         }
     }
 
@@ -41,19 +64,6 @@ impl Format {
             Self::PyTorch => "a PyTorch checkpoint",
             Self::Safetensors => "a safetensors file",
             Self::Burnpack => "a burnpack file",
-        }
-    }
-
-    /// Refuses a file whose first bytes are those of something else. What begins like nothing known
-    /// passes: the reader of the format says what is wrong with it.
-    pub(super) fn check(self, path: &Path, head: &[u8]) -> Result<(), Error> {
-        match recognise(head) {
-            Some(found) if found != self.name() => Err(Error::Content {
-                path: path.to_owned(),
-                expected: self.name(),
-                found,
-            }),
-            _ => Ok(()),
         }
     }
 
@@ -67,23 +77,48 @@ impl Format {
     }
 }
 
+/// What the first bytes of a file tell.
+enum Content {
+    Weights(Format),
+    Other(&'static str),
+    Unknown,
+}
+
 /// What begins with these bytes.
-fn recognise(head: &[u8]) -> Option<&'static str> {
-    let after_length = head.get(8).copied();
+fn recognise(head: &[u8]) -> Content {
+    use Content::{Other, Unknown, Weights};
+    let text = head
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(head)
+        .trim_ascii_start();
     let is = |start: &[u8]| head.starts_with(start);
+    let says = |start: &[u8]| {
+        let begin = text.get(..start.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    // The magic number of `torch.save` before 1.6, as a long integer of pickle's protocols 2 and up.
+    let legacy = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
     match head {
-        [] => Some("an empty file"),
-        _ if is(b"PK\x03\x04") => Some(Format::PyTorch.name()),
-        // The magic number "BURN", little-endian.
-        _ if is(b"NRUB") => Some(Format::Burnpack.name()),
-        // What a download leaves behind when the file itself was not given.
-        _ if is(b"version https://git-lfs") => Some("a Git LFS pointer to a file"),
-        _ if is(b"<!") || is(b"<html") => Some("a web page"),
+        [] => Other("an empty file"),
         // A length below 2³² in eight bytes, then JSON.
-        [_, _, _, _, 0, 0, 0, 0, ..] if after_length == Some(b'{') => {
-            Some(Format::Safetensors.name())
-        }
-        _ => None,
+        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Weights(Format::Safetensors),
+        _ if is(b"PK\x03\x04") || is(b"PK\x05\x06") => Weights(Format::PyTorch),
+        // A pickle begins with its protocol.
+        [0x80, 2..=5, ..] => Weights(Format::PyTorch),
+        _ if head.windows(legacy.len()).any(|bytes| bytes == legacy) => Weights(Format::PyTorch),
+        // The magic number "BURN", little-endian.
+        _ if is(b"NRUB") => Weights(Format::Burnpack),
+        // What a download leaves behind when the file itself was not given.
+        _ if is(b"version https://git-lfs") => Other("a Git LFS pointer to a file"),
+        _ if says(b"<!doctype") || says(b"<html") || says(b"<head") => Other("a web page"),
+        _ if says(b"<?xml") || says(b"<") => Other("XML, perhaps what a server answered"),
+        _ if says(b"{") => Other("JSON, perhaps what a server answered"),
+        _ if is(b"\x1f\x8b") => Other("a gzip archive, to be unpacked first"),
+        _ if is(b"7z\xbc\xaf") || is(b"Rar!") => Other("an archive, to be unpacked first"),
+        _ if is(b"\x89HDF") => Other("an HDF5 file, as Keras writes"),
+        _ if is(b"\x93NUMPY") => Other("an array of NumPy"),
+        _ if is(b"GGUF") => Other("a GGUF file"),
+        _ => Unknown,
     }
 }
 
@@ -92,40 +127,83 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_formats_in_any_case() {
+    fn names_tell_the_formats_that_are_written_in_any_case() {
         let cases = [
             ("a.pth", Format::PyTorch),
             ("a.b.PT", Format::PyTorch),
+            ("a.PTH.TAR", Format::PyTorch),
             ("a.SafeTensors", Format::Safetensors),
             ("a.bpk", Format::Burnpack),
         ];
         for (name, expected) in cases {
-            assert_eq!(Format::of(Path::new(name)).expect(name), expected);
+            assert_eq!(Format::to_write(Path::new(name)).expect(name), expected);
         }
         for name in ["a", "pth", ".pth", "a.bin", "a.pth.zip", ""] {
-            let error = Format::of(Path::new(name)).expect_err(name);
+            let error = Format::to_write(Path::new(name)).expect_err(name);
             assert!(matches!(error, Error::Extension { .. }), "{error}");
         }
     }
 
     #[test]
+    fn content_decides_whatever_the_name() {
+        let cases: [(&[u8], Format); 5] = [
+            (b"PK\x03\x04", Format::PyTorch),
+            (b"\x80\x02}q\x00.", Format::PyTorch),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", Format::PyTorch),
+            (b"NRUB\x01\x00", Format::Burnpack),
+            (b"\x80\x02\0\0\0\0\0\0{\"", Format::Safetensors),
+        ];
+        for (head, expected) in cases {
+            for name in [
+                "w.bin",
+                "w.ckpt",
+                "w.pth.tar-60",
+                "w.pkl",
+                "W.TH",
+                "w.bpk",
+                "w",
+            ] {
+                let found = Format::of_content(Path::new(name), head).expect("weights");
+                assert_eq!(found, expected, "{name}");
+            }
+        }
+        // What begins like nothing known is left to the reader that the name tells.
+        assert!(Format::of_content(Path::new("w.pth"), b"text").is_ok());
+        let error = Format::of_content(Path::new("w.bin"), b"text").expect_err("nothing known");
+        assert!(
+            error
+                .to_string()
+                .ends_with("found bytes that begin with [74, 65, 78, 74]"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_file_that_is_something_else_is_named() {
-        let cases: [(&[u8], &str); 5] = [
+        let cases: [(&[u8], &str); 8] = [
             (b"", "an empty file"),
-            (b"PK\x03\x04", "a PyTorch checkpoint"),
-            (b"NRUB\x01\x00", "a burnpack file"),
             (b"<!DOCTYPE html>", "a web page"),
+            (b"\n <HTML>", "a web page"),
+            (
+                b"<?xml version=\"1.0\"?>",
+                "XML, perhaps what a server answered",
+            ),
+            (b"{\"error\": 404}", "JSON, perhaps what a server answered"),
+            (b"\x1f\x8b\x08", "a gzip archive, to be unpacked first"),
+            (b"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
             (
                 b"version https://git-lfs.github.com/spec/v1",
                 "a Git LFS pointer to a file",
             ),
         ];
         for (head, found) in cases {
-            let error = Format::Safetensors
-                .check(Path::new("w.safetensors"), head)
-                .expect_err(found);
-            let expected = format!("w.safetensors: expected a safetensors file, found {found}");
-            assert_eq!(error.to_string(), expected);
+            for name in ["w.safetensors", "w.pth", "w.bin"] {
+                let error = Format::of_content(Path::new(name), head).expect_err(found);
+                let expected = format!(
+                    "{name}: expected weights of PyTorch, in safetensors or of Burn, found {found}"
+                );
+                assert_eq!(error.to_string(), expected);
+            }
         }
     }
 }

@@ -1,38 +1,173 @@
 //! `PyTorch` checkpoints: reading what `torch.save` wrote.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use burn::store::{
     bridge,
     burn_pack::Tensor,
-    pytorch_reader::{PytorchError, PytorchReader},
+    pytorch_reader::{PickleValue, PytorchError, PytorchReader},
 };
 
 use super::format::Format;
 use crate::Error;
 
 /// The keys under which training programs put the weights beside their other state.
-const NESTS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+const NESTS: [&str; 12] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "params_ema",
+    "ema",
+    "ema_state_dict",
+    "student",
+    "teacher",
+];
+
+/// What begins the keys of what is not weights.
+const OTHERS: [&str; 5] = ["optim", "sched", "lr_sched", "scaler", "amp"];
+
+/// Bytes at the end of an archive that hold the names of its files.
+const DIRECTORY: u64 = 1 << 20;
 
 /// Reads the tensors of a checkpoint; their values are read from the file when they are asked for.
 ///
-/// Where the weights are nested under one of [`NESTS`], only that part is read.
-pub(super) fn read(path: &Path) -> Result<Vec<Tensor>, Error> {
-    let damaged = |error: PytorchError| Format::PyTorch.damaged(path, error.to_string());
-    let whole = PytorchReader::new(path).map_err(damaged)?;
-    let nested = NESTS
-        .into_iter()
-        .find_map(|nest| nested(path, nest, &whole));
-    let tensors = nested.unwrap_or(whole).into_tensors();
+/// Where the weights are nested under a key beside other state, only that part is read: under `nest` if it
+/// is named, otherwise under the only key that can be meant.
+pub(super) fn read(path: &Path, nest: Option<&str>) -> Result<Vec<Tensor>, Error> {
+    let refused = |error| refusal(path, error);
+    let reader = match nest {
+        Some(nest) => PytorchReader::with_top_level_key(path, nest).map_err(refused)?,
+        None => {
+            let whole = PytorchReader::new(path).map_err(refused)?;
+            let content = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
+            match nested(path, &content, &whole)? {
+                Some(nest) => PytorchReader::with_top_level_key(path, nest).map_err(refused)?,
+                None => whole,
+            }
+        }
+    };
+    if reader.is_empty() {
+        return Err(other(path, "a checkpoint without a single tensor"));
+    }
+    let tensors: BTreeMap<_, _> = reader.into_tensors().into_iter().collect();
     Ok(tensors.into_values().map(bridge::from_pytorch).collect())
 }
 
-/// The part of a checkpoint under a top-level key. A flat state dict may have names that begin the
-/// same way: it has no such key.
-fn nested(path: &Path, nest: &str, whole: &PytorchReader) -> Option<PytorchReader> {
-    let begins = |key: &String| key.starts_with(&format!("{nest}."));
-    if !whole.tensors().keys().any(begins) {
-        return None;
+/// The top-level key under which the weights are, if the file is no flat state dict.
+fn nested<'a>(
+    path: &Path,
+    content: &'a PickleValue,
+    whole: &PytorchReader,
+) -> Result<Option<&'a str>, Error> {
+    let PickleValue::Dict(content) = content else {
+        return Ok(None);
+    };
+    let mut candidates = BTreeSet::new();
+    for (key, value) in content {
+        let holds_tensors = || {
+            let prefix = format!("{key}.");
+            whole.tensors().keys().any(|name| name.starts_with(&prefix))
+        };
+        if let PickleValue::Dict(value) = value
+            && !is_optimizer(value)
+            && !OTHERS.iter().any(|other| key.starts_with(other))
+            && holds_tensors()
+        {
+            candidates.insert(key.as_str());
+        }
     }
-    PytorchReader::with_top_level_key(path, nest).ok()
+    if is_optimizer(content) {
+        return Err(other(
+            path,
+            "the state of an optimizer: the weights are in another file",
+        ));
+    }
+    let known: Vec<&str> = NESTS
+        .into_iter()
+        .filter(|nest| candidates.contains(nest))
+        .collect();
+    match (known.as_slice(), candidates.len()) {
+        ([nest], _) => Ok(candidates.get(nest).copied()),
+        // A flat state dict whose tensors are at the top.
+        (_, 0) => Ok(None),
+        ([], 1) if !has_tensors(content, whole) => Ok(candidates.first().copied()),
+        ([], _) if has_tensors(content, whole) => Ok(None),
+        _ => Err(Error::Ambiguous {
+            path: path.to_owned(),
+            choices: candidates.into_iter().map(str::to_owned).collect(),
+            advice: "choose one with `Weights::open_nested`",
+        }),
+    }
+}
+
+/// Whether tensors stand at the top of a checkpoint.
+fn has_tensors(content: &HashMap<String, PickleValue>, whole: &PytorchReader) -> bool {
+    content.keys().any(|key| whole.tensors().contains_key(key))
+}
+
+/// Whether this is what `optimizer.state_dict()` gives.
+fn is_optimizer(content: &HashMap<String, PickleValue>) -> bool {
+    content.contains_key("state") && content.contains_key("param_groups")
+}
+
+fn other(path: &Path, found: &str) -> Error {
+    Error::Content {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+/// What is wrong with a file that cannot be read.
+fn refusal(path: &Path, error: PytorchError) -> Error {
+    if is_torch_script(path) {
+        let found =
+            "a TorchScript archive: save the `state_dict()` of what `torch.jit.load` gives instead";
+        return other(path, found);
+    }
+    // The pickle may be sound and hold something else than a dictionary of tensors.
+    match PytorchReader::read_pickle_data(path, None) {
+        Ok(PickleValue::Unsupported(class)) => {
+            let found = format!(
+                "an object of class `{class}`: save its `state_dict()` instead, which is a dictionary of tensors"
+            );
+            return other(path, &found);
+        }
+        Ok(PickleValue::List(_)) => {
+            return other(path, "a list instead of a dictionary of tensors");
+        }
+        Ok(PickleValue::Dict(_)) | Err(_) => {}
+        Ok(_) => return other(path, "a single value instead of a dictionary of tensors"),
+    }
+    let reason = match error {
+        PytorchError::Zip(error) => {
+            format!(
+                "its end, with the list of its parts, is missing or damaged ({error}): copy or download it again"
+            )
+        }
+        error => error.to_string(),
+    };
+    Format::PyTorch.damaged(path, reason)
+}
+
+/// Whether a file is an archive with code in it.
+fn is_torch_script(path: &Path) -> bool {
+    let end = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(DIRECTORY)))?;
+        let mut end = Vec::new();
+        file.take(DIRECTORY).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let name = b"/constants.pkl";
+    end().is_ok_and(|end| end.windows(name.len()).any(|bytes| bytes == name))
 }

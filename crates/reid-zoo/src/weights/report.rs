@@ -5,7 +5,7 @@ use std::fmt;
 use super::layout::Layout;
 
 /// Keys of one group that are printed before the rest is counted.
-const PRINTED: usize = 20;
+const PRINTED: usize = 10;
 
 /// Which weights were applied and which did not fit, as keys in the names of the file.
 ///
@@ -137,7 +137,7 @@ mod tests {
         let head =
             "0 keys applied\n23 missing keys, in the module but not in the file:\n  layer.0\n";
         assert!(text.starts_with(head), "{text}");
-        // 20 of 23 are printed.
-        assert!(text.ends_with("\n  layer.19\n  and 3 more"), "{text}");
+        // 10 of 23 are printed.
+        assert!(text.ends_with("\n  layer.9\n  and 13 more"), "{text}");
     }
 }

@@ -13,7 +13,11 @@ use crate::Error;
 /// |---|---|
 /// | ResNet, ResNeXt | torchvision |
 /// | SE-ResNeXt | Cadene (`layer0.conv1`, `se_module.fc1`) |
-/// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`), with or without `module.` |
+/// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`), |
+///
+/// The keys may stand under a prefix: `module.`, `base.`, `backbone.`, `model.`, `_orig_mod.` or any other. It
+/// is found, and what stands beside it, a head and classifiers, is left out with it. Of two of them, such as `student.` and
+/// `teacher.`, one has to be chosen with [`Weights::renamed`].
 ///
 /// Everything else must fit. What stands in the backbone's sockets, such as attention, keeps its
 /// values where the file has none of it. Other trunks are a line of [`Weights`] each.
@@ -41,7 +45,7 @@ pub fn load_trunk<I: Block, A: Block>(
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {
     let mut weights = Weights::open(path)?
-        .renamed("module.", "")
+        .under("layer1.0.conv1.weight")?
         .without("fc.")
         .without("last_linear.")
         .renamed("layer0.", "");

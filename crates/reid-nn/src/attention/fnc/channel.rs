@@ -7,7 +7,7 @@ use burn::{
     nn::conv::Conv2d,
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::Ending;
 use reid_ops::gated;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::{
     attention::{Gate, SqueezeExcitation, SqueezeExcitationConfig, sigmoid},
     block::{Block, BlockConfig},
     convolution,
+    head::MOST_DIMENSIONS,
     norm::{BatchNorm, BatchNormConfig},
 };
 
@@ -98,12 +99,10 @@ impl BlockConfig for FncChannelConfig {
     type Block = FncChannel;
 
     fn init(&self, input: FeatureShape, device: &Device) -> FncChannel {
+        Problems::refuse("FNC channel attention", |problems| {
+            self.validate(input, problems)
+        });
         let (hidden, groups) = (self.hidden, self.groups);
-        assert!(
-            groups > 0 && hidden > 0 && hidden.is_multiple_of(groups),
-            "channel attention needs hidden channels in multiples of its groups, found {hidden} and \
-             {groups}"
-        );
         let channels = input.channels;
         let conv = |from, to, kernel, groups| {
             convolution::square([from, to], kernel, 1, groups).init(device)
@@ -119,6 +118,21 @@ impl BlockConfig for FncChannelConfig {
             normalised: self.normalised,
             merge: self.merge,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        let (hidden, groups) = (self.hidden, self.groups);
+        problems.count("hidden", hidden, 1..=MOST_DIMENSIONS);
+        let holds = groups > 0 && hidden.is_multiple_of(groups);
+        let expected = format_args!("a divisor of the {hidden} hidden channels");
+        problems.require("groups", holds, expected, groups);
+        if holds && hidden <= MOST_DIMENSIONS {
+            problems.at("hidden", |problems| {
+                problems.weights("a layer", (hidden / groups).checked_mul(9 * hidden));
+                problems.weights("a layer", hidden.checked_mul(input.channels));
+            });
+        }
+        problems.at("squeeze", |problems| self.squeeze.validate(input, problems));
     }
 }
 
@@ -189,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "in multiples of its groups, found 10 and 4")]
+    #[should_panic(expected = "groups: expected a divisor of the 10 hidden channels, found 4")]
     fn groups_that_do_not_divide_are_refused() {
         let config = FncChannelConfig::new().with_hidden(10).with_groups(4);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());

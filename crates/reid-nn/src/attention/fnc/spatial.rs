@@ -6,12 +6,12 @@ use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::{Device, Tensor},
 };
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use reid_ops::attend;
 
 use super::Merge;
 use crate::{
-    attention::sigmoid,
+    attention::{sigmoid, validate_reduction},
     block::{Block, BlockConfig},
     convolution,
 };
@@ -68,10 +68,9 @@ impl BlockConfig for FncSpatialConfig {
     type Block = FncSpatial;
 
     fn init(&self, input: FeatureShape, device: &Device) -> FncSpatial {
-        assert!(
-            self.reduction > 0,
-            "spatial attention needs a reduction of at least 1, found 0"
-        );
+        Problems::refuse("FNC spatial attention", |problems| {
+            self.validate(input, problems)
+        });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);
         let conv = |from, to| Conv2dConfig::new([from, to], [1, 1]).init(device);
@@ -82,6 +81,10 @@ impl BlockConfig for FncSpatialConfig {
             t: conv(embedded, channels),
             merge: self.merge,
         }
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_reduction(self.reduction, input.channels, problems);
     }
 }
 
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a reduction of at least 1, found 0")]
+    #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = FncSpatialConfig::new().with_reduction(0);
         let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());

@@ -1,10 +1,10 @@
 //! What a branched head is made of, and what is done to its branches.
 
 use burn::{config::Config, tensor::Device};
-use reid_core::FeatureShape;
+use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::BranchedHead;
+use super::{super::validate_dimensions, BranchedHead};
 use crate::{
     HeadConfig, OutputShape,
     backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind},
@@ -135,29 +135,13 @@ impl BranchedHeadConfig {
         let branches = dimensions.into_iter().take(branches).map(branch);
         Self::new().with_branches(branches.collect())
     }
-
-    /// Why the head cannot stand on feature maps of a shape, if it cannot. Recipes come from files, so
-    /// programs ask before they build.
-    #[must_use]
-    pub fn problem(&self, input: FeatureShape) -> Option<String> {
-        let channels = input.channels;
-        if !self.branches.is_empty() && !channels.is_multiple_of(4) {
-            return Some(format!(
-                "the extra bottleneck needs channels in multiples of 4, found {channels}"
-            ));
-        }
-        let mut branches = self.branches.iter();
-        branches.find_map(|branch| branch.interference.problem(input))
-    }
 }
 
 impl HeadConfig for BranchedHeadConfig {
     type Head = BranchedHead;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BranchedHead {
-        if let Some(problem) = self.problem(input) {
-            panic!("{problem}");
-        }
+        Problems::refuse("a branched head", |problems| self.validate(input, problems));
         let channels = input.channels;
         let bottleneck = || {
             let config = ResidualBlockConfig {
@@ -194,14 +178,37 @@ impl HeadConfig for BranchedHeadConfig {
             |shape, branch| shape.beside(OutputShape::single(branch.dimensions, classes)),
         )
     }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_dimensions("global", self.global, input.channels, problems);
+        let channels = input.channels;
+        problems.require(
+            "branches",
+            self.branches.is_empty() || channels.is_multiple_of(4),
+            "none, or a map whose channels are a multiple of 4 for the extra bottleneck",
+            format_args!("{} on {channels} channels", self.branches.len()),
+        );
+        for (index, branch) in self.branches.iter().enumerate() {
+            problems.at(&format!("branches[{index}]"), |problems| {
+                validate_dimensions("dimensions", branch.dimensions, channels, problems);
+                problems.at("interference", |problems| {
+                    branch.interference.validate(input, problems)
+                });
+            });
+        }
+    }
 }
 
 impl Interference {
-    fn problem(&self, input: FeatureShape) -> Option<String> {
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         match self {
-            Self::Nothing => None,
-            Self::CutMix { mix, .. } => mix.cells.problem([input.height, input.width], mix.cut),
-            Self::Drop(drop) => drop.problem(),
+            Self::Nothing => {}
+            Self::CutMix { mix, .. } => {
+                problems.at("cut-mix.mix", |problems| mix.validate(input, problems));
+            }
+            Self::Drop(drop) => {
+                problems.of("drop", drop);
+            }
         }
     }
 }

@@ -1,0 +1,298 @@
+//! Validation: everything that is wrong with a configuration, at once, each with its path.
+
+use std::{
+    fmt::{self, Display},
+    ops::{Bound, RangeBounds, RangeInclusive},
+};
+
+/// A configuration that can say everything that is wrong with it.
+///
+/// What passes can be built and used: [`Validate`] is asked before anything is built, and building
+/// refuses the same values with the same words.
+///
+/// ```
+/// use reid_core::{Problems, Validate};
+///
+/// struct Blur {
+///     probability: f32,
+///     radius: usize,
+/// }
+///
+/// impl Validate for Blur {
+///     fn validate(&self, problems: &mut Problems) {
+///         problems.number("probability", self.probability, 0.0..=1.0);
+///         problems.count("radius", self.radius, 1..=16);
+///     }
+/// }
+///
+/// let mut problems = Problems::new();
+/// problems.of("blur", &Blur { probability: 1.5, radius: 0 });
+/// assert_eq!(
+///     problems.to_string(),
+///     "blur.probability: expected 0 to 1, found 1.5\nblur.radius: expected 1 to 16, found 0"
+/// );
+/// ```
+pub trait Validate {
+    /// Adds what is wrong, each with its path from here.
+    fn validate(&self, problems: &mut Problems);
+}
+
+/// A part that may be absent.
+impl<T: Validate> Validate for Option<T> {
+    fn validate(&self, problems: &mut Problems) {
+        if let Some(part) = self {
+            part.validate(problems);
+        }
+    }
+}
+
+/// One value that is impossible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it is, as in JSON: `augmentation.flip.probability`; empty for the whole.
+    pub path: String,
+    /// What is possible.
+    pub expected: String,
+    /// What there is.
+    pub found: String,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            expected,
+            found,
+        } = self;
+        if !path.is_empty() {
+            write!(f, "{path}: ")?;
+        }
+        write!(f, "expected {expected}, found {found}")
+    }
+}
+
+/// What is wrong with a configuration: nothing, or a list in the order of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    path: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            path: String::new(),
+            list: Vec::new(),
+        }
+    }
+
+    /// Looks at a field or, as `[0]`, at an item: what is added meanwhile has it in its path. Says
+    /// whether nothing was added, so that what depends on the field can be left alone.
+    pub fn at(&mut self, field: &str, look: impl FnOnce(&mut Self)) -> bool {
+        let (length, problems) = (self.path.len(), self.list.len());
+        if length > 0 && !field.starts_with('[') {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        look(self);
+        self.path.truncate(length);
+        self.list.len() == problems
+    }
+
+    /// Validates a field; says whether nothing is wrong with it.
+    pub fn of(&mut self, field: &str, value: &impl Validate) -> bool {
+        self.at(field, |problems| value.validate(problems))
+    }
+
+    /// Adds a problem here.
+    pub fn add(&mut self, expected: impl Display, found: impl Display) {
+        self.list.push(Problem {
+            path: self.path.clone(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        });
+    }
+
+    /// Adds a problem of a field unless something holds.
+    pub fn require(
+        &mut self,
+        field: &str,
+        holds: bool,
+        expected: impl Display,
+        found: impl Display,
+    ) {
+        if !holds {
+            self.at(field, |problems| problems.add(expected, found));
+        }
+    }
+
+    /// Refuses a number outside a range, or one that is not finite.
+    pub fn number<T: Copy + Display + Into<f64>>(
+        &mut self,
+        field: &str,
+        value: T,
+        range: impl RangeBounds<f64>,
+    ) {
+        let holds = value.into().is_finite() && range.contains(&value.into());
+        self.require(field, holds, words(&range), value);
+    }
+
+    /// Refuses a count outside a range.
+    pub fn count(&mut self, field: &str, value: usize, range: RangeInclusive<usize>) {
+        let holds = range.contains(&value);
+        let (least, most) = (range.start(), range.end());
+        match *most {
+            usize::MAX => self.require(field, holds, format_args!("at least {least}"), value),
+            most => self.require(field, holds, format_args!("{least} to {most}"), value),
+        }
+    }
+
+    /// Refuses a layer of more than [`MOST_WEIGHTS`] weights; `count` is the number of weights, or `None`
+    /// if it is beyond 64 bits. `what` is what has them.
+    pub fn weights(&mut self, what: &str, count: Option<usize>) {
+        match count {
+            Some(count) if count <= MOST_WEIGHTS => {}
+            Some(count) => self.add(
+                format_args!("{what} of at most {MOST_WEIGHTS} weights"),
+                count,
+            ),
+            None => self.add(
+                format_args!("{what} of at most {MOST_WEIGHTS} weights"),
+                "more than can be counted",
+            ),
+        }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The problems, in the order of the fields.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    /// The problems as a list.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.list
+    }
+
+    /// Stops a program that builds something impossible: for configurations that are written in code.
+    ///
+    /// # Panics
+    /// If there are problems: the message is `what` with all of them.
+    pub fn refuse(what: &str, look: impl FnOnce(&mut Self)) {
+        let mut problems = Self::new();
+        look(&mut problems);
+        assert!(problems.is_empty(), "{what}: {problems}");
+    }
+}
+
+/// Weights that one layer may have: 2³⁰, which is 4 GiB in single precision. The largest layer of the
+/// published networks has 8 million.
+pub const MOST_WEIGHTS: usize = 1 << 30;
+
+/// One problem a line.
+impl Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A range in words.
+fn words(range: &impl RangeBounds<f64>) -> String {
+    use Bound::{Excluded, Included, Unbounded};
+    match (range.start_bound(), range.end_bound()) {
+        (Unbounded, Unbounded) => "a finite number".to_owned(),
+        (Included(least), Unbounded) => format!("a finite number of at least {least}"),
+        (Excluded(least), Unbounded) => format!("a finite number above {least}"),
+        (Unbounded, Included(most)) => format!("a finite number up to {most}"),
+        (Unbounded, Excluded(most)) => format!("a finite number below {most}"),
+        (Included(least), Included(most)) => format!("{least} to {most}"),
+        (Included(least), Excluded(most)) => format!("at least {least} and below {most}"),
+        (Excluded(least), Included(most)) => format!("above {least} and up to {most}"),
+        (Excluded(least), Excluded(most)) => format!("above {least} and below {most}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(look: impl FnOnce(&mut Problems)) -> String {
+        let mut problems = Problems::new();
+        look(&mut problems);
+        problems.to_string()
+    }
+
+    #[test]
+    fn ranges_are_told_in_words() {
+        let above = (Bound::Excluded(0.0), Bound::Unbounded);
+        let nan = f64::NAN;
+        let cases = [
+            (
+                refused(|p| p.number("a", 1.5_f32, 0.0..=1.0)),
+                "0 to 1, found 1.5",
+            ),
+            (
+                refused(|p| p.number("a", 1.0, 0.0..1.0)),
+                "at least 0 and below 1, found 1",
+            ),
+            (
+                refused(|p| p.number("a", nan, above)),
+                "a finite number above 0, found NaN",
+            ),
+            (
+                refused(|p| p.number("a", f64::INFINITY, 0.0..)),
+                "a finite number of at least 0, found inf",
+            ),
+            (
+                refused(|p| p.count("a", 0, 1..=usize::MAX)),
+                "at least 1, found 0",
+            ),
+            (refused(|p| p.count("a", 3, 1..=2)), "1 to 2, found 3"),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found, format!("a: expected {expected}"));
+        }
+        assert_eq!(refused(|p| p.number("a", 0.1_f32, 0.0..=1.0)), "");
+    }
+
+    #[test]
+    fn paths_are_those_of_json() {
+        let mut problems = Problems::new();
+        let whole = problems.at("branches", |problems| {
+            problems.at("[1]", |problems| problems.count("dimensions", 0, 1..=9));
+        });
+        assert!(!whole && problems.at("head", |_| {}));
+        assert_eq!(
+            problems.to_string(),
+            "branches[1].dimensions: expected 1 to 9, found 0"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a flip: probability: expected 0 to 1, found 2")]
+    fn code_is_stopped_with_the_same_words() {
+        Problems::refuse("a flip", |problems| {
+            problems.number("probability", 2.0, 0.0..=1.0)
+        });
+    }
+}

@@ -1,0 +1,82 @@
+//! Headers: whether every image of a data set can be opened, before a run begins.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rayon::prelude::*;
+
+use crate::{Error, dimensions};
+
+/// Images between two calls of `progress`.
+const STRIDE: usize = 256;
+
+/// Reads the header of each image, on all cores, and gives the error of each that cannot be opened, in
+/// order. Each file is opened and a few kilobytes of it are read: some 20 µs where the files are in memory, and
+/// as long as a disk takes to find them where they are not.
+///
+/// `progress` is told from time to time how many are done; it is called from several threads.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let (good, bad) = (folder.path().join("1.png"), folder.path().join("2.png"));
+/// image::RgbImage::new(16, 32).save(&good)?;
+/// std::fs::write(&bad, "no image")?;
+///
+/// let errors = reid_data::unopenable(&[&good, &bad], |_| {});
+/// assert!(errors.len() == 1 && errors[0].to_string().contains("2.png"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn unopenable<P: AsRef<Path> + Sync>(
+    images: &[P],
+    progress: impl Fn(usize) + Sync,
+) -> Vec<Error> {
+    let done = AtomicUsize::new(0);
+    let failed = images.par_iter().filter_map(|image| {
+        let failed = dimensions(image).err();
+        let number = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if number.is_multiple_of(STRIDE) || number == images.len() {
+            progress(number);
+        }
+        failed
+    });
+    failed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf, sync::Mutex};
+
+    use super::*;
+
+    #[test]
+    fn all_that_cannot_be_opened_are_named_in_order_and_progress_reaches_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: usize| folder.path().join(format!("{name:03}.png"));
+        let images: Vec<PathBuf> = (0..600).map(path).collect();
+        image::RgbImage::new(4, 4).save(&images[0]).unwrap();
+        let bytes = fs::read(&images[0]).unwrap();
+        for image in &images {
+            fs::write(image, &bytes).unwrap();
+        }
+        fs::write(&images[7], "no image").unwrap();
+        fs::remove_file(&images[300]).unwrap();
+        fs::write(&images[599], "").unwrap();
+
+        let told = Mutex::new(Vec::new());
+        let errors = unopenable(&images, |done| told.lock().unwrap().push(done));
+        let names: Vec<String> = errors.iter().map(Error::to_string).collect();
+        let expected = ["007.png", "300.png", "599.png"];
+        assert_eq!(names.len(), expected.len(), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .zip(expected)
+                .all(|(name, file)| name.contains(file))
+        );
+        let mut told = told.into_inner().unwrap();
+        told.sort_unstable();
+        assert_eq!(told, [256, 512, 600]);
+    }
+}

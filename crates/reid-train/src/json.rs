@@ -1,0 +1,95 @@
+//! JSON files: read with the line and the path of what is wrong.
+
+use std::{fs, path::Path};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, at};
+
+/// What some editors write before the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads a JSON file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    parse(path, &fs::read(path).map_err(at(path))?)
+}
+
+/// Reads the content of a JSON file; a byte-order mark before it is passed over.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let failed = |field: String, source| Error::JsonField {
+        path: path.to_owned(),
+        field,
+        source,
+    };
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        failed(field, error.into_inner())
+    })?;
+    let rest = json.end();
+    rest.map_err(|source| failed(".".to_owned(), source))?;
+    Ok(value)
+}
+
+/// Reads a part of a JSON file that is already read.
+pub(crate) fn from_value<T: DeserializeOwned>(
+    path: &Path,
+    value: serde_json::Value,
+) -> Result<T, Error> {
+    serde_path_to_error::deserialize(value).map_err(|error| Error::JsonField {
+        path: path.to_owned(),
+        field: error.path().to_string(),
+        source: error.into_inner(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Pair {
+        left: Vec<u8>,
+    }
+
+    fn read(text: &[u8]) -> Result<Pair, String> {
+        parse(Path::new("pair.json"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert_eq!(
+            read(b"\xef\xbb\xbf{\"left\":[1]}"),
+            Ok(Pair { left: vec![1] })
+        );
+    }
+
+    #[test]
+    fn errors_name_file_line_and_field() {
+        let error = read(b"{\n \"left\": [1, -1]\n}").expect_err("no byte");
+        assert!(
+            error.starts_with("pair.json, line 2, column 15, left[1]: invalid value"),
+            "{error}"
+        );
+        let error = read(b"{\"left\":[1]} and more").expect_err("more");
+        assert!(
+            error.starts_with("pair.json, line 1") && error.contains("trailing"),
+            "{error}"
+        );
+        assert!(read(b"").expect_err("nothing").contains("EOF"));
+        assert!(read(b"\xff\xfe{\0").is_err());
+        let deep = [b'['; 100_000];
+        assert!(read(&deep).is_err());
+    }
+
+    #[test]
+    fn parts_name_their_field_without_a_line() {
+        let error =
+            from_value::<Pair>(Path::new("pair.json"), serde_json::json!({ "left": [300] }));
+        let error = error.expect_err("no byte").to_string();
+        assert!(error.starts_with("pair.json, left[0]: "), "{error}");
+    }
+}

@@ -1,0 +1,521 @@
+//! Validation of a recipe: all that can be known before the first step, told at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use burn::tensor::Device;
+use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits};
+use reid_data::unopenable;
+use reid_eval::Protocol;
+use reid_nn::{CriterionConfig, ValidateNetwork};
+
+use super::{Recipe, Sampling};
+use crate::{error::Error, schedule::MOST_EPOCHS};
+
+/// Bytes that the images of one training batch may take in single precision: 4 GiB, which is 10 times the
+/// largest published batch. What a network makes of them takes more.
+const MOST_BYTES: usize = 1 << 32;
+
+/// Paths that a message names.
+const NAMED: usize = 3;
+
+impl<N: ValidateNetwork> Recipe<N> {
+    /// All that is impossible whatever the data, in the order of the fields.
+    #[must_use]
+    pub fn problems(&self) -> Problems {
+        let mut problems = Problems::new();
+        if problems.of("input", &self.input) {
+            problems.at("network", |problems| {
+                self.network.validate_network(self.input, problems);
+            });
+            problems.at("augmentation", |problems| {
+                self.augmentation.validate_for(self.input, problems);
+            });
+            problems.at("sampling", |problems| {
+                self.sampling.validate_memory(self.input, problems);
+            });
+        } else {
+            problems.of("augmentation", &self.augmentation);
+        }
+        self.validate_sampling(&mut problems);
+        problems.at("losses", |problems| self.losses.validate(problems));
+        problems.of("optimizer", &self.optimizer);
+        problems.of("schedule", &self.schedule);
+        if let Some(norm) = self.clip_norm {
+            let holds = norm.is_finite() && norm > 0.0;
+            problems.require("clip_norm", holds, "a finite number above 0, or null", norm);
+        }
+        problems.count("epochs", self.epochs, 1..=MOST_EPOCHS);
+        problems.of("evaluation", &self.evaluation);
+        problems
+    }
+
+    /// Refuses what is impossible whatever the data: [`problems`](Self::problems) as an error.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] lists all of it.
+    pub fn check(&self) -> Result<(), Error> {
+        refused(None, self.problems())
+    }
+
+    fn validate_sampling(&self, problems: &mut Problems) {
+        let Sampling {
+            identities, images, ..
+        } = self.sampling;
+        let triplet = self.losses.triplet.as_ref();
+        let compares = triplet.is_some_and(|triplet| triplet.weight > 0.0);
+        problems.at("sampling", |problems| {
+            for (field, count) in [("identities", identities), ("images", images)] {
+                problems.count(field, count, 1..=usize::MAX);
+                let holds = !compares || count != 1;
+                problems.require(field, holds, "at least 2 for the triplet loss", count);
+            }
+            let holds = compares || (identities, images) != (1, 1);
+            problems.require("images", holds, "at least 2 images in a batch", 1);
+        });
+    }
+
+    /// All that can be known before the first step: what is impossible about the recipe by itself, on this
+    /// device and with these data. Gives what is possible but was hardly meant, as warnings.
+    ///
+    /// The header of every image is read ([`unopenable`]): a few kilobytes each. Neither data nor device are
+    /// changed.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_core::{InputSize, Splits};
+    /// use reid_data::transform::Flip;
+    /// use reid_nn::backbone::ResNetConfig;
+    /// use reid_train::Recipe;
+    ///
+    /// let network = ResNetConfig::resnet18().with_last_stride(3);
+    /// let mut recipe = Recipe::strong_baseline("toy", InputSize::PERSON, network);
+    /// recipe.augmentation.flip = Some(Flip { probability: 1.5 });
+    /// let error = recipe.validate(&Splits::default(), &Device::default()).expect_err("impossible");
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "recipe: 3 problems
+    /// network.last_stride: expected 1 to 2, found 3
+    /// augmentation.flip.probability: expected 0 to 1, found 1.5
+    /// sampling.identities: expected at most 0, the identities of the training images, found 16"
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] lists all that is impossible, [`Error::Images`] all images that cannot be opened.
+    pub fn validate(&self, splits: &Splits, device: &Device) -> Result<Vec<Problem>, Error> {
+        let warnings = self.validate_settings(splits, device)?;
+        openable(splits, |_| {})?;
+        Ok(warnings)
+    }
+
+    /// As [`validate`](Self::validate), but for the images.
+    pub(crate) fn validate_settings(
+        &self,
+        splits: &Splits,
+        device: &Device,
+    ) -> Result<Vec<Problem>, Error> {
+        let mut problems = self.problems();
+        if !self.precision.is_supported(device) {
+            problems.at("precision", |problems| {
+                let found = format_args!("{:?} on {device:?}", self.precision);
+                problems.add("a precision that the device computes in", found);
+            });
+        }
+        let identities = identities(&splits.train);
+        let holds = self.sampling.identities <= identities;
+        let expected = format_args!("at most {identities}, the identities of the training images");
+        problems.require(
+            "sampling.identities",
+            holds,
+            expected,
+            self.sampling.identities,
+        );
+        let mut warnings = Problems::new();
+        if !splits.query.is_empty() {
+            let protocol = self.evaluation.protocol;
+            problems.at("evaluation", |problems| {
+                warnings.at("evaluation", |warnings| {
+                    validate_evaluation(protocol, splits, problems, warnings);
+                });
+            });
+        }
+        refused(None, problems)?;
+        Ok(warnings.into_vec())
+    }
+}
+
+/// Problems as an error; `path` is the file that the recipe was read from.
+pub(super) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Error> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Recipe {
+        path: path.map(Path::to_owned),
+        problems,
+    })
+}
+
+impl Sampling {
+    /// Refuses batches that fit no memory.
+    fn validate_memory(&self, input: InputSize, problems: &mut Problems) {
+        let batch = self.identities.checked_mul(self.images);
+        let bytes =
+            batch.and_then(|batch| batch.checked_mul(input.pixels() * 3 * size_of::<f32>()));
+        if bytes.is_none_or(|bytes| bytes > MOST_BYTES) {
+            let expected = format_args!("batches whose images take at most {MOST_BYTES} bytes");
+            let (identities, images) = (self.identities, self.images);
+            problems.add(
+                expected,
+                format_args!("{identities} x {images} images of {input}"),
+            );
+        }
+    }
+}
+
+/// Identities that batches are drawn from.
+fn identities(samples: &[Sample]) -> usize {
+    let identities = samples.iter().map(|sample| sample.identity);
+    let identities: BTreeSet<Identity> = identities.filter(|one| !one.is_junk()).collect();
+    identities.len()
+}
+
+/// Refuses an image that cannot be opened: all of them at once. `progress` is told how many are done.
+pub(crate) fn openable(splits: &Splits, progress: impl Fn(usize) + Sync) -> Result<(), Error> {
+    let images = images(splits);
+    let errors = unopenable(&images, progress);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Images {
+        images: images.len(),
+        errors,
+    })
+}
+
+/// Every image of a data set.
+pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
+    let samples = splits
+        .train
+        .iter()
+        .chain(&splits.query)
+        .chain(&splits.gallery);
+    samples.map(|sample| sample.path.as_path()).collect()
+}
+
+fn validate_evaluation(
+    protocol: Protocol,
+    splits: &Splits,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) {
+    let evaluated = || splits.query.iter().chain(&splits.gallery);
+    if protocol == Protocol::Market {
+        let without: Vec<&Sample> = evaluated().filter(|one| one.camera.is_none()).collect();
+        let cameras: BTreeSet<Camera> = evaluated().filter_map(|one| one.camera).collect();
+        let found = match (without.as_slice(), cameras.len()) {
+            ([], 1) => Some("market with images of 1 camera only".to_owned()),
+            ([], _) => None,
+            (without, _) => Some(format!(
+                "market with {} of {} images without a camera: {}",
+                without.len(),
+                evaluated().count(),
+                named(without)
+            )),
+        };
+        if let Some(found) = found {
+            problems.require("protocol", false, "camera-less for these data", found);
+            return;
+        }
+    }
+    let unmatched = unmatched(protocol, splits);
+    let expected = match protocol {
+        Protocol::Market => "a gallery image of the same identity by another camera for each query",
+        Protocol::CameraLess => "another gallery image of the same identity for each query",
+    };
+    if unmatched.len() == splits.query.len() {
+        let found = format_args!("none for all {}: {}", unmatched.len(), named(&unmatched));
+        problems.add(expected, found);
+    } else if !unmatched.is_empty() {
+        let (count, queries) = (unmatched.len(), splits.query.len());
+        let found = format_args!("none for {count} of {queries}: {}", named(&unmatched));
+        warnings.add(expected, found);
+    }
+}
+
+/// The queries that have no right answer in the gallery.
+fn unmatched(protocol: Protocol, splits: &Splits) -> Vec<&Sample> {
+    let mut gallery: BTreeMap<Identity, Vec<&Sample>> = BTreeMap::new();
+    for sample in splits.gallery.iter().filter(|one| !one.identity.is_junk()) {
+        gallery.entry(sample.identity).or_default().push(sample);
+    }
+    let has_match = |query: &Sample| {
+        let is_other = |answer: &&Sample| match protocol {
+            Protocol::Market => answer.camera != query.camera,
+            Protocol::CameraLess => answer.path != query.path,
+        };
+        let answers = gallery.get(&query.identity);
+        answers.is_some_and(|answers| answers.iter().any(is_other))
+    };
+    let queries = splits.query.iter();
+    queries.filter(|query| !has_match(query)).collect()
+}
+
+/// The first few paths of samples.
+fn named(samples: &[&Sample]) -> String {
+    let paths = samples.iter().take(NAMED);
+    let paths = paths.map(|sample| sample.path.display().to_string());
+    let text = paths.collect::<Vec<_>>().join(", ");
+    match samples.len().saturating_sub(NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_data::transform::Flip;
+    use reid_nn::{Precision, backbone::ResNetConfig, loss::Margin};
+
+    use super::*;
+    use crate::{Decay, OptimizerConfig, WarmUp};
+
+    type Toy = Recipe<ResNetConfig>;
+    type Change = fn(&mut Toy);
+
+    fn toy() -> Toy {
+        Recipe::strong_baseline("toy", InputSize::PERSON, ResNetConfig::resnet18())
+    }
+
+    /// Each value that was accepted or panicked, and what is said of it.
+    #[test]
+    fn impossible_values_are_refused_with_their_path() {
+        let cases: [(Change, &str); 27] = [
+            (
+                |r| r.input.height = 0,
+                "input.height: expected 1 to 8192, found 0",
+            ),
+            (
+                |r| r.input.height = 1 << 40,
+                "input.height: expected 1 to 8192, found 1099511627776",
+            ),
+            (
+                |r| r.network.width = 0,
+                "network.width: expected 1 to 4096, found 0",
+            ),
+            (
+                |r| r.network.groups = 3,
+                "network.groups: expected 1 in basic blocks, which have no groups, found 3",
+            ),
+            (
+                |r| r.network.last_stride = 3,
+                "network.last_stride: expected 1 to 2, found 3",
+            ),
+            (
+                |r| r.network.blocks[2] = 0,
+                "network.blocks[2]: expected 1 to 256, found 0",
+            ),
+            (
+                |r| r.network.after_stages = vec![5],
+                "network.after_stages[0]: expected 1 to 4, found 5",
+            ),
+            (
+                |r| r.augmentation.flip = Some(Flip { probability: 1.5 }),
+                "augmentation.flip.probability: expected 0 to 1, found 1.5",
+            ),
+            (
+                |r| r.augmentation.normalise.std[1] = 0.0,
+                "augmentation.normalise.std[1]: expected 0.001 to 1000, found 0",
+            ),
+            (
+                |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 1 << 62,
+                "augmentation.pad_crop.padding: expected 0 to 8192, found 4611686018427387904",
+            ),
+            (
+                |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 129,
+                "augmentation.pad_crop.padding: expected 0 to 128, the shorter side of the input, found 129",
+            ),
+            (
+                |r| r.sampling.images = 0,
+                "sampling.images: expected at least 1, found 0",
+            ),
+            (
+                |r| r.sampling.images = 1,
+                "sampling.images: expected at least 2 for the triplet loss, found 1",
+            ),
+            (
+                |r| r.sampling.images = 1 << 62,
+                "sampling: expected batches whose images take at most 4294967296 bytes, \
+                 found 16 x 4611686018427387904 images of 256x128",
+            ),
+            (
+                |r| r.losses.triplet.as_mut().expect("on").criterion.margin = Margin::Hard(-1.0),
+                "losses.triplet.criterion.margin.hard: expected 0 to 1000000, found -1",
+            ),
+            (
+                |r| r.losses.identity.as_mut().expect("on").criterion.smoothing = 2.0,
+                "losses.identity.criterion.smoothing: expected at least 0 and below 1, found 2",
+            ),
+            (
+                |r| r.losses.identity.as_mut().expect("on").weight = -1.0,
+                "losses.identity.weight: expected 0 to 1000000, found -1",
+            ),
+            (
+                |r| (r.losses.identity, r.losses.triplet) = (None, None),
+                "losses: expected at least one loss with a weight above 0, found none",
+            ),
+            (
+                |r| r.losses.center_learning_rate = f64::NAN,
+                "losses.center_learning_rate: expected 0 to 1000000, found NaN",
+            ),
+            (
+                |r| {
+                    r.optimizer = OptimizerConfig::Sgd {
+                        momentum: 1.0,
+                        nesterov: false,
+                        weight_decay: 0.0,
+                    }
+                },
+                "optimizer.sgd.momentum: expected at least 0 and below 1, found 1",
+            ),
+            (
+                |r| r.schedule.base = -1.0,
+                "schedule.base: expected a finite number above 0, found -1",
+            ),
+            (
+                |r| r.schedule.first_epoch = usize::MAX,
+                "schedule.first_epoch: expected 0 to 1, found 18446744073709551615",
+            ),
+            (
+                |r| {
+                    r.schedule.warm_up = Some(WarmUp::Staircase {
+                        epochs: 5,
+                        every: 0,
+                    })
+                },
+                "schedule.warm_up.staircase.every: expected 1 to 5, found 0",
+            ),
+            (
+                |r| r.schedule.decay = Decay::Cosine { floor: 2.0 },
+                "schedule.decay.cosine.floor: expected 0 to 1, found 2",
+            ),
+            (
+                |r| r.clip_norm = Some(0.0),
+                "clip_norm: expected a finite number above 0, or null, found 0",
+            ),
+            (|r| r.epochs = 0, "epochs: expected 1 to 1000000, found 0"),
+            (
+                |r| r.evaluation.max_rank = 0,
+                "evaluation.max_rank: expected 1 to 1000000, found 0",
+            ),
+        ];
+        assert!(toy().problems().is_empty());
+        for (change, expected) in cases {
+            let mut recipe = toy();
+            change(&mut recipe);
+            assert_eq!(recipe.problems().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let mut recipe = toy();
+        (recipe.epochs, recipe.clip_norm) = (0, Some(-1.0));
+        recipe.precision = Precision::Float16;
+        let error = recipe.validate(&people(4, &[1, 2]), &Device::default());
+        let text = error.expect_err("impossible").to_string();
+        assert!(
+            text.starts_with("recipe: 3 problems\nclip_norm: "),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nepochs: ") && text.contains("at most 4, the identities"),
+            "{text}"
+        );
+    }
+
+    /// Images of so many people by each of the cameras, the first of which asks.
+    fn people(identities: i64, cameras: &[u32]) -> Splits {
+        let sample = |identity, camera: u32| {
+            Sample::new(format!("{identity}_{camera}.jpg"), Identity::new(identity))
+                .with_camera(Camera::new(camera))
+        };
+        let by = |camera: u32| (1..=identities).map(move |identity| sample(identity, camera));
+        Splits {
+            name: "people".to_owned(),
+            train: by(cameras[0]).collect(),
+            query: by(cameras[0]).collect(),
+            gallery: cameras.iter().flat_map(|&camera| by(camera)).collect(),
+        }
+    }
+
+    fn settings(splits: &Splits, change: Change) -> Result<Vec<Problem>, String> {
+        let mut recipe = toy();
+        recipe.sampling.identities = 2;
+        change(&mut recipe);
+        let checked = recipe.validate_settings(splits, &Device::default());
+        checked.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn data_that_cannot_be_evaluated_are_refused() {
+        assert_eq!(settings(&people(3, &[1, 2]), |_| {}), Ok(Vec::new()));
+        assert_eq!(
+            settings(&people(3, &[1]), |_| {}),
+            Err(
+                "recipe: evaluation.protocol: expected camera-less for these data, \
+                 found market with images of 1 camera only"
+                    .to_owned()
+            )
+        );
+        let mut splits = people(3, &[1, 2]);
+        splits.gallery[4].camera = None;
+        let error = settings(&splits, |_| {}).expect_err("a camera is missing");
+        assert!(
+            error.ends_with("found market with 1 of 9 images without a camera: 2_2.jpg"),
+            "{error}"
+        );
+        // A query is not its own answer.
+        let error = settings(&people(3, &[1]), |r| {
+            r.evaluation.protocol = Protocol::CameraLess
+        });
+        let error = error.expect_err("no other image");
+        assert!(
+            error.contains("none for all 3: 1_1.jpg, 2_1.jpg, 3_1.jpg"),
+            "{error}"
+        );
+        assert!(
+            settings(&people(1, &[1, 2]), |_| {})
+                .expect_err("too few")
+                .contains("at most 1")
+        );
+    }
+
+    #[test]
+    fn queries_without_a_match_are_a_warning() {
+        let mut splits = people(5, &[1, 2]);
+        splits
+            .gallery
+            .retain(|sample| sample.identity == Identity::new(3));
+        let warnings = settings(&splits, |_| {}).expect("one has a match");
+        let text = warnings[0].to_string();
+        assert_eq!(
+            text,
+            "evaluation: expected a gallery image of the same identity by another camera for each query, \
+             found none for 4 of 5: 1_1.jpg, 2_1.jpg, 4_1.jpg and 1 more"
+        );
+    }
+
+    #[test]
+    fn images_that_cannot_be_opened_are_all_named() {
+        let error = openable(&people(8, &[1, 2]), |_| {}).expect_err("none is there");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("32 of 32 images cannot be opened:\n1_1.jpg: "),
+            "{text}"
+        );
+        assert!(text.ends_with("and 22 more"), "{text}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Prefixes: what other toolkits put before every key, and what to say where keys do not fit.
+
+use std::collections::BTreeSet;
+
+use super::report::WeightReport;
+
+/// Whether a key is the counter of `PyTorch`'s batch normalisation, which no module here has.
+pub(super) fn is_counter(key: &str) -> bool {
+    key.rsplit('.').next() == Some("num_batches_tracked")
+}
+
+/// What stands before every key of a file and before none of the module's, such as `module.`,
+/// `_orig_mod.` or `model.backbone.`; nothing if a key fits as it is, or if nothing makes one fit.
+pub(super) fn common<'a>(file: &[&'a str], module: &BTreeSet<&str>) -> &'a str {
+    let Some(first) = file.first() else {
+        return "";
+    };
+    let mut length = 0;
+    loop {
+        let fits = |key: &&str| module.contains(&key[length..]);
+        if file.iter().any(fits) {
+            return &first[..length];
+        }
+        let Some(dot) = first[length..].find('.') else {
+            return "";
+        };
+        length += dot + 1;
+        if !file.iter().all(|key| key.starts_with(&first[..length])) {
+            return "";
+        }
+    }
+}
+
+/// The prefixes under which a file has a key, the empty one among them.
+pub(super) fn before<'a>(key: &str, file: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let prefixes = file.filter_map(|found| found.strip_suffix(key));
+    prefixes
+        .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        .collect()
+}
+
+/// What is probably wrong where a file does not fit a module, and what helps.
+pub(super) fn diagnosis(
+    file: &BTreeSet<&str>,
+    module: &BTreeSet<&str>,
+    report: &WeightReport,
+) -> String {
+    let keys = module.len();
+    let (missing, unexpected) = (report.missing.len(), report.unexpected.len());
+    match (missing, unexpected, report.misshapen.len()) {
+        (0, 0, shapes) => {
+            return format!(
+                "all names fit and {shapes} of {keys} shapes do not, as with another width or another number of \
+                 classes"
+            );
+        }
+        (0, more, 0) => {
+            return format!(
+                "the file has {more} keys more than the module; `Weights::without` leaves out what is not wanted"
+            );
+        }
+        (less, 0, 0) => return format!("the file lacks {less} of the {keys} keys of the module"),
+        _ => {}
+    }
+    let holds_all = |prefix: &&str| {
+        let all = module
+            .iter()
+            .all(|key| file.contains(format!("{prefix}{key}").as_str()));
+        !prefix.is_empty() && all
+    };
+    let anchor = module.first().copied().unwrap_or_default();
+    let under: Vec<&str> = before(anchor, file.iter().copied())
+        .into_iter()
+        .filter(holds_all)
+        .collect();
+    if let Some(prefix) = under.first() {
+        let places: Vec<String> = under.iter().map(|prefix| format!("`{prefix}`")).collect();
+        return format!(
+            "all {keys} keys of the module are in the file under the prefix {}: call `.renamed(\"{prefix}\", \"\")`, and \
+             `.without` for the rest",
+            places.join(" and under ")
+        );
+    }
+    let anchor = file.first().copied().unwrap_or_default();
+    let is_part = |prefix: &&str| {
+        let all = file
+            .iter()
+            .all(|key| module.contains(format!("{prefix}{key}").as_str()));
+        !prefix.is_empty() && all
+    };
+    let within = before(anchor, module.iter().copied());
+    if let Some(prefix) = within.into_iter().find(is_part) {
+        return format!(
+            "the keys of the file are those of the module under `{prefix}`, without the rest of it: load that part, or \
+             call `.renamed(\"\", \"{prefix}\")` and `load_partially_into`"
+        );
+    }
+    match keys.saturating_sub(missing) {
+        0 => format!(
+            "no key of the module is in the file: another architecture or other names, `{anchor}` in the file and `{}` \
+             in the module",
+            module.first().copied().unwrap_or_default()
+        ),
+        found => format!("{found} of the {keys} keys of the module are in the file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set<'a>(keys: &[&'a str]) -> BTreeSet<&'a str> {
+        keys.iter().copied().collect()
+    }
+
+    #[test]
+    fn what_stands_before_every_key_is_found() {
+        let module = set(&["conv.weight", "fc.bias", "fc.weight"]);
+        let cases: [(&[&str], &str); 6] = [
+            (&["conv.weight", "fc.bias"], ""),
+            (&["module.conv.weight", "module.fc.bias"], "module."),
+            (
+                &["_orig_mod.module.conv.weight", "_orig_mod.module.fc.bias"],
+                "_orig_mod.module.",
+            ),
+            (&["backbone.conv.weight", "classifier.weight"], ""),
+            (&["a.b.c.weight"], ""),
+            (&[], ""),
+        ];
+        for (file, prefix) in cases {
+            assert_eq!(common(file, &module), prefix, "{file:?}");
+        }
+        // A key that fits as it is: nothing is taken off.
+        assert_eq!(
+            common(&["fc.weight", "fc.fc.weight"], &set(&["fc.weight"])),
+            ""
+        );
+    }
+
+    #[test]
+    fn a_diagnosis_names_the_prefix() {
+        let module = set(&["conv.weight", "fc.weight"]);
+        let say = |file: &[&str]| {
+            let file = set(file);
+            let report = WeightReport {
+                missing: vec!["conv.weight".into(), "fc.weight".into()],
+                unexpected: vec!["any".into()],
+                ..WeightReport::default()
+            };
+            diagnosis(&file, &module, &report)
+        };
+        let text = say(&[
+            "ema.conv.weight",
+            "ema.fc.weight",
+            "net.conv.weight",
+            "net.fc.weight",
+        ]);
+        assert!(
+            text.contains(
+                "under the prefix `ema.` and under `net.`: call `.renamed(\"ema.\", \"\")`"
+            ),
+            "{text}"
+        );
+        let text = say(&["weight"]);
+        assert!(text.contains("those of the module under `conv.`"), "{text}");
+        let text = say(&["stem.0.weight"]);
+        assert!(
+            text.contains("`stem.0.weight` in the file and `conv.weight` in the module"),
+            "{text}"
+        );
+    }
+}

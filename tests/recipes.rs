@@ -1,0 +1,418 @@
+//! Recipes: whatever stands in one is refused with its path, or can be built and trained a step.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use burn::{
+    optim::GradientsParams,
+    tensor::{Device, Distribution, Tensor},
+};
+use reid::{
+    core::Problems,
+    data::{
+        sampler::IdentitySampler,
+        transform::{Picture, Transform},
+    },
+    nn::TrainingStep,
+    prelude::*,
+    zoo::{BranchedConfig, FncConfig, MgnConfig, RgaConfig},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// A recipe as small as one can be, with every part that may be absent.
+fn tiny(network: &Value) -> Value {
+    json!({
+        "name": "tiny",
+        "seed": 1,
+        "input": { "height": 16, "width": 8 },
+        "network": network,
+        "precision": "single",
+        "augmentation": {
+            "flip": { "probability": 0.5 },
+            "translation": { "probability": 0.5 },
+            "pad_crop": { "padding": 2 },
+            "affine": { "degrees": 10.0, "translate": [0.1, 0.1], "scale": [0.8, 1.25], "shear": 5.0, "fill": 0.5 },
+            "colour": { "brightness": 0.1, "contrast": 0.1, "saturation": 0.1 },
+            "erasing": { "probability": 0.5, "area": [0.02, 0.4], "aspect": 0.3, "fill": [0.4, 0.4, 0.4] },
+            "cutout": { "probability": 0.5, "height": 4, "width": 4, "fill": [0.4, 0.4, 0.4] },
+            "normalise": { "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] }
+        },
+        "sampling": { "identities": 2, "images": 2, "epoch": "all_images" },
+        "losses": {
+            "identity": { "weight": 1.0, "criterion": { "smoothing": 0.1, "form": "all-classes" } },
+            "triplet": {
+                "weight": 1.0,
+                "criterion": { "margin": { "hard": 0.3 }, "distance": "euclidean", "reduction": "mean" }
+            },
+            "center": { "weight": 5e-4 },
+            "center_learning_rate": 0.5
+        },
+        "optimizer": { "ranger": {
+            "beta1": 0.95, "beta2": 0.999, "epsilon": 1e-5, "weight_decay": 5e-4, "alpha": 0.5, "period": 6,
+            "centralised": true
+        } },
+        "schedule": {
+            "base": 3.5e-4,
+            "first_epoch": 1,
+            "warm_up": { "staircase": { "epochs": 10, "every": 5 } },
+            "decay": { "multi-step": { "milestones": [40, 70], "factor": 0.1 } }
+        },
+        "clip_norm": 1.0,
+        "epochs": 6,
+        "evaluate_every": 1,
+        "flip_test": false,
+        "evaluation": {
+            "metric": "cosine",
+            "protocol": "market",
+            "average_precision": { "truncated-at": { "k": 5, "denominator": "capped" } },
+            "unmatched": "skip",
+            "max_rank": 50
+        }
+    })
+}
+
+fn resnet(kind: &str, inside: &Value, after: &Value, stages: &[usize]) -> Value {
+    json!({
+        "kind": kind, "blocks": [1, 1, 2, 1], "width": 8, "groups": 1, "width_per_group": 64, "last_stride": 1,
+        "stem": "small", "ibn": "none", "inside": inside, "after": after, "after_stages": stages
+    })
+}
+
+/// Every part of the zoo, small.
+mod networks {
+    use super::*;
+
+    pub(super) fn attentive() -> Value {
+        let rga = || json!({ "s1": 8, "s2": 8, "terms": "both" });
+        json!({
+            "backbone": resnet("bottleneck", &Value::Null, &json!([rga(), rga()]), &[4]),
+            "head": { "pool": { "generalised-mean": { "exponent": 3.0 } }, "descriptor": "after" }
+        })
+    }
+
+    pub(super) fn branched() -> Value {
+        let mix = json!({
+            "cells": { "height": 2, "width": 1 }, "cut": 1, "donors": "negative", "donor_gradient": "flows",
+            "when_silent": "cut"
+        });
+        json!({
+            "backbone": resnet("basic", &Value::Null, &Value::Null, &[]),
+            "head": {
+                "global": 4,
+                "branches": [
+                    { "dimensions": 4, "interference": { "cut-mix": { "mix": mix, "guide": "closed-form" } } },
+                    { "dimensions": 4, "interference": { "drop": { "height": 0.33, "width": 1.0 } } }
+                ]
+            }
+        })
+    }
+
+    pub(super) fn fnc() -> Value {
+        let neck = || json!({ "dimensions": 4, "pool": "average", "descriptor": "after" });
+        json!({
+            "network": resnet("basic", &json!({ "reduction": 4 }), &Value::Null, &[]),
+            "cut": { "stage": 3, "block": 1 },
+            "branches": {
+                "spatial": { "reduction": 2, "merge": "multiply" },
+                "spatial_neck": neck(),
+                "channel": {
+                    "hidden": 8, "groups": 4, "squeeze": { "reduction": 4 }, "normalised": "map", "merge": "add"
+                },
+                "channel_neck": neck()
+            }
+        })
+    }
+
+    pub(super) fn mgn() -> Value {
+        json!({
+            "network": resnet("basic", &Value::Null, &Value::Null, &[]),
+            "cut": { "stage": 3, "block": 1 },
+            "branches": [{ "stripes": 0, "dimensions": 4 }, { "stripes": 2, "dimensions": 4 }]
+        })
+    }
+}
+
+/// Builds the network of a recipe and trains it a step.
+trait Step: Serialize + DeserializeOwned + ValidateNetwork {
+    fn step(recipe: &Recipe<Self>);
+}
+
+macro_rules! step {
+    ($network:ty, $recipe:ident => $backbone:expr, $head:expr) => {
+        impl Step for $network {
+            fn step($recipe: &Recipe<Self>) {
+                one_step($recipe, &$backbone, &$head);
+            }
+        }
+    };
+}
+
+step!(RgaConfig, recipe => recipe.network.backbone, recipe.network.head);
+step!(BranchedConfig, recipe => recipe.network.backbone, recipe.network.head);
+step!(FncConfig, recipe => recipe.network.backbone(), recipe.network.head());
+step!(MgnConfig, recipe => recipe.network.backbone(), recipe.network.head());
+
+fn one_step<N, B: BlockConfig, H: HeadConfig>(recipe: &Recipe<N>, backbone: &B, head: &H) {
+    let device = Device::default();
+    let Trainee { model, criterion } = Trainee::build(recipe, backbone, head, 2, &device);
+    let InputSize { height, width } = recipe.input;
+    let device = device.autodiff();
+    let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
+    let step = TrainingStep {
+        identities: &[0, 0, 1, 1],
+        seed: Seed::new(1),
+    };
+    let output = model.forward_train(images, step);
+    let losses = criterion.losses(&output, step.classes(&device)).into_iter();
+    let loss = losses
+        .map(|loss| loss.value)
+        .reduce(Tensor::add)
+        .expect("a loss");
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    let rate = recipe.schedule.rate(0, recipe.epochs);
+    let model = recipe.optimizer.init().step(rate, model, gradients);
+    let _ = model
+        .embed(Tensor::zeros([1, 3, height, width], &device))
+        .into_data();
+}
+
+/// What a run does around its steps.
+fn around<N>(recipe: &Recipe<N>) {
+    let InputSize { height, width } = recipe.input;
+    let mut picture = Picture::new(height, width, vec![0.5; 3 * height * width]);
+    let transforms = recipe.augmentation.transforms();
+    for seed in 0..4 {
+        transforms.apply(&mut picture, &mut Seed::new(seed).stream());
+    }
+    for epoch in [0, 1, recipe.epochs - 1] {
+        let _ = recipe.schedule.rate(epoch, recipe.epochs);
+    }
+    let sampling = recipe.sampling;
+    let sampler = IdentitySampler::new(sampling.identities, sampling.images, sampling.epoch);
+    let people = [1, 1, 2, 2, 3].map(Identity::new);
+    let _ = sampler.batches(&people, Seed::new(1)); // too few people are an error
+    let embeddings = |camera| {
+        let embeddings = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2, vec![Identity::new(1); 2]);
+        embeddings
+            .and_then(|embeddings| embeddings.with_cameras(vec![Camera::new(camera); 2]))
+            .expect("fits")
+    };
+    let _ = evaluate(&embeddings(1), &embeddings(2), &recipe.evaluation).expect("a match");
+}
+
+/// The paths of all values below one, as JSON pointers, leaves and objects apart.
+fn paths(value: &Value, path: String, leaves: &mut Vec<String>, objects: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            objects.push(path.clone());
+            for (key, value) in map {
+                paths(value, format!("{path}/{key}"), leaves, objects);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                paths(value, format!("{path}/{index}"), leaves, objects);
+            }
+        }
+        _ => leaves.push(path),
+    }
+}
+
+/// Nothing here may panic: values are refused when they are read or validated, or a step is trained.
+fn sweep<N: Step>(network: &Value, below: &str) {
+    let recipe = tiny(network);
+    try_recipe::<N>(&recipe, true).expect("the recipe itself is possible");
+    let (mut leaves, mut objects) = (Vec::new(), Vec::new());
+    let part = recipe.pointer(below).expect("a part");
+    paths(part, below.to_owned(), &mut leaves, &mut objects);
+
+    let values = [
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(3),
+        json!(1.5),
+        json!(1e-30),
+        json!(1e30),
+        json!(1_u64 << 40),
+        json!(u64::MAX),
+        json!("text"),
+        json!(null),
+        json!(true),
+        json!([]),
+        json!([1, 2, 3]),
+        json!({}),
+    ];
+    let (mut refused, mut trained) = (0, 0);
+    for leaf in &leaves {
+        for value in &values {
+            let mut changed = recipe.clone();
+            *changed.pointer_mut(leaf).expect("a leaf") = value.clone();
+            let decides = ["/network", "/input", "/losses", "/optimizer"];
+            let steps = decides.iter().any(|part| leaf.starts_with(part));
+            let outcome = catch_unwind(AssertUnwindSafe(|| try_recipe::<N>(&changed, steps)));
+            match outcome {
+                Ok(Ok(())) => trained += 1,
+                Ok(Err(text)) => {
+                    refused += 1;
+                    assert!(!text.is_empty());
+                }
+                Err(_) => panic!("{leaf} = {value} was accepted and panicked"),
+            }
+        }
+    }
+    assert!(
+        refused > 5 * leaves.len() && trained > 0,
+        "{refused} refused, {trained} trained"
+    );
+    for object in &objects {
+        let mut changed = recipe.clone();
+        let map = changed
+            .pointer_mut(object)
+            .and_then(Value::as_object_mut)
+            .expect("an object");
+        map.insert("colour".to_owned(), json!(1));
+        let error = try_recipe::<N>(&changed, false).expect_err("an unknown field");
+        assert!(
+            error.contains("colour") || error.contains("expected"),
+            "{object}: {error}"
+        );
+    }
+}
+
+fn try_recipe<N: Step>(json: &Value, steps: bool) -> Result<(), String> {
+    let recipe: Recipe<N> =
+        serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
+    recipe.check().map_err(|error| error.to_string())?;
+    around(&recipe);
+    if steps {
+        N::step(&recipe);
+    }
+    Ok(())
+}
+
+#[test]
+fn no_value_of_a_recipe_panics() {
+    sweep::<RgaConfig>(&networks::attentive(), "");
+}
+
+#[test]
+fn no_value_of_another_network_panics() {
+    sweep::<BranchedConfig>(&networks::branched(), "/network");
+    sweep::<FncConfig>(&networks::fnc(), "/network");
+    sweep::<MgnConfig>(&networks::mgn(), "/network");
+}
+
+fn problems<N: Step>(network: &Value) -> String {
+    match serde_json::from_value::<Recipe<N>>(tiny(network)) {
+        Ok(recipe) => recipe.problems().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What panicked, or was accepted, in networks of the zoo.
+#[test]
+fn networks_name_what_is_impossible() {
+    let attentive = |pointer: &str, value: Value| {
+        let mut network = networks::attentive();
+        *network.pointer_mut(pointer).expect("there") = value;
+        problems::<RgaConfig>(&network)
+    };
+    let gem = "network.head.pool.generalised-mean.exponent: expected 0.001 to 1000000, found 0";
+    assert_eq!(
+        attentive("/head/pool/generalised-mean/exponent", json!(0.0)),
+        gem
+    );
+    assert_eq!(
+        attentive("/backbone/after/1/s1", json!(0)),
+        "network.backbone.after[1].s1: expected at least 1, found 0"
+    );
+    assert_eq!(
+        attentive("/backbone/width_per_group", json!(4)),
+        "network.backbone.width_per_group: expected at least 8 for a width of 8, found 4"
+    );
+    let unknown = attentive(
+        "/head",
+        json!({ "pool": "max", "descriptor": "after", "colour": 1 }),
+    );
+    assert!(unknown.contains("unknown field `colour`"), "{unknown}");
+
+    let mut network = networks::branched();
+    *network
+        .pointer_mut("/head/branches/0/interference/cut-mix/mix/cells/height")
+        .expect("there") = json!(3);
+    *network
+        .pointer_mut("/head/branches/1/interference/drop/height")
+        .expect("there") = json!(1.5);
+    assert_eq!(
+        problems::<BranchedConfig>(&network),
+        "network.head.branches[0].interference.cut-mix.mix.cells: expected a size that divides a map of 4x2, \
+         found 3x1\n\
+         network.head.branches[1].interference.drop.height: expected 0 to 1, found 1.5"
+    );
+
+    let mut network = networks::fnc();
+    *network.pointer_mut("/cut/block").expect("there") = json!(2);
+    *network
+        .pointer_mut("/branches/channel/groups")
+        .expect("there") = json!(3);
+    assert_eq!(
+        problems::<FncConfig>(&network),
+        "network.cut.block: expected below 2, the blocks of stage 3, found 2\n\
+         network.branches.channel.groups: expected a divisor of the 8 hidden channels, found 3"
+    );
+
+    let mut network = networks::mgn();
+    network["branches"] = json!([]);
+    assert_eq!(
+        problems::<MgnConfig>(&network),
+        "network.branches: expected at least 1 branch, found none"
+    );
+}
+
+/// A map that is too small for a stem that does not pad.
+#[test]
+fn images_too_small_for_a_stem_are_refused() {
+    use reid::nn::backbone::ResNetConfig;
+
+    let mut found = Problems::new();
+    let network = ResNetConfig::se_resnext50();
+    network.validate_network(InputSize::new(2, 64), &mut found);
+    assert_eq!(
+        found.to_string(),
+        "stem: expected a stem that the images are large enough for, found images of 3x2x64"
+    );
+}
+
+/// A recipe as it was written before some fields were there.
+#[test]
+fn recipes_without_newer_fields_are_read() {
+    let mut recipe = tiny(&networks::attentive());
+    let map = recipe.as_object_mut().expect("an object");
+    assert!(map.remove("precision").is_some() && map.remove("flip_test").is_some());
+    let augmentation = map["augmentation"].as_object_mut().expect("an object");
+    assert!(augmentation.remove("cutout").is_some());
+    let losses = map["losses"].as_object_mut().expect("an object");
+    assert!(losses.remove("center").is_some() && losses.remove("triplet").is_some());
+    let backbone = map["network"]["backbone"]
+        .as_object_mut()
+        .expect("an object");
+    assert!(backbone.remove("ibn").is_some());
+    try_recipe::<RgaConfig>(&recipe, false).expect("fields with a default may be missing");
+}
+
+#[test]
+fn the_recipes_of_the_examples_are_possible() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes");
+    let mut read = 0;
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        Recipe::<BagOfTricksConfig>::load(&path).expect("possible");
+        read += 1;
+    }
+    assert!(read > 0);
+}
