@@ -816,16 +816,25 @@ impl Observer for Checked {
 #[test]
 fn images_that_cannot_be_opened_stop_the_run_before_it_begins() {
     let fixture = Fixture::new();
-    let (train, gallery) = (&fixture.splits.train[5].path, &fixture.splits.gallery[1].path);
+    let (train, gallery) = (
+        &fixture.splits.train[5].path,
+        &fixture.splits.gallery[1].path,
+    );
     fs::write(train, "no image").expect("writable");
     fs::write(gallery, "").expect("writable");
     let mut checked = Checked::default();
-    let error = fixture.trainer("run").run(&mut checked).expect_err("two bad images").to_string();
+    let error = fixture
+        .trainer("run")
+        .run(&mut checked)
+        .expect_err("two bad images")
+        .to_string();
     let named = |path: &Path| error.contains(&path.display().to_string());
-    assert!(error.starts_with("2 of ") && named(train) && named(gallery), "{error}");
+    assert!(
+        error.starts_with("2 of ") && named(train) && named(gallery),
+        "{error}"
+    );
     assert!(checked.images == checked.of && checked.of > 0 && !checked.begun);
     assert!(!fixture.run_folder("run").exists(), "nothing is written");
-}
 }
 
 #[test]

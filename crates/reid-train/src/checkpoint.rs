@@ -10,10 +10,7 @@ mod sealed;
 mod simulated;
 mod state;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use reid_data::loader::Classes;
@@ -28,7 +25,7 @@ use self::{
 };
 pub(crate) use self::{lock::Lock, parts::Parts, state::State};
 use crate::{
-    error::{Error, at},
+    error::Error,
     history::{EpochSummary, Scores},
     recipe::Recipe,
 };

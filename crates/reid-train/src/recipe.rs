@@ -26,7 +26,8 @@ pub(crate) use validation::{images, openable};
 /// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
 ///
 /// It is plain data, read from and written to JSON, and saved in every checkpoint. `N` is the
-/// network's configuration, such as `reid_zoo::BagOfTricksConfig`; the loop only carries it.
+/// network's configuration, such as `reid_zoo::BagOfTricksConfig`, which [says](ValidateNetwork) what is
+/// wrong with it.
 ///
 /// ```
 /// use reid_core::InputSize;

@@ -5,7 +5,7 @@ use reid_core::{Problem, Splits};
 use reid_data::loader::LoaderConfig;
 use reid_eval::Report;
 use reid_nn::{Block, Criterion, Head, ValidateNetwork};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     checkpoint::{Checkpoints, Kept, Parts},

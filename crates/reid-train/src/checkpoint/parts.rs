@@ -122,7 +122,7 @@ mod tests {
         let path = folder.path().join(OPTIMIZER);
         let load = |id| {
             let bytes = Bytes::from_bytes_vec(vec![0; 4]);
-            let tensor = Tensor::new("7.momentum".into(), DType::F32, [1].into(), id, bytes);
+            let tensor = Tensor::new("7.momentum".into(), DType::F32, Shape::from([1]), id, bytes);
             fs::write(&path, &*Writer::new(vec![tensor]).into_bytes().unwrap()).unwrap();
             load_optimizer(OptimizerConfig::adam().init(), &path)
         };

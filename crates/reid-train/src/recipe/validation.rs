@@ -448,6 +448,7 @@ mod tests {
             train: by(cameras[0]).collect(),
             query: by(cameras[0]).collect(),
             gallery: cameras.iter().flat_map(|&camera| by(camera)).collect(),
+            ..Splits::default()
         }
     }
 

@@ -95,12 +95,15 @@ fn nested<'a>(
         .into_iter()
         .filter(|nest| candidates.contains(nest))
         .collect();
-    match (known.as_slice(), candidates.len()) {
+    let (first, mut names) = (candidates.first().copied(), whole.tensors().keys());
+    match (known.as_slice(), first) {
         ([nest], _) => Ok(candidates.get(nest).copied()),
-        // A flat state dict whose tensors are at the top.
-        (_, 0) => Ok(None),
-        ([], 1) if !has_tensors(content, whole) => Ok(candidates.first().copied()),
-        ([], _) if has_tensors(content, whole) => Ok(None),
+        // Under one unknown key, with other state beside it. Alone, it is a prefix like any other.
+        ([], Some(only)) if candidates.len() == 1 && !has_tensors(content, whole) => {
+            let all = names.all(|name| name.starts_with(&format!("{only}.")));
+            Ok((!all).then_some(only))
+        }
+        ([], _) => Ok(None),
         _ => Err(Error::Ambiguous {
             path: path.to_owned(),
             choices: candidates.into_iter().map(str::to_owned).collect(),
