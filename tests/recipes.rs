@@ -261,7 +261,7 @@ fn sweep<N: Step>(network: &Value, below: &str) {
                     refused += 1;
                     assert!(!text.is_empty());
                 }
-                Err(_) => panic!("{leaf} = {value} was accepted and panicked"),
+                Err(panic) => panic!("{leaf} = {value} was accepted and panicked: {panic:?}"),
             }
         }
     }

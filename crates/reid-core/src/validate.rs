@@ -292,7 +292,7 @@ mod tests {
     #[should_panic(expected = "a flip: probability: expected 0 to 1, found 2")]
     fn code_is_stopped_with_the_same_words() {
         Problems::refuse("a flip", |problems| {
-            problems.number("probability", 2.0, 0.0..=1.0)
+            problems.number("probability", 2.0, 0.0..=1.0);
         });
     }
 }

@@ -175,7 +175,7 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
     fn validate(&self, mut input: FeatureShape, problems: &mut Problems) {
         for (index, config) in self.iter().enumerate() {
             if !problems.at(&format!("[{index}]"), |problems| {
-                config.validate(input, problems)
+                config.validate(input, problems);
             }) {
                 break; // what follows has no shape to stand on
             }

@@ -82,7 +82,7 @@ pub enum Error {
         /// What is probably wrong, and what helps.
         diagnosis: String,
         /// What is missing, unexpected and misshapen; nothing was applied.
-        report: WeightReport,
+        report: Box<WeightReport>,
     },
     /// The format is only read.
     #[error(

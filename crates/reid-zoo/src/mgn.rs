@@ -138,7 +138,7 @@ impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));
         problems.at("cut", |problems| {
-            self.cut.validate(network.blocks, problems)
+            self.cut.validate(network.blocks, problems);
         });
         if fits {
             validate_branches(&self.branches, network.output(image), problems);

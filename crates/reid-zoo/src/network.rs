@@ -79,7 +79,7 @@ impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let image = input.rgb();
         if problems.at("backbone", |problems| {
-            self.backbone.validate(image, problems)
+            self.backbone.validate(image, problems);
         }) {
             let map = self.backbone.output(image);
             problems.at("head", |problems| self.head.validate(map, problems));

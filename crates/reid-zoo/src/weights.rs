@@ -250,7 +250,7 @@ impl Weights {
             return Err(Error::Mismatch {
                 path: self.path.clone(),
                 diagnosis,
-                report,
+                report: Box::new(report),
             });
         }
         self.apply(module, fitting)?;

@@ -92,10 +92,10 @@ impl Augmentation {
     /// If a number is outside the range that its field names.
     #[must_use]
     pub fn transforms(&self) -> Vec<Box<dyn Transform>> {
-        Problems::refuse("augmentation", |problems| self.validate(problems));
         fn part(part: Option<impl Transform + 'static>) -> Option<Box<dyn Transform>> {
             part.map(|part| Box::new(part) as Box<dyn Transform>)
         }
+        Problems::refuse("augmentation", |problems| self.validate(problems));
         let parts = [
             part(self.flip),
             part(self.translation),

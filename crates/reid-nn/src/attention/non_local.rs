@@ -84,7 +84,7 @@ impl BlockConfig for NonLocalConfig {
 
     fn init(&self, input: FeatureShape, device: &Device) -> NonLocal {
         Problems::refuse("a non-local block", |problems| {
-            self.validate(input, problems)
+            self.validate(input, problems);
         });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);

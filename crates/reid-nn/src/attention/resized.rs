@@ -74,7 +74,7 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
     fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
         let (height, width) = (self.height, self.width);
         Problems::refuse("a gate of another size", |problems| {
-            self.validate(input, problems)
+            self.validate(input, problems);
         });
         let seen = FeatureShape::new(input.channels, height, width);
         Resized {

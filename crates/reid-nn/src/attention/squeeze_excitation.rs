@@ -58,7 +58,7 @@ impl BlockConfig for SqueezeExcitationConfig {
 
     fn init(&self, input: FeatureShape, device: &Device) -> SqueezeExcitation {
         Problems::refuse("squeeze-and-excitation", |problems| {
-            self.validate(input, problems)
+            self.validate(input, problems);
         });
         let reduction = self.reduction;
         let channels = input.channels;

@@ -177,7 +177,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TrunkConfig<I, A> {
         problems.at("network", |problems| self.network.validate(input, problems));
         if let Some(cut) = self.cut {
             problems.at("cut", |problems| {
-                cut.validate(self.network.blocks, problems)
+                cut.validate(self.network.blocks, problems);
             });
         }
     }
@@ -224,10 +224,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TailConfig<I, A> {
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
         problems.at("network", |problems| {
-            self.network.validate_numbers(problems)
+            self.network.validate_numbers(problems);
         });
         problems.at("cut", |problems| {
-            self.cut.validate(self.network.blocks, problems)
+            self.cut.validate(self.network.blocks, problems);
         });
     }
 }

@@ -94,11 +94,11 @@ impl FncBranches {
     pub fn validate(&self, map: FeatureShape, problems: &mut Problems) {
         problems.at("spatial", |problems| self.spatial.validate(map, problems));
         problems.at("spatial_neck", |problems| {
-            self.spatial_neck.validate(map, problems)
+            self.spatial_neck.validate(map, problems);
         });
         problems.at("channel", |problems| self.channel.validate(map, problems));
         problems.at("channel_neck", |problems| {
-            self.channel_neck.validate(map, problems)
+            self.channel_neck.validate(map, problems);
         });
     }
 }

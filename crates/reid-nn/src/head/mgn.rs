@@ -77,7 +77,7 @@ pub fn validate_branches(branches: &[GranulesConfig], map: FeatureShape, problem
     );
     for (index, granules) in branches.iter().enumerate() {
         problems.at(&format!("branches[{index}]"), |problems| {
-            granules.validate(map, problems)
+            granules.validate(map, problems);
         });
     }
 }

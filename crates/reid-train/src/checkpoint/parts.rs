@@ -110,7 +110,7 @@ fn unusable(path: &Path, error: &RecordError) -> Error {
 mod tests {
     use burn::{
         store::burn_pack::{Tensor, Writer},
-        tensor::DType,
+        tensor::{DType, Shape},
     };
 
     use super::*;

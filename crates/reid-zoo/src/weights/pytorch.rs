@@ -44,15 +44,14 @@ const DIRECTORY: u64 = 1 << 20;
 /// is named, otherwise under the only key that can be meant.
 pub(super) fn read(path: &Path, nest: Option<&str>) -> Result<Vec<Tensor>, Error> {
     let refused = |error| refusal(path, error);
-    let reader = match nest {
-        Some(nest) => PytorchReader::with_top_level_key(path, nest).map_err(refused)?,
-        None => {
-            let whole = PytorchReader::new(path).map_err(refused)?;
-            let content = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
-            match nested(path, &content, &whole)? {
-                Some(nest) => PytorchReader::with_top_level_key(path, nest).map_err(refused)?,
-                None => whole,
-            }
+    let reader = if let Some(nest) = nest {
+        PytorchReader::with_top_level_key(path, nest).map_err(refused)?
+    } else {
+        let whole = PytorchReader::new(path).map_err(refused)?;
+        let content = PytorchReader::read_pickle_data(path, None).map_err(refused)?;
+        match nested(path, &content, &whole)? {
+            Some(nest) => PytorchReader::with_top_level_key(path, nest).map_err(refused)?,
+            None => whole,
         }
     };
     if reader.is_empty() {

@@ -100,7 +100,7 @@ impl BlockConfig for FncChannelConfig {
 
     fn init(&self, input: FeatureShape, device: &Device) -> FncChannel {
         Problems::refuse("FNC channel attention", |problems| {
-            self.validate(input, problems)
+            self.validate(input, problems);
         });
         let (hidden, groups) = (self.hidden, self.groups);
         let channels = input.channels;

@@ -69,7 +69,7 @@ impl BlockConfig for FncSpatialConfig {
 
     fn init(&self, input: FeatureShape, device: &Device) -> FncSpatial {
         Problems::refuse("FNC spatial attention", |problems| {
-            self.validate(input, problems)
+            self.validate(input, problems);
         });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);

@@ -192,7 +192,7 @@ impl HeadConfig for BranchedHeadConfig {
             problems.at(&format!("branches[{index}]"), |problems| {
                 validate_dimensions("dimensions", branch.dimensions, channels, problems);
                 problems.at("interference", |problems| {
-                    branch.interference.validate(input, problems)
+                    branch.interference.validate(input, problems);
                 });
             });
         }
