@@ -81,7 +81,7 @@ mod tests {
         );
         assert!(read(b"").expect_err("nothing").contains("EOF"));
         assert!(read(b"\xff\xfe{\0").is_err());
-        let deep = [b'['; 100_000];
+        let deep = vec![b'['; 100_000];
         assert!(read(&deep).is_err());
     }
 

@@ -289,130 +289,131 @@ mod tests {
         Recipe::strong_baseline("toy", InputSize::PERSON, ResNetConfig::resnet18())
     }
 
-    /// Each value that was accepted or panicked, and what is said of it.
+    /// Values that were accepted or panicked, and what is said of them.
+    const CASES: [(Change, &str); 27] = [
+        (
+            |r| r.input.height = 0,
+            "input.height: expected 1 to 8192, found 0",
+        ),
+        (
+            |r| r.input.height = 1 << 40,
+            "input.height: expected 1 to 8192, found 1099511627776",
+        ),
+        (
+            |r| r.network.width = 0,
+            "network.width: expected 1 to 4096, found 0",
+        ),
+        (
+            |r| r.network.groups = 3,
+            "network.groups: expected 1 in basic blocks, which have no groups, found 3",
+        ),
+        (
+            |r| r.network.last_stride = 3,
+            "network.last_stride: expected 1 to 2, found 3",
+        ),
+        (
+            |r| r.network.blocks[2] = 0,
+            "network.blocks[2]: expected 1 to 256, found 0",
+        ),
+        (
+            |r| r.network.after_stages = vec![5],
+            "network.after_stages[0]: expected 1 to 4, found 5",
+        ),
+        (
+            |r| r.augmentation.flip = Some(Flip { probability: 1.5 }),
+            "augmentation.flip.probability: expected 0 to 1, found 1.5",
+        ),
+        (
+            |r| r.augmentation.normalise.std[1] = 0.0,
+            "augmentation.normalise.std[1]: expected 0.001 to 1000, found 0",
+        ),
+        (
+            |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 1 << 62,
+            "augmentation.pad_crop.padding: expected 0 to 8192, found 4611686018427387904",
+        ),
+        (
+            |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 129,
+            "augmentation.pad_crop.padding: expected 0 to 128, the shorter side of the input, found 129",
+        ),
+        (
+            |r| r.sampling.images = 0,
+            "sampling.images: expected at least 1, found 0",
+        ),
+        (
+            |r| r.sampling.images = 1,
+            "sampling.images: expected at least 2 for the triplet loss, found 1",
+        ),
+        (
+            |r| r.sampling.images = 1 << 62,
+            "sampling: expected batches whose images take at most 4294967296 bytes, \
+                 found 16 x 4611686018427387904 images of 256x128",
+        ),
+        (
+            |r| r.losses.triplet.as_mut().expect("on").criterion.margin = Margin::Hard(-1.0),
+            "losses.triplet.criterion.margin.hard: expected 0 to 1000000, found -1",
+        ),
+        (
+            |r| r.losses.identity.as_mut().expect("on").criterion.smoothing = 2.0,
+            "losses.identity.criterion.smoothing: expected at least 0 and below 1, found 2",
+        ),
+        (
+            |r| r.losses.identity.as_mut().expect("on").weight = -1.0,
+            "losses.identity.weight: expected 0 to 1000000, found -1",
+        ),
+        (
+            |r| (r.losses.identity, r.losses.triplet) = (None, None),
+            "losses: expected at least one loss with a weight above 0, found none",
+        ),
+        (
+            |r| r.losses.center_learning_rate = f64::NAN,
+            "losses.center_learning_rate: expected 0 to 1000000, found NaN",
+        ),
+        (
+            |r| {
+                r.optimizer = OptimizerConfig::Sgd {
+                    momentum: 1.0,
+                    nesterov: false,
+                    weight_decay: 0.0,
+                }
+            },
+            "optimizer.sgd.momentum: expected at least 0 and below 1, found 1",
+        ),
+        (
+            |r| r.schedule.base = -1.0,
+            "schedule.base: expected a finite number above 0, found -1",
+        ),
+        (
+            |r| r.schedule.first_epoch = usize::MAX,
+            "schedule.first_epoch: expected 0 to 1, found 18446744073709551615",
+        ),
+        (
+            |r| {
+                r.schedule.warm_up = Some(WarmUp::Staircase {
+                    epochs: 5,
+                    every: 0,
+                });
+            },
+            "schedule.warm_up.staircase.every: expected 1 to 5, found 0",
+        ),
+        (
+            |r| r.schedule.decay = Decay::Cosine { floor: 2.0 },
+            "schedule.decay.cosine.floor: expected 0 to 1, found 2",
+        ),
+        (
+            |r| r.clip_norm = Some(0.0),
+            "clip_norm: expected a finite number above 0, or null, found 0",
+        ),
+        (|r| r.epochs = 0, "epochs: expected 1 to 1000000, found 0"),
+        (
+            |r| r.evaluation.max_rank = 0,
+            "evaluation.max_rank: expected 1 to 1000000, found 0",
+        ),
+    ];
+
     #[test]
     fn impossible_values_are_refused_with_their_path() {
-        let cases: [(Change, &str); 27] = [
-            (
-                |r| r.input.height = 0,
-                "input.height: expected 1 to 8192, found 0",
-            ),
-            (
-                |r| r.input.height = 1 << 40,
-                "input.height: expected 1 to 8192, found 1099511627776",
-            ),
-            (
-                |r| r.network.width = 0,
-                "network.width: expected 1 to 4096, found 0",
-            ),
-            (
-                |r| r.network.groups = 3,
-                "network.groups: expected 1 in basic blocks, which have no groups, found 3",
-            ),
-            (
-                |r| r.network.last_stride = 3,
-                "network.last_stride: expected 1 to 2, found 3",
-            ),
-            (
-                |r| r.network.blocks[2] = 0,
-                "network.blocks[2]: expected 1 to 256, found 0",
-            ),
-            (
-                |r| r.network.after_stages = vec![5],
-                "network.after_stages[0]: expected 1 to 4, found 5",
-            ),
-            (
-                |r| r.augmentation.flip = Some(Flip { probability: 1.5 }),
-                "augmentation.flip.probability: expected 0 to 1, found 1.5",
-            ),
-            (
-                |r| r.augmentation.normalise.std[1] = 0.0,
-                "augmentation.normalise.std[1]: expected 0.001 to 1000, found 0",
-            ),
-            (
-                |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 1 << 62,
-                "augmentation.pad_crop.padding: expected 0 to 8192, found 4611686018427387904",
-            ),
-            (
-                |r| r.augmentation.pad_crop.as_mut().expect("on").padding = 129,
-                "augmentation.pad_crop.padding: expected 0 to 128, the shorter side of the input, found 129",
-            ),
-            (
-                |r| r.sampling.images = 0,
-                "sampling.images: expected at least 1, found 0",
-            ),
-            (
-                |r| r.sampling.images = 1,
-                "sampling.images: expected at least 2 for the triplet loss, found 1",
-            ),
-            (
-                |r| r.sampling.images = 1 << 62,
-                "sampling: expected batches whose images take at most 4294967296 bytes, \
-                 found 16 x 4611686018427387904 images of 256x128",
-            ),
-            (
-                |r| r.losses.triplet.as_mut().expect("on").criterion.margin = Margin::Hard(-1.0),
-                "losses.triplet.criterion.margin.hard: expected 0 to 1000000, found -1",
-            ),
-            (
-                |r| r.losses.identity.as_mut().expect("on").criterion.smoothing = 2.0,
-                "losses.identity.criterion.smoothing: expected at least 0 and below 1, found 2",
-            ),
-            (
-                |r| r.losses.identity.as_mut().expect("on").weight = -1.0,
-                "losses.identity.weight: expected 0 to 1000000, found -1",
-            ),
-            (
-                |r| (r.losses.identity, r.losses.triplet) = (None, None),
-                "losses: expected at least one loss with a weight above 0, found none",
-            ),
-            (
-                |r| r.losses.center_learning_rate = f64::NAN,
-                "losses.center_learning_rate: expected 0 to 1000000, found NaN",
-            ),
-            (
-                |r| {
-                    r.optimizer = OptimizerConfig::Sgd {
-                        momentum: 1.0,
-                        nesterov: false,
-                        weight_decay: 0.0,
-                    }
-                },
-                "optimizer.sgd.momentum: expected at least 0 and below 1, found 1",
-            ),
-            (
-                |r| r.schedule.base = -1.0,
-                "schedule.base: expected a finite number above 0, found -1",
-            ),
-            (
-                |r| r.schedule.first_epoch = usize::MAX,
-                "schedule.first_epoch: expected 0 to 1, found 18446744073709551615",
-            ),
-            (
-                |r| {
-                    r.schedule.warm_up = Some(WarmUp::Staircase {
-                        epochs: 5,
-                        every: 0,
-                    })
-                },
-                "schedule.warm_up.staircase.every: expected 1 to 5, found 0",
-            ),
-            (
-                |r| r.schedule.decay = Decay::Cosine { floor: 2.0 },
-                "schedule.decay.cosine.floor: expected 0 to 1, found 2",
-            ),
-            (
-                |r| r.clip_norm = Some(0.0),
-                "clip_norm: expected a finite number above 0, or null, found 0",
-            ),
-            (|r| r.epochs = 0, "epochs: expected 1 to 1000000, found 0"),
-            (
-                |r| r.evaluation.max_rank = 0,
-                "evaluation.max_rank: expected 1 to 1000000, found 0",
-            ),
-        ];
         assert!(toy().problems().is_empty());
-        for (change, expected) in cases {
+        for (change, expected) in CASES {
             let mut recipe = toy();
             change(&mut recipe);
             assert_eq!(recipe.problems().to_string(), expected);
@@ -480,7 +481,7 @@ mod tests {
         );
         // A query is not its own answer.
         let error = settings(&people(3, &[1]), |r| {
-            r.evaluation.protocol = Protocol::CameraLess
+            r.evaluation.protocol = Protocol::CameraLess;
         });
         let error = error.expect_err("no other image");
         assert!(
