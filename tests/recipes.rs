@@ -322,7 +322,7 @@ fn networks_name_what_is_impossible() {
         *network.pointer_mut(pointer).expect("there") = value;
         problems::<RgaConfig>(&network)
     };
-    let gem = "network.head.pool.generalised-mean.exponent: expected 0.001 to 1000000, found 0";
+    let gem = "network.head.pool.generalised-mean.exponent: expected above 0 and within single precision, found 0";
     assert_eq!(
         attentive("/head/pool/generalised-mean/exponent", json!(0.0)),
         gem

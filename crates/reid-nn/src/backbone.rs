@@ -1,6 +1,7 @@
 //! Backbones: blocks whose input is an image.
 
 mod ibn;
+mod limits;
 mod residual;
 mod resnet;
 mod se_resnext;

@@ -6,7 +6,7 @@ use burn::{
     nn::conv::Conv2d,
     tensor::{Device, Tensor},
 };
-use reid_core::{FeatureShape, MOST_WEIGHTS, Problems, strict};
+use reid_core::{FeatureShape, Problems, strict};
 use reid_ops::Ending;
 use serde::{Deserialize, Serialize};
 
@@ -55,12 +55,6 @@ pub struct ResNetConfig<I = (), A = ()> {
     /// After which stages, counted from 1.
     pub after_stages: Vec<usize>,
 }
-
-/// Blocks that a stage may have; the largest published has 36.
-const MOST_BLOCKS: usize = 256;
-
-/// Channels, groups and channels of a group that a stem may have; the largest published have 64.
-const MOST_CHANNELS: usize = 4096;
 
 impl ResNetConfig {
     fn of(kind: ResidualKind, blocks: [usize; 4]) -> Self {
@@ -196,73 +190,13 @@ impl<I, A> ResNetConfig<I, A> {
         self.after(&[1, 2, 3, 4], after)
     }
 
-    /// Adds what is wrong with the numbers, whatever the images.
-    pub(super) fn validate_numbers(&self, problems: &mut Problems) {
-        problems.at("blocks", |problems| {
-            for (stage, &blocks) in self.blocks.iter().enumerate() {
-                problems.count(&format!("[{stage}]"), blocks, 1..=MOST_BLOCKS);
-            }
-        });
-        problems.count("width", self.width, 1..=MOST_CHANNELS);
-        problems.count("groups", self.groups, 1..=MOST_CHANNELS);
-        problems.count("width_per_group", self.width_per_group, 1..=MOST_CHANNELS);
-        problems.count("last_stride", self.last_stride, 1..=2);
-        problems.at("after_stages", |problems| {
-            for (index, &stage) in self.after_stages.iter().enumerate() {
-                problems.count(&format!("[{index}]"), stage, 1..=4);
-            }
-        });
-    }
-
-    /// Adds what is wrong with how the numbers go together, if each of them is possible by itself.
-    fn validate_channels(&self, problems: &mut Problems) {
-        let hidden = self.hidden(0);
-        match self.kind {
-            ResidualKind::Basic => {
-                let expected = "1 in basic blocks, which have no groups";
-                problems.require("groups", self.groups == 1, expected, self.groups);
-            }
-            ResidualKind::Bottleneck => {
-                let least = 64_usize.div_ceil(self.width);
-                let expected = format_args!("at least {least} for a width of {}", self.width);
-                problems.require(
-                    "width_per_group",
-                    hidden > 0,
-                    expected,
-                    self.width_per_group,
-                );
-            }
-        }
-        let expected = "none or b where blocks have 1 hidden channel";
-        problems.require("ibn", self.ibn != Ibn::A || hidden != 1, expected, "a");
-        let weights = (0..4).map(|stage| self.stage_weights(stage)).sum::<f64>();
-        let expected = format_args!("at most {MOST_WEIGHTS} weights in all stages");
-        problems.require(
-            "width",
-            weights <= MOST_WEIGHTS as f64,
-            expected,
-            format_args!("{weights:.0} with a width of {}", self.width),
-        );
-    }
-
     /// Channels inside the blocks of a stage.
-    fn hidden(&self, stage: usize) -> usize {
+    pub(super) fn hidden(&self, stage: usize) -> usize {
         let planes = self.width << stage;
         match self.kind {
             ResidualKind::Basic => planes,
             ResidualKind::Bottleneck => planes * self.width_per_group / 64 * self.groups,
         }
-    }
-
-    /// About the weights of a stage, in floating point because they may be beyond 64 bits.
-    fn stage_weights(&self, stage: usize) -> f64 {
-        let (hidden, groups) = (self.hidden(stage) as f64, self.groups as f64);
-        let channels = ((self.width << stage) * self.kind.expansion()) as f64;
-        let block = match self.kind {
-            ResidualKind::Basic => 18.0 * channels * channels,
-            ResidualKind::Bottleneck => 2.0 * channels * hidden + 9.0 * hidden * hidden / groups,
-        };
-        self.blocks[stage] as f64 * block + channels * channels / 2.0
     }
 }
 
@@ -390,32 +324,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        let before = problems.len();
-        self.validate_numbers(problems);
-        if problems.len() == before {
-            self.validate_channels(problems);
-            let fits = self.stem.fits(input);
-            let expected = "a stem that the images are large enough for";
-            problems.require("stem", fits, expected, format_args!("images of {input}"));
-        }
-        if problems.len() > before {
-            return; // sockets have no shape to stand on
-        }
-        let mut shape = self.stem.output(input).with_channels(self.width);
-        for stage in 0..4 {
-            shape = self.stage(stage).output(shape);
-            let fits = problems.at("inside", |problems| self.inside.validate(shape, problems));
-            let fits = fits
-                && self.after_stage(stage).is_none_or(|after| {
-                    let fits = problems.at("after", |problems| after.validate(shape, problems));
-                    if fits {
-                        shape = after.output(shape);
-                    }
-                    fits
-                });
-            if !fits {
-                return;
-            }
+        if self.validate_numbers(problems) && self.validate_fit(input, problems) {
+            self.validate_sockets(input, problems);
         }
     }
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use super::report::WeightReport;
 
+/// Prefixes that a diagnosis names.
+const NAMED: usize = 3;
+
 /// Whether a key is the counter of `PyTorch`'s batch normalisation, which no module here has.
 pub(super) fn is_counter(key: &str) -> bool {
     key.rsplit('.').next() == Some("num_batches_tracked")
@@ -48,60 +51,74 @@ pub(super) fn diagnosis(
     let keys = module.len();
     let (missing, unexpected) = (report.missing.len(), report.unexpected.len());
     match (missing, unexpected, report.misshapen.len()) {
-        (0, 0, shapes) => {
-            return format!(
-                "all names fit and {shapes} of {keys} shapes do not, as with another width or another number of \
-                 classes"
-            );
-        }
-        (0, more, 0) => {
-            return format!(
-                "the file has {more} keys more than the module; `Weights::without` leaves out what is not wanted"
-            );
-        }
-        (less, 0, 0) => return format!("the file lacks {less} of the {keys} keys of the module"),
-        _ => {}
-    }
-    let holds_all = |prefix: &&str| {
-        let all = module
-            .iter()
-            .all(|key| file.contains(format!("{prefix}{key}").as_str()));
-        !prefix.is_empty() && all
-    };
-    let anchor = module.first().copied().unwrap_or_default();
-    let under: Vec<&str> = before(anchor, file.iter().copied())
-        .into_iter()
-        .filter(holds_all)
-        .collect();
-    if let Some(prefix) = under.first() {
-        let places: Vec<String> = under.iter().map(|prefix| format!("`{prefix}`")).collect();
-        return format!(
-            "all {keys} keys of the module are in the file under the prefix {}: call `.renamed(\"{prefix}\", \"\")`, and \
-             `.without` for the rest",
-            places.join(" and under ")
-        );
-    }
-    let anchor = file.first().copied().unwrap_or_default();
-    let is_part = |prefix: &&str| {
-        let all = file
-            .iter()
-            .all(|key| module.contains(format!("{prefix}{key}").as_str()));
-        !prefix.is_empty() && all
-    };
-    let within = before(anchor, module.iter().copied());
-    if let Some(prefix) = within.into_iter().find(is_part) {
-        return format!(
-            "the keys of the file are those of the module under `{prefix}`, without the rest of it: load that part, or \
-             call `.renamed(\"\", \"{prefix}\")` and `load_partially_into`"
-        );
-    }
-    match keys.saturating_sub(missing) {
-        0 => format!(
-            "no key of the module is in the file: another architecture or other names, `{anchor}` in the file and `{}` \
-             in the module",
-            module.first().copied().unwrap_or_default()
+        (0, 0, shapes) => format!(
+            "all names fit and {shapes} of {keys} shapes do not, as with another width or another number of classes"
         ),
-        found => format!("{found} of the {keys} keys of the module are in the file"),
+        (0, more, 0) => format!(
+            "the file has {more} keys more than the module; `Weights::without` leaves out what is not wanted"
+        ),
+        (less, 0, 0) => format!("the file lacks {less} of the {keys} keys of the module"),
+        _ => under(file, module)
+            .or_else(|| within(file, module))
+            .unwrap_or_else(|| names(file, module, keys.saturating_sub(missing))),
+    }
+}
+
+/// Whether all of these keys are among others under a prefix.
+fn are_under(prefix: &str, keys: &BTreeSet<&str>, others: &BTreeSet<&str>) -> bool {
+    let is_there = |key: &&str| others.contains(format!("{prefix}{key}").as_str());
+    !prefix.is_empty() && keys.iter().all(is_there)
+}
+
+/// What to say of a module that is a part of the file.
+fn under(file: &BTreeSet<&str>, module: &BTreeSet<&str>) -> Option<String> {
+    let prefixes = before(module.first()?, file.iter().copied()).into_iter();
+    let places: Vec<&str> = prefixes
+        .filter(|prefix| are_under(prefix, module, file))
+        .collect();
+    let first = places.first()?;
+    let shown = places
+        .iter()
+        .take(NAMED)
+        .map(|prefix| format!("`{prefix}`"));
+    let shown = shown.collect::<Vec<_>>().join(" and under ");
+    let more = match places.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    Some(format!(
+        "all {} keys of the module are in the file under the prefix {shown}{more}: call \
+         `.renamed(\"{first}\", \"\")`, and `.without` for the rest",
+        module.len()
+    ))
+}
+
+/// What to say of a file that is a part of the module.
+fn within(file: &BTreeSet<&str>, module: &BTreeSet<&str>) -> Option<String> {
+    let mut prefixes = before(file.first()?, module.iter().copied()).into_iter();
+    let prefix = prefixes.find(|prefix| are_under(prefix, file, module))?;
+    Some(format!(
+        "the keys of the file are those of the module under `{prefix}`, without the rest of it: load that part, or \
+         call `.renamed(\"\", \"{prefix}\")` and `load_partially_into`"
+    ))
+}
+
+/// What to say where no prefix helps.
+fn names(file: &BTreeSet<&str>, module: &BTreeSet<&str>, found: usize) -> String {
+    let first = |keys: &BTreeSet<&str>| {
+        keys.first()
+            .map_or("nothing".to_owned(), |key| format!("`{key}`"))
+    };
+    match found {
+        0 => format!(
+            "no key of the module is in the file: another architecture or other names, {} in the file and {} in the module",
+            first(file),
+            first(module)
+        ),
+        found => format!(
+            "{found} of the {} keys of the module are in the file",
+            module.len()
+        ),
     }
 }
 
@@ -161,6 +178,11 @@ mod tests {
             ),
             "{text}"
         );
+        let many: Vec<String> = (0..9)
+            .flat_map(|of| [format!("{of}.conv.weight"), format!("{of}.fc.weight")])
+            .collect();
+        let text = say(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(text.contains("under `2.` and 6 others: call"), "{text}");
         let text = say(&["weight"]);
         assert!(text.contains("those of the module under `conv.`"), "{text}");
         let text = say(&["stem.0.weight"]);

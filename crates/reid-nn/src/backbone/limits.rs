@@ -1,0 +1,99 @@
+//! Limits of a `ResNet`: what can be built, and why the rest cannot.
+
+use reid_core::{FeatureShape, MOST_WEIGHTS, Problems};
+
+use super::{Ibn, ResNetConfig, ResidualKind};
+use crate::block::BlockConfig;
+
+/// Blocks that a stage may have; the largest published has 36.
+const MOST_BLOCKS: usize = 256;
+
+/// Channels, groups and channels of a group that a stem may have; the largest published have 64.
+const MOST_CHANNELS: usize = 4096;
+
+impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
+    /// Adds what is wrong with each number by itself; says whether nothing is.
+    pub(super) fn validate_numbers(&self, problems: &mut Problems) -> bool {
+        let before = problems.len();
+        problems.at("blocks", |problems| {
+            for (stage, &blocks) in self.blocks.iter().enumerate() {
+                problems.count(&format!("[{stage}]"), blocks, 1..=MOST_BLOCKS);
+            }
+        });
+        problems.count("width", self.width, 1..=MOST_CHANNELS);
+        problems.count("groups", self.groups, 1..=MOST_CHANNELS);
+        problems.count("width_per_group", self.width_per_group, 1..=MOST_CHANNELS);
+        problems.count("last_stride", self.last_stride, 1..=2);
+        problems.at("after_stages", |problems| {
+            for (index, &stage) in self.after_stages.iter().enumerate() {
+                problems.count(&format!("[{index}]"), stage, 1..=4);
+            }
+        });
+        problems.len() == before
+    }
+
+    /// Adds what is wrong with how numbers that are possible by themselves go together and with the images;
+    /// says whether nothing is.
+    pub(super) fn validate_fit(&self, input: FeatureShape, problems: &mut Problems) -> bool {
+        let before = problems.len();
+        self.validate_channels(problems);
+        let weights = (0..4).map(|stage| self.stage_weights(stage)).sum::<f64>();
+        problems.require(
+            "width",
+            weights <= MOST_WEIGHTS as f64,
+            format_args!("at most {MOST_WEIGHTS} weights in all stages"),
+            format_args!("{weights:.0} with a width of {}", self.width),
+        );
+        let expected = "a stem that the images are large enough for";
+        let found = format_args!("images of {input}");
+        problems.require("stem", self.stem.fits(input), expected, found);
+        problems.len() == before
+    }
+
+    fn validate_channels(&self, problems: &mut Problems) {
+        let hidden = self.hidden(0);
+        match self.kind {
+            ResidualKind::Basic => {
+                let expected = "1 in basic blocks, which have no groups";
+                problems.require("groups", self.groups == 1, expected, self.groups);
+            }
+            ResidualKind::Bottleneck => {
+                let least = 64_usize.div_ceil(self.width);
+                let expected = format_args!("at least {least} for a width of {}", self.width);
+                let found = self.width_per_group;
+                problems.require("width_per_group", hidden > 0, expected, found);
+            }
+        }
+        let expected = "none or b where blocks have 1 hidden channel";
+        problems.require("ibn", self.ibn != Ibn::A || hidden != 1, expected, "a");
+    }
+
+    /// Adds what is wrong with what stands in the sockets, in a network that fits the images by itself.
+    pub(super) fn validate_sockets(&self, input: FeatureShape, problems: &mut Problems) {
+        let mut shape = self.stem.output(input).with_channels(self.width);
+        for stage in 0..4 {
+            shape = self.stage(stage).output(shape);
+            let mut fits = problems.at("inside", |problems| self.inside.validate(shape, problems));
+            if let Some(after) = self.after_stage(stage) {
+                fits &= problems.at("after", |problems| after.validate(shape, problems));
+                if fits {
+                    shape = after.output(shape);
+                }
+            }
+            if !fits {
+                return; // later stages would say the same, or have no shape to stand on
+            }
+        }
+    }
+
+    /// About the weights of a stage, in floating point because they may be beyond 64 bits.
+    fn stage_weights(&self, stage: usize) -> f64 {
+        let (hidden, groups) = (self.hidden(stage) as f64, self.groups as f64);
+        let channels = ((self.width << stage) * self.kind.expansion()) as f64;
+        let block = match self.kind {
+            ResidualKind::Basic => 18.0 * channels * channels,
+            ResidualKind::Bottleneck => 2.0 * channels * hidden + 9.0 * hidden * hidden / groups,
+        };
+        self.blocks[stage] as f64 * block + channels * channels / 2.0
+    }
+}
