@@ -6,7 +6,8 @@ use burn::module::Module;
 use reid_core::InputSize;
 use reid_fuzz::{networks::small, pytorch::checkpoint};
 use reid_train::{OptimizerConfig, Recipe};
-use reid_zoo::{BagOfTricksConfig, weights};
+use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfig, weights};
+use serde::Serialize;
 
 use crate::Seeds;
 
@@ -37,21 +38,28 @@ pub(crate) fn seeds() -> [Seeds; 6] {
     ]
 }
 
+/// Recipes, each after the byte that says for which network.
 fn recipes() -> Vec<Vec<u8>> {
-    let network = BagOfTricksConfig::resnet50();
     let size = InputSize::PERSON;
     let recipes = [
-        Recipe::strong_baseline("a", size, network.clone()),
-        Recipe::rga_code("b", size, network.clone()),
-        Recipe::progressive_paper("c", network.clone()),
-        Recipe::fnc_paper("d", network),
+        json(&Recipe::strong_baseline("a", size, BagOfTricksConfig::resnet50())),
+        json(&Recipe::rga_code("b", size, RgaConfig::rga_resnet50())),
+        json(&Recipe::progressive_paper("c", BranchedConfig::progressive_cut_mix(2))),
+        json(&Recipe::fnc_paper("d", FncConfig::se_resnext50())),
+        json(&Recipe::strong_baseline("e", InputSize::PERSON_TALL, MgnConfig::resnet50())),
     ];
-    recipes.iter().map(|recipe| serde_json::to_vec(recipe).expect("plain data")).collect()
+    let numbered = (0_u8..).zip(recipes);
+    numbered.map(|(which, recipe)| [&[which], &recipe[..]].concat()).collect()
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data")
 }
 
 /// Files of a run's folder, each after the byte that says which it is.
 fn states() -> Vec<Vec<u8>> {
-    let recipe = String::from_utf8(recipes().swap_remove(0)).expect("JSON");
+    let recipe = Recipe::strong_baseline("a", InputSize::PERSON, BagOfTricksConfig::resnet50());
+    let recipe = String::from_utf8(json(&recipe)).expect("is text");
     let scores = "{\"mean_average_precision\":0.5,\"rank_1\":0.25}";
     let name = "epoch-0001-step-00000";
     let best = format!("{{\"checkpoint\":\"{name}\",\"scores\":{scores}}}");

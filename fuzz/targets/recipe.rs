@@ -1,13 +1,57 @@
-//! Any bytes are a recipe or are refused; what is accepted is the same when it is written again.
+//! Any bytes are a recipe or are refused; what is accepted has rates for every epoch, can be compared with
+//! data, and is the same when it is saved and loaded again.
 #![no_main]
 
-use reid_train::Recipe;
-use reid_zoo::BagOfTricksConfig;
+use std::sync::LazyLock;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let Ok(recipe) = serde_json::from_slice::<Recipe<BagOfTricksConfig>>(bytes) else { return };
-    let text = serde_json::to_string(&recipe).expect("plain data");
-    let again: Recipe<BagOfTricksConfig> = serde_json::from_str(&text).expect("written by a program");
-    assert_eq!(serde_json::to_string(&again).expect("plain data"), text);
-    let _ = recipe.check();
+use burn::tensor::Device;
+use image::{ImageFormat, RgbImage};
+use reid_core::{Camera, Identity, Sample, Splits};
+use reid_fuzz::Folder;
+use reid_nn::ValidateNetwork;
+use reid_train::Recipe;
+use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfig};
+use serde::{Serialize, de::DeserializeOwned};
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with([] as [&str; 0]));
+/// Two people by two cameras to train on, two others to search for.
+static SPLITS: LazyLock<Splits> = LazyLock::new(|| {
+    let path = FOLDER.path().join("image.bmp");
+    RgbImage::new(2, 2).save_with_format(&path, ImageFormat::Bmp).expect("a file to write to");
+    let sample = |identity, camera| {
+        Sample::new(path.clone(), Identity::new(identity)).with_camera(Camera::new(camera))
+    };
+    let both = |camera| vec![sample(3, camera), sample(4, camera)];
+    Splits {
+        train: vec![sample(1, 1), sample(1, 2), sample(2, 1), sample(2, 2)],
+        query: both(1),
+        gallery: both(2),
+        ..Splits::default()
+    }
 });
+
+// The first byte says which network the recipe is for.
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((&which, bytes)) = bytes.split_first() else { return };
+    match which % 5 {
+        0 => check::<BagOfTricksConfig>(bytes),
+        1 => check::<RgaConfig>(bytes),
+        2 => check::<BranchedConfig>(bytes),
+        3 => check::<FncConfig>(bytes),
+        _ => check::<MgnConfig>(bytes),
+    }
+});
+
+fn check<N: Serialize + DeserializeOwned + ValidateNetwork>(bytes: &[u8]) {
+    let path = FOLDER.write("recipe.json", bytes);
+    let Some(recipe) = FOLDER.names(Recipe::<N>::load(&path)) else { return };
+    for epoch in [0, 1, recipe.epochs / 2, recipe.epochs - 1] {
+        let rate = recipe.schedule.rate(epoch, recipe.epochs);
+        assert!(rate.is_finite() && rate >= 0.0, "epoch {epoch}: {rate}");
+    }
+    let _ = recipe.validate(&SPLITS, &Device::default());
+    recipe.save(&path).expect("a file to write to");
+    let again = Recipe::<N>::load(&path).expect("written by a program");
+    let json = |recipe: &Recipe<N>| serde_json::to_string(recipe).expect("plain data");
+    assert_eq!(json(&again), json(&recipe));
+}

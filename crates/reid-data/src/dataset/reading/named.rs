@@ -27,7 +27,8 @@ pub(crate) struct Claim {
 #[derive(Default)]
 pub(crate) struct Claims {
     lists: Vec<PathBuf>,
-    first: HashMap<PathBuf, (usize, u64, Claim)>,
+    /// One of each image in each split.
+    of: HashMap<PathBuf, Vec<(usize, u64, Claim)>>,
 }
 
 impl Claims {
@@ -39,20 +40,18 @@ impl Claims {
         name: &str,
         claim: Claim,
     ) -> Result<(), Error> {
-        let path = plain(path);
-        if let Some((list, line, first)) = self.first.get(&path) {
+        let claims = self.of.entry(plain(path)).or_default();
+        for (list, line, first) in claims.iter() {
             let list = self.lists[*list].file_name().unwrap_or_default();
             let before = format!("line {line} of {}", list.display());
             if let Some(expected) = contradiction(first, &claim, &before) {
                 return Err(place.wrong(expected, name));
             }
-            return Ok(());
         }
         if self.lists.last().is_none_or(|list| list != place.list) {
             self.lists.push(place.list.to_owned());
         }
-        let list = self.lists.len() - 1;
-        self.first.insert(path, (list, place.line, claim));
+        claims.push((self.lists.len() - 1, place.line, claim));
         Ok(())
     }
 }
@@ -246,5 +245,25 @@ mod tests {
                 .map(|expected| format!("a/two.txt: line 5: expected {expected}, found `i`"));
             assert_eq!(note(other, 5, second).err(), expected);
         }
+    }
+
+    #[test]
+    fn an_image_is_named_once_in_the_gallery_also_if_it_is_a_query() {
+        let list = Path::new("list.txt");
+        let mut claims = Claims::default();
+        let mut note = |line, split| {
+            let noted = claims.note(
+                Place { list, line },
+                Path::new("i.jpg"),
+                "i",
+                claim(split, "7", 1),
+            );
+            noted.map_err(|error| error.to_string())
+        };
+        note(1, Split::Query).unwrap();
+        note(2, Split::Gallery).unwrap();
+        let error = note(3, Split::Gallery).expect_err("twice in the gallery");
+        let expected = "line 3: expected an image that is named once, not in line 2 of list.txt too, found `i`";
+        assert!(error.ends_with(expected), "{error}");
     }
 }
