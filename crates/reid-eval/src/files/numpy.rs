@@ -117,7 +117,9 @@ fn integers(key: &str, bytes: &[u8]) -> Result<Numbers<i64>, String> {
 fn header_length(bytes: &[u8]) -> Option<usize> {
     let (start, length) = match *bytes {
         [_, _, _, _, _, _, 1, _, a, b, ..] => (10, u32::from(u16::from_le_bytes([a, b]))),
-        [_, _, _, _, _, _, 2.., _, a, b, c, d, ..] => (12, u32::from_le_bytes([a, b, c, d])),
+        [_, _, _, _, _, _, 2..=u8::MAX, _, a, b, c, d, ..] => {
+            (12, u32::from_le_bytes([a, b, c, d]))
+        }
         _ => return None,
     };
     usize::try_from(length).ok()?.checked_add(start)
