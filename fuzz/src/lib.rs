@@ -135,8 +135,9 @@ pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
     let (width, height) = declared.unwrap_or((1, 1));
     let pixels = u64::from(width) * u64::from(height);
     assert!((1..=MAX_PIXELS).contains(&pixels), "{width} x {height}");
+    let pixels = pixels.max(frame_of_gif(bytes));
     // A few bytes may truly hold a picture of a hundred million pixels, which takes seconds.
-    if pixels > MANY && !bytes.len().is_multiple_of(64) {
+    if pixels > MANY && !bytes.len().is_multiple_of(509) {
         return Corpus::Reject;
     }
     let Some(picture) = FOLDER.names(image_from_bytes(bytes, &path)) else { return Corpus::Keep };
@@ -149,6 +150,15 @@ pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
     picture.write_to(&mut again, ImageFormat::Bmp).expect("in memory");
     assert_eq!(image_from_bytes(&again.into_inner(), &path).expect("written by a program"), picture);
     Corpus::Keep
+}
+
+/// Pixels of the first frame of a GIF, which may be larger than the picture.
+fn frame_of_gif(bytes: &[u8]) -> u64 {
+    let Ok(mut decoder) = gif::DecodeOptions::new().read_info(bytes) else { return 0 };
+    match decoder.next_frame_info() {
+        Ok(Some(frame)) => u64::from(frame.width) * u64::from(frame.height),
+        _ => 0,
+    }
 }
 
 /// The arrays of a folder of embeddings, two images on each side; queries first.

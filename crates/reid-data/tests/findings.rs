@@ -44,3 +44,12 @@ fn a_webp_whose_exif_chunk_is_longer_than_the_file() {
 fn a_jpeg_of_four_channels_in_several_scans() {
     refusal("four-channels-in-scans.jpg");
 }
+
+/// The decoder panicked: one channel, and a note of Adobe's behind the frame header that there are three.
+#[test]
+fn a_grey_jpeg_that_says_it_is_in_colour() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/findings/grey-with-adobe.jpg");
+    if let Ok(image) = open_image(&path) {
+        assert!(image.pixels().all(|pixel| pixel.0 == [pixel.0[0]; 3]));
+    }
+}

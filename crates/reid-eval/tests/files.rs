@@ -122,6 +122,13 @@ fn sizes_that_are_only_declared_are_refused() {
         let refused = read(&arrays).expect_err("more than there is");
         assert!(refused.ends_with("found 16 bytes of values"), "{refused}");
     }
+    // Found by fuzzing: 16 bytes with a header of 4 GiB.
+    let mut arrays = arrays();
+    let bytes = b"\x93NUMPY\x03\0\xf0\xff\xff\xffN";
+    arrays.insert("query.features", bytes.to_vec());
+    let refused = read(&arrays).expect_err("more than there is");
+    let expected = "whose header claims 4294967292 bytes, found 13";
+    assert!(refused.ends_with(expected), "{refused}");
     for (length, header) in [
         (u64::MAX, "{}"),
         (1 << 40, "{}"),

@@ -58,11 +58,30 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Header<'bytes> {
     pub(super) frame: Frame,
+    pub(super) notes: Notes<'bytes>,
+}
+
+/// What the application segments before the first scan say of the pixels.
+#[derive(Debug, Default)]
+pub(super) struct Notes<'bytes> {
     /// The EXIF block of the camera.
     pub(super) exif: Option<&'bytes [u8]>,
     pub(super) jfif: bool,
     /// The colour transform that Adobe's segment names.
     pub(super) adobe: Option<u8>,
+}
+
+impl<'bytes> Notes<'bytes> {
+    fn add(&mut self, marker: u8, payload: &'bytes [u8]) {
+        match marker {
+            EXIF if self.exif.is_none() => self.exif = payload.strip_prefix(b"Exif\0\0"),
+            JFIF => self.jfif |= payload.starts_with(b"JFIF\0"),
+            ADOBE if payload.starts_with(b"Adobe") => {
+                self.adobe = payload.get(11).copied().or(self.adobe);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A whole file.
@@ -72,7 +91,7 @@ pub(super) struct Layout<'bytes> {
     pub(super) scans: Vec<Scan>,
     /// Whether quantisation tables stand behind the first scan.
     pub(super) late_tables: bool,
-    /// The file without bytes that belong to no segment.
+    /// The file without application data, comments, and bytes that belong to no segment.
     pub(super) bytes: Cow<'bytes, [u8]>,
 }
 
@@ -99,14 +118,22 @@ struct Segment<'bytes> {
 impl<'bytes> Header<'bytes> {
     /// Reads up to the frame header, and past it up to the first scan if the bytes go so far.
     pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
-        read_header(bytes).map(|(header, _)| header)
+        let (mut header, pieces) = read_header(bytes)?;
+        let mut at = pieces.last().map_or(0, |piece| piece.end);
+        while let Ok(segment) = next_segment(bytes, at)
+            && !matches!(segment.marker, START_OF_SCAN | END_OF_IMAGE)
+        {
+            header.notes.add(segment.marker, segment.payload);
+            at = segment.range.end;
+        }
+        Ok(header)
     }
 }
 
 impl<'bytes> Layout<'bytes> {
     /// Reads all segments, up to the end-of-image marker.
     pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
-        let (header, mut pieces) = read_header(bytes)?;
+        let (mut header, mut pieces) = read_header(bytes)?;
         let (mut scans, mut late_tables) = (Vec::new(), false);
         let mut at = pieces.last().map_or(0, |piece| piece.end);
         loop {
@@ -124,10 +151,13 @@ impl<'bytes> Layout<'bytes> {
                     return Err(Fault::Damaged("a second frame header".to_owned()));
                 }
                 QUANTISATION_TABLES => late_tables |= !scans.is_empty(),
+                marker if scans.is_empty() => header.notes.add(marker, segment.payload),
                 _ => {}
             }
             at = segment.range.end;
-            pieces.push(segment.range);
+            if !is_note(segment.marker) {
+                pieces.push(segment.range);
+            }
         }
         check_whole(&header.frame, &scans)?;
         let bytes = without_gaps(bytes, &pieces);
@@ -146,7 +176,7 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
         return Err(Fault::Ends);
     }
     let mut pieces: Vec<Range<usize>> = std::iter::once(0..2).collect();
-    let (mut exif, mut jfif, mut adobe) = (None, false, None);
+    let mut notes = Notes::default();
     let mut at = 2;
     loop {
         let Segment {
@@ -155,29 +185,28 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
             range,
         } = next_segment(bytes, at)?;
         at = range.end;
-        pieces.push(range);
+        if !is_note(marker) {
+            pieces.push(range);
+        }
         match marker {
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                 let frame = frame(marker, payload)?;
-                let header = Header {
-                    frame,
-                    exif,
-                    jfif,
-                    adobe,
-                };
-                return Ok((header, pieces));
+                return Ok((Header { frame, notes }, pieces));
             }
             START_OF_SCAN | END_OF_IMAGE => {
                 return Err(Fault::Damaged(
                     "no frame header before the first scan".to_owned(),
                 ));
             }
-            EXIF if exif.is_none() => exif = payload.strip_prefix(b"Exif\0\0"),
-            JFIF => jfif |= payload.starts_with(b"JFIF\0"),
-            ADOBE if payload.starts_with(b"Adobe") => adobe = payload.get(11).copied().or(adobe),
-            _ => {}
+            _ => notes.add(marker, payload),
         }
     }
+}
+
+/// Whether a segment is application data or a comment. Decoders are not given them: they draw conclusions
+/// about colours that differ from libjpeg's, or panic.
+const fn is_note(marker: u8) -> bool {
+    matches!(marker, 0xe0..=0xef | 0xfe)
 }
 
 /// The first segment at or after a position.
@@ -358,4 +387,29 @@ fn without_gaps<'bytes>(bytes: &'bytes [u8], pieces: &[Range<usize>]) -> Cow<'by
     }
     let pieces = pieces.iter().map(|piece| &bytes[piece.clone()]);
     Cow::Owned(pieces.flatten().copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_count_wherever_they_stand_before_the_first_scan() {
+        let frame = [0xff, 0xc0, 0, 11, 8, 0, 1, 0, 1, 1, 0, 0x11, 0];
+        let adobe = b"\xff\xee\0\x0eAdobe\0\0\0\0\0\0\x01";
+        let scan = [0xff, 0xda, 0, 8, 1, 0, 0, 0, 63, 0];
+        let start = [0xff, 0xd8];
+        let end = [0xff, 0xd9];
+        for (segments, expected) in [
+            ([&start[..], adobe, &frame, &scan, &end], Some(1)),
+            ([&start, &frame, adobe, &scan, &end], Some(1)),
+            ([&start, &frame, &scan, adobe, &end], None),
+        ] {
+            let bytes = segments.concat();
+            assert_eq!(Header::read(&bytes).unwrap().notes.adobe, expected);
+            let layout = Layout::read(&bytes).unwrap();
+            assert_eq!(layout.header.notes.adobe, expected);
+            assert_eq!(*layout.bytes, *[&start[..], &frame, &scan, &end].concat());
+        }
+    }
 }

@@ -53,7 +53,8 @@ fn is_ordinary(layout: &Layout<'_>) -> bool {
             let fine = luma.sampling.0 <= 2 && luma.sampling.1 <= 2;
             let coarse = chroma.iter().all(|component| component.sampling == (1, 1));
             let ids: Vec<u8> = frame.components.iter().map(|one| one.id).collect();
-            let converted = matches!(layout.header.adobe, None | Some(1 | 2)) && ids != b"RGB";
+            let converted =
+                matches!(layout.header.notes.adobe, None | Some(1 | 2)) && ids != b"RGB";
             fine && coarse && converted
         }
         _ => false,
@@ -64,9 +65,9 @@ fn is_ordinary(layout: &Layout<'_>) -> bool {
 /// What the channels are, as libjpeg tells it.
 fn colours(header: &Header<'_>) -> ColorTransform {
     let ids: Vec<u8> = header.frame.components.iter().map(|one| one.id).collect();
-    match (&*ids, header.adobe) {
+    match (&*ids, header.notes.adobe) {
         ([_], _) => ColorTransform::Grayscale,
-        ([_, _, _], Some(0)) | (b"RGB", None) if !header.jfif => ColorTransform::RGB,
+        ([_, _, _], Some(0)) | (b"RGB", None) if !header.notes.jfif => ColorTransform::RGB,
         ([_, _, _], _) => ColorTransform::YCbCr,
         (_, None | Some(0)) => ColorTransform::CMYK,
         _ => ColorTransform::YCCK,
@@ -138,7 +139,7 @@ pub(super) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
 }
 
 fn orientation(header: &Header<'_>) -> Orientation {
-    let noted = header.exif.and_then(Orientation::from_exif_chunk);
+    let noted = header.notes.exif.and_then(Orientation::from_exif_chunk);
     noted.unwrap_or(Orientation::NoTransforms)
 }
 

@@ -113,6 +113,18 @@ fn integers(key: &str, bytes: &[u8]) -> Result<Numbers<i64>, String> {
     }
 }
 
+/// The bytes up to the end of the header, as the first of them claim.
+fn header_length(bytes: &[u8]) -> Option<usize> {
+    let (start, length) = match *bytes {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => (10, u32::from(u16::from_le_bytes([a, b]))),
+        [_, _, _, _, _, _, 2..=u8::MAX, _, a, b, c, d, ..] => {
+            (12, u32::from_le_bytes([a, b, c, d]))
+        }
+        _ => return None,
+    };
+    usize::try_from(length).ok()?.checked_add(start)
+}
+
 /// An array whose header was read.
 struct Array<'a> {
     key: &'a str,
@@ -125,9 +137,16 @@ struct Array<'a> {
 impl<'a> Array<'a> {
     fn new(key: &'a str, bytes: &'a [u8]) -> Result<Self, String> {
         let refused = |reason: String| format!("`{key}`: expected a NumPy array, {reason}");
+        let found = bytes.len();
+        // The reader takes the memory that a header of its own length asks for.
+        if let Some(claimed) = header_length(bytes).filter(|claimed| *claimed > found) {
+            return Err(refused(format!(
+                "whose header claims {claimed} bytes, found {found}"
+            )));
+        }
         let mut rest = bytes;
         let header = npyz::NpyHeader::from_reader(&mut rest)
-            .map_err(|error| refused(format!("found {} bytes: {error}", bytes.len())))?;
+            .map_err(|error| refused(format!("found {found} bytes: {error}")))?;
         let DType::Plain(of) = header.dtype() else {
             return Err(refused(format!("found {}", header.dtype().descr())));
         };
