@@ -127,7 +127,7 @@ impl Problems {
         });
         for problem in one.into_iter().filter(|problem| other.contains(problem)) {
             self.at(&problem.path, |problems| {
-                problems.add(problem.expected, problem.found)
+                problems.add(problem.expected, problem.found);
             });
         }
     }
