@@ -341,6 +341,27 @@ fn networks_name_what_is_impossible() {
     );
     assert!(unknown.contains("unknown field `colour`"), "{unknown}");
 
+    // What stands on an impossible part is looked at all the same.
+    let mut network = networks::attentive();
+    network["backbone"]["width"] = json!(0);
+    network["backbone"]["after"][0]["s2"] = json!(0);
+    network["head"]["pool"]["generalised-mean"]["exponent"] = json!(-1.0);
+    let found = problems::<RgaConfig>(&network);
+    let paths: Vec<&str> = found
+        .lines()
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    let expected = [
+        "backbone.width",
+        "backbone.after[0].s2",
+        "head.pool.generalised-mean.exponent",
+    ];
+    assert_eq!(
+        paths,
+        expected.map(|path| format!("network.{path}")),
+        "{found}"
+    );
+
     let mut network = networks::branched();
     *network
         .pointer_mut("/head/branches/0/interference/cut-mix/mix/cells/height")

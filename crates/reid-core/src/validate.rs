@@ -92,7 +92,7 @@ impl Problems {
     /// whether nothing was added, so that what depends on the field can be left alone.
     pub fn at(&mut self, field: &str, look: impl FnOnce(&mut Self)) -> bool {
         let (length, problems) = (self.path.len(), self.list.len());
-        if length > 0 && !field.starts_with('[') {
+        if length > 0 && !field.is_empty() && !field.starts_with('[') {
             self.path.push('.');
         }
         self.path.push_str(field);
@@ -104,6 +104,32 @@ impl Problems {
     /// Validates a field; says whether nothing is wrong with it.
     pub fn of(&mut self, field: &str, value: &impl Validate) -> bool {
         self.at(field, |problems| value.validate(problems))
+    }
+
+    /// Looks at what stands on something impossible, such as a head on a map that cannot be: adds what is wrong
+    /// wherever it stands, which is what it says of both of two trials in the same words.
+    ///
+    /// ```
+    /// use reid_core::Problems;
+    ///
+    /// let mut problems = Problems::new();
+    /// problems.wherever([12, 10], |height: usize, problems| {
+    ///     problems.count("dimensions", 0, 1..=64);
+    ///     problems.count("stripes", 20, 1..=height);
+    /// });
+    /// assert_eq!(problems.to_string(), "dimensions: expected 1 to 64, found 0");
+    /// ```
+    pub fn wherever<S>(&mut self, trials: [S; 2], look: impl Fn(S, &mut Self)) {
+        let [one, other] = trials.map(|trial| {
+            let mut problems = Self::new();
+            look(trial, &mut problems);
+            problems.list
+        });
+        for problem in one.into_iter().filter(|problem| other.contains(problem)) {
+            self.at(&problem.path, |problems| {
+                problems.add(problem.expected, problem.found);
+            });
+        }
     }
 
     /// Adds a problem here.

@@ -184,6 +184,10 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
     }
 }
 
+/// Maps that a part is tried on where the one that it would stand on cannot be; see
+/// [`Problems::wherever`].
+pub const TRIALS: [FeatureShape; 2] = [FeatureShape::new(64, 12, 12), FeatureShape::new(96, 10, 8)];
+
 macro_rules! tuple_of_blocks {
     ($($name:ident $index:tt),+) => {
         impl<$($name: Block),+> Block for ($($name,)+) {
@@ -226,6 +230,10 @@ macro_rules! tuple_of_blocks {
                     let field = concat!("[", stringify!($index), "]");
                     let fits = problems.at(field, |problems| self.$index.validate(here, problems));
                     place = fits.then(|| self.$index.output(here));
+                } else {
+                    problems.at(concat!("[", stringify!($index), "]"), |problems| {
+                        problems.wherever(TRIALS, |map, problems| self.$index.validate(map, problems));
+                    });
                 })+
                 let _ = place;
             }

@@ -98,7 +98,7 @@ impl Checkpoints {
     /// use reid_train::Checkpoints;
     ///
     /// let folder = tempfile::tempdir()?;
-    /// let checkpoints = Checkpoints::begin(folder.path().join("run"))?;
+    /// let _checkpoints = Checkpoints::begin(folder.path().join("run"))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn begin(folder: impl Into<PathBuf>) -> Result<Self, Error> {

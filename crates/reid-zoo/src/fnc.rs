@@ -7,7 +7,7 @@ use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
-    block::Block,
+    block::{Block, TRIALS},
     head::{FncBranches, FncHead, FncHeadConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -197,10 +197,15 @@ impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
         if let Some(cut) = self.cut {
             problems.at("cut", |problems| cut.validate(network.blocks, problems));
         }
-        if fits {
-            let map = network.output(image);
-            problems.at("branches", |problems| self.branches.validate(map, problems));
-        }
+        problems.at("branches", |problems| {
+            if fits {
+                self.branches.validate(network.output(image), problems);
+            } else {
+                problems.wherever(TRIALS, |map, problems| {
+                    self.branches.validate(map, problems)
+                });
+            }
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
     backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
-    block::{Block, Nothing},
+    block::{Block, Nothing, TRIALS},
     head::{GranulesConfig, MgnHead, MgnHeadConfig, validate_branches},
 };
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,11 @@ impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
         problems.at("cut", |problems| {
             self.cut.validate(network.blocks, problems);
         });
+        let look = |map, problems: &mut Problems| validate_branches(&self.branches, map, problems);
         if fits {
-            validate_branches(&self.branches, network.output(image), problems);
+            look(network.output(image), problems);
+        } else {
+            problems.wherever(TRIALS, look);
         }
     }
 }

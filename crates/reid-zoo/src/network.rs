@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
+    block::TRIALS,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,11 +79,15 @@ impl<B: BlockConfig, H: HeadConfig> NetworkConfig<B, H> {
 impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let image = input.rgb();
-        if problems.at("backbone", |problems| {
-            self.backbone.validate(image, problems);
-        }) {
-            let map = self.backbone.output(image);
-            problems.at("head", |problems| self.head.validate(map, problems));
-        }
+        let fits = problems.at("backbone", |problems| {
+            self.backbone.validate(image, problems)
+        });
+        problems.at("head", |problems| {
+            if fits {
+                self.head.validate(self.backbone.output(image), problems);
+            } else {
+                problems.wherever(TRIALS, |map, problems| self.head.validate(map, problems));
+            }
+        });
     }
 }

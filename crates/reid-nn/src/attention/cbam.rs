@@ -52,7 +52,7 @@ pub struct CbamSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::{FeatureShape, Problems};
+/// use reid_core::FeatureShape;
 /// use reid_nn::{BlockConfig, attention::{CbamChannelConfig, Gate}};
 ///
 /// let device = Device::default();

@@ -50,7 +50,7 @@ pub struct FullyConnectedSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::{FeatureShape, Problems};
+/// use reid_core::FeatureShape;
 /// use reid_nn::{BlockConfig, attention::{FullyConnectedChannelConfig, Gate}};
 ///
 /// let device = Device::default();

@@ -16,7 +16,7 @@ use super::{
     stem::{MaxPool, Stem},
 };
 use crate::{
-    block::{Block, BlockConfig, Nothing},
+    block::{Block, BlockConfig, Nothing, TRIALS},
     convolution,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
@@ -326,6 +326,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         if self.validate_numbers(problems) && self.validate_fit(input, problems) {
             self.validate_sockets(input, problems);
+        } else {
+            problems.at("inside", |problems| {
+                problems.wherever(TRIALS, |map, problems| self.inside.validate(map, problems));
+            });
+            if !self.after_stages.is_empty() {
+                problems.at("after", |problems| {
+                    problems.wherever(TRIALS, |map, problems| self.after.validate(map, problems));
+                });
+            }
         }
     }
 }

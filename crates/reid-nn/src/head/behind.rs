@@ -8,7 +8,7 @@ use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
-use crate::block::{Block, BlockConfig};
+use crate::block::{Block, BlockConfig, TRIALS};
 
 /// Configuration of [`Behind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +68,14 @@ impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        if problems.at("block", |problems| self.block.validate(input, problems)) {
-            let input = self.block.output(input);
-            problems.at("head", |problems| self.head.validate(input, problems));
-        }
+        let fits = problems.at("block", |problems| self.block.validate(input, problems));
+        problems.at("head", |problems| {
+            if fits {
+                self.head.validate(self.block.output(input), problems);
+            } else {
+                problems.wherever(TRIALS, |map, problems| self.head.validate(map, problems));
+            }
+        });
     }
 }
 

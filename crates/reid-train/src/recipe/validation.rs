@@ -37,6 +37,12 @@ impl<N: ValidateNetwork> Recipe<N> {
                 self.sampling.validate_memory(self.input, problems);
             });
         } else {
+            let trials = [InputSize::PERSON_TALL, InputSize::VEHICLE];
+            problems.at("network", |problems| {
+                problems.wherever(trials, |input, problems| {
+                    self.network.validate_network(input, problems);
+                });
+            });
             problems.of("augmentation", &self.augmentation);
         }
         self.validate_sampling(&mut problems);
