@@ -340,8 +340,11 @@ fn networks_name_what_is_impossible() {
         json!({ "pool": "max", "descriptor": "after", "colour": 1 }),
     );
     assert!(unknown.contains("unknown field `colour`"), "{unknown}");
+}
 
-    // What stands on an impossible part is looked at all the same.
+/// What stands on an impossible part is looked at all the same.
+#[test]
+fn parts_behind_an_impossible_one_are_validated_too() {
     let mut network = networks::attentive();
     network["backbone"]["width"] = json!(0);
     network["backbone"]["after"][0]["s2"] = json!(0);
@@ -361,7 +364,10 @@ fn networks_name_what_is_impossible() {
         expected.map(|path| format!("network.{path}")),
         "{found}"
     );
+}
 
+#[test]
+fn branches_name_what_is_impossible() {
     let mut network = networks::branched();
     *network
         .pointer_mut("/head/branches/0/interference/cut-mix/mix/cells/height")

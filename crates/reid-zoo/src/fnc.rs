@@ -202,7 +202,7 @@ impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
                 self.branches.validate(network.output(image), problems);
             } else {
                 problems.wherever(TRIALS, |map, problems| {
-                    self.branches.validate(map, problems)
+                    self.branches.validate(map, problems);
                 });
             }
         });

@@ -80,7 +80,7 @@ impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let image = input.rgb();
         let fits = problems.at("backbone", |problems| {
-            self.backbone.validate(image, problems)
+            self.backbone.validate(image, problems);
         });
         problems.at("head", |problems| {
             if fits {

@@ -125,6 +125,18 @@ fn header_length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(length).ok()?.checked_add(start)
 }
 
+/// The shape in a header, if it is of more values than can be counted: the reader multiplies its sides
+/// unchecked.
+fn uncountable(header: &[u8]) -> Option<String> {
+    let header = String::from_utf8_lossy(header);
+    let (_, shape) = header.split_once("shape")?;
+    let (_, shape) = shape.split_once('(')?;
+    let (shape, _) = shape.split_once(')')?;
+    let mut sides = shape.split(',').filter_map(|side| side.trim().parse().ok());
+    let count = sides.try_fold(1, u64::checked_mul);
+    count.is_none().then(|| shape.to_owned())
+}
+
 /// An array whose header was read.
 struct Array<'a> {
     key: &'a str,
@@ -139,10 +151,18 @@ impl<'a> Array<'a> {
         let refused = |reason: String| format!("`{key}`: expected a NumPy array, {reason}");
         let found = bytes.len();
         // The reader takes the memory that a header of its own length asks for.
-        if let Some(claimed) = header_length(bytes).filter(|claimed| *claimed > found) {
-            return Err(refused(format!(
-                "whose header claims {claimed} bytes, found {found}"
-            )));
+        if let Some(claimed) = header_length(bytes) {
+            if claimed > found {
+                return Err(refused(format!(
+                    "whose header claims {claimed} bytes, found {found}"
+                )));
+            }
+            let values = found - claimed;
+            if let Some(shape) = uncountable(&bytes[..claimed]) {
+                return Err(refused(format!(
+                    "whose header claims the shape ({shape}), found {values} bytes of values"
+                )));
+            }
         }
         let mut rest = bytes;
         let header = npyz::NpyHeader::from_reader(&mut rest)
