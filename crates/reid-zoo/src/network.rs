@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::{InputSize, Problems, strict};
+/// use reid_core::InputSize;
 /// use reid_nn::{backbone::ResNetConfig, head::PooledHeadConfig};
 /// use reid_zoo::NetworkConfig;
 ///
