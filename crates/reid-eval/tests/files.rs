@@ -102,6 +102,23 @@ fn an_array_that_is_cut_off_anywhere_is_refused_by_name() {
     }
 }
 
+/// Found by fuzzing: the time to read a header doubled with each bracket in another.
+#[test]
+fn a_header_of_brackets_is_refused_at_once() {
+    for bracket in ["{", "[", "("] {
+        let text = format!("{{'descr': {}\n", bracket.repeat(100));
+        let length = u16::try_from(text.len()).expect("is short").to_le_bytes();
+        let bytes = [b"\x93NUMPY\x01\0", &length[..], text.as_bytes()].concat();
+        let mut arrays = arrays();
+        arrays.insert("query.features", bytes);
+        let refused = read(&arrays).expect_err("no array");
+        assert!(
+            refused.ends_with("found a header of brackets in brackets"),
+            "{refused}"
+        );
+    }
+}
+
 /// A header of a few bytes must not take the memory that it speaks of.
 #[test]
 fn sizes_that_are_only_declared_are_refused() {

@@ -137,6 +137,21 @@ fn uncountable(header: &[u8]) -> Option<String> {
     count.is_none().then(|| shape.to_owned())
 }
 
+/// Whether brackets stand in each other no deeper than in any array's header. The time that the reader takes
+/// doubles with each bracket in another: a hundred bytes take days.
+fn is_shallow(header: &[u8]) -> bool {
+    const DEEPEST: usize = 4;
+    let mut depth = 0_usize;
+    header.iter().all(|byte| {
+        match byte {
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth <= DEEPEST
+    })
+}
+
 /// An array whose header was read.
 struct Array<'a> {
     key: &'a str,
@@ -156,6 +171,9 @@ impl<'a> Array<'a> {
                 return Err(refused(format!(
                     "whose header claims {claimed} bytes, found {found}"
                 )));
+            }
+            if !is_shallow(&bytes[..claimed]) {
+                return Err(refused("found a header of brackets in brackets".to_owned()));
             }
             let values = found - claimed;
             if let Some(shape) = uncountable(&bytes[..claimed]) {
