@@ -92,7 +92,7 @@ impl ModuleVisitor for Bits {
     }
 }
 
-/// A drawn set, and what a run on it ends in that nobody disturbs.
+/// A drawn set, and the weights that an undisturbed run on it ends with.
 struct Fixture {
     folder: TempDir,
     expected: Vec<u8>,
@@ -205,7 +205,7 @@ impl Tally {
 }
 
 /// A run that is disturbed again and again.
-struct Patient<'a> {
+struct DisturbedRun<'a> {
     fixture: &'a Fixture,
     run: PathBuf,
     /// The last checkpoint that was seen.
@@ -213,7 +213,7 @@ struct Patient<'a> {
     tally: Tally,
 }
 
-impl<'a> Patient<'a> {
+impl<'a> DisturbedRun<'a> {
     fn new(fixture: &'a Fixture, name: &str) -> Self {
         Self {
             fixture,
@@ -223,7 +223,7 @@ impl<'a> Patient<'a> {
         }
     }
 
-    /// Takes note of a process that ended by itself, well.
+    /// Counts a process that exited with success.
     fn ended(&mut self) {
         let Ok(bits) = fs::read(self.run.join(BITS)) else {
             self.tally.stopped += 1;
@@ -279,7 +279,7 @@ impl<'a> Patient<'a> {
         self.seen = None;
     }
 
-    /// Takes note of how a process ended that nobody killed.
+    /// Counts a process that was not killed, by its exit status.
     fn finished(&mut self, child: Child) {
         const INTERRUPTED: i32 = 2;
         let output = child.wait_with_output().expect("its output");
@@ -350,13 +350,13 @@ fn kills() -> Option<usize> {
 fn some_kills_lose_nothing() {
     let fixture = Fixture::new();
     for (name, grace) in [("plain", false), ("grace", true)] {
-        let tally = Patient::new(&fixture, name).kill_at_random(8, grace);
+        let tally = DisturbedRun::new(&fixture, name).kill_at_random(8, grace);
         tally.assert_nothing_is_lost();
     }
 }
 
 #[test]
-#[ignore = "takes half an hour: KILLS=1000 cargo test --test kill -- --ignored --nocapture"]
+#[ignore = "takes over ten minutes: KILLS=1000 cargo test --test kill -- --ignored --nocapture"]
 fn many_kills_lose_nothing() {
     let fixture = Fixture::new();
     let kills = kills().unwrap_or(1000);
@@ -364,7 +364,7 @@ fn many_kills_lose_nothing() {
         ("SIGKILL", false, kills.div_ceil(2)),
         ("SIGINT, then SIGKILL", true, kills / 2),
     ] {
-        let tally = Patient::new(&fixture, name).kill_at_random(kills, grace);
+        let tally = DisturbedRun::new(&fixture, name).kill_at_random(kills, grace);
         println!("{name}: {tally}");
         tally.assert_nothing_is_lost();
     }
@@ -379,7 +379,7 @@ fn a_kill_at_every_system_call_of_a_save_loses_nothing() {
     let fixture = Fixture::new();
     for call in CALLS {
         let name = format!("kill-{call}");
-        let tally = Patient::new(&fixture, &name).disturb_each(call, "signal=SIGKILL");
+        let tally = DisturbedRun::new(&fixture, &name).disturb_each(call, "signal=SIGKILL");
         println!("SIGKILL at each {call}: {tally}");
         assert!(tally.disturbed > 0, "{call}: {tally}");
         tally.assert_nothing_is_lost();
@@ -398,7 +398,7 @@ fn a_disk_that_is_full_or_fails_loses_nothing() {
     ];
     for (call, how) in faults {
         let name = format!("fail-{call}");
-        let tally = Patient::new(&fixture, &name).disturb_each(call, how);
+        let tally = DisturbedRun::new(&fixture, &name).disturb_each(call, how);
         println!("{how} at each {call}: {tally}");
         assert!(tally.disturbed > 0, "{call}: {tally}");
         tally.assert_nothing_is_lost();

@@ -228,7 +228,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         self.state.epoch < self.recipe.epochs || self.evaluation_is_due()
     }
 
-    /// Whether the epoch that ended last is to be evaluated. The last epoch of all is evaluated in any
+    /// Whether the last finished epoch still has to be evaluated. The final epoch is evaluated in any
     /// case, also where it was before: a process that ended since may have taken the report with it.
     pub(crate) fn evaluation_is_due(&self) -> bool {
         let (epoch, every) = (self.state.epoch, self.recipe.evaluate_every);
