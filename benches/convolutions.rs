@@ -14,7 +14,7 @@
 use std::{hint::black_box, time::Instant};
 
 use clap::{Parser, ValueEnum};
-use reid_kernels::{Convolution, Epilogue};
+use reid_kernels::{ConvEpilogue, Convolution};
 
 #[derive(Parser)]
 struct Arguments {
@@ -165,10 +165,10 @@ impl Arguments {
         let weights =
             numbers(to * from / convolution.groups * convolution.kernel[0] * convolution.kernel[1]);
         let bias = numbers(to);
-        let epilogue = Epilogue {
+        let epilogue = ConvEpilogue {
             bias: Some(&bias),
-            rectify: true,
-            ..Epilogue::default()
+            relu: true,
+            ..ConvEpilogue::default()
         };
         [
             self.least(|| convolution.forward(&input, &weights, epilogue)),

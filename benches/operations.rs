@@ -33,7 +33,7 @@ use reid::{
     prelude::*,
     train::OptimizerConfig,
 };
-use reid_ops::Ending;
+use reid_ops::Epilogue;
 use serde_json::json;
 
 #[derive(Parser)]
@@ -127,31 +127,31 @@ fn normalisations(arguments: &Arguments, device: &Device) {
     for (channels, size) in NORMALISATIONS {
         let shape = arguments.shape(channels, size);
         let one = || Tensor::<1>::ones([channels], &device.clone().autodiff()).require_grad();
-        let (gain, bias) = (one(), one());
+        let (gamma, bias) = (one(), one());
         let [ours, burns] = [true, false].map(|ours| {
-            let (gain, bias) = (&gain, &bias);
+            let (gamma, bias) = (&gamma, &bias);
             arguments.time(device, shape, [1; 4], move |x: Tensor<4>, _| {
                 if !x.device().is_autodiff() {
-                    let [gain, bias] = [gain, bias].map(|of| of.clone().inner());
+                    let [gamma, bias] = [gamma, bias].map(|of| of.clone().inner());
                     let (mean, variance) = (bias.zeros_like(), bias.ones_like());
                     if ours {
-                        let norm = reid_ops::Normalisation {
-                            gain,
+                        let norm = reid_ops::BatchNormParams {
+                            weight: gamma,
                             bias,
                             mean,
                             variance,
                             epsilon: 1e-5,
                         };
-                        return reid_ops::batch_norm(x, norm, Ending::Rectified);
+                        return reid_ops::batch_norm(x, norm, Epilogue::Relu);
                     }
-                    return relu(module::batch_norm(x, gain, bias, mean, variance, 1e-5));
+                    return relu(module::batch_norm(x, gamma, bias, mean, variance, 1e-5));
                 }
-                let (gain, bias) = (gain.clone(), bias.clone());
+                let (gamma, bias) = (gamma.clone(), bias.clone());
                 if ours {
-                    let ending = Ending::Rectified;
-                    reid_ops::batch_norm_train(x, gain, bias, 1e-5, ending).output
+                    let epilogue = Epilogue::Relu;
+                    reid_ops::batch_norm_train(x, gamma, bias, 1e-5, epilogue).output
                 } else {
-                    relu(module::batch_norm_train(x, gain, bias, 1e-5).output)
+                    relu(module::batch_norm_train(x, gamma, bias, 1e-5).output)
                 }
             })
         });
@@ -169,7 +169,7 @@ fn others(arguments: &Arguments, device: &Device) {
     let [ours, burns] = [true, false].map(|ours| {
         arguments.time(device, shape, shape, move |x, y| {
             if ours {
-                reid_ops::add_rectified(x, y)
+                reid_ops::add_relu(x, y)
             } else {
                 relu(x + y)
             }
@@ -189,7 +189,7 @@ fn others(arguments: &Arguments, device: &Device) {
     );
     print("max pooling 64, 128x64", ours, burns);
     let shape = arguments.shape(1024, [16, 8]);
-    let [ours, burns] = [reid_ops::means, |x: Tensor<4>| {
+    let [ours, burns] = [reid_ops::global_avg_pool2d, |x: Tensor<4>| {
         x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2)
     }]
     .map(|mean: fn(Tensor<4>) -> Tensor<2>| {
@@ -207,7 +207,7 @@ fn gates(arguments: &Arguments, device: &Device) {
             ("channels", [batch, channels, 1, 1]),
             ("places", [batch, 1, height, width]),
         ] {
-            let [ours, burns] = [reid_ops::gated, |x, gate| x * gate].map(
+            let [ours, burns] = [reid_ops::mul_gate, |x, gate| x * gate].map(
                 |multiply: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
                     arguments.time(device, shape, gate, multiply)
                 },

@@ -72,7 +72,7 @@ fn one(arguments: &[String]) {
     let run = || {
         let (query, key, value) = (query.clone(), key.clone(), value.clone());
         let gathered = if how == "turns" {
-            reid_ops::attend(query.clone(), key, value)
+            reid_ops::attention(query.clone(), key, value)
         } else {
             let weights = softmax(query.clone().transpose().matmul(key), 2);
             value.matmul(weights.transpose())

@@ -47,8 +47,9 @@ use reid::{
     prelude::*,
 };
 use reid_ops::{
-    AdamStep, Ending, Normalisation, RunningStatistics, adam, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, gated, gated_ending, means,
+    AdamStep, BatchNormParams, Epilogue, RunningStatistics, adam, batch_norm, batch_norm_train,
+    batch_norm_update, conv2d, conv2d_batch_norm, conv2d_epilogue, global_avg_pool2d, mul_gate,
+    mul_gate_epilogue,
 };
 
 use skipped::skipped;
@@ -88,12 +89,12 @@ fn normalisation_is_its_composition() {
     for features in layouts(&device) {
         // Laid out as the features, and as it comes.
         let along = (features.clone() * 7.0).sin();
-        let shortcuts = [along, random(features.dims(), &device)].map(Ending::Joined);
-        let endings = [Ending::Plain, Ending::Rectified].into_iter();
-        for ending in endings.chain(shortcuts) {
+        let shortcuts = [along, random(features.dims(), &device)].map(Epilogue::AddRelu);
+        let epilogues = [Epilogue::None, Epilogue::Relu].into_iter();
+        for epilogue in epilogues.chain(shortcuts) {
             for precision in precisions(&device) {
                 let features = precision.of(features.clone() * 2.0 + 3.0);
-                let case = Normalised::new(features, &ending, precision);
+                let case = Normalised::new(features, &epilogue, precision);
                 let pull = random(case.maps[1].dims(), &device);
                 for output in case.outputs() {
                     case.compare(output, pull.clone());
@@ -226,24 +227,24 @@ fn convolution_in_evaluation_is_its_composition() {
     for [channels, results, groups] in [[3, 8, 1], [8, 12, 2]] {
         let images = random::<4>([2, channels, 12, 10], &device);
         let weight = random([results, channels / groups, 3, 3], &device);
-        let [gain, bias, mean, variance] = [(); 4].map(|()| random::<1>([results], &device));
+        let [gamma, bias, mean, variance] = [(); 4].map(|()| random::<1>([results], &device));
         let variance = variance.square() + 0.5;
         let options = ConvOptions::new([2, 2], [1, 1], [1, 1], groups);
-        let norm = |[gain, bias, mean, variance]: [Tensor<1>; 4]| Normalisation {
-            gain,
+        let norm = |[gamma, bias, mean, variance]: [Tensor<1>; 4]| BatchNormParams {
+            weight: gamma,
             bias,
             mean,
             variance,
             epsilon: 1e-5,
         };
-        let all = [&gain, &bias, &mean, &variance];
+        let all = [&gamma, &bias, &mean, &variance];
         let (wide, taps) = (on_cpu(&images).inner(), on_cpu(&weight).inner());
         let wide_bias = on_cpu(&bias).inner();
         let whole = module::conv2d(wide.clone(), taps.clone(), None, options.clone());
         let wide_norm = norm(all.map(|of| on_cpu(of).inner()));
-        let whole = batch_norm(whole, wide_norm, Ending::Plain);
+        let whole = batch_norm(whole, wide_norm, Epilogue::None);
         let biased = module::conv2d(wide, taps, Some(wide_bias), options.clone());
-        let rectified = || Ending::Rectified;
+        let rectified = || Epilogue::Relu;
         for precision in precisions(&device) {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
@@ -255,24 +256,24 @@ fn convolution_in_evaluation_is_its_composition() {
             let shortcut = precision.of(random(whole.dims(), &device));
             let wide_shortcut = on_cpu(&shortcut).inner();
             let (of, with) = ((images.clone(), weight.clone()), options.clone());
-            let found = conv2d_normalised(of.0, of.1, None, with, (own.clone(), rectified()));
+            let found = conv2d_batch_norm(of.0, of.1, None, with, (own.clone(), rectified()));
             assert_eq!(found.dtype(), images.dtype());
             let expected = relu(whole.clone());
             assert_near("normalised", on_cpu(&found).inner(), expected, allowed);
             let (of, with) = ((images.clone(), weight.clone()), options.clone());
-            let ending = (own, Ending::Joined(shortcut.clone()));
-            let found = conv2d_normalised(of.0, of.1, None, with, ending);
+            let epilogue = (own, Epilogue::AddRelu(shortcut.clone()));
+            let found = conv2d_batch_norm(of.0, of.1, None, with, epilogue);
             let expected = relu(whole.clone() + wide_shortcut.clone());
             assert_near("joined", on_cpu(&found).inner(), expected, allowed);
-            for (ending, expected) in [
+            for (epilogue, expected) in [
                 (rectified(), relu(biased.clone())),
                 (
-                    Ending::Joined(shortcut),
+                    Epilogue::AddRelu(shortcut),
                     relu(biased.clone() + wide_shortcut),
                 ),
             ] {
                 let (images, weight, bias) = (images.clone(), weight.clone(), bias.clone());
-                let found = conv2d_ending(images, weight, Some(bias), options.clone(), ending);
+                let found = conv2d_epilogue(images, weight, Some(bias), options.clone(), epilogue);
                 assert_near("biased", on_cpu(&found).inner(), expected, allowed);
             }
         }
@@ -286,7 +287,7 @@ fn means_of_maps_are_their_composition() {
     for maps in layouts(&device) {
         for precision in precisions(&device) {
             let maps = precision.of(maps.clone() + 0.5).detach().require_grad();
-            let found = means(maps.clone());
+            let found = global_avg_pool2d(maps.clone());
             assert_eq!(found.dtype(), DType::F32);
             let wide = on_cpu(&maps);
             let expected: Tensor<2> = wide.clone().flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
@@ -318,8 +319,8 @@ fn gates_are_their_composition() {
         for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
             // A view, as a gate often is.
             let [images, channels, rows, columns] = gate;
-            let turned = random([channels, images, columns, rows], &device);
-            let gate = turned.permute([1, 0, 3, 2]);
+            let transposed = random([channels, images, columns, rows], &device);
+            let gate = transposed.permute([1, 0, 3, 2]);
             let shortcut = random(features.dims(), &device);
             for precision in precisions(&device) {
                 let leaf = |of: &Tensor<4>| precision.of(of.clone()).detach().require_grad();
@@ -332,9 +333,9 @@ fn gates_are_their_composition() {
                 for joined in [false, true] {
                     let [of, by, shortcut] = leaves.clone();
                     let found = if joined {
-                        gated_ending(of, by, Ending::Joined(shortcut))
+                        mul_gate_epilogue(of, by, Epilogue::AddRelu(shortcut))
                     } else {
-                        gated(of, by) + shortcut
+                        mul_gate(of, by) + shortcut
                     };
                     let [of, by, shortcut] = wide.clone();
                     let sum = of * by + shortcut;
@@ -383,7 +384,7 @@ struct Normalised {
 }
 
 impl Normalised {
-    fn new(features: Tensor<4>, ending: &Ending<4>, precision: Precision) -> Self {
+    fn new(features: Tensor<4>, epilogue: &Epilogue<4>, precision: Precision) -> Self {
         let device = features.device();
         let both = |map: Tensor<4>| {
             let map = map.detach().require_grad();
@@ -394,11 +395,11 @@ impl Normalised {
         Self {
             maps: both(features),
             parameters: [own.each_ref().map(on_cpu), own],
-            shortcuts: match ending {
-                Ending::Joined(shortcut) => Some(both(precision.of(shortcut.clone()))),
+            shortcuts: match epilogue {
+                Epilogue::AddRelu(shortcut) => Some(both(precision.of(shortcut.clone()))),
                 _ => None,
             },
-            rectify: !matches!(ending, Ending::Plain),
+            rectify: !matches!(epilogue, Epilogue::None),
             allowed: match precision {
                 Precision::Single => 1e-5,
                 Precision::BFloat16 | Precision::Float16 => 1e-2,
@@ -406,20 +407,20 @@ impl Normalised {
         }
     }
 
-    fn ending(&self) -> Ending<4> {
+    fn epilogue(&self) -> Epilogue<4> {
         match &self.shortcuts {
-            Some([_, shortcut]) => Ending::Joined(shortcut.clone()),
-            None if self.rectify => Ending::Rectified,
-            None => Ending::Plain,
+            Some([_, shortcut]) => Epilogue::AddRelu(shortcut.clone()),
+            None if self.rectify => Epilogue::Relu,
+            None => Epilogue::None,
         }
     }
 
     /// The result with running statistics and the one without, whose statistics are compared.
     fn outputs(&self) -> [Tensor<4>; 2] {
         let [wide, features] = self.maps.clone();
-        let [[wide_gain, wide_bias], [gain, bias]] = self.parameters.clone();
-        let (of, with) = (gain.clone(), bias.clone());
-        let found = batch_norm_train(features.clone(), of, with, 1e-5, self.ending());
+        let [[wide_gain, wide_bias], [gamma, bias]] = self.parameters.clone();
+        let (of, with) = (gamma.clone(), bias.clone());
+        let found = batch_norm_train(features.clone(), of, with, 1e-5, self.epilogue());
         let (of, with) = (wide_gain.clone(), wide_bias.clone());
         let expected = module::batch_norm_train(wide, of, with, 1e-5);
         let near = |name: &str, found: &Tensor<1>, expected: &Tensor<1>| {
@@ -428,10 +429,10 @@ impl Normalised {
         };
         near("mean", &found.mean, &expected.mean);
         near("variance", &found.variance, &expected.variance);
-        let [mean, variance] = [gain.clone(), bias.clone()].map(Tensor::detach);
+        let [mean, variance] = [gamma.clone(), bias.clone()].map(Tensor::detach);
         let running = (RunningStatistics { mean, variance }, 0.1);
-        let (of, ending) = (features.clone(), self.ending());
-        let (output, running) = batch_norm_moving(of, [gain, bias], 1e-5, ending, running);
+        let (of, epilogue) = (features.clone(), self.epilogue());
+        let (output, running) = batch_norm_update(of, [gamma, bias], 1e-5, epilogue, running);
         let samples = features.shape().num_elements() / features.dims()[1];
         let unbiased = samples as f64 / (samples - 1) as f64;
         let moved = wide_gain * 0.9 + expected.mean * 0.1;
@@ -447,8 +448,8 @@ impl Normalised {
     /// Compares a result and its gradients with Burn's operations.
     fn compare(&self, output: Tensor<4>, pull: Tensor<4>) {
         let [wide, features] = &self.maps;
-        let [[gain, bias], _] = self.parameters.clone();
-        let mut sum = module::batch_norm_train(wide.clone(), gain, bias, 1e-5).output;
+        let [[gamma, bias], _] = self.parameters.clone();
+        let mut sum = module::batch_norm_train(wide.clone(), gamma, bias, 1e-5).output;
         if let Some([shortcut, _]) = &self.shortcuts {
             sum = sum + shortcut.clone();
         }
@@ -665,7 +666,7 @@ fn attention_by_turns(device: &Device) {
     let leaf = |shape| random::<3>(shape, device).require_grad();
     let maps = [[1, 4, 2048], [1, 4, 3], [1, 2, 3]].map(leaf);
     let [query, key, value] = maps.clone();
-    let found = reid_ops::attend(query.clone(), key.clone(), value.clone());
+    let found = reid_ops::attention(query.clone(), key.clone(), value.clone());
     let weights = softmax(query.transpose().matmul(key), 2);
     let expected = value.matmul(weights.transpose());
     let (one, other) = (found.clone().inner(), expected.clone().inner());

@@ -245,7 +245,7 @@ impl ModuleMapper for Nudge<'_> {
         let (id, value) = (param.id, param.val());
         let shape = self.place.turned_shape(value.dims());
         let change = one_hot(shape, self.index, self.change);
-        let nudged = value + self.place.turned(change);
+        let nudged = value + self.place.transposed(change);
         // A sum is no leaf, and only a leaf can be a parameter again.
         param.transform_for_load(nudged.inner().autodiff(), id)
     }

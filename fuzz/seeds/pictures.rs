@@ -23,19 +23,19 @@ pub(crate) fn seeds() -> [Seeds; 6] {
         ("tiff", tiffs()),
         ("webp", files(ImageFormat::WebP, &kinds()[..4])),
     ];
-    for (seeds, ending) in seeds.iter_mut().zip(["jpg", "png", "bmp", "gif", "tif", "webp"]) {
-        seeds.1.extend(fixtures(ending));
+    for (seeds, epilogue) in seeds.iter_mut().zip(["jpg", "png", "bmp", "gif", "tif", "webp"]) {
+        seeds.1.extend(fixtures(epilogue));
     }
     seeds
 }
 
 /// The small files of other programs that the library is tested with.
-fn fixtures(ending: &str) -> Vec<Vec<u8>> {
+fn fixtures(epilogue: &str) -> Vec<Vec<u8>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/reid-data/tests/fixtures");
     let entries = fs::read_dir(folder).expect("the tests' images");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
+    paths.retain(|path| path.extension().is_some_and(|found| found == epilogue));
     paths.iter().map(|path| fs::read(path).expect("an image")).collect()
 }
 

@@ -130,7 +130,7 @@ impl Place {
     }
 
     /// Between Burn's layout and `PyTorch`'s: the weight of a linear layer is transposed.
-    pub(crate) fn turned<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn transposed<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
         if self.is_turned(D) {
             tensor.swap_dims(0, 1)
         } else {
@@ -197,7 +197,7 @@ impl<K: Fn(&str) -> String> ModuleMapper for Fill<K> {
         let value = match self.bounds_of(&key) {
             Some(bounds) => {
                 let shape = self.place.turned_shape(param.lazy_shape().dims());
-                self.place.turned(tensor(&key, shape, bounds, place))
+                self.place.transposed(tensor(&key, shape, bounds, place))
             }
             None => Tensor::from_data(param.val().into_data(), place),
         };
@@ -252,7 +252,7 @@ impl ModuleVisitor for Collect<'_> {
         let value = param.val();
         if value.is_require_grad() {
             let gradient = value.grad(self.gradients);
-            let gradient = gradient.map(|gradient| read(self.place.turned(gradient)));
+            let gradient = gradient.map(|gradient| read(self.place.transposed(gradient)));
             self.found.insert(self.place.path(), gradient);
         }
     }

@@ -342,7 +342,7 @@ impl<K: Fn(&str) -> String> ModuleMapper for Load<'_, K> {
         let key = (self.key)(&self.place.path());
         let value = self.golden.tensor(&key, &param.lazy_device());
         let id = param.id;
-        param.transform_for_load(self.place.turned(value), id)
+        param.transform_for_load(self.place.transposed(value), id)
     }
 }
 

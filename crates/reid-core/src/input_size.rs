@@ -17,9 +17,9 @@ use crate::{FeatureShape, Problems, Validate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSize {
-    /// Height in pixels, 1 to [`LARGEST`](Self::LARGEST).
+    /// Height in pixels, 1 to [`LARGEST`](Self::MAX_SIDE).
     pub height: usize,
-    /// Width in pixels, 1 to [`LARGEST`](Self::LARGEST).
+    /// Width in pixels, 1 to [`LARGEST`](Self::MAX_SIDE).
     pub width: usize,
 }
 
@@ -33,7 +33,7 @@ impl InputSize {
 
     /// The longest side that a recipe may ask for: 8192 pixels, many times what any published network
     /// takes.
-    pub const LARGEST: usize = 8192;
+    pub const MAX_SIDE: usize = 8192;
 
     /// A size from height and width.
     ///
@@ -63,8 +63,8 @@ impl InputSize {
 
 impl Validate for InputSize {
     fn validate(&self, problems: &mut Problems) {
-        problems.count("height", self.height, 1..=Self::LARGEST);
-        problems.count("width", self.width, 1..=Self::LARGEST);
+        problems.count("height", self.height, 1..=Self::MAX_SIDE);
+        problems.count("width", self.width, 1..=Self::MAX_SIDE);
     }
 }
 

@@ -42,4 +42,4 @@ pub use seed::{Seed, Stream};
 pub use splits::{Split, SplitStatistics, Splits, Statistics};
 pub use strict::strict;
 pub use track::Track;
-pub use validate::{MOST_WEIGHTS, Problem, Problems, Validate};
+pub use validate::{MAX_WEIGHTS, Problem, Problems, Validate};

@@ -78,9 +78,9 @@ impl Splits {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             name: self.name.clone(),
-            train: SplitStatistics::of(&self.train),
-            query: SplitStatistics::of(&self.query),
-            gallery: SplitStatistics::of(&self.gallery),
+            train: SplitStatistics::from_samples(&self.train),
+            query: SplitStatistics::from_samples(&self.query),
+            gallery: SplitStatistics::from_samples(&self.gallery),
             layout: self.layout.clone(),
             notices: self.notices.clone(),
         }
@@ -131,7 +131,7 @@ pub struct SplitStatistics {
 impl SplitStatistics {
     /// Counts a list of samples.
     #[must_use]
-    pub fn of(samples: &[Sample]) -> Self {
+    pub fn from_samples(samples: &[Sample]) -> Self {
         let identities: BTreeSet<Identity> = samples.iter().map(|s| s.identity).collect();
         let cameras: BTreeSet<Camera> = samples.iter().filter_map(|s| s.camera).collect();
         Self {

@@ -26,7 +26,7 @@ use std::{
 /// }
 ///
 /// let mut problems = Problems::new();
-/// problems.of("blur", &Blur { probability: 1.5, radius: 0 });
+/// problems.nested("blur", &Blur { probability: 1.5, radius: 0 });
 /// assert_eq!(
 ///     problems.to_string(),
 ///     "blur.probability: expected 0 to 1, found 1.5\nblur.radius: expected 1 to 16, found 0"
@@ -102,7 +102,7 @@ impl Problems {
     }
 
     /// Validates a field; says whether nothing is wrong with it.
-    pub fn of(&mut self, field: &str, value: &impl Validate) -> bool {
+    pub fn nested(&mut self, field: &str, value: &impl Validate) -> bool {
         self.at(field, |problems| value.validate(problems))
     }
 
@@ -113,13 +113,13 @@ impl Problems {
     /// use reid_core::Problems;
     ///
     /// let mut problems = Problems::new();
-    /// problems.wherever([12, 10], |height: usize, problems| {
+    /// problems.nested_for_any([12, 10], |height: usize, problems| {
     ///     problems.count("dimensions", 0, 1..=64);
     ///     problems.count("stripes", 20, 1..=height);
     /// });
     /// assert_eq!(problems.to_string(), "dimensions: expected 1 to 64, found 0");
     /// ```
-    pub fn wherever<S>(&mut self, trials: [S; 2], look: impl Fn(S, &mut Self)) {
+    pub fn nested_for_any<S>(&mut self, trials: [S; 2], look: impl Fn(S, &mut Self)) {
         let [one, other] = trials.map(|trial| {
             let mut problems = Self::new();
             look(trial, &mut problems);
@@ -175,17 +175,17 @@ impl Problems {
         }
     }
 
-    /// Refuses a layer of more than [`MOST_WEIGHTS`] weights; `count` is the number of weights, or `None`
+    /// Refuses a layer of more than [`MAX_WEIGHTS`] weights; `count` is the number of weights, or `None`
     /// if it is beyond 64 bits. `what` is what has them.
     pub fn weights(&mut self, what: &str, count: Option<usize>) {
         match count {
-            Some(count) if count <= MOST_WEIGHTS => {}
+            Some(count) if count <= MAX_WEIGHTS => {}
             Some(count) => self.add(
-                format_args!("{what} of at most {MOST_WEIGHTS} weights"),
+                format_args!("{what} of at most {MAX_WEIGHTS} weights"),
                 count,
             ),
             None => self.add(
-                format_args!("{what} of at most {MOST_WEIGHTS} weights"),
+                format_args!("{what} of at most {MAX_WEIGHTS} weights"),
                 "more than can be counted",
             ),
         }
@@ -227,7 +227,7 @@ impl Problems {
 
 /// Weights that one layer may have: 2³⁰, which is 4 GiB in single precision. The largest layer of the
 /// published networks has 8 million.
-pub const MOST_WEIGHTS: usize = 1 << 30;
+pub const MAX_WEIGHTS: usize = 1 << 30;
 
 /// One problem a line.
 impl Display for Problems {

@@ -106,7 +106,7 @@ impl Whitening {
                 .zip(&self.mean)
                 .map(|(value, mean)| f64::from(*value) - mean)
                 .collect();
-            let turned: Vec<f64> = self
+            let transposed: Vec<f64> = self
                 .axes
                 .chunks_exact(dimensions)
                 .map(|axis| {
@@ -116,7 +116,7 @@ impl Whitening {
                         .sum()
                 })
                 .collect();
-            values.extend(unit(&turned));
+            values.extend(unit(&transposed));
         }
         images.with_values(values, self.dimensions())
     }
@@ -171,7 +171,7 @@ mod tests {
             "two of five dimensions follow from the others"
         );
         // Before they are brought to length 1: covariance 1.
-        let turned: Vec<Vec<f64>> = points
+        let transposed: Vec<Vec<f64>> = points
             .values()
             .chunks_exact(5)
             .map(|row| {
@@ -192,7 +192,8 @@ mod tests {
             .collect();
         for i in 0..3 {
             for j in 0..3 {
-                let covariance: f64 = turned.iter().map(|row| row[i] * row[j]).sum::<f64>() / 299.0;
+                let covariance: f64 =
+                    transposed.iter().map(|row| row[i] * row[j]).sum::<f64>() / 299.0;
                 let expected = f64::from(u8::from(i == j));
                 assert!((covariance - expected).abs() < 1e-4, "{i} {j} {covariance}");
             }

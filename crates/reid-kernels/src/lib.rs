@@ -9,7 +9,7 @@
 //! descriptors.
 //!
 //! ```
-//! // Two vectors against three, of two numbers each.
+//! // Two vectors against three, of two values each.
 //! let (left, right) = ([1.0, 0.0, 0.0, 2.0], [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
 //! let mut products = [0.0; 6];
 //! reid_kernels::products(&left, &right, 2, &mut products);
@@ -32,7 +32,7 @@ mod products;
 pub use memory::copied;
 #[cfg(feature = "networks")]
 pub use networks::{
-    Adam, Convolution, Epilogue, Gate, Mixing, Pooling, PowerMeans, Shared, add_rectified, means,
-    normalisation, power_means, rectified_gradient, spread,
+    Adam, Broadcast, ConvEpilogue, Convolution, Gate, Mixing, Pooling, PowerMeans, add_relu,
+    global_avg_pool, global_avg_pool_backward, normalisation, power_means, relu_backward,
 };
 pub use products::products;

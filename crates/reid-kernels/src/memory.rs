@@ -10,12 +10,12 @@ const LEAST: usize = 1 << 16;
 
 /// A copy of numbers, written by all threads.
 #[must_use]
-pub fn copied(numbers: &[f32]) -> Vec<f32> {
-    if numbers.len() < 2 * LEAST {
-        return numbers.to_vec();
+pub fn copied(values: &[f32]) -> Vec<f32> {
+    if values.len() < 2 * LEAST {
+        return values.to_vec();
     }
-    let numbers = numbers.par_iter().copied();
-    numbers.with_min_len(LEAST).collect()
+    let values = values.par_iter().copied();
+    values.with_min_len(LEAST).collect()
 }
 
 /// So many zeros, written by all threads: where memory is fresh, who writes first waits for its pages.
@@ -25,7 +25,7 @@ pub(crate) fn zeros(count: usize) -> Vec<f32> {
     }
     let runs = rayon::iter::repeat_n([0.0; RUN], count.div_ceil(RUN));
     let runs: Vec<[f32; RUN]> = runs.with_min_len(LEAST / RUN).collect();
-    let mut numbers = runs.into_flattened();
-    numbers.truncate(count);
-    numbers
+    let mut values = runs.into_flattened();
+    values.truncate(count);
+    values
 }

@@ -12,22 +12,22 @@ mod mixing;
 mod outer_products;
 mod pooling;
 mod power_mean;
-mod rectifier;
+mod relu;
 mod sum;
 mod sweep;
 mod tile;
-mod turn;
+mod transpose;
 mod weight_gradient;
 mod window;
 
 pub use adam::Adam;
-pub use average::{means, spread};
-pub use convolution::{Convolution, Epilogue};
-pub use gate::{Gate, Shared};
+pub use average::{global_avg_pool, global_avg_pool_backward};
+pub use convolution::{ConvEpilogue, Convolution};
+pub use gate::{Broadcast, Gate};
 pub use mixing::Mixing;
 pub use pooling::Pooling;
 pub use power_mean::{PowerMeans, power_means};
-pub use rectifier::{add_rectified, rectified_gradient};
+pub use relu::{add_relu, relu_backward};
 
 /// Numbers of a task that does little with each.
 const PART: usize = 1 << 15;

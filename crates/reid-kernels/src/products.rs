@@ -102,11 +102,11 @@ impl Products<'_> {
 fn panels(left: &[f32], dimensions: usize, width: usize) -> Vec<f32> {
     let count = (left.len() / dimensions).div_ceil(width);
     let mut panels = vec![0.0; count * dimensions * width];
-    for (vector, numbers) in left.chunks_exact(dimensions).enumerate() {
+    for (vector, values) in left.chunks_exact(dimensions).enumerate() {
         let begin = vector / width * dimensions * width + vector % width;
-        let places = panels[begin..].iter_mut().step_by(width);
-        for (place, number) in places.zip(numbers) {
-            *place = *number;
+        let positions = panels[begin..].iter_mut().step_by(width);
+        for (position, number) in positions.zip(values) {
+            *position = *number;
         }
     }
     panels
@@ -137,8 +137,8 @@ impl Part<'_> {
                 let mut rows = [&[0.0; D]; ROWS];
                 for (r, row) in rows.iter_mut().enumerate() {
                     let begin = (first + r).min(count - 1) * self.dimensions + self.from;
-                    let numbers = self.right[begin..].first_chunk();
-                    *row = numbers.expect("D numbers of a vector");
+                    let values = self.right[begin..].first_chunk();
+                    *row = values.expect("D numbers of a vector");
                 }
                 // Kept from computing these places again for every number.
                 let rows = black_box(rows);
@@ -202,8 +202,8 @@ mod tests {
     use super::*;
 
     fn vectors(count: usize, dimensions: usize, of: f32) -> Vec<f32> {
-        let numbers = 0..count * dimensions;
-        numbers.map(|at| (at as f32 * of).sin()).collect()
+        let values = 0..count * dimensions;
+        values.map(|at| (at as f32 * of).sin()).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use burn::tensor::Tensor;
 use reid_core::{FeatureShape, Problems};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 
 use crate::block::Block;
 
@@ -67,7 +67,7 @@ pub trait Gate: Block {
 impl<A: Gate, B: Gate> Gate for (A, B) {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let first = self.0.gate(features.clone());
-        let second = self.1.gate(gated(features, first.clone()));
+        let second = self.1.gate(mul_gate(features, first.clone()));
         first * second
     }
 }

@@ -7,7 +7,7 @@ use burn::{
 };
 use rand::RngExt;
 use reid_core::{Problems, Stream, Validate};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 
 /// Drops one rectangle, the same in every image and channel of a batch.
 ///
@@ -94,7 +94,7 @@ impl BatchDrop {
 pub(crate) fn drop_inside(features: Tensor<4>, inside: Tensor<2, Bool>) -> Tensor<4> {
     let [batch, _, height, width] = features.dims();
     let kept = inside.bool_not().float().cast(features.dtype());
-    gated(
+    mul_gate(
         features,
         kept.unsqueeze::<4>().expand([batch, 1, height, width]),
     )

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems};
-pub use reid_ops::Ending;
+pub use reid_ops::Epilogue;
 
 /// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
 /// stage, an attention module.
@@ -34,8 +34,8 @@ pub trait Block: Module + ModuleDisplay {
     ///
     /// # Panics
     /// If a shortcut is of another shape than the result.
-    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
-        ending.of(self.forward(features))
+    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
+        epilogue.apply(self.forward(features))
     }
 
     /// Whether the block always gives what it gets, as [`Nothing`] does; then what is behind it can be
@@ -106,10 +106,10 @@ impl<B: Block> Block for Option<B> {
         }
     }
 
-    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
         match self {
-            Some(block) => block.forward_ending(features, ending),
-            None => ending.of(features),
+            Some(block) => block.forward_epilogue(features, epilogue),
+            None => epilogue.apply(features),
         }
     }
 
@@ -232,7 +232,7 @@ macro_rules! tuple_of_blocks {
                     place = fits.then(|| self.$index.output(here));
                 } else {
                     problems.at(concat!("[", stringify!($index), "]"), |problems| {
-                        problems.wherever(TRIALS, |map, problems| self.$index.validate(map, problems));
+                        problems.nested_for_any(TRIALS, |map, problems| self.$index.validate(map, problems));
                     });
                 })+
                 let _ = place;

@@ -8,7 +8,7 @@ use burn::{
     },
     tensor::{Device, Tensor, ops::ConvOptions},
 };
-use reid_ops::Ending;
+use reid_ops::Epilogue;
 
 use crate::{norm::BatchNorm, precision::wide};
 
@@ -63,22 +63,22 @@ pub(crate) fn normalised(
     conv: &Conv2d,
     norm: Option<&BatchNorm>,
     features: Tensor<4>,
-    ending: Ending<4>,
+    epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     let evaluates = norm.is_none_or(|norm| !norm.learns_on(&features.device()));
     let Some(options) = options(conv).filter(|_| evaluates) else {
         let output = apply(conv, features);
         return match norm {
-            Some(norm) => norm.ending(output, ending),
-            None => ending.of(output),
+            Some(norm) => norm.forward_epilogue(output, epilogue),
+            None => epilogue.apply(output),
         };
     };
     let (weight, bias) = weights(conv);
     match norm {
-        None => reid_ops::conv2d_ending(features, weight, bias, options, ending),
+        None => reid_ops::conv2d_epilogue(features, weight, bias, options, epilogue),
         Some(norm) => {
-            let norm = (norm.by_running(wide(features.dtype())), ending);
-            reid_ops::conv2d_normalised(features, weight, bias, options, norm)
+            let norm = (norm.by_running(wide(features.dtype())), epilogue);
+            reid_ops::conv2d_batch_norm(features, weight, bias, options, norm)
         }
     }
 }

@@ -147,14 +147,14 @@ mod tests {
         let means = Tensor::full([8, 8], 1.0 / 8.0, &device);
         let found = Distance::Euclidean.within_groups(features.clone(), means);
         assert!(worst(found, &expected) < 1e-4);
-        let turned = Tensor::cat(
+        let transposed = Tensor::cat(
             vec![
                 features.clone().narrow(0, 1, 7),
                 features.clone().narrow(0, 0, 1),
             ],
             0,
         );
-        let found = Distance::Euclidean.between(features, turned);
+        let found = Distance::Euclidean.between(features, transposed);
         let next: Vec<f64> = (0..8)
             .map(|row| expected[row * 8 + (row + 1) % 8])
             .collect();

@@ -57,7 +57,7 @@ pub mod precision;
 mod invented;
 mod linear;
 
-pub use block::{Block, BlockConfig, Ending};
+pub use block::{Block, BlockConfig, Epilogue};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Describe, Ensemble};
 pub use head::{Head, HeadConfig, OutputShape, ReidOutput, Remark, TrainingStep};

@@ -12,7 +12,7 @@ use crate::precision::widened;
 /// Average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn average(features: Tensor<4>) -> Tensor<2> {
-    reid_ops::means(features)
+    reid_ops::global_avg_pool2d(features)
 }
 
 /// Maximum over all positions: `[batch, channels, height, width]` → `[batch, channels]`.

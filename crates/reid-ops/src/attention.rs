@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, activation::softmax};
 #[cfg(feature = "_backend")]
 mod extension;
 #[cfg(feature = "_backend")]
-mod turns;
+mod query_chunks;
 
 /// What each place gathers from all places, by softmax attention (Wang et al., Non-local Neural
 /// Networks, CVPR 2018; Vaswani et al., NIPS 2017, there with a scale).
@@ -26,26 +26,26 @@ mod turns;
 /// let query = Tensor::<3>::from_data([[[0.0, 90.0]]], &device);
 /// let key = Tensor::<3>::from_data([[[0.0, 1.0]]], &device);
 /// let value = Tensor::<3>::from_data([[[2.0, 4.0]]], &device);
-/// let gathered = reid_ops::attend(query, key, value).into_data();
-/// // The first place weighs both alike, the second looks at the second alone.
+/// let gathered = reid_ops::attention(query, key, value).into_data();
+/// // The first position weighs both alike, the second looks at the second alone.
 /// assert_eq!(gathered.try_to_vec::<f32>()?, [3.0, 4.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Shapes
 /// - `query`: `[batch, embedded, queries]`
-/// - `key`: `[batch, embedded, places]`
-/// - `value`: `[batch, given, places]`
+/// - `key`: `[batch, embedded, positions]`
+/// - `value`: `[batch, given, positions]`
 /// - result: `[batch, given, queries]`
 ///
 /// # Panics
 /// If the shapes do not fit each other or are empty.
 #[must_use]
-pub fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
+pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
     let [batch, embedded, _] = query.dims();
-    let [_, given, places] = value.dims();
+    let [_, given, positions] = value.dims();
     assert!(
-        key.dims() == [batch, embedded, places] && value.dims() == [batch, given, places],
+        key.dims() == [batch, embedded, positions] && value.dims() == [batch, given, positions],
         "attention of queries {:?} to keys {:?} and values {:?}: they have one batch, queries and \
          keys as many channels, keys and values as many places",
         query.dims(),
@@ -60,13 +60,14 @@ pub fn attend(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3> {
         use extension::Attention;
 
         let one_type = query.dtype() == key.dtype() && key.dtype() == value.dtype();
-        let turns = turns::Turns::on(&query.device(), [batch, query.dims()[2], places]);
-        if let Some(turns) = turns.filter(|_| one_type) {
-            return Tensor::from_dispatch(Dispatch::attend(
+        let chunks =
+            query_chunks::QueryChunks::on(&query.device(), [batch, query.dims()[2], positions]);
+        if let Some(chunks) = chunks.filter(|_| one_type) {
+            return Tensor::from_dispatch(Dispatch::chunked_attention(
                 query.into_dispatch(),
                 key.into_dispatch(),
                 value.into_dispatch(),
-                turns,
+                chunks,
             ));
         }
     }

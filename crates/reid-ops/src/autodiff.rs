@@ -13,8 +13,8 @@ use burn::backend::{
 use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
 use crate::{
-    extension::{Pullbacks, ReidOps},
-    gate::Shared,
+    extension::{BackwardOps, ReidOps},
+    gate::Broadcast,
 };
 
 /// What a convolution's backward pass needs: input and weights.
@@ -27,7 +27,7 @@ struct Convolved<T> {
 
 impl<T: Clone> Convolved<T> {
     /// Registers the gradients of those parents that are tracked.
-    fn register<B: Pullbacks<FloatTensorPrimitive = T>>(
+    fn register<B: BackwardOps<FloatTensorPrimitive = T>>(
         self,
         [input, weight]: [Option<NodeId>; 2],
         gradient: &T,
@@ -49,7 +49,7 @@ impl<T: Clone> Convolved<T> {
 #[derive(Debug)]
 struct Convolve;
 
-impl<B: Pullbacks> Backward<B, 2> for Convolve {
+impl<B: BackwardOps> Backward<B, 2> for Convolve {
     type State = Convolved<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -65,7 +65,7 @@ impl<B: Pullbacks> Backward<B, 2> for Convolve {
 #[derive(Debug)]
 struct ConvolveBiased;
 
-impl<B: Pullbacks> Backward<B, 3> for ConvolveBiased {
+impl<B: BackwardOps> Backward<B, 3> for ConvolveBiased {
     type State = (Convolved<FloatTensor<B>>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -86,15 +86,15 @@ impl<B: Pullbacks> Backward<B, 3> for ConvolveBiased {
 }
 
 #[derive(Debug)]
-struct AddRectified;
+struct AddRelu;
 
-impl<B: Pullbacks> Backward<B, 2> for AddRectified {
+impl<B: BackwardOps> Backward<B, 2> for AddRelu {
     /// The output.
     type State = FloatTensor<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let passed = B::rectified_gradient(ops.state, gradient);
+        let passed = B::add_relu_backward(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, passed.clone());
         }
@@ -102,11 +102,11 @@ impl<B: Pullbacks> Backward<B, 2> for AddRectified {
 }
 
 #[derive(Debug)]
-struct MultiplyJoined;
+struct MultiplyAddRelu;
 
-impl<B: Pullbacks> Backward<B, 3> for MultiplyJoined {
+impl<B: BackwardOps> Backward<B, 3> for MultiplyAddRelu {
     /// Maps, gate and output.
-    type State = ([FloatTensor<B>; 3], Shared);
+    type State = ([FloatTensor<B>; 3], Broadcast);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
@@ -124,7 +124,7 @@ impl<B: Pullbacks> Backward<B, 3> for MultiplyJoined {
 #[derive(Debug)]
 struct Mix;
 
-impl<B: Pullbacks> Backward<B, 1> for Mix {
+impl<B: BackwardOps> Backward<B, 1> for Mix {
     type State = (Mixing, bool);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -140,7 +140,7 @@ impl<B: Pullbacks> Backward<B, 1> for Mix {
 #[derive(Debug)]
 struct Pool;
 
-impl<B: Pullbacks> Backward<B, 1> for Pool {
+impl<B: BackwardOps> Backward<B, 1> for Pool {
     type State = (FloatTensor<B>, Pooling);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -153,7 +153,7 @@ impl<B: Pullbacks> Backward<B, 1> for Pool {
     }
 }
 
-impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
+impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -178,9 +178,9 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        assert!(!rectify, "a rectified convolution has no backward pass");
+        assert!(!relu, "a rectified convolution has no backward pass");
         let nodes = [input.node(), weight.node(), bias.node()];
         let [input, weight, bias] = [input, weight, bias].map(FloatTensor::<Self>::into_primitive);
         let output = B::convolve_biased(
@@ -265,36 +265,36 @@ impl<B: Pullbacks, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         unreachable!("weights are moved without autodiff")
     }
 
-    fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn add_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         let nodes = [left.node(), right.node()];
-        let output = B::add_rectified(left.into_primitive(), right.into_primitive());
-        match AddRectified.prepare::<C>(nodes).compute_bound().stateful() {
+        let output = B::add_relu(left.into_primitive(), right.into_primitive());
+        match AddRelu.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(output.clone(), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
 
-    fn multiply_joined(
+    fn multiply_add_relu(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Shared,
+        shared: Broadcast,
     ) -> FloatTensor<Self> {
         let nodes = [maps.node(), factors.node(), shortcut.node()];
         let all = [maps, factors, shortcut];
         let [maps, factors, shortcut] = all.map(FloatTensor::<Self>::into_primitive);
-        match MultiplyJoined
+        match MultiplyAddRelu
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
         {
             OpsKind::Tracked(prep) => {
                 let (of, by) = (maps.clone(), factors.clone());
-                let output = B::multiply_joined(of, by, shortcut, shared);
+                let output = B::multiply_add_relu(of, by, shortcut, shared);
                 prep.finish(([maps, factors, output.clone()], shared), output)
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::multiply_joined(maps, factors, shortcut, shared))
+                prep.finish(B::multiply_add_relu(maps, factors, shortcut, shared))
             }
         }
     }

@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use burn::tensor::{Tensor, module, ops::ConvOptions, s};
 
 use crate::{
-    ending::Ending,
-    normalisation::{Normalisation, batch_norm},
+    epilogue::Epilogue,
+    normalisation::{BatchNormParams, batch_norm},
 };
 
 #[cfg(feature = "_cube")]
@@ -66,12 +66,12 @@ pub fn conv2d(
 /// # Panics
 /// As [`conv2d`], and if a shortcut is of another shape than the result.
 #[must_use]
-pub fn conv2d_ending(
+pub fn conv2d_epilogue(
     input: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
-    ending: Ending<4>,
+    epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
     #[cfg(feature = "flex")]
@@ -84,22 +84,22 @@ pub fn conv2d_ending(
         let device = input.device();
         let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
         let bias = bias.clone().into_dispatch();
-        let (rectify, ending) = match ending {
-            Ending::Joined(shortcut) if ends(&shortcut, &convolution, &device) => {
+        let (relu, epilogue) = match epilogue {
+            Epilogue::AddRelu(shortcut) if ends(&shortcut, &convolution, &device) => {
                 let shortcut = shortcut.into_dispatch();
                 let output = Dispatch::convolve_onto(input, weight, bias, shortcut, convolution);
                 return Tensor::from_dispatch(output);
             }
-            ending => ending.split(),
+            epilogue => epilogue.split(),
         };
-        let output = Dispatch::convolve_biased(input, weight, bias, convolution, rectify);
-        return ending.of(Tensor::from_dispatch(output));
+        let output = Dispatch::convolve_biased(input, weight, bias, convolution, relu);
+        return epilogue.apply(Tensor::from_dispatch(output));
     }
     #[cfg(feature = "_cube")]
     if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
-        return gpu::convolve(input, weight, bias, (options, form), ending);
+        return gpu::convolve(input, weight, bias, (options, form), epilogue);
     }
-    ending.of(conv2d(input, weight, bias, options))
+    epilogue.apply(conv2d(input, weight, bias, options))
 }
 
 /// Convolves images with weights and normalises the result by given statistics, with an [ending](Ending)
@@ -109,14 +109,14 @@ pub fn conv2d_ending(
 /// weights that it is folded into.
 ///
 /// # Panics
-/// As [`conv2d_ending`], and if the normalisation is of another number of channels.
+/// As [`conv2d_epilogue`], and if the normalisation is of another number of channels.
 #[must_use]
-pub fn conv2d_normalised(
+pub fn conv2d_batch_norm(
     input: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
-    (normalisation, ending): (Normalisation, Ending<4>),
+    (normalisation, epilogue): (BatchNormParams, Epilogue<4>),
 ) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
     #[cfg(feature = "flex")]
@@ -124,16 +124,16 @@ pub fn conv2d_normalised(
         && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
     {
         let normalisation = normalisation.after(bias);
-        return on_flex(input, weight, convolution, normalisation, ending);
+        return on_flex(input, weight, convolution, normalisation, epilogue);
     }
     #[cfg(feature = "_cube")]
     if let Some(form) = gpu::folds(&input, &weight, bias.as_ref(), &options, &normalisation) {
         let normalisation = normalisation.after(bias);
-        return gpu::folded(input, weight, (options, form), normalisation, ending);
+        return gpu::folded(input, weight, (options, form), normalisation, epilogue);
     }
     let dtype = input.dtype();
     let output = conv2d(input, weight, bias, options).cast(normalisation.mean.dtype());
-    ending.of(batch_norm(output, normalisation, Ending::Plain).cast(dtype))
+    epilogue.apply(batch_norm(output, normalisation, Epilogue::None).cast(dtype))
 }
 
 #[cfg(feature = "flex")]
@@ -141,28 +141,28 @@ fn on_flex(
     input: Tensor<4>,
     weight: Tensor<4>,
     convolution: reid_kernels::Convolution,
-    normalisation: Normalisation,
-    ending: Ending<4>,
+    normalisation: BatchNormParams,
+    epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     use burn::backend::Dispatch;
 
     use crate::extension::ReidOps;
     let device = input.device();
     let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
-    let Normalisation {
-        gain,
+    let BatchNormParams {
+        weight: gamma,
         bias,
         mean,
         variance,
         epsilon,
     } = normalisation;
-    let [gain, bias, mean, variance] = [gain, bias, mean, variance].map(Tensor::into_dispatch);
-    match ending {
-        Ending::Joined(shortcut) if ends(&shortcut, &convolution, &device) => {
+    let [gamma, bias, mean, variance] = [gamma, bias, mean, variance].map(Tensor::into_dispatch);
+    match epilogue {
+        Epilogue::AddRelu(shortcut) if ends(&shortcut, &convolution, &device) => {
             Tensor::from_dispatch(Dispatch::convolve_normalised_onto(
                 input,
                 weight,
-                gain,
+                gamma,
                 bias,
                 mean,
                 variance,
@@ -171,18 +171,18 @@ fn on_flex(
                 convolution,
             ))
         }
-        ending => {
-            let (rectify, ending) = ending.split();
-            ending.of(Tensor::from_dispatch(Dispatch::convolve_normalised(
+        epilogue => {
+            let (relu, epilogue) = epilogue.split();
+            epilogue.apply(Tensor::from_dispatch(Dispatch::convolve_normalised(
                 input,
                 weight,
-                gain,
+                gamma,
                 bias,
                 mean,
                 variance,
                 epsilon,
                 convolution,
-                rectify,
+                relu,
             )))
         }
     }
@@ -197,7 +197,7 @@ fn composed(
 ) -> Tensor<4> {
     #[cfg(feature = "_cube")]
     if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
-        return gpu::convolve(input, weight, bias, (options, form), Ending::Plain);
+        return gpu::convolve(input, weight, bias, (options, form), Epilogue::None);
     }
     let strided = options.stride != [1, 1];
     let pointwise = weight.dims()[2..] == [1, 1] && options.padding_begin() == [0, 0];

@@ -106,7 +106,7 @@ pub(crate) fn channels_second(rows: CubeTensor) -> CubeTensor {
 }
 
 /// The type of numbers in a kernel.
-pub(crate) fn numbers(dtype: DType) -> ElemType {
+pub(crate) fn values(dtype: DType) -> ElemType {
     ElemType::Float(match dtype {
         DType::F16 => FloatKind::F16,
         DType::BF16 => FloatKind::BF16,

@@ -8,7 +8,7 @@
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
-use crate::gate::Shared;
+use crate::gate::Broadcast;
 
 /// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
 /// precision.
@@ -27,20 +27,20 @@ pub(crate) trait ReidOps: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self>;
 
     /// The output of a convolution, normalised by given means and variances, only without autodiff.
     fn convolve_normalised(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         epsilon: f64,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self>;
 
     /// The output of a convolution with a bias, in place of a shortcut, which is added to it before it is
@@ -57,7 +57,7 @@ pub(crate) trait ReidOps: Backend {
     fn convolve_normalised_onto(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -69,23 +69,23 @@ pub(crate) trait ReidOps: Backend {
     /// Features normalised by given means and variances, only without autodiff.
     fn normalise_by(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self>;
 
     /// The rectified sum of two maps.
-    fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn add_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Maps multiplied by a gate, with a shortcut added, rectified.
-    fn multiply_joined(
+    fn multiply_add_relu(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Shared,
+        shared: Broadcast,
     ) -> FloatTensor<Self>;
 
     /// Maps whose cut places are their donors'; whether gradients flow to the donors.
@@ -105,7 +105,7 @@ pub(crate) trait ReidOps: Backend {
 }
 
 /// What the backward passes of these operations compute, on the backend under autodiff.
-pub(crate) trait Pullbacks: ReidOps {
+pub(crate) trait BackwardOps: ReidOps {
     /// The gradient by the input of a convolution.
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
@@ -121,7 +121,7 @@ pub(crate) trait Pullbacks: ReidOps {
     ) -> FloatTensor<Self>;
 
     /// What of a gradient passes back through a rectifier with this output.
-    fn rectified_gradient(
+    fn add_relu_backward(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
@@ -132,7 +132,7 @@ pub(crate) trait Pullbacks: ReidOps {
         factors: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Shared,
+        shared: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradient by maps that were mixed.

@@ -6,14 +6,14 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Adam, Convolution, Epilogue, Mixing, Pooling,
+    Adam, ConvEpilogue, Convolution, Mixing, Pooling,
     normalisation::{Map, Sizes},
 };
 
 use crate::{
-    extension::{Pullbacks, ReidOps},
-    gate::{Gates, Shared, sizes},
-    normalisation::{Learnt, given},
+    extension::{BackwardOps, ReidOps},
+    gate::{Broadcast, Gates, sizes},
+    normalisation::{Affine, given},
 };
 
 /// A tensor whose numbers lie one behind the other.
@@ -24,14 +24,14 @@ impl Read {
         Self(spread(tensor).unwrap_or_else(|| tensor.to_contiguous()))
     }
 
-    pub(crate) fn numbers(&self) -> &[f32] {
+    pub(crate) fn values(&self) -> &[f32] {
         self.0.as_slice().expect("contiguous single precision")
     }
 }
 
-pub(crate) fn tensor(numbers: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(
-        Bytes::from_elems(numbers),
+        Bytes::from_elems(values),
         Layout::contiguous(shape.into()),
         DType::F32,
     )
@@ -45,18 +45,18 @@ fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
     else {
         return None;
     };
-    let (numbers, start) = (tensor.storage::<f32>(), layout.start_offset());
+    let (values, start) = (tensor.storage::<f32>(), layout.start_offset());
     let number = |at: usize| {
         let image = (at / channels).cast_signed() * images;
         let map = (at % channels).cast_signed() * maps;
-        numbers[start
+        values[start
             .checked_add_signed(image + map)
             .expect("a place in the storage")]
     };
     let each: Vec<f32> = (0..batch * channels).map(number).collect();
     let shape = [batch, channels, height, width];
     Some(self::tensor(
-        reid_kernels::spread(&each, height * width),
+        reid_kernels::global_avg_pool_backward(&each, height * width),
         shape,
     ))
 }
@@ -79,18 +79,18 @@ pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     if is_own(&read) {
         return read;
     }
-    self::tensor(reid_kernels::copied(Read(read).numbers()), shape)
+    self::tensor(reid_kernels::copied(Read(read).values()), shape)
 }
 
 fn convolve(
     input: &FlexTensor,
     weight: &FlexTensor,
     convolution: &Convolution,
-    epilogue: Epilogue,
+    epilogue: ConvEpilogue,
 ) -> FlexTensor {
     let (input, weight) = (Read::new(input), Read::new(weight));
     let [height, width] = convolution.output();
-    let output = convolution.forward(input.numbers(), weight.numbers(), epilogue);
+    let output = convolution.forward(input.values(), weight.values(), epilogue);
     tensor(
         output,
         [convolution.batch, convolution.channels[1], height, width],
@@ -103,11 +103,11 @@ fn convolve_onto(
     weight: &FlexTensor,
     shortcut: FlexTensor,
     convolution: &Convolution,
-    epilogue: Epilogue,
+    epilogue: ConvEpilogue,
 ) -> FlexTensor {
     let (input, weight) = (Read::new(input), Read::new(weight));
     let mut output = own(shortcut);
-    let (input, weight) = (input.numbers(), weight.numbers());
+    let (input, weight) = (input.values(), weight.values());
     convolution.forward_onto(input, weight, epilogue, output.storage_mut());
     output
 }
@@ -118,7 +118,7 @@ impl ReidOps for Flex {
         weight: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, &convolution, Epilogue::default())
+        convolve(&input, &weight, &convolution, ConvEpilogue::default())
     }
 
     fn convolve_biased(
@@ -126,13 +126,13 @@ impl ReidOps for Flex {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
         let bias = Read::new(&bias);
-        let epilogue = Epilogue {
+        let epilogue = ConvEpilogue {
             scale: None,
-            bias: Some(bias.numbers()),
-            rectify,
+            bias: Some(bias.values()),
+            relu,
         };
         convolve(&input, &weight, &convolution, epilogue)
     }
@@ -140,20 +140,20 @@ impl ReidOps for Flex {
     fn convolve_normalised(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         epsilon: f64,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
-        let (scale, shift) = Map::new(&statistics, learnt.parameters()).scale_and_shift();
-        let epilogue = Epilogue {
+        let (affine, statistics) = (Affine::new(&gamma, &bias, epsilon), given(&mean, &variance));
+        let (scale, shift) = Map::new(&statistics, affine.parameters()).scale_and_shift();
+        let epilogue = ConvEpilogue {
             scale: Some(&scale),
             bias: Some(&shift),
-            rectify,
+            relu,
         };
         convolve(&input, &weight, &convolution, epilogue)
     }
@@ -166,10 +166,10 @@ impl ReidOps for Flex {
         convolution: Convolution,
     ) -> FloatTensor<Self> {
         let bias = Read::new(&bias);
-        let epilogue = Epilogue {
+        let epilogue = ConvEpilogue {
             scale: None,
-            bias: Some(bias.numbers()),
-            rectify: true,
+            bias: Some(bias.values()),
+            relu: true,
         };
         convolve_onto(&input, &weight, shortcut, &convolution, epilogue)
     }
@@ -177,7 +177,7 @@ impl ReidOps for Flex {
     fn convolve_normalised_onto(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -185,67 +185,67 @@ impl ReidOps for Flex {
         epsilon: f64,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
-        let (scale, shift) = Map::new(&statistics, learnt.parameters()).scale_and_shift();
-        let epilogue = Epilogue {
+        let (affine, statistics) = (Affine::new(&gamma, &bias, epsilon), given(&mean, &variance));
+        let (scale, shift) = Map::new(&statistics, affine.parameters()).scale_and_shift();
+        let epilogue = ConvEpilogue {
             scale: Some(&scale),
             bias: Some(&shift),
-            rectify: true,
+            relu: true,
         };
         convolve_onto(&input, &weight, shortcut, &convolution, epilogue)
     }
 
     fn normalise_by(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
         let shape = input.layout().shape().clone();
-        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
-        let map = Map::new(&statistics, learnt.parameters());
+        let (affine, statistics) = (Affine::new(&gamma, &bias, epsilon), given(&mean, &variance));
+        let map = Map::new(&statistics, affine.parameters());
         let input = Read::new(&input);
-        let output = map.apply(Sizes::new(&shape), input.numbers(), rectify);
+        let output = map.apply(Sizes::new(&shape), input.values(), relu);
         tensor(output, shape)
     }
 
-    fn add_rectified(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn add_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         let (left, right) = if is_own(&right) && !is_own(&left) {
             (right, left)
         } else {
             (left, right)
         };
         let (mut sum, right) = (own(left), Read::new(&right));
-        reid_kernels::add_rectified(sum.storage_mut(), right.numbers());
+        reid_kernels::add_relu(sum.storage_mut(), right.values());
         sum
     }
 
-    fn multiply_joined(
+    fn multiply_add_relu(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Shared,
+        shared: Broadcast,
     ) -> FloatTensor<Self> {
         let (gate, factors) = (sizes(&maps, shared), Read::new(&factors));
         let shortcut = Read::new(&shortcut);
-        let (factors, shortcut) = (factors.numbers(), shortcut.numbers());
+        let (factors, shortcut) = (factors.values(), shortcut.values());
         if is_own(&maps) {
-            let mut gated = maps;
-            gate.multiply_joined(gated.storage_mut(), factors, shortcut);
-            return gated;
+            let mut mul_gate = maps;
+            gate.multiply_add_relu(mul_gate.storage_mut(), factors, shortcut);
+            return mul_gate;
         }
         let shape = maps.layout().shape().clone();
         let maps = Read::new(&maps);
-        let gated = gate.multiplied(maps.numbers(), factors, Some(shortcut));
-        tensor(gated, shape)
+        let mul_gate = gate.multiplied(maps.values(), factors, Some(shortcut));
+        tensor(mul_gate, shape)
     }
 
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, _: bool) -> FloatTensor<Self> {
         let shape = maps.layout().shape().clone();
-        tensor(mixing.forward(Read::new(&maps).numbers()), shape)
+        tensor(mixing.forward(Read::new(&maps).values()), shape)
     }
 
     fn adam(
@@ -257,7 +257,7 @@ impl ReidOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [mut moved, mut mean, mut square] = [gradient, mean, square].map(own);
         step.apply(
-            Read::new(&weights).numbers(),
+            Read::new(&weights).values(),
             moved.storage_mut(),
             mean.storage_mut(),
             square.storage_mut(),
@@ -267,13 +267,13 @@ impl ReidOps for Flex {
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         let mut shape = input.layout().shape().clone();
-        let output = pooling.forward(Read::new(&input).numbers());
+        let output = pooling.forward(Read::new(&input).values());
         [shape[2], shape[3]] = pooling.output;
         tensor(output, shape)
     }
 }
 
-impl Pullbacks for Flex {
+impl BackwardOps for Flex {
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -281,7 +281,7 @@ impl Pullbacks for Flex {
     ) -> FloatTensor<Self> {
         let (weight, gradient) = (Read::new(&weight), Read::new(&gradient));
         let [height, width] = convolution.input;
-        let result = convolution.input_gradient(weight.numbers(), gradient.numbers());
+        let result = convolution.input_gradient(weight.values(), gradient.values());
         tensor(
             result,
             [convolution.batch, convolution.channels[0], height, width],
@@ -296,16 +296,16 @@ impl Pullbacks for Flex {
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         let [height, width] = convolution.kernel;
         let [from, to] = convolution.channels;
-        let result = convolution.weight_gradient(input.numbers(), gradient.numbers());
+        let result = convolution.weight_gradient(input.values(), gradient.values());
         tensor(result, [to, from / convolution.groups, height, width])
     }
 
-    fn rectified_gradient(
+    fn add_relu_backward(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let (output, mut gradient) = (Read::new(&output), own(gradient));
-        reid_kernels::rectified_gradient(output.numbers(), gradient.storage_mut());
+        reid_kernels::relu_backward(output.values(), gradient.storage_mut());
         gradient
     }
 
@@ -314,10 +314,10 @@ impl Pullbacks for Flex {
         factors: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Shared,
+        shared: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (output, mut shortcut) = (Read::new(&output), own(gradient));
-        reid_kernels::rectified_gradient(output.numbers(), shortcut.storage_mut());
+        reid_kernels::relu_backward(output.values(), shortcut.storage_mut());
         let (by_maps, by_factors) =
             Self::multiply_gradients(maps, factors, shortcut.clone(), shared);
         (by_maps, by_factors, shortcut)
@@ -330,7 +330,7 @@ impl Pullbacks for Flex {
     ) -> FloatTensor<Self> {
         let shape = gradient.layout().shape().clone();
         let gradient = Read::new(&gradient);
-        tensor(mixing.gradient(gradient.numbers(), to_donors), shape)
+        tensor(mixing.gradient(gradient.values(), to_donors), shape)
     }
 
     fn pool_gradient(
@@ -340,6 +340,6 @@ impl Pullbacks for Flex {
     ) -> FloatTensor<Self> {
         let shape = input.layout().shape().clone();
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
-        tensor(pooling.gradient(input.numbers(), gradient.numbers()), shape)
+        tensor(pooling.gradient(input.values(), gradient.values()), shape)
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::ending::Ending;
+use crate::epilogue::Epilogue;
 
 #[cfg(feature = "_cube")]
 mod cube;
@@ -27,9 +27,9 @@ pub(crate) use flex::sizes;
 ///
 /// let device = Device::default();
 /// let features = Tensor::<4>::from_data([[[[1.0, 2.0]], [[3.0, 4.0]]]], &device);
-/// let places = Tensor::<4>::from_data([[[[0.0, 1.0]]]], &device);
-/// let gated = reid_ops::gated(features, places);
-/// assert_eq!(gated.into_data().try_to_vec::<f32>()?, [0.0, 2.0, 0.0, 4.0]);
+/// let positions = Tensor::<4>::from_data([[[[0.0, 1.0]]]], &device);
+/// let mul_gate = reid_ops::mul_gate(features, positions);
+/// assert_eq!(mul_gate.into_data().try_to_vec::<f32>()?, [0.0, 2.0, 0.0, 4.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -40,52 +40,52 @@ pub(crate) use flex::sizes;
 /// # Panics
 /// If the shapes do not fit, or the features are empty.
 #[must_use]
-pub fn gated(features: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
-    gated_ending(features, gate, Ending::Plain)
+pub fn mul_gate(features: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
+    mul_gate_epilogue(features, gate, Epilogue::None)
 }
 
 /// The product of features and a gate, with an [ending](Ending) behind it.
 ///
 /// # Panics
-/// As [`gated`], and if a shortcut is of another shape than the features.
+/// As [`mul_gate`], and if a shortcut is of another shape than the features.
 #[must_use]
-pub fn gated_ending(features: Tensor<4>, gate: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+pub fn mul_gate_epilogue(features: Tensor<4>, gate: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
     crate::expect_numbers("gate", &features.dims());
     #[cfg(any(feature = "flex", feature = "_cube"))]
-    if let Some(shared) = shared(&features, &gate, &ending) {
+    if let Some(broadcast) = broadcast(&features, &gate, &epilogue) {
         use burn::backend::Dispatch;
 
         let (maps, factors) = (features.into_dispatch(), gate.into_dispatch());
         #[cfg(feature = "flex")]
-        if let Ending::Joined(shortcut) = ending {
+        if let Epilogue::AddRelu(shortcut) = epilogue {
             use crate::extension::ReidOps;
             let shortcut = shortcut.into_dispatch();
-            let joined = Dispatch::multiply_joined(maps, factors, shortcut, shared);
+            let joined = Dispatch::multiply_add_relu(maps, factors, shortcut, broadcast);
             return Tensor::from_dispatch(joined);
         }
-        let product = Dispatch::multiply(maps, factors, shared);
-        return ending.of(Tensor::from_dispatch(product));
+        let product = Dispatch::multiply(maps, factors, broadcast);
+        return epilogue.apply(Tensor::from_dispatch(product));
     }
-    ending.of(features * gate)
+    epilogue.apply(features * gate)
 }
 
 /// What shares a number of a gate.
 #[cfg(any(feature = "flex", feature = "_cube"))]
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shared {
+pub(crate) enum Broadcast {
     /// All places of a channel.
-    Places,
+    Positions,
     /// All channels of a place.
     Channels,
 }
 
 /// What shares a number of a gate that is multiplied by here.
 #[cfg(any(feature = "flex", feature = "_cube"))]
-fn shared(features: &Tensor<4>, gate: &Tensor<4>, ending: &Ending<4>) -> Option<Shared> {
+fn broadcast(features: &Tensor<4>, gate: &Tensor<4>, epilogue: &Epilogue<4>) -> Option<Broadcast> {
     let [batch, channels, height, width] = features.dims();
-    let shared = match gate.dims() {
-        dims if dims == [batch, channels, 1, 1] => Shared::Places,
-        dims if dims == [batch, 1, height, width] => Shared::Channels,
+    let broadcast = match gate.dims() {
+        dims if dims == [batch, channels, 1, 1] => Broadcast::Positions,
+        dims if dims == [batch, 1, height, width] => Broadcast::Channels,
         _ => return None,
     };
     let (device, dtype) = (features.device(), features.dtype());
@@ -94,16 +94,16 @@ fn shared(features: &Tensor<4>, gate: &Tensor<4>, ending: &Ending<4>) -> Option<
     }
     // On GPUs a product, a sum and a rectifier are one kernel of Burn's, a product alone is not.
     #[cfg(feature = "_cube")]
-    if matches!(ending, Ending::Plain) && crate::is_cube(&device, &[dtype]) {
-        return Some(shared);
+    if matches!(epilogue, Epilogue::None) && crate::is_cube(&device, &[dtype]) {
+        return Some(broadcast);
     }
     #[cfg(feature = "flex")]
     if crate::is_native(&device, &[dtype]) {
-        let joins = match ending {
-            Ending::Joined(shortcut) => crate::are_alike(shortcut, features),
+        let joins = match epilogue {
+            Epilogue::AddRelu(shortcut) => crate::are_alike(shortcut, features),
             _ => true,
         };
-        return joins.then_some(shared);
+        return joins.then_some(broadcast);
     }
     None
 }

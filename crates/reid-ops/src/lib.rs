@@ -36,26 +36,27 @@ mod cube;
 mod adam;
 mod attention;
 mod convolution;
-mod ending;
+mod epilogue;
 mod gate;
 mod mixing;
 mod normalisation;
 mod pooling;
 mod power_mean;
-mod rectifier;
+mod relu;
 
 pub use adam::{AdamStep, adam};
-pub use attention::attend;
-pub use convolution::{conv2d, conv2d_ending, conv2d_normalised};
-pub use ending::Ending;
-pub use gate::{gated, gated_ending};
+pub use attention::attention;
+pub use convolution::{conv2d, conv2d_batch_norm, conv2d_epilogue};
+pub use epilogue::Epilogue;
+pub use gate::{mul_gate, mul_gate_epilogue};
 pub use mixing::cut_mix;
 pub use normalisation::{
-    Normalisation, Normalised, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train,
+    BatchNormOutput, BatchNormParams, RunningStatistics, batch_norm, batch_norm_train,
+    batch_norm_update,
 };
-pub use pooling::{max_pool2d, means};
+pub use pooling::{global_avg_pool2d, max_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
-pub use rectifier::add_rectified;
+pub use relu::add_relu;
 
 #[cfg(any(feature = "flex", feature = "_cube"))]
 use burn::tensor::{DType, Device};

@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use burn::tensor::{DType, Tensor, module};
 
-use crate::ending::Ending;
+use crate::epilogue::Epilogue;
 
 #[cfg(feature = "_cube")]
 mod cube;
@@ -16,7 +16,7 @@ mod flex;
 #[cfg(any(feature = "flex", feature = "_cube"))]
 use extension::{Step, TrainingNorm};
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Learnt, given};
+pub(crate) use flex::{Affine, given};
 
 /// A batch normalisation by given statistics, as a network computes it in evaluation.
 ///
@@ -24,9 +24,9 @@ pub(crate) use flex::{Learnt, given};
 /// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 #[derive(Clone, Debug)]
-pub struct Normalisation {
+pub struct BatchNormParams {
     /// γ, `[channels]`.
-    pub gain: Tensor<1>,
+    pub weight: Tensor<1>,
     /// β, `[channels]`.
     pub bias: Tensor<1>,
     /// μ, `[channels]`.
@@ -37,11 +37,11 @@ pub struct Normalisation {
     pub epsilon: f64,
 }
 
-impl Normalisation {
+impl BatchNormParams {
     /// The same as a map `scale·x + shift`, both `[channels]`.
     #[must_use]
     pub fn affine(self) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.gain / (self.variance + self.epsilon).sqrt();
+        let scale = self.weight / (self.variance + self.epsilon).sqrt();
         let shift = self.bias - self.mean * scale.clone();
         (scale, shift)
     }
@@ -58,7 +58,7 @@ impl Normalisation {
     /// Whether numbers of so many channels and a type, on a plain device, are computed here.
     #[cfg(feature = "flex")]
     pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
-        let all = [&self.gain, &self.bias, &self.mean, &self.variance];
+        let all = [&self.weight, &self.bias, &self.mean, &self.variance];
         let fits = all
             .iter()
             .all(|of| of.dims() == [channels] && of.dtype() == dtype && !of.device().is_autodiff());
@@ -68,7 +68,7 @@ impl Normalisation {
 
 /// What [`batch_norm_train`] gives.
 #[derive(Clone, Debug)]
-pub struct Normalised<const D: usize> {
+pub struct BatchNormOutput<const D: usize> {
     /// The normalised features, in the shape of the input.
     pub output: Tensor<D>,
     /// The mean of each channel, `[channels]`, without gradient.
@@ -89,18 +89,18 @@ pub struct Normalised<const D: usize> {
 ///
 /// # Shapes
 /// - `input`: `[batch, channels, ...]`
-/// - `gain`, `bias`: `[channels]`
+/// - `gamma`, `bias`: `[channels]`
 ///
 /// # Panics
 /// If the number of channels is another, or the input is empty.
 #[must_use]
 pub fn batch_norm_train<const D: usize>(
     input: Tensor<D>,
-    gain: Tensor<1>,
+    gamma: Tensor<1>,
     bias: Tensor<1>,
     epsilon: f64,
-    ending: Ending<D>,
-) -> Normalised<D> {
+    epilogue: Epilogue<D>,
+) -> BatchNormOutput<D> {
     crate::expect_numbers("normalisation", &input.dims());
     let dtype = input.dtype();
     // What sums of half precision numbers would lose, statistics keep.
@@ -108,31 +108,31 @@ pub fn batch_norm_train<const D: usize>(
         DType::F16 | DType::BF16 => DType::F32,
         _ => dtype,
     };
-    let [gain, bias] = [gain, bias].map(|of| of.cast(wide));
+    let [gamma, bias] = [gamma, bias].map(|of| of.cast(wide));
     #[cfg(any(feature = "flex", feature = "_cube"))]
     {
         use burn::backend::Dispatch;
         let channels = input.dims()[1];
-        let fits = [gain.dims(), bias.dims()] == [[channels]; 2];
+        let fits = [gamma.dims(), bias.dims()] == [[channels]; 2];
         if fits && trains_natively(&input.device(), dtype) {
-            let (rectify, ending) = ending.split();
+            let (relu, epilogue) = epilogue.split();
             let (output, mean, variance) = <Dispatch as TrainingNorm>::normalise(
                 input.into_dispatch(),
-                gain.into_dispatch(),
+                gamma.into_dispatch(),
                 bias.into_dispatch(),
                 epsilon,
-                rectify,
+                relu,
             );
-            return Normalised {
-                output: ending.of(Tensor::from_dispatch(output)),
+            return BatchNormOutput {
+                output: epilogue.apply(Tensor::from_dispatch(output)),
                 mean: Tensor::from_dispatch(mean),
                 variance: Tensor::from_dispatch(variance),
             };
         }
     }
-    let batch = module::batch_norm_train(input.cast(wide), gain, bias, epsilon);
-    Normalised {
-        output: ending.of(batch.output.cast(dtype)),
+    let batch = module::batch_norm_train(input.cast(wide), gamma, bias, epsilon);
+    BatchNormOutput {
+        output: epilogue.apply(batch.output.cast(dtype)),
         mean: batch.mean.detach(),
         variance: batch.variance.detach(),
     }
@@ -178,15 +178,15 @@ impl RunningStatistics {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_ops::{Ending, RunningStatistics, batch_norm_moving};
+/// use reid_ops::{Epilogue, RunningStatistics, batch_norm_update};
 ///
 /// let device = Device::default();
 /// let one = |value: f32| Tensor::<1>::from_data([value], &device);
 /// let batch = Tensor::<2>::from_data([[1.0], [4.0], [7.0]], &device);
 /// let running = RunningStatistics { mean: one(0.0), variance: one(1.0) };
-/// let ending = Ending::Plain;
-/// let (_, running) = batch_norm_moving(batch, [one(1.0), one(0.0)], 1e-5, ending, (running, 0.5));
-/// // Mean 4, and of three numbers the unbiased variance 9.
+/// let epilogue = Epilogue::None;
+/// let (_, running) = batch_norm_update(batch, [one(1.0), one(0.0)], 1e-5, epilogue, (running, 0.5));
+/// // Mean 4, and of three values the unbiased variance 9.
 /// assert_eq!(running.mean.into_scalar::<f32>(), 2.0);
 /// assert_eq!(running.variance.into_scalar::<f32>(), 5.0);
 /// ```
@@ -194,11 +194,11 @@ impl RunningStatistics {
 /// # Panics
 /// As [`batch_norm_train`], and if the statistics are of another number of channels.
 #[must_use]
-pub fn batch_norm_moving<const D: usize>(
+pub fn batch_norm_update<const D: usize>(
     input: Tensor<D>,
-    [gain, bias]: [Tensor<1>; 2],
+    [gamma, bias]: [Tensor<1>; 2],
     epsilon: f64,
-    ending: Ending<D>,
+    epilogue: Epilogue<D>,
     (running, momentum): (RunningStatistics, f64),
 ) -> (Tensor<D>, RunningStatistics) {
     crate::expect_numbers("normalisation", &input.dims());
@@ -212,7 +212,7 @@ pub fn batch_norm_moving<const D: usize>(
     let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
     #[cfg(any(feature = "flex", feature = "_cube"))]
     {
-        let fits = [gain.dims(), bias.dims()] == [[channels]; 2]
+        let fits = [gamma.dims(), bias.dims()] == [[channels]; 2]
             && [&running.mean, &running.variance]
                 .iter()
                 .all(|of| of.dtype() == DType::F32);
@@ -222,46 +222,45 @@ pub fn batch_norm_moving<const D: usize>(
                 momentum,
                 unbiased,
             };
-            return moving_natively(input, [gain, bias], ending, running, step);
+            return update_natively(input, [gamma, bias], epilogue, running, step);
         }
     }
-    let batch = batch_norm_train(input, gain, bias, epsilon, ending);
+    let batch = batch_norm_train(input, gamma, bias, epsilon, epilogue);
     let moved = running.moved([&batch.mean, &batch.variance], momentum, unbiased);
     (batch.output, moved)
 }
 
 #[cfg(any(feature = "flex", feature = "_cube"))]
-fn moving_natively<const D: usize>(
+fn update_natively<const D: usize>(
     input: Tensor<D>,
     parameters: [Tensor<1>; 2],
-    ending: Ending<D>,
+    epilogue: Epilogue<D>,
     running: RunningStatistics,
     step: Step,
 ) -> (Tensor<D>, RunningStatistics) {
     use burn::backend::Dispatch;
 
-    let [gain, bias] = parameters.map(|of| of.cast(DType::F32).into_dispatch());
+    let [gamma, bias] = parameters.map(|of| of.cast(DType::F32).into_dispatch());
     let (mean, variance) = (
         running.mean.into_dispatch(),
         running.variance.into_dispatch(),
     );
-    let (ending, (output, _, _, mean, variance)) = match ending {
-        Ending::Joined(shortcut) if crate::are_alike(&shortcut, &input) => {
+    let (epilogue, (output, _, _, mean, variance)) = match epilogue {
+        Epilogue::AddRelu(shortcut) if crate::are_alike(&shortcut, &input) => {
             let (input, shortcut) = (input.into_dispatch(), shortcut.into_dispatch());
             let joined =
-                Dispatch::normalise_joined(input, gain, bias, mean, variance, shortcut, step);
-            (Ending::Plain, joined)
+                Dispatch::normalise_add_relu(input, gamma, bias, mean, variance, shortcut, step);
+            (Epilogue::None, joined)
         }
         other => {
-            let (rectify, ending) = other.split();
+            let (relu, epilogue) = other.split();
             let input = input.into_dispatch();
-            let moved =
-                Dispatch::normalise_moving(input, gain, bias, mean, variance, rectify, step);
-            (ending, moved)
+            let moved = Dispatch::normalise_update(input, gamma, bias, mean, variance, relu, step);
+            (epilogue, moved)
         }
     };
     let [mean, variance] = [mean, variance].map(Tensor::from_dispatch);
-    let output = ending.of(Tensor::from_dispatch(output));
+    let output = epilogue.apply(Tensor::from_dispatch(output));
     (output, RunningStatistics { mean, variance })
 }
 
@@ -289,8 +288,8 @@ fn trains_natively(device: &Device, dtype: DType) -> bool {
 #[must_use]
 pub fn batch_norm<const D: usize>(
     input: Tensor<D>,
-    normalisation: Normalisation,
-    ending: Ending<D>,
+    normalisation: BatchNormParams,
+    epilogue: Epilogue<D>,
 ) -> Tensor<D> {
     crate::expect_numbers("normalisation", &input.dims());
     #[cfg(feature = "flex")]
@@ -299,27 +298,27 @@ pub fn batch_norm<const D: usize>(
 
         use crate::extension::ReidOps;
         if normalisation.is_native(input.dims()[1], &input.device(), input.dtype()) {
-            let (rectify, ending) = ending.split();
+            let (relu, epilogue) = epilogue.split();
             let output = Dispatch::normalise_by(
                 input.into_dispatch(),
-                normalisation.gain.into_dispatch(),
+                normalisation.weight.into_dispatch(),
                 normalisation.bias.into_dispatch(),
                 normalisation.mean.into_dispatch(),
                 normalisation.variance.into_dispatch(),
                 normalisation.epsilon,
-                rectify,
+                relu,
             );
-            return ending.of(Tensor::from_dispatch(output));
+            return epilogue.apply(Tensor::from_dispatch(output));
         }
     }
-    let Normalisation {
-        gain,
+    let BatchNormParams {
+        weight: gamma,
         bias,
         mean,
         variance,
         epsilon,
     } = normalisation;
-    ending.of(module::batch_norm(
-        input, gain, bias, mean, variance, epsilon,
+    epilogue.apply(module::batch_norm(
+        input, gamma, bias, mean, variance, epsilon,
     ))
 }

@@ -19,7 +19,7 @@ mod flex;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let maps = Tensor::<4>::from_data([[[[1.0, 2.0]], [[3.0, 6.0]]]], &Device::default());
-/// assert_eq!(reid_ops::means(maps).into_data().try_to_vec::<f32>()?, [1.5, 4.5]);
+/// assert_eq!(reid_ops::global_avg_pool2d(maps).into_data().try_to_vec::<f32>()?, [1.5, 4.5]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -30,7 +30,7 @@ mod flex;
 /// # Panics
 /// If the input is empty.
 #[must_use]
-pub fn means(input: Tensor<4>) -> Tensor<2> {
+pub fn global_avg_pool2d(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     crate::expect_numbers("pooling", &[batch, channels, height, width]);
     let dtype = input.dtype();
@@ -38,8 +38,8 @@ pub fn means(input: Tensor<4>) -> Tensor<2> {
     if means_natively(&input) {
         use burn::backend::Dispatch;
 
-        use extension::Means;
-        return Tensor::from_dispatch(Dispatch::means(input.into_dispatch()));
+        use extension::AvgPool;
+        return Tensor::from_dispatch(Dispatch::global_average(input.into_dispatch()));
     }
     let maps = input.reshape([batch, channels, height * width]);
     let maps = match dtype {

@@ -62,9 +62,10 @@ impl<W: Write> Console<W> {
     fn line(&mut self, text: &str) {
         let width = self.open_line;
         self.open_line = 0;
-        let ending = if self.rewrites { "\r" } else { "" };
+        let epilogue = if self.rewrites { "\r" } else { "" };
         // A closed pipe must not end a training run.
-        let _ = writeln!(self.writer, "{ending}{text:<width$}").and_then(|()| self.writer.flush());
+        let _ =
+            writeln!(self.writer, "{epilogue}{text:<width$}").and_then(|()| self.writer.flush());
     }
 
     fn step(&mut self, step: &StepReport) {

@@ -146,8 +146,8 @@ impl Validate for Schedule {
         let above = (Bound::Excluded(0.0), Bound::Unbounded);
         problems.number("base", self.base, above);
         problems.count("first_epoch", self.first_epoch, 0..=1);
-        problems.of("warm_up", &self.warm_up);
-        problems.of("decay", &self.decay);
+        problems.nested("warm_up", &self.warm_up);
+        problems.nested("decay", &self.decay);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::weights::WeightReport;
 /// assert!(matches!(error, Error::Extension { .. }));
 /// assert_eq!(
 ///     error.to_string(),
-///     "layer.onnx: expected a name ending in .safetensors or .bpk"
+///     "layer.onnx: expected a name epilogue in .safetensors or .bpk"
 /// );
 /// ```
 #[derive(Debug, thiserror::Error)]

@@ -201,7 +201,7 @@ impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
             if fits {
                 self.branches.validate(network.output(image), problems);
             } else {
-                problems.wherever(TRIALS, |map, problems| {
+                problems.nested_for_any(TRIALS, |map, problems| {
                     self.branches.validate(map, problems);
                 });
             }

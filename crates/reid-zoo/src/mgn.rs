@@ -144,7 +144,7 @@ impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
         if fits {
             look(network.output(image), problems);
         } else {
-            problems.wherever(TRIALS, look);
+            problems.nested_for_any(TRIALS, look);
         }
     }
 }

@@ -86,7 +86,7 @@ impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
             if fits {
                 self.head.validate(self.backbone.output(image), problems);
             } else {
-                problems.wherever(TRIALS, |map, problems| self.head.validate(map, problems));
+                problems.nested_for_any(TRIALS, |map, problems| self.head.validate(map, problems));
             }
         });
     }

@@ -100,8 +100,8 @@ pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
 
 /// Whether a path is named as a CSV list.
 pub(super) fn is_list(path: &Path) -> bool {
-    let ending = path.extension();
-    ending.is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+    let epilogue = path.extension();
+    epilogue.is_some_and(|epilogue| epilogue.eq_ignore_ascii_case("csv"))
 }
 
 /// The list in a folder, in small or capital letters.

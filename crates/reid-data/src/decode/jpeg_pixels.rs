@@ -9,7 +9,7 @@ use jpeg_decoder::ColorTransform;
 
 use super::{
     jpeg::{Fault, Header, Layout, Process},
-    pixels::{check_size, turned},
+    pixels::{check_size, transposed},
     refusal::Refusal,
 };
 
@@ -135,7 +135,7 @@ pub(super) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
     let header = Header::read(bytes)?;
     check(&header)?;
     let size = (header.frame.width, header.frame.height);
-    Ok(turned(size, orientation(&header)))
+    Ok(transposed(size, orientation(&header)))
 }
 
 fn orientation(header: &Header<'_>) -> Orientation {

@@ -33,11 +33,11 @@ pub(super) fn dimensions<R: BufRead + Seek>(
     format: ImageFormat,
 ) -> Result<(u32, u32), Refusal> {
     let (decoder, orientation) = decoder(reader, format)?;
-    Ok(turned(decoder.dimensions(), orientation))
+    Ok(transposed(decoder.dimensions(), orientation))
 }
 
 /// Width and height after a turn.
-pub(super) fn turned((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+pub(super) fn transposed((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     match orientation {
         Orientation::Rotate90
         | Orientation::Rotate270

@@ -80,13 +80,16 @@ mod tests {
     fn the_turn_is_that_of_the_first_exif_chunk() {
         let length = u32::try_from(TURN.len()).unwrap();
         let extended = (b"VP8X", 1, &[0, 0][..]); // an odd length is followed by a byte more
-        let turned = Some(Orientation::Rotate90);
+        let transposed = Some(Orientation::Rotate90);
         let upright = Some(Orientation::NoTransforms);
         let exif = (b"EXIF", length, TURN);
-        assert_eq!(noted(&[extended, exif]), turned);
+        assert_eq!(noted(&[extended, exif]), transposed);
         let prefixed = [b"Exif\0\0", TURN].concat();
-        assert_eq!(noted(&[extended, (b"EXIF", length + 6, &prefixed)]), turned);
-        assert_eq!(noted(&[extended, (b"VP8 ", 2, &[0, 0]), exif]), turned);
+        assert_eq!(
+            noted(&[extended, (b"EXIF", length + 6, &prefixed)]),
+            transposed
+        );
+        assert_eq!(noted(&[extended, (b"VP8 ", 2, &[0, 0]), exif]), transposed);
         assert_eq!(noted(&[(b"VP8 ", 2, &[0, 0]), exif]), upright);
         assert_eq!(noted(&[extended, (b"what", u32::MAX, &[0, 0])]), upright);
     }

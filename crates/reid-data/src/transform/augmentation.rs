@@ -78,7 +78,7 @@ impl Augmentation {
     pub fn validate_for(&self, input: InputSize, problems: &mut Problems) {
         self.validate(problems);
         if let Some(PadCrop { padding }) = self.pad_crop
-            && padding <= InputSize::LARGEST
+            && padding <= InputSize::MAX_SIDE
         {
             let most = input.height.min(input.width);
             let expected = format_args!("0 to {most}, the shorter side of the input");
@@ -112,14 +112,14 @@ impl Augmentation {
 
 impl Validate for Augmentation {
     fn validate(&self, problems: &mut Problems) {
-        problems.of("flip", &self.flip);
-        problems.of("translation", &self.translation);
-        problems.of("pad_crop", &self.pad_crop);
-        problems.of("affine", &self.affine);
-        problems.of("colour", &self.colour);
-        problems.of("erasing", &self.erasing);
-        problems.of("cutout", &self.cutout);
-        problems.of("normalise", &self.normalise);
+        problems.nested("flip", &self.flip);
+        problems.nested("translation", &self.translation);
+        problems.nested("pad_crop", &self.pad_crop);
+        problems.nested("affine", &self.affine);
+        problems.nested("colour", &self.colour);
+        problems.nested("erasing", &self.erasing);
+        problems.nested("cutout", &self.cutout);
+        problems.nested("normalise", &self.normalise);
     }
 }
 

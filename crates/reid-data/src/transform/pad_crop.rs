@@ -32,7 +32,7 @@ pub struct PadCrop {
 
 impl Validate for PadCrop {
     fn validate(&self, problems: &mut Problems) {
-        problems.count("padding", self.padding, 0..=InputSize::LARGEST);
+        problems.count("padding", self.padding, 0..=InputSize::MAX_SIDE);
     }
 }
 

@@ -239,7 +239,8 @@ impl<'a> Array<'a> {
         if !by_columns {
             return Ok((self.shape, values));
         }
-        let turned = (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
-        Ok((self.shape, turned.map(|at| values[at]).collect()))
+        let transposed =
+            (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
+        Ok((self.shape, transposed.map(|at| values[at]).collect()))
     }
 }

@@ -12,10 +12,10 @@ const PART: usize = 1 << 14;
 /// use reid_kernels::Adam;
 ///
 /// let step = Adam { rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, time: 1 };
-/// let (mut numbers, mut mean, mut square) = ([3.0, -0.5], [0.0; 2], [0.0; 2]);
-/// step.apply(&[1.0, 1.0], &mut numbers, &mut mean, &mut square);
+/// let (mut values, mut mean, mut square) = ([3.0, -0.5], [0.0; 2], [0.0; 2]);
+/// step.apply(&[1.0, 1.0], &mut values, &mut mean, &mut square);
 /// // The first step is as long as the rate, whatever the gradient.
-/// assert!((numbers[0] - 0.9).abs() < 1e-6 && (numbers[1] - 1.1).abs() < 1e-6);
+/// assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] - 1.1).abs() < 1e-6);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {

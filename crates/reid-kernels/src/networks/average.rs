@@ -26,43 +26,47 @@ impl WithSimd for Mean<'_> {
 /// The mean of each of many maps of as many places.
 ///
 /// ```
-/// assert_eq!(reid_kernels::means(&[1.0, 2.0, 3.0, 6.0], 2), [1.5, 4.5]);
+/// assert_eq!(reid_kernels::global_avg_pool(&[1.0, 2.0, 3.0, 6.0], 2), [1.5, 4.5]);
 /// ```
 ///
 /// # Panics
 /// If the numbers are no whole maps.
 #[must_use]
-pub fn means(maps: &[f32], places: usize) -> Vec<f32> {
+pub fn global_avg_pool(maps: &[f32], positions: usize) -> Vec<f32> {
     assert!(
-        places > 0 && maps.len().is_multiple_of(places),
-        "{} numbers are no whole maps of {places}",
+        positions > 0 && maps.len().is_multiple_of(positions),
+        "{} numbers are no whole maps of {positions}",
         maps.len()
     );
     let arch = Arch::new();
     let mean = |map| arch.dispatch(Mean(map));
     if maps.len() <= ALONE {
-        return maps.chunks_exact(places).map(mean).collect();
+        return maps.chunks_exact(positions).map(mean).collect();
     }
-    let maps = maps.par_chunks_exact(places);
-    maps.with_min_len(PART.div_ceil(places)).map(mean).collect()
+    let maps = maps.par_chunks_exact(positions);
+    maps.with_min_len(PART.div_ceil(positions))
+        .map(mean)
+        .collect()
 }
 
 /// Maps of as many places that are one number each.
 ///
 /// ```
-/// assert_eq!(reid_kernels::spread(&[1.5, 4.5], 2), [1.5, 1.5, 4.5, 4.5]);
+/// assert_eq!(reid_kernels::global_avg_pool_backward(&[1.5, 4.5], 2), [1.5, 1.5, 4.5, 4.5]);
 /// ```
 #[must_use]
-pub fn spread(numbers: &[f32], places: usize) -> Vec<f32> {
-    let count = numbers.len() * places;
+pub fn global_avg_pool_backward(values: &[f32], positions: usize) -> Vec<f32> {
+    let count = values.len() * positions;
     if count <= ALONE {
-        let maps = numbers.iter().flat_map(|number| repeat_n(*number, places));
+        let maps = values
+            .iter()
+            .flat_map(|number| repeat_n(*number, positions));
         return maps.collect();
     }
     let mut maps = zeros(count);
-    maps.par_chunks_exact_mut(places)
-        .with_min_len(PART.div_ceil(places))
-        .zip(numbers)
+    maps.par_chunks_exact_mut(positions)
+        .with_min_len(PART.div_ceil(positions))
+        .zip(values)
         .for_each(|(map, number)| map.fill(*number));
     maps
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     correlate::Target,
     sweep::{Phase, Sweep},
-    turn::transpose,
+    transpose::transpose,
     weight_gradient::weight_gradient,
     window::Window,
 };
@@ -16,7 +16,7 @@ use crate::memory::zeros;
 /// The sizes of a convolution, and what it computes.
 ///
 /// ```
-/// use reid_kernels::{Convolution, Epilogue};
+/// use reid_kernels::{Convolution, ConvEpilogue};
 ///
 /// let sum_of_three = Convolution {
 ///     batch: 1,
@@ -27,8 +27,8 @@ use crate::memory::zeros;
 ///     stride: [1, 2],
 ///     padding: [0, 1],
 /// };
-/// let numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
-/// let sums = sum_of_three.forward(&numbers, &[1.0; 3], Epilogue::default());
+/// let values = [1.0, 2.0, 3.0, 4.0, 5.0];
+/// let sums = sum_of_three.forward(&values, &[1.0; 3], ConvEpilogue::default());
 /// assert_eq!((sum_of_three.output(), sums), ([1, 3], vec![3.0, 9.0, 9.0]));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +55,16 @@ pub struct Convolution {
 /// y = a · sum + b        y = max(0, a · sum + b)
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Epilogue<'a> {
+pub struct ConvEpilogue<'a> {
     /// `a`; 1 where it is not given.
     pub scale: Option<&'a [f32]>,
     /// `b`; 0 where it is not given.
     pub bias: Option<&'a [f32]>,
     /// Whether negative results become 0.
-    pub rectify: bool,
+    pub relu: bool,
 }
 
-impl Epilogue<'_> {
+impl ConvEpilogue<'_> {
     /// The same for the channels from one on.
     pub(crate) fn from(self, channel: usize) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Convolution {
     /// # Panics
     /// If a slice has another length than these sizes say.
     #[must_use]
-    pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: ConvEpilogue<'_>) -> Vec<f32> {
         let phase = [self.phase(input, weights, epilogue)];
         self.sweep(input, &phase, epilogue).run()
     }
@@ -135,7 +135,7 @@ impl Convolution {
         &self,
         input: &[f32],
         weights: &[f32],
-        epilogue: Epilogue<'_>,
+        epilogue: ConvEpilogue<'_>,
         shortcut: &mut [f32],
     ) {
         self.expect("shortcut", shortcut, self.outputs());
@@ -148,12 +148,17 @@ impl Convolution {
     }
 
     /// All positions of the output.
-    fn phase<'a>(&self, input: &[f32], weights: &'a [f32], epilogue: Epilogue<'_>) -> Phase<'a> {
+    fn phase<'a>(
+        &self,
+        input: &[f32],
+        weights: &'a [f32],
+        epilogue: ConvEpilogue<'_>,
+    ) -> Phase<'a> {
         self.expect("input", input, self.inputs());
         self.expect("weights", weights, self.weights());
-        for (what, numbers) in [("scale", epilogue.scale), ("bias", epilogue.bias)] {
-            if let Some(numbers) = numbers {
-                self.expect(what, numbers, self.channels[1]);
+        for (what, values) in [("scale", epilogue.scale), ("bias", epilogue.bias)] {
+            if let Some(values) = values {
+                self.expect(what, values, self.channels[1]);
             }
         }
         let ([_, to], output) = (self.per_group(), self.output());
@@ -173,7 +178,7 @@ impl Convolution {
         &self,
         input: &'a [f32],
         phases: &'a [Phase<'a>],
-        epilogue: Epilogue<'a>,
+        epilogue: ConvEpilogue<'a>,
     ) -> Sweep<'a> {
         Sweep {
             batch: self.batch,
@@ -211,7 +216,7 @@ impl Convolution {
             channels: [to, from],
             source: gradient,
             phases: &phases,
-            epilogue: Epilogue::default(),
+            epilogue: ConvEpilogue::default(),
             onto: false,
             positions: area(self.input),
         };
@@ -241,8 +246,8 @@ impl Convolution {
         self.channels[1] * self.per_group()[0] * self.taps()
     }
 
-    fn expect(&self, what: &str, numbers: &[f32], count: usize) {
-        assert_eq!(numbers.len(), count, "numbers of {what} for {self:?}");
+    fn expect(&self, what: &str, values: &[f32], count: usize) {
+        assert_eq!(values.len(), count, "numbers of {what} for {self:?}");
     }
 }
 
@@ -277,7 +282,7 @@ fn input_phase(
     let grid = [0, 1].map(|axis| (convolution.input[axis] - begin[axis]).div_ceil(stride[axis]));
     (!pairs.is_empty()).then(|| Phase {
         window: Window::for_results(convolution.output(), grid, [1, 1], &taps, from),
-        weights: Cow::Owned(turned(convolution, weights, &pairs)),
+        weights: Cow::Owned(transposed(convolution, weights, &pairs)),
         target: Target {
             width: convolution.input[1],
             begin,
@@ -287,38 +292,42 @@ fn input_phase(
 }
 
 /// The weights of some taps, by the input's channels: `[groups · from, to, taps]`.
-fn turned(convolution: &Convolution, weights: &[f32], taps: &[(usize, [isize; 2])]) -> Vec<f32> {
+fn transposed(
+    convolution: &Convolution,
+    weights: &[f32],
+    taps: &[(usize, [isize; 2])],
+) -> Vec<f32> {
     /// Channels that are turned together, so that what is read lies together.
     const BLOCK: usize = 16;
     let [from, to] = convolution.per_group();
     let (terms, all) = (to * taps.len(), convolution.taps());
-    let mut turned = zeros(convolution.groups * from * terms);
-    let groups = turned
+    let mut transposed = zeros(convolution.groups * from * terms);
+    let groups = transposed
         .par_chunks_mut(from * terms)
         .zip(weights.par_chunks(to * from * all));
-    groups.for_each(|(turned, weights)| {
+    groups.for_each(|(transposed, weights)| {
         if all == 1 {
-            return transpose(weights, from, turned);
+            return transpose(weights, from, transposed);
         }
-        let blocks = turned.par_chunks_mut(BLOCK * terms).enumerate();
-        blocks.for_each(|(block, turned)| {
+        let blocks = transposed.par_chunks_mut(BLOCK * terms).enumerate();
+        blocks.for_each(|(block, transposed)| {
             for (result, weights) in weights.chunks_exact(from * all).enumerate() {
                 let weights = weights[BLOCK * block * all..].chunks_exact(all);
-                for (turned, weights) in turned.chunks_exact_mut(terms).zip(weights) {
-                    let turned = &mut turned[result * taps.len()..][..taps.len()];
+                for (transposed, weights) in transposed.chunks_exact_mut(terms).zip(weights) {
+                    let transposed = &mut transposed[result * taps.len()..][..taps.len()];
                     if taps.len() == all {
                         // In the order that they have.
-                        turned.copy_from_slice(weights);
+                        transposed.copy_from_slice(weights);
                         continue;
                     }
-                    for (to, (tap, _)) in turned.iter_mut().zip(taps) {
+                    for (to, (tap, _)) in transposed.iter_mut().zip(taps) {
                         *to = weights[*tap];
                     }
                 }
             }
         });
     });
-    turned
+    transposed
 }
 
 #[cfg(test)]
@@ -326,7 +335,7 @@ mod tests {
     use super::*;
 
     /// Small whole numbers, so that every sum is exact in whatever order.
-    fn numbers(count: usize, factor: usize) -> Vec<f32> {
+    fn values(count: usize, factor: usize) -> Vec<f32> {
         let number = |at: usize| (at * factor % 23 % 7) as f32 - 3.0;
         (0..count).map(number).collect()
     }
@@ -382,24 +391,21 @@ mod tests {
                     padding,
                 };
                 let [input, weights] =
-                    [(sizes.inputs(), 5), (sizes.weights(), 3)].map(|(n, by)| numbers(n, by));
-                let [scale, bias] = [2, 3].map(|by| numbers(sizes.channels[1], by));
-                let epilogue = Epilogue {
+                    [(sizes.inputs(), 5), (sizes.weights(), 3)].map(|(n, by)| values(n, by));
+                let [scale, bias] = [2, 3].map(|by| values(sizes.channels[1], by));
+                let epilogue = ConvEpilogue {
                     scale: Some(&scale),
                     bias: Some(&bias),
-                    rectify: false,
+                    relu: false,
                 };
                 let plain = sizes.forward(&input, &weights, epilogue);
-                let shortcut = numbers(plain.len(), 11);
-                for rectify in [false, true] {
+                let shortcut = values(plain.len(), 11);
+                for relu in [false, true] {
                     let mut found = shortcut.clone();
-                    let epilogue = Epilogue {
-                        rectify,
-                        ..epilogue
-                    };
+                    let epilogue = ConvEpilogue { relu, ..epilogue };
                     sizes.forward_onto(&input, &weights, epilogue, &mut found);
                     let sums = plain.iter().zip(&shortcut).map(|(y, other)| y + other);
-                    let least = if rectify { 0.0 } else { f32::NEG_INFINITY };
+                    let least = if relu { 0.0 } else { f32::NEG_INFINITY };
                     let expected: Vec<f32> = sums.map(|sum| sum.max(least)).collect();
                     assert_eq!(found, expected, "{sizes:?}");
                     tried += 1;
@@ -435,13 +441,13 @@ mod tests {
                             stride,
                             padding,
                         };
-                        let input = numbers(sizes.inputs(), 5);
-                        let weights = numbers(sizes.weights(), 3);
-                        let gradient = numbers(sizes.outputs(), 11);
+                        let input = values(sizes.inputs(), 5);
+                        let weights = values(sizes.weights(), 3);
+                        let gradient = values(sizes.outputs(), 11);
                         let [output, by_input, by_weights] =
                             defined(&sizes, &input, &weights, &gradient);
                         assert_eq!(
-                            sizes.forward(&input, &weights, Epilogue::default()),
+                            sizes.forward(&input, &weights, ConvEpilogue::default()),
                             output,
                             "{sizes:?}"
                         );

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
-    convolution::Epilogue,
+    convolution::ConvEpilogue,
     tile::{self, Dense, Listed, Rows},
     window::Window,
 };
@@ -52,7 +52,7 @@ pub(crate) struct Correlation<'a, 'b> {
     /// Positions of a map of results.
     pub(crate) positions: usize,
     /// Of the first result on.
-    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) epilogue: ConvEpilogue<'a>,
     /// Whether results are added to what is there.
     pub(crate) onto: bool,
     /// For each image `[results, positions]`.
@@ -72,9 +72,9 @@ pub(crate) struct Memory {
 impl Memory {
     /// So many numbers of each, the copy from the begin of a line of cache on.
     fn of(&mut self, copy: usize, sums: usize) -> (&mut [f32], &mut [f32]) {
-        for (numbers, count) in [(&mut self.copy, LINE + copy), (&mut self.sums, sums)] {
-            if numbers.len() < count {
-                numbers.resize(count, 0.0);
+        for (values, count) in [(&mut self.copy, LINE + copy), (&mut self.sums, sums)] {
+            if values.len() < count {
+                values.resize(count, 0.0);
             }
         }
         let begin = self.copy.as_ptr().align_offset(LINE * size_of::<f32>());
@@ -166,7 +166,7 @@ impl Correlation<'_, '_> {
                 let last = (first + per_chunk).min(channels);
                 self.lay_out(first..last, from..to + window.reach(), &layout, copy);
                 let rows = Rows {
-                    numbers: self.weights,
+                    values: self.weights,
                     stride: self.terms,
                     terms: first * taps..last * taps,
                     begun: first > 0,
@@ -176,8 +176,8 @@ impl Correlation<'_, '_> {
                 for (tile, sums) in sums.take(tiles).enumerate() {
                     if layout.dense {
                         let size = shifts.len() * width;
-                        let places = Dense(&copy[tile * size..][..size]);
-                        rows.add::<S, A>(simd, self.panels, places, sums);
+                        let positions = Dense(&copy[tile * size..][..size]);
+                        rows.add::<S, A>(simd, self.panels, positions, sums);
                     } else {
                         let source = &copy[tile * width..];
                         rows.add::<S, A>(simd, self.panels, Listed { source, shifts }, sums);
@@ -210,15 +210,15 @@ impl Correlation<'_, '_> {
         {
             let to = (from + layout.positions).min(read.end);
             for (image, within, part) in window.parts(from..to) {
-                let place = begin + part.start - from..begin + part.end - from;
-                parts.push((place, self.maps.get(image), within));
+                let position = begin + part.start - from..begin + part.end - from;
+                parts.push((position, self.maps.get(image), within));
             }
         }
         for (index, channel) in channels.enumerate() {
             for phase in 0..window.phases() {
                 let begin = index * layout.channel + phase * layout.phase;
-                for (place, maps, within) in &parts {
-                    let copy = &mut copy[begin + place.start..begin + place.end];
+                for (position, maps, within) in &parts {
+                    let copy = &mut copy[begin + position.start..begin + position.end];
                     match maps {
                         Some(maps) => {
                             let map = &maps[channel * map..][..map];
@@ -282,31 +282,27 @@ impl Correlation<'_, '_> {
                 + self.target.begin[1]
                 + x * across;
             let maps = &mut self.results[image];
-            let Epilogue {
-                scale,
-                bias,
-                rectify,
-            } = self.epilogue;
-            let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
+            let ConvEpilogue { scale, bias, relu } = self.epilogue;
+            let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
             // Written so that what is not a number stays so.
             let floored = |value: f32| if value < floor { floor } else { value };
             for (row, result) in results.clone().enumerate() {
                 let scale = scale.map_or(1.0, |scale| scale[result]);
                 let bias = bias.map_or(0.0, |bias| bias[result]);
-                let numbers = &sums[(tile * rows + row) * tile_width + lane..][..count];
-                let places = &mut maps[result * self.positions + begin..];
+                let values = &sums[(tile * rows + row) * tile_width + lane..][..count];
+                let positions = &mut maps[result * self.positions + begin..];
                 let sum = |from: &f32| scale * from + bias;
                 if across > 1 {
-                    for (to, from) in places.iter_mut().step_by(across).zip(numbers) {
+                    for (to, from) in positions.iter_mut().step_by(across).zip(values) {
                         let before = if self.onto { *to } else { 0.0 };
                         *to = floored(sum(from) + before);
                     }
                 } else if self.onto {
-                    for (to, from) in places[..count].iter_mut().zip(numbers) {
+                    for (to, from) in positions[..count].iter_mut().zip(values) {
                         *to = floored(sum(from) + *to);
                     }
                 } else {
-                    for (to, from) in places[..count].iter_mut().zip(numbers) {
+                    for (to, from) in positions[..count].iter_mut().zip(values) {
                         *to = floored(sum(from));
                     }
                 }

@@ -11,21 +11,21 @@ use crate::memory::zeros;
 /// ```
 /// use reid_kernels::Mixing;
 ///
-/// // Two images of one channel and two places; the second place of the first is the second's.
+/// // Two images of one channel and two positions; the second position of the first is the second's.
 /// let mixing = Mixing { cut: vec![false, true, false, false], donors: vec![1, 0] };
 /// assert_eq!(mixing.forward(&[1.0, 2.0, 3.0, 4.0]), [1.0, 4.0, 3.0, 4.0]);
 /// assert_eq!(mixing.gradient(&[0.1, 0.2, 0.3, 0.4], true), [0.1, 0.0, 0.3, 0.6]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mixing {
-    /// Whether a place is filled by the donor, `[batch, places]`, the same for all channels.
+    /// Whether a place is filled by the donor, `[batch, positions]`, the same for all channels.
     pub cut: Vec<bool>,
     /// The place of each image's donor in the batch, `[batch]`.
     pub donors: Vec<usize>,
 }
 
 impl Mixing {
-    /// The mixed maps, `[batch, channels, places]`, of maps in the same order.
+    /// The mixed maps, `[batch, channels, positions]`, of maps in the same order.
     ///
     /// # Panics
     /// If the numbers are no whole maps of this batch and these places, or a donor is not in it.
@@ -36,7 +36,7 @@ impl Mixing {
             let donor = sizes.map(self.donors[image], channel, features);
             mixed.copy_from_slice(sizes.map(image, channel, features));
             arch.dispatch(Zip {
-                numbers: mixed,
+                values: mixed,
                 others: donor,
                 cut: self.cut_of(image),
                 of: |own, donor, cut| if cut { donor } else { own },
@@ -58,14 +58,14 @@ impl Mixing {
         }
         sizes.for_each_map(|image, channel, passed| {
             arch.dispatch(Zip {
-                numbers: passed,
+                values: passed,
                 others: sizes.map(image, channel, gradient),
                 cut: self.cut_of(image),
                 of: |none, own, cut| if cut { none } else { own },
             });
             for &taker in &takers[image] {
                 arch.dispatch(Zip {
-                    numbers: passed,
+                    values: passed,
                     others: sizes.map(taker, channel, gradient),
                     cut: self.cut_of(taker),
                     of: |sum, taken, cut| if cut { sum + taken } else { sum },
@@ -75,8 +75,8 @@ impl Mixing {
     }
 
     fn cut_of(&self, image: usize) -> &[bool] {
-        let places = self.cut.len() / self.donors.len();
-        &self.cut[image * places..][..places]
+        let positions = self.cut.len() / self.donors.len();
+        &self.cut[image * positions..][..positions]
     }
 
     fn sizes(&self, features: &[f32]) -> Sizes {
@@ -93,7 +93,7 @@ impl Mixing {
         Sizes {
             count,
             channels: count / cut,
-            places: cut / batch,
+            positions: cut / batch,
         }
     }
 }
@@ -102,19 +102,19 @@ impl Mixing {
 struct Sizes {
     count: usize,
     channels: usize,
-    places: usize,
+    positions: usize,
 }
 
 impl Sizes {
     fn map(self, image: usize, channel: usize, features: &[f32]) -> &[f32] {
-        &features[(image * self.channels + channel) * self.places..][..self.places]
+        &features[(image * self.channels + channel) * self.positions..][..self.positions]
     }
 
     /// New maps, each written from zeros, given its image and channel.
     fn for_each_map(self, write: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
         let mut maps = zeros(self.count);
-        let at_once = PART.div_ceil(self.places);
-        maps.par_chunks_exact_mut(self.places)
+        let at_once = PART.div_ceil(self.positions);
+        maps.par_chunks_exact_mut(self.positions)
             .with_min_len(at_once)
             .enumerate()
             .for_each(|(at, map)| write(at / self.channels, at % self.channels, map));
@@ -123,7 +123,7 @@ impl Sizes {
 }
 
 struct Zip<'a, F> {
-    numbers: &'a mut [f32],
+    values: &'a mut [f32],
     others: &'a [f32],
     cut: &'a [bool],
     of: F,
@@ -135,7 +135,7 @@ impl<F: Fn(f32, f32, bool) -> f32> WithSimd for Zip<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let others = self.others.iter().zip(self.cut);
-        for (number, (other, cut)) in self.numbers.iter_mut().zip(others) {
+        for (number, (other, cut)) in self.values.iter_mut().zip(others) {
             *number = (self.of)(*number, *other, *cut);
         }
     }

@@ -5,11 +5,11 @@
 //!
 //! // Two images with one channel of two positions.
 //! let (sizes, input) = (Sizes::new(&[2, 1, 2]), [2.0, 2.0, 6.0, 6.0]);
-//! let parameters = Parameters { gain: &[2.0], bias: &[0.0], epsilon: 0.0 };
-//! let (rectified, statistics) = normalise(sizes, &input, parameters, true);
+//! let parameters = Parameters { weight: &[2.0], bias: &[0.0], epsilon: 0.0 };
+//! let (relu, statistics) = normalise(sizes, &input, parameters, true);
 //! assert_eq!((statistics.mean[0], statistics.variance[0]), (4.0, 4.0));
 //! // 2·(x - 4)/√4
-//! assert_eq!(rectified, [0.0, 0.0, 2.0, 2.0]);
+//! assert_eq!(relu, [0.0, 0.0, 2.0, 2.0]);
 //!
 //! let mut shortcut = [1.0, 3.0, 1.0, 3.0];
 //! normalise_onto(sizes, &input, parameters, &mut shortcut);
@@ -24,7 +24,7 @@ use crate::memory::zeros;
 
 mod map;
 
-use map::{Affine, Ending};
+use map::{Affine, Epilogue};
 pub use map::{Gradients, Map, Parameters};
 
 /// Numbers that the calling thread normalises before another has woken up.
@@ -62,17 +62,17 @@ impl Sizes {
     }
 
     /// The maps of one channel.
-    fn maps(self, channel: usize, numbers: &[f32]) -> impl Iterator<Item = &[f32]> {
+    fn maps(self, channel: usize, values: &[f32]) -> impl Iterator<Item = &[f32]> {
         let image = self.channels * self.positions;
         let begin = channel * self.positions;
-        numbers
+        values
             .chunks_exact(image)
             .map(move |image| &image[begin..begin + self.positions])
     }
 
     /// All maps, those of a channel one behind the other, to be written.
-    fn maps_mut(self, numbers: &mut [f32]) -> Vec<&mut [f32]> {
-        let images = numbers.chunks_exact_mut(self.channels * self.positions);
+    fn maps_mut(self, values: &mut [f32]) -> Vec<&mut [f32]> {
+        let images = values.chunks_exact_mut(self.channels * self.positions);
         let mut images: Vec<_> = images
             .map(|image| image.chunks_exact_mut(self.positions))
             .collect();
@@ -97,9 +97,9 @@ impl Sizes {
     }
 
     /// Refuses features of another size.
-    fn expect(self, what: &str, numbers: &[f32]) {
+    fn expect(self, what: &str, values: &[f32]) {
         assert_eq!(
-            numbers.len(),
+            values.len(),
             self.batch * self.channels * self.positions,
             "numbers of {what} for {self:?}"
         );
@@ -190,15 +190,11 @@ pub fn normalise(
     sizes: Sizes,
     input: &[f32],
     parameters: Parameters<'_>,
-    rectify: bool,
+    relu: bool,
 ) -> (Vec<f32>, Statistics) {
     let mut output = zeros(input.len());
-    let ending = if rectify {
-        Ending::Rectified
-    } else {
-        Ending::Plain
-    };
-    let statistics = write(sizes, input, parameters, (&mut output, ending));
+    let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
+    let statistics = write(sizes, input, parameters, (&mut output, epilogue));
     (output, statistics)
 }
 
@@ -212,14 +208,14 @@ pub fn normalise_onto(
     parameters: Parameters<'_>,
     shortcut: &mut [f32],
 ) -> Statistics {
-    write(sizes, input, parameters, (shortcut, Ending::Joined))
+    write(sizes, input, parameters, (shortcut, Epilogue::AddRelu))
 }
 
 fn write(
     sizes: Sizes,
     input: &[f32],
     parameters: Parameters<'_>,
-    (output, ending): (&mut [f32], Ending),
+    (output, epilogue): (&mut [f32], Epilogue),
 ) -> Statistics {
     sizes.expect("the input", input);
     sizes.expect("the output", output);
@@ -227,7 +223,7 @@ fn write(
     let of = |(channel, outputs): (usize, &mut [&mut [f32]])| {
         let [mean, variance] = moments(sizes, channel, input);
         let affine = Affine::new(mean, variance, parameters, channel);
-        affine.write(sizes.maps(channel, input), outputs, ending);
+        affine.write(sizes.maps(channel, input), outputs, epilogue);
         (mean, variance)
     };
     let mut outputs = sizes.maps_mut(output);

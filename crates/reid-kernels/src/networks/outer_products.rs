@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use super::{
     convolution::{Convolution, area},
     correlate::DEPTH,
-    tile::{self, Dense, Listed, Places, Rows},
-    turn::{SIDE, side_by_side},
+    tile::{self, Dense, Listed, Positions, Rows},
+    transpose::{SIDE, side_by_side},
 };
 use crate::memory::zeros;
 
@@ -27,7 +27,7 @@ pub(crate) struct Outer<'a> {
     /// The gradient by the output, `[batch, groups · results, positions]`.
     gradient: &'a [f32],
     /// Where the first tap of each position of an image reads, within a block of channels.
-    places: Vec<usize>,
+    positions: Vec<usize>,
 }
 
 /// Results of a group for a block of channels.
@@ -53,16 +53,16 @@ impl<'a> Outer<'a> {
         let [height, columns] = convolution.output();
         let [down, across] = convolution.stride;
         let [_, pitch] = padded(convolution);
-        let place = |at: usize| {
+        let position = |at: usize| {
             let (y, x) = (at / columns, at % columns);
             (y * down * pitch + x * across) * width
         };
         Self {
             convolution,
             width,
-            input: turned(convolution, input, width),
+            input: transposed(convolution, input, width),
             gradient,
-            places: (0..height * columns).map(place).collect(),
+            positions: (0..height * columns).map(position).collect(),
         }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Outer<'a> {
             .collect();
         // Where each result of a group lies: its part, and its place there.
         let rows = |part: &[Range<usize>]| part.iter().map(Range::len).sum();
-        let places: Vec<(usize, usize)> = parts
+        let positions: Vec<(usize, usize)> = parts
             .iter()
             .enumerate()
             .flat_map(|(part, panels)| (0..rows(panels)).map(move |row| (part, row)))
@@ -95,7 +95,7 @@ impl<'a> Outer<'a> {
         let mut results = zeros(groups * to * from * taps);
         let each = results.par_chunks_mut(from * taps).enumerate();
         each.for_each(|(result, weights)| {
-            let (part, row) = places[result % to];
+            let (part, row) = positions[result % to];
             for (block, weights) in weights.chunks_mut(self.width * taps).enumerate() {
                 let found = &found[(result / to * blocks + block) * count + part];
                 weights.copy_from_slice(&found[row * weights.len()..][..weights.len()]);
@@ -111,7 +111,7 @@ fn padded(convolution: &Convolution) -> [usize; 2] {
 }
 
 /// The input with some channels side by side.
-fn turned(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
+fn transposed(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
     let [from, _] = convolution.per_group();
     let map = area(convolution.input);
     // Without zeros around it a map is one row.
@@ -123,15 +123,15 @@ fn turned(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
     let [read, pitch] = padded(convolution);
     let blocks = from.div_ceil(width);
     let size = read * pitch * width;
-    let mut turned = zeros(convolution.groups * blocks * convolution.batch * size);
-    let each = turned.par_chunks_mut(size).enumerate();
-    each.for_each(|(place, turned)| {
-        let (block, image) = (place / convolution.batch, place % convolution.batch);
+    let mut transposed = zeros(convolution.groups * blocks * convolution.batch * size);
+    let each = transposed.par_chunks_mut(size).enumerate();
+    each.for_each(|(position, transposed)| {
+        let (block, image) = (position / convolution.batch, position % convolution.batch);
         let (group, first) = (block / blocks, block % blocks * width);
         let channels = first..(first + width).min(from);
         let begin = (image * convolution.groups + group) * from;
         for y in 0..height {
-            let row = &mut turned[((y + top) * pitch + left) * width..][..columns * width];
+            let row = &mut transposed[((y + top) * pitch + left) * width..][..columns * width];
             let source =
                 |channel: usize| &input[(begin + channel) * map + y * columns..][..columns];
             let mut lane = 0;
@@ -141,14 +141,14 @@ fn turned(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
                 lane += SIDE;
             }
             for lane in lane..channels.len() {
-                let numbers = row[lane..].iter_mut().step_by(width);
-                for (to, from) in numbers.zip(source(first + lane)) {
+                let values = row[lane..].iter_mut().step_by(width);
+                for (to, from) in values.zip(source(first + lane)) {
                     *to = *from;
                 }
             }
         }
     });
-    turned
+    transposed
 }
 
 struct Width;
@@ -219,7 +219,7 @@ impl Sums<'_> {
         let size = read * pitch * width;
         let block = group * from.div_ceil(width) + block;
         let input = &outer.input[block * convolution.batch * size..];
-        let positions = outer.places.len();
+        let positions = outer.positions.len();
         // Where there is one tap and no stride, positions lie one behind the other.
         let dense = (convolution.kernel, convolution.stride, convolution.padding)
             == ([1, 1], [1, 1], [0, 0]);
@@ -227,10 +227,10 @@ impl Sums<'_> {
         let mut begun = false;
         for image in 0..convolution.batch {
             let first = (image * convolution.groups + group) * to * positions;
-            for (chunk, places) in outer.places.chunks(DEPTH).enumerate() {
-                let terms = chunk * DEPTH..chunk * DEPTH + places.len();
+            for (chunk, part) in outer.positions.chunks(DEPTH).enumerate() {
+                let terms = chunk * DEPTH..chunk * DEPTH + part.len();
                 let gradient = Rows {
-                    numbers: &outer.gradient[first..],
+                    values: &outer.gradient[first..],
                     stride: positions,
                     terms: terms.clone(),
                     begun,
@@ -239,10 +239,10 @@ impl Sums<'_> {
                     let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
                     let source = &input[image * size + (y * pitch + x) * width..];
                     if dense {
-                        let places = Dense(source).terms(terms.clone(), width);
-                        gradient.add::<S, A>(simd, panels, places, sums);
+                        let positions = Dense(source).terms(terms.clone(), width);
+                        gradient.add::<S, A>(simd, panels, positions, sums);
                     } else {
-                        let shifts = places;
+                        let shifts = part;
                         gradient.add::<S, A>(simd, panels, Listed { source, shifts }, sums);
                     }
                 }

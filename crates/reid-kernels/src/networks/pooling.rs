@@ -112,8 +112,8 @@ impl Pooling {
     }
 
     /// How many maps there are.
-    fn maps(&self, numbers: &[f32], size: usize) -> usize {
-        let count = numbers.len();
+    fn maps(&self, values: &[f32], size: usize) -> usize {
+        let count = values.len();
         assert!(
             size > 0 && count.is_multiple_of(size),
             "{count} numbers are no whole maps of {self:?}"
@@ -153,24 +153,24 @@ impl Pooling {
     /// Splits a row of the map by phase; outside the map nothing is larger than anything.
     #[inline(always)]
     fn split(&self, row: &[f32], phases: &mut [f32]) {
-        for (phase, numbers) in phases.chunks_exact_mut(self.phase()).enumerate() {
+        for (phase, values) in phases.chunks_exact_mut(self.phase()).enumerate() {
             let (inside, column) = self.inside(phase);
-            numbers[..inside.start].fill(f32::NEG_INFINITY);
-            numbers[inside.end..].fill(f32::NEG_INFINITY);
-            let (numbers, row) = (&mut numbers[inside], &row[column.min(row.len())..]);
+            values[..inside.start].fill(f32::NEG_INFINITY);
+            values[inside.end..].fill(f32::NEG_INFINITY);
+            let (values, row) = (&mut values[inside], &row[column.min(row.len())..]);
             match self.stride[1] {
                 // Written so that the compiler shuffles vectors.
                 2 => {
                     let (pairs, last) = row.as_chunks::<2>();
-                    for (number, pair) in numbers.iter_mut().zip(pairs) {
+                    for (number, pair) in values.iter_mut().zip(pairs) {
                         *number = pair[0];
                     }
-                    if let (Some(number), [last]) = (numbers.get_mut(pairs.len()), last) {
+                    if let (Some(number), [last]) = (values.get_mut(pairs.len()), last) {
                         *number = *last;
                     }
                 }
                 stride => {
-                    for (number, from) in numbers.iter_mut().zip(row.iter().step_by(stride)) {
+                    for (number, from) in values.iter_mut().zip(row.iter().step_by(stride)) {
                         *number = *from;
                     }
                 }
@@ -181,11 +181,11 @@ impl Pooling {
     /// Adds a row split by phase to a row of the map.
     #[inline(always)]
     fn join(&self, phases: &[f32], row: &mut [f32]) {
-        for (phase, numbers) in phases.chunks_exact(self.phase()).enumerate() {
+        for (phase, values) in phases.chunks_exact(self.phase()).enumerate() {
             let (inside, column) = self.inside(phase);
             let from = column.min(row.len());
-            let (numbers, row) = (&numbers[inside], &mut row[from..]);
-            for (number, to) in numbers.iter().zip(row.iter_mut().step_by(self.stride[1])) {
+            let (values, row) = (&values[inside], &mut row[from..]);
+            for (number, to) in values.iter().zip(row.iter_mut().step_by(self.stride[1])) {
                 *to += number;
             }
         }
@@ -261,7 +261,7 @@ struct Scratch {
     /// The largest number of each window so far.
     largest: Vec<f32>,
     /// Where it is in its window, in reading order.
-    place: Vec<u32>,
+    position: Vec<u32>,
 }
 
 impl Scratch {
@@ -276,7 +276,7 @@ impl Scratch {
             passed: pooling.phases(),
             first: (0..windows).map(first).collect(),
             largest: vec![0.0; windows],
-            place: vec![0; windows],
+            position: vec![0; windows],
         }
     }
 }
@@ -303,21 +303,21 @@ impl Backward<'_> {
         let ([_, width], [_, kernel]) = (pooling.input, pooling.kernel);
         let (rows, top) = (pooling.rows(y), pooling.top(y));
         // Until a larger one is found it is the first in the map, however small that is.
-        let begin = place(rows.start - top, 0, kernel);
-        for (place, first) in scratch.place.iter_mut().zip(&scratch.first) {
-            *place = begin + first;
+        let begin = position(rows.start - top, 0, kernel);
+        for (position, first) in scratch.position.iter_mut().zip(&scratch.first) {
+            *position = begin + first;
         }
         scratch.largest.fill(f32::NEG_INFINITY);
         for row in rows {
             pooling.split(&input[row * width..][..width], &mut scratch.phases);
             for column in 0..kernel {
-                let here = place(row - top, column, kernel);
-                let found = scratch.largest.iter_mut().zip(&mut scratch.place);
-                let numbers = &scratch.phases[pooling.column(column)];
-                for ((largest, place), number) in found.zip(numbers) {
+                let here = position(row - top, column, kernel);
+                let found = scratch.largest.iter_mut().zip(&mut scratch.position);
+                let values = &scratch.phases[pooling.column(column)];
+                for ((largest, position), number) in found.zip(values) {
                     let new = larger(*number, *largest);
                     *largest = if new { *number } else { *largest };
-                    *place = if new { here } else { *place };
+                    *position = if new { here } else { *position };
                 }
             }
         }
@@ -326,7 +326,7 @@ impl Backward<'_> {
 
 /// A place in a window, in reading order; rows are counted from the window's own first.
 #[inline(always)]
-fn place(row: usize, column: usize, kernel: usize) -> u32 {
+fn position(row: usize, column: usize, kernel: usize) -> u32 {
     u32::try_from(row * kernel + column).expect("a place in a kernel")
 }
 
@@ -344,11 +344,11 @@ impl WithSimd for Backward<'_> {
             for row in rows {
                 scratch.passed.fill(0.0);
                 for column in 0..kernel {
-                    let here = place(row - top, column, kernel);
+                    let here = position(row - top, column, kernel);
                     let passed = &mut scratch.passed[pooling.column(column)];
-                    let windows = gradient.iter().zip(&scratch.place);
-                    for (passed, (gradient, place)) in passed.iter_mut().zip(windows) {
-                        *passed += if *place == here { *gradient } else { 0.0 };
+                    let windows = gradient.iter().zip(&scratch.position);
+                    for (passed, (gradient, position)) in passed.iter_mut().zip(windows) {
+                        *passed += if *position == here { *gradient } else { 0.0 };
                     }
                 }
                 pooling.join(&scratch.passed, &mut self.result[row * width..][..width]);

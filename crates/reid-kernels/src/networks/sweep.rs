@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::memory::zeros;
 
 use super::{
-    convolution::{Epilogue, area},
+    convolution::{ConvEpilogue, area},
     correlate::{self, Correlation, Memory, Target},
     tile,
     window::Window,
@@ -41,7 +41,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) source: &'a [f32],
     /// What no phase covers stays as it is.
     pub(crate) phases: &'a [Phase<'a>],
-    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) epilogue: ConvEpilogue<'a>,
     /// Whether results are added to what is there.
     pub(crate) onto: bool,
     /// Positions of a map of results.

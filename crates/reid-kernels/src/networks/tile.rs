@@ -39,7 +39,7 @@ pub(crate) fn all_rows(panels: &[Range<usize>]) -> usize {
 }
 
 /// Where the vectors that numbers are multiplied with lie, term by term.
-pub(crate) trait Places: Copy {
+pub(crate) trait Positions: Copy {
     /// Some terms.
     fn terms(self, terms: Range<usize>, width: usize) -> Self;
 
@@ -54,7 +54,7 @@ pub(crate) struct Listed<'a> {
     pub(crate) shifts: &'a [usize],
 }
 
-impl Places for Listed<'_> {
+impl Positions for Listed<'_> {
     #[inline(always)]
     fn terms(self, terms: Range<usize>, _: usize) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Places for Listed<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dense<'a>(pub(crate) &'a [f32]);
 
-impl Places for Dense<'_> {
+impl Positions for Dense<'_> {
     #[inline(always)]
     fn terms(self, terms: Range<usize>, width: usize) -> Self {
         Self(&self.0[terms.start * width..terms.end * width])
@@ -88,7 +88,7 @@ impl Places for Dense<'_> {
 /// Rows of numbers, each `stride` behind the one before.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<'a> {
-    pub(crate) numbers: &'a [f32],
+    pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
     /// Which numbers of each row.
     pub(crate) terms: Range<usize>,
@@ -107,7 +107,7 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         panels: &[Range<usize>],
-        places: impl Places,
+        positions: impl Positions,
         sums: &mut [f32],
     ) {
         let mut rest = sums;
@@ -116,9 +116,9 @@ impl<'a> Rows<'a> {
             let (sums, behind) = rest.split_at_mut(size);
             rest = behind;
             match panel.len() {
-                1 | 2 => self.tile::<S, 2, A>(simd, panel, places, sums),
-                3 | 4 => self.tile::<S, 4, A>(simd, panel, places, sums),
-                _ => self.tile::<S, 6, A>(simd, panel, places, sums),
+                1 | 2 => self.tile::<S, 2, A>(simd, panel, positions, sums),
+                3 | 4 => self.tile::<S, 4, A>(simd, panel, positions, sums),
+                _ => self.tile::<S, 6, A>(simd, panel, positions, sums),
             }
         }
     }
@@ -128,16 +128,16 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         rows: &Range<usize>,
-        places: impl Places,
+        positions: impl Positions,
         sums: &mut [f32],
     ) {
         // Where they end within a tile, the last one stands for that missing.
-        let mut numbers: [&'a [f32]; R] = [&[]; R];
-        for (r, numbers) in numbers.iter_mut().enumerate() {
+        let mut values: [&'a [f32]; R] = [&[]; R];
+        for (r, values) in values.iter_mut().enumerate() {
             let begin = (rows.start + r).min(rows.end - 1) * self.stride;
-            *numbers = &self.numbers[begin + self.terms.start..begin + self.terms.end];
+            *values = &self.values[begin + self.terms.start..begin + self.terms.end];
         }
-        let products = correlate::<S, R, A>(simd, numbers, places);
+        let products = correlate::<S, R, A>(simd, values, positions);
         let (sums, _) = S::as_mut_simd_f32s(sums);
         let (sums, _) = sums.as_chunks_mut::<A>();
         for (sums, products) in sums.iter_mut().zip(products) {
@@ -154,7 +154,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// `sums[r][x] = Σₖ rows[r][k] · places[k][x]`
+/// `sums[r][x] = Σₖ rows[r][k] · positions[k][x]`
 #[inline(always)]
 #[expect(
     clippy::needless_range_loop,
@@ -163,24 +163,24 @@ impl<'a> Rows<'a> {
 fn correlate<S: Simd, const R: usize, const A: usize>(
     simd: S,
     rows: [&[f32]; R],
-    places: impl Places,
+    positions: impl Positions,
 ) -> [[S::f32s; A]; R] {
     let width = A * S::F32_LANES;
     let mut sums = [[simd.splat_f32s(0.0); A]; R];
     let terms = rows[0].len();
     let whole = terms - terms % STEP;
     for at in (0..whole).step_by(STEP) {
-        let mut numbers = [&[0.0; STEP]; R];
+        let mut values = [&[0.0; STEP]; R];
         for r in 0..R {
-            numbers[r] = rows[r][at..].first_chunk().expect("as long as the first");
+            values[r] = rows[r][at..].first_chunk().expect("as long as the first");
         }
         // Kept from computing these places again for every term.
-        let numbers = black_box(numbers);
-        let places = places.terms(at..at + STEP, width);
+        let values = black_box(values);
+        let positions = positions.terms(at..at + STEP, width);
         for step in 0..STEP {
-            let (columns, _) = S::as_simd_f32s(places.columns(step, width));
+            let (columns, _) = S::as_simd_f32s(positions.columns(step, width));
             for r in 0..R {
-                let number = simd.splat_f32s(numbers[r][step]);
+                let number = simd.splat_f32s(values[r][step]);
                 for a in 0..A {
                     sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
                 }
@@ -188,7 +188,7 @@ fn correlate<S: Simd, const R: usize, const A: usize>(
         }
     }
     for term in whole..terms {
-        let (columns, _) = S::as_simd_f32s(places.columns(term, width));
+        let (columns, _) = S::as_simd_f32s(positions.columns(term, width));
         for r in 0..R {
             let number = simd.splat_f32s(rows[r][term]);
             for a in 0..A {

@@ -8,7 +8,7 @@ use super::{
     convolution::{Convolution, area},
     inner_products::Inner,
     outer_products::Outer,
-    turn::transpose,
+    transpose::transpose,
     window::Window,
 };
 
@@ -36,11 +36,11 @@ pub(crate) fn weight_gradient(
         .map(|(phase, shift)| phase * length + shift)
         .collect();
     // [groups, from · taps, to], so that each task has results of its own.
-    let mut turned = vec![0.0; convolution.groups * from * taps * to];
+    let mut transposed = vec![0.0; convolution.groups * from * taps * to];
     let tasks = (4 * rayon::current_num_threads()).div_ceil(convolution.groups);
     let per_task = from.div_ceil(tasks).max(6_usize.div_ceil(taps)).min(from);
     let mut parts = Vec::new();
-    let mut rest = turned.as_mut_slice();
+    let mut rest = transposed.as_mut_slice();
     for group in 0..convolution.groups {
         for first in (0..from).step_by(per_task) {
             let channels = first..(first + per_task).min(from);
@@ -67,7 +67,7 @@ pub(crate) fn weight_gradient(
             };
             inner.run();
         });
-    turn(&turned, [from * taps, to])
+    transpose_blocks(&transposed, [from * taps, to])
 }
 
 /// The gradient by the output, `[channels, batch, area]`, with zeros between its rows.
@@ -111,11 +111,11 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
 }
 
 /// `[groups, terms, results]` to `[groups, results, terms]`.
-fn turn(turned: &[f32], [terms, results]: [usize; 2]) -> Vec<f32> {
-    let mut weights = vec![0.0; turned.len()];
+fn transpose_blocks(transposed: &[f32], [terms, results]: [usize; 2]) -> Vec<f32> {
+    let mut weights = vec![0.0; transposed.len()];
     let groups = weights
         .par_chunks_mut(terms * results)
-        .zip(turned.par_chunks(terms * results));
-    groups.for_each(|(weights, turned)| transpose(turned, results, weights));
+        .zip(transposed.par_chunks(terms * results));
+    groups.for_each(|(weights, transposed)| transpose(transposed, results, weights));
     weights
 }

@@ -113,8 +113,8 @@ impl Window {
         });
         let shift = |tap: &[isize; 2]| {
             let own = phase(tap);
-            let place = phases.iter().position(|phase| *phase == own).unwrap_or(0);
-            (place, steps(0, tap) * size[1] + steps(1, tap))
+            let position = phases.iter().position(|phase| *phase == own).unwrap_or(0);
+            (position, steps(0, tap) * size[1] + steps(1, tap))
         };
         Self {
             map,
@@ -207,9 +207,9 @@ impl Window {
     fn lay_out_rows(&self, phase: usize, from: usize, map: &[f32], copy: &mut [f32]) {
         let Phase { begin, inside } = &self.phases[phase];
         let pitch = self.pitch();
-        let place = from.cast_signed() + begin[0] * pitch.cast_signed() + begin[1];
-        let before = place.min(0).unsigned_abs().min(copy.len());
-        let begin = place.max(0).unsigned_abs().min(map.len());
+        let position = from.cast_signed() + begin[0] * pitch.cast_signed() + begin[1];
+        let before = position.min(0).unsigned_abs().min(copy.len());
+        let begin = position.max(0).unsigned_abs().min(map.len());
         let count = (map.len() - begin).min(copy.len() - before);
         copy[..before].fill(0.0);
         copy[before..before + count].copy_from_slice(&map[begin..begin + count]);

@@ -11,7 +11,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{
@@ -166,13 +166,13 @@ impl Gate for CbamSpatial {
 
 impl Block for CbamChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 }
 
 impl Block for CbamSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

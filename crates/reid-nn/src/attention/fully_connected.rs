@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 
 use super::{
     Gate, checked,
@@ -165,7 +165,7 @@ impl Gate for FullyConnectedSpatial {
 
 impl Block for FullyConnectedChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {
@@ -178,7 +178,7 @@ impl Block for FullyConnectedChannel {
 
 impl Block for FullyConnectedSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

@@ -336,13 +336,13 @@ mod tests {
         let _ = plain.forward(&Nodes::Places(random(&training).unsqueeze_dim(3)));
         let (plain, features) = (plain.valid(), random(&device));
         let nodes = Nodes::Places(features.clone().unsqueeze_dim(3));
-        let turned = Nodes::rows(features.transpose());
+        let transposed = Nodes::rows(features.transpose());
         let expected = plain.forward(&nodes);
         let fused = plain.clone().fused();
         for found in [
-            plain.forward(&turned),
+            plain.forward(&transposed),
             fused.forward(&nodes),
-            fused.forward(&turned),
+            fused.forward(&transposed),
             fused.with_relations(&nodes).0,
         ] {
             let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();

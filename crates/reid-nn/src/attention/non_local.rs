@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::attend;
+use reid_ops::attention;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -53,7 +53,7 @@ pub struct NonLocalConfig {
 ///
 /// The gain of the normalisation starts at 0, so a new block changes nothing. The dot
 /// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities, and the
-/// embedded Gaussian without holding them together ([`reid_ops::attend`]).
+/// embedded Gaussian without holding them together ([`reid_ops::attention`]).
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -116,7 +116,7 @@ impl NonLocal {
             embedded_map.reshape([batch, embedded, places])
         });
         let gathered = match self.similarity {
-            Similarity::EmbeddedGaussian => attend(theta, phi, g),
+            Similarity::EmbeddedGaussian => attention(theta, phi, g),
             // N² · embedded against N · embedded² multiplications, twice each.
             Similarity::DotProduct if embedded < places => {
                 g.matmul(phi.transpose()).matmul(theta) / places as f64

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems, strict};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
@@ -115,7 +115,7 @@ impl<A: Gate, B: Gate> Gate for Parallel<A, B> {
 
 impl<A: Gate, B: Gate> Block for Parallel<A, B> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

@@ -4,7 +4,7 @@ use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::{Device, Tensor, activation::relu},
 };
-use reid_ops::Ending;
+use reid_ops::Epilogue;
 
 use crate::{
     convolution,
@@ -26,12 +26,12 @@ pub(super) fn pointwise(from: usize, to: usize, device: &Device) -> Pointwise {
 
 /// `relu(bn(W · x))`, in the type of the features.
 pub(super) fn embed((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    convolution::normalised(conv, norm.as_ref(), features, Ending::Rectified)
+    convolution::normalised(conv, norm.as_ref(), features, Epilogue::Relu)
 }
 
 /// `bn(W · x)`, in the type of the features.
 pub(super) fn normalised((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
-    convolution::normalised(conv, norm.as_ref(), features, Ending::Plain)
+    convolution::normalised(conv, norm.as_ref(), features, Epilogue::None)
 }
 
 /// `relu(bn(y))` of products `W · x`, with the bias that the layer has when its normalisation is folded

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
 };
 use reid_core::{FeatureShape, InputSize, Problems, strict};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
@@ -86,8 +86,8 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let (height, width) = (self.height, self.width);
         let before = problems.len();
-        problems.count("height", height, 1..=InputSize::LARGEST);
-        problems.count("width", width, 1..=InputSize::LARGEST);
+        problems.count("height", height, 1..=InputSize::MAX_SIDE);
+        problems.count("width", width, 1..=InputSize::MAX_SIDE);
         if problems.len() == before {
             let seen = FeatureShape::new(input.channels, height, width);
             problems.at("gate", |problems| self.gate.validate(seen, problems));
@@ -145,7 +145,7 @@ fn bilinear(from: usize, to: usize) -> Vec<f32> {
 
 impl<G: Gate> Block for Resized<G> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

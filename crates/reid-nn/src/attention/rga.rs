@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::gated;
+use reid_ops::mul_gate;
 
 use super::{
     Gate, checked,
@@ -239,7 +239,7 @@ impl Gate for RgaChannel {
 
 impl Block for RgaSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {
@@ -252,7 +252,7 @@ impl Block for RgaSpatial {
 
 impl Block for RgaChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        gated(features.clone(), self.gate(features))
+        mul_gate(features.clone(), self.gate(features))
     }
 
     fn fused(self) -> Self {

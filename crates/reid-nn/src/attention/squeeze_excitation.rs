@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::{Ending, gated_ending};
+use reid_ops::{Epilogue, mul_gate_epilogue};
 
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{
@@ -41,9 +41,9 @@ pub struct SqueezeExcitationConfig {
 ///
 /// let device = Device::default();
 /// let gate = SqueezeExcitationConfig::new().init(FeatureShape::new(32, 4, 2), &device);
-/// let gated = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
-/// assert_eq!(gated.dims(), [2, 32, 4, 2]);
-/// assert!(gated.max().into_scalar::<f32>() < 1.0);
+/// let mul_gate = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
+/// assert_eq!(mul_gate.dims(), [2, 32, 4, 2]);
+/// assert!(mul_gate.max().into_scalar::<f32>() < 1.0);
 /// ```
 #[derive(Module, Debug)]
 pub struct SqueezeExcitation {
@@ -88,11 +88,11 @@ impl Gate for SqueezeExcitation {
 
 impl Block for SqueezeExcitation {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        self.forward_ending(features, Ending::Plain)
+        self.forward_epilogue(features, Epilogue::None)
     }
 
-    fn forward_ending(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
-        gated_ending(features.clone(), self.gate(features), ending)
+    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
+        mul_gate_epilogue(features.clone(), self.gate(features), epilogue)
     }
 }
 

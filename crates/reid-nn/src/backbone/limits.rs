@@ -1,6 +1,6 @@
 //! Limits of a `ResNet`: what can be built, and why the rest cannot.
 
-use reid_core::{FeatureShape, MOST_WEIGHTS, Problems};
+use reid_core::{FeatureShape, MAX_WEIGHTS, Problems};
 
 use super::{Ibn, ResNetConfig, ResidualKind};
 use crate::block::BlockConfig;
@@ -40,8 +40,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         let weights = (0..4).map(|stage| self.stage_weights(stage)).sum::<f64>();
         problems.require(
             "width",
-            weights <= MOST_WEIGHTS as f64,
-            format_args!("at most {MOST_WEIGHTS} weights in all stages"),
+            weights <= MAX_WEIGHTS as f64,
+            format_args!("at most {MAX_WEIGHTS} weights in all stages"),
             format_args!("{weights:.0} with a width of {}", self.width),
         );
         let expected = "a stem that the images are large enough for";

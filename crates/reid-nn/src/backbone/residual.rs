@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::FeatureShape;
-use reid_ops::Ending;
+use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
 
 use super::ibn::InstanceNormed;
@@ -168,8 +168,8 @@ impl<I: Block> ResidualBlock<I> {
     /// The first convolution, its normalisation and a rectifier.
     fn first(&self, features: Tensor<4>) -> Tensor<4> {
         let (Some(half), Some(rest)) = (&self.in1, &self.bn1) else {
-            let (norm, ending) = (self.bn1.as_ref(), Ending::Rectified);
-            return convolution::normalised(&self.conv1, norm, features, ending);
+            let (norm, epilogue) = (self.bn1.as_ref(), Epilogue::Relu);
+            return convolution::normalised(&self.conv1, norm, features, epilogue);
         };
         let hidden = convolution::apply(&self.conv1, features);
         let ([first], channels) = (half.weight.shape().dims(), hidden.dims()[1]);
@@ -184,7 +184,7 @@ impl<I: Block> Block for ResidualBlock<I> {
         let shortcut = match &self.downsample {
             Some((conv, norm)) => {
                 let features = features.clone();
-                convolution::normalised(conv, norm.as_ref(), features, Ending::Plain)
+                convolution::normalised(conv, norm.as_ref(), features, Epilogue::None)
             }
             None => features.clone(),
         };
@@ -192,17 +192,17 @@ impl<I: Block> Block for ResidualBlock<I> {
         let (last, norm, hidden) = match &self.conv3 {
             None => (&self.conv2, self.bn2.as_ref(), hidden),
             Some(conv3) => {
-                let (norm, ending) = (self.bn2.as_ref(), Ending::Rectified);
-                let hidden = convolution::normalised(&self.conv2, norm, hidden, ending);
+                let (norm, epilogue) = (self.bn2.as_ref(), Epilogue::Relu);
+                let hidden = convolution::normalised(&self.conv2, norm, hidden, epilogue);
                 (conv3, self.bn3.as_ref(), hidden)
             }
         };
         if self.in_sum.is_none() && self.se_module.is_identity() {
-            return convolution::normalised(last, norm, hidden, Ending::Joined(shortcut));
+            return convolution::normalised(last, norm, hidden, Epilogue::AddRelu(shortcut));
         }
-        let residual = convolution::normalised(last, norm, hidden, Ending::Plain);
+        let residual = convolution::normalised(last, norm, hidden, Epilogue::None);
         match &self.in_sum {
-            None => (self.se_module).forward_ending(residual, Ending::Joined(shortcut)),
+            None => (self.se_module).forward_epilogue(residual, Epilogue::AddRelu(shortcut)),
             Some(norm) => norm.rectified(self.se_module.forward(residual) + shortcut),
         }
     }

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems, strict};
-use reid_ops::Ending;
+use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -328,11 +328,13 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
             self.validate_sockets(input, problems);
         } else {
             problems.at("inside", |problems| {
-                problems.wherever(TRIALS, |map, problems| self.inside.validate(map, problems));
+                problems
+                    .nested_for_any(TRIALS, |map, problems| self.inside.validate(map, problems));
             });
             if !self.after_stages.is_empty() {
                 problems.at("after", |problems| {
-                    problems.wherever(TRIALS, |map, problems| self.after.validate(map, problems));
+                    problems
+                        .nested_for_any(TRIALS, |map, problems| self.after.validate(map, problems));
                 });
             }
         }
@@ -355,9 +357,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
 
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let features = match &self.in1 {
-            None => {
-                convolution::normalised(&self.conv1, self.bn1.as_ref(), images, Ending::Rectified)
-            }
+            None => convolution::normalised(&self.conv1, self.bn1.as_ref(), images, Epilogue::Relu),
             Some(norm) => norm.rectified(convolution::apply(&self.conv1, images)),
         };
         self.stem.pool(features)

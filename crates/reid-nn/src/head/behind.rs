@@ -73,7 +73,7 @@ impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
             if fits {
                 self.head.validate(self.block.output(input), problems);
             } else {
-                problems.wherever(TRIALS, |map, problems| self.head.validate(map, problems));
+                problems.nested_for_any(TRIALS, |map, problems| self.head.validate(map, problems));
             }
         });
     }

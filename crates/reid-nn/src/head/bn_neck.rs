@@ -100,7 +100,7 @@ impl HeadConfig for BnNeckConfig {
     }
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
-        problems.of("pool", &self.pool);
+        problems.nested("pool", &self.pool);
     }
 }
 

@@ -67,7 +67,7 @@ impl HeadConfig for PooledHeadConfig {
     }
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
-        problems.of("pool", &self.pool);
+        problems.nested("pool", &self.pool);
     }
 }
 

@@ -97,7 +97,7 @@ impl HeadConfig for ReducedHeadConfig {
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_dimensions("dimensions", self.dimensions, input.channels, problems);
-        problems.of("pool", &self.pool);
+        problems.nested("pool", &self.pool);
     }
 }
 

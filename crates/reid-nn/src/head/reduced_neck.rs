@@ -91,7 +91,7 @@ impl HeadConfig for ReducedNeckConfig {
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_dimensions("dimensions", self.dimensions, input.channels, problems);
-        problems.of("pool", &self.pool);
+        problems.nested("pool", &self.pool);
     }
 }
 

@@ -5,7 +5,7 @@ use burn::{
     module::{Content, Module, ModuleDisplay, Param},
     tensor::{DType, Device, Tensor},
 };
-use reid_ops::{Ending, Normalisation, RunningStatistics, batch_norm, batch_norm_moving};
+use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_norm_update};
 
 use super::running::Running;
 use crate::{block::Block, precision::widened};
@@ -102,7 +102,7 @@ impl BatchNorm {
     /// # Panics
     /// If the number of channels is another.
     pub fn forward<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
-        self.ending(features, Ending::Plain)
+        self.forward_epilogue(features, Epilogue::None)
     }
 
     /// Normalises features, then replaces what is negative by 0: `ReLU(forward(x))`, in one pass
@@ -114,14 +114,14 @@ impl BatchNorm {
     /// # Panics
     /// If the number of channels is another.
     pub fn rectified<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
-        self.ending(features, Ending::Rectified)
+        self.forward_epilogue(features, Epilogue::Relu)
     }
 
     /// Normalises features, with an ending behind that.
-    pub(crate) fn ending<const D: usize>(
+    pub(crate) fn forward_epilogue<const D: usize>(
         &self,
         features: Tensor<D>,
-        ending: Ending<D>,
+        epilogue: Epilogue<D>,
     ) -> Tensor<D> {
         let [channels] = self.weight.shape().dims();
         assert_eq!(
@@ -131,21 +131,21 @@ impl BatchNorm {
             features.dims()
         );
         if self.learns_on(&features.device()) {
-            return self.forward_train(features, ending);
+            return self.forward_train(features, epilogue);
         }
         let dtype = features.dtype();
         let features = widened(features);
         let by_running = self.by_running(features.dtype());
         if features.dtype() == dtype {
-            return batch_norm(features, by_running, ending);
+            return batch_norm(features, by_running, epilogue);
         }
-        ending.of(batch_norm(features, by_running, Ending::Plain).cast(dtype))
+        epilogue.apply(batch_norm(features, by_running, Epilogue::None).cast(dtype))
     }
 
     /// The normalisation by running statistics, in a type.
-    pub(crate) fn by_running(&self, dtype: DType) -> Normalisation {
-        Normalisation {
-            gain: self.weight.val().cast(dtype),
+    pub(crate) fn by_running(&self, dtype: DType) -> BatchNormParams {
+        BatchNormParams {
+            weight: self.weight.val().cast(dtype),
             bias: self.bias.val().cast(dtype),
             mean: self.running_mean.value().cast(dtype),
             variance: self.running_var.value().cast(dtype),
@@ -188,7 +188,11 @@ impl BatchNorm {
         uncoupled * (gain.unsqueeze::<2>() / deviation)
     }
 
-    fn forward_train<const D: usize>(&self, features: Tensor<D>, ending: Ending<D>) -> Tensor<D> {
+    fn forward_train<const D: usize>(
+        &self,
+        features: Tensor<D>,
+        epilogue: Epilogue<D>,
+    ) -> Tensor<D> {
         let (gain, bias) = (self.weight.val(), self.bias.val());
         let running = RunningStatistics {
             mean: self.running_mean.value(),
@@ -196,7 +200,7 @@ impl BatchNorm {
         };
         let running = (running, self.momentum);
         let (output, moved) =
-            batch_norm_moving(features, [gain, bias], self.epsilon, ending, running);
+            batch_norm_update(features, [gain, bias], self.epsilon, epilogue, running);
         self.running_mean.set(moved.mean);
         self.running_var.set(moved.variance);
         output

@@ -5,7 +5,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
-use reid_ops::{Ending, batch_norm_train};
+use reid_ops::{Epilogue, batch_norm_train};
 
 use crate::{block::Block, precision::widened};
 
@@ -76,11 +76,11 @@ impl InstanceNorm {
     /// - `features` and result: `[batch, channels, height, width]`
     #[must_use]
     pub fn rectified(&self, features: Tensor<4>) -> Tensor<4> {
-        self.normalised(features, Ending::Rectified)
+        self.normalised(features, Epilogue::Relu)
     }
 
     /// A batch normalisation of one image with `batch · channels` channels.
-    fn normalised(&self, features: Tensor<4>, ending: Ending<4>) -> Tensor<4> {
+    fn normalised(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
         let shape @ [batch, channels, height, width] = features.dims();
         let [built] = self.weight.shape().dims();
         assert_eq!(
@@ -93,14 +93,14 @@ impl InstanceNorm {
         let [gain, bias] = [&self.weight, &self.bias].map(|of| of.val().cast(dtype));
         let [gain, bias] = [gain, bias].map(|of| of.repeat_dim(0, batch));
         let one = features.reshape([1, batch * channels, height, width]);
-        let output = batch_norm_train(one, gain, bias, self.epsilon, ending).output;
+        let output = batch_norm_train(one, gain, bias, self.epsilon, epilogue).output;
         output.reshape(shape).cast(given)
     }
 }
 
 impl Block for InstanceNorm {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        self.normalised(features, Ending::Plain)
+        self.normalised(features, Epilogue::None)
     }
 }
 

@@ -19,7 +19,7 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
-use super::turns::{self, Turns};
+use super::query_chunks::{self, QueryChunks};
 
 /// Attention by turns: the same on every backend that is compiled in, for what is special about it is
 /// the backward pass.
@@ -30,14 +30,14 @@ use super::turns::{self, Turns};
     Autodiff,
 )]
 pub(super) trait Attention: Backend {
-    /// What places gather from places. Shapes are those of [`crate::attend`].
-    fn attend(
+    /// What places gather from places. Shapes are those of [`crate::attention`].
+    fn chunked_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
-        turns: Turns,
+        chunks: QueryChunks,
     ) -> FloatTensor<Self> {
-        turns::attend::<Self>(&query, &key, &value, turns)
+        query_chunks::attention::<Self>(&query, &key, &value, chunks)
     }
 }
 
@@ -55,18 +55,18 @@ impl Attention for burn::backend::NdArray {}
 impl Attention for burn::backend::Cube {}
 
 impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
-    fn attend(
+    fn chunked_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
-        turns: Turns,
+        chunks: QueryChunks,
     ) -> FloatTensor<Self> {
         let nodes = [query.node(), key.node(), value.node()];
         let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
         let [query, key, value] = maps.clone();
-        let output = B::attend(query, key, value, turns);
+        let output = B::chunked_attention(query, key, value, chunks);
         match Attend.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((maps, turns), output),
+            OpsKind::Tracked(prep) => prep.finish((maps, chunks), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
@@ -77,12 +77,12 @@ struct Attend;
 
 impl<B: Attention> Backward<B, 3> for Attend {
     /// Query, key and value.
-    type State = ([FloatTensor<B>; 3], Turns);
+    type State = ([FloatTensor<B>; 3], QueryChunks);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let ([query, key, value], turns) = ops.state;
-        let gradients = turns::gradients::<B>(&query, &key, &value, &gradient, turns);
+        let ([query, key, value], chunks) = ops.state;
+        let gradients = query_chunks::gradients::<B>(&query, &key, &value, &gradient, chunks);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);

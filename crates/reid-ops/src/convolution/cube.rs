@@ -28,7 +28,7 @@ use super::{
     extension::GpuConvolution,
     form::{Form, Layout, Stem},
 };
-use crate::cube::{Rows, channels_second, empty, numbers, single};
+use crate::cube::{Rows, channels_second, empty, single, values};
 
 /// Places of a part, at least, and parts at most.
 const MANY_WEIGHTS: [usize; 2] = [2048, 64];
@@ -38,26 +38,26 @@ const FEW_WEIGHTS: [usize; 2] = [512, 256];
 const FEW: usize = 1 << 16;
 
 /// Into how many parts so many places are split, for so many weights.
-fn parts(places: usize, weights: usize) -> usize {
+fn parts(positions: usize, weights: usize) -> usize {
     let [least, most] = if weights <= FEW {
         FEW_WEIGHTS
     } else {
         MANY_WEIGHTS
     };
-    let most = (places / least).clamp(1, most);
+    let most = (positions / least).clamp(1, most);
     let powers = (0..=most.ilog2()).rev().map(|power| 1 << power);
-    let mut fitting = powers.filter(|parts| places.is_multiple_of(*parts));
+    let mut fitting = powers.filter(|parts| positions.is_multiple_of(*parts));
     fitting.next().unwrap_or(1)
 }
 
 /// Whether a device can hold so many numbers of patches in one piece, and a kernel count them.
-fn has_room(features: &CubeTensor, numbers: usize) -> bool {
+fn has_room(features: &CubeTensor, values: usize) -> bool {
     let most = features.client.properties().memory.max_page_size;
-    let bytes = (numbers * features.dtype.size()) as u64;
-    bytes <= most && u32::try_from(numbers).is_ok()
+    let bytes = (values * features.dtype.size()) as u64;
+    bytes <= most && u32::try_from(values).is_ok()
 }
 
-/// The patches of features under a kernel with so many taps down and across, `[1, places, taps, channels]`.
+/// The patches of features under a kernel with so many taps down and across, `[1, positions, taps, channels]`.
 fn unfold(
     features: &Rows,
     [down, across]: [usize; 2],
@@ -95,7 +95,7 @@ fn unfold(
         options.stride[1],
         padding_down,
         padding_across,
-        numbers(tensor.dtype),
+        values(tensor.dtype),
     );
     patches
 }
@@ -131,15 +131,15 @@ fn products(
 ) -> CubeTensor {
     let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
     let (taps, dtype) = (down * across, input.dtype);
-    let places = batch * height_out * across_out;
+    let positions = batch * height_out * across_out;
     let (input, gradient) = (Rows::new(input), Rows::new(gradient));
     let seen = if sees_one(taps, options) {
         input.tensor
     } else {
         unfold(&input, [down, across], [height_out, across_out], options)
     };
-    let count = parts(places, results * channels * taps);
-    let each = places / count;
+    let count = parts(positions, results * channels * taps);
+    let each = positions / count;
     let seen = reshape(seen, [count, each, taps * channels].into());
     let gradient = reshape(gradient.tensor, [count, each, results].into());
     let gradient = permute(gradient, &[0, 2, 1]);
@@ -166,16 +166,16 @@ fn with_shift(
     let client = weight.client.clone();
     let dense = empty(&weight, [results, down, across, channels], dtype);
     let shift = empty(&weight, [results], dtype);
-    let [gain, bias, mean, variance] = normalisation.map(into_contiguous);
+    let [gamma, bias, mean, variance] = normalisation.map(into_contiguous);
     let total = results * channels * down * across;
     let cube = CubeDim::new(&client, total);
-    let types = [numbers(weight.dtype), numbers(dtype)];
+    let types = [values(weight.dtype), values(dtype)];
     fold::launch(
         &client,
         calculate_cube_count_elemwise(&client, total, cube),
         cube,
         weight.into_tensor_arg(),
-        gain.into_buffer_arg(),
+        gamma.into_buffer_arg(),
         bias.into_buffer_arg(),
         mean.into_buffer_arg(),
         variance.into_buffer_arg(),
@@ -212,7 +212,7 @@ impl GpuConvolution for CubeBackend {
             columns,
             padding[0],
             padding[1],
-            numbers(dtype),
+            values(dtype),
         );
         channels_second(result)
     }
@@ -235,7 +235,7 @@ impl GpuConvolution for CubeBackend {
             total,
             padding[0],
             padding[1],
-            numbers(dtype),
+            values(dtype),
         );
         result
     }
@@ -251,7 +251,7 @@ impl GpuConvolution for CubeBackend {
         let dense = empty(&weight, [results, down, across, channels], dtype);
         let total = results * channels * down * across;
         let cube = CubeDim::new(&client, total);
-        let types = [numbers(weight.dtype), numbers(dtype)];
+        let types = [values(weight.dtype), values(dtype)];
         lay_out::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),
@@ -274,14 +274,14 @@ impl GpuConvolution for CubeBackend {
 
     fn folded(
         weight: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
         epsilon: f64,
         layout: Layout,
     ) -> (CubeTensor, CubeTensor) {
-        let all = [gain, bias, mean, variance];
+        let all = [gamma, bias, mean, variance];
         with_shift(weight, all, Some(epsilon), &layout)
     }
 
@@ -295,8 +295,9 @@ impl GpuConvolution for CubeBackend {
     ) -> CubeTensor {
         let sizes @ [results, channels, down, across] = dense.meta.shape().dims();
         let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
-        let (taps, places) = (down * across, batch * height_out * across_out);
-        let products = if sees_one(taps, &options) || has_room(&input, places * taps * channels) {
+        let (taps, positions) = (down * across, batch * height_out * across_out);
+        let products = if sees_one(taps, &options) || has_room(&input, positions * taps * channels)
+        {
             products(input, gradient, sizes, &options)
         } else {
             let all = Self::conv2d_weight_backward(input, dense, gradient, options);
@@ -310,7 +311,7 @@ impl GpuConvolution for CubeBackend {
         let total = given.num_elements();
         let cube = CubeDim::new(&client, total);
         let count = products.meta.shape()[0];
-        let types = [numbers(products.dtype), numbers(weight.dtype)];
+        let types = [values(products.dtype), values(weight.dtype)];
         sum::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),

@@ -63,7 +63,7 @@ pub(super) trait GpuConvolution: Backend {
     fn convolve_folded(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -73,7 +73,7 @@ pub(super) trait GpuConvolution: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let layout = layout(&input, &options, form);
         let [_, _, down, across] = weight.shape().dims();
-        let (dense, shift) = Self::folded(weight, gain, bias, mean, variance, epsilon, layout);
+        let (dense, shift) = Self::folded(weight, gamma, bias, mean, variance, epsilon, layout);
         let input = dense_input::<Self>(input, [down, across], &layout);
         let output = Self::conv2d(input, dense, None, form.options(options));
         (output, shift)
@@ -108,7 +108,7 @@ pub(super) trait GpuConvolution: Backend {
     #[fusion(meta = |weight, _, _, _, _, _, layout: &Layout| laid_out_with_shift(&weight.shape, layout))]
     fn folded(
         weight: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,

@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{extension::GpuConvolution, fits, form::Form};
-use crate::{ending::Ending, normalisation::Normalisation};
+use crate::{epilogue::Epilogue, normalisation::BatchNormParams};
 
 /// How a convolution is computed here on a GPU, if it is.
 pub(super) fn form(
@@ -40,7 +40,7 @@ pub(super) fn convolve(
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     (options, form): (ConvOptions<2>, Form),
-    ending: Ending<4>,
+    epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     let ([results, _, _, _], dtype) = (weight.dims(), input.dtype());
     let plain = |of: &Tensor<1>| of.dtype() == DType::F32 && !of.device().is_autodiff();
@@ -51,14 +51,14 @@ pub(super) fn convolve(
             // With the weights, which are converted anyway.
             let bias = bias.into_dispatch();
             let (output, shift) = Dispatch::convolve_biased(input, weight, bias, options, form);
-            ending.of_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
+            epilogue.apply_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
         }
         bias => {
             let output = Tensor::from_dispatch(Dispatch::convolve(input, weight, options, form));
             match bias {
-                Some(bias) if untracked && plain(&bias) => ending.of_shifted(output, bias),
-                Some(bias) => ending.of(output + bias.cast(dtype).reshape([1, results, 1, 1])),
-                None => ending.of(output),
+                Some(bias) if untracked && plain(&bias) => epilogue.apply_shifted(output, bias),
+                Some(bias) => epilogue.apply(output + bias.cast(dtype).reshape([1, results, 1, 1])),
+                None => epilogue.apply(output),
             }
         }
     }
@@ -79,17 +79,17 @@ pub(super) fn folds(
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
-    normalisation: &Normalisation,
+    normalisation: &BatchNormParams,
 ) -> Option<Form> {
-    let Normalisation {
-        gain,
+    let BatchNormParams {
+        weight: gamma,
         bias: level,
         mean,
         variance,
         ..
     } = normalisation;
     let results = weight.dims()[0];
-    let all = [gain, level, mean, variance].into_iter().chain(bias);
+    let all = [gamma, level, mean, variance].into_iter().chain(bias);
     let fits = all
         .into_iter()
         .all(|of| of.dims() == [results] && of.dtype() == DType::F32 && !of.device().is_autodiff());
@@ -104,13 +104,13 @@ pub(super) fn folded(
     input: Tensor<4>,
     weight: Tensor<4>,
     (options, form): (ConvOptions<2>, Form),
-    normalisation: Normalisation,
-    ending: Ending<4>,
+    normalisation: BatchNormParams,
+    epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     let (output, shift) = Dispatch::convolve_folded(
         input.into_dispatch(),
         weight.into_dispatch(),
-        normalisation.gain.into_dispatch(),
+        normalisation.weight.into_dispatch(),
         normalisation.bias.into_dispatch(),
         normalisation.mean.into_dispatch(),
         normalisation.variance.into_dispatch(),
@@ -118,7 +118,7 @@ pub(super) fn folded(
         options,
         form,
     );
-    ending.of_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
+    epilogue.apply_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
 }
 
 #[cfg(all(test, feature = "wgpu"))]
@@ -131,8 +131,8 @@ mod tests {
     /// The same numbers in every run.
     fn waves(shape: [usize; 4], step: f32, device: &Device) -> Tensor<4> {
         let count = shape.iter().product::<usize>();
-        let numbers: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
-        Tensor::<1>::from_data(numbers.as_slice(), device).reshape(shape)
+        let values: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
+        Tensor::<1>::from_data(values.as_slice(), device).reshape(shape)
     }
 
     /// A GPU and a CPU.
@@ -163,7 +163,7 @@ mod tests {
                 let [input, weight] = [input, weight].map(|of| of.detach().require_grad());
                 let output = if crate::is_cube(&device, &[]) {
                     let both = (options.clone(), form);
-                    convolve(input.clone(), weight.clone(), None, both, Ending::Plain)
+                    convolve(input.clone(), weight.clone(), None, both, Epilogue::None)
                 } else {
                     module::conv2d(input.clone(), weight.clone(), None, options.clone())
                 };
@@ -230,8 +230,8 @@ mod tests {
                 let device = device.without_autodiff();
                 let of_results =
                     |step: f32| waves([1, 1, 1, sizes[0]], step, &device).reshape([sizes[0]]);
-                let norm = Normalisation {
-                    gain: of_results(0.3),
+                let norm = BatchNormParams {
+                    weight: of_results(0.3),
                     bias: of_results(0.5),
                     mean: of_results(0.7),
                     variance: of_results(0.9).abs() + 0.5,
@@ -246,11 +246,11 @@ mod tests {
                     options.clone(),
                 );
                 let shortcut = waves(biased.dims(), 1.7, &device);
-                let endings = [Ending::Plain, Ending::Rectified, Ending::Joined(shortcut)];
-                let outputs = endings.map(|ending| {
-                    let end = || ending.clone();
+                let epilogues = [Epilogue::None, Epilogue::Relu, Epilogue::AddRelu(shortcut)];
+                let outputs = epilogues.map(|epilogue| {
+                    let end = || epilogue.clone();
                     if !crate::is_cube(&device, &[]) {
-                        let normalised = batch_norm(biased.clone(), norm.clone(), Ending::Plain);
+                        let normalised = batch_norm(biased.clone(), norm.clone(), Epilogue::None);
                         return [normalised, biased.clone()].map(|of| end().of(of));
                     }
                     let (of, with) = (input.clone(), weight.clone());

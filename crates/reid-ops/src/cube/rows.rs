@@ -104,7 +104,7 @@ pub(crate) struct Place {
 }
 
 #[cube]
-pub(crate) fn place(rows: usize, width: usize, per_chunk: usize) -> Place {
+pub(crate) fn position(rows: usize, width: usize, per_chunk: usize) -> Place {
     let column = ABSOLUTE_POS_X as usize;
     let there = column < width;
     let begin = CUBE_POS_Y as usize * per_chunk;
@@ -125,8 +125,8 @@ pub(crate) fn sum_column<N: Size>(
     right: Vector<f32, N>,
     #[comptime] units: usize,
 ) -> (Vector<f32, N>, Vector<f32, N>) {
-    let mut lefts = Shared::<[Vector<f32, N>]>::new_slice(units);
-    let mut rights = Shared::<[Vector<f32, N>]>::new_slice(units);
+    let mut lefts = Broadcast::<[Vector<f32, N>]>::new_slice(units);
+    let mut rights = Broadcast::<[Vector<f32, N>]>::new_slice(units);
     let at = UNIT_POS as usize;
     lefts[at] = left;
     rights[at] = right;
@@ -148,8 +148,8 @@ pub(crate) fn sum_column<N: Size>(
 
 /// `max(0, x)` or `x`; what is not a number stays so.
 #[cube]
-pub(crate) fn floored<N: Size>(x: Vector<f32, N>, #[comptime] rectify: bool) -> Vector<f32, N> {
-    if rectify {
+pub(crate) fn floored<N: Size>(x: Vector<f32, N>, #[comptime] relu: bool) -> Vector<f32, N> {
+    if relu {
         let zero = Vector::new(0.0f32);
         select_many(x.less_than(&zero), zero, x)
     } else {

@@ -7,24 +7,24 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use super::{Shared, extension::Gates};
-use crate::cube::{Rows, channels_second, empty, numbers, rows::Plan};
+use super::{Broadcast, extension::Gates};
+use crate::cube::{Rows, channels_second, empty, rows::Plan, values};
 
 mod kernels;
 
 use kernels::{by_channels, by_places, gate_channels, gate_places};
 
 impl Gates for CubeBackend {
-    fn multiply(maps: CubeTensor, factors: CubeTensor, shared: Shared) -> CubeTensor {
+    fn multiply(maps: CubeTensor, factors: CubeTensor, broadcast: Broadcast) -> CubeTensor {
         let images = maps.meta.shape()[0];
         let rows = Rows::new(maps);
         let [vector, width, total] = rows.vectors(&[rows.pitch]);
         let (factors, per_image) = (into_contiguous(factors), rows.count() / images);
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
         let cube = CubeDim::new(&client, total);
-        let launch = match shared {
-            Shared::Places => gate_channels::launch,
-            Shared::Channels => gate_places::launch,
+        let launch = match broadcast {
+            Broadcast::Positions => gate_channels::launch,
+            Broadcast::Channels => gate_places::launch,
         };
         launch(
             &client,
@@ -38,7 +38,7 @@ impl Gates for CubeBackend {
             width,
             per_image,
             rows.pitch / vector,
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         channels_second(output)
     }
@@ -47,7 +47,7 @@ impl Gates for CubeBackend {
         maps: CubeTensor,
         factors: CubeTensor,
         gradient: CubeTensor,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> (CubeTensor, CubeTensor) {
         let images = maps.meta.shape()[0];
         let (rows, gradient) = (Rows::new(maps), Rows::new(gradient));
@@ -55,13 +55,13 @@ impl Gates for CubeBackend {
         let (client, by_maps) = (rows.tensor.client.clone(), rows.empty_like());
         let by_factors = empty(&factors, factors.meta.shape().clone(), factors.dtype);
         let factors = into_contiguous(factors);
-        let count = match shared {
-            Shared::Places => plan.cubes(images),
-            Shared::Channels => plan.rows_at_once(),
+        let count = match broadcast {
+            Broadcast::Positions => plan.cubes(images),
+            Broadcast::Channels => plan.rows_at_once(),
         };
-        let launch = match shared {
-            Shared::Places => by_channels::launch,
-            Shared::Channels => by_places::launch,
+        let launch = match broadcast {
+            Broadcast::Positions => by_channels::launch,
+            Broadcast::Channels => by_places::launch,
         };
         launch(
             &client,
@@ -79,7 +79,7 @@ impl Gates for CubeBackend {
             rows.pitch / plan.vector,
             gradient.pitch / plan.vector,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         (channels_second(by_maps), by_factors)
     }

@@ -11,9 +11,9 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
-use super::Shared;
+use super::Broadcast;
 
-/// Maps multiplied by a gate, in their type. Shapes are those of [`crate::gated`].
+/// Maps multiplied by a gate, in their type. Shapes are those of [`crate::mul_gate`].
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "_cube"),
@@ -26,7 +26,7 @@ pub(crate) trait Gates: Backend {
     fn multiply(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self>;
 
     /// The gradients by maps and gate; for the backward pass alone.
@@ -35,7 +35,7 @@ pub(crate) trait Gates: Backend {
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
@@ -43,12 +43,12 @@ pub(crate) trait Gates: Backend {
 struct Multiply;
 
 impl<B: Gates> Backward<B, 2> for Multiply {
-    type State = (FloatTensor<B>, FloatTensor<B>, Shared);
+    type State = (FloatTensor<B>, FloatTensor<B>, Broadcast);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let (maps, factors, shared) = ops.state;
-        let (by_maps, by_factors) = B::multiply_gradients(maps, factors, gradient, shared);
+        let (maps, factors, broadcast) = ops.state;
+        let (by_maps, by_factors) = B::multiply_gradients(maps, factors, gradient, broadcast);
         for (node, gradient) in ops.parents.into_iter().zip([by_maps, by_factors]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -61,16 +61,16 @@ impl<B: Gates, C: CheckpointStrategy> Gates for Autodiff<B, C> {
     fn multiply(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self> {
         let nodes = [maps.node(), factors.node()];
         let [maps, factors] = [maps, factors].map(FloatTensor::<Self>::into_primitive);
         match Multiply.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let output = B::multiply(maps.clone(), factors.clone(), shared);
-                prep.finish((maps, factors, shared), output)
+                let output = B::multiply(maps.clone(), factors.clone(), broadcast);
+                prep.finish((maps, factors, broadcast), output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::multiply(maps, factors, shared)),
+            OpsKind::UnTracked(prep) => prep.finish(B::multiply(maps, factors, broadcast)),
         }
     }
 
@@ -78,7 +78,7 @@ impl<B: Gates, C: CheckpointStrategy> Gates for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: Shared,
+        _: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("the backward pass of a gate has none of its own")
     }

@@ -3,19 +3,19 @@
 use burn::backend::{Flex, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 
-use super::{Shared, extension::Gates};
+use super::{Broadcast, extension::Gates};
 use crate::flex::{Read, is_own, own, tensor};
 
 /// The sizes of a product.
-pub(crate) fn sizes(maps: &FlexTensor, shared: Shared) -> reid_kernels::Gate {
+pub(crate) fn sizes(maps: &FlexTensor, broadcast: Broadcast) -> reid_kernels::Gate {
     let shape = maps.layout().shape();
     reid_kernels::Gate {
         batch: shape[0],
         channels: shape[1],
-        places: shape[2] * shape[3],
-        shared: match shared {
-            Shared::Places => reid_kernels::Shared::Places,
-            Shared::Channels => reid_kernels::Shared::Channels,
+        positions: shape[2] * shape[3],
+        broadcast: match broadcast {
+            Broadcast::Positions => reid_kernels::Broadcast::Positions,
+            Broadcast::Channels => reid_kernels::Broadcast::Channels,
         },
     }
 }
@@ -24,18 +24,18 @@ impl Gates for Flex {
     fn multiply(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self> {
-        let (gate, factors) = (sizes(&maps, shared), Read::new(&factors));
+        let (gate, factors) = (sizes(&maps, broadcast), Read::new(&factors));
         if is_own(&maps) {
-            let mut gated = maps;
-            gate.multiply(gated.storage_mut(), factors.numbers());
-            return gated;
+            let mut mul_gate = maps;
+            gate.multiply(mul_gate.storage_mut(), factors.values());
+            return mul_gate;
         }
         let shape = maps.layout().shape().clone();
         let maps = Read::new(&maps);
         tensor(
-            gate.multiplied(maps.numbers(), factors.numbers(), None),
+            gate.multiplied(maps.values(), factors.values(), None),
             shape,
         )
     }
@@ -44,11 +44,11 @@ impl Gates for Flex {
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Shared,
+        broadcast: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (gate, shape) = (sizes(&maps, shared), factors.layout().shape().clone());
+        let (gate, shape) = (sizes(&maps, broadcast), factors.layout().shape().clone());
         let (maps, factors, mut gradient) = (Read::new(&maps), Read::new(&factors), own(gradient));
-        let by_factors = gate.gradients(maps.numbers(), factors.numbers(), gradient.storage_mut());
+        let by_factors = gate.gradients(maps.values(), factors.values(), gradient.storage_mut());
         (gradient, tensor(by_factors, shape))
     }
 }

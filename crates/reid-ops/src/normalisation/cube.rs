@@ -13,7 +13,7 @@ use backward::Backward;
 use kernels::{apply, apply_onto, moments, moving_statistics, statistics};
 
 use super::extension::{Step, TrainingNorm};
-use crate::cube::{Rows, channels_second, numbers, rows::Plan, single};
+use crate::cube::{Rows, channels_second, rows::Plan, single, values};
 
 /// A normalisation on its way.
 struct Forward {
@@ -43,7 +43,7 @@ impl Forward {
             rows.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         let [mean, variance] = [(); 2].map(|()| rows.per_channel(1));
         Self {
@@ -71,7 +71,7 @@ impl Forward {
             plan.width,
             plan.rows as f32,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
     }
 
@@ -100,7 +100,7 @@ impl Forward {
             single(step.momentum),
             single(step.unbiased),
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         moved
     }
@@ -108,14 +108,14 @@ impl Forward {
     /// The normalised features.
     fn apply(
         self,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let Self { rows, plan, .. } = self;
         let output = rows.empty_like();
-        let dtype = numbers(rows.tensor.dtype);
+        let dtype = values(rows.tensor.dtype);
         apply::launch(
             &output.client,
             plan.cubes(plan.chunks),
@@ -123,7 +123,7 @@ impl Forward {
             plan.vector,
             rows.tensor.into_tensor_arg(),
             output.clone().into_tensor_arg(),
-            into_contiguous(gain).into_buffer_arg(),
+            into_contiguous(gamma).into_buffer_arg(),
             into_contiguous(bias).into_buffer_arg(),
             self.mean.clone().into_buffer_arg(),
             self.variance.clone().into_buffer_arg(),
@@ -132,7 +132,7 @@ impl Forward {
             plan.width,
             rows.pitch / plan.vector,
             plan.per_chunk,
-            rectify,
+            relu,
             dtype,
         );
         (channels_second(output), self.mean, self.variance)
@@ -141,7 +141,7 @@ impl Forward {
     /// The normalised features, added to others and rectified.
     fn apply_onto(
         self,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         shortcut: CubeTensor,
         epsilon: f64,
@@ -149,7 +149,7 @@ impl Forward {
         let (rows, shortcut) = (self.rows, Rows::new(shortcut));
         let plan = Plan::new(&rows, &[rows.pitch, shortcut.pitch]);
         let output = rows.empty_like();
-        let dtype = numbers(rows.tensor.dtype);
+        let dtype = values(rows.tensor.dtype);
         apply_onto::launch(
             &output.client,
             plan.cubes(plan.chunks),
@@ -158,7 +158,7 @@ impl Forward {
             rows.tensor.into_tensor_arg(),
             shortcut.tensor.into_tensor_arg(),
             output.clone().into_tensor_arg(),
-            into_contiguous(gain).into_buffer_arg(),
+            into_contiguous(gamma).into_buffer_arg(),
             into_contiguous(bias).into_buffer_arg(),
             self.mean.clone().into_buffer_arg(),
             self.variance.clone().into_buffer_arg(),
@@ -177,34 +177,34 @@ impl Forward {
 impl TrainingNorm for CubeBackend {
     fn normalise(
         input: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let forward = Forward::new(input);
         forward.statistics();
-        forward.apply(gain, bias, epsilon, rectify)
+        forward.apply(gamma, bias, epsilon, relu)
     }
 
-    fn normalise_moving(
+    fn normalise_update(
         input: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
-        rectify: bool,
+        relu: bool,
         step: Step,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let forward = Forward::new(input);
         let [mean, variance] = forward.moving_statistics([mean, variance], step);
-        let (output, batch_mean, batch_variance) = forward.apply(gain, bias, step.epsilon, rectify);
+        let (output, batch_mean, batch_variance) = forward.apply(gamma, bias, step.epsilon, relu);
         (output, batch_mean, batch_variance, mean, variance)
     }
 
-    fn normalise_joined(
+    fn normalise_add_relu(
         input: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
@@ -214,28 +214,28 @@ impl TrainingNorm for CubeBackend {
         let forward = Forward::new(input);
         let [mean, variance] = forward.moving_statistics([mean, variance], step);
         let (output, batch_mean, batch_variance) =
-            forward.apply_onto(gain, bias, shortcut, step.epsilon);
+            forward.apply_onto(gamma, bias, shortcut, step.epsilon);
         (output, batch_mean, batch_variance, mean, variance)
     }
 
     fn normalise_gradients(
         input: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
         gradient: CubeTensor,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let backward = Backward::new(input, gradient, [gain, bias, mean, variance], epsilon);
-        let partial = backward.totals(rectify);
-        backward.pull_back(partial, rectify)
+        let backward = Backward::new(input, gradient, [gamma, bias, mean, variance], epsilon);
+        let partial = backward.totals(relu);
+        backward.backward(partial, relu)
     }
 
-    fn joined_gradients(
+    fn add_relu_gradients(
         input: CubeTensor,
-        gain: CubeTensor,
+        gamma: CubeTensor,
         bias: CubeTensor,
         mean: CubeTensor,
         variance: CubeTensor,
@@ -243,10 +243,10 @@ impl TrainingNorm for CubeBackend {
         gradient: CubeTensor,
         epsilon: f64,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
-        let mut backward = Backward::new(input, gradient, [gain, bias, mean, variance], epsilon);
+        let mut backward = Backward::new(input, gradient, [gamma, bias, mean, variance], epsilon);
         let partial = backward.passed_totals(output);
         let shortcut = backward.gradient();
-        let (input, gain, bias) = backward.pull_back(partial, false);
-        (input, gain, bias, shortcut)
+        let (input, gamma, bias) = backward.backward(partial, false);
+        (input, gamma, bias, shortcut)
     }
 }

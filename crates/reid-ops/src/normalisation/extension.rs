@@ -37,27 +37,27 @@ pub(crate) struct Step {
 )]
 pub(crate) trait TrainingNorm: Backend {
     /// The normalised features, and the mean and variance of each channel.
-    #[fusion(meta = |input, gain, bias, _, _| (input.clone(), gain.clone(), bias.clone()))]
+    #[fusion(meta = |input, gamma, bias, _, _| (input.clone(), gamma.clone(), bias.clone()))]
     fn normalise(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The same, and running means and variances, a part of the way towards those of the batch; see
     /// [`crate::RunningStatistics`].
-    #[fusion(meta = |input, gain, bias, mean, variance, _, _| {
-        (input.clone(), gain.clone(), bias.clone(), mean.clone(), variance.clone())
+    #[fusion(meta = |input, gamma, bias, mean, variance, _, _| {
+        (input.clone(), gamma.clone(), bias.clone(), mean.clone(), variance.clone())
     })]
-    fn normalise_moving(
+    fn normalise_update(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        rectify: bool,
+        relu: bool,
         step: Step,
     ) -> (
         FloatTensor<Self>,
@@ -67,19 +67,19 @@ pub(crate) trait TrainingNorm: Backend {
         FloatTensor<Self>,
     ) {
         let (output, batch_mean, batch_variance) =
-            Self::normalise(input, gain, bias, step.epsilon, rectify);
+            Self::normalise(input, gamma, bias, step.epsilon, relu);
         let batch = [batch_mean.clone(), batch_variance.clone()];
         let [mean, variance] = moved::<Self>([mean, variance], batch, step);
         (output, batch_mean, batch_variance, mean, variance)
     }
 
     /// The same, with a shortcut added and then rectified.
-    #[fusion(meta = |input, gain, bias, mean, variance, _, _| {
-        (input.clone(), gain.clone(), bias.clone(), mean.clone(), variance.clone())
+    #[fusion(meta = |input, gamma, bias, mean, variance, _, _| {
+        (input.clone(), gamma.clone(), bias.clone(), mean.clone(), variance.clone())
     })]
-    fn normalise_joined(
+    fn normalise_add_relu(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -94,26 +94,26 @@ pub(crate) trait TrainingNorm: Backend {
     );
 
     /// The gradients by input, gain and bias; for the backward pass alone.
-    #[fusion(meta = |input, gain, bias, _, _, _, _, _| (input.clone(), gain.clone(), bias.clone()))]
+    #[fusion(meta = |input, gamma, bias, _, _, _, _, _| (input.clone(), gamma.clone(), bias.clone()))]
     fn normalise_gradients(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// The gradients by input, gain, bias and shortcut, from the output and that by it; for the backward pass
     /// alone.
-    #[fusion(meta = |input, gain, bias, _, _, _, gradient, _| {
-        (input.clone(), gain.clone(), bias.clone(), gradient.clone())
+    #[fusion(meta = |input, gamma, bias, _, _, _, gradient, _| {
+        (input.clone(), gamma.clone(), bias.clone(), gradient.clone())
     })]
-    fn joined_gradients(
+    fn add_relu_gradients(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -146,12 +146,12 @@ pub(crate) fn moved<B: Backend>(
 #[derive(Clone, Debug)]
 struct State<T> {
     input: T,
-    gain: T,
+    gamma: T,
     bias: T,
     mean: T,
     variance: T,
     epsilon: f64,
-    rectify: bool,
+    relu: bool,
 }
 
 #[derive(Debug)]
@@ -163,17 +163,17 @@ impl<B: TrainingNorm> Backward<B, 3> for Normalise {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
         let state = ops.state;
-        let (input, gain, bias) = B::normalise_gradients(
+        let (input, gamma, bias) = B::normalise_gradients(
             state.input,
-            state.gain,
+            state.gamma,
             state.bias,
             state.mean,
             state.variance,
             gradient,
             state.epsilon,
-            state.rectify,
+            state.relu,
         );
-        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias]) {
+        for (node, gradient) in ops.parents.into_iter().zip([input, gamma, bias]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
@@ -191,9 +191,9 @@ impl<B: TrainingNorm> Backward<B, 4> for Join {
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
         let (state, output) = ops.state;
-        let (input, gain, bias, shortcut) = B::joined_gradients(
+        let (input, gamma, bias, shortcut) = B::add_relu_gradients(
             state.input,
-            state.gain,
+            state.gamma,
             state.bias,
             state.mean,
             state.variance,
@@ -201,7 +201,7 @@ impl<B: TrainingNorm> Backward<B, 4> for Join {
             gradient,
             state.epsilon,
         );
-        for (node, gradient) in ops.parents.into_iter().zip([input, gain, bias, shortcut]) {
+        for (node, gradient) in ops.parents.into_iter().zip([input, gamma, bias, shortcut]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
@@ -212,23 +212,23 @@ impl<B: TrainingNorm> Backward<B, 4> for Join {
 impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
     fn normalise(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let nodes = [input.node(), gain.node(), bias.node()];
-        let [input, gain, bias] = [input, gain, bias].map(FloatTensor::<Self>::into_primitive);
+        let nodes = [input.node(), gamma.node(), bias.node()];
+        let [input, gamma, bias] = [input, gamma, bias].map(FloatTensor::<Self>::into_primitive);
         let (output, mean, variance) =
-            B::normalise(input.clone(), gain.clone(), bias.clone(), epsilon, rectify);
+            B::normalise(input.clone(), gamma.clone(), bias.clone(), epsilon, relu);
         let state = State {
             input,
-            gain,
+            gamma,
             bias,
             mean: mean.clone(),
             variance: variance.clone(),
             epsilon,
-            rectify,
+            relu,
         };
         let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
@@ -239,13 +239,13 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         (output, mean, variance)
     }
 
-    fn normalise_moving(
+    fn normalise_update(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        rectify: bool,
+        relu: bool,
         step: Step,
     ) -> (
         FloatTensor<Self>,
@@ -254,26 +254,26 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         FloatTensor<Self>,
         FloatTensor<Self>,
     ) {
-        let nodes = [input.node(), gain.node(), bias.node()];
-        let all = [input, gain, bias, mean, variance];
-        let [input, gain, bias, mean, variance] = all.map(FloatTensor::<Self>::into_primitive);
-        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_moving(
+        let nodes = [input.node(), gamma.node(), bias.node()];
+        let all = [input, gamma, bias, mean, variance];
+        let [input, gamma, bias, mean, variance] = all.map(FloatTensor::<Self>::into_primitive);
+        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_update(
             input.clone(),
-            gain.clone(),
+            gamma.clone(),
             bias.clone(),
             mean,
             variance,
-            rectify,
+            relu,
             step,
         );
         let state = State {
             input,
-            gain,
+            gamma,
             bias,
             mean: batch_mean.clone(),
             variance: batch_variance.clone(),
             epsilon: step.epsilon,
-            rectify,
+            relu,
         };
         let output = match Normalise.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
@@ -284,9 +284,9 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         (output, batch_mean, batch_variance, mean, variance)
     }
 
-    fn normalise_joined(
+    fn normalise_add_relu(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -299,13 +299,13 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         FloatTensor<Self>,
         FloatTensor<Self>,
     ) {
-        let nodes = [input.node(), gain.node(), bias.node(), shortcut.node()];
-        let all = [input, gain, bias, mean, variance, shortcut];
-        let [input, gain, bias, mean, variance, shortcut] =
+        let nodes = [input.node(), gamma.node(), bias.node(), shortcut.node()];
+        let all = [input, gamma, bias, mean, variance, shortcut];
+        let [input, gamma, bias, mean, variance, shortcut] =
             all.map(FloatTensor::<Self>::into_primitive);
-        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_joined(
+        let (output, batch_mean, batch_variance, mean, variance) = B::normalise_add_relu(
             input.clone(),
-            gain.clone(),
+            gamma.clone(),
             bias.clone(),
             mean,
             variance,
@@ -314,12 +314,12 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         );
         let state = State {
             input,
-            gain,
+            gamma,
             bias,
             mean: batch_mean.clone(),
             variance: batch_variance.clone(),
             epsilon: step.epsilon,
-            rectify: true,
+            relu: true,
         };
         let output = match Join.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((state, output.clone()), output),
@@ -343,7 +343,7 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         unreachable!("the backward pass of a normalisation has none of its own")
     }
 
-    fn joined_gradients(
+    fn add_relu_gradients(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,

@@ -8,47 +8,47 @@ use super::extension::{Step, TrainingNorm, moved};
 use crate::flex::{Read, own, tensor};
 
 /// Gains and biases that can be read.
-pub(crate) struct Learnt([Read; 2], f64);
+pub(crate) struct Affine([Read; 2], f64);
 
-impl Learnt {
-    pub(crate) fn new(gain: &FlexTensor, bias: &FlexTensor, epsilon: f64) -> Self {
-        Self([gain, bias].map(Read::new), epsilon)
+impl Affine {
+    pub(crate) fn new(gamma: &FlexTensor, bias: &FlexTensor, epsilon: f64) -> Self {
+        Self([gamma, bias].map(Read::new), epsilon)
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_> {
-        let Self([gain, bias], epsilon) = self;
+        let Self([gamma, bias], epsilon) = self;
         Parameters {
-            gain: gain.numbers(),
-            bias: bias.numbers(),
+            weight: gamma.values(),
+            bias: bias.values(),
             epsilon: *epsilon,
         }
     }
 }
 
-fn per_channel(numbers: Vec<f32>) -> FlexTensor {
-    let channels = numbers.len();
-    tensor(numbers, [channels])
+fn per_channel(values: Vec<f32>) -> FlexTensor {
+    let channels = values.len();
+    tensor(values, [channels])
 }
 
 /// Statistics that are given.
 pub(crate) fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
-    let [mean, variance] = [mean, variance].map(|of| Read::new(of).numbers().to_vec());
+    let [mean, variance] = [mean, variance].map(|of| Read::new(of).values().to_vec());
     Statistics { mean, variance }
 }
 
 impl TrainingNorm for Flex {
     fn normalise(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = input.layout().shape().clone();
-        let (input, learnt) = (Read::new(&input), Learnt::new(&gain, &bias, epsilon));
-        let parameters = learnt.parameters();
+        let (input, affine) = (Read::new(&input), Affine::new(&gamma, &bias, epsilon));
+        let parameters = affine.parameters();
         let (output, Statistics { mean, variance }) =
-            normalise(Sizes::new(&shape), input.numbers(), parameters, rectify);
+            normalise(Sizes::new(&shape), input.values(), parameters, relu);
         (
             tensor(output, shape),
             per_channel(mean),
@@ -56,9 +56,9 @@ impl TrainingNorm for Flex {
         )
     }
 
-    fn normalise_joined(
+    fn normalise_add_relu(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -72,12 +72,12 @@ impl TrainingNorm for Flex {
         FloatTensor<Self>,
     ) {
         let sizes = Sizes::new(input.layout().shape());
-        let (input, learnt) = (Read::new(&input), Learnt::new(&gain, &bias, step.epsilon));
+        let (input, affine) = (Read::new(&input), Affine::new(&gamma, &bias, step.epsilon));
         let mut output = own(shortcut);
         let statistics = normalise_onto(
             sizes,
-            input.numbers(),
-            learnt.parameters(),
+            input.values(),
+            affine.parameters(),
             output.storage_mut(),
         );
         let batch = [statistics.mean, statistics.variance].map(per_channel);
@@ -88,29 +88,29 @@ impl TrainingNorm for Flex {
 
     fn normalise_gradients(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let sizes = Sizes::new(input.layout().shape());
         let (input, mut gradient) = (Read::new(&input), own(gradient));
-        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
-        let map = Map::new(&statistics, learnt.parameters());
-        let gradients = map.gradients(sizes, input.numbers(), gradient.storage_mut(), rectify);
+        let (affine, statistics) = (Affine::new(&gamma, &bias, epsilon), given(&mean, &variance));
+        let map = Map::new(&statistics, affine.parameters());
+        let gradients = map.gradients(sizes, input.values(), gradient.storage_mut(), relu);
         (
             gradient,
-            per_channel(gradients.gain),
+            per_channel(gradients.weight),
             per_channel(gradients.bias),
         )
     }
 
-    fn joined_gradients(
+    fn add_relu_gradients(
         input: FloatTensor<Self>,
-        gain: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
@@ -125,17 +125,17 @@ impl TrainingNorm for Flex {
     ) {
         let shape = input.layout().shape().clone();
         let (input, output, mut gradient) = (Read::new(&input), Read::new(&output), own(gradient));
-        let (learnt, statistics) = (Learnt::new(&gain, &bias, epsilon), given(&mean, &variance));
-        let map = Map::new(&statistics, learnt.parameters());
-        let (by_input, gradients) = map.joined_gradients(
+        let (affine, statistics) = (Affine::new(&gamma, &bias, epsilon), given(&mean, &variance));
+        let map = Map::new(&statistics, affine.parameters());
+        let (by_input, gradients) = map.add_relu_gradients(
             Sizes::new(&shape),
-            input.numbers(),
-            output.numbers(),
+            input.values(),
+            output.values(),
             gradient.storage_mut(),
         );
         (
             tensor(by_input, shape),
-            per_channel(gradients.gain),
+            per_channel(gradients.weight),
             per_channel(gradients.bias),
             gradient,
         )

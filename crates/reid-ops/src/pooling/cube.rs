@@ -12,10 +12,11 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use super::extension::Means;
+use super::extension::AvgPool;
 use crate::cube::{
-    Rows, empty, numbers,
-    rows::{AHEAD, Plan, place, sum_column},
+    Rows, empty,
+    rows::{AHEAD, Plan, position, sum_column},
+    values,
 };
 
 /// The mean of the rows of each image, for a vector of channels.
@@ -30,29 +31,29 @@ fn means<E: Float, N: Size>(
     #[comptime] units: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(rows, width, per_image);
+    let position = position(rows, width, per_image);
     let mut sum = Vector::<f32, N>::new(0.0f32);
     let step = CUBE_DIM_Y as usize;
-    let mut row = place.first;
-    while row < place.end {
+    let mut row = position.first;
+    while row < position.end {
         #[unroll]
         for ahead in 0..AHEAD {
             let row = row + ahead as usize * step;
-            if row < place.end {
-                sum += Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+            if row < position.end {
+                sum += Vector::<f32, N>::cast_from(input[row * pitch + position.column]);
             }
         }
         row += AHEAD as usize * step;
     }
     let (sum, _) = sum_column::<N>(sum, sum, units);
-    if place.there && UNIT_POS_Y == 0 {
+    if position.there && UNIT_POS_Y == 0 {
         let count = Vector::new(per_image as f32);
-        means[CUBE_POS_Y as usize * width + place.column] = sum / count;
+        means[CUBE_POS_Y as usize * width + position.column] = sum / count;
     }
 }
 
-impl Means for CubeBackend {
-    fn means(maps: CubeTensor) -> CubeTensor {
+impl AvgPool for CubeBackend {
+    fn global_average(maps: CubeTensor) -> CubeTensor {
         let rows = Rows::new(maps);
         let images = rows.tensor.meta.shape()[0];
         let plan = Plan::of_images(&rows, &[rows.pitch], images);
@@ -69,7 +70,7 @@ impl Means for CubeBackend {
             rows.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         output
     }

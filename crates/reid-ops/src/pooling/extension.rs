@@ -23,18 +23,18 @@ use burn::{
     Autodiff,
     Fusion: cfg(feature = "fusion"),
 )]
-pub(crate) trait Means: Backend {
+pub(crate) trait AvgPool: Backend {
     /// The mean of each map.
     #[fusion(meta = |maps| {
         TensorSpec::new([maps.shape[0], maps.shape[1]].into(), DType::F32)
     })]
-    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn global_average(maps: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 #[derive(Debug)]
 struct Spread;
 
-impl<B: Means> Backward<B, 1> for Spread {
+impl<B: AvgPool> Backward<B, 1> for Spread {
     /// Those of the maps.
     type State = (Shape, DType);
 
@@ -43,8 +43,8 @@ impl<B: Means> Backward<B, 1> for Spread {
         let (shape, dtype) = ops.state;
         let [parent] = ops.parents;
         if let Some(node) = parent {
-            let places = (shape[2] * shape[3]) as f64;
-            let share = B::float_mul_scalar(gradient, places.recip().into());
+            let positions = (shape[2] * shape[3]) as f64;
+            let share = B::float_mul_scalar(gradient, positions.recip().into());
             let share = B::float_cast(share, dtype.into());
             let share = B::float_reshape(share, Shape::new([shape[0], shape[1], 1, 1]));
             // A view: it is added in place to what else the maps get, or read where it is used.
@@ -53,11 +53,11 @@ impl<B: Means> Backward<B, 1> for Spread {
     }
 }
 
-impl<B: Means, C: CheckpointStrategy> Means for Autodiff<B, C> {
-    fn means(maps: FloatTensor<Self>) -> FloatTensor<Self> {
+impl<B: AvgPool, C: CheckpointStrategy> AvgPool for Autodiff<B, C> {
+    fn global_average(maps: FloatTensor<Self>) -> FloatTensor<Self> {
         let (node, maps) = (maps.node(), maps.into_primitive());
         let state = (maps.shape(), maps.dtype());
-        let output = B::means(maps);
+        let output = B::global_average(maps);
         match Spread.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),

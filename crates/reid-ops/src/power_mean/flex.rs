@@ -24,8 +24,8 @@ impl PowerMeans for Flex {
     fn power_means(maps: FloatTensor<Self>, exponent: FloatTensor<Self>) -> FloatTensor<Self> {
         let shape = maps.layout().shape();
         let [batch, channels, positions] = [shape[0], shape[1], shape[2]];
-        let exponent = Read::new(&exponent).numbers()[0];
-        let means = reid_kernels::power_means(Read::new(&maps).numbers(), positions, exponent);
+        let exponent = Read::new(&exponent).values()[0];
+        let means = reid_kernels::power_means(Read::new(&maps).values(), positions, exponent);
         tensor(means, [batch, channels])
     }
 
@@ -35,8 +35,8 @@ impl PowerMeans for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let shape = maps.layout().shape().clone();
         let each = [shape[0], shape[1], 1];
-        let exponent = Read::new(&exponent).numbers()[0];
-        let found = reid_kernels::PowerMeans::new(Read::new(&maps).numbers(), shape[2], exponent);
+        let exponent = Read::new(&exponent).values()[0];
+        let found = reid_kernels::PowerMeans::new(Read::new(&maps).values(), shape[2], exponent);
         (
             tensor(found.means, each),
             tensor(found.by_maps, shape),

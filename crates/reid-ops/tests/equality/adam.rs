@@ -22,7 +22,7 @@ fn steps_of_adam_are_the_same() {
             for (taken, gradient) in gradients.iter().enumerate() {
                 // Read by columns: its numbers do not lie one behind the other.
                 let gradient = gradient.clone().cast(dtype).swap_dims(0, 1);
-                let turned = |tensor: Tensor<2>| tensor.swap_dims(0, 1);
+                let transposed = |tensor: Tensor<2>| tensor.swap_dims(0, 1);
                 let step = AdamStep {
                     rate: 0.01,
                     beta1: 0.9,
@@ -31,9 +31,9 @@ fn steps_of_adam_are_the_same() {
                     decay,
                     time: taken + 1,
                 };
-                let means = [turned(mean), turned(square)];
-                let (moved, [first, second]) = adam(turned(weights), gradient, means, step);
-                [weights, mean, square] = [moved, first, second].map(turned);
+                let means = [transposed(mean), transposed(square)];
+                let (moved, [first, second]) = adam(transposed(weights), gradient, means, step);
+                [weights, mean, square] = [moved, first, second].map(transposed);
             }
             [weights, mean, square]
         };
@@ -49,8 +49,8 @@ fn steps_of_adam_are_the_same() {
 #[test]
 fn a_step_in_double_precision_is_its_formula() {
     let device = Device::default();
-    let numbers = || random::<1>([5], &device).cast(DType::F64);
-    let (weights, gradient, mean, square) = (numbers(), numbers(), numbers(), numbers().square());
+    let values = || random::<1>([5], &device).cast(DType::F64);
+    let (weights, gradient, mean, square) = (values(), values(), values(), values().square());
     let step = AdamStep {
         rate: 0.01,
         beta1: 0.75,

@@ -1,7 +1,7 @@
 //! Attention by turns gives what attention at once gives, forward and backward.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
-use reid_ops::attend;
+use reid_ops::attention;
 
 use crate::{TYPES, close, gradients_agree, leaf, random, wide};
 
@@ -15,7 +15,7 @@ fn at_once([query, key, value]: [&Tensor<3>; 3]) -> Tensor<3> {
 /// Attention and its gradients are those of all weights at once.
 fn agree(what: &str, maps: [&Tensor<3>; 3], allowed: f64) {
     let [query, key, value] = maps.map(Clone::clone);
-    let (found, expected) = (attend(query, key, value), at_once(maps));
+    let (found, expected) = (attention(query, key, value), at_once(maps));
     close(what, &found, &expected, allowed);
     let pull = random(found.dims(), &found.device());
     let [found, expected] = [found, expected].map(|of| {
@@ -45,14 +45,14 @@ const CASES: [[usize; 5]; 8] = [
 fn it_is_softmax_attention_forward_and_backward() {
     let device = Device::default().autodiff();
     for (dtype, allowed) in TYPES {
-        for [batch, embedded, queries, given, places] in CASES {
+        for [batch, embedded, queries, given, positions] in CASES {
             let leaf = |shape| leaf(shape, (&device, dtype));
             let maps = [
                 leaf([batch, embedded, queries]),
-                leaf([batch, embedded, places]),
-                leaf([batch, given, places]),
+                leaf([batch, embedded, positions]),
+                leaf([batch, given, positions]),
             ];
-            let what = format!("{dtype:?} {queries} x {places}");
+            let what = format!("{dtype:?} {queries} x {positions}");
             agree(&what, maps.each_ref(), allowed);
         }
     }
@@ -64,7 +64,7 @@ fn large_scores_do_not_overflow() {
     let query = Tensor::<3>::full([1, 1, 2], 300.0, &device);
     let key = Tensor::<3>::from_data([[[300.0, -300.0, 299.0]]], &device);
     let value = Tensor::<3>::from_data([[[1.0, 2.0, 3.0]]], &device);
-    let found = attend(query, key, value).into_data();
+    let found = attention(query, key, value).into_data();
     assert_eq!(found.try_to_vec::<f32>().expect("numbers"), [1.0, 1.0]);
 }
 
@@ -82,7 +82,7 @@ fn weights_that_vanish_leave_no_subnormal_gradients() {
     let scores = query.clone().transpose().matmul(key.clone()).inner();
     let least = softmax(scores, 2).min().into_scalar::<f32>();
     assert!(least < f32::MIN_POSITIVE, "the case is one: {least:e}");
-    let gradients = (attend(query, key, value) * random([1, 8, 64], &device))
+    let gradients = (attention(query, key, value) * random([1, 8, 64], &device))
         .sum()
         .backward();
     for map in &maps {
@@ -96,14 +96,14 @@ fn weights_that_vanish_leave_no_subnormal_gradients() {
 fn what_is_not_contiguous_is_read_right() {
     let device = Device::default().autodiff();
     let view = |of: Tensor<3>| of.detach().require_grad();
-    let turned = || view(random([2, 9, 4], &device).swap_dims(1, 2));
+    let transposed = || view(random([2, 9, 4], &device).swap_dims(1, 2));
     let part = || view(random([4, 7, 12], &device).slice([1..3, 2..6, 1..10]));
     let spread = || view(random([1, 4, 9], &device).expand([2, 4, 9]));
     for maps in [
-        [turned(), turned(), turned()],
-        [part(), turned(), spread()],
-        [spread(), part(), turned()],
-        [turned(), spread(), part()],
+        [transposed(), transposed(), transposed()],
+        [part(), transposed(), spread()],
+        [spread(), part(), transposed()],
+        [transposed(), spread(), part()],
     ] {
         agree("views", maps.each_ref(), 1e-5);
     }
@@ -122,7 +122,7 @@ fn the_number_of_threads_changes_no_bit() {
                 Tensor::<3>::from_data(data, &device).require_grad()
             };
             let (query, key, value) = (map(6), map(6), map(7));
-            let output = attend(query.clone(), key.clone(), value.clone());
+            let output = attention(query.clone(), key.clone(), value.clone());
             let gradients = output.clone().powi_scalar(3).sum().backward();
             let by = |map: &Tensor<3>| map.grad(&gradients).expect("a gradient").into_data();
             vec![output.into_data(), by(&query), by(&key), by(&value)]
@@ -137,6 +137,6 @@ fn the_number_of_threads_changes_no_bit() {
 #[should_panic(expected = "keys and values as many places")]
 fn shapes_that_do_not_fit_are_refused() {
     let device = Device::default();
-    let map = |places| Tensor::<3>::ones([1, 2, places], &device);
-    let _ = attend(map(4), map(5), map(4));
+    let map = |positions| Tensor::<3>::ones([1, 2, positions], &device);
+    let _ = attention(map(4), map(5), map(4));
 }

@@ -1,11 +1,11 @@
 //! Convolutions, as they are, with an ending, and normalised.
 
 use burn::tensor::{DType, Device, Tensor, module, ops::ConvOptions};
-use reid_ops::{Ending, Normalisation, conv2d, conv2d_ending, conv2d_normalised};
+use reid_ops::{BatchNormParams, Epilogue, conv2d, conv2d_batch_norm, conv2d_epilogue};
 
 use crate::{
-    Case, Leaves, TYPES, agree, case, close, ended, endings, leaf, normalisation, numbers, plain,
-    random, untracked, wide, without_gradient,
+    Case, Leaves, TYPES, agree, apply_epilogue, case, close, epilogues, leaf, normalisation, plain,
+    random, untracked, values, wide, without_gradient,
 };
 
 const CASES: [Case; 13] = [
@@ -41,9 +41,9 @@ fn every(test: impl Fn(&str, &Case, (&Device, DType), f64, bool)) {
 
 #[test]
 fn convolutions_and_their_gradients_are_burns() {
-    every(|what, case, place, allowed, biased| {
-        let (input, weight) = (leaf(case.input, place), leaf(case.weights(), place));
-        let bias = biased.then(|| leaf([case.results], place));
+    every(|what, case, position, allowed, biased| {
+        let (input, weight) = (leaf(case.input, position), leaf(case.weights(), position));
+        let bias = biased.then(|| leaf([case.results], position));
         let wide_bias = || bias.as_ref().map(wide);
         let map = || {
             let (of, by) = (wide(&input), wide(&weight));
@@ -53,16 +53,22 @@ fn convolutions_and_their_gradients_are_burns() {
         let leaves = Leaves::of(&[&input, &weight], &vectors);
         let of = || (input.clone(), weight.clone());
         let found = conv2d(of().0, of().1, bias.clone(), case.options());
-        assert_eq!(found.dtype(), place.1);
+        assert_eq!(found.dtype(), position.1);
         agree(what, [&found, &map()], &leaves, allowed);
-        for ending in endings(found.dims(), place) {
-            let expected = ended(map(), &ending);
-            let found = conv2d_ending(of().0, of().1, bias.clone(), case.options(), ending.clone());
-            let what = format!("{what}, {ending:?}");
+        for epilogue in epilogues(found.dims(), position) {
+            let expected = apply_epilogue(map(), &epilogue);
+            let found = conv2d_epilogue(
+                of().0,
+                of().1,
+                bias.clone(),
+                case.options(),
+                epilogue.clone(),
+            );
+            let what = format!("{what}, {epilogue:?}");
             agree(
                 &what,
                 [&found, &expected],
-                &leaves.clone().and(&ending),
+                &leaves.clone().and(&epilogue),
                 allowed,
             );
         }
@@ -71,28 +77,28 @@ fn convolutions_and_their_gradients_are_burns() {
 
 #[test]
 fn a_normalised_convolution_is_a_convolution_normalised() {
-    every(|what, case, place, allowed, biased| {
-        let (input, weight) = (leaf(case.input, place), leaf(case.weights(), place));
-        let bias = biased.then(|| leaf([case.results], place));
-        let norm = normalisation(case.results, place);
+    every(|what, case, position, allowed, biased| {
+        let (input, weight) = (leaf(case.input, position), leaf(case.weights(), position));
+        let bias = biased.then(|| leaf([case.results], position));
+        let norm = normalisation(case.results, position);
         let wide_bias = || bias.as_ref().map(wide);
         let whole = || {
             let (of, by) = (wide(&input), wide(&weight));
             let map = module::conv2d(of, by, wide_bias(), case.options());
-            let [gain, shift, mean, variance] = numbers(&norm).map(wide);
-            module::batch_norm(map, gain, shift, mean, variance, norm.epsilon)
+            let [gamma, shift, mean, variance] = values(&norm).map(wide);
+            module::batch_norm(map, gamma, shift, mean, variance, norm.epsilon)
         };
-        let mut vectors = numbers(&norm).to_vec();
+        let mut vectors = values(&norm).to_vec();
         vectors.extend(&bias);
-        for ending in endings(whole().dims(), place) {
-            let expected = ended(whole(), &ending);
-            let found = normalised(case, [&input, &weight], bias.as_ref(), (&norm, &ending));
-            let what = format!("{what}, {ending:?}");
-            let leaves = Leaves::of(&[&input, &weight], &vectors).and(&ending);
+        for epilogue in epilogues(whole().dims(), position) {
+            let expected = apply_epilogue(whole(), &epilogue);
+            let found = normalised(case, [&input, &weight], bias.as_ref(), (&norm, &epilogue));
+            let what = format!("{what}, {epilogue:?}");
+            let leaves = Leaves::of(&[&input, &weight], &vectors).and(&epilogue);
             agree(&what, [&found, &expected], &leaves, allowed);
 
             // Evaluation, and features that are not tracked, of a network that is.
-            let (still, shortcut) = (untracked(&norm), without_gradient(&ending));
+            let (still, shortcut) = (untracked(&norm), without_gradient(&epilogue));
             let plain_bias = bias.as_ref().map(plain);
             let found = normalised(
                 case,
@@ -112,11 +118,11 @@ fn normalised(
     case: &Case,
     [input, weight]: [&Tensor<4>; 2],
     bias: Option<&Tensor<1>>,
-    (norm, ending): (&Normalisation, &Ending<4>),
+    (norm, epilogue): (&BatchNormParams, &Epilogue<4>),
 ) -> Tensor<4> {
-    let with = (norm.clone(), ending.clone());
+    let with = (norm.clone(), epilogue.clone());
     let (input, weight) = (input.clone(), weight.clone());
-    conv2d_normalised(input, weight, bias.cloned(), case.options(), with)
+    conv2d_batch_norm(input, weight, bias.cloned(), case.options(), with)
 }
 
 /// Dilation is left to Burn.

@@ -5,9 +5,9 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 use reid_ops::{
-    Ending, RunningStatistics, add_rectified, attend, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, cut_mix, gated, gated_ending,
-    max_pool2d, means,
+    Epilogue, RunningStatistics, add_relu, attention, batch_norm, batch_norm_train,
+    batch_norm_update, conv2d, conv2d_batch_norm, conv2d_epilogue, cut_mix, global_avg_pool2d,
+    max_pool2d, mul_gate, mul_gate_epilogue,
 };
 
 use crate::{normalisation, random};
@@ -28,8 +28,8 @@ fn one(x: &Tensor<4>) -> Tensor<1> {
     Tensor::ones([x.dims()[1]], &x.device())
 }
 
-fn joined(x: &Tensor<4>) -> Ending<4> {
-    Ending::Joined(Tensor::ones(x.shape(), &x.device()))
+fn joined(x: &Tensor<4>) -> Epilogue<4> {
+    Epilogue::AddRelu(Tensor::ones(x.shape(), &x.device()))
 }
 
 /// Every operation on maps, and what it calls itself.
@@ -40,69 +40,71 @@ const OPERATIONS: [(&str, Operation); 17] = [
     }),
     ("convolution", |x| {
         let (weight, bias) = (ones(&x), one(&x));
-        conv2d_ending(x, weight, Some(bias), pointwise(), Ending::Rectified)
+        conv2d_epilogue(x, weight, Some(bias), pointwise(), Epilogue::Relu)
     }),
     ("convolution", |x| {
-        let (weight, ending) = (ones(&x), joined(&x));
-        conv2d_ending(x, weight, None, pointwise(), ending)
-    }),
-    ("convolution", |x| {
-        let (weight, norm) = (
-            ones(&x),
-            normalisation(x.dims()[1], (&x.device(), DType::F32)),
-        );
-        conv2d_normalised(x, weight, None, pointwise(), (norm, Ending::Rectified))
+        let (weight, epilogue) = (ones(&x), joined(&x));
+        conv2d_epilogue(x, weight, None, pointwise(), epilogue)
     }),
     ("convolution", |x| {
         let (weight, norm) = (
             ones(&x),
             normalisation(x.dims()[1], (&x.device(), DType::F32)),
         );
-        let ending = joined(&x);
-        conv2d_normalised(x, weight, None, pointwise(), (norm, ending))
+        conv2d_batch_norm(x, weight, None, pointwise(), (norm, Epilogue::Relu))
+    }),
+    ("convolution", |x| {
+        let (weight, norm) = (
+            ones(&x),
+            normalisation(x.dims()[1], (&x.device(), DType::F32)),
+        );
+        let epilogue = joined(&x);
+        conv2d_batch_norm(x, weight, None, pointwise(), (norm, epilogue))
     }),
     ("normalisation", |x| {
         let norm = normalisation(x.dims()[1], (&x.device(), DType::F32));
-        batch_norm(x, norm, Ending::Rectified)
+        batch_norm(x, norm, Epilogue::Relu)
     }),
     ("normalisation", |x| {
-        let (norm, ending) = (
+        let (norm, epilogue) = (
             normalisation(x.dims()[1], (&x.device(), DType::F32)),
             joined(&x),
         );
-        batch_norm(x, norm, ending)
+        batch_norm(x, norm, epilogue)
     }),
     ("normalisation", |x| {
         let one = one(&x);
-        batch_norm_train(x, one.clone(), one, 1e-5, Ending::Rectified).output
+        batch_norm_train(x, one.clone(), one, 1e-5, Epilogue::Relu).output
     }),
     ("normalisation", |x| {
-        let (one, ending) = (one(&x), joined(&x));
+        let (one, epilogue) = (one(&x), joined(&x));
         let running = RunningStatistics {
             mean: one.clone(),
             variance: one.clone(),
         };
-        batch_norm_moving(x, [one.clone(), one], 1e-5, ending, (running, 0.1)).0
+        batch_norm_update(x, [one.clone(), one], 1e-5, epilogue, (running, 0.1)).0
     }),
     ("sum", |x| {
         let other = Tensor::ones(x.shape(), &x.device());
-        add_rectified(x, other)
+        add_relu(x, other)
     }),
     ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([1, 1]))),
-    ("pooling", |x| means(x).unsqueeze_dims(&[-1, -1])),
+    ("pooling", |x| {
+        global_avg_pool2d(x).unsqueeze_dims(&[-1, -1])
+    }),
     ("gate", |x| {
         let gate = Tensor::ones([x.dims()[0], x.dims()[1], 1, 1], &x.device());
-        gated(x, gate)
+        mul_gate(x, gate)
     }),
     ("gate", |x| {
         let [batch, _, height, width] = x.dims();
         let gate = Tensor::ones([batch, 1, height, width], &x.device());
-        gated_ending(x, gate, Ending::Rectified)
+        mul_gate_epilogue(x, gate, Epilogue::Relu)
     }),
     ("gate", |x| {
         let gate = Tensor::ones([x.dims()[0], x.dims()[1], 1, 1], &x.device());
-        let ending = joined(&x);
-        gated_ending(x, gate, ending)
+        let epilogue = joined(&x);
+        mul_gate_epilogue(x, gate, epilogue)
     }),
     ("mixing", |x| {
         let [batch, _, height, width] = x.dims();
@@ -112,7 +114,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
     }),
     ("attention", |x| {
         let map: Tensor<3> = x.flatten(2, 3);
-        attend(map.clone(), map.clone(), map).unsqueeze_dim(3)
+        attention(map.clone(), map.clone(), map).unsqueeze_dim(3)
     }),
 ];
 
@@ -136,9 +138,9 @@ fn what_is_not_a_number_stays_so() {
         let bad = Tensor::<4>::full([1, 1, 1, 1], f32::NAN, &device);
         assert!(operation(bad).into_scalar::<f32>().is_nan(), "{name}");
         // One of many: what it is part of is not a number, and something else is.
-        let mut numbers = vec![1.0_f32; 2 * 3 * 5 * 7];
-        numbers[17] = f32::NAN;
-        let some = Tensor::<1>::from_data(numbers.as_slice(), &device).reshape([2, 3, 5, 7]);
+        let mut values = vec![1.0_f32; 2 * 3 * 5 * 7];
+        values[17] = f32::NAN;
+        let some = Tensor::<1>::from_data(values.as_slice(), &device).reshape([2, 3, 5, 7]);
         let result = operation(some);
         let (all, bad) = (result.shape().num_elements(), result.is_nan().int().sum());
         let bad = usize::try_from(bad.into_scalar::<i64>()).expect("a number of numbers");
@@ -151,9 +153,9 @@ fn what_is_not_a_number_stays_so() {
 fn a_shortcut_of_another_shape_than_a_convolutions_is_refused() {
     let device = Device::default();
     let input = random([1, 2, 3, 3], &device);
-    let ending = Ending::Joined(random([1, 2, 3, 1], &device));
+    let epilogue = Epilogue::AddRelu(random([1, 2, 3, 1], &device));
     let (weight, bias) = (ones(&input), one(&input));
-    let _ = conv2d_ending(input, weight, Some(bias), pointwise(), ending);
+    let _ = conv2d_epilogue(input, weight, Some(bias), pointwise(), epilogue);
 }
 
 #[test]
@@ -161,8 +163,8 @@ fn a_shortcut_of_another_shape_than_a_convolutions_is_refused() {
 fn a_shortcut_of_another_shape_than_a_gates_is_refused() {
     let device = Device::default();
     let (features, gate) = (random([1, 2, 3, 3], &device), random([1, 2, 1, 1], &device));
-    let ending = Ending::Joined(random([1, 2, 3, 1], &device));
-    let _ = gated_ending(features, gate, ending);
+    let epilogue = Epilogue::AddRelu(random([1, 2, 3, 1], &device));
+    let _ = mul_gate_epilogue(features, gate, epilogue);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use burn::tensor::{
     DType, Device, Gradients, Tensor, TensorData, activation::relu, ops::ConvOptions,
 };
-use reid_ops::{Ending, Normalisation};
+use reid_ops::{BatchNormParams, Epilogue};
 
 /// The types of numbers, and what a result may be off by in each, as a share of its largest number.
 const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::F64, 1e-10)];
@@ -31,8 +31,8 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
         DRAWN.set(state.wrapping_add(1_442_695_040_888_963_407));
         (DRAWN.get() >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
-    let numbers = (0..shape.iter().product()).map(|_| 3_f32.sqrt() * next());
-    Tensor::from_data(TensorData::new(numbers.collect(), shape), device)
+    let values = (0..shape.iter().product()).map(|_| 3_f32.sqrt() * next());
+    Tensor::from_data(TensorData::new(values.collect(), shape), device)
 }
 
 /// Random numbers of a type, that gradients are asked for where there are any.
@@ -41,21 +41,21 @@ fn leaf<const D: usize>(shape: [usize; D], (device, dtype): (&Device, DType)) ->
 }
 
 /// Numbers that gradients are asked for where there are any.
-fn tracked<const D: usize>(numbers: Tensor<D>) -> Tensor<D> {
-    if numbers.device().is_autodiff() {
-        numbers.detach().require_grad()
+fn tracked<const D: usize>(values: Tensor<D>) -> Tensor<D> {
+    if values.device().is_autodiff() {
+        values.detach().require_grad()
     } else {
-        numbers
+        values
     }
 }
 
 /// Numbers that are not tracked.
-fn plain<const D: usize>(numbers: &Tensor<D>) -> Tensor<D> {
-    let numbers = numbers.clone();
-    if numbers.device().is_autodiff() {
-        numbers.inner()
+fn plain<const D: usize>(values: &Tensor<D>) -> Tensor<D> {
+    let values = values.clone();
+    if values.device().is_autodiff() {
+        values.inner()
     } else {
-        numbers
+        values
     }
 }
 
@@ -65,10 +65,10 @@ fn wide<const D: usize>(of: &Tensor<D>) -> Tensor<D> {
 }
 
 /// A normalisation by statistics that are not those of any features.
-fn normalisation(channels: usize, place: (&Device, DType)) -> Normalisation {
-    let one = || leaf([channels], place);
-    Normalisation {
-        gain: one(),
+fn normalisation(channels: usize, position: (&Device, DType)) -> BatchNormParams {
+    let one = || leaf([channels], position);
+    BatchNormParams {
+        weight: one(),
         bias: one(),
         mean: one(),
         variance: tracked(one().square() + 0.5),
@@ -77,10 +77,10 @@ fn normalisation(channels: usize, place: (&Device, DType)) -> Normalisation {
 }
 
 /// The same normalisation, not tracked.
-fn untracked(of: &Normalisation) -> Normalisation {
-    let [gain, bias, mean, variance] = numbers(of).map(plain);
-    Normalisation {
-        gain,
+fn untracked(of: &BatchNormParams) -> BatchNormParams {
+    let [gamma, bias, mean, variance] = values(of).map(plain);
+    BatchNormParams {
+        weight: gamma,
         bias,
         mean,
         variance,
@@ -89,33 +89,33 @@ fn untracked(of: &Normalisation) -> Normalisation {
 }
 
 /// The learnt and given numbers of a normalisation.
-fn numbers(of: &Normalisation) -> [&Tensor<1>; 4] {
-    [&of.gain, &of.bias, &of.mean, &of.variance]
+fn values(of: &BatchNormParams) -> [&Tensor<1>; 4] {
+    [&of.weight, &of.bias, &of.mean, &of.variance]
 }
 
 /// Every ending of a map of a shape.
-fn endings<const D: usize>(shape: [usize; D], place: (&Device, DType)) -> [Ending<D>; 3] {
+fn epilogues<const D: usize>(shape: [usize; D], position: (&Device, DType)) -> [Epilogue<D>; 3] {
     [
-        Ending::Plain,
-        Ending::Rectified,
-        Ending::Joined(leaf(shape, place)),
+        Epilogue::None,
+        Epilogue::Relu,
+        Epilogue::AddRelu(leaf(shape, position)),
     ]
 }
 
 /// The same ending, not tracked.
-fn without_gradient(ending: &Ending<4>) -> Ending<4> {
-    match ending {
-        Ending::Joined(shortcut) => Ending::Joined(plain(shortcut)),
+fn without_gradient(epilogue: &Epilogue<4>) -> Epilogue<4> {
+    match epilogue {
+        Epilogue::AddRelu(shortcut) => Epilogue::AddRelu(plain(shortcut)),
         other => other.clone(),
     }
 }
 
 /// An ending by Burn's operations, in double precision.
-fn ended<const D: usize>(map: Tensor<D>, ending: &Ending<D>) -> Tensor<D> {
-    match ending {
-        Ending::Plain => map,
-        Ending::Rectified => relu(map),
-        Ending::Joined(shortcut) => relu(map + wide(shortcut)),
+fn apply_epilogue<const D: usize>(map: Tensor<D>, epilogue: &Epilogue<D>) -> Tensor<D> {
+    match epilogue {
+        Epilogue::None => map,
+        Epilogue::Relu => relu(map),
+        Epilogue::AddRelu(shortcut) => relu(map + wide(shortcut)),
     }
 }
 
@@ -135,8 +135,8 @@ impl<'a> Leaves<'a> {
     }
 
     /// And the shortcut of an ending.
-    fn and(mut self, ending: &'a Ending<4>) -> Self {
-        if let Ending::Joined(shortcut) = ending {
+    fn and(mut self, epilogue: &'a Epilogue<4>) -> Self {
+        if let Epilogue::AddRelu(shortcut) = epilogue {
             self.maps.push(shortcut);
         }
         self
@@ -169,12 +169,12 @@ fn agree<const D: usize>(
         let pull = pull.clone().cast(of.dtype());
         (of.clone() * pull).sum().backward()
     });
-    for (place, map) in leaves.maps.iter().enumerate() {
-        let what = format!("{what}, by map {place}");
+    for (position, map) in leaves.maps.iter().enumerate() {
+        let what = format!("{what}, by map {position}");
         gradients_agree(&what, map, [&found, &expected], allowed);
     }
-    for (place, vector) in leaves.vectors.iter().enumerate() {
-        let what = format!("{what}, by vector {place}");
+    for (position, vector) in leaves.vectors.iter().enumerate() {
+        let what = format!("{what}, by vector {position}");
         gradients_agree(&what, vector, [&found, &expected], allowed);
     }
 }

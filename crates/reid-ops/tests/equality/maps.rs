@@ -2,10 +2,11 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, activation::relu, module, ops::MaxPoolOptions};
 use reid_ops::{
-    Ending, add_rectified, batch_norm_train, cut_mix, gated, gated_ending, max_pool2d, means,
+    Epilogue, add_relu, batch_norm_train, cut_mix, global_avg_pool2d, max_pool2d, mul_gate,
+    mul_gate_epilogue,
 };
 
-use crate::{Leaves, TYPES, agree, ended, endings, leaf, random, wide};
+use crate::{Leaves, TYPES, agree, apply_epilogue, epilogues, leaf, random, wide};
 
 /// Small maps and odd ones, and some that are shared out: by whole lines, and not.
 pub(crate) const SHAPES: [[usize; 4]; 7] = [
@@ -33,7 +34,7 @@ fn a_rectified_sum_and_its_gradients_are_burns() {
     for shape in SHAPES {
         for (dtype, allowed) in TYPES {
             let [left, right] = [(); 2].map(|()| leaf(shape, (&device, dtype)));
-            let found = add_rectified(left.clone(), right.clone());
+            let found = add_relu(left.clone(), right.clone());
             let expected = relu(wide(&left) + wide(&right));
             let leaves = Leaves::of(&[&left, &right], &[]);
             agree(&format!("{shape:?}"), [&found, &expected], &leaves, allowed);
@@ -93,18 +94,18 @@ fn gates_and_their_gradients_are_burns() {
     for shape in SHAPES {
         for gate in gates(shape) {
             for (dtype, allowed) in TYPES {
-                let place = (&device, dtype);
-                let (features, factors) = (leaf(shape, place), leaf(gate, place));
+                let position = (&device, dtype);
+                let (features, factors) = (leaf(shape, position), leaf(gate, position));
                 let product = || wide(&features) * wide(&factors);
                 let leaves = Leaves::of(&[&features, &factors], &[]);
                 let of = || (features.clone(), factors.clone());
-                let found = gated(of().0, of().1);
+                let found = mul_gate(of().0, of().1);
                 let what = format!("{shape:?} {gate:?} {dtype:?}");
                 agree(&what, [&found, &product()], &leaves, allowed);
-                for ending in endings(shape, place) {
-                    let expected = ended(product(), &ending);
-                    let found = gated_ending(of().0, of().1, ending.clone());
-                    let leaves = leaves.clone().and(&ending);
+                for epilogue in epilogues(shape, position) {
+                    let expected = apply_epilogue(product(), &epilogue);
+                    let found = mul_gate_epilogue(of().0, of().1, epilogue.clone());
+                    let leaves = leaves.clone().and(&epilogue);
                     agree(&what, [&found, &expected], &leaves, allowed);
                 }
             }
@@ -119,8 +120,8 @@ fn means_and_their_gradients_are_burns() {
         for (dtype, allowed) in TYPES {
             let maps = leaf(shape, (&device, dtype));
             let composed = || -> Tensor<2> {
-                let places = wide(&maps).flatten::<3>(2, 3);
-                places.mean_dim(2).squeeze_dim(2)
+                let positions = wide(&maps).flatten::<3>(2, 3);
+                positions.mean_dim(2).squeeze_dim(2)
             };
             // Alone, and with another gradient before and after.
             let of = |gate: Tensor<2>, maps: Tensor<4>, others: usize| {
@@ -132,7 +133,7 @@ fn means_and_their_gradients_are_burns() {
                 }
             };
             for others in 0..3 {
-                let found = of(means(maps.clone()), maps.clone(), others);
+                let found = of(global_avg_pool2d(maps.clone()), maps.clone(), others);
                 let expected = of(composed(), wide(&maps), others);
                 let leaves = Leaves::of(&[&maps], &[]);
                 let what = format!("{shape:?} {others}");
@@ -188,21 +189,21 @@ fn what_someone_else_holds_stays() {
     for shape in SHAPES {
         let [left, right] = [(); 2].map(|()| random(shape, &device));
         let before = [&left, &right].map(Tensor::to_data);
-        let held = add_rectified(left.clone(), right.clone()).into_data();
+        let held = add_relu(left.clone(), right.clone()).into_data();
         assert_eq!([&left, &right].map(Tensor::to_data), before);
-        let sum = add_rectified(left * 1.0, right * 1.0).into_data();
+        let sum = add_relu(left * 1.0, right * 1.0).into_data();
         assert_eq!(sum, held);
         for gate in gates(shape) {
             let (features, gate) = (random(shape, &device), random(gate, &device));
             let before = [&features, &gate].map(Tensor::to_data);
-            let held = gated(features.clone(), gate.clone()).into_data();
+            let held = mul_gate(features.clone(), gate.clone()).into_data();
             assert_eq!([&features, &gate].map(Tensor::to_data), before);
             // Held by no one, it is written over, with the same result.
-            let product = gated(features.clone() * 1.0, gate.clone()).into_data();
+            let product = mul_gate(features.clone() * 1.0, gate.clone()).into_data();
             assert_eq!(product, held);
             let join = |features: Tensor<4>| {
-                let ending = Ending::Joined(features.clone().flip([0]) * 1.0);
-                gated_ending(features, gate.clone(), ending).into_data()
+                let epilogue = Epilogue::AddRelu(features.clone().flip([0]) * 1.0);
+                mul_gate_epilogue(features, gate.clone(), epilogue).into_data()
             };
             assert_eq!(join(features.clone()), join(features.clone() * 1.0));
             assert_eq!(features.to_data(), before[0]);
@@ -217,20 +218,21 @@ fn both_sides_of_a_sum_have_their_gradient() {
     let features = random([2, 3, 4, 5], &device).require_grad();
     let gates = [random([2, 3, 1, 1], &device), random([2, 1, 4, 5], &device)];
     let leaves = Leaves::of(&[&features], &[]);
-    let [one, other] = gates.clone().map(|gate| gated(features.clone(), gate));
+    let [one, other] = gates.clone().map(|gate| mul_gate(features.clone(), gate));
     let [left, right] = gates.map(|gate| wide(&features) * wide(&gate));
-    let sums = [add_rectified(one, other), relu(left + right)];
+    let sums = [add_relu(one, other), relu(left + right)];
     agree("gates", [&sums[0], &sums[1]], &leaves, 1e-5);
 
     let parameters = [(); 4].map(|()| random::<1>([3], &device));
-    let [gain, bias, other_gain, other_bias] = &parameters;
-    let norm = |gain: &Tensor<1>, bias: &Tensor<1>| {
-        let of = (features.clone(), gain.clone(), bias.clone());
-        batch_norm_train(of.0, of.1, of.2, 1e-5, Ending::Plain).output
+    let [gamma, bias, other_gain, other_bias] = &parameters;
+    let norm = |gamma: &Tensor<1>, bias: &Tensor<1>| {
+        let of = (features.clone(), gamma.clone(), bias.clone());
+        batch_norm_train(of.0, of.1, of.2, 1e-5, Epilogue::None).output
     };
-    let found = add_rectified(norm(gain, bias), norm(other_gain, other_bias));
-    let norm =
-        |gain, bias| module::batch_norm_train(wide(&features), wide(gain), wide(bias), 1e-5).output;
-    let expected = relu(norm(gain, bias) + norm(other_gain, other_bias));
+    let found = add_relu(norm(gamma, bias), norm(other_gain, other_bias));
+    let norm = |gamma, bias| {
+        module::batch_norm_train(wide(&features), wide(gamma), wide(bias), 1e-5).output
+    };
+    let expected = relu(norm(gamma, bias) + norm(other_gain, other_bias));
     agree("normalisations", [&found, &expected], &leaves, 1e-5);
 }

@@ -1,11 +1,11 @@
 //! Batch normalisation, by the statistics of the batch and by given ones.
 
 use burn::tensor::{DType, Device, Tensor, module};
-use reid_ops::{Ending, RunningStatistics, batch_norm, batch_norm_moving, batch_norm_train};
+use reid_ops::{Epilogue, RunningStatistics, batch_norm, batch_norm_train, batch_norm_update};
 
 use crate::{
-    Leaves, TYPES, agree, close, ended, endings, leaf, normalisation, numbers, plain, random,
-    untracked, wide, without_gradient,
+    Leaves, TYPES, agree, apply_epilogue, close, epilogues, leaf, normalisation, plain, random,
+    untracked, values, wide, without_gradient,
 };
 
 /// Odd ones, a few places, some that are shared out, and descriptors.
@@ -25,27 +25,27 @@ fn normalisations_and_their_gradients_are_burns() {
     let device = Device::default().autodiff();
     for shape @ [batch, channels, height, width] in SHAPES {
         for (dtype, allowed) in TYPES {
-            let place = (&device, dtype);
-            for ending in endings(shape, place) {
-                let what = format!("{shape:?}, {dtype:?}, {ending:?}");
-                let input = leaf(shape, place)
+            let position = (&device, dtype);
+            for epilogue in epilogues(shape, position) {
+                let what = format!("{shape:?}, {dtype:?}, {epilogue:?}");
+                let input = leaf(shape, position)
                     .add_scalar(OFFSET)
                     .detach()
                     .require_grad();
-                let [gain, bias] = [(); 2].map(|()| leaf([channels], place));
+                let [gamma, bias] = [(); 2].map(|()| leaf([channels], position));
                 let whole =
-                    || module::batch_norm_train(wide(&input), wide(&gain), wide(&bias), 1e-5);
-                let (expected, output) = (whole(), || ended(whole().output, &ending));
-                let leaves = Leaves::of(&[&input], &[&gain, &bias]).and(&ending);
+                    || module::batch_norm_train(wide(&input), wide(&gamma), wide(&bias), 1e-5);
+                let (expected, output) = (whole(), || apply_epilogue(whole().output, &epilogue));
+                let leaves = Leaves::of(&[&input], &[&gamma, &bias]).and(&epilogue);
 
-                let (of, with) = (input.clone(), [gain.clone(), bias.clone()]);
+                let (of, with) = (input.clone(), [gamma.clone(), bias.clone()]);
                 let [to, by] = with.clone();
-                let found = batch_norm_train(of.clone(), to, by, 1e-5, ending.clone());
+                let found = batch_norm_train(of.clone(), to, by, 1e-5, epilogue.clone());
                 agree(&what, [&found.output, &output()], &leaves, allowed);
                 close(&what, &found.mean, &expected.mean, allowed);
                 close(&what, &found.variance, &expected.variance, allowed);
 
-                let [mean, variance] = [(); 2].map(|()| leaf([channels], place).detach());
+                let [mean, variance] = [(); 2].map(|()| leaf([channels], position).detach());
                 let running = (
                     RunningStatistics {
                         mean: mean.clone(),
@@ -53,7 +53,7 @@ fn normalisations_and_their_gradients_are_burns() {
                     },
                     0.1,
                 );
-                let (found, moved) = batch_norm_moving(of, with, 1e-5, ending.clone(), running);
+                let (found, moved) = batch_norm_update(of, with, 1e-5, epilogue.clone(), running);
                 agree(&what, [&found, &output()], &leaves, allowed);
                 let samples = (batch * height * width) as f64;
                 let unbiased = samples / (samples - 1.0).max(1.0);
@@ -71,9 +71,9 @@ fn normalisations_and_their_gradients_are_burns() {
 fn numbers_far_from_zero_are_normalised() {
     let device = Device::default();
     let input = random::<4>([3, 5, 7, 3], &device) * 0.5 + 40.0;
-    let (gain, bias) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
-    let expected = module::batch_norm_train(wide(&input), wide(&gain), wide(&bias), 1e-5);
-    let found = batch_norm_train(input, gain, bias, 1e-5, Ending::Plain);
+    let (gamma, bias) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
+    let expected = module::batch_norm_train(wide(&input), wide(&gamma), wide(&bias), 1e-5);
+    let found = batch_norm_train(input, gamma, bias, 1e-5, Epilogue::None);
     close("far from zero", &found.output, &expected.output, 1e-5);
 }
 
@@ -81,16 +81,17 @@ fn numbers_far_from_zero_are_normalised() {
 fn features_without_positions_are_normalised_too() {
     let device = Device::default().autodiff();
     for (dtype, allowed) in TYPES {
-        let place = (&device, dtype);
-        for ending in endings([6, 4], place) {
-            let map = leaf([6, 4, 1, 1], place);
+        let position = (&device, dtype);
+        for epilogue in epilogues([6, 4], position) {
+            let map = leaf([6, 4, 1, 1], position);
             let input = || map.clone().reshape([6, 4]);
-            let [gain, bias] = [(); 2].map(|()| leaf([4], place));
-            let expected = module::batch_norm_train(wide(&input()), wide(&gain), wide(&bias), 1e-5);
-            let output = ended(expected.output, &ending);
-            let of = (input(), gain.clone(), bias.clone());
-            let found = batch_norm_train(of.0, of.1, of.2, 1e-5, ending);
-            let leaves = Leaves::of(&[&map], &[&gain, &bias]);
+            let [gamma, bias] = [(); 2].map(|()| leaf([4], position));
+            let expected =
+                module::batch_norm_train(wide(&input()), wide(&gamma), wide(&bias), 1e-5);
+            let output = apply_epilogue(expected.output, &epilogue);
+            let of = (input(), gamma.clone(), bias.clone());
+            let found = batch_norm_train(of.0, of.1, of.2, 1e-5, epilogue);
+            let leaves = Leaves::of(&[&map], &[&gamma, &bias]);
             agree("descriptors", [&found.output, &output], &leaves, allowed);
         }
     }
@@ -101,20 +102,20 @@ fn evaluation_normalises_by_what_it_is_given() {
     let device = Device::default().autodiff();
     for shape in SHAPES {
         for (dtype, allowed) in TYPES {
-            let place = (&device, dtype);
-            let (input, norm) = (leaf(shape, place), normalisation(shape[1], place));
+            let position = (&device, dtype);
+            let (input, norm) = (leaf(shape, position), normalisation(shape[1], position));
             let whole = || {
-                let [gain, bias, mean, variance] = numbers(&norm).map(wide);
-                module::batch_norm(wide(&input), gain, bias, mean, variance, norm.epsilon)
+                let [gamma, bias, mean, variance] = values(&norm).map(wide);
+                module::batch_norm(wide(&input), gamma, bias, mean, variance, norm.epsilon)
             };
-            for ending in endings(shape, place) {
-                let what = format!("{shape:?}, {dtype:?}, {ending:?}");
-                let expected = ended(whole(), &ending);
-                let found = batch_norm(input.clone(), norm.clone(), ending.clone());
-                let leaves = Leaves::of(&[&input], &numbers(&norm)).and(&ending);
+            for epilogue in epilogues(shape, position) {
+                let what = format!("{shape:?}, {dtype:?}, {epilogue:?}");
+                let expected = apply_epilogue(whole(), &epilogue);
+                let found = batch_norm(input.clone(), norm.clone(), epilogue.clone());
+                let leaves = Leaves::of(&[&input], &values(&norm)).and(&epilogue);
                 agree(&what, [&found, &expected], &leaves, allowed);
 
-                let (still, shortcut) = (untracked(&norm), without_gradient(&ending));
+                let (still, shortcut) = (untracked(&norm), without_gradient(&epilogue));
                 let found = batch_norm(plain(&input), still, shortcut);
                 close(&what, &found, &expected, allowed);
             }
@@ -132,6 +133,6 @@ fn a_normalisation_is_a_map_of_each_channel() {
     let (scale, shift) = norm.clone().affine();
     let [scale, shift] = [scale, shift].map(|of| of.reshape([1, 5, 1, 1]));
     let expected = input.clone() * scale + shift;
-    let found = batch_norm(input, norm, Ending::Plain);
+    let found = batch_norm(input, norm, Epilogue::None);
     close("affine", &found, &expected, 1e-5);
 }

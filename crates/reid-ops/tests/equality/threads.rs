@@ -2,9 +2,9 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, ops::MaxPoolOptions};
 use reid_ops::{
-    AdamStep, Ending, Normalisation, RunningStatistics, adam, add_rectified, batch_norm,
-    batch_norm_moving, batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, cut_mix, gated,
-    gated_ending, max_pool2d, means,
+    AdamStep, BatchNormParams, Epilogue, RunningStatistics, adam, add_relu, batch_norm,
+    batch_norm_train, batch_norm_update, conv2d, conv2d_batch_norm, conv2d_epilogue, cut_mix,
+    global_avg_pool2d, max_pool2d, mul_gate, mul_gate_epilogue,
 };
 
 use crate::{Case, case, maps, plain, tracked, without_gradient};
@@ -31,16 +31,16 @@ const MAPS: [[usize; 4]; 4] = [
 ];
 
 /// The same numbers whenever they are asked for, some of them below 0.
-fn numbers<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+fn values<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let count = i64::try_from(shape.iter().product::<usize>()).expect("small");
-    let numbers = Tensor::<1, Int>::arange(0..count, device).float();
-    tracked((numbers * 0.37).sin().reshape(shape))
+    let values = Tensor::<1, Int>::arange(0..count, device).float();
+    tracked((values * 0.37).sin().reshape(shape))
 }
 
-fn normalisation(channels: usize, device: &Device) -> Normalisation {
-    let one = || numbers([channels], device);
-    Normalisation {
-        gain: one(),
+fn normalisation(channels: usize, device: &Device) -> BatchNormParams {
+    let one = || values([channels], device);
+    BatchNormParams {
+        weight: one(),
         bias: one() * 0.5,
         mean: one() * 0.2,
         variance: one().square() + 0.5,
@@ -58,8 +58,11 @@ fn same(what: &str, operations: impl Fn() -> Vec<TensorData> + Send + Sync) {
     let one = with(1, &operations);
     for threads in [2, 3, 7] {
         let many = with(threads, &operations);
-        for (place, (one, many)) in one.iter().zip(&many).enumerate() {
-            assert!(one == many, "{what}: result {place} with {threads} threads");
+        for (position, (one, many)) in one.iter().zip(&many).enumerate() {
+            assert!(
+                one == many,
+                "{what}: result {position} with {threads} threads"
+            );
         }
     }
 }
@@ -87,30 +90,28 @@ fn of_convolutions() {
         let what = format!("{:?} with {:?}", case.input, case.weights());
         same(&what, || {
             let device = Device::default().autodiff();
-            let (input, weight) = (
-                numbers(case.input, &device),
-                numbers(case.weights(), &device),
-            );
-            let bias = numbers([case.results], &device);
+            let (input, weight) = (values(case.input, &device), values(case.weights(), &device));
+            let bias = values([case.results], &device);
             let of = || (input.clone(), weight.clone());
             let options = || case.options();
             let map = conv2d(of().0, of().1, None, options());
-            let shortcut = numbers(map.dims(), &device);
+            let shortcut = values(map.dims(), &device);
             let mut results = all(map, &[&input, &weight], &[]);
-            for ending in [Ending::Rectified, Ending::Joined(shortcut.clone())] {
-                let ended = conv2d_ending(of().0, of().1, Some(bias.clone()), options(), ending);
-                results.extend(all(ended, &[&input, &weight], &[&bias]));
+            for epilogue in [Epilogue::Relu, Epilogue::AddRelu(shortcut.clone())] {
+                let apply_epilogue =
+                    conv2d_epilogue(of().0, of().1, Some(bias.clone()), options(), epilogue);
+                results.extend(all(apply_epilogue, &[&input, &weight], &[&bias]));
             }
             // In evaluation the ending is where the map is written.
             let [input, weight, shortcut] = [&input, &weight, &shortcut].map(plain);
             let device = Device::default();
-            for ending in [Ending::Plain, Ending::Rectified, Ending::Joined(shortcut)] {
-                let norm = (normalisation(case.results, &device), ending.clone());
+            for epilogue in [Epilogue::None, Epilogue::Relu, Epilogue::AddRelu(shortcut)] {
+                let norm = (normalisation(case.results, &device), epilogue.clone());
                 let of = || (input.clone(), weight.clone(), Some(plain(&bias)));
                 let (x, w, b) = of();
-                results.push(conv2d_normalised(x, w, b, options(), norm).into_data());
+                results.push(conv2d_batch_norm(x, w, b, options(), norm).into_data());
                 let (x, w, b) = of();
-                results.push(conv2d_ending(x, w, b, options(), ending).into_data());
+                results.push(conv2d_epilogue(x, w, b, options(), epilogue).into_data());
             }
             results
         });
@@ -123,30 +124,30 @@ fn of_normalisations() {
         same(&format!("{shape:?}"), || {
             let device = Device::default().autodiff();
             let (input, shortcut) = (
-                numbers(shape, &device),
-                numbers(shape, &device).sin().detach(),
+                values(shape, &device),
+                values(shape, &device).sin().detach(),
             );
-            let [gain, bias] = [(); 2].map(|()| numbers([channels], &device));
+            let [gamma, bias] = [(); 2].map(|()| values([channels], &device));
             let mut results = Vec::new();
-            for ending in [
-                Ending::Plain,
-                Ending::Rectified,
-                Ending::Joined(shortcut.clone()),
+            for epilogue in [
+                Epilogue::None,
+                Epilogue::Relu,
+                Epilogue::AddRelu(shortcut.clone()),
             ] {
-                let (of, to, by) = (input.clone(), gain.clone(), bias.clone());
-                let found = batch_norm_train(of, to, by, 1e-5, ending.clone());
+                let (of, to, by) = (input.clone(), gamma.clone(), bias.clone());
+                let found = batch_norm_train(of, to, by, 1e-5, epilogue.clone());
                 results.extend([found.mean.into_data(), found.variance.into_data()]);
-                results.extend(all(found.output, &[&input], &[&gain, &bias]));
-                let [mean, variance] = [&gain, &bias].map(|of| of.clone().detach());
+                results.extend(all(found.output, &[&input], &[&gamma, &bias]));
+                let [mean, variance] = [&gamma, &bias].map(|of| of.clone().detach());
                 let running = (RunningStatistics { mean, variance }, 0.1);
-                let parameters = [gain.clone(), bias.clone()];
+                let parameters = [gamma.clone(), bias.clone()];
                 let (output, moved) =
-                    batch_norm_moving(input.clone(), parameters, 1e-5, ending.clone(), running);
+                    batch_norm_update(input.clone(), parameters, 1e-5, epilogue.clone(), running);
                 results.extend([moved.mean.into_data(), moved.variance.into_data()]);
-                results.extend(all(output, &[&input], &[&gain, &bias]));
-                let ending = without_gradient(&ending);
+                results.extend(all(output, &[&input], &[&gamma, &bias]));
+                let epilogue = without_gradient(&epilogue);
                 let norm = normalisation(channels, &Device::default());
-                results.push(batch_norm(plain(&input), norm, ending).into_data());
+                results.push(batch_norm(plain(&input), norm, epilogue).into_data());
             }
             results
         });
@@ -158,21 +159,21 @@ fn of_maps() {
     for shape @ [batch, _, height, width] in MAPS.into_iter().chain(maps::SHAPES) {
         same(&format!("{shape:?}"), || {
             let device = Device::default().autodiff();
-            let features = numbers(shape, &device);
-            let [over_places, over_channels, _] = maps::gates(shape).map(|of| numbers(of, &device));
-            let sum = add_rectified(features.clone(), features.clone().cos());
-            let once = gated(sum, over_places.clone());
-            let twice = gated(once, over_channels.clone());
-            let ending = Ending::Joined(features.clone());
-            let joined = gated_ending(twice, over_places.clone(), ending);
-            let rectified = gated_ending(joined, over_channels.clone(), Ending::Rectified);
-            let cut = numbers([batch, height, width], &device).greater_elem(0.2);
+            let features = values(shape, &device);
+            let [over_places, over_channels, _] = maps::gates(shape).map(|of| values(of, &device));
+            let sum = add_relu(features.clone(), features.clone().cos());
+            let once = mul_gate(sum, over_places.clone());
+            let twice = mul_gate(once, over_channels.clone());
+            let epilogue = Epilogue::AddRelu(features.clone());
+            let joined = mul_gate_epilogue(twice, over_places.clone(), epilogue);
+            let rectified = mul_gate_epilogue(joined, over_channels.clone(), Epilogue::Relu);
+            let cut = values([batch, height, width], &device).greater_elem(0.2);
             let donors: Vec<usize> = (0..batch).rev().collect();
             let mixed = cut_mix(rectified, cut, &donors, true);
             let kernel = [height.min(3), width.min(3)];
             let pooling = MaxPoolOptions::new(kernel).with_stride([2, 2]);
             let pooled = max_pool2d(mixed.clone(), pooling);
-            let means = means(mixed).unsqueeze_dims::<4>(&[-1, -1]);
+            let means = global_avg_pool2d(mixed).unsqueeze_dims::<4>(&[-1, -1]);
             all(
                 pooled * means,
                 &[&features, &over_places, &over_channels],
@@ -186,7 +187,7 @@ fn of_maps() {
 fn of_steps_of_adam() {
     same("Adam", || {
         let device = Device::default();
-        let numbers = || numbers::<2>([700, 431], &device);
+        let values = || values::<2>([700, 431], &device);
         let step = AdamStep {
             rate: 0.01,
             beta1: 0.9,
@@ -195,8 +196,8 @@ fn of_steps_of_adam() {
             decay: 0.1,
             time: 3,
         };
-        let means = [numbers() * 0.3, numbers().square()];
-        let (weights, means) = adam(numbers(), numbers().sin(), means, step);
+        let means = [values() * 0.3, values().square()];
+        let (weights, means) = adam(values(), values().sin(), means, step);
         [weights]
             .into_iter()
             .chain(means)

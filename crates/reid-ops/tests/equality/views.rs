@@ -5,9 +5,9 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 use reid_ops::{
-    Ending, Normalisation, RunningStatistics, add_rectified, attend, batch_norm, batch_norm_moving,
-    batch_norm_train, conv2d, conv2d_ending, conv2d_normalised, cut_mix, gated, gated_ending,
-    max_pool2d, means,
+    BatchNormParams, Epilogue, RunningStatistics, add_relu, attention, batch_norm,
+    batch_norm_train, batch_norm_update, conv2d, conv2d_batch_norm, conv2d_epilogue, cut_mix,
+    global_avg_pool2d, max_pool2d, mul_gate, mul_gate_epilogue,
 };
 
 use crate::random;
@@ -36,9 +36,9 @@ fn dense<const D: usize>(view: &Tensor<D>) -> Tensor<D> {
 /// Every operation on two maps of one shape.
 fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>>> {
     let vector = || random::<1>([6], device);
-    let (gain, bias, mean) = (vector(), vector(), vector());
-    let norm = Normalisation {
-        gain: gain.clone(),
+    let (gamma, bias, mean) = (vector(), vector(), vector());
+    let norm = BatchNormParams {
+        weight: gamma.clone(),
         bias: bias.clone(),
         mean,
         variance: vector().square() + 0.5,
@@ -47,7 +47,7 @@ fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor
     let cut = random([2, 5, 4], device).greater_elem(0.0).swap_dims(1, 2);
     let options = |padding| ConvOptions::new([1, 1], [padding; 2], [1, 1], 1);
     let running = RunningStatistics {
-        mean: gain.clone(),
+        mean: gamma.clone(),
         variance: bias.clone(),
     };
     // Weights that are views as well.
@@ -56,7 +56,7 @@ fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor
         random([6, 6, 1, 1], device).swap_dims(0, 1),
     );
     let (of, to, by) = (taps.clone(), points.clone(), norm.clone());
-    let (shift, learnt) = (bias.clone(), [gain.clone(), bias.clone()]);
+    let (shift, learnt) = (bias.clone(), [gamma.clone(), bias.clone()]);
     vec![
         Box::new({
             let taps = taps.clone();
@@ -64,36 +64,36 @@ fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor
         }),
         Box::new(move |x, _| conv2d(x, points.clone(), None, options(0))),
         Box::new(move |x, y| {
-            let ending = Ending::Joined(y);
-            conv2d_ending(x, of.clone(), Some(shift.clone()), options(1), ending)
+            let epilogue = Epilogue::AddRelu(y);
+            conv2d_epilogue(x, of.clone(), Some(shift.clone()), options(1), epilogue)
         }),
         Box::new(move |x, y| {
-            let with = (by.clone(), Ending::Joined(y));
-            conv2d_normalised(x, to.clone(), None, options(0), with)
+            let with = (by.clone(), Epilogue::AddRelu(y));
+            conv2d_batch_norm(x, to.clone(), None, options(0), with)
         }),
-        Box::new(move |x, y| batch_norm(x, norm.clone(), Ending::Joined(y))),
+        Box::new(move |x, y| batch_norm(x, norm.clone(), Epilogue::AddRelu(y))),
         Box::new(move |x, _| {
-            let (gain, bias) = (gain.clone(), bias.clone());
-            batch_norm_train(x, gain, bias, 1e-5, Ending::Rectified).output
+            let (gamma, bias) = (gamma.clone(), bias.clone());
+            batch_norm_train(x, gamma, bias, 1e-5, Epilogue::Relu).output
         }),
         Box::new(move |x, y| {
-            let (running, ending) = ((running.clone(), 0.1), Ending::Joined(y));
-            batch_norm_moving(x, learnt.clone(), 1e-5, ending, running).0
+            let (running, epilogue) = ((running.clone(), 0.1), Epilogue::AddRelu(y));
+            batch_norm_update(x, learnt.clone(), 1e-5, epilogue, running).0
         }),
-        Box::new(add_rectified),
+        Box::new(add_relu),
         Box::new(|x, _| max_pool2d(x, MaxPoolOptions::new([3, 2]).with_stride([2, 1]))),
-        Box::new(|x, _| means(x).unsqueeze_dims(&[-1, -1])),
-        Box::new(|x, y| gated(x, y.slice([0..2, 0..6, 1..2, 2..3]))),
-        Box::new(|x, y| gated(x, y.slice([0..2, 3..4]))),
-        Box::new(gated),
+        Box::new(|x, _| global_avg_pool2d(x).unsqueeze_dims(&[-1, -1])),
+        Box::new(|x, y| mul_gate(x, y.slice([0..2, 0..6, 1..2, 2..3]))),
+        Box::new(|x, y| mul_gate(x, y.slice([0..2, 3..4]))),
+        Box::new(mul_gate),
         Box::new(|x, y| {
             let gate = y.clone().slice([0..2, 0..6, 1..2, 2..3]);
-            gated_ending(x, gate, Ending::Joined(y))
+            mul_gate_epilogue(x, gate, Epilogue::AddRelu(y))
         }),
         Box::new(move |x, _| cut_mix(x, cut.clone(), &[1, 0], true)),
         Box::new(|x, y| {
             let [x, y] = [x, y].map(|of| of.reshape([2, 6, 20]));
-            attend(x.clone(), y.clone(), y).reshape(SHAPE)
+            attention(x.clone(), y.clone(), y).reshape(SHAPE)
         }),
     ]
 }
@@ -111,11 +111,12 @@ fn views_are_read_right_by_every_operation() {
                     let result = operation(x.clone(), y.clone());
                     let [images, channels, height, width] = result.dims();
                     let pull = match (one + other) % 3 {
-                        0 => numbers([width, images, channels, height], &device)
-                            .permute([1, 2, 3, 0]),
-                        1 => numbers([images, channels, 1, 1], &device)
+                        0 => {
+                            values([width, images, channels, height], &device).permute([1, 2, 3, 0])
+                        }
+                        1 => values([images, channels, 1, 1], &device)
                             .expand([images, channels, height, width]),
-                        _ => numbers([1, 1, 1, width], &device)
+                        _ => values([1, 1, 1, width], &device)
                             .expand([images, channels, height, width]),
                     };
                     let pull = if laid_out { dense(&pull) } else { pull };
@@ -136,8 +137,8 @@ fn views_are_read_right_by_every_operation() {
 }
 
 /// The same numbers whenever they are asked for.
-fn numbers(shape: [usize; 4], device: &Device) -> Tensor<4> {
+fn values(shape: [usize; 4], device: &Device) -> Tensor<4> {
     let count = i64::try_from(shape.iter().product::<usize>()).expect("few");
-    let numbers = Tensor::<1, burn::tensor::Int>::arange(0..count, device).float();
-    (numbers * 0.37).sin().reshape(shape)
+    let values = Tensor::<1, burn::tensor::Int>::arange(0..count, device).float();
+    (values * 0.37).sin().reshape(shape)
 }

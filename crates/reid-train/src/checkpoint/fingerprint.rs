@@ -88,13 +88,13 @@ mod tests {
     fn order_identity_camera_and_number_count() {
         let list = samples("here", ["anna", "berta"]);
         let whole = Fingerprint::of_samples(&list);
-        let mut turned = list.clone();
-        turned.reverse();
+        let mut transposed = list.clone();
+        transposed.reverse();
         let mut other = list.clone();
         other[1].identity = Identity::new(7);
         let mut elsewhere = list.clone();
         elsewhere[0].camera = None;
-        for changed in [&turned[..], &other, &elsewhere, &list[..1]] {
+        for changed in [&transposed[..], &other, &elsewhere, &list[..1]] {
             assert_ne!(Fingerprint::of_samples(changed), whole);
         }
     }

@@ -234,7 +234,7 @@ impl<F: Files> Generations<F> {
             let ours = |name: &str| {
                 Path::new(name)
                     .extension()
-                    .is_some_and(|ending| ending == "bpk" || ending == "json")
+                    .is_some_and(|epilogue| epilogue == "bpk" || epilogue == "json")
             };
             if path
                 .file_name()

@@ -26,7 +26,7 @@ impl<N: ValidateNetwork> Recipe<N> {
     #[must_use]
     pub fn problems(&self) -> Problems {
         let mut problems = Problems::new();
-        if problems.of("input", &self.input) {
+        if problems.nested("input", &self.input) {
             problems.at("network", |problems| {
                 self.network.validate_network(self.input, problems);
             });
@@ -39,22 +39,22 @@ impl<N: ValidateNetwork> Recipe<N> {
         } else {
             let trials = [InputSize::PERSON_TALL, InputSize::VEHICLE];
             problems.at("network", |problems| {
-                problems.wherever(trials, |input, problems| {
+                problems.nested_for_any(trials, |input, problems| {
                     self.network.validate_network(input, problems);
                 });
             });
-            problems.of("augmentation", &self.augmentation);
+            problems.nested("augmentation", &self.augmentation);
         }
         self.validate_sampling(&mut problems);
         problems.at("losses", |problems| self.losses.validate(problems));
-        problems.of("optimizer", &self.optimizer);
-        problems.of("schedule", &self.schedule);
+        problems.nested("optimizer", &self.optimizer);
+        problems.nested("schedule", &self.schedule);
         if let Some(norm) = self.clip_norm {
             let holds = norm.is_finite() && norm > 0.0;
             problems.require("clip_norm", holds, "a finite number above 0, or null", norm);
         }
         problems.count("epochs", self.epochs, 1..=MOST_EPOCHS);
-        problems.of("evaluation", &self.evaluation);
+        problems.nested("evaluation", &self.evaluation);
         problems
     }
 

@@ -189,8 +189,8 @@ impl Filler {
             Convention::Burn => param.transform_for_load(tensor, id),
             Convention::PyTorch if self.place.is_transposed() => {
                 // Laid out as it is built, so that products round as they did before it was saved.
-                let turned = tensor.swap_dims(0, 1).into_data();
-                let tensor = Tensor::from_data(turned, (&device, dtype));
+                let transposed = tensor.swap_dims(0, 1).into_data();
+                let tensor = Tensor::from_data(transposed, (&device, dtype));
                 param.map(|old| replaced(&old, tensor))
             }
             Convention::PyTorch => param.map(|old| replaced(&old, tensor)),

@@ -55,7 +55,7 @@ pub fn load_trunk<I: Block, A: Block>(
     if !weights.keys().any(|key| key.starts_with("after.")) {
         weights = weights.optional("after.");
     }
-    let gated = weights.keys().any(|key| key.contains(".se_module."));
+    let mul_gate = weights.keys().any(|key| key.contains(".se_module."));
     let stages = [
         &backbone.layer1,
         &backbone.layer2,
@@ -65,7 +65,7 @@ pub fn load_trunk<I: Block, A: Block>(
     for (stage, blocks) in (1..).zip(stages) {
         for block in 0..blocks.len() {
             let block = format!("layer{stage}.{block}.");
-            if !gated {
+            if !mul_gate {
                 weights = weights.optional(&format!("{block}se_module."));
             }
             weights = weights

@@ -76,7 +76,7 @@ impl<'a> Figure<'a> {
     }
 
     /// Where a place on the body is seen, and how much nearer to the camera than the body's axis.
-    fn turned(&self, [left, forward]: Point) -> (f32, f32) {
+    fn transposed(&self, [left, forward]: Point) -> (f32, f32) {
         let (sin, cos) = self.pose.yaw.sin_cos();
         (left * cos + forward * sin, forward * cos - left * sin)
     }
@@ -104,7 +104,7 @@ impl<'a> Figure<'a> {
                 _ => [LEFT * (width + 0.05), 0.0],
             },
         };
-        self.turned(place).1
+        self.transposed(place).1
     }
 
     fn paint_part(&self, part: Part, canvas: &mut Canvas) {
@@ -128,7 +128,7 @@ impl<'a> Figure<'a> {
         } = *self.outfit;
         let swing = side * self.pose.stride;
         let joint = |forward: f32, height: f32| {
-            let (x, depth) = self.turned([side * 0.048 * girth, forward]);
+            let (x, depth) = self.transposed([side * 0.048 * girth, forward]);
             // Seen from a little above, what is nearer is lower.
             [x, height + 0.16 * depth * (height - HIPS) / (1.0 - HIPS)]
         };
@@ -153,7 +153,7 @@ impl<'a> Figure<'a> {
         let swing = -side * self.pose.stride;
         let [width, _] = self.chest();
         let joint = |out: f32, forward: f32, height: f32| {
-            [self.turned([side * (width + out), forward]).0, height]
+            [self.transposed([side * (width + out), forward]).0, height]
         };
         let shoulder = joint(-0.012, 0.0, SHOULDERS + 0.025);
         let elbow = joint(0.02, 0.06 * swing, 0.37);
@@ -185,7 +185,7 @@ impl<'a> Figure<'a> {
     fn hand(&self, side: f32) -> Point {
         let [width, _] = self.chest();
         let swing = -side * self.pose.stride;
-        let (x, _) = self.turned([side * (width + 0.03), 0.14 * swing + 0.025]);
+        let (x, _) = self.transposed([side * (width + 0.03), 0.14 * swing + 0.025]);
         [x, 0.505 - 0.02 * swing.abs()]
     }
 
@@ -266,7 +266,7 @@ impl<'a> Figure<'a> {
                 paint_bars(canvas, colour.veil(0.55));
             }
             Pattern::Badge => {
-                let (x, depth) = self.turned([0.0, self.chest()[1]]);
+                let (x, depth) = self.transposed([0.0, self.chest()[1]]);
                 if depth > 0.0 {
                     let across = self.breadth([0.05, 0.012]);
                     canvas.ellipse([x, 0.31], [across, 0.05], colour);
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_at_the_left_turns_with_the_body() {
         let outfit = Outfit::stranger(Seed::new(0), 0.0);
-        let hip = |yaw| Figure::new(&outfit, Pose { yaw, stride: 0.0 }).turned([0.2, 0.0]);
+        let hip = |yaw| Figure::new(&outfit, Pose { yaw, stride: 0.0 }).transposed([0.2, 0.0]);
         let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
 
         // Facing the camera the left is on the right of the picture, from behind on the left.

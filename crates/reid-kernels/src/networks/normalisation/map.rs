@@ -5,14 +5,14 @@ use pulp::{Arch, Simd, WithSimd};
 use super::{Sizes, Statistics, single, sums};
 use crate::{
     memory::zeros,
-    networks::rectifier::{rectified, rectified_gradient},
+    networks::relu::{relu, relu_backward},
 };
 
 /// What a normalisation multiplies with and adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a> {
     /// γ of each channel.
-    pub gain: &'a [f32],
+    pub weight: &'a [f32],
     /// β of each channel.
     pub bias: &'a [f32],
     /// ε
@@ -21,7 +21,7 @@ pub struct Parameters<'a> {
 
 impl Parameters<'_> {
     pub(super) fn expect(&self, channels: usize) {
-        let found = [self.gain.len(), self.bias.len()];
+        let found = [self.weight.len(), self.bias.len()];
         assert_eq!(
             found, [channels; 2],
             "gains and biases of {channels} channels"
@@ -31,11 +31,11 @@ impl Parameters<'_> {
 
 /// What becomes of normalised numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
-    Plain,
-    Rectified,
+pub(super) enum Epilogue {
+    None,
+    Relu,
     /// Added to what is there, and rectified.
-    Joined,
+    AddRelu,
 }
 
 /// The map of one channel: `x ↦ (x - mean)·scale + bias`.
@@ -55,7 +55,7 @@ impl Affine {
         Self {
             mean,
             inverse,
-            scale: of.gain[channel] * inverse,
+            scale: of.weight[channel] * inverse,
             bias: of.bias[channel],
         }
     }
@@ -67,8 +67,8 @@ impl Affine {
 
     /// What of a gradient passes back: nothing, where the result was rectified to 0.
     #[inline(always)]
-    fn passed(self, x: f32, gradient: f32, rectify: bool) -> f32 {
-        if rectify && self.at(x) <= 0.0 {
+    fn passed(self, x: f32, gradient: f32, relu: bool) -> f32 {
+        if relu && self.at(x) <= 0.0 {
             0.0
         } else {
             gradient
@@ -80,13 +80,13 @@ impl Affine {
         self,
         inputs: impl Iterator<Item = &'a [f32]>,
         outputs: &mut [&mut [f32]],
-        ending: Ending,
+        epilogue: Epilogue,
     ) {
         let arch = Arch::new();
         for (input, output) in inputs.zip(outputs) {
             arch.dispatch(Write {
                 affine: self,
-                ending,
+                epilogue,
                 input,
                 output,
             });
@@ -95,13 +95,13 @@ impl Affine {
 
     /// The gradients of a channel by gain and bias, and in place of those by the output the ones by the
     /// input.
-    fn pull_back(self, inputs: &[&[f32]], gradients: &mut [&mut [f32]], rectify: bool) -> [f32; 2] {
+    fn backward(self, inputs: &[&[f32]], gradients: &mut [&mut [f32]], relu: bool) -> [f32; 2] {
         let arch = Arch::new();
         let (mut bias, mut along, mut count) = (0.0, 0.0, 0);
         for (input, gradient) in inputs.iter().zip(&*gradients) {
             let [more_bias, more_along] = arch.dispatch(Totals {
                 affine: self,
-                rectify,
+                relu,
                 input,
                 gradient,
             });
@@ -111,7 +111,7 @@ impl Affine {
         for (input, gradient) in inputs.iter().zip(gradients) {
             arch.dispatch(PullBack {
                 affine: self,
-                rectify,
+                relu,
                 level: bias / count,
                 slope: inverse * inverse * along / count,
                 input,
@@ -124,7 +124,7 @@ impl Affine {
 
 struct Write<'a> {
     affine: Affine,
-    ending: Ending,
+    epilogue: Epilogue,
     input: &'a [f32],
     output: &'a mut [f32],
 }
@@ -135,11 +135,11 @@ impl WithSimd for Write<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let affine = self.affine;
-        let places = self.output.iter_mut().zip(self.input);
-        match self.ending {
-            Ending::Plain => places.for_each(|(y, x)| *y = affine.at(*x)),
-            Ending::Rectified => places.for_each(|(y, x)| *y = rectified(affine.at(*x))),
-            Ending::Joined => places.for_each(|(y, x)| *y = rectified(affine.at(*x) + *y)),
+        let positions = self.output.iter_mut().zip(self.input);
+        match self.epilogue {
+            Epilogue::None => positions.for_each(|(y, x)| *y = affine.at(*x)),
+            Epilogue::Relu => positions.for_each(|(y, x)| *y = relu(affine.at(*x))),
+            Epilogue::AddRelu => positions.for_each(|(y, x)| *y = relu(affine.at(*x) + *y)),
         }
     }
 }
@@ -147,7 +147,7 @@ impl WithSimd for Write<'_> {
 /// `Σ dy` and `Σ dy·(x - mean)` of a map.
 struct Totals<'a> {
     affine: Affine,
-    rectify: bool,
+    relu: bool,
     input: &'a [f32],
     gradient: &'a [f32],
 }
@@ -157,9 +157,9 @@ impl WithSimd for Totals<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> [f64; 2] {
-        let (affine, rectify) = (self.affine, self.rectify);
+        let (affine, relu) = (self.affine, self.relu);
         sums(self.input, self.gradient, |x, dy| {
-            let dy = affine.passed(x, dy, rectify);
+            let dy = affine.passed(x, dy, relu);
             [dy, dy * (x - affine.mean)]
         })
     }
@@ -169,7 +169,7 @@ impl WithSimd for Totals<'_> {
 /// all positions, so that its rounding would add up in whatever sums them.
 struct PullBack<'a> {
     affine: Affine,
-    rectify: bool,
+    relu: bool,
     level: f64,
     slope: f64,
     input: &'a [f32],
@@ -184,14 +184,14 @@ impl WithSimd for PullBack<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
             affine,
-            rectify,
+            relu,
             level,
             slope,
             ..
         } = self;
         let (mean, scale) = (f64::from(affine.mean), f64::from(affine.scale));
         for (gradient, x) in self.gradient.iter_mut().zip(self.input) {
-            let dy = f64::from(affine.passed(*x, *gradient, rectify));
+            let dy = f64::from(affine.passed(*x, *gradient, relu));
             *gradient = single(scale * (dy - level - (f64::from(*x) - mean) * slope));
         }
     }
@@ -201,16 +201,16 @@ impl WithSimd for PullBack<'_> {
 #[derive(Clone, Debug)]
 pub struct Gradients {
     /// By the gain of each channel.
-    pub gain: Vec<f32>,
+    pub weight: Vec<f32>,
     /// By the bias of each channel.
     pub bias: Vec<f32>,
 }
 
 impl Gradients {
     fn of(channels: Vec<[f32; 2]>) -> Self {
-        let pairs = channels.into_iter().map(|[gain, bias]| (gain, bias));
-        let (gain, bias) = pairs.unzip();
-        Self { gain, bias }
+        let pairs = channels.into_iter().map(|[weight, bias]| (weight, bias));
+        let (weight, bias) = pairs.unzip();
+        Self { weight, bias }
     }
 }
 
@@ -256,19 +256,15 @@ impl<'a> Map<'a> {
     /// # Panics
     /// If there are not as many numbers as the sizes say, or channels as statistics.
     #[must_use]
-    pub fn apply(&self, sizes: Sizes, input: &[f32], rectify: bool) -> Vec<f32> {
+    pub fn apply(&self, sizes: Sizes, input: &[f32], relu: bool) -> Vec<f32> {
         sizes.expect("the input", input);
         self.parameters.expect(sizes.channels);
-        let ending = if rectify {
-            Ending::Rectified
-        } else {
-            Ending::Plain
-        };
+        let epilogue = if relu { Epilogue::Relu } else { Epilogue::None };
         let mut output = zeros(input.len());
         let mut outputs = sizes.maps_mut(&mut output);
         sizes.each(outputs.chunks_mut(sizes.batch), |(channel, outputs)| {
             let inputs = sizes.maps(channel, input);
-            self.affine(channel).write(inputs, outputs, ending);
+            self.affine(channel).write(inputs, outputs, epilogue);
         });
         output
     }
@@ -288,7 +284,7 @@ impl<'a> Map<'a> {
         sizes: Sizes,
         input: &[f32],
         gradient: &mut [f32],
-        rectify: bool,
+        relu: bool,
     ) -> Gradients {
         sizes.expect("the input", input);
         sizes.expect("the gradient", gradient);
@@ -296,7 +292,7 @@ impl<'a> Map<'a> {
         let mut gradients = sizes.maps_mut(gradient);
         let of = |(channel, gradients): (usize, &mut [&mut [f32]])| {
             let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
-            self.affine(channel).pull_back(&inputs, gradients, rectify)
+            self.affine(channel).backward(&inputs, gradients, relu)
         };
         Gradients::of(sizes.each(gradients.chunks_mut(sizes.batch), of))
     }
@@ -307,7 +303,7 @@ impl<'a> Map<'a> {
     /// # Panics
     /// As [`apply`](Self::apply).
     #[must_use]
-    pub fn joined_gradients(
+    pub fn add_relu_gradients(
         &self,
         sizes: Sizes,
         input: &[f32],
@@ -328,11 +324,11 @@ impl<'a> Map<'a> {
             let outputs = sizes.maps(channel, output);
             let maps = shortcuts.iter_mut().zip(&mut *results).zip(outputs);
             for ((shortcut, result), output) in maps {
-                rectified_gradient(output, shortcut);
+                relu_backward(output, shortcut);
                 result.copy_from_slice(shortcut);
             }
             let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
-            self.affine(channel).pull_back(&inputs, results, false)
+            self.affine(channel).backward(&inputs, results, false)
         });
         (result, Gradients::of(gradients))
     }

@@ -8,8 +8,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::Ending;
-use reid_ops::gated;
+use reid_ops::Epilogue;
+use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Merge;
@@ -153,9 +153,9 @@ impl FncChannel {
 
     fn raw(&self, features: Tensor<4>) -> Tensor<4> {
         let hidden =
-            convolution::normalised(&self.conv1, self.bn1.as_ref(), features, Ending::Rectified);
+            convolution::normalised(&self.conv1, self.bn1.as_ref(), features, Epilogue::Relu);
         let hidden =
-            convolution::normalised(&self.conv2, self.bn2.as_ref(), hidden, Ending::Rectified);
+            convolution::normalised(&self.conv2, self.bn2.as_ref(), hidden, Epilogue::Relu);
         convolution::apply(&self.conv3, hidden)
     }
 }
@@ -167,7 +167,9 @@ impl Block for FncChannel {
                 let attention = self.se.forward(self.raw(features.clone()));
                 merge.apply(attention, features)
             }
-            (Normalised::Vector, Merge::Multiply) => gated(features.clone(), self.gate(features)),
+            (Normalised::Vector, Merge::Multiply) => {
+                mul_gate(features.clone(), self.gate(features))
+            }
             (Normalised::Vector, Merge::Add) => self.gate(features.clone()) + features,
         }
     }

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::attend;
+use reid_ops::attention;
 
 use super::Merge;
 use crate::{
@@ -38,7 +38,7 @@ pub struct FncSpatialConfig {
 ///
 /// The paper draws no axis for the softmax, no scale and no normalisation: the softmax goes over the
 /// places that answer, as in non-local networks, and there is neither of the others. Memory does not
-/// grow with N²; see [`reid_ops::attend`].
+/// grow with N²; see [`reid_ops::attention`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -105,7 +105,7 @@ impl FncSpatial {
             let map = convolution::apply(conv, features.clone());
             map.reshape([batch, embedded, height * width])
         });
-        let gathered = attend(query, key, value).reshape([batch, embedded, height, width]);
+        let gathered = attention(query, key, value).reshape([batch, embedded, height, width]);
         convolution::apply(&self.t, gathered)
     }
 }

@@ -207,7 +207,7 @@ impl Interference {
                 problems.at("cut-mix.mix", |problems| mix.validate(input, problems));
             }
             Self::Drop(drop) => {
-                problems.of("drop", drop);
+                problems.nested("drop", drop);
             }
         }
     }

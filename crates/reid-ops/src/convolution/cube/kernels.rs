@@ -7,7 +7,7 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-/// What each tap of the kernel sees at each place, zeros outside: `[places, taps, channels]`.
+/// What each tap of the kernel sees at each place, zeros outside: `[positions, taps, channels]`.
 #[cube(launch)]
 pub(super) fn gather<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -31,10 +31,10 @@ pub(super) fn gather<E: Float, N: Size>(
     if at < total {
         let channel = at % width;
         let tap = (at / width) % taps;
-        let place = at / (width * taps);
-        let x = (place % across_out) * stride_across + tap % taps_across;
-        let y = (place / across_out) % height_out * stride_down + tap / taps_across;
-        let image = place / (across_out * height_out);
+        let position = at / (width * taps);
+        let x = (position % across_out) * stride_across + tap % taps_across;
+        let y = (position / across_out) % height_out * stride_down + tap / taps_across;
+        let image = position / (across_out * height_out);
         let mut seen = Vector::<E, N>::new(E::from_int(0));
         if y >= padding_down
             && y < height + padding_down
@@ -124,7 +124,7 @@ pub(super) fn lay_out<W: Float, E: Float>(
 #[cube(launch)]
 pub(super) fn fold<W: Float, E: Float>(
     weights: &Tensor<W>,
-    gain: &[f32],
+    gamma: &[f32],
     bias: &[f32],
     mean: &[f32],
     variance: &[f32],
@@ -144,7 +144,7 @@ pub(super) fn fold<W: Float, E: Float>(
         let mut weight = f32::cast_from(dense_weight::<W>(weights, at, &sizes, stem));
         let mut level = bias[result];
         if normalised {
-            let scale = gain[result] / (variance[result] + epsilon).sqrt();
+            let scale = gamma[result] / (variance[result] + epsilon).sqrt();
             weight *= scale;
             level -= mean[result] * scale;
         }

@@ -7,7 +7,7 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-use crate::cube::rows::{AHEAD, place, sum_column};
+use crate::cube::rows::{AHEAD, position, sum_column};
 
 /// Maps times a number of each channel of an image, `[batch, channels]`.
 #[cube(launch)]
@@ -30,7 +30,7 @@ pub(super) fn gate_channels<E: Float, N: Size>(
     }
 }
 
-/// Maps times a number of each place of an image, `[batch, places]`.
+/// Maps times a number of each place of an image, `[batch, positions]`.
 #[cube(launch)]
 pub(super) fn gate_places<E: Float, N: Size>(
     maps: &Tensor<Vector<E, N>>,
@@ -67,21 +67,22 @@ pub(super) fn by_channels<E: Float, N: Size>(
     #[comptime] units: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(rows, width, per_image);
-    let of_image = CUBE_POS_Y as usize * width + place.column;
+    let position = position(rows, width, per_image);
+    let of_image = CUBE_POS_Y as usize * width + position.column;
     let factor = Vector::<f32, N>::cast_from(factors[of_image]);
     let mut sum = Vector::<f32, N>::new(0.0f32);
     let step = CUBE_DIM_Y as usize;
-    let mut row = place.first;
-    while row < place.end {
+    let mut row = position.first;
+    while row < position.end {
         #[unroll]
         for ahead in 0..AHEAD {
             let row = row + ahead as usize * step;
-            if row < place.end {
-                let x = Vector::<f32, N>::cast_from(maps[row * pitch + place.column]);
-                let dy = Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + place.column]);
-                if place.there {
-                    by_maps[row * width + place.column] = Vector::cast_from(dy * factor);
+            if row < position.end {
+                let x = Vector::<f32, N>::cast_from(maps[row * pitch + position.column]);
+                let dy =
+                    Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + position.column]);
+                if position.there {
+                    by_maps[row * width + position.column] = Vector::cast_from(dy * factor);
                 }
                 sum += dy * x;
             }
@@ -89,7 +90,7 @@ pub(super) fn by_channels<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, _) = sum_column::<N>(sum, sum, units);
-    if place.there && UNIT_POS_Y == 0 {
+    if position.there && UNIT_POS_Y == 0 {
         by_factors[of_image] = Vector::cast_from(sum);
     }
 }
@@ -111,7 +112,7 @@ pub(super) fn by_places<E: Float, N: Size>(
     #[define(E)] _numbers: ElemType,
 ) {
     let row = (CUBE_POS_X * CUBE_DIM_Y + UNIT_POS_Y) as usize;
-    let mut sums = Shared::<[f32]>::new_slice(units);
+    let mut sums = Broadcast::<[f32]>::new_slice(units);
     let mut sum = Vector::<f32, N>::new(0.0f32);
     if row < rows {
         let factor = Vector::<f32, N>::new(f32::cast_from(factors[row]));

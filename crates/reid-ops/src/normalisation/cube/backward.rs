@@ -2,8 +2,8 @@
 
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 
-use super::kernels::{parameters, passed_totals, pull_back, totals};
-use crate::cube::{Rows, channels_second, numbers, rows::Plan, single};
+use super::kernels::{backward, parameters, passed_totals, totals};
+use crate::cube::{Rows, channels_second, rows::Plan, single, values};
 
 /// A normalisation whose gradients are computed.
 pub(super) struct Backward {
@@ -39,9 +39,9 @@ impl Backward {
     }
 
     /// Sums over chunks.
-    pub(super) fn totals(&self, rectify: bool) -> CubeTensor {
+    pub(super) fn totals(&self, relu: bool) -> CubeTensor {
         let (plan, rows) = (&self.plan, &self.rows);
-        let [gain, bias, mean, variance] = self.of_channels.clone();
+        let [gamma, bias, mean, variance] = self.of_channels.clone();
         let partial = rows.per_channel(2 * plan.chunks);
         totals::launch(
             &rows.tensor.client,
@@ -51,7 +51,7 @@ impl Backward {
             rows.tensor.clone().into_tensor_arg(),
             self.gradient.tensor.clone().into_tensor_arg(),
             partial.clone().into_tensor_arg(),
-            gain.into_buffer_arg(),
+            gamma.into_buffer_arg(),
             bias.into_buffer_arg(),
             mean.into_buffer_arg(),
             variance.into_buffer_arg(),
@@ -61,9 +61,9 @@ impl Backward {
             rows.pitch / plan.vector,
             self.gradient.pitch / plan.vector,
             plan.per_chunk,
-            rectify,
+            relu,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         partial
     }
@@ -92,7 +92,7 @@ impl Backward {
             self.gradient.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         let pitch = rows.channels();
         self.gradient = Rows {
@@ -104,20 +104,20 @@ impl Backward {
     }
 
     /// The gradients by input, gain and bias.
-    pub(super) fn pull_back(
+    pub(super) fn backward(
         self,
         partial: CubeTensor,
-        rectify: bool,
+        relu: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let Self {
             rows,
             gradient,
             plan,
-            of_channels: [gain, bias, mean, variance],
+            of_channels: [gamma, bias, mean, variance],
             epsilon,
         } = self;
-        let (client, dtype) = (rows.tensor.client.clone(), numbers(rows.tensor.dtype));
-        let [by_gain, by_bias] = [(); 2].map(|()| rows.per_channel(1));
+        let (client, dtype) = (rows.tensor.client.clone(), values(rows.tensor.dtype));
+        let [by_gamma, by_bias] = [(); 2].map(|()| rows.per_channel(1));
         parameters::launch(
             &client,
             plan.cubes(1),
@@ -125,7 +125,7 @@ impl Backward {
             plan.vector,
             partial.into_tensor_arg(),
             variance.clone().into_tensor_arg(),
-            by_gain.clone().into_tensor_arg(),
+            by_gamma.clone().into_tensor_arg(),
             by_bias.clone().into_tensor_arg(),
             epsilon,
             plan.chunks,
@@ -134,7 +134,7 @@ impl Backward {
         );
         let [pitch, gradient_pitch] = [rows.pitch, gradient.pitch].map(|of| of / plan.vector);
         let result = rows.empty_like();
-        pull_back::launch(
+        backward::launch(
             &client,
             plan.cubes(plan.chunks),
             plan.cube(),
@@ -142,11 +142,11 @@ impl Backward {
             rows.tensor.into_tensor_arg(),
             gradient.tensor.into_tensor_arg(),
             result.clone().into_tensor_arg(),
-            gain.into_buffer_arg(),
+            gamma.into_buffer_arg(),
             bias.into_buffer_arg(),
             mean.into_buffer_arg(),
             variance.into_buffer_arg(),
-            by_gain.clone().into_buffer_arg(),
+            by_gamma.clone().into_buffer_arg(),
             by_bias.clone().into_buffer_arg(),
             epsilon,
             plan.rows as f32,
@@ -155,9 +155,9 @@ impl Backward {
             pitch,
             gradient_pitch,
             plan.per_chunk,
-            rectify,
+            relu,
             dtype,
         );
-        (channels_second(result), by_gain, by_bias)
+        (channels_second(result), by_gamma, by_bias)
     }
 }

@@ -7,11 +7,11 @@
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-use crate::cube::rows::{AHEAD, Place, floored, place, sum_column};
+use crate::cube::rows::{AHEAD, Place, floored, position, sum_column};
 
 mod backward;
 
-pub(super) use backward::{parameters, passed_totals, pull_back, totals};
+pub(super) use backward::{backward, parameters, passed_totals, totals};
 
 /// The map of a vector of channels, and what its gradient needs.
 #[derive(CubeType, Clone, Copy)]
@@ -26,7 +26,7 @@ struct Map<N: Size> {
 
 #[cube]
 fn map<N: Size>(
-    gain: &[Vector<f32, N>],
+    gamma: &[Vector<f32, N>],
     bias: &[Vector<f32, N>],
     mean: &[Vector<f32, N>],
     variance: &[Vector<f32, N>],
@@ -38,7 +38,7 @@ fn map<N: Size>(
     Map::<N> {
         mean: mean[column],
         inverse,
-        scale: gain[column] * inverse,
+        scale: gamma[column] * inverse,
         bias: bias[column],
     }
 }
@@ -54,9 +54,9 @@ fn passed<N: Size>(
     map: &Map<N>,
     centred: Vector<f32, N>,
     gradient: Vector<f32, N>,
-    #[comptime] rectify: bool,
+    #[comptime] relu: bool,
 ) -> Vector<f32, N> {
-    if rectify {
+    if relu {
         let zero = Vector::new(0.0f32);
         select_many(at::<N>(map, centred).less_equal(&zero), zero, gradient)
     } else {
@@ -77,18 +77,19 @@ pub(super) fn moments<E: Float, N: Size>(
     #[comptime] units: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(rows, width, per_chunk);
-    let pivot = Vector::<f32, N>::cast_from(input[place.column]);
+    let position = position(rows, width, per_chunk);
+    let pivot = Vector::<f32, N>::cast_from(input[position.column]);
     let mut sum = Vector::<f32, N>::new(0.0f32);
     let mut squares = Vector::<f32, N>::new(0.0f32);
     let step = CUBE_DIM_Y as usize;
-    let mut row = place.first;
-    while row < place.end {
+    let mut row = position.first;
+    while row < position.end {
         #[unroll]
         for ahead in 0..AHEAD {
             let row = row + ahead as usize * step;
-            if row < place.end {
-                let from = Vector::<f32, N>::cast_from(input[row * pitch + place.column]) - pivot;
+            if row < position.end {
+                let from =
+                    Vector::<f32, N>::cast_from(input[row * pitch + position.column]) - pivot;
                 sum += from;
                 squares += from * from;
             }
@@ -96,8 +97,8 @@ pub(super) fn moments<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, squares) = sum_column::<N>(sum, squares, units);
-    if place.there && UNIT_POS_Y == 0 {
-        let chunk = 2 * CUBE_POS_Y as usize * width + place.column;
+    if position.there && UNIT_POS_Y == 0 {
+        let chunk = 2 * CUBE_POS_Y as usize * width + position.column;
         partial[chunk] = sum;
         partial[chunk + width] = squares;
     }
@@ -107,20 +108,20 @@ pub(super) fn moments<E: Float, N: Size>(
 #[cube]
 fn total<N: Size>(
     partial: &Tensor<Vector<f32, N>>,
-    place: &Place,
+    position: &Place,
     width: usize,
     #[comptime] units: usize,
 ) -> (Vector<f32, N>, Vector<f32, N>) {
     let mut left = Vector::<f32, N>::new(0.0f32);
     let mut right = Vector::<f32, N>::new(0.0f32);
     let step = CUBE_DIM_Y as usize;
-    let mut chunk = place.first;
-    while chunk < place.end {
+    let mut chunk = position.first;
+    while chunk < position.end {
         #[unroll]
         for ahead in 0..AHEAD {
             let chunk = chunk + ahead as usize * step;
-            if chunk < place.end {
-                let at = 2 * chunk * width + place.column;
+            if chunk < position.end {
+                let at = 2 * chunk * width + position.column;
                 left += partial[at];
                 right += partial[at + width];
             }
@@ -135,13 +136,13 @@ fn total<N: Size>(
 fn moments_of_all<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     partial: &Tensor<Vector<f32, N>>,
-    place: &Place,
+    position: &Place,
     width: usize,
     count: f32,
     #[comptime] units: usize,
 ) -> (Vector<f32, N>, Vector<f32, N>) {
-    let (sum, squares) = total::<N>(partial, place, width, units);
-    let pivot = Vector::<f32, N>::cast_from(input[place.column]);
+    let (sum, squares) = total::<N>(partial, position, width, units);
+    let pivot = Vector::<f32, N>::cast_from(input[position.column]);
     let from = sum / Vector::new(count);
     let spread = squares / Vector::new(count) - from * from;
     let zero = Vector::new(0.0f32);
@@ -164,11 +165,11 @@ pub(super) fn statistics<E: Float, N: Size>(
     #[comptime] units: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(chunks, width, chunks);
-    let (centre, spread) = moments_of_all::<E, N>(input, partial, &place, width, count, units);
-    if place.there && UNIT_POS_Y == 0 {
-        mean[place.column] = centre;
-        variance[place.column] = spread;
+    let position = position(chunks, width, chunks);
+    let (centre, spread) = moments_of_all::<E, N>(input, partial, &position, width, count, units);
+    if position.there && UNIT_POS_Y == 0 {
+        mean[position.column] = centre;
+        variance[position.column] = spread;
     }
 }
 
@@ -191,16 +192,16 @@ pub(super) fn moving_statistics<E: Float, N: Size>(
     #[comptime] units: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(chunks, width, chunks);
-    let (centre, spread) = moments_of_all::<E, N>(input, partial, &place, width, count, units);
-    if place.there && UNIT_POS_Y == 0 {
+    let position = position(chunks, width, chunks);
+    let (centre, spread) = moments_of_all::<E, N>(input, partial, &position, width, count, units);
+    if position.there && UNIT_POS_Y == 0 {
         let kept = Vector::new(1.0 - momentum);
         let share = Vector::new(momentum);
-        mean[place.column] = centre;
-        variance[place.column] = spread;
-        moved_mean[place.column] = running_mean[place.column] * kept + centre * share;
+        mean[position.column] = centre;
+        variance[position.column] = spread;
+        moved_mean[position.column] = running_mean[position.column] * kept + centre * share;
         let spread = spread * Vector::new(unbiased);
-        moved_variance[place.column] = running_variance[place.column] * kept + spread * share;
+        moved_variance[position.column] = running_variance[position.column] * kept + spread * share;
     }
 }
 
@@ -209,7 +210,7 @@ pub(super) fn moving_statistics<E: Float, N: Size>(
 pub(super) fn apply<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     output: &mut Tensor<Vector<E, N>>,
-    gain: &[Vector<f32, N>],
+    gamma: &[Vector<f32, N>],
     bias: &[Vector<f32, N>],
     mean: &[Vector<f32, N>],
     variance: &[Vector<f32, N>],
@@ -218,23 +219,23 @@ pub(super) fn apply<E: Float, N: Size>(
     width: usize,
     pitch: usize,
     per_chunk: usize,
-    #[comptime] rectify: bool,
+    #[comptime] relu: bool,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(rows, width, per_chunk);
-    if place.there {
-        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+    let position = position(rows, width, per_chunk);
+    if position.there {
+        let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
         let step = CUBE_DIM_Y as usize;
-        let mut row = place.first;
-        while row < place.end {
+        let mut row = position.first;
+        while row < position.end {
             #[unroll]
             for ahead in 0..AHEAD {
                 let row = row + ahead as usize * step;
-                if row < place.end {
-                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
+                if row < position.end {
+                    let x = Vector::<f32, N>::cast_from(input[row * pitch + position.column]);
                     let y = at::<N>(&map, x - map.mean);
-                    let y = passed::<N>(&map, x - map.mean, y, rectify);
-                    output[row * width + place.column] = Vector::cast_from(y);
+                    let y = passed::<N>(&map, x - map.mean, y, relu);
+                    output[row * width + position.column] = Vector::cast_from(y);
                 }
             }
             row += AHEAD as usize * step;
@@ -248,7 +249,7 @@ pub(super) fn apply_onto<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     shortcut: &Tensor<Vector<E, N>>,
     output: &mut Tensor<Vector<E, N>>,
-    gain: &[Vector<f32, N>],
+    gamma: &[Vector<f32, N>],
     bias: &[Vector<f32, N>],
     mean: &[Vector<f32, N>],
     variance: &[Vector<f32, N>],
@@ -260,20 +261,21 @@ pub(super) fn apply_onto<E: Float, N: Size>(
     per_chunk: usize,
     #[define(E)] _numbers: ElemType,
 ) {
-    let place = place(rows, width, per_chunk);
-    if place.there {
-        let map = map::<N>(gain, bias, mean, variance, place.column, epsilon);
+    let position = position(rows, width, per_chunk);
+    if position.there {
+        let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
         let step = CUBE_DIM_Y as usize;
-        let mut row = place.first;
-        while row < place.end {
+        let mut row = position.first;
+        while row < position.end {
             #[unroll]
             for ahead in 0..AHEAD {
                 let row = row + ahead as usize * step;
-                if row < place.end {
-                    let x = Vector::<f32, N>::cast_from(input[row * pitch + place.column]);
-                    let other = shortcut[row * shortcut_pitch + place.column];
+                if row < position.end {
+                    let x = Vector::<f32, N>::cast_from(input[row * pitch + position.column]);
+                    let other = shortcut[row * shortcut_pitch + position.column];
                     let y = at::<N>(&map, x - map.mean) + Vector::cast_from(other);
-                    output[row * width + place.column] = Vector::cast_from(floored::<N>(y, true));
+                    output[row * width + position.column] =
+                        Vector::cast_from(floored::<N>(y, true));
                 }
             }
             row += AHEAD as usize * step;

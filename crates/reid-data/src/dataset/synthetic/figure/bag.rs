@@ -10,15 +10,15 @@ impl Figure<'_> {
         match self.outfit.bag {
             Some((Bag::Backpack, colour)) => {
                 for side in [LEFT, RIGHT] {
-                    let (x, near) = self.turned([side * 0.62 * width, depth * 0.8]);
+                    let (x, near) = self.transposed([side * 0.62 * width, depth * 0.8]);
                     if near > 0.0 {
                         canvas.line(&[[x, SHOULDERS - 0.005], [x, 0.37]], 0.026, colour);
                     }
                 }
             }
             Some((Bag::Shoulder, colour)) => {
-                let (from, _) = self.turned([RIGHT * 0.7 * width, 0.0]);
-                let (to, _) = self.turned([LEFT * width, 0.0]);
+                let (from, _) = self.transposed([RIGHT * 0.7 * width, 0.0]);
+                let (to, _) = self.transposed([LEFT * width, 0.0]);
                 canvas.line(&[[from, SHOULDERS - 0.005], [to, 0.46]], 0.02, colour);
             }
             Some((Bag::Hand, _)) | None => {}
@@ -33,7 +33,7 @@ impl Figure<'_> {
         let [width, depth] = self.chest();
         match bag {
             Bag::Backpack => {
-                let (x, near) = self.turned([0.0, -depth - 0.035]);
+                let (x, near) = self.transposed([0.0, -depth - 0.035]);
                 let half = self.breadth([0.112, 0.062]);
                 pouch(canvas, [x, 0.315], [half, 0.14], colour);
                 if near > 0.02 {
@@ -42,7 +42,7 @@ impl Figure<'_> {
                 }
             }
             Bag::Shoulder => {
-                let (x, _) = self.turned([LEFT * (width + 0.03), 0.0]);
+                let (x, _) = self.transposed([LEFT * (width + 0.03), 0.0]);
                 let half = self.breadth([0.045, 0.088]);
                 pouch(canvas, [x, 0.515], [half, 0.075], colour);
                 pouch(canvas, [x, 0.485], [half, 0.04], colour.lit(0.8));

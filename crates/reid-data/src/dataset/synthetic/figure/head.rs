@@ -17,7 +17,7 @@ impl Figure<'_> {
         match self.outfit.hairstyle {
             Hairstyle::Short => {}
             Hairstyle::Long => {
-                let (x, _) = self.turned([0.0, -0.045]);
+                let (x, _) = self.transposed([0.0, -0.045]);
                 let half = self.breadth([0.072, 0.045]);
                 pouch(canvas, [x, 0.15], [half, 0.105], hair);
             }
@@ -38,7 +38,7 @@ impl Figure<'_> {
         let centre = [x + sin * (across - face), MIDDLE + 0.018];
         canvas.ellipse(centre, [face, 0.8 * down], self.outfit.skin);
         for side in [LEFT, RIGHT] {
-            let (eye, near) = self.turned([side * 0.025, 0.05]);
+            let (eye, near) = self.transposed([side * 0.025, 0.05]);
             if near > 0.0 {
                 let iris = Colour::hex(0x2a_2422);
                 canvas.ellipse([x + eye, MIDDLE + 0.012], [0.008, 0.01], iris);
@@ -54,7 +54,7 @@ impl Figure<'_> {
 
     fn paint_bun(&self, canvas: &mut Canvas) {
         let [back, half] = BUN;
-        let (x, _) = self.turned([0.0, back]);
+        let (x, _) = self.transposed([0.0, back]);
         canvas.ellipse([x, 0.035], [half, half], self.outfit.hair.lit(0.88));
     }
 

@@ -14,7 +14,7 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use crate::cube::{Rows, channels_second, numbers, rows::floored};
+use crate::cube::{Rows, channels_second, rows::floored, values};
 
 /// What is added to features, in their type; without a gradient.
 #[backend_extension(
@@ -27,7 +27,7 @@ pub(super) trait Shift: Backend {
     fn shifted(
         features: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self>;
 
     /// A number of each channel and a shortcut; then negative results become 0.
@@ -48,7 +48,7 @@ fn add_shift<E: Float, N: Size>(
     total: usize,
     width: usize,
     pitch: usize,
-    #[comptime] rectify: bool,
+    #[comptime] relu: bool,
     #[define(E)] _numbers: ElemType,
 ) {
     let at = ABSOLUTE_POS;
@@ -56,7 +56,7 @@ fn add_shift<E: Float, N: Size>(
         let (row, column) = (at / width, at % width);
         let x = Vector::<f32, N>::cast_from(features[row * pitch + column]);
         let x = x + Vector::cast_from(shift[column]);
-        output[at] = Vector::cast_from(floored::<N>(x, rectify));
+        output[at] = Vector::cast_from(floored::<N>(x, relu));
     }
 }
 
@@ -84,7 +84,7 @@ fn add_shift_onto<E: Float, N: Size>(
 }
 
 impl Shift for CubeBackend {
-    fn shifted(features: CubeTensor, shift: CubeTensor, rectify: bool) -> CubeTensor {
+    fn shifted(features: CubeTensor, shift: CubeTensor, relu: bool) -> CubeTensor {
         let (rows, shift) = (Rows::new(features), into_contiguous(shift));
         let [vector, width, total] = rows.vectors(&[rows.pitch]);
         let (client, output) = (rows.tensor.client.clone(), rows.empty_like());
@@ -100,8 +100,8 @@ impl Shift for CubeBackend {
             total,
             width,
             rows.pitch / vector,
-            rectify,
-            numbers(rows.tensor.dtype),
+            relu,
+            values(rows.tensor.dtype),
         );
         channels_second(output)
     }
@@ -125,7 +125,7 @@ impl Shift for CubeBackend {
             width,
             rows.pitch / vector,
             shortcut.pitch / vector,
-            numbers(rows.tensor.dtype),
+            values(rows.tensor.dtype),
         );
         channels_second(output)
     }

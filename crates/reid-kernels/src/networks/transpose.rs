@@ -14,9 +14,9 @@ pub(crate) fn side_by_side(sources: [&[f32]; SIDE], to: &mut [f32], width: usize
     for at in 0..count {
         // Written so that the compiler shuffles vectors.
         let square = squares.map(|(squares, _)| squares[at]);
-        for place in 0..SIDE {
-            let to = &mut to[(at * SIDE + place) * width..][..SIDE];
-            to.copy_from_slice(&square.map(|numbers| numbers[place]));
+        for position in 0..SIDE {
+            let to = &mut to[(at * SIDE + position) * width..][..SIDE];
+            to.copy_from_slice(&square.map(|values| values[position]));
         }
     }
     for at in count * SIDE..sources[0].len() {
@@ -58,13 +58,13 @@ mod tests {
     fn every_number_goes_to_its_place() {
         for (rows, columns) in [(1, 1), (4, 4), (5, 3), (3, 37), (33, 18), (64, 16)] {
             let matrix: Vec<f32> = (0..rows * columns).map(|at| at as f32).collect();
-            let mut turned = vec![-1.0; matrix.len()];
-            transpose(&matrix, columns, &mut turned);
-            let places = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
-            let expected: Vec<f32> = places
+            let mut transposed = vec![-1.0; matrix.len()];
+            transpose(&matrix, columns, &mut transposed);
+            let positions = (0..columns).flat_map(|column| (0..rows).map(move |row| (row, column)));
+            let expected: Vec<f32> = positions
                 .map(|(row, column)| matrix[row * columns + column])
                 .collect();
-            assert_eq!(turned, expected, "{rows} {columns}");
+            assert_eq!(transposed, expected, "{rows} {columns}");
         }
     }
 }

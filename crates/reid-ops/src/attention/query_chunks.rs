@@ -9,7 +9,7 @@ use burn::{
 
 /// How the queries of an attention take turns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turns {
+pub(super) struct QueryChunks {
     queries: usize,
     /// Queries that have their turn together.
     together: usize,
@@ -21,10 +21,10 @@ pub(super) struct Turns {
 /// range even in a product with a small gradient.
 const LEAST: f64 = 1e-20;
 
-impl Turns {
+impl QueryChunks {
     /// For the queries of a batch of maps, each of which asks so many places; `None` on a backend that
     /// this library knows nothing of.
-    pub(super) fn on(device: &Device, [batch, queries, places]: [usize; 3]) -> Option<Self> {
+    pub(super) fn on(device: &Device, [batch, queries, positions]: [usize; 3]) -> Option<Self> {
         // Numbers of weights that are held at a time, in all images together, and queries at most: what
         // stays in a processor's cache, and enough to occupy a GPU.
         let ([held, most], slow_below) = match device.clone().without_autodiff().as_dispatch() {
@@ -37,7 +37,7 @@ impl Turns {
             #[allow(unreachable_patterns, reason = "there may be other backends")]
             _ => return None,
         };
-        let together = (held / (batch * places).max(1)).clamp(1, most);
+        let together = (held / (batch * positions).max(1)).clamp(1, most);
         Some(Self {
             queries,
             together,
@@ -51,7 +51,7 @@ impl Turns {
     /// are the gradients that they are multiplied with; a convolution of such numbers takes a hundred times as
     /// long. So each weight is a little more, by less than a sum of them is rounded by.
     fn weights<B: Backend>(self, query: FloatTensor<B>, key: &FloatTensor<B>) -> FloatTensor<B> {
-        let scores = B::float_matmul(turned::<B>(query), key.clone());
+        let scores = B::float_matmul(transposed::<B>(query), key.clone());
         match scores.dtype() {
             // Sums of many small numbers.
             DType::F16 | DType::BF16 => {
@@ -76,15 +76,18 @@ impl Turns {
 }
 
 /// What the queries gather, `[batch, given, queries]`.
-pub(super) fn attend<B: Backend>(
+pub(super) fn attention<B: Backend>(
     query: &FloatTensor<B>,
     key: &FloatTensor<B>,
     value: &FloatTensor<B>,
-    turns: Turns,
+    chunks: QueryChunks,
 ) -> FloatTensor<B> {
-    let gathered = turns.ranges().map(|turn| {
+    let gathered = chunks.ranges().map(|turn| {
         let query = columns::<B>(query, &turn);
-        B::float_matmul(value.clone(), turned::<B>(turns.weights::<B>(query, key)))
+        B::float_matmul(
+            value.clone(),
+            transposed::<B>(chunks.weights::<B>(query, key)),
+        )
     });
     B::float_cat(gathered.collect(), 2)
 }
@@ -99,18 +102,21 @@ pub(super) fn gradients<B: Backend>(
     key: &FloatTensor<B>,
     value: &FloatTensor<B>,
     gradient: &FloatTensor<B>,
-    turns: Turns,
+    chunks: QueryChunks,
 ) -> [FloatTensor<B>; 3] {
     let (mut by_query, mut by_key, mut by_value) = (Vec::new(), None, None);
-    for turn in turns.ranges() {
+    for turn in chunks.ranges() {
         let (query, gradient) = (columns::<B>(query, &turn), columns::<B>(gradient, &turn));
-        let weights = turns.weights::<B>(query.clone(), key);
-        let by_weights = B::float_matmul(turned::<B>(gradient.clone()), value.clone());
+        let weights = chunks.weights::<B>(query.clone(), key);
+        let by_weights = B::float_matmul(transposed::<B>(gradient.clone()), value.clone());
         add::<B>(&mut by_value, B::float_matmul(gradient, weights.clone()));
         let weighted = B::float_mul(weights.clone(), by_weights);
         let mean = B::float_sum_dim(weighted.clone(), 2);
         let by_scores = B::float_sub(weighted, B::float_mul(weights, mean));
-        by_query.push(B::float_matmul(key.clone(), turned::<B>(by_scores.clone())));
+        by_query.push(B::float_matmul(
+            key.clone(),
+            transposed::<B>(by_scores.clone()),
+        ));
         add::<B>(&mut by_key, B::float_matmul(query, by_scores));
     }
     let [by_key, by_value] = [by_key, by_value].map(|sum| sum.expect("at least one query"));
@@ -122,7 +128,7 @@ fn columns<B: Backend>(map: &FloatTensor<B>, turn: &Range<usize>) -> FloatTensor
     B::float_slice(map.clone(), &[Slice::full(), Slice::full(), range])
 }
 
-fn turned<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
+fn transposed<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
     B::float_swap_dims(map, 1, 2)
 }
 

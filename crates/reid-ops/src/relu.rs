@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, activation::relu};
 /// # Panics
 /// If the shapes differ or are empty.
 #[must_use]
-pub fn add_rectified<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+pub fn add_relu<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     crate::expect_numbers("sum", &left.dims());
     let shape = left.dims();
     assert_eq!(right.dims(), shape, "maps that are added to maps {shape:?}");
@@ -22,7 +22,7 @@ pub fn add_rectified<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tenso
         use crate::extension::ReidOps;
         let types = [left.dtype(), right.dtype()];
         if left.device() == right.device() && crate::is_native(&left.device(), &types) {
-            let sum = Dispatch::add_rectified(left.into_dispatch(), right.into_dispatch());
+            let sum = Dispatch::add_relu(left.into_dispatch(), right.into_dispatch());
             return Tensor::from_dispatch(sum);
         }
     }

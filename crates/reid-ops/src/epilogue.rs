@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation::relu};
 
-use crate::rectifier::add_rectified;
+use crate::relu::add_relu;
 
 #[cfg(feature = "_cube")]
 mod cube;
@@ -15,14 +15,14 @@ mod cube;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, ops::ConvOptions};
-/// use reid_ops::{Ending, conv2d_ending};
+/// use reid_ops::{Epilogue, conv2d_epilogue};
 ///
 /// let device = Device::default();
 /// let (images, weights) = (Tensor::ones([1, 2, 3, 3], &device), Tensor::ones([2, 2, 1, 1], &device));
 /// let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
 /// let bias = Some(Tensor::from_data([-5.0, 5.0], &device));
-/// let ending = Ending::Joined(images.clone());
-/// let features = conv2d_ending(images, weights, bias, options, ending);
+/// let epilogue = Epilogue::AddRelu(images.clone());
+/// let features = conv2d_epilogue(images, weights, bias, options, epilogue);
 /// // 2 - 5 + 1 is negative, 2 + 5 + 1 is not.
 /// assert_eq!(features.max_dim(2).max_dim(3).into_data().try_to_vec::<f32>()?, [0.0, 8.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -32,27 +32,27 @@ mod cube;
     clippy::large_enum_variant,
     reason = "there is one for a map, and none is kept"
 )]
-pub enum Ending<const D: usize> {
+pub enum Epilogue<const D: usize> {
     /// Nothing.
     #[default]
-    Plain,
+    None,
     /// Negative numbers become 0.
-    Rectified,
+    Relu,
     /// A map of the same shape is added, then negative numbers become 0, as a residual block ends.
-    Joined(Tensor<D>),
+    AddRelu(Tensor<D>),
 }
 
-impl<const D: usize> Ending<D> {
+impl<const D: usize> Epilogue<D> {
     /// What becomes of a map that is there already.
     ///
     /// # Panics
     /// If there is a shortcut, and the map is empty or of another shape.
     #[must_use]
-    pub fn of(self, map: Tensor<D>) -> Tensor<D> {
+    pub fn apply(self, map: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Plain => map,
-            Self::Rectified => relu(map),
-            Self::Joined(shortcut) => add_rectified(map, shortcut),
+            Self::None => map,
+            Self::Relu => relu(map),
+            Self::AddRelu(shortcut) => add_relu(map, shortcut),
         }
     }
 
@@ -60,30 +60,30 @@ impl<const D: usize> Ending<D> {
     #[cfg(any(feature = "flex", feature = "_cube"))]
     pub(crate) fn split(self) -> (bool, Self) {
         match self {
-            Self::Rectified => (true, Self::Plain),
+            Self::Relu => (true, Self::None),
             other => (false, other),
         }
     }
 }
 
 #[cfg(feature = "_cube")]
-impl Ending<4> {
+impl Epilogue<4> {
     /// The ending of features that numbers of their channels, `[channels]`, are added to before.
-    pub(crate) fn of_shifted(self, features: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {
+    pub(crate) fn apply_shifted(self, features: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {
         use burn::backend::Dispatch;
 
         use cube::Shift;
         match self {
-            Self::Joined(shortcut) if crate::are_alike(&shortcut, &features) => {
+            Self::AddRelu(shortcut) if crate::are_alike(&shortcut, &features) => {
                 let (features, shift) = (features.into_dispatch(), shift.into_dispatch());
                 let shortcut = shortcut.into_dispatch();
                 Tensor::from_dispatch(Dispatch::shifted_onto(features, shift, shortcut))
             }
-            ending => {
-                let (rectify, ending) = ending.split();
+            epilogue => {
+                let (relu, epilogue) = epilogue.split();
                 let (features, shift) = (features.into_dispatch(), shift.into_dispatch());
-                let shifted = Dispatch::shifted(features, shift, rectify);
-                ending.of(Tensor::from_dispatch(shifted))
+                let shifted = Dispatch::shifted(features, shift, relu);
+                epilogue.apply(Tensor::from_dispatch(shifted))
             }
         }
     }

@@ -7,12 +7,12 @@ use super::PART;
 
 /// `max(0, value)`; what is not a number stays so.
 #[inline(always)]
-pub(crate) fn rectified(value: f32) -> f32 {
+pub(crate) fn relu(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
 }
 
 struct Zip<'a, F> {
-    numbers: &'a mut [f32],
+    values: &'a mut [f32],
     others: &'a [f32],
     of: F,
 }
@@ -22,27 +22,23 @@ impl<F: Fn(f32, f32) -> f32> WithSimd for Zip<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for (number, other) in self.numbers.iter_mut().zip(self.others) {
+        for (number, other) in self.values.iter_mut().zip(self.others) {
             *number = (self.of)(*number, *other);
         }
     }
 }
 
-fn zip(numbers: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-    assert_eq!(numbers.len(), others.len(), "maps of the same shape");
+fn zip(values: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) {
+    assert_eq!(values.len(), others.len(), "maps of the same shape");
     let arch = Arch::new();
-    let part = |(numbers, others)| {
-        arch.dispatch(Zip {
-            numbers,
-            others,
-            of,
-        });
+    let part = |(values, others)| {
+        arch.dispatch(Zip { values, others, of });
     };
-    if numbers.len() <= PART {
-        part((numbers, others));
+    if values.len() <= PART {
+        part((values, others));
         return;
     }
-    numbers
+    values
         .par_chunks_mut(PART)
         .zip(others.par_chunks(PART))
         .for_each(part);
@@ -52,15 +48,15 @@ fn zip(numbers: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy 
 ///
 /// # Panics
 /// If the sides have different lengths.
-pub fn add_rectified(left: &mut [f32], right: &[f32]) {
-    zip(left, right, |left, right| rectified(left + right));
+pub fn add_relu(left: &mut [f32], right: &[f32]) {
+    zip(left, right, |left, right| relu(left + right));
 }
 
 /// The gradient where the output is above 0, and 0 elsewhere, in place of the gradient.
 ///
 /// # Panics
 /// If the sides have different lengths.
-pub fn rectified_gradient(output: &[f32], gradient: &mut [f32]) {
+pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
     zip(
         gradient,
         output,
