@@ -49,7 +49,7 @@ fn forward<B: Block>(
     place: FeatureShape,
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     let block = config.init(place, &device);
     let input = input(place, &device);
     bencher.bench_local(|| function(&block, input.clone()).sum().into_scalar::<f32>());
@@ -61,7 +61,7 @@ fn training<B: Block>(
     place: FeatureShape,
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
-    let device = device::pick().expect("a device").device.autodiff();
+    let device = device::pick().expect("a device").autodiff();
     let block = config.init(place, &device);
     let input = input(place, &device);
     bencher.bench_local(|| {

@@ -104,18 +104,18 @@ fn main() {
     // Before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
-    let picked = device::pick().expect("a device");
+    let device = device::pick().expect("a device");
     let Times {
         first,
         mut milliseconds,
-    } = named(&arguments, &picked.device);
+    } = named(&arguments, &device);
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
     let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         value().expect("a name").get_name().to_owned()
     };
     let report = json!({
-        "system": format!("reid, {}", picked.backend),
+        "system": format!("reid, {}", device::backend(&device)),
         "version": env!("CARGO_PKG_VERSION"),
         "network": name(&|| arguments.network.to_possible_value()),
         "mode": name(&|| arguments.mode.to_possible_value()),
@@ -230,7 +230,7 @@ fn infer(
 ) -> Times {
     let model = ReidModel::new(backbone, head, size, CLASSES, device);
     let model = if arguments.fused {
-        model.fused()
+        model.fold_batch_norm()
     } else {
         model
     };
@@ -238,7 +238,7 @@ fn infer(
     let precision = Precision::from(arguments.precision);
     time(arguments, || {
         // Reading the result waits for it.
-        let _ = model.embed(precision.of(images.clone())).into_data();
+        let _ = model.embed(precision.cast(images.clone())).into_data();
     })
 }
 
@@ -249,7 +249,7 @@ fn train(
     device: &Device,
 ) -> Times {
     let recipe = Recipe::strong_baseline("benchmark", size, ());
-    let trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
+    let learner = Learner::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 
     let device = device.clone().autodiff();
@@ -257,13 +257,15 @@ fn train(
     let precision = Precision::from(arguments.precision);
     let identities: Vec<usize> = (0..arguments.batch).map(|image| image / 4).collect();
     let step = TrainingStep {
-        identities: &identities,
+        labels: &identities,
         seed: Seed::new(1),
     };
-    let mut trainee = Some(trainee);
+    let mut learner = Some(learner);
     time(arguments, || {
-        let now = trainee.take().expect("that of the last step");
-        let losses = now.judge(precision.of(images.clone()), step).losses;
+        let now = learner.take().expect("that of the last step");
+        let losses = now
+            .training_step(precision.cast(images.clone()), step)
+            .losses;
         let total = losses
             .into_iter()
             .map(|loss| loss.value)
@@ -272,8 +274,8 @@ fn train(
         let loss = total.clone().without_autodiff();
         let mut gradients = total.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &now.model);
-        let Trainee { model, criterion } = now;
-        trainee = Some(Trainee {
+        let Learner { model, criterion } = now;
+        learner = Some(Learner {
             model: optimizer.step(3.5e-4, model, gradients),
             criterion,
         });

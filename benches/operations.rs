@@ -86,7 +86,7 @@ fn main() {
     // Before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     convolutions(&arguments, &device);
     normalisations(&arguments, &device);
     others(&arguments, &device);
@@ -242,7 +242,7 @@ fn own(arguments: &Arguments, device: &Device) {
     let features = random([images, channels, 24, 8]);
     let mixing = arguments.median(&device, || {
         let step = TrainingStep {
-            identities: &identities,
+            labels: &identities,
             seed: Seed::new(1),
         };
         let mixed = CutMix::new().apply(features.clone(), maps.clone(), step);

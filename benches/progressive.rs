@@ -21,7 +21,7 @@ use reid::{
     nn::{
         TrainingStep,
         cut_mix::CutMix,
-        head::{Guide, Interference},
+        head::{CamSource, FeatureAugment},
     },
     prelude::*,
     train::OptimizerConfig,
@@ -30,10 +30,10 @@ use reid::{
 use serde_json::json;
 
 const CLASSES: usize = 751;
-const VARIANTS: [(&str, Option<Guide>); 3] = [
+const VARIANTS: [(&str, Option<CamSource>); 3] = [
     ("without", None),
-    ("closed_form", Some(Guide::ClosedForm)),
-    ("autodiff", Some(Guide::Autodiff)),
+    ("closed_form", Some(CamSource::ClosedForm)),
+    ("autodiff", Some(CamSource::Autodiff)),
 ];
 
 #[derive(Parser)]
@@ -60,21 +60,21 @@ fn main() {
     // Before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("the first to set it");
-    let picked = device::pick().expect("a device");
+    let device = device::pick().expect("a device");
     let (size, rounds) = if arguments.test {
         (InputSize::new(192, 64), 1)
     } else {
         (InputSize::new(384, 128), arguments.rounds)
     };
     let batch = if arguments.test { 8 } else { arguments.batch };
-    let seconds = time(batch, rounds, size, &picked.device);
+    let seconds = time(batch, rounds, size, &device);
 
     let median = |values: &mut Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
     let mut report = json!({
-        "system": format!("reid, {}", picked.backend),
+        "system": format!("reid, {}", device::backend(&device)),
         "version": env!("CARGO_PKG_VERSION"),
         "batch": batch,
         "threads": arguments.threads,
@@ -100,7 +100,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
     let BranchedConfig { backbone, head } = &recipe.network;
     let mut recipe = recipe.clone().with_network(());
     recipe.input = size;
-    let mut trainee = Trainee::build(&recipe, backbone, head, CLASSES, device);
+    let mut learner = Learner::build(&recipe, backbone, head, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
     let device = device.clone().autodiff();
     let shape = [batch, 3, size.height, size.width];
@@ -112,19 +112,19 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
         for turn in 0..3 {
             // Each variant follows each other one.
             let variant = (turn + measured.len()) % 3;
-            let head = trainee.model.head.clone();
-            trainee.model.head = head.with_interferences(interferences(VARIANTS[variant].1));
+            let head = learner.model.head.clone();
+            learner.model.head = head.with_augments(augments(VARIANTS[variant].1));
             let step = TrainingStep {
-                identities: &identities,
+                labels: &identities,
                 seed: Seed::new(round),
             };
             let start = Instant::now();
-            let losses = trainee.judge(images.clone(), step).losses;
+            let losses = learner.training_step(images.clone(), step).losses;
             let total = losses.into_iter().map(|loss| loss.value);
             let total = total.reduce(Tensor::add).expect("six losses");
             let mut gradients = total.clone().backward();
-            let gradients = GradientsParams::from_module(&mut gradients, &trainee.model);
-            trainee.model = optimizer.step(1e-3, trainee.model.clone(), gradients);
+            let gradients = GradientsParams::from_module(&mut gradients, &learner.model);
+            learner.model = optimizer.step(1e-3, learner.model.clone(), gradients);
             let _ = total.into_scalar::<f32>(); // waits for the device
             seconds[variant] = start.elapsed().as_secs_f64();
         }
@@ -134,11 +134,11 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
 }
 
 /// What is done to both branches.
-fn interferences(guide: Option<Guide>) -> Vec<Interference> {
+fn augments(cam_source: Option<CamSource>) -> Vec<FeatureAugment> {
     let mix = CutMix::new();
-    let interference = match guide {
-        Some(guide) => Interference::CutMix { mix, guide },
-        None => Interference::Nothing,
+    let augment = match cam_source {
+        Some(cam_source) => FeatureAugment::CutMix { mix, cam_source },
+        None => FeatureAugment::None,
     };
-    vec![interference; 2]
+    vec![augment; 2]
 }

@@ -60,7 +60,7 @@ fn one(arguments: &[String]) {
     };
     let places: usize = places.parse().expect("a number of places");
     let training = pass == "training";
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     let device = if training { device.autodiff() } else { device };
     let map = || {
         let normal = Distribution::Normal(0.0, 0.1);

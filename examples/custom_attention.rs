@@ -77,7 +77,7 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let smoke = Arguments::parse().smoke;
-    let device = device::pick()?.device;
+    let device = device::pick()?;
     let people = if smoke { 8 } else { 32 };
     let data = format!("target/custom_attention/people-{people}");
     SyntheticConfig::new()
@@ -99,14 +99,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     recipe.schedule.base = 1e-3;
 
     let head = BnNeckConfig::new();
-    let trainee = Trainee::build(&recipe, &recipe.network, &head, people, &device);
+    let learner = Learner::build(&recipe, &recipe.network, &head, people, &device);
     println!(
         "{}",
-        trainee.model.backbone.after[3]
+        learner.model.backbone.after[3]
             .as_ref()
             .expect("after stage 4")
     );
-    let outcome = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {
         println!("{report}");

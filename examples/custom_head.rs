@@ -44,7 +44,7 @@ impl Head for StripeHead {
             ReidOutput::single(features.clone(), classifier.forward(features))
         });
         outputs
-            .reduce(ReidOutput::beside)
+            .reduce(ReidOutput::concat)
             .expect("at least 1 stripe")
     }
 }
@@ -88,7 +88,7 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let smoke = Arguments::parse().smoke;
-    let device = device::pick()?.device;
+    let device = device::pick()?;
     let people = if smoke { 8 } else { 32 };
     let data = format!("target/custom_head/people-{people}");
     SyntheticConfig::new()
@@ -109,9 +109,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A BNNeck and four stripes, side by side.
     let head = (BnNeckConfig::new(), StripeHeadConfig { stripes: 4 });
-    let trainee = Trainee::build(&recipe, &recipe.network, &head, people, &device);
-    println!("{}", trainee.model);
-    let outcome = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let learner = Learner::build(&recipe, &recipe.network, &head, people, &device);
+    println!("{}", learner.model);
+    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {
         println!("{report}");

@@ -82,15 +82,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let device = device::pick()?.device;
+    let device = device::pick()?;
     let (run, splits) = match (&arguments.run, &arguments.data) {
         (Some(run), Some(data)) => (run.clone(), dataset::load(data)?),
         _ => train_for_a_moment(&device)?,
     };
     let kept = if arguments.last {
-        Kept::Last
+        CheckpointKind::Last
     } else {
-        Kept::Best
+        CheckpointKind::Best
     };
     let checkpoint = Checkpoints::new(&run).find(kept)?;
     let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
@@ -116,13 +116,13 @@ where
     let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
     let classes = Checkpoints::classes(checkpoint)?.len();
     let model = recipe.network.init(recipe.input, classes, device);
-    let model = Checkpoints::load_model(checkpoint, model)?.fused();
+    let model = Checkpoints::load_model(checkpoint, model)?.fold_batch_norm();
 
     let mut evaluation = recipe.evaluation.clone();
     if !splits.has_cameras() {
-        evaluation.protocol = Protocol::CameraLess;
+        evaluation.protocol = Protocol::NoCameras;
     }
-    let extractor = Extractor::of(&recipe, LoaderConfig::default());
+    let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
     let (query, gallery) = extractor.embed_both(&model, splits, device)?;
     let report = evaluate(&query, &gallery, &evaluation)?;
     if arguments.json {
@@ -164,9 +164,9 @@ fn train_for_a_moment(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Erro
     let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
     (recipe.epochs, recipe.sampling.identities) = (1, 8);
     let BagOfTricksConfig { backbone, head } = &recipe.network;
-    let trainee = Trainee::build(&recipe, backbone, head, 8, device);
+    let learner = Learner::build(&recipe, backbone, head, 8, device);
     let run = out.join("run");
-    Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), device)?
+    Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), device)?
         .with_checkpoints(Checkpoints::new(&run))
         .resume()?
         .run(&mut ())?;

@@ -41,9 +41,9 @@ use reid::{
     nn::{
         TrainingStep,
         backbone::{ResNetConfig, Stem},
-        cut_mix::{Cells, CutMix},
+        cut_mix::{CutMix, Patches},
         grad_cam::Target,
-        head::{BranchConfig, BranchedHeadConfig, Disturbance, Disturbed},
+        head::{AugmentTrace, BranchConfig, BranchedHeadConfig, TracedOutput},
         heat_map::heat_maps,
         loss::Margin,
     },
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let device = device::pick()?.device;
+    let device = device::pick()?;
     let trained = match (&arguments.run, &arguments.data) {
         (Some(run), Some(data)) => Trained::open(run, data, &device)?,
         _ => Trained::now(arguments.smoke, &device)?,
@@ -112,7 +112,7 @@ impl Trained {
     /// The best model of a run.
     fn open(run: &Path, data: &Path, device: &Device) -> Result<Self, Box<dyn Error>> {
         let splits = dataset::load(data)?;
-        let checkpoint = Checkpoints::new(run).find(Kept::Best)?;
+        let checkpoint = Checkpoints::new(run).find(CheckpointKind::Best)?;
         let checkpoint =
             checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
         let recipe: Recipe<BranchedConfig> = Checkpoints::recipe(&checkpoint)?;
@@ -136,12 +136,12 @@ impl Trained {
             .with_test_identities(people)
             .write(&data)?;
         let splits = market1501::load(&data)?;
-        let cells = Cells {
+        let patches = Patches {
             height: 2,
             width: 2,
         };
         let branch =
-            |dimensions| BranchConfig::cut_mix(dimensions, CutMix::new().with_cells(cells));
+            |dimensions| BranchConfig::cut_mix(dimensions, CutMix::new().with_patches(patches));
         let mut backbone = ResNetConfig::resnet18()
             .with_width(16)
             .with_last_stride(1)
@@ -162,11 +162,11 @@ impl Trained {
         recipe.sampling.identities = if smoke { 4 } else { 16 };
 
         let BranchedConfig { backbone, head } = &recipe.network;
-        let classes = Classes::of(splits.train.iter().map(|sample| sample.identity));
-        let trainee = Trainee::build(&recipe, backbone, head, classes.len(), device);
-        let trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), device)?;
+        let classes = Classes::from_identities(splits.train.iter().map(|sample| sample.identity));
+        let learner = Learner::build(&recipe, backbone, head, classes.len(), device);
+        let trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), device)?;
         let outcome = trainer.run(&mut Console::stderr())?;
-        let model = outcome.trainee.model.valid();
+        let model = outcome.learner.model.valid();
         Ok(Self {
             splits,
             classes,
@@ -220,10 +220,10 @@ impl Trained {
         let identities = identities?;
         let features = self.model.backbone.forward(self.batch(&samples, device)?);
         let step = TrainingStep {
-            identities: &identities,
+            labels: &identities,
             seed: self.recipe.seed,
         };
-        let Disturbed { disturbances, .. } = self.model.head.disturbed(features, step);
+        let TracedOutput { traces, .. } = self.model.head.forward_traced(features, step);
 
         let mut columns = vec!["image".to_owned()];
         for (looked, next) in self.branches().zip(self.branches().skip(1)) {
@@ -236,14 +236,14 @@ impl Trained {
         let mut sheet = self.sheet(columns);
         for (place, original) in originals.iter().enumerate() {
             let mut row = vec![original.clone()];
-            for disturbance in &disturbances {
-                let Disturbance::CutMix { map, mixed } = disturbance else {
+            for trace in &traces {
+                let AugmentTrace::CutMix { map, mixed } = trace else {
                     return Err("the run mixes nothing".into());
                 };
                 let map = map.clone().slice(s![place..=place]);
                 row.push(Overlay::new().draw(original, &heat_maps(map)[0]));
                 let cut = mixed.cut.clone().float().slice(s![place..=place]);
-                let donor = &originals[mixed.donors[place]];
+                let donor = &originals[mixed.partners[place]];
                 row.push(donor.clone());
                 row.push(pasted(original, donor, &heat_maps(cut)[0]));
             }
@@ -276,7 +276,7 @@ fn evenly(samples: &[Sample], count: usize) -> impl Iterator<Item = &Sample> {
 fn pasted(original: &RgbImage, donor: &RgbImage, cut: &HeatMap) -> RgbImage {
     let (width, height) = original.dimensions();
     RgbImage::from_fn(width, height, |x, y| {
-        let place = |at: u32, size: u32, cells: usize| at as usize * cells / size as usize;
+        let place = |at: u32, size: u32, patches: usize| at as usize * patches / size as usize;
         let row = place(y, height, cut.height());
         let column = place(x, width, cut.width());
         if cut.values()[row * cut.width() + column] > 0.0 {

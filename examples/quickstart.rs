@@ -52,9 +52,8 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Arguments { out, smoke } = Arguments::parse();
-    let picked = device::pick()?;
-    println!("running on {picked}");
-    let device = picked.device;
+    let device = device::pick()?;
+    println!("running on {}", device::backend(&device));
 
     // 1. A data set on disk, in the Market-1501 layout. `market1501::load` reads the real one too.
     let people = if smoke { 8 } else { 48 };
@@ -75,14 +74,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // 3. Training. A run that was interrupted goes on where it stopped.
     let identities = splits.statistics().train.identities;
     let network = &recipe.network;
-    let trainee = Trainee::build(
+    let learner = Learner::build(
         &recipe,
         &network.backbone,
         &network.head,
         identities,
         &device,
     );
-    let outcome = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .with_checkpoints(Checkpoints::new(out.join(if smoke {
             "smoke"
         } else {
@@ -92,7 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .run(&mut Console::stderr())?;
 
     // 4. The trained model, evaluated with batch normalisation folded away.
-    let model = outcome.trainee.model.valid().fused();
+    let model = outcome.learner.model.valid().fold_batch_norm();
     let extractor = Extractor::new(recipe.input, Normalise::IMAGENET, LoaderConfig::default());
     let (query, gallery) = extractor.embed_both(&model, &splits, &device)?;
     let report = evaluate(&query, &gallery, &recipe.evaluation)?;
@@ -108,10 +107,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // 6. The model as a file that PyTorch reads too, and back.
     let file = out.join("model.safetensors");
-    weights::save(&outcome.trainee.model.valid(), &file)?;
+    weights::save(&outcome.learner.model.valid(), &file)?;
     let mut loaded = network.init(recipe.input, identities, &device);
     weights::load(&mut loaded, &file)?;
-    let again = extractor.evaluate(&loaded.fused(), &splits, &recipe.evaluation, &device)?;
+    let again = extractor.evaluate(
+        &loaded.fold_batch_norm(),
+        &splits,
+        &recipe.evaluation,
+        &device,
+    )?;
     assert_eq!(again.cmc, report.cmc, "a loaded model finds the same");
 
     println!(

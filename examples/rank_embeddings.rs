@@ -9,7 +9,7 @@
 //! gallery.features [g, d] gallery.ids [g]   gallery.cameras [g]   gallery.images [g]
 //! ```
 //!
-//! Cameras may be missing with `--camera-less`; images are needed only there, and only if the
+//! Cameras may be missing with `--no-cameras`; images are needed only there, and only if the
 //! queries are in the gallery too: the same number on both sides is the same image. Identity -1
 //! is junk, 0 a distractor.
 //!
@@ -40,9 +40,9 @@ use rand::RngExt;
 use reid::core::{Camera, Identity, InputSize, Seed};
 use reid::eval::{
     AveragePrecision, CameraPair, Comparison, Distances, Embeddings, EvaluationConfig, Expansion,
-    Interval, Intervals, Metric, OpenSet, OpenSetConfig, Part, Protocol, Rates, Report,
-    RerankConfig, Reranked, Resampling, Search, Threshold, Verification, camera_pairs, evaluate,
-    files, ranked_list,
+    GroupScores, Interval, Intervals, Metric, OpenSet, OpenSetConfig, Protocol, Rates, Report,
+    RerankConfig, Reranked, Resampling, RetrievalTask, Threshold, Verification, camera_pairs,
+    evaluate, files, ranked_list,
 };
 use reid::vis::{LineChart, Page, RankedFigure, RankedRow, RankedTile, Series, open_picture};
 use serde::Serialize;
@@ -66,7 +66,7 @@ struct Arguments {
     ap: AveragePrecision,
     /// Take out only the query's own image, not all that its camera took of the same identity.
     #[arg(long)]
-    camera_less: bool,
+    no_cameras: bool,
     /// Move queries towards their nearest gallery images first: how many, and how much nearness counts,
     /// such as 5,3.
     #[arg(long, value_parser = expansion)]
@@ -121,7 +121,7 @@ fn rerank(text: &str) -> Result<RerankConfig, String> {
     let (k1, k2, lambda) = numbers().ok_or_else(|| {
         "expected two counts of at least 1 and a share from 0 to 1, such as 20,6,0.3".to_owned()
     })?;
-    Ok(RerankConfig::default().with_numbers(k1, k2, lambda))
+    Ok(RerankConfig::default().with_parameters(k1, k2, lambda))
 }
 
 /// The numbers of query expansion.
@@ -165,8 +165,8 @@ struct Results {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let protocol = if arguments.camera_less {
-        Protocol::CameraLess
+    let protocol = if arguments.no_cameras {
+        Protocol::NoCameras
     } else {
         Protocol::Market
     };
@@ -179,7 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => draw(Seed::new(1))?,
     };
     let query = match &arguments.expand {
-        Some(expansion) => expansion.of_queries(&query, &gallery)?,
+        Some(expansion) => expansion.expand_queries(&query, &gallery)?,
         None => query,
     };
     let sides = [&query, &gallery];
@@ -211,17 +211,17 @@ fn results(
     let resampling = Resampling::default();
     let report = ranked(query, gallery, config, arguments)?;
     let distances = Distances::between(query, gallery, config.metric)?;
-    let search = search(&distances, [query, gallery], config);
+    let task = task(&distances, [query, gallery], config);
     let (mut threshold, mut rates) = (None, None);
     if let Some(wanted) = arguments.threshold_at_far {
         let found = match &arguments.validation {
-            None => Threshold::calibrate(&search, wanted, &resampling)?,
+            None => Threshold::calibrate(&task, wanted, &resampling)?,
             Some(path) => {
                 let [query, gallery] = files::read(path)?;
                 let distances = Distances::between(&query, &gallery, config.metric)?;
-                let validation = self::search(&distances, [&query, &gallery], config);
+                let validation = self::task(&distances, [&query, &gallery], config);
                 let found = Threshold::calibrate(&validation, wanted, &resampling)?;
-                rates = Some(found.rates_on(&search, &resampling)?);
+                rates = Some(found.rates_on(&task, &resampling)?);
                 found
             }
         };
@@ -232,7 +232,7 @@ fn results(
             held_out,
             ..OpenSetConfig::default()
         };
-        let open = OpenSet::of(&search, &config)?;
+        let open = OpenSet::from_task(&task, &config)?;
         let rates = [0.0, 0.001, 0.01, 0.1, 1.0];
         Ok::<_, reid::eval::Error>(
             rates
@@ -259,12 +259,12 @@ fn results(
     })
 }
 
-fn search<'a>(
+fn task<'a>(
     distances: &'a Distances<'_>,
     [query, gallery]: [&'a Embeddings; 2],
     config: &EvaluationConfig,
-) -> Search<'a> {
-    Search {
+) -> RetrievalTask<'a> {
+    RetrievalTask {
         distances,
         query: query.labels(),
         gallery: gallery.labels(),
@@ -325,8 +325,8 @@ fn rows(results: &Results) -> Vec<[String; 3]> {
     }
     if let Some(comparison) = &results.comparison {
         rows.push(with("mAP less the other's", &comparison.difference));
-        let chance = format!("{:.4}", comparison.chance);
-        rows.push(row("by chance", chance, String::new()));
+        let p_value = format!("{:.4}", comparison.p_value);
+        rows.push(row("by chance", p_value, String::new()));
         let [better, worse] = [comparison.better, comparison.worse];
         let counts = format!("{better}, {worse}, {}", comparison.equal);
         rows.push(row("queries better, worse, equal", counts, String::new()));
@@ -356,7 +356,7 @@ fn page(
 ) -> Result<Page, Box<dyn Error>> {
     let report = &results.report;
     let distances = Distances::between(query, gallery, config.metric)?;
-    let search = search(&distances, [query, gallery], config);
+    let task = task(&distances, [query, gallery], config);
     let title = arguments.file.as_deref().map_or_else(
         || "a small set".to_owned(),
         |file| file.display().to_string(),
@@ -376,8 +376,8 @@ fn page(
         .with_heading("Ranking")
         .with_chart(&cmc(report))?
         .with_heading("Same or different")
-        .with_chart(&roc(&Verification::of(&search)?))?;
-    let page = breakdown(page, &search, config, report)?;
+        .with_chart(&roc(&Verification::from_task(&task)?))?;
+    let page = breakdown(page, &task, config, report)?;
     match (&arguments.query_pictures, &arguments.gallery_pictures) {
         (Some(queries), Some(images)) => {
             let pictures = [paths(queries, query.len())?, paths(images, gallery.len())?];
@@ -392,24 +392,24 @@ fn page(
 /// Where it fails.
 fn breakdown(
     page: Page,
-    search: &Search<'_>,
+    task: &RetrievalTask<'_>,
     config: &EvaluationConfig,
     report: &Report,
 ) -> Result<Page, reid::eval::Error> {
-    let page = match search.query.cameras().and(search.gallery.cameras()) {
+    let page = match task.query.cameras().and(task.gallery.cameras()) {
         None => page,
         Some(_) => page.with_heading("From camera to camera").with_table(
             &["from", "to", "queries", "Rank-1", "mAP"],
-            camera_pairs(search, config)?.iter().map(camera_row),
+            camera_pairs(task, config)?.iter().map(camera_row),
         ),
     };
-    let worst = report.by_identity(search.query);
+    let worst = report.by_identity(task.query);
     Ok(page
         .with_heading("The hardest identities")
         .with_table(
             &["identity", "queries", "Rank-1", "mAP"],
             worst.iter().take(20).map(|(identity, part)| {
-                let [queries, first, precision] = part_cells(part);
+                let [queries, first, precision] = score_cells(part);
                 [identity.to_string(), queries, first, precision]
             }),
         )
@@ -424,7 +424,7 @@ fn breakdown(
             report.hardest(20).into_iter().map(|result| {
                 [
                     result.query.to_string(),
-                    search.query.identities()[result.query].to_string(),
+                    task.query.identities()[result.query].to_string(),
                     result
                         .first_match
                         .map_or_else(String::new, |rank| rank.to_string()),
@@ -434,7 +434,7 @@ fn breakdown(
         ))
 }
 
-fn part_cells(part: &Part) -> [String; 3] {
+fn score_cells(part: &GroupScores) -> [String; 3] {
     [
         part.queries.to_string(),
         percent(part.rank_1),
@@ -443,7 +443,7 @@ fn part_cells(part: &Part) -> [String; 3] {
 }
 
 fn camera_row(pair: &CameraPair) -> [String; 5] {
-    let [queries, first, precision] = part_cells(&pair.part);
+    let [queries, first, precision] = score_cells(&pair.scores);
     [
         pair.query.to_string(),
         pair.gallery.to_string(),
@@ -502,7 +502,7 @@ fn hardest(
             Ok(RankedTile {
                 picture: open_picture(&images[entry.gallery])?,
                 distance: entry.distance,
-                verdict: entry.verdict,
+                relevance: entry.relevance,
             })
         });
         Ok(RankedRow {
@@ -544,9 +544,9 @@ fn draw(seed: Seed) -> Result<[Embeddings; 2], reid::eval::Error> {
             _ => point("somewhere", image), // distractors and junk have nothing in common
         };
         let moved = point("camera", u64::from(camera));
-        let chance = point("image", image);
-        let sums = place.into_iter().zip(moved).zip(chance);
-        sums.map(|((place, moved), chance)| place + 0.5 * moved + 0.6 * chance)
+        let p_value = point("image", image);
+        let sums = place.into_iter().zip(moved).zip(p_value);
+        sums.map(|((place, moved), p_value)| place + 0.5 * moved + 0.6 * p_value)
             .collect::<Vec<f32>>()
     };
     let side = |first: u64, labels: &[(i64, u32)]| {

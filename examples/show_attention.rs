@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let device = device::pick()?.device;
+    let device = device::pick()?;
     let pair = match (&arguments.data, &arguments.baseline, &arguments.rga) {
         (Some(data), Some(baseline), Some(rga)) => Pair::open(data, baseline, rga, &device)?,
         _ => Pair::train(arguments.smoke, &device)?,
@@ -212,7 +212,7 @@ impl Pair {
 
 /// The best checkpoint of a run.
 fn checkpoint(run: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let checkpoint = Checkpoints::new(run).find(Kept::Best)?;
+    let checkpoint = Checkpoints::new(run).find(CheckpointKind::Best)?;
     Ok(checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?)
 }
 
@@ -233,8 +233,8 @@ fn learnt<A: BlockConfig + Serialize>(
 ) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
     let BagOfTricksConfig { backbone, head } = &recipe.network;
     let classes = splits.statistics().train.identities;
-    let trainee = Trainee::build(recipe, backbone, head, classes, device);
-    let outcome = Trainer::new(recipe, splits, trainee, LoaderConfig::default(), device)?
+    let learner = Learner::build(recipe, backbone, head, classes, device);
+    let outcome = Trainer::new(recipe, splits, learner, LoaderConfig::default(), device)?
         .run(&mut Console::stderr())?;
-    Ok(outcome.trainee.model.valid())
+    Ok(outcome.learner.model.valid())
 }

@@ -88,8 +88,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let picked = device::pick()?;
-    eprintln!("running on {picked}");
+    let device = device::pick()?;
+    eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let recipe = recipe(arguments, &splits)?;
@@ -104,9 +104,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     } else {
         Checkpoints::begin(&out)?
     };
-    let (device, network) = (picked.device, &recipe.network);
+    let network = &recipe.network;
     let identities = splits.statistics().train.identities;
-    let mut trainee = Trainee::build(
+    let mut learner = Learner::build(
         &recipe,
         &network.backbone,
         &network.head,
@@ -114,9 +114,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         &device,
     );
     if let Some(file) = &arguments.pretrained {
-        weights::load_trunk(&mut trainee.model.backbone, file)?;
+        weights::load_backbone(&mut learner.model.backbone, file)?;
     }
-    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
     if arguments.resume {
@@ -130,7 +130,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let outcome = trainer.run(&mut observer)?;
 
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
-    weights::save(&outcome.trainee.model, out.join("model.safetensors"))?;
+    weights::save(&outcome.learner.model, out.join("model.safetensors"))?;
     if let Some(report) = &outcome.report {
         cmc_chart(out.join("cmc.svg"), &[(&recipe.name, report)])?;
         fs::write(
@@ -170,7 +170,7 @@ fn recipe(
         ),
     };
     if !splits.has_cameras() {
-        recipe.evaluation.protocol = Protocol::CameraLess;
+        recipe.evaluation.protocol = Protocol::NoCameras;
     }
     if arguments.smoke {
         recipe.network.backbone = reid::nn::backbone::ResNetConfig::resnet18().with_width(4);

@@ -34,10 +34,10 @@ use reid::{
     },
     eval::{RerankConfig, Reranked},
     nn::{
-        attention::{FncChannelConfig, FncSpatialConfig, Merge, SqueezeExcitationConfig},
-        backbone::{Cut, ResNet, ResNetConfig, Stem},
+        attention::{Combine, FncChannelConfig, FncSpatialConfig, SqueezeExcitationConfig},
+        backbone::{ResNet, ResNetConfig, SplitPoint, Stem},
         drawing,
-        head::{BnNeckConfig, FncBranches, ReducedNeckConfig},
+        head::{BnNeckConfig, FncBranches, ReducedBnNeckConfig},
         parameters,
     },
     prelude::*,
@@ -154,21 +154,21 @@ where
     let network = NetworkConfig { backbone, head };
     let (backbone, head) = (network.backbone.clone(), network.head.clone());
     train(arguments, network, &backbone, &head, |model, file| {
-        weights::load_trunk(&mut model.backbone, file)?;
+        weights::load_backbone(&mut model.backbone, file)?;
         Ok(())
     })
 }
 
 /// Two branches.
 fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
-    let mut network = FncConfig::of(arguments.trunk());
+    let mut network = FncConfig::from_network(arguments.trunk());
     network.branches = arguments.branches();
     if matches!(arguments.recipe, Which::Small) {
         // One block in a stage: all of stages 3 and 4 are behind the cut.
-        network.cut = Some(Cut { stage: 3, block: 0 });
+        network.split = Some(SplitPoint { stage: 3, block: 0 });
     }
     if !separate {
-        network.cut = None;
+        network.split = None;
     }
     let (config, backbone, head) = (network.clone(), network.backbone(), network.head());
     train(arguments, network, &backbone, &head, |model, file| {
@@ -178,7 +178,7 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
         let seed = Seed::new(arguments.seed.unwrap_or(1)).named("whole");
         let draw = || config.network.init(image, &device);
         let mut whole: ResNet<_> = drawing::from_seed(seed, &device, draw);
-        weights::load_trunk(&mut whole, file)?;
+        weights::load_backbone(&mut whole, file)?;
         config.start_from(model, whole);
         Ok(())
     })
@@ -197,15 +197,15 @@ where
     B: BlockConfig,
     H: HeadConfig,
 {
-    let picked = device::pick()?;
-    eprintln!("running on {picked}");
+    let device = device::pick()?;
+    eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let recipe = arguments.recipe(network, &splits)?;
     let interrupt = Interrupt::new();
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
-    let (out, device) = (arguments.out(), picked.device);
+    let out = arguments.out();
     let checkpoints = if arguments.resume {
         Checkpoints::new(&out)
     } else {
@@ -213,12 +213,12 @@ where
     };
 
     let classes = splits.statistics().train.identities;
-    let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
+    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
     if let Some(file) = &arguments.pretrained {
-        load(&mut trainee.model, file)?;
+        load(&mut learner.model, file)?;
     }
-    eprintln!("{} parameters", parameters::count(&trainee.model));
-    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    eprintln!("{} parameters", parameters::count(&learner.model));
+    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
     if arguments.resume {
@@ -229,8 +229,8 @@ where
         let json = serde_json::to_string_pretty(&report)?;
         fs::write(out.join("report.json"), json)?;
         println!("{report}");
-        let extractor = Extractor::of(&recipe, LoaderConfig::default());
-        let model = outcome.trainee.model.valid().fused();
+        let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
+        let model = outcome.learner.model.valid().fold_batch_norm();
         let both = extractor.embed_both(&model, &splits, &device)?;
         by_track(&both, &splits, &recipe.evaluation)?;
         if arguments.rerank {
@@ -313,15 +313,15 @@ impl Arguments {
 
     fn branches(&self) -> FncBranches {
         let merge = match self.merge {
-            MergeBy::Multiply => Merge::Multiply,
-            MergeBy::Add => Merge::Add,
+            MergeBy::Multiply => Combine::Multiply,
+            MergeBy::Add => Combine::Add,
         };
-        let spatial = FncSpatialConfig::new().with_merge(merge);
-        let mut channel = FncChannelConfig::new().with_merge(merge);
+        let spatial = FncSpatialConfig::new().with_combine(merge);
+        let mut channel = FncChannelConfig::new().with_combine(merge);
         let mut branches = FncBranches::new();
         if matches!(self.recipe, Which::Small) {
             channel = channel.with_hidden(64).with_groups(8);
-            let neck = |dimensions| ReducedNeckConfig::new().with_dimensions(dimensions);
+            let neck = |dimensions| ReducedBnNeckConfig::new().with_dimensions(dimensions);
             (branches.spatial_neck, branches.channel_neck) = (neck(128), neck(64));
         }
         branches.with_spatial(spatial).with_channel(channel)
@@ -346,7 +346,7 @@ impl Arguments {
             (recipe.epochs, recipe.evaluate_every) = (15, 5);
         }
         if !splits.has_cameras() {
-            recipe.evaluation.protocol = Protocol::CameraLess;
+            recipe.evaluation.protocol = Protocol::NoCameras;
         }
         if self.smoke {
             (recipe.epochs, recipe.sampling.identities) = (1, 4);

@@ -34,8 +34,8 @@ use reid::{
     nn::{
         backbone::{ResNetConfig, Stem},
         batch_drop::BatchDrop,
-        cut_mix::{Cells, CutMix, Donors},
-        head::{BranchConfig, BranchedHeadConfig, Guide, Interference},
+        cut_mix::{CutMix, MixPartner, Patches},
+        head::{BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment},
         loss::Margin,
     },
     prelude::*,
@@ -52,13 +52,13 @@ struct Arguments {
     branches: Branches,
     /// Who fills what is cut: a row of Table 4.
     #[arg(long, value_enum, default_value = "n")]
-    donors: Donor,
+    partners: Donor,
     /// How many cells are cut (k, Figure 3).
     #[arg(long)]
     cut: Option<usize>,
     /// Rows and columns of a cell, such as 3x2: they divide the feature map.
-    #[arg(long, value_parser = cells)]
-    cells: Option<Cells>,
+    #[arg(long, value_parser = patches)]
+    patches: Option<Patches>,
     /// Find where a branch looked by a second pass of it instead of in closed form.
     #[arg(long)]
     autodiff: bool,
@@ -117,10 +117,10 @@ enum Donor {
 }
 
 /// Cells from their rows and columns.
-fn cells(text: &str) -> Result<Cells, String> {
+fn patches(text: &str) -> Result<Patches, String> {
     let sides = text.split_once('x').and_then(|(height, width)| {
         let (height, width) = (height.parse().ok()?, width.parse().ok()?);
-        (height > 0 && width > 0).then_some(Cells { height, width })
+        (height > 0 && width > 0).then_some(Patches { height, width })
     });
     sides.ok_or_else(|| "expected rows and columns of at least 1, such as 3x2".to_owned())
 }
@@ -136,15 +136,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let picked = device::pick()?;
-    eprintln!("running on {picked}");
+    let device = device::pick()?;
+    eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let recipe = recipe(arguments, &splits)?;
     let interrupt = Interrupt::new();
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
-    let (out, device) = (arguments.out(), picked.device);
+    let out = arguments.out();
     let checkpoints = if arguments.resume {
         Checkpoints::new(&out)
     } else {
@@ -153,11 +153,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let classes = splits.statistics().train.identities;
     let BranchedConfig { backbone, head } = &recipe.network;
-    let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
+    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
     if let Some(file) = &arguments.pretrained {
-        weights::load_trunk(&mut trainee.model.backbone, file)?;
+        weights::load_backbone(&mut learner.model.backbone, file)?;
     }
-    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
     if arguments.resume {
@@ -186,33 +186,33 @@ impl Arguments {
     }
 
     /// The branches after the global one, in these dimensions.
-    fn branches(&self, dimensions: [usize; 2], cells: Cells) -> Vec<BranchConfig> {
-        let donors = match self.donors {
-            Donor::N => Donors::Negative,
-            Donor::P => Donors::Positive,
-            Donor::Any => Donors::Any,
+    fn branches(&self, dimensions: [usize; 2], patches: Patches) -> Vec<BranchConfig> {
+        let partners = match self.partners {
+            Donor::N => MixPartner::Negative,
+            Donor::P => MixPartner::Positive,
+            Donor::Any => MixPartner::Any,
         };
         let mut mix = CutMix::new()
-            .with_donors(donors)
-            .with_cells(self.cells.unwrap_or(cells));
+            .with_partner(partners)
+            .with_patches(self.patches.unwrap_or(patches));
         mix.cut = self.cut.unwrap_or(mix.cut);
-        let guide = if self.autodiff {
-            Guide::Autodiff
+        let cam_source = if self.autodiff {
+            CamSource::Autodiff
         } else {
-            Guide::ClosedForm
+            CamSource::ClosedForm
         };
-        let (count, interference) = match self.branches {
+        let (count, augment) = match self.branches {
             Branches::G => (0, None),
-            Branches::Bdb => (1, Some(Interference::Drop(BatchDrop::new()))),
-            Branches::Bdb3 => (2, Some(Interference::Drop(BatchDrop::new()))),
-            Branches::Pc1 => (1, Some(Interference::CutMix { mix, guide })),
-            Branches::Pc2 => (2, Some(Interference::CutMix { mix, guide })),
+            Branches::Bdb => (1, Some(FeatureAugment::Drop(BatchDrop::new()))),
+            Branches::Bdb3 => (2, Some(FeatureAugment::Drop(BatchDrop::new()))),
+            Branches::Pc1 => (1, Some(FeatureAugment::CutMix { mix, cam_source })),
+            Branches::Pc2 => (2, Some(FeatureAugment::CutMix { mix, cam_source })),
         };
         let dimensions = dimensions.into_iter().take(count);
-        let branches = dimensions.zip(interference.into_iter().cycle());
-        let branch = |(dimensions, interference)| BranchConfig {
+        let branches = dimensions.zip(augment.into_iter().cycle());
+        let branch = |(dimensions, augment)| BranchConfig {
             dimensions,
-            interference,
+            augment,
         };
         branches.map(branch).collect()
     }
@@ -238,11 +238,11 @@ fn recipe(
 ) -> Result<Recipe<BranchedConfig>, Box<dyn Error>> {
     // Cells for maps of 24 x 8, and for those of the small network.
     let (published, small_cells) = (
-        Cells {
+        Patches {
             height: 3,
             width: 2,
         },
-        Cells {
+        Patches {
             height: 2,
             width: 2,
         },
@@ -273,7 +273,7 @@ fn recipe(
         None => small(small_head()),
     };
     if !splits.has_cameras() {
-        recipe.evaluation.protocol = Protocol::CameraLess;
+        recipe.evaluation.protocol = Protocol::NoCameras;
     }
     if arguments.smoke {
         recipe.network.backbone = recipe.network.backbone.with_width(4);

@@ -200,8 +200,8 @@ fn train<A>(arguments: &Arguments, attention: A) -> Result<(), Box<dyn Error>>
 where
     A: BlockConfig + Clone + Serialize + DeserializeOwned,
 {
-    let picked = device::pick()?;
-    eprintln!("running on {picked}");
+    let device = device::pick()?;
+    eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let base = recipe(arguments, &splits)?;
@@ -211,7 +211,7 @@ where
     let interrupt = Interrupt::new();
     let handler = interrupt.clone();
     ctrlc::set_handler(move || handler.request())?;
-    let (out, device) = (arguments.out(), picked.device);
+    let out = arguments.out();
     let checkpoints = if arguments.resume {
         Checkpoints::new(&out)
     } else {
@@ -220,15 +220,15 @@ where
 
     let classes = splits.statistics().train.identities;
     let BagOfTricksConfig { backbone, head } = &recipe.network;
-    let mut trainee = Trainee::build(&recipe, backbone, head, classes, &device);
+    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
     if let Some(file) = &arguments.pretrained {
-        weights::load_trunk(&mut trainee.model.backbone, file)?;
+        weights::load_backbone(&mut learner.model.backbone, file)?;
     }
-    let attention = parameters::count(&trainee.model.backbone.after);
-    let all = parameters::count(&trainee.model);
+    let attention = parameters::count(&learner.model.backbone.after);
+    let all = parameters::count(&learner.model);
     eprintln!("{all} parameters, {attention} of them attention");
 
-    let mut trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
     if arguments.resume {
@@ -270,7 +270,7 @@ fn recipe(
         None => small(),
     };
     if !splits.has_cameras() {
-        recipe.evaluation.protocol = Protocol::CameraLess;
+        recipe.evaluation.protocol = Protocol::NoCameras;
     }
     if arguments.smoke {
         recipe.network.backbone = recipe.network.backbone.with_width(4);

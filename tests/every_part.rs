@@ -20,22 +20,22 @@ use reid::{
     nn::{
         Precision, TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
-            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, Fusion, NonLocalConfig,
+            CbamChannelConfig, CbamSpatialConfig, CombineGates, FncChannelConfig, FncSpatialConfig,
+            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig,
             ParallelConfig, ResizedConfig, RgaChannelConfig, RgaSpatialConfig, Similarity,
             SqueezeExcitationConfig,
         },
         backbone::{
-            Cut, Ibn, InstanceNormed, MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind,
-            Stem, TailConfig,
+            Ibn, InstanceNormed, LateStagesConfig, MaxPool, ResNetConfig, ResidualBlockConfig,
+            ResidualKind, SplitPoint, Stem,
         },
         batch_drop::BatchDrop,
-        cut_mix::{Cells, CutMix},
+        cut_mix::{CutMix, Patches},
         distance::Distance,
         head::{
-            BnNeckConfig, BranchConfig, BranchedHeadConfig, FncBranches, FncHeadConfig,
-            GranulesConfig, Guide, Interference, MgnHeadConfig, NeckFeature, PooledHeadConfig,
-            ReducedNeckConfig,
+            BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment, FncBranches,
+            FncHeadConfig, MgnHeadConfig, NeckFeature, PooledHeadConfig, ReducedBnNeckConfig,
+            StripeHeadConfig,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -61,20 +61,20 @@ const CLASSES: usize = 2;
 
 #[test]
 fn every_part_runs_forward_and_backward() {
-    let picked = device::pick().expect("a device");
-    println!("running on {picked}");
+    let device = device::pick().expect("a device");
+    println!("running on {}", device::backend(&device));
     for precision in [Precision::BFloat16, Precision::Float16] {
-        if !precision.is_supported(&picked.device) {
-            skipped("every part", &format!("{precision:?}"), &picked.device);
+        if !precision.is_supported(&device) {
+            skipped("every part", &format!("{precision:?}"), &device);
         }
     }
-    let device = picked.device.autodiff();
+    let device = device.autodiff();
     // What weights are drawn from: a network of two channels may be drawn such that half precision is far
     // off. No other test here draws from it.
     device.seed(1);
     blocks(&device);
     attention(&device);
-    if ["flex", "ndarray"].contains(&picked.backend) {
+    if ["flex", "ndarray"].contains(&device::backend(&device)) {
         // A GPU would tune each of two dozen products for seconds.
         attention_by_turns(&device);
     }
@@ -85,7 +85,7 @@ fn every_part_runs_forward_and_backward() {
 /// Normalisation in training and its gradients are those of Burn's operations on a CPU, however features lie.
 #[test]
 fn normalisation_is_its_composition() {
-    let device = device::pick().expect("a device").device.autodiff();
+    let device = device::pick().expect("a device").autodiff();
     for features in layouts(&device) {
         // Laid out as the features, and as it comes.
         let along = (features.clone() * 7.0).sin();
@@ -93,7 +93,7 @@ fn normalisation_is_its_composition() {
         let epilogues = [Epilogue::None, Epilogue::Relu].into_iter();
         for epilogue in epilogues.chain(shortcuts) {
             for precision in precisions(&device) {
-                let features = precision.of(features.clone() * 2.0 + 3.0);
+                let features = precision.cast(features.clone() * 2.0 + 3.0);
                 let case = Normalised::new(features, &epilogue, precision);
                 let pull = random(case.maps[1].dims(), &device);
                 for output in case.outputs() {
@@ -107,7 +107,7 @@ fn normalisation_is_its_composition() {
 /// Convolutions and their gradients are those of Burn's operations on a CPU.
 #[test]
 fn convolution_is_its_composition() {
-    let device = device::pick().expect("a device").device.autodiff();
+    let device = device::pick().expect("a device").autodiff();
     let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
     // With a stride and more places than a part has; a matrix product; the start of a network; groups.
     let cases = [
@@ -137,7 +137,7 @@ fn convolution_is_its_composition() {
                 (Precision::Single, true) => 2e-3,
                 (Precision::BFloat16 | Precision::Float16, _) => 2e-2,
             };
-            let features = precision.of(features.clone()).detach().require_grad();
+            let features = precision.cast(features.clone()).detach().require_grad();
             let weight = weight.clone().detach().require_grad();
             let bias = bias.clone().detach().require_grad();
             let (of, by) = (features.clone(), weight.clone());
@@ -171,7 +171,7 @@ fn pulled(
 fn on_cpu<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
     let backends = ["flex", "ndarray"].into_iter();
     let mut picked = backends.filter_map(|backend| device::pick_named(backend).ok());
-    let device = picked.next().expect("a CPU backend").device.autodiff();
+    let device = picked.next().expect("a CPU backend").autodiff();
     let data = tensor.clone().cast(DType::F32).into_data();
     Tensor::from_data(data, &device).require_grad()
 }
@@ -184,7 +184,7 @@ fn tensor_units(device: &Device) -> bool {
 /// Steps of Adam are its formula, of weights that someone else holds and of such that no one does.
 #[test]
 fn a_step_of_adam_is_its_formula() {
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     let step = |time| AdamStep {
         rate: 0.3,
         beta1: 0.9,
@@ -223,7 +223,7 @@ fn a_step_of_adam_is_its_formula() {
 /// A convolution in evaluation with a bias or a normalisation is Burn's operations on a CPU.
 #[test]
 fn convolution_in_evaluation_is_its_composition() {
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     for [channels, results, groups] in [[3, 8, 1], [8, 12, 2]] {
         let images = random::<4>([2, channels, 12, 10], &device);
         let weight = random([results, channels / groups, 3, 3], &device);
@@ -251,9 +251,9 @@ fn convolution_in_evaluation_is_its_composition() {
                 (Precision::Single, true) => 2e-3,
                 (Precision::BFloat16 | Precision::Float16, _) => 2e-2,
             };
-            let images = precision.of(images.clone());
+            let images = precision.cast(images.clone());
             let own = norm(all.map(Tensor::clone));
-            let shortcut = precision.of(random(whole.dims(), &device));
+            let shortcut = precision.cast(random(whole.dims(), &device));
             let wide_shortcut = on_cpu(&shortcut).inner();
             let (of, with) = ((images.clone(), weight.clone()), options.clone());
             let found = conv2d_batch_norm(of.0, of.1, None, with, (own.clone(), rectified()));
@@ -283,10 +283,10 @@ fn convolution_in_evaluation_is_its_composition() {
 /// Means of maps and their gradients are those of Burn's operations on a CPU, in single precision.
 #[test]
 fn means_of_maps_are_their_composition() {
-    let device = device::pick().expect("a device").device.autodiff();
+    let device = device::pick().expect("a device").autodiff();
     for maps in layouts(&device) {
         for precision in precisions(&device) {
-            let maps = precision.of(maps.clone() + 0.5).detach().require_grad();
+            let maps = precision.cast(maps.clone() + 0.5).detach().require_grad();
             let found = global_avg_pool2d(maps.clone());
             assert_eq!(found.dtype(), DType::F32);
             let wide = on_cpu(&maps);
@@ -313,7 +313,7 @@ fn means_of_maps_are_their_composition() {
 /// Gates and their gradients are those of Burn's operations on a CPU, however features lie.
 #[test]
 fn gates_are_their_composition() {
-    let device = device::pick().expect("a device").device.autodiff();
+    let device = device::pick().expect("a device").autodiff();
     for features in layouts(&device) {
         let [batch, channels, height, width] = features.dims();
         for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
@@ -323,7 +323,7 @@ fn gates_are_their_composition() {
             let gate = transposed.permute([1, 0, 3, 2]);
             let shortcut = random(features.dims(), &device);
             for precision in precisions(&device) {
-                let leaf = |of: &Tensor<4>| precision.of(of.clone()).detach().require_grad();
+                let leaf = |of: &Tensor<4>| precision.cast(of.clone()).detach().require_grad();
                 let leaves = [&features, &gate, &shortcut].map(leaf);
                 let wide = leaves.each_ref().map(on_cpu);
                 let allowed = match precision {
@@ -396,7 +396,7 @@ impl Normalised {
             maps: both(features),
             parameters: [own.each_ref().map(on_cpu), own],
             shortcuts: match epilogue {
-                Epilogue::AddRelu(shortcut) => Some(both(precision.of(shortcut.clone()))),
+                Epilogue::AddRelu(shortcut) => Some(both(precision.cast(shortcut.clone()))),
                 _ => None,
             },
             rectify: !matches!(epilogue, Epilogue::None),
@@ -563,11 +563,11 @@ fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &D
     assert_finite(name, evaluated.clone());
     for precision in precisions(device) {
         if precision != Precision::Single {
-            let found = evaluate(precision.of(input.clone()));
+            let found = evaluate(precision.cast(input.clone()));
             assert_near(name, found, evaluated.clone(), HALF);
         }
         backward(name, input.clone(), |input| {
-            let output = block.forward(precision.of(input)).cast(DType::F32);
+            let output = block.forward(precision.cast(input)).cast(DType::F32);
             (output + 0.1).square().sum()
         });
     }
@@ -611,7 +611,7 @@ fn blocks(device: &Device) {
         hidden: 4,
         groups,
         stride: 2,
-        instance: InstanceNormed::Nothing,
+        instance: InstanceNormed::None,
         inside: gate.clone(),
     };
     block("basic", &residual(ResidualKind::Basic, 1), PLACE, device);
@@ -656,7 +656,7 @@ fn attention(device: &Device) {
     block("relation-aware", &rga, PLACE, device);
     let (spatial, channel) = rga;
     let resized = ResizedConfig::new([2, 2], spatial);
-    let parallel = ParallelConfig::new(resized, channel).with_fusion(Fusion::Mean);
+    let parallel = ParallelConfig::new(resized, channel).with_combine(CombineGates::Mean);
     block("side by side", &parallel, PLACE, device);
 }
 
@@ -692,15 +692,15 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     assert_eq!(features.collect::<Vec<_>>(), expected.features, "{name}");
     for precision in precisions(device) {
         if precision != Precision::Single {
-            let found = valid.forward(precision.of(input.clone().inner()));
+            let found = valid.forward(precision.cast(input.clone().inner()));
             assert_near(name, found.embedding, embedding.clone(), HALF);
         }
         backward(name, random([3, 4, 4, 2], device), |features| {
             let step = TrainingStep {
-                identities: &[0, 1, 0],
+                labels: &[0, 1, 0],
                 seed: Seed::new(1),
             };
-            let output = head.forward_train(precision.of(features), step);
+            let output = head.forward_train(precision.cast(features), step);
             let logits = output.logits.into_iter();
             let logits = logits.map(|logits| logits.square().sum());
             logits.fold(output.embedding.powi_scalar(3).sum(), Tensor::add)
@@ -708,7 +708,7 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     }
     backward_at_zero(name, &head, ([3, 4, 4, 2], device), |features| {
         let step = TrainingStep {
-            identities: &[0, 1, 0],
+            labels: &[0, 1, 0],
             seed: Seed::new(1),
         };
         let output = head.forward_train(features, step);
@@ -735,26 +735,26 @@ fn heads(device: &Device) {
     }
     head(
         "neck",
-        &BnNeckConfig::new().with_descriptor(NeckFeature::Before),
+        &BnNeckConfig::new().with_embedding(NeckFeature::Before),
         device,
     );
     head("tuple", &(BnNeckConfig::new(), pooled), device);
 
-    let cells = Cells {
+    let patches = Patches {
         height: 2,
         width: 1,
     };
-    let mix = CutMix::new().with_cells(cells).with_cut(2);
-    let guided = |guide| BranchConfig {
+    let mix = CutMix::new().with_patches(patches).with_cut(2);
+    let guided = |cam_source| BranchConfig {
         dimensions: 3,
-        interference: Interference::CutMix {
+        augment: FeatureAugment::CutMix {
             mix: mix.clone(),
-            guide,
+            cam_source,
         },
     };
     let branched = BranchedHeadConfig::new().with_global(3).with_branches(vec![
-        guided(Guide::ClosedForm),
-        guided(Guide::Autodiff),
+        guided(CamSource::ClosedForm),
+        guided(CamSource::Autodiff),
         BranchConfig::drop(3, BatchDrop::new()),
     ]);
     head("branched", &branched, device);
@@ -766,25 +766,35 @@ fn late_stages(device: &Device) {
     let mut network = ResNetConfig::resnet18().with_width(2).with_last_stride(1);
     network.blocks = [1, 1, 1, 1];
     network.width = 1;
-    let cut = Cut { stage: 4, block: 0 };
-    let tail = TailConfig { network, cut };
-    let neck = ReducedNeckConfig::new().with_dimensions(3);
+    let cut = SplitPoint { stage: 4, block: 0 };
+    let late_stages = LateStagesConfig {
+        network,
+        split: cut,
+    };
+    let neck = ReducedBnNeckConfig::new().with_dimensions(3);
     let branches = FncBranches::new()
         .with_spatial_neck(neck.clone())
         .with_channel(FncChannelConfig::new().with_hidden(4).with_groups(2))
         .with_channel_neck(neck);
     let further = FncHeadConfig {
-        tail: Some(tail.clone()),
+        late_stages: Some(late_stages.clone()),
         branches,
     };
     head("further attention", &further, device);
     let granules = |stripes| {
-        GranulesConfig::new()
+        StripeHeadConfig::new()
             .with_stripes(stripes)
             .with_dimensions(3)
     };
     let branches = vec![granules(0), granules(2)];
-    head("granules", &MgnHeadConfig { tail, branches }, device);
+    head(
+        "granules",
+        &MgnHeadConfig {
+            late_stages,
+            branches,
+        },
+        device,
+    );
 }
 
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
@@ -798,7 +808,7 @@ fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
     let loss = |features: Tensor<2>| {
         let logits = features.clone().slice([0..5, 0..CLASSES]);
         let branch = ReidOutput::single(features, logits);
-        criterion.forward(&branch.clone().beside(branch), identities.clone())
+        criterion.forward(&branch.clone().concat(branch), identities.clone())
     };
     backward(name, random([5, 3], device), loss);
     backward_at_zero(name, &criterion, ([5, 3], device), loss);

@@ -17,23 +17,23 @@ use reid::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
         ReidOutput, TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
-            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, Fusion, Merge,
-            NonLocalConfig, Normalised, ParallelConfig, ResizedConfig, RgaChannelConfig,
-            RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
+            CbamChannelConfig, CbamSpatialConfig, ChannelGate, Combine, CombineGates,
+            FncChannelConfig, FncSpatialConfig, FullyConnectedChannelConfig,
+            FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig, ResizedConfig,
+            RgaChannelConfig, RgaSpatialConfig, Similarity, SqueezeExcitationConfig, Terms,
         },
         backbone::{
-            Cut, Ibn, InstanceNormed, MaxPool, ResNetConfig, ResidualBlockConfig, ResidualKind,
-            Stem, TailConfig,
+            Ibn, InstanceNormed, LateStagesConfig, MaxPool, ResNetConfig, ResidualBlockConfig,
+            ResidualKind, SplitPoint, Stem,
         },
         batch_drop::BatchDrop,
         convolution,
-        cut_mix::{Cells, CutMix},
+        cut_mix::{CutMix, Patches},
         distance::Distance,
         head::{
-            BehindConfig, BnNeckConfig, BranchConfig, BranchedHeadConfig, FncBranches,
-            FncHeadConfig, GranulesConfig, MgnHeadConfig, PooledHeadConfig, ReducedHeadConfig,
-            ReducedNeckConfig,
+            BlockThenHeadConfig, BnNeckConfig, BranchConfig, BranchedHeadConfig, FncBranches,
+            FncHeadConfig, LinearBnReluHeadConfig, MgnHeadConfig, PooledHeadConfig,
+            ReducedBnNeckConfig, StripeHeadConfig,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -276,7 +276,7 @@ fn residual<I>(kind: ResidualKind, stride: usize, inside: I) -> ResidualBlockCon
         hidden: 4,
         groups: 1,
         stride,
-        instance: InstanceNormed::Nothing,
+        instance: InstanceNormed::None,
         inside,
     }
 }
@@ -301,11 +301,11 @@ fn nothing() {
 
 #[test]
 fn further_attention() {
-    for merge in [Merge::Multiply, Merge::Add] {
-        check_block(&FncSpatialConfig::new().with_merge(merge), MAP);
+    for merge in [Combine::Multiply, Combine::Add] {
+        check_block(&FncSpatialConfig::new().with_combine(merge), MAP);
         let channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
-        let channel = channel.with_merge(merge);
-        check_block(&channel.clone().with_normalised(Normalised::Vector), MAP);
+        let channel = channel.with_combine(merge);
+        check_block(&channel.clone().with_gate(ChannelGate::Vector), MAP);
         check_block(&channel, MAP);
     }
 }
@@ -345,9 +345,9 @@ fn rga() -> (RgaSpatialConfig, RgaChannelConfig) {
 #[test]
 fn gates_side_by_side_and_of_another_size() {
     let (spatial, channel) = rga();
-    for fusion in [Fusion::Product, Fusion::Mean] {
+    for fusion in [CombineGates::Product, CombineGates::Mean] {
         let both = ParallelConfig::new(spatial.clone(), channel.clone());
-        check_block(&both.with_fusion(fusion), MAP);
+        check_block(&both.with_combine(fusion), MAP);
     }
     check_block(&ResizedConfig::new([2, 2], spatial), MAP);
 }
@@ -435,9 +435,9 @@ fn pooling() {
 
 // ----------------------------------------------------------------------------------------- heads
 
-fn step(identities: &[usize]) -> TrainingStep<'_> {
+fn step(labels: &[usize]) -> TrainingStep<'_> {
     TrainingStep {
-        identities,
+        labels,
         seed: Seed::new(1),
     }
 }
@@ -467,11 +467,11 @@ fn pooled_head() {
 
 #[test]
 fn branched_heads() {
-    let cells = Cells {
+    let patches = Patches {
         height: 2,
         width: 1,
     };
-    let mix = CutMix::new().with_cells(cells).with_cut(2);
+    let mix = CutMix::new().with_patches(patches).with_cut(2);
     let branches = vec![
         BranchConfig::cut_mix(3, mix.clone()),
         BranchConfig::drop(2, BatchDrop::new().with_height(0.5)),
@@ -480,7 +480,7 @@ fn branched_heads() {
     let config = BranchedHeadConfig::new().with_global(3);
     check_head(&config.with_branches(branches));
     check_head(
-        &ReducedHeadConfig::new()
+        &LinearBnReluHeadConfig::new()
             .with_dimensions(3)
             .with_pool(PoolConfig::GEM),
     );
@@ -489,29 +489,35 @@ fn branched_heads() {
 #[test]
 fn heads_behind_blocks() {
     let block = FncSpatialConfig::new();
-    let head = ReducedNeckConfig::new().with_dimensions(3);
-    check_head(&BehindConfig { block, head });
-    let stripes = GranulesConfig::new().with_stripes(2).with_dimensions(3);
+    let head = ReducedBnNeckConfig::new().with_dimensions(3);
+    check_head(&BlockThenHeadConfig { block, head });
+    let stripes = StripeHeadConfig::new().with_stripes(2).with_dimensions(3);
     check_head(&stripes);
 }
 
 #[test]
 fn heads_with_late_stages() {
     let network = resnet(ResNetConfig::resnet18()).with_last_stride(1);
-    let cut = Cut { stage: 4, block: 0 };
-    let tail = TailConfig { network, cut };
-    let neck = ReducedNeckConfig::new().with_dimensions(3);
+    let cut = SplitPoint { stage: 4, block: 0 };
+    let late_stages = LateStagesConfig {
+        network,
+        split: cut,
+    };
+    let neck = ReducedBnNeckConfig::new().with_dimensions(3);
     let branches = FncBranches::new()
         .with_spatial_neck(neck.clone())
         .with_channel(FncChannelConfig::new().with_hidden(4).with_groups(2))
         .with_channel_neck(neck);
     check_head(&FncHeadConfig {
-        tail: Some(tail.clone()),
+        late_stages: Some(late_stages.clone()),
         branches,
     });
-    let granules = GranulesConfig::new().with_dimensions(2);
+    let granules = StripeHeadConfig::new().with_dimensions(2);
     let branches = vec![granules.clone(), granules.with_stripes(2)];
-    check_head(&MgnHeadConfig { tail, branches });
+    check_head(&MgnHeadConfig {
+        late_stages,
+        branches,
+    });
 }
 
 #[test]
@@ -537,12 +543,12 @@ fn two_branches(features: &Tensor<2>) -> ReidOutput {
     let branch = |features: Tensor<2>, factor| {
         ReidOutput::single(features.clone(), features.flip([1]) * factor)
     };
-    branch(features.clone(), 1.5).beside(branch(features.clone().tanh(), -0.5))
+    branch(features.clone(), 1.5).concat(branch(features.clone().tanh(), -0.5))
 }
 
 fn shape_of_two_branches() -> OutputShape {
     let [_, width] = FEATURES;
-    OutputShape::single(width, width).beside(OutputShape::single(width, width))
+    OutputShape::single(width, width).concat(OutputShape::single(width, width))
 }
 
 fn check_criterion(config: &impl CriterionConfig) {

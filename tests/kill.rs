@@ -65,11 +65,11 @@ fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
     (recipe.epochs, recipe.evaluate_every) = (6, 1);
     (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
     recipe.losses.center = Some(CenterLossConfig::new());
-    let device = device::pick_named("flex").expect("compiled in").device;
+    let device = device::pick_named("flex").expect("compiled in");
     let head = BnNeckConfig::new();
-    let trainee = Trainee::build(&recipe, &recipe.network, &head, 4, &device);
+    let learner = Learner::build(&recipe, &recipe.network, &head, 4, &device);
     let loading = LoaderConfig::default();
-    let outcome = Trainer::new(&recipe, &splits, trainee, loading, &device)
+    let outcome = Trainer::new(&recipe, &splits, learner, loading, &device)
         .expect("a possible recipe")
         .with_checkpoints(Checkpoints::new(run))
         .with_interrupt(interrupt)
@@ -78,8 +78,8 @@ fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
         .run(&mut ())
         .expect("a run");
     let mut bits = Bits(Vec::new());
-    outcome.trainee.model.visit(&mut bits);
-    outcome.trainee.criterion.visit(&mut bits);
+    outcome.learner.model.visit(&mut bits);
+    outcome.learner.criterion.visit(&mut bits);
     (outcome.interrupted, bits.0)
 }
 
@@ -235,7 +235,7 @@ impl<'a> DisturbedRun<'a> {
         }
         let checkpoints = Checkpoints::new(&self.run);
         let find = |kept| checkpoints.find(kept).expect("readable").expect("saved");
-        let kept = [find(Kept::Last), find(Kept::Best)];
+        let kept = [find(CheckpointKind::Last), find(CheckpointKind::Best)];
         let kept = kept.map(|path| path.file_name().expect("a name").to_owned());
         let known = ["last.json", "recipe.json", ".lock", BITS];
         for entry in fs::read_dir(&self.run).expect("a folder") {
@@ -250,9 +250,9 @@ impl<'a> DisturbedRun<'a> {
     }
 
     /// Looks at the checkpoint of a run that was disturbed: it must be whole and no earlier than before.
-    fn disturbed(&mut self) {
+    fn forward_traced(&mut self) {
         self.tally.disturbed += 1;
-        let last = match Checkpoints::new(&self.run).find(Kept::Last) {
+        let last = match Checkpoints::new(&self.run).find(CheckpointKind::Last) {
             Ok(last) => last,
             Err(error) => return self.lost(&error.to_string()),
         };
@@ -287,7 +287,7 @@ impl<'a> DisturbedRun<'a> {
             self.ended();
         } else if output.status.signal() == Some(INTERRUPTED) {
             // It had not come to say yet that it handles interrupts.
-            self.disturbed();
+            self.forward_traced();
         } else {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             self.lost(&text);
@@ -313,7 +313,7 @@ impl<'a> DisturbedRun<'a> {
             }
             child.kill().expect("killed");
             child.wait().expect("a process");
-            self.disturbed();
+            self.forward_traced();
         }
         self.tally
     }
@@ -333,7 +333,7 @@ impl<'a> DisturbedRun<'a> {
             }
             assert!(!output.status.success(), "{output:?}");
             if self.run.exists() {
-                self.disturbed();
+                self.forward_traced();
             }
             let rest = self.fixture.child(&self.run).spawn().expect("a process");
             self.finished(rest);

@@ -32,7 +32,7 @@ fn four_people_are_told_apart_in_float16() {
 }
 
 fn learns_where_supported(precision: Precision) {
-    let device = device::pick().expect("a device").device;
+    let device = device::pick().expect("a device");
     if precision.is_supported(&device) {
         learns(precision);
     } else {
@@ -67,9 +67,9 @@ fn learns(precision: Precision) {
     recipe.schedule.warm_up = None;
     recipe.schedule.base = 1e-3;
 
-    let device = device::pick().expect("a device").device;
-    let trainee = Trainee::build(&recipe, &recipe.network, &BnNeckConfig::new(), 4, &device);
-    let trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device);
+    let device = device::pick().expect("a device");
+    let learner = Learner::build(&recipe, &recipe.network, &BnNeckConfig::new(), 4, &device);
+    let trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device);
     let outcome = trainer
         .expect("a possible recipe")
         .run(&mut ())

@@ -158,16 +158,18 @@ step!(MgnConfig, recipe => recipe.network.backbone(), recipe.network.head());
 
 fn one_step<N, B: BlockConfig, H: HeadConfig>(recipe: &Recipe<N>, backbone: &B, head: &H) {
     let device = Device::default();
-    let Trainee { model, criterion } = Trainee::build(recipe, backbone, head, 2, &device);
+    let Learner { model, criterion } = Learner::build(recipe, backbone, head, 2, &device);
     let InputSize { height, width } = recipe.input;
     let device = device.autodiff();
     let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
     let step = TrainingStep {
-        identities: &[0, 0, 1, 1],
+        labels: &[0, 0, 1, 1],
         seed: Seed::new(1),
     };
     let output = model.forward_train(images, step);
-    let losses = criterion.losses(&output, step.classes(&device)).into_iter();
+    let losses = criterion
+        .losses(&output, step.labels_tensor(&device))
+        .into_iter();
     let loss = losses
         .map(|loss| loss.value)
         .reduce(Tensor::add)

@@ -21,7 +21,7 @@ use reid::{
         Precision,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
-        cut_mix::{Cells, CutMix},
+        cut_mix::{CutMix, Patches},
         head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
         loss::CenterLossConfig,
     },
@@ -35,11 +35,11 @@ type Criterion = <reid::train::LossesConfig as CriterionConfig>::Criterion;
 
 /// A neck, and branches that draw donors and rectangles in every step.
 fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
-    let cells = Cells {
+    let patches = Patches {
         height: 1,
         width: 1,
     };
-    let mix = CutMix::new().with_cells(cells).with_cut(1);
+    let mix = CutMix::new().with_patches(patches).with_cut(1);
     let drop = BatchDrop::new().with_height(0.5);
     let branches = vec![BranchConfig::cut_mix(3, mix), BranchConfig::drop(3, drop)];
     let branched = BranchedHeadConfig::new().with_global(3);
@@ -73,7 +73,7 @@ impl Fixture {
         // Moments, and slow weights that are behind between two steps of six.
         recipe.optimizer = OptimizerConfig::ranger();
         // The CPU, where operations repeat to the bit.
-        let device = device::pick_named("flex").expect("compiled in").device;
+        let device = device::pick_named("flex").expect("compiled in");
         Self {
             folder,
             splits,
@@ -95,30 +95,30 @@ impl Fixture {
         recipe: &'a Recipe<ResNetConfig>,
         name: &str,
     ) -> Trainer<'a, ResNetConfig, ResNet, Heads, Criterion> {
-        self.trainer_with(recipe, self.trainee(recipe), name)
+        self.trainer_with(recipe, self.learner(recipe), name)
     }
 
-    fn trainee(&self, recipe: &Recipe<ResNetConfig>) -> Trainee<ResNet, Heads, Criterion> {
-        Trainee::build(recipe, &recipe.network, &heads(), 6, &self.device)
+    fn learner(&self, recipe: &Recipe<ResNetConfig>) -> Learner<ResNet, Heads, Criterion> {
+        Learner::build(recipe, &recipe.network, &heads(), 6, &self.device)
     }
 
     fn trainer_with<'a, C: reid::nn::Criterion>(
         &'a self,
         recipe: &'a Recipe<ResNetConfig>,
-        trainee: Trainee<ResNet, Heads, C>,
+        learner: Learner<ResNet, Heads, C>,
         name: &str,
     ) -> Trainer<'a, ResNetConfig, ResNet, Heads, C> {
         let loading = LoaderConfig {
             workers: 2,
             ..LoaderConfig::default()
         };
-        Trainer::new(recipe, &self.splits, trainee, loading, &self.device)
+        Trainer::new(recipe, &self.splits, learner, loading, &self.device)
             .expect("a possible recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
     fn last(&self, name: &str) -> PathBuf {
-        let found = Checkpoints::new(self.run_folder(name)).find(Kept::Last);
+        let found = Checkpoints::new(self.run_folder(name)).find(CheckpointKind::Last);
         found.expect("readable").expect("a checkpoint")
     }
 }
@@ -142,10 +142,10 @@ impl Observer for StopAfter {
 
 /// Every value of a trained model and criterion, running statistics among them.
 fn bits<C: Module>(outcome: &Outcome<ResNet, Heads, C>) -> Vec<u32> {
-    bits_of(&outcome.trainee)
+    bits_of(&outcome.learner)
 }
 
-fn bits_of<C: Module>(trainee: &Trainee<ResNet, Heads, C>) -> Vec<u32> {
+fn bits_of<C: Module>(learner: &Learner<ResNet, Heads, C>) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -154,8 +154,8 @@ fn bits_of<C: Module>(trainee: &Trainee<ResNet, Heads, C>) -> Vec<u32> {
         }
     }
     let mut bits = Bits(Vec::new());
-    trainee.model.visit(&mut bits);
-    trainee.criterion.visit(&mut bits);
+    learner.model.visit(&mut bits);
+    learner.criterion.visit(&mut bits);
     bits.0
 }
 
@@ -170,11 +170,11 @@ fn an_interrupted_run_in_half_precision_does_too() {
     let mut fixture = Fixture::new();
     fixture.recipe.precision = Precision::Float16;
     let history = ends_in_the_same_bits(&fixture);
-    let remarks = &history[0].remarks;
-    let left_out = remarks.iter().find(|(name, _)| name == "left out");
+    let diagnostics = &history[0].diagnostics;
+    let left_out = diagnostics.iter().find(|(name, _)| name == "left out");
     assert!(
         left_out.is_some_and(|(_, share)| *share > 0.0),
-        "{remarks:?}"
+        "{diagnostics:?}"
     );
 }
 
@@ -233,7 +233,7 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
     let model = ReidModel::new(&recipe.network, &heads(), recipe.input, 6, &fixture.device);
     let model = Checkpoints::load_model(&checkpoint, model)
         .expect("the same network")
-        .fused();
+        .fold_batch_norm();
     let normalise = recipe.augmentation.normalise;
     let extractor = Extractor::new(recipe.input, normalise, LoaderConfig::default());
     let again = extractor.evaluate(&model, &fixture.splits, &recipe.evaluation, &fixture.device);
@@ -327,7 +327,7 @@ fn old_checkpoints_are_removed_and_the_best_is_kept() {
         .expect("one of them")
         + 1;
 
-    let best = Checkpoints::new(fixture.run_folder("run")).find(Kept::Best);
+    let best = Checkpoints::new(fixture.run_folder("run")).find(CheckpointKind::Best);
     let best = best.expect("readable").expect("a best one");
     let expected = format!("epoch-{best_epoch:04}-step-00000");
     assert_eq!(
@@ -463,8 +463,8 @@ fn a_run_does_not_go_on_with_other_images() {
     fixture.trainer("run").resume().expect("the same images");
 }
 
-/// A folder as version 0.1 wrote it: two pointers, no manifest, lengths in the state, and a recipe without
-/// what came since.
+/// A folder as version 0.1 wrote it: two pointers, no manifest, lengths in the state, and a recipe with the
+/// names of that version and without what came since.
 #[test]
 fn a_checkpoint_of_version_0_1_goes_on() {
     let fixture = Fixture::new();
@@ -481,6 +481,10 @@ fn a_checkpoint_of_version_0_1_goes_on() {
     for added in ["precision", "flip_test"] {
         assert!(recipe.remove(added).is_some());
     }
+    let head = &mut recipe["network"]["head"];
+    let head = head.as_object_mut().expect("a head");
+    let renamed = head.remove("embedding").expect("an embedding");
+    head.insert("descriptor".to_owned(), renamed);
     let fields = state.as_object_mut().expect("a state");
     assert!(fields.remove("images").is_some() && fields.remove("loss_scale").is_some());
     let names = [
@@ -504,7 +508,7 @@ fn a_checkpoint_of_version_0_1_goes_on() {
         let found = Checkpoints::new(&folder).find(kept);
         found.expect("readable").expect("a checkpoint")
     };
-    assert_eq!(find(Kept::Best), checkpoint);
+    assert_eq!(find(CheckpointKind::Best), checkpoint);
 
     let model = checkpoint.join("model.bpk");
     let content = fs::read(&model).expect("a file");
@@ -518,7 +522,7 @@ fn a_checkpoint_of_version_0_1_goes_on() {
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
     assert!(!folder.join("best.json").exists());
-    assert!(find(Kept::Best).exists());
+    assert!(find(CheckpointKind::Best).exists());
 }
 
 /// Fails after an event, as a process that is killed there.
@@ -668,14 +672,14 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
     };
     // The last step of the second epoch.
     let trainer = |finite_steps| {
-        let Trainee { model, .. } = fixture.trainee(&fixture.recipe);
+        let Learner { model, .. } = fixture.learner(&fixture.recipe);
         let scale = Tensor::ones([1], &fixture.device.clone().autodiff());
         let criterion = InfiniteSlope {
             scale: Param::from_tensor(scale),
             finite_steps: Arc::new(AtomicUsize::new(finite_steps)),
         };
-        let trainee = Trainee { model, criterion };
-        fixture.trainer_with(&fixture.recipe, trainee, "run")
+        let learner = Learner { model, criterion };
+        fixture.trainer_with(&fixture.recipe, learner, "run")
     };
     let error = trainer(2 * steps - 1).run(&mut ()).expect_err("not finite");
     let Error::NotFinite {
@@ -701,8 +705,8 @@ fn weights_that_are_not_finite_are_not_saved() {
     let fixture = Fixture::new();
     one_epoch(&fixture, "run");
     // A rate that takes the weights out of range in the only step that is left before the save.
-    let mut trainee = fixture.trainee(&fixture.recipe);
-    trainee.model.head.0.classifier.weight = trainee.model.head.0.classifier.weight.map(|weight| {
+    let mut learner = fixture.learner(&fixture.recipe);
+    learner.model.head.0.classifier.weight = learner.model.head.0.classifier.weight.map(|weight| {
         let infinite = weight.clone().slice([0..1, 0..1]) / 0.0;
         weight
             .slice_assign([0..1, 0..1], infinite)
@@ -712,7 +716,7 @@ fn weights_that_are_not_finite_are_not_saved() {
     let interrupt = Interrupt::new();
     interrupt.request();
     let error = fixture
-        .trainer_with(&fixture.recipe, trainee, "other")
+        .trainer_with(&fixture.recipe, learner, "other")
         .with_interrupt(interrupt)
         .run(&mut ())
         .expect_err("not finite");
@@ -730,7 +734,10 @@ fn a_skipped_step_moves_nothing() {
     impl Observer for Skipped {
         fn observe(&mut self, event: &Event<'_>) {
             if let (Event::Step(report), None) = (event, self.0) {
-                let skipped = report.remarks.iter().find(|(name, _)| name == "left out");
+                let skipped = report
+                    .diagnostics
+                    .iter()
+                    .find(|(name, _)| name == "left out");
                 if skipped.is_some_and(|(_, share)| *share < 1.0) {
                     self.0 = Some(report.step - 1);
                 }
@@ -751,7 +758,7 @@ fn a_skipped_step_moves_nothing() {
         steps: skipped,
         interrupt: interrupt.clone(),
     };
-    let start = fixture.trainee(&fixture.recipe);
+    let start = fixture.learner(&fixture.recipe);
     let expected = bits_of(&start);
     let stopped = fixture
         .trainer_with(&fixture.recipe, start, "stopped")
@@ -784,9 +791,9 @@ fn fewer_people_than_a_batch_needs_is_an_error() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.sampling.identities = 7;
-    let trainee = fixture.trainee(&recipe);
+    let learner = fixture.learner(&recipe);
     let loading = LoaderConfig::default();
-    let error = Trainer::new(&recipe, &fixture.splits, trainee, loading, &fixture.device)
+    let error = Trainer::new(&recipe, &fixture.splits, learner, loading, &fixture.device)
         .expect_err("too few")
         .to_string();
     assert_eq!(

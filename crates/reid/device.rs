@@ -8,21 +8,6 @@ use std::fmt;
 
 use burn::tensor::{Device, DeviceType};
 
-/// A device that is really there, and which one it is.
-#[derive(Clone, Debug)]
-pub struct Picked {
-    /// The device, without autodiff.
-    pub device: Device,
-    /// The backend's name, as in Cargo features and `BURN_DEVICE`.
-    pub backend: &'static str,
-}
-
-impl fmt::Display for Picked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:?})", self.backend, self.device)
-    }
-}
-
 /// No device can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -93,11 +78,10 @@ fn backends() -> Vec<(&'static str, DeviceType)> {
 /// device at all.
 ///
 /// ```
-/// let picked = reid::device::pick()?;
-/// println!("running on {picked}");
+/// let device = reid::device::pick()?;
 /// # Ok::<(), reid::device::NoDevice>(())
 /// ```
-pub fn pick() -> Result<Picked, NoDevice> {
+pub fn pick() -> Result<Device, NoDevice> {
     match std::env::var("BURN_DEVICE") {
         Ok(asked) if !asked.is_empty() => pick_named(&asked),
         _ => {
@@ -111,7 +95,7 @@ pub fn pick() -> Result<Picked, NoDevice> {
 ///
 /// # Errors
 /// If the backend is not compiled in or finds no hardware.
-pub fn pick_named(backend: &str) -> Result<Picked, NoDevice> {
+pub fn pick_named(backend: &str) -> Result<Device, NoDevice> {
     let asked = backend.to_owned();
     let found = backends()
         .into_iter()
@@ -122,9 +106,29 @@ pub fn pick_named(backend: &str) -> Result<Picked, NoDevice> {
     }
 }
 
-fn first((backend, kind): (&'static str, DeviceType)) -> Option<Picked> {
-    let device = Device::enumerate(kind).into_vec().into_iter().next()?;
-    Some(Picked { device, backend })
+fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
+    Device::enumerate(kind).into_vec().into_iter().next()
+}
+
+/// The name of a device's backend, as in Cargo features and `BURN_DEVICE`; `unknown` if it is none of
+/// those that [`pick`] looks for.
+///
+/// ```
+/// use reid::device;
+///
+/// let device = device::pick()?;
+/// println!("running on {}", device::backend(&device));
+/// # Ok::<(), reid::device::NoDevice>(())
+/// ```
+#[must_use]
+pub fn backend(device: &Device) -> &'static str {
+    let plain = device.clone().without_autodiff();
+    let mut backends = backends().into_iter();
+    let found = backends.find(|(_, kind)| {
+        let devices = Device::enumerate(kind.clone()).into_vec();
+        devices.contains(&plain)
+    });
+    found.map_or("unknown", |(name, _)| name)
 }
 
 #[cfg(all(test, feature = "flex"))]
@@ -133,7 +137,9 @@ mod tests {
 
     #[test]
     fn the_default_backend_is_always_there() {
-        assert_eq!(pick_named("Flex").expect("compiled in").backend, "flex");
+        let device = pick_named("Flex").expect("compiled in");
+        assert_eq!(backend(&device), "flex");
+        assert_eq!(backend(&device.autodiff()), "flex");
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub mod prelude {
             Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape,
             ReidModel, ReidOutput, ValidateNetwork,
         },
-        train::{Checkpoints, Console, Extractor, Interrupt, Kept, Recipe, Trainee, Trainer},
+        train::{
+            CheckpointKind, Checkpoints, Console, Extractor, Interrupt, Learner, Recipe, Trainer,
+        },
         zoo::{BagOfTricks, BagOfTricksConfig},
     };
 }

@@ -5,7 +5,7 @@
 use std::{fmt::Write, fs, sync::LazyLock};
 
 use reid_fuzz::Folder;
-use reid_train::{Checkpoints, Kept};
+use reid_train::{Checkpoints, CheckpointKind};
 use reid_zoo::BagOfTricksConfig;
 use sha2::{Digest, Sha256};
 
@@ -43,7 +43,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 
 fn check() {
     let checkpoints = Checkpoints::new(FOLDER.path());
-    for kept in [Kept::Last, Kept::Best] {
+    for kept in [CheckpointKind::Last, CheckpointKind::Best] {
         if let Some(Some(folder)) = FOLDER.names(checkpoints.find(kept)) {
             assert_eq!(folder.parent(), Some(FOLDER.path()), "not of this run");
         }

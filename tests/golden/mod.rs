@@ -52,8 +52,8 @@ pub(crate) fn check_files(checkers: &[Checker]) {
         };
         let golden = Golden::open(&path);
         check(&golden);
-        match golden.verdict() {
-            Ok(verdict) => say(&format!("{name}: {verdict}")),
+        match golden.relevance() {
+            Ok(relevance) => say(&format!("{name}: {relevance}")),
             Err(failure) => failures.push(format!("{name}:\n  {failure}")),
         }
         met.insert(*prefix);
@@ -303,7 +303,7 @@ impl Golden {
     ///
     /// # Errors
     /// What did not agree, and tensors that were never looked at.
-    pub(crate) fn verdict(self) -> Result<String, String> {
+    pub(crate) fn relevance(self) -> Result<String, String> {
         let mut failures = self.failures.into_inner();
         let unread = self.unread.into_inner().into_iter();
         failures.extend(unread.map(|name| format!("{name}: never compared")));

@@ -9,7 +9,7 @@ use reid::{
     nn::{
         Block, BlockConfig, HeadConfig, ReidModel,
         backbone::{ResNet, ResNetConfig},
-        block::Nothing,
+        block::Identity,
         head::{PooledHead, PooledHeadConfig},
     },
 };
@@ -18,7 +18,7 @@ use super::{DOUBLE, Golden, LOGITS, OUTPUT, STATISTIC};
 use crate::formula::{self, INPUT, UNIT};
 
 /// A network with average pooling and a linear classifier.
-pub(crate) type Classifier<I = Nothing> = ReidModel<ResNet<I>, PooledHead>;
+pub(crate) type Classifier<I = Identity> = ReidModel<ResNet<I>, PooledHead>;
 
 /// How a parameter at a path is called in the file.
 pub(crate) type Naming = fn(&str) -> String;

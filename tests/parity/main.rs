@@ -16,18 +16,18 @@ use reid::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidOutput,
         TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
-            FullyConnectedSpatialConfig, Fusion, NonLocalConfig, ParallelConfig, RgaChannel,
+            CbamChannelConfig, CbamSpatialConfig, CombineGates, FullyConnectedChannelConfig,
+            FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig, RgaChannel,
             RgaChannelConfig, RgaSpatial, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
             Terms,
         },
         backbone::{InstanceNormed, ResNetConfig, ResidualBlockConfig, ResidualKind},
-        cut_mix::{Cells, CutMix, DonorGradient, Donors},
+        cut_mix::{CutMix, MixPartner, PartnerGradient, Patches},
         distance::Distance,
-        grad_cam::{ClosedForm, GradCam, Target, Weighting},
+        grad_cam::{CamMethod, ClosedForm, GradCam, Target},
         head::{
-            BnNeckConfig, BranchConfig, BranchedHeadConfig, Disturbance, Disturbed, Guide,
-            Interference, PooledHeadConfig, ReducedHeadConfig,
+            AugmentTrace, BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource,
+            FeatureAugment, LinearBnReluHeadConfig, PooledHeadConfig, TracedOutput,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -101,7 +101,7 @@ fn folded_normalisation_gives_the_same_logits() {
     let images = network::images(4, place);
     let logits = |model: &Classifier| model.forward(images.clone()).logits.remove(0);
     let expected = logits(&plain);
-    let difference = expected.clone() - logits(&plain.fused());
+    let difference = expected.clone() - logits(&plain.fold_batch_norm());
     let relative = (difference.abs().max() / expected.abs().max()).into_scalar::<f32>();
     assert!(relative < 1e-5, "{relative:.1e} away");
 }
@@ -145,7 +145,7 @@ fn residual(golden: &Golden, part: &str, kind: ResidualKind) {
         hidden: planes,
         groups: 1,
         stride: height / reduced,
-        instance: InstanceNormed::Nothing,
+        instance: InstanceNormed::None,
         inside: (),
     };
     let input = FeatureShape::new(from, height, width);
@@ -173,7 +173,7 @@ fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
 /// Maps beside those of pytorch-grad-cam, in general and in closed form.
 fn grad_cam(golden: &Golden) {
     let device = Device::default();
-    let reduced = || ReducedHeadConfig::new().with_dimensions(6);
+    let reduced = || LinearBnReluHeadConfig::new().with_dimensions(6);
     maps(golden, "pooled", &PooledHeadConfig::new(), &device);
     maps(golden, "bnneck", &BnNeckConfig::new(), &device);
     maps(golden, "reduced", &reduced(), &device);
@@ -206,15 +206,15 @@ where
     golden.meets(&format!("{part}.logits"), logits, OUTPUT);
     let labels = golden.integers("labels", device);
     for (word, target) in [
-        ("label", Target::Identities(&labels)),
+        ("label", Target::Labels(&labels)),
         ("highest", Target::Highest),
     ] {
         for (method, weighting) in [
-            ("grad_cam", Weighting::Mean),
-            ("hires_cam", Weighting::Place),
-            ("layer_cam", Weighting::PositivePlace),
+            ("grad_cam", CamMethod::GradCam),
+            ("hires_cam", CamMethod::HiResCam),
+            ("layer_cam", CamMethod::LayerCam),
         ] {
-            let cam = GradCam::new().with_weighting(weighting);
+            let cam = GradCam::new().with_method(weighting);
             let maps = cam.maps(&head, features.clone(), target);
             golden.meets(&format!("{part}.{method}.{word}"), maps, OUTPUT);
         }
@@ -226,29 +226,29 @@ where
 /// One training step of the progressive head: masks, losses, statistics and every gradient.
 fn progressive(golden: &Golden) {
     let mix = || {
-        let cells = Cells {
+        let patches = Patches {
             height: 3,
             width: 2,
         };
-        CutMix::new().with_cells(cells).with_cut(3)
+        CutMix::new().with_patches(patches).with_cut(3)
     };
-    let positive = mix().with_donors(Donors::Positive);
-    let stopped = mix().with_donor_gradient(DonorGradient::Stopped);
-    for guide in [Guide::ClosedForm, Guide::Autodiff] {
-        progressive_step(golden, "negative", &mix(), guide);
-        progressive_step(golden, "positive", &positive, guide);
-        progressive_step(golden, "stopped", &stopped, guide);
+    let positive = mix().with_partner(MixPartner::Positive);
+    let stopped = mix().with_partner_gradient(PartnerGradient::Stopped);
+    for cam_source in [CamSource::ClosedForm, CamSource::Autodiff] {
+        progressive_step(golden, "negative", &mix(), cam_source);
+        progressive_step(golden, "positive", &positive, cam_source);
+        progressive_step(golden, "stopped", &stopped, cam_source);
     }
 }
 
-fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, guide: Guide) {
+fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, cam_source: CamSource) {
     let device = Device::default().autodiff();
     let key = |name: &str| format!("{part}.{name}");
     let branch = |dimensions| BranchConfig {
         dimensions,
-        interference: Interference::CutMix {
+        augment: FeatureAugment::CutMix {
             mix: mix.clone(),
-            guide,
+            cam_source,
         },
     };
     let config = BranchedHeadConfig::new()
@@ -264,10 +264,10 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, guide: Guide) {
     let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
 
     let step = TrainingStep {
-        identities: &[0, 0, 1, 1, 2, 2],
+        labels: &[0, 0, 1, 1, 2, 2],
         seed: Seed::new(1),
     };
-    let disturbed = head.disturbed(input.clone(), step);
+    let disturbed = head.forward_traced(input.clone(), step);
     mixes_meet(golden, part, &disturbed);
     let loss = losses_meet(golden, part, &disturbed.output, &config.output(map, 3));
 
@@ -283,16 +283,16 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, guide: Guide) {
 }
 
 /// Maps, cells, donors, and what the branches made of it.
-fn mixes_meet(golden: &Golden, part: &str, disturbed: &Disturbed) {
-    for (place, disturbance) in (1..).zip(&disturbed.disturbances) {
-        let Disturbance::CutMix { map, mixed } = disturbance else {
+fn mixes_meet(golden: &Golden, part: &str, disturbed: &TracedOutput) {
+    for (place, trace) in (1..).zip(&disturbed.traces) {
+        let AugmentTrace::CutMix { map, mixed } = trace else {
             panic!("nothing was mixed");
         };
         let key = |name: &str| format!("{part}.{name}.{place}");
         golden.meets(&key("map"), map.clone(), OUTPUT);
         golden.meets(&key("cut"), mixed.cut.clone().float(), 0.0);
-        let donors: Vec<f64> = mixed.donors.iter().map(|&donor| donor as f64).collect();
-        golden.compare(&key("donors"), &donors, 0.0);
+        let partners: Vec<f64> = mixed.partners.iter().map(|&donor| donor as f64).collect();
+        golden.compare(&key("donors"), &partners, 0.0);
     }
     let ReidOutput {
         features, logits, ..
@@ -367,7 +367,7 @@ fn attention(golden: &Golden) {
             "rga_spatial_channel" => block(golden, part, &(spatial, channel)),
             "rga_channel_spatial" => block(golden, part, &(channel, spatial)),
             "rga_parallel_product" => block(golden, part, &parallel),
-            "rga_parallel_mean" => block(golden, part, &parallel.with_fusion(Fusion::Mean)),
+            "rga_parallel_mean" => block(golden, part, &parallel.with_combine(CombineGates::Mean)),
             other => golden.fail(format!("{other}: no such part")),
         }
     }

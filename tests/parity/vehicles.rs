@@ -11,13 +11,13 @@ use reid::{
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, ReidOutput,
         attention::{
-            FncChannel, FncChannelConfig, FncSpatialConfig, Merge, Normalised,
+            ChannelGate, Combine, FncChannel, FncChannelConfig, FncSpatialConfig,
             SqueezeExcitationConfig,
         },
-        backbone::{Cut, Ibn, ResNetConfig, ResidualKind, Stem, TailConfig},
+        backbone::{Ibn, LateStagesConfig, ResNetConfig, ResidualKind, SplitPoint, Stem},
         head::{
-            FncBranches, FncHead, FncHeadConfig, Granules, GranulesConfig, ReducedNeck,
-            ReducedNeckConfig,
+            FncBranches, FncHead, FncHeadConfig, ReducedBnNeck, ReducedBnNeckConfig, StripeHead,
+            StripeHeadConfig,
         },
         loss::{BatchHardTripletConfig, IdentityLossConfig, Reduction},
     },
@@ -99,8 +99,8 @@ fn further_attention(golden: &Golden) {
     let device = Device::default().autodiff();
     let map = FeatureShape::new(16, 4, 3);
     let spatial = FncSpatialConfig::new();
-    for (part, merge) in [("sab", Merge::Multiply), ("sab_add", Merge::Add)] {
-        let config = spatial.clone().with_merge(merge);
+    for (part, merge) in [("sab", Combine::Multiply), ("sab_add", Combine::Add)] {
+        let config = spatial.clone().with_combine(merge);
         let block = filled(part, config.init(map, &device), DType::F32);
         compare(golden, part, block, Block::forward);
     }
@@ -111,16 +111,13 @@ fn further_attention(golden: &Golden) {
         .with_squeeze(squeeze);
     for (part, config) in [
         ("cab", channel.clone()),
-        (
-            "cab_vector",
-            channel.clone().with_normalised(Normalised::Vector),
-        ),
-        ("cab_add", channel.with_merge(Merge::Add)),
+        ("cab_vector", channel.clone().with_gate(ChannelGate::Vector)),
+        ("cab_add", channel.with_combine(Combine::Add)),
     ] {
         let block: FncChannel = filled(part, config.init(map, &device), DType::F32);
         compare(golden, part, block, Block::forward);
     }
-    let config = ReducedNeckConfig::new().with_dimensions(6);
+    let config = ReducedBnNeckConfig::new().with_dimensions(6);
     reduced_neck(golden, config.init(map, 5, &device));
 }
 
@@ -130,7 +127,7 @@ fn filled<M: Module>(part: &str, module: M, dtype: DType) -> M {
     formula::filled(module, name, dtype)
 }
 
-fn reduced_neck(golden: &Golden, head: ReducedNeck) {
+fn reduced_neck(golden: &Golden, head: ReducedBnNeck) {
     let device = Device::default().autodiff();
     let key = |name: &str| format!("reduced_neck.{name}");
     let head = filled("reduced_neck", head, DType::F32);
@@ -180,8 +177,8 @@ fn reduced_neck(golden: &Golden, head: ReducedNeck) {
 
 fn granules(golden: &Golden) {
     let device = Device::default().autodiff();
-    let config = GranulesConfig::new().with_stripes(3).with_dimensions(6);
-    let mut head: Granules = config.init(FeatureShape::new(16, 6, 3), 5, &device);
+    let config = StripeHeadConfig::new().with_stripes(3).with_dimensions(6);
+    let mut head: StripeHead = config.init(FeatureShape::new(16, 6, 3), 5, &device);
     // A shift before a normalisation, which the file goes without.
     for part in std::iter::once(&mut head.whole).chain(&mut head.stripes) {
         part.reduction.bias = None;
@@ -250,12 +247,19 @@ fn fnc_head(classes: usize, device: &Device) -> FncHead<reid::nn::attention::Squ
     // Four groups of a quarter of the planes: as many hidden channels as planes.
     network.width_per_group = 16;
     let branches = FncBranches::new()
-        .with_spatial_neck(ReducedNeckConfig::new().with_dimensions(24))
+        .with_spatial_neck(ReducedBnNeckConfig::new().with_dimensions(24))
         .with_channel(FncChannelConfig::new().with_hidden(32).with_groups(8))
-        .with_channel_neck(ReducedNeckConfig::new().with_dimensions(12));
-    let cut = Cut { stage: 3, block: 1 };
-    let tail = Some(TailConfig { network, cut });
-    FncHeadConfig { tail, branches }.init(FeatureShape::new(64, 6, 4), classes, device)
+        .with_channel_neck(ReducedBnNeckConfig::new().with_dimensions(12));
+    let cut = SplitPoint { stage: 3, block: 1 };
+    let late_stages = Some(LateStagesConfig {
+        network,
+        split: cut,
+    });
+    FncHeadConfig {
+        late_stages,
+        branches,
+    }
+    .init(FeatureShape::new(64, 6, 4), classes, device)
 }
 
 /// Descriptor, losses, statistics, and in double precision the gradient of every parameter.
@@ -347,16 +351,16 @@ fn optimizers(golden: &Golden) {
     walk(golden, "radam_decoupled", decoupled, 0.01);
     let momentum = MomentumConfig::new().with_dampening(0.0);
     let sgd = SgdConfig::new().with_momentum(Some(momentum)).build();
-    walk(golden, "lookahead_sgd", Lookahead::of(sgd), 0.1);
+    walk(golden, "lookahead_sgd", Lookahead::new(sgd), 0.1);
     let plain = Radam {
         decay: WeightDecay::Decoupled(0.0),
         ..decoupled
     };
-    walk(golden, "ranger", Lookahead::of(plain), 0.01);
+    walk(golden, "ranger", Lookahead::new(plain), 0.01);
     walk_scaled(
         golden,
         "ranger_small",
-        Lookahead::of(plain).into(),
+        Lookahead::new(plain).into(),
         0.01,
         2.0_f64.powi(-14),
     );

@@ -40,7 +40,7 @@ impl Seed {
     }
 
     /// The seed of the stream with this name, such as `weights`, `sampler`, `augmentation` or
-    /// `donors`.
+    /// `partners`.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         // FNV-1a of the name (http://www.isthe.com/chongo/tech/comp/fnv/), then mixed with the seed.

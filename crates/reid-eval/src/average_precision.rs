@@ -25,11 +25,11 @@ use crate::Error;
 ///
 /// // Right answers at ranks 3 and 4: (1/3 + 2/4) / 2, and ((0/2 + 1/3)/2 + (1/3 + 2/4)/2) / 2.
 /// let ranks = [3, 4];
-/// assert!((AveragePrecision::NonInterpolated.of(&ranks) - 0.416_667).abs() < 1e-6);
-/// assert!((AveragePrecision::Trapezoid.of(&ranks) - 0.291_667).abs() < 1e-6);
+/// assert!((AveragePrecision::NonInterpolated.score(&ranks) - 0.416_667).abs() < 1e-6);
+/// assert!((AveragePrecision::Trapezoid.score(&ranks) - 0.291_667).abs() < 1e-6);
 ///
 /// let at_two: AveragePrecision = "at-2".parse()?;
-/// assert_eq!(at_two.of(&ranks), 0.0);
+/// assert_eq!(at_two.score(&ranks), 0.0);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl AveragePrecision {
     /// # Panics
     /// If there are no ranks, if one is 0, or if they do not rise; or if `k` is 0.
     #[must_use]
-    pub fn of(self, ranks: &[usize]) -> f64 {
+    pub fn score(self, ranks: &[usize]) -> f64 {
         assert!(
             ranks.first().is_some_and(|&first| first > 0) && ranks.is_sorted_by(|a, b| a < b),
             "expected rising ranks from 1, found {ranks:?}"
@@ -167,7 +167,7 @@ mod tests {
     fn a_perfect_ranking_is_one_unless_the_list_is_too_short() {
         // Five right answers first. At 3: (1 + 1 + 1)/5, or /min(5, 3).
         for (kind, expected) in ALL.into_iter().zip([1.0, 1.0, 0.6, 1.0]) {
-            let found = kind.of(&[1, 2, 3, 4, 5]);
+            let found = kind.score(&[1, 2, 3, 4, 5]);
             assert!((found - expected).abs() < 1e-12, "{kind}: {found}");
         }
     }
@@ -178,7 +178,7 @@ mod tests {
         // = (1 + 5/12)/2 = 17/24; at 3: 1/2 both ways, since min(2, 3) = 2.
         let expected = [0.75, 17.0 / 24.0, 0.5, 0.5];
         for (kind, expected) in ALL.into_iter().zip(expected) {
-            let found = kind.of(&[1, 4]);
+            let found = kind.score(&[1, 4]);
             assert!((found - expected).abs() < 1e-12, "{kind}: {found}");
         }
     }
@@ -195,7 +195,7 @@ mod tests {
             area += hit / 4.0 * (old_precision + precision) / 2.0;
             old_precision = precision;
         }
-        assert!((AveragePrecision::Trapezoid.of(&ranks) - area).abs() < 1e-12);
+        assert!((AveragePrecision::Trapezoid.score(&ranks) - area).abs() < 1e-12);
     }
 
     #[test]
@@ -212,6 +212,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "expected rising ranks from 1, found [2, 2]")]
     fn ranks_that_do_not_rise_are_refused() {
-        let _ = AveragePrecision::NonInterpolated.of(&[2, 2]);
+        let _ = AveragePrecision::NonInterpolated.score(&[2, 2]);
     }
 }

@@ -6,13 +6,13 @@ use reid_core::{Camera, Identity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, EvaluationConfig, Labels, Protocol, QueryResult, Report, Search, evaluate::each_row,
-    ranking::ranks_of_right,
+    Error, EvaluationConfig, Labels, Protocol, QueryResult, Report, RetrievalTask,
+    evaluate::each_row, ranking::ranks_of_matches,
 };
 
 /// The results of some queries, summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct GroupScores {
     /// Queries with a match.
     pub queries: usize,
     /// Share of them with a right answer at rank 1.
@@ -21,7 +21,7 @@ pub struct Part {
     pub mean_average_precision: f64,
 }
 
-impl Part {
+impl GroupScores {
     /// The part of these results, if any of them has a match.
     fn of<'a>(results: impl Iterator<Item = &'a QueryResult>) -> Option<Self> {
         let (mut queries, mut firsts, mut precision) = (0, 0, 0.0);
@@ -49,7 +49,7 @@ pub struct CameraPair {
     /// The camera of the gallery images.
     pub gallery: Camera,
     /// The results.
-    pub part: Part,
+    pub scores: GroupScores,
 }
 
 /// How good rankings are from each camera to each other one: each query ranks the gallery images of
@@ -61,7 +61,7 @@ pub struct CameraPair {
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
-/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, Protocol, Search, camera_pairs};
+/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, Protocol, RetrievalTask, camera_pairs};
 ///
 /// let one = |values: &[f32], ids: &[i64], cameras: &[u32]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())?
@@ -71,25 +71,25 @@ pub struct CameraPair {
 /// // Camera 2 shows it first, camera 3 only after somebody else.
 /// let gallery = one(&[1.0, 4.0, 3.0, 2.0], &[1, 2, 1, 2], &[2, 2, 3, 3])?;
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let search = Search {
+/// let task = RetrievalTask {
 ///     distances: &distances,
 ///     query: query.labels(),
 ///     gallery: gallery.labels(),
 ///     protocol: Protocol::Market,
 /// };
-/// let pairs = camera_pairs(&search, &EvaluationConfig::default())?;
-/// let precision = |at: usize| pairs[at].part.mean_average_precision;
+/// let pairs = camera_pairs(&task, &EvaluationConfig::default())?;
+/// let precision = |at: usize| pairs[at].scores.mean_average_precision;
 /// assert_eq!((pairs.len(), precision(0), precision(1)), (2, 1.0, 0.5));
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 pub fn camera_pairs(
-    search: &Search<'_>,
+    task: &RetrievalTask<'_>,
     config: &EvaluationConfig,
 ) -> Result<Vec<CameraPair>, Error> {
     config.check()?;
     // Asked for the cameras of both sides, whatever the protocol needs.
-    let (query, gallery) = (search.query, search.gallery);
-    crate::verdict::Judge::new(Protocol::Market, query, gallery)?;
+    let (query, gallery) = (task.query, task.gallery);
+    crate::relevance::ProtocolRule::new(Protocol::Market, query, gallery)?;
     let (from, to) = (
         query.cameras().unwrap_or(&[]),
         gallery.cameras().unwrap_or(&[]),
@@ -98,11 +98,11 @@ pub fn camera_pairs(
     for (image, camera) in to.iter().enumerate() {
         images.entry(*camera).or_default().push(image);
     }
-    let results = each_row(search, |judge, query, row| {
+    let results = each_row(task, |rule, query, row| {
         let of_camera = images.iter().filter_map(|(camera, images)| {
             let distances: Vec<f32> = images.iter().map(|&image| row[image]).collect();
-            let ranks = ranks_of_right(&distances, |at| judge.verdict(query, images[at]));
-            let result = QueryResult::of((query, judge.query.identities()[query]), &ranks, config);
+            let ranks = ranks_of_matches(&distances, |at| rule.relevance(query, images[at]));
+            let result = QueryResult::of((query, rule.query.identities()[query]), &ranks, config);
             result.first_match.map(|_| (*camera, result))
         });
         of_camera.collect::<Vec<_>>()
@@ -115,11 +115,11 @@ pub fn camera_pairs(
             .push(result);
     }
     let pairs = pairs.into_iter().filter_map(|((query, gallery), results)| {
-        let part = Part::of(results.iter())?;
+        let scores = GroupScores::of(results.iter())?;
         Some(CameraPair {
             query,
             gallery,
-            part,
+            scores,
         })
     });
     Ok(pairs.collect())
@@ -132,7 +132,7 @@ impl Report {
     /// # Panics
     /// If the labels are not those of the queries: one for each.
     #[must_use]
-    pub fn by_identity(&self, query: &Labels) -> Vec<(Identity, Part)> {
+    pub fn by_identity(&self, query: &Labels) -> Vec<(Identity, GroupScores)> {
         let (expected, found) = (self.per_query.len(), query.len());
         assert_eq!(
             found, expected,
@@ -142,13 +142,13 @@ impl Report {
         for (result, identity) in self.per_query.iter().zip(query.identities()) {
             of.entry(*identity).or_default().push(result);
         }
-        let parts = of
-            .into_iter()
-            .filter_map(|(identity, results)| Some((identity, Part::of(results.into_iter())?)));
-        let mut parts: Vec<(Identity, Part)> = parts.collect();
+        let parts = of.into_iter().filter_map(|(identity, results)| {
+            Some((identity, GroupScores::of(results.into_iter())?))
+        });
+        let mut parts: Vec<(Identity, GroupScores)> = parts.collect();
         // Stable: among equals the smaller label stays first.
         parts.sort_by(|a, b| {
-            let [a, b] = [a, b].map(|(_, part)| part.mean_average_precision);
+            let [a, b] = [a, b].map(|(_, scores)| scores.mean_average_precision);
             a.total_cmp(&b)
         });
         parts
@@ -180,7 +180,7 @@ mod tests {
     fn identities_and_queries_come_worst_first() {
         let labels = |of: &[i64]| Labels::new(of.iter().copied().map(Identity::new).collect());
         let (query, gallery) = (labels(&[1, 2, 2, 3]), labels(&[1, 2]));
-        let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+        let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
         // Right at rank 2, 1, 2; identity 3 has no match.
         let distances = [0.2, 0.1, 0.2, 0.1, 0.1, 0.2, 0.1, 0.2];
         let report = evaluate_distances(&distances, &query, &gallery, &config).expect("matches");
@@ -209,13 +209,13 @@ mod tests {
             queries: 1,
             gallery: 1,
         };
-        let search = Search {
+        let task = RetrievalTask {
             distances: &matrix,
             query: &labels,
             gallery: &labels,
-            protocol: Protocol::CameraLess,
+            protocol: Protocol::NoCameras,
         };
-        let pairs = camera_pairs(&search, &EvaluationConfig::default());
+        let pairs = camera_pairs(&task, &EvaluationConfig::default());
         assert!(matches!(pairs, Err(Error::Cameras { .. })));
     }
 }

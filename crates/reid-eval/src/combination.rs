@@ -94,11 +94,11 @@ impl Embeddings {
     /// use reid_eval::Embeddings;
     ///
     /// let of = |values: &[f32]| Embeddings::new(values.to_vec(), values.len(), vec![Identity::new(1)]);
-    /// let both = of(&[3.0, 4.0])?.beside(&[&of(&[9.0])?], true)?;
+    /// let both = of(&[3.0, 4.0])?.concat(&[&of(&[9.0])?], true)?;
     /// assert_eq!(both.row(0), [0.6, 0.8, 1.0]);
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
-    pub fn beside(&self, others: &[&Self], normalised: bool) -> Result<Self, Error> {
+    pub fn concat(&self, others: &[&Self], normalised: bool) -> Result<Self, Error> {
         self.expect_same(others)?;
         let all = || [self].into_iter().chain(others.iter().copied());
         let dimensions = all().map(Self::dimensions).sum();
@@ -193,7 +193,7 @@ mod tests {
     fn sets_of_other_images_are_refused() {
         let one = set(&[1.0, 2.0], &[1, 2]);
         assert_eq!(
-            one.beside(&[&set(&[1.0, 2.0], &[1, 3])], false)
+            one.concat(&[&set(&[1.0, 2.0], &[1, 3])], false)
                 .expect_err("3")
                 .to_string(),
             "the sets show different identities at row 1: expected the same images in the same order"

@@ -13,7 +13,7 @@ pub struct Comparison {
     /// How often a difference as large, either way, would come about if the two models were equally
     /// good: the difference of each identity's queries, or of each query, gets a sign by chance (Fisher's
     /// permutation test); which of them, [`Resampling::unit`] says.
-    pub chance: f64,
+    pub p_value: f64,
     /// Queries that this report answers better, by average precision.
     pub better: usize,
     /// Queries that it answers worse.
@@ -41,7 +41,7 @@ impl Report {
     /// # use reid_core::Identity;
     /// # use reid_eval::{EvaluationConfig, Labels, Protocol, Resampling, evaluate_distances};
     /// # let labels = Labels::new([1, 2].map(Identity::new).to_vec());
-    /// # let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    /// # let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
     /// let good = evaluate_distances(&[0.1, 0.2, 0.2, 0.1], &labels, &labels, &config)?;
     /// let fair = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
     /// let comparison = good.compared_with(&fair, &Resampling::default())?;
@@ -99,7 +99,7 @@ impl Report {
             signed.sum::<f64>().abs() >= total
         });
         // The signs that were found are one of the possible ones.
-        let chance = (reached.count() + 1) as f64 / (resampling.samples + 1) as f64;
+        let p_value = (reached.count() + 1) as f64 / (resampling.samples + 1) as f64;
 
         let mut extremes: Vec<(usize, f64)> = differences
             .iter()
@@ -112,7 +112,7 @@ impl Report {
         let worse = differences.iter().filter(|(_, by)| *by < 0.0).count();
         Ok(Comparison {
             difference,
-            chance,
+            p_value,
             better,
             worse,
             equal: count - better - worse,
@@ -173,8 +173,8 @@ mod tests {
         );
         assert_eq!((people.better, people.worse), (25, 5));
         // Of 2⁶ signs of six equal differences 14 give a sum as large: all alike, or one unlike the rest.
-        assert!((people.chance - 14.0 / 64.0).abs() < 0.04, "{people:?}");
-        assert!(queries.chance < 0.01, "{queries:?}");
+        assert!((people.p_value - 14.0 / 64.0).abs() < 0.04, "{people:?}");
+        assert!(queries.p_value < 0.01, "{queries:?}");
         let width = |of: &Comparison| of.difference.high - of.difference.low;
         // √5 = 2.2 times as wide, but for the steps of six.
         assert!(

@@ -13,7 +13,7 @@ use crate::{AveragePrecision, Error, Metric, Protocol};
 ///
 /// let config = EvaluationConfig::default()
 ///     .with_metric(Metric::Euclidean)
-///     .with_protocol(Protocol::CameraLess);
+///     .with_protocol(Protocol::NoCameras);
 /// assert_eq!(config.max_rank, 50);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct EvaluationConfig {
     pub average_precision: AveragePrecision,
     /// What becomes of queries without a match; they are skipped by default.
     pub unmatched: Unmatched,
-    /// Last rank of the CMC curve, 1 to [`LONGEST_CURVE`](Self::LONGEST_CURVE); 50 by default.
+    /// Last rank of the CMC curve, 1 to [`MAX_RANK`](Self::MAX_RANK); 50 by default.
     pub max_rank: usize,
 }
 
@@ -91,7 +91,7 @@ impl EvaluationConfig {
     }
 
     /// The longest CMC curve: a million ranks, more than any gallery that is published has images.
-    pub const LONGEST_CURVE: usize = 1_000_000;
+    pub const MAX_RANK: usize = 1_000_000;
 
     /// Refuses impossible settings; they may come from a file.
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -110,7 +110,7 @@ impl Validate for EvaluationConfig {
         if let AveragePrecision::TruncatedAt { k, .. } = self.average_precision {
             problems.count("average_precision.truncated-at.k", k, 1..=usize::MAX);
         }
-        problems.count("max_rank", self.max_rank, 1..=Self::LONGEST_CURVE);
+        problems.count("max_rank", self.max_rank, 1..=Self::MAX_RANK);
     }
 }
 

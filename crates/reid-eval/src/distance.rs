@@ -46,7 +46,7 @@ const NEAR: f64 = 1.0 / 512.0;
 ///
 /// let query = Labels::new([1, 2].map(Identity::new).to_vec());
 /// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
-/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let report = evaluate_rows(&Line, &query, &gallery, &config)?;
 /// assert_eq!(report.rank(1), 1.0);
 /// # Ok::<(), reid_eval::Error>(())
@@ -89,7 +89,7 @@ pub(crate) fn block_queries(gallery: usize) -> usize {
 /// };
 /// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let report = evaluate_rows(&distances, query.labels(), gallery.labels(), &config)?;
 /// assert_eq!(report.rank(1), 1.0);
 /// # Ok::<(), reid_eval::Error>(())

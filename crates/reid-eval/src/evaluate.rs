@@ -5,11 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, Search,
+    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, RetrievalTask,
     distance::{self, Distances, block_queries},
-    ranking::ranks_of_right,
+    ranking::ranks_of_matches,
+    relevance::ProtocolRule,
     report::QueryResult,
-    verdict::Judge,
 };
 
 /// Ranks the gallery for every query and says how good the rankings are.
@@ -47,7 +47,7 @@ pub fn evaluate(
 ) -> Result<Report, Error> {
     config.check()?;
     // Asked first, so that missing labels are told before embeddings that do not fit.
-    Judge::new(config.protocol, query.labels(), gallery.labels())?;
+    ProtocolRule::new(config.protocol, query.labels(), gallery.labels())?;
     let distances = Distances::between(query, gallery, config.metric)?;
     evaluate_rows(&distances, query.labels(), gallery.labels(), config)
 }
@@ -68,9 +68,9 @@ pub fn evaluate_rows(
     config: &EvaluationConfig,
 ) -> Result<Report, Error> {
     config.check()?;
-    let judge = Judge::new(config.protocol, query, gallery)?;
-    let per_query = judged_rows(source, &judge, |query, row| {
-        result(&judge, query, row, config)
+    let rule = ProtocolRule::new(config.protocol, query, gallery)?;
+    let per_query = judged_rows(source, &rule, |query, row| {
+        result(&rule, query, row, config)
     })?;
     Report::of(per_query, gallery.len(), config)
 }
@@ -78,22 +78,20 @@ pub fn evaluate_rows(
 /// What `of` says of each query and its distances to the gallery, in the order of the queries. The
 /// distances are never kept.
 pub(crate) fn each_row<R: Send>(
-    search: &Search<'_>,
-    of: impl Fn(&Judge<'_>, usize, &[f32]) -> R + Sync,
+    task: &RetrievalTask<'_>,
+    of: impl Fn(&ProtocolRule<'_>, usize, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
-    let judge = Judge::new(search.protocol, search.query, search.gallery)?;
-    judged_rows(search.distances, &judge, |query, row| {
-        of(&judge, query, row)
-    })
+    let rule = ProtocolRule::new(task.protocol, task.query, task.gallery)?;
+    judged_rows(task.distances, &rule, |query, row| of(&rule, query, row))
 }
 
 fn judged_rows<R: Send>(
     source: &(impl DistanceRows + ?Sized),
-    judge: &Judge<'_>,
+    rule: &ProtocolRule<'_>,
     of: impl Fn(usize, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
     let (queries, images) = (source.queries(), source.gallery());
-    let (query, gallery) = (judge.query, judge.gallery);
+    let (query, gallery) = (rule.query, rule.gallery);
     if (queries, images) != (query.len(), gallery.len()) {
         return Err(Error::Source {
             first: 0,
@@ -142,7 +140,7 @@ fn judged_rows<R: Send>(
 ///
 /// let query = Labels::new([1, 2].map(Identity::new).to_vec());
 /// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
-/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let distances = [
 ///     0.1, 0.2, 0.3, // right at ranks 1 and 3: (1/1 + 2/3) / 2
 ///     0.3, 0.2, 0.1, // right at rank 2: 1/2
@@ -196,13 +194,13 @@ impl DistanceRows for Matrix<'_> {
 }
 
 fn result(
-    judge: &Judge<'_>,
+    rule: &ProtocolRule<'_>,
     query: usize,
     distances: &[f32],
     config: &EvaluationConfig,
 ) -> QueryResult {
-    let ranks = ranks_of_right(distances, |image| judge.verdict(query, image));
-    QueryResult::of((query, judge.query.identities()[query]), &ranks, config)
+    let ranks = ranks_of_matches(distances, |image| rule.relevance(query, image));
+    QueryResult::of((query, rule.query.identities()[query]), &ranks, config)
 }
 
 #[cfg(test)]

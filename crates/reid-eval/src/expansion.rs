@@ -42,12 +42,12 @@ impl Expansion {
     ///     Embeddings::new(values.to_vec(), 2, vec![Identity::new(1); values.len() / 2])
     /// };
     /// let (query, gallery) = (two(&[1.0, 0.0])?, two(&[0.0, 1.0, -1.0, 0.0])?);
-    /// let expanded = Expansion { neighbours: 1, alpha: 0.0 }.of_queries(&query, &gallery)?;
+    /// let expanded = Expansion { neighbours: 1, alpha: 0.0 }.expand_queries(&query, &gallery)?;
     /// // Half way to the nearer of the two.
     /// assert!((expanded.row(0)[0] - 0.5_f32.sqrt()).abs() < 1e-6);
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
-    pub fn of_queries(
+    pub fn expand_queries(
         &self,
         query: &Embeddings,
         gallery: &Embeddings,
@@ -60,8 +60,8 @@ impl Expansion {
     /// labels stay.
     ///
     /// # Errors
-    /// As [`of_queries`](Self::of_queries).
-    pub fn of_gallery(&self, gallery: &Embeddings) -> Result<Embeddings, Error> {
+    /// As [`expand_queries`](Self::expand_queries).
+    pub fn expand_gallery(&self, gallery: &Embeddings) -> Result<Embeddings, Error> {
         self.towards(gallery, gallery, true)
     }
 
@@ -164,7 +164,9 @@ mod tests {
             neighbours: 2,
             alpha: 1.0,
         };
-        let moved = expansion.of_queries(&query, &gallery).expect("one space");
+        let moved = expansion
+            .expand_queries(&query, &gallery)
+            .expect("one space");
         let length = 2.0_f32.hypot(0.96);
         let expected = [2.0 / length, 0.96 / length];
         for (found, expected) in moved.row(0).iter().zip(expected) {
@@ -176,7 +178,10 @@ mod tests {
             neighbours: 9,
             alpha: 1.0,
         };
-        assert_eq!(all.of_queries(&query, &gallery).expect("one space"), moved);
+        assert_eq!(
+            all.expand_queries(&query, &gallery).expect("one space"),
+            moved
+        );
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
             neighbours: 1,
             alpha: 0.0,
         }
-        .of_gallery(&gallery)
+        .expand_gallery(&gallery)
         .expect("images");
         let half = 0.5_f32.sqrt();
         for value in moved.values() {
@@ -198,7 +203,7 @@ mod tests {
     fn settings_that_mean_nothing_are_refused() {
         let side = two(&[1.0, 0.0]);
         let refused = |neighbours, alpha| {
-            let moved = Expansion { neighbours, alpha }.of_queries(&side, &side);
+            let moved = Expansion { neighbours, alpha }.expand_queries(&side, &side);
             moved.expect_err("refused").to_string()
         };
         assert_eq!(

@@ -107,14 +107,14 @@ impl Resampling {
             let of = (0..count).collect();
             return Ok(Clusters { of, count });
         }
-        let mut numbers = HashMap::new();
+        let mut values = HashMap::new();
         let clusters = identities.enumerate().map(|(query, identity)| {
             let identity = identity.ok_or(Error::Unidentified { query })?;
-            let next = numbers.len();
-            Ok(*numbers.entry(identity).or_insert(next))
+            let next = values.len();
+            Ok(*values.entry(identity).or_insert(next))
         });
         let of = clusters.collect::<Result<Vec<usize>, Error>>()?;
-        let count = numbers.len();
+        let count = values.len();
         Ok(Clusters { of, count })
     }
 
@@ -194,7 +194,7 @@ impl Report {
     /// # use reid_core::Identity;
     /// # use reid_eval::{EvaluationConfig, Labels, Protocol, Resampling, evaluate_distances};
     /// # let labels = Labels::new([1, 2].map(Identity::new).to_vec());
-    /// # let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    /// # let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
     /// // One query finds itself at once, the other one image too late.
     /// let report = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
     /// let map = report.intervals(&Resampling::default())?.mean_average_precision;

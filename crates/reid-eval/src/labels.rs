@@ -79,7 +79,7 @@ impl Labels {
 
     /// The same labels with a number for each image. An image that is both a query and in the
     /// gallery has the same number in both, so that
-    /// [`Protocol::CameraLess`](crate::Protocol::CameraLess) does not count it as found.
+    /// [`Protocol::NoCameras`](crate::Protocol::NoCameras) does not count it as found.
     ///
     /// # Errors
     /// If there is not one number per image.

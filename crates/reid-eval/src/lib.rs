@@ -20,18 +20,18 @@ mod open_set;
 mod protocol;
 mod ranked_list;
 mod ranking;
+mod relevance;
 mod report;
 mod rerank;
-mod search;
+mod retrieval_task;
 mod single_shot;
 mod threshold;
-mod verdict;
 mod verification;
 #[cfg(feature = "whitening")]
 mod whitening;
 
 pub use average_precision::{AveragePrecision, Denominator};
-pub use breakdown::{CameraPair, Part, camera_pairs};
+pub use breakdown::{CameraPair, GroupScores, camera_pairs};
 pub use comparison::Comparison;
 pub use config::{EvaluationConfig, Unmatched};
 pub use distance::{DistanceRows, Distances};
@@ -45,12 +45,12 @@ pub use metric::Metric;
 pub use open_set::{OpenSet, OpenSetConfig};
 pub use protocol::Protocol;
 pub use ranked_list::{RankedEntry, RankedList, ranked_list};
+pub use relevance::Relevance;
 pub use report::{QueryResult, Report};
-pub use rerank::{HalfSet, RerankConfig, Reranked};
-pub use search::Search;
+pub use rerank::{HalfK1Rounding, RerankConfig, Reranked};
+pub use retrieval_task::RetrievalTask;
 pub use single_shot::{Trials, single_gallery_shot};
 pub use threshold::{Rates, Threshold};
-pub use verdict::Verdict;
 pub use verification::{RocPoint, Verification};
 #[cfg(feature = "whitening")]
 pub use whitening::Whitening;

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use reid_core::{Identity, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Labels, Search, Verdict, evaluate::each_row, ranking::nearer};
+use crate::{Error, Labels, Relevance, RetrievalTask, evaluate::each_row, ranking::nearer};
 
 /// How open-set identification is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl OpenSet {
     ///
     /// ```
     /// use reid_core::Identity;
-    /// use reid_eval::{Distances, Embeddings, Metric, OpenSet, OpenSetConfig, Protocol, Search};
+    /// use reid_eval::{Distances, Embeddings, Metric, OpenSet, OpenSetConfig, Protocol, RetrievalTask};
     ///
     /// let one = |values: &[f32], ids: &[i64]| {
     ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
@@ -77,37 +77,37 @@ impl OpenSet {
     /// // Identity 3 is not in the gallery; its nearest image is 3 away.
     /// let (query, gallery) = (one(&[0.0, 9.0, 4.0], &[1, 2, 3])?, one(&[1.0, 7.0], &[1, 2])?);
     /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-    /// let search = Search {
+    /// let task = RetrievalTask {
     ///     distances: &distances,
     ///     query: query.labels(),
     ///     gallery: gallery.labels(),
-    ///     protocol: Protocol::CameraLess,
+    ///     protocol: Protocol::NoCameras,
     /// };
     /// let config = OpenSetConfig { held_out: 0.0, ..OpenSetConfig::default() };
-    /// let open = OpenSet::of(&search, &config)?;
+    /// let open = OpenSet::from_task(&task, &config)?;
     /// assert_eq!(open.detection_and_identification_rate(0.0), 1.0);
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
-    pub fn of(search: &Search<'_>, config: &OpenSetConfig) -> Result<Self, Error> {
+    pub fn from_task(task: &RetrievalTask<'_>, config: &OpenSetConfig) -> Result<Self, Error> {
         if config.rank == 0 {
             return Err(Error::Setting {
                 setting: "the rank of open-set identification",
             });
         }
-        let absent = held_out(search.query, config)?;
-        let fates = each_row(search, |judge, query, row| {
+        let absent = held_out(task.query, config)?;
+        let fates = each_row(task, |rule, query, row| {
             let mut right: Option<(usize, f32)> = None;
             let mut wrong: Vec<(usize, f32)> = Vec::new();
             for (image, distance) in row.iter().copied().enumerate() {
                 let candidate = (image, distance);
-                match judge.verdict(query, image) {
-                    Verdict::Ignored => {}
-                    _ if absent.contains(&search.gallery.identities()[image]) => {}
-                    Verdict::Right => {
+                match rule.relevance(query, image) {
+                    Relevance::Ignored => {}
+                    _ if absent.contains(&task.gallery.identities()[image]) => {}
+                    Relevance::Match => {
                         let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
                         right = if nearest { Some(candidate) } else { right };
                     }
-                    Verdict::Wrong => wrong.push(candidate),
+                    Relevance::NonMatch => wrong.push(candidate),
                 }
             }
             let Some(right) = right else {
@@ -224,13 +224,13 @@ mod tests {
             held_out,
             seed: Seed::new(1),
         };
-        let search = Search {
+        let task = RetrievalTask {
             distances: &matrix,
             query: &labels(&[1, 2, 3, 4]),
             gallery: &labels(&[1, 2]),
-            protocol: Protocol::CameraLess,
+            protocol: Protocol::NoCameras,
         };
-        OpenSet::of(&search, &config)
+        OpenSet::from_task(&task, &config)
     }
 
     #[test]
@@ -278,13 +278,13 @@ mod tests {
                 held_out: 0.0,
                 ..OpenSetConfig::default()
             };
-            let search = Search {
+            let task = RetrievalTask {
                 distances: &matrix,
                 query: &labels(&identities),
                 gallery: &labels(&[1]),
-                protocol: Protocol::CameraLess,
+                protocol: Protocol::NoCameras,
             };
-            OpenSet::of(&search, &config).expect("both kinds")
+            OpenSet::from_task(&task, &config).expect("both kinds")
         };
         for allowed in 0..alarms {
             let rate: f64 = format!("0.{allowed:02}").parse().expect("a number");

@@ -14,7 +14,7 @@ use crate::Error;
 /// ```
 /// use reid_eval::Protocol;
 ///
-/// assert_eq!("camera-less".parse(), Ok(Protocol::CameraLess));
+/// assert_eq!("no-cameras".parse(), Ok(Protocol::NoCameras));
 /// assert_eq!(Protocol::default().to_string(), "market");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,14 +28,15 @@ pub enum Protocol {
     /// Only the query's own image is taken out, recognised by its number
     /// ([`Labels::with_images`](crate::Labels::with_images)); without numbers no query is in the
     /// gallery and nothing is taken out. For data sets without cameras.
-    CameraLess,
+    #[serde(alias = "camera-less")]
+    NoCameras,
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Market => "market",
-            Self::CameraLess => "camera-less",
+            Self::NoCameras => "no-cameras",
         })
     }
 }
@@ -46,9 +47,9 @@ impl FromStr for Protocol {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "market" => Ok(Self::Market),
-            "camera-less" => Ok(Self::CameraLess),
+            "no-cameras" | "camera-less" => Ok(Self::NoCameras),
             _ => Err(Error::Choice {
-                expected: "a protocol: market or camera-less",
+                expected: "a protocol: market or no-cameras",
                 found: text.to_owned(),
             }),
         }
@@ -61,13 +62,13 @@ mod tests {
 
     #[test]
     fn prints_what_it_parses() {
-        for protocol in [Protocol::Market, Protocol::CameraLess] {
+        for protocol in [Protocol::Market, Protocol::NoCameras] {
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
         }
         let error = "duke".parse::<Protocol>().expect_err("no protocol");
         assert_eq!(
             error.to_string(),
-            "expected a protocol: market or camera-less, found `duke`"
+            "expected a protocol: market or no-cameras, found `duke`"
         );
     }
 }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Embeddings, Error, EvaluationConfig, Verdict,
+    Embeddings, Error, EvaluationConfig, Relevance,
     distance::{self, Distances},
     ranking::{Candidate, nearer},
-    verdict::Judge,
+    relevance::ProtocolRule,
 };
 
 /// The nearest gallery images of one query, nearest first.
@@ -26,13 +26,13 @@ pub struct RankedEntry {
     /// Its distance to the query, by the metric of the configuration.
     pub distance: f32,
     /// What it is to the query.
-    pub verdict: Verdict,
+    pub relevance: Relevance,
 }
 
 /// The `top` nearest gallery images of one query, by the metric and the protocol of `config`.
 ///
 /// Images that the protocol takes out stand where their distance puts them, as
-/// [`Verdict::Ignored`], so that pictures can grey them; they do not count towards `top`. A `top`
+/// [`Relevance::Ignored`], so that pictures can grey them; they do not count towards `top`. A `top`
 /// beyond the gallery gives all of it. Order and distances are those of
 /// [`evaluate`](crate::evaluate), to the last bit.
 ///
@@ -42,7 +42,7 @@ pub struct RankedEntry {
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
-/// use reid_eval::{Embeddings, EvaluationConfig, Verdict, ranked_list};
+/// use reid_eval::{Embeddings, EvaluationConfig, Relevance, ranked_list};
 ///
 /// let [anna, ben] = [1, 2].map(Identity::new);
 /// let [door, hall] = [1, 2].map(Camera::new);
@@ -51,8 +51,8 @@ pub struct RankedEntry {
 ///     .with_cameras(vec![hall, hall, door])?;
 ///
 /// let list = ranked_list(&query, &gallery, &EvaluationConfig::default(), 0, 1)?;
-/// let seen: Vec<_> = list.entries.iter().map(|entry| (entry.gallery, entry.verdict)).collect();
-/// assert_eq!(seen, [(2, Verdict::Ignored), (1, Verdict::Wrong)]);
+/// let seen: Vec<_> = list.entries.iter().map(|entry| (entry.gallery, entry.relevance)).collect();
+/// assert_eq!(seen, [(2, Relevance::Ignored), (1, Relevance::NonMatch)]);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 pub fn ranked_list(
@@ -62,7 +62,7 @@ pub fn ranked_list(
     query_index: usize,
     top: usize,
 ) -> Result<RankedList, Error> {
-    let judge = Judge::new(config.protocol, query.labels(), gallery.labels())?;
+    let rule = ProtocolRule::new(config.protocol, query.labels(), gallery.labels())?;
     if query_index >= query.len() {
         return Err(Error::Query {
             query: query_index,
@@ -80,12 +80,12 @@ pub fn ranked_list(
         if counted == top {
             break;
         }
-        let verdict = judge.verdict(query_index, image);
-        counted += usize::from(verdict != Verdict::Ignored);
+        let relevance = rule.relevance(query_index, image);
+        counted += usize::from(relevance != Relevance::Ignored);
         entries.push(RankedEntry {
             gallery: image,
             distance,
-            verdict,
+            relevance,
         });
     }
     Ok(RankedList {
@@ -102,14 +102,14 @@ mod tests {
     use crate::{Metric, Protocol};
 
     /// One query at 0 among images on a line, without cameras.
-    fn list(gallery: &[(i64, f32)], top: usize) -> Vec<(usize, f32, Verdict)> {
+    fn list(gallery: &[(i64, f32)], top: usize) -> Vec<(usize, f32, Relevance)> {
         let embeddings = |of: &[(i64, f32)]| {
             let values = of.iter().map(|of| of.1).collect();
             let identities = of.iter().map(|of| Identity::new(of.0)).collect();
             Embeddings::new(values, 1, identities).expect("one dimension")
         };
         let config = EvaluationConfig::default()
-            .with_protocol(Protocol::CameraLess)
+            .with_protocol(Protocol::NoCameras)
             .with_metric(Metric::Euclidean);
         let list = ranked_list(
             &embeddings(&[(1, 0.0)]),
@@ -120,7 +120,7 @@ mod tests {
         );
         let entries = list.expect("one query").entries.into_iter();
         entries
-            .map(|entry| (entry.gallery, entry.distance, entry.verdict))
+            .map(|entry| (entry.gallery, entry.distance, entry.relevance))
             .collect()
     }
 
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn ignored_images_are_shown_but_not_counted() {
-        use Verdict::{Ignored, Right, Wrong};
+        use Relevance::{Ignored, Match, NonMatch};
         // Images 1 and 3 are both at 2 and keep the order of the gallery.
-        let two = [(2, 1.0, Ignored), (1, 2.0, Wrong), (3, 2.0, Right)];
+        let two = [(2, 1.0, Ignored), (1, 2.0, NonMatch), (3, 2.0, Match)];
         assert_eq!(list(&GALLERY, 2), two);
-        let rest = [(0, 3.0, Right), (4, 9.0, Ignored)];
+        let rest = [(0, 3.0, Match), (4, 9.0, Ignored)];
         assert_eq!(list(&GALLERY, 99), [&two[..], &rest].concat());
         assert!(list(&GALLERY, 0).is_empty());
     }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_query_past_the_end_is_an_error() {
         let one = Embeddings::new(vec![1.0], 1, vec![Identity::new(1)]).expect("one");
-        let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+        let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
         let error = ranked_list(&one, &one, &config, 1, 5).expect_err("one query");
         assert_eq!(
             error.to_string(),

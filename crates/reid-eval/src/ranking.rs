@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::Verdict;
+use crate::Relevance;
 
 /// A gallery image and its distance to the query.
 pub(crate) type Candidate = (usize, f32);
@@ -19,10 +19,13 @@ pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
 /// Only the right answers are sorted. Every image that is no farther than the last of them then asks by
 /// bisection which it stands before, so the whole is at most `O(gallery · log right)` in time, and most
 /// images cost one comparison where right answers are near.
-pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdict) -> Vec<usize> {
+pub(crate) fn ranks_of_matches(
+    distances: &[f32],
+    relevance: impl Fn(usize) -> Relevance,
+) -> Vec<usize> {
     let candidates = || distances.iter().copied().enumerate();
     let mut right: Vec<Candidate> = candidates()
-        .filter(|&(image, _)| verdict(image) == Verdict::Right)
+        .filter(|&(image, _)| relevance(image) == Relevance::Match)
         .collect();
     right.sort_unstable_by(nearer);
     let Some(&(_, farthest)) = right.last() else {
@@ -44,7 +47,7 @@ pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdi
     // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
     let mut moves = vec![0; right.len() + 1];
     let near = candidates().filter(|&(_, distance)| distance <= farthest);
-    for candidate in near.filter(|&(image, _)| verdict(image) != Verdict::Ignored) {
+    for candidate in near.filter(|&(image, _)| relevance(image) != Relevance::Ignored) {
         moves[before(&candidate)] += 1;
     }
     let mut rank = 0;
@@ -61,12 +64,12 @@ pub(crate) fn ranks_of_right(distances: &[f32], verdict: impl Fn(usize) -> Verdi
 mod tests {
     use super::*;
 
-    const R: Verdict = Verdict::Right;
-    const W: Verdict = Verdict::Wrong;
-    const I: Verdict = Verdict::Ignored;
+    const R: Relevance = Relevance::Match;
+    const W: Relevance = Relevance::NonMatch;
+    const I: Relevance = Relevance::Ignored;
 
-    fn ranks(distances: &[f32], verdicts: &[Verdict]) -> Vec<usize> {
-        ranks_of_right(distances, |image| verdicts[image])
+    fn ranks(distances: &[f32], relevances: &[Relevance]) -> Vec<usize> {
+        ranks_of_matches(distances, |image| relevances[image])
     }
 
     #[test]

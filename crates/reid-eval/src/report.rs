@@ -26,7 +26,7 @@ const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 /// use reid_eval::{EvaluationConfig, Labels, Protocol, evaluate_distances};
 ///
 /// let labels = Labels::new([1, 2].map(Identity::new).to_vec());
-/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// // The first query finds itself at once, the second one image too late.
 /// let report = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
 ///
@@ -88,7 +88,7 @@ impl QueryResult {
         Self {
             query,
             identity: Some(identity),
-            average_precision: last.map(|_| config.average_precision.of(ranks)),
+            average_precision: last.map(|_| config.average_precision.score(ranks)),
             inverse_negative_penalty: last.map(|&last| ranks.len() as f64 / last as f64),
             first_match: ranks.first().copied(),
         }

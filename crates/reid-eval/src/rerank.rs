@@ -36,7 +36,8 @@ pub struct RerankConfig {
     /// Share of the original distance (λ), from 0 to 1; 0.3 by default.
     pub lambda: f64,
     /// How many neighbours of a neighbour are looked at.
-    pub half_set: HalfSet,
+    #[serde(alias = "half_set")]
+    pub half_k1: HalfK1Rounding,
     /// How far apart two embeddings are at first; cosine by default.
     pub metric: Metric,
 }
@@ -47,7 +48,7 @@ impl Default for RerankConfig {
             k1: 20,
             k2: 6,
             lambda: 0.3,
-            half_set: HalfSet::Python,
+            half_k1: HalfK1Rounding::Python,
             metric: Metric::Cosine,
         }
     }
@@ -57,7 +58,7 @@ impl Default for RerankConfig {
 /// implementations round it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum HalfSet {
+pub enum HalfK1Rounding {
     /// `round(k₁/2) + 1`, halves to the even side, of lists of `k₁ + 1`: the authors' Python code.
     #[default]
     Python,
@@ -68,7 +69,7 @@ pub enum HalfSet {
     FastReid,
 }
 
-impl HalfSet {
+impl HalfK1Rounding {
     /// Entries of a whole list and of half of one, the image itself among them.
     fn lengths(self, k1: usize) -> (usize, usize) {
         let to_even = k1 / 2 + usize::from(k1 % 4 == 3);
@@ -83,7 +84,7 @@ impl HalfSet {
 impl RerankConfig {
     /// The same with other numbers.
     #[must_use]
-    pub fn with_numbers(self, k1: usize, k2: usize, lambda: f64) -> Self {
+    pub fn with_parameters(self, k1: usize, k2: usize, lambda: f64) -> Self {
         Self {
             k1,
             k2,
@@ -100,8 +101,8 @@ impl RerankConfig {
 
     /// The same with another half set.
     #[must_use]
-    pub fn with_half_set(self, half_set: HalfSet) -> Self {
-        Self { half_set, ..self }
+    pub fn with_half_k1(self, half_k1: HalfK1Rounding) -> Self {
+        Self { half_k1, ..self }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -147,9 +148,9 @@ impl RerankConfig {
 /// let query = Embeddings::new(vec![1.0, 0.0], 2, ids(&[1]))?;
 /// let gallery = Embeddings::new(vec![0.9, 0.3, 0.8, 0.5, 0.0, 1.0], 2, ids(&[1, 1, 2]))?;
 ///
-/// let config = RerankConfig::default().with_numbers(2, 1, 0.3);
+/// let config = RerankConfig::default().with_parameters(2, 1, 0.3);
 /// let reranked = Reranked::new(&query, &gallery, &config)?;
-/// let protocol = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let protocol = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let report = reranked.evaluate(query.labels(), gallery.labels(), &protocol)?;
 /// assert_eq!(report.mean_average_precision, 1.0);
 /// # Ok::<(), reid_eval::Error>(())
@@ -190,7 +191,7 @@ impl<'a> Reranked<'a> {
         let distances = Distances::between(query, gallery, config.metric)?;
         // More neighbours than images are all of them.
         let images = query.len() + gallery.len();
-        let (whole, half) = config.half_set.lengths(config.k1.min(2 * images));
+        let (whole, half) = config.half_k1.lengths(config.k1.min(2 * images));
         let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
         let encodings = Encodings::of(&distances, &neighbours, (whole, half));
         let averaged = encodings.averaged(&neighbours, config.k2);
@@ -295,16 +296,16 @@ mod tests {
     #[test]
     fn half_sets_round_as_published() {
         for (k1, python, matlab) in [(20, 11, 11), (25, 13, 13), (75, 39, 38), (15, 9, 8)] {
-            assert_eq!(HalfSet::Python.lengths(k1), (k1 + 1, python));
-            assert_eq!(HalfSet::Matlab.lengths(k1), (k1 + 1, matlab));
-            assert_eq!(HalfSet::FastReid.lengths(k1), (k1, python));
+            assert_eq!(HalfK1Rounding::Python.lengths(k1), (k1 + 1, python));
+            assert_eq!(HalfK1Rounding::Matlab.lengths(k1), (k1 + 1, matlab));
+            assert_eq!(HalfK1Rounding::FastReid.lengths(k1), (k1, python));
         }
     }
 
     #[test]
     fn impossible_numbers_are_refused() {
         let refused = |k1, k2, lambda| {
-            let config = RerankConfig::default().with_numbers(k1, k2, lambda);
+            let config = RerankConfig::default().with_parameters(k1, k2, lambda);
             config.check().expect_err("impossible").to_string()
         };
         assert_eq!(

@@ -7,7 +7,7 @@ use reid_core::{Identity, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Embeddings, Error, EvaluationConfig, Protocol, Report, Search, Verdict, evaluate,
+    Embeddings, Error, EvaluationConfig, Protocol, Relevance, Report, RetrievalTask, evaluate,
     evaluate::each_row, ranking::nearer,
 };
 
@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// use reid_core::{Identity, Seed};
-/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Search, single_gallery_shot};
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, RetrievalTask, single_gallery_shot};
 ///
 /// let one = |values: &[f32], ids: &[i64]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
@@ -30,18 +30,18 @@ use crate::{
 /// // Identity 1 has two images: one nearer than identity 2, one farther.
 /// let (query, gallery) = (one(&[0.0], &[1])?, one(&[1.0, 9.0, 5.0], &[1, 1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let search = Search {
+/// let task = RetrievalTask {
 ///     distances: &distances,
 ///     query: query.labels(),
 ///     gallery: gallery.labels(),
-///     protocol: Protocol::CameraLess,
+///     protocol: Protocol::NoCameras,
 /// };
-/// let cmc = single_gallery_shot(&search, 1_000, 2, Seed::new(1))?;
+/// let cmc = single_gallery_shot(&task, 1_000, 2, Seed::new(1))?;
 /// assert!((cmc[0] - 0.5).abs() < 0.05 && cmc[1] == 1.0);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 pub fn single_gallery_shot(
-    search: &Search<'_>,
+    task: &RetrievalTask<'_>,
     repeats: usize,
     max_rank: usize,
     seed: Seed,
@@ -55,21 +55,21 @@ pub fn single_gallery_shot(
         }
     }
     let mut images: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
-    for (image, identity) in search.gallery.identities().iter().enumerate() {
+    for (image, identity) in task.gallery.identities().iter().enumerate() {
         images.entry(*identity).or_default().push(image);
     }
     let seed = seed.named("single shot");
-    let ranks = each_row(search, |judge, query, row| {
+    let ranks = each_row(task, |rule, query, row| {
         let kept = images.values().filter_map(|images| {
             let images = images.iter().copied();
-            let kept = images.filter(|&image| judge.verdict(query, image) != Verdict::Ignored);
+            let kept = images.filter(|&image| rule.relevance(query, image) != Relevance::Ignored);
             let kept: Vec<usize> = kept.collect();
             (!kept.is_empty()).then_some(kept)
         });
         let kept: Vec<Vec<usize>> = kept.collect();
         let own = kept
             .iter()
-            .position(|images| judge.verdict(query, images[0]) == Verdict::Right)?;
+            .position(|images| rule.relevance(query, images[0]) == Relevance::Match)?;
         let mut stream = seed.at(query as u64).stream();
         let ranks = (0..repeats).map(|_| {
             let drawn: Vec<(usize, f32)> = kept
@@ -85,9 +85,9 @@ pub fn single_gallery_shot(
     let matched: Vec<Vec<usize>> = ranks.into_iter().flatten().collect();
     if matched.is_empty() {
         return Err(Error::NoMatch {
-            queries: search.query.len(),
-            gallery: search.gallery.len(),
-            protocol: search.protocol,
+            queries: task.query.len(),
+            gallery: task.gallery.len(),
+            protocol: task.protocol,
         });
     }
     let all = (matched.len() * repeats) as f64;
@@ -117,12 +117,12 @@ pub struct Trials {
 
 impl Trials {
     /// In each trial one image of each identity, drawn by chance, is the gallery, and all others are
-    /// queries. Cameras play no part: the protocol is [`Protocol::CameraLess`] whatever the
+    /// queries. Cameras play no part: the protocol is [`Protocol::NoCameras`] whatever the
     /// configuration says. Junk and distractors stay in the gallery.
     ///
     /// # Errors
     /// As [`evaluate`](crate::evaluate()), and if there are no trials.
-    pub fn of(
+    pub fn run(
         images: &Embeddings,
         trials: usize,
         seed: Seed,
@@ -137,7 +137,7 @@ impl Trials {
         for (image, identity) in images.identities().iter().enumerate() {
             of_identity.entry(*identity).or_default().push(image);
         }
-        let config = config.clone().with_protocol(Protocol::CameraLess);
+        let config = config.clone().with_protocol(Protocol::NoCameras);
         let seed = seed.named("trials");
         let one = |trial: usize| {
             let mut stream = seed.at(trial as u64).stream();

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Interval, Resampling, Search, Verdict, Verification, evaluate::each_row};
+use crate::{
+    Error, Interval, Relevance, Resampling, RetrievalTask, Verification, evaluate::each_row,
+};
 
 /// A distance up to which two images count as the same identity.
 ///
@@ -11,20 +13,20 @@ use crate::{Error, Interval, Resampling, Search, Verdict, Verification, evaluate
 ///
 /// ```
 /// use reid_core::Identity;
-/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Resampling, Search, Threshold};
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Resampling, RetrievalTask, Threshold};
 ///
 /// let one = |values: &[f32], ids: &[i64]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
 /// };
 /// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let search = Search {
+/// let task = RetrievalTask {
 ///     distances: &distances,
 ///     query: query.labels(),
 ///     gallery: gallery.labels(),
-///     protocol: Protocol::CameraLess,
+///     protocol: Protocol::NoCameras,
 /// };
-/// let threshold = Threshold::calibrate(&search, 0.01, &Resampling::default())?;
+/// let threshold = Threshold::calibrate(&task, 0.01, &Resampling::default())?;
 /// assert!(threshold.accepts(1.5) && !threshold.accepts(2.5));
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
@@ -60,7 +62,7 @@ impl Threshold {
     /// As [`Verification::of`], if no threshold has a rate as low, or if the resampling has no samples
     /// or a confidence outside 0 to 1.
     pub fn calibrate(
-        search: &Search<'_>,
+        task: &RetrievalTask<'_>,
         wanted: f64,
         resampling: &Resampling,
     ) -> Result<Self, Error> {
@@ -70,12 +72,12 @@ impl Threshold {
                 found: wanted,
             });
         }
-        let pairs = Verification::of(search)?;
+        let pairs = Verification::from_task(task)?;
         let [_, impostors] = pairs.pairs();
         let point = pairs
             .at_far(wanted)
             .ok_or(Error::Rate { wanted, impostors })?;
-        let rates = rates(search, point.threshold, resampling)?;
+        let rates = rates(task, point.threshold, resampling)?;
         Ok(Self {
             distance: point.threshold,
             wanted,
@@ -93,8 +95,12 @@ impl Threshold {
     ///
     /// # Errors
     /// As [`calibrate`](Self::calibrate).
-    pub fn rates_on(&self, search: &Search<'_>, resampling: &Resampling) -> Result<Rates, Error> {
-        rates(search, self.distance, resampling)
+    pub fn rates_on(
+        &self,
+        task: &RetrievalTask<'_>,
+        resampling: &Resampling,
+    ) -> Result<Rates, Error> {
+        rates(task, self.distance, resampling)
     }
 }
 
@@ -105,14 +111,18 @@ struct Counts {
     impostors: [u64; 2],
 }
 
-fn rates(search: &Search<'_>, threshold: f32, resampling: &Resampling) -> Result<Rates, Error> {
-    let counts = each_row(search, |judge, query, row| {
+fn rates(
+    task: &RetrievalTask<'_>,
+    threshold: f32,
+    resampling: &Resampling,
+) -> Result<Rates, Error> {
+    let counts = each_row(task, |rule, query, row| {
         let mut counts = Counts::default();
         for (image, distance) in row.iter().enumerate() {
-            let of = match judge.verdict(query, image) {
-                Verdict::Right => &mut counts.genuine,
-                Verdict::Wrong => &mut counts.impostors,
-                Verdict::Ignored => continue,
+            let of = match rule.relevance(query, image) {
+                Relevance::Match => &mut counts.genuine,
+                Relevance::NonMatch => &mut counts.impostors,
+                Relevance::Ignored => continue,
             };
             of[0] += 1;
             of[1] += u64::from(*distance <= threshold);
@@ -121,7 +131,7 @@ fn rates(search: &Search<'_>, threshold: f32, resampling: &Resampling) -> Result
     })?;
     let total = |of: fn(&Counts) -> [u64; 2]| counts.iter().map(|counts| of(counts)[0]).sum();
     let pairs: [u64; 2] = [total(|of| of.genuine), total(|of| of.impostors)];
-    let identities = search.query.identities().iter();
+    let identities = task.query.identities().iter();
     let clusters = resampling.clusters(identities.map(|identity| Some(*identity)))?;
     let share = |name: &str, of: fn(&Counts) -> [u64; 2]| {
         let interval = resampling.interval(&clusters, name, |drawn| {
@@ -176,18 +186,18 @@ mod tests {
             queries: 32,
             gallery: 8,
         };
-        let search = Search {
+        let task = RetrievalTask {
             distances: &distances,
             query: &query,
             gallery: &gallery,
-            protocol: Protocol::CameraLess,
+            protocol: Protocol::NoCameras,
         };
         let width = |unit| {
             let resampling = Resampling {
                 unit,
                 ..Resampling::default()
             };
-            let found = rates(&search, 0.5, &resampling).expect("pairs");
+            let found = rates(&task, 0.5, &resampling).expect("pairs");
             assert_eq!(found.false_accepts.value, 0.5);
             found.false_accepts.high - found.false_accepts.low
         };
@@ -212,14 +222,14 @@ mod tests {
             gallery: 3,
         };
         let few = Resampling::default();
-        let search = |distances| Search {
+        let task = |distances| RetrievalTask {
             distances,
             query: &query,
             gallery: &gallery,
-            protocol: Protocol::CameraLess,
+            protocol: Protocol::NoCameras,
         };
         let validation = matrix(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
-        let calibrate = |wanted| Threshold::calibrate(&search(&validation), wanted, &few);
+        let calibrate = |wanted| Threshold::calibrate(&task(&validation), wanted, &few);
         let threshold = calibrate(0.3).expect("a threshold");
         assert_eq!(threshold.distance, 0.2);
         assert_eq!(threshold.rates.false_accepts.value, 0.25);
@@ -232,7 +242,7 @@ mod tests {
         assert_eq!(read, threshold);
 
         let test = matrix(&[0.1, 0.1, 0.1, 0.9, 0.9, 0.9]);
-        let rates = read.rates_on(&search(&test), &few).expect("pairs");
+        let rates = read.rates_on(&task(&test), &few).expect("pairs");
         assert_eq!(
             (rates.true_accepts.value, rates.false_accepts.value),
             (0.5, 0.5)

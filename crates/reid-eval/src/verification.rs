@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Search, Verdict, evaluate::each_row};
+use crate::{Error, Relevance, RetrievalTask, evaluate::each_row};
 
 /// How well a threshold on the distance tells pairs of the same identity from others: ROC, TAR@FAR
 /// and EER, exactly, over every query with every gallery image that the protocol keeps.
@@ -45,18 +45,20 @@ impl Verification {
     /// # Errors
     /// As [`evaluate_rows`](crate::evaluate_rows), and if there is no pair of one identity or none of
     /// two.
-    pub fn of(search: &Search<'_>) -> Result<Self, Error> {
-        let genuine = each_row(search, |judge, query, row| {
+    pub fn from_task(task: &RetrievalTask<'_>) -> Result<Self, Error> {
+        let genuine = each_row(task, |rule, query, row| {
             let images = row.iter().enumerate();
-            let right = images.filter(|&(image, _)| judge.verdict(query, image) == Verdict::Right);
+            let right =
+                images.filter(|&(image, _)| rule.relevance(query, image) == Relevance::Match);
             right.map(|(_, distance)| *distance).collect::<Vec<f32>>()
         })?;
         let mut genuine = genuine.concat();
         genuine.sort_unstable_by(|a, b| order(*a, *b));
         // A pair of two identities is accepted from the first of these distances that is as large.
-        let counts = each_row(search, |judge, query, row| {
+        let counts = each_row(task, |rule, query, row| {
             let images = row.iter().enumerate();
-            let wrong = images.filter(|&(image, _)| judge.verdict(query, image) == Verdict::Wrong);
+            let wrong =
+                images.filter(|&(image, _)| rule.relevance(query, image) == Relevance::NonMatch);
             let mut places: Vec<usize> = wrong
                 .map(|(_, distance)| genuine.partition_point(|of| order(*of, *distance).is_lt()))
                 .collect();
@@ -176,11 +178,11 @@ mod tests {
             gallery: gallery.len(),
         };
         let (query, gallery) = (labels(query), labels(gallery));
-        Verification::of(&Search {
+        Verification::from_task(&RetrievalTask {
             distances: &matrix,
             query: &query,
             gallery: &gallery,
-            protocol: Protocol::CameraLess,
+            protocol: Protocol::NoCameras,
         })
     }
 

@@ -122,7 +122,7 @@ fn without_cameras_every_image_searches_the_others() {
         "{error}"
     );
 
-    let report = evaluate(&set, &set, &config().with_protocol(Protocol::CameraLess));
+    let report = evaluate(&set, &set, &config().with_protocol(Protocol::NoCameras));
     let report = report.expect("matches");
     let firsts: Vec<_> = report
         .per_query

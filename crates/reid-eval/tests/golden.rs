@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reid_core::{Camera, Identity};
 use reid_eval::{
-    Embeddings, EvaluationConfig, Metric, Report, Verdict, evaluate, evaluate_distances,
+    Embeddings, EvaluationConfig, Metric, Relevance, Report, evaluate, evaluate_distances,
     ranked_list,
 };
 use safetensors::SafeTensors;
@@ -122,10 +122,10 @@ fn lists_have_the_reference_distances() {
         let counted = list
             .entries
             .iter()
-            .filter(|entry| entry.verdict != Verdict::Ignored);
+            .filter(|entry| entry.relevance != Relevance::Ignored);
         let first = counted
-            .map(|entry| entry.verdict)
-            .position(|it| it == Verdict::Right);
+            .map(|entry| entry.relevance)
+            .position(|it| it == Relevance::Match);
         assert_eq!(first.map(|place| place + 1), result.first_match);
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use reid_core::{Camera, Identity, Seed};
 use reid_eval::{
     DistanceRows, Embeddings, Error, EvaluationConfig, Expansion, Labels, Metric, OpenSet,
-    OpenSetConfig, Protocol, Resampling, Search, Threshold, Trials, Verification, Whitening,
+    OpenSetConfig, Protocol, Resampling, RetrievalTask, Threshold, Trials, Verification, Whitening,
     camera_pairs, evaluate, evaluate_distances, single_gallery_shot,
 };
 
@@ -37,8 +37,8 @@ impl DistanceRows for Small {
 }
 
 impl Small {
-    fn search(&self) -> Search<'_> {
-        Search {
+    fn task(&self) -> RetrievalTask<'_> {
+        RetrievalTask {
             distances: self,
             query: &self.query,
             gallery: &self.gallery,
@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn verification_is_its_definition(small in small(), rate in 0.0..1.0_f64) {
         let [genuine, impostors] = small.pairs();
-        let found = Verification::of(&small.search());
+        let found = Verification::from_task(&small.task());
         if genuine.is_empty() || impostors.is_empty() {
             let refused = matches!(found, Err(Error::Pairs { .. }));
             prop_assert!(refused);
@@ -125,7 +125,7 @@ proptest! {
     #[test]
     fn a_threshold_keeps_its_promise(small in small(), wanted in 0.0..1.0_f64) {
         let few = Resampling { samples: 20, ..Resampling::default() };
-        let Ok(threshold) = Threshold::calibrate(&small.search(), wanted, &few) else {
+        let Ok(threshold) = Threshold::calibrate(&small.task(), wanted, &few) else {
             return Ok(());
         };
         let [genuine, impostors] = small.pairs();
@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn with_every_alarm_allowed_open_is_closed(small in small()) {
         let config = OpenSetConfig { held_out: 0.0, ..OpenSetConfig::default() };
-        let Ok(open) = OpenSet::of(&small.search(), &config) else { return Ok(()) };
+        let Ok(open) = OpenSet::from_task(&small.task(), &config) else { return Ok(()) };
         let closed = evaluate_distances(
             &small.distances,
             &small.query,
@@ -155,7 +155,7 @@ proptest! {
     #[test]
     fn a_pair_of_cameras_is_a_gallery_of_one_camera(small in small()) {
         let config = EvaluationConfig::default();
-        let pairs = camera_pairs(&small.search(), &config).expect("cameras");
+        let pairs = camera_pairs(&small.task(), &config).expect("cameras");
         for pair in pairs {
             let of = |labels: &Labels, camera| -> Vec<usize> {
                 let cameras = labels.cameras().expect("cameras").iter().enumerate();
@@ -171,9 +171,9 @@ proptest! {
             let (query, gallery) = (small.query.select(&queries), small.gallery.select(&images));
             let report = evaluate_distances(&distances, &query, &gallery, &config);
             let report = report.expect("the pair has a match");
-            prop_assert_eq!(pair.part.queries, report.matched_queries);
-            prop_assert!((pair.part.rank_1 - report.rank(1)).abs() < 1e-12);
-            let precision = pair.part.mean_average_precision - report.mean_average_precision;
+            prop_assert_eq!(pair.scores.queries, report.matched_queries);
+            prop_assert!((pair.scores.rank_1 - report.rank(1)).abs() < 1e-12);
+            let precision = pair.scores.mean_average_precision - report.mean_average_precision;
             prop_assert!(precision.abs() < 1e-12);
         }
     }
@@ -194,7 +194,7 @@ proptest! {
             gallery: small.gallery.select(&firsts),
             query: small.query.clone(),
         };
-        let cmc = single_gallery_shot(&single.search(), 3, 5, Seed::new(1));
+        let cmc = single_gallery_shot(&single.task(), 3, 5, Seed::new(1));
         let config = EvaluationConfig::default().with_max_rank(5);
         let report =
             evaluate_distances(&single.distances, &single.query, &single.gallery, &config);
@@ -221,7 +221,7 @@ fn trials_are_repeatable_and_average() {
     let identities: Vec<i64> = (0..20).map(|image| 1 + image % 5).collect();
     let images = embeddings(&values, &identities);
     let config = EvaluationConfig::default();
-    let trials = |seed| Trials::of(&images, 4, Seed::new(seed), &config).expect("matches");
+    let trials = |seed| Trials::run(&images, 4, Seed::new(seed), &config).expect("matches");
     let found = trials(1);
     assert_eq!(found, trials(1));
     assert_ne!(found.reports, trials(2).reports);
@@ -235,7 +235,7 @@ fn trials_are_repeatable_and_average() {
         .map(|report| report.mean_average_precision)
         .sum();
     assert!((found.mean_average_precision - mean / 4.0).abs() < 1e-12);
-    let none = Trials::of(&images, 0, Seed::new(1), &config);
+    let none = Trials::run(&images, 0, Seed::new(1), &config);
     assert_eq!(
         none.expect_err("no trials").to_string(),
         "the number of trials is 0, expected at least 1"
@@ -244,7 +244,7 @@ fn trials_are_repeatable_and_average() {
 
 #[test]
 fn odd_sets_have_a_result_or_an_error() {
-    let camera_less = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    let camera_less = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
     // Vectors of zeros, all the same, and a single image.
     for (values, identities) in [
         (vec![0.0; 8], vec![1, 1, 2, 2]),
@@ -256,7 +256,7 @@ fn odd_sets_have_a_result_or_an_error() {
             neighbours: 3,
             alpha: 2.0,
         };
-        let moved = expansion.of_gallery(&images).expect("a result");
+        let moved = expansion.expand_gallery(&images).expect("a result");
         assert!(moved.values().iter().all(|value| value.is_finite()));
         assert!(matches!(
             Whitening::fit(&images, 2),
@@ -276,7 +276,7 @@ fn odd_sets_have_a_result_or_an_error() {
                 .better,
             0
         );
-        let trials = Trials::of(&images, 2, Seed::new(1), &EvaluationConfig::default());
+        let trials = Trials::run(&images, 2, Seed::new(1), &EvaluationConfig::default());
         // A single image leaves no query.
         assert_eq!(trials.is_err(), identities.len() == 1);
     }

@@ -3,8 +3,8 @@
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed};
 use reid_eval::{
-    AveragePrecision, Embeddings, EvaluationConfig, Labels, Metric, Protocol, QueryResult, Report,
-    Unmatched, Verdict, evaluate, evaluate_distances, ranked_list,
+    AveragePrecision, Embeddings, EvaluationConfig, Labels, Metric, Protocol, QueryResult,
+    Relevance, Report, Unmatched, evaluate, evaluate_distances, ranked_list,
 };
 
 /// Whole numbers from 0 to 3 in few dimensions, so that products are exact and distances tie: 60
@@ -50,7 +50,7 @@ fn ignored(protocol: Protocol, query: (&Labels, usize), gallery: (&Labels, usize
             Protocol::Market => {
                 identity(query.0, query.1) == identity(gallery.0, gallery.1) && same(camera)
             }
-            Protocol::CameraLess => same(image),
+            Protocol::NoCameras => same(image),
         }
 }
 
@@ -94,7 +94,7 @@ fn ranking_is_that_of_a_full_stable_sort() {
         let distances: Vec<f32> = pairs
             .map(|(a, b)| distance(query.row(a), gallery.row(b)))
             .collect();
-        for protocol in [Protocol::Market, Protocol::CameraLess] {
+        for protocol in [Protocol::Market, Protocol::NoCameras] {
             let config = EvaluationConfig::default()
                 .with_protocol(protocol)
                 .with_metric(Metric::Euclidean);
@@ -145,8 +145,8 @@ fn expect_lists(query: &Embeddings, gallery: &Embeddings, report: &Report) {
         let entries = list.expect("a query").entries;
         let mut counted = entries
             .iter()
-            .filter(|entry| entry.verdict != Verdict::Ignored);
-        let first = counted.position(|entry| entry.verdict == Verdict::Right);
+            .filter(|entry| entry.relevance != Relevance::Ignored);
+        let first = counted.position(|entry| entry.relevance == Relevance::Match);
         assert_eq!(first.map(|place| place + 1), result.first_match);
     }
 }
@@ -169,7 +169,7 @@ fn one_thread_and_many_agree_to_the_last_bit() {
         AveragePrecision::Trapezoid,
     ] {
         let config = EvaluationConfig::default()
-            .with_protocol(Protocol::CameraLess)
+            .with_protocol(Protocol::NoCameras)
             .with_average_precision(kind)
             .with_unmatched(Unmatched::CountAsZero);
         let with_threads = |threads: usize| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::Range, path::Path};
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed, Split};
 use reid_eval::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, HalfSet, Labels, Metric, Protocol,
+    DistanceRows, Embeddings, Error, EvaluationConfig, HalfK1Rounding, Labels, Metric, Protocol,
     RerankConfig, Reranked, evaluate, evaluate_rows,
 };
 use safetensors::SafeTensors;
@@ -91,13 +91,13 @@ impl Naive {
                 .expect("half")
         };
         let to_even = rounded((config.k1 as f64 / 2.0).round_ties_even()) + 1;
-        let (whole, half) = match config.half_set {
-            HalfSet::Python => (config.k1 + 1, to_even),
-            HalfSet::Matlab => (
+        let (whole, half) = match config.half_k1 {
+            HalfK1Rounding::Python => (config.k1 + 1, to_even),
+            HalfK1Rounding::Matlab => (
                 config.k1 + 1,
                 rounded(f64::midpoint(config.k1 as f64, 1.0).round()),
             ),
-            HalfSet::FastReid => (config.k1, to_even),
+            HalfK1Rounding::FastReid => (config.k1, to_even),
         };
         let images = self.lists.len();
         let encodings: Vec<_> = (0..images)
@@ -160,7 +160,11 @@ fn it_is_its_definition_with_ties_and_duplicates() {
             embeddings(&points[queries..]),
         );
         let naive = Naive::new(&points, Metric::Euclidean);
-        for half_set in [HalfSet::Python, HalfSet::Matlab, HalfSet::FastReid] {
+        for half_k1 in [
+            HalfK1Rounding::Python,
+            HalfK1Rounding::Matlab,
+            HalfK1Rounding::FastReid,
+        ] {
             for (k1, k2, lambda) in [
                 (20, 6, 0.3),
                 (7, 1, 0.0),
@@ -169,9 +173,9 @@ fn it_is_its_definition_with_ties_and_duplicates() {
                 (200, 9, 0.1),
             ] {
                 let config = RerankConfig::default()
-                    .with_numbers(k1, k2, lambda)
+                    .with_parameters(k1, k2, lambda)
                     .with_metric(Metric::Euclidean)
-                    .with_half_set(half_set);
+                    .with_half_k1(half_k1);
                 let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
                 let found = reranked.matrix().expect("finite");
                 let expected = naive.rerank(queries, &config);
@@ -187,7 +191,7 @@ fn cosine_distances_are_those_of_directions() {
     let point = |_| (0..6).map(|_| stream.random_range(-1.0_f32..1.0)).collect();
     let points: Vec<Vec<f32>> = (0..60).map(point).collect();
     let (query, gallery) = (embeddings(&points[..9]), embeddings(&points[9..]));
-    let config = RerankConfig::default().with_numbers(8, 3, 0.3);
+    let config = RerankConfig::default().with_parameters(8, 3, 0.3);
     let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
     let expected = Naive::new(&points, Metric::Cosine).rerank(9, &config);
     assert_close(
@@ -261,7 +265,7 @@ fn features_give_the_reference_distances_and_metrics() {
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
     for (k1, k2, lambda) in [(20, 6, 0.3), (75, 10, 0.1)] {
         let config = RerankConfig::default()
-            .with_numbers(k1, k2, lambda)
+            .with_parameters(k1, k2, lambda)
             .with_metric(Metric::Euclidean);
         let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
         let key = |name: &str| format!("rerank.k1_{k1}.k2_{k2}.lambda_{lambda}.{name}");
@@ -302,7 +306,7 @@ fn a_lambda_of_one_keeps_the_order() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
-    let config = RerankConfig::default().with_numbers(20, 6, 1.0);
+    let config = RerankConfig::default().with_parameters(20, 6, 1.0);
     let reranked = Reranked::new(&query, &gallery, &config).expect("finite");
     let protocol = EvaluationConfig::default();
     let again = evaluate_rows(&reranked, query.labels(), gallery.labels(), &protocol);
@@ -385,7 +389,7 @@ fn odd_sets_have_a_result_or_an_error() {
     );
 
     // More neighbours than there are images, as many as can be written.
-    let all = RerankConfig::default().with_numbers(usize::MAX, usize::MAX, 0.3);
+    let all = RerankConfig::default().with_parameters(usize::MAX, usize::MAX, 0.3);
     let (query, gallery) = (embeddings(&same[..4]), embeddings(&same[4..]));
     let reranked = Reranked::new(&query, &gallery, &all).and_then(|it| it.matrix());
     assert!(
@@ -401,7 +405,7 @@ fn labels_of_another_number_are_refused() {
     let points = [vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]];
     let (query, gallery) = (embeddings(&points[..1]), embeddings(&points[1..]));
     let reranked = Reranked::new(&query, &gallery, &RerankConfig::default()).expect("finite");
-    let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
     let error = evaluate_rows(&reranked, query.labels(), query.labels(), &config);
     assert_eq!(
         error.expect_err("one label").to_string(),
@@ -431,7 +435,7 @@ impl DistanceRows for Lazy {
 #[test]
 fn distances_that_are_left_out_are_refused() {
     let labels = |count| Labels::new(vec![Identity::new(1); count]);
-    let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+    let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
     let source: &dyn DistanceRows = &Lazy;
     let error = evaluate_rows(source, &labels(1), &labels(2), &config);
     let (query, gallery) = (0, 1);

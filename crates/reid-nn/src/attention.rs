@@ -22,14 +22,14 @@ mod rga;
 mod squeeze_excitation;
 
 pub use cbam::{CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig};
-pub use fnc::{FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig, Merge, Normalised};
+pub use fnc::{ChannelGate, Combine, FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig};
 pub use fully_connected::{
     FullyConnectedChannel, FullyConnectedChannelConfig, FullyConnectedSpatial,
     FullyConnectedSpatialConfig,
 };
 pub use node_attention::{NodeAttention, Terms};
 pub use non_local::{NonLocal, NonLocalConfig, Similarity};
-pub use parallel::{Fusion, Parallel, ParallelConfig};
+pub use parallel::{CombineGates, Parallel, ParallelConfig};
 pub use pointwise::Pointwise;
 pub use resized::{Resized, ResizedConfig};
 pub use rga::{Relations, RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig};
@@ -137,8 +137,8 @@ mod tests {
             bounded(&spatial.clone().with_terms(terms));
             bounded(&channel.clone().with_terms(terms));
         }
-        for fusion in [Fusion::Product, Fusion::Mean] {
-            bounded(&ParallelConfig::new(spatial.clone(), channel.clone()).with_fusion(fusion));
+        for fusion in [CombineGates::Product, CombineGates::Mean] {
+            bounded(&ParallelConfig::new(spatial.clone(), channel.clone()).with_combine(fusion));
         }
         bounded(&(spatial.clone(), channel));
         bounded(&ResizedConfig::new([2, 2], spatial));

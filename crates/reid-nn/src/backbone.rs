@@ -11,5 +11,5 @@ mod stem;
 pub use ibn::{Ibn, InstanceNormed};
 pub use residual::{ResidualBlock, ResidualBlockConfig, ResidualKind};
 pub use resnet::{ResNet, ResNetConfig};
-pub use split::{Cut, Tail, TailConfig, TrunkConfig};
+pub use split::{EarlyStagesConfig, LateStages, LateStagesConfig, SplitPoint};
 pub use stem::{MaxPool, Stem};

@@ -38,7 +38,7 @@ pub trait Block: Module + ModuleDisplay {
         epilogue.apply(self.forward(features))
     }
 
-    /// Whether the block always gives what it gets, as [`Nothing`] does; then what is behind it can be
+    /// Whether the block always gives what it gets, as [`Identity`] does; then what is behind it can be
     /// computed in one pass with what is before it.
     fn is_identity(&self) -> bool {
         false
@@ -48,7 +48,7 @@ pub trait Block: Module + ModuleDisplay {
     /// convolution folded into it: equal to rounding, faster, and no longer trainable as before.
     /// A block without such pairs returns itself.
     #[must_use]
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         self
     }
 }
@@ -78,9 +78,9 @@ pub trait BlockConfig {
 
 /// The block that changes nothing; its configuration is `()`.
 #[derive(Module, Debug)]
-pub struct Nothing {}
+pub struct Identity {}
 
-impl Block for Nothing {
+impl Block for Identity {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         features
     }
@@ -91,10 +91,10 @@ impl Block for Nothing {
 }
 
 impl BlockConfig for () {
-    type Block = Nothing;
+    type Block = Identity;
 
-    fn init(&self, _input: FeatureShape, _device: &Device) -> Nothing {
-        Nothing {}
+    fn init(&self, _input: FeatureShape, _device: &Device) -> Identity {
+        Identity {}
     }
 }
 
@@ -117,8 +117,8 @@ impl<B: Block> Block for Option<B> {
         self.as_ref().is_none_or(Block::is_identity)
     }
 
-    fn fused(self) -> Self {
-        self.map(Block::fused)
+    fn fold_batch_norm(self) -> Self {
+        self.map(Block::fold_batch_norm)
     }
 }
 
@@ -150,8 +150,8 @@ impl<B: Block> Block for Vec<B> {
         self.iter().all(Block::is_identity)
     }
 
-    fn fused(self) -> Self {
-        self.into_iter().map(Block::fused).collect()
+    fn fold_batch_norm(self) -> Self {
+        self.into_iter().map(Block::fold_batch_norm).collect()
     }
 }
 
@@ -186,7 +186,8 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
 
 /// Maps that a part is tried on where the one that it would stand on cannot be; see
 /// [`Problems::wherever`].
-pub const TRIALS: [FeatureShape; 2] = [FeatureShape::new(64, 12, 12), FeatureShape::new(96, 10, 8)];
+pub const TRIAL_SHAPES: [FeatureShape; 2] =
+    [FeatureShape::new(64, 12, 12), FeatureShape::new(96, 10, 8)];
 
 macro_rules! tuple_of_blocks {
     ($($name:ident $index:tt),+) => {
@@ -200,8 +201,8 @@ macro_rules! tuple_of_blocks {
                 $(self.$index.is_identity())&&+
             }
 
-            fn fused(self) -> Self {
-                ($(self.$index.fused(),)+)
+            fn fold_batch_norm(self) -> Self {
+                ($(self.$index.fold_batch_norm(),)+)
             }
         }
 
@@ -232,7 +233,7 @@ macro_rules! tuple_of_blocks {
                     place = fits.then(|| self.$index.output(here));
                 } else {
                     problems.at(concat!("[", stringify!($index), "]"), |problems| {
-                        problems.nested_for_any(TRIALS, |map, problems| self.$index.validate(map, problems));
+                        problems.nested_for_any(TRIAL_SHAPES, |map, problems| self.$index.validate(map, problems));
                     });
                 })+
                 let _ = place;

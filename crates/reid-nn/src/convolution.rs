@@ -77,7 +77,7 @@ pub(crate) fn normalised(
     match norm {
         None => reid_ops::conv2d_epilogue(features, weight, bias, options, epilogue),
         Some(norm) => {
-            let norm = (norm.by_running(wide(features.dtype())), epilogue);
+            let norm = (norm.running_params(wide(features.dtype())), epilogue);
             reid_ops::conv2d_batch_norm(features, weight, bias, options, norm)
         }
     }

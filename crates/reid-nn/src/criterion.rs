@@ -36,8 +36,8 @@ pub trait Criterion: Module + ModuleDisplay {
     /// The loss of a batch, a tensor of one value.
     ///
     /// # Shapes
-    /// - `identities`: `[batch]`, class numbers from 0
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1>;
+    /// - `labels`: `[batch]`, class numbers from 0
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1>;
 
     /// What progress reports call the loss.
     fn name(&self) -> &'static str {
@@ -46,9 +46,9 @@ pub trait Criterion: Module + ModuleDisplay {
 
     /// The named losses whose sum is [`forward`](Self::forward): one, unless the criterion is made
     /// of several, or judges several branches.
-    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
+    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
         let name = Cow::Borrowed(self.name());
-        let value = self.forward(output, identities);
+        let value = self.forward(output, labels);
         vec![NamedLoss { name, value }]
     }
 }
@@ -111,13 +111,13 @@ pub trait CriterionConfig {
 }
 
 impl<C: Criterion> Criterion for Option<C> {
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        total(self.losses(output, identities), output)
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+        total(self.losses(output, labels), output)
     }
 
-    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
+    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
         let part = self.as_ref();
-        part.map_or_else(Vec::new, |part| part.losses(output, identities))
+        part.map_or_else(Vec::new, |part| part.losses(output, labels))
     }
 }
 
@@ -136,10 +136,8 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
 }
 
 impl<C: Criterion> Criterion for Vec<C> {
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        let losses = self
-            .iter()
-            .map(|part| part.forward(output, identities.clone()));
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+        let losses = self.iter().map(|part| part.forward(output, labels.clone()));
         sum(losses, output)
     }
 }
@@ -163,17 +161,17 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
 macro_rules! tuple_of_criteria {
     ($first:ident 0 $(, $name:ident $index:tt)+) => {
         impl<$first: Criterion, $($name: Criterion),+> Criterion for ($first, $($name),+) {
-            fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-                total(self.losses(output, identities), output)
+            fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+                total(self.losses(output, labels), output)
             }
 
             fn losses(
                 &self,
                 output: &ReidOutput,
-                identities: Tensor<1, Int>,
+                labels: Tensor<1, Int>,
             ) -> Vec<NamedLoss> {
-                let mut losses = self.0.losses(output, identities.clone());
-                $(losses.extend(self.$index.losses(output, identities.clone()));)+
+                let mut losses = self.0.losses(output, labels.clone());
+                $(losses.extend(self.$index.losses(output, labels.clone()));)+
                 losses
             }
         }

@@ -11,18 +11,18 @@ use burn::{
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
-mod cells;
-mod donors;
+mod partner;
+mod patches;
 
-pub use cells::Cells;
-pub use donors::Donors;
+pub use partner::MixPartner;
+pub use patches::Patches;
 
 use crate::head::TrainingStep;
 
 /// Whether gradients flow back into a donor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DonorGradient {
+pub enum PartnerGradient {
     /// Gradients flow into the donor, as in the authors' code.
     #[default]
     Flows,
@@ -33,7 +33,7 @@ pub enum DonorGradient {
 /// What is done to an image whose map is zero everywhere: no cell stands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WhenSilent {
+pub enum OnEmptyCam {
     /// All cells are tied, so the first ones are cut: row by row, column by column in the authors'
     /// code.
     #[default]
@@ -50,12 +50,12 @@ pub enum WhenSilent {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::cut_mix::{DonorGradient, cut_mix};
+/// use reid_nn::cut_mix::{PartnerGradient, cut_mix};
 ///
 /// let device = Device::default();
 /// let features = Tensor::<4>::from_data([[[[1.0, 2.0]]], [[[3.0, 4.0]]]], &device);
 /// let cut = Tensor::from_data([[[false, true]], [[false, false]]], &device);
-/// let mixed = cut_mix(features, cut, &[1, 0], DonorGradient::Flows);
+/// let mixed = cut_mix(features, cut, &[1, 0], PartnerGradient::Flows);
 /// assert_eq!(mixed.into_data().try_to_vec::<f32>()?, [1.0, 4.0, 3.0, 4.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -63,7 +63,7 @@ pub enum WhenSilent {
 /// # Shapes
 /// - `features` and result: `[batch, channels, height, width]`
 /// - `cut`: `[batch, height, width]`
-/// - `donors`: one place in the batch per image
+/// - `partners`: one place in the batch per image
 ///
 /// # Panics
 /// If the shapes do not fit, or a donor is not in the batch.
@@ -71,30 +71,30 @@ pub enum WhenSilent {
 pub fn cut_mix(
     features: Tensor<4>,
     cut: Tensor<3, Bool>,
-    donors: &[usize],
-    gradient: DonorGradient,
+    partners: &[usize],
+    gradient: PartnerGradient,
 ) -> Tensor<4> {
-    reid_ops::cut_mix(features, cut, donors, gradient == DonorGradient::Flows)
+    reid_ops::cut_mix(features, cut, partners, gradient == PartnerGradient::Flows)
 }
 
 /// Configuration of feature `CutMix`: which cells are cut, and who fills them.
 #[derive(Config, Debug, PartialEq)]
 pub struct CutMix {
     /// The size of a cell; 3 x 2 in the paper, for maps of 24 x 8.
-    #[config(default = "Cells { height: 3, width: 2 }")]
-    pub cells: Cells,
+    #[config(default = "Patches { height: 3, width: 2 }")]
+    pub patches: Patches,
     /// Cells that are cut (k); 6 in the paper, and 8 for CUHK03.
     #[config(default = 6)]
     pub cut: usize,
     /// Who fills them; negatives in the paper.
-    #[config(default = "Donors::Negative")]
-    pub donors: Donors,
+    #[config(default = "MixPartner::Negative")]
+    pub partner: MixPartner,
     /// Whether donors learn from it; they do in the authors' code.
-    #[config(default = "DonorGradient::Flows")]
-    pub donor_gradient: DonorGradient,
+    #[config(default = "PartnerGradient::Flows")]
+    pub partner_gradient: PartnerGradient,
     /// What is done where no cell stands out.
-    #[config(default = "WhenSilent::Cut")]
-    pub when_silent: WhenSilent,
+    #[config(default = "OnEmptyCam::Cut")]
+    pub on_empty_cam: OnEmptyCam,
 }
 
 /// What feature `CutMix` did to a batch.
@@ -105,15 +105,15 @@ pub struct Mixed {
     /// Where they are the donor's, `[batch, height, width]`.
     pub cut: Tensor<3, Bool>,
     /// The place of each image's donor in the batch; its own if it has no donor.
-    pub donors: Vec<usize>,
+    pub partners: Vec<usize>,
     /// Which maps were zero everywhere, `[batch]`.
-    pub silent: Tensor<1, Bool>,
+    pub empty_cam: Tensor<1, Bool>,
 }
 
 impl CutMix {
     /// Adds what is wrong with the numbers on feature maps of shape `input`.
     pub(crate) fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        self.cells
+        self.patches
             .validate([input.height, input.width], self.cut, problems);
     }
 
@@ -124,18 +124,18 @@ impl CutMix {
     /// ```
     /// use burn::tensor::{Device, Tensor};
     /// use reid_core::Seed;
-    /// use reid_nn::{cut_mix::{Cells, CutMix}, head::TrainingStep};
+    /// use reid_nn::{cut_mix::{Patches, CutMix}, head::TrainingStep};
     ///
     /// let device = Device::default();
-    /// let mix = CutMix::new().with_cells(Cells { height: 1, width: 1 }).with_cut(1);
+    /// let mix = CutMix::new().with_patches(Patches { height: 1, width: 1 }).with_cut(1);
     /// let features = Tensor::<4>::from_data([[[[1.0, 2.0]]], [[[3.0, 4.0]]]], &device);
     /// let maps = Tensor::<3>::from_data([[[0.0, 0.3]], [[0.0, 0.0]]], &device);
-    /// let step = TrainingStep { identities: &[0, 1], seed: Seed::new(1) };
+    /// let step = TrainingStep { labels: &[0, 1], seed: Seed::new(1) };
     ///
     /// let mixed = mix.apply(features, maps, step);
-    /// assert_eq!(mixed.donors, [1, 0]); // each is the other's only negative
+    /// assert_eq!(mixed.partners, [1, 0]); // each is the other's only negative
     /// assert_eq!(mixed.features.into_data().try_to_vec::<f32>()?, [1.0, 4.0, 1.0, 4.0]);
-    /// assert_eq!(mixed.silent.into_data().try_to_vec::<bool>()?, [false, true]);
+    /// assert_eq!(mixed.empty_cam.into_data().try_to_vec::<bool>()?, [false, true]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -150,23 +150,23 @@ impl CutMix {
         let [batch, height, width] = maps.dims();
         let maps = maps.detach();
         let largest = maps.clone().reshape([batch, height * width]).max_dim(1);
-        let silent = largest.lower_equal_elem(0.0);
-        let cut = self.cells.top(maps, self.cut);
-        let cut = match self.when_silent {
-            WhenSilent::Cut => cut,
-            WhenSilent::Keep => {
-                let keep = silent.clone().reshape([batch, 1, 1]);
+        let empty_cam = largest.lower_equal_elem(0.0);
+        let cut = self.patches.top_k(maps, self.cut);
+        let cut = match self.on_empty_cam {
+            OnEmptyCam::Cut => cut,
+            OnEmptyCam::Keep => {
+                let keep = empty_cam.clone().reshape([batch, 1, 1]);
                 let keep = keep.expand([batch, height, width]);
                 cut.bool_and(keep.bool_not())
             }
         };
         let mut stream = step.seed.named("donors").stream();
-        let donors = self.donors.draw(step.identities, &mut stream);
+        let partners = self.partner.draw(step.labels, &mut stream);
         Mixed {
-            features: cut_mix(features, cut.clone(), &donors, self.donor_gradient),
+            features: cut_mix(features, cut.clone(), &partners, self.partner_gradient),
             cut,
-            donors,
-            silent: silent.squeeze_dim(1),
+            partners,
+            empty_cam: empty_cam.squeeze_dim(1),
         }
     }
 }
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn mix() -> CutMix {
-        CutMix::new().with_cells(Cells {
+        CutMix::new().with_patches(Patches {
             height: 1,
             width: 1,
         })
@@ -187,7 +187,7 @@ mod tests {
 
     fn step(seed: u64) -> TrainingStep<'static> {
         TrainingStep {
-            identities: &[0, 0, 1, 1],
+            labels: &[0, 0, 1, 1],
             seed: Seed::new(seed),
         }
     }
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(none.features.to_data(), features.to_data());
 
         let all = mix().with_cut(4).apply(features.clone(), maps, step(1));
-        for (image, &donor) in all.donors.iter().enumerate() {
+        for (image, &donor) in all.partners.iter().enumerate() {
             let of = |features: &Tensor<4>, image: usize| {
                 let image = features.clone().slice(s![image..=image]);
                 image.into_data()
@@ -221,13 +221,17 @@ mod tests {
     fn a_silent_map_is_reported_and_kept_if_asked() {
         let (features, maps) = random(&Device::default());
         let maps = maps.slice_fill(s![1..=1], 0.0);
-        for silent in [WhenSilent::Cut, WhenSilent::Keep] {
-            let config = mix().with_cut(2).with_when_silent(silent);
+        for silent in [OnEmptyCam::Cut, OnEmptyCam::Keep] {
+            let config = mix().with_cut(2).with_on_empty_cam(silent);
             let mixed = config.apply(features.clone(), maps.clone(), step(1));
-            let found = mixed.silent.into_data().try_to_vec::<bool>().expect("bool");
+            let found = mixed
+                .empty_cam
+                .into_data()
+                .try_to_vec::<bool>()
+                .expect("bool");
             assert_eq!(found, [false, true, false, false]);
             let cut = mixed.cut.float().sum_dim(2).sum_dim(1).into_data();
-            let of_silent = if silent == WhenSilent::Cut { 2.0 } else { 0.0 };
+            let of_silent = if silent == OnEmptyCam::Cut { 2.0 } else { 0.0 };
             let expected: [f32; 4] = [2.0, of_silent, 2.0, 2.0];
             assert_eq!(cut.try_to_vec::<f32>().expect("f32"), expected);
         }
@@ -236,26 +240,29 @@ mod tests {
     #[test]
     fn donors_depend_on_the_seed_alone() {
         let (features, maps) = random(&Device::default());
-        let donors = |seed| {
+        let partners = |seed| {
             let mixed = mix()
                 .with_cut(1)
                 .apply(features.clone(), maps.clone(), step(seed));
-            mixed.donors
+            mixed.partners
         };
-        assert_eq!(donors(5), donors(5));
-        assert!((0..20).any(|seed| donors(seed) != donors(5)));
+        assert_eq!(partners(5), partners(5));
+        assert!((0..20).any(|seed| partners(seed) != partners(5)));
     }
 
     /// The sum of what the batch gives at the cut: gradients go where features came from.
     #[test]
     fn gradients_reach_the_donor_unless_stopped_and_never_the_map() {
         let device = Device::default().autodiff();
-        for (gradient, of_donor) in [(DonorGradient::Flows, 2.0), (DonorGradient::Stopped, 1.0)] {
+        for (gradient, of_donor) in [
+            (PartnerGradient::Flows, 2.0),
+            (PartnerGradient::Stopped, 1.0),
+        ] {
             let features = Tensor::<4>::ones([2, 1, 1, 2], &device).require_grad();
             let maps = Tensor::<3>::from_data([[[1.0, 0.0]], [[0.0, 1.0]]], &device).require_grad();
-            let config = mix().with_cut(1).with_donor_gradient(gradient);
+            let config = mix().with_cut(1).with_partner_gradient(gradient);
             let step = TrainingStep {
-                identities: &[0, 1],
+                labels: &[0, 1],
                 seed: Seed::new(1),
             };
             let mixed = config.apply(features.clone(), maps.clone() * 2.0, step);
@@ -277,6 +284,6 @@ mod tests {
         let device = Device::default();
         let cut = Tensor::<3>::zeros([2, 1, 1], &device).bool();
         let features = Tensor::zeros([2, 1, 1, 1], &device);
-        let _ = cut_mix(features, cut, &[0, 2], DonorGradient::Flows);
+        let _ = cut_mix(features, cut, &[0, 2], PartnerGradient::Flows);
     }
 }

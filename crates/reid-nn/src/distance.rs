@@ -99,7 +99,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::invented;
+    use crate::fixtures;
 
     /// Rounds to 10 bits behind the first, as matrix units of GPUs do (by Veltkamp's splitting).
     fn to_tf32(values: Tensor<2>) -> Tensor<2> {
@@ -115,8 +115,8 @@ mod tests {
     fn near_rows(device: &Device) -> (Tensor<2>, Vec<f64>) {
         // Of 64 numbers up to ±√3·s/8 the length is s.
         let [rows, dimensions] = [8, 64];
-        let common = invented::tensor::<2>([1, dimensions], -6.5..6.5, device);
-        let apart = invented::tensor::<2>([rows, dimensions], -2.17e-3..2.17e-3, device);
+        let common = fixtures::tensor::<2>([1, dimensions], -6.5..6.5, device);
+        let apart = fixtures::tensor::<2>([rows, dimensions], -2.17e-3..2.17e-3, device);
         let features = common + apart;
         let values: Vec<f64> = features.to_data().iter::<f64>().collect();
         let row = |at: usize| &values[at * dimensions..][..dimensions];

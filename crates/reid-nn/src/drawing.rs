@@ -11,7 +11,7 @@ use reid_core::Seed;
 /// Burn's generators belong to the process, so whoever draws weights does so alone.
 static DRAWING: Mutex<()> = Mutex::new(());
 
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn init_lock() -> MutexGuard<'static, ()> {
     DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// assert_eq!(draw().weight.to_data(), draw().weight.to_data());
 /// ```
 pub fn from_seed<M: Module>(seed: Seed, device: &Device, build: impl FnOnce() -> M) -> M {
-    let _alone = alone();
+    let _alone = init_lock();
     device.seed(seed.number());
     drawn(build())
 }

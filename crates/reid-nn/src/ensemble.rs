@@ -5,16 +5,16 @@ use burn::tensor::Tensor;
 use crate::{block::Block, head::Head, model::ReidModel};
 
 /// Whatever describes images: a model, or several side by side.
-pub trait Describe {
+pub trait Embed {
     /// The descriptors of images, `[batch, dimensions]`.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
-    fn describe(&self, images: Tensor<4>) -> Tensor<2>;
+    fn embed(&self, images: Tensor<4>) -> Tensor<2>;
 }
 
-impl<B: Block, H: Head> Describe for ReidModel<B, H> {
-    fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+impl<B: Block, H: Head> Embed for ReidModel<B, H> {
+    fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         self.embed(images)
     }
 }
@@ -33,7 +33,7 @@ impl<B: Block, H: Head> Describe for ReidModel<B, H> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::InputSize;
-/// use reid_nn::{Describe, Ensemble, ReidModel, backbone::ResNetConfig};
+/// use reid_nn::{Embed, Ensemble, ReidModel, backbone::ResNetConfig};
 /// use reid_nn::head::{BnNeckConfig, PooledHeadConfig};
 ///
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
@@ -41,10 +41,10 @@ impl<B: Block, H: Head> Describe for ReidModel<B, H> {
 /// let one = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
 /// let two = ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &device);
 /// let both = Ensemble { models: (one, two), normalised: true };
-/// let descriptors = both.describe(Tensor::ones([2, 3, 32, 16], &device));
-/// assert_eq!(descriptors.dims(), [2, 64 + 64]);
+/// let embeddings = both.embed(Tensor::ones([2, 3, 32, 16], &device));
+/// assert_eq!(embeddings.dims(), [2, 64 + 64]);
 /// // Each half has length 1.
-/// let squared = descriptors.square().sum().into_scalar::<f32>();
+/// let squared = embeddings.square().sum().into_scalar::<f32>();
 /// assert!((squared - 4.0).abs() < 1e-4);
 /// ```
 #[derive(Clone, Debug)]
@@ -57,40 +57,40 @@ pub struct Ensemble<M> {
 }
 
 impl<M> Ensemble<M> {
-    fn scaled(&self, descriptor: Tensor<2>) -> Tensor<2> {
+    fn scaled(&self, embedding: Tensor<2>) -> Tensor<2> {
         if !self.normalised {
-            return descriptor;
+            return embedding;
         }
-        let length = descriptor
+        let length = embedding
             .clone()
             .square()
             .sum_dim(1)
             .clamp_min(1e-24)
             .sqrt();
-        descriptor / length
+        embedding / length
     }
 }
 
-impl<D: Describe> Describe for Ensemble<Vec<D>> {
+impl<D: Embed> Embed for Ensemble<Vec<D>> {
     /// # Panics
     /// If there is no model.
-    fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+    fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         assert!(
             !self.models.is_empty(),
             "an ensemble has at least 1 model, found none"
         );
         let models = self.models.iter();
-        let described = models.map(|model| self.scaled(model.describe(images.clone())));
+        let described = models.map(|model| self.scaled(model.embed(images.clone())));
         Tensor::cat(described.collect(), 1)
     }
 }
 
 macro_rules! tuple_of_models {
     ($($name:ident $index:tt),+) => {
-        impl<$($name: Describe),+> Describe for Ensemble<($($name,)+)> {
-            fn describe(&self, images: Tensor<4>) -> Tensor<2> {
+        impl<$($name: Embed),+> Embed for Ensemble<($($name,)+)> {
+            fn embed(&self, images: Tensor<4>) -> Tensor<2> {
                 let described = vec![
-                    $(self.scaled(self.models.$index.describe(images.clone()))),+
+                    $(self.scaled(self.models.$index.embed(images.clone()))),+
                 ];
                 Tensor::cat(described, 1)
             }
@@ -126,16 +126,13 @@ mod tests {
         let [one, two, three] = [0, 1, 2].map(|at| models[at].clone());
         let normalised = false;
         let list = Ensemble { models, normalised };
-        assert_eq!(read(list.describe(images.clone())), alone);
+        assert_eq!(read(list.embed(images.clone())), alone);
         let models = (one, two, three);
-        assert_eq!(
-            read(Ensemble { models, normalised }.describe(images)),
-            alone
-        );
+        assert_eq!(read(Ensemble { models, normalised }.embed(images)), alone);
     }
 
-    fn read(descriptors: Tensor<2>) -> Vec<f32> {
-        descriptors.into_data().try_to_vec().expect("numbers")
+    fn read(embeddings: Tensor<2>) -> Vec<f32> {
+        embeddings.into_data().try_to_vec().expect("numbers")
     }
 
     #[test]
@@ -146,6 +143,6 @@ mod tests {
             models,
             normalised: true,
         };
-        let _ = ensemble.describe(Tensor::ones([1, 3, 8, 8], &Device::default()));
+        let _ = ensemble.embed(Tensor::ones([1, 3, 8, 8], &Device::default()));
     }
 }

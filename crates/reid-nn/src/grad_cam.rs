@@ -17,7 +17,7 @@ use crate::{head::Head, precision::widened};
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// The class of this number, `[batch]`, from 0 and below the head's classes.
-    Identities(&'a Tensor<1, Int>),
+    Labels(&'a Tensor<1, Int>),
     /// The class with the highest score.
     Highest,
 }
@@ -26,13 +26,13 @@ impl Target<'_> {
     /// The class of each of `images`.
     fn classes(self, images: usize, logits: impl FnOnce() -> Tensor<2>) -> Tensor<1, Int> {
         let classes = match self {
-            Self::Identities(identities) => identities.clone(),
+            Self::Labels(labels) => labels.clone(),
             Self::Highest => logits().argmax(1).squeeze_dim(1),
         };
-        let [identities] = classes.dims();
+        let [labels] = classes.dims();
         assert_eq!(
-            identities, images,
-            "one identity per image is explained, found {identities} for {images} images"
+            labels, images,
+            "one identity per image is explained, found {labels} for {images} images"
         );
         classes
     }
@@ -41,27 +41,27 @@ impl Target<'_> {
 /// How gradient and feature make a map, with `G = ∂y_c/∂T`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Weighting {
+pub enum CamMethod {
     /// Grad-CAM: `relu(Σₖ mean_hw(Gₖ) Tₖ)`.
     #[default]
-    Mean,
+    GradCam,
     /// `HiResCAM`: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only places that the score uses (Draelos and Carin,
     /// 2020, arXiv:2011.08891).
-    Place,
+    HiResCam,
     /// `LayerCAM`: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for earlier and larger maps (Jiang et al., TIP 2021).
-    PositivePlace,
+    LayerCam,
 }
 
-impl Weighting {
+impl CamMethod {
     fn maps(self, features: Tensor<4>, gradient: Tensor<4>) -> Tensor<3> {
         match self {
-            Self::Mean => {
+            Self::GradCam => {
                 let [batch, channels, _, _] = features.dims();
                 let weights = gradient.mean_dim(3).mean_dim(2);
                 weighted_sum(features, weights.reshape([batch, channels]))
             }
-            Self::Place => relu((features * gradient).sum_dim(1)).squeeze_dim(1),
-            Self::PositivePlace => relu((features * relu(gradient)).sum_dim(1)).squeeze_dim(1),
+            Self::HiResCam => relu((features * gradient).sum_dim(1)).squeeze_dim(1),
+            Self::LayerCam => relu((features * relu(gradient)).sum_dim(1)).squeeze_dim(1),
         }
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GradCam {
     branch: usize,
-    weighting: Weighting,
+    method: CamMethod,
     by_batch: bool,
 }
 
@@ -111,7 +111,7 @@ impl GradCam {
     pub const fn new() -> Self {
         Self {
             branch: 0,
-            weighting: Weighting::Mean,
+            method: CamMethod::GradCam,
             by_batch: false,
         }
     }
@@ -124,8 +124,8 @@ impl GradCam {
 
     /// Weighs features in another way.
     #[must_use]
-    pub const fn with_weighting(self, weighting: Weighting) -> Self {
-        Self { weighting, ..self }
+    pub const fn with_method(self, method: CamMethod) -> Self {
+        Self { method, ..self }
     }
 
     /// Normalises by the statistics of the batch, as a head in training does; its running ones do
@@ -174,7 +174,7 @@ impl GradCam {
         let gradient = leaf
             .grad(&gradients)
             .expect("the scores of a branch depend on its features");
-        self.weighting.maps(features, gradient)
+        self.method.maps(features, gradient)
     }
 }
 
@@ -254,19 +254,19 @@ mod tests {
         };
         // A mean over two places: w = (3/2, -1/2), so 1.5·2 - 0.5·1 = 2.5 and 0 - 0.5·4 < 0.
         let identity = Tensor::from_data([0], &device);
-        assert_eq!(maps(Target::Identities(&identity)), [2.5, 0.0]);
+        assert_eq!(maps(Target::Labels(&identity)), [2.5, 0.0]);
         // Scores 3·1 - 2.5 and -1: the first is the highest.
         assert_eq!(maps(Target::Highest), [2.5, 0.0]);
         // w = (-1/2, 0): nothing speaks for it.
         let other = Tensor::from_data([1], &device);
-        assert_eq!(maps(Target::Identities(&other)), [0.0, 0.0]);
+        assert_eq!(maps(Target::Labels(&other)), [0.0, 0.0]);
     }
 
     /// A head whose score weighs places: y = 2·x₀ - x₁ over two places of one channel.
     #[derive(Module, Debug)]
-    struct Places {}
+    struct Positions {}
 
-    impl Head for Places {
+    impl Head for Positions {
         fn forward(&self, features: Tensor<4>) -> crate::ReidOutput {
             let [batch, ..] = features.dims();
             let weights = Tensor::<1>::from_data([2.0, -1.0], &features.device());
@@ -279,14 +279,14 @@ mod tests {
     fn weightings_are_those_by_hand() {
         let device = Device::default();
         let features = Tensor::<4>::from_data([[[[3.0, -4.0]]]], &device);
-        let maps = |weighting| {
-            let cam = GradCam::new().with_weighting(weighting);
-            read(cam.maps(&Places {}, features.clone(), Target::Highest))
+        let maps = |method| {
+            let cam = GradCam::new().with_method(method);
+            read(cam.maps(&Positions {}, features.clone(), Target::Highest))
         };
         // G = (2, -1): mean 1/2; products 6 and 4; of its positive part 6 and 0.
-        assert_eq!(maps(Weighting::Mean), [1.5, 0.0]);
-        assert_eq!(maps(Weighting::Place), [6.0, 4.0]);
-        assert_eq!(maps(Weighting::PositivePlace), [6.0, 0.0]);
+        assert_eq!(maps(CamMethod::GradCam), [1.5, 0.0]);
+        assert_eq!(maps(CamMethod::HiResCam), [6.0, 4.0]);
+        assert_eq!(maps(CamMethod::LayerCam), [6.0, 0.0]);
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
                 dropout: burn::nn::DropoutConfig::new(dropout).init(),
                 classifier: burn::nn::LinearConfig::new(6, 3).init(&device),
             };
-            let head = crate::invented::weights(head);
+            let head = crate::fixtures::weights(head);
             for _ in 0..3 {
                 let _ = head.norm.forward(images(&device));
             }
@@ -351,24 +351,24 @@ mod tests {
     }
 
     fn images(device: &Device) -> Tensor<4> {
-        crate::invented::tensor([5, 6, 4, 3], -1.3..2.1, device)
+        crate::fixtures::tensor([5, 6, 4, 3], -1.3..2.1, device)
     }
 
     #[test]
     fn a_head_of_burns_layers_is_explained_as_it_is_evaluated() {
         let head = OfBurn::trained(0.5, 0.3);
-        let identities = Tensor::from_data([0, 2, 1, 2, 0], &Device::default());
-        let maps = |head: &OfBurn, features: Tensor<4>, identities: &Tensor<1, Int>| {
-            read(GradCam::new().maps(head, features, Target::Identities(identities)))
+        let labels = Tensor::from_data([0, 2, 1, 2, 0], &Device::default());
+        let maps = |head: &OfBurn, features: Tensor<4>, labels: &Tensor<1, Int>| {
+            read(GradCam::new().maps(head, features, Target::Labels(labels)))
         };
         let features = images(&Device::default());
-        let first = maps(&head, features.clone(), &identities);
+        let first = maps(&head, features.clone(), &labels);
         assert!(first.iter().any(|&value| value > 0.0));
-        assert_eq!(maps(&head, features.clone(), &identities), first);
+        assert_eq!(maps(&head, features.clone(), &labels), first);
         // Each image alone.
         let alone = (0..5).flat_map(|image| {
             let of_image = image..image + 1;
-            let identity = identities.clone().slice([of_image.clone()]);
+            let identity = labels.clone().slice([of_image.clone()]);
             maps(&head, features.clone().slice([of_image]), &identity)
         });
         for (alone, together) in alone.zip(&first) {
@@ -376,7 +376,7 @@ mod tests {
         }
         // Evaluation has neither dropout nor noise.
         let without = OfBurn::trained(0.0, 0.0).load_record(head.into_record());
-        assert_eq!(maps(&without, features, &identities), first);
+        assert_eq!(maps(&without, features, &labels), first);
     }
 
     #[test]
@@ -391,8 +391,8 @@ mod tests {
         let before = statistics();
         assert_eq!(maps(), first);
         assert_eq!(statistics(), before);
-        let by_running = read(GradCam::new().maps(&head, features.clone(), Target::Highest));
-        assert_ne!(by_running, first);
+        let running_params = read(GradCam::new().maps(&head, features.clone(), Target::Highest));
+        assert_ne!(running_params, first);
     }
 
     #[test]

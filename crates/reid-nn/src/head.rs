@@ -8,27 +8,28 @@ use burn::{
 };
 use reid_core::{FeatureShape, Problems, Seed};
 
-mod behind;
+mod block_then_head;
 mod bn_neck;
 mod branched;
 mod fnc;
-mod granules;
+mod linear_bn_relu;
 mod mgn;
 mod pooled;
-mod reduced;
-mod reduced_neck;
+mod reduced_bn_neck;
+mod stripes;
 
-pub use behind::{Behind, BehindConfig};
+pub use block_then_head::{BlockThenHead, BlockThenHeadConfig};
 pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
 pub use branched::{
-    BranchConfig, BranchedHead, BranchedHeadConfig, Disturbance, Disturbed, Guide, Interference,
+    AugmentTrace, BranchConfig, BranchedHead, BranchedHeadConfig, CamSource, FeatureAugment,
+    TracedOutput,
 };
 pub use fnc::{FncBranch, FncBranchConfig, FncBranches, FncHead, FncHeadConfig};
-pub use granules::{Granules, GranulesConfig};
+pub use linear_bn_relu::{LinearBnReluHead, LinearBnReluHeadConfig};
 pub use mgn::{MgnHead, MgnHeadConfig, validate_branches};
 pub use pooled::{PooledHead, PooledHeadConfig};
-pub use reduced::{ReducedHead, ReducedHeadConfig};
-pub use reduced_neck::{ReducedNeck, ReducedNeckConfig};
+pub use reduced_bn_neck::{ReducedBnNeck, ReducedBnNeckConfig};
+pub use stripes::{StripeHead, StripeHeadConfig};
 
 /// A part that takes a feature map and gives one descriptor per image, with the features and logits
 /// that losses judge.
@@ -92,9 +93,9 @@ pub trait Head: Module + ModuleDisplay {
     }
 
     /// The same head for evaluation, with batch normalisation folded into convolutions where it
-    /// follows them; see [`Block::fused`](crate::Block::fused).
+    /// follows them; see [`Block::fold_batch_norm`](crate::Block::fold_batch_norm).
     #[must_use]
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         self
     }
 }
@@ -103,7 +104,7 @@ pub trait Head: Module + ModuleDisplay {
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingStep<'a> {
     /// The class number of each image, from 0.
-    pub identities: &'a [usize],
+    pub labels: &'a [usize],
     /// Where random choices are drawn from; another one in every step.
     pub seed: Seed,
 }
@@ -114,9 +115,9 @@ impl TrainingStep<'_> {
     /// # Panics
     /// If one is 2³¹ or more: every backend has 32 bits, and no data set has more classes.
     #[must_use]
-    pub fn classes(self, device: &Device) -> Tensor<1, Int> {
+    pub fn labels_tensor(self, device: &Device) -> Tensor<1, Int> {
         let class = |&class: &usize| i32::try_from(class).expect("fewer than 2³¹ identities");
-        let classes: Vec<i32> = self.identities.iter().map(class).collect();
+        let classes: Vec<i32> = self.labels.iter().map(class).collect();
         Tensor::from_data(classes.as_slice(), device)
     }
 
@@ -150,12 +151,12 @@ pub trait HeadConfig {
 }
 
 /// Dimensions that a part of a descriptor may have: 65536, 32 times what published networks have.
-pub const MOST_DIMENSIONS: usize = 1 << 16;
+pub const MAX_DIMENSIONS: usize = 1 << 16;
 
 /// Refuses a number of dimensions, and a layer from `channels` to them that is too large.
 fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems: &mut Problems) {
-    problems.count(field, dimensions, 1..=MOST_DIMENSIONS);
-    if dimensions <= MOST_DIMENSIONS {
+    problems.count(field, dimensions, 1..=MAX_DIMENSIONS);
+    if dimensions <= MAX_DIMENSIONS {
         problems.at(field, |problems| {
             problems.weights("a layer", dimensions.checked_mul(channels));
         });
@@ -173,12 +174,12 @@ pub struct ReidOutput {
     /// at least one.
     pub logits: Vec<Tensor<2>>,
     /// What the head tells of a training step; shown with its losses, and not minimised.
-    pub remarks: Vec<Remark>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A share of the batch, in `[0, 1]`, that a head tells of a training step.
 #[derive(Clone, Debug)]
-pub struct Remark {
+pub struct Diagnostic {
     /// What progress reports call it.
     pub name: Cow<'static, str>,
     /// Its value, a tensor of one value without gradient.
@@ -193,17 +194,17 @@ impl ReidOutput {
             embedding: features.clone(),
             features: vec![features],
             logits: vec![logits],
-            remarks: Vec::new(),
+            diagnostics: Vec::new(),
         }
     }
 
     /// Two outputs for the same batch as one: descriptors concatenated, the rest in order.
     #[must_use]
-    pub fn beside(mut self, other: Self) -> Self {
+    pub fn concat(mut self, other: Self) -> Self {
         self.embedding = Tensor::cat(vec![self.embedding, other.embedding], 1);
         self.features.extend(other.features);
         self.logits.extend(other.logits);
-        self.remarks.extend(other.remarks);
+        self.diagnostics.extend(other.diagnostics);
         self
     }
 }
@@ -230,9 +231,9 @@ impl OutputShape {
         }
     }
 
-    /// The shape of [`ReidOutput::beside`].
+    /// The shape of [`ReidOutput::concat`].
     #[must_use]
-    pub fn beside(mut self, other: Self) -> Self {
+    pub fn concat(mut self, other: Self) -> Self {
         self.embedding += other.embedding;
         self.features.extend(other.features);
         self
@@ -244,16 +245,16 @@ macro_rules! tuple_of_heads {
         impl<$first: Head, $($name: Head),+> Head for ($first, $($name),+) {
             fn forward(&self, features: Tensor<4>) -> ReidOutput {
                 self.0.forward(features.clone())
-                    $(.beside(self.$index.forward(features.clone())))+
+                    $(.concat(self.$index.forward(features.clone())))+
             }
 
             fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
                 self.0.forward_train(features.clone(), step.at(0))
-                    $(.beside(self.$index.forward_train(features.clone(), step.at($index))))+
+                    $(.concat(self.$index.forward_train(features.clone(), step.at($index))))+
             }
 
-            fn fused(self) -> Self {
-                (self.0.fused(), $(self.$index.fused()),+)
+            fn fold_batch_norm(self) -> Self {
+                (self.0.fold_batch_norm(), $(self.$index.fold_batch_norm()),+)
             }
         }
 
@@ -268,7 +269,7 @@ macro_rules! tuple_of_heads {
             }
 
             fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
-                self.0.output(input, classes)$(.beside(self.$index.output(input, classes)))+
+                self.0.output(input, classes)$(.concat(self.$index.output(input, classes)))+
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -54,12 +54,12 @@ pub mod pool;
 pub mod precision;
 
 #[cfg(test)]
-mod invented;
+mod fixtures;
 mod linear;
 
 pub use block::{Block, BlockConfig, Epilogue};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
-pub use ensemble::{Describe, Ensemble};
-pub use head::{Head, HeadConfig, OutputShape, ReidOutput, Remark, TrainingStep};
+pub use ensemble::{Embed, Ensemble};
+pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
 pub use model::{ReidModel, ValidateNetwork};
 pub use precision::Precision;

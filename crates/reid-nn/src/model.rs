@@ -52,7 +52,7 @@ impl<B: BlockConfig> ValidateNetwork for B {
 /// let images = Tensor::random([2, 3, 32, 16], burn::tensor::Distribution::Default, &device);
 ///
 /// let plain = model.embed(images.clone());
-/// let fused = model.fused().embed(images); // batch normalisation folded away
+/// let fused = model.fold_batch_norm().embed(images); // batch normalisation folded away
 /// assert!((plain - fused).abs().max().into_scalar::<f32>() < 1e-4);
 /// ```
 #[derive(Module, Debug)]
@@ -83,8 +83,8 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         CB: BlockConfig<Block = B>,
         CH: HeadConfig<Head = H>,
     {
-        let _alone = drawing::alone();
-        drawing::drawn(Self::undrawn(backbone, head, input, classes, device))
+        let _alone = drawing::init_lock();
+        drawing::drawn(Self::build(backbone, head, input, classes, device))
     }
 
     /// Builds a model whose weights are drawn from a seed: the same seed gives the same weights.
@@ -103,11 +103,11 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         CB: BlockConfig<Block = B>,
         CH: HeadConfig<Head = H>,
     {
-        let build = || Self::undrawn(backbone, head, input, classes, device);
+        let build = || Self::build(backbone, head, input, classes, device);
         drawing::from_seed(seed, device, build)
     }
 
-    fn undrawn<CB, CH>(
+    fn build<CB, CH>(
         backbone: &CB,
         head: &CH,
         input: InputSize,
@@ -149,12 +149,12 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.forward(images).embedding
     }
 
-    /// The same model with batch normalisation folded into convolutions; see [`Block::fused`].
+    /// The same model with batch normalisation folded into convolutions; see [`Block::fold_batch_norm`].
     #[must_use]
-    pub fn fused(self) -> Self {
+    pub fn fold_batch_norm(self) -> Self {
         Self {
-            backbone: self.backbone.fused(),
-            head: self.head.fused(),
+            backbone: self.backbone.fold_batch_norm(),
+            head: self.head.fold_batch_norm(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 mod batch_norm;
 mod instance_norm;
-mod running;
+mod running_statistic;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig};
 pub use instance_norm::{InstanceNorm, InstanceNormConfig};
-pub use running::Running;
+pub use running_statistic::RunningStatistic;

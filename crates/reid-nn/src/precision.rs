@@ -51,7 +51,7 @@ impl Precision {
 
     /// Images in this type, with which a network computes in it.
     #[must_use]
-    pub fn of(self, images: Tensor<4>) -> Tensor<4> {
+    pub fn cast(self, images: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Single => images,
             Self::BFloat16 => images.cast(DType::BF16),

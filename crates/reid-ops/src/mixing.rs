@@ -25,7 +25,7 @@ use burn::tensor::{Bool, Int, Tensor};
 /// # Shapes
 /// - `features` and result: `[batch, channels, height, width]`
 /// - `cut`: `[batch, height, width]`
-/// - `donors`: one place in the batch per image
+/// - `partners`: one place in the batch per image
 ///
 /// # Panics
 /// If the shapes do not fit, a donor is not in the batch, or the features are empty.
@@ -33,7 +33,7 @@ use burn::tensor::{Bool, Int, Tensor};
 pub fn cut_mix(
     features: Tensor<4>,
     cut: Tensor<3, Bool>,
-    donors: &[usize],
+    partners: &[usize],
     to_donors: bool,
 ) -> Tensor<4> {
     let shape @ [batch, _, height, width] = features.dims();
@@ -44,8 +44,8 @@ pub fn cut_mix(
         "a cut of features {shape:?} has their batch, height and width"
     );
     assert!(
-        donors.len() == batch && donors.iter().all(|&donor| donor < batch),
-        "{batch} images need as many donors below {batch}, found {donors:?}"
+        partners.len() == batch && partners.iter().all(|&donor| donor < batch),
+        "{batch} images need as many donors below {batch}, found {partners:?}"
     );
     #[cfg(feature = "flex")]
     if crate::is_native(&features.device(), &[features.dtype()]) {
@@ -53,20 +53,20 @@ pub fn cut_mix(
 
         use crate::extension::ReidOps;
         let cut = cut.into_data().iter::<bool>().collect();
-        let donors = donors.to_vec();
-        let mixing = reid_kernels::Mixing { cut, donors };
+        let partners = partners.to_vec();
+        let mixing = reid_kernels::Mixing { cut, partners };
         let mixed = Dispatch::mix(features.into_dispatch(), mixing, to_donors);
         return Tensor::from_dispatch(mixed);
     }
     let device = features.device();
     let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
-    let donors: Vec<i32> = donors.iter().map(index).collect();
-    let donors = Tensor::<1, Int>::from_data(donors.as_slice(), &device);
+    let partners: Vec<i32> = partners.iter().map(index).collect();
+    let partners = Tensor::<1, Int>::from_data(partners.as_slice(), &device);
     let giving = if to_donors {
         features.clone()
     } else {
         features.clone().detach()
     };
     let cut = cut.to_device(&device).unsqueeze_dim::<4>(1).expand(shape);
-    features.mask_where(cut, giving.select(0, donors))
+    features.mask_where(cut, giving.select(0, partners))
 }

@@ -27,7 +27,7 @@ pub(crate) use self::{lock::Lock, parts::Parts, state::State};
 use crate::{
     error::Error,
     history::{EpochSummary, Scores},
-    recipe::Recipe,
+    recipe::{Recipe, renamed},
 };
 
 const RECIPE: &str = "recipe.json";
@@ -60,11 +60,11 @@ const RECIPE: &str = "recipe.json";
 /// | two processes train in one folder | the second is refused, where the file system has locks |
 ///
 /// ```
-/// use reid_train::{Checkpoints, Kept};
+/// use reid_train::{Checkpoints, CheckpointKind};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let checkpoints = Checkpoints::new(folder.path());
-/// assert_eq!(checkpoints.find(Kept::Last)?, None); // nothing saved yet
+/// assert_eq!(checkpoints.find(CheckpointKind::Last)?, None); // nothing saved yet
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ pub struct Checkpoints {
 
 /// Which checkpoint is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum CheckpointKind {
     /// The one written last: a run resumes from it.
     Last,
     /// The one with the best mean average precision.
@@ -111,10 +111,10 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If `last.json` cannot be read or is damaged.
-    pub fn find(&self, kept: Kept) -> Result<Option<PathBuf>, Error> {
+    pub fn find(&self, kept: CheckpointKind) -> Result<Option<PathBuf>, Error> {
         let name = read_pointer(&self.folder)?.and_then(|pointer| match kept {
-            Kept::Last => Some(pointer.checkpoint),
-            Kept::Best => pointer.best.map(|best| best.checkpoint),
+            CheckpointKind::Last => Some(pointer.checkpoint),
+            CheckpointKind::Best => pointer.best.map(|best| best.checkpoint),
         });
         Ok(name.map(|name| self.folder.join(name)))
     }
@@ -224,7 +224,7 @@ impl Checkpoints {
         N: Serialize + DeserializeOwned,
     {
         let state = Self::read_state(checkpoint)?;
-        crate::json::from_value(&checkpoint.join(STATE), state.recipe)
+        crate::json::from_value(&checkpoint.join(STATE), renamed(state.recipe))
     }
 
     /// What the epochs up to a checkpoint came to. The scores of its last epoch are in the `last.json` of the

@@ -76,7 +76,7 @@ impl<W: Write> Console<W> {
             return;
         }
         self.shown = Some(now);
-        let text = describe(step);
+        let text = embed(step);
         if self.rewrites {
             self.rewrite(&text);
         } else {
@@ -107,7 +107,7 @@ impl<W: Write> Console<W> {
     }
 }
 
-fn describe(step: &StepReport) -> String {
+fn embed(step: &StepReport) -> String {
     let StepReport {
         epoch,
         epochs,
@@ -115,14 +115,14 @@ fn describe(step: &StepReport) -> String {
         steps,
         losses,
         accuracy,
-        remarks,
+        diagnostics,
         learning_rate,
         images_per_second,
         ..
     } = step;
-    let (losses, remarks) = (named(losses, 3), shares(remarks));
+    let (losses, diagnostics) = (named(losses, 3), shares(diagnostics));
     format!(
-        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %{remarks}  \
+        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %{diagnostics}  \
          rate {learning_rate:.2e}  {images_per_second:.0} images/s  {} left",
         100.0 * accuracy,
         clock(step.time_left),
@@ -137,8 +137,8 @@ fn named(values: &[(String, f64)], decimals: usize) -> String {
 }
 
 /// What heads tell: shares of the batch, those that are 0 left out.
-fn shares(remarks: &[(String, f64)]) -> String {
-    let told = remarks.iter().filter(|(_, share)| *share > 0.0);
+fn shares(diagnostics: &[(String, f64)]) -> String {
+    let told = diagnostics.iter().filter(|(_, share)| *share > 0.0);
     let texts = told.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share));
     texts.collect::<Vec<_>>().concat()
 }
@@ -179,7 +179,7 @@ impl<W: Write> Observer for Console<W> {
                     summary.epoch,
                     named(&summary.losses, 4),
                     100.0 * summary.accuracy,
-                    shares(&summary.remarks),
+                    shares(&summary.diagnostics),
                     summary.learning_rate
                 ));
             }
@@ -217,13 +217,13 @@ mod tests {
             steps: 47,
             losses: vec![("identity".into(), 4.123_45), ("triplet".into(), 0.3)],
             accuracy: 0.125,
-            remarks: vec![("silent 1".into(), 0.0), ("silent 2".into(), 0.25)],
+            diagnostics: vec![("silent 1".into(), 0.0), ("silent 2".into(), 0.25)],
             learning_rate: 3.5e-4,
             images_per_second: 211.4,
             time_left: Duration::from_secs(3725),
         };
         assert_eq!(
-            describe(&step),
+            embed(&step),
             "epoch 3/60  step 12/47  identity 4.123  triplet 0.300  accuracy 12.5 %  \
              silent 2 25.0 %  rate 3.50e-4  211 images/s  1:02:05 left"
         );

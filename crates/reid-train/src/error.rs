@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// A descriptor holds a value that is infinite or not a number.
     #[error("the descriptor of {split} image {row} ({}) is not finite", image.display())]
-    Descriptor {
+    Embedding {
         /// The split.
         split: Split,
         /// Row of the image in the split.

@@ -112,7 +112,7 @@ pub struct StepReport {
     pub accuracy: f64,
     /// What the head told of the batch, by name: shares of it. In half precision also whether the step was left
     /// out, because its gradients overflowed: 1 or 0.
-    pub remarks: Vec<(String, f64)>,
+    pub diagnostics: Vec<(String, f64)>,
     /// The learning rate.
     pub learning_rate: f64,
     /// Speed since the run began or went on.

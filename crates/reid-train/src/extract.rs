@@ -7,7 +7,7 @@ use reid_data::{
     transform::Normalise,
 };
 use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
-use reid_nn::{Describe, Precision};
+use reid_nn::{Embed, Precision};
 
 use crate::{error::Error, recipe::Recipe};
 
@@ -56,7 +56,7 @@ impl Extractor {
 
     /// The extractor that a recipe evaluates with.
     #[must_use]
-    pub fn of<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
+    pub fn from_recipe<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
         Self {
             flip_test: recipe.flip_test,
             precision: recipe.precision,
@@ -122,7 +122,7 @@ impl Extractor {
     /// have a camera.
     pub fn embed(
         &self,
-        model: &impl Describe,
+        model: &impl Embed,
         samples: &[Sample],
         split: Split,
         device: &Device,
@@ -133,8 +133,8 @@ impl Extractor {
         let labels = Labels::from_samples(samples)?;
         let (mut values, mut dimensions) = (Vec::new(), 1);
         for batch in self.loader.batches(samples, self.batch_size) {
-            let images = self.precision.of(images(batch?, device));
-            let embedding = self.describe(model, images);
+            let images = self.precision.cast(images(batch?, device));
+            let embedding = self.embed_batch(model, images);
             dimensions = embedding.dims()[1];
             let data = embedding.into_data().convert::<f32>();
             values.extend(data.iter::<f32>());
@@ -142,7 +142,7 @@ impl Extractor {
         let not_finite = values.iter().position(|value| !value.is_finite());
         if let Some(row) = not_finite.map(|at| at / dimensions) {
             let image = samples[row].path.clone();
-            return Err(Error::Descriptor { split, row, image });
+            return Err(Error::Embedding { split, row, image });
         }
         let embeddings = Embeddings::new(values, dimensions, labels.identities().to_vec())?;
         Ok(match labels.cameras() {
@@ -151,12 +151,12 @@ impl Extractor {
         })
     }
 
-    fn describe(&self, model: &impl Describe, images: Tensor<4>) -> Tensor<2> {
+    fn embed_batch(&self, model: &impl Embed, images: Tensor<4>) -> Tensor<2> {
         if !self.flip_test {
-            return model.describe(images);
+            return model.embed(images);
         }
-        let mirrored = model.describe(images.clone().flip([3]));
-        (model.describe(images) + mirrored) / 2
+        let mirrored = model.embed(images.clone().flip([3]));
+        (model.embed(images) + mirrored) / 2
     }
 
     /// The descriptors of query and gallery. An image that is in both is known as the same, also under
@@ -166,7 +166,7 @@ impl Extractor {
     /// As [`embed`](Self::embed).
     pub fn embed_both(
         &self,
-        model: &impl Describe,
+        model: &impl Embed,
         splits: &Splits,
         device: &Device,
     ) -> Result<(Embeddings, Embeddings), Error> {
@@ -195,7 +195,7 @@ impl Extractor {
     /// protocol without cameras.
     pub fn evaluate(
         &self,
-        model: &impl Describe,
+        model: &impl Embed,
         splits: &Splits,
         config: &EvaluationConfig,
         device: &Device,

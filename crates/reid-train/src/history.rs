@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, Transaction};
 use reid_eval::Report;
 use serde::{Deserialize, Serialize};
 
-use crate::trainee::Judgement;
+use crate::learner::StepOutput;
 
 /// What an epoch came to. It holds no times, so that runs that repeat compare equal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct EpochSummary {
     pub accuracy: f64,
     /// Mean of what the head told, by name, over the steps in which it did, and in half precision the share
     /// that was left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remarks: Vec<(String, f64)>,
+    #[serde(default, alias = "remarks", skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<(String, f64)>,
     /// Scores, where the epoch ended with an evaluation.
     pub scores: Option<Scores>,
 }
@@ -51,30 +51,30 @@ impl From<&Report> for Scores {
 pub(crate) struct Measured {
     pub(crate) losses: Vec<(String, f64)>,
     pub(crate) accuracy: f64,
-    pub(crate) remarks: Vec<(String, f64)>,
+    pub(crate) diagnostics: Vec<(String, f64)>,
 }
 
 /// The numbers of a step, still on the device.
 pub(crate) struct Unread {
     losses: Vec<(String, Tensor<1>)>,
     accuracy: Tensor<1>,
-    remarks: Vec<(String, Tensor<1>)>,
+    diagnostics: Vec<(String, Tensor<1>)>,
     /// ‖g‖² of each parameter's gradient, in one tensor.
     pub(crate) squares: Option<Tensor<1>>,
 }
 
-impl From<&Judgement> for Unread {
-    fn from(judgement: &Judgement) -> Self {
+impl From<&StepOutput> for Unread {
+    fn from(judgement: &StepOutput) -> Self {
         let number = |value: &Tensor<1>| value.clone().without_autodiff();
         let losses = judgement.losses.iter();
-        let remarks = judgement.remarks.iter();
+        let diagnostics = judgement.diagnostics.iter();
         Self {
             losses: losses
                 .map(|loss| (loss.name.to_string(), number(&loss.value)))
                 .collect(),
             accuracy: number(&judgement.accuracy),
-            remarks: remarks
-                .map(|remark| (remark.name.to_string(), number(&remark.value)))
+            diagnostics: diagnostics
+                .map(|diagnostic| (diagnostic.name.to_string(), number(&diagnostic.value)))
                 .collect(),
             squares: None,
         }
@@ -84,7 +84,7 @@ impl From<&Judgement> for Unread {
 impl Unread {
     /// Waits for the values, once for all of them: what is measured, and ‖g‖² of each gradient.
     pub(crate) fn read(self) -> (Measured, Vec<f64>) {
-        let all = self.losses.iter().chain(&self.remarks);
+        let all = self.losses.iter().chain(&self.diagnostics);
         let all = all
             .map(|(_, value)| value)
             .chain([&self.accuracy])
@@ -99,10 +99,10 @@ impl Unread {
             let list = list.into_iter();
             list.map(|(name, _)| (name, number())).collect::<Vec<_>>()
         };
-        let (losses, remarks) = (named(self.losses), named(self.remarks));
+        let (losses, diagnostics) = (named(self.losses), named(self.diagnostics));
         let measured = Measured {
             losses,
-            remarks,
+            diagnostics,
             accuracy: number(),
         };
         (measured, values.collect())
@@ -115,8 +115,8 @@ pub(crate) struct Sums {
     pub(crate) steps: usize,
     pub(crate) losses: Vec<(String, f64)>,
     pub(crate) accuracy: f64,
-    #[serde(default)]
-    pub(crate) remarks: Vec<(String, f64)>,
+    #[serde(default, alias = "remarks")]
+    pub(crate) diagnostics: Vec<(String, f64)>,
     /// In how many of the steps a name of either list was absent, unless in none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     absent: BTreeMap<String, usize>,
@@ -126,7 +126,7 @@ impl Sums {
     pub(crate) fn add(&mut self, measured: &Measured) {
         for (sums, values) in [
             (&mut self.losses, &measured.losses),
-            (&mut self.remarks, &measured.remarks),
+            (&mut self.diagnostics, &measured.diagnostics),
         ] {
             add(sums, values, self.steps, &mut self.absent);
         }
@@ -150,7 +150,7 @@ impl Sums {
             loss: self.losses.iter().map(|(_, sum)| sum).sum::<f64>() / steps,
             losses: self.losses.iter().map(mean).collect(),
             accuracy: self.accuracy / steps,
-            remarks: self.remarks.iter().map(mean).collect(),
+            diagnostics: self.diagnostics.iter().map(mean).collect(),
             scores: None,
         }
     }
@@ -185,7 +185,7 @@ fn add(
 mod tests {
     use super::*;
 
-    fn step(losses: &[(&str, f64)], remarks: &[(&str, f64)]) -> Measured {
+    fn step(losses: &[(&str, f64)], diagnostics: &[(&str, f64)]) -> Measured {
         let named = |list: &[(&str, f64)]| {
             let list = list.iter();
             list.map(|(name, value)| ((*name).to_owned(), *value))
@@ -194,7 +194,7 @@ mod tests {
         Measured {
             losses: named(losses),
             accuracy: 0.5,
-            remarks: named(remarks),
+            diagnostics: named(diagnostics),
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
             [("identity", 3.0), ("triplet", 6.0), ("center", 6.0)]
         );
         assert_eq!(
-            means(&summary.remarks),
+            means(&summary.diagnostics),
             [("silent", 0.5), ("left out", 1.0)]
         );
         // The whole loss of the steps is 9, 6 and 12.

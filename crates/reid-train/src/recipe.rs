@@ -19,8 +19,10 @@ use crate::{
     schedule::{Decay, Schedule, WarmUp},
 };
 
+mod legacy;
 mod validation;
 
+pub(crate) use legacy::renamed;
 pub(crate) use validation::{images, openable};
 
 /// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
@@ -299,7 +301,13 @@ impl<N: DeserializeOwned + ValidateNetwork> Recipe<N> {
     /// for something impossible: [`Error::Recipe`] lists all of it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let recipe: Self = json::read(path)?;
+        let recipe: Self = match json::read(path) {
+            Ok(recipe) => recipe,
+            // What is wrong with a recipe is said of the file as it is, unless it is one of version 0.1.
+            Err(error) => json::read(path)
+                .and_then(|old| json::from_value(path, renamed(old)))
+                .map_err(|_| error)?,
+        };
         validation::refused(Some(path), recipe.problems())?;
         Ok(recipe)
     }

@@ -25,7 +25,7 @@ use crate::{
     gradients::not_finite,
     history::{Measured, Scores, Sums},
     interrupt::Interrupt,
-    recipe::Recipe,
+    recipe::{Recipe, renamed},
 };
 
 /// A run, but for the parts that hold tensors: those move through every step.
@@ -69,7 +69,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             splits,
             identities: splits.train.iter().map(|sample| sample.identity).collect(),
             state,
-            extractor: Extractor::of(recipe, loading).sharing(&loader),
+            extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
             loader,
             device: device.clone(),
             checkpoints: None,
@@ -136,7 +136,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             epochs_done: self.state.epoch,
             images: self.splits.train.len(),
             identities: self.state.classes.len(),
-            parameters: parameters::count(&parts.trainee.model),
+            parameters: parameters::count(&parts.learner.model),
         }
     }
 
@@ -172,7 +172,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             let Measured {
                 losses,
                 accuracy,
-                remarks,
+                diagnostics,
             } = measured;
             self.state.step += 1;
             self.last_step = (epoch + 1, self.state.step);
@@ -186,7 +186,7 @@ impl<'a, N: Serialize> Run<'a, N> {
                 steps,
                 losses,
                 accuracy,
-                remarks,
+                diagnostics,
                 learning_rate: self.learning_rate(),
                 images_per_second,
                 time_left,
@@ -250,7 +250,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         parts: &Parts<B, H, C>,
         observer: &mut impl Observer,
     ) -> Result<(), Error> {
-        let model = parts.trainee.model.valid().fused();
+        let model = parts.learner.model.valid().fold_batch_norm();
         let (splits, config) = (self.splits, &self.recipe.evaluation);
         let report = self
             .extractor
@@ -295,7 +295,7 @@ impl<'a, N: Serialize> Run<'a, N> {
         if self.saved == Some(now) {
             return Ok(());
         }
-        if let Some(name) = not_finite(&parts.trainee) {
+        if let Some(name) = not_finite(&parts.learner) {
             let (epoch, step) = self.last_step;
             return Err(Error::WeightsNotFinite { epoch, step, name });
         }
@@ -309,7 +309,7 @@ impl<'a, N: Serialize> Run<'a, N> {
 /// The recipe of a checkpoint with the defaults of what was added to recipes since. What is no such recipe
 /// any more stays as it is, so that the difference is told.
 fn with_defaults<N: Serialize + DeserializeOwned>(saved: &Value) -> Value {
-    serde_json::from_value::<Recipe<N>>(saved.clone())
+    serde_json::from_value::<Recipe<N>>(renamed(saved.clone()))
         .and_then(serde_json::to_value)
         .unwrap_or_else(|_| saved.clone())
 }

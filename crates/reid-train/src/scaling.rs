@@ -35,7 +35,7 @@ impl LossScale {
     /// Far above what half precision could hold of any loss.
     const MOST: i32 = 24;
 
-    pub(crate) fn of(self, loss: Tensor<1>) -> Tensor<1> {
+    pub(crate) fn apply(self, loss: Tensor<1>) -> Tensor<1> {
         loss * 2_f32.powi(self.exponent)
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let mut scale = LossScale::default();
         for (factor, expected) in [(3.0, Some(3.0)), (f32::INFINITY, None)] {
             let loss = one.weight.val().sum() * factor + other.weight.val().sum();
-            let mut gradients = scale.of(loss).backward();
+            let mut gradients = scale.apply(loss).backward();
             let gradients = [
                 GradientsParams::from_module(&mut gradients, one),
                 GradientsParams::from_module(&mut gradients, other),

@@ -139,7 +139,7 @@ impl Schedule {
 }
 
 /// Epochs that a run and its schedule may have: a million.
-pub(crate) const MOST_EPOCHS: usize = 1_000_000;
+pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 
 impl Validate for Schedule {
     fn validate(&self, problems: &mut Problems) {
@@ -156,14 +156,14 @@ impl Validate for WarmUp {
         match *self {
             Self::Linear { epochs, from } => {
                 problems.at("linear", |problems| {
-                    problems.count("epochs", epochs, 0..=MOST_EPOCHS);
+                    problems.count("epochs", epochs, 0..=MAX_EPOCHS);
                     problems.number("from", from, 0.0..=1.0);
                 });
             }
             Self::Staircase { epochs, every } => {
                 problems.at("staircase", |problems| {
-                    problems.count("epochs", epochs, 1..=MOST_EPOCHS);
-                    problems.count("every", every, 1..=epochs.clamp(1, MOST_EPOCHS));
+                    problems.count("epochs", epochs, 1..=MAX_EPOCHS);
+                    problems.count("every", every, 1..=epochs.clamp(1, MAX_EPOCHS));
                 });
             }
         }

@@ -8,17 +8,17 @@ use reid_nn::{Block, Criterion, Head, ValidateNetwork};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    checkpoint::{Checkpoints, Kept, Parts},
+    checkpoint::{CheckpointKind, Checkpoints, Parts},
     clock::Clock,
     error::Error,
     event::{Event, Observer},
     headers,
     history::EpochSummary,
     interrupt::Interrupt,
+    learner::Learner,
     optimizer::OptimizerConfig,
     recipe::Recipe,
     run::Run,
-    trainee::Trainee,
 };
 
 /// Trains by a recipe: learns, evaluates, saves, and resumes to the same bits.
@@ -35,7 +35,7 @@ use crate::{
 /// use reid_core::InputSize;
 /// use reid_data::{dataset::synthetic::SyntheticConfig, dataset::market1501, loader::LoaderConfig};
 /// use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
-/// use reid_train::{Recipe, Trainee, Trainer};
+/// use reid_train::{Recipe, Learner, Trainer};
 ///
 /// let folder = tempfile::tempdir()?;
 /// SyntheticConfig::new().with_train_identities(4).with_test_identities(2).write(folder.path())?;
@@ -46,8 +46,8 @@ use crate::{
 /// (recipe.epochs, recipe.sampling.identities) = (1, 4);
 ///
 /// let (device, identities) = (Device::default(), splits.statistics().train.identities);
-/// let trainee = Trainee::build(&recipe, &recipe.network, &BnNeckConfig::new(), identities, &device);
-/// let trainer = Trainer::new(&recipe, &splits, trainee, LoaderConfig::default(), &device)?;
+/// let learner = Learner::build(&recipe, &recipe.network, &BnNeckConfig::new(), identities, &device);
+/// let trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?;
 /// let outcome = trainer.run(&mut ())?;
 /// assert!(outcome.report.is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -62,7 +62,7 @@ pub struct Trainer<'a, N, B, H, C> {
 #[derive(Debug)]
 pub struct Outcome<B, H, C> {
     /// The model as after the last step, with its criterion.
-    pub trainee: Trainee<B, H, C>,
+    pub learner: Learner<B, H, C>,
     /// What each epoch came to.
     pub history: Vec<EpochSummary>,
     /// The last evaluation of this call; none if it was interrupted before one, or if the data have
@@ -77,14 +77,14 @@ where
     N: Serialize + ValidateNetwork,
 {
     /// A run at its beginning. `device` is a plain one; the trainee is on its autodiff twin, as
-    /// [`Trainee::build`] makes it.
+    /// [`Learner::build`] makes it.
     ///
     /// # Errors
     /// [`Error::Recipe`] lists all that is impossible about the recipe, the device and the data together.
     pub fn new(
         recipe: &'a Recipe<N>,
         splits: &'a Splits,
-        trainee: Trainee<B, H, C>,
+        learner: Learner<B, H, C>,
         loading: LoaderConfig,
         device: &Device,
     ) -> Result<Self, Error> {
@@ -95,7 +95,7 @@ where
             weight_decay: 0.0,
         };
         let parts = Parts {
-            trainee,
+            learner,
             optimizer: recipe.optimizer.init(),
             criterion_optimizer: centers.init(),
         };
@@ -135,7 +135,7 @@ where
         N: DeserializeOwned,
     {
         let last = match &self.run.checkpoints {
-            Some(checkpoints) => checkpoints.find(Kept::Last)?,
+            Some(checkpoints) => checkpoints.find(CheckpointKind::Last)?,
             None => None,
         };
         if let Some(checkpoint) = last {
@@ -193,7 +193,7 @@ where
             }
         }
         Ok(Outcome {
-            trainee: parts.trainee,
+            learner: parts.learner,
             history: run.state.history,
             report: run.report,
             interrupted,

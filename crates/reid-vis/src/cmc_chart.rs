@@ -20,7 +20,7 @@ use crate::{Error, LineChart, Series};
 /// // One query of identity 1; in the gallery identities 1, 2, 3.
 /// let query = Labels::new(vec![Identity::new(1)]);
 /// let gallery = Labels::new(vec![Identity::new(1), Identity::new(2), Identity::new(3)]);
-/// let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let baseline = evaluate_distances(&[0.9, 0.4, 0.5], &query, &gallery, &config)?;
 /// let ours = evaluate_distances(&[0.2, 0.4, 0.5], &query, &gallery, &config)?;
 ///
@@ -58,7 +58,7 @@ mod tests {
     /// One query whose right answer is at rank 2 of 2: mAP 1/2, CMC 0, 1, 1, ….
     fn report() -> Report {
         let labels = |of: &[i64]| Labels::new(of.iter().copied().map(Identity::new).collect());
-        let config = EvaluationConfig::default().with_protocol(Protocol::CameraLess);
+        let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
         let report = evaluate_distances(&[0.2, 0.1], &labels(&[1]), &labels(&[1, 2]), &config);
         report.expect("one match")
     }

@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use reid_core::{InputSize, Sample, Split, Splits};
-use reid_eval::{RankedEntry, RankedList, Verdict};
+use reid_eval::{RankedEntry, RankedList, Relevance};
 
 use crate::{
     Error,
@@ -46,7 +46,7 @@ pub struct RankedTile {
     /// Its distance from the query.
     pub distance: f32,
     /// Whether it shows the query's identity, or was not asked.
-    pub verdict: Verdict,
+    pub relevance: Relevance,
 }
 
 impl RankedRow {
@@ -63,7 +63,7 @@ impl RankedRow {
             Ok(RankedTile {
                 picture: open(Split::Gallery, entry.gallery)?,
                 distance: entry.distance,
-                verdict: entry.verdict,
+                relevance: entry.relevance,
             })
         };
         Ok(Self {
@@ -96,13 +96,13 @@ fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 /// so that the picture can be read in greyscale and by the colour-blind.
 ///
 /// ```
-/// use reid_eval::Verdict;
+/// use reid_eval::Relevance;
 /// use reid_vis::{RankedFigure, RankedRow, RankedTile, RgbImage};
 ///
-/// let tile = |distance, verdict| RankedTile { picture: RgbImage::new(64, 128), distance, verdict };
+/// let tile = |distance, relevance| RankedTile { picture: RgbImage::new(64, 128), distance, relevance };
 /// let row = RankedRow {
 ///     query: RgbImage::new(64, 128),
-///     found: vec![tile(0.21, Verdict::Right), tile(0.48, Verdict::Wrong)],
+///     found: vec![tile(0.21, Relevance::Match), tile(0.48, Relevance::NonMatch)],
 /// };
 /// let picture = RankedFigure::new().draw(&[row.clone(), row]);
 /// assert!(picture.width() > 3 * 64 && picture.height() > 2 * 128);
@@ -140,9 +140,9 @@ impl RankedFigure {
     /// If the picture's width or height does not fit 32 bits.
     #[must_use]
     pub fn draw(&self, rows: &[RankedRow]) -> RgbImage {
-        let legend: Vec<Verdict> = [Verdict::Right, Verdict::Wrong, Verdict::Ignored]
+        let legend: Vec<Relevance> = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored]
             .into_iter()
-            .filter(|verdict| rows.iter().any(|row| row.has(*verdict)))
+            .filter(|relevance| rows.iter().any(|row| row.has(*relevance)))
             .collect();
         let longest = rows.iter().map(|row| row.found.len()).max().unwrap_or(0);
         let width = self.column(longest) - GAP + MARGIN;
@@ -174,7 +174,7 @@ impl RankedFigure {
         for (index, tile) in row.found.iter().enumerate() {
             let left = self.column(index);
             let area = self.area(left, top);
-            let number = if tile.verdict == Verdict::Ignored {
+            let number = if tile.relevance == Relevance::Ignored {
                 canvas.paste(&faded(&tile.picture), area);
                 "-".to_owned()
             } else {
@@ -182,7 +182,7 @@ impl RankedFigure {
                 rank += 1;
                 rank.to_string()
             };
-            frame(tile.verdict).draw_around(canvas, area);
+            frame(tile.relevance).draw_around(canvas, area);
             let right = left + self.column_width();
             canvas.text(&number, (left, under), Align::Left, INK);
             let distance = short(tile.distance);
@@ -215,8 +215,8 @@ impl RankedFigure {
 }
 
 impl RankedRow {
-    fn has(&self, verdict: Verdict) -> bool {
-        self.found.iter().any(|tile| tile.verdict == verdict)
+    fn has(&self, relevance: Relevance) -> bool {
+        self.found.iter().any(|tile| tile.relevance == relevance)
     }
 }
 
@@ -238,19 +238,19 @@ const QUERY_FRAME: Frame = Frame {
     stroke: Stroke::Solid,
 };
 
-fn frame(verdict: Verdict) -> Frame {
-    match verdict {
-        Verdict::Right => RIGHT_FRAME,
-        Verdict::Wrong => WRONG_FRAME,
-        Verdict::Ignored => IGNORED_FRAME,
+fn frame(relevance: Relevance) -> Frame {
+    match relevance {
+        Relevance::Match => RIGHT_FRAME,
+        Relevance::NonMatch => WRONG_FRAME,
+        Relevance::Ignored => IGNORED_FRAME,
     }
 }
 
-fn name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Right => "right",
-        Verdict::Wrong => "wrong",
-        Verdict::Ignored => "ignored",
+fn name(relevance: Relevance) -> &'static str {
+    match relevance {
+        Relevance::Match => "right",
+        Relevance::NonMatch => "wrong",
+        Relevance::Ignored => "ignored",
     }
 }
 
@@ -274,28 +274,28 @@ fn short(distance: f32) -> String {
 }
 
 /// Width of one entry of the legend: a framed square, its name and the space after it.
-fn legend_entry_width(verdict: Verdict) -> usize {
-    SWATCH.0 + GAP + text_width(name(verdict)) + QUERY_GAP
+fn legend_entry_width(relevance: Relevance) -> usize {
+    SWATCH.0 + GAP + text_width(name(relevance)) + QUERY_GAP
 }
 
-fn legend_width(legend: &[Verdict]) -> usize {
+fn legend_width(legend: &[Relevance]) -> usize {
     let entries = legend.iter().copied().map(legend_entry_width);
     (entries.sum::<usize>() + 2 * MARGIN).saturating_sub(QUERY_GAP)
 }
 
-fn draw_legend(canvas: &mut Canvas, legend: &[Verdict], top: usize) {
+fn draw_legend(canvas: &mut Canvas, legend: &[Relevance], top: usize) {
     let mut left = MARGIN;
-    for &verdict in legend {
+    for &relevance in legend {
         let area = Area {
             left: left + THICKNESS,
             top: top + (TEXT_HEIGHT - SWATCH.1) / 2 + THICKNESS,
             width: SWATCH.0 - 2 * THICKNESS,
             height: SWATCH.1 - 2 * THICKNESS,
         };
-        frame(verdict).draw_around(canvas, area);
+        frame(relevance).draw_around(canvas, area);
         let text = (left + SWATCH.0 + GAP, top);
-        canvas.text(name(verdict), text, Align::Left, PALE_INK);
-        left += legend_entry_width(verdict);
+        canvas.text(name(relevance), text, Align::Left, PALE_INK);
+        left += legend_entry_width(relevance);
     }
 }
 
@@ -303,21 +303,21 @@ fn draw_legend(canvas: &mut Canvas, legend: &[Verdict], top: usize) {
 mod tests {
     use super::*;
 
-    const R: Verdict = Verdict::Right;
-    const W: Verdict = Verdict::Wrong;
-    const I: Verdict = Verdict::Ignored;
+    const R: Relevance = Relevance::Match;
+    const W: Relevance = Relevance::NonMatch;
+    const I: Relevance = Relevance::Ignored;
     const BLUE: Rgb<u8> = Rgb([0, 0, 200]);
 
-    fn row(verdicts: &[Verdict]) -> RankedRow {
+    fn row(relevances: &[Relevance]) -> RankedRow {
         let picture = || RgbImage::from_pixel(5, 9, BLUE);
-        let tile = |&verdict| RankedTile {
+        let tile = |&relevance| RankedTile {
             picture: picture(),
             distance: 0.5,
-            verdict,
+            relevance,
         };
         RankedRow {
             query: picture(),
-            found: verdicts.iter().map(tile).collect(),
+            found: relevances.iter().map(tile).collect(),
         }
     }
 
@@ -413,13 +413,13 @@ mod tests {
             entries: vec![RankedEntry {
                 gallery: 1,
                 distance: 0.25,
-                verdict: W,
+                relevance: W,
             }],
         };
         let row = RankedRow::open(&splits, &list).expect("opened");
         assert_eq!(row.query.get_pixel(0, 0).0, [1; 3]);
         assert_eq!(row.found[0].picture.get_pixel(0, 0).0, [3; 3]);
-        assert_eq!((row.found[0].distance, row.found[0].verdict), (0.25, W));
+        assert_eq!((row.found[0].distance, row.found[0].relevance), (0.25, W));
 
         splits.gallery[1].path = folder.path().join("gone.png");
         let error = RankedRow::open(&splits, &list).expect_err("not there");

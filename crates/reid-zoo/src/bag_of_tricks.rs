@@ -4,7 +4,7 @@
 use reid_nn::{
     ReidModel,
     backbone::{ResNet, ResNetConfig},
-    block::Nothing,
+    block::Identity,
     head::{BnNeck, BnNeckConfig},
 };
 
@@ -49,7 +49,7 @@ pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckCo
 /// let model = config.init(size, 751, &device);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
-pub type BagOfTricks<A = Nothing> = ReidModel<ResNet<Nothing, A>, BnNeck>;
+pub type BagOfTricks<A = Identity> = ReidModel<ResNet<Identity, A>, BnNeck>;
 
 impl BagOfTricksConfig {
     /// The paper's network: ResNet-50 with a last stride of 1, average pooling, and the descriptor

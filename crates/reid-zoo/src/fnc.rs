@@ -6,8 +6,8 @@ use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
-    backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
-    block::{Block, TRIALS},
+    backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
+    block::{Block, TRIAL_SHAPES},
     head::{FncBranches, FncHead, FncHeadConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig`; `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
 /// | MGN, BFE | [`MgnConfig::of`](crate::MgnConfig::of) the backbone; it and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) with 1 |
 /// | Baseline + CAB, + SAB | the same with [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
-/// | FNC, not separate | [`with_cut`](Self::with_cut) of `None` |
+/// | FNC, not separate | [`with_split`](Self::with_split) of `None` |
 /// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
 /// | add, multiply | `merge` of both attentions in [`branches`](Self::branches) |
 /// | FNC + BFE | [`Ensemble`](reid_nn::Ensemble) of both models |
@@ -30,12 +30,12 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use reid_core::InputSize;
-/// use reid_nn::{BlockConfig, backbone::Cut};
+/// use reid_nn::{BlockConfig, backbone::SplitPoint};
 /// use reid_zoo::FncConfig;
 ///
 /// let config = FncConfig::se_resnext101();
 /// assert_eq!(config.output(InputSize::new(288, 384), 333).embedding, 1536);
-/// let late = config.with_cut(Some(Cut { stage: 4, block: 0 })); // another reading
+/// let late = config.with_split(Some(SplitPoint { stage: 4, block: 0 })); // another reading
 /// assert_eq!(late.backbone().output(InputSize::new(288, 384).rgb()).to_string(), "1024x18x24");
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
     pub network: ResNetConfig<I>,
     /// Where the branches part; nowhere if `None`, and both see the last stage.
     #[serde(deserialize_with = "Option::deserialize")]
-    pub cut: Option<Cut>,
+    pub split: Option<SplitPoint>,
     /// What stands behind the late stages of each branch.
     #[serde(deserialize_with = "strict")]
     pub branches: FncBranches,
@@ -54,7 +54,7 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
 /// Two branches with late stages, attention and descriptor of their own.
 ///
 /// ```text
-/// x = trunk(image)                                      up to the cut
+/// x = early_stages(image)                                      up to the cut
 /// f = [neck(SAB(tail_S(x))), neck(CAB(tail_C(x)))]      the descriptor    [batch, 1024 + 512]
 /// ```
 ///
@@ -78,53 +78,53 @@ impl FncConfig {
     /// stage 3 on.
     #[must_use]
     pub fn se_resnext101() -> Self {
-        Self::of(ResNetConfig::se_resnext101().with_last_stride(1))
+        Self::from_network(ResNetConfig::se_resnext101().with_last_stride(1))
     }
 
     /// The same on SE-ResNeXt-50.
     #[must_use]
     pub fn se_resnext50() -> Self {
-        Self::of(ResNetConfig::se_resnext50().with_last_stride(1))
+        Self::from_network(ResNetConfig::se_resnext50().with_last_stride(1))
     }
 }
 
 impl<I> FncConfig<I> {
     /// The same on any network.
     #[must_use]
-    pub fn of(network: ResNetConfig<I>) -> Self {
+    pub fn from_network(network: ResNetConfig<I>) -> Self {
         Self {
             network,
-            cut: Some(Cut { stage: 3, block: 1 }),
+            split: Some(SplitPoint { stage: 3, block: 1 }),
             branches: FncBranches::new(),
         }
     }
 
     /// Branches that part elsewhere, or nowhere.
     #[must_use]
-    pub fn with_cut(self, cut: Option<Cut>) -> Self {
-        Self { cut, ..self }
+    pub fn with_split(self, split: Option<SplitPoint>) -> Self {
+        Self { split, ..self }
     }
 }
 
 impl<I: BlockConfig + Clone> FncConfig<I> {
     /// What both branches share.
     #[must_use]
-    pub fn backbone(&self) -> TrunkConfig<I> {
-        TrunkConfig {
+    pub fn backbone(&self) -> EarlyStagesConfig<I> {
+        EarlyStagesConfig {
             network: self.network.clone(),
-            cut: self.cut,
+            split: self.split,
         }
     }
 
     /// The branches.
     #[must_use]
     pub fn head(&self) -> FncHeadConfig<I> {
-        let tail = |cut| TailConfig {
+        let late_stages = |split| LateStagesConfig {
             network: self.network.clone(),
-            cut,
+            split,
         };
         FncHeadConfig {
-            tail: self.cut.map(tail),
+            late_stages: self.split.map(late_stages),
             branches: self.branches.clone(),
         }
     }
@@ -148,7 +148,7 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         self.head().output(map, classes)
     }
 
-    /// Gives a network the weights of a whole one: the trunk its first stages, both branches its late
+    /// Gives a network the weights of a whole one: the early stages its first stages, both branches its late
     /// ones, to be trained apart.
     ///
     /// ```
@@ -164,7 +164,7 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     /// let (size, device) = (InputSize::new(32, 48), Device::default());
     /// let mut whole = config.network.init(size.rgb(), &device);
     /// # weights::save(&whole, &path)?;
-    /// weights::load_trunk(&mut whole, path)?;
+    /// weights::load_backbone(&mut whole, path)?;
     ///
     /// let mut model = config.init(size, 333, &device);
     /// config.start_from(&mut model, whole);
@@ -179,12 +179,12 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     where
         I::Block: Block,
     {
-        match self.cut {
+        match self.split {
             None => model.backbone = whole,
-            Some(cut) => {
-                let (trunk, tail) = whole.split(cut);
-                model.backbone = trunk;
-                model.head.set_tails(&tail);
+            Some(split) => {
+                let (early_stages, late_stages) = whole.split(split);
+                model.backbone = early_stages;
+                model.head.set_late_stages(&late_stages);
             }
         }
     }
@@ -194,14 +194,14 @@ impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));
-        if let Some(cut) = self.cut {
-            problems.at("cut", |problems| cut.validate(network.blocks, problems));
+        if let Some(split) = self.split {
+            problems.at("split", |problems| split.validate(network.blocks, problems));
         }
         problems.at("branches", |problems| {
             if fits {
                 self.branches.validate(network.output(image), problems);
             } else {
-                problems.nested_for_any(TRIALS, |map, problems| {
+                problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
                     self.branches.validate(map, problems);
                 });
             }
@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    /// What each reading of the cut adds to the trunk of 46,906,416: the late stages once more.
+    /// What each reading of the cut adds to the early stages of 46,906,416: the late stages once more.
     #[test]
     fn cuts_are_as_large_as_by_hand() {
         let size = InputSize::new(288, 384);
@@ -224,24 +224,30 @@ mod tests {
         let first = {
             let head = config.head();
             let map = config.backbone().output(size.rgb());
-            let tail = head.tail.expect("separate").init(map, &Device::default());
-            parameters::count(&tail)
+            let late_stages = head
+                .late_stages
+                .expect("separate")
+                .init(map, &Device::default());
+            parameters::count(&late_stages)
         };
         let cases = [
             (None, 0),
-            (Some(Cut { stage: 3, block: 0 }), stages[2] + stages[3]),
-            (Some(Cut { stage: 3, block: 1 }), first),
-            (Some(Cut { stage: 4, block: 0 }), stages[3]),
+            (
+                Some(SplitPoint { stage: 3, block: 0 }),
+                stages[2] + stages[3],
+            ),
+            (Some(SplitPoint { stage: 3, block: 1 }), first),
+            (Some(SplitPoint { stage: 4, block: 0 }), stages[3]),
         ];
         assert!((43_700_000..43_900_000).contains(&first), "{first}");
-        for (cut, more) in cases {
-            let config = config.clone().with_cut(cut);
+        for (split, more) in cases {
+            let config = config.clone().with_split(split);
             let model = config.init(size, 333, &Device::default());
             let attention: usize = 8_393_728 + 5_019_776;
             let neck = |dimensions: usize| 2049 * dimensions + 4 * dimensions + 333 * dimensions;
             let heads = attention + neck(1024) + neck(512);
             let expected = 46_906_416 + more + heads;
-            assert_eq!(parameters::count(&model), expected, "{cut:?}");
+            assert_eq!(parameters::count(&model), expected, "{split:?}");
         }
     }
 
@@ -276,7 +282,7 @@ mod tests {
     }
 
     fn first_weight<A>(branch: &FncBranch<SqueezeExcitation, A>) -> burn::tensor::Tensor<4> {
-        let tail = branch.block.0.as_ref().expect("separate");
-        tail.stages[0][0].conv1.weight.val()
+        let late_stages = branch.block.0.as_ref().expect("separate");
+        late_stages.stages[0][0].conv1.weight.val()
     }
 }

@@ -5,9 +5,9 @@ use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
-    backbone::{Cut, ResNet, ResNetConfig, TailConfig, TrunkConfig},
-    block::{Block, Nothing, TRIALS},
-    head::{GranulesConfig, MgnHead, MgnHeadConfig, validate_branches},
+    backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
+    block::{Block, Identity, TRIAL_SHAPES},
+    head::{MgnHead, MgnHeadConfig, StripeHeadConfig, validate_branches},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +26,10 @@ pub struct MgnConfig<I = ()> {
     /// The whole network.
     pub network: ResNetConfig<I>,
     /// Where the branches part; before block 1 of stage 3 in the paper.
-    pub cut: Cut,
+    pub split: SplitPoint,
     /// What each branch looks at.
     #[serde(deserialize_with = "strict")]
-    pub branches: Vec<GranulesConfig>,
+    pub branches: Vec<StripeHeadConfig>,
 }
 
 /// Three branches with late stages of their own, which look at a map as a whole, in two stripes and in
@@ -47,29 +47,29 @@ pub struct MgnConfig<I = ()> {
 /// use reid_nn::backbone::ResNetConfig;
 /// use reid_zoo::MgnConfig;
 ///
-/// let config = MgnConfig::of(ResNetConfig::resnet18().with_width(8).with_last_stride(1));
+/// let config = MgnConfig::from_network(ResNetConfig::resnet18().with_width(8).with_last_stride(1));
 /// let (size, device) = (InputSize::new(96, 32), Device::default());
 /// let model = config.init(size, 751, &device);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 96, 32], &device)).dims(), [2, 2048]);
 /// ```
-pub type Mgn<I = Nothing> = ReidModel<ResNet<I>, MgnHead<I>>;
+pub type Mgn<I = Identity> = ReidModel<ResNet<I>, MgnHead<I>>;
 
 impl MgnConfig {
     /// The paper's network: ResNet-50, with a last stride of 1 in all branches.
     #[must_use]
     pub fn resnet50() -> Self {
-        Self::of(ResNetConfig::resnet50().with_last_stride(1))
+        Self::from_network(ResNetConfig::resnet50().with_last_stride(1))
     }
 }
 
 impl<I> MgnConfig<I> {
     /// The same on any network whose last map has rows in multiples of 6.
     #[must_use]
-    pub fn of(network: ResNetConfig<I>) -> Self {
-        let branch = |stripes| GranulesConfig::new().with_stripes(stripes);
+    pub fn from_network(network: ResNetConfig<I>) -> Self {
+        let branch = |stripes| StripeHeadConfig::new().with_stripes(stripes);
         Self {
             network,
-            cut: Cut { stage: 3, block: 1 },
+            split: SplitPoint { stage: 3, block: 1 },
             branches: [0, 2, 3].map(branch).to_vec(),
         }
     }
@@ -78,10 +78,10 @@ impl<I> MgnConfig<I> {
 impl<I: BlockConfig + Clone> MgnConfig<I> {
     /// What the branches share.
     #[must_use]
-    pub fn backbone(&self) -> TrunkConfig<I> {
-        TrunkConfig {
+    pub fn backbone(&self) -> EarlyStagesConfig<I> {
+        EarlyStagesConfig {
             network: self.network.clone(),
-            cut: Some(self.cut),
+            split: Some(self.split),
         }
     }
 
@@ -89,9 +89,9 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
     #[must_use]
     pub fn head(&self) -> MgnHeadConfig<I> {
         MgnHeadConfig {
-            tail: TailConfig {
+            late_stages: LateStagesConfig {
                 network: self.network.clone(),
-                cut: self.cut,
+                split: self.split,
             },
             branches: self.branches.clone(),
         }
@@ -116,7 +116,7 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         self.head().output(map, classes)
     }
 
-    /// Gives a network the weights of a whole one: the trunk its first stages, every branch its late
+    /// Gives a network the weights of a whole one: the early stages its first stages, every branch its late
     /// ones, to be trained apart.
     ///
     /// The whole network is one of this configuration's `network`, on the model's device.
@@ -127,9 +127,9 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
     where
         I::Block: Block,
     {
-        let (trunk, tail) = whole.split(self.cut);
-        model.backbone = trunk;
-        model.head.set_tails(&tail);
+        let (early_stages, late_stages) = whole.split(self.split);
+        model.backbone = early_stages;
+        model.head.set_late_stages(&late_stages);
     }
 }
 
@@ -137,14 +137,14 @@ impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));
-        problems.at("cut", |problems| {
-            self.cut.validate(network.blocks, problems);
+        problems.at("split", |problems| {
+            self.split.validate(network.blocks, problems);
         });
         let look = |map, problems: &mut Problems| validate_branches(&self.branches, map, problems);
         if fits {
             look(network.output(image), problems);
         } else {
-            problems.nested_for_any(TRIALS, look);
+            problems.nested_for_any(TRIAL_SHAPES, look);
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
     BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
-    block::TRIALS,
+    block::TRIAL_SHAPES,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,9 @@ impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
             if fits {
                 self.head.validate(self.backbone.output(image), problems);
             } else {
-                problems.nested_for_any(TRIALS, |map, problems| self.head.validate(map, problems));
+                problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
+                    self.head.validate(map, problems);
+                });
             }
         });
     }

@@ -46,7 +46,7 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 /// y = W g                          the identity loss sees y   [batch, classes]
 /// ```
 ///
-/// Each gate starts near one half, so a trunk with pretrained weights gives features of another
+/// Each gate starts near one half, so a backbone with pretrained weights gives features of another
 /// scale than it was trained for until the normalisations have adapted: train before evaluating.
 ///
 /// ```
@@ -72,20 +72,20 @@ impl RgaConfig {
 }
 
 /// Attention that the authors' code builds: RGA-S, RGA-C and RGA-SC.
-pub trait InAuthorsCode: Block {
+pub trait AuthorsLayout: Block {
     /// Where it has which part: the authors' word for it, and its place here.
     const PARTS: &'static [(&'static str, &'static str)];
 }
 
-impl InAuthorsCode for RgaSpatial {
+impl AuthorsLayout for RgaSpatial {
     const PARTS: &'static [(&'static str, &'static str)] = &[("spatial", "")];
 }
 
-impl InAuthorsCode for RgaChannel {
+impl AuthorsLayout for RgaChannel {
     const PARTS: &'static [(&'static str, &'static str)] = &[("channel", "")];
 }
 
-impl InAuthorsCode for (RgaSpatial, RgaChannel) {
+impl AuthorsLayout for (RgaSpatial, RgaChannel) {
     const PARTS: &'static [(&'static str, &'static str)] = &[("spatial", "0."), ("channel", "1.")];
 }
 
@@ -110,7 +110,7 @@ const LAYERS: [(&str, &str, &str); 8] = [
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
-pub fn load_authors<A: InAuthorsCode>(
+pub fn load_authors<A: AuthorsLayout>(
     model: &mut BagOfTricks<A>,
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {
@@ -143,9 +143,9 @@ mod tests {
         let device = Device::default();
         let config = RgaConfig::rga_resnet50();
         let image = InputSize::PERSON.rgb();
-        let trunk = config.backbone.clone().after(&[], ());
+        let backbone = config.backbone.clone().after(&[], ());
         let with = parameters::count(&config.backbone.init(image, &device));
-        let without = parameters::count(&trunk.init(image, &device));
+        let without = parameters::count(&backbone.init(image, &device));
         // Spatial and channel after each stage, as counted beside the blocks.
         let spatial = 1_082_178 + 164_898 + 398_154 + 1_578_570;
         let channel = 1_590_994 + 164_898 + 270_754 + 1_063_650;

@@ -48,6 +48,7 @@ use burn::{
 
 use crate::Error;
 
+mod backbone;
 mod burnpack;
 mod format;
 mod layout;
@@ -56,13 +57,12 @@ mod prefix;
 mod pytorch;
 mod report;
 mod safetensors;
-mod trunk;
 
+pub use backbone::load_backbone;
 use format::Format;
 pub use layout::Layout;
 use parameters::Convention;
 pub use report::{Misshapen, WeightReport};
-pub use trunk::load_trunk;
 
 /// Loads a file into a module, strictly.
 ///

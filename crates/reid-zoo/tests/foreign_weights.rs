@@ -285,7 +285,7 @@ fn a_backbone_finds_its_prefix() {
         tensors.push(("classifier.weight".to_owned(), some));
         safetensors::serialize_to_file(tensors, None, &path).expect("written");
         let mut backbone = config.init(image, &device);
-        let loaded = weights::load_trunk(&mut backbone, &path);
+        let loaded = weights::load_backbone(&mut backbone, &path);
         if prefixes.len() == 1 {
             loaded.expect("fits");
             let values = |net: &reid_nn::backbone::ResNet| net.conv1.weight.val().into_data();

@@ -8,9 +8,9 @@ use reid_core::{InputSize, Seed};
 use reid_nn::{
     BlockConfig,
     attention::FncChannelConfig,
-    backbone::{Cut, ResNetConfig, Tail},
+    backbone::{LateStages, ResNetConfig, SplitPoint},
     drawing,
-    head::ReducedNeckConfig,
+    head::ReducedBnNeckConfig,
 };
 use reid_zoo::{FncConfig, MgnConfig};
 
@@ -24,15 +24,15 @@ fn network() -> ResNetConfig {
 }
 
 fn fnc() -> FncConfig<()> {
-    let mut config = FncConfig::of(network());
-    let neck = ReducedNeckConfig::new().with_dimensions(6);
+    let mut config = FncConfig::from_network(network());
+    let neck = ReducedBnNeckConfig::new().with_dimensions(6);
     config.branches.channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
     (config.branches.spatial_neck, config.branches.channel_neck) = (neck.clone(), neck);
     config
 }
 
 fn mgn() -> MgnConfig {
-    let mut config = MgnConfig::of(network());
+    let mut config = MgnConfig::from_network(network());
     for branch in &mut config.branches {
         branch.dimensions = 6;
     }
@@ -61,12 +61,12 @@ fn parameters<M: Module>(module: &M) -> Parameters {
     found
 }
 
-/// The tails hold what the whole network's has, each under identifiers of its own.
-fn start_alike(expected: &Tail, tails: &[&Tail]) {
+/// The late stages hold what the whole network's has, each under identifiers of its own.
+fn start_alike(expected: &LateStages, copies: &[&LateStages]) {
     let expected = parameters(expected);
     let mut ids = Vec::new();
-    for tail in tails {
-        let found = parameters(*tail);
+    for late_stages in copies {
+        let found = parameters(*late_stages);
         assert_eq!(found.values, expected.values);
         ids.extend(found.ids);
     }
@@ -81,34 +81,34 @@ fn branches_start_from_a_whole_network() {
     let device = Device::default().autodiff();
     let whole = || network().init(SIZE.rgb(), &device);
     let whole = drawing::from_seed(Seed::new(3), &device, whole);
-    let cut = Cut { stage: 3, block: 1 };
-    let (trunk, tail) = whole.clone().split(cut);
+    let cut = SplitPoint { stage: 3, block: 1 };
+    let (early_stages, late_stages) = whole.clone().split(cut);
 
     let config = fnc();
     let mut model = config.init(SIZE, 3, &device);
     config.start_from(&mut model, whole.clone());
     assert_eq!(
         parameters(&model.backbone).values,
-        parameters(&trunk).values
+        parameters(&early_stages).values
     );
-    let tails = [&model.head.spatial.block.0, &model.head.channel.block.0];
-    let tails = tails.map(|tail| tail.as_ref().expect("separate"));
-    start_alike(&tail, &tails);
+    let copies = [&model.head.spatial.block.0, &model.head.channel.block.0];
+    let copies = copies.map(|late_stages| late_stages.as_ref().expect("separate"));
+    start_alike(&late_stages, &copies);
 
     let config = mgn();
     let mut model = config.init(SIZE, 3, &device);
     config.start_from(&mut model, whole);
     assert_eq!(
         parameters(&model.backbone).values,
-        parameters(&trunk).values
+        parameters(&early_stages).values
     );
-    let tails: Vec<&Tail> = model
+    let copies: Vec<&LateStages> = model
         .head
         .branches
         .iter()
         .map(|branch| &branch.block)
         .collect();
-    start_alike(&tail, &tails);
+    start_alike(&late_stages, &copies);
 }
 
 #[test]

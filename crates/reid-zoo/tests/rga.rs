@@ -13,7 +13,7 @@ use reid_nn::{
 };
 use reid_zoo::{
     BagOfTricks, BagOfTricksConfig, Error, RgaConfig,
-    rga::{self, InAuthorsCode},
+    rga::{self, AuthorsLayout},
     weights,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -53,7 +53,7 @@ fn theirs(ours: &str, parts: &[&str]) -> String {
 }
 
 /// Saves a network in the authors' names, as from several devices.
-fn save<A: InAuthorsCode>(model: &BagOfTricks<A>, parts: &[&str], path: &Path) {
+fn save<A: AuthorsLayout>(model: &BagOfTricks<A>, parts: &[&str], path: &Path) {
     weights::save(model, path).expect("saved");
     let bytes = fs::read(path).expect("read");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
@@ -78,7 +78,7 @@ impl ModuleMapper for Draw {
 
 fn travels<A>(config: &BagOfTricksConfig<A>, parts: &[&str])
 where
-    A: BlockConfig<Block: InAuthorsCode>,
+    A: BlockConfig<Block: AuthorsLayout>,
 {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("authors.safetensors");
@@ -142,7 +142,7 @@ fn a_trunk_of_torchvision_loads_around_the_attention() {
     let mut model = config().init(SIZE, 5, &device);
     let image = Tensor::ones([1, 3, 32, 16], &device);
     let before = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));
-    weights::load_trunk(&mut model.backbone, &path).expect("the same trunk");
+    weights::load_backbone(&mut model.backbone, &path).expect("the same trunk");
     let [_, first, ..] = model.backbone.stages(image.clone());
     let [_, expected, ..] = trunk.backbone.stages(image);
     let expected = model.backbone.after[0].forward(expected);

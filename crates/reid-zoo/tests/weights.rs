@@ -506,14 +506,14 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
     let image = InputSize::new(32, 16).rgb();
     let plain = ResNetConfig::resnet18().with_width(4);
 
-    let trunk = plain.init(image, &device);
+    let backbone = plain.init(image, &device);
     let published = Torchvision {
-        conv1: trunk.conv1,
-        bn1: trunk.bn1,
-        layer1: trunk.layer1,
-        layer2: trunk.layer2,
-        layer3: trunk.layer3,
-        layer4: trunk.layer4,
+        conv1: backbone.conv1,
+        bn1: backbone.bn1,
+        layer1: backbone.layer1,
+        layer2: backbone.layer2,
+        layer3: backbone.layer3,
+        layer4: backbone.layer4,
         fc: LinearConfig::new(32, 10).init(&device),
     };
     weights::save(&published, &path).expect("saved");
@@ -522,7 +522,7 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
     let config = plain.inside(gate()).after(&[3, 4], gate());
     let mut backbone = config.init(image, &device);
     let before = backbone.layer1[0].se_module.clone();
-    weights::load_trunk(&mut backbone, &path).expect("fits");
+    weights::load_backbone(&mut backbone, &path).expect("fits");
     let values = |conv: &Conv2d| read(conv.weight.val());
     assert_eq!(values(&backbone.conv1), values(&published.conv1));
     assert_eq!(
@@ -531,7 +531,7 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
     );
 
     let mut wider = ResNetConfig::resnet18().with_width(8).init(image, &device);
-    let error = weights::load_trunk(&mut wider, &path).expect_err("another width");
+    let error = weights::load_backbone(&mut wider, &path).expect_err("another width");
     let text = error.to_string();
     assert!(
         text.contains("conv1.weight: expected [8, 3, 7, 7], found [4, 3, 7, 7]"),
@@ -560,7 +560,7 @@ fn cadenes_names_fill_an_se_resnext() {
         _ => key.to_owned(),
     });
     let mut backbone = config.init(image, &device);
-    weights::load_trunk(&mut backbone, &path).expect("fits");
+    weights::load_backbone(&mut backbone, &path).expect("fits");
     let values = |conv: &Conv2d| read(conv.weight.val());
     assert_eq!(values(&backbone.conv1), values(&published.conv1));
     let gates = [&backbone, &published].map(|of| values(&of.layer2[0].se_module.fc2));
@@ -568,7 +568,7 @@ fn cadenes_names_fill_an_se_resnext() {
 
     // A gate that is missing from a file with gates is an error, not a gate left as it was.
     renamed(&path, |key| key.replace("layer2.0.se_module.fc2", "fc"));
-    let error = weights::load_trunk(&mut backbone, &path).expect_err("a gate is missing");
+    let error = weights::load_backbone(&mut backbone, &path).expect_err("a gate is missing");
     assert!(
         error.to_string().contains("layer2.0.se_module.fc2.weight"),
         "{error}"
@@ -599,7 +599,7 @@ fn ibn_nets_names_fill_a_resnet() {
         });
         let mut backbone = config.init(image, &device);
         let before = read(backbone.layer1[0].conv1.weight.val());
-        weights::load_trunk(&mut backbone, &path).expect("fits");
+        weights::load_backbone(&mut backbone, &path).expect("fits");
         let found = read(backbone.layer1[0].conv1.weight.val());
         assert_ne!(found, before);
         assert_eq!(found, read(published.layer1[0].conv1.weight.val()));

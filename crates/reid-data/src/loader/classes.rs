@@ -14,7 +14,7 @@ use crate::Error;
 /// use reid_core::Identity;
 /// use reid_data::loader::Classes;
 ///
-/// let classes = Classes::of([7, 2, 7, -1].map(Identity::new));
+/// let classes = Classes::from_identities([7, 2, 7, -1].map(Identity::new));
 /// assert_eq!(classes.len(), 2);
 /// assert_eq!(classes.class(Identity::new(7)), Some(1));
 /// assert_eq!(classes.identity(0), Some(Identity::new(2)));
@@ -26,7 +26,7 @@ pub struct Classes(Vec<Identity>);
 impl Classes {
     /// The classes of these identities, which may repeat and stand in any order.
     #[must_use]
-    pub fn of(identities: impl IntoIterator<Item = Identity>) -> Self {
+    pub fn from_identities(identities: impl IntoIterator<Item = Identity>) -> Self {
         let known = |identity: &Identity| !identity.is_junk();
         let mut identities: Vec<Identity> = identities.into_iter().filter(known).collect();
         identities.sort_unstable();
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn classes_are_numbered_in_order_without_junk() {
-        let classes = Classes::of([30, -1, 4, 30, 0].map(Identity::new));
+        let classes = Classes::from_identities([30, -1, 4, 30, 0].map(Identity::new));
         assert_eq!(classes.identities(), [0, 4, 30].map(Identity::new));
         assert_eq!(classes.class(Identity::new(4)), Some(1));
         assert_eq!(classes.class(Identity::new(5)), None);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_saved_table_comes_back_and_a_disordered_one_is_refused() {
-        let classes = Classes::of([5, 3].map(Identity::new));
+        let classes = Classes::from_identities([5, 3].map(Identity::new));
         let text = serde_json::to_string(&classes).unwrap();
         assert_eq!(text, "[3,5]");
         assert_eq!(serde_json::from_str::<Classes>(&text).unwrap(), classes);

@@ -78,7 +78,9 @@ impl TrainLoader {
     ) -> Self {
         let samples = samples.into();
         Self {
-            classes: Arc::new(Classes::of(samples.iter().map(|sample| sample.identity))),
+            classes: Arc::new(Classes::from_identities(
+                samples.iter().map(|sample| sample.identity),
+            )),
             pictures: Arc::new(Pictures::new(size, config.cache_bytes)),
             transform: Arc::new(augmentation.transforms()),
             samples,

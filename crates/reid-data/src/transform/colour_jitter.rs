@@ -28,11 +28,11 @@ const GREY: [f32; 3] = [0.299, 0.587, 0.114];
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
-    /// Strength for brightness, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
+    /// Strength for brightness, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
     pub brightness: f32,
-    /// Strength for contrast, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
+    /// Strength for contrast, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
     pub contrast: f32,
-    /// Strength for saturation, 0 to [`STRONGEST`](Self::STRONGEST); 0 leaves it.
+    /// Strength for saturation, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
     pub saturation: f32,
 }
 
@@ -45,7 +45,7 @@ enum Change {
 
 impl ColourJitter {
     /// The largest strength: 100. From 1 on, some pictures lose all that it changes.
-    pub const STRONGEST: f64 = 100.0;
+    pub const MAX_STRENGTH: f64 = 100.0;
 }
 
 impl Validate for ColourJitter {
@@ -56,7 +56,7 @@ impl Validate for ColourJitter {
             ("saturation", self.saturation),
         ];
         for (field, strength) in strengths {
-            problems.number(field, strength, 0.0..=Self::STRONGEST);
+            problems.number(field, strength, 0.0..=Self::MAX_STRENGTH);
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct RandomAffine {
     /// height, 0 to 1.
     pub translate: (f32, f32),
     /// The least and the largest enlargement, above 0 and up to
-    /// [`LARGEST_SCALE`](Self::LARGEST_SCALE).
+    /// [`MAX_SCALE`](Self::MAX_SCALE).
     pub scale: (f32, f32),
     /// The largest horizontal shear to either side, in degrees, at least 0 and below 90.
     pub shear: f32,
@@ -49,7 +49,7 @@ impl RandomAffine {
     };
 
     /// The largest enlargement: 100.
-    pub const LARGEST_SCALE: f32 = 100.0;
+    pub const MAX_SCALE: f32 = 100.0;
 }
 
 impl Validate for RandomAffine {
@@ -62,8 +62,8 @@ impl Validate for RandomAffine {
         let (least, largest) = self.scale;
         problems.require(
             "scale",
-            0.0 < least && least <= largest && largest <= Self::LARGEST_SCALE,
-            format_args!("0 < least <= largest <= {}", Self::LARGEST_SCALE),
+            0.0 < least && least <= largest && largest <= Self::MAX_SCALE,
+            format_args!("0 < least <= largest <= {}", Self::MAX_SCALE),
             format_args!("{least} and {largest}"),
         );
         problems.number("shear", self.shear, 0.0..90.0);

@@ -10,7 +10,7 @@ use std::{
 use npyz::{DType, NpyFile, Order, TypeChar};
 use zip::ZipArchive;
 
-use super::tensors::{Numbers, Tensors, narrow};
+use super::tensors::{Shaped, Tensors, narrow};
 
 /// Arrays in an archive.
 pub(super) struct Archive<'a>(RefCell<ZipArchive<Cursor<&'a [u8]>>>);
@@ -49,11 +49,11 @@ impl Tensors for Archive<'_> {
         array_names(archive.file_names().flatten())
     }
 
-    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+    fn floats(&self, key: &str) -> Result<Shaped<f32>, String> {
         floats(key, &self.bytes(key)?)
     }
 
-    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+    fn integers(&self, key: &str) -> Result<Shaped<i64>, String> {
         integers(key, &self.bytes(key)?)
     }
 }
@@ -77,11 +77,11 @@ impl Tensors for Folder<'_> {
         array_names(entries.filter_map(|entry| entry.file_name().into_string().ok()))
     }
 
-    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+    fn floats(&self, key: &str) -> Result<Shaped<f32>, String> {
         floats(key, &self.bytes(key)?)
     }
 
-    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+    fn integers(&self, key: &str) -> Result<Shaped<i64>, String> {
         integers(key, &self.bytes(key)?)
     }
 }
@@ -95,7 +95,7 @@ fn array_names(files: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     names
 }
 
-fn floats(key: &str, bytes: &[u8]) -> Result<Numbers<f32>, String> {
+fn floats(key: &str, bytes: &[u8]) -> Result<Shaped<f32>, String> {
     let array = Array::new(key, bytes)?;
     match array.kind {
         (TypeChar::Float, 4) => array.read(|value: f32| value),
@@ -104,7 +104,7 @@ fn floats(key: &str, bytes: &[u8]) -> Result<Numbers<f32>, String> {
     }
 }
 
-fn integers(key: &str, bytes: &[u8]) -> Result<Numbers<i64>, String> {
+fn integers(key: &str, bytes: &[u8]) -> Result<Shaped<i64>, String> {
     let array = Array::new(key, bytes)?;
     match array.kind {
         (TypeChar::Int, 4) => array.read(|value: i32| i64::from(value)),
@@ -223,10 +223,7 @@ impl<'a> Array<'a> {
     }
 
     /// The numbers, row by row whatever the order in the file.
-    fn read<T: npyz::Deserialize, U: Copy>(
-        self,
-        of: impl Fn(T) -> U,
-    ) -> Result<Numbers<U>, String> {
+    fn read<T: npyz::Deserialize, U: Copy>(self, of: impl Fn(T) -> U) -> Result<Shaped<U>, String> {
         let by_columns = self.file.order() == Order::Fortran;
         let values = self
             .file

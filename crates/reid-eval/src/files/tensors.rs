@@ -3,7 +3,7 @@
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 /// A shape, and the numbers row by row.
-pub(super) type Numbers<T> = (Vec<usize>, Vec<T>);
+pub(super) type Shaped<T> = (Vec<usize>, Vec<T>);
 
 /// Tensors by name.
 pub(super) trait Tensors {
@@ -11,10 +11,10 @@ pub(super) trait Tensors {
     fn keys(&self) -> Vec<String>;
 
     /// A tensor of floats.
-    fn floats(&self, key: &str) -> Result<Numbers<f32>, String>;
+    fn floats(&self, key: &str) -> Result<Shaped<f32>, String>;
 
     /// A tensor of integers.
-    fn integers(&self, key: &str) -> Result<Numbers<i64>, String>;
+    fn integers(&self, key: &str) -> Result<Shaped<i64>, String>;
 
     /// What to say of a key that is not there.
     fn missing(&self, key: &str) -> String {
@@ -55,11 +55,11 @@ impl Tensors for Safetensors<'_> {
         keys
     }
 
-    fn floats(&self, key: &str) -> Result<Numbers<f32>, String> {
+    fn floats(&self, key: &str) -> Result<Shaped<f32>, String> {
         let tensor = self.tensor(key)?;
         let values = match tensor.dtype() {
-            Dtype::F32 => numbers(&tensor).map(f32::from_le_bytes).collect(),
-            Dtype::F64 => numbers(&tensor)
+            Dtype::F32 => values(&tensor).map(f32::from_le_bytes).collect(),
+            Dtype::F64 => values(&tensor)
                 .map(f64::from_le_bytes)
                 .map(narrow)
                 .collect(),
@@ -72,11 +72,11 @@ impl Tensors for Safetensors<'_> {
         Ok((tensor.shape().to_vec(), values))
     }
 
-    fn integers(&self, key: &str) -> Result<Numbers<i64>, String> {
+    fn integers(&self, key: &str) -> Result<Shaped<i64>, String> {
         let tensor = self.tensor(key)?;
         let values = match tensor.dtype() {
-            Dtype::I64 => numbers(&tensor).map(i64::from_le_bytes).collect(),
-            Dtype::I32 => numbers(&tensor)
+            Dtype::I64 => values(&tensor).map(i64::from_le_bytes).collect(),
+            Dtype::I32 => values(&tensor)
                 .map(i32::from_le_bytes)
                 .map(i64::from)
                 .collect(),
@@ -91,7 +91,7 @@ impl Tensors for Safetensors<'_> {
 }
 
 /// The numbers of a tensor, each as its bytes; little-endian, as the format has it.
-fn numbers<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
+fn values<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
     tensor.data().as_chunks().0.iter().copied()
 }
 

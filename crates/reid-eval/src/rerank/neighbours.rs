@@ -31,7 +31,7 @@ pub(super) struct Neighbours {
 /// Images of one side that follow each other.
 #[derive(Clone, Debug)]
 struct Images {
-    of_gallery: bool,
+    expand_gallery: bool,
     /// Their places in their side.
     range: Range<usize>,
     /// The number of the first among all images.
@@ -40,7 +40,7 @@ struct Images {
 
 impl Images {
     fn side<'a>(&self, distances: &'a Distances<'a>) -> &'a Side<'a> {
-        if self.of_gallery {
+        if self.expand_gallery {
             &distances.gallery
         } else {
             &distances.query
@@ -189,9 +189,9 @@ impl Neighbours {
 }
 
 fn blocks(distances: &Distances<'_>) -> Vec<Images> {
-    let side = |of_gallery: bool, length: usize, first: usize| {
+    let side = |expand_gallery: bool, length: usize, first: usize| {
         (0..length).step_by(BLOCK).map(move |start| Images {
-            of_gallery,
+            expand_gallery,
             range: start..(start + BLOCK).min(length),
             first: first + start,
         })

@@ -30,9 +30,9 @@ pub enum Broadcast {
 ///
 /// let gate = Gate { batch: 1, channels: 2, positions: 2, broadcast: Broadcast::Channels };
 /// let (maps, factors) = ([1.0, 2.0, 3.0, 4.0], [10.0, 100.0]);
-/// let mut mul_gate = maps;
-/// gate.multiply(&mut mul_gate, &factors);
-/// assert_eq!(mul_gate, [10.0, 200.0, 30.0, 400.0]);
+/// let mut gated = maps;
+/// gate.multiply(&mut gated, &factors);
+/// assert_eq!(gated, [10.0, 200.0, 30.0, 400.0]);
 ///
 /// assert_eq!(gate.multiplied(&maps, &factors, Some(&[-20.0; 4])), [0.0, 180.0, 10.0, 380.0]);
 ///
@@ -106,11 +106,11 @@ impl Gate {
     pub fn multiplied(&self, maps: &[f32], factors: &[f32], shortcut: Option<&[f32]>) -> Vec<f32> {
         self.expect(maps.len(), factors.len());
         if maps.len() <= ALONE || !self.positions.is_multiple_of(LINE) {
-            let mut mul_gate = self.multiplied_alone(maps, factors);
+            let mut gated = self.multiplied_alone(maps, factors);
             if let Some(shortcut) = shortcut {
-                add_relu(&mut mul_gate, shortcut);
+                add_relu(&mut gated, shortcut);
             }
-            return mul_gate;
+            return gated;
         }
         // By all threads, which write whole lines once: zeros to write over would be one pass more.
         let (lines, _) = maps.as_chunks::<LINE>();
@@ -124,37 +124,35 @@ impl Gate {
             }
         };
         let lines = lines.par_iter().enumerate().with_min_len(PART / LINE);
-        let mul_gate: Vec<[f32; LINE]> = match shortcut {
+        let gated: Vec<[f32; LINE]> = match shortcut {
             None => lines.map(line).collect(),
             Some(shortcut) => {
                 self.expect(shortcut.len(), factors.len());
                 let (others, _) = shortcut.as_chunks::<LINE>();
                 let joined = |(at, values): (usize, &[f32; LINE])| {
-                    let (mul_gate, others) = (line((at, values)), &others[at]);
-                    array::from_fn(|position| relu(mul_gate[position] + others[position]))
+                    let (gated, others) = (line((at, values)), &others[at]);
+                    array::from_fn(|position| relu(gated[position] + others[position]))
                 };
                 lines.map(joined).collect()
             }
         };
-        mul_gate.into_flattened()
+        gated.into_flattened()
     }
 
     /// The products by the calling thread.
     fn multiplied_alone(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
-        let mut mul_gate = Vec::with_capacity(maps.len());
+        let mut gated = Vec::with_capacity(maps.len());
         for (at, map) in maps.chunks_exact(self.positions).enumerate() {
             match self.broadcast {
-                Broadcast::Positions => {
-                    mul_gate.extend(map.iter().map(|number| number * factors[at]))
-                }
+                Broadcast::Positions => gated.extend(map.iter().map(|number| number * factors[at])),
                 Broadcast::Channels => {
                     let factors = &factors[at / self.channels * self.positions..];
                     let pairs = map.iter().zip(factors);
-                    mul_gate.extend(pairs.map(|(number, factor)| number * factor));
+                    gated.extend(pairs.map(|(number, factor)| number * factor));
                 }
             }
         }
-        mul_gate
+        gated
     }
 
     /// The gradient of a loss by the gate, from those by the result; these become those by the maps.

@@ -12,7 +12,7 @@ use crate::memory::zeros;
 /// use reid_kernels::Mixing;
 ///
 /// // Two images of one channel and two positions; the second position of the first is the second's.
-/// let mixing = Mixing { cut: vec![false, true, false, false], donors: vec![1, 0] };
+/// let mixing = Mixing { cut: vec![false, true, false, false], partners: vec![1, 0] };
 /// assert_eq!(mixing.forward(&[1.0, 2.0, 3.0, 4.0]), [1.0, 4.0, 3.0, 4.0]);
 /// assert_eq!(mixing.gradient(&[0.1, 0.2, 0.3, 0.4], true), [0.1, 0.0, 0.3, 0.6]);
 /// ```
@@ -21,7 +21,7 @@ pub struct Mixing {
     /// Whether a place is filled by the donor, `[batch, positions]`, the same for all channels.
     pub cut: Vec<bool>,
     /// The place of each image's donor in the batch, `[batch]`.
-    pub donors: Vec<usize>,
+    pub partners: Vec<usize>,
 }
 
 impl Mixing {
@@ -33,7 +33,7 @@ impl Mixing {
     pub fn forward(&self, features: &[f32]) -> Vec<f32> {
         let (sizes, arch) = (self.sizes(features), Arch::new());
         sizes.for_each_map(|image, channel, mixed| {
-            let donor = sizes.map(self.donors[image], channel, features);
+            let donor = sizes.map(self.partners[image], channel, features);
             mixed.copy_from_slice(sizes.map(image, channel, features));
             arch.dispatch(Zip {
                 values: mixed,
@@ -52,8 +52,8 @@ impl Mixing {
     #[must_use]
     pub fn gradient(&self, gradient: &[f32], to_donors: bool) -> Vec<f32> {
         let (sizes, arch) = (self.sizes(gradient), Arch::new());
-        let mut takers = vec![Vec::new(); self.donors.len()];
-        for (image, &donor) in self.donors.iter().enumerate().filter(|_| to_donors) {
+        let mut takers = vec![Vec::new(); self.partners.len()];
+        for (image, &donor) in self.partners.iter().enumerate().filter(|_| to_donors) {
             takers[donor].push(image);
         }
         sizes.for_each_map(|image, channel, passed| {
@@ -75,20 +75,20 @@ impl Mixing {
     }
 
     fn cut_of(&self, image: usize) -> &[bool] {
-        let positions = self.cut.len() / self.donors.len();
+        let positions = self.cut.len() / self.partners.len();
         &self.cut[image * positions..][..positions]
     }
 
     fn sizes(&self, features: &[f32]) -> Sizes {
-        let (batch, cut, count) = (self.donors.len(), self.cut.len(), features.len());
+        let (batch, cut, count) = (self.partners.len(), self.cut.len(), features.len());
         assert!(
             batch > 0 && cut > 0 && cut.is_multiple_of(batch) && count.is_multiple_of(cut),
             "{count} numbers are no maps of {batch} images with {cut} places in all"
         );
         assert!(
-            self.donors.iter().all(|&donor| donor < batch),
+            self.partners.iter().all(|&donor| donor < batch),
             "donors of {batch} images, found {:?}",
-            self.donors
+            self.partners
         );
         Sizes {
             count,

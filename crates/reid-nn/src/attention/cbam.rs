@@ -114,7 +114,7 @@ impl BlockConfig for CbamChannelConfig {
 
 impl CbamSpatialConfig {
     /// The largest convolution.
-    const LARGEST: usize = 63;
+    const MAX_KERNEL: usize = 63;
 }
 
 impl BlockConfig for CbamSpatialConfig {
@@ -138,8 +138,8 @@ impl BlockConfig for CbamSpatialConfig {
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
         let kernel = self.kernel;
-        let holds = kernel % 2 == 1 && kernel <= Self::LARGEST;
-        let expected = format_args!("an odd number from 1 to {}", Self::LARGEST);
+        let holds = kernel % 2 == 1 && kernel <= Self::MAX_KERNEL;
+        let expected = format_args!("an odd number from 1 to {}", Self::MAX_KERNEL);
         problems.require("kernel", holds, expected, kernel);
     }
 }
@@ -175,7 +175,7 @@ impl Block for CbamSpatial {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         let (conv, norm) = convolution::fold_if(self.conv, self.norm);
         Self { conv, norm }
     }

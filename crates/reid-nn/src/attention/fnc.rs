@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 mod channel;
 mod spatial;
 
-pub use channel::{FncChannel, FncChannelConfig, Normalised};
+pub use channel::{ChannelGate, FncChannel, FncChannelConfig};
 pub use spatial::{FncSpatial, FncSpatialConfig};
 
 use burn::tensor::Tensor;
@@ -16,7 +16,7 @@ use super::sigmoid;
 /// How attention and features become one (Table 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Merge {
+pub enum Combine {
     /// `y = σ(a) ⊙ x`, the paper's.
     #[default]
     Multiply,
@@ -24,7 +24,7 @@ pub enum Merge {
     Add,
 }
 
-impl Merge {
+impl Combine {
     fn apply(self, attention: Tensor<4>, features: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Multiply => sigmoid(attention) * features,

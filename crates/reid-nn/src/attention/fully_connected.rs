@@ -13,7 +13,7 @@ use reid_ops::mul_gate;
 
 use super::{
     Gate, checked,
-    pointwise::{Pointwise, embed, fused, pointwise},
+    pointwise::{Pointwise, embed, fold_batch_norm, pointwise},
     sigmoid, validate_reduction,
 };
 use crate::{
@@ -124,12 +124,12 @@ impl BlockConfig for FullyConnectedSpatialConfig {
     fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedSpatial {
         Problems::refuse("FC-S", |problems| self.validate(input, problems));
         let embed = embedding(input, self.reduction, device);
-        let places = input.positions();
-        let hidden = (places / self.reduction).max(1);
+        let positions = input.positions();
+        let hidden = (positions / self.reduction).max(1);
         FullyConnectedSpatial {
             embed,
-            fc1: LinearConfig::new(places, hidden).init(device),
-            fc2: LinearConfig::new(hidden, places).init(device),
+            fc1: LinearConfig::new(positions, hidden).init(device),
+            fc2: LinearConfig::new(hidden, positions).init(device),
             place: input,
         }
     }
@@ -168,9 +168,9 @@ impl Block for FullyConnectedChannel {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            embed: fused(self.embed),
+            embed: fold_batch_norm(self.embed),
             ..self
         }
     }
@@ -181,9 +181,9 @@ impl Block for FullyConnectedSpatial {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            embed: fused(self.embed),
+            embed: fold_batch_norm(self.embed),
             ..self
         }
     }

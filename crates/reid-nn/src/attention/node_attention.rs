@@ -11,7 +11,7 @@ use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pointwise::{Pointwise, embed, fused, normalised, pointwise, rectified},
+    pointwise::{Pointwise, embed, fold_batch_norm, normalised, pointwise, relu_of_norm},
     sigmoid,
 };
 use crate::precision::widened;
@@ -117,7 +117,7 @@ struct Relating<'a> {
 #[derive(Clone)]
 pub(super) enum Nodes {
     /// Places, `[batch, D, height, width]`.
-    Places(Tensor<4>),
+    Positions(Tensor<4>),
     /// Rows of features, `[batch · N, D]`, of so many images.
     Rows(Tensor<2>, usize),
 }
@@ -133,7 +133,7 @@ impl Nodes {
     /// `relu(bn(W · x))`, `[batch, outputs, N, 1]`.
     fn embed(&self, layer: &Pointwise) -> Tensor<4> {
         match self {
-            Self::Places(features) => {
+            Self::Positions(features) => {
                 let embedded = embed(layer, features.clone());
                 let [batch, outputs, height, width] = embedded.dims();
                 embedded.reshape([batch, outputs, height * width, 1])
@@ -145,14 +145,14 @@ impl Nodes {
                 let weight = weight.reshape([outputs, inputs]).transpose();
                 let products = rows.clone().matmul(weight);
                 let products = products.reshape([*batch, all / batch, outputs]).transpose();
-                rectified(layer, products.unsqueeze_dim(3))
+                relu_of_norm(layer, products.unsqueeze_dim(3))
             }
         }
     }
 
     fn dtype(&self) -> DType {
         match self {
-            Self::Places(features) => features.dtype(),
+            Self::Positions(features) => features.dtype(),
             Self::Rows(rows, _) => rows.dtype(),
         }
     }
@@ -205,18 +205,18 @@ impl NodeAttention {
         };
         let sum = terms.map(part).reduce(Tensor::add);
         let sum = sum.expect("attention looks at one term at least");
-        rectified(&self.w1, sum)
+        relu_of_norm(&self.w1, sum)
     }
 
     /// The same with every normalisation folded into the convolution before it.
-    pub(super) fn fused(self) -> Self {
+    pub(super) fn fold_batch_norm(self) -> Self {
         Self {
-            theta: self.theta.map(fused),
-            phi: self.phi.map(fused),
-            psi: self.psi.map(fused),
-            varphi: self.varphi.map(fused),
-            w1: fused(self.w1),
-            w2: fused(self.w2),
+            theta: self.theta.map(fold_batch_norm),
+            phi: self.phi.map(fold_batch_norm),
+            psi: self.psi.map(fold_batch_norm),
+            varphi: self.varphi.map(fold_batch_norm),
+            w1: fold_batch_norm(self.w1),
+            w2: fold_batch_norm(self.w2),
         }
     }
 }
@@ -268,7 +268,7 @@ impl Relating<'_> {
     }
 
     fn normalised(&self, related: Tensor<3>) -> Tensor<4> {
-        rectified(self.varphi, related.unsqueeze_dim(3))
+        relu_of_norm(self.varphi, related.unsqueeze_dim(3))
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::invented;
+    use crate::fixtures;
 
     struct Half;
 
@@ -305,20 +305,20 @@ mod tests {
     fn relations_beyond_half_precision_do_not_overflow() {
         let device = Device::default();
         assert!(device.supports_dtype(DType::F16), "Flex has half precision");
-        let mut single = invented::weights(attention(&device));
+        let mut single = fixtures::weights(attention(&device));
         for embedding in [&mut single.theta, &mut single.phi].into_iter().flatten() {
             let (_, norm) = embedding;
             let norm = norm.as_mut().expect("not folded");
             norm.weight = Param::from_tensor(Tensor::full([4], 500.0, &device));
         }
-        let features = invented::tensor([2, 8, 12], -2.0..2.0, &device);
-        let nodes = Nodes::Places(features.clone().unsqueeze_dim(3));
+        let features = fixtures::tensor([2, 8, 12], -2.0..2.0, &device);
+        let nodes = Nodes::Positions(features.clone().unsqueeze_dim(3));
         let (expected, relations) = single.with_relations(&nodes);
         let largest = relations.expect("relations").max().into_scalar::<f32>();
         assert!(largest > 65504.0, "the largest relation is only {largest}");
 
         let half = single.map(&mut Half);
-        let nodes = Nodes::Places(features.cast(DType::F16).unsqueeze_dim(3));
+        let nodes = Nodes::Positions(features.cast(DType::F16).unsqueeze_dim(3));
         let found = half.forward(&nodes);
         assert_eq!(found.dtype(), DType::F16);
         let difference = (found.cast(DType::F32) - expected).abs().max();
@@ -333,12 +333,12 @@ mod tests {
         let plain = attention(&training);
         let random = |device| Tensor::<3>::random([4, 8, 12], Distribution::Default, device);
         // Moves the running statistics.
-        let _ = plain.forward(&Nodes::Places(random(&training).unsqueeze_dim(3)));
+        let _ = plain.forward(&Nodes::Positions(random(&training).unsqueeze_dim(3)));
         let (plain, features) = (plain.valid(), random(&device));
-        let nodes = Nodes::Places(features.clone().unsqueeze_dim(3));
+        let nodes = Nodes::Positions(features.clone().unsqueeze_dim(3));
         let transposed = Nodes::rows(features.transpose());
         let expected = plain.forward(&nodes);
-        let fused = plain.clone().fused();
+        let fused = plain.clone().fold_batch_norm();
         for found in [
             plain.forward(&transposed),
             fused.forward(&nodes),

@@ -12,7 +12,7 @@ use reid_ops::attention;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pointwise::{Pointwise, fused, normalised},
+    pointwise::{Pointwise, fold_batch_norm, normalised},
     validate_reduction,
 };
 use crate::{
@@ -110,18 +110,18 @@ impl NonLocal {
     fn gathered(&self, features: &Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = features.dims();
         let [embedded, _, _, _] = self.g.weight.shape().dims();
-        let places = height * width;
+        let positions = height * width;
         let [theta, phi, g] = [&self.theta, &self.phi, &self.g].map(|conv| {
             let embedded_map = convolution::apply(conv, features.clone());
-            embedded_map.reshape([batch, embedded, places])
+            embedded_map.reshape([batch, embedded, positions])
         });
         let gathered = match self.similarity {
             Similarity::EmbeddedGaussian => attention(theta, phi, g),
             // N² · embedded against N · embedded² multiplications, twice each.
-            Similarity::DotProduct if embedded < places => {
-                g.matmul(phi.transpose()).matmul(theta) / places as f64
+            Similarity::DotProduct if embedded < positions => {
+                g.matmul(phi.transpose()).matmul(theta) / positions as f64
             }
-            Similarity::DotProduct => g.matmul(phi.transpose().matmul(theta)) / places as f64,
+            Similarity::DotProduct => g.matmul(phi.transpose().matmul(theta)) / positions as f64,
         };
         gathered.reshape([batch, embedded, height, width])
     }
@@ -132,9 +132,9 @@ impl Block for NonLocal {
         normalised(&self.w, self.gathered(&features)) + features
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            w: fused(self.w),
+            w: fold_batch_norm(self.w),
             ..self
         }
     }
@@ -155,10 +155,10 @@ mod tests {
             let config = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
             let block = config.init(place, &device);
             let features = Tensor::random([2, 16, height, width], Distribution::Default, &device);
-            let places = height * width;
+            let positions = height * width;
             let [theta, phi, g] = [&block.theta, &block.phi, &block.g]
-                .map(|conv| conv.forward(features.clone()).reshape([2, 8, places]));
-            let weights = theta.transpose().matmul(phi) / places as f64;
+                .map(|conv| conv.forward(features.clone()).reshape([2, 8, positions]));
+            let weights = theta.transpose().matmul(phi) / positions as f64;
             let expected = g.matmul(weights.transpose()).reshape([2, 8, height, width]);
             let difference = (block.gathered(&features) - expected).abs().max();
             let difference = difference.into_scalar::<f32>();

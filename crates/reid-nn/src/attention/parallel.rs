@@ -15,7 +15,7 @@ use crate::block::{Block, BlockConfig};
 /// How two gates become one. The paper does not tell which it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fusion {
+pub enum CombineGates {
     /// `a ⊙ b`: what either closes is closed.
     Product,
     /// `(a + b) / 2`: the mean of what both let through.
@@ -32,8 +32,8 @@ pub struct ParallelConfig<A, B> {
     /// The two gates.
     #[serde(deserialize_with = "strict")]
     pub gates: (A, B),
-    /// How they become one; [`Fusion::Product`] with [`new`](Self::new).
-    pub fusion: Fusion,
+    /// How they become one; [`CombineGates::Product`] with [`new`](Self::new).
+    pub combine: CombineGates,
 }
 
 impl<A, B> ParallelConfig<A, B> {
@@ -42,14 +42,14 @@ impl<A, B> ParallelConfig<A, B> {
     pub const fn new(one: A, other: B) -> Self {
         Self {
             gates: (one, other),
-            fusion: Fusion::Product,
+            combine: CombineGates::Product,
         }
     }
 
     /// Another fusion.
     #[must_use]
-    pub fn with_fusion(mut self, fusion: Fusion) -> Self {
-        self.fusion = fusion;
+    pub fn with_combine(mut self, combine: CombineGates) -> Self {
+        self.combine = combine;
         self
     }
 }
@@ -76,7 +76,7 @@ pub struct Parallel<A, B> {
     /// The two gates.
     pub gates: (A, B),
     #[module(skip)]
-    fusion: Fusion,
+    combine: CombineGates,
 }
 
 impl<A, B> BlockConfig for ParallelConfig<A, B>
@@ -90,7 +90,7 @@ where
         let (one, other) = &self.gates;
         Parallel {
             gates: (one.init(input, device), other.init(input, device)),
-            fusion: self.fusion,
+            combine: self.combine,
         }
     }
 
@@ -106,9 +106,9 @@ impl<A: Gate, B: Gate> Gate for Parallel<A, B> {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let one = self.gates.0.gate(features.clone());
         let other = self.gates.1.gate(features);
-        match self.fusion {
-            Fusion::Product => one * other,
-            Fusion::Mean => (one + other) / 2,
+        match self.combine {
+            CombineGates::Product => one * other,
+            CombineGates::Mean => (one + other) / 2,
         }
     }
 }
@@ -118,10 +118,10 @@ impl<A: Gate, B: Gate> Block for Parallel<A, B> {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         let (one, other) = self.gates;
         Self {
-            gates: (one.fused(), other.fused()),
+            gates: (one.fold_batch_norm(), other.fold_batch_norm()),
             ..self
         }
     }

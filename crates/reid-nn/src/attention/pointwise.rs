@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A 1 x 1 convolution and the normalisation after it, which is absent when
-/// [fused](crate::Block::fused).
+/// [fused](crate::Block::fold_batch_norm).
 pub type Pointwise = (Conv2d, Option<BatchNorm>);
 
 /// Without bias, which the normalisation would take away.
@@ -36,7 +36,7 @@ pub(super) fn normalised((conv, norm): &Pointwise, features: Tensor<4>) -> Tenso
 
 /// `relu(bn(y))` of products `W · x`, with the bias that the layer has when its normalisation is folded
 /// into it.
-pub(super) fn rectified((conv, norm): &Pointwise, products: Tensor<4>) -> Tensor<4> {
+pub(super) fn relu_of_norm((conv, norm): &Pointwise, products: Tensor<4>) -> Tensor<4> {
     let biased = match &conv.bias {
         Some(bias) => {
             let bias = bias.val().cast(products.dtype());
@@ -45,12 +45,12 @@ pub(super) fn rectified((conv, norm): &Pointwise, products: Tensor<4>) -> Tensor
         None => products,
     };
     match norm {
-        Some(norm) => norm.rectified(biased),
+        Some(norm) => norm.forward_relu(biased),
         None => relu(biased),
     }
 }
 
 /// The same with the normalisation folded into the convolution.
-pub(super) fn fused((conv, norm): Pointwise) -> Pointwise {
+pub(super) fn fold_batch_norm((conv, norm): Pointwise) -> Pointwise {
     convolution::fold_if(conv, norm)
 }

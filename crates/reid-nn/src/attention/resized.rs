@@ -148,9 +148,9 @@ impl<G: Gate> Block for Resized<G> {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            gate: self.gate.fused(),
+            gate: self.gate.fold_batch_norm(),
             ..self
         }
     }

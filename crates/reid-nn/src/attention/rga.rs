@@ -187,7 +187,7 @@ impl RgaSpatial {
 
     fn as_nodes(&self, features: Tensor<4>) -> Nodes {
         checked("RGA-S", self.place, &features);
-        Nodes::Places(features)
+        Nodes::Positions(features)
     }
 
     fn as_gate(&self, attention: Tensor<4>) -> Tensor<4> {
@@ -242,9 +242,9 @@ impl Block for RgaSpatial {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            nodes: self.nodes.fused(),
+            nodes: self.nodes.fold_batch_norm(),
             ..self
         }
     }
@@ -255,9 +255,9 @@ impl Block for RgaChannel {
         mul_gate(features.clone(), self.gate(features))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            nodes: self.nodes.fused(),
+            nodes: self.nodes.fold_batch_norm(),
             ..self
         }
     }

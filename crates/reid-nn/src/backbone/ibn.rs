@@ -36,7 +36,7 @@ pub enum Ibn {
 pub enum InstanceNormed {
     /// Nowhere.
     #[default]
-    Nothing,
+    None,
     /// The first half of the channels after the first convolution, as in IBN-a.
     Half,
     /// All channels behind the addition, as in IBN-b.
@@ -49,7 +49,7 @@ impl Ibn {
         match self {
             Self::A if stage < 3 => InstanceNormed::Half,
             Self::B if stage < 2 && last => InstanceNormed::Sum,
-            _ => InstanceNormed::Nothing,
+            _ => InstanceNormed::None,
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ibn::InstanceNormed;
 use crate::{
-    block::{Block, BlockConfig, Nothing},
+    block::{Block, BlockConfig, Identity},
     convolution,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
@@ -81,7 +81,7 @@ impl<I> ResidualBlockConfig<I> {
 /// use reid_nn::{Block, BlockConfig, backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind}};
 ///
 /// let kind = ResidualKind::Bottleneck;
-/// let instance = InstanceNormed::Nothing;
+/// let instance = InstanceNormed::None;
 /// let config =
 ///     ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, instance, inside: () };
 /// let device = Device::default();
@@ -89,7 +89,7 @@ impl<I> ResidualBlockConfig<I> {
 /// assert_eq!(block.forward(Tensor::ones([2, 16, 8, 4], &device)).dims(), [2, 32, 4, 2]);
 /// ```
 #[derive(Module, Debug)]
-pub struct ResidualBlock<I = Nothing> {
+pub struct ResidualBlock<I = Identity> {
     /// First convolution.
     pub conv1: Conv2d,
     /// Normalisation after `conv1`; absent when [fused](Block::fused).
@@ -129,7 +129,7 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
         let norm = |channels| Some(BatchNormConfig::new(channels).init(device));
         let instance = |channels| Some(InstanceNormConfig::new(channels).init(device));
         let (first, in1, in_sum) = match self.instance {
-            InstanceNormed::Nothing => (hidden, None, None),
+            InstanceNormed::None => (hidden, None, None),
             InstanceNormed::Half => (hidden - hidden / 2, instance(hidden / 2), None),
             InstanceNormed::Sum => (hidden, None, instance(self.channels())),
         };
@@ -175,7 +175,10 @@ impl<I: Block> ResidualBlock<I> {
         let ([first], channels) = (half.weight.shape().dims(), hidden.dims()[1]);
         let instances = hidden.clone().narrow(1, 0, first);
         let batch = hidden.narrow(1, first, channels - first);
-        Tensor::cat(vec![half.rectified(instances), rest.rectified(batch)], 1)
+        Tensor::cat(
+            vec![half.forward_relu(instances), rest.forward_relu(batch)],
+            1,
+        )
     }
 }
 
@@ -203,11 +206,11 @@ impl<I: Block> Block for ResidualBlock<I> {
         let residual = convolution::normalised(last, norm, hidden, Epilogue::None);
         match &self.in_sum {
             None => (self.se_module).forward_epilogue(residual, Epilogue::AddRelu(shortcut)),
-            Some(norm) => norm.rectified(self.se_module.forward(residual) + shortcut),
+            Some(norm) => norm.forward_relu(self.se_module.forward(residual) + shortcut),
         }
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         // A normalisation of half the channels stays: the other half's goes by each image.
         let (conv1, bn1) = match self.in1 {
             None => convolution::fold_if(self.conv1, self.bn1),
@@ -229,7 +232,7 @@ impl<I: Block> Block for ResidualBlock<I> {
             bn2,
             conv3,
             bn3,
-            se_module: self.se_module.fused(),
+            se_module: self.se_module.fold_batch_norm(),
             in_sum: self.in_sum,
             downsample: self
                 .downsample
@@ -251,7 +254,7 @@ mod tests {
             hidden: 8,
             groups: 2,
             stride: 1,
-            instance: InstanceNormed::Nothing,
+            instance: InstanceNormed::None,
             inside: (),
         };
         let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());

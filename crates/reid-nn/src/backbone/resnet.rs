@@ -16,7 +16,7 @@ use super::{
     stem::{MaxPool, Stem},
 };
 use crate::{
-    block::{Block, BlockConfig, Nothing, TRIALS},
+    block::{Block, BlockConfig, Identity, TRIAL_SHAPES},
     convolution,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
@@ -271,7 +271,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
 /// assert_eq!(stages[1].dims(), [1, 32, 16, 8]);
 /// ```
 #[derive(Module, Debug)]
-pub struct ResNet<I = Nothing, A = Nothing> {
+pub struct ResNet<I = Identity, A = Identity> {
     /// The stem's convolution.
     pub conv1: Conv2d,
     /// The stem's normalisation; absent when [fused](Block::fused), and in IBN-b.
@@ -328,13 +328,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
             self.validate_sockets(input, problems);
         } else {
             problems.at("inside", |problems| {
-                problems
-                    .nested_for_any(TRIALS, |map, problems| self.inside.validate(map, problems));
+                problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
+                    self.inside.validate(map, problems);
+                });
             });
             if !self.after_stages.is_empty() {
                 problems.at("after", |problems| {
-                    problems
-                        .nested_for_any(TRIALS, |map, problems| self.after.validate(map, problems));
+                    problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
+                        self.after.validate(map, problems);
+                    });
                 });
             }
         }
@@ -358,7 +360,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
     fn stem(&self, images: Tensor<4>) -> Tensor<4> {
         let features = match &self.in1 {
             None => convolution::normalised(&self.conv1, self.bn1.as_ref(), images, Epilogue::Relu),
-            Some(norm) => norm.rectified(convolution::apply(&self.conv1, images)),
+            Some(norm) => norm.forward_relu(convolution::apply(&self.conv1, images)),
         };
         self.stem.pool(features)
     }
@@ -370,17 +372,17 @@ impl<I: Block, A: Block> Block for ResNet<I, A> {
         features
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
         Self {
             conv1,
             bn1,
             in1: self.in1,
-            layer1: self.layer1.fused(),
-            layer2: self.layer2.fused(),
-            layer3: self.layer3.fused(),
-            layer4: self.layer4.fused(),
-            after: self.after.fused(),
+            layer1: self.layer1.fold_batch_norm(),
+            layer2: self.layer2.fold_batch_norm(),
+            layer3: self.layer3.fold_batch_norm(),
+            layer4: self.layer4.fold_batch_norm(),
+            after: self.after.fold_batch_norm(),
             stem: self.stem,
         }
     }

@@ -9,27 +9,27 @@ use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 use super::{ResNet, ResNetConfig, ResidualBlock};
-use crate::block::{Block, BlockConfig, Nothing};
+use crate::block::{Block, BlockConfig, Identity};
 
 /// Where a ResNet is cut: before a block of a stage.
 ///
 /// ```
-/// use reid_nn::backbone::Cut;
+/// use reid_nn::backbone::SplitPoint;
 ///
 /// // Stages 1 and 2 and the first block of stage 3 are shared, as in MGN.
-/// let cut = Cut { stage: 3, block: 1 };
-/// assert_eq!(cut.to_string(), "before block 1 of stage 3");
+/// let split = SplitPoint { stage: 3, block: 1 };
+/// assert_eq!(split.to_string(), "before block 1 of stage 3");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cut {
+pub struct SplitPoint {
     /// The stage, counted from 1.
     pub stage: usize,
     /// The block in it, counted from 0.
     pub block: usize,
 }
 
-impl Cut {
+impl SplitPoint {
     /// Refuses a cut that a ResNet with so many blocks in each stage does not have.
     pub fn validate(self, blocks: [usize; 4], problems: &mut Problems) {
         problems.count("stage", self.stage, 1..=4);
@@ -44,7 +44,7 @@ impl Cut {
     }
 }
 
-impl std::fmt::Display for Cut {
+impl std::fmt::Display for SplitPoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "before block {} of stage {}", self.block, self.stage)
     }
@@ -53,22 +53,22 @@ impl std::fmt::Display for Cut {
 /// Configuration of the part of a [`ResNet`] before a cut: a [`ResNet`] with fewer blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TrunkConfig<I = (), A = ()> {
+pub struct EarlyStagesConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
     /// Where it is cut; nowhere if `None`.
     #[serde(deserialize_with = "Option::deserialize")]
-    pub cut: Option<Cut>,
+    pub split: Option<SplitPoint>,
 }
 
-/// Configuration of the part of a [`ResNet`] behind a cut: a [`Tail`].
+/// Configuration of the part of a [`ResNet`] behind a cut: a [`LateStages`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TailConfig<I = (), A = ()> {
+pub struct LateStagesConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
     /// Where it is cut.
-    pub cut: Cut,
+    pub split: SplitPoint,
 }
 
 /// The part of a [`ResNet`] behind a cut.
@@ -80,25 +80,25 @@ pub struct TailConfig<I = (), A = ()> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::InputSize;
-/// use reid_nn::{Block, BlockConfig, backbone::{Cut, ResNetConfig}};
+/// use reid_nn::{Block, BlockConfig, backbone::{SplitPoint, ResNetConfig}};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
 /// let network = ResNetConfig::resnet18().with_width(8).init(image, &device);
 /// let images = Tensor::ones([1, 3, 32, 16], &device);
 /// let whole = network.forward(images.clone());
 ///
-/// let (trunk, tail) = network.split(Cut { stage: 3, block: 1 });
-/// assert_eq!(tail.forward(trunk.forward(images)).to_data(), whole.to_data());
+/// let (early stages, late stages) = network.split(SplitPoint { stage: 3, block: 1 });
+/// assert_eq!(late_stages.forward(early_stages.forward(images)).to_data(), whole.to_data());
 /// ```
 #[derive(Module, Debug)]
-pub struct Tail<I = Nothing, A = Nothing> {
+pub struct LateStages<I = Identity, A = Identity> {
     /// The blocks of the stages from the cut's on.
     pub stages: Vec<Vec<ResidualBlock<I>>>,
     /// The sockets after these stages.
     pub after: Vec<Option<A>>,
 }
 
-impl<I: Block, A: Block> Block for Tail<I, A> {
+impl<I: Block, A: Block> Block for LateStages<I, A> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         let stages = self.stages.iter().zip(&self.after);
         stages.fold(features, |features, (stage, after)| {
@@ -106,10 +106,10 @@ impl<I: Block, A: Block> Block for Tail<I, A> {
         })
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            stages: self.stages.fused(),
-            after: self.after.into_iter().map(Block::fused).collect(),
+            stages: self.stages.fold_batch_norm(),
+            after: self.after.into_iter().map(Block::fold_batch_norm).collect(),
         }
     }
 }
@@ -120,7 +120,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
     /// # Panics
     /// If the network has no such block.
     #[must_use]
-    pub fn split(mut self, cut: Cut) -> (Self, Tail<I, A>) {
+    pub fn split(mut self, split: SplitPoint) -> (Self, LateStages<I, A>) {
         let layers = [
             &mut self.layer1,
             &mut self.layer2,
@@ -128,78 +128,82 @@ impl<I: Block, A: Block> ResNet<I, A> {
             &mut self.layer4,
         ];
         let blocks = layers.each_ref().map(|layer| layer.len());
-        check(cut, blocks);
-        let late = layers.into_iter().enumerate().skip(cut.stage - 1);
+        check(split, blocks);
+        let late = layers.into_iter().enumerate().skip(split.stage - 1);
         let stages = late.map(|(stage, layer)| {
-            let kept = if stage == cut.stage - 1 { cut.block } else { 0 };
+            let kept = if stage == split.stage - 1 {
+                split.block
+            } else {
+                0
+            };
             layer.split_off(kept)
         });
-        let tail = Tail {
+        let late_stages = LateStages {
             stages: stages.collect(),
-            after: self.after.split_off(cut.stage - 1),
+            after: self.after.split_off(split.stage - 1),
         };
         self.after.resize_with(4, || None);
-        (self, tail)
+        (self, late_stages)
     }
 }
 
-fn check(cut: Cut, blocks: [usize; 4]) {
-    let there = (1..=4).contains(&cut.stage) && cut.block < blocks[cut.stage - 1];
+fn check(split: SplitPoint, blocks: [usize; 4]) {
+    let there = (1..=4).contains(&split.stage) && split.block < blocks[split.stage - 1];
     assert!(
         there,
-        "a ResNet with {blocks:?} blocks cannot be cut {cut}: stages count from 1, blocks from 0"
+        "a ResNet with {blocks:?} blocks cannot be cut {split}: stages count from 1, blocks from 0"
     );
 }
 
-impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TrunkConfig<I, A> {
+impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I, A> {
     type Block = ResNet<I::Block, A::Block>;
 
     fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
         let network = self.network.init(input, device);
-        match self.cut {
-            Some(cut) => network.split(cut).0,
+        match self.split {
+            Some(split) => network.split(split).0,
             None => network,
         }
     }
 
     fn output(&self, input: FeatureShape) -> FeatureShape {
-        let Some(cut) = self.cut else {
+        let Some(split) = self.split else {
             return self.network.output(input);
         };
-        check(cut, self.network.blocks);
-        let stage = cut.stage - 1;
+        check(split, self.network.blocks);
+        let stage = split.stage - 1;
         let mut blocks = self.network.stage(stage);
-        blocks.truncate(cut.block);
+        blocks.truncate(split.block);
         blocks.output(self.network.shapes(input)[stage])
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         problems.at("network", |problems| self.network.validate(input, problems));
-        if let Some(cut) = self.cut {
-            problems.at("cut", |problems| {
-                cut.validate(self.network.blocks, problems);
+        if let Some(split) = self.split {
+            problems.at("split", |problems| {
+                split.validate(self.network.blocks, problems);
             });
         }
     }
 }
 
-impl<I: BlockConfig + Clone, A: BlockConfig> TailConfig<I, A> {
+impl<I: BlockConfig + Clone, A: BlockConfig> LateStagesConfig<I, A> {
     /// The blocks of each stage behind the cut, and what stands after it.
     fn stages(&self) -> impl Iterator<Item = (Vec<super::ResidualBlockConfig<I>>, Option<&A>)> {
-        check(self.cut, self.network.blocks);
-        let first = self.cut.stage - 1;
+        check(self.split, self.network.blocks);
+        let first = self.split.stage - 1;
         (first..4).map(move |stage| {
             let mut blocks = self.network.stage(stage);
             if stage == first {
-                blocks.drain(..self.cut.block);
+                blocks.drain(..self.split.block);
             }
             (blocks, self.network.after_stage(stage))
         })
     }
 }
 
-impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TailConfig<I, A> {
-    type Block = Tail<I::Block, A::Block>;
+impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I, A> {
+    type Block = LateStages<I::Block, A::Block>;
 
     fn init(&self, mut input: FeatureShape, device: &Device) -> Self::Block {
         let (mut stages, mut sockets) = (Vec::new(), Vec::new());
@@ -209,7 +213,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TailConfig<I, A> {
             sockets.push(after.map(|after| after.init(input, device)));
             input = after.map_or(input, |after| after.output(input));
         }
-        Tail {
+        LateStages {
             stages,
             after: sockets,
         }
@@ -226,8 +230,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for TailConfig<I, A> {
         problems.at("network", |problems| {
             self.network.validate_numbers(problems);
         });
-        problems.at("cut", |problems| {
-            self.cut.validate(self.network.blocks, problems);
+        problems.at("split", |problems| {
+            self.split.validate(self.network.blocks, problems);
         });
     }
 }
@@ -249,26 +253,37 @@ mod tests {
             .after(&[2, 4], SqueezeExcitationConfig::new());
         let whole = parameters::count(&network.init(image, &device));
         for (stage, block) in [(1, 0), (2, 3), (3, 0), (3, 1), (4, 0), (4, 1)] {
-            let cut = Cut { stage, block };
-            let trunk = TrunkConfig {
+            let split = SplitPoint { stage, block };
+            let early_stages = EarlyStagesConfig {
                 network: network.clone(),
-                cut: Some(cut),
+                split: Some(split),
             };
-            let tail = TailConfig {
+            let late_stages = LateStagesConfig {
                 network: network.clone(),
-                cut,
+                split,
             };
-            let between = trunk.output(image);
-            assert_eq!(tail.output(between), network.output(image), "{cut}");
-            let (trunk, tail) = (trunk.init(image, &device), tail.init(between, &device));
-            let together = parameters::count(&trunk) + parameters::count(&tail);
-            assert_eq!(together, whole, "{cut}");
-            let features = trunk.forward(Tensor::ones([1, 3, 64, 32], &device));
+            let between = early_stages.output(image);
+            assert_eq!(
+                late_stages.output(between),
+                network.output(image),
+                "{split}"
+            );
+            let (early_stages, late_stages) = (
+                early_stages.init(image, &device),
+                late_stages.init(between, &device),
+            );
+            let together = parameters::count(&early_stages) + parameters::count(&late_stages);
+            assert_eq!(together, whole, "{split}");
+            let features = early_stages.forward(Tensor::ones([1, 3, 64, 32], &device));
             let [_, channels, height, width] = features.dims();
-            assert_eq!(FeatureShape::new(channels, height, width), between, "{cut}");
-            let [_, channels, height, width] = tail.forward(features).dims();
+            assert_eq!(
+                FeatureShape::new(channels, height, width),
+                between,
+                "{split}"
+            );
+            let [_, channels, height, width] = late_stages.forward(features).dims();
             let found = FeatureShape::new(channels, height, width);
-            assert_eq!(found, network.output(image), "{cut}");
+            assert_eq!(found, network.output(image), "{split}");
         }
     }
 
@@ -277,6 +292,6 @@ mod tests {
     fn a_block_that_is_not_there_is_refused() {
         let config = ResNetConfig::resnet18().with_width(4);
         let network = config.init(InputSize::new(32, 16).rgb(), &Device::default());
-        let _ = network.split(Cut { stage: 3, block: 2 });
+        let _ = network.split(SplitPoint { stage: 3, block: 2 });
     }
 }

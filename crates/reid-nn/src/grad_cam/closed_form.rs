@@ -22,10 +22,10 @@ use crate::{
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{HeadConfig, grad_cam::{ClosedForm, GradCam, Target}, head::ReducedHeadConfig};
+/// use reid_nn::{HeadConfig, grad_cam::{ClosedForm, GradCam, Target}, head::LinearBnReluHeadConfig};
 ///
 /// let device = Device::default();
-/// let config = ReducedHeadConfig::new().with_dimensions(8);
+/// let config = LinearBnReluHeadConfig::new().with_dimensions(8);
 /// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
 /// let random = burn::tensor::Distribution::Default;
 /// let features = Tensor::<4>::random([3, 16, 4, 2], random, &device);
@@ -87,15 +87,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        HeadConfig,
+        HeadConfig, fixtures,
         grad_cam::GradCam,
-        head::{BnNeckConfig, PooledHeadConfig, ReducedHeadConfig},
-        invented,
+        head::{BnNeckConfig, LinearBnReluHeadConfig, PooledHeadConfig},
         norm::BatchNorm,
         pool::PoolConfig,
     };
 
-    const PLACE: FeatureShape = FeatureShape {
+    const INPUT: FeatureShape = FeatureShape {
         channels: 6,
         height: 4,
         width: 3,
@@ -105,20 +104,20 @@ mod tests {
     /// Statistics and gains that are not those of a new layer.
     fn unsettled(norm: &mut BatchNorm, device: &Device) {
         let channels = norm.weight.shape().dims::<1>();
-        let invented = |range| invented::tensor(channels, range, device);
-        norm.weight = Param::from_tensor(invented(-1.0..2.0));
-        norm.running_mean.set(invented(-0.5..0.5));
-        norm.running_var.set(invented(0.5..2.0));
+        let fixtures = |range| fixtures::tensor(channels, range, device);
+        norm.weight = Param::from_tensor(fixtures(-1.0..2.0));
+        norm.running_mean.set(fixtures(-0.5..0.5));
+        norm.running_var.set(fixtures(0.5..2.0));
     }
 
     fn features(device: &Device) -> Tensor<4> {
-        invented::tensor([5, 6, 4, 3], -1.3..2.1, device)
+        fixtures::tensor([5, 6, 4, 3], -1.3..2.1, device)
     }
 
     fn agrees<H: ClosedForm>(head: &H, device: &Device) {
         let features = features(device);
-        let identities = Tensor::from_data([0, 3, 1, 2, 3], device);
-        for target in [Target::Highest, Target::Identities(&identities)] {
+        let labels = Tensor::from_data([0, 3, 1, 2, 3], device);
+        for target in [Target::Highest, Target::Labels(&labels)] {
             let general = GradCam::new().maps(head, features.clone(), target);
             let closed = head.grad_cam(features.clone(), target);
             let largest = general.clone().max().into_scalar::<f32>();
@@ -133,16 +132,18 @@ mod tests {
         for device in [Device::default(), Device::default().autodiff()] {
             for pool in POOLS {
                 let pooled = PooledHeadConfig::new().with_pool(pool);
-                let pooled = pooled.init(PLACE, 4, &device);
-                agrees(&invented::weights(pooled), &device);
+                let pooled = pooled.init(INPUT, 4, &device);
+                agrees(&fixtures::weights(pooled), &device);
 
                 let neck = BnNeckConfig::new().with_pool(pool);
-                let mut neck = invented::weights(neck.init(PLACE, 4, &device));
+                let mut neck = fixtures::weights(neck.init(INPUT, 4, &device));
                 unsettled(&mut neck.bottleneck, &device);
                 agrees(&neck, &device);
 
-                let reduced = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
-                let mut reduced = invented::weights(reduced.init(PLACE, 4, &device));
+                let reduced = LinearBnReluHeadConfig::new()
+                    .with_dimensions(5)
+                    .with_pool(pool);
+                let mut reduced = fixtures::weights(reduced.init(INPUT, 4, &device));
                 unsettled(&mut reduced.norm, &device);
                 agrees(&reduced, &device);
             }
@@ -154,7 +155,7 @@ mod tests {
         let device = Device::default();
         let pool = PoolConfig::GeneralisedMean { exponent: 9.0 };
         let config = PooledHeadConfig::new().with_pool(pool);
-        let head = invented::weights(config.init(PLACE, 4, &device));
+        let head = fixtures::weights(config.init(INPUT, 4, &device));
         let features = features(&device).slice_fill([0..5, 2..3], 0.0);
         let general = GradCam::new().maps(&head, features.clone(), Target::Highest);
         let closed = head.grad_cam(features, Target::Highest);
@@ -166,9 +167,9 @@ mod tests {
     #[test]
     fn statistics_stay_where_they_are() {
         let device = Device::default().autodiff();
-        let head = ReducedHeadConfig::new()
+        let head = LinearBnReluHeadConfig::new()
             .with_dimensions(5)
-            .init(PLACE, 4, &device);
+            .init(INPUT, 4, &device);
         let before = head.norm.running_mean.value().to_data();
         let _ = head.grad_cam(features(&device), Target::Highest);
         assert_eq!(head.norm.running_mean.value().to_data(), before);

@@ -35,7 +35,7 @@ pub struct BnNeckConfig {
     pub pool: PoolConfig,
     /// Which side of the neck is the descriptor; after it by default, as in the authors' code.
     #[config(default = "NeckFeature::After")]
-    pub descriptor: NeckFeature,
+    pub embedding: NeckFeature,
 }
 
 /// Pooling, a batch normalisation whose bias stays 0, and a classifier without bias.
@@ -66,7 +66,7 @@ pub struct BnNeck {
     /// Identity classifier, without bias, drawn from N(0, 0.001²).
     pub classifier: Linear,
     #[module(skip)]
-    descriptor: NeckFeature,
+    embedding: NeckFeature,
 }
 
 impl HeadConfig for BnNeckConfig {
@@ -91,7 +91,7 @@ impl HeadConfig for BnNeckConfig {
                 .with_bias(false)
                 .with_initializer(initializer)
                 .init(device),
-            descriptor: self.descriptor,
+            embedding: self.embedding,
         }
     }
 
@@ -110,7 +110,7 @@ impl Head for BnNeck {
         let after = self.bottleneck.forward(before.clone());
         let logits = linear::apply(&self.classifier, after.clone());
         let output = ReidOutput::single(before, logits);
-        match self.descriptor {
+        match self.embedding {
             NeckFeature::Before => output,
             NeckFeature::After => ReidOutput {
                 embedding: after,
@@ -147,7 +147,7 @@ mod tests {
         let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
         for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
             let head = BnNeckConfig::new()
-                .with_descriptor(side)
+                .with_embedding(side)
                 .init(place, 2, &device);
             // (3 - 1)/√(4 + 1e-5) = 1.0 after the neck.
             head.bottleneck

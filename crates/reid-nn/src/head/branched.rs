@@ -9,9 +9,9 @@ use burn::{
 
 mod config;
 
-pub use config::{BranchConfig, BranchedHeadConfig, Guide, Interference};
+pub use config::{BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment};
 
-use super::{Head, ReducedHead, ReidOutput, Remark, TrainingStep, reduced::Pass};
+use super::{Diagnostic, Head, LinearBnReluHead, ReidOutput, TrainingStep, linear_bn_relu::Pass};
 use crate::{
     backbone::ResidualBlock,
     batch_drop,
@@ -44,10 +44,10 @@ use crate::{
 ///
 /// let device = Device::default();
 /// let config = BranchedHeadConfig::progressive_cut_mix(2);
-/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &device); // maps of 8 cells
+/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &device); // maps of 8 patches
 ///
 /// let features = Tensor::ones([2, 16, 12, 4], &device);
-/// let step = TrainingStep { identities: &[3, 7], seed: Seed::new(1) };
+/// let step = TrainingStep { labels: &[3, 7], seed: Seed::new(1) };
 /// let output = head.forward_train(features, step);
 /// assert_eq!(output.embedding.dims(), [2, 2048]);
 /// assert_eq!(output.logits.len(), 3);
@@ -55,22 +55,22 @@ use crate::{
 #[derive(Module, Debug)]
 pub struct BranchedHead {
     /// The global branch.
-    pub global: ReducedHead,
+    pub global: LinearBnReluHead,
     /// The block that the other branches share; absent if there are none.
     pub bottleneck: Option<ResidualBlock>,
     /// The other branches.
-    pub branches: Vec<ReducedHead>,
+    pub branches: Vec<LinearBnReluHead>,
     #[module(skip)]
-    interferences: Vec<Interference>,
+    augments: Vec<FeatureAugment>,
 }
 
 /// What a training step gave, and how it came to it.
 #[derive(Clone, Debug)]
-pub struct Disturbed {
+pub struct TracedOutput {
     /// What the losses judge.
     pub output: ReidOutput,
     /// What was done to the features of each branch after the global one.
-    pub disturbances: Vec<Disturbance>,
+    pub traces: Vec<AugmentTrace>,
 }
 
 /// What was done to the features of a branch.
@@ -79,9 +79,9 @@ pub struct Disturbed {
     clippy::large_enum_variant,
     reason = "a few in a step, which are read and dropped"
 )]
-pub enum Disturbance {
+pub enum AugmentTrace {
     /// Nothing.
-    Nothing {
+    None {
         /// What the branch was given, `[batch, channels, height, width]`.
         features: Tensor<4>,
     },
@@ -101,16 +101,16 @@ pub enum Disturbance {
     },
 }
 
-impl Disturbance {
+impl AugmentTrace {
     /// The share of images on which the branch before looked nowhere, so that no cell stood out. It is
     /// told if cells were cut: many silent maps mean that the cut is by place and not by evidence.
-    fn remark(&self, branch: usize) -> Option<Remark> {
+    fn diagnostic(&self, branch: usize) -> Option<Diagnostic> {
         match self {
-            Self::CutMix { mixed, .. } => Some(Remark {
+            Self::CutMix { mixed, .. } => Some(Diagnostic {
                 name: format!("silent {branch}").into(),
-                value: mixed.silent.clone().float().mean(),
+                value: mixed.empty_cam.clone().float().mean(),
             }),
-            Self::Nothing { .. } | Self::Drop { .. } => None,
+            Self::None { .. } | Self::Drop { .. } => None,
         }
     }
 
@@ -119,20 +119,20 @@ impl Disturbance {
     pub fn features(&self) -> &Tensor<4> {
         match self {
             Self::CutMix { mixed, .. } => &mixed.features,
-            Self::Nothing { features } | Self::Drop { features, .. } => features,
+            Self::None { features } | Self::Drop { features, .. } => features,
         }
     }
 }
 
 /// A branch that has looked: its head, what it was given and what it made of it.
-struct Looked<'a> {
-    head: &'a ReducedHead,
+struct BranchPass<'a> {
+    head: &'a LinearBnReluHead,
     features: Tensor<4>,
     pass: Pass,
 }
 
-impl<'a> Looked<'a> {
-    fn new(head: &'a ReducedHead, features: Tensor<4>) -> Self {
+impl<'a> BranchPass<'a> {
+    fn new(head: &'a LinearBnReluHead, features: Tensor<4>) -> Self {
         let pass = head.pass(features.clone());
         Self {
             head,
@@ -142,19 +142,19 @@ impl<'a> Looked<'a> {
     }
 
     /// Where it looked, on a plain device.
-    fn map(&self, guide: Guide, step: TrainingStep<'_>) -> Tensor<3> {
+    fn map(&self, cam_source: CamSource, step: TrainingStep<'_>) -> Tensor<3> {
         let features = &self.features;
-        let classes = step.classes(&features.clone().without_autodiff().device());
-        match guide {
-            Guide::ClosedForm => self.head.look(features, &self.pass, classes),
-            Guide::Autodiff => {
+        let classes = step.labels_tensor(&features.clone().without_autodiff().device());
+        match cam_source {
+            CamSource::ClosedForm => self.head.look(features, &self.pass, classes),
+            CamSource::Autodiff => {
                 let cam = GradCam::new();
                 let cam = if self.head.norm.learns_on(&features.device()) {
                     cam.by_batch_statistics()
                 } else {
                     cam
                 };
-                cam.maps(self.head, features.clone(), Target::Identities(&classes))
+                cam.maps(self.head, features.clone(), Target::Labels(&classes))
             }
         }
     }
@@ -166,16 +166,13 @@ impl BranchedHead {
     /// # Panics
     /// If there is not one per branch.
     #[must_use]
-    pub fn with_interferences(self, interferences: Vec<Interference>) -> Self {
-        let (branches, found) = (self.branches.len(), interferences.len());
+    pub fn with_augments(self, augments: Vec<FeatureAugment>) -> Self {
+        let (branches, found) = (self.branches.len(), augments.len());
         assert_eq!(
             branches, found,
             "{branches} branches have one interference each, found {found}"
         );
-        Self {
-            interferences,
-            ..self
-        }
+        Self { augments, ..self }
     }
 
     /// [`forward_train`](Head::forward_train), and what was done to the features of each branch after
@@ -187,30 +184,27 @@ impl BranchedHead {
     /// # Panics
     /// If there is not one identity per image.
     #[must_use]
-    pub fn disturbed(&self, features: Tensor<4>, step: TrainingStep<'_>) -> Disturbed {
-        let ([images, ..], identities) = (features.dims(), step.identities.len());
+    pub fn forward_traced(&self, features: Tensor<4>, step: TrainingStep<'_>) -> TracedOutput {
+        let ([images, ..], labels) = (features.dims(), step.labels.len());
         assert_eq!(
-            identities, images,
-            "a training step has one identity per image, found {identities} for {images} images"
+            labels, images,
+            "a training step has one identity per image, found {labels} for {images} images"
         );
         let shared = self.bottleneck.as_ref();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
-        let mut looked = Looked::new(&self.global, features);
-        let mut output = looked.pass.output();
-        let mut disturbances = Vec::with_capacity(self.branches.len());
-        let branches = self.branches.iter().zip(&self.interferences);
-        for (place, (head, interference)) in branches.enumerate() {
+        let mut previous = BranchPass::new(&self.global, features);
+        let mut output = previous.pass.output();
+        let mut traces = Vec::with_capacity(self.branches.len());
+        let branches = self.branches.iter().zip(&self.augments);
+        for (place, (head, augment)) in branches.enumerate() {
             let shared = shared.clone().expect("branches share a bottleneck");
-            let disturbance = interference.disturb(shared, &looked, step.at(place));
-            looked = Looked::new(head, disturbance.features().clone());
-            output = output.beside(looked.pass.output());
-            output.remarks.extend(disturbance.remark(place + 1));
-            disturbances.push(disturbance);
+            let trace = augment.apply(shared, &previous, step.at(place));
+            previous = BranchPass::new(head, trace.features().clone());
+            output = output.concat(previous.pass.output());
+            output.diagnostics.extend(trace.diagnostic(place + 1));
+            traces.push(trace);
         }
-        Disturbed {
-            output,
-            disturbances,
-        }
+        TracedOutput { output, traces }
     }
 
     /// Grad-CAM of every branch on the features it is given in evaluation: T for the global branch,
@@ -235,25 +229,25 @@ impl BranchedHead {
     }
 }
 
-impl Interference {
-    fn disturb(
+impl FeatureAugment {
+    fn apply(
         &self,
         shared: Tensor<4>,
-        before: &Looked<'_>,
+        before: &BranchPass<'_>,
         step: TrainingStep<'_>,
-    ) -> Disturbance {
+    ) -> AugmentTrace {
         match self {
-            Self::Nothing => Disturbance::Nothing { features: shared },
-            Self::CutMix { mix, guide } => {
-                let map = before.map(*guide, step);
+            Self::None => AugmentTrace::None { features: shared },
+            Self::CutMix { mix, cam_source } => {
+                let map = before.map(*cam_source, step);
                 let mixed = mix.apply(shared, map.clone(), step);
-                Disturbance::CutMix { map, mixed }
+                AugmentTrace::CutMix { map, mixed }
             }
             Self::Drop(drop) => {
                 let [_, _, height, width] = shared.dims();
                 let mut stream = step.seed.named("drop").stream();
                 let inside = drop.draw([height, width], &mut stream, &shared.device());
-                Disturbance::Drop {
+                AugmentTrace::Drop {
                     features: batch_drop::drop_inside(shared, inside.clone()),
                     inside,
                 }
@@ -269,16 +263,16 @@ impl Head for BranchedHead {
         let global = self.global.forward(features);
         self.branches.iter().fold(global, |output, branch| {
             let shared = shared.clone().expect("branches share a bottleneck");
-            output.beside(branch.forward(shared))
+            output.concat(branch.forward(shared))
         })
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
-        self.disturbed(features, step).output
+        self.forward_traced(features, step).output
     }
 
-    fn fused(self) -> Self {
-        let bottleneck = self.bottleneck.map(Block::fused);
+    fn fold_batch_norm(self) -> Self {
+        let bottleneck = self.bottleneck.map(Block::fold_batch_norm);
         Self { bottleneck, ..self }
     }
 }
@@ -295,11 +289,11 @@ mod tests {
     use crate::{
         HeadConfig,
         batch_drop::BatchDrop,
-        cut_mix::{Cells, CutMix},
-        invented, parameters,
+        cut_mix::{CutMix, Patches},
+        fixtures, parameters,
     };
 
-    const PLACE: FeatureShape = FeatureShape {
+    const INPUT: FeatureShape = FeatureShape {
         channels: 8,
         height: 6,
         width: 4,
@@ -308,17 +302,17 @@ mod tests {
 
     fn step(seed: u64) -> TrainingStep<'static> {
         TrainingStep {
-            identities: &IDENTITIES,
+            labels: &IDENTITIES,
             seed: Seed::new(seed),
         }
     }
 
-    fn progressive(cut: usize, guide: Guide) -> BranchedHeadConfig {
+    fn progressive(cut: usize, cam_source: CamSource) -> BranchedHeadConfig {
         let branch = |dimensions| BranchConfig {
             dimensions,
-            interference: Interference::CutMix {
+            augment: FeatureAugment::CutMix {
                 mix: CutMix::new().with_cut(cut),
-                guide,
+                cam_source,
             },
         };
         let branches = vec![branch(6), branch(5)];
@@ -327,35 +321,35 @@ mod tests {
             .with_branches(branches)
     }
 
-    fn interferences(cut: usize, guide: Guide) -> Vec<Interference> {
-        let branches = progressive(cut, guide).branches.into_iter();
-        branches.map(|branch| branch.interference).collect()
+    fn augments(cut: usize, cam_source: CamSource) -> Vec<FeatureAugment> {
+        let branches = progressive(cut, cam_source).branches.into_iter();
+        branches.map(|branch| branch.augment).collect()
     }
 
     /// A head, and features that take part in autodiff.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
-        let head = invented::weights(config.init(PLACE, 3, &device));
-        (head, invented::tensor([6, 8, 6, 4], -1.3..1.9, &device))
+        let head = fixtures::weights(config.init(INPUT, 3, &device));
+        (head, fixtures::tensor([6, 8, 6, 4], -1.3..1.9, &device))
     }
 
     fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         tensor.into_data().try_to_vec().expect("f32")
     }
 
-    fn mixes(disturbances: &[Disturbance]) -> impl Iterator<Item = (&Tensor<3>, &Mixed)> {
-        disturbances.iter().map(|disturbance| match disturbance {
-            Disturbance::CutMix { map, mixed } => (map, mixed),
+    fn mixes(traces: &[AugmentTrace]) -> impl Iterator<Item = (&Tensor<3>, &Mixed)> {
+        traces.iter().map(|trace| match trace {
+            AugmentTrace::CutMix { map, mixed } => (map, mixed),
             other => panic!("nothing was mixed: {other:?}"),
         })
     }
 
     #[test]
     fn both_guides_look_at_the_same_places_in_training() {
-        let (head, features) = training(&progressive(3, Guide::ClosedForm));
-        let closed = head.disturbed(features.clone(), step(1)).disturbances;
-        let head = head.with_interferences(interferences(3, Guide::Autodiff));
-        let general = head.disturbed(features, step(1)).disturbances;
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
+        let closed = head.forward_traced(features.clone(), step(1)).traces;
+        let head = head.with_augments(augments(3, CamSource::Autodiff));
+        let general = head.forward_traced(features, step(1)).traces;
         for ((closed, mixed), (general, same)) in mixes(&closed).zip(mixes(&general)) {
             let largest = general.clone().max().into_scalar::<f32>();
             let difference = (closed.clone() - general.clone()).abs().max();
@@ -366,11 +360,12 @@ mod tests {
 
     #[test]
     fn no_gradient_flows_through_the_mask() {
-        for guide in [Guide::ClosedForm, Guide::Autodiff] {
-            let (head, features) = training(&progressive(3, guide));
+        for cam_source in [CamSource::ClosedForm, CamSource::Autodiff] {
+            let (head, features) = training(&progressive(3, cam_source));
             let output = head.forward_train(features, step(1));
             let gradients = output.logits[2].clone().sum().backward();
-            let reached = |head: &ReducedHead| head.reduction.weight.grad(&gradients).is_some();
+            let reached =
+                |head: &LinearBnReluHead| head.reduction.weight.grad(&gradients).is_some();
             assert!(!reached(&head.global) && !reached(&head.branches[0]));
             assert!(reached(&head.branches[1]));
             assert!(
@@ -403,14 +398,14 @@ mod tests {
 
     #[test]
     fn running_statistics_move_once() {
-        for guide in [Guide::ClosedForm, Guide::Autodiff] {
-            let (head, features) = training(&progressive(3, guide));
+        for cam_source in [CamSource::ClosedForm, CamSource::Autodiff] {
+            let (head, features) = training(&progressive(3, cam_source));
             let (before, alone) = (head.clone(), head.clone());
-            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(1));
+            let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(1));
             let _ = alone.global.forward(features.clone());
             let _ = alone.bottleneck.as_ref().expect("shared").forward(features);
-            for (branch, disturbance) in alone.branches.iter().zip(&disturbances) {
-                let _ = branch.forward(disturbance.features().clone());
+            for (branch, trace) in alone.branches.iter().zip(&traces) {
+                let _ = branch.forward(trace.features().clone());
             }
             assert_eq!(statistics(&head), statistics(&alone));
             assert_ne!(statistics(&head), statistics(&before));
@@ -419,19 +414,17 @@ mod tests {
 
     #[test]
     fn donors_are_of_other_identities_and_drawn_per_branch() {
-        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let mut differ = false;
         for seed in 0..10 {
-            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(seed));
-            let donors: Vec<_> = mixes(&disturbances)
-                .map(|(_, mixed)| &mixed.donors)
-                .collect();
-            for donors in &donors {
-                for (image, &donor) in donors.iter().enumerate() {
+            let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(seed));
+            let partners: Vec<_> = mixes(&traces).map(|(_, mixed)| &mixed.partners).collect();
+            for partners in &partners {
+                for (image, &donor) in partners.iter().enumerate() {
                     assert_ne!(IDENTITIES[image], IDENTITIES[donor]);
                 }
             }
-            differ |= donors[0] != donors[1];
+            differ |= partners[0] != partners[1];
         }
         assert!(differ);
     }
@@ -439,38 +432,38 @@ mod tests {
     /// The second mask cuts T' itself: what the first put in is gone but where both cut.
     #[test]
     fn masks_do_not_add_up() {
-        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let shared = head
             .bottleneck
             .as_ref()
             .expect("shared")
             .forward(features.clone());
-        let Disturbed { disturbances, .. } = head.disturbed(features, step(1));
-        for (_, mixed) in mixes(&disturbances) {
+        let TracedOutput { traces, .. } = head.forward_traced(features, step(1));
+        for (_, mixed) in mixes(&traces) {
             let changed = (mixed.features.clone() - shared.clone()).abs().sum_dim(1);
             let outside = changed
                 .squeeze_dim::<3>(1)
                 .inner()
                 .mask_fill(mixed.cut.clone(), 0.0);
             assert!(outside.max().into_scalar::<f32>() <= 0.0);
-            let cells = Cells {
+            let patches = Patches {
                 height: 3,
                 width: 2,
             };
-            let cut = cells.evidence(mixed.cut.clone().float()).greater_elem(0.0);
+            let cut = patches.scores(mixed.cut.clone().float()).greater_elem(0.0);
             assert_eq!(read(cut.float().sum_dim(1)), [3.0; 6]);
         }
     }
 
     #[test]
     fn evaluation_is_the_same_with_and_without_interference() {
-        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let _ = head.forward_train(features.clone(), step(1)); // moves the statistics
-        let drops = vec![Interference::Drop(BatchDrop::new()); 2];
-        let drops = head.clone().with_interferences(drops);
+        let drops = vec![FeatureAugment::Drop(BatchDrop::new()); 2];
+        let drops = head.clone().with_augments(drops);
         let none = head
             .clone()
-            .with_interferences(interferences(0, Guide::ClosedForm));
+            .with_augments(augments(0, CamSource::ClosedForm));
         let embed = |head: &BranchedHead| head.valid().forward(features.clone().inner()).embedding;
         let expected = embed(&head).into_data();
         assert_eq!(embed(&drops).into_data(), expected);
@@ -494,10 +487,8 @@ mod tests {
         let config = BranchedHeadConfig::new().with_branches(vec![branch(), branch()]);
         let (head, features) = training(&config);
         let differ = (0..10).any(|seed| {
-            let Disturbed { disturbances, .. } = head.disturbed(features.clone(), step(seed));
-            let features = disturbances
-                .iter()
-                .map(|disturbance| disturbance.features().to_data());
+            let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(seed));
+            let features = traces.iter().map(|trace| trace.features().to_data());
             let features: Vec<_> = features.collect();
             features[0] != features[1]
         });
@@ -537,7 +528,7 @@ mod tests {
     fn an_undisturbed_branch_is_as_in_evaluation() {
         let branch = BranchConfig {
             dimensions: 4,
-            interference: Interference::Nothing,
+            augment: FeatureAugment::None,
         };
         let config = BranchedHeadConfig::new().with_branches(vec![branch]);
         let (head, features) = training(&config);
@@ -552,16 +543,16 @@ mod tests {
     #[test]
     #[should_panic(expected = "2 branches have one interference each, found 1")]
     fn an_interference_too_few_is_refused() {
-        let (head, _) = training(&progressive(3, Guide::ClosedForm));
-        let _ = head.with_interferences(vec![Interference::Nothing]);
+        let (head, _) = training(&progressive(3, CamSource::ClosedForm));
+        let _ = head.with_augments(vec![FeatureAugment::None]);
     }
 
     #[test]
     #[should_panic(expected = "one identity per image, found 2 for 6 images")]
     fn identities_that_are_missing_are_refused() {
-        let (head, features) = training(&progressive(3, Guide::ClosedForm));
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let step = TrainingStep {
-            identities: &[0, 1],
+            labels: &[0, 1],
             seed: Seed::new(1),
         };
         let _ = head.forward_train(features, step);

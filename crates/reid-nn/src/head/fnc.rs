@@ -10,30 +10,31 @@ use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Behind, BehindConfig, Head, HeadConfig, OutputShape, ReducedNeck, ReducedNeckConfig,
-    ReidOutput, TrainingStep,
+    BlockThenHead, BlockThenHeadConfig, Head, HeadConfig, OutputShape, ReducedBnNeck,
+    ReducedBnNeckConfig, ReidOutput, TrainingStep,
 };
 use crate::{
     attention::{FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig},
-    backbone::{Tail, TailConfig},
-    block::{Block, BlockConfig, Nothing},
+    backbone::{LateStages, LateStagesConfig},
+    block::{Block, BlockConfig, Identity},
     parameters,
 };
 
 /// A branch: late stages of its own, if it has any, attention, and a neck.
-pub type FncBranch<I, A> = Behind<(Option<Tail<I>>, A), ReducedNeck>;
+pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNeck>;
 
 /// Configuration of a branch.
-pub type FncBranchConfig<I, A> = BehindConfig<(Option<TailConfig<I>>, A), ReducedNeckConfig>;
+pub type FncBranchConfig<I, A> =
+    BlockThenHeadConfig<(Option<LateStagesConfig<I>>, A), ReducedBnNeckConfig>;
 
-/// Configuration of [`FncHead`], on a trunk with `I` in its blocks.
+/// Configuration of [`FncHead`], on a early stages with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
-    /// The late stages, of which each branch has a copy; shared with the trunk if `None` ("not
+    /// The late stages, of which each branch has a copy; shared with the early stages if `None` ("not
     /// separate" in Table 5).
     #[serde(deserialize_with = "Option::deserialize")]
-    pub tail: Option<TailConfig<I>>,
+    pub late_stages: Option<LateStagesConfig<I>>,
     /// The branches.
     #[serde(deserialize_with = "strict")]
     pub branches: FncBranches,
@@ -46,14 +47,14 @@ pub struct FncBranches {
     #[config(default = "FncSpatialConfig::new()")]
     pub spatial: FncSpatialConfig,
     /// Its neck: 1024 dimensions by default. The paper says "1024 or 512", together 1536.
-    #[config(default = "ReducedNeckConfig::new().with_dimensions(1024)")]
-    pub spatial_neck: ReducedNeckConfig,
+    #[config(default = "ReducedBnNeckConfig::new().with_dimensions(1024)")]
+    pub spatial_neck: ReducedBnNeckConfig,
     /// The attention of the channel branch.
     #[config(default = "FncChannelConfig::new()")]
     pub channel: FncChannelConfig,
     /// Its neck: 512 dimensions by default.
-    #[config(default = "ReducedNeckConfig::new()")]
-    pub channel_neck: ReducedNeckConfig,
+    #[config(default = "ReducedBnNeckConfig::new()")]
+    pub channel_neck: ReducedBnNeckConfig,
 }
 
 /// Two branches with late stages and an attention of their own.
@@ -69,20 +70,20 @@ pub struct FncBranches {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::{FncBranches, FncHeadConfig, ReducedNeckConfig}};
+/// use reid_nn::{Head, HeadConfig, head::{FncBranches, FncHeadConfig, ReducedBnNeckConfig}};
 ///
 /// let device = Device::default();
 /// let branches = FncBranches::new()
-///     .with_spatial_neck(ReducedNeckConfig::new().with_dimensions(8))
-///     .with_channel_neck(ReducedNeckConfig::new().with_dimensions(4));
-/// let config: FncHeadConfig = FncHeadConfig { tail: None, branches };
+///     .with_spatial_neck(ReducedBnNeckConfig::new().with_dimensions(8))
+///     .with_channel_neck(ReducedBnNeckConfig::new().with_dimensions(4));
+/// let config: FncHeadConfig = FncHeadConfig { late_stages: None, branches };
 /// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 12]);
 /// assert_eq!((output.features.len(), output.logits.len()), (2, 2));
 /// ```
 #[derive(Module, Debug)]
-pub struct FncHead<I = Nothing> {
+pub struct FncHead<I = Identity> {
     /// The branch with spatial attention.
     pub spatial: FncBranch<I, FncSpatial>,
     /// The branch with channel attention.
@@ -110,8 +111,8 @@ impl<I: Clone> FncHeadConfig<I> {
             spatial_neck,
             ..
         } = self.branches.clone();
-        BehindConfig {
-            block: (self.tail.clone(), spatial),
+        BlockThenHeadConfig {
+            block: (self.late_stages.clone(), spatial),
             head: spatial_neck,
         }
     }
@@ -122,8 +123,8 @@ impl<I: Clone> FncHeadConfig<I> {
             channel_neck,
             ..
         } = self.branches.clone();
-        BehindConfig {
-            block: (self.tail.clone(), channel),
+        BlockThenHeadConfig {
+            block: (self.late_stages.clone(), channel),
             head: channel_neck,
         }
     }
@@ -137,24 +138,26 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
             spatial: self.spatial().init(input, classes, device),
             channel: self.channel().init(input, classes, device),
         };
-        if let Some(tail) = head.spatial.block.0.take() {
-            head.set_tails(&tail);
+        if let Some(late_stages) = head.spatial.block.0.take() {
+            head.set_late_stages(&late_stages);
         }
         head
     }
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         let spatial = self.spatial().output(input, classes);
-        spatial.beside(self.channel().output(input, classes))
+        spatial.concat(self.channel().output(input, classes))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let mut map = input;
-        if let Some(tail) = &self.tail {
-            if !problems.at("tail", |problems| tail.validate(input, problems)) {
+        if let Some(late_stages) = &self.late_stages {
+            if !problems.at("late_stages", |problems| {
+                late_stages.validate(input, problems);
+            }) {
                 return;
             }
-            map = tail.output(input);
+            map = late_stages.output(input);
         }
         problems.at("branches", |problems| self.branches.validate(map, problems));
     }
@@ -164,10 +167,10 @@ impl<I: Block> FncHead<I> {
     /// Gives both branches a copy of these late stages, to be trained apart.
     ///
     /// For pretrained weights: load them into a whole network, [split](crate::backbone::ResNet::split)
-    /// it, and give the branches its tail.
-    pub fn set_tails(&mut self, tail: &Tail<I>) {
+    /// it, and give the branches its `late_stages`.
+    pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
         for own in [&mut self.spatial.block.0, &mut self.channel.block.0] {
-            *own = Some(parameters::copy(tail));
+            *own = Some(parameters::copy(late_stages));
         }
     }
 }
@@ -175,18 +178,18 @@ impl<I: Block> FncHead<I> {
 impl<I: Block> Head for FncHead<I> {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let spatial = self.spatial.forward(features.clone());
-        spatial.beside(self.channel.forward(features))
+        spatial.concat(self.channel.forward(features))
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
         let spatial = self.spatial.forward_train(features.clone(), step.at(0));
-        spatial.beside(self.channel.forward_train(features, step.at(1)))
+        spatial.concat(self.channel.forward_train(features, step.at(1)))
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            spatial: self.spatial.fused(),
-            channel: self.channel.fused(),
+            spatial: self.spatial.fold_batch_norm(),
+            channel: self.channel.fold_batch_norm(),
         }
     }
 }

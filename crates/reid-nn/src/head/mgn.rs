@@ -10,23 +10,24 @@ use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Behind, BehindConfig, Granules, GranulesConfig, Head, HeadConfig, OutputShape, ReidOutput,
+    BlockThenHead, BlockThenHeadConfig, Head, HeadConfig, OutputShape, ReidOutput, StripeHead,
+    StripeHeadConfig,
 };
 use crate::{
-    backbone::{Tail, TailConfig},
-    block::{Block, BlockConfig, Nothing},
+    backbone::{LateStages, LateStagesConfig},
+    block::{Block, BlockConfig, Identity},
     parameters,
 };
 
-/// Configuration of [`MgnHead`], on a trunk with `I` in its blocks.
+/// Configuration of [`MgnHead`], on a early stages with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {
     /// The late stages, of which each branch has a copy.
-    pub tail: TailConfig<I>,
+    pub late_stages: LateStagesConfig<I>,
     /// What each branch looks at, at least one branch; 0, 2 and 3 stripes in the paper.
     #[serde(deserialize_with = "strict")]
-    pub branches: Vec<GranulesConfig>,
+    pub branches: Vec<StripeHeadConfig>,
 }
 
 /// Branches with late stages of their own, each looking at a map as a whole and in stripes.
@@ -43,32 +44,36 @@ pub struct MgnHeadConfig<I = ()> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::InputSize;
-/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, backbone::{Cut, ResNetConfig, TailConfig, TrunkConfig}};
-/// use reid_nn::head::{GranulesConfig, MgnHeadConfig};
+/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, backbone::{SplitPoint, ResNetConfig, LateStagesConfig, EarlyStagesConfig}};
+/// use reid_nn::head::{StripeHeadConfig, MgnHeadConfig};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(96, 32).rgb());
 /// let network = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
-/// let cut = Cut { stage: 3, block: 1 };
-/// let trunk = TrunkConfig { network: network.clone(), cut: Some(cut) };
-/// let branch = |stripes| GranulesConfig::new().with_stripes(stripes).with_dimensions(4);
+/// let cut = SplitPoint { stage: 3, block: 1 };
+/// let early stages = EarlyStagesConfig { network: network.clone(), cut: Some(cut) };
+/// let branch = |stripes| StripeHeadConfig::new().with_stripes(stripes).with_dimensions(4);
 /// let branches = vec![branch(0), branch(2), branch(3)];
-/// let head = MgnHeadConfig { tail: TailConfig { network, cut }, branches };
+/// let head = MgnHeadConfig { late_stages: LateStagesConfig { network, cut }, branches };
 ///
-/// let place = trunk.output(image);
-/// let map = trunk.init(image, &device).forward(Tensor::ones([2, 3, 96, 32], &device));
+/// let place = early_stages.output(image);
+/// let map = early_stages.init(image, &device).forward(Tensor::ones([2, 3, 96, 32], &device));
 /// let output = head.init(place, 10, &device).forward(map);
 /// assert_eq!(output.embedding.dims(), [2, 8 * 4]);
 /// assert_eq!((output.features.len(), output.logits.len()), (3, 8));
 /// ```
 #[derive(Module, Debug)]
-pub struct MgnHead<I = Nothing> {
+pub struct MgnHead<I = Identity> {
     /// The branches.
-    pub branches: Vec<Behind<Tail<I>, Granules>>,
+    pub branches: Vec<BlockThenHead<LateStages<I>, StripeHead>>,
 }
 
 /// Adds what is wrong with the `branches` of a head on the last map of a network: they may not be
 /// missing.
-pub fn validate_branches(branches: &[GranulesConfig], map: FeatureShape, problems: &mut Problems) {
+pub fn validate_branches(
+    branches: &[StripeHeadConfig],
+    map: FeatureShape,
+    problems: &mut Problems,
+) {
     problems.require(
         "branches",
         !branches.is_empty(),
@@ -89,10 +94,10 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
         Problems::refuse("a head of several granularities", |problems| {
             self.validate(input, problems);
         });
-        let map = self.tail.output(input);
-        let tail = self.tail.init(input, device);
-        let branches = self.branches.iter().map(|granules| Behind {
-            block: parameters::copy(&tail),
+        let map = self.late_stages.output(input);
+        let late_stages = self.late_stages.init(input, device);
+        let branches = self.branches.iter().map(|granules| BlockThenHead {
+            block: parameters::copy(&late_stages),
             head: granules.init(map, classes, device),
         });
         MgnHead {
@@ -101,22 +106,24 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
     }
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
-        let branch = |granules: &GranulesConfig| {
-            BehindConfig {
-                block: self.tail.clone(),
+        let branch = |granules: &StripeHeadConfig| {
+            BlockThenHeadConfig {
+                block: self.late_stages.clone(),
                 head: granules.clone(),
             }
             .output(input, classes)
         };
         let branches = self.branches.iter().map(branch);
         branches
-            .reduce(OutputShape::beside)
+            .reduce(OutputShape::concat)
             .expect("at least 1 branch")
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        if problems.at("tail", |problems| self.tail.validate(input, problems)) {
-            let map = self.tail.output(input);
+        if problems.at("late_stages", |problems| {
+            self.late_stages.validate(input, problems);
+        }) {
+            let map = self.late_stages.output(input);
             validate_branches(&self.branches, map, problems);
         }
     }
@@ -124,9 +131,9 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
 
 impl<I: Block> MgnHead<I> {
     /// Gives every branch a copy of these late stages, to be trained apart.
-    pub fn set_tails(&mut self, tail: &Tail<I>) {
+    pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
         for branch in &mut self.branches {
-            branch.block = parameters::copy(tail);
+            branch.block = parameters::copy(late_stages);
         }
     }
 }
@@ -136,13 +143,17 @@ impl<I: Block> Head for MgnHead<I> {
         let branches = self.branches.iter();
         let outputs = branches.map(|branch| branch.forward(features.clone()));
         outputs
-            .reduce(ReidOutput::beside)
+            .reduce(ReidOutput::concat)
             .expect("at least 1 branch")
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            branches: self.branches.into_iter().map(Head::fused).collect(),
+            branches: self
+                .branches
+                .into_iter()
+                .map(Head::fold_batch_norm)
+                .collect(),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Criterion for CenterLoss {
         "center"
     }
 
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
         assert_eq!(
             self.centers.len(),
             output.features.len(),
@@ -91,7 +91,7 @@ impl Criterion for CenterLoss {
         );
         let branches = self.centers.iter().zip(&output.features);
         let losses = branches.map(|(centers, features)| {
-            let own = centers.val().select(0, identities.clone());
+            let own = centers.val().select(0, labels.clone());
             let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());
             let follow = mean_squared_distance(features.detach(), own);

@@ -84,13 +84,13 @@ impl Criterion for IdentityLoss {
         "identity"
     }
 
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        criterion::total(self.losses(output, identities), output)
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+        criterion::total(self.losses(output, labels), output)
     }
 
-    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let [batch] = identities.dims();
-        let targets = identities.reshape([batch, 1]);
+    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let [batch] = labels.dims();
+        let targets = labels.reshape([batch, 1]);
         let branches = output.logits.iter();
         let losses = branches.map(|logits| self.branch(logits.clone(), targets.clone()));
         criterion::by_branch(self.name(), losses)

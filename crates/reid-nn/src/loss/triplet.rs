@@ -106,12 +106,12 @@ impl Criterion for BatchHardTriplet {
         "triplet"
     }
 
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        criterion::total(self.losses(output, identities), output)
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+        criterion::total(self.losses(output, labels), output)
     }
 
-    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let pairs = Pairs::of(identities);
+    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let pairs = Pairs::of(labels);
         let branches = output.features.iter();
         let losses = branches.map(|features| self.branch(features, &pairs));
         criterion::by_branch(self.name(), losses)
@@ -169,13 +169,10 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn of(identities: Tensor<1, Int>) -> Self {
-        let [batch] = identities.dims();
-        let row = identities
-            .clone()
-            .reshape([1, batch])
-            .expand([batch, batch]);
-        let column = identities.reshape([batch, 1]).expand([batch, batch]);
+    fn of(labels: Tensor<1, Int>) -> Self {
+        let [batch] = labels.dims();
+        let row = labels.clone().reshape([1, batch]).expand([batch, batch]);
+        let column = labels.reshape([batch, 1]).expand([batch, batch]);
         let same = row.equal(column);
         let itself = Tensor::<2, Int>::eye(batch, &same.device()).bool();
         let positive = same.clone().bool_and(itself.bool_not());
@@ -196,7 +193,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invented;
+    use crate::fixtures;
 
     const FEATURES: [[f32; 2]; 6] = [
         [0.0, 0.0],
@@ -207,12 +204,12 @@ mod tests {
         [0.5, 2.0],
     ];
 
-    fn loss(config: &BatchHardTripletConfig, features: Tensor<2>, identities: &[i64]) -> f32 {
+    fn loss(config: &BatchHardTripletConfig, features: Tensor<2>, labels: &[i64]) -> f32 {
         let device = features.device();
         let criterion = config.init(&OutputShape::single(2, 3), &device);
         let output = ReidOutput::single(features.clone(), features);
-        let identities = Tensor::from_data(identities, &device);
-        criterion.forward(&output, identities).into_scalar()
+        let labels = Tensor::from_data(labels, &device);
+        criterion.forward(&output, labels).into_scalar()
     }
 
     #[test]
@@ -259,10 +256,10 @@ mod tests {
         let device = Device::default();
         // Of 64 numbers up to ±√3·s/8 the length is s.
         let [people, images, dimensions] = [4, 4, 64];
-        let centres = invented::tensor::<2>([people, dimensions], -6.5..6.5, &device);
+        let centres = fixtures::tensor::<2>([people, dimensions], -6.5..6.5, &device);
         let centres = centres.unsqueeze_dim::<3>(1).repeat_dim(1, images);
         let centres = centres.reshape([people * images, dimensions]);
-        let apart = invented::tensor([people * images, dimensions], -2.17e-3..2.17e-3, &device);
+        let apart = fixtures::tensor([people * images, dimensions], -2.17e-3..2.17e-3, &device);
         let features: Tensor<2> = centres + apart;
 
         let values: Vec<f64> = features.to_data().iter::<f64>().collect();
@@ -285,12 +282,12 @@ mod tests {
         // The difference is some -40; what is compared are the positives, of some 0.015.
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(100.0));
         let criterion = config.init(&OutputShape::single(dimensions, people), &device);
-        let identities: Vec<i64> = all
+        let labels: Vec<i64> = all
             .clone()
             .map(|at| (at / images).cast_signed() as i64)
             .collect();
-        let identities = Tensor::from_data(identities.as_slice(), &device);
-        let pairs = Pairs::of(identities.clone());
+        let labels = Tensor::from_data(labels.as_slice(), &device);
+        let pairs = Pairs::of(labels.clone());
         let [farthest, _] = criterion.hardest(features.clone(), &pairs);
         for (anchor, found) in farthest.into_data().iter::<i64>().enumerate() {
             let found = distance(anchor, usize::try_from(found).expect("a place"));
@@ -301,7 +298,7 @@ mod tests {
             );
         }
         let output = ReidOutput::single(features.clone(), features);
-        let found = criterion.forward(&output, identities).into_scalar::<f32>();
+        let found = criterion.forward(&output, labels).into_scalar::<f32>();
         assert!(
             (f64::from(found) - expected).abs() < 2e-5,
             "{found}, not {expected}"
@@ -313,7 +310,7 @@ mod tests {
         let features = || Tensor::<2>::from_data(FEATURES, &Device::default());
         for margin in [Margin::Hard(0.3), Margin::Soft] {
             let config = BatchHardTripletConfig::new().with_margin(margin);
-            let cost = |identities: &[i64]| loss(&config, features(), identities).abs();
+            let cost = |labels: &[i64]| loss(&config, features(), labels).abs();
             assert!(cost(&[7; 6]) < f32::EPSILON, "no negative");
             assert!(cost(&[0, 1, 2, 3, 4, 5]) < f32::EPSILON, "no positive");
         }

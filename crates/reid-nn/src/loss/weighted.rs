@@ -64,12 +64,12 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
 }
 
 impl<C: Criterion> Criterion for Weighted<C> {
-    fn forward(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Tensor<1> {
-        self.criterion.forward(output, identities) * self.weight
+    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+        self.criterion.forward(output, labels) * self.weight
     }
 
-    fn losses(&self, output: &ReidOutput, identities: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let mut losses = self.criterion.losses(output, identities);
+    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
+        let mut losses = self.criterion.losses(output, labels);
         for loss in &mut losses {
             loss.value = loss.value.clone() * self.weight;
         }

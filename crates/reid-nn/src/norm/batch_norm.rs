@@ -7,7 +7,7 @@ use burn::{
 };
 use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_norm_update};
 
-use super::running::Running;
+use super::running_statistic::RunningStatistic;
 use crate::{block::Block, precision::widened};
 
 /// Configuration of [`BatchNorm`].
@@ -46,8 +46,8 @@ impl BatchNormConfig {
         BatchNorm {
             weight: Param::from_tensor(Tensor::ones([channels], device)),
             bias: Param::from_tensor(Tensor::zeros([channels], device)),
-            running_mean: Running::new(Tensor::zeros([channels], device)),
-            running_var: Running::new(Tensor::ones([channels], device)),
+            running_mean: RunningStatistic::new(Tensor::zeros([channels], device)),
+            running_var: RunningStatistic::new(Tensor::ones([channels], device)),
             epsilon,
             momentum,
         }
@@ -65,7 +65,7 @@ impl BatchNormConfig {
 /// with running statistics and never move them. The layer gives the type of its input, whatever that
 /// of its weights, and computes in at least single precision. The running variance is the unbiased one, as in
 /// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
-/// travel without renaming. Copies are independent; see [`Running`].
+/// travel without renaming. Copies are independent; see [`RunningStatistic`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -86,9 +86,9 @@ pub struct BatchNorm {
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
     /// The mean that evaluation uses, `[channels]`.
-    pub running_mean: Running,
+    pub running_mean: RunningStatistic,
     /// The variance that evaluation uses, `[channels]`.
-    pub running_var: Running,
+    pub running_var: RunningStatistic,
     epsilon: f64,
     momentum: f64,
 }
@@ -113,7 +113,7 @@ impl BatchNorm {
     ///
     /// # Panics
     /// If the number of channels is another.
-    pub fn rectified<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
+    pub fn forward_relu<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
         self.forward_epilogue(features, Epilogue::Relu)
     }
 
@@ -135,15 +135,15 @@ impl BatchNorm {
         }
         let dtype = features.dtype();
         let features = widened(features);
-        let by_running = self.by_running(features.dtype());
+        let running_params = self.running_params(features.dtype());
         if features.dtype() == dtype {
-            return batch_norm(features, by_running, epilogue);
+            return batch_norm(features, running_params, epilogue);
         }
-        epilogue.apply(batch_norm(features, by_running, Epilogue::None).cast(dtype))
+        epilogue.apply(batch_norm(features, running_params, Epilogue::None).cast(dtype))
     }
 
     /// The normalisation by running statistics, in a type.
-    pub(crate) fn by_running(&self, dtype: DType) -> BatchNormParams {
+    pub(crate) fn running_params(&self, dtype: DType) -> BatchNormParams {
         BatchNormParams {
             weight: self.weight.val().cast(dtype),
             bias: self.bias.val().cast(dtype),
@@ -168,7 +168,7 @@ impl BatchNorm {
     ///
     /// # Shapes
     /// - `input`, `gradient` and result: `[batch, channels]`, on a plain device
-    pub(crate) fn pulled_back(
+    pub(crate) fn backward(
         &self,
         input: Tensor<2>,
         gradient: Tensor<2>,
@@ -209,7 +209,7 @@ impl BatchNorm {
     /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.
     #[must_use]
     pub fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let (scale, shift) = self.by_running(self.weight.val().dtype()).affine();
+        let (scale, shift) = self.running_params(self.weight.val().dtype()).affine();
         (scale.detach(), shift.detach())
     }
 }
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    fn read(statistic: &Running) -> Vec<f32> {
+    fn read(statistic: &RunningStatistic) -> Vec<f32> {
         statistic
             .value()
             .into_data()

@@ -75,7 +75,7 @@ impl InstanceNorm {
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`
     #[must_use]
-    pub fn rectified(&self, features: Tensor<4>) -> Tensor<4> {
+    pub fn forward_relu(&self, features: Tensor<4>) -> Tensor<4> {
         self.normalised(features, Epilogue::Relu)
     }
 

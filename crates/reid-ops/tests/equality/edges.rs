@@ -109,8 +109,8 @@ const OPERATIONS: [(&str, Operation); 17] = [
     ("mixing", |x| {
         let [batch, _, height, width] = x.dims();
         let cut = Tensor::<3, Int>::zeros([batch, height, width], &x.device()).bool();
-        let donors: Vec<_> = (0..batch).collect();
-        cut_mix(x, cut, &donors, true)
+        let partners: Vec<_> = (0..batch).collect();
+        cut_mix(x, cut, &partners, true)
     }),
     ("attention", |x| {
         let map: Tensor<3> = x.flatten(2, 3);

@@ -144,17 +144,22 @@ fn means_and_their_gradients_are_burns() {
 }
 
 /// Mixing as a composition.
-fn composed(features: Tensor<4>, cut: Tensor<3, Bool>, donors: &[usize], flows: bool) -> Tensor<4> {
+fn composed(
+    features: Tensor<4>,
+    cut: Tensor<3, Bool>,
+    partners: &[usize],
+    flows: bool,
+) -> Tensor<4> {
     let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
-    let donors: Vec<i32> = donors.iter().map(index).collect();
-    let donors = Tensor::<1, Int>::from_data(donors.as_slice(), &features.device());
+    let partners: Vec<i32> = partners.iter().map(index).collect();
+    let partners = Tensor::<1, Int>::from_data(partners.as_slice(), &features.device());
     let giving = if flows {
         features.clone()
     } else {
         features.clone().detach()
     };
     let cut = cut.unsqueeze_dim::<4>(1).expand(features.dims());
-    features.mask_where(cut, giving.select(0, donors))
+    features.mask_where(cut, giving.select(0, partners))
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn mixing_and_its_gradient_are_burns() {
     for shape @ [batch, _, height, width] in SHAPES {
         let cut = random([batch, height, width], &device).greater_elem(0.3);
         // Some give to none, some to several, some to themselves.
-        for donors in [
+        for partners in [
             (0..batch).collect::<Vec<_>>(),
             vec![batch - 1; batch],
             (0..batch).map(|image| (image + 1) % batch).collect(),
@@ -171,9 +176,9 @@ fn mixing_and_its_gradient_are_burns() {
             for (dtype, allowed) in TYPES {
                 for flows in [true, false] {
                     let features = leaf(shape, (&device, dtype));
-                    let found = cut_mix(features.clone(), cut.clone(), &donors, flows);
-                    let expected = composed(wide(&features), cut.clone(), &donors, flows);
-                    let what = format!("{shape:?} {donors:?} {flows}");
+                    let found = cut_mix(features.clone(), cut.clone(), &partners, flows);
+                    let expected = composed(wide(&features), cut.clone(), &partners, flows);
+                    let what = format!("{shape:?} {partners:?} {flows}");
                     let leaves = Leaves::of(&[&features], &[]);
                     agree(&what, [&found, &expected], &leaves, allowed);
                 }

@@ -168,8 +168,8 @@ fn of_maps() {
             let joined = mul_gate_epilogue(twice, over_places.clone(), epilogue);
             let rectified = mul_gate_epilogue(joined, over_channels.clone(), Epilogue::Relu);
             let cut = values([batch, height, width], &device).greater_elem(0.2);
-            let donors: Vec<usize> = (0..batch).rev().collect();
-            let mixed = cut_mix(rectified, cut, &donors, true);
+            let partners: Vec<usize> = (0..batch).rev().collect();
+            let mixed = cut_mix(rectified, cut, &partners, true);
             let kernel = [height.min(3), width.min(3)];
             let pooling = MaxPoolOptions::new(kernel).with_stride([2, 2]);
             let pooled = max_pool2d(mixed.clone(), pooling);

@@ -13,7 +13,7 @@ use reid_nn::{Block, Criterion, Head};
 use super::{sealed::to_json, state::State};
 use crate::{
     error::{Error, at},
-    trainee::Trainee,
+    learner::Learner,
 };
 
 pub(super) const STATE: &str = "state.json";
@@ -24,7 +24,7 @@ const CRITERION_OPTIMIZER: &str = "criterion-optimizer.bpk";
 
 /// The parts of a run that hold tensors.
 pub(crate) struct Parts<B, H, C> {
-    pub(crate) trainee: Trainee<B, H, C>,
+    pub(crate) learner: Learner<B, H, C>,
     pub(crate) optimizer: ModuleOptimizer,
     pub(crate) criterion_optimizer: ModuleOptimizer,
 }
@@ -42,7 +42,7 @@ impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
     }
 
     fn file(&self, name: &'static str, state: &State) -> Result<Bytes, Error> {
-        let Trainee { model, criterion } = &self.trainee;
+        let Learner { model, criterion } = &self.learner;
         let bytes = match name {
             MODEL => model.clone().into_record().into_bytes(),
             CRITERION => criterion.clone().into_record().into_bytes(),
@@ -56,9 +56,9 @@ impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
     /// The same parts with the tensors of a checkpoint.
     pub(crate) fn load(self, checkpoint: &Path) -> Result<Self, Error> {
         let optimizer = |optimizer, name| load_optimizer(optimizer, &checkpoint.join(name));
-        let Trainee { model, criterion } = self.trainee;
+        let Learner { model, criterion } = self.learner;
         Ok(Self {
-            trainee: Trainee {
+            learner: Learner {
                 model: load(model, &checkpoint.join(MODEL))?,
                 criterion: load(criterion, &checkpoint.join(CRITERION))?,
             },

@@ -36,7 +36,7 @@ pub struct Lookahead<O> {
 
 impl<O> Lookahead<O> {
     /// With the numbers of Ranger: half of the way, every 6 steps.
-    pub const fn of(inner: O) -> Self {
+    pub const fn new(inner: O) -> Self {
         Self {
             inner,
             alpha: 0.5,

@@ -22,7 +22,7 @@ use burn::{
 ///
 /// // It composes with Burn's: a module's optimizer, alone or under Lookahead.
 /// let alone = ModuleOptimizer::from(Radam::default());
-/// let ranger = ModuleOptimizer::from(Lookahead::of(Radam::default()));
+/// let ranger = ModuleOptimizer::from(Lookahead::new(Radam::default()));
 /// # let _ = (alone, ranger);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]

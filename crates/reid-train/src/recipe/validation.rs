@@ -12,7 +12,7 @@ use reid_eval::Protocol;
 use reid_nn::{CriterionConfig, ValidateNetwork};
 
 use super::{Recipe, Sampling};
-use crate::{error::Error, schedule::MOST_EPOCHS};
+use crate::{error::Error, schedule::MAX_EPOCHS};
 
 /// Bytes that the images of one training batch may take in single precision: 4 GiB, which is 10 times the
 /// largest published batch. What a network makes of them takes more.
@@ -53,7 +53,7 @@ impl<N: ValidateNetwork> Recipe<N> {
             let holds = norm.is_finite() && norm > 0.0;
             problems.require("clip_norm", holds, "a finite number above 0, or null", norm);
         }
-        problems.count("epochs", self.epochs, 1..=MOST_EPOCHS);
+        problems.count("epochs", self.epochs, 1..=MAX_EPOCHS);
         problems.nested("evaluation", &self.evaluation);
         problems
     }
@@ -232,14 +232,14 @@ fn validate_evaluation(
             )),
         };
         if let Some(found) = found {
-            problems.require("protocol", false, "camera-less for these data", found);
+            problems.require("protocol", false, "no-cameras for these data", found);
             return;
         }
     }
     let unmatched = unmatched(protocol, splits);
     let expected = match protocol {
         Protocol::Market => "a gallery image of the same identity by another camera for each query",
-        Protocol::CameraLess => "another gallery image of the same identity for each query",
+        Protocol::NoCameras => "another gallery image of the same identity for each query",
     };
     if unmatched.len() == splits.query.len() {
         let found = format_args!("none for all {}: {}", unmatched.len(), named(&unmatched));
@@ -260,7 +260,7 @@ fn unmatched(protocol: Protocol, splits: &Splits) -> Vec<&Sample> {
     let has_match = |query: &Sample| {
         let is_other = |answer: &&Sample| match protocol {
             Protocol::Market => answer.camera != query.camera,
-            Protocol::CameraLess => answer.path != query.path,
+            Protocol::NoCameras => answer.path != query.path,
         };
         let answers = gallery.get(&query.identity);
         answers.is_some_and(|answers| answers.iter().any(is_other))
@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(
             settings(&people(3, &[1]), |_| {}),
             Err(
-                "recipe: evaluation.protocol: expected camera-less for these data, \
+                "recipe: evaluation.protocol: expected no-cameras for these data, \
                  found market with images of 1 camera only"
                     .to_owned()
             )
@@ -487,7 +487,7 @@ mod tests {
         );
         // A query is not its own answer.
         let error = settings(&people(3, &[1]), |r| {
-            r.evaluation.protocol = Protocol::CameraLess;
+            r.evaluation.protocol = Protocol::NoCameras;
         });
         let error = error.expect_err("no other image");
         assert!(

@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     gradients::{Squares, Untrained, clipped},
     history::{Measured, Unread},
-    trainee::Trainee,
+    learner::Learner,
 };
 
 impl<N: Serialize> Run<'_, N> {
@@ -29,11 +29,11 @@ impl<N: Serialize> Run<'_, N> {
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
         let scaled = self.recipe.precision == Precision::Float16;
         // A skipped step leaves nothing behind, but the forward pass moves running statistics.
-        let untrained = scaled.then(|| Untrained::of_module(&parts.trainee));
-        let judgement = parts.trainee.judge(
-            self.recipe.precision.of(images),
+        let untrained = scaled.then(|| Untrained::of_module(&parts.learner));
+        let judgement = parts.learner.training_step(
+            self.recipe.precision.cast(images),
             TrainingStep {
-                identities: &batch.classes,
+                labels: &batch.classes,
                 seed: self.recipe.seed.named("head").at(epoch).at(step),
             },
         );
@@ -63,7 +63,7 @@ impl<N: Serialize> Run<'_, N> {
         if scaled {
             let skipped = matches!(gradients, Gradients::Skipped(_));
             let share = f64::from(u8::from(skipped));
-            measured.remarks.push(("left out".to_owned(), share));
+            measured.diagnostics.push(("left out".to_owned(), share));
         }
         Ok((parts, measured))
     }
@@ -77,10 +77,10 @@ impl<N: Serialize> Run<'_, N> {
         untrained: Option<Untrained>,
     ) -> (Parts<B, H, C>, Gradients) {
         let loss = match &untrained {
-            Some(_) => self.state.loss_scale.of(loss),
+            Some(_) => self.state.loss_scale.apply(loss),
             None => loss,
         };
-        let Trainee { model, criterion } = &parts.trainee;
+        let Learner { model, criterion } = &parts.learner;
         let mut gradients = loss.backward();
         let mut gradients = [
             GradientsParams::from_module(&mut gradients, model),
@@ -95,8 +95,8 @@ impl<N: Serialize> Run<'_, N> {
             match scale.unscaled(gradients, &all, (model, criterion)) {
                 Ok(unscaled) => gradients = unscaled,
                 Err(name) => {
-                    let trainee = untrained.restore(parts.trainee);
-                    return (Parts { trainee, ..parts }, Gradients::Skipped(name));
+                    let learner = untrained.restore(parts.learner);
+                    return (Parts { learner, ..parts }, Gradients::Skipped(name));
                 }
             }
             // They are finite; what remains to be known is how long they are without the scale.
@@ -122,7 +122,7 @@ impl<N: Serialize> Run<'_, N> {
         squares: &Squares,
     ) -> Parts<B, H, C> {
         let Parts {
-            trainee: Trainee { model, criterion },
+            learner: Learner { model, criterion },
             mut optimizer,
             mut criterion_optimizer,
         } = parts;
@@ -132,7 +132,7 @@ impl<N: Serialize> Run<'_, N> {
         };
         let centers_rate = self.recipe.losses.center_learning_rate;
         Parts {
-            trainee: Trainee {
+            learner: Learner {
                 model: optimizer.step(self.learning_rate(), model, of_model),
                 criterion: criterion_optimizer.step(centers_rate, criterion, of_criterion),
             },

@@ -12,12 +12,12 @@ use reid_ops::Epilogue;
 use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
-use super::Merge;
+use super::Combine;
 use crate::{
     attention::{Gate, SqueezeExcitation, SqueezeExcitationConfig, sigmoid},
     block::{Block, BlockConfig},
     convolution,
-    head::MOST_DIMENSIONS,
+    head::MAX_DIMENSIONS,
     norm::{BatchNorm, BatchNormConfig},
 };
 
@@ -25,7 +25,7 @@ use crate::{
 /// in both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Normalised {
+pub enum ChannelGate {
     /// What the block gives, `r ⊙ σ(SE(r))`, a number per channel and place, as equation 3 says.
     #[default]
     Map,
@@ -46,11 +46,11 @@ pub struct FncChannelConfig {
     #[config(default = "SqueezeExcitationConfig::new()")]
     pub squeeze: SqueezeExcitationConfig,
     /// What of it is the attention.
-    #[config(default = "Normalised::Map")]
-    pub normalised: Normalised,
+    #[config(default = "ChannelGate::Map")]
+    pub gate: ChannelGate,
     /// How attention and features become one; by multiplication in the paper.
-    #[config(default = "Merge::Multiply")]
-    pub merge: Merge,
+    #[config(default = "Combine::Multiply")]
+    pub combine: Combine,
 }
 
 /// Channels are weighed by a grouped bottleneck and squeeze-and-excitation (§3.3, eq. 3).
@@ -61,7 +61,7 @@ pub struct FncChannelConfig {
 /// y = σ(a) ⊙ x     or     a + x
 /// ```
 ///
-/// With [`Normalised::Vector`], `y = σ(SE(r)) ⊙ x`, or `σ(SE(r)) + x`. Nothing follows the third convolution,
+/// With [`ChannelGate::Vector`], `y = σ(SE(r)) ⊙ x`, or `σ(SE(r)) + x`. Nothing follows the third convolution,
 /// as the text names nothing.
 ///
 /// ```
@@ -90,9 +90,9 @@ pub struct FncChannel {
     /// Squeeze-and-excitation of the result.
     pub se: SqueezeExcitation,
     #[module(skip)]
-    normalised: Normalised,
+    gate: ChannelGate,
     #[module(skip)]
-    merge: Merge,
+    combine: Combine,
 }
 
 impl BlockConfig for FncChannelConfig {
@@ -115,18 +115,18 @@ impl BlockConfig for FncChannelConfig {
             bn2: norm(),
             conv3: conv(hidden, channels, 1, 1),
             se: self.squeeze.init(input, device),
-            normalised: self.normalised,
-            merge: self.merge,
+            gate: self.gate,
+            combine: self.combine,
         }
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let (hidden, groups) = (self.hidden, self.groups);
-        problems.count("hidden", hidden, 1..=MOST_DIMENSIONS);
+        problems.count("hidden", hidden, 1..=MAX_DIMENSIONS);
         let holds = groups > 0 && hidden.is_multiple_of(groups);
         let expected = format_args!("a divisor of the {hidden} hidden channels");
         problems.require("groups", holds, expected, groups);
-        if holds && hidden <= MOST_DIMENSIONS {
+        if holds && hidden <= MAX_DIMENSIONS {
             problems.at("hidden", |problems| {
                 problems.weights("a layer", (hidden / groups).checked_mul(9 * hidden));
                 problems.weights("a layer", hidden.checked_mul(input.channels));
@@ -141,13 +141,13 @@ impl FncChannel {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, or 1 x 1 places with [`Normalised::Vector`]
+    /// - result: the same, or 1 x 1 places with [`ChannelGate::Vector`]
     #[must_use]
     pub fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let raw = self.raw(features);
-        match self.normalised {
-            Normalised::Map => sigmoid(self.se.forward(raw)),
-            Normalised::Vector => self.se.gate(raw),
+        match self.gate {
+            ChannelGate::Map => sigmoid(self.se.forward(raw)),
+            ChannelGate::Vector => self.se.gate(raw),
         }
     }
 
@@ -162,19 +162,19 @@ impl FncChannel {
 
 impl Block for FncChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        match (self.normalised, self.merge) {
-            (Normalised::Map, merge) => {
+        match (self.gate, self.combine) {
+            (ChannelGate::Map, combine) => {
                 let attention = self.se.forward(self.raw(features.clone()));
-                merge.apply(attention, features)
+                combine.apply(attention, features)
             }
-            (Normalised::Vector, Merge::Multiply) => {
+            (ChannelGate::Vector, Combine::Multiply) => {
                 mul_gate(features.clone(), self.gate(features))
             }
-            (Normalised::Vector, Merge::Add) => self.gate(features.clone()) + features,
+            (ChannelGate::Vector, Combine::Add) => self.gate(features.clone()) + features,
         }
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         let (conv1, bn1) = convolution::fold_if(self.conv1, self.bn1);
         let (conv2, bn2) = convolution::fold_if(self.conv2, self.bn2);
         Self {

@@ -9,7 +9,7 @@ use burn::{
 use reid_core::{FeatureShape, Problems};
 use reid_ops::attention;
 
-use super::Merge;
+use super::Combine;
 use crate::{
     attention::{sigmoid, validate_reduction},
     block::{Block, BlockConfig},
@@ -24,8 +24,8 @@ pub struct FncSpatialConfig {
     #[config(default = 2)]
     pub reduction: usize,
     /// How attention and features become one; by multiplication in the paper.
-    #[config(default = "Merge::Multiply")]
-    pub merge: Merge,
+    #[config(default = "Combine::Multiply")]
+    pub combine: Combine,
 }
 
 /// A place is weighed by what similar places hold (§3.2, eq. 1 and 2).
@@ -61,7 +61,7 @@ pub struct FncSpatial {
     /// Embedded channels → channels.
     pub t: Conv2d,
     #[module(skip)]
-    merge: Merge,
+    combine: Combine,
 }
 
 impl BlockConfig for FncSpatialConfig {
@@ -79,7 +79,7 @@ impl BlockConfig for FncSpatialConfig {
             h: conv(channels, embedded),
             p: conv(channels, embedded),
             t: conv(embedded, channels),
-            merge: self.merge,
+            combine: self.combine,
         }
     }
 
@@ -112,7 +112,7 @@ impl FncSpatial {
 
 impl Block for FncSpatial {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        self.merge.apply(self.attention(&features), features)
+        self.combine.apply(self.attention(&features), features)
     }
 }
 
@@ -135,8 +135,8 @@ mod tests {
         let device = Device::default();
         let place = FeatureShape::new(2, 1, 3);
         let values = Tensor::<4>::from_data([[[[1.0, -2.0, 3.0]], [[4.0, 0.0, 8.0]]]], &device);
-        for (merge, expected) in [(Merge::Multiply, 0.5), (Merge::Add, 1.0)] {
-            let block = FncSpatialConfig::new().with_merge(merge);
+        for (combine, expected) in [(Combine::Multiply, 0.5), (Combine::Add, 1.0)] {
+            let block = FncSpatialConfig::new().with_combine(combine);
             let mut block = block.init(place, &device);
             for conv in [&mut block.g, &mut block.h, &mut block.p, &mut block.t] {
                 conv.weight = conv.weight.clone().map(|weight| weight.zeros_like());
@@ -147,7 +147,7 @@ mod tests {
             }
             let found = block.forward(values.clone());
             let difference = (found - values.clone() * expected).abs().max();
-            assert!(difference.into_scalar::<f32>() < 1e-6, "{merge:?}");
+            assert!(difference.into_scalar::<f32>() < 1e-6, "{combine:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     batch_drop::BatchDrop,
     block::BlockConfig,
     cut_mix::CutMix,
-    head::ReducedHeadConfig,
+    head::LinearBnReluHeadConfig,
     pool::PoolConfig,
 };
 
@@ -19,13 +19,13 @@ use crate::{
 ///
 /// ```
 /// use reid_core::FeatureShape;
-/// use reid_nn::{HeadConfig, cut_mix::{CutMix, Donors}, head::{BranchConfig, BranchedHeadConfig}};
+/// use reid_nn::{HeadConfig, cut_mix::{CutMix, MixPartner}, head::{BranchConfig, BranchedHeadConfig}};
 ///
 /// let place = FeatureShape::new(2048, 24, 8);
 /// assert_eq!(BranchedHeadConfig::progressive_cut_mix(2).output(place, 751).embedding, 2048);
 ///
-/// // The progressive chain with one branch, donors of the same identity, and 8 cells.
-/// let mix = CutMix::new().with_cut(8).with_donors(Donors::Positive);
+/// // The progressive chain with one branch, partners of the same identity, and 8 patches.
+/// let mix = CutMix::new().with_cut(8).with_partner(MixPartner::Positive);
 /// let config = BranchedHeadConfig::new().with_branches(vec![BranchConfig::cut_mix(1024, mix)]);
 /// assert_eq!(config.output(place, 751).features, [512, 1024]);
 /// ```
@@ -46,21 +46,21 @@ pub struct BranchConfig {
     /// Dimensions of its part of the descriptor.
     pub dimensions: usize,
     /// What is done to its features in training.
-    pub interference: Interference,
+    pub augment: FeatureAugment,
 }
 
 /// What is done to the features of a branch in training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Interference {
+pub enum FeatureAugment {
     /// Nothing.
-    Nothing,
+    None,
     /// Cells where the branch before looked are those of another image.
     CutMix {
         /// Which cells, and whose.
         mix: CutMix,
         /// How the place where the branch before looked is found.
-        guide: Guide,
+        cam_source: CamSource,
     },
     /// A rectangle is dropped from the whole batch.
     Drop(BatchDrop),
@@ -69,7 +69,7 @@ pub enum Interference {
 /// How the place where a branch looked is found; both give the same up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Guide {
+pub enum CamSource {
     /// Grad-CAM written down, from what the branch computed anyway.
     #[default]
     ClosedForm,
@@ -82,21 +82,21 @@ impl BranchConfig {
     /// A branch whose features are mixed where the branch before it looked.
     #[must_use]
     pub fn cut_mix(dimensions: usize, mix: CutMix) -> Self {
-        let guide = Guide::ClosedForm;
-        let interference = Interference::CutMix { mix, guide };
+        let cam_source = CamSource::ClosedForm;
+        let augment = FeatureAugment::CutMix { mix, cam_source };
         Self {
             dimensions,
-            interference,
+            augment,
         }
     }
 
     /// A branch of which a rectangle is dropped.
     #[must_use]
     pub fn drop(dimensions: usize, drop: BatchDrop) -> Self {
-        let interference = Interference::Drop(drop);
+        let augment = FeatureAugment::Drop(drop);
         Self {
             dimensions,
-            interference,
+            augment,
         }
     }
 }
@@ -150,13 +150,13 @@ impl HeadConfig for BranchedHeadConfig {
                 hidden: channels / 4,
                 groups: 1,
                 stride: 1,
-                instance: InstanceNormed::Nothing,
+                instance: InstanceNormed::None,
                 inside: (),
             };
             config.init(input, device)
         };
         let reduced = |dimensions, pool| {
-            let config = ReducedHeadConfig { dimensions, pool };
+            let config = LinearBnReluHeadConfig { dimensions, pool };
             config.init(input, classes, device)
         };
         let branches = self.branches.iter();
@@ -167,7 +167,7 @@ impl HeadConfig for BranchedHeadConfig {
                 .clone()
                 .map(|branch| reduced(branch.dimensions, PoolConfig::Max))
                 .collect(),
-            interferences: branches.map(|branch| branch.interference.clone()).collect(),
+            augments: branches.map(|branch| branch.augment.clone()).collect(),
         }
     }
 
@@ -175,7 +175,7 @@ impl HeadConfig for BranchedHeadConfig {
         let branches = self.branches.iter();
         branches.fold(
             OutputShape::single(self.global, classes),
-            |shape, branch| shape.beside(OutputShape::single(branch.dimensions, classes)),
+            |shape, branch| shape.concat(OutputShape::single(branch.dimensions, classes)),
         )
     }
 
@@ -191,18 +191,18 @@ impl HeadConfig for BranchedHeadConfig {
         for (index, branch) in self.branches.iter().enumerate() {
             problems.at(&format!("branches[{index}]"), |problems| {
                 validate_dimensions("dimensions", branch.dimensions, channels, problems);
-                problems.at("interference", |problems| {
-                    branch.interference.validate(input, problems);
+                problems.at("augment", |problems| {
+                    branch.augment.validate(input, problems);
                 });
             });
         }
     }
 }
 
-impl Interference {
+impl FeatureAugment {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         match self {
-            Self::Nothing => {}
+            Self::None => {}
             Self::CutMix { mix, .. } => {
                 problems.at("cut-mix.mix", |problems| mix.validate(input, problems));
             }

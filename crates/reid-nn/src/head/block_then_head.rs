@@ -8,15 +8,15 @@ use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
-use crate::block::{Block, BlockConfig, TRIALS};
+use crate::block::{Block, BlockConfig, TRIAL_SHAPES};
 
-/// Configuration of [`Behind`].
+/// Configuration of [`BlockThenHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
     bound(deserialize = "B: Deserialize<'de>, H: Deserialize<'de>")
 )]
-pub struct BehindConfig<B, H> {
+pub struct BlockThenHeadConfig<B, H> {
     /// The block.
     #[serde(deserialize_with = "strict")]
     pub block: B,
@@ -36,28 +36,28 @@ pub struct BehindConfig<B, H> {
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
 /// use reid_nn::{Head, HeadConfig, attention::FncSpatialConfig};
-/// use reid_nn::head::{BehindConfig, BnNeckConfig};
+/// use reid_nn::head::{BlockThenHeadConfig, BnNeckConfig};
 ///
 /// let device = Device::default();
 /// // Two necks on one map; the second sees it through attention.
 /// let (block, head) = (FncSpatialConfig::new(), BnNeckConfig::new());
-/// let heads = (BnNeckConfig::new(), BehindConfig { block, head });
+/// let heads = (BnNeckConfig::new(), BlockThenHeadConfig { block, head });
 /// let heads = heads.init(FeatureShape::new(8, 4, 2), 10, &device);
 /// assert_eq!(heads.forward(Tensor::ones([2, 8, 4, 2], &device)).embedding.dims(), [2, 16]);
 /// ```
 #[derive(Module, Debug)]
-pub struct Behind<B, H> {
+pub struct BlockThenHead<B, H> {
     /// Feature map → feature map.
     pub block: B,
     /// Feature map → descriptor.
     pub head: H,
 }
 
-impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
-    type Head = Behind<B::Block, H::Head>;
+impl<B: BlockConfig, H: HeadConfig> HeadConfig for BlockThenHeadConfig<B, H> {
+    type Head = BlockThenHead<B::Block, H::Head>;
 
     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
-        Behind {
+        BlockThenHead {
             block: self.block.init(input, device),
             head: self.head.init(self.block.output(input), classes, device),
         }
@@ -73,13 +73,15 @@ impl<B: BlockConfig, H: HeadConfig> HeadConfig for BehindConfig<B, H> {
             if fits {
                 self.head.validate(self.block.output(input), problems);
             } else {
-                problems.nested_for_any(TRIALS, |map, problems| self.head.validate(map, problems));
+                problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
+                    self.head.validate(map, problems);
+                });
             }
         });
     }
 }
 
-impl<B: Block, H: Head> Head for Behind<B, H> {
+impl<B: Block, H: Head> Head for BlockThenHead<B, H> {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         self.head.forward(self.block.forward(features))
     }
@@ -88,10 +90,10 @@ impl<B: Block, H: Head> Head for Behind<B, H> {
         self.head.forward_train(self.block.forward(features), step)
     }
 
-    fn fused(self) -> Self {
+    fn fold_batch_norm(self) -> Self {
         Self {
-            block: self.block.fused(),
-            head: self.head.fused(),
+            block: self.block.fold_batch_norm(),
+            head: self.head.fold_batch_norm(),
         }
     }
 }

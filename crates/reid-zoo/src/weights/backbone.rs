@@ -34,13 +34,13 @@ use crate::Error;
 /// # let (size, device) = (InputSize::new(32, 16), Device::default());
 /// # weights::save(&config.init(size, 10, &device).backbone, &path)?;
 /// let mut model = config.init(size, 10, &device);
-/// weights::load_trunk(&mut model.backbone, path)?;
+/// weights::load_backbone(&mut model.backbone, path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
-pub fn load_trunk<I: Block, A: Block>(
+pub fn load_backbone<I: Block, A: Block>(
     backbone: &mut ResNet<I, A>,
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {

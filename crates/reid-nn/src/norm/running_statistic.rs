@@ -20,22 +20,22 @@ use burn::{
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::norm::Running;
+/// use reid_nn::norm::RunningStatistic;
 ///
 /// let device = Device::default();
-/// let original = Running::new(Tensor::zeros([2], &device));
+/// let original = RunningStatistic::new(Tensor::zeros([2], &device));
 /// let copy = original.clone();
 /// original.set(Tensor::ones([2], &device));
 /// assert_eq!(original.value().sum().into_scalar::<f32>(), 2.0);
 /// assert_eq!(copy.value().sum().into_scalar::<f32>(), 0.0);
 /// ```
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningStatistic {
     id: ParamId,
     value: Mutex<Tensor<1>>,
 }
 
-impl Running {
+impl RunningStatistic {
     /// A statistic with its first value.
     #[must_use]
     pub fn new(value: Tensor<1>) -> Self {
@@ -68,13 +68,13 @@ impl Running {
     }
 }
 
-impl Clone for Running {
+impl Clone for RunningStatistic {
     fn clone(&self) -> Self {
         Self::with_id(self.id, self.value())
     }
 }
 
-impl Module for Running {
+impl Module for RunningStatistic {
     fn collect_devices(&self, mut devices: Devices) -> Devices {
         let device = self.value().device();
         if !devices.contains(&device) {
@@ -119,7 +119,7 @@ impl Module for Running {
     }
 }
 
-impl ModuleDisplayDefault for Running {
+impl ModuleDisplayDefault for RunningStatistic {
     fn content(&self, content: Content) -> Option<Content> {
         let [channels] = self.value().dims();
         content
@@ -128,4 +128,4 @@ impl ModuleDisplayDefault for Running {
     }
 }
 
-impl ModuleDisplay for Running {}
+impl ModuleDisplay for RunningStatistic {}

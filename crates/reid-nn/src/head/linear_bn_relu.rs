@@ -18,9 +18,9 @@ use crate::{
     precision::widened,
 };
 
-/// Configuration of [`ReducedHead`].
+/// Configuration of [`LinearBnReluHead`].
 #[derive(Config, Debug, PartialEq)]
-pub struct ReducedHeadConfig {
+pub struct LinearBnReluHeadConfig {
     /// Dimensions of the descriptor; 512 in the global branch of both papers' code.
     #[config(default = 512)]
     pub dimensions: usize,
@@ -41,15 +41,15 @@ pub struct ReducedHeadConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::ReducedHeadConfig};
+/// use reid_nn::{Head, HeadConfig, head::LinearBnReluHeadConfig};
 ///
 /// let device = Device::default();
-/// let config = ReducedHeadConfig::new().with_dimensions(8);
+/// let config = LinearBnReluHeadConfig::new().with_dimensions(8);
 /// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
 /// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
 /// ```
 #[derive(Module, Debug)]
-pub struct ReducedHead {
+pub struct LinearBnReluHead {
     /// Pooling.
     pub pool: Pool,
     /// The layer that reduces, drawn as He et al. do.
@@ -60,10 +60,10 @@ pub struct ReducedHead {
     pub classifier: Linear,
 }
 
-impl HeadConfig for ReducedHeadConfig {
-    type Head = ReducedHead;
+impl HeadConfig for LinearBnReluHeadConfig {
+    type Head = LinearBnReluHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedHead {
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> LinearBnReluHead {
         Problems::refuse("a reduced head", |problems| self.validate(input, problems));
         assert!(
             classes > 0,
@@ -83,7 +83,7 @@ impl HeadConfig for ReducedHeadConfig {
         let mut norm = BatchNormConfig::new(dimensions).init(device);
         let gain = Distribution::Normal(1.0, 0.02);
         norm.weight = Param::from_tensor(Tensor::random([dimensions], gain, device));
-        ReducedHead {
+        LinearBnReluHead {
             pool: self.pool.init(device),
             reduction: linear(input.channels, dimensions),
             norm,
@@ -118,7 +118,7 @@ impl Pass {
     }
 }
 
-impl ReducedHead {
+impl LinearBnReluHead {
     pub(super) fn pass(&self, features: Tensor<4>) -> Pass {
         let hidden = linear::apply(&self.reduction, self.pool.forward(features));
         let features = relu(self.norm.forward(hidden.clone()));
@@ -144,12 +144,12 @@ impl ReducedHead {
         let features = widened(features.clone().without_autodiff());
         let weights = self
             .valid()
-            .pulled_back(features.clone(), pass, classes, by_batch);
+            .backward(features.clone(), pass, classes, by_batch);
         weighted_sum(features, weights)
     }
 
     /// The mean over places of the gradient of each image's score by its features.
-    fn pulled_back(
+    fn backward(
         &self,
         features: Tensor<4>,
         pass: &Pass,
@@ -160,22 +160,22 @@ impl ReducedHead {
         let output = pass.features.clone().without_autodiff();
         let scores = self.classifier.weight.val().select(1, classes).transpose();
         let above = scores.mask_fill(output.lower_equal_elem(0.0), 0.0);
-        let reduced = self.norm.pulled_back(hidden, above, by_batch);
+        let reduced = self.norm.backward(hidden, above, by_batch);
         let pooled = reduced.matmul(self.reduction.weight.val().transpose());
         pooled.cast(features.dtype()) * self.pool.mean_gradient(features)
     }
 }
 
-impl Head for ReducedHead {
+impl Head for LinearBnReluHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         self.pass(features).output()
     }
 }
 
-impl ClosedForm for ReducedHead {
+impl ClosedForm for LinearBnReluHead {
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2> {
         let pass = self.pass(features.clone());
-        self.pulled_back(features, &pass, classes, false)
+        self.backward(features, &pass, classes, false)
     }
 }
 
@@ -183,8 +183,8 @@ impl ClosedForm for ReducedHead {
 mod tests {
     use super::*;
     use crate::{
+        fixtures,
         grad_cam::{GradCam, Target},
-        invented,
     };
 
     #[test]
@@ -192,14 +192,16 @@ mod tests {
         let device = Device::default().autodiff();
         let place = FeatureShape::new(6, 4, 3);
         for pool in [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM] {
-            let config = ReducedHeadConfig::new().with_dimensions(5).with_pool(pool);
-            let head = invented::weights(config.init(place, 4, &device));
-            let features = invented::tensor([6, 6, 4, 3], -1.3..2.1, &device);
+            let config = LinearBnReluHeadConfig::new()
+                .with_dimensions(5)
+                .with_pool(pool);
+            let head = fixtures::weights(config.init(place, 4, &device));
+            let features = fixtures::tensor([6, 6, 4, 3], -1.3..2.1, &device);
             let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
             let pass = head.pass(features.clone());
             let closed = head.look(&features, &pass, classes.clone());
             let cam = GradCam::new().by_batch_statistics();
-            let general = cam.maps(&head, features, Target::Identities(&classes));
+            let general = cam.maps(&head, features, Target::Labels(&classes));
             let largest = general.clone().max().into_scalar::<f32>();
             assert!(largest > 0.0, "nothing to compare");
             let difference = (general - closed).abs().max().into_scalar::<f32>();
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a reduced head: dimensions: expected 1 to 65536, found 0")]
     fn no_dimension_is_refused() {
-        let config = ReducedHeadConfig::new().with_dimensions(0);
+        let config = LinearBnReluHeadConfig::new().with_dimensions(0);
         let _ = config.init(FeatureShape::new(2, 1, 2), 3, &Device::default());
     }
 }

@@ -5,8 +5,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, NamedLoss, ReidModel, Remark,
-    TrainingStep, drawing,
+    Block, BlockConfig, Criterion, CriterionConfig, Diagnostic, Head, HeadConfig, NamedLoss,
+    ReidModel, TrainingStep, drawing,
 };
 
 use crate::{losses::LossesConfig, recipe::Recipe};
@@ -17,21 +17,21 @@ use crate::{losses::LossesConfig, recipe::Recipe};
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
 /// use reid_nn::{TrainingStep, backbone::ResNetConfig, head::BnNeckConfig};
-/// use reid_train::{Recipe, Trainee};
+/// use reid_train::{Recipe, Learner};
 ///
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
 /// let backbone = ResNetConfig::resnet18().with_width(8);
 /// let recipe = Recipe::strong_baseline("toy", size, backbone);
-/// let trainee = Trainee::build(&recipe, &recipe.network, &BnNeckConfig::new(), 3, &device);
+/// let learner = Learner::build(&recipe, &recipe.network, &BnNeckConfig::new(), 3, &device);
 ///
-/// let step = TrainingStep { identities: &[0, 1], seed: Seed::new(1) };
-/// let judgement = trainee.judge(Tensor::zeros([2, 3, 32, 16], &device), step);
+/// let step = TrainingStep { labels: &[0, 1], seed: Seed::new(1) };
+/// let judgement = learner.training_step(Tensor::zeros([2, 3, 32, 16], &device), step);
 /// let names: Vec<_> = judgement.losses.iter().map(|loss| &*loss.name).collect();
 /// assert_eq!(names, ["identity", "triplet"]);
 /// assert!((0.0..=1.0).contains(&judgement.accuracy.into_scalar::<f32>()));
 /// ```
 #[derive(Module, Debug)]
-pub struct Trainee<B, H, C> {
+pub struct Learner<B, H, C> {
     /// What learns.
     pub model: ReidModel<B, H>,
     /// What says how badly.
@@ -40,16 +40,16 @@ pub struct Trainee<B, H, C> {
 
 /// What criterion and head make of a batch.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct StepOutput {
     /// Each loss, by name; their sum is minimised.
     pub losses: Vec<NamedLoss>,
     /// The share of the batch whose identity the first branch names, a tensor of one value.
     pub accuracy: Tensor<1>,
     /// What the head tells.
-    pub remarks: Vec<Remark>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
-impl<B: Block, H: Head> Trainee<B, H, <LossesConfig as CriterionConfig>::Criterion> {
+impl<B: Block, H: Head> Learner<B, H, <LossesConfig as CriterionConfig>::Criterion> {
     /// Builds a model and the losses of a recipe, ready to train, with weights drawn from the
     /// recipe's seed. `device` is a plain one.
     ///
@@ -83,7 +83,7 @@ impl<B: Block, H: Head> Trainee<B, H, <LossesConfig as CriterionConfig>::Criteri
     }
 }
 
-impl<B: Block, H: Head, C: Criterion> Trainee<B, H, C> {
+impl<B: Block, H: Head, C: Criterion> Learner<B, H, C> {
     /// What the criterion and the head make of a batch.
     ///
     /// # Shapes
@@ -91,16 +91,16 @@ impl<B: Block, H: Head, C: Criterion> Trainee<B, H, C> {
     ///
     /// # Panics
     /// If a class number is 2³¹ or more.
-    pub fn judge(&self, images: Tensor<4>, step: TrainingStep<'_>) -> Judgement {
-        let identities = step.classes(&images.device());
+    pub fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
+        let identities = step.labels_tensor(&images.device());
         let output = self.model.forward_train(images, step);
         let losses = self.criterion.losses(&output, identities.clone());
         let logits = output.logits[0].clone().detach();
         let named = logits.argmax(1).squeeze_dim::<1>(1);
-        Judgement {
+        StepOutput {
             losses,
             accuracy: named.equal(identities).float().mean(),
-            remarks: output.remarks,
+            diagnostics: output.diagnostics,
         }
     }
 }

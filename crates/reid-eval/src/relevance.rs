@@ -7,19 +7,21 @@ use crate::{Error, Labels, Protocol};
 
 /// What a gallery image is to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
+#[serde(rename_all = "kebab-case")]
+pub enum Relevance {
     /// It shows the query's identity.
-    Right,
+    #[serde(alias = "right")]
+    Match,
     /// It shows somebody else, or a distractor.
-    Wrong,
+    #[serde(alias = "wrong")]
+    NonMatch,
     /// The [`Protocol`] takes it out of the ranking.
     Ignored,
 }
 
 /// A protocol with the labels it needs at hand.
 #[derive(Debug)]
-pub(crate) struct Judge<'a> {
+pub(crate) struct ProtocolRule<'a> {
     pub(crate) query: &'a Labels,
     pub(crate) gallery: &'a Labels,
     rule: Rule<'a>,
@@ -33,7 +35,7 @@ enum Rule<'a> {
     Nothing,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> ProtocolRule<'a> {
     pub(crate) fn new(
         protocol: Protocol,
         query: &'a Labels,
@@ -53,7 +55,7 @@ impl<'a> Judge<'a> {
                     split: Split::Gallery,
                 })?,
             ),
-            Protocol::CameraLess => match (query.images(), gallery.images()) {
+            Protocol::NoCameras => match (query.images(), gallery.images()) {
                 (Some(query), Some(gallery)) => Rule::SameImage(query, gallery),
                 (None, None) => Rule::Nothing,
                 (query, _) => {
@@ -75,7 +77,7 @@ impl<'a> Judge<'a> {
 
     /// What gallery image `gallery` is to query `query`, both counted from 0.
     #[inline]
-    pub(crate) fn verdict(&self, query: usize, gallery: usize) -> Verdict {
+    pub(crate) fn relevance(&self, query: usize, gallery: usize) -> Relevance {
         let found = self.gallery.identities()[gallery];
         let right = self.query.identities()[query] == found;
         let ignored = found.is_junk()
@@ -85,9 +87,9 @@ impl<'a> Judge<'a> {
                 Rule::Nothing => false,
             };
         match (ignored, right) {
-            (true, _) => Verdict::Ignored,
-            (false, true) => Verdict::Right,
-            (false, false) => Verdict::Wrong,
+            (true, _) => Relevance::Ignored,
+            (false, true) => Relevance::Match,
+            (false, false) => Relevance::NonMatch,
         }
     }
 }
@@ -102,41 +104,41 @@ mod tests {
         Labels::new(identities.iter().copied().map(Identity::new).collect())
     }
 
-    fn verdicts(judge: &Judge<'_>, query: usize) -> Vec<Verdict> {
-        let gallery = 0..judge.gallery.len();
-        gallery.map(|image| judge.verdict(query, image)).collect()
+    fn relevances(rule: &ProtocolRule<'_>, query: usize) -> Vec<Relevance> {
+        let gallery = 0..rule.gallery.len();
+        gallery.map(|image| rule.relevance(query, image)).collect()
     }
 
     #[test]
     fn market_ignores_junk_and_the_own_camera_but_not_distractors() {
-        let cameras = |numbers: &[u32]| numbers.iter().copied().map(Camera::new).collect();
+        let cameras = |values: &[u32]| values.iter().copied().map(Camera::new).collect();
         let query = labels(&[1]).with_cameras(cameras(&[1])).expect("one");
         let gallery = labels(&[1, 1, 2, 0, -1])
             .with_cameras(cameras(&[1, 2, 1, 2, 2]))
             .expect("five");
-        let judge = Judge::new(Protocol::Market, &query, &gallery).expect("cameras");
-        let [r, w, i] = [Verdict::Right, Verdict::Wrong, Verdict::Ignored];
-        assert_eq!(verdicts(&judge, 0), [i, r, w, w, i]);
+        let rule = ProtocolRule::new(Protocol::Market, &query, &gallery).expect("cameras");
+        let [r, w, i] = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored];
+        assert_eq!(relevances(&rule, 0), [i, r, w, w, i]);
     }
 
     #[test]
     fn without_cameras_only_the_own_image_is_ignored() {
-        let [r, w, i] = [Verdict::Right, Verdict::Wrong, Verdict::Ignored];
+        let [r, w, i] = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored];
         let (query, gallery) = (labels(&[1]), labels(&[1, 1, 2, -1]));
-        let judge = Judge::new(Protocol::CameraLess, &query, &gallery).expect("no images");
-        assert_eq!(verdicts(&judge, 0), [r, r, w, i]);
+        let rule = ProtocolRule::new(Protocol::NoCameras, &query, &gallery).expect("no images");
+        assert_eq!(relevances(&rule, 0), [r, r, w, i]);
 
         let query = query.with_images(vec![30]).expect("one");
         let gallery = gallery.with_images(vec![10, 30, 20, 40]).expect("four");
-        let judge = Judge::new(Protocol::CameraLess, &query, &gallery).expect("images");
-        assert_eq!(verdicts(&judge, 0), [r, i, w, i]);
+        let rule = ProtocolRule::new(Protocol::NoCameras, &query, &gallery).expect("images");
+        assert_eq!(relevances(&rule, 0), [r, i, w, i]);
     }
 
     #[test]
     fn missing_labels_are_named() {
         let refused = |protocol, query: &Labels, gallery: &Labels| {
-            let judge = Judge::new(protocol, query, gallery);
-            judge.map(|_| ()).expect_err("missing labels").to_string()
+            let rule = ProtocolRule::new(protocol, query, gallery);
+            rule.map(|_| ()).expect_err("missing labels").to_string()
         };
         let (none, one) = (labels(&[]), labels(&[1]));
         let filmed = one.clone().with_cameras(vec![Camera::new(1)]).expect("one");
@@ -146,7 +148,7 @@ mod tests {
             "the query has no images, expected at least 1"
         );
         assert_eq!(
-            refused(Protocol::CameraLess, &one, &none),
+            refused(Protocol::NoCameras, &one, &none),
             "the gallery has no images, expected at least 1"
         );
         assert_eq!(
@@ -155,10 +157,10 @@ mod tests {
              give them by `with_cameras`, or choose `Protocol::CameraLess`"
         );
         assert_eq!(
-            refused(Protocol::CameraLess, &one, &numbered),
+            refused(Protocol::NoCameras, &one, &numbered),
             "the query has no image numbers but the other side has: \
              give them to both by `with_images`, or to neither"
         );
-        assert!(refused(Protocol::CameraLess, &numbered, &one).starts_with("the gallery has no"));
+        assert!(refused(Protocol::NoCameras, &numbered, &one).starts_with("the gallery has no"));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn tensor<const D: usize>(
     device: &Device,
 ) -> Tensor<D> {
     let mut stream = Seed::new(1).stream();
-    numbers(&mut stream, shape, range, device)
+    values(&mut stream, shape, range, device)
 }
 
 /// The module with invented weights in place of its matrices and kernels.
@@ -32,21 +32,21 @@ impl ModuleMapper for Weights {
             return param;
         }
         param.map(|old| {
-            let weights = numbers(&mut self.0, old.dims(), -0.5..0.5, &old.device());
+            let weights = values(&mut self.0, old.dims(), -0.5..0.5, &old.device());
             weights.set_require_grad(old.is_require_grad())
         })
     }
 }
 
-fn numbers<const D: usize>(
+fn values<const D: usize>(
     stream: &mut Stream,
     shape: [usize; D],
     range: Range<f32>,
     device: &Device,
 ) -> Tensor<D> {
     let count = shape.iter().product();
-    let numbers: Vec<_> = (0..count)
+    let values: Vec<_> = (0..count)
         .map(|_| stream.random_range(range.clone()))
         .collect();
-    Tensor::from_data(TensorData::new(numbers, shape), device)
+    Tensor::from_data(TensorData::new(values, shape), device)
 }

@@ -9,13 +9,14 @@ use burn::{
 use reid_core::{FeatureShape, Problems};
 
 use super::{
-    Head, HeadConfig, OutputShape, ReducedHead, ReducedHeadConfig, ReidOutput, validate_dimensions,
+    Head, HeadConfig, LinearBnReluHead, LinearBnReluHeadConfig, OutputShape, ReidOutput,
+    validate_dimensions,
 };
 use crate::pool::PoolConfig;
 
-/// Configuration of [`Granules`].
+/// Configuration of [`StripeHead`].
 #[derive(Config, Debug, PartialEq)]
-pub struct GranulesConfig {
+pub struct StripeHeadConfig {
     /// Horizontal stripes besides the whole, which divide the height of the map; none by default.
     #[config(default = 0)]
     pub stripes: usize,
@@ -40,35 +41,35 @@ pub struct GranulesConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::GranulesConfig};
+/// use reid_nn::{Head, HeadConfig, head::StripeHeadConfig};
 ///
 /// let device = Device::default();
-/// let config = GranulesConfig::new().with_stripes(3).with_dimensions(4);
+/// let config = StripeHeadConfig::new().with_stripes(3).with_dimensions(4);
 /// let head = config.init(FeatureShape::new(16, 6, 2), 10, &device);
 /// let output = head.forward(Tensor::ones([2, 16, 6, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// assert_eq!((output.features.len(), output.logits.len()), (1, 4));
 /// ```
 #[derive(Module, Debug)]
-pub struct Granules {
+pub struct StripeHead {
     /// The head of the whole map.
-    pub whole: ReducedHead,
+    pub whole: LinearBnReluHead,
     /// The heads of the stripes, from top to bottom.
-    pub stripes: Vec<ReducedHead>,
+    pub stripes: Vec<LinearBnReluHead>,
 }
 
-impl HeadConfig for GranulesConfig {
-    type Head = Granules;
+impl HeadConfig for StripeHeadConfig {
+    type Head = StripeHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Granules {
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> StripeHead {
         Problems::refuse("granules", |problems| self.validate(input, problems));
         let stripes = self.stripes;
-        let config = ReducedHeadConfig {
+        let config = LinearBnReluHeadConfig {
             dimensions: self.dimensions,
             pool: PoolConfig::Max,
         };
         let head = || config.init(input, classes, device);
-        Granules {
+        StripeHead {
             whole: head(),
             stripes: (0..stripes).map(|_| head()).collect(),
         }
@@ -94,7 +95,7 @@ impl HeadConfig for GranulesConfig {
     }
 }
 
-impl Head for Granules {
+impl Head for StripeHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let whole = self.whole.forward(features.clone());
         if self.stripes.is_empty() {
@@ -108,7 +109,7 @@ impl Head for Granules {
                     features: Vec::new(),
                     ..head.forward(stripe)
                 };
-                output.beside(stripe)
+                output.concat(stripe)
             })
     }
 }
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn a_stripe_sees_its_own_rows() {
         let device = Device::default();
-        let config = GranulesConfig::new().with_stripes(2).with_dimensions(5);
+        let config = StripeHeadConfig::new().with_stripes(2).with_dimensions(5);
         let head = config.init(FeatureShape::new(3, 4, 2), 2, &device);
         let features = Tensor::random([1, 3, 4, 2], Distribution::Default, &device);
         let lower = features.clone().narrow(2, 2, 2);
@@ -136,7 +137,7 @@ mod tests {
         expected = "stripes: expected 0 or a divisor of the height of a map of 8x4x4, found 3"
     )]
     fn stripes_that_do_not_divide_are_refused() {
-        let config = GranulesConfig::new().with_stripes(3);
+        let config = StripeHeadConfig::new().with_stripes(3);
         let _ = config.init(FeatureShape::new(8, 4, 4), 2, &Device::default());
     }
 }

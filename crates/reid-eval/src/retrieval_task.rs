@@ -9,24 +9,24 @@ use crate::{DistanceRows, Labels, Protocol};
 ///
 /// ```
 /// use reid_core::Identity;
-/// use reid_eval::{Distances, Embeddings, Metric, Protocol, Search, Verification};
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, RetrievalTask, Verification};
 ///
 /// let one = |values: &[f32], ids: &[i64]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
 /// };
 /// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let search = Search {
+/// let task = RetrievalTask {
 ///     distances: &distances,
 ///     query: query.labels(),
 ///     gallery: gallery.labels(),
-///     protocol: Protocol::CameraLess,
+///     protocol: Protocol::NoCameras,
 /// };
-/// assert_eq!(Verification::of(&search)?.equal_error_rate(), 0.0);
+/// assert_eq!(Verification::from_task(&task)?.equal_error_rate(), 0.0);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Copy)]
-pub struct Search<'a> {
+pub struct RetrievalTask<'a> {
     /// Where the distances come from.
     pub distances: &'a dyn DistanceRows,
     /// Labels of the queries.
@@ -37,7 +37,7 @@ pub struct Search<'a> {
     pub protocol: Protocol,
 }
 
-impl fmt::Debug for Search<'_> {
+impl fmt::Debug for RetrievalTask<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
             .field("queries", &self.query.len())

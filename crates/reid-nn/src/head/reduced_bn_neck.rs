@@ -18,9 +18,9 @@ use crate::{
     pool::{Pool, PoolConfig},
 };
 
-/// Configuration of [`ReducedNeck`].
+/// Configuration of [`ReducedBnNeck`].
 #[derive(Config, Debug, PartialEq)]
-pub struct ReducedNeckConfig {
+pub struct ReducedBnNeckConfig {
     /// Dimensions of the descriptor; 512 by default.
     #[config(default = 512)]
     pub dimensions: usize,
@@ -29,7 +29,7 @@ pub struct ReducedNeckConfig {
     pub pool: PoolConfig,
     /// Which side of the neck is the descriptor; after it by default.
     #[config(default = "NeckFeature::After")]
-    pub descriptor: NeckFeature,
+    pub embedding: NeckFeature,
 }
 
 /// Pooling, a linear layer, normalisation and `ReLU`, then a neck and a classifier without bias.
@@ -44,15 +44,15 @@ pub struct ReducedNeckConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::ReducedNeckConfig};
+/// use reid_nn::{Head, HeadConfig, head::ReducedBnNeckConfig};
 ///
 /// let device = Device::default();
-/// let config = ReducedNeckConfig::new().with_dimensions(8);
+/// let config = ReducedBnNeckConfig::new().with_dimensions(8);
 /// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
 /// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
 /// ```
 #[derive(Module, Debug)]
-pub struct ReducedNeck {
+pub struct ReducedBnNeck {
     /// Pooling.
     pub pool: Pool,
     /// The layer that reduces: a 1 x 1 convolution of the pooled map.
@@ -64,24 +64,24 @@ pub struct ReducedNeck {
     /// Identity classifier, without bias, drawn from N(0, 0.001²).
     pub classifier: Linear,
     #[module(skip)]
-    descriptor: NeckFeature,
+    embedding: NeckFeature,
 }
 
-impl HeadConfig for ReducedNeckConfig {
-    type Head = ReducedNeck;
+impl HeadConfig for ReducedBnNeckConfig {
+    type Head = ReducedBnNeck;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedNeck {
+    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedBnNeck {
         Problems::refuse("a reduced neck", |problems| self.validate(input, problems));
         let dimensions = self.dimensions;
         let reduced = FeatureShape::new(dimensions, 1, 1);
         let neck = BnNeckConfig::new().init(reduced, classes, device);
-        ReducedNeck {
+        ReducedBnNeck {
             pool: self.pool.init(device),
             reduction: LinearConfig::new(input.channels, dimensions).init(device),
             norm: BatchNormConfig::new(dimensions).init(device),
             bottleneck: neck.bottleneck,
             classifier: neck.classifier,
-            descriptor: self.descriptor,
+            embedding: self.embedding,
         }
     }
 
@@ -95,13 +95,13 @@ impl HeadConfig for ReducedNeckConfig {
     }
 }
 
-impl Head for ReducedNeck {
+impl Head for ReducedBnNeck {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let hidden = linear::apply(&self.reduction, self.pool.forward(features));
-        let before = self.norm.rectified(hidden);
+        let before = self.norm.forward_relu(hidden);
         let after = self.bottleneck.forward(before.clone());
         let output = ReidOutput::single(before, linear::apply(&self.classifier, after.clone()));
-        match self.descriptor {
+        match self.embedding {
             NeckFeature::Before => output,
             NeckFeature::After => ReidOutput {
                 embedding: after,

@@ -13,7 +13,7 @@ use reid_nn::{
         ResizedConfig, RgaChannelConfig, RgaSpatialConfig, SqueezeExcitationConfig,
     },
     backbone::{Ibn, ResNetConfig},
-    head::{BnNeckConfig, ReducedNeckConfig},
+    head::{BnNeckConfig, ReducedBnNeckConfig},
 };
 use reid_zoo::{BranchedConfig, FncConfig, MgnConfig, weights};
 
@@ -50,7 +50,7 @@ fn folds<B: Block, H: Head>(
     }
     let (model, images) = (model.valid(), images(&Device::default()));
     let plain = model.embed(images.clone());
-    let folded = model.fused();
+    let folded = model.fold_batch_norm();
     let found = folded.embed(images.clone());
     let difference = (found.clone() - plain.clone()).abs().max();
     let difference = difference.into_scalar::<f32>();
@@ -61,7 +61,7 @@ fn folds<B: Block, H: Head>(
     for file in ["folded.safetensors", "folded.bpk"] {
         let path = folder.path().join(file);
         weights::save(&folded, &path).expect("saved");
-        let mut other = build("another").valid().fused();
+        let mut other = build("another").valid().fold_batch_norm();
         weights::load(&mut other, &path).expect("loaded");
         let again = other.embed(images.clone());
         assert_eq!(again.into_data(), found.to_data(), "{name}, {file}");
@@ -113,15 +113,15 @@ fn attention_after_stages() {
 
 #[test]
 fn branches() {
-    let mut fnc = FncConfig::of(small(ResNetConfig::resnet18()));
-    let neck = ReducedNeckConfig::new().with_dimensions(6);
+    let mut fnc = FncConfig::from_network(small(ResNetConfig::resnet18()));
+    let neck = ReducedBnNeckConfig::new().with_dimensions(6);
     fnc.branches.channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
     (fnc.branches.spatial_neck, fnc.branches.channel_neck) = (neck.clone(), neck);
     folds("FNC", &fnc.backbone(), &fnc.head());
-    let shared = fnc.with_cut(None);
+    let shared = fnc.with_split(None);
     folds("FNC, not separate", &shared.backbone(), &shared.head());
 
-    let mut mgn = MgnConfig::of(small(ResNetConfig::resnet18()));
+    let mut mgn = MgnConfig::from_network(small(ResNetConfig::resnet18()));
     for branch in &mut mgn.branches {
         branch.dimensions = 6;
     }

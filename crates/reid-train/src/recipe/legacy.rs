@@ -1,0 +1,94 @@
+//! Recipes of version 0.1, which named some settings otherwise.
+
+use serde_json::{Map, Value};
+
+/// Settings by their names in 0.1 and now.
+const RENAMED: [(&str, &str); 11] = [
+    ("cells", "patches"),
+    ("descriptor", "embedding"),
+    ("donor_gradient", "partner_gradient"),
+    ("donors", "partner"),
+    ("fusion", "combine"),
+    ("guide", "cam_source"),
+    ("half_set", "half_k1"),
+    ("interference", "augment"),
+    ("merge", "combine"),
+    ("tail", "late_stages"),
+    ("when_silent", "on_empty_cam"),
+];
+
+/// Gives the settings of a recipe of version 0.1 the names that they have now.
+pub(crate) fn renamed(recipe: Value) -> Value {
+    match recipe {
+        Value::Array(values) => values.into_iter().map(renamed).collect(),
+        Value::Object(fields) => Value::Object(renamed_fields(fields)),
+        other => other,
+    }
+}
+
+fn renamed_fields(fields: Map<String, Value>) -> Map<String, Value> {
+    let (splits_a_network, squeezes) = (
+        fields.contains_key("network"),
+        fields.contains_key("squeeze"),
+    );
+    let field = |(name, value): (String, Value)| {
+        let name = match name.as_str() {
+            // These two words also name other settings.
+            "cut" if splits_a_network => "split",
+            "normalised" if squeezes => "gate",
+            name => {
+                let renamed = RENAMED.iter().find(|(old, _)| *old == name);
+                renamed.map_or(name, |(_, new)| new)
+            }
+        };
+        let value = match (name, value) {
+            ("augment" | "instance", Value::String(old)) if old == "nothing" => "none".into(),
+            (_, value) => renamed(value),
+        };
+        (name.to_owned(), value)
+    };
+    fields.into_iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_of_0_1_get_their_names() {
+        let old = json!({
+            "network": {
+                "head": { "pool": "average", "descriptor": "after" },
+                "tail": { "network": {}, "cut": { "stage": 3, "block": 1 } },
+                "branches": [{
+                    "dimensions": 8,
+                    "interference": { "cut-mix": {
+                        "mix": { "cells": {}, "cut": 3, "donors": "any", "when_silent": "cut" },
+                        "guide": "autodiff",
+                    } },
+                }, { "dimensions": 8, "interference": "nothing" }],
+                "channel": { "squeeze": {}, "normalised": "vector", "merge": "add" },
+                "spatial": { "kernel": 7, "normalised": true },
+            },
+        });
+        let new = json!({
+            "network": {
+                "head": { "pool": "average", "embedding": "after" },
+                "late_stages": { "network": {}, "split": { "stage": 3, "block": 1 } },
+                "branches": [{
+                    "dimensions": 8,
+                    "augment": { "cut-mix": {
+                        "mix": { "patches": {}, "cut": 3, "partner": "any", "on_empty_cam": "cut" },
+                        "cam_source": "autodiff",
+                    } },
+                }, { "dimensions": 8, "augment": "none" }],
+                "channel": { "squeeze": {}, "gate": "vector", "combine": "add" },
+                "spatial": { "kernel": 7, "normalised": true },
+            },
+        });
+        assert_eq!(renamed(old), new);
+        assert_eq!(renamed(new.clone()), new);
+    }
+}
