@@ -108,10 +108,7 @@ impl Fixture {
         learner: Learner<ResNet, Heads, C>,
         name: &str,
     ) -> Trainer<'a, ResNetConfig, ResNet, Heads, C> {
-        let loading = LoaderConfig {
-            workers: 2,
-            ..LoaderConfig::default()
-        };
+        let loading = LoaderConfig::new().with_workers(2);
         Trainer::new(recipe, &self.splits, learner, loading, &self.device)
             .expect("a possible recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
@@ -442,10 +439,9 @@ fn a_run_does_not_go_on_with_other_images() {
     assert!(error.contains(&counts), "{error}");
 
     let renamed = image.path.with_file_name("another.png");
-    fixture.splits.train.push(Sample {
-        path: renamed,
-        ..image.clone()
-    });
+    let mut other = image.clone();
+    other.path = renamed;
+    fixture.splits.train.push(other);
     let error = refused(&fixture);
     assert!(error.contains("but not the same ones"), "{error}");
 

@@ -8,8 +8,11 @@ use std::{
 };
 
 use burn::{module::Module, tensor::Device};
-use reid_core::{Identity, Splits};
-use reid_data::loader::{LoaderConfig, TrainLoader};
+use reid_core::Splits;
+use reid_data::{
+    loader::{LoaderConfig, TrainLoader},
+    sampler::Sampler,
+};
 use reid_eval::Report;
 use reid_nn::{Block, Criterion, Head, parameters};
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,7 +35,6 @@ use crate::{
 pub(crate) struct Run<'a, N> {
     pub(crate) recipe: &'a Recipe<N>,
     pub(crate) splits: &'a Splits,
-    identities: Vec<Identity>,
     pub(crate) state: State,
     loader: TrainLoader,
     extractor: Extractor,
@@ -56,9 +58,9 @@ impl<'a, N: Serialize> Run<'a, N> {
         loading: LoaderConfig,
         device: &Device,
     ) -> Result<Self, Error> {
-        let (input, augmentation) = (recipe.input, &recipe.augmentation);
-        let samples = splits.train.clone();
-        let loader = TrainLoader::new(samples, input, augmentation, recipe.seed, loading);
+        let loader = TrainLoader::new(splits.train.clone(), recipe.input, recipe.seed)
+            .with_config(loading)
+            .with_augmentation(&recipe.augmentation);
         let recipe_json = serde_json::to_value(recipe).map_err(|source| Error::Json {
             path: PathBuf::from("recipe"),
             source,
@@ -67,7 +69,6 @@ impl<'a, N: Serialize> Run<'a, N> {
         Ok(Self {
             recipe,
             splits,
-            identities: splits.train.iter().map(|sample| sample.identity).collect(),
             state,
             extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
             loader,
@@ -153,7 +154,7 @@ impl<'a, N: Serialize> Run<'a, N> {
             .recipe
             .sampling
             .sampler()
-            .batches(&self.identities, place)?;
+            .batches(self.loader.samples(), place)?;
         let steps = batches.len();
         if first > steps {
             return Err(Error::OtherSteps {
