@@ -6,12 +6,9 @@
 
 use divan::{Bencher, counter::ItemsCount};
 use reid::{
-    data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
-        loader::TrainLoader,
-        transform::Augmentation,
-    },
+    data::{dataset::market1501, loader::TrainLoader, transform::Augmentation},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 fn main() {

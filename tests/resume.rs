@@ -16,7 +16,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         Precision,
         backbone::{ResNet, ResNetConfig},
@@ -26,6 +26,7 @@ use reid::{
         loss::CenterLossConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{EpochSummary, Error, Event, Observer, OptimizerConfig, Outcome},
 };
 use serde_json::{Value, json};

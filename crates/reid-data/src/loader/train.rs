@@ -230,7 +230,9 @@ impl TrainLoader {
         assert!(first <= count, "cannot begin at batch {first} of {count}");
         for (number, batch) in batches.iter().enumerate() {
             assert!(!batch.is_empty(), "batch {number} of {count} has no images");
-            batch.iter().for_each(|&index| self.check(index));
+            for &index in batch {
+                self.check(index);
+            }
         }
         let mut position = 0;
         let starts: Vec<u64> = batches
