@@ -35,11 +35,12 @@ pub mod prelude {
         device,
         eval::{Embeddings, EvaluationConfig, Metric, Protocol, Report, evaluate},
         nn::{
-            Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape,
-            ReidModel, ReidOutput, ValidateNetwork,
+            Block, BlockConfig, Criterion, CriterionConfig, Embed, Head, HeadConfig, Model,
+            Network, OutputShape, ReidModel, ReidOutput,
         },
         train::{
-            CheckpointKind, Checkpoints, Console, Extractor, Interrupt, Learner, Recipe, Trainer,
+            CheckpointKind, Checkpoints, Console, Extractor, Interrupt, ParameterGroup, Recipe,
+            Trainer,
         },
         zoo::{BagOfTricks, BagOfTricksConfig},
     };

@@ -56,7 +56,7 @@ impl Extractor {
 
     /// The extractor that a recipe evaluates with.
     #[must_use]
-    pub fn from_recipe<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
+    pub fn from_recipe<N, L>(recipe: &Recipe<N, L>, config: LoaderConfig) -> Self {
         Self {
             flip_test: recipe.flip_test,
             precision: recipe.precision,
@@ -122,7 +122,7 @@ impl Extractor {
     /// have a camera.
     pub fn embed(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         samples: &[Sample],
         split: Split,
         device: &Device,
@@ -151,7 +151,7 @@ impl Extractor {
         })
     }
 
-    fn embed_batch(&self, model: &impl Embed, images: Tensor<4>) -> Tensor<2> {
+    fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {
         if !self.flip_test {
             return model.embed(images);
         }
@@ -166,7 +166,7 @@ impl Extractor {
     /// As [`embed`](Self::embed).
     pub fn embed_both(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         splits: &Splits,
         device: &Device,
     ) -> Result<(Embeddings, Embeddings), Error> {
@@ -195,7 +195,7 @@ impl Extractor {
     /// protocol without cameras.
     pub fn evaluate(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         splits: &Splits,
         config: &EvaluationConfig,
         device: &Device,
