@@ -20,13 +20,14 @@ use burn::{
 };
 use clap::Parser;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         attention::{Gate, SqueezeExcitationConfig},
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 use serde::{Deserialize, Serialize};
 

@@ -21,13 +21,14 @@ use burn::{
 };
 use clap::Parser;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
         pool,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 /// Pools each horizontal stripe alone; each has a classifier, and all of them are the descriptor.

@@ -23,7 +23,7 @@ use std::{
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use reid::{
-    data::dataset::{self, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501},
     eval::ranked_list,
     nn::{
         attention::{RgaChannelConfig, RgaSpatialConfig},
@@ -31,6 +31,7 @@ use reid::{
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{RankedFigure, RankedRow, save_picture},
 };
 use serde::{Serialize, de::DeserializeOwned};

@@ -33,7 +33,7 @@ use clap::Parser;
 use reid::{
     core::HeatMap,
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         decode,
         loader::Classes,
         transform::{PadCrop, Picture},
@@ -48,6 +48,7 @@ use reid::{
         loss::Margin,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
     zoo::{BranchedConfig, ProgressiveCutMix},
 };

@@ -20,7 +20,7 @@ use burn::{
 use clap::Parser;
 use reid::{
     data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
+        dataset::market1501,
         decode,
         transform::{Augmentation, Normalise, PadCrop, Picture},
     },
@@ -31,6 +31,7 @@ use reid::{
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, EpochSummary, WarmUp},
     vis::{
         ContactSheet, Overlay, RankedFigure, RankedRow, Series, TrainingCurves, cmc_chart,

@@ -33,7 +33,7 @@ use burn::{
 use clap::Parser;
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         decode,
         transform::{PadCrop, Picture},
     },
@@ -44,6 +44,7 @@ use reid::{
         heat_map::heat_maps,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
     zoo::{RgaConfig, RgaResNet50},
 };

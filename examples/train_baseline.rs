@@ -21,8 +21,9 @@ use std::{error::Error, fs, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use reid::{
-    data::dataset::{self, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501},
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{EpochSummary, JsonLines, Observer},
     vis::{Series, TrainingCurves, cmc_chart, training_chart},
     zoo::weights,

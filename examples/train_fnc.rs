@@ -29,7 +29,7 @@ use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{self, synthetic::VehiclesConfig, veri776},
+        dataset::{self, veri776},
         transform::PadCrop,
     },
     eval::{RerankConfig, Reranked},
@@ -41,6 +41,7 @@ use reid::{
         parameters,
     },
     prelude::*,
+    synthetic::VehiclesConfig,
     train::{Decay, OptimizerConfig, WarmUp},
     zoo::{FncConfig, NetworkConfig, weights},
 };

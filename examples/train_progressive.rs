@@ -28,7 +28,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         transform::PadCrop,
     },
     nn::{
@@ -39,6 +39,7 @@ use reid::{
         loss::Margin,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
     zoo::{BranchedConfig, weights},
 };

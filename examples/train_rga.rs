@@ -26,7 +26,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         transform::PadCrop,
     },
     nn::{
@@ -40,6 +40,7 @@ use reid::{
         parameters,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
     zoo::weights,
 };

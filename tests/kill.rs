@@ -25,9 +25,10 @@ use burn::{
 };
 use rand::RngExt as _;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 use tempfile::TempDir;
 

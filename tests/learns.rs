@@ -2,12 +2,10 @@
 //! and all between them, in one run of seconds.
 
 use reid::{
-    data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
-        transform::Augmentation,
-    },
+    data::{dataset::market1501, transform::Augmentation},
     nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 use skipped::skipped;

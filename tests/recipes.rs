@@ -13,7 +13,7 @@ use burn::{
 use reid::{
     core::Problems,
     data::{
-        sampler::IdentitySampler,
+        sampler::{IdentitySampler, Sampler},
         transform::{Picture, Transform},
     },
     nn::TrainingStep,
@@ -170,13 +170,14 @@ fn around<N>(recipe: &Recipe<N>) {
     let transforms = recipe.augmentation.transforms();
     for seed in 0..4 {
         transforms.apply(&mut picture, &mut Seed::new(seed).stream());
+        recipe.augmentation.normalise.normalise(&mut picture);
     }
     for epoch in [0, 1, recipe.epochs - 1] {
         let _ = recipe.schedule.rate(epoch, recipe.epochs);
     }
     let sampling = recipe.sampling;
     let sampler = IdentitySampler::new(sampling.identities, sampling.images, sampling.epoch);
-    let people = [1, 1, 2, 2, 3].map(Identity::new);
+    let people = [1, 1, 2, 2, 3].map(|who| Sample::new("a.jpg", Identity::new(who)));
     let _ = sampler.batches(&people, Seed::new(1)); // too few people are an error
     let embeddings = |camera| {
         let embeddings = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2, vec![Identity::new(1); 2]);

@@ -16,7 +16,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         Precision,
         backbone::{ResNet, ResNetConfig},
@@ -25,6 +25,7 @@ use reid::{
         head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{
         EpochSummary, Error, Event, LossesConfig, Observer, OptimizerConfig, Outcome, ReidLearner,
     },
@@ -36,11 +37,9 @@ type Config = (ResNetConfig, (BnNeckConfig, BranchedHeadConfig));
 type Model = ReidModel<ResNet, Heads>;
 type Criterion = <LossesConfig as CriterionConfig>::Criterion;
 
-const LOADING: LoaderConfig = LoaderConfig {
-    workers: 2,
-    prefetch: 8,
-    cache_bytes: 1 << 30,
-};
+fn loading() -> LoaderConfig {
+    LoaderConfig::new().with_workers(2)
+}
 
 /// A neck, and branches that draw donors and rectangles in every step.
 fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
@@ -105,7 +104,7 @@ impl Fixture {
         recipe: &'a Recipe<Config>,
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, Criterion>> {
-        Trainer::new(recipe, &self.splits, LOADING, &self.device)
+        Trainer::new(recipe, &self.splits, loading(), &self.device)
             .expect("a possible recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
@@ -120,7 +119,7 @@ impl Fixture {
         learner: ReidLearner<Model, C>,
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, C>> {
-        Trainer::with_learner(recipe, &self.splits, learner, LOADING, &self.device)
+        Trainer::with_learner(recipe, &self.splits, learner, loading(), &self.device)
             .expect("a possible recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
@@ -450,10 +449,9 @@ fn a_run_does_not_go_on_with_other_images() {
     assert!(error.contains(&counts), "{error}");
 
     let renamed = image.path.with_file_name("another.png");
-    fixture.splits.train.push(Sample {
-        path: renamed,
-        ..image.clone()
-    });
+    let mut other = image.clone();
+    other.path = renamed;
+    fixture.splits.train.push(other);
     let error = refused(&fixture);
     assert!(error.contains("but not the same ones"), "{error}");
 
@@ -803,7 +801,7 @@ fn fewer_people_than_a_batch_needs_is_an_error() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.sampling.identities = 7;
-    let error = Trainer::new(&recipe, &fixture.splits, LOADING, &fixture.device)
+    let error = Trainer::new(&recipe, &fixture.splits, loading(), &fixture.device)
         .expect_err("too few")
         .to_string();
     assert_eq!(

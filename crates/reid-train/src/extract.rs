@@ -214,7 +214,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use reid_core::{Identity, Seed};
-    use reid_data::transform::{Augmentation, Normalise};
+    use reid_data::transform::Normalise;
     use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
@@ -263,15 +263,11 @@ mod tests {
         let query = sample("query.png", 10, 1);
         let mut copy = sample("copy.png", 10, 1);
         copy.same_as = Some(query.path.clone());
-        let mut splits = Splits {
-            gallery: vec![
-                copy,
-                sample("other.png", 20, 2),
-                sample("match.png", 250, 1),
-            ],
-            query: vec![query],
-            ..Splits::default()
-        };
+        let mut splits = Splits::default().with_query(vec![query]).with_gallery(vec![
+            copy,
+            sample("other.png", 20, 2),
+            sample("match.png", 250, 1),
+        ]);
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
@@ -312,8 +308,7 @@ mod tests {
         image::RgbImage::new(16, 32).save(&path).expect("saved");
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let samples = vec![Sample::new(&path, Identity::new(1))];
-        let (augmentation, config) = (Augmentation::none(), LoaderConfig::default());
-        let loader = TrainLoader::new(samples.clone(), size, &augmentation, Seed::new(1), config);
+        let loader = TrainLoader::new(samples.clone(), size, Seed::new(1));
         assert_eq!(loader.epoch(0, vec![vec![0]]).count(), 1);
         std::fs::remove_file(&path).expect("removed");
 

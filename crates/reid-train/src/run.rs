@@ -9,9 +9,10 @@ use std::{
 };
 
 use burn::tensor::Device;
-use reid_core::{Identity, Splits};
+use reid_core::Splits;
 use reid_data::{
     loader::{Batch, LoaderConfig, TrainLoader},
+    sampler::Sampler,
     transform::Transform,
 };
 use reid_eval::Report;
@@ -44,7 +45,6 @@ pub(crate) struct Run<'a> {
     /// All settings but the network and the losses.
     pub(crate) recipe: Recipe<(), ()>,
     pub(crate) splits: &'a Splits,
-    identities: Vec<Identity>,
     pub(crate) state: State,
     loader: TrainLoader,
     extractor: Extractor,
@@ -78,9 +78,9 @@ impl<'a> Run<'a> {
         N: Clone + Serialize + DeserializeOwned,
         L: Clone + Serialize + DeserializeOwned,
     {
-        let (input, augmentation) = (recipe.input, &recipe.augmentation);
-        let samples = splits.train.clone();
-        let loader = TrainLoader::new(samples, input, augmentation, recipe.seed, loading);
+        let loader = TrainLoader::new(splits.train.clone(), recipe.input, recipe.seed)
+            .with_config(loading)
+            .with_augmentation(&recipe.augmentation);
         let recipe_json = serde_json::to_value(recipe).map_err(|source| Error::Json {
             path: PathBuf::from("recipe"),
             source,
@@ -91,7 +91,6 @@ impl<'a> Run<'a> {
             schedule: Box::new(recipe.schedule.clone()),
             with_defaults: with_defaults::<N, L>,
             splits,
-            identities: splits.train.iter().map(|sample| sample.identity).collect(),
             state,
             extractor: Extractor::from_recipe(&recipe, loading).sharing(&loader),
             recipe,
@@ -206,7 +205,7 @@ impl<'a> Run<'a> {
             .recipe
             .sampling
             .sampler()
-            .batches(&self.identities, place)?;
+            .batches(self.loader.samples(), place)?;
         let steps = batches.len().div_ceil(together);
         if first > steps {
             return Err(Error::OtherSteps {

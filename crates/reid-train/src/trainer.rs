@@ -44,7 +44,8 @@ use crate::{
 /// ```
 /// use burn::tensor::Device;
 /// use reid_core::InputSize;
-/// use reid_data::{dataset::synthetic::SyntheticConfig, dataset::market1501, loader::LoaderConfig};
+/// use reid_data::{dataset::market1501, loader::LoaderConfig};
+/// use reid_synthetic::SyntheticConfig;
 /// use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
 /// use reid_train::{Recipe, Trainer};
 ///

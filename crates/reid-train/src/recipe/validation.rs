@@ -478,13 +478,10 @@ mod tests {
                 .with_camera(Camera::new(camera))
         };
         let by = |camera: u32| (1..=identities).map(move |identity| sample(identity, camera));
-        Splits {
-            name: "people".to_owned(),
-            train: by(cameras[0]).collect(),
-            query: by(cameras[0]).collect(),
-            gallery: cameras.iter().flat_map(|&camera| by(camera)).collect(),
-            ..Splits::default()
-        }
+        Splits::new("people")
+            .with_train(by(cameras[0]).collect())
+            .with_query(by(cameras[0]).collect())
+            .with_gallery(cameras.iter().flat_map(|&camera| by(camera)).collect())
     }
 
     fn settings(splits: &Splits, change: Change) -> Result<Vec<Problem>, String> {
