@@ -29,12 +29,4 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The drawing library refused a chart.
-    #[error("cannot draw the chart `{title}`: {reason}")]
-    Chart {
-        /// Title of the chart.
-        title: String,
-        /// What the drawing library says.
-        reason: String,
-    },
 }
