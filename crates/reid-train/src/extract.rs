@@ -314,7 +314,7 @@ mod tests {
 
         let backbone = ResNetConfig::resnet18().with_width(4);
         let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
-        let alone = Extractor::new(size, Normalise::IMAGENET, config);
+        let alone = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let embed =
             |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);
         assert!(embed(&alone).is_err());

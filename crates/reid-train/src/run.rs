@@ -50,6 +50,7 @@ pub(crate) struct Run<'a> {
     extractor: Extractor,
     device: Device,
     pub(crate) schedule: Box<dyn RateSchedule>,
+    pub(crate) sampler: Box<dyn Sampler>,
     /// Reads the recipe of a checkpoint with the defaults of what was added to recipes since. What is no such
     /// recipe any more stays as it is, so that the difference is told.
     with_defaults: fn(&Value) -> Value,
@@ -89,6 +90,7 @@ impl<'a> Run<'a> {
         let recipe = recipe.clone().with_network(()).with_losses(());
         Ok(Self {
             schedule: Box::new(recipe.schedule.clone()),
+            sampler: Box::new(recipe.sampling.sampler()),
             with_defaults: with_defaults::<N, L>,
             splits,
             state,
@@ -201,11 +203,7 @@ impl<'a> Run<'a> {
         let together = self.recipe.accumulated_batches.max(1);
         parts.optimizers.freeze(parts.learner, epoch);
         let place = self.recipe.seed.named("sampler").at(epoch as u64);
-        let batches = self
-            .recipe
-            .sampling
-            .sampler()
-            .batches(self.loader.samples(), place)?;
+        let batches = self.sampler.batches(self.loader.samples(), place)?;
         let steps = batches.len().div_ceil(together);
         if first > steps {
             return Err(Error::OtherSteps {

@@ -7,7 +7,7 @@ use burn::{
     tensor::Device,
 };
 use reid_core::{Problem, Problems, Splits};
-use reid_data::{loader::LoaderConfig, transform::Transform};
+use reid_data::{loader::LoaderConfig, sampler::Sampler, transform::Transform};
 use reid_eval::Report;
 use reid_nn::{Criterion, CriterionConfig, Model, Network};
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,8 +34,8 @@ use crate::{
 /// weights as one that was not (on backends whose operations repeat, such as Flex).
 ///
 /// A recipe is a preset of all that is decided about a run. Each of its parts can be one of a type of one's own:
-/// the network ([`Network`]) and the losses ([`CriterionConfig`]) within the recipe; the schedule, the optimizer,
-/// the transforms of images by the methods here; the whole training step as a [`Learner`]. Who wants to be told
+/// the network ([`Network`]) and the losses ([`CriterionConfig`]) within the recipe; the optimizer, the schedule,
+/// the sampler and the transforms of images by the methods here; the whole training step as a [`Learner`]. Who wants to be told
 /// what happens is an [`Observer`].
 ///
 /// Burn's own learner is not used: it knows neither identity batches nor ranking, and cannot resume
@@ -180,6 +180,14 @@ impl<'a, L: Learner> Trainer<'a, L> {
     pub fn with_schedule(mut self, schedule: impl RateSchedule + 'static) -> Self {
         self.run.note("schedule", format!("{schedule:?}"));
         self.run.schedule = Box::new(schedule);
+        self
+    }
+
+    /// Chooses batches by a sampler of one's own instead of the recipe's sampling.
+    #[must_use]
+    pub fn with_sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.run.note("sampler", format!("{sampler:?}"));
+        self.run.sampler = Box::new(sampler);
         self
     }
 
