@@ -19,6 +19,7 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod camera;
+mod debug_error;
 mod feature_shape;
 mod heat_map;
 mod identity;
@@ -32,6 +33,7 @@ mod track;
 mod validate;
 
 pub use camera::Camera;
+pub use debug_error::debug_error;
 pub use feature_shape::FeatureShape;
 pub use heat_map::{HeatMap, HeatMapError};
 pub use identity::Identity;

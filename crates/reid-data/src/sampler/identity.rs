@@ -32,7 +32,7 @@ pub enum EpochDefinition {
 ///
 /// Within a batch the images of one identity stand next to each other. An identity that has fewer
 /// than K images is drawn from with replacement. Batches are always full: what does not fill one
-/// sits the epoch out. Junk ([`Identity::JUNK`]) is never drawn.
+/// sits the epoch out. Junk and images of unknown identity are never drawn.
 ///
 /// ```
 /// use reid_core::{Identity, Seed};
@@ -138,7 +138,7 @@ impl IdentitySampler {
     fn groups(&self, labels: &[Identity]) -> Result<Vec<Vec<usize>>, Error> {
         let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
         for (index, &label) in labels.iter().enumerate() {
-            if !label.is_junk() {
+            if label.is_labelled() {
                 groups.entry(label).or_default().push(index);
             }
         }
