@@ -103,6 +103,12 @@ pub trait CriterionConfig {
     /// If the numbers are out of range.
     fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion;
 
+    /// Whether the loss compares images of a batch, so that a batch needs at least two identities and two
+    /// images of each. No, unless a loss says so.
+    fn compares_images(&self) -> bool {
+        false
+    }
+
     /// Adds what is wrong with the numbers, each with its path from here: all that
     /// [`init`](Self::init) would refuse. Nothing, unless a part says so.
     fn validate(&self, problems: &mut Problems) {
@@ -128,6 +134,10 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
         self.as_ref().map(|config| config.init(output, device))
     }
 
+    fn compares_images(&self) -> bool {
+        self.as_ref().is_some_and(C::compares_images)
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if let Some(config) = self {
             config.validate(problems);
@@ -149,6 +159,10 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
         self.iter()
             .map(|config| config.init(output, device))
             .collect()
+    }
+
+    fn compares_images(&self) -> bool {
+        self.iter().any(C::compares_images)
     }
 
     fn validate(&self, problems: &mut Problems) {
@@ -183,6 +197,10 @@ macro_rules! tuple_of_criteria {
 
             fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
                 (self.0.init(output, device), $(self.$index.init(output, device)),+)
+            }
+
+            fn compares_images(&self) -> bool {
+                self.0.compares_images() $(|| self.$index.compares_images())+
             }
 
             fn validate(&self, problems: &mut Problems) {

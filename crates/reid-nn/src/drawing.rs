@@ -11,8 +11,26 @@ use reid_core::Seed;
 /// Burn's generators belong to the process, so whoever draws weights does so alone.
 static DRAWING: Mutex<()> = Mutex::new(());
 
-pub(crate) fn init_lock() -> MutexGuard<'static, ()> {
-    DRAWING.lock().unwrap_or_else(PoisonError::into_inner)
+thread_local! {
+    static HELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// The lock; none where this thread holds it already.
+pub(crate) struct InitLock(Option<MutexGuard<'static, ()>>);
+
+impl Drop for InitLock {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            HELD.set(false);
+        }
+    }
+}
+
+pub(crate) fn init_lock() -> InitLock {
+    if HELD.replace(true) {
+        return InitLock(None);
+    }
+    InitLock(Some(DRAWING.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// The module that `build` gives, with its weights drawn from a seed.

@@ -425,11 +425,9 @@ mod tests {
             crate::save_picture(&path, &picture).expect("written");
             Sample::new(path, reid_core::Identity::new(1))
         };
-        let mut splits = Splits {
-            query: vec![write("q.png", 1)],
-            gallery: vec![write("a.png", 2), write("b.png", 3)],
-            ..Splits::default()
-        };
+        let mut splits = Splits::default()
+            .with_query(vec![write("q.png", 1)])
+            .with_gallery(vec![write("a.png", 2), write("b.png", 3)]);
         let list = RankedList::new(0, vec![RankedEntry::new(1, 0.25, W)]);
         let row = RankedRow::open(&splits, &list).expect("opened");
         assert_eq!(row.query.get_pixel(0, 0).0, [1; 3]);
@@ -444,10 +442,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "names query image 4 (from 0), but toy has 0")]
     fn a_list_of_other_splits_is_refused() {
-        let splits = Splits {
-            name: "toy".into(),
-            ..Splits::default()
-        };
+        let splits = Splits::new("toy");
         let list = RankedList::new(4, Vec::new());
         drop(RankedRow::open(&splits, &list));
     }

@@ -4,13 +4,13 @@
 use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork,
+    BlockConfig, HeadConfig, Network, OutputShape, ReidModel,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, TRIAL_SHAPES},
     head::{FncBranches, FncHead, FncHeadConfig},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Configuration of [`Fnc`]: a network of which two branches have late stages of their own.
 ///
@@ -129,32 +129,13 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         }
     }
 
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, device: &Device) -> Fnc<I::Block> {
-        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
-    }
-
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
-        let map = self.backbone().output(input.rgb());
-        self.head().output(map, classes)
-    }
-
     /// Gives a network the weights of a whole one: the early stages its first stages, both branches its late
     /// ones, to be trained apart.
     ///
     /// ```
     /// use burn::tensor::Device;
     /// use reid_core::InputSize;
-    /// use reid_nn::BlockConfig;
+    /// use reid_nn::{BlockConfig, Network};
     /// use reid_zoo::{FncConfig, weights};
     ///
     /// # let folder = tempfile::tempdir()?;
@@ -190,7 +171,18 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     }
 }
 
-impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
+impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for FncConfig<I> {
+    type Model = Fnc<I::Block>;
+
+    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Fnc<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
+    }
+
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        let map = self.backbone().output(input.rgb());
+        self.head().output(map, classes)
+    }
+
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));

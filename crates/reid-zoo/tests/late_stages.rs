@@ -6,7 +6,7 @@ use burn::{
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    BlockConfig,
+    BlockConfig, Network,
     attention::FncChannelConfig,
     backbone::{LateStages, ResNetConfig, SplitPoint},
     drawing,

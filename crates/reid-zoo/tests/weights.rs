@@ -25,7 +25,7 @@ use burn::{
 };
 use reid_core::InputSize;
 use reid_nn::{
-    BlockConfig,
+    BlockConfig, Network,
     attention::SqueezeExcitationConfig,
     backbone::{Ibn, ResNetConfig, ResidualBlock},
     norm::{BatchNorm, BatchNormConfig},
