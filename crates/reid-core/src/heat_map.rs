@@ -1,5 +1,7 @@
 //! Heat map: how much each position of an image matters.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::interpolation::{LinearTap, lerp};
@@ -23,7 +25,7 @@ pub struct HeatMap {
 }
 
 /// Values do not make a heat map.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeatMapError {
     /// The number of values is not height x width, or there are none.
@@ -46,6 +48,12 @@ pub enum HeatMapError {
         /// The value.
         value: f32,
     },
+}
+
+impl fmt::Debug for HeatMapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::debug_error(self, f)
+    }
 }
 
 impl HeatMap {

@@ -20,6 +20,7 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod camera;
+mod debug_error;
 mod feature_shape;
 mod heat_map;
 mod identity;
@@ -35,6 +36,7 @@ mod validate;
 mod write;
 
 pub use camera::Camera;
+pub use debug_error::debug_error;
 pub use feature_shape::FeatureShape;
 pub use heat_map::{HeatMap, HeatMapError};
 pub use identity::Identity;
