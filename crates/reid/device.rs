@@ -9,7 +9,7 @@ use std::fmt;
 use burn::tensor::{Device, DeviceType};
 
 /// No device can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoDevice {
     /// `BURN_DEVICE` names a backend that is not compiled in.
@@ -44,6 +44,12 @@ impl fmt::Display for NoDevice {
             }
             Self::None => write!(f, "no device found; compiled in: {compiled}"),
         }
+    }
+}
+
+impl fmt::Debug for NoDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
     }
 }
 
@@ -151,6 +157,12 @@ mod tests {
             error.contains("`abacus`") && error.contains("flex"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let error = NoDevice::None;
+        assert_eq!(format!("{error:?}"), error.to_string());
     }
 
     #[cfg(feature = "cuda-plain")]
