@@ -409,7 +409,7 @@ fn batch_normalisation() {
         project(norm.forward(features))
     });
     // Frozen, it evaluates: only the input has a gradient.
-    check(norm().no_grad(), [3, 4, 2, 2], |norm, map| {
+    check(norm().freeze(), [3, 4, 2, 2], |norm, map| {
         project(norm.forward(map))
     });
 }

@@ -121,6 +121,19 @@ impl TrainingStep<'_> {
         Tensor::from_data(classes.as_slice(), device)
     }
 
+    /// Refuses labels that a classifier does not have.
+    ///
+    /// # Panics
+    /// If a label is not below `classes`.
+    pub(crate) fn check_classes(self, classes: usize) {
+        for (image, &label) in self.labels.iter().enumerate() {
+            assert!(
+                label < classes,
+                "label {label} of image {image} is not among the {classes} classes that the model was built for"
+            );
+        }
+    }
+
     /// The same step for one of several parts that draw: each draws from its own place.
     #[must_use]
     pub fn at(self, place: usize) -> Self {

@@ -52,13 +52,13 @@ pub trait ClosedForm: Head {
     /// - result: `[batch, height, width]`
     ///
     /// # Panics
-    /// If there is not one identity per image.
+    /// If there is not one label below the number of classes per image.
     #[must_use]
     fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         let head = self.valid();
         let features = widened(features.without_autodiff());
-        let scores = || head.forward(features.clone()).logits.swap_remove(0);
-        let classes = target.classes(features.dims()[0], scores);
+        let scores = head.forward(features.clone()).logits.swap_remove(0);
+        let classes = target.classes(scores);
         let weights = head.weights(features.clone(), classes.to_device(&features.device()));
         weighted_sum(features, weights)
     }

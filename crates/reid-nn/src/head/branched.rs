@@ -149,7 +149,7 @@ impl<'a> BranchPass<'a> {
             CamSource::ClosedForm => self.head.look(features, &self.pass, classes),
             CamSource::Autodiff => {
                 let cam = GradCam::new();
-                let cam = if self.head.norm.learns_on(&features.device()) {
+                let cam = if self.head.norm.uses_batch_statistics() {
                     cam.by_batch_statistics()
                 } else {
                     cam
@@ -182,14 +182,15 @@ impl BranchedHead {
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If there is not one identity per image.
+    /// If there is not one label below the number of classes per image.
     #[must_use]
     pub fn forward_traced(&self, features: Tensor<4>, step: TrainingStep<'_>) -> TracedOutput {
         let ([images, ..], labels) = (features.dims(), step.labels.len());
         assert_eq!(
             labels, images,
-            "a training step has one identity per image, found {labels} for {images} images"
+            "a training step has one label per image, found {labels} for {images} images"
         );
+        step.check_classes(self.global.classifier.weight.shape()[1]);
         let shared = self.bottleneck.as_ref();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
         let mut previous = BranchPass::new(&self.global, features);
@@ -518,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cells: expected a size that divides a map of 16x8, found 3x2")]
+    #[should_panic(expected = "patches: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_fit_are_refused_when_built() {
         let config = BranchedHeadConfig::progressive_cut_mix(2);
         let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());
@@ -548,11 +549,22 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "one identity per image, found 2 for 6 images")]
+    #[should_panic(expected = "one label per image, found 2 for 6 images")]
     fn identities_that_are_missing_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let step = TrainingStep {
             labels: &[0, 1],
+            seed: Seed::new(1),
+        };
+        let _ = head.forward_train(features, step);
+    }
+
+    #[test]
+    #[should_panic(expected = "label 7 of image 1 is not among the 3 classes")]
+    fn labels_that_the_classifier_does_not_have_are_refused() {
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
+        let step = TrainingStep {
+            labels: &[0, 7, 1, 1, 2, 2],
             seed: Seed::new(1),
         };
         let _ = head.forward_train(features, step);

@@ -140,7 +140,7 @@ impl LinearBnReluHead {
         pass: &Pass,
         classes: Tensor<1, Int>,
     ) -> Tensor<3> {
-        let by_batch = self.norm.learns_on(&features.device());
+        let by_batch = self.norm.uses_batch_statistics();
         let features = widened(features.clone().without_autodiff());
         let weights = self
             .valid()

@@ -91,6 +91,11 @@ impl Criterion for CenterLoss {
         );
         let branches = self.centers.iter().zip(&output.features);
         let losses = branches.map(|(centers, features)| {
+            let ([_, built], [_, found]) = (centers.dims(), features.dims());
+            assert_eq!(
+                built, found,
+                "the center loss was built for features of {built} dimensions and got {found}"
+            );
             let own = centers.val().select(0, labels.clone());
             let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());

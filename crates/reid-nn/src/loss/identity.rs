@@ -59,17 +59,20 @@ pub struct IdentityLossConfig {
 pub struct IdentityLoss {
     smoothing: f64,
     #[module(skip)]
+    classes: usize,
+    #[module(skip)]
     form: Smoothing,
 }
 
 impl CriterionConfig for IdentityLossConfig {
     type Criterion = IdentityLoss;
 
-    fn init(&self, _output: &OutputShape, _device: &Device) -> IdentityLoss {
+    fn init(&self, output: &OutputShape, _device: &Device) -> IdentityLoss {
         Problems::refuse("identity loss", |problems| self.validate(problems));
         let smoothing = self.smoothing;
         IdentityLoss {
             smoothing,
+            classes: output.classes,
             form: self.form,
         }
     }
@@ -91,8 +94,18 @@ impl Criterion for IdentityLoss {
     fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
         let [batch] = labels.dims();
         let targets = labels.reshape([batch, 1]);
-        let branches = output.logits.iter();
-        let losses = branches.map(|logits| self.branch(logits.clone(), targets.clone()));
+        let branches = output.logits.iter().enumerate();
+        let losses = branches.map(|(branch, logits)| {
+            let [images, classes] = logits.dims();
+            assert_eq!(
+                [images, classes],
+                [batch, self.classes],
+                "the identity loss was built for {} classes and got logits {images}x{classes} of branch \
+                 {branch} for {batch} labels; scores of anything else belong to a criterion of their own",
+                self.classes
+            );
+            self.branch(logits.clone(), targets.clone())
+        });
         criterion::by_branch(self.name(), losses)
     }
 }
@@ -143,6 +156,16 @@ mod tests {
             let loss = criterion.forward(&output, Tensor::from_data([0], &device));
             assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "built for 4 classes and got logits 2x3 of branch 0 for 2 labels")]
+    fn logits_of_something_else_are_refused() {
+        let device = Device::default();
+        let criterion = IdentityLossConfig::new().init(&OutputShape::single(4, 4), &device);
+        let logits = Tensor::<2>::zeros([2, 3], &device);
+        let output = ReidOutput::single(logits.clone(), logits);
+        let _ = criterion.forward(&output, Tensor::from_data([0, 1], &device));
     }
 
     #[test]
