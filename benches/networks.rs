@@ -19,7 +19,8 @@ use burn::{
 };
 use clap::{Parser, ValueEnum};
 use reid::{
-    nn::{Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
+    core::Seed,
+    nn::{Init, Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     train::OptimizerConfig,
     zoo::{BranchedConfig, FncConfig, RgaConfig},
@@ -228,7 +229,13 @@ fn infer(
     size: InputSize,
     device: &Device,
 ) -> Times {
-    let model = ReidModel::new(backbone, head, size, CLASSES, device);
+    let model = ReidModel::new(
+        backbone,
+        head,
+        size,
+        CLASSES,
+        &Init::new(Seed::new(1), device),
+    );
     let model = if arguments.fused {
         model.fold_batch_norm()
     } else {

@@ -26,6 +26,7 @@ use reid::{
     data::dataset::{self, market1501, synthetic::SyntheticConfig},
     eval::ranked_list,
     nn::{
+        Init,
         attention::{RgaChannelConfig, RgaSpatialConfig},
         backbone::ResNetConfig,
         head::BnNeckConfig,
@@ -115,7 +116,9 @@ where
 {
     let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
     let classes = Checkpoints::classes(checkpoint)?.len();
-    let model = recipe.network.init(recipe.input, classes, device);
+    let model = recipe
+        .network
+        .init(recipe.input, classes, &Init::empty(device));
     let model = Checkpoints::load_model(checkpoint, model)?.fold_batch_norm();
 
     let mut evaluation = recipe.evaluation.clone();

@@ -26,6 +26,7 @@ use reid::{
     },
     eval::ranked_list,
     nn::{
+        Init,
         activation_map::activation_maps,
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
@@ -108,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // 6. The model as a file that PyTorch reads too, and back.
     let file = out.join("model.safetensors");
     weights::save(&outcome.learner.model.valid(), &file)?;
-    let mut loaded = network.init(recipe.input, identities, &device);
+    let mut loaded = network.init(recipe.input, identities, &Init::empty(&device));
     weights::load(&mut loaded, &file)?;
     let again = extractor.evaluate(
         &loaded.fold_batch_norm(),

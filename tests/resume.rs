@@ -16,9 +16,10 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use reid::{
+    core::Seed,
     data::dataset::{market1501, synthetic::SyntheticConfig},
     nn::{
-        Precision,
+        Init, Precision,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
@@ -230,7 +231,13 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 
     let checkpoint = fixture.last("run");
     let recipe: Recipe<ResNetConfig> = Checkpoints::recipe(&checkpoint).expect("a recipe");
-    let model = ReidModel::new(&recipe.network, &heads(), recipe.input, 6, &fixture.device);
+    let model = ReidModel::new(
+        &recipe.network,
+        &heads(),
+        recipe.input,
+        6,
+        &Init::new(Seed::new(1), &fixture.device),
+    );
     let model = Checkpoints::load_model(&checkpoint, model)
         .expect("the same network")
         .fold_batch_norm();

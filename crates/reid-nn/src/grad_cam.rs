@@ -95,11 +95,12 @@ pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3>
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{HeadConfig, grad_cam::{GradCam, Target}, head::BnNeckConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{HeadConfig, Init, grad_cam::{GradCam, Target}, head::BnNeckConfig};
 ///
 /// let device = Device::default();
-/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let maps = GradCam::new().maps(&head, Tensor::ones([3, 16, 4, 2], &device), Target::Highest);
 /// assert_eq!(maps.dims(), [3, 4, 2]);
 /// ```
@@ -197,7 +198,11 @@ mod tests {
 
     /// Two channels on a 1 x 2 map, average pooling, and the scores 3·f₀ - f₁ and -f₀.
     fn head(device: &Device) -> PooledHead {
-        let mut head = PooledHeadConfig::new().init(FeatureShape::new(2, 1, 2), 2, device);
+        let mut head = PooledHeadConfig::new().init(
+            FeatureShape::new(2, 1, 2),
+            2,
+            &crate::fixtures::init(device),
+        );
         let weight = Tensor::from_data([[3.0, -1.0], [-1.0, 0.0]], device);
         head.classifier.weight = Param::from_tensor(weight);
         head
@@ -267,7 +272,11 @@ mod tests {
     #[test]
     fn statistics_and_the_outer_graph_are_left_alone() {
         let device = Device::default().autodiff();
-        let head = BnNeckConfig::new().init(FeatureShape::new(2, 1, 2), 3, &device);
+        let head = BnNeckConfig::new().init(
+            FeatureShape::new(2, 1, 2),
+            3,
+            &crate::fixtures::init(&device),
+        );
         let before = head.bottleneck.running_mean.value().to_data();
         let leaf = features(&device).require_grad();
         let outer = leaf.clone() * 2.0;

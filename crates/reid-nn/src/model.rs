@@ -4,12 +4,12 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::{InputSize, Problems, Seed};
+use reid_core::{InputSize, Problems};
 
 use crate::{
     block::{Block, BlockConfig},
-    drawing,
     head::{Head, HeadConfig, ReidOutput, TrainingStep},
+    init::Init,
 };
 
 /// The `network` of a recipe: it says everything that is wrong with it for images of a size. A backbone by
@@ -43,12 +43,13 @@ impl<B: BlockConfig> ValidateNetwork for B {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let (size, backbone) = (InputSize::new(32, 16), ResNetConfig::resnet18().with_width(8));
-/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 10, &device);
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 10, &init);
 /// let images = Tensor::random([2, 3, 32, 16], burn::tensor::Distribution::Default, &device);
 ///
 /// let plain = model.embed(images.clone());
@@ -64,10 +65,8 @@ pub struct ReidModel<B, H> {
 }
 
 impl<B: Block, H: Head> ReidModel<B, H> {
-    /// Builds a model for images of size `input` and `classes` training identities.
-    ///
-    /// Weights are drawn from Burn's generator as it stands; [`seeded`](Self::seeded) makes them
-    /// repeat.
+    /// Builds a model for images of size `input` and `classes` training identities, with weights as `init` says.
+    /// The same seed gives the same weights on every backend.
     ///
     /// # Panics
     /// If the parts do not fit each other.
@@ -77,51 +76,17 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         head: &CH,
         input: InputSize,
         classes: usize,
-        device: &Device,
-    ) -> Self
-    where
-        CB: BlockConfig<Block = B>,
-        CH: HeadConfig<Head = H>,
-    {
-        let _alone = drawing::init_lock();
-        drawing::drawn(Self::build(backbone, head, input, classes, device))
-    }
-
-    /// Builds a model whose weights are drawn from a seed: the same seed gives the same weights.
-    ///
-    /// # Panics
-    /// If the parts do not fit each other.
-    #[must_use]
-    pub fn seeded<CB, CH>(
-        (backbone, head): (&CB, &CH),
-        input: InputSize,
-        classes: usize,
-        seed: Seed,
-        device: &Device,
-    ) -> Self
-    where
-        CB: BlockConfig<Block = B>,
-        CH: HeadConfig<Head = H>,
-    {
-        let build = || Self::build(backbone, head, input, classes, device);
-        drawing::from_seed(seed, device, build)
-    }
-
-    fn build<CB, CH>(
-        backbone: &CB,
-        head: &CH,
-        input: InputSize,
-        classes: usize,
-        device: &Device,
+        init: &Init<'_>,
     ) -> Self
     where
         CB: BlockConfig<Block = B>,
         CH: HeadConfig<Head = H>,
     {
         let image = input.rgb();
+        let (features, init_head) = (backbone.output(image), init.named("head"));
         Self {
-            backbone: backbone.init(image, device),
-            head: head.init(backbone.output(image), classes, device),
+            backbone: backbone.init(image, &init.named("backbone")),
+            head: head.init(features, classes, &init_head),
         }
     }
 
@@ -196,7 +161,13 @@ mod tests {
     fn trained() -> Model {
         let device = Device::default().autodiff();
         let backbone = ResNetConfig::resnet18().with_width(2);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), SIZE, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            SIZE,
+            3,
+            &fixtures::init(&device),
+        );
         let model = fixtures::weights(model);
         let _ = model.forward(images().autodiff());
         model

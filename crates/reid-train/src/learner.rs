@@ -5,8 +5,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Block, BlockConfig, Criterion, CriterionConfig, Diagnostic, Head, HeadConfig, NamedLoss,
-    ReidModel, TrainingStep, drawing,
+    Block, BlockConfig, Criterion, CriterionConfig, Diagnostic, Head, HeadConfig, Init, NamedLoss,
+    ReidModel, TrainingStep,
 };
 
 use crate::{losses::LossesConfig, recipe::Recipe};
@@ -69,16 +69,11 @@ impl<B: Block, H: Head> Learner<B, H, <LossesConfig as CriterionConfig>::Criteri
     {
         let device = device.clone().autodiff();
         let (input, seed) = (recipe.input, recipe.seed);
-        let model = ReidModel::seeded(
-            (backbone, head),
-            input,
-            classes,
-            seed.named("weights"),
-            &device,
-        );
+        let init = Init::new(seed.named("weights"), &device);
+        let model = ReidModel::new(backbone, head, input, classes, &init);
         let output = head.output(backbone.output(input.rgb()), classes);
-        let build = || recipe.losses.init(&output, &device);
-        let criterion = drawing::from_seed(seed.named("criterion"), &device, build);
+        let init = Init::new(seed.named("criterion"), &device);
+        let criterion = recipe.losses.init(&output, &init);
         Self { model, criterion }
     }
 }

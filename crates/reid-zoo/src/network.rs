@@ -1,9 +1,8 @@
 //! A network's configuration: its backbone and its head.
 
-use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
+    BlockConfig, HeadConfig, Init, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
     block::TRIAL_SHAPES,
 };
 use serde::{Deserialize, Serialize};
@@ -12,14 +11,15 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{backbone::ResNetConfig, head::PooledHeadConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, backbone::ResNetConfig, head::PooledHeadConfig};
 /// use reid_zoo::NetworkConfig;
 ///
 /// let backbone = ResNetConfig::resnet18().with_width(8);
 /// let network = NetworkConfig { backbone, head: PooledHeadConfig::new() };
 /// let (size, device) = (InputSize::new(64, 32), Device::default());
-/// let model = network.init(size, 751, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = network.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,9 +61,9 @@ impl<B: BlockConfig, H: HeadConfig> NetworkConfig<B, H> {
         &self,
         input: InputSize,
         classes: usize,
-        device: &Device,
+        init: &Init<'_>,
     ) -> ReidModel<B::Block, H::Head> {
-        ReidModel::new(&self.backbone, &self.head, input, classes, device)
+        ReidModel::new(&self.backbone, &self.head, input, classes, init)
     }
 
     /// The shape of what the network gives.

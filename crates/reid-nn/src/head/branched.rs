@@ -40,11 +40,12 @@ use crate::{
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{FeatureShape, Seed};
-/// use reid_nn::{Head, HeadConfig, TrainingStep, head::BranchedHeadConfig};
+/// use reid_nn::{Head, HeadConfig, Init, TrainingStep, head::BranchedHeadConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = BranchedHeadConfig::progressive_cut_mix(2);
-/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &device); // maps of 8 patches
+/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &init); // maps of 8 patches
 ///
 /// let features = Tensor::ones([2, 16, 12, 4], &device);
 /// let step = TrainingStep { labels: &[3, 7], seed: Seed::new(1) };
@@ -330,7 +331,7 @@ mod tests {
     /// A head, and features that take part in autodiff.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
-        let head = fixtures::weights(config.init(INPUT, 3, &device));
+        let head = fixtures::weights(config.init(INPUT, 3, &fixtures::init(&device)));
         (head, fixtures::tensor([6, 8, 6, 4], -1.3..1.9, &device))
     }
 
@@ -502,8 +503,9 @@ mod tests {
     fn the_head_is_as_large_as_by_hand() {
         let device = Device::default();
         let place = FeatureShape::new(2048, 24, 8);
-        let count =
-            |config: BranchedHeadConfig| parameters::count(&config.init(place, 751, &device));
+        let count = |config: BranchedHeadConfig| {
+            parameters::count(&config.init(place, 751, &fixtures::init(&device)))
+        };
         let bottleneck = 4_462_592;
         let global = 1_049_088 + 1_024 + 513 * 751;
         let first = 2_098_176 + 2_048 + 1_025 * 751;
@@ -522,7 +524,11 @@ mod tests {
     #[should_panic(expected = "patches: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_fit_are_refused_when_built() {
         let config = BranchedHeadConfig::progressive_cut_mix(2);
-        let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 16, 8),
+            3,
+            &fixtures::init(&Device::default()),
+        );
     }
 
     #[test]

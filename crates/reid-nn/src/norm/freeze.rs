@@ -65,10 +65,7 @@ impl ModuleMapper for Switch {
         self.containers.pop();
     }
 
-    fn map_float<const D: usize>(
-        &mut self,
-        param: Param<Tensor<D>>,
-    ) -> Param<Tensor<D>> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if self.gradients {
             param
         } else {
