@@ -6,12 +6,9 @@
 
 use divan::{Bencher, counter::ItemsCount};
 use reid::{
-    data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
-        loader::TrainLoader,
-        transform::Augmentation,
-    },
+    data::{dataset::market1501, loader::TrainLoader, transform::Augmentation},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 fn main() {
@@ -27,18 +24,9 @@ fn batches_of_64_with_cache_bytes(bencher: Bencher<'_, '_>, cache_bytes: usize) 
         .with_train_identities(16);
     set.write(folder.path()).expect("drawn");
     let splits = market1501::load(folder.path()).expect("readable");
-    let config = LoaderConfig {
-        cache_bytes,
-        ..LoaderConfig::default()
-    };
-    let augmentation = Augmentation::default();
-    let loader = TrainLoader::new(
-        splits.train,
-        InputSize::PERSON,
-        &augmentation,
-        Seed::new(1),
-        config,
-    );
+    let loader = TrainLoader::new(splits.train, InputSize::PERSON, Seed::new(1))
+        .with_config(LoaderConfig::new().with_cache_bytes(cache_bytes))
+        .with_augmentation(&Augmentation::default());
     let batches: Vec<Vec<usize>> = (0..3)
         .map(|batch| (64 * batch..64 * batch + 64).collect())
         .collect();

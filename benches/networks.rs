@@ -22,7 +22,7 @@ use reid::{
     core::Seed,
     nn::{Init, Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
-    train::OptimizerConfig,
+    train::{Learner, OptimizerConfig, ReidLearner},
     zoo::{BranchedConfig, FncConfig, RgaConfig},
 };
 use serde_json::json;
@@ -34,7 +34,7 @@ const CLASSES: usize = 751;
 struct Arguments {
     /// Which network.
     #[arg(long, value_enum, default_value = "resnet50")]
-    network: Network,
+    network: Name,
     /// Training step or inference.
     #[arg(long, value_enum, default_value = "infer")]
     mode: Mode,
@@ -68,7 +68,7 @@ enum Mode {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Network {
+enum Name {
     /// ResNet-50 and a BNNeck, at 256 x 128.
     Resnet50,
     /// SE-ResNeXt-101 and a BNNeck, at 256 x 128.
@@ -152,50 +152,38 @@ fn named(arguments: &Arguments, device: &Device) -> Times {
     } else {
         InputSize::PERSON
     };
+    let vehicle = if arguments.test {
+        InputSize::new(32, 48)
+    } else {
+        InputSize::VEHICLE
+    };
+    let tall = if arguments.test {
+        InputSize::new(192, 64)
+    } else {
+        InputSize::PERSON_TALL
+    };
     match arguments.network {
-        Network::Resnet50 => {
+        Name::Resnet50 => {
             let backbone = ResNetConfig::resnet50().with_last_stride(1);
-            run(arguments, &backbone, &BnNeckConfig::new(), person, device)
+            run(arguments, &(backbone, BnNeckConfig::new()), person, device)
         }
-        Network::SeResnext101 => {
+        Name::SeResnext101 => {
             let backbone = ResNetConfig::se_resnext101().with_last_stride(1);
-            run(arguments, &backbone, &BnNeckConfig::new(), person, device)
+            run(arguments, &(backbone, BnNeckConfig::new()), person, device)
         }
-        Network::Rga => {
-            let RgaConfig { backbone, head } = RgaConfig::rga_resnet50();
-            run(arguments, &backbone, &head, person, device)
-        }
-        Network::Fnc => {
-            let size = if arguments.test {
-                InputSize::new(32, 48)
-            } else {
-                InputSize::new(288, 384)
-            };
-            let config = FncConfig::se_resnext101();
-            run(arguments, &config.backbone(), &config.head(), size, device)
-        }
-        Network::Progressive => {
-            let size = if arguments.test {
-                InputSize::new(192, 64)
-            } else {
-                InputSize::new(384, 128)
-            };
-            let BranchedConfig { backbone, head } = BranchedConfig::progressive_cut_mix(2);
-            run(arguments, &backbone, &head, size, device)
+        Name::Rga => run(arguments, &RgaConfig::rga_resnet50(), person, device),
+        Name::Fnc => run(arguments, &FncConfig::se_resnext101(), vehicle, device),
+        Name::Progressive => {
+            let network = BranchedConfig::progressive_cut_mix(2);
+            run(arguments, &network, tall, device)
         }
     }
 }
 
-fn run(
-    arguments: &Arguments,
-    backbone: &impl BlockConfig,
-    head: &impl HeadConfig,
-    size: InputSize,
-    device: &Device,
-) -> Times {
+fn run(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
     match arguments.mode {
-        Mode::Train => train(arguments, (backbone, head), size, device),
-        Mode::Infer => infer(arguments, (backbone, head), size, device),
+        Mode::Train => train(arguments, network, size, device),
+        Mode::Infer => infer(arguments, network, size, device),
     }
 }
 
@@ -223,19 +211,8 @@ fn images(arguments: &Arguments, size: InputSize, device: &Device) -> Tensor<4> 
     Tensor::random(shape, Distribution::Default, device)
 }
 
-fn infer(
-    arguments: &Arguments,
-    (backbone, head): (&impl BlockConfig, &impl HeadConfig),
-    size: InputSize,
-    device: &Device,
-) -> Times {
-    let model = ReidModel::new(
-        backbone,
-        head,
-        size,
-        CLASSES,
-        &Init::new(Seed::new(1), device),
-    );
+fn infer(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
+    let model = network.init(size, CLASSES, &Init::new(Seed::new(1), device));
     let model = if arguments.fused {
         model.fold_batch_norm()
     } else {
@@ -249,14 +226,9 @@ fn infer(
     })
 }
 
-fn train(
-    arguments: &Arguments,
-    (backbone, head): (&impl BlockConfig, &impl HeadConfig),
-    size: InputSize,
-    device: &Device,
-) -> Times {
-    let recipe = Recipe::strong_baseline("benchmark", size, ());
-    let learner = Learner::build(&recipe, backbone, head, CLASSES, device);
+fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
+    let recipe = Recipe::strong_baseline("benchmark", size, network.clone());
+    let learner = ReidLearner::build(&recipe, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
 
     let device = device.clone().autodiff();
@@ -281,8 +253,8 @@ fn train(
         let loss = total.clone().without_autodiff();
         let mut gradients = total.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &now.model);
-        let Learner { model, criterion } = now;
-        learner = Some(Learner {
+        let ReidLearner { model, criterion } = now;
+        learner = Some(ReidLearner {
             model: optimizer.step(3.5e-4, model, gradients),
             criterion,
         });

@@ -24,7 +24,7 @@ use reid::{
         head::{CamSource, FeatureAugment},
     },
     prelude::*,
-    train::OptimizerConfig,
+    train::{Learner, OptimizerConfig, ReidLearner},
     zoo::BranchedConfig,
 };
 use serde_json::json;
@@ -96,11 +96,10 @@ fn main() {
 
 /// The seconds of a step of each variant, in every round.
 fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64; 3]> {
-    let recipe = Recipe::progressive_code("benchmark", BranchedConfig::progressive_cut_mix(2));
-    let BranchedConfig { backbone, head } = &recipe.network;
-    let mut recipe = recipe.clone().with_network(());
+    let network = BranchedConfig::progressive_cut_mix(2);
+    let mut recipe = Recipe::progressive_code("benchmark", network);
     recipe.input = size;
-    let mut learner = Learner::build(&recipe, backbone, head, CLASSES, device);
+    let mut learner = ReidLearner::build(&recipe, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
     let device = device.clone().autodiff();
     let shape = [batch, 3, size.height, size.width];

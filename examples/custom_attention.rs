@@ -20,7 +20,7 @@ use burn::{
 };
 use clap::Parser;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         Init,
         attention::{Gate, SqueezeExcitationConfig},
@@ -28,6 +28,7 @@ use reid::{
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -93,22 +94,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_stem(Stem::Small)
         .inside(SqueezeExcitationConfig::new())
         .after(&[3, 4], PlaceGateConfig);
-    let mut recipe = Recipe::strong_baseline("gates", InputSize::new(64, 32), backbone);
+    let network = (backbone, BnNeckConfig::new());
+    let mut recipe = Recipe::strong_baseline("gates", InputSize::new(64, 32), network);
     recipe.epochs = if smoke { 1 } else { 8 };
     recipe.sampling.identities = if smoke { 4 } else { 16 };
     recipe.schedule.warm_up = None;
     recipe.schedule.base = 1e-3;
 
-    let head = BnNeckConfig::new();
-    let learner = Learner::build(&recipe, &recipe.network, &head, people, &device);
-    println!(
-        "{}",
-        learner.model.backbone.after[3]
-            .as_ref()
-            .expect("after stage 4")
-    );
-    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
-        .run(&mut Console::stderr())?;
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?;
+    let backbone = &trainer.learner_mut().model.backbone;
+    println!("{}", backbone.after[3].as_ref().expect("after stage 4"));
+    let outcome = trainer.run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {
         println!("{report}");
     }

@@ -14,13 +14,14 @@
 use std::error::Error;
 
 use burn::{
+    config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
     tensor::Tensor,
 };
 use clap::Parser;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         Init,
         backbone::{ResNetConfig, Stem},
@@ -28,6 +29,7 @@ use reid::{
         pool,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 /// Pools each horizontal stripe alone; each has a classifier, and all of them are the descriptor.
@@ -51,6 +53,7 @@ impl Head for StripeHead {
 }
 
 /// The numbers of a [`StripeHead`]; the place where it is built gives the dimensions.
+#[derive(Config, Debug)]
 struct StripeHeadConfig {
     stripes: usize,
 }
@@ -102,18 +105,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_width(16)
         .with_last_stride(1)
         .with_stem(Stem::Small);
-    let mut recipe = Recipe::strong_baseline("stripes", InputSize::new(64, 32), backbone);
+    // A BNNeck and four stripes, side by side.
+    let head = (BnNeckConfig::new(), StripeHeadConfig::new(4));
+    let mut recipe = Recipe::strong_baseline("stripes", InputSize::new(64, 32), (backbone, head));
     recipe.epochs = if smoke { 1 } else { 24 };
     recipe.sampling.identities = if smoke { 4 } else { 16 };
     recipe.schedule.warm_up = None;
     recipe.schedule.base = 1e-3;
 
-    // A BNNeck and four stripes, side by side.
-    let head = (BnNeckConfig::new(), StripeHeadConfig { stripes: 4 });
-    let learner = Learner::build(&recipe, &recipe.network, &head, people, &device);
-    println!("{}", learner.model);
-    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
-        .run(&mut Console::stderr())?;
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?;
+    println!("{}", trainer.learner_mut().model);
+    let outcome = trainer.run(&mut Console::stderr())?;
     if let Some(report) = outcome.report {
         println!("{report}");
     }

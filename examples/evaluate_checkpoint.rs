@@ -23,7 +23,7 @@ use std::{
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use reid::{
-    data::dataset::{self, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501},
     eval::ranked_list,
     nn::{
         Init,
@@ -32,6 +32,7 @@ use reid::{
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{RankedFigure, RankedRow, save_picture},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -112,7 +113,7 @@ fn score<A>(
     device: &Device,
 ) -> Result<(), Box<dyn Error>>
 where
-    A: BlockConfig + Serialize + DeserializeOwned,
+    A: BlockConfig + Clone + Serialize + DeserializeOwned,
 {
     let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
     let classes = Checkpoints::classes(checkpoint)?.len();
@@ -166,10 +167,8 @@ fn train_for_a_moment(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Erro
     let network = BagOfTricksConfig { backbone, head };
     let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
     (recipe.epochs, recipe.sampling.identities) = (1, 8);
-    let BagOfTricksConfig { backbone, head } = &recipe.network;
-    let learner = Learner::build(&recipe, backbone, head, 8, device);
     let run = out.join("run");
-    Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), device)?
+    Trainer::new(&recipe, &splits, LoaderConfig::default(), device)?
         .with_checkpoints(Checkpoints::new(&run))
         .resume()?
         .run(&mut ())?;

@@ -33,7 +33,7 @@ use clap::Parser;
 use reid::{
     core::HeatMap,
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         decode,
         loader::Classes,
         transform::{PadCrop, Picture},
@@ -48,6 +48,7 @@ use reid::{
         loss::Margin,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
     zoo::{BranchedConfig, ProgressiveCutMix},
 };
@@ -163,10 +164,8 @@ impl Trained {
         recipe.epochs = if smoke { 1 } else { 24 };
         recipe.sampling.identities = if smoke { 4 } else { 16 };
 
-        let BranchedConfig { backbone, head } = &recipe.network;
         let classes = Classes::from_identities(splits.train.iter().map(|sample| sample.identity));
-        let learner = Learner::build(&recipe, backbone, head, classes.len(), device);
-        let trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), device)?;
+        let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), device)?;
         let outcome = trainer.run(&mut Console::stderr())?;
         let model = outcome.learner.model.valid();
         Ok(Self {

@@ -20,7 +20,7 @@ use burn::{
 use clap::Parser;
 use reid::{
     data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
+        dataset::market1501,
         decode,
         transform::{Augmentation, Normalise, PadCrop, Picture},
     },
@@ -32,6 +32,7 @@ use reid::{
         head::BnNeckConfig,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, EpochSummary, WarmUp},
     vis::{
         ContactSheet, Overlay, RankedFigure, RankedRow, Series, TrainingCurves, cmc_chart,
@@ -73,16 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     recipe.save(out.join("recipe.json"))?;
 
     // 3. Training. A run that was interrupted goes on where it stopped.
-    let identities = splits.statistics().train.identities;
-    let network = &recipe.network;
-    let learner = Learner::build(
-        &recipe,
-        &network.backbone,
-        &network.head,
-        identities,
-        &device,
-    );
-    let outcome = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
+    let outcome = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(Checkpoints::new(out.join(if smoke {
             "smoke"
         } else {
@@ -109,7 +101,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // 6. The model as a file that PyTorch reads too, and back.
     let file = out.join("model.safetensors");
     weights::save(&outcome.learner.model.valid(), &file)?;
-    let mut loaded = network.init(recipe.input, identities, &Init::empty(&device));
+    let identities = splits.statistics().train.identities;
+    let mut loaded = recipe
+        .network
+        .init(recipe.input, identities, &Init::empty(&device));
     weights::load(&mut loaded, &file)?;
     let again = extractor.evaluate(
         &loaded.fold_batch_norm(),

@@ -33,7 +33,7 @@ use burn::{
 use clap::Parser;
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         decode,
         transform::{PadCrop, Picture},
     },
@@ -45,10 +45,11 @@ use reid::{
         heat_map::heat_maps,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
     zoo::{RgaConfig, RgaResNet50},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
 #[command(about = "Draws where a baseline and relation-aware attention look")]
@@ -217,7 +218,7 @@ fn checkpoint(run: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?)
 }
 
-fn loaded<A: BlockConfig>(
+fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     checkpoint: &Path,
     recipe: &Recipe<BagOfTricksConfig<A>>,
     device: &Device,
@@ -229,15 +230,12 @@ fn loaded<A: BlockConfig>(
     Ok(Checkpoints::load_model(checkpoint, model)?)
 }
 
-fn learnt<A: BlockConfig + Serialize>(
+fn learnt<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     recipe: &Recipe<BagOfTricksConfig<A>>,
     splits: &Splits,
     device: &Device,
 ) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
-    let BagOfTricksConfig { backbone, head } = &recipe.network;
-    let classes = splits.statistics().train.identities;
-    let learner = Learner::build(recipe, backbone, head, classes, device);
-    let outcome = Trainer::new(recipe, splits, learner, LoaderConfig::default(), device)?
+    let outcome = Trainer::new(recipe, splits, LoaderConfig::default(), device)?
         .run(&mut Console::stderr())?;
     Ok(outcome.learner.model.valid())
 }

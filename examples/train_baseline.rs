@@ -21,8 +21,9 @@ use std::{error::Error, fs, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use reid::{
-    data::dataset::{self, market1501, synthetic::SyntheticConfig},
+    data::dataset::{self, market1501},
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{EpochSummary, JsonLines, Observer},
     vis::{Series, TrainingCurves, cmc_chart, training_chart},
     zoo::weights,
@@ -104,21 +105,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     } else {
         Checkpoints::begin(&out)?
     };
-    let network = &recipe.network;
-    let identities = splits.statistics().train.identities;
-    let mut learner = Learner::build(
-        &recipe,
-        &network.backbone,
-        &network.head,
-        identities,
-        &device,
-    );
-    if let Some(file) = &arguments.pretrained {
-        weights::load_backbone(&mut learner.model.backbone, file)?;
-    }
-    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
+    let model = &mut trainer.learner_mut().model;
+    if let Some(file) = &arguments.pretrained {
+        weights::load_backbone(&mut model.backbone, file)?;
+    }
     if arguments.resume {
         trainer = trainer.resume()?;
     }

@@ -30,7 +30,7 @@ use clap::{Parser, ValueEnum};
 use reid::{
     core::Seed,
     data::{
-        dataset::{self, synthetic::VehiclesConfig, veri776},
+        dataset::{self, veri776},
         transform::PadCrop,
     },
     eval::{RerankConfig, Reranked},
@@ -42,6 +42,7 @@ use reid::{
         parameters,
     },
     prelude::*,
+    synthetic::VehiclesConfig,
     train::{Decay, OptimizerConfig, WarmUp},
     zoo::{FncConfig, NetworkConfig, weights},
 };
@@ -153,8 +154,7 @@ where
     let head = BnNeckConfig::new();
     let backbone = arguments.trunk().after(&[4], attention);
     let network = NetworkConfig { backbone, head };
-    let (backbone, head) = (network.backbone.clone(), network.head.clone());
-    train(arguments, network, &backbone, &head, |model, file| {
+    train(arguments, network, |model, file| {
         weights::load_backbone(&mut model.backbone, file)?;
         Ok(())
     })
@@ -171,8 +171,8 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
     if !separate {
         network.split = None;
     }
-    let (config, backbone, head) = (network.clone(), network.backbone(), network.head());
-    train(arguments, network, &backbone, &head, |model, file| {
+    let config = network.clone();
+    train(arguments, network, |model, file| {
         let image = arguments.input().rgb();
         let device = model.devices().remove(0);
         // What the file has no weights of is drawn from the seed.
@@ -185,18 +185,11 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
 }
 
 /// Trains a network and prints what it scored.
-fn train<N, B, H>(
+fn train<N: Network>(
     arguments: &Arguments,
     network: N,
-    backbone: &B,
-    head: &H,
-    load: impl FnOnce(&mut ReidModel<B::Block, H::Head>, &Path) -> Result<(), Box<dyn Error>>,
-) -> Result<(), Box<dyn Error>>
-where
-    N: Serialize + DeserializeOwned + ValidateNetwork,
-    B: BlockConfig,
-    H: HeadConfig,
-{
+    load: impl FnOnce(&mut N::Model, &Path) -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?;
     eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
@@ -212,15 +205,14 @@ where
         Checkpoints::begin(&out)?
     };
 
-    let classes = splits.statistics().train.identities;
-    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
-    if let Some(file) = &arguments.pretrained {
-        load(&mut learner.model, file)?;
-    }
-    eprintln!("{} parameters", parameters::count(&learner.model));
-    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
+    let model = &mut trainer.learner_mut().model;
+    if let Some(file) = &arguments.pretrained {
+        load(model, file)?;
+    }
+    eprintln!("{} parameters", parameters::count(model));
     if arguments.resume {
         trainer = trainer.resume()?;
     }
@@ -230,7 +222,7 @@ where
         fs::write(out.join("report.json"), json)?;
         println!("{report}");
         let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
-        let model = outcome.learner.model.valid().fold_batch_norm();
+        let model = outcome.learner.model.evaluation();
         let both = extractor.embed_both(&model, &splits, &device)?;
         by_track(&both, &splits, &recipe.evaluation)?;
         if arguments.rerank {
@@ -327,11 +319,7 @@ impl Arguments {
         branches.with_spatial(spatial).with_channel(channel)
     }
 
-    fn recipe<N: ValidateNetwork>(
-        &self,
-        network: N,
-        splits: &Splits,
-    ) -> Result<Recipe<N>, Box<dyn Error>> {
+    fn recipe<N: Network>(&self, network: N, splits: &Splits) -> Result<Recipe<N>, Box<dyn Error>> {
         let mut recipe = Recipe::fnc_paper("vehicles", network);
         if matches!(self.recipe, Which::Small) {
             recipe.input = self.input();

@@ -28,7 +28,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         transform::PadCrop,
     },
     nn::{
@@ -39,6 +39,7 @@ use reid::{
         loss::Margin,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
     zoo::{BranchedConfig, weights},
 };
@@ -151,15 +152,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Checkpoints::begin(&out)?
     };
 
-    let classes = splits.statistics().train.identities;
-    let BranchedConfig { backbone, head } = &recipe.network;
-    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
-    if let Some(file) = &arguments.pretrained {
-        weights::load_backbone(&mut learner.model.backbone, file)?;
-    }
-    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
+    let model = &mut trainer.learner_mut().model;
+    if let Some(file) = &arguments.pretrained {
+        weights::load_backbone(&mut model.backbone, file)?;
+    }
     if arguments.resume {
         trainer = trainer.resume()?;
     }

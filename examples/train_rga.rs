@@ -26,7 +26,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use reid::{
     data::{
-        dataset::{self, market1501, synthetic::SyntheticConfig},
+        dataset::{self, market1501},
         transform::PadCrop,
     },
     nn::{
@@ -40,6 +40,7 @@ use reid::{
         parameters,
     },
     prelude::*,
+    synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
     zoo::weights,
 };
@@ -218,19 +219,17 @@ where
         Checkpoints::begin(&out)?
     };
 
-    let classes = splits.statistics().train.identities;
-    let BagOfTricksConfig { backbone, head } = &recipe.network;
-    let mut learner = Learner::build(&recipe, backbone, head, classes, &device);
-    if let Some(file) = &arguments.pretrained {
-        weights::load_backbone(&mut learner.model.backbone, file)?;
-    }
-    let attention = parameters::count(&learner.model.backbone.after);
-    let all = parameters::count(&learner.model);
-    eprintln!("{all} parameters, {attention} of them attention");
-
-    let mut trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device)?
+    let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
+    let model = &mut trainer.learner_mut().model;
+    if let Some(file) = &arguments.pretrained {
+        weights::load_backbone(&mut model.backbone, file)?;
+    }
+    let attention = parameters::count(&model.backbone.after);
+    let all = parameters::count(model);
+    eprintln!("{all} parameters, {attention} of them attention");
+
     if arguments.resume {
         trainer = trainer.resume()?;
     }

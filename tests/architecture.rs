@@ -8,13 +8,14 @@ use std::{
 };
 
 /// Each crate with those of ours it may use, in layer order.
-const GRAPH: [(&str, &[&str]); 10] = [
+const GRAPH: [(&str, &[&str]); 11] = [
     ("reid-core", &[]),
     ("reid-kernels", &[]),
     ("reid-eval", &["reid-core", "reid-kernels"]),
     ("reid-ops", &["reid-kernels"]),
     ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
+    ("reid-synthetic", &["reid-core"]),
     ("reid-zoo", &["reid-core", "reid-nn"]),
     ("reid-vis", &["reid-core", "reid-data", "reid-eval"]),
     (
@@ -28,6 +29,7 @@ const GRAPH: [(&str, &[&str]); 10] = [
             "reid-data",
             "reid-eval",
             "reid-nn",
+            "reid-synthetic",
             "reid-train",
             "reid-vis",
             "reid-zoo",
@@ -36,11 +38,12 @@ const GRAPH: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that do not know Burn.
-const WITHOUT_BURN: [&str; 5] = [
+const WITHOUT_BURN: [&str; 6] = [
     "reid-core",
     "reid-kernels",
     "reid-eval",
     "reid-data",
+    "reid-synthetic",
     "reid-vis",
 ];
 

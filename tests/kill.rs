@@ -25,9 +25,10 @@ use burn::{
 };
 use rand::RngExt as _;
 use reid::{
-    data::dataset::{market1501, synthetic::SyntheticConfig},
-    nn::{backbone::ResNetConfig, head::BnNeckConfig, loss::CenterLossConfig},
+    data::dataset::market1501,
+    nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 use tempfile::TempDir;
 
@@ -60,16 +61,15 @@ fn child() {
 /// Trains as far as it gets; says whether it was interrupted, and gives the bits of all weights.
 fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
     let splits = market1501::load(data).expect("a readable set");
-    let network = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+    let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+    let network = (backbone, BnNeckConfig::new());
     let mut recipe = Recipe::strong_baseline("killed", InputSize::new(32, 16), network);
     (recipe.epochs, recipe.evaluate_every) = (6, 1);
     (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
-    recipe.losses.center = Some(CenterLossConfig::new());
+    let recipe = recipe.with_center_loss(5e-4, 0.5);
     let device = device::pick_named("flex").expect("compiled in");
-    let head = BnNeckConfig::new();
-    let learner = Learner::build(&recipe, &recipe.network, &head, 4, &device);
     let loading = LoaderConfig::default();
-    let outcome = Trainer::new(&recipe, &splits, learner, loading, &device)
+    let outcome = Trainer::new(&recipe, &splits, loading, &device)
         .expect("a possible recipe")
         .with_checkpoints(Checkpoints::new(run))
         .with_interrupt(interrupt)

@@ -2,12 +2,10 @@
 //! and all between them, in one run of seconds.
 
 use reid::{
-    data::{
-        dataset::{market1501, synthetic::SyntheticConfig},
-        transform::Augmentation,
-    },
+    data::{dataset::market1501, transform::Augmentation},
     nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
+    synthetic::SyntheticConfig,
 };
 
 use skipped::skipped;
@@ -58,7 +56,8 @@ fn learns(precision: Precision) {
     splits.query.clone_from(&splits.train);
     splits.gallery.clone_from(&splits.train);
 
-    let network = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
+    let backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
+    let network = (backbone, BnNeckConfig::new());
     let mut recipe = Recipe::strong_baseline("four people", InputSize::new(64, 32), network);
     recipe.augmentation = Augmentation::none();
     recipe.precision = precision;
@@ -68,8 +67,7 @@ fn learns(precision: Precision) {
     recipe.schedule.base = 1e-3;
 
     let device = device::pick().expect("a device");
-    let learner = Learner::build(&recipe, &recipe.network, &BnNeckConfig::new(), 4, &device);
-    let trainer = Trainer::new(&recipe, &splits, learner, LoaderConfig::default(), &device);
+    let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device);
     let outcome = trainer
         .expect("a possible recipe")
         .run(&mut ())

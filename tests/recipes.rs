@@ -13,14 +13,14 @@ use burn::{
 use reid::{
     core::Problems,
     data::{
-        sampler::IdentitySampler,
+        sampler::{IdentitySampler, Sampler},
         transform::{Picture, Transform},
     },
     nn::TrainingStep,
     prelude::*,
+    train::ReidLearner,
     zoo::{BranchedConfig, FncConfig, MgnConfig, RgaConfig},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 /// A recipe as small as one can be, with every part that may be absent.
@@ -137,28 +137,9 @@ mod networks {
 }
 
 /// Builds the network of a recipe and trains it a step.
-trait Step: Serialize + DeserializeOwned + ValidateNetwork {
-    fn step(recipe: &Recipe<Self>);
-}
-
-macro_rules! step {
-    ($network:ty, $recipe:ident => $backbone:expr, $head:expr) => {
-        impl Step for $network {
-            fn step($recipe: &Recipe<Self>) {
-                one_step($recipe, &$backbone, &$head);
-            }
-        }
-    };
-}
-
-step!(RgaConfig, recipe => recipe.network.backbone, recipe.network.head);
-step!(BranchedConfig, recipe => recipe.network.backbone, recipe.network.head);
-step!(FncConfig, recipe => recipe.network.backbone(), recipe.network.head());
-step!(MgnConfig, recipe => recipe.network.backbone(), recipe.network.head());
-
-fn one_step<N, B: BlockConfig, H: HeadConfig>(recipe: &Recipe<N>, backbone: &B, head: &H) {
+fn step<N: Network>(recipe: &Recipe<N>) {
     let device = Device::default();
-    let Learner { model, criterion } = Learner::build(recipe, backbone, head, 2, &device);
+    let ReidLearner { model, criterion } = ReidLearner::build(recipe, 2, &device);
     let InputSize { height, width } = recipe.input;
     let device = device.autodiff();
     let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
@@ -189,13 +170,14 @@ fn around<N>(recipe: &Recipe<N>) {
     let transforms = recipe.augmentation.transforms();
     for seed in 0..4 {
         transforms.apply(&mut picture, &mut Seed::new(seed).stream());
+        recipe.augmentation.normalise.normalise(&mut picture);
     }
     for epoch in [0, 1, recipe.epochs - 1] {
         let _ = recipe.schedule.rate(epoch, recipe.epochs);
     }
     let sampling = recipe.sampling;
     let sampler = IdentitySampler::new(sampling.identities, sampling.images, sampling.epoch);
-    let people = [1, 1, 2, 2, 3].map(Identity::new);
+    let people = [1, 1, 2, 2, 3].map(|who| Sample::new("a.jpg", Identity::new(who)));
     let _ = sampler.batches(&people, Seed::new(1)); // too few people are an error
     let embeddings = |camera| {
         let embeddings = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2, vec![Identity::new(1); 2]);
@@ -225,7 +207,7 @@ fn paths(value: &Value, path: String, leaves: &mut Vec<String>, objects: &mut Ve
 }
 
 /// Nothing here may panic: values are refused when they are read or validated, or a step is trained.
-fn sweep<N: Step>(network: &Value, below: &str) {
+fn sweep<N: Network>(network: &Value, below: &str) {
     let recipe = tiny(network);
     try_recipe::<N>(&recipe, true).expect("the recipe itself is possible");
     let (mut leaves, mut objects) = (Vec::new(), Vec::new());
@@ -286,13 +268,13 @@ fn sweep<N: Step>(network: &Value, below: &str) {
     }
 }
 
-fn try_recipe<N: Step>(json: &Value, steps: bool) -> Result<(), String> {
+fn try_recipe<N: Network>(json: &Value, steps: bool) -> Result<(), String> {
     let recipe: Recipe<N> =
         serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
     recipe.check().map_err(|error| error.to_string())?;
     around(&recipe);
     if steps {
-        N::step(&recipe);
+        step(&recipe);
     }
     Ok(())
 }
@@ -309,7 +291,7 @@ fn no_value_of_another_network_panics() {
     sweep::<MgnConfig>(&networks::mgn(), "/network");
 }
 
-fn problems<N: Step>(network: &Value) -> String {
+fn problems<N: Network>(network: &Value) -> String {
     match serde_json::from_value::<Recipe<N>>(tiny(network)) {
         Ok(recipe) => recipe.problems().to_string(),
         Err(error) => error.to_string(),
@@ -410,7 +392,7 @@ fn images_too_small_for_a_stem_are_refused() {
 
     let mut found = Problems::new();
     let network = ResNetConfig::se_resnext50();
-    network.validate_network(InputSize::new(2, 64), &mut found);
+    network.validate(InputSize::new(2, 64).rgb(), &mut found);
     assert_eq!(
         found.to_string(),
         "stem: expected a stem that the images are large enough for, found images of 3x2x64"

@@ -16,23 +16,30 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use reid::{
-    core::Seed,
-    data::dataset::{market1501, synthetic::SyntheticConfig},
+    data::dataset::market1501,
     nn::{
         Init, Precision,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
         head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
-        loss::CenterLossConfig,
     },
     prelude::*,
-    train::{EpochSummary, Error, Event, Observer, OptimizerConfig, Outcome},
+    synthetic::SyntheticConfig,
+    train::{
+        EpochSummary, Error, Event, LossesConfig, Observer, OptimizerConfig, Outcome, ReidLearner,
+    },
 };
 use serde_json::{Value, json};
 
 type Heads = (BnNeck, BranchedHead);
-type Criterion = <reid::train::LossesConfig as CriterionConfig>::Criterion;
+type Config = (ResNetConfig, (BnNeckConfig, BranchedHeadConfig));
+type Model = ReidModel<ResNet, Heads>;
+type Criterion = <LossesConfig as CriterionConfig>::Criterion;
+
+fn loading() -> LoaderConfig {
+    LoaderConfig::new().with_workers(2)
+}
 
 /// A neck, and branches that draw donors and rectangles in every step.
 fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
@@ -51,7 +58,7 @@ fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
 struct Fixture {
     folder: tempfile::TempDir,
     splits: Splits,
-    recipe: Recipe<ResNetConfig>,
+    recipe: Recipe<Config>,
     device: Device,
 }
 
@@ -65,11 +72,12 @@ impl Fixture {
             .write(folder.path().join("data"))
             .expect("a drawn set");
         let splits = market1501::load(folder.path().join("data")).expect("a readable set");
-        let network = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+        let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+        let network = (backbone, heads());
         let mut recipe = Recipe::strong_baseline("resume", InputSize::new(32, 16), network);
         (recipe.epochs, recipe.evaluate_every) = (3, 1);
         (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
-        recipe.losses.center = Some(CenterLossConfig::new());
+        let mut recipe = recipe.with_center_loss(5e-4, 0.5);
         recipe.clip_norm = Some(5.0);
         // Moments, and slow weights that are behind between two steps of six.
         recipe.optimizer = OptimizerConfig::ranger();
@@ -87,33 +95,31 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    fn trainer(&self, name: &str) -> Trainer<'_, ResNetConfig, ResNet, Heads, Criterion> {
+    fn trainer(&self, name: &str) -> Trainer<'_, ReidLearner<Model, Criterion>> {
         self.trainer_of(&self.recipe, name)
     }
 
     fn trainer_of<'a>(
         &'a self,
-        recipe: &'a Recipe<ResNetConfig>,
+        recipe: &'a Recipe<Config>,
         name: &str,
-    ) -> Trainer<'a, ResNetConfig, ResNet, Heads, Criterion> {
-        self.trainer_with(recipe, self.learner(recipe), name)
+    ) -> Trainer<'a, ReidLearner<Model, Criterion>> {
+        Trainer::new(recipe, &self.splits, loading(), &self.device)
+            .expect("a possible recipe")
+            .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
-    fn learner(&self, recipe: &Recipe<ResNetConfig>) -> Learner<ResNet, Heads, Criterion> {
-        Learner::build(recipe, &recipe.network, &heads(), 6, &self.device)
+    fn learner(&self, recipe: &Recipe<Config>) -> ReidLearner<Model, Criterion> {
+        ReidLearner::build(recipe, 6, &self.device)
     }
 
     fn trainer_with<'a, C: reid::nn::Criterion>(
         &'a self,
-        recipe: &'a Recipe<ResNetConfig>,
-        learner: Learner<ResNet, Heads, C>,
+        recipe: &'a Recipe<Config>,
+        learner: ReidLearner<Model, C>,
         name: &str,
-    ) -> Trainer<'a, ResNetConfig, ResNet, Heads, C> {
-        let loading = LoaderConfig {
-            workers: 2,
-            ..LoaderConfig::default()
-        };
-        Trainer::new(recipe, &self.splits, learner, loading, &self.device)
+    ) -> Trainer<'a, ReidLearner<Model, C>> {
+        Trainer::with_learner(recipe, &self.splits, learner, loading(), &self.device)
             .expect("a possible recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
@@ -142,11 +148,11 @@ impl Observer for StopAfter {
 }
 
 /// Every value of a trained model and criterion, running statistics among them.
-fn bits<C: Module>(outcome: &Outcome<ResNet, Heads, C>) -> Vec<u32> {
+fn bits<C: reid::nn::Criterion>(outcome: &Outcome<ReidLearner<Model, C>>) -> Vec<u32> {
     bits_of(&outcome.learner)
 }
 
-fn bits_of<C: Module>(learner: &Learner<ResNet, Heads, C>) -> Vec<u32> {
+fn bits_of<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -230,14 +236,10 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
     let report = outcome.report.expect("evaluated");
 
     let checkpoint = fixture.last("run");
-    let recipe: Recipe<ResNetConfig> = Checkpoints::recipe(&checkpoint).expect("a recipe");
-    let model = ReidModel::new(
-        &recipe.network,
-        &heads(),
-        recipe.input,
-        6,
-        &Init::new(Seed::new(1), &fixture.device),
-    );
+    let recipe: Recipe<Config> = Checkpoints::recipe(&checkpoint).expect("a recipe");
+    let model = recipe
+        .network
+        .init(recipe.input, 6, &Init::empty(&fixture.device));
     let model = Checkpoints::load_model(&checkpoint, model)
         .expect("the same network")
         .fold_batch_norm();
@@ -449,10 +451,9 @@ fn a_run_does_not_go_on_with_other_images() {
     assert!(error.contains(&counts), "{error}");
 
     let renamed = image.path.with_file_name("another.png");
-    fixture.splits.train.push(Sample {
-        path: renamed,
-        ..image.clone()
-    });
+    let mut other = image.clone();
+    other.path = renamed;
+    fixture.splits.train.push(other);
     let error = refused(&fixture);
     assert!(error.contains("but not the same ones"), "{error}");
 
@@ -488,12 +489,16 @@ fn a_checkpoint_of_version_0_1_goes_on() {
     for added in ["precision", "flip_test"] {
         assert!(recipe.remove(added).is_some());
     }
-    let head = &mut recipe["network"]["head"];
-    let head = head.as_object_mut().expect("a head");
+    assert!(recipe.remove("groups").is_some());
+    recipe["losses"]["center_learning_rate"] = json!(0.5);
+    let head = &mut recipe["network"][1][0];
+    let head = head.as_object_mut().expect("a neck");
     let renamed = head.remove("embedding").expect("an embedding");
     head.insert("descriptor".to_owned(), renamed);
     let fields = state.as_object_mut().expect("a state");
     assert!(fields.remove("images").is_some() && fields.remove("loss_scale").is_some());
+    let group = checkpoint.join("optimizer-1.bpk");
+    fs::rename(group, checkpoint.join("criterion-optimizer.bpk")).expect("renamed");
     let names = [
         "model.bpk",
         "criterion.bpk",
@@ -679,13 +684,13 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
     };
     // The last step of the second epoch.
     let trainer = |finite_steps| {
-        let Learner { model, .. } = fixture.learner(&fixture.recipe);
+        let ReidLearner { model, .. } = fixture.learner(&fixture.recipe);
         let scale = Tensor::ones([1], &fixture.device.clone().autodiff());
         let criterion = InfiniteSlope {
             scale: Param::from_tensor(scale),
             finite_steps: Arc::new(AtomicUsize::new(finite_steps)),
         };
-        let learner = Learner { model, criterion };
+        let learner = ReidLearner { model, criterion };
         fixture.trainer_with(&fixture.recipe, learner, "run")
     };
     let error = trainer(2 * steps - 1).run(&mut ()).expect_err("not finite");
@@ -798,9 +803,7 @@ fn fewer_people_than_a_batch_needs_is_an_error() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.sampling.identities = 7;
-    let learner = fixture.learner(&recipe);
-    let loading = LoaderConfig::default();
-    let error = Trainer::new(&recipe, &fixture.splits, learner, loading, &fixture.device)
+    let error = Trainer::new(&recipe, &fixture.splits, loading(), &fixture.device)
         .expect_err("too few")
         .to_string();
     assert_eq!(

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`core`] | the words: identity, camera, sample, splits, sizes, heat map, seed |
 //! | [`data`] | data sets, samplers, transforms, loading |
+//! | [`synthetic`] | drawn people and vehicles, as data sets |
 //! | [`nn`] | network parts and losses as Burn modules |
 //! | [`zoo`] | named networks, weights in and out |
 //! | [`train`] | recipes, the loop, checkpoints, extraction |
@@ -21,6 +22,7 @@ pub use reid_core as core;
 pub use reid_data as data;
 pub use reid_eval as eval;
 pub use reid_nn as nn;
+pub use reid_synthetic as synthetic;
 pub use reid_train as train;
 pub use reid_vis as vis;
 pub use reid_zoo as zoo;
@@ -33,11 +35,12 @@ pub mod prelude {
         device,
         eval::{Embeddings, EvaluationConfig, Metric, Protocol, Report, evaluate},
         nn::{
-            Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape,
-            ReidModel, ReidOutput, ValidateNetwork,
+            Block, BlockConfig, Criterion, CriterionConfig, Embed, Head, HeadConfig, Model,
+            Network, OutputShape, ReidModel, ReidOutput,
         },
         train::{
-            CheckpointKind, Checkpoints, Console, Extractor, Interrupt, Learner, Recipe, Trainer,
+            CheckpointKind, Checkpoints, Console, Extractor, Interrupt, ParameterGroup, Recipe,
+            Trainer,
         },
         zoo::{BagOfTricks, BagOfTricksConfig},
     };

@@ -1,9 +1,9 @@
 //! Any bytes are a CSV list or are refused; what is accepted is the same when it is written again.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use reid_core::{Sample, Split, Splits};
+use reid_core::{Sample, Split};
 use reid_data::dataset::csv;
 use reid_fuzz::Folder;
 
@@ -14,18 +14,23 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let list = FOLDER.write("index.csv", bytes);
     let Some(splits) = FOLDER.check(csv::load(&list)) else { return };
     let mut writer = ::csv::Writer::from_writer(Vec::new());
-    writer.write_record(["camera", "identity", "path", "split"]).expect("in memory");
+    let all = [&splits.train, &splits.query, &splits.gallery].into_iter().flatten();
+    let names: BTreeSet<&String> = all.flat_map(|sample| sample.attributes.keys()).collect();
+    let header = ["camera", "identity", "path", "split"].into_iter();
+    writer.write_record(header.chain(names.iter().map(|name| name.as_str()))).expect("in memory");
     for split in [Split::Train, Split::Query, Split::Gallery] {
-        for Sample { path, identity, camera, .. } in splits.samples(split) {
+        for Sample { path, identity, camera, attributes, .. } in splits.samples(split) {
             let camera = camera.map(|camera| camera.number().to_string());
             let path = path.strip_prefix(FOLDER.path()).expect("inside");
             let path = path.to_str().expect("a name that a list gave");
-            let fields =
-                [&camera.unwrap_or_default(), &identity.to_string(), path, &split.to_string()];
-            writer.write_record(fields).expect("in memory");
+            let (camera, identity) = (camera.unwrap_or_default(), identity.to_string());
+            let split = split.to_string();
+            let values = names.iter().map(|&name| attributes.get(name).map_or("", String::as_str));
+            let fields = [camera.as_str(), &identity, path, &split].into_iter();
+            writer.write_record(fields.chain(values)).expect("in memory");
         }
     }
     FOLDER.write("index.csv", &writer.into_inner().expect("in memory"));
-    let splits = Splits { notices: Vec::new(), ..splits };
+    let splits = splits.with_notices(Vec::new());
     assert_eq!(csv::load(&list).expect("written by a program"), splits);
 });

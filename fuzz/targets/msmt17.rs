@@ -4,7 +4,7 @@
 
 use std::{fmt::Write, sync::LazyLock};
 
-use reid_core::{Sample, Splits};
+use reid_core::Sample;
 use reid_data::dataset::msmt17::{self, Training};
 use reid_fuzz::{Folder, parts};
 
@@ -42,6 +42,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let lists = [list(&splits.train, 1), list(&splits.query, first), list(&splits.gallery, first)];
     let [train, query, gallery] = lists.each_ref().map(String::as_bytes);
     write([train, b"", query, gallery]);
-    let splits = Splits { notices: Vec::new(), ..splits };
+    let splits = splits.with_notices(Vec::new());
     assert_eq!(load().expect("written by a program"), splits);
 });

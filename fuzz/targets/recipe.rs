@@ -22,12 +22,10 @@ static SPLITS: LazyLock<Splits> = LazyLock::new(|| {
         Sample::new(path.clone(), Identity::new(identity)).with_camera(Camera::new(camera))
     };
     let both = |camera| vec![sample(3, camera), sample(4, camera)];
-    Splits {
-        train: vec![sample(1, 1), sample(1, 2), sample(2, 1), sample(2, 2)],
-        query: both(1),
-        gallery: both(2),
-        ..Splits::default()
-    }
+    Splits::default()
+        .with_train(vec![sample(1, 1), sample(1, 2), sample(2, 1), sample(2, 2)])
+        .with_query(both(1))
+        .with_gallery(both(2))
 });
 
 // The first byte says which network the recipe is for.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, sync::LazyLock};
 
-use reid_core::{Sample, Splits};
+use reid_core::Sample;
 use reid_data::dataset::{TestSize, veri_wild};
 use reid_fuzz::{Folder, parts};
 
@@ -47,6 +47,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let [train, query, gallery] = lists.each_ref().map(String::as_bytes);
     let info = String::from("id/image;Camera ID\n") + &info.into_iter().collect::<String>();
     write([info.as_bytes(), train, query, gallery]);
-    let splits = Splits { notices: Vec::new(), ..splits };
+    let splits = splits.with_notices(Vec::new());
     assert_eq!(load().expect("written by a program"), splits);
 });

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use reid_core::Notice;
 ///
-/// let notice = Notice::new("left out, epilogues that are not read", ["a.heic", "b.heic"]);
-/// assert_eq!(notice.to_string(), "left out, epilogues that are not read: 2 (a.heic, b.heic)");
+/// let notice = Notice::new("left out, file endings that are not read", ["a.heic", "b.heic"]);
+/// assert_eq!(notice.to_string(), "left out, file endings that are not read: 2 (a.heic, b.heic)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Notice {
     /// What was noticed, in words.
     pub reason: String,

@@ -1,13 +1,20 @@
 //! Sample: one labelled image on disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Camera, Identity, Track};
 
 /// One labelled image on disk.
+///
+/// Beyond the identity, an image may have labels of its own: named attributes such as a colour or a
+/// viewpoint, for networks with more than one classifier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Sample {
     /// Where the image is.
     pub path: PathBuf,
@@ -22,10 +29,14 @@ pub struct Sample {
     /// not known to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<PathBuf>,
+    /// Further labels by name, such as `colour` → `red`. An attribute that the data set does not know
+    /// for this image is absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl Sample {
-    /// A sample without a camera and without a track.
+    /// A sample without a camera, without a track and without attributes.
     ///
     /// ```
     /// use reid_core::{Camera, Identity, Sample};
@@ -40,6 +51,7 @@ impl Sample {
             camera: None,
             track: None,
             same_as: None,
+            attributes: BTreeMap::new(),
         }
     }
 
@@ -76,5 +88,42 @@ impl Sample {
     pub fn with_track(mut self, track: Track) -> Self {
         self.track = Some(track);
         self
+    }
+    /// The same sample with a further label. One of the same name is replaced.
+    ///
+    /// ```
+    /// use reid_core::{Identity, Sample};
+    ///
+    /// let sample = Sample::new("a.jpg", Identity::new(2)).with_attribute("colour", "red");
+    /// assert_eq!(sample.attributes["colour"], "red");
+    /// assert_eq!(sample.attributes.get("viewpoint"), None);
+    /// ```
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_saved_and_a_sample_without_them_reads_as_before() {
+        let plain = Sample::new("a.jpg", Identity::new(2));
+        let text = serde_json::to_string(&plain).expect("saved");
+        assert_eq!(text, r#"{"path":"a.jpg","identity":2,"camera":null}"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).expect("read"), plain);
+
+        let red = plain
+            .with_attribute("colour", "blue")
+            .with_attribute("colour", "red");
+        let text = serde_json::to_string(&red).expect("saved");
+        assert!(
+            text.ends_with(r#""attributes":{"colour":"red"}}"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Sample>(&text).expect("read"), red);
     }
 }

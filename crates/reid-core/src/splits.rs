@@ -38,12 +38,13 @@ impl fmt::Display for Split {
 ///
 /// let one = Sample::new("1.jpg", Identity::new(1)).with_camera(Camera::new(1));
 /// let two = Sample::new("2.jpg", Identity::new(1)).with_camera(Camera::new(2));
-/// let splits = Splits { name: "toy".into(), train: vec![one, two], ..Splits::default() };
+/// let splits = Splits::new("toy").with_train(vec![one, two]);
 ///
 /// let train = &splits.statistics().train;
 /// assert_eq!((train.identities, train.images, train.cameras), (1, 2, 2));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Splits {
     /// The data set's name, for reports.
     pub name: String,
@@ -63,6 +64,48 @@ pub struct Splits {
 }
 
 impl Splits {
+    /// A data set of this name without samples.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The same data set with these training images.
+    #[must_use]
+    pub fn with_train(self, train: Vec<Sample>) -> Self {
+        Self { train, ..self }
+    }
+
+    /// The same data set with these images to search for.
+    #[must_use]
+    pub fn with_query(self, query: Vec<Sample>) -> Self {
+        Self { query, ..self }
+    }
+
+    /// The same data set with these images to search in.
+    #[must_use]
+    pub fn with_gallery(self, gallery: Vec<Sample>) -> Self {
+        Self { gallery, ..self }
+    }
+
+    /// The same data set, read as this layout, such as `the Market-1501 layout`.
+    #[must_use]
+    pub fn with_layout(self, layout: impl Into<String>) -> Self {
+        Self {
+            layout: layout.into(),
+            ..self
+        }
+    }
+
+    /// The same data set with these notices.
+    #[must_use]
+    pub fn with_notices(self, notices: Vec<Notice>) -> Self {
+        Self { notices, ..self }
+    }
+
     /// The samples of one split.
     #[must_use]
     pub fn samples(&self, split: Split) -> &[Sample] {
@@ -100,6 +143,7 @@ impl Splits {
 
 /// Number of identities, images and cameras in each split of a data set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Statistics {
     /// The data set's name.
     pub name: String,
@@ -119,6 +163,7 @@ pub struct Statistics {
 
 /// Number of identities, images and cameras in one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SplitStatistics {
     /// Different identities, distractors (`0`) and junk among them if they are present.
     pub identities: usize,

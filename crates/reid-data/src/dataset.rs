@@ -49,7 +49,6 @@ pub mod dukemtmc;
 pub mod folder;
 pub mod market1501;
 pub mod msmt17;
-pub mod synthetic;
 pub mod vehicle_id;
 pub mod veri776;
 pub mod veri_wild;
@@ -155,13 +154,17 @@ const EXPECTED: &str = "a CSV list or a folder with one of index.csv, list_train
 /// the statistics print both.
 ///
 /// ```
-/// use reid_data::dataset::{self, synthetic::SyntheticConfig};
+/// use reid_data::dataset;
 ///
-/// # let folder = tempfile::tempdir()?;
-/// SyntheticConfig::new().with_train_identities(2).with_test_identities(2).write(folder.path())?;
-/// let splits = dataset::load(folder.path())?;
+/// # let root = tempfile::tempdir()?;
+/// # for image in ["train/anna/1.jpg", "train/bert/1.jpg", "query/carl/1.jpg", "gallery/carl/2.jpg"] {
+/// #     let path = root.path().join(image);
+/// #     std::fs::create_dir_all(path.parent().expect("has one"))?;
+/// #     std::fs::write(path, image)?;
+/// # }
+/// let splits = dataset::load(root.path())?;
+/// assert_eq!(splits.layout, "a folder per identity");
 /// assert_eq!(splits.statistics().train.identities, 2);
-/// assert_eq!(splits.layout, "the Market-1501 layout");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -186,6 +186,30 @@ pub enum Error {
         /// Identities among the samples.
         found: usize,
     },
+    /// There are fewer images than a batch needs.
+    #[error("a batch needs {expected} images, the samples have {found}")]
+    TooFewImages {
+        /// Images in a batch.
+        expected: usize,
+        /// Images among the samples.
+        found: usize,
+    },
+    /// A sampler cannot make batches of these samples.
+    #[error("the sampler cannot make batches: {reason}")]
+    Sampling {
+        /// Why not.
+        reason: String,
+    },
+    /// The class names of an attribute are not in strictly ascending order.
+    #[error("class {class} is `{found}`, expected a name after `{previous}`")]
+    AttributeOrder {
+        /// The class that is out of order.
+        class: usize,
+        /// Its name.
+        found: String,
+        /// The name of the class before it.
+        previous: String,
+    },
     /// A table of classes is not in strictly ascending order.
     #[error("class {class} is identity {found}, expected one greater than {previous}")]
     ClassOrder {

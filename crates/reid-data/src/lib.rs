@@ -14,8 +14,8 @@
 //! use reid_core::{InputSize, Seed};
 //! use reid_data::{
 //!     dataset::folder,
-//!     loader::{LoaderConfig, TrainLoader},
-//!     sampler::{EpochDefinition, IdentitySampler},
+//!     loader::TrainLoader,
+//!     sampler::{EpochDefinition, IdentitySampler, Sampler},
 //!     transform::Augmentation,
 //! };
 //!
@@ -25,20 +25,13 @@
 //! #     std::fs::create_dir_all(path.parent().expect("has one"))?;
 //! #     image::RgbImage::new(4, 8).save(path)?;
 //! # }
+//! let (seed, epoch) = (Seed::new(1), 0);
 //! let samples = folder::load_split(root.path())?;
-//! let labels: Vec<_> = samples.iter().map(|sample| sample.identity).collect();
-//! let seed = Seed::new(1);
-//! let loader = TrainLoader::new(
-//!     samples,
-//!     InputSize::new(16, 8),
-//!     &Augmentation::default(),
-//!     seed,
-//!     LoaderConfig::default(),
-//! );
+//! let loader = TrainLoader::new(samples, InputSize::new(16, 8), seed)
+//!     .with_augmentation(&Augmentation::default());
 //!
 //! let sampler = IdentitySampler::new(2, 2, EpochDefinition::EachIdentityOnce);
-//! let epoch = 0;
-//! let batches = sampler.batches(&labels, seed.named("sampler").at(epoch))?;
+//! let batches = sampler.batches(loader.samples(), seed.named("sampler").at(epoch))?;
 //! for batch in loader.epoch(epoch, batches) {
 //!     let batch = batch?;
 //!     assert_eq!(batch.images.len(), 4 * 3 * 16 * 8);

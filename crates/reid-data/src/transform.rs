@@ -14,7 +14,7 @@
 //! [`Augmentation`] names which of them a recipe uses. A part of one's own is a struct with one
 //! function, [`Transform::apply`]; tuples, vectors and options of parts are parts.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use reid_core::Stream;
 
@@ -68,6 +68,12 @@ pub trait Transform: fmt::Debug + Send + Sync {
 }
 
 impl<T: Transform + ?Sized> Transform for Box<T> {
+    fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
+        (**self).apply(picture, stream);
+    }
+}
+
+impl<T: Transform + ?Sized> Transform for Arc<T> {
     fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
         (**self).apply(picture, stream);
     }

@@ -24,7 +24,7 @@ pub use reid_ops::Epilogue;
 /// let block = gates.init(FeatureShape::new(8, 4, 2), &init);
 /// assert_eq!(block.forward(Tensor::ones([2, 8, 4, 2], &device)).dims(), [2, 8, 4, 2]);
 /// ```
-pub trait Block: Module + ModuleDisplay {
+pub trait Block: Module + ModuleDisplay + 'static {
     /// Maps features.
     ///
     /// # Shapes

@@ -106,6 +106,12 @@ pub trait CriterionConfig {
     /// If the numbers are out of range.
     fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion;
 
+    /// Whether the loss compares images of a batch, so that a batch needs at least two identities and two
+    /// images of each. No, unless a loss says so.
+    fn compares_images(&self) -> bool {
+        false
+    }
+
     /// Adds what is wrong with the numbers, each with its path from here: all that
     /// [`init`](Self::init) would refuse. Nothing, unless a part says so.
     fn validate(&self, problems: &mut Problems) {
@@ -131,6 +137,10 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
         self.as_ref().map(|config| config.init(output, init))
     }
 
+    fn compares_images(&self) -> bool {
+        self.as_ref().is_some_and(C::compares_images)
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if let Some(config) = self {
             config.validate(problems);
@@ -153,6 +163,10 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
         configs
             .map(|(index, config)| config.init(output, &init.at(index)))
             .collect()
+    }
+
+    fn compares_images(&self) -> bool {
+        self.iter().any(C::compares_images)
     }
 
     fn validate(&self, problems: &mut Problems) {
@@ -190,6 +204,10 @@ macro_rules! tuple_of_criteria {
                     self.0.init(output, &init.at(0)),
                     $(self.$index.init(output, &init.at($index))),+
                 )
+            }
+
+            fn compares_images(&self) -> bool {
+                self.0.compares_images() $(|| self.$index.compares_images())+
             }
 
             fn validate(&self, problems: &mut Problems) {

@@ -1,8 +1,15 @@
 //! Ensemble: several models described as one.
 
-use burn::tensor::Tensor;
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::Tensor,
+};
 
-use crate::{block::Block, head::Head, model::ReidModel};
+use crate::{
+    block::Block,
+    head::{Head, ReidOutput, TrainingStep},
+    model::ReidModel,
+};
 
 /// Whatever describes images: a model, or several side by side.
 pub trait Embed {
@@ -11,6 +18,36 @@ pub trait Embed {
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     fn embed(&self, images: Tensor<4>) -> Tensor<2>;
+}
+
+/// A model that is trained: it has outputs for a criterion, and a form for evaluation.
+pub trait Model: Embed + Module + ModuleDisplay + 'static {
+    /// The outputs of a training step.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput;
+
+    /// The same model with batch normalisation folded into convolutions.
+    #[must_use]
+    fn fold_batch_norm(self) -> Self;
+
+    /// The model as it is evaluated: without gradients, by running statistics, batch normalisation folded into
+    /// convolutions.
+    #[must_use]
+    fn evaluation(&self) -> Self {
+        self.valid().fold_batch_norm()
+    }
+}
+
+impl<B: Block, H: Head> Model for ReidModel<B, H> {
+    fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        self.forward_train(images, step)
+    }
+
+    fn fold_batch_norm(self) -> Self {
+        self.fold_batch_norm()
+    }
 }
 
 impl<B: Block, H: Head> Embed for ReidModel<B, H> {

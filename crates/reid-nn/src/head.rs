@@ -77,7 +77,7 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// ```
-pub trait Head: Module + ModuleDisplay {
+pub trait Head: Module + ModuleDisplay + 'static {
     /// Describes each image of a batch.
     ///
     /// # Shapes

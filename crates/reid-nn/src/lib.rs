@@ -60,8 +60,8 @@ mod linear;
 
 pub use block::{Block, BlockConfig, Epilogue};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
-pub use ensemble::{Embed, Ensemble};
+pub use ensemble::{Embed, Ensemble, Model};
 pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
 pub use init::Init;
-pub use model::{ReidModel, ValidateNetwork};
+pub use model::{Network, ReidModel};
 pub use precision::Precision;

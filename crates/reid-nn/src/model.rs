@@ -5,38 +5,89 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_core::{InputSize, Problems};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    block::{Block, BlockConfig},
-    head::{Head, HeadConfig, ReidOutput, TrainingStep},
+    block::{Block, BlockConfig, TRIAL_SHAPES},
+    ensemble::Model,
+    head::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep},
     init::Init,
 };
 
-/// The `network` of a recipe: it says everything that is wrong with it for images of a size. A backbone by
-/// itself is one.
+/// The configuration of a whole network: what builds the [`Model`] of a recipe.
+///
+/// A pair of a backbone's configuration and a head's is one; those of `reid_zoo` have names.
 ///
 /// ```
 /// use reid_core::{InputSize, Problems};
-/// use reid_nn::{ValidateNetwork, backbone::ResNetConfig};
+/// use reid_nn::{Network, backbone::ResNetConfig, head::BnNeckConfig};
 ///
-/// let network = ResNetConfig::resnet50().with_last_stride(3).with_width(0);
+/// let network = (ResNetConfig::resnet50().with_last_stride(3).with_width(0), BnNeckConfig::new());
 /// let mut problems = Problems::new();
 /// network.validate_network(InputSize::PERSON, &mut problems);
 /// assert_eq!(
 ///     problems.to_string(),
-///     "width: expected 1 to 4096, found 0\nlast_stride: expected 1 to 2, found 3"
+///     "[0].width: expected 1 to 4096, found 0\n[0].last_stride: expected 1 to 2, found 3"
 /// );
 /// ```
-pub trait ValidateNetwork {
+pub trait Network: Clone + Serialize + DeserializeOwned {
+    /// The model that is built.
+    type Model: Model;
+
+    /// Builds the model for images of size `input` and `classes` training identities.
+    ///
+    /// # Panics
+    /// If `classes` is 0, or for whatever [`validate_network`](Self::validate_network) reports.
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model;
+
+    /// The shapes of the model's output.
+    ///
+    /// # Panics
+    /// If the backbone does not fit the images.
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape;
+
     /// Adds what is wrong, each with its path from here: all that building the network or a step would
     /// refuse.
     fn validate_network(&self, input: InputSize, problems: &mut Problems);
 }
 
-impl<B: BlockConfig> ValidateNetwork for B {
-    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
-        self.validate(input.rgb(), problems);
+impl<B, H> Network for (B, H)
+where
+    B: BlockConfig + Clone + Serialize + DeserializeOwned,
+    H: HeadConfig + Clone + Serialize + DeserializeOwned,
+{
+    type Model = ReidModel<B::Block, H::Head>;
+
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model {
+        ReidModel::new(&self.0, &self.1, input, classes, init)
     }
+
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        self.1.output(self.0.output(input.rgb()), classes)
+    }
+
+    fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+        validate_parts(["[0]", "[1]"], (&self.0, &self.1), input, problems);
+    }
+}
+
+/// Adds what is wrong with a backbone and the head on it, whose fields have these names. A head on a backbone
+/// that is itself wrong is tried on other maps.
+pub fn validate_parts<B: BlockConfig, H: HeadConfig>(
+    [backbone_name, head_name]: [&str; 2],
+    (backbone, head): (&B, &H),
+    input: InputSize,
+    problems: &mut Problems,
+) {
+    let image = input.rgb();
+    let fits = problems.at(backbone_name, |problems| backbone.validate(image, problems));
+    problems.at(head_name, |problems| {
+        if fits {
+            head.validate(backbone.output(image), problems);
+        } else {
+            problems.nested_for_any(TRIAL_SHAPES, |map, problems| head.validate(map, problems));
+        }
+    });
 }
 
 /// A backbone and a head: images → descriptors.

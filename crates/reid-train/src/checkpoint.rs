@@ -14,16 +14,19 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use reid_data::loader::Classes;
-use reid_nn::{Block, Criterion, Head};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::{
     files::Disk,
     generations::{Best, Check, Generations, Pointer, read_pointer, verify},
-    parts::{MODEL, STATE, load},
+    parts::{MODEL, STATE},
 };
-pub(crate) use self::{lock::Lock, parts::Parts, state::State};
+pub(crate) use self::{
+    lock::Lock,
+    parts::{Parts, load, load_parts, to_bytes},
+    state::State,
+};
 use crate::{
     error::Error,
     history::{EpochSummary, Scores},
@@ -153,11 +156,7 @@ impl Checkpoints {
     }
 
     /// Writes a checkpoint, which becomes the last one.
-    pub(crate) fn save<B: Block, H: Head, C: Criterion>(
-        &self,
-        parts: &Parts<B, H, C>,
-        state: &State,
-    ) -> Result<PathBuf, Error> {
+    pub(crate) fn save(&self, parts: &Parts<'_>, state: &State) -> Result<PathBuf, Error> {
         let generations = self.generations();
         let name = format!("epoch-{:04}-step-{:05}", state.epoch, state.step);
         let name = generations.write(&name, parts.files(state))?;
@@ -219,9 +218,10 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or holds another kind of recipe.
-    pub fn recipe<N>(checkpoint: &Path) -> Result<Recipe<N>, Error>
+    pub fn recipe<N, L>(checkpoint: &Path) -> Result<Recipe<N, L>, Error>
     where
-        N: Serialize + DeserializeOwned,
+        N: DeserializeOwned,
+        L: DeserializeOwned,
     {
         let state = Self::read_state(checkpoint)?;
         crate::json::from_value(&checkpoint.join(STATE), renamed(state.recipe))

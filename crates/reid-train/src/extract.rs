@@ -56,7 +56,7 @@ impl Extractor {
 
     /// The extractor that a recipe evaluates with.
     #[must_use]
-    pub fn from_recipe<N>(recipe: &Recipe<N>, config: LoaderConfig) -> Self {
+    pub fn from_recipe<N, L>(recipe: &Recipe<N, L>, config: LoaderConfig) -> Self {
         Self {
             flip_test: recipe.flip_test,
             precision: recipe.precision,
@@ -122,7 +122,7 @@ impl Extractor {
     /// have a camera.
     pub fn embed(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         samples: &[Sample],
         split: Split,
         device: &Device,
@@ -151,7 +151,7 @@ impl Extractor {
         })
     }
 
-    fn embed_batch(&self, model: &impl Embed, images: Tensor<4>) -> Tensor<2> {
+    fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {
         if !self.flip_test {
             return model.embed(images);
         }
@@ -166,7 +166,7 @@ impl Extractor {
     /// As [`embed`](Self::embed).
     pub fn embed_both(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         splits: &Splits,
         device: &Device,
     ) -> Result<(Embeddings, Embeddings), Error> {
@@ -195,7 +195,7 @@ impl Extractor {
     /// protocol without cameras.
     pub fn evaluate(
         &self,
-        model: &impl Embed,
+        model: &dyn Embed,
         splits: &Splits,
         config: &EvaluationConfig,
         device: &Device,
@@ -214,7 +214,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 #[cfg(test)]
 mod tests {
     use reid_core::{Identity, Seed};
-    use reid_data::transform::{Augmentation, Normalise};
+    use reid_data::transform::Normalise;
     use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
@@ -269,15 +269,11 @@ mod tests {
         let query = sample("query.png", 10, 1);
         let mut copy = sample("copy.png", 10, 1);
         copy.same_as = Some(query.path.clone());
-        let mut splits = Splits {
-            gallery: vec![
-                copy,
-                sample("other.png", 20, 2),
-                sample("match.png", 250, 1),
-            ],
-            query: vec![query],
-            ..Splits::default()
-        };
+        let mut splits = Splits::default().with_query(vec![query]).with_gallery(vec![
+            copy,
+            sample("other.png", 20, 2),
+            sample("match.png", 250, 1),
+        ]);
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
@@ -330,8 +326,7 @@ mod tests {
         image::RgbImage::new(16, 32).save(&path).expect("saved");
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let samples = vec![Sample::new(&path, Identity::new(1))];
-        let (augmentation, config) = (Augmentation::none(), LoaderConfig::default());
-        let loader = TrainLoader::new(samples.clone(), size, &augmentation, Seed::new(1), config);
+        let loader = TrainLoader::new(samples.clone(), size, Seed::new(1));
         assert_eq!(loader.epoch(0, vec![vec![0]]).count(), 1);
         std::fs::remove_file(&path).expect("removed");
 
@@ -343,7 +338,7 @@ mod tests {
             3,
             &Init::new(Seed::new(1), &device),
         );
-        let alone = Extractor::new(size, Normalise::IMAGENET, config);
+        let alone = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let embed =
             |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);
         assert!(embed(&alone).is_err());

@@ -8,25 +8,18 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 
-/// Scales all gradients of a module so that together they are no longer than `limit`.
+/// What gradients are multiplied by so that together they are no longer than `limit`; none if there are no
+/// gradients.
 ///
 /// ```text
 /// g ← g · min(1, limit / √Σ‖g‖²)
 /// ```
 ///
 /// Burn's own clipping works on each tensor alone, which changes the direction of the step.
-pub(crate) fn clipped<M: Module>(
-    module: &M,
-    gradients: GradientsParams,
-    squares: &Squares,
-    limit: f64,
-) -> GradientsParams {
-    let Some(squares) = squares.values() else {
-        return gradients;
-    };
+pub(crate) fn clipping(squares: &Squares, limit: f64) -> Option<Tensor<1>> {
+    let squares = squares.values()?;
     // As PyTorch: the quotient's tiny summand keeps a gradient of 0 as it is.
-    let scale = ((squares.sum().sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
-    scaled(module, gradients, |_| scale.clone())
+    Some(((squares.sum().sqrt() + 1e-6).recip() * limit).clamp_max(1.0))
 }
 
 /// ‖g‖² of the gradient of each parameter, still on the device. It is not finite if a value of the gradient
@@ -80,19 +73,35 @@ pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
     sums.not_finite(&values).map(str::to_owned)
 }
 
-/// All gradients of a module, multiplied by one number.
+/// All gradients of a module, multiplied by one number, and those that are not of the module.
 pub(crate) fn scaled<M: Module>(
     module: &M,
     gradients: GradientsParams,
-    factor: impl Fn(&Device) -> Tensor<1>,
-) -> GradientsParams {
+    factor: &dyn Fn(&Device) -> Tensor<1>,
+) -> (GradientsParams, GradientsParams) {
     let mut scaled = Scale {
         gradients,
         factor,
         result: GradientsParams::new(),
     };
     module.visit(&mut scaled);
-    scaled.result
+    (scaled.result, scaled.gradients)
+}
+
+/// The gradients of a module's parameters by their groups. A parameter without a group is in the first.
+pub(crate) fn split<M: Module>(
+    module: &M,
+    gradients: GradientsParams,
+    groups: &HashMap<ParamId, usize>,
+) -> Vec<GradientsParams> {
+    let count = groups.values().max().map_or(1, |last| last + 1);
+    let mut split = Split {
+        gradients,
+        groups,
+        parts: (0..count).map(|_| GradientsParams::new()).collect(),
+    };
+    module.visit(&mut split);
+    split.parts
 }
 
 struct SquaresVisitor<'a> {
@@ -184,13 +193,28 @@ impl ModuleMapper for Untrained {
     }
 }
 
-struct Scale<F> {
+struct Split<'a> {
     gradients: GradientsParams,
-    factor: F,
+    groups: &'a HashMap<ParamId, usize>,
+    parts: Vec<GradientsParams>,
+}
+
+impl ModuleVisitor for Split<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let group = self.groups.get(&param.id).copied().unwrap_or(0);
+            self.parts[group].register(param.id, gradient);
+        }
+    }
+}
+
+struct Scale<'a> {
+    gradients: GradientsParams,
+    factor: &'a dyn Fn(&Device) -> Tensor<1>,
     result: GradientsParams,
 }
 
-impl<F: Fn(&Device) -> Tensor<1>> ModuleVisitor for Scale<F> {
+impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
             let scale = (self.factor)(&gradient.device()).reshape([1; D]);
@@ -220,7 +244,8 @@ mod tests {
             let loss = weighted.sum() + bias.val() * 8.0;
             let gradients = GradientsParams::from_grads(loss.backward(), &linear);
             let squares = Squares::of_module(&linear, &gradients);
-            let found = clipped(&linear, gradients, &squares, limit);
+            let scale = clipping(&squares, limit).expect("gradients");
+            let (found, _) = scaled(&linear, gradients, &|_| scale.clone());
             let weight = found.get::<2>(linear.weight.id).expect("a gradient");
             let bias = found.get::<1>(bias.id).expect("a gradient");
             let both = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Reads the header of every image, so that one that cannot be opened stops a run before it begins.
-pub(crate) fn check(splits: &Splits, observer: &mut impl Observer) -> Result<(), Error> {
+pub(crate) fn check(splits: &Splits, observer: &mut dyn Observer) -> Result<(), Error> {
     let of = images(splits).len();
     let (told, heard) = mpsc::channel();
     thread::scope(|scope| {

@@ -81,6 +81,36 @@ impl From<&StepOutput> for Unread {
     }
 }
 
+impl Measured {
+    /// The mean of what was measured on the batches of a step.
+    pub(crate) fn mean(batches: Vec<Self>) -> Self {
+        let count = batches.len() as f64;
+        let mut batches = batches.into_iter();
+        let mut sum = batches.next().expect("a step has a batch");
+        if batches.len() == 0 {
+            return sum;
+        }
+        for batch in batches {
+            sum.accuracy += batch.accuracy;
+            for (sums, values) in [
+                (&mut sum.losses, batch.losses),
+                (&mut sum.diagnostics, batch.diagnostics),
+            ] {
+                for (name, value) in values {
+                    match sums.iter_mut().find(|(known, _)| *known == name) {
+                        Some((_, sum)) => *sum += value,
+                        None => sums.push((name, value)),
+                    }
+                }
+            }
+        }
+        sum.accuracy /= count;
+        let all = sum.losses.iter_mut().chain(&mut sum.diagnostics);
+        all.for_each(|(_, value)| *value /= count);
+        sum
+    }
+}
+
 impl Unread {
     /// Waits for the values, once for all of them: what is measured, and ‖g‖² of each gradient.
     pub(crate) fn read(self) -> (Measured, Vec<f64>) {

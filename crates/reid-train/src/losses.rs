@@ -28,11 +28,10 @@ pub struct LossesConfig {
     pub identity: Option<WeightedConfig<IdentityLossConfig>>,
     /// Batch-hard triplet loss.
     pub triplet: Option<WeightedConfig<BatchHardTripletConfig>>,
-    /// Center loss; its weight is its own.
+    /// Center loss; its weight is its own. Its centres learn as all parameters do, unless a group says otherwise:
+    /// [`Recipe::with_center_loss`](crate::Recipe::with_center_loss) sets both.
     #[serde(default, deserialize_with = "strict")]
     pub center: Option<CenterLossConfig>,
-    /// Learning rate of the centres' own SGD, at least 0; 0.5 in the strong baseline.
-    pub center_learning_rate: f64,
 }
 
 impl Default for LossesConfig {
@@ -48,7 +47,6 @@ impl Default for LossesConfig {
                 criterion: BatchHardTripletConfig::new(),
             }),
             center: None,
-            center_learning_rate: 0.5,
         }
     }
 }
@@ -68,11 +66,15 @@ impl CriterionConfig for LossesConfig {
         )
     }
 
+    fn compares_images(&self) -> bool {
+        let triplet = self.triplet.as_ref();
+        triplet.is_some_and(WeightedConfig::compares_images)
+    }
+
     fn validate(&self, problems: &mut Problems) {
         problems.at("identity", |problems| self.identity.validate(problems));
         problems.at("triplet", |problems| self.triplet.validate(problems));
         problems.at("center", |problems| self.center.validate(problems));
-        problems.number("center_learning_rate", self.center_learning_rate, 0.0..=1e6);
         let weights = [
             self.identity.as_ref().map(|loss| loss.weight),
             self.triplet.as_ref().map(|loss| loss.weight),

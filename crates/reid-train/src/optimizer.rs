@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
 ///
-/// Weight decay is coupled but for Ranger: `weight_decay · w` is added to the gradient, as in
+/// Weight decay is coupled but for `AdamW` and Ranger: `weight_decay · w` is added to the gradient, as in
 /// `PyTorch`'s `Adam` and `SGD` and in the code of the publications that use them. Frozen parameters
 /// are not decayed.
 ///
@@ -30,9 +30,22 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum OptimizerConfig {
     /// Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980).
     Adam {
+        /// Decay of the mean of gradients, in `[0, 1)`.
+        beta1: f32,
+        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        beta2: f32,
+        /// Added to the root of the squared mean, above 0 and up to 1.
+        epsilon: f32,
+        /// Weight decay, 0 to 1000.
+        weight_decay: f32,
+    },
+    /// `AdamW`: Adam with decoupled weight decay, `w ← (1 - rate·weight_decay)·w` before the step (Loshchilov
+    /// and Hutter, ICLR 2019, arXiv:1711.05101).
+    AdamW {
         /// Decay of the mean of gradients, in `[0, 1)`.
         beta1: f32,
         /// Decay of the mean of squared gradients, in `[0, 1)`.
@@ -82,6 +95,27 @@ impl OptimizerConfig {
         }
     }
 
+    /// `AdamW` as `PyTorch` defaults it: weight decay 0.01.
+    #[must_use]
+    pub const fn adam_w() -> Self {
+        Self::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+
+    /// SGD without momentum and weight decay: `w ← w - rate·g`.
+    #[must_use]
+    pub const fn plain_sgd() -> Self {
+        Self::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
+    }
+
     /// SGD with momentum 0.9 and weight decay 5e-4.
     #[must_use]
     pub const fn sgd() -> Self {
@@ -123,6 +157,20 @@ impl OptimizerConfig {
                 beta2,
                 epsilon,
                 decay: weight_decay,
+            }),
+            Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => ModuleOptimizer::from(adam::AdamW {
+                decay: weight_decay,
+                adam: adam::Adam {
+                    beta1,
+                    beta2,
+                    epsilon,
+                    decay: 0.0,
+                },
             }),
             Self::Sgd {
                 momentum,
@@ -184,12 +232,22 @@ impl Validate for OptimizerConfig {
                 beta2,
                 epsilon,
                 weight_decay,
+            }
+            | Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
             } => {
-                problems.at("adam", |problems| {
+                let name = match self {
+                    Self::Adam { .. } => "adam",
+                    _ => "adam-w",
+                };
+                problems.at(name, |problems| {
                     problems.number("beta1", beta1, 0.0..1.0);
                     problems.number("beta2", beta2, 0.0..1.0);
                     problems.number("epsilon", epsilon, above);
-                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                    problems.number("weight_decay", weight_decay, 0.0..=MAX_DECAY);
                 });
             }
             Self::Sgd {
@@ -199,7 +257,7 @@ impl Validate for OptimizerConfig {
             } => {
                 problems.at("sgd", |problems| {
                     problems.number("momentum", momentum, 0.0..1.0);
-                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                    problems.number("weight_decay", weight_decay, 0.0..=MAX_DECAY);
                 });
             }
             Self::Ranger {
@@ -215,7 +273,7 @@ impl Validate for OptimizerConfig {
                     problems.number("beta1", beta1, 0.0..1.0);
                     problems.number("beta2", beta2, 0.0..1.0);
                     problems.number("epsilon", epsilon, above);
-                    problems.number("weight_decay", weight_decay, 0.0..=MOST_DECAY);
+                    problems.number("weight_decay", weight_decay, 0.0..=MAX_DECAY);
                     problems.number("alpha", alpha, above);
                     problems.count("period", period, 1..=usize::MAX);
                 });
@@ -225,4 +283,4 @@ impl Validate for OptimizerConfig {
 }
 
 /// The largest weight decay; published ones are below 0.1.
-const MOST_DECAY: f64 = 1000.0;
+const MAX_DECAY: f64 = 1000.0;

@@ -8,11 +8,15 @@ use reid_data::{
     transform::{Augmentation, Cutout, RandomTranslation2d},
 };
 use reid_eval::{AveragePrecision, Denominator, EvaluationConfig, Metric};
-use reid_nn::{Precision, ValidateNetwork, loss::Margin};
+use reid_nn::{
+    CriterionConfig, Network, Precision,
+    loss::{CenterLossConfig, Margin},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, at},
+    groups::ParameterGroup,
     json,
     losses::LossesConfig,
     optimizer::OptimizerConfig,
@@ -23,13 +27,13 @@ mod legacy;
 mod validation;
 
 pub(crate) use legacy::renamed;
-pub(crate) use validation::{images, openable};
+pub(crate) use validation::{images, openable, refused};
 
 /// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
 ///
 /// It is plain data, read from and written to JSON, and saved in every checkpoint. `N` is the
-/// network's configuration, such as `reid_zoo::BagOfTricksConfig`, which [says](ValidateNetwork) what is
-/// wrong with it.
+/// network's configuration, such as `reid_zoo::BagOfTricksConfig`, a [`Network`].
+/// `L` is the losses' configuration, by default those that publications use.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -42,8 +46,11 @@ pub(crate) use validation::{images, openable};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "N: Deserialize<'de>"))]
-pub struct Recipe<N> {
+#[serde(
+    deny_unknown_fields,
+    bound(deserialize = "N: Deserialize<'de>, L: Deserialize<'de>")
+)]
+pub struct Recipe<N, L = LossesConfig> {
     /// What the run is called in reports.
     pub name: String,
     /// The only source of randomness.
@@ -64,13 +71,25 @@ pub struct Recipe<N> {
     /// How batches are drawn.
     pub sampling: Sampling,
     /// What is minimised.
-    pub losses: LossesConfig,
+    #[serde(deserialize_with = "strict")]
+    pub losses: L,
     /// Who minimises it.
     pub optimizer: OptimizerConfig,
     /// The learning rate of each epoch.
     pub schedule: Schedule,
     /// Largest norm of the gradient of all parameters together; none by default.
     pub clip_norm: Option<f64>,
+    /// Groups of parameters that learn differently.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ParameterGroup>,
+    /// Batches whose gradients are averaged to one step, at least 1. A triplet is mined within one batch: a step
+    /// of two batches of 32 images is not one of a batch of 64.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulated_batches: usize,
+    /// With a decay, in `[0, 1)`, the exponential mean of the weights and of the running statistics over the
+    /// steps is what is evaluated and saved as the model: `average ← decay·average + (1 - decay)·weights`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_decay: Option<f64>,
     /// Epochs, at least 1.
     pub epochs: usize,
     /// Epochs between evaluations; 0 evaluates only after the last.
@@ -139,6 +158,9 @@ impl<N> Recipe<N> {
                 },
             },
             clip_norm: None,
+            groups: Vec::new(),
+            accumulated_batches: 1,
+            average_decay: None,
             epochs: 120,
             evaluate_every: 10,
             flip_test: false,
@@ -270,9 +292,34 @@ impl<N> Recipe<N> {
         recipe
     }
 
+    /// Adds center loss, whose centres learn by plain SGD at a rate of their own (Wen et al., ECCV 2016); 5e-4
+    /// and 0.5 in the strong baseline.
+    #[must_use]
+    pub fn with_center_loss(mut self, weight: f64, rate: f64) -> Self {
+        self.losses.center = Some(CenterLossConfig::new().with_weight(weight));
+        let centers = ParameterGroup::new(["criterion.2"])
+            .with_optimizer(OptimizerConfig::plain_sgd())
+            .with_fixed_rate(rate);
+        self.groups.push(centers);
+        self
+    }
+}
+
+impl<N, L> Recipe<N, L> {
     /// The same recipe for another network.
     #[must_use]
-    pub fn with_network<M>(self, network: M) -> Recipe<M> {
+    pub fn with_network<M>(self, network: M) -> Recipe<M, L> {
+        self.with_both(|_, losses| (network, losses))
+    }
+
+    /// The same with other losses, which may be of a type of one's own.
+    #[must_use]
+    pub fn with_losses<M>(self, losses: M) -> Recipe<N, M> {
+        self.with_both(|network, _| (network, losses))
+    }
+
+    fn with_both<M, K>(self, change: impl FnOnce(N, L) -> (M, K)) -> Recipe<M, K> {
+        let (network, losses) = change(self.network, self.losses);
         Recipe {
             name: self.name,
             seed: self.seed,
@@ -281,10 +328,13 @@ impl<N> Recipe<N> {
             precision: self.precision,
             augmentation: self.augmentation,
             sampling: self.sampling,
-            losses: self.losses,
+            losses,
             optimizer: self.optimizer,
             schedule: self.schedule,
             clip_norm: self.clip_norm,
+            groups: self.groups,
+            accumulated_batches: self.accumulated_batches,
+            average_decay: self.average_decay,
             epochs: self.epochs,
             evaluate_every: self.evaluate_every,
             flip_test: self.flip_test,
@@ -293,7 +343,11 @@ impl<N> Recipe<N> {
     }
 }
 
-impl<N: DeserializeOwned + ValidateNetwork> Recipe<N> {
+impl<N, L> Recipe<N, L>
+where
+    N: DeserializeOwned + Network,
+    L: DeserializeOwned + CriterionConfig,
+{
     /// Reads a recipe from a JSON file and refuses what is impossible whatever the data.
     ///
     /// # Errors
@@ -308,12 +362,12 @@ impl<N: DeserializeOwned + ValidateNetwork> Recipe<N> {
                 .and_then(|old| json::from_value(path, renamed(old)))
                 .map_err(|_| error)?,
         };
-        validation::refused(Some(path), recipe.problems())?;
+        refused(Some(path), recipe.problems())?;
         Ok(recipe)
     }
 }
 
-impl<N: Serialize> Recipe<N> {
+impl<N: Serialize, L: Serialize> Recipe<N, L> {
     /// Writes the recipe as a JSON file.
     ///
     /// # Errors
@@ -328,12 +382,29 @@ impl<N: Serialize> Recipe<N> {
     }
 }
 
+const fn one() -> usize {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_one(batches: &usize) -> bool {
+    *batches == 1
+}
+
 #[cfg(test)]
 mod tests {
+    use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+
     use super::*;
 
-    fn toy() -> Recipe<()> {
-        Recipe::strong_baseline("toy", InputSize::PERSON, ())
+    type Toy = (ResNetConfig, BnNeckConfig);
+
+    fn toy() -> Recipe<Toy> {
+        let network = (ResNetConfig::resnet18(), BnNeckConfig::new());
+        Recipe::strong_baseline("toy", InputSize::PERSON, network)
     }
 
     #[test]
@@ -341,8 +412,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         toy().save(&path).expect("written");
-        let read = Recipe::<()>::load(&path).expect("read");
-        let json = |recipe: &Recipe<()>| serde_json::to_value(recipe).expect("plain data");
+        let read = Recipe::<Toy>::load(&path).expect("read");
+        let json = |recipe: &Recipe<Toy>| serde_json::to_value(recipe).expect("plain data");
         assert_eq!(json(&read), json(&toy()));
     }
 
@@ -353,7 +424,7 @@ mod tests {
         toy().save(&path).expect("written");
         let text = fs::read_to_string(&path).expect("read");
         fs::write(&path, format!("\u{feff}{text}")).expect("written");
-        assert_eq!(Recipe::<()>::load(&path).expect("read").epochs, 120);
+        assert_eq!(Recipe::<Toy>::load(&path).expect("read").epochs, 120);
     }
 
     #[test]
@@ -363,7 +434,7 @@ mod tests {
         let mut recipe = toy();
         (recipe.epochs, recipe.evaluation.max_rank) = (0, 0);
         recipe.save(&path).expect("written");
-        let error = Recipe::<()>::load(&path)
+        let error = Recipe::<Toy>::load(&path)
             .expect_err("impossible")
             .to_string();
         assert!(
@@ -378,7 +449,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         fs::write(&path, "{\n  \"nome\": 1\n}").expect("written");
-        let error = Recipe::<()>::load(&path)
+        let error = Recipe::<Toy>::load(&path)
             .expect_err("no recipe")
             .to_string();
         assert!(

@@ -3,40 +3,57 @@
 mod step;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use burn::{module::Module, tensor::Device};
-use reid_core::{Identity, Splits};
-use reid_data::loader::{LoaderConfig, TrainLoader};
+use burn::tensor::Device;
+use reid_core::Splits;
+use reid_data::{
+    loader::{Batch, LoaderConfig, TrainLoader},
+    sampler::Sampler,
+    transform::Transform,
+};
 use reid_eval::Report;
-use reid_nn::{Block, Criterion, Head, parameters};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    checkpoint::{Checkpoints, Lock, Parts, State},
+    checkpoint::{self, Checkpoints, Lock, State},
     clock::Clock,
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
     extract::Extractor,
-    gradients::not_finite,
+    groups::Optimizers,
     history::{Measured, Scores, Sums},
     interrupt::Interrupt,
+    learner::AnyLearner,
     recipe::{Recipe, renamed},
+    schedule::{Progress, RateSchedule},
 };
 
-/// A run, but for the parts that hold tensors: those move through every step.
-pub(crate) struct Run<'a, N> {
-    pub(crate) recipe: &'a Recipe<N>,
+/// What of a run holds tensors.
+pub(crate) struct Parts<'a> {
+    pub(crate) learner: &'a mut dyn AnyLearner,
+    pub(crate) optimizers: &'a mut Optimizers,
+}
+
+/// A run, but for its [`Parts`].
+pub(crate) struct Run<'a> {
+    /// All settings but the network and the losses.
+    pub(crate) recipe: Recipe<(), ()>,
     pub(crate) splits: &'a Splits,
-    identities: Vec<Identity>,
     pub(crate) state: State,
     loader: TrainLoader,
     extractor: Extractor,
     device: Device,
+    pub(crate) schedule: Box<dyn RateSchedule>,
+    pub(crate) sampler: Box<dyn Sampler>,
+    /// Reads the recipe of a checkpoint with the defaults of what was added to recipes since. What is no such
+    /// recipe any more stays as it is, so that the difference is told.
+    with_defaults: fn(&Value) -> Value,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) interrupt: Interrupt,
     /// Whether the run was asked to go on with what its folder holds.
@@ -45,31 +62,40 @@ pub(crate) struct Run<'a, N> {
     saved: Option<(usize, usize)>,
     /// The epoch and the step that were done last, counted from 1.
     last_step: (usize, usize),
+    /// How many steps the epoch under way has.
+    steps: usize,
     /// The last evaluation of this process.
     pub(crate) report: Option<Report>,
 }
 
-impl<'a, N: Serialize> Run<'a, N> {
-    pub(crate) fn new(
-        recipe: &'a Recipe<N>,
+impl<'a> Run<'a> {
+    pub(crate) fn new<N, L>(
+        recipe: &Recipe<N, L>,
         splits: &'a Splits,
         loading: LoaderConfig,
         device: &Device,
-    ) -> Result<Self, Error> {
-        let (input, augmentation) = (recipe.input, &recipe.augmentation);
-        let samples = splits.train.clone();
-        let loader = TrainLoader::new(samples, input, augmentation, recipe.seed, loading);
+    ) -> Result<Self, Error>
+    where
+        N: Clone + Serialize + DeserializeOwned,
+        L: Clone + Serialize + DeserializeOwned,
+    {
+        let loader = TrainLoader::new(splits.train.clone(), recipe.input, recipe.seed)
+            .with_config(loading)
+            .with_augmentation(&recipe.augmentation);
         let recipe_json = serde_json::to_value(recipe).map_err(|source| Error::Json {
             path: PathBuf::from("recipe"),
             source,
         })?;
         let state = State::new(recipe_json, loader.classes().clone(), &splits.train);
+        let recipe = recipe.clone().with_network(()).with_losses(());
         Ok(Self {
-            recipe,
+            schedule: Box::new(recipe.schedule.clone()),
+            sampler: Box::new(recipe.sampling.sampler()),
+            with_defaults: with_defaults::<N, L>,
             splits,
-            identities: splits.train.iter().map(|sample| sample.identity).collect(),
             state,
-            extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
+            extractor: Extractor::from_recipe(&recipe, loading).sharing(&loader),
+            recipe,
             loader,
             device: device.clone(),
             checkpoints: None,
@@ -77,8 +103,22 @@ impl<'a, N: Serialize> Run<'a, N> {
             resumed: false,
             saved: None,
             last_step: (0, 0),
+            steps: 0,
             report: None,
         })
+    }
+
+    /// Notes a part of one's own, which must be the same when the run resumes.
+    pub(crate) fn note(&mut self, name: &str, part: String) {
+        self.state.own_parts.insert(name.to_owned(), part);
+    }
+
+    /// Applies a transform of one's own behind those of the recipe and those added before.
+    pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
+        let before = self.state.own_parts.remove("transforms");
+        let all = before.into_iter().chain([format!("{transform:?}")]);
+        self.note("transforms", all.collect::<Vec<_>>().join(", "));
+        self.loader = self.loader.clone().with_transform(transform);
     }
 
     /// Takes the folder of the checkpoints into use.
@@ -90,13 +130,13 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 
     /// Refuses a checkpoint of another recipe or of other data.
-    pub(crate) fn accept(&self, state: &State, checkpoint: &Path) -> Result<(), Error>
-    where
-        N: DeserializeOwned,
-    {
+    pub(crate) fn accept(&self, state: &State, checkpoint: &Path) -> Result<(), Error> {
         let path = checkpoint.to_owned();
-        let saved = with_defaults::<N>(&state.recipe);
+        let saved = (self.with_defaults)(&state.recipe);
         if let Some(difference) = difference(&saved, &self.state.recipe) {
+            return Err(Error::OtherRecipe { path, difference });
+        }
+        if let Some(difference) = self.other_parts(&state.own_parts) {
             return Err(Error::OtherRecipe { path, difference });
         }
         if state.classes != self.state.classes {
@@ -116,45 +156,55 @@ impl<'a, N: Serialize> Run<'a, N> {
         }
     }
 
+    /// The first part of one's own that is another than in the run that stopped.
+    fn other_parts(&self, saved: &BTreeMap<String, String>) -> Option<String> {
+        let now = &self.state.own_parts;
+        let names = saved.keys().chain(now.keys());
+        let mut others = names.filter(|name| saved.get(*name) != now.get(*name));
+        let name = others.next()?;
+        let part = |parts: &BTreeMap<String, String>| match parts.get(name) {
+            Some(part) => part.clone(),
+            None => "the recipe's".to_owned(),
+        };
+        Some(format!("{name} was {} and is {}", part(saved), part(now)))
+    }
+
     /// Takes the place of a run that stopped.
     pub(crate) fn go_on_from(&mut self, saved: State) {
         self.saved = Some((saved.epoch, saved.step));
         let (recipe, images) = (self.state.recipe.take(), self.state.images.take());
+        let own_parts = std::mem::take(&mut self.state.own_parts);
         self.state = State {
             recipe,
             images,
+            own_parts,
             ..saved
         };
     }
 
-    pub(crate) fn started<B: Block, H: Head, C: Criterion>(
-        &self,
-        parts: &Parts<B, H, C>,
-    ) -> Event<'static> {
+    pub(crate) fn started(&self, learner: &dyn AnyLearner) -> Event<'static> {
         Event::Started {
             epochs: self.recipe.epochs,
             epochs_done: self.state.epoch,
             images: self.splits.train.len(),
             identities: self.state.classes.len(),
-            parameters: parameters::count(&parts.learner.model),
+            parameters: learner.model_size(),
         }
     }
 
     /// The rest of the epoch under way; says whether it was finished, not interrupted.
-    pub(crate) fn epoch<B: Block, H: Head, C: Criterion>(
+    pub(crate) fn epoch(
         &mut self,
-        mut parts: Parts<B, H, C>,
+        parts: &mut Parts<'_>,
         clock: &mut Clock,
-        observer: &mut impl Observer,
-    ) -> Result<(Parts<B, H, C>, bool), Error> {
+        observer: &mut dyn Observer,
+    ) -> Result<bool, Error> {
         let (epoch, first) = (self.state.epoch, self.state.step);
+        let together = self.recipe.accumulated_batches.max(1);
+        parts.optimizers.freeze(parts.learner, epoch);
         let place = self.recipe.seed.named("sampler").at(epoch as u64);
-        let batches = self
-            .recipe
-            .sampling
-            .sampler()
-            .batches(&self.identities, place)?;
-        let steps = batches.len();
+        let batches = self.sampler.batches(self.loader.samples(), place)?;
+        let steps = batches.len().div_ceil(together);
         if first > steps {
             return Err(Error::OtherSteps {
                 epoch: epoch + 1,
@@ -162,12 +212,19 @@ impl<'a, N: Serialize> Run<'a, N> {
                 found: steps,
             });
         }
-        for batch in self.loader.epoch_from(epoch as u64, batches, first) {
-            let batch = batch?;
+        self.steps = steps;
+        let mut loading = self
+            .loader
+            .epoch_from(epoch as u64, batches, first * together);
+        loop {
+            let batches: Vec<Batch> = loading.by_ref().take(together).collect::<Result<_, _>>()?;
+            if batches.is_empty() {
+                return Ok(true);
+            }
             let started = Instant::now();
-            let measured;
-            (parts, measured) = self.step(parts, &batch)?;
-            clock.add(batch.classes.len(), started.elapsed());
+            let measured = self.step(parts, &batches)?;
+            let images = batches.iter().map(|batch| batch.classes.len()).sum();
+            clock.add(images, started.elapsed());
             self.state.sums.add(&measured);
             let Measured {
                 losses,
@@ -192,24 +249,26 @@ impl<'a, N: Serialize> Run<'a, N> {
                 time_left,
             }));
             if self.interrupt.is_requested() && self.state.step < steps {
-                return Ok((parts, false));
+                return Ok(false);
             }
         }
-        Ok((parts, true))
     }
 
     fn learning_rate(&self) -> f64 {
-        self.recipe
-            .schedule
-            .rate(self.state.epoch, self.recipe.epochs)
+        self.schedule.rate(&Progress {
+            epoch: self.state.epoch,
+            epochs: self.recipe.epochs,
+            step: self.state.step,
+            steps: self.steps,
+        })
     }
 
     /// Closes the epoch under way and saves it. It is evaluated afterwards, so that an evaluation that fails
     /// costs no epoch.
-    pub(crate) fn end_epoch<B: Block, H: Head, C: Criterion>(
+    pub(crate) fn end_epoch(
         &mut self,
-        parts: &Parts<B, H, C>,
-        observer: &mut impl Observer,
+        parts: &Parts<'_>,
+        observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let summary = self
             .state
@@ -245,16 +304,16 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 
     /// Evaluates the epoch that ended last, and adds its scores to the last checkpoint.
-    pub(crate) fn evaluate<B: Block, H: Head, C: Criterion>(
+    pub(crate) fn evaluate(
         &mut self,
-        parts: &Parts<B, H, C>,
-        observer: &mut impl Observer,
+        parts: &Parts<'_>,
+        observer: &mut dyn Observer,
     ) -> Result<(), Error> {
-        let model = parts.learner.model.valid().fold_batch_norm();
+        let model = parts.learner.embedder();
         let (splits, config) = (self.splits, &self.recipe.evaluation);
         let report = self
             .extractor
-            .evaluate(&model, splits, config, &self.device)?;
+            .evaluate(&*model, splits, config, &self.device)?;
         let scores = Scores::from(&report);
         let best = self.set_scores(scores);
         if let Some(checkpoints) = &self.checkpoints {
@@ -283,10 +342,10 @@ impl<'a, N: Serialize> Run<'a, N> {
     }
 
     /// Saves the run as it is now, unless its last checkpoint is just that.
-    pub(crate) fn save<B: Block, H: Head, C: Criterion>(
+    pub(crate) fn save(
         &mut self,
-        parts: &Parts<B, H, C>,
-        observer: &mut impl Observer,
+        parts: &Parts<'_>,
+        observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let now = (self.state.epoch, self.state.step);
         let Some(checkpoints) = &self.checkpoints else {
@@ -295,21 +354,28 @@ impl<'a, N: Serialize> Run<'a, N> {
         if self.saved == Some(now) {
             return Ok(());
         }
-        if let Some(name) = not_finite(&parts.learner) {
+        if let Some(name) = parts.learner.not_finite() {
             let (epoch, step) = self.last_step;
             return Err(Error::WeightsNotFinite { epoch, step, name });
         }
-        let path = checkpoints.save(parts, &self.state)?;
+        let parts = checkpoint::Parts {
+            learner: &*parts.learner,
+            optimizers: &*parts.optimizers,
+            averaged: self.recipe.average_decay.is_some(),
+        };
+        let path = checkpoints.save(&parts, &self.state)?;
         self.saved = Some(now);
         observer.observe(&Event::Saved(&path));
         Ok(())
     }
 }
 
-/// The recipe of a checkpoint with the defaults of what was added to recipes since. What is no such recipe
-/// any more stays as it is, so that the difference is told.
-fn with_defaults<N: Serialize + DeserializeOwned>(saved: &Value) -> Value {
-    serde_json::from_value::<Recipe<N>>(renamed(saved.clone()))
+fn with_defaults<N, L>(saved: &Value) -> Value
+where
+    N: Serialize + DeserializeOwned,
+    L: Serialize + DeserializeOwned,
+{
+    serde_json::from_value::<Recipe<N, L>>(renamed(saved.clone()))
         .and_then(serde_json::to_value)
         .unwrap_or_else(|_| saved.clone())
 }

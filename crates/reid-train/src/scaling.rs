@@ -1,13 +1,12 @@
 //! Loss scaling, for gradients in half precision (Micikevicius et al., ICLR 2018, §3.2).
 
 use burn::{
-    module::Module,
     optim::GradientsParams,
     tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::gradients::{Squares, scaled};
+use crate::{gradients::Squares, learner::AnyLearner};
 
 /// What a loss is multiplied by before its gradients are computed, so that small ones do not vanish in half
 /// precision: halved when gradients leave its range, doubled after so many steps that did not, as `PyTorch`'s
@@ -39,16 +38,16 @@ impl LossScale {
         loss * 2_f32.powi(self.exponent)
     }
 
-    /// The gradients of the loss itself, from those of the scaled one, of two modules.
+    /// The gradients of the loss itself, from those of the scaled one.
     ///
     /// # Errors
     /// The name of a parameter whose gradient is not finite, in which case the step is to be skipped.
-    pub(crate) fn unscaled<A: Module, B: Module>(
+    pub(crate) fn unscaled(
         &mut self,
-        [of_one, of_other]: [GradientsParams; 2],
+        learner: &dyn AnyLearner,
+        gradients: GradientsParams,
         squares: &Squares,
-        (one, other): (&A, &B),
-    ) -> Result<[GradientsParams; 2], String> {
+    ) -> Result<GradientsParams, String> {
         let values = squares.values().map(Tensor::into_data);
         let values: Vec<f64> = values.map_or_else(Vec::new, |values| values.iter().collect());
         let not_finite = squares.not_finite(&values);
@@ -58,7 +57,7 @@ impl LossScale {
             return Err(name.to_owned());
         }
         let factor = |device: &Device| Tensor::from_data([inverse], device);
-        Ok([scaled(one, of_one, factor), scaled(other, of_other, factor)])
+        Ok(learner.scaled(gradients, &factor, true))
     }
 
     /// Whether gradients left their range although the loss was not scaled up.
@@ -80,8 +79,6 @@ impl LossScale {
 
 #[cfg(test)]
 mod tests {
-    use burn::nn::LinearConfig;
-
     use super::*;
 
     #[test]
@@ -101,30 +98,5 @@ mod tests {
         assert!(!scale.is_spent());
         scale.moved(false);
         assert!(scale.is_spent());
-    }
-
-    #[test]
-    fn gradients_are_those_of_the_loss_and_infinite_ones_are_left_out() {
-        let device = Device::default().autodiff();
-        let modules = [(); 2].map(|()| LinearConfig::new(1, 1).with_bias(false).init(&device));
-        let [one, other] = &modules;
-        let mut scale = LossScale::default();
-        for (factor, expected) in [(3.0, Some(3.0)), (f32::INFINITY, None)] {
-            let loss = one.weight.val().sum() * factor + other.weight.val().sum();
-            let mut gradients = scale.apply(loss).backward();
-            let gradients = [
-                GradientsParams::from_module(&mut gradients, one),
-                GradientsParams::from_module(&mut gradients, other),
-            ];
-            let [of_one, of_other] = &gradients;
-            let squares = Squares::of_module(one, of_one);
-            let squares = squares.with_criterion(Squares::of_module(other, of_other));
-            let found = scale.unscaled(gradients, &squares, (one, other));
-            let found = found.ok().map(|[of_one, _]| {
-                let gradient = of_one.get::<2>(one.weight.id).expect("a gradient");
-                gradient.into_scalar::<f32>()
-            });
-            assert_eq!(found, expected);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Schedules: the learning rate of each epoch.
 
-use std::ops::Bound;
+use std::{fmt, ops::Bound};
 
 use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,53 @@ impl Schedule {
 
 /// Epochs that a run and its schedule may have: a million.
 pub(crate) const MAX_EPOCHS: usize = 1_000_000;
+
+/// Where in a run a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// How many epochs the run has.
+    pub epochs: usize,
+    /// The step of the epoch, counted from 0.
+    pub step: usize,
+    /// How many steps the epoch has.
+    pub steps: usize,
+}
+
+/// A learning rate for each step: a [`Schedule`], or a type of one's own, which
+/// [`Trainer::with_schedule`](crate::Trainer::with_schedule) takes.
+///
+/// It is a function of where the run is, so that a run that resumes has the same rates. Its `Debug` output is
+/// kept in checkpoints: a run does not resume with another schedule.
+///
+/// ```
+/// use reid_train::{Progress, RateSchedule};
+///
+/// /// One triangle over the whole run (Smith and Topin, 2019, arXiv:1708.07120).
+/// #[derive(Debug)]
+/// struct OneCycle {
+///     highest: f64,
+/// }
+///
+/// impl RateSchedule for OneCycle {
+///     fn rate(&self, at: &Progress) -> f64 {
+///         let done = (at.epoch as f64 + at.step as f64 / at.steps as f64) / at.epochs as f64;
+///         self.highest * (1.0 - (2.0 * done - 1.0).abs()).max(0.01)
+///     }
+/// }
+/// ```
+pub trait RateSchedule: fmt::Debug {
+    /// The learning rate of a step.
+    fn rate(&self, at: &Progress) -> f64;
+}
+
+impl RateSchedule for Schedule {
+    fn rate(&self, at: &Progress) -> f64 {
+        self.rate(at.epoch, at.epochs)
+    }
+}
 
 impl Validate for Schedule {
     fn validate(&self, problems: &mut Problems) {

@@ -403,11 +403,9 @@ mod tests {
             crate::save_picture(&path, &picture).expect("written");
             Sample::new(path, reid_core::Identity::new(1))
         };
-        let mut splits = Splits {
-            query: vec![write("q.png", 1)],
-            gallery: vec![write("a.png", 2), write("b.png", 3)],
-            ..Splits::default()
-        };
+        let mut splits = Splits::default()
+            .with_query(vec![write("q.png", 1)])
+            .with_gallery(vec![write("a.png", 2), write("b.png", 3)]);
         let list = RankedList {
             query: 0,
             entries: vec![RankedEntry {
@@ -429,10 +427,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "names query image 4 (from 0), but toy has 0")]
     fn a_list_of_other_splits_is_refused() {
-        let splits = Splits {
-            name: "toy".into(),
-            ..Splits::default()
-        };
+        let splits = Splits::new("toy");
         let list = RankedList {
             query: 4,
             entries: vec![],

@@ -3,13 +3,13 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, OutputShape, ReidModel, ValidateNetwork,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, TRIAL_SHAPES},
     head::{FncBranches, FncHead, FncHeadConfig},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Configuration of [`Fnc`]: a network of which two branches have late stages of their own.
 ///
@@ -130,32 +130,13 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         }
     }
 
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Fnc<I::Block> {
-        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
-    }
-
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
-        let map = self.backbone().output(input.rgb());
-        self.head().output(map, classes)
-    }
-
     /// Gives a network the weights of a whole one: the early stages its first stages, both branches its late
     /// ones, to be trained apart.
     ///
     /// ```
     /// use burn::tensor::Device;
     /// use reid_core::{InputSize, Seed};
-    /// use reid_nn::{BlockConfig, Init};
+    /// use reid_nn::{BlockConfig, Init, Network};
     /// use reid_zoo::{FncConfig, weights};
     ///
     /// # let folder = tempfile::tempdir()?;
@@ -192,7 +173,18 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     }
 }
 
-impl<I: BlockConfig + Clone> ValidateNetwork for FncConfig<I> {
+impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for FncConfig<I> {
+    type Model = Fnc<I::Block>;
+
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Fnc<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
+    }
+
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        let map = self.backbone().output(input.rgb());
+        self.head().output(map, classes)
+    }
+
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));

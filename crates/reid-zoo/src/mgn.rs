@@ -3,12 +3,12 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, OutputShape, ReidModel, ValidateNetwork,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, Identity, TRIAL_SHAPES},
     head::{MgnHead, MgnHeadConfig, StripeHeadConfig, validate_branches},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Configuration of [`Mgn`].
 ///
@@ -97,25 +97,6 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         }
     }
 
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Mgn<I::Block> {
-        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
-    }
-
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers do not fit each other or the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
-        let map = self.backbone().output(input.rgb());
-        self.head().output(map, classes)
-    }
-
     /// Gives a network the weights of a whole one: the early stages its first stages, every branch its late
     /// ones, to be trained apart.
     ///
@@ -133,7 +114,18 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
     }
 }
 
-impl<I: BlockConfig + Clone> ValidateNetwork for MgnConfig<I> {
+impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for MgnConfig<I> {
+    type Model = Mgn<I::Block>;
+
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Mgn<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
+    }
+
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+        let map = self.backbone().output(input.rgb());
+        self.head().output(map, classes)
+    }
+
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let (network, image) = (&self.network, input.rgb());
         let fits = problems.at("network", |problems| network.validate(image, problems));

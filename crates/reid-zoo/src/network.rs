@@ -2,17 +2,17 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, OutputShape, ReidModel, ValidateNetwork, backbone::ResNetConfig,
-    block::TRIAL_SHAPES,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel, backbone::ResNetConfig,
+    model::validate_parts,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A backbone and a head: the `network` of a recipe. Every network of the zoo is one, under its name.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Init, backbone::ResNetConfig, head::PooledHeadConfig};
+/// use reid_nn::{Init, Network, backbone::ResNetConfig, head::PooledHeadConfig};
 /// use reid_zoo::NetworkConfig;
 ///
 /// let backbone = ResNetConfig::resnet18().with_width(8);
@@ -51,45 +51,23 @@ impl<I, A, H> NetworkConfig<ResNetConfig<I, A>, H> {
     }
 }
 
-impl<B: BlockConfig, H: HeadConfig> NetworkConfig<B, H> {
-    /// Builds the network for images of size `input` and `classes` training identities.
-    ///
-    /// # Panics
-    /// If `classes` is 0, or the numbers of backbone and head do not fit the images.
-    #[must_use]
-    pub fn init(
-        &self,
-        input: InputSize,
-        classes: usize,
-        init: &Init<'_>,
-    ) -> ReidModel<B::Block, H::Head> {
+impl<B, H> Network for NetworkConfig<B, H>
+where
+    B: BlockConfig + Clone + Serialize + DeserializeOwned,
+    H: HeadConfig + Clone + Serialize + DeserializeOwned,
+{
+    type Model = ReidModel<B::Block, H::Head>;
+
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model {
         ReidModel::new(&self.backbone, &self.head, input, classes, init)
     }
 
-    /// The shape of what the network gives.
-    ///
-    /// # Panics
-    /// If the numbers of the backbone do not fit the images.
-    #[must_use]
-    pub fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+    fn output(&self, input: InputSize, classes: usize) -> OutputShape {
         self.head.output(self.backbone.output(input.rgb()), classes)
     }
-}
 
-impl<B: BlockConfig, H: HeadConfig> ValidateNetwork for NetworkConfig<B, H> {
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
-        let image = input.rgb();
-        let fits = problems.at("backbone", |problems| {
-            self.backbone.validate(image, problems);
-        });
-        problems.at("head", |problems| {
-            if fits {
-                self.head.validate(self.backbone.output(image), problems);
-            } else {
-                problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
-                    self.head.validate(map, problems);
-                });
-            }
-        });
+        let parts = (&self.backbone, &self.head);
+        validate_parts(["backbone", "head"], parts, input, problems);
     }
 }

@@ -6,7 +6,7 @@ use burn::{
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    BlockConfig, Init,
+    BlockConfig, Init, Network,
     attention::FncChannelConfig,
     backbone::{LateStages, ResNetConfig, SplitPoint},
     head::ReducedBnNeckConfig,

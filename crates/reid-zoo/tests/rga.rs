@@ -8,7 +8,7 @@ use burn::{
 };
 use reid_core::{FeatureShape, InputSize, Seed};
 use reid_nn::{
-    Block, BlockConfig, Init,
+    Block, BlockConfig, Init, Network,
     attention::{RgaChannelConfig, RgaSpatialConfig},
 };
 use reid_zoo::{
@@ -17,6 +17,7 @@ use reid_zoo::{
     weights,
 };
 use safetensors::{SafeTensors, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
 
 const SIZE: InputSize = InputSize::new(32, 16);
 
@@ -78,7 +79,7 @@ impl ModuleMapper for Draw {
 
 fn travels<A>(config: &BagOfTricksConfig<A>, parts: &[&str])
 where
-    A: BlockConfig<Block: AuthorsLayout>,
+    A: BlockConfig<Block: AuthorsLayout> + Clone + Serialize + DeserializeOwned,
 {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("authors.safetensors");

@@ -25,7 +25,7 @@ use burn::{
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    BlockConfig, Init,
+    BlockConfig, Init, Network,
     attention::SqueezeExcitationConfig,
     backbone::{Ibn, ResNetConfig, ResidualBlock},
     norm::{BatchNorm, BatchNormConfig},

@@ -84,12 +84,10 @@ pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Split
     let root = unpacked(root.as_ref());
     let mut notices = Notices::default();
     let samples = labelled_in(&root, &mut notices)?;
-    let splits = Splits {
-        name: listing::name(&root),
-        layout: "the AIC20_ReID layout".into(),
-        notices: notices.into_vec(),
-        ..held_out::split(samples, held_out, seed, &root.join(LABELS))?
-    };
+    let mut splits = held_out::split(samples, held_out, seed, &root.join(LABELS))?
+        .with_layout("the AIC20_ReID layout")
+        .with_notices(notices.into_vec());
+    splits.name = listing::name(&root);
     check::checked(splits, |_| root.join(TRAIN), HELD)
 }
 
@@ -152,8 +150,9 @@ fn labelled_in(root: &Path, notices: &mut Notices) -> Result<Vec<Sample>, Error>
         .zip(labels)
         .map(|(path, (vehicle, camera))| {
             let track = tracks.get(listing::file_name(&path)).copied();
-            let sample = Sample::new(path, vehicle).with_camera(camera);
-            Sample { track, ..sample }
+            let mut sample = Sample::new(path, vehicle).with_camera(camera);
+            sample.track = track;
+            sample
         })
         .collect();
     check::trainable(&samples, || root.join(TRAIN))?;

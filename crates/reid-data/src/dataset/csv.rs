@@ -1,6 +1,7 @@
 //! CSV: a list of images with their identities and splits.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -41,11 +42,15 @@ const CAMERA: &str = "a camera as a number from 0, or nothing";
 /// | `identity` | a whole number or any text, by [the rule for identities](super#identities) |
 /// | `split` | `train`, `query` or `gallery` |
 /// | `camera` | a number from 0, also as `1.0`; the column may be missing or empty |
+/// | any other name | an attribute of this name: any text, or empty where it is not known |
 ///
 /// Cameras are given for all images that are searched for and in, or for none of them, and likewise for all
 /// images of training or for none: one missing camera would otherwise turn the evaluation into an easier
-/// one. Images are read whole, so columns that describe a box in an image are an error; other columns are
-/// counted as not read ([`Splits::notices`]).
+/// one. Images are read whole, so columns that describe a box in an image are an error.
+///
+/// Every further column that has a name is an attribute ([`Sample::attributes`](reid_core::Sample)), such as
+/// a colour or a viewpoint, and is named in [`Splits::notices`]. Its values are text as they stand: `1` and
+/// `1.0` are two. An empty field means that the attribute of this image is not known.
 ///
 /// An image is listed once, or once as a query and once in the gallery with the same identity and camera.
 /// Samples come in the order of lines. The data set is named after the list, or after its folder if the
@@ -67,11 +72,13 @@ const CAMERA: &str = "a camera as a number from 0, or nothing";
 /// # }
 /// std::fs::write(
 ///     root.path().join("index.csv"),
-///     "path,identity,split\n1.jpg,anna,train\n2.jpg,bert,train\n\
-///      3.jpg,carl,query\n4.jpg,carl,gallery\n",
+///     "path,identity,split,coat\n1.jpg,anna,train,red\n2.jpg,bert,train,\n\
+///      3.jpg,carl,query,blue\n4.jpg,carl,gallery,blue\n",
 /// )?;
 /// let splits = csv::load(root.path())?;
 /// assert_eq!(splits.statistics().train.identities, 2);
+/// assert_eq!(splits.train[0].attributes["coat"], "red");
+/// assert_eq!(splits.train[1].attributes.get("coat"), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
@@ -90,18 +97,16 @@ pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
     let header = records.next().map_or(Vec::new(), |record| record.fields);
     let columns = list.columns(&header)?;
     let rows = list.rows(&columns, header.len(), records)?;
-    let splits = Splits {
-        layout: "a CSV list".into(),
-        notices: columns.ignored(&header),
-        ..numbered(list.name(), &path, rows)?
-    };
+    let splits = numbered(list.name(), &path, rows)?
+        .with_layout("a CSV list")
+        .with_notices(columns.notices());
     check::checked(splits, |_| path.clone(), EXPECTED)
 }
 
 /// Whether a path is named as a CSV list.
 pub(super) fn is_list(path: &Path) -> bool {
-    let epilogue = path.extension();
-    epilogue.is_some_and(|epilogue| epilogue.eq_ignore_ascii_case("csv"))
+    let extension = path.extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
 /// The list in a folder, in small or capital letters.
@@ -128,25 +133,29 @@ struct Columns {
     identity: usize,
     split: usize,
     camera: Option<usize>,
+    /// All further ones that have a name.
+    attributes: Vec<(usize, String)>,
 }
 
 impl Columns {
-    /// A notice of the columns that are not read.
-    fn ignored(&self, header: &[String]) -> Vec<Notice> {
-        let read = [
-            Some(self.path),
-            Some(self.identity),
-            Some(self.split),
-            self.camera,
-        ];
-        let ignored = header.iter().enumerate();
-        let ignored = ignored.filter(|(at, name)| !read.contains(&Some(*at)) && !name.is_empty());
-        let notice = Notice::new("columns that are not read", ignored.map(|(_, name)| name));
+    /// A notice of the attributes: a column that was meant as something else shows up here.
+    fn notices(&self) -> Vec<Notice> {
+        let names = self.attributes.iter().map(|(_, name)| name);
+        let notice = Notice::new("columns read as attributes", names);
         if notice.count == 0 {
             Vec::new()
         } else {
             vec![notice]
         }
+    }
+
+    /// The attributes of a line, without those that are not known.
+    fn attributes(&self, fields: &[String]) -> BTreeMap<String, String> {
+        let attributes = self.attributes.iter();
+        attributes
+            .map(|(at, name)| (name.clone(), fields[*at].clone()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
     }
 }
 
@@ -189,11 +198,22 @@ impl List<'_> {
                 found: header.join(","),
             })
         };
+        let (path, identity) = (required("path")?, required("identity")?);
+        let (split, camera) = (required("split")?, find("camera")?);
+        let known = [Some(path), Some(identity), Some(split), camera];
+        let mut attributes = Vec::new();
+        for (at, name) in header.iter().enumerate() {
+            if !known.contains(&Some(at)) && !name.is_empty() {
+                find(name)?; // refuses two of one name
+                attributes.push((at, name.clone()));
+            }
+        }
         Ok(Columns {
-            path: required("path")?,
-            identity: required("identity")?,
-            split: required("split")?,
-            camera: find("camera")?,
+            path,
+            identity,
+            split,
+            camera,
+            attributes,
         })
     }
 
@@ -248,6 +268,7 @@ impl List<'_> {
             path,
             identity: fields[columns.identity].clone(),
             camera,
+            attributes: columns.attributes(fields),
             line: Some(place.line),
         })
     }
@@ -372,8 +393,11 @@ mod tests {
         assert_eq!(splits.gallery[0].camera, Some(Camera::new(4)));
         assert_eq!(
             splits.notices[0].to_string(),
-            "columns that are not read: 1 (note)"
+            "columns read as attributes: 1 (note)"
         );
+        assert_eq!(splits.train[0].attributes["note"], "x");
+        assert!(splits.train[1].attributes.is_empty());
+        assert_eq!(splits.query[0].attributes["note"], "a, b");
         assert!(splits.has_cameras());
     }
 
@@ -564,8 +588,17 @@ mod tests {
             );
             assert!(message.ends_with(&format!("found `{found}`")), "{message}");
         }
-        let twice = message("path,identity,split,identity\n");
-        assert!(twice.ends_with("line 1: expected one column `identity`, found `two of them`"));
+        for name in ["identity", "colour"] {
+            let message = message(&format!("path,{name},identity,split,{name}\n"));
+            let expected = format!("line 1: expected one column `{name}`, found `two of them`");
+            assert!(message.ends_with(&expected), "{message}");
+        }
+        // Unnamed columns, such as the row numbers that pandas writes, may be many and are not read.
+        let header = ",path,identity,split,camera,";
+        let lines = "0,1.jpg,anna,train,,x\n1,2.jpg,bert,train,,";
+        let list = format!("{header}\n2,3.jpg,c,query,,\n3,4.jpg,c,gallery,,\n{lines}");
+        let splits = load(set(&list).path()).unwrap();
+        assert!(splits.train[0].attributes.is_empty() && splits.notices.is_empty());
         let size = "path,identity,split,camera,width,height,x"
             .split(',')
             .map(str::to_owned);

@@ -91,11 +91,9 @@ pub fn load(root: impl AsRef<Path>, boxes: Boxes) -> Result<Splits, Error> {
 
 /// Loads the folder `labeled` or `detected`.
 pub(super) fn load_boxes(folder: &Path) -> Result<Splits, Error> {
-    let name = format!("{ARCHIVE} {}", listing::name(folder));
-    Ok(Splits {
-        name,
-        ..FOLDERS.load(folder)?
-    })
+    let mut splits = FOLDERS.load(folder)?;
+    splits.name = format!("{ARCHIVE} {}", listing::name(folder));
+    Ok(splits)
 }
 
 /// Identity and camera of `PPPP_cC_N`.

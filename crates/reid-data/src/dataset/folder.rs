@@ -1,6 +1,6 @@
 //! Folders: one per identity, the images of that identity in it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use reid_core::{Sample, Split, Splits};
 
@@ -54,11 +54,9 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     for split in [Split::Train, Split::Query, Split::Gallery] {
         rows.extend(read(&place(split), split, LAYOUT, &mut notices)?);
     }
-    let splits = Splits {
-        layout: "a folder per identity".into(),
-        notices: notices.into_vec(),
-        ..numbered(listing::name(root), root, rows)?
-    };
+    let splits = numbered(listing::name(root), root, rows)?
+        .with_layout("a folder per identity")
+        .with_notices(notices.into_vec());
     check::checked(splits, place, IMAGES)
 }
 
@@ -117,6 +115,7 @@ fn read(
         }
         let name = listing::file_name(&identity);
         rows.extend(images.into_iter().map(|path| Row {
+            attributes: BTreeMap::new(),
             split,
             path,
             identity: name.to_owned(),

@@ -101,17 +101,15 @@ pub fn load(root: impl AsRef<Path>, training: Training) -> Result<Splits, Error>
     let first = 1 + labels.max().unwrap_or(0);
     let mut test = List::in_folder(&root, ["test", "mask_test_v2"])?;
     let mut searched = |split| test.read(split, list(split), first);
-    let splits = Splits {
-        name: listing::name(&root),
-        query: searched(Split::Query)?,
-        gallery: searched(Split::Gallery)?,
-        train: match training {
-            Training::WithValidation => [train, validation].concat(),
-            Training::WithoutValidation => train,
-        },
-        layout: "the MSMT17 layout".into(),
-        ..Splits::default()
+    let train = match training {
+        Training::WithValidation => [train, validation].concat(),
+        Training::WithoutValidation => train,
     };
+    let splits = Splits::new(listing::name(&root))
+        .with_train(train)
+        .with_query(searched(Split::Query)?)
+        .with_gallery(searched(Split::Gallery)?)
+        .with_layout("the MSMT17 layout");
     check::checked(splits, |split| root.join(list(split)), LINE)
 }
 

@@ -79,14 +79,11 @@ pub fn load(root: impl AsRef<Path>, size: TestSize, seed: Seed) -> Result<Splits
     let train = images.samples(&root, TRAIN, Split::Train)?;
     let test = images.samples(&root, test_list(size), Split::Gallery)?;
     let Trial { query, gallery } = trial(&test, seed, 0);
-    let splits = Splits {
-        name: listing::name(&root),
-        train,
-        query,
-        gallery,
-        layout: "the VehicleID layout".into(),
-        ..Splits::default()
-    };
+    let splits = Splits::new(listing::name(&root))
+        .with_train(train)
+        .with_query(query)
+        .with_gallery(gallery)
+        .with_layout("the VehicleID layout");
     let list = |split| match split {
         Split::Train => root.join(TRAIN),
         Split::Query | Split::Gallery => root.join(test_list(size)),

@@ -115,14 +115,11 @@ pub fn load(root: impl AsRef<Path>, size: TestSize) -> Result<Splits, Error> {
         cameras,
     };
     let mut samples = |split| images.samples(split, &list(split));
-    let splits = Splits {
-        name: listing::name(&root),
-        train: samples(Split::Train)?,
-        query: samples(Split::Query)?,
-        gallery: samples(Split::Gallery)?,
-        layout: "the VERI-Wild layout".into(),
-        ..Splits::default()
-    };
+    let splits = Splits::new(listing::name(&root))
+        .with_train(samples(Split::Train)?)
+        .with_query(samples(Split::Query)?)
+        .with_gallery(samples(Split::Gallery)?)
+        .with_layout("the VERI-Wild layout");
     check::checked(splits, list, LINES)
 }
 

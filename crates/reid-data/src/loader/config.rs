@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use reid_data::loader::LoaderConfig;
 ///
-/// let config = LoaderConfig { workers: 2, ..LoaderConfig::default() };
+/// let config = LoaderConfig::new().with_workers(2);
 /// assert_eq!((config.prefetch, config.cache_bytes), (8, 1 << 30));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoaderConfig {
     /// Threads that make batches; 0 counts as 1. Default: one per core, at most 8.
     pub workers: usize,
@@ -25,6 +26,35 @@ pub struct LoaderConfig {
     /// clone shares it; a training run has it once for training and evaluation together
     /// ([`TrainLoader::eval_loader`](super::TrainLoader::eval_loader)).
     pub cache_bytes: usize,
+}
+
+impl LoaderConfig {
+    /// The default of every field.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another number of threads that make batches.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Another number of finished batches that may wait.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: usize) -> Self {
+        Self { prefetch, ..self }
+    }
+
+    /// Another amount of memory for decoded images, in bytes; 0 keeps none.
+    #[must_use]
+    pub fn with_cache_bytes(self, cache_bytes: usize) -> Self {
+        Self {
+            cache_bytes,
+            ..self
+        }
+    }
 }
 
 impl Default for LoaderConfig {

@@ -9,6 +9,7 @@ use crate::{Error, transform::Normalise};
 
 /// Images as they are, in order.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EvalBatch {
     /// The images, `[n, 3, height, width]`, normalised.
     pub images: Vec<f32>,

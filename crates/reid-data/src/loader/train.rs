@@ -1,10 +1,10 @@
 //! Training loader: augmented batches, the same for the same seed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use reid_core::{Identity, InputSize, Sample, Seed};
 
-use super::{Batches, Classes, EvalLoader, LoaderConfig, pictures::Pictures};
+use super::{AttributeClasses, Batches, Classes, EvalLoader, LoaderConfig, pictures::Pictures};
 use crate::{
     Error,
     transform::{Augmentation, Normalise, Transform},
@@ -12,11 +12,15 @@ use crate::{
 
 /// Augmented images with what they show.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Batch {
     /// The images, `[n, 3, height, width]`, normalised.
     pub images: Vec<f32>,
     /// The class of each image, see [`TrainLoader::classes`].
     pub classes: Vec<usize>,
+    /// The class of each image in every attribute that the training samples have, see
+    /// [`TrainLoader::attribute_classes`]; `None` where the image does not have the attribute.
+    pub attributes: BTreeMap<String, Vec<Option<usize>>>,
     /// Who each image shows.
     pub identities: Vec<Identity>,
     /// Where each image stands among the samples.
@@ -27,27 +31,30 @@ pub struct Batch {
 
 /// Loads and augments the batches that a sampler chose.
 ///
-/// The content of a batch is a pure function of the seed, the epoch and the place in the epoch: the
-/// transforms of the image at `position`, counted over all batches of the epoch, draw from
-/// `seed.named("augmentation").at(epoch).at(position)`. Threads, memory and where one begins change
-/// nothing.
+/// An image is decoded and resized, changed by the transforms in the order in which they were added, and
+/// normalised. The content of a batch is a pure function of the seed, the epoch and the position in the
+/// epoch: the transforms of the image at `position`, counted over all batches of the epoch, draw from
+/// `seed.named("augmentation").at(epoch).at(position)`. Threads, memory and the batch at which one begins
+/// change nothing.
 ///
 /// ```
 /// use reid_core::{Identity, InputSize, Sample, Seed};
-/// use reid_data::loader::{LoaderConfig, TrainLoader};
-/// use reid_data::transform::Augmentation;
+/// use reid_data::{loader::TrainLoader, transform::Augmentation};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("1.png");
 /// # image::RgbImage::from_fn(4, 8, |c, r| image::Rgb([c as u8, r as u8, 0])).save(&path)?;
-/// let samples = vec![Sample::new(&path, Identity::new(7)), Sample::new(&path, Identity::new(9))];
-/// let (size, seed) = (InputSize::new(16, 8), Seed::new(1));
-/// let config = LoaderConfig::default();
-/// let loader = TrainLoader::new(samples, size, &Augmentation::default(), seed, config);
+/// let samples = vec![
+///     Sample::new(&path, Identity::new(7)).with_attribute("colour", "red"),
+///     Sample::new(&path, Identity::new(9)),
+/// ];
+/// let loader = TrainLoader::new(samples, InputSize::new(16, 8), Seed::new(1))
+///     .with_augmentation(&Augmentation::default());
 ///
 /// let batches = vec![vec![0, 1], vec![1, 0], vec![1, 1]];
 /// let epoch: Vec<_> = loader.epoch(3, batches.clone()).collect::<Result<_, _>>()?;
 /// assert_eq!(epoch[1].classes, [1, 0]);
+/// assert_eq!(epoch[1].attributes["colour"], [None, Some(0)]);
 ///
 /// // Interrupted after two batches, the epoch goes on as it would have.
 /// let rest: Vec<_> = loader.epoch_from(3, batches, 2).collect::<Result<_, _>>()?;
@@ -58,63 +65,115 @@ pub struct Batch {
 pub struct TrainLoader {
     samples: Arc<[Sample]>,
     classes: Arc<Classes>,
+    attribute_classes: Arc<BTreeMap<String, AttributeClasses>>,
     pictures: Arc<Pictures>,
-    transform: Arc<dyn Transform>,
+    transforms: Vec<Arc<dyn Transform>>,
+    normalise: Normalise,
     seed: Seed,
     config: LoaderConfig,
 }
 
 impl TrainLoader {
-    /// A loader of these samples. `seed` is that of the run: the loader names its own stream.
-    ///
-    /// # Panics
-    /// If a number of the augmentation is outside the range that its field names.
-    pub fn new(
-        samples: impl Into<Arc<[Sample]>>,
-        size: InputSize,
-        augmentation: &Augmentation,
-        seed: Seed,
-        config: LoaderConfig,
-    ) -> Self {
-        let samples = samples.into();
+    /// A loader of these samples at this size, without transforms, with [`Normalise::IMAGENET`] and the
+    /// default [`LoaderConfig`]. `seed` is that of the run: the loader names its own stream.
+    pub fn new(samples: impl Into<Arc<[Sample]>>, size: InputSize, seed: Seed) -> Self {
+        let (samples, config) = (samples.into(), LoaderConfig::default());
+        let identities = samples.iter().map(|sample| sample.identity);
         Self {
-            classes: Arc::new(Classes::from_identities(
-                samples.iter().map(|sample| sample.identity),
-            )),
+            classes: Arc::new(Classes::from_identities(identities)),
+            attribute_classes: Arc::new(AttributeClasses::from_samples(&samples)),
             pictures: Arc::new(Pictures::new(size, config.cache_bytes)),
-            transform: Arc::new(augmentation.transforms()),
+            transforms: Vec::new(),
+            normalise: Normalise::IMAGENET,
             samples,
             seed: seed.named("augmentation"),
             config,
         }
     }
 
-    /// A loader of images as they are that shares this one's memory for decoded images, so that both
+    /// The same loader with other threads and memory. Images that were decoded before are forgotten.
+    #[must_use]
+    pub fn with_config(self, config: LoaderConfig) -> Self {
+        let size = self.pictures.size();
+        Self {
+            pictures: Arc::new(Pictures::new(size, config.cache_bytes)),
+            config,
+            ..self
+        }
+    }
+
+    /// The same loader with the transforms of a preset after those that it has, and with the preset's
+    /// normalisation.
+    ///
+    /// # Panics
+    /// If a number of the augmentation is outside the range that its field names.
+    #[must_use]
+    pub fn with_augmentation(mut self, augmentation: &Augmentation) -> Self {
+        self.transforms.extend(augmentation.transforms());
+        self.with_normalise(augmentation.normalise)
+    }
+
+    /// The same loader with one more transform, after those that it has. A picture comes to it with values
+    /// from 0 to 1, for normalisation comes last, and must leave it in the same size.
+    ///
+    /// The order of calls is the order of transforms: before [`with_augmentation`](Self::with_augmentation),
+    /// a transform sees whole pictures; after it, cropped ones with a rectangle painted over.
+    ///
+    /// ```
+    /// use reid_core::{Identity, InputSize, Sample, Seed, Stream};
+    /// use reid_data::{loader::TrainLoader, transform::{Augmentation, Picture, Transform}};
+    ///
+    /// /// Takes the colours away.
+    /// #[derive(Debug)]
+    /// struct Grey;
+    ///
+    /// impl Transform for Grey {
+    ///     fn apply(&self, picture: &mut Picture, _stream: &mut Stream) {
+    ///         let pixels = picture.height * picture.width;
+    ///         for at in 0..pixels {
+    ///             let sum: f32 = (0..3).map(|colour| picture.values[colour * pixels + at]).sum();
+    ///             (0..3).for_each(|colour| picture.values[colour * pixels + at] = sum / 3.0);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("1.png");
+    /// # image::RgbImage::new(4, 8).save(&path)?;
+    /// let samples = vec![Sample::new(path, Identity::new(7))];
+    /// let loader = TrainLoader::new(samples, InputSize::new(16, 8), Seed::new(1))
+    ///     .with_transform(Grey)
+    ///     .with_augmentation(&Augmentation::default());
+    /// assert!(loader.epoch(0, vec![vec![0]]).all(|batch| batch.is_ok()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_transform(mut self, transform: impl Transform + 'static) -> Self {
+        self.transforms.push(Arc::new(transform));
+        self
+    }
+
+    /// The same loader with another normalisation.
+    #[must_use]
+    pub fn with_normalise(self, normalise: Normalise) -> Self {
+        Self { normalise, ..self }
+    }
+
+    /// A loader of images without transforms that shares this one's memory for decoded images, so that both
     /// together keep within [`LoaderConfig::cache_bytes`], and an image that both load is decoded once.
     ///
     /// ```
     /// use reid_core::{Identity, InputSize, Sample, Seed};
-    /// use reid_data::{loader::{LoaderConfig, TrainLoader}, transform::{Augmentation, Normalise}};
+    /// use reid_data::{loader::TrainLoader, transform::Normalise};
     ///
     /// let samples = vec![Sample::new("1.png", Identity::new(7))];
-    /// let (size, config) = (InputSize::new(16, 8), LoaderConfig::default());
-    /// let train = TrainLoader::new(samples, size, &Augmentation::default(), Seed::new(1), config);
+    /// let train = TrainLoader::new(samples, InputSize::new(16, 8), Seed::new(1));
     /// let evaluation = train.eval_loader(Normalise::IMAGENET);
     /// assert_eq!(evaluation.batches(&[], 64).count(), 0);
     /// ```
     #[must_use]
     pub fn eval_loader(&self, normalise: Normalise) -> EvalLoader {
         EvalLoader::sharing(Arc::clone(&self.pictures), normalise, self.config)
-    }
-
-    /// The same loader with transforms of one's own instead of the augmentation. They must leave
-    /// the size of a picture as it is, and normalise it.
-    #[must_use]
-    pub fn with_transform(self, transform: impl Transform + 'static) -> Self {
-        Self {
-            transform: Arc::new(transform),
-            ..self
-        }
     }
 
     /// The samples.
@@ -129,13 +188,31 @@ impl TrainLoader {
         &self.classes
     }
 
+    /// The classes of every attribute that a sample has, by the name of the attribute.
+    #[must_use]
+    pub fn attribute_classes(&self) -> &BTreeMap<String, AttributeClasses> {
+        &self.attribute_classes
+    }
+
+    /// Height and width of the images.
+    #[must_use]
+    pub fn size(&self) -> InputSize {
+        self.pictures.size()
+    }
+
+    /// How the images are normalised.
+    #[must_use]
+    pub fn normalise(&self) -> Normalise {
+        self.normalise
+    }
+
     /// The batches of one epoch, given as indices into the samples.
     ///
     /// An item is an error of [`decode`](crate::decode) if an image cannot be read, and
     /// [`Error::Worker`] if a transform panics.
     ///
     /// # Panics
-    /// If an index is not that of a sample, or is that of junk.
+    /// If a batch is empty, or an index is not that of a sample, or is that of junk.
     #[must_use]
     pub fn epoch(&self, epoch: u64, batches: Vec<Vec<usize>>) -> Batches<Batch> {
         self.epoch_from(epoch, batches, 0)
@@ -145,14 +222,17 @@ impl TrainLoader {
     /// from its beginning. `batches` are those of the whole epoch.
     ///
     /// # Panics
-    /// If an index is not that of a sample, or is that of junk, or if `first` is greater than the
-    /// number of batches.
+    /// If a batch is empty, an index is not that of a sample, or is that of junk, or if `first` is greater
+    /// than the number of batches.
     #[must_use]
     pub fn epoch_from(&self, epoch: u64, batches: Vec<Vec<usize>>, first: usize) -> Batches<Batch> {
         let count = batches.len();
         assert!(first <= count, "cannot begin at batch {first} of {count}");
-        for &index in batches.iter().flatten() {
-            self.check(index);
+        for (number, batch) in batches.iter().enumerate() {
+            assert!(!batch.is_empty(), "batch {number} of {count} has no images");
+            for &index in batch {
+                self.check(index);
+            }
         }
         let mut position = 0;
         let starts: Vec<u64> = batches
@@ -183,17 +263,25 @@ impl TrainLoader {
         let mut images = Vec::with_capacity(indices.len() * 3 * size.pixels());
         for (&index, position) in indices.iter().zip(start..) {
             let mut picture = self.pictures.get(&self.samples[index].path)?;
-            self.transform
-                .apply(&mut picture, &mut seed.at(position).stream());
+            let stream = &mut seed.at(position).stream();
+            self.transforms.apply(&mut picture, stream);
             assert!(
                 (picture.height, picture.width) == (size.height, size.width),
                 "a transform made a picture of {size} into one of {}x{}",
                 picture.height,
                 picture.width
             );
+            self.normalise.normalise(&mut picture);
             images.extend(picture.values);
         }
         let identities: Vec<_> = indices.iter().map(|&i| self.samples[i].identity).collect();
+        let attributes = self.attribute_classes.iter().map(|(attribute, classes)| {
+            let class = |&index: &usize| {
+                let name = self.samples[index].attributes.get(attribute)?;
+                classes.class(name)
+            };
+            (attribute.clone(), indices.iter().map(class).collect())
+        });
         Ok(Batch {
             images,
             // Every identity is in the table, for it was made of all samples and junk is refused.
@@ -201,6 +289,7 @@ impl TrainLoader {
                 .iter()
                 .filter_map(|&who| self.classes.class(who))
                 .collect(),
+            attributes: attributes.collect(),
             identities,
             indices: indices.to_vec(),
             size,
@@ -242,6 +331,12 @@ mod tests {
         (folder, samples)
     }
 
+    fn augmented(samples: Vec<Sample>, config: LoaderConfig) -> TrainLoader {
+        TrainLoader::new(samples, SIZE, Seed::new(1))
+            .with_config(config)
+            .with_augmentation(&Augmentation::default())
+    }
+
     fn batches() -> Vec<Vec<usize>> {
         vec![vec![0, 1, 4], vec![5, 2], vec![3, 3, 0], vec![1, 2, 4, 5]]
     }
@@ -255,9 +350,7 @@ mod tests {
         let (_folder, samples) = samples();
         let load = |workers, cache_bytes| {
             let config = config(workers, cache_bytes);
-            let augmentation = Augmentation::default();
-            let loader =
-                TrainLoader::new(samples.clone(), SIZE, &augmentation, Seed::new(1), config);
+            let loader = augmented(samples.clone(), config);
             [7, 7, 8].map(|epoch| all(loader.epoch(epoch, batches())))
         };
         let [first, again, other] = load(1, 1 << 20);
@@ -271,8 +364,7 @@ mod tests {
         let (_folder, samples) = samples();
         // Room for four of the six images.
         let room = config(1, 4 * 3 * SIZE.pixels());
-        let seed = Seed::new(1);
-        let train = TrainLoader::new(samples.clone(), SIZE, &Augmentation::none(), seed, room);
+        let train = TrainLoader::new(samples.clone(), SIZE, Seed::new(1)).with_config(room);
         let evaluation = train.eval_loader(Normalise::IMAGENET);
         assert_eq!(all(train.epoch(0, vec![vec![0, 1, 2]])).len(), 1);
         let of = |numbers: &[usize]| -> Vec<Sample> {
@@ -298,14 +390,7 @@ mod tests {
     #[test]
     fn an_epoch_goes_on_where_it_was_interrupted() {
         let (_folder, samples) = samples();
-        let augmentation = Augmentation::default();
-        let loader = TrainLoader::new(
-            samples,
-            SIZE,
-            &augmentation,
-            Seed::new(1),
-            config(2, 1 << 20),
-        );
+        let loader = augmented(samples, config(2, 1 << 20));
         let whole = all(loader.epoch(2, batches()));
         for first in 0..=4 {
             assert_eq!(all(loader.epoch_from(2, batches(), first)), whole[first..]);
@@ -315,14 +400,7 @@ mod tests {
     #[test]
     fn the_same_image_is_augmented_anew_at_each_position() {
         let (_folder, samples) = samples();
-        let augmentation = Augmentation::default();
-        let loader = TrainLoader::new(
-            samples,
-            SIZE,
-            &augmentation,
-            Seed::new(1),
-            config(2, 1 << 20),
-        );
+        let loader = augmented(samples, config(2, 1 << 20));
         let batch = all(loader.epoch(0, vec![vec![3; 8]])).remove(0);
         let images: Vec<&[f32]> = batch.images.chunks(3 * SIZE.pixels()).collect();
         assert!(images[1..].iter().any(|image| *image != images[0]));
@@ -331,14 +409,8 @@ mod tests {
     #[test]
     fn without_augmentation_images_are_decoded_and_normalised() {
         let (_folder, samples) = samples();
-        let seed = Seed::new(1);
-        let loader = TrainLoader::new(
-            samples.clone(),
-            SIZE,
-            &Augmentation::none(),
-            seed,
-            config(1, 0),
-        );
+        let loader =
+            TrainLoader::new(samples.clone(), SIZE, Seed::new(1)).with_config(config(1, 0));
         let batch = all(loader.epoch(0, vec![vec![4, 0]])).remove(0);
         let mut expected = Vec::new();
         for index in [4, 0] {
@@ -359,7 +431,8 @@ mod tests {
         let flip = Flip { probability: 0.5 };
         let seed = Seed::new(4);
         let path = samples[2].path.clone();
-        let loader = TrainLoader::new(samples, SIZE, &Augmentation::none(), seed, config(2, 0))
+        let loader = TrainLoader::new(samples, SIZE, seed)
+            .with_config(config(2, 0))
             .with_transform(flip);
         let batches = all(loader.epoch(9, vec![vec![2; 3], vec![2; 4]]));
         let images: Vec<f32> = batches.into_iter().flat_map(|batch| batch.images).collect();
@@ -368,6 +441,7 @@ mod tests {
             let place = seed.named("augmentation").at(9).at(position as u64);
             let mut picture = Picture::from(&image);
             flip.apply(&mut picture, &mut place.stream());
+            Normalise::IMAGENET.normalise(&mut picture);
             assert_eq!(found, picture.values);
         }
     }
@@ -382,8 +456,8 @@ mod tests {
             }
         }
         let (_folder, samples) = samples();
-        let seed = Seed::new(1);
-        let loader = TrainLoader::new(samples, SIZE, &Augmentation::none(), seed, config(2, 0))
+        let loader = TrainLoader::new(samples, SIZE, Seed::new(1))
+            .with_config(config(2, 0))
             .with_transform(Broken);
         let error = loader
             .epoch(0, batches())
@@ -401,8 +475,80 @@ mod tests {
     #[should_panic(expected = "a batch asks for sample 6 of 6")]
     fn an_index_of_no_sample_is_refused() {
         let (_folder, samples) = samples();
-        let seed = Seed::new(1);
-        let loader = TrainLoader::new(samples, SIZE, &Augmentation::none(), seed, config(2, 0));
+        let loader = TrainLoader::new(samples, SIZE, Seed::new(1));
         let _ = loader.epoch(0, vec![vec![0, 6]]);
+    }
+
+    #[test]
+    #[should_panic(expected = "batch 1 of 2 has no images")]
+    fn an_empty_batch_is_refused() {
+        let (_folder, samples) = samples();
+        let loader = TrainLoader::new(samples, SIZE, Seed::new(1));
+        let _ = loader.epoch(0, vec![vec![0], vec![]]);
+    }
+
+    #[test]
+    fn transforms_run_in_the_order_in_which_they_were_added_and_normalisation_last() {
+        /// Multiplies and adds: two of them tell in which order they ran.
+        #[derive(Debug)]
+        struct Linear(f32, f32);
+        impl Transform for Linear {
+            fn apply(&self, picture: &mut Picture, _stream: &mut Stream) {
+                let values = picture.values.iter_mut();
+                values.for_each(|value| *value = *value * self.0 + self.1);
+            }
+        }
+        let (_folder, samples) = samples();
+        let shared: Arc<dyn Transform> = Arc::new(Linear(1.0, 1.0));
+        let listed: Vec<Box<dyn Transform>> = vec![Box::new(Linear(2.0, 0.0))];
+        let normalise = Normalise {
+            mean: [0.5; 3],
+            std: [0.25; 3],
+        };
+        let augmentation = Augmentation {
+            flip: Some(Flip { probability: 1.0 }),
+            normalise,
+            ..Augmentation::none()
+        };
+        let loader = TrainLoader::new(samples.clone(), SIZE, Seed::new(1))
+            .with_transform(shared)
+            .with_augmentation(&augmentation)
+            .with_transform(listed);
+        assert_eq!((loader.size(), loader.normalise()), (SIZE, normalise));
+        let batch = all(loader.epoch(0, vec![vec![4]])).remove(0);
+
+        let mut picture = Picture::from(&crate::decode(&samples[4].path, SIZE).unwrap());
+        let stream = &mut Seed::new(0).stream();
+        Flip { probability: 1.0 }.apply(&mut picture, stream);
+        // ((x + 1) · 2 - 0.5) / 0.25
+        let expected = picture
+            .values
+            .iter()
+            .map(|value| ((value + 1.0) * 2.0 - 0.5) / 0.25);
+        assert_eq!(batch.images, expected.collect::<Vec<f32>>());
+    }
+
+    #[test]
+    fn attributes_are_class_numbers_and_none_where_an_image_has_none() {
+        let (_folder, mut samples) = samples();
+        for (index, colour, bag) in [(0, "red", "yes"), (1, "blue", ""), (4, "red", "")] {
+            let attributes = [("colour", colour), ("bag", bag)].into_iter();
+            samples[index].attributes = attributes
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+        }
+        let loader = TrainLoader::new(samples, SIZE, Seed::new(1)).with_config(config(2, 0));
+        let batches = all(loader.epoch(0, vec![vec![0, 1], vec![2, 4, 0]]));
+        let classes = |batch: usize, name: &str| batches[batch].attributes[name].clone();
+        assert_eq!(classes(0, "colour"), [Some(1), Some(0)]);
+        assert_eq!(classes(0, "bag"), [Some(0), None]);
+        assert_eq!(classes(1, "colour"), [None, Some(1), Some(1)]);
+        assert_eq!(classes(1, "bag"), [None, None, Some(0)]);
+        assert_eq!(batches[0].attributes.len(), 2);
+        assert_eq!(
+            loader.attribute_classes()["colour"].names(),
+            ["blue", "red"]
+        );
     }
 }

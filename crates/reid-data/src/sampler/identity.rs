@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use rand::{RngExt, seq::SliceRandom};
-use reid_core::{Identity, Seed, Stream};
+use reid_core::{Identity, Sample, Seed, Stream};
 use serde::{Deserialize, Serialize};
 
+use super::Sampler;
 use crate::Error;
 
 /// What counts as one epoch of an [`IdentitySampler`].
@@ -35,15 +36,15 @@ pub enum EpochDefinition {
 /// sits the epoch out. Junk ([`Identity::JUNK`]) is never drawn.
 ///
 /// ```
-/// use reid_core::{Identity, Seed};
-/// use reid_data::sampler::{EpochDefinition, IdentitySampler};
+/// use reid_core::{Identity, Sample, Seed};
+/// use reid_data::sampler::{EpochDefinition, IdentitySampler, Sampler};
 ///
-/// let labels = [4, 4, 4, 7, 7, 7, 9, 9].map(Identity::new);
+/// let samples = [4, 4, 4, 7, 7, 7, 9, 9].map(|who| Sample::new("a.jpg", Identity::new(who)));
 /// let sampler = IdentitySampler::new(2, 2, EpochDefinition::EachIdentityOnce);
-/// let batches = sampler.batches(&labels, Seed::new(1).named("sampler").at(0))?;
+/// let batches = sampler.batches(&samples, Seed::new(1).named("sampler").at(0))?;
 ///
 /// assert_eq!(batches.len(), 1); // floor(3 / 2)
-/// let drawn: Vec<Identity> = batches[0].iter().map(|&index| labels[index]).collect();
+/// let drawn: Vec<Identity> = batches[0].iter().map(|&index| samples[index].identity).collect();
 /// assert!(drawn[0] == drawn[1] && drawn[2] == drawn[3] && drawn[0] != drawn[2]);
 /// # Ok::<(), reid_data::Error>(())
 /// ```
@@ -99,31 +100,16 @@ impl IdentitySampler {
         self.identities_per_batch() * self.images_per_identity()
     }
 
-    /// The batches of one epoch, as indices into `labels`: a pure function of its arguments.
-    ///
-    /// Give every epoch a seed of its own, such as `seed.named("sampler").at(epoch)`.
-    ///
-    /// # Errors
-    /// [`Error::TooFewIdentities`] if `labels` has fewer than P identities.
-    pub fn batches(&self, labels: &[Identity], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
-        let groups = self.groups(labels)?;
-        let mut stream = seed.stream();
-        Ok(match self.epoch {
-            EpochDefinition::EachIdentityOnce => self.each_identity_once(groups, &mut stream),
-            EpochDefinition::AllImages => self.all_images(groups, &mut stream),
-        })
-    }
-
     /// Batches in an epoch: exact for [`EpochDefinition::EachIdentityOnce`]. For
     /// [`EpochDefinition::AllImages`] the number depends on the draw, because identities with many
     /// images may be left over at the end; this is what it cannot exceed,
     /// `floor(sum over identities of max(1, floor(images / K)) / P)`, and the length of
-    /// [`batches`](Self::batches) is what it comes to.
+    /// [`batches`](Sampler::batches) is what it comes to.
     ///
     /// # Errors
-    /// [`Error::TooFewIdentities`] if `labels` has fewer than P identities.
-    pub fn steps_per_epoch(&self, labels: &[Identity]) -> Result<usize, Error> {
-        let groups = self.groups(labels)?;
+    /// [`Error::TooFewIdentities`] if the samples show fewer than P identities.
+    pub fn steps_per_epoch(&self, samples: &[Sample]) -> Result<usize, Error> {
+        let groups = self.groups(samples)?;
         let visits = match self.epoch {
             EpochDefinition::EachIdentityOnce => groups.len(),
             EpochDefinition::AllImages => groups
@@ -135,11 +121,11 @@ impl IdentitySampler {
     }
 
     /// The indices of each identity's images, in the order of identities.
-    fn groups(&self, labels: &[Identity]) -> Result<Vec<Vec<usize>>, Error> {
+    fn groups(&self, samples: &[Sample]) -> Result<Vec<Vec<usize>>, Error> {
         let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
-        for (index, &label) in labels.iter().enumerate() {
-            if !label.is_junk() {
-                groups.entry(label).or_default().push(index);
+        for (index, sample) in samples.iter().enumerate() {
+            if !sample.identity.is_junk() {
+                groups.entry(sample.identity).or_default().push(index);
             }
         }
         let (expected, found) = (self.identities_per_batch(), groups.len());
@@ -189,6 +175,19 @@ impl IdentitySampler {
     }
 }
 
+impl Sampler for IdentitySampler {
+    /// # Errors
+    /// [`Error::TooFewIdentities`] if the samples show fewer than P identities.
+    fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
+        let groups = self.groups(samples)?;
+        let mut stream = seed.stream();
+        Ok(match self.epoch {
+            EpochDefinition::EachIdentityOnce => self.each_identity_once(groups, &mut stream),
+            EpochDefinition::AllImages => self.all_images(groups, &mut stream),
+        })
+    }
+}
+
 /// `amount` of these images at random: all different, or with replacement if there are too few.
 fn draw(images: &mut [usize], amount: usize, stream: &mut Stream) -> Vec<usize> {
     if images.len() < amount {
@@ -210,12 +209,16 @@ mod tests {
         EpochDefinition::AllImages,
     ];
 
+    fn sample(label: i64) -> Sample {
+        Sample::new("a.jpg", Identity::new(label))
+    }
+
     /// `counts[i]` images of identity `10 + i`, interleaved.
-    fn labels(counts: &[usize]) -> Vec<Identity> {
+    fn samples(counts: &[usize]) -> Vec<Sample> {
         let most = counts.iter().copied().max().unwrap_or(0);
         let rounds = (0..most).flat_map(|round| {
             let present = (10..).zip(counts).filter(move |&(_, &n)| n > round);
-            present.map(|(label, _)| Identity::new(label))
+            present.map(|(label, _)| sample(label))
         });
         rounds.collect()
     }
@@ -226,16 +229,20 @@ mod tests {
 
     #[test]
     fn every_batch_has_p_identities_with_k_images_side_by_side() {
-        let labels = labels(&[9, 4, 1, 6, 2, 30, 5]);
+        let samples = samples(&[9, 4, 1, 6, 2, 30, 5]);
         for definition in DEFINITIONS {
             for epoch in 0..20 {
                 let sampler = IdentitySampler::new(3, 4, definition);
-                for batch in sampler.batches(&labels, seed(epoch)).unwrap() {
+                for batch in sampler.batches(&samples, seed(epoch)).unwrap() {
                     assert_eq!(batch.len(), sampler.batch_size());
                     let mut identities = BTreeSet::new();
                     for images in batch.chunks(4) {
-                        let identity = labels[images[0]];
-                        assert!(images.iter().all(|&index| labels[index] == identity));
+                        let identity = samples[images[0]].identity;
+                        assert!(
+                            images
+                                .iter()
+                                .all(|&index| samples[index].identity == identity)
+                        );
                         assert!(identities.insert(identity), "{identity} twice in a batch");
                     }
                 }
@@ -246,14 +253,18 @@ mod tests {
     #[test]
     fn each_identity_once_visits_each_once() {
         // 7 identities in batches of 3: 2 batches, 1 identity sits out.
-        let labels = labels(&[9, 4, 1, 6, 2, 30, 5]);
+        let samples = samples(&[9, 4, 1, 6, 2, 30, 5]);
         let sampler = IdentitySampler::new(3, 4, EpochDefinition::EachIdentityOnce);
-        let batches = sampler.batches(&labels, seed(0)).unwrap();
+        let batches = sampler.batches(&samples, seed(0)).unwrap();
         assert_eq!(
-            (batches.len(), sampler.steps_per_epoch(&labels).unwrap()),
+            (batches.len(), sampler.steps_per_epoch(&samples).unwrap()),
             (2, 2)
         );
-        let visited: Vec<Identity> = batches.iter().flatten().map(|&i| labels[i]).collect();
+        let visited: Vec<Identity> = batches
+            .iter()
+            .flatten()
+            .map(|&i| samples[i].identity)
+            .collect();
         let different: BTreeSet<Identity> = visited.iter().copied().collect();
         assert_eq!((visited.len(), different.len()), (24, 6));
     }
@@ -262,11 +273,11 @@ mod tests {
     fn all_images_uses_every_group_of_k_when_they_fit() {
         // 4 identities with 9 images each make 2 groups of 4 each, 1 image over: with P = 4 every
         // batch takes one group of all, so 2 batches use 4·8 = 32 different images.
-        let labels = labels(&[9; 4]);
+        let samples = samples(&[9; 4]);
         let sampler = IdentitySampler::new(4, 4, EpochDefinition::AllImages);
-        let batches = sampler.batches(&labels, seed(0)).unwrap();
+        let batches = sampler.batches(&samples, seed(0)).unwrap();
         assert_eq!(
-            (batches.len(), sampler.steps_per_epoch(&labels).unwrap()),
+            (batches.len(), sampler.steps_per_epoch(&samples).unwrap()),
             (2, 2)
         );
         let different: BTreeSet<usize> = batches.iter().flatten().copied().collect();
@@ -277,11 +288,11 @@ mod tests {
     fn all_images_never_repeats_one_and_stays_within_its_bound() {
         // Groups of 2: 5 + 2 + 4 + 3 = 14; 14 / 2 = 7 batches at the most, and at the least 5: the
         // identity with 5 groups can be alone only after the other 9 are used.
-        let labels = labels(&[10, 5, 9, 6]);
+        let samples = samples(&[10, 5, 9, 6]);
         let sampler = IdentitySampler::new(2, 2, EpochDefinition::AllImages);
-        assert_eq!(sampler.steps_per_epoch(&labels).unwrap(), 7);
+        assert_eq!(sampler.steps_per_epoch(&samples).unwrap(), 7);
         for epoch in 0..50 {
-            let batches = sampler.batches(&labels, seed(epoch)).unwrap();
+            let batches = sampler.batches(&samples, seed(epoch)).unwrap();
             assert!(
                 (5..=7).contains(&batches.len()),
                 "{} batches",
@@ -295,14 +306,14 @@ mod tests {
 
     #[test]
     fn enough_images_are_drawn_without_replacement_and_too_few_with() {
-        let labels = labels(&[4, 1, 3]);
+        let samples = samples(&[4, 1, 3]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(3, 4, definition);
-            let batches = sampler.batches(&labels, seed(1)).unwrap();
+            let batches = sampler.batches(&samples, seed(1)).unwrap();
             assert_eq!(batches.len(), 1);
             for images in batches[0].chunks(4) {
                 let different: BTreeSet<usize> = images.iter().copied().collect();
-                match labels[images[0]].label() {
+                match samples[images[0]].identity.label() {
                     10 => assert_eq!(different.len(), 4),
                     11 => assert_eq!(different.len(), 1),
                     _ => assert!(different.len() <= 3),
@@ -312,11 +323,21 @@ mod tests {
     }
 
     #[test]
+    fn batches_stay_the_same_from_release_to_release() {
+        let samples = samples(&[3, 2, 4]);
+        let batches = DEFINITIONS.map(|definition| {
+            let sampler = IdentitySampler::new(2, 2, definition);
+            sampler.batches(&samples, seed(0)).unwrap()
+        });
+        assert_eq!(batches, [[[1, 4, 3, 6]], [[0, 6, 1, 4]]]);
+    }
+
+    #[test]
     fn the_seed_decides_and_nothing_else() {
-        let labels = labels(&[8; 10]);
+        let samples = samples(&[8; 10]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(3, 4, definition);
-            let epoch = |number| sampler.batches(&labels, seed(number)).unwrap();
+            let epoch = |number| sampler.batches(&samples, seed(number)).unwrap();
             assert_eq!(epoch(5), epoch(5));
             assert_ne!(epoch(5), epoch(6));
         }
@@ -324,20 +345,20 @@ mod tests {
 
     #[test]
     fn over_many_epochs_nobody_is_left_out() {
-        let labels = labels(&[3; 5]);
+        let samples = samples(&[3; 5]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(2, 2, definition);
-            let epochs = (0..40).flat_map(|epoch| sampler.batches(&labels, seed(epoch)).unwrap());
+            let epochs = (0..40).flat_map(|epoch| sampler.batches(&samples, seed(epoch)).unwrap());
             let seen: BTreeSet<usize> = epochs.flatten().collect();
-            assert_eq!(seen.len(), labels.len());
+            assert_eq!(seen.len(), samples.len());
         }
     }
 
     #[test]
     fn junk_is_never_drawn() {
-        let labels = [-1, 1, -1, 2, 1, 2].map(Identity::new);
+        let samples = [-1, 1, -1, 2, 1, 2].map(sample);
         let sampler = IdentitySampler::new(2, 2, EpochDefinition::EachIdentityOnce);
-        let mut drawn = sampler.batches(&labels, seed(0)).unwrap().concat();
+        let mut drawn = sampler.batches(&samples, seed(0)).unwrap().concat();
         drawn.sort_unstable();
         assert_eq!(drawn, [1, 3, 4, 5]);
     }
@@ -345,15 +366,15 @@ mod tests {
     #[test]
     fn too_few_identities_are_counted_in_the_message() {
         let sampler = IdentitySampler::new(4, 2, EpochDefinition::AllImages);
-        let labels = labels(&[5, 5, 5]);
+        let samples = samples(&[5, 5, 5]);
         let error = sampler
-            .batches(&labels, seed(0))
+            .batches(&samples, seed(0))
             .expect_err("three are too few");
         assert_eq!(
             error.to_string(),
             "a batch needs 4 identities, the samples have 3"
         );
-        assert!(sampler.steps_per_epoch(&labels).is_err());
+        assert!(sampler.steps_per_epoch(&samples).is_err());
         assert!(sampler.batches(&[], seed(0)).is_err());
     }
 

@@ -1,5 +1,7 @@
 //! Augmentation: which transforms a recipe uses, with their numbers.
 
+use std::sync::Arc;
+
 use reid_core::{InputSize, Problems, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,8 @@ use super::{
 
 /// Which transforms a recipe uses, with their numbers: plain data, saved next to the weights.
 ///
-/// Steps that are on run in the order of the fields. The default is that of the strong baseline
+/// Steps that are on run in the order of the fields; transforms of one's own go before or after them, see
+/// [`TrainLoader::with_transform`](crate::loader::TrainLoader::with_transform). The default is that of the strong baseline
 /// (Luo et al., 2019, arXiv:1903.07071): flip 0.5, pad 10 and crop, erasing 0.5 with the mean.
 ///
 /// ```
@@ -22,7 +25,7 @@ use super::{
 ///     pad_crop: None,
 ///     ..Augmentation::default()
 /// };
-/// assert_eq!(augmentation.transforms().len(), 4); // flip, translation, erasing, normalise
+/// assert_eq!(augmentation.transforms().len(), 3); // flip, translation, erasing
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +45,7 @@ pub struct Augmentation {
     /// Paints over a rectangle of fixed size.
     #[serde(default)]
     pub cutout: Option<Cutout>,
-    /// Centres and scales each colour; always on, in evaluation too.
+    /// Centres and scales each colour; always on, in evaluation too, and after all transforms.
     pub normalise: Normalise,
 }
 
@@ -86,14 +89,15 @@ impl Augmentation {
         }
     }
 
-    /// The transforms that are on, in the order in which they run; the last one is `normalise`.
+    /// The transforms that are on, in the order in which they run. [`normalise`](Self::normalise) is not
+    /// among them: it comes after all transforms, also those of one's own.
     ///
     /// # Panics
     /// If a number is outside the range that its field names.
     #[must_use]
-    pub fn transforms(&self) -> Vec<Box<dyn Transform>> {
-        fn part(part: Option<impl Transform + 'static>) -> Option<Box<dyn Transform>> {
-            part.map(|part| Box::new(part) as Box<dyn Transform>)
+    pub fn transforms(&self) -> Vec<Arc<dyn Transform>> {
+        fn part(part: Option<impl Transform + 'static>) -> Option<Arc<dyn Transform>> {
+            part.map(|part| Arc::new(part) as Arc<dyn Transform>)
         }
         Problems::refuse("augmentation", |problems| self.validate(problems));
         let parts = [
@@ -104,7 +108,6 @@ impl Augmentation {
             part(self.colour),
             part(self.erasing),
             part(self.cutout),
-            part(Some(self.normalise)),
         ];
         parts.into_iter().flatten().collect()
     }
@@ -153,11 +156,10 @@ mod tests {
                 "RandomAffine",
                 "ColourJitter",
                 "RandomErasing",
-                "Cutout",
-                "Normalise"
+                "Cutout"
             ]
         );
-        assert_eq!(Augmentation::none().transforms().len(), 1);
+        assert!(Augmentation::none().transforms().is_empty());
     }
 
     #[test]

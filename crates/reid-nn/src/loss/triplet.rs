@@ -97,6 +97,10 @@ impl CriterionConfig for BatchHardTripletConfig {
         }
     }
 
+    fn compares_images(&self) -> bool {
+        true
+    }
+
     fn validate(&self, problems: &mut Problems) {
         if let Margin::Hard(margin) = self.margin {
             problems.number("margin.hard", margin, 0.0..=HEAVIEST);

@@ -60,6 +60,10 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
         }
     }
 
+    fn compares_images(&self) -> bool {
+        self.weight > 0.0 && self.criterion.compares_images()
+    }
+
     fn validate(&self, problems: &mut Problems) {
         problems.number("weight", self.weight, 0.0..=HEAVIEST);
         problems.at("criterion", |problems| self.criterion.validate(problems));

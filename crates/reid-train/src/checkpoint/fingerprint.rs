@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::sealed::hexadecimal;
 
-/// Number of samples, and a hash of their order, names, identities, cameras and tracks.
+/// Number of samples, and a hash of their order, names, identities, cameras, tracks and attributes.
 ///
 /// A path counts from the folder that all of them have in common, so that a data set may be moved. The
 /// content of images is not read: one that is replaced under its own name is not noticed.
@@ -33,10 +33,15 @@ impl Fingerprint {
                 identity,
                 camera,
                 track,
+                attributes,
                 ..
             } = sample;
             // A line break is in no number, so fields cannot run into each other.
             hash.update(format!("\n{identity:?} {camera:?} {track:?}\n"));
+            // Nothing where there are none, so that the hashes of version 0.1 stay.
+            if !attributes.is_empty() {
+                hash.update(format!("{attributes:?}\n"));
+            }
         }
         Self {
             images: samples.len(),
@@ -85,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn order_identity_camera_and_number_count() {
+    fn order_identity_camera_attributes_and_number_count() {
         let list = samples("here", ["anna", "berta"]);
         let whole = Fingerprint::of_samples(&list);
         let mut transposed = list.clone();
@@ -94,7 +99,9 @@ mod tests {
         other[1].identity = Identity::new(7);
         let mut elsewhere = list.clone();
         elsewhere[0].camera = None;
-        for changed in [&transposed[..], &other, &elsewhere, &list[..1]] {
+        let mut red = list.clone();
+        red[0] = red[0].clone().with_attribute("colour", "red");
+        for changed in [&transposed[..], &other, &elsewhere, &red, &list[..1]] {
             assert_ne!(Fingerprint::of_samples(changed), whole);
         }
     }

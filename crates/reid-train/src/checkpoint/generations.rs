@@ -126,9 +126,10 @@ impl<F: Files> Generations<F> {
 
     /// Writes a generation, but does not yet say that it counts. `name` is what its folder is called, if
     /// that is not taken. Each part is made, written and dropped before the next.
-    pub(super) fn write<P, B>(&self, name: &str, parts: P) -> Result<String, Error>
+    pub(super) fn write<P, N, B>(&self, name: &str, parts: P) -> Result<String, Error>
     where
-        P: IntoIterator<Item = Result<(&'static str, B), Error>>,
+        P: IntoIterator<Item = Result<(N, B), Error>>,
+        N: Into<String>,
         B: Deref<Target = [u8]>,
     {
         let draft = self.folder.join(DRAFT);
@@ -143,18 +144,20 @@ impl<F: Files> Generations<F> {
         written
     }
 
-    fn write_draft<P, B>(&self, draft: &Path, parts: P) -> Result<(), Error>
+    fn write_draft<P, N, B>(&self, draft: &Path, parts: P) -> Result<(), Error>
     where
-        P: IntoIterator<Item = Result<(&'static str, B), Error>>,
+        P: IntoIterator<Item = Result<(N, B), Error>>,
+        N: Into<String>,
         B: Deref<Target = [u8]>,
     {
         self.files.create_folder(draft).map_err(at(draft))?;
         let mut manifest = Manifest { files: Vec::new() };
         for part in parts {
             let (name, bytes) = part?;
-            self.write_durably(&draft.join(name), &bytes)?;
+            let name = name.into();
+            self.write_durably(&draft.join(&name), &bytes)?;
             manifest.files.push(Entry {
-                name: name.to_owned(),
+                name,
                 bytes: bytes.len() as u64,
                 sha256: sha256(&bytes),
             });

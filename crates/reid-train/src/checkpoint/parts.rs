@@ -1,4 +1,4 @@
-//! The parts of a run that hold tensors, as files.
+//! The files of a checkpoint that hold tensors.
 
 use std::{fs, path::Path};
 
@@ -8,73 +8,108 @@ use burn::{
     store::{ModuleRecord, RecordError, burn_pack::Reader},
     tensor::Bytes,
 };
-use reid_nn::{Block, Criterion, Head};
 
 use super::{sealed::to_json, state::State};
 use crate::{
     error::{Error, at},
-    learner::Learner,
+    groups::Optimizers,
+    learner::{AnyLearner, Part},
 };
 
 pub(super) const STATE: &str = "state.json";
 pub(super) const MODEL: &str = "model.bpk";
+pub(super) const AVERAGE: &str = "average.bpk";
 const CRITERION: &str = "criterion.bpk";
-const OPTIMIZER: &str = "optimizer.bpk";
-const CRITERION_OPTIMIZER: &str = "criterion-optimizer.bpk";
 
-/// The parts of a run that hold tensors.
-pub(crate) struct Parts<B, H, C> {
-    pub(crate) learner: Learner<B, H, C>,
-    pub(crate) optimizer: ModuleOptimizer,
-    pub(crate) criterion_optimizer: ModuleOptimizer,
+/// What a checkpoint is made of besides its state.
+pub(crate) struct Parts<'a> {
+    pub(crate) learner: &'a dyn AnyLearner,
+    pub(crate) optimizers: &'a Optimizers,
+    /// Whether weights are averaged.
+    pub(crate) averaged: bool,
 }
 
-impl<B: Block, H: Head, C: Criterion> Parts<B, H, C> {
+/// What a file holds.
+enum Content {
+    Learner(Part),
+    Optimizer(usize),
+    State,
+}
+
+impl Parts<'_> {
     /// The files of a checkpoint, each made when it is asked for, so that only one is held at a time.
     pub(super) fn files(
         &self,
         state: &State,
-    ) -> impl Iterator<Item = Result<(&'static str, Bytes), Error>> {
-        let names = [MODEL, CRITERION, OPTIMIZER, CRITERION_OPTIMIZER, STATE];
-        names
-            .into_iter()
-            .map(|name| Ok((name, self.file(name, state)?)))
-    }
-
-    fn file(&self, name: &'static str, state: &State) -> Result<Bytes, Error> {
-        let Learner { model, criterion } = &self.learner;
-        let bytes = match name {
-            MODEL => model.clone().into_record().into_bytes(),
-            CRITERION => criterion.clone().into_record().into_bytes(),
-            OPTIMIZER => self.optimizer.into_bytes(),
-            CRITERION_OPTIMIZER => self.criterion_optimizer.into_bytes(),
-            _ => return to_json(Path::new(name), state).map(Bytes::from_bytes_vec),
-        };
-        bytes.map_err(|error| unusable(Path::new(name), &error))
-    }
-
-    /// The same parts with the tensors of a checkpoint.
-    pub(crate) fn load(self, checkpoint: &Path) -> Result<Self, Error> {
-        let optimizer = |optimizer, name| load_optimizer(optimizer, &checkpoint.join(name));
-        let Learner { model, criterion } = self.learner;
-        Ok(Self {
-            learner: Learner {
-                model: load(model, &checkpoint.join(MODEL))?,
-                criterion: load(criterion, &checkpoint.join(CRITERION))?,
-            },
-            optimizer: optimizer(self.optimizer, OPTIMIZER)?,
-            criterion_optimizer: optimizer(self.criterion_optimizer, CRITERION_OPTIMIZER)?,
+    ) -> impl Iterator<Item = Result<(String, Bytes), Error>> {
+        let files = contents(self.averaged, self.optimizers.optimizers.len());
+        files.into_iter().map(|(name, content)| {
+            let bytes = match content {
+                Content::Learner(part) => self.learner.save(part)?,
+                Content::Optimizer(index) => {
+                    let bytes = self.optimizers.optimizers[index].into_bytes();
+                    bytes.map_err(|error| unusable(Path::new(&name), &error))?
+                }
+                Content::State => Bytes::from_bytes_vec(to_json(Path::new(&name), state)?),
+            };
+            Ok((name, bytes))
         })
     }
 }
 
-pub(super) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
+/// Loads a learner and its optimizers from a checkpoint.
+pub(crate) fn load_parts(
+    checkpoint: &Path,
+    learner: &mut dyn AnyLearner,
+    optimizers: &mut Optimizers,
+    averaged: bool,
+) -> Result<(), Error> {
+    for (name, content) in contents(averaged, optimizers.optimizers.len()) {
+        let path = checkpoint.join(name);
+        match content {
+            Content::Learner(part) => learner.load(part, &path)?,
+            Content::Optimizer(index) => {
+                let optimizer = optimizers.optimizers[index].clone();
+                optimizers.optimizers[index] = load_optimizer(optimizer, &path)?;
+            }
+            Content::State => {}
+        }
+    }
+    optimizers.join(learner);
+    Ok(())
+}
+
+fn contents(averaged: bool, optimizers: usize) -> Vec<(String, Content)> {
+    let learner = [(MODEL, Part::Model), (CRITERION, Part::Criterion)];
+    let average = averaged.then_some((AVERAGE, Part::Average));
+    let learner = learner.into_iter().chain(average);
+    let learner = learner.map(|(name, part)| (name.to_owned(), Content::Learner(part)));
+    let optimizers = (0..optimizers).map(|index| (optimizer(index), Content::Optimizer(index)));
+    let state = (STATE.to_owned(), Content::State);
+    learner.chain(optimizers).chain([state]).collect()
+}
+
+/// The file of an optimizer: the recipe's is the first, one of each group follows.
+fn optimizer(index: usize) -> String {
+    match index {
+        0 => "optimizer.bpk".to_owned(),
+        _ => format!("optimizer-{index}.bpk"),
+    }
+}
+
+/// The record of a module.
+pub(crate) fn to_bytes<M: Module>(module: &M) -> Result<Bytes, Error> {
+    let bytes = module.clone().into_record().into_bytes();
+    bytes.map_err(|error| unusable(Path::new("a module"), &error))
+}
+
+/// A module with the values of a record.
+pub(crate) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
     let record = ModuleRecord::from_bytes(read(path)?).map_err(|error| unusable(path, &error))?;
     module
         .try_load_record(record)
         .map_err(|error| unusable(path, &error))
 }
-
 /// Burn panics at a tensor that belongs to no parameter, so that it is looked for first.
 fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, Error> {
     let bytes = read(path)?.shared();
@@ -119,7 +154,7 @@ mod tests {
     #[test]
     fn the_state_of_an_optimizer_must_belong_to_parameters() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(OPTIMIZER);
+        let path = folder.path().join(optimizer(0));
         let load = |id| {
             let bytes = Bytes::from_bytes_vec(vec![0; 4]);
             let tensor = Tensor::new("7.momentum".into(), DType::F32, Shape::from([1]), id, bytes);
@@ -128,7 +163,7 @@ mod tests {
         };
         assert!(load(Some(7)).is_ok());
         let error = load(None).map(drop).expect_err("no parameter").to_string();
-        assert!(error.contains(OPTIMIZER), "{error}");
+        assert!(error.contains("optimizer.bpk"), "{error}");
         let expected = "the tensor `7.momentum` belongs to no parameter";
         assert!(error.contains(expected), "{error}");
     }

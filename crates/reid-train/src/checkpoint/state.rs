@@ -1,6 +1,6 @@
 //! The state of a run but for its tensors.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use reid_core::Sample;
 use reid_data::loader::Classes;
@@ -34,6 +34,9 @@ pub(crate) struct State {
     /// What the epochs so far came to. An epoch is saved before it is evaluated, so the scores of the last
     /// one are not here but in `last.json`.
     pub(crate) history: Vec<EpochSummary>,
+    /// Parts of one's own that the recipe does not name, as their `Debug` describes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) own_parts: BTreeMap<String, String>,
     /// The training images; none in checkpoints of version 0.1.
     #[serde(default)]
     pub(crate) images: Option<Fingerprint>,
@@ -53,6 +56,7 @@ impl State {
             sums: Sums::default(),
             loss_scale: LossScale::default(),
             history: Vec::new(),
+            own_parts: BTreeMap::new(),
             images: Some(Fingerprint::of_samples(samples)),
             lengths: Vec::new(),
         }

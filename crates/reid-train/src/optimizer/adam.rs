@@ -50,3 +50,29 @@ impl Optimizer for Adam {
         state.to_device(device)
     }
 }
+
+/// Adam with decoupled weight decay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct AdamW {
+    pub(super) adam: Adam,
+    pub(super) decay: f32,
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdaptiveMomentumState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: LearningRate,
+        weights: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        let weights = weights * (1.0 - rate * f64::from(self.decay));
+        self.adam.step(rate, weights, gradient, state)
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        state.to_device(device)
+    }
+}

@@ -1,6 +1,6 @@
 //! Recipes of version 0.1, which named some settings otherwise.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Settings by their names in 0.1 and now.
 const RENAMED: [(&str, &str); 11] = [
@@ -17,10 +17,27 @@ const RENAMED: [(&str, &str); 11] = [
     ("when_silent", "on_empty_cam"),
 ];
 
-/// Gives the settings of a recipe of version 0.1 the names that they have now.
+/// A recipe of version 0.1 as it is written now: settings have other names, and centres learn as a group.
 pub(crate) fn renamed(recipe: Value) -> Value {
+    let mut recipe = renamed_value(recipe);
+    let losses = recipe.get_mut("losses").and_then(Value::as_object_mut);
+    let Some(rate) = losses.and_then(|losses| losses.remove("center_learning_rate")) else {
+        return recipe;
+    };
+    if recipe["losses"]["center"].is_object() {
+        let sgd = json!({ "momentum": 0.0, "nesterov": false, "weight_decay": 0.0 });
+        recipe["groups"] = json!([{
+            "parameters": ["criterion.2"],
+            "rate": { "fixed": rate },
+            "optimizer": { "sgd": sgd },
+        }]);
+    }
+    recipe
+}
+
+fn renamed_value(recipe: Value) -> Value {
     match recipe {
-        Value::Array(values) => values.into_iter().map(renamed).collect(),
+        Value::Array(values) => values.into_iter().map(renamed_value).collect(),
         Value::Object(fields) => Value::Object(renamed_fields(fields)),
         other => other,
     }
@@ -43,7 +60,7 @@ fn renamed_fields(fields: Map<String, Value>) -> Map<String, Value> {
         };
         let value = match (name, value) {
             ("augment" | "instance", Value::String(old)) if old == "nothing" => "none".into(),
-            (_, value) => renamed(value),
+            (_, value) => renamed_value(value),
         };
         (name.to_owned(), value)
     };
@@ -52,8 +69,6 @@ fn renamed_fields(fields: Map<String, Value>) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits};
 use reid_data::unopenable;
 use reid_eval::Protocol;
-use reid_nn::{CriterionConfig, ValidateNetwork};
+use reid_nn::{CriterionConfig, Network};
 
 use super::{Recipe, Sampling};
 use crate::{error::Error, schedule::MAX_EPOCHS};
@@ -18,10 +18,13 @@ use crate::{error::Error, schedule::MAX_EPOCHS};
 /// largest published batch. What a network makes of them takes more.
 const MOST_BYTES: usize = 1 << 32;
 
+/// The most batches of one step.
+const MAX_BATCHES: usize = 1 << 16;
+
 /// Paths that a message names.
 const NAMED: usize = 3;
 
-impl<N: ValidateNetwork> Recipe<N> {
+impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     /// All that is impossible whatever the data, in the order of the fields.
     #[must_use]
     pub fn problems(&self) -> Problems {
@@ -53,6 +56,14 @@ impl<N: ValidateNetwork> Recipe<N> {
             let holds = norm.is_finite() && norm > 0.0;
             problems.require("clip_norm", holds, "a finite number above 0, or null", norm);
         }
+        for (index, group) in self.groups.iter().enumerate() {
+            problems.nested(&format!("groups[{index}]"), group);
+        }
+        let batches = self.accumulated_batches;
+        problems.count("accumulated_batches", batches, 1..=MAX_BATCHES);
+        if let Some(decay) = self.average_decay {
+            problems.number("average_decay", decay, 0.0..1.0);
+        }
         problems.count("epochs", self.epochs, 1..=MAX_EPOCHS);
         problems.nested("evaluation", &self.evaluation);
         problems
@@ -70,13 +81,17 @@ impl<N: ValidateNetwork> Recipe<N> {
         let Sampling {
             identities, images, ..
         } = self.sampling;
-        let triplet = self.losses.triplet.as_ref();
-        let compares = triplet.is_some_and(|triplet| triplet.weight > 0.0);
+        let compares = self.losses.compares_images();
         problems.at("sampling", |problems| {
             for (field, count) in [("identities", identities), ("images", images)] {
                 problems.count(field, count, 1..=usize::MAX);
                 let holds = !compares || count != 1;
-                problems.require(field, holds, "at least 2 for the triplet loss", count);
+                problems.require(
+                    field,
+                    holds,
+                    "at least 2 for losses that compare images",
+                    count,
+                );
             }
             let holds = compares || (identities, images) != (1, 1);
             problems.require("images", holds, "at least 2 images in a batch", 1);
@@ -93,17 +108,17 @@ impl<N: ValidateNetwork> Recipe<N> {
     /// use burn::tensor::Device;
     /// use reid_core::{InputSize, Splits};
     /// use reid_data::transform::Flip;
-    /// use reid_nn::backbone::ResNetConfig;
+    /// use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
     /// use reid_train::Recipe;
     ///
-    /// let network = ResNetConfig::resnet18().with_last_stride(3);
+    /// let network = (ResNetConfig::resnet18().with_last_stride(3), BnNeckConfig::new());
     /// let mut recipe = Recipe::strong_baseline("toy", InputSize::PERSON, network);
     /// recipe.augmentation.flip = Some(Flip { probability: 1.5 });
     /// let error = recipe.validate(&Splits::default(), &Device::default()).expect_err("impossible");
     /// assert_eq!(
     ///     error.to_string(),
     ///     "recipe: 3 problems
-    /// network.last_stride: expected 1 to 2, found 3
+    /// network[0].last_stride: expected 1 to 2, found 3
     /// augmentation.flip.probability: expected 0 to 1, found 1.5
     /// sampling.identities: expected at most 0, the identities of the training images, found 16"
     /// );
@@ -154,7 +169,7 @@ impl<N: ValidateNetwork> Recipe<N> {
 }
 
 /// Problems as an error; `path` is the file that the recipe was read from.
-pub(super) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Error> {
+pub(crate) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Error> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -283,20 +298,21 @@ fn named(samples: &[&Sample]) -> String {
 #[cfg(test)]
 mod tests {
     use reid_data::transform::Flip;
-    use reid_nn::{Precision, backbone::ResNetConfig, loss::Margin};
+    use reid_nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig, loss::Margin};
 
     use super::*;
-    use crate::{Decay, OptimizerConfig, WarmUp};
+    use crate::{Decay, OptimizerConfig, ParameterGroup, WarmUp};
 
-    type Toy = Recipe<ResNetConfig>;
+    type Toy = Recipe<(ResNetConfig, BnNeckConfig)>;
     type Change = fn(&mut Toy);
 
     fn toy() -> Toy {
-        Recipe::strong_baseline("toy", InputSize::PERSON, ResNetConfig::resnet18())
+        let network = (ResNetConfig::resnet18(), BnNeckConfig::new());
+        Recipe::strong_baseline("toy", InputSize::PERSON, network)
     }
 
     /// Values that were accepted or panicked, and what is said of them.
-    const CASES: [(Change, &str); 27] = [
+    const CASES: [(Change, &str); 30] = [
         (
             |r| r.input.height = 0,
             "input.height: expected 1 to 8192, found 0",
@@ -306,24 +322,24 @@ mod tests {
             "input.height: expected 1 to 8192, found 1099511627776",
         ),
         (
-            |r| r.network.width = 0,
-            "network.width: expected 1 to 4096, found 0",
+            |r| r.network.0.width = 0,
+            "network[0].width: expected 1 to 4096, found 0",
         ),
         (
-            |r| r.network.groups = 3,
-            "network.groups: expected 1 in basic blocks, which have no groups, found 3",
+            |r| r.network.0.groups = 3,
+            "network[0].groups: expected 1 in basic blocks, which have no groups, found 3",
         ),
         (
-            |r| r.network.last_stride = 3,
-            "network.last_stride: expected 1 to 2, found 3",
+            |r| r.network.0.last_stride = 3,
+            "network[0].last_stride: expected 1 to 2, found 3",
         ),
         (
-            |r| r.network.blocks[2] = 0,
-            "network.blocks[2]: expected 1 to 256, found 0",
+            |r| r.network.0.blocks[2] = 0,
+            "network[0].blocks[2]: expected 1 to 256, found 0",
         ),
         (
-            |r| r.network.after_stages = vec![5],
-            "network.after_stages[0]: expected 1 to 4, found 5",
+            |r| r.network.0.after_stages = vec![5],
+            "network[0].after_stages[0]: expected 1 to 4, found 5",
         ),
         (
             |r| r.augmentation.flip = Some(Flip { probability: 1.5 }),
@@ -347,7 +363,7 @@ mod tests {
         ),
         (
             |r| r.sampling.images = 1,
-            "sampling.images: expected at least 2 for the triplet loss, found 1",
+            "sampling.images: expected at least 2 for losses that compare images, found 1",
         ),
         (
             |r| r.sampling.images = 1 << 62,
@@ -371,8 +387,20 @@ mod tests {
             "losses: expected at least one loss with a weight above 0, found none",
         ),
         (
-            |r| r.losses.center_learning_rate = f64::NAN,
-            "losses.center_learning_rate: expected 0 to 1000000, found NaN",
+            |r| r.groups = vec![ParameterGroup::new(["head"]).with_fixed_rate(f64::NAN)],
+            "groups[0].rate.fixed: expected 0 to 1000000, found NaN",
+        ),
+        (
+            |r| r.groups = vec![ParameterGroup::new([""; 0])],
+            "groups[0].parameters: expected at least one path, found none",
+        ),
+        (
+            |r| r.accumulated_batches = 0,
+            "accumulated_batches: expected 1 to 65536, found 0",
+        ),
+        (
+            |r| r.average_decay = Some(1.0),
+            "average_decay: expected at least 0 and below 1, found 1",
         ),
         (
             |r| {
@@ -450,13 +478,10 @@ mod tests {
                 .with_camera(Camera::new(camera))
         };
         let by = |camera: u32| (1..=identities).map(move |identity| sample(identity, camera));
-        Splits {
-            name: "people".to_owned(),
-            train: by(cameras[0]).collect(),
-            query: by(cameras[0]).collect(),
-            gallery: cameras.iter().flat_map(|&camera| by(camera)).collect(),
-            ..Splits::default()
-        }
+        Splits::new("people")
+            .with_train(by(cameras[0]).collect())
+            .with_query(by(cameras[0]).collect())
+            .with_gallery(cameras.iter().flat_map(|&camera| by(camera)).collect())
     }
 
     fn settings(splits: &Splits, change: Change) -> Result<Vec<Problem>, String> {

@@ -6,51 +6,54 @@ use burn::{
 };
 use reid_core::InputSize;
 use reid_data::loader::Batch;
-use reid_nn::{Block, Criterion, Head, Precision, TrainingStep};
-use serde::Serialize;
+use reid_nn::{Precision, TrainingStep};
 
-use super::Run;
+use super::{Parts, Run};
 use crate::{
-    checkpoint::Parts,
     error::Error,
-    gradients::{Squares, Untrained, clipped},
+    gradients::{Squares, Untrained, clipping},
     history::{Measured, Unread},
-    learner::Learner,
 };
 
-impl<N: Serialize> Run<'_, N> {
-    /// One step: forward, backward, update.
-    pub(super) fn step<B: Block, H: Head, C: Criterion>(
+impl Run<'_> {
+    /// One step: forward and backward for each of its batches, then an update.
+    pub(super) fn step(
         &mut self,
-        parts: Parts<B, H, C>,
-        batch: &Batch,
-    ) -> Result<(Parts<B, H, C>, Measured), Error> {
-        let images = images(batch, &self.device.clone().autodiff());
-        let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
+        parts: &mut Parts<'_>,
+        batches: &[Batch],
+    ) -> Result<Measured, Error> {
         let scaled = self.recipe.precision == Precision::Float16;
         // A skipped step leaves nothing behind, but the forward pass moves running statistics.
-        let untrained = scaled.then(|| Untrained::of_module(&parts.learner));
-        let judgement = parts.learner.training_step(
-            self.recipe.precision.cast(images),
-            TrainingStep {
-                labels: &batch.classes,
-                seed: self.recipe.seed.named("head").at(epoch).at(step),
-            },
-        );
-        let mut unread = Unread::from(&judgement);
-        let losses = judgement.losses.into_iter().map(|loss| loss.value);
-        let (parts, gradients) = match losses.reduce(Tensor::add) {
-            Some(loss) => self.update(parts, loss, untrained),
-            None => (parts, Gradients::Used(Squares::default())),
+        let untrained = scaled.then(|| parts.learner.untrained());
+        let mut unread = Vec::with_capacity(batches.len());
+        let mut sum = None;
+        for (index, batch) in batches.iter().enumerate() {
+            let (measured, gradients) = self.backward(parts, batch, index, batches.len());
+            unread.push(measured);
+            sum = match (sum, gradients) {
+                (Some(sum), Some(gradients)) => Some(parts.learner.added(sum, gradients)),
+                (sum, gradients) => sum.or(gradients),
+            };
+        }
+        let gradients = match sum {
+            Some(gradients) => self.update(parts, gradients, untrained),
+            None => Gradients::Used(Squares::default()),
         };
-        if let Gradients::Used(squares) = &gradients {
-            unread.squares = squares.values();
+        if let (Gradients::Used(squares), Some(last)) = (&gradients, unread.last_mut()) {
+            last.squares = squares.values();
         }
         // Only now: a GPU has the whole step to do meanwhile.
-        let (mut measured, squares_read) = unread.read();
-        let infinite = |(_, value): &&(String, f64)| !value.is_finite();
-        if let Some((name, value)) = measured.losses.iter().find(infinite) {
-            return Err(self.not_finite(&format!("{name} loss"), *value, batch));
+        let mut measured = Vec::with_capacity(unread.len());
+        let mut squares_read = Vec::new();
+        for (unread, batch) in unread.into_iter().zip(batches) {
+            let (values, squares) = unread.read();
+            let infinite = |(_, value): &&(String, f64)| !value.is_finite();
+            if let Some((name, value)) = values.losses.iter().find(infinite) {
+                let batch = std::slice::from_ref(batch);
+                return Err(self.not_finite(&format!("{name} loss"), *value, batch));
+            }
+            measured.push(values);
+            squares_read = squares;
         }
         let unusable = match &gradients {
             Gradients::Used(squares) => squares.not_finite(&squares_read),
@@ -58,97 +61,119 @@ impl<N: Serialize> Run<'_, N> {
         };
         if let Some(name) = unusable {
             let name = format!("gradient of `{name}`");
-            return Err(self.not_finite(&name, f64::NAN, batch));
+            return Err(self.not_finite(&name, f64::NAN, batches));
         }
+        if let (Some(decay), Gradients::Used(_)) = (self.recipe.average_decay, &gradients) {
+            parts.learner.average(decay);
+        }
+        let mut measured = Measured::mean(measured);
         if scaled {
             let skipped = matches!(gradients, Gradients::Skipped(_));
             let share = f64::from(u8::from(skipped));
             measured.diagnostics.push(("left out".to_owned(), share));
         }
-        Ok((parts, measured))
+        Ok(measured)
     }
 
-    /// The parts after a step along the gradients of a loss. `untrained` is what a step that is skipped
-    /// puts back, in the precision in which losses are scaled.
-    fn update<B: Block, H: Head, C: Criterion>(
-        &mut self,
-        parts: Parts<B, H, C>,
-        loss: Tensor<1>,
-        untrained: Option<Untrained>,
-    ) -> (Parts<B, H, C>, Gradients) {
-        let loss = match &untrained {
-            Some(_) => self.state.loss_scale.apply(loss),
-            None => loss,
-        };
-        let Learner { model, criterion } = &parts.learner;
-        let mut gradients = loss.backward();
-        let mut gradients = [
-            GradientsParams::from_module(&mut gradients, model),
-            GradientsParams::from_module(&mut gradients, criterion),
-        ];
-        let [of_model, of_criterion] = &gradients;
-        let mut squares = Squares::of_module(model, of_model);
-        let of_criterion = Squares::of_module(criterion, of_criterion);
-        if let Some(untrained) = untrained {
-            let all = squares.with_criterion(of_criterion);
-            let scale = &mut self.state.loss_scale;
-            match scale.unscaled(gradients, &all, (model, criterion)) {
-                Ok(unscaled) => gradients = unscaled,
-                Err(name) => {
-                    let learner = untrained.restore(parts.learner);
-                    return (Parts { learner, ..parts }, Gradients::Skipped(name));
-                }
-            }
-            // They are finite; what remains to be known is how long they are without the scale.
-            let of_model = match self.recipe.clip_norm {
-                Some(_) => Squares::of_module(model, &gradients[0]),
-                None => Squares::default(),
-            };
-            return (
-                self.stepped(parts, gradients, &of_model),
-                Gradients::Used(of_model),
-            );
-        }
-        let parts = self.stepped(parts, gradients, &squares);
-        squares = squares.with_criterion(of_criterion);
-        (parts, Gradients::Used(squares))
-    }
-
-    /// The parts moved along gradients. `squares` are those of the model.
-    fn stepped<B: Block, H: Head, C: Criterion>(
+    /// What is measured on a batch, and the gradients of its loss as a share of the step's.
+    fn backward(
         &self,
-        parts: Parts<B, H, C>,
-        [of_model, of_criterion]: [GradientsParams; 2],
-        squares: &Squares,
-    ) -> Parts<B, H, C> {
-        let Parts {
-            learner: Learner { model, criterion },
-            mut optimizer,
-            mut criterion_optimizer,
-        } = parts;
-        let of_model = match self.recipe.clip_norm {
-            Some(limit) => clipped(&model, of_model, squares, limit),
-            None => of_model,
+        parts: &Parts<'_>,
+        batch: &Batch,
+        index: usize,
+        batches: usize,
+    ) -> (Unread, Option<GradientsParams>) {
+        let images = images(batch, &self.device.clone().autodiff());
+        let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
+        let seed = self.recipe.seed.named("head").at(epoch).at(step);
+        let seed = if index == 0 {
+            seed
+        } else {
+            seed.at(index as u64)
         };
-        let centers_rate = self.recipe.losses.center_learning_rate;
-        Parts {
-            learner: Learner {
-                model: optimizer.step(self.learning_rate(), model, of_model),
-                criterion: criterion_optimizer.step(centers_rate, criterion, of_criterion),
+        let output = parts.learner.training_step(
+            self.recipe.precision.cast(images),
+            TrainingStep {
+                labels: &batch.classes,
+                seed,
             },
-            optimizer,
-            criterion_optimizer,
+        );
+        let unread = Unread::from(&output);
+        let losses = output.losses.into_iter().map(|loss| loss.value);
+        let gradients = losses.reduce(Tensor::add).map(|loss| {
+            let loss = if batches > 1 {
+                loss / batches as f64
+            } else {
+                loss
+            };
+            let scaled = self.recipe.precision == Precision::Float16;
+            let loss = if scaled {
+                self.state.loss_scale.apply(loss)
+            } else {
+                loss
+            };
+            parts.learner.gradients(loss.backward())
+        });
+        (unread, gradients)
+    }
+
+    /// Moves the parameters along gradients. `untrained` is what a step that is skipped puts back, in the
+    /// precision in which losses are scaled.
+    fn update(
+        &mut self,
+        parts: &mut Parts<'_>,
+        gradients: GradientsParams,
+        untrained: Option<Untrained>,
+    ) -> Gradients {
+        let [of_model, of_criterion] = parts.learner.squares(&gradients);
+        let Some(untrained) = untrained else {
+            self.stepped(parts, gradients, &of_model);
+            return Gradients::Used(of_model.with_criterion(of_criterion));
+        };
+        let all = of_model.with_criterion(of_criterion);
+        match self
+            .state
+            .loss_scale
+            .unscaled(&*parts.learner, gradients, &all)
+        {
+            Ok(gradients) => {
+                // They are finite; what remains to be known is how long they are without the scale.
+                let of_model = match self.recipe.clip_norm {
+                    Some(_) => parts.learner.squares(&gradients).into_iter().next(),
+                    None => None,
+                };
+                let of_model = of_model.unwrap_or_default();
+                self.stepped(parts, gradients, &of_model);
+                Gradients::Used(of_model)
+            }
+            Err(name) => {
+                parts.learner.restore(untrained);
+                Gradients::Skipped(name)
+            }
         }
     }
 
-    fn not_finite(&self, name: &str, value: f64, batch: &Batch) -> Error {
+    /// Moves the parameters along gradients. `squares` are those of the model.
+    fn stepped(&self, parts: &mut Parts<'_>, gradients: GradientsParams, squares: &Squares) {
+        let limit = self.recipe.clip_norm;
+        let scale = limit.and_then(|limit| clipping(squares, limit));
+        let gradients = match scale {
+            Some(scale) => parts.learner.scaled(gradients, &|_| scale.clone(), false),
+            None => gradients,
+        };
+        let rate = self.learning_rate();
+        parts.optimizers.step(parts.learner, gradients, rate);
+    }
+
+    fn not_finite(&self, name: &str, value: f64, batches: &[Batch]) -> Error {
         let path = |&index: &usize| self.splits.train[index].path.clone();
+        let images = batches.iter().flat_map(|batch| &batch.indices);
         Error::NotFinite {
             epoch: self.state.epoch + 1,
             step: self.state.step + 1,
             name: name.to_owned(),
             value,
-            images: batch.indices.iter().map(path).collect(),
+            images: images.map(path).collect(),
         }
     }
 }

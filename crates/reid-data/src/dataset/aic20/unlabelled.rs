@@ -51,11 +51,9 @@ impl UnlabelledImage {
             camera,
             track,
         } = self;
-        Sample {
-            camera,
-            track,
-            ..Sample::new(path, identity)
-        }
+        let mut sample = Sample::new(path, identity);
+        (sample.camera, sample.track) = (camera, track);
+        sample
     }
 }
 

@@ -152,11 +152,9 @@ mod tests {
             tree::write(root.path(), name, &text);
         }
         let sample = |name: &str| Sample::new(root.path().join(name), Identity::new(1));
-        let splits = Splits {
-            query: ["a", "b", "empty"].map(sample).to_vec(),
-            gallery: ["nothing", "c", "d"].map(sample).to_vec(),
-            ..Splits::default()
-        };
+        let splits = Splits::default()
+            .with_query(["a", "b", "empty"].map(sample).to_vec())
+            .with_gallery(["nothing", "c", "d"].map(sample).to_vec());
         (root, splits)
     }
 

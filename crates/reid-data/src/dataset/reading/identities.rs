@@ -23,6 +23,7 @@ pub(crate) struct Row {
     pub(crate) path: PathBuf,
     pub(crate) identity: String,
     pub(crate) camera: Option<Camera>,
+    pub(crate) attributes: BTreeMap<String, String>,
     /// The line of the list; `None` if the label is the name of the folder that the image lies in.
     pub(crate) line: Option<u64>,
 }
@@ -78,20 +79,17 @@ pub(crate) fn numbered(name: String, list: &Path, rows: Vec<Row>) -> Result<Spli
         .map(|row| numbers[labels[row.identity.as_str()].as_str()])
         .collect();
 
-    let mut splits = Splits {
-        name,
-        ..Splits::default()
-    };
+    let mut splits = Splits::new(name);
     for (row, identity) in rows.into_iter().zip(identities) {
         let samples = match row.split {
             Split::Train => &mut splits.train,
             Split::Query => &mut splits.query,
             Split::Gallery => &mut splits.gallery,
         };
-        samples.push(Sample {
-            camera: row.camera,
-            ..Sample::new(row.path, identity)
-        });
+        let mut sample = Sample::new(row.path, identity);
+        sample.camera = row.camera;
+        sample.attributes = row.attributes;
+        samples.push(sample);
     }
     Ok(splits)
 }
@@ -211,6 +209,7 @@ mod tests {
 
     fn splits(names: &[(&str, Split)]) -> Result<[Vec<i64>; 3], String> {
         let rows = names.iter().zip(1..).map(|(&(name, split), line)| Row {
+            attributes: BTreeMap::new(),
             split,
             path: PathBuf::new(),
             identity: name.to_owned(),

@@ -47,14 +47,12 @@ impl ThreeFolders {
             let sample = |path| self.sample(path, &mut spellings);
             images.into_iter().map(sample).collect()
         };
-        let splits = Splits {
-            name: listing::name(root),
-            train: samples(Split::Train)?,
-            query: samples(Split::Query)?,
-            gallery: samples(Split::Gallery)?,
-            layout: self.layout.split(':').next().unwrap_or_default().to_owned(),
-            notices: notices.into_vec(),
-        };
+        let splits = Splits::new(listing::name(root))
+            .with_train(samples(Split::Train)?)
+            .with_query(samples(Split::Query)?)
+            .with_gallery(samples(Split::Gallery)?)
+            .with_layout(self.layout.split(':').next().unwrap_or_default())
+            .with_notices(notices.into_vec());
         check::checked(splits, |split| root.join(self.folder(split)), self.name)
     }
 

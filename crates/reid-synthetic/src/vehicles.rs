@@ -20,12 +20,11 @@ use image::RgbImage;
 use reid_core::{Camera, Identity, Seed};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    folder,
+use crate::{
+    Error, folder,
     layout::{self, Counts, Layout},
     setting::Fault,
 };
-use crate::Error;
 
 /// A data set of drawn vehicles with look-alikes, for trying things where no real one is at hand.
 ///
@@ -54,7 +53,7 @@ use crate::Error;
 /// ```
 ///
 /// ```
-/// use reid_data::dataset::synthetic::VehiclesConfig;
+/// use reid_synthetic::VehiclesConfig;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let config = VehiclesConfig::new()
@@ -205,7 +204,7 @@ impl VehiclesConfig {
     pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
         let root = root.as_ref();
         if let Some(fault) = self.fault() {
-            return Err(fault.at(root));
+            return Err(fault.into());
         }
         let record = Record {
             shows: "vehicles",
@@ -228,7 +227,7 @@ impl VehiclesConfig {
     ///
     /// ```
     /// use reid_core::{Camera, Identity};
-    /// use reid_data::dataset::synthetic::VehiclesConfig;
+    /// use reid_synthetic::VehiclesConfig;
     ///
     /// let config = VehiclesConfig::new().with_height(128).with_width(192);
     /// let picture = config.draw(Identity::new(7), Camera::new(1), 0);
@@ -366,7 +365,7 @@ mod tests {
             message.contains(r#""seed":1"#) && message.contains(r#""seed":0"#),
             "{message}"
         );
-        let people = super::super::SyntheticConfig::new().write(root.path());
+        let people = crate::SyntheticConfig::new().write(root.path());
         people.expect_err("vehicles are there");
     }
 
@@ -429,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found 2")]
+    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found `2`")]
     fn a_bad_setting_is_not_drawn() {
         let config = small().with_difficulty(2.0);
         let _ = config.draw(Identity::new(1), Camera::new(1), 0);

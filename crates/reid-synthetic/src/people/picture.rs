@@ -4,8 +4,8 @@ use image::RgbImage;
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed, Stream};
 
-use super::{
-    SyntheticConfig,
+use super::SyntheticConfig;
+use crate::{
     camera::View,
     canvas::Canvas,
     colour::Colour,

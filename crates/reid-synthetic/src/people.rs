@@ -1,23 +1,6 @@
-//! Synthetic: people and vehicles drawn from a seed, for trying things where no real set is at hand.
-//!
-//! | set | layout |
-//! |---|---|
-//! | [`SyntheticConfig`], people | Market-1501's |
-//! | [`VehiclesConfig`], vehicles | VeRi-776's |
+//! People: pedestrians drawn from a seed, written in the Market-1501 layout.
 
-mod camera;
-mod canvas;
-mod colour;
-mod figure;
-mod folder;
-mod layout;
-mod obstacle;
-mod outfit;
 mod picture;
-mod scene;
-mod setting;
-mod team;
-mod vehicles;
 
 use std::path::Path;
 
@@ -25,11 +8,11 @@ use image::RgbImage;
 use reid_core::{Camera, Identity, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
-use layout::{Counts, Layout};
-use setting::Fault;
-
-pub use vehicles::VehiclesConfig;
+use crate::{
+    Error, folder,
+    layout::{self, Counts, Layout},
+    setting::Fault,
+};
 
 /// A data set of drawn people, for trying things where no real one is at hand.
 ///
@@ -49,7 +32,8 @@ pub use vehicles::VehiclesConfig;
 /// is junk, people cut off by the detector.
 ///
 /// ```
-/// use reid_data::dataset::{market1501, synthetic::SyntheticConfig};
+/// use reid_data::dataset::market1501;
+/// use reid_synthetic::SyntheticConfig;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let config = SyntheticConfig::new()
@@ -220,7 +204,7 @@ impl SyntheticConfig {
     pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
         let root = root.as_ref();
         if let Some(fault) = self.fault() {
-            return Err(fault.at(root));
+            return Err(fault.into());
         }
         let record = Record {
             drawing: DRAWING,
@@ -241,7 +225,7 @@ impl SyntheticConfig {
     ///
     /// ```
     /// use reid_core::{Camera, Identity};
-    /// use reid_data::dataset::synthetic::SyntheticConfig;
+    /// use reid_synthetic::SyntheticConfig;
     ///
     /// let config = SyntheticConfig::new().with_height(256).with_width(128);
     /// let picture = config.draw(Identity::new(7), Camera::new(1), 0);
@@ -282,7 +266,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::dataset::market1501;
+    use reid_data::dataset::market1501;
 
     fn small() -> SyntheticConfig {
         SyntheticConfig::new()
@@ -409,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found 2")]
+    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found `2`")]
     fn a_bad_setting_is_not_drawn() {
         let config = small().with_difficulty(2.0);
         let _ = config.draw(Identity::new(1), Camera::new(1), 0);

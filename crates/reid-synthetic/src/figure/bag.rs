@@ -1,7 +1,7 @@
 //! Bag: what the figure carries, on its back, at its left hip or in its right hand.
 
 use super::{Figure, LEFT, Part, RIGHT, SHOULDERS, pouch};
-use crate::dataset::synthetic::{canvas::Canvas, outfit::Bag};
+use crate::{canvas::Canvas, outfit::Bag};
 
 impl Figure<'_> {
     /// What holds a bag, on top of the clothes.

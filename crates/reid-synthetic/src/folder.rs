@@ -78,10 +78,9 @@ fn ensure(
 fn holds(path: &Path, record: &str) -> Result<bool, Error> {
     match fs::read_to_string(path) {
         Ok(found) if found == record => Ok(true),
-        Ok(found) => Err(Error::Line {
+        Ok(found) => Err(Error::OtherSet {
             path: path.to_owned(),
-            line: 1,
-            expected: format!("`{record}`, or another folder"),
+            expected: record.to_owned(),
             found,
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -97,14 +96,11 @@ fn prepare(root: &Path) -> Result<(), Error> {
         return Ok(());
     };
     let first = first.map_err(|source| at(root, source))?.file_name();
-    let reason = format!(
-        "expected an empty folder or one with {WHOLE}, found `{}`",
-        first.display()
-    );
-    Err(at(
-        root,
-        io::Error::new(io::ErrorKind::AlreadyExists, reason),
-    ))
+    Err(Error::OtherFiles {
+        path: root.to_owned(),
+        record: WHOLE,
+        found: first.display().to_string(),
+    })
 }
 
 fn at(path: &Path, source: io::Error) -> Error {
@@ -158,7 +154,7 @@ mod tests {
         let message = error.expect_err("`a` is there").to_string();
         assert!(!written);
         assert!(
-            message.ends_with("synthetic.json: line 1: expected `b`, or another folder, found `a`"),
+            message.ends_with("synthetic.json: expected `b`, or another folder, found `a`"),
             "{message}"
         );
     }

@@ -1,8 +1,7 @@
 //! Setting: a number of a configuration, and the range it has to be in.
 
-use std::{fmt::Display, ops::RangeInclusive, path::Path};
+use std::{fmt::Display, ops::RangeInclusive};
 
-use super::folder;
 use crate::Error;
 
 /// A setting outside its range.
@@ -25,19 +24,14 @@ impl Fault {
         (!range.contains(&value)).then(fault)
     }
 
-    /// The error of writing such a set in the folder `root`.
-    pub(super) fn at(self, root: &Path) -> Error {
-        Error::Line {
-            path: root.join(folder::WHOLE),
-            line: 1,
-            expected: self.expected,
-            found: self.found,
-        }
-    }
-
-    /// Panics with what was expected and found.
+    /// Panics with the message of the error.
     pub(super) fn refuse(self) -> ! {
-        let Self { expected, found } = self;
-        panic!("cannot draw: expected {expected}, found {found}");
+        panic!("{}", Error::from(self));
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(Fault { expected, found }: Fault) -> Self {
+        Self::Setting { expected, found }
     }
 }

@@ -1,7 +1,7 @@
 //! Head: hair, face and cap of the figure.
 
 use super::{Figure, LEFT, RIGHT, pouch};
-use crate::dataset::synthetic::{canvas::Canvas, colour::Colour, outfit::Hairstyle};
+use crate::{canvas::Canvas, colour::Colour, outfit::Hairstyle};
 
 /// Height of the middle of the head.
 const MIDDLE: f32 = 0.088;

@@ -1,0 +1,410 @@
+//! The place of a learner in a run: what the loop does with it, for any learner, so that the loop is compiled
+//! once.
+
+use std::{any::Any, collections::HashMap, path::Path};
+
+use burn::{
+    module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer},
+    tensor::{Bytes, Device, Gradients, Tensor},
+};
+use reid_nn::{Embed, Model, TrainingStep};
+
+use super::{Learner, StepOutput};
+use crate::{
+    checkpoint::{load, to_bytes},
+    error::Error,
+    gradients::{Squares, Untrained, not_finite, scaled, split},
+};
+
+/// What is before the paths of a criterion's parameters.
+const CRITERION: &str = "criterion";
+
+/// A parameter of a learner.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    /// Where it is: in the model as it is called there, in the criterion behind `criterion.`
+    pub(crate) path: String,
+    pub(crate) id: ParamId,
+    /// Whether gradients move it.
+    pub(crate) trained: bool,
+}
+
+/// A learner of any type.
+pub(crate) trait AnyLearner {
+    fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput;
+
+    /// The model as it is evaluated: the averaged one, if there is one.
+    fn embedder(&self) -> Box<dyn Embed + '_>;
+
+    /// All parameters, those of the model first.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// How many values the model's parameters have.
+    fn model_size(&self) -> usize;
+
+    /// The gradients of all parameters.
+    fn gradients(&self, gradients: Gradients) -> GradientsParams;
+
+    /// The sum of two batches' gradients.
+    fn added(&self, sum: GradientsParams, more: GradientsParams) -> GradientsParams;
+
+    /// ‖g‖² of the gradients of the model and of the criterion.
+    fn squares(&self, gradients: &GradientsParams) -> [Squares; 2];
+
+    /// Multiplies gradients; those of the criterion only if `all`.
+    fn scaled(
+        &self,
+        gradients: GradientsParams,
+        factor: &dyn Fn(&Device) -> Tensor<1>,
+        all: bool,
+    ) -> GradientsParams;
+
+    /// Parts gradients by the group of their parameters.
+    fn split(
+        &self,
+        gradients: GradientsParams,
+        groups: &HashMap<ParamId, usize>,
+    ) -> Vec<GradientsParams>;
+
+    /// Moves the parameters that have gradients.
+    fn update(&mut self, optimizer: &mut ModuleOptimizer, rate: f64, gradients: GradientsParams);
+
+    /// Trains the parameters for which `trained` says so, by where they are, and no others.
+    fn set_trained(&mut self, trained: &dyn Fn(&str) -> bool);
+
+    /// The values that no gradient moves.
+    fn untrained(&self) -> Untrained;
+
+    /// Puts such values back.
+    fn restore(&mut self, untrained: Untrained);
+
+    /// The first parameter or statistic that holds a value which is not finite.
+    fn not_finite(&self) -> Option<String>;
+
+    /// Begins to average the model's weights, if that was not begun.
+    fn begin_average(&mut self);
+
+    /// Moves the average towards the model: `average ← decay · average + (1 - decay) · model`.
+    fn average(&mut self, decay: f64);
+
+    fn save(&self, part: Part) -> Result<Bytes, Error>;
+
+    fn load(&mut self, part: Part, path: &Path) -> Result<(), Error>;
+}
+
+/// What of a learner is a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Model,
+    Criterion,
+    Average,
+}
+
+/// A learner, which a step takes out and puts back, so that nobody else holds its parameters meanwhile and they
+/// can be moved in place.
+pub(crate) struct Slot<L: Learner> {
+    learner: Option<L>,
+    average: Option<L::Model>,
+    /// Which parameters and flags are trained when nothing is frozen, by their paths.
+    trained: HashMap<String, bool>,
+}
+
+impl<L: Learner> Slot<L> {
+    pub(crate) fn new(learner: L) -> Self {
+        let mut visitor = Trained::default();
+        learner.model().visit(&mut visitor);
+        visitor.path.push(CRITERION.to_owned());
+        learner.criterion().visit(&mut visitor);
+        Self {
+            learner: Some(learner),
+            average: None,
+            trained: visitor.found,
+        }
+    }
+
+    pub(crate) fn learner(&self) -> &L {
+        self.learner.as_ref().expect("a step puts it back")
+    }
+
+    pub(crate) fn learner_mut(&mut self) -> &mut L {
+        self.learner.as_mut().expect("a step puts it back")
+    }
+
+    /// The learner, and the averaged model if there is one.
+    pub(crate) fn into_parts(self) -> (L, Option<L::Model>) {
+        (self.learner.expect("a step puts it back"), self.average)
+    }
+
+    fn replace(&mut self, change: impl FnOnce(L) -> L) {
+        let learner = self.learner.take().expect("a step puts it back");
+        self.learner = Some(change(learner));
+    }
+
+    fn model(&self) -> &L::Model {
+        self.learner().model()
+    }
+
+    fn criterion(&self) -> &L::Criterion {
+        self.learner().criterion()
+    }
+}
+
+impl<L: Learner> AnyLearner for Slot<L> {
+    fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
+        self.learner().training_step(images, step)
+    }
+
+    fn embedder(&self) -> Box<dyn Embed + '_> {
+        let model = self.average.as_ref().unwrap_or_else(|| self.model());
+        Box::new(model.evaluation())
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let mut visitor = Parameters::default();
+        self.model().visit(&mut visitor);
+        visitor.path.push(CRITERION.to_owned());
+        self.criterion().visit(&mut visitor);
+        visitor.found
+    }
+
+    fn model_size(&self) -> usize {
+        reid_nn::parameters::count(self.model())
+    }
+
+    fn gradients(&self, mut gradients: Gradients) -> GradientsParams {
+        GradientsParams::from_module(&mut gradients, self.learner())
+    }
+
+    fn added(&self, sum: GradientsParams, more: GradientsParams) -> GradientsParams {
+        let mut both = GradientsAccumulator::new();
+        both.accumulate(self.learner(), sum);
+        both.accumulate(self.learner(), more);
+        both.grads()
+    }
+
+    fn squares(&self, gradients: &GradientsParams) -> [Squares; 2] {
+        [
+            Squares::of_module(self.model(), gradients),
+            Squares::of_module(self.criterion(), gradients),
+        ]
+    }
+
+    fn scaled(
+        &self,
+        gradients: GradientsParams,
+        factor: &dyn Fn(&Device) -> Tensor<1>,
+        all: bool,
+    ) -> GradientsParams {
+        let (of_model, rest) = scaled(self.model(), gradients, factor);
+        let (of_criterion, unscaled) = if all {
+            scaled(self.criterion(), rest, factor)
+        } else {
+            (rest, GradientsParams::new())
+        };
+        debug_assert!(unscaled.is_empty(), "each gradient is of one of the parts");
+        self.added(of_model, of_criterion)
+    }
+
+    fn split(
+        &self,
+        gradients: GradientsParams,
+        groups: &HashMap<ParamId, usize>,
+    ) -> Vec<GradientsParams> {
+        split(self.learner(), gradients, groups)
+    }
+
+    fn update(&mut self, optimizer: &mut ModuleOptimizer, rate: f64, gradients: GradientsParams) {
+        self.replace(|learner| optimizer.step(rate, learner, gradients));
+    }
+
+    fn set_trained(&mut self, trained: &dyn Fn(&str) -> bool) {
+        let learner = self.learner.take().expect("a step puts it back");
+        let mut mapper = SetTrained {
+            at_first: &self.trained,
+            trained,
+            path: Vec::new(),
+        };
+        let (model, criterion) = learner.into_parts();
+        let model = model.map(&mut mapper);
+        mapper.path.push(CRITERION.to_owned());
+        self.learner = Some(L::from_parts(model, criterion.map(&mut mapper)));
+    }
+
+    fn untrained(&self) -> Untrained {
+        Untrained::of_module(self.learner())
+    }
+
+    fn restore(&mut self, untrained: Untrained) {
+        self.replace(|learner| untrained.restore(learner));
+    }
+
+    fn not_finite(&self) -> Option<String> {
+        let of_criterion = || not_finite(self.criterion()).map(|name| format!("criterion.{name}"));
+        not_finite(self.model()).or_else(of_criterion)
+    }
+
+    fn begin_average(&mut self) {
+        if self.average.is_none() {
+            self.average = Some(reid_nn::parameters::copy(&self.model().valid()));
+        }
+    }
+
+    fn average(&mut self, decay: f64) {
+        let Some(average) = self.average.take() else {
+            return;
+        };
+        let mut values = Values(HashMap::new());
+        self.model().visit(&mut values);
+        let mut mapper = Average {
+            decay,
+            values: values.0,
+        };
+        self.average = Some(average.map(&mut mapper));
+    }
+
+    fn save(&self, part: Part) -> Result<Bytes, Error> {
+        match part {
+            Part::Model => to_bytes(self.model()),
+            Part::Criterion => to_bytes(self.criterion()),
+            Part::Average => to_bytes(self.average.as_ref().unwrap_or_else(|| self.model())),
+        }
+    }
+
+    fn load(&mut self, part: Part, path: &Path) -> Result<(), Error> {
+        if part == Part::Average {
+            self.begin_average();
+            let average = self.average.take().expect("it was begun");
+            self.average = Some(load(average, path)?);
+            return Ok(());
+        }
+        let learner = self.learner().clone();
+        let (model, criterion) = learner.into_parts();
+        let learner = match part {
+            Part::Model => L::from_parts(load(model, path)?, criterion),
+            _ => L::from_parts(model, load(criterion, path)?),
+        };
+        self.learner = Some(learner);
+        // A checkpoint of a run with frozen parameters holds their flags.
+        self.set_trained(&|_| true);
+        Ok(())
+    }
+}
+
+/// Which parameters and flags are trained.
+#[derive(Default)]
+struct Trained {
+    path: Vec<String>,
+    found: HashMap<String, bool>,
+}
+
+impl ModuleVisitor for Trained {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found
+            .insert(self.path.join("."), param.is_require_grad());
+    }
+
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        self.found
+            .insert(self.path.join("."), flag.val().is_enabled());
+    }
+}
+
+/// Freezes parameters and the statistics beside them, or thaws them.
+struct SetTrained<'a> {
+    at_first: &'a HashMap<String, bool>,
+    trained: &'a dyn Fn(&str) -> bool,
+    path: Vec<String>,
+}
+
+impl SetTrained<'_> {
+    fn is_trained(&self) -> bool {
+        let path = self.path.join(".");
+        let at_first = self.at_first.get(&path).copied().unwrap_or(false);
+        at_first && (self.trained)(&path)
+    }
+}
+
+impl ModuleMapper for SetTrained<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trained = self.is_trained();
+        if param.is_require_grad() == trained {
+            param
+        } else {
+            param.set_require_grad(trained)
+        }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(self.is_trained())
+    }
+}
+
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    found: Vec<Parameter>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.push(Parameter {
+            path: self.path.join("."),
+            id: param.id,
+            trained: param.is_require_grad(),
+        });
+    }
+}
+
+/// The values of a module, without gradients.
+struct Values(HashMap<ParamId, Box<dyn Any>>);
+
+impl ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().without_autodiff();
+        self.0.insert(param.id, Box::new(value));
+    }
+}
+
+/// Moves an average towards values.
+struct Average {
+    decay: f64,
+    values: HashMap<ParamId, Box<dyn Any>>,
+}
+
+impl ModuleMapper for Average {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let value = self.values.remove(&param.id);
+        match value.and_then(|value| value.downcast::<Tensor<D>>().ok()) {
+            Some(value) => {
+                let decay = self.decay;
+                param.map(|average| average * decay + *value * (1.0 - decay))
+            }
+            None => param,
+        }
+    }
+}
