@@ -18,7 +18,7 @@ use burn::{
 use reid::{
     data::dataset::market1501,
     nn::{
-        Precision,
+        Init, Precision,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
@@ -237,7 +237,9 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 
     let checkpoint = fixture.last("run");
     let recipe: Recipe<Config> = Checkpoints::recipe(&checkpoint).expect("a recipe");
-    let model = recipe.network.init(recipe.input, 6, &fixture.device);
+    let model = recipe
+        .network
+        .init(recipe.input, 6, &Init::empty(&fixture.device));
     let model = Checkpoints::load_model(&checkpoint, model)
         .expect("the same network")
         .fold_batch_norm();

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cells: expected a size that divides a map of 16x8, found 3x2")]
+    #[should_panic(expected = "patches: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_divide_are_refused() {
         let _ = Patches {
             height: 3,
