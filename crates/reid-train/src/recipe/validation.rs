@@ -156,7 +156,7 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         );
         let mut warnings = Problems::new();
         if !splits.query.is_empty() {
-            let protocol = self.evaluation.protocol;
+            let protocol = &self.evaluation.protocol;
             problems.at("evaluation", |problems| {
                 warnings.at("evaluation", |warnings| {
                     validate_evaluation(protocol, splits, problems, warnings);
@@ -199,7 +199,7 @@ impl Sampling {
 /// Identities that batches are drawn from.
 fn identities(samples: &[Sample]) -> usize {
     let identities = samples.iter().map(|sample| sample.identity);
-    let identities: BTreeSet<Identity> = identities.filter(|one| !one.is_junk()).collect();
+    let identities: BTreeSet<Identity> = identities.filter(|one| one.is_labelled()).collect();
     identities.len()
 }
 
@@ -227,13 +227,13 @@ pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
 }
 
 fn validate_evaluation(
-    protocol: Protocol,
+    protocol: &Protocol,
     splits: &Splits,
     problems: &mut Problems,
     warnings: &mut Problems,
 ) {
     let evaluated = || splits.query.iter().chain(&splits.gallery);
-    if protocol == Protocol::Market {
+    if *protocol == Protocol::Market {
         let without: Vec<&Sample> = evaluated().filter(|one| one.camera.is_none()).collect();
         let cameras: BTreeSet<Camera> = evaluated().filter_map(|one| one.camera).collect();
         let found = match (without.as_slice(), cameras.len()) {
@@ -251,11 +251,13 @@ fn validate_evaluation(
             return;
         }
     }
-    let unmatched = unmatched(protocol, splits);
     let expected = match protocol {
         Protocol::Market => "a gallery image of the same identity by another camera for each query",
         Protocol::NoCameras => "another gallery image of the same identity for each query",
+        // Whom a rule of one's own lets match is known when all labels are: in the evaluation.
+        _ => return,
     };
+    let unmatched = unmatched(protocol, splits);
     if unmatched.len() == splits.query.len() {
         let found = format_args!("none for all {}: {}", unmatched.len(), named(&unmatched));
         problems.add(expected, found);
@@ -267,20 +269,28 @@ fn validate_evaluation(
 }
 
 /// The queries that have no right answer in the gallery.
-fn unmatched(protocol: Protocol, splits: &Splits) -> Vec<&Sample> {
+fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Vec<&'a Sample> {
     let mut gallery: BTreeMap<Identity, Vec<&Sample>> = BTreeMap::new();
-    for sample in splits.gallery.iter().filter(|one| !one.identity.is_junk()) {
+    for sample in splits
+        .gallery
+        .iter()
+        .filter(|one| one.identity.is_labelled())
+    {
         gallery.entry(sample.identity).or_default().push(sample);
     }
     let has_match = |query: &Sample| {
         let is_other = |answer: &&Sample| match protocol {
             Protocol::Market => answer.camera != query.camera,
-            Protocol::NoCameras => answer.path != query.path,
+            _ => answer.path != query.path,
         };
         let answers = gallery.get(&query.identity);
         answers.is_some_and(|answers| answers.iter().any(is_other))
     };
-    let queries = splits.query.iter();
+    // A query of unknown identity is not scored.
+    let queries = splits
+        .query
+        .iter()
+        .filter(|query| !query.identity.is_unknown());
     queries.filter(|query| !has_match(query)).collect()
 }
 
