@@ -4,7 +4,8 @@
 use burn::{
     config::Config,
     module::{Module, ModuleVisitor, Param},
-    tensor::{Device, Distribution, Int, Tensor},
+    nn::Initializer,
+    tensor::{Device, Int, Tensor},
 };
 use reid::{
     data::{
@@ -14,6 +15,7 @@ use reid::{
         transform::{Augmentation, Picture, Transform},
     },
     nn::{
+        Init,
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
@@ -42,11 +44,14 @@ struct ArcFaceConfig {
 impl CriterionConfig for ArcFaceConfig {
     type Criterion = ArcFace;
 
-    fn init(&self, output: &OutputShape, device: &Device) -> ArcFace {
-        let shape = [output.classes, output.features[0]];
-        let weight = Tensor::random(shape, Distribution::Normal(0.0, 0.1), device);
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> ArcFace {
+        let fan @ [classes, dimensions] = [output.classes, output.features[0]];
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.1,
+        };
         ArcFace {
-            weight: Param::from_tensor(weight),
+            weight: init.tensor([classes, dimensions], &normal, fan),
             scale: self.scale,
             margin: self.margin,
         }
@@ -93,7 +98,9 @@ struct Pale;
 impl Transform for Pale {
     fn apply(&self, picture: &mut Picture, _stream: &mut reid::core::Stream) {
         let values = &mut picture.values;
-        values.iter_mut().for_each(|value| *value = 0.25 + 0.5 * *value);
+        values
+            .iter_mut()
+            .for_each(|value| *value = 0.25 + 0.5 * *value);
     }
 }
 
@@ -285,9 +292,8 @@ fn accumulated_gradients_are_the_mean_of_those_of_the_batches() {
         }
     }
     let parts = [vec![0, 1, 6, 7], vec![2, 3, 8, 9]];
-    let step = |batches: Vec<Vec<usize>>| {
-        recipe_step(&fixture, &recipe, batches.len(), These(batches))
-    };
+    let step =
+        |batches: Vec<Vec<usize>>| recipe_step(&fixture, &recipe, batches.len(), These(batches));
     let [one, other] = parts.clone().map(|part| step(vec![part]));
     let both = step(parts.to_vec());
     for ((one, other), both) in one.iter().zip(&other).zip(&both) {
@@ -326,8 +332,15 @@ fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
     };
     let whole = resumes_to_the_same_bits(&fixture, trainer, [3]);
     let plain = fixture.trainer(&fixture.recipe).run(&mut ());
-    assert_ne!(values(&plain.expect("a run").learner), values(&whole.learner));
-    let rates: Vec<f64> = whole.history.iter().map(|epoch| epoch.learning_rate).collect();
+    assert_ne!(
+        values(&plain.expect("a run").learner),
+        values(&whole.learner)
+    );
+    let rates: Vec<f64> = whole
+        .history
+        .iter()
+        .map(|epoch| epoch.learning_rate)
+        .collect();
     assert!(rates.is_sorted_by(|one, next| one > next), "{rates:?}");
 
     let run = fixture.checkpoints("stopped-3");
@@ -339,9 +352,15 @@ fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
     let expected = "sampler was InOrder { batch_size: 4 } and is InOrder { batch_size: 3 }";
     assert!(message.contains(expected), "{message}");
     let message = with(trainer().with_transform(Pale));
-    assert!(message.contains("transforms was Pale and is Pale, Pale"), "{message}");
+    assert!(
+        message.contains("transforms was Pale and is Pale, Pale"),
+        "{message}"
+    );
     let message = with(trainer().with_schedule(Falling { base: 2e-3 }));
-    assert!(message.contains("schedule was Falling { base: 0.001 }"), "{message}");
+    assert!(
+        message.contains("schedule was Falling { base: 0.001 }"),
+        "{message}"
+    );
     let message = with(fixture.trainer(&fixture.recipe));
     assert!(message.contains("and is the recipe's"), "{message}");
 

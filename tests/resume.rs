@@ -605,10 +605,10 @@ fn an_epoch_is_saved_before_it_is_evaluated() {
 fn a_process_that_dies_before_it_writes_its_report_gets_it_from_the_next() {
     let fixture = Fixture::new();
     let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
-    let killed = panic::catch_unwind(|| {
+    let killed = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let event = |event: &Event<'_>| matches!(event, Event::Evaluated { epoch: 3, .. });
         drop(fixture.trainer("run").run(&mut DieAt { event, left: 1 }));
-    });
+    }));
     assert!(killed.is_err());
     let before = fixture.last("run");
     let resumed = fixture.trainer("run").resume().expect("resumes");

@@ -112,7 +112,7 @@ impl Extractor {
         self
     }
 
-    /// The descriptors of samples, in order, with their identities and cameras. `split` is for error
+    /// The descriptors of samples, in order, with all their labels. `split` is for error
     /// messages.
     ///
     /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
@@ -144,11 +144,7 @@ impl Extractor {
             let image = samples[row].path.clone();
             return Err(Error::Embedding { split, row, image });
         }
-        let embeddings = Embeddings::new(values, dimensions, labels.identities().to_vec())?;
-        Ok(match labels.cameras() {
-            Some(cameras) => embeddings.with_cameras(cameras.to_vec())?,
-            None => embeddings,
-        })
+        Ok(Embeddings::from_parts(values, dimensions, labels)?)
     }
 
     fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {
