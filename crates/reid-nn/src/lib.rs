@@ -58,7 +58,7 @@ pub mod precision;
 mod fixtures;
 mod linear;
 
-pub use block::{Block, BlockConfig, Epilogue};
+pub use block::{Block, BlockConfig};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Embed, Ensemble, Model};
 pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
