@@ -53,6 +53,7 @@ pub mod norm;
 pub mod parameters;
 pub mod pool;
 pub mod precision;
+mod targets;
 
 #[cfg(test)]
 mod fixtures;
@@ -65,3 +66,4 @@ pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingSt
 pub use init::Init;
 pub use model::{Network, ReidModel};
 pub use precision::Precision;
+pub use targets::{Attributes, Targets};
