@@ -47,7 +47,7 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
-    zoo::{RgaConfig, RgaResNet50},
+    zoo::{RgaConfig, RgaResNet50, recipes},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -197,7 +197,7 @@ impl Pair {
                 &[1, 2, 3, 4],
                 (RgaSpatialConfig::new(), RgaChannelConfig::new()),
             );
-        let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
+        let mut recipe = recipes::rga_paper("a moment", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;
         recipe.schedule.base = 2e-3;

@@ -385,6 +385,24 @@ fn a_group_without_parameters_is_refused() {
     );
 }
 
+#[test]
+fn a_learner_that_takes_no_gradients_is_refused() {
+    let fixture = Fixture::new();
+    let learner = ReidLearner::build(&fixture.recipe, 4, &device());
+    let plain: Learner = Learner {
+        model: learner.model.valid(),
+        criterion: learner.criterion.valid(),
+    };
+    let (recipe, splits) = (&fixture.recipe, &fixture.splits);
+    let trainer =
+        Trainer::with_learner(recipe, splits, plain, LoaderConfig::default(), &device());
+    assert_eq!(
+        trainer.expect_err("no gradients").to_string(),
+        "recipe: expected a learner on an autodiff device, with parameters that are trained, found \
+         no parameter that takes a gradient"
+    );
+}
+
 /// Stochastic gradient descent without anything.
 #[derive(Clone, Debug)]
 struct Plain;

@@ -43,6 +43,7 @@ mod fnc;
 mod mgn;
 mod network;
 mod progressive;
+pub mod recipes;
 pub mod rga;
 pub mod weights;
 
