@@ -367,9 +367,9 @@ fn page(
         ))
         .with_table(&["", "value", "interval"], rows(results))
         .with_heading("Ranking")
-        .with_chart(&cmc(report))?
+        .with_chart(&cmc(report))
         .with_heading("Same or different")
-        .with_chart(&roc(&Verification::from_task(&task)?))?;
+        .with_chart(&roc(&Verification::from_task(&task)?));
     let page = breakdown(page, &task, config, report)?;
     match (&arguments.query_pictures, &arguments.gallery_pictures) {
         (Some(queries), Some(images)) => {

@@ -28,15 +28,16 @@ use std::{
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use reid::{
+    core::Seed,
     data::{
         dataset::{self, veri776},
         transform::PadCrop,
     },
     eval::{RerankConfig, Reranked},
     nn::{
+        Init,
         attention::{Combine, FncChannelConfig, FncSpatialConfig, SqueezeExcitationConfig},
         backbone::{ResNet, ResNetConfig, SplitPoint, Stem},
-        drawing,
         head::{BnNeckConfig, FncBranches, ReducedBnNeckConfig},
         parameters,
     },
@@ -176,8 +177,7 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
         let device = model.devices().remove(0);
         // What the file has no weights of is drawn from the seed.
         let seed = Seed::new(arguments.seed.unwrap_or(1)).named("whole");
-        let draw = || config.network.init(image, &device);
-        let mut whole: ResNet<_> = drawing::from_seed(seed, &device, draw);
+        let mut whole: ResNet<_> = config.network.init(image, &Init::new(seed, &device));
         weights::load_backbone(&mut whole, file)?;
         config.start_from(model, whole);
         Ok(())

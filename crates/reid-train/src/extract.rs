@@ -16,18 +16,18 @@ use crate::{error::Error, recipe::Recipe};
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::{Identity, InputSize, Sample, Split};
+/// use reid_core::{Identity, InputSize, Sample, Seed, Split};
 /// use reid_data::{loader::LoaderConfig, transform::Normalise};
-/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 /// use reid_train::Extractor;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("1.png");
 /// # image::RgbImage::new(16, 32).save(&path)?;
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
-/// let model = ReidModel::new(
-///     &ResNetConfig::resnet18().with_width(8), &BnNeckConfig::new(), size, 3, &device,
-/// );
+/// let init = Init::new(Seed::new(1), &device);
+/// let backbone = ResNetConfig::resnet18().with_width(8);
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &init);
 /// let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
 /// let samples = vec![Sample::new(&path, Identity::new(7)); 3];
 /// let embeddings = extractor.embed(&model, &samples, Split::Query, &device)?;
@@ -211,7 +211,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 mod tests {
     use reid_core::{Identity, Seed};
     use reid_data::transform::Normalise;
-    use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+    use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
 
@@ -228,7 +228,13 @@ mod tests {
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let samples = [one, mirrored].map(|path| Sample::new(path, Identity::new(1)));
         let plain = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let rows = |extractor: &Extractor| {
@@ -267,7 +273,13 @@ mod tests {
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let (query, gallery) = extractor
             .embed_both(&model, &splits, &device)
@@ -288,7 +300,13 @@ mod tests {
     fn nothing_to_describe_is_an_error() {
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let error = extractor.embed(&model, &[], Split::Gallery, &device);
         assert_eq!(
@@ -309,7 +327,13 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
 
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let alone = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let embed =
             |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);

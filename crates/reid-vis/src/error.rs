@@ -29,14 +29,6 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The drawing library refused a chart.
-    #[error("cannot draw the chart `{title}`: {reason}")]
-    Chart {
-        /// Title of the chart.
-        title: String,
-        /// What the drawing library says.
-        reason: String,
-    },
 }
 
 /// The message and its causes, as [`reid_core::debug_error`] writes them.

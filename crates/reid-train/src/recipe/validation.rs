@@ -8,7 +8,7 @@ use std::{
 use burn::tensor::Device;
 use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits};
 use reid_data::unopenable;
-use reid_eval::Protocol;
+use reid_eval::{Error as EvalError, Labels, Protocol, Relevance, RelevanceRule};
 use reid_nn::{CriterionConfig, Network};
 
 use super::{Recipe, Sampling};
@@ -199,7 +199,7 @@ impl Sampling {
 /// Identities that batches are drawn from.
 fn identities(samples: &[Sample]) -> usize {
     let identities = samples.iter().map(|sample| sample.identity);
-    let identities: BTreeSet<Identity> = identities.filter(|one| one.is_labelled()).collect();
+    let identities: BTreeSet<Identity> = identities.filter(|one| !one.is_junk()).collect();
     identities.len()
 }
 
@@ -251,13 +251,19 @@ fn validate_evaluation(
             return;
         }
     }
+    let unmatched = match unmatched(protocol, splits) {
+        Ok(unmatched) => unmatched,
+        Err(error) => {
+            let expected = "a protocol that the data have the labels for";
+            problems.require("protocol", false, expected, error);
+            return;
+        }
+    };
     let expected = match protocol {
         Protocol::Market => "a gallery image of the same identity by another camera for each query",
         Protocol::NoCameras => "another gallery image of the same identity for each query",
-        // Whom a rule of one's own lets match is known when all labels are: in the evaluation.
-        _ => return,
+        _ => "a gallery image that the protocol calls a match for each query",
     };
-    let unmatched = unmatched(protocol, splits);
     if unmatched.len() == splits.query.len() {
         let found = format_args!("none for all {}: {}", unmatched.len(), named(&unmatched));
         problems.add(expected, found);
@@ -268,30 +274,31 @@ fn validate_evaluation(
     }
 }
 
-/// The queries that have no right answer in the gallery.
-fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Vec<&'a Sample> {
-    let mut gallery: BTreeMap<Identity, Vec<&Sample>> = BTreeMap::new();
-    for sample in splits
-        .gallery
-        .iter()
-        .filter(|one| one.identity.is_labelled())
-    {
-        gallery.entry(sample.identity).or_default().push(sample);
+/// The queries of known identity that have no match in the gallery.
+fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Result<Vec<&'a Sample>, EvalError> {
+    let (query, gallery) = (&splits.query, &splits.gallery);
+    let [query_labels, gallery_labels] = [query, gallery].map(|side| Labels::from_samples(side));
+    let (query_labels, gallery_labels) = (query_labels?, gallery_labels?);
+    protocol.check(&query_labels, &gallery_labels)?;
+    let mut of_identity: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
+    for (index, sample) in gallery.iter().enumerate() {
+        if !sample.identity.is_junk() {
+            of_identity.entry(sample.identity).or_default().push(index);
+        }
     }
-    let has_match = |query: &Sample| {
-        let is_other = |answer: &&Sample| match protocol {
-            Protocol::Market => answer.camera != query.camera,
-            _ => answer.path != query.path,
-        };
-        let answers = gallery.get(&query.identity);
-        answers.is_some_and(|answers| answers.iter().any(is_other))
+    let is_match = |one: usize, other: usize| {
+        let relevance = protocol.relevance(query_labels.at(one), gallery_labels.at(other));
+        // An image is told from itself by its number, which samples do not have yet.
+        let itself = *protocol == Protocol::NoCameras && query[one].path == gallery[other].path;
+        relevance == Relevance::Match && !itself
     };
-    // A query of unknown identity is not scored.
-    let queries = splits
-        .query
-        .iter()
-        .filter(|query| !query.identity.is_unknown());
-    queries.filter(|query| !has_match(query)).collect()
+    let has_match = |one: usize| {
+        let others = of_identity.get(&query[one].identity);
+        others.is_some_and(|others| others.iter().any(|&other| is_match(one, other)))
+    };
+    let known = (0..query.len()).filter(|&one| query[one].identity != Identity::UNKNOWN);
+    let unmatched = known.filter(|&one| !has_match(one));
+    Ok(unmatched.map(|one| &query[one]).collect())
 }
 
 /// The first few paths of samples.
