@@ -4,75 +4,12 @@ use std::{borrow::Cow, ops::Range};
 
 use rayon::prelude::*;
 
-use crate::{Embeddings, Error, Metric};
-
-/// Most queries in a block: enough to keep a matrix product busy.
-const BLOCK_QUERIES: usize = 128;
-/// Most distances in a block unless one query has more: 64 MiB per thread, so that a gallery of a million
-/// is read once for sixteen queries.
-const BLOCK_DISTANCES: usize = 1 << 24;
+use crate::{DistanceRows, Embeddings, Error, Metric};
 
 /// Pairs whose squared distance is a smaller share of what it is the rest of are computed from their
 /// differences: a product of length L is rounded by some 1e-7 · L, which must stay small beside what is left
 /// when it is taken from two squared lengths.
 const NEAR: f64 = 1.0 / 512.0;
-
-/// Where distances come from, some queries at a time: a metric, a matrix, a file or a device.
-///
-/// ```
-/// use std::ops::Range;
-/// use reid_core::Identity;
-/// use reid_eval::{DistanceRows, Error, EvaluationConfig, Labels, Protocol, evaluate_rows};
-///
-/// /// Each image is where its number is.
-/// struct Line;
-///
-/// impl DistanceRows for Line {
-///     fn queries(&self) -> usize {
-///         2
-///     }
-///     fn gallery(&self) -> usize {
-///         3
-///     }
-///     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
-///         for (query, row) in queries.zip(rows.chunks_exact_mut(3)) {
-///             for (image, distance) in row.iter_mut().enumerate() {
-///                 *distance = query.abs_diff(image) as f32;
-///             }
-///         }
-///         Ok(())
-///     }
-/// }
-///
-/// let query = Labels::new([1, 2].map(Identity::new).to_vec());
-/// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
-/// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-/// let report = evaluate_rows(&Line, &query, &gallery, &config)?;
-/// assert_eq!(report.rank(1), 1.0);
-/// # Ok::<(), reid_eval::Error>(())
-/// ```
-pub trait DistanceRows: Sync {
-    /// Number of queries.
-    fn queries(&self) -> usize;
-
-    /// Number of gallery images.
-    fn gallery(&self) -> usize;
-
-    /// Writes the distances of some queries to the whole gallery, row by row; smaller is nearer.
-    ///
-    /// It is called from several threads at once, with ranges of any length; `rows` has as many
-    /// values as queries times gallery images, and what is not written is refused.
-    ///
-    /// # Errors
-    /// If they cannot be had; [`Error::Source`] is for reasons from outside.
-    fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error>;
-}
-
-/// Queries that are asked for at once: the blocks depend on the size of the gallery alone, not on
-/// threads, and so do all roundings.
-pub(crate) fn block_queries(gallery: usize) -> usize {
-    (BLOCK_DISTANCES / gallery.max(1)).clamp(1, BLOCK_QUERIES)
-}
 
 /// Distances between all queries and the gallery, by matrix products, a block at a time.
 ///
@@ -303,55 +240,6 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Maps each query and its distances to the gallery, in the order of the queries, on all threads. Distances
-/// are asked for a block of queries at a time and never kept.
-pub(crate) fn map_rows<R: Send>(
-    source: &(impl DistanceRows + ?Sized),
-    map: impl Fn(usize, &[f32]) -> R + Sync,
-) -> Result<Vec<R>, Error> {
-    let (queries, images) = (source.queries(), source.gallery());
-    let step = block_queries(images);
-    let results = |block: usize| {
-        let block = block * step..((block + 1) * step).min(queries);
-        let rows = rows(source, block.clone())?;
-        let rows = block.zip(rows.chunks_exact(images));
-        Ok(rows.map(|(query, row)| map(query, row)).collect::<Vec<_>>())
-    };
-    let blocks: Vec<Result<_, Error>> = (0..queries.div_ceil(step))
-        .into_par_iter()
-        .map(results)
-        .collect();
-    // Joined in order, so that of several errors it is always the first that is reported.
-    let mut all = Vec::with_capacity(queries);
-    for block in blocks {
-        all.extend(block?);
-    }
-    Ok(all)
-}
-
-/// The distances of some queries, none of which is infinite or not a number.
-pub(crate) fn rows(
-    source: &(impl DistanceRows + ?Sized),
-    queries: Range<usize>,
-) -> Result<Vec<f32>, Error> {
-    let gallery = source.gallery();
-    // What a source leaves out is no distance.
-    let mut rows = vec![f32::NAN; queries.len() * gallery];
-    source.fill(queries.clone(), &mut rows)?;
-    for (query, row) in queries.zip(rows.chunks_exact(gallery)) {
-        expect_finite(query, row)?;
-    }
-    Ok(rows)
-}
-
-/// Refuses distances that cannot be ranked.
-fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
-    match distances.iter().position(|distance| !distance.is_finite()) {
-        None => Ok(()),
-        Some(gallery) => Err(Error::Distance { query, gallery }),
-    }
-}
-
 /// The product of two vectors, summed in lanes so that it is as fast and as exact as in a block.
 #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
 fn product(one: &[f32], other: &[f32]) -> f32 {
@@ -426,6 +314,7 @@ mod tests {
     use reid_core::Identity;
 
     use super::*;
+    use crate::distance_rows::rows;
 
     fn embeddings(dimensions: usize, values: &[f32]) -> Embeddings {
         let identities = vec![Identity::new(1); values.len() / dimensions];
@@ -470,21 +359,21 @@ mod tests {
     /// lengths of 900 nothing is left in single precision.
     #[test]
     fn small_distances_of_long_vectors_are_exact() {
-        let (dimensions, rows) = (64, 12);
+        let (dimensions, images) = (64, 12);
         let value = |row: usize, at: usize| {
             let centre = ((at * (1 + row % 3)) as f32 * 0.7).sin() * 5.3;
             centre + ((at * 31 + row * 17) as f32).sin() * 2e-3
         };
-        let values: Vec<f32> = (0..rows)
+        let values: Vec<f32> = (0..images)
             .flat_map(|row| (0..dimensions).map(move |at| value(row, at)))
             .collect();
         let both = embeddings(dimensions, &values);
         let squares = |row: usize| both.row(row).iter().map(|&value| f64::from(value).powi(2));
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distances = Distances::between(&both, &both, metric).expect("one space");
-            let found = super::rows(&distances, 0..rows).expect("finite");
+            let found = rows(&distances, 0..images).expect("finite");
             for (at, found) in found.into_iter().enumerate() {
-                let pair = [at / rows, at % rows];
+                let pair = [at / images, at % images];
                 let scales = match metric {
                     Metric::Euclidean => [1.0, 1.0],
                     Metric::Cosine => pair.map(|row| 1.0 / squares(row).sum::<f64>().sqrt()),
@@ -521,13 +410,13 @@ mod tests {
     fn a_distance_does_not_depend_on_where_its_images_stand() {
         // One vector many times on either side, among vectors that fill the dimensions with
         // numbers that round: all of its distances are the same to the last bit.
-        let (dimensions, rows) = (515, 131);
+        let (dimensions, images) = (515, 131);
         let vector = |row: usize| (0..dimensions).map(move |at| ((at * row) as f32 + 0.3).sin());
-        let values: Vec<f32> = (0..rows).flat_map(|row| vector(row % 5)).collect();
+        let values: Vec<f32> = (0..images).flat_map(|row| vector(row % 5)).collect();
         let both = embeddings(dimensions, &values);
         for metric in [Metric::Euclidean, Metric::Cosine] {
             let distances = Distances::between(&both, &both, metric).expect("one space");
-            let blocks = [0..64, 64..128, 128..131].map(|block| super::rows(&distances, block));
+            let blocks = [0..64, 64..128, 128..131].map(|block| rows(&distances, block));
             let values: Vec<f32> = blocks
                 .into_iter()
                 .flat_map(|it| it.expect("finite"))

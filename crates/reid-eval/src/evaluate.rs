@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::{
     DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, RetrievalTask,
-    distance::{self, Distances},
+    distance::Distances,
+    distance_rows::map_rows,
     ranking::ranks_of_matches,
     relevance::{ProtocolRule, QueryRule},
     report::QueryResult,
@@ -73,7 +74,7 @@ pub fn evaluate_rows(
 ) -> Result<Report, Error> {
     config.check()?;
     let rule = ProtocolRule::new(&config.protocol, query, gallery)?;
-    let per_query = map_rows(source, [query, gallery], |query, row| {
+    let per_query = map_labelled_rows(source, [query, gallery], |query, row| {
         let rule = rule.at(query);
         let ranks = ranks_of_matches(row, |image| rule.relevance(image));
         QueryResult::from_ranks((query, rule.identity), &ranks, config)
@@ -90,13 +91,13 @@ pub(crate) fn each_row<R: Send>(
 ) -> Result<Vec<R>, Error> {
     let rule = ProtocolRule::new(task.protocol, task.query, task.gallery)?;
     let labels = [task.query, task.gallery];
-    let results = map_rows(task.distances, labels, |query, row| {
+    let results = map_labelled_rows(task.distances, labels, |query, row| {
         rule.is_scored(query).then(|| map(&rule.at(query), row))
     })?;
     Ok(results.into_iter().flatten().collect())
 }
 
-fn map_rows<R: Send>(
+fn map_labelled_rows<R: Send>(
     source: &(impl DistanceRows + ?Sized),
     [query, gallery]: [&Labels; 2],
     map: impl Fn(usize, &[f32]) -> R + Sync,
@@ -114,7 +115,7 @@ fn map_rows<R: Send>(
             ),
         });
     }
-    distance::map_rows(source, map)
+    map_rows(source, map)
 }
 
 /// Computes CMC, mAP and mINP from a distance matrix: `distances` holds one row per query with one

@@ -3,9 +3,7 @@
 use reid_core::Split;
 
 use crate::{
-    Embeddings, Error, Metric,
-    distance::{self, Distances},
-    ranking::nearest,
+    Embeddings, Error, Metric, distance::Distances, distance_rows::map_rows, ranking::nearest,
 };
 
 /// Moves embeddings towards their nearest neighbours.
@@ -94,7 +92,7 @@ impl Expansion {
             }
         }
         let distances = Distances::between(images, others, Metric::Cosine)?;
-        let moved = distance::map_rows(&distances, |image, row| {
+        let moved = map_rows(&distances, |image, row| {
             self.moved(&distances, image, row, same)
         })?;
         images.with_values(moved.concat(), images.dimensions())

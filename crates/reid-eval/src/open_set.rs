@@ -6,7 +6,12 @@ use rand::seq::SliceRandom;
 use reid_core::{Identity, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Labels, Relevance, RetrievalTask, evaluate::each_row, ranking::nearer};
+use crate::{
+    Error, Labels, Relevance, RetrievalTask,
+    evaluate::each_row,
+    ranking::{Candidate, nearer},
+    relevance::QueryRule,
+};
 
 /// How open-set identification is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,30 +125,11 @@ impl OpenSet {
             });
         }
         let absent = held_out(task.query, config)?;
+        let identities = task.gallery.identities();
         let outcomes = each_row(task, |rule, row| {
-            let mut right: Option<(usize, f32)> = None;
-            let mut wrong: Vec<(usize, f32)> = Vec::new();
-            for (image, distance) in row.iter().copied().enumerate() {
-                let candidate = (image, distance);
-                match rule.relevance(image) {
-                    Relevance::Ignored | Relevance::Unknown => {}
-                    _ if absent.contains(&task.gallery.identities()[image]) => {}
-                    Relevance::Match => {
-                        let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
-                        right = if nearest { Some(candidate) } else { right };
-                    }
-                    Relevance::NonMatch => wrong.push(candidate),
-                }
-            }
-            let Some(right) = right else {
-                let nearest = wrong.into_iter().min_by(nearer);
-                return Outcome::NotInGallery(nearest.map(|(_, distance)| distance));
-            };
-            let before = wrong
-                .iter()
-                .filter(|image| nearer(image, &right).is_lt())
-                .count();
-            Outcome::InGallery((before < config.rank).then_some(right.1))
+            let images = row.iter().copied().enumerate();
+            let kept = images.filter(|(image, _)| !absent.contains(&identities[*image]));
+            outcome(rule, kept, config.rank)
         })?;
         let mut queries = OpenSetQueries::default();
         let (mut identified, mut alarms) = (Vec::new(), Vec::new());
@@ -202,6 +188,28 @@ impl OpenSet {
         };
         found as f64 / self.queries.in_gallery as f64
     }
+}
+
+/// The result of a query, whose right answer has to be at this rank, among these gallery images.
+fn outcome(rule: &QueryRule<'_>, images: impl Iterator<Item = Candidate>, rank: usize) -> Outcome {
+    let mut right: Option<Candidate> = None;
+    let mut wrong: Vec<Candidate> = Vec::new();
+    for candidate in images {
+        match rule.relevance(candidate.0) {
+            Relevance::Ignored | Relevance::Unknown => {}
+            Relevance::Match => {
+                let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
+                right = if nearest { Some(candidate) } else { right };
+            }
+            Relevance::NonMatch => wrong.push(candidate),
+        }
+    }
+    let Some(right) = right else {
+        let nearest = wrong.into_iter().min_by(nearer);
+        return Outcome::NotInGallery(nearest.map(|(_, distance)| distance));
+    };
+    let before = wrong.iter().filter(|image| nearer(image, &right).is_lt());
+    Outcome::InGallery((before.count() < rank).then_some(right.1))
 }
 
 /// The identities that are taken out of the gallery.

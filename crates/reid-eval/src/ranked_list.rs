@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Embeddings, Error, EvaluationConfig, Relevance,
-    distance::{self, Distances},
+    distance::Distances,
+    distance_rows::rows,
     ranking::{Candidate, nearer},
     relevance::ProtocolRule,
 };
@@ -94,7 +95,7 @@ pub fn ranked_list(
     }
     let rule = rule.at(query_index);
     let distances = Distances::between(query, gallery, config.metric)?;
-    let row = distance::rows(&distances, query_index..query_index + 1)?;
+    let row = rows(&distances, query_index..query_index + 1)?;
     let mut candidates: Vec<Candidate> = row.into_iter().enumerate().collect();
     candidates.sort_unstable_by(nearer);
 

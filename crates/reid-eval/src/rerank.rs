@@ -10,9 +10,8 @@ mod encoding;
 mod neighbours;
 
 use crate::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Metric, Report,
-    distance::{Distances, block_queries},
-    evaluate_rows,
+    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Metric, Report, distance::Distances,
+    distance_rows::block_queries, evaluate_rows,
 };
 use encoding::{Encodings, Inverted};
 use neighbours::Neighbours;

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{
     Embeddings, Error, Metric,
-    distance::{self, Distances, Side},
+    distance::{Distances, Side},
+    distance_rows::map_rows,
     ranking::nearest,
 };
 
@@ -72,7 +73,7 @@ impl<'a> Index<'a> {
     /// If query and gallery have different dimensions, or if a distance is no finite `f32`.
     pub fn search(&self, query: &Embeddings, k: usize) -> Result<Vec<Vec<Neighbour<'a>>>, Error> {
         let distances = Distances::to_side(query, &self.side)?;
-        distance::map_rows(&distances, |_, row| {
+        map_rows(&distances, |_, row| {
             let found = nearest(row.iter().copied().enumerate(), k).into_iter();
             found
                 .map(|(index, distance)| self.neighbour(index, distance))

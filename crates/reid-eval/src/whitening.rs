@@ -1,4 +1,4 @@
-//! Whitening: descriptors turned onto their principal axes and scaled to the same spread.
+//! Whitening: embeddings rotated onto their principal axes and scaled to the same spread.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -18,10 +18,10 @@ pub struct Whitening {
 }
 
 impl Whitening {
-    /// Fits axes to descriptors and keeps `kept` of them, or fewer where there are no more that vary.
+    /// Fits axes to embeddings and keeps `kept` of them, or fewer where there are no more that vary.
     ///
     /// # Errors
-    /// If there are fewer than two images, `kept` is 0, or all descriptors are the same.
+    /// If there are fewer than two images, `kept` is 0, or all embeddings are the same.
     ///
     /// ```
     /// use reid_core::Identity;
@@ -87,7 +87,7 @@ impl Whitening {
         self.axes.len() / self.mean.len()
     }
 
-    /// Whitened descriptors at length 1; labels stay.
+    /// The whitened embeddings, at length 1; labels stay.
     ///
     /// # Errors
     /// If the dimensions are not those that it was fitted on.
@@ -122,7 +122,7 @@ impl Whitening {
     }
 }
 
-/// The mean and the covariance of descriptors.
+/// The mean and the covariance of embeddings.
 fn moments(images: &Embeddings) -> (Vec<f64>, DMatrix<f64>) {
     let (count, dimensions) = (images.len(), images.dimensions());
     let rows = || images.values().chunks_exact(dimensions);

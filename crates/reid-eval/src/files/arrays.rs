@@ -54,13 +54,13 @@ pub(super) fn from_embeddings<'a>(
     }
     if let Some(paths) = labels.paths() {
         let texts: Vec<&str> = texts_of(paths)?;
-        arrays.extend(texts_to_arrays(format!("{prefix}paths"), &texts)?);
+        arrays.extend(texts_to_arrays(&format!("{prefix}paths"), &texts)?);
     }
     for name in labels.attribute_names() {
         let values = labels.attribute(name).unwrap_or_default().iter();
         let texts: Vec<&str> = values.map(|value| value.as_deref().unwrap_or("")).collect();
         let key = format!("{prefix}attributes.{name}");
-        arrays.extend(texts_to_arrays(key, &texts)?);
+        arrays.extend(texts_to_arrays(&key, &texts)?);
     }
     Ok(arrays)
 }
@@ -87,7 +87,7 @@ pub(super) fn signed(key: &str, numbers: impl Iterator<Item = u64>) -> Result<Ve
     numbers.enumerate().map(convert).collect()
 }
 
-fn texts_to_arrays(key: String, texts: &[&str]) -> Result<[Array<'static>; 2], String> {
+fn texts_to_arrays(key: &str, texts: &[&str]) -> Result<[Array<'static>; 2], String> {
     let mut end = 0;
     let ends = texts.iter().map(|text| {
         end += text.len() as u64;
