@@ -31,7 +31,7 @@ impl AttributeClasses {
     }
 
     /// The classes of every attribute that one of the samples has, by the name of the attribute. Junk
-    /// does not count.
+    /// and images of unknown identity do not count: nothing is trained on them.
     ///
     /// ```
     /// use reid_core::{Identity, Sample};
@@ -44,7 +44,10 @@ impl AttributeClasses {
     #[must_use]
     pub fn from_samples(samples: &[Sample]) -> BTreeMap<String, Self> {
         let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for sample in samples.iter().filter(|sample| !sample.identity.is_junk()) {
+        for sample in samples
+            .iter()
+            .filter(|sample| sample.identity.is_labelled())
+        {
             for (attribute, name) in &sample.attributes {
                 names.entry(attribute).or_default().insert(name);
             }
