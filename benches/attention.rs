@@ -12,10 +12,10 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
 use reid::{
-    core::FeatureShape,
+    core::{FeatureShape, Seed},
     device,
     nn::{
-        Block, BlockConfig,
+        Block, BlockConfig, Init,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, NonLocalConfig, RgaChannelConfig, RgaSpatialConfig,
@@ -50,7 +50,7 @@ fn forward<B: Block>(
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
     let device = device::pick().expect("a device");
-    let block = config.init(place, &device);
+    let block = config.init(place, &Init::new(Seed::new(1), &device));
     let input = input(place, &device);
     bencher.bench_local(|| function(&block, input.clone()).sum().into_scalar::<f32>());
 }
@@ -62,7 +62,7 @@ fn training<B: Block>(
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
     let device = device::pick().expect("a device").autodiff();
-    let block = config.init(place, &device);
+    let block = config.init(place, &Init::new(Seed::new(1), &device));
     let input = input(place, &device);
     bencher.bench_local(|| {
         let leaf = input.clone().detach().require_grad();

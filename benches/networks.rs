@@ -19,7 +19,8 @@ use burn::{
 };
 use clap::{Parser, ValueEnum};
 use reid::{
-    nn::{Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
+    core::Seed,
+    nn::{Init, Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     train::{Learner, OptimizerConfig, ReidLearner},
     zoo::{BranchedConfig, FncConfig, RgaConfig},
@@ -211,7 +212,7 @@ fn images(arguments: &Arguments, size: InputSize, device: &Device) -> Tensor<4> 
 }
 
 fn infer(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
-    let model = network.init(size, CLASSES, device);
+    let model = network.init(size, CLASSES, &Init::new(Seed::new(1), device));
     let model = if arguments.fused {
         model.fold_batch_norm()
     } else {

@@ -25,9 +25,10 @@ use burn::{
 };
 use clap::Parser;
 use reid::{
+    core::Seed,
     device,
     nn::{
-        OutputShape, ReidOutput, TrainingStep, backbone::ResNetConfig, cut_mix::CutMix,
+        Init, OutputShape, ReidOutput, TrainingStep, backbone::ResNetConfig, cut_mix::CutMix,
         loss::BatchHardTripletConfig,
     },
     prelude::*,
@@ -230,8 +231,10 @@ fn own(arguments: &Arguments, device: &Device) {
     };
     let identities: Vec<usize> = (0..images).map(|image| image / 4).collect();
     let features = random([images, channels, 1, 1]);
-    let triplet =
-        BatchHardTripletConfig::new().init(&OutputShape::single(channels, images / 4), &device);
+    let triplet = BatchHardTripletConfig::new().init(
+        &OutputShape::single(channels, images / 4),
+        &Init::new(Seed::new(1), &device),
+    );
     let labels = Tensor::<1, Int>::arange(0..images.cast_signed() as i64, &device) / 4;
     let mining = arguments.median(&device, || {
         let embedding = features.clone().flatten(1, 3);
@@ -264,7 +267,7 @@ fn update(arguments: &Arguments, device: &Device) {
     let device = device.clone().autodiff();
     let width = if arguments.test { 2 } else { 64 };
     let network = ResNetConfig::resnet50().with_width(width);
-    let network = network.init(InputSize::PERSON.rgb(), &device);
+    let network = network.init(InputSize::PERSON.rgb(), &Init::new(Seed::new(1), &device));
     let mut ones = Ones(GradientsParams::new());
     network.visit(&mut ones);
     let mut optimizer = OptimizerConfig::adam().init();

@@ -16,12 +16,13 @@ use std::error::Error;
 use burn::{
     module::Module,
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::sigmoid},
+    tensor::{Tensor, activation::sigmoid},
 };
 use clap::Parser;
 use reid::{
     data::dataset::market1501,
     nn::{
+        Init,
         attention::{Gate, SqueezeExcitationConfig},
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
@@ -61,9 +62,9 @@ struct PlaceGateConfig;
 impl BlockConfig for PlaceGateConfig {
     type Block = PlaceGate;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> PlaceGate {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> PlaceGate {
         PlaceGate {
-            gate: Conv2dConfig::new([input.channels, 1], [1, 1]).init(device),
+            gate: init.conv2d(&Conv2dConfig::new([input.channels, 1], [1, 1])),
         }
     }
 }

@@ -17,12 +17,13 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use clap::Parser;
 use reid::{
     data::dataset::market1501,
     nn::{
+        Init,
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
         pool,
@@ -60,13 +61,13 @@ struct StripeHeadConfig {
 impl HeadConfig for StripeHeadConfig {
     type Head = StripeHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> StripeHead {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> StripeHead {
         let stripes = self.stripes;
         assert!(
             stripes > 0 && input.height.is_multiple_of(stripes),
             "{stripes} stripes do not divide a map of {input}"
         );
-        let classifier = |_| LinearConfig::new(input.channels, classes).init(device);
+        let classifier = |_| init.linear(&LinearConfig::new(input.channels, classes));
         StripeHead {
             classifiers: (0..stripes).map(classifier).collect(),
         }

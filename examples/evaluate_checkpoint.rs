@@ -26,6 +26,7 @@ use reid::{
     data::dataset::{self, market1501},
     eval::ranked_list,
     nn::{
+        Init,
         attention::{RgaChannelConfig, RgaSpatialConfig},
         backbone::ResNetConfig,
         head::BnNeckConfig,
@@ -116,7 +117,9 @@ where
 {
     let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
     let classes = Checkpoints::classes(checkpoint)?.len();
-    let model = recipe.network.init(recipe.input, classes, device);
+    let model = recipe
+        .network
+        .init(recipe.input, classes, &Init::empty(device));
     let model = Checkpoints::load_model(checkpoint, model)?.fold_batch_norm();
 
     let mut evaluation = recipe.evaluation.clone();

@@ -39,7 +39,7 @@ use reid::{
         transform::{PadCrop, Picture},
     },
     nn::{
-        TrainingStep,
+        Init, TrainingStep,
         backbone::{ResNetConfig, Stem},
         cut_mix::{CutMix, Patches},
         grad_cam::Target,
@@ -118,7 +118,9 @@ impl Trained {
             checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
         let recipe: Recipe<BranchedConfig> = Checkpoints::recipe(&checkpoint)?;
         let classes = Checkpoints::classes(&checkpoint)?;
-        let model = recipe.network.init(recipe.input, classes.len(), device);
+        let model = recipe
+            .network
+            .init(recipe.input, classes.len(), &Init::empty(device));
         let model = Checkpoints::load_model(&checkpoint, model)?;
         Ok(Self {
             splits,

@@ -26,6 +26,7 @@ use reid::{
     },
     eval::ranked_list,
     nn::{
+        Init,
         activation_map::activation_maps,
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
@@ -101,7 +102,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = out.join("model.safetensors");
     weights::save(&outcome.learner.model.valid(), &file)?;
     let identities = splits.statistics().train.identities;
-    let mut loaded = recipe.network.init(recipe.input, identities, &device);
+    let mut loaded = recipe
+        .network
+        .init(recipe.input, identities, &Init::empty(&device));
     weights::load(&mut loaded, &file)?;
     let again = extractor.evaluate(
         &loaded.fold_batch_norm(),

@@ -38,6 +38,7 @@ use reid::{
         transform::{PadCrop, Picture},
     },
     nn::{
+        Init,
         attention::Gate,
         backbone::{ResNetConfig, Stem},
         grad_cam::{GradCam, Target},
@@ -223,7 +224,9 @@ fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     device: &Device,
 ) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
     let classes = Checkpoints::classes(checkpoint)?.len();
-    let model = recipe.network.init(recipe.input, classes, device);
+    let model = recipe
+        .network
+        .init(recipe.input, classes, &Init::empty(device));
     Ok(Checkpoints::load_model(checkpoint, model)?)
 }
 

@@ -28,15 +28,16 @@ use std::{
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use reid::{
+    core::Seed,
     data::{
         dataset::{self, veri776},
         transform::PadCrop,
     },
     eval::{RerankConfig, Reranked},
     nn::{
+        Init,
         attention::{Combine, FncChannelConfig, FncSpatialConfig, SqueezeExcitationConfig},
         backbone::{ResNet, ResNetConfig, SplitPoint, Stem},
-        drawing,
         head::{BnNeckConfig, FncBranches, ReducedBnNeckConfig},
         parameters,
     },
@@ -176,8 +177,7 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
         let device = model.devices().remove(0);
         // What the file has no weights of is drawn from the seed.
         let seed = Seed::new(arguments.seed.unwrap_or(1)).named("whole");
-        let draw = || config.network.init(image, &device);
-        let mut whole: ResNet<_> = drawing::from_seed(seed, &device, draw);
+        let mut whole: ResNet<_> = config.network.init(image, &Init::new(seed, &device));
         weights::load_backbone(&mut whole, file)?;
         config.start_from(model, whole);
         Ok(())
@@ -224,7 +224,7 @@ fn train<N: Network>(
         let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
         let model = outcome.learner.model.evaluation();
         let both = extractor.embed_both(&model, &splits, &device)?;
-        by_track(&both, &splits, &recipe.evaluation)?;
+        by_track(&both, &recipe.evaluation)?;
         if arguments.rerank {
             reranked(&both, &recipe.evaluation)?;
         }
@@ -235,16 +235,12 @@ fn train<N: Network>(
 /// Scores the mean over each track, where the gallery has tracks.
 fn by_track(
     (query, gallery): &(Embeddings, Embeddings),
-    splits: &Splits,
     config: &EvaluationConfig,
 ) -> Result<(), Box<dyn Error>> {
-    let tracks = splits.gallery.iter().map(|sample| sample.track);
-    let tracks: Option<Vec<_>> = tracks.collect();
-    let Some(tracks) = tracks else {
+    if gallery.labels().tracks().is_none() {
         return Ok(());
-    };
-    let tracks: Vec<u64> = tracks.into_iter().map(Track::number).collect();
-    let report = evaluate(query, &gallery.pooled_by_track(&tracks)?, config)?;
+    }
+    let report = evaluate(query, &gallery.pooled_by_track()?, config)?;
     println!("by track\n{report}");
     Ok(())
 }
@@ -254,12 +250,7 @@ fn reranked(
     (query, gallery): &(Embeddings, Embeddings),
     config: &EvaluationConfig,
 ) -> Result<(), Box<dyn Error>> {
-    let paper = RerankConfig {
-        k1: 75,
-        k2: 10,
-        lambda: 0.1,
-        ..RerankConfig::default()
-    };
+    let paper = RerankConfig::default().with_parameters(75, 10, 0.1);
     let lists = Reranked::new(query, gallery, &paper)?;
     let report = lists.evaluate(query.labels(), gallery.labels(), config)?;
     println!("re-ranked\n{report}");

@@ -17,8 +17,9 @@ use burn::{
 };
 use rand::RngExt;
 use reid::{
+    core::Seed,
     nn::{
-        Precision, TrainingStep,
+        Init, Precision, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, CombineGates, FncChannelConfig, FncSpatialConfig,
             FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig,
@@ -545,7 +546,7 @@ fn backward_at_zero<M: Module, const D: usize>(
 }
 
 fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &Device) {
-    let block = config.init(place, device);
+    let block = config.init(place, &Init::new(Seed::new(1), device));
     let FeatureShape {
         channels,
         height,
@@ -681,7 +682,7 @@ fn attention_by_turns(device: &Device) {
 }
 
 fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
-    let head = config.init(PLACE, CLASSES, device);
+    let head = config.init(PLACE, CLASSES, &Init::new(Seed::new(1), device));
     let input = random([2, 4, 4, 2], device);
     let valid = head.valid();
     let output = valid.forward(input.clone().inner());
@@ -803,7 +804,7 @@ fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
         features: vec![3, 3],
         classes: CLASSES,
     };
-    let criterion = config.init(&shape, device);
+    let criterion = config.init(&shape, &Init::new(Seed::new(1), device));
     let identities = Tensor::<1, Int>::from_data([0, 0, 1, 1, 1], device);
     let loss = |features: Tensor<2>| {
         let logits = features.clone().slice([0..5, 0..CLASSES]);

@@ -14,8 +14,8 @@ use burn::{
 use reid::{
     core::{FeatureShape, Seed},
     nn::{
-        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidModel,
-        ReidOutput, TrainingStep,
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, Init, OutputShape,
+        ReidModel, ReidOutput, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, ChannelGate, Combine, CombineGates,
             FncChannelConfig, FncSpatialConfig, FullyConnectedChannelConfig,
@@ -263,7 +263,7 @@ const MAP: FeatureShape = FeatureShape::new(4, 4, 3);
 
 fn check_block(config: &impl BlockConfig, input: FeatureShape) {
     let shape = [3, input.channels, input.height, input.width];
-    let block = config.init(input, device());
+    let block = config.init(input, &Init::new(Seed::new(1), device()));
     check(block, shape, |block, features| {
         project(block.forward(features))
     });
@@ -409,7 +409,7 @@ fn batch_normalisation() {
         project(norm.forward(features))
     });
     // Frozen, it evaluates: only the input has a gradient.
-    check(norm().no_grad(), [3, 4, 2, 2], |norm, map| {
+    check(norm().freeze(), [3, 4, 2, 2], |norm, map| {
         project(norm.forward(map))
     });
 }
@@ -443,7 +443,7 @@ fn step(labels: &[usize]) -> TrainingStep<'_> {
 }
 
 fn check_head(config: &impl HeadConfig) {
-    let head = config.init(MAP, 3, device());
+    let head = config.init(MAP, 3, &Init::new(Seed::new(1), device()));
     check(head, [4, 4, 4, 3], |head, features| {
         let output = head.forward_train(features, step(&[0, 1, 2, 0]));
         let judged = output.features.into_iter().chain(output.logits);
@@ -552,7 +552,7 @@ fn shape_of_two_branches() -> OutputShape {
 }
 
 fn check_criterion(config: &impl CriterionConfig) {
-    let criterion = config.init(&shape_of_two_branches(), device());
+    let criterion = config.init(&shape_of_two_branches(), &Init::new(Seed::new(1), device()));
     check(criterion, FEATURES, |criterion, features| {
         criterion.forward(&two_branches(&features), identities())
     });
@@ -588,7 +588,7 @@ fn center_loss() {
     let shape = shape_of_two_branches();
     let with_weight = |weight| {
         let config = CenterLossConfig::new().with_weight(weight);
-        let mut criterion = config.init(&shape, device());
+        let mut criterion = config.init(&shape, &Init::new(Seed::new(1), device()));
         for (branch, centers) in criterion.centers.iter_mut().enumerate() {
             let values = tensor(&format!("centers.{branch}"), centers.dims(), INPUT);
             *centers = Param::from_tensor(values);
@@ -626,12 +626,21 @@ fn a_model_and_its_losses() {
         BnNeckConfig::new(),
         PooledHeadConfig::new().with_pool(PoolConfig::GEM),
     );
-    let model = ReidModel::new(&backbone, &heads, size, 4, device());
+    let model = ReidModel::new(
+        &backbone,
+        &heads,
+        size,
+        4,
+        &Init::new(Seed::new(1), device()),
+    );
     let losses = WeightedConfig {
         weight: 0.5,
         criterion: (IdentityLossConfig::new(), BatchHardTripletConfig::new()),
     };
-    let criterion = losses.init(&heads.output(backbone.output(size.rgb()), 4), device());
+    let criterion = losses.init(
+        &heads.output(backbone.output(size.rgb()), 4),
+        &Init::new(Seed::new(1), device()),
+    );
     check(
         (model, criterion),
         [8, 3, 16, 8],

@@ -5,9 +5,9 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use reid::{
-    core::FeatureShape,
+    core::{FeatureShape, Seed},
     nn::{
-        Block, BlockConfig, HeadConfig, ReidModel,
+        Block, BlockConfig, HeadConfig, Init, ReidModel,
         backbone::{ResNet, ResNetConfig},
         block::Identity,
         head::{PooledHead, PooledHeadConfig},
@@ -33,8 +33,12 @@ pub(crate) fn classifier<I: BlockConfig + Clone>(
     let image = FeatureShape::new(3, 64, 32);
     let head = PooledHeadConfig::new();
     let model = ReidModel {
-        backbone: config.init(image, device),
-        head: head.init(config.output(image), classes, device),
+        backbone: config.init(image, &Init::new(Seed::new(1), device)),
+        head: head.init(
+            config.output(image),
+            classes,
+            &Init::new(Seed::new(1), device),
+        ),
     };
     formula::filled(model, naming, dtype)
 }

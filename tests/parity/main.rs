@@ -13,8 +13,8 @@ use burn::{
 use reid::{
     core::{FeatureShape, Seed},
     nn::{
-        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, OutputShape, ReidOutput,
-        TrainingStep,
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, Init, OutputShape,
+        ReidOutput, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, CombineGates, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig, RgaChannel,
@@ -123,7 +123,12 @@ fn blocks(golden: &Golden) {
             "se" => {
                 let [hidden, _, _, _] = golden.shape("se.grad.fc1.weight");
                 let config = SqueezeExcitationConfig::new().with_reduction(channels / hidden);
-                compare(golden, part, config.init(input, &device), Block::forward);
+                compare(
+                    golden,
+                    part,
+                    config.init(input, &Init::new(Seed::new(1), &device)),
+                    Block::forward,
+                );
             }
             "gem" => {
                 let pool = PoolConfig::GEM.init(&device);
@@ -149,13 +154,16 @@ fn residual(golden: &Golden, part: &str, kind: ResidualKind) {
         inside: (),
     };
     let input = FeatureShape::new(from, height, width);
-    let block = config.init(input, &Device::default().autodiff());
+    let block = config.init(
+        input,
+        &Init::new(Seed::new(1), &Device::default().autodiff()),
+    );
     compare(golden, part, block, Block::forward);
 }
 
 fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
     let [_, classes] = golden.shape("bnneck.output.eval");
-    let mut head = BnNeckConfig::new().init(input, classes, device);
+    let mut head = BnNeckConfig::new().init(input, classes, &Init::new(Seed::new(1), device));
     // The file has the gradient of the shift too, which the head itself keeps from training.
     head.bottleneck.bias = head.bottleneck.bias.set_require_grad(true);
 
@@ -198,7 +206,11 @@ where
     let [images, classes] = golden.shape(&format!("{part}.logits"));
     let head = filled_part(
         part,
-        config.init(FeatureShape::new(8, 4, 3), classes, device),
+        config.init(
+            FeatureShape::new(8, 4, 3),
+            classes,
+            &Init::new(Seed::new(1), device),
+        ),
     );
     let shape = [images, 8, 4, 3];
     let features = formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32));
@@ -259,7 +271,11 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, cam_source: CamSo
     let map = FeatureShape::new(channels, height, width);
     // All parts have the same weights and input.
     let name = |path: &str| format!("progressive.{path}");
-    let head = formula::filled(config.init(map, 3, &device), name, DType::F32);
+    let head = formula::filled(
+        config.init(map, 3, &Init::new(Seed::new(1), &device)),
+        name,
+        DType::F32,
+    );
     let place = (&device, DType::F32);
     let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
 
@@ -311,7 +327,7 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
         IdentityLossConfig::new().with_smoothing(0.1),
         BatchHardTripletConfig::new().with_margin(Margin::Soft),
     );
-    let criterion = losses.init(shape, &device);
+    let criterion = losses.init(shape, &Init::new(Seed::new(1), &device));
     let losses = criterion.losses(output, golden.integers("labels", &device));
     let named = |name: String| {
         let loss = losses.iter().find(|loss| *loss.name == *name);
@@ -376,7 +392,10 @@ fn attention(golden: &Golden) {
 fn block(golden: &Golden, part: &str, config: &impl BlockConfig) {
     let [_, channels, height, width] = golden.shape(&format!("{part}.grad.input"));
     let input = FeatureShape::new(channels, height, width);
-    let block = config.init(input, &Device::default().autodiff());
+    let block = config.init(
+        input,
+        &Init::new(Seed::new(1), &Device::default().autodiff()),
+    );
     compare(golden, part, block, Block::forward);
 }
 
@@ -399,19 +418,19 @@ fn rga(golden: &Golden) {
     let by_channel = |block: &RgaChannel, x: Tensor<4>| x.clone() * block.relations(x).gate;
     match [golden.metadata("spatial"), golden.metadata("channel")] {
         ["True", "True"] => {
-            let block = (spatial, channel).init(input, &device);
+            let block = (spatial, channel).init(input, &Init::new(Seed::new(1), &device));
             authors(golden, block.clone(), Block::forward);
             authors(golden, block, |(spatial, channel), x| {
                 by_channel(channel, by_place(spatial, x))
             });
         }
         ["True", _] => {
-            let block = spatial.init(input, &device);
+            let block = spatial.init(input, &Init::new(Seed::new(1), &device));
             authors(golden, block.clone(), Block::forward);
             authors(golden, block, by_place);
         }
         _ => {
-            let block = channel.init(input, &device);
+            let block = channel.init(input, &Init::new(Seed::new(1), &device));
             authors(golden, block.clone(), Block::forward);
             authors(golden, block, by_channel);
         }
@@ -520,7 +539,10 @@ fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig)
     let leaf = golden.tensor::<2>(input, &device).require_grad();
     let identities = golden.integers("labels", &device);
     let [_, width] = leaf.dims();
-    let criterion = config.init(&OutputShape::single(width, width), &device);
+    let criterion = config.init(
+        &OutputShape::single(width, width),
+        &Init::new(Seed::new(1), &device),
+    );
     let loss = criterion.forward(&ReidOutput::single(leaf.clone(), leaf.clone()), identities);
     golden.meets(&format!("{name}.loss"), loss.clone(), LOSS);
 
@@ -540,7 +562,10 @@ fn center(golden: &Golden) {
     let [classes, width] = golden.shape("centers");
     for weight in [1.0, 5e-4] {
         let config = CenterLossConfig::new().with_weight(weight);
-        let mut criterion = config.init(&OutputShape::single(width, classes), &device);
+        let mut criterion = config.init(
+            &OutputShape::single(width, classes),
+            &Init::new(Seed::new(1), &device),
+        );
         let centers = golden.tensor::<2>("centers", &device);
         criterion.centers[0] = Param::from_tensor(centers);
         let leaf = golden.tensor::<2>("features", &device).require_grad();

@@ -7,9 +7,9 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use reid::{
-    core::FeatureShape,
+    core::{FeatureShape, Seed},
     nn::{
-        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, ReidOutput,
+        Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, Init, ReidOutput,
         attention::{
             ChannelGate, Combine, FncChannel, FncChannelConfig, FncSpatialConfig,
             SqueezeExcitationConfig,
@@ -101,7 +101,11 @@ fn further_attention(golden: &Golden) {
     let spatial = FncSpatialConfig::new();
     for (part, merge) in [("sab", Combine::Multiply), ("sab_add", Combine::Add)] {
         let config = spatial.clone().with_combine(merge);
-        let block = filled(part, config.init(map, &device), DType::F32);
+        let block = filled(
+            part,
+            config.init(map, &Init::new(Seed::new(1), &device)),
+            DType::F32,
+        );
         compare(golden, part, block, Block::forward);
     }
     let squeeze = SqueezeExcitationConfig::new().with_reduction(4);
@@ -114,11 +118,18 @@ fn further_attention(golden: &Golden) {
         ("cab_vector", channel.clone().with_gate(ChannelGate::Vector)),
         ("cab_add", channel.with_combine(Combine::Add)),
     ] {
-        let block: FncChannel = filled(part, config.init(map, &device), DType::F32);
+        let block: FncChannel = filled(
+            part,
+            config.init(map, &Init::new(Seed::new(1), &device)),
+            DType::F32,
+        );
         compare(golden, part, block, Block::forward);
     }
     let config = ReducedBnNeckConfig::new().with_dimensions(6);
-    reduced_neck(golden, config.init(map, 5, &device));
+    reduced_neck(
+        golden,
+        config.init(map, 5, &Init::new(Seed::new(1), &device)),
+    );
 }
 
 /// Filled by the formula under the part's name; a frozen shift stays 0.
@@ -178,7 +189,11 @@ fn reduced_neck(golden: &Golden, head: ReducedBnNeck) {
 fn granules(golden: &Golden) {
     let device = Device::default().autodiff();
     let config = StripeHeadConfig::new().with_stripes(3).with_dimensions(6);
-    let mut head: StripeHead = config.init(FeatureShape::new(16, 6, 3), 5, &device);
+    let mut head: StripeHead = config.init(
+        FeatureShape::new(16, 6, 3),
+        5,
+        &Init::new(Seed::new(1), &device),
+    );
     // A shift before a normalisation, which the file goes without.
     for part in std::iter::once(&mut head.whole).chain(&mut head.stripes) {
         part.reduction.bias = None;
@@ -259,7 +274,11 @@ fn fnc_head(classes: usize, device: &Device) -> FncHead<reid::nn::attention::Squ
         late_stages,
         branches,
     }
-    .init(FeatureShape::new(64, 6, 4), classes, device)
+    .init(
+        FeatureShape::new(64, 6, 4),
+        classes,
+        &Init::new(Seed::new(1), device),
+    )
 }
 
 /// Descriptor, losses, statistics, and in double precision the gradient of every parameter.
@@ -299,9 +318,9 @@ fn fnc_step(golden: &Golden, device: &Device, dtype: DType) {
     };
     let identity = IdentityLossConfig::new()
         .with_smoothing(0.1)
-        .init(&shape, device);
+        .init(&shape, &Init::new(Seed::new(1), device));
     let triplet = BatchHardTripletConfig::new().with_reduction(Reduction::Sum);
-    let triplet = triplet.init(&shape, device);
+    let triplet = triplet.init(&shape, &Init::new(Seed::new(1), device));
     let labels = golden.integers("labels", device);
     let identities = identity.losses(&output, labels.clone());
     let triplets = triplet.losses(&output, labels);

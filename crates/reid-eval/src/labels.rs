@@ -1,7 +1,7 @@
 //! Labels: who each image shows, which camera took it, and what else is known about it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -123,8 +123,8 @@ impl Labels {
         Self::new(vec![Identity::UNKNOWN; images])
     }
 
-    /// The labels of samples: who each shows and its file, and cameras and tracks if all samples have
-    /// one.
+    /// The labels of samples: who each shows, its file and its attributes, and cameras and tracks if all
+    /// samples have one.
     ///
     /// ```
     /// use std::path::Path;
@@ -155,8 +155,9 @@ impl Labels {
             identities: samples.iter().map(|sample| sample.identity).collect(),
             cameras: cameras.filter(|cameras| !cameras.is_empty()),
             tracks: tracks.filter(|tracks| !tracks.is_empty()),
+            images: None,
             paths: Some(samples.iter().map(|sample| sample.path.clone()).collect()),
-            ..Self::default()
+            attributes: attributes(samples),
         })
     }
 
@@ -339,6 +340,22 @@ impl Labels {
     }
 }
 
+/// The attributes that any of these samples has.
+fn attributes(samples: &[Sample]) -> BTreeMap<String, Vec<Option<String>>> {
+    let names = samples.iter().flat_map(|sample| sample.attributes.keys());
+    let names: BTreeSet<&String> = names.collect();
+    let values = |name: &String| {
+        let values = samples.iter().map(|sample| sample.attributes.get(name));
+        values
+            .map(|value| value.filter(|value| !value.is_empty()).cloned())
+            .collect()
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), values(name)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,15 +375,19 @@ mod tests {
     }
 
     #[test]
-    fn a_track_and_a_file_of_each_sample_are_kept() {
+    fn what_else_is_known_of_samples_is_kept() {
         let sample = |path: &str| Sample::new(path, Identity::new(7));
         let samples = [
-            sample("a.jpg").with_track(Track::new(3)),
+            sample("a.jpg")
+                .with_track(Track::new(3))
+                .with_attribute("clothes", "red"),
             sample("b.jpg").with_track(Track::new(4)),
         ];
         let labels = Labels::from_samples(&samples).expect("no cameras");
         assert_eq!(labels.tracks(), Some(&[3, 4].map(Track::new)[..]));
         assert_eq!(labels.select(&[1]).at(0).path(), Some(Path::new("b.jpg")));
+        let clothes = [0, 1].map(|image| labels.at(image).attribute("clothes"));
+        assert_eq!(clothes, [Some("red"), None]);
         let labels = Labels::from_samples(&[samples[0].clone(), sample("c.jpg")]);
         assert_eq!(labels.map(|labels| labels.tracks), Ok(None));
     }

@@ -53,7 +53,7 @@ impl Relevance {
 /// ```
 /// use reid_core::{Camera, Identity, Split};
 /// use reid_eval::{
-///     Embeddings, Error, EvaluationConfig, ImageLabels, Labels, Protocol, Relevance, RelevanceRule, evaluate,
+///     Embeddings, Error, ImageLabels, Labels, Protocol, Relevance, RelevanceRule, evaluate,
 /// };
 ///
 /// #[derive(Debug)]

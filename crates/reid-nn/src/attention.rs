@@ -43,11 +43,12 @@ pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{Gate, RgaSpatialConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{Gate, RgaSpatialConfig}};
 ///
 /// let device = Device::default();
-/// let attention = RgaSpatialConfig::new().init(FeatureShape::new(16, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let attention = RgaSpatialConfig::new().init(FeatureShape::new(16, 4, 2), &init);
 /// let map = attention.gate(Tensor::ones([1, 16, 4, 2], &device)); // to draw over the image
 /// assert_eq!(map.dims(), [1, 1, 4, 2]);
 /// ```
@@ -106,7 +107,7 @@ mod tests {
 
     fn bounded<C: BlockConfig<Block: Gate> + std::fmt::Debug>(config: &C) {
         let device = Device::default();
-        let gate = config.init(FeatureShape::new(16, 4, 3), &device);
+        let gate = config.init(FeatureShape::new(16, 4, 3), &crate::fixtures::init(&device));
         for scale in [1.0, 1e3] {
             let distribution = Distribution::Normal(0.0, scale);
             let features = Tensor::random([2, 16, 4, 3], distribution, &device);

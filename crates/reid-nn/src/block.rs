@@ -1,8 +1,9 @@
 //! Block: feature map → feature map.
 
+use crate::init::Init;
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 pub use reid_ops::Epilogue;
@@ -14,12 +15,13 @@ pub use reid_ops::Epilogue;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::SqueezeExcitationConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, attention::SqueezeExcitationConfig, Init};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let gates = (SqueezeExcitationConfig::new().with_reduction(4), ());
-/// let block = gates.init(FeatureShape::new(8, 4, 2), &device);
+/// let block = gates.init(FeatureShape::new(8, 4, 2), &init);
 /// assert_eq!(block.forward(Tensor::ones([2, 8, 4, 2], &device)).dims(), [2, 8, 4, 2]);
 /// ```
 pub trait Block: Module + ModuleDisplay + 'static {
@@ -62,7 +64,7 @@ pub trait BlockConfig {
     ///
     /// # Panics
     /// If the numbers do not fit `input`.
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block;
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block;
 
     /// The shape of the block's result; `input` unless the block changes it.
     fn output(&self, input: FeatureShape) -> FeatureShape {
@@ -93,7 +95,7 @@ impl Block for Identity {
 impl BlockConfig for () {
     type Block = Identity;
 
-    fn init(&self, _input: FeatureShape, _device: &Device) -> Identity {
+    fn init(&self, _input: FeatureShape, _init: &Init<'_>) -> Identity {
         Identity {}
     }
 }
@@ -125,8 +127,8 @@ impl<B: Block> Block for Option<B> {
 impl<C: BlockConfig> BlockConfig for Option<C> {
     type Block = Option<C::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
-        self.as_ref().map(|config| config.init(input, device))
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
+        self.as_ref().map(|config| config.init(input, init))
     }
 
     fn output(&self, input: FeatureShape) -> FeatureShape {
@@ -158,10 +160,10 @@ impl<B: Block> Block for Vec<B> {
 impl<C: BlockConfig> BlockConfig for Vec<C> {
     type Block = Vec<C::Block>;
 
-    fn init(&self, mut input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, mut input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let mut blocks = Vec::with_capacity(self.len());
-        for config in self {
-            blocks.push(config.init(input, device));
+        for (index, config) in self.iter().enumerate() {
+            blocks.push(config.init(input, &init.at(index)));
             input = config.output(input);
         }
         blocks
@@ -209,12 +211,12 @@ macro_rules! tuple_of_blocks {
         impl<$($name: BlockConfig),+> BlockConfig for ($($name,)+) {
             type Block = ($($name::Block,)+);
 
-            fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+            fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
                 let mut place = input;
                 let blocks = ($({
                     let here = place;
                     place = self.$index.output(here);
-                    self.$index.init(here, device)
+                    self.$index.init(here, &init.at($index))
                 },)+);
                 debug_assert_eq!(place, self.output(input));
                 blocks
@@ -248,6 +250,8 @@ tuple_of_blocks!(A 0, B 1, C 2, D 3);
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::attention::SqueezeExcitationConfig;
 
@@ -258,15 +262,23 @@ mod tests {
         let gate = SqueezeExcitationConfig::new();
         assert!(
             ((), Some(()), vec![(), ()])
-                .init(place, &device)
+                .init(place, &crate::fixtures::init(&device))
                 .is_identity()
         );
         assert!(
             None::<SqueezeExcitationConfig>
-                .init(place, &device)
+                .init(place, &crate::fixtures::init(&device))
                 .is_identity()
         );
-        assert!(!((), gate.clone()).init(place, &device).is_identity());
-        assert!(!((), vec![Some(gate)]).init(place, &device).is_identity());
+        assert!(
+            !((), gate.clone())
+                .init(place, &crate::fixtures::init(&device))
+                .is_identity()
+        );
+        assert!(
+            !((), vec![Some(gate)])
+                .init(place, &crate::fixtures::init(&device))
+                .is_identity()
+        );
     }
 }

@@ -6,7 +6,7 @@ use burn::{
         Initializer, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Device, Tensor, ops::ConvOptions},
+    tensor::{Tensor, ops::ConvOptions},
 };
 use reid_ops::Epilogue;
 
@@ -65,7 +65,7 @@ pub(crate) fn normalised(
     features: Tensor<4>,
     epilogue: Epilogue<4>,
 ) -> Tensor<4> {
-    let evaluates = norm.is_none_or(|norm| !norm.learns_on(&features.device()));
+    let evaluates = norm.is_none_or(|norm| !norm.uses_batch_statistics());
     let Some(options) = options(conv).filter(|_| evaluates) else {
         let output = apply(conv, features);
         return match norm {
@@ -100,7 +100,8 @@ fn options(conv: &Conv2d) -> Option<ConvOptions<2>> {
     ))
 }
 
-/// Folds an evaluation-time batch normalisation into the convolution before it.
+/// Folds an evaluation-time batch normalisation into the convolution before it. The result has leaves of its
+/// own on the device of the convolution, also on one for autodiff.
 ///
 /// ```text
 /// s = γ/√(σ² + ε)     W' = s·W     b' = β + s·(b - μ)
@@ -108,14 +109,22 @@ fn options(conv: &Conv2d) -> Option<ConvOptions<2>> {
 #[must_use]
 pub fn fold(mut conv: Conv2d, norm: &BatchNorm) -> Conv2d {
     let (scale, shift) = norm.affine();
-    let device: Device = scale.device();
+    let [scale, shift] = [scale, shift].map(Tensor::without_autodiff);
     let [channels] = scale.dims();
-    let weight = conv.weight.val().detach() * scale.clone().reshape([channels, 1, 1, 1]);
+    let weight = conv.weight.val();
+    let trains = weight.device().is_autodiff();
+    let weight = weight.without_autodiff() * scale.clone().reshape([channels, 1, 1, 1]);
     let bias = match &conv.bias {
-        Some(bias) => bias.val().detach() * scale + shift,
+        Some(bias) => bias.val().without_autodiff() * scale + shift,
         None => shift,
     };
-    conv.weight = Param::from_tensor(weight.to_device(&device));
+    // A parameter is a leaf, which a product of autodiff tensors is not.
+    let (weight, bias) = if trains {
+        (weight.autodiff(), bias.autodiff())
+    } else {
+        (weight, bias)
+    };
+    conv.weight = Param::from_tensor(weight);
     conv.bias = Some(Param::from_tensor(bias));
     conv
 }

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::{Device, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 
 use reid_core::Problems;
 
 use crate::head::{OutputShape, ReidOutput};
+use crate::init::Init;
 
 /// A loss on what a head gives for a batch.
 ///
@@ -18,13 +19,15 @@ use crate::head::{OutputShape, ReidOutput};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput};
+/// use reid_core::Seed;
+/// use reid_nn::{Init, Criterion, CriterionConfig, OutputShape, ReidOutput};
 /// use reid_nn::loss::{BatchHardTripletConfig, IdentityLossConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let place = OutputShape { embedding: 2, features: vec![2], classes: 2 };
 /// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
-/// let criterion = losses.init(&place, &device);
+/// let criterion = losses.init(&place, &init);
 ///
 /// let features = Tensor::<2>::from_data([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]], &device);
 /// let output = ReidOutput::single(features.clone(), features.zeros_like());
@@ -101,7 +104,7 @@ pub trait CriterionConfig {
     ///
     /// # Panics
     /// If the numbers are out of range.
-    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion;
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion;
 
     /// Whether the loss compares images of a batch, so that a batch needs at least two identities and two
     /// images of each. No, unless a loss says so.
@@ -130,8 +133,8 @@ impl<C: Criterion> Criterion for Option<C> {
 impl<C: CriterionConfig> CriterionConfig for Option<C> {
     type Criterion = Option<C::Criterion>;
 
-    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
-        self.as_ref().map(|config| config.init(output, device))
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion {
+        self.as_ref().map(|config| config.init(output, init))
     }
 
     fn compares_images(&self) -> bool {
@@ -155,9 +158,10 @@ impl<C: Criterion> Criterion for Vec<C> {
 impl<C: CriterionConfig> CriterionConfig for Vec<C> {
     type Criterion = Vec<C::Criterion>;
 
-    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
-        self.iter()
-            .map(|config| config.init(output, device))
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion {
+        let configs = self.iter().enumerate();
+        configs
+            .map(|(index, config)| config.init(output, &init.at(index)))
             .collect()
     }
 
@@ -195,8 +199,11 @@ macro_rules! tuple_of_criteria {
         {
             type Criterion = ($first::Criterion, $($name::Criterion),+);
 
-            fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
-                (self.0.init(output, device), $(self.$index.init(output, device)),+)
+            fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion {
+                (
+                    self.0.init(output, &init.at(0)),
+                    $(self.$index.init(output, &init.at($index))),+
+                )
             }
 
             fn compares_images(&self) -> bool {

@@ -69,14 +69,15 @@ impl<B: Block, H: Head> Embed for ReidModel<B, H> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Embed, Ensemble, ReidModel, backbone::ResNetConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Embed, Ensemble, Init, ReidModel, backbone::ResNetConfig};
 /// use reid_nn::head::{BnNeckConfig, PooledHeadConfig};
 ///
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
+/// let init = Init::new(Seed::new(1), &device);
 /// let backbone = ResNetConfig::resnet18().with_width(8);
-/// let one = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
-/// let two = ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &device);
+/// let one = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &init);
+/// let two = ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &init);
 /// let both = Ensemble { models: (one, two), normalised: true };
 /// let embeddings = both.embed(Tensor::ones([2, 3, 32, 16], &device));
 /// assert_eq!(embeddings.dims(), [2, 64 + 64]);
@@ -150,11 +151,18 @@ mod tests {
     #[test]
     fn lists_and_tuples_stand_side_by_side_in_order() {
         let (device, size) = (Device::default(), InputSize::new(32, 16));
-        let model = |width| {
+        let init = crate::fixtures::init(&device);
+        let model = |place, width| {
             let backbone = ResNetConfig::resnet18().with_width(width);
-            ReidModel::new(&backbone, &PooledHeadConfig::new(), size, 3, &device)
+            ReidModel::new(
+                &backbone,
+                &PooledHeadConfig::new(),
+                size,
+                3,
+                &init.at(place),
+            )
         };
-        let models = vec![model(2), model(4), model(2)];
+        let models = vec![model(0, 2), model(1, 4), model(2, 2)];
         let images = Tensor::<4>::ones([1, 3, 32, 16], &device);
         let alone: Vec<f32> = models
             .iter()

@@ -50,3 +50,8 @@ fn values<const D: usize>(
         .collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
+
+/// Weights that do not depend on the test.
+pub(crate) fn init(device: &Device) -> crate::Init<'_> {
+    crate::Init::new(Seed::new(3), device)
+}

@@ -1,17 +1,14 @@
 //! Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017,
 //! arXiv:1610.02391).
 
-use burn::{
-    module::{Flag, ModuleMapper, Param},
-    tensor::{Int, Tensor, activation::relu},
-};
+use burn::tensor::{Int, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 
 mod closed_form;
 
 pub use closed_form::ClosedForm;
 
-use crate::{head::Head, precision::widened};
+use crate::{head::Head, norm::freeze::freeze_but_statistics, precision::widened};
 
 /// Which class of each image is explained.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +20,25 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// The class of each of `images`.
-    fn classes(self, images: usize, logits: impl FnOnce() -> Tensor<2>) -> Tensor<1, Int> {
-        let classes = match self {
-            Self::Labels(labels) => labels.clone(),
-            Self::Highest => logits().argmax(1).squeeze_dim(1),
+    /// The class of each image, from scores `[batch, classes]`.
+    fn classes(self, logits: Tensor<2>) -> Tensor<1, Int> {
+        let [images, classes] = logits.dims();
+        let Self::Labels(labels) = self else {
+            return logits.argmax(1).squeeze_dim(1);
         };
-        let [labels] = classes.dims();
+        let [count] = labels.dims();
         assert_eq!(
-            labels, images,
-            "one identity per image is explained, found {labels} for {images} images"
+            count, images,
+            "Grad-CAM explains one class per image, found {count} labels for {images} images"
         );
-        classes
+        for (image, label) in labels.to_data().iter::<i64>().enumerate() {
+            let known = usize::try_from(label).is_ok_and(|label| label < classes);
+            assert!(
+                known,
+                "Grad-CAM of class {label} for image {image}: the head has {classes} classes, from 0"
+            );
+        }
+        labels.clone()
     }
 }
 
@@ -81,20 +85,22 @@ pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3>
 /// g  = relu(Σₖ wₖ Tₖ)             [batch, height, width]
 /// ```
 ///
-/// A head is explained as it is evaluated, on an image alone as within a batch: with running statistics unless
-/// [`by_batch_statistics`](Self::by_batch_statistics) is asked for, and they never move; without dropout and
-/// noise of [`burn::nn`]. Only a layer that looks at nothing but the device cannot be told that it evaluates.
+/// A head is explained as it is evaluated, on an image alone as within a batch: all training flags of Burn are off,
+/// so normalisations use running statistics and there is no dropout.
+/// [`by_batch_statistics`](Self::by_batch_statistics) leaves those of batch normalisations as they are. The head's own
+/// statistics never move. Only a layer that looks at nothing but the device cannot be told that it evaluates.
 /// No gradient reaches its
 /// parameters or the network before the map, and the graph around is left as it is.
 /// [`ClosedForm`] gives the same maps without a backward pass, for heads that have it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{HeadConfig, grad_cam::{GradCam, Target}, head::BnNeckConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{HeadConfig, Init, grad_cam::{GradCam, Target}, head::BnNeckConfig};
 ///
 /// let device = Device::default();
-/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let maps = GradCam::new().maps(&head, Tensor::ones([3, 16, 4, 2], &device), Target::Highest);
 /// assert_eq!(maps.dims(), [3, 4, 2]);
 /// ```
@@ -128,8 +134,8 @@ impl GradCam {
         Self { method, ..self }
     }
 
-    /// Normalises by the statistics of the batch, as a head in training does; its running ones do
-    /// not move, and nothing is dropped. The gradient is that of the sum of all scores.
+    /// Normalises by the statistics of the batch, as a head in training does where its normalisations train;
+    /// its running ones do not move, and nothing is dropped. The gradient is that of the sum of all scores.
     #[must_use]
     pub const fn by_batch_statistics(self) -> Self {
         Self {
@@ -146,15 +152,13 @@ impl GradCam {
     ///
     /// # Panics
     /// If the head has no such branch, the branch does not depend on the features, or there is not
-    /// one identity per image.
+    /// one label below the number of classes per image.
     #[must_use]
     pub fn maps<H: Head>(self, head: &H, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
-        // A copy on an autodiff device, with leaves and statistics of its own. It trains nothing
-        // unless batch statistics are asked for, so all of its layers evaluate; `no_grad` would leave
-        // those of Burn in training.
+        // A copy on an autodiff device, with leaves and statistics of its own, that trains nothing.
         let copy = head.valid().train();
         let head = if self.by_batch {
-            copy.map(&mut FreezeButNorms::default())
+            freeze_but_statistics(copy)
         } else {
             copy.freeze()
         };
@@ -168,7 +172,7 @@ impl GradCam {
             self.branch
         );
         let logits = branches.swap_remove(self.branch);
-        let classes = target.classes(logits.dims()[0], || logits.clone().detach());
+        let classes = target.classes(logits.clone().detach());
         let classes = classes.to_device(&logits.device()).unsqueeze_dim(1);
         let gradients = logits.gather(1, classes).sum().backward();
         let gradient = leaf
@@ -178,50 +182,12 @@ impl GradCam {
     }
 }
 
-/// Freezes what takes part in no normalisation: a normalisation uses the batch's statistics only if it
-/// is trained.
-#[derive(Default)]
-struct FreezeButNorms {
-    containers: Vec<String>,
-}
-
-impl FreezeButNorms {
-    /// Whether what is mapped belongs to a normalisation, of this library or of Burn.
-    fn in_norm(&self) -> bool {
-        let container = self.containers.last();
-        container.is_some_and(|container| container.ends_with("BatchNorm"))
-    }
-}
-
-impl ModuleMapper for FreezeButNorms {
-    fn enter_module(&mut self, _name: &str, container: &str) {
-        self.containers.push(container.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.containers.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.in_norm() {
-            param
-        } else {
-            param.set_require_grad(false)
-        }
-    }
-
-    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        if self.in_norm() {
-            flag
-        } else {
-            flag.with_value(false)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::{module::Module, tensor::Device};
+    use burn::{
+        module::{Module, Param},
+        tensor::Device,
+    };
     use reid_core::FeatureShape;
 
     use super::*;
@@ -232,7 +198,11 @@ mod tests {
 
     /// Two channels on a 1 x 2 map, average pooling, and the scores 3·f₀ - f₁ and -f₀.
     fn head(device: &Device) -> PooledHead {
-        let mut head = PooledHeadConfig::new().init(FeatureShape::new(2, 1, 2), 2, device);
+        let mut head = PooledHeadConfig::new().init(
+            FeatureShape::new(2, 1, 2),
+            2,
+            &crate::fixtures::init(device),
+        );
         let weight = Tensor::from_data([[3.0, -1.0], [-1.0, 0.0]], device);
         head.classifier.weight = Param::from_tensor(weight);
         head
@@ -302,7 +272,11 @@ mod tests {
     #[test]
     fn statistics_and_the_outer_graph_are_left_alone() {
         let device = Device::default().autodiff();
-        let head = BnNeckConfig::new().init(FeatureShape::new(2, 1, 2), 3, &device);
+        let head = BnNeckConfig::new().init(
+            FeatureShape::new(2, 1, 2),
+            3,
+            &crate::fixtures::init(&device),
+        );
         let before = head.bottleneck.running_mean.value().to_data();
         let leaf = features(&device).require_grad();
         let outer = leaf.clone() * 2.0;
@@ -393,6 +367,14 @@ mod tests {
         assert_eq!(statistics(), before);
         let running_params = read(GradCam::new().maps(&head, features.clone(), Target::Highest));
         assert_ne!(running_params, first);
+    }
+
+    #[test]
+    #[should_panic(expected = "Grad-CAM of class 2 for image 0: the head has 2 classes, from 0")]
+    fn a_class_that_is_not_there_is_refused() {
+        let device = Device::default();
+        let label = Tensor::from_data([2], &device);
+        let _ = GradCam::new().maps(&head(&device), features(&device), Target::Labels(&label));
     }
 
     #[test]

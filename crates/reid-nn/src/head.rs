@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::init::Init;
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
@@ -41,8 +42,8 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 ///
 /// ```
 /// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::{Device, Tensor}};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, OutputShape, ReidOutput, pool};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, OutputShape, ReidOutput, pool};
 ///
 /// #[derive(Module, Debug)]
 /// struct MaxHead {
@@ -61,7 +62,7 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 /// impl HeadConfig for MaxHeadConfig {
 ///     type Head = MaxHead;
 ///
-///     fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> MaxHead {
+///     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> MaxHead {
 ///         MaxHead { classifier: LinearConfig::new(input.channels, classes).init(device) }
 ///     }
 ///
@@ -71,7 +72,8 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 /// }
 ///
 /// let device = Device::default();
-/// let head = MaxHeadConfig.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let head = MaxHeadConfig.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// ```
@@ -121,6 +123,19 @@ impl TrainingStep<'_> {
         Tensor::from_data(classes.as_slice(), device)
     }
 
+    /// Refuses labels that a classifier does not have.
+    ///
+    /// # Panics
+    /// If a label is not below `classes`.
+    pub(crate) fn check_classes(self, classes: usize) {
+        for (image, &label) in self.labels.iter().enumerate() {
+            assert!(
+                label < classes,
+                "label {label} of image {image} is not among the {classes} classes that the model was built for"
+            );
+        }
+    }
+
     /// The same step for one of several parts that draw: each draws from its own place.
     #[must_use]
     pub fn at(self, place: usize) -> Self {
@@ -138,7 +153,7 @@ pub trait HeadConfig {
     ///
     /// # Panics
     /// If the numbers do not fit.
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head;
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head;
 
     /// The shape of what the head gives.
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape;
@@ -261,10 +276,10 @@ macro_rules! tuple_of_heads {
         impl<$first: HeadConfig, $($name: HeadConfig),+> HeadConfig for ($first, $($name),+) {
             type Head = ($first::Head, $($name::Head),+);
 
-            fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+            fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
                 (
-                    self.0.init(input, classes, device),
-                    $(self.$index.init(input, classes, device)),+
+                    self.0.init(input, classes, &init.at(0)),
+                    $(self.$index.init(input, classes, &init.at($index))),+
                 )
             }
 

@@ -14,13 +14,14 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use reid_core::InputSize;
-//! use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+//! use reid_core::{InputSize, Seed};
+//! use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 //!
 //! let device = Device::default();
+//! let init = Init::new(Seed::new(1), &device);
 //! let size = InputSize::new(32, 16);
 //! let backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
-//! let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 751, &device);
+//! let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 751, &init);
 //!
 //! let output = model.forward(Tensor::zeros([2, 3, 32, 16], &device));
 //! assert_eq!(output.embedding.dims(), [2, 64]);
@@ -41,11 +42,11 @@ pub mod convolution;
 pub mod criterion;
 pub mod cut_mix;
 pub mod distance;
-pub mod drawing;
 pub mod ensemble;
 pub mod grad_cam;
 pub mod head;
 pub mod heat_map;
+mod init;
 pub mod loss;
 pub mod model;
 pub mod norm;
@@ -61,5 +62,6 @@ pub use block::{Block, BlockConfig, Epilogue};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Embed, Ensemble, Model};
 pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
+pub use init::Init;
 pub use model::{Network, ReidModel};
 pub use precision::Precision;

@@ -4,14 +4,14 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use reid_core::{InputSize, Problems, Seed};
+use reid_core::{InputSize, Problems};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     block::{Block, BlockConfig, TRIAL_SHAPES},
-    drawing,
     ensemble::Model,
     head::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep},
+    init::Init,
 };
 
 /// The configuration of a whole network: what builds the [`Model`] of a recipe.
@@ -38,7 +38,7 @@ pub trait Network: Clone + Serialize + DeserializeOwned {
     ///
     /// # Panics
     /// If `classes` is 0, or for whatever [`validate_network`](Self::validate_network) reports.
-    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Self::Model;
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model;
 
     /// The shapes of the model's output.
     ///
@@ -58,8 +58,8 @@ where
 {
     type Model = ReidModel<B::Block, H::Head>;
 
-    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Self::Model {
-        ReidModel::new(&self.0, &self.1, input, classes, device)
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model {
+        ReidModel::new(&self.0, &self.1, input, classes, init)
     }
 
     fn output(&self, input: InputSize, classes: usize) -> OutputShape {
@@ -94,12 +94,13 @@ pub fn validate_parts<B: BlockConfig, H: HeadConfig>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let (size, backbone) = (InputSize::new(32, 16), ResNetConfig::resnet18().with_width(8));
-/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 10, &device);
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 10, &init);
 /// let images = Tensor::random([2, 3, 32, 16], burn::tensor::Distribution::Default, &device);
 ///
 /// let plain = model.embed(images.clone());
@@ -115,10 +116,8 @@ pub struct ReidModel<B, H> {
 }
 
 impl<B: Block, H: Head> ReidModel<B, H> {
-    /// Builds a model for images of size `input` and `classes` training identities.
-    ///
-    /// Weights are drawn from Burn's generator as it stands; [`seeded`](Self::seeded) makes them
-    /// repeat.
+    /// Builds a model for images of size `input` and `classes` training identities, with weights as `init` says.
+    /// The same seed gives the same weights on every backend.
     ///
     /// # Panics
     /// If the parts do not fit each other.
@@ -128,55 +127,24 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         head: &CH,
         input: InputSize,
         classes: usize,
-        device: &Device,
-    ) -> Self
-    where
-        CB: BlockConfig<Block = B>,
-        CH: HeadConfig<Head = H>,
-    {
-        let _alone = drawing::init_lock();
-        drawing::drawn(Self::build(backbone, head, input, classes, device))
-    }
-
-    /// Builds a model whose weights are drawn from a seed: the same seed gives the same weights.
-    ///
-    /// # Panics
-    /// If the parts do not fit each other.
-    #[must_use]
-    pub fn seeded<CB, CH>(
-        (backbone, head): (&CB, &CH),
-        input: InputSize,
-        classes: usize,
-        seed: Seed,
-        device: &Device,
-    ) -> Self
-    where
-        CB: BlockConfig<Block = B>,
-        CH: HeadConfig<Head = H>,
-    {
-        let build = || Self::build(backbone, head, input, classes, device);
-        drawing::from_seed(seed, device, build)
-    }
-
-    fn build<CB, CH>(
-        backbone: &CB,
-        head: &CH,
-        input: InputSize,
-        classes: usize,
-        device: &Device,
+        init: &Init<'_>,
     ) -> Self
     where
         CB: BlockConfig<Block = B>,
         CH: HeadConfig<Head = H>,
     {
         let image = input.rgb();
+        let (features, init_head) = (backbone.output(image), init.named("head"));
         Self {
-            backbone: backbone.init(image, device),
-            head: head.init(backbone.output(image), classes, device),
+            backbone: backbone.init(image, &init.named("backbone")),
+            head: head.init(features, classes, &init_head),
         }
     }
 
-    /// Describes images.
+    /// Embeddings, features and logits of images.
+    ///
+    /// Normalisations train or evaluate as their [flags](crate::norm::BatchNorm) say: a model on an autodiff
+    /// device trains. [`embed`](Self::embed) always evaluates.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
@@ -184,7 +152,7 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward(self.backbone.forward(images))
     }
 
-    /// Describes images in training, where heads may look at the identities and draw.
+    /// The same in training, for heads that look at the labels or draw.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
@@ -192,20 +160,133 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward_train(self.backbone.forward(images), step)
     }
 
-    /// The descriptors of images, `[batch, dimensions]`.
+    /// The embeddings of images, `[batch, dimensions]`, in evaluation and on a plain device: each image has the
+    /// embedding that it has alone, and no running statistics move, whatever device the model and the images
+    /// are on. Of a model on an autodiff device, each call makes a plain [copy](Module::valid), which costs a
+    /// handle per parameter.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        let images = images.without_autodiff();
+        if self.is_on_autodiff() {
+            return self.valid().forward(images).embedding;
+        }
         self.forward(images).embedding
     }
 
-    /// The same model with batch normalisation folded into convolutions; see [`Block::fold_batch_norm`].
+    /// The same model for evaluation, on a plain device, with batch normalisation folded into convolutions;
+    /// see [`Block::fold_batch_norm`].
     #[must_use]
     pub fn fold_batch_norm(self) -> Self {
+        let model = if self.is_on_autodiff() {
+            self.valid()
+        } else {
+            self
+        };
         Self {
-            backbone: self.backbone.fold_batch_norm(),
-            head: self.head.fold_batch_norm(),
+            backbone: model.backbone.fold_batch_norm(),
+            head: model.head.fold_batch_norm(),
         }
+    }
+
+    fn is_on_autodiff(&self) -> bool {
+        self.devices().iter().any(Device::is_autodiff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbone::{ResNet, ResNetConfig},
+        fixtures,
+        head::{BnNeck, BnNeckConfig},
+    };
+
+    const SIZE: InputSize = InputSize::new(32, 16);
+
+    type Model = ReidModel<ResNet, BnNeck>;
+
+    /// A model in training that has seen a batch.
+    fn trained() -> Model {
+        let device = Device::default().autodiff();
+        let backbone = ResNetConfig::resnet18().with_width(2);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            SIZE,
+            3,
+            &fixtures::init(&device),
+        );
+        let model = fixtures::weights(model);
+        let _ = model.forward(images().autodiff());
+        model
+    }
+
+    fn images() -> Tensor<4> {
+        fixtures::tensor([4, 3, 32, 16], -1.0..1.0, &Device::default())
+    }
+
+    fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32 values")
+    }
+
+    fn statistics(model: &Model) -> Vec<f32> {
+        let norms = [&model.backbone.bn1, &model.backbone.layer4[0].bn2];
+        let norms = norms.into_iter().flatten();
+        let all = norms.chain([&model.head.bottleneck]);
+        all.flat_map(|norm| read(norm.running_mean.value()))
+            .collect()
+    }
+
+    #[test]
+    fn a_model_in_training_embeds_as_it_is_evaluated() {
+        let model = trained();
+        let before = statistics(&model);
+        let expected = read(model.valid().embed(images()));
+        for images in [images(), images().autodiff()] {
+            let embeddings = model.embed(images);
+            assert!(!embeddings.device().is_autodiff());
+            assert_eq!(read(embeddings), expected);
+        }
+        // An image alone has the embedding that it has in the batch.
+        let alone = read(model.embed(images().narrow(0, 2, 1)));
+        let width = alone.len();
+        for (alone, together) in alone.iter().zip(&expected[2 * width..]) {
+            assert!((alone - together).abs() < 1e-4, "{alone} and {together}");
+        }
+        assert_eq!(statistics(&model), before);
+    }
+
+    #[test]
+    fn images_of_a_plain_device_are_trained_on_in_every_layer() {
+        let (plain, autodiff) = (trained(), trained());
+        let found = plain.forward(images()).embedding;
+        let expected = autodiff.forward(images().autodiff()).embedding;
+        assert_eq!(read(found.inner()), read(expected.inner()));
+        assert_eq!(statistics(&plain), statistics(&autodiff));
+    }
+
+    #[test]
+    fn a_model_in_training_is_folded_to_what_it_is_in_evaluation() {
+        let model = trained();
+        let expected = read(model.embed(images()));
+        let folded = model.fold_batch_norm();
+        assert!(folded.backbone.bn1.is_none() && !folded.is_on_autodiff());
+        for (found, expected) in read(folded.embed(images())).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-3, "{found} and {expected}");
+        }
+    }
+
+    #[test]
+    fn a_block_in_training_is_folded_where_it_is() {
+        let model = trained();
+        let backbone = model.backbone.clone().fold_batch_norm();
+        let expected = model.backbone.valid().forward(images());
+        let found = backbone.forward(images().autodiff()).inner();
+        let difference = (found - expected).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-3, "{difference}");
+        assert!(backbone.conv1.weight.val().is_require_grad());
     }
 }

@@ -1,9 +1,11 @@
 //! Normalisation.
 
 mod batch_norm;
+pub(crate) mod freeze;
 mod instance_norm;
 mod running_statistic;
 
 pub use batch_norm::{BatchNorm, BatchNormConfig};
+pub use freeze::freeze_statistics;
 pub use instance_norm::{InstanceNorm, InstanceNormConfig};
 pub use running_statistic::RunningStatistic;

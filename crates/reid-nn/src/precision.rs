@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use burn::tensor::{DType, Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Precision, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, Precision, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 ///
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
+/// let init = Init::new(Seed::new(1), &device);
 /// let backbone = ResNetConfig::resnet18().with_width(4);
-/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &init);
 ///
 /// let images = Precision::BFloat16.of(Tensor::ones([2, 3, 32, 16], &device));
 /// assert_eq!(model.backbone.conv1.weight.val().dtype(), DType::F32);

@@ -16,18 +16,18 @@ use crate::{error::Error, recipe::Recipe};
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::{Identity, InputSize, Sample, Split};
+/// use reid_core::{Identity, InputSize, Sample, Seed, Split};
 /// use reid_data::{loader::LoaderConfig, transform::Normalise};
-/// use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 /// use reid_train::Extractor;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("1.png");
 /// # image::RgbImage::new(16, 32).save(&path)?;
 /// let (device, size) = (Device::default(), InputSize::new(32, 16));
-/// let model = ReidModel::new(
-///     &ResNetConfig::resnet18().with_width(8), &BnNeckConfig::new(), size, 3, &device,
-/// );
+/// let init = Init::new(Seed::new(1), &device);
+/// let backbone = ResNetConfig::resnet18().with_width(8);
+/// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &init);
 /// let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
 /// let samples = vec![Sample::new(&path, Identity::new(7)); 3];
 /// let embeddings = extractor.embed(&model, &samples, Split::Query, &device)?;
@@ -112,7 +112,7 @@ impl Extractor {
         self
     }
 
-    /// The descriptors of samples, in order, with their identities and cameras. `split` is for error
+    /// The descriptors of samples, in order, with all their labels. `split` is for error
     /// messages.
     ///
     /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
@@ -144,11 +144,7 @@ impl Extractor {
             let image = samples[row].path.clone();
             return Err(Error::Embedding { split, row, image });
         }
-        let embeddings = Embeddings::new(values, dimensions, labels.identities().to_vec())?;
-        Ok(match labels.cameras() {
-            Some(cameras) => embeddings.with_cameras(cameras.to_vec())?,
-            None => embeddings,
-        })
+        Ok(Embeddings::from_parts(values, dimensions, labels)?)
     }
 
     fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {
@@ -215,7 +211,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 mod tests {
     use reid_core::{Identity, Seed};
     use reid_data::transform::Normalise;
-    use reid_nn::{ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
+    use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;
 
@@ -232,7 +228,13 @@ mod tests {
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let samples = [one, mirrored].map(|path| Sample::new(path, Identity::new(1)));
         let plain = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let rows = |extractor: &Extractor| {
@@ -271,7 +273,13 @@ mod tests {
 
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let (query, gallery) = extractor
             .embed_both(&model, &splits, &device)
@@ -292,7 +300,13 @@ mod tests {
     fn nothing_to_describe_is_an_error() {
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let error = extractor.embed(&model, &[], Split::Gallery, &device);
         assert_eq!(
@@ -313,7 +327,13 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
 
         let backbone = ResNetConfig::resnet18().with_width(4);
-        let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &device);
+        let model = ReidModel::new(
+            &backbone,
+            &BnNeckConfig::new(),
+            size,
+            3,
+            &Init::new(Seed::new(1), &device),
+        );
         let alone = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let embed =
             |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);

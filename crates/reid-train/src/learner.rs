@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Criterion, CriterionConfig, Diagnostic, Model, NamedLoss, Network, TrainingStep, drawing,
+    Criterion, CriterionConfig, Diagnostic, Init, Model, NamedLoss, Network, TrainingStep,
 };
 
 use crate::recipe::Recipe;
@@ -89,11 +89,10 @@ impl<M: Model, C: Criterion> ReidLearner<M, C> {
     {
         let (seed, device) = (recipe.seed, device.clone().autodiff());
         let (network, input) = (&recipe.network, recipe.input);
-        let build = || network.init(input, classes, &device);
-        let model = drawing::from_seed(seed.named("weights"), &device, build);
+        let model = network.init(input, classes, &Init::new(seed.named("weights"), &device));
         let output = network.output(input, classes);
-        let build = || recipe.losses.init(&output, &device);
-        let criterion = drawing::from_seed(seed.named("criterion"), &device, build);
+        let init = Init::new(seed.named("criterion"), &device);
+        let criterion = recipe.losses.init(&output, &init);
         Self { model, criterion }
     }
 }

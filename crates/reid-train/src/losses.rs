@@ -1,9 +1,8 @@
 //! The losses of a recipe.
 
-use burn::tensor::Device;
 use reid_core::{Problems, strict};
 use reid_nn::{
-    CriterionConfig, OutputShape,
+    CriterionConfig, Init, OutputShape,
     loss::{
         BatchHardTriplet, BatchHardTripletConfig, CenterLoss, CenterLossConfig, IdentityLoss,
         IdentityLossConfig, Weighted, WeightedConfig,
@@ -15,10 +14,11 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_nn::{CriterionConfig, OutputShape};
+/// use reid_nn::{CriterionConfig, Init, OutputShape};
 /// use reid_train::LossesConfig;
 ///
-/// let criterion = LossesConfig::default().init(&OutputShape::single(64, 10), &Device::default());
+/// let device = Device::default();
+/// let criterion = LossesConfig::default().init(&OutputShape::single(64, 10), &Init::empty(&device));
 /// assert!(criterion.0.is_some() && criterion.1.is_some() && criterion.2.is_none());
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,11 +58,11 @@ impl CriterionConfig for LossesConfig {
         Option<CenterLoss>,
     );
 
-    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion {
         (
-            self.identity.init(output, device),
-            self.triplet.init(output, device),
-            self.center.init(output, device),
+            self.identity.init(output, init),
+            self.triplet.init(output, init),
+            self.center.init(output, init),
         )
     }
 

@@ -39,14 +39,15 @@ pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckCo
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::backbone::ResNetConfig;
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, backbone::ResNetConfig};
 /// use reid_zoo::BagOfTricksConfig;
 ///
 /// let mut config = BagOfTricksConfig::resnet50();
 /// config.backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
 /// let (size, device) = (InputSize::new(64, 32), Device::default());
-/// let model = config.init(size, 751, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = config.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
 pub type BagOfTricks<A = Identity> = ReidModel<ResNet<Identity, A>, BnNeck>;

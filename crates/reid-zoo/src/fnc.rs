@@ -1,10 +1,9 @@
 //! Further non-local and channel attention for vehicles (Liu et al., Vehicle Re-Identification based on
 //! further non-local and channel attention, AI City 2020).
 
-use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Network, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
     attention::{SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, TRIAL_SHAPES},
@@ -62,13 +61,15 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::Init;
 /// use reid_zoo::FncConfig;
 ///
 /// let mut config = FncConfig::se_resnext50();
 /// config.network = config.network.with_width(16);
 /// let (size, device) = (InputSize::new(32, 48), Device::default());
-/// let model = config.init(size, 333, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = config.init(size, 333, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 32, 48], &device)).dims(), [2, 1536]);
 /// ```
 pub type Fnc<I = SqueezeExcitation> = ReidModel<ResNet<I>, FncHead<I>>;
@@ -134,8 +135,8 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     ///
     /// ```
     /// use burn::tensor::Device;
-    /// use reid_core::InputSize;
-    /// use reid_nn::{BlockConfig, Network};
+    /// use reid_core::{InputSize, Seed};
+    /// use reid_nn::{BlockConfig, Init, Network};
     /// use reid_zoo::{FncConfig, weights};
     ///
     /// # let folder = tempfile::tempdir()?;
@@ -143,11 +144,12 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     /// let mut config = FncConfig::se_resnext50();
     /// config.network = config.network.with_width(16);
     /// let (size, device) = (InputSize::new(32, 48), Device::default());
-    /// let mut whole = config.network.init(size.rgb(), &device);
+    /// let init = Init::new(Seed::new(1), &device);
+    /// let mut whole = config.network.init(size.rgb(), &init);
     /// # weights::save(&whole, &path)?;
     /// weights::load_backbone(&mut whole, path)?;
     ///
-    /// let mut model = config.init(size, 333, &device);
+    /// let mut model = config.init(size, 333, &init);
     /// config.start_from(&mut model, whole);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -174,8 +176,8 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
 impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for FncConfig<I> {
     type Model = Fnc<I::Block>;
 
-    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Fnc<I::Block> {
-        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Fnc<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
     }
 
     fn output(&self, input: InputSize, classes: usize) -> OutputShape {
@@ -203,6 +205,8 @@ impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for FncConfi
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+    use reid_core::Seed;
     use reid_nn::{Head, head::FncBranch, parameters};
 
     use super::*;
@@ -219,7 +223,7 @@ mod tests {
             let late_stages = head
                 .late_stages
                 .expect("separate")
-                .init(map, &Device::default());
+                .init(map, &Init::empty(&Device::default()));
             parameters::count(&late_stages)
         };
         let cases = [
@@ -234,7 +238,7 @@ mod tests {
         assert!((43_700_000..43_900_000).contains(&first), "{first}");
         for (split, more) in cases {
             let config = config.clone().with_split(split);
-            let model = config.init(size, 333, &Device::default());
+            let model = config.init(size, 333, &Init::empty(&Device::default()));
             let attention: usize = 8_393_728 + 5_019_776;
             let neck = |dimensions: usize| 2049 * dimensions + 4 * dimensions + 333 * dimensions;
             let heads = attention + neck(1024) + neck(512);
@@ -258,7 +262,7 @@ mod tests {
         let mut config = FncConfig::se_resnext50();
         config.network = config.network.with_width(16);
         let (size, device) = (InputSize::new(32, 32), Device::default().autodiff());
-        let model = config.init(size, 3, &device);
+        let model = config.init(size, 3, &Init::new(Seed::new(1), &device));
         let [spatial, channel] = [
             first_weight(&model.head.spatial),
             first_weight(&model.head.channel),

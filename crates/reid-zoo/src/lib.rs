@@ -11,19 +11,21 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use reid_core::InputSize;
+//! use reid_core::{InputSize, Seed};
+//! use reid_nn::Init;
 //! use reid_zoo::{BagOfTricksConfig, weights};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("trained.safetensors");
 //! let (size, device) = (InputSize::new(32, 16), Device::default());
+//! let init = Init::new(Seed::new(1), &device);
 //! let mut config = BagOfTricksConfig::resnet50();
 //! config.backbone = config.backbone.with_width(8);
 //!
-//! let trained = config.init(size, 10, &device);
+//! let trained = config.init(size, 10, &init);
 //! weights::save(&trained, &path)?;
 //!
-//! let mut model = config.init(size, 10, &device);
+//! let mut model = config.init(size, 10, &init);
 //! weights::load(&mut model, &path)?;
 //! let image = Tensor::ones([1, 3, 32, 16], &device);
 //! let difference = model.embed(image.clone()) - trained.embed(image);

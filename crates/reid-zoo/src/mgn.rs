@@ -1,10 +1,9 @@
 //! Multiple granularities in one network (Wang et al., Learning Discriminative Features with Multiple
 //! Granularities for Person Re-Identification, ACM MM 2018, arXiv:1804.01438).
 
-use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Network, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, Identity, TRIAL_SHAPES},
     head::{MgnHead, MgnHeadConfig, StripeHeadConfig, validate_branches},
@@ -43,13 +42,14 @@ pub struct MgnConfig<I = ()> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::backbone::ResNetConfig;
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, backbone::ResNetConfig};
 /// use reid_zoo::MgnConfig;
 ///
 /// let config = MgnConfig::from_network(ResNetConfig::resnet18().with_width(8).with_last_stride(1));
 /// let (size, device) = (InputSize::new(96, 32), Device::default());
-/// let model = config.init(size, 751, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = config.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 96, 32], &device)).dims(), [2, 2048]);
 /// ```
 pub type Mgn<I = Identity> = ReidModel<ResNet<I>, MgnHead<I>>;
@@ -117,8 +117,8 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
 impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for MgnConfig<I> {
     type Model = Mgn<I::Block>;
 
-    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Mgn<I::Block> {
-        ReidModel::new(&self.backbone(), &self.head(), input, classes, device)
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Mgn<I::Block> {
+        ReidModel::new(&self.backbone(), &self.head(), input, classes, init)
     }
 
     fn output(&self, input: InputSize, classes: usize) -> OutputShape {
@@ -143,6 +143,7 @@ impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for MgnConfi
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
     use reid_nn::parameters;
 
     use super::*;
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn it_is_as_large_as_by_hand() {
         let size = InputSize::new(384, 128);
-        let model = MgnConfig::resnet50().init(size, 751, &Device::default());
+        let model = MgnConfig::resnet50().init(size, 751, &Init::empty(&Device::default()));
         // Stage 3 but for its first block, which has 512 → 256 → 256 → 1024 and the shortcut.
         let first =
             512 * 256 + 256 * 256 * 9 + 256 * 1024 + 512 * 1024 + 2 * (256 + 256 + 2 * 1024);

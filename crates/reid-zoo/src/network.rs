@@ -1,9 +1,8 @@
 //! A network's configuration: its backbone and its head.
 
-use burn::tensor::Device;
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Network, OutputShape, ReidModel, backbone::ResNetConfig,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel, backbone::ResNetConfig,
     model::validate_parts,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,14 +11,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Network, backbone::ResNetConfig, head::PooledHeadConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Init, Network, backbone::ResNetConfig, head::PooledHeadConfig};
 /// use reid_zoo::NetworkConfig;
 ///
 /// let backbone = ResNetConfig::resnet18().with_width(8);
 /// let network = NetworkConfig { backbone, head: PooledHeadConfig::new() };
 /// let (size, device) = (InputSize::new(64, 32), Device::default());
-/// let model = network.init(size, 751, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = network.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 64]);
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,8 +58,8 @@ where
 {
     type Model = ReidModel<B::Block, H::Head>;
 
-    fn init(&self, input: InputSize, classes: usize, device: &Device) -> Self::Model {
-        ReidModel::new(&self.backbone, &self.head, input, classes, device)
+    fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model {
+        ReidModel::new(&self.backbone, &self.head, input, classes, init)
     }
 
     fn output(&self, input: InputSize, classes: usize) -> OutputShape {

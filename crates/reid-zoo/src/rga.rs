@@ -51,13 +51,15 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::Init;
 /// use reid_zoo::RgaConfig;
 ///
 /// let mut config = RgaConfig::rga_resnet50();
 /// config.backbone = config.backbone.with_width(8);
 /// let (size, device) = (InputSize::new(64, 32), Device::default());
-/// let model = config.init(size, 767, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let model = config.init(size, 767, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 256]);
 /// ```
 pub type RgaResNet50 = BagOfTricks<(RgaSpatial, RgaChannel)>;
@@ -134,7 +136,7 @@ pub fn load_authors<A: AuthorsLayout>(
 mod tests {
     use burn::tensor::Device;
     use reid_core::InputSize;
-    use reid_nn::{BlockConfig, parameters};
+    use reid_nn::{BlockConfig, Init, parameters};
 
     use super::*;
 
@@ -144,8 +146,8 @@ mod tests {
         let config = RgaConfig::rga_resnet50();
         let image = InputSize::PERSON.rgb();
         let backbone = config.backbone.clone().after(&[], ());
-        let with = parameters::count(&config.backbone.init(image, &device));
-        let without = parameters::count(&backbone.init(image, &device));
+        let with = parameters::count(&config.backbone.init(image, &Init::empty(&device)));
+        let without = parameters::count(&backbone.init(image, &Init::empty(&device)));
         // Spatial and channel after each stage, as counted beside the blocks.
         let spatial = 1_082_178 + 164_898 + 398_154 + 1_578_570;
         let channel = 1_590_994 + 164_898 + 270_754 + 1_063_650;

@@ -6,7 +6,7 @@ use burn::{
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    Block, BlockConfig, Head, HeadConfig, ReidModel,
+    Block, BlockConfig, Head, HeadConfig, Init, ReidModel,
     attention::{
         CbamChannelConfig, CbamSpatialConfig, FncChannelConfig, FncSpatialConfig,
         FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig,
@@ -38,7 +38,13 @@ fn folds<B: Block, H: Head>(
 ) {
     let build = |name: &str| {
         let device = Device::default().autodiff();
-        ReidModel::seeded((backbone, head), SIZE, 3, SEED.named(name), &device)
+        ReidModel::new(
+            backbone,
+            head,
+            SIZE,
+            3,
+            &Init::new(SEED.named(name), &device),
+        )
     };
     let images = |device: &Device| {
         let normal = Distribution::Normal(0.3, 1.0);

@@ -6,8 +6,8 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::Device,
 };
-use reid_core::InputSize;
-use reid_nn::{BlockConfig, backbone::ResNetConfig};
+use reid_core::{InputSize, Seed};
+use reid_nn::{BlockConfig, Init, backbone::ResNetConfig};
 use reid_zoo::{
     Error,
     weights::{self, Weights},
@@ -263,7 +263,7 @@ fn a_backbone_finds_its_prefix() {
     let folder = tempdir().expect("a folder");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     let config = ResNetConfig::resnet18().with_width(4);
-    let published = config.init(image, &device);
+    let published = config.init(image, &Init::new(Seed::new(1), &device));
     let path = folder.path().join("w.safetensors");
     for prefixes in [
         &["base."][..],
@@ -284,7 +284,7 @@ fn a_backbone_finds_its_prefix() {
         let (_, some) = of.iter().next().expect("a tensor");
         tensors.push(("classifier.weight".to_owned(), some));
         safetensors::serialize_to_file(tensors, None, &path).expect("written");
-        let mut backbone = config.init(image, &device);
+        let mut backbone = config.init(image, &Init::new(Seed::new(1), &device));
         let loaded = weights::load_backbone(&mut backbone, &path);
         if prefixes.len() == 1 {
             loaded.expect("fits");
@@ -395,11 +395,15 @@ fn a_mismatch_begins_with_what_is_wrong() {
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     let path = folder.path().join("w.safetensors");
     weights::save(
-        &ResNetConfig::resnet18().with_width(4).init(image, &device),
+        &ResNetConfig::resnet18()
+            .with_width(4)
+            .init(image, &Init::new(Seed::new(1), &device)),
         &path,
     )
     .expect("saved");
-    let mut wider = ResNetConfig::resnet18().with_width(8).init(image, &device);
+    let mut wider = ResNetConfig::resnet18()
+        .with_width(8)
+        .init(image, &Init::new(Seed::new(1), &device));
     let error = weights::load(&mut wider, &path).expect_err("another width");
     let Error::Mismatch { diagnosis, .. } = &error else {
         panic!("{error}");

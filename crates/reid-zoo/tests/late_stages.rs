@@ -6,10 +6,9 @@ use burn::{
 };
 use reid_core::{InputSize, Seed};
 use reid_nn::{
-    BlockConfig, Network,
+    BlockConfig, Init, Network,
     attention::FncChannelConfig,
     backbone::{LateStages, ResNetConfig, SplitPoint},
-    drawing,
     head::ReducedBnNeckConfig,
 };
 use reid_zoo::{FncConfig, MgnConfig};
@@ -79,13 +78,12 @@ fn start_alike(expected: &LateStages, copies: &[&LateStages]) {
 #[test]
 fn branches_start_from_a_whole_network() {
     let device = Device::default().autodiff();
-    let whole = || network().init(SIZE.rgb(), &device);
-    let whole = drawing::from_seed(Seed::new(3), &device, whole);
+    let whole = network().init(SIZE.rgb(), &Init::new(Seed::new(3), &device));
     let cut = SplitPoint { stage: 3, block: 1 };
     let (early_stages, late_stages) = whole.clone().split(cut);
 
     let config = fnc();
-    let mut model = config.init(SIZE, 3, &device);
+    let mut model = config.init(SIZE, 3, &Init::new(Seed::new(1), &device));
     config.start_from(&mut model, whole.clone());
     assert_eq!(
         parameters(&model.backbone).values,
@@ -96,7 +94,7 @@ fn branches_start_from_a_whole_network() {
     start_alike(&late_stages, &copies);
 
     let config = mgn();
-    let mut model = config.init(SIZE, 3, &device);
+    let mut model = config.init(SIZE, 3, &Init::new(Seed::new(1), &device));
     config.start_from(&mut model, whole);
     assert_eq!(
         parameters(&model.backbone).values,

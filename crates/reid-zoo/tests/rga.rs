@@ -6,9 +6,9 @@ use burn::{
     module::{Module, ModuleMapper, Param},
     tensor::{Device, Distribution, Tensor},
 };
-use reid_core::{FeatureShape, InputSize};
+use reid_core::{FeatureShape, InputSize, Seed};
 use reid_nn::{
-    Block, BlockConfig, Network,
+    Block, BlockConfig, Init, Network,
     attention::{RgaChannelConfig, RgaSpatialConfig},
 };
 use reid_zoo::{
@@ -84,10 +84,12 @@ where
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("authors.safetensors");
     let device = Device::default();
-    let trained = config.init(SIZE, 5, &device).map(&mut Draw);
+    let trained = config
+        .init(SIZE, 5, &Init::new(Seed::new(1), &device))
+        .map(&mut Draw);
     save(&trained, parts, &path);
 
-    let mut model = config.init(SIZE, 5, &device);
+    let mut model = config.init(SIZE, 5, &Init::new(Seed::new(1), &device));
     rga::load_authors(&mut model, &path).expect("the same network");
     let FeatureShape {
         channels,
@@ -114,13 +116,13 @@ fn another_attention_is_refused_with_names() {
     let path = folder.path().join("authors.safetensors");
     let device = Device::default();
     save(
-        &config().init(SIZE, 5, &device),
+        &config().init(SIZE, 5, &Init::new(Seed::new(1), &device)),
         &["spatial", "channel"],
         &path,
     );
 
     let spatial = config().with_attention(&[1, 2, 3, 4], RgaSpatialConfig::new());
-    let mut model = spatial.init(SIZE, 5, &device);
+    let mut model = spatial.init(SIZE, 5, &Init::new(Seed::new(1), &device));
     let error = rga::load_authors(&mut model, &path).expect_err("a part too many");
     let Error::Mismatch { report, .. } = error else {
         panic!("{error}");
@@ -137,10 +139,12 @@ fn a_trunk_of_torchvision_loads_around_the_attention() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("trunk.safetensors");
     let device = Device::default();
-    let trunk = config().with_attention(&[], ()).init(SIZE, 5, &device);
+    let trunk = config()
+        .with_attention(&[], ())
+        .init(SIZE, 5, &Init::new(Seed::new(1), &device));
     weights::save(&trunk.backbone, &path).expect("saved");
 
-    let mut model = config().init(SIZE, 5, &device);
+    let mut model = config().init(SIZE, 5, &Init::new(Seed::new(1), &device));
     let image = Tensor::ones([1, 3, 32, 16], &device);
     let before = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));
     weights::load_backbone(&mut model.backbone, &path).expect("the same trunk");

@@ -23,9 +23,9 @@ use burn::{
     },
     tensor::{DType, Device, Distribution, Int, Tensor, quantization::QuantScheme},
 };
-use reid_core::InputSize;
+use reid_core::{InputSize, Seed};
 use reid_nn::{
-    BlockConfig, Network,
+    BlockConfig, Init, Network,
     attention::SqueezeExcitationConfig,
     backbone::{Ibn, ResNetConfig, ResidualBlock},
     norm::{BatchNorm, BatchNormConfig},
@@ -180,7 +180,7 @@ fn gradients_are_taken_where_they_were() {
 fn small(device: &Device) -> BagOfTricks {
     let mut config = BagOfTricksConfig::resnet50();
     config.backbone = ResNetConfig::resnet50().with_width(4).with_last_stride(1);
-    config.init(InputSize::new(32, 16), 5, device)
+    config.init(InputSize::new(32, 16), 5, &Init::new(Seed::new(1), device))
 }
 
 #[test]
@@ -506,7 +506,7 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
     let image = InputSize::new(32, 16).rgb();
     let plain = ResNetConfig::resnet18().with_width(4);
 
-    let backbone = plain.init(image, &device);
+    let backbone = plain.init(image, &Init::new(Seed::new(1), &device));
     let published = Torchvision {
         conv1: backbone.conv1,
         bn1: backbone.bn1,
@@ -520,7 +520,7 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
 
     let gate = SqueezeExcitationConfig::new;
     let config = plain.inside(gate()).after(&[3, 4], gate());
-    let mut backbone = config.init(image, &device);
+    let mut backbone = config.init(image, &Init::new(Seed::new(1), &device));
     let before = backbone.layer1[0].se_module.clone();
     weights::load_backbone(&mut backbone, &path).expect("fits");
     let values = |conv: &Conv2d| read(conv.weight.val());
@@ -530,7 +530,9 @@ fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
         values(&before.fc1)
     );
 
-    let mut wider = ResNetConfig::resnet18().with_width(8).init(image, &device);
+    let mut wider = ResNetConfig::resnet18()
+        .with_width(8)
+        .init(image, &Init::new(Seed::new(1), &device));
     let error = weights::load_backbone(&mut wider, &path).expect_err("another width");
     let text = error.to_string();
     assert!(
@@ -553,13 +555,13 @@ fn cadenes_names_fill_an_se_resnext() {
     let path = folder.path().join("se_resnext50.safetensors");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     let config = ResNetConfig::se_resnext50().with_width(16);
-    let published = config.init(image, &device);
+    let published = config.init(image, &Init::new(Seed::new(1), &device));
     weights::save(&published, &path).expect("saved");
     renamed(&path, |key| match key.split_once('.') {
         Some(("conv1" | "bn1", _)) => format!("layer0.{key}"),
         _ => key.to_owned(),
     });
-    let mut backbone = config.init(image, &device);
+    let mut backbone = config.init(image, &Init::new(Seed::new(1), &device));
     weights::load_backbone(&mut backbone, &path).expect("fits");
     let values = |conv: &Conv2d| read(conv.weight.val());
     assert_eq!(values(&backbone.conv1), values(&published.conv1));
@@ -582,7 +584,7 @@ fn ibn_nets_names_fill_a_resnet() {
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     for ibn in [Ibn::A, Ibn::B] {
         let config = ResNetConfig::resnet50().with_width(4).with_ibn(ibn);
-        let published = config.init(image, &device);
+        let published = config.init(image, &Init::new(Seed::new(1), &device));
         weights::save(&published, &path).expect("saved");
         renamed(&path, |key| {
             let early = !key.starts_with("layer4") && key.starts_with("layer");
@@ -597,7 +599,7 @@ fn ibn_nets_names_fill_a_resnet() {
                 .map_or(key.clone(), |of| format!("bn1.{of}"));
             format!("module.{key}")
         });
-        let mut backbone = config.init(image, &device);
+        let mut backbone = config.init(image, &Init::new(Seed::new(1), &device));
         let before = read(backbone.layer1[0].conv1.weight.val());
         weights::load_backbone(&mut backbone, &path).expect("fits");
         let found = read(backbone.layer1[0].conv1.weight.val());

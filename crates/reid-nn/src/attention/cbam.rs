@@ -8,7 +8,7 @@ use burn::{
         PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
     },
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
 use reid_ops::mul_gate;
@@ -16,7 +16,9 @@ use reid_ops::mul_gate;
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{
     block::{Block, BlockConfig},
-    convolution, linear,
+    convolution,
+    init::Init,
+    linear,
     norm::{BatchNorm, BatchNormConfig},
     pool,
 };
@@ -52,11 +54,12 @@ pub struct CbamSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{CbamChannelConfig, Gate}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{CbamChannelConfig, Gate}};
 ///
 /// let device = Device::default();
-/// let gate = CbamChannelConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let gate = CbamChannelConfig::new().init(FeatureShape::new(32, 4, 2), &init);
 /// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 32, 1, 1]);
 /// ```
 #[derive(Module, Debug)]
@@ -78,11 +81,12 @@ pub struct CbamChannel {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{CbamSpatialConfig, Gate}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{CbamSpatialConfig, Gate}};
 ///
 /// let device = Device::default();
-/// let gate = CbamSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let gate = CbamSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &init);
 /// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 1, 4, 2]);
 /// ```
 #[derive(Module, Debug)]
@@ -97,13 +101,13 @@ pub struct CbamSpatial {
 impl BlockConfig for CbamChannelConfig {
     type Block = CbamChannel;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> CbamChannel {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> CbamChannel {
         Problems::refuse("CBAM-C", |problems| self.validate(input, problems));
         let channels = input.channels;
         let hidden = (channels / self.reduction).max(1);
         CbamChannel {
-            fc1: Conv2dConfig::new([channels, hidden], [1, 1]).init(device),
-            fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
+            fc1: init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1])),
+            fc2: init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1])),
         }
     }
 
@@ -120,7 +124,7 @@ impl CbamSpatialConfig {
 impl BlockConfig for CbamSpatialConfig {
     type Block = CbamSpatial;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> CbamSpatial {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> CbamSpatial {
         Problems::refuse("CBAM-S", |problems| self.validate(input, problems));
         let kernel = self.kernel;
         let padding = kernel / 2;
@@ -129,9 +133,9 @@ impl BlockConfig for CbamSpatialConfig {
                 padding, padding, padding, padding,
             ))
             .with_bias(!self.normalised);
-        let norm = || BatchNormConfig::new(1).init(device);
+        let norm = || BatchNormConfig::new(1).init(init.device());
         CbamSpatial {
-            conv: conv.init(device),
+            conv: init.conv2d(&conv),
             norm: self.normalised.then(norm),
         }
     }
@@ -183,19 +187,27 @@ impl Block for CbamSpatial {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
     #[should_panic(expected = "kernel: expected an odd number from 1 to 63, found 4")]
     fn an_even_kernel_is_refused() {
         let config = CbamSpatialConfig::new().with_kernel(4);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = CbamChannelConfig::new().with_reduction(0);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

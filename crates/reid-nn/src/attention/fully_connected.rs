@@ -6,7 +6,7 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
 use reid_ops::mul_gate;
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     block::{Block, BlockConfig},
+    init::Init,
     linear, pool,
     precision::widened,
 };
@@ -50,11 +51,12 @@ pub struct FullyConnectedSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{FullyConnectedChannelConfig, Gate}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{FullyConnectedChannelConfig, Gate}};
 ///
 /// let device = Device::default();
-/// let gate = FullyConnectedChannelConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let gate = FullyConnectedChannelConfig::new().init(FeatureShape::new(32, 4, 2), &init);
 /// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 32, 1, 1]);
 /// ```
 #[derive(Module, Debug)]
@@ -77,11 +79,12 @@ pub struct FullyConnectedChannel {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{FullyConnectedSpatialConfig, Gate}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{FullyConnectedSpatialConfig, Gate}};
 ///
 /// let device = Device::default();
-/// let gate = FullyConnectedSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let gate = FullyConnectedSpatialConfig::new().init(FeatureShape::new(32, 4, 2), &init);
 /// assert_eq!(gate.gate(Tensor::ones([2, 32, 4, 2], &device)).dims(), [2, 1, 4, 2]);
 /// ```
 #[derive(Module, Debug)]
@@ -96,20 +99,20 @@ pub struct FullyConnectedSpatial {
     place: FeatureShape,
 }
 
-fn embedding(input: FeatureShape, reduction: usize, device: &Device) -> Pointwise {
-    pointwise(input.channels, (input.channels / reduction).max(1), device)
+fn embedding(input: FeatureShape, reduction: usize, init: &Init<'_>) -> Pointwise {
+    pointwise(input.channels, (input.channels / reduction).max(1), init)
 }
 
 impl BlockConfig for FullyConnectedChannelConfig {
     type Block = FullyConnectedChannel;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedChannel {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> FullyConnectedChannel {
         Problems::refuse("FC-C", |problems| self.validate(input, problems));
-        let embed = embedding(input, self.reduction, device);
+        let embed = embedding(input, self.reduction, init);
         let [embedded, _, _, _] = embed.0.weight.shape().dims();
         FullyConnectedChannel {
             embed,
-            fc: LinearConfig::new(embedded, input.channels).init(device),
+            fc: init.linear(&LinearConfig::new(embedded, input.channels)),
         }
     }
 
@@ -121,15 +124,15 @@ impl BlockConfig for FullyConnectedChannelConfig {
 impl BlockConfig for FullyConnectedSpatialConfig {
     type Block = FullyConnectedSpatial;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> FullyConnectedSpatial {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> FullyConnectedSpatial {
         Problems::refuse("FC-S", |problems| self.validate(input, problems));
-        let embed = embedding(input, self.reduction, device);
+        let embed = embedding(input, self.reduction, init);
         let positions = input.positions();
         let hidden = (positions / self.reduction).max(1);
         FullyConnectedSpatial {
             embed,
-            fc1: LinearConfig::new(positions, hidden).init(device),
-            fc2: LinearConfig::new(hidden, positions).init(device),
+            fc1: init.linear(&LinearConfig::new(positions, hidden)),
+            fc2: init.linear(&LinearConfig::new(hidden, positions)),
             place: input,
         }
     }
@@ -191,13 +194,16 @@ impl Block for FullyConnectedSpatial {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
     #[should_panic(expected = "FC-S was built for features of 8x4x2 and got [1, 8, 2, 4]")]
     fn another_size_is_refused() {
         let device = Device::default();
-        let gate = FullyConnectedSpatialConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+        let gate = FullyConnectedSpatialConfig::new()
+            .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
         let _ = gate.forward(Tensor::ones([1, 8, 2, 4], &device));
     }
 
@@ -205,6 +211,9 @@ mod tests {
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = FullyConnectedChannelConfig::new().with_reduction(0);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

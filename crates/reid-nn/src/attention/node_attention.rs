@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor, module::conv2d, ops::ConvOptions, s},
+    tensor::{DType, Tensor, module::conv2d, ops::ConvOptions, s},
 };
 use reid_core::Problems;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::{
     pointwise::{Pointwise, embed, fold_batch_norm, normalised, pointwise, relu_of_norm},
     sigmoid,
 };
+use crate::init::Init;
 use crate::precision::widened;
 
 /// What attention looks at (the rows of the paper's Table 1).
@@ -84,7 +85,7 @@ impl NodeAttentionConfig {
         }
     }
 
-    pub(super) fn init(&self, device: &Device) -> NodeAttention {
+    pub(super) fn init(&self, init: &Init<'_>) -> NodeAttention {
         let (s1, s2) = (self.s1, self.s2);
         let embedded = (self.features / s1).max(1);
         let related = (self.nodes / s1).max(1);
@@ -92,14 +93,14 @@ impl NodeAttentionConfig {
         let visual = self.terms != Terms::Relation;
         let seen = usize::from(visual) + if relation { related } else { 0 };
         let hidden = (seen / s2).max(1);
-        let of_node = || pointwise(self.features, embedded, device);
+        let of_node = || pointwise(self.features, embedded, init);
         NodeAttention {
             theta: relation.then(of_node),
             phi: relation.then(of_node),
             psi: visual.then(of_node),
-            varphi: relation.then(|| pointwise(2 * self.nodes, related, device)),
-            w1: pointwise(seen, hidden, device),
-            w2: pointwise(hidden, 1, device),
+            varphi: relation.then(|| pointwise(2 * self.nodes, related, init)),
+            w1: pointwise(seen, hidden, init),
+            w2: pointwise(hidden, 1, init),
         }
     }
 }
@@ -279,6 +280,8 @@ mod tests {
         tensor::Distribution,
     };
 
+    use burn::tensor::Device;
+
     use super::*;
     use crate::fixtures;
 
@@ -298,7 +301,7 @@ mod tests {
             s2: 2,
             terms: Terms::Both,
         };
-        config.init(device)
+        config.init(&fixtures::init(device))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use burn::{
     config::Config,
     module::{Module, Param},
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 use reid_ops::attention;
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     block::{Block, BlockConfig},
     convolution,
+    init::Init,
     norm::BatchNormConfig,
 };
 
@@ -57,11 +58,12 @@ pub struct NonLocalConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::NonLocalConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::NonLocalConfig};
 ///
 /// let device = Device::default();
-/// let block = NonLocalConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let block = NonLocalConfig::new().init(FeatureShape::new(8, 4, 2), &init);
 /// let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
 /// assert_eq!(block.forward(features.clone()).to_data(), features.to_data());
 /// ```
@@ -82,15 +84,15 @@ pub struct NonLocal {
 impl BlockConfig for NonLocalConfig {
     type Block = NonLocal;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> NonLocal {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> NonLocal {
         Problems::refuse("a non-local block", |problems| {
             self.validate(input, problems);
         });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);
-        let conv = |from, to| Conv2dConfig::new([from, to], [1, 1]).init(device);
-        let mut norm = BatchNormConfig::new(channels).init(device);
-        norm.weight = Param::from_tensor(Tensor::zeros([channels], device));
+        let conv = |from, to| init.conv2d(&Conv2dConfig::new([from, to], [1, 1]));
+        let mut norm = BatchNormConfig::new(channels).init(init.device());
+        norm.weight = Param::from_tensor(Tensor::zeros([channels], init.device()));
         NonLocal {
             theta: conv(channels, embedded),
             phi: conv(channels, embedded),
@@ -142,7 +144,7 @@ impl Block for NonLocal {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
 
     use super::*;
 
@@ -153,7 +155,7 @@ mod tests {
         for (height, width) in [(4, 3), (2, 2)] {
             let place = FeatureShape::new(16, height, width);
             let config = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
-            let block = config.init(place, &device);
+            let block = config.init(place, &crate::fixtures::init(&device));
             let features = Tensor::random([2, 16, height, width], Distribution::Default, &device);
             let positions = height * width;
             let [theta, phi, g] = [&block.theta, &block.phi, &block.g]
@@ -170,6 +172,9 @@ mod tests {
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = NonLocalConfig::new().with_reduction(0);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

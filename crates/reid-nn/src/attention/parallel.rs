@@ -1,16 +1,14 @@
 //! Two gates side by side (S//C in Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998,
 //! §3.4).
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
 use crate::block::{Block, BlockConfig};
+use crate::init::Init;
 
 /// How two gates become one. The paper does not tell which it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,12 +61,13 @@ impl<A, B> ParallelConfig<A, B> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{Gate, ParallelConfig, RgaChannelConfig, RgaSpatialConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{Gate, ParallelConfig, RgaChannelConfig, RgaSpatialConfig}};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let both = ParallelConfig::new(RgaSpatialConfig::new(), RgaChannelConfig::new()); // RGA-S//C
-/// let attention = both.init(FeatureShape::new(16, 4, 2), &device);
+/// let attention = both.init(FeatureShape::new(16, 4, 2), &init);
 /// assert_eq!(attention.gate(Tensor::ones([2, 16, 4, 2], &device)).dims(), [2, 16, 4, 2]);
 /// ```
 #[derive(Module, Debug)]
@@ -86,10 +85,10 @@ where
 {
     type Block = Parallel<A::Block, B::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let (one, other) = &self.gates;
         Parallel {
-            gates: (one.init(input, device), other.init(input, device)),
+            gates: (one.init(input, init), other.init(input, init)),
             combine: self.combine,
         }
     }

@@ -2,12 +2,13 @@
 
 use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Tensor, activation::relu},
 };
 use reid_ops::Epilogue;
 
 use crate::{
     convolution,
+    init::Init,
     norm::{BatchNorm, BatchNormConfig},
 };
 
@@ -16,11 +17,11 @@ use crate::{
 pub type Pointwise = (Conv2d, Option<BatchNorm>);
 
 /// Without bias, which the normalisation would take away.
-pub(super) fn pointwise(from: usize, to: usize, device: &Device) -> Pointwise {
+pub(super) fn pointwise(from: usize, to: usize, init: &Init<'_>) -> Pointwise {
     let conv = Conv2dConfig::new([from, to], [1, 1]).with_bias(false);
     (
-        conv.init(device),
-        Some(BatchNormConfig::new(to).init(device)),
+        init.conv2d(&conv),
+        Some(BatchNormConfig::new(to).init(init.device())),
     )
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gate;
 use crate::block::{Block, BlockConfig};
+use crate::init::Init;
 
 /// Configuration of [`Resized`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,12 +50,13 @@ impl<G> ResizedConfig<G> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::{ResizedConfig, RgaSpatialConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::{ResizedConfig, RgaSpatialConfig}};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = ResizedConfig::new([4, 2], RgaSpatialConfig::new());
-/// let attention = config.init(FeatureShape::new(16, 8, 8), &device);
+/// let attention = config.init(FeatureShape::new(16, 8, 8), &init);
 /// for (height, width) in [(8, 8), (4, 2), (11, 3)] {
 ///     let features = Tensor::ones([1, 16, height, width], &device);
 ///     assert_eq!(attention.forward(features).dims(), [1, 16, height, width]);
@@ -71,14 +73,14 @@ pub struct Resized<G> {
 impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
     type Block = Resized<G::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let (height, width) = (self.height, self.width);
         Problems::refuse("a gate of another size", |problems| {
             self.validate(input, problems);
         });
         let seen = FeatureShape::new(input.channels, height, width);
         Resized {
-            gate: self.gate.init(seen, device),
+            gate: self.gate.init(seen, init),
             size: [height, width],
         }
     }
@@ -178,7 +180,8 @@ mod tests {
     fn at_its_own_size_it_is_the_gate() {
         let device = Device::default();
         let place = FeatureShape::new(8, 4, 2);
-        let block = ResizedConfig::new([4, 2], RgaSpatialConfig::new()).init(place, &device);
+        let block = ResizedConfig::new([4, 2], RgaSpatialConfig::new())
+            .init(place, &crate::fixtures::init(&device));
         let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
         let expected = block.gate.forward(features.clone());
         assert_eq!(block.forward(features).to_data(), expected.to_data());
@@ -188,7 +191,7 @@ mod tests {
     fn a_gate_over_channels_goes_for_all_places() {
         let device = Device::default();
         let config = ResizedConfig::new([2, 2], RgaChannelConfig::new());
-        let block = config.init(FeatureShape::new(8, 4, 4), &device);
+        let block = config.init(FeatureShape::new(8, 4, 4), &crate::fixtures::init(&device));
         let gate = block.gate(Tensor::ones([1, 8, 6, 4], &device));
         assert_eq!(gate.dims(), [1, 8, 1, 1]);
     }
@@ -197,6 +200,9 @@ mod tests {
     #[should_panic(expected = "height: expected 1 to 8192, found 0")]
     fn no_size_is_refused() {
         let config = ResizedConfig::new([0, 2], RgaChannelConfig::new());
-        let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

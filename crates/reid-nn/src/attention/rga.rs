@@ -1,11 +1,7 @@
 //! Relation-aware global attention over places and over channels (Zhang et al., CVPR 2020,
 //! arXiv:1904.02998; sections, tables and figures as in its first version).
 
-use burn::{
-    config::Config,
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use reid_ops::mul_gate;
 
@@ -14,6 +10,7 @@ use super::{
     node_attention::{NodeAttention, NodeAttentionConfig, Nodes, Terms},
 };
 use crate::block::{Block, BlockConfig};
+use crate::init::Init;
 
 /// Configuration of [`RgaSpatial`].
 #[derive(Config, Debug)]
@@ -59,12 +56,13 @@ pub struct RgaChannelConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::{RgaChannelConfig, RgaSpatialConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::{RgaChannelConfig, RgaSpatialConfig}};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let both = (RgaSpatialConfig::new(), RgaChannelConfig::new()); // RGA-SC
-/// let attention = both.init(FeatureShape::new(32, 8, 4), &device);
+/// let attention = both.init(FeatureShape::new(32, 8, 4), &init);
 /// assert_eq!(attention.forward(Tensor::ones([2, 32, 8, 4], &device)).dims(), [2, 32, 8, 4]);
 /// ```
 #[derive(Module, Debug)]
@@ -87,11 +85,12 @@ pub struct RgaSpatial {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{BlockConfig, attention::{Gate, RgaChannelConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::{Gate, RgaChannelConfig}};
 ///
 /// let device = Device::default();
-/// let attention = RgaChannelConfig::new().init(FeatureShape::new(32, 8, 4), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let attention = RgaChannelConfig::new().init(FeatureShape::new(32, 8, 4), &init);
 /// assert_eq!(attention.gate(Tensor::ones([2, 32, 8, 4], &device)).dims(), [2, 32, 1, 1]);
 /// ```
 #[derive(Module, Debug)]
@@ -126,10 +125,10 @@ impl RgaSpatialConfig {
 impl BlockConfig for RgaSpatialConfig {
     type Block = RgaSpatial;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> RgaSpatial {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> RgaSpatial {
         Problems::refuse("RGA-S", |problems| self.validate(input, problems));
         RgaSpatial {
-            nodes: self.nodes(input).init(device),
+            nodes: self.nodes(input).init(init),
             place: input,
         }
     }
@@ -154,10 +153,10 @@ impl RgaChannelConfig {
 impl BlockConfig for RgaChannelConfig {
     type Block = RgaChannel;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> RgaChannel {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> RgaChannel {
         Problems::refuse("RGA-C", |problems| self.validate(input, problems));
         RgaChannel {
-            nodes: self.nodes(input).init(device),
+            nodes: self.nodes(input).init(init),
             place: input,
         }
     }
@@ -265,6 +264,8 @@ impl Block for RgaChannel {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::parameters;
 
@@ -292,12 +293,15 @@ mod tests {
         for ((spatial, channel), (channels, height, width), expected) in cases {
             let place = FeatureShape::new(channels, height, width);
             let found = [
-                parameters::count(&spatial.init(place, &device)),
-                parameters::count(&channel.init(place, &device)),
+                parameters::count(&spatial.init(place, &crate::fixtures::init(&device))),
+                parameters::count(&channel.init(place, &crate::fixtures::init(&device))),
             ];
             assert_eq!(found, expected, "{place}");
         }
-        let dense = both(8, 8).init(FeatureShape::new(108, 16, 16), &device);
+        let dense = both(8, 8).init(
+            FeatureShape::new(108, 16, 16),
+            &crate::fixtures::init(&device),
+        );
         assert_eq!(parameters::count(&dense), 48_505);
     }
 
@@ -306,7 +310,9 @@ mod tests {
         let device = Device::default();
         let count = |terms| {
             let config = RgaSpatialConfig::new().with_terms(terms);
-            parameters::count(&config.init(FeatureShape::new(16, 4, 4), &device))
+            parameters::count(
+                &config.init(FeatureShape::new(16, 4, 4), &crate::fixtures::init(&device)),
+            )
         };
         // 16 channels → 2, 16 places → 2 relations, hidden width 1 (rounded down to 0, at least 1):
         // psi 32 + 4; theta, phi 2·(32 + 4), varphi 2·16·2 + 4; w1 seen + 2, w2 1 + 2.
@@ -319,7 +325,7 @@ mod tests {
     fn without_relations_there_are_none_to_give() {
         let device = Device::default();
         let config = RgaChannelConfig::new().with_terms(Terms::Visual);
-        let attention = config.init(FeatureShape::new(16, 4, 2), &device);
+        let attention = config.init(FeatureShape::new(16, 4, 2), &crate::fixtures::init(&device));
         let features = Tensor::ones([1, 16, 4, 2], &device);
         assert!(attention.relations(features).relations.is_none());
     }
@@ -328,7 +334,8 @@ mod tests {
     #[should_panic(expected = "RGA-S was built for features of 8x4x2 and got [1, 8, 2, 4]")]
     fn another_size_is_refused() {
         let device = Device::default();
-        let attention = RgaSpatialConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+        let attention = RgaSpatialConfig::new()
+            .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
         let _ = attention.forward(Tensor::ones([1, 8, 2, 4], &device));
     }
 
@@ -336,6 +343,9 @@ mod tests {
     #[should_panic(expected = "RGA-S: s1: expected at least 1, found 0")]
     fn a_ratio_of_zero_is_refused() {
         let config = RgaSpatialConfig::new().with_s1(0);
-        let _ = config.init(FeatureShape::new(8, 4, 2), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 4, 2),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -4,7 +4,7 @@ use burn::{
     config::Config,
     module::Module,
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
 use reid_ops::{Epilogue, mul_gate_epilogue};
@@ -12,6 +12,7 @@ use reid_ops::{Epilogue, mul_gate_epilogue};
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{
     block::{Block, BlockConfig},
+    init::Init,
     linear, pool,
 };
 
@@ -36,11 +37,12 @@ pub struct SqueezeExcitationConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::SqueezeExcitationConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::SqueezeExcitationConfig};
 ///
 /// let device = Device::default();
-/// let gate = SqueezeExcitationConfig::new().init(FeatureShape::new(32, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let gate = SqueezeExcitationConfig::new().init(FeatureShape::new(32, 4, 2), &init);
 /// let mul_gate = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
 /// assert_eq!(mul_gate.dims(), [2, 32, 4, 2]);
 /// assert!(mul_gate.max().into_scalar::<f32>() < 1.0);
@@ -56,7 +58,7 @@ pub struct SqueezeExcitation {
 impl BlockConfig for SqueezeExcitationConfig {
     type Block = SqueezeExcitation;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> SqueezeExcitation {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> SqueezeExcitation {
         Problems::refuse("squeeze-and-excitation", |problems| {
             self.validate(input, problems);
         });
@@ -64,8 +66,8 @@ impl BlockConfig for SqueezeExcitationConfig {
         let channels = input.channels;
         let hidden = (channels / reduction).max(1);
         SqueezeExcitation {
-            fc1: Conv2dConfig::new([channels, hidden], [1, 1]).init(device),
-            fc2: Conv2dConfig::new([hidden, channels], [1, 1]).init(device),
+            fc1: init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1])),
+            fc2: init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1])),
         }
     }
 
@@ -98,12 +100,16 @@ impl Block for SqueezeExcitation {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
     fn few_channels_keep_one_hidden_unit() {
-        let gate =
-            SqueezeExcitationConfig::new().init(FeatureShape::new(4, 2, 2), &Device::default());
+        let gate = SqueezeExcitationConfig::new().init(
+            FeatureShape::new(4, 2, 2),
+            &crate::fixtures::init(&Device::default()),
+        );
         assert_eq!(gate.fc1.weight.dims(), [1, 4, 1, 1]);
     }
 
@@ -111,6 +117,9 @@ mod tests {
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = SqueezeExcitationConfig::new().with_reduction(0);
-        let _ = config.init(FeatureShape::new(4, 2, 2), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 2, 2),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

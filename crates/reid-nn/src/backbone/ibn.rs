@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Block, BlockConfig, backbone::{Ibn, ResNetConfig}};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, backbone::{Ibn, ResNetConfig}};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = ResNetConfig::resnet50().with_width(8).with_ibn(Ibn::A);
-/// let network = config.init(image, &device);
+/// let network = config.init(image, &init);
 /// assert!(network.layer3[0].in1.is_some() && network.layer4[0].in1.is_none());
 /// assert_eq!(network.forward(Tensor::ones([1, 3, 32, 16], &device)).dims(), [1, 256, 1, 1]);
 /// ```

@@ -1,11 +1,7 @@
 //! Residual blocks, basic and bottleneck (He et al., CVPR 2016, arXiv:1512.03385; grouped: Xie et
 //! al., CVPR 2017, arXiv:1611.05431).
 
-use burn::{
-    module::Module,
-    nn::conv::Conv2d,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::FeatureShape;
 use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
@@ -14,6 +10,7 @@ use super::ibn::InstanceNormed;
 use crate::{
     block::{Block, BlockConfig, Identity},
     convolution,
+    init::Init,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
@@ -77,15 +74,16 @@ impl<I> ResidualBlockConfig<I> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind}};
 ///
 /// let kind = ResidualKind::Bottleneck;
 /// let instance = InstanceNormed::None;
 /// let config =
 ///     ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, instance, inside: () };
 /// let device = Device::default();
-/// let block = config.init(FeatureShape::new(16, 8, 4), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let block = config.init(FeatureShape::new(16, 8, 4), &init);
 /// assert_eq!(block.forward(Tensor::ones([2, 16, 8, 4], &device)).dims(), [2, 32, 4, 2]);
 /// ```
 #[derive(Module, Debug)]
@@ -116,7 +114,7 @@ pub struct ResidualBlock<I = Identity> {
 impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
     type Block = ResidualBlock<I::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let (kind, planes, hidden, stride) = (self.kind, self.planes, self.hidden, self.stride);
         assert!(
             kind == ResidualKind::Bottleneck || (self.groups == 1 && hidden == planes),
@@ -124,10 +122,10 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             self.groups
         );
         let conv = |from, to, kernel, stride, groups| {
-            convolution::square([from, to], kernel, stride, groups).init(device)
+            init.conv2d(&convolution::square([from, to], kernel, stride, groups))
         };
-        let norm = |channels| Some(BatchNormConfig::new(channels).init(device));
-        let instance = |channels| Some(InstanceNormConfig::new(channels).init(device));
+        let norm = |channels| Some(BatchNormConfig::new(channels).init(init.device()));
+        let instance = |channels| Some(InstanceNormConfig::new(channels).init(init.device()));
         let (first, in1, in_sum) = match self.instance {
             InstanceNormed::None => (hidden, None, None),
             InstanceNormed::Half => (hidden - hidden / 2, instance(hidden / 2), None),
@@ -151,7 +149,7 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             bn2: norm(hidden),
             bn3: conv3.as_ref().and_then(|_| norm(to)),
             conv3,
-            se_module: self.inside.init(self.output(input), device),
+            se_module: self.inside.init(self.output(input), &init.named("inside")),
             in_sum,
             downsample: (stride != 1 || from != to).then(shortcut),
         }
@@ -243,6 +241,8 @@ impl<I: Block> Block for ResidualBlock<I> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
@@ -257,6 +257,9 @@ mod tests {
             instance: InstanceNormed::None,
             inside: (),
         };
-        let _ = config.init(FeatureShape::new(8, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -1,11 +1,7 @@
 //! ResNet and ResNeXt (He et al., CVPR 2016, arXiv:1512.03385; Xie et al., CVPR 2017,
 //! arXiv:1611.05431).
 
-use burn::{
-    module::Module,
-    nn::conv::Conv2d,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
@@ -18,6 +14,7 @@ use super::{
 use crate::{
     block::{Block, BlockConfig, Identity, TRIAL_SHAPES},
     convolution,
+    init::Init,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
@@ -255,15 +252,16 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{BlockConfig, backbone::ResNetConfig, attention::SqueezeExcitationConfig};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{BlockConfig, Init, attention::SqueezeExcitationConfig, backbone::ResNetConfig};
 ///
 /// let config = ResNetConfig::resnet50()
 ///     .with_width(8)
 ///     .with_last_stride(1)
 ///     .after(&[3, 4], SqueezeExcitationConfig::new());
 /// let (device, image) = (Device::default(), InputSize::new(64, 32).rgb());
-/// let network = config.init(image, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let network = config.init(image, &init);
 ///
 /// assert_eq!(config.output(image).to_string(), "256x4x2");
 /// let stages = network.stages(Tensor::ones([1, 3, 64, 32], &device));
@@ -295,21 +293,25 @@ pub struct ResNet<I = Identity, A = Identity> {
 impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> {
     type Block = ResNet<I::Block, A::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
         Problems::refuse("a ResNet", |problems| self.validate(input, problems));
         let shapes = self.shapes(input);
         let (kernel, stride) = self.stem.convolution();
         let conv1 = convolution::square([input.channels, self.width], kernel, stride, 1);
-        let layer = |stage: usize| self.stage(stage).init(shapes[stage], device);
+        let layer = |stage: usize| {
+            let init = init.named("layer").at(stage);
+            self.stage(stage).init(shapes[stage], &init)
+        };
         let after = |stage: usize| {
             let residual = self.stage(stage).output(shapes[stage]);
             self.after_stage(stage)
-                .map(|after| after.init(residual, device))
+                .map(|after| after.init(residual, init))
         };
         ResNet {
-            conv1: conv1.init(device),
-            bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(self.width).init(device)),
-            in1: (self.ibn == Ibn::B).then(|| InstanceNormConfig::new(self.width).init(device)),
+            conv1: init.conv2d(&conv1),
+            bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(self.width).init(init.device())),
+            in1: (self.ibn == Ibn::B)
+                .then(|| InstanceNormConfig::new(self.width).init(init.device())),
             layer1: layer(0),
             layer2: layer(1),
             layer3: layer(2),
@@ -392,6 +394,8 @@ impl<I: Block, A: Block> Block for ResNet<I, A> {
 mod tests {
     use reid_core::InputSize;
 
+    use burn::tensor::Device;
+
     use super::*;
     use crate::parameters;
 
@@ -410,7 +414,7 @@ mod tests {
             (ResNetConfig::resnext101(), 42_128_704, "2048x8x4"),
         ];
         for (config, count, shape) in cases {
-            let network = config.init(image, &device);
+            let network = config.init(image, &crate::fixtures::init(&device));
             assert_eq!(parameters::count(&network), count, "{config:?}");
             assert_eq!(config.output(image).to_string(), shape);
             assert_eq!(config.with_last_stride(1).output(image).positions(), 128);
@@ -425,7 +429,9 @@ mod tests {
                 let stem = Stem::Large(pool);
                 let config = ResNetConfig::resnet18().with_width(2).with_stem(stem);
                 let image = Tensor::ones([1, 3, size.height, size.width], &device);
-                let stages = config.init(size.rgb(), &device).stages(image);
+                let stages = config
+                    .init(size.rgb(), &crate::fixtures::init(&device))
+                    .stages(image);
                 for (found, expected) in stages.iter().zip(config.shapes(size.rgb())) {
                     let FeatureShape {
                         channels,
@@ -446,13 +452,19 @@ mod tests {
     #[should_panic(expected = "a ResNet: last_stride: expected 1 to 2, found 3")]
     fn a_strange_last_stride_is_refused() {
         let config = ResNetConfig::resnet18().with_last_stride(3);
-        let _ = config.init(InputSize::PERSON.rgb(), &Device::default());
+        let _ = config.init(
+            InputSize::PERSON.rgb(),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 
     #[test]
     #[should_panic(expected = "a ResNet: after_stages[0]: expected 1 to 4, found 0")]
     fn a_stage_that_is_not_there_is_refused() {
         let config = ResNetConfig::resnet18().after(&[0], ());
-        let _ = config.init(InputSize::PERSON.rgb(), &Device::default());
+        let _ = config.init(
+            InputSize::PERSON.rgb(),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -49,7 +49,7 @@ mod tests {
             (ResNetConfig::se_resnext101(), 46_906_416),
         ];
         for (config, count) in cases {
-            let network = config.init(image, &Device::default());
+            let network = config.init(image, &crate::fixtures::init(&Device::default()));
             assert_eq!(parameters::count(&network), count);
         }
     }

@@ -1,15 +1,13 @@
 //! Split: a ResNet in two, for branches with late stages of their own (Wang et al., ACM MM 2018,
 //! arXiv:1804.01438; Liu et al., AI City 2020).
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 use super::{ResNet, ResNetConfig, ResidualBlock};
 use crate::block::{Block, BlockConfig, Identity};
+use crate::init::Init;
 
 /// Where a ResNet is cut: before a block of a stage.
 ///
@@ -79,15 +77,16 @@ pub struct LateStagesConfig<I = (), A = ()> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Block, BlockConfig, backbone::{SplitPoint, ResNetConfig}};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, backbone::{SplitPoint, ResNetConfig}};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
-/// let network = ResNetConfig::resnet18().with_width(8).init(image, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let network = ResNetConfig::resnet18().with_width(8).init(image, &init);
 /// let images = Tensor::ones([1, 3, 32, 16], &device);
 /// let whole = network.forward(images.clone());
 ///
-/// let (early stages, late stages) = network.split(SplitPoint { stage: 3, block: 1 });
+/// let (early_stages, late_stages) = network.split(SplitPoint { stage: 3, block: 1 });
 /// assert_eq!(late_stages.forward(early_stages.forward(images)).to_data(), whole.to_data());
 /// ```
 #[derive(Module, Debug)]
@@ -158,8 +157,8 @@ fn check(split: SplitPoint, blocks: [usize; 4]) {
 impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I, A> {
     type Block = ResNet<I::Block, A::Block>;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> Self::Block {
-        let network = self.network.init(input, device);
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
+        let network = self.network.init(input, init);
         match self.split {
             Some(split) => network.split(split).0,
             None => network,
@@ -205,12 +204,13 @@ impl<I: BlockConfig + Clone, A: BlockConfig> LateStagesConfig<I, A> {
 impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I, A> {
     type Block = LateStages<I::Block, A::Block>;
 
-    fn init(&self, mut input: FeatureShape, device: &Device) -> Self::Block {
+    fn init(&self, mut input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let (mut stages, mut sockets) = (Vec::new(), Vec::new());
-        for (blocks, after) in self.stages() {
-            stages.push(blocks.init(input, device));
+        for (index, (blocks, after)) in self.stages().enumerate() {
+            let init = init.at(index);
+            stages.push(blocks.init(input, &init.named("layer")));
             input = blocks.output(input);
-            sockets.push(after.map(|after| after.init(input, device)));
+            sockets.push(after.map(|after| after.init(input, &init.named("after"))));
             input = after.map_or(input, |after| after.output(input));
         }
         LateStages {
@@ -240,6 +240,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I,
 mod tests {
     use reid_core::InputSize;
 
+    use burn::tensor::Device;
+
     use super::*;
     use crate::{attention::SqueezeExcitationConfig, parameters};
 
@@ -251,7 +253,7 @@ mod tests {
         let network = ResNetConfig::resnet50()
             .with_width(4)
             .after(&[2, 4], SqueezeExcitationConfig::new());
-        let whole = parameters::count(&network.init(image, &device));
+        let whole = parameters::count(&network.init(image, &crate::fixtures::init(&device)));
         for (stage, block) in [(1, 0), (2, 3), (3, 0), (3, 1), (4, 0), (4, 1)] {
             let split = SplitPoint { stage, block };
             let early_stages = EarlyStagesConfig {
@@ -269,8 +271,8 @@ mod tests {
                 "{split}"
             );
             let (early_stages, late_stages) = (
-                early_stages.init(image, &device),
-                late_stages.init(between, &device),
+                early_stages.init(image, &crate::fixtures::init(&device)),
+                late_stages.init(between, &crate::fixtures::init(&device)),
             );
             let together = parameters::count(&early_stages) + parameters::count(&late_stages);
             assert_eq!(together, whole, "{split}");
@@ -291,7 +293,10 @@ mod tests {
     #[should_panic(expected = "[2, 2, 2, 2] blocks cannot be cut before block 2 of stage 3")]
     fn a_block_that_is_not_there_is_refused() {
         let config = ResNetConfig::resnet18().with_width(4);
-        let network = config.init(InputSize::new(32, 16).rgb(), &Device::default());
+        let network = config.init(
+            InputSize::new(32, 16).rgb(),
+            &crate::fixtures::init(&Device::default()),
+        );
         let _ = network.split(SplitPoint { stage: 3, block: 2 });
     }
 }

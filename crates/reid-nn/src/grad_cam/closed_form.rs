@@ -21,12 +21,13 @@ use crate::{
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{HeadConfig, grad_cam::{ClosedForm, GradCam, Target}, head::LinearBnReluHeadConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{HeadConfig, Init, grad_cam::{ClosedForm, GradCam, Target}, head::LinearBnReluHeadConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = LinearBnReluHeadConfig::new().with_dimensions(8);
-/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let random = burn::tensor::Distribution::Default;
 /// let features = Tensor::<4>::random([3, 16, 4, 2], random, &device);
 ///
@@ -52,13 +53,13 @@ pub trait ClosedForm: Head {
     /// - result: `[batch, height, width]`
     ///
     /// # Panics
-    /// If there is not one identity per image.
+    /// If there is not one label below the number of classes per image.
     #[must_use]
     fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         let head = self.valid();
         let features = widened(features.without_autodiff());
-        let scores = || head.forward(features.clone()).logits.swap_remove(0);
-        let classes = target.classes(features.dims()[0], scores);
+        let scores = head.forward(features.clone()).logits.swap_remove(0);
+        let classes = target.classes(scores);
         let weights = head.weights(features.clone(), classes.to_device(&features.device()));
         weighted_sum(features, weights)
     }
@@ -132,18 +133,19 @@ mod tests {
         for device in [Device::default(), Device::default().autodiff()] {
             for pool in POOLS {
                 let pooled = PooledHeadConfig::new().with_pool(pool);
-                let pooled = pooled.init(INPUT, 4, &device);
+                let pooled = pooled.init(INPUT, 4, &fixtures::init(&device));
                 agrees(&fixtures::weights(pooled), &device);
 
                 let neck = BnNeckConfig::new().with_pool(pool);
-                let mut neck = fixtures::weights(neck.init(INPUT, 4, &device));
+                let mut neck = fixtures::weights(neck.init(INPUT, 4, &fixtures::init(&device)));
                 unsettled(&mut neck.bottleneck, &device);
                 agrees(&neck, &device);
 
                 let reduced = LinearBnReluHeadConfig::new()
                     .with_dimensions(5)
                     .with_pool(pool);
-                let mut reduced = fixtures::weights(reduced.init(INPUT, 4, &device));
+                let mut reduced =
+                    fixtures::weights(reduced.init(INPUT, 4, &fixtures::init(&device)));
                 unsettled(&mut reduced.norm, &device);
                 agrees(&reduced, &device);
             }
@@ -155,7 +157,7 @@ mod tests {
         let device = Device::default();
         let pool = PoolConfig::GeneralisedMean { exponent: 9.0 };
         let config = PooledHeadConfig::new().with_pool(pool);
-        let head = fixtures::weights(config.init(INPUT, 4, &device));
+        let head = fixtures::weights(config.init(INPUT, 4, &fixtures::init(&device)));
         let features = features(&device).slice_fill([0..5, 2..3], 0.0);
         let general = GradCam::new().maps(&head, features.clone(), Target::Highest);
         let closed = head.grad_cam(features, Target::Highest);
@@ -167,9 +169,11 @@ mod tests {
     #[test]
     fn statistics_stay_where_they_are() {
         let device = Device::default().autodiff();
-        let head = LinearBnReluHeadConfig::new()
-            .with_dimensions(5)
-            .init(INPUT, 4, &device);
+        let head = LinearBnReluHeadConfig::new().with_dimensions(5).init(
+            INPUT,
+            4,
+            &fixtures::init(&device),
+        );
         let before = head.norm.running_mean.value().to_data();
         let _ = head.grad_cam(features(&device), Target::Highest);
         assert_eq!(head.norm.running_mean.value().to_data(), before);

@@ -1,14 +1,12 @@
 //! Behind: a head with a block of its own before it.
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
 use crate::block::{Block, BlockConfig, TRIAL_SHAPES};
+use crate::init::Init;
 
 /// Configuration of [`BlockThenHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,15 +32,16 @@ pub struct BlockThenHeadConfig<B, H> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, attention::FncSpatialConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, attention::FncSpatialConfig};
 /// use reid_nn::head::{BlockThenHeadConfig, BnNeckConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// // Two necks on one map; the second sees it through attention.
 /// let (block, head) = (FncSpatialConfig::new(), BnNeckConfig::new());
 /// let heads = (BnNeckConfig::new(), BlockThenHeadConfig { block, head });
-/// let heads = heads.init(FeatureShape::new(8, 4, 2), 10, &device);
+/// let heads = heads.init(FeatureShape::new(8, 4, 2), 10, &init);
 /// assert_eq!(heads.forward(Tensor::ones([2, 8, 4, 2], &device)).embedding.dims(), [2, 16]);
 /// ```
 #[derive(Module, Debug)]
@@ -56,10 +55,12 @@ pub struct BlockThenHead<B, H> {
 impl<B: BlockConfig, H: HeadConfig> HeadConfig for BlockThenHeadConfig<B, H> {
     type Head = BlockThenHead<B::Block, H::Head>;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
         BlockThenHead {
-            block: self.block.init(input, device),
-            head: self.head.init(self.block.output(input), classes, device),
+            block: self.block.init(input, &init.named("block")),
+            head: self
+                .head
+                .init(self.block.output(input), classes, &init.named("head")),
         }
     }
 

@@ -5,13 +5,14 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Initializer, Linear, LinearConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
+    init::Init,
     linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
@@ -48,11 +49,12 @@ pub struct BnNeckConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::BnNeckConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::BnNeckConfig};
 ///
 /// let device = Device::default();
-/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let head = BnNeckConfig::new().init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// assert_eq!(output.logits[0].dims(), [2, 10]);
@@ -72,12 +74,12 @@ pub struct BnNeck {
 impl HeadConfig for BnNeckConfig {
     type Head = BnNeck;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BnNeck {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> BnNeck {
         assert!(
             classes > 0,
             "a head needs at least 1 class, found {classes}"
         );
-        let mut bottleneck = BatchNormConfig::new(input.channels).init(device);
+        let mut bottleneck = BatchNormConfig::new(input.channels).init(init.device());
         // A centre of 0 keeps the identity loss's hyperplanes through the origin.
         bottleneck.bias = bottleneck.bias.map(Tensor::detach).no_grad();
         let initializer = Initializer::Normal {
@@ -85,12 +87,13 @@ impl HeadConfig for BnNeckConfig {
             std: 0.001,
         };
         BnNeck {
-            pool: self.pool.init(device),
+            pool: self.pool.init(init.device()),
             bottleneck,
-            classifier: LinearConfig::new(input.channels, classes)
-                .with_bias(false)
-                .with_initializer(initializer)
-                .init(device),
+            classifier: init.linear(
+                &LinearConfig::new(input.channels, classes)
+                    .with_bias(false)
+                    .with_initializer(initializer),
+            ),
             embedding: self.embedding,
         }
     }
@@ -124,6 +127,8 @@ impl Head for BnNeck {
 mod tests {
     use burn::module::Param;
 
+    use burn::tensor::Device;
+
     use super::*;
 
     fn is_trained(param: &Param<Tensor<1>>) -> bool {
@@ -133,7 +138,11 @@ mod tests {
     #[test]
     fn the_neck_bias_is_frozen_even_after_a_validation_round_trip() {
         let device = Device::default().autodiff();
-        let head = BnNeckConfig::new().init(FeatureShape::new(4, 2, 2), 3, &device);
+        let head = BnNeckConfig::new().init(
+            FeatureShape::new(4, 2, 2),
+            3,
+            &crate::fixtures::init(&device),
+        );
         assert!(!is_trained(&head.bottleneck.bias) && is_trained(&head.bottleneck.weight));
 
         let head = head.valid().train();
@@ -146,9 +155,11 @@ mod tests {
         let place = FeatureShape::new(2, 1, 1);
         let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
         for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
-            let head = BnNeckConfig::new()
-                .with_embedding(side)
-                .init(place, 2, &device);
+            let head = BnNeckConfig::new().with_embedding(side).init(
+                place,
+                2,
+                &crate::fixtures::init(&device),
+            );
             // (3 - 1)/√(4 + 1e-5) = 1.0 after the neck.
             head.bottleneck
                 .running_mean

@@ -40,11 +40,12 @@ use crate::{
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{FeatureShape, Seed};
-/// use reid_nn::{Head, HeadConfig, TrainingStep, head::BranchedHeadConfig};
+/// use reid_nn::{Head, HeadConfig, Init, TrainingStep, head::BranchedHeadConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = BranchedHeadConfig::progressive_cut_mix(2);
-/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &device); // maps of 8 patches
+/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &init); // maps of 8 patches
 ///
 /// let features = Tensor::ones([2, 16, 12, 4], &device);
 /// let step = TrainingStep { labels: &[3, 7], seed: Seed::new(1) };
@@ -149,7 +150,7 @@ impl<'a> BranchPass<'a> {
             CamSource::ClosedForm => self.head.look(features, &self.pass, classes),
             CamSource::Autodiff => {
                 let cam = GradCam::new();
-                let cam = if self.head.norm.learns_on(&features.device()) {
+                let cam = if self.head.norm.uses_batch_statistics() {
                     cam.by_batch_statistics()
                 } else {
                     cam
@@ -182,14 +183,15 @@ impl BranchedHead {
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If there is not one identity per image.
+    /// If there is not one label below the number of classes per image.
     #[must_use]
     pub fn forward_traced(&self, features: Tensor<4>, step: TrainingStep<'_>) -> TracedOutput {
         let ([images, ..], labels) = (features.dims(), step.labels.len());
         assert_eq!(
             labels, images,
-            "a training step has one identity per image, found {labels} for {images} images"
+            "a training step has one label per image, found {labels} for {images} images"
         );
+        step.check_classes(self.global.classifier.weight.shape()[1]);
         let shared = self.bottleneck.as_ref();
         let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
         let mut previous = BranchPass::new(&self.global, features);
@@ -329,7 +331,7 @@ mod tests {
     /// A head, and features that take part in autodiff.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
-        let head = fixtures::weights(config.init(INPUT, 3, &device));
+        let head = fixtures::weights(config.init(INPUT, 3, &fixtures::init(&device)));
         (head, fixtures::tensor([6, 8, 6, 4], -1.3..1.9, &device))
     }
 
@@ -501,8 +503,9 @@ mod tests {
     fn the_head_is_as_large_as_by_hand() {
         let device = Device::default();
         let place = FeatureShape::new(2048, 24, 8);
-        let count =
-            |config: BranchedHeadConfig| parameters::count(&config.init(place, 751, &device));
+        let count = |config: BranchedHeadConfig| {
+            parameters::count(&config.init(place, 751, &fixtures::init(&device)))
+        };
         let bottleneck = 4_462_592;
         let global = 1_049_088 + 1_024 + 513 * 751;
         let first = 2_098_176 + 2_048 + 1_025 * 751;
@@ -518,10 +521,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cells: expected a size that divides a map of 16x8, found 3x2")]
+    #[should_panic(expected = "patches: expected a size that divides a map of 16x8, found 3x2")]
     fn cells_that_do_not_fit_are_refused_when_built() {
         let config = BranchedHeadConfig::progressive_cut_mix(2);
-        let _ = config.init(FeatureShape::new(8, 16, 8), 3, &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 16, 8),
+            3,
+            &fixtures::init(&Device::default()),
+        );
     }
 
     #[test]
@@ -548,11 +555,22 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "one identity per image, found 2 for 6 images")]
+    #[should_panic(expected = "one label per image, found 2 for 6 images")]
     fn identities_that_are_missing_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let step = TrainingStep {
             labels: &[0, 1],
+            seed: Seed::new(1),
+        };
+        let _ = head.forward_train(features, step);
+    }
+
+    #[test]
+    #[should_panic(expected = "label 7 of image 1 is not among the 3 classes")]
+    fn labels_that_the_classifier_does_not_have_are_refused() {
+        let (head, features) = training(&progressive(3, CamSource::ClosedForm));
+        let step = TrainingStep {
+            labels: &[0, 7, 1, 1, 2, 2],
             seed: Seed::new(1),
         };
         let _ = head.forward_train(features, step);

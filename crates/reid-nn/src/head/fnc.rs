@@ -1,11 +1,7 @@
 //! The head of FNC: two branches with late stages and an attention of their own (Liu et al., Vehicle
 //! Re-Identification based on further non-local and channel attention, AI City 2020, §3.1).
 
-use burn::{
-    config::Config,
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +13,7 @@ use crate::{
     attention::{FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig},
     backbone::{LateStages, LateStagesConfig},
     block::{Block, BlockConfig, Identity},
+    init::Init,
     parameters,
 };
 
@@ -27,7 +24,7 @@ pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNe
 pub type FncBranchConfig<I, A> =
     BlockThenHeadConfig<(Option<LateStagesConfig<I>>, A), ReducedBnNeckConfig>;
 
-/// Configuration of [`FncHead`], on a early stages with `I` in its blocks.
+/// Configuration of [`FncHead`], on early stages with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
@@ -69,15 +66,16 @@ pub struct FncBranches {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::{FncBranches, FncHeadConfig, ReducedBnNeckConfig}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::{FncBranches, FncHeadConfig, ReducedBnNeckConfig}};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let branches = FncBranches::new()
 ///     .with_spatial_neck(ReducedBnNeckConfig::new().with_dimensions(8))
 ///     .with_channel_neck(ReducedBnNeckConfig::new().with_dimensions(4));
 /// let config: FncHeadConfig = FncHeadConfig { late_stages: None, branches };
-/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 12]);
 /// assert_eq!((output.features.len(), output.logits.len()), (2, 2));
@@ -133,10 +131,10 @@ impl<I: Clone> FncHeadConfig<I> {
 impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
     type Head = FncHead<I::Block>;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
         let mut head = FncHead {
-            spatial: self.spatial().init(input, classes, device),
-            channel: self.channel().init(input, classes, device),
+            spatial: self.spatial().init(input, classes, &init.named("spatial")),
+            channel: self.channel().init(input, classes, &init.named("channel")),
         };
         if let Some(late_stages) = head.spatial.block.0.take() {
             head.set_late_stages(&late_stages);

@@ -5,13 +5,14 @@ use burn::{
     config::Config,
     module::{Module, Param},
     nn::{Initializer, Linear, LinearConfig},
-    tensor::{Device, Distribution, Int, Tensor, activation::relu},
+    tensor::{Int, Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, validate_dimensions};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
+    init::Init,
     linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
@@ -40,12 +41,13 @@ pub struct LinearBnReluHeadConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::LinearBnReluHeadConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::LinearBnReluHeadConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = LinearBnReluHeadConfig::new().with_dimensions(8);
-/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
 /// ```
 #[derive(Module, Debug)]
@@ -63,7 +65,7 @@ pub struct LinearBnReluHead {
 impl HeadConfig for LinearBnReluHeadConfig {
     type Head = LinearBnReluHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> LinearBnReluHead {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> LinearBnReluHead {
         Problems::refuse("a reduced head", |problems| self.validate(input, problems));
         assert!(
             classes > 0,
@@ -76,15 +78,18 @@ impl HeadConfig for LinearBnReluHeadConfig {
                 fan_out_only: true,
             };
             let config = LinearConfig::new(from, to).with_initializer(initializer);
-            let mut linear = config.init(device);
-            linear.bias = Some(Param::from_tensor(Tensor::zeros([to], device)));
+            let mut linear = init.linear(&config);
+            linear.bias = Some(Param::from_tensor(Tensor::zeros([to], init.device())));
             linear
         };
-        let mut norm = BatchNormConfig::new(dimensions).init(device);
-        let gain = Distribution::Normal(1.0, 0.02);
-        norm.weight = Param::from_tensor(Tensor::random([dimensions], gain, device));
+        let mut norm = BatchNormConfig::new(dimensions).init(init.device());
+        let normal = Initializer::Normal {
+            mean: 1.0,
+            std: 0.02,
+        };
+        norm.weight = init.tensor([dimensions], &normal, [1, 1]);
         LinearBnReluHead {
-            pool: self.pool.init(device),
+            pool: self.pool.init(init.device()),
             reduction: linear(input.channels, dimensions),
             norm,
             classifier: linear(dimensions, classes),
@@ -140,7 +145,7 @@ impl LinearBnReluHead {
         pass: &Pass,
         classes: Tensor<1, Int>,
     ) -> Tensor<3> {
-        let by_batch = self.norm.learns_on(&features.device());
+        let by_batch = self.norm.uses_batch_statistics();
         let features = widened(features.clone().without_autodiff());
         let weights = self
             .valid()
@@ -181,6 +186,8 @@ impl ClosedForm for LinearBnReluHead {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::{
         fixtures,
@@ -195,7 +202,7 @@ mod tests {
             let config = LinearBnReluHeadConfig::new()
                 .with_dimensions(5)
                 .with_pool(pool);
-            let head = fixtures::weights(config.init(place, 4, &device));
+            let head = fixtures::weights(config.init(place, 4, &fixtures::init(&device)));
             let features = fixtures::tensor([6, 6, 4, 3], -1.3..2.1, &device);
             let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
             let pass = head.pass(features.clone());
@@ -216,6 +223,10 @@ mod tests {
     #[should_panic(expected = "a reduced head: dimensions: expected 1 to 65536, found 0")]
     fn no_dimension_is_refused() {
         let config = LinearBnReluHeadConfig::new().with_dimensions(0);
-        let _ = config.init(FeatureShape::new(2, 1, 2), 3, &Device::default());
+        let _ = config.init(
+            FeatureShape::new(2, 1, 2),
+            3,
+            &fixtures::init(&Device::default()),
+        );
     }
 }

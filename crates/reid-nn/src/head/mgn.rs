@@ -2,10 +2,7 @@
 //! stripes (Wang et al., Learning Discriminative Features with Multiple Granularities, ACM MM 2018,
 //! arXiv:1804.01438).
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +13,11 @@ use super::{
 use crate::{
     backbone::{LateStages, LateStagesConfig},
     block::{Block, BlockConfig, Identity},
+    init::Init,
     parameters,
 };
 
-/// Configuration of [`MgnHead`], on a early stages with `I` in its blocks.
+/// Configuration of [`MgnHead`], on early stages with `I` in its blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {
@@ -43,21 +41,22 @@ pub struct MgnHeadConfig<I = ()> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::InputSize;
-/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, backbone::{SplitPoint, ResNetConfig, LateStagesConfig, EarlyStagesConfig}};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, Init, backbone::{SplitPoint, ResNetConfig, LateStagesConfig, EarlyStagesConfig}};
 /// use reid_nn::head::{StripeHeadConfig, MgnHeadConfig};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(96, 32).rgb());
+/// let init = Init::new(Seed::new(1), &device);
 /// let network = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
-/// let cut = SplitPoint { stage: 3, block: 1 };
-/// let early stages = EarlyStagesConfig { network: network.clone(), cut: Some(cut) };
+/// let split = SplitPoint { stage: 3, block: 1 };
+/// let early_stages = EarlyStagesConfig { network: network.clone(), split: Some(split) };
 /// let branch = |stripes| StripeHeadConfig::new().with_stripes(stripes).with_dimensions(4);
 /// let branches = vec![branch(0), branch(2), branch(3)];
-/// let head = MgnHeadConfig { late_stages: LateStagesConfig { network, cut }, branches };
+/// let head = MgnHeadConfig { late_stages: LateStagesConfig { network, split }, branches };
 ///
 /// let place = early_stages.output(image);
-/// let map = early_stages.init(image, &device).forward(Tensor::ones([2, 3, 96, 32], &device));
-/// let output = head.init(place, 10, &device).forward(map);
+/// let map = early_stages.init(image, &init).forward(Tensor::ones([2, 3, 96, 32], &device));
+/// let output = head.init(place, 10, &init).forward(map);
 /// assert_eq!(output.embedding.dims(), [2, 8 * 4]);
 /// assert_eq!((output.features.len(), output.logits.len()), (3, 8));
 /// ```
@@ -90,15 +89,16 @@ pub fn validate_branches(
 impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
     type Head = MgnHead<I::Block>;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> Self::Head {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
         Problems::refuse("a head of several granularities", |problems| {
             self.validate(input, problems);
         });
         let map = self.late_stages.output(input);
-        let late_stages = self.late_stages.init(input, device);
-        let branches = self.branches.iter().map(|granules| BlockThenHead {
+        let late_stages = self.late_stages.init(input, &init.named("late_stages"));
+        let branches = self.branches.iter().enumerate();
+        let branches = branches.map(|(index, granules)| BlockThenHead {
             block: parameters::copy(&late_stages),
-            head: granules.init(map, classes, device),
+            head: granules.init(map, classes, &init.at(index)),
         });
         MgnHead {
             branches: branches.collect(),

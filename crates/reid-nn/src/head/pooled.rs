@@ -4,12 +4,13 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
+    init::Init,
     linear,
     pool::{Pool, PoolConfig},
 };
@@ -31,12 +32,13 @@ pub struct PooledHeadConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::PooledHeadConfig, pool::PoolConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::PooledHeadConfig, pool::PoolConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = PooledHeadConfig::new().with_pool(PoolConfig::Max);
-/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// ```
@@ -51,14 +53,14 @@ pub struct PooledHead {
 impl HeadConfig for PooledHeadConfig {
     type Head = PooledHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> PooledHead {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> PooledHead {
         assert!(
             classes > 0,
             "a head needs at least 1 class, found {classes}"
         );
         PooledHead {
-            pool: self.pool.init(device),
-            classifier: LinearConfig::new(input.channels, classes).init(device),
+            pool: self.pool.init(init.device()),
+            classifier: init.linear(&LinearConfig::new(input.channels, classes)),
         }
     }
 
@@ -80,6 +82,8 @@ impl Head for PooledHead {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
@@ -92,7 +96,9 @@ mod tests {
         );
         assert_eq!(pair.output(place, 3).features, [2, 2]);
         let features = Tensor::<4>::from_data([[[[0.0, 2.0]], [[4.0, 4.0]]]], &device);
-        let output = pair.init(place, 3, &device).forward(features);
+        let output = pair
+            .init(place, 3, &crate::fixtures::init(&device))
+            .forward(features);
         // Means 1 and 4, then maxima 2 and 4.
         let expected = burn::tensor::TensorData::from([[1.0_f32, 4.0, 2.0, 4.0]]);
         output.embedding.into_data().assert_eq(&expected, true);
@@ -103,6 +109,6 @@ mod tests {
     #[should_panic(expected = "at least 1 class, found 0")]
     fn no_class_is_refused() {
         let place = FeatureShape::new(2, 1, 2);
-        let _ = PooledHeadConfig::new().init(place, 0, &Device::default());
+        let _ = PooledHeadConfig::new().init(place, 0, &crate::fixtures::init(&Device::default()));
     }
 }

@@ -5,7 +5,7 @@ use burn::{
     config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 
@@ -13,6 +13,7 @@ use super::{
     BnNeckConfig, Head, HeadConfig, NeckFeature, OutputShape, ReidOutput, validate_dimensions,
 };
 use crate::{
+    init::Init,
     linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
@@ -43,12 +44,13 @@ pub struct ReducedBnNeckConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::ReducedBnNeckConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::ReducedBnNeckConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = ReducedBnNeckConfig::new().with_dimensions(8);
-/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 4, 2), 10, &init);
 /// assert_eq!(head.forward(Tensor::ones([2, 16, 4, 2], &device)).embedding.dims(), [2, 8]);
 /// ```
 #[derive(Module, Debug)]
@@ -70,15 +72,15 @@ pub struct ReducedBnNeck {
 impl HeadConfig for ReducedBnNeckConfig {
     type Head = ReducedBnNeck;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> ReducedBnNeck {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> ReducedBnNeck {
         Problems::refuse("a reduced neck", |problems| self.validate(input, problems));
         let dimensions = self.dimensions;
         let reduced = FeatureShape::new(dimensions, 1, 1);
-        let neck = BnNeckConfig::new().init(reduced, classes, device);
+        let neck = BnNeckConfig::new().init(reduced, classes, &init.named("neck"));
         ReducedBnNeck {
-            pool: self.pool.init(device),
-            reduction: LinearConfig::new(input.channels, dimensions).init(device),
-            norm: BatchNormConfig::new(dimensions).init(device),
+            pool: self.pool.init(init.device()),
+            reduction: init.linear(&LinearConfig::new(input.channels, dimensions)),
+            norm: BatchNormConfig::new(dimensions).init(init.device()),
             bottleneck: neck.bottleneck,
             classifier: neck.classifier,
             embedding: self.embedding,

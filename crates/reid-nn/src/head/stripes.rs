@@ -1,17 +1,14 @@
 //! Granules: a map described as a whole and in stripes (Wang et al., Learning Discriminative Features
 //! with Multiple Granularities, ACM MM 2018, arXiv:1804.01438).
 
-use burn::{
-    config::Config,
-    module::Module,
-    tensor::{Device, Tensor},
-};
+use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 
 use super::{
     Head, HeadConfig, LinearBnReluHead, LinearBnReluHeadConfig, OutputShape, ReidOutput,
     validate_dimensions,
 };
+use crate::init::Init;
 use crate::pool::PoolConfig;
 
 /// Configuration of [`StripeHead`].
@@ -40,12 +37,13 @@ pub struct StripeHeadConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Head, HeadConfig, head::StripeHeadConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::StripeHeadConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = StripeHeadConfig::new().with_stripes(3).with_dimensions(4);
-/// let head = config.init(FeatureShape::new(16, 6, 2), 10, &device);
+/// let head = config.init(FeatureShape::new(16, 6, 2), 10, &init);
 /// let output = head.forward(Tensor::ones([2, 16, 6, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// assert_eq!((output.features.len(), output.logits.len()), (1, 4));
@@ -61,17 +59,17 @@ pub struct StripeHead {
 impl HeadConfig for StripeHeadConfig {
     type Head = StripeHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> StripeHead {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> StripeHead {
         Problems::refuse("granules", |problems| self.validate(input, problems));
         let stripes = self.stripes;
         let config = LinearBnReluHeadConfig {
             dimensions: self.dimensions,
             pool: PoolConfig::Max,
         };
-        let head = || config.init(input, classes, device);
+        let head = |index: usize| config.init(input, classes, &init.at(index));
         StripeHead {
-            whole: head(),
-            stripes: (0..stripes).map(|_| head()).collect(),
+            whole: head(0),
+            stripes: (1..=stripes).map(head).collect(),
         }
     }
 
@@ -116,7 +114,7 @@ impl Head for StripeHead {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
 
     use super::*;
 
@@ -124,7 +122,11 @@ mod tests {
     fn a_stripe_sees_its_own_rows() {
         let device = Device::default();
         let config = StripeHeadConfig::new().with_stripes(2).with_dimensions(5);
-        let head = config.init(FeatureShape::new(3, 4, 2), 2, &device);
+        let head = config.init(
+            FeatureShape::new(3, 4, 2),
+            2,
+            &crate::fixtures::init(&device),
+        );
         let features = Tensor::random([1, 3, 4, 2], Distribution::Default, &device);
         let lower = features.clone().narrow(2, 2, 2);
         let expected = head.stripes[1].forward(lower).embedding;
@@ -138,6 +140,10 @@ mod tests {
     )]
     fn stripes_that_do_not_divide_are_refused() {
         let config = StripeHeadConfig::new().with_stripes(3);
-        let _ = config.init(FeatureShape::new(8, 4, 4), 2, &Device::default());
+        let _ = config.init(
+            FeatureShape::new(8, 4, 4),
+            2,
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -4,7 +4,7 @@ use burn::{
     config::Config,
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 
 use reid_core::Problems;
@@ -12,6 +12,7 @@ use reid_core::Problems;
 use crate::{
     criterion::{self, Criterion, CriterionConfig},
     head::{OutputShape, ReidOutput},
+    init::Init,
     loss::HEAVIEST,
 };
 
@@ -35,11 +36,13 @@ pub struct CenterLossConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput, loss::CenterLossConfig};
+/// use reid_core::Seed;
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::CenterLossConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = CenterLossConfig::new().with_weight(0.5);
-/// let mut criterion = config.init(&OutputShape::single(2, 1), &device);
+/// let mut criterion = config.init(&OutputShape::single(2, 1), &init);
 /// criterion.centers[0] = burn::module::Param::from_tensor(Tensor::zeros([1, 2], &device));
 /// let features = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &device);
 /// let output = ReidOutput::single(features.clone(), features);
@@ -57,14 +60,17 @@ pub struct CenterLoss {
 impl CriterionConfig for CenterLossConfig {
     type Criterion = CenterLoss;
 
-    fn init(&self, output: &OutputShape, device: &Device) -> CenterLoss {
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> CenterLoss {
         Problems::refuse("center loss", |problems| self.validate(problems));
         let weight = self.weight;
         let normal = Initializer::Normal {
             mean: 0.0,
             std: 1.0,
         };
-        let centers = |&dimensions: &usize| normal.init([output.classes, dimensions], device);
+        let centers = |&dimensions: &usize| {
+            let shape = [output.classes, dimensions];
+            init.tensor(shape, &normal, shape)
+        };
         CenterLoss {
             centers: output.features.iter().map(centers).collect(),
             weight,
@@ -91,6 +97,11 @@ impl Criterion for CenterLoss {
         );
         let branches = self.centers.iter().zip(&output.features);
         let losses = branches.map(|(centers, features)| {
+            let ([_, built], [_, found]) = (centers.dims(), features.dims());
+            assert_eq!(
+                built, found,
+                "the center loss was built for features of {built} dimensions and got {found}"
+            );
             let own = centers.val().select(0, labels.clone());
             let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());

@@ -4,7 +4,7 @@
 use burn::{
     config::Config,
     module::Module,
-    tensor::{Device, Int, Tensor, activation::log_softmax},
+    tensor::{Int, Tensor, activation::log_softmax},
 };
 use reid_core::Problems;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     criterion::{self, Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
+    init::Init,
 };
 
 /// Who shares the probability that label smoothing takes from the right class.
@@ -46,10 +47,12 @@ pub struct IdentityLossConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput, loss::IdentityLossConfig};
+/// use reid_core::Seed;
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::IdentityLossConfig};
 ///
 /// let device = Device::default();
-/// let criterion = IdentityLossConfig::new().with_smoothing(0.1).init(&OutputShape::single(4, 4), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let criterion = IdentityLossConfig::new().with_smoothing(0.1).init(&OutputShape::single(4, 4), &init);
 /// let logits = Tensor::<2>::from_data([[2.0, 0.5, -1.0, 0.0]], &device);
 /// let output = ReidOutput::single(logits.clone(), logits);
 /// let loss = criterion.forward(&output, Tensor::from_data([0], &device));
@@ -59,17 +62,20 @@ pub struct IdentityLossConfig {
 pub struct IdentityLoss {
     smoothing: f64,
     #[module(skip)]
+    classes: usize,
+    #[module(skip)]
     form: Smoothing,
 }
 
 impl CriterionConfig for IdentityLossConfig {
     type Criterion = IdentityLoss;
 
-    fn init(&self, _output: &OutputShape, _device: &Device) -> IdentityLoss {
+    fn init(&self, output: &OutputShape, _init: &Init<'_>) -> IdentityLoss {
         Problems::refuse("identity loss", |problems| self.validate(problems));
         let smoothing = self.smoothing;
         IdentityLoss {
             smoothing,
+            classes: output.classes,
             form: self.form,
         }
     }
@@ -91,8 +97,18 @@ impl Criterion for IdentityLoss {
     fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
         let [batch] = labels.dims();
         let targets = labels.reshape([batch, 1]);
-        let branches = output.logits.iter();
-        let losses = branches.map(|logits| self.branch(logits.clone(), targets.clone()));
+        let branches = output.logits.iter().enumerate();
+        let losses = branches.map(|(branch, logits)| {
+            let [images, classes] = logits.dims();
+            assert_eq!(
+                [images, classes],
+                [batch, self.classes],
+                "the identity loss was built for {} classes and got logits {images}x{classes} of branch \
+                 {branch} for {batch} labels; scores of anything else belong to a criterion of their own",
+                self.classes
+            );
+            self.branch(logits.clone(), targets.clone())
+        });
         criterion::by_branch(self.name(), losses)
     }
 }
@@ -119,6 +135,8 @@ impl IdentityLoss {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     /// The worked values of logits (2, 0.5, -1, 0) with target 0.
@@ -139,16 +157,31 @@ mod tests {
             let config = IdentityLossConfig::new()
                 .with_smoothing(smoothing)
                 .with_form(form);
-            let criterion = config.init(&OutputShape::single(4, 4), &device);
+            let criterion =
+                config.init(&OutputShape::single(4, 4), &crate::fixtures::init(&device));
             let loss = criterion.forward(&output, Tensor::from_data([0], &device));
             assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
         }
     }
 
     #[test]
+    #[should_panic(expected = "built for 4 classes and got logits 2x3 of branch 0 for 2 labels")]
+    fn logits_of_something_else_are_refused() {
+        let device = Device::default();
+        let criterion = IdentityLossConfig::new()
+            .init(&OutputShape::single(4, 4), &crate::fixtures::init(&device));
+        let logits = Tensor::<2>::zeros([2, 3], &device);
+        let output = ReidOutput::single(logits.clone(), logits);
+        let _ = criterion.forward(&output, Tensor::from_data([0, 1], &device));
+    }
+
+    #[test]
     #[should_panic(expected = "smoothing: expected at least 0 and below 1, found 1")]
     fn smoothing_everything_is_refused() {
         let config = IdentityLossConfig::new().with_smoothing(1.0);
-        let _ = config.init(&OutputShape::single(4, 4), &Device::default());
+        let _ = config.init(
+            &OutputShape::single(4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

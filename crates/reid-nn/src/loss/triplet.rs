@@ -3,7 +3,7 @@
 use burn::{
     config::Config,
     module::Module,
-    tensor::{Bool, Device, Int, Tensor, activation::softplus},
+    tensor::{Bool, Int, Tensor, activation::softplus},
 };
 use reid_core::Problems;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use crate::{
     criterion::{self, Criterion, CriterionConfig, NamedLoss},
     distance::Distance,
     head::{OutputShape, ReidOutput},
+    init::Init,
     loss::HEAVIEST,
 };
 
@@ -62,10 +63,12 @@ pub struct BatchHardTripletConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput, loss::BatchHardTripletConfig};
+/// use reid_core::Seed;
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::BatchHardTripletConfig};
 ///
 /// let device = Device::default();
-/// let criterion = BatchHardTripletConfig::new().init(&OutputShape::single(1, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let criterion = BatchHardTripletConfig::new().init(&OutputShape::single(1, 2), &init);
 /// let features = Tensor::<2>::from_data([[0.0], [1.0], [1.5]], &device);
 /// let output = ReidOutput::single(features.clone(), features);
 /// // Anchors 0: 1 - 1.5 + 0.3 < 0 → 0; 1: 1 - 0.5 + 0.3 = 0.8; 2 has no positive. Mean of two: 0.4.
@@ -85,7 +88,7 @@ pub struct BatchHardTriplet {
 impl CriterionConfig for BatchHardTripletConfig {
     type Criterion = BatchHardTriplet;
 
-    fn init(&self, _output: &OutputShape, _device: &Device) -> BatchHardTriplet {
+    fn init(&self, _output: &OutputShape, _init: &Init<'_>) -> BatchHardTriplet {
         Problems::refuse("a triplet loss", |problems| self.validate(problems));
         BatchHardTriplet {
             margin: self.margin,
@@ -196,6 +199,8 @@ impl Pairs {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::fixtures;
 
@@ -210,7 +215,7 @@ mod tests {
 
     fn loss(config: &BatchHardTripletConfig, features: Tensor<2>, labels: &[i64]) -> f32 {
         let device = features.device();
-        let criterion = config.init(&OutputShape::single(2, 3), &device);
+        let criterion = config.init(&OutputShape::single(2, 3), &fixtures::init(&device));
         let output = ReidOutput::single(features.clone(), features);
         let labels = Tensor::from_data(labels, &device);
         criterion.forward(&output, labels).into_scalar()
@@ -245,7 +250,7 @@ mod tests {
         for margin in [Margin::Hard(0.3), Margin::Soft] {
             let criterion = BatchHardTripletConfig::new()
                 .with_margin(margin)
-                .init(&OutputShape::single(2, 2), &device);
+                .init(&OutputShape::single(2, 2), &fixtures::init(&device));
             let output = ReidOutput::single(features.clone(), features.clone());
             let loss = criterion.forward(&output, Tensor::from_data([0, 0, 1, 1], &device));
             let gradient = features.grad(&loss.backward()).expect("a gradient");
@@ -285,7 +290,10 @@ mod tests {
         let expected = hardest.sum::<f64>() / all.len() as f64;
         // The difference is some -40; what is compared are the positives, of some 0.015.
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(100.0));
-        let criterion = config.init(&OutputShape::single(dimensions, people), &device);
+        let criterion = config.init(
+            &OutputShape::single(dimensions, people),
+            &fixtures::init(&device),
+        );
         let labels: Vec<i64> = all
             .clone()
             .map(|at| (at / images).cast_signed() as i64)
@@ -324,6 +332,9 @@ mod tests {
     #[should_panic(expected = "margin.hard: expected 0 to 1000000, found -0.1")]
     fn a_negative_margin_is_refused() {
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(-0.1));
-        let _ = config.init(&OutputShape::single(2, 2), &Device::default());
+        let _ = config.init(
+            &OutputShape::single(2, 2),
+            &fixtures::init(&Device::default()),
+        );
     }
 }

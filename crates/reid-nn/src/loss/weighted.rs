@@ -2,7 +2,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 use reid_core::{Problems, strict};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
+    init::Init,
     loss::HEAVIEST,
 };
 
@@ -28,12 +29,14 @@ pub struct WeightedConfig<C> {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_nn::{Criterion, CriterionConfig, OutputShape, ReidOutput};
+/// use reid_core::Seed;
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput};
 /// use reid_nn::loss::{IdentityLossConfig, WeightedConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = WeightedConfig { weight: 2.0, criterion: IdentityLossConfig::new() };
-/// let criterion = config.init(&OutputShape::single(2, 2), &device);
+/// let criterion = config.init(&OutputShape::single(2, 2), &init);
 /// let zeros = Tensor::<2>::zeros([1, 2], &device);
 /// let loss = criterion.forward(&ReidOutput::single(zeros.clone(), zeros), Tensor::from_data([0], &device));
 /// assert!((loss.into_scalar::<f32>() - 2.0 * 2.0_f32.ln()).abs() < 1e-6);
@@ -48,11 +51,11 @@ pub struct Weighted<C> {
 impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
     type Criterion = Weighted<C::Criterion>;
 
-    fn init(&self, output: &OutputShape, device: &Device) -> Self::Criterion {
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion {
         Problems::refuse("a weighted loss", |problems| self.validate(problems));
         let weight = self.weight;
         Weighted {
-            criterion: self.criterion.init(output, device),
+            criterion: self.criterion.init(output, init),
             weight,
         }
     }

@@ -2,7 +2,7 @@
 
 use burn::{
     config::Config,
-    module::{Content, Module, ModuleDisplay, Param},
+    module::{Content, Flag, Module, ModuleDisplay, Param},
     tensor::{DType, Device, Tensor},
 };
 use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_norm_update};
@@ -46,6 +46,7 @@ impl BatchNormConfig {
         BatchNorm {
             weight: Param::from_tensor(Tensor::ones([channels], device)),
             bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            training: Param::from_bool(true),
             running_mean: RunningStatistic::new(Tensor::zeros([channels], device)),
             running_var: RunningStatistic::new(Tensor::ones([channels], device)),
             epsilon,
@@ -60,9 +61,19 @@ impl BatchNormConfig {
 /// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 ///
-/// Batch statistics are used, and running ones moved, **if and only if the input takes part in
-/// autodiff and the gain is trained**. So `model.valid()`, a plain device and frozen layers evaluate
-/// with running statistics and never move them. The layer gives the type of its input, whatever that
+/// The layer uses the statistics of the batch, and moves the running ones, if its
+/// [`training`](Self::training) flag is on and it is on an autodiff device. It does not matter which of
+/// its parameters take gradients, nor where the features come from. So Burn's switches say what is meant:
+///
+/// | | statistics | γ and β are trained |
+/// |---|---|---|
+/// | `model` on an autodiff device | of the batch | yes |
+/// | `model.no_grad()` | of the batch | no |
+/// | [`freeze_statistics(model)`](super::freeze_statistics) | running | yes |
+/// | `model.freeze()` | running | no |
+/// | `model.valid()`, or any model on a plain device | running | no |
+///
+/// The layer gives the type of its input, whatever that
 /// of its weights, and computes in at least single precision. The running variance is the unbiased one, as in
 /// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
 /// travel without renaming. Copies are independent; see [`RunningStatistic`].
@@ -85,6 +96,8 @@ pub struct BatchNorm {
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
+    /// Whether the layer trains when it is on an autodiff device; see above.
+    pub training: Param<Flag>,
     /// The mean that evaluation uses, `[channels]`.
     pub running_mean: RunningStatistic,
     /// The variance that evaluation uses, `[channels]`.
@@ -130,7 +143,7 @@ impl BatchNorm {
             "batch normalisation was built for {channels} channels and got {:?}",
             features.dims()
         );
-        if self.learns_on(&features.device()) {
+        if self.uses_batch_statistics() {
             return self.forward_train(features, epilogue);
         }
         let dtype = features.dtype();
@@ -153,9 +166,9 @@ impl BatchNorm {
         }
     }
 
-    /// Whether features on a device are normalised by their own statistics.
-    pub(crate) fn learns_on(&self, device: &Device) -> bool {
-        device.is_autodiff() && self.weight.val().is_require_grad()
+    /// Whether features are normalised by their own statistics.
+    pub(crate) fn uses_batch_statistics(&self) -> bool {
+        self.training.is_enabled() && self.weight.lazy_device().is_autodiff()
     }
 
     /// The gradient of a loss by the input of the layer, from that by its output, with the
@@ -255,17 +268,59 @@ mod tests {
         let (norm, batch) = trained();
         let before = read(&norm.running_mean);
         let _ = norm.valid().forward(batch.clone().inner());
-        let _ = norm.forward(batch.inner());
+        let _ = norm.valid().forward(batch);
         assert_eq!(read(&norm.running_mean), before);
     }
 
     #[test]
-    fn a_frozen_layer_does_not_move_its_statistics() {
+    fn features_of_a_plain_device_are_trained_on_as_well() {
+        let (norm, batch) = trained();
+        let copy = norm.clone();
+        let expected = norm.forward(batch.clone()).into_data();
+        let found = copy.forward(batch.inner()).into_data();
+        assert_eq!(found, expected);
+        assert_eq!(read(&copy.running_mean), read(&norm.running_mean));
+    }
+
+    #[test]
+    fn a_plain_layer_evaluates_features_that_take_part_in_autodiff() {
+        let (norm, batch) = trained();
+        let plain = norm.valid();
+        let expected = plain.forward(batch.clone().inner());
+        let difference = (plain.forward(batch).inner() - expected).abs().max();
+        assert!(difference.into_scalar::<f32>() < 1e-5);
+        let fresh = BatchNormConfig::new(2).init(&Device::default());
+        let features = Tensor::ones([2, 2, 1, 1], &Device::default().autodiff());
+        let _ = fresh.forward::<4>(features);
+        assert_eq!(read(&fresh.running_mean), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn frozen_layers_evaluate_and_layers_without_gradients_train() {
         let (norm, batch) = trained();
         let before = read(&norm.running_var);
-        let frozen = norm.no_grad();
-        let _ = frozen.forward(batch);
+        let frozen = norm.clone().freeze();
+        let _ = frozen.forward(batch.clone());
         assert_eq!(read(&frozen.running_var), before);
+        let constant = norm.no_grad();
+        let _ = constant.forward(batch);
+        assert_ne!(read(&constant.running_var), before);
+    }
+
+    #[test]
+    fn evaluation_statistics_and_a_trained_weight_go_together() {
+        let (norm, batch) = trained();
+        let expected = norm.valid().forward(batch.clone().inner());
+        let before = read(&norm.running_mean);
+        let norm = crate::norm::freeze_statistics(norm);
+        let output = norm.forward(batch);
+        let difference = (output.clone().inner() - expected).abs().max();
+        assert!(difference.into_scalar::<f32>() < 1e-5);
+        assert_eq!(read(&norm.running_mean), before);
+        let gradients = output.sum().backward();
+        for parameter in [&norm.weight, &norm.bias] {
+            assert!(parameter.val().grad(&gradients).is_some());
+        }
     }
 
     #[test]

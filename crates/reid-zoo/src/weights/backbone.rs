@@ -24,7 +24,8 @@ use crate::Error;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::InputSize;
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::Init;
 /// use reid_zoo::{BagOfTricksConfig, weights};
 ///
 /// # let folder = tempfile::tempdir()?;
@@ -32,8 +33,9 @@ use crate::Error;
 /// # let mut config = BagOfTricksConfig::resnet50();
 /// # config.backbone = config.backbone.with_width(8);
 /// # let (size, device) = (InputSize::new(32, 16), Device::default());
-/// # weights::save(&config.init(size, 10, &device).backbone, &path)?;
-/// let mut model = config.init(size, 10, &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// # weights::save(&config.init(size, 10, &init).backbone, &path)?;
+/// let mut model = config.init(size, 10, &init);
 /// weights::load_backbone(&mut model.backbone, path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -193,7 +193,9 @@ impl Filler {
                 let tensor = Tensor::from_data(transposed, (&device, dtype));
                 param.map(|old| replaced(&old, tensor))
             }
-            Convention::PyTorch => param.map(|old| replaced(&old, tensor)),
+            // Of a parameter that was never read, nothing is drawn. Only linear layers of Burn have something
+            // of their own to do when they are loaded.
+            Convention::PyTorch => param.transform_for_load(tensor, id),
         }
     }
 }

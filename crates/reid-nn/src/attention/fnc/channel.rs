@@ -1,12 +1,7 @@
 //! Channel attention block (CAB): channels are weighed by a grouped bottleneck and
 //! squeeze-and-excitation.
 
-use burn::{
-    config::Config,
-    module::Module,
-    nn::conv::Conv2d,
-    tensor::{Device, Tensor},
-};
+use burn::{config::Config, module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use reid_ops::Epilogue;
 use reid_ops::mul_gate;
@@ -18,6 +13,7 @@ use crate::{
     block::{Block, BlockConfig},
     convolution,
     head::MAX_DIMENSIONS,
+    init::Init,
     norm::{BatchNorm, BatchNormConfig},
 };
 
@@ -66,12 +62,13 @@ pub struct FncChannelConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::FncChannelConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::FncChannelConfig};
 ///
 /// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
 /// let config = FncChannelConfig::new().with_hidden(8).with_groups(4);
-/// let attention = config.init(FeatureShape::new(16, 4, 2), &device);
+/// let attention = config.init(FeatureShape::new(16, 4, 2), &init);
 /// let features = Tensor::ones([2, 16, 4, 2], &device);
 /// assert_eq!(attention.forward(features).dims(), [2, 16, 4, 2]);
 /// ```
@@ -98,23 +95,23 @@ pub struct FncChannel {
 impl BlockConfig for FncChannelConfig {
     type Block = FncChannel;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> FncChannel {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> FncChannel {
         Problems::refuse("FNC channel attention", |problems| {
             self.validate(input, problems);
         });
         let (hidden, groups) = (self.hidden, self.groups);
         let channels = input.channels;
         let conv = |from, to, kernel, groups| {
-            convolution::square([from, to], kernel, 1, groups).init(device)
+            init.conv2d(&convolution::square([from, to], kernel, 1, groups))
         };
-        let norm = || Some(BatchNormConfig::new(hidden).init(device));
+        let norm = || Some(BatchNormConfig::new(hidden).init(init.device()));
         FncChannel {
             conv1: conv(channels, hidden, 1, 1),
             bn1: norm(),
             conv2: conv(hidden, hidden, 3, groups),
             bn2: norm(),
             conv3: conv(hidden, channels, 1, 1),
-            se: self.squeeze.init(input, device),
+            se: self.squeeze.init(input, init),
             gate: self.gate,
             combine: self.combine,
         }
@@ -189,6 +186,8 @@ impl Block for FncChannel {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::parameters;
 
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn it_is_as_large_as_by_hand() {
         let place = FeatureShape::new(2048, 18, 24);
-        let block = FncChannelConfig::new().init(place, &Device::default());
+        let block = FncChannelConfig::new().init(place, &crate::fixtures::init(&Device::default()));
         let convolutions = 2048 * 1024 + 32 * 32 * 32 * 9 + 1024 * 2048;
         let squeeze = 2 * 2048 * 128 + 128 + 2048;
         let by_hand = convolutions + 2 * 2 * 1024 + squeeze;
@@ -208,6 +207,9 @@ mod tests {
     #[should_panic(expected = "groups: expected a divisor of the 10 hidden channels, found 4")]
     fn groups_that_do_not_divide_are_refused() {
         let config = FncChannelConfig::new().with_hidden(10).with_groups(4);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -4,7 +4,7 @@ use burn::{
     config::Config,
     module::Module,
     nn::conv::{Conv2d, Conv2dConfig},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
 use reid_ops::attention;
@@ -14,6 +14,7 @@ use crate::{
     attention::{sigmoid, validate_reduction},
     block::{Block, BlockConfig},
     convolution,
+    init::Init,
 };
 
 /// Configuration of [`FncSpatial`].
@@ -42,11 +43,12 @@ pub struct FncSpatialConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::FeatureShape;
-/// use reid_nn::{Block, BlockConfig, attention::FncSpatialConfig};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, attention::FncSpatialConfig};
 ///
 /// let device = Device::default();
-/// let attention = FncSpatialConfig::new().init(FeatureShape::new(8, 4, 2), &device);
+/// let init = Init::new(Seed::new(1), &device);
+/// let attention = FncSpatialConfig::new().init(FeatureShape::new(8, 4, 2), &init);
 /// let features = Tensor::ones([2, 8, 4, 2], &device);
 /// assert_eq!(attention.forward(features).dims(), [2, 8, 4, 2]);
 /// ```
@@ -67,13 +69,13 @@ pub struct FncSpatial {
 impl BlockConfig for FncSpatialConfig {
     type Block = FncSpatial;
 
-    fn init(&self, input: FeatureShape, device: &Device) -> FncSpatial {
+    fn init(&self, input: FeatureShape, init: &Init<'_>) -> FncSpatial {
         Problems::refuse("FNC spatial attention", |problems| {
             self.validate(input, problems);
         });
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);
-        let conv = |from, to| Conv2dConfig::new([from, to], [1, 1]).init(device);
+        let conv = |from, to| init.conv2d(&Conv2dConfig::new([from, to], [1, 1]));
         FncSpatial {
             g: conv(channels, embedded),
             h: conv(channels, embedded),
@@ -118,6 +120,8 @@ impl Block for FncSpatial {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::parameters;
 
@@ -125,7 +129,7 @@ mod tests {
     #[test]
     fn it_is_as_large_as_by_hand() {
         let place = FeatureShape::new(2048, 18, 24);
-        let block = FncSpatialConfig::new().init(place, &Device::default());
+        let block = FncSpatialConfig::new().init(place, &crate::fixtures::init(&Device::default()));
         assert_eq!(parameters::count(&block), 8_388_608 + 5_120);
     }
 
@@ -137,7 +141,7 @@ mod tests {
         let values = Tensor::<4>::from_data([[[[1.0, -2.0, 3.0]], [[4.0, 0.0, 8.0]]]], &device);
         for (combine, expected) in [(Combine::Multiply, 0.5), (Combine::Add, 1.0)] {
             let block = FncSpatialConfig::new().with_combine(combine);
-            let mut block = block.init(place, &device);
+            let mut block = block.init(place, &crate::fixtures::init(&device));
             for conv in [&mut block.g, &mut block.h, &mut block.p, &mut block.t] {
                 conv.weight = conv.weight.clone().map(|weight| weight.zeros_like());
                 conv.bias = conv
@@ -155,6 +159,9 @@ mod tests {
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
     fn no_reduction_is_refused() {
         let config = FncSpatialConfig::new().with_reduction(0);
-        let _ = config.init(FeatureShape::new(4, 4, 4), &Device::default());
+        let _ = config.init(
+            FeatureShape::new(4, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a branched head is made of, and what is done to its branches.
 
-use burn::{config::Config, tensor::Device};
+use burn::config::Config;
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::{
     block::BlockConfig,
     cut_mix::CutMix,
     head::LinearBnReluHeadConfig,
+    init::Init,
     pool::PoolConfig,
 };
 
@@ -140,7 +141,7 @@ impl BranchedHeadConfig {
 impl HeadConfig for BranchedHeadConfig {
     type Head = BranchedHead;
 
-    fn init(&self, input: FeatureShape, classes: usize, device: &Device) -> BranchedHead {
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> BranchedHead {
         Problems::refuse("a branched head", |problems| self.validate(input, problems));
         let channels = input.channels;
         let bottleneck = || {
@@ -153,19 +154,20 @@ impl HeadConfig for BranchedHeadConfig {
                 instance: InstanceNormed::None,
                 inside: (),
             };
-            config.init(input, device)
+            config.init(input, &init.named("bottleneck"))
         };
-        let reduced = |dimensions, pool| {
+        let reduced = |place: usize, dimensions, pool| {
             let config = LinearBnReluHeadConfig { dimensions, pool };
-            config.init(input, classes, device)
+            config.init(input, classes, &init.at(place))
         };
         let branches = self.branches.iter();
         BranchedHead {
-            global: reduced(self.global, PoolConfig::Average),
+            global: reduced(0, self.global, PoolConfig::Average),
             bottleneck: (!self.branches.is_empty()).then(bottleneck),
             branches: branches
                 .clone()
-                .map(|branch| reduced(branch.dimensions, PoolConfig::Max))
+                .zip(1..)
+                .map(|(branch, place)| reduced(place, branch.dimensions, PoolConfig::Max))
                 .collect(),
             augments: branches.map(|branch| branch.augment.clone()).collect(),
         }
