@@ -5,7 +5,7 @@
 //! {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
 //! ```
 //!
-//! The header is a dictionary in Python's notation. It is read by what NumPy writes, not by all that Python
+//! The header is a dictionary in Python's notation. It is read by what `NumPy` writes, not by all that Python
 //! allows, so the time and memory that it takes are those of its length.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::fmt;
 use super::tensors::Shaped;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// What the magic, the header and its length are padded to together, as by NumPy.
+/// What the magic, the header and its length are padded to together, as by `NumPy`.
 const ALIGNMENT: usize = 64;
 
 /// An array whose header was read.
@@ -219,10 +219,9 @@ impl<'a> Words<'a> {
 
     fn truth(&mut self) -> Option<bool> {
         let rest = self.0.trim_start();
-        let truths = [("True", true), ("False", false)].into_iter();
-        let (rest, truth) = truths
-            .filter_map(|(word, truth)| Some((rest.strip_prefix(word)?, truth)))
-            .next()?;
+        let mut truths = [("True", true), ("False", false)].into_iter();
+        let (rest, truth) =
+            truths.find_map(|(word, truth)| Some((rest.strip_prefix(word)?, truth)))?;
         self.0 = rest;
         Some(truth)
     }
