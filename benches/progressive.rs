@@ -113,10 +113,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
             let variant = (turn + measured.len()) % 3;
             let head = learner.model.head.clone();
             learner.model.head = head.with_augments(augments(VARIANTS[variant].1));
-            let step = TrainingStep {
-                labels: &identities,
-                seed: Seed::new(round),
-            };
+            let step = TrainingStep::new(&identities, Seed::new(round));
             let start = Instant::now();
             let losses = learner.training_step(images.clone(), step).losses;
             let total = losses.into_iter().map(|loss| loss.value);

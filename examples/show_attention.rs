@@ -39,7 +39,7 @@ use reid::{
     },
     nn::{
         Init,
-        attention::Gate,
+        attention::{Gate, RgaChannelConfig, RgaSpatialConfig},
         backbone::{ResNetConfig, Stem},
         grad_cam::{GradCam, Target},
         heat_map::heat_maps,
@@ -193,7 +193,10 @@ impl Pair {
             .with_width(16)
             .with_last_stride(1)
             .with_stem(Stem::Small)
-            .after_stages(network.backbone.after);
+            .after(
+                &[1, 2, 3, 4],
+                (RgaSpatialConfig::new(), RgaChannelConfig::new()),
+            );
         let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;

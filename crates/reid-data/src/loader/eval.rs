@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use image::RgbImage;
 use reid_core::{Identity, InputSize, Sample};
 
 use super::{Batches, LoaderConfig, pictures::Pictures};
-use crate::{Error, transform::Normalise};
+use crate::{
+    Error,
+    resize::resize,
+    transform::{Normalise, Picture},
+};
 
 /// Images as they are, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +87,14 @@ impl EvalLoader {
     #[must_use]
     pub fn size(&self) -> InputSize {
         self.pictures.size()
+    }
+
+    /// An image in memory as the network takes it: resized, from 0 to 1, and normalised; `[3, height, width]`.
+    #[must_use]
+    pub fn prepare(&self, image: &RgbImage) -> Vec<f32> {
+        let mut picture = Picture::from(&resize(image, self.size()));
+        self.normalise.normalise(&mut picture);
+        picture.values
     }
 
     /// The samples in batches of `batch_size`; the last may be smaller.
