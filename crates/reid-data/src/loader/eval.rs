@@ -154,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sample = |number: u8| {
             let path = folder.path().join(format!("{number}.png"));
-            let image = image::RgbImage::from_pixel(3, 5, image::Rgb([number * 51; 3]));
+            let image = RgbImage::from_pixel(3, 5, image::Rgb([number * 51; 3]));
             image.save(&path).unwrap();
             Sample::new(path, Identity::new(i64::from(number)))
         };
@@ -188,7 +188,7 @@ mod tests {
     fn a_damaged_image_is_an_error_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good.png");
-        image::RgbImage::new(2, 2).save(&good).unwrap();
+        RgbImage::new(2, 2).save(&good).unwrap();
         let bad = folder.path().join("bad.png");
         fs::write(&bad, "no image").unwrap();
         let samples = [&good, &good, &bad].map(|path| Sample::new(path, Identity::new(1)));
