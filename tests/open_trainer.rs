@@ -5,7 +5,7 @@ use burn::{
     config::Config,
     module::{Module, ModuleVisitor, Param},
     nn::Initializer,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid::{
     data::{
@@ -15,7 +15,7 @@ use reid::{
         transform::{Augmentation, Picture, Transform},
     },
     nn::{
-        Init,
+        Init, NamedLoss, Targets,
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
@@ -59,15 +59,17 @@ impl CriterionConfig for ArcFaceConfig {
 }
 
 impl Criterion for ArcFace {
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let labels = targets.labels.clone();
         let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();
         let cosines = unit(output.features[0].clone()).matmul(unit(self.weight.val()).transpose());
         let own: Tensor<2> = labels.clone().one_hot(cosines.dims()[1]).float();
         let angles = cosines.clone().clamp(-0.999, 0.999).acos() + self.margin;
         let logits = (angles.cos() * own.clone() + cosines * (-own + 1.0)) * self.scale;
-        burn::nn::loss::CrossEntropyLossConfig::new()
+        let loss = burn::nn::loss::CrossEntropyLossConfig::new()
             .init(&logits.device())
-            .forward(logits, labels)
+            .forward(logits, labels);
+        vec![NamedLoss::new("arc face", loss)]
     }
 }
 

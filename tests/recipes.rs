@@ -366,7 +366,7 @@ fn branches_name_what_is_impossible() {
     );
 
     let mut network = networks::fnc();
-    *network.pointer_mut("/cut/block").expect("there") = json!(2);
+    *network.pointer_mut("/split/block").expect("there") = json!(2);
     *network
         .pointer_mut("/branches/channel/groups")
         .expect("there") = json!(3);

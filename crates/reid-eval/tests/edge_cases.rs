@@ -20,7 +20,7 @@ fn config() -> EvaluationConfig {
 }
 
 fn market(query: &[(i64, u32, f32)], gallery: &[(i64, u32, f32)]) -> Result<Report, Error> {
-    evaluate(&line(query), &line(gallery), &config())
+    evaluate(&line(query), &line(gallery), config())
 }
 
 const QUERY: [(i64, u32, f32); 1] = [(1, 1, 0.0)];
@@ -162,7 +162,7 @@ fn without_cameras_every_image_searches_the_others() {
     let set = Embeddings::new(vec![0.0, 1.0, 2.0, 4.0], 1, identities)
         .and_then(|set| set.with_images(vec![10, 11, 12, 13]))
         .expect("sound embeddings");
-    let error = evaluate(&set, &set, &config()).expect_err("no cameras");
+    let error = evaluate(&set, &set, config()).expect_err("no cameras");
     assert!(
         error
             .to_string()
@@ -170,7 +170,7 @@ fn without_cameras_every_image_searches_the_others() {
         "{error}"
     );
 
-    let report = evaluate(&set, &set, &config().with_protocol(Protocol::NoCameras));
+    let report = evaluate(&set, &set, config().with_protocol(Protocol::NoCameras));
     let report = report.expect("matches");
     let firsts: Vec<_> = report
         .per_query
