@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use burn::{
     optim::GradientsParams,
@@ -21,7 +21,7 @@ use reid::{
     nn::{
         TrainingStep,
         cut_mix::CutMix,
-        head::{CamSource, FeatureAugment},
+        head::{AugmentConfig, CamSource, FeatureAugment},
     },
     prelude::*,
     train::{Learner, OptimizerConfig, ReidLearner},
@@ -130,11 +130,11 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
 }
 
 /// What is done to both branches.
-fn augments(cam_source: Option<CamSource>) -> Vec<FeatureAugment> {
+fn augments(cam_source: Option<CamSource>) -> Vec<Arc<dyn FeatureAugment>> {
     let mix = CutMix::new();
-    let augment = match cam_source {
-        Some(cam_source) => FeatureAugment::CutMix { mix, cam_source },
-        None => FeatureAugment::None,
-    };
+    let augment: Arc<dyn FeatureAugment> = Arc::new(match cam_source {
+        Some(cam_source) => AugmentConfig::CutMix { mix, cam_source },
+        None => AugmentConfig::None,
+    });
     vec![augment; 2]
 }

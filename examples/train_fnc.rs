@@ -44,7 +44,7 @@ use reid::{
     prelude::*,
     synthetic::VehiclesConfig,
     train::{Decay, OptimizerConfig, WarmUp},
-    zoo::{FncConfig, NetworkConfig, weights, recipes},
+    zoo::{FncConfig, NetworkConfig, recipes, weights},
 };
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -35,13 +35,13 @@ use reid::{
         backbone::{ResNetConfig, Stem},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, MixPartner, Patches},
-        head::{BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment},
+        head::{AugmentConfig, BranchConfig, BranchedHeadConfig, CamSource},
         loss::Margin,
     },
     prelude::*,
     synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
-    zoo::{BranchedConfig, weights, recipes},
+    zoo::{BranchedConfig, recipes, weights},
 };
 
 #[derive(Parser)]
@@ -202,10 +202,10 @@ impl Arguments {
         };
         let (count, augment) = match self.branches {
             Branches::G => (0, None),
-            Branches::Bdb => (1, Some(FeatureAugment::Drop(BatchDrop::new()))),
-            Branches::Bdb3 => (2, Some(FeatureAugment::Drop(BatchDrop::new()))),
-            Branches::Pc1 => (1, Some(FeatureAugment::CutMix { mix, cam_source })),
-            Branches::Pc2 => (2, Some(FeatureAugment::CutMix { mix, cam_source })),
+            Branches::Bdb => (1, Some(AugmentConfig::Drop(BatchDrop::new()))),
+            Branches::Bdb3 => (2, Some(AugmentConfig::Drop(BatchDrop::new()))),
+            Branches::Pc1 => (1, Some(AugmentConfig::CutMix { mix, cam_source })),
+            Branches::Pc2 => (2, Some(AugmentConfig::CutMix { mix, cam_source })),
         };
         let dimensions = dimensions.into_iter().take(count);
         let branches = dimensions.zip(augment.into_iter().cycle());

@@ -42,7 +42,7 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
-    zoo::{weights, recipes},
+    zoo::{recipes, weights},
 };
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -34,7 +34,7 @@ use reid::{
         cut_mix::{CutMix, Patches},
         distance::Distance,
         head::{
-            BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment, FncBranches,
+            AugmentConfig, BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource, FncBranches,
             FncHeadConfig, MgnHeadConfig, NeckFeature, PooledHeadConfig, ReducedBnNeckConfig,
             StripeHeadConfig,
         },
@@ -742,7 +742,7 @@ fn heads(device: &Device) {
     let mix = CutMix::new().with_patches(patches).with_cut(2);
     let guided = |cam_source| BranchConfig {
         dimensions: 3,
-        augment: FeatureAugment::CutMix {
+        augment: AugmentConfig::CutMix {
             mix: mix.clone(),
             cam_source,
         },

@@ -394,8 +394,7 @@ fn a_learner_that_takes_no_gradients_is_refused() {
         criterion: learner.criterion.valid(),
     };
     let (recipe, splits) = (&fixture.recipe, &fixture.splits);
-    let trainer =
-        Trainer::with_learner(recipe, splits, plain, LoaderConfig::default(), &device());
+    let trainer = Trainer::with_learner(recipe, splits, plain, LoaderConfig::default(), &device());
     assert_eq!(
         trainer.expect_err("no gradients").to_string(),
         "recipe: expected a learner on an autodiff device, with parameters that are trained, found \

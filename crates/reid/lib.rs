@@ -35,8 +35,8 @@ pub mod prelude {
         device,
         eval::{Embeddings, EvaluationConfig, Metric, Protocol, Report, evaluate},
         nn::{
-            Block, BlockConfig, Criterion, CriterionConfig, Embed, Head, HeadConfig, Model,
-            Network, OutputShape, ReidModel, ReidOutput,
+            Block, BlockConfig, Criterion, CriterionConfig, Embed, Head, HeadConfig, Init, Model,
+            NamedLoss, Network, OutputShape, ReidModel, ReidOutput, Targets,
         },
         train::{
             CheckpointKind, Checkpoints, Console, Extractor, Interrupt, ParameterGroup, Recipe,

@@ -26,8 +26,8 @@ use reid::{
         distance::Distance,
         grad_cam::{CamMethod, ClosedForm, GradCam, Target},
         head::{
-            AugmentTrace, BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource,
-            FeatureAugment, LinearBnReluHeadConfig, PooledHeadConfig, TracedOutput,
+            AugmentConfig, AugmentTrace, BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource,
+            LinearBnReluHeadConfig, PooledHeadConfig, TracedOutput,
         },
         loss::{
             BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
@@ -258,7 +258,7 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, cam_source: CamSo
     let key = |name: &str| format!("{part}.{name}");
     let branch = |dimensions| BranchConfig {
         dimensions,
-        augment: FeatureAugment::CutMix {
+        augment: AugmentConfig::CutMix {
             mix: mix.clone(),
             cam_source,
         },

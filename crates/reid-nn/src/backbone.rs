@@ -1,5 +1,6 @@
 //! Backbones: blocks whose input is an image.
 
+mod config;
 mod ibn;
 mod limits;
 mod residual;
@@ -8,8 +9,9 @@ mod se_resnext;
 mod split;
 mod stem;
 
+pub use config::{AfterStage, ResNetConfig};
 pub use ibn::{Ibn, InstanceNormed};
 pub use residual::{ResidualBlock, ResidualBlockConfig, ResidualKind};
-pub use resnet::{AfterStage, ResNet, ResNetConfig};
+pub use resnet::ResNet;
 pub use split::{EarlyStagesConfig, LateStages, LateStagesConfig, SplitPoint};
 pub use stem::{MaxPool, Stem};

@@ -46,7 +46,7 @@ pub trait Block: Module + ModuleDisplay + 'static {
     }
 }
 
-/// The numbers of a [`Block`]; the place where it is built gives the dimensions.
+/// The settings of a [`Block`]; the input shape gives the dimensions.
 pub trait BlockConfig {
     /// The block that is built.
     type Block: Block;

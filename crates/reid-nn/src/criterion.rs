@@ -91,7 +91,7 @@ pub(crate) fn by_branch(
     losses.enumerate().map(loss).collect()
 }
 
-/// The numbers of a [`Criterion`]; the head it judges gives the dimensions.
+/// The settings of a [`Criterion`]; the output of the head gives the dimensions.
 pub trait CriterionConfig {
     /// The criterion that is built.
     type Criterion: Criterion;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
 
 /// The numbers of a step of [`adam`].
@@ -81,15 +81,15 @@ pub fn adam<const D: usize>(
         !weights.device().is_autodiff(),
         "weights are moved without autodiff"
     );
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     {
         let all = [&weights, &gradient, &means[0], &means[1]];
         let types = all.map(Tensor::dtype);
-        #[cfg(feature = "_cube")]
+        #[cfg(native_cube)]
         if types == [burn::tensor::DType::F32; 4] && crate::is_cube(&weights.device(), &types) {
             return on_gpu(weights, gradient, means, step);
         }
-        #[cfg(feature = "flex")]
+        #[cfg(native_flex)]
         if crate::is_native(&weights.device(), &types) {
             return on_flex(weights, gradient, means, step);
         }
@@ -107,7 +107,7 @@ pub fn adam<const D: usize>(
     (weights - moved, [mean, square])
 }
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn on_flex<const D: usize>(
     weights: Tensor<D>,
     gradient: Tensor<D>,
@@ -140,7 +140,7 @@ fn on_flex<const D: usize>(
     (weights, [mean, square])
 }
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 fn on_gpu<const D: usize>(
     weights: Tensor<D>,
     gradient: Tensor<D>,

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, activation::softmax};
 
-#[cfg(feature = "_backend")]
+#[cfg(native)]
 mod extension;
-#[cfg(feature = "_backend")]
+#[cfg(native)]
 mod query_chunks;
 
 /// What each place gathers from all places, by softmax attention (Wang et al., Non-local Neural
@@ -54,7 +54,7 @@ pub fn attention(query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Tensor<3
     );
     crate::expect_numbers("attention", &query.dims());
     crate::expect_numbers("attention", &value.dims());
-    #[cfg(feature = "_backend")]
+    #[cfg(native)]
     {
         use burn::backend::Dispatch;
         use extension::Attention;

@@ -1,6 +1,6 @@
 //! Convolution.
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 use burn::tensor::Device;
 use burn::tensor::{Tensor, module, ops::ConvOptions, s};
 
@@ -9,13 +9,13 @@ use crate::{
     normalisation::{BatchNormParams, batch_norm},
 };
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod extension;
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod form;
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod gpu;
 
 /// Convolves images with weights.
@@ -43,7 +43,7 @@ pub fn conv2d(
     options: ConvOptions<2>,
 ) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options) {
         use burn::backend::Dispatch;
 
@@ -60,7 +60,7 @@ pub fn conv2d(
     composed(input, weight, bias, options)
 }
 
-/// Convolves images with weights; the [ending](Ending) is behind that, in one pass where there is a bias and
+/// Convolves images with weights; the [epilogue](Epilogue) is applied to the result, in one pass where there is a bias and
 /// no gradient to keep track of.
 ///
 /// # Panics
@@ -74,7 +74,7 @@ pub fn conv2d_epilogue(
     epilogue: Epilogue<4>,
 ) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
         && let Some(bias) = &bias
     {
@@ -95,15 +95,15 @@ pub fn conv2d_epilogue(
         let output = Dispatch::convolve_biased(input, weight, bias, convolution, relu);
         return epilogue.apply(Tensor::from_dispatch(output));
     }
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
         return gpu::convolve(input, weight, bias, (options, form), epilogue);
     }
     epilogue.apply(conv2d(input, weight, bias, options))
 }
 
-/// Convolves images with weights and normalises the result by given statistics, with an [ending](Ending)
-/// behind that: `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
+/// Convolves images with weights and normalises the result by given statistics, with an [epilogue](Epilogue)
+/// applied to the result: `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
 ///
 /// Features in half precision keep their type: they are normalised in that of the normalisation, or by
 /// weights that it is folded into.
@@ -119,14 +119,14 @@ pub fn conv2d_batch_norm(
     (normalisation, epilogue): (BatchNormParams, Epilogue<4>),
 ) -> Tensor<4> {
     crate::expect_numbers("convolution", &input.dims());
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
         && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
     {
         let normalisation = normalisation.after(bias);
         return on_flex(input, weight, convolution, normalisation, epilogue);
     }
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if let Some(form) = gpu::folds(&input, &weight, bias.as_ref(), &options, &normalisation) {
         let normalisation = normalisation.after(bias);
         return gpu::folded(input, weight, (options, form), normalisation, epilogue);
@@ -136,7 +136,7 @@ pub fn conv2d_batch_norm(
     epilogue.apply(batch_norm(output, normalisation, Epilogue::None).cast(dtype))
 }
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn on_flex(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -195,7 +195,7 @@ fn composed(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if let Some(form) = gpu::form(&input, &weight, bias.as_ref(), &options) {
         return gpu::convolve(input, weight, bias, (options, form), Epilogue::None);
     }
@@ -226,7 +226,7 @@ fn converted(
 
 /// Whether a convolution is one that is computed here, by its sizes. What does not fit is left to Burn, which
 /// says what is wrong with it.
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn fits(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -247,7 +247,7 @@ fn fits(
 }
 
 /// The sizes of a convolution that is computed here on a CPU.
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn native(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -274,7 +274,7 @@ fn native(
 }
 
 /// The same of one that no gradient is to flow through.
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn untracked(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -290,7 +290,7 @@ fn untracked(
 }
 
 /// Whether a convolution on a device can be added to a map as it is computed.
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn ends(map: &Tensor<4>, of: &reid_kernels::Convolution, device: &Device) -> bool {
     let [height, width] = of.output();
     let same = map.dims() == [of.batch, of.channels[1], height, width] && map.device() == *device;

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation::relu};
 
 use crate::relu::add_relu;
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
 
 /// What becomes of a map, as convolutions and normalisations write it.
@@ -57,7 +57,7 @@ impl<const D: usize> Epilogue<D> {
     }
 
     /// Without what an operation does itself: whether it rectifies, and what is left to do.
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     pub(crate) fn split(self) -> (bool, Self) {
         match self {
             Self::Relu => (true, Self::None),
@@ -66,7 +66,7 @@ impl<const D: usize> Epilogue<D> {
     }
 }
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 impl Epilogue<4> {
     /// The ending of features that numbers of their channels, `[channels]`, are added to before.
     pub(crate) fn apply_shifted(self, features: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {

@@ -4,16 +4,16 @@ use burn::tensor::Tensor;
 
 use crate::epilogue::Epilogue;
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 mod extension;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod flex;
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 pub(crate) use extension::Gates;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 pub(crate) use flex::sizes;
 
 /// The product of features and a gate, as attention ends.
@@ -44,19 +44,19 @@ pub fn mul_gate(features: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
     mul_gate_epilogue(features, gate, Epilogue::None)
 }
 
-/// The product of features and a gate, with an [ending](Ending) behind it.
+/// The product of features and a gate, with an [epilogue](Epilogue) applied to it.
 ///
 /// # Panics
 /// As [`mul_gate`], and if a shortcut is of another shape than the features.
 #[must_use]
 pub fn mul_gate_epilogue(features: Tensor<4>, gate: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
     crate::expect_numbers("gate", &features.dims());
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     if let Some(broadcast) = broadcast(&features, &gate, &epilogue) {
         use burn::backend::Dispatch;
 
         let (maps, factors) = (features.into_dispatch(), gate.into_dispatch());
-        #[cfg(feature = "flex")]
+        #[cfg(native_flex)]
         if let Epilogue::AddRelu(shortcut) = epilogue {
             use crate::extension::ReidOps;
             let shortcut = shortcut.into_dispatch();
@@ -70,7 +70,7 @@ pub fn mul_gate_epilogue(features: Tensor<4>, gate: Tensor<4>, epilogue: Epilogu
 }
 
 /// What shares a number of a gate.
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Broadcast {
     /// All places of a channel.
@@ -80,7 +80,7 @@ pub(crate) enum Broadcast {
 }
 
 /// What shares a number of a gate that is multiplied by here.
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn broadcast(features: &Tensor<4>, gate: &Tensor<4>, epilogue: &Epilogue<4>) -> Option<Broadcast> {
     let [batch, channels, height, width] = features.dims();
     let broadcast = match gate.dims() {
@@ -93,11 +93,11 @@ fn broadcast(features: &Tensor<4>, gate: &Tensor<4>, epilogue: &Epilogue<4>) -> 
         return None;
     }
     // On GPUs a product, a sum and a rectifier are one kernel of Burn's, a product alone is not.
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if matches!(epilogue, Epilogue::None) && crate::is_cube(&device, &[dtype]) {
         return Some(broadcast);
     }
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(&device, &[dtype]) {
         let joins = match epilogue {
             Epilogue::AddRelu(shortcut) => crate::are_alike(shortcut, features),

@@ -6,7 +6,7 @@
 //! gate multiplies on one thread.
 //! They dominate the training of a convolutional network, so they are computed here in one pass each, forward
 //! and backward, with the machine's widest vectors. On GPUs batch normalisation in training, the laying out of
-//! a convolution's operands, its gradient by weights, [endings](Ending), gates, means of maps and a step of Adam
+//! a convolution's operands, its gradient by weights, [epilogues](Epilogue), gates, means of maps and a step of Adam
 //! are kernels of this crate, in single and half precision. Everywhere else the same functions are Burn's own
 //! operations: a caller does not know which one runs. Attention is made of Burn's operations everywhere; its
 //! backward pass is this crate's.
@@ -23,14 +23,14 @@
 
 #![doc(test(attr(deny(warnings))))]
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod autodiff;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod extension;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod flex;
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
 
 mod adam;
@@ -58,7 +58,7 @@ pub use pooling::{global_avg_pool2d, max_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
 pub use relu::add_relu;
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 use burn::tensor::{DType, Device};
 
 /// Refuses maps without numbers: an empty batch is a mistake, and nothing has no mean.
@@ -70,7 +70,7 @@ fn expect_numbers(what: &str, dims: &[usize]) {
 }
 
 /// Whether maps have the same shape, type and device.
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn are_alike<const D: usize>(
     one: &burn::tensor::Tensor<D>,
     other: &burn::tensor::Tensor<D>,
@@ -80,7 +80,7 @@ fn are_alike<const D: usize>(
 }
 
 /// Whether tensors of these types on this device are computed here.
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn is_native(device: &Device, types: &[DType]) -> bool {
     use burn::backend::DispatchDevice;
     let plain = device.clone().without_autodiff();
@@ -89,7 +89,7 @@ fn is_native(device: &Device, types: &[DType]) -> bool {
 }
 
 /// Whether tensors of these types on this device are computed here by kernels for GPUs.
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 fn is_cube(device: &Device, types: &[DType]) -> bool {
     use burn::backend::DispatchDevice;
     let plain = device.clone().without_autodiff();
@@ -98,7 +98,7 @@ fn is_cube(device: &Device, types: &[DType]) -> bool {
 }
 
 /// Whether it is a GPU of CUDA.
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 fn is_cuda(device: &Device) -> bool {
     #[cfg(feature = "cuda")]
     {

@@ -47,7 +47,7 @@ pub fn cut_mix(
         partners.len() == batch && partners.iter().all(|&donor| donor < batch),
         "{batch} images need as many donors below {batch}, found {partners:?}"
     );
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(&features.device(), &[features.dtype()]) {
         use burn::backend::Dispatch;
 

@@ -1,21 +1,21 @@
 //! Batch normalisation, by the statistics of the batch or by given ones.
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 use burn::tensor::Device;
 use burn::tensor::{DType, Tensor, module};
 
 use crate::epilogue::Epilogue;
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 mod extension;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod flex;
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 use extension::{Step, TrainingNorm};
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 pub(crate) use flex::{Affine, given};
 
 /// A batch normalisation by given statistics, as a network computes it in evaluation.
@@ -47,7 +47,7 @@ impl BatchNormParams {
     }
 
     /// The same of features that a bias is yet to be added to: it is before the mean is subtracted.
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     pub(crate) fn after(mut self, bias: Option<Tensor<1>>) -> Self {
         if let Some(bias) = bias {
             self.mean = self.mean - bias;
@@ -56,7 +56,7 @@ impl BatchNormParams {
     }
 
     /// Whether numbers of so many channels and a type, on a plain device, are computed here.
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
         let all = [&self.weight, &self.bias, &self.mean, &self.variance];
         let fits = all
@@ -78,7 +78,7 @@ pub struct BatchNormOutput<const D: usize> {
 }
 
 /// Normalises each channel by the mean and the variance of the batch (Ioffe and Szegedy, ICML
-/// 2015); the [ending](Ending) is behind that.
+/// 2015); the [epilogue](Epilogue) is applied to the result.
 ///
 /// ```text
 /// y = γ·(x - μ)/√(σ² + ε) + β
@@ -109,7 +109,7 @@ pub fn batch_norm_train<const D: usize>(
         _ => dtype,
     };
     let [gamma, bias] = [gamma, bias].map(|of| of.cast(wide));
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     {
         use burn::backend::Dispatch;
         let channels = input.dims()[1];
@@ -210,7 +210,7 @@ pub fn batch_norm_update<const D: usize>(
     );
     let samples = input.shape().num_elements() / channels;
     let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     {
         let fits = [gamma.dims(), bias.dims()] == [[channels]; 2]
             && [&running.mean, &running.variance]
@@ -230,7 +230,7 @@ pub fn batch_norm_update<const D: usize>(
     (batch.output, moved)
 }
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn update_natively<const D: usize>(
     input: Tensor<D>,
     parameters: [Tensor<1>; 2],
@@ -265,20 +265,20 @@ fn update_natively<const D: usize>(
 }
 
 /// Whether features of a type on this device are normalised here in training.
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn trains_natively(device: &Device, dtype: DType) -> bool {
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if crate::is_cube(device, &[dtype]) {
         return true;
     }
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(device, &[dtype]) {
         return true;
     }
     false
 }
 
-/// Normalises each channel by a given mean and variance; the [ending](Ending) is behind that.
+/// Normalises each channel by a given mean and variance; the [epilogue](Epilogue) is applied to the result.
 ///
 /// # Shapes
 /// - `input` and result: `[batch, channels, ...]`
@@ -292,7 +292,7 @@ pub fn batch_norm<const D: usize>(
     epilogue: Epilogue<D>,
 ) -> Tensor<D> {
     crate::expect_numbers("normalisation", &input.dims());
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     {
         use burn::backend::Dispatch;
 

@@ -2,11 +2,11 @@
 
 use burn::tensor::{DType, Tensor, module, ops::MaxPoolOptions};
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 mod cube;
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 mod extension;
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod flex;
 
 /// The mean of each map, as global average pooling gives it, in at least single precision.
@@ -34,7 +34,7 @@ pub fn global_avg_pool2d(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     crate::expect_numbers("pooling", &[batch, channels, height, width]);
     let dtype = input.dtype();
-    #[cfg(any(feature = "flex", feature = "_cube"))]
+    #[cfg(any(native_flex, native_cube))]
     if means_natively(&input) {
         use burn::backend::Dispatch;
 
@@ -49,14 +49,14 @@ pub fn global_avg_pool2d(input: Tensor<4>) -> Tensor<2> {
     maps.mean_dim(2).squeeze_dim(2)
 }
 
-#[cfg(any(feature = "flex", feature = "_cube"))]
+#[cfg(any(native_flex, native_cube))]
 fn means_natively(input: &Tensor<4>) -> bool {
     let (device, types) = (input.device(), [input.dtype()]);
-    #[cfg(feature = "_cube")]
+    #[cfg(native_cube)]
     if crate::is_cube(&device, &types) {
         return true;
     }
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(&device, &types) {
         return true;
     }
@@ -79,7 +79,7 @@ fn means_natively(input: &Tensor<4>) -> bool {
 #[must_use]
 pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
     crate::expect_numbers("pooling", &input.dims());
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if let Some(pooling) = pooling(&input, &options) {
         use burn::backend::Dispatch;
 
@@ -90,7 +90,7 @@ pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
 }
 
 /// The sizes of a pooling that is computed here.
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernels::Pooling> {
     let [_, _, height, width] = input.dims();
     let (kernel, stride) = (options.kernel_size, options.stride);

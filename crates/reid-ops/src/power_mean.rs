@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 mod flex;
 
 /// The generalised mean of each map, in the precision of the features.
@@ -70,7 +70,7 @@ pub fn power_mean_gradients(features: Tensor<3>, exponent: Tensor<1>) -> [Tensor
 }
 
 fn value(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(&features.device(), &[features.dtype()]) {
         return flex::value(features, exponent);
     }
@@ -79,7 +79,7 @@ fn value(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
 
 /// The means, `[batch, channels, 1]`, with their gradients.
 fn all(features: Tensor<3>, exponent: Tensor<1>) -> (Tensor<3>, [Tensor<3>; 2]) {
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     if crate::is_native(&features.device(), &[features.dtype()]) {
         return flex::all(features, exponent);
     }

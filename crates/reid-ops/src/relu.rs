@@ -15,7 +15,7 @@ pub fn add_relu<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> 
     crate::expect_numbers("sum", &left.dims());
     let shape = left.dims();
     assert_eq!(right.dims(), shape, "maps that are added to maps {shape:?}");
-    #[cfg(feature = "flex")]
+    #[cfg(native_flex)]
     {
         use burn::backend::Dispatch;
 

@@ -8,10 +8,7 @@ use reid_data::{
     transform::Augmentation,
 };
 use reid_eval::EvaluationConfig;
-use reid_nn::{
-    CriterionConfig, Network, Precision,
-    loss::CenterLossConfig,
-};
+use reid_nn::{CriterionConfig, Network, Precision, loss::CenterLossConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{

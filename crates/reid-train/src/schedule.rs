@@ -266,10 +266,7 @@ impl WarmUp {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::InputSize;
-
     use super::*;
-    use crate::Recipe;
 
     fn assert_rates(schedule: &Schedule, epochs: usize, expected: &[(usize, f64)]) {
         for &(number, rate) in expected {

@@ -87,7 +87,7 @@ mod tests {
                 "inside": null,
                 "after": []
             },
-            "head": { "pool": "average", "descriptor": "after" }
+            "head": { "pool": "average", "embedding": "after" }
         });
         assert_eq!(json, expected);
     }

@@ -251,8 +251,8 @@ mod tests {
     fn a_recipe_holds_it_as_plain_json() {
         let config = FncConfig::se_resnext101();
         let json = serde_json::to_value(&config).expect("plain data");
-        assert_eq!(json["cut"], serde_json::json!({ "stage": 3, "block": 1 }));
-        assert_eq!(json["branches"]["spatial"]["merge"], "multiply");
+        assert_eq!(json["split"], serde_json::json!({ "stage": 3, "block": 1 }));
+        assert_eq!(json["branches"]["spatial"]["combine"], "multiply");
         let read: FncConfig = serde_json::from_value(json).expect("its own JSON");
         assert_eq!(read, config);
     }

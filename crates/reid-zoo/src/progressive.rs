@@ -126,15 +126,15 @@ mod tests {
             "global": 512,
             "branches": [{
                 "dimensions": 1024,
-                "interference": { "cut-mix": {
+                "augment": { "cut-mix": {
                     "mix": {
-                        "cells": { "height": 3, "width": 2 },
+                        "patches": { "height": 3, "width": 2 },
                         "cut": 6,
-                        "donors": "negative",
-                        "donor_gradient": "flows",
-                        "when_silent": "cut"
+                        "partner": "negative",
+                        "partner_gradient": "flows",
+                        "on_empty_cam": "cut"
                     },
-                    "guide": "closed-form"
+                    "cam_source": "closed-form"
                 } }
             }]
         });

@@ -93,7 +93,7 @@ pub struct CbamSpatial {
     /// Average and maximum → one map.
     pub conv: Conv2d,
     /// Normalisation after `conv`, unless the configuration has none or it is
-    /// [fused](Block::fused).
+    /// [folded](Block::fold_batch_norm).
     pub norm: Option<BatchNorm>,
 }
 

@@ -93,18 +93,18 @@ impl<I> ResidualBlockConfig<I> {
 pub struct ResidualBlock<I = Identity> {
     /// First convolution.
     pub conv1: Conv2d,
-    /// Normalisation after `conv1`; absent when [fused](Block::fused).
+    /// Normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
     pub bn1: Option<BatchNorm>,
     /// Normalisation of the first half of the channels after `conv1` in IBN-a, where `bn1` has the
     /// second half.
     pub in1: Option<InstanceNorm>,
     /// Second convolution.
     pub conv2: Conv2d,
-    /// Normalisation after `conv2`; absent when fused.
+    /// Normalisation after `conv2`; absent when folded.
     pub bn2: Option<BatchNorm>,
     /// Third convolution of a bottleneck.
     pub conv3: Option<Conv2d>,
-    /// Normalisation after `conv3`; absent when fused.
+    /// Normalisation after `conv3`; absent when folded.
     pub bn3: Option<BatchNorm>,
     /// The socket before the addition.
     pub se_module: I,

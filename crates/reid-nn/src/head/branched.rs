@@ -1,22 +1,21 @@
-//! Branched head: a global branch, and branches whose features are disturbed in training (Zhang et
+//! Branched head: a global branch, and branches whose features are augmented in training (Zhang et
 //! al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV 2019,
 //! arXiv:1811.07130).
 
-use burn::{
-    module::Module,
-    tensor::{Bool, Tensor},
-};
+use std::sync::Arc;
 
+use burn::{module::Module, tensor::Tensor};
+
+mod augment;
 mod config;
 
-pub use config::{BranchConfig, BranchedHeadConfig, CamSource, FeatureAugment};
+pub use augment::{AugmentContext, AugmentTrace, FeatureAugment};
+pub use config::{AugmentConfig, BranchConfig, BranchedHeadConfig, CamSource};
 
-use super::{Diagnostic, Head, LinearBnReluHead, ReidOutput, TrainingStep, linear_bn_relu::Pass};
+use super::{Head, LinearBnReluHead, ReidOutput, TrainingStep, linear_bn_relu::Pass};
 use crate::{
     backbone::ResidualBlock,
-    batch_drop,
     block::Block,
-    cut_mix::Mixed,
     grad_cam::{ClosedForm, GradCam, Target},
 };
 
@@ -62,7 +61,7 @@ pub struct BranchedHead {
     /// The other branches.
     pub branches: Vec<LinearBnReluHead>,
     #[module(skip)]
-    augments: Vec<FeatureAugment>,
+    augments: Vec<Arc<dyn FeatureAugment>>,
 }
 
 /// What a training step gave, and how it came to it.
@@ -74,58 +73,8 @@ pub struct TracedOutput {
     pub traces: Vec<AugmentTrace>,
 }
 
-/// What was done to the features of a branch.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few in a step, which are read and dropped"
-)]
-pub enum AugmentTrace {
-    /// Nothing.
-    None {
-        /// What the branch was given, `[batch, channels, height, width]`.
-        features: Tensor<4>,
-    },
-    /// Cells were cut and mixed.
-    CutMix {
-        /// Where the branch before looked, `[batch, height, width]`, without autodiff.
-        map: Tensor<3>,
-        /// The result.
-        mixed: Mixed,
-    },
-    /// A rectangle was dropped.
-    Drop {
-        /// What was left, `[batch, channels, height, width]`.
-        features: Tensor<4>,
-        /// The rectangle, `[height, width]`.
-        inside: Tensor<2, Bool>,
-    },
-}
-
-impl AugmentTrace {
-    /// The share of images on which the branch before looked nowhere, so that no cell stood out. It is
-    /// told if cells were cut: many silent maps mean that the cut is by place and not by evidence.
-    fn diagnostic(&self, branch: usize) -> Option<Diagnostic> {
-        match self {
-            Self::CutMix { mixed, .. } => Some(Diagnostic {
-                name: format!("silent {branch}").into(),
-                value: mixed.empty_cam.clone().float().mean(),
-            }),
-            Self::None { .. } | Self::Drop { .. } => None,
-        }
-    }
-
-    /// What the branch was given, `[batch, channels, height, width]`.
-    #[must_use]
-    pub fn features(&self) -> &Tensor<4> {
-        match self {
-            Self::CutMix { mixed, .. } => &mixed.features,
-            Self::None { features } | Self::Drop { features, .. } => features,
-        }
-    }
-}
-
 /// A branch that has looked: its head, what it was given and what it made of it.
+#[derive(Debug)]
 struct BranchPass<'a> {
     head: &'a LinearBnReluHead,
     features: Tensor<4>,
@@ -163,16 +112,17 @@ impl<'a> BranchPass<'a> {
 }
 
 impl BranchedHead {
-    /// The same head with other interferences, one per branch after the global one.
+    /// The same head with other augmentations, one per branch after the global one: those of
+    /// [`AugmentConfig`] or one's own.
     ///
     /// # Panics
     /// If there is not one per branch.
     #[must_use]
-    pub fn with_augments(self, augments: Vec<FeatureAugment>) -> Self {
+    pub fn with_augments(self, augments: Vec<Arc<dyn FeatureAugment>>) -> Self {
         let (branches, found) = (self.branches.len(), augments.len());
         assert_eq!(
             branches, found,
-            "{branches} branches have one interference each, found {found}"
+            "{branches} branches have one augmentation each, found {found}"
         );
         Self { augments, ..self }
     }
@@ -201,7 +151,13 @@ impl BranchedHead {
         let branches = self.branches.iter().zip(&self.augments);
         for (place, (head, augment)) in branches.enumerate() {
             let shared = shared.clone().expect("branches share a bottleneck");
-            let trace = augment.apply(shared, &previous, step.at(place));
+            let trace = augment.apply(
+                shared,
+                &AugmentContext {
+                    previous: &previous,
+                    step: step.at(place),
+                },
+            );
             previous = BranchPass::new(head, trace.features().clone());
             output = output.concat(previous.pass.output());
             output.diagnostics.extend(trace.diagnostic(place + 1));
@@ -229,33 +185,6 @@ impl BranchedHead {
             maps.extend(branches.map(|branch| branch.grad_cam(shared.clone(), target)));
         }
         maps
-    }
-}
-
-impl FeatureAugment {
-    fn apply(
-        &self,
-        shared: Tensor<4>,
-        before: &BranchPass<'_>,
-        step: TrainingStep<'_>,
-    ) -> AugmentTrace {
-        match self {
-            Self::None => AugmentTrace::None { features: shared },
-            Self::CutMix { mix, cam_source } => {
-                let map = before.map(*cam_source, step);
-                let mixed = mix.apply(shared, map.clone(), step);
-                AugmentTrace::CutMix { map, mixed }
-            }
-            Self::Drop(drop) => {
-                let [_, _, height, width] = shared.dims();
-                let mut stream = step.seed.named("drop").stream();
-                let inside = drop.draw([height, width], &mut stream, &shared.device());
-                AugmentTrace::Drop {
-                    features: batch_drop::drop_inside(shared, inside.clone()),
-                    inside,
-                }
-            }
-        }
     }
 }
 
@@ -292,7 +221,7 @@ mod tests {
     use crate::{
         HeadConfig,
         batch_drop::BatchDrop,
-        cut_mix::{CutMix, Patches},
+        cut_mix::{CutMix, Mixed, Patches},
         fixtures, parameters,
     };
 
@@ -310,7 +239,7 @@ mod tests {
     fn progressive(cut: usize, cam_source: CamSource) -> BranchedHeadConfig {
         let branch = |dimensions| BranchConfig {
             dimensions,
-            augment: FeatureAugment::CutMix {
+            augment: AugmentConfig::CutMix {
                 mix: CutMix::new().with_cut(cut),
                 cam_source,
             },
@@ -321,9 +250,11 @@ mod tests {
             .with_branches(branches)
     }
 
-    fn augments(cut: usize, cam_source: CamSource) -> Vec<FeatureAugment> {
+    fn augments(cut: usize, cam_source: CamSource) -> Vec<Arc<dyn FeatureAugment>> {
         let branches = progressive(cut, cam_source).branches.into_iter();
-        branches.map(|branch| branch.augment).collect()
+        let augments =
+            branches.map(|branch| -> Arc<dyn FeatureAugment> { Arc::new(branch.augment) });
+        augments.collect()
     }
 
     /// A head, and features that take part in autodiff.
@@ -459,7 +390,8 @@ mod tests {
     fn evaluation_is_the_same_with_and_without_interference() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let _ = head.forward_train(features.clone(), step(1)); // moves the statistics
-        let drops = vec![FeatureAugment::Drop(BatchDrop::new()); 2];
+        let drop: Arc<dyn FeatureAugment> = Arc::new(AugmentConfig::Drop(BatchDrop::new()));
+        let drops = vec![drop; 2];
         let drops = head.clone().with_augments(drops);
         let none = head
             .clone()
@@ -533,7 +465,7 @@ mod tests {
     fn an_undisturbed_branch_is_as_in_evaluation() {
         let branch = BranchConfig {
             dimensions: 4,
-            augment: FeatureAugment::None,
+            augment: AugmentConfig::None,
         };
         let config = BranchedHeadConfig::new().with_branches(vec![branch]);
         let (head, features) = training(&config);
@@ -549,7 +481,7 @@ mod tests {
     #[should_panic(expected = "2 branches have one interference each, found 1")]
     fn an_interference_too_few_is_refused() {
         let (head, _) = training(&progressive(3, CamSource::ClosedForm));
-        let _ = head.with_augments(vec![FeatureAugment::None]);
+        let _ = head.with_augments(vec![Arc::new(AugmentConfig::None)]);
     }
 
     #[test]

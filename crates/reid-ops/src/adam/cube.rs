@@ -13,8 +13,8 @@ use crate::cube::{empty, single};
 
 /// Steps of Adam in single precision.
 #[backend_extension(
-    Cube: cfg(feature = "_cube"),
-    Fusion: cfg(feature = "fusion"),
+    Cube: cfg(native_cube),
+    Fusion: cfg(native_cube),
 )]
 pub(super) trait GpuSteps: Backend {
     /// Weights and both means after a step.

@@ -1,7 +1,7 @@
 //! Attention as an extension of Burn's backends, and its backward pass.
 
 #![cfg_attr(
-    feature = "ndarray",
+    native_ndarray,
     expect(
         deprecated,
         reason = "deprecated upstream, yet one of this library's backends"
@@ -24,9 +24,9 @@ use super::query_chunks::{self, QueryChunks};
 /// Attention by turns: the same on every backend that is compiled in, for what is special about it is
 /// the backward pass.
 #[backend_extension(
-    Flex: cfg(feature = "flex"),
-    NdArray: cfg(feature = "ndarray"),
-    Cube: cfg(feature = "_cube"),
+    Flex: cfg(native_flex),
+    NdArray: cfg(native_ndarray),
+    Cube: cfg(native_cube),
     Autodiff,
 )]
 pub(super) trait Attention: Backend {
@@ -41,17 +41,17 @@ pub(super) trait Attention: Backend {
     }
 }
 
-#[cfg(feature = "flex")]
+#[cfg(native_flex)]
 impl Attention for burn::backend::Flex {}
 
-#[cfg(feature = "ndarray")]
+#[cfg(native_ndarray)]
 #[expect(
     deprecated,
     reason = "deprecated upstream, yet one of this library's backends"
 )]
 impl Attention for burn::backend::NdArray {}
 
-#[cfg(feature = "_cube")]
+#[cfg(native_cube)]
 impl Attention for burn::backend::Cube {}
 
 impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {

@@ -28,11 +28,11 @@ impl QueryChunks {
         // Numbers of weights that are held at a time, in all images together, and queries at most: what
         // stays in a processor's cache, and enough to occupy a GPU.
         let ([held, most], slow_below) = match device.clone().without_autodiff().as_dispatch() {
-            #[cfg(feature = "flex")]
+            #[cfg(native_flex)]
             DispatchDevice::Flex(_) => ([1 << 21, 512], true),
-            #[cfg(feature = "ndarray")]
+            #[cfg(native_ndarray)]
             DispatchDevice::NdArray(_) => ([1 << 21, 512], true),
-            #[cfg(feature = "_cube")]
+            #[cfg(native_cube)]
             DispatchDevice::Cube(_) => ([1 << 24, 1024], false),
             #[allow(unreachable_patterns, reason = "there may be other backends")]
             _ => return None,

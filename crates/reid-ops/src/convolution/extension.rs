@@ -6,7 +6,7 @@
     reason = "an operation of a backend takes tensors and numbers, not structures of them"
 )]
 
-#[cfg(feature = "fusion")]
+#[cfg(native_cube)]
 use burn::{backend::fusion::custom::TensorSpec, tensor::Shape};
 use burn::{
     backend::{
@@ -27,9 +27,9 @@ use super::form::{Form, Layout, Stem};
 /// Convolution without dilation. Weights may be in another type than features, in which the computation is;
 /// their gradient has their own.
 #[backend_extension(
-    Cube: cfg(feature = "_cube"),
+    Cube: cfg(native_cube),
     Autodiff,
-    Fusion: cfg(feature = "fusion"),
+    Fusion: cfg(native_cube),
 )]
 pub(super) trait GpuConvolution: Backend {
     /// The output of a convolution.
@@ -129,7 +129,7 @@ pub(super) trait GpuConvolution: Backend {
 }
 
 /// The shapes and types of weights that are laid out and of what is added to results.
-#[cfg(feature = "fusion")]
+#[cfg(native_cube)]
 fn laid_out_with_shift(weight: &Shape, layout: &Layout) -> (TensorSpec, TensorSpec) {
     let shape = layout.shape(weight.dims());
     let shift = TensorSpec::new([shape[0]].into(), layout.dtype);

@@ -18,8 +18,8 @@ use crate::cube::{Rows, channels_second, rows::floored, values};
 
 /// What is added to features, in their type; without a gradient.
 #[backend_extension(
-    Cube: cfg(feature = "_cube"),
-    Fusion: cfg(feature = "fusion"),
+    Cube: cfg(native_cube),
+    Fusion: cfg(native_cube),
 )]
 pub(super) trait Shift: Backend {
     /// A number of each channel; then negative results become 0, or not.

@@ -15,10 +15,10 @@ use super::Broadcast;
 
 /// Maps multiplied by a gate, in their type. Shapes are those of [`crate::mul_gate`].
 #[backend_extension(
-    Flex: cfg(feature = "flex"),
-    Cube: cfg(feature = "_cube"),
+    Flex: cfg(native_flex),
+    Cube: cfg(native_cube),
     Autodiff,
-    Fusion: cfg(feature = "fusion"),
+    Fusion: cfg(native_cube),
 )]
 pub(crate) trait Gates: Backend {
     /// The products.

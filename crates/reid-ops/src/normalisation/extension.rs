@@ -30,10 +30,10 @@ pub(crate) struct Step {
 /// Normalisation by the statistics of a batch. Gain, bias and statistics are `[channels]` and in single
 /// precision, as features are on Flex.
 #[backend_extension(
-    Flex: cfg(feature = "flex"),
-    Cube: cfg(feature = "_cube"),
+    Flex: cfg(native_flex),
+    Cube: cfg(native_cube),
     Autodiff,
-    Fusion: cfg(feature = "fusion"),
+    Fusion: cfg(native_cube),
 )]
 pub(crate) trait TrainingNorm: Backend {
     /// The normalised features, and the mean and variance of each channel.

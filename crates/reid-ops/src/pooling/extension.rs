@@ -1,6 +1,6 @@
 //! Means of maps as an extension of Burn's backends, and their backward pass.
 
-#[cfg(feature = "fusion")]
+#[cfg(native_cube)]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::{
     backend::{
@@ -18,10 +18,10 @@ use burn::{
 
 /// Means of maps, `[batch, channels]`, in single precision.
 #[backend_extension(
-    Flex: cfg(feature = "flex"),
-    Cube: cfg(feature = "_cube"),
+    Flex: cfg(native_flex),
+    Cube: cfg(native_cube),
     Autodiff,
-    Fusion: cfg(feature = "fusion"),
+    Fusion: cfg(native_cube),
 )]
 pub(crate) trait AvgPool: Backend {
     /// The mean of each map.

@@ -8,7 +8,7 @@ use burn::{
 use crate::flex::{Read, tensor};
 
 /// Generalised means of maps, `[batch, channels, positions]`, by an exponent, `[1]`, in single precision.
-#[backend_extension(Flex: cfg(feature = "flex"))]
+#[backend_extension(Flex: cfg(native_flex))]
 pub(super) trait PowerMeans: Backend {
     /// The means, `[batch, channels]`.
     fn power_means(maps: FloatTensor<Self>, exponent: FloatTensor<Self>) -> FloatTensor<Self>;

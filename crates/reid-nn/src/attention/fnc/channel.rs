@@ -76,11 +76,11 @@ pub struct FncChannelConfig {
 pub struct FncChannel {
     /// Channels → hidden, 1 x 1.
     pub conv1: Conv2d,
-    /// Normalisation after `conv1`; absent when [fused](Block::fused).
+    /// Normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
     pub bn1: Option<BatchNorm>,
     /// Hidden → hidden, 3 x 3 in groups.
     pub conv2: Conv2d,
-    /// Normalisation after `conv2`; absent when fused.
+    /// Normalisation after `conv2`; absent when folded.
     pub bn2: Option<BatchNorm>,
     /// Hidden → channels, 1 x 1.
     pub conv3: Conv2d,

@@ -1,10 +1,12 @@
 //! What a branched head is made of, and what is done to its branches.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::{super::validate_dimensions, BranchedHead};
+use super::{super::validate_dimensions, BranchedHead, FeatureAugment};
 use crate::{
     HeadConfig, OutputShape,
     backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind},
@@ -40,20 +42,20 @@ pub struct BranchedHeadConfig {
     pub branches: Vec<BranchConfig>,
 }
 
-/// One of the branches that are disturbed.
+/// One of the branches that are augmented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
     /// Dimensions of its part of the descriptor.
     pub dimensions: usize,
     /// What is done to its features in training.
-    pub augment: FeatureAugment,
+    pub augment: AugmentConfig,
 }
 
-/// What is done to the features of a branch in training.
+/// A [`FeatureAugment`] of the library.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum FeatureAugment {
+pub enum AugmentConfig {
     /// Nothing.
     None,
     /// Cells where the branch before looked are those of another image.
@@ -84,7 +86,7 @@ impl BranchConfig {
     #[must_use]
     pub fn cut_mix(dimensions: usize, mix: CutMix) -> Self {
         let cam_source = CamSource::ClosedForm;
-        let augment = FeatureAugment::CutMix { mix, cam_source };
+        let augment = AugmentConfig::CutMix { mix, cam_source };
         Self {
             dimensions,
             augment,
@@ -94,7 +96,7 @@ impl BranchConfig {
     /// A branch of which a rectangle is dropped.
     #[must_use]
     pub fn drop(dimensions: usize, drop: BatchDrop) -> Self {
-        let augment = FeatureAugment::Drop(drop);
+        let augment = AugmentConfig::Drop(drop);
         Self {
             dimensions,
             augment,
@@ -169,7 +171,9 @@ impl HeadConfig for BranchedHeadConfig {
                 .zip(1..)
                 .map(|(branch, place)| reduced(place, branch.dimensions, PoolConfig::Max))
                 .collect(),
-            augments: branches.map(|branch| branch.augment.clone()).collect(),
+            augments: branches
+                .map(|branch| -> Arc<dyn FeatureAugment> { Arc::new(branch.augment.clone()) })
+                .collect(),
         }
     }
 
@@ -201,7 +205,7 @@ impl HeadConfig for BranchedHeadConfig {
     }
 }
 
-impl FeatureAugment {
+impl AugmentConfig {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         match self {
             Self::None => {}
