@@ -235,10 +235,7 @@ fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device:
     let images = images(arguments, size, &device);
     let precision = Precision::from(arguments.precision);
     let identities: Vec<usize> = (0..arguments.batch).map(|image| image / 4).collect();
-    let step = TrainingStep {
-        labels: &identities,
-        seed: Seed::new(1),
-    };
+    let step = TrainingStep::new(&identities, Seed::new(1));
     let mut learner = Some(learner);
     time(arguments, || {
         let now = learner.take().expect("that of the last step");

@@ -17,7 +17,7 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::{
-        Device, Distribution, Int, Tensor,
+        Device, Distribution, Tensor,
         activation::relu,
         module,
         ops::{ConvOptions, MaxPoolOptions},
@@ -28,8 +28,8 @@ use reid::{
     core::Seed,
     device,
     nn::{
-        Init, OutputShape, ReidOutput, TrainingStep, backbone::ResNetConfig, cut_mix::CutMix,
-        loss::BatchHardTripletConfig,
+        Init, OutputShape, ReidOutput, Targets, TrainingStep, backbone::ResNetConfig,
+        cut_mix::CutMix, loss::BatchHardTripletConfig,
     },
     prelude::*,
     train::OptimizerConfig,
@@ -235,19 +235,16 @@ fn own(arguments: &Arguments, device: &Device) {
         &OutputShape::single(channels, images / 4),
         &Init::new(Seed::new(1), &device),
     );
-    let labels = Tensor::<1, Int>::arange(0..images.cast_signed() as i64, &device) / 4;
+    let targets = Targets::new(&identities, &device);
     let mining = arguments.median(&device, || {
         let embedding = features.clone().flatten(1, 3);
         let output = ReidOutput::single(embedding, Tensor::zeros([images, images / 4], &device));
-        let _ = triplet.forward(&output, labels.clone()).backward();
+        let _ = triplet.forward(&output, &targets).backward();
     });
     let maps = random([images, 24, 8, 1]).reshape([images, 24, 8]);
     let features = random([images, channels, 24, 8]);
     let mixing = arguments.median(&device, || {
-        let step = TrainingStep {
-            labels: &identities,
-            seed: Seed::new(1),
-        };
+        let step = TrainingStep::new(&identities, Seed::new(1));
         let mixed = CutMix::new().apply(features.clone(), maps.clone(), step);
         let _ = mixed.features.sum().backward();
     });

@@ -25,7 +25,7 @@ use reid::{
     },
     prelude::*,
     train::{Learner, OptimizerConfig, ReidLearner},
-    zoo::BranchedConfig,
+    zoo::{BranchedConfig, recipes},
 };
 use serde_json::json;
 
@@ -97,7 +97,7 @@ fn main() {
 /// The seconds of a step of each variant, in every round.
 fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64; 3]> {
     let network = BranchedConfig::progressive_cut_mix(2);
-    let mut recipe = Recipe::progressive_code("benchmark", network);
+    let mut recipe = recipes::progressive_code("benchmark", network);
     recipe.input = size;
     let mut learner = ReidLearner::build(&recipe, CLASSES, device);
     let mut optimizer = OptimizerConfig::adam().init();
@@ -113,10 +113,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
             let variant = (turn + measured.len()) % 3;
             let head = learner.model.head.clone();
             learner.model.head = head.with_augments(augments(VARIANTS[variant].1));
-            let step = TrainingStep {
-                labels: &identities,
-                seed: Seed::new(round),
-            };
+            let step = TrainingStep::new(&identities, Seed::new(round));
             let start = Instant::now();
             let losses = learner.training_step(images.clone(), step).losses;
             let total = losses.into_iter().map(|loss| loss.value);

@@ -49,12 +49,6 @@ impl Gate for PlaceGate {
     }
 }
 
-impl Block for PlaceGate {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        features.clone() * self.gate(features)
-    }
-}
-
 /// The numbers of a [`PlaceGate`]: none. The place where it is built gives the channels.
 #[derive(Clone, Serialize, Deserialize)]
 struct PlaceGateConfig;

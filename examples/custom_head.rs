@@ -74,11 +74,8 @@ impl HeadConfig for StripeHeadConfig {
     }
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
-        OutputShape {
-            embedding: input.channels * self.stripes,
-            features: vec![input.channels; self.stripes],
-            classes,
-        }
+        let features = vec![input.channels; self.stripes];
+        OutputShape::new(input.channels * self.stripes, features, classes)
     }
 }
 

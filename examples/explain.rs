@@ -220,10 +220,7 @@ impl Trained {
         let identities: Result<Vec<usize>, _> = samples.iter().map(class).collect();
         let identities = identities?;
         let features = self.model.backbone.forward(self.batch(&samples, device)?);
-        let step = TrainingStep {
-            labels: &identities,
-            seed: self.recipe.seed,
-        };
+        let step = TrainingStep::new(&identities, self.recipe.seed);
         let TracedOutput { traces, .. } = self.model.head.forward_traced(features, step);
 
         let mut columns = vec!["image".to_owned()];

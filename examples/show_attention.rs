@@ -39,7 +39,7 @@ use reid::{
     },
     nn::{
         Init,
-        attention::Gate,
+        attention::{Gate, RgaChannelConfig, RgaSpatialConfig},
         backbone::{ResNetConfig, Stem},
         grad_cam::{GradCam, Target},
         heat_map::heat_maps,
@@ -47,7 +47,7 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
-    zoo::{RgaConfig, RgaResNet50},
+    zoo::{RgaConfig, RgaResNet50, recipes},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -193,8 +193,11 @@ impl Pair {
             .with_width(16)
             .with_last_stride(1)
             .with_stem(Stem::Small)
-            .after_stages(network.backbone.after);
-        let mut recipe = Recipe::rga_paper("a moment", InputSize::new(64, 32), network);
+            .after(
+                &[1, 2, 3, 4],
+                (RgaSpatialConfig::new(), RgaChannelConfig::new()),
+            );
+        let mut recipe = recipes::rga_paper("a moment", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;
         recipe.schedule.base = 2e-3;

@@ -44,7 +44,7 @@ use reid::{
     prelude::*,
     synthetic::VehiclesConfig,
     train::{Decay, OptimizerConfig, WarmUp},
-    zoo::{FncConfig, NetworkConfig, weights},
+    zoo::{FncConfig, NetworkConfig, weights, recipes},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -311,7 +311,7 @@ impl Arguments {
     }
 
     fn recipe<N: Network>(&self, network: N, splits: &Splits) -> Result<Recipe<N>, Box<dyn Error>> {
-        let mut recipe = Recipe::fnc_paper("vehicles", network);
+        let mut recipe = recipes::fnc_paper("vehicles", network);
         if matches!(self.recipe, Which::Small) {
             recipe.input = self.input();
             recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });

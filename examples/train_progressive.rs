@@ -41,7 +41,7 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
-    zoo::{BranchedConfig, weights},
+    zoo::{BranchedConfig, weights, recipes},
 };
 
 #[derive(Parser)]
@@ -259,8 +259,8 @@ fn recipe(
     };
     let name = "progressive feature CutMix";
     let mut recipe = match arguments.recipe.as_deref() {
-        Some("paper") => Recipe::progressive_paper(name, resnet50()),
-        Some("code") => Recipe::progressive_code(name, resnet50()),
+        Some("paper") => recipes::progressive_paper(name, resnet50()),
+        Some("code") => recipes::progressive_code(name, resnet50()),
         Some(file) => {
             let baseline: Recipe<BagOfTricksConfig> = Recipe::load(file)?;
             let network = BranchedConfig {

@@ -42,7 +42,7 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     train::{Decay, WarmUp},
-    zoo::weights,
+    zoo::{weights, recipes},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -263,8 +263,8 @@ fn recipe(
 ) -> Result<Recipe<BagOfTricksConfig>, Box<dyn Error>> {
     let network = BagOfTricksConfig::resnet50();
     let mut recipe = match arguments.recipe.as_deref() {
-        Some("paper") => Recipe::rga_paper("RGA, as in the paper", InputSize::PERSON, network),
-        Some("code") => Recipe::rga_code("RGA, as in the code", InputSize::PERSON, network),
+        Some("paper") => recipes::rga_paper("RGA, as in the paper", InputSize::PERSON, network),
+        Some("code") => recipes::rga_code("RGA, as in the code", InputSize::PERSON, network),
         Some(file) => Recipe::load(file)?,
         None => small(),
     };

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{
-        DType, Device, Gradients, Int, Tensor, TensorData,
+        DType, Device, Gradients, Tensor, TensorData,
         activation::{relu, softmax},
         module,
         ops::ConvOptions,
@@ -19,7 +19,7 @@ use rand::RngExt;
 use reid::{
     core::Seed,
     nn::{
-        Init, Precision, TrainingStep,
+        Init, Precision, Targets, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, CombineGates, FncChannelConfig, FncSpatialConfig,
             FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig,
@@ -697,10 +697,7 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
             assert_near(name, found.embedding, embedding.clone(), HALF);
         }
         backward(name, random([3, 4, 4, 2], device), |features| {
-            let step = TrainingStep {
-                labels: &[0, 1, 0],
-                seed: Seed::new(1),
-            };
+            let step = TrainingStep::new(&[0, 1, 0], Seed::new(1));
             let output = head.forward_train(precision.cast(features), step);
             let logits = output.logits.into_iter();
             let logits = logits.map(|logits| logits.square().sum());
@@ -708,10 +705,7 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
         });
     }
     backward_at_zero(name, &head, ([3, 4, 4, 2], device), |features| {
-        let step = TrainingStep {
-            labels: &[0, 1, 0],
-            seed: Seed::new(1),
-        };
+        let step = TrainingStep::new(&[0, 1, 0], Seed::new(1));
         let output = head.forward_train(features, step);
         let logits = output
             .logits
@@ -799,17 +793,13 @@ fn late_stages(device: &Device) {
 }
 
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
-    let shape = OutputShape {
-        embedding: 3,
-        features: vec![3, 3],
-        classes: CLASSES,
-    };
+    let shape = OutputShape::new(3, vec![3, 3], CLASSES);
     let criterion = config.init(&shape, &Init::new(Seed::new(1), device));
-    let identities = Tensor::<1, Int>::from_data([0, 0, 1, 1, 1], device);
+    let targets = Targets::new(&[0, 0, 1, 1, 1], device);
     let loss = |features: Tensor<2>| {
         let logits = features.clone().slice([0..5, 0..CLASSES]);
         let branch = ReidOutput::single(features, logits);
-        criterion.forward(&branch.clone().concat(branch), identities.clone())
+        criterion.forward(&branch.clone().concat(branch), &targets)
     };
     backward(name, random([5, 3], device), loss);
     backward_at_zero(name, &criterion, ([5, 3], device), loss);

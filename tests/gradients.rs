@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use burn::{
     module::{Module, ModuleMapper, Param},
     nn::conv::Conv2dConfig,
-    tensor::{DType, Device, Int, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 use reid::{
     core::{FeatureShape, Seed},
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, Init, OutputShape,
-        ReidModel, ReidOutput, TrainingStep,
+        ReidModel, ReidOutput, Targets, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, ChannelGate, Combine, CombineGates,
             FncChannelConfig, FncSpatialConfig, FullyConnectedChannelConfig,
@@ -436,10 +436,7 @@ fn pooling() {
 // ----------------------------------------------------------------------------------------- heads
 
 fn step(labels: &[usize]) -> TrainingStep<'_> {
-    TrainingStep {
-        labels,
-        seed: Seed::new(1),
-    }
+    TrainingStep::new(labels, Seed::new(1))
 }
 
 fn check_head(config: &impl HeadConfig) {
@@ -529,13 +526,13 @@ fn heads_side_by_side() {
 // -------------------------------------------------------------------------------------- criteria
 
 /// Three, two and two images of a class, and one of which there is no other.
-const IDENTITIES: [i64; 8] = [0, 0, 0, 1, 1, 2, 2, 3];
+const IDENTITIES: [usize; 8] = [0, 0, 0, 1, 1, 2, 2, 3];
 
 /// Features and logits: 8 images, 4 dimensions and classes.
 const FEATURES: [usize; 2] = [8, 4];
 
-fn identities() -> Tensor<1, Int> {
-    Tensor::from_data(IDENTITIES, device())
+fn targets() -> Targets {
+    Targets::new(&IDENTITIES, device())
 }
 
 /// Two branches whose features and logits are four functions of one tensor.
@@ -554,7 +551,7 @@ fn shape_of_two_branches() -> OutputShape {
 fn check_criterion(config: &impl CriterionConfig) {
     let criterion = config.init(&shape_of_two_branches(), &Init::new(Seed::new(1), device()));
     check(criterion, FEATURES, |criterion, features| {
-        criterion.forward(&two_branches(&features), identities())
+        criterion.forward(&two_branches(&features), &targets())
     });
 }
 
@@ -596,7 +593,7 @@ fn center_loss() {
         criterion
     };
     let loss = |criterion: &_, features: Tensor<2>| {
-        Criterion::forward(criterion, &two_branches(&features), identities())
+        Criterion::forward(criterion, &two_branches(&features), &targets())
     };
     let light = with_weight(0.25);
     let derivatives = back_propagated(&light, FEATURES, &loss);
@@ -645,9 +642,8 @@ fn a_model_and_its_losses() {
         (model, criterion),
         [8, 3, 16, 8],
         |(model, criterion), images| {
-            let classes = IDENTITIES.map(|class| usize::try_from(class).expect("a class"));
-            let output = model.forward_train(images, step(&classes));
-            criterion.forward(&output, identities())
+            let output = model.forward_train(images, step(&IDENTITIES));
+            criterion.forward(&output, &targets())
         },
     );
 }

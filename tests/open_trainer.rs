@@ -5,7 +5,7 @@ use burn::{
     config::Config,
     module::{Module, ModuleVisitor, Param},
     nn::Initializer,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid::{
     data::{
@@ -15,7 +15,7 @@ use reid::{
         transform::{Augmentation, Picture, Transform},
     },
     nn::{
-        Init,
+        Init, NamedLoss, Targets,
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
@@ -59,15 +59,17 @@ impl CriterionConfig for ArcFaceConfig {
 }
 
 impl Criterion for ArcFace {
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let labels = targets.labels.clone();
         let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();
         let cosines = unit(output.features[0].clone()).matmul(unit(self.weight.val()).transpose());
         let own: Tensor<2> = labels.clone().one_hot(cosines.dims()[1]).float();
         let angles = cosines.clone().clamp(-0.999, 0.999).acos() + self.margin;
         let logits = (angles.cos() * own.clone() + cosines * (-own + 1.0)) * self.scale;
-        burn::nn::loss::CrossEntropyLossConfig::new()
+        let loss = burn::nn::loss::CrossEntropyLossConfig::new()
             .init(&logits.device())
-            .forward(logits, labels)
+            .forward(logits, labels);
+        vec![NamedLoss::new("arc face", loss)]
     }
 }
 
@@ -380,6 +382,24 @@ fn a_group_without_parameters_is_refused() {
         trainer.expect_err("no such parameters").to_string(),
         "recipe: groups[0].parameters[1]: expected the path of a parameter or of a module with \
          parameters, such as `backbone.layer1`, found `bakbone.layer1`"
+    );
+}
+
+#[test]
+fn a_learner_that_takes_no_gradients_is_refused() {
+    let fixture = Fixture::new();
+    let learner = ReidLearner::build(&fixture.recipe, 4, &device());
+    let plain: Learner = Learner {
+        model: learner.model.valid(),
+        criterion: learner.criterion.valid(),
+    };
+    let (recipe, splits) = (&fixture.recipe, &fixture.splits);
+    let trainer =
+        Trainer::with_learner(recipe, splits, plain, LoaderConfig::default(), &device());
+    assert_eq!(
+        trainer.expect_err("no gradients").to_string(),
+        "recipe: expected a learner on an autodiff device, with parameters that are trained, found \
+         no parameter that takes a gradient"
     );
 }
 

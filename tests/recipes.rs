@@ -145,13 +145,10 @@ fn step<N: Network>(recipe: &Recipe<N>) {
     let InputSize { height, width } = recipe.input;
     let device = device.autodiff();
     let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
-    let step = TrainingStep {
-        labels: &[0, 0, 1, 1],
-        seed: Seed::new(1),
-    };
+    let step = TrainingStep::new(&[0, 0, 1, 1], Seed::new(1));
     let output = model.forward_train(images, step);
     let losses = criterion
-        .losses(&output, step.labels_tensor(&device))
+        .losses(&output, &step.targets(&device))
         .into_iter();
     let loss = losses
         .map(|loss| loss.value)
@@ -369,7 +366,7 @@ fn branches_name_what_is_impossible() {
     );
 
     let mut network = networks::fnc();
-    *network.pointer_mut("/cut/block").expect("there") = json!(2);
+    *network.pointer_mut("/split/block").expect("there") = json!(2);
     *network
         .pointer_mut("/branches/channel/groups")
         .expect("there") = json!(3);

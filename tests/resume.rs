@@ -13,12 +13,12 @@ use std::{
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid::{
     data::dataset::market1501,
     nn::{
-        Init, Precision,
+        Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
@@ -651,13 +651,14 @@ struct InfiniteSlope {
 }
 
 impl reid::nn::Criterion for InfiniteSlope {
-    fn forward(&self, output: &ReidOutput, _labels: Tensor<1, Int>) -> Tensor<1> {
+    fn losses(&self, output: &ReidOutput, _targets: &Targets) -> Vec<NamedLoss> {
         let loss = output.logits[0].clone().square().mean();
         let spent = |left: usize| left.checked_sub(1);
-        match self.finite_steps.fetch_update(Relaxed, Relaxed, spent) {
+        let value = match self.finite_steps.fetch_update(Relaxed, Relaxed, spent) {
             Ok(_) => loss + self.scale.val().square(),
             Err(_) => loss + (self.scale.val() * 0.0).sqrt(),
-        }
+        };
+        vec![NamedLoss::new("loss", value)]
     }
 }
 

@@ -6,7 +6,7 @@ use burn::module::Module;
 use reid_core::InputSize;
 use reid_fuzz::{networks::small, pytorch::checkpoint};
 use reid_train::{OptimizerConfig, Recipe};
-use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfig, weights};
+use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfig, recipes, weights};
 use serde::Serialize;
 
 use crate::Seeds;
@@ -43,9 +43,9 @@ fn recipes() -> Vec<Vec<u8>> {
     let size = InputSize::PERSON;
     let recipes = [
         json(&Recipe::strong_baseline("a", size, BagOfTricksConfig::resnet50())),
-        json(&Recipe::rga_code("b", size, RgaConfig::rga_resnet50())),
-        json(&Recipe::progressive_paper("c", BranchedConfig::progressive_cut_mix(2))),
-        json(&Recipe::fnc_paper("d", FncConfig::se_resnext50())),
+        json(&recipes::rga_code("b", size, RgaConfig::rga_resnet50())),
+        json(&recipes::progressive_paper("c", BranchedConfig::progressive_cut_mix(2))),
+        json(&recipes::fnc_paper("d", FncConfig::se_resnext50())),
         json(&Recipe::strong_baseline("e", InputSize::PERSON_TALL, MgnConfig::resnet50())),
     ];
     let numbered = (0_u8..).zip(recipes);

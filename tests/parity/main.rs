@@ -14,7 +14,7 @@ use reid::{
     core::{FeatureShape, Seed},
     nn::{
         Block, BlockConfig, Criterion, CriterionConfig, Head, HeadConfig, Init, OutputShape,
-        ReidOutput, TrainingStep,
+        ReidOutput, Targets, TrainingStep,
         attention::{
             CbamChannelConfig, CbamSpatialConfig, CombineGates, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig, RgaChannel,
@@ -279,10 +279,7 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, cam_source: CamSo
     let place = (&device, DType::F32);
     let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
 
-    let step = TrainingStep {
-        labels: &[0, 0, 1, 1, 2, 2],
-        seed: Seed::new(1),
-    };
+    let step = TrainingStep::new(&[0, 0, 1, 1, 2, 2], Seed::new(1));
     let disturbed = head.forward_traced(input.clone(), step);
     mixes_meet(golden, part, &disturbed);
     let loss = losses_meet(golden, part, &disturbed.output, &config.output(map, 3));
@@ -328,7 +325,7 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
         BatchHardTripletConfig::new().with_margin(Margin::Soft),
     );
     let criterion = losses.init(shape, &Init::new(Seed::new(1), &device));
-    let losses = criterion.losses(output, golden.integers("labels", &device));
+    let losses = criterion.losses(output, &golden.integers("labels", &device).into());
     let named = |name: String| {
         let loss = losses.iter().find(|loss| *loss.name == *name);
         let loss = loss.unwrap_or_else(|| panic!("no loss is called {name}"));
@@ -537,13 +534,13 @@ fn number_after(name: &str, word: &str) -> Option<f64> {
 fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig) {
     let device = Device::default().autodiff();
     let leaf = golden.tensor::<2>(input, &device).require_grad();
-    let identities = golden.integers("labels", &device);
+    let targets = Targets::from(golden.integers("labels", &device));
     let [_, width] = leaf.dims();
     let criterion = config.init(
         &OutputShape::single(width, width),
         &Init::new(Seed::new(1), &device),
     );
-    let loss = criterion.forward(&ReidOutput::single(leaf.clone(), leaf.clone()), identities);
+    let loss = criterion.forward(&ReidOutput::single(leaf.clone(), leaf.clone()), &targets);
     golden.meets(&format!("{name}.loss"), loss.clone(), LOSS);
 
     let gradient = leaf.grad(&loss.backward()).expect("the input's gradient");
@@ -570,7 +567,7 @@ fn center(golden: &Golden) {
         criterion.centers[0] = Param::from_tensor(centers);
         let leaf = golden.tensor::<2>("features", &device).require_grad();
         let output = ReidOutput::single(leaf.clone(), leaf.clone());
-        let loss = criterion.forward(&output, golden.integers("labels", &device));
+        let loss = criterion.forward(&output, &golden.integers("labels", &device).into());
         golden.meets("center.loss", loss.clone() / weight, LOSS);
 
         let gradients = loss.backward();

@@ -311,19 +311,15 @@ fn fnc_step(golden: &Golden, device: &Device, dtype: DType) {
         golden.meets(&key("features"), output.features[place].clone(), OUTPUT);
         golden.meets(&key("logits"), output.logits[place].clone(), OUTPUT);
     }
-    let shape = reid::nn::OutputShape {
-        embedding: 36,
-        features: vec![24, 12],
-        classes: 5,
-    };
+    let shape = reid::nn::OutputShape::new(36, vec![24, 12], 5);
     let identity = IdentityLossConfig::new()
         .with_smoothing(0.1)
         .init(&shape, &Init::new(Seed::new(1), device));
     let triplet = BatchHardTripletConfig::new().with_reduction(Reduction::Sum);
     let triplet = triplet.init(&shape, &Init::new(Seed::new(1), device));
-    let labels = golden.integers("labels", device);
-    let identities = identity.losses(&output, labels.clone());
-    let triplets = triplet.losses(&output, labels);
+    let targets = golden.integers("labels", device).into();
+    let identities = identity.losses(&output, &targets);
+    let triplets = triplet.losses(&output, &targets);
     let branches = ["spatial", "channel"].into_iter();
     for (branch, (identity, triplet)) in branches.zip(identities.iter().zip(&triplets)) {
         golden.meets(

@@ -55,3 +55,4 @@ pub use decode::{
 };
 pub use error::Error;
 pub use headers::unopenable;
+pub use resize::resize;

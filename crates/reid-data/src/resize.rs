@@ -16,9 +16,28 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-/// The image at another size.
-pub(crate) fn resize(image: &RgbImage, size: InputSize) -> RgbImage {
+/// The image at another size, as [`decode`](crate::decode) resizes files: by Pillow's antialiased bilinear
+/// filter on 8 bits, to the bit. The aspect ratio is not kept.
+///
+/// ```
+/// use reid_core::InputSize;
+///
+/// let image = image::RgbImage::from_pixel(40, 90, image::Rgb([7, 8, 9]));
+/// let resized = reid_data::resize(&image, InputSize::PERSON);
+/// assert_eq!(resized.dimensions(), (128, 256));
+/// assert_eq!(resized.get_pixel(100, 200).0, [7, 8, 9]);
+/// ```
+///
+/// # Panics
+/// If the image has no pixels.
+#[must_use]
+pub fn resize(image: &RgbImage, size: InputSize) -> RgbImage {
     let width = image.width() as usize;
+    assert!(
+        width > 0 && image.height() > 0,
+        "an image of {}x{width} has no pixels to resize",
+        image.height()
+    );
     let columns = taps(width, size.width);
     let lines = image.as_raw().chunks_exact(3 * width);
     let narrow: Vec<u8> = lines.flat_map(|line| across(line, &columns)).collect();
@@ -137,6 +156,12 @@ mod tests {
             148, 249, 94, 119, 220, 65, 89, 190, 35,
         ];
         assert_eq!(resize(&rough(3, 2), InputSize::new(5, 3)).as_raw(), &pillow);
+    }
+
+    #[test]
+    #[should_panic(expected = "an image of 3x0 has no pixels to resize")]
+    fn an_image_without_pixels_is_refused() {
+        let _ = resize(&RgbImage::new(0, 3), InputSize::new(2, 2));
     }
 
     #[test]

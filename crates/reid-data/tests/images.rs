@@ -64,7 +64,7 @@ fn furthest(found: &RgbImage, right: &RgbImage) -> u8 {
 fn every_image_is_what_pillow_reads() {
     for path in readable() {
         let found = open_image(&path).unwrap();
-        let is_jpeg = path.extension().is_some_and(|epilogue| epilogue == "jpg");
+        let is_jpeg = path.extension().is_some_and(|extension| extension == "jpg");
         let most = if is_jpeg { TOLERANCE } else { 0 };
         let difference = furthest(&found, &right(&path));
         assert!(difference <= most, "{}: {difference}", path.display());
@@ -192,8 +192,8 @@ fn a_jpeg_without_one_of_its_scans_is_refused_whatever_stands_at_its_end() {
 
 /// How many bytes may be missing at the end of a whole image: what stands behind its pixels.
 fn behind_pixels(name: &str, length: usize) -> usize {
-    let epilogue = name.rsplit('.').next();
-    match (name, epilogue) {
+    let extension = name.rsplit('.').next();
+    match (name, extension) {
         // A GIF and a moving WebP are read up to the end of their first picture.
         ("moving.gif" | "moving.webp", _) => length / 2,
         // The turn of a WebP, the end of a PNG, the directory and pixels of a second page, and what

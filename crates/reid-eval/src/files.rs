@@ -24,16 +24,18 @@
 //! ```
 
 mod arrays;
+mod npy;
 mod numpy;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod tensors;
 
 use std::{
-    fmt, fs,
-    io::{self, Write},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
+
+use reid_core::write_atomic;
 
 use crate::Embeddings;
 use numpy::{Archive, Folder};
@@ -127,7 +129,7 @@ impl Embeddings {
             Format::Numpy => numpy::archive(&arrays::from_embeddings(self, "")?),
             Format::Parquet => write_parquet(self),
         });
-        write_whole(path, &bytes.map_err(content(path))?)
+        write_atomic(path, bytes.map_err(content(path))?).map_err(at(path))
     }
 
     /// Reads embeddings with their labels: a `.safetensors`, an `.npz` or, with the feature `parquet`, a
@@ -231,7 +233,7 @@ impl QueryAndGallery {
             Format::Numpy => numpy::archive(&arrays()?),
             Format::Parquet => Err(ONE_SET.to_owned()),
         });
-        write_whole(path, &bytes.map_err(content(path))?)
+        write_atomic(path, bytes.map_err(content(path))?).map_err(at(path))
     }
 
     /// Query and gallery from the bytes of a safetensors file.
@@ -292,22 +294,4 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
 fn content(path: &Path) -> impl FnOnce(String) -> FileError {
     let path = path.to_owned();
     move |reason| FileError::Content { path, reason }
-}
-
-/// Writes a file under a temporary name beside it, and renames it when it is whole and on the disk.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let write = || {
-        let mut file = fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(|source| {
-        // What is left of it helps nobody; that it cannot be removed either is not what went wrong.
-        let _ = fs::remove_file(&part);
-        at(path)(source)
-    })
 }

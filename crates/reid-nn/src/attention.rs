@@ -1,15 +1,19 @@
 //! Attention: blocks that weigh channels or places.
 //!
-//! Most are a [`Gate`]: they multiply features by numbers between 0 and 1, and give these numbers on
-//! request. Chain gates with a tuple, stand them side by side with [`Parallel`], and let one take
-//! maps of other sizes with [`Resized`].
+//! Most are a [`Gate`]: they multiply features by factors between 0 and 1, and give these factors on
+//! request. Chain blocks with a tuple, let two gates see the same features with [`Parallel`], and let one take
+//! maps of other sizes with [`Resized`]. [`AttentionConfig`] is any of them, chosen at run time.
 
-use burn::tensor::Tensor;
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::Tensor,
+};
 use reid_core::{FeatureShape, Problems};
 use reid_ops::mul_gate;
 
 use crate::block::Block;
 
+mod any;
 mod cbam;
 mod fnc;
 mod fully_connected;
@@ -21,6 +25,7 @@ mod resized;
 mod rga;
 mod squeeze_excitation;
 
+pub use any::{Attention, AttentionConfig};
 pub use cbam::{CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig};
 pub use fnc::{ChannelGate, Combine, FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig};
 pub use fully_connected::{
@@ -35,7 +40,8 @@ pub use resized::{Resized, ResizedConfig};
 pub use rga::{Relations, RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig};
 pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 
-/// A block that multiplies features by numbers in `[0, 1]`, which it gives on request.
+/// A block that multiplies features by factors in `[0, 1]`, which it gives on request. Whatever is a gate is a
+/// [`Block`]:
 ///
 /// ```text
 /// y = x ⊙ gate(x)        [batch, channels, height, width]
@@ -52,24 +58,32 @@ pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 /// let map = attention.gate(Tensor::ones([1, 16, 4, 2], &device)); // to draw over the image
 /// assert_eq!(map.dims(), [1, 1, 4, 2]);
 /// ```
-pub trait Gate: Block {
-    /// The numbers that features are multiplied by.
+pub trait Gate: Module + ModuleDisplay + 'static {
+    /// The factors of features.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, or 1 where all channels or all places share a number
+    /// - result: the same, or 1 where all channels or all positions share a factor
     ///
     /// # Panics
-    /// If the features have another shape than the block was built for.
+    /// If the features have another shape than the gate was built for.
     fn gate(&self, features: Tensor<4>) -> Tensor<4>;
+
+    /// The same gate with batch normalisations folded into convolutions: its part of
+    /// [`Block::fold_batch_norm`]. A gate without such pairs returns itself.
+    #[must_use]
+    fn folded(self) -> Self {
+        self
+    }
 }
 
-/// A chain of gates is a gate: `a(x) ⊙ b(x ⊙ a(x))`.
-impl<A: Gate, B: Gate> Gate for (A, B) {
-    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let first = self.0.gate(features.clone());
-        let second = self.1.gate(mul_gate(features, first.clone()));
-        first * second
+impl<G: Gate> Block for G {
+    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        mul_gate(features.clone(), self.gate(features))
+    }
+
+    fn fold_batch_norm(self) -> Self {
+        self.folded()
     }
 }
 
@@ -141,7 +155,6 @@ mod tests {
         for fusion in [CombineGates::Product, CombineGates::Mean] {
             bounded(&ParallelConfig::new(spatial.clone(), channel.clone()).with_combine(fusion));
         }
-        bounded(&(spatial.clone(), channel));
         bounded(&ResizedConfig::new([2, 2], spatial));
     }
 }

@@ -10,6 +10,6 @@ mod stem;
 
 pub use ibn::{Ibn, InstanceNormed};
 pub use residual::{ResidualBlock, ResidualBlockConfig, ResidualKind};
-pub use resnet::{ResNet, ResNetConfig};
+pub use resnet::{AfterStage, ResNet, ResNetConfig};
 pub use split::{EarlyStagesConfig, LateStages, LateStagesConfig, SplitPoint};
 pub use stem::{MaxPool, Stem};

@@ -6,7 +6,6 @@ use burn::{
     tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
-pub use reid_ops::Epilogue;
 
 /// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
 /// stage, an attention module.
@@ -31,14 +30,6 @@ pub trait Block: Module + ModuleDisplay + 'static {
     /// - `features`: `[batch, channels, height, width]`, as the place said when the block was built
     /// - result: `[batch, channels', height', width']`, as [`BlockConfig::output`] says
     fn forward(&self, features: Tensor<4>) -> Tensor<4>;
-
-    /// The same with an [ending](Ending) behind it, in one pass where the block has one.
-    ///
-    /// # Panics
-    /// If a shortcut is of another shape than the result.
-    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
-        epilogue.apply(self.forward(features))
-    }
 
     /// Whether the block always gives what it gets, as [`Identity`] does; then what is behind it can be
     /// computed in one pass with what is before it.
@@ -105,13 +96,6 @@ impl<B: Block> Block for Option<B> {
         match self {
             Some(block) => block.forward(features),
             None => features,
-        }
-    }
-
-    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
-        match self {
-            Some(block) => block.forward_epilogue(features, epilogue),
-            None => epilogue.apply(features),
         }
     }
 

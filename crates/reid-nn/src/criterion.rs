@@ -4,55 +4,54 @@ use std::borrow::Cow;
 
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::{Int, Tensor},
+    tensor::Tensor,
 };
 
 use reid_core::Problems;
 
-use crate::head::{OutputShape, ReidOutput};
-use crate::init::Init;
+use crate::{
+    head::{OutputShape, ReidOutput},
+    init::Init,
+    targets::Targets,
+};
 
 /// A loss on what a head gives for a batch.
 ///
 /// Tuples add, `Option` may be absent (a loss of 0), `Vec` adds criteria of one kind, and
-/// [`Weighted`](crate::loss::Weighted) scales.
+/// [`Weighted`](crate::loss::Weighted) scales. [`losses`](Self::losses) is all that a criterion of one's own has to say.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
-/// use reid_nn::{Init, Criterion, CriterionConfig, OutputShape, ReidOutput};
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets};
 /// use reid_nn::loss::{BatchHardTripletConfig, IdentityLossConfig};
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
-/// let place = OutputShape { embedding: 2, features: vec![2], classes: 2 };
+/// let place = OutputShape::single(2, 2);
 /// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
 /// let criterion = losses.init(&place, &init);
 ///
 /// let features = Tensor::<2>::from_data([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]], &device);
 /// let output = ReidOutput::single(features.clone(), features.zeros_like());
-/// let loss = criterion.forward(&output, Tensor::from_data([0, 0, 1, 1], &device));
+/// let loss = criterion.forward(&output, &Targets::new(&[0, 0, 1, 1], &device));
 /// // Undecided logits cost ln 2; every positive is nearer than every negative by far.
 /// assert!((loss.into_scalar::<f32>() - 2.0_f32.ln()).abs() < 1e-6);
 /// ```
 pub trait Criterion: Module + ModuleDisplay {
-    /// The loss of a batch, a tensor of one value.
-    ///
-    /// # Shapes
-    /// - `labels`: `[batch]`, class numbers from 0
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1>;
+    /// The losses of a batch by name, each a tensor of one value; what is minimised is their sum. Most criteria
+    /// have one, or one for each branch.
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss>;
 
-    /// What progress reports call the loss.
-    fn name(&self) -> &'static str {
-        "loss"
-    }
-
-    /// The named losses whose sum is [`forward`](Self::forward): one, unless the criterion is made
-    /// of several, or judges several branches.
-    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let name = Cow::Borrowed(self.name());
-        let value = self.forward(output, labels);
-        vec![NamedLoss { name, value }]
+    /// The sum of the [losses](Self::losses), a tensor of one value; 0 if there are none.
+    fn forward(&self, output: &ReidOutput, targets: &Targets) -> Tensor<1> {
+        let losses = self.losses(output, targets).into_iter();
+        let embedding = &output.embedding;
+        let zero = || Tensor::zeros([1], (&embedding.device(), embedding.dtype()));
+        losses
+            .map(|loss| loss.value)
+            .reduce(Tensor::add)
+            .unwrap_or_else(zero)
     }
 }
 
@@ -63,6 +62,15 @@ pub struct NamedLoss {
     pub name: Cow<'static, str>,
     /// Its value, a tensor of one value.
     pub value: Tensor<1>,
+}
+
+impl NamedLoss {
+    /// A loss and what progress reports call it.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>, value: Tensor<1>) -> Self {
+        let name = name.into();
+        Self { name, value }
+    }
 }
 
 /// The loss of each branch by itself, numbered from 0 if there are several: by its place in
@@ -81,18 +89,6 @@ pub(crate) fn by_branch(
         NamedLoss { name, value }
     };
     losses.enumerate().map(loss).collect()
-}
-
-/// The sum of losses, in their own precision; 0 if there are none.
-pub(crate) fn sum(losses: impl Iterator<Item = Tensor<1>>, output: &ReidOutput) -> Tensor<1> {
-    let embedding = &output.embedding;
-    let zero = || Tensor::zeros([1], (&embedding.device(), embedding.dtype()));
-    losses.reduce(Tensor::add).unwrap_or_else(zero)
-}
-
-/// The sum of named losses.
-pub(crate) fn total(losses: Vec<NamedLoss>, output: &ReidOutput) -> Tensor<1> {
-    sum(losses.into_iter().map(|loss| loss.value), output)
 }
 
 /// The numbers of a [`Criterion`]; the head it judges gives the dimensions.
@@ -120,13 +116,9 @@ pub trait CriterionConfig {
 }
 
 impl<C: Criterion> Criterion for Option<C> {
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-        total(self.losses(output, labels), output)
-    }
-
-    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let part = self.as_ref();
-        part.map_or_else(Vec::new, |part| part.losses(output, labels))
+        part.map_or_else(Vec::new, |part| part.losses(output, targets))
     }
 }
 
@@ -149,9 +141,11 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
 }
 
 impl<C: Criterion> Criterion for Vec<C> {
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-        let losses = self.iter().map(|part| part.forward(output, labels.clone()));
-        sum(losses, output)
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let parts = self.iter();
+        parts
+            .flat_map(|part| part.losses(output, targets))
+            .collect()
     }
 }
 
@@ -179,17 +173,9 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
 macro_rules! tuple_of_criteria {
     ($first:ident 0 $(, $name:ident $index:tt)+) => {
         impl<$first: Criterion, $($name: Criterion),+> Criterion for ($first, $($name),+) {
-            fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-                total(self.losses(output, labels), output)
-            }
-
-            fn losses(
-                &self,
-                output: &ReidOutput,
-                labels: Tensor<1, Int>,
-            ) -> Vec<NamedLoss> {
-                let mut losses = self.0.losses(output, labels.clone());
-                $(losses.extend(self.$index.losses(output, labels.clone()));)+
+            fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+                let mut losses = self.0.losses(output, targets);
+                $(losses.extend(self.$index.losses(output, targets));)+
                 losses
             }
         }

@@ -130,7 +130,7 @@ impl CutMix {
     /// let mix = CutMix::new().with_patches(Patches { height: 1, width: 1 }).with_cut(1);
     /// let features = Tensor::<4>::from_data([[[[1.0, 2.0]]], [[[3.0, 4.0]]]], &device);
     /// let maps = Tensor::<3>::from_data([[[0.0, 0.3]], [[0.0, 0.0]]], &device);
-    /// let step = TrainingStep { labels: &[0, 1], seed: Seed::new(1) };
+    /// let step = TrainingStep::new(&[0, 1], Seed::new(1));
     ///
     /// let mixed = mix.apply(features, maps, step);
     /// assert_eq!(mixed.partners, [1, 0]); // each is the other's only negative
@@ -186,10 +186,7 @@ mod tests {
     }
 
     fn step(seed: u64) -> TrainingStep<'static> {
-        TrainingStep {
-            labels: &[0, 0, 1, 1],
-            seed: Seed::new(seed),
-        }
+        TrainingStep::new(&[0, 0, 1, 1], Seed::new(seed))
     }
 
     fn random(device: &Device) -> (Tensor<4>, Tensor<3>) {
@@ -261,10 +258,7 @@ mod tests {
             let features = Tensor::<4>::ones([2, 1, 1, 2], &device).require_grad();
             let maps = Tensor::<3>::from_data([[[1.0, 0.0]], [[0.0, 1.0]]], &device).require_grad();
             let config = mix().with_cut(1).with_partner_gradient(gradient);
-            let step = TrainingStep {
-                labels: &[0, 1],
-                seed: Seed::new(1),
-            };
+            let step = TrainingStep::new(&[0, 1], Seed::new(1));
             let mixed = config.apply(features.clone(), maps.clone() * 2.0, step);
             let gradients = mixed.features.sum().backward();
             assert!(

@@ -1,11 +1,14 @@
 //! Head: feature map → descriptor, and in training what the losses need.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::init::Init;
+use crate::{
+    init::Init,
+    targets::{Attributes, Targets},
+};
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Tensor},
 };
 use reid_core::{FeatureShape, Problems, Seed};
 
@@ -103,24 +106,59 @@ pub trait Head: Module + ModuleDisplay + 'static {
 }
 
 /// What a head may look at in a training step besides its features.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use reid_core::Seed;
+/// use reid_nn::{Attributes, TrainingStep};
+///
+/// let colours = Attributes::from([("colour".into(), vec![Some(1), None])]);
+/// let step = TrainingStep::new(&[3, 7], Seed::new(1)).with_attributes(&colours);
+/// let targets = step.targets(&Device::default()); // as criteria take them
+/// assert_eq!(targets.attribute("colour").dims(), [2]);
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct TrainingStep<'a> {
     /// The class number of each image, from 0.
     pub labels: &'a [usize],
     /// Where random choices are drawn from; another one in every step.
     pub seed: Seed,
+    /// What else is known of the images, if anything is.
+    pub attributes: Option<&'a Attributes>,
 }
 
-impl TrainingStep<'_> {
-    /// The class numbers as criteria take them, `[batch]`.
+impl<'a> TrainingStep<'a> {
+    /// A step on images with these labels.
+    #[must_use]
+    pub const fn new(labels: &'a [usize], seed: Seed) -> Self {
+        Self {
+            labels,
+            seed,
+            attributes: None,
+        }
+    }
+
+    /// The same with what else is known of the images.
+    #[must_use]
+    pub const fn with_attributes(self, attributes: &'a Attributes) -> Self {
+        Self {
+            attributes: Some(attributes),
+            ..self
+        }
+    }
+
+    /// Labels and attributes as criteria take them.
     ///
     /// # Panics
-    /// If one is 2³¹ or more: every backend has 32 bits, and no data set has more classes.
+    /// If an attribute has not one value per label, or a class number is 2³¹ or more.
     #[must_use]
-    pub fn labels_tensor(self, device: &Device) -> Tensor<1, Int> {
-        let class = |&class: &usize| i32::try_from(class).expect("fewer than 2³¹ identities");
-        let classes: Vec<i32> = self.labels.iter().map(class).collect();
-        Tensor::from_data(classes.as_slice(), device)
+    pub fn targets(self, device: &Device) -> Targets {
+        let attributes = self.attributes.into_iter().flatten();
+        attributes.fold(
+            Targets::new(self.labels, device),
+            |targets, (name, values)| targets.with_attribute(name, values),
+        )
     }
 
     /// Refuses labels that a classifier does not have.
@@ -180,6 +218,7 @@ fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems
 
 /// What a head gives for a batch.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ReidOutput {
     /// The descriptor that images are compared by, `[batch, dimensions]`.
     pub embedding: Tensor<2>,
@@ -188,6 +227,8 @@ pub struct ReidOutput {
     /// The scores of each branch that identity losses judge, before the softmax, `[batch, classes]`;
     /// at least one.
     pub logits: Vec<Tensor<2>>,
+    /// Further outputs by name, such as scores of colours, `[batch, ...]`: for criteria that know the name.
+    pub auxiliary: BTreeMap<Cow<'static, str>, Tensor<2>>,
     /// What the head tells of a training step; shown with its losses, and not minimised.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -205,20 +246,64 @@ impl ReidOutput {
     /// The output of a head with one branch whose features are the descriptor.
     #[must_use]
     pub fn single(features: Tensor<2>, logits: Tensor<2>) -> Self {
+        Self::new(features.clone(), vec![features], vec![logits])
+    }
+
+    /// The output of a head: embedding, features and logits.
+    #[must_use]
+    pub fn new(embedding: Tensor<2>, features: Vec<Tensor<2>>, logits: Vec<Tensor<2>>) -> Self {
         Self {
-            embedding: features.clone(),
-            features: vec![features],
-            logits: vec![logits],
+            embedding,
+            features,
+            logits,
+            auxiliary: BTreeMap::new(),
             diagnostics: Vec::new(),
         }
     }
 
-    /// Two outputs for the same batch as one: descriptors concatenated, the rest in order.
+    /// The same with another embedding, such as the normalised features.
+    #[must_use]
+    pub fn with_embedding(self, embedding: Tensor<2>) -> Self {
+        Self { embedding, ..self }
+    }
+
+    /// The same with a further output, in place of one of the same name.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use reid_nn::ReidOutput;
+    ///
+    /// let device = Device::default();
+    /// let output = ReidOutput::single(Tensor::ones([2, 8], &device), Tensor::ones([2, 5], &device))
+    ///     .with_auxiliary("colour", Tensor::ones([2, 12], &device));
+    /// assert_eq!(output.auxiliary("colour").dims(), [2, 12]);
+    /// ```
+    #[must_use]
+    pub fn with_auxiliary(mut self, name: impl Into<Cow<'static, str>>, value: Tensor<2>) -> Self {
+        self.auxiliary.insert(name.into(), value);
+        self
+    }
+
+    /// A further output.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    #[must_use]
+    pub fn auxiliary(&self, name: &str) -> &Tensor<2> {
+        self.auxiliary.get(name).unwrap_or_else(|| {
+            let names: Vec<_> = self.auxiliary.keys().collect();
+            panic!("the head has no output {name:?} besides features and logits, only {names:?}")
+        })
+    }
+
+    /// Two outputs for the same batch as one: embeddings concatenated, the rest in order. Of auxiliary outputs of
+    /// one name, the last stays.
     #[must_use]
     pub fn concat(mut self, other: Self) -> Self {
         self.embedding = Tensor::cat(vec![self.embedding, other.embedding], 1);
         self.features.extend(other.features);
         self.logits.extend(other.logits);
+        self.auxiliary.extend(other.auxiliary);
         self.diagnostics.extend(other.diagnostics);
         self
     }
@@ -226,6 +311,7 @@ impl ReidOutput {
 
 /// The sizes in a [`ReidOutput`], without the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutputShape {
     /// Dimensions of the descriptor.
     pub embedding: usize,
@@ -233,17 +319,33 @@ pub struct OutputShape {
     pub features: Vec<usize>,
     /// Training identities.
     pub classes: usize,
+    /// Width of each further output by name.
+    pub auxiliary: BTreeMap<Cow<'static, str>, usize>,
 }
 
 impl OutputShape {
+    /// The shape of [`ReidOutput::new`].
+    #[must_use]
+    pub fn new(embedding: usize, features: Vec<usize>, classes: usize) -> Self {
+        Self {
+            embedding,
+            features,
+            classes,
+            auxiliary: BTreeMap::new(),
+        }
+    }
+
+    /// The shape of [`ReidOutput::with_auxiliary`].
+    #[must_use]
+    pub fn with_auxiliary(mut self, name: impl Into<Cow<'static, str>>, width: usize) -> Self {
+        self.auxiliary.insert(name.into(), width);
+        self
+    }
+
     /// The shape of [`ReidOutput::single`].
     #[must_use]
     pub fn single(dimensions: usize, classes: usize) -> Self {
-        Self {
-            embedding: dimensions,
-            features: vec![dimensions],
-            classes,
-        }
+        Self::new(dimensions, vec![dimensions], classes)
     }
 
     /// The shape of [`ReidOutput::concat`].
@@ -251,6 +353,7 @@ impl OutputShape {
     pub fn concat(mut self, other: Self) -> Self {
         self.embedding += other.embedding;
         self.features.extend(other.features);
+        self.auxiliary.extend(other.auxiliary);
         self
     }
 }

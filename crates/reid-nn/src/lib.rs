@@ -41,6 +41,7 @@ pub mod block;
 pub mod convolution;
 pub mod criterion;
 pub mod cut_mix;
+pub mod device;
 pub mod distance;
 pub mod ensemble;
 pub mod grad_cam;
@@ -53,15 +54,17 @@ pub mod norm;
 pub mod parameters;
 pub mod pool;
 pub mod precision;
+mod targets;
 
 #[cfg(test)]
 mod fixtures;
 mod linear;
 
-pub use block::{Block, BlockConfig, Epilogue};
+pub use block::{Block, BlockConfig};
 pub use criterion::{Criterion, CriterionConfig, NamedLoss};
 pub use ensemble::{Embed, Ensemble, Model};
 pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
 pub use init::Init;
 pub use model::{Network, ReidModel};
 pub use precision::Precision;
+pub use targets::{Attributes, Targets};

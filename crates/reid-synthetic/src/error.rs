@@ -3,7 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 /// Why a set cannot be drawn or written. Every message names the file or the setting, what was expected
-/// and what was found, and includes the message of its cause. `Debug` is the same message.
+/// and what was found, and includes the message of its cause. `Debug` is the same message, as [`reid_core::debug_error`] writes it.
 ///
 /// ```
 /// use reid_synthetic::{Error, SyntheticConfig};
@@ -65,6 +65,6 @@ pub enum Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        reid_core::debug_error(self, f)
     }
 }

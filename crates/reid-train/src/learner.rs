@@ -61,7 +61,7 @@ pub trait Learner: Module + ModuleDisplay {
 /// let recipe = Recipe::strong_baseline("toy", size, network);
 /// let learner = ReidLearner::build(&recipe, 3, &device);
 ///
-/// let step = TrainingStep { labels: &[0, 1], seed: Seed::new(1) };
+/// let step = TrainingStep::new(&[0, 1], Seed::new(1));
 /// let output = learner.training_step(Tensor::zeros([2, 3, 32, 16], &device), step);
 /// let names: Vec<_> = output.losses.iter().map(|loss| &*loss.name).collect();
 /// assert_eq!(names, ["identity", "triplet"]);
@@ -151,12 +151,12 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
     }
 
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
-        let labels = step.labels_tensor(&images.device());
+        let targets = step.targets(&images.device());
         let output = self.model.forward_train(images, step);
-        let losses = self.criterion.losses(&output, labels.clone());
+        let losses = self.criterion.losses(&output, &targets);
         let logits = output.logits[0].clone().detach();
         let predicted = logits.argmax(1).squeeze_dim::<1>(1);
-        let accuracy = predicted.equal(labels).float().mean();
+        let accuracy = predicted.equal(targets.labels).float().mean();
         StepOutput::new(losses, accuracy).with_diagnostics(output.diagnostics)
     }
 }

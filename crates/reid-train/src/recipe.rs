@@ -5,12 +5,12 @@ use std::path::Path;
 use reid_core::{InputSize, Seed, strict, write_atomic};
 use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
-    transform::{Augmentation, Cutout, RandomTranslation2d},
+    transform::Augmentation,
 };
-use reid_eval::{AveragePrecision, Denominator, EvaluationConfig, Metric};
+use reid_eval::EvaluationConfig;
 use reid_nn::{
     CriterionConfig, Network, Precision,
-    loss::{CenterLossConfig, Margin},
+    loss::CenterLossConfig,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -166,130 +166,6 @@ impl<N> Recipe<N> {
             flip_test: false,
             evaluation: EvaluationConfig::default(),
         }
-    }
-
-    /// Relation-aware global attention (Zhang et al., CVPR 2020, arXiv:1904.02998) as its text tells it
-    /// (§4.1): the strong baseline's recipe, which fills what the text leaves open, with Adam at
-    /// 8e-4.
-    pub fn rga_paper(name: impl Into<String>, input: InputSize, network: N) -> Self {
-        let mut recipe = Self::strong_baseline(name, input, network);
-        recipe.schedule.base = 8e-4;
-        recipe
-    }
-
-    /// Relation-aware global attention as its authors' code trains it: 600 epochs that visit each
-    /// identity once, Adam 8e-4 with 20 epochs of warm-up, halved at 80 and every 40 epochs until
-    /// 360, random 2-D translation instead of padding and cropping.
-    pub fn rga_code(name: impl Into<String>, input: InputSize, network: N) -> Self {
-        let mut recipe = Self::strong_baseline(name, input, network);
-        recipe.augmentation.pad_crop = None;
-        recipe.augmentation.translation = Some(RandomTranslation2d { probability: 0.5 });
-        recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
-        recipe.schedule = Schedule {
-            base: 8e-4,
-            first_epoch: 0,
-            warm_up: Some(WarmUp::Linear {
-                epochs: 20,
-                from: 0.01,
-            }),
-            decay: Decay::Halving {
-                first: 80,
-                every: 40,
-                last: 360,
-            },
-        };
-        (recipe.epochs, recipe.evaluate_every) = (600, 40);
-        recipe
-    }
-
-    /// Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130) as its authors' code trains it, on
-    /// images of 384 x 128: 400 epochs that visit each identity once in batches of 32 x 4, Adam
-    /// 1e-3 with 50 epochs of warm-up in stairs, a tenth at 200 and 300; flip and cutout; a soft
-    /// margin and label smoothing 0.1; Euclidean distances, and average precision over the first
-    /// 50 ranks.
-    pub fn batch_drop_block(name: impl Into<String>, network: N) -> Self {
-        let mut recipe = Self::strong_baseline(name, InputSize::new(384, 128), network);
-        recipe.augmentation = Augmentation {
-            flip: recipe.augmentation.flip,
-            cutout: Some(Cutout::default()),
-            ..Augmentation::none()
-        };
-        recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
-        recipe.sampling.identities = 32;
-        if let Some(triplet) = &mut recipe.losses.triplet {
-            triplet.criterion.margin = Margin::Soft;
-        }
-        recipe.schedule = Schedule {
-            base: 1e-3,
-            first_epoch: 1,
-            warm_up: Some(WarmUp::Staircase {
-                epochs: 50,
-                every: 5,
-            }),
-            decay: Decay::MultiStep {
-                milestones: vec![200, 300],
-                factor: 0.1,
-            },
-        };
-        recipe.evaluation.metric = Metric::Euclidean;
-        recipe.evaluation.average_precision = AveragePrecision::TruncatedAt {
-            k: 50,
-            denominator: Denominator::AllRelevant,
-        };
-        (recipe.epochs, recipe.evaluate_every) = (400, 40);
-        recipe
-    }
-
-    /// Progressive feature `CutMix` (Zhang et al.) as its text tells it (§4.2): 500 epochs in batches
-    /// of 16 x 4, Adam 1e-3 with 50 epochs of linear warm-up, a tenth at 200 and 300; flip and cutout;
-    /// a soft margin and plain cross-entropy; Euclidean distances. What the text leaves open is as
-    /// in the authors' code.
-    pub fn progressive_paper(name: impl Into<String>, network: N) -> Self {
-        let mut recipe = Self::progressive_code(name, network);
-        recipe.schedule.warm_up = Some(WarmUp::Linear {
-            epochs: 50,
-            from: 0.0,
-        });
-        if let Some(identity) = &mut recipe.losses.identity {
-            identity.criterion.smoothing = 0.0;
-        }
-        recipe.epochs = 500;
-        recipe
-    }
-
-    /// Progressive feature `CutMix` as its authors' code trains it: as
-    /// [`batch_drop_block`](Self::batch_drop_block), in batches of 16 x 4.
-    pub fn progressive_code(name: impl Into<String>, network: N) -> Self {
-        let mut recipe = Self::batch_drop_block(name, network);
-        recipe.sampling.identities = 16;
-        recipe
-    }
-
-    /// Further non-local and channel attention for vehicles (Liu et al., AI City 2020) as its text tells
-    /// it (§3.4, 4.2): the strong baseline's recipe, on images of 288 x 384, with Ranger and an
-    /// identity loss of weight 2.
-    ///
-    /// The text gives 10 epochs of warm-up from 3.5e-5 to 3.5e-4, a tenth at 40 and 70, label smoothing
-    /// 0.1 and random erasing at 0.5. What it leaves open is as in the strong baseline, which it
-    /// starts from: 120 epochs, batches of 16 x 4, weight decay 5e-4 (which Ranger decouples, so that it
-    /// is next to none), a margin of 0.3. "288 \* 384" is
-    /// read as height and width. Equation 6 writes the triplet loss as a sum over anchors; a sum would
-    /// outweigh the identity loss some sixty-fold, so it is their mean, as in the code it starts from.
-    /// The paper re-ranks with k1 = 75, k2 = 10 and λ = 0.1 (`reid_eval::Reranked`), which is not part of
-    /// a recipe.
-    pub fn fnc_paper(name: impl Into<String>, network: N) -> Self {
-        let mut recipe = Self::strong_baseline(name, InputSize::new(288, 384), network);
-        recipe.optimizer = OptimizerConfig::ranger();
-        if let Some(identity) = &mut recipe.losses.identity {
-            identity.weight = 2.0;
-        }
-        // The first epoch is at 3.5e-5 itself.
-        recipe.schedule.first_epoch = 0;
-        recipe.schedule.warm_up = Some(WarmUp::Linear {
-            epochs: 10,
-            from: 0.1,
-        });
-        recipe
     }
 
     /// Adds center loss, whose centres learn by plain SGD at a rate of their own (Wen et al., ECCV 2016); 5e-4

@@ -310,51 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn batch_drop_block() {
-        let recipe = Recipe::batch_drop_block("bdb", ());
-        let expected = [
-            (1, 1e-4),
-            (4, 1e-4),
-            (5, 2e-4),
-            (9, 2e-4),
-            (25, 6e-4),
-            (45, 1e-3),
-            (199, 1e-3),
-            (200, 1e-4),
-            (299, 1e-4),
-            (300, 1e-5),
-            (400, 1e-5),
-        ];
-        assert_rates(&recipe.schedule, recipe.epochs, &expected);
-    }
-
-    #[test]
-    fn progressive_feature_cut_mix() {
-        let recipe = Recipe::progressive_paper("progressive", ());
-        let expected = [(1, 2e-5), (25, 5e-4), (50, 1e-3), (200, 1e-4), (500, 1e-5)];
-        assert_rates(&recipe.schedule, recipe.epochs, &expected);
-    }
-
-    #[test]
-    fn relation_aware_global_attention() {
-        let recipe = Recipe::rga_code("rga", InputSize::PERSON, ());
-        let expected = [
-            (0, 8e-6),
-            (1, 4.76e-5),
-            (10, 4.04e-4),
-            (19, 7.604e-4),
-            (20, 8e-4),
-            (79, 8e-4),
-            (80, 4e-4),
-            (120, 2e-4),
-            (359, 6.25e-6),
-            (360, 3.125e-6),
-            (599, 3.125e-6),
-        ];
-        assert_rates(&recipe.schedule, recipe.epochs, &expected);
-    }
-
-    #[test]
     fn a_cosine_ends_on_its_floor() {
         let schedule = Schedule {
             decay: Decay::Cosine { floor: 0.1 },

@@ -85,8 +85,7 @@ mod tests {
                 "stem": { "large": "padded" },
                 "ibn": "none",
                 "inside": null,
-                "after": null,
-                "after_stages": []
+                "after": []
             },
             "head": { "pool": "average", "descriptor": "after" }
         });

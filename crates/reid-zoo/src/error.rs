@@ -21,6 +21,21 @@ use crate::weights::WeightReport;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A run cannot be opened, or images cannot be embedded.
+    #[error(transparent)]
+    Run(#[from] reid_train::Error),
+    /// There is no device.
+    #[error(transparent)]
+    Device(#[from] reid_nn::device::NoDevice),
+    /// A folder holds no checkpoint.
+    #[error(
+        "{}: expected a run or a checkpoint: a folder with `last.json` or `state.json`",
+        path.display()
+    )]
+    NoCheckpoint {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {

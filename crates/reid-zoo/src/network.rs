@@ -39,13 +39,13 @@ pub struct NetworkConfig<B, H> {
 impl<I, A, H> NetworkConfig<ResNetConfig<I, A>, H> {
     /// Attention after each of `stages`, counted from 1, instead of what stood there.
     #[must_use]
-    pub fn with_attention<B>(
+    pub fn with_attention<B: Clone>(
         self,
         stages: &[usize],
         attention: B,
     ) -> NetworkConfig<ResNetConfig<I, B>, H> {
         NetworkConfig {
-            backbone: self.backbone.after(stages, attention),
+            backbone: self.backbone.without_after().after(stages, attention),
             head: self.head,
         }
     }

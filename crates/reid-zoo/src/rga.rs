@@ -33,7 +33,7 @@ use crate::{BagOfTricks, BagOfTricksConfig, Error, weights::Weights};
 ///
 /// let attention = (NonLocalConfig::new(), RgaSpatialConfig::new());
 /// let config = config.with_attention(&[3, 4], attention); // another row of Table 3
-/// assert_eq!(config.backbone.after_stages, [3, 4]);
+/// assert_eq!(config.backbone.after.len(), 2);
 /// ```
 pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 
@@ -145,7 +145,7 @@ mod tests {
         let device = Device::default();
         let config = RgaConfig::rga_resnet50();
         let image = InputSize::PERSON.rgb();
-        let backbone = config.backbone.clone().after(&[], ());
+        let backbone = config.backbone.clone().without_after();
         let with = parameters::count(&config.backbone.init(image, &Init::empty(&device)));
         let without = parameters::count(&backbone.init(image, &Init::empty(&device)));
         // Spatial and channel after each stage, as counted beside the blocks.
@@ -158,12 +158,9 @@ mod tests {
     fn a_recipe_holds_it_as_plain_json() {
         let json = serde_json::to_value(RgaConfig::rga_resnet50()).expect("plain data");
         let rga = serde_json::json!({ "s1": 8, "s2": 8, "terms": "both" });
-        assert_eq!(json["backbone"]["after"], serde_json::json!([rga, rga]));
-        assert_eq!(
-            json["backbone"]["after_stages"],
-            serde_json::json!([1, 2, 3, 4])
-        );
+        let last = serde_json::json!({ "stage": 4, "block": [rga, rga] });
+        assert_eq!(json["backbone"]["after"][3], last);
         let read: RgaConfig = serde_json::from_value(json).expect("its own JSON");
-        assert_eq!(read.backbone.after.0.s1, 8);
+        assert_eq!(read.backbone.after[0].block.0.s1, 8);
     }
 }

@@ -260,14 +260,21 @@ impl Weights {
     /// Loads the weights that fit, and reports which did and which did not.
     ///
     /// # Errors
-    /// If two keys are the same after renaming, or if values cannot be read. The module is then as it
-    /// was.
+    /// [`Error::Mismatch`] if none fits; if two keys are the same after renaming, or if values cannot be read. The
+    /// module is then as it was.
     pub fn load_partially_into<M: Module>(&self, module: &mut M) -> Result<WeightReport, Error> {
         let Comparison {
             mut report,
             fitting,
-            ..
+            diagnosis,
         } = self.compare(module)?;
+        if fitting.is_empty() {
+            return Err(Error::Mismatch {
+                path: self.path.clone(),
+                diagnosis,
+                report: Box::new(report),
+            });
+        }
         report.applied = self.apply(module, fitting)?;
         Ok(report)
     }

@@ -91,7 +91,7 @@ fn trunks() {
 #[test]
 fn attention_after_stages() {
     fn after(name: &str, attention: impl BlockConfig + Clone) {
-        let network = small(ResNetConfig::resnet18()).after_stages(attention);
+        let network = small(ResNetConfig::resnet18()).after(&[1, 2, 3, 4], attention);
         folds(name, &network, &BnNeckConfig::new());
     }
     after("SE", SqueezeExcitationConfig::new().with_reduction(2));

@@ -68,16 +68,16 @@ const UNREADABLE: [(&str, &[&str]); 20] = [
 /// ```
 #[must_use]
 pub fn file_kind(path: &Path) -> FileKind {
-    let Some(epilogue) = path.extension() else {
+    let Some(extension) = path.extension() else {
         return FileKind::Other;
     };
-    let is = |known: &str| epilogue.eq_ignore_ascii_case(known);
+    let is = |known: &str| extension.eq_ignore_ascii_case(known);
     if READABLE.iter().any(|known| is(known)) {
         return FileKind::Readable;
     }
     let unreadable = UNREADABLE
         .iter()
-        .find(|(_, epilogues)| epilogues.iter().any(|known| is(known)));
+        .find(|(_, extensions)| extensions.iter().any(|known| is(known)));
     unreadable.map_or(FileKind::Other, |&(name, _)| {
         FileKind::UnreadableImage(name)
     })
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn every_ending_of_a_readable_format_counts_in_any_case() {
-        for epilogue in [
+        for extension in [
             "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif",
         ] {
-            assert_eq!(kind(&format!("a/b.{epilogue}")), FileKind::Readable);
-            let shouted = epilogue.to_uppercase();
+            assert_eq!(kind(&format!("a/b.{extension}")), FileKind::Readable);
+            let shouted = extension.to_uppercase();
             assert_eq!(kind(&format!("a/b.c.{shouted}")), FileKind::Readable);
         }
         assert_eq!(kind("a.JpEg"), FileKind::Readable);
@@ -115,11 +115,11 @@ mod tests {
 
     #[test]
     fn no_ending_is_listed_twice() {
-        let others = UNREADABLE.iter().flat_map(|(_, epilogues)| *epilogues);
-        let mut epilogues: Vec<&str> = READABLE.iter().chain(others).copied().collect();
-        let listed = epilogues.len();
-        epilogues.sort_unstable();
-        epilogues.dedup();
-        assert_eq!(epilogues.len(), listed);
+        let others = UNREADABLE.iter().flat_map(|(_, extensions)| *extensions);
+        let mut extensions: Vec<&str> = READABLE.iter().chain(others).copied().collect();
+        let listed = extensions.len();
+        extensions.sort_unstable();
+        extensions.dedup();
+        assert_eq!(extensions.len(), listed);
     }
 }

@@ -31,7 +31,7 @@ impl AttributeClasses {
     }
 
     /// The classes of every attribute that one of the samples has, by the name of the attribute. Junk
-    /// does not count.
+    /// and images of unknown identity do not count: nothing is trained on them.
     ///
     /// ```
     /// use reid_core::{Identity, Sample};

@@ -7,11 +7,13 @@ use std::{
     path::Path,
 };
 
-use npyz::{AutoSerialize, DType, NpyFile, Order, TypeChar, WriterBuilder};
 use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-use super::arrays::{self, Values};
-use super::tensors::{Shaped, Tensors, narrow};
+use super::{
+    arrays::{self, Values},
+    npy::{self, Array},
+    tensors::{Shaped, Tensors, narrow},
+};
 
 /// Arrays in an archive.
 pub(super) struct Archive<'a>(RefCell<ZipArchive<Cursor<&'a [u8]>>>);
@@ -104,30 +106,38 @@ fn array_names(files: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     names
 }
 
-fn floats(key: &str, bytes: &[u8]) -> Result<Shaped<f32>, String> {
-    let array = Array::new(key, bytes)?;
-    match array.kind {
-        (TypeChar::Float, 4) => array.read(|value: f32| value),
-        (TypeChar::Float, 8) => array.read(narrow),
-        _ => Err(array.other("floats of 4 or 8 bytes")),
+fn floats(key: &str, file: &[u8]) -> Result<Shaped<f32>, String> {
+    let array = array(key, file)?;
+    match array.kind() {
+        ('f', 4) => Ok(array.read(f32::from_le_bytes)),
+        ('f', 8) => Ok(array.read(|bytes| narrow(f64::from_le_bytes(bytes)))),
+        _ => Err(other(key, &array, "floats of 4 or 8 bytes")),
     }
 }
 
-fn integers(key: &str, bytes: &[u8]) -> Result<Shaped<i64>, String> {
-    let array = Array::new(key, bytes)?;
-    match array.kind {
-        (TypeChar::Int, 4) => array.read(|value: i32| i64::from(value)),
-        (TypeChar::Int, 8) => array.read(|value: i64| value),
-        _ => Err(array.other("signed integers of 4 or 8 bytes")),
+fn integers(key: &str, file: &[u8]) -> Result<Shaped<i64>, String> {
+    let array = array(key, file)?;
+    match array.kind() {
+        ('i', 4) => Ok(array.read(|bytes| i64::from(i32::from_le_bytes(bytes)))),
+        ('i', 8) => Ok(array.read(i64::from_le_bytes)),
+        _ => Err(other(key, &array, "signed integers of 4 or 8 bytes")),
     }
 }
 
 fn bytes(key: &str, file: &[u8]) -> Result<Shaped<u8>, String> {
-    let array = Array::new(key, file)?;
-    match array.kind {
-        (TypeChar::Uint, 1) => array.read(|value: u8| value),
-        _ => Err(array.other("unsigned integers of 1 byte")),
+    let array = array(key, file)?;
+    match array.kind() {
+        ('u', 1) => Ok(array.read(|[byte]| byte)),
+        _ => Err(other(key, &array, "unsigned integers of 1 byte")),
     }
+}
+
+fn array<'a>(key: &str, file: &'a [u8]) -> Result<Array<'a>, String> {
+    Array::new(file).map_err(|reason| format!("`{key}`: expected a NumPy array, {reason}"))
+}
+
+fn other(key: &str, array: &Array<'_>, expected: &str) -> String {
+    format!("`{key}`: expected {expected}, found {}", array.dtype())
 }
 
 /// The bytes of an archive of these arrays, not compressed, as `numpy.savez` writes it.
@@ -138,13 +148,15 @@ pub(super) fn archive(arrays: &[arrays::Array<'_>]) -> Result<Vec<u8>, String> {
         .large_file(true);
     for arrays::Array { key, shape, values } in arrays {
         let say = |error: &dyn std::fmt::Display| format!("`{key}`: {error}");
-        let shape: Vec<u64> = shape.iter().map(|side| *side as u64).collect();
         let bytes = match values {
-            Values::Floats(values) => npy(&shape, values),
-            Values::Integers(values) => npy(&shape, values),
-            Values::Bytes(values) => npy(&shape, values),
+            Values::Floats(values) => {
+                npy::file("<f4", shape, values.iter().map(|value| value.to_le_bytes()))
+            }
+            Values::Integers(values) => {
+                npy::file("<i8", shape, values.iter().map(|value| value.to_le_bytes()))
+            }
+            Values::Bytes(values) => npy::file("|u1", shape, values.iter().map(|byte| [*byte])),
         };
-        let bytes = bytes.map_err(|error| say(&error))?;
         archive
             .start_file(format!("{key}.npy"), options)
             .map_err(|error| say(&error))?;
@@ -152,146 +164,4 @@ pub(super) fn archive(arrays: &[arrays::Array<'_>]) -> Result<Vec<u8>, String> {
     }
     let archive = archive.finish().map_err(|error| error.to_string())?;
     Ok(archive.into_inner())
-}
-
-/// The bytes of one array's file.
-fn npy<T: AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new()
-        .default_dtype()
-        .shape(shape)
-        .writer(&mut bytes)
-        .begin_nd()?;
-    writer.extend(values.iter().copied())?;
-    writer.finish()?;
-    Ok(bytes)
-}
-
-/// The bytes up to the end of the header, as the first of them claim.
-fn header_length(bytes: &[u8]) -> Option<usize> {
-    let (start, length) = match *bytes {
-        [_, _, _, _, _, _, 1, _, a, b, ..] => (10, u32::from(u16::from_le_bytes([a, b]))),
-        [_, _, _, _, _, _, 2..=u8::MAX, _, a, b, c, d, ..] => {
-            (12, u32::from_le_bytes([a, b, c, d]))
-        }
-        _ => return None,
-    };
-    usize::try_from(length).ok()?.checked_add(start)
-}
-
-/// The shape in a header, if it is of more values than can be counted: the reader multiplies its sides
-/// unchecked.
-fn uncountable(header: &[u8]) -> Option<String> {
-    let header = String::from_utf8_lossy(header);
-    let (_, shape) = header.split_once("shape")?;
-    let (_, shape) = shape.split_once('(')?;
-    let (shape, _) = shape.split_once(')')?;
-    let mut sides = shape.split(',').filter_map(|side| side.trim().parse().ok());
-    let count = sides.try_fold(1, u64::checked_mul);
-    count.is_none().then(|| shape.to_owned())
-}
-
-/// Whether brackets stand in each other no deeper than in any array's header. The time that the reader takes
-/// doubles with each bracket in another: a hundred bytes take days.
-fn is_shallow(header: &[u8]) -> bool {
-    const DEEPEST: usize = 4;
-    let mut depth = 0_usize;
-    header.iter().all(|byte| {
-        match byte {
-            b'{' | b'[' | b'(' => depth += 1,
-            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth <= DEEPEST
-    })
-}
-
-/// An array whose header was read.
-struct Array<'a> {
-    key: &'a str,
-    file: NpyFile<&'a [u8]>,
-    shape: Vec<usize>,
-    /// Of what, in how many bytes.
-    kind: (TypeChar, u64),
-}
-
-impl<'a> Array<'a> {
-    fn new(key: &'a str, bytes: &'a [u8]) -> Result<Self, String> {
-        let refused = |reason: String| format!("`{key}`: expected a NumPy array, {reason}");
-        let found = bytes.len();
-        // The reader takes the memory that a header of its own length asks for.
-        if let Some(claimed) = header_length(bytes) {
-            if claimed > found {
-                return Err(refused(format!(
-                    "whose header claims {claimed} bytes, found {found}"
-                )));
-            }
-            if !is_shallow(&bytes[..claimed]) {
-                return Err(refused("found a header of brackets in brackets".to_owned()));
-            }
-            let values = found - claimed;
-            if let Some(shape) = uncountable(&bytes[..claimed]) {
-                return Err(refused(format!(
-                    "whose header claims the shape ({shape}), found {values} bytes of values"
-                )));
-            }
-        }
-        let mut rest = bytes;
-        let header = npyz::NpyHeader::from_reader(&mut rest)
-            .map_err(|error| refused(format!("found {found} bytes: {error}")))?;
-        let DType::Plain(of) = header.dtype() else {
-            return Err(refused(format!("found {}", header.dtype().descr())));
-        };
-        let kind = (of.type_char(), of.size_field());
-        let sides = header
-            .shape()
-            .iter()
-            .map(|side| usize::try_from(*side).ok());
-        let shape: Option<Vec<usize>> = sides.collect();
-        // A header may claim more than there is; that must not be reserved.
-        let claimed = shape.as_ref().and_then(|shape| {
-            let count = shape
-                .iter()
-                .try_fold(1_usize, |all, side| all.checked_mul(*side))?;
-            count.checked_mul(usize::try_from(kind.1).ok()?)
-        });
-        match (shape, claimed) {
-            (Some(shape), Some(claimed)) if claimed <= rest.len() => Ok(Self {
-                key,
-                file: NpyFile::with_header(header, rest),
-                shape,
-                kind,
-            }),
-            _ => Err(refused(format!(
-                "whose header claims the shape {:?} of {}, found {} bytes of values",
-                header.shape(),
-                header.dtype().descr(),
-                rest.len()
-            ))),
-        }
-    }
-
-    fn other(&self, expected: &str) -> String {
-        let found = self.file.dtype().descr();
-        format!("`{}`: expected {expected}, found {found}", self.key)
-    }
-
-    /// The numbers, row by row whatever the order in the file.
-    fn read<T: npyz::Deserialize, U: Copy>(self, of: impl Fn(T) -> U) -> Result<Shaped<U>, String> {
-        let by_columns = self.file.order() == Order::Fortran;
-        let values = self
-            .file
-            .into_vec()
-            .map_err(|error| format!("`{}`: {error}", self.key))?;
-        let values: Vec<U> = values.into_iter().map(of).collect();
-        let &[rows, columns] = self.shape.as_slice() else {
-            return Ok((self.shape, values));
-        };
-        if !by_columns {
-            return Ok((self.shape, values));
-        }
-        let transposed =
-            (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
-        Ok((self.shape, transposed.map(|at| values[at]).collect()))
-    }
 }

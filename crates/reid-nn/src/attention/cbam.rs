@@ -11,7 +11,6 @@ use burn::{
     tensor::{Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::mul_gate;
 
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
 };
 
 /// Configuration of [`CbamChannel`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct CbamChannelConfig {
     /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
     /// `channels / reduction` units, rounded down, and at least 1.
@@ -33,7 +32,7 @@ pub struct CbamChannelConfig {
 }
 
 /// Configuration of [`CbamSpatial`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct CbamSpatialConfig {
     /// Size of the convolution, odd and at most 63; 7 in the paper.
     #[config(default = 7)]
@@ -166,20 +165,8 @@ impl Gate for CbamSpatial {
         let seen = Tensor::cat(vec![features.clone().mean_dim(1), features.max_dim(1)], 1);
         sigmoid(self.norm.forward(convolution::apply(&self.conv, seen)))
     }
-}
 
-impl Block for CbamChannel {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-}
-
-impl Block for CbamSpatial {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
+    fn folded(self) -> Self {
         let (conv, norm) = convolution::fold_if(self.conv, self.norm);
         Self { conv, norm }
     }

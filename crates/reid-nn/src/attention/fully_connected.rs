@@ -9,22 +9,16 @@ use burn::{
     tensor::{Tensor, activation::relu},
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::mul_gate;
 
 use super::{
     Gate, checked,
     pointwise::{Pointwise, embed, fold_batch_norm, pointwise},
     sigmoid, validate_reduction,
 };
-use crate::{
-    block::{Block, BlockConfig},
-    init::Init,
-    linear, pool,
-    precision::widened,
-};
+use crate::{block::BlockConfig, init::Init, linear, pool, precision::widened};
 
 /// Configuration of [`FullyConnectedChannel`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedChannelConfig {
     /// Channels per embedded channel, at least 1. No paper tells it; 8 as in relation-aware
     /// attention.
@@ -33,7 +27,7 @@ pub struct FullyConnectedChannelConfig {
 }
 
 /// Configuration of [`FullyConnectedSpatial`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedSpatialConfig {
     /// Channels per embedded channel and places per hidden unit, at least 1. No paper tells it; 8 as
     /// in relation-aware attention.
@@ -150,6 +144,13 @@ impl Gate for FullyConnectedChannel {
         let gate = sigmoid(linear::apply(&self.fc, seen));
         gate.reshape([batch, channels, 1, 1]).cast(dtype)
     }
+
+    fn folded(self) -> Self {
+        Self {
+            embed: fold_batch_norm(self.embed),
+            ..self
+        }
+    }
 }
 
 impl Gate for FullyConnectedSpatial {
@@ -164,27 +165,8 @@ impl Gate for FullyConnectedSpatial {
         let gate = sigmoid(linear::apply(&self.fc2, hidden));
         gate.reshape([batch, 1, height, width]).cast(dtype)
     }
-}
 
-impl Block for FullyConnectedChannel {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
-        Self {
-            embed: fold_batch_norm(self.embed),
-            ..self
-        }
-    }
-}
-
-impl Block for FullyConnectedSpatial {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
+    fn folded(self) -> Self {
         Self {
             embed: fold_batch_norm(self.embed),
             ..self
@@ -204,7 +186,7 @@ mod tests {
         let device = Device::default();
         let gate = FullyConnectedSpatialConfig::new()
             .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
-        let _ = gate.forward(Tensor::ones([1, 8, 2, 4], &device));
+        let _ = gate.gate(Tensor::ones([1, 8, 2, 4], &device));
     }
 
     #[test]

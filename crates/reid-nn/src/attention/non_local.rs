@@ -33,7 +33,7 @@ pub enum Similarity {
 }
 
 /// Configuration of [`NonLocal`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct NonLocalConfig {
     /// Channels per embedded channel, at least 1; 2 in the paper. There are `channels / reduction`
     /// embedded channels, rounded down, and at least 1.

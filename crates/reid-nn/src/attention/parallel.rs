@@ -3,11 +3,10 @@
 
 use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
-use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
-use crate::block::{Block, BlockConfig};
+use crate::block::BlockConfig;
 use crate::init::Init;
 
 /// How two gates become one. The paper does not tell which it takes.
@@ -110,17 +109,11 @@ impl<A: Gate, B: Gate> Gate for Parallel<A, B> {
             CombineGates::Mean => (one + other) / 2,
         }
     }
-}
 
-impl<A: Gate, B: Gate> Block for Parallel<A, B> {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
+    fn folded(self) -> Self {
         let (one, other) = self.gates;
         Self {
-            gates: (one.fold_batch_norm(), other.fold_batch_norm()),
+            gates: (one.folded(), other.folded()),
             ..self
         }
     }

@@ -6,11 +6,10 @@ use burn::{
     tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
 };
 use reid_core::{FeatureShape, InputSize, Problems, strict};
-use reid_ops::mul_gate;
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
-use crate::block::{Block, BlockConfig};
+use crate::block::BlockConfig;
 use crate::init::Init;
 
 /// Configuration of [`Resized`].
@@ -110,6 +109,13 @@ impl<G: Gate> Gate for Resized<G> {
             _ => scaled(gate, [height, width]),
         }
     }
+
+    fn folded(self) -> Self {
+        Self {
+            gate: self.gate.folded(),
+            ..self
+        }
+    }
 }
 
 /// Scales maps bilinearly, corners not aligned, as a product with one matrix per direction: Burn's own
@@ -145,25 +151,15 @@ fn bilinear(from: usize, to: usize) -> Vec<f32> {
     weights
 }
 
-impl<G: Gate> Block for Resized<G> {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
-        Self {
-            gate: self.gate.fold_batch_norm(),
-            ..self
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
-    use crate::attention::{RgaChannelConfig, RgaSpatialConfig};
+    use crate::{
+        attention::{RgaChannelConfig, RgaSpatialConfig},
+        block::Block,
+    };
 
     #[test]
     fn points_between_are_weighed_by_nearness() {

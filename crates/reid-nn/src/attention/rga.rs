@@ -3,17 +3,16 @@
 
 use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
-use reid_ops::mul_gate;
 
 use super::{
     Gate, checked,
     node_attention::{NodeAttention, NodeAttentionConfig, Nodes, Terms},
 };
-use crate::block::{Block, BlockConfig};
+use crate::block::BlockConfig;
 use crate::init::Init;
 
 /// Configuration of [`RgaSpatial`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct RgaSpatialConfig {
     /// s₁, channels per embedded channel and places per kept relation, at least 1; 8 in the paper
     /// for re-identification.
@@ -28,7 +27,7 @@ pub struct RgaSpatialConfig {
 }
 
 /// Configuration of [`RgaChannel`].
-#[derive(Config, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct RgaChannelConfig {
     /// s₁, places per embedded place and channels per kept relation, at least 1; 8 in the paper for
     /// re-identification.
@@ -228,20 +227,8 @@ impl Gate for RgaSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         self.as_gate(self.nodes.forward(&self.as_nodes(features)))
     }
-}
 
-impl Gate for RgaChannel {
-    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        as_channels(self.nodes.forward(&self.as_nodes(features)))
-    }
-}
-
-impl Block for RgaSpatial {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
-    }
-
-    fn fold_batch_norm(self) -> Self {
+    fn folded(self) -> Self {
         Self {
             nodes: self.nodes.fold_batch_norm(),
             ..self
@@ -249,12 +236,12 @@ impl Block for RgaSpatial {
     }
 }
 
-impl Block for RgaChannel {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        mul_gate(features.clone(), self.gate(features))
+impl Gate for RgaChannel {
+    fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+        as_channels(self.nodes.forward(&self.as_nodes(features)))
     }
 
-    fn fold_batch_norm(self) -> Self {
+    fn folded(self) -> Self {
         Self {
             nodes: self.nodes.fold_batch_norm(),
             ..self
@@ -336,7 +323,7 @@ mod tests {
         let device = Device::default();
         let attention = RgaSpatialConfig::new()
             .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
-        let _ = attention.forward(Tensor::ones([1, 8, 2, 4], &device));
+        let _ = attention.gate(Tensor::ones([1, 8, 2, 4], &device));
     }
 
     #[test]

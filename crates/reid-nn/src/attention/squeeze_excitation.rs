@@ -10,11 +10,7 @@ use reid_core::{FeatureShape, Problems};
 use reid_ops::{Epilogue, mul_gate_epilogue};
 
 use super::{Gate, sigmoid, validate_reduction};
-use crate::{
-    block::{Block, BlockConfig},
-    init::Init,
-    linear, pool,
-};
+use crate::{block::BlockConfig, init::Init, linear, pool};
 
 /// Configuration of [`SqueezeExcitation`].
 #[derive(Config, Debug, PartialEq)]
@@ -88,12 +84,9 @@ impl Gate for SqueezeExcitation {
     }
 }
 
-impl Block for SqueezeExcitation {
-    fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        self.forward_epilogue(features, Epilogue::None)
-    }
-
-    fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
+impl SqueezeExcitation {
+    /// Gates features and ends with an epilogue, in one pass over the map where the backend has one.
+    pub(crate) fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
         mul_gate_epilogue(features.clone(), self.gate(features), epilogue)
     }
 }

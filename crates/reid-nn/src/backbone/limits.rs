@@ -24,11 +24,20 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         problems.count("groups", self.groups, 1..=MOST_CHANNELS);
         problems.count("width_per_group", self.width_per_group, 1..=MOST_CHANNELS);
         problems.count("last_stride", self.last_stride, 1..=2);
-        problems.at("after_stages", |problems| {
-            for (index, &stage) in self.after_stages.iter().enumerate() {
-                problems.count(&format!("[{index}]"), stage, 1..=4);
-            }
-        });
+        for (index, after) in self.after.iter().enumerate() {
+            let field = format!("after[{index}].stage");
+            problems.count(&field, after.stage, 1..=4);
+            let mut before = self.after[..index].iter();
+            problems.require(
+                &field,
+                before.all(|before| before.stage != after.stage),
+                "a stage without a block",
+                format_args!(
+                    "{} again; a tuple or `AttentionConfig::Chain` chains blocks",
+                    after.stage
+                ),
+            );
+        }
         problems.len() == before
     }
 
@@ -74,10 +83,12 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         for stage in 0..4 {
             shape = self.stage(stage).output(shape);
             let mut fits = problems.at("inside", |problems| self.inside.validate(shape, problems));
-            if let Some(after) = self.after_stage(stage) {
-                fits &= problems.at("after", |problems| after.validate(shape, problems));
+            let mut after = self.after.iter().enumerate();
+            if let Some((index, after)) = after.find(|(_, after)| after.stage == stage + 1) {
+                let field = format!("after[{index}].block");
+                fits &= problems.at(&field, |problems| after.block.validate(shape, problems));
                 if fits {
-                    shape = after.output(shape);
+                    shape = after.block.output(shape);
                 }
             }
             if !fits {

@@ -1,6 +1,8 @@
 //! Residual blocks, basic and bottleneck (He et al., CVPR 2016, arXiv:1512.03385; grouped: Xie et
 //! al., CVPR 2017, arXiv:1611.05431).
 
+use std::any::Any;
+
 use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::FeatureShape;
 use reid_ops::Epilogue;
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ibn::InstanceNormed;
 use crate::{
+    attention::SqueezeExcitation,
     block::{Block, BlockConfig, Identity},
     convolution,
     init::Init,
@@ -203,7 +206,7 @@ impl<I: Block> Block for ResidualBlock<I> {
         }
         let residual = convolution::normalised(last, norm, hidden, Epilogue::None);
         match &self.in_sum {
-            None => (self.se_module).forward_epilogue(residual, Epilogue::AddRelu(shortcut)),
+            None => end(&self.se_module, residual, shortcut),
             Some(norm) => norm.forward_relu(self.se_module.forward(residual) + shortcut),
         }
     }
@@ -236,6 +239,17 @@ impl<I: Block> Block for ResidualBlock<I> {
                 .downsample
                 .map(|(conv, norm)| convolution::fold_if(conv, norm)),
         }
+    }
+}
+
+/// `relu(inside(F(x)) + shortcut(x))`. Squeeze-and-excitation multiplies, adds and rectifies in one pass over the
+/// map, which is why it is told apart here.
+fn end<I: Block>(inside: &I, residual: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+    let epilogue = Epilogue::AddRelu(shortcut);
+    let inside_any: &dyn Any = inside;
+    match inside_any.downcast_ref::<SqueezeExcitation>() {
+        Some(gate) => gate.forward_epilogue(residual, epilogue),
+        None => epilogue.apply(inside.forward(residual)),
     }
 }
 

@@ -46,11 +46,19 @@ pub struct ResNetConfig<I = (), A = ()> {
     /// What stands before the addition of every residual block.
     #[serde(deserialize_with = "strict")]
     pub inside: I,
-    /// What stands after the chosen stages.
+    /// What stands after stages, at most one block for each.
+    pub after: Vec<AfterStage<A>>,
+}
+
+/// A block after a stage of a [`ResNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
+pub struct AfterStage<A> {
+    /// The stage, from 1 to 4 as in the field names of [`ResNet`].
+    pub stage: usize,
+    /// The block.
     #[serde(deserialize_with = "strict")]
-    pub after: A,
-    /// After which stages, counted from 1.
-    pub after_stages: Vec<usize>,
+    pub block: A,
 }
 
 impl ResNetConfig {
@@ -65,8 +73,7 @@ impl ResNetConfig {
             stem: Stem::Large(MaxPool::Padded),
             ibn: Ibn::None,
             inside: (),
-            after: (),
-            after_stages: Vec::new(),
+            after: Vec::new(),
         }
     }
 
@@ -152,20 +159,45 @@ impl<I, A> ResNetConfig<I, A> {
     /// A block before the addition of every residual block.
     #[must_use]
     pub fn inside<J>(self, inside: J) -> ResNetConfig<J, A> {
-        self.with_sockets(|_, after, stages| (inside, after, stages))
+        self.with_sockets(|_, after| (inside, after))
     }
 
-    /// A block after each of `stages`, counted from 1.
+    /// The same block after each of these stages, from 1 to 4, beside what stands after others.
+    ///
+    /// ```
+    /// use reid_nn::{attention::AttentionConfig, backbone::ResNetConfig};
+    /// use reid_nn::attention::{FncSpatialConfig, RgaSpatialConfig};
+    ///
+    /// let rga = AttentionConfig::RgaSpatial(RgaSpatialConfig::new());
+    /// let sab = AttentionConfig::FncSpatial(FncSpatialConfig::new());
+    /// let network = ResNetConfig::resnet50().after(&[2, 3], rga).and_after(&[4], sab);
+    /// let stages: Vec<_> = network.after.iter().map(|after| after.stage).collect();
+    /// assert_eq!(stages, [2, 3, 4]);
+    /// ```
     #[must_use]
-    pub fn after<B>(self, stages: &[usize], after: B) -> ResNetConfig<I, B> {
-        self.with_sockets(|inside, _, _| (inside, after, stages.to_vec()))
+    pub fn and_after(mut self, stages: &[usize], block: A) -> Self
+    where
+        A: Clone,
+    {
+        let after = |&stage| AfterStage {
+            stage,
+            block: block.clone(),
+        };
+        self.after.extend(stages.iter().map(after));
+        self
+    }
+
+    /// Nothing after any stage.
+    #[must_use]
+    pub fn without_after(self) -> ResNetConfig<I> {
+        self.with_sockets(|inside, _| (inside, Vec::new()))
     }
 
     fn with_sockets<J, B>(
         self,
-        change: impl FnOnce(I, A, Vec<usize>) -> (J, B, Vec<usize>),
+        change: impl FnOnce(I, Vec<AfterStage<A>>) -> (J, Vec<AfterStage<B>>),
     ) -> ResNetConfig<J, B> {
-        let (inside, after, after_stages) = change(self.inside, self.after, self.after_stages);
+        let (inside, after) = change(self.inside, self.after);
         ResNetConfig {
             kind: self.kind,
             blocks: self.blocks,
@@ -177,14 +209,7 @@ impl<I, A> ResNetConfig<I, A> {
             ibn: self.ibn,
             inside,
             after,
-            after_stages,
         }
-    }
-
-    /// A block after every stage.
-    #[must_use]
-    pub fn after_stages<B>(self, after: B) -> ResNetConfig<I, B> {
-        self.after(&[1, 2, 3, 4], after)
     }
 
     /// Channels inside the blocks of a stage.
@@ -194,6 +219,17 @@ impl<I, A> ResNetConfig<I, A> {
             ResidualKind::Basic => planes,
             ResidualKind::Bottleneck => planes * self.width_per_group / 64 * self.groups,
         }
+    }
+}
+
+impl<I> ResNetConfig<I> {
+    /// The same block after each of these stages, from 1 to 4, in a network that has none yet. Further stages
+    /// get theirs by [`and_after`](Self::and_after); blocks of several kinds are one type by
+    /// [`AttentionConfig`](crate::attention::AttentionConfig) or an enum of one's own.
+    #[must_use]
+    pub fn after<A: Clone>(self, stages: &[usize], block: A) -> ResNetConfig<I, A> {
+        let network = self.with_sockets(|inside, _| (inside, Vec::new()));
+        network.and_after(stages, block)
     }
 }
 
@@ -220,9 +256,9 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
 
     /// What stands after a stage, counted from 0.
     pub(super) fn after_stage(&self, stage: usize) -> Option<&A> {
-        self.after_stages
-            .contains(&(stage + 1))
-            .then_some(&self.after)
+        let mut after = self.after.iter();
+        let here = after.find(|after| after.stage == stage + 1);
+        here.map(|after| &after.block)
     }
 
     /// The shapes after the stem and after each of the four stages, sockets included.
@@ -304,8 +340,9 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
         };
         let after = |stage: usize| {
             let residual = self.stage(stage).output(shapes[stage]);
+            let init = init.named("after").at(stage);
             self.after_stage(stage)
-                .map(|after| after.init(residual, init))
+                .map(|after| after.init(residual, &init))
         };
         ResNet {
             conv1: init.conv2d(&conv1),
@@ -334,10 +371,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
                     self.inside.validate(map, problems);
                 });
             });
-            if !self.after_stages.is_empty() {
-                problems.at("after", |problems| {
+            for (index, after) in self.after.iter().enumerate() {
+                problems.at(&format!("after[{index}].block"), |problems| {
                     problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
-                        self.after.validate(map, problems);
+                        after.block.validate(map, problems);
                     });
                 });
             }
@@ -459,7 +496,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a ResNet: after_stages[0]: expected 1 to 4, found 0")]
+    #[should_panic(expected = "after[1].stage: expected a stage without a block, found 3 again")]
+    fn two_blocks_after_a_stage_are_refused() {
+        let config = ResNetConfig::resnet18().after(&[3], ()).and_after(&[3], ());
+        let _ = config.init(
+            InputSize::PERSON.rgb(),
+            &crate::fixtures::init(&Device::default()),
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a ResNet: after[0].stage: expected 1 to 4, found 0")]
     fn a_stage_that_is_not_there_is_refused() {
         let config = ResNetConfig::resnet18().after(&[0], ());
         let _ = config.init(

@@ -115,10 +115,7 @@ impl Head for BnNeck {
         let output = ReidOutput::single(before, logits);
         match self.embedding {
             NeckFeature::Before => output,
-            NeckFeature::After => ReidOutput {
-                embedding: after,
-                ..output
-            },
+            NeckFeature::After => output.with_embedding(after),
         }
     }
 }

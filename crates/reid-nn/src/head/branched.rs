@@ -48,7 +48,7 @@ use crate::{
 /// let head = config.init(FeatureShape::new(16, 12, 4), 10, &init); // maps of 8 patches
 ///
 /// let features = Tensor::ones([2, 16, 12, 4], &device);
-/// let step = TrainingStep { labels: &[3, 7], seed: Seed::new(1) };
+/// let step = TrainingStep::new(&[3, 7], Seed::new(1));
 /// let output = head.forward_train(features, step);
 /// assert_eq!(output.embedding.dims(), [2, 2048]);
 /// assert_eq!(output.logits.len(), 3);
@@ -145,7 +145,8 @@ impl<'a> BranchPass<'a> {
     /// Where it looked, on a plain device.
     fn map(&self, cam_source: CamSource, step: TrainingStep<'_>) -> Tensor<3> {
         let features = &self.features;
-        let classes = step.labels_tensor(&features.clone().without_autodiff().device());
+        let device = features.clone().without_autodiff().device();
+        let classes = step.targets(&device).labels;
         match cam_source {
             CamSource::ClosedForm => self.head.look(features, &self.pass, classes),
             CamSource::Autodiff => {
@@ -303,10 +304,7 @@ mod tests {
     const IDENTITIES: [usize; 6] = [0, 0, 1, 1, 2, 2];
 
     fn step(seed: u64) -> TrainingStep<'static> {
-        TrainingStep {
-            labels: &IDENTITIES,
-            seed: Seed::new(seed),
-        }
+        TrainingStep::new(&IDENTITIES, Seed::new(seed))
     }
 
     fn progressive(cut: usize, cam_source: CamSource) -> BranchedHeadConfig {
@@ -558,10 +556,7 @@ mod tests {
     #[should_panic(expected = "one label per image, found 2 for 6 images")]
     fn identities_that_are_missing_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
-        let step = TrainingStep {
-            labels: &[0, 1],
-            seed: Seed::new(1),
-        };
+        let step = TrainingStep::new(&[0, 1], Seed::new(1));
         let _ = head.forward_train(features, step);
     }
 
@@ -569,10 +564,7 @@ mod tests {
     #[should_panic(expected = "label 7 of image 1 is not among the 3 classes")]
     fn labels_that_the_classifier_does_not_have_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
-        let step = TrainingStep {
-            labels: &[0, 7, 1, 1, 2, 2],
-            seed: Seed::new(1),
-        };
+        let step = TrainingStep::new(&[0, 7, 1, 1, 2, 2], Seed::new(1));
         let _ = head.forward_train(features, step);
     }
 }

@@ -105,10 +105,7 @@ impl Head for ReducedBnNeck {
         let output = ReidOutput::single(before, linear::apply(&self.classifier, after.clone()));
         match self.embedding {
             NeckFeature::Before => output,
-            NeckFeature::After => ReidOutput {
-                embedding: after,
-                ..output
-            },
+            NeckFeature::After => output.with_embedding(after),
         }
     }
 }

@@ -74,11 +74,8 @@ impl HeadConfig for StripeHeadConfig {
     }
 
     fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
-        OutputShape {
-            embedding: self.dimensions * (1 + self.stripes),
-            features: vec![self.dimensions],
-            classes,
-        }
+        let embedding = self.dimensions * (1 + self.stripes);
+        OutputShape::new(embedding, vec![self.dimensions], classes)
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -4,16 +4,17 @@ use burn::{
     config::Config,
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Int, Tensor},
+    tensor::Tensor,
 };
 
 use reid_core::Problems;
 
 use crate::{
-    criterion::{self, Criterion, CriterionConfig},
+    criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
     init::Init,
     loss::HEAVIEST,
+    targets::Targets,
 };
 
 /// Configuration of [`CenterLoss`].
@@ -37,7 +38,7 @@ pub struct CenterLossConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
-/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::CenterLossConfig};
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets, loss::CenterLossConfig};
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
@@ -47,7 +48,7 @@ pub struct CenterLossConfig {
 /// let features = Tensor::<2>::from_data([[3.0, 4.0], [0.0, 1.0]], &device);
 /// let output = ReidOutput::single(features.clone(), features);
 /// // 0.5 · (25 + 1) / 2
-/// let loss = criterion.forward(&output, Tensor::from_data([0, 0], &device));
+/// let loss = criterion.forward(&output, &Targets::new(&[0, 0], &device));
 /// assert!((loss.into_scalar::<f32>() - 6.5).abs() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
@@ -83,11 +84,7 @@ impl CriterionConfig for CenterLossConfig {
 }
 
 impl Criterion for CenterLoss {
-    fn name(&self) -> &'static str {
-        "center"
-    }
-
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         assert_eq!(
             self.centers.len(),
             output.features.len(),
@@ -102,14 +99,17 @@ impl Criterion for CenterLoss {
                 built, found,
                 "the center loss was built for features of {built} dimensions and got {found}"
             );
-            let own = centers.val().select(0, labels.clone());
+            targets.check_classes(centers.dims()[0]);
+            let own = centers.val().select(0, targets.labels.clone());
             let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());
             let follow = mean_squared_distance(features.detach(), own);
             // `follow` adds its gradient and no value.
             pull * self.weight + (follow.clone() - follow.detach())
         });
-        criterion::sum(losses, output)
+        let pulls = losses.reduce(Tensor::add);
+        let pulls = pulls.map(|value| NamedLoss::new("center", value));
+        pulls.into_iter().collect()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     criterion::{self, Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
     init::Init,
+    targets::Targets,
 };
 
 /// Who shares the probability that label smoothing takes from the right class.
@@ -48,14 +49,14 @@ pub struct IdentityLossConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
-/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::IdentityLossConfig};
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets, loss::IdentityLossConfig};
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let criterion = IdentityLossConfig::new().with_smoothing(0.1).init(&OutputShape::single(4, 4), &init);
 /// let logits = Tensor::<2>::from_data([[2.0, 0.5, -1.0, 0.0]], &device);
 /// let output = ReidOutput::single(logits.clone(), logits);
-/// let loss = criterion.forward(&output, Tensor::from_data([0], &device));
+/// let loss = criterion.forward(&output, &Targets::new(&[0], &device));
 /// assert!((loss.into_scalar::<f32>() - 0.504_849_6).abs() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
@@ -86,17 +87,10 @@ impl CriterionConfig for IdentityLossConfig {
 }
 
 impl Criterion for IdentityLoss {
-    fn name(&self) -> &'static str {
-        "identity"
-    }
-
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-        criterion::total(self.losses(output, labels), output)
-    }
-
-    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let [batch] = labels.dims();
-        let targets = labels.reshape([batch, 1]);
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        targets.check_classes(self.classes);
+        let [batch] = targets.labels.dims();
+        let targets = targets.labels.clone().reshape([batch, 1]);
         let branches = output.logits.iter().enumerate();
         let losses = branches.map(|(branch, logits)| {
             let [images, classes] = logits.dims();
@@ -109,7 +103,7 @@ impl Criterion for IdentityLoss {
             );
             self.branch(logits.clone(), targets.clone())
         });
-        criterion::by_branch(self.name(), losses)
+        criterion::by_branch("identity", losses)
     }
 }
 
@@ -159,7 +153,7 @@ mod tests {
                 .with_form(form);
             let criterion =
                 config.init(&OutputShape::single(4, 4), &crate::fixtures::init(&device));
-            let loss = criterion.forward(&output, Tensor::from_data([0], &device));
+            let loss = criterion.forward(&output, &Targets::new(&[0], &device));
             assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
         }
     }
@@ -172,7 +166,18 @@ mod tests {
             .init(&OutputShape::single(4, 4), &crate::fixtures::init(&device));
         let logits = Tensor::<2>::zeros([2, 3], &device);
         let output = ReidOutput::single(logits.clone(), logits);
-        let _ = criterion.forward(&output, Tensor::from_data([0, 1], &device));
+        let _ = criterion.forward(&output, &Targets::new(&[0, 1], &device));
+    }
+
+    #[test]
+    #[should_panic(expected = "label 4 of image 0 is not among the 4 classes")]
+    fn labels_beyond_the_classes_are_refused() {
+        let device = Device::default();
+        let init = crate::fixtures::init(&device);
+        let criterion = IdentityLossConfig::new().init(&OutputShape::single(4, 4), &init);
+        let logits = Tensor::<2>::zeros([1, 4], &device);
+        let output = ReidOutput::single(logits.clone(), logits);
+        let _ = criterion.forward(&output, &Targets::new(&[4], &device));
     }
 
     #[test]

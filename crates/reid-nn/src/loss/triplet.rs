@@ -14,6 +14,7 @@ use crate::{
     head::{OutputShape, ReidOutput},
     init::Init,
     loss::HEAVIEST,
+    targets::Targets,
 };
 
 /// How much nearer a positive should be than a negative.
@@ -64,7 +65,7 @@ pub struct BatchHardTripletConfig {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
-/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, loss::BatchHardTripletConfig};
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets, loss::BatchHardTripletConfig};
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
@@ -72,7 +73,7 @@ pub struct BatchHardTripletConfig {
 /// let features = Tensor::<2>::from_data([[0.0], [1.0], [1.5]], &device);
 /// let output = ReidOutput::single(features.clone(), features);
 /// // Anchors 0: 1 - 1.5 + 0.3 < 0 → 0; 1: 1 - 0.5 + 0.3 = 0.8; 2 has no positive. Mean of two: 0.4.
-/// let loss = criterion.forward(&output, Tensor::from_data([0, 0, 1], &device));
+/// let loss = criterion.forward(&output, &Targets::new(&[0, 0, 1], &device));
 /// assert!((loss.into_scalar::<f32>() - 0.4).abs() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
@@ -109,19 +110,11 @@ impl CriterionConfig for BatchHardTripletConfig {
 }
 
 impl Criterion for BatchHardTriplet {
-    fn name(&self) -> &'static str {
-        "triplet"
-    }
-
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-        criterion::total(self.losses(output, labels), output)
-    }
-
-    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let pairs = Pairs::of(labels);
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let pairs = Pairs::of(targets.labels.clone());
         let branches = output.features.iter();
         let losses = branches.map(|features| self.branch(features, &pairs));
-        criterion::by_branch(self.name(), losses)
+        criterion::by_branch("triplet", losses)
     }
 }
 
@@ -218,7 +211,7 @@ mod tests {
         let criterion = config.init(&OutputShape::single(2, 3), &fixtures::init(&device));
         let output = ReidOutput::single(features.clone(), features);
         let labels = Tensor::from_data(labels, &device);
-        criterion.forward(&output, labels).into_scalar()
+        criterion.forward(&output, &labels.into()).into_scalar()
     }
 
     #[test]
@@ -252,7 +245,7 @@ mod tests {
                 .with_margin(margin)
                 .init(&OutputShape::single(2, 2), &fixtures::init(&device));
             let output = ReidOutput::single(features.clone(), features.clone());
-            let loss = criterion.forward(&output, Tensor::from_data([0, 0, 1, 1], &device));
+            let loss = criterion.forward(&output, &Targets::new(&[0, 0, 1, 1], &device));
             let gradient = features.grad(&loss.backward()).expect("a gradient");
             assert!(gradient.abs().max().into_scalar::<f32>() < f32::EPSILON);
         }
@@ -310,7 +303,9 @@ mod tests {
             );
         }
         let output = ReidOutput::single(features.clone(), features);
-        let found = criterion.forward(&output, labels).into_scalar::<f32>();
+        let found = criterion
+            .forward(&output, &labels.into())
+            .into_scalar::<f32>();
         assert!(
             (f64::from(found) - expected).abs() < 2e-5,
             "{found}, not {expected}"

@@ -1,9 +1,6 @@
 //! A criterion times a number.
 
-use burn::{
-    module::Module,
-    tensor::{Int, Tensor},
-};
+use burn::module::Module;
 use reid_core::{Problems, strict};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +9,7 @@ use crate::{
     head::{OutputShape, ReidOutput},
     init::Init,
     loss::HEAVIEST,
+    targets::Targets,
 };
 
 /// Configuration of [`Weighted`].
@@ -30,7 +28,7 @@ pub struct WeightedConfig<C> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
-/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput};
+/// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets};
 /// use reid_nn::loss::{IdentityLossConfig, WeightedConfig};
 ///
 /// let device = Device::default();
@@ -38,7 +36,7 @@ pub struct WeightedConfig<C> {
 /// let config = WeightedConfig { weight: 2.0, criterion: IdentityLossConfig::new() };
 /// let criterion = config.init(&OutputShape::single(2, 2), &init);
 /// let zeros = Tensor::<2>::zeros([1, 2], &device);
-/// let loss = criterion.forward(&ReidOutput::single(zeros.clone(), zeros), Tensor::from_data([0], &device));
+/// let loss = criterion.forward(&ReidOutput::single(zeros.clone(), zeros), &Targets::new(&[0], &device));
 /// assert!((loss.into_scalar::<f32>() - 2.0 * 2.0_f32.ln()).abs() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
@@ -71,12 +69,8 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
 }
 
 impl<C: Criterion> Criterion for Weighted<C> {
-    fn forward(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Tensor<1> {
-        self.criterion.forward(output, labels) * self.weight
-    }
-
-    fn losses(&self, output: &ReidOutput, labels: Tensor<1, Int>) -> Vec<NamedLoss> {
-        let mut losses = self.criterion.losses(output, labels);
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let mut losses = self.criterion.losses(output, targets);
         for loss in &mut losses {
             loss.value = loss.value.clone() * self.weight;
         }

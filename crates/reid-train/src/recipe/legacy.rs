@@ -43,11 +43,18 @@ fn renamed_value(recipe: Value) -> Value {
     }
 }
 
-fn renamed_fields(fields: Map<String, Value>) -> Map<String, Value> {
+fn renamed_fields(mut fields: Map<String, Value>) -> Map<String, Value> {
     let (splits_a_network, squeezes) = (
         fields.contains_key("network"),
         fields.contains_key("squeeze"),
     );
+    if let Some(stages) = fields.remove("after_stages") {
+        // One block stood after every stage of a list.
+        let block = fields.remove("after").unwrap_or(Value::Null);
+        let after = |stage: &Value| json!({ "stage": stage, "block": block });
+        let stages = stages.as_array().into_iter().flatten();
+        fields.insert("after".into(), stages.map(after).collect());
+    }
     let field = |(name, value): (String, Value)| {
         let name = match name.as_str() {
             // These two words also name other settings.
@@ -70,6 +77,17 @@ fn renamed_fields(fields: Map<String, Value>) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_after_stages_becomes_a_list() {
+        let old = json!({ "backbone": { "after": { "s1": 8 }, "after_stages": [2, 4] } });
+        let after = |stage| json!({ "stage": stage, "block": { "s1": 8 } });
+        let new = json!({ "backbone": { "after": [after(2), after(4)] } });
+        assert_eq!(renamed(old), new);
+        assert_eq!(renamed(new.clone()), new);
+        let none = json!({ "after": null, "after_stages": [] });
+        assert_eq!(renamed(none), json!({ "after": [] }));
+    }
 
     #[test]
     fn settings_of_0_1_get_their_names() {

@@ -355,8 +355,8 @@ mod tests {
             "network[0].blocks[2]: expected 1 to 256, found 0",
         ),
         (
-            |r| r.network.0.after_stages = vec![5],
-            "network[0].after_stages[0]: expected 1 to 4, found 5",
+            |r| r.network.0 = r.network.0.clone().and_after(&[5], ()),
+            "network[0].after[0].stage: expected 1 to 4, found 5",
         ),
         (
             |r| r.augmentation.flip = Some(Flip { probability: 1.5 }),

@@ -93,10 +93,7 @@ impl Run<'_> {
         };
         let output = parts.learner.training_step(
             self.recipe.precision.cast(images),
-            TrainingStep {
-                labels: &batch.classes,
-                seed,
-            },
+            TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes),
         );
         let unread = Unread::from(&output);
         let losses = output.losses.into_iter().map(|loss| loss.value);

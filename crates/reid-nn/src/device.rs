@@ -58,7 +58,7 @@ impl std::error::Error for NoDevice {}
 /// The compiled backends, best first.
 fn backends() -> Vec<(&'static str, DeviceType)> {
     let compiled: &[(&str, DeviceType)] = &[
-        #[cfg(feature = "cuda-plain")]
+        #[cfg(feature = "cuda")]
         ("cuda", DeviceType::Cuda),
         #[cfg(feature = "rocm")]
         ("rocm", DeviceType::Rocm),
@@ -84,8 +84,8 @@ fn backends() -> Vec<(&'static str, DeviceType)> {
 /// device at all.
 ///
 /// ```
-/// let device = reid::device::pick()?;
-/// # Ok::<(), reid::device::NoDevice>(())
+/// let device = reid_nn::device::pick()?;
+/// # Ok::<(), reid_nn::device::NoDevice>(())
 /// ```
 pub fn pick() -> Result<Device, NoDevice> {
     match std::env::var("BURN_DEVICE") {
@@ -120,11 +120,11 @@ fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
 /// those that [`pick`] looks for.
 ///
 /// ```
-/// use reid::device;
+/// use reid_nn::device;
 ///
 /// let device = device::pick()?;
 /// println!("running on {}", device::backend(&device));
-/// # Ok::<(), reid::device::NoDevice>(())
+/// # Ok::<(), reid_nn::device::NoDevice>(())
 /// ```
 #[must_use]
 pub fn backend(device: &Device) -> &'static str {
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(format!("{error:?}"), error.to_string());
     }
 
-    #[cfg(feature = "cuda-plain")]
+    #[cfg(feature = "cuda")]
     #[test]
     fn a_gpu_backend_without_a_gpu_is_no_device() {
         // On a machine with a GPU this picks it; on one without it must not panic.

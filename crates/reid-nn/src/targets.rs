@@ -1,0 +1,131 @@
+//! Targets: what criteria compare an output with.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Int, Tensor};
+
+/// What is known of each image besides its identity: by name, a class number or nothing for each image.
+pub type Attributes = BTreeMap<String, Vec<Option<usize>>>;
+
+/// What criteria compare the output of a batch with.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use reid_nn::Targets;
+///
+/// let targets = Targets::new(&[0, 0, 1], &Device::default());
+/// // The colour of the second image is not known.
+/// let targets = targets.with_attribute("colour", &[Some(4), None, Some(2)]);
+/// assert_eq!(targets.attribute("colour").to_data().try_to_vec::<i32>()?, [4, -1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Targets {
+    /// The class number of each image's identity, from 0, `[batch]`.
+    pub labels: Tensor<1, Int>,
+    /// Class numbers of further attributes by name, from 0, and -1 where one is not known, `[batch]`.
+    pub attributes: BTreeMap<String, Tensor<1, Int>>,
+    /// The place and the number of the largest label, where it is known without asking a device.
+    largest: Option<(usize, usize)>,
+}
+
+impl Targets {
+    /// Labels alone.
+    ///
+    /// # Panics
+    /// If a label is 2³¹ or more: every backend has 32 bits, and no data set has more classes.
+    #[must_use]
+    pub fn new(labels: &[usize], device: &Device) -> Self {
+        let places = labels.iter().copied().enumerate();
+        Self {
+            labels: tensor(labels.iter().map(|&label| Some(label)), device),
+            attributes: BTreeMap::new(),
+            largest: places.max_by_key(|&(_, label)| label),
+        }
+    }
+
+    /// The same with an attribute, in place of one of the same name.
+    ///
+    /// # Panics
+    /// If there is not one value per label, or a class number is 2³¹ or more.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, values: &[Option<usize>]) -> Self {
+        let (name, [labels], found) = (name.into(), self.labels.dims(), values.len());
+        assert_eq!(
+            found, labels,
+            "attribute {name:?} has {found} values for a batch of {labels} images"
+        );
+        let values = tensor(values.iter().copied(), &self.labels.device());
+        self.attributes.insert(name, values);
+        self
+    }
+
+    /// The class numbers of an attribute, -1 where it is not known, `[batch]`.
+    ///
+    /// # Panics
+    /// If the batch has no attribute of this name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> &Tensor<1, Int> {
+        self.attributes.get(name).unwrap_or_else(|| {
+            let names: Vec<_> = self.attributes.keys().collect();
+            panic!("the batch has no attribute {name:?}, only {names:?}")
+        })
+    }
+
+    /// Refuses labels beyond the classes of a criterion.
+    pub(crate) fn check_classes(&self, classes: usize) {
+        if let Some((image, label)) = self.largest {
+            assert!(
+                label < classes,
+                "label {label} of image {image} is not among the {classes} classes that the model was built for"
+            );
+        }
+    }
+}
+
+/// Labels that are on their device already. Whether they are below the number of classes is not checked, since
+/// that would wait for the device.
+impl From<Tensor<1, Int>> for Targets {
+    fn from(labels: Tensor<1, Int>) -> Self {
+        Self {
+            labels,
+            attributes: BTreeMap::new(),
+            largest: None,
+        }
+    }
+}
+
+fn tensor(values: impl Iterator<Item = Option<usize>>, device: &Device) -> Tensor<1, Int> {
+    let class = |class: Option<usize>| {
+        class.map_or(-1, |class| {
+            i32::try_from(class).expect("a class number below 2³¹")
+        })
+    };
+    let values: Vec<i32> = values.map(class).collect();
+    Tensor::from_data(values.as_slice(), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "\"view\" has 1 values for a batch of 2 images")]
+    fn attributes_of_other_images_are_refused() {
+        let _ = Targets::new(&[0, 1], &Device::default()).with_attribute("view", &[None]);
+    }
+
+    #[test]
+    #[should_panic(expected = "no attribute \"view\", only [\"colour\"]")]
+    fn an_attribute_that_is_not_there_is_named() {
+        let targets = Targets::new(&[0], &Device::default()).with_attribute("colour", &[None]);
+        let _ = targets.attribute("view");
+    }
+
+    #[test]
+    #[should_panic(expected = "label 5 of image 1 is not among the 5 classes")]
+    fn labels_beyond_the_classes_are_refused() {
+        Targets::new(&[4, 5, 0], &Device::default()).check_classes(5);
+    }
+}

@@ -1,0 +1,208 @@
+//! Recipes of publications, each for the network that it was published with and for any other.
+//!
+//! ```
+//! use reid_core::InputSize;
+//! use reid_zoo::{RgaConfig, recipes};
+//!
+//! let recipe = recipes::rga_paper("rga", InputSize::PERSON, RgaConfig::rga_resnet50());
+//! assert_eq!(recipe.schedule.base, 8e-4);
+//! ```
+
+use reid_core::InputSize;
+use reid_data::{
+    sampler::EpochDefinition,
+    transform::{Augmentation, Cutout, RandomTranslation2d},
+};
+use reid_eval::{AveragePrecision, Denominator, Metric};
+use reid_nn::loss::Margin;
+use reid_train::{Decay, OptimizerConfig, Recipe, Schedule, WarmUp};
+
+/// Relation-aware global attention (Zhang et al., CVPR 2020, arXiv:1904.02998) as its text tells it
+/// (§4.1): the strong baseline's recipe, which fills what the text leaves open, with Adam at
+/// 8e-4.
+#[must_use]
+pub fn rga_paper<N>(name: impl Into<String>, input: InputSize, network: N) -> Recipe<N> {
+    let mut recipe = Recipe::strong_baseline(name, input, network);
+    recipe.schedule.base = 8e-4;
+    recipe
+}
+
+/// Relation-aware global attention as its authors' code trains it: 600 epochs that visit each
+/// identity once, Adam 8e-4 with 20 epochs of warm-up, halved at 80 and every 40 epochs until
+/// 360, random 2-D translation instead of padding and cropping.
+#[must_use]
+pub fn rga_code<N>(name: impl Into<String>, input: InputSize, network: N) -> Recipe<N> {
+    let mut recipe = Recipe::strong_baseline(name, input, network);
+    recipe.augmentation.pad_crop = None;
+    recipe.augmentation.translation = Some(RandomTranslation2d { probability: 0.5 });
+    recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
+    recipe.schedule = Schedule {
+        base: 8e-4,
+        first_epoch: 0,
+        warm_up: Some(WarmUp::Linear {
+            epochs: 20,
+            from: 0.01,
+        }),
+        decay: Decay::Halving {
+            first: 80,
+            every: 40,
+            last: 360,
+        },
+    };
+    (recipe.epochs, recipe.evaluate_every) = (600, 40);
+    recipe
+}
+
+/// Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130) as its authors' code trains it, on
+/// images of 384 x 128: 400 epochs that visit each identity once in batches of 32 x 4, Adam
+/// 1e-3 with 50 epochs of warm-up in stairs, a tenth at 200 and 300; flip and cutout; a soft
+/// margin and label smoothing 0.1; Euclidean distances, and average precision over the first
+/// 50 ranks.
+#[must_use]
+pub fn batch_drop_block<N>(name: impl Into<String>, network: N) -> Recipe<N> {
+    let mut recipe = Recipe::strong_baseline(name, InputSize::new(384, 128), network);
+    recipe.augmentation = Augmentation {
+        flip: recipe.augmentation.flip,
+        cutout: Some(Cutout::default()),
+        ..Augmentation::none()
+    };
+    recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
+    recipe.sampling.identities = 32;
+    if let Some(triplet) = &mut recipe.losses.triplet {
+        triplet.criterion.margin = Margin::Soft;
+    }
+    recipe.schedule = Schedule {
+        base: 1e-3,
+        first_epoch: 1,
+        warm_up: Some(WarmUp::Staircase {
+            epochs: 50,
+            every: 5,
+        }),
+        decay: Decay::MultiStep {
+            milestones: vec![200, 300],
+            factor: 0.1,
+        },
+    };
+    recipe.evaluation.metric = Metric::Euclidean;
+    recipe.evaluation.average_precision = AveragePrecision::TruncatedAt {
+        k: 50,
+        denominator: Denominator::AllRelevant,
+    };
+    (recipe.epochs, recipe.evaluate_every) = (400, 40);
+    recipe
+}
+
+/// Progressive feature `CutMix` (Zhang et al.) as its text tells it (§4.2): 500 epochs in batches
+/// of 16 x 4, Adam 1e-3 with 50 epochs of linear warm-up, a tenth at 200 and 300; flip and cutout;
+/// a soft margin and plain cross-entropy; Euclidean distances. What the text leaves open is as
+/// in the authors' code.
+#[must_use]
+pub fn progressive_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
+    let mut recipe = progressive_code(name, network);
+    recipe.schedule.warm_up = Some(WarmUp::Linear {
+        epochs: 50,
+        from: 0.0,
+    });
+    if let Some(identity) = &mut recipe.losses.identity {
+        identity.criterion.smoothing = 0.0;
+    }
+    recipe.epochs = 500;
+    recipe
+}
+
+/// Progressive feature `CutMix` as its authors' code trains it: as
+/// [`batch_drop_block`], in batches of 16 x 4.
+#[must_use]
+pub fn progressive_code<N>(name: impl Into<String>, network: N) -> Recipe<N> {
+    let mut recipe = batch_drop_block(name, network);
+    recipe.sampling.identities = 16;
+    recipe
+}
+
+/// Further non-local and channel attention for vehicles (Liu et al., AI City 2020) as its text tells
+/// it (§3.4, 4.2): the strong baseline's recipe, on images of 288 x 384, with Ranger and an
+/// identity loss of weight 2.
+///
+/// The text gives 10 epochs of warm-up from 3.5e-5 to 3.5e-4, a tenth at 40 and 70, label smoothing
+/// 0.1 and random erasing at 0.5. What it leaves open is as in the strong baseline, which it
+/// starts from: 120 epochs, batches of 16 x 4, weight decay 5e-4 (which Ranger decouples, so that it
+/// is next to none), a margin of 0.3. "288 \* 384" is
+/// read as height and width. Equation 6 writes the triplet loss as a sum over anchors; a sum would
+/// outweigh the identity loss some sixty-fold, so it is their mean, as in the code it starts from.
+/// The paper re-ranks with k1 = 75, k2 = 10 and λ = 0.1 (`reid_eval::Reranked`), which is not part of
+/// a recipe.
+#[must_use]
+pub fn fnc_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
+    let mut recipe = Recipe::strong_baseline(name, InputSize::new(288, 384), network);
+    recipe.optimizer = OptimizerConfig::ranger();
+    if let Some(identity) = &mut recipe.losses.identity {
+        identity.weight = 2.0;
+    }
+    // The first epoch is at 3.5e-5 itself.
+    recipe.schedule.first_epoch = 0;
+    recipe.schedule.warm_up = Some(WarmUp::Linear {
+        epochs: 10,
+        from: 0.1,
+    });
+    recipe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_rates(schedule: &Schedule, epochs: usize, expected: &[(usize, f64)]) {
+        for &(number, rate) in expected {
+            let found = schedule.rate(number - schedule.first_epoch, epochs);
+            assert!(
+                (found / rate - 1.0).abs() < 1e-9,
+                "epoch {number}: {found}, not {rate}"
+            );
+        }
+    }
+
+    #[test]
+    fn batch_drop_block() {
+        let recipe = super::batch_drop_block("bdb", ());
+        let expected = [
+            (1, 1e-4),
+            (4, 1e-4),
+            (5, 2e-4),
+            (9, 2e-4),
+            (25, 6e-4),
+            (45, 1e-3),
+            (199, 1e-3),
+            (200, 1e-4),
+            (299, 1e-4),
+            (300, 1e-5),
+            (400, 1e-5),
+        ];
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
+    }
+
+    #[test]
+    fn progressive_feature_cut_mix() {
+        let recipe = progressive_paper("progressive", ());
+        let expected = [(1, 2e-5), (25, 5e-4), (50, 1e-3), (200, 1e-4), (500, 1e-5)];
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
+    }
+
+    #[test]
+    fn relation_aware_global_attention() {
+        let recipe = rga_code("rga", InputSize::PERSON, ());
+        let expected = [
+            (0, 8e-6),
+            (1, 4.76e-5),
+            (10, 4.04e-4),
+            (19, 7.604e-4),
+            (20, 8e-4),
+            (79, 8e-4),
+            (80, 4e-4),
+            (120, 2e-4),
+            (359, 6.25e-6),
+            (360, 3.125e-6),
+            (599, 3.125e-6),
+        ];
+        assert_rates(&recipe.schedule, recipe.epochs, &expected);
+    }
+}
