@@ -34,6 +34,7 @@ use crate::Error;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum AveragePrecision {
     /// The mean of the precision at each right answer: the default, and what most publications
     /// since 2018 report.

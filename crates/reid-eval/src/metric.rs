@@ -18,11 +18,12 @@ use crate::Error;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Metric {
     /// `|a - b| = √max(0, |a|² + |b|² - 2 a·b)`, 0 or more.
     ///
-    /// The product `a·b` is a sum of `f32`, so distances below about a thousandth of the vectors'
-    /// length are rounding.
+    /// Vectors that are near each other are compared by their differences in `f64`, so that a small distance
+    /// is as exact as a large one.
     Euclidean,
     /// `1 - a·b / (|a| |b|)`, from 0 to 2: the default, whatever the length of the vectors.
     ///

@@ -476,6 +476,23 @@ fn what_cannot_be_written_is_named_and_what_was_there_stays() {
     assert!(nowhere.to_string().contains("no/e.npz: "), "{nowhere}");
 }
 
+/// Written by pyarrow (`tests/golden/make_table.py`).
+#[cfg(feature = "parquet")]
+#[test]
+fn a_table_of_another_writer_is_read() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/table.parquet"
+    );
+    let found = Embeddings::load(path).expect("whole");
+    assert_eq!(found.values(), [0.5, -0.25, 1.5, 2.0, 0.1, 0.2]);
+    assert_eq!(found.identities(), [7, -2, 0].map(Identity::new));
+    assert_eq!(found.cameras(), Some(&[1, 2, 1].map(Camera::new)[..]));
+    assert_eq!(found.path(1), Some("Ordner/ä.jpg".as_ref()));
+    let clothes = [0, 1, 2].map(|image| found.labels().at(image).attribute("clothes"));
+    assert_eq!(clothes, [Some("red"), None, Some("blue")]);
+}
+
 #[cfg(not(feature = "parquet"))]
 #[test]
 fn parquet_asks_for_its_feature() {

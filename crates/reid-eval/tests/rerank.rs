@@ -30,6 +30,7 @@ impl Naive {
             match metric {
                 Metric::Euclidean => product(a, a) + product(b, b) - 2.0 * product(a, b),
                 Metric::Cosine => 1.0 - product(a, b) / (product(a, a) * product(b, b)).sqrt(),
+                other => panic!("no definition of {other}"),
             }
         };
         let distances: Vec<Vec<f64>> = points
