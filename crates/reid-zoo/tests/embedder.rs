@@ -1,0 +1,161 @@
+//! Embedders: opened from runs and checkpoints, on files and on images in memory.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use reid_core::{InputSize, Split, Splits};
+use reid_data::{dataset::market1501, loader::LoaderConfig, open_image};
+use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+use reid_synthetic::SyntheticConfig;
+use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe, Trainer};
+use reid_zoo::{Architecture, BagOfTricksConfig, Embedder, Error};
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    splits: Splits,
+    recipe: Recipe<BagOfTricksConfig>,
+}
+
+impl Fixture {
+    /// A run of two epochs in the folder `run`.
+    fn new(change: impl FnOnce(&mut Recipe<BagOfTricksConfig>)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        SyntheticConfig::new()
+            .with_train_identities(4)
+            .with_test_identities(2)
+            .with_cameras(2)
+            .write(folder.path().join("data"))
+            .expect("a drawn set");
+        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+        let network = BagOfTricksConfig {
+            backbone: ResNetConfig::resnet18().with_width(4).with_last_stride(1),
+            head: BnNeckConfig::new(),
+        };
+        let mut recipe = Recipe::strong_baseline("embedded", InputSize::new(32, 16), network);
+        (recipe.epochs, recipe.evaluate_every) = (2, 1);
+        (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
+        change(&mut recipe);
+        let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device());
+        let run = Checkpoints::new(folder.path().join("run"));
+        let trainer = trainer.expect("a possible recipe").with_checkpoints(run);
+        trainer.run(&mut ()).expect("a run");
+        Self {
+            folder,
+            splits,
+            recipe,
+        }
+    }
+
+    fn run(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn open(&self, path: impl AsRef<Path>) -> Embedder {
+        Embedder::open_on(path, &device()).expect("a run")
+    }
+
+    fn query(&self, embedder: &Embedder) -> Vec<f32> {
+        let embedded = embedder.embed_samples(&self.splits.query, Split::Query);
+        embedded.expect("embedded").values().to_vec()
+    }
+}
+
+fn device() -> Device {
+    Device::flex()
+}
+
+#[test]
+fn a_run_is_opened_by_its_folder_and_by_its_checkpoints() {
+    let fixture = Fixture::new(|_| {});
+    let run = fixture.run();
+    let find = |kind| {
+        let found = Checkpoints::new(&run).find(kind).expect("readable");
+        found.expect("a checkpoint")
+    };
+    let best = fixture.query(&fixture.open(find(CheckpointKind::Best)));
+    assert_eq!(fixture.query(&fixture.open(&run)), best);
+    assert_eq!(fixture.query(&fixture.open(run.join("best"))), best);
+    let last = fixture.query(&fixture.open(find(CheckpointKind::Last)));
+    assert_eq!(fixture.query(&fixture.open(run.join("last"))), last);
+
+    let own = Embedder::open_as::<BagOfTricksConfig>(&run, &device()).expect("its type");
+    assert_eq!(fixture.query(&own), best);
+    assert_eq!(own.input(), fixture.recipe.input);
+}
+
+#[test]
+fn files_samples_and_images_in_memory_have_the_same_embeddings() {
+    let fixture = Fixture::new(|_| {});
+    let embedder = fixture.open(fixture.run()).with_batch_size(3);
+    let (query, gallery) = embedder.embed_splits(&fixture.splits).expect("embedded");
+    let files: Vec<PathBuf> = fixture.splits.query.iter().map(|one| one.path.clone()).collect();
+    let by_files = embedder.embed_files(&files).expect("embedded");
+    assert_eq!(by_files.values(), query.values());
+    assert_eq!(by_files.path(1), Some(&*files[1]));
+    assert!(by_files.identities().iter().all(|identity| identity.is_unknown()));
+
+    let images: Vec<_> = files.iter().map(|file| open_image(file).expect("an image")).collect();
+    let in_memory = embedder.embed_images(&images).expect("embedded");
+    for (one, other) in in_memory.values().iter().zip(query.values()) {
+        assert!((one - other).abs() < 1e-5, "{one} and {other}");
+    }
+    let one = embedder.embed(&images[0]).expect("embedded");
+    assert_eq!(one.len(), query.dimensions());
+
+    let report = embedder.evaluate(&fixture.splits).expect("scored");
+    assert_eq!(report.queries, query.len());
+    assert_eq!(report.gallery, gallery.len());
+}
+
+/// The model of a run that averages its weights is the averaged one.
+#[test]
+fn averaged_weights_are_what_is_opened() {
+    let averaged = Fixture::new(|recipe| recipe.average_decay = Some(0.5));
+    let embedder = averaged.open(averaged.run().join("last"));
+    let checkpoint = Checkpoints::new(averaged.run()).find(CheckpointKind::Last);
+    let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
+    let with = averaged.query(&embedder);
+    std::fs::remove_file(checkpoint.join("average.bpk")).expect("removed");
+    let error = Embedder::open_on(&checkpoint, &device()).expect_err("a file is missing");
+    assert!(error.to_string().contains("average.bpk"), "{error}");
+    assert!(with.iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn what_cannot_be_opened_or_read_is_named() {
+    let fixture = Fixture::new(|_| {});
+    let empty = fixture.folder.path().join("data");
+    let error = Embedder::open_on(&empty, &device()).expect_err("no run");
+    assert!(matches!(&error, Error::NoCheckpoint { path } if *path == empty), "{error}");
+    let expected = "expected a run or a checkpoint";
+    assert!(error.to_string().contains(expected), "{error}");
+
+    let embedder = fixture.open(fixture.run());
+    let bad = ["one.jpg", "two.jpg"].map(|name| fixture.folder.path().join(name));
+    for path in &bad {
+        std::fs::write(path, "no image").expect("written");
+    }
+    let files = bad.iter().chain([&fixture.splits.query[0].path]);
+    let error = embedder.embed_files(files).expect_err("no images");
+    let message = error.to_string();
+    assert!(message.contains("one.jpg") && message.contains("two.jpg"), "{message}");
+    assert!(embedder.embed_images(&[]).is_err());
+}
+
+/// An embedder and the loop of a run score the same.
+#[test]
+fn an_embedder_scores_what_the_run_did() {
+    let fixture = Fixture::new(|_| {});
+    let embedder = fixture.open(fixture.run().join("last"));
+    let report = embedder.evaluate(&fixture.splits).expect("scored");
+    let checkpoint = Checkpoints::new(fixture.run()).find(CheckpointKind::Last);
+    let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
+    let history = Checkpoints::history(&checkpoint).expect("a history");
+    let scores = history.last().and_then(|epoch| epoch.scores).expect("scores");
+    assert!((report.mean_average_precision - scores.mean_average_precision).abs() < 1e-12);
+
+    let recipe: Recipe<Architecture, serde_json::Value> =
+        Checkpoints::recipe(&checkpoint).expect("a network of the zoo");
+    let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
+    assert_eq!(extractor.input(), fixture.recipe.input);
+}
