@@ -1,4 +1,5 @@
-//! Scores a checkpoint that `train_baseline`, `train_rga` or `quickstart` wrote, and draws what it found.
+//! Scores a checkpoint that `train_baseline` or `quickstart` wrote, or any other run of a network of the zoo, and
+//! draws what it found. The checkpoint says which network it is.
 //!
 //! ```sh
 //! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
@@ -21,25 +22,18 @@ use std::{
 };
 
 use burn::tensor::Device;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use reid::{
     data::dataset::{self, market1501},
     eval::ranked_list,
-    nn::{
-        Init,
-        attention::{RgaChannelConfig, RgaSpatialConfig},
-        backbone::ResNetConfig,
-        head::BnNeckConfig,
-    },
+    nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     synthetic::SyntheticConfig,
     vis::{RankedFigure, RankedRow, save_picture},
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
 #[command(about = "Scores a checkpoint")]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// The folder of a run.
     #[arg(long, requires = "data")]
@@ -47,9 +41,6 @@ struct Arguments {
     /// The data: a folder in the Market-1501 layout, a CSV list, or a folder per identity.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// What stands after the stages of the run's network.
-    #[arg(long, value_enum, default_value = "none")]
-    attention: Attention,
     /// The last checkpoint instead of the best.
     #[arg(long)]
     last: bool,
@@ -65,12 +56,6 @@ struct Arguments {
     /// Without effect: without `--run` the example is a smoke run.
     #[arg(long)]
     smoke: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Attention {
-    None,
-    RgaSc,
 }
 
 fn main() -> ExitCode {
@@ -96,38 +81,22 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let checkpoint = Checkpoints::new(&run).find(kept)?;
     let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
-
-    match arguments.attention {
-        Attention::None => score::<()>(arguments, &splits, &checkpoint, &device),
-        Attention::RgaSc => {
-            score::<(RgaSpatialConfig, RgaChannelConfig)>(arguments, &splits, &checkpoint, &device)
-        }
-    }
+    score(arguments, &splits, &checkpoint, &device)
 }
 
-/// Scores a network with the attention `A` after its stages.
-fn score<A>(
+/// Scores the network of a checkpoint.
+fn score(
     arguments: &Arguments,
     splits: &Splits,
     checkpoint: &Path,
     device: &Device,
-) -> Result<(), Box<dyn Error>>
-where
-    A: BlockConfig + Clone + Serialize + DeserializeOwned,
-{
-    let recipe: Recipe<BagOfTricksConfig<A>> = Checkpoints::recipe(checkpoint)?;
-    let classes = Checkpoints::classes(checkpoint)?.len();
-    let model = recipe
-        .network
-        .init(recipe.input, classes, &Init::empty(device));
-    let model = Checkpoints::load_model(checkpoint, model)?.fold_batch_norm();
-
-    let mut evaluation = recipe.evaluation.clone();
+) -> Result<(), Box<dyn Error>> {
+    let embedder = Embedder::open_on(checkpoint, device)?;
+    let mut evaluation = embedder.evaluation().clone();
     if !splits.has_cameras() {
         evaluation.protocol = Protocol::NoCameras;
     }
-    let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
-    let (query, gallery) = extractor.embed_both(&model, splits, device)?;
+    let (query, gallery) = embedder.embed_splits(splits)?;
     let report = evaluate(&query, &gallery, &evaluation)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

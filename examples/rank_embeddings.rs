@@ -9,9 +9,11 @@
 //! gallery.features [g, d] gallery.ids [g]   gallery.cameras [g]   gallery.images [g]
 //! ```
 //!
+//! `reid::eval::files` says what else a file can hold.
+//!
 //! Cameras may be missing with `--no-cameras`; images are needed only there, and only if the
-//! queries are in the gallery too: the same number on both sides is the same image. Identity -1
-//! is junk, 0 a distractor.
+//! queries are in the gallery too: the same number on both sides is the same image. Identity -2
+//! is unknown, -1 junk, 0 a distractor.
 //!
 //! ```console
 //! $ cargo run --release --example rank_embeddings
@@ -42,7 +44,7 @@ use reid::eval::{
     AveragePrecision, CameraPair, Comparison, Distances, Embeddings, EvaluationConfig, Expansion,
     GroupScores, Interval, Intervals, Metric, OpenSet, OpenSetConfig, Protocol, Rates, Report,
     RerankConfig, Reranked, Resampling, RetrievalTask, Threshold, Verification, camera_pairs,
-    evaluate, files, ranked_list,
+    evaluate, files::QueryAndGallery, ranked_list,
 };
 use reid::vis::{LineChart, Page, RankedFigure, RankedRow, RankedTile, Series, open_picture};
 use serde::Serialize;
@@ -127,10 +129,9 @@ fn rerank(text: &str) -> Result<RerankConfig, String> {
 /// The numbers of query expansion.
 fn expansion(text: &str) -> Result<Expansion, String> {
     let numbers = text.split_once(',').and_then(|(neighbours, alpha)| {
-        Some(Expansion {
-            neighbours: neighbours.trim().parse().ok().filter(|&count| count > 0)?,
-            alpha: alpha.trim().parse().ok().filter(|alpha| *alpha >= 0.0)?,
-        })
+        let neighbours = neighbours.trim().parse().ok().filter(|&count| count > 0)?;
+        let alpha = alpha.trim().parse().ok().filter(|alpha| *alpha >= 0.0)?;
+        Some(Expansion::new(neighbours, alpha))
     });
     numbers.ok_or_else(|| {
         "expected a count of at least 1 and an exponent of 0 or more, such as 5,3".to_owned()
@@ -174,8 +175,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .with_metric(arguments.metric)
         .with_protocol(protocol)
         .with_average_precision(arguments.ap);
-    let [query, gallery] = match &arguments.file {
-        Some(path) => files::read(path)?,
+    let QueryAndGallery { query, gallery } = match &arguments.file {
+        Some(path) => QueryAndGallery::load(path)?,
         None => draw(Seed::new(1))?,
     };
     let query = match &arguments.expand {
@@ -217,7 +218,7 @@ fn results(
         let found = match &arguments.validation {
             None => Threshold::calibrate(&task, wanted, &resampling)?,
             Some(path) => {
-                let [query, gallery] = files::read(path)?;
+                let QueryAndGallery { query, gallery } = QueryAndGallery::load(path)?;
                 let distances = Distances::between(&query, &gallery, config.metric)?;
                 let validation = self::task(&distances, [&query, &gallery], config);
                 let found = Threshold::calibrate(&validation, wanted, &resampling)?;
@@ -228,10 +229,7 @@ fn results(
         threshold = Some(found);
     }
     let open_set = arguments.open_set.map(|held_out| {
-        let config = OpenSetConfig {
-            held_out,
-            ..OpenSetConfig::default()
-        };
+        let config = OpenSetConfig::default().with_held_out(held_out);
         let open = OpenSet::from_task(&task, &config)?;
         let rates = [0.0, 0.001, 0.01, 0.1, 1.0];
         Ok::<_, reid::eval::Error>(
@@ -243,7 +241,7 @@ fn results(
     let comparison = match &arguments.compare {
         None => None,
         Some(path) => {
-            let [query, gallery] = files::read(path)?;
+            let QueryAndGallery { query, gallery } = QueryAndGallery::load(path)?;
             let other = ranked(&query, &gallery, config, arguments)
                 .map_err(|error| format!("{}: {error}", path.display()))?;
             Some(report.compared_with(&other, &resampling)?)
@@ -262,14 +260,9 @@ fn results(
 fn task<'a>(
     distances: &'a Distances<'_>,
     [query, gallery]: [&'a Embeddings; 2],
-    config: &EvaluationConfig,
+    config: &'a EvaluationConfig,
 ) -> RetrievalTask<'a> {
-    RetrievalTask {
-        distances,
-        query: query.labels(),
-        gallery: gallery.labels(),
-        protocol: config.protocol,
-    }
+    RetrievalTask::new(distances, query.labels(), gallery.labels()).with_protocol(&config.protocol)
 }
 
 /// The report, re-ranked if asked.
@@ -374,9 +367,9 @@ fn page(
         ))
         .with_table(&["", "value", "interval"], rows(results))
         .with_heading("Ranking")
-        .with_chart(&cmc(report))?
+        .with_chart(&cmc(report))
         .with_heading("Same or different")
-        .with_chart(&roc(&Verification::from_task(&task)?))?;
+        .with_chart(&roc(&Verification::from_task(&task)?));
     let page = breakdown(page, &task, config, report)?;
     match (&arguments.query_pictures, &arguments.gallery_pictures) {
         (Some(queries), Some(images)) => {
@@ -408,9 +401,9 @@ fn breakdown(
         .with_heading("The hardest identities")
         .with_table(
             &["identity", "queries", "Rank-1", "mAP"],
-            worst.iter().take(20).map(|(identity, part)| {
-                let [queries, first, precision] = score_cells(part);
-                [identity.to_string(), queries, first, precision]
+            worst.iter().take(20).map(|part| {
+                let [queries, first, precision] = score_cells(&part.scores);
+                [part.identity.to_string(), queries, first, precision]
             }),
         )
         .with_heading("The hardest queries")
@@ -529,7 +522,7 @@ fn hardest(
 /// A small set: 40 identities in front of 4 cameras, with distractors and junk in the gallery.
 ///
 /// An embedding is where its identity is, moved by its camera and by chance.
-fn draw(seed: Seed) -> Result<[Embeddings; 2], reid::eval::Error> {
+fn draw(seed: Seed) -> Result<QueryAndGallery, reid::eval::Error> {
     const DIMENSIONS: usize = 16;
     const IDENTITIES: i64 = 40;
     const CAMERAS: u32 = 4;
@@ -567,5 +560,8 @@ fn draw(seed: Seed) -> Result<[Embeddings; 2], reid::eval::Error> {
     let gallery: Vec<(i64, u32)> = gallery.collect();
     // Every identity is searched for from its first two cameras, with pictures of its own.
     let query: Vec<(i64, u32)> = everybody.into_iter().filter(|it| it.1 <= 2).collect();
-    Ok([side(0, &query)?, side(1_000, &gallery)?])
+    Ok(QueryAndGallery {
+        query: side(0, &query)?,
+        gallery: side(1_000, &gallery)?,
+    })
 }

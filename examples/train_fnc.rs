@@ -224,7 +224,7 @@ fn train<N: Network>(
         let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
         let model = outcome.learner.model.evaluation();
         let both = extractor.embed_both(&model, &splits, &device)?;
-        by_track(&both, &splits, &recipe.evaluation)?;
+        by_track(&both, &recipe.evaluation)?;
         if arguments.rerank {
             reranked(&both, &recipe.evaluation)?;
         }
@@ -235,16 +235,12 @@ fn train<N: Network>(
 /// Scores the mean over each track, where the gallery has tracks.
 fn by_track(
     (query, gallery): &(Embeddings, Embeddings),
-    splits: &Splits,
     config: &EvaluationConfig,
 ) -> Result<(), Box<dyn Error>> {
-    let tracks = splits.gallery.iter().map(|sample| sample.track);
-    let tracks: Option<Vec<_>> = tracks.collect();
-    let Some(tracks) = tracks else {
+    if gallery.labels().tracks().is_none() {
         return Ok(());
-    };
-    let tracks: Vec<u64> = tracks.into_iter().map(Track::number).collect();
-    let report = evaluate(query, &gallery.pooled_by_track(&tracks)?, config)?;
+    }
+    let report = evaluate(query, &gallery.pooled_by_track()?, config)?;
     println!("by track\n{report}");
     Ok(())
 }
@@ -254,12 +250,7 @@ fn reranked(
     (query, gallery): &(Embeddings, Embeddings),
     config: &EvaluationConfig,
 ) -> Result<(), Box<dyn Error>> {
-    let paper = RerankConfig {
-        k1: 75,
-        k2: 10,
-        lambda: 0.1,
-        ..RerankConfig::default()
-    };
+    let paper = RerankConfig::default().with_parameters(75, 10, 0.1);
     let lists = Reranked::new(query, gallery, &paper)?;
     let report = lists.evaluate(query.labels(), gallery.labels(), config)?;
     println!("re-ranked\n{report}");

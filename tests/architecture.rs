@@ -16,11 +16,20 @@ const GRAPH: [(&str, &[&str]); 11] = [
     ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
     ("reid-synthetic", &["reid-core"]),
-    ("reid-zoo", &["reid-core", "reid-nn"]),
     ("reid-vis", &["reid-core", "reid-data", "reid-eval"]),
     (
         "reid-train",
         &["reid-core", "reid-data", "reid-eval", "reid-nn", "reid-ops"],
+    ),
+    (
+        "reid-zoo",
+        &[
+            "reid-core",
+            "reid-data",
+            "reid-eval",
+            "reid-nn",
+            "reid-train",
+        ],
     ),
     (
         "reid",

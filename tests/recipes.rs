@@ -48,9 +48,11 @@ fn tiny(network: &Value) -> Value {
                 "weight": 1.0,
                 "criterion": { "margin": { "hard": 0.3 }, "distance": "euclidean", "reduction": "mean" }
             },
-            "center": { "weight": 5e-4 },
-            "center_learning_rate": 0.5
+            "center": { "weight": 5e-4 }
         },
+        "groups": [{ "parameters": ["criterion.2"], "rate": { "fixed": 0.5 }, "frozen_epochs": 0 }],
+        "accumulated_batches": 2,
+        "average_decay": 0.9,
         "optimizer": { "ranger": {
             "beta1": 0.95, "beta2": 0.999, "epsilon": 1e-5, "weight_decay": 5e-4, "alpha": 0.5, "period": 6,
             "centralised": true
@@ -90,37 +92,37 @@ mod networks {
         let rga = || json!({ "s1": 8, "s2": 8, "terms": "both" });
         json!({
             "backbone": resnet("bottleneck", &Value::Null, &json!([rga(), rga()]), &[4]),
-            "head": { "pool": { "generalised-mean": { "exponent": 3.0 } }, "descriptor": "after" }
+            "head": { "pool": { "generalised-mean": { "exponent": 3.0 } }, "embedding": "after" }
         })
     }
 
     pub(super) fn branched() -> Value {
         let mix = json!({
-            "cells": { "height": 2, "width": 1 }, "cut": 1, "donors": "negative", "donor_gradient": "flows",
-            "when_silent": "cut"
+            "patches": { "height": 2, "width": 1 }, "cut": 1, "partner": "negative", "partner_gradient": "flows",
+            "on_empty_cam": "cut"
         });
         json!({
             "backbone": resnet("basic", &Value::Null, &Value::Null, &[]),
             "head": {
                 "global": 4,
                 "branches": [
-                    { "dimensions": 4, "interference": { "cut-mix": { "mix": mix, "guide": "closed-form" } } },
-                    { "dimensions": 4, "interference": { "drop": { "height": 0.33, "width": 1.0 } } }
+                    { "dimensions": 4, "augment": { "cut-mix": { "mix": mix, "cam_source": "closed-form" } } },
+                    { "dimensions": 4, "augment": { "drop": { "height": 0.33, "width": 1.0 } } }
                 ]
             }
         })
     }
 
     pub(super) fn fnc() -> Value {
-        let neck = || json!({ "dimensions": 4, "pool": "average", "descriptor": "after" });
+        let neck = || json!({ "dimensions": 4, "pool": "average", "embedding": "after" });
         json!({
             "network": resnet("basic", &json!({ "reduction": 4 }), &Value::Null, &[]),
-            "cut": { "stage": 3, "block": 1 },
+            "split": { "stage": 3, "block": 1 },
             "branches": {
-                "spatial": { "reduction": 2, "merge": "multiply" },
+                "spatial": { "reduction": 2, "combine": "multiply" },
                 "spatial_neck": neck(),
                 "channel": {
-                    "hidden": 8, "groups": 4, "squeeze": { "reduction": 4 }, "normalised": "map", "merge": "add"
+                    "hidden": 8, "groups": 4, "squeeze": { "reduction": 4 }, "gate": "map", "combine": "add"
                 },
                 "channel_neck": neck()
             }
@@ -130,7 +132,7 @@ mod networks {
     pub(super) fn mgn() -> Value {
         json!({
             "network": resnet("basic", &Value::Null, &Value::Null, &[]),
-            "cut": { "stage": 3, "block": 1 },
+            "split": { "stage": 3, "block": 1 },
             "branches": [{ "stripes": 0, "dimensions": 4 }, { "stripes": 2, "dimensions": 4 }]
         })
     }
@@ -318,7 +320,7 @@ fn networks_name_what_is_impossible() {
     );
     let unknown = attentive(
         "/head",
-        json!({ "pool": "max", "descriptor": "after", "colour": 1 }),
+        json!({ "pool": "max", "embedding": "after", "colour": 1 }),
     );
     assert!(unknown.contains("unknown field `colour`"), "{unknown}");
 }
@@ -351,26 +353,26 @@ fn parts_behind_an_impossible_one_are_validated_too() {
 fn branches_name_what_is_impossible() {
     let mut network = networks::branched();
     *network
-        .pointer_mut("/head/branches/0/interference/cut-mix/mix/cells/height")
+        .pointer_mut("/head/branches/0/augment/cut-mix/mix/patches/height")
         .expect("there") = json!(3);
     *network
-        .pointer_mut("/head/branches/1/interference/drop/height")
+        .pointer_mut("/head/branches/1/augment/drop/height")
         .expect("there") = json!(1.5);
     assert_eq!(
         problems::<BranchedConfig>(&network),
-        "network.head.branches[0].interference.cut-mix.mix.cells: expected a size that divides a map of 4x2, \
+        "network.head.branches[0].augment.cut-mix.mix.patches: expected a size that divides a map of 4x2, \
          found 3x1\n\
-         network.head.branches[1].interference.drop.height: expected 0 to 1, found 1.5"
+         network.head.branches[1].augment.drop.height: expected 0 to 1, found 1.5"
     );
 
     let mut network = networks::fnc();
-    *network.pointer_mut("/cut/block").expect("there") = json!(2);
+    *network.pointer_mut("/split/block").expect("there") = json!(2);
     *network
         .pointer_mut("/branches/channel/groups")
         .expect("there") = json!(3);
     assert_eq!(
         problems::<FncConfig>(&network),
-        "network.cut.block: expected below 2, the blocks of stage 3, found 2\n\
+        "network.split.block: expected below 2, the blocks of stage 3, found 2\n\
          network.branches.channel.groups: expected a divisor of the 8 hidden channels, found 3"
     );
 

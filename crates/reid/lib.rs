@@ -16,12 +16,12 @@
 
 #![doc(test(attr(deny(warnings))))]
 
-pub mod device;
-
+pub use burn;
 pub use reid_core as core;
 pub use reid_data as data;
 pub use reid_eval as eval;
 pub use reid_nn as nn;
+pub use reid_nn::device;
 pub use reid_synthetic as synthetic;
 pub use reid_train as train;
 pub use reid_vis as vis;
@@ -42,7 +42,7 @@ pub mod prelude {
             CheckpointKind, Checkpoints, Console, Extractor, Interrupt, ParameterGroup, Recipe,
             Trainer,
         },
-        zoo::{BagOfTricks, BagOfTricksConfig},
+        zoo::{Architecture, BagOfTricks, BagOfTricksConfig, Embedder},
     };
 }
 

@@ -18,7 +18,7 @@ use libfuzzer_sys::Corpus;
 use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
 use reid_core::{Identity, Sample, Splits};
 use reid_data::{MAX_PIXELS, dimensions, image_from_bytes};
-use reid_eval::Embeddings;
+use reid_eval::files::QueryAndGallery;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// A folder of a data set, made once; `TMPDIR` should be in memory.
@@ -110,9 +110,9 @@ pub fn parts<const N: usize>(bytes: &[u8]) -> [&[u8]; N] {
 }
 
 /// Checks embeddings that were read: finite, and as many labels as vectors.
-pub fn check_embeddings(read: Result<[Embeddings; 2], impl Display>) {
-    let Ok(sides) = read else { return };
-    for side in sides {
+pub fn check_embeddings(read: Result<QueryAndGallery, impl Display>) {
+    let Ok(QueryAndGallery { query, gallery }) = read else { return };
+    for side in [query, gallery] {
         assert!(side.values().iter().all(|value| value.is_finite()));
         assert_eq!(side.values().len(), side.len() * side.dimensions());
         assert_eq!(side.identities().len(), side.len());

@@ -9,5 +9,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut arrays = arrays();
     let array = usize::from(which) % (arrays.len() / 2);
     arrays[array].1 = bytes.to_vec();
-    reid_fuzz::check_embeddings(reid_eval::files::npz(&archive(&arrays, false)));
+    reid_fuzz::check_embeddings(reid_eval::files::QueryAndGallery::from_npz(&archive(&arrays, false)));
 });

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    reid_fuzz::check_embeddings(reid_eval::files::safetensors(bytes));
+    reid_fuzz::check_embeddings(reid_eval::files::QueryAndGallery::from_safetensors(bytes));
 });

@@ -1,6 +1,10 @@
-//! Heat map: how much each place of an image matters.
+//! Heat map: how much each position of an image matters.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::interpolation::{LinearTap, lerp};
 
 /// How much each place of an image matters: a grid of finite values, row by row.
 ///
@@ -21,7 +25,7 @@ pub struct HeatMap {
 }
 
 /// Values do not make a heat map.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeatMapError {
     /// The number of values is not height x width, or there are none.
@@ -44,6 +48,12 @@ pub enum HeatMapError {
         /// The value.
         value: f32,
     },
+}
+
+impl fmt::Debug for HeatMapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::debug_error(self, f)
+    }
 }
 
 impl HeatMap {
@@ -128,16 +138,17 @@ impl HeatMap {
             height > 0 && width > 0,
             "cannot resize a heat map to {height}x{width}"
         );
-        let rows = interpolation(self.height, height);
-        let columns = interpolation(self.width, width);
+        let rows = LinearTap::resize(self.height, height, 0..height);
+        let columns = LinearTap::resize(self.width, width, 0..width);
         let mut values = Vec::with_capacity(height * width);
-        for &(top, bottom, down) in &rows {
-            for &(left, right, across) in &columns {
-                let at = |row: usize, column: usize| self.values[row * self.width + column];
-                let upper = at(top, left) * (1.0 - across) + at(top, right) * across;
-                let lower = at(bottom, left) * (1.0 - across) + at(bottom, right) * across;
-                values.push(upper * (1.0 - down) + lower * down);
-            }
+        for row in &rows {
+            let upper = &self.values[row.first * self.width..][..self.width];
+            let lower = &self.values[row.second * self.width..][..self.width];
+            values.extend(columns.iter().map(|column| {
+                let between =
+                    |line: &[f32]| lerp(line[column.first], line[column.second], column.weight);
+                lerp(between(upper), between(lower), row.weight)
+            }));
         }
         Self {
             height,
@@ -145,23 +156,6 @@ impl HeatMap {
             values,
         }
     }
-}
-
-/// For each of `to` cells: the two source cells it lies between, and how far it is from the first.
-fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
-    let scale = from as f32 / to as f32;
-    let last = from - 1;
-    let cell = |index: usize| {
-        let centre = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, last as f32);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped"
-        )]
-        let first = centre as usize;
-        (first, (first + 1).min(last), centre - first as f32)
-    };
-    (0..to).map(cell).collect()
 }
 
 #[cfg(test)]

@@ -75,11 +75,17 @@ impl fmt::Display for InputSize {
 }
 
 /// A text is not an input size.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected an input size as HEIGHTxWIDTH, such as 256x128, found `{found}`")]
 pub struct ParseInputSizeError {
     /// The text.
     pub found: String,
+}
+
+impl fmt::Debug for ParseInputSizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::debug_error(self, f)
+    }
 }
 
 impl FromStr for InputSize {

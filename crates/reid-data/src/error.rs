@@ -1,6 +1,6 @@
 //! Error: what the world can get wrong, each with the place where it did.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use reid_core::{Identity, Notice, Split};
 
@@ -14,7 +14,7 @@ use reid_core::{Identity, Notice, Split};
 /// assert!(matches!(error, Error::MissingFolder { .. }));
 /// assert!(error.to_string().contains("bounding_box_train"));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder cannot be read or written.
@@ -226,4 +226,26 @@ pub enum Error {
         /// The message of the panic or of the operating system.
         reason: String,
     },
+}
+
+/// The message and its causes, as [`reid_core::debug_error`] writes them.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let error = Error::Io {
+            path: "data/1.jpg".into(),
+            source: io::Error::other("no such file"),
+        };
+        let boxed: Box<dyn std::error::Error> = Box::new(error);
+        assert_eq!(format!("{boxed:?}"), "data/1.jpg: no such file");
+    }
 }

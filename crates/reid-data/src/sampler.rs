@@ -53,8 +53,9 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     /// is resumed asks again for the epoch that it was in, and expects the same batches. Training gives
     /// every epoch a seed of its own, `seed.named("sampler").at(epoch)`.
     ///
-    /// The loader panics for an index that is not that of a sample, for the index of junk
-    /// ([`Identity::is_junk`](reid_core::Identity::is_junk)), and for a batch without images.
+    /// The loader panics for an index that is not that of a sample, for the index of an image that does not
+    /// say whom it shows ([`Identity::is_labelled`](reid_core::Identity::is_labelled)), and for a batch
+    /// without images.
     ///
     /// # Errors
     /// If the samples do not make a batch: [`Error::TooFewIdentities`], [`Error::TooFewImages`], or

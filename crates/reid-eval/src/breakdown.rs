@@ -6,12 +6,13 @@ use reid_core::{Camera, Identity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, EvaluationConfig, Labels, Protocol, QueryResult, Report, RetrievalTask,
+    Error, EvaluationConfig, Labels, Protocol, QueryResult, RelevanceRule, Report, RetrievalTask,
     evaluate::each_row, ranking::ranks_of_matches,
 };
 
 /// The results of some queries, summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct GroupScores {
     /// Queries with a match.
     pub queries: usize,
@@ -22,16 +23,16 @@ pub struct GroupScores {
 }
 
 impl GroupScores {
-    /// The part of these results, if any of them has a match.
-    fn of<'a>(results: impl Iterator<Item = &'a QueryResult>) -> Option<Self> {
+    /// The scores of these results, if any of them has a match.
+    fn from_results<'a>(results: impl Iterator<Item = &'a QueryResult>) -> Option<Self> {
         let (mut queries, mut firsts, mut precision) = (0, 0, 0.0);
         for result in results {
-            let (Some(rank), Some(of)) = (result.first_match, result.average_precision) else {
+            let (Some(rank), Some(average)) = (result.first_match, result.average_precision) else {
                 continue;
             };
             queries += 1;
             firsts += usize::from(rank == 1);
-            precision += of;
+            precision += average;
         }
         (queries > 0).then(|| Self {
             queries,
@@ -41,8 +42,19 @@ impl GroupScores {
     }
 }
 
+/// The queries of one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IdentityScores {
+    /// Who they show.
+    pub identity: Identity,
+    /// The results.
+    pub scores: GroupScores,
+}
+
 /// Queries of one camera, searched for among the gallery images of one camera.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CameraPair {
     /// The camera of the queries.
     pub query: Camera,
@@ -61,7 +73,7 @@ pub struct CameraPair {
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
-/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, Protocol, RetrievalTask, camera_pairs};
+/// use reid_eval::{Distances, Embeddings, EvaluationConfig, Metric, RetrievalTask, camera_pairs};
 ///
 /// let one = |values: &[f32], ids: &[i64], cameras: &[u32]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())?
@@ -71,12 +83,7 @@ pub struct CameraPair {
 /// // Camera 2 shows it first, camera 3 only after somebody else.
 /// let gallery = one(&[1.0, 4.0, 3.0, 2.0], &[1, 2, 1, 2], &[2, 2, 3, 3])?;
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let task = RetrievalTask {
-///     distances: &distances,
-///     query: query.labels(),
-///     gallery: gallery.labels(),
-///     protocol: Protocol::Market,
-/// };
+/// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels());
 /// let pairs = camera_pairs(&task, &EvaluationConfig::default())?;
 /// let precision = |at: usize| pairs[at].scores.mean_average_precision;
 /// assert_eq!((pairs.len(), precision(0), precision(1)), (2, 1.0, 0.5));
@@ -89,7 +96,7 @@ pub fn camera_pairs(
     config.check()?;
     // Asked for the cameras of both sides, whatever the protocol needs.
     let (query, gallery) = (task.query, task.gallery);
-    crate::relevance::ProtocolRule::new(Protocol::Market, query, gallery)?;
+    Protocol::Market.check(query, gallery)?;
     let (from, to) = (
         query.cameras().unwrap_or(&[]),
         gallery.cameras().unwrap_or(&[]),
@@ -98,11 +105,11 @@ pub fn camera_pairs(
     for (image, camera) in to.iter().enumerate() {
         images.entry(*camera).or_default().push(image);
     }
-    let results = each_row(task, |rule, query, row| {
+    let results = each_row(task, |rule, row| {
         let of_camera = images.iter().filter_map(|(camera, images)| {
             let distances: Vec<f32> = images.iter().map(|&image| row[image]).collect();
-            let ranks = ranks_of_matches(&distances, |at| rule.relevance(query, images[at]));
-            let result = QueryResult::of((query, rule.query.identities()[query]), &ranks, config);
+            let ranks = ranks_of_matches(&distances, |at| rule.relevance(images[at]));
+            let result = QueryResult::from_ranks((rule.query, rule.identity), &ranks, config);
             result.first_match.map(|_| (*camera, result))
         });
         of_camera.collect::<Vec<_>>()
@@ -115,7 +122,7 @@ pub fn camera_pairs(
             .push(result);
     }
     let pairs = pairs.into_iter().filter_map(|((query, gallery), results)| {
-        let scores = GroupScores::of(results.iter())?;
+        let scores = GroupScores::from_results(results.iter())?;
         Some(CameraPair {
             query,
             gallery,
@@ -132,23 +139,24 @@ impl Report {
     /// # Panics
     /// If the labels are not those of the queries: one for each.
     #[must_use]
-    pub fn by_identity(&self, query: &Labels) -> Vec<(Identity, GroupScores)> {
+    pub fn by_identity(&self, query: &Labels) -> Vec<IdentityScores> {
         let (expected, found) = (self.per_query.len(), query.len());
         assert_eq!(
             found, expected,
             "expected {expected} labels of queries, found {found}"
         );
-        let mut of: BTreeMap<Identity, Vec<&QueryResult>> = BTreeMap::new();
+        let mut results: BTreeMap<Identity, Vec<&QueryResult>> = BTreeMap::new();
         for (result, identity) in self.per_query.iter().zip(query.identities()) {
-            of.entry(*identity).or_default().push(result);
+            results.entry(*identity).or_default().push(result);
         }
-        let parts = of.into_iter().filter_map(|(identity, results)| {
-            Some((identity, GroupScores::of(results.into_iter())?))
+        let parts = results.into_iter().filter_map(|(identity, results)| {
+            let scores = GroupScores::from_results(results.into_iter())?;
+            Some(IdentityScores { identity, scores })
         });
-        let mut parts: Vec<(Identity, GroupScores)> = parts.collect();
+        let mut parts: Vec<IdentityScores> = parts.collect();
         // Stable: among equals the smaller label stays first.
         parts.sort_by(|a, b| {
-            let [a, b] = [a, b].map(|(_, scores)| scores.mean_average_precision);
+            let [a, b] = [a, b].map(|part| part.scores.mean_average_precision);
             a.total_cmp(&b)
         });
         parts
@@ -187,10 +195,10 @@ mod tests {
         let identities = report.by_identity(&query);
         let names: Vec<i64> = identities
             .iter()
-            .map(|(identity, _)| identity.label())
+            .map(|part| part.identity.label())
             .collect();
         assert_eq!(names, [1, 2]);
-        let second = identities[1].1;
+        let second = identities[1].scores;
         assert_eq!((second.queries, second.rank_1), (2, 0.5));
         assert!((second.mean_average_precision - 0.75).abs() < 1e-12);
         let hardest: Vec<usize> = report
@@ -209,12 +217,8 @@ mod tests {
             queries: 1,
             gallery: 1,
         };
-        let task = RetrievalTask {
-            distances: &matrix,
-            query: &labels,
-            gallery: &labels,
-            protocol: Protocol::NoCameras,
-        };
+        let task =
+            RetrievalTask::new(&matrix, &labels, &labels).with_protocol(&Protocol::NoCameras);
         let pairs = camera_pairs(&task, &EvaluationConfig::default());
         assert!(matches!(pairs, Err(Error::Cameras { .. })));
     }

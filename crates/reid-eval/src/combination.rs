@@ -1,50 +1,49 @@
-//! Descriptors put together: of a track, of several views, of several models.
+//! Combination: embeddings of a track, of several views or of several models, put together.
 
 use std::collections::BTreeMap;
+
+use reid_core::Track;
 
 use crate::{Embeddings, Error, expansion::unit};
 
 impl Embeddings {
-    /// One descriptor for each track: the mean of its images' descriptors, each at length 1 before, and
-    /// the result too. A track takes the labels of its first image; tracks come in the order of their
-    /// numbers.
+    /// One embedding for each track ([`Labels::tracks`](crate::Labels::tracks)): the mean of its images'
+    /// embeddings, each at length 1 before, and the result too. A track takes the labels of its first image;
+    /// tracks come in the order of their numbers. So images are searched for in tracks.
     ///
     /// # Errors
-    /// If there is not one number per image, or a track shows several identities or cameras: the row
-    /// that differs is named.
+    /// If the images have no tracks, or a track shows several identities or cameras: the image that differs
+    /// is named.
     ///
     /// ```
-    /// use reid_core::Identity;
+    /// use reid_core::{Identity, Track};
     /// use reid_eval::Embeddings;
     ///
     /// let ids = [1, 1, 2].map(Identity::new).to_vec();
-    /// let images = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 2, ids)?;
-    /// let tracks = images.pooled_by_track(&[7, 7, 8])?;
+    /// let images = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 2, ids)?
+    ///     .with_tracks([7, 7, 8].map(Track::new).to_vec())?;
+    /// let tracks = images.pooled_by_track()?;
     /// assert_eq!((tracks.len(), tracks.row(0)[0]), (2, 0.5_f32.sqrt()));
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
-    pub fn pooled_by_track(&self, tracks: &[u64]) -> Result<Self, Error> {
-        if tracks.len() != self.len() {
-            return Err(Error::Labels {
-                labels: "track numbers",
-                expected: self.len(),
-                found: tracks.len(),
-            });
-        }
-        let mut of: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    pub fn pooled_by_track(&self) -> Result<Self, Error> {
+        let tracks = self.labels().tracks().ok_or(Error::Tracks)?;
+        let mut images_of: BTreeMap<Track, Vec<usize>> = BTreeMap::new();
         for (image, track) in tracks.iter().enumerate() {
-            of.entry(*track).or_default().push(image);
+            images_of.entry(*track).or_default().push(image);
         }
-        let mut values = Vec::with_capacity(of.len() * self.dimensions());
-        let mut firsts = Vec::with_capacity(of.len());
-        for (track, images) in of {
+        let mut values = Vec::with_capacity(images_of.len() * self.dimensions());
+        let mut firsts = Vec::with_capacity(images_of.len());
+        for (track, images) in images_of {
             let mut sum = vec![0.0; self.dimensions()];
             for &image in &images {
                 let differs = self.identities()[image] != self.identities()[images[0]]
-                    || self.cameras().is_some_and(|of| of[image] != of[images[0]]);
+                    || self
+                        .cameras()
+                        .is_some_and(|all| all[image] != all[images[0]]);
                 if differs {
                     return Err(Error::Track {
-                        track,
+                        track: track.number(),
                         first: images[0],
                         row: image,
                     });
@@ -57,7 +56,7 @@ impl Embeddings {
         self.select(&firsts).with_values(values, self.dimensions())
     }
 
-    /// The mean of several descriptors of the same images, such as an image and its mirror image: each
+    /// The mean of several embeddings of the same images, such as an image and its mirror image: each
     /// at length 1 before, and the result too.
     ///
     /// # Errors
@@ -83,7 +82,7 @@ impl Embeddings {
         self.with_values(values, self.dimensions())
     }
 
-    /// Descriptors of several models side by side; with `normalised`, each at length 1 before, so that
+    /// Embeddings of several models side by side; with `normalised`, each at length 1 before, so that
     /// none counts more than another.
     ///
     /// # Errors
@@ -93,8 +92,8 @@ impl Embeddings {
     /// use reid_core::Identity;
     /// use reid_eval::Embeddings;
     ///
-    /// let of = |values: &[f32]| Embeddings::new(values.to_vec(), values.len(), vec![Identity::new(1)]);
-    /// let both = of(&[3.0, 4.0])?.concat(&[&of(&[9.0])?], true)?;
+    /// let one = |values: &[f32]| Embeddings::new(values.to_vec(), values.len(), vec![Identity::new(1)]);
+    /// let both = one(&[3.0, 4.0])?.concat(&[&one(&[9.0])?], true)?;
     /// assert_eq!(both.row(0), [0.6, 0.8, 1.0]);
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
@@ -135,13 +134,13 @@ impl Embeddings {
     }
 }
 
-/// A descriptor at length 1.
+/// An embedding at length 1.
 fn direction(row: &[f32]) -> Vec<f32> {
     let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
     unit(&row)
 }
 
-/// Adds a descriptor at length 1 to a sum.
+/// Adds an embedding at length 1 to a sum.
 fn add_direction(sum: &mut [f64], row: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(direction(row)) {
         *sum += f64::from(value);
@@ -162,24 +161,24 @@ mod tests {
     #[test]
     fn a_track_that_changes_its_identity_or_camera_is_refused() {
         let images = set(&[1.0, 2.0, 3.0], &[1, 1, 2]);
+        let pooled = |images: &Embeddings, tracks: [u64; 3]| {
+            let images = images.clone().with_tracks(tracks.map(Track::new).to_vec());
+            images.expect("one each").pooled_by_track()
+        };
         assert_eq!(
-            images
-                .pooled_by_track(&[5, 5, 5])
+            pooled(&images, [5, 5, 5])
                 .expect_err("two identities")
                 .to_string(),
-            "track 5 has rows 0 and 2, which differ in identity or camera"
+            "a track shows one identity by one camera: images 0 and 2 (from 0) of track 5 differ"
         );
         assert_eq!(
-            images
-                .pooled_by_track(&[5, 5])
-                .expect_err("too few")
-                .to_string(),
-            "expected 3 track numbers, one per image, found 2"
+            images.pooled_by_track().expect_err("no tracks").to_string(),
+            "the images have no tracks to be pooled by: give one per image by `with_tracks`"
         );
         let cameras = [1, 2, 1].map(Camera::new).to_vec();
         let images = images.with_cameras(cameras).expect("one each");
-        assert!(images.pooled_by_track(&[5, 5, 6]).is_err());
-        assert_eq!(images.pooled_by_track(&[3, 2, 1]).expect("single").len(), 3);
+        assert!(pooled(&images, [5, 5, 6]).is_err());
+        assert_eq!(pooled(&images, [3, 2, 1]).expect("single").len(), 3);
     }
 
     #[test]
@@ -196,7 +195,7 @@ mod tests {
             one.concat(&[&set(&[1.0, 2.0], &[1, 3])], false)
                 .expect_err("3")
                 .to_string(),
-            "the sets show different identities at row 1: expected the same images in the same order"
+            "expected embeddings of the same images in the same order: image 1 (from 0) shows another identity"
         );
         assert_eq!(
             one.mean_with(&[&set(&[1.0], &[1])])

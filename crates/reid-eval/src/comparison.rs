@@ -7,6 +7,7 @@ use crate::{Error, Interval, QueryResult, Report, Resampling};
 
 /// How much better one report is than another on the same queries, and whether that is chance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Mean of the differences in average precision: this report's less the other's.
     pub difference: Interval,
@@ -20,8 +21,18 @@ pub struct Comparison {
     pub worse: usize,
     /// Queries that both answer equally well.
     pub equal: usize,
-    /// The queries with the largest differences, either way, and those differences; at most 20.
-    pub extremes: Vec<(usize, f64)>,
+    /// The queries with the largest differences, either way; at most 20.
+    pub extremes: Vec<QueryDifference>,
+}
+
+/// One query of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QueryDifference {
+    /// Which query, counted from 0.
+    pub query: usize,
+    /// Its average precision in this report less that in the other.
+    pub difference: f64,
 }
 
 /// Queries that [`Comparison::extremes`] lists, at most.
@@ -81,10 +92,8 @@ impl Report {
             (count > 0).then(|| sum / f64::from(count))
         };
         let interval = resampling.interval(&clusters, "comparison", mean)?;
-        let difference = interval.ok_or(Error::NoMatch {
-            queries: count,
-            gallery: self.gallery,
-            protocol: self.config.protocol,
+        let difference = interval.ok_or(Error::NothingInCommon {
+            queries: self.queries,
         })?;
 
         let together = clusters.sums(differences.iter().map(|(_, by)| *by));
@@ -101,12 +110,14 @@ impl Report {
         // The signs that were found are one of the possible ones.
         let p_value = (reached.count() + 1) as f64 / (resampling.samples + 1) as f64;
 
-        let mut extremes: Vec<(usize, f64)> = differences
-            .iter()
-            .copied()
-            .filter(|(_, by)| *by != 0.0)
+        let changed = differences.iter().filter(|(_, by)| *by != 0.0);
+        let mut extremes: Vec<QueryDifference> = changed
+            .map(|&(query, difference)| QueryDifference { query, difference })
             .collect();
-        extremes.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+        extremes.sort_by(|a, b| {
+            let [one, other] = [a, b].map(|by| by.difference.abs());
+            other.total_cmp(&one).then(a.query.cmp(&b.query))
+        });
         extremes.truncate(EXTREMES);
         let better = differences.iter().filter(|(_, by)| *by > 0.0).count();
         let worse = differences.iter().filter(|(_, by)| *by < 0.0).count();
@@ -148,9 +159,9 @@ mod tests {
     fn report(ranks: impl Iterator<Item = (i64, usize)>) -> Report {
         let config = EvaluationConfig::default();
         let results = ranks.enumerate().map(|(query, (identity, rank))| {
-            QueryResult::of((query, Identity::new(identity)), &[rank], &config)
+            QueryResult::from_ranks((query, Identity::new(identity)), &[rank], &config)
         });
-        Report::of(results.collect(), 100, &config).expect("matches")
+        Report::from_results(results.collect(), 100, &config).expect("matches")
     }
 
     /// Six people of five queries each: the first five are found at rank 1 instead of 2, the last the other
@@ -161,10 +172,7 @@ mod tests {
         let one = report(people().map(|person| (person, if person < 5 { 1 } else { 2 })));
         let other = report(people().map(|person| (person, if person < 5 { 2 } else { 1 })));
         let compared = |unit| {
-            let resampling = Resampling {
-                unit,
-                ..Resampling::default()
-            };
+            let resampling = Resampling::default().with_unit(unit);
             one.compared_with(&other, &resampling).expect("one set")
         };
         let (people, queries) = (
@@ -192,8 +200,8 @@ mod tests {
         let error = one.compared_with(&other, &Resampling::default());
         assert_eq!(
             error.expect_err("other people").to_string(),
-            "expected reports on the same queries in the same order: query 1 shows 2 in one and 3 in \
-             the other"
+            "a comparison needs two reports on the same queries in the same order: query 1 (from 0) shows \
+             identity 2 in one and 3 in the other"
         );
     }
 }

@@ -18,10 +18,11 @@ use crate::{AveragePrecision, Error, Metric, Protocol};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EvaluationConfig {
     /// How far apart two embeddings are; cosine by default.
     pub metric: Metric,
-    /// Which gallery images a query may not find; that of Market-1501 by default.
+    /// What a gallery image is to a query; that of Market-1501 by default.
     pub protocol: Protocol,
     /// Which average precision; non-interpolated by default.
     pub average_precision: AveragePrecision,
@@ -31,8 +32,8 @@ pub struct EvaluationConfig {
     pub max_rank: usize,
 }
 
-/// What becomes of queries that have no match in the gallery, after the
-/// [`Protocol`](crate::Protocol) has taken images out.
+/// What becomes of queries that have no match in the gallery. Queries of unknown identity are not among
+/// them: they are never scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
@@ -105,8 +106,27 @@ impl EvaluationConfig {
     }
 }
 
+/// The defaults with this protocol.
+impl From<&Protocol> for EvaluationConfig {
+    fn from(protocol: &Protocol) -> Self {
+        Self::default().with_protocol(protocol.clone())
+    }
+}
+
+impl From<&Self> for EvaluationConfig {
+    fn from(config: &Self) -> Self {
+        config.clone()
+    }
+}
+
 impl Validate for EvaluationConfig {
     fn validate(&self, problems: &mut Problems) {
+        problems.require(
+            "protocol",
+            !self.protocol.lacks_its_rule(),
+            "market, no-cameras, or a custom protocol with its rule, which only code can give",
+            &self.protocol,
+        );
         if let AveragePrecision::TruncatedAt { k, .. } = self.average_precision {
             problems.count("average_precision.truncated-at.k", k, 1..=usize::MAX);
         }
@@ -132,6 +152,17 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<EvaluationConfig>(&json).ok(),
             Some(config)
+        );
+    }
+
+    #[test]
+    fn a_protocol_that_nobody_knows_is_refused_with_its_path() {
+        let config: EvaluationConfig =
+            serde_json::from_str(r#"{"protocol":"markte"}"#).expect("a name");
+        assert_eq!(
+            config.check().expect_err("no rule").to_string(),
+            "evaluation: protocol: expected market, no-cameras, or a custom protocol with its rule, which \
+             only code can give, found markte"
         );
     }
 

@@ -108,7 +108,7 @@ pub(crate) struct Side<'a> {
     values: Cow<'a, [f32]>,
     /// For cosine distances what brings each vector to length 1, 0 for zeros; for Euclidean ones its squared
     /// length.
-    scales: Vec<f64>,
+    scales: Cow<'a, [f64]>,
 }
 
 impl<'a> Distances<'a> {
@@ -121,16 +121,33 @@ impl<'a> Distances<'a> {
         gallery: &'a Embeddings,
         metric: Metric,
     ) -> Result<Self, Error> {
-        if query.dimensions() != gallery.dimensions() {
-            return Err(Error::Dimensions {
-                query: query.dimensions(),
-                gallery: gallery.dimensions(),
-            });
-        }
+        let sides = [query.dimensions(), gallery.dimensions()];
+        expect_one_space(sides)?;
         Ok(Self {
             query: Side::new(query, metric),
             gallery: Side::new(gallery, metric),
         })
+    }
+
+    /// Between each query and each image of a gallery that is prepared.
+    pub(crate) fn to_side(query: &'a Embeddings, gallery: &'a Side<'_>) -> Result<Self, Error> {
+        expect_one_space([query.dimensions(), gallery.dimensions])?;
+        Ok(Self {
+            query: Side::new(query, gallery.metric),
+            gallery: Side {
+                values: Cow::Borrowed(&gallery.values),
+                scales: Cow::Borrowed(&gallery.scales),
+                ..*gallery
+            },
+        })
+    }
+}
+
+fn expect_one_space([query, gallery]: [usize; 2]) -> Result<(), Error> {
+    if query == gallery {
+        Ok(())
+    } else {
+        Err(Error::Dimensions { query, gallery })
     }
 }
 
@@ -161,7 +178,7 @@ impl DistanceRows for Distances<'_> {
 }
 
 impl<'a> Side<'a> {
-    fn new(embeddings: &'a Embeddings, metric: Metric) -> Self {
+    pub(crate) fn new(embeddings: &'a Embeddings, metric: Metric) -> Self {
         let (values, dimensions) = (embeddings.values(), embeddings.dimensions());
         let mut scales: Vec<f64> = values
             .par_chunks_exact(dimensions)
@@ -190,7 +207,7 @@ impl<'a> Side<'a> {
             metric,
             dimensions,
             values,
-            scales,
+            scales: Cow::Owned(scales),
         }
     }
 
@@ -284,6 +301,32 @@ impl<'a> Side<'a> {
     fn vectors(&self, range: &Range<usize>) -> &[f32] {
         &self.values[range.start * self.dimensions..range.end * self.dimensions]
     }
+}
+
+/// Maps each query and its distances to the gallery, in the order of the queries, on all threads. Distances
+/// are asked for a block of queries at a time and never kept.
+pub(crate) fn map_rows<R: Send>(
+    source: &(impl DistanceRows + ?Sized),
+    map: impl Fn(usize, &[f32]) -> R + Sync,
+) -> Result<Vec<R>, Error> {
+    let (queries, images) = (source.queries(), source.gallery());
+    let step = block_queries(images);
+    let results = |block: usize| {
+        let block = block * step..((block + 1) * step).min(queries);
+        let rows = rows(source, block.clone())?;
+        let rows = block.zip(rows.chunks_exact(images));
+        Ok(rows.map(|(query, row)| map(query, row)).collect::<Vec<_>>())
+    };
+    let blocks: Vec<Result<_, Error>> = (0..queries.div_ceil(step))
+        .into_par_iter()
+        .map(results)
+        .collect();
+    // Joined in order, so that of several errors it is always the first that is reported.
+    let mut all = Vec::with_capacity(queries);
+    for block in blocks {
+        all.extend(block?);
+    }
+    Ok(all)
 }
 
 /// The distances of some queries, none of which is infinite or not a number.
@@ -475,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distance_does_not_depend_on_its_place() {
+    fn a_distance_does_not_depend_on_where_its_images_stand() {
         // One vector many times on either side, among vectors that fill the dimensions with
         // numbers that round: all of its distances are the same to the last bit.
         let (dimensions, rows) = (515, 131);

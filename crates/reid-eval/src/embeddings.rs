@@ -1,6 +1,8 @@
 //! Embeddings: one vector per image, with labels.
 
-use reid_core::{Camera, Identity};
+use std::path::{Path, PathBuf};
+
+use reid_core::{Camera, Identity, Track};
 
 use crate::{Error, Labels};
 
@@ -38,7 +40,25 @@ impl Embeddings {
         dimensions: usize,
         identities: Vec<Identity>,
     ) -> Result<Self, Error> {
-        let images = identities.len();
+        Self::from_parts(values, dimensions, Labels::new(identities))
+    }
+
+    /// Embeddings from their values, row by row, and all their labels: `labels.len()` rows of `dimensions`
+    /// values.
+    ///
+    /// ```
+    /// use reid_eval::{Embeddings, Labels};
+    ///
+    /// // Nobody knows whom these two images show.
+    /// let found = Embeddings::from_parts(vec![0.6, 0.8, 1.0, 0.0], 2, Labels::unknown(2))?;
+    /// assert!(found.identities()[1].is_unknown());
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_parts(values: Vec<f32>, dimensions: usize, labels: Labels) -> Result<Self, Error> {
+        let images = labels.len();
         if dimensions == 0 || images.checked_mul(dimensions) != Some(values.len()) {
             return Err(Error::Shape {
                 values: values.len(),
@@ -56,7 +76,7 @@ impl Embeddings {
         Ok(Self {
             values,
             dimensions,
-            labels: Labels::new(identities),
+            labels,
         })
     }
 
@@ -78,6 +98,37 @@ impl Embeddings {
         Ok(self)
     }
 
+    /// The same embeddings with the track of each image.
+    ///
+    /// # Errors
+    /// If there is not one track per image.
+    pub fn with_tracks(mut self, tracks: Vec<Track>) -> Result<Self, Error> {
+        self.labels = self.labels.with_tracks(tracks)?;
+        Ok(self)
+    }
+
+    /// The same embeddings with the file of each image, so that what a search finds can be opened.
+    ///
+    /// # Errors
+    /// If there is not one path per image.
+    pub fn with_paths(mut self, paths: Vec<PathBuf>) -> Result<Self, Error> {
+        self.labels = self.labels.with_paths(paths)?;
+        Ok(self)
+    }
+
+    /// The same embeddings with a further attribute; see [`Labels::with_attribute`].
+    ///
+    /// # Errors
+    /// If there is not one value per image.
+    pub fn with_attribute(
+        mut self,
+        name: impl Into<String>,
+        values: Vec<Option<String>>,
+    ) -> Result<Self, Error> {
+        self.labels = self.labels.with_attribute(name, values)?;
+        Ok(self)
+    }
+
     /// Some of the images with their labels, in the order asked for; the same one more than once if it
     /// is asked for so.
     ///
@@ -95,11 +146,7 @@ impl Embeddings {
 
     /// The same labels with other vectors, of as many dimensions as there are values for each image.
     pub(crate) fn with_values(&self, values: Vec<f32>, dimensions: usize) -> Result<Self, Error> {
-        let found = Self::new(values, dimensions, self.identities().to_vec())?;
-        Ok(Self {
-            labels: self.labels.clone(),
-            ..found
-        })
+        Self::from_parts(values, dimensions, self.labels.clone())
     }
 
     /// Number of images.
@@ -140,7 +187,7 @@ impl Embeddings {
         &self.values
     }
 
-    /// Identities, cameras and image numbers.
+    /// Identities and whatever else is known of the images.
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
@@ -162,6 +209,15 @@ impl Embeddings {
     #[must_use]
     pub fn images(&self) -> Option<&[u64]> {
         self.labels.images()
+    }
+
+    /// The file of one image, counted from 0, where that is known.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn path(&self, image: usize) -> Option<&Path> {
+        self.labels.at(image).path()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Errors: what is wrong with embeddings, labels or settings, with numbers.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use reid_core::{Identity, Problems, Split};
 
-use crate::Protocol;
+use crate::{Protocol, no_match::place};
 
 /// Embeddings, labels or settings that cannot be evaluated.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The number of values is not images x dimensions, or there are no dimensions.
@@ -36,7 +36,7 @@ pub enum Error {
     /// There is not one label per image.
     #[error("expected {expected} {labels}, one per image, found {found}")]
     Labels {
-        /// What the labels are: cameras or image numbers.
+        /// What the labels are, such as cameras.
         labels: &'static str,
         /// Images.
         expected: usize,
@@ -60,7 +60,7 @@ pub enum Error {
     /// The protocol needs to know which camera took each image.
     #[error(
         "the {split} has no cameras, which the market protocol needs: \
-         give them by `with_cameras`, or choose `Protocol::CameraLess`"
+         give them by `with_cameras`, or choose `Protocol::NoCameras`"
     )]
     Cameras {
         /// Query or gallery.
@@ -77,6 +77,37 @@ pub enum Error {
         with: PathBuf,
         /// The first image without one.
         without: PathBuf,
+    },
+    /// A protocol needs an attribute that images do not have.
+    #[error(
+        "the {split} has no attribute `{expected}`, found {}: \
+         give one value per image by `Labels::with_attribute`",
+        listed(found)
+    )]
+    Attribute {
+        /// Query or gallery.
+        split: Split,
+        /// The attribute.
+        expected: String,
+        /// The attributes that there are.
+        found: Vec<String>,
+    },
+    /// A protocol of one's own refuses labels.
+    #[error("the protocol `{protocol}`: {reason}")]
+    Protocol {
+        /// Its name.
+        protocol: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A protocol of one's own was read from a file, which holds only its name.
+    #[error(
+        "the protocol `{protocol}` is not built in: give its rule in code by \
+         `with_protocol(Protocol::custom(rule))`"
+    )]
+    NoRule {
+        /// Its name.
+        protocol: String,
     },
     /// Images are numbered on one side only, so that the query's own image cannot be recognised.
     #[error(
@@ -114,15 +145,15 @@ pub enum Error {
          so they cannot be ranked", one.0, one.1, other.0, other.1
     )]
     Pair {
-        /// One image: its side, and its place there from 0.
+        /// One image: its side, and its index there from 0.
         one: (Split, usize),
         /// The other.
         other: (Split, usize),
     },
     /// There is nothing to average.
     #[error(
-        "none of {queries} queries has a match among {gallery} gallery images \
-         in the {protocol} protocol: are identities and cameras labelled alike on both sides?"
+        "mAP and CMC need at least one query with a match {}: {reason}",
+        place(protocol)
     )]
     NoMatch {
         /// Queries.
@@ -131,38 +162,52 @@ pub enum Error {
         gallery: usize,
         /// The protocol that decides what is a match.
         protocol: Protocol,
+        /// Why there is none.
+        reason: String,
+    },
+    /// Two reports are compared, and no query has a match in both.
+    #[error(
+        "a comparison needs at least one query with a match in both reports, found none of {queries}"
+    )]
+    NothingInCommon {
+        /// Queries of each report.
+        queries: usize,
     },
     /// Only pairs of one kind can be made, so that nothing can be told apart.
-    #[error("expected pairs of one identity and of two, found {genuine} and {impostors}")]
+    #[error(
+        "a ROC curve needs pairs of one identity and pairs of two, found {genuine} and {impostor}: give both \
+         sides images of at least two identities, one of them on both"
+    )]
     Pairs {
         /// Pairs of one identity.
         genuine: u64,
         /// Pairs of two.
-        impostors: u64,
+        impostor: u64,
     },
     /// No pair is near enough for the false accept rate that is wanted.
     #[error(
-        "no threshold has a false accept rate of at most {wanted}: even the nearest pair of one \
-         identity is farther than that many of {impostors} pairs of two"
+        "no threshold has a false accept rate of at most {wanted}: the nearest pair of one identity is \
+         farther apart than a larger share of {impostor} pairs of two"
     )]
     Rate {
         /// The rate.
         wanted: f64,
         /// Pairs of two identities.
-        impostors: u64,
+        impostor: u64,
     },
     /// Open-set identification needs queries that are in the gallery and queries that are not.
     #[error(
-        "expected queries with and without a match in the gallery, found {known} and {unknown}"
+        "open-set identification needs queries with and without a match in the gallery, found {in_gallery} \
+         and {not_in_gallery}: change the share of identities that are held out"
     )]
     OpenSet {
         /// Queries with a match.
-        known: usize,
+        in_gallery: usize,
         /// Queries without one.
-        unknown: usize,
+        not_in_gallery: usize,
     },
     /// Two reports are on different queries.
-    #[error("expected reports on the same queries, found {one} and {other} of them")]
+    #[error("a comparison needs two reports on the same queries, found {one} and {other} queries")]
     Compared {
         /// Queries of one report.
         one: usize,
@@ -171,8 +216,8 @@ pub enum Error {
     },
     /// Two reports are on queries that show different people.
     #[error(
-        "expected reports on the same queries in the same order: query {query} shows {one} in one and \
-         {other} in the other"
+        "a comparison needs two reports on the same queries in the same order: query {query} (from 0) shows \
+         identity {one} in one and {other} in the other"
     )]
     ComparedIdentities {
         /// The first query that differs, from 0.
@@ -184,33 +229,38 @@ pub enum Error {
     },
     /// Identities are to be drawn, and a report of an older version does not hold them.
     #[error(
-        "the report does not say who query {query} shows: evaluate again, or draw queries \
-         (`ResamplingUnit::Queries`)"
+        "intervals over identities need the identity of each query, and the report does not say whom query \
+         {query} (from 0) shows: evaluate again, or draw queries (`ResamplingUnit::Queries`)"
     )]
     Unidentified {
         /// The first such query, from 0.
         query: usize,
     },
+    /// Images are to be pooled by track, and they have no tracks.
+    #[error("the images have no tracks to be pooled by: give one per image by `with_tracks`")]
+    Tracks,
     /// A track shows several identities or cameras.
-    #[error("track {track} has rows {first} and {row}, which differ in identity or camera")]
+    #[error(
+        "a track shows one identity by one camera: images {first} and {row} (from 0) of track {track} differ"
+    )]
     Track {
         /// The track.
         track: u64,
-        /// Its first image.
+        /// Its first image, from 0.
         first: usize,
-        /// One that differs.
+        /// One that differs, from 0.
         row: usize,
     },
     /// Sets that should be of the same images are not.
     #[error(
-        "the sets show different identities at row {row}: expected the same images in the same order"
+        "expected embeddings of the same images in the same order: image {row} (from 0) shows another identity"
     )]
     Mixed {
-        /// The first image that differs.
+        /// The first image that differs, from 0.
         row: usize,
     },
-    /// Descriptors do not vary, so that they cannot be whitened.
-    #[error("whitening needs at least 2 images with different descriptors, found {images} images")]
+    /// Embeddings do not vary, so that they cannot be whitened.
+    #[error("whitening needs at least 2 images with different embeddings, found {images} images")]
     Spread {
         /// Images.
         images: usize,
@@ -224,7 +274,7 @@ pub enum Error {
         found: f64,
     },
     /// There is no such query.
-    #[error("there is no query {query} among {queries}; the first is query 0")]
+    #[error("there is no query {query} among {queries} queries, which are counted from 0")]
     Query {
         /// The query asked for, from 0.
         query: usize,
@@ -232,7 +282,7 @@ pub enum Error {
         queries: usize,
     },
     /// A source of distances failed, for a reason from outside.
-    #[error("distances of queries {first} to {last}: {reason}")]
+    #[error("the distances of queries {first} to {last} (from 0): {reason}")]
     Source {
         /// The first query asked for, from 0.
         first: usize,
@@ -269,4 +319,36 @@ pub enum Error {
         /// The text.
         found: String,
     },
+}
+
+/// Names in quotes.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no attributes".to_owned(),
+        names => format!("`{}`", names.join("`, `")),
+    }
+}
+
+/// The message, as [`reid_core::debug_error`] writes it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let error: Box<dyn std::error::Error> = Box::new(Error::Dimensions {
+            query: 512,
+            gallery: 2048,
+        });
+        assert_eq!(
+            format!("{error:?}"),
+            "query embeddings have 512 dimensions, gallery embeddings have 2048"
+        );
+    }
 }

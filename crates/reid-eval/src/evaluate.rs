@@ -2,30 +2,30 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::{
     DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, RetrievalTask,
-    distance::{self, Distances, block_queries},
+    distance::{self, Distances},
     ranking::ranks_of_matches,
-    relevance::ProtocolRule,
+    relevance::{ProtocolRule, QueryRule},
     report::QueryResult,
 };
 
-/// Ranks the gallery for every query and says how good the rankings are.
+/// Ranks the gallery for every query and computes CMC, mAP and mINP of the rankings.
 ///
-/// Equally near images rank in the order of the gallery, as after a stable sort. Distances are
+/// `how` is a [`Protocol`](crate::Protocol), or an [`EvaluationConfig`] where more than the protocol is to be
+/// chosen. A query of unknown identity ([`Identity::UNKNOWN`](reid_core::Identity::UNKNOWN)) is ranked but
+/// not scored; [`Report::unknown_queries`] counts them. Equally near images rank in the order of the gallery, as after a stable sort. Distances are
 /// computed for a block of queries at a time and never kept; the result is the same for any number
 /// of threads.
 ///
 /// # Errors
 /// If a side is empty, if the sides have different dimensions, if the protocol misses labels, if
 /// two embeddings are so far apart that their distance is no `f32`, if a setting is 0, or if no
-/// query has a match: there is no mean of nothing.
+/// query has a match.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
-/// use reid_eval::{Embeddings, EvaluationConfig, evaluate};
+/// use reid_eval::{Embeddings, EvaluationConfig, Metric, Protocol, evaluate};
 ///
 /// let [anna, ben] = [1, 2].map(Identity::new);
 /// let [door, hall] = [1, 2].map(Camera::new);
@@ -35,25 +35,29 @@ use crate::{
 /// let gallery = Embeddings::new(vec![1.0, 0.0, 0.8, 0.6, 0.6, 0.8], 2, vec![anna, ben, anna])?
 ///     .with_cameras(vec![door, hall, hall])?;
 ///
-/// let report = evaluate(&query, &gallery, &EvaluationConfig::default())?;
+/// let report = evaluate(&query, &gallery, &Protocol::default())?;
 /// assert_eq!((report.rank(1), report.rank(2)), (0.0, 1.0));
 /// assert_eq!(report.mean_average_precision, 0.5);
+///
+/// let config = EvaluationConfig::default().with_metric(Metric::Euclidean);
+/// assert_eq!(evaluate(&query, &gallery, &config)?.mean_average_precision, 0.5);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 pub fn evaluate(
     query: &Embeddings,
     gallery: &Embeddings,
-    config: &EvaluationConfig,
+    how: impl Into<EvaluationConfig>,
 ) -> Result<Report, Error> {
+    let config = how.into();
     config.check()?;
     // Asked first, so that missing labels are told before embeddings that do not fit.
-    ProtocolRule::new(config.protocol, query.labels(), gallery.labels())?;
+    ProtocolRule::new(&config.protocol, query.labels(), gallery.labels())?;
     let distances = Distances::between(query, gallery, config.metric)?;
-    evaluate_rows(&distances, query.labels(), gallery.labels(), config)
+    evaluate_rows(&distances, query.labels(), gallery.labels(), &config)
 }
 
-/// Says how good rankings are by distances that come some queries at a time, from wherever they
-/// come; they are never kept. [`DistanceRows`] has an example.
+/// Computes CMC, mAP and mINP from streamed distances. A [`DistanceRows`], which has an example, yields one
+/// block of queries at a time, so the full Q x G matrix is never held.
 ///
 /// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
 /// distances are.
@@ -68,30 +72,36 @@ pub fn evaluate_rows(
     config: &EvaluationConfig,
 ) -> Result<Report, Error> {
     config.check()?;
-    let rule = ProtocolRule::new(config.protocol, query, gallery)?;
-    let per_query = judged_rows(source, &rule, |query, row| {
-        result(&rule, query, row, config)
+    let rule = ProtocolRule::new(&config.protocol, query, gallery)?;
+    let per_query = map_rows(source, [query, gallery], |query, row| {
+        let rule = rule.at(query);
+        let ranks = ranks_of_matches(row, |image| rule.relevance(image));
+        QueryResult::from_ranks((query, rule.identity), &ranks, config)
     })?;
-    Report::of(per_query, gallery.len(), config)
+    Report::from_results(per_query, gallery.len(), config)
+        .ok_or_else(|| Error::no_match(&config.protocol, query, gallery))
 }
 
-/// What `of` says of each query and its distances to the gallery, in the order of the queries. The
+/// Maps each query of known identity and its distances to the gallery, in the order of the queries. The
 /// distances are never kept.
 pub(crate) fn each_row<R: Send>(
     task: &RetrievalTask<'_>,
-    of: impl Fn(&ProtocolRule<'_>, usize, &[f32]) -> R + Sync,
+    map: impl Fn(&QueryRule<'_>, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
     let rule = ProtocolRule::new(task.protocol, task.query, task.gallery)?;
-    judged_rows(task.distances, &rule, |query, row| of(&rule, query, row))
+    let labels = [task.query, task.gallery];
+    let results = map_rows(task.distances, labels, |query, row| {
+        rule.is_scored(query).then(|| map(&rule.at(query), row))
+    })?;
+    Ok(results.into_iter().flatten().collect())
 }
 
-fn judged_rows<R: Send>(
+fn map_rows<R: Send>(
     source: &(impl DistanceRows + ?Sized),
-    rule: &ProtocolRule<'_>,
-    of: impl Fn(usize, &[f32]) -> R + Sync,
+    [query, gallery]: [&Labels; 2],
+    map: impl Fn(usize, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
     let (queries, images) = (source.queries(), source.gallery());
-    let (query, gallery) = (rule.query, rule.gallery);
     if (queries, images) != (query.len(), gallery.len()) {
         return Err(Error::Source {
             first: 0,
@@ -104,27 +114,10 @@ fn judged_rows<R: Send>(
             ),
         });
     }
-    let step = block_queries(images);
-    let block_results = |block: usize| {
-        let block = block * step..((block + 1) * step).min(queries);
-        let rows = distance::rows(source, block.clone())?;
-        let rows = block.zip(rows.chunks_exact(images));
-        let results = rows.map(|(query, row)| of(query, row));
-        Ok(results.collect::<Vec<_>>())
-    };
-    let blocks: Vec<Result<_, Error>> = (0..queries.div_ceil(step))
-        .into_par_iter()
-        .map(block_results)
-        .collect();
-    // Joined in order, so that of several errors it is always the first that is reported.
-    let mut all = Vec::with_capacity(queries);
-    for block in blocks {
-        all.extend(block?);
-    }
-    Ok(all)
+    distance::map_rows(source, map)
 }
 
-/// Says how good rankings by given distances are: `distances` holds one row per query with one
+/// Computes CMC, mAP and mINP from a distance matrix: `distances` holds one row per query with one
 /// value per gallery image, smaller is nearer. For distances computed elsewhere, or re-ranked.
 ///
 /// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
@@ -191,16 +184,6 @@ impl DistanceRows for Matrix<'_> {
         rows.copy_from_slice(&self.values[from]);
         Ok(())
     }
-}
-
-fn result(
-    rule: &ProtocolRule<'_>,
-    query: usize,
-    distances: &[f32],
-    config: &EvaluationConfig,
-) -> QueryResult {
-    let ranks = ranks_of_matches(distances, |image| rule.relevance(query, image));
-    QueryResult::of((query, rule.query.identities()[query]), &ranks, config)
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! Descriptors moved towards their neighbours, before or after a search.
+//! Expansion: embeddings moved towards their neighbours, before or after a search.
 
-use rayon::prelude::*;
 use reid_core::Split;
 
 use crate::{
     Embeddings, Error, Metric,
-    distance::{self, Distances, block_queries},
-    ranking::nearer,
+    distance::{self, Distances},
+    ranking::nearest,
 };
 
-/// Moves descriptors towards their nearest neighbours.
+/// Moves embeddings towards their nearest neighbours.
 ///
 /// ```text
 /// d' = normalise(d + Σ_{i ≤ k} s(d, gᵢ)^α · gᵢ)        s the cosine, d and gᵢ at length 1
@@ -19,15 +18,22 @@ use crate::{
 /// expansion (Radenović et al., TPAMI 2019). Neighbours that point the other way get no weight where
 /// α is above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Expansion {
-    /// Neighbours that each descriptor is moved to; at least 1.
+    /// Neighbours that each embedding is moved to; at least 1.
     pub neighbours: usize,
     /// How much nearness counts, α; 0 or more.
     pub alpha: f64,
 }
 
 impl Expansion {
-    /// Queries moved towards their nearest gallery images: query expansion. Descriptors come out at
+    /// By so many neighbours, at least 1, weighted by the power `alpha` of their nearness, 0 or more.
+    #[must_use]
+    pub const fn new(neighbours: usize, alpha: f64) -> Self {
+        Self { neighbours, alpha }
+    }
+
+    /// Queries moved towards their nearest gallery images: query expansion. Embeddings come out at
     /// length 1; labels stay.
     ///
     /// # Errors
@@ -42,7 +48,7 @@ impl Expansion {
     ///     Embeddings::new(values.to_vec(), 2, vec![Identity::new(1); values.len() / 2])
     /// };
     /// let (query, gallery) = (two(&[1.0, 0.0])?, two(&[0.0, 1.0, -1.0, 0.0])?);
-    /// let expanded = Expansion { neighbours: 1, alpha: 0.0 }.expand_queries(&query, &gallery)?;
+    /// let expanded = Expansion::new(1, 0.0).expand_queries(&query, &gallery)?;
     /// // Half way to the nearer of the two.
     /// assert!((expanded.row(0)[0] - 0.5_f32.sqrt()).abs() < 1e-6);
     /// # Ok::<(), reid_eval::Error>(())
@@ -56,7 +62,7 @@ impl Expansion {
     }
 
     /// Gallery images moved towards their nearest fellows: database-side augmentation (Turcot and Lowe,
-    /// ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012). Descriptors come out at length 1;
+    /// ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012). Embeddings come out at length 1;
     /// labels stay.
     ///
     /// # Errors
@@ -88,40 +94,18 @@ impl Expansion {
             }
         }
         let distances = Distances::between(images, others, Metric::Cosine)?;
-        let (count, step) = (images.len(), block_queries(others.len()));
-        let block = |block: usize| {
-            let block = block * step..((block + 1) * step).min(count);
-            let rows = distance::rows(&distances, block.clone())?;
-            let rows = block.zip(rows.chunks_exact(others.len()));
-            let moved = rows.flat_map(|(image, row)| self.moved(&distances, image, row, same));
-            Ok(moved.collect::<Vec<f32>>())
-        };
-        let blocks: Vec<Result<Vec<f32>, Error>> = (0..count.div_ceil(step))
-            .into_par_iter()
-            .map(block)
-            .collect();
-        let mut values = Vec::with_capacity(images.values().len());
-        for block in blocks {
-            values.extend(block?);
-        }
-        images.with_values(values, images.dimensions())
+        let moved = distance::map_rows(&distances, |image, row| {
+            self.moved(&distances, image, row, same)
+        })?;
+        images.with_values(moved.concat(), images.dimensions())
     }
 
-    /// One descriptor, moved.
+    /// One embedding, moved.
     fn moved(&self, distances: &Distances<'_>, image: usize, row: &[f32], same: bool) -> Vec<f32> {
         let others = row.iter().copied().enumerate();
-        let mut others: Vec<(usize, f32)> = others
-            .filter(|&(other, _)| !(same && other == image))
-            .collect();
-        let count = self.neighbours.min(others.len());
-        if count > 0 && count < others.len() {
-            others.select_nth_unstable_by(count - 1, nearer);
-        }
-        others.truncate(count);
-        // In order, so that sums do not depend on how the nearest were found.
-        others.sort_unstable_by(nearer);
+        let others = others.filter(|&(other, _)| !(same && other == image));
         let mut sum: Vec<f64> = distances.query.direction(image).collect();
-        for (other, distance) in others {
+        for (other, distance) in nearest(others, self.neighbours) {
             let nearness = (1.0 - f64::from(distance)).max(0.0);
             let weight = if self.alpha == 0.0 {
                 1.0
@@ -160,10 +144,7 @@ mod tests {
         // cos 0.6 and 0.8 with lengths 2 and 3, which do not count: 1 + 0.6·0.6 + 0.8·0.8 = 2 and
         // 0.6·0.8 + 0.8·0.6 = 0.96 for α = 1.
         let (query, gallery) = (two(&[5.0, 0.0]), two(&[1.2, 1.6, 2.4, 1.8, -1.0, 0.1]));
-        let expansion = Expansion {
-            neighbours: 2,
-            alpha: 1.0,
-        };
+        let expansion = Expansion::new(2, 1.0);
         let moved = expansion
             .expand_queries(&query, &gallery)
             .expect("one space");
@@ -174,10 +155,7 @@ mod tests {
         }
         assert_eq!(moved.labels(), query.labels());
         // More neighbours than there are: all of them, and the one that points away has no weight.
-        let all = Expansion {
-            neighbours: 9,
-            alpha: 1.0,
-        };
+        let all = Expansion::new(9, 1.0);
         assert_eq!(
             all.expand_queries(&query, &gallery).expect("one space"),
             moved
@@ -187,12 +165,9 @@ mod tests {
     #[test]
     fn an_image_is_not_its_own_neighbour() {
         let gallery = two(&[1.0, 0.0, 0.0, 1.0]);
-        let moved = Expansion {
-            neighbours: 1,
-            alpha: 0.0,
-        }
-        .expand_gallery(&gallery)
-        .expect("images");
+        let moved = Expansion::new(1, 0.0)
+            .expand_gallery(&gallery)
+            .expect("images");
         let half = 0.5_f32.sqrt();
         for value in moved.values() {
             assert!((value - half).abs() < 1e-6, "{value}");

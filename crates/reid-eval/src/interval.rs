@@ -10,6 +10,7 @@ use crate::{Error, QueryResult, Report, Unmatched};
 
 /// An estimate and where it would lie in most other samples of the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Interval {
     /// The estimate.
     pub value: f64,
@@ -22,6 +23,7 @@ pub struct Interval {
 /// How intervals are found: the percentile bootstrap (Efron and Tibshirani, 1993). The same seed
 /// gives the same interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Resampling {
     /// How many samples are drawn, with replacement; at least 1.
     pub samples: usize,
@@ -81,6 +83,30 @@ impl Default for Resampling {
 }
 
 impl Resampling {
+    /// The same with another number of samples.
+    #[must_use]
+    pub fn with_samples(self, samples: usize) -> Self {
+        Self { samples, ..self }
+    }
+
+    /// The same with another share of the samples within the interval.
+    #[must_use]
+    pub fn with_confidence(self, confidence: f64) -> Self {
+        Self { confidence, ..self }
+    }
+
+    /// The same with other samples.
+    #[must_use]
+    pub fn with_seed(self, seed: Seed) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The same with samples of identities or of queries.
+    #[must_use]
+    pub fn with_unit(self, unit: ResamplingUnit) -> Self {
+        Self { unit, ..self }
+    }
+
     /// Refuses settings that give no interval.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.samples == 0 {
@@ -173,6 +199,7 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 
 /// The intervals of a report's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Intervals {
     /// Of CMC at rank 1.
     pub rank_1: Interval,
@@ -202,11 +229,13 @@ impl Report {
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
     pub fn intervals(&self, resampling: &Resampling) -> Result<Intervals, Error> {
-        let clusters = resampling.clusters(self.per_query.iter().map(|result| result.identity))?;
+        let scored = self.per_query.iter().filter(|result| result.is_scored());
+        let scored: Vec<&QueryResult> = scored.collect();
+        let clusters = resampling.clusters(scored.iter().map(|result| result.identity))?;
         let mean = |name: &str, value: fn(&QueryResult) -> Option<f64>| {
             let interval = resampling.interval(&clusters, name, |drawn| {
                 let (mut sum, mut count) = (0.0, 0_u32);
-                for (result, times) in self.per_query.iter().zip(drawn) {
+                for (result, times) in scored.iter().zip(drawn) {
                     let value = match (value(result), self.config.unmatched) {
                         (None, Unmatched::Skip) => continue,
                         (value, _) => value.unwrap_or(0.0),
@@ -300,8 +329,8 @@ mod tests {
         let error = clusters(Resampling::default()).expect_err("no identity");
         assert_eq!(
             error.to_string(),
-            "the report does not say who query 1 shows: evaluate again, or draw queries \
-             (`ResamplingUnit::Queries`)"
+            "intervals over identities need the identity of each query, and the report does not say whom \
+             query 1 (from 0) shows: evaluate again, or draw queries (`ResamplingUnit::Queries`)"
         );
         let queries = Resampling {
             unit: ResamplingUnit::Queries,

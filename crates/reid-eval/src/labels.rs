@@ -1,10 +1,16 @@
-//! Labels: who each image shows, which camera took it, and which image it is.
+//! Labels: who each image shows, which camera took it, and what else is known about it.
 
-use reid_core::{Camera, Identity, Sample};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use reid_core::{Camera, Identity, Sample, Split, Track};
 
 use crate::Error;
 
-/// Who each image of a set shows, and where they are known its camera and its number.
+/// Who each image of a set shows, and where they are known its camera, its track, its file and further
+/// attributes.
 ///
 /// [`Embeddings`](crate::Embeddings) carry labels; on their own they go with a distance matrix that
 /// was computed elsewhere, to [`evaluate_distances`](crate::evaluate_distances).
@@ -14,9 +20,11 @@ use crate::Error;
 /// use reid_eval::Labels;
 ///
 /// let labels = Labels::new(vec![Identity::new(7), Identity::new(8)])
-///     .with_cameras(vec![Camera::new(1), Camera::new(2)])?;
+///     .with_cameras(vec![Camera::new(1), Camera::new(2)])?
+///     .with_attribute("clothes", vec![Some("red coat".into()), None])?;
 /// assert_eq!(labels.len(), 2);
 /// assert_eq!(labels.cameras(), Some(&[Camera::new(1), Camera::new(2)][..]));
+/// assert_eq!(labels.at(0).attribute("clothes"), Some("red coat"));
 /// assert_eq!(labels.images(), None);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
@@ -25,28 +33,108 @@ pub struct Labels {
     identities: Vec<Identity>,
     cameras: Option<Vec<Camera>>,
     images: Option<Vec<u64>>,
+    tracks: Option<Vec<Track>>,
+    paths: Option<Vec<PathBuf>>,
+    /// By name; one value per image, `None` where it is not known.
+    attributes: BTreeMap<String, Vec<Option<String>>>,
+}
+
+/// The labels of one image.
+///
+/// ```
+/// use reid_core::{Camera, Identity};
+/// use reid_eval::Labels;
+///
+/// let labels = Labels::new(vec![Identity::new(7)]).with_cameras(vec![Camera::new(1)])?;
+/// let image = labels.at(0);
+/// assert_eq!((image.identity(), image.camera()), (Identity::new(7), Some(Camera::new(1))));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ImageLabels<'a> {
+    labels: &'a Labels,
+    index: usize,
+}
+
+impl<'a> ImageLabels<'a> {
+    /// Which image of its set, counted from 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// Who it shows.
+    #[must_use]
+    pub fn identity(self) -> Identity {
+        self.labels.identities[self.index]
+    }
+
+    /// Which camera took it, where that is known.
+    #[must_use]
+    pub fn camera(self) -> Option<Camera> {
+        Some(self.labels.cameras.as_ref()?[self.index])
+    }
+
+    /// Its number, where images have any; see [`Labels::with_images`].
+    #[must_use]
+    pub fn image(self) -> Option<u64> {
+        Some(self.labels.images.as_ref()?[self.index])
+    }
+
+    /// Which track it is part of, where that is known.
+    #[must_use]
+    pub fn track(self) -> Option<Track> {
+        Some(self.labels.tracks.as_ref()?[self.index])
+    }
+
+    /// Its file, where that is known.
+    #[must_use]
+    pub fn path(self) -> Option<&'a Path> {
+        Some(&self.labels.paths.as_ref()?[self.index])
+    }
+
+    /// The value of an attribute, where it is known.
+    #[must_use]
+    pub fn attribute(self, name: &str) -> Option<&'a str> {
+        self.labels.attributes.get(name)?[self.index].as_deref()
+    }
 }
 
 impl Labels {
-    /// Labels without cameras and image numbers: one identity per image.
+    /// Labels without cameras and anything else: one identity per image.
     #[must_use]
     pub fn new(identities: Vec<Identity>) -> Self {
         Self {
             identities,
-            cameras: None,
-            images: None,
+            ..Self::default()
         }
     }
 
-    /// The labels of samples: who each shows, and cameras if all samples have one.
+    /// Labels of images of which nobody knows whom they show: [`Identity::UNKNOWN`] for each.
     ///
     /// ```
+    /// use reid_eval::Labels;
+    ///
+    /// let labels = Labels::unknown(3);
+    /// assert!(labels.identities().iter().all(|identity| identity.is_unknown()));
+    /// ```
+    #[must_use]
+    pub fn unknown(images: usize) -> Self {
+        Self::new(vec![Identity::UNKNOWN; images])
+    }
+
+    /// The labels of samples: who each shows, its file and its attributes, and cameras and tracks if all
+    /// samples have one.
+    ///
+    /// ```
+    /// use std::path::Path;
     /// use reid_core::{Camera, Identity, Sample};
     /// use reid_eval::Labels;
     ///
     /// let sample = Sample::new("a.jpg", Identity::new(7)).with_camera(Camera::new(1));
     /// let labels = Labels::from_samples(&[sample])?;
     /// assert_eq!(labels.cameras(), Some(&[Camera::new(1)][..]));
+    /// assert_eq!(labels.at(0).path(), Some(Path::new("a.jpg")));
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
     ///
@@ -54,17 +142,23 @@ impl Labels {
     /// [`Error::MixedCameras`] if some samples have a camera and others have none: without cameras the
     /// figures would be those of another, easier protocol.
     pub fn from_samples(samples: &[Sample]) -> Result<Self, Error> {
-        let labels = Self::new(samples.iter().map(|sample| sample.identity).collect());
-        let cameras: Vec<Camera> = samples.iter().filter_map(|sample| sample.camera).collect();
         let path = |has: bool| {
             let sample = samples.iter().find(|sample| sample.camera.is_some() == has);
             sample.map(|sample| sample.path.clone())
         };
-        match (path(true), path(false)) {
-            (Some(with), Some(without)) => Err(Error::MixedCameras { with, without }),
-            (Some(_), None) => labels.with_cameras(cameras),
-            (None, _) => Ok(labels),
+        if let (Some(with), Some(without)) = (path(true), path(false)) {
+            return Err(Error::MixedCameras { with, without });
         }
+        let cameras: Option<Vec<Camera>> = samples.iter().map(|sample| sample.camera).collect();
+        let tracks: Option<Vec<Track>> = samples.iter().map(|sample| sample.track).collect();
+        Ok(Self {
+            identities: samples.iter().map(|sample| sample.identity).collect(),
+            cameras: cameras.filter(|cameras| !cameras.is_empty()),
+            tracks: tracks.filter(|tracks| !tracks.is_empty()),
+            images: None,
+            paths: Some(samples.iter().map(|sample| sample.path.clone()).collect()),
+            attributes: attributes(samples),
+        })
     }
 
     /// The same labels with the camera of each image.
@@ -89,19 +183,64 @@ impl Labels {
         Ok(self)
     }
 
+    /// The same labels with the track of each image.
+    ///
+    /// # Errors
+    /// If there is not one track per image.
+    pub fn with_tracks(mut self, tracks: Vec<Track>) -> Result<Self, Error> {
+        self.expect_one_each("tracks", tracks.len())?;
+        self.tracks = Some(tracks);
+        Ok(self)
+    }
+
+    /// The same labels with the file of each image, so that what a search finds can be opened.
+    ///
+    /// # Errors
+    /// If there is not one path per image.
+    pub fn with_paths(mut self, paths: Vec<PathBuf>) -> Result<Self, Error> {
+        self.expect_one_each("paths", paths.len())?;
+        self.paths = Some(paths);
+        Ok(self)
+    }
+
+    /// The same labels with a further attribute, such as the clothes or the modality, for a
+    /// [`RelevanceRule`](crate::RelevanceRule) to look at: `None` where it is not known, which an empty
+    /// text also says. One of the same name is replaced.
+    ///
+    /// # Errors
+    /// If there is not one value per image.
+    pub fn with_attribute(
+        mut self,
+        name: impl Into<String>,
+        values: Vec<Option<String>>,
+    ) -> Result<Self, Error> {
+        self.expect_one_each("values of an attribute", values.len())?;
+        let values = values
+            .into_iter()
+            .map(|value| value.filter(|value| !value.is_empty()));
+        self.attributes.insert(name.into(), values.collect());
+        Ok(self)
+    }
+
     /// The labels of some images, in the order asked for.
     ///
     /// # Panics
     /// If there is no such image.
     #[must_use]
     pub fn select(&self, images: &[usize]) -> Self {
-        fn of<T: Copy>(all: &[T], images: &[usize]) -> Vec<T> {
-            images.iter().map(|&image| all[image]).collect()
+        fn some<T: Clone>(all: &[T], images: &[usize]) -> Vec<T> {
+            images.iter().map(|&image| all[image].clone()).collect()
         }
+        let attributes = self.attributes.iter();
         Self {
-            identities: of(&self.identities, images),
-            cameras: self.cameras.as_ref().map(|all| of(all, images)),
-            images: self.images.as_ref().map(|all| of(all, images)),
+            identities: some(&self.identities, images),
+            cameras: self.cameras.as_ref().map(|all| some(all, images)),
+            images: self.images.as_ref().map(|all| some(all, images)),
+            tracks: self.tracks.as_ref().map(|all| some(all, images)),
+            paths: self.paths.as_ref().map(|all| some(all, images)),
+            attributes: attributes
+                .map(|(name, all)| (name.clone(), some(all, images)))
+                .collect(),
         }
     }
 
@@ -115,6 +254,20 @@ impl Labels {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.identities.is_empty()
+    }
+
+    /// The labels of one image, counted from 0.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[must_use]
+    pub fn at(&self, index: usize) -> ImageLabels<'_> {
+        let images = self.len();
+        assert!(index < images, "there is no image {index} among {images}");
+        ImageLabels {
+            labels: self,
+            index,
+        }
     }
 
     /// Who each image shows.
@@ -135,6 +288,44 @@ impl Labels {
         self.images.as_deref()
     }
 
+    /// Which track each image is part of, where that is known.
+    #[must_use]
+    pub fn tracks(&self) -> Option<&[Track]> {
+        self.tracks.as_deref()
+    }
+
+    /// The file of each image, where that is known.
+    #[must_use]
+    pub fn paths(&self) -> Option<&[PathBuf]> {
+        self.paths.as_deref()
+    }
+
+    /// The values of an attribute, if the images have it: one per image, `None` where it is not known.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&[Option<String>]> {
+        self.attributes.get(name).map(Vec::as_slice)
+    }
+
+    /// The names of the attributes, in alphabetical order.
+    pub fn attribute_names(&self) -> impl Iterator<Item = &str> {
+        self.attributes.keys().map(String::as_str)
+    }
+
+    /// Refuses labels without an attribute, for [`RelevanceRule::check`](crate::RelevanceRule::check).
+    ///
+    /// # Errors
+    /// [`Error::Attribute`], which names the split and the attributes that there are.
+    pub fn expect_attribute(&self, name: &str, split: Split) -> Result<(), Error> {
+        if self.attributes.contains_key(name) {
+            return Ok(());
+        }
+        Err(Error::Attribute {
+            split,
+            expected: name.to_owned(),
+            found: self.attribute_names().map(str::to_owned).collect(),
+        })
+    }
+
     fn expect_one_each(&self, labels: &'static str, found: usize) -> Result<(), Error> {
         let expected = self.len();
         if found == expected {
@@ -147,6 +338,22 @@ impl Labels {
             })
         }
     }
+}
+
+/// The attributes that any of these samples has.
+fn attributes(samples: &[Sample]) -> BTreeMap<String, Vec<Option<String>>> {
+    let names = samples.iter().flat_map(|sample| sample.attributes.keys());
+    let names: BTreeSet<&String> = names.collect();
+    let values = |name: &String| {
+        let values = samples.iter().map(|sample| sample.attributes.get(name));
+        values
+            .map(|value| value.filter(|value| !value.is_empty()).cloned())
+            .collect()
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), values(name)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -164,6 +371,43 @@ mod tests {
                 .expect_err("mixed")
                 .to_string(),
             "b.jpg has no camera, but a.jpg has: give a camera to every image or to none"
+        );
+    }
+
+    #[test]
+    fn what_else_is_known_of_samples_is_kept() {
+        let sample = |path: &str| Sample::new(path, Identity::new(7));
+        let samples = [
+            sample("a.jpg")
+                .with_track(Track::new(3))
+                .with_attribute("clothes", "red"),
+            sample("b.jpg").with_track(Track::new(4)),
+        ];
+        let labels = Labels::from_samples(&samples).expect("no cameras");
+        assert_eq!(labels.tracks(), Some(&[3, 4].map(Track::new)[..]));
+        assert_eq!(labels.select(&[1]).at(0).path(), Some(Path::new("b.jpg")));
+        let clothes = [0, 1].map(|image| labels.at(image).attribute("clothes"));
+        assert_eq!(clothes, [Some("red"), None]);
+        let labels = Labels::from_samples(&[samples[0].clone(), sample("c.jpg")]);
+        assert_eq!(labels.map(|labels| labels.tracks), Ok(None));
+    }
+
+    #[test]
+    fn an_attribute_that_is_empty_is_not_known() {
+        let values = vec![Some("red".to_owned()), Some(String::new()), None];
+        let labels = Labels::new(vec![Identity::new(7); 3])
+            .with_attribute("clothes", values)
+            .expect("three");
+        let found = [2, 1, 0].map(|at| labels.select(&[at]).at(0).attribute("clothes").is_some());
+        assert_eq!(found, [false, false, true]);
+        assert_eq!(labels.at(0).attribute("modality"), None);
+        assert_eq!(
+            labels
+                .expect_attribute("modality", Split::Query)
+                .expect_err("only clothes")
+                .to_string(),
+            "the query has no attribute `modality`, found `clothes`: \
+             give one value per image by `Labels::with_attribute`"
         );
     }
 

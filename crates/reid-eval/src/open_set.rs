@@ -10,6 +10,7 @@ use crate::{Error, Labels, Relevance, RetrievalTask, evaluate::each_row, ranking
 
 /// How open-set identification is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OpenSetConfig {
     /// The right answer has to be among so many; at least 1.
     pub rank: usize,
@@ -31,6 +32,26 @@ impl Default for OpenSetConfig {
     }
 }
 
+impl OpenSetConfig {
+    /// The same with another rank up to which a right answer counts.
+    #[must_use]
+    pub fn with_rank(self, rank: usize) -> Self {
+        Self { rank, ..self }
+    }
+
+    /// The same with another share of identities that are taken out of the gallery.
+    #[must_use]
+    pub fn with_held_out(self, held_out: f64) -> Self {
+        Self { held_out, ..self }
+    }
+
+    /// The same with other identities that are taken out of the gallery.
+    #[must_use]
+    pub fn with_seed(self, seed: Seed) -> Self {
+        Self { seed, ..self }
+    }
+}
+
 /// Identification where a query may show somebody who is not in the gallery: a system answers only if
 /// the nearest image is near enough.
 ///
@@ -40,25 +61,33 @@ impl Default for OpenSetConfig {
 /// ```
 ///
 /// Detection and identification rate at a false alarm rate: Phillips, Grother and Micheals, in
-/// Handbook of Face Recognition (2011).
+/// Handbook of Face Recognition (2011). Queries of unknown identity play no part, because nobody knows
+/// whether they are in the gallery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenSet {
     /// Distances of the right answers at a good rank, rising.
     identified: Vec<f32>,
-    /// Queries in the gallery.
-    known: usize,
+    queries: OpenSetQueries,
     /// Distances of the nearest images to the queries that are not, rising.
     alarms: Vec<f32>,
-    /// Queries that are not in the gallery: some may meet no image at all.
-    unknown: usize,
 }
 
-/// What becomes of one query.
-enum Fate {
+/// How many queries there are, by whether the gallery shows whom they show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OpenSetQueries {
+    /// Queries in the gallery.
+    pub in_gallery: usize,
+    /// Queries that are not in the gallery.
+    pub not_in_gallery: usize,
+}
+
+/// The result of one query.
+enum Outcome {
     /// In the gallery; where its right answer is at a good rank, how far that is.
-    Known(Option<f32>),
-    /// Not in the gallery; how far the nearest image is.
-    Unknown(Option<f32>),
+    InGallery(Option<f32>),
+    /// Not in the gallery; how far the nearest image is, unless there is no image at all.
+    NotInGallery(Option<f32>),
 }
 
 impl OpenSet {
@@ -77,13 +106,9 @@ impl OpenSet {
     /// // Identity 3 is not in the gallery; its nearest image is 3 away.
     /// let (query, gallery) = (one(&[0.0, 9.0, 4.0], &[1, 2, 3])?, one(&[1.0, 7.0], &[1, 2])?);
     /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-    /// let task = RetrievalTask {
-    ///     distances: &distances,
-    ///     query: query.labels(),
-    ///     gallery: gallery.labels(),
-    ///     protocol: Protocol::NoCameras,
-    /// };
-    /// let config = OpenSetConfig { held_out: 0.0, ..OpenSetConfig::default() };
+    /// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+    ///     .with_protocol(&Protocol::NoCameras);
+    /// let config = OpenSetConfig::default().with_held_out(0.0);
     /// let open = OpenSet::from_task(&task, &config)?;
     /// assert_eq!(open.detection_and_identification_rate(0.0), 1.0);
     /// # Ok::<(), reid_eval::Error>(())
@@ -95,13 +120,13 @@ impl OpenSet {
             });
         }
         let absent = held_out(task.query, config)?;
-        let fates = each_row(task, |rule, query, row| {
+        let outcomes = each_row(task, |rule, row| {
             let mut right: Option<(usize, f32)> = None;
             let mut wrong: Vec<(usize, f32)> = Vec::new();
             for (image, distance) in row.iter().copied().enumerate() {
                 let candidate = (image, distance);
-                match rule.relevance(query, image) {
-                    Relevance::Ignored => {}
+                match rule.relevance(image) {
+                    Relevance::Ignored | Relevance::Unknown => {}
                     _ if absent.contains(&task.gallery.identities()[image]) => {}
                     Relevance::Match => {
                         let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
@@ -112,42 +137,51 @@ impl OpenSet {
             }
             let Some(right) = right else {
                 let nearest = wrong.into_iter().min_by(nearer);
-                return Fate::Unknown(nearest.map(|(_, distance)| distance));
+                return Outcome::NotInGallery(nearest.map(|(_, distance)| distance));
             };
-            let before = wrong.iter().filter(|of| nearer(of, &right).is_lt()).count();
-            Fate::Known((before < config.rank).then_some(right.1))
+            let before = wrong
+                .iter()
+                .filter(|image| nearer(image, &right).is_lt())
+                .count();
+            Outcome::InGallery((before < config.rank).then_some(right.1))
         })?;
-        let (mut known, mut unknown) = (0, 0);
+        let mut queries = OpenSetQueries::default();
         let (mut identified, mut alarms) = (Vec::new(), Vec::new());
-        for fate in fates {
-            match fate {
-                Fate::Known(distance) => {
-                    known += 1;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::InGallery(distance) => {
+                    queries.in_gallery += 1;
                     identified.extend(distance);
                 }
-                Fate::Unknown(distance) => {
-                    unknown += 1;
+                Outcome::NotInGallery(distance) => {
+                    queries.not_in_gallery += 1;
                     alarms.extend(distance);
                 }
             }
         }
-        if known == 0 || unknown == 0 {
-            return Err(Error::OpenSet { known, unknown });
+        let OpenSetQueries {
+            in_gallery,
+            not_in_gallery,
+        } = queries;
+        if in_gallery == 0 || not_in_gallery == 0 {
+            return Err(Error::OpenSet {
+                in_gallery,
+                not_in_gallery,
+            });
         }
         identified.sort_unstable_by(f32::total_cmp);
         alarms.sort_unstable_by(f32::total_cmp);
         Ok(Self {
             identified,
-            known,
+            queries,
             alarms,
-            unknown,
         })
     }
 
-    /// Queries in the gallery, and queries that are not.
+    /// How many queries there are, in the gallery and not.
     #[must_use]
-    pub fn queries(&self) -> [usize; 2] {
-        [self.known, self.unknown]
+    pub fn queries(&self) -> OpenSetQueries {
+        self.queries
     }
 
     /// The share of queries in the gallery that is found, when at most a share of `rate` of those that
@@ -156,7 +190,7 @@ impl OpenSet {
     pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
         // A threshold below the first alarm that is one too many. Shares are compared, not counts: 29/100 is
         // the number that is written 0.29, and 0.29 · 100 is less than 29.
-        let share = |count: usize| count as f64 / self.unknown as f64;
+        let share = |count: usize| count as f64 / self.queries.not_in_gallery as f64;
         let too_many = (0..self.alarms.len()).find(|&count| share(count + 1) > rate);
         let found = match too_many {
             None => self.identified.len(),
@@ -166,7 +200,7 @@ impl OpenSet {
                     .partition_point(|distance| *distance < limit)
             }
         };
-        found as f64 / self.known as f64
+        found as f64 / self.queries.in_gallery as f64
     }
 }
 
@@ -178,7 +212,10 @@ fn held_out(query: &Labels, config: &OpenSetConfig) -> Result<HashSet<Identity>,
             found: config.held_out,
         });
     }
-    let all: BTreeSet<Identity> = query.identities().iter().copied().collect();
+    let identities = query.identities().iter().copied();
+    let all: BTreeSet<Identity> = identities
+        .filter(|identity| !identity.is_unknown())
+        .collect();
     let mut all: Vec<Identity> = all.into_iter().collect();
     all.shuffle(&mut config.seed.named("held out").stream());
     all.truncate(nearest_count(config.held_out, all.len()));
@@ -224,13 +261,9 @@ mod tests {
             held_out,
             seed: Seed::new(1),
         };
-        let task = RetrievalTask {
-            distances: &matrix,
-            query: &labels(&[1, 2, 3, 4]),
-            gallery: &labels(&[1, 2]),
-            protocol: Protocol::NoCameras,
-        };
-        OpenSet::from_task(&task, &config)
+        let (query, gallery) = (labels(&[1, 2, 3, 4]), labels(&[1, 2]));
+        let task = RetrievalTask::new(&matrix, &query, &gallery);
+        OpenSet::from_task(&task.with_protocol(&Protocol::NoCameras), &config)
     }
 
     #[test]
@@ -239,7 +272,8 @@ mod tests {
             [0.0, 0.4, 0.5, 1.0].map(|rate| open.detection_and_identification_rate(rate))
         };
         let first = open(0.0, 1).expect("both kinds");
-        assert_eq!(first.queries(), [2, 2]);
+        let queries = first.queries();
+        assert_eq!((queries.in_gallery, queries.not_in_gallery), (2, 2));
         // Without an alarm nothing below 0.25; with one everything below 0.5.
         assert_eq!(rates(&first), [0.0, 0.0, 0.5, 0.5]);
         assert_eq!(
@@ -253,10 +287,12 @@ mod tests {
         // All four: nobody is left to be found.
         assert_eq!(
             open(1.0, 1).expect_err("nobody").to_string(),
-            "expected queries with and without a match in the gallery, found 0 and 4"
+            "open-set identification needs queries with and without a match in the gallery, found 0 and 4: \
+             change the share of identities that are held out"
         );
         let half = open(0.5, 1).expect("seed 1 leaves one of the two");
-        assert_eq!(half.queries().iter().sum::<usize>(), 4);
+        let queries = half.queries();
+        assert_eq!(queries.in_gallery + queries.not_in_gallery, 4);
     }
 
     /// A hundred people of whom only the first is in the gallery, at 0.05; the others raise alarms at 0.1,
@@ -274,16 +310,10 @@ mod tests {
                 queries: people,
                 gallery: 1,
             };
-            let config = OpenSetConfig {
-                held_out: 0.0,
-                ..OpenSetConfig::default()
-            };
-            let task = RetrievalTask {
-                distances: &matrix,
-                query: &labels(&identities),
-                gallery: &labels(&[1]),
-                protocol: Protocol::NoCameras,
-            };
+            let config = OpenSetConfig::default().with_held_out(0.0);
+            let (query, gallery) = (labels(&identities), labels(&[1]));
+            let task = RetrievalTask::new(&matrix, &query, &gallery);
+            let task = task.with_protocol(&Protocol::NoCameras);
             OpenSet::from_task(&task, &config).expect("both kinds")
         };
         for allowed in 0..alarms {

@@ -1,15 +1,26 @@
-//! Protocol: which gallery images an answer may not contain (Zheng et al., ICCV 2015).
+//! Protocol: what a gallery image is to a query (Zheng et al., ICCV 2015), built in or one's own.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use reid_core::Split;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Error;
+use crate::{Error, ImageLabels, Labels, Relevance, RelevanceRule};
 
-/// Which gallery images are taken out of a query's ranking before it is scored.
+/// What a gallery image is to a query: a match, a non-match, or ignored.
 ///
-/// Junk ([`Identity::JUNK`](reid_core::Identity::JUNK)) is always taken out. Distractors (identity
-/// 0) stay: they are wrong answers.
+/// Whatever the protocol, junk ([`Identity::JUNK`](reid_core::Identity::JUNK)) is always ignored, and a
+/// pair with an image of unknown identity ([`Identity::UNKNOWN`](reid_core::Identity::UNKNOWN)) is
+/// [`Relevance::Unknown`]. Distractors (identity 0) stay: they are non-matches.
+///
+/// A protocol of one's own is a [`RelevanceRule`], handed over by [`Protocol::custom`]. A protocol is
+/// written to a file as its name. A name that is not built in can be read, so that a report of a custom
+/// protocol can be; evaluating by it needs the rule again.
 ///
 /// ```
 /// use reid_eval::Protocol;
@@ -17,27 +28,145 @@ use crate::Error;
 /// assert_eq!("no-cameras".parse(), Ok(Protocol::NoCameras));
 /// assert_eq!(Protocol::default().to_string(), "market");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Protocol {
-    /// Images of the query's identity by the query's own camera are taken out: finding the next
+    /// Images of the query's identity by the query's own camera are ignored: finding the next
     /// frame of the same video is no feat. The protocol of Market-1501, and the default; needs
     /// cameras on both sides.
     #[default]
     Market,
-    /// Only the query's own image is taken out, recognised by its number
+    /// Only the query's own image is ignored, recognised by its number
     /// ([`Labels::with_images`](crate::Labels::with_images)); without numbers no query is in the
-    /// gallery and nothing is taken out. For data sets without cameras.
-    #[serde(alias = "camera-less")]
+    /// gallery and nothing is ignored. For data sets without cameras.
     NoCameras,
+    /// A rule of one's own.
+    Custom(CustomProtocol),
+}
+
+/// A [`RelevanceRule`] of one's own, known by its name.
+#[derive(Clone)]
+pub struct CustomProtocol {
+    name: String,
+    /// Absent where the protocol was read from a file.
+    rule: Option<Arc<dyn RelevanceRule>>,
+}
+
+const MARKET: &str = "market";
+const NO_CAMERAS: &str = "no-cameras";
+/// The name in version 0.1.
+const CAMERA_LESS: &str = "camera-less";
+
+impl Protocol {
+    /// The protocol of a rule of one's own. [`RelevanceRule`] has an example.
+    #[must_use]
+    pub fn custom(rule: impl RelevanceRule + 'static) -> Self {
+        Self::Custom(CustomProtocol {
+            name: rule.name().to_owned(),
+            rule: Some(Arc::new(rule)),
+        })
+    }
+
+    fn built_in(name: &str) -> Option<Self> {
+        match name {
+            MARKET => Some(Self::Market),
+            NO_CAMERAS | CAMERA_LESS => Some(Self::NoCameras),
+            _ => None,
+        }
+    }
+
+    /// Whether a custom protocol was read from a file and has only its name.
+    pub(crate) fn lacks_its_rule(&self) -> bool {
+        matches!(self, Self::Custom(CustomProtocol { rule: None, .. }))
+    }
+}
+
+impl CustomProtocol {
+    pub(crate) fn rule(&self) -> Result<&dyn RelevanceRule, Error> {
+        self.rule.as_deref().ok_or_else(|| Error::NoRule {
+            protocol: self.name.clone(),
+        })
+    }
+}
+
+/// The built-in protocols are rules too, so that a rule of one's own can begin with one of them.
+impl RelevanceRule for Protocol {
+    fn name(&self) -> &str {
+        match self {
+            Self::Market => MARKET,
+            Self::NoCameras => NO_CAMERAS,
+            Self::Custom(custom) => &custom.name,
+        }
+    }
+
+    fn check(&self, query: &Labels, gallery: &Labels) -> Result<(), Error> {
+        let sides = [(query, Split::Query), (gallery, Split::Gallery)];
+        match self {
+            Self::Market => {
+                let missing = sides.into_iter().find(|side| side.0.cameras().is_none());
+                missing.map_or(Ok(()), |(_, split)| Err(Error::Cameras { split }))
+            }
+            Self::NoCameras => match sides.map(|(labels, _)| labels.images().is_some()) {
+                [true, false] => Err(Error::Images {
+                    split: Split::Gallery,
+                }),
+                [false, true] => Err(Error::Images {
+                    split: Split::Query,
+                }),
+                [_, _] => Ok(()),
+            },
+            Self::Custom(custom) => custom.rule()?.check(query, gallery),
+        }
+    }
+
+    /// # Panics
+    /// If it is a custom protocol that was read from a file, or if labels are missing: [`check`](Self::check)
+    /// refuses both.
+    fn relevance(&self, query: ImageLabels<'_>, gallery: ImageLabels<'_>) -> Relevance {
+        let same = query.identity() == gallery.identity();
+        match self {
+            Self::Market => {
+                Relevance::from_identity(same, same && query.camera() == gallery.camera())
+            }
+            Self::NoCameras => {
+                let own = query.image().is_some() && query.image() == gallery.image();
+                Relevance::from_identity(same, own)
+            }
+            Self::Custom(custom) => match custom.rule() {
+                Ok(rule) => rule.relevance(query, gallery),
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for CustomProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(rule) => rule.fmt(f),
+            None => write!(f, "{} (without its rule)", self.name),
+        }
+    }
+}
+
+/// By name: two rules of one name are one protocol.
+impl PartialEq for CustomProtocol {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CustomProtocol {}
+
+impl Hash for CustomProtocol {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Market => "market",
-            Self::NoCameras => "no-cameras",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -45,14 +174,23 @@ impl FromStr for Protocol {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "market" => Ok(Self::Market),
-            "no-cameras" | "camera-less" => Ok(Self::NoCameras),
-            _ => Err(Error::Choice {
-                expected: "a protocol: market or no-cameras",
-                found: text.to_owned(),
-            }),
-        }
+        Self::built_in(text).ok_or_else(|| Error::Choice {
+            expected: "a protocol: market or no-cameras",
+            found: text.to_owned(),
+        })
+    }
+}
+
+impl Serialize for Protocol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(Self::built_in(&name).unwrap_or(Self::Custom(CustomProtocol { name, rule: None })))
     }
 }
 
@@ -69,6 +207,27 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "expected a protocol: market or no-cameras, found `duke`"
+        );
+    }
+
+    #[test]
+    fn a_file_holds_the_name() {
+        for (protocol, json) in [
+            (Protocol::Market, r#""market""#),
+            (Protocol::NoCameras, r#""no-cameras""#),
+        ] {
+            assert_eq!(serde_json::to_string(&protocol).expect("text"), json);
+            assert_eq!(serde_json::from_str::<Protocol>(json).ok(), Some(protocol));
+        }
+        let older = serde_json::from_str::<Protocol>(r#""camera-less""#);
+        assert_eq!(older.ok(), Some(Protocol::NoCameras));
+        let other = serde_json::from_str::<Protocol>(r#""duke""#).expect("a name");
+        assert!(other.lacks_its_rule());
+        let none = Labels::default();
+        assert_eq!(
+            other.check(&none, &none).expect_err("no rule").to_string(),
+            "the protocol `duke` is not built in: give its rule in code by \
+             `with_protocol(Protocol::custom(rule))`"
         );
     }
 }

@@ -11,6 +11,7 @@ use crate::{
 
 /// The nearest gallery images of one query, nearest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RankedList {
     /// Which query, counted from 0.
     pub query: usize,
@@ -18,8 +19,17 @@ pub struct RankedList {
     pub entries: Vec<RankedEntry>,
 }
 
+impl RankedList {
+    /// The list of a query, nearest first.
+    #[must_use]
+    pub fn new(query: usize, entries: Vec<RankedEntry>) -> Self {
+        Self { query, entries }
+    }
+}
+
 /// A gallery image in a [`RankedList`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RankedEntry {
     /// Which gallery image, counted from 0.
     pub gallery: usize,
@@ -29,11 +39,24 @@ pub struct RankedEntry {
     pub relevance: Relevance,
 }
 
+impl RankedEntry {
+    /// A gallery image at this distance from the query.
+    #[must_use]
+    pub fn new(gallery: usize, distance: f32, relevance: Relevance) -> Self {
+        Self {
+            gallery,
+            distance,
+            relevance,
+        }
+    }
+}
+
 /// The `top` nearest gallery images of one query, by the metric and the protocol of `config`.
 ///
 /// Images that the protocol takes out stand where their distance puts them, as
-/// [`Relevance::Ignored`], so that pictures can grey them; they do not count towards `top`. A `top`
-/// beyond the gallery gives all of it. Order and distances are those of
+/// [`Relevance::Ignored`], so that pictures can grey them; they do not count towards `top`. All images of a
+/// query of unknown identity are [`Relevance::Unknown`] and count. A `top` beyond the gallery gives all of
+/// it. Order and distances are those of
 /// [`evaluate`](crate::evaluate), to the last bit.
 ///
 /// # Errors
@@ -62,13 +85,14 @@ pub fn ranked_list(
     query_index: usize,
     top: usize,
 ) -> Result<RankedList, Error> {
-    let rule = ProtocolRule::new(config.protocol, query.labels(), gallery.labels())?;
+    let rule = ProtocolRule::new(&config.protocol, query.labels(), gallery.labels())?;
     if query_index >= query.len() {
         return Err(Error::Query {
             query: query_index,
             queries: query.len(),
         });
     }
+    let rule = rule.at(query_index);
     let distances = Distances::between(query, gallery, config.metric)?;
     let row = distance::rows(&distances, query_index..query_index + 1)?;
     let mut candidates: Vec<Candidate> = row.into_iter().enumerate().collect();
@@ -80,18 +104,11 @@ pub fn ranked_list(
         if counted == top {
             break;
         }
-        let relevance = rule.relevance(query_index, image);
+        let relevance = rule.relevance(image);
         counted += usize::from(relevance != Relevance::Ignored);
-        entries.push(RankedEntry {
-            gallery: image,
-            distance,
-            relevance,
-        });
+        entries.push(RankedEntry::new(image, distance, relevance));
     }
-    Ok(RankedList {
-        query: query_index,
-        entries,
-    })
+    Ok(RankedList::new(query_index, entries))
 }
 
 #[cfg(test)]
@@ -102,7 +119,7 @@ mod tests {
     use crate::{Metric, Protocol};
 
     /// One query at 0 among images on a line, without cameras.
-    fn list(gallery: &[(i64, f32)], top: usize) -> Vec<(usize, f32, Relevance)> {
+    fn list(query: i64, gallery: &[(i64, f32)], top: usize) -> Vec<(usize, f32, Relevance)> {
         let embeddings = |of: &[(i64, f32)]| {
             let values = of.iter().map(|of| of.1).collect();
             let identities = of.iter().map(|of| Identity::new(of.0)).collect();
@@ -112,7 +129,7 @@ mod tests {
             .with_protocol(Protocol::NoCameras)
             .with_metric(Metric::Euclidean);
         let list = ranked_list(
-            &embeddings(&[(1, 0.0)]),
+            &embeddings(&[(query, 0.0)]),
             &embeddings(gallery),
             &config,
             0,
@@ -131,10 +148,17 @@ mod tests {
         use Relevance::{Ignored, Match, NonMatch};
         // Images 1 and 3 are both at 2 and keep the order of the gallery.
         let two = [(2, 1.0, Ignored), (1, 2.0, NonMatch), (3, 2.0, Match)];
-        assert_eq!(list(&GALLERY, 2), two);
+        assert_eq!(list(1, &GALLERY, 2), two);
         let rest = [(0, 3.0, Match), (4, 9.0, Ignored)];
-        assert_eq!(list(&GALLERY, 99), [&two[..], &rest].concat());
-        assert!(list(&GALLERY, 0).is_empty());
+        assert_eq!(list(1, &GALLERY, 99), [&two[..], &rest].concat());
+        assert!(list(1, &GALLERY, 0).is_empty());
+    }
+
+    #[test]
+    fn a_query_of_unknown_identity_is_listed() {
+        use Relevance::{Ignored, Unknown};
+        let junk_first = [(2, 1.0, Ignored), (1, 2.0, Unknown), (3, 2.0, Unknown)];
+        assert_eq!(list(-2, &GALLERY, 2), junk_first);
     }
 
     #[test]
@@ -144,7 +168,7 @@ mod tests {
         let error = ranked_list(&one, &one, &config, 1, 5).expect_err("one query");
         assert_eq!(
             error.to_string(),
-            "there is no query 1 among 1; the first is query 0"
+            "there is no query 1 among 1 queries, which are counted from 0"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Ranking: the order of gallery images, and the ranks of the right ones without sorting the rest.
+//! Ranking: the order of gallery images, the nearest of them, and the ranks of the matches without sorting the rest.
 
 use std::cmp::Ordering;
 
@@ -12,6 +12,33 @@ pub(crate) type Candidate = (usize, f32);
 pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
     // Adding 0 makes -0 a plain 0, which `total_cmp` would put after it.
     (a.1 + 0.0).total_cmp(&(b.1 + 0.0)).then(a.0.cmp(&b.0))
+}
+
+/// The nearest `count` candidates, nearest first, or all of them if there are fewer.
+///
+/// Those that may be among the nearest are kept in a list of at most `2 · count`, which is cut to half its
+/// length when it is full: `O(candidates)` in time, whatever their order.
+pub(crate) fn nearest(candidates: impl Iterator<Item = Candidate>, count: usize) -> Vec<Candidate> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut kept: Vec<Candidate> = Vec::new();
+    // The farthest of the nearest, when there are enough of them.
+    let mut limit: Option<Candidate> = None;
+    for candidate in candidates {
+        if limit.is_some_and(|limit| nearer(&candidate, &limit).is_gt()) {
+            continue;
+        }
+        kept.push(candidate);
+        if kept.len() / 2 >= count {
+            let (_, farthest, _) = kept.select_nth_unstable_by(count - 1, nearer);
+            limit = Some(*farthest);
+            kept.truncate(count);
+        }
+    }
+    kept.sort_unstable_by(nearer);
+    kept.truncate(count);
+    kept
 }
 
 /// Ranks of the right answers, rising from 1, among the images that are not ignored.
@@ -47,7 +74,7 @@ pub(crate) fn ranks_of_matches(
     // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
     let mut moves = vec![0; right.len() + 1];
     let near = candidates().filter(|&(_, distance)| distance <= farthest);
-    for candidate in near.filter(|&(image, _)| relevance(image) != Relevance::Ignored) {
+    for candidate in near.filter(|&(image, _)| relevance(image).is_ranked()) {
         moves[before(&candidate)] += 1;
     }
     let mut rank = 0;
@@ -70,6 +97,21 @@ mod tests {
 
     fn ranks(distances: &[f32], relevances: &[Relevance]) -> Vec<usize> {
         ranks_of_matches(distances, |image| relevances[image])
+    }
+
+    #[test]
+    fn the_nearest_are_the_first_of_a_stable_sort() {
+        for length in 0..40_usize {
+            // Few different distances, in an order that rises and falls.
+            let distances = (0..length).map(|at| ((at * 7) % 5) as f32);
+            let candidates: Vec<Candidate> = distances.enumerate().collect();
+            let mut sorted = candidates.clone();
+            sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+            for count in [0, 1, 2, 3, 7, 39, 100, usize::MAX] {
+                let found = nearest(candidates.iter().copied(), count);
+                assert_eq!(found, sorted[..count.min(length)], "{count} of {length}");
+            }
+        }
     }
 
     #[test]

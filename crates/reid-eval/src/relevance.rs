@@ -1,9 +1,11 @@
-//! Verdict: what a gallery image is to a query.
+//! Relevance: what a gallery image is to a query, and who says so.
 
-use reid_core::{Camera, Split};
+use std::fmt;
+
+use reid_core::{Camera, Identity, Split};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Labels, Protocol};
+use crate::{Error, ImageLabels, Labels, Protocol};
 
 /// What a gallery image is to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +19,106 @@ pub enum Relevance {
     NonMatch,
     /// The [`Protocol`] takes it out of the ranking.
     Ignored,
+    /// Nobody knows: the identity of the query or of the gallery image is
+    /// [`Identity::UNKNOWN`]. It takes no rank and counts nowhere.
+    Unknown,
+}
+
+impl Relevance {
+    /// A match if both show one identity, unless the protocol ignores the pair.
+    pub(crate) fn from_identity(same: bool, ignored: bool) -> Self {
+        match (ignored, same) {
+            (true, _) => Self::Ignored,
+            (false, true) => Self::Match,
+            (false, false) => Self::NonMatch,
+        }
+    }
+
+    /// Whether the image takes a rank: it is a match or a non-match.
+    #[must_use]
+    pub fn is_ranked(self) -> bool {
+        matches!(self, Self::Match | Self::NonMatch)
+    }
+}
+
+/// A protocol of one's own: what a gallery image is to a query, pair by pair.
+///
+/// The rule is asked once for each pair whose images are neither junk nor of unknown identity; it may look
+/// at all labels of both. It is asked from several threads at once, so it must give the same answer every
+/// time.
+///
+/// The protocol of clothes-changing re-identification (Qian et al., ACCV 2020) ignores images of the query's
+/// identity in the query's own clothes. It is that of Market-1501 with one more condition:
+///
+/// ```
+/// use reid_core::{Camera, Identity, Split};
+/// use reid_eval::{
+///     Embeddings, Error, ImageLabels, Labels, Protocol, Relevance, RelevanceRule, evaluate,
+/// };
+///
+/// #[derive(Debug)]
+/// struct ClothesChanging;
+///
+/// impl RelevanceRule for ClothesChanging {
+///     fn name(&self) -> &str {
+///         "clothes-changing"
+///     }
+///
+///     fn check(&self, query: &Labels, gallery: &Labels) -> Result<(), Error> {
+///         Protocol::Market.check(query, gallery)?;
+///         query.expect_attribute("clothes", Split::Query)?;
+///         gallery.expect_attribute("clothes", Split::Gallery)
+///     }
+///
+///     fn relevance(&self, query: ImageLabels<'_>, gallery: ImageLabels<'_>) -> Relevance {
+///         match Protocol::Market.relevance(query, gallery) {
+///             Relevance::Match if query.attribute("clothes") == gallery.attribute("clothes") => {
+///                 Relevance::Ignored
+///             }
+///             relevance => relevance,
+///         }
+///     }
+/// }
+///
+/// let side = |values: &[f32], ids: &[i64], cameras: &[u32], clothes: &[&str]| {
+///     let identities = ids.iter().copied().map(Identity::new).collect();
+///     let clothes = clothes.iter().map(|&name| Some(name.to_owned())).collect();
+///     Embeddings::new(values.to_vec(), 2, identities)?
+///         .with_cameras(cameras.iter().copied().map(Camera::new).collect())?
+///         .with_attribute("clothes", clothes)
+/// };
+/// let query = side(&[1.0, 0.0], &[1], &[1], &["red"])?;
+/// // The nearest image shows the same person in the same coat, then come somebody else and the same
+/// // person in another coat.
+/// let values = [1.0, 0.0, 0.8, 0.6, 0.6, 0.8];
+/// let gallery = side(&values, &[1, 2, 1], &[2, 2, 2], &["red", "red", "blue"])?;
+///
+/// let market = evaluate(&query, &gallery, &Protocol::default())?;
+/// assert_eq!(market.rank(1), 1.0);
+/// let changed = evaluate(&query, &gallery, &Protocol::custom(ClothesChanging))?;
+/// assert_eq!((changed.rank(1), changed.rank(2)), (0.0, 1.0));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+///
+/// What is no label, such as the time at which an image was taken, the rule may hold itself and find by
+/// [`ImageLabels::index`].
+pub trait RelevanceRule: fmt::Debug + Send + Sync {
+    /// The name of the protocol in reports and files, such as `clothes-changing`. A rule with settings puts
+    /// them into its name, because nothing else of it is written.
+    fn name(&self) -> &str;
+
+    /// Refuses labels that the rule cannot do with. By default none are refused.
+    ///
+    /// # Errors
+    /// If labels are missing, such as by [`Labels::expect_attribute`]; [`Error::Protocol`] is for other
+    /// reasons.
+    fn check(&self, query: &Labels, gallery: &Labels) -> Result<(), Error> {
+        let _ = (query, gallery);
+        Ok(())
+    }
+
+    /// What the gallery image is to the query.
+    fn relevance(&self, query: ImageLabels<'_>, gallery: ImageLabels<'_>) -> Relevance;
 }
 
 /// A protocol with the labels it needs at hand.
@@ -27,17 +129,36 @@ pub(crate) struct ProtocolRule<'a> {
     rule: Rule<'a>,
 }
 
-/// What is taken out besides junk; the query's labels come first.
-#[derive(Debug)]
+/// What is ignored besides junk; the query's labels come first.
+#[derive(Clone, Copy, Debug)]
 enum Rule<'a> {
     SameIdentityAndCamera(&'a [Camera], &'a [Camera]),
     SameImage(&'a [u64], &'a [u64]),
     Nothing,
+    Custom(&'a dyn RelevanceRule),
+}
+
+/// A protocol for one query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueryRule<'a> {
+    pub(crate) query: usize,
+    pub(crate) identity: Identity,
+    identities: &'a [Identity],
+    rule: RowRule<'a>,
+}
+
+/// What is ignored for one query, besides junk; the query's labels come first.
+#[derive(Clone, Copy, Debug)]
+enum RowRule<'a> {
+    SameIdentityAndCamera(Camera, &'a [Camera]),
+    SameImage(u64, &'a [u64]),
+    Nothing,
+    Custom(&'a dyn RelevanceRule, ImageLabels<'a>, &'a Labels),
 }
 
 impl<'a> ProtocolRule<'a> {
     pub(crate) fn new(
-        protocol: Protocol,
+        protocol: &'a Protocol,
         query: &'a Labels,
         gallery: &'a Labels,
     ) -> Result<Self, Error> {
@@ -46,27 +167,14 @@ impl<'a> ProtocolRule<'a> {
                 return Err(Error::Empty { split });
             }
         }
-        let rule = match protocol {
-            Protocol::Market => Rule::SameIdentityAndCamera(
-                query.cameras().ok_or(Error::Cameras {
-                    split: Split::Query,
-                })?,
-                gallery.cameras().ok_or(Error::Cameras {
-                    split: Split::Gallery,
-                })?,
-            ),
-            Protocol::NoCameras => match (query.images(), gallery.images()) {
-                (Some(query), Some(gallery)) => Rule::SameImage(query, gallery),
-                (None, None) => Rule::Nothing,
-                (query, _) => {
-                    let split = if query.is_none() {
-                        Split::Query
-                    } else {
-                        Split::Gallery
-                    };
-                    return Err(Error::Images { split });
-                }
-            },
+        protocol.check(query, gallery)?;
+        let cameras = query.cameras().zip(gallery.cameras());
+        let images = query.images().zip(gallery.images());
+        let rule = match (protocol, cameras, images) {
+            (Protocol::Market, Some((from, to)), _) => Rule::SameIdentityAndCamera(from, to),
+            (Protocol::NoCameras, _, Some((from, to))) => Rule::SameImage(from, to),
+            (Protocol::Market | Protocol::NoCameras, ..) => Rule::Nothing,
+            (Protocol::Custom(custom), ..) => Rule::Custom(custom.rule()?),
         };
         Ok(Self {
             query,
@@ -75,29 +183,57 @@ impl<'a> ProtocolRule<'a> {
         })
     }
 
-    /// What gallery image `gallery` is to query `query`, both counted from 0.
+    /// The protocol for a query, counted from 0.
     #[inline]
-    pub(crate) fn relevance(&self, query: usize, gallery: usize) -> Relevance {
-        let found = self.gallery.identities()[gallery];
-        let right = self.query.identities()[query] == found;
-        let ignored = found.is_junk()
-            || match self.rule {
-                Rule::SameIdentityAndCamera(from, to) => right && from[query] == to[gallery],
-                Rule::SameImage(from, to) => from[query] == to[gallery],
-                Rule::Nothing => false,
-            };
-        match (ignored, right) {
-            (true, _) => Relevance::Ignored,
-            (false, true) => Relevance::Match,
-            (false, false) => Relevance::NonMatch,
+    pub(crate) fn at(&self, query: usize) -> QueryRule<'a> {
+        let rule = match self.rule {
+            Rule::SameIdentityAndCamera(from, to) => {
+                RowRule::SameIdentityAndCamera(from[query], to)
+            }
+            Rule::SameImage(from, to) => RowRule::SameImage(from[query], to),
+            Rule::Nothing => RowRule::Nothing,
+            Rule::Custom(rule) => RowRule::Custom(rule, self.query.at(query), self.gallery),
+        };
+        QueryRule {
+            query,
+            identity: self.query.identities()[query],
+            identities: self.gallery.identities(),
+            rule,
         }
+    }
+
+    /// Whether a query is scored: somebody knows whom it shows.
+    pub(crate) fn is_scored(&self, query: usize) -> bool {
+        !self.query.identities()[query].is_unknown()
+    }
+}
+
+impl QueryRule<'_> {
+    /// What a gallery image, counted from 0, is to the query.
+    #[inline]
+    pub(crate) fn relevance(&self, image: usize) -> Relevance {
+        let found = self.identities[image];
+        if found.is_junk() {
+            return Relevance::Ignored;
+        }
+        if found.is_unknown() || self.identity.is_unknown() {
+            return Relevance::Unknown;
+        }
+        let same = self.identity == found;
+        let ignored = match self.rule {
+            RowRule::SameIdentityAndCamera(from, to) => same && from == to[image],
+            RowRule::SameImage(from, to) => from == to[image],
+            RowRule::Nothing => false,
+            RowRule::Custom(rule, query, gallery) => {
+                return rule.relevance(query, gallery.at(image));
+            }
+        };
+        Relevance::from_identity(same, ignored)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use reid_core::Identity;
-
     use super::*;
 
     fn labels(identities: &[i64]) -> Labels {
@@ -105,39 +241,110 @@ mod tests {
     }
 
     fn relevances(rule: &ProtocolRule<'_>, query: usize) -> Vec<Relevance> {
-        let gallery = 0..rule.gallery.len();
-        gallery.map(|image| rule.relevance(query, image)).collect()
+        let rule = rule.at(query);
+        (0..rule.identities.len())
+            .map(|image| rule.relevance(image))
+            .collect()
     }
+
+    const ALL: [Relevance; 4] = [
+        Relevance::Match,
+        Relevance::NonMatch,
+        Relevance::Ignored,
+        Relevance::Unknown,
+    ];
 
     #[test]
     fn market_ignores_junk_and_the_own_camera_but_not_distractors() {
         let cameras = |values: &[u32]| values.iter().copied().map(Camera::new).collect();
         let query = labels(&[1]).with_cameras(cameras(&[1])).expect("one");
-        let gallery = labels(&[1, 1, 2, 0, -1])
-            .with_cameras(cameras(&[1, 2, 1, 2, 2]))
-            .expect("five");
-        let rule = ProtocolRule::new(Protocol::Market, &query, &gallery).expect("cameras");
-        let [r, w, i] = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored];
-        assert_eq!(relevances(&rule, 0), [i, r, w, w, i]);
+        let gallery = labels(&[1, 1, 2, 0, -1, -2])
+            .with_cameras(cameras(&[1, 2, 1, 2, 2, 1]))
+            .expect("six");
+        let rule = ProtocolRule::new(&Protocol::Market, &query, &gallery).expect("cameras");
+        let [r, w, i, u] = ALL;
+        assert_eq!(relevances(&rule, 0), [i, r, w, w, i, u]);
     }
 
     #[test]
     fn without_cameras_only_the_own_image_is_ignored() {
-        let [r, w, i] = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored];
+        let [r, w, i, _] = ALL;
         let (query, gallery) = (labels(&[1]), labels(&[1, 1, 2, -1]));
-        let rule = ProtocolRule::new(Protocol::NoCameras, &query, &gallery).expect("no images");
+        let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("no images");
         assert_eq!(relevances(&rule, 0), [r, r, w, i]);
 
         let query = query.with_images(vec![30]).expect("one");
         let gallery = gallery.with_images(vec![10, 30, 20, 40]).expect("four");
-        let rule = ProtocolRule::new(Protocol::NoCameras, &query, &gallery).expect("images");
+        let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("images");
         assert_eq!(relevances(&rule, 0), [r, i, w, i]);
+    }
+
+    /// A query of unknown identity meets an image that is called so too: neither is ignored, and nothing
+    /// is said of it.
+    #[test]
+    fn nothing_is_said_of_those_whom_nobody_knows() {
+        let [_, _, i, u] = ALL;
+        let (query, gallery) = (labels(&[-2]), labels(&[-2, 1, -1]));
+        let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("labels");
+        assert_eq!(relevances(&rule, 0), [u, u, i]);
+        assert!(!rule.is_scored(0));
+    }
+
+    /// A rule that says of everything that it matches.
+    #[derive(Debug)]
+    struct Everything;
+
+    impl RelevanceRule for Everything {
+        fn name(&self) -> &'static str {
+            "everything"
+        }
+
+        fn relevance(&self, _: ImageLabels<'_>, _: ImageLabels<'_>) -> Relevance {
+            Relevance::Match
+        }
+    }
+
+    #[test]
+    fn a_rule_is_not_asked_about_junk_and_unknown_identities() {
+        let [r, _, i, u] = ALL;
+        let (query, gallery) = (labels(&[1, -2]), labels(&[5, 1, -1, -2]));
+        let protocol = Protocol::custom(Everything);
+        let rule = ProtocolRule::new(&protocol, &query, &gallery).expect("labels");
+        assert_eq!(relevances(&rule, 0), [r, r, i, u]);
+        assert_eq!(relevances(&rule, 1), [u, u, i, u]);
+    }
+
+    /// What is asked pair by pair through the trait is what the loops ask.
+    #[test]
+    fn built_in_protocols_are_rules() {
+        let identities: Vec<i64> = (0..60).map(|at| at * 7 % 5).collect();
+        let set = |step: u32| {
+            let cameras = (0..60).map(|at| Camera::new(at * step % 3)).collect();
+            labels(&identities)
+                .with_cameras(cameras)
+                .and_then(|set| set.with_images((0..60).map(|at| at * u64::from(step)).collect()))
+                .expect("one each")
+        };
+        let (query, gallery) = (set(1), set(2));
+        let mut counts = [0; 3];
+        for protocol in [Protocol::Market, Protocol::NoCameras] {
+            let rule = ProtocolRule::new(&protocol, &query, &gallery).expect("labels");
+            for at in 0..60 {
+                for image in 0..60 {
+                    let found = rule.at(at).relevance(image);
+                    let asked = protocol.relevance(query.at(at), gallery.at(image));
+                    assert_eq!(found, asked, "{protocol}, {at}, {image}");
+                    counts[ALL.iter().position(|of| *of == found).expect("known")] += 1;
+                }
+            }
+        }
+        assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
     }
 
     #[test]
     fn missing_labels_are_named() {
         let refused = |protocol, query: &Labels, gallery: &Labels| {
-            let rule = ProtocolRule::new(protocol, query, gallery);
+            let rule = ProtocolRule::new(&protocol, query, gallery);
             rule.map(|_| ()).expect_err("missing labels").to_string()
         };
         let (none, one) = (labels(&[]), labels(&[1]));
@@ -154,7 +361,7 @@ mod tests {
         assert_eq!(
             refused(Protocol::Market, &filmed, &one),
             "the gallery has no cameras, which the market protocol needs: \
-             give them by `with_cameras`, or choose `Protocol::CameraLess`"
+             give them by `with_cameras`, or choose `Protocol::NoCameras`"
         );
         assert_eq!(
             refused(Protocol::NoCameras, &one, &numbered),

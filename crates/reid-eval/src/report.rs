@@ -5,7 +5,7 @@ use std::fmt;
 use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, EvaluationConfig, RerankConfig, Unmatched};
+use crate::{EvaluationConfig, RerankConfig, Unmatched};
 
 /// Ranks at which a printed report shows the CMC curve.
 const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
@@ -13,7 +13,7 @@ const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 /// The numbers of an evaluation, and what they mean; prints as a table. Numbers are fractions from
 /// 0 to 1.
 ///
-/// Means are over the queries that have a match, or over all of them where
+/// Means are over the queries that have a match, or over all queries of known identity where
 /// [`Unmatched::CountAsZero`] says so. With the `R` right answers to a query at ranks
 /// `r₁ < … < r_R`:
 ///
@@ -36,6 +36,7 @@ const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// Cumulative matching characteristic: `cmc[k - 1]` is the fraction of queries with a right
     /// answer among the first `k`. As long as [`EvaluationConfig::max_rank`]; where the gallery
@@ -50,6 +51,9 @@ pub struct Report {
     pub queries: usize,
     /// Queries with a match.
     pub matched_queries: usize,
+    /// Queries of unknown identity ([`Identity::UNKNOWN`]), which are ranked but not scored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown_queries: usize,
     /// All gallery images, junk among them.
     pub gallery: usize,
     /// How it was evaluated.
@@ -61,12 +65,13 @@ pub struct Report {
     pub per_query: Vec<QueryResult>,
 }
 
-/// The result of one query; all `None` where it has no match.
+/// The result of one query; all `None` where it has no match or is of unknown identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct QueryResult {
     /// Which query, counted from 0.
     pub query: usize,
-    /// Who it shows; not known in reports of older versions.
+    /// Who it shows; absent in reports of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
     /// Average precision.
@@ -79,7 +84,7 @@ pub struct QueryResult {
 
 impl QueryResult {
     /// The result of a query that shows somebody, whose right answers are at these ranks, rising from 1.
-    pub(crate) fn of(
+    pub(crate) fn from_ranks(
         (query, identity): (usize, Identity),
         ranks: &[usize],
         config: &EvaluationConfig,
@@ -93,25 +98,29 @@ impl QueryResult {
             first_match: ranks.first().copied(),
         }
     }
+
+    /// Whether it is scored: its identity is not [`Identity::UNKNOWN`].
+    #[must_use]
+    pub fn is_scored(&self) -> bool {
+        !self.identity.is_some_and(Identity::is_unknown)
+    }
 }
 
 impl Report {
-    pub(crate) fn of(
+    /// Averages the results of queries; `None` if none of them has a match.
+    pub(crate) fn from_results(
         per_query: Vec<QueryResult>,
         gallery: usize,
         config: &EvaluationConfig,
-    ) -> Result<Self, Error> {
+    ) -> Option<Self> {
         let queries = per_query.len();
+        let known_queries = per_query.iter().filter(|result| result.is_scored()).count();
         let first_matches = per_query.iter().filter_map(|result| result.first_match);
         let matched_queries = first_matches.clone().count();
         if matched_queries == 0 {
-            return Err(Error::NoMatch {
-                queries,
-                gallery,
-                protocol: config.protocol,
-            });
+            return None;
         }
-        let scored = scored(config.unmatched, queries, matched_queries);
+        let scored = scored(config.unmatched, known_queries, matched_queries);
         let mean = |value: fn(&QueryResult) -> Option<f64>| {
             per_query.iter().filter_map(value).sum::<f64>() / scored
         };
@@ -124,12 +133,13 @@ impl Report {
             found += firsts;
             found as f64 / scored
         });
-        Ok(Self {
+        Some(Self {
             cmc: cmc.collect(),
             mean_average_precision: mean(|result| result.average_precision),
             mean_inverse_negative_penalty: mean(|result| result.inverse_negative_penalty),
             queries,
             matched_queries,
+            unknown_queries: queries - known_queries,
             gallery,
             config: config.clone(),
             rerank: None,
@@ -148,17 +158,26 @@ impl Report {
         self.cmc.get(k - 1).copied().unwrap_or_else(|| {
             let within = |result: &&QueryResult| result.first_match.is_some_and(|rank| rank <= k);
             let found = self.per_query.iter().filter(within).count();
-            found as f64 / scored(self.config.unmatched, self.queries, self.matched_queries)
+            let known = self.queries.saturating_sub(self.unknown_queries);
+            found as f64 / scored(self.config.unmatched, known, self.matched_queries)
         })
     }
 }
 
-/// How many queries means are taken over.
-fn scored(unmatched: Unmatched, queries: usize, matched: usize) -> f64 {
+/// How many queries means are taken over, of those whose identity is known and of those with a match.
+fn scored(unmatched: Unmatched, known: usize, matched: usize) -> f64 {
     match unmatched {
         Unmatched::Skip => matched as f64,
-        Unmatched::CountAsZero => queries as f64,
+        Unmatched::CountAsZero => known as f64,
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl fmt::Display for Report {
@@ -166,6 +185,7 @@ impl fmt::Display for Report {
         let Self {
             queries,
             matched_queries,
+            unknown_queries,
             gallery,
             config,
             rerank,
@@ -182,7 +202,11 @@ impl fmt::Display for Report {
             Unmatched::Skip => "skipped",
             Unmatched::CountAsZero => "counted as 0",
         };
-        let missed = queries.saturating_sub(*matched_queries);
+        let missed = queries.saturating_sub(matched_queries + unknown_queries);
+        let unknown = match unknown_queries {
+            0 => String::new(),
+            unknown => format!("; {unknown} of unknown identity, not scored"),
+        };
         writeln!(
             f,
             "{protocol} protocol, {metric} distance, {average_precision} AP"
@@ -192,7 +216,7 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{queries} queries ({missed} without a match, {fate}), gallery of {gallery}"
+            "{queries} queries ({missed} without a match, {fate}{unknown}), gallery of {gallery}"
         )?;
         let means = [
             ("mAP".to_owned(), self.mean_average_precision),
@@ -214,9 +238,10 @@ mod tests {
         // Right answers at ranks 3 and 4, at 2, nowhere, and at 3 and 4.
         let ranks: [&[usize]; 4] = [&[3, 4], &[2], &[], &[3, 4]];
         let results = (0..).zip(ranks);
-        let results =
-            results.map(|(query, ranks)| QueryResult::of((query, Identity::new(1)), ranks, config));
-        Report::of(results.collect(), 8, config).expect("three matches")
+        let results = results.map(|(query, ranks)| {
+            QueryResult::from_ranks((query, Identity::new(1)), ranks, config)
+        });
+        Report::from_results(results.collect(), 8, config).expect("three matches")
     }
 
     #[test]
@@ -285,15 +310,35 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_is_an_error() {
+    fn nothing_found_is_no_report() {
         let config = EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero);
-        let results = vec![QueryResult::of((0, Identity::new(1)), &[], &config)];
-        assert_eq!(
-            Report::of(results, 8, &config)
-                .expect_err("no match")
-                .to_string(),
-            "none of 1 queries has a match among 8 gallery images in the market protocol: \
-             are identities and cameras labelled alike on both sides?"
-        );
+        let results = vec![QueryResult::from_ranks((0, Identity::new(1)), &[], &config)];
+        assert_eq!(Report::from_results(results, 8, &config), None);
+    }
+
+    #[test]
+    fn queries_of_unknown_identity_are_counted_but_not_scored() {
+        for unmatched in [Unmatched::Skip, Unmatched::CountAsZero] {
+            let config = EvaluationConfig::default()
+                .with_unmatched(unmatched)
+                .with_max_rank(2);
+            let mut results = report(&config).per_query;
+            let unknown = (results.len(), Identity::UNKNOWN);
+            results.push(QueryResult::from_ranks(unknown, &[], &config));
+            let found = Report::from_results(results, 8, &config).expect("three matches");
+            let without = report(&config);
+            assert_eq!((found.queries, found.unknown_queries), (5, 1));
+            assert_eq!(found.cmc, without.cmc);
+            assert_eq!(found.rank(9).to_bits(), without.rank(9).to_bits());
+            assert_eq!(
+                found.mean_average_precision.to_bits(),
+                without.mean_average_precision.to_bits()
+            );
+            let text = found.to_string();
+            assert!(
+                text.contains("; 1 of unknown identity, not scored), gallery of 8"),
+                "{text}"
+            );
+        }
     }
 }

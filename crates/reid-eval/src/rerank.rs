@@ -27,6 +27,7 @@ use neighbours::Neighbours;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RerankConfig {
     /// Neighbours that may be reciprocal (k₁), at least 1; 20 by default.
     pub k1: usize,
@@ -128,7 +129,7 @@ impl RerankConfig {
 ///
 /// ```text
 /// R(i)   = { j ∈ N(i, k₁+1) : i ∈ N(j, k₁+1) }                      reciprocal neighbours
-/// R½(c)  = { j ∈ N(c, h) : c ∈ N(j, h) }                            h as HalfSet says
+/// R½(c)  = { j ∈ N(c, h) : c ∈ N(j, h) }                            h as HalfK1Rounding says
 /// R*(i)  = R(i) ∪ all R½(c), c ∈ R(i), with |R½(c) ∩ R(i)| > ⅔ |R½(c)|
 /// V(i,j) = exp(-dᵢⱼ) / Σ    for j ∈ R*(i), 0 elsewhere;  then the mean over N(i, k₂)
 /// J(q,g) = 1 - S / (2 - S),    S = Σⱼ min(V(q,j), V(g,j))

@@ -1,4 +1,4 @@
-//! A search: distances from queries to a gallery, with labels and a protocol.
+//! Retrieval task: distances from queries to a gallery, with labels and a protocol.
 
 use std::fmt;
 
@@ -16,16 +16,13 @@ use crate::{DistanceRows, Labels, Protocol};
 /// };
 /// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let task = RetrievalTask {
-///     distances: &distances,
-///     query: query.labels(),
-///     gallery: gallery.labels(),
-///     protocol: Protocol::NoCameras,
-/// };
+/// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+///     .with_protocol(&Protocol::NoCameras);
 /// assert_eq!(Verification::from_task(&task)?.equal_error_rate(), 0.0);
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct RetrievalTask<'a> {
     /// Where the distances come from.
     pub distances: &'a dyn DistanceRows,
@@ -33,16 +30,35 @@ pub struct RetrievalTask<'a> {
     pub query: &'a Labels,
     /// Labels of the gallery.
     pub gallery: &'a Labels,
-    /// Which gallery images are taken out of a ranking.
-    pub protocol: Protocol,
+    /// What a gallery image is to a query.
+    pub protocol: &'a Protocol,
+}
+
+impl<'a> RetrievalTask<'a> {
+    /// A task in the protocol of Market-1501.
+    #[must_use]
+    pub fn new(distances: &'a dyn DistanceRows, query: &'a Labels, gallery: &'a Labels) -> Self {
+        Self {
+            distances,
+            query,
+            gallery,
+            protocol: &Protocol::Market,
+        }
+    }
+
+    /// The same in another protocol.
+    #[must_use]
+    pub fn with_protocol(self, protocol: &'a Protocol) -> Self {
+        Self { protocol, ..self }
+    }
 }
 
 impl fmt::Debug for RetrievalTask<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Search")
+        f.debug_struct("RetrievalTask")
             .field("queries", &self.query.len())
             .field("gallery", &self.gallery.len())
-            .field("protocol", &self.protocol)
+            .field("protocol", self.protocol)
             .finish_non_exhaustive()
     }
 }

@@ -30,12 +30,8 @@ use crate::{
 /// // Identity 1 has two images: one nearer than identity 2, one farther.
 /// let (query, gallery) = (one(&[0.0], &[1])?, one(&[1.0, 9.0, 5.0], &[1, 1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let task = RetrievalTask {
-///     distances: &distances,
-///     query: query.labels(),
-///     gallery: gallery.labels(),
-///     protocol: Protocol::NoCameras,
-/// };
+/// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+///     .with_protocol(&Protocol::NoCameras);
 /// let cmc = single_gallery_shot(&task, 1_000, 2, Seed::new(1))?;
 /// assert!((cmc[0] - 0.5).abs() < 0.05 && cmc[1] == 1.0);
 /// # Ok::<(), reid_eval::Error>(())
@@ -59,18 +55,18 @@ pub fn single_gallery_shot(
         images.entry(*identity).or_default().push(image);
     }
     let seed = seed.named("single shot");
-    let ranks = each_row(task, |rule, query, row| {
+    let ranks = each_row(task, |rule, row| {
         let kept = images.values().filter_map(|images| {
             let images = images.iter().copied();
-            let kept = images.filter(|&image| rule.relevance(query, image) != Relevance::Ignored);
+            let kept = images.filter(|&image| rule.relevance(image).is_ranked());
             let kept: Vec<usize> = kept.collect();
             (!kept.is_empty()).then_some(kept)
         });
         let kept: Vec<Vec<usize>> = kept.collect();
         let own = kept
             .iter()
-            .position(|images| rule.relevance(query, images[0]) == Relevance::Match)?;
-        let mut stream = seed.at(query as u64).stream();
+            .position(|images| rule.relevance(images[0]) == Relevance::Match)?;
+        let mut stream = seed.at(rule.query as u64).stream();
         let ranks = (0..repeats).map(|_| {
             let drawn: Vec<(usize, f32)> = kept
                 .iter()
@@ -78,17 +74,16 @@ pub fn single_gallery_shot(
                 .map(|image| (image, row[image]))
                 .collect();
             let right = drawn[own];
-            1 + drawn.iter().filter(|of| nearer(of, &right).is_lt()).count()
+            1 + drawn
+                .iter()
+                .filter(|image| nearer(image, &right).is_lt())
+                .count()
         });
         Some(ranks.collect::<Vec<usize>>())
     })?;
     let matched: Vec<Vec<usize>> = ranks.into_iter().flatten().collect();
     if matched.is_empty() {
-        return Err(Error::NoMatch {
-            queries: task.query.len(),
-            gallery: task.gallery.len(),
-            protocol: task.protocol,
-        });
+        return Err(Error::no_match(task.protocol, task.query, task.gallery));
     }
     let all = (matched.len() * repeats) as f64;
     let within = |rank: usize| {
@@ -105,6 +100,7 @@ pub fn single_gallery_shot(
 
 /// Reports of repeated trials, as `VehicleID` is evaluated (Liu et al., CVPR 2016).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Trials {
     /// Mean over trials of the CMC curve.
     pub cmc: Vec<f64>,
@@ -118,7 +114,7 @@ pub struct Trials {
 impl Trials {
     /// In each trial one image of each identity, drawn by chance, is the gallery, and all others are
     /// queries. Cameras play no part: the protocol is [`Protocol::NoCameras`] whatever the
-    /// configuration says. Junk and distractors stay in the gallery.
+    /// configuration says. Junk, distractors and images of unknown identity stay in the gallery.
     ///
     /// # Errors
     /// As [`evaluate`](crate::evaluate()), and if there are no trials.
@@ -143,7 +139,8 @@ impl Trials {
             let mut stream = seed.at(trial as u64).stream();
             let (mut query, mut gallery) = (Vec::new(), Vec::new());
             for (identity, images) in &of_identity {
-                if identity.is_junk() || *identity == Identity::new(0) {
+                let is_nobody = identity.is_junk() || *identity == Identity::new(0);
+                if is_nobody || identity.is_unknown() {
                     gallery.extend(images);
                     continue;
                 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Interval, Relevance, Resampling, RetrievalTask, Verification, evaluate::each_row,
+    Error, Interval, PairCounts, Relevance, Resampling, RetrievalTask, Verification,
+    evaluate::each_row,
 };
 
 /// A distance up to which two images count as the same identity.
@@ -20,17 +21,14 @@ use crate::{
 /// };
 /// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
-/// let task = RetrievalTask {
-///     distances: &distances,
-///     query: query.labels(),
-///     gallery: gallery.labels(),
-///     protocol: Protocol::NoCameras,
-/// };
+/// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+///     .with_protocol(&Protocol::NoCameras);
 /// let threshold = Threshold::calibrate(&task, 0.01, &Resampling::default())?;
 /// assert!(threshold.accepts(1.5) && !threshold.accepts(2.5));
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Threshold {
     /// The largest accepted distance.
     pub distance: f32,
@@ -46,20 +44,21 @@ pub struct Threshold {
 /// theirs (see [`ResamplingUnit`](crate::ResamplingUnit)): pairs of one query, and of one identity, depend on
 /// each other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Rates {
     /// Share of the pairs of two identities that is accepted.
     pub false_accepts: Interval,
     /// Share of the pairs of one identity that is accepted.
     pub true_accepts: Interval,
-    /// Pairs of one identity, and of two.
-    pub pairs: [u64; 2],
+    /// How many pairs there are.
+    pub pairs: PairCounts,
 }
 
 impl Threshold {
     /// Finds the threshold on a validation split.
     ///
     /// # Errors
-    /// As [`Verification::of`], if no threshold has a rate as low, or if the resampling has no samples
+    /// As [`Verification::from_task`], if no threshold has a rate as low, or if the resampling has no samples
     /// or a confidence outside 0 to 1.
     pub fn calibrate(
         task: &RetrievalTask<'_>,
@@ -73,10 +72,10 @@ impl Threshold {
             });
         }
         let pairs = Verification::from_task(task)?;
-        let [_, impostors] = pairs.pairs();
+        let impostor = pairs.pairs().impostor;
         let point = pairs
             .at_far(wanted)
-            .ok_or(Error::Rate { wanted, impostors })?;
+            .ok_or(Error::Rate { wanted, impostor })?;
         let rates = rates(task, point.threshold, resampling)?;
         Ok(Self {
             distance: point.threshold,
@@ -104,11 +103,11 @@ impl Threshold {
     }
 }
 
-/// Pairs of a query: all and the accepted ones, of one identity and of two.
+/// Pairs of a query.
 #[derive(Clone, Copy, Default)]
-struct Counts {
-    genuine: [u64; 2],
-    impostors: [u64; 2],
+struct QueryPairs {
+    all: PairCounts,
+    accepted: PairCounts,
 }
 
 fn rates(
@@ -116,41 +115,48 @@ fn rates(
     threshold: f32,
     resampling: &Resampling,
 ) -> Result<Rates, Error> {
-    let counts = each_row(task, |rule, query, row| {
-        let mut counts = Counts::default();
+    let queries = each_row(task, |rule, row| {
+        let mut pairs = QueryPairs::default();
         for (image, distance) in row.iter().enumerate() {
-            let of = match rule.relevance(query, image) {
-                Relevance::Match => &mut counts.genuine,
-                Relevance::NonMatch => &mut counts.impostors,
-                Relevance::Ignored => continue,
-            };
-            of[0] += 1;
-            of[1] += u64::from(*distance <= threshold);
+            let accepted = u64::from(*distance <= threshold);
+            match rule.relevance(image) {
+                Relevance::Match => {
+                    pairs.all.genuine += 1;
+                    pairs.accepted.genuine += accepted;
+                }
+                Relevance::NonMatch => {
+                    pairs.all.impostor += 1;
+                    pairs.accepted.impostor += accepted;
+                }
+                Relevance::Ignored | Relevance::Unknown => {}
+            }
         }
-        counts
+        (rule.identity, pairs)
     })?;
-    let total = |of: fn(&Counts) -> [u64; 2]| counts.iter().map(|counts| of(counts)[0]).sum();
-    let pairs: [u64; 2] = [total(|of| of.genuine), total(|of| of.impostors)];
-    let identities = task.query.identities().iter();
-    let clusters = resampling.clusters(identities.map(|identity| Some(*identity)))?;
-    let share = |name: &str, of: fn(&Counts) -> [u64; 2]| {
+    let total =
+        |count: fn(&PairCounts) -> u64| queries.iter().map(|query| count(&query.1.all)).sum();
+    let pairs = PairCounts {
+        genuine: total(|pairs| pairs.genuine),
+        impostor: total(|pairs| pairs.impostor),
+    };
+    let clusters = resampling.clusters(queries.iter().map(|query| Some(query.0)))?;
+    let share = |name: &str, count: fn(&PairCounts) -> u64| {
         let interval = resampling.interval(&clusters, name, |drawn| {
             let (mut all, mut accepted) = (0, 0);
-            for (counts, times) in counts.iter().zip(drawn) {
-                let [pairs, of_them] = of(counts);
-                all += pairs * u64::from(*times);
-                accepted += of_them * u64::from(*times);
+            for ((_, pairs), times) in queries.iter().zip(drawn) {
+                all += count(&pairs.all) * u64::from(*times);
+                accepted += count(&pairs.accepted) * u64::from(*times);
             }
             (all > 0).then(|| accepted as f64 / all as f64)
         })?;
         interval.ok_or(Error::Pairs {
-            genuine: pairs[0],
-            impostors: pairs[1],
+            genuine: pairs.genuine,
+            impostor: pairs.impostor,
         })
     };
     Ok(Rates {
-        false_accepts: share("false accepts", |of| of.impostors)?,
-        true_accepts: share("true accepts", |of| of.genuine)?,
+        false_accepts: share("false accepts", |pairs| pairs.impostor)?,
+        true_accepts: share("true accepts", |pairs| pairs.genuine)?,
         pairs,
     })
 }
@@ -186,17 +192,10 @@ mod tests {
             queries: 32,
             gallery: 8,
         };
-        let task = RetrievalTask {
-            distances: &distances,
-            query: &query,
-            gallery: &gallery,
-            protocol: Protocol::NoCameras,
-        };
+        let task =
+            RetrievalTask::new(&distances, &query, &gallery).with_protocol(&Protocol::NoCameras);
         let width = |unit| {
-            let resampling = Resampling {
-                unit,
-                ..Resampling::default()
-            };
+            let resampling = Resampling::default().with_unit(unit);
             let found = rates(&task, 0.5, &resampling).expect("pairs");
             assert_eq!(found.false_accepts.value, 0.5);
             found.false_accepts.high - found.false_accepts.low
@@ -222,11 +221,8 @@ mod tests {
             gallery: 3,
         };
         let few = Resampling::default();
-        let task = |distances| RetrievalTask {
-            distances,
-            query: &query,
-            gallery: &gallery,
-            protocol: Protocol::NoCameras,
+        let task = |distances| {
+            RetrievalTask::new(distances, &query, &gallery).with_protocol(&Protocol::NoCameras)
         };
         let validation = matrix(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
         let calibrate = |wanted| Threshold::calibrate(&task(&validation), wanted, &few);
@@ -240,6 +236,13 @@ mod tests {
         let json = serde_json::to_string(&threshold).expect("JSON");
         let read: Threshold = serde_json::from_str(&json).expect("a threshold");
         assert_eq!(read, threshold);
+        // Version 0.1 wrote the pairs as two numbers.
+        let older = json.replace(r#"{"genuine":2,"impostor":4}"#, "[2,4]");
+        assert_ne!(older, json);
+        assert_eq!(
+            serde_json::from_str::<Threshold>(&older).ok(),
+            Some(threshold)
+        );
 
         let test = matrix(&[0.1, 0.1, 0.1, 0.9, 0.9, 0.9]);
         let rates = read.rates_on(&task(&test), &few).expect("pairs");
@@ -250,8 +253,8 @@ mod tests {
 
         assert_eq!(
             calibrate(0.2).expect_err("too strict").to_string(),
-            "no threshold has a false accept rate of at most 0.2: even the nearest pair of one \
-             identity is farther than that many of 4 pairs of two"
+            "no threshold has a false accept rate of at most 0.2: the nearest pair of one identity is \
+             farther apart than a larger share of 4 pairs of two"
         );
         assert_eq!(
             calibrate(2.0).expect_err("no share").to_string(),

@@ -25,11 +25,22 @@ pub struct Verification {
     /// Pairs of two identities that are accepted at each of these distances.
     accepted: Vec<u64>,
     /// Pairs of two identities.
-    impostors: u64,
+    impostor: u64,
+}
+
+/// How many pairs of images there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PairCounts {
+    /// Pairs of one identity.
+    pub genuine: u64,
+    /// Pairs of two identities.
+    pub impostor: u64,
 }
 
 /// A point of the ROC curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RocPoint {
     /// Pairs at most so far apart are accepted.
     pub threshold: f32,
@@ -46,19 +57,17 @@ impl Verification {
     /// As [`evaluate_rows`](crate::evaluate_rows), and if there is no pair of one identity or none of
     /// two.
     pub fn from_task(task: &RetrievalTask<'_>) -> Result<Self, Error> {
-        let genuine = each_row(task, |rule, query, row| {
+        let genuine = each_row(task, |rule, row| {
             let images = row.iter().enumerate();
-            let right =
-                images.filter(|&(image, _)| rule.relevance(query, image) == Relevance::Match);
+            let right = images.filter(|&(image, _)| rule.relevance(image) == Relevance::Match);
             right.map(|(_, distance)| *distance).collect::<Vec<f32>>()
         })?;
         let mut genuine = genuine.concat();
         genuine.sort_unstable_by(|a, b| order(*a, *b));
         // A pair of two identities is accepted from the first of these distances that is as large.
-        let counts = each_row(task, |rule, query, row| {
+        let counts = each_row(task, |rule, row| {
             let images = row.iter().enumerate();
-            let wrong =
-                images.filter(|&(image, _)| rule.relevance(query, image) == Relevance::NonMatch);
+            let wrong = images.filter(|&(image, _)| rule.relevance(image) == Relevance::NonMatch);
             let mut places: Vec<usize> = wrong
                 .map(|(_, distance)| genuine.partition_point(|of| order(*of, *distance).is_lt()))
                 .collect();
@@ -71,36 +80,39 @@ impl Verification {
         for (place, count) in counts.into_iter().flatten() {
             accepted[place] += count;
         }
-        let mut impostors = 0;
+        let mut impostor = 0;
         for count in &mut accepted {
-            impostors += *count;
-            *count = impostors;
+            impostor += *count;
+            *count = impostor;
         }
         accepted.pop();
-        if genuine.is_empty() || impostors == 0 {
+        if genuine.is_empty() || impostor == 0 {
             return Err(Error::Pairs {
                 genuine: genuine.len() as u64,
-                impostors,
+                impostor,
             });
         }
         Ok(Self {
             genuine,
             accepted,
-            impostors,
+            impostor,
         })
     }
 
-    /// Pairs of one identity, and of two.
+    /// How many pairs there are.
     #[must_use]
-    pub fn pairs(&self) -> [u64; 2] {
-        [self.genuine.len() as u64, self.impostors]
+    pub fn pairs(&self) -> PairCounts {
+        PairCounts {
+            genuine: self.genuine.len() as u64,
+            impostor: self.impostor,
+        }
     }
 
     /// The largest threshold among the distances of one identity whose false accept rate is at most
     /// `rate`, and the point of the curve there; `None` if even the nearest pair is too far.
     #[must_use]
     pub fn at_far(&self, rate: f64) -> Option<RocPoint> {
-        let share = |accepted: &u64| *accepted as f64 / self.impostors as f64;
+        let share = |accepted: &u64| *accepted as f64 / self.impostor as f64;
         let below = self
             .accepted
             .partition_point(|accepted| share(accepted) <= rate);
@@ -143,7 +155,7 @@ impl Verification {
             .partition_point(|of| order(*of, threshold).is_le());
         RocPoint {
             threshold,
-            false_accept_rate: self.accepted[place] as f64 / self.impostors as f64,
+            false_accept_rate: self.accepted[place] as f64 / self.impostor as f64,
             true_accept_rate: as_far as f64 / self.genuine.len() as f64,
         }
     }
@@ -167,7 +179,7 @@ mod tests {
     }
 
     /// Of queries 1 and 2 with gallery images 1, 2 and 3.
-    fn of(values: &[f32]) -> Verification {
+    fn two(values: &[f32]) -> Verification {
         verify(values, &[1, 2], &[1, 2, 3]).expect("pairs of both kinds")
     }
 
@@ -178,19 +190,16 @@ mod tests {
             gallery: gallery.len(),
         };
         let (query, gallery) = (labels(query), labels(gallery));
-        Verification::from_task(&RetrievalTask {
-            distances: &matrix,
-            query: &query,
-            gallery: &gallery,
-            protocol: Protocol::NoCameras,
-        })
+        let task = RetrievalTask::new(&matrix, &query, &gallery);
+        Verification::from_task(&task.with_protocol(&Protocol::NoCameras))
     }
 
     #[test]
     fn by_hand() {
         // One identity: 0.2 and 0.5. Two: 0.1, 0.4, 0.5 and 0.9.
-        let pairs = of(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
-        assert_eq!(pairs.pairs(), [2, 4]);
+        let pairs = two(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
+        let counts = pairs.pairs();
+        assert_eq!((counts.genuine, counts.impostor), (2, 4));
         let points = pairs.roc(10).into_iter().map(|point| {
             (
                 point.threshold,
@@ -213,11 +222,11 @@ mod tests {
 
     #[test]
     fn pairs_that_are_told_apart_have_no_error() {
-        let pairs = of(&[0.1, 0.8, 0.9, 0.7, 0.2, 0.6]);
+        let pairs = two(&[0.1, 0.8, 0.9, 0.7, 0.2, 0.6]);
         assert_eq!(pairs.equal_error_rate(), 0.0);
         assert_eq!(pairs.tar_at_far(0.0), 1.0);
         // The other way round nothing is right.
-        let pairs = of(&[0.9, 0.1, 0.2, 0.3, 0.8, 0.4]);
+        let pairs = two(&[0.9, 0.1, 0.2, 0.3, 0.8, 0.4]);
         assert_eq!(pairs.equal_error_rate(), 1.0);
     }
 
@@ -226,7 +235,16 @@ mod tests {
         let pairs = verify(&[0.5], &[1], &[1]);
         assert_eq!(
             pairs.expect_err("one pair").to_string(),
-            "expected pairs of one identity and of two, found 1 and 0"
+            "a ROC curve needs pairs of one identity and pairs of two, found 1 and 0: give both sides images \
+             of at least two identities, one of them on both"
         );
+    }
+
+    #[test]
+    fn a_query_of_unknown_identity_makes_no_pairs() {
+        let values = [0.2, 0.4, 0.9, 0.1, 0.5, 0.5];
+        let known = verify(&values[..3], &[1], &[1, 2, 3]).expect("pairs of both kinds");
+        let both = verify(&values, &[1, -2], &[1, 2, 3]).expect("pairs of both kinds");
+        assert_eq!(known, both);
     }
 }

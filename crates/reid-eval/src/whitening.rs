@@ -206,7 +206,7 @@ mod tests {
         let same = Embeddings::new(vec![1.0; 6], 2, vec![Identity::new(1); 3]).expect("rows");
         assert_eq!(
             Whitening::fit(&same, 2).expect_err("no spread").to_string(),
-            "whitening needs at least 2 images with different descriptors, found 3 images"
+            "whitening needs at least 2 images with different embeddings, found 3 images"
         );
         let whitening = Whitening::fit(&points(), 2).expect("spread");
         assert!(matches!(

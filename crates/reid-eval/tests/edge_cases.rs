@@ -2,7 +2,8 @@
 
 use reid_core::{Camera, Identity};
 use reid_eval::{
-    Embeddings, Error, EvaluationConfig, Metric, Protocol, Report, Unmatched, evaluate,
+    Embeddings, Error, EvaluationConfig, Metric, Protocol, Relevance, Report, Resampling,
+    Unmatched, evaluate, ranked_list,
 };
 
 /// Images on a line: identity, camera and place.
@@ -19,7 +20,7 @@ fn config() -> EvaluationConfig {
 }
 
 fn market(query: &[(i64, u32, f32)], gallery: &[(i64, u32, f32)]) -> Result<Report, Error> {
-    evaluate(&line(query), &line(gallery), &config())
+    evaluate(&line(query), &line(gallery), config())
 }
 
 const QUERY: [(i64, u32, f32); 1] = [(1, 1, 0.0)];
@@ -55,18 +56,27 @@ fn no_match_anywhere_is_an_error_with_the_counts() {
         &[(0, 2, 1.0), (0, 3, 2.0)],   // distractors only
         &[(5, 2, 1.0), (6, 3, 2.0)],   // other identities only
     ];
-    let no_match = Error::NoMatch {
-        queries: 1,
-        gallery: 2,
-        protocol: Protocol::Market,
-    };
-    for gallery in galleries {
-        assert_eq!(market(&QUERY, gallery), Err(no_match.clone()));
+    let reasons = [
+        "all 1 queries and all 2 gallery images are from camera 1",
+        "none of the 1 identities of 1 queries is among 2 gallery images",
+        "none of the 1 identities of 1 queries is among 2 gallery images",
+        "none of the 1 identities of 1 queries is among 2 gallery images",
+    ];
+    for (gallery, reason) in galleries.into_iter().zip(reasons) {
+        let error = market(&QUERY, gallery).expect_err("no match");
+        assert!(matches!(
+            error,
+            Error::NoMatch {
+                queries: 1,
+                gallery: 2,
+                ..
+            }
+        ));
+        let expected =
+            format!("mAP and CMC need at least one query with a match in another camera: {reason}");
+        assert!(error.to_string().starts_with(&expected), "{error}");
         let all = config().with_unmatched(Unmatched::CountAsZero);
-        assert_eq!(
-            evaluate(&line(&QUERY), &line(gallery), &all),
-            Err(no_match.clone())
-        );
+        assert_eq!(evaluate(&line(&QUERY), &line(gallery), &all), Err(error));
     }
 }
 
@@ -83,6 +93,44 @@ fn a_junk_query_has_no_match() {
     assert_eq!((report.queries, report.matched_queries), (2, 1));
     assert_eq!(report.per_query[0].first_match, None);
     assert_eq!(report.per_query[1].first_match, Some(1));
+}
+
+/// One in the gallery is called unknown too: it is neither found nor ignored.
+#[test]
+fn a_query_of_unknown_identity_is_ranked_and_not_scored() {
+    let unknown = Identity::UNKNOWN.label();
+    let queries = [(unknown, 1, 0.0), (1, 1, 0.0)];
+    let gallery = [(unknown, 1, 0.1), (1, 2, 1.0), (7, 2, 2.0)];
+    let report = market(&queries, &gallery).expect("a match");
+    assert_eq!(
+        (
+            report.queries,
+            report.matched_queries,
+            report.unknown_queries
+        ),
+        (2, 1, 1)
+    );
+    assert_eq!(report.mean_average_precision.to_bits(), 1.0_f64.to_bits());
+    let all = config().with_unmatched(Unmatched::CountAsZero);
+    let all = evaluate(&line(&queries), &line(&gallery), &all).expect("a match");
+    assert_eq!(all.mean_average_precision.to_bits(), 1.0_f64.to_bits());
+    assert!(report.intervals(&Resampling::default()).is_ok());
+
+    let list = ranked_list(&line(&queries), &line(&gallery), &config(), 0, 9).expect("a query");
+    let seen: Vec<_> = list
+        .entries
+        .iter()
+        .map(|it| (it.gallery, it.relevance))
+        .collect();
+    assert_eq!(seen, [0, 1, 2].map(|image| (image, Relevance::Unknown)));
+    // Nobody at all is known.
+    let error = market(&queries[..1], &gallery).expect_err("nobody to score");
+    assert!(
+        error
+            .to_string()
+            .ends_with("all 1 queries are junk or of unknown identity"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -114,15 +162,15 @@ fn without_cameras_every_image_searches_the_others() {
     let set = Embeddings::new(vec![0.0, 1.0, 2.0, 4.0], 1, identities)
         .and_then(|set| set.with_images(vec![10, 11, 12, 13]))
         .expect("sound embeddings");
-    let error = evaluate(&set, &set, &config()).expect_err("no cameras");
+    let error = evaluate(&set, &set, config()).expect_err("no cameras");
     assert!(
         error
             .to_string()
-            .ends_with("or choose `Protocol::CameraLess`"),
+            .ends_with("or choose `Protocol::NoCameras`"),
         "{error}"
     );
 
-    let report = evaluate(&set, &set, &config().with_protocol(Protocol::NoCameras));
+    let report = evaluate(&set, &set, config().with_protocol(Protocol::NoCameras));
     let report = report.expect("matches");
     let firsts: Vec<_> = report
         .per_query

@@ -5,12 +5,14 @@ use std::{
     collections::HashMap,
     fs,
     io::{Cursor, Write},
+    path::PathBuf,
+    sync::OnceLock,
 };
 
 use npyz::WriterBuilder;
 use proptest::prelude::*;
-use reid_core::{Camera, Identity};
-use reid_eval::files;
+use reid_core::{Camera, Identity, Track};
+use reid_eval::{Embeddings, Labels, Protocol, evaluate, files::QueryAndGallery};
 use safetensors::{Dtype, tensor::TensorView};
 
 /// Bytes of an array in `NumPy`'s format.
@@ -45,7 +47,7 @@ fn arrays() -> HashMap<&'static str, Vec<u8>> {
     ])
 }
 
-fn expect_right([query, gallery]: &[reid_eval::Embeddings; 2]) {
+fn expect_right(QueryAndGallery { query, gallery }: &QueryAndGallery) {
     assert_eq!(query.values(), [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(query.identities(), [7, 8].map(Identity::new));
     assert_eq!(query.cameras(), Some(&[1, 2].map(Camera::new)[..]));
@@ -55,12 +57,12 @@ fn expect_right([query, gallery]: &[reid_eval::Embeddings; 2]) {
 }
 
 /// A folder with these arrays, and what is said of it.
-fn read(arrays: &HashMap<&'static str, Vec<u8>>) -> Result<[reid_eval::Embeddings; 2], String> {
+fn read(arrays: &HashMap<&'static str, Vec<u8>>) -> Result<QueryAndGallery, String> {
     let folder = tempfile::tempdir().expect("a folder");
     for (key, bytes) in arrays {
         fs::write(folder.path().join(format!("{key}.npy")), bytes).expect("a file");
     }
-    files::read(folder.path()).map_err(|error| {
+    QueryAndGallery::load(folder.path()).map_err(|error| {
         let place = format!("{}: ", folder.path().display());
         let text = error.to_string();
         text.strip_prefix(&place)
@@ -81,9 +83,9 @@ fn a_folder_and_an_archive_give_the_same() {
         archive.write_all(&bytes).expect("bytes");
     }
     let bytes = archive.finish().expect("an archive").into_inner();
-    expect_right(&files::npz(&bytes).expect("whole"));
+    expect_right(&QueryAndGallery::from_npz(&bytes).expect("whole"));
     for end in 0..bytes.len() {
-        let cut = files::npz(&bytes[..end]).expect_err("cut off");
+        let cut = QueryAndGallery::from_npz(&bytes[..end]).expect_err("cut off");
         let expected = format!("expected a whole NumPy archive, found {end} bytes: ");
         assert!(cut.starts_with(&expected), "{end}: {cut}");
     }
@@ -155,7 +157,7 @@ fn sizes_that_are_only_declared_are_refused() {
         ),
     ] {
         let bytes = [&length.to_le_bytes(), header.as_bytes()].concat();
-        let refused = files::safetensors(&bytes).expect_err("more than there is");
+        let refused = QueryAndGallery::from_safetensors(&bytes).expect_err("more than there is");
         assert!(
             refused.starts_with("expected a whole safetensors file, found "),
             "{refused}"
@@ -184,15 +186,15 @@ fn safetensors_are_read() {
         safetensors::serialize(tensors, None).expect("a file")
     };
     let bytes = whole("ids");
-    let [query, _] = files::safetensors(&bytes).expect("whole");
+    let QueryAndGallery { query, .. } = QueryAndGallery::from_safetensors(&bytes).expect("whole");
     assert_eq!(query.values(), [1.0, 2.0]);
     for end in 0..bytes.len() {
-        let cut = files::safetensors(&bytes[..end]).expect_err("cut off");
+        let cut = QueryAndGallery::from_safetensors(&bytes[..end]).expect_err("cut off");
         let expected = format!("expected a whole safetensors file, found {end} bytes: ");
         assert!(cut.starts_with(&expected), "{end}: {cut}");
     }
     assert_eq!(
-        files::safetensors(&whole("names")).expect_err("no identities"),
+        QueryAndGallery::from_safetensors(&whole("names")).expect_err("no identities"),
         "expected the key `query.ids`, found `gallery.features`, `gallery.names`, `query.features`, \
          `query.names`"
     );
@@ -237,14 +239,275 @@ fn what_is_wrong_is_named() {
     none.remove("gallery.ids");
     let missing = read(&none).expect_err("no identities");
     assert!(missing.starts_with("expected the key `gallery.ids`, found `gallery.cameras`"));
-    let other = files::read(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let other = QueryAndGallery::load(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     let other = other.expect_err("no embeddings").to_string();
     assert!(
         other.ends_with("or a folder of `.npy` files, found `.toml`"),
         "{other}"
     );
-    let absent = files::read("no/such.npz").expect_err("absent").to_string();
+    let absent = QueryAndGallery::load("no/such.npz")
+        .expect_err("absent")
+        .to_string();
     assert!(absent.starts_with("no/such.npz: "), "{absent}");
+}
+
+/// Embeddings with every kind of label, and values whose bits a careless file would change.
+fn full() -> Embeddings {
+    let values = vec![0.1, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX, 1.0, -2.5];
+    let texts = |of: [&str; 3]| of.iter().map(|text| Some((*text).to_owned())).collect();
+    let mut clothes: Vec<Option<String>> = texts(["", "red coat", "grün"]);
+    clothes[0] = None;
+    let labels = Labels::new([7, -2, 0].map(Identity::new).to_vec())
+        .with_cameras([3, 0, u32::MAX].map(Camera::new).to_vec())
+        .and_then(|labels| labels.with_images(vec![5, 0, u64::MAX / 2]))
+        .and_then(|labels| labels.with_tracks([1, 1, 9].map(Track::new).to_vec()))
+        .and_then(|labels| {
+            labels.with_paths(["a.jpg", "", "Ordner/ä b.jpg"].map(PathBuf::from).to_vec())
+        })
+        .and_then(|labels| labels.with_attribute("clothes", clothes))
+        .and_then(|labels| labels.with_attribute("a.b", texts(["1", "2", "3"])))
+        .expect("one each");
+    Embeddings::from_parts(values, 2, labels).expect("three rows")
+}
+
+fn expect_same_bits(found: &Embeddings, expected: &Embeddings, what: &str) {
+    let bits = |of: &Embeddings| {
+        of.values()
+            .iter()
+            .map(|value| value.to_bits())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bits(found), bits(expected), "{what}");
+    assert_eq!(found.dimensions(), expected.dimensions(), "{what}");
+    assert_eq!(found.labels(), expected.labels(), "{what}");
+}
+
+/// The formats that are written.
+const WRITTEN: &[&str] = &[
+    "e.safetensors",
+    "e.npz",
+    #[cfg(feature = "parquet")]
+    "e.parquet",
+];
+
+#[test]
+fn what_is_saved_is_loaded_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bare = Embeddings::from_parts(vec![1.0], 1, Labels::unknown(1)).expect("one row");
+    let many =
+        Embeddings::from_parts(vec![0.25; 40_000], 2, Labels::unknown(20_000)).expect("rows");
+    for name in WRITTEN {
+        let path = folder.path().join(name);
+        for embeddings in [&full(), &bare, &many] {
+            // Over the one before.
+            embeddings.save(&path).expect("saved");
+            let found = Embeddings::load(&path).expect("whole");
+            expect_same_bits(&found, embeddings, name);
+        }
+    }
+    // No file is left beside those that were asked for.
+    let count = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(count, WRITTEN.len());
+    // An empty set, where the dimensions are written.
+    let none = Embeddings::from_parts(Vec::new(), 5, Labels::default()).expect("no rows");
+    for name in &WRITTEN[..2] {
+        let path = folder.path().join(name);
+        none.save(&path).expect("saved");
+        expect_same_bits(&Embeddings::load(&path).expect("whole"), &none, name);
+    }
+}
+
+#[test]
+fn query_and_gallery_share_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let both = QueryAndGallery {
+        query: full(),
+        gallery: full().select(&[2, 0]),
+    };
+    for name in &WRITTEN[..2] {
+        let path = folder.path().join(name);
+        both.save(&path).expect("saved");
+        let found = QueryAndGallery::load(&path).expect("whole");
+        expect_same_bits(&found.query, &both.query, name);
+        expect_same_bits(&found.gallery, &both.gallery, name);
+        let one = Embeddings::load(&path).expect_err("two sets").to_string();
+        assert!(one.ends_with("read it by `QueryAndGallery::load`"), "{one}");
+        both.query.save(&path).expect("saved");
+        let two = QueryAndGallery::load(&path)
+            .expect_err("one set")
+            .to_string();
+        assert!(two.ends_with("read it by `Embeddings::load`"), "{two}");
+    }
+    let table = both
+        .save(folder.path().join("e.parquet"))
+        .expect_err("one set");
+    assert!(
+        table
+            .to_string()
+            .contains("e.parquet: a `.parquet` file holds one set"),
+        "{table}"
+    );
+}
+
+/// What is found is in the file: the name of the nearest image.
+#[test]
+fn a_search_in_a_file_names_images() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gallery.npz");
+    full().save(&path).expect("saved");
+    let gallery = Embeddings::load(&path).expect("whole");
+    let query = Embeddings::from_parts(vec![1.0, -2.0], 2, Labels::unknown(1)).expect("one row");
+    let found = gallery.search(&query, 1).expect("one space");
+    assert_eq!(found[0][0].path, Some("Ordner/ä b.jpg".as_ref()));
+    // And nobody is known, so that nothing is scored.
+    let error = evaluate(&query, &query, &Protocol::NoCameras).expect_err("nobody");
+    assert!(
+        error
+            .to_string()
+            .ends_with("all 1 queries are junk or of unknown identity"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in WRITTEN {
+        let path = folder.path().join(name);
+        full().save(&path).expect("saved");
+        let whole = fs::read(&path).expect("saved");
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).expect("written");
+            let cut = Embeddings::load(&path).expect_err("cut off").to_string();
+            let expected = format!("{}: expected a whole ", path.display());
+            assert!(cut.starts_with(&expected), "{end}: {cut}");
+            assert!(cut.contains(&format!("found {end} bytes")), "{end}: {cut}");
+        }
+    }
+}
+
+#[test]
+fn texts_that_do_not_end_where_they_should_are_refused() {
+    use npyz::Order::C;
+    let refused = |ends: &[i64], utf8: &[u8]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arrays = [
+            ("features", npy(&[2, 1], C, &[1.0_f32, 2.0])),
+            ("ids", npy(&[2], C, &[1_i64, 2])),
+            ("paths.ends", npy(&[ends.len() as u64], C, ends)),
+            ("paths.utf8", npy(&[utf8.len() as u64], C, utf8)),
+        ];
+        for (key, bytes) in arrays {
+            fs::write(folder.path().join(format!("{key}.npy")), bytes).expect("a file");
+        }
+        let refused = Embeddings::load(folder.path())
+            .expect_err("refused")
+            .to_string();
+        refused
+            .split_once(": ")
+            .expect("the folder is named")
+            .1
+            .to_owned()
+    };
+    let end = "`paths.ends`: expected the end of a text from byte";
+    assert_eq!(
+        refused(&[2, 9], b"abc"),
+        format!("{end} 2 within 3 bytes at row 1, found 9")
+    );
+    assert_eq!(
+        refused(&[2, 1], b"abc"),
+        format!("{end} 2 within 3 bytes at row 1, found 1")
+    );
+    assert_eq!(
+        refused(&[-1, 3], b"abc"),
+        format!("{end} 0 within 3 bytes at row 0, found -1")
+    );
+    // Within a letter of two bytes.
+    assert_eq!(
+        refused(&[1, 2], "ä".as_bytes()),
+        format!("{end} 0 within 2 bytes at row 0, found 1")
+    );
+    assert_eq!(
+        refused(&[1, 2], b"abc"),
+        "`paths.utf8`: expected 2 bytes, as the texts of 2 images have, found 3"
+    );
+    assert_eq!(
+        refused(&[1, 2], b"a\xff"),
+        "`paths.utf8`: expected UTF-8, found other bytes from byte 1"
+    );
+    assert_eq!(
+        refused(&[1], b"a"),
+        "`paths.ends`: expected the shape [2], one per row of features, found [1]"
+    );
+}
+
+#[test]
+fn what_cannot_be_written_is_named_and_what_was_there_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("e.npz");
+    full().save(&path).expect("saved");
+    let large = full().with_images(vec![0, u64::MAX, 0]).expect("one each");
+    let refused = large.save(&path).expect_err("64 bits").to_string();
+    assert!(
+        refused.ends_with(
+            "`images`: expected a number of 63 bits at row 1, found 18446744073709551615"
+        ),
+        "{refused}"
+    );
+    expect_same_bits(
+        &Embeddings::load(&path).expect("whole"),
+        &full(),
+        "the one before",
+    );
+    let other = full()
+        .save(folder.path().join("e.csv"))
+        .expect_err("no format");
+    assert!(
+        other
+            .to_string()
+            .ends_with("or a folder of `.npy` files, found `.csv`"),
+        "{other}"
+    );
+    let nowhere = full()
+        .save(folder.path().join("no/e.npz"))
+        .expect_err("no folder");
+    assert!(nowhere.to_string().contains("no/e.npz: "), "{nowhere}");
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_asks_for_its_feature() {
+    let error = full().save("e.parquet").expect_err("no feature");
+    assert!(
+        error.to_string().contains("Cargo feature `parquet`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_program_that_ends_with_an_error_prints_its_message() {
+    let error: Box<dyn std::error::Error> =
+        Box::new(Embeddings::load("no/such.npz").expect_err("absent"));
+    let text = format!("{error:?}");
+    assert_eq!(text, error.to_string());
+    assert!(
+        text.starts_with("no/such.npz: ") && text.lines().count() == 1,
+        "{text}"
+    );
+}
+
+/// The bytes of each format.
+fn saved() -> &'static [(&'static str, Vec<u8>)] {
+    static SAVED: OnceLock<Vec<(&str, Vec<u8>)>> = OnceLock::new();
+    SAVED.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bytes = |name: &&'static str| {
+            let path = folder.path().join(name);
+            full().save(&path).expect("saved");
+            (*name, fs::read(path).expect("saved"))
+        };
+        WRITTEN.iter().map(bytes).collect()
+    })
 }
 
 proptest! {
@@ -258,8 +521,19 @@ proptest! {
         value in any::<u8>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let _ = files::npz(&noise);
-        let _ = files::safetensors(&noise);
+        let _ = QueryAndGallery::from_npz(&noise);
+        let _ = QueryAndGallery::from_safetensors(&noise);
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, whole) in saved() {
+            let path = folder.path().join(name);
+            fs::write(&path, &noise).expect("written");
+            let _ = Embeddings::load(&path);
+            let mut bytes = whole.clone();
+            let at = place.index(bytes.len());
+            bytes[at] = value;
+            fs::write(&path, &bytes).expect("written");
+            let _ = Embeddings::load(&path);
+        }
         for key in ["query.features", "gallery.features", "query.ids"] {
             let mut arrays = arrays();
             let bytes = arrays.get_mut(key).expect("a key");

@@ -38,12 +38,7 @@ impl DistanceRows for Small {
 
 impl Small {
     fn task(&self) -> RetrievalTask<'_> {
-        RetrievalTask {
-            distances: self,
-            query: &self.query,
-            gallery: &self.gallery,
-            protocol: Protocol::Market,
-        }
+        RetrievalTask::new(self, &self.query, &self.gallery)
     }
 
     /// Distances of the pairs of one identity, and of two, that the Market protocol keeps.
@@ -105,7 +100,8 @@ proptest! {
             return Ok(());
         }
         let found = found.expect("pairs of both kinds");
-        prop_assert_eq!(found.pairs(), [genuine.len() as u64, impostors.len() as u64]);
+        let pairs = found.pairs();
+        prop_assert_eq!((pairs.genuine, pairs.impostor), (genuine.len() as u64, impostors.len() as u64));
         let best = genuine
             .iter()
             .filter(|threshold| share(&impostors, **threshold) <= rate)
@@ -124,7 +120,7 @@ proptest! {
 
     #[test]
     fn a_threshold_keeps_its_promise(small in small(), wanted in 0.0..1.0_f64) {
-        let few = Resampling { samples: 20, ..Resampling::default() };
+        let few = Resampling::default().with_samples(20);
         let Ok(threshold) = Threshold::calibrate(&small.task(), wanted, &few) else {
             return Ok(());
         };
@@ -138,7 +134,7 @@ proptest! {
 
     #[test]
     fn with_every_alarm_allowed_open_is_closed(small in small()) {
-        let config = OpenSetConfig { held_out: 0.0, ..OpenSetConfig::default() };
+        let config = OpenSetConfig::default().with_held_out(0.0);
         let Ok(open) = OpenSet::from_task(&small.task(), &config) else { return Ok(()) };
         let closed = evaluate_distances(
             &small.distances,
@@ -252,18 +248,14 @@ fn odd_sets_have_a_result_or_an_error() {
         (vec![1.0, 2.0], vec![1]),
     ] {
         let images = embeddings(&values, &identities);
-        let expansion = Expansion {
-            neighbours: 3,
-            alpha: 2.0,
-        };
+        let expansion = Expansion::new(3, 2.0);
         let moved = expansion.expand_gallery(&images).expect("a result");
         assert!(moved.values().iter().all(|value| value.is_finite()));
         assert!(matches!(
             Whitening::fit(&images, 2),
             Err(Error::Spread { .. })
         ));
-        let pooled = images.pooled_by_track(&[]);
-        assert!(matches!(pooled, Err(Error::Labels { .. })));
+        assert_eq!(images.pooled_by_track(), Err(Error::Tracks));
         let report = evaluate(&images, &images, &camera_less).expect("each finds itself");
         let intervals = report
             .intervals(&Resampling::default())

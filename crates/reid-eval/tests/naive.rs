@@ -3,8 +3,9 @@
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed};
 use reid_eval::{
-    AveragePrecision, Embeddings, EvaluationConfig, Labels, Metric, Protocol, QueryResult,
-    Relevance, Report, Unmatched, evaluate, evaluate_distances, ranked_list,
+    AveragePrecision, DistanceRows, Distances, Embeddings, Error, EvaluationConfig, Index, Labels,
+    Metric, Protocol, QueryResult, Relevance, Report, Unmatched, evaluate, evaluate_distances,
+    ranked_list,
 };
 
 /// Whole numbers from 0 to 3 in few dimensions, so that products are exact and distances tie: 60
@@ -38,7 +39,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     squares.sum::<f64>().sqrt() as f32
 }
 
-fn ignored(protocol: Protocol, query: (&Labels, usize), gallery: (&Labels, usize)) -> bool {
+fn ignored(protocol: &Protocol, query: (&Labels, usize), gallery: (&Labels, usize)) -> bool {
     let same = |key: fn(&Labels, usize) -> Option<u64>| {
         key(query.0, query.1).is_some() && key(query.0, query.1) == key(gallery.0, gallery.1)
     };
@@ -51,16 +52,12 @@ fn ignored(protocol: Protocol, query: (&Labels, usize), gallery: (&Labels, usize
                 identity(query.0, query.1) == identity(gallery.0, gallery.1) && same(camera)
             }
             Protocol::NoCameras => same(image),
+            other => panic!("no definition of {other}"),
         }
 }
 
 /// A query's result by a full stable sort and a walk down the list.
-fn naive(
-    query: &Embeddings,
-    gallery: &Embeddings,
-    protocol: Protocol,
-    index: usize,
-) -> QueryResult {
+fn naive(query: &Embeddings, gallery: &Embeddings, protocol: &Protocol, index: usize) -> Naive {
     let mut order: Vec<usize> = (0..gallery.len())
         .filter(|&image| !ignored(protocol, (query.labels(), index), (gallery.labels(), image)))
         .collect();
@@ -76,12 +73,34 @@ fn naive(
             last = rank;
         }
     }
-    QueryResult {
+    Naive {
         query: index,
         identity: Some(query.identities()[index]),
         average_precision: first.map(|_| sum / hits),
         inverse_negative_penalty: first.map(|_| hits / last),
         first_match: first,
+    }
+}
+
+/// The fields of a [`QueryResult`].
+#[derive(Debug, PartialEq)]
+struct Naive {
+    query: usize,
+    identity: Option<Identity>,
+    average_precision: Option<f64>,
+    inverse_negative_penalty: Option<f64>,
+    first_match: Option<usize>,
+}
+
+impl From<&QueryResult> for Naive {
+    fn from(result: &QueryResult) -> Self {
+        Self {
+            query: result.query,
+            identity: result.identity,
+            average_precision: result.average_precision,
+            inverse_negative_penalty: result.inverse_negative_penalty,
+            first_match: result.first_match,
+        }
     }
 }
 
@@ -96,15 +115,16 @@ fn ranking_is_that_of_a_full_stable_sort() {
             .collect();
         for protocol in [Protocol::Market, Protocol::NoCameras] {
             let config = EvaluationConfig::default()
-                .with_protocol(protocol)
+                .with_protocol(protocol.clone())
                 .with_metric(Metric::Euclidean);
             let expected: Vec<_> = (0..query.len())
-                .map(|index| naive(&query, &gallery, protocol, index))
+                .map(|index| naive(&query, &gallery, &protocol, index))
                 .collect();
             let by_features = evaluate(&query, &gallery, &config).expect("matches");
             let by_distances =
                 evaluate_distances(&distances, query.labels(), gallery.labels(), &config);
-            assert_eq!(by_features.per_query, expected, "problem {at}, {protocol}");
+            let found: Vec<_> = by_features.per_query.iter().map(Naive::from).collect();
+            assert_eq!(found, expected, "problem {at}, {protocol}");
             assert_eq!(by_distances, Ok(by_features.clone()));
             expect_means(&by_features);
             expect_lists(&query, &gallery, &by_features);
@@ -149,6 +169,80 @@ fn expect_lists(query: &Embeddings, gallery: &Embeddings, report: &Report) {
         let first = counted.position(|entry| entry.relevance == Relevance::Match);
         assert_eq!(first.map(|place| place + 1), result.first_match);
     }
+}
+
+/// The nearest images of each query are the first of a full stable sort.
+#[test]
+fn a_search_is_a_full_stable_sort() {
+    for at in 0..20 {
+        let (query, gallery) = problem(Seed::new(3).named("problems").at(at));
+        for metric in [Metric::Euclidean, Metric::Cosine] {
+            let distances = Distances::between(&query, &gallery, metric).expect("one space");
+            let index = Index::new(&gallery, metric).expect("images");
+            for k in [0, 1, 7, 60, 100] {
+                let found = index.search(&query, k).expect("finite");
+                assert_eq!(found.len(), query.len());
+                for (at, found) in found.iter().enumerate() {
+                    let mut row = vec![0.0; gallery.len()];
+                    distances.fill(at..at + 1, &mut row).expect("finite");
+                    let mut order: Vec<usize> = (0..gallery.len()).collect();
+                    order.sort_by(|&a, &b| row[a].total_cmp(&row[b]));
+                    order.truncate(k);
+                    let expected = order
+                        .iter()
+                        .map(|&image| (image, row[image].to_bits(), gallery.identities()[image]));
+                    let found = found
+                        .iter()
+                        .map(|it| (it.index, it.distance.to_bits(), it.identity));
+                    assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                }
+            }
+        }
+        // By whole numbers, without matrix products.
+        let nearest = Index::new(&gallery, Metric::Euclidean)
+            .expect("images")
+            .search(&query, 5)
+            .expect("finite");
+        for (at, found) in nearest.iter().enumerate() {
+            for it in found {
+                let expected = distance(query.row(at), gallery.row(it.index));
+                assert_eq!(it.distance.to_bits(), expected.to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_that_makes_no_sense_is_refused() {
+    let set = |values: Vec<f32>, dimensions: usize| {
+        let labels = Labels::unknown(values.len() / dimensions);
+        Embeddings::from_parts(values, dimensions, labels).expect("whole rows")
+    };
+    let none = Index::new(&set(Vec::new(), 2), Metric::Cosine).map(|_| ());
+    assert_eq!(
+        none.expect_err("empty").to_string(),
+        "the gallery has no images, expected at least 1"
+    );
+    let gallery = set(vec![1.0, 2.0], 2);
+    assert_eq!(
+        gallery
+            .search(&set(vec![1.0], 1), 1)
+            .expect_err("1 and 2")
+            .to_string(),
+        "query embeddings have 1 dimensions, gallery embeddings have 2"
+    );
+    assert_eq!(gallery.search(&set(Vec::new(), 2), 1), Ok(Vec::new()));
+    let far = gallery.search(&set(vec![3e38, 3e38], 2), 1);
+    assert!(far.is_ok(), "directions have no length");
+    let index = Index::new(&gallery, Metric::Euclidean).expect("an image");
+    let far = index.search(&set(vec![3e38, 3e38], 2), 1);
+    assert_eq!(
+        far,
+        Err(Error::Distance {
+            query: 0,
+            gallery: 0
+        })
+    );
 }
 
 #[test]

@@ -409,7 +409,7 @@ fn labels_of_another_number_are_refused() {
     let error = evaluate_rows(&reranked, query.labels(), query.labels(), &config);
     assert_eq!(
         error.expect_err("one label").to_string(),
-        "distances of queries 0 to 0: expected 1 queries and 1 gallery images, as there are labels, \
+        "the distances of queries 0 to 0 (from 0): expected 1 queries and 1 gallery images, as there are labels, \
          found 1 and 2"
     );
 }

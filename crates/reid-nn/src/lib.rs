@@ -41,6 +41,7 @@ pub mod block;
 pub mod convolution;
 pub mod criterion;
 pub mod cut_mix;
+pub mod device;
 pub mod distance;
 pub mod ensemble;
 pub mod grad_cam;

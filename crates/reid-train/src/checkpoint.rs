@@ -20,7 +20,7 @@ use serde_json::Value;
 use self::{
     files::Disk,
     generations::{Best, Check, Generations, Pointer, read_pointer, verify},
-    parts::{MODEL, STATE},
+    parts::{AVERAGE, MODEL, STATE},
 };
 pub(crate) use self::{
     lock::Lock,
@@ -244,13 +244,16 @@ impl Checkpoints {
         Ok(Self::read_state(checkpoint)?.classes)
     }
 
-    /// Loads the model of a checkpoint into one built by the same recipe.
+    /// Loads the model of a checkpoint into one built by the same recipe: that of averaged weights, if the recipe
+    /// averages them.
     ///
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or belongs to another network.
     pub fn load_model<M: Module>(checkpoint: &Path, model: M) -> Result<M, Error> {
         Self::read_whole(checkpoint)?;
-        load(model, &checkpoint.join(MODEL))
+        let average = checkpoint.join(AVERAGE);
+        let whole = checkpoint.join(MODEL);
+        load(model, if average.exists() { &average } else { &whole })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Errors: what stopped a run, with names and numbers.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use reid_core::{Problems, Split};
 
 /// What stopped a run.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder cannot be read or written.
@@ -191,6 +191,13 @@ pub enum Error {
     },
 }
 
+/// The message and its causes, as [`reid_core::debug_error`] writes them.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
 /// The first few of many paths.
 fn list(images: &[PathBuf]) -> String {
     const SHOWN: usize = 4;
@@ -244,4 +251,48 @@ fn first(errors: &[reid_data::Error]) -> String {
 pub(crate) fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
     move |source| Error::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let errors = (0..2_000).map(|image| reid_data::Error::ImageFormat {
+            path: format!("data/{image}.jpg").into(),
+            expected: "an image",
+            found: "text".into(),
+        });
+        let error = Error::Images {
+            images: 3_000,
+            errors: errors.collect(),
+        };
+        let boxed: Box<dyn std::error::Error> = Box::new(error);
+        let text = format!("{boxed:?}");
+        assert!(
+            text.starts_with(
+                "2000 of 3000 images cannot be opened:\ndata/0.jpg: expected an image"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("\nand 1990 more"), "{text}");
+        assert_eq!(text.lines().count(), 12);
+    }
+
+    #[test]
+    fn a_cause_that_is_in_the_message_is_not_repeated() {
+        let text = "{\n \"epochs\": }";
+        let source = serde_json::from_str::<serde_json::Value>(text).expect_err("no value");
+        let (cause, line, column) = (source.to_string(), source.line(), source.column());
+        let error = Error::JsonField {
+            path: "recipe.json".into(),
+            field: "epochs".into(),
+            source,
+        };
+        assert_eq!(
+            format!("{error:?}"),
+            format!("recipe.json, line {line}, column {column}, epochs: {cause}")
+        );
+    }
 }

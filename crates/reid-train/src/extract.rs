@@ -1,10 +1,19 @@
 //! Extraction: the descriptors of whole splits.
 
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use burn::tensor::{Device, Tensor, TensorData};
-use reid_core::{InputSize, Sample, Split, Splits};
+use image::RgbImage;
+use rayon::prelude::*;
+use reid_core::{Identity, InputSize, Sample, Split, Splits};
 use reid_data::{
     loader::{EvalBatch, EvalLoader, LoaderConfig, TrainLoader},
     transform::Normalise,
+    unopenable,
 };
 use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
 use reid_nn::{Embed, Precision};
@@ -40,6 +49,7 @@ pub struct Extractor {
     batch_size: usize,
     flip_test: bool,
     precision: Precision,
+    progress: Progress,
 }
 
 impl Extractor {
@@ -51,6 +61,7 @@ impl Extractor {
             batch_size: 64,
             flip_test: false,
             precision: Precision::Single,
+            progress: Progress(Arc::new(|_, _| {})),
         }
     }
 
@@ -98,6 +109,19 @@ impl Extractor {
         Self { precision, ..self }
     }
 
+    /// Calls `progress` with the number of images that are embedded and of all, after each batch.
+    #[must_use]
+    pub fn with_progress(self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        let progress = Progress(Arc::new(progress));
+        Self { progress, ..self }
+    }
+
+    /// The size that images are resized to.
+    #[must_use]
+    pub fn input(&self) -> InputSize {
+        self.loader.size()
+    }
+
     /// Another number of images at a time: more memory, not another result.
     ///
     /// # Panics
@@ -112,7 +136,7 @@ impl Extractor {
         self
     }
 
-    /// The descriptors of samples, in order, with their identities and cameras. `split` is for error
+    /// The descriptors of samples, in order, with all their labels. `split` is for error
     /// messages.
     ///
     /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
@@ -131,24 +155,86 @@ impl Extractor {
             return Err(Error::NoImages { split });
         }
         let labels = Labels::from_samples(samples)?;
-        let (mut values, mut dimensions) = (Vec::new(), 1);
+        let (mut rows, mut done) = (Rows::default(), 0);
         for batch in self.loader.batches(samples, self.batch_size) {
-            let images = self.precision.cast(images(batch?, device));
-            let embedding = self.embed_batch(model, images);
-            dimensions = embedding.dims()[1];
-            let data = embedding.into_data().convert::<f32>();
-            values.extend(data.iter::<f32>());
+            let batch = batch?;
+            done += batch.identities.len();
+            let images = self.precision.cast(images(batch, device));
+            rows.add(self.embed_batch(model, images));
+            (self.progress.0)(done, samples.len());
         }
-        let not_finite = values.iter().position(|value| !value.is_finite());
-        if let Some(row) = not_finite.map(|at| at / dimensions) {
+        if let Some(row) = rows.not_finite() {
             let image = samples[row].path.clone();
             return Err(Error::Embedding { split, row, image });
         }
-        let embeddings = Embeddings::new(values, dimensions, labels.identities().to_vec())?;
-        Ok(match labels.cameras() {
-            Some(cameras) => embeddings.with_cameras(cameras.to_vec())?,
-            None => embeddings,
-        })
+        Ok(Embeddings::from_parts(
+            rows.values,
+            rows.dimensions,
+            labels,
+        )?)
+    }
+
+    /// The embeddings of image files, in order, of unknown identity, each with its path. The headers of all files are
+    /// read first, so that those that are no images are named together, before the work.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed), and if files are no images: [`Error::Images`] has all of them.
+    pub fn embed_files(
+        &self,
+        model: &dyn Embed,
+        files: impl IntoIterator<Item = PathBuf>,
+        device: &Device,
+    ) -> Result<Embeddings, Error> {
+        let samples = files
+            .into_iter()
+            .map(|file| Sample::new(file, Identity::UNKNOWN));
+        let samples: Vec<Sample> = samples.collect();
+        let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
+        let errors = unopenable(&paths, |_| {});
+        if !errors.is_empty() {
+            let images = samples.len();
+            return Err(Error::Images { images, errors });
+        }
+        self.embed(model, &samples, Split::Gallery, device)
+    }
+
+    /// The embeddings of images in memory, of any sizes, in order, of unknown identity.
+    ///
+    /// # Errors
+    /// If there are none, or an embedding is not finite; the image is named by its number, from 0.
+    pub fn embed_images(
+        &self,
+        model: &dyn Embed,
+        pictures: &[RgbImage],
+        device: &Device,
+    ) -> Result<Embeddings, Error> {
+        let split = Split::Gallery;
+        if pictures.is_empty() {
+            return Err(Error::NoImages { split });
+        }
+        let InputSize { height, width } = self.input();
+        let mut rows = Rows::default();
+        for batch in pictures.chunks(self.batch_size) {
+            let values = batch
+                .par_iter()
+                .flat_map_iter(|image| self.loader.prepare(image));
+            let data = TensorData::new(
+                values.collect::<Vec<f32>>(),
+                [batch.len(), 3, height, width],
+            );
+            let images = self.precision.cast(Tensor::from_data(data, device));
+            rows.add(self.embed_batch(model, images));
+        }
+        if let Some(row) = rows.not_finite() {
+            let image = PathBuf::from(format!("image {row} in memory"));
+            return Err(Error::Embedding { split, row, image });
+        }
+        let labels = Labels::unknown(pictures.len());
+        Ok(Embeddings::from_parts(
+            rows.values,
+            rows.dimensions,
+            labels,
+        )?)
     }
 
     fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {
@@ -205,6 +291,37 @@ impl Extractor {
     }
 }
 
+/// Embeddings as they come.
+#[derive(Default)]
+struct Rows {
+    values: Vec<f32>,
+    dimensions: usize,
+}
+
+impl Rows {
+    fn add(&mut self, embeddings: Tensor<2>) {
+        self.dimensions = embeddings.dims()[1];
+        let data = embeddings.into_data().convert::<f32>();
+        self.values.extend(data.iter::<f32>());
+    }
+
+    /// The first row with a value that is not finite.
+    fn not_finite(&self) -> Option<usize> {
+        let value = self.values.iter().position(|value| !value.is_finite())?;
+        Some(value / self.dimensions)
+    }
+}
+
+/// Who is told how many images are done, of how many.
+#[derive(Clone)]
+struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
 fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
     let InputSize { height, width } = batch.size;
     let shape = [batch.identities.len(), 3, height, width];
@@ -213,7 +330,7 @@ fn images(batch: EvalBatch, device: &Device) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::{Identity, Seed};
+    use reid_core::Seed;
     use reid_data::transform::Normalise;
     use reid_nn::{Init, ReidModel, backbone::ResNetConfig, head::BnNeckConfig};
 
@@ -223,7 +340,7 @@ mod tests {
     fn the_flip_test_takes_the_mean_of_both_sides() {
         let folder = tempfile::tempdir().expect("a folder");
         let (one, mirrored) = (folder.path().join("1.png"), folder.path().join("2.png"));
-        let picture = image::RgbImage::from_fn(16, 32, |x, y| {
+        let picture = RgbImage::from_fn(16, 32, |x, y| {
             image::Rgb([x * 15, y * 7, x * y / 2].map(|value| u8::try_from(value).expect("small")))
         });
         picture.save(&one).expect("saved");
@@ -260,7 +377,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let sample = |name: &str, shade: u8, identity| {
             let path = folder.path().join(name);
-            let picture = image::RgbImage::from_fn(16, 32, |x, y| {
+            let picture = RgbImage::from_fn(16, 32, |x, y| {
                 image::Rgb([shade, if (x + y) % 2 == 0 { 255 } else { shade }, 0])
             });
             picture.save(&path).expect("saved");
@@ -323,7 +440,7 @@ mod tests {
     fn what_training_has_decoded_is_not_decoded_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("1.png");
-        image::RgbImage::new(16, 32).save(&path).expect("saved");
+        RgbImage::new(16, 32).save(&path).expect("saved");
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let samples = vec![Sample::new(&path, Identity::new(1))];
         let loader = TrainLoader::new(samples.clone(), size, Seed::new(1));

@@ -1,8 +1,8 @@
 //! Recipe: everything that decides a run.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use reid_core::{InputSize, Seed, strict};
+use reid_core::{InputSize, Seed, strict, write_atomic};
 use reid_data::{
     sampler::{EpochDefinition, IdentitySampler},
     transform::{Augmentation, Cutout, RandomTranslation2d},
@@ -378,7 +378,7 @@ impl<N: Serialize, L: Serialize> Recipe<N, L> {
             path: path.to_owned(),
             source,
         })?;
-        fs::write(path, json + "\n").map_err(at(path))
+        write_atomic(path, json + "\n").map_err(at(path))
     }
 }
 
@@ -396,6 +396,8 @@ const fn is_one(batches: &usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
 
     use super::*;

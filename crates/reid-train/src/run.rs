@@ -176,8 +176,8 @@ impl<'a> Run<'a> {
         let own_parts = std::mem::take(&mut self.state.own_parts);
         self.state = State {
             recipe,
-            images,
             own_parts,
+            images,
             ..saved
         };
     }

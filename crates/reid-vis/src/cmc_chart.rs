@@ -30,8 +30,7 @@ use crate::{Error, LineChart, Series};
 /// ```
 ///
 /// # Errors
-/// If the file cannot be written ([`Error::Write`]), or the drawing library refuses
-/// ([`Error::Chart`]).
+/// If the file cannot be written ([`Error::Write`]).
 pub fn cmc_chart(path: impl AsRef<Path>, reports: &[(&str, &Report)]) -> Result<(), Error> {
     let chart =
         LineChart::new("Cumulative matching characteristic").with_axes("rank", "matching rate (%)");

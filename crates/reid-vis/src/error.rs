@@ -1,9 +1,9 @@
 //! Error: a picture could not be read, drawn or written.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// A picture could not be read, drawn or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file cannot be read, or is no picture that is read.
@@ -29,12 +29,29 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The drawing library refused a chart.
-    #[error("cannot draw the chart `{title}`: {reason}")]
-    Chart {
-        /// Title of the chart.
-        title: String,
-        /// What the drawing library says.
-        reason: String,
-    },
+}
+
+/// The message and its causes, as [`reid_core::debug_error`] writes them.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let error = Error::Write {
+            path: "page/index.html".into(),
+            source: io::Error::other("disk full"),
+        };
+        let boxed: Box<dyn std::error::Error> = Box::new(error);
+        assert_eq!(
+            format!("{boxed:?}"),
+            "cannot write page/index.html: disk full"
+        );
+    }
 }

@@ -31,6 +31,7 @@ mod page;
 mod picture;
 mod plot;
 mod ranked_list;
+mod svg;
 mod training_chart;
 
 pub use cmc_chart::cmc_chart;

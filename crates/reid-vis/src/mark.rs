@@ -1,24 +1,16 @@
 //! Mark: the colour and the shape that tell one series of a chart from another.
 
-use std::io;
-
-use plotters::{
-    backend::SVGBackend,
-    coord::Shift,
-    drawing::{DrawingArea, DrawingAreaErrorKind},
-    element::{Circle, Polygon},
-    style::{Color, RGBColor},
-};
+use crate::svg::{Colour, Pixel, Sheet};
 
 /// The palette of Okabe and Ito (2008), the darker colours first.
-const PALETTE: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(0, 0, 0),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
+const PALETTE: [Colour; 7] = [
+    Colour(0, 114, 178),
+    Colour(213, 94, 0),
+    Colour(0, 158, 115),
+    Colour(204, 121, 167),
+    Colour(0, 0, 0),
+    Colour(230, 159, 0),
+    Colour(86, 180, 233),
 ];
 
 /// Half the height of a mark, in pixels.
@@ -27,7 +19,7 @@ const RADIUS: i32 = 9;
 /// The colour and the shape of a series: 7 colours and 4 shapes make 28 different ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    pub(crate) colour: RGBColor,
+    pub(crate) colour: Colour,
     shape: Shape,
 }
 
@@ -55,16 +47,10 @@ impl Mark {
         }
     }
 
-    pub(crate) fn draw(
-        self,
-        sheet: &DrawingArea<SVGBackend, Shift>,
-        (x, y): (i32, i32),
-    ) -> Result<(), DrawingAreaErrorKind<io::Error>> {
+    pub(crate) fn draw(self, sheet: &mut Sheet, (x, y): Pixel) {
         let (small, large) = (RADIUS - 1, RADIUS + 2);
-        let corners: &[(i32, i32)] = match self.shape {
-            Shape::Circle => {
-                return sheet.draw(&Circle::new((x, y), RADIUS, self.colour.filled()));
-            }
+        let corners: &[Pixel] = match self.shape {
+            Shape::Circle => return sheet.circle((x, y), RADIUS, self.colour),
             Shape::Square => &[
                 (-small, -small),
                 (small, -small),
@@ -75,6 +61,6 @@ impl Mark {
             Shape::Diamond => &[(0, -large), (large, 0), (0, large), (-large, 0)],
         };
         let corners: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
-        sheet.draw(&Polygon::new(corners, self.colour.filled()))
+        sheet.polygon(&corners, self.colour);
     }
 }

@@ -1,12 +1,13 @@
 //! Mix: a colour between two others.
 
 use image::Rgb;
+use reid_core::interpolation::lerp;
 
 /// `share` of the way from one colour to another, rounded per channel.
 pub(crate) fn mix(from: Rgb<u8>, to: Rgb<u8>, share: f32) -> Rgb<u8> {
     let channel = |index: usize| {
         let (from, to) = (f32::from(from.0[index]), f32::from(to.0[index]));
-        let mixed = from + (to - from) * share;
+        let mixed = lerp(from, to, share);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -1,11 +1,11 @@
 //! Page: text, tables, charts and pictures as one HTML file that needs nothing else.
 
-use std::{fmt::Write, io::Cursor, path::Path};
+use std::{io::Cursor, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{ImageFormat, RgbImage};
 
-use crate::{Error, LineChart, picture::write_whole};
+use crate::{Error, LineChart, picture::write_whole, svg::escaped};
 
 /// How it looks, on paper and on a screen.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
@@ -24,7 +24,7 @@ td:first-child,th:first-child{text-align:left}svg,img{max-width:100%;height:auto
 /// let page = Page::new("Results")
 ///     .with_heading("Numbers")
 ///     .with_table(&["metric", "value"], [["mAP".to_owned(), "71.3 %".to_owned()]])
-///     .with_chart(&chart)?
+///     .with_chart(&chart)
 ///     .with_picture("the hardest query", &RgbImage::new(8, 16))?;
 /// assert!(page.to_html().contains("<td>71.3 %</td>"));
 /// # Ok::<(), reid_vis::Error>(())
@@ -81,14 +81,9 @@ impl Page {
     }
 
     /// Adds a chart.
-    ///
-    /// # Errors
-    /// If the drawing library refuses ([`Error::Chart`]).
-    pub fn with_chart(self, chart: &LineChart) -> Result<Self, Error> {
-        let svg = chart.to_svg()?;
-        // Without the declaration that a file of its own may begin with; scaled by its own frame.
-        let svg = svg.find("<svg").map_or("", |at| &svg[at..]);
-        Ok(self.with(svg))
+    #[must_use]
+    pub fn with_chart(self, chart: &LineChart) -> Self {
+        self.with(&chart.to_svg())
     }
 
     /// Adds a picture, described for those who cannot see it.
@@ -138,21 +133,6 @@ impl Page {
     }
 }
 
-/// Text that is nothing but text, whatever is in it.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' | '<' | '>' | '"' | '\'' => {
-                // Writing to a string does not fail.
-                let _ = write!(escaped, "&#{};", u32::from(letter));
-            }
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +144,7 @@ mod tests {
             .with_heading("<script>")
             .with_text("x > y")
             .with_table(&["name"], [["<b>".to_owned()]]);
-        let page = page.with_chart(&chart).expect("drawn in memory");
+        let page = page.with_chart(&chart);
         page.with_picture("it's", &RgbImage::new(3, 2))
             .expect("pixels")
     }

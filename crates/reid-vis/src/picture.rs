@@ -1,14 +1,9 @@
 //! Picture: RGB images from and to files.
 
-use std::{
-    ffi::OsString,
-    fs,
-    io::{self, Cursor},
-    path::{Path, PathBuf},
-    process,
-};
+use std::{fs, io::Cursor, path::Path};
 
 use image::{ImageFormat, RgbImage};
+use reid_core::write_atomic;
 
 use crate::Error;
 
@@ -23,8 +18,7 @@ pub fn open_picture(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
 
 /// Writes a picture in the format of the file's extension: `png`, `jpg` or `bmp`.
 ///
-/// Missing folders are created. The file is complete or not there: it is written under another name
-/// beside its place, then moved.
+/// Missing folders are created. The file is complete or not there ([`reid_core::write_atomic`]).
 ///
 /// ```
 /// use reid_vis::{RgbImage, open_picture, save_picture};
@@ -51,36 +45,18 @@ pub fn save_picture(path: impl AsRef<Path>, picture: &RgbImage) -> Result<(), Er
             width: picture.width(),
             source,
         })?;
-    write_whole(path, bytes.get_ref())
+    write_whole(path, bytes.get_ref().as_slice())
 }
 
 /// Writes a file so that it is complete or not there, creating its folder.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let write = || {
-        let draft = draft_of(path)?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let moved = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-        // The first error is the one to report; whether the draft could be removed is not.
-        moved.inspect_err(|_| drop(fs::remove_file(&draft)))
-    };
-    write().map_err(|source| Error::Write {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// The name under which a file is written before it is moved: in the same folder, hence on the same
-/// disk, and different for every process.
-fn draft_of(path: &Path) -> io::Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    let mut draft = OsString::from(".");
-    draft.push(name);
-    draft.push(format!(".{}.draft", process::id()));
-    Ok(path.with_file_name(draft))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder)
+        .and_then(|()| write_atomic(path, bytes))
+        .map_err(|source| Error::Write {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]

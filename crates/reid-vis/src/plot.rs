@@ -1,26 +1,14 @@
 //! Plot: line charts, one under the other, drawn as SVG.
 
-use std::io;
-
-use plotters::{
-    backend::SVGBackend,
-    coord::Shift,
-    drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
-    element::{PathElement, Text},
-    style::{
-        Color, FontStyle, FontTransform, IntoFont, RGBColor, TextStyle, WHITE,
-        text_anchor::{HPos, Pos, VPos},
-    },
-};
-
 use crate::{
-    Error, LineChart, Series,
+    LineChart, Series,
     axis::{Axis, Scale},
     mark::Mark,
+    svg::{Anchor, Colour, Pixel, Sheet, TextStyle},
 };
 
-// Pixels. The drawing library rounds to whole ones, so there are twice as many as a screen needs.
-const WIDTH: u16 = 1280;
+// Whole pixels, twice as many as a screen needs.
+const WIDTH: i32 = 1280;
 const PLOT_HEIGHT: i32 = 540;
 const LEFT: i32 = 150;
 const RIGHT: i32 = 1240;
@@ -33,47 +21,34 @@ const BELOW: i32 = 120;
 const TICK: i32 = 10;
 /// Length of the line that stands for a series in the legend.
 const SAMPLE: i32 = 60;
-const TITLE_SIZE: u16 = 42;
-const LABEL_SIZE: u16 = 36;
-const TICK_SIZE: u16 = 32;
+const TITLE_SIZE: u16 = 34;
+const LABEL_SIZE: u16 = 29;
+const TICK_SIZE: u16 = 26;
+/// Width of a letter of the ticks' and the legend's font; a generous guess.
+const LETTER: i32 = 16;
 
-const INK: RGBColor = RGBColor(30, 30, 30);
-const FRAME: RGBColor = RGBColor(90, 90, 90);
-const GRID: RGBColor = RGBColor(226, 226, 226);
+const INK: Colour = Colour(30, 30, 30);
+const FRAME: Colour = Colour(90, 90, 90);
+const GRID: Colour = Colour(226, 226, 226);
+// Where a text stands to its point, see [`TextStyle::drop`].
+const ABOVE: f32 = -0.2;
+const AROUND: f32 = 0.35;
+const BELOW_POINT: f32 = 0.76;
 const LINE_WIDTH: u32 = 4;
 /// A line with twice as many points as this, or more, does not carry a mark on each.
 const MARKS: usize = 10;
 
-type Pixel = (i32, i32);
-type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
-
 /// The charts one under the other, with a common x axis, as an SVG document.
-pub(crate) fn stacked(charts: &[LineChart]) -> Result<String, Error> {
+pub(crate) fn stacked(charts: &[LineChart]) -> String {
     let all = charts.iter().flat_map(|chart| &chart.series);
     let x = Axis::over(Scale::Linear, all.flat_map(|s| &s.points).map(|p| p.0));
     let panels: Vec<Panel> = charts.iter().map(|chart| Panel::new(chart, x)).collect();
-    let height: i32 = panels.iter().map(Panel::height).sum();
-
-    let mut svg = String::new();
-    let size = (u32::from(WIDTH), height.unsigned_abs().max(1));
-    let sheet = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-    let draw = || {
-        sheet.fill(&WHITE)?;
-        let mut top = 0;
-        for panel in &panels {
-            let size = (i32::from(WIDTH), panel.height());
-            panel.draw(&sheet.clone().shrink((0, top), size))?;
-            top += panel.height();
-        }
-        sheet.present()
-    };
-    draw().map_err(|error| Error::Chart {
-        title: charts.first().map_or_else(String::new, |c| c.title.clone()),
-        reason: error.to_string(),
-    })?;
-    drop(sheet);
-    Ok(svg)
+    let (mut sheet, mut height) = (Sheet::default(), 0);
+    for panel in &panels {
+        sheet.below(height, &panel.drawn());
+        height += panel.height();
+    }
+    sheet.into_document(WIDTH, height.max(1))
 }
 
 /// A chart with its axes and the places of its legend's entries.
@@ -112,27 +87,26 @@ impl<'a> Panel<'a> {
         self.top() + PLOT_HEIGHT
     }
 
-    fn draw(&self, sheet: &Sheet) -> Drawn {
-        let title = text_style(TITLE_SIZE, HPos::Left, VPos::Bottom);
+    fn drawn(&self) -> Sheet {
+        let mut sheet = Sheet::default();
         let title = TextStyle {
-            font: title.font.style(FontStyle::Bold),
-            ..title
+            bold: true,
+            ..text_style(TITLE_SIZE, Anchor::Start, ABOVE)
         };
-        write(sheet, &self.chart.title, (LEFT, TITLE_BASE), title)?;
-        self.draw_x_axis(sheet)?;
-        self.draw_y_axis(sheet)?;
+        sheet.text(&self.chart.title, (LEFT, TITLE_BASE), title, INK);
+        self.draw_x_axis(&mut sheet);
+        self.draw_y_axis(&mut sheet);
         let mut empty = true;
-        for (index, (series, place)) in self.chart.series.iter().zip(&self.legend).enumerate() {
+        for (index, (series, entry)) in self.chart.series.iter().zip(&self.legend).enumerate() {
             let mark = Mark::of(index);
-            draw_legend_entry(sheet, mark, *place, &series.name)?;
+            draw_legend_entry(&mut sheet, mark, *entry, &series.name);
             let lines = self.lines(series);
             empty &= lines.is_empty();
             for line in &lines {
-                let style = mark.colour.stroke_width(LINE_WIDTH);
-                sheet.draw(&PathElement::new(line.clone(), style))?;
+                sheet.line(line, LINE_WIDTH, mark.colour);
             }
             for pixel in marked(&lines) {
-                mark.draw(sheet, pixel)?;
+                mark.draw(&mut sheet, pixel);
             }
         }
         if empty {
@@ -140,40 +114,42 @@ impl<'a> Panel<'a> {
                 i32::midpoint(LEFT, RIGHT),
                 i32::midpoint(self.top(), self.bottom()),
             );
-            let style = text_style(LABEL_SIZE, HPos::Center, VPos::Center);
-            write(sheet, "no data", middle, style)?;
+            let style = text_style(LABEL_SIZE, Anchor::Middle, AROUND);
+            sheet.text("no data", middle, style, INK);
         }
-        Ok(())
+        sheet
     }
 
-    fn draw_x_axis(&self, sheet: &Sheet) -> Drawn {
+    fn draw_x_axis(&self, sheet: &mut Sheet) {
         let bottom = self.bottom();
         for tick in self.x.ticks() {
             let x = between(LEFT, RIGHT, tick.position);
-            rule(sheet, (x, bottom), (x, bottom + TICK), FRAME)?;
-            let style = text_style(TICK_SIZE, HPos::Center, VPos::Top);
-            write(sheet, &tick.label, (x, bottom + TICK + 8), style)?;
+            rule(sheet, (x, bottom), (x, bottom + TICK), FRAME);
+            let style = text_style(TICK_SIZE, Anchor::Middle, BELOW_POINT);
+            sheet.text(&tick.label, (x, bottom + TICK + 8), style, INK);
         }
-        rule(sheet, (LEFT, bottom), (RIGHT, bottom), FRAME)?;
+        rule(sheet, (LEFT, bottom), (RIGHT, bottom), FRAME);
         let middle = (i32::midpoint(LEFT, RIGHT), bottom + BELOW - 62);
-        let style = text_style(LABEL_SIZE, HPos::Center, VPos::Top);
-        write(sheet, &self.chart.x_label, middle, style)
+        let style = text_style(LABEL_SIZE, Anchor::Middle, BELOW_POINT);
+        sheet.text(&self.chart.x_label, middle, style, INK);
     }
 
-    fn draw_y_axis(&self, sheet: &Sheet) -> Drawn {
+    fn draw_y_axis(&self, sheet: &mut Sheet) {
         let (top, bottom) = (self.top(), self.bottom());
         for tick in self.y.ticks() {
             let y = between(bottom, top, tick.position);
-            rule(sheet, (LEFT, y), (RIGHT, y), GRID)?;
-            rule(sheet, (LEFT - TICK, y), (LEFT, y), FRAME)?;
-            let style = text_style(TICK_SIZE, HPos::Right, VPos::Center);
-            write(sheet, &tick.label, (LEFT - TICK - 8, y), style)?;
+            rule(sheet, (LEFT, y), (RIGHT, y), GRID);
+            rule(sheet, (LEFT - TICK, y), (LEFT, y), FRAME);
+            let style = text_style(TICK_SIZE, Anchor::End, AROUND);
+            sheet.text(&tick.label, (LEFT - TICK - 8, y), style, INK);
         }
-        rule(sheet, (LEFT, top), (LEFT, bottom), FRAME)?;
-        let style = text_style(LABEL_SIZE, HPos::Center, VPos::Top);
-        let style = style.transform(FontTransform::Rotate270);
+        rule(sheet, (LEFT, top), (LEFT, bottom), FRAME);
+        let style = TextStyle {
+            upwards: true,
+            ..text_style(LABEL_SIZE, Anchor::Middle, BELOW_POINT)
+        };
         let middle = (20, i32::midpoint(top, bottom));
-        write(sheet, &self.chart.y_label, middle, style)
+        sheet.text(&self.chart.y_label, middle, style, INK);
     }
 
     /// The series in pixels: one line for every run of points that have a place.
@@ -207,9 +183,8 @@ fn marked(lines: &[Vec<Pixel>]) -> impl Iterator<Item = Pixel> {
 fn legend<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(i32, i32)> {
     let (mut left, mut line) = (LEFT, 0);
     let place = |name: &str| {
-        // A generous guess: letters are about half as wide as the font's size.
-        let letters = i32::try_from(name.chars().count()).unwrap_or(i32::from(WIDTH));
-        let width = SAMPLE + 14 + letters.saturating_mul(i32::from(TICK_SIZE) / 2);
+        let letters = i32::try_from(name.chars().count()).unwrap_or(WIDTH);
+        let width = SAMPLE + 14 + letters.saturating_mul(LETTER);
         if left > LEFT && left.saturating_add(width) > RIGHT {
             (left, line) = (LEFT, line + 1);
         }
@@ -220,16 +195,12 @@ fn legend<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(i32, i32)> {
     names.map(place).collect()
 }
 
-fn draw_legend_entry(sheet: &Sheet, mark: Mark, (left, line): (i32, i32), name: &str) -> Drawn {
+fn draw_legend_entry(sheet: &mut Sheet, mark: Mark, (left, line): (i32, i32), name: &str) {
     let y = TITLE_BASE + LEGEND_LINE / 2 + 8 + line * LEGEND_LINE;
-    let ends = vec![(left, y), (left + SAMPLE, y)];
-    sheet.draw(&PathElement::new(
-        ends,
-        mark.colour.stroke_width(LINE_WIDTH),
-    ))?;
-    mark.draw(sheet, (left + SAMPLE / 2, y))?;
-    let style = text_style(TICK_SIZE, HPos::Left, VPos::Center);
-    write(sheet, name, (left + SAMPLE + 14, y), style)
+    sheet.line(&[(left, y), (left + SAMPLE, y)], LINE_WIDTH, mark.colour);
+    mark.draw(sheet, (left + SAMPLE / 2, y));
+    let style = text_style(TICK_SIZE, Anchor::Start, AROUND);
+    sheet.text(name, (left + SAMPLE + 14, y), style, INK);
 }
 
 /// The pixel at a share of the way.
@@ -239,22 +210,18 @@ fn between(from: i32, to: i32, share: f64) -> i32 {
     pixel
 }
 
-fn rule(sheet: &Sheet, from: Pixel, to: Pixel, colour: RGBColor) -> Drawn {
-    let style = colour.stroke_width(2);
-    sheet.draw(&PathElement::new(vec![from, to], style))
+fn rule(sheet: &mut Sheet, from: Pixel, to: Pixel, colour: Colour) {
+    sheet.line(&[from, to], 2, colour);
 }
 
-fn text_style(size: u16, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
-    let font = ("sans-serif", i32::from(size)).into_font();
-    TextStyle::from(font)
-        .pos(Pos::new(horizontal, vertical))
-        .color(&INK)
-}
-
-/// Writes a line of text. XML has no control characters, so they become spaces.
-fn write(sheet: &Sheet, text: &str, place: Pixel, style: TextStyle<'static>) -> Drawn {
-    let text = text.replace(char::is_control, " ");
-    sheet.draw(&Text::new(text, place, style))
+fn text_style(size: u16, anchor: Anchor, drop: f32) -> TextStyle {
+    TextStyle {
+        size,
+        bold: false,
+        anchor,
+        drop,
+        upwards: false,
+    }
 }
 
 #[cfg(test)]

@@ -86,11 +86,12 @@ fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 
 /// Draws ranked lists: the query left, then what was found, nearest first; one row per query.
 ///
-/// | verdict | frame | picture | number |
+/// | relevance | frame | picture | number |
 /// |---|---|---|---|
 /// | right | solid, green | as it is | rank |
 /// | wrong | dashed, red | as it is | rank |
 /// | ignored | dotted, grey | grey and faded | `-`, for it takes no rank |
+/// | unknown | solid, grey | as it is | `?`, for nobody knows whom query or image show |
 ///
 /// Under each picture stand its rank and its distance. Frames differ by stroke as well as by colour,
 /// so that the picture can be read in greyscale and by the colour-blind.
@@ -140,7 +141,7 @@ impl RankedFigure {
     /// If the picture's width or height does not fit 32 bits.
     #[must_use]
     pub fn draw(&self, rows: &[RankedRow]) -> RgbImage {
-        let legend: Vec<Relevance> = [Relevance::Match, Relevance::NonMatch, Relevance::Ignored]
+        let legend: Vec<Relevance> = ALL
             .into_iter()
             .filter(|relevance| rows.iter().any(|row| row.has(*relevance)))
             .collect();
@@ -174,13 +175,20 @@ impl RankedFigure {
         for (index, tile) in row.found.iter().enumerate() {
             let left = self.column(index);
             let area = self.area(left, top);
-            let number = if tile.relevance == Relevance::Ignored {
-                canvas.paste(&faded(&tile.picture), area);
-                "-".to_owned()
-            } else {
-                canvas.paste(&tile.picture, area);
-                rank += 1;
-                rank.to_string()
+            let number = match tile.relevance {
+                Relevance::Match | Relevance::NonMatch => {
+                    canvas.paste(&tile.picture, area);
+                    rank += 1;
+                    rank.to_string()
+                }
+                Relevance::Ignored => {
+                    canvas.paste(&faded(&tile.picture), area);
+                    "-".to_owned()
+                }
+                Relevance::Unknown => {
+                    canvas.paste(&tile.picture, area);
+                    "?".to_owned()
+                }
             };
             frame(tile.relevance).draw_around(canvas, area);
             let right = left + self.column_width();
@@ -233,16 +241,29 @@ const IGNORED_FRAME: Frame = Frame {
     colour: Rgb([165; 3]),
     stroke: Stroke::Broken { mark: 3, gap: 3 },
 };
+const UNKNOWN_FRAME: Frame = Frame {
+    colour: Rgb([165; 3]),
+    stroke: Stroke::Solid,
+};
 const QUERY_FRAME: Frame = Frame {
     colour: INK,
     stroke: Stroke::Solid,
 };
+
+/// In the order of the legend.
+const ALL: [Relevance; 4] = [
+    Relevance::Match,
+    Relevance::NonMatch,
+    Relevance::Ignored,
+    Relevance::Unknown,
+];
 
 fn frame(relevance: Relevance) -> Frame {
     match relevance {
         Relevance::Match => RIGHT_FRAME,
         Relevance::NonMatch => WRONG_FRAME,
         Relevance::Ignored => IGNORED_FRAME,
+        Relevance::Unknown => UNKNOWN_FRAME,
     }
 }
 
@@ -251,6 +272,7 @@ fn name(relevance: Relevance) -> &'static str {
         Relevance::Match => "right",
         Relevance::NonMatch => "wrong",
         Relevance::Ignored => "ignored",
+        Relevance::Unknown => "unknown",
     }
 }
 
@@ -406,14 +428,7 @@ mod tests {
         let mut splits = Splits::default()
             .with_query(vec![write("q.png", 1)])
             .with_gallery(vec![write("a.png", 2), write("b.png", 3)]);
-        let list = RankedList {
-            query: 0,
-            entries: vec![RankedEntry {
-                gallery: 1,
-                distance: 0.25,
-                relevance: W,
-            }],
-        };
+        let list = RankedList::new(0, vec![RankedEntry::new(1, 0.25, W)]);
         let row = RankedRow::open(&splits, &list).expect("opened");
         assert_eq!(row.query.get_pixel(0, 0).0, [1; 3]);
         assert_eq!(row.found[0].picture.get_pixel(0, 0).0, [3; 3]);
@@ -428,10 +443,7 @@ mod tests {
     #[should_panic(expected = "names query image 4 (from 0), but toy has 0")]
     fn a_list_of_other_splits_is_refused() {
         let splits = Splits::new("toy");
-        let list = RankedList {
-            query: 4,
-            entries: vec![],
-        };
+        let list = RankedList::new(4, Vec::new());
         drop(RankedRow::open(&splits, &list));
     }
 }

@@ -36,10 +36,9 @@ pub struct TrainingCurves {
 /// ```
 ///
 /// # Errors
-/// If the file cannot be written ([`Error::Write`]), or the drawing library refuses
-/// ([`Error::Chart`]).
+/// If the file cannot be written ([`Error::Write`]).
 pub fn training_chart(path: impl AsRef<Path>, curves: &TrainingCurves) -> Result<(), Error> {
-    write_whole(path.as_ref(), stacked(&charts(curves))?.as_bytes())
+    write_whole(path.as_ref(), stacked(&charts(curves)).as_bytes())
 }
 
 fn charts(curves: &TrainingCurves) -> Vec<LineChart> {

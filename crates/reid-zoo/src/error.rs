@@ -1,6 +1,6 @@
 //! Error: what can go wrong with a file of weights, each with its path.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use crate::weights::WeightReport;
 
@@ -15,12 +15,27 @@ use crate::weights::WeightReport;
 /// assert!(matches!(error, Error::Extension { .. }));
 /// assert_eq!(
 ///     error.to_string(),
-///     "layer.onnx: expected a name epilogue in .safetensors or .bpk"
+///     "layer.onnx: expected a name ending in .safetensors or .bpk"
 /// );
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A run cannot be opened, or images cannot be embedded.
+    #[error(transparent)]
+    Run(#[from] reid_train::Error),
+    /// There is no device.
+    #[error(transparent)]
+    Device(#[from] reid_nn::device::NoDevice),
+    /// A folder holds no checkpoint.
+    #[error(
+        "{}: expected a run or a checkpoint: a folder with `last.json` or `state.json`",
+        path.display()
+    )]
+    NoCheckpoint {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -75,7 +90,7 @@ pub enum Error {
         key: String,
     },
     /// The weights of a file do not fit the module.
-    #[error("{}: the weights do not fit the module: {diagnosis}\n{report}", path.display())]
+    #[error("{}: {diagnosis}\n{report}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -104,8 +119,45 @@ pub enum Error {
     },
 }
 
+/// The message and its causes, as [`reid_core::debug_error`] writes them.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
 /// Names in quotes.
 fn listed(choices: &[String]) -> String {
     let quoted = choices.iter().map(|choice| format!("`{choice}`"));
     quoted.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hundreds of keys do not fit: the diagnosis comes first, then ten keys of each kind.
+    #[test]
+    fn a_program_that_ends_with_a_mismatch_prints_its_diagnosis() {
+        let keys = |of: &str| (0..300).map(|key| format!("{of}.{key}.weight")).collect();
+        let error = Error::Mismatch {
+            path: "resnet.pth".into(),
+            diagnosis: "no key of the module is in the file: another architecture".into(),
+            report: Box::new(WeightReport {
+                missing: keys("layer"),
+                unexpected: keys("block"),
+                ..WeightReport::default()
+            }),
+        };
+        let boxed: Box<dyn std::error::Error> = Box::new(error);
+        let text = format!("{boxed:?}");
+        assert!(
+            text.starts_with(
+                "resnet.pth: no key of the module is in the file: another architecture\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(text.matches("  and 290 more").count(), 2, "{text}");
+        assert!(text.len() < 1_000, "{} bytes", text.len());
+    }
 }

@@ -35,7 +35,9 @@
 
 #![doc(test(attr(deny(warnings))))]
 
+mod architecture;
 mod bag_of_tricks;
+mod embedder;
 mod error;
 mod fnc;
 mod mgn;
@@ -44,7 +46,9 @@ mod progressive;
 pub mod rga;
 pub mod weights;
 
+pub use architecture::{Architecture, ArchitectureModel};
 pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
+pub use embedder::Embedder;
 pub use error::Error;
 pub use fnc::{Fnc, FncConfig};
 pub use mgn::{Mgn, MgnConfig};

@@ -273,7 +273,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_applied() {
     let before = read(other.bn.weight.val());
     let error = weights::load(&mut other, &path).expect_err("another network");
     let expected = format!(
-        "{}: the weights do not fit the module: 6 of the 7 keys of the module are in the file
+        "{}: only 6 of the 7 keys of the module are in the file
 0 keys applied
 1 missing key, in the module but not in the file:
   extra

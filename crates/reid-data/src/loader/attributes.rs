@@ -44,7 +44,10 @@ impl AttributeClasses {
     #[must_use]
     pub fn from_samples(samples: &[Sample]) -> BTreeMap<String, Self> {
         let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for sample in samples.iter().filter(|sample| !sample.identity.is_junk()) {
+        for sample in samples
+            .iter()
+            .filter(|sample| sample.identity.is_labelled())
+        {
             for (attribute, name) in &sample.attributes {
                 names.entry(attribute).or_default().insert(name);
             }

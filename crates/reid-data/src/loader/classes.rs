@@ -8,7 +8,7 @@ use crate::Error;
 /// The numbers by which a classifier knows the identities: training identities in ascending order
 /// are classes 0, 1, ... Belongs to a checkpoint, for its classifier means nothing without it.
 ///
-/// Junk ([`Identity::JUNK`]) is no class.
+/// Junk ([`Identity::JUNK`]) and what nobody knows ([`Identity::UNKNOWN`]) are no classes.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -27,8 +27,8 @@ impl Classes {
     /// The classes of these identities, which may repeat and stand in any order.
     #[must_use]
     pub fn from_identities(identities: impl IntoIterator<Item = Identity>) -> Self {
-        let known = |identity: &Identity| !identity.is_junk();
-        let mut identities: Vec<Identity> = identities.into_iter().filter(known).collect();
+        let labelled = |identity: &Identity| identity.is_labelled();
+        let mut identities: Vec<Identity> = identities.into_iter().filter(labelled).collect();
         identities.sort_unstable();
         identities.dedup();
         Self(identities)
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn classes_are_numbered_in_order_without_junk() {
-        let classes = Classes::from_identities([30, -1, 4, 30, 0].map(Identity::new));
+        let classes = Classes::from_identities([30, -1, 4, 30, 0, -2].map(Identity::new));
         assert_eq!(classes.identities(), [0, 4, 30].map(Identity::new));
         assert_eq!(classes.class(Identity::new(4)), Some(1));
         assert_eq!(classes.class(Identity::new(5)), None);

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use image::RgbImage;
 use reid_core::{Identity, InputSize, Sample};
 
 use super::{Batches, LoaderConfig, pictures::Pictures};
-use crate::{Error, transform::Normalise};
+use crate::{
+    Error,
+    resize::resize,
+    transform::{Normalise, Picture},
+};
 
 /// Images as they are, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +89,14 @@ impl EvalLoader {
         self.pictures.size()
     }
 
+    /// An image in memory as the network takes it: resized, from 0 to 1, and normalised; `[3, height, width]`.
+    #[must_use]
+    pub fn prepare(&self, image: &RgbImage) -> Vec<f32> {
+        let mut picture = Picture::from(&resize(image, self.size()));
+        self.normalise.normalise(&mut picture);
+        picture.values
+    }
+
     /// The samples in batches of `batch_size`; the last may be smaller.
     ///
     /// An item is an error of [`decode`](crate::decode) if an image cannot be read.
@@ -141,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sample = |number: u8| {
             let path = folder.path().join(format!("{number}.png"));
-            let image = image::RgbImage::from_pixel(3, 5, image::Rgb([number * 51; 3]));
+            let image = RgbImage::from_pixel(3, 5, image::Rgb([number * 51; 3]));
             image.save(&path).unwrap();
             Sample::new(path, Identity::new(i64::from(number)))
         };
@@ -175,7 +188,7 @@ mod tests {
     fn a_damaged_image_is_an_error_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good.png");
-        image::RgbImage::new(2, 2).save(&good).unwrap();
+        RgbImage::new(2, 2).save(&good).unwrap();
         let bad = folder.path().join("bad.png");
         fs::write(&bad, "no image").unwrap();
         let samples = [&good, &good, &bad].map(|path| Sample::new(path, Identity::new(1)));

@@ -253,8 +253,11 @@ impl TrainLoader {
     fn check(&self, index: usize) {
         let found = self.samples.len();
         assert!(index < found, "a batch asks for sample {index} of {found}");
-        let junk = self.samples[index].identity.is_junk();
-        assert!(!junk, "a batch asks for sample {index}, which is junk");
+        let labelled = self.samples[index].identity.is_labelled();
+        assert!(
+            labelled,
+            "a batch asks for sample {index}, which is junk or of unknown identity"
+        );
     }
 
     /// The batch whose first image stands at `start` in the epoch.

@@ -33,7 +33,7 @@ pub enum EpochDefinition {
 ///
 /// Within a batch the images of one identity stand next to each other. An identity that has fewer
 /// than K images is drawn from with replacement. Batches are always full: what does not fill one
-/// sits the epoch out. Junk ([`Identity::JUNK`]) is never drawn.
+/// sits the epoch out. Junk and images of unknown identity are never drawn.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
@@ -124,7 +124,7 @@ impl IdentitySampler {
     fn groups(&self, samples: &[Sample]) -> Result<Vec<Vec<usize>>, Error> {
         let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
         for (index, sample) in samples.iter().enumerate() {
-            if !sample.identity.is_junk() {
+            if sample.identity.is_labelled() {
                 groups.entry(sample.identity).or_default().push(index);
             }
         }

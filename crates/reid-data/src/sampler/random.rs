@@ -53,7 +53,7 @@ impl Sampler for RandomSampler {
     /// # Errors
     /// [`Error::TooFewImages`] if there are fewer images than a batch needs.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
-        let known = |&index: &usize| !samples[index].identity.is_junk();
+        let known = |&index: &usize| samples[index].identity.is_labelled();
         let mut indices: Vec<usize> = (0..samples.len()).filter(known).collect();
         let (expected, found) = (self.batch_size(), indices.len());
         if found < expected {

@@ -1,6 +1,6 @@
 //! Random affine map: turns, shifts, scales and shears a picture.
 
-use reid_core::{Problems, Stream, Validate};
+use reid_core::{Problems, Stream, Validate, interpolation::lerp};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -141,9 +141,9 @@ fn sample(plane: &[f32], width: usize, (x, y): (f32, f32), fill: f32) -> f32 {
             fill
         }
     };
-    let above = at(left, top) * (1.0 - across) + at(left + 1.0, top) * across;
-    let below = at(left, top + 1.0) * (1.0 - across) + at(left + 1.0, top + 1.0) * across;
-    above * (1.0 - down) + below * down
+    let above = lerp(at(left, top), at(left + 1.0, top), across);
+    let below = lerp(at(left, top + 1.0), at(left + 1.0, top + 1.0), across);
+    lerp(above, below, down)
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! attention (Zhang et al., CVPR 2020, arXiv:1904.02998) crop.
 
 use rand::RngExt;
-use reid_core::{Problems, Stream, Validate};
+use reid_core::{
+    Problems, Stream, Validate,
+    interpolation::{LinearTap, lerp},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
@@ -48,12 +51,13 @@ impl Transform for RandomTranslation2d {
         let columns = crop(width, stream);
         let mut values = Vec::with_capacity(picture.values.len());
         for plane in picture.planes() {
-            for &(top, bottom, down) in &rows {
-                let upper = &plane[top * width..][..width];
-                let lower = &plane[bottom * width..][..width];
-                values.extend(columns.iter().map(|&(left, right, across)| {
-                    let above = mixed(upper[left], upper[right], across);
-                    mixed(above, mixed(lower[left], lower[right], across), down)
+            for row in &rows {
+                let upper = &plane[row.first * width..][..width];
+                let lower = &plane[row.second * width..][..width];
+                values.extend(columns.iter().map(|column| {
+                    let between =
+                        |line: &[f32]| lerp(line[column.first], line[column.second], column.weight);
+                    lerp(between(upper), between(lower), row.weight)
                 }));
             }
         }
@@ -61,29 +65,16 @@ impl Transform for RandomTranslation2d {
     }
 }
 
-/// The number that lies the given share of the way from the first to the second.
-fn mixed(first: f32, second: f32, share: f32) -> f32 {
-    first + (second - first) * share
-}
-
-/// For each cell of a random crop of the enlarged side: the two old cells that it lies between, and
-/// how far it is from the first.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "between 0 and the length of a side"
-)]
-fn crop(side: usize, stream: &mut Stream) -> Vec<(usize, usize, f32)> {
+/// The cells of a random crop of the enlarged side, between those of the old side.
+fn crop(side: usize, stream: &mut Stream) -> Vec<LinearTap> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a little more than the length of a side"
+    )]
     let enlarged = (side as f32 * ENLARGEMENT).round() as usize;
     let offset = stream.random_range(0..=enlarged - side);
-    let scale = side as f32 / enlarged as f32;
-    let last = side - 1;
-    let cell = |index: usize| {
-        let centre = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, last as f32);
-        let first = centre as usize;
-        (first, (first + 1).min(last), centre - first as f32)
-    };
-    (offset..offset + side).map(cell).collect()
+    LinearTap::resize(side, enlarged, offset..offset + side)
 }
 
 #[cfg(test)]

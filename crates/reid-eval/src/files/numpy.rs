@@ -3,13 +3,14 @@
 use std::{
     cell::RefCell,
     fs,
-    io::{Cursor, Read},
+    io::{Cursor, Read, Write},
     path::Path,
 };
 
-use npyz::{DType, NpyFile, Order, TypeChar};
-use zip::ZipArchive;
+use npyz::{AutoSerialize, DType, NpyFile, Order, TypeChar, WriterBuilder};
+use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
+use super::arrays::{self, Values};
 use super::tensors::{Shaped, Tensors, narrow};
 
 /// Arrays in an archive.
@@ -25,7 +26,7 @@ impl<'a> Archive<'a> {
     }
 
     /// The bytes of one array's file.
-    fn bytes(&self, key: &str) -> Result<Vec<u8>, String> {
+    fn file(&self, key: &str) -> Result<Vec<u8>, String> {
         if !self.keys().iter().any(|name| name == key) {
             return Err(self.missing(key));
         }
@@ -50,11 +51,15 @@ impl Tensors for Archive<'_> {
     }
 
     fn floats(&self, key: &str) -> Result<Shaped<f32>, String> {
-        floats(key, &self.bytes(key)?)
+        floats(key, &self.file(key)?)
     }
 
     fn integers(&self, key: &str) -> Result<Shaped<i64>, String> {
-        integers(key, &self.bytes(key)?)
+        integers(key, &self.file(key)?)
+    }
+
+    fn bytes(&self, key: &str) -> Result<Shaped<u8>, String> {
+        bytes(key, &self.file(key)?)
     }
 }
 
@@ -62,7 +67,7 @@ impl Tensors for Archive<'_> {
 pub(super) struct Folder<'a>(pub(super) &'a Path);
 
 impl Folder<'_> {
-    fn bytes(&self, key: &str) -> Result<Vec<u8>, String> {
+    fn file(&self, key: &str) -> Result<Vec<u8>, String> {
         if !self.keys().iter().any(|name| name == key) {
             return Err(self.missing(key));
         }
@@ -78,11 +83,15 @@ impl Tensors for Folder<'_> {
     }
 
     fn floats(&self, key: &str) -> Result<Shaped<f32>, String> {
-        floats(key, &self.bytes(key)?)
+        floats(key, &self.file(key)?)
     }
 
     fn integers(&self, key: &str) -> Result<Shaped<i64>, String> {
-        integers(key, &self.bytes(key)?)
+        integers(key, &self.file(key)?)
+    }
+
+    fn bytes(&self, key: &str) -> Result<Shaped<u8>, String> {
+        bytes(key, &self.file(key)?)
     }
 }
 
@@ -111,6 +120,51 @@ fn integers(key: &str, bytes: &[u8]) -> Result<Shaped<i64>, String> {
         (TypeChar::Int, 8) => array.read(|value: i64| value),
         _ => Err(array.other("signed integers of 4 or 8 bytes")),
     }
+}
+
+fn bytes(key: &str, file: &[u8]) -> Result<Shaped<u8>, String> {
+    let array = Array::new(key, file)?;
+    match array.kind {
+        (TypeChar::Uint, 1) => array.read(|value: u8| value),
+        _ => Err(array.other("unsigned integers of 1 byte")),
+    }
+}
+
+/// The bytes of an archive of these arrays, not compressed, as `numpy.savez` writes it.
+pub(super) fn archive(arrays: &[arrays::Array<'_>]) -> Result<Vec<u8>, String> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored)
+        .large_file(true);
+    for arrays::Array { key, shape, values } in arrays {
+        let say = |error: &dyn std::fmt::Display| format!("`{key}`: {error}");
+        let shape: Vec<u64> = shape.iter().map(|side| *side as u64).collect();
+        let bytes = match values {
+            Values::Floats(values) => npy(&shape, values),
+            Values::Integers(values) => npy(&shape, values),
+            Values::Bytes(values) => npy(&shape, values),
+        };
+        let bytes = bytes.map_err(|error| say(&error))?;
+        archive
+            .start_file(format!("{key}.npy"), options)
+            .map_err(|error| say(&error))?;
+        archive.write_all(&bytes).map_err(|error| say(&error))?;
+    }
+    let archive = archive.finish().map_err(|error| error.to_string())?;
+    Ok(archive.into_inner())
+}
+
+/// The bytes of one array's file.
+fn npy<T: AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(shape)
+        .writer(&mut bytes)
+        .begin_nd()?;
+    writer.extend(values.iter().copied())?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// The bytes up to the end of the header, as the first of them claim.

@@ -2,6 +2,8 @@
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
+use super::arrays::{Array, Values};
+
 /// A shape, and the numbers row by row.
 pub(super) type Shaped<T> = (Vec<usize>, Vec<T>);
 
@@ -15,6 +17,9 @@ pub(super) trait Tensors {
 
     /// A tensor of integers.
     fn integers(&self, key: &str) -> Result<Shaped<i64>, String>;
+
+    /// A tensor of bytes.
+    fn bytes(&self, key: &str) -> Result<Shaped<u8>, String>;
 
     /// What to say of a key that is not there.
     fn missing(&self, key: &str) -> String {
@@ -88,6 +93,44 @@ impl Tensors for Safetensors<'_> {
         };
         Ok((tensor.shape().to_vec(), values))
     }
+
+    fn bytes(&self, key: &str) -> Result<Shaped<u8>, String> {
+        let tensor = self.tensor(key)?;
+        match tensor.dtype() {
+            Dtype::U8 => Ok((tensor.shape().to_vec(), tensor.data().to_vec())),
+            found => Err(format!("`{key}`: expected U8 values, found {found}")),
+        }
+    }
+}
+
+/// The bytes of a safetensors file of these arrays.
+pub(super) fn safetensors(arrays: Vec<Array<'_>>) -> Result<Vec<u8>, String> {
+    let encoded: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> =
+        arrays.into_iter().map(encode).collect();
+    let views = encoded.iter().map(|(key, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        let view = view.map_err(|error| format!("`{key}`: {error}"))?;
+        Ok((key.as_str(), view))
+    });
+    let views = views.collect::<Result<Vec<_>, String>>()?;
+    safetensors::serialize(views, None).map_err(|error| error.to_string())
+}
+
+/// An array by its name, type, shape and bytes; little-endian, as the format has it.
+fn encode(array: Array<'_>) -> (String, Dtype, Vec<usize>, Vec<u8>) {
+    let Array { key, shape, values } = array;
+    let (dtype, bytes) = match values {
+        Values::Floats(values) => {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (Dtype::F32, bytes.collect())
+        }
+        Values::Integers(values) => {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            (Dtype::I64, bytes.collect())
+        }
+        Values::Bytes(bytes) => (Dtype::U8, bytes),
+    };
+    (key, dtype, shape, bytes)
 }
 
 /// The numbers of a tensor, each as its bytes; little-endian, as the format has it.

@@ -1,4 +1,4 @@
-//! Block ranking: the cells of a map that stand out most (Zhang et al., progressive feature `CutMix`,
+//! Block ranking: the patches of a map that stand out most (Zhang et al., progressive feature `CutMix`,
 //! §3.3, eq. 2).
 
 use burn::tensor::{Bool, Tensor};
@@ -46,7 +46,7 @@ impl Patches {
         if divides(tall, height) && divides(wide, width) {
             let patches = (height / tall) * (width / wide);
             let expected = format_args!(
-                "at most {patches}, the cells of {tall}x{wide} on a map of {height}x{width}"
+                "at most {patches}, the patches of {tall}x{wide} on a map of {height}x{width}"
             );
             problems.require("cut", k <= patches, expected, k);
         } else {
@@ -202,7 +202,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cut: expected at most 4, the cells of 2x2 on a map of 4x4, found 5")]
+    #[should_panic(
+        expected = "cut: expected at most 4, the patches of 2x2 on a map of 4x4, found 5"
+    )]
     fn more_cells_than_there_are_are_refused() {
         let _ = Patches {
             height: 2,

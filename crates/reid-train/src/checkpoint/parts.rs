@@ -20,6 +20,8 @@ pub(super) const STATE: &str = "state.json";
 pub(super) const MODEL: &str = "model.bpk";
 pub(super) const AVERAGE: &str = "average.bpk";
 const CRITERION: &str = "criterion.bpk";
+/// The optimizer of the centres of a center loss in version 0.1.
+const OF_CENTERS: &str = "criterion-optimizer.bpk";
 
 /// What a checkpoint is made of besides its state.
 pub(crate) struct Parts<'a> {
@@ -65,9 +67,14 @@ pub(crate) fn load_parts(
     averaged: bool,
 ) -> Result<(), Error> {
     for (name, content) in contents(averaged, optimizers.optimizers.len()) {
-        let path = checkpoint.join(name);
+        let mut path = checkpoint.join(name);
         match content {
             Content::Learner(part) => learner.load(part, &path)?,
+            Content::Optimizer(1) if !path.exists() && checkpoint.join(OF_CENTERS).exists() => {
+                path = checkpoint.join(OF_CENTERS);
+                let optimizer = optimizers.optimizers[1].clone();
+                optimizers.optimizers[1] = load_optimizer(optimizer, &path)?;
+            }
             Content::Optimizer(index) => {
                 let optimizer = optimizers.optimizers[index].clone();
                 optimizers.optimizers[index] = load_optimizer(optimizer, &path)?;

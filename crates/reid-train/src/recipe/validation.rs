@@ -8,7 +8,7 @@ use std::{
 use burn::tensor::Device;
 use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits};
 use reid_data::unopenable;
-use reid_eval::Protocol;
+use reid_eval::{Error as EvalError, Labels, Protocol, Relevance, RelevanceRule};
 use reid_nn::{CriterionConfig, Network};
 
 use super::{Recipe, Sampling};
@@ -156,7 +156,7 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         );
         let mut warnings = Problems::new();
         if !splits.query.is_empty() {
-            let protocol = self.evaluation.protocol;
+            let protocol = &self.evaluation.protocol;
             problems.at("evaluation", |problems| {
                 warnings.at("evaluation", |warnings| {
                     validate_evaluation(protocol, splits, problems, warnings);
@@ -227,13 +227,13 @@ pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
 }
 
 fn validate_evaluation(
-    protocol: Protocol,
+    protocol: &Protocol,
     splits: &Splits,
     problems: &mut Problems,
     warnings: &mut Problems,
 ) {
     let evaluated = || splits.query.iter().chain(&splits.gallery);
-    if protocol == Protocol::Market {
+    if *protocol == Protocol::Market {
         let without: Vec<&Sample> = evaluated().filter(|one| one.camera.is_none()).collect();
         let cameras: BTreeSet<Camera> = evaluated().filter_map(|one| one.camera).collect();
         let found = match (without.as_slice(), cameras.len()) {
@@ -251,10 +251,18 @@ fn validate_evaluation(
             return;
         }
     }
-    let unmatched = unmatched(protocol, splits);
+    let unmatched = match unmatched(protocol, splits) {
+        Ok(unmatched) => unmatched,
+        Err(error) => {
+            let expected = "a protocol that the data have the labels for";
+            problems.require("protocol", false, expected, error);
+            return;
+        }
+    };
     let expected = match protocol {
         Protocol::Market => "a gallery image of the same identity by another camera for each query",
         Protocol::NoCameras => "another gallery image of the same identity for each query",
+        _ => "a gallery image that the protocol calls a match for each query",
     };
     if unmatched.len() == splits.query.len() {
         let found = format_args!("none for all {}: {}", unmatched.len(), named(&unmatched));
@@ -266,22 +274,31 @@ fn validate_evaluation(
     }
 }
 
-/// The queries that have no right answer in the gallery.
-fn unmatched(protocol: Protocol, splits: &Splits) -> Vec<&Sample> {
-    let mut gallery: BTreeMap<Identity, Vec<&Sample>> = BTreeMap::new();
-    for sample in splits.gallery.iter().filter(|one| !one.identity.is_junk()) {
-        gallery.entry(sample.identity).or_default().push(sample);
+/// The queries of known identity that have no match in the gallery.
+fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Result<Vec<&'a Sample>, EvalError> {
+    let (query, gallery) = (&splits.query, &splits.gallery);
+    let [query_labels, gallery_labels] = [query, gallery].map(|side| Labels::from_samples(side));
+    let (query_labels, gallery_labels) = (query_labels?, gallery_labels?);
+    protocol.check(&query_labels, &gallery_labels)?;
+    let mut of_identity: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
+    for (index, sample) in gallery.iter().enumerate() {
+        if !sample.identity.is_junk() {
+            of_identity.entry(sample.identity).or_default().push(index);
+        }
     }
-    let has_match = |query: &Sample| {
-        let is_other = |answer: &&Sample| match protocol {
-            Protocol::Market => answer.camera != query.camera,
-            Protocol::NoCameras => answer.path != query.path,
-        };
-        let answers = gallery.get(&query.identity);
-        answers.is_some_and(|answers| answers.iter().any(is_other))
+    let is_match = |one: usize, other: usize| {
+        let relevance = protocol.relevance(query_labels.at(one), gallery_labels.at(other));
+        // An image is told from itself by its number, which samples do not have yet.
+        let itself = *protocol == Protocol::NoCameras && query[one].path == gallery[other].path;
+        relevance == Relevance::Match && !itself
     };
-    let queries = splits.query.iter();
-    queries.filter(|query| !has_match(query)).collect()
+    let has_match = |one: usize| {
+        let others = of_identity.get(&query[one].identity);
+        others.is_some_and(|others| others.iter().any(|&other| is_match(one, other)))
+    };
+    let known = (0..query.len()).filter(|&one| query[one].identity != Identity::UNKNOWN);
+    let unmatched = known.filter(|&one| !has_match(one));
+    Ok(unmatched.map(|one| &query[one]).collect())
 }
 
 /// The first few paths of samples.

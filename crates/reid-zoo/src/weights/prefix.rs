@@ -116,7 +116,7 @@ fn names(file: &BTreeSet<&str>, module: &BTreeSet<&str>, found: usize) -> String
             first(module)
         ),
         found => format!(
-            "{found} of the {} keys of the module are in the file",
+            "only {found} of the {} keys of the module are in the file",
             module.len()
         ),
     }

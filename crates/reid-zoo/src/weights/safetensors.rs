@@ -1,11 +1,12 @@
 //! Safetensors: reading and writing, in `PyTorch`'s names and layout.
 
-use std::{collections::HashMap, io::Write, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use burn::{
-    store::burn_pack::{AtomicFile, Tensor},
+    store::burn_pack::Tensor,
     tensor::{BoolStore, Bytes, DType},
 };
+use reid_core::write_atomic;
 use safetensors::{
     Dtype, SafeTensors,
     tensor::{TensorView, serialize},
@@ -47,7 +48,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Convention, Vec<Tensor>
     Ok((convention, tensors))
 }
 
-/// Writes a file under a temporary name beside it, and renames it when it is whole.
+/// Writes a file that is whole or not there.
 pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
     let mut parts = Vec::with_capacity(tensors.len());
     for tensor in tensors {
@@ -66,13 +67,7 @@ pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
     // written in any order.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
-
-    let (scratch, mut file) = AtomicFile::create(path).map_err(|error| error.to_string())?;
-    file.write_all(&bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| error.to_string())?;
-    drop(file);
-    scratch.commit().map_err(|error| error.to_string())
+    write_atomic(path, bytes).map_err(|error| error.to_string())
 }
 
 fn to_burn(dtype: Dtype) -> Option<DType> {

@@ -9,7 +9,7 @@ use std::fmt;
 use burn::tensor::{Device, DeviceType};
 
 /// No device can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoDevice {
     /// `BURN_DEVICE` names a backend that is not compiled in.
@@ -47,12 +47,18 @@ impl fmt::Display for NoDevice {
     }
 }
 
+impl fmt::Debug for NoDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        reid_core::debug_error(self, f)
+    }
+}
+
 impl std::error::Error for NoDevice {}
 
 /// The compiled backends, best first.
 fn backends() -> Vec<(&'static str, DeviceType)> {
     let compiled: &[(&str, DeviceType)] = &[
-        #[cfg(feature = "cuda-plain")]
+        #[cfg(feature = "cuda")]
         ("cuda", DeviceType::Cuda),
         #[cfg(feature = "rocm")]
         ("rocm", DeviceType::Rocm),
@@ -78,8 +84,8 @@ fn backends() -> Vec<(&'static str, DeviceType)> {
 /// device at all.
 ///
 /// ```
-/// let device = reid::device::pick()?;
-/// # Ok::<(), reid::device::NoDevice>(())
+/// let device = reid_nn::device::pick()?;
+/// # Ok::<(), reid_nn::device::NoDevice>(())
 /// ```
 pub fn pick() -> Result<Device, NoDevice> {
     match std::env::var("BURN_DEVICE") {
@@ -114,11 +120,11 @@ fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
 /// those that [`pick`] looks for.
 ///
 /// ```
-/// use reid::device;
+/// use reid_nn::device;
 ///
 /// let device = device::pick()?;
 /// println!("running on {}", device::backend(&device));
-/// # Ok::<(), reid::device::NoDevice>(())
+/// # Ok::<(), reid_nn::device::NoDevice>(())
 /// ```
 #[must_use]
 pub fn backend(device: &Device) -> &'static str {
@@ -153,7 +159,13 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "cuda-plain")]
+    #[test]
+    fn a_program_that_ends_with_an_error_prints_its_message() {
+        let error = NoDevice::None;
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+
+    #[cfg(feature = "cuda")]
     #[test]
     fn a_gpu_backend_without_a_gpu_is_no_device() {
         // On a machine with a GPU this picks it; on one without it must not panic.

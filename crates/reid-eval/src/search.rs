@@ -1,0 +1,115 @@
+//! Search: the nearest images of a gallery, exactly, without a matrix of all distances.
+
+use std::path::Path;
+
+use reid_core::{Identity, Split};
+use serde::Serialize;
+
+use crate::{
+    Embeddings, Error, Metric,
+    distance::{self, Distances, Side},
+    ranking::nearest,
+};
+
+/// A gallery image that a search found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Neighbour<'a> {
+    /// Which gallery image, counted from 0.
+    pub index: usize,
+    /// Its distance to the query.
+    pub distance: f32,
+    /// Who it shows.
+    pub identity: Identity,
+    /// Its file, where that is known.
+    pub path: Option<&'a Path>,
+}
+
+/// A gallery that is searched again and again: what depends on the gallery alone is computed once.
+///
+/// ```
+/// use reid_eval::{Embeddings, Index, Labels, Metric};
+///
+/// let line = |values: &[f32]| Embeddings::from_parts(values.to_vec(), 1, Labels::unknown(values.len()));
+/// let gallery = line(&[5.0, 1.0, 3.0])?;
+/// let index = Index::new(&gallery, Metric::Euclidean)?;
+/// for (query, nearest) in [(0.0, 1), (9.0, 0)] {
+///     let found = index.search(&line(&[query])?, 1)?;
+///     assert_eq!(found[0][0].index, nearest);
+/// }
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Index<'a> {
+    gallery: &'a Embeddings,
+    side: Side<'a>,
+}
+
+impl<'a> Index<'a> {
+    /// An index of a gallery for one metric.
+    ///
+    /// # Errors
+    /// If the gallery is empty.
+    pub fn new(gallery: &'a Embeddings, metric: Metric) -> Result<Self, Error> {
+        if gallery.is_empty() {
+            return Err(Error::Empty {
+                split: Split::Gallery,
+            });
+        }
+        Ok(Self {
+            gallery,
+            side: Side::new(gallery, metric),
+        })
+    }
+
+    /// The `k` nearest gallery images of each query, nearest first, or all of them if there are fewer.
+    ///
+    /// Equally near images come in the order of the gallery. Distances are those of
+    /// [`evaluate`](crate::evaluate()), to the last bit. They are computed for a block of queries at a time,
+    /// on all threads, and only the nearest are kept.
+    ///
+    /// # Errors
+    /// If query and gallery have different dimensions, or if a distance is no finite `f32`.
+    pub fn search(&self, query: &Embeddings, k: usize) -> Result<Vec<Vec<Neighbour<'a>>>, Error> {
+        let distances = Distances::to_side(query, &self.side)?;
+        distance::map_rows(&distances, |_, row| {
+            let found = nearest(row.iter().copied().enumerate(), k).into_iter();
+            found
+                .map(|(index, distance)| self.neighbour(index, distance))
+                .collect()
+        })
+    }
+
+    fn neighbour(&self, index: usize, distance: f32) -> Neighbour<'a> {
+        Neighbour {
+            index,
+            distance,
+            identity: self.gallery.identities()[index],
+            path: self.gallery.path(index),
+        }
+    }
+}
+
+impl Embeddings {
+    /// The `k` nearest images of this gallery for each query by cosine distance, nearest first, or all of them
+    /// if there are fewer. [`Index`] is for other metrics and for many searches of one gallery.
+    ///
+    /// No image is left out, whatever it shows: [`ranked_list`](crate::ranked_list()) knows protocols.
+    ///
+    /// # Errors
+    /// If the gallery is empty, or if query and gallery have different dimensions.
+    ///
+    /// ```
+    /// use reid_eval::{Embeddings, Labels};
+    ///
+    /// let gallery = Embeddings::from_parts(vec![0.0, 1.0, 1.0, 0.1], 2, Labels::unknown(2))?
+    ///     .with_paths(vec!["ben.jpg".into(), "anna.jpg".into()])?;
+    /// let query = Embeddings::from_parts(vec![1.0, 0.0], 2, Labels::unknown(1))?;
+    /// let found = gallery.search(&query, 1)?;
+    /// assert_eq!((found[0][0].index, found[0][0].path), (1, Some("anna.jpg".as_ref())));
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
+    pub fn search(&self, query: &Self, k: usize) -> Result<Vec<Vec<Neighbour<'_>>>, Error> {
+        Index::new(self, Metric::Cosine)?.search(query, k)
+    }
+}

@@ -1,0 +1,341 @@
+//! Architectures: the networks of this crate as one type, so that a network is chosen at run time.
+
+use burn::{
+    module::{
+        Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    },
+    tensor::{Device, Tensor},
+};
+use reid_core::{InputSize, Problems, strict};
+use reid_nn::{
+    Embed, Init, Model, Network, OutputShape, ReidModel, ReidOutput, TrainingStep,
+    attention::{Attention, AttentionConfig, SqueezeExcitation, SqueezeExcitationConfig},
+    backbone::{ResNet, ResNetConfig},
+    head::{BnNeck, BnNeckConfig, BranchedHead, BranchedHeadConfig},
+};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::Value;
+
+use crate::{Fnc, FncConfig, Mgn, MgnConfig, NetworkConfig, RgaConfig, RgaResNet50};
+
+/// Squeeze-and-excitation inside the blocks of a network, or nothing.
+type Inside = Option<SqueezeExcitationConfig>;
+
+macro_rules! architectures {
+    ($($(#[doc = $doc:literal])+ $name:ident($key:literal, $config:ty, $model:ty),)+) => {
+        /// Any network of this crate: the `network` of a recipe whose network is chosen at run time, and what a
+        /// checkpoint of such a run is rebuilt from.
+        ///
+        /// As JSON it is an object with one field, the architecture's name. The networks of recipes of version 0.1,
+        /// which had no name, are recognised by their fields.
+        ///
+        /// ```
+        /// use burn::tensor::{Device, Tensor};
+        /// use reid_core::{InputSize, Seed};
+        /// use reid_nn::{Embed, Init, Network, attention::{AttentionConfig, RgaSpatialConfig}};
+        /// use reid_zoo::Architecture;
+        ///
+        /// let mut network = Architecture::strong_baseline();
+        /// if let Architecture::Baseline(baseline) = &mut network {
+        ///     let backbone = baseline.backbone.clone().with_width(8);
+        ///     baseline.backbone = backbone.and_after(&[3, 4], RgaSpatialConfig::new().into());
+        /// }
+        /// let (size, device) = (InputSize::new(64, 32), Device::default());
+        /// let model = network.init(size, 751, &Init::new(Seed::new(1), &device));
+        /// assert_eq!(model.embed(Tensor::ones([1, 3, 64, 32], &device)).dims(), [1, 256]);
+        /// ```
+        #[derive(Clone, Debug, Serialize)]
+        #[non_exhaustive]
+        pub enum Architecture {
+            $($(#[doc = $doc])+ #[serde(rename = $key)] $name($config),)+
+        }
+
+        /// A model of an [`Architecture`].
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        #[expect(clippy::large_enum_variant, reason = "one in a program, with far larger tensors")]
+        pub enum ArchitectureModel {
+            $($(#[doc = $doc])+ $name($model),)+
+        }
+
+        impl<'de> Deserialize<'de> for Architecture {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut network = Value::deserialize(deserializer)?;
+                if let Some(name) = unnamed(&network) {
+                    network = Value::Object([(name.to_owned(), network)].into_iter().collect());
+                }
+                let Some((name, config)) = network.as_object().and_then(only) else {
+                    return Err(D::Error::custom(EXPECTED));
+                };
+                match name {
+                    $($key => parse(config).map(Self::$name).map_err(D::Error::custom),)+
+                    other => Err(D::Error::custom(format_args!(
+                        "unknown architecture `{other}`, expected one of {}",
+                        [$(concat!("`", $key, "`")),+].join(", ")
+                    ))),
+                }
+            }
+        }
+
+        impl Network for Architecture {
+            type Model = ArchitectureModel;
+
+            fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> ArchitectureModel {
+                match self {
+                    $(Self::$name(config) => {
+                        ArchitectureModel::$name(config.init(input, classes, init))
+                    })+
+                }
+            }
+
+            fn output(&self, input: InputSize, classes: usize) -> OutputShape {
+                match self {
+                    $(Self::$name(config) => config.output(input, classes),)+
+                }
+            }
+
+            fn validate_network(&self, input: InputSize, problems: &mut Problems) {
+                match self {
+                    $(Self::$name(config) => {
+                        problems.at($key, |problems| config.validate_network(input, problems));
+                    })+
+                }
+            }
+        }
+
+        /// Parameters have the names that they have in the architecture's own type: weights travel between the
+        /// two.
+        impl Module for ArchitectureModel {
+            fn collect_devices(&self, devices: Devices) -> Devices {
+                match self { $(Self::$name(model) => model.collect_devices(devices),)+ }
+            }
+
+            fn fork(self, device: &Device) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.fork(device)),)+ }
+            }
+
+            fn to_device(self, device: &Device) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.to_device(device)),)+ }
+            }
+
+            fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+                match self { $(Self::$name(model) => model.visit(visitor),)+ }
+            }
+
+            fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.map(mapper)),)+ }
+            }
+
+            fn valid(&self) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.valid()),)+ }
+            }
+
+            fn train(self) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.train()),)+ }
+            }
+
+            fn materialize(self) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.materialize()),)+ }
+            }
+        }
+
+        impl ModuleDisplayDefault for ArchitectureModel {
+            fn content(&self, content: Content) -> Option<Content> {
+                match self { $(Self::$name(model) => model.content(content),)+ }
+            }
+        }
+
+        impl ModuleDisplay for ArchitectureModel {}
+
+        impl Embed for ArchitectureModel {
+            fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+                match self { $(Self::$name(model) => model.embed(images),)+ }
+            }
+        }
+
+        impl Model for ArchitectureModel {
+            fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+                match self { $(Self::$name(model) => model.forward_train(images, step),)+ }
+            }
+
+            fn fold_batch_norm(self) -> Self {
+                match self { $(Self::$name(model) => Self::$name(model.fold_batch_norm()),)+ }
+            }
+        }
+
+        $(impl From<$config> for Architecture {
+            fn from(config: $config) -> Self {
+                Self::$name(config)
+            }
+        })+
+    };
+}
+
+architectures! {
+    /// A `ResNet` with a [`BnNeck`], with any attention after its stages.
+    Baseline(
+        "baseline",
+        NetworkConfig<ResNetConfig<Inside, AttentionConfig>, BnNeckConfig>,
+        ReidModel<ResNet<Option<SqueezeExcitation>, Attention>, BnNeck>
+    ),
+    /// RGA-SC as [`RgaConfig`] has it; its parameters have the names of version 0.1.
+    Rga("rga", RgaConfig, RgaResNet50),
+    /// A global branch, and branches whose features are augmented in training: progressive feature `CutMix` and
+    /// Batch `DropBlock`.
+    Branched(
+        "branched",
+        NetworkConfig<ResNetConfig<Inside>, BranchedHeadConfig>,
+        ReidModel<ResNet<Option<SqueezeExcitation>>, BranchedHead>
+    ),
+    /// Several granularities.
+    Mgn("mgn", MgnConfig<Inside>, Mgn<Option<SqueezeExcitation>>),
+    /// Further non-local and channel attention in two branches.
+    Fnc("fnc", FncConfig<Inside>, Fnc<Option<SqueezeExcitation>>),
+}
+
+const EXPECTED: &str = "expected an object with one field, the architecture's name";
+
+impl Architecture {
+    /// The strong baseline with a ResNet-50 (Luo et al., CVPRW 2019).
+    #[must_use]
+    pub fn strong_baseline() -> Self {
+        let backbone = ResNetConfig::resnet50()
+            .inside(None)
+            .after(&[], AttentionConfig::Chain(Vec::new()));
+        Self::Baseline(NetworkConfig {
+            backbone: backbone.with_last_stride(1),
+            head: BnNeckConfig::new(),
+        })
+    }
+}
+
+/// The name of a network of version 0.1, which had none.
+fn unnamed(network: &Value) -> Option<&'static str> {
+    let field = |name: &str| network.get(name);
+    let (backbone, head, branches) = (field("backbone"), field("head"), field("branches"));
+    match (backbone, head, branches) {
+        (Some(_), Some(head), None) if head.get("branches").is_some() => Some("branched"),
+        (Some(backbone), Some(_), None) if has_a_tuple(backbone) => Some("rga"),
+        (Some(_), Some(_), None) => Some("baseline"),
+        (None, None, Some(Value::Array(_))) => Some("mgn"),
+        (None, None, Some(_)) => Some("fnc"),
+        _ => None,
+    }
+}
+
+/// Whether attention after a stage is a tuple of blocks, as RGA-SC was written.
+fn has_a_tuple(backbone: &Value) -> bool {
+    let after = backbone.get("after").and_then(Value::as_array);
+    let block = after.and_then(|after| after.first()?.get("block"));
+    block.is_some_and(Value::is_array)
+}
+
+/// The only field of an object.
+fn only(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
+    let mut fields = object.iter();
+    match (fields.next(), fields.next()) {
+        (Some((name, value)), None) => Some((name, value)),
+        _ => None,
+    }
+}
+
+/// A configuration, or what is wrong with it and where.
+fn parse<C: for<'de> Deserialize<'de>>(config: &Value) -> Result<C, String> {
+    let config: Result<Strict<C>, _> = serde_path_to_error::deserialize(config);
+    config.map(|config| config.0).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            "." => error.inner().to_string(),
+            path => format!("{path}: {}", error.inner()),
+        }
+    })
+}
+
+/// A configuration without unknown fields.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+struct Strict<C>(#[serde(deserialize_with = "strict")] C);
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Seed;
+    use reid_nn::parameters;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{BagOfTricksConfig, BranchedConfig};
+
+    const SIZE: InputSize = InputSize::new(64, 32);
+
+    fn small() -> Vec<Architecture> {
+        let mut rga = RgaConfig::rga_resnet50();
+        rga.backbone = rga.backbone.with_width(16);
+        let mut branched = BranchedConfig::progressive_cut_mix(1);
+        branched.backbone = branched.backbone.with_width(16);
+        let branched = NetworkConfig {
+            backbone: branched.backbone.inside(None),
+            head: branched.head,
+        };
+        let mut baseline = Architecture::strong_baseline();
+        if let Architecture::Baseline(config) = &mut baseline {
+            config.backbone = config.backbone.clone().with_width(16);
+        }
+        let network = ResNetConfig::resnet50().with_width(16).inside(None);
+        vec![
+            baseline,
+            rga.into(),
+            branched.into(),
+            MgnConfig::from_network(network.clone()).into(),
+            FncConfig::from_network(network).into(),
+        ]
+    }
+
+    #[test]
+    fn each_is_read_as_it_is_written_and_without_its_name() {
+        for network in small() {
+            let json = serde_json::to_value(&network).expect("plain data");
+            let again: Architecture = serde_json::from_value(json.clone()).expect("read");
+            assert_eq!(serde_json::to_value(&again).expect("plain data"), json);
+            let (_, unnamed) = only(json.as_object().expect("an object")).expect("a name");
+            let again: Architecture = serde_json::from_value(unnamed.clone()).expect("read");
+            assert_eq!(serde_json::to_value(&again).expect("plain data"), json);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_is_named_with_its_path() {
+        let error = |json: Value| {
+            let read: Result<Architecture, _> = serde_json::from_value(json);
+            read.expect_err("no architecture").to_string()
+        };
+        let expected = "unknown architecture `resnet`, expected one of `baseline`, `rga`, ";
+        assert!(error(json!({ "resnet": {} })).starts_with(expected));
+        assert_eq!(error(json!(3)), EXPECTED);
+        let mut baseline = serde_json::to_value(Architecture::strong_baseline()).expect("data");
+        baseline["baseline"]["backbone"]["width"] = json!("wide");
+        let message = error(baseline);
+        assert!(
+            message.starts_with("backbone.width: invalid type"),
+            "{message}"
+        );
+    }
+
+    /// The same keys as those of the type that the architecture has by itself.
+    #[test]
+    fn weights_travel_to_the_type_of_one_network() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.safetensors");
+        let device = Device::default();
+        let mut own = BagOfTricksConfig::resnet50();
+        own.backbone = own.backbone.with_width(16);
+        let one = own.init(SIZE, 3, &Init::new(Seed::new(1), &device));
+        crate::weights::save(&one, &path).expect("saved");
+        let mut any = small()[0].init(SIZE, 3, &Init::new(Seed::new(2), &device));
+        assert_eq!(parameters::count(&any), parameters::count(&one));
+        crate::weights::load(&mut any, &path).expect("the same network");
+        let images = Tensor::ones([1, 3, 64, 32], &device);
+        let expected = one.embed(images.clone()).to_data();
+        assert_eq!(any.evaluation().embed(images.clone()).dims(), [1, 512]);
+        assert_eq!(Embed::embed(&any, images).to_data(), expected);
+    }
+}

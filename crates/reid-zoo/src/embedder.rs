@@ -1,0 +1,227 @@
+//! Embedder: from pictures to embeddings by a trained network.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use image::RgbImage;
+use reid_core::{InputSize, Sample, Split, Splits};
+use reid_data::{loader::LoaderConfig, transform::Normalise};
+use reid_eval::{Embeddings, EvaluationConfig, Report};
+use reid_nn::{Embed, Init, Model, Network, Precision, device};
+use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe};
+use serde_json::Value;
+
+use crate::{Architecture, error::Error};
+
+/// A trained network with all that it needs to embed pictures: input size, normalisation, precision and device.
+///
+/// ```no_run
+/// use reid_eval::Metric;
+/// use reid_zoo::Embedder;
+///
+/// let embedder = Embedder::open("run/best")?;
+/// let gallery = embedder.embed_files(["1.jpg", "2.jpg", "3.jpg"])?;
+/// let query = embedder.embed_files(["someone.jpg"])?;
+/// for found in &gallery.search(&query, 2)?[0] {
+///     println!("{:?} at {}", found.path, found.distance);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Embedder {
+    model: Box<dyn Embed>,
+    extractor: Extractor,
+    evaluation: EvaluationConfig,
+    device: Device,
+}
+
+impl Embedder {
+    /// Opens a checkpoint of a run whose network is an [`Architecture`], on the best device that is there
+    /// ([`device::pick`]).
+    ///
+    /// `path` is a checkpoint's folder; or a run's folder, which stands for its best checkpoint, and for its last
+    /// before the first evaluation; or `best` or `last` in a run's folder.
+    ///
+    /// # Errors
+    /// If there is no such checkpoint, if it cannot be read or is damaged, if its network is of a type of one's own
+    /// (see [`open_as`](Self::open_as)), or if no device is found.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_on(path, &device::pick()?)
+    }
+
+    /// As [`open`](Self::open), on this device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        Self::open_as::<Architecture>(path, device)
+    }
+
+    /// As [`open_on`](Self::open_on), for a run whose network has the type `N`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as<N: Network>(path: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
+        let checkpoint = find(path.as_ref())?;
+        let recipe: Recipe<N, Value> = Checkpoints::recipe(&checkpoint)?;
+        let classes = Checkpoints::classes(&checkpoint)?.len();
+        let model = recipe
+            .network
+            .init(recipe.input, classes, &Init::empty(device));
+        let model = Checkpoints::load_model(&checkpoint, model)?;
+        Ok(Self {
+            model: Box::new(model.evaluation()),
+            extractor: Extractor::from_recipe(&recipe, LoaderConfig::default()),
+            evaluation: recipe.evaluation,
+            device: device.clone(),
+        })
+    }
+
+    /// A model that is built already, for images of size `input`, with the normalisation of `ImageNet`. It is one
+    /// that evaluates, such as [`Model::evaluation`] gives.
+    #[must_use]
+    pub fn new(model: impl Embed + 'static, input: InputSize, device: &Device) -> Self {
+        Self {
+            model: Box::new(model),
+            extractor: Extractor::new(input, Normalise::IMAGENET, LoaderConfig::default()),
+            evaluation: EvaluationConfig::default(),
+            device: device.clone(),
+        }
+    }
+
+    /// Averages the embedding of each image with that of its mirror image, before either is normalised: twice the
+    /// work.
+    #[must_use]
+    pub fn with_flip_test(mut self) -> Self {
+        self.extractor = self.extractor.with_flip_test();
+        self
+    }
+
+    /// Computes in another precision. Embeddings are in single precision all the same.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.extractor = self.extractor.with_precision(precision);
+        self
+    }
+
+    /// Another number of images in a batch, 64 by default: more memory, the same result.
+    ///
+    /// # Panics
+    /// If `batch_size` is 0.
+    #[must_use]
+    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
+        self.extractor = self.extractor.with_batch_size(batch_size);
+        self
+    }
+
+    /// Calls `progress` with the number of images that are embedded and of all, after each batch.
+    #[must_use]
+    pub fn with_progress(
+        mut self,
+        progress: impl Fn(usize, usize) + Send + Sync + 'static,
+    ) -> Self {
+        self.extractor = self.extractor.with_progress(progress);
+        self
+    }
+
+    /// The size that images are resized to.
+    #[must_use]
+    pub fn input(&self) -> InputSize {
+        self.extractor.input()
+    }
+
+    /// How the recipe evaluates; the default for a model that was built.
+    #[must_use]
+    pub fn evaluation(&self) -> &EvaluationConfig {
+        &self.evaluation
+    }
+
+    /// The embedding of an image in memory, of any size.
+    ///
+    /// # Errors
+    /// If the embedding is not finite.
+    pub fn embed(&self, image: &RgbImage) -> Result<Vec<f32>, Error> {
+        let images = std::slice::from_ref(image);
+        Ok(self.embed_images(images)?.row(0).to_vec())
+    }
+
+    /// The embeddings of images in memory, of any sizes, in order.
+    ///
+    /// # Errors
+    /// If there are none, or an embedding is not finite.
+    pub fn embed_images(&self, images: &[RgbImage]) -> Result<Embeddings, Error> {
+        let model = &*self.model;
+        Ok(self.extractor.embed_images(model, images, &self.device)?)
+    }
+
+    /// The embeddings of image files, in order, of unknown identity, each with its path. The headers of all files are
+    /// read first, so that those that are no images are named together, before the work.
+    ///
+    /// # Errors
+    /// If there are none, if files cannot be read, or an embedding is not finite.
+    pub fn embed_files<P: Into<PathBuf>>(
+        &self,
+        files: impl IntoIterator<Item = P>,
+    ) -> Result<Embeddings, Error> {
+        let (model, files) = (&*self.model, files.into_iter().map(Into::into));
+        Ok(self.extractor.embed_files(model, files, &self.device)?)
+    }
+
+    /// The embeddings of samples, in order, with all their labels. `split` is for error messages.
+    ///
+    /// # Errors
+    /// If there are none, if an image cannot be read, an embedding is not finite, or only some of the samples have a
+    /// camera.
+    pub fn embed_samples(&self, samples: &[Sample], split: Split) -> Result<Embeddings, Error> {
+        let model = &*self.model;
+        Ok(self.extractor.embed(model, samples, split, &self.device)?)
+    }
+
+    /// The embeddings of query and gallery. An image that is in both is known as the same.
+    ///
+    /// # Errors
+    /// As [`embed_samples`](Self::embed_samples).
+    pub fn embed_splits(&self, splits: &Splits) -> Result<(Embeddings, Embeddings), Error> {
+        let model = &*self.model;
+        Ok(self.extractor.embed_both(model, splits, &self.device)?)
+    }
+
+    /// Scores the network on query and gallery, as its recipe says.
+    ///
+    /// # Errors
+    /// As [`embed_samples`](Self::embed_samples), and if the data cannot be evaluated by the recipe's protocol.
+    pub fn evaluate(&self, splits: &Splits) -> Result<Report, Error> {
+        let (query, gallery) = self.embed_splits(splits)?;
+        let report = reid_eval::evaluate(&query, &gallery, &self.evaluation);
+        Ok(report.map_err(reid_train::Error::from)?)
+    }
+}
+
+impl std::fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedder")
+            .field("input", &self.input())
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The checkpoint that a path stands for.
+fn find(path: &Path) -> Result<PathBuf, Error> {
+    if path.join("state.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let (run, kind) = match (name, path.parent(), path.exists()) {
+        (Some("best"), Some(run), false) => (run, CheckpointKind::Best),
+        (Some("last"), Some(run), false) => (run, CheckpointKind::Last),
+        _ => (path, CheckpointKind::Best),
+    };
+    let run = Checkpoints::new(run);
+    let found = match run.find(kind)? {
+        Some(checkpoint) => Some(checkpoint),
+        None => run.find(CheckpointKind::Last)?,
+    };
+    found.ok_or_else(|| Error::NoCheckpoint {
+        path: path.to_owned(),
+    })
+}

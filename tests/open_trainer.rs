@@ -1,0 +1,408 @@
+//! Parts of one's own in a run: losses with weights, groups of parameters, optimizers, schedules, samplers and
+//! transforms, all of which resume to the same bits.
+
+use burn::{
+    config::Config,
+    module::{Module, ModuleVisitor, Param},
+    nn::Initializer,
+    tensor::{Device, Tensor},
+};
+use reid::{
+    data::{
+        Error as DataError,
+        dataset::market1501,
+        sampler::Sampler,
+        transform::{Augmentation, Picture, Transform},
+    },
+    nn::{
+        Init, NamedLoss, Targets,
+        backbone::{ResNet, ResNetConfig},
+        head::{BnNeck, BnNeckConfig},
+        loss::IdentityLossConfig,
+    },
+    prelude::*,
+    synthetic::SyntheticConfig,
+    train::{Event, Observer, OptimizerConfig, Outcome, Progress, RateSchedule, ReidLearner},
+};
+
+/// An additive angular margin (Deng et al., `ArcFace`, CVPR 2019), whose class weights are its own.
+#[derive(Module, Debug)]
+struct ArcFace {
+    weight: Param<Tensor<2>>,
+    scale: f64,
+    margin: f64,
+}
+
+#[derive(Config, Debug)]
+struct ArcFaceConfig {
+    #[config(default = 16.0)]
+    scale: f64,
+    #[config(default = 0.3)]
+    margin: f64,
+}
+
+impl CriterionConfig for ArcFaceConfig {
+    type Criterion = ArcFace;
+
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> ArcFace {
+        let fan @ [classes, dimensions] = [output.classes, output.features[0]];
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.1,
+        };
+        ArcFace {
+            weight: init.tensor([classes, dimensions], &normal, fan),
+            scale: self.scale,
+            margin: self.margin,
+        }
+    }
+}
+
+impl Criterion for ArcFace {
+    fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        let labels = targets.labels.clone();
+        let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();
+        let cosines = unit(output.features[0].clone()).matmul(unit(self.weight.val()).transpose());
+        let own: Tensor<2> = labels.clone().one_hot(cosines.dims()[1]).float();
+        let angles = cosines.clone().clamp(-0.999, 0.999).acos() + self.margin;
+        let logits = (angles.cos() * own.clone() + cosines * (-own + 1.0)) * self.scale;
+        let loss = burn::nn::loss::CrossEntropyLossConfig::new()
+            .init(&logits.device())
+            .forward(logits, labels);
+        vec![NamedLoss::new("arc face", loss)]
+    }
+}
+
+type Network = (ResNetConfig, BnNeckConfig);
+type Losses = (IdentityLossConfig, ArcFaceConfig);
+type Model = ReidModel<ResNet, BnNeck>;
+type Criteria = <Losses as CriterionConfig>::Criterion;
+type Learner = ReidLearner<Model, Criteria>;
+
+/// As many images in a batch as the same image stands in it, one behind the other.
+#[derive(Debug)]
+struct InOrder {
+    batch_size: usize,
+}
+
+impl Sampler for InOrder {
+    fn batches(&self, samples: &[Sample], _seed: Seed) -> Result<Vec<Vec<usize>>, DataError> {
+        let indices: Vec<usize> = (0..samples.len()).collect();
+        let batches = indices.chunks_exact(self.batch_size);
+        Ok(batches.map(<[usize]>::to_vec).collect())
+    }
+}
+
+/// Halves the contrast.
+#[derive(Debug)]
+struct Pale;
+
+impl Transform for Pale {
+    fn apply(&self, picture: &mut Picture, _stream: &mut reid::core::Stream) {
+        let values = &mut picture.values;
+        values
+            .iter_mut()
+            .for_each(|value| *value = 0.25 + 0.5 * *value);
+    }
+}
+
+/// A rate that falls within an epoch too.
+#[derive(Debug)]
+struct Falling {
+    base: f64,
+}
+
+impl RateSchedule for Falling {
+    fn rate(&self, at: &Progress) -> f64 {
+        let done = (at.epoch * at.steps + at.step) as f64;
+        self.base / (1.0 + done)
+    }
+}
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    splits: Splits,
+    recipe: Recipe<Network, Losses>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        SyntheticConfig::new()
+            .with_train_identities(4)
+            .with_test_identities(2)
+            .with_cameras(2)
+            .write(folder.path().join("data"))
+            .expect("a drawn set");
+        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+        let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
+        let network = (backbone, BnNeckConfig::new());
+        let recipe = Recipe::strong_baseline("open", InputSize::new(32, 16), network);
+        let losses = (IdentityLossConfig::new(), ArcFaceConfig::new());
+        let mut recipe = recipe.with_losses(losses);
+        (recipe.epochs, recipe.evaluate_every) = (3, 0);
+        (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
+        recipe.optimizer = OptimizerConfig::adam_w();
+        recipe.schedule.warm_up = None;
+        Self {
+            folder,
+            splits,
+            recipe,
+        }
+    }
+
+    fn trainer(&self, recipe: &Recipe<Network, Losses>) -> Trainer<'_, Learner> {
+        Trainer::new(recipe, &self.splits, LoaderConfig::default(), &device())
+            .expect("a possible recipe")
+    }
+
+    fn checkpoints(&self, name: &str) -> Checkpoints {
+        Checkpoints::new(self.folder.path().join(name))
+    }
+}
+
+/// The CPU, where operations repeat to the bit.
+fn device() -> Device {
+    device::pick_named("flex").expect("compiled in")
+}
+
+/// All values of a module, in order.
+fn values<M: Module>(module: &M) -> Vec<f32> {
+    struct Values(Vec<f32>);
+    impl ModuleVisitor for Values {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().iter::<f32>());
+        }
+    }
+    let mut values = Values(Vec::new());
+    module.visit(&mut values);
+    values.0
+}
+
+/// Asks for a stop after a number of steps.
+struct StopAfter {
+    steps: usize,
+    interrupt: Interrupt,
+}
+
+impl Observer for StopAfter {
+    fn observe(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Step(_)) {
+            self.steps -= 1;
+            if self.steps == 0 {
+                self.interrupt.request();
+            }
+        }
+    }
+}
+
+/// Stops a run after so many steps, resumes it, and compares it with one that was not stopped.
+fn resumes_to_the_same_bits<'a>(
+    fixture: &'a Fixture,
+    trainer: impl Fn() -> Trainer<'a, Learner>,
+    stops: impl IntoIterator<Item = usize>,
+) -> Outcome<Learner> {
+    let whole = trainer().run(&mut ()).expect("a run");
+    for steps in stops {
+        let checkpoints = fixture.checkpoints(&format!("stopped-{steps}"));
+        let interrupt = Interrupt::new();
+        let mut stop = StopAfter {
+            steps,
+            interrupt: interrupt.clone(),
+        };
+        let stopped = trainer()
+            .with_checkpoints(checkpoints.clone())
+            .with_interrupt(interrupt)
+            .run(&mut stop)
+            .expect("a run");
+        assert!(stopped.interrupted);
+        let resumed = trainer().with_checkpoints(checkpoints).resume();
+        let resumed = resumed.expect("the same run").run(&mut ()).expect("a run");
+        assert_eq!(values(&resumed.learner), values(&whole.learner));
+        let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
+        assert_eq!(average(&resumed), average(&whole));
+        assert_eq!(resumed.history, whole.history);
+    }
+    whole
+}
+
+#[test]
+fn a_loss_with_weights_learns_by_the_recipes_optimizer() {
+    let fixture = Fixture::new();
+    let trainer = || fixture.trainer(&fixture.recipe);
+    let before = values(&trainer().learner_mut().criterion.1);
+    let whole = resumes_to_the_same_bits(&fixture, trainer, [2]);
+    let after = values(&whole.learner.criterion.1);
+    assert_ne!(before, after);
+    // Each step of Adam moves a weight by no more than about its rate.
+    let steps = 3 * whole.history.len() * 10;
+    let most = 3.5e-4 * steps as f32 + 0.02;
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() < most, "{before} became {after}");
+    }
+}
+
+#[test]
+fn a_frozen_group_neither_learns_nor_moves_its_statistics() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.groups = vec![
+        ParameterGroup::new(["backbone"])
+            .with_rate_factor(0.1)
+            .with_frozen_epochs(1),
+        ParameterGroup::new(["criterion.1"])
+            .with_optimizer(OptimizerConfig::plain_sgd())
+            .with_fixed_rate(0.01),
+    ];
+    let trainer = || fixture.trainer(&recipe);
+    let start = values(&trainer().learner_mut().model.backbone);
+    let start_head = values(&trainer().learner_mut().model.head);
+
+    let mut first = recipe.clone();
+    first.epochs = 1;
+    let frozen = fixture.trainer(&first).run(&mut ()).expect("a run");
+    assert_eq!(values(&frozen.learner.model.backbone), start);
+    assert_ne!(values(&frozen.learner.model.head), start_head);
+
+    let whole = resumes_to_the_same_bits(&fixture, trainer, [1, 6]);
+    assert_ne!(values(&whole.learner.model.backbone), start);
+}
+
+#[test]
+fn averaged_weights_and_accumulated_batches_resume() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.average_decay, recipe.accumulated_batches) = (Some(0.9), 2);
+    let whole = resumes_to_the_same_bits(&fixture, || fixture.trainer(&recipe), [1, 3]);
+    let average = whole.average.expect("an average");
+    assert_ne!(values(&average), values(&whole.learner.model));
+}
+
+/// One step of plain SGD over two batches is the mean of the steps over each.
+#[test]
+fn accumulated_gradients_are_the_mean_of_those_of_the_batches() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.augmentation = Augmentation::none();
+    recipe.optimizer = OptimizerConfig::plain_sgd();
+    (recipe.epochs, recipe.schedule.base) = (1, 0.05);
+    #[derive(Debug)]
+    struct These(Vec<Vec<usize>>);
+    impl Sampler for These {
+        fn batches(&self, _samples: &[Sample], _seed: Seed) -> Result<Vec<Vec<usize>>, DataError> {
+            Ok(self.0.clone())
+        }
+    }
+    let parts = [vec![0, 1, 6, 7], vec![2, 3, 8, 9]];
+    let step =
+        |batches: Vec<Vec<usize>>| recipe_step(&fixture, &recipe, batches.len(), These(batches));
+    let [one, other] = parts.clone().map(|part| step(vec![part]));
+    let both = step(parts.to_vec());
+    for ((one, other), both) in one.iter().zip(&other).zip(&both) {
+        assert!((f32::midpoint(*one, *other) - both).abs() < 1e-5);
+    }
+}
+
+fn recipe_step(
+    fixture: &Fixture,
+    recipe: &Recipe<Network, Losses>,
+    batches: usize,
+    sampler: impl Sampler + 'static,
+) -> Vec<f32> {
+    let mut recipe = recipe.clone();
+    recipe.accumulated_batches = batches;
+    let outcome = fixture.trainer(&recipe).with_sampler(sampler).run(&mut ());
+    let learner = outcome.expect("a run").learner;
+    let head = &learner.model.head.classifier.weight;
+    let stem = &learner.model.backbone.conv1.weight;
+    let all = [head.val().flatten::<1>(0, 1), stem.val().flatten::<1>(0, 3)];
+    all.into_iter()
+        .flat_map(|values| values.into_data().iter::<f32>().collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
+    let fixture = Fixture::new();
+    let trainer = || {
+        fixture
+            .trainer(&fixture.recipe)
+            .with_sampler(InOrder { batch_size: 4 })
+            .with_transform(Pale)
+            .with_schedule(Falling { base: 1e-3 })
+            .with_optimizer(Plain)
+    };
+    let whole = resumes_to_the_same_bits(&fixture, trainer, [3]);
+    let plain = fixture.trainer(&fixture.recipe).run(&mut ());
+    assert_ne!(
+        values(&plain.expect("a run").learner),
+        values(&whole.learner)
+    );
+    let rates: Vec<f64> = whole
+        .history
+        .iter()
+        .map(|epoch| epoch.learning_rate)
+        .collect();
+    assert!(rates.is_sorted_by(|one, next| one > next), "{rates:?}");
+
+    let run = fixture.checkpoints("stopped-3");
+    let with = |trainer: Trainer<'_, Learner>| {
+        let refused = trainer.with_checkpoints(run.clone()).resume();
+        refused.expect_err("other parts").to_string()
+    };
+    let message = with(trainer().with_sampler(InOrder { batch_size: 3 }));
+    let expected = "sampler was InOrder { batch_size: 4 } and is InOrder { batch_size: 3 }";
+    assert!(message.contains(expected), "{message}");
+    let message = with(trainer().with_transform(Pale));
+    assert!(
+        message.contains("transforms was Pale and is Pale, Pale"),
+        "{message}"
+    );
+    let message = with(trainer().with_schedule(Falling { base: 2e-3 }));
+    assert!(
+        message.contains("schedule was Falling { base: 0.001 }"),
+        "{message}"
+    );
+    let message = with(fixture.trainer(&fixture.recipe));
+    assert!(message.contains("and is the recipe's"), "{message}");
+
+    let mut other = fixture.recipe.clone();
+    other.losses.1.margin = 0.5;
+    let message = with(fixture.trainer(&other));
+    assert!(message.contains("losses"), "{message}");
+}
+
+#[test]
+fn a_group_without_parameters_is_refused() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.groups = vec![ParameterGroup::new(["backbone", "bakbone.layer1"])];
+    let trainer = Trainer::new(&recipe, &fixture.splits, LoaderConfig::default(), &device());
+    assert_eq!(
+        trainer.expect_err("no such parameters").to_string(),
+        "recipe: groups[0].parameters[1]: expected the path of a parameter or of a module with \
+         parameters, such as `backbone.layer1`, found `bakbone.layer1`"
+    );
+}
+
+/// Stochastic gradient descent without anything.
+#[derive(Clone, Debug)]
+struct Plain;
+
+impl burn::optim::Optimizer for Plain {
+    type State<const D: usize> = burn::optim::SgdState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        rate: f64,
+        weights: Tensor<D>,
+        gradient: Tensor<D>,
+        _state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        (weights - gradient * rate, None)
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, _device: &Device) -> Self::State<D> {
+        state
+    }
+}
