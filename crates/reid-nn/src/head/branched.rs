@@ -221,7 +221,7 @@ mod tests {
     use crate::{
         HeadConfig,
         batch_drop::BatchDrop,
-        cut_mix::{CutMix, Patches},
+        cut_mix::{CutMix, Mixed, Patches},
         fixtures, parameters,
     };
 
