@@ -114,5 +114,8 @@ fn a_recipe_says_where_branches_part() {
     let mut json = serde_json::to_value(fnc()).expect("plain data");
     json.as_object_mut().expect("an object").remove("split");
     let error = serde_json::from_value::<FncConfig<()>>(json).expect_err("no split");
-    assert!(error.to_string().contains("missing field `split`"), "{error}");
+    assert!(
+        error.to_string().contains("missing field `split`"),
+        "{error}"
+    );
 }
