@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! rustc --edition 2024 -O --crate-type cdylib -o libcuda.so benches/launches/driver.rs
-//! cargo bench --bench networks --no-run --features cuda-plain,fusion     # needs CUDA's compiler, not a card
+//! cargo bench --bench networks --no-run --features cuda-plain            # needs CUDA's compiler, not a card
 //! python benches/launches/count.py --network resnet50 --mode train
 //! ```
 //!

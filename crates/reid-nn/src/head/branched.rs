@@ -478,8 +478,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 branches have one interference each, found 1")]
-    fn an_interference_too_few_is_refused() {
+    #[should_panic(expected = "2 branches have one augmentation each, found 1")]
+    fn an_augmentation_too_few_is_refused() {
         let (head, _) = training(&progressive(3, CamSource::ClosedForm));
         let _ = head.with_augments(vec![Arc::new(AugmentConfig::None)]);
     }
