@@ -34,6 +34,7 @@ use reid::{
 
 #[derive(Parser)]
 #[command(about = "Scores a checkpoint")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     /// The folder of a run.
     #[arg(long, requires = "data")]

@@ -93,6 +93,15 @@ impl Sampler for InOrder {
     }
 }
 
+/// These batches in every epoch.
+#[derive(Debug)]
+struct These(Vec<Vec<usize>>);
+impl Sampler for These {
+    fn batches(&self, _samples: &[Sample], _seed: Seed) -> Result<Vec<Vec<usize>>, DataError> {
+        Ok(self.0.clone())
+    }
+}
+
 /// Halves the contrast.
 #[derive(Debug)]
 struct Pale;
@@ -100,9 +109,9 @@ struct Pale;
 impl Transform for Pale {
     fn apply(&self, picture: &mut Picture, _stream: &mut reid::core::Stream) {
         let values = &mut picture.values;
-        values
-            .iter_mut()
-            .for_each(|value| *value = 0.25 + 0.5 * *value);
+        for value in values {
+            *value = 0.25 + 0.5 * *value;
+        }
     }
 }
 
@@ -286,13 +295,6 @@ fn accumulated_gradients_are_the_mean_of_those_of_the_batches() {
     recipe.augmentation = Augmentation::none();
     recipe.optimizer = OptimizerConfig::plain_sgd();
     (recipe.epochs, recipe.schedule.base) = (1, 0.05);
-    #[derive(Debug)]
-    struct These(Vec<Vec<usize>>);
-    impl Sampler for These {
-        fn batches(&self, _samples: &[Sample], _seed: Seed) -> Result<Vec<Vec<usize>>, DataError> {
-            Ok(self.0.clone())
-        }
-    }
     let parts = [vec![0, 1, 6, 7], vec![2, 3, 8, 9]];
     let step =
         |batches: Vec<Vec<usize>>| recipe_step(&fixture, &recipe, batches.len(), These(batches));

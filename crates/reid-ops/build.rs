@@ -1,10 +1,5 @@
 //! Names the native operations that are compiled: those of the feature `native` for each backend that is on.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a build script tells Cargo by what it prints"
-)]
-
 use std::env;
 
 fn main() {

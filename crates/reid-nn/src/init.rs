@@ -172,9 +172,9 @@ fn drawn<const D: usize>(
             .collect(),
         Distribution::Normal { mean, deviation } => {
             let mut values = normal(count, &mut stream);
-            values
-                .iter_mut()
-                .for_each(|value| *value = mean + deviation * *value);
+            for value in &mut values {
+                *value = mean + deviation * *value;
+            }
             values
         }
         Distribution::Orthogonal { gain } => {
@@ -269,7 +269,9 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, stream: &mut Stream) -> Ve
             parts.for_each(|(value, part)| *value -= along * part);
         }
         let norm = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|value| *value /= norm);
+        for value in &mut *vector {
+            *value /= norm;
+        }
         vectors.push(vector);
     }
     let value = |row: usize, column: usize| {

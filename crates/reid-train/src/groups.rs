@@ -165,20 +165,20 @@ pub(crate) fn validate_paths(
 pub(crate) struct Optimizers {
     groups: Vec<ParameterGroup>,
     /// The first is the recipe's.
-    pub(crate) optimizers: Vec<ModuleOptimizer>,
+    pub(crate) all: Vec<ModuleOptimizer>,
     /// The group of each parameter that is not the recipe's.
     members: HashMap<ParamId, usize>,
 }
 
 impl Optimizers {
-    pub(crate) fn new(base: ModuleOptimizer, groups: &[ParameterGroup]) -> Self {
+    pub(crate) fn new(base: &ModuleOptimizer, groups: &[ParameterGroup]) -> Self {
         let own = groups.iter().map(|group| match &group.optimizer {
             Some(optimizer) => optimizer.init(),
             None => base.clone(),
         });
         Self {
             groups: groups.to_vec(),
-            optimizers: std::iter::once(base.clone()).chain(own).collect(),
+            all: std::iter::once(base.clone()).chain(own).collect(),
             members: HashMap::new(),
         }
     }
@@ -218,7 +218,7 @@ impl Optimizers {
         gradients: burn::optim::GradientsParams,
         scheduled: f64,
     ) {
-        let [base, own @ ..] = self.optimizers.as_mut_slice() else {
+        let [base, own @ ..] = self.all.as_mut_slice() else {
             return;
         };
         if own.is_empty() {

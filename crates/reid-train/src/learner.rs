@@ -1,6 +1,7 @@
 //! Learners: a model with the criterion that it is trained by, and what a training step of it is.
 
 mod slot;
+mod visitors;
 
 use burn::{
     module::{Module, ModuleDisplay},

@@ -145,7 +145,6 @@ impl OptimizerConfig {
     /// Builds the optimizer.
     #[must_use]
     pub fn init(&self) -> ModuleOptimizer {
-        let decay = |penalty: f32| (penalty > 0.0).then(|| WeightDecayConfig::new(penalty));
         match *self {
             Self::Adam {
                 beta1,
@@ -176,19 +175,7 @@ impl OptimizerConfig {
                 momentum,
                 nesterov,
                 weight_decay,
-            } => {
-                // Burn's default dampening of 0.1 is not PyTorch's.
-                let momentum = (momentum > 0.0).then(|| {
-                    MomentumConfig::new()
-                        .with_momentum(momentum)
-                        .with_dampening(0.0)
-                        .with_nesterov(nesterov)
-                });
-                SgdConfig::new()
-                    .with_momentum(momentum)
-                    .with_weight_decay(decay(weight_decay))
-                    .init()
-            }
+            } => sgd(momentum, nesterov, weight_decay),
             Self::Ranger {
                 beta1,
                 beta2,
@@ -198,28 +185,49 @@ impl OptimizerConfig {
                 period,
                 centralised,
             } => {
+                let decay = WeightDecay::Decoupled(weight_decay);
                 let radam = Radam {
                     beta1,
                     beta2,
                     epsilon,
-                    decay: WeightDecay::Decoupled(weight_decay),
+                    decay,
                 };
-                if centralised {
-                    let inner = Centralised { inner: radam };
-                    ModuleOptimizer::from(Lookahead {
-                        inner,
-                        alpha,
-                        period,
-                    })
-                } else {
-                    ModuleOptimizer::from(Lookahead {
-                        inner: radam,
-                        alpha,
-                        period,
-                    })
-                }
+                ranger(radam, alpha, period, centralised)
             }
         }
+    }
+}
+
+fn sgd(momentum: f64, nesterov: bool, weight_decay: f32) -> ModuleOptimizer {
+    // Burn's default dampening of 0.1 is not PyTorch's.
+    let momentum = (momentum > 0.0).then(|| {
+        MomentumConfig::new()
+            .with_momentum(momentum)
+            .with_dampening(0.0)
+            .with_nesterov(nesterov)
+    });
+    let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay));
+    SgdConfig::new()
+        .with_momentum(momentum)
+        .with_weight_decay(decay)
+        .init()
+}
+
+fn ranger(radam: Radam, alpha: f64, period: usize, centralised: bool) -> ModuleOptimizer {
+    if centralised {
+        let inner = Centralised { inner: radam };
+        ModuleOptimizer::from(Lookahead {
+            inner,
+            alpha,
+            period,
+        })
+    } else {
+        let inner = radam;
+        ModuleOptimizer::from(Lookahead {
+            inner,
+            alpha,
+            period,
+        })
     }
 }
 

@@ -145,7 +145,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         validate_paths(&run.recipe.groups, &parameters, &mut problems);
         refused(None, problems)?;
-        let mut optimizers = Optimizers::new(run.recipe.optimizer.init(), &run.recipe.groups);
+        let mut optimizers = Optimizers::new(&run.recipe.optimizer.init(), &run.recipe.groups);
         optimizers.join(&learner);
         Ok(Self {
             run,
@@ -170,7 +170,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     {
         self.run.note("optimizer", format!("{optimizer:?}"));
         let base = ModuleOptimizer::from(optimizer);
-        self.optimizers = Optimizers::new(base, &self.run.recipe.groups);
+        self.optimizers = Optimizers::new(&base, &self.run.recipe.groups);
         self.optimizers.join(&self.learner);
         self
     }

@@ -50,14 +50,14 @@ impl Fixture {
         self.folder.path().join("run")
     }
 
-    fn open(&self, path: impl AsRef<Path>) -> Embedder {
-        Embedder::open_on(path, &device()).expect("a run")
-    }
-
     fn query(&self, embedder: &Embedder) -> Vec<f32> {
         let embedded = embedder.embed_samples(&self.splits.query, Split::Query);
         embedded.expect("embedded").values().to_vec()
     }
+}
+
+fn open(path: impl AsRef<Path>) -> Embedder {
+    Embedder::open_on(path, &device()).expect("a run")
 }
 
 fn device() -> Device {
@@ -72,11 +72,11 @@ fn a_run_is_opened_by_its_folder_and_by_its_checkpoints() {
         let found = Checkpoints::new(&run).find(kind).expect("readable");
         found.expect("a checkpoint")
     };
-    let best = fixture.query(&fixture.open(find(CheckpointKind::Best)));
-    assert_eq!(fixture.query(&fixture.open(&run)), best);
-    assert_eq!(fixture.query(&fixture.open(run.join("best"))), best);
-    let last = fixture.query(&fixture.open(find(CheckpointKind::Last)));
-    assert_eq!(fixture.query(&fixture.open(run.join("last"))), last);
+    let best = fixture.query(&open(find(CheckpointKind::Best)));
+    assert_eq!(fixture.query(&open(&run)), best);
+    assert_eq!(fixture.query(&open(run.join("best"))), best);
+    let last = fixture.query(&open(find(CheckpointKind::Last)));
+    assert_eq!(fixture.query(&open(run.join("last"))), last);
 
     let own = Embedder::open_as::<BagOfTricksConfig>(&run, &device()).expect("its type");
     assert_eq!(fixture.query(&own), best);
@@ -86,15 +86,28 @@ fn a_run_is_opened_by_its_folder_and_by_its_checkpoints() {
 #[test]
 fn files_samples_and_images_in_memory_have_the_same_embeddings() {
     let fixture = Fixture::new(|_| {});
-    let embedder = fixture.open(fixture.run()).with_batch_size(3);
+    let embedder = open(fixture.run()).with_batch_size(3);
     let (query, gallery) = embedder.embed_splits(&fixture.splits).expect("embedded");
-    let files: Vec<PathBuf> = fixture.splits.query.iter().map(|one| one.path.clone()).collect();
+    let files: Vec<PathBuf> = fixture
+        .splits
+        .query
+        .iter()
+        .map(|one| one.path.clone())
+        .collect();
     let by_files = embedder.embed_files(&files).expect("embedded");
     assert_eq!(by_files.values(), query.values());
     assert_eq!(by_files.path(1), Some(&*files[1]));
-    assert!(by_files.identities().iter().all(|identity| identity.is_unknown()));
+    assert!(
+        by_files
+            .identities()
+            .iter()
+            .all(|identity| identity.is_unknown())
+    );
 
-    let images: Vec<_> = files.iter().map(|file| open_image(file).expect("an image")).collect();
+    let images: Vec<_> = files
+        .iter()
+        .map(|file| open_image(file).expect("an image"))
+        .collect();
     let in_memory = embedder.embed_images(&images).expect("embedded");
     for (one, other) in in_memory.values().iter().zip(query.values()) {
         assert!((one - other).abs() < 1e-5, "{one} and {other}");
@@ -111,7 +124,7 @@ fn files_samples_and_images_in_memory_have_the_same_embeddings() {
 #[test]
 fn averaged_weights_are_what_is_opened() {
     let averaged = Fixture::new(|recipe| recipe.average_decay = Some(0.5));
-    let embedder = averaged.open(averaged.run().join("last"));
+    let embedder = open(averaged.run().join("last"));
     let checkpoint = Checkpoints::new(averaged.run()).find(CheckpointKind::Last);
     let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
     let with = averaged.query(&embedder);
@@ -126,11 +139,14 @@ fn what_cannot_be_opened_or_read_is_named() {
     let fixture = Fixture::new(|_| {});
     let empty = fixture.folder.path().join("data");
     let error = Embedder::open_on(&empty, &device()).expect_err("no run");
-    assert!(matches!(&error, Error::NoCheckpoint { path } if *path == empty), "{error}");
+    assert!(
+        matches!(&error, Error::NoCheckpoint { path } if *path == empty),
+        "{error}"
+    );
     let expected = "expected a run or a checkpoint";
     assert!(error.to_string().contains(expected), "{error}");
 
-    let embedder = fixture.open(fixture.run());
+    let embedder = open(fixture.run());
     let bad = ["one.jpg", "two.jpg"].map(|name| fixture.folder.path().join(name));
     for path in &bad {
         std::fs::write(path, "no image").expect("written");
@@ -138,7 +154,10 @@ fn what_cannot_be_opened_or_read_is_named() {
     let files = bad.iter().chain([&fixture.splits.query[0].path]);
     let error = embedder.embed_files(files).expect_err("no images");
     let message = error.to_string();
-    assert!(message.contains("one.jpg") && message.contains("two.jpg"), "{message}");
+    assert!(
+        message.contains("one.jpg") && message.contains("two.jpg"),
+        "{message}"
+    );
     assert!(embedder.embed_images(&[]).is_err());
 }
 
@@ -146,12 +165,15 @@ fn what_cannot_be_opened_or_read_is_named() {
 #[test]
 fn an_embedder_scores_what_the_run_did() {
     let fixture = Fixture::new(|_| {});
-    let embedder = fixture.open(fixture.run().join("last"));
+    let embedder = open(fixture.run().join("last"));
     let report = embedder.evaluate(&fixture.splits).expect("scored");
     let checkpoint = Checkpoints::new(fixture.run()).find(CheckpointKind::Last);
     let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
     let history = Checkpoints::history(&checkpoint).expect("a history");
-    let scores = history.last().and_then(|epoch| epoch.scores).expect("scores");
+    let scores = history
+        .last()
+        .and_then(|epoch| epoch.scores)
+        .expect("scores");
     assert!((report.mean_average_precision - scores.mean_average_precision).abs() < 1e-12);
 
     let recipe: Recipe<Architecture, serde_json::Value> =

@@ -58,10 +58,6 @@ macro_rules! any_attention {
         /// blocks have a type of their own is another one.
         #[derive(Module, Debug)]
         #[non_exhaustive]
-        #[expect(
-            clippy::large_enum_variant,
-            reason = "a few in a network, each with far larger tensors"
-        )]
         pub enum Attention {
             $($(#[doc = $doc])+ $name($name),)+
             /// Blocks one behind the other.

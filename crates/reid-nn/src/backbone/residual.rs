@@ -247,7 +247,9 @@ impl<I: Block> Block for ResidualBlock<I> {
 fn end<I: Block>(inside: &I, residual: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
     let epilogue = Epilogue::AddRelu(shortcut);
     let inside_any: &dyn Any = inside;
-    match inside_any.downcast_ref::<SqueezeExcitation>() {
+    let optional = inside_any.downcast_ref::<Option<SqueezeExcitation>>();
+    let gate = inside_any.downcast_ref::<SqueezeExcitation>();
+    match gate.or_else(|| optional?.as_ref()) {
         Some(gate) => gate.forward_epilogue(residual, epilogue),
         None => epilogue.apply(inside.forward(residual)),
     }

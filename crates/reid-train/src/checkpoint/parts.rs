@@ -44,12 +44,12 @@ impl Parts<'_> {
         &self,
         state: &State,
     ) -> impl Iterator<Item = Result<(String, Bytes), Error>> {
-        let files = contents(self.averaged, self.optimizers.optimizers.len());
+        let files = contents(self.averaged, self.optimizers.all.len());
         files.into_iter().map(|(name, content)| {
             let bytes = match content {
                 Content::Learner(part) => self.learner.save(part)?,
                 Content::Optimizer(index) => {
-                    let bytes = self.optimizers.optimizers[index].into_bytes();
+                    let bytes = self.optimizers.all[index].into_bytes();
                     bytes.map_err(|error| unusable(Path::new(&name), &error))?
                 }
                 Content::State => Bytes::from_bytes_vec(to_json(Path::new(&name), state)?),
@@ -66,18 +66,18 @@ pub(crate) fn load_parts(
     optimizers: &mut Optimizers,
     averaged: bool,
 ) -> Result<(), Error> {
-    for (name, content) in contents(averaged, optimizers.optimizers.len()) {
+    for (name, content) in contents(averaged, optimizers.all.len()) {
         let mut path = checkpoint.join(name);
         match content {
             Content::Learner(part) => learner.load(part, &path)?,
             Content::Optimizer(1) if !path.exists() && checkpoint.join(OF_CENTERS).exists() => {
                 path = checkpoint.join(OF_CENTERS);
-                let optimizer = optimizers.optimizers[1].clone();
-                optimizers.optimizers[1] = load_optimizer(optimizer, &path)?;
+                let optimizer = optimizers.all[1].clone();
+                optimizers.all[1] = load_optimizer(optimizer, &path)?;
             }
             Content::Optimizer(index) => {
-                let optimizer = optimizers.optimizers[index].clone();
-                optimizers.optimizers[index] = load_optimizer(optimizer, &path)?;
+                let optimizer = optimizers.all[index].clone();
+                optimizers.all[index] = load_optimizer(optimizer, &path)?;
             }
             Content::State => {}
         }

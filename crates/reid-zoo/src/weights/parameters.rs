@@ -184,19 +184,15 @@ impl Filler {
         let (id, dtype) = (param.id, data.dtype());
         let device = param.lazy_device();
         let tensor = Tensor::from_data(data, (&device, dtype));
-        match self.place.convention {
-            // The file's identifiers are not taken over: two branches may be filled from one file.
-            Convention::Burn => param.transform_for_load(tensor, id),
-            Convention::PyTorch if self.place.is_transposed() => {
-                // Laid out as it is built, so that products round as they did before it was saved.
-                let transposed = tensor.swap_dims(0, 1).into_data();
-                let tensor = Tensor::from_data(transposed, (&device, dtype));
-                param.map(|old| replaced(&old, tensor))
-            }
-            // Of a parameter that was never read, nothing is drawn. Only linear layers of Burn have something
-            // of their own to do when they are loaded.
-            Convention::PyTorch => param.transform_for_load(tensor, id),
+        if self.place.convention == Convention::PyTorch && self.place.is_transposed() {
+            // Laid out as it is built, so that products round as they did before it was saved.
+            let transposed = tensor.swap_dims(0, 1).into_data();
+            let tensor = Tensor::from_data(transposed, (&device, dtype));
+            return param.map(|old| replaced(&old, tensor));
         }
+        // The file's identifiers are not taken over: two branches may be filled from one file. Of a parameter that
+        // was never read, nothing is drawn.
+        param.transform_for_load(tensor, id)
     }
 }
 
