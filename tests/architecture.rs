@@ -276,6 +276,8 @@ fn no_library_names_a_backend() {
         let mut files = Vec::new();
         sources(&root().join("crates").join(name).join("src"), &mut files);
         assert!(!files.is_empty(), "{name} has no sources");
+        // The one file that asks which backends are there.
+        files.retain(|path| !path.ends_with("reid-nn/src/device.rs"));
         for path in files {
             let found = backends_in_source(&fs::read_to_string(&path).expect("text"));
             assert!(found.is_empty(), "{}: {found:?}", path.display());

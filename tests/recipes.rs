@@ -77,10 +77,12 @@ fn tiny(network: &Value) -> Value {
     })
 }
 
-fn resnet(kind: &str, inside: &Value, after: &Value, stages: &[usize]) -> Value {
+fn resnet(kind: &str, inside: &Value, block: &Value, stages: &[usize]) -> Value {
+    let after = |stage: &usize| json!({ "stage": stage, "block": block });
+    let after: Vec<Value> = stages.iter().map(after).collect();
     json!({
         "kind": kind, "blocks": [1, 1, 2, 1], "width": 8, "groups": 1, "width_per_group": 64, "last_stride": 1,
-        "stem": "small", "ibn": "none", "inside": inside, "after": after, "after_stages": stages
+        "stem": "small", "ibn": "none", "inside": inside, "after": after
     })
 }
 
@@ -311,8 +313,8 @@ fn networks_name_what_is_impossible() {
         gem
     );
     assert_eq!(
-        attentive("/backbone/after/1/s1", json!(0)),
-        "network.backbone.after[1].s1: expected at least 1, found 0"
+        attentive("/backbone/after/0/block/1/s1", json!(0)),
+        "network.backbone.after[0].block[1].s1: expected at least 1, found 0"
     );
     assert_eq!(
         attentive("/backbone/width_per_group", json!(4)),
@@ -330,7 +332,7 @@ fn networks_name_what_is_impossible() {
 fn parts_behind_an_impossible_one_are_validated_too() {
     let mut network = networks::attentive();
     network["backbone"]["width"] = json!(0);
-    network["backbone"]["after"][0]["s2"] = json!(0);
+    network["backbone"]["after"][0]["block"][0]["s2"] = json!(0);
     network["head"]["pool"]["generalised-mean"]["exponent"] = json!(-1.0);
     let found = problems::<RgaConfig>(&network);
     let paths: Vec<&str> = found
@@ -339,7 +341,7 @@ fn parts_behind_an_impossible_one_are_validated_too() {
         .collect();
     let expected = [
         "backbone.width",
-        "backbone.after[0].s2",
+        "backbone.after[0].block[0].s2",
         "head.pool.generalised-mean.exponent",
     ];
     assert_eq!(

@@ -171,7 +171,7 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
 }
 
 /// Maps that a part is tried on where the one that it would stand on cannot be; see
-/// [`Problems::wherever`].
+/// [`Problems::nested_for_any`].
 pub const TRIAL_SHAPES: [FeatureShape; 2] =
     [FeatureShape::new(64, 12, 12), FeatureShape::new(96, 10, 8)];
 

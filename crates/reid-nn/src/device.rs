@@ -85,6 +85,7 @@ fn backends() -> Vec<(&'static str, DeviceType)> {
 ///
 /// ```
 /// let device = reid_nn::device::pick()?;
+/// println!("running on {device:?}");
 /// # Ok::<(), reid_nn::device::NoDevice>(())
 /// ```
 pub fn pick() -> Result<Device, NoDevice> {

@@ -65,7 +65,7 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 ///     type Head = MaxHead;
 ///
 ///     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> MaxHead {
-///         MaxHead { classifier: LinearConfig::new(input.channels, classes).init(device) }
+///         MaxHead { classifier: init.linear(&LinearConfig::new(input.channels, classes)) }
 ///     }
 ///
 ///     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// let backbone = ResNetConfig::resnet18().with_width(4);
 /// let model = ReidModel::new(&backbone, &BnNeckConfig::new(), size, 3, &init);
 ///
-/// let images = Precision::BFloat16.of(Tensor::ones([2, 3, 32, 16], &device));
+/// let images = Precision::BFloat16.cast(Tensor::ones([2, 3, 32, 16], &device));
 /// assert_eq!(model.backbone.conv1.weight.val().dtype(), DType::F32);
 /// assert_eq!(model.embed(images).dtype(), DType::F32); // computed in bfloat16 up to pooling
 /// ```

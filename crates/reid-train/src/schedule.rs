@@ -176,6 +176,7 @@ pub struct Progress {
 ///         self.highest * (1.0 - (2.0 * done - 1.0).abs()).max(0.01)
 ///     }
 /// }
+/// # let _ = OneCycle { highest: 1e-3 };
 /// ```
 pub trait RateSchedule: fmt::Debug {
     /// The learning rate of a step.

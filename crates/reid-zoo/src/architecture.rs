@@ -32,7 +32,7 @@ macro_rules! architectures {
         /// ```
         /// use burn::tensor::{Device, Tensor};
         /// use reid_core::{InputSize, Seed};
-        /// use reid_nn::{Embed, Init, Network, attention::{AttentionConfig, RgaSpatialConfig}};
+        /// use reid_nn::{Embed, Init, Network, attention::RgaSpatialConfig};
         /// use reid_zoo::Architecture;
         ///
         /// let mut network = Architecture::strong_baseline();

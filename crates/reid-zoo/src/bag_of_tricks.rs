@@ -14,6 +14,7 @@ use crate::NetworkConfig;
 ///
 /// ```
 /// use reid_core::InputSize;
+/// use reid_nn::Network;
 /// use reid_zoo::BagOfTricksConfig;
 ///
 /// let config = BagOfTricksConfig::resnet50();
@@ -40,7 +41,7 @@ pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckCo
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Init, backbone::ResNetConfig};
+/// use reid_nn::{Network, Init, backbone::ResNetConfig};
 /// use reid_zoo::BagOfTricksConfig;
 ///
 /// let mut config = BagOfTricksConfig::resnet50();

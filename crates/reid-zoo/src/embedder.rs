@@ -16,7 +16,6 @@ use crate::{Architecture, error::Error};
 /// A trained network with all that it needs to embed pictures: input size, normalisation, precision and device.
 ///
 /// ```no_run
-/// use reid_eval::Metric;
 /// use reid_zoo::Embedder;
 ///
 /// let embedder = Embedder::open("run/best")?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// | row of Tables 2 to 6 | configuration |
 /// |---|---|
 /// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig`; `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
-/// | MGN, BFE | [`MgnConfig::of`](crate::MgnConfig::of) the backbone; it and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) with 1 |
+/// | MGN, BFE | [`MgnConfig::from_network`](crate::MgnConfig::from_network) the backbone; it and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) with 1 |
 /// | Baseline + CAB, + SAB | the same with [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
 /// | FNC, not separate | [`with_split`](Self::with_split) of `None` |
 /// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 ///
 /// ```
 /// use reid_core::InputSize;
-/// use reid_nn::{BlockConfig, backbone::SplitPoint};
+/// use reid_nn::{Network, BlockConfig, backbone::SplitPoint};
 /// use reid_zoo::FncConfig;
 ///
 /// let config = FncConfig::se_resnext101();
@@ -62,7 +62,7 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::Init;
+/// use reid_nn::{Network, Init};
 /// use reid_zoo::FncConfig;
 ///
 /// let mut config = FncConfig::se_resnext50();

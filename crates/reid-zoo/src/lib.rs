@@ -12,7 +12,7 @@
 //! ```
 //! use burn::tensor::{Device, Tensor};
 //! use reid_core::{InputSize, Seed};
-//! use reid_nn::Init;
+//! use reid_nn::{Network, Init};
 //! use reid_zoo::{BagOfTricksConfig, weights};
 //!
 //! # let folder = tempfile::tempdir()?;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 ///
 /// ```
 /// use reid_core::InputSize;
+/// use reid_nn::Network;
 /// use reid_zoo::MgnConfig;
 ///
 /// let shape = MgnConfig::resnet50().output(InputSize::new(384, 128), 751);
@@ -43,7 +44,7 @@ pub struct MgnConfig<I = ()> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Init, backbone::ResNetConfig};
+/// use reid_nn::{Network, Init, backbone::ResNetConfig};
 /// use reid_zoo::MgnConfig;
 ///
 /// let config = MgnConfig::from_network(ResNetConfig::resnet18().with_width(8).with_last_stride(1));

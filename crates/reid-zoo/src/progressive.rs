@@ -23,6 +23,7 @@ use crate::NetworkConfig;
 ///
 /// ```
 /// use reid_core::InputSize;
+/// use reid_nn::Network;
 /// use reid_zoo::BranchedConfig;
 ///
 /// let size = InputSize::new(384, 128);
@@ -44,14 +45,14 @@ pub type BranchedConfig = NetworkConfig<ResNetConfig, BranchedHeadConfig>;
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Init, backbone::ResNetConfig};
+/// use reid_nn::{Network, Init, backbone::ResNetConfig};
 /// use reid_zoo::BranchedConfig;
 ///
 /// let mut config = BranchedConfig::progressive_cut_mix(2);
 /// config.backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
 /// let (size, device) = (InputSize::new(192, 64), Device::default()); // maps of 12 x 4
-/// let model = config.init(size, 751, &init);
 /// let init = Init::new(Seed::new(1), &device);
+/// let model = config.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 192, 64], &device)).dims(), [2, 2048]);
 /// ```
 pub type ProgressiveCutMix = ReidModel<ResNet, BranchedHead>;
@@ -67,7 +68,7 @@ pub type ProgressiveCutMix = ReidModel<ResNet, BranchedHead>;
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Init, backbone::ResNetConfig};
+/// use reid_nn::{Network, Init, backbone::ResNetConfig};
 /// use reid_zoo::{BatchDropBlock, BranchedConfig};
 ///
 /// let mut config = BranchedConfig::batch_drop_block(1);

@@ -25,7 +25,7 @@ use crate::{BagOfTricks, BagOfTricksConfig, Error, weights::Weights};
 ///
 /// ```
 /// use reid_core::InputSize;
-/// use reid_nn::attention::{NonLocalConfig, RgaSpatialConfig};
+/// use reid_nn::{Network, attention::{NonLocalConfig, RgaSpatialConfig}};
 /// use reid_zoo::RgaConfig;
 ///
 /// let config = RgaConfig::rga_resnet50(); // RGA-SC after all four stages
@@ -52,7 +52,7 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::Init;
+/// use reid_nn::{Network, Init};
 /// use reid_zoo::RgaConfig;
 ///
 /// let mut config = RgaConfig::rga_resnet50();

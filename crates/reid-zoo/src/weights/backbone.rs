@@ -25,7 +25,7 @@ use crate::Error;
 /// ```
 /// use burn::tensor::Device;
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::Init;
+/// use reid_nn::{Network, Init};
 /// use reid_zoo::{BagOfTricksConfig, weights};
 ///
 /// # let folder = tempfile::tempdir()?;
