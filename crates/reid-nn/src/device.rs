@@ -131,10 +131,8 @@ fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
 pub fn backend(device: &Device) -> &'static str {
     let plain = device.clone().without_autodiff();
     let mut backends = backends().into_iter();
-    let found = backends.find(|(_, kind)| {
-        let devices = Device::enumerate(kind.clone()).into_vec();
-        devices.contains(&plain)
-    });
+    let is_there = |kind: &DeviceType| Device::enumerate(kind.clone()).into_vec().contains(&plain);
+    let found = backends.find(|(_, kind)| is_there(kind));
     found.map_or("unknown", |(name, _)| name)
 }
 
