@@ -125,8 +125,8 @@ pub(crate) fn sum_column<N: Size>(
     right: Vector<f32, N>,
     #[comptime] units: usize,
 ) -> (Vector<f32, N>, Vector<f32, N>) {
-    let mut lefts = Broadcast::<[Vector<f32, N>]>::new_slice(units);
-    let mut rights = Broadcast::<[Vector<f32, N>]>::new_slice(units);
+    let mut lefts = Shared::<[Vector<f32, N>]>::new_slice(units);
+    let mut rights = Shared::<[Vector<f32, N>]>::new_slice(units);
     let at = UNIT_POS as usize;
     lefts[at] = left;
     rights[at] = right;

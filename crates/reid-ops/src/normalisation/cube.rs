@@ -230,7 +230,7 @@ impl TrainingNorm for CubeBackend {
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let backward = Backward::new(input, gradient, [gamma, bias, mean, variance], epsilon);
         let partial = backward.totals(relu);
-        backward.backward(partial, relu)
+        backward.gradients(partial, relu)
     }
 
     fn add_relu_gradients(
@@ -246,7 +246,7 @@ impl TrainingNorm for CubeBackend {
         let mut backward = Backward::new(input, gradient, [gamma, bias, mean, variance], epsilon);
         let partial = backward.passed_totals(output);
         let shortcut = backward.gradient();
-        let (input, gamma, bias) = backward.backward(partial, false);
+        let (input, gamma, bias) = backward.gradients(partial, false);
         (input, gamma, bias, shortcut)
     }
 }

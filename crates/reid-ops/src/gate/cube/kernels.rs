@@ -112,7 +112,7 @@ pub(super) fn by_places<E: Float, N: Size>(
     #[define(E)] _numbers: ElemType,
 ) {
     let row = (CUBE_POS_X * CUBE_DIM_Y + UNIT_POS_Y) as usize;
-    let mut sums = Broadcast::<[f32]>::new_slice(units);
+    let mut sums = Shared::<[f32]>::new_slice(units);
     let mut sum = Vector::<f32, N>::new(0.0f32);
     if row < rows {
         let factor = Vector::<f32, N>::new(f32::cast_from(factors[row]));

@@ -2,7 +2,7 @@
 
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 
-use super::kernels::{backward, parameters, passed_totals, totals};
+use super::kernels::{input_gradient, parameters, passed_totals, totals};
 use crate::cube::{Rows, channels_second, rows::Plan, single, values};
 
 /// A normalisation whose gradients are computed.
@@ -104,7 +104,7 @@ impl Backward {
     }
 
     /// The gradients by input, gain and bias.
-    pub(super) fn backward(
+    pub(super) fn gradients(
         self,
         partial: CubeTensor,
         relu: bool,
@@ -134,7 +134,7 @@ impl Backward {
         );
         let [pitch, gradient_pitch] = [rows.pitch, gradient.pitch].map(|of| of / plan.vector);
         let result = rows.empty_like();
-        backward::launch(
+        input_gradient::launch(
             &client,
             plan.cubes(plan.chunks),
             plan.cube(),

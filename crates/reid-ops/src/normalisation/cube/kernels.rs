@@ -11,7 +11,7 @@ use crate::cube::rows::{AHEAD, Place, floored, position, sum_column};
 
 mod backward;
 
-pub(super) use backward::{backward, parameters, passed_totals, totals};
+pub(super) use backward::{input_gradient, parameters, passed_totals, totals};
 
 /// The map of a vector of channels, and what its gradient needs.
 #[derive(CubeType, Clone, Copy)]

@@ -129,7 +129,7 @@ pub(in super::super) fn parameters<N: Size>(
 
 /// `dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)`
 #[cube(launch)]
-pub(in super::super) fn backward<E: Float, N: Size>(
+pub(in super::super) fn input_gradient<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     gradient: &Tensor<Vector<E, N>>,
     result: &mut Tensor<Vector<E, N>>,
