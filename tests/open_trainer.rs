@@ -387,6 +387,78 @@ fn a_group_without_parameters_is_refused() {
     );
 }
 
+/// What comes after `resume` is compared too, and another folder is not resumed.
+#[test]
+fn the_order_of_calls_loses_no_run() {
+    let fixture = Fixture::new();
+    let sampler = || InOrder { batch_size: 4 };
+    let trainer = || fixture.trainer(&fixture.recipe);
+    let run = fixture.checkpoints("run");
+    let first = trainer()
+        .with_sampler(sampler())
+        .with_checkpoints(run.clone());
+    first.run(&mut ()).expect("a run");
+    let last = || run.find(CheckpointKind::Last).expect("readable");
+    let before = last();
+
+    let error = trainer().resume().expect_err("no checkpoints").to_string();
+    assert!(
+        error.contains("call `Trainer::with_checkpoints` before"),
+        "{error}"
+    );
+    let elsewhere = fixture.checkpoints("elsewhere");
+    let other = trainer()
+        .with_checkpoints(elsewhere)
+        .resume()
+        .expect("a new run");
+    let error = other.with_checkpoints(run.clone()).run(&mut ());
+    let error = error.expect_err("a run is there").to_string();
+    assert!(error.contains("holds a run"), "{error}");
+
+    let resumed = trainer()
+        .with_sampler(sampler())
+        .with_checkpoints(run.clone());
+    let resumed = resumed.resume().expect("the same run");
+    let changed = resumed.with_sampler(InOrder { batch_size: 8 }).run(&mut ());
+    let error = changed.expect_err("another sampler").to_string();
+    assert!(
+        error.contains("and is InOrder { batch_size: 8 }"),
+        "{error}"
+    );
+    assert_eq!(last(), before);
+}
+
+#[test]
+fn batches_that_cannot_be_trained_on_are_errors() {
+    let fixture = Fixture::new();
+    for (batches, expected) in [
+        (vec![], "an epoch without batches"),
+        (vec![vec![0], vec![]], "a batch without images"),
+        (vec![vec![9999]], "a batch with sample 9999 of "),
+    ] {
+        let trainer = fixture
+            .trainer(&fixture.recipe)
+            .with_sampler(These(batches));
+        let error = trainer.run(&mut ()).expect_err("no batches").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_recipe_of_which_nothing_learns_at_first_is_refused() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.groups = vec![
+        ParameterGroup::new(["backbone", "head", "criterion"]).with_frozen_epochs(1),
+        ParameterGroup::new(["head.classifier"]).with_frozen_epochs(2),
+    ];
+    let trainer = Trainer::new(&recipe, &fixture.splits, LoaderConfig::default(), &device());
+    assert_eq!(
+        trainer.expect_err("all frozen").to_string(),
+        "recipe: groups: expected a parameter that learns in the first epoch, found all of them frozen"
+    );
+}
+
 #[test]
 fn a_learner_that_takes_no_gradients_is_refused() {
     let fixture = Fixture::new();

@@ -265,7 +265,7 @@ fn a_run_does_not_begin_where_there_is_one() {
     let run = fixture.trainer("run").run(&mut ());
     for error in [begun, run.expect_err("a run").to_string()] {
         assert!(
-            error.ends_with("holds a run: resume it (--resume), or choose another folder"),
+            error.ends_with("holds a run: resume it (`Trainer::resume`, `--resume` of the examples), or choose another folder"),
             "{error}"
         );
     }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use image::{ImageFormat, RgbImage};
 use reid_core::{Camera, Identity, Sample, Splits};
 use reid_fuzz::Folder;
-use reid_nn::ValidateNetwork;
+use reid_nn::Network;
 use reid_train::Recipe;
 use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfig};
 use serde::{Serialize, de::DeserializeOwned};
@@ -40,7 +40,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn check<N: Serialize + DeserializeOwned + ValidateNetwork>(bytes: &[u8]) {
+fn check<N: Serialize + DeserializeOwned + Network>(bytes: &[u8]) {
     let path = FOLDER.write("recipe.json", bytes);
     let Some(recipe) = FOLDER.names(Recipe::<N>::load(&path)) else { return };
     for epoch in [0, 1, recipe.epochs / 2, recipe.epochs - 1] {

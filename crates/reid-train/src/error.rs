@@ -8,6 +8,11 @@ use reid_core::{Problems, Split};
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A run is to be resumed that has no checkpoints.
+    #[error(
+        "a run is resumed from its checkpoints: call `Trainer::with_checkpoints` before `resume`"
+    )]
+    NoCheckpoints,
     /// A file or folder cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -17,7 +22,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A run should begin where there is one.
-    #[error("{} holds a run: resume it (--resume), or choose another folder", path.display())]
+    #[error("{} holds a run: resume it (`Trainer::resume`, `--resume` of the examples), or choose another folder", path.display())]
     HoldsRun {
         /// The folder.
         path: PathBuf,

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// A group names parameters by their paths, as a checkpoint of `PyTorch` would: `backbone` is all of the
 /// backbone, `backbone.layer1` its first stage, `head`, and `criterion` the parameters of the losses. A
-/// parameter is in the last group that names it; what no group names learns by the recipe's optimizer and
+/// parameter is in the last group that names it, where groups overlap; what no group names learns by the recipe's optimizer and
 /// schedule.
 ///
 /// ```
@@ -158,6 +158,28 @@ pub(crate) fn validate_paths(
                 format_args!("`{name}`"),
             );
         }
+    }
+}
+
+/// Adds that nothing learns in the first epoch.
+pub(crate) fn validate_freezing(
+    groups: &[ParameterGroup],
+    parameters: &[Parameter],
+    problems: &mut Problems,
+) {
+    let frozen = |parameter: &Parameter| {
+        let group = groups
+            .iter()
+            .rfind(|group| group.names(&parameter.path).is_some());
+        group.is_some_and(|group| group.frozen_epochs > 0)
+    };
+    let mut trained = parameters
+        .iter()
+        .filter(|parameter| parameter.trained)
+        .peekable();
+    if trained.peek().is_some() && trained.all(frozen) {
+        let expected = "a parameter that learns in the first epoch";
+        problems.require("groups", false, expected, "all of them frozen");
     }
 }
 

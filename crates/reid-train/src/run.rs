@@ -9,7 +9,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use reid_core::Splits;
+use reid_core::{Sample, Splits};
 use reid_data::{
     loader::{Batch, LoaderConfig, TrainLoader},
     sampler::Sampler,
@@ -58,6 +58,8 @@ pub(crate) struct Run<'a> {
     pub(crate) interrupt: Interrupt,
     /// Whether the run was asked to go on with what its folder holds.
     pub(crate) resumed: bool,
+    /// The checkpoint that the run goes on from, and the parts of one's own that were compared with it.
+    accepted: Option<(PathBuf, BTreeMap<String, String>)>,
     /// The epoch and step of the last checkpoint.
     saved: Option<(usize, usize)>,
     /// The epoch and the step that were done last, counted from 1.
@@ -101,6 +103,7 @@ impl<'a> Run<'a> {
             checkpoints: None,
             interrupt: Interrupt::new(),
             resumed: false,
+            accepted: None,
             saved: None,
             last_step: (0, 0),
             steps: 0,
@@ -156,6 +159,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Refuses parts of one's own that were changed after they were compared with the checkpoint.
+    pub(crate) fn refuse_changed_parts(&self) -> Result<(), Error> {
+        let Some((path, accepted)) = &self.accepted else {
+            return Ok(());
+        };
+        let difference = self.other_parts(accepted);
+        difference.map_or(Ok(()), |difference| {
+            let path = path.clone();
+            Err(Error::OtherRecipe { path, difference })
+        })
+    }
+
     /// The first part of one's own that is another than in the run that stopped.
     fn other_parts(&self, saved: &BTreeMap<String, String>) -> Option<String> {
         let now = &self.state.own_parts;
@@ -170,7 +185,8 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the place of a run that stopped.
-    pub(crate) fn go_on_from(&mut self, saved: State) {
+    pub(crate) fn go_on_from(&mut self, saved: State, checkpoint: &Path) {
+        self.accepted = Some((checkpoint.to_owned(), self.state.own_parts.clone()));
         self.saved = Some((saved.epoch, saved.step));
         let (recipe, images) = (self.state.recipe.take(), self.state.images.take());
         let own_parts = std::mem::take(&mut self.state.own_parts);
@@ -204,6 +220,7 @@ impl<'a> Run<'a> {
         parts.optimizers.freeze(parts.learner, epoch);
         let place = self.recipe.seed.named("sampler").at(epoch as u64);
         let batches = self.sampler.batches(self.loader.samples(), place)?;
+        expect_batches(&batches, self.loader.samples())?;
         let steps = batches.len().div_ceil(together);
         if first > steps {
             return Err(Error::OtherSteps {
@@ -378,4 +395,19 @@ where
     serde_json::from_value::<Recipe<N, L>>(renamed(saved.clone()))
         .and_then(serde_json::to_value)
         .unwrap_or_else(|_| saved.clone())
+}
+
+/// Refuses what a sampler of one's own may give and nobody can train on.
+fn expect_batches(batches: &[Vec<usize>], samples: &[Sample]) -> Result<(), Error> {
+    let beyond = batches
+        .iter()
+        .flatten()
+        .find(|&&index| index >= samples.len());
+    let reason = match beyond {
+        _ if batches.is_empty() => "an epoch without batches".to_owned(),
+        Some(index) => format!("a batch with sample {index} of {}", samples.len()),
+        None if batches.iter().any(Vec::is_empty) => "a batch without images".to_owned(),
+        None => return Ok(()),
+    };
+    Err(reid_data::Error::Sampling { reason }.into())
 }

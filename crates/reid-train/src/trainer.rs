@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     error::Error,
     event::{Event, Observer},
-    groups::{Optimizers, validate_paths},
+    groups::{Optimizers, validate_freezing, validate_paths},
     headers,
     history::EpochSummary,
     interrupt::Interrupt,
@@ -144,6 +144,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             );
         }
         validate_paths(&run.recipe.groups, &parameters, &mut problems);
+        validate_freezing(&run.recipe.groups, &parameters, &mut problems);
         refused(None, problems)?;
         let mut optimizers = Optimizers::new(&run.recipe.optimizer.init(), &run.recipe.groups);
         optimizers.join(&learner);
@@ -203,6 +204,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     #[must_use]
     pub fn with_checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.run.checkpoints = Some(checkpoints);
+        // What was resumed before was another folder, or none.
+        self.run.resumed = false;
         self
     }
 
@@ -221,13 +224,13 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// in the same order; the folder that they are in may have moved.
     ///
     /// # Errors
-    /// If a checkpoint cannot be read, is damaged, or belongs to another recipe or other data.
+    /// [`Error::NoCheckpoints`] before [`with_checkpoints`](Self::with_checkpoints); if a checkpoint cannot be read, is
+    /// damaged, or belongs to another recipe or other data. What is changed after this call is compared again when the
+    /// run begins.
     pub fn resume(mut self) -> Result<Self, Error> {
-        let last = match &self.run.checkpoints {
-            Some(checkpoints) => checkpoints.find(CheckpointKind::Last)?,
-            None => None,
-        };
-        if let Some(checkpoint) = last {
+        let checkpoints = self.run.checkpoints.as_ref();
+        let checkpoints = checkpoints.ok_or(Error::NoCheckpoints)?;
+        if let Some(checkpoint) = checkpoints.find(CheckpointKind::Last)? {
             self.load(&checkpoint)?;
         }
         self.run.resumed = true;
@@ -244,7 +247,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             &mut self.optimizers,
             averaged,
         )?;
-        self.run.go_on_from(state);
+        self.run.go_on_from(state, checkpoint);
         Ok(())
     }
 
@@ -292,6 +295,7 @@ fn train(
     observer: &mut dyn Observer,
 ) -> Result<bool, Error> {
     // Before anything is written.
+    run.refuse_changed_parts()?;
     headers::check(run.splits, observer)?;
     // Held until the run ends.
     let _lock = run.prepare()?;

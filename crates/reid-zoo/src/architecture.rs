@@ -1,5 +1,7 @@
 //! Architectures: the networks of this crate as one type, so that a network is chosen at run time.
 
+use std::fmt;
+
 use burn::{
     module::{
         Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -147,6 +149,12 @@ macro_rules! architectures {
 
         impl ModuleDisplay for ArchitectureModel {}
 
+        impl fmt::Display for ArchitectureModel {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$name(model) => model.fmt(f),)+ }
+            }
+        }
+
         impl Embed for ArchitectureModel {
             fn embed(&self, images: Tensor<4>) -> Tensor<2> {
                 match self { $(Self::$name(model) => model.embed(images),)+ }
@@ -193,7 +201,8 @@ architectures! {
     Fnc("fnc", FncConfig<Inside>, Fnc<Option<SqueezeExcitation>>),
 }
 
-const EXPECTED: &str = "expected an object with one field, the architecture's name";
+const EXPECTED: &str = "expected an object with one field, the architecture's name; a network of a type \
+    of one's own is opened by naming the type, `Embedder::open_as::<N>`";
 
 impl Architecture {
     /// The strong baseline with a ResNet-50 (Luo et al., CVPRW 2019).
