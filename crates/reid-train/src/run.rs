@@ -1,5 +1,6 @@
 //! A run under way: how far it is, its data, and what happens in an epoch and after it.
 
+mod checks;
 mod step;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use reid_core::{Sample, Splits};
+use reid_core::Splits;
 use reid_data::{
     loader::{Batch, LoaderConfig, TrainLoader},
     sampler::Sampler,
@@ -19,6 +20,7 @@ use reid_eval::Report;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use self::checks::{expect_batches, with_defaults};
 use crate::{
     checkpoint::{self, Checkpoints, Lock, State},
     clock::Clock,
@@ -30,7 +32,7 @@ use crate::{
     history::{Measured, Scores, Sums},
     interrupt::Interrupt,
     learner::AnyLearner,
-    recipe::{Recipe, renamed},
+    recipe::Recipe,
     schedule::{Progress, RateSchedule},
 };
 
@@ -385,29 +387,4 @@ impl<'a> Run<'a> {
         observer.observe(&Event::Saved(&path));
         Ok(())
     }
-}
-
-fn with_defaults<N, L>(saved: &Value) -> Value
-where
-    N: Serialize + DeserializeOwned,
-    L: Serialize + DeserializeOwned,
-{
-    serde_json::from_value::<Recipe<N, L>>(renamed(saved.clone()))
-        .and_then(serde_json::to_value)
-        .unwrap_or_else(|_| saved.clone())
-}
-
-/// Refuses what a sampler of one's own may give and nobody can train on.
-fn expect_batches(batches: &[Vec<usize>], samples: &[Sample]) -> Result<(), Error> {
-    let beyond = batches
-        .iter()
-        .flatten()
-        .find(|&&index| index >= samples.len());
-    let reason = match beyond {
-        _ if batches.is_empty() => "an epoch without batches".to_owned(),
-        Some(index) => format!("a batch with sample {index} of {}", samples.len()),
-        None if batches.iter().any(Vec::is_empty) => "a batch without images".to_owned(),
-        None => return Ok(()),
-    };
-    Err(reid_data::Error::Sampling { reason }.into())
 }
