@@ -1,4 +1,4 @@
-//! Head: feature map → descriptor, and in training what the losses need.
+//! Head: feature map → embedding, and in training what the losses need.
 
 use crate::init::Init;
 use burn::{
@@ -34,10 +34,10 @@ pub use reduced_bn_neck::{ReducedBnNeck, ReducedBnNeckConfig};
 pub use step::TrainingStep;
 pub use stripes::{StripeHead, StripeHeadConfig};
 
-/// A part that takes a feature map and gives one descriptor per image, with the features and logits
+/// A part that takes a feature map and gives one embedding per image, with the features and logits
 /// that losses judge.
 ///
-/// A tuple of heads stands side by side: their descriptors are concatenated, and what the losses
+/// A tuple of heads stands side by side: their embeddings are concatenated, and what the losses
 /// judge is listed in order.
 ///
 /// A head of one's own is one struct and one `forward`:
@@ -83,7 +83,7 @@ pub trait Head: Module + ModuleDisplay + 'static {
     /// Describes each image of a batch.
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, as the place said when the head was built
+    /// - `features`: `[batch, channels, height, width]`, as announced when the head was built
     fn forward(&self, features: Tensor<4>) -> ReidOutput;
 
     /// The same in training, for heads that look at the identities or draw (feature `CutMix` does
@@ -125,7 +125,7 @@ pub trait HeadConfig {
     }
 }
 
-/// Dimensions that a part of a descriptor may have: 65536, 32 times what published networks have.
+/// Dimensions that a part of an embedding may have: 65536, 32 times what published networks have.
 pub const MAX_DIMENSIONS: usize = 1 << 16;
 
 /// Refuses a number of dimensions, and a layer from `channels` to them that is too large.

@@ -180,7 +180,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         convolution: Convolution,
         relu: bool,
     ) -> FloatTensor<Self> {
-        assert!(!relu, "a rectified convolution has no backward pass");
+        assert!(!relu, "a convolution with a ReLU has no backward pass");
         let nodes = [input.node(), weight.node(), bias.node()];
         let [input, weight, bias] = [input, weight, bias].map(FloatTensor::<Self>::into_primitive);
         let output = B::convolve_biased(

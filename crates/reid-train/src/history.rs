@@ -64,15 +64,15 @@ pub(crate) struct Unread {
 }
 
 impl From<&StepOutput> for Unread {
-    fn from(judgement: &StepOutput) -> Self {
+    fn from(output: &StepOutput) -> Self {
         let number = |value: &Tensor<1>| value.clone().without_autodiff();
-        let losses = judgement.losses.iter();
-        let diagnostics = judgement.diagnostics.iter();
+        let losses = output.losses.iter();
+        let diagnostics = output.diagnostics.iter();
         Self {
             losses: losses
                 .map(|loss| (loss.name.to_string(), number(&loss.value)))
                 .collect(),
-            accuracy: number(&judgement.accuracy),
+            accuracy: number(&output.accuracy),
             diagnostics: diagnostics
                 .map(|diagnostic| (diagnostic.name.to_string(), number(&diagnostic.value)))
                 .collect(),

@@ -37,10 +37,10 @@ const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each v
 /// The test has no query and no gallery of its own. In each trial one image of each vehicle is drawn to
 /// be the gallery, all others are queries, and figures are means over ten trials or so. `load` draws the
 /// first one, to validate on while training. For the figures, describe the images of [`test_images`] once and
-/// give the descriptors to `Trials::of` of `reid-eval`, which draws all trials of the same seed; or
+/// give the embeddings to `Trials::of` of `reid-eval`, which draws all trials of the same seed; or
 /// draw them with [`trial`].
 ///
-/// There are no cameras: the protocol is the camera-less one. Identities are the numbers of the lists
+/// There are no cameras: evaluate with the no-cameras protocol. Identities are the numbers of the lists
 /// plus 1, because 0 would be a distractor. Images come in the order of lines. `root` may also be the
 /// folder that holds `VehicleID_V1.0`, and the data set is named after its folder.
 ///

@@ -1,5 +1,5 @@
-//! The place of a learner in a run: what the loop does with it, for any learner, so that the loop is compiled
-//! once.
+//! A slot that holds a learner during a run: what the loop does with it, for any learner, so that the loop
+//! is compiled once.
 
 use std::{collections::HashMap, path::Path};
 

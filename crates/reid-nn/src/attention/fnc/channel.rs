@@ -138,7 +138,7 @@ impl FncChannel {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, or 1 x 1 places with [`ChannelGate::Vector`]
+    /// - result: the same, or one position (1 x 1) with [`ChannelGate::Vector`]
     #[must_use]
     pub fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let raw = self.raw(features);

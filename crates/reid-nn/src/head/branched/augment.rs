@@ -123,8 +123,8 @@ pub enum AugmentTrace {
 }
 
 impl AugmentTrace {
-    /// The share of images on which the branch before looked nowhere, so that no cell stood out. It is
-    /// told if cells were cut: many silent maps mean that the cut is by place and not by evidence.
+    /// The share of images whose Grad-CAM in the branch before is empty (all zero), so that no cell stands
+    /// out. Reported if cells were cut: with many empty maps the cut follows position, not the Grad-CAM.
     pub(super) fn diagnostic(&self, branch: usize) -> Option<Diagnostic> {
         match self {
             Self::CutMix { mixed, .. } => Some(Diagnostic {
