@@ -1,41 +1,41 @@
-//! Axis: the range of a chart's values and the round numbers on it.
+//! Axis: the value range of a chart and its ticks at round numbers.
 
 /// How values are spread along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     Linear,
-    /// Equal ratios are equally far apart; only positive values have a place.
+    /// Equal ratios are equally far apart. Only positive values can be drawn.
     Logarithmic,
 }
 
-/// The range of a chart's values and the round numbers on it.
+/// The value range of a chart and the distance of its ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
     scale: Scale,
-    /// Ends of the range, after the logarithm if there is one.
+    /// Ends of the range, as logarithms on a logarithmic axis.
     low: f64,
     high: f64,
-    /// Distance between round numbers, after the logarithm if there is one.
+    /// Distance between ticks, as a logarithm on a logarithmic axis.
     step: f64,
 }
 
-/// A round number on an axis.
+/// A tick of an axis: a round number.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tick {
-    /// Where it is: 0 at the low end, 1 at the high end.
+    /// Position on the axis: 0 at the low end, 1 at the high end.
     pub(crate) position: f64,
     pub(crate) label: String,
 }
 
-/// The range is this much longer than its values at either end, so that marks are not cut in half.
+/// Padding at either end, as a share of the value range, so that marks are not clipped.
 const PADDING: f64 = 0.04;
-/// Ticks are at most about this many.
+/// The approximate maximum number of ticks.
 const TICKS: f64 = 8.0;
-/// Values of a larger magnitude are left out: sums and differences of others are surely finite.
+/// Values of a larger magnitude are skipped, so that sums and differences stay finite.
 const LARGEST: f64 = 1e100;
 
 impl Scale {
-    /// The coordinate of a value, before it is brought to the axis; `None` if it has no place.
+    /// The value itself, or its logarithm on a logarithmic axis; `None` if the value cannot be drawn.
     fn coordinate(self, value: f64) -> Option<f64> {
         let coordinate = match self {
             Self::Linear => value,
@@ -46,8 +46,8 @@ impl Scale {
 }
 
 impl Axis {
-    /// An axis that has room for the values. Those without a place (not finite, enormous, or not
-    /// positive on a logarithmic axis) are left out; without any the range is 0 to 1.
+    /// An axis whose range covers the values. Values that cannot be drawn are skipped: those that are not
+    /// finite, too large, or not positive on a logarithmic axis. Without any value the range is 0 to 1.
     pub(crate) fn over(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         let mut whole = true;
@@ -60,7 +60,7 @@ impl Axis {
             (low, high, whole) = (0.0, 1.0, false);
         }
         if scale == Scale::Logarithmic {
-            // Whole decades, so that there are round numbers to print.
+            // Whole decades, so that the ticks are powers of ten.
             (low, high, whole) = (low.floor(), high.ceil(), true);
         }
         let magnitude = low.abs().max(high.abs());
@@ -82,21 +82,21 @@ impl Axis {
         }
     }
 
-    /// Where a value is: 0 at the low end, 1 at the high end; `None` if it has no place.
+    /// The position of a value: 0 at the low end, 1 at the high end; `None` if it cannot be drawn.
     pub(crate) fn position(&self, value: f64) -> Option<f64> {
         let coordinate = self.scale.coordinate(value)?;
         let position = (coordinate - self.low) / (self.high - self.low);
         (0.0..=1.0).contains(&position).then_some(position)
     }
 
-    /// The round numbers, rising.
+    /// The ticks in increasing order.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         let first = (self.low / self.step).ceil();
         let count = ((self.high - self.low) / self.step).floor();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "about as many as TICKS"
+            reason = "the number of ticks is about TICKS"
         )]
         let count = count as usize;
         (0..=count)
@@ -111,14 +111,14 @@ impl Axis {
 
     fn label(&self, coordinate: f64) -> String {
         match self.scale {
-            // Adding 0 makes -0 a plain 0.
+            // Adding 0 converts -0 to 0.
             Scale::Linear => label(coordinate + 0.0, self.step),
             Scale::Logarithmic => format!("1e{:.0}", coordinate + 0.0),
         }
     }
 }
 
-/// The number 1, 2 or 5 times a power of ten that is next above `least`.
+/// The smallest step of 1, 2 or 5 times a power of ten that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.log10().floor());
     let steps = [1.0, 2.0, 5.0].map(|factor| factor * power);
@@ -126,7 +126,7 @@ fn round_step(least: f64) -> f64 {
     next.unwrap_or(10.0 * power)
 }
 
-/// A multiple of `step`, with the digits that tell it from its neighbours.
+/// Formats a multiple of `step` with enough digits to distinguish it from the neighbouring ticks.
 fn label(value: f64, step: f64) -> String {
     let order = step.log10().floor();
     if (-4.0..6.0).contains(&order) && value.abs() < 1e7 {
@@ -140,12 +140,12 @@ fn label(value: f64, step: f64) -> String {
     }
 }
 
-/// A number of decimals worth printing.
+/// The number of decimals to print, clamped to 0..=12.
 fn digits(wanted: f64) -> usize {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "from 0 to 12"
+        reason = "the value is from 0 to 12"
     )]
     let digits = wanted.clamp(0.0, 12.0) as usize;
     digits
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round() {
+    fn ticks_are_round_numbers() {
         // -0.04 to 1.04: 1.08 / 8 = 0.135 → 0.2.
         let fractions = labels(Scale::Linear, &[0.0, 0.25, 1.0]);
         assert_eq!(fractions, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_run_from_the_low_to_the_high_end() {
+    fn positions_go_from_0_at_the_low_end_to_1_at_the_high_end() {
         // 4 % of 10 at either end: 0 is at 0.4 / 10.8.
         let axis = Axis::over(Scale::Linear, [0.0, 10.0].into_iter());
         let at = |value| axis.position(value).expect("in range");

@@ -1,4 +1,4 @@
-//! Canvas: a white sheet on which pictures and small text are placed.
+//! Canvas: a white bitmap on which images and text are drawn.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_wid
 use crate::mix::mix;
 
 pub(crate) const WHITE: Rgb<u8> = Rgb([255; 3]);
-/// Colour of text that is to be read.
+/// Colour of main text.
 pub(crate) const INK: Rgb<u8> = Rgb([30; 3]);
-/// Colour of text that may be read.
+/// Colour of secondary text.
 pub(crate) const PALE_INK: Rgb<u8> = Rgb([110; 3]);
-/// Stands where a picture without pixels should be.
+/// Colour of the area of an image without pixels.
 const MISSING: Rgb<u8> = Rgb([225; 3]);
 
 const WEIGHT: FontWeight = FontWeight::Regular;
@@ -20,7 +20,7 @@ const SIZE: RasterHeight = RasterHeight::Size16;
 /// Height of a line of text, in pixels.
 pub(crate) const TEXT_HEIGHT: usize = SIZE.val();
 
-/// Width of a line of text, in pixels: every character is as wide as the next.
+/// Width of a line of text, in pixels. All characters have the same width.
 pub(crate) fn text_width(text: &str) -> usize {
     text.chars().count() * get_raster_width(WEIGHT, SIZE)
 }
@@ -34,7 +34,7 @@ pub(crate) struct Area {
     pub(crate) height: usize,
 }
 
-/// Which part of a text stands at the place given.
+/// Which part of a text is at the given column.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Align {
     Left,
@@ -42,15 +42,15 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A white sheet on which pictures and small text are placed. What falls outside is cut off.
+/// A white bitmap on which images and text are drawn. Pixels outside the canvas are discarded.
 #[derive(Debug)]
 pub(crate) struct Canvas(RgbImage);
 
 impl Canvas {
-    /// A white sheet.
+    /// A white canvas.
     ///
     /// # Panics
-    /// If a side is longer than a picture's can be.
+    /// If the width or the height does not fit in 32 bits.
     pub(crate) fn white(width: usize, height: usize) -> Self {
         Self(RgbImage::from_pixel(side(width), side(height), WHITE))
     }
@@ -66,7 +66,7 @@ impl Canvas {
         }
     }
 
-    /// Places a picture, stretched to fill the area.
+    /// Draws an image, stretched to fill the area.
     pub(crate) fn paste(&mut self, picture: &RgbImage, area: Area) {
         let picture = stretched(picture, area);
         for (x, y, &colour) in picture.enumerate_pixels() {
@@ -74,16 +74,16 @@ impl Canvas {
         }
     }
 
-    /// Writes one line; `place` is its upper edge and the column that `align` speaks of. Characters
-    /// beyond Latin-1 become `?`.
+    /// Draws one line of text. `position` is the column to which `align` refers and the upper edge of the
+    /// text. Characters beyond Latin-1 become `?`.
     pub(crate) fn text(
         &mut self,
         text: &str,
-        place: (usize, usize),
+        position: (usize, usize),
         align: Align,
         colour: Rgb<u8>,
     ) {
-        let (column, top) = place;
+        let (column, top) = position;
         let mut left = match align {
             Align::Left => column,
             Align::Centre => column.saturating_sub(text_width(text) / 2),
@@ -111,8 +111,7 @@ impl Canvas {
     }
 }
 
-/// The picture at the size of the area, by triangle filter: bilinear where it grows, averaging where
-/// it shrinks.
+/// The image resized to the area with a triangle filter: bilinear when enlarging, averaging when shrinking.
 fn stretched(picture: &RgbImage, area: Area) -> Cow<'_, RgbImage> {
     let (width, height) = (side(area.width), side(area.height));
     if picture.dimensions() == (width, height) {
@@ -128,7 +127,7 @@ fn stretched(picture: &RgbImage, area: Area) -> Cow<'_, RgbImage> {
 fn side(length: usize) -> u32 {
     u32::try_from(length).unwrap_or_else(|_| {
         panic!(
-            "a picture's side has at most {} pixels, found {length}",
+            "the width and the height of an image are at most {} pixels, found {length}",
             u32::MAX
         )
     })
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_fills_its_area_and_nothing_else() {
+    fn an_image_fills_exactly_its_area() {
         let mut canvas = Canvas::white(10, 10);
         canvas.paste(&RgbImage::new(2, 9), AREA);
         let picture = canvas.into_picture();
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_pixels_leaves_a_pale_area() {
+    fn an_image_without_pixels_is_drawn_as_a_pale_area() {
         let mut canvas = Canvas::white(10, 10);
         canvas.paste(&RgbImage::new(0, 0), AREA);
         assert_eq!(count(&canvas.into_picture(), |pixel| pixel == MISSING), 12);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_outside_is_cut_off() {
+    fn drawing_outside_the_canvas_is_discarded() {
         let mut canvas = Canvas::white(3, 3);
         canvas.text("wide", (0, 0), Align::Right, INK);
         canvas.text("日本", (2, 2), Align::Left, INK);

@@ -1,4 +1,4 @@
-//! CMC chart: how often a right answer is among the first k, for one or several evaluations.
+//! CMC chart: the matching rate at each rank, for one or several evaluations.
 
 use std::path::Path;
 
@@ -6,18 +6,19 @@ use reid_eval::Report;
 
 use crate::{Error, LineChart, Series};
 
-/// Writes the cumulative matching characteristics of named reports as one SVG chart: rank `k` to the
-/// right, the percentage of queries with a right answer among the first `k` upwards. The legend adds
-/// mAP and Rank-1.
+/// Writes the CMC (cumulative matching characteristic) curves of named reports as one SVG chart.
 ///
-/// Missing folders are created; the file is complete or not there.
+/// The x axis is the rank `k`. The y axis is the percentage of queries with a match among the first `k`
+/// gallery images. The legend gives each report's mAP and Rank-1.
+///
+/// Missing folders are created. The file is written atomically.
 ///
 /// ```
 /// use reid_core::Identity;
 /// use reid_eval::{EvaluationConfig, Labels, Protocol, evaluate_distances};
 /// use reid_vis::cmc_chart;
 ///
-/// // One query of identity 1; in the gallery identities 1, 2, 3.
+/// // One query of identity 1; the gallery holds identities 1, 2 and 3.
 /// let query = Labels::new(vec![Identity::new(1)]);
 /// let gallery = Labels::new(vec![Identity::new(1), Identity::new(2), Identity::new(3)]);
 /// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
@@ -54,16 +55,16 @@ mod tests {
 
     use super::*;
 
-    /// One query whose right answer is at rank 2 of 2: mAP 1/2, CMC 0, 1, 1, ….
+    /// One query whose match is at rank 2 of 2: mAP 1/2, CMC 0, 1, 1, ….
     fn report() -> Report {
-        let labels = |of: &[i64]| Labels::new(of.iter().copied().map(Identity::new).collect());
+        let labels = |ids: &[i64]| Labels::new(ids.iter().copied().map(Identity::new).collect());
         let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
         let report = evaluate_distances(&[0.2, 0.1], &labels(&[1]), &labels(&[1, 2]), &config);
         report.expect("one match")
     }
 
     #[test]
-    fn rates_are_percentages_by_rank() {
+    fn matching_rates_are_percentages_by_rank() {
         let series = series("ours", &report());
         assert_eq!(series.name, "ours (mAP 50.0, Rank-1 0.0)");
         assert_eq!(series.points[..3], [(1.0, 0.0), (2.0, 100.0), (3.0, 100.0)]);

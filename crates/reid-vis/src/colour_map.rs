@@ -1,33 +1,32 @@
-//! Colour map: from a number between 0 and 1 to a colour.
+//! Colour maps: a colour for every value from 0 to 1.
 
 use image::Rgb;
 
-/// From a number between 0 and 1 to a colour.
+/// A colour map: a colour for every value from 0 to 1.
 ///
 /// ```
 /// use reid_vis::ColourMap;
 ///
-/// // Inferno runs from black to pale yellow and grows lighter all the way.
+/// // Inferno goes from black to pale yellow, and its lightness increases monotonically.
 /// assert_eq!(ColourMap::Inferno.colour(0.0).0, [0, 0, 4]);
 /// assert_eq!(ColourMap::Inferno.colour(1.0).0, [252, 255, 164]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColourMap {
-    /// Black, purple, orange, pale yellow: perceptually uniform, also in greyscale and for the
-    /// colour-blind (van der Walt and Smith 2015).
+    /// Black, purple, orange, pale yellow. It is perceptually uniform, also in greyscale and for
+    /// colour-blind readers (van der Walt and Smith 2015).
     #[default]
     Inferno,
-    /// Purple, green, yellow: perceptually uniform like [`ColourMap::Inferno`], without black.
+    /// Purple, green, yellow. It is perceptually uniform like [`ColourMap::Inferno`], without black.
     Viridis,
-    /// Blue, green, yellow, red: the rainbow that readers of Grad-CAM figures expect, without the
-    /// false edges of `jet` (Mikhailov 2019). Both ends are dark, so it needs colour to be read.
+    /// Blue, green, yellow, red. It is the rainbow that readers of Grad-CAM figures expect, without the
+    /// false edges of `jet` (Mikhailov 2019). Both ends are dark, so it cannot be read in greyscale.
     Turbo,
 }
 
 impl ColourMap {
-    /// The colour of a number. Numbers below 0, and those that are none, count as 0; numbers above
-    /// 1 as 1.
+    /// Returns the colour of a value. Values are clamped to 0..=1; NaN counts as 0.
     #[must_use]
     pub fn colour(self, value: f32) -> Rgb<u8> {
         let gradient = match self {
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn uniform_maps_grow_lighter() {
+    fn uniform_colour_maps_increase_in_luminance() {
         for map in [ColourMap::Inferno, ColourMap::Viridis] {
             let shades: Vec<f32> = (0..=32_u8)
                 .map(|i| luminance(map.colour(f32::from(i) / 32.0)))
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn turbo_runs_from_blue_to_red() {
+    fn turbo_goes_from_blue_to_red() {
         let [red, _, blue] = ColourMap::Turbo.colour(0.15).0;
         assert!(blue > red);
         let [red, _, blue] = ColourMap::Turbo.colour(0.9).0;
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn values_outside_are_clamped() {
+    fn values_outside_the_range_are_clamped() {
         let map = ColourMap::Viridis;
         assert_eq!(map.colour(-3.0), map.colour(0.0));
         assert_eq!(map.colour(f32::NAN), map.colour(0.0));

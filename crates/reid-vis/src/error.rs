@@ -1,24 +1,24 @@
-//! Error: a picture could not be read, drawn or written.
+//! The error type of this crate.
 
 use std::{fmt, io, path::PathBuf};
 
-/// A picture could not be read, drawn or written.
+/// An image or figure could not be read, encoded or written.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read, or is no picture that is read.
+    /// An image file cannot be read or decoded.
     #[error(transparent)]
     Open(#[from] reid_data::Error),
-    /// A picture cannot be expressed in the format that the file's extension asks for.
-    #[error("cannot encode a picture of {height}x{width} as {}: {source}", path.display())]
+    /// An image cannot be encoded: the format is unknown, or it cannot hold the image.
+    #[error("cannot encode an image of {height}x{width} pixels as {}: {source}", path.display())]
     Encode {
-        /// The file asked for.
+        /// The file to be written; for an image of a [`Page`](crate::Page), its description.
         path: PathBuf,
-        /// Rows of the picture.
+        /// Height of the image, in pixels.
         height: u32,
-        /// Columns of the picture.
+        /// Width of the image, in pixels.
         width: u32,
-        /// What the encoder says.
+        /// The encoder's error.
         source: image::ImageError,
     },
     /// A file or its folder cannot be written.
@@ -26,12 +26,12 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// The message and its causes, as [`reid_core::debug_error`] writes them.
+/// Prints the message and its causes, as [`reid_core::debug_error`] writes them.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)

@@ -1,4 +1,4 @@
-//! Frame: what tells a right answer from a wrong one, by colour and by stroke.
+//! Frames around images: their colour and stroke distinguish matches from non-matches.
 
 use image::Rgb;
 
@@ -7,18 +7,18 @@ use crate::canvas::{Area, Canvas};
 /// Thickness of every frame, in pixels.
 pub(crate) const THICKNESS: usize = 3;
 
-/// A frame around a picture.
+/// A frame around an image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) colour: Rgb<u8>,
     pub(crate) stroke: Stroke,
 }
 
-/// How a frame's line is interrupted, so that frames differ without colours too.
+/// The line style of a frame. It distinguishes frames where colours cannot be seen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stroke {
     Solid,
-    /// Marks of this many pixels, with gaps of about that many between them.
+    /// Dashes of `mark` pixels with gaps of about `gap` pixels between them.
     Broken {
         mark: usize,
         gap: usize,
@@ -26,7 +26,7 @@ pub(crate) enum Stroke {
 }
 
 impl Frame {
-    /// Draws the frame around the area: its inner edge touches the area, which stays as it is.
+    /// Draws the frame around the area. Its inner edge touches the area; the area itself is unchanged.
     pub(crate) fn draw_around(self, canvas: &mut Canvas, area: Area) {
         let Area { left, top, .. } = area;
         let (width, height) = (area.width + 2 * THICKNESS, area.height + 2 * THICKNESS);
@@ -45,18 +45,19 @@ impl Frame {
 }
 
 impl Stroke {
-    /// Whether there is colour at a place along a side. Marks are spread so that a side begins and
-    /// ends with a whole one, which closes the corners.
-    fn marks(self, place: usize, length: usize) -> bool {
+    /// Whether the pixel at this position along a side of `length` pixels is coloured. Dashes are spaced so
+    /// that a side begins and ends with a whole dash, which closes the corners.
+    fn marks(self, position: usize, length: usize) -> bool {
         match self {
             Self::Solid => true,
             Self::Broken { mark, gap } => {
                 let Some(span) = length.checked_sub(mark).filter(|&span| span > 0) else {
                     return true;
                 };
-                // Mark i begins at i · span / periods; multiplied by `periods`, to stay in integers.
+                // Dash i begins at i · span / periods. Both sides are multiplied by `periods` to stay in
+                // integers.
                 let periods = (span / (mark + gap)).max(1);
-                (place * periods) % span < mark * periods
+                (position * periods) % span < mark * periods
             }
         }
     }
@@ -67,8 +68,8 @@ mod tests {
     use super::*;
 
     fn along(stroke: Stroke, length: usize) -> String {
-        let mark = |place| {
-            if stroke.marks(place, length) {
+        let mark = |position| {
+            if stroke.marks(position, length) {
                 '#'
             } else {
                 '.'
@@ -78,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn broken_sides_begin_and_end_with_a_mark() {
-        // 22 = 4 + 3 · 6: marks of 4 begin at 0, 6, 12, 18.
+    fn broken_sides_begin_and_end_with_a_dash() {
+        // 22 = 4 + 3 · 6: dashes of 4 begin at 0, 6, 12, 18.
         let stroke = Stroke::Broken { mark: 4, gap: 2 };
         assert_eq!(along(stroke, 22), "####..####..####..####");
-        // 24 = 4 + 20, three periods of 6 2/3: marks begin at 0, 6.7 → 7, 13.3 → 14, 20.
+        // 24 = 4 + 20, three periods of 6 2/3: dashes begin at 0, 6.7 → 7, 13.3 → 14, 20.
         assert_eq!(along(stroke, 24), "####...####...####..####");
     }
 
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_area_is_left_alone() {
+    fn a_frame_does_not_draw_into_its_area() {
         let area = Area {
             left: 5,
             top: 4,

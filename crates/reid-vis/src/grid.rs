@@ -1,18 +1,18 @@
-//! Contact sheet: pictures side by side under the names of their columns.
+//! Contact sheet: a grid of images with named columns.
 
 use image::RgbImage;
 use reid_core::InputSize;
 
 use crate::canvas::{Align, Area, Canvas, INK, TEXT_HEIGHT, text_width};
 
-/// White space around everything, in pixels.
+/// White margin around the sheet, in pixels.
 const MARGIN: usize = 12;
-/// Between neighbours, both ways.
+/// Space between neighbouring images, horizontally and vertically, in pixels.
 const GAP: usize = 8;
-/// Between a column's name and its first picture.
+/// Space between a column's name and its first image, in pixels.
 const CAPTION_GAP: usize = 4;
 
-/// Pictures side by side under the names of their columns, as in *input | baseline | ours*; one row
+/// A contact sheet: a grid of images with named columns, such as *input | baseline | ours*, and one row
 /// per example.
 ///
 /// ```
@@ -35,8 +35,10 @@ pub struct ContactSheet {
 }
 
 impl ContactSheet {
-    /// An empty sheet with these columns, and cells of 256 x 128 pixels. A column grows with its
-    /// name; an empty name is no name.
+    /// An empty sheet with these column names and cells of 256 x 128 pixels (height x width).
+    ///
+    /// A column is as wide as its name if the name is wider than the cells. A column with an empty name has
+    /// no caption.
     #[must_use]
     pub fn new<Name: Into<String>>(captions: impl IntoIterator<Item = Name>) -> Self {
         Self {
@@ -46,23 +48,23 @@ impl ContactSheet {
         }
     }
 
-    /// The size to which every picture is brought: stretched, not cropped. Default:
+    /// Sets the size to which every image is resized: stretched, not cropped. Default:
     /// [`InputSize::PERSON`].
     #[must_use]
     pub fn with_cell(self, cell: InputSize) -> Self {
         Self { cell, ..self }
     }
 
-    /// Adds a row of pictures, from the left. Cells without a picture stay white.
+    /// Adds a row of images, from the left. Cells without an image stay white.
     ///
     /// # Panics
-    /// If there are more pictures than columns.
+    /// If there are more images than columns.
     #[must_use]
     pub fn with_row(mut self, pictures: impl IntoIterator<Item = RgbImage>) -> Self {
         let pictures: Vec<RgbImage> = pictures.into_iter().collect();
         assert!(
             pictures.len() <= self.captions.len(),
-            "the contact sheet has {} columns, found a row of {} pictures",
+            "the contact sheet has {} columns, found a row of {} images",
             self.captions.len(),
             pictures.len()
         );
@@ -70,10 +72,10 @@ impl ContactSheet {
         self
     }
 
-    /// The sheet as a picture.
+    /// Draws the sheet.
     ///
     /// # Panics
-    /// If its width or height does not fit 32 bits.
+    /// If its width or height does not fit in 32 bits.
     #[must_use]
     pub fn draw(&self) -> RgbImage {
         let widths: Vec<usize> = self
@@ -119,18 +121,18 @@ mod tests {
     const BLUE: Rgb<u8> = Rgb([0, 0, 200]);
     const WHITE: Rgb<u8> = Rgb([255; 3]);
 
-    fn of(colour: Rgb<u8>) -> RgbImage {
+    fn uniform(colour: Rgb<u8>) -> RgbImage {
         RgbImage::from_pixel(3, 3, colour)
     }
 
     #[test]
-    fn pictures_stand_in_their_cells() {
+    fn images_are_drawn_in_their_cells() {
         let sheet = ContactSheet::new(["", ""])
             .with_cell(InputSize::new(20, 10))
-            .with_row([of(RED), of(BLUE)])
-            .with_row([of(BLUE)])
+            .with_row([uniform(RED), uniform(BLUE)])
+            .with_row([uniform(BLUE)])
             .draw();
-        // 12 + 10 + 8 + 10 + 12 across, 12 + 20 + 8 + 20 + 12 down: no names, no line for them.
+        // 12 + 10 + 8 + 10 + 12 across, 12 + 20 + 8 + 20 + 12 down: without names there is no line for them.
         assert_eq!(sheet.dimensions(), (52, 72));
         assert_eq!(*sheet.get_pixel(12, 12), RED);
         assert_eq!(*sheet.get_pixel(21, 31), RED);
@@ -141,29 +143,29 @@ mod tests {
     }
 
     #[test]
-    fn a_column_grows_with_its_name() {
-        let name = "a name wider than its pictures";
+    fn a_column_is_as_wide_as_its_name() {
+        let name = "a name wider than its images";
         let sheet = ContactSheet::new([name])
             .with_cell(InputSize::new(8, 8))
-            .with_row([of(RED)])
+            .with_row([uniform(RED)])
             .draw();
         let width = text_width(name);
         assert_eq!(sheet.width() as usize, 12 + width + 12);
-        // The picture stands in the middle, below 12 + 16 + 4 rows.
+        // The image is centred, below 12 + 16 + 4 rows.
         let centre = u32::try_from(12 + width / 2).expect("small");
         assert_eq!(*sheet.get_pixel(centre, 32), RED);
         assert_eq!(*sheet.get_pixel(centre, 31), WHITE);
     }
 
     #[test]
-    fn an_empty_sheet_is_its_margins() {
+    fn an_empty_sheet_has_only_its_margins() {
         let none: [&str; 0] = [];
         assert_eq!(ContactSheet::new(none).draw().dimensions(), (24, 24));
     }
 
     #[test]
-    #[should_panic(expected = "has 1 columns, found a row of 2 pictures")]
-    fn a_row_too_long_is_refused() {
-        let _ = ContactSheet::new(["only"]).with_row([of(RED), of(RED)]);
+    #[should_panic(expected = "has 1 columns, found a row of 2 images")]
+    fn a_row_longer_than_the_columns_is_rejected() {
+        let _ = ContactSheet::new(["only"]).with_row([uniform(RED), uniform(RED)]);
     }
 }

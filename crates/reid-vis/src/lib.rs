@@ -1,18 +1,19 @@
-//! Pictures for re-identification.
+//! Figures for re-identification.
 //!
-//! | picture | drawn by | file |
+//! | figure | drawn by | file |
 //! |---|---|---|
-//! | what was found for a query, right and wrong | [`RankedFigure`] of [`RankedRow`]s | bitmap |
+//! | ranked lists, with matches and non-matches framed | [`RankedFigure`] of [`RankedRow`]s | bitmap |
 //! | a heat map over the image it explains | [`Overlay`], coloured by a [`ColourMap`] | bitmap |
-//! | pictures side by side: *input, baseline, ours* | [`ContactSheet`] | bitmap |
-//! | CMC of one or several reports | [`cmc_chart`] | SVG |
-//! | losses, learning rates and scores of a training | [`training_chart`] | SVG |
+//! | images side by side: *input, baseline, ours* | [`ContactSheet`] | bitmap |
+//! | CMC curves of one or several reports | [`cmc_chart`] | SVG |
+//! | losses, learning rates and scores of a training run | [`training_chart`] | SVG |
 //! | any named series | [`LineChart`] of [`Series`] | SVG |
-//! | all of these with text and tables | [`Page`] | HTML |
+//! | text, tables, charts and images on one page | [`Page`] | HTML |
 //!
-//! Bitmaps are [`RgbImage`]s, read and written by [`open_picture`] and [`save_picture`]. Nothing
-//! needs a font installed: small text in bitmaps is drawn from a font within, and SVG leaves it to
-//! the viewer. Data never make a drawing fail; files may.
+//! Bitmaps are [`RgbImage`]s. [`open_picture`] reads them and [`save_picture`] writes them.
+//!
+//! No font has to be installed. Text in bitmaps uses an embedded font; text in an SVG uses the viewer's
+//! sans-serif font. NaN, infinite or missing values never make a drawing fail.
 
 #![doc(test(attr(deny(warnings))))]
 

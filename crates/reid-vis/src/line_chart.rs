@@ -1,23 +1,23 @@
-//! Line chart: named series over a common axis, as SVG.
+//! Line chart: named series over a common x axis, as SVG.
 
 use std::path::Path;
 
 use crate::{Error, axis::Scale, picture::write_whole, plot::stacked};
 
-/// A named line: points from left to right.
+/// A named series of points, in drawing order.
 ///
-/// Points that cannot be drawn are left out, and the line is interrupted there: those that are not
-/// finite, larger than 1e100 in magnitude, or not positive on a logarithmic axis.
+/// A point is skipped, and the line is interrupted there, if a coordinate is not finite, exceeds 1e100 in
+/// magnitude, or is not positive on a logarithmic axis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// What the legend calls it.
+    /// The name shown in the legend.
     pub name: String,
-    /// Its points: x, y.
+    /// The points as (x, y).
     pub points: Vec<(f64, f64)>,
 }
 
 impl Series {
-    /// A series from its name and points.
+    /// A series with this name and these points.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         Self {
             name: name.into(),
@@ -26,10 +26,10 @@ impl Series {
     }
 }
 
-/// Named series over a common axis, as SVG.
+/// A line chart of named series over a common x axis, as SVG.
 ///
-/// Series differ by colour (Okabe and Ito's, made for the colour-blind) and by the shape of their
-/// marks. Any points can be drawn: none at all, a single one, equal ones.
+/// Series differ by colour (the colour-blind-safe palette of Okabe and Ito) and by the shape of their
+/// marks. Any data can be drawn: no points, a single point, or equal points.
 ///
 /// ```
 /// use reid_vis::{LineChart, Series};
@@ -63,7 +63,7 @@ impl LineChart {
         }
     }
 
-    /// What the axes show, with units.
+    /// Sets the axis labels. Include the units.
     #[must_use]
     pub fn with_axes(self, x_label: impl Into<String>, y_label: impl Into<String>) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl LineChart {
         }
     }
 
-    /// Spreads y logarithmically: for values over several powers of ten, such as learning rates.
+    /// Makes the y axis logarithmic: for values over several powers of ten, such as learning rates.
     #[must_use]
     pub fn with_logarithmic_y(self) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl LineChart {
         }
     }
 
-    /// Adds a line.
+    /// Adds a series.
     #[must_use]
     pub fn with_series(mut self, series: Series) -> Self {
         self.series.push(series);
@@ -95,8 +95,7 @@ impl LineChart {
         stacked(std::slice::from_ref(self))
     }
 
-    /// Writes the chart as an SVG file. Missing folders are created; the file is complete or not
-    /// there.
+    /// Writes the chart as an SVG file. Missing folders are created. The file is written atomically.
     ///
     /// # Errors
     /// If the file cannot be written ([`Error::Write`]).
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_in_the_chart_and_escaped() {
+    fn texts_are_in_the_chart_and_escaped() {
         let chart = LineChart::new("P < K")
             .with_axes("step \u{1}", "loss & co")
             .with_series(Series::new("ours <best>", [(0.0, 1.0), (1.0, 2.0)]));
@@ -123,7 +122,10 @@ mod tests {
         ] {
             assert!(svg.contains(text), "{text} is not in {svg}");
         }
-        assert!(!svg.contains('\u{1}'), "a control character is no XML");
+        assert!(
+            !svg.contains('\u{1}'),
+            "XML does not allow control characters"
+        );
     }
 
     #[test]
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_is_saved_with_its_folder() {
+    fn saving_a_chart_creates_its_folder() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("figures/chart.svg");
         LineChart::new("saved").save(&path).expect("saved");
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn the_error_names_the_file_whose_folder_cannot_be_created() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("file");
         std::fs::write(&file, "in the way").expect("written");

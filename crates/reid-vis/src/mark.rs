@@ -1,8 +1,8 @@
-//! Mark: the colour and the shape that tell one series of a chart from another.
+//! Markers: the colour and the shape that distinguish the series of a chart.
 
 use crate::svg::{Colour, Pixel, Sheet};
 
-/// The palette of Okabe and Ito (2008), the darker colours first.
+/// The palette of Okabe and Ito (2008), darker colours first.
 const PALETTE: [Colour; 7] = [
     Colour(0, 114, 178),
     Colour(213, 94, 0),
@@ -16,7 +16,7 @@ const PALETTE: [Colour; 7] = [
 /// Half the height of a mark, in pixels.
 const RADIUS: i32 = 9;
 
-/// The colour and the shape of a series: 7 colours and 4 shapes make 28 different ones.
+/// The colour and the shape of a series. 7 colours and 4 shapes give 28 distinct marks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) colour: Colour,
@@ -40,7 +40,7 @@ const SHAPES: [Shape; 4] = [
 
 impl Mark {
     /// The mark of the series with this index.
-    pub(crate) fn of(index: usize) -> Self {
+    pub(crate) fn for_series(index: usize) -> Self {
         Self {
             colour: PALETTE[index % PALETTE.len()],
             shape: SHAPES[index % SHAPES.len()],

@@ -1,9 +1,9 @@
-//! Mix: a colour between two others.
+//! Linear interpolation between two colours.
 
 use image::Rgb;
 use reid_core::interpolation::lerp;
 
-/// `share` of the way from one colour to another, rounded per channel.
+/// Interpolates linearly: `from` at `share` 0, `to` at `share` 1, each channel rounded.
 pub(crate) fn mix(from: Rgb<u8>, to: Rgb<u8>, share: f32) -> Rgb<u8> {
     let channel = |index: usize| {
         let (from, to) = (f32::from(from.0[index]), f32::from(to.0[index]));
@@ -11,7 +11,7 @@ pub(crate) fn mix(from: Rgb<u8>, to: Rgb<u8>, share: f32) -> Rgb<u8> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "between two bytes"
+            reason = "the value lies between two bytes"
         )]
         let byte = mixed.round() as u8;
         byte

@@ -1,20 +1,20 @@
-//! Overlay: a heat map laid over the image it explains.
+//! Overlay: a heat map blended over the image it explains.
 
 use image::RgbImage;
 use reid_core::HeatMap;
 
 use crate::{ColourMap, mix::mix};
 
-/// Lays a heat map over the image it explains.
+/// Blends a heat map over the image it explains.
 ///
-/// The map is brought to the image's size bilinearly, its values are brought to 0..1, coloured and
-/// mixed with the image:
+/// The heat map is resized bilinearly to the image's size. Its values are normalised to 0..1, coloured and
+/// blended with the image:
 /// ```text
 /// v = (resize(map) - low) / (high - low)            [height, width]
 /// y = (1 - opacity) · x + opacity · colour(v)       [height, width, 3]
 /// ```
 /// `low` and `high` are the smallest and the largest value of the resized map, unless
-/// [`Overlay::with_range`] says otherwise.
+/// [`Overlay::with_range`] sets them.
 ///
 /// ```
 /// use reid_core::HeatMap;
@@ -34,12 +34,12 @@ pub struct Overlay {
     range: Range,
 }
 
-/// Which values get the first and the last colour.
+/// The values that get the first and the last colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Range {
-    /// The smallest and the largest of each map.
-    OfTheMap,
-    /// These, whatever the map holds.
+    /// The smallest and the largest value of each heat map.
+    PerMap,
+    /// The same two values for every heat map.
     Fixed { low: f32, high: f32 },
 }
 
@@ -50,17 +50,17 @@ impl Default for Overlay {
 }
 
 impl Overlay {
-    /// Half-transparent [`ColourMap::Inferno`] over the range of each map.
+    /// An overlay with opacity 0.5, [`ColourMap::Inferno`] and the value range of each heat map.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             opacity: 0.5,
             colours: ColourMap::Inferno,
-            range: Range::OfTheMap,
+            range: Range::PerMap,
         }
     }
 
-    /// How much of the colours is seen: 0 leaves the image, 1 hides it. Default: 0.5.
+    /// Sets the opacity of the colours: 0 shows only the image, 1 only the colours. Default: 0.5.
     ///
     /// # Panics
     /// If `opacity` is outside 0..=1.
@@ -68,19 +68,19 @@ impl Overlay {
     pub fn with_opacity(self, opacity: f32) -> Self {
         assert!(
             (0.0..=1.0).contains(&opacity),
-            "an opacity is from 0 to 1, found {opacity}"
+            "the opacity must be from 0 to 1, found {opacity}"
         );
         Self { opacity, ..self }
     }
 
-    /// Another colour map. Default: [`ColourMap::Inferno`].
+    /// Sets the colour map. Default: [`ColourMap::Inferno`].
     #[must_use]
     pub const fn with_colours(self, colours: ColourMap) -> Self {
         Self { colours, ..self }
     }
 
-    /// Gives the first colour to `low` and the last to `high`, the same for every map, so that maps
-    /// can be compared with each other: 0 and 1 for attention masks that went through a sigmoid.
+    /// Sets the values of the first and the last colour for every heat map, so that heat maps can be compared
+    /// with each other. For example, use 0 and 1 for attention masks after a sigmoid.
     ///
     /// # Panics
     /// If `low` is not below `high`, or one of them is not finite.
@@ -88,13 +88,13 @@ impl Overlay {
     pub fn with_range(self, low: f32, high: f32) -> Self {
         assert!(
             low.is_finite() && high.is_finite() && low < high,
-            "a range goes from a number to a larger one, found {low} to {high}"
+            "the range needs two finite values, the lower one first, found {low} to {high}"
         );
         let range = Range::Fixed { low, high };
         Self { range, ..self }
     }
 
-    /// The image with the map over it, as large as the image.
+    /// Draws the heat map over the image. The result has the size of the image.
     #[must_use]
     pub fn draw(&self, image: &RgbImage, map: &HeatMap) -> RgbImage {
         let (width, height) = image.dimensions();
@@ -103,7 +103,7 @@ impl Overlay {
         }
         let resized = map.resized(height as usize, width as usize);
         let map = match self.range {
-            Range::OfTheMap => resized.normalised(),
+            Range::PerMap => resized.normalised(),
             Range::Fixed { .. } => resized,
         };
         let mut picture = image.clone();
@@ -114,10 +114,10 @@ impl Overlay {
         picture
     }
 
-    /// Where a value lies in the colour map.
+    /// The position of a value in the colour map, from 0 to 1 within the range.
     fn position(&self, value: f32) -> f32 {
         match self.range {
-            Range::OfTheMap => value,
+            Range::PerMap => value,
             Range::Fixed { low, high } => (value - low) / (high - low),
         }
     }
@@ -138,13 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn no_opacity_is_the_image() {
+    fn opacity_0_shows_the_image() {
         let picture = Overlay::new().with_opacity(0.0).draw(&grey(), &ramp());
         assert_eq!(picture, grey());
     }
 
     #[test]
-    fn full_opacity_is_the_colour_map() {
+    fn opacity_1_shows_the_colour_map() {
         // Resized to 4 columns: 2, 3, 5, 6; normalised: 0, 1/4, 3/4, 1.
         let picture = Overlay::new().with_opacity(1.0).draw(&grey(), &ramp());
         for (x, value) in [(0, 0.0), (1, 0.25), (2, 0.75), (3, 1.0)] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn half_opacity_is_half_way() {
+    fn opacity_one_half_averages_image_and_colour() {
         // Viridis begins with (68, 1, 84): (100 + 68) / 2 = 84, 50.5 → 51, 92.
         let picture = Overlay::new()
             .with_colours(ColourMap::Viridis)
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an opacity is from 0 to 1, found 1.5")]
-    fn too_much_opacity_is_refused() {
+    #[should_panic(expected = "the opacity must be from 0 to 1, found 1.5")]
+    fn an_opacity_above_1_is_rejected() {
         let _ = Overlay::new().with_opacity(1.5);
     }
 
     #[test]
     #[should_panic(expected = "found 1 to 1")]
-    fn an_empty_range_is_refused() {
+    fn an_empty_range_is_rejected() {
         let _ = Overlay::new().with_range(1.0, 1.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Page: text, tables, charts and pictures as one HTML file that needs nothing else.
+//! Page: text, tables, charts and images in one self-contained HTML file.
 
 use std::{io::Cursor, path::Path};
 
@@ -7,22 +7,22 @@ use image::{ImageFormat, RgbImage};
 
 use crate::{Error, LineChart, picture::write_whole, svg::escaped};
 
-/// How it looks, on paper and on a screen.
+/// The style sheet of every page.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
 padding:0 1rem;color:#1e1e1e}h1,h2{line-height:1.2}table{border-collapse:collapse;margin:1rem 0}\
 td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:right}\
 td:first-child,th:first-child{text-align:left}svg,img{max-width:100%;height:auto}\
 .wide{overflow-x:auto}";
 
-/// An HTML page in one file: charts are drawn into it as SVG and pictures as PNG, and it loads nothing
-/// from anywhere.
+/// A self-contained HTML page. Charts are embedded as SVG and images as PNG, so the page loads no other
+/// file.
 ///
 /// ```
 /// use reid_vis::{LineChart, Page, RgbImage, Series};
 ///
 /// let chart = LineChart::new("ROC").with_series(Series::new("ours", [(0.0, 0.0), (1.0, 1.0)]));
 /// let page = Page::new("Results")
-///     .with_heading("Numbers")
+///     .with_heading("Scores")
 ///     .with_table(&["metric", "value"], [["mAP".to_owned(), "71.3 %".to_owned()]])
 ///     .with_chart(&chart)
 ///     .with_picture("the hardest query", &RgbImage::new(8, 16))?;
@@ -36,7 +36,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page with its title and nothing else.
+    /// An empty page with this title.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Page {
         self.with(&format!("<p>{}</p>", escaped(text)))
     }
 
-    /// Adds a table: what its columns are, then row by row.
+    /// Adds a table: the column headers, then the cells of each row.
     #[must_use]
     pub fn with_table<Row: AsRef<[String]>>(
         self,
@@ -86,10 +86,10 @@ impl Page {
         self.with(&chart.to_svg())
     }
 
-    /// Adds a picture, described for those who cannot see it.
+    /// Adds an image. Its description is the caption and the alternative text.
     ///
     /// # Errors
-    /// If it cannot be encoded, which a picture without pixels cannot ([`Error::Encode`]).
+    /// If the image cannot be encoded, for example because it has no pixels ([`Error::Encode`]).
     pub fn with_picture(self, description: &str, picture: &RgbImage) -> Result<Self, Error> {
         let mut bytes = Cursor::new(Vec::new());
         let encoded = picture.write_to(&mut bytes, ImageFormat::Png);
@@ -107,7 +107,7 @@ impl Page {
         )))
     }
 
-    /// The page.
+    /// The page as an HTML document.
     #[must_use]
     pub fn to_html(&self) -> String {
         let (title, body) = (escaped(&self.title), &self.body);
@@ -118,7 +118,7 @@ impl Page {
         )
     }
 
-    /// Writes the page. Missing folders are created; the file is complete or not there.
+    /// Writes the page. Missing folders are created. The file is written atomically.
     ///
     /// # Errors
     /// If the file cannot be written ([`Error::Write`]).
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn text_is_escaped() {
         let html = page().to_html();
         assert!(
             !html.contains("<script>") && !html.contains("<b>"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_loaded_from_anywhere() {
+    fn a_page_loads_no_other_file() {
         let html = page().to_html();
         for address in html.split("src=\"").skip(1) {
             assert!(
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_whole() {
+    fn a_saved_page_is_complete() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("new/index.html");
         page().save(&path).expect("written");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_pixels_is_refused() {
+    fn an_image_without_pixels_is_rejected() {
         let page = Page::new("").with_picture("none", &RgbImage::new(0, 0));
         assert!(matches!(page, Err(Error::Encode { .. })));
     }

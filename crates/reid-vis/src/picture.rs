@@ -1,4 +1,4 @@
-//! Picture: RGB images from and to files.
+//! Reading and writing RGB images.
 
 use std::{fs, io::Cursor, path::Path};
 
@@ -7,18 +7,18 @@ use reid_core::write_atomic;
 
 use crate::Error;
 
-/// Reads a picture as RGB, as networks see it: by [`reid_data::open_image`], with the turn that a camera
-/// noted in EXIF carried out.
+/// Reads an image file as RGB, as networks receive it ([`reid_data::open_image`]). The EXIF orientation is
+/// applied.
 ///
 /// # Errors
-/// If the file cannot be read or is no picture that is read ([`Error::Open`]).
+/// If the file cannot be read or decoded ([`Error::Open`]).
 pub fn open_picture(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     Ok(reid_data::open_image(path)?)
 }
 
-/// Writes a picture in the format of the file's extension: `png`, `jpg` or `bmp`.
+/// Writes an image in the format of the file's extension: `png`, `jpg` or `bmp`.
 ///
-/// Missing folders are created. The file is complete or not there ([`reid_core::write_atomic`]).
+/// Missing folders are created. The file is written atomically ([`reid_core::write_atomic`]).
 ///
 /// ```
 /// use reid_vis::{RgbImage, open_picture, save_picture};
@@ -32,7 +32,7 @@ pub fn open_picture(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
 /// ```
 ///
 /// # Errors
-/// If the extension names no format or the format cannot hold the picture ([`Error::Encode`]), or
+/// If the extension names no known format or the format cannot hold the image ([`Error::Encode`]), or
 /// if the file cannot be written ([`Error::Write`]).
 pub fn save_picture(path: impl AsRef<Path>, picture: &RgbImage) -> Result<(), Error> {
     let path = path.as_ref();
@@ -48,7 +48,7 @@ pub fn save_picture(path: impl AsRef<Path>, picture: &RgbImage) -> Result<(), Er
     write_whole(path, bytes.get_ref().as_slice())
 }
 
-/// Writes a file so that it is complete or not there, creating its folder.
+/// Writes a file atomically and creates its folder if it is missing.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder)
@@ -66,33 +66,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn an_error_names_the_missing_file() {
         let error = open_picture("nowhere/a.png").expect_err("no such file");
         assert!(matches!(error, Error::Open { .. }));
         assert!(error.to_string().starts_with("nowhere/a.png: "), "{error}");
     }
 
     #[test]
-    fn a_text_is_no_picture() {
+    fn a_text_file_is_rejected() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.png");
-        fs::write(&path, "not a picture").expect("written");
-        let error = open_picture(&path).expect_err("a text");
+        fs::write(&path, "not an image").expect("written");
+        let error = open_picture(&path).expect_err("a text file");
         assert!(matches!(error, Error::Open { .. }), "{error}");
     }
 
     #[test]
-    fn an_unknown_extension_is_refused_and_leaves_nothing() {
+    fn an_unknown_extension_is_rejected_without_writing_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.tulip");
         let error = save_picture(&path, &RgbImage::new(2, 1)).expect_err("no such format");
         assert!(matches!(error, Error::Encode { .. }), "{error}");
-        assert!(error.to_string().contains("a picture of 1x2"), "{error}");
+        assert!(error.to_string().contains("an image of 1x2"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 0);
     }
 
     #[test]
-    fn a_failed_move_leaves_no_draft() {
+    fn a_failed_rename_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let taken = folder.path().join("taken.png");
         fs::create_dir(&taken).expect("created");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grey_picture_is_read_as_rgb() {
+    fn a_grey_image_is_read_as_rgb() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("grey.png");
         let grey = image::GrayImage::from_pixel(1, 1, [7].into());
@@ -112,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_picture_is_opened_upright() {
-        // A TIFF header and one entry: tag 0x0112 (orientation), a short, value 6: a quarter turn
-        // clockwise is missing.
+    fn exif_orientation_is_applied() {
+        // A TIFF header and one entry: tag 0x0112 (orientation), type short, value 6: rotate by 90 degrees
+        // clockwise.
         let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
         let mut bytes = Vec::new();
         let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
@@ -125,13 +125,13 @@ mod tests {
         let halves = RgbImage::from_fn(32, 16, |x, _| [if x < 16 { 0 } else { 255 }; 3].into());
         encoder.encode_image(&halves).expect("encoded");
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("turned.jpg");
+        let path = folder.path().join("rotated.jpg");
         fs::write(&path, bytes).expect("written");
         let picture = open_picture(&path).expect("read");
         assert_eq!(picture.dimensions(), (16, 32));
         assert!(
             picture.get_pixel(8, 2).0[0] < 10,
-            "the left comes to the top"
+            "the left half becomes the top half"
         );
         assert!(picture.get_pixel(8, 29).0[0] > 245);
     }

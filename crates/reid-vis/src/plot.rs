@@ -1,4 +1,4 @@
-//! Plot: line charts, one under the other, drawn as SVG.
+//! Plot: draws line charts, one below the other, as SVG.
 
 use crate::{
     LineChart, Series,
@@ -7,16 +7,16 @@ use crate::{
     svg::{Anchor, Colour, Pixel, Sheet, TextStyle},
 };
 
-// Whole pixels, twice as many as a screen needs.
+// Lengths are in whole pixels, at twice the resolution of a screen.
 const WIDTH: i32 = 1280;
 const PLOT_HEIGHT: i32 = 540;
 const LEFT: i32 = 150;
 const RIGHT: i32 = 1240;
 const TITLE_BASE: i32 = 70;
 const LEGEND_LINE: i32 = 44;
-/// Between the legend and the plot.
+/// Space between the legend and the plot.
 const LEGEND_GAP: i32 = 26;
-/// Room under the plot for ticks and the name of the axis.
+/// Space below the plot for the ticks and the axis label.
 const BELOW: i32 = 120;
 const TICK: i32 = 10;
 /// Length of the line that stands for a series in the legend.
@@ -24,21 +24,21 @@ const SAMPLE: i32 = 60;
 const TITLE_SIZE: u16 = 34;
 const LABEL_SIZE: u16 = 29;
 const TICK_SIZE: u16 = 26;
-/// Width of a letter of the ticks' and the legend's font; a generous guess.
+/// Assumed width of a letter of the tick and legend font, chosen generously.
 const LETTER: i32 = 16;
 
 const INK: Colour = Colour(30, 30, 30);
 const FRAME: Colour = Colour(90, 90, 90);
 const GRID: Colour = Colour(226, 226, 226);
-// Where a text stands to its point, see [`TextStyle::drop`].
+// Position of a text relative to its point, see [`TextStyle::drop`].
 const ABOVE: f32 = -0.2;
 const AROUND: f32 = 0.35;
 const BELOW_POINT: f32 = 0.76;
 const LINE_WIDTH: u32 = 4;
-/// A line with twice as many points as this, or more, does not carry a mark on each.
+/// A series with at least twice this many points has marks on only some of its points.
 const MARKS: usize = 10;
 
-/// The charts one under the other, with a common x axis, as an SVG document.
+/// Draws the charts one below the other, with a common x axis, as an SVG document.
 pub(crate) fn stacked(charts: &[LineChart]) -> String {
     let all = charts.iter().flat_map(|chart| &chart.series);
     let x = Axis::over(Scale::Linear, all.flat_map(|s| &s.points).map(|p| p.0));
@@ -51,12 +51,12 @@ pub(crate) fn stacked(charts: &[LineChart]) -> String {
     sheet.into_document(WIDTH, height.max(1))
 }
 
-/// A chart with its axes and the places of its legend's entries.
+/// A chart with its axes and the positions of its legend entries.
 struct Panel<'a> {
     chart: &'a LineChart,
     x: Axis,
     y: Axis,
-    /// Left end of each entry, and its line.
+    /// Left end of each entry, and the index of its line.
     legend: Vec<(i32, i32)>,
     legend_lines: i32,
 }
@@ -98,7 +98,7 @@ impl<'a> Panel<'a> {
         self.draw_y_axis(&mut sheet);
         let mut empty = true;
         for (index, (series, entry)) in self.chart.series.iter().zip(&self.legend).enumerate() {
-            let mark = Mark::of(index);
+            let mark = Mark::for_series(index);
             draw_legend_entry(&mut sheet, mark, *entry, &series.name);
             let lines = self.lines(series);
             empty &= lines.is_empty();
@@ -152,7 +152,7 @@ impl<'a> Panel<'a> {
         sheet.text(&self.chart.y_label, middle, style, INK);
     }
 
-    /// The series in pixels: one line for every run of points that have a place.
+    /// The series in pixels: one line for every run of points that can be drawn.
     fn lines(&self, series: &Series) -> Vec<Vec<Pixel>> {
         let pixels = series.points.iter().map(|&(x, y)| {
             let (x, y) = (self.x.position(x)?, self.y.position(y)?);
@@ -169,7 +169,7 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// Which pixels of a series carry a mark: some of each line, and every lone point.
+/// The points of a series that get a mark: every n-th point of each line, from its first.
 fn marked(lines: &[Vec<Pixel>]) -> impl Iterator<Item = Pixel> {
     let points: usize = lines.iter().map(Vec::len).sum();
     let every = (points / MARKS).max(1);
@@ -178,21 +178,21 @@ fn marked(lines: &[Vec<Pixel>]) -> impl Iterator<Item = Pixel> {
         .flat_map(move |line| line.iter().copied().step_by(every))
 }
 
-/// Where the entries of a legend stand, in reading order: left end and line. An entry that does not
-/// fit beside the others opens a new line.
+/// The positions of the legend entries, in reading order: left end and line index. An entry that does not
+/// fit on the current line begins a new one.
 fn legend<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(i32, i32)> {
     let (mut left, mut line) = (LEFT, 0);
-    let place = |name: &str| {
+    let position = |name: &str| {
         let letters = i32::try_from(name.chars().count()).unwrap_or(WIDTH);
         let width = SAMPLE + 14 + letters.saturating_mul(LETTER);
         if left > LEFT && left.saturating_add(width) > RIGHT {
             (left, line) = (LEFT, line + 1);
         }
-        let place = (left, line);
+        let position = (left, line);
         left = left.saturating_add(width + 40);
-        place
+        position
     };
-    names.map(place).collect()
+    names.map(position).collect()
 }
 
 fn draw_legend_entry(sheet: &mut Sheet, mark: Mark, (left, line): (i32, i32), name: &str) {
@@ -203,9 +203,12 @@ fn draw_legend_entry(sheet: &mut Sheet, mark: Mark, (left, line): (i32, i32), na
     sheet.text(name, (left + SAMPLE + 14, y), style, INK);
 }
 
-/// The pixel at a share of the way.
+/// Interpolates between two pixel coordinates and rounds.
 fn between(from: i32, to: i32, share: f64) -> i32 {
-    #[expect(clippy::cast_possible_truncation, reason = "between two pixels")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the value lies between two pixels"
+    )]
     let pixel = (f64::from(from) + f64::from(to - from) * share).round() as i32;
     pixel
 }
@@ -229,20 +232,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_legend_opens_lines_as_needed() {
-        // 10 letters: 60 + 14 + 10 · 16 = 234, and 40 to the next: 150, 424, 698, 972; the next
-        // would end at 1246 + 234, past 1240.
-        let places = legend(["ten letter"; 5].into_iter());
-        assert_eq!(places, [(150, 0), (424, 0), (698, 0), (972, 0), (150, 1)]);
+    fn the_legend_wraps_to_new_lines() {
+        // 10 letters: 60 + 14 + 10 · 16 = 234, and 40 to the next entry: 150, 424, 698, 972. The next
+        // entry would end at 1246 + 234, past 1240.
+        let positions = legend(["ten letter"; 5].into_iter());
+        assert_eq!(
+            positions,
+            [(150, 0), (424, 0), (698, 0), (972, 0), (150, 1)]
+        );
         let long = "x".repeat(1000);
-        let places = legend([long.as_str(), "b"].into_iter());
-        assert_eq!(places, [(150, 0), (150, 1)]);
+        let positions = legend([long.as_str(), "b"].into_iter());
+        assert_eq!(positions, [(150, 0), (150, 1)]);
     }
 
     #[test]
     fn long_lines_are_marked_sparsely() {
         let line: Vec<Pixel> = (0..25).map(|x| (x, 0)).collect();
-        // 26 points: every second of 25 is 13 marks, and the lone point.
+        // 26 points: every second point of 25 gives 13 marks, and the single point gives one.
         assert_eq!(marked(&[line.clone(), vec![(40, 0)]]).count(), 13 + 1);
         assert_eq!(marked(&[line[..19].to_vec()]).count(), 19);
         assert_eq!(marked(&[]).count(), 0);

@@ -1,4 +1,4 @@
-//! Ranked list: queries with what was found for them, as one picture.
+//! Ranked lists: each query with the gallery images ranked for it, drawn as one image.
 
 use image::{Rgb, RgbImage};
 use reid_core::{InputSize, Sample, Split, Splits};
@@ -12,51 +12,51 @@ use crate::{
     open_picture,
 };
 
-/// White space around everything, in pixels.
+/// White margin around the figure, in pixels.
 const MARGIN: usize = 12;
-/// Between neighbours in a row.
+/// Space between neighbouring images in a row, in pixels.
 const GAP: usize = 8;
-/// Between the query and what was found.
+/// Space between the query and the gallery images, in pixels.
 const QUERY_GAP: usize = 28;
-/// Between a frame and the text under it.
+/// Space between a frame and the text below it, in pixels.
 const TEXT_GAP: usize = 3;
-/// Between a row's text and the next row.
+/// Space between a row's text and the next row, in pixels.
 const ROW_GAP: usize = 12;
-/// A tile's column has room for this text, however narrow the tile: rank 99 and a distance.
+/// The widest caption of a tile: a rank and a distance. A column is never narrower than this text.
 const WIDEST_CAPTION: &str = "99 0.123";
 /// Width and height of the frames in the legend: large enough to show their strokes.
 const SWATCH: (usize, usize) = (26, 14);
-/// How much of an ignored picture's contrast is taken away.
+/// How far the colours of an ignored image are moved towards white.
 const FADED: f32 = 0.55;
 
-/// One query with what was found for it, nearest first.
+/// A query and the gallery images ranked for it, nearest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RankedRow {
-    /// The image searched for.
+    /// The query image.
     pub query: RgbImage,
-    /// The images found, nearest first.
+    /// The gallery images, nearest first.
     pub found: Vec<RankedTile>,
 }
 
-/// One image that was found.
+/// One gallery image of a ranked list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedTile {
-    /// The image.
+    /// The gallery image.
     pub picture: RgbImage,
     /// Its distance from the query.
     pub distance: f32,
-    /// Whether it shows the query's identity, or was not asked.
+    /// Its relevance for the query.
     pub relevance: Relevance,
 }
 
 impl RankedRow {
-    /// Reads the images of a ranked list from disk, ignored ones too.
+    /// Reads the images of a ranked list from disk, including ignored images.
     ///
     /// # Errors
-    /// If one of the images cannot be read.
+    /// If one of the images cannot be read or decoded ([`Error::Open`]).
     ///
     /// # Panics
-    /// If the list names a query or gallery image that the splits do not have.
+    /// If the list contains the index of a query or gallery image that the splits do not have.
     pub fn open(splits: &Splits, list: &RankedList) -> Result<Self, Error> {
         let open = |split, index| open_picture(&sample(splits, split, index).path);
         let tile = |entry: &RankedEntry| -> Result<_, Error> {
@@ -77,24 +77,24 @@ fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
     let samples = splits.samples(split);
     samples.get(index).unwrap_or_else(|| {
         panic!(
-            "the ranked list names {split} image {index} (from 0), but {} has {}",
+            "the ranked list contains {split} image {index} (counted from 0), but {} has {} such images",
             splits.name,
             samples.len()
         )
     })
 }
 
-/// Draws ranked lists: the query left, then what was found, nearest first; one row per query.
+/// Draws ranked lists, one row per query: the query on the left, then the gallery images, nearest first.
 ///
-/// | relevance | frame | picture | number |
-/// |---|---|---|---|
-/// | right | solid, green | as it is | rank |
-/// | wrong | dashed, red | as it is | rank |
-/// | ignored | dotted, grey | grey and faded | `-`, for it takes no rank |
-/// | unknown | solid, grey | as it is | `?`, for nobody knows whom query or image show |
+/// | relevance | in the legend | frame | image | rank |
+/// |---|---|---|---|---|
+/// | match | right | solid, green | unchanged | rank |
+/// | non-match | wrong | dashed, red | unchanged | rank |
+/// | ignored | ignored | dotted, grey | grey and faded | `-`: ignored images have no rank |
+/// | unknown | unknown | solid, grey | unchanged | `?`: the identity of the query or the image is unknown |
 ///
-/// Under each picture stand its rank and its distance. Frames differ by stroke as well as by colour,
-/// so that the picture can be read in greyscale and by the colour-blind.
+/// The rank and the distance are printed below each image. Frames differ by stroke as well as by colour,
+/// so that colour-blind readers can read the figure, also in greyscale.
 ///
 /// ```
 /// use reid_eval::Relevance;
@@ -120,7 +120,7 @@ impl Default for RankedFigure {
 }
 
 impl RankedFigure {
-    /// Tiles of 128 x 64 pixels, for people.
+    /// A figure with tiles of 128 x 64 pixels (height x width), the shape of person images.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -128,17 +128,16 @@ impl RankedFigure {
         }
     }
 
-    /// The size to which every image is brought, as networks see them: stretched, not cropped.
-    /// Default: 128 x 64.
+    /// Sets the size to which every image is resized: stretched, not cropped. Default: 128 x 64.
     #[must_use]
     pub const fn with_tile(self, tile: InputSize) -> Self {
         Self { tile }
     }
 
-    /// The picture of all rows. Rows may be of different lengths, or empty.
+    /// Draws all rows. Rows may have different lengths, or be empty.
     ///
     /// # Panics
-    /// If the picture's width or height does not fit 32 bits.
+    /// If the width or height of the figure does not fit in 32 bits.
     #[must_use]
     pub fn draw(&self, rows: &[RankedRow]) -> RgbImage {
         let legend: Vec<Relevance> = ALL
@@ -198,7 +197,7 @@ impl RankedFigure {
         }
     }
 
-    /// Left edge of the column of the found image with this index.
+    /// Left edge of the column of the gallery image with this index.
     fn column(&self, index: usize) -> usize {
         MARGIN + self.column_width() + QUERY_GAP + index * (self.column_width() + GAP)
     }
@@ -211,7 +210,7 @@ impl RankedFigure {
         self.tile.height + 2 * THICKNESS + TEXT_GAP + TEXT_HEIGHT
     }
 
-    /// Where the picture of a column stands: in its middle.
+    /// The area of the image in a column: horizontally centred.
     fn area(&self, left: usize, top: usize) -> Area {
         Area {
             left: left + (self.column_width() - self.tile.width) / 2,
@@ -228,7 +227,8 @@ impl RankedRow {
     }
 }
 
-/// Bluish green and a red with no blue in it: apart for every common kind of colour-blindness.
+/// Bluish green. Readers with a common kind of colour blindness can distinguish it from the red of
+/// [`WRONG_FRAME`].
 const RIGHT_FRAME: Frame = Frame {
     colour: Rgb([0, 150, 105]),
     stroke: Stroke::Solid,
@@ -276,7 +276,7 @@ fn name(relevance: Relevance) -> &'static str {
     }
 }
 
-/// The picture in grey, brought towards white.
+/// The image in grey, moved towards white.
 fn faded(picture: &RgbImage) -> RgbImage {
     let mut faded = picture.clone();
     for pixel in faded.pixels_mut() {
@@ -286,7 +286,7 @@ fn faded(picture: &RgbImage) -> RgbImage {
     faded
 }
 
-/// A distance in at most five characters: as many decimals as fit.
+/// Formats a distance in at most five characters, with as many decimals as fit.
 fn short(distance: f32) -> String {
     let fitting = [3, 2, 1, 0]
         .map(|decimals| format!("{distance:.decimals$}"))
@@ -295,7 +295,7 @@ fn short(distance: f32) -> String {
     fitting.unwrap_or_else(|| format!("{distance:.0e}"))
 }
 
-/// Width of one entry of the legend: a framed square, its name and the space after it.
+/// Width of one legend entry: a framed swatch, its name and the space after it.
 fn legend_entry_width(relevance: Relevance) -> usize {
     SWATCH.0 + GAP + text_width(name(relevance)) + QUERY_GAP
 }
@@ -344,24 +344,24 @@ mod tests {
     }
 
     // A column is 70 wide: 64 and two frames of 3, more than the 8 letters of a caption. The query
-    // starts at 12, found images at 12 + 70 + 28 = 110, 188, 266, …
+    // starts at 12, the gallery images at 12 + 70 + 28 = 110, 188, 266, …
     const FIRST: u32 = 110;
     const PITCH: u32 = 78;
 
     #[test]
-    fn the_picture_is_as_large_as_its_parts() {
+    fn the_figure_is_as_large_as_its_parts() {
         // Across: 110 + 3 · 70 + 2 · 8 + 12. A row: 128 + 6 + 3 + 16 = 153. Down: two margins of 12,
         // two rows with 12 after each, 16 for the legend.
         let picture = RankedFigure::new().draw(&[row(&[R, W, I]), row(&[R])]);
         assert_eq!(picture.dimensions(), (348, 24 + 2 * 165 + 16));
-        // Without an answer there is neither a legend nor the space before it.
+        // Without gallery images there is neither a legend nor the space before it.
         let picture = RankedFigure::new().draw(&[row(&[])]);
         assert_eq!(picture.height(), 24 + 153);
         assert_eq!(RankedFigure::new().draw(&[]).height(), 24);
     }
 
     #[test]
-    fn frames_tell_right_from_wrong() {
+    fn frames_distinguish_matches_from_non_matches() {
         let picture = RankedFigure::new().draw(&[row(&[R, W, I])]);
         let upper_edge = |index: u32| {
             let left = FIRST + index * PITCH;
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ignored_pictures_are_greyed() {
+    fn only_ignored_images_are_greyed() {
         let picture = RankedFigure::new().draw(&[row(&[R, W, I])]);
         let middle = |index: u32| *picture.get_pixel(FIRST + 35 + index * PITCH, 12 + 3 + 64);
         assert_eq!(middle(0), BLUE);
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_short() {
+    fn distances_are_printed_in_five_characters() {
         for (distance, text) in [
             (0.123_4, "0.123"),
             (12.345, "12.35"),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_opened_from_disk() {
+    fn the_images_of_a_list_are_read_from_disk() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, shade: u8| {
             let path = folder.path().join(name);
@@ -440,8 +440,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "names query image 4 (from 0), but toy has 0")]
-    fn a_list_of_other_splits_is_refused() {
+    #[should_panic(expected = "contains query image 4 (counted from 0), but toy has 0 such images")]
+    fn a_list_of_other_splits_is_rejected() {
         let splits = Splits::new("toy");
         let list = RankedList::new(4, Vec::new());
         drop(RankedRow::open(&splits, &list));

@@ -1,11 +1,11 @@
-//! SVG: the lines, shapes and texts of a chart, as elements of a document.
+//! SVG: lines, shapes and text as elements of a document.
 
 use std::fmt::{self, Write};
 
-/// A point in pixels, to the right and down.
+/// A point in pixels: (x to the right, y down).
 pub(crate) type Pixel = (i32, i32);
 
-/// A colour; it prints as `#1e1e1e`.
+/// A colour (red, green, blue). It prints in hexadecimal, such as `#1e1e1e`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Colour(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
@@ -15,7 +15,7 @@ impl fmt::Display for Colour {
     }
 }
 
-/// Which end of a text, or its middle, stands at its point.
+/// Which part of a text is at its point.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Anchor {
     Start,
@@ -23,28 +23,28 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// How a text looks and stands.
+/// The font, the alignment and the direction of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextStyle {
     /// Height of the font, in pixels.
     pub(crate) size: u16,
     pub(crate) bold: bool,
     pub(crate) anchor: Anchor,
-    /// How far the base line lies below the point, in heights of the font: 0 above it, 0.35 around it, 0.76
-    /// below it.
+    /// Distance of the baseline below the point, in font heights: 0 puts the text above the point, 0.35
+    /// around it, 0.76 below it.
     pub(crate) drop: f32,
-    /// Whether it reads upwards.
+    /// Whether the text reads upwards (rotated by 90 degrees counter-clockwise).
     pub(crate) upwards: bool,
 }
 
-/// The elements of a document that is being drawn.
+/// The elements drawn so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sheet {
     elements: String,
 }
 
 impl Sheet {
-    /// A line through these points.
+    /// Draws a line through these points.
     pub(crate) fn line(&mut self, points: &[Pixel], width: u32, colour: Colour) {
         let points = list(points);
         self.add(format_args!(
@@ -52,7 +52,7 @@ impl Sheet {
         ));
     }
 
-    /// A filled shape with these corners.
+    /// Draws a filled polygon with these corners.
     pub(crate) fn polygon(&mut self, corners: &[Pixel], colour: Colour) {
         let points = list(corners);
         self.add(format_args!(
@@ -60,14 +60,14 @@ impl Sheet {
         ));
     }
 
-    /// A filled circle.
+    /// Draws a filled circle.
     pub(crate) fn circle(&mut self, (x, y): Pixel, radius: i32, colour: Colour) {
         self.add(format_args!(
             r#"<circle cx="{x}" cy="{y}" r="{radius}" fill="{colour}"/>"#
         ));
     }
 
-    /// A line of text. XML has no control characters, so they become spaces.
+    /// Draws a line of text. XML does not allow control characters, so they become spaces.
     pub(crate) fn text(&mut self, text: &str, (x, y): Pixel, style: TextStyle, colour: Colour) {
         let text = escaped(&text.replace(char::is_control, " "));
         let TextStyle { size, drop, .. } = style;
@@ -81,17 +81,17 @@ impl Sheet {
         } else {
             ""
         };
-        let turn = if style.upwards {
+        let rotation = if style.upwards {
             format!(" transform=\"rotate(270, {x}, {y})\"")
         } else {
             String::new()
         };
         self.add(format_args!(
-            r#"<text x="{x}" y="{y}" dy="{drop}em" text-anchor="{anchor}" font-family="sans-serif" font-size="{size}"{weight} fill="{colour}"{turn}>{text}</text>"#
+            r#"<text x="{x}" y="{y}" dy="{drop}em" text-anchor="{anchor}" font-family="sans-serif" font-size="{size}"{weight} fill="{colour}"{rotation}>{text}</text>"#
         ));
     }
 
-    /// Another sheet, lower by so many pixels.
+    /// Adds the elements of another sheet, moved down by `down` pixels.
     pub(crate) fn below(&mut self, down: i32, sheet: &Self) {
         let elements = &sheet.elements;
         self.add(format_args!(
@@ -99,7 +99,7 @@ impl Sheet {
         ));
     }
 
-    /// The document, on white.
+    /// The document with a white background, of this size in pixels.
     pub(crate) fn into_document(self, width: i32, height: i32) -> String {
         let elements = self.elements;
         format!(
@@ -110,7 +110,7 @@ impl Sheet {
     }
 
     fn add(&mut self, element: fmt::Arguments<'_>) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.elements, "{element}");
     }
 }
@@ -120,13 +120,13 @@ fn list(points: &[Pixel]) -> String {
     points.join(" ")
 }
 
-/// The text with references for the letters that XML and HTML give a meaning.
+/// Escapes the characters that are special in XML and HTML, as numeric references.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '&' | '<' | '>' | '"' | '\'' => {
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 let _ = write!(escaped, "&#{};", u32::from(letter));
             }
             letter => escaped.push(letter),
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_stand_in_the_order_in_which_they_were_drawn() {
+    fn elements_are_written_in_drawing_order() {
         let ink = Colour(30, 0, 255);
         let mut inner = Sheet::default();
         inner.circle((1, 2), 3, ink);

@@ -1,26 +1,28 @@
-//! Training chart: losses, learning rate and scores over the epochs.
+//! Training chart: losses, learning rates and evaluation scores per epoch.
 
 use std::path::Path;
 
 use crate::{Error, LineChart, Series, picture::write_whole, plot::stacked};
 
-/// What a training run leaves behind, over the epochs: x is the epoch, which need not be whole.
+/// The curves of a training run. In every series, x is the epoch; it may be fractional.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainingCurves {
-    /// Losses, one series each, such as their sum and its terms.
+    /// Losses, one series each, such as the total loss and its terms.
     pub losses: Vec<Series>,
-    /// Learning rates, one series per parameter group. Drawn logarithmically, so a rate of 0 has no
-    /// place.
+    /// Learning rates, one series per parameter group. The axis is logarithmic, so a rate of 0 is not
+    /// drawn.
     pub learning_rates: Vec<Series>,
-    /// Scores of the evaluations, such as mAP and Rank-1, as fractions from 0 to 1. Drawn as
+    /// Evaluation scores, such as mAP and Rank-1, as fractions from 0 to 1. They are drawn as
     /// percentages.
     pub scores: Vec<Series>,
 }
 
-/// Writes losses, learning rates and scores as one SVG file: three charts, one under the other, over
-/// the same epochs. A chart without series is left out.
+/// Writes losses, learning rates and scores as one SVG file.
 ///
-/// Missing folders are created; the file is complete or not there.
+/// The file holds three charts, one below the other, with a common epoch axis. A chart without series is
+/// omitted.
+///
+/// Missing folders are created. The file is written atomically.
 ///
 /// ```
 /// use reid_vis::{Series, TrainingCurves, training_chart};
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_panel_has_its_series() {
+    fn every_chart_shows_its_series() {
         let curves = TrainingCurves {
             losses: vec![
                 Series::new("identity", [(1.0, 6.6), (2.0, 5.0)]),
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_curves_are_an_empty_picture() {
+    fn empty_curves_make_an_empty_chart() {
         assert!(drawn(&TrainingCurves::default()).contains("<svg"));
         let nameless = TrainingCurves {
             losses: vec![Series::default()],
