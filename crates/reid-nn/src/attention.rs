@@ -1,8 +1,8 @@
-//! Attention: blocks that weigh channels or places.
+//! Attention blocks over channels or positions.
 //!
-//! Most are a [`Gate`]: they multiply features by factors between 0 and 1, and give these factors on
-//! request. Chain blocks with a tuple, let two gates see the same features with [`Parallel`], and let one take
-//! maps of other sizes with [`Resized`]. [`AttentionConfig`] is any of them, chosen at run time.
+//! Most of them are a [`Gate`]: they multiply the features by factors between 0 and 1 and can return these
+//! factors. A tuple chains blocks, [`Parallel`] applies two gates to the same features, and [`Resized`]
+//! adapts a gate to feature maps of other sizes. [`AttentionConfig`] selects a block at run time.
 
 use burn::{
     module::{Module, ModuleDisplay},
@@ -40,7 +40,7 @@ pub use resized::{Resized, ResizedConfig};
 pub use rga::{Relations, RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig};
 pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 
-/// A block that multiplies features by factors in `[0, 1]`, which it gives on request. Whatever is a gate is a
+/// A block that multiplies the features by factors in `[0, 1]` and can return these factors. Every gate is a
 /// [`Block`]:
 ///
 /// ```text
@@ -55,21 +55,21 @@ pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let attention = RgaSpatialConfig::new().init(FeatureShape::new(16, 4, 2), &init);
-/// let map = attention.gate(Tensor::ones([1, 16, 4, 2], &device)); // to draw over the image
+/// let map = attention.gate(Tensor::ones([1, 16, 4, 2], &device)); // to overlay on the image
 /// assert_eq!(map.dims(), [1, 1, 4, 2]);
 /// ```
 pub trait Gate: Module + ModuleDisplay + 'static {
-    /// The factors of features.
+    /// Computes the factors that the features are multiplied by.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, or 1 where all channels or all positions share a factor
+    /// - result: the same, with size 1 in each dimension whose elements share a factor
     ///
     /// # Panics
-    /// If the features have another shape than the gate was built for.
+    /// If the gate was built for features of another shape.
     fn gate(&self, features: Tensor<4>) -> Tensor<4>;
 
-    /// The same gate with batch normalisations folded into convolutions: its part of
+    /// Returns the gate with its batch normalisations folded into the convolutions before them, as part of
     /// [`Block::fold_batch_norm`]. A gate without such pairs returns itself.
     #[must_use]
     fn folded(self) -> Self {
@@ -87,13 +87,13 @@ impl<G: Gate> Block for G {
     }
 }
 
-/// `σ(x) = (1 + tanh(x/2))/2`, in the type of its input: Burn's own goes by way of single precision on
-/// most backends.
+/// Computes `σ(x) = (1 + tanh(x/2))/2` in the dtype of the input. Burn's own sigmoid converts to single
+/// precision on most backends.
 fn sigmoid<const D: usize>(input: Tensor<D>) -> Tensor<D> {
     (input / 2).tanh() / 2 + 0.5
 }
 
-/// Refuses a reduction of 0, and layers between so many inputs and the reduced ones that are too large.
+/// Rejects a reduction of 0, and a layer from `inputs` to `inputs / reduction` units with too many weights.
 fn validate_reduction(reduction: usize, inputs: usize, problems: &mut Problems) {
     problems.count("reduction", reduction, 1..=usize::MAX);
     if let Some(hidden) = inputs.checked_div(reduction) {
@@ -103,12 +103,12 @@ fn validate_reduction(reduction: usize, inputs: usize, problems: &mut Problems) 
     }
 }
 
-/// The shape of features, which is the one that a block was built for.
-fn checked(name: &str, place: FeatureShape, features: &Tensor<4>) -> [usize; 4] {
+/// Checks that the features have the shape that the block was built for, and returns their dimensions.
+fn checked_dims(name: &str, built: FeatureShape, features: &Tensor<4>) -> [usize; 4] {
     let found @ [_, channels, height, width] = features.dims();
     assert!(
-        (channels, height, width) == (place.channels, place.height, place.width),
-        "{name} was built for features of {place} and got {found:?}"
+        (channels, height, width) == (built.channels, built.height, built.width),
+        "{name} was built for features of {built} and got {found:?}"
     );
     found
 }
@@ -119,7 +119,7 @@ mod tests {
     use crate::block::BlockConfig;
     use burn::tensor::{Device, Distribution};
 
-    fn bounded<C: BlockConfig<Block: Gate> + std::fmt::Debug>(config: &C) {
+    fn check_gate<C: BlockConfig<Block: Gate> + std::fmt::Debug>(config: &C) {
         let device = Device::default();
         let gate = config.init(FeatureShape::new(16, 4, 3), &crate::fixtures::init(&device));
         for scale in [1.0, 1e3] {
@@ -141,20 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn every_gate_multiplies_by_numbers_from_0_to_1() {
-        bounded(&SqueezeExcitationConfig::new());
-        bounded(&CbamChannelConfig::new());
-        bounded(&CbamSpatialConfig::new());
-        bounded(&FullyConnectedChannelConfig::new());
-        bounded(&FullyConnectedSpatialConfig::new());
+    fn every_gate_multiplies_by_factors_from_0_to_1() {
+        check_gate(&SqueezeExcitationConfig::new());
+        check_gate(&CbamChannelConfig::new());
+        check_gate(&CbamSpatialConfig::new());
+        check_gate(&FullyConnectedChannelConfig::new());
+        check_gate(&FullyConnectedSpatialConfig::new());
         let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
         for terms in [Terms::Both, Terms::Relation, Terms::Visual] {
-            bounded(&spatial.clone().with_terms(terms));
-            bounded(&channel.clone().with_terms(terms));
+            check_gate(&spatial.clone().with_terms(terms));
+            check_gate(&channel.clone().with_terms(terms));
         }
-        for fusion in [CombineGates::Product, CombineGates::Mean] {
-            bounded(&ParallelConfig::new(spatial.clone(), channel.clone()).with_combine(fusion));
+        for combine in [CombineGates::Product, CombineGates::Mean] {
+            let gates = ParallelConfig::new(spatial.clone(), channel.clone());
+            check_gate(&gates.with_combine(combine));
         }
-        bounded(&ResizedConfig::new([2, 2], spatial));
+        check_gate(&ResizedConfig::new([2, 2], spatial));
     }
 }

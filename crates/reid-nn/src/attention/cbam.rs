@@ -1,5 +1,5 @@
-//! CBAM: channels, then places, gate themselves by average and maximum (Woo et al., CBAM, ECCV 2018,
-//! arXiv:1807.06521). The paper's module is a tuple of both.
+//! CBAM: channel attention and spatial attention from average and max pooling (Woo et al., CBAM, ECCV 2018,
+//! arXiv:1807.06521). The paper's module is a tuple of both, channels first.
 
 use burn::{
     config::Config,
@@ -25,8 +25,8 @@ use crate::{
 /// Configuration of [`CbamChannel`].
 #[derive(Config, Debug, PartialEq)]
 pub struct CbamChannelConfig {
-    /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
-    /// `channels / reduction` units, rounded down, and at least 1.
+    /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has
+    /// `channels / reduction` units, rounded down, but at least 1.
     #[config(default = 16)]
     pub reduction: usize,
 }
@@ -34,19 +34,19 @@ pub struct CbamChannelConfig {
 /// Configuration of [`CbamSpatial`].
 #[derive(Config, Debug, PartialEq)]
 pub struct CbamSpatialConfig {
-    /// Size of the convolution, odd and at most 63; 7 in the paper.
+    /// The kernel size of the convolution, odd and at most 63; 7 in the paper.
     #[config(default = 7)]
     pub kernel: usize,
-    /// Whether the convolution is normalised, as in the authors' code and by default, or has a bias
-    /// instead.
+    /// Whether batch normalisation follows the convolution, as in the authors' code and by default. Otherwise
+    /// the convolution has a bias.
     #[config(default = true)]
     pub normalised: bool,
 }
 
-/// CBAM-C: channels gate themselves by their average and their maximum over the map.
+/// CBAM-C: gates each channel with a two-layer network on its average and its maximum over all positions.
 ///
 /// ```text
-/// f(v) = W₂ · relu(W₁ · v + b₁) + b₂                        one network for both
+/// f(v) = W₂ · relu(W₁ · v + b₁) + b₂                        one network for average and maximum
 /// g = σ(f(mean_hw(x)) + f(max_hw(x)))                        [batch, channels, 1, 1]
 /// y = x ⊙ g                                                  [batch, channels, height, width]
 /// ```
@@ -69,14 +69,15 @@ pub struct CbamChannel {
     pub fc2: Conv2d,
 }
 
-/// CBAM-S: places gate themselves by the average and the maximum of their channels around them.
+/// CBAM-S: gates each position with a convolution over the average and the maximum of the channels.
 ///
 /// ```text
 /// g = σ(bn(W * [mean_c(x), max_c(x)]))                      [batch, 1, height, width]
 /// y = x ⊙ g                                                 [batch, channels, height, width]
 /// ```
 ///
-/// The average comes first, as in the paper's equation 3; the authors' code has the maximum first.
+/// The average is the first input channel, as in the paper's equation 3. The authors' code puts the maximum
+/// first.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -90,9 +91,9 @@ pub struct CbamChannel {
 /// ```
 #[derive(Module, Debug)]
 pub struct CbamSpatial {
-    /// Average and maximum → one map.
+    /// Average and maximum → one channel.
     pub conv: Conv2d,
-    /// Normalisation after `conv`, unless the configuration has none or it is
+    /// Batch normalisation after `conv`; absent when the configuration has none or when
     /// [folded](Block::fold_batch_norm).
     pub norm: Option<BatchNorm>,
 }
@@ -116,7 +117,7 @@ impl BlockConfig for CbamChannelConfig {
 }
 
 impl CbamSpatialConfig {
-    /// The largest convolution.
+    /// The largest kernel size.
     const MAX_KERNEL: usize = 63;
 }
 
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "kernel: expected an odd number from 1 to 63, found 4")]
-    fn an_even_kernel_is_refused() {
+    fn an_even_kernel_size_panics() {
         let config = CbamSpatialConfig::new().with_kernel(4);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
-    fn no_reduction_is_refused() {
+    fn a_reduction_of_0_panics() {
         let config = CbamChannelConfig::new().with_reduction(0);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),

@@ -13,11 +13,11 @@ use burn::tensor::Tensor;
 
 use super::sigmoid;
 
-/// How attention and features become one (Table 6).
+/// How the attention is combined with the features (Table 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combine {
-    /// `y = σ(a) ⊙ x`, the paper's.
+    /// `y = σ(a) ⊙ x`, as in the paper's method.
     #[default]
     Multiply,
     /// `y = a + x`, as in a non-local block.

@@ -1,6 +1,6 @@
-//! Fully connected attention over channels or over places (Liu et al., Spatial and Temporal Mutual
-//! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305), as Relation-Aware
-//! Global Attention compares itself with it (arXiv:1904.02998, §4.1.2).
+//! Fully connected attention over channels or over positions (Liu et al., Spatial and Temporal Mutual
+//! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305), in the form of the
+//! baselines FC-C and FC-S of Relation-Aware Global Attention (arXiv:1904.02998, §4.1.2).
 
 use burn::{
     config::Config,
@@ -11,7 +11,7 @@ use burn::{
 use reid_core::{FeatureShape, Problems};
 
 use super::{
-    Gate, checked,
+    Gate, checked_dims,
     pointwise::{Pointwise, embed, fold_batch_norm, pointwise},
     sigmoid, validate_reduction,
 };
@@ -20,8 +20,8 @@ use crate::{block::BlockConfig, init::Init, linear, pool, precision::widened};
 /// Configuration of [`FullyConnectedChannel`].
 #[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedChannelConfig {
-    /// Channels per embedded channel, at least 1. No paper tells it; 8 as in relation-aware
-    /// attention.
+    /// The ratio of channels to embedded channels, at least 1. Neither paper gives a value; the default of 8
+    /// is that of relation-aware attention.
     #[config(default = 8)]
     pub reduction: usize,
 }
@@ -29,13 +29,13 @@ pub struct FullyConnectedChannelConfig {
 /// Configuration of [`FullyConnectedSpatial`].
 #[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedSpatialConfig {
-    /// Channels per embedded channel and places per hidden unit, at least 1. No paper tells it; 8 as
-    /// in relation-aware attention.
+    /// The ratio of channels to embedded channels and of positions to hidden units, at least 1. Neither paper
+    /// gives a value; the default of 8 is that of relation-aware attention.
     #[config(default = 8)]
     pub reduction: usize,
 }
 
-/// FC-C: channels gate themselves by one layer that sees all embedded channels.
+/// FC-C: gates each channel with one fully connected layer on the average of the embedded channels.
 ///
 /// ```text
 /// e = relu(bn(Wₑ · x))                             [batch, channels/reduction, height, width]
@@ -61,7 +61,7 @@ pub struct FullyConnectedChannel {
     pub fc: Linear,
 }
 
-/// FC-S: places gate themselves by two layers that see every place with weights of its own.
+/// FC-S: gates each position with two fully connected layers over all positions.
 ///
 /// ```text
 /// e = mean_c(relu(bn(Wₑ · x)))                     [batch, height·width]
@@ -69,7 +69,7 @@ pub struct FullyConnectedChannel {
 /// y = x ⊙ g                                        [batch, channels, height, width]
 /// ```
 ///
-/// Its weights belong to one size of map: [`Resized`](super::Resized) lets it take others.
+/// The weights fit one size of the feature map; [`Resized`](super::Resized) adapts the gate to other sizes.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -85,12 +85,12 @@ pub struct FullyConnectedChannel {
 pub struct FullyConnectedSpatial {
     /// Channels → embedded channels.
     pub embed: Pointwise,
-    /// `W₁`: places → hidden.
+    /// `W₁`: positions → hidden.
     pub fc1: Linear,
-    /// `W₂`: hidden → places.
+    /// `W₂`: hidden → positions.
     pub fc2: Linear,
     #[module(skip)]
-    place: FeatureShape,
+    input: FeatureShape,
 }
 
 fn embedding(input: FeatureShape, reduction: usize, init: &Init<'_>) -> Pointwise {
@@ -127,7 +127,7 @@ impl BlockConfig for FullyConnectedSpatialConfig {
             embed,
             fc1: init.linear(&LinearConfig::new(positions, hidden)),
             fc2: init.linear(&LinearConfig::new(hidden, positions)),
-            place: input,
+            input,
         }
     }
 
@@ -155,7 +155,7 @@ impl Gate for FullyConnectedChannel {
 
 impl Gate for FullyConnectedSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = checked("FC-S", self.place, &features);
+        let [batch, _, height, width] = checked_dims("FC-S", self.input, &features);
         let dtype = features.dtype();
         let seen = widened(embed(&self.embed, features).mean_dim(1));
         let hidden = relu(linear::apply(
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "FC-S was built for features of 8x4x2 and got [1, 8, 2, 4]")]
-    fn another_size_is_refused() {
+    fn features_of_another_size_panic() {
         let device = Device::default();
         let gate = FullyConnectedSpatialConfig::new()
             .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
-    fn no_reduction_is_refused() {
+    fn a_reduction_of_0_panics() {
         let config = FullyConnectedChannelConfig::new().with_reduction(0);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),

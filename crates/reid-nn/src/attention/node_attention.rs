@@ -1,5 +1,5 @@
-//! Attention over the nodes of a graph from all their relations (Zhang et al., Relation-Aware Global
-//! Attention, arXiv:1904.02998, §3.1): what spatial and channel attention share.
+//! Attention over the nodes of a graph, computed from the relations of all pairs (Zhang et al.,
+//! Relation-Aware Global Attention, arXiv:1904.02998, §3.1). Spatial and channel attention share it.
 
 use std::ops::Range;
 
@@ -17,20 +17,20 @@ use super::{
 use crate::init::Init;
 use crate::precision::widened;
 
-/// What attention looks at (the rows of the paper's Table 1).
+/// The terms that the attention is computed from (the rows of the paper's Table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Terms {
-    /// The node itself and its relations: the paper's module.
+    /// The features of the node and its relations: the paper's module.
     Both,
-    /// The relations alone: "w/o Vis.".
+    /// The relations only: "w/o Vis." in the paper.
     Relation,
-    /// The node itself alone: "w/o Rel.".
+    /// The features of the node only: "w/o Rel." in the paper.
     Visual,
 }
 
-/// One attention value in `[0, 1]` for each of N nodes with D features, from the nodes and from how
-/// all of them relate.
+/// Computes one attention value in `[0, 1]` for each of N nodes with D features, from the features of the
+/// node and from its relations to all nodes.
 ///
 /// ```text
 /// θ, ϕ, ψ = relu(bn(W · x))                      D → D/s₁                   [batch, D/s₁, N]
@@ -39,33 +39,33 @@ pub enum Terms {
 /// aₚ = σ(bn(W₂ · relu(bn(W₁ · yₚ))))             (1 + N/s₁) → …/s₂ → 1      [batch, 1, N]
 /// ```
 ///
-/// In training and inference the relations are not made: `φ` is linear before its normalisation, so
-/// with weights `[Wₐ | W_b]`
+/// Training and inference never compute the N x N relations. `φ` is linear before its batch normalisation, so
+/// with its weights split as `[Wₐ | W_b]`
 ///
 /// ```text
 /// φ · [r(p, :), r(:, p)] = (Wₐ Φᵀ) θₚ + (W_b Θᵀ) ϕₚ
 /// ```
 ///
-/// which is exact and costs 4 N² D / s₁² multiplications where the published form costs
-/// N² D / s₁ + 2 N³ / s₁: less unless s₁ is small and nodes are few. It holds N² / s₁ numbers per
-/// image, beside the embeddings, where that holds 3 N² more. Widths are rounded down, and at least 1.
+/// This identity is exact. It costs 4 N² D / s₁² multiplications; the published form costs
+/// N² D / s₁ + 2 N³ / s₁, which is less only if s₁ and N are small. Besides the embeddings it holds N² / s₁
+/// values per image; the published form holds 3 N² more. Widths are rounded down, but at least 1.
 #[derive(Module, Debug)]
 pub struct NodeAttention {
-    /// What a node is as the first of a pair; absent without relations.
+    /// The embedding of a node as the first of a pair; absent without the relation term.
     pub theta: Option<Pointwise>,
-    /// What a node is as the second of a pair; absent without relations.
+    /// The embedding of a node as the second of a pair; absent without the relation term.
     pub phi: Option<Pointwise>,
-    /// What a node is for itself; absent without the visual term.
+    /// The embedding of a node in the visual term; absent without this term.
     pub psi: Option<Pointwise>,
-    /// All relations of a node → N/s₁; absent without relations.
+    /// All relations of a node → N/s₁ features; absent without the relation term.
     pub varphi: Option<Pointwise>,
-    /// Both terms → hidden.
+    /// Concatenated terms → hidden.
     pub w1: Pointwise,
     /// Hidden → one value.
     pub w2: Pointwise,
 }
 
-/// Numbers of a [`NodeAttention`].
+/// The sizes and settings of a [`NodeAttention`].
 pub(super) struct NodeAttentionConfig {
     pub(super) features: usize,
     pub(super) nodes: usize,
@@ -105,33 +105,33 @@ impl NodeAttentionConfig {
     }
 }
 
-/// The three embeddings of the relations, when there are relations.
-struct Relating<'a> {
+/// The three layers of the relation term.
+struct RelationLayers<'a> {
     theta: &'a Pointwise,
     phi: &'a Pointwise,
     varphi: &'a Pointwise,
 }
 
-/// The features of every node, as they lie in the map: neither is brought into the other's order, which
-/// would copy the whole map. Places of a map stay where they are until they are embedded, since on GPUs
-/// channels lie innermost.
+/// The features of all nodes in the memory layout of the feature map. Converting one layout into the other
+/// would copy the whole feature map. Positions keep their layout until they are embedded, since on GPUs the
+/// channels are the innermost dimension.
 #[derive(Clone)]
 pub(super) enum Nodes {
-    /// Places, `[batch, D, height, width]`.
+    /// The nodes are positions: `[batch, D, height, width]`.
     Positions(Tensor<4>),
-    /// Rows of features, `[batch · N, D]`, of so many images.
+    /// One row of features per node, `[batch · N, D]`, and the number of images.
     Rows(Tensor<2>, usize),
 }
 
 impl Nodes {
-    /// Nodes that come before their features, `[batch, N, ...]`.
+    /// Nodes of a tensor whose second dimension is the nodes, `[batch, N, ...]`.
     pub(super) fn rows<const K: usize>(features: Tensor<K>) -> Self {
         let [batch, nodes] = [features.dims()[0], features.dims()[1]];
         let each = features.shape().num_elements() / (batch * nodes);
         Self::Rows(features.reshape([batch * nodes, each]), batch)
     }
 
-    /// `relu(bn(W · x))`, `[batch, outputs, N, 1]`.
+    /// Computes `relu(bn(W · x))`, `[batch, outputs, N, 1]`.
     fn embed(&self, layer: &Pointwise) -> Tensor<4> {
         match self {
             Self::Positions(features) => {
@@ -160,39 +160,40 @@ impl Nodes {
 }
 
 impl NodeAttention {
-    /// The attention of every node, `[batch, 1, N, 1]`.
+    /// Computes the attention of every node, `[batch, 1, N, 1]`.
     pub(super) fn forward(&self, nodes: &Nodes) -> Tensor<4> {
-        let related = self.relating().map(|relating| relating.factorised(nodes));
-        self.weigh(nodes, related)
+        let layers = self.relation_layers();
+        let related = layers.map(|layers| layers.factorised(nodes));
+        self.attention(nodes, related)
     }
 
-    /// The attention of every node by way of the relations, and these, `[batch, N, N]`; `None`
-    /// without the relation term.
+    /// Computes the attention of every node from the N x N relations, and returns the relations too,
+    /// `[batch, N, N]`; `None` without the relation term.
     pub(super) fn with_relations(&self, nodes: &Nodes) -> (Tensor<4>, Option<Tensor<3>>) {
-        let Some(relating) = self.relating() else {
-            return (self.weigh(nodes, None), None);
+        let Some(layers) = self.relation_layers() else {
+            return (self.attention(nodes, None), None);
         };
-        let relations = relating.relations(nodes);
-        let related = relating.published(relations.clone());
-        (self.weigh(nodes, Some(related)), Some(relations))
+        let relations = layers.relations(nodes);
+        let related = layers.published(relations.clone());
+        (self.attention(nodes, Some(related)), Some(relations))
     }
 
-    fn relating(&self) -> Option<Relating<'_>> {
-        Some(Relating {
+    fn relation_layers(&self) -> Option<RelationLayers<'_>> {
+        Some(RelationLayers {
             theta: self.theta.as_ref()?,
             phi: self.phi.as_ref()?,
             varphi: self.varphi.as_ref()?,
         })
     }
 
-    fn weigh(&self, nodes: &Nodes, related: Option<Tensor<4>>) -> Tensor<4> {
+    fn attention(&self, nodes: &Nodes, related: Option<Tensor<4>>) -> Tensor<4> {
         let dtype = nodes.dtype();
         let visual = |psi| widened(nodes.embed(psi).mean_dim(1));
         let terms = self.psi.as_ref().map(visual).into_iter().chain(related);
         sigmoid(normalised(&self.w2, self.hidden(terms))).cast(dtype)
     }
 
-    /// `relu(bn(W₁ · y))` term by term, since both side by side would be another copy of the larger.
+    /// Computes `relu(bn(W₁ · y))` as a sum over the terms. Concatenating them would copy the larger one.
     fn hidden(&self, terms: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         let (conv, _) = &self.w1;
         let mut seen = 0;
@@ -205,11 +206,11 @@ impl NodeAttention {
             conv2d(term, weight, None, options)
         };
         let sum = terms.map(part).reduce(Tensor::add);
-        let sum = sum.expect("attention looks at one term at least");
+        let sum = sum.expect("attention has at least one term");
         relu_of_norm(&self.w1, sum)
     }
 
-    /// The same with every normalisation folded into the convolution before it.
+    /// Folds every batch normalisation into the convolution before it.
     pub(super) fn fold_batch_norm(self) -> Self {
         Self {
             theta: self.theta.map(fold_batch_norm),
@@ -222,14 +223,14 @@ impl NodeAttention {
     }
 }
 
-impl Relating<'_> {
-    /// Θ and Φ, `[batch, D/s₁, N]`, in at least single precision, as is all that follows: products of
-    /// many features are large before they are normalised, and half precision ends at 65504.
+impl RelationLayers<'_> {
+    /// Computes Θ and Φ, `[batch, D/s₁, N]`, in at least single precision, which all later steps keep.
+    /// Products of many features are large before they are normalised, and half precision ends at 65504.
     fn embedded(&self, nodes: &Nodes) -> [Tensor<3>; 2] {
         [self.theta, self.phi].map(|layer| widened(nodes.embed(layer).squeeze_dim(3)))
     }
 
-    /// `relu(bn((Wₐ Φᵀ) Θ + (W_b Θᵀ) Φ))`, `[batch, N/s₁, N, 1]`.
+    /// Computes `relu(bn((Wₐ Φᵀ) Θ + (W_b Θᵀ) Φ))`, `[batch, N/s₁, N, 1]`.
     fn factorised(&self, nodes: &Nodes) -> Tensor<4> {
         let [theta, phi] = self.embedded(nodes);
         let [batch, embedded, count] = theta.dims();
@@ -248,20 +249,20 @@ impl Relating<'_> {
         self.normalised(matrices.transpose().matmul(nodes))
     }
 
-    /// The relations `rᵢⱼ = θᵢ · ϕⱼ`, `[batch, N, N]`.
+    /// Computes the relations `rᵢⱼ = θᵢ · ϕⱼ`, `[batch, N, N]`.
     fn relations(&self, nodes: &Nodes) -> Tensor<3> {
         let [theta, phi] = self.embedded(nodes);
         theta.transpose().matmul(phi)
     }
 
-    /// `relu(bn(φ · [r(p, :), r(:, p)]))` as published, `[batch, N/s₁, N, 1]`.
+    /// Computes `relu(bn(φ · [r(p, :), r(:, p)]))` as published, `[batch, N/s₁, N, 1]`.
     fn published(&self, relations: Tensor<3>) -> Tensor<4> {
         let pairs = Tensor::cat(vec![relations.clone().transpose(), relations], 1);
         let weight = self.weight(pairs.dtype()).unsqueeze_dim::<3>(0);
         self.normalised(weight.matmul(pairs))
     }
 
-    /// `[Wₐ | W_b]`, `[N/s₁, 2 N]`.
+    /// The weights `[Wₐ | W_b]`, `[N/s₁, 2 N]`.
     fn weight(&self, dtype: DType) -> Tensor<2> {
         let weight = self.varphi.0.weight.val().cast(dtype);
         let [related, pairs, _, _] = weight.dims();
@@ -285,9 +286,9 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
-    struct Half;
+    struct ToHalf;
 
-    impl ModuleMapper for Half {
+    impl ModuleMapper for ToHalf {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             param.map(|value| value.detach().cast(DType::F16))
         }
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn relations_beyond_half_precision_do_not_overflow() {
+    fn relations_beyond_the_range_of_half_precision_do_not_overflow() {
         let device = Device::default();
         assert!(device.supports_dtype(DType::F16), "Flex has half precision");
         let mut single = fixtures::weights(attention(&device));
@@ -320,7 +321,7 @@ mod tests {
         let largest = relations.expect("relations").max().into_scalar::<f32>();
         assert!(largest > 65504.0, "the largest relation is only {largest}");
 
-        let half = single.map(&mut Half);
+        let half = single.map(&mut ToHalf);
         let nodes = Nodes::Positions(features.cast(DType::F16).unsqueeze_dim(3));
         let found = half.forward(&nodes);
         assert_eq!(found.dtype(), DType::F16);
@@ -330,23 +331,23 @@ mod tests {
     }
 
     #[test]
-    fn either_order_and_folded_normalisation_give_the_same_attention() {
+    fn both_layouts_and_folded_batch_norm_give_the_same_attention() {
         let device = Device::default();
         let training = device.clone().autodiff();
         let plain = attention(&training);
         let random = |device| Tensor::<3>::random([4, 8, 12], Distribution::Default, device);
-        // Moves the running statistics.
+        // Updates the running statistics.
         let _ = plain.forward(&Nodes::Positions(random(&training).unsqueeze_dim(3)));
         let (plain, features) = (plain.valid(), random(&device));
         let nodes = Nodes::Positions(features.clone().unsqueeze_dim(3));
         let transposed = Nodes::rows(features.transpose());
         let expected = plain.forward(&nodes);
-        let fused = plain.clone().fold_batch_norm();
+        let folded = plain.clone().fold_batch_norm();
         for found in [
             plain.forward(&transposed),
-            fused.forward(&nodes),
-            fused.forward(&transposed),
-            fused.with_relations(&nodes).0,
+            folded.forward(&nodes),
+            folded.forward(&transposed),
+            folded.with_relations(&nodes).0,
         ] {
             let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();
             assert!(difference < 1e-5, "{difference}");

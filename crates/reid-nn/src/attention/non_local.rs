@@ -1,5 +1,5 @@
-//! Non-local block: a place adds what similar places hold (Wang et al., Non-local Neural Networks,
-//! CVPR 2018, arXiv:1711.07971).
+//! Non-local block: self-attention over positions with a residual connection (Wang et al., Non-local
+//! Neural Networks, CVPR 2018, arXiv:1711.07971).
 
 use burn::{
     config::Config,
@@ -22,11 +22,11 @@ use crate::{
     norm::BatchNormConfig,
 };
 
-/// How similar two places are.
+/// The similarity of two positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Similarity {
-    /// `softmaxⱼ(θᵢ · φⱼ)`: the paper's embedded Gaussian, self-attention.
+    /// `softmaxⱼ(θᵢ · φⱼ)`: the paper's embedded Gaussian, which is self-attention.
     EmbeddedGaussian,
     /// `θᵢ · φⱼ / N`: the paper's dot product.
     DotProduct,
@@ -35,16 +35,16 @@ pub enum Similarity {
 /// Configuration of [`NonLocal`].
 #[derive(Config, Debug, PartialEq)]
 pub struct NonLocalConfig {
-    /// Channels per embedded channel, at least 1; 2 in the paper. There are `channels / reduction`
-    /// embedded channels, rounded down, and at least 1.
+    /// The ratio of channels to embedded channels, at least 1; 2 in the paper. There are
+    /// `channels / reduction` embedded channels, rounded down, but at least 1.
     #[config(default = 2)]
     pub reduction: usize,
-    /// How similar two places are; the embedded Gaussian in most of the paper.
+    /// The similarity of two positions; the embedded Gaussian in most of the paper.
     #[config(default = "Similarity::EmbeddedGaussian")]
     pub similarity: Similarity,
 }
 
-/// A place adds what similar places hold.
+/// Adds to each position a sum of the values at all positions, weighted by similarity.
 ///
 /// ```text
 /// θ, φ, g = W · x + b                                      [batch, embedded, N], N = height·width
@@ -52,9 +52,9 @@ pub struct NonLocalConfig {
 /// y = x + bn(W_z · z + b)                                  [batch, channels, height, width]
 /// ```
 ///
-/// The gain of the normalisation starts at 0, so a new block changes nothing. The dot
-/// product is computed as `(g φᵀ) θ / N` where that is less work, without the N x N similarities, and the
-/// embedded Gaussian without holding them together ([`reid_ops::attention`]).
+/// The weight of the batch normalisation starts at 0, so a new block is the identity. The embedded Gaussian
+/// never holds all N x N similarities at once; see [`reid_ops::attention`]. The dot product is computed as
+/// `(g φᵀ) θ / N`, without the similarities, if there are fewer embedded channels than positions.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -69,13 +69,13 @@ pub struct NonLocalConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct NonLocal {
-    /// What a place asks for.
+    /// Embeds the queries.
     pub theta: Conv2d,
-    /// What a place answers to.
+    /// Embeds the keys.
     pub phi: Conv2d,
-    /// What a place holds.
+    /// Embeds the values.
     pub g: Conv2d,
-    /// Embedded channels → channels, and its normalisation.
+    /// Embedded channels → channels, and the batch normalisation after it.
     pub w: Pointwise,
     #[module(skip)]
     similarity: Similarity,
@@ -108,8 +108,8 @@ impl BlockConfig for NonLocalConfig {
 }
 
 impl NonLocal {
-    /// What each place gathers, `[batch, embedded, height, width]`.
-    fn gathered(&self, features: &Tensor<4>) -> Tensor<4> {
+    /// Computes the weighted sum `z` at each position, `[batch, embedded, height, width]`.
+    fn weighted_sums(&self, features: &Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = features.dims();
         let [embedded, _, _, _] = self.g.weight.shape().dims();
         let positions = height * width;
@@ -117,21 +117,21 @@ impl NonLocal {
             let embedded_map = convolution::apply(conv, features.clone());
             embedded_map.reshape([batch, embedded, positions])
         });
-        let gathered = match self.similarity {
+        let sums = match self.similarity {
             Similarity::EmbeddedGaussian => attention(theta, phi, g),
-            // N² · embedded against N · embedded² multiplications, twice each.
+            // Costs 2 · N · embedded² multiplications instead of 2 · N² · embedded.
             Similarity::DotProduct if embedded < positions => {
                 g.matmul(phi.transpose()).matmul(theta) / positions as f64
             }
             Similarity::DotProduct => g.matmul(phi.transpose().matmul(theta)) / positions as f64,
         };
-        gathered.reshape([batch, embedded, height, width])
+        sums.reshape([batch, embedded, height, width])
     }
 }
 
 impl Block for NonLocal {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
-        normalised(&self.w, self.gathered(&features)) + features
+        normalised(&self.w, self.weighted_sums(&features)) + features
     }
 
     fn fold_batch_norm(self) -> Self {
@@ -151,26 +151,26 @@ mod tests {
     #[test]
     fn both_orders_of_the_dot_product_agree() {
         let device = Device::default();
-        // 8 embedded channels: 12 places are summed one way, 4 the other.
+        // With 8 embedded channels, 12 positions take one order and 4 positions the other.
         for (height, width) in [(4, 3), (2, 2)] {
-            let place = FeatureShape::new(16, height, width);
+            let shape = FeatureShape::new(16, height, width);
             let config = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
-            let block = config.init(place, &crate::fixtures::init(&device));
+            let block = config.init(shape, &crate::fixtures::init(&device));
             let features = Tensor::random([2, 16, height, width], Distribution::Default, &device);
             let positions = height * width;
             let [theta, phi, g] = [&block.theta, &block.phi, &block.g]
                 .map(|conv| conv.forward(features.clone()).reshape([2, 8, positions]));
             let weights = theta.transpose().matmul(phi) / positions as f64;
             let expected = g.matmul(weights.transpose()).reshape([2, 8, height, width]);
-            let difference = (block.gathered(&features) - expected).abs().max();
+            let difference = (block.weighted_sums(&features) - expected).abs().max();
             let difference = difference.into_scalar::<f32>();
-            assert!(difference < 1e-5, "{place}: {difference}");
+            assert!(difference < 1e-5, "{shape}: {difference}");
         }
     }
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
-    fn no_reduction_is_refused() {
+    fn a_reduction_of_0_panics() {
         let config = NonLocalConfig::new().with_reduction(0);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),

@@ -1,4 +1,4 @@
-//! Two gates side by side (S//C in Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998,
+//! Two gates in parallel (S//C in Zhang et al., Relation-Aware Global Attention, arXiv:1904.02998,
 //! §3.4).
 
 use burn::{module::Module, tensor::Tensor};
@@ -9,13 +9,13 @@ use super::Gate;
 use crate::block::BlockConfig;
 use crate::init::Init;
 
-/// How two gates become one. The paper does not tell which it takes.
+/// How the factors of two gates are combined. The paper does not say which way it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CombineGates {
-    /// `a ⊙ b`: what either closes is closed.
+    /// `a ⊙ b`: a factor of 0 in either gate suppresses the feature.
     Product,
-    /// `(a + b) / 2`: the mean of what both let through.
+    /// `(a + b) / 2`: the mean of the factors.
     Mean,
 }
 
@@ -29,12 +29,12 @@ pub struct ParallelConfig<A, B> {
     /// The two gates.
     #[serde(deserialize_with = "strict")]
     pub gates: (A, B),
-    /// How they become one; [`CombineGates::Product`] with [`new`](Self::new).
+    /// How their factors are combined; [`CombineGates::Product`] with [`new`](Self::new).
     pub combine: CombineGates,
 }
 
 impl<A, B> ParallelConfig<A, B> {
-    /// Two gates and their product.
+    /// Configures the product of two gates.
     #[must_use]
     pub const fn new(one: A, other: B) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl<A, B> ParallelConfig<A, B> {
         }
     }
 
-    /// Another fusion.
+    /// Sets how the factors are combined.
     #[must_use]
     pub fn with_combine(mut self, combine: CombineGates) -> Self {
         self.combine = combine;
@@ -51,7 +51,7 @@ impl<A, B> ParallelConfig<A, B> {
     }
 }
 
-/// Two gates that look at the same features.
+/// Two gates on the same features, combined into one gate.
 ///
 /// ```text
 /// product   y = x ⊙ a(x) ⊙ b(x)

@@ -1,4 +1,4 @@
-//! A 1 x 1 convolution and the normalisation after it, as attention embeds features.
+//! A 1 x 1 convolution followed by batch normalisation, with which attention blocks embed features.
 
 use burn::{
     nn::conv::{Conv2d, Conv2dConfig},
@@ -12,11 +12,11 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig},
 };
 
-/// A 1 x 1 convolution and the normalisation after it, which is absent when
-/// [fused](crate::Block::fold_batch_norm).
+/// A 1 x 1 convolution and the batch normalisation after it, which is absent when
+/// [folded](crate::Block::fold_batch_norm).
 pub type Pointwise = (Conv2d, Option<BatchNorm>);
 
-/// Without bias, which the normalisation would take away.
+/// Builds a layer without bias, since the batch normalisation would cancel a bias.
 pub(super) fn pointwise(from: usize, to: usize, init: &Init<'_>) -> Pointwise {
     let conv = Conv2dConfig::new([from, to], [1, 1]).with_bias(false);
     (
@@ -25,18 +25,18 @@ pub(super) fn pointwise(from: usize, to: usize, init: &Init<'_>) -> Pointwise {
     )
 }
 
-/// `relu(bn(W · x))`, in the type of the features.
+/// Computes `relu(bn(W · x))` in the dtype of the features.
 pub(super) fn embed((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
     convolution::normalised(conv, norm.as_ref(), features, Epilogue::Relu)
 }
 
-/// `bn(W · x)`, in the type of the features.
+/// Computes `bn(W · x)` in the dtype of the features.
 pub(super) fn normalised((conv, norm): &Pointwise, features: Tensor<4>) -> Tensor<4> {
     convolution::normalised(conv, norm.as_ref(), features, Epilogue::None)
 }
 
-/// `relu(bn(y))` of products `W · x`, with the bias that the layer has when its normalisation is folded
-/// into it.
+/// Computes `relu(bn(y))` of products `y = W · x`. If the batch normalisation is folded into the convolution,
+/// the bias of the convolution replaces it.
 pub(super) fn relu_of_norm((conv, norm): &Pointwise, products: Tensor<4>) -> Tensor<4> {
     let biased = match &conv.bias {
         Some(bias) => {
@@ -51,7 +51,7 @@ pub(super) fn relu_of_norm((conv, norm): &Pointwise, products: Tensor<4>) -> Ten
     }
 }
 
-/// The same with the normalisation folded into the convolution.
+/// Folds the batch normalisation into the convolution.
 pub(super) fn fold_batch_norm((conv, norm): Pointwise) -> Pointwise {
     convolution::fold_if(conv, norm)
 }

@@ -1,5 +1,5 @@
-//! A gate of one size for maps of any size: what region pooling is to relation-aware attention (Zhang et
-//! al., arXiv:1904.02998, §4.2).
+//! A gate of fixed size applied to feature maps of any size, like the region pooling of relation-aware
+//! attention (Zhang et al., arXiv:1904.02998, §4.2).
 
 use burn::{
     module::Module,
@@ -16,9 +16,9 @@ use crate::init::Init;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "G: Deserialize<'de>"))]
 pub struct ResizedConfig<G> {
-    /// Rows that the gate sees, at least 1.
+    /// The height of the gate's input, 1 to 8192 rows.
     pub height: usize,
-    /// Columns that the gate sees, at least 1.
+    /// The width of the gate's input, 1 to 8192 columns.
     pub width: usize,
     /// The gate.
     #[serde(deserialize_with = "strict")]
@@ -26,7 +26,7 @@ pub struct ResizedConfig<G> {
 }
 
 impl<G> ResizedConfig<G> {
-    /// A gate that sees maps of `[height, width]`.
+    /// Configures a gate whose input is pooled to `[height, width]`.
     #[must_use]
     pub const fn new([height, width]: [usize; 2], gate: G) -> Self {
         Self {
@@ -37,15 +37,15 @@ impl<G> ResizedConfig<G> {
     }
 }
 
-/// A gate that sees every map at one size: for attention whose weights belong to a size.
+/// A gate whose input is pooled to a fixed size, for attention whose weights fit one size of the feature map.
 ///
 /// ```text
-/// a = gate(average pooling of x to the size)
-/// y = x ⊙ (a, scaled bilinearly to the size of x)        [batch, channels, height, width]
+/// a = gate(average pooling of x to the fixed size)
+/// y = x ⊙ (a, resized bilinearly to the size of x)       [batch, channels, height, width]
 /// ```
 ///
-/// Features keep their resolution: only the gate is scaled. At the gate's own size nothing is pooled
-/// or scaled, and the result is the gate's to the bit.
+/// The features keep their resolution; only the gate is resized. An input of the fixed size is neither pooled
+/// nor resized, and the result is bit-identical to that of the gate.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -77,9 +77,9 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
         Problems::refuse("a gate of another size", |problems| {
             self.validate(input, problems);
         });
-        let seen = FeatureShape::new(input.channels, height, width);
+        let pooled = FeatureShape::new(input.channels, height, width);
         Resized {
-            gate: self.gate.init(seen, init),
+            gate: self.gate.init(pooled, init),
             size: [height, width],
         }
     }
@@ -90,8 +90,8 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
         problems.count("height", height, 1..=InputSize::MAX_SIDE);
         problems.count("width", width, 1..=InputSize::MAX_SIDE);
         if problems.len() == before {
-            let seen = FeatureShape::new(input.channels, height, width);
-            problems.at("gate", |problems| self.gate.validate(seen, problems));
+            let pooled = FeatureShape::new(input.channels, height, width);
+            problems.at("gate", |problems| self.gate.validate(pooled, problems));
         }
     }
 }
@@ -104,9 +104,9 @@ impl<G: Gate> Gate for Resized<G> {
         }
         let gate = self.gate.gate(adaptive_avg_pool2d(features, self.size));
         match gate.dims() {
-            // A gate over channels has one place, which goes for all.
+            // A gate over channels has one position, which broadcasts to all.
             [_, _, 1, 1] => gate,
-            _ => scaled(gate, [height, width]),
+            _ => resized(gate, [height, width]),
         }
     }
 
@@ -118,9 +118,9 @@ impl<G: Gate> Gate for Resized<G> {
     }
 }
 
-/// Scales maps bilinearly, corners not aligned, as a product with one matrix per direction: Burn's own
-/// scaling has no gradient on `NdArray` and on GPUs.
-fn scaled(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
+/// Resizes maps bilinearly without aligned corners, as a product with one matrix per axis. Burn's own
+/// interpolation has no gradient on NdArray and on GPUs.
+fn resized(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
     let [_, _, rows, columns] = maps.dims();
     let device: Device = maps.device();
     let dtype = maps.dtype();
@@ -133,7 +133,7 @@ fn scaled(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
     down.matmul(maps).matmul(across)
 }
 
-/// What each of `to` points takes from each of `from`, `[to, from]` in row-major order.
+/// Computes the weight of each of `from` inputs in each of `to` outputs, `[to, from]` in row-major order.
 fn bilinear(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (point, row) in weights.chunks_mut(from).enumerate() {
@@ -142,7 +142,7 @@ fn bilinear(from: usize, to: usize) -> Vec<f32> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a place between 0 and the number of points"
+            reason = "between 0 and the number of points"
         )]
         let low = (whole as usize).min(from - 1);
         row[low] += 1.0 - share;
@@ -162,7 +162,7 @@ mod tests {
     };
 
     #[test]
-    fn points_between_are_weighed_by_nearness() {
+    fn bilinear_weights_match_hand_computed_ones() {
         // Two points to four: centres at -0.25 (held at 0), 0.25, 0.75 and 1.25 (held at 1).
         let expected = [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]];
         assert_eq!(bilinear(2, 4), expected.concat());
@@ -173,18 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn at_its_own_size_it_is_the_gate() {
+    fn at_the_fixed_size_the_result_is_that_of_the_gate() {
         let device = Device::default();
-        let place = FeatureShape::new(8, 4, 2);
+        let shape = FeatureShape::new(8, 4, 2);
         let block = ResizedConfig::new([4, 2], RgaSpatialConfig::new())
-            .init(place, &crate::fixtures::init(&device));
+            .init(shape, &crate::fixtures::init(&device));
         let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
         let expected = block.gate.forward(features.clone());
         assert_eq!(block.forward(features).to_data(), expected.to_data());
     }
 
     #[test]
-    fn a_gate_over_channels_goes_for_all_places() {
+    fn a_gate_over_channels_is_not_resized() {
         let device = Device::default();
         let config = ResizedConfig::new([2, 2], RgaChannelConfig::new());
         let block = config.init(FeatureShape::new(8, 4, 4), &crate::fixtures::init(&device));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "height: expected 1 to 8192, found 0")]
-    fn no_size_is_refused() {
+    fn a_height_of_0_panics() {
         let config = ResizedConfig::new([0, 2], RgaChannelConfig::new());
         let _ = config.init(
             FeatureShape::new(8, 4, 4),

@@ -1,11 +1,11 @@
-//! Relation-aware global attention over places and over channels (Zhang et al., CVPR 2020,
-//! arXiv:1904.02998; sections, tables and figures as in its first version).
+//! Relation-aware global attention over positions and over channels (Zhang et al., CVPR 2020,
+//! arXiv:1904.02998; sections, tables and figures are cited from the first arXiv version).
 
 use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 
 use super::{
-    Gate, checked,
+    Gate, checked_dims,
     node_attention::{NodeAttention, NodeAttentionConfig, Nodes, Terms},
 };
 use crate::block::BlockConfig;
@@ -14,14 +14,14 @@ use crate::init::Init;
 /// Configuration of [`RgaSpatial`].
 #[derive(Config, Debug, PartialEq)]
 pub struct RgaSpatialConfig {
-    /// s₁, channels per embedded channel and places per kept relation, at least 1; 8 in the paper
-    /// for re-identification.
+    /// s₁, the ratio of channels to embedded channels and of positions to relation features, at least 1;
+    /// 8 in the paper for re-identification.
     #[config(default = 8)]
     pub s1: usize,
-    /// s₂, inputs of the last two layers per hidden unit, at least 1; 8 in the paper.
+    /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper.
     #[config(default = 8)]
     pub s2: usize,
-    /// What attention looks at; both terms in the paper.
+    /// The terms that the attention is computed from; both in the paper.
     #[config(default = "Terms::Both")]
     pub terms: Terms,
 }
@@ -29,29 +29,30 @@ pub struct RgaSpatialConfig {
 /// Configuration of [`RgaChannel`].
 #[derive(Config, Debug, PartialEq)]
 pub struct RgaChannelConfig {
-    /// s₁, places per embedded place and channels per kept relation, at least 1; 8 in the paper for
-    /// re-identification.
+    /// s₁, the ratio of positions to embedded positions and of channels to relation features, at least 1;
+    /// 8 in the paper for re-identification.
     #[config(default = 8)]
     pub s1: usize,
-    /// s₂, inputs of the last two layers per hidden unit, at least 1; 8 in the paper.
+    /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper.
     #[config(default = 8)]
     pub s2: usize,
-    /// What attention looks at; both terms in the paper.
+    /// The terms that the attention is computed from; both in the paper.
     #[config(default = "Terms::Both")]
     pub terms: Terms,
 }
 
-/// RGA-S: a place is weighed by what is there and by how it relates to every place.
+/// RGA-S: gates each position by its own features and by its relations to all positions.
 ///
-/// The nodes of [`NodeAttention`] are the places in row-major order, and their features the channels.
+/// The nodes of [`NodeAttention`] are the positions in row-major order; the features of a node are its
+/// channels.
 ///
 /// ```text
 /// a = attention(x as [batch, channels, height·width])       [batch, 1, height, width]
 /// y = x ⊙ a                                                  [batch, channels, height, width]
 /// ```
 ///
-/// Its weights belong to one size of map: [`Resized`](super::Resized) lets it take others. In front
-/// of [`RgaChannel`] in a tuple it is RGA-SC, the paper's module.
+/// The weights fit one size of the feature map; [`Resized`](super::Resized) adapts the gate to other sizes. A
+/// tuple of this block and [`RgaChannel`] is RGA-SC, the paper's module.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -66,16 +67,17 @@ pub struct RgaChannelConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct RgaSpatial {
-    /// Attention over places.
+    /// Attention over positions.
     pub nodes: NodeAttention,
     #[module(skip)]
-    place: FeatureShape,
+    input: FeatureShape,
 }
 
-/// RGA-C: a channel is weighed by its map and by how it relates to every channel.
+/// RGA-C: gates each channel by its own values and by its relations to all channels.
 ///
-/// The nodes of [`NodeAttention`] are the channels, and their features the places in row-major order,
-/// so its weights belong to one size of map: [`Resized`](super::Resized) lets it take others.
+/// The nodes of [`NodeAttention`] are the channels; the features of a node are its values at all positions in
+/// row-major order. The weights therefore fit one size of the feature map; [`Resized`](super::Resized) adapts
+/// the gate to other sizes.
 ///
 /// ```text
 /// a = attention(x as [batch, height·width, channels])       [batch, channels, 1, 1]
@@ -97,15 +99,15 @@ pub struct RgaChannel {
     /// Attention over channels.
     pub nodes: NodeAttention,
     #[module(skip)]
-    place: FeatureShape,
+    input: FeatureShape,
 }
 
-/// Attention, and the relations it was made from.
+/// The gate of an RGA block, and the relations that it was computed from.
 #[derive(Clone, Debug)]
 pub struct Relations {
-    /// What features are multiplied by: `[batch, 1, height, width]` or `[batch, channels, 1, 1]`.
+    /// The factors of the features: `[batch, 1, height, width]` or `[batch, channels, 1, 1]`.
     pub gate: Tensor<4>,
-    /// `rᵢⱼ = θᵢ · ϕⱼ` of all N nodes, `[batch, N, N]`; absent without the relation term.
+    /// `rᵢⱼ = θᵢ · ϕⱼ` of all pairs of N nodes, `[batch, N, N]`; absent without the relation term.
     pub relations: Option<Tensor<3>>,
 }
 
@@ -128,7 +130,7 @@ impl BlockConfig for RgaSpatialConfig {
         Problems::refuse("RGA-S", |problems| self.validate(input, problems));
         RgaSpatial {
             nodes: self.nodes(input).init(init),
-            place: input,
+            input,
         }
     }
 
@@ -156,7 +158,7 @@ impl BlockConfig for RgaChannelConfig {
         Problems::refuse("RGA-C", |problems| self.validate(input, problems));
         RgaChannel {
             nodes: self.nodes(input).init(init),
-            place: input,
+            input,
         }
     }
 
@@ -166,14 +168,14 @@ impl BlockConfig for RgaChannelConfig {
 }
 
 impl RgaSpatial {
-    /// The gate computed as published, by way of the relations of all places: for pictures of them.
-    /// Where places are many, slower and larger by far.
+    /// Computes the gate as published, and returns the matrix of the relations of all positions for
+    /// visualisation. With many positions this needs far more time and memory than [`Gate::gate`].
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If the features have another shape than the block was built for.
+    /// If the block was built for features of another shape.
     #[must_use]
     pub fn relations(&self, features: Tensor<4>) -> Relations {
         let (attention, relations) = self.nodes.with_relations(&self.as_nodes(features));
@@ -184,25 +186,25 @@ impl RgaSpatial {
     }
 
     fn as_nodes(&self, features: Tensor<4>) -> Nodes {
-        checked("RGA-S", self.place, &features);
+        checked_dims("RGA-S", self.input, &features);
         Nodes::Positions(features)
     }
 
     fn as_gate(&self, attention: Tensor<4>) -> Tensor<4> {
         let [batch, _, _, _] = attention.dims();
-        attention.reshape([batch, 1, self.place.height, self.place.width])
+        attention.reshape([batch, 1, self.input.height, self.input.width])
     }
 }
 
 impl RgaChannel {
-    /// The gate computed as published, by way of the relations of all channels: for pictures of them.
-    /// Where channels are many, slower and larger by far.
+    /// Computes the gate as published, and returns the matrix of the relations of all channels for
+    /// visualisation. With many channels this needs far more time and memory than [`Gate::gate`].
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If the features have another shape than the block was built for.
+    /// If the block was built for features of another shape.
     #[must_use]
     pub fn relations(&self, features: Tensor<4>) -> Relations {
         let (attention, relations) = self.nodes.with_relations(&self.as_nodes(features));
@@ -213,7 +215,7 @@ impl RgaChannel {
     }
 
     fn as_nodes(&self, features: Tensor<4>) -> Nodes {
-        checked("RGA-C", self.place, &features);
+        checked_dims("RGA-C", self.input, &features);
         Nodes::rows(features)
     }
 }
@@ -266,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_as_many_as_by_hand() {
+    fn parameter_counts_match_hand_computed_ones() {
         let device = Device::default();
-        // Convolutions without bias, gain and bias of each normalisation; the four stages of a
-        // ResNet-50 at 256 x 128, of CIFAR's ResNet after its first stage, of DenseNet-BC.
+        // Convolutions without bias, weight and bias of each normalisation. The shapes are those of the four
+        // stages of a ResNet-50 at 256 x 128, of a CIFAR ResNet after its first stage, and of DenseNet-BC.
         let cases = [
             (both(8, 8), (256, 64, 32), [1_082_178, 1_590_994]),
             (both(8, 8), (512, 32, 16), [164_898, 164_898]),
@@ -278,12 +280,12 @@ mod tests {
             (both(4, 4), (16, 32, 32), [541_658, 788_114]),
         ];
         for ((spatial, channel), (channels, height, width), expected) in cases {
-            let place = FeatureShape::new(channels, height, width);
+            let shape = FeatureShape::new(channels, height, width);
             let found = [
-                parameters::count(&spatial.init(place, &crate::fixtures::init(&device))),
-                parameters::count(&channel.init(place, &crate::fixtures::init(&device))),
+                parameters::count(&spatial.init(shape, &crate::fixtures::init(&device))),
+                parameters::count(&channel.init(shape, &crate::fixtures::init(&device))),
             ];
-            assert_eq!(found, expected, "{place}");
+            assert_eq!(found, expected, "{shape}");
         }
         let dense = both(8, 8).init(
             FeatureShape::new(108, 16, 16),
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_without_a_term_is_smaller() {
+    fn each_term_adds_its_parameters() {
         let device = Device::default();
         let count = |terms| {
             let config = RgaSpatialConfig::new().with_terms(terms);
@@ -301,7 +303,7 @@ mod tests {
                 &config.init(FeatureShape::new(16, 4, 4), &crate::fixtures::init(&device)),
             )
         };
-        // 16 channels → 2, 16 places → 2 relations, hidden width 1 (rounded down to 0, at least 1):
+        // 16 channels → 2, 16 positions → 2 relation features, hidden width 1 (rounded down to 0, at least 1):
         // psi 32 + 4; theta, phi 2·(32 + 4), varphi 2·16·2 + 4; w1 seen + 2, w2 1 + 2.
         assert_eq!(count(Terms::Visual), 36 + (1 + 2) + 3);
         assert_eq!(count(Terms::Relation), 72 + 68 + (2 + 2) + 3);
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn without_relations_there_are_none_to_give() {
+    fn the_visual_term_alone_has_no_relations() {
         let device = Device::default();
         let config = RgaChannelConfig::new().with_terms(Terms::Visual);
         let attention = config.init(FeatureShape::new(16, 4, 2), &crate::fixtures::init(&device));
@@ -319,7 +321,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "RGA-S was built for features of 8x4x2 and got [1, 8, 2, 4]")]
-    fn another_size_is_refused() {
+    fn features_of_another_size_panic() {
         let device = Device::default();
         let attention = RgaSpatialConfig::new()
             .init(FeatureShape::new(8, 4, 2), &crate::fixtures::init(&device));
@@ -328,7 +330,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "RGA-S: s1: expected at least 1, found 0")]
-    fn a_ratio_of_zero_is_refused() {
+    fn a_ratio_of_0_panics() {
         let config = RgaSpatialConfig::new().with_s1(0);
         let _ = config.init(
             FeatureShape::new(8, 4, 2),

@@ -1,4 +1,5 @@
-//! Squeeze-and-excitation: channels gate themselves (Hu et al., CVPR 2018, arXiv:1709.01507).
+//! Squeeze-and-excitation: channel attention from global average pooling (Hu et al., CVPR 2018,
+//! arXiv:1709.01507).
 
 use burn::{
     config::Config,
@@ -15,13 +16,13 @@ use crate::{block::BlockConfig, init::Init, linear, pool};
 /// Configuration of [`SqueezeExcitation`].
 #[derive(Config, Debug, PartialEq)]
 pub struct SqueezeExcitationConfig {
-    /// Channels per hidden unit, at least 1; 16 in the paper. The hidden layer has
-    /// `channels / reduction` units, rounded down, and at least 1.
+    /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has
+    /// `channels / reduction` units, rounded down, but at least 1.
     #[config(default = 16)]
     pub reduction: usize,
 }
 
-/// Channels gate themselves by what they see over the whole map.
+/// Gates each channel with a two-layer network on the averages of all channels.
 ///
 /// ```text
 /// g = σ(W₂ · relu(W₁ · mean_hw(x) + b₁) + b₂)        [batch, channels, 1, 1]
@@ -39,9 +40,9 @@ pub struct SqueezeExcitationConfig {
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let gate = SqueezeExcitationConfig::new().init(FeatureShape::new(32, 4, 2), &init);
-/// let mul_gate = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
-/// assert_eq!(mul_gate.dims(), [2, 32, 4, 2]);
-/// assert!(mul_gate.max().into_scalar::<f32>() < 1.0);
+/// let gated = gate.forward(Tensor::ones([2, 32, 4, 2], &device));
+/// assert_eq!(gated.dims(), [2, 32, 4, 2]);
+/// assert!(gated.max().into_scalar::<f32>() < 1.0);
 /// ```
 #[derive(Module, Debug)]
 pub struct SqueezeExcitation {
@@ -85,7 +86,8 @@ impl Gate for SqueezeExcitation {
 }
 
 impl SqueezeExcitation {
-    /// Gates features and ends with an epilogue, in one pass over the map where the backend has one.
+    /// Gates the features and applies an epilogue, in one pass over the feature map where the backend has a
+    /// fused operation.
     pub(crate) fn forward_epilogue(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
         mul_gate_epilogue(features.clone(), self.gate(features), epilogue)
     }
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_channels_keep_one_hidden_unit() {
+    fn the_hidden_layer_has_at_least_one_unit() {
         let gate = SqueezeExcitationConfig::new().init(
             FeatureShape::new(4, 2, 2),
             &crate::fixtures::init(&Device::default()),
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
-    fn no_reduction_is_refused() {
+    fn a_reduction_of_0_panics() {
         let config = SqueezeExcitationConfig::new().with_reduction(0);
         let _ = config.init(
             FeatureShape::new(4, 2, 2),

@@ -1,5 +1,4 @@
-//! Channel attention block (CAB): channels are weighed by a grouped bottleneck and
-//! squeeze-and-excitation.
+//! Channel attention block (CAB) of FNC: a grouped bottleneck and squeeze-and-excitation.
 
 use burn::{config::Config, module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
@@ -17,39 +16,40 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig},
 };
 
-/// What of squeeze-and-excitation is the attention: the paper's "channel attention map" can be read
+/// Which result of squeeze-and-excitation is the attention. The paper's "channel attention map" can be read
 /// in both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChannelGate {
-    /// What the block gives, `r ⊙ σ(SE(r))`, a number per channel and place, as equation 3 says.
+    /// The output of the block, `r ⊙ σ(SE(r))`, one value per channel and position, as in equation 3.
     #[default]
     Map,
-    /// What it gates by, `σ(SE(r))`, a number per channel; there is no second sigmoid.
+    /// The gate of the block, `σ(SE(r))`, one value per channel, without a second sigmoid.
     Vector,
 }
 
 /// Configuration of [`FncChannel`].
 #[derive(Config, Debug, PartialEq)]
 pub struct FncChannelConfig {
-    /// Channels between the convolutions, in multiples of the groups; 1024 in the paper.
+    /// The number of channels between the convolutions, a multiple of `groups` and at most 65536; 1024 in the
+    /// paper.
     #[config(default = 1024)]
     pub hidden: usize,
-    /// Groups of the 3 x 3 convolution, at least 1; 32 in the paper.
+    /// The number of groups of the 3 x 3 convolution, at least 1; 32 in the paper.
     #[config(default = 32)]
     pub groups: usize,
-    /// Squeeze-and-excitation on the result; its usual reduction of 16, which the paper leaves open.
+    /// Squeeze-and-excitation on the result. The paper gives no reduction; the default is the usual 16.
     #[config(default = "SqueezeExcitationConfig::new()")]
     pub squeeze: SqueezeExcitationConfig,
-    /// What of it is the attention.
+    /// Which of its results is the attention.
     #[config(default = "ChannelGate::Map")]
     pub gate: ChannelGate,
-    /// How attention and features become one; by multiplication in the paper.
+    /// How the attention is combined with the features; by multiplication in the paper.
     #[config(default = "Combine::Multiply")]
     pub combine: Combine,
 }
 
-/// Channels are weighed by a grouped bottleneck and squeeze-and-excitation (§3.3, eq. 3).
+/// Weighs the features with a grouped bottleneck and squeeze-and-excitation (§3.3, eq. 3).
 ///
 /// ```text
 /// r = W₃ · relu(bn₂(W₂ ⊛ relu(bn₁(W₁ · x))))      1 x 1, 3 x 3 in groups, 1 x 1
@@ -57,8 +57,8 @@ pub struct FncChannelConfig {
 /// y = σ(a) ⊙ x     or     a + x
 /// ```
 ///
-/// With [`ChannelGate::Vector`], `y = σ(SE(r)) ⊙ x`, or `σ(SE(r)) + x`. Nothing follows the third convolution,
-/// as the text names nothing.
+/// With [`ChannelGate::Vector`], `y = σ(SE(r)) ⊙ x` or `σ(SE(r)) + x`. Neither batch normalisation nor ReLU
+/// follows the third convolution, since the paper mentions none.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -76,15 +76,15 @@ pub struct FncChannelConfig {
 pub struct FncChannel {
     /// Channels → hidden, 1 x 1.
     pub conv1: Conv2d,
-    /// Normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
+    /// Batch normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
     pub bn1: Option<BatchNorm>,
     /// Hidden → hidden, 3 x 3 in groups.
     pub conv2: Conv2d,
-    /// Normalisation after `conv2`; absent when folded.
+    /// Batch normalisation after `conv2`; absent when folded.
     pub bn2: Option<BatchNorm>,
     /// Hidden → channels, 1 x 1.
     pub conv3: Conv2d,
-    /// Squeeze-and-excitation of the result.
+    /// Squeeze-and-excitation on the result of `conv3`.
     pub se: SqueezeExcitation,
     #[module(skip)]
     gate: ChannelGate,
@@ -134,21 +134,21 @@ impl BlockConfig for FncChannelConfig {
 }
 
 impl FncChannel {
-    /// What features are multiplied by, to be drawn.
+    /// Computes the factors of the features, for visualisation.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, or one position (1 x 1) with [`ChannelGate::Vector`]
+    /// - result: the same, or `[batch, channels, 1, 1]` with [`ChannelGate::Vector`]
     #[must_use]
     pub fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let raw = self.raw(features);
+        let result = self.bottleneck(features);
         match self.gate {
-            ChannelGate::Map => sigmoid(self.se.forward(raw)),
-            ChannelGate::Vector => self.se.gate(raw),
+            ChannelGate::Map => sigmoid(self.se.forward(result)),
+            ChannelGate::Vector => self.se.gate(result),
         }
     }
 
-    fn raw(&self, features: Tensor<4>) -> Tensor<4> {
+    fn bottleneck(&self, features: Tensor<4>) -> Tensor<4> {
         let hidden =
             convolution::normalised(&self.conv1, self.bn1.as_ref(), features, Epilogue::Relu);
         let hidden =
@@ -161,7 +161,7 @@ impl Block for FncChannel {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         match (self.gate, self.combine) {
             (ChannelGate::Map, combine) => {
-                let attention = self.se.forward(self.raw(features.clone()));
+                let attention = self.se.forward(self.bottleneck(features.clone()));
                 combine.apply(attention, features)
             }
             (ChannelGate::Vector, Combine::Multiply) => {
@@ -194,9 +194,9 @@ mod tests {
     /// 2048 → 1024, 32 groups of 32 x 32 x 9, 1024 → 2048; two normalisations of 1024; SE with
     /// 2048 → 128 → 2048 and biases.
     #[test]
-    fn it_is_as_large_as_by_hand() {
-        let place = FeatureShape::new(2048, 18, 24);
-        let block = FncChannelConfig::new().init(place, &crate::fixtures::init(&Device::default()));
+    fn parameter_count_matches_the_hand_computed_one() {
+        let shape = FeatureShape::new(2048, 18, 24);
+        let block = FncChannelConfig::new().init(shape, &crate::fixtures::init(&Device::default()));
         let convolutions = 2048 * 1024 + 32 * 32 * 32 * 9 + 1024 * 2048;
         let squeeze = 2 * 2048 * 128 + 128 + 2048;
         let by_hand = convolutions + 2 * 2 * 1024 + squeeze;
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "groups: expected a divisor of the 10 hidden channels, found 4")]
-    fn groups_that_do_not_divide_are_refused() {
+    fn groups_that_do_not_divide_the_hidden_channels_panic() {
         let config = FncChannelConfig::new().with_hidden(10).with_groups(4);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),

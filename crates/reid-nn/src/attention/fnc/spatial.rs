@@ -1,4 +1,4 @@
-//! Spatial attention block (SAB): a place is weighed by what similar places hold.
+//! Spatial attention block (SAB) of FNC: non-local attention that gates the features.
 
 use burn::{
     config::Config,
@@ -20,16 +20,16 @@ use crate::{
 /// Configuration of [`FncSpatial`].
 #[derive(Config, Debug, PartialEq)]
 pub struct FncSpatialConfig {
-    /// Channels per embedded channel, at least 1; 2 in the paper. There are `channels / reduction`
-    /// embedded channels, rounded down, and at least 1.
+    /// The ratio of channels to embedded channels, at least 1; 2 in the paper. There are
+    /// `channels / reduction` embedded channels, rounded down, but at least 1.
     #[config(default = 2)]
     pub reduction: usize,
-    /// How attention and features become one; by multiplication in the paper.
+    /// How the attention is combined with the features; by multiplication in the paper.
     #[config(default = "Combine::Multiply")]
     pub combine: Combine,
 }
 
-/// A place is weighed by what similar places hold (§3.2, eq. 1 and 2).
+/// Weighs each position with dot-product attention over all positions (§3.2, eq. 1 and 2).
 ///
 /// ```text
 /// g, h, p = W · x + b                                 [batch, embedded, N], N = height·width
@@ -37,9 +37,9 @@ pub struct FncSpatialConfig {
 /// y = σ(W_t · z + b_t) ⊙ x   or   (W_t · z + b_t) + x [batch, channels, height, width]
 /// ```
 ///
-/// The paper draws no axis for the softmax, no scale and no normalisation: the softmax goes over the
-/// places that answer, as in non-local networks, and there is neither of the others. Memory does not
-/// grow with N²; see [`reid_ops::attention`].
+/// The paper names no axis for the softmax, no scale and no batch normalisation. Here the softmax is over the
+/// keys, as in non-local networks, without a scale and without batch normalisation. Memory does not grow with
+/// N²; see [`reid_ops::attention`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -54,11 +54,11 @@ pub struct FncSpatialConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct FncSpatial {
-    /// What a place asks for.
+    /// Embeds the queries.
     pub g: Conv2d,
-    /// What a place answers to.
+    /// Embeds the keys.
     pub h: Conv2d,
-    /// What a place holds.
+    /// Embeds the values.
     pub p: Conv2d,
     /// Embedded channels → channels.
     pub t: Conv2d,
@@ -91,7 +91,7 @@ impl BlockConfig for FncSpatialConfig {
 }
 
 impl FncSpatial {
-    /// What features are multiplied by: `σ(W_t · z + b_t)`, to be drawn.
+    /// Computes the factors of the features, `σ(W_t · z + b_t)`, for visualisation.
     ///
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`
@@ -107,8 +107,8 @@ impl FncSpatial {
             let map = convolution::apply(conv, features.clone());
             map.reshape([batch, embedded, height * width])
         });
-        let gathered = attention(query, key, value).reshape([batch, embedded, height, width]);
-        convolution::apply(&self.t, gathered)
+        let sums = attention(query, key, value).reshape([batch, embedded, height, width]);
+        convolution::apply(&self.t, sums)
     }
 }
 
@@ -127,21 +127,21 @@ mod tests {
 
     /// Four convolutions between 2048 and 1024 channels, with biases.
     #[test]
-    fn it_is_as_large_as_by_hand() {
-        let place = FeatureShape::new(2048, 18, 24);
-        let block = FncSpatialConfig::new().init(place, &crate::fixtures::init(&Device::default()));
+    fn parameter_count_matches_the_hand_computed_one() {
+        let shape = FeatureShape::new(2048, 18, 24);
+        let block = FncSpatialConfig::new().init(shape, &crate::fixtures::init(&Device::default()));
         assert_eq!(parameters::count(&block), 8_388_608 + 5_120);
     }
 
-    /// Without embedding weights every place weighs all alike: z = p, and here p = 0.
+    /// With zero weights and biases, all similarities are equal and the values are 0, so z = 0.
     #[test]
-    fn without_evidence_it_gates_by_one_half() {
+    fn zero_weights_give_an_attention_of_0() {
         let device = Device::default();
-        let place = FeatureShape::new(2, 1, 3);
+        let shape = FeatureShape::new(2, 1, 3);
         let values = Tensor::<4>::from_data([[[[1.0, -2.0, 3.0]], [[4.0, 0.0, 8.0]]]], &device);
         for (combine, expected) in [(Combine::Multiply, 0.5), (Combine::Add, 1.0)] {
             let block = FncSpatialConfig::new().with_combine(combine);
-            let mut block = block.init(place, &crate::fixtures::init(&device));
+            let mut block = block.init(shape, &crate::fixtures::init(&device));
             for conv in [&mut block.g, &mut block.h, &mut block.p, &mut block.t] {
                 conv.weight = conv.weight.clone().map(|weight| weight.zeros_like());
                 conv.bias = conv
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "reduction: expected at least 1, found 0")]
-    fn no_reduction_is_refused() {
+    fn a_reduction_of_0_panics() {
         let config = FncSpatialConfig::new().with_reduction(0);
         let _ = config.init(
             FeatureShape::new(4, 4, 4),
