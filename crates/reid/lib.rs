@@ -1,18 +1,18 @@
 #![doc = include_str!("../../README.md")]
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`core`] | the words: identity, camera, sample, splits, sizes, heat map, seed |
-//! | [`data`] | data sets, samplers, transforms, loading |
-//! | [`synthetic`] | drawn people and vehicles, as data sets |
+//! | [`core`] | basic types: identities, cameras, samples, splits, image sizes, heat maps, seeds |
+//! | [`data`] | datasets, samplers, transforms and data loaders |
+//! | [`synthetic`] | datasets of synthetic people and vehicles |
 //! | [`nn`] | network parts and losses as Burn modules |
-//! | [`zoo`] | named networks, weights in and out |
-//! | [`train`] | recipes, the loop, checkpoints, extraction |
-//! | [`eval`] | protocols, CMC, mAP, mINP, ranked lists |
-//! | [`vis`] | pictures |
-//! | [`device`](mod@device) | a device that is really there |
+//! | [`zoo`] | published architectures; loading and saving weights |
+//! | [`train`] | recipes, the training loop, checkpoints and embedding extraction |
+//! | [`eval`] | evaluation protocols, CMC, mAP, mINP and ranked lists |
+//! | [`vis`] | figures, heat maps and contact sheets |
+//! | [`device`](mod@device) | selection of a device that is available |
 
 #![doc(test(attr(deny(warnings))))]
 
@@ -27,7 +27,7 @@ pub use reid_train as train;
 pub use reid_vis as vis;
 pub use reid_zoo as zoo;
 
-/// What most programs need.
+/// The types and functions that most programs need.
 pub mod prelude {
     pub use crate::{
         core::{Camera, FeatureShape, Identity, InputSize, Sample, Seed, Split, Splits, Track},
@@ -46,7 +46,7 @@ pub mod prelude {
     };
 }
 
-/// The documents, so that their programs run as tests.
+/// The guides in `docs/`, included so that their examples run as doc tests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../docs/ADDING.md")]

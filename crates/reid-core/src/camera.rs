@@ -1,12 +1,13 @@
-//! Camera: which camera took an image.
+//! Cameras: which camera took an image.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which camera took an image: a number, compared only for equality.
+/// The number of the camera that took an image; compared only for equality.
 ///
-/// Data sets without camera labels use `Option<Camera>`, not a made-up number.
+/// The camera of a sample is an `Option<Camera>`: use `None`, not a made-up number, if the dataset does not
+/// name cameras.
 ///
 /// ```
 /// use reid_core::Camera;
@@ -18,13 +19,13 @@ use serde::{Deserialize, Serialize};
 pub struct Camera(u32);
 
 impl Camera {
-    /// A camera with the data set's own number.
+    /// Creates a camera from the dataset's number.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
-    /// The data set's own number.
+    /// The dataset's number.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0

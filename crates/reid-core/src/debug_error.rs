@@ -1,12 +1,12 @@
-//! Error chains: what `{:?}` prints of an error.
+//! The `Debug` format of errors: a message and its chain of causes.
 
 use std::{error::Error, fmt};
 
-/// Writes an error for its `Debug`: the message, then each cause on a line of its own.
+/// Implements `Debug` for an error: writes its message, then each cause on a separate line.
 ///
-/// A program that ends with `fn main() -> Result<(), Box<dyn Error>>` prints errors by `Debug`, and so do
-/// `unwrap` and `expect`. A derived `Debug` prints every field there, which hides the message. A cause whose
-/// message is already part of a message above it is not repeated.
+/// A program with `fn main() -> Result<(), Box<dyn Error>>` prints errors with `Debug`, and so do `unwrap`
+/// and `expect`. A derived `Debug` would print every field instead of the message. A cause is not repeated
+/// if the message printed before it already contains the cause's message.
 ///
 /// ```
 /// use std::{error::Error, fmt, io};
@@ -38,16 +38,16 @@ use std::{error::Error, fmt};
 /// ```
 ///
 /// # Errors
-/// If the formatter refuses to write.
+/// If the formatter returns an error.
 pub fn debug_error(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut said = error.to_string();
-    f.write_str(&said)?;
+    let mut printed = error.to_string();
+    f.write_str(&printed)?;
     let mut next = error.source();
     while let Some(cause) = next {
         let message = cause.to_string();
-        if !said.contains(&message) {
+        if !printed.contains(&message) {
             write!(f, "\ncaused by: {message}")?;
-            said = message;
+            printed = message;
         }
         next = cause.source();
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_has_a_line_and_is_said_once() {
+    fn each_cause_has_one_line_and_is_not_repeated() {
         let error = chain(&["a.json: line 3: a number", "line 3: a number", "a digit"]);
         assert_eq!(
             format!("{:?}", error.expect("three messages")),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_this_crate_print_their_message() {
+    fn debug_of_this_crates_errors_is_the_message() {
         let map = HeatMap::new(2, 2, Vec::new()).expect_err("no values");
         assert_eq!(format!("{map:?}"), map.to_string());
         let size = "256".parse::<InputSize>().expect_err("no width");

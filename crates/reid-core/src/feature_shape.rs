@@ -1,13 +1,13 @@
-//! Feature shape: channels, height and width of a feature map.
+//! Feature shapes: the channels, height and width of a feature map.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Channels, height and width of one feature map, without the batch.
+/// The channels, height and width of one feature map, without the batch dimension.
 ///
-/// Parts are built from it: *the place gives dimensions*, so nobody computes 2048 or 16 x 8 by
-/// hand.
+/// Network parts are built from the shape of their input, so a configuration never repeats dimensions such as
+/// 2048 or 16 x 8.
 ///
 /// ```
 /// use reid_core::FeatureShape;
@@ -18,24 +18,24 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FeatureShape {
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Rows.
+    /// The number of rows.
     pub height: usize,
-    /// Columns.
+    /// The number of columns.
     pub width: usize,
 }
 
 impl FeatureShape {
-    /// A shape from channels, height and width.
+    /// Creates a shape from channels, height and width.
     ///
     /// # Panics
-    /// If any of them is 0.
+    /// If channels, height or width is 0.
     #[must_use]
     pub const fn new(channels: usize, height: usize, width: usize) -> Self {
         assert!(
             channels > 0 && height > 0 && width > 0,
-            "a feature shape needs channels, height and width of at least 1"
+            "a feature shape needs a number of channels, a height and a width of at least 1"
         );
         Self {
             channels,
@@ -44,23 +44,26 @@ impl FeatureShape {
         }
     }
 
-    /// The same places with another number of channels.
+    /// The same height and width with another number of channels.
+    ///
+    /// # Panics
+    /// If `channels` is 0.
     #[must_use]
     pub const fn with_channels(self, channels: usize) -> Self {
         Self::new(channels, self.height, self.width)
     }
 
-    /// Places in the map: height x width.
+    /// The number of positions in the feature map: height x width.
     #[must_use]
     pub const fn positions(self) -> usize {
         self.height * self.width
     }
 
-    /// The shape after a convolution or pooling of one `kernel`, `stride` and `padding` in both
-    /// directions: `floor((size + 2·padding - kernel) / stride) + 1`.
+    /// Computes the output shape of a convolution or pooling with the same `kernel`, `stride` and `padding`
+    /// in both directions: `floor((size + 2·padding - kernel) / stride) + 1`. The channels stay the same.
     ///
     /// # Panics
-    /// If the kernel is larger than the padded map.
+    /// If the kernel is larger than the padded feature map, or if `stride` is 0.
     ///
     /// ```
     /// use reid_core::FeatureShape;
@@ -73,7 +76,7 @@ impl FeatureShape {
         let after = |size: usize| {
             assert!(
                 size + 2 * padding >= kernel,
-                "a kernel of {kernel} with padding {padding} does not fit a map of {self}"
+                "a kernel of {kernel} with padding {padding} does not fit a feature map of {self}"
             );
             (size + 2 * padding - kernel) / stride + 1
         };
@@ -92,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "kernel of 3 with padding 0 does not fit a map of 8x2x2")]
-    fn a_kernel_too_large_is_refused() {
+    #[should_panic(expected = "kernel of 3 with padding 0 does not fit a feature map of 8x2x2")]
+    fn a_kernel_larger_than_the_padded_map_panics() {
         let _ = FeatureShape::new(8, 2, 2).strided(3, 1, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Heat map: how much each position of an image matters.
+//! Heat maps: the importance of each position of an image.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::interpolation::{LinearTap, lerp};
 
-/// How much each place of an image matters: a grid of finite values, row by row.
+/// The importance of each position of an image: a grid of finite values in row-major order.
 ///
-/// Grad-CAM and attention masks produce them; pictures draw them.
+/// Grad-CAM and attention masks produce heat maps; `reid-vis` draws them.
 ///
 /// ```
 /// use reid_core::HeatMap;
@@ -24,26 +24,26 @@ pub struct HeatMap {
     values: Vec<f32>,
 }
 
-/// Values do not make a heat map.
+/// The error of building a [`HeatMap`] from values.
 #[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeatMapError {
-    /// The number of values is not height x width, or there are none.
+    /// The number of values is 0 or not height x width.
     #[error("a heat map of {height}x{width} needs {} values, found {found}", height * width)]
     Size {
-        /// Rows asked for.
+        /// The requested number of rows.
         height: usize,
-        /// Columns asked for.
+        /// The requested number of columns.
         width: usize,
-        /// Values given.
+        /// The number of values given.
         found: usize,
     },
-    /// A value is infinite or not a number.
+    /// A value is infinite or NaN.
     #[error("heat map value at row {row}, column {column} is {value}, expected a finite number")]
     NotFinite {
-        /// Row of the value.
+        /// The row of the value, from 0.
         row: usize,
-        /// Column of the value.
+        /// The column of the value, from 0.
         column: usize,
         /// The value.
         value: f32,
@@ -57,10 +57,11 @@ impl fmt::Debug for HeatMapError {
 }
 
 impl HeatMap {
-    /// A heat map from its values, row by row.
+    /// Creates a heat map from its values in row-major order.
     ///
     /// # Errors
-    /// If there are not `height * width` values, if there are none, or if one is not finite.
+    /// [`HeatMapError::Size`] if the number of values is 0 or not `height * width`, and
+    /// [`HeatMapError::NotFinite`] if a value is infinite or NaN.
     pub fn new(height: usize, width: usize, values: Vec<f32>) -> Result<Self, HeatMapError> {
         if values.is_empty() || values.len() != height * width {
             let found = values.len();
@@ -84,26 +85,26 @@ impl HeatMap {
         })
     }
 
-    /// Rows.
+    /// The number of rows.
     #[must_use]
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// Columns.
+    /// The number of columns.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The values, row by row.
+    /// The values in row-major order.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// The map scaled so that its smallest value is 0 and its largest 1. A constant map becomes 0
-    /// everywhere: nothing stands out in it.
+    /// The heat map rescaled so that its smallest value is 0 and its largest is 1. A constant heat map
+    /// becomes 0 everywhere.
     #[must_use]
     pub fn normalised(&self) -> Self {
         let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
@@ -126,9 +127,8 @@ impl HeatMap {
         }
     }
 
-    /// The map at another size, by bilinear interpolation between cell centres (as
-    /// `align_corners = False` elsewhere). Values outside the outermost centres are those of the
-    /// border.
+    /// The heat map resized by bilinear interpolation between cell centres, as with `align_corners=False` in
+    /// `PyTorch`. Cells outside the outermost centres get the border's value.
     ///
     /// # Panics
     /// If `height` or `width` is 0.
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn doubling_interpolates_between_centres() {
-        // Centres of 4 cells over 2: -0.25 → 0, 0.25, 0.75, 1.25 → 1.
+        // Centres of 4 target cells, in source coordinates: -0.25 → 0, 0.25, 0.75, 1.25 → 1.
         let map = HeatMap::new(1, 2, vec![0.0, 4.0]).expect("two values");
         assert_eq!(
             map.resized(2, 4).values(),
@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_map_is_cold() {
+    fn a_constant_map_normalises_to_zero() {
         let map = HeatMap::new(1, 2, vec![7.0, 7.0]).expect("two values");
         assert_eq!(map.normalised().values(), [0.0, 0.0]);
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn errors_name_the_wrong_count_or_value() {
         let size = HeatMap::new(2, 2, vec![0.0; 3]).expect_err("three values");
         assert_eq!(
             size.to_string(),

@@ -1,16 +1,18 @@
-//! Identity: who, or which vehicle or object, an image shows.
+//! Identities: which person, vehicle or object an image shows.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who, or which vehicle or object, an image shows: a label, compared only for equality.
+/// The ID of the person, vehicle or object that an image shows.
 ///
-/// Labels are those of the data set. Two are special in the Market-1501 convention:
-/// [`Identity::JUNK`] marks a detection that shows nobody in particular and is ignored wherever it
-/// stands; `0` marks a distractor, which is an ordinary identity that no query asks for and so
-/// always a wrong answer. A third is this library's own: [`Identity::UNKNOWN`] says that nobody knows
-/// who the image shows, so that no identity has to be invented for it.
+/// The ID is the dataset's, not a class index. Three values are special:
+///
+/// | ID | meaning | defined by |
+/// |---|---|---|
+/// | `0` | A distractor: an ordinary identity that has no query, so it is never a match. | Market-1501 |
+/// | `-1`, [`Identity::JUNK`] | A bad detection: ignored in training and in rankings. | Market-1501 |
+/// | `-2`, [`Identity::UNKNOWN`] | The identity is not known. | this library |
 ///
 /// ```
 /// use reid_core::Identity;
@@ -24,20 +26,20 @@ use serde::{Deserialize, Serialize};
 pub struct Identity(i64);
 
 impl Identity {
-    /// A detection of nobody in particular (`-1` in Market-1501): ignored in training and ranking.
+    /// A detection that shows no particular identity (`-1` in Market-1501): ignored in training and ranking.
     pub const JUNK: Self = Self(-1);
 
-    /// Nobody knows who the image shows (`-2` in files). It is not trained on; as a query it is ranked and
-    /// listed but not scored.
+    /// An image whose identity is not known (`-2` in files). It is not trained on. A query of unknown
+    /// identity is ranked and listed, but not scored.
     pub const UNKNOWN: Self = Self(-2);
 
-    /// An identity with the given label.
+    /// Creates an identity from the dataset's ID.
     #[must_use]
     pub const fn new(label: i64) -> Self {
         Self(label)
     }
 
-    /// The label.
+    /// The dataset's ID.
     #[must_use]
     pub const fn label(self) -> i64 {
         self.0
@@ -49,7 +51,7 @@ impl Identity {
         self.0 == Self::JUNK.0
     }
 
-    /// Whether it says who is shown, so that it can be trained on: it is neither junk nor unknown.
+    /// Whether this is an actual identity, which can be trained on: neither junk nor unknown.
     ///
     /// ```
     /// use reid_core::Identity;

@@ -1,4 +1,4 @@
-//! Input size: height and width of the images a network takes.
+//! Input sizes: the height and width of a network's input images.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FeatureShape, Problems, Validate};
 
-/// Height and width, in pixels, of the images a network takes. Height comes first, everywhere.
+/// The height and width, in pixels, of a network's input images. Height always comes first.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -17,33 +17,32 @@ use crate::{FeatureShape, Problems, Validate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSize {
-    /// Height in pixels, 1 to [`LARGEST`](Self::MAX_SIDE).
+    /// The height in pixels, 1 to [`MAX_SIDE`](Self::MAX_SIDE).
     pub height: usize,
-    /// Width in pixels, 1 to [`LARGEST`](Self::MAX_SIDE).
+    /// The width in pixels, 1 to [`MAX_SIDE`](Self::MAX_SIDE).
     pub width: usize,
 }
 
 impl InputSize {
-    /// 256 x 128: people, in most publications.
+    /// 256 x 128: the size for people in most publications.
     pub const PERSON: Self = Self::new(256, 128);
-    /// 384 x 128: people, in part-based networks and Progressive feature `CutMix`.
+    /// 384 x 128: the size for people in part-based networks and Progressive feature `CutMix`.
     pub const PERSON_TALL: Self = Self::new(384, 128);
-    /// 288 x 384: vehicles, in FNC.
+    /// 288 x 384: the size for vehicles in FNC.
     pub const VEHICLE: Self = Self::new(288, 384);
 
-    /// The longest side that a recipe may ask for: 8192 pixels, many times what any published network
-    /// takes.
+    /// The longest side that a recipe may have: 8192 pixels, many times the input of any published network.
     pub const MAX_SIDE: usize = 8192;
 
-    /// A size from height and width.
+    /// Creates a size from height and width.
     ///
     /// # Panics
-    /// If either is 0.
+    /// If height or width is 0.
     #[must_use]
     pub const fn new(height: usize, width: usize) -> Self {
         assert!(
             height > 0 && width > 0,
-            "an input size needs height and width of at least 1"
+            "an input size needs a height and a width of at least 1"
         );
         Self { height, width }
     }
@@ -54,7 +53,7 @@ impl InputSize {
         FeatureShape::new(3, self.height, self.width)
     }
 
-    /// Pixels in an image of this size.
+    /// The number of pixels in an image of this size.
     #[must_use]
     pub const fn pixels(self) -> usize {
         self.height * self.width
@@ -74,11 +73,11 @@ impl fmt::Display for InputSize {
     }
 }
 
-/// A text is not an input size.
+/// The error of parsing an [`InputSize`].
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected an input size as HEIGHTxWIDTH, such as 256x128, found `{found}`")]
 pub struct ParseInputSizeError {
-    /// The text.
+    /// The text that was parsed.
     pub found: String,
 }
 
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_what_it_parses() {
+    fn a_printed_size_parses_to_itself() {
         assert_eq!(
             InputSize::PERSON_TALL.to_string().parse(),
             Ok(InputSize::PERSON_TALL)
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_size() {
+    fn text_that_is_not_a_size_is_rejected() {
         for text in ["", "256", "256x", "x128", "0x128", "256x-1", "256x128x3"] {
             let error = text.parse::<InputSize>().expect_err(text);
             assert!(

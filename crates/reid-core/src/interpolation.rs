@@ -1,15 +1,15 @@
-//! Interpolation: values between the cells of a grid, linear in each dimension.
+//! Linear interpolation between the cells of a grid.
 
 use std::ops::Range;
 
-/// Which two cells of one side a cell of another side lies between, and how far it is from the first.
+/// The two source cells, and the weight, from which one target cell is interpolated along one dimension.
 ///
-/// Bilinear resizing uses one list of these per dimension.
+/// Bilinear resizing uses one list of taps per dimension.
 ///
 /// ```
 /// use reid_core::interpolation::{LinearTap, lerp};
 ///
-/// // Centres of 4 cells over 2: -0.25 → 0, 0.25, 0.75, 1.25 → 1.
+/// // Centres of 4 target cells, in source coordinates: -0.25 → 0, 0.25, 0.75, 1.25 → 1.
 /// let values = [0.0, 4.0];
 /// let taps = LinearTap::resize(2, 4, 0..4);
 /// let resized = taps.iter().map(|tap| lerp(values[tap.first], values[tap.second], tap.weight));
@@ -18,18 +18,20 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LinearTap {
-    /// The cell before, or the border.
+    /// The index of the last source cell at or before the target's centre, clamped to the border.
     pub first: usize,
-    /// The cell after, or the border.
+    /// The index of the next source cell, clamped to the border.
     pub second: usize,
-    /// The weight of the second, 0 to 1; that of the first is what is left to 1.
+    /// The weight of the second cell, 0 to 1. The weight of the first cell is `1 - weight`.
     pub weight: f32,
 }
 
 impl LinearTap {
-    /// The taps of the cells `range` out of `to` cells that cover the same side as `from` cells, between
-    /// cell centres (as `align_corners = False` elsewhere). Cells outside the outermost centres have the
-    /// value of the border.
+    /// Computes the taps of the target cells `range`, when `from` source cells are resized to `to` cells.
+    ///
+    /// The centre of target cell `i` lies at `(i + 0.5) · from / to - 0.5` of the source, as with
+    /// `align_corners=False` in `PyTorch`. A centre outside the outermost source centres gets the border's
+    /// value.
     ///
     /// # Panics
     /// If `from` or `to` is 0.
@@ -46,7 +48,7 @@ impl LinearTap {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "clamped"
+                reason = "clamped to the indices of the source cells"
             )]
             let first = centre as usize;
             Self {
@@ -59,9 +61,10 @@ impl LinearTap {
     }
 }
 
-/// The value that lies `weight` of the way from `first` to `second`: `first + (second - first) · weight`.
+/// Interpolates linearly between two values: `first + (second - first) · weight`.
 ///
-/// It is exact where both are equal, and finite for all finite values: it is computed in double precision.
+/// The computation is in double precision. If both values are equal, the result is exact. For finite values
+/// and a weight from 0 to 1, the result is finite.
 ///
 /// ```
 /// use reid_core::interpolation::lerp;
@@ -73,7 +76,7 @@ impl LinearTap {
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "between two numbers of single precision"
+    reason = "the result lies between two `f32` values"
 )]
 pub fn lerp(first: f32, second: f32, weight: f32) -> f32 {
     let (first, second) = (f64::from(first), f64::from(second));
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_a_part_of_the_whole() {
+    fn the_taps_of_a_range_are_a_slice_of_all_taps() {
         let whole = LinearTap::resize(10, 13, 0..13);
         assert_eq!(LinearTap::resize(10, 13, 4..9), whole[4..9]);
         assert!(
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_size_is_the_same_values() {
+    fn resizing_to_the_same_size_copies_every_cell() {
         let same = |(cell, tap): (usize, LinearTap)| tap.first == cell && tap.weight == 0.0;
         assert!(
             LinearTap::resize(7, 7, 0..7)
@@ -108,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn double_precision_is_nearer_than_single() {
-        // Both forms in single precision are off in the last place for some of these.
+    fn double_precision_is_at_least_as_exact_as_single() {
+        // Each single-precision formula is wrong in the last bit for some of these inputs.
         let mut worse = 0;
         for step in 1..1000 {
             let (first, second, weight) = (1.0 / step as f32, 0.7, step as f32 / 1000.0);
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "cannot resize a side of 3 cells to 0")]
-    fn no_cells_are_refused() {
+    fn resizing_to_0_cells_panics() {
         let _ = LinearTap::resize(3, 0, 0..0);
     }
 }

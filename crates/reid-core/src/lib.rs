@@ -1,21 +1,22 @@
-//! The words of re-identification, shared by every `reid` crate.
+//! The basic types of re-identification, shared by every `reid` crate.
 //!
-//! | word | meaning |
+//! | type | meaning |
 //! |---|---|
-//! | [`Identity`] | who (or which vehicle, which object) an image shows |
-//! | [`Camera`] | which camera took it |
-//! | [`Track`] | which images one camera took of one passing |
+//! | [`Identity`] | the ID of the person, vehicle or object that an image shows |
+//! | [`Camera`] | the number of the camera that took an image |
+//! | [`Track`] | the number of a track: images that one camera took of one identity |
 //! | [`Sample`] | one labelled image on disk |
-//! | [`Splits`] | training, query and gallery samples, with [`Statistics`] |
-//! | [`Notice`] | what a loader left out of a data set, or noticed in it |
-//! | [`InputSize`] | height and width of the images a network takes |
-//! | [`FeatureShape`] | channels, height and width of a feature map |
-//! | [`HeatMap`] | how much each position of an image matters |
-//! | [`Seed`] | the only source of randomness: independent named streams |
-//! | [`Problems`] | everything that is wrong with a configuration, each with its path |
+//! | [`Splits`] | the training, query and gallery samples of a dataset, with [`Statistics`] |
+//! | [`Notice`] | what a loader skipped in a dataset, or reports about it |
+//! | [`InputSize`] | the height and width of a network's input images |
+//! | [`FeatureShape`] | the channels, height and width of a feature map |
+//! | [`HeatMap`] | the importance of each position of an image |
+//! | [`Seed`] | the source of all randomness; derives independent named streams |
+//! | [`Problems`] | every invalid value of a configuration, with its path |
 //!
-//! Two things are here because several crates need them: [`interpolation`], and [`write_atomic`] for files
-//! that are whole or not there. The crate knows no tensors, no file formats and no Burn.
+//! Several crates also share two utilities: [`interpolation`], and [`write_atomic`], which writes a file
+//! completely or not at all. This crate contains no tensors and no image formats, and does not depend on
+//! Burn.
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -1,35 +1,35 @@
-//! Notice: what a loader left out of a data set, or noticed in it.
+//! Notices: what a loader skipped in a dataset, or reports about it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a loader left out of a data set, or noticed in it, for one reason.
+/// A reason why a loader skipped or reports something, with a count and examples.
 ///
-/// [`Statistics`](crate::Statistics) print every notice, so that nothing is left out silently.
+/// [`Statistics`](crate::Statistics) print every notice, so nothing is skipped silently.
 ///
 /// ```
 /// use reid_core::Notice;
 ///
-/// let notice = Notice::new("left out, file endings that are not read", ["a.heic", "b.heic"]);
-/// assert_eq!(notice.to_string(), "left out, file endings that are not read: 2 (a.heic, b.heic)");
+/// let notice = Notice::new("skipped, unsupported file extension", ["a.heic", "b.heic"]);
+/// assert_eq!(notice.to_string(), "skipped, unsupported file extension: 2 (a.heic, b.heic)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Notice {
-    /// What was noticed, in words.
+    /// The reason, as printed.
     pub reason: String,
-    /// In how many files, folders or columns.
+    /// The number of files, folders or columns that the reason applies to.
     pub count: usize,
-    /// The first of them, [`Notice::EXAMPLES`] at most.
+    /// The first of them, at most [`Notice::EXAMPLES`].
     pub examples: Vec<String>,
 }
 
 impl Notice {
-    /// Number of examples that are kept.
+    /// The maximum number of examples that are kept.
     pub const EXAMPLES: usize = 3;
 
-    /// A notice about all of these.
+    /// Creates a notice that counts every item of `about`, and keeps the first as examples.
     pub fn new<S: Into<String>>(
         reason: impl Into<String>,
         about: impl IntoIterator<Item = S>,
@@ -45,7 +45,7 @@ impl Notice {
         notice
     }
 
-    /// Counts one more.
+    /// Counts one more item, and keeps it if there are fewer than [`Notice::EXAMPLES`] examples.
     pub fn add(&mut self, example: impl Into<String>) {
         self.count += 1;
         if self.examples.len() < Self::EXAMPLES {
@@ -74,9 +74,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_counted_and_the_first_are_named() {
-        let notice = Notice::new("left out", ["a", "b", "c", "d"]);
-        assert_eq!(notice.to_string(), "left out: 4 (a, b, c, …)");
-        assert_eq!(Notice::new("left out", [""; 0]).to_string(), "left out: 0");
+    fn all_items_are_counted_and_the_first_three_are_named() {
+        let notice = Notice::new("skipped", ["a", "b", "c", "d"]);
+        assert_eq!(notice.to_string(), "skipped: 4 (a, b, c, …)");
+        assert_eq!(Notice::new("skipped", [""; 0]).to_string(), "skipped: 0");
     }
 }

@@ -1,4 +1,4 @@
-//! Sample: one labelled image on disk.
+//! Samples: labelled images on disk.
 
 use std::{
     collections::BTreeMap,
@@ -11,32 +11,31 @@ use crate::{Camera, Identity, Track};
 
 /// One labelled image on disk.
 ///
-/// Beyond the identity, an image may have labels of its own: named attributes such as a colour or a
-/// viewpoint, for networks with more than one classifier.
+/// Besides the identity, a sample may have further labels: named attributes such as a colour or a viewpoint,
+/// for networks with more than one classifier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sample {
-    /// Where the image is.
+    /// The path of the image file.
     pub path: PathBuf,
-    /// Who it shows.
+    /// The identity that the image shows.
     pub identity: Identity,
-    /// Which camera took it; `None` where the data set does not say.
+    /// The camera that took the image; `None` if not known.
     pub camera: Option<Camera>,
-    /// Which track it is part of; `None` where the data set does not say.
+    /// The track that the image belongs to; `None` if not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<Track>,
-    /// The path under which the data set holds the same image as well, byte for byte; `None` where it is
-    /// not known to.
+    /// The path of another file in the dataset with exactly the same bytes; `None` if no such file is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<PathBuf>,
-    /// Further labels by name, such as `colour` → `red`. An attribute that the data set does not know
-    /// for this image is absent.
+    /// Further labels by attribute name, such as `colour` → `red`. An attribute without a label for this
+    /// image is absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
 
 impl Sample {
-    /// A sample without a camera, without a track and without attributes.
+    /// Creates a sample without a camera, a track or attributes.
     ///
     /// ```
     /// use reid_core::{Camera, Identity, Sample};
@@ -55,7 +54,8 @@ impl Sample {
         }
     }
 
-    /// What tells this image from others: [`same_as`](Self::same_as), or else its own path.
+    /// The path that identifies the image's content: [`same_as`](Self::same_as) if set, otherwise
+    /// [`path`](Self::path). Two samples of one dataset with equal content have the same path here.
     ///
     /// ```
     /// use reid_core::{Identity, Sample};
@@ -69,14 +69,14 @@ impl Sample {
         self.same_as.as_deref().unwrap_or(&self.path)
     }
 
-    /// The same sample, taken by `camera`.
+    /// Sets the camera.
     #[must_use]
     pub fn with_camera(mut self, camera: Camera) -> Self {
         self.camera = Some(camera);
         self
     }
 
-    /// The same sample, as part of `track`.
+    /// Sets the track.
     ///
     /// ```
     /// use reid_core::{Identity, Sample, Track};
@@ -89,7 +89,8 @@ impl Sample {
         self.track = Some(track);
         self
     }
-    /// The same sample with a further label. One of the same name is replaced.
+
+    /// Adds the label of an attribute, or replaces the label that the attribute had.
     ///
     /// ```
     /// use reid_core::{Identity, Sample};
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_saved_and_a_sample_without_them_reads_as_before() {
+    fn attributes_are_saved_only_if_there_are_any() {
         let plain = Sample::new("a.jpg", Identity::new(2));
         let text = serde_json::to_string(&plain).expect("saved");
         assert_eq!(text, r#"{"path":"a.jpg","identity":2,"camera":null}"#);

@@ -1,16 +1,16 @@
-//! Seed: the only source of randomness, as independent named streams.
+//! Seeds: the source of all randomness, split into independent named streams.
 
 use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-/// The generator behind a [`Seed`]: `ChaCha` with 8 rounds, the same on every platform.
+/// The random number generator that a [`Seed`] creates: `ChaCha` with 8 rounds, the same on every platform.
 pub type Stream = rand_chacha::ChaCha8Rng;
 
-/// The only source of randomness: a number from which independent streams are named.
+/// A 64-bit number from which independent random streams are derived.
 ///
-/// A stream is a pure function of the seed and of its name and place, so nothing depends on the
-/// order in which threads ask, and a resumed run draws what an uninterrupted one would have drawn
-/// without any generator being saved.
+/// A stream is a pure function of the seed, of the stream's name and of its indices, such as the epoch and
+/// the image. Results therefore do not depend on the order in which threads run. A resumed run draws the
+/// same random numbers as an uninterrupted one, without saving the state of a generator.
 ///
 /// ```
 /// use rand::RngExt;
@@ -27,7 +27,7 @@ pub type Stream = rand_chacha::ChaCha8Rng;
 pub struct Seed(u64);
 
 impl Seed {
-    /// A seed from a number.
+    /// Creates a seed from a number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
@@ -39,8 +39,7 @@ impl Seed {
         self.0
     }
 
-    /// The seed of the stream with this name, such as `weights`, `sampler`, `augmentation` or
-    /// `partners`.
+    /// Derives the seed of a named stream, such as `weights`, `sampler` or `augmentation`.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         // FNV-1a of the name (http://www.isthe.com/chongo/tech/comp/fnv/), then mixed with the seed.
@@ -50,20 +49,20 @@ impl Seed {
         Self(mix(self.0 ^ mix(hash)))
     }
 
-    /// The seed at a place in a stream, such as an epoch, a step or an image.
+    /// Derives the seed of one index of a stream, such as an epoch, a training step or an image.
     #[must_use]
-    pub fn at(self, place: u64) -> Self {
-        Self(mix(self.0.rotate_left(32) ^ mix(place)))
+    pub fn at(self, index: u64) -> Self {
+        Self(mix(self.0.rotate_left(32) ^ mix(index)))
     }
 
-    /// A generator that starts here.
+    /// Creates the random number generator of this seed.
     #[must_use]
     pub fn stream(self) -> Stream {
         Stream::seed_from_u64(self.0)
     }
 }
 
-/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): a bijection that spreads every bit.
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): a bijection that mixes all bits.
 const fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -80,15 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_differ_by_seed_name_and_place() {
+    fn streams_differ_by_seed_name_and_index() {
         let mut seen = BTreeSet::new();
         for number in 0..10 {
-            for name in ["weights", "sampler", "augmentation", "donors", ""] {
+            for name in ["weights", "sampler", "augmentation", "partners", ""] {
                 let seed = Seed::new(number).named(name);
                 assert!(seen.insert(seed.number()));
-                for place in 0..50 {
-                    assert!(seen.insert(seed.at(place).number()));
-                    assert!(seen.insert(seed.at(place).at(place).number()));
+                for index in 0..50 {
+                    assert!(seen.insert(seed.at(index).number()));
+                    assert!(seen.insert(seed.at(index).at(index).number()));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Splits: the training, query and gallery samples of a data set.
+//! Splits: the training, query and gallery samples of a dataset.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Camera, Identity, Notice, Sample};
 
-/// Which part of a data set a sample belongs to.
+/// The split of a dataset that a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Images the network learns from.
+    /// Images for training.
     Train,
-    /// Images that are searched for.
+    /// Images to search for.
     Query,
-    /// Images that are searched in.
+    /// Images to search in.
     Gallery,
 }
 
@@ -28,10 +28,10 @@ impl fmt::Display for Split {
     }
 }
 
-/// The training, query and gallery samples of a data set.
+/// The training, query and gallery samples of a dataset.
 ///
-/// The identities of training are usually disjoint from those of evaluation: re-identification is
-/// asked about people it has never seen.
+/// The training identities are usually disjoint from the query and gallery identities: re-identification is
+/// evaluated on identities that were not trained on.
 ///
 /// ```
 /// use reid_core::{Camera, Identity, Sample, Splits};
@@ -46,25 +46,24 @@ impl fmt::Display for Split {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Splits {
-    /// The data set's name, for reports.
+    /// The name of the dataset, for reports.
     pub name: String,
-    /// Images the network learns from.
+    /// Images for training.
     pub train: Vec<Sample>,
-    /// Images that are searched for.
+    /// Images to search for.
     pub query: Vec<Sample>,
-    /// Images that are searched in.
+    /// Images to search in.
     pub gallery: Vec<Sample>,
-    /// The layout that the data set was read as, such as `the Market-1501 layout`; empty where no loader
-    /// read it.
+    /// The layout that the dataset was read as, such as `the Market-1501 layout`; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
-    /// What the loader left out, or noticed.
+    /// What the loader skipped, or reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
 }
 
 impl Splits {
-    /// A data set of this name without samples.
+    /// Creates a dataset of this name without samples.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -73,25 +72,25 @@ impl Splits {
         }
     }
 
-    /// The same data set with these training images.
+    /// Replaces the training samples.
     #[must_use]
     pub fn with_train(self, train: Vec<Sample>) -> Self {
         Self { train, ..self }
     }
 
-    /// The same data set with these images to search for.
+    /// Replaces the query samples.
     #[must_use]
     pub fn with_query(self, query: Vec<Sample>) -> Self {
         Self { query, ..self }
     }
 
-    /// The same data set with these images to search in.
+    /// Replaces the gallery samples.
     #[must_use]
     pub fn with_gallery(self, gallery: Vec<Sample>) -> Self {
         Self { gallery, ..self }
     }
 
-    /// The same data set, read as this layout, such as `the Market-1501 layout`.
+    /// Sets the layout that the dataset was read as, such as `the Market-1501 layout`.
     #[must_use]
     pub fn with_layout(self, layout: impl Into<String>) -> Self {
         Self {
@@ -100,7 +99,7 @@ impl Splits {
         }
     }
 
-    /// The same data set with these notices.
+    /// Replaces the notices.
     #[must_use]
     pub fn with_notices(self, notices: Vec<Notice>) -> Self {
         Self { notices, ..self }
@@ -116,7 +115,8 @@ impl Splits {
         }
     }
 
-    /// Number of identities, images and cameras per split, and every notice; prints as a table.
+    /// Counts the identities, images and cameras of each split. The result prints as a table, followed by the
+    /// notices.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -129,11 +129,11 @@ impl Splits {
         }
     }
 
-    /// Whether query and gallery name cameras, as the Market-1501 protocol needs.
+    /// Whether any query or gallery sample has a camera, as the Market-1501 protocol needs.
     ///
-    /// Every loader gives all of these images a camera or none. Where samples from elsewhere are mixed,
-    /// this is true: an image without a camera is then an error of the evaluation, and does not turn it
-    /// into one without cameras.
+    /// Every loader of this library gives a camera to all of these samples or to none. If other code mixes
+    /// samples with and without cameras, the result is `true`. Evaluation then reports the missing cameras as
+    /// an error, instead of silently using a protocol without cameras.
     #[must_use]
     pub fn has_cameras(&self) -> bool {
         let mut evaluated = self.query.iter().chain(&self.gallery);
@@ -141,40 +141,41 @@ impl Splits {
     }
 }
 
-/// Number of identities, images and cameras in each split of a data set.
+/// The number of identities, images and cameras in each split of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// The data set's name.
+    /// The name of the dataset.
     pub name: String,
-    /// Of the training split.
+    /// The counts of the training split.
     pub train: SplitStatistics,
-    /// Of the query split.
+    /// The counts of the query split.
     pub query: SplitStatistics,
-    /// Of the gallery split.
+    /// The counts of the gallery split.
     pub gallery: SplitStatistics,
-    /// The layout that the data set was read as; empty where no loader read it.
+    /// The layout that the dataset was read as; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
-    /// What the loader left out, or noticed.
+    /// What the loader skipped, or reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
 }
 
-/// Number of identities, images and cameras in one split.
+/// The number of identities, images and cameras in one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SplitStatistics {
-    /// Different identities, distractors (`0`) and junk among them if they are present.
+    /// The number of different IDs. Distractors (`0`), junk (`-1`) and unknown (`-2`) count as one each, if
+    /// present.
     pub identities: usize,
-    /// Images.
+    /// The number of images.
     pub images: usize,
-    /// Different cameras; 0 where the data set does not name them.
+    /// The number of different cameras; 0 if the dataset does not name cameras.
     pub cameras: usize,
 }
 
 impl SplitStatistics {
-    /// Counts a list of samples.
+    /// Counts the identities, images and cameras of a list of samples.
     #[must_use]
     pub fn from_samples(samples: &[Sample]) -> Self {
         let identities: BTreeSet<Identity> = samples.iter().map(|s| s.identity).collect();
@@ -240,20 +241,20 @@ mod tests {
     }
 
     #[test]
-    fn statistics_say_the_layout_and_what_was_left_out() {
+    fn statistics_print_the_layout_and_the_notices() {
         let splits = Splits {
             name: "toy".into(),
             layout: "folders".into(),
-            notices: vec![Notice::new("left out", ["a.heic"])],
+            notices: vec![Notice::new("skipped", ["a.heic"])],
             ..Splits::default()
         };
         let text = splits.statistics().to_string();
         assert!(text.starts_with("toy, read as folders\n"), "{text}");
-        assert!(text.ends_with("0\n  left out: 1 (a.heic)"), "{text}");
+        assert!(text.ends_with("0\n  skipped: 1 (a.heic)"), "{text}");
     }
 
     #[test]
-    fn one_missing_camera_does_not_make_a_data_set_without_cameras() {
+    fn a_dataset_has_cameras_even_if_one_sample_lacks_a_camera() {
         let with = Sample::new("a.jpg", Identity::new(1)).with_camera(Camera::new(4));
         let without = Sample::new("b.jpg", Identity::new(1));
         let mut splits = Splits {

@@ -1,11 +1,11 @@
-//! Strictness: an unknown field of a configuration is an error, whoever derived how it is read.
+//! Strict deserialization: an unknown field of a configuration is an error.
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Reads a value whose JSON has no field that is left over.
+/// Deserializes a value and rejects unknown fields at any depth.
 ///
-/// Configurations that Burn derives ignore what they do not know. As the `deserialize_with` of the
-/// field that holds one, this refuses it:
+/// Configurations derived with Burn's `Config` ignore unknown fields. Use this function as the
+/// `deserialize_with` of a field that holds such a configuration:
 ///
 /// ```
 /// use serde::Deserialize;
@@ -22,20 +22,20 @@ use serde::{Deserialize, Deserializer, de::Error};
 /// }
 ///
 /// let text = r#"{ "head": { "pool": "max", "colour": 3 } }"#;
-/// let error = serde_json::from_str::<Network>(text).expect_err("heads have no colour");
+/// let error = serde_json::from_str::<Network>(text).expect_err("a head has no field `colour`");
 /// assert!(error.to_string().starts_with("unknown field `colour`"));
 /// assert_eq!(serde_json::from_str::<Network>(&text.replace(r#", "colour": 3"#, ""))?.head.pool, "max");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
 /// # Errors
-/// Those of the value, and one that names the path of each unknown field.
+/// If the value cannot be deserialized, or if it has unknown fields; the message lists their paths.
 pub fn strict<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let mut unknown: Vec<String> = Vec::new();
     let value = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()))?;
-    // A part that may be absent is a place of its own on the way, written `?`.
+    // `serde_ignored` writes an `Option` in a path as `?`.
     let names = unknown
         .iter()
         .map(|path| format!("`{}`", path.replace("?.", "")));

@@ -1,14 +1,14 @@
-//! Track: which images one camera took of one passing.
+//! Tracks: groups of images that one camera took of one identity.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which images one camera took of one passing: a number, compared only for equality, and only among
-/// the samples of one data set.
+/// The number of a track: a group of images that one camera took of one identity passing by.
 ///
-/// Images of a track show the same identity by the same camera. Data sets without tracks use
-/// `Option<Track>`, not a made-up number.
+/// All images of a track have the same identity and the same camera. Track numbers are compared only for
+/// equality, and only within one dataset. The track of a sample is an `Option<Track>`: use `None`, not a
+/// made-up number, if the dataset has no tracks.
 ///
 /// ```
 /// use reid_core::Track;
@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 pub struct Track(u64);
 
 impl Track {
-    /// A track with the data set's own number.
+    /// Creates a track from the dataset's number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The data set's own number.
+    /// The dataset's number.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0

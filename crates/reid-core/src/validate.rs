@@ -1,14 +1,14 @@
-//! Validation: everything that is wrong with a configuration, at once, each with its path.
+//! Validation of configurations: finds all invalid values at once, each with its path.
 
 use std::{
     fmt::{self, Display},
     ops::{Bound, RangeBounds, RangeInclusive},
 };
 
-/// A configuration that can say everything that is wrong with it.
+/// A configuration that reports all its invalid values.
 ///
-/// What passes can be built and used: [`Validate`] is asked before anything is built, and building
-/// refuses the same values with the same words.
+/// A configuration without problems can be built and used. Configurations are validated before anything is
+/// built; building an invalid one panics with the same messages.
 ///
 /// ```
 /// use reid_core::{Problems, Validate};
@@ -33,11 +33,11 @@ use std::{
 /// );
 /// ```
 pub trait Validate {
-    /// Adds what is wrong, each with its path from here.
+    /// Adds a problem for each invalid value, with its path relative to this configuration.
     fn validate(&self, problems: &mut Problems);
 }
 
-/// A part that may be absent.
+/// An absent part has no problems.
 impl<T: Validate> Validate for Option<T> {
     fn validate(&self, problems: &mut Problems) {
         if let Some(part) = self {
@@ -46,14 +46,15 @@ impl<T: Validate> Validate for Option<T> {
     }
 }
 
-/// One value that is impossible.
+/// One invalid value of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it is, as in JSON: `augmentation.flip.probability`; empty for the whole.
+    /// The JSON path of the value, such as `augmentation.flip.probability`; empty for the whole
+    /// configuration.
     pub path: String,
-    /// What is possible.
+    /// The values that are valid.
     pub expected: String,
-    /// What there is.
+    /// The value that was found.
     pub found: String,
 }
 
@@ -71,7 +72,7 @@ impl Display for Problem {
     }
 }
 
-/// What is wrong with a configuration: nothing, or a list in the order of its fields.
+/// The invalid values of a configuration, in the order of its fields; empty if it is valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     path: String,
@@ -79,7 +80,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// None yet.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -88,8 +89,10 @@ impl Problems {
         }
     }
 
-    /// Looks at a field or, as `[0]`, at an item: what is added meanwhile has it in its path. Says
-    /// whether nothing was added, so that what depends on the field can be left alone.
+    /// Calls `look` with `field` appended to the path, so that problems added meanwhile have it in their
+    /// path. `field` is the name of a field, or the index of an item such as `[0]`.
+    ///
+    /// Returns whether `look` added no problem: checks that depend on a valid field can then be skipped.
     pub fn at(&mut self, field: &str, look: impl FnOnce(&mut Self)) -> bool {
         let (length, problems) = (self.path.len(), self.list.len());
         if length > 0 && !field.is_empty() && !field.starts_with('[') {
@@ -101,13 +104,15 @@ impl Problems {
         self.list.len() == problems
     }
 
-    /// Validates a field; says whether nothing is wrong with it.
+    /// Validates the value of a field, and returns whether it has no problems.
     pub fn nested(&mut self, field: &str, value: &impl Validate) -> bool {
         self.at(field, |problems| value.validate(problems))
     }
 
-    /// Looks at what stands on something impossible, such as a head on a map that cannot be: adds what is wrong
-    /// wherever it stands, which is what it says of both of two trials in the same words.
+    /// Validates a part whose input is itself invalid, such as a head on a feature map without a valid shape.
+    ///
+    /// `look` runs once for each of two stand-in inputs, `trials`. Only problems that both runs report with
+    /// the same path and text are added, because these do not depend on the input.
     ///
     /// ```
     /// use reid_core::Problems;
@@ -132,7 +137,7 @@ impl Problems {
         }
     }
 
-    /// Adds a problem here.
+    /// Adds a problem at the current path.
     pub fn add(&mut self, expected: impl Display, found: impl Display) {
         self.list.push(Problem {
             path: self.path.clone(),
@@ -141,7 +146,7 @@ impl Problems {
         });
     }
 
-    /// Adds a problem of a field unless something holds.
+    /// Adds a problem for a field unless `holds` is true.
     pub fn require(
         &mut self,
         field: &str,
@@ -154,7 +159,7 @@ impl Problems {
         }
     }
 
-    /// Refuses a number outside a range, or one that is not finite.
+    /// Adds a problem if a number is outside the range or not finite.
     pub fn number<T: Copy + Display + Into<f64>>(
         &mut self,
         field: &str,
@@ -165,7 +170,7 @@ impl Problems {
         self.require(field, holds, words(&range), value);
     }
 
-    /// Refuses a count outside a range.
+    /// Adds a problem if a count is outside the range.
     pub fn count(&mut self, field: &str, value: usize, range: RangeInclusive<usize>) {
         let holds = range.contains(&value);
         let (least, most) = (range.start(), range.end());
@@ -175,8 +180,8 @@ impl Problems {
         }
     }
 
-    /// Refuses a layer of more than [`MAX_WEIGHTS`] weights; `count` is the number of weights, or `None`
-    /// if it is beyond 64 bits. `what` is what has them.
+    /// Adds a problem if a layer has more than [`MAX_WEIGHTS`] weights. `what` names the layer; `count` is
+    /// its number of weights, or `None` if that number overflows a `usize`.
     pub fn weights(&mut self, what: &str, count: Option<usize>) {
         match count {
             Some(count) if count <= MAX_WEIGHTS => {}
@@ -186,24 +191,24 @@ impl Problems {
             ),
             None => self.add(
                 format_args!("{what} of at most {MAX_WEIGHTS} weights"),
-                "more than can be counted",
+                "more than fits in 64 bits",
             ),
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// How many there are.
+    /// The number of problems.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The problems, in the order of the fields.
+    /// Iterates over the problems, in the order of the fields.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }
@@ -214,10 +219,10 @@ impl Problems {
         self.list
     }
 
-    /// Stops a program that builds something impossible: for configurations that are written in code.
+    /// Panics if `look` finds problems. For configurations that are written in code.
     ///
     /// # Panics
-    /// If there are problems: the message is `what` with all of them.
+    /// If there are problems; the message is `what`, followed by all problems.
     pub fn refuse(what: &str, look: impl FnOnce(&mut Self)) {
         let mut problems = Self::new();
         look(&mut problems);
@@ -225,11 +230,11 @@ impl Problems {
     }
 }
 
-/// Weights that one layer may have: 2³⁰, which is 4 GiB in single precision. The largest layer of the
-/// published networks has 8 million.
+/// The maximum number of weights in one layer: 2³⁰, which is 4 GiB in single precision. The largest layer of
+/// the published networks has 8 million.
 pub const MAX_WEIGHTS: usize = 1 << 30;
 
-/// One problem a line.
+/// Prints one problem per line.
 impl Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.list.iter().enumerate() {
@@ -242,7 +247,7 @@ impl Display for Problems {
     }
 }
 
-/// A range in words.
+/// A range in words, such as `0 to 1`.
 fn words(range: &impl RangeBounds<f64>) -> String {
     use Bound::{Excluded, Included, Unbounded};
     match (range.start_bound(), range.end_bound()) {
@@ -262,52 +267,52 @@ fn words(range: &impl RangeBounds<f64>) -> String {
 mod tests {
     use super::*;
 
-    fn refused(look: impl FnOnce(&mut Problems)) -> String {
+    fn message(look: impl FnOnce(&mut Problems)) -> String {
         let mut problems = Problems::new();
         look(&mut problems);
         problems.to_string()
     }
 
     #[test]
-    fn ranges_are_told_in_words() {
+    fn messages_give_the_valid_range_in_words() {
         let above = (Bound::Excluded(0.0), Bound::Unbounded);
         let nan = f64::NAN;
         let cases = [
             (
-                refused(|p| p.number("a", 1.5_f32, 0.0..=1.0)),
+                message(|p| p.number("a", 1.5_f32, 0.0..=1.0)),
                 "0 to 1, found 1.5",
             ),
             (
-                refused(|p| p.number("a", 1.0, 0.0..1.0)),
+                message(|p| p.number("a", 1.0, 0.0..1.0)),
                 "at least 0 and below 1, found 1",
             ),
             (
-                refused(|p| p.number("a", nan, above)),
+                message(|p| p.number("a", nan, above)),
                 "a finite number above 0, found NaN",
             ),
             (
-                refused(|p| p.number("a", f64::INFINITY, 0.0..)),
+                message(|p| p.number("a", f64::INFINITY, 0.0..)),
                 "a finite number of at least 0, found inf",
             ),
             (
-                refused(|p| p.count("a", 0, 1..=usize::MAX)),
+                message(|p| p.count("a", 0, 1..=usize::MAX)),
                 "at least 1, found 0",
             ),
-            (refused(|p| p.count("a", 3, 1..=2)), "1 to 2, found 3"),
+            (message(|p| p.count("a", 3, 1..=2)), "1 to 2, found 3"),
         ];
         for (found, expected) in cases {
             assert_eq!(found, format!("a: expected {expected}"));
         }
-        assert_eq!(refused(|p| p.number("a", 0.1_f32, 0.0..=1.0)), "");
+        assert_eq!(message(|p| p.number("a", 0.1_f32, 0.0..=1.0)), "");
     }
 
     #[test]
-    fn paths_are_those_of_json() {
+    fn paths_are_json_paths() {
         let mut problems = Problems::new();
-        let whole = problems.at("branches", |problems| {
+        let valid = problems.at("branches", |problems| {
             problems.at("[1]", |problems| problems.count("dimensions", 0, 1..=9));
         });
-        assert!(!whole && problems.at("head", |_| {}));
+        assert!(!valid && problems.at("head", |_| {}));
         assert_eq!(
             problems.to_string(),
             "branches[1].dimensions: expected 1 to 9, found 0"
@@ -316,7 +321,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a flip: probability: expected 0 to 1, found 2")]
-    fn code_is_stopped_with_the_same_words() {
+    fn refuse_panics_with_the_message_of_validation() {
         Problems::refuse("a flip", |problems| {
             problems.number("probability", 2.0, 0.0..=1.0);
         });

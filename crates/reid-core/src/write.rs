@@ -1,4 +1,4 @@
-//! Atomic writing: a file that is whole or not there.
+//! Atomic writes: a file is written completely or not at all.
 
 use std::{
     fs::{self, File},
@@ -8,12 +8,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Writes a file so that `path` holds all of `bytes` or what it held before, also after a crash.
+/// Writes a file atomically: even after a crash, `path` holds either all of `bytes` or its previous content.
 ///
-/// The bytes go to a temporary file in the same folder, are brought to the disk (`fsync`), and take the
-/// name `path` by a rename, which replaces an older file. The folder must be there. A link at `path` is
-/// replaced, not followed. A process that is killed meanwhile leaves the temporary file,
-/// `.reid-<process>-<number>.tmp`.
+/// The bytes are written to a temporary file in the same folder and flushed to disk (`fsync`). The temporary
+/// file is then renamed to `path`, which replaces an existing file. The folder must exist. A symbolic link at
+/// `path` is replaced, not followed. If the process is killed during the write, the temporary file
+/// `.reid-<process>-<number>.tmp` remains.
 ///
 /// ```
 /// let folder = std::env::temp_dir().join("reid-write-atomic");
@@ -26,44 +26,44 @@ use std::{
 /// ```
 ///
 /// # Errors
-/// If the operating system refuses a step, or if `path` ends in no file name. The temporary file is then
-/// removed, and `path` is as before.
+/// If the operating system reports an error, or if `path` has no file name. The temporary file is then
+/// removed, and `path` is unchanged.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let path = path.as_ref();
     let (draft, mut file) = draft_beside(path)?;
     let written = file
         .write_all(bytes.as_ref())
         .and_then(|()| file.sync_all());
-    drop(file); // Windows renames no open file
+    drop(file); // Windows cannot rename an open file.
     written
         .and_then(|()| fs::rename(&draft, path))
-        // The first error is the one to report; whether the draft could be removed is not.
+        // Report the first error; ignore a failure to remove the draft.
         .inspect_err(|_| drop(fs::remove_file(&draft)))?;
     sync_folder_of(path);
     Ok(())
 }
 
-/// A new file in the folder of `path`, hence on the same disk.
+/// Creates a new file in the folder of `path`, hence on the same file system.
 fn draft_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     if path.file_name().is_none() {
         let kind = io::ErrorKind::InvalidInput;
-        return Err(io::Error::new(kind, "the path names no file"));
+        return Err(io::Error::new(kind, "the path has no file name"));
     }
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Short, so that a file of the longest name can be written too.
+        // Short, because `path` may have the longest name that the file system allows.
         let draft = path.with_file_name(format!(".reid-{}-{number}.tmp", process::id()));
         match File::options().write(true).create_new(true).open(&draft) {
-            // Left by a process of the same number that was killed.
+            // Left by a killed process that had the same process ID.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.map(|file| (draft, file)),
         }
     }
 }
 
-/// Brings the new name to the disk. Not every file system can, and the file is whole either way, so a
-/// failure is not reported.
+/// Flushes the folder's entries to disk, so that the rename survives a crash. Not every file system supports
+/// this, and the file is complete in any case, so a failure is ignored.
 fn sync_folder_of(path: &Path) {
     if cfg!(unix) {
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_and_replaced_and_nothing_else_is_left() {
+    fn writing_and_replacing_leaves_only_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a".repeat(255));
         for text in ["first", "", "second, and longer"] {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_what_was_there_and_no_draft() {
+    fn a_failure_changes_nothing_and_removes_the_draft() {
         let folder = tempfile::tempdir().expect("a folder");
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).expect("created");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_meanwhile_finds_a_whole_file() {
+    fn concurrent_readers_see_complete_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         let texts = [1_u8, 2, 3].map(|byte| vec![byte; 100_000]);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_that_was_left_is_not_in_the_way() {
+    fn a_draft_left_by_a_killed_process_does_not_block_a_write() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         let (left, _) = draft_beside(&path).expect("made");
@@ -148,7 +148,7 @@ mod tests {
                 .parse::<u64>()
                 .expect("a number")
         };
-        // The next numbers of this process are taken, as by one that had the same number before.
+        // Occupy the next draft names, as a killed process with the same process ID might have.
         for next in 1..=50 {
             let name = format!(".reid-{}-{}.tmp", process::id(), number(&left) + next);
             fs::write(folder.path().join(name), "left").expect("written");
