@@ -1,16 +1,26 @@
-//! From a folder of pictures to the nearest ones: embeds, saves, loads again, and searches.
+//! Image search: embeds a folder of images, saves the embeddings, loads them and searches for a query image.
+//!
+//! Without options, the example trains a tiny model on synthetic images of people first:
+//!
+//! ```sh
+//! cargo run --release --example embed_folder
+//! ```
+//!
+//! With your own images and a trained model:
 //!
 //! ```sh
 //! cargo run --release --example embed_folder -- --run run --gallery crops --query someone.jpg
 //! ```
 //!
-//! The run is one of `train_baseline` or any other run of a network of the zoo. Without `--run` it trains for a
-//! moment on drawn people first.
+//! `run` is the output folder of `train_baseline`, or of any other run whose network is in `reid::zoo`.
+//!
+//! It prints the nearest gallery images, one per line: distance and path. It writes the embeddings to
+//! `target/embed_folder/gallery.safetensors` (change it with `--out`).
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program talks to its user"
+    reason = "prints results to the user"
 )]
 
 use std::{
@@ -28,24 +38,24 @@ use reid::{
 };
 
 #[derive(Parser)]
-#[command(about = "Embeds a folder of pictures and searches it")]
+#[command(about = "Embeds a folder of images and searches it")]
 struct Arguments {
-    /// A run's folder, or a checkpoint.
+    /// The folder of a run, or of one checkpoint.
     #[arg(long, requires = "gallery", requires = "query")]
     run: Option<PathBuf>,
-    /// The folder that is searched.
+    /// The folder with the images to search.
     #[arg(long)]
     gallery: Option<PathBuf>,
-    /// The picture that is searched for.
+    /// The query image.
     #[arg(long)]
     query: Option<PathBuf>,
-    /// How many pictures are listed.
+    /// The number of nearest images to print.
     #[arg(long, default_value_t = 5)]
     nearest: usize,
-    /// Where the embeddings go: `.safetensors` or `.npz`.
+    /// The file for the embeddings: `.safetensors` or `.npz`.
     #[arg(long, default_value = "target/embed_folder/gallery.safetensors")]
     out: PathBuf,
-    /// Without effect: without `--run` the example is a smoke run.
+    /// No effect; the default without `--run` already takes only seconds.
     #[arg(long)]
     smoke: bool,
 }
@@ -54,17 +64,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let (run, folder, query) = match (&arguments.run, &arguments.gallery, &arguments.query) {
         (Some(run), Some(gallery), Some(query)) => (run.clone(), gallery.clone(), query.clone()),
-        _ => train_for_a_moment()?,
+        _ => train_tiny_model()?,
     };
-    let embedder = Embedder::open(run)?.with_progress(|done, of| eprint!("\r{done} of {of} "));
-    let gallery = embedder.embed_files(pictures(&folder)?)?;
+    let embedder = Embedder::open(run)?
+        .with_progress(|done, all| eprint!("\rembedded {done} of {all} images "));
+    let gallery = embedder.embed_files(images(&folder)?)?;
     eprintln!();
     if let Some(parent) = arguments.out.parent() {
         fs::create_dir_all(parent)?;
     }
     gallery.save(&arguments.out)?;
 
-    // Another program, another day.
+    // From here on, this could be another program: the file has everything that a search needs.
     let gallery = Embeddings::load(&arguments.out)?;
     let query = embedder.embed_files([query])?;
     for found in &gallery.search(&query, arguments.nearest)?[0] {
@@ -74,8 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The pictures of a folder, by name.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+/// Lists the images of a folder, sorted by name.
+fn images(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let entries = fs::read_dir(folder)?;
     let mut files = entries
         .map(|entry| Ok(entry?.path()))
@@ -85,8 +96,10 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(files)
 }
 
-/// A tiny run on drawn people, so that the example runs alone.
-fn train_for_a_moment() -> Result<(PathBuf, PathBuf, PathBuf), Box<dyn Error>> {
+/// Trains a tiny model on synthetic images, so that the example needs no input.
+///
+/// Returns the folder of the run, the gallery folder and a query image.
+fn train_tiny_model() -> Result<(PathBuf, PathBuf, PathBuf), Box<dyn Error>> {
     let out = PathBuf::from("target/embed_folder");
     let (data, run) = (out.join("people"), out.join("run"));
     SyntheticConfig::new()
@@ -99,7 +112,7 @@ fn train_for_a_moment() -> Result<(PathBuf, PathBuf, PathBuf), Box<dyn Error>> {
         backbone,
         head: BnNeckConfig::new(),
     };
-    let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
+    let mut recipe = Recipe::strong_baseline("tiny", InputSize::new(64, 32), network);
     (recipe.epochs, recipe.sampling.identities) = (1, 8);
     Trainer::new(&recipe, &splits, LoaderConfig::default(), &device::pick()?)?
         .with_checkpoints(Checkpoints::new(&run))

@@ -1,18 +1,31 @@
-//! Scores a checkpoint that `train_baseline` or `quickstart` wrote, or any other run of a network of the zoo, and
-//! draws what it found. The checkpoint says which network it is.
+//! Evaluates a checkpoint on a dataset and draws the ranked lists of some queries.
+//!
+//! Without options, the example trains a tiny model on synthetic images of people first:
 //!
 //! ```sh
-//! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run --data target/quickstart/data-48
+//! cargo run --release --example evaluate_checkpoint
 //! ```
 //!
-//! That is after `quickstart` has run; seconds on two cores for small images. Takes the best
-//! checkpoint of the run, or with `--last` the last one. `--data` may be a set of another kind: that
-//! is a cross-domain test. Without `--run` it trains for a moment first.
+//! With your own run and data, or with those of `quickstart` after it has run:
+//!
+//! ```sh
+//! cargo run --release --example evaluate_checkpoint -- --run run --data DIR
+//! cargo run --release --example evaluate_checkpoint -- --run target/quickstart/run \
+//!     --data target/quickstart/data-48
+//! ```
+//!
+//! `--run` is the output folder of `train_baseline`, or of any other run whose network is in `reid::zoo`; the
+//! checkpoint records the network. The best checkpoint is evaluated, or the last one with `--last`. `--data`
+//! may be another dataset than the one trained on: this is a cross-domain evaluation.
+//!
+//! It prints the path of the checkpoint, the dataset statistics and the report (mAP, mINP and CMC); with
+//! `--json` the report as JSON. It writes the ranked lists to `target/evaluate_checkpoint/ranked.png` (change
+//! it with `--picture`). Small images take seconds on two CPU cores.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program talks to its user"
+    reason = "prints results to the user"
 )]
 
 use std::{
@@ -33,28 +46,28 @@ use reid::{
 };
 
 #[derive(Parser)]
-#[command(about = "Scores a checkpoint")]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[command(about = "Evaluates a checkpoint on a dataset")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
     /// The folder of a run.
     #[arg(long, requires = "data")]
     run: Option<PathBuf>,
-    /// The data: a folder in the Market-1501 layout, a CSV list, or a folder per identity.
+    /// The dataset: a CSV list, or a folder in a supported layout (Market-1501, one folder per identity, …).
     #[arg(long)]
     data: Option<PathBuf>,
-    /// The last checkpoint instead of the best.
+    /// Evaluate the last checkpoint instead of the best.
     #[arg(long)]
     last: bool,
-    /// Queries to draw.
+    /// The number of queries to draw.
     #[arg(long, default_value_t = 4)]
     draw: usize,
-    /// Where the picture goes.
+    /// The file for the figure of ranked lists.
     #[arg(long, default_value = "target/evaluate_checkpoint/ranked.png")]
     picture: PathBuf,
-    /// The whole report as JSON.
+    /// Print the whole report as JSON.
     #[arg(long)]
     json: bool,
-    /// Without effect: without `--run` the example is a smoke run.
+    /// No effect; the default without `--run` already takes only seconds.
     #[arg(long)]
     smoke: bool,
 }
@@ -73,19 +86,20 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?;
     let (run, splits) = match (&arguments.run, &arguments.data) {
         (Some(run), Some(data)) => (run.clone(), dataset::load(data)?),
-        _ => train_for_a_moment(&device)?,
+        _ => train_tiny_model(&device)?,
     };
-    let kept = if arguments.last {
+    let kind = if arguments.last {
         CheckpointKind::Last
     } else {
         CheckpointKind::Best
     };
-    let checkpoint = Checkpoints::new(&run).find(kept)?;
-    let checkpoint = checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
+    let checkpoint = Checkpoints::new(&run).find(kind)?;
+    let checkpoint =
+        checkpoint.ok_or_else(|| format!("found no checkpoint in {}", run.display()))?;
     score(arguments, &splits, &checkpoint, &device)
 }
 
-/// Scores the network of a checkpoint.
+/// Evaluates a checkpoint, prints the report and draws ranked lists.
 fn score(
     arguments: &Arguments,
     splits: &Splits,
@@ -119,12 +133,12 @@ fn score(
         });
     let rows = rows.collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     save_picture(&arguments.picture, &RankedFigure::new().draw(&rows))?;
-    eprintln!("drew {}", arguments.picture.display());
+    eprintln!("wrote {}", arguments.picture.display());
     Ok(())
 }
 
-/// A tiny run, so that the example runs alone.
-fn train_for_a_moment(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Error>> {
+/// Trains a tiny model on synthetic images, so that the example needs no input.
+fn train_tiny_model(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Error>> {
     let out = PathBuf::from("target/evaluate_checkpoint");
     let data = out.join("people");
     SyntheticConfig::new()
@@ -135,7 +149,7 @@ fn train_for_a_moment(device: &Device) -> Result<(PathBuf, Splits), Box<dyn Erro
     let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
     let head = BnNeckConfig::new();
     let network = BagOfTricksConfig { backbone, head };
-    let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
+    let mut recipe = Recipe::strong_baseline("tiny", InputSize::new(64, 32), network);
     (recipe.epochs, recipe.sampling.identities) = (1, 8);
     let run = out.join("run");
     Trainer::new(&recipe, &splits, LoaderConfig::default(), device)?

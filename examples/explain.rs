@@ -1,17 +1,27 @@
-//! What progressive feature `CutMix` does: where each branch looks, and what was cut for the next one
-//! (Zhang et al., Grad-CAM guided progressive feature `CutMix`, Figures 2 and 4).
+//! Draws how progressive feature `CutMix` works: where each branch looks, and which patches of the feature
+//! map the next branch gets from another image (Zhang et al., Grad-CAM guided progressive feature `CutMix`,
+//! Figures 2 and 4).
 //!
-//! Draws the network of an earlier run, or trains one for a moment on drawn people.
+//! Without options, the example trains a small network on synthetic images of people first, about a minute on
+//! two CPU cores:
 //!
 //! ```sh
 //! cargo run --release --example explain
+//! ```
 //!
+//! With a run of `train_progressive`, on its synthetic dataset or on your own:
+//!
+//! ```sh
 //! cargo run --release --example train_progressive
 //! cargo run --release --example explain -- --run target/train_progressive/pc2 \
 //!     --data target/train_progressive/people-64
+//! cargo run --release --example train_progressive -- --data DIR --out run
+//! cargo run --release --example explain -- --run run --data DIR
 //! ```
 //!
-//! A minute on two cores when it trains.
+//! It prints the paths of the two figures, which it writes to `target/explain` (change it with `--out`):
+//! `looks.png` has the Grad-CAM heat map of each branch on some queries, and `mixes.png` the patches that
+//! were replaced in some training images.
 
 #![expect(
     clippy::print_stdout,
@@ -54,21 +64,21 @@ use reid::{
 };
 
 #[derive(Parser)]
-#[command(about = "Draws where branches look, and what is cut and mixed")]
+#[command(about = "Draws where each branch looks and which patches are mixed")]
 struct Arguments {
-    /// The run of a progressive network (`train_progressive`).
+    /// The output folder of `train_progressive`.
     #[arg(long, requires = "data")]
     run: Option<PathBuf>,
-    /// Its data: a folder in Market-1501's layout, one folder per identity, or a CSV list.
+    /// The dataset that the run was trained on: a CSV list, or a folder in a supported layout.
     #[arg(long, requires = "run")]
     data: Option<PathBuf>,
-    /// How many images are drawn.
+    /// The number of images to draw.
     #[arg(long, default_value_t = 8)]
     draw: usize,
-    /// Where the pictures go.
+    /// The folder for the two figures.
     #[arg(long, default_value = "target/explain")]
     out: PathBuf,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
@@ -87,21 +97,24 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?;
     let trained = match (&arguments.run, &arguments.data) {
         (Some(run), Some(data)) => Trained::open(run, data, &device)?,
-        _ => Trained::now(arguments.smoke, &device)?,
+        _ => Trained::on_synthetic_images(arguments.smoke, &device)?,
     };
     let looks = arguments.out.join("looks.png");
     save_picture(&looks, &trained.looks(arguments.draw, &device)?.draw())?;
     println!(
-        "drew {}: where each branch looks on queries",
+        "wrote {}: where each branch looks on queries",
         looks.display()
     );
     let mixes = arguments.out.join("mixes.png");
     save_picture(&mixes, &trained.mixes(arguments.draw, &device)?.draw())?;
-    println!("drew {}: what is cut, and what fills it", mixes.display());
+    println!(
+        "wrote {}: which patches are replaced, and by what",
+        mixes.display()
+    );
     Ok(())
 }
 
-/// A network, and what it learnt from.
+/// A trained network with its recipe and its data.
 struct Trained {
     splits: Splits,
     classes: Classes,
@@ -110,12 +123,12 @@ struct Trained {
 }
 
 impl Trained {
-    /// The best model of a run.
+    /// Loads the best checkpoint of a run.
     fn open(run: &Path, data: &Path, device: &Device) -> Result<Self, Box<dyn Error>> {
         let splits = dataset::load(data)?;
         let checkpoint = Checkpoints::new(run).find(CheckpointKind::Best)?;
         let checkpoint =
-            checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?;
+            checkpoint.ok_or_else(|| format!("found no checkpoint in {}", run.display()))?;
         let recipe: Recipe<BranchedConfig> = Checkpoints::recipe(&checkpoint)?;
         let classes = Checkpoints::classes(&checkpoint)?;
         let model = recipe
@@ -130,8 +143,8 @@ impl Trained {
         })
     }
 
-    /// A network that learns for a moment from drawn people.
-    fn now(smoke: bool, device: &Device) -> Result<Self, Box<dyn Error>> {
+    /// Trains a small network on synthetic images of people.
+    fn on_synthetic_images(smoke: bool, device: &Device) -> Result<Self, Box<dyn Error>> {
         let people = if smoke { 8 } else { 32 };
         let data = format!("target/explain/people-{people}");
         SyntheticConfig::new()
@@ -154,7 +167,7 @@ impl Trained {
             .with_global(64)
             .with_branches(vec![branch(128), branch(64)]);
         let network = BranchedConfig { backbone, head };
-        let mut recipe = Recipe::strong_baseline("a moment", InputSize::new(64, 32), network);
+        let mut recipe = Recipe::strong_baseline("small", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         if let Some(triplet) = &mut recipe.losses.triplet {
             triplet.criterion.margin = Margin::Soft;
@@ -186,7 +199,8 @@ impl Trained {
         std::iter::once("G".to_owned()).chain(further.map(|branch| format!("AC{branch}")))
     }
 
-    /// Queries, and where each branch looks for the likeliest class, nothing being mixed.
+    /// Draws queries with each branch's Grad-CAM heat map for the class with the highest score. As in
+    /// evaluation, nothing is mixed.
     fn looks(&self, draw: usize, device: &Device) -> Result<ContactSheet, Box<dyn Error>> {
         let columns = std::iter::once("query".to_owned()).chain(self.branches());
         let mut sheet = self.sheet(columns.collect());
@@ -203,8 +217,8 @@ impl Trained {
         Ok(sheet)
     }
 
-    /// Training images, where each branch looks, and the cells of another image that the next one is
-    /// given in their place.
+    /// Draws training images with each branch's Grad-CAM heat map. Beside it are the donor image and the mix
+    /// that the next branch gets: the top patches of the heat map are replaced by the donor's.
     fn mixes(&self, draw: usize, device: &Device) -> Result<ContactSheet, Box<dyn Error>> {
         let samples: Vec<&Sample> = evenly(&self.splits.train, draw.max(2)).collect();
         let originals: Result<Vec<_>, _> = samples
@@ -214,13 +228,13 @@ impl Trained {
         let originals = originals?;
         let class = |sample: &&Sample| {
             let (identity, known) = (sample.identity, &self.classes);
-            let missing = || format!("identity {identity} was not learnt from in this run");
+            let missing = || format!("the run was not trained on identity {identity} of `--data`");
             known.class(identity).ok_or_else(missing)
         };
-        let identities: Result<Vec<usize>, _> = samples.iter().map(class).collect();
-        let identities = identities?;
+        let labels: Result<Vec<usize>, _> = samples.iter().map(class).collect();
+        let labels = labels?;
         let features = self.model.backbone.forward(self.batch(&samples, device)?);
-        let step = TrainingStep::new(&identities, self.recipe.seed);
+        let step = TrainingStep::new(&labels, self.recipe.seed);
         let TracedOutput { traces, .. } = self.model.head.forward_traced(features, step);
 
         let mut columns = vec!["image".to_owned()];
@@ -232,16 +246,16 @@ impl Trained {
             ]);
         }
         let mut sheet = self.sheet(columns);
-        for (place, original) in originals.iter().enumerate() {
+        for (index, original) in originals.iter().enumerate() {
             let mut row = vec![original.clone()];
             for trace in &traces {
                 let AugmentTrace::CutMix { map, mixed } = trace else {
-                    return Err("the run mixes nothing".into());
+                    return Err("a branch of the run has no feature CutMix".into());
                 };
-                let map = map.clone().slice(s![place..=place]);
+                let map = map.clone().slice(s![index..=index]);
                 row.push(Overlay::new().draw(original, &heat_maps(map)[0]));
-                let cut = mixed.cut.clone().float().slice(s![place..=place]);
-                let donor = &originals[mixed.partners[place]];
+                let cut = mixed.cut.clone().float().slice(s![index..=index]);
+                let donor = &originals[mixed.partners[index]];
                 row.push(donor.clone());
                 row.push(pasted(original, donor, &heat_maps(cut)[0]));
             }
@@ -250,7 +264,7 @@ impl Trained {
         Ok(sheet)
     }
 
-    /// Images as the network takes them.
+    /// Decodes, resizes and normalises images: `[samples, 3, height, width]`.
     fn batch(&self, samples: &[&Sample], device: &Device) -> Result<Tensor<4>, Box<dyn Error>> {
         let InputSize { height, width } = self.recipe.input;
         let mut values = Vec::with_capacity(samples.len() * 3 * height * width);
@@ -264,19 +278,19 @@ impl Trained {
     }
 }
 
-/// So many of the samples, evenly spread.
+/// Selects `count` samples at equal distances.
 fn evenly(samples: &[Sample], count: usize) -> impl Iterator<Item = &Sample> {
     let step = (samples.len() / count.max(1)).max(1);
     samples.iter().step_by(step).take(count)
 }
 
-/// An image with the places of another where they were cut.
+/// Replaces the cut patches of an image by the same patches of the donor.
 fn pasted(original: &RgbImage, donor: &RgbImage, cut: &HeatMap) -> RgbImage {
     let (width, height) = original.dimensions();
     RgbImage::from_fn(width, height, |x, y| {
-        let place = |at: u32, size: u32, patches: usize| at as usize * patches / size as usize;
-        let row = place(y, height, cut.height());
-        let column = place(x, width, cut.width());
+        let scaled = |at: u32, size: u32, cells: usize| at as usize * cells / size as usize;
+        let row = scaled(y, height, cut.height());
+        let column = scaled(x, width, cut.width());
         if cut.values()[row * cut.width() + column] > 0.0 {
             let (x, y) = (x * donor.width() / width, y * donor.height() / height);
             *donor.get_pixel(x, y)

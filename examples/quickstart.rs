@@ -1,15 +1,35 @@
-//! Quickstart: from nothing to a ranked gallery.
+//! Quickstart: the whole workflow in one program, from a dataset to ranked search results.
 //!
-//! Draws a data set of people in four cameras, trains a small strong baseline on it, scores it, draws
-//! what it found, saves it, and loads it again. Everything lands in one folder.
+//! The program writes a synthetic dataset of people seen by four cameras, trains a small strong baseline on
+//! it, and evaluates the trained model. It then draws figures, saves the model, loads it again and checks
+//! that the loaded model scores the same.
 //!
 //! ```sh
 //! cargo run --release --example quickstart
 //! ```
 //!
-//! Under three minutes on two cores.
+//! This takes under three minutes on two CPU cores. The example has no option for your own data; for that,
+//! use `train_baseline`:
+//!
+//! ```sh
+//! cargo run --release --example train_baseline -- --data DIR --out run
+//! ```
+//!
+//! It prints the dataset statistics and the final report (mAP, mINP and CMC), and training progress on
+//! standard error. It writes to `target/quickstart` (change it with `--out`):
+//!
+//! ```text
+//! data-48/            the synthetic dataset, in the Market-1501 layout
+//! recipe.json         the recipe: every setting of the run
+//! run/                the checkpoints
+//! ranked.png          queries with their ten nearest gallery images
+//! activation.png      queries overlaid with activation maps
+//! cmc.svg             the CMC curve
+//! training.svg        losses, learning rate and scores per epoch
+//! model.safetensors   the weights, with PyTorch's parameter names
+//! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "prints results to the user")]
 
 use std::{error::Error, fs, path::PathBuf};
 
@@ -42,12 +62,12 @@ use reid::{
 };
 
 #[derive(Parser)]
-#[command(about = "From nothing to a ranked gallery")]
+#[command(about = "Trains, evaluates and saves a small model on synthetic images")]
 struct Arguments {
-    /// Where everything lands.
+    /// The folder that all files are written to.
     #[arg(long, default_value = "target/quickstart")]
     out: PathBuf,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
@@ -57,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = device::pick()?;
     println!("running on {}", device::backend(&device));
 
-    // 1. A data set on disk, in the Market-1501 layout. `market1501::load` reads the real one too.
+    // 1. A dataset on disk, in the Market-1501 layout. `market1501::load` reads the published dataset too.
     let people = if smoke { 8 } else { 48 };
     let data = out.join(format!("data-{people}"));
     SyntheticConfig::new()
@@ -68,12 +88,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let splits = market1501::load(&data)?;
     println!("{}\n", splits.statistics());
 
-    // 2. A recipe: everything that decides the run, saved next to the weights.
+    // 2. A recipe: every setting of the run, saved next to the weights.
     let recipe = recipe(smoke);
     fs::create_dir_all(&out)?;
     recipe.save(out.join("recipe.json"))?;
 
-    // 3. Training. A run that was interrupted goes on where it stopped.
+    // 3. Training. If an earlier run was interrupted, `resume` continues it from its last checkpoint.
     let outcome = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(Checkpoints::new(out.join(if smoke {
             "smoke"
@@ -83,14 +103,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .resume()?
         .run(&mut Console::stderr())?;
 
-    // 4. The trained model, evaluated with batch normalisation folded away.
+    // 4. Evaluation, with batch normalisation folded into the convolutions.
     let model = outcome.learner.model.valid().fold_batch_norm();
     let extractor = Extractor::new(recipe.input, Normalise::IMAGENET, LoaderConfig::default());
     let (query, gallery) = extractor.embed_both(&model, &splits, &device)?;
     let report = evaluate(&query, &gallery, &recipe.evaluation)?;
     println!("\n{report}\n");
 
-    // 5. Pictures and curves.
+    // 5. Figures and charts.
     let found = ranked_rows(&query, &gallery, &recipe.evaluation, &splits)?;
     save_picture(out.join("ranked.png"), &RankedFigure::new().draw(&found))?;
     let activation = activation_sheet(&model, &splits, &recipe, &device)?;
@@ -98,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     cmc_chart(out.join("cmc.svg"), &[("strong baseline", &report)])?;
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
 
-    // 6. The model as a file that PyTorch reads too, and back.
+    // 6. The model is saved in a format that PyTorch also reads, and loaded again.
     let file = out.join("model.safetensors");
     weights::save(&outcome.learner.model.valid(), &file)?;
     let identities = splits.statistics().train.identities;
@@ -112,10 +132,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         &recipe.evaluation,
         &device,
     )?;
-    assert_eq!(again.cmc, report.cmc, "a loaded model finds the same");
+    assert_eq!(
+        again.cmc, report.cmc,
+        "the loaded model must give the same CMC curve"
+    );
 
     println!(
-        "pictures, curves, checkpoints and model.safetensors are in {}",
+        "figures, charts, checkpoints and model.safetensors are in {}",
         out.display()
     );
     Ok(())
@@ -146,7 +169,7 @@ fn recipe(smoke: bool) -> Recipe<BagOfTricksConfig> {
     recipe
 }
 
-/// Four queries, each with the ten nearest images.
+/// Ranks the gallery for four queries and opens the ten nearest images of each.
 fn ranked_rows(
     query: &Embeddings,
     gallery: &Embeddings,
@@ -163,7 +186,7 @@ fn ranked_rows(
     queries.map(row).collect()
 }
 
-/// Queries, and where the network's last map is strong on them.
+/// Draws queries overlaid with the activation map of the last stage.
 fn activation_sheet(
     model: &BagOfTricks,
     splits: &Splits,

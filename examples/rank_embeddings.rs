@@ -1,33 +1,43 @@
-//! How good are embeddings from anywhere: mAP, mINP, the CMC curve, thresholds, and where they fail.
+//! Evaluates embeddings from any framework: mAP, mINP, the CMC curve, verification thresholds, re-ranking,
+//! open-set identification, and a comparison of two models.
 //!
-//! Teaches that evaluation needs no network: one vector per image with labels is enough. Write
-//! them from any framework as safetensors, as an `.npz` archive (`numpy.savez`), or as a folder of `.npy`
-//! files, with `f32` features and `i64` labels:
+//! No network is needed, only one vector and its labels per image. Without a file, the example evaluates a
+//! small synthetic set of embeddings, in less than a second:
+//!
+//! ```sh
+//! cargo run --release --example rank_embeddings
+//! ```
+//!
+//! With your own embeddings:
+//!
+//! ```sh
+//! cargo run --release --example rank_embeddings -- --file embeddings.npz --report pages
+//! cargo run --release --example rank_embeddings -- --file embeddings.safetensors \
+//!     --metric euclidean --ap at-50 --json > report.json
+//! cargo run --release --example rank_embeddings -- --file test.npz --rerank 20,6,0.3 --expand 5,3
+//! cargo run --release --example rank_embeddings -- --file test.npz --validation val.npz \
+//!     --threshold-at-far 0.001 --open-set --compare other.npz
+//! ```
+//!
+//! It prints a table of scores with 95 % confidence intervals, or with `--json` everything as JSON. With
+//! `--report DIR` it also writes `DIR/index.html`, a page with curves, breakdowns and the hardest queries.
+//!
+//! The file is safetensors, an `.npz` archive (`numpy.savez`), or a folder of `.npy` files, with `f32`
+//! features and `i64` labels:
 //!
 //! ```text
 //! query.features [q, d]   query.ids [q]     query.cameras [q]     query.images [q]
 //! gallery.features [g, d] gallery.ids [g]   gallery.cameras [g]   gallery.images [g]
 //! ```
 //!
-//! `reid::eval::files` says what else a file can hold.
+//! `q` and `g` are the numbers of query and gallery images, `d` is the dimension of the embeddings. Identity
+//! -2 is unknown, -1 is junk, 0 is a distractor. With `--no-cameras`, `cameras` may be missing. `images` are
+//! needed only then, and only if the gallery contains the queries: equal values in `query.images` and
+//! `gallery.images` mean the same image. `reid::eval::files` documents the other arrays that a file may have.
 //!
-//! Cameras may be missing with `--no-cameras`; images are needed only there, and only if the
-//! queries are in the gallery too: the same number on both sides is the same image. Identity -2
-//! is unknown, -1 junk, 0 a distractor.
-//!
-//! ```console
-//! $ cargo run --release --example rank_embeddings
-//! $ cargo run --release --example rank_embeddings -- --file embeddings.npz --report pages
-//! $ cargo run --release --example rank_embeddings -- --file embeddings.safetensors \
-//!       --metric euclidean --ap at-50 --json > report.json
-//! $ cargo run --release --example rank_embeddings -- --file test.npz --rerank 20,6,0.3 --expand 5,3
-//! $ cargo run --release --example rank_embeddings -- --file test.npz --validation val.npz \
-//!       --threshold-at-far 0.001 --open-set --compare other.npz
-//! ```
-//!
-//! Without a file it ranks a small set that it draws itself, in less than a second; 3,368 queries
-//! against 15,913 images of 2,048 numbers, as in Market-1501, take some seconds on 2 cores.
-#![expect(clippy::print_stderr, reason = "a program talks to its user")]
+//! The size of Market-1501 (3,368 queries, 15,913 gallery images, 2,048 dimensions) takes seconds on two CPU
+//! cores.
+#![expect(clippy::print_stderr, reason = "prints results to the user")]
 
 use std::{
     error::Error,
@@ -49,49 +59,47 @@ use reid::eval::{
 use reid::vis::{LineChart, Page, RankedFigure, RankedRow, RankedTile, Series, open_picture};
 use serde::Serialize;
 
-/// How good are embeddings from anywhere.
+/// Evaluates embeddings from any framework.
 #[derive(Debug, Parser)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
-    /// Embeddings with labels: `.safetensors`, `.npz` or a folder of `.npy`; without it, a small set is
-    /// drawn.
+    /// The embeddings with labels: `.safetensors`, `.npz` or a folder of `.npy` files. Default: a small
+    /// synthetic set.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// How far apart two embeddings are: euclidean or cosine.
+    /// The distance between embeddings: euclidean or cosine.
     #[arg(long, default_value_t)]
     metric: Metric,
-    /// Which average precision: non-interpolated, trapezoid, or at-K such as at-50.
+    /// The average precision: non-interpolated, trapezoid, or at-K such as at-50.
     #[arg(long, default_value_t)]
     ap: AveragePrecision,
-    /// Take out only the query's own image, not all that its camera took of the same identity.
+    /// Ignore only the query image itself in the gallery, not all images of its identity from its camera.
     #[arg(long)]
     no_cameras: bool,
-    /// Move queries towards their nearest gallery images first: how many, and how much nearness counts,
-    /// such as 5,3.
+    /// Expand each query with its nearest gallery images: the number of images and the exponent of their
+    /// weights, such as 5,3.
     #[arg(long, value_parser = expansion)]
     expand: Option<Expansion>,
-    /// Re-rank by k-reciprocal neighbours (Zhong et al. 2017): k1, k2 and lambda, such as 20,6,0.3.
+    /// Re-rank with k-reciprocal neighbours (Zhong et al. 2017): k1, k2 and lambda, such as 20,6,0.3.
     #[arg(long, value_parser = rerank)]
     rerank: Option<RerankConfig>,
-    /// Find the distance up to which two images are the same at so low a false accept rate, such as 0.001.
+    /// Calibrate the distance threshold for verification at this false accept rate, such as 0.001.
     #[arg(long, value_name = "RATE")]
     threshold_at_far: Option<f64>,
-    /// Embeddings to find the threshold on, so that `--file` measures it; the same file if absent.
+    /// The embeddings that the threshold is calibrated on; its rates are then measured on `--file`. Default:
+    /// the same file.
     #[arg(long, requires = "threshold_at_far")]
     validation: Option<PathBuf>,
-    /// Identify where a share of the identities is taken out of the gallery.
+    /// Evaluate open-set identification, with this share of the identities removed from the gallery.
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.5")]
     open_set: Option<f64>,
-    /// Other embeddings of the same images, to compare with.
+    /// Embeddings of the same images from another model, to compare with.
     #[arg(long, value_name = "OTHER")]
     compare: Option<PathBuf>,
     /// Write a page with curves, breakdowns and the hardest queries to this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// The pictures of the queries for the page, one path per line.
+    /// A text file with the paths of the query images, one per line, to draw them in the report.
     #[arg(
         long,
         value_name = "LIST",
@@ -99,42 +107,43 @@ struct Arguments {
         requires = "report"
     )]
     query_pictures: Option<PathBuf>,
-    /// The pictures of the gallery.
+    /// A text file with the paths of the gallery images, one per line.
     #[arg(long, value_name = "LIST", requires = "query_pictures")]
     gallery_pictures: Option<PathBuf>,
-    /// Print everything, with the result of each query, as JSON.
+    /// Print all results as JSON, including those of each query.
     #[arg(long)]
     json: bool,
-    /// Rank the small set: the same as no file.
+    /// Evaluate the synthetic set, as without `--file`.
     #[arg(long, conflicts_with = "file")]
     smoke: bool,
 }
 
-/// The numbers of re-ranking.
+/// Parses the hyper-parameters of re-ranking, such as `20,6,0.3`.
 fn rerank(text: &str) -> Result<RerankConfig, String> {
     let mut parts = text.split(',');
-    let mut numbers = || {
+    let mut parsed = || {
         let k1 = parts.next()?.trim().parse().ok().filter(|&k1| k1 > 0)?;
         let k2 = parts.next()?.trim().parse().ok().filter(|&k2| k2 > 0)?;
         let lambda = parts.next()?.trim().parse().ok()?;
-        let whole = (0.0..=1.0).contains(&lambda) && parts.next().is_none();
-        whole.then_some((k1, k2, lambda))
+        let valid = (0.0..=1.0).contains(&lambda) && parts.next().is_none();
+        valid.then_some((k1, k2, lambda))
     };
-    let (k1, k2, lambda) = numbers().ok_or_else(|| {
-        "expected two counts of at least 1 and a share from 0 to 1, such as 20,6,0.3".to_owned()
+    let (k1, k2, lambda) = parsed().ok_or_else(|| {
+        "expected k1 and k2 of at least 1 and lambda from 0 to 1, such as 20,6,0.3".to_owned()
     })?;
     Ok(RerankConfig::default().with_parameters(k1, k2, lambda))
 }
 
-/// The numbers of query expansion.
+/// Parses the hyper-parameters of query expansion, such as `5,3`.
 fn expansion(text: &str) -> Result<Expansion, String> {
-    let numbers = text.split_once(',').and_then(|(neighbours, alpha)| {
+    let parsed = text.split_once(',').and_then(|(neighbours, alpha)| {
         let neighbours = neighbours.trim().parse().ok().filter(|&count| count > 0)?;
         let alpha = alpha.trim().parse().ok().filter(|alpha| *alpha >= 0.0)?;
         Some(Expansion::new(neighbours, alpha))
     });
-    numbers.ok_or_else(|| {
-        "expected a count of at least 1 and an exponent of 0 or more, such as 5,3".to_owned()
+    parsed.ok_or_else(|| {
+        "expected a number of images of at least 1 and an exponent of at least 0, such as 5,3"
+            .to_owned()
     })
 }
 
@@ -148,17 +157,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that was asked for.
+/// The results of all requested evaluations.
 #[derive(Serialize)]
 struct Results {
     report: Report,
     intervals: Intervals,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<Threshold>,
-    /// What the threshold does on the file, where it was found on another.
+    /// The rates of the threshold on `--file`, if it was calibrated on `--validation`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rates: Option<Rates>,
-    /// False alarm rate, and share of queries that are found.
+    /// Pairs of false alarm rate and detection and identification rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     open_set: Option<Vec<[f64; 2]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,7 +186,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .with_average_precision(arguments.ap);
     let QueryAndGallery { query, gallery } = match &arguments.file {
         Some(path) => QueryAndGallery::load(path)?,
-        None => draw(Seed::new(1))?,
+        None => synthetic_set(Seed::new(1))?,
     };
     let query = match &arguments.expand {
         Some(expansion) => expansion.expand_queries(&query, &gallery)?,
@@ -214,14 +223,14 @@ fn results(
     let distances = Distances::between(query, gallery, config.metric)?;
     let task = task(&distances, [query, gallery], config);
     let (mut threshold, mut rates) = (None, None);
-    if let Some(wanted) = arguments.threshold_at_far {
+    if let Some(target) = arguments.threshold_at_far {
         let found = match &arguments.validation {
-            None => Threshold::calibrate(&task, wanted, &resampling)?,
+            None => Threshold::calibrate(&task, target, &resampling)?,
             Some(path) => {
                 let QueryAndGallery { query, gallery } = QueryAndGallery::load(path)?;
                 let distances = Distances::between(&query, &gallery, config.metric)?;
                 let validation = self::task(&distances, [&query, &gallery], config);
-                let found = Threshold::calibrate(&validation, wanted, &resampling)?;
+                let found = Threshold::calibrate(&validation, target, &resampling)?;
                 rates = Some(found.rates_on(&task, &resampling)?);
                 found
             }
@@ -265,7 +274,7 @@ fn task<'a>(
     RetrievalTask::new(distances, query.labels(), gallery.labels()).with_protocol(&config.protocol)
 }
 
-/// The report, re-ranked if asked.
+/// Evaluates the ranking, after re-ranking if `--rerank` is given.
 fn ranked(
     query: &Embeddings,
     gallery: &Embeddings,
@@ -288,10 +297,10 @@ fn range(interval: &Interval) -> String {
     format!("{} to {}", percent(interval.low), percent(interval.high))
 }
 
-/// Rows of what was found: name, value, interval.
+/// The rows of the table of results: name, value, interval.
 fn rows(results: &Results) -> Vec<[String; 3]> {
     let row = |name: &str, value: String, interval: String| [name.to_owned(), value, interval];
-    let with = |name: &str, of: &Interval| row(name, percent(of.value), range(of));
+    let with = |name: &str, found: &Interval| row(name, percent(found.value), range(found));
     let mut rows = vec![
         with("mAP", &results.intervals.mean_average_precision),
         with("mINP", &results.intervals.mean_inverse_negative_penalty),
@@ -307,19 +316,19 @@ fn rows(results: &Results) -> Vec<[String; 3]> {
     }
     if let Some(threshold) = &results.threshold {
         let distance = format!("{:.5}", threshold.distance);
-        rows.push(row("same up to a distance of", distance, String::new()));
+        rows.push(row("distance threshold", distance, String::new()));
         let rates = results.rates.as_ref().unwrap_or(&threshold.rates);
-        rows.push(with("false accepts there", &rates.false_accepts));
-        rows.push(with("true accepts there", &rates.true_accepts));
+        rows.push(with("false accepts at threshold", &rates.false_accepts));
+        rows.push(with("true accepts at threshold", &rates.true_accepts));
     }
     for [alarms, found] in results.open_set.iter().flatten() {
-        let name = format!("found at {} false alarms", percent(*alarms));
+        let name = format!("identified at {} false alarms", percent(*alarms));
         rows.push(row(&name, percent(*found), String::new()));
     }
     if let Some(comparison) = &results.comparison {
-        rows.push(with("mAP less the other's", &comparison.difference));
+        rows.push(with("mAP minus other mAP", &comparison.difference));
         let p_value = format!("{:.4}", comparison.p_value);
-        rows.push(row("by chance", p_value, String::new()));
+        rows.push(row("p-value", p_value, String::new()));
         let [better, worse] = [comparison.better, comparison.worse];
         let counts = format!("{better}, {worse}, {}", comparison.equal);
         rows.push(row("queries better, worse, equal", counts, String::new()));
@@ -330,17 +339,17 @@ fn rows(results: &Results) -> Vec<[String; 3]> {
 fn text(results: &Results) -> String {
     let report = &results.report;
     let mut text = format!(
-        "{} queries, {} with a match, gallery of {}; intervals of 95 %\n",
+        "{} queries, {} with a match; {} gallery images; 95 % confidence intervals\n",
         report.queries, report.matched_queries, report.gallery
     );
     for [name, value, interval] in rows(results) {
-        text.push_str(format!("  {name:30} {value:>10}   {interval}").trim_end());
+        text.push_str(format!("  {name:36} {value:>10}   {interval}").trim_end());
         text.push('\n');
     }
     text
 }
 
-/// The page: numbers, curves, where it fails.
+/// Builds the HTML report: scores, curves and breakdowns.
 fn page(
     arguments: &Arguments,
     [query, gallery]: [&Embeddings; 2],
@@ -351,13 +360,13 @@ fn page(
     let distances = Distances::between(query, gallery, config.metric)?;
     let task = task(&distances, [query, gallery], config);
     let title = arguments.file.as_deref().map_or_else(
-        || "a small set".to_owned(),
+        || "a small synthetic set".to_owned(),
         |file| file.display().to_string(),
     );
     let page = Page::new(format!("Embeddings: {title}"))
         .with_text(&format!(
-            "{} queries, {} with a match, against {} gallery images; {} distance, {} protocol, \
-             {} average precision. Intervals of 95 % over identities drawn anew.",
+            "{} queries, {} with a match; {} gallery images; {} distance, {} protocol, {} average precision. \
+             95 % confidence intervals by bootstrap over identities.",
             report.queries,
             report.matched_queries,
             report.gallery,
@@ -368,21 +377,22 @@ fn page(
         .with_table(&["", "value", "interval"], rows(results))
         .with_heading("Ranking")
         .with_chart(&cmc(report))
-        .with_heading("Same or different")
+        .with_heading("Verification")
         .with_chart(&roc(&Verification::from_task(&task)?));
     let page = breakdown(page, &task, config, report)?;
     match (&arguments.query_pictures, &arguments.gallery_pictures) {
         (Some(queries), Some(images)) => {
             let pictures = [paths(queries, query.len())?, paths(images, gallery.len())?];
             let picture = hardest(query, gallery, config, report, &pictures)?;
-            let legend = "The hardest queries and what was found for them, nearest first.";
+            let legend =
+                "The hardest queries with their ten nearest gallery images, nearest first.";
             Ok(page.with_picture(legend, &picture)?)
         }
         _ => Ok(page),
     }
 }
 
-/// Where it fails.
+/// Adds the tables of camera pairs, hardest identities and hardest queries.
 fn breakdown(
     page: Page,
     task: &RetrievalTask<'_>,
@@ -391,8 +401,8 @@ fn breakdown(
 ) -> Result<Page, reid::eval::Error> {
     let page = match task.query.cameras().and(task.gallery.cameras()) {
         None => page,
-        Some(_) => page.with_heading("From camera to camera").with_table(
-            &["from", "to", "queries", "Rank-1", "mAP"],
+        Some(_) => page.with_heading("Pairs of cameras").with_table(
+            &["query camera", "gallery camera", "queries", "Rank-1", "mAP"],
             camera_pairs(task, config)?.iter().map(camera_row),
         ),
     };
@@ -411,7 +421,7 @@ fn breakdown(
             &[
                 "query",
                 "identity",
-                "first right answer at rank",
+                "rank of first match",
                 "average precision",
             ],
             report.hardest(20).into_iter().map(|result| {
@@ -451,7 +461,7 @@ fn cmc(report: &Report) -> LineChart {
     let points = ranks.zip(report.cmc.iter().map(|rate| 100.0 * rate));
     LineChart::new("Cumulative matching characteristic")
         .with_axes("rank", "matching rate (%)")
-        .with_series(Series::new("right answer among the first", points))
+        .with_series(Series::new("CMC", points))
 }
 
 fn roc(pairs: &Verification) -> LineChart {
@@ -467,7 +477,7 @@ fn roc(pairs: &Verification) -> LineChart {
         .with_series(Series::new(name, points))
 }
 
-/// One path per line, as many as there are images.
+/// Reads a list of image paths, one per line, and checks their number.
 fn paths(list: &Path, expected: usize) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let text = fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
     let paths: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
@@ -481,7 +491,7 @@ fn paths(list: &Path, expected: usize) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(paths)
 }
 
-/// The hardest queries with what was found for them.
+/// Draws the hardest queries with their ten nearest gallery images.
 fn hardest(
     query: &Embeddings,
     gallery: &Embeddings,
@@ -489,8 +499,8 @@ fn hardest(
     report: &Report,
     [queries, images]: &[Vec<PathBuf>; 2],
 ) -> Result<reid::vis::RgbImage, Box<dyn Error>> {
-    let row = |at: usize| -> Result<RankedRow, Box<dyn Error>> {
-        let list = ranked_list(query, gallery, config, at, 10)?;
+    let row = |index: usize| -> Result<RankedRow, Box<dyn Error>> {
+        let list = ranked_list(query, gallery, config, index, 10)?;
         let tiles = list.entries.iter().map(|entry| {
             Ok(RankedTile {
                 picture: open_picture(&images[entry.gallery])?,
@@ -499,7 +509,7 @@ fn hardest(
             })
         });
         Ok(RankedRow {
-            query: open_picture(&queries[at])?,
+            query: open_picture(&queries[index])?,
             found: tiles.collect::<Result<_, reid::vis::Error>>()?,
         })
     };
@@ -519,27 +529,27 @@ fn hardest(
     Ok(RankedFigure::new().with_tile(tile).draw(&rows))
 }
 
-/// A small set: 40 identities in front of 4 cameras, with distractors and junk in the gallery.
+/// Generates a small set: 40 identities seen by 4 cameras, with distractors and junk in the gallery.
 ///
-/// An embedding is where its identity is, moved by its camera and by chance.
-fn draw(seed: Seed) -> Result<QueryAndGallery, reid::eval::Error> {
+/// An embedding is the sum of a vector of its identity, a vector of its camera and noise of its image.
+fn synthetic_set(seed: Seed) -> Result<QueryAndGallery, reid::eval::Error> {
     const DIMENSIONS: usize = 16;
     const IDENTITIES: i64 = 40;
     const CAMERAS: u32 = 4;
-    let point = |name: &str, place: u64| -> Vec<f32> {
-        let mut stream = seed.named(name).at(place).stream();
+    let vector = |name: &str, index: u64| -> Vec<f32> {
+        let mut stream = seed.named(name).at(index).stream();
         let values = (0..DIMENSIONS).map(|_| stream.random_range(-1.0..1.0));
         values.collect()
     };
     let embedding = |image: u64, (identity, camera): (i64, u32)| {
-        let place = match identity {
-            1.. => point("identity", identity.unsigned_abs()),
-            _ => point("somewhere", image), // distractors and junk have nothing in common
+        let center = match identity {
+            1.. => vector("identity", identity.unsigned_abs()),
+            _ => vector("somewhere", image), // each distractor and junk image has its own vector
         };
-        let moved = point("camera", u64::from(camera));
-        let p_value = point("image", image);
-        let sums = place.into_iter().zip(moved).zip(p_value);
-        sums.map(|((place, moved), p_value)| place + 0.5 * moved + 0.6 * p_value)
+        let shift = vector("camera", u64::from(camera));
+        let noise = vector("image", image);
+        let sums = center.into_iter().zip(shift).zip(noise);
+        sums.map(|((center, shift), noise)| center + 0.5 * shift + 0.6 * noise)
             .collect::<Vec<f32>>()
     };
     let side = |first: u64, labels: &[(i64, u32)]| {
@@ -550,16 +560,14 @@ fn draw(seed: Seed) -> Result<QueryAndGallery, reid::eval::Error> {
         Embeddings::new(values.collect(), DIMENSIONS, identities)?.with_cameras(cameras)
     };
 
-    let filmed = |identity: i64| (1..=CAMERAS).map(move |camera| (identity, camera));
-    let everybody: Vec<(i64, u32)> = (1..=IDENTITIES).flat_map(filmed).collect();
-    let others = [0, Identity::JUNK.label()].map(|nobody| filmed(nobody).cycle().take(30));
-    let gallery = everybody
-        .iter()
-        .copied()
-        .chain(others.into_iter().flatten());
+    let in_each_camera = |identity: i64| (1..=CAMERAS).map(move |camera| (identity, camera));
+    let matched: Vec<(i64, u32)> = (1..=IDENTITIES).flat_map(in_each_camera).collect();
+    let others =
+        [0, Identity::JUNK.label()].map(|identity| in_each_camera(identity).cycle().take(30));
+    let gallery = matched.iter().copied().chain(others.into_iter().flatten());
     let gallery: Vec<(i64, u32)> = gallery.collect();
-    // Every identity is searched for from its first two cameras, with pictures of its own.
-    let query: Vec<(i64, u32)> = everybody.into_iter().filter(|it| it.1 <= 2).collect();
+    // The queries show every identity in cameras 1 and 2. They are other images than those of the gallery.
+    let query: Vec<(i64, u32)> = matched.into_iter().filter(|it| it.1 <= 2).collect();
     Ok(QueryAndGallery {
         query: side(0, &query)?,
         gallery: side(1_000, &gallery)?,

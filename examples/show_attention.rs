@@ -1,18 +1,26 @@
-//! Where networks look: Grad-CAM of a baseline and of relation-aware attention side by side, and the
-//! spatial gate after the last stage (Zhang et al., arXiv:1904.02998, Figure 3).
+//! Draws where two networks look: Grad-CAM heat maps of a baseline and of a network with relation-aware
+//! attention, side by side, and the attention's spatial gate after the last stage (Zhang et al.,
+//! arXiv:1904.02998, Figure 3).
 //!
-//! Draws two runs that were trained before, or trains both for a moment on drawn people.
+//! Without options, the example trains both networks on synthetic images of people first, two to three
+//! minutes on two CPU cores:
 //!
 //! ```sh
 //! cargo run --release --example show_attention
+//! ```
 //!
+//! With two runs of `train_rga`, on its synthetic dataset or on your own:
+//!
+//! ```sh
 //! cargo run --release --example train_rga -- --attention none
 //! cargo run --release --example train_rga -- --attention rga-sc
 //! cargo run --release --example show_attention -- --data target/train_rga/people-64-0.5 \
 //!     --baseline target/train_rga/none --rga target/train_rga/rga-sc
+//! cargo run --release --example show_attention -- --data DIR --baseline run-none --rga run-rga
 //! ```
 //!
-//! Two to three minutes on two cores when it trains.
+//! It prints the path of the figure, which it writes to `target/show_attention/attention.png` (change it with
+//! `--picture`). Each row has a query, the two heat maps and the gate.
 
 #![expect(
     clippy::print_stdout,
@@ -54,23 +62,22 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Parser)]
 #[command(about = "Draws where a baseline and relation-aware attention look")]
 struct Arguments {
-    /// The run of a baseline (`train_rga -- --attention none`).
+    /// The run of the baseline (`train_rga -- --attention none`).
     #[arg(long, requires = "rga", requires = "data")]
     baseline: Option<PathBuf>,
     /// The run of RGA-SC after all stages (`train_rga -- --attention rga-sc`).
     #[arg(long, requires = "baseline")]
     rga: Option<PathBuf>,
-    /// The data whose queries are drawn: a folder in Market-1501's layout, one folder per identity,
-    /// or a CSV list.
+    /// The dataset whose queries are drawn: a CSV list, or a folder in a supported layout.
     #[arg(long, requires = "baseline")]
     data: Option<PathBuf>,
-    /// How many queries are drawn.
+    /// The number of queries to draw.
     #[arg(long, default_value_t = 8)]
     draw: usize,
-    /// Where the picture goes.
+    /// The file for the figure.
     #[arg(long, default_value = "target/show_attention/attention.png")]
     picture: PathBuf,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
@@ -104,11 +111,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         sheet = sheet.with_row(row(&original, &image, &pair)?);
     }
     save_picture(&arguments.picture, &sheet.draw())?;
-    println!("drew {}", arguments.picture.display());
+    println!("wrote {}", arguments.picture.display());
     Ok(())
 }
 
-/// Two networks for the same images.
+/// Two networks with the same input size, and the data to draw.
 struct Pair {
     splits: Splits,
     baseline: BagOfTricks,
@@ -116,29 +123,31 @@ struct Pair {
     recipe: Recipe<RgaConfig>,
 }
 
-/// The query, what speaks for the likeliest class in each network, and the gate over places.
+/// Draws one query: the image, each network's Grad-CAM heat map for its highest-scoring class, and the
+/// spatial gate.
 fn row(
     original: &RgbImage,
     image: &Tensor<4>,
     pair: &Pair,
 ) -> Result<[RgbImage; 4], Box<dyn Error>> {
     let Pair { baseline, rga, .. } = pair;
-    let lay = |overlay: Overlay, map: Tensor<3>| overlay.draw(original, &heat_maps(map)[0]);
+    let draw = |overlay: Overlay, map: Tensor<3>| overlay.draw(original, &heat_maps(map)[0]);
     let (cam, stretched) = (GradCam::new(), Overlay::new());
     let of_baseline = baseline.backbone.forward(image.clone());
     let [_, _, _, third, last] = rga.backbone.stages(image.clone());
     let attention = rga.backbone.after[3].as_ref();
-    let (spatial, _) = attention.ok_or("the run has no attention after stage 4")?;
+    let (spatial, _) =
+        attention.ok_or("expected attention after stage 4 in the run `--rga`, found none")?;
     let gate = spatial.gate(rga.backbone.layer4.forward(third));
     Ok([
         original.clone(),
-        lay(
+        draw(
             stretched,
             cam.maps(&baseline.head, of_baseline, Target::Highest),
         ),
-        lay(stretched, cam.maps(&rga.head, last, Target::Highest)),
-        // The same colours for the same numbers in every picture.
-        lay(stretched.with_range(0.0, 1.0), gate.squeeze_dim(1)),
+        draw(stretched, cam.maps(&rga.head, last, Target::Highest)),
+        // A fixed range gives equal gate values equal colours in all images.
+        draw(stretched.with_range(0.0, 1.0), gate.squeeze_dim(1)),
     ])
 }
 
@@ -155,7 +164,7 @@ fn image<N>(
 }
 
 impl Pair {
-    /// The best models of two runs.
+    /// Loads the best checkpoints of two runs.
     fn open(
         data: &Path,
         baseline: &Path,
@@ -168,7 +177,10 @@ impl Pair {
         let of_rga: Recipe<RgaConfig> = Checkpoints::recipe(&recipe)?;
         if of_baseline.input != of_rga.input {
             let (one, other) = (of_baseline.input, of_rga.input);
-            return Err(format!("the baseline takes images of {one}, the other of {other}").into());
+            return Err(format!(
+                "expected the same input size in both runs, found {one} and {other}"
+            )
+            .into());
         }
         Ok(Self {
             splits,
@@ -178,7 +190,7 @@ impl Pair {
         })
     }
 
-    /// Both networks, trained for a moment on drawn people.
+    /// Trains both networks on synthetic images of people.
     fn train(smoke: bool, device: &Device) -> Result<Self, Box<dyn Error>> {
         let people = if smoke { 8 } else { 32 };
         let data = format!("target/show_attention/people-{people}");
@@ -197,28 +209,28 @@ impl Pair {
                 &[1, 2, 3, 4],
                 (RgaSpatialConfig::new(), RgaChannelConfig::new()),
             );
-        let mut recipe = recipes::rga_paper("a moment", InputSize::new(64, 32), network);
+        let mut recipe = recipes::rga_paper("small", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;
         recipe.schedule.base = 2e-3;
         recipe.epochs = if smoke { 1 } else { 12 };
-        // Small batches, because relation-aware attention needs many steps to get going.
+        // Small batches give more training steps, which relation-aware attention needs.
         recipe.sampling.identities = if smoke { 4 } else { 8 };
         let network = recipe.network.clone().with_attention(&[], ());
         let plain = recipe.clone().with_network(network);
         Ok(Self {
-            baseline: learnt(&plain, &splits, device)?,
-            rga: learnt(&recipe, &splits, device)?,
+            baseline: trained(&plain, &splits, device)?,
+            rga: trained(&recipe, &splits, device)?,
             splits,
             recipe,
         })
     }
 }
 
-/// The best checkpoint of a run.
+/// Finds the best checkpoint of a run.
 fn checkpoint(run: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let checkpoint = Checkpoints::new(run).find(CheckpointKind::Best)?;
-    Ok(checkpoint.ok_or_else(|| format!("{} holds no checkpoint", run.display()))?)
+    Ok(checkpoint.ok_or_else(|| format!("found no checkpoint in {}", run.display()))?)
 }
 
 fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
@@ -233,7 +245,7 @@ fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     Ok(Checkpoints::load_model(checkpoint, model)?)
 }
 
-fn learnt<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
+fn trained<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     recipe: &Recipe<BagOfTricksConfig<A>>,
     splits: &Splits,
     device: &Device,

@@ -1,15 +1,27 @@
-//! Trains the strong baseline on data of your own.
+//! Trains the strong baseline (Luo et al., CVPR Workshops 2019) on your own data or on synthetic images.
+//!
+//! On synthetic images of people, minutes on two CPU cores:
+//!
+//! ```sh
+//! cargo run --release --example train_baseline -- --recipe examples/recipes/small_objects.json
+//! ```
+//!
+//! On your own data:
 //!
 //! ```sh
 //! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --out run
-//! cargo run --release --example train_baseline -- --data index.csv --recipe examples/recipes/small_objects.json --out run
-//! cargo run --release --example train_baseline -- --data shop --out run --resume
+//! cargo run --release --example train_baseline -- --data index.csv --out run \
+//!     --recipe examples/recipes/small_objects.json
+//! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --out run --resume
 //! ```
 //!
-//! Without `--recipe` it is the published one (ResNet-50 at 256 x 128, 120 epochs): a matter of hours
-//! on a GPU. The recipes in `examples/recipes` are for small images and take minutes on two cores.
-//! `Ctrl-C` saves and stops; `--resume` goes on to the same bits. Without `--data` it trains on drawn
-//! people.
+//! Without `--recipe`, the published recipe is used: ResNet-50 on images of 256 x 128 for 120 epochs, which
+//! takes hours on a GPU. The recipes in `examples/recipes` are for small images. `Ctrl-C` saves a checkpoint
+//! and stops; `--resume` continues from it, and the result is bit-identical to an uninterrupted run on a CPU.
+//!
+//! It prints the final report (mAP, mINP and CMC), and training progress on standard error; with `--json`
+//! progress goes to standard output as JSON lines. It writes to `--out`: checkpoints, `recipe.json`,
+//! `report.json`, `training.svg`, `cmc.svg`, and the weights as `model.safetensors`.
 
 #![expect(
     clippy::print_stdout,
@@ -31,40 +43,41 @@ use reid::{
 
 #[derive(Parser)]
 #[command(about = "Trains the strong baseline")]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
-    /// A data set in any layout that is known: Market-1501's, `VeRi-776`'s and the like, one folder per
-    /// identity, or a CSV list; drawn people if absent.
+    /// The dataset: a CSV list, or a folder in a supported layout (Market-1501, one folder per identity, …).
+    /// Default: synthetic images of people.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// A recipe as JSON; the published one if absent.
+    /// The recipe, a JSON file. Default: the published recipe.
     #[arg(long)]
     recipe: Option<PathBuf>,
-    /// Another number of epochs than the recipe's.
+    /// The number of epochs; overrides the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
-    /// Another seed than the recipe's.
+    /// The seed; overrides the recipe's.
     #[arg(long)]
     seed: Option<u64>,
-    /// ImageNet weights for the backbone (torchvision `.pth`, or safetensors), strictly.
+    /// ImageNet weights for the backbone: torchvision `.pth` or safetensors. All parameters of the backbone
+    /// must be in the file.
     #[arg(long)]
     pretrained: Option<PathBuf>,
-    /// Where checkpoints, curves and the model go; `target/train_baseline` if absent.
+    /// The folder for checkpoints, charts and the model. Default: `target/train_baseline`.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on from the last checkpoint in `--out`.
+    /// Resume from the last checkpoint in `--out`.
     #[arg(long)]
     resume: bool,
-    /// Progress as JSON lines on standard output.
+    /// Print progress as JSON lines on standard output.
     #[arg(long)]
     json: bool,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
 
 impl Arguments {
-    /// A smoke run has a folder of its own, so that it is in the way of no other run.
+    /// The output folder. A smoke run has its own, so that it never meets the checkpoints of another run.
     fn out(&self) -> PathBuf {
         let folder = || {
             let folder = PathBuf::from("target/train_baseline");
@@ -187,7 +200,7 @@ fn curves(history: &[EpochSummary]) -> TrainingCurves {
             .filter_map(|epoch| Some((epoch.epoch as f64, value(epoch)?)));
         Series::new(name, points)
     };
-    // By name: a loss may appear in some epochs only.
+    // Losses are matched by name, because a loss may be absent in some epochs.
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in history.iter().flat_map(|epoch| &epoch.losses) {
         if !names.contains(&&**name) {
@@ -196,7 +209,7 @@ fn curves(history: &[EpochSummary]) -> TrainingCurves {
     }
     let losses = names.into_iter().map(|name| {
         series(name, &move |epoch| {
-            let loss = epoch.losses.iter().find(|(of, _)| of == name);
+            let loss = epoch.losses.iter().find(|(other, _)| other == name);
             loss.map(|(_, loss)| *loss)
         })
     });

@@ -1,16 +1,26 @@
-//! Vehicles: further non-local and channel attention in two branches (Liu et al., AI City 2020), and what
-//! it is compared with.
+//! Trains a vehicle re-identification network: further non-local and channel attention in two branches (FNC,
+//! Liu et al., AI City 2020), or one of the networks that the paper compares it with.
 //!
-//! Trains a small network on drawn vehicles with look-alikes, or any network on your data, and prints
-//! what it scored: also with the mean over each track, where the data has tracks.
+//! On synthetic images of vehicles, some of which look alike, with a small network, minutes on two CPU cores:
 //!
 //! ```sh
 //! cargo run --release --example train_fnc
 //! cargo run --release --example train_fnc -- --row spatial --seed 2
-//! cargo run --release --example train_fnc -- --data VeRi --recipe paper --pretrained se_resnext101_32x4d.pth
 //! ```
 //!
-//! Minutes on two cores with drawn vehicles; the published recipe wants a GPU. `Ctrl-C` saves and stops.
+//! On your own data with the published recipe, which needs a GPU:
+//!
+//! ```sh
+//! cargo run --release --example train_fnc -- --data VeRi --recipe paper \
+//!     --pretrained se_resnext101_32x4d.pth
+//! ```
+//!
+//! `Ctrl-C` saves a checkpoint and stops; `--resume` continues from it.
+//!
+//! It prints the final report (mAP, mINP and CMC), and training progress on standard error. If the dataset
+//! has tracks, it prints a second report in which the mean embedding of each track stands for its images. It
+//! writes the checkpoints, `recipe.json` and `report.json` to a folder in `target/train_fnc`, named after the
+//! row (change it with `--out`).
 
 #![expect(
     clippy::print_stdout,
@@ -49,82 +59,83 @@ use reid::{
 use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
-#[command(about = "Trains two branches with late stages and attention of their own")]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[command(about = "Trains FNC, two branches with separate late stages and attention, on vehicles")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
-    /// Which network: a row of the paper's Table 5.
+    /// The network: a row of the paper's Table 5.
     #[arg(long, value_enum, default_value = "separate")]
     row: Row,
-    /// How attention and features become one: Table 6.
+    /// How attention is applied to the features: a row of Table 6.
     #[arg(long, value_enum, default_value = "multiply")]
     merge: MergeBy,
-    /// A data set in any layout that is known, such as VeRi-776's; drawn vehicles if absent.
+    /// The dataset: a CSV list, or a folder in a supported layout (VeRi-776, VehicleID, …). Default:
+    /// synthetic images of vehicles.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// How hard the drawn vehicles are to tell apart, from 0 to 1.
+    /// The difficulty of the synthetic images, from 0 to 1: how alike vehicles look.
     #[arg(long, default_value_t = 0.5)]
     difficulty: f32,
-    /// `paper`, or small by default.
+    /// The recipe.
     #[arg(long, value_enum, default_value = "small")]
     recipe: Which,
-    /// ImageNet weights for the trunk (Cadene's `.pth`, or safetensors), strictly but for gates, if the
-    /// file has none.
+    /// ImageNet weights for the backbone: Cadene's `.pth` or safetensors. All parameters of the backbone
+    /// must be in the file, except those of attention; squeeze-and-excitation may be missing as a whole.
     #[arg(long)]
     pretrained: Option<PathBuf>,
-    /// Another seed than the recipe's.
+    /// The seed; overrides the recipe's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Another number of epochs than the recipe's.
+    /// The number of epochs; overrides the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
-    /// Also score re-ranked lists, as the paper does: k1 = 75, k2 = 10, lambda = 0.1.
+    /// Also evaluate after re-ranking, as the paper does: k1 = 75, k2 = 10, lambda = 0.1.
     #[arg(long)]
     rerank: bool,
-    /// Where checkpoints, recipe and report go; `target/train_fnc` and the row if absent.
+    /// The folder for checkpoints, recipe and report. Default: `target/train_fnc/` and the row's name.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on from the last checkpoint in `--out`.
+    /// Resume from the last checkpoint in `--out`.
     #[arg(long)]
     resume: bool,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
 
-/// The rows of Table 5.
+/// The networks of the rows of Table 5.
 #[derive(Clone, Copy, ValueEnum)]
 enum Row {
     /// The strong baseline.
     Baseline,
-    /// With spatial attention after the last stage.
+    /// The baseline with spatial attention after the last stage.
     Spatial,
-    /// With channel attention after the last stage.
+    /// The baseline with channel attention after the last stage.
     Channel,
     /// Two branches that share all stages.
     Shared,
-    /// Two branches with late stages of their own: the paper's.
+    /// Two branches, each with its own late stages; the paper's proposal.
     Separate,
 }
 
-/// The rows of Table 6.
+/// The two ways of applying attention in Table 6.
 #[derive(Clone, Copy, ValueEnum)]
 enum MergeBy {
-    /// Features are multiplied by attention.
+    /// Multiply the features by the attention.
     Multiply,
-    /// Attention is added to features.
+    /// Add the attention to the features.
     Add,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Which {
-    /// A recipe for two cores.
+    /// A small recipe that trains in minutes on two CPU cores.
     Small,
-    /// SE-ResNeXt-101 and Ranger on 288 x 384.
+    /// The published recipe: SE-ResNeXt-101 with the Ranger optimizer on images of 288 x 384.
     Paper,
 }
 
-/// A trunk with squeeze-and-excitation in its blocks.
-type Trunk = ResNetConfig<SqueezeExcitationConfig>;
+/// A `ResNet` with squeeze-and-excitation in its blocks.
+type Backbone = ResNetConfig<SqueezeExcitationConfig>;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -152,7 +163,7 @@ where
     A: BlockConfig + Clone + Serialize + DeserializeOwned,
 {
     let head = BnNeckConfig::new();
-    let backbone = arguments.trunk().after(&[4], attention);
+    let backbone = arguments.backbone().after(&[4], attention);
     let network = NetworkConfig { backbone, head };
     train(arguments, network, |model, file| {
         weights::load_backbone(&mut model.backbone, file)?;
@@ -160,12 +171,12 @@ where
     })
 }
 
-/// Two branches.
+/// Trains FNC's two branches, with separate or shared late stages.
 fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
-    let mut network = FncConfig::from_network(arguments.trunk());
+    let mut network = FncConfig::from_network(arguments.backbone());
     network.branches = arguments.branches();
     if matches!(arguments.recipe, Which::Small) {
-        // One block in a stage: all of stages 3 and 4 are behind the cut.
+        // The small network has one block per stage: each branch has its own stages 3 and 4.
         network.split = Some(SplitPoint { stage: 3, block: 0 });
     }
     if !separate {
@@ -175,7 +186,7 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
     train(arguments, network, |model, file| {
         let image = arguments.input().rgb();
         let device = model.devices().remove(0);
-        // What the file has no weights of is drawn from the seed.
+        // Parameters that the file lacks are initialised from the seed.
         let seed = Seed::new(arguments.seed.unwrap_or(1)).named("whole");
         let mut whole: ResNet<_> = config.network.init(image, &Init::new(seed, &device));
         weights::load_backbone(&mut whole, file)?;
@@ -184,7 +195,7 @@ fn fnc(arguments: &Arguments, separate: bool) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// Trains a network and prints what it scored.
+/// Trains a network, and prints and writes the report.
 fn train<N: Network>(
     arguments: &Arguments,
     network: N,
@@ -232,7 +243,7 @@ fn train<N: Network>(
     Ok(())
 }
 
-/// Scores the mean over each track, where the gallery has tracks.
+/// Evaluates with the mean embedding of each gallery track, if the gallery has tracks.
 fn by_track(
     (query, gallery): &(Embeddings, Embeddings),
     config: &EvaluationConfig,
@@ -241,11 +252,11 @@ fn by_track(
         return Ok(());
     }
     let report = evaluate(query, &gallery.pooled_by_track()?, config)?;
-    println!("by track\n{report}");
+    println!("with one mean embedding per gallery track\n{report}");
     Ok(())
 }
 
-/// Scores lists re-ranked as in the paper.
+/// Evaluates after re-ranking with the paper's parameters.
 fn reranked(
     (query, gallery): &(Embeddings, Embeddings),
     config: &EvaluationConfig,
@@ -253,22 +264,22 @@ fn reranked(
     let paper = RerankConfig::default().with_parameters(75, 10, 0.1);
     let lists = Reranked::new(query, gallery, &paper)?;
     let report = lists.evaluate(query.labels(), gallery.labels(), config)?;
-    println!("re-ranked\n{report}");
+    println!("after re-ranking\n{report}");
     Ok(())
 }
 
 impl Arguments {
     fn out(&self) -> PathBuf {
         let row = self.row.to_possible_value();
-        let row = row.expect("a variant that can be named");
-        let merged = match self.merge {
+        let row = row.expect("no variant is skipped on the command line");
+        let suffix = match self.merge {
             MergeBy::Multiply => "",
             MergeBy::Add => "-add",
         };
         let name = if self.smoke {
             format!("smoke-{}", std::process::id())
         } else {
-            format!("{}{merged}", row.get_name())
+            format!("{}{suffix}", row.get_name())
         };
         let folder = || Path::new("target/train_fnc").join(name);
         self.out.clone().unwrap_or_else(folder)
@@ -281,17 +292,17 @@ impl Arguments {
         }
     }
 
-    fn trunk(&self) -> Trunk {
+    fn backbone(&self) -> Backbone {
         if matches!(self.recipe, Which::Paper) {
-            return Trunk::se_resnext101().with_last_stride(1);
+            return Backbone::se_resnext101().with_last_stride(1);
         }
-        let mut trunk = ResNetConfig::resnet18()
+        let mut backbone = ResNetConfig::resnet18()
             .with_width(if self.smoke { 4 } else { 16 })
             .with_last_stride(1)
             .with_stem(Stem::Small)
             .inside(SqueezeExcitationConfig::new());
-        trunk.blocks = [1; 4];
-        trunk
+        backbone.blocks = [1; 4];
+        backbone
     }
 
     fn branches(&self) -> FncBranches {

@@ -1,16 +1,28 @@
-//! Progressive feature `CutMix`: three branches, each learning from where the one before did not look
-//! (Zhang et al., Grad-CAM guided progressive feature `CutMix`), and what it is compared with.
+//! Trains progressive feature `CutMix` (Zhang et al., Grad-CAM guided progressive feature `CutMix`) or one of
+//! the networks that the paper compares it with.
 //!
-//! Trains a small network on drawn people who are often hidden, or any network on your data, and
-//! prints what it scored. The losses of each branch are shown while it learns.
+//! The network has a global branch and up to two more. In training, the patches of the feature map where one
+//! branch looks are replaced by those of another image before the next branch sees them. The next branch
+//! therefore learns from other parts of the image.
+//!
+//! On synthetic images of people, who are often occluded, with a small network, minutes on two CPU cores:
 //!
 //! ```sh
 //! cargo run --release --example train_progressive
 //! cargo run --release --example train_progressive -- --branches bdb --seed 2
+//! ```
+//!
+//! On your own data with a published recipe, which needs a GPU:
+//!
+//! ```sh
 //! cargo run --release --example train_progressive -- --data DIR --recipe code --pretrained resnet50.pth
 //! ```
 //!
-//! Minutes on two cores with drawn people; the published recipes want a GPU. `Ctrl-C` saves and stops.
+//! `Ctrl-C` saves a checkpoint and stops; `--resume` continues from it.
+//!
+//! It prints the final report (mAP, mINP and CMC), and training progress with the losses of each branch on
+//! standard error. It writes the checkpoints, `recipe.json` and `report.json` to a folder in
+//! `target/train_progressive`, named after the branches (change it with `--out`).
 
 #![expect(
     clippy::print_stdout,
@@ -45,85 +57,86 @@ use reid::{
 };
 
 #[derive(Parser)]
-#[command(about = "Trains branches that are cut and mixed where the one before looked")]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[command(about = "Trains progressive feature CutMix and the networks it is compared with")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
-    /// Which branches stand beside the global one: a row of the paper's Tables 2 and 3.
+    /// The branches beside the global one: a row of the paper's Tables 2 and 3.
     #[arg(long, value_enum, default_value = "pc2")]
     branches: Branches,
-    /// Who fills what is cut: a row of Table 4.
+    /// The images that replace the cut patches: a row of Table 4.
     #[arg(long, value_enum, default_value = "n")]
     partners: Donor,
-    /// How many cells are cut (k, Figure 3).
+    /// The number of patches to cut (k, Figure 3).
     #[arg(long)]
     cut: Option<usize>,
-    /// Rows and columns of a cell, such as 3x2: they divide the feature map.
+    /// The height and width of a patch, such as 3x2; they must divide those of the feature map.
     #[arg(long, value_parser = patches)]
     patches: Option<Patches>,
-    /// Find where a branch looked by a second pass of it instead of in closed form.
+    /// Compute Grad-CAM by a second backward pass instead of in closed form.
     #[arg(long)]
     autodiff: bool,
-    /// A folder in Market-1501's layout, one folder per identity, or a CSV list; drawn people if
-    /// absent.
+    /// The dataset: a CSV list, or a folder in a supported layout (Market-1501, one folder per identity, …).
+    /// Default: synthetic images of people.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// `paper`, `code`, or the file of a baseline's recipe, whose backbone gets the branches; small by
-    /// default.
+    /// `paper`, `code`, or a JSON recipe of a strong baseline, whose backbone gets the branches. Default: a
+    /// small recipe.
     #[arg(long)]
     recipe: Option<String>,
-    /// ImageNet weights for the trunk (torchvision `.pth`, or safetensors), strictly.
+    /// ImageNet weights for the backbone: torchvision `.pth` or safetensors. All parameters of the backbone
+    /// must be in the file.
     #[arg(long)]
     pretrained: Option<PathBuf>,
-    /// Another seed than the recipe's.
+    /// The seed; overrides the recipe's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Another number of epochs than the recipe's.
+    /// The number of epochs; overrides the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
-    /// Where checkpoints, recipe and report go; `target/train_progressive` and the branches if absent.
+    /// The folder for checkpoints, recipe and report. Default: `target/train_progressive/` and the branches.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on from the last checkpoint in `--out`.
+    /// Resume from the last checkpoint in `--out`.
     #[arg(long)]
     resume: bool,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
 
-/// The rows of Tables 2 and 3.
+/// The networks of the rows of Tables 2 and 3.
 #[derive(Clone, Copy, ValueEnum)]
 enum Branches {
-    /// G: the global branch alone.
+    /// G: only the global branch.
     G,
-    /// BDB*: one branch of which a rectangle is dropped.
+    /// BDB*: one more branch, in whose feature map a rectangle is dropped (set to zero).
     Bdb,
-    /// BDB*3: two independent ones.
+    /// BDB*3: two such branches, independent of each other.
     Bdb3,
-    /// + PC1: one branch that is cut and mixed.
+    /// + PC1: one branch with feature `CutMix`.
     Pc1,
-    /// + PC2: a chain of two, the paper's.
+    /// + PC2: two branches with feature `CutMix`, each guided by the branch before; the paper's.
     Pc2,
 }
 
-/// The rows of Table 4.
+/// The donor images of the rows of Table 4.
 #[derive(Clone, Copy, ValueEnum)]
 enum Donor {
     /// Images of another identity.
     N,
-    /// Other images of the same one.
+    /// Other images of the same identity.
     P,
     /// Any other image.
     Any,
 }
 
-/// Cells from their rows and columns.
+/// Parses the size of a patch, such as `3x2`.
 fn patches(text: &str) -> Result<Patches, String> {
     let sides = text.split_once('x').and_then(|(height, width)| {
         let (height, width) = (height.parse().ok()?, width.parse().ok()?);
         (height > 0 && width > 0).then_some(Patches { height, width })
     });
-    sides.ok_or_else(|| "expected rows and columns of at least 1, such as 3x2".to_owned())
+    sides.ok_or_else(|| "expected a height and a width of at least 1, such as 3x2".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -174,7 +187,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 impl Arguments {
     fn out(&self) -> PathBuf {
         let branches = self.branches.to_possible_value();
-        let branches = branches.expect("a variant that can be named");
+        let branches = branches.expect("no variant is skipped on the command line");
         let name = if self.smoke {
             format!("smoke-{}", std::process::id())
         } else {
@@ -184,7 +197,7 @@ impl Arguments {
         self.out.clone().unwrap_or_else(folder)
     }
 
-    /// The branches after the global one, in these dimensions.
+    /// Configures the branches after the global one, with these embedding dimensions.
     fn branches(&self, dimensions: [usize; 2], patches: Patches) -> Vec<BranchConfig> {
         let partners = match self.partners {
             Donor::N => MixPartner::Negative,
@@ -235,8 +248,8 @@ fn recipe(
     arguments: &Arguments,
     splits: &Splits,
 ) -> Result<Recipe<BranchedConfig>, Box<dyn Error>> {
-    // Cells for maps of 24 x 8, and for those of the small network.
-    let (published, small_cells) = (
+    // The patches for the published feature maps of 24 x 8, and for the 16 x 8 maps of the small network.
+    let (published, small_patches) = (
         Patches {
             height: 3,
             width: 2,
@@ -252,7 +265,7 @@ fn recipe(
         network
     };
     let small_head = || {
-        let branches = arguments.branches([128, 64], small_cells);
+        let branches = arguments.branches([128, 64], small_patches);
         BranchedHeadConfig::new()
             .with_global(64)
             .with_branches(branches)
@@ -280,12 +293,12 @@ fn recipe(
     }
     recipe.epochs = arguments.epochs.unwrap_or(recipe.epochs);
     recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
-    // Cells and shares come from the command line: an error, not a panic.
+    // Patch sizes and counts come from the command line: a wrong one must be an error, not a panic.
     recipe.check()?;
     Ok(recipe)
 }
 
-/// A recipe for two cores: feature maps of 16 x 8.
+/// A small recipe that trains in minutes on two CPU cores, with feature maps of 16 x 8.
 fn small(head: BranchedHeadConfig) -> Recipe<BranchedConfig> {
     let mut backbone = ResNetConfig::resnet18()
         .with_width(16)

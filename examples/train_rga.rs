@@ -1,14 +1,24 @@
-//! Attention in a strong baseline: any row of the relation-aware paper's tables, under one recipe.
+//! Trains a strong baseline with attention after its stages: relation-aware global attention (RGA, Zhang et
+//! al., arXiv:1904.02998) or any other attention in Tables 1 to 3 of that paper, all with the same recipe.
 //!
-//! Trains a small network on drawn people, or any network on your data, with the attention that is
-//! asked for after its stages, and prints what it scored.
+//! On synthetic images of people with a small network, minutes on two CPU cores:
 //!
 //! ```sh
 //! cargo run --release --example train_rga -- --attention rga-sc
-//! cargo run --release --example train_rga -- --attention rga-sc --data DIR --recipe code --pretrained resnet50.pth
 //! ```
 //!
-//! Minutes on two cores with drawn people; the published recipes want a GPU. `Ctrl-C` saves and stops.
+//! On your own data with a published recipe, which needs a GPU:
+//!
+//! ```sh
+//! cargo run --release --example train_rga -- --attention rga-sc --data DIR --recipe code \
+//!     --pretrained resnet50.pth
+//! ```
+//!
+//! `Ctrl-C` saves a checkpoint and stops; `--resume` continues from it.
+//!
+//! It prints the final report (mAP, mINP and CMC), and training progress on standard error. It writes the
+//! checkpoints, `recipe.json` and `report.json` to a folder in `target/train_rga`, named after the attention
+//! (change it with `--out`).
 
 #![expect(
     clippy::print_stdout,
@@ -47,43 +57,44 @@ use reid::{
 use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
-#[command(about = "Trains a network with attention after its stages")]
+#[command(about = "Trains a strong baseline with attention after its stages")]
 struct Arguments {
-    /// What stands after the stages.
+    /// The attention after the stages.
     #[arg(long, value_enum, default_value = "rga-sc")]
     attention: Attention,
-    /// After which stages, from 1 to 4.
+    /// The stages that attention follows, from 1 to 4.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3,4", value_parser = stage)]
     stages: Vec<usize>,
-    /// A folder in Market-1501's layout, one folder per identity, or a CSV list; drawn people if
-    /// absent.
+    /// The dataset: a CSV list, or a folder in a supported layout (Market-1501, one folder per identity, …).
+    /// Default: synthetic images of people.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// How hard the drawn people are to tell apart, from 0 to 1.
+    /// The difficulty of the synthetic images, from 0 to 1: how alike people look.
     #[arg(long, default_value_t = 0.5)]
     difficulty: f32,
-    /// `paper`, `code`, or the file of a baseline's recipe; small by default.
+    /// `paper`, `code`, or a JSON recipe of a strong baseline. Default: a small recipe.
     #[arg(long)]
     recipe: Option<String>,
-    /// ImageNet weights for the trunk (torchvision `.pth`, or safetensors), strictly.
+    /// ImageNet weights for the backbone: torchvision `.pth` or safetensors. All parameters of the backbone
+    /// must be in the file, except those of attention.
     #[arg(long)]
     pretrained: Option<PathBuf>,
-    /// Another seed than the recipe's.
+    /// The seed; overrides the recipe's.
     #[arg(long)]
     seed: Option<u64>,
-    /// Another number of epochs than the recipe's.
+    /// The number of epochs; overrides the recipe's.
     #[arg(long)]
     epochs: Option<usize>,
-    /// Another number of identities in a batch than the recipe's: with fewer, more steps of as much work.
+    /// The number of identities in a batch; overrides the recipe's. Fewer identities give more steps.
     #[arg(long)]
     identities: Option<usize>,
-    /// Where checkpoints, recipe and report go; `target/train_rga` and the attention if absent.
+    /// The folder for checkpoints, recipe and report. Default: `target/train_rga/` and the attention's name.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on from the last checkpoint in `--out`.
+    /// Resume from the last checkpoint in `--out`.
     #[arg(long)]
     resume: bool,
-    /// A run of seconds, to see that it runs.
+    /// Run for a few seconds with tiny settings, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
@@ -91,7 +102,7 @@ struct Arguments {
 impl Arguments {
     fn out(&self) -> PathBuf {
         let attention = self.attention.to_possible_value();
-        let attention = attention.expect("a variant that can be named");
+        let attention = attention.expect("no variant is skipped on the command line");
         let name = if self.smoke {
             format!("smoke-{}", std::process::id())
         } else {
@@ -102,54 +113,54 @@ impl Arguments {
     }
 }
 
-/// One of a network's four stages.
+/// Parses the number of a stage, from 1 to 4.
 fn stage(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(stage @ 1..=4) => Ok(stage),
-        _ => Err("expected a stage from 1 to 4".to_owned()),
+        _ => Err("expected the number of a stage, from 1 to 4".to_owned()),
     }
 }
 
-/// The rows of Tables 1 to 3.
+/// The attention of the rows of Tables 1 to 3.
 #[derive(Clone, Copy, ValueEnum)]
 enum Attention {
-    /// The baseline.
+    /// The baseline, without attention.
     None,
     /// Squeeze-and-excitation.
     Se,
     /// CBAM over channels.
     CbamC,
-    /// CBAM over places.
+    /// CBAM over positions.
     CbamS,
-    /// CBAM over channels, then places.
+    /// CBAM over channels, then over positions.
     CbamCs,
     /// Fully connected over channels.
     FcC,
-    /// Fully connected over places.
+    /// Fully connected over positions.
     FcS,
-    /// FC-S//C: fully connected over both, side by side.
+    /// FC-S//C: fully connected over positions and over channels, in parallel.
     FcSPlusC,
-    /// Non-local.
+    /// A non-local block.
     NonLocal,
-    /// Non-local, then RGA-S.
+    /// A non-local block, then RGA-S.
     NonLocalRgaS,
-    /// RGA-S w/o Rel.
+    /// RGA-S without its relation term.
     RgaSWithoutRelation,
-    /// RGA-S w/o Vis.
+    /// RGA-S without its visual term.
     RgaSWithoutVisual,
-    /// Relation-aware over places.
+    /// RGA-S: relation-aware over positions.
     RgaS,
-    /// RGA-C w/o Rel.
+    /// RGA-C without its relation term.
     RgaCWithoutRelation,
-    /// RGA-C w/o Vis.
+    /// RGA-C without its visual term.
     RgaCWithoutVisual,
-    /// Relation-aware over channels.
+    /// RGA-C: relation-aware over channels.
     RgaC,
-    /// RGA-S//C: relation-aware over both, side by side.
+    /// RGA-S//C: relation-aware over positions and over channels, in parallel.
     RgaSPlusC,
-    /// Relation-aware over channels, then places.
+    /// RGA-CS: relation-aware over channels, then over positions.
     RgaCs,
-    /// Relation-aware over places, then channels: the paper's.
+    /// RGA-SC: relation-aware over positions, then over channels; the paper's proposal.
     RgaSc,
 }
 
@@ -196,7 +207,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Trains a network with one attention and prints what it scored.
+/// Trains a network with this attention, and prints and writes the report.
 fn train<A>(arguments: &Arguments, attention: A) -> Result<(), Box<dyn Error>>
 where
     A: BlockConfig + Clone + Serialize + DeserializeOwned,
@@ -228,7 +239,7 @@ where
     }
     let attention = parameters::count(&model.backbone.after);
     let all = parameters::count(model);
-    eprintln!("{all} parameters, {attention} of them attention");
+    eprintln!("{all} parameters, {attention} of them in attention blocks");
 
     if arguments.resume {
         trainer = trainer.resume()?;
@@ -282,7 +293,7 @@ fn recipe(
     Ok(recipe)
 }
 
-/// A recipe for two cores.
+/// A small recipe that trains in minutes on two CPU cores.
 fn small() -> Recipe<BagOfTricksConfig> {
     let mut backbone = ResNetConfig::resnet18()
         .with_width(16)
