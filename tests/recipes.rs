@@ -374,7 +374,7 @@ fn branches_name_what_is_impossible() {
         .expect("there") = json!(3);
     assert_eq!(
         problems::<FncConfig>(&network),
-        "network.split.block: expected below 2, the blocks of stage 3, found 2\n\
+        "network.split.block: expected below 2, the number of blocks in stage 3, found 2\n\
          network.branches.channel.groups: expected a divisor of the 8 hidden channels, found 3"
     );
 
@@ -396,7 +396,7 @@ fn images_too_small_for_a_stem_are_refused() {
     network.validate(InputSize::new(2, 64).rgb(), &mut found);
     assert_eq!(
         found.to_string(),
-        "stem: expected a stem that the images are large enough for, found images of 3x2x64"
+        "stem: expected a stem that fits the images, found images of 3x2x64"
     );
 }
 

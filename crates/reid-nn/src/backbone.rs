@@ -1,4 +1,4 @@
-//! Backbones: blocks whose input is an image.
+//! Backbones: blocks whose input is a batch of images.
 
 mod config;
 mod ibn;

@@ -74,7 +74,7 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
 
     fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
         let (height, width) = (self.height, self.width);
-        Problems::refuse("a gate of another size", |problems| {
+        Problems::refuse("a resized gate", |problems| {
             self.validate(input, problems);
         });
         let pooled = FeatureShape::new(input.channels, height, width);

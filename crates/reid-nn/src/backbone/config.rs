@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Ibn, MaxPool, ResidualBlockConfig, ResidualKind, Stem};
 use crate::block::BlockConfig;
 
-/// Configuration of [`ResNet`](super::ResNet), with a block `I` inside every residual block and a block `A` after
-/// chosen stages.
+/// Configuration of [`ResNet`](super::ResNet), with a block `I` inside every residual block and a block `A`
+/// after chosen stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -17,25 +17,26 @@ use crate::block::BlockConfig;
 pub struct ResNetConfig<I = (), A = ()> {
     /// Basic or bottleneck blocks.
     pub kind: ResidualKind,
-    /// Residual blocks per stage, each at least 1.
+    /// The number of residual blocks per stage, 1 to 256 each.
     pub blocks: [usize; 4],
-    /// Planes of the first stage, doubled in each further one; 64 in the paper.
+    /// The planes of the first stage, doubled in each later stage, from 1 to 4096; 64 in the paper.
     pub width: usize,
-    /// Groups of the 3 x 3 convolutions; 32 in `ResNeXt` 32x4d.
+    /// The number of groups of the 3 x 3 convolutions, from 1 to 4096; 32 in ResNeXt 32x4d.
     pub groups: usize,
-    /// Hidden channels per group and 64 planes; 64 in `ResNet`, 4 in `ResNeXt` 32x4d.
+    /// The number of hidden channels per group at 64 planes, from 1 to 4096; 64 in ResNet, 4 in ResNeXt
+    /// 32x4d.
     pub width_per_group: usize,
-    /// Stride of the last stage, 1 or 2. Re-identification keeps the larger map of 1.
+    /// The stride of the last stage, 1 or 2. Re-identification uses 1, which keeps the feature map larger.
     pub last_stride: usize,
-    /// What an image passes before the first stage.
+    /// The layers before the first stage.
     pub stem: Stem,
-    /// Where each image is normalised by itself; nowhere by default.
+    /// Where instance normalisation is used; nowhere by default.
     #[serde(default)]
     pub ibn: Ibn,
-    /// What stands before the addition of every residual block.
+    /// The block before the addition of every residual block.
     #[serde(deserialize_with = "strict")]
     pub inside: I,
-    /// What stands after stages, at most one block for each.
+    /// The blocks after stages, at most one per stage.
     pub after: Vec<AfterStage<A>>,
 }
 
@@ -51,7 +52,7 @@ pub struct AfterStage<A> {
 }
 
 impl ResNetConfig {
-    fn of(kind: ResidualKind, blocks: [usize; 4]) -> Self {
+    fn from_blocks(kind: ResidualKind, blocks: [usize; 4]) -> Self {
         Self {
             kind,
             blocks,
@@ -69,31 +70,31 @@ impl ResNetConfig {
     /// ResNet-18: basic blocks, 512 channels.
     #[must_use]
     pub fn resnet18() -> Self {
-        Self::of(ResidualKind::Basic, [2, 2, 2, 2])
+        Self::from_blocks(ResidualKind::Basic, [2, 2, 2, 2])
     }
 
     /// ResNet-34: basic blocks, 512 channels.
     #[must_use]
     pub fn resnet34() -> Self {
-        Self::of(ResidualKind::Basic, [3, 4, 6, 3])
+        Self::from_blocks(ResidualKind::Basic, [3, 4, 6, 3])
     }
 
     /// ResNet-50: bottlenecks, 2048 channels.
     #[must_use]
     pub fn resnet50() -> Self {
-        Self::of(ResidualKind::Bottleneck, [3, 4, 6, 3])
+        Self::from_blocks(ResidualKind::Bottleneck, [3, 4, 6, 3])
     }
 
     /// ResNet-101: bottlenecks, 2048 channels.
     #[must_use]
     pub fn resnet101() -> Self {
-        Self::of(ResidualKind::Bottleneck, [3, 4, 23, 3])
+        Self::from_blocks(ResidualKind::Bottleneck, [3, 4, 23, 3])
     }
 
     /// ResNet-152: bottlenecks, 2048 channels.
     #[must_use]
     pub fn resnet152() -> Self {
-        Self::of(ResidualKind::Bottleneck, [3, 8, 36, 3])
+        Self::from_blocks(ResidualKind::Bottleneck, [3, 8, 36, 3])
     }
 
     /// ResNeXt-50 32x4d: grouped bottlenecks, 2048 channels.
@@ -110,48 +111,48 @@ impl ResNetConfig {
 }
 
 impl<I, A> ResNetConfig<I, A> {
-    /// Another number of planes in the first stage.
+    /// Sets the planes of the first stage.
     #[must_use]
     pub fn with_width(mut self, width: usize) -> Self {
         self.width = width;
         self
     }
 
-    /// Grouped 3 x 3 convolutions: `groups`, with `width_per_group` channels each at 64 planes.
+    /// Sets the groups of the 3 x 3 convolutions, with `width_per_group` channels each at 64 planes.
     #[must_use]
     pub fn with_groups(mut self, groups: usize, width_per_group: usize) -> Self {
         (self.groups, self.width_per_group) = (groups, width_per_group);
         self
     }
 
-    /// Another stride of the last stage, in the convolution and in the shortcut.
+    /// Sets the stride of the last stage, in the convolution and in the shortcut.
     #[must_use]
     pub fn with_last_stride(mut self, last_stride: usize) -> Self {
         self.last_stride = last_stride;
         self
     }
 
-    /// Another stem.
+    /// Sets the stem.
     #[must_use]
     pub fn with_stem(mut self, stem: Stem) -> Self {
         self.stem = stem;
         self
     }
 
-    /// Images normalised by themselves at these places.
+    /// Sets where instance normalisation is used.
     #[must_use]
     pub fn with_ibn(mut self, ibn: Ibn) -> Self {
         self.ibn = ibn;
         self
     }
 
-    /// A block before the addition of every residual block.
+    /// Inserts a block before the addition of every residual block.
     #[must_use]
     pub fn inside<J>(self, inside: J) -> ResNetConfig<J, A> {
         self.with_sockets(|_, after| (inside, after))
     }
 
-    /// The same block after each of these stages, from 1 to 4, beside what stands after others.
+    /// Inserts a block after each of these stages, from 1 to 4, and keeps the blocks after other stages.
     ///
     /// ```
     /// use reid_nn::{attention::AttentionConfig, backbone::ResNetConfig};
@@ -176,7 +177,7 @@ impl<I, A> ResNetConfig<I, A> {
         self
     }
 
-    /// Nothing after any stage.
+    /// Removes the blocks after all stages.
     #[must_use]
     pub fn without_after(self) -> ResNetConfig<I> {
         self.with_sockets(|inside, _| (inside, Vec::new()))
@@ -201,7 +202,7 @@ impl<I, A> ResNetConfig<I, A> {
         }
     }
 
-    /// Channels inside the blocks of a stage.
+    /// The number of channels inside the blocks of a stage, which counts from 0.
     pub(super) fn hidden(&self, stage: usize) -> usize {
         let planes = self.width << stage;
         match self.kind {
@@ -212,9 +213,9 @@ impl<I, A> ResNetConfig<I, A> {
 }
 
 impl<I> ResNetConfig<I> {
-    /// The same block after each of these stages, from 1 to 4, in a network that has none yet. Further stages
-    /// get theirs by [`and_after`](Self::and_after); blocks of several kinds are one type by
-    /// [`AttentionConfig`](crate::attention::AttentionConfig) or an enum of one's own.
+    /// Inserts a block after each of these stages, from 1 to 4. [`and_after`](Self::and_after) adds blocks
+    /// after further stages. For blocks of several kinds, the block type can be
+    /// [`AttentionConfig`](crate::attention::AttentionConfig) or your own enum.
     #[must_use]
     pub fn after<A: Clone>(self, stages: &[usize], block: A) -> ResNetConfig<I, A> {
         let network = self.with_sockets(|inside, _| (inside, Vec::new()));
@@ -223,7 +224,7 @@ impl<I> ResNetConfig<I> {
 }
 
 impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
-    /// The residual blocks of a stage, counted from 0.
+    /// The configurations of the residual blocks of a stage, which counts from 0.
     pub(super) fn stage(&self, stage: usize) -> Vec<ResidualBlockConfig<I>> {
         let (planes, hidden) = (self.width << stage, self.hidden(stage));
         let first_stride = match stage {
@@ -237,20 +238,21 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
             hidden,
             groups: self.groups,
             stride: if index == 0 { first_stride } else { 1 },
-            instance: self.ibn.of_block(stage, index + 1 == self.blocks[stage]),
+            instance: self.ibn.in_block(stage, index + 1 == self.blocks[stage]),
             inside: self.inside.clone(),
         };
         (0..self.blocks[stage]).map(block).collect()
     }
 
-    /// What stands after a stage, counted from 0.
+    /// The block after a stage, which counts from 0.
     pub(super) fn after_stage(&self, stage: usize) -> Option<&A> {
         let mut after = self.after.iter();
-        let here = after.find(|after| after.stage == stage + 1);
-        here.map(|after| &after.block)
+        let found = after.find(|after| after.stage == stage + 1);
+        found.map(|after| &after.block)
     }
 
-    /// The shapes after the stem and after each of the four stages, sockets included.
+    /// The shapes of the feature maps after the stem and after each of the four stages, including the block
+    /// after the stage.
     #[must_use]
     pub fn shapes(&self, image: FeatureShape) -> [FeatureShape; 5] {
         let mut shapes = [self.stem.output(image).with_channels(self.width); 5];

@@ -1,10 +1,10 @@
-//! Instance and batch normalisation in one network (Pan et al., Two at Once: Enhancing Learning and
+//! IBN-Net: instance and batch normalisation in one network (Pan et al., Two at Once: Enhancing Learning and
 //! Generalization Capacities via IBN-Net, ECCV 2018, arXiv:1807.09441).
 
 use serde::{Deserialize, Serialize};
 
-/// Where a [`ResNet`](super::ResNet) normalises each image by itself, so that light and colours of a
-/// camera matter less.
+/// Where a [`ResNet`](super::ResNet) uses instance normalisation, which reduces the influence of a camera's
+/// lighting and colours.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -21,32 +21,31 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ibn {
-    /// Nowhere.
+    /// No instance normalisation.
     #[default]
     None,
-    /// IBN-a: after the first convolution of every block of stages 1 to 3, in the first half of the
-    /// channels.
+    /// IBN-a: on the first half of the channels after the first convolution of every block in stages 1 to 3.
     A,
-    /// IBN-b: in the stem, and behind the addition of the last block of stages 1 and 2.
+    /// IBN-b: in the stem, and after the residual addition of the last block in stages 1 and 2.
     B,
 }
 
-/// Where a block normalises each image by itself.
+/// Where a residual block uses instance normalisation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceNormed {
-    /// Nowhere.
+    /// No instance normalisation.
     #[default]
     None,
-    /// The first half of the channels after the first convolution, as in IBN-a.
+    /// On the first half of the channels after the first convolution, as in IBN-a.
     Half,
-    /// All channels behind the addition, as in IBN-b.
+    /// On all channels after the residual addition, as in IBN-b.
     Sum,
 }
 
 impl Ibn {
-    /// For a block of a stage, both counted from 0.
-    pub(super) fn of_block(self, stage: usize, last: bool) -> InstanceNormed {
+    /// Returns the setting of a block; `stage` counts from 0, and `last` marks the last block of the stage.
+    pub(super) fn in_block(self, stage: usize, last: bool) -> InstanceNormed {
         match self {
             Self::A if stage < 3 => InstanceNormed::Half,
             Self::B if stage < 2 && last => InstanceNormed::Sum,

@@ -1,28 +1,28 @@
-//! Limits of a `ResNet`: what can be built, and why the rest cannot.
+//! The limits of a `ResNet` configuration, and the messages about values beyond them.
 
 use reid_core::{FeatureShape, MAX_WEIGHTS, Problems};
 
 use super::{Ibn, ResNetConfig, ResidualKind};
 use crate::block::BlockConfig;
 
-/// Blocks that a stage may have; the largest published has 36.
-const MOST_BLOCKS: usize = 256;
+/// The largest number of blocks in a stage; published networks have at most 36.
+const MAX_BLOCKS: usize = 256;
 
-/// Channels, groups and channels of a group that a stem may have; the largest published have 64.
-const MOST_CHANNELS: usize = 4096;
+/// The largest width, number of groups and width per group; published networks have at most 64.
+const MAX_CHANNELS: usize = 4096;
 
 impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
-    /// Adds what is wrong with each number by itself; says whether nothing is.
-    pub(super) fn validate_numbers(&self, problems: &mut Problems) -> bool {
+    /// Adds a problem for each hyper-parameter that is out of range; returns whether there was none.
+    pub(super) fn validate_ranges(&self, problems: &mut Problems) -> bool {
         let before = problems.len();
         problems.at("blocks", |problems| {
             for (stage, &blocks) in self.blocks.iter().enumerate() {
-                problems.count(&format!("[{stage}]"), blocks, 1..=MOST_BLOCKS);
+                problems.count(&format!("[{stage}]"), blocks, 1..=MAX_BLOCKS);
             }
         });
-        problems.count("width", self.width, 1..=MOST_CHANNELS);
-        problems.count("groups", self.groups, 1..=MOST_CHANNELS);
-        problems.count("width_per_group", self.width_per_group, 1..=MOST_CHANNELS);
+        problems.count("width", self.width, 1..=MAX_CHANNELS);
+        problems.count("groups", self.groups, 1..=MAX_CHANNELS);
+        problems.count("width_per_group", self.width_per_group, 1..=MAX_CHANNELS);
         problems.count("last_stride", self.last_stride, 1..=2);
         for (index, after) in self.after.iter().enumerate() {
             let field = format!("after[{index}].stage");
@@ -31,9 +31,9 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
             problems.require(
                 &field,
                 before.all(|before| before.stage != after.stage),
-                "a stage without a block",
+                "a stage that no other entry names",
                 format_args!(
-                    "{} again; a tuple or `AttentionConfig::Chain` chains blocks",
+                    "{} twice; chain blocks with a tuple or with `AttentionConfig::Chain`",
                     after.stage
                 ),
             );
@@ -41,8 +41,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         problems.len() == before
     }
 
-    /// Adds what is wrong with how numbers that are possible by themselves go together and with the images;
-    /// says whether nothing is.
+    /// Adds the problems of hyper-parameters that are in range but do not fit each other or the images;
+    /// returns whether there was none.
     pub(super) fn validate_fit(&self, input: FeatureShape, problems: &mut Problems) -> bool {
         let before = problems.len();
         self.validate_channels(problems);
@@ -53,7 +53,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
             format_args!("at most {MAX_WEIGHTS} weights in all stages"),
             format_args!("{weights:.0} with a width of {}", self.width),
         );
-        let expected = "a stem that the images are large enough for";
+        let expected = "a stem that fits the images";
         let found = format_args!("images of {input}");
         problems.require("stem", self.stem.fits(input), expected, found);
         problems.len() == before
@@ -63,7 +63,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         let hidden = self.hidden(0);
         match self.kind {
             ResidualKind::Basic => {
-                let expected = "1 in basic blocks, which have no groups";
+                let expected = "1 for basic blocks, which have no groups";
                 problems.require("groups", self.groups == 1, expected, self.groups);
             }
             ResidualKind::Bottleneck => {
@@ -73,11 +73,11 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
                 problems.require("width_per_group", hidden > 0, expected, found);
             }
         }
-        let expected = "none or b where blocks have 1 hidden channel";
+        let expected = "none or b for blocks with 1 hidden channel";
         problems.require("ibn", self.ibn != Ibn::A || hidden != 1, expected, "a");
     }
 
-    /// Adds what is wrong with what stands in the sockets, in a network that fits the images by itself.
+    /// Adds the problems of the blocks in the sockets. The network itself must be valid and fit the images.
     pub(super) fn validate_sockets(&self, input: FeatureShape, problems: &mut Problems) {
         let mut shape = self.stem.output(input).with_channels(self.width);
         for stage in 0..4 {
@@ -92,12 +92,12 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
                 }
             }
             if !fits {
-                return; // later stages would say the same, or have no shape to stand on
+                return; // later stages would repeat the problem or have no input shape
             }
         }
     }
 
-    /// About the weights of a stage, in floating point because they may be beyond 64 bits.
+    /// Estimates the number of weights of a stage, in floating point because it may exceed 64 bits.
     fn stage_weights(&self, stage: usize) -> f64 {
         let (hidden, groups) = (self.hidden(stage) as f64, self.groups as f64);
         let channels = ((self.width << stage) * self.kind.expansion()) as f64;

@@ -1,5 +1,5 @@
-//! Residual blocks, basic and bottleneck (He et al., CVPR 2016, arXiv:1512.03385; grouped: Xie et
-//! al., CVPR 2017, arXiv:1611.05431).
+//! Basic and bottleneck residual blocks (He et al., CVPR 2016, arXiv:1512.03385) with grouped convolutions
+//! (Xie et al., CVPR 2017, arXiv:1611.05431).
 
 use std::any::Any;
 
@@ -17,18 +17,19 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
-/// Which residual block a network is made of.
+/// The kind of residual block that a network is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResidualKind {
     /// Two 3 x 3 convolutions.
     Basic,
-    /// 1 x 1, 3 x 3 with the stride (v1.5, as torchvision), 1 x 1 to four times the planes.
+    /// A 1 x 1 convolution, a 3 x 3 convolution with the stride (v1.5, as in torchvision), and a 1 x 1
+    /// convolution to four times the planes.
     Bottleneck,
 }
 
 impl ResidualKind {
-    /// Output channels per plane: 1 or 4.
+    /// The number of output channels per plane: 1 for basic blocks, 4 for bottlenecks.
     #[must_use]
     pub const fn expansion(self) -> usize {
         match self {
@@ -44,18 +45,19 @@ impl ResidualKind {
 pub struct ResidualBlockConfig<I = ()> {
     /// Basic or bottleneck.
     pub kind: ResidualKind,
-    /// Planes; the block gives `planes · expansion` channels.
+    /// The planes; the output has `planes · expansion` channels.
     pub planes: usize,
-    /// Channels of the 3 x 3 convolution of a bottleneck; `planes` but for wide and grouped nets.
+    /// The number of channels of the 3 x 3 convolution of a bottleneck; `planes` except in wide and grouped
+    /// networks.
     pub hidden: usize,
-    /// Groups of the 3 x 3 convolution of a bottleneck.
+    /// The number of groups of the 3 x 3 convolution of a bottleneck.
     pub groups: usize,
-    /// Stride of the block.
+    /// The stride of the block.
     pub stride: usize,
-    /// Where each image is normalised by itself.
+    /// Where instance normalisation is used.
     #[serde(default)]
     pub instance: InstanceNormed,
-    /// What stands before the addition, such as squeeze-and-excitation.
+    /// The block before the addition, such as squeeze-and-excitation.
     pub inside: I,
 }
 
@@ -73,7 +75,8 @@ impl<I> ResidualBlockConfig<I> {
 /// y = relu(inside(F(x)) + shortcut(x))       [batch, planes·expansion, height/stride, width/stride]
 /// ```
 ///
-/// Fields are named as in torchvision; the socket is `se_module`, as in Cadene's SE networks.
+/// The fields are named as in torchvision; the block in the socket is named `se_module`, as in Cadene's SE
+/// networks.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -93,24 +96,24 @@ impl<I> ResidualBlockConfig<I> {
 pub struct ResidualBlock<I = Identity> {
     /// First convolution.
     pub conv1: Conv2d,
-    /// Normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
+    /// Batch normalisation after `conv1`; absent when [folded](Block::fold_batch_norm).
     pub bn1: Option<BatchNorm>,
-    /// Normalisation of the first half of the channels after `conv1` in IBN-a, where `bn1` has the
-    /// second half.
+    /// Instance normalisation of the first half of the channels after `conv1` in IBN-a; `bn1` then normalises
+    /// the second half.
     pub in1: Option<InstanceNorm>,
     /// Second convolution.
     pub conv2: Conv2d,
-    /// Normalisation after `conv2`; absent when folded.
+    /// Batch normalisation after `conv2`; absent when folded.
     pub bn2: Option<BatchNorm>,
     /// Third convolution of a bottleneck.
     pub conv3: Option<Conv2d>,
-    /// Normalisation after `conv3`; absent when folded.
+    /// Batch normalisation after `conv3`; absent when folded.
     pub bn3: Option<BatchNorm>,
-    /// The socket before the addition.
+    /// The block before the addition.
     pub se_module: I,
-    /// Normalisation behind the addition in IBN-b.
+    /// Instance normalisation after the addition in IBN-b.
     pub in_sum: Option<InstanceNorm>,
-    /// The shortcut where shapes differ.
+    /// The convolution of the shortcut, if input and output differ in shape, and its batch normalisation.
     pub downsample: Option<(Conv2d, Option<BatchNorm>)>,
 }
 
@@ -121,7 +124,7 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
         let (kind, planes, hidden, stride) = (self.kind, self.planes, self.hidden, self.stride);
         assert!(
             kind == ResidualKind::Bottleneck || (self.groups == 1 && hidden == planes),
-            "a basic block has 1 group and {planes} hidden channels, found {} and {hidden}",
+            "a basic block needs 1 group and {planes} hidden channels, found groups: {}, hidden: {hidden}",
             self.groups
         );
         let conv = |from, to, kernel, stride, groups| {
@@ -166,7 +169,7 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
 }
 
 impl<I: Block> ResidualBlock<I> {
-    /// The first convolution, its normalisation and a rectifier.
+    /// Applies the first convolution, its normalisation and ReLU.
     fn first(&self, features: Tensor<4>) -> Tensor<4> {
         let (Some(half), Some(rest)) = (&self.in1, &self.bn1) else {
             let (norm, epilogue) = (self.bn1.as_ref(), Epilogue::Relu);
@@ -206,13 +209,13 @@ impl<I: Block> Block for ResidualBlock<I> {
         }
         let residual = convolution::normalised(last, norm, hidden, Epilogue::None);
         match &self.in_sum {
-            None => end(&self.se_module, residual, shortcut),
+            None => insert_and_add(&self.se_module, residual, shortcut),
             Some(norm) => norm.forward_relu(self.se_module.forward(residual) + shortcut),
         }
     }
 
     fn fold_batch_norm(self) -> Self {
-        // A normalisation of half the channels stays: the other half's goes by each image.
+        // In IBN-a `bn1` is not folded: instance normalisation of the other half depends on each image.
         let (conv1, bn1) = match self.in1 {
             None => convolution::fold_if(self.conv1, self.bn1),
             Some(_) => (self.conv1, self.bn1),
@@ -242,9 +245,9 @@ impl<I: Block> Block for ResidualBlock<I> {
     }
 }
 
-/// `relu(inside(F(x)) + shortcut(x))`. Squeeze-and-excitation multiplies, adds and rectifies in one pass over the
-/// map, which is why it is told apart here.
-fn end<I: Block>(inside: &I, residual: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+/// Computes `relu(inside(F(x)) + shortcut(x))`. Squeeze-and-excitation is recognised by its type, since it
+/// can multiply, add and apply ReLU in one pass over the feature map.
+fn insert_and_add<I: Block>(inside: &I, residual: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
     let epilogue = Epilogue::AddRelu(shortcut);
     let inside_any: &dyn Any = inside;
     let optional = inside_any.downcast_ref::<Option<SqueezeExcitation>>();
@@ -262,8 +265,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "a basic block has 1 group and 8 hidden channels, found 2 and 8")]
-    fn a_grouped_basic_block_is_refused() {
+    #[should_panic(
+        expected = "a basic block needs 1 group and 8 hidden channels, found groups: 2, hidden: 8"
+    )]
+    fn a_grouped_basic_block_panics() {
         let config = ResidualBlockConfig {
             kind: ResidualKind::Basic,
             planes: 8,

@@ -13,16 +13,16 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
 
-/// A residual network with two sockets: inside every residual block before the addition, and after
-/// chosen stages.
+/// A residual network with two sockets, where custom blocks can be inserted: inside every residual block
+/// before the addition, and after chosen stages.
 ///
 /// ```text
 /// x₀ = pool(relu(bn1(conv1 · image)))
 /// xₛ = after(layerₛ(xₛ₋₁))       s = 1 … 4
 /// ```
 ///
-/// Fields are named as in torchvision, so its weights load without renaming. The `fc` classifier is
-/// left to the head.
+/// The fields are named as in torchvision, so its weights load without renaming. The classifier `fc` is not
+/// part of the backbone; the head has one.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -44,11 +44,11 @@ use crate::{
 /// ```
 #[derive(Module, Debug)]
 pub struct ResNet<I = Identity, A = Identity> {
-    /// The stem's convolution.
+    /// The convolution of the stem.
     pub conv1: Conv2d,
-    /// The stem's normalisation; absent when [folded](Block::fold_batch_norm), and in IBN-b.
+    /// The batch normalisation of the stem; absent in IBN-b and when [folded](Block::fold_batch_norm).
     pub bn1: Option<BatchNorm>,
-    /// The stem's normalisation in IBN-b.
+    /// The instance normalisation of the stem; present in IBN-b only.
     pub in1: Option<InstanceNorm>,
     /// First stage.
     pub layer1: Vec<ResidualBlock<I>>,
@@ -58,7 +58,7 @@ pub struct ResNet<I = Identity, A = Identity> {
     pub layer3: Vec<ResidualBlock<I>>,
     /// Last stage.
     pub layer4: Vec<ResidualBlock<I>>,
-    /// The sockets after the four stages.
+    /// The blocks after the four stages, if there are any.
     pub after: Vec<Option<A>>,
     #[module(skip)]
     stem: Stem,
@@ -101,7 +101,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        if self.validate_numbers(problems) && self.validate_fit(input, problems) {
+        if self.validate_ranges(problems) && self.validate_fit(input, problems) {
             self.validate_sockets(input, problems);
         } else {
             problems.at("inside", |problems| {
@@ -121,10 +121,12 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
 }
 
 impl<I: Block, A: Block> ResNet<I, A> {
-    /// The maps after the stem and after each of the four stages, sockets included.
+    /// Computes the feature maps after the stem and after each of the four stages. The feature map of a stage
+    /// is the one after the block in its socket.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`
+    /// - results: as [`ResNetConfig::shapes`] returns them
     pub fn stages(&self, images: Tensor<4>) -> [Tensor<4>; 5] {
         let stem = self.stem(images);
         let one = self.after[0].forward(self.layer1.forward(stem.clone()));
@@ -175,10 +177,10 @@ mod tests {
     use crate::parameters;
 
     #[test]
-    fn shapes_and_parameters_are_the_published_ones() {
+    fn shapes_and_parameter_counts_match_the_published_ones() {
         let device = Device::default();
         let image = InputSize::PERSON.rgb();
-        // conv and normalisation, without the classifier: torchvision's totals less their `fc`.
+        // Convolutions and normalisations: torchvision's totals without the classifier `fc`.
         let cases = [
             (ResNetConfig::resnet18(), 11_176_512, "512x8x4"),
             (ResNetConfig::resnet34(), 21_284_672, "512x8x4"),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn both_max_poolings_give_the_announced_shape() {
+    fn shapes_match_the_configuration_for_both_max_poolings() {
         let device = Device::default();
         for pool in [MaxPool::Padded, MaxPool::Ceil] {
             for size in [InputSize::new(64, 32), InputSize::new(70, 33)] {
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a ResNet: last_stride: expected 1 to 2, found 3")]
-    fn a_strange_last_stride_is_refused() {
+    fn a_last_stride_of_3_panics() {
         let config = ResNetConfig::resnet18().with_last_stride(3);
         let _ = config.init(
             InputSize::PERSON.rgb(),
@@ -234,8 +236,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "after[1].stage: expected a stage without a block, found 3 again")]
-    fn two_blocks_after_a_stage_are_refused() {
+    #[should_panic(
+        expected = "after[1].stage: expected a stage that no other entry names, found 3 twice"
+    )]
+    fn two_entries_for_one_stage_panic() {
         let config = ResNetConfig::resnet18().after(&[3], ()).and_after(&[3], ());
         let _ = config.init(
             InputSize::PERSON.rgb(),
@@ -245,7 +249,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a ResNet: after[0].stage: expected 1 to 4, found 0")]
-    fn a_stage_that_is_not_there_is_refused() {
+    fn stage_0_panics() {
         let config = ResNetConfig::resnet18().after(&[0], ());
         let _ = config.init(
             InputSize::PERSON.rgb(),

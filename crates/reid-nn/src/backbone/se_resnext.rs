@@ -1,12 +1,12 @@
-//! SE-ResNeXt: grouped bottlenecks that gate their channels (Hu et al., CVPR 2018, arXiv:1709.01507;
+//! SE-ResNeXt: grouped bottlenecks with squeeze-and-excitation (Hu et al., CVPR 2018, arXiv:1709.01507;
 //! Xie et al., CVPR 2017, arXiv:1611.05431).
 
 use super::{MaxPool, ResNetConfig, Stem};
 use crate::attention::SqueezeExcitationConfig;
 
 impl ResNetConfig<SqueezeExcitationConfig> {
-    /// SE-ResNeXt-50 32x4d as Cadene's pretrained one: squeeze-and-excitation in every block, and
-    /// max-pooling without padding. 2048 channels.
+    /// SE-ResNeXt-50 32x4d with 2048 channels, as in Cadene's pretrained weights: squeeze-and-excitation in
+    /// every block, and max pooling without padding.
     ///
     /// ```
     /// use reid_core::InputSize;
@@ -17,16 +17,16 @@ impl ResNetConfig<SqueezeExcitationConfig> {
     /// ```
     #[must_use]
     pub fn se_resnext50() -> Self {
-        Self::squeezed(ResNetConfig::resnext50())
+        Self::with_squeeze_excitation(ResNetConfig::resnext50())
     }
 
-    /// SE-ResNeXt-101 32x4d as Cadene's pretrained one; 2048 channels.
+    /// SE-ResNeXt-101 32x4d with 2048 channels, as in Cadene's pretrained weights.
     #[must_use]
     pub fn se_resnext101() -> Self {
-        Self::squeezed(ResNetConfig::resnext101())
+        Self::with_squeeze_excitation(ResNetConfig::resnext101())
     }
 
-    fn squeezed(plain: ResNetConfig) -> Self {
+    fn with_squeeze_excitation(plain: ResNetConfig) -> Self {
         let stem = Stem::Large(MaxPool::Ceil);
         plain.with_stem(stem).inside(SqueezeExcitationConfig::new())
     }
@@ -41,7 +41,7 @@ mod tests {
     use crate::{BlockConfig, parameters};
 
     #[test]
-    fn parameters_are_the_published_ones() {
+    fn parameter_counts_match_the_published_ones() {
         let image = InputSize::PERSON.rgb();
         // Convolutions, normalisations and gates, without the classifier.
         let cases = [

@@ -1,5 +1,5 @@
-//! Split: a ResNet in two, for branches with late stages of their own (Wang et al., ACM MM 2018,
-//! arXiv:1804.01438; Liu et al., AI City 2020).
+//! Splits a ResNet into early stages, which branches share, and late stages, of which each branch has a copy
+//! (Wang et al., ACM MM 2018, arXiv:1804.01438; Liu et al., AI City 2020).
 
 use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
@@ -9,7 +9,7 @@ use super::{ResNet, ResNetConfig, ResidualBlock};
 use crate::block::{Block, BlockConfig, Identity};
 use crate::init::Init;
 
-/// Where a ResNet is cut: before a block of a stage.
+/// The block of a stage before which a ResNet is split.
 ///
 /// ```
 /// use reid_nn::backbone::SplitPoint;
@@ -21,14 +21,14 @@ use crate::init::Init;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitPoint {
-    /// The stage, counted from 1.
+    /// The stage, from 1 to 4.
     pub stage: usize,
-    /// The block in it, counted from 0.
+    /// The index of the block in the stage, from 0.
     pub block: usize,
 }
 
 impl SplitPoint {
-    /// Refuses a cut that a ResNet with so many blocks in each stage does not have.
+    /// Adds a problem if a ResNet with `blocks` blocks per stage has no such block.
     pub fn validate(self, blocks: [usize; 4], problems: &mut Problems) {
         problems.count("stage", self.stage, 1..=4);
         if let Some(most) = self
@@ -36,7 +36,8 @@ impl SplitPoint {
             .checked_sub(1)
             .and_then(|stage| blocks.get(stage))
         {
-            let expected = format_args!("below {most}, the blocks of stage {}", self.stage);
+            let expected =
+                format_args!("below {most}, the number of blocks in stage {}", self.stage);
             problems.require("block", self.block < *most, expected, self.block);
         }
     }
@@ -48,32 +49,34 @@ impl std::fmt::Display for SplitPoint {
     }
 }
 
-/// Configuration of the part of a [`ResNet`] before a cut: a [`ResNet`] with fewer blocks.
+/// Configuration of the part of a [`ResNet`] before a split point: a [`ResNet`] with fewer blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStagesConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
-    /// Where it is cut; nowhere if `None`.
+    /// The split point; `None` for the whole network.
     #[serde(deserialize_with = "Option::deserialize")]
     pub split: Option<SplitPoint>,
 }
 
-/// Configuration of the part of a [`ResNet`] behind a cut: a [`LateStages`].
+/// Configuration of the part of a [`ResNet`] after a split point: a [`LateStages`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LateStagesConfig<I = (), A = ()> {
     /// The whole network.
     pub network: ResNetConfig<I, A>,
-    /// Where it is cut.
+    /// The split point.
     pub split: SplitPoint,
 }
 
-/// The part of a [`ResNet`] behind a cut.
+/// The part of a [`ResNet`] after a split point.
 ///
 /// ```text
-/// x_s = after_s(layer_s(x_{s-1}))        s = the stage of the cut, of which the first blocks are missing, … 4
+/// x_s = after_s(layer_s(x_{s-1}))        s = stage of the split point … 4
 /// ```
+///
+/// The first of these stages has only the blocks from the split point on.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -91,9 +94,9 @@ pub struct LateStagesConfig<I = (), A = ()> {
 /// ```
 #[derive(Module, Debug)]
 pub struct LateStages<I = Identity, A = Identity> {
-    /// The blocks of the stages from the cut's on.
+    /// The blocks of the remaining stages.
     pub stages: Vec<Vec<ResidualBlock<I>>>,
-    /// The sockets after these stages.
+    /// The blocks after these stages, if there are any.
     pub after: Vec<Option<A>>,
 }
 
@@ -114,7 +117,7 @@ impl<I: Block, A: Block> Block for LateStages<I, A> {
 }
 
 impl<I: Block, A: Block> ResNet<I, A> {
-    /// The part before a cut, and the one behind it.
+    /// Splits the network into the parts before and after a split point.
     ///
     /// # Panics
     /// If the network has no such block.
@@ -147,10 +150,11 @@ impl<I: Block, A: Block> ResNet<I, A> {
 }
 
 fn check(split: SplitPoint, blocks: [usize; 4]) {
-    let there = (1..=4).contains(&split.stage) && split.block < blocks[split.stage - 1];
+    let exists = (1..=4).contains(&split.stage) && split.block < blocks[split.stage - 1];
     assert!(
-        there,
-        "a ResNet with {blocks:?} blocks cannot be cut {split}: stages count from 1, blocks from 0"
+        exists,
+        "a ResNet with {blocks:?} blocks per stage cannot be split {split}; \
+         stages count from 1, blocks from 0"
     );
 }
 
@@ -187,7 +191,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I
 }
 
 impl<I: BlockConfig + Clone, A: BlockConfig> LateStagesConfig<I, A> {
-    /// The blocks of each stage behind the cut, and what stands after it.
+    /// The residual blocks of each stage after the split point, and the block after the stage.
     fn stages(&self) -> impl Iterator<Item = (Vec<super::ResidualBlockConfig<I>>, Option<&A>)> {
         check(self.split, self.network.blocks);
         let first = self.split.stage - 1;
@@ -228,7 +232,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I,
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
         problems.at("network", |problems| {
-            self.network.validate_numbers(problems);
+            self.network.validate_ranges(problems);
         });
         problems.at("split", |problems| {
             self.split.validate(self.network.blocks, problems);
@@ -245,9 +249,9 @@ mod tests {
     use super::*;
     use crate::{attention::SqueezeExcitationConfig, parameters};
 
-    /// Every cut gives the shapes and the parameters that building the two parts gives.
+    /// For every split point, both parts have the announced shapes and together all parameters.
     #[test]
-    fn parts_are_as_large_as_they_are_announced() {
+    fn both_parts_have_the_announced_shapes_and_all_parameters() {
         let device = Device::default();
         let image = InputSize::new(64, 32).rgb();
         let network = ResNetConfig::resnet50()
@@ -290,8 +294,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "[2, 2, 2, 2] blocks cannot be cut before block 2 of stage 3")]
-    fn a_block_that_is_not_there_is_refused() {
+    #[should_panic(
+        expected = "[2, 2, 2, 2] blocks per stage cannot be split before block 2 of stage 3"
+    )]
+    fn a_split_before_a_missing_block_panics() {
         let config = ResNetConfig::resnet18().with_width(4);
         let network = config.init(
             InputSize::new(32, 16).rgb(),

@@ -1,32 +1,32 @@
-//! Stem: what an image passes before the first stage of a ResNet.
+//! The stem of a ResNet: the layers before the first stage.
 
 use burn::tensor::{Tensor, ops::MaxPoolOptions};
 use reid_core::FeatureShape;
 use reid_ops::max_pool2d;
 use serde::{Deserialize, Serialize};
 
-/// What an image passes before the first stage.
+/// The layers before the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stem {
-    /// 7 x 7 with stride 2, then 3 x 3 max-pooling with stride 2: a quarter of the size.
+    /// A 7 x 7 convolution with stride 2, then 3 x 3 max pooling with stride 2: a quarter of the image size.
     Large(MaxPool),
-    /// 3 x 3 with stride 1, no pooling: for small images, as on CIFAR.
+    /// A 3 x 3 convolution with stride 1 and no pooling, for small images such as those of CIFAR.
     Small,
 }
 
-/// How the max-pooling of the large stem treats the border.
+/// How the max pooling of the large stem pads its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaxPool {
-    /// Padding 1, as torchvision.
+    /// Padding of 1, as in torchvision.
     Padded,
-    /// No padding and sizes rounded up, as Cadene's SE networks and `FastReID`.
+    /// No padding, output size rounded up, as in Cadene's SE networks and FastReID.
     Ceil,
 }
 
 impl Stem {
-    /// Kernel and stride of the convolution.
+    /// The kernel size and the stride of the convolution.
     pub(super) const fn convolution(self) -> (usize, usize) {
         match self {
             Self::Large(_) => (7, 2),
@@ -34,14 +34,14 @@ impl Stem {
         }
     }
 
-    /// Whether images are large enough: a pooling without padding needs something to pool.
+    /// Whether the images are large enough for the pooling without padding.
     pub(super) fn fits(self, image: FeatureShape) -> bool {
         let (kernel, stride) = self.convolution();
         let convolved = image.strided(kernel, stride, kernel / 2);
         self != Self::Large(MaxPool::Ceil) || convolved.height.min(convolved.width) > 1
     }
 
-    /// Height and width after the stem; the channels are those of the image.
+    /// The shape after the stem, with the channels of the image.
     pub(super) fn output(self, image: FeatureShape) -> FeatureShape {
         let (kernel, stride) = self.convolution();
         let convolved = image.strided(kernel, stride, kernel / 2);
@@ -60,7 +60,7 @@ impl Stem {
         }
     }
 
-    /// The pooling after the convolution.
+    /// Applies the max pooling after the convolution, if the stem has one.
     pub(super) fn pool(self, features: Tensor<4>) -> Tensor<4> {
         let (padding, ceil_mode) = match self {
             Self::Large(MaxPool::Padded) => (1, false),

@@ -344,7 +344,7 @@ mod tests {
         ),
         (
             |r| r.network.0.groups = 3,
-            "network[0].groups: expected 1 in basic blocks, which have no groups, found 3",
+            "network[0].groups: expected 1 for basic blocks, which have no groups, found 3",
         ),
         (
             |r| r.network.0.last_stride = 3,
