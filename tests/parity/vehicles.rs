@@ -298,8 +298,20 @@ fn fnc(golden: &Golden) {
     }
 }
 
+/// The name of a parameter in the golden file, where the two branches have names.
+fn branch_name(path: &str) -> String {
+    let named = [("branches.0.", "spatial."), ("branches.1.", "channel.")];
+    let branch = named.iter().find_map(|(index, name)| {
+        let rest = path.strip_prefix(index)?;
+        Some(format!("{name}{rest}"))
+    });
+    branch.unwrap_or_else(|| path.to_owned())
+}
+
 fn fnc_step(golden: &Golden, device: &Device, dtype: DType) {
-    let head = filled("fnc", fnc_head(5, device), dtype);
+    let frozen = |path: &str| path.replace("bottleneck.bias", "frozen");
+    let name = |path: &str| format!("fnc.{}", frozen(&branch_name(path)));
+    let head = formula::filled(fnc_head(5, device), name, dtype);
     let place = (device, dtype);
     let input = formula::tensor("fnc.input", [8, 64, 6, 4], INPUT, place).require_grad();
     let described = head.valid().forward(input.clone().inner()).embedding;
@@ -340,11 +352,12 @@ fn fnc_step(golden: &Golden, device: &Device, dtype: DType) {
     let total = add(identities) * 2.0 + add(triplets);
     golden.meets("loss.total", total.clone(), OUTPUT);
     let gradients = total.backward();
-    golden.meets_known_statistics(&head, |path| format!("state_after.{path}"), STATISTIC);
+    let state = |path: &str| format!("state_after.{}", branch_name(path));
+    golden.meets_known_statistics(&head, state, STATISTIC);
     if dtype == DType::F64 {
         let gradient = input.grad(&gradients).expect("the input's gradient");
         golden.meets("grad.input", gradient, DOUBLE);
-        golden.meets_gradients(&head, &gradients, str::to_owned, DOUBLE);
+        golden.meets_gradients(&head, &gradients, branch_name, DOUBLE);
     }
 }
 

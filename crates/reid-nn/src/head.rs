@@ -22,12 +22,12 @@ mod stripes;
 pub use block_then_head::{BlockThenHead, BlockThenHeadConfig};
 pub use bn_neck::{BnNeck, BnNeckConfig, NeckFeature};
 pub use branched::{
-    AugmentConfig, AugmentContext, AugmentTrace, BranchConfig, BranchedHead, BranchedHeadConfig,
-    CamSource, FeatureAugment, TracedOutput,
+    AugmentConfig, AugmentContext, AugmentTrace, BranchConfig, BranchHead, BranchedHead,
+    BranchedHeadConfig, Branches, BranchesConfig, CamSource, FeatureAugment, PassCam, TracedOutput,
 };
 pub use fnc::{FncBranch, FncBranchConfig, FncBranches, FncHead, FncHeadConfig};
 pub use linear_bn_relu::{LinearBnReluHead, LinearBnReluHeadConfig};
-pub use mgn::{MgnHead, MgnHeadConfig, validate_branches};
+pub use mgn::{MgnBranch, MgnHead, MgnHeadConfig, validate_branches};
 pub use output::{Diagnostic, OutputShape, ReidOutput};
 pub use pooled::{PooledHead, PooledHeadConfig};
 pub use reduced_bn_neck::{ReducedBnNeck, ReducedBnNeckConfig};
@@ -96,6 +96,16 @@ pub trait Head: Module + ModuleDisplay + 'static {
         self.forward(features)
     }
 
+    /// Computes [`forward_train`](Self::forward_train), and with it the Grad-CAM of this pass in closed form if the
+    /// head has one. Without it, an augmentation that needs Grad-CAM computes it by autodiff.
+    fn forward_with_cam(
+        &self,
+        features: Tensor<4>,
+        step: TrainingStep<'_>,
+    ) -> (ReidOutput, Option<PassCam<'_>>) {
+        (self.forward_train(features, step), None)
+    }
+
     /// The same head for evaluation, with batch normalisation folded into convolutions where it
     /// follows them; see [`Block::fold_batch_norm`](crate::Block::fold_batch_norm).
     #[must_use]
@@ -118,6 +128,11 @@ pub trait HeadConfig {
     /// The shape of what the head gives.
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape;
 
+    /// The number of heads side by side: 1, but for a `Vec` or a tuple of configurations.
+    fn heads(&self) -> usize {
+        1
+    }
+
     /// Adds what is wrong with the numbers on feature maps of shape `input`, each with its path from
     /// here: all that [`init`](Self::init) would refuse. Nothing, unless a part says so.
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -135,6 +150,53 @@ fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems
         problems.at(field, |problems| {
             problems.weights("a layer", dimensions.checked_mul(channels));
         });
+    }
+}
+
+impl<H: Head> Head for Vec<H> {
+    fn forward(&self, features: Tensor<4>) -> ReidOutput {
+        let outputs = self.iter().map(|head| head.forward(features.clone()));
+        outputs.reduce(ReidOutput::concat).expect("at least 1 head")
+    }
+
+    fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
+        let outputs = self.iter().enumerate();
+        let outputs =
+            outputs.map(|(index, head)| head.forward_train(features.clone(), step.at(index)));
+        outputs.reduce(ReidOutput::concat).expect("at least 1 head")
+    }
+
+    fn fold_batch_norm(self) -> Self {
+        self.into_iter().map(Head::fold_batch_norm).collect()
+    }
+}
+
+impl<H: HeadConfig> HeadConfig for Vec<H> {
+    type Head = Vec<H::Head>;
+
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
+        let heads = self.iter().enumerate();
+        heads
+            .map(|(index, head)| head.init(input, classes, &init.at(index)))
+            .collect()
+    }
+
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        let shapes = self.iter().map(|head| head.output(input, classes));
+        let none = || OutputShape::new(0, Vec::new(), classes);
+        shapes.reduce(OutputShape::concat).unwrap_or_else(none)
+    }
+
+    fn heads(&self) -> usize {
+        self.len()
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        for (index, head) in self.iter().enumerate() {
+            problems.at(&format!("[{index}]"), |problems| {
+                head.validate(input, problems);
+            });
+        }
     }
 }
 
@@ -168,6 +230,10 @@ macro_rules! tuple_of_heads {
 
             fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
                 self.0.output(input, classes)$(.concat(self.$index.output(input, classes)))+
+            }
+
+            fn heads(&self) -> usize {
+                [0, $($index),+].len()
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -264,14 +264,14 @@ mod tests {
         let (size, device) = (InputSize::new(32, 32), Device::default().autodiff());
         let model = config.init(size, 3, &Init::new(Seed::new(1), &device));
         let [spatial, channel] = [
-            first_weight(&model.head.spatial),
-            first_weight(&model.head.channel),
+            first_weight(&model.head.branches.0),
+            first_weight(&model.head.branches.1),
         ];
         assert_eq!(spatial.to_data(), channel.to_data());
 
         let images = burn::tensor::Tensor::<4>::ones([2, 3, 32, 32], &device);
         let features = model.backbone.forward(images);
-        let output = model.head.spatial.forward(features);
+        let output = model.head.branches.0.forward(features);
         let gradients = output.embedding.sum().backward();
         assert!(spatial.grad(&gradients).is_some());
         assert!(channel.grad(&gradients).is_none());

@@ -89,7 +89,8 @@ fn branches_start_from_a_whole_network() {
         parameters(&model.backbone).values,
         parameters(&early_stages).values
     );
-    let copies = [&model.head.spatial.block.0, &model.head.channel.block.0];
+    let (spatial, channel) = &model.head.branches;
+    let copies = [&spatial.block.0, &channel.block.0];
     let copies = copies.map(|late_stages| late_stages.as_ref().expect("separate"));
     start_alike(&late_stages, &copies);
 

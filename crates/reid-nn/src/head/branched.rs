@@ -1,40 +1,49 @@
-//! Branched head: a global branch, and branches whose features are augmented in training (Zhang et
-//! al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV 2019,
-//! arXiv:1811.07130).
+//! Branched head: a global branch and further branches, with feature augmentation between them in training (Zhang
+//! et al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV 2019,
+//! arXiv:1811.07130). The heads of FNC and MGN are configurations of it.
 
 use std::sync::Arc;
 
 use burn::{module::Module, tensor::Tensor};
 
 mod augment;
+mod branches;
+mod composition;
 mod config;
 
 pub use augment::{AugmentContext, AugmentTrace, FeatureAugment};
+pub use branches::{BranchHead, Branches, PassCam};
+pub use composition::BranchesConfig;
 pub use config::{AugmentConfig, BranchConfig, BranchedHeadConfig, CamSource};
 
-use super::{Head, LinearBnReluHead, ReidOutput, TrainingStep, linear_bn_relu::Pass};
+use self::branches::BranchPass;
+use super::{Head, LinearBnReluHead, ReidOutput, TrainingStep};
 use crate::{
     backbone::ResidualBlock,
     block::Block,
-    grad_cam::{ClosedForm, GradCam, Target},
+    grad_cam::{ClosedForm, Target},
 };
 
-/// A global branch on the feature map, and branches on a shared extra bottleneck, disturbed in
-/// training.
+/// A global branch on the feature map and further branches, whose features can be augmented in training.
 ///
 /// ```text
-/// G      f₀ = reduce₀(mean_hw(T))
-/// T'     = bottleneck(T)                                 as large as T
-/// ACᵢ    fᵢ = reduceᵢ(max_hw(disturbᵢ(T')))              i = 1, 2, …
-/// f      = [f₀, f₁, …]                                   the descriptor
+/// f₀ = global(T)                               the global branch, if there is one
+/// T' = bottleneck(T)                           as large as T; T' = T if there is no bottleneck
+/// fᵢ = branchᵢ(augmentᵢ(T'))                   i = 1, 2, …; augmentᵢ applies in training only
+/// f  = [f₀, f₁, …]                             the embedding
 /// ```
 ///
-/// With [`CutMix`](crate::cut_mix::CutMix), `disturbᵢ` cuts T' where Grad-CAM says that branch i - 1 looked on the features it
-/// was given: T for G, and the mixed ones further on. Each mask is applied to T' itself, and no
-/// gradient flows through it. [`forward`](Head::forward) disturbs nothing.
+/// | head | global | bottleneck | branches |
+/// |---|---|---|---|
+/// | [Progressive feature `CutMix`, Batch `DropBlock`](BranchedHeadConfig) | linear, batch norm, `ReLU` | yes | the same, each with an augmentation |
+/// | [FNC](super::FncHead) | no | no | late stages and attention of their own, then a neck |
+/// | [MGN](super::MgnHead) | no | no | late stages of their own, then stripes |
+/// | [any other](BranchesConfig) | any [`Head`] | yes or no | [`Branches`]: a `Vec` of one type of head, or a tuple of several |
 ///
-/// Grad-CAM is that of the pass under way: of the score of the right identity before the softmax, with
-/// the statistics that the pass used.
+/// An augmentation sees the branch before it: [`CutMix`](crate::cut_mix::CutMix) cuts T' where Grad-CAM says that
+/// branch i - 1 looked on the features that it was given, which are T for the global branch and the mixed features
+/// for the others. Each mask is applied to T' itself, and no gradient flows through it. Grad-CAM explains the
+/// training pass itself: the score of the true label before the softmax, with the batch statistics of that pass.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -53,73 +62,35 @@ use crate::{
 /// assert_eq!(output.logits.len(), 3);
 /// ```
 #[derive(Module, Debug)]
-pub struct BranchedHead {
-    /// The global branch.
-    pub global: LinearBnReluHead,
-    /// The block that the other branches share; absent if there are none.
+pub struct BranchedHead<B = Vec<LinearBnReluHead>, G = LinearBnReluHead> {
+    /// The branch that sees the features themselves, if there is one.
+    pub global: Option<G>,
+    /// The block whose output the branches share, if there is one.
     pub bottleneck: Option<ResidualBlock>,
-    /// The other branches.
-    pub branches: Vec<LinearBnReluHead>,
+    /// The branches after the global one.
+    pub branches: B,
     #[module(skip)]
     augments: Vec<Arc<dyn FeatureAugment>>,
 }
 
-/// What a training step gave, and how it came to it.
+/// The output of a training step and the augmentations that led to it.
 #[derive(Clone, Debug)]
 pub struct TracedOutput {
-    /// What the losses judge.
+    /// What the losses take.
     pub output: ReidOutput,
-    /// What was done to the features of each branch after the global one.
+    /// The augmentation of each branch after the global one.
     pub traces: Vec<AugmentTrace>,
 }
 
-/// A branch that has looked: its head, what it was given and what it made of it.
-#[derive(Debug)]
-struct BranchPass<'a> {
-    head: &'a LinearBnReluHead,
-    features: Tensor<4>,
-    pass: Pass,
-}
-
-impl<'a> BranchPass<'a> {
-    fn new(head: &'a LinearBnReluHead, features: Tensor<4>) -> Self {
-        let pass = head.pass(features.clone());
-        Self {
-            head,
-            features,
-            pass,
-        }
-    }
-
-    /// Where it looked, on a plain device.
-    fn map(&self, cam_source: CamSource, step: TrainingStep<'_>) -> Tensor<3> {
-        let features = &self.features;
-        let device = features.clone().without_autodiff().device();
-        let classes = step.targets(&device).labels;
-        match cam_source {
-            CamSource::ClosedForm => self.head.look(features, &self.pass, classes),
-            CamSource::Autodiff => {
-                let cam = GradCam::new();
-                let cam = if self.head.norm.uses_batch_statistics() {
-                    cam.by_batch_statistics()
-                } else {
-                    cam
-                };
-                cam.maps(self.head, features.clone(), Target::Labels(&classes))
-            }
-        }
-    }
-}
-
-impl BranchedHead {
-    /// The same head with other augmentations, one per branch after the global one: those of
-    /// [`AugmentConfig`] or one's own.
+impl<B: Branches, G: Head> BranchedHead<B, G> {
+    /// Returns the head with other augmentations, one per branch after the global one: those of
+    /// [`AugmentConfig`] or custom ones.
     ///
     /// # Panics
-    /// If there is not one per branch.
+    /// If there is not one augmentation per branch.
     #[must_use]
     pub fn with_augments(self, augments: Vec<Arc<dyn FeatureAugment>>) -> Self {
-        let (branches, found) = (self.branches.len(), augments.len());
+        let (branches, found) = (self.branches.list().len(), augments.len());
         assert_eq!(
             branches, found,
             "{branches} branches have one augmentation each, found {found}"
@@ -127,14 +98,14 @@ impl BranchedHead {
         Self { augments, ..self }
     }
 
-    /// [`forward_train`](Head::forward_train), and what was done to the features of each branch after
-    /// the global one.
+    /// Computes [`forward_train`](Head::forward_train), and returns the augmented features of each branch with it.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If there is not one label below the number of classes per image.
+    /// If there is not one label below the number of classes per image, or the first branch asks for the Grad-CAM
+    /// of the branch before it and there is no global branch.
     #[must_use]
     pub fn forward_traced(&self, features: Tensor<4>, step: TrainingStep<'_>) -> TracedOutput {
         let ([images, ..], labels) = (features.dims(), step.labels.len());
@@ -142,61 +113,78 @@ impl BranchedHead {
             labels, images,
             "a training step has one label per image, found {labels} for {images} images"
         );
-        step.check_classes(self.global.classifier.weight.shape()[1]);
-        let shared = self.bottleneck.as_ref();
-        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
-        let mut previous = BranchPass::new(&self.global, features);
-        let mut output = previous.pass.output();
-        let mut traces = Vec::with_capacity(self.branches.len());
-        let branches = self.branches.iter().zip(&self.augments);
-        for (place, (head, augment)) in branches.enumerate() {
-            let shared = shared.clone().expect("branches share a bottleneck");
-            let trace = augment.apply(
-                shared,
-                &AugmentContext {
-                    previous: &previous,
-                    step: step.at(place),
-                },
-            );
-            previous = BranchPass::new(head, trace.features().clone());
-            output = output.concat(previous.pass.output());
-            output.diagnostics.extend(trace.diagnostic(place + 1));
+        let shared = self.shared(&features);
+        let global = self.global.as_ref();
+        let mut previous = global.map(|global| BranchPass::new(global, features, step));
+        let mut output = previous.as_ref().map(|pass| pass.output.clone());
+        let branches = self.branches.list();
+        let mut traces = Vec::with_capacity(branches.len());
+        for (index, (head, augment)) in branches.into_iter().zip(&self.augments).enumerate() {
+            let step = step.at(index);
+            let context = AugmentContext {
+                previous: previous.as_ref(),
+                step,
+            };
+            let trace = augment.apply(shared.clone(), &context);
+            let pass = BranchPass::new(head, trace.features().clone(), step);
+            let own = pass.output.clone();
+            let mut all = match output {
+                Some(output) => output.concat(own),
+                None => own,
+            };
+            all.diagnostics.extend(trace.diagnostic(index + 1));
+            output = Some(all);
+            previous = Some(pass);
             traces.push(trace);
         }
+        let output = output.expect("at least 1 branch");
         TracedOutput { output, traces }
     }
 
-    /// Grad-CAM of every branch on the features it is given in evaluation: T for the global branch,
-    /// T' for the others. One map per branch, `[batch, height, width]`.
+    /// The features that the branches share.
+    fn shared(&self, features: &Tensor<4>) -> Tensor<4> {
+        let bottleneck = self.bottleneck.as_ref();
+        bottleneck.map_or_else(
+            || features.clone(),
+            |bottleneck| bottleneck.forward(features.clone()),
+        )
+    }
+}
+
+impl<H: ClosedForm, G: ClosedForm> BranchedHead<Vec<H>, G> {
+    /// Computes Grad-CAM of every branch on its features in evaluation: T for the global branch, T' for the
+    /// others. One map per branch, `[batch, height, width]`.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If there is not one identity per image.
+    /// If there is not one label below the number of classes per image.
     #[must_use]
     pub fn grad_cams(&self, features: Tensor<4>, target: Target<'_>) -> Vec<Tensor<3>> {
         let features = features.without_autodiff();
-        let shared = self.bottleneck.valid();
-        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
-        let mut maps = vec![self.global.grad_cam(features, target)];
-        if let Some(shared) = shared {
-            let branches = self.branches.iter();
-            maps.extend(branches.map(|branch| branch.grad_cam(shared.clone(), target)));
-        }
-        maps
+        let shared = self.valid().shared(&features);
+        let global = self.global.iter();
+        let global = global.map(|global| global.grad_cam(features.clone(), target));
+        let branches = self.branches.iter();
+        let branches = branches.map(|branch| branch.grad_cam(shared.clone(), target));
+        global.chain(branches).collect()
     }
 }
 
-impl Head for BranchedHead {
+impl<B: Branches, G: Head> Head for BranchedHead<B, G> {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
-        let shared = self.bottleneck.as_ref();
-        let shared = shared.map(|bottleneck| bottleneck.forward(features.clone()));
-        let global = self.global.forward(features);
-        self.branches.iter().fold(global, |output, branch| {
-            let shared = shared.clone().expect("branches share a bottleneck");
-            output.concat(branch.forward(shared))
-        })
+        let shared = self.shared(&features);
+        let global = self
+            .global
+            .iter()
+            .map(|global| global.forward(features.clone()));
+        let branches = self.branches.list().into_iter();
+        let branches = branches.map(|branch| branch.evaluate(shared.clone()));
+        let outputs = global.chain(branches);
+        outputs
+            .reduce(ReidOutput::concat)
+            .expect("at least 1 branch")
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
@@ -204,8 +192,12 @@ impl Head for BranchedHead {
     }
 
     fn fold_batch_norm(self) -> Self {
-        let bottleneck = self.bottleneck.map(Block::fold_batch_norm);
-        Self { bottleneck, ..self }
+        Self {
+            global: self.global.map(Head::fold_batch_norm),
+            bottleneck: self.bottleneck.map(Block::fold_batch_norm),
+            branches: self.branches.fold_batch_norm(),
+            ..self
+        }
     }
 }
 
@@ -297,7 +289,7 @@ mod tests {
             let gradients = output.logits[2].clone().sum().backward();
             let reached =
                 |head: &LinearBnReluHead| head.reduction.weight.grad(&gradients).is_some();
-            assert!(!reached(&head.global) && !reached(&head.branches[0]));
+            assert!(!reached(head.global.as_ref().expect("global")) && !reached(&head.branches[0]));
             assert!(reached(&head.branches[1]));
             assert!(
                 head.bottleneck
@@ -333,7 +325,11 @@ mod tests {
             let (head, features) = training(&progressive(3, cam_source));
             let (before, alone) = (head.clone(), head.clone());
             let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(1));
-            let _ = alone.global.forward(features.clone());
+            let _ = alone
+                .global
+                .as_ref()
+                .expect("global")
+                .forward(features.clone());
             let _ = alone.bottleneck.as_ref().expect("shared").forward(features);
             for (branch, trace) in alone.branches.iter().zip(&traces) {
                 let _ = branch.forward(trace.features().clone());

@@ -1,13 +1,13 @@
-//! The head of FNC: two branches with late stages and an attention of their own (Liu et al., Vehicle
+//! The head of FNC: two branches, each with its own late stages and attention (Liu et al., Vehicle
 //! Re-Identification based on further non-local and channel attention, AI City 2020, §3.1).
 
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::config::Config;
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockThenHead, BlockThenHeadConfig, Head, HeadConfig, OutputShape, ReducedBnNeck,
-    ReducedBnNeckConfig, ReidOutput, TrainingStep,
+    BlockThenHead, BlockThenHeadConfig, BranchedHead, BranchesConfig, HeadConfig, OutputShape,
+    ReducedBnNeck, ReducedBnNeckConfig,
 };
 use crate::{
     attention::{FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig},
@@ -17,7 +17,7 @@ use crate::{
     parameters,
 };
 
-/// A branch: late stages of its own, if it has any, attention, and a neck.
+/// A branch of FNC: its own late stages, if the branches do not share them, then attention and a neck.
 pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNeck>;
 
 /// Configuration of a branch.
@@ -28,8 +28,8 @@ pub type FncBranchConfig<I, A> =
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
-    /// The late stages, of which each branch has a copy; shared with the early stages if `None` ("not
-    /// separate" in Table 5).
+    /// The late stages, of which each branch gets a copy; `None` if the backbone has them ("not separate" in
+    /// Table 5).
     #[serde(deserialize_with = "Option::deserialize")]
     pub late_stages: Option<LateStagesConfig<I>>,
     /// The branches.
@@ -37,7 +37,7 @@ pub struct FncHeadConfig<I = ()> {
     pub branches: FncBranches,
 }
 
-/// The branches of [`FncHead`] behind the late stages.
+/// The attention and the neck of each branch of [`FncHead`], after the late stages.
 #[derive(Config, Debug, PartialEq)]
 pub struct FncBranches {
     /// The attention of the spatial branch.
@@ -54,15 +54,15 @@ pub struct FncBranches {
     pub channel_neck: ReducedBnNeckConfig,
 }
 
-/// Two branches with late stages and an attention of their own.
+/// A [`BranchedHead`] of two branches, each with its own late stages and attention.
 ///
 /// ```text
-/// f_S, g_S, y_S = neck_S(SAB(tail_S(x)))        1024 dimensions
-/// f_C, g_C, y_C = neck_C(CAB(tail_C(x)))        512 dimensions
-/// g = [g_S, g_C]                                the descriptor    [batch, 1536]
+/// f_S, g_S, y_S = neck_S(SAB(late_S(x)))        1024 dimensions
+/// f_C, g_C, y_C = neck_C(CAB(late_C(x)))        512 dimensions
+/// g = [g_S, g_C]                                the embedding    [batch, 1536]
 /// ```
 ///
-/// The late stages of both start as copies of the same ones, and are trained apart from there.
+/// The late stages of both branches start as copies of the same weights and are trained separately.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -80,16 +80,10 @@ pub struct FncBranches {
 /// assert_eq!(output.embedding.dims(), [2, 12]);
 /// assert_eq!((output.features.len(), output.logits.len()), (2, 2));
 /// ```
-#[derive(Module, Debug)]
-pub struct FncHead<I = Identity> {
-    /// The branch with spatial attention.
-    pub spatial: FncBranch<I, FncSpatial>,
-    /// The branch with channel attention.
-    pub channel: FncBranch<I, FncChannel>,
-}
+pub type FncHead<I = Identity> = BranchedHead<(FncBranch<I, FncSpatial>, FncBranch<I, FncChannel>)>;
 
 impl FncBranches {
-    /// Adds what is wrong with the numbers on the last map of a network, each with its path from here.
+    /// Adds the problems of these settings on the last feature map of a network, each with its path from here.
     pub fn validate(&self, map: FeatureShape, problems: &mut Problems) {
         problems.at("spatial", |problems| self.spatial.validate(map, problems));
         problems.at("spatial_neck", |problems| {
@@ -103,28 +97,31 @@ impl FncBranches {
 }
 
 impl<I: Clone> FncHeadConfig<I> {
-    fn spatial(&self) -> FncBranchConfig<I, FncSpatialConfig> {
+    /// The same head as a composition of branches, which can be changed further: other blocks, heads or
+    /// augmentations.
+    #[must_use]
+    pub fn composition(
+        &self,
+    ) -> BranchesConfig<(
+        FncBranchConfig<I, FncSpatialConfig>,
+        FncBranchConfig<I, FncChannelConfig>,
+    )> {
         let FncBranches {
             spatial,
             spatial_neck,
-            ..
-        } = self.branches.clone();
-        BlockThenHeadConfig {
-            block: (self.late_stages.clone(), spatial),
-            head: spatial_neck,
-        }
-    }
-
-    fn channel(&self) -> FncBranchConfig<I, FncChannelConfig> {
-        let FncBranches {
             channel,
             channel_neck,
-            ..
         } = self.branches.clone();
-        BlockThenHeadConfig {
-            block: (self.late_stages.clone(), channel),
-            head: channel_neck,
-        }
+        BranchesConfig::new((
+            BlockThenHeadConfig {
+                block: (self.late_stages.clone(), spatial),
+                head: spatial_neck,
+            },
+            BlockThenHeadConfig {
+                block: (self.late_stages.clone(), channel),
+                head: channel_neck,
+            },
+        ))
     }
 }
 
@@ -132,19 +129,15 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
     type Head = FncHead<I::Block>;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
-        let mut head = FncHead {
-            spatial: self.spatial().init(input, classes, &init.named("spatial")),
-            channel: self.channel().init(input, classes, &init.named("channel")),
-        };
-        if let Some(late_stages) = head.spatial.block.0.take() {
+        let mut head = self.composition().init(input, classes, init);
+        if let Some(late_stages) = head.branches.0.block.0.take() {
             head.set_late_stages(&late_stages);
         }
         head
     }
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
-        let spatial = self.spatial().output(input, classes);
-        spatial.concat(self.channel().output(input, classes))
+        self.composition().output(input, classes)
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -161,33 +154,15 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
     }
 }
 
-impl<I: Block> FncHead<I> {
-    /// Gives both branches a copy of these late stages, to be trained apart.
+impl<I: Block, A: Block, B: Block> BranchedHead<(FncBranch<I, A>, FncBranch<I, B>)> {
+    /// Gives both branches a copy of these late stages, to be trained separately.
     ///
     /// For pretrained weights: load them into a whole network, [split](crate::backbone::ResNet::split)
     /// it, and give the branches its `late_stages`.
     pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
-        for own in [&mut self.spatial.block.0, &mut self.channel.block.0] {
+        let (spatial, channel) = &mut self.branches;
+        for own in [&mut spatial.block.0, &mut channel.block.0] {
             *own = Some(parameters::copy(late_stages));
-        }
-    }
-}
-
-impl<I: Block> Head for FncHead<I> {
-    fn forward(&self, features: Tensor<4>) -> ReidOutput {
-        let spatial = self.spatial.forward(features.clone());
-        spatial.concat(self.channel.forward(features))
-    }
-
-    fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
-        let spatial = self.spatial.forward_train(features.clone(), step.at(0));
-        spatial.concat(self.channel.forward_train(features, step.at(1)))
-    }
-
-    fn fold_batch_norm(self) -> Self {
-        Self {
-            spatial: self.spatial.fold_batch_norm(),
-            channel: self.channel.fold_batch_norm(),
         }
     }
 }

@@ -9,7 +9,9 @@ use burn::{
 };
 use reid_core::{FeatureShape, Problems};
 
-use super::{Head, HeadConfig, OutputShape, ReidOutput, validate_dimensions};
+use super::{
+    Head, HeadConfig, OutputShape, PassCam, ReidOutput, TrainingStep, validate_dimensions,
+};
 use crate::{
     grad_cam::{ClosedForm, weighted_sum},
     init::Init,
@@ -108,7 +110,7 @@ impl HeadConfig for LinearBnReluHeadConfig {
 
 /// What a branch computed on its way.
 #[derive(Clone, Debug)]
-pub(super) struct Pass {
+struct Pass {
     /// The reduced features before their normalisation, `[batch, dimensions]`.
     hidden: Tensor<2>,
     /// The descriptor, `[batch, dimensions]`.
@@ -118,13 +120,13 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    pub(super) fn output(&self) -> ReidOutput {
+    fn output(&self) -> ReidOutput {
         ReidOutput::single(self.features.clone(), self.logits.clone())
     }
 }
 
 impl LinearBnReluHead {
-    pub(super) fn pass(&self, features: Tensor<4>) -> Pass {
+    fn pass(&self, features: Tensor<4>) -> Pass {
         let hidden = linear::apply(&self.reduction, self.pool.forward(features));
         let features = relu(self.norm.forward(hidden.clone()));
         let logits = linear::apply(&self.classifier, features.clone());
@@ -139,12 +141,7 @@ impl LinearBnReluHead {
     /// a second backward pass would give, without one.
     ///
     /// `classes` and the result are on a plain device.
-    pub(super) fn look(
-        &self,
-        features: &Tensor<4>,
-        pass: &Pass,
-        classes: Tensor<1, Int>,
-    ) -> Tensor<3> {
+    fn pass_cam(&self, features: &Tensor<4>, pass: &Pass, classes: Tensor<1, Int>) -> Tensor<3> {
         let by_batch = self.norm.uses_batch_statistics();
         let features = widened(features.clone().without_autodiff());
         let weights = self
@@ -174,6 +171,17 @@ impl LinearBnReluHead {
 impl Head for LinearBnReluHead {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         self.pass(features).output()
+    }
+
+    fn forward_with_cam(
+        &self,
+        features: Tensor<4>,
+        _step: TrainingStep<'_>,
+    ) -> (ReidOutput, Option<PassCam<'_>>) {
+        let pass = self.pass(features.clone());
+        let output = pass.output();
+        let cam = PassCam::new(move |labels| self.pass_cam(&features, &pass, labels));
+        (output, Some(cam))
     }
 }
 
@@ -206,7 +214,7 @@ mod tests {
             let features = fixtures::tensor([6, 6, 4, 3], -1.3..2.1, &device);
             let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
             let pass = head.pass(features.clone());
-            let closed = head.look(&features, &pass, classes.clone());
+            let closed = head.pass_cam(&features, &pass, classes.clone());
             let cam = GradCam::new().by_batch_statistics();
             let general = cam.maps(&head, features, Target::Labels(&classes));
             let largest = general.clone().max().into_scalar::<f32>();

@@ -1,14 +1,13 @@
-//! The head of MGN: branches with late stages of their own, each looking at a map as a whole and in
-//! stripes (Wang et al., Learning Discriminative Features with Multiple Granularities, ACM MM 2018,
+//! The head of MGN: branches with their own late stages, each of which embeds the whole feature map and stripes of
+//! it (Wang et al., Learning Discriminative Features with Multiple Granularities, ACM MM 2018,
 //! arXiv:1804.01438).
 
-use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockThenHead, BlockThenHeadConfig, Head, HeadConfig, OutputShape, ReidOutput, StripeHead,
-    StripeHeadConfig,
+    BlockThenHead, BlockThenHeadConfig, BranchedHead, BranchesConfig, Head, HeadConfig,
+    OutputShape, StripeHead, StripeHeadConfig,
 };
 use crate::{
     backbone::{LateStages, LateStagesConfig},
@@ -21,23 +20,22 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {
-    /// The late stages, of which each branch has a copy.
+    /// The late stages, of which each branch gets a copy.
     pub late_stages: LateStagesConfig<I>,
-    /// What each branch looks at, at least one branch; 0, 2 and 3 stripes in the paper.
+    /// The head of each branch, at least one; 0, 2 and 3 stripes in the paper.
     #[serde(deserialize_with = "strict")]
     pub branches: Vec<StripeHeadConfig>,
 }
 
-/// Branches with late stages of their own, each looking at a map as a whole and in stripes.
+/// A [`BranchedHead`] whose branches have their own late stages, and embed the whole feature map and stripes of it.
 ///
 /// ```text
-/// fᵢ = granulesᵢ(tailᵢ(x))              i = 1, 2, 3, with 0, 2 and 3 stripes
-/// f = [f₁, f₂, f₃]                      the descriptor    [batch, 8·256]
+/// fᵢ = stripesᵢ(lateᵢ(x))               i = 1, 2, 3, with 0, 2 and 3 stripes
+/// f = [f₁, f₂, f₃]                      the embedding    [batch, 8·256]
 /// ```
 ///
-/// The late stages of all branches start as copies of the same ones, and are trained apart. All of
-/// them keep the resolution that the network's last stride gives; the paper halves it in the first
-/// branch.
+/// The late stages of all branches start as copies of the same weights and are trained separately. All of them keep
+/// the resolution that the network's last stride gives; the paper halves it in the first branch.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -54,20 +52,18 @@ pub struct MgnHeadConfig<I = ()> {
 /// let branches = vec![branch(0), branch(2), branch(3)];
 /// let head = MgnHeadConfig { late_stages: LateStagesConfig { network, split }, branches };
 ///
-/// let place = early_stages.output(image);
+/// let shape = early_stages.output(image);
 /// let map = early_stages.init(image, &init).forward(Tensor::ones([2, 3, 96, 32], &device));
-/// let output = head.init(place, 10, &init).forward(map);
+/// let output = head.init(shape, 10, &init).forward(map);
 /// assert_eq!(output.embedding.dims(), [2, 8 * 4]);
 /// assert_eq!((output.features.len(), output.logits.len()), (3, 8));
 /// ```
-#[derive(Module, Debug)]
-pub struct MgnHead<I = Identity> {
-    /// The branches.
-    pub branches: Vec<BlockThenHead<LateStages<I>, StripeHead>>,
-}
+pub type MgnHead<I = Identity> = BranchedHead<Vec<MgnBranch<I>>>;
 
-/// Adds what is wrong with the `branches` of a head on the last map of a network: they may not be
-/// missing.
+/// A branch of MGN: its own late stages, then the whole feature map and stripes of it.
+pub type MgnBranch<I = Identity> = BlockThenHead<LateStages<I>, StripeHead>;
+
+/// Adds the problems of the `branches` of a head on the last feature map of a network; at least one is needed.
 pub fn validate_branches(
     branches: &[StripeHeadConfig],
     map: FeatureShape,
@@ -79,10 +75,25 @@ pub fn validate_branches(
         "at least 1 branch",
         "none",
     );
-    for (index, granules) in branches.iter().enumerate() {
+    for (index, stripes) in branches.iter().enumerate() {
         problems.at(&format!("branches[{index}]"), |problems| {
-            granules.validate(map, problems);
+            stripes.validate(map, problems);
         });
+    }
+}
+
+impl<I: Clone> MgnHeadConfig<I> {
+    /// The same head as a composition of branches, which can be changed further: other heads or augmentations.
+    #[must_use]
+    pub fn composition(
+        &self,
+    ) -> BranchesConfig<Vec<BlockThenHeadConfig<LateStagesConfig<I>, StripeHeadConfig>>> {
+        let branches = self.branches.iter();
+        let branches = branches.map(|stripes| BlockThenHeadConfig {
+            block: self.late_stages.clone(),
+            head: stripes.clone(),
+        });
+        BranchesConfig::new(branches.collect())
     }
 }
 
@@ -93,30 +104,14 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
         Problems::refuse("a head of several granularities", |problems| {
             self.validate(input, problems);
         });
-        let map = self.late_stages.output(input);
-        let late_stages = self.late_stages.init(input, &init.named("late_stages"));
-        let branches = self.branches.iter().enumerate();
-        let branches = branches.map(|(index, granules)| BlockThenHead {
-            block: parameters::copy(&late_stages),
-            head: granules.init(map, classes, &init.at(index)),
-        });
-        MgnHead {
-            branches: branches.collect(),
-        }
+        let mut head = self.composition().init(input, classes, init);
+        let late_stages = head.branches[0].block.clone();
+        head.set_late_stages(&late_stages);
+        head
     }
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
-        let branch = |granules: &StripeHeadConfig| {
-            BlockThenHeadConfig {
-                block: self.late_stages.clone(),
-                head: granules.clone(),
-            }
-            .output(input, classes)
-        };
-        let branches = self.branches.iter().map(branch);
-        branches
-            .reduce(OutputShape::concat)
-            .expect("at least 1 branch")
+        self.composition().output(input, classes)
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -129,31 +124,11 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
     }
 }
 
-impl<I: Block> MgnHead<I> {
-    /// Gives every branch a copy of these late stages, to be trained apart.
+impl<I: Block, H: Head> BranchedHead<Vec<BlockThenHead<LateStages<I>, H>>> {
+    /// Gives every branch a copy of these late stages, to be trained separately.
     pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
         for branch in &mut self.branches {
             branch.block = parameters::copy(late_stages);
-        }
-    }
-}
-
-impl<I: Block> Head for MgnHead<I> {
-    fn forward(&self, features: Tensor<4>) -> ReidOutput {
-        let branches = self.branches.iter();
-        let outputs = branches.map(|branch| branch.forward(features.clone()));
-        outputs
-            .reduce(ReidOutput::concat)
-            .expect("at least 1 branch")
-    }
-
-    fn fold_batch_norm(self) -> Self {
-        Self {
-            branches: self
-                .branches
-                .into_iter()
-                .map(Head::fold_batch_norm)
-                .collect(),
         }
     }
 }

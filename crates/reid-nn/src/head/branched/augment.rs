@@ -6,7 +6,8 @@ use burn::tensor::{Bool, Tensor};
 
 use super::{
     super::{Diagnostic, TrainingStep},
-    AugmentConfig, BranchPass, CamSource,
+    AugmentConfig, CamSource,
+    branches::BranchPass,
 };
 use crate::{batch_drop, cut_mix::Mixed};
 
@@ -52,7 +53,7 @@ pub trait FeatureAugment: fmt::Debug + Send + Sync {
 /// What an augmentation may look at besides its features.
 #[derive(Debug)]
 pub struct AugmentContext<'a> {
-    pub(super) previous: &'a BranchPass<'a>,
+    pub(super) previous: Option<&'a BranchPass<'a>>,
     pub(super) step: TrainingStep<'a>,
 }
 
@@ -63,11 +64,17 @@ impl AugmentContext<'_> {
         self.step
     }
 
-    /// Grad-CAM of the branch before, of the score of each image's own class on the features that it was given:
-    /// `[batch, height, width]`, on a plain device.
+    /// Computes Grad-CAM of the branch before this one: of the score of each image's label, on the features that
+    /// branch was given. `[batch, height, width]`, on a plain device.
+    ///
+    /// # Panics
+    /// If there is no branch before this one.
     #[must_use]
     pub fn cam(&self, source: CamSource) -> Tensor<3> {
-        self.previous.map(source, self.step)
+        let previous = self
+            .previous
+            .expect("the first branch has no branch before it: Grad-CAM needs a global branch");
+        previous.cam(source, self.step)
     }
 }
 

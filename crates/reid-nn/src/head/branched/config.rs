@@ -1,21 +1,13 @@
 //! What a branched head is made of, and what is done to its branches.
 
-use std::sync::Arc;
-
 use burn::config::Config;
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::{super::validate_dimensions, BranchedHead, FeatureAugment};
+use super::{super::validate_dimensions, BranchedHead, BranchesConfig};
 use crate::{
-    HeadConfig, OutputShape,
-    backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind},
-    batch_drop::BatchDrop,
-    block::BlockConfig,
-    cut_mix::CutMix,
-    head::LinearBnReluHeadConfig,
-    init::Init,
-    pool::PoolConfig,
+    HeadConfig, OutputShape, batch_drop::BatchDrop, cut_mix::CutMix, head::LinearBnReluHeadConfig,
+    init::Init, pool::PoolConfig,
 };
 
 /// Configuration of [`BranchedHead`]: a global branch alone by default.
@@ -140,49 +132,34 @@ impl BranchedHeadConfig {
     }
 }
 
+impl BranchedHeadConfig {
+    /// The same head as a composition of branches, which can be changed further.
+    #[must_use]
+    pub fn composition(&self) -> BranchesConfig<Vec<LinearBnReluHeadConfig>> {
+        let reduced = |dimensions, pool| LinearBnReluHeadConfig { dimensions, pool };
+        let branches = self.branches.iter();
+        let heads = branches
+            .clone()
+            .map(|branch| reduced(branch.dimensions, PoolConfig::Max));
+        BranchesConfig {
+            global: Some(reduced(self.global, PoolConfig::Average)),
+            bottleneck: !self.branches.is_empty(),
+            branches: heads.collect(),
+            augments: branches.map(|branch| branch.augment.clone()).collect(),
+        }
+    }
+}
+
 impl HeadConfig for BranchedHeadConfig {
     type Head = BranchedHead;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> BranchedHead {
         Problems::refuse("a branched head", |problems| self.validate(input, problems));
-        let channels = input.channels;
-        let bottleneck = || {
-            let config = ResidualBlockConfig {
-                kind: ResidualKind::Bottleneck,
-                planes: channels / 4,
-                hidden: channels / 4,
-                groups: 1,
-                stride: 1,
-                instance: InstanceNormed::None,
-                inside: (),
-            };
-            config.init(input, &init.named("bottleneck"))
-        };
-        let reduced = |place: usize, dimensions, pool| {
-            let config = LinearBnReluHeadConfig { dimensions, pool };
-            config.init(input, classes, &init.at(place))
-        };
-        let branches = self.branches.iter();
-        BranchedHead {
-            global: reduced(0, self.global, PoolConfig::Average),
-            bottleneck: (!self.branches.is_empty()).then(bottleneck),
-            branches: branches
-                .clone()
-                .zip(1..)
-                .map(|(branch, place)| reduced(place, branch.dimensions, PoolConfig::Max))
-                .collect(),
-            augments: branches
-                .map(|branch| -> Arc<dyn FeatureAugment> { Arc::new(branch.augment.clone()) })
-                .collect(),
-        }
+        self.composition().init(input, classes, init)
     }
 
-    fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
-        let branches = self.branches.iter();
-        branches.fold(
-            OutputShape::single(self.global, classes),
-            |shape, branch| shape.concat(OutputShape::single(branch.dimensions, classes)),
-        )
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        self.composition().output(input, classes)
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -206,7 +183,7 @@ impl HeadConfig for BranchedHeadConfig {
 }
 
 impl AugmentConfig {
-    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+    pub(super) fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         match self {
             Self::None => {}
             Self::CutMix { mix, .. } => {
