@@ -1,5 +1,5 @@
-//! A tiny network learns to tell four people apart: signs, gradients, losses, sampling, evaluation
-//! and all between them, in one run of seconds.
+//! Trains a tiny network to distinguish four people. In one run of seconds, this covers losses, gradients,
+//! optimizer, sampling and evaluation together.
 
 use reid::{
     data::{dataset::market1501, transform::Augmentation},
@@ -13,19 +13,19 @@ use skipped::skipped;
 mod skipped;
 
 #[test]
-fn four_people_are_told_apart() {
+fn four_people_are_distinguished() {
     learns(Precision::Single);
 }
 
-/// Weights in single precision, features in half: it learns all the same.
+/// Weights are in single precision, features in half precision.
 #[test]
-fn four_people_are_told_apart_in_bfloat16() {
+fn four_people_are_distinguished_in_bfloat16() {
     learns_where_supported(Precision::BFloat16);
 }
 
-/// The same with losses scaled.
+/// As in bfloat16, with loss scaling.
 #[test]
-fn four_people_are_told_apart_in_float16() {
+fn four_people_are_distinguished_in_float16() {
     learns_where_supported(Precision::Float16);
 }
 
@@ -35,7 +35,7 @@ fn learns_where_supported(precision: Precision) {
         learns(precision);
     } else {
         skipped(
-            "four people are told apart",
+            "four people are distinguished",
             &format!("{precision:?}"),
             &device,
         );
@@ -52,7 +52,7 @@ fn learns(precision: Precision) {
         .write(folder.path())
         .expect("a drawn set");
     let mut splits = market1501::load(folder.path()).expect("a readable set");
-    // The people it learnt, found again across cameras: each training image searches the others.
+    // The training images are query and gallery: each image has matches in the other cameras.
     splits.query.clone_from(&splits.train);
     splits.gallery.clone_from(&splits.train);
 
