@@ -101,8 +101,9 @@ pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Split
 ///   [`Error::Io`].
 /// - [`Error::LeftOut`] for images in formats that are not supported.
 /// - [`Error::NoLabel`] for an image without a label in `train_label.xml`.
-/// - [`Error::Line`] for malformed XML, for an invalid or duplicate label, for a label of an image that does
-///   not exist, and for a track that names such an image or an image of another track.
+/// - [`Error::Line`] for malformed XML, for an invalid or duplicate label, and for a label of an image that
+///   does not exist.
+/// - [`Error::Line`] for a track that names an image that does not exist or is in another track.
 /// - [`Error::OneIdentity`] if there is only one vehicle.
 ///
 /// ```

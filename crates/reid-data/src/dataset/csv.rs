@@ -59,9 +59,11 @@ const CAMERA: &str = "a camera number from 0, or an empty field";
 /// # Errors
 /// - [`Error::Io`] if the list or an image cannot be read.
 /// - [`Error::MissingColumn`] if a required column is missing.
-/// - [`Error::Line`], with the line number, for another encoding, a quote that is not closed, two columns
-///   with the same name, bounding box columns, a wrong number of fields, an identity that the rule rejects,
-///   an unknown split, an invalid or missing camera, and an image that does not exist or is listed twice.
+/// - [`Error::Line`], with the line number, for a list that is malformed: another encoding, a quote that is
+///   not closed, a wrong number of fields, duplicate column names, or bounding box columns.
+/// - [`Error::Line`] for an identity that the rule rejects, an unknown split, and an invalid or missing
+///   camera.
+/// - [`Error::Line`] for an image that does not exist or is listed twice.
 /// - [`Error::EmptySplit`] if a split has no images.
 /// - [`Error::OneIdentity`] if the training split has only one identity.
 ///

@@ -62,9 +62,11 @@ impl fmt::Display for Boxes {
 /// | gallery | 700 | 5,328 | 5,332 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image is invalid,
-/// [`Error::Entry`] for a broken symbolic link and for an identity with two spellings, [`Error::NotUnicode`],
-/// [`Error::OneIdentity`] if the training split has only one identity, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_data::dataset::cuhk03::{self, Boxes};

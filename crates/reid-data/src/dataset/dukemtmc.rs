@@ -37,9 +37,11 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// | gallery | 1,110 | 17,661 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image is invalid,
-/// [`Error::Entry`] for a broken symbolic link and for an identity with two spellings, [`Error::NotUnicode`],
-/// [`Error::OneIdentity`] if the training split has only one identity, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};

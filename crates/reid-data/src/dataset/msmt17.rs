@@ -64,9 +64,11 @@ pub enum Training {
 /// | gallery | 3,060 | 82,161 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::Line`] for an invalid line, an image that does not exist or is listed
-/// twice, and an identity with two spellings, [`Error::EmptySplit`], [`Error::OneIdentity`] if the training
-/// split has only one identity, and [`Error::Io`].
+/// - [`Error::MissingFolder`] if a folder of images is missing, and [`Error::EmptySplit`] for an empty list.
+/// - [`Error::Line`] for an invalid line, and for an identity with two spellings.
+/// - [`Error::Line`] for an image that does not exist or is listed twice.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};

@@ -54,10 +54,12 @@ const FOLDERS: ThreeFolders = ThreeFolders {
 /// | gallery | 200 | 11,579 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image is invalid,
-/// [`Error::Entry`] for a broken symbolic link and for an identity with two spellings, [`Error::NotUnicode`],
-/// [`Error::Line`] if a track names an image that does not exist or is in another track,
-/// [`Error::OneIdentity`] if the training split has only one identity, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::Line`] if a track names an image that does not exist or is in another track.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Track};

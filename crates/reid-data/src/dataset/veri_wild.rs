@@ -53,10 +53,13 @@ const LINES: &str = "lines such as 00001/000001 (vehicle, image)";
 /// | large | 10,000 | 10,000, 128,517 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::Line`] for an invalid line of a list or of `vehicle_info.txt`, for an
-/// image that does not exist, is listed twice or has no camera, and for an identity with two spellings,
-/// [`Error::EmptySplit`], [`Error::OneIdentity`] if the training split has only one identity, and
-/// [`Error::Io`].
+/// - [`Error::MissingFolder`] if the folder of the images is missing, and [`Error::EmptySplit`] for an empty
+///   list.
+/// - [`Error::Line`] for an invalid line of a list or of `vehicle_info.txt`, and for an identity with two
+///   spellings.
+/// - [`Error::Line`] for an image that does not exist, is listed twice or has no camera.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::Camera;
