@@ -309,7 +309,8 @@ fn impossible_values_of_a_network_are_rejected_with_their_path() {
         *network.pointer_mut(pointer).expect("a value at this path") = value;
         problems::<RgaConfig>(&network)
     };
-    let gem = "network.head.pool.generalised-mean.exponent: expected above 0 and within single precision, found 0";
+    let gem = "network.head.pool.generalised-mean.exponent: \
+               expected a value above 0 and within single precision, found 0";
     assert_eq!(
         attentive("/head/pool/generalised-mean/exponent", json!(0.0)),
         gem
