@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 images need as many donors below 2, found [0, 2]")]
+    #[should_panic(expected = "2 images need 2 mix partners, each an index below 2, found [0, 2]")]
     fn a_partner_outside_the_batch_panics() {
         let device = Device::default();
         let cut = Tensor::<3>::zeros([2, 1, 1], &device).bool();
