@@ -27,8 +27,8 @@ use crate::{Error, resize::resize};
 /// The maximum size of a file, and of the memory for its pixels: 2 GiB.
 const MAX_BYTES: u64 = 1 << 31;
 
-/// The maximum memory that a decoder needs per pixel. A progressive JPEG with three channels needs it: per
-/// channel, a coefficient of 2 bytes, 1 byte before and 1 byte after colour conversion.
+/// The maximum memory that a decoder needs per pixel. A progressive JPEG with three channels needs 4 bytes
+/// per channel: a coefficient of 2 bytes, and a value of 1 byte both before and after colour conversion.
 const BYTES_PER_PIXEL: u64 = 12;
 
 /// The maximum number of pixels of an image: 178,956,970, which fit into 2 GiB during decoding.
@@ -94,8 +94,9 @@ pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage
 
 /// Reads the width and height of an image from the file's header, without decoding the pixels.
 ///
-/// The EXIF orientation is applied, so these are the dimensions of the image that [`open_image`] returns. The
-/// file is checked as by [`open_image`], except for its pixel data: damage there is found only by decoding.
+/// The EXIF orientation is applied, so these are the dimensions of the image that [`open_image`] returns.
+/// Only the header is checked. Damaged pixel data and some unsupported JPEG variants are found only by
+/// decoding.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -106,7 +107,7 @@ pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage
 /// ```
 ///
 /// # Errors
-/// Those of [`open_image`], except for damage after the header.
+/// Those of [`open_image`], except for problems after the header.
 pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     let path = path.as_ref();
     check_file(path)?;

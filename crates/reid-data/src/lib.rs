@@ -22,7 +22,7 @@
 //! # let root = tempfile::tempdir()?;
 //! # for name in ["anna/1", "anna/2", "bert/1"] {
 //! #     let path = root.path().join(name).with_extension("png");
-//! #     std::fs::create_dir_all(path.parent().expect("has one"))?;
+//! #     std::fs::create_dir_all(path.parent().expect("a parent"))?;
 //! #     image::RgbImage::new(4, 8).save(path)?;
 //! # }
 //! let (seed, epoch) = (Seed::new(1), 0);

@@ -19,7 +19,7 @@ mod random;
 pub use identity::{EpochDefinition, IdentitySampler};
 pub use random::RandomSampler;
 
-/// A sampler: chooses the images of each batch of an epoch.
+/// A sampler, which chooses the images of each batch of an epoch.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};

@@ -41,7 +41,7 @@ pub use random_affine::RandomAffine;
 pub use random_erasing::RandomErasing;
 pub use random_translation_2d::RandomTranslation2d;
 
-/// A change to a picture, random or deterministic.
+/// An image transform: changes a picture, at random or deterministically.
 ///
 /// ```
 /// use reid_core::{Seed, Stream};
@@ -103,7 +103,7 @@ macro_rules! chain {
         /// Applies the transforms in order.
         impl<$($part: Transform),*> Transform for ($($part,)*) {
             fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
-                #[expect(non_snake_case, reason = "variables have the names of the type parameters")]
+                #[expect(non_snake_case, reason = "the variables have the names of their types")]
                 let ($($part,)*) = self;
                 $($part.apply(picture, stream);)*
             }

@@ -48,9 +48,9 @@ fn name(start: &[u8]) -> &'static str {
         [0, 0, 1 | 2, 0, 1..=255, 0, ..] => "an icon",
         [b'%', b'P', b'D', b'F', ..] => "PDF",
         [b'P', b'K', 3, 4, ..] => "a zip archive",
-        [b'<', ..] => "a page or other markup text",
+        [b'<', ..] => "HTML or other markup",
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => "a Git LFS pointer",
-        _ => "content of another kind",
+        _ => "an unknown format",
     }
 }
 
@@ -77,6 +77,6 @@ mod tests {
         assert_eq!(format(b"\0\0\0\x18ftypavif"), Err("AVIF"));
         assert_eq!(format(b"qoif"), Err("QOI"));
         assert_eq!(format(b"version https://git-lfs"), Err("a Git LFS pointer"));
-        assert_eq!(format(b"not an image"), Err("content of another kind"));
+        assert_eq!(format(b"not an image"), Err("an unknown format"));
     }
 }

@@ -38,8 +38,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Refusal>
     Ok((image, orientation(header)))
 }
 
-/// Whether the fast decoder is correct for a file. It treats an image as RGB if its component IDs are `RGB`
-/// or if Adobe's segment says so, even where libjpeg does not.
+/// Whether the fast decoder is correct for a file.
+///
+/// Images with the component IDs `RGB`, or with Adobe's colour transform 0, are left to the slow decoder: the
+/// fast one does not follow libjpeg's rules for RGB.
 fn is_ordinary(layout: &Layout<'_>) -> bool {
     let frame = &layout.header.frame;
     let at_once = match frame.process {
@@ -117,8 +119,8 @@ fn reject_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
     let widest = samplings().map(|(horizontal, _)| horizontal).max();
     let highest = samplings().map(|(_, vertical)| vertical).max();
     for scan in &layout.scans {
-        let [alone] = *scan.components else { continue };
-        let (horizontal, vertical) = frame.components[alone].sampling;
+        let [single] = *scan.components else { continue };
+        let (horizontal, vertical) = frame.components[single].sampling;
         let between = |factor, most| factor != 1 && Some(factor) != most;
         if between(horizontal, widest) || between(vertical, highest) {
             let found = format!(

@@ -120,8 +120,8 @@ impl TrainLoader {
     /// the size of the picture; otherwise the item of that batch is [`Error::Worker`].
     ///
     /// Transforms are applied in the order of the calls. A transform added before
-    /// [`with_augmentation`](Self::with_augmentation) receives the original picture. One added after it
-    /// receives the augmented picture, for example cropped and with a rectangle erased.
+    /// [`with_augmentation`](Self::with_augmentation) receives the picture before augmentation. One added
+    /// after it receives the augmented picture, for example cropped and with a rectangle erased.
     ///
     /// ```
     /// use reid_core::{Identity, InputSize, Sample, Seed, Stream};
@@ -218,7 +218,7 @@ impl TrainLoader {
     /// [`Error::Worker`] if a transform panics or changes the size of a picture.
     ///
     /// # Panics
-    /// If a batch is empty, if an index is out of range, or if it is the index of a junk or unknown identity.
+    /// If a batch is empty, if an index is out of range, or if the identity of a sample is junk or unknown.
     #[must_use]
     pub fn epoch(&self, epoch: u64, batches: Vec<Vec<usize>>) -> Batches<Batch> {
         self.epoch_from(epoch, batches, 0)

@@ -21,9 +21,9 @@ pub enum EpochDefinition {
     /// Used by relation-aware global attention (600 epochs), batch `DropBlock` (400) and Progressive feature
     /// `CutMix` (500).
     EachIdentityOnce,
-    /// The images of each identity are shuffled and split into groups of K. Each batch takes one group of P
-    /// random identities, until fewer than P identities have groups left. The remaining images and groups are
-    /// skipped in this epoch.
+    /// The images of each identity are shuffled and split into groups of K. Each batch takes one group from
+    /// each of P random identities, until fewer than P identities have groups left. The remaining images and
+    /// groups are skipped in this epoch.
     ///
     /// Used by the strong baseline (120 epochs), Torchreid and `TransReID`.
     AllImages,

@@ -80,9 +80,10 @@ impl Augmentation {
         }
     }
 
-    /// Validates the augmentation for pictures of the size `input`. Besides the problems that
-    /// [`validate`](Validate::validate) finds, the padding of [`PadCrop`] must not exceed the shorter side: a
-    /// crop could otherwise be entirely black.
+    /// Validates the augmentation for pictures of the size `input`.
+    ///
+    /// Besides the problems that [`validate`](Validate::validate) finds, this rejects a padding of
+    /// [`PadCrop`] that is longer than the shorter side of the picture.
     pub fn validate_for(&self, input: InputSize, problems: &mut Problems) {
         self.validate(problems);
         if let Some(PadCrop { padding }) = self.pad_crop

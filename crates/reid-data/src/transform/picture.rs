@@ -34,7 +34,7 @@ impl Picture {
         let (expected, found) = (3 * height * width, values.len());
         assert!(
             found == expected && found > 0,
-            "an RGB picture of {height}x{width} needs {expected} values, at least 3, found {found}"
+            "an RGB picture of {height}x{width} needs {expected} values (at least 3), found {found}"
         );
         Self {
             height,
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an RGB picture of 2x2 needs 12 values, at least 3, found 11")]
+    #[should_panic(expected = "an RGB picture of 2x2 needs 12 values (at least 3), found 11")]
     fn a_wrong_number_of_values_panics() {
         let _ = Picture::new(2, 2, vec![0.0; 11]);
     }
