@@ -222,7 +222,7 @@ fn a_step_of_adam_equals_its_formula() {
         let gradient = gradient + weights.clone() * 0.1;
         mean = mean * 0.9 + gradient.clone() * 0.1;
         square = square * 0.99 + gradient.square() * 0.01;
-        let steps = i32::try_from(time).expect("a few");
+        let steps = i32::try_from(time).expect("a small number of steps");
         let corrected = square.clone() / (1.0 - 0.99_f32.powi(steps));
         let update = mean.clone() / (1.0 - 0.9_f32.powi(steps)) * 0.3;
         weights = weights - update / (corrected.sqrt() + 1e-4);

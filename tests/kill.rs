@@ -62,23 +62,23 @@ fn child() {
 /// Trains until the run ends or is interrupted. Returns whether it was interrupted, and the bytes of all
 /// parameters.
 fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
-    let splits = market1501::load(data).expect("a readable set");
+    let splits = market1501::load(data).expect("the dataset is readable");
     let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
     let network = (backbone, BnNeckConfig::new());
     let mut recipe = Recipe::strong_baseline("killed", InputSize::new(32, 16), network);
     (recipe.epochs, recipe.evaluate_every) = (6, 1);
     (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
     let recipe = recipe.with_center_loss(5e-4, 0.5);
-    let device = device::pick_named("flex").expect("compiled in");
+    let device = device::pick_named("flex").expect("the flex backend is compiled in");
     let loading = LoaderConfig::default();
     let outcome = Trainer::new(&recipe, &splits, loading, &device)
-        .expect("a possible recipe")
+        .expect("a valid recipe")
         .with_checkpoints(Checkpoints::new(run))
         .with_interrupt(interrupt)
         .resume()
-        .expect("resumes")
+        .expect("it resumes")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     let mut bits = Bits(Vec::new());
     outcome.learner.model.visit(&mut bits);
     outcome.learner.criterion.visit(&mut bits);
@@ -110,7 +110,7 @@ impl Fixture {
             .with_test_identities(2)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
+            .expect("the synthetic dataset is written");
         let fixture = Self {
             folder,
             expected: Vec::new(),
@@ -280,7 +280,7 @@ impl<'a> FaultyRun<'a> {
         eprintln!("lost after {} faults: {why}", self.tally.faults);
         self.tally.lost += 1;
         let aside = self.run.with_extension(format!("lost-{}", self.tally.lost));
-        fs::rename(&self.run, aside).expect("kept aside");
+        fs::rename(&self.run, aside).expect("the lost run is moved aside");
         self.seen = None;
     }
 

@@ -50,8 +50,8 @@ fn learns(precision: Precision) {
         .with_difficulty(0.0)
         .with_occlusion(0.0)
         .write(folder.path())
-        .expect("a drawn set");
-    let mut splits = market1501::load(folder.path()).expect("a readable set");
+        .expect("the synthetic dataset is written");
+    let mut splits = market1501::load(folder.path()).expect("the dataset is readable");
     // The training images are query and gallery: each image has matches in the other cameras.
     splits.query.clone_from(&splits.train);
     splits.gallery.clone_from(&splits.train);
@@ -69,9 +69,9 @@ fn learns(precision: Precision) {
     let device = device::pick().expect("a device");
     let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device);
     let outcome = trainer
-        .expect("a possible recipe")
+        .expect("a valid recipe")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
 
     let report = outcome.report.expect("an evaluation after the last epoch");
     assert_eq!(report.matched_queries, splits.query.len());

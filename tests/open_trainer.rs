@@ -142,8 +142,8 @@ impl Fixture {
             .with_test_identities(2)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
-        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+            .expect("the synthetic dataset is written");
+        let splits = market1501::load(folder.path().join("data")).expect("the dataset is readable");
         let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
         let network = (backbone, BnNeckConfig::new());
         let recipe = Recipe::strong_baseline("open", InputSize::new(32, 16), network);
@@ -162,7 +162,7 @@ impl Fixture {
 
     fn trainer(&self, recipe: &Recipe<Network, Losses>) -> Trainer<'_, Learner> {
         Trainer::new(recipe, &self.splits, LoaderConfig::default(), &device())
-            .expect("a possible recipe")
+            .expect("a valid recipe")
     }
 
     fn checkpoints(&self, name: &str) -> Checkpoints {
@@ -172,7 +172,7 @@ impl Fixture {
 
 /// The CPU backend, on which operations are deterministic.
 fn device() -> Device {
-    device::pick_named("flex").expect("compiled in")
+    device::pick_named("flex").expect("the flex backend is compiled in")
 }
 
 /// Reads all parameters of a module, in order.
@@ -212,7 +212,7 @@ fn resumes_bit_identically<'a>(
     trainer: impl Fn() -> Trainer<'a, Learner>,
     stops: impl IntoIterator<Item = usize>,
 ) -> Outcome<Learner> {
-    let whole = trainer().run(&mut ()).expect("a run");
+    let whole = trainer().run(&mut ()).expect("it trains");
     for steps in stops {
         let checkpoints = fixture.checkpoints(&format!("stopped-{steps}"));
         let interrupt = Interrupt::new();
@@ -224,10 +224,13 @@ fn resumes_bit_identically<'a>(
             .with_checkpoints(checkpoints.clone())
             .with_interrupt(interrupt)
             .run(&mut stop)
-            .expect("a run");
+            .expect("it trains");
         assert!(stopped.interrupted);
         let resumed = trainer().with_checkpoints(checkpoints).resume();
-        let resumed = resumed.expect("the same run").run(&mut ()).expect("a run");
+        let resumed = resumed
+            .expect("the same run")
+            .run(&mut ())
+            .expect("it trains");
         assert_eq!(values(&resumed.learner), values(&whole.learner));
         let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
         assert_eq!(average(&resumed), average(&whole));
@@ -270,7 +273,7 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
 
     let mut first = recipe.clone();
     first.epochs = 1;
-    let frozen = fixture.trainer(&first).run(&mut ()).expect("a run");
+    let frozen = fixture.trainer(&first).run(&mut ()).expect("it trains");
     assert_eq!(values(&frozen.learner.model.backbone), start);
     assert_ne!(values(&frozen.learner.model.head), start_head);
 
@@ -316,7 +319,7 @@ fn recipe_step(
     let mut recipe = recipe.clone();
     recipe.accumulated_batches = batches;
     let outcome = fixture.trainer(&recipe).with_sampler(sampler).run(&mut ());
-    let learner = outcome.expect("a run").learner;
+    let learner = outcome.expect("it trains").learner;
     let head = &learner.model.head.classifier.weight;
     let stem = &learner.model.backbone.conv1.weight;
     let all = [head.val().flatten::<1>(0, 1), stem.val().flatten::<1>(0, 3)];
@@ -339,7 +342,7 @@ fn custom_parts_are_used_and_must_be_the_same_when_the_run_resumes() {
     let whole = resumes_bit_identically(&fixture, trainer, [3]);
     let plain = fixture.trainer(&fixture.recipe).run(&mut ());
     assert_ne!(
-        values(&plain.expect("a run").learner),
+        values(&plain.expect("it trains").learner),
         values(&whole.learner)
     );
     let rates: Vec<f64> = whole
@@ -399,7 +402,7 @@ fn the_order_of_calls_loses_no_run() {
     let first = trainer()
         .with_sampler(sampler())
         .with_checkpoints(run.clone());
-    first.run(&mut ()).expect("a run");
+    first.run(&mut ()).expect("it trains");
     let last = || run.find(CheckpointKind::Last).expect("readable");
     let before = last();
 
@@ -414,7 +417,7 @@ fn the_order_of_calls_loses_no_run() {
         .resume()
         .expect("a new run");
     let error = other.with_checkpoints(run.clone()).run(&mut ());
-    let error = error.expect_err("a run is there").to_string();
+    let error = error.expect_err("the folder holds a run").to_string();
     assert!(error.contains("holds a run"), "{error}");
 
     let resumed = trainer()

@@ -70,8 +70,8 @@ impl Fixture {
             .with_test_identities(3)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
-        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+            .expect("the synthetic dataset is written");
+        let splits = market1501::load(folder.path().join("data")).expect("the dataset is readable");
         let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
         let network = (backbone, heads());
         let mut recipe = Recipe::strong_baseline("resume", InputSize::new(32, 16), network);
@@ -82,7 +82,7 @@ impl Fixture {
         // Ranger has moments, and slow weights that differ from the weights except after every sixth step.
         recipe.optimizer = OptimizerConfig::ranger();
         // On this CPU backend, operations are deterministic.
-        let device = device::pick_named("flex").expect("compiled in");
+        let device = device::pick_named("flex").expect("the flex backend is compiled in");
         Self {
             folder,
             splits,
@@ -105,7 +105,7 @@ impl Fixture {
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, Criterion>> {
         Trainer::new(recipe, &self.splits, loading(), &self.device)
-            .expect("a possible recipe")
+            .expect("a valid recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
@@ -120,7 +120,7 @@ impl Fixture {
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, C>> {
         Trainer::with_learner(recipe, &self.splits, learner, loading(), &self.device)
-            .expect("a possible recipe")
+            .expect("a valid recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
@@ -186,7 +186,7 @@ fn an_interrupted_run_in_half_precision_resumes_bit_identically() {
 }
 
 fn resumes_bit_identically(fixture: &Fixture) -> Vec<EpochSummary> {
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     assert!(!whole.interrupted);
 
     // An epoch has about nine steps: the run is interrupted within an epoch and near the end of one.
@@ -197,17 +197,17 @@ fn resumes_bit_identically(fixture: &Fixture) -> Vec<EpochSummary> {
         let mut observer = StopAfter { steps, interrupt };
         let outcome = trainer
             .resume()
-            .expect("resumes")
+            .expect("it resumes")
             .run(&mut observer)
-            .expect("a run");
+            .expect("it trains");
         stops += usize::from(outcome.interrupted);
     }
     assert_eq!(
         stops, 3,
         "the run must be long enough to be interrupted three times"
     );
-    let resumed = fixture.trainer("stopped").resume().expect("resumes");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = fixture.trainer("stopped").resume().expect("it resumes");
+    let resumed = resumed.run(&mut ()).expect("it trains");
 
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
@@ -219,12 +219,12 @@ fn the_same_recipe_is_bit_identical_and_another_seed_is_not() {
     let fixture = Fixture::new();
     let mut other = fixture.recipe.clone();
     other.seed = Seed::new(2);
-    let one = fixture.trainer("one").run(&mut ()).expect("a run");
-    let two = fixture.trainer("two").run(&mut ()).expect("a run");
+    let one = fixture.trainer("one").run(&mut ()).expect("it trains");
+    let two = fixture.trainer("two").run(&mut ()).expect("it trains");
     let three = fixture
         .trainer_of(&other, "three")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     assert!(bits(&one) == bits(&two));
     assert!(bits(&one) != bits(&three));
 }
@@ -232,8 +232,8 @@ fn the_same_recipe_is_bit_identical_and_another_seed_is_not() {
 #[test]
 fn a_loaded_checkpoint_gives_the_report_of_its_run() {
     let fixture = Fixture::new();
-    let outcome = fixture.trainer("run").run(&mut ()).expect("a run");
-    let report = outcome.report.expect("evaluated");
+    let outcome = fixture.trainer("run").run(&mut ()).expect("it trains");
+    let report = outcome.report.expect("the evaluation succeeds");
 
     let checkpoint = fixture.last("run");
     let recipe: Recipe<Config> = Checkpoints::recipe(&checkpoint).expect("a recipe");
@@ -246,7 +246,7 @@ fn a_loaded_checkpoint_gives_the_report_of_its_run() {
     let normalise = recipe.augmentation.normalise;
     let extractor = Extractor::new(recipe.input, normalise, LoaderConfig::default());
     let again = extractor.evaluate(&model, &fixture.splits, &recipe.evaluation, &fixture.device);
-    assert_eq!(again.expect("evaluated"), report);
+    assert_eq!(again.expect("the evaluation succeeds"), report);
     assert_eq!(
         Checkpoints::history(&checkpoint).expect("a history"),
         outcome.history
@@ -258,7 +258,7 @@ fn a_new_run_is_refused_in_a_folder_that_holds_a_run() {
     let fixture = Fixture::new();
     let begin = || Checkpoints::begin(fixture.run_folder("run"));
     begin().expect("an empty folder");
-    fixture.trainer("run").run(&mut ()).expect("a run");
+    fixture.trainer("run").run(&mut ()).expect("it trains");
     let before = tree(&fixture.run_folder("run"));
     let begun = begin().expect_err("a run").to_string();
     // Without `Checkpoints::begin`, the run itself is refused when it starts.
@@ -295,7 +295,7 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     fixture
         .trainer_of(&short, "killed")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
 
     // The files on disk after a kill in the middle of the next save: an incomplete checkpoint before and
     // after its rename, and an incomplete draft of `last.json`.
@@ -312,16 +312,16 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     let resumed = fixture
         .trainer("killed")
         .resume()
-        .expect("the previous checkpoint is whole");
-    let resumed = resumed.run(&mut ()).expect("a run");
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+        .expect("the previous checkpoint is complete");
+    let resumed = resumed.run(&mut ()).expect("it trains");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
 }
 
 #[test]
 fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let fixture = Fixture::new();
-    let outcome = fixture.trainer("run").run(&mut ()).expect("a run");
+    let outcome = fixture.trainer("run").run(&mut ()).expect("it trains");
     let map = |epoch: &EpochSummary| {
         epoch
             .scores
@@ -362,7 +362,7 @@ fn one_epoch(fixture: &Fixture, name: &str) -> PathBuf {
     fixture
         .trainer_of(&short, name)
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     fixture.last(name)
 }
 
@@ -396,7 +396,10 @@ fn a_damaged_checkpoint_is_named_and_not_used() {
         }
         fs::write(path, &whole).expect("written");
     }
-    fixture.trainer("run").resume().expect("whole again");
+    fixture
+        .trainer("run")
+        .resume()
+        .expect("the restored checkpoint is valid");
 }
 
 #[test]
@@ -476,7 +479,7 @@ fn a_resume_with_other_training_images_is_refused() {
 #[test]
 fn a_checkpoint_of_version_0_1_is_resumed() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
 
     let checkpoint = one_epoch(&fixture, "old");
     let folder = fixture.run_folder("old");
@@ -530,7 +533,7 @@ fn a_checkpoint_of_version_0_1_is_resumed() {
     fs::write(&model, content).expect("written");
 
     let resumed = fixture.trainer("old").resume().expect("an old checkpoint");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = resumed.run(&mut ()).expect("it trains");
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
     assert!(!folder.join("best.json").exists());
@@ -579,7 +582,7 @@ impl Observer for Seen {
 #[test]
 fn an_epoch_is_saved_before_it_is_evaluated() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
 
     // The first epoch is saved. Its evaluation fails, because a gallery image is damaged.
     let broken = fixture.splits.gallery[0].path.clone();
@@ -593,8 +596,8 @@ fn an_epoch_is_saved_before_it_is_evaluated() {
     // With the image restored, the run resumes with the evaluation and does not repeat the epoch.
     fs::write(&broken, content).expect("written");
     let mut seen = Seen::default();
-    let resumed = fixture.trainer("run").resume().expect("resumes");
-    let resumed = resumed.run(&mut seen).expect("a run");
+    let resumed = fixture.trainer("run").resume().expect("it resumes");
+    let resumed = resumed.run(&mut seen).expect("it trains");
     let rest = ["step", "saved", "evaluated"];
     assert_eq!(seen.0, [&["evaluated"][..], &rest, &rest].concat());
     assert_eq!(resumed.history, whole.history);
@@ -604,15 +607,15 @@ fn an_epoch_is_saved_before_it_is_evaluated() {
 #[test]
 fn a_run_killed_before_its_report_is_written_reports_when_resumed() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     let killed = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let event = |event: &Event<'_>| matches!(event, Event::Evaluated { epoch: 3, .. });
         drop(fixture.trainer("run").run(&mut DieAt { event, left: 1 }));
     }));
     assert!(killed.is_err());
     let before = fixture.last("run");
-    let resumed = fixture.trainer("run").resume().expect("resumes");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = fixture.trainer("run").resume().expect("it resumes");
+    let resumed = resumed.run(&mut ()).expect("it trains");
     assert_eq!(resumed.report, whole.report);
     assert_eq!(resumed.history, whole.history);
     assert_eq!(fixture.last("run"), before);
@@ -638,7 +641,7 @@ impl Observer for Second<'_> {
 fn two_runs_in_one_folder_are_refused() {
     let fixture = Fixture::new();
     let mut second = Second(&fixture, 0);
-    fixture.trainer("run").run(&mut second).expect("a run");
+    fixture.trainer("run").run(&mut second).expect("it trains");
     assert_eq!(second.1, 3);
 }
 
@@ -680,7 +683,7 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
         fixture
             .trainer_of(&short, "counted")
             .run(&mut steps)
-            .expect("a run");
+            .expect("it trains");
         steps.0
     };
     // The last step of the second epoch fails. The recipe's groups name its own criterion, not this one.
@@ -712,7 +715,7 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
     assert_eq!(images.len(), 4);
     assert!(fixture.last("run").ends_with("epoch-0001-step-00000"));
     let resumed = trainer(usize::MAX).resume().expect("the last checkpoint");
-    resumed.run(&mut ()).expect("goes on");
+    resumed.run(&mut ()).expect("it trains");
 }
 
 #[test]
@@ -763,7 +766,7 @@ fn a_skipped_step_changes_nothing() {
     fixture.recipe.precision = Precision::Float16;
     fixture.recipe.epochs = 1;
     let mut first = Skipped(None);
-    fixture.trainer("run").run(&mut first).expect("a run");
+    fixture.trainer("run").run(&mut first).expect("it trains");
     let skipped = first.0.expect("a step that was not skipped");
     assert!(skipped > 0, "the first steps must overflow");
 
@@ -779,7 +782,7 @@ fn a_skipped_step_changes_nothing() {
         .trainer_with(&fixture.recipe, start, "stopped")
         .with_interrupt(interrupt)
         .run(&mut stop)
-        .expect("a run");
+        .expect("it trains");
     assert!(
         bits(&stopped) == expected,
         "a skipped step changed the learner"
