@@ -111,7 +111,7 @@ fn normalisation_equals_burns_operations() {
 fn convolution_equals_burns_operations() {
     let device = device::pick().expect("a device").autodiff();
     let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
-    // A stride and more positions than one block of a kernel has; a 1x1 convolution; a stem; groups.
+    // A stride with more positions than one block of a kernel; a 1x1 convolution; a stem; groups.
     let cases = [
         (innermost([4, 68, 36, 8]), [12, 8, 3, 3], [2, 2], [1, 1]),
         (random([2, 6, 5, 3], &device), [4, 6, 1, 1], [1, 1], [0, 0]),
@@ -385,7 +385,7 @@ fn gates_equal_burns_operations() {
 }
 
 /// Feature maps in different memory layouts: contiguous, with channels innermost (few and many), and a slice
-/// whose rows are not adjacent.
+/// of the channels.
 fn layouts(device: &Device) -> [Tensor<4>; 5] {
     let innermost = |shape: [usize; 4]| random(shape, device).permute([0, 3, 1, 2]);
     [
@@ -552,7 +552,7 @@ fn backward_at_zero<M: Module, const D: usize>(
     impl ModuleVisitor for Finite<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let gradient = param.val().grad(self.1);
-            // A sum is NaN if one value is NaN, which the maximum may miss.
+            // A sum is NaN if any value is NaN; a maximum may ignore NaN.
             let sum = gradient.map_or(0.0, |of| of.abs().sum().into_scalar::<f32>());
             assert!(
                 sum.is_finite(),

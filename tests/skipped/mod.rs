@@ -17,6 +17,6 @@ pub(crate) fn skipped(test: &str, needs: &str, device: &Device) {
         "{test}: nothing may be skipped on {name}: it supports {needs}"
     );
     let line = format!("skipped: {test}: {name} does not support {needs}\n");
-    // If standard error is closed, there is nothing else to report to.
+    // If standard error is closed, there is no other way to report.
     let _ = io::stderr().write_all(line.as_bytes());
 }
