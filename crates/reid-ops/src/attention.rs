@@ -16,8 +16,8 @@ mod query_chunks;
 ///
 /// Attention is computed in chunks of queries, so the full matrix of attention weights, `queries` ×
 /// `positions`, is never held. This changes results only by rounding. The backward pass computes the
-/// weights again, so training holds no more of them than evaluation. It costs seven matrix products instead
-/// of six.
+/// weights again, so training holds no more of them than evaluation. Forward and
+/// backward pass then take seven matrix products instead of six.
 ///
 /// The full matrix is held on backends that no feature of this crate names, without the feature `native`,
 /// and if the dtypes of the operands differ.

@@ -18,8 +18,8 @@
 //! - **Everywhere**: [`attention()`] is a composition of Burn's operations, in chunks of queries, with a
 //!   custom backward pass that recomputes the attention weights.
 //!
-//! In-place operation: an operand whose memory no other tensor shares may be overwritten with the result.
-//! The value of a tensor that you still hold never changes.
+//! A result may be written over an operand whose memory no other tensor shares. A tensor that the caller
+//! still holds keeps its values.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, ops::ConvOptions};

@@ -51,7 +51,7 @@ pub fn power_mean(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
     }
     let (value, [by_features, by_exponent]) = all(plain.0, plain.1);
     let along = (features * by_features).sum_dim(2) + exponent.unsqueeze::<3>() * by_exponent;
-    // The second term is 0 and contributes only its gradient.
+    // The second term has the value 0 and contributes only its gradient.
     (value + (along.clone() - along.detach())).squeeze_dim(2)
 }
 
@@ -98,8 +98,8 @@ fn composed(features: Tensor<3>, exponent: Tensor<1>) -> (Tensor<3>, [Tensor<3>;
 const FLOOR: f64 = 1e-6;
 /// The smallest absolute exponent with which powers are computed; powers with smaller ones differ too
 /// little from 1. Below it, the logarithm of the mean is interpolated linearly to that of the geometric
-/// mean at 0. The interpolation is off by at most 1e-3 of the mean, if some values are below the floor and
-/// others are not.
+/// mean at 0. The error is at most 1e-3 of the mean; the worst case has some values below the
+/// floor and others above.
 const LEAST: f64 = 5e-3;
 /// The largest absolute exponent: it gives the exact maximum or minimum, and products with logarithms do not
 /// overflow.

@@ -18,8 +18,9 @@
 //!
 //! # Gradients
 //! The gradient with respect to the input is the same kind of sum with other taps. The gradient with
-//! respect to the weights is a sum of outer products over positions (`outer_products`), or inner products
-//! of shifted feature maps where a group has too few channels to fill vectors (`inner_products`).
+//! respect to the weights is a sum of outer products over positions (`outer_products`). Where a group has
+//! too few channels to fill vectors, it is computed as inner products of shifted feature maps instead
+//! (`inner_products`).
 //!
 //! # Rejected
 //! - The crate `gemm` on patches: it packs operands that are already packed, and its function is unsafe.

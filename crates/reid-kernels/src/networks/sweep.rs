@@ -1,7 +1,7 @@
 //! A correlation over all images, groups and output channels, divided among threads.
 //!
-//! A task is one image, or several small ones, with one group and some or all of its output channels. The
-//! last images are split into smaller tasks: whole images are so few that a thread which starts the last
+//! A task is one or several images, with one group and some or all of its output channels. The last images
+//! are split into smaller tasks: whole images are so few that a thread which starts the last
 //! one late would keep the others waiting for up to half of the time.
 
 use std::{borrow::Cow, cell::RefCell, ops::Range};
@@ -97,8 +97,8 @@ impl Sweep<'_> {
         self.batch * self.groups * from * to * reads.sum::<usize>()
     }
 
-    /// Splits the work into tasks: one image each, or several where feature maps are small. Output channels
-    /// are split where there are too few images for all threads, and for the last images.
+    /// Splits the work into tasks. A task has several images where feature maps are small or images are many.
+    /// Output channels are split where there are too few images for all threads, and for the last images.
     fn tasks<'b>(&self, results: &'b mut [f32]) -> Vec<Task<'b>> {
         /// The number of tasks per thread from which the last images need no smaller tasks.
         const MANY: usize = 8;

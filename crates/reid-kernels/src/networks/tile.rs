@@ -1,7 +1,7 @@
 //! Register tiles: the innermost loops of a convolution and of its gradients.
 //!
 //! `correlate` multiplies up to 6 rows, one value at a time, with 4 SIMD vectors of columns (2 on
-//! processors with fewer than 32 vector registers). Every sum stays in a register until all its terms are
+//! processors with fewer than 32 vector registers). A sum stays in a register until all terms of a pass are
 //! added. [`products`] computes the inner products of rows and columns that are both read as SIMD vectors.
 
 use std::{hint::black_box, ops::Range};

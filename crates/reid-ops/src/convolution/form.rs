@@ -68,8 +68,8 @@ impl Layout {
     }
 }
 
-/// The kernel size of a stem in pixels, extended at the front so that the padding is even, and to an even
-/// size.
+/// The kernel size of a stem in pixels: extended by one at the front if the padding is odd, then rounded up
+/// to an even size.
 fn taps(kernel: [usize; 2], padding: [usize; 2]) -> [usize; 2] {
     [0, 1].map(|axis| (kernel[axis] + padding[axis] % 2).next_multiple_of(2))
 }

@@ -3,7 +3,8 @@
 //! The forward pass and the gradient with respect to the input are Burn's convolutions. One kernel of this
 //! crate converts the weights and lays them out, with channels innermost, once for the forward and the
 //! backward pass. In half precision and without autodiff, that kernel also folds in a batch normalisation,
-//! so that no feature map is written in single precision between the two. The epilogue is one more kernel.
+//! so that no feature map is written in single precision between convolution and normalisation. The
+//! epilogue is one more kernel.
 
 use burn::{
     backend::Dispatch,
@@ -31,7 +32,7 @@ pub(super) fn form(
             // another for each group.
             return Some(Form::Groups(options.groups));
         }
-        // Three or four channels are too few for a matrix product.
+        // Up to four channels are too few for a matrix product.
         if options.stride == [2, 2] && input.dims()[1] <= 4 {
             return Some(Form::Stem);
         }
