@@ -63,7 +63,7 @@ pub trait Gate: Module + ModuleDisplay + 'static {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, with size 1 in each dimension whose elements share a factor
+    /// - result: the same, or size 1 in a dimension where one factor applies to all elements
     ///
     /// # Panics
     /// If the gate was built for features of another shape.

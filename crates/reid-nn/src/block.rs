@@ -47,7 +47,7 @@ pub trait Block: Module + ModuleDisplay + 'static {
     }
 }
 
-/// The settings of a [`Block`]; the input shape gives the dimensions.
+/// The configuration of a [`Block`]. Dimensions are not part of it; they come from the input shape.
 pub trait BlockConfig {
     /// The block that is built.
     type Block: Block;

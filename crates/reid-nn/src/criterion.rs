@@ -95,7 +95,8 @@ pub(crate) fn by_branch(
     losses.enumerate().map(loss).collect()
 }
 
-/// The settings of a [`Criterion`]; the output of the head gives the dimensions.
+/// The configuration of a [`Criterion`]. Dimensions are not part of it; they come from the output of the
+/// head.
 pub trait CriterionConfig {
     /// The criterion that is built.
     type Criterion: Criterion;

@@ -59,8 +59,7 @@ impl Distance {
         }
     }
 
-    /// Computes the distance between each row of one tensor and the same row of another, from their
-    /// difference.
+    /// Computes the distances between corresponding rows of two tensors, from their differences.
     ///
     /// # Shapes
     /// - `one`, `other`: `[batch, dimensions]`

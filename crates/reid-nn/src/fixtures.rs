@@ -20,7 +20,7 @@ pub(crate) fn tensor<const D: usize>(
     values(&mut stream, shape, range, device)
 }
 
-/// Replaces the matrices and kernels of a module by random values; vectors stay.
+/// Replaces the matrices and kernels of a module by random values; vectors are unchanged.
 pub(crate) fn weights<M: Module>(module: M) -> M {
     module.map(&mut Weights(Seed::new(2).stream()))
 }

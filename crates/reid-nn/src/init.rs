@@ -89,7 +89,7 @@ impl<'a> Init<'a> {
     /// Builds a convolution whose weight and bias have the distribution of its configuration.
     ///
     /// # Panics
-    /// If the number of groups does not divide the numbers of channels.
+    /// If the number of groups does not divide the input and output channels.
     #[must_use]
     pub fn conv2d(&self, config: &Conv2dConfig) -> Conv2d {
         let ([inputs, outputs], groups) = (config.channels, config.groups);

@@ -29,7 +29,7 @@ pub struct CenterLossConfig {
 ///
 /// ```text
 /// L = w · Σ_branches mean_i ‖f_i - c_{id_i}‖²
-/// ∂L/∂f as above;     ∂(L / w)/∂c for the centres
+/// gradients: ∂L/∂f for the features, ∂(L / w)/∂c for the centres
 /// ```
 ///
 /// The gradient of the centres does not contain the weight. The strong baseline divides by the weight before

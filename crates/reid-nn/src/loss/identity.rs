@@ -23,7 +23,8 @@ pub enum Smoothing {
     /// All K classes receive `ε/K`, so the correct class has `1 - ε + ε/K`. The form of the paper, PyTorch,
     /// the strong baseline, RGA and FNC.
     AllClasses,
-    /// Each other class receives `ε/(K - 1)`, and the correct class has `1 - ε`. The form of FastReID.
+    /// Each of the other classes receives `ε/(K - 1)`, and the correct class has `1 - ε`. The form of
+    /// FastReID.
     OtherClasses,
 }
 

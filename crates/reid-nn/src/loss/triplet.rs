@@ -160,7 +160,7 @@ impl BatchHardTriplet {
     }
 }
 
-/// The positive pairs of a batch, the negative pairs, and the images that have at least one of both.
+/// The positive pairs and the negative pairs of a batch, and its anchors, which have at least one of each.
 struct Pairs {
     positive: Tensor<2, Bool>,
     negative: Tensor<2, Bool>,
