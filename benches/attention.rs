@@ -32,8 +32,8 @@ fn main() {
     divan::main();
 }
 
-/// Frees an allocation as large as the ones that a network's first step frees. Only afterwards does glibc's
-/// `malloc` keep freed memory of this size. Before, the time of a block depends on the layout of the heap.
+/// Frees an allocation as large as those that a network's first step frees. From then on, glibc's `malloc`
+/// keeps freed memory of this size. Otherwise the time of a block depends on the layout of the heap.
 fn keep_memory() {
     drop(black_box(vec![1_u8; 31 << 20]));
 }

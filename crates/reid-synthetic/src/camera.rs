@@ -9,7 +9,7 @@ use reid_core::{Seed, Stream};
 /// The properties of a camera that affect every image it takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// The yaw around which it sees people, in radians.
+    /// Mean yaw of the people that it sees, in radians.
     pub(super) yaw: f32,
     /// Quality of its JPEG files, in `1..=100`.
     pub(super) quality: u8,

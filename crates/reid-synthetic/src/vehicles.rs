@@ -34,15 +34,15 @@ use crate::{
 /// - The identity determines the paint, the colours of roof and trim, stripes, a logo, a sticker, the load on
 ///   the roof, the glass, the rims, the lamps, the plates, repaired corners and dirt. Two vehicles never
 ///   differ only in something that is visible from a single side.
-/// - The camera determines the road, the background, the light, the viewing direction, its height and
-///   distance, the blur, the noise and the JPEG quality.
+/// - The camera determines the road, the background, the light, the viewpoint (direction, height and
+///   distance), the blur, the noise and the JPEG quality.
 /// - The shot determines small changes of direction and exposure, the errors of the bounding box, and
 ///   obstacles: other vehicles, posts, bins, bushes, barriers and passers-by.
 ///
-/// `difficulty` affects all of these. At 0 the vehicles of a fleet differ in paint and all other attributes
-/// but the model, and the light is nearly the same. At 0.5 they share their paint, and each differs from its
-/// fleet in four of twelve other attributes. At 1 each differs in two of them, and the light of the cameras
-/// varies more than the paint does.
+/// `difficulty` affects all of these. At 0 the vehicles of a fleet share only the model, and the light is
+/// nearly the same. At 0.5 they also share the paint, and each differs from its fleet in four of twelve other
+/// attributes. At 1 each differs in two of them, and the light of the cameras varies more than the paint
+/// does.
 ///
 /// The dataset is a pure function of this configuration. Training identities are numbered from 1, and test
 /// identities follow them.

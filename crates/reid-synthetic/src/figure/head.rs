@@ -71,7 +71,7 @@ impl Figure<'_> {
             [x, brim + 0.016],
         ];
         canvas.blob(&crown, cap);
-        // From behind the head hides the visor.
+        // Seen from behind, the head hides the visor.
         if cos > -0.4 {
             let visor = [x + 0.06 * sin, brim + 0.002];
             canvas.ellipse(visor, [0.052 + 0.012 * sin.abs(), 0.014], cap.lit(0.75));

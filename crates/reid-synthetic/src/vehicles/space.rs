@@ -123,7 +123,7 @@ impl Lens {
         dot(minus(self.eye, position), normal) > 0.0
     }
 
-    /// The y coordinate in the image of the road `metres` behind the vehicle, as seen from the lens.
+    /// The image y coordinate of the road surface, `metres` beyond the vehicle.
     pub(super) fn far_ground(&self, metres: f32) -> f32 {
         let [forward, left, _] = times(self.toward, -metres / self.up[2].max(0.1));
         self.see([forward, left, 0.0])[1]
