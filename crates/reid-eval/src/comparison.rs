@@ -97,7 +97,7 @@ impl Report {
         })?;
 
         let together = clusters.sums(differences.iter().map(|(_, by)| *by));
-        // The tolerance keeps rounding from deciding whether a sum reaches the observed one.
+        // A relative tolerance: rounding must not decide whether a sum reaches the observed one.
         let total = together.iter().sum::<f64>().abs() * (1.0 - 1e-12);
         let seed = resampling.seed.named("signs");
         let reached = (0..resampling.samples).filter(|&sample| {

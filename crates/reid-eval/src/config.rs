@@ -28,13 +28,13 @@ pub struct EvaluationConfig {
     pub protocol: Protocol,
     /// The definition of average precision; by default non-interpolated.
     pub average_precision: AveragePrecision,
-    /// How queries without a match count; by default they are skipped.
+    /// How queries without a match are treated; by default they are skipped.
     pub unmatched: Unmatched,
     /// The last rank of the CMC curve, from 1 to [`MAX_RANK`](Self::MAX_RANK); by default 50.
     pub max_rank: usize,
 }
 
-/// How queries of known identity without a match in the gallery count.
+/// How queries of known identity are treated if they have no match in the gallery.
 ///
 /// Queries of unknown identity are never scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl EvaluationConfig {
         }
     }
 
-    /// Sets how queries without a match count.
+    /// Sets how queries without a match are treated.
     #[must_use]
     pub fn with_unmatched(self, unmatched: Unmatched) -> Self {
         Self { unmatched, ..self }

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::{DistanceRows, Embeddings, Error, Metric};
 
-/// The limit of cancellation: a pair whose `left / of` (see [`Remainder`]) is smaller is computed again from
-/// the differences of its values.
+/// The limit below which a distance is computed again from the differences of values: `left < NEAR * of` (see
+/// [`Remainder`]).
 ///
 /// A dot product of magnitude L has a rounding error of about 1e-7 · L. After the subtraction from the
 /// squared lengths, this error must be small relative to the result.
@@ -181,7 +181,8 @@ impl<'a> Side<'a> {
     /// Writes a tile of distances.
     ///
     /// `formula` computes each distance from two scales and a dot product, unless the pair is too close.
-    /// `end` is applied last, for example the square root. An infinite or NaN product gives such a distance.
+    /// `end` is applied last, for example the square root. If the dot product is infinite or NaN, so is the
+    /// distance.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "becomes infinite if too large"
@@ -289,7 +290,7 @@ fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// The result of a subtraction, with the value `of` from which a dot product was subtracted.
+/// The result `left` of subtracting a multiple of a dot product from `of`.
 #[derive(Clone, Copy)]
 struct Remainder {
     left: f64,

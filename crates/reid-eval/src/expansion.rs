@@ -6,7 +6,8 @@ use crate::{
     Embeddings, Error, Metric, distance::Distances, distance_rows::map_rows, ranking::nearest,
 };
 
-/// Query expansion: replaces an embedding by a weighted sum of itself and its nearest neighbours.
+/// Query expansion and database-side augmentation: replaces an embedding by the normalised weighted sum of
+/// itself and its nearest neighbours.
 ///
 /// ```text
 /// d' = normalise(d + Σ_{i ≤ k} s(d, gᵢ)^α · gᵢ)        s: cosine similarity; d, gᵢ: normalised to length 1

@@ -46,10 +46,11 @@ pub struct Resampling {
 #[serde(rename_all = "kebab-case")]
 pub enum ResamplingUnit {
     /// Identities, each with all of its queries (the cluster bootstrap; Field and Welsh, 2007). The interval
-    /// is about other people from the same population.
+    /// covers the variation between samples of people.
     #[default]
     Identities,
-    /// Single queries. The interval is about other query images of the same people.
+    /// Single queries. The interval covers the variation between samples of query images, which are assumed
+    /// to be independent.
     Queries,
 }
 

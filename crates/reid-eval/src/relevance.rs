@@ -34,7 +34,7 @@ impl Relevance {
         }
     }
 
-    /// Whether the image takes a rank, which holds for a match and a non-match.
+    /// Whether the image takes a rank: true for a match and for a non-match.
     #[must_use]
     pub fn is_ranked(self) -> bool {
         matches!(self, Self::Match | Self::NonMatch)

@@ -28,15 +28,14 @@ use neighbours::Neighbours;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RerankConfig {
-    /// k₁, the number of nearest neighbours among which reciprocal ones are sought; at least 1, by default
-    /// 20.
+    /// k₁, the number of nearest neighbours that can be reciprocal; at least 1, by default 20.
     pub k1: usize,
     /// k₂, the number of nearest neighbours (the image included) whose encodings are averaged; at least 1,
     /// by default 6. With 1 there is no averaging.
     pub k2: usize,
     /// λ, the weight of the original distance, from 0 to 1; by default 0.3.
     pub lambda: f64,
-    /// How half of k₁ is rounded, for the neighbours of a neighbour.
+    /// The rounding of half of k₁; by default that of the authors' Python code.
     #[serde(alias = "half_set")]
     pub half_k1: HalfK1Rounding,
     /// The metric of the original distances; by default cosine.
@@ -55,19 +54,21 @@ impl Default for RerankConfig {
     }
 }
 
-/// How half of k₁ is rounded to the number of neighbours of a neighbour (the neighbour itself included).
+/// The rounding of h in [`Reranked`], the length of the neighbour lists of `R½`: about half of k₁.
 ///
-/// Three published implementations differ, also in the length of the lists `N(i, ·)` for `R(i)`.
+/// Three published implementations differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HalfK1Rounding {
-    /// `round(k₁/2) + 1` with halves rounded to even, and lists of `k₁ + 1`: the authors' Python code.
+    /// `h = round(k₁/2) + 1` with halves rounded to even: the authors' Python code.
     #[default]
     Python,
-    /// `round((k₁ + 1)/2)` with halves rounded up, and lists of `k₁ + 1`: the authors' MATLAB code.
+    /// `h = round((k₁ + 1)/2)` with halves rounded up: the authors' MATLAB code.
     Matlab,
-    /// As `Python`, but with lists of `k₁`: `FastReID`'s `compute_jaccard_distance`. Weights and
-    /// normalisation stay those of the authors. `FastReID`'s re-ranking of a gallery is `Python`.
+    /// `h` as in `Python`, but `R(i)` uses lists of `k₁` images instead of `k₁ + 1`: the lists of
+    /// `FastReID`'s `compute_jaccard_distance`. Weights and normalisation stay those of the authors.
+    ///
+    /// Use `Python` for the results of `FastReID`'s re-ranking of a gallery.
     FastReid,
 }
 

@@ -56,7 +56,7 @@ fn assert_loaded_values(QueryAndGallery { query, gallery }: &QueryAndGallery) {
     assert_eq!(gallery.identities(), [7, -1, 0].map(Identity::new));
 }
 
-/// Writes the arrays to a folder and loads it. The error is without the name of the folder.
+/// Writes the arrays to a folder and loads it. The error text omits the name of the folder.
 fn read(arrays: &HashMap<&'static str, Vec<u8>>) -> Result<QueryAndGallery, String> {
     let folder = tempfile::tempdir().expect("a folder");
     for (key, bytes) in arrays {

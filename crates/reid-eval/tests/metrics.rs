@@ -114,7 +114,7 @@ proptest! {
             prop_assert_eq!(point.false_accept_rate, accepted_fraction(&impostors, point.threshold));
             prop_assert_eq!(point.true_accept_rate, accepted_fraction(&genuine, point.threshold));
         }
-        // The equal error rate is reached: at a FAR of at most this rate, 1 - TAR is no larger.
+        // At a FAR of at most the equal error rate, 1 - TAR is at most that rate too.
         let rate = found.equal_error_rate();
         prop_assert!((0.0..=1.0).contains(&rate));
         prop_assert!(1.0 - found.tar_at_far(rate) <= rate + 1e-12);

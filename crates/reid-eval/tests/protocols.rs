@@ -168,7 +168,7 @@ fn images_of_the_query_modality_are_ignored() {
         let config = EvaluationConfig::from(&protocol);
         let list = ranked_list(&query, &gallery, &config, result.query, 99).expect("a query");
         let own = query.labels().at(result.query);
-        // The definition, applied to the whole ranked list.
+        // The expected rank by definition, from the whole ranked list.
         let ranked = list
             .entries
             .iter()

@@ -131,8 +131,8 @@ fn reciprocal(neighbours: &Neighbours, image: usize, length: usize) -> Vec<u32> 
     reciprocal
 }
 
-/// R*(i): the reciprocal neighbours, extended by those of each neighbour that shares more than ⅔ of its own;
-/// by ascending index.
+/// R*(i): the reciprocal neighbours, extended by R½(c) of each neighbour c if more than ⅔ of R½(c) are in
+/// R(i); by ascending index.
 fn expanded(neighbours: &Neighbours, image: usize, (whole, half): (usize, usize)) -> Vec<u32> {
     let own = reciprocal(neighbours, image, whole);
     let mut expanded = own.clone();

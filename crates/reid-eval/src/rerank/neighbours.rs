@@ -19,7 +19,7 @@ const BLOCK: usize = 512;
 
 /// The nearest images of each image, itself first, and its largest distance to any image.
 ///
-/// Images have one index over all queries followed by all gallery images.
+/// The index of an image counts all queries first and then all gallery images.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     /// The number of entries per list.
@@ -86,7 +86,8 @@ impl Nearest {
         }
     }
 
-    /// Takes a tile of distances from each image of this block (rows) to the images from index `first` on.
+    /// Adds a tile of distances. Its rows are the images of this block; its columns, the images from index
+    /// `first` on.
     fn rows(&mut self, tile: &[f32], width: usize, first: usize) {
         for (image, row) in tile.chunks_exact(width).enumerate() {
             let largest = row.iter().copied().fold(0.0, f32::max);
@@ -97,7 +98,8 @@ impl Nearest {
         }
     }
 
-    /// Takes a tile of distances from the images from index `first` on (rows) to each image of this block.
+    /// Adds a tile of distances. Its rows are the images from index `first` on; its columns, the images of
+    /// this block.
     fn columns(&mut self, tile: &[f32], width: usize, first: usize) {
         for (index, row) in (first..).zip(tile.chunks_exact(width)) {
             for (largest, &distance) in self.largest.iter_mut().zip(row) {
