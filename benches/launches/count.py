@@ -14,7 +14,12 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "peer"))
+import results  # noqa: E402
 
 SHORT = 3
 
@@ -51,6 +56,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=8, help=f"repetitions, above {SHORT}")
     parser.add_argument("--features", default="cuda-plain,fusion")
     parser.add_argument("--driver", default=".", metavar="DIR", help="folder of libcuda.so")
+    results.add_arguments(parser)
     settings = parser.parse_args()
     (few, narrow, _), (many, wide, report) = (
         counted(settings, repeats) for repeats in (SHORT, settings.repeats)
@@ -63,6 +69,12 @@ def main():
     total = sum(launches for launches, _, _ in rows)
     milliseconds = report["milliseconds"]
     print(f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median")
+    if settings.csv:
+        names = ("network", "mode", "precision", "batch", "fused", "features")
+        record = {name: getattr(settings, name) for name in names}
+        record |= {"launches": f"{total:.1f}", "million_threads": f"{sum(threads for _, threads, _ in rows):.2f}"}
+        record |= {"host_ms_min": milliseconds["min"], "host_ms_median": milliseconds["median"]}
+        print(f"wrote {results.write(settings.csv, 'launches', [record])}", file=sys.stderr)
 
 
 if __name__ == "__main__":
