@@ -1,11 +1,12 @@
-//! Attention blocks: forward, and forward with backward, two images at a time.
+//! Attention blocks: forward passes, and forward and backward passes, with two images.
 //!
 //! ```sh
 //! cargo bench --bench attention
 //! ```
 //!
-//! All blocks on the map of a ResNet-50's third stage, and in `relations` relation-aware attention as
-//! it is computed here beside the published way, over 128 to 8192 places.
+//! All blocks run on the feature map of the third stage of a ResNet-50. The group `relations` compares two
+//! forms of relation-aware attention over 128 to 8192 positions: the factorised form, which reid computes,
+//! and the published form, which computes the relation matrix.
 
 use std::hint::black_box;
 
@@ -31,39 +32,40 @@ fn main() {
     divan::main();
 }
 
-/// Frees a map as large as those that a network's first step frees, which is when glibc's `malloc`
-/// begins to keep such memory. Before it, what a block costs hangs on where its memory ends.
+/// Frees an allocation as large as those that a network's first step frees. From then on, glibc's `malloc`
+/// keeps freed memory of this size. Otherwise the time of a block depends on the layout of the heap.
 fn keep_memory() {
     drop(black_box(vec![1_u8; 31 << 20]));
 }
 
-fn input(place: FeatureShape, device: &Device) -> Tensor<4> {
-    let shape = [IMAGES, place.channels, place.height, place.width];
+fn input(shape: FeatureShape, device: &Device) -> Tensor<4> {
+    let shape = [IMAGES, shape.channels, shape.height, shape.width];
     Tensor::random(shape, Distribution::Default, device)
 }
 
-/// Times a function of a block and its input; reading one value waits for the result.
+/// Times a function of a block and its input. Reading one value waits for the result.
 fn forward<B: Block>(
     bencher: Bencher<'_, '_>,
     config: &impl BlockConfig<Block = B>,
-    place: FeatureShape,
+    shape: FeatureShape,
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
     let device = device::pick().expect("a device");
-    let block = config.init(place, &Init::new(Seed::new(1), &device));
-    let input = input(place, &device);
+    let block = config.init(shape, &Init::new(Seed::new(1), &device));
+    let input = input(shape, &device);
     bencher.bench_local(|| function(&block, input.clone()).sum().into_scalar::<f32>());
 }
 
+/// Times a function of a block and its input, forward and backward.
 fn training<B: Block>(
     bencher: Bencher<'_, '_>,
     config: &impl BlockConfig<Block = B>,
-    place: FeatureShape,
+    shape: FeatureShape,
     function: impl Fn(&B, Tensor<4>) -> Tensor<4> + Sync,
 ) {
     let device = device::pick().expect("a device").autodiff();
-    let block = config.init(place, &Init::new(Seed::new(1), &device));
-    let input = input(place, &device);
+    let block = config.init(shape, &Init::new(Seed::new(1), &device));
+    let input = input(shape, &device);
     bencher.bench_local(|| {
         let leaf = input.clone().detach().require_grad();
         let gradients = function(&block, leaf.clone()).sum().backward();
@@ -72,7 +74,7 @@ fn training<B: Block>(
     });
 }
 
-/// The map of a ResNet-50's third stage.
+/// The feature map of the third stage of a ResNet-50.
 const STAGE: FeatureShape = FeatureShape::new(1024, 16, 8);
 
 macro_rules! blocks {
@@ -103,7 +105,8 @@ blocks! {
     rga_channel, rga_channel_training: RgaChannelConfig::new();
 }
 
-/// 256 channels, as after the first stage of a ResNet-50; 2048 places are its map at 256 x 128.
+/// Spatial relation-aware attention with 256 channels, as after the first stage of a ResNet-50. At 256 x 128,
+/// that feature map has 2048 positions.
 #[divan::bench_group(sample_count = 3)]
 mod relations {
     use divan::Bencher;
@@ -114,50 +117,50 @@ mod relations {
 
     use super::{forward, training};
 
-    const PLACES: [usize; 4] = [128, 512, 2048, 8192];
-    // In training the published form takes gigabytes at 8192.
+    const POSITIONS: [usize; 4] = [128, 512, 2048, 8192];
+    // With 8192 positions, the published form needs gigabytes in training.
     const TRAINED: [usize; 3] = [128, 512, 2048];
 
-    fn place(places: usize) -> FeatureShape {
-        FeatureShape::new(256, places / 8, 8)
+    fn shape(positions: usize) -> FeatureShape {
+        FeatureShape::new(256, positions / 8, 8)
     }
 
-    #[divan::bench(args = PLACES)]
-    fn factorised(bencher: Bencher<'_, '_>, places: usize) {
+    #[divan::bench(args = POSITIONS)]
+    fn factorised(bencher: Bencher<'_, '_>, positions: usize) {
         forward(
             bencher,
             &RgaSpatialConfig::new(),
-            place(places),
+            shape(positions),
             Block::forward,
         );
     }
 
-    #[divan::bench(args = PLACES)]
-    fn published(bencher: Bencher<'_, '_>, places: usize) {
+    #[divan::bench(args = POSITIONS)]
+    fn published(bencher: Bencher<'_, '_>, positions: usize) {
         forward(
             bencher,
             &RgaSpatialConfig::new(),
-            place(places),
+            shape(positions),
             |block, x| x.clone() * block.relations(x).gate,
         );
     }
 
     #[divan::bench(args = TRAINED)]
-    fn factorised_training(bencher: Bencher<'_, '_>, places: usize) {
+    fn factorised_training(bencher: Bencher<'_, '_>, positions: usize) {
         training(
             bencher,
             &RgaSpatialConfig::new(),
-            place(places),
+            shape(positions),
             Block::forward,
         );
     }
 
     #[divan::bench(args = TRAINED)]
-    fn published_training(bencher: Bencher<'_, '_>, places: usize) {
+    fn published_training(bencher: Bencher<'_, '_>, positions: usize) {
         training(
             bencher,
             &RgaSpatialConfig::new(),
-            place(places),
+            shape(positions),
             |block, x| x.clone() * block.relations(x).gate,
         );
     }

@@ -1,15 +1,15 @@
-//! All convolutions of ResNet-50 or SE-ResNeXt-101 without Burn: forward, and the gradients by
-//! input and by weights.
+//! All convolutions of ResNet-50 or SE-ResNeXt-101 without Burn: the forward pass, and the gradients with
+//! respect to input and weights.
 //!
-//! Prints milliseconds, the least of some runs, and billions of operations per second for every shape,
-//! and what a pass over the network takes. For work on the kernels: to compare two states of them, let
-//! their programs take turns.
+//! Prints for every shape the milliseconds (the minimum of several runs) and the billions of operations per
+//! second, and the total over the network. The benchmark serves work on the kernels. To compare two versions
+//! of them, run their programs alternately.
 //!
 //! ```sh
 //! cargo bench --bench convolutions -- --network resnet50 --threads 2 --batch 8     # --height 288 --width 384
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::{hint::black_box, time::Instant};
 
@@ -18,28 +18,28 @@ use reid_kernels::{ConvEpilogue, Convolution};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Whose convolutions.
+    /// The network whose convolutions are timed.
     #[arg(long, value_enum, default_value = "resnet50")]
     network: Network,
-    /// Images at a time.
+    /// Batch size.
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Their height.
+    /// Height of the images in pixels.
     #[arg(long, default_value_t = 256)]
     height: usize,
-    /// Their width.
+    /// Width of the images in pixels.
     #[arg(long, default_value_t = 128)]
     width: usize,
-    /// Runs, of which the fastest counts.
+    /// Number of runs; the fastest counts.
     #[arg(long, default_value_t = 7)]
     repeats: usize,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A toy size, to see that it runs.
+    /// Uses a tiny size, to test that the benchmark runs.
     #[arg(long)]
     test: bool,
-    /// Given by Cargo.
+    /// Passed by `cargo bench`; has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -50,8 +50,8 @@ enum Network {
     SeResnext101,
 }
 
-/// How often the network has it, channels in and out, size of the input at 256 x 128, kernel and stride. A
-/// kernel of 3 x 3 has the network's groups.
+/// A convolution: its count in the network, input and output channels, height and width of its input for
+/// images of 256 x 128, kernel size and stride. A 3 x 3 kernel has the groups of the network.
 type Layer = (usize, [usize; 2], [usize; 2], [usize; 2]);
 
 const RESNET_50: [Layer; 22] = [
@@ -107,9 +107,9 @@ const SE_RESNEXT_101: [Layer; 23] = [
 
 fn main() {
     let arguments = Arguments::parse();
-    // Before the thread pool starts.
+    // Must run before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
-    threads.build_global().expect("the first to set it");
+    threads.build_global().expect("no thread pool before");
     println!("| convolution | times | forward, ms | GFLOP/s | by input | by weights |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut all = [0.0; 3];
@@ -153,18 +153,18 @@ fn main() {
 }
 
 impl Arguments {
-    /// Milliseconds forward, and of the gradients by input and by weights.
+    /// The milliseconds of the forward pass and of the gradients with respect to input and weights.
     fn times(&self, convolution: &Convolution) -> [f64; 3] {
-        let numbers = |count: usize| -> Vec<f32> {
+        let values = |count: usize| -> Vec<f32> {
             (0..count).map(|at| (at % 17) as f32 / 17.0 - 0.5).collect()
         };
         let [from, to] = convolution.channels;
         let [rows, columns] = convolution.output();
-        let input = numbers(convolution.batch * from * convolution.input[0] * convolution.input[1]);
-        let gradient = numbers(convolution.batch * to * rows * columns);
+        let input = values(convolution.batch * from * convolution.input[0] * convolution.input[1]);
+        let gradient = values(convolution.batch * to * rows * columns);
         let weights =
-            numbers(to * from / convolution.groups * convolution.kernel[0] * convolution.kernel[1]);
-        let bias = numbers(to);
+            values(to * from / convolution.groups * convolution.kernel[0] * convolution.kernel[1]);
+        let bias = values(to);
         let epilogue = ConvEpilogue {
             bias: Some(&bias),
             relu: true,
@@ -177,6 +177,7 @@ impl Arguments {
         ]
     }
 
+    /// The minimum time of a run, in milliseconds.
     fn least(&self, run: impl Fn() -> Vec<f32>) -> f64 {
         let repeats = if self.test { 1 } else { self.repeats };
         let timed = (0..repeats).map(|_| {

@@ -1,4 +1,4 @@
-//! Evaluation: distances and all metrics, streamed, at 256 dimensions.
+//! Evaluation: streamed distances and all metrics, with embeddings of 256 dimensions.
 //!
 //! ```sh
 //! cargo bench --bench evaluation

@@ -1,4 +1,4 @@
-//! Loading: decoded and augmented images per second, with and without the memory of decoded ones.
+//! Loading: decoded and augmented images per second, with and without a cache of decoded images.
 //!
 //! ```sh
 //! cargo bench --bench loading
@@ -18,12 +18,12 @@ fn main() {
 #[divan::bench(args = [0, 1 << 30], sample_count = 10)]
 fn batches_of_64_with_cache_bytes(bencher: Bencher<'_, '_>, cache_bytes: usize) {
     let folder = tempfile::tempdir().expect("a folder");
-    let set = SyntheticConfig::new()
+    let dataset = SyntheticConfig::new()
         .with_height(256)
         .with_width(128)
         .with_train_identities(16);
-    set.write(folder.path()).expect("drawn");
-    let splits = market1501::load(folder.path()).expect("readable");
+    dataset.write(folder.path()).expect("a written dataset");
+    let splits = market1501::load(folder.path()).expect("a readable dataset");
     let loader = TrainLoader::new(splits.train, InputSize::PERSON, Seed::new(1))
         .with_config(LoaderConfig::new().with_cache_bytes(cache_bytes))
         .with_augmentation(&Augmentation::default());
@@ -32,7 +32,7 @@ fn batches_of_64_with_cache_bytes(bencher: Bencher<'_, '_>, cache_bytes: usize) 
         .collect();
     bencher.counter(ItemsCount::new(192_usize)).bench(|| {
         for batch in loader.epoch(0, batches.clone()) {
-            divan::black_box(batch.expect("readable"));
+            divan::black_box(batch.expect("readable images"));
         }
     });
 }

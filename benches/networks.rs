@@ -1,7 +1,6 @@
-//! Whole networks: images per second and peak memory, training and inference.
+//! Whole networks: images per second and peak memory in training and inference.
 //!
-//! Prints one line of JSON in the same form as its twin in PyTorch, `benches/peer/networks.py`, which runs
-//! both in one go:
+//! Prints one line of JSON. `benches/peer/networks.py` runs this benchmark and PyTorch, and compares them:
 //!
 //! ```sh
 //! cargo bench --bench networks -- --network se-resnext101 --mode train --batch 8
@@ -9,7 +8,7 @@
 //! python benches/peer/networks.py --network resnet50 --batch 8
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::{fs, time::Instant};
 
@@ -30,33 +29,33 @@ use serde_json::json;
 const CLASSES: usize = 751;
 
 #[derive(Parser)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[expect(clippy::struct_excessive_bools, reason = "command-line flags")]
 struct Arguments {
-    /// Which network.
+    /// The network.
     #[arg(long, value_enum, default_value = "resnet50")]
     network: Name,
-    /// Training step or inference.
+    /// A training step or inference.
     #[arg(long, value_enum, default_value = "infer")]
     mode: Mode,
-    /// In which type of numbers it computes.
+    /// The precision of the computation.
     #[arg(long, value_enum, default_value = "single")]
-    precision: Numbers,
-    /// Images at a time; in training a multiple of 4.
+    precision: Dtype,
+    /// Batch size; in training a multiple of 4.
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Timed repetitions, after two that are not.
+    /// Number of timed repetitions, after two warm-up repetitions.
     #[arg(long, default_value_t = 8)]
     repeats: usize,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Inference with batch normalisation folded away.
+    /// Folds batch normalisation into the convolutions (inference only).
     #[arg(long)]
     fused: bool,
-    /// A toy size, to see that it runs.
+    /// Uses a tiny size, to test that the benchmark runs.
     #[arg(long)]
     test: bool,
-    /// Given by Cargo.
+    /// Passed by `cargo bench`; has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -69,20 +68,20 @@ enum Mode {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Name {
-    /// ResNet-50 and a BNNeck, at 256 x 128.
+    /// ResNet-50 with a BNNeck head, at 256 x 128.
     Resnet50,
-    /// SE-ResNeXt-101 and a BNNeck, at 256 x 128.
+    /// SE-ResNeXt-101 with a BNNeck head, at 256 x 128.
     SeResnext101,
     /// ResNet-50 with relation-aware attention after every stage, at 256 x 128.
     Rga,
     /// SE-ResNeXt-101 with two branches from stage 3 on, at 288 x 384.
     Fnc,
-    /// ResNet-50 with a global branch and two that are guided by it, at 384 x 128.
+    /// ResNet-50 with a global branch and two attentive branches with feature CutMix, at 384 x 128.
     Progressive,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Numbers {
+enum Dtype {
     Single,
     #[value(name = "bfloat16")]
     BFloat16,
@@ -90,21 +89,21 @@ enum Numbers {
     Float16,
 }
 
-impl From<Numbers> for Precision {
-    fn from(numbers: Numbers) -> Self {
-        match numbers {
-            Numbers::Single => Self::Single,
-            Numbers::BFloat16 => Self::BFloat16,
-            Numbers::Float16 => Self::Float16,
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::Single => Self::Single,
+            Dtype::BFloat16 => Self::BFloat16,
+            Dtype::Float16 => Self::Float16,
         }
     }
 }
 
 fn main() {
     let arguments = Arguments::parse();
-    // Before the thread pool starts.
+    // Must run before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
-    threads.build_global().expect("the first to set it");
+    threads.build_global().expect("no thread pool before");
     let device = device::pick().expect("a device");
     let Times {
         first,
@@ -130,22 +129,22 @@ fn main() {
             "min": milliseconds[0],
             "max": milliseconds[milliseconds.len() - 1],
         },
-        // On a GPU kernels are compiled and chosen in it.
+        // On a GPU, the first step also compiles and tunes kernels.
         "first_step_seconds": first / 1e3,
         "peak_memory_mb": peak_memory(),
     });
     println!("{report}");
 }
 
-/// How long steps took.
+/// The durations of steps, in milliseconds.
 struct Times {
-    /// The first, which warms up, in milliseconds.
+    /// The first warm-up step.
     first: f64,
-    /// Those that are measured.
+    /// The measured steps.
     milliseconds: Vec<f64>,
 }
 
-/// Times the network that the command line names.
+/// Times the network given on the command line.
 fn named(arguments: &Arguments, device: &Device) -> Times {
     let person = if arguments.test {
         InputSize::new(32, 16)
@@ -187,7 +186,7 @@ fn run(arguments: &Arguments, network: &impl Network, size: InputSize, device: &
     }
 }
 
-/// Times each repetition of `step`, after two that warm up.
+/// Times each repetition of `step`, after the warm-up repetitions.
 fn time(arguments: &Arguments, mut step: impl FnMut()) -> Times {
     let (warm_ups, repeats) = if arguments.test {
         (1, 1)
@@ -221,7 +220,7 @@ fn infer(arguments: &Arguments, network: &impl Network, size: InputSize, device:
     let images = images(arguments, size, device);
     let precision = Precision::from(arguments.precision);
     time(arguments, || {
-        // Reading the result waits for it.
+        // Reading the result waits for the device.
         let _ = model.embed(precision.cast(images.clone())).into_data();
     })
 }
@@ -238,8 +237,8 @@ fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device:
     let step = TrainingStep::new(&identities, Seed::new(1));
     let mut learner = Some(learner);
     time(arguments, || {
-        let now = learner.take().expect("that of the last step");
-        let losses = now
+        let current = learner.take().expect("the learner of the last step");
+        let losses = current
             .training_step(precision.cast(images.clone()), step)
             .losses;
         let total = losses
@@ -249,8 +248,8 @@ fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device:
         let total = total.expect("two losses");
         let loss = total.clone().without_autodiff();
         let mut gradients = total.backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &now.model);
-        let ReidLearner { model, criterion } = now;
+        let gradients = GradientsParams::from_module(&mut gradients, &current.model);
+        let ReidLearner { model, criterion } = current;
         learner = Some(ReidLearner {
             model: optimizer.step(3.5e-4, model, gradients),
             criterion,
@@ -259,7 +258,7 @@ fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device:
     })
 }
 
-/// The largest memory this process has held, in MB; unknown where `/proc` is not.
+/// The peak memory of this process in MB; `None` without `/proc`.
 fn peak_memory() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

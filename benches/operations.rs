@@ -1,15 +1,14 @@
-//! The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, one at a time: as this library computes
-//! them, and as Burn does.
+//! The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, one at a time, in reid and in Burn.
 //!
-//! One line of JSON for each operation. Its twin in PyTorch runs both in one go and prints a table with
-//! ratios:
+//! Prints one line of JSON for each operation. `benches/peer/operations.py` runs this benchmark and PyTorch,
+//! and prints a table with ratios:
 //!
 //! ```sh
 //! cargo bench --bench operations -- --batch 8
 //! python benches/peer/operations.py --threads 2 --batch 8
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::time::Instant;
 
@@ -39,24 +38,24 @@ use serde_json::json;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Images at a time.
+    /// Batch size.
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Timed repetitions, after one that is not.
+    /// Number of timed repetitions, after one warm-up repetition.
     #[arg(long, default_value_t = 7)]
     repeats: usize,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A toy size, to see that it runs.
+    /// Uses a tiny size, to test that the benchmark runs.
     #[arg(long)]
     test: bool,
-    /// Given by Cargo.
+    /// Passed by `cargo bench`; has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Channels in and out, size of the input, and kernel, stride and groups.
+/// A convolution: input and output channels, height and width of the input, kernel size, stride and groups.
 type Convolution = ([usize; 2], [usize; 2], [usize; 3]);
 
 const CONVOLUTIONS: [Convolution; 17] = [
@@ -79,20 +78,20 @@ const CONVOLUTIONS: [Convolution; 17] = [
     ([1024, 1024], [16, 8], [3, 1, 32]),
 ];
 
-/// Channels and size of the maps that are normalised, and rectified.
+/// Channels, height and width of the inputs of batch normalisation and ReLU.
 const NORMALISATIONS: [(usize, [usize; 2]); 3] = [(64, [64, 32]), (256, [64, 32]), (2048, [16, 8])];
 
 fn main() {
     let arguments = Arguments::parse();
-    // Before the thread pool starts.
+    // Must run before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
-    threads.build_global().expect("the first to set it");
+    threads.build_global().expect("no thread pool before");
     let device = device::pick().expect("a device");
     convolutions(&arguments, &device);
     normalisations(&arguments, &device);
     others(&arguments, &device);
     gates(&arguments, &device);
-    own(&arguments, &device);
+    outside_backbones(&arguments, &device);
     update(&arguments, &device);
 }
 
@@ -133,7 +132,7 @@ fn normalisations(arguments: &Arguments, device: &Device) {
             let (gamma, bias) = (&gamma, &bias);
             arguments.time(device, shape, [1; 4], move |x: Tensor<4>, _| {
                 if !x.device().is_autodiff() {
-                    let [gamma, bias] = [gamma, bias].map(|of| of.clone().inner());
+                    let [gamma, bias] = [gamma, bias].map(|parameter| parameter.clone().inner());
                     let (mean, variance) = (bias.zeros_like(), bias.ones_like());
                     if ours {
                         let norm = reid_ops::BatchNormParams {
@@ -200,7 +199,7 @@ fn others(arguments: &Arguments, device: &Device) {
     print("mean of maps 1024, 16x8", ours, burns);
 }
 
-/// How attention ends.
+/// Multiplication by the gates of attention.
 fn gates(arguments: &Arguments, device: &Device) {
     for (channels, size) in [(256, [64, 32]), (1024, [16, 8])] {
         let shape @ [batch, _, height, width] = arguments.shape(channels, size);
@@ -220,9 +219,9 @@ fn gates(arguments: &Arguments, device: &Device) {
     }
 }
 
-/// What no network has, forward and backward: mining of the hardest pairs of a batch, and cells of a map
-/// that are found, cut and filled.
-fn own(arguments: &Arguments, device: &Device) {
+/// Operations outside the backbones, forward and backward: the batch-hard triplet loss, and feature `CutMix`
+/// of the highest-scoring patches.
+fn outside_backbones(arguments: &Arguments, device: &Device) {
     let device = device.clone().autodiff();
     let (images, channels) = if arguments.test { (8, 4) } else { (64, 2048) };
     let random = |shape: [usize; 4]| {
@@ -259,7 +258,7 @@ fn own(arguments: &Arguments, device: &Device) {
     }
 }
 
-/// What the optimizer does to the weights of ResNet-50, once it has their gradients.
+/// The optimizer step for the weights of ResNet-50, with given gradients.
 fn update(arguments: &Arguments, device: &Device) {
     let device = device.clone().autodiff();
     let width = if arguments.test { 2 } else { 64 };
@@ -296,7 +295,7 @@ impl ModuleVisitor for Ones {
     }
 }
 
-/// The same gradients once more: an optimizer consumes them.
+/// Copies gradients, because an optimizer consumes them.
 struct Copied<'a> {
     from: &'a GradientsParams,
     to: GradientsParams,
@@ -317,41 +316,44 @@ impl Arguments {
         [batch, channels, height, width]
     }
 
-    /// Median milliseconds of an operation, forward alone and forward and backward.
+    /// The median milliseconds of an operation: forward, and forward and backward.
     fn time(
         &self,
         device: &Device,
         input: [usize; 4],
         weights: [usize; 4],
-        of: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<4>,
+        operation: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> [f64; 2] {
         let random =
             |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), device);
         let (x, w) = (random(input), random(weights));
         let forward = self.median(device, || {
-            let _ = of(x.clone(), w.clone());
+            let _ = operation(x.clone(), w.clone());
         });
         let [x, w] = [x, w].map(|tensor| tensor.autodiff().require_grad());
-        let pull = random(of(x.clone(), w.clone()).dims()).autodiff();
+        let factor = random(operation(x.clone(), w.clone()).dims()).autodiff();
         let both = self.median(device, || {
-            let _ = (of(x.clone(), w.clone()) * pull.clone()).sum().backward();
+            let _ = (operation(x.clone(), w.clone()) * factor.clone())
+                .sum()
+                .backward();
         });
-        // What pulls back is not the operation's.
+        // The product with the factor and the sum are not part of the operation: their time is subtracted.
         let extra = self.median(device, || {
-            let _ = (pull.clone().require_grad() * pull.clone())
+            let _ = (factor.clone().require_grad() * factor.clone())
                 .sum()
                 .backward();
         });
         [forward, both - extra]
     }
 
+    /// The median milliseconds of a run, after one warm-up run.
     fn median(&self, device: &Device, mut run: impl FnMut()) -> f64 {
         let repeats = if self.test { 1 } else { self.repeats };
         let timed = (0..=repeats).map(|_| {
             let start = Instant::now();
             run();
-            // A GPU is still at work.
-            device.sync().expect("a device that works");
+            // A GPU computes asynchronously.
+            device.sync().expect("a working device");
             start.elapsed().as_secs_f64() * 1e3
         });
         let mut milliseconds: Vec<f64> = timed.skip(1).collect();

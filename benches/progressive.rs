@@ -1,14 +1,14 @@
-//! A training step of progressive feature `CutMix` with three branches on ResNet-50, 384 x 128: without
-//! mixing, guided by Grad-CAM in closed form, and by a second pass of each branch.
+//! A training step of progressive feature `CutMix` with three branches on ResNet-50, at 384 x 128, in three
+//! variants: without mixing, with Grad-CAM in closed form, and with Grad-CAM by a second pass of each branch.
 //!
-//! The three take turns in every round, so that a slow moment of the machine hits all of them. Prints
-//! one line of JSON in the same form as its twin in PyTorch, `benches/peer/progressive.py`:
+//! Every round runs each variant once, so that a slow moment of the machine affects all variants. Prints one
+//! line of JSON in the same format as `benches/peer/progressive.py`, which measures PyTorch:
 //!
 //! ```sh
 //! cargo bench --bench progressive -- --batch 8 --rounds 5
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::{sync::Arc, time::Instant};
 
@@ -38,28 +38,28 @@ const VARIANTS: [(&str, Option<CamSource>); 3] = [
 
 #[derive(Parser)]
 struct Arguments {
-    /// Images at a time, in multiples of 4.
+    /// Batch size, a multiple of 4.
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// Timed rounds, after one that is not.
+    /// Number of timed rounds, after one warm-up round.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A toy size, to see that it runs.
+    /// Uses a tiny size, to test that the benchmark runs.
     #[arg(long)]
     test: bool,
-    /// Given by Cargo.
+    /// Passed by `cargo bench`; has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
     let arguments = Arguments::parse();
-    // Before the thread pool starts.
+    // Must run before the thread pool starts.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
-    threads.build_global().expect("the first to set it");
+    threads.build_global().expect("no thread pool before");
     let device = device::pick().expect("a device");
     let (size, rounds) = if arguments.test {
         (InputSize::new(192, 64), 1)
@@ -81,11 +81,11 @@ fn main() {
         "rounds": rounds,
     });
     for (variant, (name, _)) in VARIANTS.iter().enumerate() {
-        let mut own: Vec<f64> = seconds.iter().map(|round| round[variant]).collect();
+        let mut steps: Vec<f64> = seconds.iter().map(|round| round[variant]).collect();
         let ratios = seconds.iter().map(|round| round[variant] / round[0]);
         let mut ratios: Vec<f64> = ratios.collect();
         report[name] = json!({
-            "seconds": median(&mut own),
+            "seconds": median(&mut steps),
             "of_without": median(&mut ratios),
             "least": ratios[0],
             "most": ratios[ratios.len() - 1],
@@ -94,7 +94,7 @@ fn main() {
     println!("{report}");
 }
 
-/// The seconds of a step of each variant, in every round.
+/// Measures the seconds of a step of each variant in every round.
 fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64; 3]> {
     let network = BranchedConfig::progressive_cut_mix(2);
     let mut recipe = recipes::progressive_code("benchmark", network);
@@ -108,9 +108,9 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
     let mut measured = Vec::new();
     for round in 0..=rounds {
         let mut seconds = [0.0; 3];
-        for turn in 0..3 {
-            // Each variant follows each other one.
-            let variant = (turn + measured.len()) % 3;
+        for offset in 0..3 {
+            // The order of the variants rotates from round to round.
+            let variant = (offset + measured.len()) % 3;
             let head = learner.model.head.clone();
             learner.model.head = head.with_augments(augments(VARIANTS[variant].1));
             let step = TrainingStep::new(&identities, Seed::new(round));
@@ -121,7 +121,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
             let mut gradients = total.clone().backward();
             let gradients = GradientsParams::from_module(&mut gradients, &learner.model);
             learner.model = optimizer.step(1e-3, learner.model.clone(), gradients);
-            let _ = total.into_scalar::<f32>(); // waits for the device
+            let _ = total.into_scalar::<f32>(); // Waits for the device.
             seconds[variant] = start.elapsed().as_secs_f64();
         }
         measured.push(seconds);
@@ -129,7 +129,7 @@ fn time(batch: usize, rounds: u64, size: InputSize, device: &Device) -> Vec<[f64
     measured.split_off(1)
 }
 
-/// What is done to both branches.
+/// The feature augmentations of both branches.
 fn augments(cam_source: Option<CamSource>) -> Vec<Arc<dyn FeatureAugment>> {
     let mix = CutMix::new();
     let augment: Arc<dyn FeatureAugment> = Arc::new(match cam_source {

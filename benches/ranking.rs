@@ -1,7 +1,7 @@
-//! Evaluation and re-ranking at the size of a data set: seconds and peak memory.
+//! Evaluation and re-ranking at the size of a real dataset: seconds and peak memory.
 //!
-//! Prints one line of JSON, in the same form as its twin `benches/peer/ranking.py`. The defaults are the
-//! numbers of Market-1501 with the descriptors of a ResNet-50:
+//! Prints one line of JSON in the same format as `benches/peer/ranking.py`, which measures FastReID. The
+//! defaults are the image counts of Market-1501 and the embedding size of a ResNet-50:
 //!
 //! ```sh
 //! cargo bench --bench ranking -- --mode evaluate
@@ -10,10 +10,10 @@
 //! cargo bench --bench ranking -- --grow growth.svg
 //! ```
 //!
-//! The last draws how seconds and memory grow with the gallery: 1,000 queries, 512 dimensions, each size
-//! in a process of its own.
+//! `--grow` draws seconds and memory against the gallery size, with 1,000 queries and 512 dimensions. Each
+//! size runs in a separate process.
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
@@ -29,28 +29,28 @@ use serde_json::{Value, json};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Distances and all metrics, or re-ranking before.
+    /// Distances and all metrics, or the same with re-ranking.
     #[arg(long, value_enum, default_value = "evaluate")]
     mode: Mode,
-    /// Queries.
+    /// Number of query images.
     #[arg(long, default_value_t = 3368)]
     queries: usize,
-    /// Gallery images.
+    /// Number of gallery images.
     #[arg(long, default_value_t = 15_913)]
     gallery: usize,
-    /// Numbers per image.
+    /// Number of dimensions of an embedding.
     #[arg(long, default_value_t = 2048)]
     dimensions: usize,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Draws how seconds and memory grow with the gallery, as SVG.
+    /// Draws seconds and memory against the gallery size to this SVG file.
     #[arg(long)]
     grow: Option<PathBuf>,
-    /// A toy size, to see that it runs.
+    /// Uses a tiny size, to test that the benchmark runs.
     #[arg(long)]
     test: bool,
-    /// Given by Cargo.
+    /// Passed by `cargo bench`; has no effect.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -61,7 +61,7 @@ enum Mode {
     Rerank,
 }
 
-/// Images of 750 identities in front of six cameras: where their identity is, and moved by chance.
+/// Embeddings of 750 identities and six cameras: the centre of the identity plus uniform noise.
 fn embeddings(side: &str, images: usize, dimensions: usize) -> Embeddings {
     let seed = Seed::new(1);
     let mut values = vec![0.0_f32; images * dimensions];
@@ -70,8 +70,8 @@ fn embeddings(side: &str, images: usize, dimensions: usize) -> Embeddings {
         let mut of_identity = seed.named("identity").at(image as u64 % 750).stream();
         let mut of_image = seed.named(side).at(image as u64).stream();
         for value in row {
-            let place: f32 = of_identity.random_range(-1.0..1.0);
-            *value = place + of_image.random_range(-2.0..2.0);
+            let centre: f32 = of_identity.random_range(-1.0..1.0);
+            *value = centre + of_image.random_range(-2.0..2.0);
         }
     });
     let number = |image: usize, count: usize| i64::try_from(image % count).expect("small");
@@ -93,7 +93,7 @@ fn main() {
         return;
     }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
-    threads.build_global().expect("the first to set it");
+    threads.build_global().expect("no thread pool before");
     let side = |name, images| embeddings(name, images, arguments.dimensions);
     let query = side("query", arguments.queries);
     let gallery = side("gallery", arguments.gallery);
@@ -103,10 +103,10 @@ fn main() {
     let report = match arguments.mode {
         Mode::Evaluate => evaluate(&query, &gallery, &config),
         Mode::Rerank => Reranked::new(&query, &gallery, &RerankConfig::default())
-            .and_then(|it| it.evaluate(query.labels(), gallery.labels(), &config)),
+            .and_then(|reranked| reranked.evaluate(query.labels(), gallery.labels(), &config)),
     };
     let seconds = start.elapsed().as_secs_f64();
-    let report = report.expect("matches");
+    let report = report.expect("queries with matches");
     let line = json!({
         "system": "reid",
         "version": env!("CARGO_PKG_VERSION"),
@@ -122,7 +122,7 @@ fn main() {
     println!("{line}");
 }
 
-/// Galleries of both modes: re-ranking compares all images with all.
+/// Gallery sizes of both modes. They are smaller for re-ranking, which compares all pairs of images.
 const GROWING: [(&str, &[usize]); 2] = [
     ("evaluate", &[10_000, 31_623, 100_000, 316_228, 1_000_000]),
     ("rerank", &[1_000, 3_162, 10_000, 31_623]),
@@ -148,17 +148,17 @@ fn grow(file: &PathBuf, threads: usize) {
             chart = chart.with_series(Series::new(format!("{mode}, {name}"), points));
         }
     }
-    chart.save(file).expect("a file that can be written");
+    chart.save(file).expect("a writable file");
 }
 
-/// What this program prints for one size, in a process of its own.
+/// Runs one size in a separate process and returns its report.
 fn one(mode: &str, gallery: usize, threads: usize) -> Value {
-    let program = env::current_exe().expect("this program");
+    let program = env::current_exe().expect("the path of this program");
     let mut run = Command::new(program);
     run.args(["--mode", mode, "--queries", "1000", "--dimensions", "512"]);
     run.args(["--gallery", &gallery.to_string()]);
     run.args(["--threads", &threads.to_string()]);
-    let run = run.output().expect("this program runs");
+    let run = run.output().expect("a process of this program");
     assert!(
         run.status.success(),
         "{}",
@@ -167,7 +167,7 @@ fn one(mode: &str, gallery: usize, threads: usize) -> Value {
     serde_json::from_slice(&run.stdout).expect("a line of JSON")
 }
 
-/// The largest memory this process has held, in MB; unknown where `/proc` is not.
+/// The peak memory of this process in MB; `None` without `/proc`.
 fn peak_memory() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,21 +1,21 @@
-//! FNC's spatial attention over more and more places: by turns of queries, as it is computed here, and
-//! with all weights at once.
+//! The spatial attention of FNC over feature maps of increasing size: in chunks of queries, as reid computes
+//! it ("by turns"), and with all attention weights at once.
 //!
-//! Prints a table of milliseconds and of the memory that a pass takes beside weights and features, each
-//! from a process of its own:
+//! Prints a table of the milliseconds and the memory of a pass. The memory excludes the inputs. Every cell is
+//! measured in a separate process:
 //!
 //! ```sh
 //! cargo bench --bench tiles
 //! ```
 
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
+#![expect(clippy::print_stdout, reason = "the results are printed")]
 
 use std::{env, fs, process::Command, time::Instant};
 
 use burn::tensor::{Distribution, Tensor, activation::softmax};
 use reid::device;
 
-/// Channels by which places are compared: half of 2048.
+/// Number of channels of query and key: half of 2048.
 const EMBEDDED: usize = 1024;
 const MAPS: [[usize; 2]; 3] = [[18, 24], [36, 48], [72, 96]];
 
@@ -27,19 +27,19 @@ fn main() {
     }
 }
 
-/// Every cell from a process of its own.
+/// Prints the table. Every cell is measured in a separate process.
 fn table(toy: bool) {
     let maps = if toy { &[[2, 3]][..] } else { &MAPS };
     println!("| map | pass | by turns | at once |\n|---|---|---:|---:|");
     for [height, width] in maps {
         for pass in ["forward", "training"] {
             let cell = |how: &str| {
-                let program = env::current_exe().expect("this program");
-                let places = (height * width).to_string();
+                let program = env::current_exe().expect("the path of this program");
+                let positions = (height * width).to_string();
                 let run = Command::new(program)
-                    .args(["--one", how, pass, &places])
+                    .args(["--one", how, pass, &positions])
                     .output();
-                let run = run.expect("this program runs");
+                let run = run.expect("a process of this program");
                 assert!(
                     run.status.success(),
                     "{}",
@@ -47,31 +47,33 @@ fn table(toy: bool) {
                 );
                 String::from_utf8_lossy(&run.stdout).trim().to_owned()
             };
-            let (turns, once) = (cell("turns"), cell("once"));
-            println!("| {height} x {width} | {pass} | {turns} | {once} |");
+            let (chunks, once) = (cell("chunks"), cell("once"));
+            println!("| {height} x {width} | {pass} | {chunks} | {once} |");
         }
     }
 }
 
-/// Milliseconds, the least of three, and megabytes beyond those before the first pass.
+/// Prints the milliseconds of a pass (the minimum of three) and the megabytes that the passes allocate.
 fn one(arguments: &[String]) {
-    let [how, pass, places] = arguments else {
-        panic!("expected how, pass and places, found {arguments:?}");
+    let [how, pass, positions] = arguments else {
+        panic!(
+            "expected `chunks` or `once`, a pass and a number of positions, found {arguments:?}"
+        );
     };
-    let places: usize = places.parse().expect("a number of places");
+    let positions: usize = positions.parse().expect("a number of positions");
     let training = pass == "training";
     let device = device::pick().expect("a device");
     let device = if training { device.autodiff() } else { device };
     let map = || {
         let normal = Distribution::Normal(0.0, 0.1);
-        let map = Tensor::<3>::random([1, EMBEDDED, places], normal, &device);
+        let map = Tensor::<3>::random([1, EMBEDDED, positions], normal, &device);
         if training { map.require_grad() } else { map }
     };
     let (query, key, value) = (map(), map(), map());
     let before = memory("VmRSS:");
     let run = || {
         let (query, key, value) = (query.clone(), key.clone(), value.clone());
-        let gathered = if how == "turns" {
+        let gathered = if how == "chunks" {
             reid_ops::attention(query.clone(), key, value)
         } else {
             let weights = softmax(query.clone().transpose().matmul(key), 2);
@@ -95,10 +97,10 @@ fn one(arguments: &[String]) {
     println!("{least:.0} ms, {:.0} MB", memory("VmHWM:") - before);
 }
 
-/// What the system says of this process, in megabytes.
-fn memory(line: &str) -> f64 {
+/// A memory value of this process in megabytes, from the line of `/proc/self/status` with this name.
+fn memory(name: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let found = status.lines().find(|of| of.starts_with(line));
-    let number = found.and_then(|of| of.split_whitespace().nth(1)?.parse::<f64>().ok());
+    let found = status.lines().find(|line| line.starts_with(name));
+    let number = found.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
     number.map_or(f64::NAN, |kilobytes| kilobytes / 1024.0)
 }

@@ -288,7 +288,7 @@ fn evenly(samples: &[Sample], count: usize) -> impl Iterator<Item = &Sample> {
 fn pasted(original: &RgbImage, donor: &RgbImage, cut: &HeatMap) -> RgbImage {
     let (width, height) = original.dimensions();
     RgbImage::from_fn(width, height, |x, y| {
-        let scaled = |at: u32, size: u32, cells: usize| at as usize * cells / size as usize;
+        let scaled = |at: u32, size: u32, positions: usize| at as usize * positions / size as usize;
         let row = scaled(y, height, cut.height());
         let column = scaled(x, width, cut.width());
         if cut.values()[row * cut.width() + column] > 0.0 {

@@ -115,7 +115,7 @@ enum Branches {
     Bdb3,
     /// + PC1: one branch with feature `CutMix`.
     Pc1,
-    /// + PC2: two branches with feature `CutMix`, each guided by the branch before; the paper's.
+    /// + PC2: two branches with feature `CutMix`, each guided by the branch before; the paper's proposal.
     Pc2,
 }
 

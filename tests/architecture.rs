@@ -1,4 +1,4 @@
-//! The graph of crates points down, and the tree stays readable.
+//! House rules: which crate may depend on which, which code may name a backend, and the form of source files.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// Each crate with those of ours it may use, in layer order.
+/// The crates of the workspace in layer order, each with the workspace crates that it may depend on.
 const GRAPH: [(&str, &[&str]); 11] = [
     ("reid-core", &[]),
     ("reid-kernels", &[]),
@@ -46,7 +46,7 @@ const GRAPH: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// Crates that do not know Burn.
+/// The crates that may not depend on Burn.
 const WITHOUT_BURN: [&str; 6] = [
     "reid-core",
     "reid-kernels",
@@ -60,7 +60,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The packages of the workspace, as Cargo describes them.
+/// Reads the packages of the workspace from `cargo metadata`.
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
         .args([
@@ -75,13 +75,14 @@ fn packages() -> Vec<serde_json::Value> {
         .expect("cargo runs");
     assert!(
         output.status.success(),
-        "{}",
+        "cargo metadata failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     metadata["packages"].as_array().expect("packages").clone()
 }
 
+/// The names of the normal dependencies of each package.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
     let packages = packages().into_iter().map(|package| {
@@ -96,25 +97,33 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn the_graph_points_down() {
+fn crates_depend_only_on_lower_layers() {
     let dependencies = dependencies();
-    assert_eq!(dependencies.len(), GRAPH.len(), "{:?}", dependencies.keys());
+    assert_eq!(
+        dependencies.len(),
+        GRAPH.len(),
+        "list every crate of the workspace in GRAPH of tests/architecture.rs; Cargo has {:?}",
+        dependencies.keys()
+    );
     for (name, allowed) in GRAPH {
         for dependency in &dependencies[name] {
             let ours = dependency.starts_with("reid");
             assert!(
                 !ours || allowed.contains(&dependency.as_str()),
-                "{name} uses {dependency}"
+                "{name} may depend only on {allowed:?}, found {dependency}: move the shared code to one of \
+                 these, or extend GRAPH in tests/architecture.rs"
             );
             let burn = dependency.starts_with("burn");
             assert!(
                 !(burn && WITHOUT_BURN.contains(&name)),
-                "{name} uses {dependency}"
+                "{name} may not depend on Burn, found {dependency}: move the code that needs it to reid-ops, \
+                 reid-nn or a crate above"
             );
         }
     }
 }
 
+/// Collects the Rust files of a folder and its subfolders.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -126,16 +135,17 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// One function opens images, so that a picture is turned, limited and refused the same everywhere.
+/// Only `reid_data::decode` opens images, so that EXIF orientation, size limits and errors are the same for
+/// all.
 #[test]
-fn images_are_opened_in_one_place() {
+fn images_are_opened_only_by_the_decoder() {
     let mut files = Vec::new();
     for folder in ["crates", "examples", "benches"] {
         sources(&root().join(folder), &mut files);
     }
-    let in_place = root().join("crates/reid-data/src/decode");
+    let decoder = root().join("crates/reid-data/src/decode");
     files.retain(|path| {
-        !path.starts_with(&in_place) && path.components().all(|part| part.as_os_str() != "tests")
+        !path.starts_with(&decoder) && path.components().all(|part| part.as_os_str() != "tests")
     });
     for path in files {
         let text = fs::read_to_string(&path).expect("text");
@@ -144,18 +154,26 @@ fn images_are_opened_in_one_place() {
             .next()
             .unwrap_or(&text);
         for opener in ["image::open(", "ImageReader", "load_from_memory"] {
-            assert!(!code.contains(opener), "{}: {opener}", path.display());
+            assert!(
+                !code.contains(opener),
+                "{}: found {opener}: open images with `reid_data::decode` or `reid_vis::open_picture`",
+                path.display()
+            );
         }
     }
 }
 
 #[test]
-fn files_say_what_they_are_and_stay_short() {
+fn files_open_with_docs_and_stay_short() {
     let mut files = Vec::new();
     for folder in ["crates", "examples", "tests", "benches"] {
         sources(&root().join(folder), &mut files);
     }
-    assert!(files.len() > 100, "found only {} files", files.len());
+    assert!(
+        files.len() > 100,
+        "expected more than 100 source files, found {}",
+        files.len()
+    );
     for path in files {
         let text = fs::read_to_string(&path).expect("text");
         let name = path.strip_prefix(root()).expect("inside").display();
@@ -165,9 +183,15 @@ fn files_say_what_they_are_and_stay_short() {
             .expect("a name");
         let in_crate = path.starts_with(root().join("crates"));
         let vague = ["base", "utils", "util", "common", "mod"].contains(&stem);
-        assert!(!(in_crate && vague), "{name}: the name says nothing");
+        assert!(
+            !(in_crate && vague),
+            "{name}: rename the file after what it contains; `{stem}` could contain anything"
+        );
         let opens = text.starts_with("//!") || text.starts_with("#![doc");
-        assert!(opens, "{name}: does not open with what it is");
+        assert!(
+            opens,
+            "{name}: begin the file with a `//!` line that says what it contains"
+        );
         let code = text
             .split("#[cfg(test)]\nmod tests")
             .next()
@@ -176,46 +200,50 @@ fn files_say_what_they_are_and_stay_short() {
         let in_source = in_crate && path.components().any(|part| part.as_os_str() == "src");
         assert!(
             !in_source || lines <= 400,
-            "{name}: {lines} lines without tests, at most 400"
+            "{name}: {lines} lines without tests, at most 400 are allowed: split the file"
         );
         for line in text.lines() {
             let ignored = line.trim_start().starts_with("/// ```ignore");
-            assert!(!ignored, "{name}: an example that does not run");
+            assert!(
+                !ignored,
+                "{name}: make the `ignore` example compile, with hidden lines or `no_run`"
+            );
         }
     }
 }
 
-/// What a build chooses among, by the names of Burn's features.
+/// The backends that a build chooses among: names of Burn's features.
 const BACKENDS: [&str; 12] = [
     "flex", "ndarray", "cpu", "wgpu", "webgpu", "vulkan", "metal", "cuda", "rocm", "tch", "candle",
     "remote",
 ];
 
-/// The crate whose operations extend Burn's backends, each where a feature asks for it.
+/// The crate with operations that extend Burn's backends. It depends on each backend through an optional
+/// feature.
 const OPERATIONS: &str = "reid-ops";
 
-/// Where a package, as `cargo metadata` describes it, decides on a backend: by a dependency that is always
-/// there, or by a feature of another name.
+/// Finds where a package of `cargo metadata` chooses a backend for its users: in a dependency that is not
+/// optional, or in a feature that is not named after the backend.
 fn backends_in_manifest(package: &serde_json::Value) -> Vec<String> {
     let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
     let name = package["name"].as_str().expect("a name");
     let mut found = Vec::new();
     for dependency in list(&package["dependencies"]) {
         if !dependency["kind"].is_null() {
-            continue; // tests may
+            continue; // tests may choose a backend
         }
-        let of = dependency["name"].as_str().expect("a name");
-        let backend = of.strip_prefix("burn-").is_some_and(|backend| {
+        let target = dependency["name"].as_str().expect("a name");
+        let backend = target.strip_prefix("burn-").is_some_and(|backend| {
             BACKENDS.contains(&backend) || backend.starts_with("cubecl") || backend == "fusion"
         });
         let chosen = name == OPERATIONS && dependency["optional"] == true;
         if backend && !chosen {
-            found.push(format!("{name} depends on {of}"));
+            found.push(format!("{name} depends on {target}"));
         }
         for feature in list(&dependency["features"]) {
             let feature = feature.as_str().expect("a feature");
             if BACKENDS.contains(&feature) {
-                found.push(format!("{name} always asks {of} for {feature}"));
+                found.push(format!("{name} always enables {feature} of {target}"));
             }
         }
     }
@@ -226,14 +254,14 @@ fn backends_in_manifest(package: &serde_json::Value) -> Vec<String> {
             let backend = need.rsplit(['/', ':']).next().unwrap_or(need);
             let backend = backend.strip_prefix("burn-").unwrap_or(backend);
             if BACKENDS.contains(&backend) && backend != feature {
-                found.push(format!("{name}: feature {feature} asks for {need}"));
+                found.push(format!("{name}: feature {feature} enables {need}"));
             }
         }
     }
     found
 }
 
-/// Where the code of a library, without its comments and tests, names a type or crate of a backend.
+/// Finds the lines of a source file, without comments and tests, that name a type or crate of a backend.
 fn backends_in_source(text: &str) -> Vec<String> {
     const NAMES: [&str; 13] = [
         "Flex",
@@ -262,12 +290,15 @@ fn backends_in_source(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_library_names_a_backend() {
+fn no_library_chooses_a_backend() {
     let packages = packages();
     assert_eq!(packages.len(), GRAPH.len());
     for package in packages.iter().filter(|package| package["name"] != "reid") {
         let found = backends_in_manifest(package);
-        assert!(found.is_empty(), "{found:?}");
+        assert!(
+            found.is_empty(),
+            "{found:?}: let the user choose, with an optional feature that has the backend's name"
+        );
     }
     for (name, _) in GRAPH {
         if [OPERATIONS, "reid"].contains(&name) {
@@ -275,19 +306,26 @@ fn no_library_names_a_backend() {
         }
         let mut files = Vec::new();
         sources(&root().join("crates").join(name).join("src"), &mut files);
-        assert!(!files.is_empty(), "{name} has no sources");
-        // The one file that asks which backends are there.
+        assert!(
+            !files.is_empty(),
+            "expected source files in the folder of {name}, found none"
+        );
+        // The only file that may name backends: it looks up which ones are compiled in.
         files.retain(|path| !path.ends_with("reid-nn/src/device.rs"));
         for path in files {
             let found = backends_in_source(&fs::read_to_string(&path).expect("text"));
-            assert!(found.is_empty(), "{}: {found:?}", path.display());
+            assert!(
+                found.is_empty(),
+                "{}: {found:?}: use `burn::tensor::Device` and let the caller choose the backend",
+                path.display()
+            );
         }
     }
 }
 
-/// The check above finds what it is there to find.
+/// The manifest check reports every way to choose a backend.
 #[test]
-fn a_library_that_names_a_backend_is_found() {
+fn a_manifest_that_chooses_a_backend_is_reported() {
     let manifest = |name: &str, dependency: &str, features: &str| {
         let text =
             format!(r#"{{"name":"{name}","dependencies":[{dependency}],"features":{features}}}"#);
@@ -317,31 +355,31 @@ fn a_library_that_names_a_backend_is_found() {
             "reid-train",
             on("burn", "null", false, r#""std","cuda""#),
             "{}",
-            "reid-train always asks burn for cuda",
+            "reid-train always enables cuda of burn",
         ),
         (
             "reid-zoo",
             on("reid-nn", "null", false, r#""flex""#),
             "{}",
-            "reid-zoo always asks reid-nn for flex",
+            "reid-zoo always enables flex of reid-nn",
         ),
         (
             "reid-nn",
             on("burn", "null", false, ""),
             r#"{"default":["burn/wgpu"]}"#,
-            "reid-nn: feature default asks for burn/wgpu",
+            "reid-nn: feature default enables burn/wgpu",
         ),
         (
             "reid-vis",
             String::new(),
             r#"{"default":["flex"],"flex":[]}"#,
-            "reid-vis: feature default asks for flex",
+            "reid-vis: feature default enables flex",
         ),
     ] {
         assert_eq!(manifest(name, &dependency, features), [expected]);
     }
-    let handed_on = r#"{"flex":["burn/flex","dep:burn-flex"]}"#;
-    assert_eq!(manifest(OPERATIONS, &flex, handed_on), [""; 0]);
+    let forwarded = r#"{"flex":["burn/flex","dep:burn-flex"]}"#;
+    assert_eq!(manifest(OPERATIONS, &flex, forwarded), [""; 0]);
     assert_eq!(
         manifest("reid-nn", &on("burn", r#""dev""#, false, r#""flex""#), "{}"),
         [""; 0]
@@ -349,7 +387,7 @@ fn a_library_that_names_a_backend_is_found() {
 }
 
 #[test]
-fn a_source_that_names_a_backend_is_found() {
+fn a_source_file_that_names_a_backend_is_reported() {
     let source = "//! Runs on Cuda.\nuse burn::backend::Cuda;\n\nfn on_flexible() {}\n";
     assert_eq!(backends_in_source(source), ["line 2: Cuda"]);
     let tests = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use burn_flex::Flex;\n}\n";

@@ -1,8 +1,8 @@
-//! Every block, head and criterion runs forward and backward on the device at hand, at toy size, in every
-//! precision that it has.
+//! Runs every block, head and criterion forward and backward at a tiny size, in every precision that the
+//! device supports.
 //!
-//! The device is the one that `reid::device::pick` finds, so `BURN_DEVICE` and Cargo features choose
-//! it. One test, one process: GPU backends compile kernels anew in each.
+//! The device is the one that `reid::device::pick` returns, so `BURN_DEVICE` and Cargo features choose it.
+//! All parts are in one test, because GPU backends compile their kernels again in every process.
 
 use std::cell::Cell;
 
@@ -57,7 +57,7 @@ use skipped::skipped;
 
 mod skipped;
 
-const PLACE: FeatureShape = FeatureShape::new(4, 4, 2);
+const INPUT: FeatureShape = FeatureShape::new(4, 4, 2);
 const CLASSES: usize = 2;
 
 #[test]
@@ -70,47 +70,48 @@ fn every_part_runs_forward_and_backward() {
         }
     }
     let device = device.autodiff();
-    // What weights are drawn from: a network of two channels may be drawn such that half precision is far
-    // off. No other test here draws from it.
+    // Weights are initialised from this seed. With other seeds, a network of two channels may lose much
+    // accuracy in half precision. No other test in this file uses the generator of the device.
     device.seed(1);
     blocks(&device);
     attention(&device);
     if ["flex", "ndarray"].contains(&device::backend(&device)) {
-        // A GPU would tune each of two dozen products for seconds.
-        attention_by_turns(&device);
+        // A GPU would autotune each of two dozen matrix products for seconds.
+        attention_in_query_chunks(&device);
     }
     heads(&device);
     criteria(&device);
 }
 
-/// Normalisation in training and its gradients are those of Burn's operations on a CPU, however features lie.
+/// Batch normalisation in training and its gradients must equal Burn's operations on a CPU, for every memory
+/// layout of the features.
 #[test]
-fn normalisation_is_its_composition() {
+fn normalisation_equals_burns_operations() {
     let device = device::pick().expect("a device").autodiff();
     for features in layouts(&device) {
-        // Laid out as the features, and as it comes.
-        let along = (features.clone() * 7.0).sin();
-        let shortcuts = [along, random(features.dims(), &device)].map(Epilogue::AddRelu);
+        // One residual with the memory layout of the features, and a contiguous one.
+        let same_layout = (features.clone() * 7.0).sin();
+        let shortcuts = [same_layout, random(features.dims(), &device)].map(Epilogue::AddRelu);
         let epilogues = [Epilogue::None, Epilogue::Relu].into_iter();
         for epilogue in epilogues.chain(shortcuts) {
             for precision in precisions(&device) {
                 let features = precision.cast(features.clone() * 2.0 + 3.0);
-                let case = Normalised::new(features, &epilogue, precision);
-                let pull = random(case.maps[1].dims(), &device);
+                let case = BatchNormCase::new(features, &epilogue, precision);
+                let grad_output = random(case.maps[1].dims(), &device);
                 for output in case.outputs() {
-                    case.compare(output, pull.clone());
+                    case.compare(output, grad_output.clone());
                 }
             }
         }
     }
 }
 
-/// Convolutions and their gradients are those of Burn's operations on a CPU.
+/// Convolutions and their gradients must equal Burn's operations on a CPU.
 #[test]
-fn convolution_is_its_composition() {
+fn convolution_equals_burns_operations() {
     let device = device::pick().expect("a device").autodiff();
     let innermost = |shape: [usize; 4]| random(shape, &device).permute([0, 3, 1, 2]);
-    // With a stride and more places than a part has; a matrix product; the start of a network; groups.
+    // A stride with more positions than one block of a kernel; a 1x1 convolution; a stem; groups.
     let cases = [
         (innermost([4, 68, 36, 8]), [12, 8, 3, 3], [2, 2], [1, 1]),
         (random([2, 6, 5, 3], &device), [4, 6, 1, 1], [1, 1], [0, 0]),
@@ -130,8 +131,13 @@ fn convolution_is_its_composition() {
         let (wide, taps, shift) = (on_cpu(&features), on_cpu(&weight), on_cpu(&bias));
         let (of, by) = (wide.clone(), taps.clone());
         let whole = module::conv2d(of, by, Some(shift.clone()), options.clone());
-        let pull = random(whole.dims(), &device);
-        let expected = pulled(&whole, &on_cpu(&pull).inner(), [&wide, &taps], &shift);
+        let grad_output = random(whole.dims(), &device);
+        let expected = output_and_gradients(
+            &whole,
+            &on_cpu(&grad_output).inner(),
+            [&wide, &taps],
+            &shift,
+        );
         for precision in precisions(&device) {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
@@ -143,7 +149,12 @@ fn convolution_is_its_composition() {
             let bias = bias.clone().detach().require_grad();
             let (of, by) = (features.clone(), weight.clone());
             let output = conv2d(of, by, Some(bias.clone()), options.clone());
-            let found = pulled(&output, &pull.clone().inner(), [&features, &weight], &bias);
+            let found = output_and_gradients(
+                &output,
+                &grad_output.clone().inner(),
+                [&features, &weight],
+                &bias,
+            );
             let (maps, by_bias) = expected.clone();
             for (found, expected) in found.0.into_iter().zip(maps) {
                 assert_near(&name, found, expected, allowed);
@@ -153,22 +164,25 @@ fn convolution_is_its_composition() {
     }
 }
 
-/// An output and the gradients of its product with a map by features and weights, and by a bias, on a CPU.
-fn pulled(
+/// An output, and its gradients with respect to features, weight and bias for the output gradient
+/// `grad_output`, all on a CPU.
+fn output_and_gradients(
     output: &Tensor<4>,
-    pull: &Tensor<4>,
+    grad_output: &Tensor<4>,
     [features, weight]: [&Tensor<4>; 2],
     bias: &Tensor<1>,
 ) -> ([Tensor<4>; 3], Tensor<1>) {
     let wide = output.clone().cast(DType::F32);
-    let gradients = (wide * Tensor::from_inner(pull.clone())).sum().backward();
+    let gradients = (wide * Tensor::from_inner(grad_output.clone()))
+        .sum()
+        .backward();
     let by = |of: &Tensor<4>| on_cpu(&of.grad(&gradients).expect("a gradient")).inner();
     let by_bias = bias.grad(&gradients).expect("a gradient");
     let maps = [on_cpu(output).inner(), by(features), by(weight)];
     (maps, on_cpu(&by_bias).inner())
 }
 
-/// A tensor in single precision where no kernels are tuned, with a gradient of its own.
+/// Copies a tensor to a CPU in single precision, as a leaf that tracks its gradient.
 fn on_cpu<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
     let backends = ["flex", "ndarray"].into_iter();
     let mut picked = backends.filter_map(|backend| device::pick_named(backend).ok());
@@ -177,14 +191,16 @@ fn on_cpu<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
     Tensor::from_data(data, &device).require_grad()
 }
 
-/// Whether single precision is multiplied in units that keep ten bits of it.
+/// Whether the device multiplies single precision in tensor cores (TF32), which keep ten bits of the
+/// mantissa.
 fn tensor_units(device: &Device) -> bool {
     format!("{device:?}").contains("Cuda")
 }
 
-/// Steps of Adam are its formula, of weights that someone else holds and of such that no one does.
+/// Adam's steps must equal its formula, for weights that are shared with another tensor and for weights that
+/// are not.
 #[test]
-fn a_step_of_adam_is_its_formula() {
+fn a_step_of_adam_equals_its_formula() {
     let device = device::pick().expect("a device");
     let step = |time| AdamStep {
         rate: 0.3,
@@ -199,17 +215,17 @@ fn a_step_of_adam_is_its_formula() {
     let mut found = [weights.clone(), mean.clone(), square.clone()];
     for time in 3..6 {
         let gradient = random([7, 5], &device);
-        let [of, means @ ..] = found;
-        let (moved, [first, second]) = adam(of, gradient.clone(), means, step(time));
-        found = [moved, first, second];
+        let [current, moments @ ..] = found;
+        let (updated, [first, second]) = adam(current, gradient.clone(), moments, step(time));
+        found = [updated, first, second];
 
         let gradient = gradient + weights.clone() * 0.1;
         mean = mean * 0.9 + gradient.clone() * 0.1;
         square = square * 0.99 + gradient.square() * 0.01;
-        let passed = i32::try_from(time).expect("a few");
-        let corrected = square.clone() / (1.0 - 0.99_f32.powi(passed));
-        let along = mean.clone() / (1.0 - 0.9_f32.powi(passed)) * 0.3;
-        weights = weights - along / (corrected.sqrt() + 1e-4);
+        let steps = i32::try_from(time).expect("a small number of steps");
+        let corrected = square.clone() / (1.0 - 0.99_f32.powi(steps));
+        let update = mean.clone() / (1.0 - 0.9_f32.powi(steps)) * 0.3;
+        weights = weights - update / (corrected.sqrt() + 1e-4);
     }
     let expected = [weights, mean, square];
     for ((found, expected), name) in found
@@ -221,9 +237,9 @@ fn a_step_of_adam_is_its_formula() {
     }
 }
 
-/// A convolution in evaluation with a bias or a normalisation is Burn's operations on a CPU.
+/// A convolution in evaluation, with a bias or a batch normalisation, must equal Burn's operations on a CPU.
 #[test]
-fn convolution_in_evaluation_is_its_composition() {
+fn convolution_in_evaluation_equals_burns_operations() {
     let device = device::pick().expect("a device");
     for [channels, results, groups] in [[3, 8, 1], [8, 12, 2]] {
         let images = random::<4>([2, channels, 12, 10], &device);
@@ -245,7 +261,7 @@ fn convolution_in_evaluation_is_its_composition() {
         let wide_norm = norm(all.map(|of| on_cpu(of).inner()));
         let whole = batch_norm(whole, wide_norm, Epilogue::None);
         let biased = module::conv2d(wide, taps, Some(wide_bias), options.clone());
-        let rectified = || Epilogue::Relu;
+        let relu_epilogue = || Epilogue::Relu;
         for precision in precisions(&device) {
             let allowed = match (precision, tensor_units(&device)) {
                 (Precision::Single, false) => 1e-5,
@@ -257,7 +273,7 @@ fn convolution_in_evaluation_is_its_composition() {
             let shortcut = precision.cast(random(whole.dims(), &device));
             let wide_shortcut = on_cpu(&shortcut).inner();
             let (of, with) = ((images.clone(), weight.clone()), options.clone());
-            let found = conv2d_batch_norm(of.0, of.1, None, with, (own.clone(), rectified()));
+            let found = conv2d_batch_norm(of.0, of.1, None, with, (own.clone(), relu_epilogue()));
             assert_eq!(found.dtype(), images.dtype());
             let expected = relu(whole.clone());
             assert_near("normalised", on_cpu(&found).inner(), expected, allowed);
@@ -265,9 +281,9 @@ fn convolution_in_evaluation_is_its_composition() {
             let epilogue = (own, Epilogue::AddRelu(shortcut.clone()));
             let found = conv2d_batch_norm(of.0, of.1, None, with, epilogue);
             let expected = relu(whole.clone() + wide_shortcut.clone());
-            assert_near("joined", on_cpu(&found).inner(), expected, allowed);
+            assert_near("residual added", on_cpu(&found).inner(), expected, allowed);
             for (epilogue, expected) in [
-                (rectified(), relu(biased.clone())),
+                (relu_epilogue(), relu(biased.clone())),
                 (
                     Epilogue::AddRelu(shortcut),
                     relu(biased.clone() + wide_shortcut),
@@ -281,9 +297,9 @@ fn convolution_in_evaluation_is_its_composition() {
     }
 }
 
-/// Means of maps and their gradients are those of Burn's operations on a CPU, in single precision.
+/// Global average pooling and its gradient must equal Burn's operations on a CPU, in single precision.
 #[test]
-fn means_of_maps_are_their_composition() {
+fn global_average_pooling_equals_burns_operations() {
     let device = device::pick().expect("a device").autodiff();
     for maps in layouts(&device) {
         for precision in precisions(&device) {
@@ -293,32 +309,32 @@ fn means_of_maps_are_their_composition() {
             let wide = on_cpu(&maps);
             let expected: Tensor<2> = wide.clone().flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
             let [one, other] = [&found, &expected].map(|of| on_cpu(of).inner());
-            assert_near("means", one, other, 1e-5);
-            let pull = random(found.dims(), &device);
-            let wide_pull = Tensor::from_inner(on_cpu(&pull).inner());
-            // Maps that something else reads too.
+            assert_near("global average", one, other, 1e-5);
+            let grad_output = random(found.dims(), &device);
+            let wide_grad_output = Tensor::from_inner(on_cpu(&grad_output).inner());
+            // The feature maps are also used by another operation.
             let (read, wide_read) = (maps.clone().square(), wide.clone().square());
-            let found = ((found * pull).sum() + read.cast(DType::F32).sum()).backward();
-            let expected = ((expected * wide_pull).sum() + wide_read.sum()).backward();
+            let found = ((found * grad_output).sum() + read.cast(DType::F32).sum()).backward();
+            let expected = ((expected * wide_grad_output).sum() + wide_read.sum()).backward();
             let [one, other] = [maps.grad(&found), wide.grad(&expected)];
             let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
             let allowed = match precision {
                 Precision::Single => 1e-5,
                 Precision::BFloat16 | Precision::Float16 => 1e-2,
             };
-            assert_near("by maps", one, other, allowed);
+            assert_near("gradient of the feature maps", one, other, allowed);
         }
     }
 }
 
-/// Gates and their gradients are those of Burn's operations on a CPU, however features lie.
+/// Gates and their gradients must equal Burn's operations on a CPU, for every memory layout of the features.
 #[test]
-fn gates_are_their_composition() {
+fn gates_equal_burns_operations() {
     let device = device::pick().expect("a device").autodiff();
     for features in layouts(&device) {
         let [batch, channels, height, width] = features.dims();
         for gate in [[batch, channels, 1, 1], [batch, 1, height, width]] {
-            // A view, as a gate often is.
+            // A gate is often a view that is not contiguous.
             let [images, channels, rows, columns] = gate;
             let transposed = random([channels, images, columns, rows], &device);
             let gate = transposed.permute([1, 0, 3, 2]);
@@ -331,26 +347,31 @@ fn gates_are_their_composition() {
                     Precision::Single => 1e-5,
                     Precision::BFloat16 | Precision::Float16 => 2e-2,
                 };
-                for joined in [false, true] {
+                for add_relu in [false, true] {
                     let [of, by, shortcut] = leaves.clone();
-                    let found = if joined {
+                    let found = if add_relu {
                         mul_gate_epilogue(of, by, Epilogue::AddRelu(shortcut))
                     } else {
                         mul_gate(of, by) + shortcut
                     };
                     let [of, by, shortcut] = wide.clone();
                     let sum = of * by + shortcut;
-                    let (seen, pull) = (on_cpu(&found).inner(), random(found.dims(), &device));
-                    let mut wide_pull = on_cpu(&pull).inner();
+                    let (seen, grad_output) =
+                        (on_cpu(&found).inner(), random(found.dims(), &device));
+                    let mut wide_grad_output = on_cpu(&grad_output).inner();
                     let mut expected = sum.clone().inner();
-                    if joined {
-                        // What is rounded to 0 passes no gradient; whether it is 0 is compared here.
-                        wide_pull = wide_pull.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
+                    if add_relu {
+                        // An output that half precision rounds to 0 passes no gradient. The outputs are
+                        // compared below, so the mask may use the rounded ones.
+                        wide_grad_output =
+                            wide_grad_output.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
                         expected = relu(expected);
                     }
                     assert_near("gated", seen, expected, allowed);
-                    let found = (found.cast(DType::F32) * pull).sum().backward();
-                    let expected = (sum * Tensor::from_inner(wide_pull)).sum().backward();
+                    let found = (found.cast(DType::F32) * grad_output).sum().backward();
+                    let expected = (sum * Tensor::from_inner(wide_grad_output))
+                        .sum()
+                        .backward();
                     for (own, wide) in leaves.iter().zip(&wide) {
                         let pair = [own.grad(&found), wide.grad(&expected)];
                         let pair = pair.map(|of| on_cpu(&of.expect("a gradient")).inner());
@@ -363,7 +384,8 @@ fn gates_are_their_composition() {
     }
 }
 
-/// Maps as they lie: with channels innermost, few and many, in the middle, and in rows that lie apart.
+/// Feature maps in different memory layouts: contiguous, with channels innermost (few and many), and a slice
+/// of the channels.
 fn layouts(device: &Device) -> [Tensor<4>; 5] {
     let innermost = |shape: [usize; 4]| random(shape, device).permute([0, 3, 1, 2]);
     [
@@ -375,16 +397,16 @@ fn layouts(device: &Device) -> [Tensor<4>; 5] {
     ]
 }
 
-/// A normalisation whose operands are tracked, here and on a CPU.
-struct Normalised {
+/// The operands of a batch normalisation, on a CPU and on the device; all of them track gradients.
+struct BatchNormCase {
     maps: [Tensor<4>; 2],
     parameters: [[Tensor<1>; 2]; 2],
     shortcuts: Option<[Tensor<4>; 2]>,
-    rectify: bool,
+    relu: bool,
     allowed: f32,
 }
 
-impl Normalised {
+impl BatchNormCase {
     fn new(features: Tensor<4>, epilogue: &Epilogue<4>, precision: Precision) -> Self {
         let device = features.device();
         let both = |map: Tensor<4>| {
@@ -400,7 +422,7 @@ impl Normalised {
                 Epilogue::AddRelu(shortcut) => Some(both(precision.cast(shortcut.clone()))),
                 _ => None,
             },
-            rectify: !matches!(epilogue, Epilogue::None),
+            relu: !matches!(epilogue, Epilogue::None),
             allowed: match precision {
                 Precision::Single => 1e-5,
                 Precision::BFloat16 | Precision::Float16 => 1e-2,
@@ -411,18 +433,19 @@ impl Normalised {
     fn epilogue(&self) -> Epilogue<4> {
         match &self.shortcuts {
             Some([_, shortcut]) => Epilogue::AddRelu(shortcut.clone()),
-            None if self.rectify => Epilogue::Relu,
+            None if self.relu => Epilogue::Relu,
             None => Epilogue::None,
         }
     }
 
-    /// The result with running statistics and the one without, whose statistics are compared.
+    /// The outputs of `batch_norm_train` and of `batch_norm_update`. Compares the batch statistics and the
+    /// running statistics.
     fn outputs(&self) -> [Tensor<4>; 2] {
         let [wide, features] = self.maps.clone();
-        let [[wide_gain, wide_bias], [gamma, bias]] = self.parameters.clone();
+        let [[wide_gamma, wide_bias], [gamma, bias]] = self.parameters.clone();
         let (of, with) = (gamma.clone(), bias.clone());
         let found = batch_norm_train(features.clone(), of, with, 1e-5, self.epilogue());
-        let (of, with) = (wide_gain.clone(), wide_bias.clone());
+        let (of, with) = (wide_gamma.clone(), wide_bias.clone());
         let expected = module::batch_norm_train(wide, of, with, 1e-5);
         let near = |name: &str, found: &Tensor<1>, expected: &Tensor<1>| {
             let [found, expected] = [found, expected].map(|of| on_cpu(of).inner());
@@ -436,72 +459,74 @@ impl Normalised {
         let (output, running) = batch_norm_update(of, [gamma, bias], 1e-5, epilogue, running);
         let samples = features.shape().num_elements() / features.dims()[1];
         let unbiased = samples as f64 / (samples - 1) as f64;
-        let moved = wide_gain * 0.9 + expected.mean * 0.1;
-        near("running mean", &running.mean, &moved);
-        let moved = wide_bias * 0.9 + expected.variance * (0.1 * unbiased);
-        near("running variance", &running.variance, &moved);
+        let updated = wide_gamma * 0.9 + expected.mean * 0.1;
+        near("running mean", &running.mean, &updated);
+        let updated = wide_bias * 0.9 + expected.variance * (0.1 * unbiased);
+        near("running variance", &running.variance, &updated);
         [found.output, output].map(|output| {
             assert_eq!(output.dtype(), features.dtype());
             output.cast(DType::F32)
         })
     }
 
-    /// Compares a result and its gradients with Burn's operations.
-    fn compare(&self, output: Tensor<4>, pull: Tensor<4>) {
+    /// Compares an output and its gradients with Burn's operations.
+    fn compare(&self, output: Tensor<4>, grad_output: Tensor<4>) {
         let [wide, features] = &self.maps;
         let [[gamma, bias], _] = self.parameters.clone();
         let mut sum = module::batch_norm_train(wide.clone(), gamma, bias, 1e-5).output;
         if let Some([shortcut, _]) = &self.shortcuts {
             sum = sum + shortcut.clone();
         }
-        let (seen, mut wide_pull) = (on_cpu(&output).inner(), on_cpu(&pull).inner());
+        let (seen, mut wide_grad_output) = (on_cpu(&output).inner(), on_cpu(&grad_output).inner());
         let mut expected = sum.clone().inner();
-        if self.rectify {
+        if self.relu {
             expected = relu(expected);
-            // What half precision rounds to 0 passes no gradient; whether it is 0 is compared here.
-            wide_pull = wide_pull.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
+            // An output that half precision rounds to 0 passes no gradient. The outputs are compared below,
+            // so the mask may use the rounded ones.
+            wide_grad_output = wide_grad_output.mask_fill(seen.clone().lower_equal_elem(0.0), 0.0);
         }
         assert_near("output", seen, expected, self.allowed);
-        let weighted = |output: Tensor<4>, pull: Tensor<4>| (output * pull).sum().backward();
-        let expected = weighted(sum, Tensor::from_inner(wide_pull));
-        let found = weighted(output, pull);
+        let weighted =
+            |output: Tensor<4>, grad_output: Tensor<4>| (output * grad_output).sum().backward();
+        let expected = weighted(sum, Tensor::from_inner(wide_grad_output));
+        let found = weighted(output, grad_output);
         let shortcuts = self.shortcuts.as_ref().map(|[wide, own]| (wide, own));
         for (wide, own) in [(wide, features)].into_iter().chain(shortcuts) {
             let [one, other] = [own.grad(&found), wide.grad(&expected)];
             let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
-            assert_near("by a map", one, other, self.allowed);
+            assert_near("gradient of features or residual", one, other, self.allowed);
         }
         let [wide, own] = &self.parameters;
         for (wide, own) in wide.iter().zip(own) {
             let [one, other] = [own.grad(&found), wide.grad(&expected)];
             let [one, other] = [one, other].map(|of| on_cpu(&of.expect("a gradient")).inner());
-            assert_near("by gain or bias", one, other, self.allowed);
+            assert_near("gradient of weight or bias", one, other, self.allowed);
         }
     }
 }
 
-/// Numbers from -1 to 1, the same in every run: each test has a thread, and the process's generator of
-/// Burn is drawn from by all of them.
+/// Random values from -1 to 1, the same in every run. The seeds are counted per thread, because every test
+/// has its own thread, and Burn's generator is shared by all tests of the process.
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     thread_local! {
-        static DRAWN: Cell<u64> = const { Cell::new(0) };
+        static SEED: Cell<u64> = const { Cell::new(0) };
     }
-    let seed = DRAWN.get();
-    DRAWN.set(seed + 1);
+    let seed = SEED.get();
+    SEED.set(seed + 1);
     let mut stream = Seed::new(seed).stream();
-    let numbers = (0..shape.iter().product()).map(|_| stream.random_range(-1.0..1.0_f32));
-    Tensor::from_data(TensorData::new(numbers.collect(), shape), device)
+    let values = (0..shape.iter().product()).map(|_| stream.random_range(-1.0..1.0_f32));
+    Tensor::from_data(TensorData::new(values.collect(), shape), device)
 }
 
 fn assert_finite<const D: usize>(name: &str, tensor: Tensor<D>) {
     let largest = tensor.abs().max().into_scalar::<f32>();
     assert!(
         largest.is_finite() && largest > 0.0,
-        "{name}: largest value {largest}"
+        "{name}: expected finite values that are not all zero, found a largest magnitude of {largest}"
     );
 }
 
-/// The gradient at the input of a function is there and finite.
+/// Checks that a function has a finite gradient with respect to its input.
 fn backward<const D: usize>(
     name: &str,
     input: Tensor<D>,
@@ -511,12 +536,12 @@ fn backward<const D: usize>(
     let gradients = function(input.clone()).backward();
     let gradient = input
         .grad(&gradients)
-        .unwrap_or_else(|| panic!("{name}: no gradient"));
+        .unwrap_or_else(|| panic!("{name}: no gradient reaches the input"));
     assert_finite(name, gradient);
 }
 
-/// The gradients of a loss at an input of zeros, by input and parameters, are finite: no root, logarithm or
-/// quotient is without a floor.
+/// Checks that the gradients of a loss at an input of zeros are finite, with respect to input and
+/// parameters. A square root, logarithm or quotient without a lower bound would fail.
 fn backward_at_zero<M: Module, const D: usize>(
     name: &str,
     module: &M,
@@ -527,11 +552,11 @@ fn backward_at_zero<M: Module, const D: usize>(
     impl ModuleVisitor for Finite<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let gradient = param.val().grad(self.1);
-            // Unlike the largest value, a sum is not a number if one is none.
+            // A sum is NaN if any value is NaN; a maximum may ignore NaN.
             let sum = gradient.map_or(0.0, |of| of.abs().sum().into_scalar::<f32>());
             assert!(
                 sum.is_finite(),
-                "{} at zero: a parameter of {:?}",
+                "{} at zero input: the gradient of a parameter of shape {:?} is not finite",
                 self.0,
                 param.shape()
             );
@@ -542,21 +567,24 @@ fn backward_at_zero<M: Module, const D: usize>(
     module.visit(&mut Finite(name, &gradients));
     let gradient = input.grad(&gradients);
     let sum = gradient.map_or(0.0, |of| of.abs().sum().into_scalar::<f32>());
-    assert!(sum.is_finite(), "{name} at zero: by the input");
+    assert!(
+        sum.is_finite(),
+        "{name} at zero input: the gradient of the input is not finite"
+    );
 }
 
-fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &Device) {
-    let block = config.init(place, &Init::new(Seed::new(1), device));
+fn block<C: BlockConfig>(name: &str, config: &C, shape: FeatureShape, device: &Device) {
+    let block = config.init(shape, &Init::new(Seed::new(1), device));
     let FeatureShape {
         channels,
         height,
         width,
-    } = place;
+    } = shape;
     let input = random([2, channels, height, width], device);
 
-    let output = config.output(place);
+    let output = config.output(shape);
     let expected = [2, output.channels, output.height, output.width];
-    // One copy for all: weights are drawn when they are first used.
+    // One copy serves all calls: parameters are initialised lazily, at their first use.
     let valid = block.valid();
     let evaluate = |input: Tensor<4>| valid.forward(input.inner());
     let evaluated = evaluate(input.clone());
@@ -578,33 +606,36 @@ fn block<C: BlockConfig>(name: &str, config: &C, place: FeatureShape, device: &D
     });
 }
 
-/// The precisions that the device has.
+/// The precisions that the device supports.
 fn precisions(device: &Device) -> Vec<Precision> {
     let mut all = vec![Precision::Single, Precision::BFloat16, Precision::Float16];
     all.retain(|precision| precision.is_supported(device));
     all
 }
 
-/// What numbers of bfloat16, with eight bits of mantissa, are off by after some layers, on average.
+/// The tolerance for bfloat16, whose mantissa has eight bits, after a few layers.
 const HALF: f32 = 0.03;
 
-/// Two tensors agree but for a share of their root mean square.
+/// Checks that the root mean square error is at most `allowed` times the root mean square of `expected`.
 fn assert_near<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>, allowed: f32) {
     let size = |tensor: Tensor<D>| tensor.square().mean().sqrt().into_scalar::<f32>();
     let (whole, off) = (
         size(expected.clone()),
         size(found.cast(DType::F32) - expected),
     );
-    assert!(off <= allowed * whole, "{name}: off by {off} of {whole}");
+    assert!(
+        off <= allowed * whole,
+        "{name}: the error is {off}, at most {allowed} of {whole} is allowed (root mean squares)"
+    );
 }
 
 fn blocks(device: &Device) {
     let gate = SqueezeExcitationConfig::new().with_reduction(2);
-    block("empty", &(), PLACE, device);
-    block("squeeze-and-excitation", &gate, PLACE, device);
-    block("tuple", &(gate.clone(), ()), PLACE, device);
-    block("vector", &vec![gate.clone()], PLACE, device);
-    block("option", &Some(gate.clone()), PLACE, device);
+    block("empty", &(), INPUT, device);
+    block("squeeze-and-excitation", &gate, INPUT, device);
+    block("tuple", &(gate.clone(), ()), INPUT, device);
+    block("vector", &vec![gate.clone()], INPUT, device);
+    block("option", &Some(gate.clone()), INPUT, device);
 
     let residual = |kind, groups| ResidualBlockConfig {
         kind,
@@ -615,11 +646,11 @@ fn blocks(device: &Device) {
         instance: InstanceNormed::None,
         inside: gate.clone(),
     };
-    block("basic", &residual(ResidualKind::Basic, 1), PLACE, device);
+    block("basic", &residual(ResidualKind::Basic, 1), INPUT, device);
     block(
         "bottleneck",
         &residual(ResidualKind::Bottleneck, 2),
-        PLACE,
+        INPUT,
         device,
     );
 
@@ -642,28 +673,28 @@ fn blocks(device: &Device) {
 
 fn attention(device: &Device) {
     let cbam = (CbamChannelConfig::new(), CbamSpatialConfig::new());
-    block("channel, then spatial", &cbam, PLACE, device);
+    block("channel, then spatial", &cbam, INPUT, device);
     let fully_connected = ParallelConfig::new(
         FullyConnectedSpatialConfig::new(),
         FullyConnectedChannelConfig::new(),
     );
-    block("fully connected", &fully_connected, PLACE, device);
+    block("fully connected", &fully_connected, INPUT, device);
     let dot = NonLocalConfig::new().with_similarity(Similarity::DotProduct);
-    block("non-local", &(NonLocalConfig::new(), dot), PLACE, device);
+    block("non-local", &(NonLocalConfig::new(), dot), INPUT, device);
     let channel = FncChannelConfig::new().with_hidden(4).with_groups(2);
     let further = (FncSpatialConfig::new(), channel);
-    block("further non-local and channel", &further, PLACE, device);
+    block("further non-local and channel", &further, INPUT, device);
     let rga = (RgaSpatialConfig::new(), RgaChannelConfig::new());
-    block("relation-aware", &rga, PLACE, device);
+    block("relation-aware", &rga, INPUT, device);
     let (spatial, channel) = rga;
     let resized = ResizedConfig::new([2, 2], spatial);
     let parallel = ParallelConfig::new(resized, channel).with_combine(CombineGates::Mean);
-    block("side by side", &parallel, PLACE, device);
+    block("side by side", &parallel, INPUT, device);
 }
 
-/// What places gather, and the gradients by what they gather it from, are those of all weights at once:
-/// here in four turns.
-fn attention_by_turns(device: &Device) {
+/// Attention in four chunks of queries, and its gradients, must equal attention with all weights in memory at
+/// once.
+fn attention_in_query_chunks(device: &Device) {
     let leaf = |shape| random::<3>(shape, device).require_grad();
     let maps = [[1, 4, 2048], [1, 4, 3], [1, 2, 3]].map(leaf);
     let [query, key, value] = maps.clone();
@@ -672,9 +703,9 @@ fn attention_by_turns(device: &Device) {
     let expected = value.matmul(weights.transpose());
     let (one, other) = (found.clone().inner(), expected.clone().inner());
     assert_near("attention", one, other, 1e-4);
-    let pull = random(found.dims(), device);
+    let grad_output = random(found.dims(), device);
     let [found, expected] =
-        [found, expected].map(|gathered| (gathered * pull.clone()).sum().backward());
+        [found, expected].map(|gathered| (gathered * grad_output.clone()).sum().backward());
     for map in maps {
         let by = |gradients| map.grad(gradients).expect("a gradient");
         assert_near("attention's gradient", by(&found), by(&expected), 1e-4);
@@ -682,11 +713,11 @@ fn attention_by_turns(device: &Device) {
 }
 
 fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
-    let head = config.init(PLACE, CLASSES, &Init::new(Seed::new(1), device));
+    let head = config.init(INPUT, CLASSES, &Init::new(Seed::new(1), device));
     let input = random([2, 4, 4, 2], device);
     let valid = head.valid();
     let output = valid.forward(input.clone().inner());
-    let expected = config.output(PLACE, CLASSES);
+    let expected = config.output(INPUT, CLASSES);
     assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
     let embedding = output.embedding;
     let features = output.features.iter().map(|features| features.dims()[1]);
@@ -740,7 +771,7 @@ fn heads(device: &Device) {
         width: 1,
     };
     let mix = CutMix::new().with_patches(patches).with_cut(2);
-    let guided = |cam_source| BranchConfig {
+    let cut_mix = |cam_source| BranchConfig {
         dimensions: 3,
         augment: AugmentConfig::CutMix {
             mix: mix.clone(),
@@ -748,24 +779,21 @@ fn heads(device: &Device) {
         },
     };
     let branched = BranchedHeadConfig::new().with_global(3).with_branches(vec![
-        guided(CamSource::ClosedForm),
-        guided(CamSource::Autodiff),
+        cut_mix(CamSource::ClosedForm),
+        cut_mix(CamSource::Autodiff),
         BranchConfig::drop(3, BatchDrop::new()),
     ]);
     head("branched", &branched, device);
     late_stages(device);
 }
 
-/// Heads whose branches have late stages of their own.
+/// Heads whose branches have separate late stages.
 fn late_stages(device: &Device) {
     let mut network = ResNetConfig::resnet18().with_width(2).with_last_stride(1);
     network.blocks = [1, 1, 1, 1];
     network.width = 1;
-    let cut = SplitPoint { stage: 4, block: 0 };
-    let late_stages = LateStagesConfig {
-        network,
-        split: cut,
-    };
+    let split = SplitPoint { stage: 4, block: 0 };
+    let late_stages = LateStagesConfig { network, split };
     let neck = ReducedBnNeckConfig::new().with_dimensions(3);
     let branches = FncBranches::new()
         .with_spatial_neck(neck.clone())
@@ -776,14 +804,14 @@ fn late_stages(device: &Device) {
         branches,
     };
     head("further attention", &further, device);
-    let granules = |stripes| {
+    let stripe_head = |stripes| {
         StripeHeadConfig::new()
             .with_stripes(stripes)
             .with_dimensions(3)
     };
-    let branches = vec![granules(0), granules(2)];
+    let branches = vec![stripe_head(0), stripe_head(2)];
     head(
-        "granules",
+        "MGN",
         &MgnHeadConfig {
             late_stages,
             branches,

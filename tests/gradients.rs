@@ -1,8 +1,9 @@
-//! Gradients: back-propagation against finite differences, for every block, head and criterion.
+//! Compares the gradients of every block, head and criterion with finite differences.
 //!
-//! In double precision where the device computes in it, coarsely otherwise; the device's default type
-//! stays what it is, so this also shows that parts keep the precision of their input. Weights and
-//! inputs are the formula's: every run sees the same numbers.
+//! The tests run in double precision if the device supports it, and otherwise in single precision with a
+//! larger tolerance. The device's default dtype is not changed, so the tests also check that parts keep the
+//! dtype of their input. Weights and inputs come from the formula (`tests/formula`), so they are the same in
+//! every run.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -44,20 +45,21 @@ use reid::{
     },
 };
 
-use formula::{INPUT, Place, UNIT};
+use formula::{INPUT, ModulePath, UNIT};
 
 mod formula;
 
-/// Coordinates per tensor that are tried beside the one with the largest gradient.
+/// The number of elements per tensor to check, besides the element with the largest gradient.
 const COORDINATES: usize = 5;
 
-/// How differences are taken on the device under test.
+/// The settings of finite differences on the device under test.
 struct Precision {
     device: Device,
     dtype: DType,
-    /// Steps that are tried until one agrees: kinks spoil large steps, and rounding small ones.
+    /// The step sizes, tried until one agrees: kinks such as ReLU's spoil large steps, rounding spoils small
+    /// ones.
     steps: &'static [f64],
-    /// Relative to the largest gradient of a tensor.
+    /// The tolerance, relative to the largest gradient of a tensor.
     tolerance: f64,
 }
 
@@ -83,14 +85,15 @@ fn device() -> &'static Device {
 
 // ------------------------------------------------------------------------------------ the method
 
-/// What back-propagation gives.
+/// The gradients from the backward pass, with respect to the input and to each parameter.
 struct Derivatives {
     input: Vec<f64>,
     parameters: BTreeMap<String, Vec<f64>>,
 }
 
 impl Derivatives {
-    /// What the tolerance of a gradient that vanishes refers to: a share of the largest of all.
+    /// The reference magnitude for the tolerance of a gradient that is zero up to rounding: a twentieth of
+    /// the largest gradient.
     fn least(&self) -> f64 {
         let all = self.parameters.values().flatten().chain(&self.input);
         all.fold(0.0_f64, |max, gradient| max.max(gradient.abs())) / 20.0
@@ -163,7 +166,7 @@ fn check_parameters<M: Module, const D: usize>(
         let least = if vanishes { derivatives.least() } else { 0.0 };
         compare((path, gradient), least, |index, change| {
             let mut nudge = Nudge {
-                place: Place::default(),
+                module_path: ModulePath::default(),
                 path,
                 index,
                 change,
@@ -174,7 +177,7 @@ fn check_parameters<M: Module, const D: usize>(
     }
 }
 
-/// Compares a gradient with central differences at its largest and at some drawn coordinates.
+/// Compares a gradient with central differences at its largest element and at a few random elements.
 fn compare((name, gradient): (&str, &[f64]), least: f64, nudged: impl Fn(usize, f64) -> f64) {
     let Precision {
         steps, tolerance, ..
@@ -183,11 +186,14 @@ fn compare((name, gradient): (&str, &[f64]), least: f64, nudged: impl Fn(usize, 
     let largest = (0..gradient.len()).max_by(|a, b| magnitude(a).total_cmp(&magnitude(b)));
     let largest = largest.expect("a tensor with elements");
     let allowed = magnitude(&largest).max(least) * tolerance;
-    assert!(allowed > 0.0, "{name}: the gradient is zero everywhere");
+    assert!(
+        allowed > 0.0,
+        "{name}: expected a gradient that is not zero everywhere"
+    );
 
-    let drawn = formula::values(&format!("coordinate.{name}"), [0.0, 1.0], COORDINATES);
-    let drawn = drawn.iter().map(|&unit| place_of(unit, gradient.len()));
-    for index in drawn.chain([largest]) {
+    let random = formula::values(&format!("coordinate.{name}"), [0.0, 1.0], COORDINATES);
+    let random = random.iter().map(|&unit| index_at(unit, gradient.len()));
+    for index in random.chain([largest]) {
         let found = gradient[index];
         let mut differences = Vec::new();
         let agrees = steps.iter().any(|&step| {
@@ -197,7 +203,7 @@ fn compare((name, gradient): (&str, &[f64]), least: f64, nudged: impl Fn(usize, 
         });
         assert!(
             agrees,
-            "{name}[{index}]: {found} back-propagated, {differences:?} by differences"
+            "{name}[{index}]: the backward pass gives {found}, finite differences give {differences:?}"
         );
     }
 }
@@ -205,9 +211,9 @@ fn compare((name, gradient): (&str, &[f64]), least: f64, nudged: impl Fn(usize, 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a share in [0, 1) of a length is an index"
+    reason = "a value in [0, 1) times a length is an index"
 )]
-fn place_of(unit: f32, length: usize) -> usize {
+fn index_at(unit: f32, length: usize) -> usize {
     (f64::from(unit) * length as f64) as usize
 }
 
@@ -221,9 +227,9 @@ fn one_hot<const D: usize>(shape: [usize; D], index: usize, value: f64) -> Tenso
     Tensor::from_data(TensorData::new(values, shape), (device(), PRECISION.dtype))
 }
 
-/// Adds to one coordinate of one parameter.
+/// Adds `change` to one element of one parameter.
 struct Nudge<'a> {
-    place: Place,
+    module_path: ModulePath,
     path: &'a str,
     index: usize,
     change: f64,
@@ -231,27 +237,27 @@ struct Nudge<'a> {
 
 impl ModuleMapper for Nudge<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.place.path() != self.path {
+        if self.module_path.path() != self.path {
             return param;
         }
         let (id, value) = (param.id, param.val());
-        let shape = self.place.turned_shape(value.dims());
+        let shape = self.module_path.pytorch_shape(value.dims());
         let change = one_hot(shape, self.index, self.change);
-        let nudged = value + self.place.transposed(change);
-        // A sum is no leaf, and only a leaf can be a parameter again.
+        let nudged = value + self.module_path.transposed(change);
+        // The sum is not a leaf of the graph, and only a leaf can be a parameter.
         param.transform_for_load(nudged.inner().autodiff(), id)
     }
 }
 
-/// A number that depends on every element.
+/// Reduces a tensor to a scalar that depends on every element.
 fn project<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let weights = self::tensor("probe", tensor.dims(), UNIT);
     (tensor * weights).sum()
@@ -281,7 +287,7 @@ fn residual<I>(kind: ResidualKind, stride: usize, inside: I) -> ResidualBlockCon
     }
 }
 
-/// One block per stage, 4 planes at first.
+/// A network with one block per stage and 4 channels after the stem.
 fn resnet(kind: ResNetConfig) -> ResNetConfig {
     ResNetConfig {
         blocks: [1; 4],
@@ -295,7 +301,7 @@ fn gate() -> SqueezeExcitationConfig {
 }
 
 #[test]
-fn nothing() {
+fn the_empty_block() {
     check_block(&(), MAP);
 }
 
@@ -408,7 +414,7 @@ fn batch_normalisation() {
     check(norm(), [5, 4], |norm, features| {
         project(norm.forward(features))
     });
-    // Frozen, it evaluates: only the input has a gradient.
+    // Frozen, it uses its running statistics, and only the input has a gradient.
     check(norm().freeze(), [3, 4, 2, 2], |norm, map| {
         project(norm.forward(map))
     });
@@ -443,9 +449,9 @@ fn check_head(config: &impl HeadConfig) {
     let head = config.init(MAP, 3, &Init::new(Seed::new(1), device()));
     check(head, [4, 4, 4, 3], |head, features| {
         let output = head.forward_train(features, step(&[0, 1, 2, 0]));
-        let judged = output.features.into_iter().chain(output.logits);
-        judged.fold(project(output.embedding), |sum, judged| {
-            sum + project(judged)
+        let outputs = output.features.into_iter().chain(output.logits);
+        outputs.fold(project(output.embedding), |sum, output| {
+            sum + project(output)
         })
     });
 }
@@ -484,7 +490,7 @@ fn branched_heads() {
 }
 
 #[test]
-fn heads_behind_blocks() {
+fn heads_after_blocks() {
     let block = FncSpatialConfig::new();
     let head = ReducedBnNeckConfig::new().with_dimensions(3);
     check_head(&BlockThenHeadConfig { block, head });
@@ -495,11 +501,8 @@ fn heads_behind_blocks() {
 #[test]
 fn heads_with_late_stages() {
     let network = resnet(ResNetConfig::resnet18()).with_last_stride(1);
-    let cut = SplitPoint { stage: 4, block: 0 };
-    let late_stages = LateStagesConfig {
-        network,
-        split: cut,
-    };
+    let split = SplitPoint { stage: 4, block: 0 };
+    let late_stages = LateStagesConfig { network, split };
     let neck = ReducedBnNeckConfig::new().with_dimensions(3);
     let branches = FncBranches::new()
         .with_spatial_neck(neck.clone())
@@ -509,8 +512,8 @@ fn heads_with_late_stages() {
         late_stages: Some(late_stages.clone()),
         branches,
     });
-    let granules = StripeHeadConfig::new().with_dimensions(2);
-    let branches = vec![granules.clone(), granules.with_stripes(2)];
+    let stripe_head = StripeHeadConfig::new().with_dimensions(2);
+    let branches = vec![stripe_head.clone(), stripe_head.with_stripes(2)];
     check_head(&MgnHeadConfig {
         late_stages,
         branches,
@@ -525,14 +528,14 @@ fn heads_side_by_side() {
 
 // -------------------------------------------------------------------------------------- criteria
 
-/// Three, two and two images of a class, and one of which there is no other.
-const IDENTITIES: [usize; 8] = [0, 0, 0, 1, 1, 2, 2, 3];
+/// Class labels: three, two, two and one images of a class.
+const LABELS: [usize; 8] = [0, 0, 0, 1, 1, 2, 2, 3];
 
-/// Features and logits: 8 images, 4 dimensions and classes.
+/// The shape of features and of logits: 8 images, 4 dimensions or classes.
 const FEATURES: [usize; 2] = [8, 4];
 
 fn targets() -> Targets {
-    Targets::new(&IDENTITIES, device())
+    Targets::new(&LABELS, device())
 }
 
 /// Two branches whose features and logits are four functions of one tensor.
@@ -580,8 +583,7 @@ fn batch_hard_triplet() {
 
 #[test]
 fn center_loss() {
-    // The gradient of the features is that of the loss, the centres' that of the loss without its
-    // weight.
+    // The gradient of the features includes the weight of the loss; the gradient of the centres does not.
     let shape = shape_of_two_branches();
     let with_weight = |weight| {
         let config = CenterLossConfig::new().with_weight(weight);
@@ -642,7 +644,7 @@ fn a_model_and_its_losses() {
         (model, criterion),
         [8, 3, 16, 8],
         |(model, criterion), images| {
-            let output = model.forward_train(images, step(&IDENTITIES));
+            let output = model.forward_train(images, step(&LABELS));
             criterion.forward(&output, &targets())
         },
     );

@@ -1,14 +1,15 @@
-//! A real process that trains, and is killed: at random moments, at every system call of a save, on a full
-//! disk and on one that fails to flush. Nothing may be lost, and the weights must end in the same bits.
+//! Kills a training process and resumes it: at random moments, at every system call of a save, on a full disk
+//! and on a disk that fails to flush. No checkpoint may be lost, and the final weights must be bit-identical
+//! to those of an uninterrupted run.
 //!
 //! ```sh
-//! cargo test --test kill                                     # some kills, as CI does
-//! KILLS=1000 cargo test --test kill -- --ignored --nocapture --test-threads 1   # the report
+//! cargo test --test kill                                     # a few kills, as in CI
+//! KILLS=1000 cargo test --test kill -- --ignored --nocapture --test-threads 1   # the full report
 //! ```
 //!
-//! The second needs `strace`, which stops and disturbs system calls.
+//! The second command needs `strace`, which injects signals and errors into system calls.
 #![cfg(unix)]
-#![expect(clippy::print_stderr, reason = "says what was lost, and why")]
+#![expect(clippy::print_stderr, reason = "prints what was lost, and why")]
 
 use std::{
     env, fmt, fs,
@@ -32,15 +33,15 @@ use reid::{
 };
 use tempfile::TempDir;
 
-/// Where the process that is killed finds its data and writes its run.
+/// The environment variables with the data folder and the run folder of the child process.
 const DATA: &str = "REID_KILL_DATA";
 const RUN: &str = "REID_KILL_RUN";
-/// What it writes last: the bits of its weights.
+/// The file with the final weights, which the child process writes last.
 const BITS: &str = "bits";
 
-/// Not a test: the process that the tests kill. It goes on with a run, and stops when it is interrupted.
+/// Not a test: the child process that the tests kill. It resumes a run, and stops when it is interrupted.
 #[test]
-#[ignore = "the process that the other tests start"]
+#[ignore = "the child process that the other tests start"]
 fn child() {
     let (Some(data), Some(run)) = (env::var_os(DATA), env::var_os(RUN)) else {
         return;
@@ -48,35 +49,36 @@ fn child() {
     let run = PathBuf::from(run);
     let interrupt = Interrupt::new();
     let handler = interrupt.clone();
-    ctrlc::set_handler(move || handler.request()).expect("a handler");
+    ctrlc::set_handler(move || handler.request()).expect("the signal handler is installed");
     let outcome = train(Path::new(&data), &run, interrupt);
     if !outcome.0 {
-        // The test disturbs this write too.
+        // The tests also inject faults into this write.
         let draft = run.join("bits.draft");
         fs::write(&draft, outcome.1).expect("written");
         fs::rename(draft, run.join(BITS)).expect("renamed");
     }
 }
 
-/// Trains as far as it gets; says whether it was interrupted, and gives the bits of all weights.
+/// Trains until the run ends or is interrupted. Returns whether it was interrupted, and the bytes of all
+/// parameters.
 fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
-    let splits = market1501::load(data).expect("a readable set");
+    let splits = market1501::load(data).expect("the dataset is readable");
     let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
     let network = (backbone, BnNeckConfig::new());
     let mut recipe = Recipe::strong_baseline("killed", InputSize::new(32, 16), network);
     (recipe.epochs, recipe.evaluate_every) = (6, 1);
     (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
     let recipe = recipe.with_center_loss(5e-4, 0.5);
-    let device = device::pick_named("flex").expect("compiled in");
+    let device = device::pick_named("flex").expect("the flex backend is compiled in");
     let loading = LoaderConfig::default();
     let outcome = Trainer::new(&recipe, &splits, loading, &device)
-        .expect("a possible recipe")
+        .expect("a valid recipe")
         .with_checkpoints(Checkpoints::new(run))
         .with_interrupt(interrupt)
         .resume()
-        .expect("resumes")
+        .expect("it resumes")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     let mut bits = Bits(Vec::new());
     outcome.learner.model.visit(&mut bits);
     outcome.learner.criterion.visit(&mut bits);
@@ -92,11 +94,11 @@ impl ModuleVisitor for Bits {
     }
 }
 
-/// A drawn set, and the weights that an undisturbed run on it ends with.
+/// A synthetic dataset, and the final weights of an uninterrupted run on it.
 struct Fixture {
     folder: TempDir,
     expected: Vec<u8>,
-    /// How long it takes.
+    /// The duration of the uninterrupted run.
     time: Duration,
 }
 
@@ -108,7 +110,7 @@ impl Fixture {
             .with_test_identities(2)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
+            .expect("the synthetic dataset is written");
         let fixture = Self {
             folder,
             expected: Vec::new(),
@@ -131,12 +133,12 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    /// A process that goes on with a run.
+    /// The child process, which resumes a run.
     fn child(&self, run: &Path) -> Command {
         self.wrapped(Command::new(env::current_exe().expect("this test")), run)
     }
 
-    /// The same, started by `strace` with these arguments.
+    /// The child process, started by `strace` with these arguments.
     fn traced(&self, run: &Path, arguments: &[String]) -> Command {
         let mut command = Command::new("strace");
         command
@@ -159,27 +161,27 @@ impl Fixture {
     }
 }
 
-/// What came of some disturbances.
+/// Counts of faults and of their consequences.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Processes that were killed or that failed as they were made to.
-    disturbed: usize,
-    /// Processes that stopped by themselves because they were asked to.
+    /// Processes that were killed or that failed because of an injected error.
+    faults: usize,
+    /// Processes that stopped on their own after an interrupt.
     stopped: usize,
-    /// Runs that came to their end.
+    /// Runs that finished.
     ended: usize,
-    /// Runs that could not go on, or went on from an earlier checkpoint than before.
+    /// Runs that could not be resumed, or whose last checkpoint was earlier than before the fault.
     lost: usize,
-    /// Runs that ended in other weights.
+    /// Runs whose final weights differ from those of the uninterrupted run.
     different: usize,
-    /// Checkpoints and other files that were left beside the last and the best one.
+    /// Files that a finished run left, other than its last and best checkpoint.
     litter: usize,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            disturbed,
+            faults,
             stopped,
             ended,
             lost,
@@ -188,8 +190,8 @@ impl fmt::Display for Tally {
         } = self;
         write!(
             f,
-            "disturbed {disturbed}, stopped by themselves {stopped}, runs ended {ended}: \
-             lost {lost}, other bits {different}, files left behind {litter}"
+            "faults {faults}, interrupted {stopped}, runs finished {ended}: \
+             lost {lost}, different weights {different}, files left over {litter}"
         )
     }
 }
@@ -204,16 +206,16 @@ impl Tally {
     }
 }
 
-/// A run that is disturbed again and again.
-struct DisturbedRun<'a> {
+/// A run into which faults are injected again and again.
+struct FaultyRun<'a> {
     fixture: &'a Fixture,
     run: PathBuf,
-    /// The last checkpoint that was seen.
+    /// The name of the last checkpoint after the previous fault.
     seen: Option<String>,
     tally: Tally,
 }
 
-impl<'a> DisturbedRun<'a> {
+impl<'a> FaultyRun<'a> {
     fn new(fixture: &'a Fixture, name: &str) -> Self {
         Self {
             fixture,
@@ -234,14 +236,14 @@ impl<'a> DisturbedRun<'a> {
             self.tally.different += 1;
         }
         let checkpoints = Checkpoints::new(&self.run);
-        let find = |kept| checkpoints.find(kept).expect("readable").expect("saved");
+        let find = |kind| checkpoints.find(kind).expect("readable").expect("saved");
         let kept = [find(CheckpointKind::Last), find(CheckpointKind::Best)];
         let kept = kept.map(|path| path.file_name().expect("a name").to_owned());
         let known = ["last.json", "recipe.json", ".lock", BITS];
         for entry in fs::read_dir(&self.run).expect("a folder") {
             let name = entry.expect("an entry").file_name();
             if !kept.contains(&name) && !known.iter().any(|known| name == *known) {
-                eprintln!("left behind: {}", name.display());
+                eprintln!("left over: {}", name.display());
                 self.tally.litter += 1;
             }
         }
@@ -249,9 +251,9 @@ impl<'a> DisturbedRun<'a> {
         self.seen = None;
     }
 
-    /// Looks at the checkpoint of a run that was disturbed: it must be whole and no earlier than before.
-    fn forward_traced(&mut self) {
-        self.tally.disturbed += 1;
+    /// Checks the last checkpoint after a fault: it must be complete and no earlier than before.
+    fn check_checkpoint(&mut self) {
+        self.tally.faults += 1;
         let last = match Checkpoints::new(&self.run).find(CheckpointKind::Last) {
             Ok(last) => last,
             Err(error) => return self.lost(&error.to_string()),
@@ -261,7 +263,10 @@ impl<'a> DisturbedRun<'a> {
             name.to_str().expect("Unicode").to_owned()
         });
         if name < self.seen {
-            return self.lost(&format!("{name:?} after {:?}", self.seen));
+            return self.lost(&format!(
+                "the last checkpoint was {:?} and is {name:?}",
+                self.seen
+            ));
         }
         if let Some(path) = last
             && let Err(error) = Checkpoints::history(&path)
@@ -272,10 +277,10 @@ impl<'a> DisturbedRun<'a> {
     }
 
     fn lost(&mut self, why: &str) {
-        eprintln!("lost after {} disturbances: {why}", self.tally.disturbed);
+        eprintln!("lost after {} faults: {why}", self.tally.faults);
         self.tally.lost += 1;
         let aside = self.run.with_extension(format!("lost-{}", self.tally.lost));
-        fs::rename(&self.run, aside).expect("kept aside");
+        fs::rename(&self.run, aside).expect("the lost run is moved aside");
         self.seen = None;
     }
 
@@ -286,20 +291,20 @@ impl<'a> DisturbedRun<'a> {
         if output.status.success() {
             self.ended();
         } else if output.status.signal() == Some(INTERRUPTED) {
-            // It had not come to say yet that it handles interrupts.
-            self.forward_traced();
+            // It had not installed its signal handler yet.
+            self.check_checkpoint();
         } else {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             self.lost(&text);
         }
     }
 
-    /// Kills processes at random moments until enough have been killed; with `grace` each is interrupted
-    /// first and killed up to 60 milliseconds later, as schedulers do.
+    /// Kills processes at random moments until the number of faults is `kills`. With `grace`, each process is
+    /// interrupted first and killed up to 60 ms later, as job schedulers do.
     fn kill_at_random(mut self, kills: usize, grace: bool) -> Tally {
         let mut stream = Seed::new(if grace { 2 } else { 1 }).named("kills").stream();
         let longest = self.fixture.time.as_secs_f64();
-        while self.tally.disturbed < kills {
+        while self.tally.faults < kills {
             let mut child = self.fixture.child(&self.run).spawn().expect("a process");
             thread::sleep(Duration::from_secs_f64(stream.random_range(0.0..longest)));
             if grace && child.try_wait().expect("a process").is_none() {
@@ -313,14 +318,14 @@ impl<'a> DisturbedRun<'a> {
             }
             child.kill().expect("killed");
             child.wait().expect("a process");
-            self.forward_traced();
+            self.check_checkpoint();
         }
         self.tally
     }
 
-    /// Runs once with each system call of a kind disturbed in its turn, from the first until a run comes
-    /// to its end undisturbed, and undisturbed in between.
-    fn disturb_each(mut self, calls: &str, how: &str) -> Tally {
+    /// Injects a fault into the first system call of a kind, then into the second, and so on, until a run
+    /// finishes without a fault. After each fault, the run is resumed without faults.
+    fn inject_each(mut self, calls: &str, how: &str) -> Tally {
         for number in 1.. {
             let inject = format!("inject={calls}:{how}:when={number}");
             let trace = format!("trace={calls}");
@@ -333,7 +338,7 @@ impl<'a> DisturbedRun<'a> {
             }
             assert!(!output.status.success(), "{output:?}");
             if self.run.exists() {
-                self.forward_traced();
+                self.check_checkpoint();
             }
             let rest = self.fixture.child(&self.run).spawn().expect("a process");
             self.finished(rest);
@@ -347,10 +352,10 @@ fn kills() -> Option<usize> {
 }
 
 #[test]
-fn some_kills_lose_nothing() {
+fn a_few_kills_lose_nothing() {
     let fixture = Fixture::new();
     for (name, grace) in [("plain", false), ("grace", true)] {
-        let tally = DisturbedRun::new(&fixture, name).kill_at_random(8, grace);
+        let tally = FaultyRun::new(&fixture, name).kill_at_random(8, grace);
         tally.assert_nothing_is_lost();
     }
 }
@@ -364,13 +369,13 @@ fn many_kills_lose_nothing() {
         ("SIGKILL", false, kills.div_ceil(2)),
         ("SIGINT, then SIGKILL", true, kills / 2),
     ] {
-        let tally = DisturbedRun::new(&fixture, name).kill_at_random(kills, grace);
+        let tally = FaultyRun::new(&fixture, name).kill_at_random(kills, grace);
         println!("{name}: {tally}");
         tally.assert_nothing_is_lost();
     }
 }
 
-/// The system calls that a save consists of, but for opening files.
+/// The system calls of a save, except opening files.
 const CALLS: [&str; 6] = ["write", "fsync", "rename", "mkdir", "unlink", "rmdir"];
 
 #[test]
@@ -379,9 +384,9 @@ fn a_kill_at_every_system_call_of_a_save_loses_nothing() {
     let fixture = Fixture::new();
     for call in CALLS {
         let name = format!("kill-{call}");
-        let tally = DisturbedRun::new(&fixture, &name).disturb_each(call, "signal=SIGKILL");
+        let tally = FaultyRun::new(&fixture, &name).inject_each(call, "signal=SIGKILL");
         println!("SIGKILL at each {call}: {tally}");
-        assert!(tally.disturbed > 0, "{call}: {tally}");
+        assert!(tally.faults > 0, "{call}: {tally}");
         tally.assert_nothing_is_lost();
     }
 }
@@ -398,9 +403,9 @@ fn a_disk_that_is_full_or_fails_loses_nothing() {
     ];
     for (call, how) in faults {
         let name = format!("fail-{call}");
-        let tally = DisturbedRun::new(&fixture, &name).disturb_each(call, how);
+        let tally = FaultyRun::new(&fixture, &name).inject_each(call, how);
         println!("{how} at each {call}: {tally}");
-        assert!(tally.disturbed > 0, "{call}: {tally}");
+        assert!(tally.faults > 0, "{call}: {tally}");
         tally.assert_nothing_is_lost();
     }
 }

@@ -1,5 +1,5 @@
-//! A tiny network learns to tell four people apart: signs, gradients, losses, sampling, evaluation
-//! and all between them, in one run of seconds.
+//! Trains a tiny network to distinguish four people. In one run of seconds, this covers losses, gradients,
+//! optimizer, sampling and evaluation together.
 
 use reid::{
     data::{dataset::market1501, transform::Augmentation},
@@ -13,19 +13,19 @@ use skipped::skipped;
 mod skipped;
 
 #[test]
-fn four_people_are_told_apart() {
+fn four_people_are_distinguished() {
     learns(Precision::Single);
 }
 
-/// Weights in single precision, features in half: it learns all the same.
+/// Weights are in single precision, features in half precision.
 #[test]
-fn four_people_are_told_apart_in_bfloat16() {
+fn four_people_are_distinguished_in_bfloat16() {
     learns_where_supported(Precision::BFloat16);
 }
 
-/// The same with losses scaled.
+/// As in bfloat16, with loss scaling.
 #[test]
-fn four_people_are_told_apart_in_float16() {
+fn four_people_are_distinguished_in_float16() {
     learns_where_supported(Precision::Float16);
 }
 
@@ -35,7 +35,7 @@ fn learns_where_supported(precision: Precision) {
         learns(precision);
     } else {
         skipped(
-            "four people are told apart",
+            "four people are distinguished",
             &format!("{precision:?}"),
             &device,
         );
@@ -50,9 +50,9 @@ fn learns(precision: Precision) {
         .with_difficulty(0.0)
         .with_occlusion(0.0)
         .write(folder.path())
-        .expect("a drawn set");
-    let mut splits = market1501::load(folder.path()).expect("a readable set");
-    // The people it learnt, found again across cameras: each training image searches the others.
+        .expect("the synthetic dataset is written");
+    let mut splits = market1501::load(folder.path()).expect("the dataset is readable");
+    // The training images are query and gallery: each image has matches in the other cameras.
     splits.query.clone_from(&splits.train);
     splits.gallery.clone_from(&splits.train);
 
@@ -69,9 +69,9 @@ fn learns(precision: Precision) {
     let device = device::pick().expect("a device");
     let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device);
     let outcome = trainer
-        .expect("a possible recipe")
+        .expect("a valid recipe")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
 
     let report = outcome.report.expect("an evaluation after the last epoch");
     assert_eq!(report.matched_queries, splits.query.len());

@@ -1,5 +1,5 @@
-//! Parts of one's own in a run: losses with weights, groups of parameters, optimizers, schedules, samplers and
-//! transforms, all of which resume to the same bits.
+//! Runs with custom parts: losses with trained weights, parameter groups, optimizers, schedules, samplers and
+//! transforms. All of them must resume bit-identically.
 
 use burn::{
     config::Config,
@@ -25,7 +25,7 @@ use reid::{
     train::{Event, Observer, OptimizerConfig, Outcome, Progress, RateSchedule, ReidLearner},
 };
 
-/// An additive angular margin (Deng et al., `ArcFace`, CVPR 2019), whose class weights are its own.
+/// `ArcFace` (Deng et al., CVPR 2019): an additive angular margin. The loss owns the weights of the classes.
 #[derive(Module, Debug)]
 struct ArcFace {
     weight: Param<Tensor<2>>,
@@ -79,7 +79,7 @@ type Model = ReidModel<ResNet, BnNeck>;
 type Criteria = <Losses as CriterionConfig>::Criterion;
 type Learner = ReidLearner<Model, Criteria>;
 
-/// As many images in a batch as the same image stands in it, one behind the other.
+/// A sampler of batches of `batch_size` consecutive images.
 #[derive(Debug)]
 struct InOrder {
     batch_size: usize,
@@ -93,7 +93,7 @@ impl Sampler for InOrder {
     }
 }
 
-/// These batches in every epoch.
+/// A sampler that returns the same batches in every epoch.
 #[derive(Debug)]
 struct These(Vec<Vec<usize>>);
 impl Sampler for These {
@@ -102,7 +102,7 @@ impl Sampler for These {
     }
 }
 
-/// Halves the contrast.
+/// A transform that halves the contrast.
 #[derive(Debug)]
 struct Pale;
 
@@ -115,7 +115,7 @@ impl Transform for Pale {
     }
 }
 
-/// A rate that falls within an epoch too.
+/// A learning rate that falls after every step, also within an epoch.
 #[derive(Debug)]
 struct Falling {
     base: f64,
@@ -142,8 +142,8 @@ impl Fixture {
             .with_test_identities(2)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
-        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+            .expect("the synthetic dataset is written");
+        let splits = market1501::load(folder.path().join("data")).expect("the dataset is readable");
         let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
         let network = (backbone, BnNeckConfig::new());
         let recipe = Recipe::strong_baseline("open", InputSize::new(32, 16), network);
@@ -162,7 +162,7 @@ impl Fixture {
 
     fn trainer(&self, recipe: &Recipe<Network, Losses>) -> Trainer<'_, Learner> {
         Trainer::new(recipe, &self.splits, LoaderConfig::default(), &device())
-            .expect("a possible recipe")
+            .expect("a valid recipe")
     }
 
     fn checkpoints(&self, name: &str) -> Checkpoints {
@@ -170,12 +170,12 @@ impl Fixture {
     }
 }
 
-/// The CPU, where operations repeat to the bit.
+/// The CPU backend, on which operations are deterministic.
 fn device() -> Device {
-    device::pick_named("flex").expect("compiled in")
+    device::pick_named("flex").expect("the flex backend is compiled in")
 }
 
-/// All values of a module, in order.
+/// Reads all parameters of a module, in order.
 fn values<M: Module>(module: &M) -> Vec<f32> {
     struct Values(Vec<f32>);
     impl ModuleVisitor for Values {
@@ -188,7 +188,7 @@ fn values<M: Module>(module: &M) -> Vec<f32> {
     values.0
 }
 
-/// Asks for a stop after a number of steps.
+/// Requests an interrupt after a number of steps.
 struct StopAfter {
     steps: usize,
     interrupt: Interrupt,
@@ -205,13 +205,14 @@ impl Observer for StopAfter {
     }
 }
 
-/// Stops a run after so many steps, resumes it, and compares it with one that was not stopped.
-fn resumes_to_the_same_bits<'a>(
+/// Interrupts a run after each number of steps in `stops`, resumes it, and compares it with an uninterrupted
+/// run.
+fn resumes_bit_identically<'a>(
     fixture: &'a Fixture,
     trainer: impl Fn() -> Trainer<'a, Learner>,
     stops: impl IntoIterator<Item = usize>,
 ) -> Outcome<Learner> {
-    let whole = trainer().run(&mut ()).expect("a run");
+    let whole = trainer().run(&mut ()).expect("it trains");
     for steps in stops {
         let checkpoints = fixture.checkpoints(&format!("stopped-{steps}"));
         let interrupt = Interrupt::new();
@@ -223,10 +224,13 @@ fn resumes_to_the_same_bits<'a>(
             .with_checkpoints(checkpoints.clone())
             .with_interrupt(interrupt)
             .run(&mut stop)
-            .expect("a run");
+            .expect("it trains");
         assert!(stopped.interrupted);
         let resumed = trainer().with_checkpoints(checkpoints).resume();
-        let resumed = resumed.expect("the same run").run(&mut ()).expect("a run");
+        let resumed = resumed
+            .expect("the same run")
+            .run(&mut ())
+            .expect("it trains");
         assert_eq!(values(&resumed.learner), values(&whole.learner));
         let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
         assert_eq!(average(&resumed), average(&whole));
@@ -236,14 +240,14 @@ fn resumes_to_the_same_bits<'a>(
 }
 
 #[test]
-fn a_loss_with_weights_learns_by_the_recipes_optimizer() {
+fn the_recipes_optimizer_trains_the_weights_of_a_loss() {
     let fixture = Fixture::new();
     let trainer = || fixture.trainer(&fixture.recipe);
     let before = values(&trainer().learner_mut().criterion.1);
-    let whole = resumes_to_the_same_bits(&fixture, trainer, [2]);
+    let whole = resumes_bit_identically(&fixture, trainer, [2]);
     let after = values(&whole.learner.criterion.1);
     assert_ne!(before, after);
-    // Each step of Adam moves a weight by no more than about its rate.
+    // A step of Adam changes a weight by at most about the learning rate.
     let steps = 3 * whole.history.len() * 10;
     let most = 3.5e-4 * steps as f32 + 0.02;
     for (before, after) in before.iter().zip(&after) {
@@ -252,7 +256,7 @@ fn a_loss_with_weights_learns_by_the_recipes_optimizer() {
 }
 
 #[test]
-fn a_frozen_group_neither_learns_nor_moves_its_statistics() {
+fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.groups = vec![
@@ -269,11 +273,11 @@ fn a_frozen_group_neither_learns_nor_moves_its_statistics() {
 
     let mut first = recipe.clone();
     first.epochs = 1;
-    let frozen = fixture.trainer(&first).run(&mut ()).expect("a run");
+    let frozen = fixture.trainer(&first).run(&mut ()).expect("it trains");
     assert_eq!(values(&frozen.learner.model.backbone), start);
     assert_ne!(values(&frozen.learner.model.head), start_head);
 
-    let whole = resumes_to_the_same_bits(&fixture, trainer, [1, 6]);
+    let whole = resumes_bit_identically(&fixture, trainer, [1, 6]);
     assert_ne!(values(&whole.learner.model.backbone), start);
 }
 
@@ -282,14 +286,14 @@ fn averaged_weights_and_accumulated_batches_resume() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     (recipe.average_decay, recipe.accumulated_batches) = (Some(0.9), 2);
-    let whole = resumes_to_the_same_bits(&fixture, || fixture.trainer(&recipe), [1, 3]);
+    let whole = resumes_bit_identically(&fixture, || fixture.trainer(&recipe), [1, 3]);
     let average = whole.average.expect("an average");
     assert_ne!(values(&average), values(&whole.learner.model));
 }
 
-/// One step of plain SGD over two batches is the mean of the steps over each.
+/// A step of plain SGD over two batches must equal the mean of the steps over each of them.
 #[test]
-fn accumulated_gradients_are_the_mean_of_those_of_the_batches() {
+fn accumulated_gradients_are_the_mean_over_the_batches() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.augmentation = Augmentation::none();
@@ -305,6 +309,7 @@ fn accumulated_gradients_are_the_mean_of_those_of_the_batches() {
     }
 }
 
+/// Trains with these batches and returns the weights of the stem and the classifier.
 fn recipe_step(
     fixture: &Fixture,
     recipe: &Recipe<Network, Losses>,
@@ -314,7 +319,7 @@ fn recipe_step(
     let mut recipe = recipe.clone();
     recipe.accumulated_batches = batches;
     let outcome = fixture.trainer(&recipe).with_sampler(sampler).run(&mut ());
-    let learner = outcome.expect("a run").learner;
+    let learner = outcome.expect("it trains").learner;
     let head = &learner.model.head.classifier.weight;
     let stem = &learner.model.backbone.conv1.weight;
     let all = [head.val().flatten::<1>(0, 1), stem.val().flatten::<1>(0, 3)];
@@ -324,7 +329,7 @@ fn recipe_step(
 }
 
 #[test]
-fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
+fn custom_parts_are_used_and_must_be_the_same_when_the_run_resumes() {
     let fixture = Fixture::new();
     let trainer = || {
         fixture
@@ -334,10 +339,10 @@ fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
             .with_schedule(Falling { base: 1e-3 })
             .with_optimizer(Plain)
     };
-    let whole = resumes_to_the_same_bits(&fixture, trainer, [3]);
+    let whole = resumes_bit_identically(&fixture, trainer, [3]);
     let plain = fixture.trainer(&fixture.recipe).run(&mut ());
     assert_ne!(
-        values(&plain.expect("a run").learner),
+        values(&plain.expect("it trains").learner),
         values(&whole.learner)
     );
     let rates: Vec<f64> = whole
@@ -375,7 +380,7 @@ fn parts_of_ones_own_are_used_and_must_be_the_same_when_the_run_resumes() {
 }
 
 #[test]
-fn a_group_without_parameters_is_refused() {
+fn a_group_without_parameters_is_rejected() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.groups = vec![ParameterGroup::new(["backbone", "bakbone.layer1"])];
@@ -387,7 +392,7 @@ fn a_group_without_parameters_is_refused() {
     );
 }
 
-/// What comes after `resume` is compared too, and another folder is not resumed.
+/// Parts that are set after `resume` are compared too, and a folder that was not resumed is refused.
 #[test]
 fn the_order_of_calls_loses_no_run() {
     let fixture = Fixture::new();
@@ -397,7 +402,7 @@ fn the_order_of_calls_loses_no_run() {
     let first = trainer()
         .with_sampler(sampler())
         .with_checkpoints(run.clone());
-    first.run(&mut ()).expect("a run");
+    first.run(&mut ()).expect("it trains");
     let last = || run.find(CheckpointKind::Last).expect("readable");
     let before = last();
 
@@ -412,7 +417,7 @@ fn the_order_of_calls_loses_no_run() {
         .resume()
         .expect("a new run");
     let error = other.with_checkpoints(run.clone()).run(&mut ());
-    let error = error.expect_err("a run is there").to_string();
+    let error = error.expect_err("the folder holds a run").to_string();
     assert!(error.contains("holds a run"), "{error}");
 
     let resumed = trainer()
@@ -445,7 +450,7 @@ fn batches_that_cannot_be_trained_on_are_errors() {
 }
 
 #[test]
-fn a_recipe_of_which_nothing_learns_at_first_is_refused() {
+fn a_recipe_whose_parameters_are_all_frozen_in_the_first_epoch_is_rejected() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.groups = vec![
@@ -460,7 +465,7 @@ fn a_recipe_of_which_nothing_learns_at_first_is_refused() {
 }
 
 #[test]
-fn a_learner_that_takes_no_gradients_is_refused() {
+fn a_learner_without_autodiff_is_rejected() {
     let fixture = Fixture::new();
     let learner = ReidLearner::build(&fixture.recipe, 4, &device());
     let plain: Learner = Learner {
@@ -476,7 +481,7 @@ fn a_learner_that_takes_no_gradients_is_refused() {
     );
 }
 
-/// Stochastic gradient descent without anything.
+/// Plain stochastic gradient descent, without momentum or weight decay.
 #[derive(Clone, Debug)]
 struct Plain;
 

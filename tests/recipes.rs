@@ -1,4 +1,5 @@
-//! Recipes: whatever stands in one is refused with its path, or can be built and trained a step.
+//! Checks that every value of a recipe is either rejected with its JSON path, or can be built and trained
+//! for a step.
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ use reid::{
 };
 use serde_json::{Value, json};
 
-/// A recipe as small as one can be, with every part that may be absent.
+/// A recipe that is as small as possible and has every optional field.
 fn tiny(network: &Value) -> Value {
     json!({
         "name": "tiny",
@@ -86,7 +87,7 @@ fn resnet(kind: &str, inside: &Value, block: &Value, stages: &[usize]) -> Value 
     })
 }
 
-/// Every part of the zoo, small.
+/// Small networks, which together have every part of the zoo.
 mod networks {
     use super::*;
 
@@ -140,7 +141,7 @@ mod networks {
     }
 }
 
-/// Builds the network of a recipe and trains it a step.
+/// Builds the network of a recipe, trains it for a step, and embeds an image.
 fn step<N: Network>(recipe: &Recipe<N>) {
     let device = Device::default();
     let ReidLearner { model, criterion } = ReidLearner::build(recipe, 2, &device);
@@ -164,8 +165,8 @@ fn step<N: Network>(recipe: &Recipe<N>) {
         .into_data();
 }
 
-/// What a run does around its steps.
-fn around<N>(recipe: &Recipe<N>) {
+/// Runs the parts of a recipe outside the training step: augmentation, schedule, sampling and evaluation.
+fn run_without_steps<N>(recipe: &Recipe<N>) {
     let InputSize { height, width } = recipe.input;
     let mut picture = Picture::new(height, width, vec![0.5; 3 * height * width]);
     let transforms = recipe.augmentation.transforms();
@@ -178,18 +179,18 @@ fn around<N>(recipe: &Recipe<N>) {
     }
     let sampling = recipe.sampling;
     let sampler = IdentitySampler::new(sampling.identities, sampling.images, sampling.epoch);
-    let people = [1, 1, 2, 2, 3].map(|who| Sample::new("a.jpg", Identity::new(who)));
-    let _ = sampler.batches(&people, Seed::new(1)); // too few people are an error
+    let samples = [1, 1, 2, 2, 3].map(|label| Sample::new("a.jpg", Identity::new(label)));
+    let _ = sampler.batches(&samples, Seed::new(1)); // too few identities are an error
     let embeddings = |camera| {
         let embeddings = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2, vec![Identity::new(1); 2]);
         embeddings
             .and_then(|embeddings| embeddings.with_cameras(vec![Camera::new(camera); 2]))
-            .expect("fits")
+            .expect("two embeddings, labels and cameras")
     };
     let _ = evaluate(&embeddings(1), &embeddings(2), &recipe.evaluation).expect("a match");
 }
 
-/// The paths of all values below one, as JSON pointers, leaves and objects apart.
+/// Collects the JSON pointers of all values below `value`: those of leaves, and those of objects.
 fn paths(value: &Value, path: String, leaves: &mut Vec<String>, objects: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -207,10 +208,11 @@ fn paths(value: &Value, path: String, leaves: &mut Vec<String>, objects: &mut Ve
     }
 }
 
-/// Nothing here may panic: values are refused when they are read or validated, or a step is trained.
+/// Replaces each leaf below the JSON pointer `below` by each of a list of values, and adds an unknown field
+/// to each object. Nothing may panic: the recipe is rejected, or a step is trained.
 fn sweep<N: Network>(network: &Value, below: &str) {
     let recipe = tiny(network);
-    try_recipe::<N>(&recipe, true).expect("the recipe itself is possible");
+    try_recipe::<N>(&recipe, true).expect("the unchanged recipe is valid");
     let (mut leaves, mut objects) = (Vec::new(), Vec::new());
     let part = recipe.pointer(below).expect("a part");
     paths(part, below.to_owned(), &mut leaves, &mut objects);
@@ -246,13 +248,13 @@ fn sweep<N: Network>(network: &Value, below: &str) {
                     refused += 1;
                     assert!(!text.is_empty());
                 }
-                Err(panic) => panic!("{leaf} = {value} was accepted and panicked: {panic:?}"),
+                Err(panic) => panic!("{leaf} = {value} was accepted, then panicked: {panic:?}"),
             }
         }
     }
     assert!(
         refused > 5 * leaves.len() && trained > 0,
-        "{refused} refused, {trained} trained"
+        "expected many values to be rejected and some to be trained: {refused} rejected, {trained} trained"
     );
     for object in &objects {
         let mut changed = recipe.clone();
@@ -273,7 +275,7 @@ fn try_recipe<N: Network>(json: &Value, steps: bool) -> Result<(), String> {
     let recipe: Recipe<N> =
         serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
     recipe.check().map_err(|error| error.to_string())?;
-    around(&recipe);
+    run_without_steps(&recipe);
     if steps {
         step(&recipe);
     }
@@ -286,7 +288,7 @@ fn no_value_of_a_recipe_panics() {
 }
 
 #[test]
-fn no_value_of_another_network_panics() {
+fn no_value_of_other_networks_panics() {
     sweep::<BranchedConfig>(&networks::branched(), "/network");
     sweep::<FncConfig>(&networks::fnc(), "/network");
     sweep::<MgnConfig>(&networks::mgn(), "/network");
@@ -299,15 +301,16 @@ fn problems<N: Network>(network: &Value) -> String {
     }
 }
 
-/// What panicked, or was accepted, in networks of the zoo.
+/// Values that once panicked, or that were wrongly accepted.
 #[test]
-fn networks_name_what_is_impossible() {
+fn impossible_values_of_a_network_are_rejected_with_their_path() {
     let attentive = |pointer: &str, value: Value| {
         let mut network = networks::attentive();
-        *network.pointer_mut(pointer).expect("there") = value;
+        *network.pointer_mut(pointer).expect("a value at this path") = value;
         problems::<RgaConfig>(&network)
     };
-    let gem = "network.head.pool.generalised-mean.exponent: expected above 0 and within single precision, found 0";
+    let gem = "network.head.pool.generalised-mean.exponent: \
+               expected a value above 0 and within single precision, found 0";
     assert_eq!(
         attentive("/head/pool/generalised-mean/exponent", json!(0.0)),
         gem
@@ -327,9 +330,9 @@ fn networks_name_what_is_impossible() {
     assert!(unknown.contains("unknown field `colour`"), "{unknown}");
 }
 
-/// What stands on an impossible part is looked at all the same.
+/// An impossible value does not hide the problems of the parts after it.
 #[test]
-fn parts_behind_an_impossible_one_are_validated_too() {
+fn parts_after_an_impossible_one_are_validated_too() {
     let mut network = networks::attentive();
     network["backbone"]["width"] = json!(0);
     network["backbone"]["after"][0]["block"][0]["s2"] = json!(0);
@@ -352,14 +355,14 @@ fn parts_behind_an_impossible_one_are_validated_too() {
 }
 
 #[test]
-fn branches_name_what_is_impossible() {
+fn impossible_values_of_branches_are_rejected_with_their_path() {
     let mut network = networks::branched();
     *network
         .pointer_mut("/head/branches/0/augment/cut-mix/mix/patches/height")
-        .expect("there") = json!(3);
+        .expect("a value at this path") = json!(3);
     *network
         .pointer_mut("/head/branches/1/augment/drop/height")
-        .expect("there") = json!(1.5);
+        .expect("a value at this path") = json!(1.5);
     assert_eq!(
         problems::<BranchedConfig>(&network),
         "network.head.branches[0].augment.cut-mix.mix.patches: expected a size that divides a map of 4x2, \
@@ -368,10 +371,12 @@ fn branches_name_what_is_impossible() {
     );
 
     let mut network = networks::fnc();
-    *network.pointer_mut("/split/block").expect("there") = json!(2);
+    *network
+        .pointer_mut("/split/block")
+        .expect("a value at this path") = json!(2);
     *network
         .pointer_mut("/branches/channel/groups")
-        .expect("there") = json!(3);
+        .expect("a value at this path") = json!(3);
     assert_eq!(
         problems::<FncConfig>(&network),
         "network.split.block: expected below 2, the number of blocks in stage 3, found 2\n\
@@ -386,9 +391,9 @@ fn branches_name_what_is_impossible() {
     );
 }
 
-/// A map that is too small for a stem that does not pad.
+/// Without padding, the pooling of the stem needs a feature map as large as its window.
 #[test]
-fn images_too_small_for_a_stem_are_refused() {
+fn images_too_small_for_a_stem_are_rejected() {
     use reid::nn::backbone::ResNetConfig;
 
     let mut found = Problems::new();
@@ -400,7 +405,7 @@ fn images_too_small_for_a_stem_are_refused() {
     );
 }
 
-/// A recipe as it was written before some fields were there.
+/// A recipe from an earlier version lacks the fields that were added later.
 #[test]
 fn recipes_without_newer_fields_are_read() {
     let mut recipe = tiny(&networks::attentive());
@@ -418,12 +423,12 @@ fn recipes_without_newer_fields_are_read() {
 }
 
 #[test]
-fn the_recipes_of_the_examples_are_possible() {
+fn the_recipes_of_the_examples_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes");
     let mut read = 0;
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        Recipe::<BagOfTricksConfig>::load(&path).expect("possible");
+        Recipe::<BagOfTricksConfig>::load(&path).expect("a valid recipe");
         read += 1;
     }
     assert!(read > 0);

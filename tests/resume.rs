@@ -1,4 +1,4 @@
-//! Runs that are interrupted, killed or damaged.
+//! Resumes runs that were interrupted or killed, or whose checkpoints are damaged.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ fn loading() -> LoaderConfig {
     LoaderConfig::new().with_workers(2)
 }
 
-/// A neck, and branches that draw donors and rectangles in every step.
+/// A BNNeck, and branches that draw random donors and random rectangles in every step.
 fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
     let patches = Patches {
         height: 1,
@@ -54,7 +54,7 @@ fn heads() -> (BnNeckConfig, BranchedHeadConfig) {
     (BnNeckConfig::new(), branched.with_branches(branches))
 }
 
-/// A small set, a recipe that uses everything a checkpoint must hold, and a folder for runs.
+/// A small dataset, a recipe that uses everything a checkpoint must hold, and a folder for runs.
 struct Fixture {
     folder: tempfile::TempDir,
     splits: Splits,
@@ -70,8 +70,8 @@ impl Fixture {
             .with_test_identities(3)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
-        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+            .expect("the synthetic dataset is written");
+        let splits = market1501::load(folder.path().join("data")).expect("the dataset is readable");
         let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
         let network = (backbone, heads());
         let mut recipe = Recipe::strong_baseline("resume", InputSize::new(32, 16), network);
@@ -79,10 +79,10 @@ impl Fixture {
         (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
         let mut recipe = recipe.with_center_loss(5e-4, 0.5);
         recipe.clip_norm = Some(5.0);
-        // Moments, and slow weights that are behind between two steps of six.
+        // Ranger has moments, and slow weights that differ from the weights except after every sixth step.
         recipe.optimizer = OptimizerConfig::ranger();
-        // The CPU, where operations repeat to the bit.
-        let device = device::pick_named("flex").expect("compiled in");
+        // On this CPU backend, operations are deterministic.
+        let device = device::pick_named("flex").expect("the flex backend is compiled in");
         Self {
             folder,
             splits,
@@ -105,7 +105,7 @@ impl Fixture {
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, Criterion>> {
         Trainer::new(recipe, &self.splits, loading(), &self.device)
-            .expect("a possible recipe")
+            .expect("a valid recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
@@ -120,7 +120,7 @@ impl Fixture {
         name: &str,
     ) -> Trainer<'a, ReidLearner<Model, C>> {
         Trainer::with_learner(recipe, &self.splits, learner, loading(), &self.device)
-            .expect("a possible recipe")
+            .expect("a valid recipe")
             .with_checkpoints(Checkpoints::new(self.run_folder(name)))
     }
 
@@ -130,7 +130,7 @@ impl Fixture {
     }
 }
 
-/// Asks for a stop after a number of steps.
+/// Requests an interrupt after a number of steps.
 struct StopAfter {
     steps: usize,
     interrupt: Interrupt,
@@ -147,12 +147,12 @@ impl Observer for StopAfter {
     }
 }
 
-/// Every value of a trained model and criterion, running statistics among them.
+/// Every parameter and running statistic of a model and a criterion, as bits.
 fn bits<C: reid::nn::Criterion>(outcome: &Outcome<ReidLearner<Model, C>>) -> Vec<u32> {
-    bits_of(&outcome.learner)
+    learner_bits(&outcome.learner)
 }
 
-fn bits_of<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
+fn learner_bits<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -167,29 +167,29 @@ fn bits_of<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
 }
 
 #[test]
-fn an_interrupted_run_ends_in_the_same_bits() {
-    ends_in_the_same_bits(&Fixture::new());
+fn an_interrupted_run_resumes_bit_identically() {
+    resumes_bit_identically(&Fixture::new());
 }
 
-/// With a loss that is scaled, and steps that are left out.
+/// In half precision the loss is scaled, and steps whose gradients overflow are skipped.
 #[test]
-fn an_interrupted_run_in_half_precision_does_too() {
+fn an_interrupted_run_in_half_precision_resumes_bit_identically() {
     let mut fixture = Fixture::new();
     fixture.recipe.precision = Precision::Float16;
-    let history = ends_in_the_same_bits(&fixture);
+    let history = resumes_bit_identically(&fixture);
     let diagnostics = &history[0].diagnostics;
-    let left_out = diagnostics.iter().find(|(name, _)| name == "left out");
+    let skipped = diagnostics.iter().find(|(name, _)| name == "left out");
     assert!(
-        left_out.is_some_and(|(_, share)| *share > 0.0),
+        skipped.is_some_and(|(_, share)| *share > 0.0),
         "{diagnostics:?}"
     );
 }
 
-fn ends_in_the_same_bits(fixture: &Fixture) -> Vec<EpochSummary> {
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+fn resumes_bit_identically(fixture: &Fixture) -> Vec<EpochSummary> {
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     assert!(!whole.interrupted);
 
-    // Once inside an epoch and once at the end of one (an epoch has nine steps or so).
+    // An epoch has about nine steps: the run is interrupted within an epoch and near the end of one.
     let mut stops = 0;
     for steps in [4, 3, 7] {
         let interrupt = Interrupt::new();
@@ -197,17 +197,17 @@ fn ends_in_the_same_bits(fixture: &Fixture) -> Vec<EpochSummary> {
         let mut observer = StopAfter { steps, interrupt };
         let outcome = trainer
             .resume()
-            .expect("resumes")
+            .expect("it resumes")
             .run(&mut observer)
-            .expect("a run");
+            .expect("it trains");
         stops += usize::from(outcome.interrupted);
     }
     assert_eq!(
         stops, 3,
-        "the run was long enough to be stopped three times"
+        "the run must be long enough to be interrupted three times"
     );
-    let resumed = fixture.trainer("stopped").resume().expect("resumes");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = fixture.trainer("stopped").resume().expect("it resumes");
+    let resumed = resumed.run(&mut ()).expect("it trains");
 
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
@@ -215,25 +215,25 @@ fn ends_in_the_same_bits(fixture: &Fixture) -> Vec<EpochSummary> {
 }
 
 #[test]
-fn the_same_recipe_gives_the_same_bits_and_another_seed_does_not() {
+fn the_same_recipe_is_bit_identical_and_another_seed_is_not() {
     let fixture = Fixture::new();
     let mut other = fixture.recipe.clone();
     other.seed = Seed::new(2);
-    let one = fixture.trainer("one").run(&mut ()).expect("a run");
-    let two = fixture.trainer("two").run(&mut ()).expect("a run");
+    let one = fixture.trainer("one").run(&mut ()).expect("it trains");
+    let two = fixture.trainer("two").run(&mut ()).expect("it trains");
     let three = fixture
         .trainer_of(&other, "three")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     assert!(bits(&one) == bits(&two));
     assert!(bits(&one) != bits(&three));
 }
 
 #[test]
-fn a_checkpoint_holds_what_was_just_evaluated() {
+fn a_loaded_checkpoint_gives_the_report_of_its_run() {
     let fixture = Fixture::new();
-    let outcome = fixture.trainer("run").run(&mut ()).expect("a run");
-    let report = outcome.report.expect("evaluated");
+    let outcome = fixture.trainer("run").run(&mut ()).expect("it trains");
+    let report = outcome.report.expect("the evaluation succeeds");
 
     let checkpoint = fixture.last("run");
     let recipe: Recipe<Config> = Checkpoints::recipe(&checkpoint).expect("a recipe");
@@ -246,7 +246,7 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
     let normalise = recipe.augmentation.normalise;
     let extractor = Extractor::new(recipe.input, normalise, LoaderConfig::default());
     let again = extractor.evaluate(&model, &fixture.splits, &recipe.evaluation, &fixture.device);
-    assert_eq!(again.expect("evaluated"), report);
+    assert_eq!(again.expect("the evaluation succeeds"), report);
     assert_eq!(
         Checkpoints::history(&checkpoint).expect("a history"),
         outcome.history
@@ -254,14 +254,14 @@ fn a_checkpoint_holds_what_was_just_evaluated() {
 }
 
 #[test]
-fn a_run_does_not_begin_where_there_is_one() {
+fn a_new_run_is_refused_in_a_folder_that_holds_a_run() {
     let fixture = Fixture::new();
     let begin = || Checkpoints::begin(fixture.run_folder("run"));
     begin().expect("an empty folder");
-    fixture.trainer("run").run(&mut ()).expect("a run");
+    fixture.trainer("run").run(&mut ()).expect("it trains");
     let before = tree(&fixture.run_folder("run"));
     let begun = begin().expect_err("a run").to_string();
-    // Who does not ask for the folder first is refused when the run starts.
+    // Without `Checkpoints::begin`, the run itself is refused when it starts.
     let run = fixture.trainer("run").run(&mut ());
     for error in [begun, run.expect_err("a run").to_string()] {
         assert!(
@@ -295,10 +295,10 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     fixture
         .trainer_of(&short, "killed")
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
 
-    // What is on disk when the process dies half way through the next checkpoint, before and after
-    // the rename, and half way through the pointer.
+    // The files on disk after a kill in the middle of the next save: an incomplete checkpoint before and
+    // after its rename, and an incomplete draft of `last.json`.
     let folder = fixture.run_folder("killed");
     let half = |name: &str| {
         let half = folder.join(name);
@@ -312,16 +312,16 @@ fn a_kill_while_saving_leaves_the_previous_checkpoint() {
     let resumed = fixture
         .trainer("killed")
         .resume()
-        .expect("the previous checkpoint is whole");
-    let resumed = resumed.run(&mut ()).expect("a run");
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+        .expect("the previous checkpoint is complete");
+    let resumed = resumed.run(&mut ()).expect("it trains");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
 }
 
 #[test]
 fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let fixture = Fixture::new();
-    let outcome = fixture.trainer("run").run(&mut ()).expect("a run");
+    let outcome = fixture.trainer("run").run(&mut ()).expect("it trains");
     let map = |epoch: &EpochSummary| {
         epoch
             .scores
@@ -333,11 +333,11 @@ fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let best_epoch = maps
         .iter()
         .position(|map| map.total_cmp(&highest).is_eq())
-        .expect("one of them")
+        .expect("the maximum is one of them")
         + 1;
 
     let best = Checkpoints::new(fixture.run_folder("run")).find(CheckpointKind::Best);
-    let best = best.expect("readable").expect("a best one");
+    let best = best.expect("readable").expect("a best checkpoint");
     let expected = format!("epoch-{best_epoch:04}-step-00000");
     assert_eq!(
         best.file_name().and_then(|name| name.to_str()),
@@ -355,14 +355,14 @@ fn truncate(path: &Path) {
     file.set_len(length / 2).expect("shortened");
 }
 
-/// A run of one epoch, and where its checkpoint is.
+/// Runs one epoch and returns the folder of its checkpoint.
 fn one_epoch(fixture: &Fixture, name: &str) -> PathBuf {
     let mut short = fixture.recipe.clone();
     short.epochs = 1;
     fixture
         .trainer_of(&short, name)
         .run(&mut ())
-        .expect("a run");
+        .expect("it trains");
     fixture.last(name)
 }
 
@@ -382,7 +382,7 @@ fn a_damaged_checkpoint_is_named_and_not_used() {
         let whole = fs::read(path).expect("a file");
         truncate(path);
         refused(path);
-        // One bit of it, at some places, and at each of a small file.
+        // Flips one bit in about 40 bytes of the file, or in every byte of a small file.
         let stride = (whole.len() / 40).max(1);
         for byte in (0..whole.len()).step_by(stride) {
             let mut changed = whole.clone();
@@ -396,11 +396,14 @@ fn a_damaged_checkpoint_is_named_and_not_used() {
         }
         fs::write(path, &whole).expect("written");
     }
-    fixture.trainer("run").resume().expect("whole again");
+    fixture
+        .trainer("run")
+        .resume()
+        .expect("the restored checkpoint is valid");
 }
 
 #[test]
-fn a_run_does_not_go_on_with_another_recipe_or_other_people() {
+fn a_resume_with_another_recipe_or_other_identities_is_refused() {
     let mut fixture = Fixture::new();
     one_epoch(&fixture, "run");
     let before = tree(&fixture.run_folder("run"));
@@ -433,7 +436,7 @@ fn a_run_does_not_go_on_with_another_recipe_or_other_people() {
 }
 
 #[test]
-fn a_run_does_not_go_on_with_other_images() {
+fn a_resume_with_other_training_images_is_refused() {
     let mut fixture = Fixture::new();
     one_epoch(&fixture, "run");
     let refused = |fixture: &Fixture| {
@@ -457,7 +460,7 @@ fn a_run_does_not_go_on_with_other_images() {
     let error = refused(&fixture);
     assert!(error.contains("but not the same ones"), "{error}");
 
-    // The data set may move, and the images of evaluation may change.
+    // The dataset may be moved to another folder, and the query and gallery images may change.
     fixture.splits.train.pop();
     fixture.splits.train.push(image);
     let data = fixture.folder.path().join("data");
@@ -471,12 +474,12 @@ fn a_run_does_not_go_on_with_other_images() {
     fixture.trainer("run").resume().expect("the same images");
 }
 
-/// A folder as version 0.1 wrote it: two pointers, no manifest, lengths in the state, and a recipe with the
-/// names of that version and without what came since.
+/// Version 0.1 wrote `last.json` and `best.json`, no manifest, and the lengths of files in the state. Its
+/// recipe has old field names and lacks later fields.
 #[test]
-fn a_checkpoint_of_version_0_1_goes_on() {
+fn a_checkpoint_of_version_0_1_is_resumed() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
 
     let checkpoint = one_epoch(&fixture, "old");
     let folder = fixture.run_folder("old");
@@ -516,8 +519,8 @@ fn a_checkpoint_of_version_0_1_goes_on() {
         let pointer = json!({ "checkpoint": checkpoint.file_name().unwrap().to_str() });
         fs::write(folder.join(name), pointer.to_string()).expect("written");
     }
-    let find = |kept| {
-        let found = Checkpoints::new(&folder).find(kept);
+    let find = |kind| {
+        let found = Checkpoints::new(&folder).find(kind);
         found.expect("readable").expect("a checkpoint")
     };
     assert_eq!(find(CheckpointKind::Best), checkpoint);
@@ -530,14 +533,14 @@ fn a_checkpoint_of_version_0_1_goes_on() {
     fs::write(&model, content).expect("written");
 
     let resumed = fixture.trainer("old").resume().expect("an old checkpoint");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = resumed.run(&mut ()).expect("it trains");
     assert_eq!(resumed.history, whole.history);
     assert!(bits(&resumed) == bits(&whole), "the weights differ");
     assert!(!folder.join("best.json").exists());
     assert!(find(CheckpointKind::Best).exists());
 }
 
-/// Fails after an event, as a process that is killed there.
+/// Panics at an event, like a process that is killed there.
 struct DieAt {
     event: fn(&Event<'_>) -> bool,
     left: usize,
@@ -552,7 +555,7 @@ impl Observer for DieAt {
     }
 }
 
-/// Breaks an image as soon as an epoch is saved.
+/// Truncates an image as soon as an epoch is saved.
 struct Break<'a>(&'a Path);
 impl Observer for Break<'_> {
     fn observe(&mut self, event: &Event<'_>) {
@@ -562,7 +565,7 @@ impl Observer for Break<'_> {
     }
 }
 
-/// Which events there were.
+/// Records the events of a run.
 #[derive(Default)]
 struct Seen(Vec<&'static str>);
 impl Observer for Seen {
@@ -579,22 +582,22 @@ impl Observer for Seen {
 #[test]
 fn an_epoch_is_saved_before_it_is_evaluated() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
 
-    // The first epoch is saved, and its evaluation fails: a gallery image is broken.
+    // The first epoch is saved. Its evaluation fails, because a gallery image is damaged.
     let broken = fixture.splits.gallery[0].path.clone();
     let content = fs::read(&broken).expect("an image");
     let failed = fixture.trainer("run").run(&mut Break(&broken));
-    let error = failed.map(|_| ()).expect_err("a broken image").to_string();
+    let error = failed.map(|_| ()).expect_err("a damaged image").to_string();
     assert!(error.contains(&broken.display().to_string()), "{error}");
     let name = fixture.last("run");
     assert!(name.ends_with("epoch-0001-step-00000"), "{name:?}");
 
-    // With the image mended the run goes on with the evaluation, without repeating the epoch.
+    // With the image restored, the run resumes with the evaluation and does not repeat the epoch.
     fs::write(&broken, content).expect("written");
     let mut seen = Seen::default();
-    let resumed = fixture.trainer("run").resume().expect("resumes");
-    let resumed = resumed.run(&mut seen).expect("a run");
+    let resumed = fixture.trainer("run").resume().expect("it resumes");
+    let resumed = resumed.run(&mut seen).expect("it trains");
     let rest = ["step", "saved", "evaluated"];
     assert_eq!(seen.0, [&["evaluated"][..], &rest, &rest].concat());
     assert_eq!(resumed.history, whole.history);
@@ -602,23 +605,23 @@ fn an_epoch_is_saved_before_it_is_evaluated() {
 }
 
 #[test]
-fn a_process_that_dies_before_it_writes_its_report_gets_it_from_the_next() {
+fn a_run_killed_before_its_report_is_written_reports_when_resumed() {
     let fixture = Fixture::new();
-    let whole = fixture.trainer("whole").run(&mut ()).expect("a run");
+    let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     let killed = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let event = |event: &Event<'_>| matches!(event, Event::Evaluated { epoch: 3, .. });
         drop(fixture.trainer("run").run(&mut DieAt { event, left: 1 }));
     }));
     assert!(killed.is_err());
     let before = fixture.last("run");
-    let resumed = fixture.trainer("run").resume().expect("resumes");
-    let resumed = resumed.run(&mut ()).expect("a run");
+    let resumed = fixture.trainer("run").resume().expect("it resumes");
+    let resumed = resumed.run(&mut ()).expect("it trains");
     assert_eq!(resumed.report, whole.report);
     assert_eq!(resumed.history, whole.history);
     assert_eq!(fixture.last("run"), before);
 }
 
-/// Starts a second run whenever the first has saved.
+/// Tries to start a second run in the same folder after each save of the first.
 struct Second<'a>(&'a Fixture, usize);
 impl Observer for Second<'_> {
     fn observe(&mut self, event: &Event<'_>) {
@@ -638,11 +641,11 @@ impl Observer for Second<'_> {
 fn two_runs_in_one_folder_are_refused() {
     let fixture = Fixture::new();
     let mut second = Second(&fixture, 0);
-    fixture.trainer("run").run(&mut second).expect("a run");
+    fixture.trainer("run").run(&mut second).expect("it trains");
     assert_eq!(second.1, 3);
 }
 
-/// A criterion that is finite, and whose gradient is not from some step on: that of √x at 0.
+/// A criterion whose value is finite, and whose gradient is infinite after some steps: that of √x at 0.
 #[derive(Module, Debug)]
 struct InfiniteSlope {
     scale: Param<Tensor<1>>,
@@ -653,8 +656,8 @@ struct InfiniteSlope {
 impl reid::nn::Criterion for InfiniteSlope {
     fn losses(&self, output: &ReidOutput, _targets: &Targets) -> Vec<NamedLoss> {
         let loss = output.logits[0].clone().square().mean();
-        let spent = |left: usize| left.checked_sub(1);
-        let value = match self.finite_steps.fetch_update(Relaxed, Relaxed, spent) {
+        let decrement = |left: usize| left.checked_sub(1);
+        let value = match self.finite_steps.fetch_update(Relaxed, Relaxed, decrement) {
             Ok(_) => loss + self.scale.val().square(),
             Err(_) => loss + (self.scale.val() * 0.0).sqrt(),
         };
@@ -680,10 +683,10 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
         fixture
             .trainer_of(&short, "counted")
             .run(&mut steps)
-            .expect("a run");
+            .expect("it trains");
         steps.0
     };
-    // The last step of the second epoch, without the group of the recipe's own criterion.
+    // The last step of the second epoch fails. The recipe's groups name its own criterion, not this one.
     let mut recipe = fixture.recipe.clone();
     recipe.groups.clear();
     let trainer = |finite_steps| {
@@ -705,21 +708,21 @@ fn weights_after_a_gradient_that_is_not_finite_are_not_saved() {
         ..
     } = &error
     else {
-        panic!("another error: {error}");
+        panic!("expected `Error::NotFinite`, found: {error}");
     };
     assert_eq!((*epoch, *step), (2, steps));
     assert_eq!(name, "gradient of `criterion.scale`");
     assert_eq!(images.len(), 4);
     assert!(fixture.last("run").ends_with("epoch-0001-step-00000"));
     let resumed = trainer(usize::MAX).resume().expect("the last checkpoint");
-    resumed.run(&mut ()).expect("goes on");
+    resumed.run(&mut ()).expect("it trains");
 }
 
 #[test]
 fn weights_that_are_not_finite_are_not_saved() {
     let fixture = Fixture::new();
     one_epoch(&fixture, "run");
-    // A rate that takes the weights out of range in the only step that is left before the save.
+    // One classifier weight is infinite, and the interrupt makes the run save at once.
     let mut learner = fixture.learner(&fixture.recipe);
     learner.model.head.0.classifier.weight = learner.model.head.0.classifier.weight.map(|weight| {
         let infinite = weight.clone().slice([0..1, 0..1]) / 0.0;
@@ -742,9 +745,9 @@ fn weights_that_are_not_finite_are_not_saved() {
     assert!(!fixture.run_folder("other").join("last.json").exists());
 }
 
-/// Steps of half precision that are skipped leave the running statistics as they were.
+/// A step that half precision skips changes no weight and no running statistic.
 #[test]
-fn a_skipped_step_moves_nothing() {
+fn a_skipped_step_changes_nothing() {
     struct Skipped(Option<usize>);
     impl Observer for Skipped {
         fn observe(&mut self, event: &Event<'_>) {
@@ -763,24 +766,27 @@ fn a_skipped_step_moves_nothing() {
     fixture.recipe.precision = Precision::Float16;
     fixture.recipe.epochs = 1;
     let mut first = Skipped(None);
-    fixture.trainer("run").run(&mut first).expect("a run");
-    let skipped = first.0.expect("a step that was made");
-    assert!(skipped > 0, "the first steps overflow");
+    fixture.trainer("run").run(&mut first).expect("it trains");
+    let skipped = first.0.expect("a step that was not skipped");
+    assert!(skipped > 0, "the first steps must overflow");
 
-    // Stopped after those that were skipped, everything is as at the beginning.
+    // The run stops after the skipped steps, so the learner must equal the initial one.
     let interrupt = Interrupt::new();
     let mut stop = StopAfter {
         steps: skipped,
         interrupt: interrupt.clone(),
     };
     let start = fixture.learner(&fixture.recipe);
-    let expected = bits_of(&start);
+    let expected = learner_bits(&start);
     let stopped = fixture
         .trainer_with(&fixture.recipe, start, "stopped")
         .with_interrupt(interrupt)
         .run(&mut stop)
-        .expect("a run");
-    assert!(bits(&stopped) == expected, "a skipped step moved something");
+        .expect("it trains");
+    assert!(
+        bits(&stopped) == expected,
+        "a skipped step changed the learner"
+    );
 }
 
 #[test]
@@ -794,15 +800,15 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_batch() {
         .run(&mut ())
         .expect_err("not finite");
     let Error::NotFinite { step, images, .. } = &error else {
-        panic!("another error: {error}");
+        panic!("expected `Error::NotFinite`, found: {error}");
     };
-    assert!(*step > 1, "the first loss is still finite");
+    assert!(*step > 1, "the first loss must still be finite");
     assert_eq!(images.len(), 4);
     assert!(error.to_string().contains("bounding_box_train"), "{error}");
 }
 
 #[test]
-fn fewer_people_than_a_batch_needs_is_an_error() {
+fn fewer_identities_than_a_batch_needs_are_an_error() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     recipe.sampling.identities = 7;
@@ -815,7 +821,7 @@ fn fewer_people_than_a_batch_needs_is_an_error() {
     );
 }
 
-/// What a run says of images before it begins.
+/// Records the events of the image check before a run.
 #[derive(Default)]
 struct Checked {
     images: usize,
@@ -854,7 +860,10 @@ fn images_that_cannot_be_opened_stop_the_run_before_it_begins() {
         "{error}"
     );
     assert!(checked.images == checked.of && checked.of > 0 && !checked.begun);
-    assert!(!fixture.run_folder("run").exists(), "nothing is written");
+    assert!(
+        !fixture.run_folder("run").exists(),
+        "nothing must be written"
+    );
 }
 
 #[test]
@@ -865,7 +874,7 @@ fn an_unreadable_training_image_stops_the_run_with_its_name() {
     let error = fixture
         .trainer("run")
         .run(&mut ())
-        .expect_err("a broken image")
+        .expect_err("a damaged image")
         .to_string();
     assert!(error.contains(&broken.display().to_string()), "{error}");
 }

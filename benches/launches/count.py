@@ -1,11 +1,11 @@
-"""Launches of a step on CUDA, counted without a card by the driver beside this file.
+"""Counts the kernel launches of a step on CUDA without a GPU, with the stand-in driver in driver.rs.
 
     rustc --edition 2024 -O --crate-type cdylib -o libcuda.so benches/launches/driver.rs
     python benches/launches/count.py --network resnet50 --mode train
 
-Runs `cargo bench --bench networks` with 3 and with more repetitions in front of `libcuda.so` and prints
-what one step launches more: how often, with how many million threads, and which kernel; then the host's
-time for a step. What is compiled and read before the first step is in neither.
+Runs `cargo bench --bench networks` with `libcuda.so`, once with 3 repetitions and once with more. Prints the
+difference per step: launches, million threads and name of each kernel, then the time of the host for a
+step. Compilation and loading before the first step are excluded from both.
 """
 
 import argparse
@@ -14,13 +14,18 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "peer"))
+import results  # noqa: E402
 
 SHORT = 3
 
 
 def counted(settings, repeats):
-    """Launches and threads by kernel, and the report of the benchmark."""
+    """Runs the benchmark and returns launches and threads by kernel, and its report."""
     command = ["cargo", "bench", "--quiet", "--features", settings.features, "--bench", "networks", "--"]
     command += ["--network", settings.network, "--mode", settings.mode, "--batch", str(settings.batch)]
     command += ["--precision", settings.precision, "--repeats", str(repeats)]
@@ -34,10 +39,10 @@ def counted(settings, repeats):
         )
         launches, threads = collections.Counter(), collections.Counter()
         for line in file:
-            times, of, name = line.split(maxsplit=2)
+            kernel_launches, kernel_threads, name = line.split(maxsplit=2)
             name = re.sub(r"_[0-9a-f]{8}$", "", name.strip())
-            launches[name] += int(times)
-            threads[name] += int(of)
+            launches[name] += int(kernel_launches)
+            threads[name] += int(kernel_threads)
     return launches, threads, json.loads(done.stdout)
 
 
@@ -47,10 +52,11 @@ def main():
     parser.add_argument("--mode", choices=["infer", "train"], default="infer")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--precision", choices=["single", "bfloat16", "float16"], default="bfloat16")
-    parser.add_argument("--fused", action="store_true", help="normalisation folded away")
-    parser.add_argument("--repeats", type=int, default=8, help=f"above {SHORT}")
+    parser.add_argument("--fused", action="store_true", help="fold batch normalisation into the convolutions")
+    parser.add_argument("--repeats", type=int, default=8, help=f"repetitions, above {SHORT}")
     parser.add_argument("--features", default="cuda-plain,fusion")
-    parser.add_argument("--driver", default=".", metavar="DIR", help="where libcuda.so is")
+    parser.add_argument("--driver", default=".", metavar="DIR", help="folder of libcuda.so")
+    results.add_arguments(parser)
     settings = parser.parse_args()
     (few, narrow, _), (many, wide, report) = (
         counted(settings, repeats) for repeats in (SHORT, settings.repeats)
@@ -63,6 +69,12 @@ def main():
     total = sum(launches for launches, _, _ in rows)
     milliseconds = report["milliseconds"]
     print(f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median")
+    if settings.csv:
+        names = ("network", "mode", "precision", "batch", "fused", "features")
+        record = {name: getattr(settings, name) for name in names}
+        record |= {"launches": f"{total:.1f}", "million_threads": f"{sum(threads for _, threads, _ in rows):.2f}"}
+        record |= {"host_ms_min": milliseconds["min"], "host_ms_median": milliseconds["median"]}
+        print(f"wrote {results.write(settings.csv, 'launches', [record])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

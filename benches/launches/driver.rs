@@ -1,17 +1,18 @@
-//! A driver of CUDA without a card: it takes memory and kernels, computes nothing, and counts what is
-//! launched, by kernel. A step is then as long as the host needs for it.
+//! A stand-in for the CUDA driver that needs no GPU. It allocates host memory, accepts kernels, computes
+//! nothing, and counts the launches of each kernel. The time of a step is then the time of the host alone.
 //!
 //! ```sh
 //! rustc --edition 2024 -O --crate-type cdylib -o libcuda.so benches/launches/driver.rs
-//! cargo bench --bench networks --no-run --features cuda-plain            # needs CUDA's compiler, not a card
+//! cargo bench --bench networks --no-run --features cuda-plain            # needs CUDA's compiler, not a GPU
 //! python benches/launches/count.py --network resnet50 --mode train
 //! ```
 //!
-//! What is here is what Burn's backend asks for. The variable `LAUNCHES` names the file that is written at the
-//! end: launches, threads and name of each kernel, a line each; `KERNELS` names a folder for their texts, which
-//! `ptxas -arch=sm_90a --verbose` assembles.
+//! Only the functions that Burn's backend calls are implemented. When the program exits, the driver writes a
+//! line for each kernel, with its launches, threads and name, to the file in the environment variable
+//! `LAUNCHES`. If `KERNELS` names a folder, the driver writes the PTX code of the kernels there;
+//! `ptxas -arch=sm_90a --verbose` assembles it.
 
-#![allow(non_snake_case, reason = "the driver's names")]
+#![allow(non_snake_case, reason = "the names of the CUDA driver API")]
 
 use std::{
     alloc::{Layout, alloc, dealloc},
@@ -25,7 +26,7 @@ use std::{
     },
 };
 
-/// 0 is success.
+/// The result of a driver call; 0 means success.
 type Status = c_int;
 
 unsafe extern "C" {
@@ -47,7 +48,7 @@ extern "C" fn report() {
         return;
     };
     let mut text = String::new();
-    for kernel in KERNELS.lock().expect("no panic before").iter() {
+    for kernel in KERNELS.lock().expect("an unpoisoned lock").iter() {
         let (launches, threads) = (kernel.launches.load(Relaxed), kernel.threads.load(Relaxed));
         writeln!(text, "{launches} {threads} {}", kernel.name).expect("a string");
     }
@@ -56,7 +57,7 @@ extern "C" fn report() {
     }
 }
 
-/// Functions that have nothing to do, whatever they are given.
+/// Functions that do nothing and return success. They take any arguments.
 macro_rules! nothing {
     ($($name:ident)+) => { $(#[unsafe(no_mangle)] pub extern "C" fn $name() -> Status { 0 })+ };
 }
@@ -70,11 +71,11 @@ nothing! {
     cuDeviceCanAccessPeer cuMemPoolSetAttribute cuMemPoolGetAttribute cuMemPoolTrimTo
 }
 
-/// Functions that write one value to where their first argument points.
+/// Functions that write one value through their first argument.
 macro_rules! gives {
     ($($name:ident: $type:ty = $value:expr;)+) => {
         $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $name(to: *mut $type) -> Status {
-            // SAFETY: the caller gives room for the answer.
+            // SAFETY: the caller passes a pointer to a writable value.
             unsafe { *to = $value };
             0
         })+
@@ -101,14 +102,14 @@ gives! {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(_flags: c_uint) -> Status {
-    // SAFETY: `report` takes nothing and returns.
+    // SAFETY: `report` takes no arguments and returns.
     unsafe { atexit(report) };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGet(to: *mut c_int, device: c_int) -> Status {
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = 0 };
     if device == 0 { 0 } else { 101 }
 }
@@ -119,7 +120,7 @@ pub unsafe extern "C" fn cuDeviceGetName(
     _length: c_int,
     _device: c_int,
 ) -> Status {
-    // SAFETY: names of devices have more than five letters.
+    // SAFETY: callers pass buffers for device names, which are longer than these five bytes.
     unsafe { to.copy_from_nonoverlapping(c"none".as_ptr(), 5) };
     0
 }
@@ -130,27 +131,27 @@ pub unsafe extern "C" fn cuDeviceGetPCIBusId(
     _length: c_int,
     _device: c_int,
 ) -> Status {
-    // SAFETY: there is room for such a name, which has 13 letters.
+    // SAFETY: callers pass a buffer for a bus id, which has 13 bytes with its terminating zero.
     unsafe { to.copy_from_nonoverlapping(c"0000:01:00.0".as_ptr(), 13) };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetUuid_v2(to: *mut u8, _device: c_int) -> Status {
-    // SAFETY: an identifier has 16 bytes.
+    // SAFETY: the caller passes a buffer for a UUID, which has 16 bytes.
     unsafe { to.write_bytes(1, 16) };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetUuid(to: *mut u8, device: c_int) -> Status {
-    // SAFETY: as above.
+    // SAFETY: the contract is that of `cuDeviceGetUuid_v2`.
     unsafe { cuDeviceGetUuid_v2(to, device) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetLuid(to: *mut u8, mask: *mut c_uint, _device: c_int) -> Status {
-    // SAFETY: an identifier has 8 bytes.
+    // SAFETY: the caller passes a buffer for an LUID, which has 8 bytes, and a pointer to the mask.
     unsafe {
         to.write_bytes(1, 8);
         *mask = 1;
@@ -160,8 +161,12 @@ pub unsafe extern "C" fn cuDeviceGetLuid(to: *mut u8, mask: *mut c_uint, _device
 
 /// The attributes of an H200.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetAttribute(to: *mut c_int, of: c_int, _device: c_int) -> Status {
-    let value = match of {
+pub unsafe extern "C" fn cuDeviceGetAttribute(
+    to: *mut c_int,
+    attribute: c_int,
+    _device: c_int,
+) -> Status {
+    let value = match attribute {
         1..=3 => 1024,
         4 => 64,
         5 => c_int::MAX,
@@ -180,7 +185,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(to: *mut c_int, of: c_int, _device
         97 => 232_448,
         _ => 1,
     };
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = value };
     0
 }
@@ -190,104 +195,105 @@ pub unsafe extern "C" fn cuCtxGetStreamPriorityRange(
     least: *mut c_int,
     most: *mut c_int,
 ) -> Status {
-    // SAFETY: the caller gives room for both.
+    // SAFETY: the caller passes pointers to two writable values.
     unsafe { (*least, *most) = (0, -5) };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamIsCapturing(_stream: usize, to: *mut c_int) -> Status {
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = 0 };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamGetCaptureInfo_v2(_stream: usize, to: *mut c_int) -> Status {
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = 0 };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, all: *mut usize) -> Status {
-    // SAFETY: the caller gives room for both.
+    // SAFETY: the caller passes pointers to two writable values.
     unsafe { (*free, *all) = (139 << 30, 140 << 30) };
     0
 }
 
-/// The system's memory.
+/// Allocates host memory instead of device memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAlloc_v2(to: *mut usize, bytes: usize) -> Status {
     let Ok(layout) = Layout::from_size_align(bytes.max(1), 512) else {
         return 2;
     };
-    // SAFETY: the layout is not empty; the caller gives room for the answer.
+    // SAFETY: the size of the layout is not 0.
     let address = unsafe { alloc(layout) } as usize;
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = address };
     if address == 0 {
         return 2;
     }
-    let mut memory = MEMORY.lock().expect("no panic before");
+    let mut memory = MEMORY.lock().expect("an unpoisoned lock");
     memory.get_or_insert_default().insert(address, layout);
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemFree_v2(address: usize) -> Status {
-    let mut memory = MEMORY.lock().expect("no panic before");
+    let mut memory = MEMORY.lock().expect("an unpoisoned lock");
     if let Some(layout) = memory.get_or_insert_default().remove(&address) {
-        // SAFETY: it was given out with this layout, and is given back once.
+        // SAFETY: the memory was allocated with this layout, and its entry was removed, so it is freed once.
         unsafe { dealloc(address as *mut u8, layout) };
     }
     0
 }
 
-/// All kinds of memory are one.
+/// Functions for other kinds of memory. All of them use the same host memory.
 macro_rules! memory {
-    (taken: $($take:ident)+; given: $($give:ident)+) => {
-        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $take(to: *mut usize, bytes: usize) -> Status {
-            // SAFETY: the caller gives room for the answer.
+    (allocate: $($allocate:ident)+; free: $($free:ident)+) => {
+        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $allocate(to: *mut usize, bytes: usize) -> Status {
+            // SAFETY: the caller passes a pointer to a writable value.
             unsafe { cuMemAlloc_v2(to, bytes) }
         })+
-        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $give(address: usize) -> Status {
-            // SAFETY: as there.
+        $(#[unsafe(no_mangle)] pub unsafe extern "C" fn $free(address: usize) -> Status {
+            // SAFETY: the contract is that of `cuMemFree_v2`.
             unsafe { cuMemFree_v2(address) }
         })+
     };
 }
 
 memory! {
-    taken: cuMemAllocAsync cuMemAllocHost_v2 cuMemHostAlloc;
-    given: cuMemFreeAsync cuMemFreeHost
+    allocate: cuMemAllocAsync cuMemAllocHost_v2 cuMemHostAlloc;
+    free: cuMemFreeAsync cuMemFreeHost
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut u8, _from: usize, bytes: usize) -> Status {
-    // SAFETY: the caller gives room for so many.
+    // SAFETY: the caller passes a buffer of this many bytes.
     unsafe { to.write_bytes(0, bytes) };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: usize, bytes: usize) -> Status {
-    // SAFETY: as above.
+    // SAFETY: the contract is that of `cuMemcpyDtoH_v2`.
     unsafe { cuMemcpyDtoH_v2(to, from, bytes) }
 }
 
-/// Keeps the kernel's text, for `ptxas`, if it is told where.
+/// Writes the PTX code of the kernel to the folder in `KERNELS`, if it is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleLoadData(to: *mut usize, image: *const c_char) -> Status {
     let module = HANDLES.fetch_add(1, Relaxed);
     if let Some(folder) = std::env::var_os("KERNELS") {
         let path = std::path::Path::new(&folder).join(format!("{module}.ptx"));
-        // SAFETY: texts end with a zero.
+        // SAFETY: PTX code ends with a zero byte.
         let text = unsafe { CStr::from_ptr(image) };
         if let Err(error) = fs::write(&path, text.to_bytes()) {
             eprintln!("{}: {error}", path.display());
         }
     }
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = module };
     0
 }
@@ -298,7 +304,7 @@ pub unsafe extern "C" fn cuModuleGetFunction(
     _module: usize,
     name: *const c_char,
 ) -> Status {
-    // SAFETY: names end with a zero.
+    // SAFETY: names end with a zero byte.
     let name = unsafe { CStr::from_ptr(name) }
         .to_string_lossy()
         .into_owned();
@@ -307,15 +313,15 @@ pub unsafe extern "C" fn cuModuleGetFunction(
         launches: AtomicU64::new(0),
         threads: AtomicU64::new(0),
     }));
-    KERNELS.lock().expect("no panic before").push(kernel);
-    // SAFETY: the caller gives room for the answer.
+    KERNELS.lock().expect("an unpoisoned lock").push(kernel);
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = kernel };
     0
 }
 
-/// Blocks and threads of a block, in three directions each.
+/// Counts a launch. `sizes` are the numbers of blocks and of threads per block, in three dimensions each.
 unsafe fn launched(kernel: *const Kernel, sizes: [c_uint; 6]) -> Status {
-    // SAFETY: it is one of those given out, which live to the end.
+    // SAFETY: `cuModuleGetFunction` returned the pointer, and its kernels are never freed.
     let kernel = unsafe { &*kernel };
     let threads = sizes.iter().map(|&size| u64::from(size)).product();
     kernel.launches.fetch_add(1, Relaxed);
@@ -324,7 +330,7 @@ unsafe fn launched(kernel: *const Kernel, sizes: [c_uint; 6]) -> Status {
 }
 
 #[unsafe(no_mangle)]
-#[allow(clippy::too_many_arguments, reason = "the driver's")]
+#[allow(clippy::too_many_arguments, reason = "as in the CUDA driver API")]
 pub unsafe extern "C" fn cuLaunchKernel(
     kernel: *const Kernel,
     blocks_x: c_uint,
@@ -337,7 +343,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
     let sizes = [
         blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z,
     ];
-    // SAFETY: as there.
+    // SAFETY: the caller passes a kernel from `cuModuleGetFunction`.
     unsafe { launched(kernel, sizes) }
 }
 
@@ -346,20 +352,21 @@ pub unsafe extern "C" fn cuLaunchKernelEx(
     sizes: *const [c_uint; 6],
     kernel: *const Kernel,
 ) -> Status {
-    // SAFETY: a configuration begins with them.
+    // SAFETY: a launch configuration begins with these six sizes, and the kernel is from
+    // `cuModuleGetFunction`.
     unsafe { launched(kernel, *sizes) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuGetErrorName(_error: c_int, to: *mut *const c_char) -> Status {
-    // SAFETY: the caller gives room for the answer.
+    // SAFETY: the caller passes a pointer to a writable value.
     unsafe { *to = c"none".as_ptr() };
     0
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuGetErrorString(_error: c_int, to: *mut *const c_char) -> Status {
-    // SAFETY: the caller gives room for the answer.
-    unsafe { *to = c"no card".as_ptr() };
+    // SAFETY: the caller passes a pointer to a writable value.
+    unsafe { *to = c"no GPU".as_ptr() };
     0
 }

@@ -2,13 +2,13 @@
 
     git clone https://github.com/JDAI-CV/fast-reid
     (cd fast-reid/fastreid/evaluation/rank_cylib && make)     # with cython and numpy installed
-    python benches/peer/ranking.py --fastreid fast-reid --mode evaluate
-    python benches/peer/ranking.py --fastreid fast-reid --mode rerank
+    python3 benches/peer/ranking.py --fastreid fast-reid --mode evaluate
+    python3 benches/peer/ranking.py --fastreid fast-reid --mode rerank
 
 evaluate  PyTorch's matrix product of unit vectors, then FastReID's evaluation in Cython
 rerank    the three distance matrices, FastReID's k-reciprocal re-ranking (20, 6, 0.3), the evaluation
 
-The images are drawn as in benches/ranking.rs, from other random numbers.
+The embeddings have the distribution of those in benches/ranking.rs, but other random values.
 """
 
 import argparse
@@ -20,12 +20,11 @@ import time
 import types
 from pathlib import Path
 
-import numpy as np
-import torch
+import results
 
 
 def imported(folder, name):
-    """A module of FastReID's evaluation without the imports of its whole package."""
+    """A module of FastReID's evaluation, without the imports of its whole package."""
     package = types.ModuleType("evaluation")
     package.__path__ = [str(folder)]
     sys.modules.setdefault("evaluation", package)
@@ -37,6 +36,10 @@ def imported(folder, name):
 
 
 def embeddings(images, dimensions, centres, generator):
+    """Embeddings around the centres of identities, with identities from 1 and cameras from 1 to 6."""
+    import numpy as np
+    import torch
+
     features = generator.uniform(-2, 2, (images, dimensions)).astype(np.float32)
     for image in range(images):
         features[image] += centres[image % len(centres)]
@@ -53,12 +56,17 @@ def main():
     parser.add_argument("--gallery", type=int, default=15913)
     parser.add_argument("--dimensions", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=2)
+    results.add_arguments(parser)
     settings = parser.parse_args()
+
+    import numpy as np
+    import torch
+
     torch.set_num_threads(settings.threads)
     folder = settings.fastreid / "fastreid" / "evaluation"
     rank = imported(folder, "rank")
     if not rank.IS_CYTHON_AVAI:
-        parser.error("FastReID's evaluation is not compiled: run make in its rank_cylib")
+        parser.error("FastReID's evaluation is not compiled: run `make` in fastreid/evaluation/rank_cylib")
     generator = np.random.default_rng(1)
     centres = generator.uniform(-1, 1, (750, settings.dimensions)).astype(np.float32)
     query, q_ids, q_cameras = embeddings(settings.queries, settings.dimensions, centres, generator)
@@ -71,7 +79,7 @@ def main():
     if settings.mode == "evaluate":
         distances = 1 - query @ gallery.T
     else:
-        # It squares what it is given: |a - b| of unit vectors, whose square is 2 (1 - cos).
+        # FastReID squares its distances. Those of unit vectors are |a - b|, whose square is 2 (1 - cos).
         root = lambda a, b: (2 * (1 - a @ b.T)).clamp_(min=0).sqrt_().numpy()
         reranked = imported(folder, "rerank").re_ranking(
             root(query, gallery), root(query, query), root(gallery, gallery)
@@ -93,6 +101,8 @@ def main():
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(report))
+    if settings.csv:
+        print(f"wrote {results.write(settings.csv, 'ranking', [report])}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The authors' relation-aware attention (Zhang et al. 2020) in PyTorch, and one of its modules timed.
+"""Times a module of the authors' relation-aware attention (Zhang et al. 2020) in PyTorch.
 
     git clone https://github.com/microsoft/Relation-Aware-Global-Attention-Networks authors
-    python benches/peer/rga.py --authors authors --part spatial --channels 256 --height 64 --width 32
+    python3 benches/peer/rga.py --authors authors --part spatial --channels 256 --height 64 --width 32
 
-`networks.py --network rga` times their whole network beside reid's. This times one attention module on
-random features, in two lines of JSON: forward in evaluation mode without gradients, then forward and
-backward in training mode, to the input and all weights.
+`networks.py --network rga` times their whole network beside reid's. This script times one attention
+module on random features and prints two lines of JSON: forward in evaluation mode without gradients,
+then forward and backward in training mode, with gradients for the input and all weights.
 """
 
 import contextlib
@@ -13,8 +13,7 @@ import importlib
 import sys
 
 import networks
-import torch
-from torch import nn
+import results
 
 
 def imported(authors, name):
@@ -25,32 +24,41 @@ def imported(authors, name):
 
 @contextlib.contextmanager
 def quiet():
-    """Leaves standard output to the result: the authors' modules print when they are built."""
+    """Sends to standard error what the authors' modules print when they are built."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
-class Network(nn.Module):
-    """The authors' ResNet-50 with RGA-SC after each stage, with the interface of `networks.Model`."""
+def network(authors):
+    """The authors' ResNet-50 with RGA-SC after each stage, with the interface of `torch_networks.Model`."""
+    import torch_networks
+    from torch import nn
 
-    def __init__(self, authors):
-        super().__init__()
-        network = imported(authors, "rga_model").ResNet50_RGA_Model
-        with quiet():
-            self.network = network(
-                pretrained=False, height=256, width=128, num_classes=networks.CLASSES
-            )
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            network = imported(authors, "rga_model").ResNet50_RGA_Model
+            with quiet():
+                self.network = network(
+                    pretrained=False, height=256, width=128, num_classes=torch_networks.CLASSES
+                )
 
-    def descriptors(self, images):
-        return self.network([images], training=False)[1]
+        def embed(self, images):
+            return self.network([images], training=False)[1]
 
-    def forward(self, images, identities):
-        features, _, logits = self.network([images])
-        return [(features, logits)]
+        def forward(self, images, labels):
+            features, _, logits = self.network([images])
+            return [(features, logits)]
+
+    return Network()
 
 
-def time_block(settings, layout):
+def time_block(settings):
     """Times one attention module and reports both passes, the smaller first for its peak memory."""
+    import torch
+    import torch_networks
+
+    layout = torch_networks.begin(settings)
     shape = settings.batch, settings.channels, settings.height, settings.width
     spatial = settings.part == "spatial"
     module = imported(settings.authors, "models_utils.rga_branches").RGA_Module
@@ -75,13 +83,14 @@ def time_block(settings, layout):
         block(x).backward(grad_output)
 
     block.eval()
-    times = networks.milliseconds(forward, settings.repeats)
+    times = torch_networks.milliseconds(forward, settings.repeats)
     what = {"model": "authors", "part": settings.part, "shape": shape}
-    networks.report(settings, times, **what, passes="forward")
+    reports = [torch_networks.report(settings, times, **what, passes="forward")]
     block.train()
     x.requires_grad_()
-    times = networks.milliseconds(forward_backward, settings.repeats)
-    networks.report(settings, times, **what, passes="forward+backward")
+    times = torch_networks.milliseconds(forward_backward, settings.repeats)
+    reports.append(torch_networks.report(settings, times, **what, passes="forward+backward"))
+    return reports
 
 
 def main():
@@ -91,8 +100,11 @@ def main():
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--height", type=int, default=64)
     parser.add_argument("--width", type=int, default=32)
+    results.add_arguments(parser)
     settings = parser.parse_args()
-    time_block(settings, networks.begin(settings))
+    reports = time_block(settings)
+    if settings.csv:
+        print(f"wrote {results.write(settings.csv, 'rga-block', reports)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

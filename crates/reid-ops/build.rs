@@ -1,4 +1,4 @@
-//! Names the native operations that are compiled: those of the feature `native` for each backend that is on.
+//! Sets a `cfg` for each enabled backend that has native operations, if the feature `native` is enabled.
 
 use std::env;
 

@@ -1,4 +1,4 @@
-//! Embeddings: as an archive, as a folder of arrays, and as safetensors.
+//! Seeds of embedding files: `.npz` archives, single arrays and safetensors.
 
 use reid_fuzz::{archive, arrays};
 use safetensors::{Dtype, serialize, tensor::TensorView};
@@ -19,14 +19,14 @@ pub(crate) fn seeds() -> [Seeds; 3] {
     ]
 }
 
-/// The arrays whose names have one of these in them.
+/// An archive of the arrays whose names contain one of these parts.
 fn npz(deflated: bool, names: &[&str]) -> Vec<u8> {
     let mut arrays = arrays();
     arrays.retain(|(name, _)| names.iter().any(|part| name.contains(part)));
     archive(&arrays, deflated)
 }
 
-/// The arrays of the queries, each after the byte that says which it is.
+/// The query arrays, each preceded by the byte that selects it.
 fn npy() -> Vec<Vec<u8>> {
     let numbered = (0_u8..).zip(arrays()).take(4);
     numbered.map(|(which, (_, array))| [&[which], &array[..]].concat()).collect()

@@ -1,4 +1,4 @@
-//! Lists and names of images, about the images that the targets have.
+//! Seeds of lists and image names. They refer to the images that the targets create.
 
 use crate::Seeds;
 

@@ -1,4 +1,4 @@
-//! Writes small valid files for every target to begin with, in a folder for each: `seeds CORPUS`.
+//! Writes small valid files as the initial corpus of every target, in one folder per target: `seeds CORPUS`.
 
 use std::{env, fs, path::PathBuf};
 
@@ -8,7 +8,7 @@ mod pictures;
 #[cfg(feature = "networks")]
 mod weights;
 
-/// A target and the files that it begins with.
+/// A target and the files of its initial corpus.
 type Seeds = (&'static str, Vec<Vec<u8>>);
 
 fn main() {

@@ -1,4 +1,4 @@
-//! Pictures: one of each kind that a format has, a few pixels in size.
+//! Seeds of image files: small images in every variant of each format.
 
 use std::{fs, io::Cursor};
 
@@ -23,19 +23,19 @@ pub(crate) fn seeds() -> [Seeds; 6] {
         ("tiff", tiffs()),
         ("webp", files(ImageFormat::WebP, &kinds()[..4])),
     ];
-    for (seeds, epilogue) in seeds.iter_mut().zip(["jpg", "png", "bmp", "gif", "tif", "webp"]) {
-        seeds.1.extend(fixtures(epilogue));
+    for (seeds, extension) in seeds.iter_mut().zip(["jpg", "png", "bmp", "gif", "tif", "webp"]) {
+        seeds.1.extend(fixtures(extension));
     }
     seeds
 }
 
-/// The small files of other programs that the library is tested with.
-fn fixtures(epilogue: &str) -> Vec<Vec<u8>> {
+/// The test fixtures with this extension: small files written by other programs.
+fn fixtures(extension: &str) -> Vec<Vec<u8>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/reid-data/tests/fixtures");
     let entries = fs::read_dir(folder).expect("the tests' images");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
-    paths.retain(|path| path.extension().is_some_and(|found| found == epilogue));
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
     paths.iter().map(|path| fs::read(path).expect("an image")).collect()
 }
 
@@ -44,7 +44,7 @@ fn picture() -> RgbImage {
     RgbImage::from_fn(WIDTH.into(), HEIGHT.into(), value)
 }
 
-/// The picture in every kind of pixel, those of BMP first.
+/// The image in every pixel type. The first four are the ones that BMP supports.
 fn kinds() -> [DynamicImage; 8] {
     let picture = DynamicImage::from(picture());
     [

@@ -1,4 +1,4 @@
-//! Weights, records and recipes.
+//! Seeds of weights, records, recipes and run files.
 
 use std::fs;
 
@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::Seeds;
 
-/// SHA-256 of no bytes.
-const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-/// What `torch.save` itself wrote.
+/// SHA-256 of an empty file.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// A file written by `torch.save`.
 const PLAIN: &[u8] = include_bytes!("../../crates/reid-zoo/tests/data/plain.pth");
 
 pub(crate) fn seeds() -> [Seeds; 6] {
@@ -21,7 +21,7 @@ pub(crate) fn seeds() -> [Seeds; 6] {
     let file = |name: &str, write: &dyn Fn(&std::path::Path)| {
         let path = folder.path().join(name);
         write(&path);
-        fs::read(path).expect("was written")
+        fs::read(path).expect("the file just written")
     };
     let saved = |name| file(name, &|path| weights::save(&small(), path).expect("can be written"));
     let record = file("record.bpk", &|path| small().save_file(path).expect("can be written"));
@@ -38,7 +38,7 @@ pub(crate) fn seeds() -> [Seeds; 6] {
     ]
 }
 
-/// Recipes, each after the byte that says for which network.
+/// Recipes, each preceded by the byte that selects its network.
 fn recipes() -> Vec<Vec<u8>> {
     let size = InputSize::PERSON;
     let recipes = [
@@ -53,13 +53,13 @@ fn recipes() -> Vec<Vec<u8>> {
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain data")
+    serde_json::to_vec(value).expect("serialisable data")
 }
 
-/// Files of a run's folder, each after the byte that says which it is.
+/// Files of a run's folder, each preceded by the byte that selects it.
 fn states() -> Vec<Vec<u8>> {
     let recipe = Recipe::strong_baseline("a", InputSize::PERSON, BagOfTricksConfig::resnet50());
-    let recipe = String::from_utf8(json(&recipe)).expect("is text");
+    let recipe = String::from_utf8(json(&recipe)).expect("UTF-8");
     let scores = "{\"mean_average_precision\":0.5,\"rank_1\":0.25}";
     let name = "epoch-0001-step-00000";
     let best = format!("{{\"checkpoint\":\"{name}\",\"scores\":{scores}}}");
@@ -68,7 +68,7 @@ fn states() -> Vec<Vec<u8>> {
         format!("{{\"checkpoint\":\"{name}\",\"scores\":{scores},\"best\":{best}}}"),
         format!("{{\"checkpoint\":\"{name}\"}}"),
         "{\"files\":[],\"sha256\":\"\"}".to_owned(),
-        format!("{{\"files\":[{{\"name\":\"model.bpk\",\"bytes\":0,\"sha256\":\"{NOTHING}\"}}]}}"),
+        format!("{{\"files\":[{{\"name\":\"model.bpk\",\"bytes\":0,\"sha256\":\"{EMPTY}\"}}]}}"),
         format!(
             "{{\"recipe\":{recipe},\"classes\":[1,5],\"epoch\":1,\"step\":0,\"sums\":{{\"steps\":2,\
              \"losses\":[[\"identity\",1.5]],\"accuracy\":0.5}},\"history\":[{{\"epoch\":1,\
@@ -85,7 +85,7 @@ fn pickle() -> Vec<u8> {
     [b"\x80\x02", &dictionary()[..], b"."].concat()
 }
 
-/// The same under `state_dict`, beside a number.
+/// The same dictionary under `state_dict`, next to an integer under `epoch`.
 fn nested() -> Vec<u8> {
     [b"\x80\x02}(", &text("state_dict")[..], &dictionary(), &text("epoch"), b"K\x05u."].concat()
 }
@@ -96,7 +96,7 @@ fn dictionary() -> Vec<u8> {
     [b"}(", &text("linear.weight")[..], &weight, &text("linear.bias"), &bias, b"u"].concat()
 }
 
-/// A tensor of `values` floats in a storage, with its shape and its strides.
+/// The pickle of a tensor of `values` floats in a storage. `shape` is the pickle of its shape and strides.
 fn tensor(storage: &str, values: u8, shape: &[u8]) -> Vec<u8> {
     [
         b"ctorch._utils\n_rebuild_tensor_v2\n((",
@@ -113,12 +113,12 @@ fn tensor(storage: &str, values: u8, shape: &[u8]) -> Vec<u8> {
 }
 
 fn text(text: &str) -> Vec<u8> {
-    let length = u32::try_from(text.len()).expect("is short").to_le_bytes();
+    let length = u32::try_from(text.len()).expect("a short text").to_le_bytes();
     [b"X", &length[..], text.as_bytes()].concat()
 }
 
-/// As PyTorch before 1.6 wrote it: pickles of a magic number, a version, the machine, the object and the
-/// keys of its storages, then the storages.
+/// The format of PyTorch before 1.6: pickles of a magic number, a version, the system information, the object
+/// and the keys of its storages; then the storages.
 fn legacy() -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let version = b"\x80\x02M\xe9\x03.";

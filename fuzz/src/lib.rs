@@ -1,4 +1,4 @@
-//! What the targets share: a folder in memory to read from, and what holds of all that is accepted.
+//! Code shared by the fuzz targets: a dataset folder in memory, and checks of everything that is accepted.
 
 #[cfg(feature = "networks")]
 pub mod networks;
@@ -21,12 +21,12 @@ use reid_data::{MAX_PIXELS, dimensions, image_from_bytes};
 use reid_eval::files::QueryAndGallery;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-/// A folder of a data set, made once; `TMPDIR` should be in memory.
+/// A dataset folder, created once per target. `TMPDIR` should be in memory.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A folder with these files in it, all of them empty.
+    /// Creates a folder with these files, all empty.
     pub fn with<I: IntoIterator>(files: I) -> Self
     where
         I::Item: AsRef<Path>,
@@ -39,77 +39,77 @@ impl Folder {
         folder
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Writes a file, in folders that are made for it.
+    /// Writes a file and creates missing parent folders.
     pub fn write(&self, file: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(file);
         if fs::write(&path, bytes).is_err() {
-            fs::create_dir_all(path.parent().expect("has one")).expect("a folder to write to");
+            fs::create_dir_all(path.parent().expect("a parent folder")).expect("a folder to write to");
             fs::write(&path, bytes).expect("a file to write to");
         }
         path
     }
 
-    /// Checks what must hold of every data set, and of the message that refuses one.
+    /// Checks the invariants of an accepted dataset, or the error message of a rejected one.
     pub fn check<E: Display>(&self, splits: Result<Splits, E>) -> Option<Splits> {
         let splits = self.names(splits)?;
         let [train, query, gallery] = [&splits.train, &splits.query, &splits.gallery];
         for samples in [train, query, gallery] {
-            assert!(!samples.is_empty(), "an empty split");
+            assert!(!samples.is_empty(), "a split is empty");
             self.check_samples(samples);
         }
         let identities: HashSet<Identity> = train.iter().map(|sample| sample.identity).collect();
-        assert!(identities.len() > 1, "nobody to tell apart");
-        let of = |samples: &[Sample]| -> HashMap<PathBuf, Sample> {
+        assert!(identities.len() > 1, "the train split has fewer than two identities");
+        let by_path = |samples: &[Sample]| -> HashMap<PathBuf, Sample> {
             samples.iter().map(|sample| (sample.path.clone(), sample.clone())).collect()
         };
-        let (queries, gallery) = (of(query), of(gallery));
+        let (queries, gallery) = (by_path(query), by_path(gallery));
         for Sample { path, .. } in train {
-            assert!(!queries.contains_key(path) && !gallery.contains_key(path), "{path:?}");
+            assert!(!queries.contains_key(path) && !gallery.contains_key(path), "{path:?} is in two splits");
         }
         for (path, query) in &queries {
             let same = gallery.get(path).is_none_or(|image| {
                 (image.identity, image.camera) == (query.identity, query.camera)
             });
-            assert!(same, "{path:?} shows two");
+            assert!(same, "{path:?} has different labels as query and in the gallery");
         }
         Some(splits)
     }
 
-    /// Checks what must hold of every list of samples.
+    /// Checks the invariants of a list of samples.
     pub fn check_samples(&self, samples: &[Sample]) {
         for sample in samples {
-            assert!(sample.identity.label() >= 0, "junk: {sample:?}");
-            assert!(sample.path.is_file(), "no file: {sample:?}");
-            assert!(sample.path.starts_with(&self.0), "outside: {sample:?}");
+            assert!(sample.identity.label() >= 0, "junk was not skipped: {sample:?}");
+            assert!(sample.path.is_file(), "the file does not exist: {sample:?}");
+            assert!(sample.path.starts_with(&self.0), "the file is outside the folder: {sample:?}");
         }
         let paths: HashSet<&Path> = samples.iter().map(|sample| &*sample.path).collect();
-        assert_eq!(paths.len(), samples.len(), "an image twice in {samples:?}");
+        assert_eq!(paths.len(), samples.len(), "duplicate images in {samples:?}");
     }
 
-    /// Checks that a message names a file of this folder.
+    /// Returns the value, or checks that the error message names a file of this folder.
     pub fn names<T, E: Display>(&self, read: Result<T, E>) -> Option<T> {
         let message = match read {
             Ok(value) => return Some(value),
             Err(error) => error.to_string(),
         };
         let root = self.0.display().to_string();
-        assert!(message.contains(&root), "no file named: {message}");
+        assert!(message.contains(&root), "the message names no file: {message}");
         None
     }
 }
 
-/// The parts of an input that stands for several files: between bytes 0.
+/// Splits an input for several files at its zero bytes. Missing parts are empty.
 pub fn parts<const N: usize>(bytes: &[u8]) -> [&[u8]; N] {
     let mut parts = bytes.splitn(N, |byte| *byte == 0);
     std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
-/// Checks embeddings that were read: finite, and as many labels as vectors.
+/// Checks accepted embeddings: finite values, and as many labels as vectors.
 pub fn check_embeddings(read: Result<QueryAndGallery, impl Display>) {
     let Ok(QueryAndGallery { query, gallery }) = read else { return };
     for side in [query, gallery] {
@@ -121,10 +121,10 @@ pub fn check_embeddings(read: Result<QueryAndGallery, impl Display>) {
     }
 }
 
-/// Pixels above which a picture is decoded now and then only.
+/// Images with more pixels than this are decoded only occasionally.
 const MANY: u64 = 1 << 14;
 
-/// Checks the picture in a file that begins in one of these ways; others are of no interest.
+/// Checks an image file that begins with one of these signatures. Other inputs are skipped.
 pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
     static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with([] as [&str; 0]));
     if !starts.iter().any(|start| bytes.starts_with(start)) {
@@ -136,7 +136,7 @@ pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
     let pixels = u64::from(width) * u64::from(height);
     assert!((1..=MAX_PIXELS).contains(&pixels), "{width} x {height}");
     let pixels = pixels.max(frame_of_gif(bytes));
-    // A few bytes may truly hold a picture of a hundred million pixels, which takes seconds.
+    // A few bytes can encode an image of a hundred million pixels, and decoding it takes seconds.
     if pixels > MANY && !bytes.len().is_multiple_of(509) {
         return Corpus::Reject;
     }
@@ -145,14 +145,14 @@ pub fn check_picture(bytes: &[u8], starts: &[&[u8]]) -> Corpus {
     if pixels > MANY {
         return Corpus::Reject;
     }
-    assert_eq!(image_from_bytes(bytes, &path).expect("as before"), picture);
+    assert_eq!(image_from_bytes(bytes, &path).expect("decoded before"), picture);
     let mut again = Cursor::new(Vec::new());
     picture.write_to(&mut again, ImageFormat::Bmp).expect("in memory");
-    assert_eq!(image_from_bytes(&again.into_inner(), &path).expect("written by a program"), picture);
+    assert_eq!(image_from_bytes(&again.into_inner(), &path).expect("a valid file"), picture);
     Corpus::Keep
 }
 
-/// Pixels of the first frame of a GIF, which may be larger than the picture.
+/// The number of pixels of the first frame of a GIF, which may be larger than the image; 0 for other formats.
 fn frame_of_gif(bytes: &[u8]) -> u64 {
     let Ok(mut decoder) = gif::DecodeOptions::new().read_info(bytes) else { return 0 };
     match decoder.next_frame_info() {
@@ -161,7 +161,7 @@ fn frame_of_gif(bytes: &[u8]) -> u64 {
     }
 }
 
-/// The arrays of a folder of embeddings, two images on each side; queries first.
+/// The arrays of a folder of embeddings, as (name, content): two query images, then two gallery images.
 pub fn arrays() -> Vec<(String, Vec<u8>)> {
     let side = |side: &str| {
         let array = |name: &str, bytes| (format!("{side}.{name}.npy"), bytes);
@@ -175,7 +175,7 @@ pub fn arrays() -> Vec<(String, Vec<u8>)> {
     ["query", "gallery"].into_iter().flat_map(side).collect()
 }
 
-/// An array in NumPy's format.
+/// Encodes an array in NumPy's format.
 pub fn npy<T: AutoSerialize, const D: usize>(shape: [u64; D], values: impl IntoIterator<Item = T>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = WriteOptions::new()
@@ -189,7 +189,7 @@ pub fn npy<T: AutoSerialize, const D: usize>(shape: [u64; D], values: impl IntoI
     bytes
 }
 
-/// An archive of these files, deflated or as they are.
+/// Packs files into a ZIP archive, deflated or stored.
 pub fn archive<N: AsRef<str>>(files: &[(N, Vec<u8>)], deflated: bool) -> Vec<u8> {
     let method = if deflated { CompressionMethod::Deflated } else { CompressionMethod::Stored };
     let options = SimpleFileOptions::default().compression_method(method);

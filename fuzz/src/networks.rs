@@ -1,4 +1,4 @@
-//! A small module to load weights into.
+//! A small module into which weights are loaded.
 
 use std::sync::LazyLock;
 
@@ -11,14 +11,14 @@ use reid_zoo::weights::{self, Weights};
 
 use crate::Folder;
 
-/// A layer of 4 values to 2, and a normalisation of 2.
+/// A linear layer from 4 to 2 features and a batch normalisation of 2 channels.
 #[derive(Module, Debug)]
 pub struct Small {
     linear: Linear,
     norm: BatchNorm,
 }
 
-/// The module as it is built.
+/// Builds the module.
 pub fn small() -> Small {
     let device = Device::default();
     Small {
@@ -28,10 +28,10 @@ pub fn small() -> Small {
 }
 
 impl Small {
-    /// All values, as bytes.
+    /// The values of all tensors, as bytes.
     fn bytes(&self) -> Vec<u8> {
         let Self { linear, norm } = self;
-        let bias = linear.bias.as_ref().expect("has one");
+        let bias = linear.bias.as_ref().expect("a bias");
         let tensors: [TensorData; 6] = [
             linear.weight.val().into_data(),
             bias.val().into_data(),
@@ -44,8 +44,8 @@ impl Small {
     }
 }
 
-/// Checks a file of weights of this name: it is refused by name, or what of it fits is the same when it is
-/// saved and loaded again.
+/// Checks a weight file with this name. Either the error names the file, or the weights that fit the module
+/// are unchanged after saving and loading.
 pub fn check_weights(name: &str, bytes: &[u8]) {
     static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with([] as [&str; 0]));
     static SMALL: LazyLock<Small> = LazyLock::new(small);
@@ -54,7 +54,7 @@ pub fn check_weights(name: &str, bytes: &[u8]) {
     let mut module = SMALL.clone();
     let strict = FOLDER.names(weights.load_into(&mut module));
     if strict.is_none() {
-        assert_eq!(module.bytes(), SMALL.bytes(), "changed by what was refused");
+        assert_eq!(module.bytes(), SMALL.bytes(), "rejected weights changed the module");
     }
     let mut partly = SMALL.clone();
     let Some(report) = FOLDER.names(weights.load_partially_into(&mut partly)) else { return };
@@ -62,15 +62,15 @@ pub fn check_weights(name: &str, bytes: &[u8]) {
     if strict.is_some() {
         assert_eq!(partly.bytes(), module.bytes());
     }
-    // A prefix that all keys have may have been taken off.
+    // The loader may have removed a prefix that all keys share.
     let known = |applied: &String| weights.keys().any(|key| key.ends_with(applied.as_str()));
     let applied = report.applied.iter().all(known);
-    assert!(applied, "{:?}", report.applied);
+    assert!(applied, "applied keys that are not in the file: {:?}", report.applied);
     if !report.applied.is_empty() {
         let again = FOLDER.path().join("again.safetensors");
         weights::save(&partly, &again).expect("a file to write to");
         let mut same = SMALL.clone();
-        weights::load(&mut same, &again).expect("written by a program");
+        weights::load(&mut same, &again).expect("a valid file");
         assert_eq!(same.bytes(), partly.bytes());
     }
 }

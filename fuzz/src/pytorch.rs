@@ -1,8 +1,8 @@
-//! Files as `torch.save` writes them.
+//! Files in the format of `torch.save`.
 
 use crate::archive;
 
-/// A checkpoint with this pickle and two storages of 32 and 8 bytes.
+/// A PyTorch checkpoint with this pickle and two storages of 32 and 8 bytes.
 pub fn checkpoint(pickle: &[u8]) -> Vec<u8> {
     let files = [
         ("archive/data.pkl", pickle.to_vec()),

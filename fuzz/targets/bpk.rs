@@ -1,5 +1,5 @@
-//! Any bytes are a file of Burn's or are refused: as weights, and as a module and an optimizer of a
-//! checkpoint.
+//! Any bytes are read as a `.bpk` file of Burn or rejected: as weights, as a module record and as an
+//! optimizer state.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     {
         assert_eq!(module.num_params(), SMALL.num_params());
     }
-    // Checkpoints refuse tensors that belong to no parameter, at which Burn panics.
+    // Burn panics on tensors without a parameter id. Checkpoints reject such files before Burn reads them.
     let Ok(tensors) = Reader::from_bytes(bytes.clone()).and_then(Reader::into_tensors) else { return };
     if tensors.iter().any(|tensor| tensor.param_id.is_none()) {
         return;

@@ -1,4 +1,4 @@
-//! Any bytes are a CSV list or are refused; what is accepted is the same when it is written again.
+//! Any bytes are read as a CSV list or rejected. An accepted list is unchanged after writing and reading.
 #![no_main]
 
 use std::{collections::BTreeSet, sync::LazyLock};
@@ -22,7 +22,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         for Sample { path, identity, camera, attributes, .. } in splits.samples(split) {
             let camera = camera.map(|camera| camera.number().to_string());
             let path = path.strip_prefix(FOLDER.path()).expect("inside");
-            let path = path.to_str().expect("a name that a list gave");
+            let path = path.to_str().expect("a name from the list");
             let (camera, identity) = (camera.unwrap_or_default(), identity.to_string());
             let split = split.to_string();
             let values = names.iter().map(|&name| attributes.get(name).map_or("", String::as_str));
@@ -32,5 +32,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     FOLDER.write("index.csv", &writer.into_inner().expect("in memory"));
     let splits = splits.with_notices(Vec::new());
-    assert_eq!(csv::load(&list).expect("written by a program"), splits);
+    assert_eq!(csv::load(&list).expect("a valid list"), splits);
 });

@@ -1,5 +1,5 @@
-//! Any names of folders are identities or are refused; the same name is the same
-//! identity in every split, and another name another.
+//! Any folder names are read as identities or rejected. The same name is the same identity in every split,
+//! and different plain names are different identities.
 #![no_main]
 
 use std::{
@@ -19,14 +19,14 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
     folder
 });
 
-// A line is a folder with one image, its first byte the split.
+// Each line is a folder with one image. The first byte of a line selects the split.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let written: Vec<PathBuf> =
         bytes.split(|byte| *byte == b'\n').take(8).filter_map(write).collect();
     if let Some(splits) = FOLDER.check(folder::load(FOLDER.path())) {
         let (mut identities, mut names) = (HashMap::new(), HashMap::new());
         for sample in splits.train.iter().chain(&splits.query).chain(&splits.gallery) {
-            let name = sample.path.parent().and_then(|parent| parent.file_name()).expect("has one");
+            let name = sample.path.parent().and_then(|parent| parent.file_name()).expect("a folder name");
             let known = *identities.entry(name).or_insert(sample.identity);
             assert_eq!(known, sample.identity, "{name:?}");
             let plain = name.as_bytes().iter().all(u8::is_ascii_alphanumeric);
@@ -36,12 +36,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     }
     for path in written {
-        // The same name may stand there twice.
+        // The same folder may be listed twice.
         let _ = fs::remove_dir_all(path);
     }
 });
 
-/// A folder of this name with an image in it, if it can be one.
+/// Creates a folder with this name and an image in it; `None` if the name is not possible.
 fn write(name: &[u8]) -> Option<PathBuf> {
     let (&split, name) = name.split_first()?;
     if name.contains(&b'/') || name.is_empty() || name.iter().all(|byte| *byte == b'.') {

@@ -1,4 +1,4 @@
-//! Any bytes that begin as GIF are a picture or are refused.
+//! Any bytes with the signature of GIF are decoded as an image or rejected.
 #![no_main]
 
 use libfuzzer_sys::Corpus;

@@ -1,5 +1,5 @@
-//! Any four texts are the lists of MSMT17 or are refused; what is accepted is the same when it is written
-//! again.
+//! Any four texts are read as the lists of MSMT17 or rejected. Accepted lists are unchanged after writing and
+//! reading.
 #![no_main]
 
 use std::{fmt::Write, sync::LazyLock};
@@ -28,9 +28,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let mut text = String::new();
         for sample in samples {
             let mut components = sample.path.components().rev();
-            let mut component = || components.next().expect("has three").as_os_str().to_str().expect("ASCII");
+            let mut component = || components.next().expect("three components").as_os_str().to_str().expect("ASCII");
             let (name, folder) = (component(), component());
-            let camera = name.split('_').nth(2).expect("has it").parse().ok();
+            let camera = name.split('_').nth(2).expect("a camera field").parse().ok();
             assert_eq!(sample.camera.map(reid_core::Camera::number), camera);
             let person = sample.identity.label() - first;
             writeln!(text, "{folder}/{name} {person}").expect("in memory");
@@ -38,10 +38,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         text
     };
     let labels = splits.train.iter().map(|sample| sample.identity.label());
-    let first = 1 + labels.max().expect("is not empty");
+    let first = 1 + labels.max().expect("a train split");
     let lists = [list(&splits.train, 1), list(&splits.query, first), list(&splits.gallery, first)];
     let [train, query, gallery] = lists.each_ref().map(String::as_bytes);
     write([train, b"", query, gallery]);
     let splits = splits.with_notices(Vec::new());
-    assert_eq!(load().expect("written by a program"), splits);
+    assert_eq!(load().expect("valid lists"), splits);
 });

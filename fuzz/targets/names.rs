@@ -1,5 +1,5 @@
-//! Any names of images follow the layout of Market-1501, DukeMTMC-reID, CUHK03 or VeRi-776, or are refused;
-//! identity and camera are those of the name.
+//! Any image names are read in the layout of Market-1501, DukeMTMC-reID, CUHK03 or VeRi-776, or rejected.
+//! Identity and camera are those of the name.
 #![no_main]
 
 use std::{
@@ -26,17 +26,17 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
     folder
 });
 
-// The first byte says which layout; a line is a name, its first byte the split.
+// The first byte selects the layout. Each line is an image name; its first byte selects the split.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&layout, names)) = bytes.split_first() else { return };
     let root = FOLDER.path();
-    let (place, folders) = match layout % 4 {
+    let (parent, folders) = match layout % 4 {
         0 | 1 => (root.to_owned(), MARKET),
         2 => (root.join("detected"), MARKET),
         _ => (root.to_owned(), VERI),
     };
     let written: Vec<PathBuf> =
-        names.split(|byte| *byte == b'\n').take(8).filter_map(|name| write(&place, folders, name)).collect();
+        names.split(|byte| *byte == b'\n').take(8).filter_map(|name| write(&parent, folders, name)).collect();
     let splits = match layout % 4 {
         0 => market1501::load(root),
         1 => dukemtmc::load(root),
@@ -47,15 +47,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         splits.train.iter().chain(&splits.query).chain(&splits.gallery).for_each(check);
     }
     for path in written {
-        // The same name may stand there twice.
+        // The same name may be listed twice.
         let _ = fs::remove_file(path);
     }
 });
 
-/// An empty file of this name, if it can be one.
-fn write(place: &Path, folders: [&str; 3], name: &[u8]) -> Option<PathBuf> {
+/// Creates an empty file with this name; `None` if the name is not possible.
+fn write(parent: &Path, folders: [&str; 3], name: &[u8]) -> Option<PathBuf> {
     let (&split, name) = name.split_first()?;
-    let folder = place.join(folders[usize::from(split) % 3]);
+    let folder = parent.join(folders[usize::from(split) % 3]);
     if name.contains(&b'/') {
         return None;
     }
@@ -63,11 +63,11 @@ fn write(place: &Path, folders: [&str; 3], name: &[u8]) -> Option<PathBuf> {
     fs::write(&path, "").ok().map(|()| path)
 }
 
-/// Identity and camera are the numbers that begin the first two fields.
+/// Checks that identity and camera are the numbers at the beginning of the first two fields of the name.
 fn check(sample: &Sample) {
-    let name = sample.path.file_name().expect("has one").to_str().expect("is text");
+    let name = sample.path.file_name().expect("a file name").to_str().expect("UTF-8");
     let (identity, rest) = name.split_once("_c").expect("both fields");
     assert_eq!(identity.parse(), Ok(sample.identity.label()), "{name}");
-    let camera = rest.split(|digit: char| !digit.is_ascii_digit()).next().expect("is one");
+    let camera = rest.split(|digit: char| !digit.is_ascii_digit()).next().expect("a first part");
     assert_eq!(camera.parse().ok().map(Camera::new), sample.camera, "{name}");
 }

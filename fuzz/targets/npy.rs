@@ -1,9 +1,10 @@
-//! Any bytes are an array in an archive of embeddings, or are refused: reached without guessing a checksum.
+//! Any bytes are read as an array in an archive of embeddings or rejected. The target writes the archive
+//! itself, so the fuzzer does not have to guess a checksum.
 #![no_main]
 
 use reid_fuzz::{archive, arrays};
 
-// The first byte says which of the arrays of the queries.
+// The first byte selects one of the query arrays.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     let mut arrays = arrays();

@@ -1,4 +1,4 @@
-//! Any bytes are an archive of embeddings or are refused.
+//! Any bytes are read as an `.npz` archive of embeddings or rejected.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,5 @@
-//! Any bytes are the pickle in an archive of PyTorch, or are refused: reached without guessing a checksum.
+//! Any bytes are read as the pickle in a PyTorch archive or rejected. The target writes the archive itself,
+//! so the fuzzer does not have to guess a checksum.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Any bytes that begin as PNG are a picture or are refused.
+//! Any bytes with the signature of PNG are decoded as an image or rejected.
 #![no_main]
 
 use libfuzzer_sys::Corpus;

@@ -1,4 +1,4 @@
-//! Any bytes are weights of PyTorch or are refused: archive, tar, legacy and plain pickle.
+//! Any bytes are read as PyTorch weights (archive, tar, legacy format or plain pickle) or rejected.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

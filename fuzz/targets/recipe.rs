@@ -1,5 +1,5 @@
-//! Any bytes are a recipe or are refused; what is accepted has rates for every epoch, can be compared with
-//! data, and is the same when it is saved and loaded again.
+//! Any bytes are read as a recipe or rejected. An accepted recipe has a finite learning rate at every epoch,
+//! can be validated against a dataset, and is unchanged after saving and loading.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ use reid_zoo::{BagOfTricksConfig, BranchedConfig, FncConfig, MgnConfig, RgaConfi
 use serde::{Serialize, de::DeserializeOwned};
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with([] as [&str; 0]));
-/// Two people by two cameras to train on, two others to search for.
+/// Two training identities and two test identities, each by two cameras.
 static SPLITS: LazyLock<Splits> = LazyLock::new(|| {
     let path = FOLDER.path().join("image.bmp");
     RgbImage::new(2, 2).save_with_format(&path, ImageFormat::Bmp).expect("a file to write to");
@@ -28,7 +28,7 @@ static SPLITS: LazyLock<Splits> = LazyLock::new(|| {
         .with_gallery(both(2))
 });
 
-// The first byte says which network the recipe is for.
+// The first byte selects the network of the recipe.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     match which % 5 {
@@ -49,7 +49,7 @@ fn check<N: Serialize + DeserializeOwned + Network>(bytes: &[u8]) {
     }
     let _ = recipe.validate(&SPLITS, &Device::default());
     recipe.save(&path).expect("a file to write to");
-    let again = Recipe::<N>::load(&path).expect("written by a program");
-    let json = |recipe: &Recipe<N>| serde_json::to_string(recipe).expect("plain data");
+    let again = Recipe::<N>::load(&path).expect("a valid recipe");
+    let json = |recipe: &Recipe<N>| serde_json::to_string(recipe).expect("serialisable data");
     assert_eq!(json(&again), json(&recipe));
 }

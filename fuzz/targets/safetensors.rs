@@ -1,4 +1,4 @@
-//! Any bytes are a safetensors file of embeddings or are refused.
+//! Any bytes are read as a safetensors file of embeddings or rejected.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

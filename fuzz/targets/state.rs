@@ -1,5 +1,5 @@
-//! Any bytes are a file of a run's folder or are refused: the pointers, the manifest and the state, with and
-//! without the hashes that keep a changed bit out.
+//! Any bytes are read as a file of a run's folder or rejected: the pointers, the manifest and the state.
+//! Files that contain a hash of themselves are fuzzed with and without a correct hash.
 #![no_main]
 
 use std::{fmt::Write, fs, sync::LazyLock};
@@ -10,7 +10,7 @@ use reid_zoo::BagOfTricksConfig;
 use sha2::{Digest, Sha256};
 
 const CHECKPOINT: &str = "epoch-0001-step-00000";
-/// The files, and those of them that hold a hash of themselves.
+/// The files, and whether the correct hash is added to the input.
 const FILES: [(&str, bool); 6] = [
     ("last.json", false),
     ("last.json", true),
@@ -27,7 +27,7 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
     folder
 });
 
-// The first byte says which file.
+// The first byte selects the file.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     let (name, sealed) = FILES[usize::from(which) % FILES.len()];
@@ -43,9 +43,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 
 fn check() {
     let checkpoints = Checkpoints::new(FOLDER.path());
-    for kept in [CheckpointKind::Last, CheckpointKind::Best] {
-        if let Some(Some(folder)) = FOLDER.names(checkpoints.find(kept)) {
-            assert_eq!(folder.parent(), Some(FOLDER.path()), "not of this run");
+    for kind in [CheckpointKind::Last, CheckpointKind::Best] {
+        if let Some(Some(folder)) = FOLDER.names(checkpoints.find(kind)) {
+            assert_eq!(folder.parent(), Some(FOLDER.path()), "the checkpoint is outside this run");
         }
     }
     let checkpoint = FOLDER.path().join(CHECKPOINT);
@@ -53,13 +53,13 @@ fn check() {
         for epoch in history {
             assert!(epoch.loss.is_finite() && epoch.learning_rate.is_finite());
         }
-        let classes = Checkpoints::classes(&checkpoint).expect("as before");
+        let classes = Checkpoints::classes(&checkpoint).expect("a valid checkpoint");
         assert!(classes.identities().is_sorted_by(|one, other| one < other));
         FOLDER.names(Checkpoints::recipe::<BagOfTricksConfig>(&checkpoint));
     }
 }
 
-/// A JSON object with the hash of itself as its last field.
+/// Appends the SHA-256 of a JSON object to it as its last field.
 fn seal(json: &[u8]) -> Vec<u8> {
     let mut hash = String::new();
     for byte in Sha256::digest(json) {

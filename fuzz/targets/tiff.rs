@@ -1,4 +1,4 @@
-//! Any bytes that begin as TIFF are a picture or are refused.
+//! Any bytes with a signature of TIFF are decoded as an image or rejected.
 #![no_main]
 
 use libfuzzer_sys::Corpus;

@@ -1,5 +1,5 @@
-//! Any bytes are the tracks of CityFlow-ReID and of VeRi-776, or are refused; an image in a track is named
-//! in the line of that number.
+//! Any bytes are read as the tracks of CityFlow-ReID and of VeRi-776 or rejected. Each image of a track is
+//! named in the line with the number of the track.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -32,8 +32,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
     let check = |sample: &Sample| {
         let Some(track) = sample.track.filter(|_| !wide) else { return };
-        let line = lines[usize::try_from(track.number()).expect("is small") - 1];
-        let stem = sample.path.file_stem().expect("has one").to_str().expect("ASCII");
+        let line = lines[usize::try_from(track.number()).expect("a small number") - 1];
+        let stem = sample.path.file_stem().expect("a file name").to_str().expect("ASCII");
         assert!(line.contains(stem.trim_start_matches('0')), "{sample:?} is not in {line:?}");
     };
     CITY.write("train_track_id.txt", bytes);

@@ -1,5 +1,5 @@
-//! Any two texts are the lists of VehicleID or are refused; a trial has one image of each vehicle in its
-//! gallery and all others as queries.
+//! Any two texts are read as the lists of VehicleID or rejected. In a trial, the gallery has one image of
+//! each vehicle, and all other images are queries.
 #![no_main]
 
 use std::{collections::HashSet, sync::LazyLock};
@@ -17,12 +17,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     FOLDER.write("train_test_split/test_list_800.txt", test);
     let splits = vehicle_id::load(FOLDER.path(), TestSize::Small, Seed::new(0));
     let Some(splits) = FOLDER.check(splits) else { return };
-    let images = vehicle_id::test_images(FOLDER.path(), TestSize::Small).expect("as before");
+    let images = vehicle_id::test_images(FOLDER.path(), TestSize::Small).expect("read before");
     FOLDER.check_samples(&images);
     assert_eq!(splits.query.len() + splits.gallery.len(), images.len());
-    let of = |samples: &[reid_core::Sample]| -> HashSet<_> {
+    let identities = |samples: &[reid_core::Sample]| -> HashSet<_> {
         samples.iter().map(|sample| sample.identity).collect()
     };
-    assert_eq!(of(&splits.gallery).len(), splits.gallery.len());
-    assert_eq!(of(&splits.gallery), of(&images));
+    assert_eq!(identities(&splits.gallery).len(), splits.gallery.len());
+    assert_eq!(identities(&splits.gallery), identities(&images));
 });

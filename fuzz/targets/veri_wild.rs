@@ -1,4 +1,5 @@
-//! Any four texts are the lists of VERI-Wild or are refused; identity and camera are those of the lists.
+//! Any four texts are read as the lists of VERI-Wild or rejected. Accepted lists are unchanged after writing
+//! and reading, and identities are those of the paths.
 #![no_main]
 
 use std::{collections::BTreeSet, fmt::Write, sync::LazyLock};
@@ -33,11 +34,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let mut text = String::new();
         for sample in samples {
             let mut components = sample.path.components().rev();
-            let mut component = || components.next().expect("has three").as_os_str().to_str().expect("ASCII");
+            let mut component = || components.next().expect("three components").as_os_str().to_str().expect("ASCII");
             let (name, vehicle) = (component(), component());
             assert_eq!(vehicle.parse(), Ok(sample.identity.label()));
-            let image = name.strip_suffix(".jpg").expect("has it");
-            let camera = sample.camera.expect("has one").number();
+            let image = name.strip_suffix(".jpg").expect("the extension");
+            let camera = sample.camera.expect("a camera").number();
             info.insert(format!("{vehicle}/{image};{camera};\n"));
             writeln!(text, "{vehicle}/{image}").expect("in memory");
         }
@@ -48,5 +49,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let info = String::from("id/image;Camera ID\n") + &info.into_iter().collect::<String>();
     write([info.as_bytes(), train, query, gallery]);
     let splits = splits.with_notices(Vec::new());
-    assert_eq!(load().expect("written by a program"), splits);
+    assert_eq!(load().expect("valid lists"), splits);
 });

@@ -1,4 +1,4 @@
-//! Any bytes are weights as safetensors or are refused.
+//! Any bytes are read as safetensors weights or rejected.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

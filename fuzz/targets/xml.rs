@@ -1,4 +1,4 @@
-//! Any bytes are the labels of CityFlow-ReID or are refused; every image has one label.
+//! Any bytes are read as the labels of CityFlow-ReID or rejected. Every image has one label.
 #![no_main]
 
 use std::{collections::HashSet, fmt::Write, sync::LazyLock};
@@ -19,11 +19,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
 
     let mut xml = String::from("<Items>");
     for sample in &samples {
-        let name = sample.path.file_name().expect("has one").to_str().expect("ASCII");
-        let (vehicle, camera) = (sample.identity, sample.camera.expect("is labelled"));
+        let name = sample.path.file_name().expect("a file name").to_str().expect("ASCII");
+        let (vehicle, camera) = (sample.identity, sample.camera.expect("a camera"));
         write!(xml, "<Item cameraID=\"{camera}\" vehicleID=\"{vehicle}\" imageName=\"{name}\"/>")
             .expect("in memory");
     }
     FOLDER.write("train_label.xml", (xml + "</Items>").as_bytes());
-    assert_eq!(aic20::labelled(FOLDER.path()).expect("written by a program"), samples);
+    assert_eq!(aic20::labelled(FOLDER.path()).expect("a valid file"), samples);
 });

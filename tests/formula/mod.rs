@@ -1,5 +1,5 @@
-//! The formula: weights and inputs that each side of a comparison computes from names, as stated at
-//! the top of `tests/golden/make.py`.
+//! The formula: computes weights and inputs from the names of tensors, so that Rust and Python tests agree
+//! on them without files. The docs of `tests/golden/make.py` define it.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use burn::{
 /// A half-open range `[low, high)`.
 pub(crate) type Bounds = [f64; 2];
 
-/// The range of gradients and probes.
+/// The range of output gradients and probes.
 pub(crate) const UNIT: Bounds = [-1.0, 1.0];
 
 /// The range of inputs.
 pub(crate) const INPUT: Bounds = [-2.0, 2.0];
 
-/// The first `count` values of the tensor of this name, in row-major order.
+/// Computes the first `count` values of the tensor `name`, in row-major order.
 pub(crate) fn values(name: &str, [low, high]: Bounds, count: usize) -> Vec<f32> {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -41,7 +41,7 @@ const fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// The tensor of this name.
+/// Computes the tensor `name`.
 pub(crate) fn tensor<const D: usize>(
     name: &str,
     shape: [usize; D],
@@ -52,29 +52,29 @@ pub(crate) fn tensor<const D: usize>(
     Tensor::from_data(TensorData::new(values, shape), (device, dtype))
 }
 
-/// The module with every weight and running statistic from the formula; `key` gives a parameter's
-/// name from its path in the module. What is no weight, bias or statistic stays as it is.
+/// Replaces every weight, bias and running statistic of a module by values of the formula. `key` maps the
+/// path of a parameter in the module to its name. Other parameters keep their values.
 pub(crate) fn filled<M: Module>(module: M, key: impl Fn(&str) -> String, dtype: DType) -> M {
     let mut shapes = Shapes::default();
     module.visit(&mut shapes);
     let shapes = shapes.shapes.into_iter();
     let shapes = shapes.map(|(path, shape)| (key(&path), shape)).collect();
     module.map(&mut Fill {
-        place: Place::default(),
+        module_path: ModulePath::default(),
         key,
         shapes,
         dtype,
     })
 }
 
-/// The gradient of every trained parameter by its path, in `PyTorch`'s layout; `None` for one that the
-/// loss did not reach.
+/// Collects the gradient of every trained parameter by path, in PyTorch's layout. It is `None` for a
+/// parameter that the loss does not depend on.
 pub(crate) fn gradients<M: Module>(
     module: &M,
     gradients: &Gradients,
 ) -> BTreeMap<String, Option<Vec<f64>>> {
     let mut collect = Collect {
-        place: Place::default(),
+        module_path: ModulePath::default(),
         gradients,
         found: BTreeMap::new(),
     };
@@ -82,12 +82,14 @@ pub(crate) fn gradients<M: Module>(
     collect.found
 }
 
-/// Whether the gradient of a parameter is zero but for rounding: normalisation takes away a shift before
-/// it and, of a lone weight, all but the sign; a softmax takes away what all of its places share. The
-/// last shift of a block before a maximum over places goes the same way here, since in these inputs
-/// every such maximum is above 0; so does one before an instance normalisation.
+/// Whether the gradient of a parameter is zero up to rounding.
+///
+/// It is zero for a bias before a normalisation, which subtracts the mean, and for a bias before a softmax,
+/// which ignores a term that all positions share. It is also zero for a weight with one element before a
+/// normalisation, which keeps only the sign of its scale. The last bias of a block before a maximum over
+/// positions is such a bias too, because every such maximum is above 0 for these inputs.
 pub(crate) fn vanishes(path: &str, elements: usize) -> bool {
-    let shifts = [
+    let biases = [
         "w.0.bias",
         "g.bias",
         "h.bias",
@@ -97,24 +99,24 @@ pub(crate) fn vanishes(path: &str, elements: usize) -> bool {
         "downsample.1.bias",
         "stages.0.0.bn2.bias",
     ];
-    let lone = elements == 1 && path.ends_with(".0.weight");
-    lone || shifts.iter().any(|shift| path.ends_with(shift))
+    let scale = elements == 1 && path.ends_with(".0.weight");
+    scale || biases.iter().any(|bias| path.ends_with(bias))
 }
 
-/// The values of a tensor, whatever it holds them in.
+/// Reads the values of a tensor of any float dtype.
 pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     let values = tensor.try_into_vec_as::<f64>();
-    values.expect("the device computes the tensor")
+    values.expect("the tensor is computed")
 }
 
-/// Where a walk through a module is.
+/// The path of the current parameter while a module is visited.
 #[derive(Default)]
-pub(crate) struct Place {
-    /// Name and container of each step.
+pub(crate) struct ModulePath {
+    /// The name and the container type of each module from the root.
     steps: Vec<(String, String)>,
 }
 
-impl Place {
+impl ModulePath {
     pub(crate) fn enter(&mut self, name: &str, container: &str) {
         self.steps.push((name.to_owned(), container.to_owned()));
     }
@@ -129,53 +131,55 @@ impl Place {
         names.join(".")
     }
 
-    /// Between Burn's layout and `PyTorch`'s: the weight of a linear layer is transposed.
+    /// Converts a parameter between Burn's and PyTorch's layout: transposes the weight of a linear layer.
     pub(crate) fn transposed<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
-        if self.is_turned(D) {
+        if self.is_transposed(D) {
             tensor.swap_dims(0, 1)
         } else {
             tensor
         }
     }
 
-    /// `PyTorch`'s shape of a parameter of Burn's `shape`.
-    pub(crate) fn turned_shape<const D: usize>(&self, mut shape: [usize; D]) -> [usize; D] {
-        if self.is_turned(D) {
+    /// Returns PyTorch's shape of a parameter with Burn's `shape`.
+    pub(crate) fn pytorch_shape<const D: usize>(&self, mut shape: [usize; D]) -> [usize; D] {
+        if self.is_transposed(D) {
             shape.swap(0, 1);
         }
         shape
     }
 
-    fn is_turned(&self, rank: usize) -> bool {
+    fn is_transposed(&self, rank: usize) -> bool {
         let last = self.steps.last();
         rank == 2 && last.is_some_and(|(_, container)| container == "Struct:Linear")
     }
 }
 
-/// The shape of every parameter by path, in `PyTorch`'s layout.
+/// Collects the shape of every parameter by path, in PyTorch's layout.
 #[derive(Default)]
 struct Shapes {
-    place: Place,
+    module_path: ModulePath,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl ModuleVisitor for Shapes {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let shape = self.place.turned_shape(param.lazy_shape().dims::<D>());
-        self.shapes.insert(self.place.path(), shape.to_vec());
+        let shape = self
+            .module_path
+            .pytorch_shape(param.lazy_shape().dims::<D>());
+        self.shapes.insert(self.module_path.path(), shape.to_vec());
     }
 }
 
 struct Fill<K> {
-    place: Place,
+    module_path: ModulePath,
     key: K,
     shapes: BTreeMap<String, Vec<usize>>,
     dtype: DType,
@@ -183,23 +187,24 @@ struct Fill<K> {
 
 impl<K: Fn(&str) -> String> ModuleMapper for Fill<K> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let key = (self.key)(&self.place.path());
+        let key = (self.key)(&self.module_path.path());
         let device = param.lazy_device();
-        let place = (&device, self.dtype);
+        let options = (&device, self.dtype);
         let value = match self.bounds_of(&key) {
             Some(bounds) => {
-                let shape = self.place.turned_shape(param.lazy_shape().dims());
-                self.place.transposed(tensor(&key, shape, bounds, place))
+                let shape = self.module_path.pytorch_shape(param.lazy_shape().dims());
+                self.module_path
+                    .transposed(tensor(&key, shape, bounds, options))
             }
-            None => Tensor::from_data(param.val().into_data(), place),
+            None => Tensor::from_data(param.val().into_data(), options),
         };
         let id = param.id;
         param.transform_for_load(value, id)
@@ -207,7 +212,7 @@ impl<K: Fn(&str) -> String> ModuleMapper for Fill<K> {
 }
 
 impl<K> Fill<K> {
-    /// The range of a parameter, by the table in `make.py`; `None` if it is not in the table.
+    /// Returns the range of a parameter, by the table in `make.py`, or `None` if it is not in the table.
     fn bounds_of(&self, key: &str) -> Option<Bounds> {
         let (owner, kind) = key.rsplit_once('.').unwrap_or(("", key));
         let sibling = |name: &str| self.shapes.get(format!("{owner}.{name}").trim_matches('.'));
@@ -225,7 +230,7 @@ impl<K> Fill<K> {
         Some(bounds)
     }
 
-    /// Whether a normalisation is the last one of a residual branch.
+    /// Whether a normalisation is the last one before the residual addition of a block.
     fn closes_a_branch(&self, owner: &str) -> bool {
         let (block, name) = owner.rsplit_once('.').unwrap_or(("", owner));
         let third = format!("{block}.bn3.weight");
@@ -234,26 +239,26 @@ impl<K> Fill<K> {
 }
 
 struct Collect<'a> {
-    place: Place,
+    module_path: ModulePath,
     gradients: &'a Gradients,
     found: BTreeMap<String, Option<Vec<f64>>>,
 }
 
 impl ModuleVisitor for Collect<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         if value.is_require_grad() {
             let gradient = value.grad(self.gradients);
-            let gradient = gradient.map(|gradient| read(self.place.transposed(gradient)));
-            self.found.insert(self.place.path(), gradient);
+            let gradient = gradient.map(|gradient| read(self.module_path.transposed(gradient)));
+            self.found.insert(self.module_path.path(), gradient);
         }
     }
 }

@@ -2,12 +2,14 @@
 
     python tests/golden/make.py        (pip install torch torchvision numpy safetensors grad-cam)
 
-Everything is computed in float64 from weights and inputs that are exact in float32, and stored in
-float32 unless README.md says otherwise: a reference that does not move with the machine's kernels.
+Everything is computed in float64 from weights and inputs that are exact in float32, so that the
+reference does not depend on the kernels of the machine. It is stored in float32 unless README.md
+says otherwise.
 
-THE FORMULA. The weights of ResNet-50 are too large to commit, so both sides compute weights and
-inputs. A tensor has a name (a parameter's is its state-dict key) and a range [a, b). Its element
-with flat row-major index i = 0, 1, 2, ... is, in integers modulo 2^64,
+THE FORMULA. The weights of ResNet-50 are too large to commit, so Python and Rust both compute
+weights and inputs by this formula. A tensor has a name (the name of a parameter is its state-dict
+key) and a range [a, b). Its element with flat row-major index i = 0, 1, 2, ... is, in integers
+modulo 2^64,
 
     mix(n):  n = n + 0x9e3779b97f4a7c15
              n = (n xor (n >> 30)) * 0xbf58476d1ce4e5b9
@@ -58,14 +60,14 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 FOLDER = Path(__file__).resolve().parent
 UNIT = (-1.0, 1.0)
 INPUT = (-2.0, 2.0)
-WHOLE_GRADIENT = 64  # parameters of at most so many elements have their gradient stored whole
+WHOLE_GRADIENT = 64  # gradients with at most this number of elements are stored in full
 
 
 # ---------------------------------------------------------------------------------- the formula
 
 
 def mix(n):
-    """SplitMix64's output function on an array of uint64, which wraps."""
+    """SplitMix64's output function on an array of uint64, with wrapping arithmetic."""
     n = n + np.uint64(0x9E3779B97F4A7C15)
     n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -81,7 +83,7 @@ def fnv1a(name):
 
 
 def formula(name, shape, bounds):
-    """The tensor of this name: float32 values, held in float64."""
+    """Computes the tensor `name`: float32 values, stored as float64."""
     low, high = bounds
     index = np.arange(math.prod(shape), dtype=np.uint64)
     u = (mix(fnv1a(name) ^ mix(index)) >> np.uint64(40)).astype(np.float64) / 2.0**24
@@ -108,7 +110,7 @@ def bounds_of(key, state):
 
 
 def filled(module, prefix=""):
-    """The module in float64 with every tensor from the formula; GeM's exponent stays."""
+    """Fills every tensor of a module by the formula, in float64; GeM's exponent keeps its value."""
     module = module.double()
     state = {prefix + key: tensor for key, tensor in module.state_dict().items()}
     for key, tensor in state.items():
@@ -123,16 +125,16 @@ def filled(module, prefix=""):
 
 
 def last_stride_one(network):
-    """Layer 4 at layer 3's resolution; both paths of its first block change."""
+    """Sets the stride of layer 4 to 1, in both paths of its first block."""
     network.layer4[0].conv2.stride = (1, 1)
     network.layer4[0].downsample[0].stride = (1, 1)
     return network
 
 
 def logits_of(build, batch, stem="maxpool"):
-    """Logits in both modes, the network after the training pass, and each stage's mean and norm.
+    """Logits in both modes, the network after the training pass, and stage means and norms.
 
-    `stem` names the module whose output goes into layer 1.
+    `stem` is the name of the module whose output is the input of layer 1.
     """
     network = filled(build())
     images = formula("input", (batch, 3, 64, 32), INPUT)
@@ -154,7 +156,7 @@ def logits_of(build, batch, stem="maxpool"):
     return values, network, stages
 
 
-def tell_rounding(name, build, values, batch):
+def print_rounding(name, build, values, batch):
     """Prints how far PyTorch's own float32 logits are from the reference, over the largest."""
     network = filled(build()).float()
     images = formula("input", (batch, 3, 64, 32), INPUT).float()
@@ -169,14 +171,14 @@ def tell_rounding(name, build, values, batch):
 
 
 def network_file(name, build, batch, stem="maxpool", **script):
-    """Logits of one network."""
+    """Writes the logits of one network."""
     values, _, _ = logits_of(build, batch, stem)
-    tell_rounding(name, build, values, batch)
+    print_rounding(name, build, values, batch)
     write(name, {key: value.float() for key, value in values.items()}, **script)
 
 
 def gradients_of(network):
-    """Small gradients whole; and of each, in float64, its norm and its product with the probe."""
+    """Small gradients in full; of each gradient its norm and dot product with the probe."""
     whole, exact = {}, {}
     for key, parameter in network.named_parameters():
         if not parameter.requires_grad:
@@ -200,10 +202,10 @@ def states_after(network, layers):
 
 
 def whole_network(name, build, layers, stem="maxpool"):
-    """Logits, running statistics and gradients on a batch of 4; and what stays in float64."""
+    """Logits, running statistics and gradients on a batch of 4; then the values kept in float64."""
     batch = 4
     values, network, stages = logits_of(build, batch, stem)
-    tell_rounding(name, build, values, batch)
+    print_rounding(name, build, values, batch)
     tensors = values | states_after(network, layers)
     (values["train.logits"] * formula("grad_output", (batch, 1000), UNIT)).sum().backward()
     whole, exact = gradients_of(network)
@@ -211,7 +213,7 @@ def whole_network(name, build, layers, stem="maxpool"):
 
 
 def resnet50_file():
-    """Logits, stage summaries, running statistics, and gradients in two float64 numbers each."""
+    """Writes logits, stage means and norms, running statistics, and gradients of ResNet-50."""
     tensors, exact = whole_network("resnet50", models.resnet50, ("bn1", "layer4.2.bn3"))
     tensors["input"] = formula("input", (4, 3, 64, 32), INPUT)
     write("resnet50", {key: value.float() for key, value in tensors.items()} | exact)
@@ -268,7 +270,7 @@ def shortcut(inputs, outputs):
 
 
 def passes(name, part, x):
-    """The outputs in both modes, then the training pass's gradients."""
+    """The outputs in both modes, and the gradients of the training pass."""
     tensors = {f"{name}.output.eval": part.eval()(x)}
     output = part.train()(x)
     grad_output = formula(f"{name}.grad_output", output.shape, UNIT)
@@ -279,7 +281,7 @@ def passes(name, part, x):
 
 
 def block_file():
-    """Whole outputs and gradients of the parts, [4, channels, 8, 4] in."""
+    """Writes outputs and gradients of the parts, for inputs of [4, channels, 8, 4]."""
     parts = {
         "basic": (BasicBlock(8, 16, 2, shortcut(8, 16)), 8),
         "bottleneck": (Bottleneck(16, 8, 2, shortcut(16, 32)), 16),
@@ -462,7 +464,7 @@ class Parallel(Gated):
 
 
 def attention_file():
-    """Whole outputs, gradients and running statistics of attention blocks, [4, 16, 4, 3] in."""
+    """Writes outputs, gradients and running statistics of attention blocks, for [4, 16, 4, 3]."""
     size = channels, positions = 16, 12
     parts = {
         "cbam_channel": CbamChannel(channels, 4),
@@ -498,7 +500,7 @@ def attention_file():
 
 
 def optimizer_file():
-    """Seven parameters after 1, 2, 10 and 50 steps along given gradients."""
+    """Writes seven parameters after 1, 2, 10 and 50 steps with given gradients."""
     rules = {
         "adam": lambda p: torch.optim.Adam(
             p, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=5e-4
@@ -548,7 +550,7 @@ def euclidean_distance(a, b):
 
 
 def batch_hard(features, labels, distance, penalty, reduction):
-    """Hermans et al. 2017: per anchor, the farthest of its own and the nearest of the others."""
+    """Hermans et al. 2017: per anchor, the farthest positive and the nearest negative."""
     n = len(labels)
     terms = []
     for i in range(n):
@@ -572,7 +574,7 @@ def with_gradients(prefix, loss, **inputs):
 
 
 def loss_files():
-    """Losses on a handful of vectors, written as loops."""
+    """Writes losses on a few vectors, computed in loops."""
     labels = [0, 0, 1, 2, 2, 2]
     features = formula("center.features", (6, 4), INPUT).requires_grad_()
     centers = formula("center.centers", (3, 4), INPUT).requires_grad_()
@@ -583,7 +585,7 @@ def loss_files():
 
     labels = [0, 0, 0, 1, 1, 2, 2]
     features = formula("metric.features", (7, 5), INPUT)
-    features[range(7), labels] += 3.5  # parts the classes, so that some anchors meet the margin
+    features[range(7), labels] += 3.5  # separates the classes, so that some anchors meet the margin
     features = features.float().double().requires_grad_()
     logits = formula("metric.logits", (7, 5), INPUT).requires_grad_()
     tensors = {"features": features, "logits": logits}
@@ -623,7 +625,7 @@ class Reduced(nn.Module):
 
 
 class Pooled(nn.Module):
-    """A classifier of the mean."""
+    """Average pooling and a classifier."""
 
     def __init__(self, channels, classes):
         super().__init__()
@@ -634,7 +636,7 @@ class Pooled(nn.Module):
 
 
 def raw_maps(method, head, x, classes):
-    """pytorch-grad-cam's maps at the input of a head, before they are scaled."""
+    """Computes pytorch-grad-cam's maps at the input of a head, without their final scaling."""
     network = nn.Sequential(nn.Identity(), head)
     targets = None if classes is None else [ClassifierOutputTarget(c) for c in classes]
     with method(model=network, target_layers=[network[0]]) as cam:
@@ -642,7 +644,7 @@ def raw_maps(method, head, x, classes):
 
 
 def grad_cam_file():
-    """Maps of pytorch-grad-cam for heads in evaluation on <part>.input of [5,8,4,3]."""
+    """Writes pytorch-grad-cam's maps for heads in evaluation, for <part>.input of [5,8,4,3]."""
     pytorch_grad_cam.base_cam.scale_cam_image = lambda maps, size=None: maps
     heads = {
         "pooled": Pooled(8, 4),
@@ -668,7 +670,7 @@ def grad_cam_file():
     write("grad_cam", tensors)
 
 
-DONORS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # as drawn from seed 1 for both branches
+DONORS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # the random donors of both branches for seed 1
 
 
 class Progressive(nn.Module):
@@ -684,18 +686,18 @@ class Progressive(nn.Module):
 
 
 def attention_map(branch, t, labels):
-    """Eq. 1 for the score of each label, by a pass of its own, in training mode."""
+    """Eq. 1 for the score of each label, by a separate pass in training mode."""
     t = t.detach().requires_grad_()
-    logits = copy.deepcopy(branch)(t)  # whose running statistics are its own
+    logits = copy.deepcopy(branch)(t)  # a copy: the branch keeps its running statistics
     scores = logits[range(len(labels)), labels].sum()
     (gradient,) = torch.autograd.grad(scores, t)
     w = gradient.mean((2, 3), keepdim=True)
     return F.relu((w * t).sum(1)).detach()
 
 
-def top_cells(g, cell, k):
-    """Eq. 2: 1 where the k cells with the largest sums are, ties row by row."""
-    (rows, columns), cut = cell, torch.zeros_like(g)
+def top_patches(g, patch, k):
+    """Eq. 2: a mask of the k patches with the largest sums; among equal sums, row by row."""
+    (rows, columns), cut = patch, torch.zeros_like(g)
     for image in range(len(g)):
         corners = [
             (r, c)
@@ -710,9 +712,9 @@ def top_cells(g, cell, k):
 
 
 def progressive_file():
-    """One training step of the progressive head, donors given."""
+    """Writes one training step of the progressive head, with given donors."""
     labels = [0, 0, 1, 1, 2, 2]
-    cell, k, classes = (3, 2), 3, 3
+    patch, k, classes = (3, 2), 3, 3
     variants = {
         "negative": (DONORS, False),
         "positive": ([[1, 0, 3, 2, 5, 4]] * 2, False),
@@ -726,22 +728,22 @@ def progressive_file():
         x = formula("progressive.input", (6, 8, 6, 8), INPUT).requires_grad_()
         shared, seen, branch = head.bottleneck(x), x, head.get_submodule("global")
         losses = []
-        for place in range(3):
-            if place > 0:
+        for index in range(3):
+            if index > 0:
                 g = attention_map(branch, seen, labels)
-                cut = top_cells(g, cell, k)
-                tensors |= {f"{name}.map.{place}": g, f"{name}.cut.{place}": cut}
-                tensors[f"{name}.donors.{place}"] = torch.tensor(donors[place - 1])
-                donor = shared[donors[place - 1]]
+                cut = top_patches(g, patch, k)
+                tensors |= {f"{name}.map.{index}": g, f"{name}.cut.{index}": cut}
+                tensors[f"{name}.donors.{index}"] = torch.tensor(donors[index - 1])
+                donor = shared[donors[index - 1]]
                 donor = donor.detach() if stopped else donor
                 m = 1 - cut[:, None]
-                seen, branch = m * shared + (1 - m) * donor, head.branches[place - 1]
+                seen, branch = m * shared + (1 - m) * donor, head.branches[index - 1]
             f = branch.features(seen)
             logits = branch.classifier(f)
             identity = F.cross_entropy(logits, torch.tensor(labels), label_smoothing=0.1)
             triplet = batch_hard(f, labels, euclidean_distance, F.softplus, "mean")
-            tensors |= {f"{name}.features.{place}": f, f"{name}.logits.{place}": logits}
-            tensors[f"{name}.losses.{place}"] = torch.stack([identity, triplet])
+            tensors |= {f"{name}.features.{index}": f, f"{name}.logits.{index}": logits}
+            tensors[f"{name}.losses.{index}"] = torch.stack([identity, triplet])
             losses += [identity, triplet]
         sum(losses).backward()
         tensors[f"{name}.grad.input"] = x.grad
@@ -760,7 +762,7 @@ def progressive_file():
 
 
 def write(name, tensors, script="make.py", used=(torch, torchvision)):
-    """One file; the single metadata entry keeps its bytes the same from run to run."""
+    """Writes one file. A single metadata entry keeps the file byte-identical between runs."""
     path = FOLDER / f"{name}.safetensors"
     tensors = {key: value.detach().contiguous() for key, value in tensors.items()}
     versions = ", ".join(f"{m.__name__} {m.__version__.split('+')[0]}" for m in used)

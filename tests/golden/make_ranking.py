@@ -1,4 +1,4 @@
-"""Writes ranking_peers.safetensors: 20 random problems and what two public evaluations say of them.
+"""Writes ranking_peers.safetensors: 20 random problems, evaluated by two public libraries.
 
     git clone https://github.com/JDAI-CV/fast-reid
     pip download --no-deps torchreid==0.2.5 && tar xzf torchreid-0.2.5.tar.gz
@@ -6,8 +6,8 @@
         torchreid-0.2.5/torchreid/reid/metrics/rank.py      (pip install numpy safetensors)
 
 Each problem has ties (distances are sixteenths), junk (identity -1), distractors (identity 0) and
-queries without a match. Both peers expect junk to be gone already, so they are given the gallery
-without it; both sort by numpy's default, which is not stable, so it is made stable here.
+queries without a match. FastReID and torchreid expect a gallery without junk, so junk is removed
+first. Both sort with numpy's default, which is not stable; this script makes it stable.
 """
 
 import functools
@@ -23,7 +23,7 @@ MAX_RANK = 10
 
 
 def load(path):
-    """The functions of a file, without the package around it."""
+    """Loads the functions of a file without importing its package."""
     source = Path(path).read_text().replace("from .rank_cylib", "from no_such_package")
     scope = {"__name__": "peer"}
     exec(compile(source, path, "exec"), scope)
@@ -39,7 +39,7 @@ def main():
     for problem in range(PROBLEMS):
         queries, images = random.integers(3, 13), random.integers(40, 90)
         identities, cameras = random.integers(3, 12), random.integers(2, 5)
-        query_ids = random.integers(1, identities + 3, queries)  # some are nowhere in the gallery
+        query_ids = random.integers(1, identities + 3, queries)  # some are not in the gallery
         gallery_ids = random.integers(-1, identities, images)
         query_cameras = random.integers(0, cameras, queries)
         gallery_cameras = random.integers(0, cameras, images)

@@ -1,4 +1,6 @@
-"""A table of embeddings as pyarrow writes it by default: nullable columns, dictionaries, Snappy.
+"""Writes table.parquet, a table of embeddings with pyarrow's default settings.
+
+These are nullable columns, dictionary encoding and Snappy compression.
 
     pip install pyarrow==26.0.1
     python tests/golden/make_table.py

@@ -5,9 +5,9 @@
 
 The backbones, attention blocks, losses and the optimizer of Liu et al., "Further Non-local and
 Channel Attention Networks for Vehicle Re-identification", CVPR Workshops 2020, and what that paper
-compares with. The formula, its ranges and the way of storing are those of make.py, which is next to
-this file. Whatever is written here by hand is computed a second time by another route, and the
-script stops where the two differ. README.md says what each file holds.
+compares with. The formula, its ranges and the storage format are those of make.py in this folder.
+Everything that is implemented here is computed a second time in another way, and the script stops
+if the two results differ. README.md documents each file.
 """
 
 import math
@@ -42,13 +42,13 @@ SCRIPT = {"script": "make_vehicles.py", "used": (torch, torchvision, timm)}
 
 
 def agree(found, expected, tolerance=1e-12):
-    """Stops where two routes to the same values part, relative to the largest."""
+    """Fails if two computations of the same values differ, relative to the largest value."""
     difference = (found - expected).abs().max()
     assert difference <= tolerance * expected.abs().max(), (difference, expected.abs().max())
 
 
 def stored(name, tensors, exact=()):
-    """Writes a file: float32, but for labels and what has to stay exact."""
+    """Writes a file in float32, except integers and the tensors in `exact`."""
     narrowed = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     write(name, narrowed | dict(exact), **SCRIPT)
 
@@ -84,7 +84,7 @@ class NormalisedSum(Bottleneck):
 
 
 def ibn_a(network):
-    """IBN-Net-a: the first normalisation of each bottleneck of layers 1 to 3 is split in two."""
+    """IBN-Net-a: splits the channels of the first normalisation of each block in layers 1 to 3."""
     for stage in (network.layer1, network.layer2, network.layer3):
         for block in stage:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)
@@ -92,7 +92,7 @@ def ibn_a(network):
 
 
 def ibn_b(network):
-    """IBN-Net-b: instance normalisation in the stem, and closing layers 1 and 2."""
+    """IBN-Net-b: instance normalisation in the stem and at the end of layers 1 and 2."""
     network.bn1 = nn.InstanceNorm2d(64, affine=True)
     for stage in (network.layer1, network.layer2):
         last = stage[-1]
@@ -101,12 +101,12 @@ def ibn_b(network):
 
 
 def se_resnext(layers):
-    """timm's copy of Cadene's; the 0.2 of dropout that timm adds has no place in it."""
+    """timm's copy of Cadene's network, without the dropout of 0.2 that timm adds."""
     return timm.create_model(f"legacy_seresnext{layers}_32x4d", drop_rate=0.0)
 
 
 def check_networks():
-    """Parameter counts, instance normalisation by its definition, and the split."""
+    """Checks parameter counts, and instance and batch normalisation against their definitions."""
     counts = {
         "se_resnext101": (se_resnext(101), 48_955_416),
         "se_resnext50": (se_resnext(50), 27_559_896),
@@ -123,17 +123,17 @@ def check_networks():
     x = formula("check.input", (3, 6, 4, 5), INPUT)
     expected = torch.empty_like(x)
     for channel in range(6):
-        part, place = (norm.IN, channel) if channel < 3 else (norm.BN, channel - 3)
+        part, index = (norm.IN, channel) if channel < 3 else (norm.BN, channel - 3)
         for image in range(3):
             own = x[image, channel] if channel < 3 else x[:, channel]
             spread = (own.square().mean() - own.mean().square() + 1e-5).sqrt()
             scaled = (x[image, channel] - own.mean()) / spread
-            expected[image, channel] = part.weight[place] * scaled + part.bias[place]
+            expected[image, channel] = part.weight[index] * scaled + part.bias[index]
     agree(norm(x), expected)
 
 
 def network_files():
-    """What resnet50 has in make.py, of five networks; of a sixth the logits."""
+    """Writes for four networks what make.py writes for resnet50, and the logits of a fifth."""
     norms = ("bn1", "layer4.2.bn3")
     networks = {
         "se_resnext101": (lambda: se_resnext(101), ("layer0.bn1", "layer4.2.bn3"), "pool0"),
@@ -164,7 +164,7 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x):
         g, h, p = (f(x).flatten(2).transpose(1, 2) for f in (self.g, self.h, self.p))
-        weights = (g @ h.transpose(1, 2)).softmax(2)  # each row over the keys
+        weights = (g @ h.transpose(1, 2)).softmax(2)  # over the keys
         y = self.t((weights @ p).transpose(1, 2).unflatten(2, x.shape[2:]))
         return torch.sigmoid(y) * x if self.how == "multiply" else x + y
 
@@ -197,7 +197,7 @@ class ChannelAttention(nn.Module):
 
 
 class ReducedNeck(nn.Module):
-    """f = relu(norm(reduction(mean_hw(x)))), g = bottleneck(f) without a shift, classifier(g)."""
+    """f = relu(norm(reduction(mean_hw(x)))), g = bottleneck(f) with bias 0, classifier(g)."""
 
     def __init__(self, channels, dimensions, classes):
         super().__init__()
@@ -207,7 +207,7 @@ class ReducedNeck(nn.Module):
         self.classifier = nn.Linear(dimensions, classes, bias=False)
 
     def frozen(self):
-        """The shift of the neck, as it starts and stays."""
+        """Freezes the bias of the neck at 0."""
         self.bottleneck.bias.requires_grad_(False).zero_()
         return self
 
@@ -218,15 +218,15 @@ class ReducedNeck(nn.Module):
 
 
 def sab_by_loops(state, x, how):
-    """SAB from its state dict, one position at a time."""
+    """Computes SAB from its state dict, one position at a time."""
     batch, channels, height, width = x.shape
     weight = {k: state[f"{k}.weight"][:, :, 0, 0] for k in "ghpt"}
     y = torch.empty_like(x)
     for image in range(batch):
-        places = [(r, c) for r in range(height) for c in range(width)]
-        column = [x[image, :, r, c] for r, c in places]
+        positions = [(r, c) for r in range(height) for c in range(width)]
+        column = [x[image, :, r, c] for r, c in positions]
         g, h, p = ([weight[k] @ own + state[f"{k}.bias"] for own in column] for k in "ghp")
-        for i, (r, c) in enumerate(places):
+        for i, (r, c) in enumerate(positions):
             powers = [math.exp(torch.dot(g[i], key)) for key in h]
             z = sum(power * value for power, value in zip(powers, p, strict=True)) / sum(powers)
             t = weight["t"] @ z + state["t.bias"]
@@ -247,7 +247,7 @@ def normalised(state, name, x):
 
 
 def se_by_einsum(state, name, x):
-    """SE's gate from its state dict, [n, c]."""
+    """Computes SE's gate from its state dict, [n, c]."""
     fc1, fc2 = state[f"{name}.fc1.weight"], state[f"{name}.fc2.weight"]
     hidden = torch.einsum("nchw,dc->nd", x, fc1[:, :, 0, 0]) / (x.shape[2] * x.shape[3])
     hidden = (hidden + state[f"{name}.fc1.bias"]).clamp(min=0)
@@ -257,7 +257,7 @@ def se_by_einsum(state, name, x):
 
 
 def grouped(weight, x, groups):
-    """A 3x3 convolution with padding 1 as nine shifted products, a group at a time."""
+    """A 3x3 convolution with padding 1 as nine shifted products, one group at a time."""
     padded, (height, width) = F.pad(x, (1, 1, 1, 1)), x.shape[2:]
     outputs = []
     for own, kernel in zip(padded.chunk(groups, 1), weight.chunk(groups, 0), strict=True):
@@ -279,7 +279,7 @@ def pointwise(state, name, x):
 
 
 def cab_by_einsum(state, x, groups, how):
-    """CAB in evaluation, from its state dict."""
+    """Computes CAB in evaluation from its state dict."""
     raw = normalised(state, "bn1", pointwise(state, "conv1", x)).clamp(min=0)
     raw = normalised(state, "bn2", grouped(state["conv2.weight"], raw, groups)).clamp(min=0)
     raw = pointwise(state, "conv3", raw)
@@ -291,7 +291,7 @@ def cab_by_einsum(state, x, groups, how):
 
 
 def neck_by_einsum(state, x):
-    """The head in evaluation, from its state dict: f, g and the logits."""
+    """Computes the head in evaluation from its state dict: f, g and the logits."""
     pooled = x.sum((2, 3)) / (x.shape[2] * x.shape[3])
     f = torch.einsum("nc,dc->nd", pooled, state["reduction.weight"]) + state["reduction.bias"]
     f = normalised(state, "norm", f).clamp(min=0)
@@ -309,7 +309,7 @@ def buffers_after(name, part):
 
 
 def attention_file():
-    """Outputs, gradients and running statistics of SAB, CAB and the head, [4, 16, 4, 3] in."""
+    """Writes outputs, gradients and statistics of SAB, CAB and the head, inputs [4, 16, 4, 3]."""
     size, groups = (4, 16, 4, 3), 4
     sab = {"sab": "multiply", "sab_add": "add"}
     cab = {"cab": "multiply", "cab_vector": "vector", "cab_add": "add"}
@@ -384,7 +384,7 @@ class SeBottleneck(nn.Module):
 
 
 class Stages(nn.Module):
-    """What follows the split: the rest of layer 3, and layer 4 at its resolution."""
+    """The late stages after the split: the rest of layer 3, and layer 4 with stride 1."""
 
     def __init__(self, groups, reduction):
         super().__init__()
@@ -410,7 +410,7 @@ class Branch(nn.Module):
 
 
 class Further(nn.Module):
-    """The two branches of FNC on one map, each with stages of its own."""
+    """The two branches of FNC on one feature map, each with its own late stages."""
 
     def __init__(self, dimensions, classes):
         super().__init__()
@@ -422,17 +422,17 @@ class Further(nn.Module):
 
 
 def below(state, prefix):
-    """The part of a state dict under a prefix."""
+    """The entries of a state dict under a prefix, without the prefix."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
-def descriptor_by_einsum(state, x):
-    """FNC's descriptor in evaluation, from its state dict."""
+def embedding_by_einsum(state, x):
+    """Computes FNC's embedding in evaluation from its state dict."""
     parts = []
     for name in ("spatial", "channel"):
         y = x
-        for place in ("0.0", "1.0", "1.1"):
-            own = below(state, f"{name}.block.0.stages.{place}.")
+        for path in ("0.0", "1.0", "1.1"):
+            own = below(state, f"{name}.block.0.stages.{path}.")
             z = normalised(own, "bn1", pointwise(own, "conv1", y)).clamp(min=0)
             z = normalised(own, "bn2", grouped(own["conv2.weight"], z, 4)).clamp(min=0)
             z = normalised(own, "bn3", pointwise(own, "conv3", z))
@@ -462,7 +462,7 @@ def smoothed_cross_entropy(logits, labels, eps):
 
 
 def loss_of(network, x, labels, weight=2):
-    """Equation 7 in training mode: its terms, and what the branches gave."""
+    """Equation 7 in training mode: its terms, and the outputs of the branches."""
     outputs = network.train()(x)
     terms = {}
     for name, (f, _, logits) in outputs.items():
@@ -476,7 +476,7 @@ def loss_of(network, x, labels, weight=2):
 
 
 def check_losses(terms, outputs, labels):
-    """The losses by PyTorch's own functions and by matrices."""
+    """Checks the losses with PyTorch's functions and distance matrices."""
     labels = torch.tensor(labels)
     same = labels[:, None] == labels[None]
     total = 0
@@ -491,13 +491,13 @@ def check_losses(terms, outputs, labels):
         agree(terms[f"loss.triplet.{name}"], triplet)
         total = total + 2 * identity + triplet
         print(f"fnc {name}: {int((gaps > 0).sum())} of {len(gaps)} anchors above the margin")
-        # Rounding moves no anchor across the margin, and none to another negative.
+        # Rounding must not move an anchor across the margin, nor change its nearest negative.
         assert gaps.abs().min() > 1e-3 and (second - nearest).min() > 1e-3
     agree(terms["loss.total"], total)
 
 
 def check_direction(build, x, labels, exact, step=1e-6):
-    """The products with the probes add up to the slope of the loss along all probes at once."""
+    """Checks that the products with the probes sum to the slope of the loss along all probes."""
     losses = []
     for sign in (1, -1):
         network = build()
@@ -512,7 +512,7 @@ def check_direction(build, x, labels, exact, step=1e-6):
 
 
 def fnc_file():
-    """One evaluation and one training step's gradients of the whole head, [8, 64, 6, 4] in."""
+    """Writes one evaluation and the gradients of one training step of the whole head."""
     labels = [0, 0, 1, 1, 2, 2, 3, 3]
 
     def build():
@@ -528,7 +528,7 @@ def fnc_file():
     with torch.no_grad():
         embeddings = [g for _, g, _ in network.eval()(x).values()]
         tensors["eval.descriptor"] = torch.cat(embeddings, 1)
-        agree(tensors["eval.descriptor"], descriptor_by_einsum(network.state_dict(), x))
+        agree(tensors["eval.descriptor"], embedding_by_einsum(network.state_dict(), x))
     terms, outputs = loss_of(network, x, labels)
     check_losses(terms, outputs, labels)
     terms["loss.total"].backward()
@@ -543,11 +543,11 @@ def fnc_file():
     stored("fnc", tensors | whole, exact)
 
 
-# ------------------------------------------------------------------------------------- granules
+# ---------------------------------------------------------------------------------- stripe head
 
 
-class Granule(nn.Module):
-    """f = relu(norm(reduction(max_hw(x)))), classifier(f): one part of Wang et al. 2018."""
+class Part(nn.Module):
+    """f = relu(norm(reduction(max_hw(x)))), classifier(f): one part of MGN, Wang et al. 2018."""
 
     def __init__(self, channels, dimensions, classes):
         super().__init__()
@@ -560,13 +560,13 @@ class Granule(nn.Module):
         return f, self.classifier(f)
 
 
-class Granules(nn.Module):
-    """The whole map, and its horizontal stripes from the top."""
+class Stripes(nn.Module):
+    """Parts for the whole feature map, and for its horizontal stripes from top to bottom."""
 
     def __init__(self, channels, dimensions, classes, stripes):
         super().__init__()
-        self.whole = Granule(channels, dimensions, classes)
-        self.stripes = nn.ModuleList(Granule(channels, dimensions, classes) for _ in range(stripes))
+        self.whole = Part(channels, dimensions, classes)
+        self.stripes = nn.ModuleList(Part(channels, dimensions, classes) for _ in range(stripes))
 
     def forward(self, x):
         rows = x.chunk(len(self.stripes), 2)
@@ -576,9 +576,9 @@ class Granules(nn.Module):
         return outputs
 
 
-def granule_file():
-    """Features, logits and gradients of the whole and of three stripes, [4, 16, 6, 3] in."""
-    head = filled(Granules(16, 6, 5, 3), "granules.")
+def stripe_head_file():
+    """Writes features, logits and gradients of the whole map and three stripes."""
+    head = filled(Stripes(16, 6, 5, 3), "granules.")
     x = formula("granules.input", (4, 16, 6, 3), INPUT).requires_grad_()
     tensors, state = {}, head.state_dict()
     for mode in ("eval", "train"):
@@ -611,17 +611,17 @@ def granule_file():
 # ----------------------------------------------------------------------------------- optimizers
 
 STEPS = (1, 2, 5, 6, 7, 12, 50, 200)
-SMALL = 2.0**-14  # brings the gradients near eps, so that its place and size show
+SMALL = 2.0**-14  # brings the gradients near eps, so that its value and use in the formula matter
 
 
 def walk(stepper, scale):
-    """The parameters after each of STEPS along the given gradients."""
-    place = formula("optim.parameter", (7,), UNIT)
-    step, found = stepper(place), {}
+    """The parameters after each of STEPS with the given gradients."""
+    parameters = formula("optim.parameter", (7,), UNIT)
+    step, found = stepper(parameters), {}
     for t in range(1, max(STEPS) + 1):
-        place = step(t, scale * formula(f"optim.grad.{t}", (7,), UNIT))
+        parameters = step(t, scale * formula(f"optim.grad.{t}", (7,), UNIT))
         if t in STEPS:
-            found[t] = place.detach().double().clone()
+            found[t] = parameters.detach().double().clone()
     return found
 
 
@@ -645,7 +645,7 @@ def torch_rule(rule, dtype=torch.float64, before=None):
 
 
 def rectified(rate, betas, eps, decay, coupled=False):
-    """RAdam as Ranger has it: rectified where N_sma > 5, its decay decoupled unless told so."""
+    """RAdam as in Ranger: rectified if N_sma > 5, weight decay decoupled unless `coupled`."""
     first, second = betas
 
     def stepper(start):
@@ -676,7 +676,7 @@ def rectified(rate, betas, eps, decay, coupled=False):
 
 
 def momentum(rate, factor):
-    """SGD with momentum, its first velocity the first gradient."""
+    """SGD with momentum; the first velocity is the first gradient."""
 
     def stepper(start):
         state = {"p": start.clone(), "velocity": torch.zeros(7).double()}
@@ -712,7 +712,7 @@ def looking_ahead(inner, alpha=0.5, k=6):
 
 
 def ranger_file():
-    """RAdam, Lookahead and Ranger, each also by a published implementation."""
+    """Writes RAdam, Lookahead and Ranger, each checked with a published implementation."""
     rate, betas, eps, decay = 0.01, (0.95, 0.999), 1e-5, 5e-4
     radam = torch.optim.RAdam
     ranger = pytorch_ranger.Ranger
@@ -731,7 +731,7 @@ def ranger_file():
     def decoupled(parameters):
         return radam(parameters, rate, betas, eps, weight_decay=decay, decoupled_weight_decay=True)
 
-    # What is stored, another implementation of it, and the scale of the gradients.
+    # The stored implementation, the other implementation, and the scale of the gradients.
     theirs = (0.9, 0.999), 1e-8  # PyTorch's defaults
     rules = {
         "radam": (torch_rule(lambda p: radam(p, rate)), rectified(rate, *theirs, 0), 1),
@@ -743,7 +743,7 @@ def ranger_file():
         "radam_decoupled": (rectified(rate, betas, eps, decay), torch_rule(decoupled), 1),
         "lookahead_sgd": (
             looking_ahead(momentum(0.1, 0.9)),
-            # timm takes its first slow weights when it is told to, or else only after k steps.
+            # timm copies the slow weights at `sync_lookahead`, or otherwise only after k steps.
             torch_rule(lambda p: TimmLookahead(sgd(p)), before=TimmLookahead.sync_lookahead),
             1,
         ),
@@ -755,10 +755,10 @@ def ranger_file():
     for name, (rule, other, scale) in rules.items():
         found = walk(rule, scale)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pytorch_ranger's calls are of PyTorch 1.4
+            warnings.simplefilter("ignore")  # pytorch_ranger uses deprecated calls of PyTorch 1.4
             expected = walk(other, scale)
         worst = max((found[t] - expected[t]).abs().max().item() for t in STEPS)
-        print(f"{name}: {worst:.1e} from the other implementation")
+        print(f"{name}: differs by at most {worst:.1e} from the other implementation")
         for t in STEPS:  # pytorch_ranger computes in float32
             agree(expected[t], found[t], 1e-6 if name.startswith("ranger") else 1e-12)
         tensors |= {f"{name}.{t}": value for t, value in found.items()}
@@ -770,7 +770,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     attention_file()
     fnc_file()
-    granule_file()
+    stripe_head_file()
     ranger_file()
     check_networks()
     network_files()

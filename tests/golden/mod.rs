@@ -1,4 +1,4 @@
-//! Golden files: reference values by name, compared one by one.
+//! Reads golden files (named reference values) and compares results with them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,25 +13,25 @@ use burn::{
 };
 use safetensors::{Dtype, SafeTensors};
 
-use crate::formula::{self, Place, UNIT};
+use crate::formula::{self, ModulePath, UNIT};
 
 pub(crate) mod network;
 pub(crate) mod part;
 
-// Relative to the largest expected magnitude.
+// Tolerances, relative to the largest expected magnitude.
 pub(crate) const LOGITS: f64 = 1e-4;
 pub(crate) const OUTPUT: f64 = 1e-5;
 pub(crate) const STATISTIC: f64 = 1e-5;
 pub(crate) const GRADIENT: f64 = 1e-3;
-/// What the tolerance of a gradient that vanishes refers to.
+/// The reference magnitude for the tolerance of a gradient that is zero up to rounding.
 pub(crate) const ROUNDING: f64 = 1e-2;
-/// In double precision, where what is left is how the reference was stored.
+/// The tolerance in double precision. The remaining difference is the rounding of the stored reference.
 pub(crate) const DOUBLE: f64 = 1e-6;
 
-/// The start of a file's name, and what compares such a file.
+/// A prefix of file names, and the function that compares a file with such a name.
 pub(crate) type Checker = (&'static str, fn(&Golden));
 
-/// Compares every golden file that is known; the first that fits a name counts.
+/// Compares every golden file whose name begins with a prefix in `checkers`; the first such prefix applies.
 pub(crate) fn check_files(checkers: &[Checker]) {
     let folder = folder();
     let entries = fs::read_dir(&folder);
@@ -52,8 +52,8 @@ pub(crate) fn check_files(checkers: &[Checker]) {
         };
         let golden = Golden::open(&path);
         check(&golden);
-        match golden.relevance() {
-            Ok(relevance) => say(&format!("{name}: {relevance}")),
+        match golden.finish() {
+            Ok(summary) => report(&format!("{name}: {summary}")),
             Err(failure) => failures.push(format!("{name}:\n  {failure}")),
         }
         met.insert(*prefix);
@@ -64,26 +64,26 @@ pub(crate) fn check_files(checkers: &[Checker]) {
         let known: BTreeSet<_> = checkers.iter().map(|(prefix, _)| *prefix).collect();
         assert_eq!(
             met, known,
-            "files that are checked, and those that are known"
+            "expected at least one golden file for each prefix (right), found files for these (left)"
         );
     }
 }
 
 #[expect(
     clippy::print_stdout,
-    reason = "`--nocapture` tells how near each file is"
+    reason = "`--nocapture` shows the differences of each file"
 )]
-fn say(line: &str) {
+fn report(line: &str) {
     println!("{line}");
 }
 
-/// The folder of the golden files: `REID_GOLDENS`, or the repository's own.
+/// The folder of golden files: the environment variable `REID_GOLDENS`, or `tests/golden`.
 pub(crate) fn folder() -> PathBuf {
     let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
     std::env::var_os("REID_GOLDENS").map_or_else(|| own.into(), PathBuf::from)
 }
 
-/// One golden file, and what was found when it was compared.
+/// One golden file, and the results of its comparisons.
 pub(crate) struct Golden {
     path: PathBuf,
     arrays: BTreeMap<String, Array>,
@@ -91,7 +91,7 @@ pub(crate) struct Golden {
     unread: RefCell<BTreeSet<String>>,
     failures: RefCell<Vec<String>>,
     compared: Cell<usize>,
-    /// The largest difference in units of its tolerance, and whose it is.
+    /// The largest difference relative to its tolerance, and the name of its tensor.
     worst: RefCell<(f64, String)>,
 }
 
@@ -107,7 +107,10 @@ impl Golden {
         let file = SafeTensors::deserialize(&bytes);
         let file = file.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let arrays = file.iter().map(|(name, view)| {
-            let (shape, values) = (view.shape().to_vec(), numbers(view.dtype(), view.data()));
+            let (shape, values) = (
+                view.shape().to_vec(),
+                read_values(view.dtype(), view.data()),
+            );
             (name.to_owned(), Array { shape, values })
         });
         let arrays: BTreeMap<_, _> = arrays.collect();
@@ -123,64 +126,64 @@ impl Golden {
         }
     }
 
-    /// The names of all tensors.
+    /// Lists the names of all tensors.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.arrays.keys().map(String::as_str)
     }
 
-    /// A word that the file says of itself.
+    /// Returns an entry of the file's metadata.
     pub(crate) fn metadata(&self, name: &str) -> &str {
-        let word = self.metadata.get(name);
-        word.unwrap_or_else(|| panic!("{}: no metadata {name}", self.path.display()))
+        let entry = self.metadata.get(name);
+        entry.unwrap_or_else(|| panic!("{}: no metadata {name}", self.path.display()))
     }
 
-    /// The module with every weight and running statistic from the file; `key` gives a tensor's name
-    /// from its path in the module.
+    /// Replaces every parameter and running statistic of a module by the tensors of the file. `key` maps a
+    /// path in the module to the name of a tensor.
     pub(crate) fn loaded<M: Module>(&self, module: M, key: impl Fn(&str) -> String) -> M {
-        let place = Place::default();
+        let module_path = ModulePath::default();
         module.map(&mut Load {
             golden: self,
             key,
-            place,
+            module_path,
         })
     }
 
-    /// Compares every running statistic of a module with the tensor of its name.
+    /// Compares every running statistic of a module with the tensor that `key` names.
     pub(crate) fn meets_statistics<M: Module>(
         &self,
         module: &M,
         key: impl Fn(&str) -> String,
         tolerance: f64,
     ) {
-        let place = Place::default();
+        let module_path = ModulePath::default();
         module.visit(&mut Statistics {
             golden: self,
             key,
             tolerance,
-            place,
+            module_path,
             all: true,
         });
     }
 
-    /// The same for those that the file has.
+    /// As [`meets_statistics`](Self::meets_statistics), but skips the statistics that the file does not have.
     pub(crate) fn meets_known_statistics<M: Module>(
         &self,
         module: &M,
         key: impl Fn(&str) -> String,
         tolerance: f64,
     ) {
-        let place = Place::default();
+        let module_path = ModulePath::default();
         module.visit(&mut Statistics {
             golden: self,
             key,
             tolerance,
-            place,
+            module_path,
             all: false,
         });
     }
 
-    /// Compares the gradient of every parameter: its norm and its product with a probe
-    /// (`grad64.<name>`), and small ones whole (`grad.<name>`).
+    /// Compares the gradient of every parameter: its norm and its dot product with a probe
+    /// (`grad64.<name>`), and for small parameters all values (`grad.<name>`).
     pub(crate) fn meets_gradients<M: Module>(
         &self,
         module: &M,
@@ -196,7 +199,7 @@ impl Golden {
             let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
             let key = format!("grad64.{name}");
             let expected = self.values(&key);
-            // What vanishes is rounding on both sides.
+            // A gradient that is zero up to rounding differs from the reference by rounding.
             let allowed = tolerance * expected[0].max(tolerance);
             self.compare_scaled(&key, &[norm, product], expected, allowed);
             let whole = format!("grad.{name}");
@@ -211,7 +214,7 @@ impl Golden {
         self.arrays.contains_key(name)
     }
 
-    /// Whether the file has tensors whose names start so.
+    /// Whether the file has tensors whose names start with `prefix`.
     pub(crate) fn has_some(&self, prefix: &str) -> bool {
         self.names().any(|name| name.starts_with(prefix))
     }
@@ -221,7 +224,7 @@ impl Golden {
         let shape = self.array(name).shape.as_slice();
         let rank = |_| {
             let path = self.path.display();
-            panic!("{path}: {name} should have {D} dimensions and has shape {shape:?}")
+            panic!("{path}: expected {D} dimensions of {name}, found shape {shape:?}")
         };
         shape.try_into().unwrap_or_else(rank)
     }
@@ -232,50 +235,50 @@ impl Golden {
         &self.array(name).values
     }
 
-    /// A tensor, in the device's default type.
+    /// Reads a tensor in the device's default dtype.
     pub(crate) fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let data = TensorData::new(self.values(name).to_vec(), self.shape::<D>(name));
         Tensor::from_data(data, device)
     }
 
-    /// A list of whole numbers.
+    /// Reads a tensor of integers.
     pub(crate) fn integers(&self, name: &str, device: &Device) -> Tensor<1, Int> {
         let data = TensorData::new(self.values(name).to_vec(), self.shape::<1>(name));
         Tensor::from_data(data.convert::<i64>(), device)
     }
 
-    /// Compares a tensor with the one of this name: shapes are equal, and no difference is larger
-    /// than `tolerance` times the largest expected magnitude.
+    /// Compares a tensor with the tensor `name` of the file. The shapes must be equal, and no difference may
+    /// be larger than `tolerance` times the largest expected magnitude.
     pub(crate) fn meets<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f64) {
         let (expected, dims) = (self.shape::<D>(name), found.dims());
         if dims != expected {
             self.fail(format!(
-                "{name}: shape {expected:?} expected, {dims:?} found"
+                "{name}: expected shape {expected:?}, found {dims:?}"
             ));
         }
         let found = found.try_into_vec_as::<f64>();
-        let found = found.expect("the device computes the tensor");
+        let found = found.expect("the tensor is computed");
         self.compare(name, &found, tolerance);
     }
 
-    /// Compares values with those of a tensor: no difference may be larger than `tolerance` times the
-    /// largest expected magnitude.
+    /// Compares values with those of a tensor. No difference may be larger than `tolerance` times the largest
+    /// expected magnitude.
     pub(crate) fn compare(&self, name: &str, found: &[f64], tolerance: f64) {
         let expected = self.values(name);
         let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
         self.compare_scaled(name, found, expected, tolerance * largest);
     }
 
-    /// Compares values with expected ones to an absolute tolerance.
+    /// Compares values with expected values, up to the absolute tolerance `allowed`.
     pub(crate) fn compare_scaled(&self, name: &str, found: &[f64], expected: &[f64], allowed: f64) {
         self.compared.set(self.compared.get() + 1);
         if found.len() != expected.len() {
             let (found, expected) = (found.len(), expected.len());
-            self.fail(format!("{name}: {expected} values expected, {found} found"));
+            self.fail(format!("{name}: expected {expected} values, found {found}"));
             return;
         }
         let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-        // A difference that is no number is beyond every tolerance.
+        // A difference that is NaN exceeds every tolerance.
         let far = |a: f64, b: f64| if b.is_nan() { f64::INFINITY } else { a.max(b) };
         let difference = differences.fold(0.0, far);
         let used = difference / allowed;
@@ -284,33 +287,33 @@ impl Golden {
         }
         if difference > allowed {
             self.fail(format!(
-                "{name}: {difference:.1e} away, {allowed:.1e} allowed"
+                "{name}: the largest difference is {difference:.1e}, {allowed:.1e} is allowed"
             ));
         }
     }
 
-    /// Leaves out the tensors of such names; they need not be compared.
-    pub(crate) fn leave(&self, which: impl Fn(&str) -> bool) {
+    /// Skips tensors by name: they need not be compared.
+    pub(crate) fn skip(&self, which: impl Fn(&str) -> bool) {
         self.unread.borrow_mut().retain(|name| !which(name));
     }
 
-    /// Notes a failure.
+    /// Records a failure.
     pub(crate) fn fail(&self, failure: String) {
         self.failures.borrow_mut().push(failure);
     }
 
-    /// A line on what was compared.
+    /// Summarises the comparisons in a line.
     ///
     /// # Errors
-    /// What did not agree, and tensors that were never looked at.
-    pub(crate) fn relevance(self) -> Result<String, String> {
+    /// Lists the failures, and the tensors that were neither compared nor skipped.
+    pub(crate) fn finish(self) -> Result<String, String> {
         let mut failures = self.failures.into_inner();
         let unread = self.unread.into_inner().into_iter();
         failures.extend(unread.map(|name| format!("{name}: never compared")));
         let (compared, (worst, whose)) = (self.compared.get(), self.worst.into_inner());
         if failures.is_empty() {
             Ok(format!(
-                "{compared} tensors agree, at most {worst:.3} of the tolerance used, by {whose}"
+                "{compared} comparisons pass; the largest error is {worst:.3} of its tolerance ({whose})"
             ))
         } else {
             Err(failures.join("\n  "))
@@ -326,23 +329,23 @@ impl Golden {
 struct Load<'a, K> {
     golden: &'a Golden,
     key: K,
-    place: Place,
+    module_path: ModulePath,
 }
 
 impl<K: Fn(&str) -> String> ModuleMapper for Load<'_, K> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let key = (self.key)(&self.place.path());
+        let key = (self.key)(&self.module_path.path());
         let value = self.golden.tensor(&key, &param.lazy_device());
         let id = param.id;
-        param.transform_for_load(self.place.transposed(value), id)
+        param.transform_for_load(self.module_path.transposed(value), id)
     }
 }
 
@@ -350,22 +353,22 @@ struct Statistics<'a, K> {
     golden: &'a Golden,
     key: K,
     tolerance: f64,
-    place: Place,
-    /// Whether the file has to have all of them.
+    module_path: ModulePath,
+    /// Whether a statistic that the file lacks is an error.
     all: bool,
 }
 
 impl<K: Fn(&str) -> String> ModuleVisitor for Statistics<'_, K> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.module_path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.place.exit();
+        self.module_path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.place.path();
+        let path = self.module_path.path();
         if path.contains("running_") {
             let name = (self.key)(&path);
             if !self.all && !self.golden.has(&name) {
@@ -376,21 +379,21 @@ impl<K: Fn(&str) -> String> ModuleVisitor for Statistics<'_, K> {
     }
 }
 
-fn numbers(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
+fn read_values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     match dtype {
-        Dtype::F32 => decoded(bytes, |number| f32::from_le_bytes(number).into()),
+        Dtype::F32 => decoded(bytes, |value| f32::from_le_bytes(value).into()),
         Dtype::F64 => decoded(bytes, f64::from_le_bytes),
-        Dtype::I64 => decoded(bytes, |number| i64::from_le_bytes(number) as f64),
-        other => panic!("golden files hold F32, F64 or I64, found {other:?}"),
+        Dtype::I64 => decoded(bytes, |value| i64::from_le_bytes(value) as f64),
+        other => panic!("expected F32, F64 or I64 in a golden file, found {other:?}"),
     }
 }
 
 fn decoded<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    let (numbers, rest) = bytes.as_chunks::<N>();
+    let (values, rest) = bytes.as_chunks::<N>();
     assert!(
         rest.is_empty(),
-        "{} bytes are no whole number of values",
+        "expected a multiple of {N} bytes, found {}",
         bytes.len()
     );
-    numbers.iter().map(|&number| decode(number)).collect()
+    values.iter().map(|&value| decode(value)).collect()
 }

@@ -1,4 +1,4 @@
-//! Parts: outputs in both modes and gradients.
+//! Compares parts of a network: outputs in evaluation and in training, and gradients.
 
 use burn::{
     module::Module,
@@ -8,7 +8,7 @@ use burn::{
 use super::{GRADIENT, Golden, OUTPUT, ROUNDING, STATISTIC};
 use crate::formula::{self, INPUT};
 
-/// Compares a part's output in both modes, and its gradients in training.
+/// Compares a part's outputs in evaluation and in training, its gradients and its running statistics.
 pub(crate) fn compare<M: Module, const D: usize>(
     golden: &Golden,
     part: &str,
@@ -44,7 +44,8 @@ pub(crate) fn compare<M: Module, const D: usize>(
     }
 }
 
-/// Relative to the largest; of a gradient that vanishes, to what single precision leaves of `rounding`.
+/// Compares a gradient. The tolerance is relative to the largest value, and for a gradient that is zero up to
+/// rounding at least relative to `rounding`.
 pub(crate) fn gradient_meets(
     golden: &Golden,
     name: &str,
@@ -62,15 +63,17 @@ pub(crate) fn gradient_meets(
     golden.compare_scaled(name, found, expected, GRADIENT * largest.max(least));
 }
 
+/// Replaces the parameters of a part by values of the formula.
 pub(crate) fn filled_part<M: Module>(part: &str, module: M) -> M {
     formula::filled(module, |path| part_key(part, path), DType::F32)
 }
 
-/// A parameter's name in the file; the neck is `bn` there.
+/// Maps the path of a parameter to its name in the file, where the BNNeck's `bottleneck` is `bn`.
 fn part_key(part: &str, path: &str) -> String {
     format!("{part}.{}", path.replace("bottleneck", "bn"))
 }
 
+/// Computes the input of a part by the formula.
 pub(crate) fn part_input(golden: &Golden, part: &str, device: &Device) -> Tensor<4> {
     let shape = golden.shape(&format!("{part}.grad.input"));
     formula::tensor(&format!("{part}.input"), shape, INPUT, (device, DType::F32))

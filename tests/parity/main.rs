@@ -1,7 +1,7 @@
-//! Parity: networks, blocks and losses against values that other implementations wrote.
+//! Compares networks, blocks and losses with reference values from other implementations.
 //!
-//! Compares every golden file that [`CHECKERS`] knows, in the folder `REID_GOLDENS` or else in
-//! `tests/golden`, whose `README.md` says what they hold. `-- --nocapture` tells how near each is.
+//! The references are the golden files of [`CHECKERS`], in the folder `REID_GOLDENS` or by default in
+//! `tests/golden`, whose `README.md` documents them. `-- --nocapture` prints the differences of each file.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ mod formula;
 mod golden;
 mod vehicles;
 
-/// Every kind of file that is known here; the first that fits a name counts.
+/// The checkers by prefix of the file name; the first prefix that a name begins with applies.
 const CHECKERS: [Checker; 13] = [
     ("attention", attention),
     ("blocks", blocks),
@@ -96,21 +96,22 @@ fn the_formula_is_the_documented_one() {
 #[test]
 fn folded_normalisation_gives_the_same_logits() {
     let device = Device::default();
-    let place = (&device, DType::F32);
-    let plain = network::classifier(&ResNetConfig::resnet50(), 10, torchvision, place);
-    let images = network::images(4, place);
+    let options = (&device, DType::F32);
+    let plain = network::classifier(&ResNetConfig::resnet50(), 10, torchvision, options);
+    let images = network::images(4, options);
     let logits = |model: &Classifier| model.forward(images.clone()).logits.remove(0);
     let expected = logits(&plain);
     let difference = expected.clone() - logits(&plain.fold_batch_norm());
     let relative = (difference.abs().max() / expected.abs().max()).into_scalar::<f32>();
-    assert!(relative < 1e-5, "{relative:.1e} away");
+    assert!(
+        relative < 1e-5,
+        "the relative difference is {relative:.1e}, expected below 1e-5"
+    );
 }
-
-// ------------------------------------------------------------------------------------- networks
 
 // --------------------------------------------------------------------------------------- blocks
 
-/// Whole outputs and gradients of the parts that a file has.
+/// Compares outputs and gradients of each part in a file.
 fn blocks(golden: &Golden) {
     let device = Device::default().autodiff();
     let names = golden.names().filter_map(|name| name.split_once('.'));
@@ -135,7 +136,7 @@ fn blocks(golden: &Golden) {
                 compare(golden, part, pool, Pool::forward);
             }
             "bnneck" => bn_neck(golden, input, &device),
-            other => golden.fail(format!("{other}: no such part")),
+            other => golden.fail(format!("{other}: no checker for this part")),
         }
     }
 }
@@ -164,7 +165,7 @@ fn residual(golden: &Golden, part: &str, kind: ResidualKind) {
 fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
     let [_, classes] = golden.shape("bnneck.output.eval");
     let mut head = BnNeckConfig::new().init(input, classes, &Init::new(Seed::new(1), device));
-    // The file has the gradient of the shift too, which the head itself keeps from training.
+    // The file also has the gradient of the bias, which the head does not train.
     head.bottleneck.bias = head.bottleneck.bias.set_require_grad(true);
 
     let evaluated = filled_part("bnneck", head.clone()).valid();
@@ -178,7 +179,7 @@ fn bn_neck(golden: &Golden, input: FeatureShape, device: &Device) {
 
 // ------------------------------------------------------------------- Grad-CAM and feature CutMix
 
-/// Maps beside those of pytorch-grad-cam, in general and in closed form.
+/// Compares CAMs with those of pytorch-grad-cam, by autodiff and in closed form.
 fn grad_cam(golden: &Golden) {
     let device = Device::default();
     let reduced = || LinearBnReluHeadConfig::new().with_dimensions(6);
@@ -217,25 +218,25 @@ where
     let logits = head.forward(features.clone()).logits.remove(0);
     golden.meets(&format!("{part}.logits"), logits, OUTPUT);
     let labels = golden.integers("labels", device);
-    for (word, target) in [
+    for (kind, target) in [
         ("label", Target::Labels(&labels)),
         ("highest", Target::Highest),
     ] {
-        for (method, weighting) in [
+        for (name, method) in [
             ("grad_cam", CamMethod::GradCam),
             ("hires_cam", CamMethod::HiResCam),
             ("layer_cam", CamMethod::LayerCam),
         ] {
-            let cam = GradCam::new().with_method(weighting);
+            let cam = GradCam::new().with_method(method);
             let maps = cam.maps(&head, features.clone(), target);
-            golden.meets(&format!("{part}.{method}.{word}"), maps, OUTPUT);
+            golden.meets(&format!("{part}.{name}.{kind}"), maps, OUTPUT);
         }
         let closed = head.grad_cam(features.clone(), target);
-        golden.meets(&format!("{part}.grad_cam.{word}"), closed, OUTPUT);
+        golden.meets(&format!("{part}.grad_cam.{kind}"), closed, OUTPUT);
     }
 }
 
-/// One training step of the progressive head: masks, losses, statistics and every gradient.
+/// Compares one training step of the progressive head: masks, losses, running statistics and every gradient.
 fn progressive(golden: &Golden) {
     let mix = || {
         let patches = Patches {
@@ -276,32 +277,32 @@ fn progressive_step(golden: &Golden, part: &str, mix: &CutMix, cam_source: CamSo
         name,
         DType::F32,
     );
-    let place = (&device, DType::F32);
-    let input = formula::tensor("progressive.input", shape, INPUT, place).require_grad();
+    let options = (&device, DType::F32);
+    let input = formula::tensor("progressive.input", shape, INPUT, options).require_grad();
 
     let step = TrainingStep::new(&[0, 0, 1, 1, 2, 2], Seed::new(1));
-    let disturbed = head.forward_traced(input.clone(), step);
-    mixes_meet(golden, part, &disturbed);
-    let loss = losses_meet(golden, part, &disturbed.output, &config.output(map, 3));
+    let traced = head.forward_traced(input.clone(), step);
+    mixes_meet(golden, part, &traced);
+    let loss = losses_meet(golden, part, &traced.output, &config.output(map, 3));
 
     let gradients = loss.backward();
     let gradient = input.grad(&gradients).expect("the input's gradient");
     golden.meets(&key("grad.input"), gradient, GRADIENT);
     for (path, gradient) in formula::gradients(&head, &gradients) {
         let (name, gradient) = (key(&format!("grad.{path}")), gradient.unwrap_or_default());
-        // Normalisations of six rows divide by small deviations.
+        // Batch normalisation over six rows divides by small standard deviations.
         gradient_meets(golden, &name, &path, &gradient, 5.0 * ROUNDING);
     }
     golden.meets_statistics(&head, |path| key(&format!("state_after.{path}")), STATISTIC);
 }
 
-/// Maps, cells, donors, and what the branches made of it.
-fn mixes_meet(golden: &Golden, part: &str, disturbed: &TracedOutput) {
-    for (place, trace) in (1..).zip(&disturbed.traces) {
+/// Compares CAMs, cut patches, donors, and the outputs of the branches.
+fn mixes_meet(golden: &Golden, part: &str, traced: &TracedOutput) {
+    for (branch, trace) in (1..).zip(&traced.traces) {
         let AugmentTrace::CutMix { map, mixed } = trace else {
-            panic!("nothing was mixed");
+            panic!("expected a branch with feature CutMix");
         };
-        let key = |name: &str| format!("{part}.{name}.{place}");
+        let key = |name: &str| format!("{part}.{name}.{branch}");
         golden.meets(&key("map"), map.clone(), OUTPUT);
         golden.meets(&key("cut"), mixed.cut.clone().float(), 0.0);
         let partners: Vec<f64> = mixed.partners.iter().map(|&donor| donor as f64).collect();
@@ -309,15 +310,15 @@ fn mixes_meet(golden: &Golden, part: &str, disturbed: &TracedOutput) {
     }
     let ReidOutput {
         features, logits, ..
-    } = &disturbed.output;
-    for (place, (features, logits)) in features.iter().zip(logits).enumerate() {
-        let key = |name: &str| format!("{part}.{name}.{place}");
+    } = &traced.output;
+    for (branch, (features, logits)) in features.iter().zip(logits).enumerate() {
+        let key = |name: &str| format!("{part}.{name}.{branch}");
         golden.meets(&key("features"), features.clone(), OUTPUT);
         golden.meets(&key("logits"), logits.clone(), OUTPUT);
     }
 }
 
-/// The losses of each branch; gives their sum.
+/// Compares the losses of each branch and returns the sum of all of them.
 fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputShape) -> Tensor<1> {
     let device = output.embedding.device();
     let losses = (
@@ -328,12 +329,12 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
     let losses = criterion.losses(output, &golden.integers("labels", &device).into());
     let named = |name: String| {
         let loss = losses.iter().find(|loss| *loss.name == *name);
-        let loss = loss.unwrap_or_else(|| panic!("no loss is called {name}"));
+        let loss = loss.unwrap_or_else(|| panic!("expected a loss with the name {name}"));
         loss.value.clone().inner().into_scalar::<f64>()
     };
-    for place in 0..output.logits.len() {
-        let pair = ["identity", "triplet"].map(|kind| named(format!("{kind} {place}")));
-        golden.compare(&format!("{part}.losses.{place}"), &pair, LOSS);
+    for branch in 0..output.logits.len() {
+        let pair = ["identity", "triplet"].map(|kind| named(format!("{kind} {branch}")));
+        golden.compare(&format!("{part}.losses.{branch}"), &pair, LOSS);
     }
     let values = losses.into_iter().map(|loss| loss.value);
     values.reduce(Tensor::add).expect("losses")
@@ -341,7 +342,7 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
 
 // ------------------------------------------------------------------------------------ attention
 
-/// Attention blocks beside implementations written from their papers.
+/// Compares attention blocks with implementations written from their papers.
 fn attention(golden: &Golden) {
     let names = golden.names().filter_map(|name| name.split_once('.'));
     for part in names.map(|(part, _)| part).collect::<BTreeSet<_>>() {
@@ -381,7 +382,7 @@ fn attention(golden: &Golden) {
             "rga_channel_spatial" => block(golden, part, &(channel, spatial)),
             "rga_parallel_product" => block(golden, part, &parallel),
             "rga_parallel_mean" => block(golden, part, &parallel.with_combine(CombineGates::Mean)),
-            other => golden.fail(format!("{other}: no such part")),
+            other => golden.fail(format!("{other}: no checker for this part")),
         }
     }
 }
@@ -403,28 +404,29 @@ fn rga_configs(ratio: usize) -> (RgaSpatialConfig, RgaChannelConfig) {
     )
 }
 
-/// The module of relation-aware attention beside its authors' own, factorised and as published.
+/// Compares relation-aware attention with its authors' module: once as implemented here (factorised), and
+/// once with the relation map computed in full, as published.
 fn rga(golden: &Golden) {
-    golden.leave(|name| name.ends_with("num_batches_tracked"));
+    golden.skip(|name| name.ends_with("num_batches_tracked"));
     let [_, channels, height, width] = golden.shape("input");
     let input = FeatureShape::new(channels, height, width);
     let ratio = golden.metadata("ratio").parse().expect("a number");
     let (spatial, channel) = rga_configs(ratio);
     let device = Device::default().autodiff();
-    let by_place = |block: &RgaSpatial, x: Tensor<4>| x.clone() * block.relations(x).gate;
+    let by_position = |block: &RgaSpatial, x: Tensor<4>| x.clone() * block.relations(x).gate;
     let by_channel = |block: &RgaChannel, x: Tensor<4>| x.clone() * block.relations(x).gate;
     match [golden.metadata("spatial"), golden.metadata("channel")] {
         ["True", "True"] => {
             let block = (spatial, channel).init(input, &Init::new(Seed::new(1), &device));
             authors(golden, block.clone(), Block::forward);
             authors(golden, block, |(spatial, channel), x| {
-                by_channel(channel, by_place(spatial, x))
+                by_channel(channel, by_position(spatial, x))
             });
         }
         ["True", _] => {
             let block = spatial.init(input, &Init::new(Seed::new(1), &device));
             authors(golden, block.clone(), Block::forward);
-            authors(golden, block, by_place);
+            authors(golden, block, by_position);
         }
         _ => {
             let block = channel.init(input, &Init::new(Seed::new(1), &device));
@@ -434,11 +436,12 @@ fn rga(golden: &Golden) {
     }
 }
 
-/// Compares a block with the authors' in both modes, with all gradients and running statistics.
+/// Compares a block with the authors': outputs in evaluation and in training, all gradients and running
+/// statistics.
 fn authors<B: Block>(golden: &Golden, block: B, forward: impl Fn(&B, Tensor<4>) -> Tensor<4>) {
     let device = Device::default().autodiff();
     let both = golden.has("state.gx_spatial.0.weight") && golden.has("state.gx_channel.0.weight");
-    let alone = if golden.has("state.gx_spatial.0.weight") {
+    let single = if golden.has("state.gx_spatial.0.weight") {
         "spatial"
     } else {
         "channel"
@@ -447,7 +450,7 @@ fn authors<B: Block>(golden: &Golden, block: B, forward: impl Fn(&B, Tensor<4>) 
         let (part, path) = match path.split_once('.') {
             Some(("0", path)) if both => ("spatial", path),
             Some(("1", path)) if both => ("channel", path),
-            _ => (alone, path),
+            _ => (single, path),
         };
         let path = path.trim_start_matches("nodes.");
         let (layer, rest) = path.split_once('.').expect("a layer and its parameter");
@@ -486,7 +489,7 @@ fn authors<B: Block>(golden: &Golden, block: B, forward: impl Fn(&B, Tensor<4>) 
 
 // --------------------------------------------------------------------------------------- losses
 
-/// Triplet and identity losses, told apart by their names.
+/// Compares triplet and identity losses; the name of a loss gives its hyper-parameters.
 fn losses(golden: &Golden) {
     for key in golden.names() {
         let Some(name) = key.strip_suffix(".loss") else {
@@ -501,26 +504,26 @@ fn losses(golden: &Golden) {
             let config = IdentityLossConfig::new().with_smoothing(smoothing);
             loss(golden, name, "logits", &config);
         } else {
-            golden.fail(format!("{name}: no such loss"));
+            golden.fail(format!("{name}: no checker for this loss"));
         }
     }
 }
 
-/// `triplet.[euclidean|cosine].{margin0.3|soft}.[mean|sum]`
+/// Parses the name of a triplet loss: `triplet.[euclidean|cosine].{margin0.3|soft}.[mean|sum]`.
 fn triplet(name: &str) -> BatchHardTripletConfig {
     let mut config = BatchHardTripletConfig::new();
     config.margin = number_after(name, "margin").map_or(Margin::Soft, Margin::Hard);
-    let words: Vec<_> = name.split('.').collect();
-    if words.contains(&"cosine") {
+    let parts: Vec<_> = name.split('.').collect();
+    if parts.contains(&"cosine") {
         config.distance = Distance::Cosine;
     }
-    if words.contains(&"sum") {
+    if parts.contains(&"sum") {
         config.reduction = Reduction::Sum;
     }
     config
 }
 
-/// The number that follows a word: 0.3 after `margin` in `triplet.margin0.3.sum`.
+/// Parses the number after a word: 0.3 after `margin` in `triplet.margin0.3.sum`.
 fn number_after(name: &str, word: &str) -> Option<f64> {
     let (_, rest) = name.split_once(word)?;
     let end = rest.find(|c: char| c != '.' && !c.is_ascii_digit());
@@ -530,7 +533,7 @@ fn number_after(name: &str, word: &str) -> Option<f64> {
         .ok()
 }
 
-/// One loss and its gradient with respect to `input`.
+/// Compares a loss and its gradient with respect to `input`.
 fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig) {
     let device = Device::default().autodiff();
     let leaf = golden.tensor::<2>(input, &device).require_grad();
@@ -553,7 +556,8 @@ fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig)
     golden.meets(&key, gradient, LOSS_GRADIENT);
 }
 
-/// Center loss: the weight scales the loss and the features' gradient, not the centres'.
+/// Compares center loss. Its weight scales the loss and the gradient of the features, not that of the
+/// centres.
 fn center(golden: &Golden) {
     let device = Device::default().autodiff();
     let [classes, width] = golden.shape("centers");
@@ -581,7 +585,7 @@ fn center(golden: &Golden) {
 
 // ----------------------------------------------------------------------------------- optimizers
 
-/// Adam and SGD from the same start along the same gradients, a number of steps later.
+/// Compares Adam and SGD after a number of steps from the same start with the same gradients.
 fn optimizers(golden: &Golden) {
     let sgd = |nesterov| OptimizerConfig::Sgd {
         momentum: 0.9,

@@ -128,7 +128,7 @@ impl HeatMap {
     }
 
     /// The heat map resized by bilinear interpolation between cell centres, as with `align_corners=False` in
-    /// `PyTorch`. Cells outside the outermost centres get the border's value.
+    /// PyTorch. Cells outside the outermost centres get the border's value.
     ///
     /// # Panics
     /// If `height` or `width` is 0.

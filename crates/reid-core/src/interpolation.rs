@@ -30,7 +30,7 @@ impl LinearTap {
     /// Computes the taps of the target cells `range`, when `from` source cells are resized to `to` cells.
     ///
     /// The centre of target cell `i` lies at `(i + 0.5) · from / to - 0.5` of the source, as with
-    /// `align_corners=False` in `PyTorch`. A centre outside the outermost source centres gets the border's
+    /// `align_corners=False` in PyTorch. A centre outside the outermost source centres gets the border's
     /// value.
     ///
     /// # Panics

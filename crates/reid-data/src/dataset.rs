@@ -1,4 +1,4 @@
-//! Data sets: where the images are, and whom they show.
+//! Datasets: lists of image paths with identities, cameras and tracks, read from published layouts.
 //!
 //! | layout | function |
 //! |---|---|
@@ -12,35 +12,41 @@
 //! | CityFlow-ReID (AI City Challenge), with tracks | [`aic20::load`], [`aic20::unlabelled`] |
 //! | a CSV list | [`csv::load`] |
 //! | a folder per identity | [`folder::load`], [`folder::load_split`] |
-//! | any of them, by what is there | [`load`] |
+//! | any of these, detected automatically | [`load`] |
 //!
-//! All of them leave out junk, keep distractors, put images in the order of their names or lines,
-//! and refuse empty splits and training splits with one identity only. Lists and labels that name
-//! an image that is not there are refused, and so are links that lead nowhere and names that are not
-//! Unicode. What is left out of a folder is counted in [`Splits::notices`], and `Splits::statistics` prints
-//! it. Images are not opened until they are loaded; queries are compared with gallery images of the same
-//! size in bytes, so that a copy of a query is known as the same image ([`Sample::same_as`]).
+//! All loaders share these rules:
+//!
+//! - Junk is skipped and distractors are kept.
+//! - Samples are in the order of their file names, or of the lines of a list.
+//! - Empty splits and training splits with only one identity are rejected.
+//! - A list or label that names a missing image is rejected. So are broken symbolic links, and file names
+//!   that are not Unicode.
+//! - Skipped files are counted in [`Splits::notices`], and `Splits::statistics` prints them. Files that
+//!   operating systems create, such as `Thumbs.db`, are not counted.
+//! - Images are not decoded. Queries are compared with gallery files of the same size by a hash of their
+//!   bytes, so that a copy of a query is recognised as the same image ([`Sample::same_as`]).
 //!
 //! # Identities
 //!
-//! One rule makes identities of labels, in every layout:
+//! Labels in files and folder names become identities by one rule, in every layout:
 //!
-//! - Spaces around a label are no part of it, and composed and decomposed accents are the same letter.
-//! - A label of digits is a whole number. Zeros in front of it are no part of the number (`0002` is 2), and
-//!   neither is a fraction of zeros, which pandas writes (`9.0` is 9).
-//! - `-1` is junk, which is left out. `0` (in Market-1501's names `0000`) is a distractor, an ordinary
-//!   identity that no query asks for. They are so beside any other labels. Other negative numbers are an
+//! - Spaces around a label are ignored. Composed and decomposed accents are the same letter.
+//! - A label of digits is an integer. Leading zeros are ignored (`0002` is 2), and so is a fraction of
+//!   zeros, which pandas writes (`9.0` is 9).
+//! - `-1` is junk and is skipped. `0` (`0000` in the file names of Market-1501) is a distractor: an ordinary
+//!   identity without queries. Both keep their meaning beside text labels. Other negative integers are an
 //!   error.
-//! - In CSV lists and in names of folders, any other text is an identity too, and capital letters count. If
-//!   all labels are whole numbers, these are the identities. If one is text, all but `-1` and `0` are
-//!   numbered from 1 in the order of their bytes, alike in every split.
-//! - Nothing, `nan`, `None`, `null`, `NA` and other words that tools write for a missing label are an error.
-//! - The same number written in two ways in one data set (`01` and `1`, `1e+05` and `100000`) is an error,
-//!   because nothing tells whether it is one identity or two. Zeros in front of every number are one way.
+//! - In CSV lists and folder names, any other text is an identity too, and case matters. If all labels are
+//!   integers, they are the identities. If any label is text, all labels except `-1` and `0` are sorted by
+//!   their bytes and numbered from 1, with the same numbering in every split.
+//! - An empty label is an error, and so are `nan`, `None`, `null`, `NA` and other markers of a missing value.
+//! - An integer spelled in two ways in one dataset (`01` and `1`, `1e+05` and `100000`) is an error, because
+//!   it could be one identity or two. Leading zeros are accepted if each integer is always spelled the same.
 //!
-//! Names and lists of published data sets allow less: digits, and `-1` in [`market1501`]. The lists of
-//! [`msmt17`] and [`vehicle_id`] count from 0, where 0 is no distractor, so that their identities are the
-//! numbers plus 1 or more; those of [`veri_wild`] and [`aic20`] count from 1, and 0 is an error.
+//! The loaders of published datasets accept digits only, and also `-1` in [`market1501`]. The lists of
+//! [`msmt17`] and [`vehicle_id`] count from 0, but their 0 is not a distractor. Their identities are
+//! therefore the listed integers plus an offset of at least 1. The lists of [`veri_wild`] and [`aic20`]
+//! count from 1, and 0 is an error.
 
 pub mod aic20;
 pub mod csv;
@@ -67,14 +73,14 @@ use crate::Error;
 
 pub use test_size::TestSize;
 
-/// A layout, and what tells it.
+/// A layout: its name, how it is detected, and its loader.
 struct Layout {
     name: &'static str,
     is_at: fn(&Path) -> bool,
     load: fn(&Path) -> Result<Splits, Error>,
 }
 
-/// The layouts in the order in which they are looked for.
+/// The layouts, in the order in which they are tried.
 const LAYOUTS: [Layout; 10] = [
     Layout {
         name: "a CSV list",
@@ -128,30 +134,30 @@ const LAYOUTS: [Layout; 10] = [
     },
 ];
 
-/// What tells the layouts, for error messages.
+/// The files and folders that identify a layout, for error messages.
 const EXPECTED: &str = "a CSV list or a folder with one of index.csv, list_train.txt (MSMT17), \
-                        train_test_split (VERI-Wild, VehicleID), image_train (CityFlow-ReID, VeRi-776), train \
-                        (a folder per identity), bounding_box_train (the Market-1501 layout, DukeMTMC-reID, and \
-                        CUHK03 in its folders labeled and detected)";
+                        train_test_split (VERI-Wild, VehicleID), image_train (CityFlow-ReID, VeRi-776), \
+                        train (a folder per identity), bounding_box_train (the Market-1501 layout, \
+                        DukeMTMC-reID, and CUHK03 in its folders labeled and detected)";
 
-/// Reads a data set in whichever layout is there; the first of these that fits:
+/// Detects the layout of a dataset and loads it. The first layout in this table whose files exist is chosen:
 ///
-/// | what is there | layout |
+/// | files | layout |
 /// |---|---|
-/// | a CSV list, or `index.csv`, in small or capital letters | [`csv`] |
-/// | `list_train.txt` | [`msmt17`], validation images trained on |
+/// | a CSV list, or `index.csv`, in lower or upper case | [`csv`] |
+/// | `list_train.txt` | [`msmt17`], validation images included in training |
 /// | `train_test_split/vehicle_info.txt` | [`veri_wild`], small test |
-/// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial of seed 0 |
-/// | `image_train` and `train_track_id.txt` or `train_track.txt` | [`aic20`], [`aic20::HELD_OUT`] held out by seed 0 |
+/// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial with seed 0 |
+/// | `image_train` and `train_track_id.txt` or `train_track.txt` | [`aic20`], [`aic20::HELD_OUT`] vehicles held out with seed 0 |
 /// | `image_train` | [`veri776`] |
 /// | `train` | [`folder`], a folder per identity |
 /// | `bounding_box_train`, most names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
-/// | `bounding_box_train`, most names such as `0001_c1_1.png` | [`cuhk03`]: its folder `labeled` or `detected` |
+/// | `bounding_box_train`, most names such as `0001_c1_1.png` | [`cuhk03`], its folder `labeled` or `detected` |
 /// | `bounding_box_train` | [`market1501`] |
 ///
-/// What is there may also lie in the folder that the archive of a data set unpacks to, CUHK03 excepted.
-/// [`Splits::layout`] says what was decided, and [`Splits::notices`] which other layouts are there as well;
-/// the statistics print both.
+/// `path` may also be the parent of the folder that the published archive unpacks to, except for CUHK03.
+/// [`Splits::layout`] is the detected layout, and [`Splits::notices`] names other layouts that were also
+/// found. The statistics print both.
 ///
 /// ```
 /// use reid_data::dataset;
@@ -169,7 +175,8 @@ const EXPECTED: &str = "a CSV list or a folder with one of index.csv, list_train
 /// ```
 ///
 /// # Errors
-/// [`Error::Layout`] if none is there, and otherwise as the loader of that layout.
+/// [`Error::Layout`] if no layout is found, [`Error::Io`] if `path` is not a readable folder, and the errors
+/// of the loader of the detected layout.
 pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
     let path = path.as_ref();
     let mut there = LAYOUTS.iter().filter(|layout| (layout.is_at)(path));
@@ -178,7 +185,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
     };
     let mut splits = (layout.load)(path)?;
     let others = Notice::new(
-        "layouts that are there too and were not read",
+        "other layouts found and not read",
         there.map(|other| other.name),
     );
     if others.count > 0 {
@@ -187,8 +194,9 @@ pub fn load(path: impl AsRef<Path>) -> Result<Splits, Error> {
     Ok(splits)
 }
 
-/// Which of Market-1501, DukeMTMC-reID and CUHK03 most names of training images are from; the first of them
-/// for names that are from none.
+/// The index, in `FOLDERS`, of the layout that most names of training images follow.
+///
+/// The result is 0 (Market-1501) if no name follows any layout, and `None` if the training folder is missing.
 fn most_names(root: &Path, unpacked: impl Fn(&Path) -> PathBuf) -> Option<usize> {
     const FOLDERS: [ThreeFolders; 3] = [market1501::FOLDERS, dukemtmc::FOLDERS, cuhk03::FOLDERS];
     let folder = unpacked(root).join(FOLDERS[0].train);
@@ -242,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layout_is_told_by_what_is_there() {
+    fn the_layout_is_detected_from_the_files() {
         for (files, expected) in [
             (
                 &["train/a/1.jpg"][..],
@@ -284,8 +292,8 @@ mod tests {
             ),
             (&[], "the Market-1501 layout"),
         ] {
-            let root = testing::tree::of(files);
-            let message = load(root.path()).expect_err("not whole").to_string();
+            let root = testing::tree::with_files(files);
+            let message = load(root.path()).expect_err("incomplete").to_string();
             assert!(message.contains(expected), "{files:?}: {message}");
         }
     }
@@ -294,12 +302,13 @@ mod tests {
         "path,identity,split\na.jpg,a,train\nb.jpg,b,train\nc.jpg,c,query\nd.jpg,c,gallery\n";
 
     #[test]
-    fn what_was_decided_and_what_else_is_there_are_printed() {
-        let root = testing::tree::of(&["a.jpg", "b.jpg", "c.jpg", "d.jpg", "train/a/1.jpg"]);
+    fn the_detected_layout_and_the_other_layouts_are_printed() {
+        let root =
+            testing::tree::with_files(&["a.jpg", "b.jpg", "c.jpg", "d.jpg", "train/a/1.jpg"]);
         testing::tree::write(root.path(), "INDEX.csv", CSV);
         let text = load(root.path()).unwrap().statistics().to_string();
         assert!(text.contains(", read as a CSV list\n"), "{text}");
-        let other = "layouts that are there too and were not read: 1 (a folder per identity)";
+        let other = "other layouts found and not read: 1 (a folder per identity)";
         assert!(text.contains(other), "{text}");
 
         testing::tree::write(root.path(), "LIST.CSV", CSV);
@@ -309,8 +318,8 @@ mod tests {
     }
 
     #[test]
-    fn most_names_decide_not_the_first() {
-        let root = testing::tree::of(&[
+    fn the_layout_is_that_of_most_names_not_of_the_first() {
+        let root = testing::tree::with_files(&[
             "bounding_box_train/0000.jpg",
             "bounding_box_train/0001_c2_f0046182.jpg",
             "bounding_box_train/0002_c2_f0046182.jpg",
@@ -322,21 +331,21 @@ mod tests {
     }
 
     #[test]
-    fn where_no_layout_is_there_what_is_there_is_named() {
-        let root = testing::tree::of(&["images/1.jpg", "labels.txt"]);
+    fn an_unknown_layout_is_reported_with_the_entries_found() {
+        let root = testing::tree::with_files(&["images/1.jpg", "labels.txt"]);
         let message = load(root.path()).expect_err("no layout").to_string();
         assert!(message.contains(": expected a CSV list or a folder with one of index.csv, "));
         assert!(
             message.ends_with("), found images, labels.txt"),
             "{message}"
         );
-        let message = load("no/such").expect_err("nothing").to_string();
+        let message = load("no/such").expect_err("no folder").to_string();
         assert!(message.starts_with("no/such: "), "{message}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn images_are_left_out_of_no_layout_without_a_word() {
+    fn no_layout_skips_images_silently() {
         for (folder, good) in [
             (
                 "bounding_box_train",
@@ -360,29 +369,29 @@ mod tests {
             files.extend(folders.map(|folder| format!("{folder}/{}.jpg", good[0])));
             files.push(format!("{folder}/{}.avif", good[1]));
             let names: Vec<&str> = files.iter().map(String::as_str).collect();
-            let root = testing::tree::of(&names);
+            let root = testing::tree::with_files(&names);
             let text = load(root.path()).unwrap().statistics().to_string();
-            assert!(text.contains("left out, AVIF images"), "{text}");
+            assert!(text.contains("skipped AVIF images"), "{text}");
 
-            // The same person in two ways: `0001` and `1`.
+            // Two spellings of the same identity: `0001` and `1`.
             let other = format!("{folder}/{}.jpg", good[0].trim_start_matches('0'));
             testing::tree::write(root.path(), &other, "");
-            let message = load(root.path()).expect_err("two ways").to_string();
-            assert!(message.contains("expected one way of writing each identity, such as `"));
+            let message = load(root.path()).expect_err("two spellings").to_string();
+            assert!(message.contains("expected the spelling `"), "{message}");
             fs::remove_file(root.path().join(other)).unwrap();
 
             let link = root.path().join(folder).join("0003.jpg");
             std::os::unix::fs::symlink("nowhere", link).unwrap();
-            let message = load(root.path()).expect_err("leads nowhere").to_string();
+            let message = load(root.path()).expect_err("a broken link").to_string();
             assert!(
-                message.contains("0003.jpg: expected a link to what is there"),
+                message.contains("0003.jpg: expected a link to an existing file or folder"),
                 "{message}"
             );
         }
     }
 
     #[test]
-    fn samples_of_before_there_were_tracks_are_read() {
+    fn samples_saved_without_a_track_are_read() {
         let text = r#"{"path":"a.jpg","identity":2,"camera":null}"#;
         let sample: Sample = serde_json::from_str(text).unwrap();
         assert_eq!(sample, Sample::new("a.jpg", Identity::new(2)));

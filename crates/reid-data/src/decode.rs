@@ -1,6 +1,6 @@
-//! Decode: an image file as RGB.
+//! Image decoding: reads an image file as RGB.
 //!
-//! Every image that this library opens, to train, to evaluate or to draw, goes through here.
+//! All images are opened by this module, whether for training, evaluation or figures.
 
 mod content;
 mod jpeg;
@@ -24,25 +24,26 @@ pub use self::kind::{FileKind, file_kind};
 use self::refusal::Refusal;
 use crate::{Error, resize::resize};
 
-/// The most bytes of a file, and of memory for its pixels: 2 GiB.
+/// The maximum size of a file, and of the memory for its pixels: 2 GiB.
 const MAX_BYTES: u64 = 1 << 31;
 
-/// The most memory that a decoder takes for a pixel: a progressive JPEG of three channels has a
-/// coefficient of 2 bytes, a value before and a value after colours are converted, for each.
+/// The maximum memory that a decoder needs per pixel. A progressive JPEG with three channels needs 4 bytes
+/// per channel: a coefficient of 2 bytes, and a value of 1 byte both before and after colour conversion.
 const BYTES_PER_PIXEL: u64 = 12;
 
-/// The most pixels of an image that is read: 178,956,970, as many as have room in 2 GiB while they
-/// are decoded. Pillow refuses the same. The number is checked in the header, before memory for
-/// pixels is taken.
+/// The maximum number of pixels of an image: 178,956,970, which fit into 2 GiB during decoding.
+///
+/// Larger images are rejected, as by Pillow. The check uses the size in the header, before memory for the
+/// pixels is allocated.
 pub const MAX_PIXELS: u64 = MAX_BYTES / BYTES_PER_PIXEL;
 
-/// Bytes of a JPEG among which its frame header is looked for before the whole file is read.
+/// The number of bytes of a JPEG in which the frame header is searched for, before the whole file is read.
 const JPEG_START: u64 = 1 << 16;
 
-/// Reads an image file as RGB of the given size.
+/// Reads an image file as RGB and resizes it to `size`.
 ///
-/// The image is read as [`open_image`] reads it. Resizing is Pillow's antialiased bilinear filter
-/// on 8 bits and does not keep the aspect ratio, as in the published pipelines.
+/// The file is read by [`open_image`] and resized by [`resize`](fn@crate::resize): Pillow's antialiased
+/// bilinear filter on 8 bits. As in the published training code, the aspect ratio is not kept.
 ///
 /// # Errors
 /// Those of [`open_image`].
@@ -64,16 +65,18 @@ pub fn decode(path: impl AsRef<Path>, size: InputSize) -> Result<RgbImage, Error
     open_image(path).map(|image| resize(&image, size))
 }
 
-/// Reads an image file as RGB, at its own size.
+/// Reads an image file as RGB at its original size.
 ///
-/// JPEG, PNG, WebP, TIFF, GIF and BMP are read; of several pictures in a file, the first. The format
-/// is told from the content, not from the name. The turn that a camera noted in EXIF is carried out.
-/// Grey, 1-bit, 16-bit and CMYK images become RGB; transparency is dropped.
+/// JPEG, PNG, WebP, TIFF, GIF and BMP files are supported. If a file contains several images, the first is
+/// read. The format is detected from the content, not from the file name. The EXIF orientation is applied.
+/// Grey, 1-bit, 16-bit and CMYK images are converted to 8-bit RGB, and the alpha channel is dropped.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read or is no ordinary file, [`Error::ImageFormat`] if it is
-/// no image or of a kind that is not read, [`Error::ImageSize`] if it declares more than
-/// [`MAX_PIXELS`] pixels, and [`Error::Image`] if it is damaged or truncated.
+/// - [`Error::Io`] if the file cannot be read, is not a regular file, or is larger than 2 GiB.
+/// - [`Error::ImageFormat`] if it is not an image, has no pixels, or is in a format or variant that is not
+///   supported.
+/// - [`Error::ImageSize`] if it declares more than [`MAX_PIXELS`] pixels, or more than fit into memory.
+/// - [`Error::Image`] if it is damaged or truncated.
 pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     let path = path.as_ref();
     check_file(path)?;
@@ -81,18 +84,19 @@ pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     image_from_bytes(&bytes, path)
 }
 
-/// Reads an image as [`open_image`] does, from the content of a file. `path` only names it in errors.
+/// Reads an image as [`open_image`] does, from the content of a file. `path` is used only in error messages.
 ///
 /// # Errors
-/// Those of [`open_image`].
+/// Those of [`open_image`], except [`Error::Io`].
 pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage, Error> {
-    pixels::read(bytes).map_err(|refusal| refusal.of(path.as_ref()))
+    pixels::read(bytes).map_err(|refusal| refusal.with_path(path.as_ref()))
 }
 
-/// Width and height that [`open_image`] will give an image, from the file's header alone.
+/// Reads the width and height of an image from the file's header, without decoding the pixels.
 ///
-/// A file that passes can be opened, is an image of a kind that is read, and declares no more than
-/// [`MAX_PIXELS`] pixels. Whether its pixels are all there is seen only when they are decoded.
+/// The EXIF orientation is applied, so these are the dimensions of the image that [`open_image`] returns.
+/// Only the header is checked. Damaged pixel data and some unsupported JPEG variants are found only by
+/// decoding.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -103,7 +107,7 @@ pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage
 /// ```
 ///
 /// # Errors
-/// Those of [`open_image`], except damage behind the header.
+/// Those of [`open_image`], except for problems after the header.
 pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     let path = path.as_ref();
     check_file(path)?;
@@ -115,7 +119,7 @@ pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
         .take(length)
         .read_to_end(&mut start)
         .map_err(in_file)?;
-    let refused = |refusal: Refusal| refusal.of(path);
+    let refused = |refusal: Refusal| refusal.with_path(path);
     let format =
         content::format(&start).map_err(|found| refused(Refusal::Format(found.to_owned())))?;
     if format == ImageFormat::Jpeg {
@@ -134,7 +138,7 @@ pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     pixels::dimensions(BufReader::new(file), format).map_err(refused)
 }
 
-/// Refuses what is no ordinary file, which may never end, and a file that is too long for memory.
+/// Rejects anything but a regular file, because a device may never end, and a file that is too large.
 fn check_file(path: &Path) -> Result<(), Error> {
     let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
     let reason = if !metadata.is_file() {
@@ -203,21 +207,21 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_named() {
-        let error = decode("no/such.jpg", SIZE).expect_err("there is none");
+    fn the_error_of_a_missing_file_has_its_path() {
+        let error = decode("no/such.jpg", SIZE).expect_err("no such file");
         assert!(matches!(error, Error::Io { .. }));
         assert!(error.to_string().starts_with("no/such.jpg: "), "{error}");
     }
 
     #[test]
-    fn what_is_no_image_is_named() {
+    fn the_error_of_a_file_that_is_not_an_image_has_its_path() {
         image_error("a.jpg", b"not an image at all");
         image_error("b.png", b"");
         image_error("c.jpg", &[0xff, 0xd8, 0xff]);
     }
 
     #[test]
-    fn truncated_images_are_named_wherever_they_break_off() {
+    fn the_error_of_a_truncated_image_has_its_path() {
         let noisy = RgbImage::from_fn(64, 64, |c, r| {
             Rgb([c * r, 3 * c, 3 * r].map(|v| v.to_le_bytes()[0]))
         });
@@ -233,12 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn the_content_decides_not_the_name() {
+    fn the_format_is_detected_from_the_content() {
         let (_folder, path) = file("png.jpg", &encoded(&halves(2, 2), ImageFormat::Png));
         assert_eq!(decode(path, SIZE).unwrap(), halves(2, 2));
     }
 
-    /// Bytes from their hexadecimal digits.
+    /// Parses hexadecimal digits.
     fn bytes(digits: &str) -> Vec<u8> {
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
         (0..digits.len()).step_by(2).map(byte).collect()
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn cmyk_images_become_rgb() {
         // Image.new("CMYK", (2, 2), (10, 60, 120, 30)).save("cmyk.jpg", quality=50, optimize=True)
-        // Pillow's .convert("RGB") has (218, 174, 121) everywhere; JPEG decoders differ by a few.
+        // Pillow's .convert("RGB") gives (218, 174, 121) everywhere; JPEG decoders differ slightly.
         let jpeg = "ffd8ffee000e41646f626500640000000000ffdb004300100b0c0e0c0a100e0d0e1211\
                     101318281a181616183123251d283a333d3c3933383740485c4e404457453738506d51\
                     575f626768673e4d71797064785c656763ffc000140800020002044311004d11005911\
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn transparency_is_dropped() {
+    fn the_alpha_channel_is_dropped() {
         let clear = RgbaImage::from_pixel(3, 3, image::Rgba([10, 20, 30, 0]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clear.png");
@@ -293,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn the_turn_in_exif_is_carried_out() {
-        // A TIFF header, one entry: tag 0x0112 (orientation), type 3 (short), count 1, value 6:
-        // the camera was turned, so the picture needs a quarter turn clockwise.
+    fn the_exif_orientation_is_applied() {
+        // A TIFF header with one entry: tag 0x0112 (orientation), type 3 (short), count 1, value 6,
+        // which means that the image must be rotated by 90° clockwise.
         let exif: [u8; 26] = [
             b'I', b'I', 42, 0, 8, 0, 0, 0, // little endian, entries at byte 8
             1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, // one entry
@@ -305,9 +309,9 @@ mod tests {
         let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
         encoder.set_exif_metadata(exif.to_vec()).unwrap();
         encoder.encode_image(&halves(32, 16)).unwrap();
-        let (_folder, path) = file("turned.jpg", &bytes);
+        let (_folder, path) = file("rotated.jpg", &bytes);
         let image = decode(path, InputSize::new(32, 16)).unwrap();
-        // Left was black: a quarter turn clockwise brings it to the top.
+        // The left half was black; after the rotation it is the upper half.
         assert!(image.get_pixel(8, 2).0[0] < 10);
         assert!(image.get_pixel(8, 29).0[0] > 245);
     }

@@ -1,16 +1,18 @@
-//! Error: what the world can get wrong, each with the place where it did.
+//! The error type of the crate: bad files, folders, lists and batches, each with its location.
 
 use std::{fmt, io, path::PathBuf};
 
 use reid_core::{Identity, Notice, Split};
 
-/// What can go wrong with data: every message names the place, what was expected and what was
-/// found, and includes the message of its cause.
+/// An error while reading a dataset or making batches.
+///
+/// A message about a file names its path and, in a list, the line. It says what was expected and what was
+/// found, and includes the message of the underlying error.
 ///
 /// ```
 /// use reid_data::{Error, dataset::market1501};
 ///
-/// let error = market1501::load("no/such/folder").expect_err("there is none");
+/// let error = market1501::load("no/such/folder").expect_err("the folder does not exist");
 /// assert!(matches!(error, Error::MissingFolder { .. }));
 /// assert!(error.to_string().contains("bounding_box_train"));
 /// ```
@@ -22,7 +24,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An image file is damaged or truncated, or an image cannot be written.
@@ -30,50 +32,50 @@ pub enum Error {
     Image {
         /// The image file.
         path: PathBuf,
-        /// What the codec says.
+        /// The error of the codec.
         source: image::ImageError,
     },
-    /// A file is no image, or one of a kind that is not read.
+    /// A file is not an image, or its image format is not supported.
     #[error("{}: expected {expected}, found {found}", path.display())]
     ImageFormat {
         /// The file.
         path: PathBuf,
-        /// What is read.
+        /// The supported formats.
         expected: &'static str,
-        /// What it is.
+        /// The content that was found instead.
         found: String,
     },
-    /// An image declares more pixels than are read, or more than there is memory for.
+    /// An image declares more pixels than the limit, or more than fit in memory.
     #[error(
-        "{}: expected an image of at most {limit} pixels that memory has room for, found {width} x {height} declared",
+        "{}: expected an image of at most {limit} pixels that fits in memory, found {width} x {height}",
         path.display()
     )]
     ImageSize {
         /// The image file.
         path: PathBuf,
-        /// Columns that it declares.
+        /// The width that it declares, in pixels.
         width: u64,
-        /// Rows that it declares.
+        /// The height that it declares, in pixels.
         height: u64,
-        /// The most pixels that are read.
+        /// The largest number of pixels that is accepted.
         limit: u64,
     },
-    /// A folder that the layout asks for is not there.
+    /// A folder that the layout requires does not exist.
     #[error("{}: no such folder, expected {expected}", path.display())]
     MissingFolder {
         /// The folder.
         path: PathBuf,
-        /// The layout that asks for it.
+        /// The layout that requires it.
         expected: &'static str,
     },
     /// A split has no images.
     #[error("{}: no images for the {split} split, expected {expected}", path.display())]
     EmptySplit {
-        /// Where they were looked for.
+        /// The folder or list that was searched for images.
         path: PathBuf,
         /// The split.
         split: Split,
-        /// What would count as one.
+        /// The files or lines that would count as images of the split.
         expected: &'static str,
     },
     /// A folder of identities has no images.
@@ -81,57 +83,59 @@ pub enum Error {
     NoImages {
         /// The folder.
         path: PathBuf,
-        /// What would count as one.
+        /// The files that would count as images.
         expected: &'static str,
     },
-    /// A training split shows one identity only: there is nobody to tell it from.
-    #[error("{}: expected at least 2 identities to train on, found only {identity}", path.display())]
+    /// The training split has only one identity. Training needs at least two.
+    #[error("{}: expected at least 2 identities to train on, found only identity {identity}", path.display())]
     OneIdentity {
-        /// Where the training split is.
+        /// The folder or list of the training split.
         path: PathBuf,
         /// The identity.
         identity: Identity,
     },
-    /// The name of an image does not follow the layout.
+    /// The file name of an image does not follow the layout.
     #[error("{}: expected a name such as {expected}", path.display())]
     FileName {
         /// The image.
         path: PathBuf,
-        /// An example of a name that does.
+        /// An example of a valid name.
         expected: &'static str,
     },
-    /// A file or folder is not what it should be, or says what contradicts another.
+    /// A file or folder is invalid, or contradicts another one.
     #[error("{}: expected {expected}, found `{found}`", path.display())]
     Entry {
         /// The file or folder.
         path: PathBuf,
-        /// What should be there.
+        /// What was expected.
         expected: String,
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// The name of a file or folder is not Unicode, so that two names could become one.
+    /// The name of a file or folder is not Unicode.
+    ///
+    /// Such names are rejected because two of them could become equal when they are converted to text.
     #[error("{}: the name is not Unicode: rename it in UTF-8", path.display())]
     NotUnicode {
-        /// The file or folder, with U+FFFD for what is not Unicode.
+        /// The file or folder; the message shows U+FFFD for bytes that are not Unicode.
         path: PathBuf,
     },
-    /// Images would be left out, and the result has no place to say so.
-    #[error("{}: expected nothing to leave out, found {notice}", path.display())]
+    /// Images would be skipped by a function whose result cannot carry notices.
+    #[error("{}: expected no image to skip, found: {notice}", path.display())]
     LeftOut {
         /// The folder.
         path: PathBuf,
-        /// What would be left out.
+        /// The images that would be skipped.
         notice: Notice,
     },
-    /// No known layout is there.
+    /// The path has no known layout.
     #[error("{}: expected {expected}, found {found}", path.display())]
     Layout {
         /// The folder.
         path: PathBuf,
-        /// What would tell a layout.
+        /// The files and folders that identify a layout.
         expected: &'static str,
-        /// What is there.
+        /// The first entries of the folder.
         found: String,
     },
     /// A list has no column of this name.
@@ -144,19 +148,19 @@ pub enum Error {
         /// The header.
         found: String,
     },
-    /// A field, or a whole line, of a list is not what it should be.
+    /// A field, or a whole line, of a list is invalid.
     #[error("{}: line {line}: expected {expected}, found `{found}`", path.display())]
     Line {
         /// The list.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// The line number, from 1.
         line: u64,
-        /// What should stand there.
+        /// What was expected in this line.
         expected: String,
-        /// What stands there.
+        /// What was found.
         found: String,
     },
-    /// An image of a labelled folder is not among the labels.
+    /// An image of a labelled folder has no entry in the list of labels.
     #[error("{}: no label, expected one in {}", path.display(), labels.display())]
     NoLabel {
         /// The image.
@@ -164,40 +168,40 @@ pub enum Error {
         /// The list of labels.
         labels: PathBuf,
     },
-    /// Too few identities to hold some out for validation.
+    /// There are too few identities to hold the requested number out for validation.
     #[error(
-        "{}: expected {expected} identities seen by 2 cameras or more to hold out and 2 others to \
-         train on, found {found} to hold out",
+        "{}: expected {expected} identities seen by at least 2 cameras to hold out and 2 others to \
+         train on, found {found} that can be held out",
         path.display()
     )]
     HeldOut {
         /// The list of labels.
         path: PathBuf,
-        /// How many were asked for.
+        /// The requested number of identities.
         expected: usize,
-        /// How many there are.
+        /// The number of identities that can be held out.
         found: usize,
     },
     /// There are fewer identities than a batch needs.
     #[error("a batch needs {expected} identities, the samples have {found}")]
     TooFewIdentities {
-        /// Identities in a batch.
+        /// The number of identities in a batch.
         expected: usize,
-        /// Identities among the samples.
+        /// The number of identities among the samples.
         found: usize,
     },
     /// There are fewer images than a batch needs.
     #[error("a batch needs {expected} images, the samples have {found}")]
     TooFewImages {
-        /// Images in a batch.
+        /// The number of images in a batch.
         expected: usize,
-        /// Images among the samples.
+        /// The number of images among the samples.
         found: usize,
     },
     /// A sampler cannot make batches of these samples.
     #[error("the sampler cannot make batches: {reason}")]
     Sampling {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// The class names of an attribute are not in strictly ascending order.
@@ -210,7 +214,7 @@ pub enum Error {
         /// The name of the class before it.
         previous: String,
     },
-    /// A table of classes is not in strictly ascending order.
+    /// The identities of a class table are not in strictly ascending order.
     #[error("class {class} is identity {found}, expected one greater than {previous}")]
     ClassOrder {
         /// The class that is out of order.
@@ -228,7 +232,7 @@ pub enum Error {
     },
 }
 
-/// The message and its causes, as [`reid_core::debug_error`] writes them.
+/// Formats the message and its causes as [`reid_core::debug_error`] does.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
@@ -240,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_ends_with_an_error_prints_its_message() {
+    fn debug_output_is_the_message() {
         let error = Error::Io {
             path: "data/1.jpg".into(),
             source: io::Error::other("no such file"),

@@ -1,4 +1,4 @@
-//! Headers: whether every image of a data set can be opened, before a run begins.
+//! Header checks: whether every image of a dataset can be opened, before training starts.
 
 use std::{
     path::Path,
@@ -9,14 +9,17 @@ use rayon::prelude::*;
 
 use crate::{Error, dimensions};
 
-/// Images between two calls of `progress`.
+/// The number of images between two calls of `progress`.
 const STRIDE: usize = 256;
 
-/// Reads the header of each image, on all cores, and gives the error of each that cannot be opened, in
-/// order. Each file is opened and a few kilobytes of it are read: some 20 µs where the files are in memory, and
-/// as long as a disk takes to find them where they are not.
+/// Reads the header of each image, and returns one error for each image that cannot be opened, in the order
+/// of `images`.
 ///
-/// `progress` is told from time to time how many are done; it is called from several threads.
+/// The images are read in parallel on all cores. A few kilobytes of each file are read: about 20 µs per image
+/// if the operating system has the file in memory, or one disk access otherwise.
+///
+/// `progress` is called with the number of images checked so far, after every 256 images and after the last.
+/// The calls come from several threads.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_cannot_be_opened_are_named_in_order_and_progress_reaches_the_end() {
+    fn every_unreadable_image_is_reported_in_order_and_progress_reaches_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: usize| folder.path().join(format!("{name:03}.png"));
         let images: Vec<PathBuf> = (0..600).map(path).collect();
@@ -64,8 +67,8 @@ mod tests {
         fs::remove_file(&images[300]).unwrap();
         fs::write(&images[599], "").unwrap();
 
-        let told = Mutex::new(Vec::new());
-        let errors = unopenable(&images, |done| told.lock().unwrap().push(done));
+        let reported = Mutex::new(Vec::new());
+        let errors = unopenable(&images, |done| reported.lock().unwrap().push(done));
         let names: Vec<String> = errors.iter().map(Error::to_string).collect();
         let expected = ["007.png", "300.png", "599.png"];
         assert_eq!(names.len(), expected.len(), "{names:?}");
@@ -75,8 +78,8 @@ mod tests {
                 .zip(expected)
                 .all(|(name, file)| name.contains(file))
         );
-        let mut told = told.into_inner().unwrap();
-        told.sort_unstable();
-        assert_eq!(told, [256, 512, 600]);
+        let mut reported = reported.into_inner().unwrap();
+        reported.sort_unstable();
+        assert_eq!(reported, [256, 512, 600]);
     }
 }

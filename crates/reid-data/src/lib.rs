@@ -1,14 +1,14 @@
-//! Data sets, samplers, transforms and loading for re-identification.
+//! Datasets, samplers, image transforms and data loaders for re-identification.
 //!
-//! | module | what is in it |
+//! | module | content |
 //! |---|---|
-//! | [`dataset`] | where the images are and whom they show: published sets of people and vehicles, CSV, folders |
-//! | [`sampler`] | which images make a batch |
-//! | [`transform`] | what is done to a picture, and [`Augmentation`](transform::Augmentation) |
-//! | [`loader`] | batches of plain `f32`, made ahead by worker threads |
+//! | [`dataset`] | readers of datasets: published ones of people and vehicles, CSV files, folders |
+//! | [`sampler`] | samplers, which choose the images of each batch |
+//! | [`transform`] | image transforms, and [`Augmentation`](transform::Augmentation), which selects them |
+//! | [`loader`] | data loaders, whose worker threads prepare batches of plain `f32` values |
 //!
-//! The crate yields numbers, not tensors, and does not know Burn. Everything random comes from a
-//! [`Seed`](reid_core::Seed): an epoch is a pure function of it, whatever the number of threads.
+//! Batches are plain vectors, not tensors: the crate does not depend on Burn. All randomness comes from a
+//! [`Seed`](reid_core::Seed). The batches of an epoch depend on the seed, but not on the number of threads.
 //!
 //! ```
 //! use reid_core::{InputSize, Seed};
@@ -22,7 +22,7 @@
 //! # let root = tempfile::tempdir()?;
 //! # for name in ["anna/1", "anna/2", "bert/1"] {
 //! #     let path = root.path().join(name).with_extension("png");
-//! #     std::fs::create_dir_all(path.parent().expect("has one"))?;
+//! #     std::fs::create_dir_all(path.parent().expect("a parent"))?;
 //! #     image::RgbImage::new(4, 8).save(path)?;
 //! # }
 //! let (seed, epoch) = (Seed::new(1), 0);

@@ -1,8 +1,8 @@
-//! Loaders: batches of plain `f32`, made ahead by worker threads.
+//! Data loaders: worker threads prepare batches of plain `f32` values ahead of time.
 //!
-//! [`TrainLoader`] augments and numbers identities and attributes as classes; [`EvalLoader`] only
-//! resizes and normalises. Both decode each image once as long as memory allows, and yield batches in order
-//! whose content does not depend on the number of threads.
+//! [`TrainLoader`] augments images, and maps identities and attributes to class indices. [`EvalLoader`] only
+//! resizes and normalises images. Both cache decoded images up to a memory limit. Both yield batches in
+//! order, and the number of threads does not change the content of a batch.
 
 mod attributes;
 mod batches;

@@ -1,23 +1,24 @@
-//! Resize: the antialiased bilinear filter of Pillow, to the bit.
+//! Image resizing, bit-identical to Pillow's antialiased bilinear filter.
 //!
-//! Published weights were trained on images that Pillow resized. Its filter widens with the
-//! reduction, so every source pixel counts; plain interpolation between four neighbours does not
-//! and costs accuracy. Each pass rounds to 8 bits, the horizontal one first.
+//! Published weights were trained on images that Pillow resized. When an image shrinks, Pillow's filter
+//! becomes wider, so that every source pixel contributes. Bilinear interpolation between four neighbours
+//! ignores many pixels and costs accuracy. The horizontal pass comes first, and each pass rounds to 8 bits.
 
 use image::RgbImage;
 use reid_core::InputSize;
 
-/// Fraction bits of a weight: 255 times the sum of all weights still fits an `i32`.
+/// The number of fraction bits of a weight. 255 times the sum of all weights still fits an `i32`.
 const BITS: u32 = 22;
 
-/// The source cells that one target cell sees, and how much of each.
+/// The source cells that contribute to one target cell, with their weights.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
 }
 
-/// The image at another size, as [`decode`](crate::decode) resizes files: by Pillow's antialiased bilinear
-/// filter on 8 bits, to the bit. The aspect ratio is not kept.
+/// Resizes an image as [`decode`](crate::decode) does: with an antialiased bilinear filter on 8 bits.
+///
+/// The result is bit-identical to Pillow's `Image.resize` with `BILINEAR`. The aspect ratio is not kept.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -55,10 +56,10 @@ pub fn resize(image: &RgbImage, size: InputSize) -> RgbImage {
         values.extend(sums.into_iter().map(rounded));
     }
     let pixels = |side: usize| u32::try_from(side).expect("an image side fits 32 bits");
-    RgbImage::from_raw(pixels(size.width), pixels(size.height), values).expect("one value per cell")
+    RgbImage::from_raw(pixels(size.width), pixels(size.height), values).expect("3 values per pixel")
 }
 
-/// One row of RGB at another width.
+/// Resizes one row of RGB pixels to another width.
 fn across(row: &[u8], columns: &[Taps]) -> Vec<u8> {
     let mut values = Vec::with_capacity(3 * columns.len());
     for Taps { first, weights } in columns {
@@ -73,14 +74,17 @@ fn across(row: &[u8], columns: &[Taps]) -> Vec<u8> {
     values
 }
 
-/// A sum back to 8 bits; one half was added when it began.
-#[expect(clippy::cast_sign_loss, reason = "clamped")]
+/// Rounds a weighted sum to 8 bits; the initial value of the sum already includes the one half for rounding.
+#[expect(clippy::cast_sign_loss, reason = "clamped to 0 to 255")]
 fn rounded(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// For each of `to` cells, a triangle around its centre on `from` cells: as wide as the reduction,
-/// never narrower than one cell to each side, cut at the border and normalised.
+/// Computes the taps of each of `to` target cells: a triangle filter around the cell's centre among `from`
+/// source cells.
+///
+/// The triangle extends `max(1, from / to)` source cells to each side. It is clipped at the border, and its
+/// weights are normalised to a sum of 1.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -110,8 +114,8 @@ fn taps(from: usize, to: usize) -> Vec<Taps> {
 mod tests {
     use super::*;
 
-    /// A picture whose values jump about: `(37 r² + 91 c² + 53 r c + 101 k) mod 256`.
-    fn rough(height: u32, width: u32) -> RgbImage {
+    /// An image with irregular values: `(37 r² + 91 c² + 53 r c + 101 k) mod 256`.
+    fn irregular(height: u32, width: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |c, r| {
             let value = 37 * r * r + 91 * c * c + 53 * r * c;
             image::Rgb([0, 1, 2].map(|k| (value + 101 * k).to_le_bytes()[0]))
@@ -119,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn halving_by_hand() {
-        // Reach 2 around 1.0: cells 0, 1, 2 have centres 0.5, 1.5, 2.5, so heights 0.75, 0.75, 0.25.
-        // (0·0.75 + 70·0.75 + 140·0.25) / 1.75 = 87.5 / 1.75 = 50; its mirror image is 160.
+    fn halving_gives_the_values_computed_by_hand() {
+        // Reach 2 around 1.0: cells 0, 1, 2 have centres 0.5, 1.5, 2.5, so weights 0.75, 0.75, 0.25.
+        // (0·0.75 + 70·0.75 + 140·0.25) / 1.75 = 87.5 / 1.75 = 50; by symmetry the other value is 160.
         let grey = |value| image::Rgb([value; 3]);
         let row = RgbImage::from_fn(4, 1, |c, _| grey([0, 70, 140, 210][c as usize]));
         let half = resize(&row, InputSize::new(1, 2));
@@ -132,22 +136,22 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_gives_the_numbers_of_pillow() {
-        // numpy.array(Image.fromarray(rough(11, 9)).resize((4, 3), Image.BILINEAR)), Pillow 13.0.0
+    fn shrinking_gives_pillows_values() {
+        // numpy.array(Image.fromarray(irregular(11, 9)).resize((4, 3), Image.BILINEAR)), Pillow 13.0.0
         let pillow: [u8; 36] = [
             115, 148, 107, 152, 116, 148, 132, 119, 145, 121, 111, 153, //
             100, 129, 129, 132, 134, 141, 122, 141, 85, 124, 114, 105, //
             147, 111, 132, 150, 137, 125, 155, 127, 107, 117, 135, 95,
         ];
         assert_eq!(
-            resize(&rough(11, 9), InputSize::new(3, 4)).as_raw(),
+            resize(&irregular(11, 9), InputSize::new(3, 4)).as_raw(),
             &pillow
         );
     }
 
     #[test]
-    fn growing_gives_the_numbers_of_pillow() {
-        // numpy.array(Image.fromarray(rough(3, 2)).resize((3, 5), Image.BILINEAR)), Pillow 13.0.0
+    fn enlarging_gives_pillows_values() {
+        // numpy.array(Image.fromarray(irregular(3, 2)).resize((3, 5), Image.BILINEAR)), Pillow 13.0.0
         let pillow: [u8; 45] = [
             0, 101, 202, 46, 147, 120, 91, 192, 37, //
             15, 116, 217, 71, 121, 145, 127, 126, 73, //
@@ -155,17 +159,23 @@ mod tests {
             104, 205, 152, 115, 165, 112, 126, 124, 72, //
             148, 249, 94, 119, 220, 65, 89, 190, 35,
         ];
-        assert_eq!(resize(&rough(3, 2), InputSize::new(5, 3)).as_raw(), &pillow);
+        assert_eq!(
+            resize(&irregular(3, 2), InputSize::new(5, 3)).as_raw(),
+            &pillow
+        );
     }
 
     #[test]
     #[should_panic(expected = "an image of 3x0 has no pixels to resize")]
-    fn an_image_without_pixels_is_refused() {
+    fn an_image_without_pixels_panics() {
         let _ = resize(&RgbImage::new(0, 3), InputSize::new(2, 2));
     }
 
     #[test]
-    fn the_same_size_is_the_same_image() {
-        assert_eq!(resize(&rough(7, 5), InputSize::new(7, 5)), rough(7, 5));
+    fn resizing_to_the_same_size_changes_nothing() {
+        assert_eq!(
+            resize(&irregular(7, 5), InputSize::new(7, 5)),
+            irregular(7, 5)
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! Samplers: which images make a batch.
+//! Samplers, which choose the images of each training batch.
 //!
-//! | part | a batch is |
+//! | sampler | batches |
 //! |---|---|
 //! | [`IdentitySampler`] | P identities with K images each, for losses that compare images |
-//! | [`RandomSampler`] | any images, for classification alone |
+//! | [`RandomSampler`] | shuffled images, for training with a classification loss only |
 //!
-//! A sampler of one's own is a struct with one function, [`Sampler::batches`].
+//! A custom sampler implements one function, [`Sampler::batches`].
 
 use std::{fmt, sync::Arc};
 
@@ -19,13 +19,13 @@ mod random;
 pub use identity::{EpochDefinition, IdentitySampler};
 pub use random::RandomSampler;
 
-/// Chooses which images make the batches of an epoch.
+/// A sampler, which chooses the images of each batch of an epoch.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
 /// use reid_data::{Error, sampler::Sampler};
 ///
-/// /// All images in their order, in batches of a fixed size.
+/// /// All images in their order, in batches of a fixed size; the last batch may be smaller.
 /// #[derive(Debug)]
 /// struct InOrder {
 ///     batch_size: usize,
@@ -47,19 +47,19 @@ pub use random::RandomSampler;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Sampler: fmt::Debug + Send + Sync {
-    /// The batches of one epoch, as indices into `samples`.
+    /// Returns the batches of one epoch, each as indices into `samples`.
     ///
-    /// The result must depend on nothing but the arguments and the sampler's own settings: a run that
-    /// is resumed asks again for the epoch that it was in, and expects the same batches. Training gives
-    /// every epoch a seed of its own, `seed.named("sampler").at(epoch)`.
+    /// The result must depend only on the arguments and the sampler's settings: a resumed run requests the
+    /// interrupted epoch again and expects the same batches. Training passes a different seed for each epoch,
+    /// `seed.named("sampler").at(epoch)`.
     ///
-    /// The loader panics for an index that is not that of a sample, for the index of an image that does not
-    /// say whom it shows ([`Identity::is_labelled`](reid_core::Identity::is_labelled)), and for a batch
-    /// without images.
+    /// [`TrainLoader`](crate::loader::TrainLoader) panics if a batch is empty, if an index is out of range,
+    /// or if the sample has no known identity ([`Identity::is_labelled`](reid_core::Identity::is_labelled) is
+    /// false).
     ///
     /// # Errors
-    /// If the samples do not make a batch: [`Error::TooFewIdentities`], [`Error::TooFewImages`], or
-    /// [`Error::Sampling`] with a reason of one's own.
+    /// If the samples are not enough for a batch: [`Error::TooFewIdentities`], [`Error::TooFewImages`], or
+    /// [`Error::Sampling`] with a custom reason.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error>;
 }
 

@@ -1,18 +1,18 @@
-//! Transforms: what is done to a picture before the network sees it.
+//! Image transforms, applied to a picture before it is given to the network.
 //!
-//! | part | what it does |
+//! | transform | effect |
 //! |---|---|
-//! | [`Flip`] | mirrors left and right |
-//! | [`PadCrop`] | pads with black and crops back: shifts |
-//! | [`RandomTranslation2d`] | enlarges and crops back: zooms and shifts |
-//! | [`RandomAffine`] | turns, shifts, scales and shears |
+//! | [`Flip`] | mirrors the picture left to right |
+//! | [`PadCrop`] | pads with black and crops at random: a shift |
+//! | [`RandomTranslation2d`] | enlarges by 1.125 and crops at random: a zoom and a shift |
+//! | [`RandomAffine`] | rotates, shifts, scales and shears |
 //! | [`ColourJitter`] | changes brightness, contrast and saturation |
-//! | [`RandomErasing`] | paints over a rectangle |
-//! | [`Cutout`] | paints over a rectangle of fixed size |
-//! | [`Normalise`] | centres and scales each colour |
+//! | [`RandomErasing`] | fills a rectangle of random size with one colour |
+//! | [`Cutout`] | fills a rectangle of fixed size with one colour |
+//! | [`Normalise`] | subtracts the mean and divides by the standard deviation of each channel |
 //!
-//! [`Augmentation`] names which of them a recipe uses. A part of one's own is a struct with one
-//! function, [`Transform::apply`]; tuples, vectors and options of parts are parts.
+//! [`Augmentation`] selects the transforms of a recipe. A custom transform implements one function,
+//! [`Transform::apply`]. Tuples, vectors and options of transforms are transforms.
 
 use std::{fmt, sync::Arc};
 
@@ -41,13 +41,13 @@ pub use random_affine::RandomAffine;
 pub use random_erasing::RandomErasing;
 pub use random_translation_2d::RandomTranslation2d;
 
-/// A change to a picture, at random or not.
+/// An image transform: changes a picture, at random or deterministically.
 ///
 /// ```
 /// use reid_core::{Seed, Stream};
 /// use reid_data::transform::{Flip, Picture, Transform};
 ///
-/// /// Swaps black and white.
+/// /// Inverts the picture.
 /// #[derive(Debug)]
 /// struct Invert;
 ///
@@ -63,7 +63,7 @@ pub use random_translation_2d::RandomTranslation2d;
 /// assert_eq!(picture.values, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
 /// ```
 pub trait Transform: fmt::Debug + Send + Sync {
-    /// Changes the picture, drawing whatever is random from `stream` alone.
+    /// Changes the picture. All random numbers must come from `stream`.
     fn apply(&self, picture: &mut Picture, stream: &mut Stream);
 }
 
@@ -79,7 +79,7 @@ impl<T: Transform + ?Sized> Transform for Arc<T> {
     }
 }
 
-/// A part that may be absent.
+/// Applies the transform if there is one.
 impl<T: Transform> Transform for Option<T> {
     fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
         if let Some(transform) = self {
@@ -88,7 +88,7 @@ impl<T: Transform> Transform for Option<T> {
     }
 }
 
-/// One part after the other.
+/// Applies the transforms in order.
 impl<T: Transform> Transform for Vec<T> {
     fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
         for transform in self {
@@ -97,13 +97,13 @@ impl<T: Transform> Transform for Vec<T> {
     }
 }
 
-/// Implements [`Transform`] for a tuple of parts: one after the other.
+/// Implements [`Transform`] for a tuple of transforms, which are applied in order.
 macro_rules! chain {
     ($($part:ident)*) => {
-        /// One part after the other.
+        /// Applies the transforms in order.
         impl<$($part: Transform),*> Transform for ($($part,)*) {
             fn apply(&self, picture: &mut Picture, stream: &mut Stream) {
-                #[expect(non_snake_case, reason = "a tuple's parts are named by their types")]
+                #[expect(non_snake_case, reason = "the variables have the names of their types")]
                 let ($($part,)*) = self;
                 $($part.apply(picture, stream);)*
             }
@@ -118,7 +118,7 @@ chain!(A B C D);
 chain!(A B C D E);
 chain!(A B C D E F);
 
-/// Nothing happens.
+/// Changes nothing.
 impl Transform for () {
     fn apply(&self, _picture: &mut Picture, _stream: &mut Stream) {}
 }
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// Appends its digit to a number.
+    /// Appends a decimal digit to each value.
     #[derive(Debug)]
     struct Digit(f32);
 

@@ -1,6 +1,7 @@
-//! Image files: read as Pillow reads them, or refused by name; never garbage, a panic or an abort.
+//! Image files are read as Pillow reads them, or rejected with the path of the file. They never cause wrong
+//! pixels, a panic or an abort.
 //!
-//! `fixtures/make.py` says what each file is and made it.
+//! `fixtures/make.py` created the files and shows what each of them contains.
 
 use std::{
     fs,
@@ -11,30 +12,31 @@ use image::{ImageFormat, RgbImage};
 use reid_core::InputSize;
 use reid_data::{Error, MAX_PIXELS, decode, dimensions, image_from_bytes, open_image};
 
-/// The most that a value may differ from Pillow's: decoders interpolate chroma and convert colours
-/// with other roundings. Chroma next to an edge of less than 4 pixels is the worst case.
+/// The largest allowed difference to Pillow's values. Decoders round differently when they interpolate chroma
+/// and convert colours. The largest differences occur in chroma next to an edge of less than 4 pixels.
 const TOLERANCE: u8 = 4;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// The images that are read, by name.
+/// The paths of the images that can be read, sorted.
 fn readable() -> Vec<PathBuf> {
     let entries = fs::read_dir(fixtures()).expect("a folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    let is_right = |path: &PathBuf| path.to_string_lossy().ends_with(".right.png");
+    let is_expected = |path: &PathBuf| path.to_string_lossy().ends_with(".expected.png");
     let mut paths: Vec<PathBuf> = paths
-        .filter(is_right)
-        .map(|right| right.with_extension("").with_extension(""))
+        .filter(is_expected)
+        .map(|expected| expected.with_extension("").with_extension(""))
         .collect();
     paths.sort();
     assert!(paths.len() > 25, "found {}", paths.len());
     paths
 }
 
-fn right(path: &Path) -> RgbImage {
-    let name = format!("{}.right.png", path.display());
+/// The image that Pillow reads from this file.
+fn expected(path: &Path) -> RgbImage {
+    let name = format!("{}.expected.png", path.display());
     image::open(name).expect("an image").into_rgb8()
 }
 
@@ -42,8 +44,8 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(fixtures().join(name)).expect("a file")
 }
 
-/// The message that refuses these bytes; it names the file.
-fn refusal(name: &str, bytes: &[u8]) -> String {
+/// Returns the error message for these bytes, which must start with the name of the file.
+fn error_message(name: &str, bytes: &[u8]) -> String {
     match image_from_bytes(bytes, name) {
         Ok(image) => panic!("{name}: read as {:?}", image.dimensions()),
         Err(error) => {
@@ -54,44 +56,47 @@ fn refusal(name: &str, bytes: &[u8]) -> String {
     }
 }
 
-fn furthest(found: &RgbImage, right: &RgbImage) -> u8 {
-    assert_eq!(found.dimensions(), right.dimensions());
-    let pairs = found.as_raw().iter().zip(right.as_raw());
+fn largest_difference(found: &RgbImage, expected: &RgbImage) -> u8 {
+    assert_eq!(found.dimensions(), expected.dimensions());
+    let pairs = found.as_raw().iter().zip(expected.as_raw());
     pairs.map(|(a, b)| a.abs_diff(*b)).max().expect("pixels")
 }
 
 #[test]
-fn every_image_is_what_pillow_reads() {
+fn every_image_is_read_as_by_pillow() {
     for path in readable() {
         let found = open_image(&path).unwrap();
         let is_jpeg = path.extension().is_some_and(|extension| extension == "jpg");
-        let most = if is_jpeg { TOLERANCE } else { 0 };
-        let difference = furthest(&found, &right(&path));
-        assert!(difference <= most, "{}: {difference}", path.display());
+        let tolerance = if is_jpeg { TOLERANCE } else { 0 };
+        let difference = largest_difference(&found, &expected(&path));
+        assert!(difference <= tolerance, "{}: {difference}", path.display());
     }
 }
 
 #[test]
-fn what_no_decoder_gets_right_is_refused_by_name() {
+fn variants_that_no_decoder_reads_correctly_are_rejected() {
     for (name, reason) in [
         ("arithmetic.jpg", "found arithmetic-coded JPEG"),
         (
             "rare-sampling.jpg",
             "sampling factors 2 x 1 in a scan of one",
         ),
-        ("first-coefficients.jpg", "leave out some of component 1"),
+        (
+            "first-coefficients.jpg",
+            "scans without all coefficients of component 1",
+        ),
         ("late-tables.jpg", "quantisation tables between its scans"),
         ("lowest-bit-first.tif", "a TIFF with the lowest bit first"),
         ("multiplied-by-alpha.tif", "colours multiplied by alpha"),
         ("floating-point.tif", "does not support the color type"),
     ] {
-        let message = refusal(name, &fixture(&format!("refused/{name}")));
+        let message = error_message(name, &fixture(&format!("refused/{name}")));
         assert!(message.contains(reason), "{message}");
     }
 }
 
 #[test]
-fn precisions_and_processes_that_are_not_read_are_named() {
+fn unsupported_jpeg_variants_and_invalid_headers_are_named_in_the_error() {
     let jpeg = fixture("ordinary.jpg");
     let frame = jpeg
         .windows(2)
@@ -108,13 +113,13 @@ fn precisions_and_processes_that_are_not_read_are_named() {
     ] {
         let mut jpeg = jpeg.clone();
         jpeg[at] = value;
-        let message = refusal("a.jpg", &jpeg);
+        let message = error_message("a.jpg", &jpeg);
         assert!(message.contains(reason), "{message}");
     }
 }
 
 #[test]
-fn other_images_and_other_files_are_named() {
+fn unsupported_formats_and_other_files_are_named_in_the_error() {
     for (bytes, reason) in [
         (&b"\0\0\0\x18ftypheic\0\0\0\0mif1"[..], "found HEIC"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1", "found AVIF"),
@@ -125,13 +130,13 @@ fn other_images_and_other_files_are_named() {
         (b"<!DOCTYPE html>", "markup"),
         (b"", "found an empty file"),
     ] {
-        let message = refusal("a.jpg", bytes);
+        let message = error_message("a.jpg", bytes);
         assert!(message.contains(reason), "{message}");
         assert!(message.contains("expected a JPEG, PNG"), "{message}");
     }
 }
 
-/// Where the segments of a JPEG begin, its start, scans and end included.
+/// The offsets at which the segments of a JPEG start, including its scans and its end-of-image marker.
 fn segments(jpeg: &[u8]) -> Vec<usize> {
     let mut starts = vec![2];
     let mut at = 2;
@@ -147,16 +152,16 @@ fn segments(jpeg: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn stray_bytes_between_segments_are_passed_over() {
+fn stray_bytes_between_segments_are_skipped() {
     for name in ["ordinary.jpg", "progressive.jpg", "420-three-scans.jpg"] {
         let (jpeg, path) = (fixture(name), fixtures().join(name));
         for stray in [&[0][..], &[0, 0], &[1, 2, 3, 4, 5], &[0xff], &[0xff, 0]] {
-            // Before the second segment and all others: a JPEG begins with two markers.
+            // Not before the first segment: a JPEG must start with two markers.
             for at in segments(&jpeg).into_iter().skip(1) {
                 let mut jpeg = jpeg.clone();
                 jpeg.splice(at..at, stray.iter().copied());
                 let found = image_from_bytes(&jpeg, name).unwrap();
-                let difference = furthest(&found, &right(&path));
+                let difference = largest_difference(&found, &expected(&path));
                 assert!(
                     difference <= TOLERANCE,
                     "{name}: {stray:?} at {at}: {difference}"
@@ -167,7 +172,7 @@ fn stray_bytes_between_segments_are_passed_over() {
 }
 
 #[test]
-fn a_jpeg_without_one_of_its_scans_is_refused_whatever_stands_at_its_end() {
+fn a_jpeg_without_one_of_its_scans_is_rejected_even_with_an_end_marker() {
     for name in [
         "420-three-scans.jpg",
         "422-chroma-first.jpg",
@@ -179,25 +184,25 @@ fn a_jpeg_without_one_of_its_scans_is_refused_whatever_stands_at_its_end() {
         for scan in scans {
             let (mut without, mut twice) = (jpeg.clone(), jpeg.clone());
             without.drain(scan[0]..scan[1]);
-            refusal(name, &without);
+            error_message(name, &without);
             twice.splice(scan[1]..scan[1], jpeg[scan[0]..scan[1]].iter().copied());
-            refusal(name, &twice);
-            // Broken off behind this scan, with an end marker of its own.
+            error_message(name, &twice);
+            // Truncated after this scan, with an end-of-image marker appended.
             if scan[1] + 2 < jpeg.len() {
-                refusal(name, &[&jpeg[..scan[1]], &[0xff, 0xd9]].concat());
+                error_message(name, &[&jpeg[..scan[1]], &[0xff, 0xd9]].concat());
             }
         }
     }
 }
 
-/// How many bytes may be missing at the end of a whole image: what stands behind its pixels.
-fn behind_pixels(name: &str, length: usize) -> usize {
+/// The number of bytes after the pixels: a file that lacks them may still be read completely.
+fn bytes_after_pixels(name: &str, length: usize) -> usize {
     let extension = name.rsplit('.').next();
     match (name, extension) {
-        // A GIF and a moving WebP are read up to the end of their first picture.
-        ("moving.gif" | "moving.webp", _) => length / 2,
-        // The turn of a WebP, the end of a PNG, the directory and pixels of a second page, and what
-        // describes the pixels of a TIFF without being needed.
+        // Animated GIF and WebP files are read up to the end of their first image.
+        ("animated.gif" | "animated.webp", _) => length / 2,
+        // The directory and pixels of a second TIFF page, the EXIF chunk of a WebP, the end chunk of a PNG,
+        // and TIFF tags that are not needed.
         ("two-pages.tif", _) => length / 2 + 16,
         (_, Some("webp")) => 64,
         (_, Some("png")) => 16,
@@ -207,18 +212,22 @@ fn behind_pixels(name: &str, length: usize) -> usize {
 }
 
 #[test]
-fn an_image_that_breaks_off_anywhere_is_refused_or_whole() {
+fn an_image_that_breaks_off_anywhere_is_rejected_or_complete() {
     for path in readable() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let (bytes, right) = (fs::read(&path).unwrap(), right(&path));
+        let (bytes, expected) = (fs::read(&path).unwrap(), expected(&path));
         for length in 0..bytes.len() {
             match image_from_bytes(&bytes[..length], &name) {
                 Err(error) => assert!(error.to_string().starts_with(&name), "{error}"),
                 Ok(image) => {
                     let missing = bytes.len() - length;
-                    let harmless = missing <= behind_pixels(&name, bytes.len());
-                    assert!(harmless, "{name}: read without its last {missing} bytes");
-                    assert_eq!(furthest(&image, &right), 0, "{name}: {missing} missing");
+                    let allowed = bytes_after_pixels(&name, bytes.len());
+                    assert!(
+                        missing <= allowed,
+                        "{name}: read without its last {missing} bytes"
+                    );
+                    let difference = largest_difference(&image, &expected);
+                    assert_eq!(difference, 0, "{name}: {missing} bytes missing");
                 }
             }
         }
@@ -226,7 +235,7 @@ fn an_image_that_breaks_off_anywhere_is_refused_or_whole() {
 }
 
 #[test]
-fn a_flipped_byte_is_never_a_panic() {
+fn a_changed_byte_never_causes_a_panic() {
     let refused = fs::read_dir(fixtures().join("refused")).unwrap();
     let refused = refused.map(|entry| entry.expect("an entry").path());
     for path in readable().into_iter().chain(refused) {
@@ -240,7 +249,7 @@ fn a_flipped_byte_is_never_a_panic() {
     }
 }
 
-/// A PNG chunk; the checksums of the two that are needed are given.
+/// A PNG header that declares this size, with a valid checksum, followed by an empty `IDAT` chunk.
 fn png_declaring(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
@@ -319,7 +328,7 @@ fn jpeg_declaring(width: u16, height: u16) -> Vec<u8> {
 }
 
 #[test]
-fn more_pixels_than_are_read_are_refused_before_memory_is_taken() {
+fn too_many_pixels_are_rejected_before_memory_is_allocated() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes, size) in [
         ("a.png", png_declaring(100_000, 100_000), "100000 x 100000"),
@@ -360,37 +369,40 @@ fn more_pixels_than_are_read_are_refused_before_memory_is_taken() {
 }
 
 #[test]
-fn an_image_without_pixels_is_refused() {
-    refusal("a.png", &png_declaring(0, 4));
-    refusal("a.bmp", &bmp_declaring(0, 4));
-    refusal("b.bmp", &bmp_declaring(4, 0));
-    refusal("a.tif", &tiff_declaring(4, 0));
-    let message = refusal("a.gif", &gif_declaring(0, 0));
-    assert!(message.contains("found one of 0 x 0 pixels"), "{message}");
-    // The decoder takes the largest width, whose 14 bits are all set, for none.
-    refusal("a.webp", &webp_declaring(16_384, 4));
+fn an_image_without_pixels_is_rejected() {
+    error_message("a.png", &png_declaring(0, 4));
+    error_message("a.bmp", &bmp_declaring(0, 4));
+    error_message("b.bmp", &bmp_declaring(4, 0));
+    error_message("a.tif", &tiff_declaring(4, 0));
+    let message = error_message("a.gif", &gif_declaring(0, 0));
+    assert!(
+        message.contains("found an image of 0 x 0 pixels"),
+        "{message}"
+    );
+    // The decoder reads the largest width, whose 14 bits are all set, as 0.
+    error_message("a.webp", &webp_declaring(16_384, 4));
 }
 
 #[test]
-fn a_size_that_the_file_cannot_hold_is_an_error() {
-    // 13,000 x 13,000 pixels are few enough, but there are not so many in 1,000 bytes.
-    refusal("a.png", &png_declaring(13_000, 13_000));
-    refusal("a.bmp", &bmp_declaring(13_000, 13_000));
-    refusal("a.tif", &tiff_declaring(13_000, 13_000));
-    refusal("a.gif", &gif_declaring(13_000, 13_000));
-    refusal("a.webp", &webp_declaring(13_000, 13_000));
-    let message = refusal("a.jpg", &jpeg_declaring(13_000, 13_000));
+fn more_pixels_than_the_file_can_contain_are_an_error() {
+    // 13,000 x 13,000 pixels are within the limit, but 1,000 bytes cannot contain them.
+    error_message("a.png", &png_declaring(13_000, 13_000));
+    error_message("a.bmp", &bmp_declaring(13_000, 13_000));
+    error_message("a.tif", &tiff_declaring(13_000, 13_000));
+    error_message("a.gif", &gif_declaring(13_000, 13_000));
+    error_message("a.webp", &webp_declaring(13_000, 13_000));
+    let message = error_message("a.jpg", &jpeg_declaring(13_000, 13_000));
     assert!(message.contains("ends before the image does"), "{message}");
 }
 
 #[test]
-fn the_header_alone_gives_the_size() {
+fn the_dimensions_are_read_from_the_header_alone() {
     let folder = tempfile::tempdir().unwrap();
     for path in readable() {
-        let size = right(&path).dimensions();
+        let size = expected(&path).dimensions();
         assert_eq!(dimensions(&path).unwrap(), size, "{}", path.display());
     }
-    // Without its last quarter an image has its header, but not its pixels.
+    // Without its last quarter, a file contains the header, but not all pixels.
     for name in [
         "ordinary.jpg",
         "420-three-scans.jpg",
@@ -405,7 +417,7 @@ fn the_header_alone_gives_the_size() {
 }
 
 #[test]
-fn the_header_is_found_behind_large_segments() {
+fn the_header_is_found_after_large_segments() {
     let jpeg = fixture("ordinary.jpg");
     let mut segment = vec![0xff, 0xe2, 0xff, 0xff];
     segment.resize(2 + 0xffff, 7);
@@ -414,15 +426,15 @@ fn the_header_is_found_behind_large_segments() {
     let path = folder.path().join("long.jpg");
     fs::write(&path, long).unwrap();
     assert_eq!(dimensions(&path).unwrap(), (21, 13));
-    let difference = furthest(
+    let difference = largest_difference(
         &open_image(&path).unwrap(),
-        &right(&fixtures().join("ordinary.jpg")),
+        &expected(&fixtures().join("ordinary.jpg")),
     );
     assert!(difference <= TOLERANCE, "{difference}");
 }
 
 #[test]
-fn a_folder_is_no_image() {
+fn a_folder_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for error in [
         dimensions(folder.path()).map(drop).expect_err("a folder"),
@@ -437,7 +449,7 @@ fn a_folder_is_no_image() {
 }
 
 #[test]
-fn every_format_is_read_whatever_its_name() {
+fn every_format_is_read_under_a_misleading_name() {
     let picture = RgbImage::from_fn(9, 7, |x, y| {
         image::Rgb([x * 25, y * 30, x * y].map(|value| u8::try_from(value).unwrap()))
     });

@@ -1,4 +1,4 @@
-//! Average precision: how early the right answers come, in the definitions that are in use.
+//! Average precision (AP) of a query, in the definitions that are in use.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// How early the right answers to one query come, from 0 to 1.
+/// The definition of average precision (AP): how early the matches of one query are ranked, from 0 to 1.
 ///
-/// With `R` right answers at ranks `r₁ < … < r_R`, counted from 1 among the images that the
-/// [`Protocol`](crate::Protocol) leaves in:
+/// A query has `R` matches at ranks `r₁ < … < r_R`. Ranks start at 1 and skip the images that the
+/// [`Protocol`](crate::Protocol) ignores:
 ///
 /// ```text
 /// non-interpolated   1/R · Σᵢ i/rᵢ
@@ -17,13 +17,13 @@ use crate::Error;
 /// at k               1/R · Σ_{rᵢ ≤ k} i/rᵢ                   or 1/min(R, k) · …
 /// ```
 ///
-/// Numbers compare only within one definition: the trapezoid is never above the non-interpolated
-/// value, and neither is the default one at k.
+/// Values of different definitions cannot be compared. The trapezoid value is never above the
+/// non-interpolated one, and neither is the value at k with the default denominator.
 ///
 /// ```
 /// use reid_eval::AveragePrecision;
 ///
-/// // Right answers at ranks 3 and 4: (1/3 + 2/4) / 2, and ((0/2 + 1/3)/2 + (1/3 + 2/4)/2) / 2.
+/// // Matches at ranks 3 and 4: (1/3 + 2/4) / 2, and ((0/2 + 1/3)/2 + (1/3 + 2/4)/2) / 2.
 /// let ranks = [3, 4];
 /// assert!((AveragePrecision::NonInterpolated.score(&ranks) - 0.416_667).abs() < 1e-6);
 /// assert!((AveragePrecision::Trapezoid.score(&ranks) - 0.291_667).abs() < 1e-6);
@@ -36,45 +36,45 @@ use crate::Error;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum AveragePrecision {
-    /// The mean of the precision at each right answer: the default, and what most publications
-    /// since 2018 report.
+    /// The mean of the precision at each match. The default, which most publications since 2018
+    /// report.
     #[default]
     NonInterpolated,
-    /// The area under the precision-recall curve by trapezoids, as in the evaluation published
-    /// with Market-1501.
+    /// The area under the precision-recall curve by the trapezoidal rule, as in the evaluation code
+    /// published with Market-1501.
     Trapezoid,
-    /// Only the first `k` ranks count, as where a list of 50 or 100 answers is scored.
+    /// AP at k: only the first `k` ranks count, as for a submission of 50 or 100 images per query.
     TruncatedAt {
-        /// Last rank that counts, at least 1.
+        /// The last rank that counts, at least 1.
         k: usize,
-        /// What the sum is divided by.
+        /// The divisor of the sum.
         #[serde(default)]
         denominator: Denominator,
     },
 }
 
-/// What the sum of a truncated average precision is divided by.
+/// The divisor of the sum in the AP at k.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Denominator {
-    /// All right answers in the gallery, found or not: the default. Cannot reach 1 with more than
-    /// `k` of them.
+    /// `R`, the number of all matches in the gallery. The default. With more than `k` matches, the AP
+    /// cannot reach 1.
     #[default]
     AllRelevant,
-    /// `min(R, k)`: 1 is reached when the first ranks are all right.
+    /// `min(R, k)`: the AP is 1 when the first `min(R, k)` ranks are all matches.
     Capped,
 }
 
 impl AveragePrecision {
-    /// Average precision of a query whose right answers are at these ranks, counted from 1.
+    /// Computes the average precision of a query with matches at these ranks, which start at 1.
     ///
     /// # Panics
-    /// If there are no ranks, if one is 0, or if they do not rise; or if `k` is 0.
+    /// If `ranks` is empty, contains 0 or is not strictly increasing, or if `k` is 0.
     #[must_use]
     pub fn score(self, ranks: &[usize]) -> f64 {
         assert!(
             ranks.first().is_some_and(|&first| first > 0) && ranks.is_sorted_by(|a, b| a < b),
-            "expected rising ranks from 1, found {ranks:?}"
+            "expected strictly increasing ranks from 1, found {ranks:?}"
         );
         let precision = |hits: usize, rank: usize| hits as f64 / rank as f64;
         let hits = (1..).zip(ranks.iter().copied());
@@ -93,7 +93,7 @@ impl AveragePrecision {
                 (heights.sum(), ranks.len())
             }
             Self::TruncatedAt { k, denominator } => {
-                assert!(k > 0, "average precision at 0: expected at least 1");
+                assert!(k > 0, "average precision at k: k is 0, expected at least 1");
                 let heights = hits
                     .take_while(|&(_, rank)| rank <= k)
                     .map(|(hit, rank)| precision(hit, rank));
@@ -165,8 +165,8 @@ mod tests {
     ];
 
     #[test]
-    fn a_perfect_ranking_is_one_unless_the_list_is_too_short() {
-        // Five right answers first. At 3: (1 + 1 + 1)/5, or /min(5, 3).
+    fn a_perfect_ranking_scores_one_unless_k_is_below_the_match_count() {
+        // Five matches at the first five ranks. At 3: (1 + 1 + 1)/5, or /min(5, 3).
         for (kind, expected) in ALL.into_iter().zip([1.0, 1.0, 0.6, 1.0]) {
             let found = kind.score(&[1, 2, 3, 4, 5]);
             assert!((found - expected).abs() < 1e-12, "{kind}: {found}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_second_answer_by_hand() {
+    fn a_late_second_match_by_hand() {
         // Ranks 1 and 4: (1/1 + 2/4)/2 = 0.75; trapezoid ((1 + 1)/2 + (1/3 + 2/4)/2)/2
         // = (1 + 5/12)/2 = 17/24; at 3: 1/2 both ways, since min(2, 3) = 2.
         let expected = [0.75, 17.0 / 24.0, 0.5, 0.5];
@@ -185,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn the_trapezoid_is_the_running_form() {
-        // The evaluation of Market-1501 walks the hits keeping the precision before each.
+    fn the_trapezoid_equals_the_running_sum_of_market1501() {
+        // The evaluation code of Market-1501 goes down the ranks and keeps the precision of the rank before.
         let ranks = [2, 3, 7, 11];
         let (mut area, mut found, mut old_precision) = (0.0, 0.0, 1.0);
         for rank in 1..=11_u32 {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_what_it_parses() {
+    fn display_and_parse_round_trip() {
         for kind in ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
@@ -211,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "expected rising ranks from 1, found [2, 2]")]
-    fn ranks_that_do_not_rise_are_refused() {
+    #[should_panic(expected = "expected strictly increasing ranks from 1, found [2, 2]")]
+    fn equal_ranks_panic() {
         let _ = AveragePrecision::NonInterpolated.score(&[2, 2]);
     }
 }

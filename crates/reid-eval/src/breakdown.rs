@@ -1,4 +1,4 @@
-//! Where a model fails: by pair of cameras, by identity, by query.
+//! Breakdowns of an evaluation by pair of cameras, by identity and by query.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use crate::{
     evaluate::each_row, ranking::ranks_of_matches,
 };
 
-/// The results of some queries, summed up.
+/// The metrics of a group of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GroupScores {
-    /// Queries with a match.
+    /// The number of queries with a match.
     pub queries: usize,
-    /// Share of them with a right answer at rank 1.
+    /// The fraction of them with a match at rank 1.
     pub rank_1: f64,
-    /// Mean of their average precision.
+    /// The mean of their average precision.
     pub mean_average_precision: f64,
 }
 
 impl GroupScores {
-    /// The scores of these results, if any of them has a match.
+    /// Averages results; `None` if no query has a match.
     fn from_results<'a>(results: impl Iterator<Item = &'a QueryResult>) -> Option<Self> {
         let (mut queries, mut firsts, mut precision) = (0, 0, 0.0);
         for result in results {
@@ -42,17 +42,17 @@ impl GroupScores {
     }
 }
 
-/// The queries of one identity.
+/// The metrics of the queries of one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IdentityScores {
-    /// Who they show.
+    /// The identity of the queries.
     pub identity: Identity,
-    /// The results.
+    /// The metrics.
     pub scores: GroupScores,
 }
 
-/// Queries of one camera, searched for among the gallery images of one camera.
+/// The metrics of the queries of one camera against the gallery images of one camera.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CameraPair {
@@ -60,16 +60,18 @@ pub struct CameraPair {
     pub query: Camera,
     /// The camera of the gallery images.
     pub gallery: Camera,
-    /// The results.
+    /// The metrics.
     pub scores: GroupScores,
 }
 
-/// How good rankings are from each camera to each other one: each query ranks the gallery images of
-/// one camera at a time, in the protocol of the search. Pairs without a match are left out; pairs come
-/// in order.
+/// Computes rank-1 and mAP for each pair of a query camera and a gallery camera.
+///
+/// Each query ranks the gallery images of one camera at a time, under the protocol of the task. Pairs of
+/// cameras without a match are omitted. The pairs are sorted by query camera and then by gallery camera.
 ///
 /// # Errors
-/// As [`evaluate_rows`](crate::evaluate_rows), and if a side has no cameras.
+/// The errors of [`evaluate_rows`](crate::evaluate_rows), and if the query or the gallery has no cameras. No
+/// match is not an error: the result is then empty.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -80,7 +82,7 @@ pub struct CameraPair {
 ///         .with_cameras(cameras.iter().copied().map(Camera::new).collect())
 /// };
 /// let query = one(&[0.0], &[1], &[1])?;
-/// // Camera 2 shows it first, camera 3 only after somebody else.
+/// // The match has rank 1 in camera 2, and rank 2 in camera 3.
 /// let gallery = one(&[1.0, 4.0, 3.0, 2.0], &[1, 2, 1, 2], &[2, 2, 3, 3])?;
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
 /// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels());
@@ -94,7 +96,7 @@ pub fn camera_pairs(
     config: &EvaluationConfig,
 ) -> Result<Vec<CameraPair>, Error> {
     config.check()?;
-    // Asked for the cameras of both sides, whatever the protocol needs.
+    // Both sides need cameras here under every protocol; the check of `Market` reports missing ones.
     let (query, gallery) = (task.query, task.gallery);
     Protocol::Market.check(query, gallery)?;
     let (from, to) = (
@@ -133,17 +135,17 @@ pub fn camera_pairs(
 }
 
 impl Report {
-    /// The results of each identity's queries, the worst mean average precision first; identities
-    /// without a match are left out.
+    /// Computes the metrics of each identity, sorted by ascending mAP. Identities without a match are
+    /// omitted.
     ///
     /// # Panics
-    /// If the labels are not those of the queries: one for each.
+    /// If the number of labels is not the number of queries.
     #[must_use]
     pub fn by_identity(&self, query: &Labels) -> Vec<IdentityScores> {
         let (expected, found) = (self.per_query.len(), query.len());
         assert_eq!(
             found, expected,
-            "expected {expected} labels of queries, found {found}"
+            "expected the labels of {expected} queries, found {found}"
         );
         let mut results: BTreeMap<Identity, Vec<&QueryResult>> = BTreeMap::new();
         for (result, identity) in self.per_query.iter().zip(query.identities()) {
@@ -154,7 +156,7 @@ impl Report {
             Some(IdentityScores { identity, scores })
         });
         let mut parts: Vec<IdentityScores> = parts.collect();
-        // Stable: among equals the smaller label stays first.
+        // The sort is stable: at equal mAP, the smaller identity comes first.
         parts.sort_by(|a, b| {
             let [a, b] = [a, b].map(|part| part.scores.mean_average_precision);
             a.total_cmp(&b)
@@ -162,7 +164,8 @@ impl Report {
         parts
     }
 
-    /// The queries with the least average precision, worst first; at most `count`.
+    /// The `count` queries with the lowest average precision, in ascending order. Queries without a match
+    /// are omitted.
     #[must_use]
     pub fn hardest(&self, count: usize) -> Vec<&QueryResult> {
         let matched = self
@@ -185,11 +188,11 @@ mod tests {
     use crate::evaluate_distances;
 
     #[test]
-    fn identities_and_queries_come_worst_first() {
+    fn identities_and_queries_are_sorted_worst_first() {
         let labels = |of: &[i64]| Labels::new(of.iter().copied().map(Identity::new).collect());
         let (query, gallery) = (labels(&[1, 2, 2, 3]), labels(&[1, 2]));
         let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-        // Right at rank 2, 1, 2; identity 3 has no match.
+        // Matches at ranks 2, 1 and 2; identity 3 has no match.
         let distances = [0.2, 0.1, 0.2, 0.1, 0.1, 0.2, 0.1, 0.2];
         let report = evaluate_distances(&distances, &query, &gallery, &config).expect("matches");
         let identities = report.by_identity(&query);
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_cameras_need_cameras() {
+    fn camera_pairs_need_cameras() {
         let labels = Labels::new(vec![Identity::new(1)]);
         let matrix = crate::evaluate::Matrix {
             values: &[0.5],

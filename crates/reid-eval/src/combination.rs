@@ -1,4 +1,4 @@
-//! Combination: embeddings of a track, of several views or of several models, put together.
+//! Combines embeddings: pools the images of a track, averages views, and concatenates models.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use reid_core::Track;
 use crate::{Embeddings, Error, expansion::unit};
 
 impl Embeddings {
-    /// One embedding for each track ([`Labels::tracks`](crate::Labels::tracks)): the mean of its images'
-    /// embeddings, each at length 1 before, and the result too. A track takes the labels of its first image;
-    /// tracks come in the order of their numbers. So images are searched for in tracks.
+    /// Pools the embeddings of each track ([`Labels::tracks`](crate::Labels::tracks)) into one embedding,
+    /// for retrieval of tracks instead of images.
+    ///
+    /// The embeddings of the images are normalised to length 1 and averaged, and the mean is normalised too.
+    /// A track has the labels of its first image. The tracks are sorted by number.
     ///
     /// # Errors
-    /// If the images have no tracks, or a track shows several identities or cameras: the image that differs
-    /// is named.
+    /// If the images have no tracks, or if a track has several identities or cameras.
     ///
     /// ```
     /// use reid_core::{Identity, Track};
@@ -56,11 +57,12 @@ impl Embeddings {
         self.select(&firsts).with_values(values, self.dimensions())
     }
 
-    /// The mean of several embeddings of the same images, such as an image and its mirror image: each
-    /// at length 1 before, and the result too.
+    /// Averages several sets of embeddings of the same images, such as the originals and flipped copies.
+    ///
+    /// Each embedding is normalised to length 1 before the mean, and the mean is normalised too.
     ///
     /// # Errors
-    /// If the sets are not of the same images: labels or dimensions differ.
+    /// If the sets have different numbers of images, different identities or different dimensions.
     pub fn mean_with(&self, others: &[&Self]) -> Result<Self, Error> {
         let mut values = Vec::with_capacity(self.values().len());
         self.expect_same(others)?;
@@ -82,11 +84,12 @@ impl Embeddings {
         self.with_values(values, self.dimensions())
     }
 
-    /// Embeddings of several models side by side; with `normalised`, each at length 1 before, so that
-    /// none counts more than another.
+    /// Concatenates the embeddings of several models for the same images.
+    ///
+    /// With `normalised`, each embedding is first normalised to length 1, so all models have the same weight.
     ///
     /// # Errors
-    /// If the sets are not of the same images: labels differ.
+    /// If the sets have different numbers of images or different identities.
     ///
     /// ```
     /// use reid_core::Identity;
@@ -115,12 +118,12 @@ impl Embeddings {
         self.with_values(values, dimensions)
     }
 
-    /// Refuses sets whose labels are not the same.
+    /// Returns an error for sets with another number of images or other identities.
     fn expect_same(&self, others: &[&Self]) -> Result<(), Error> {
         for other in others {
             if other.len() != self.len() {
                 return Err(Error::Labels {
-                    labels: "images in every set",
+                    labels: "embeddings in each set",
                     expected: self.len(),
                     found: other.len(),
                 });
@@ -134,13 +137,13 @@ impl Embeddings {
     }
 }
 
-/// An embedding at length 1.
+/// Normalises an embedding to length 1.
 fn direction(row: &[f32]) -> Vec<f32> {
     let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
     unit(&row)
 }
 
-/// Adds an embedding at length 1 to a sum.
+/// Adds an embedding, normalised to length 1, to a sum.
 fn add_direction(sum: &mut [f64], row: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(direction(row)) {
         *sum += f64::from(value);
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_that_changes_its_identity_or_camera_is_refused() {
+    fn a_track_of_several_identities_or_cameras_is_rejected() {
         let images = set(&[1.0, 2.0, 3.0], &[1, 1, 2]);
         let pooled = |images: &Embeddings, tracks: [u64; 3]| {
             let images = images.clone().with_tracks(tracks.map(Track::new).to_vec());
@@ -169,11 +172,11 @@ mod tests {
             pooled(&images, [5, 5, 5])
                 .expect_err("two identities")
                 .to_string(),
-            "a track shows one identity by one camera: images 0 and 2 (from 0) of track 5 differ"
+            "a track must have one identity and one camera: images 0 and 2 (from 0) of track 5 differ"
         );
         assert_eq!(
             images.pooled_by_track().expect_err("no tracks").to_string(),
-            "the images have no tracks to be pooled by: give one per image by `with_tracks`"
+            "pooling by track needs a track for each image: set them with `with_tracks`"
         );
         let cameras = [1, 2, 1].map(Camera::new).to_vec();
         let images = images.with_cameras(cameras).expect("one each");
@@ -182,26 +185,26 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_is_of_directions() {
+    fn a_mean_ignores_the_lengths_of_vectors() {
         let mean = set(&[9.0, 0.0], &[1]).mean_with(&[&set(&[0.0, 0.1], &[1])]);
         let half = 0.5_f32.sqrt();
         assert_eq!(mean.expect("the same image").values(), [half, half]);
     }
 
     #[test]
-    fn sets_of_other_images_are_refused() {
+    fn sets_of_other_images_are_rejected() {
         let one = set(&[1.0, 2.0], &[1, 2]);
         assert_eq!(
             one.concat(&[&set(&[1.0, 2.0], &[1, 3])], false)
-                .expect_err("3")
+                .expect_err("identity 3")
                 .to_string(),
-            "expected embeddings of the same images in the same order: image 1 (from 0) shows another identity"
+            "expected embeddings of the same images in the same order: image 1 (from 0) has another identity"
         );
         assert_eq!(
             one.mean_with(&[&set(&[1.0], &[1])])
                 .expect_err("one")
                 .to_string(),
-            "expected 2 images in every set, one per image, found 1"
+            "expected 2 embeddings in each set, one per image, found 1"
         );
     }
 }

@@ -1,52 +1,52 @@
-//! Two models on the same queries.
+//! Paired comparison of two models on the same queries.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Interval, QueryResult, Report, Resampling};
 
-/// How much better one report is than another on the same queries, and whether that is chance.
+/// The difference between two reports on the same queries, with a confidence interval and a p-value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// Mean of the differences in average precision: this report's less the other's.
+    /// The mean difference in average precision: this report minus the other.
     pub difference: Interval,
-    /// How often a difference as large, either way, would come about if the two models were equally
-    /// good: the difference of each identity's queries, or of each query, gets a sign by chance (Fisher's
-    /// permutation test); which of them, [`Resampling::unit`] says.
+    /// The two-sided p-value of a paired permutation test (Fisher): the probability of a difference at least
+    /// this large if the two models were equally good. The test flips the signs of the differences at random,
+    /// per identity or per query ([`Resampling::unit`]).
     pub p_value: f64,
-    /// Queries that this report answers better, by average precision.
+    /// The number of queries with a higher average precision in this report.
     pub better: usize,
-    /// Queries that it answers worse.
+    /// The number of queries with a lower average precision in this report.
     pub worse: usize,
-    /// Queries that both answer equally well.
+    /// The number of queries with equal average precision.
     pub equal: usize,
-    /// The queries with the largest differences, either way; at most 20.
+    /// The queries with the largest absolute differences, at most 20, largest first.
     pub extremes: Vec<QueryDifference>,
 }
 
-/// One query of a comparison.
+/// The difference of one query in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QueryDifference {
-    /// Which query, counted from 0.
+    /// Index of the query, from 0.
     pub query: usize,
-    /// Its average precision in this report less that in the other.
+    /// Its average precision in this report minus that in the other.
     pub difference: f64,
 }
 
-/// Queries that [`Comparison::extremes`] lists, at most.
+/// The maximum length of [`Comparison::extremes`].
 const EXTREMES: usize = 20;
 
 impl Report {
-    /// Compares with another report on the same queries, in the same order.
+    /// Compares this report with another one on the same queries, in the same order.
     ///
-    /// Only queries that have a match in both count.
+    /// Only queries with a match in both reports count.
     ///
     /// # Errors
-    /// If the reports have different numbers of queries or queries of different people, share none that
-    /// has a match, or the resampling has no samples or a confidence outside 0 to 1, or draws identities and
-    /// the report is of a version that did not keep them.
+    /// If the reports have different numbers of queries or different identities, if no query has a match in
+    /// both, if the number of bootstrap samples is 0, if the confidence level is outside 0 to 1, or if
+    /// identities are resampled and this report was written by an older version without identities.
     ///
     /// ```
     /// # use reid_core::Identity;
@@ -71,7 +71,7 @@ impl Report {
                 other: other.per_query.len(),
             });
         }
-        self.expect_same_people(other)?;
+        self.expect_same_identities(other)?;
         let pairs = self.per_query.iter().zip(&other.per_query);
         let matched: Vec<(&QueryResult, f64)> = pairs
             .filter_map(|(one, other)| {
@@ -97,7 +97,7 @@ impl Report {
         })?;
 
         let together = clusters.sums(differences.iter().map(|(_, by)| *by));
-        // Rounding must not decide whether a sum reaches the one that was found.
+        // A relative tolerance: rounding must not decide whether a sum reaches the observed one.
         let total = together.iter().sum::<f64>().abs() * (1.0 - 1e-12);
         let seed = resampling.seed.named("signs");
         let reached = (0..resampling.samples).filter(|&sample| {
@@ -107,7 +107,7 @@ impl Report {
                 .map(|by| if stream.random_bool(0.5) { *by } else { -by });
             signed.sum::<f64>().abs() >= total
         });
-        // The signs that were found are one of the possible ones.
+        // The observed signs count as one of the permutations.
         let p_value = (reached.count() + 1) as f64 / (resampling.samples + 1) as f64;
 
         let changed = differences.iter().filter(|(_, by)| *by != 0.0);
@@ -131,8 +131,8 @@ impl Report {
         })
     }
 
-    /// Refuses a report whose queries show other people, where both say whom they show.
-    fn expect_same_people(&self, other: &Self) -> Result<(), Error> {
+    /// Returns an error if a query has different identities in the two reports; identities may be missing.
+    fn expect_same_identities(&self, other: &Self) -> Result<(), Error> {
         for (one, other) in self.per_query.iter().zip(&other.per_query) {
             if let (Some(shown), Some(other)) = (one.identity, other.identity)
                 && shown != other
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::{EvaluationConfig, ResamplingUnit};
 
-    /// Each query of each identity finds its match at this rank.
+    /// A report of queries with the given identities, each with one match at the given rank.
     fn report(ranks: impl Iterator<Item = (i64, usize)>) -> Report {
         let config = EvaluationConfig::default();
         let results = ranks.enumerate().map(|(query, (identity, rank))| {
@@ -164,27 +164,29 @@ mod tests {
         Report::from_results(results.collect(), 100, &config).expect("matches")
     }
 
-    /// Six people of five queries each: the first five are found at rank 1 instead of 2, the last the other
-    /// way round. As thirty independent queries that would be 25 to 5.
+    /// Six people with five queries each. For five of the people, all matches move from rank 2 to rank 1; for
+    /// the last one, from rank 1 to rank 2. Counted as independent queries, that would be 25 to 5.
     #[test]
-    fn people_are_what_is_compared() {
+    fn the_test_permutes_identities_by_default() {
         let people = || (0..30).map(|query| i64::from(query / 5));
         let one = report(people().map(|person| (person, if person < 5 { 1 } else { 2 })));
         let other = report(people().map(|person| (person, if person < 5 { 2 } else { 1 })));
         let compared = |unit| {
             let resampling = Resampling::default().with_unit(unit);
-            one.compared_with(&other, &resampling).expect("one set")
+            one.compared_with(&other, &resampling)
+                .expect("the same queries")
         };
         let (people, queries) = (
             compared(ResamplingUnit::Identities),
             compared(ResamplingUnit::Queries),
         );
         assert_eq!((people.better, people.worse), (25, 5));
-        // Of 2⁶ signs of six equal differences 14 give a sum as large: all alike, or one unlike the rest.
+        // Of the 2⁶ sign patterns of six equal differences, 14 give a sum at least as large: all signs equal,
+        // or all but one.
         assert!((people.p_value - 14.0 / 64.0).abs() < 0.04, "{people:?}");
         assert!(queries.p_value < 0.01, "{queries:?}");
         let width = |of: &Comparison| of.difference.high - of.difference.low;
-        // √5 = 2.2 times as wide, but for the steps of six.
+        // √5 = 2.2 times as wide in theory; with only six people, the quantiles are coarse.
         assert!(
             width(&people) > 1.7 * width(&queries),
             "{people:?} {queries:?}"
@@ -194,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn reports_on_other_people_are_refused() {
+    fn reports_with_other_identities_are_rejected() {
         let one = report([(1, 1), (2, 1)].into_iter());
         let other = report([(1, 1), (3, 1)].into_iter());
         let error = one.compared_with(&other, &Resampling::default());
         assert_eq!(
-            error.expect_err("other people").to_string(),
-            "a comparison needs two reports on the same queries in the same order: query 1 (from 0) shows \
-             identity 2 in one and 3 in the other"
+            error.expect_err("other identities").to_string(),
+            "a comparison needs two reports on the same queries in the same order: query 1 (from 0) has \
+             identity 2 in the first report and 3 in the second"
         );
     }
 }

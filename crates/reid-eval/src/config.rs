@@ -1,12 +1,14 @@
-//! Configuration: what a number in a report means.
+//! The configuration of an evaluation.
 
 use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::{AveragePrecision, Error, Metric, Protocol};
 
-/// What a number in a report means: how embeddings were compared, what was taken out, and how the
-/// rest was averaged. A [`Report`](crate::Report) carries it along.
+/// The settings of an evaluation, which define the metrics in a report: the distance, the protocol and how
+/// the results are averaged.
+///
+/// A [`Report`](crate::Report) records its configuration.
 ///
 /// ```
 /// use reid_eval::{EvaluationConfig, Metric, Protocol};
@@ -20,24 +22,25 @@ use crate::{AveragePrecision, Error, Metric, Protocol};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EvaluationConfig {
-    /// How far apart two embeddings are; cosine by default.
+    /// The distance between two embeddings; by default cosine.
     pub metric: Metric,
-    /// What a gallery image is to a query; that of Market-1501 by default.
+    /// The protocol; by default that of Market-1501.
     pub protocol: Protocol,
-    /// Which average precision; non-interpolated by default.
+    /// The definition of average precision; by default non-interpolated.
     pub average_precision: AveragePrecision,
-    /// What becomes of queries without a match; they are skipped by default.
+    /// How queries without a match are treated; by default they are skipped.
     pub unmatched: Unmatched,
-    /// Last rank of the CMC curve, 1 to [`MAX_RANK`](Self::MAX_RANK); 50 by default.
+    /// The last rank of the CMC curve, from 1 to [`MAX_RANK`](Self::MAX_RANK); by default 50.
     pub max_rank: usize,
 }
 
-/// What becomes of queries that have no match in the gallery. Queries of unknown identity are not among
-/// them: they are never scored.
+/// How queries of known identity are treated if they have no match in the gallery.
+///
+/// Queries of unknown identity are never scored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
-    /// They are left out of every mean: the default.
+    /// They are excluded from all means. The default.
     #[default]
     Skip,
     /// They count as 0 in every mean (CMC, mAP and mINP), as in the evaluation published with
@@ -58,19 +61,19 @@ impl Default for EvaluationConfig {
 }
 
 impl EvaluationConfig {
-    /// The same with another metric.
+    /// Sets the metric.
     #[must_use]
     pub fn with_metric(self, metric: Metric) -> Self {
         Self { metric, ..self }
     }
 
-    /// The same with another protocol.
+    /// Sets the protocol.
     #[must_use]
     pub fn with_protocol(self, protocol: Protocol) -> Self {
         Self { protocol, ..self }
     }
 
-    /// The same with another average precision.
+    /// Sets the definition of average precision.
     #[must_use]
     pub fn with_average_precision(self, average_precision: AveragePrecision) -> Self {
         Self {
@@ -79,22 +82,23 @@ impl EvaluationConfig {
         }
     }
 
-    /// The same with another fate for queries without a match.
+    /// Sets how queries without a match are treated.
     #[must_use]
     pub fn with_unmatched(self, unmatched: Unmatched) -> Self {
         Self { unmatched, ..self }
     }
 
-    /// The same with a CMC curve of another length.
+    /// Sets the last rank of the CMC curve.
     #[must_use]
     pub fn with_max_rank(self, max_rank: usize) -> Self {
         Self { max_rank, ..self }
     }
 
-    /// The longest CMC curve: a million ranks, more than any gallery that is published has images.
+    /// The largest allowed [`max_rank`](Self::max_rank): a million, more than the images of any published
+    /// gallery.
     pub const MAX_RANK: usize = 1_000_000;
 
-    /// Refuses impossible settings; they may come from a file.
+    /// Returns an error for invalid settings, which may come from a file.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Problems::new();
         self.validate(&mut problems);
@@ -106,7 +110,7 @@ impl EvaluationConfig {
     }
 }
 
-/// The defaults with this protocol.
+/// Creates the default configuration with this protocol.
 impl From<&Protocol> for EvaluationConfig {
     fn from(protocol: &Protocol) -> Self {
         Self::default().with_protocol(protocol.clone())
@@ -124,7 +128,7 @@ impl Validate for EvaluationConfig {
         problems.require(
             "protocol",
             !self.protocol.lacks_its_rule(),
-            "market, no-cameras, or a custom protocol with its rule, which only code can give",
+            "market, no-cameras, or a custom protocol whose rule is set in code",
             &self.protocol,
         );
         if let AveragePrecision::TruncatedAt { k, .. } = self.average_precision {
@@ -139,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_can_be_written_to_a_file() {
+    fn a_configuration_round_trips_through_json() {
         let config = EvaluationConfig::default()
             .with_average_precision("at-50-capped".parse().expect("a kind"))
             .with_unmatched(Unmatched::CountAsZero)
@@ -156,18 +160,18 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_that_nobody_knows_is_refused_with_its_path() {
+    fn an_unknown_protocol_is_rejected_with_its_path() {
         let config: EvaluationConfig =
             serde_json::from_str(r#"{"protocol":"markte"}"#).expect("a name");
         assert_eq!(
             config.check().expect_err("no rule").to_string(),
-            "evaluation: protocol: expected market, no-cameras, or a custom protocol with its rule, which \
-             only code can give, found markte"
+            "evaluation: protocol: expected market, no-cameras, or a custom protocol whose rule is set in \
+             code, found markte"
         );
     }
 
     #[test]
-    fn missing_settings_are_default_and_unknown_ones_refused() {
+    fn missing_settings_are_default_and_unknown_ones_rejected() {
         let default = serde_json::from_str::<EvaluationConfig>("{}").expect("all default");
         assert_eq!(default, EvaluationConfig::default());
         let error = serde_json::from_str::<EvaluationConfig>(r#"{"metrik":"cosine"}"#);

@@ -1,4 +1,4 @@
-//! Distance: blocks of queries against the whole gallery, by matrix products.
+//! Distances between blocks of queries and the whole gallery, computed with matrix products.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -6,16 +6,18 @@ use rayon::prelude::*;
 
 use crate::{DistanceRows, Embeddings, Error, Metric};
 
-/// Pairs whose squared distance is a smaller share of what it is the rest of are computed from their
-/// differences: a product of length L is rounded by some 1e-7 · L, which must stay small beside what is left
-/// when it is taken from two squared lengths.
+/// The limit below which a distance is computed again from the differences of values: `left < NEAR * of` (see
+/// [`Remainder`]).
+///
+/// A dot product of magnitude L has a rounding error of about 1e-7 · L. After the subtraction from the
+/// squared lengths, this error must be small relative to the result.
 const NEAR: f64 = 1.0 / 512.0;
 
-/// Distances between all queries and the gallery, by matrix products, a block at a time.
+/// Distances from all queries to the gallery, computed in blocks with matrix products.
 ///
-/// Two vectors that are near each other, measured by their lengths, are compared by their differences
-/// instead, in `f64`: of `‖a‖² + ‖b‖² - 2·a·b` in single precision nothing would be left but rounding. So
-/// duplicates are at distance 0, and a small distance is as exact as a large one.
+/// For two vectors that are close relative to their lengths, `‖a‖² + ‖b‖² - 2·a·b` in single precision would
+/// be mostly rounding error. Their distance is computed from the differences of their values, in `f64`. So
+/// duplicates have distance 0, and a small distance has the same relative accuracy as a large one.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -37,38 +39,40 @@ pub struct Distances<'a> {
     pub(crate) gallery: Side<'a>,
 }
 
-/// The vectors of one side.
+/// The vectors of the queries or of the gallery.
 #[derive(Debug)]
 pub(crate) struct Side<'a> {
     metric: Metric,
     dimensions: usize,
     values: Cow<'a, [f32]>,
-    /// For cosine distances what brings each vector to length 1, 0 for zeros; for Euclidean ones its squared
-    /// length.
+    /// One value per vector. Cosine: the reciprocal of its length, or 0 for a zero vector. Euclidean: its
+    /// squared length.
     scales: Cow<'a, [f64]>,
 }
 
 impl<'a> Distances<'a> {
-    /// Between each query and each gallery image.
+    /// Prepares the distances between each query and each gallery image.
+    ///
+    /// [`DistanceRows::fill`] computes them.
     ///
     /// # Errors
-    /// If the sides have different dimensions.
+    /// If query and gallery have different dimensions.
     pub fn between(
         query: &'a Embeddings,
         gallery: &'a Embeddings,
         metric: Metric,
     ) -> Result<Self, Error> {
         let sides = [query.dimensions(), gallery.dimensions()];
-        expect_one_space(sides)?;
+        expect_same_dimensions(sides)?;
         Ok(Self {
             query: Side::new(query, metric),
             gallery: Side::new(gallery, metric),
         })
     }
 
-    /// Between each query and each image of a gallery that is prepared.
+    /// Prepares the distances between each query and each image of an already prepared gallery.
     pub(crate) fn to_side(query: &'a Embeddings, gallery: &'a Side<'_>) -> Result<Self, Error> {
-        expect_one_space([query.dimensions(), gallery.dimensions])?;
+        expect_same_dimensions([query.dimensions(), gallery.dimensions])?;
         Ok(Self {
             query: Side::new(query, gallery.metric),
             gallery: Side {
@@ -80,7 +84,7 @@ impl<'a> Distances<'a> {
     }
 }
 
-fn expect_one_space([query, gallery]: [usize; 2]) -> Result<(), Error> {
+fn expect_same_dimensions([query, gallery]: [usize; 2]) -> Result<(), Error> {
     if query == gallery {
         Ok(())
     } else {
@@ -130,14 +134,14 @@ impl<'a> Side<'a> {
                     0.0
                 };
             }
-            // Products of very long or very short vectors leave the range of an `f32`.
+            // Products of very long or very short vectors would overflow or underflow an `f32`.
             let moderate = |scale: &f64| *scale == 0.0 || (1e-12..1e12).contains(scale);
             if !scales.iter().all(moderate) {
                 values
                     .to_mut()
                     .par_chunks_exact_mut(dimensions)
                     .zip(&mut scales)
-                    .for_each(|(row, scale)| shorten(row, scale));
+                    .for_each(|(row, scale)| normalise(row, scale));
             }
         }
         Self {
@@ -148,8 +152,8 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// Writes the distances of some vectors to some of another side: cosine distances, or **squared**
-    /// Euclidean ones. What is not finite stays so.
+    /// Writes the distances from a range of vectors to a range of another side: cosine distances, or
+    /// **squared** Euclidean distances. Distances may be infinite or NaN.
     pub(crate) fn squared_to(&self, other: &Self, ranges: [Range<usize>; 2], out: &mut [f32]) {
         match self.metric {
             Metric::Cosine => self.tile(other, ranges, (cosine, |distance| distance), out),
@@ -159,8 +163,11 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The same for one pair.
-    #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
+    /// Computes the same distance for one pair.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "becomes infinite if too large"
+    )]
     pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
         let product = product(self.vector(row), other.vector(column));
         let (own, of_other) = (self.scales[row], other.scales[column]);
@@ -171,9 +178,15 @@ impl<'a> Side<'a> {
         self.distance(row, other, column, remainder) as f32
     }
 
-    /// Writes distances, each from two squared lengths and a product, or from differences, and then from
-    /// what that gives. A product that is not finite becomes a distance that is not.
-    #[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
+    /// Writes a tile of distances.
+    ///
+    /// `formula` computes each distance from two scales and a dot product, unless the pair is too close.
+    /// `end` is applied last, for example the square root. If the dot product is infinite or NaN, so is the
+    /// distance.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "becomes infinite if too large"
+    )]
     fn tile(
         &self,
         other: &Self,
@@ -197,7 +210,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// What is left of two lengths and a product, unless that is too little.
+    /// The remainder, or the distance from differences if cancellation has made the remainder inaccurate.
     fn distance(&self, row: usize, other: &Self, column: usize, remainder: Remainder) -> f64 {
         let Remainder { left, of } = remainder;
         if left < NEAR * of {
@@ -207,7 +220,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The same from the differences of all numbers, for pairs that are near.
+    /// The distance from the differences of all values, for vectors that are close to each other.
     #[cold]
     fn by_differences(&self, row: usize, other: &Self, column: usize) -> f64 {
         let pair = [self.vector(row), other.vector(column)];
@@ -220,7 +233,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// A vector by its numbers at length 1, if distances are cosine distances; zeros stay zeros.
+    /// The values of a vector normalised to length 1, for a side with cosine distances. Zeros stay zeros.
     pub(crate) fn direction(&self, image: usize) -> impl Iterator<Item = f64> {
         let scale = self.scales[image];
         let row = &self.values[image * self.dimensions..][..self.dimensions];
@@ -240,8 +253,11 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The product of two vectors, summed in lanes so that it is as fast and as exact as in a block.
-#[expect(clippy::cast_possible_truncation, reason = "infinite where too large")]
+/// The dot product of two vectors, summed in `f64` in several lanes so that it vectorises.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "becomes infinite if too large"
+)]
 fn product(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f64; LANES];
@@ -257,7 +273,7 @@ fn product(one: &[f32], other: &[f32]) -> f32 {
     (sums.iter().sum::<f64>() + rest) as f32
 }
 
-/// `Σᵢ (a·aᵢ - b·bᵢ)²` of two vectors and their scales, summed in lanes so that it is fast.
+/// `Σᵢ (a·oneᵢ - b·otherᵢ)²` for two vectors and their scales, summed in several lanes so that it vectorises.
 fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
     const LANES: usize = 8;
     let difference = |one: f32, other: f32| f64::from(one) * a - f64::from(other) * b;
@@ -274,20 +290,20 @@ fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// What is left of something when a product has been taken from it.
+/// The result `left` of subtracting a multiple of a dot product from `of`.
 #[derive(Clone, Copy)]
 struct Remainder {
     left: f64,
     of: f64,
 }
 
-/// A vector of zeros has no direction, and is as far from one as from another.
+/// The cosine distance. A zero vector has scale 0, so its distance to any vector is 1.
 fn cosine(one: f64, other: f64, product: f32) -> Remainder {
     let left = (1.0 - f64::from(product) * (one * other)).clamp(0.0, 2.0);
     Remainder { left, of: 1.0 }
 }
 
-/// In `f64`, so that subtracting nearly equal numbers loses nothing more.
+/// The squared Euclidean distance. The subtraction is in `f64`, so it adds no rounding error of its own.
 fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
     let of = one + other;
     let left = if product.is_finite() {
@@ -298,9 +314,9 @@ fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
     Remainder { left, of }
 }
 
-/// Brings a vector to length 1; zeros stay zeros.
-#[expect(clippy::cast_possible_truncation, reason = "at most 1")]
-fn shorten(row: &mut [f32], scale: &mut f64) {
+/// Normalises a vector to length 1; zeros stay zeros.
+#[expect(clippy::cast_possible_truncation, reason = "values are at most 1")]
+fn normalise(row: &mut [f32], scale: &mut f64) {
     if *scale > 0.0 {
         for value in row {
             *value = (f64::from(*value) * *scale) as f32;
@@ -328,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn by_hand() {
-        // (3,0) to (0,4), (3,0), (-3,0), (0,0): Euclid √(9+16), 0, 6, 3; cosine 1-0, 1-1, 1+1 and,
-        // for the vector without a direction, 1.
+    fn distances_match_a_hand_computed_example() {
+        // (3,0) to (0,4), (3,0), (-3,0), (0,0): Euclidean √(9+16), 0, 6, 3; cosine 1-0, 1-1, 1+1 and, for the
+        // zero vector, 1.
         let gallery = [0.0, 4.0, 3.0, 0.0, -3.0, 0.0, 0.0, 0.0];
         let found = |metric| distances(metric, &[3.0, 0.0], &gallery);
         assert_eq!(found(Metric::Euclidean), Ok(vec![5.0, 0.0, 6.0, 3.0]));
@@ -338,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn very_long_and_very_short_vectors_have_a_direction() {
+    fn very_long_and_very_short_vectors_have_cosine_distances() {
         let found = distances(Metric::Cosine, &[3e38, 3e38], &[1e-30, 1e-30, -1e38, 1e38]);
         let found = found.expect("finite");
         assert!(
@@ -349,16 +365,16 @@ mod tests {
 
     #[test]
     fn overflow_is_an_error_not_a_distance_of_zero() {
-        // To the origin √2 · 1e38, below 3.4e38; to itself 2e76 + 2e76 - 2 · ∞.
+        // To the origin: √2 · 1e38, below 3.4e38. To itself: 2e76 + 2e76 - 2 · ∞.
         let found = distances(Metric::Euclidean, &[1e38, 1e38], &[0.0, 0.0, 1e38, 1e38]);
         let (query, gallery) = (0, 1);
         assert_eq!(found, Err(Error::Distance { query, gallery }));
     }
 
-    /// Vectors of length 30 around a few centres, with noise of 1e-2 in all: of a difference of squared
-    /// lengths of 900 nothing is left in single precision.
+    /// Vectors of length 30 around a few centres, with noise of total length 1e-2. In single precision, the
+    /// subtraction from squared lengths of 900 would leave only rounding error.
     #[test]
-    fn small_distances_of_long_vectors_are_exact() {
+    fn small_distances_of_long_vectors_are_accurate() {
         let (dimensions, images) = (64, 12);
         let value = |row: usize, at: usize| {
             let centre = ((at * (1 + row % 3)) as f32 * 0.7).sin() * 5.3;
@@ -370,7 +386,7 @@ mod tests {
         let both = embeddings(dimensions, &values);
         let squares = |row: usize| both.row(row).iter().map(|&value| f64::from(value).powi(2));
         for metric in [Metric::Euclidean, Metric::Cosine] {
-            let distances = Distances::between(&both, &both, metric).expect("one space");
+            let distances = Distances::between(&both, &both, metric).expect("equal dimensions");
             let found = rows(&distances, 0..images).expect("finite");
             for (at, found) in found.into_iter().enumerate() {
                 let pair = [at / images, at % images];
@@ -397,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_of_different_dimensions_are_refused() {
+    fn different_dimensions_are_rejected() {
         let (query, gallery) = (embeddings(2, &[0.0; 4]), embeddings(3, &[0.0; 6]));
         let error = Distances::between(&query, &gallery, Metric::Cosine).expect_err("2 and 3");
         assert_eq!(
@@ -407,15 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn a_distance_does_not_depend_on_where_its_images_stand() {
-        // One vector many times on either side, among vectors that fill the dimensions with
-        // numbers that round: all of its distances are the same to the last bit.
+    fn a_distance_does_not_depend_on_the_position_of_its_images() {
+        // The same five vectors many times in query and gallery, with values that cause rounding: equal pairs
+        // have bit-identical distances in every row, column and block.
         let (dimensions, images) = (515, 131);
         let vector = |row: usize| (0..dimensions).map(move |at| ((at * row) as f32 + 0.3).sin());
         let values: Vec<f32> = (0..images).flat_map(|row| vector(row % 5)).collect();
         let both = embeddings(dimensions, &values);
         for metric in [Metric::Euclidean, Metric::Cosine] {
-            let distances = Distances::between(&both, &both, metric).expect("one space");
+            let distances = Distances::between(&both, &both, metric).expect("equal dimensions");
             let blocks = [0..64, 64..128, 128..131].map(|block| rows(&distances, block));
             let values: Vec<f32> = blocks
                 .into_iter()

@@ -1,4 +1,4 @@
-//! Distance rows: distances of some queries at a time to the whole gallery, wherever they come from.
+//! Distance rows: a source of distances that computes one block of query rows at a time.
 
 use std::ops::Range;
 
@@ -6,20 +6,22 @@ use rayon::prelude::*;
 
 use crate::Error;
 
-/// Most queries in a block: enough to keep a matrix product busy.
+/// The maximum number of queries in a block, large enough for an efficient matrix product.
 const BLOCK_QUERIES: usize = 128;
-/// Most distances in a block unless one query has more: 64 MiB per thread, so that a gallery of a million
-/// is read once for sixteen queries.
+/// The maximum number of distances in a block of several queries: 64 MiB per thread. With a gallery of a
+/// million images, a block has 16 queries.
 const BLOCK_DISTANCES: usize = 1 << 24;
 
-/// A source of distances, a block of queries at a time: a metric, a matrix, a file or a device.
+/// A source of distances from queries to a gallery, such as a metric, a matrix, a file or a device.
+///
+/// An evaluation requests one block of query rows at a time, so the full Q x G matrix is never held.
 ///
 /// ```
 /// use std::ops::Range;
 /// use reid_core::Identity;
 /// use reid_eval::{DistanceRows, Error, EvaluationConfig, Labels, Protocol, evaluate_rows};
 ///
-/// /// Each image is where its number is.
+/// /// Images on a line, each at the position of its index.
 /// struct Line;
 ///
 /// impl DistanceRows for Line {
@@ -47,30 +49,31 @@ const BLOCK_DISTANCES: usize = 1 << 24;
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 pub trait DistanceRows: Sync {
-    /// Number of queries.
+    /// The number of queries.
     fn queries(&self) -> usize;
 
-    /// Number of gallery images.
+    /// The number of gallery images.
     fn gallery(&self) -> usize;
 
-    /// Writes the distances of some queries to the whole gallery, row by row; smaller is nearer.
+    /// Writes the distances from a range of queries to the whole gallery into `rows`, row by row.
     ///
-    /// It is called from several threads at once, with ranges of any length; `rows` has as many
-    /// values as queries times gallery images, and what is not written is refused.
+    /// `rows` has `queries.len() * self.gallery()` values. A smaller distance means more similar. The caller
+    /// treats a value that is not written as an error. `fill` is called from several threads at once, with
+    /// ranges of any length.
     ///
     /// # Errors
-    /// If they cannot be had; [`Error::Source`] is for reasons from outside.
+    /// If the distances cannot be computed or read. Use [`Error::Source`] for causes outside this crate.
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error>;
 }
 
-/// Queries that are asked for at once: the blocks depend on the size of the gallery alone, not on
-/// threads, and so do all roundings.
+/// The number of queries in a block. It depends only on the size of the gallery, so the rounding of distances
+/// does not depend on the number of threads.
 pub(crate) fn block_queries(gallery: usize) -> usize {
     (BLOCK_DISTANCES / gallery.max(1)).clamp(1, BLOCK_QUERIES)
 }
 
-/// Maps each query and its distances to the gallery, in the order of the queries, on all threads. Distances
-/// are asked for a block of queries at a time and never kept.
+/// Maps each query and its row of distances, on all threads, and returns the results in the order of the
+/// queries. Only one block of distances per thread is held.
 pub(crate) fn map_rows<R: Send>(
     source: &(impl DistanceRows + ?Sized),
     map: impl Fn(usize, &[f32]) -> R + Sync,
@@ -87,7 +90,7 @@ pub(crate) fn map_rows<R: Send>(
         .into_par_iter()
         .map(results)
         .collect();
-    // Joined in order, so that of several errors it is always the first that is reported.
+    // The blocks are concatenated in order, so of several errors the first one is always reported.
     let mut all = Vec::with_capacity(queries);
     for block in blocks {
         all.extend(block?);
@@ -95,13 +98,13 @@ pub(crate) fn map_rows<R: Send>(
     Ok(all)
 }
 
-/// The distances of some queries, none of which is infinite or not a number.
+/// Computes the rows of a range of queries and checks that all distances are finite.
 pub(crate) fn rows(
     source: &(impl DistanceRows + ?Sized),
     queries: Range<usize>,
 ) -> Result<Vec<f32>, Error> {
     let gallery = source.gallery();
-    // What a source leaves out is no distance.
+    // A distance that the source does not write stays NaN, which is rejected below.
     let mut rows = vec![f32::NAN; queries.len() * gallery];
     source.fill(queries.clone(), &mut rows)?;
     for (query, row) in queries.zip(rows.chunks_exact(gallery)) {
@@ -110,7 +113,7 @@ pub(crate) fn rows(
     Ok(rows)
 }
 
-/// Refuses distances that cannot be ranked.
+/// Returns an error for the first distance that is infinite or NaN.
 fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
     match distances.iter().position(|distance| !distance.is_finite()) {
         None => Ok(()),

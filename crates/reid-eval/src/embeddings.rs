@@ -6,10 +6,10 @@ use reid_core::{Camera, Identity, Track};
 
 use crate::{Error, Labels};
 
-/// One vector per image, with labels: what a network made of a query or a gallery.
+/// Embeddings of a query set or a gallery: one vector per image, with labels.
 ///
-/// Where the vectors come from does not matter. They are used as they are; whether their length
-/// counts is the choice of the [`Metric`](crate::Metric).
+/// The vectors may come from any network or program. They are not normalised; whether their length matters
+/// depends on the [`Metric`](crate::Metric).
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -30,11 +30,11 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Embeddings from their values, row by row: `identities.len()` rows of `dimensions` values.
+    /// Creates embeddings from their values, row by row: `identities.len()` rows of `dimensions` values.
     ///
     /// # Errors
-    /// If the number of values is another, if `dimensions` is 0, or if a value is infinite or not
-    /// a number.
+    /// If the number of values is not `identities.len() * dimensions`, if `dimensions` is 0, or if a value is
+    /// infinite or NaN.
     pub fn new(
         values: Vec<f32>,
         dimensions: usize,
@@ -43,20 +43,20 @@ impl Embeddings {
         Self::from_parts(values, dimensions, Labels::new(identities))
     }
 
-    /// Embeddings from their values, row by row, and all their labels: `labels.len()` rows of `dimensions`
-    /// values.
+    /// Creates embeddings from their values, row by row, and all their labels: `labels.len()` rows of
+    /// `dimensions` values.
     ///
     /// ```
     /// use reid_eval::{Embeddings, Labels};
     ///
-    /// // Nobody knows whom these two images show.
+    /// // Two images of unknown identity.
     /// let found = Embeddings::from_parts(vec![0.6, 0.8, 1.0, 0.0], 2, Labels::unknown(2))?;
     /// assert!(found.identities()[1].is_unknown());
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn from_parts(values: Vec<f32>, dimensions: usize, labels: Labels) -> Result<Self, Error> {
         let images = labels.len();
         if dimensions == 0 || images.checked_mul(dimensions) != Some(values.len()) {
@@ -80,46 +80,46 @@ impl Embeddings {
         })
     }
 
-    /// The same embeddings with the camera of each image.
+    /// Sets the camera of each image.
     ///
     /// # Errors
-    /// If there is not one camera per image.
+    /// If the number of cameras is not the number of images.
     pub fn with_cameras(mut self, cameras: Vec<Camera>) -> Result<Self, Error> {
         self.labels = self.labels.with_cameras(cameras)?;
         Ok(self)
     }
 
-    /// The same embeddings with a number for each image; see [`Labels::with_images`].
+    /// Sets the image ID of each image; see [`Labels::with_images`].
     ///
     /// # Errors
-    /// If there is not one number per image.
+    /// If the number of image IDs is not the number of images.
     pub fn with_images(mut self, images: Vec<u64>) -> Result<Self, Error> {
         self.labels = self.labels.with_images(images)?;
         Ok(self)
     }
 
-    /// The same embeddings with the track of each image.
+    /// Sets the track of each image.
     ///
     /// # Errors
-    /// If there is not one track per image.
+    /// If the number of tracks is not the number of images.
     pub fn with_tracks(mut self, tracks: Vec<Track>) -> Result<Self, Error> {
         self.labels = self.labels.with_tracks(tracks)?;
         Ok(self)
     }
 
-    /// The same embeddings with the file of each image, so that what a search finds can be opened.
+    /// Sets the file of each image, which search results then include.
     ///
     /// # Errors
-    /// If there is not one path per image.
+    /// If the number of paths is not the number of images.
     pub fn with_paths(mut self, paths: Vec<PathBuf>) -> Result<Self, Error> {
         self.labels = self.labels.with_paths(paths)?;
         Ok(self)
     }
 
-    /// The same embeddings with a further attribute; see [`Labels::with_attribute`].
+    /// Adds an attribute; see [`Labels::with_attribute`].
     ///
     /// # Errors
-    /// If there is not one value per image.
+    /// If the number of values is not the number of images.
     pub fn with_attribute(
         mut self,
         name: impl Into<String>,
@@ -129,11 +129,10 @@ impl Embeddings {
         Ok(self)
     }
 
-    /// Some of the images with their labels, in the order asked for; the same one more than once if it
-    /// is asked for so.
+    /// Selects images by index, with their labels, in the order of `images`. An index may be repeated.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If an index is out of range.
     #[must_use]
     pub fn select(&self, images: &[usize]) -> Self {
         let rows = images.iter().flat_map(|&image| self.row(image));
@@ -144,12 +143,12 @@ impl Embeddings {
         }
     }
 
-    /// The same labels with other vectors, of as many dimensions as there are values for each image.
+    /// Creates embeddings with other values and the same labels.
     pub(crate) fn with_values(&self, values: Vec<f32>, dimensions: usize) -> Result<Self, Error> {
         Self::from_parts(values, dimensions, self.labels.clone())
     }
 
-    /// Number of images.
+    /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -161,60 +160,60 @@ impl Embeddings {
         self.labels.is_empty()
     }
 
-    /// Length of each vector.
+    /// The number of dimensions: the number of values of each vector.
     #[must_use]
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// The vector of one image, counted from 0.
+    /// The vector of the image with this index, from 0.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If the index is out of range.
     #[must_use]
     pub fn row(&self, image: usize) -> &[f32] {
         let images = self.len();
         assert!(
             image < images,
-            "there is no image {image} among {images} embeddings"
+            "image index {image} is out of range for {images} embeddings (indices start at 0)"
         );
         &self.values[image * self.dimensions..][..self.dimensions]
     }
 
-    /// All vectors, row by row.
+    /// The values of all vectors, row by row.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// Identities and whatever else is known of the images.
+    /// The labels of all images.
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// Who each image shows.
+    /// The identity of each image.
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         self.labels.identities()
     }
 
-    /// Which camera took each image, where that is known.
+    /// The camera of each image, if known.
     #[must_use]
     pub fn cameras(&self) -> Option<&[Camera]> {
         self.labels.cameras()
     }
 
-    /// The number of each image, where they have any.
+    /// The image ID of each image, if set.
     #[must_use]
     pub fn images(&self) -> Option<&[u64]> {
         self.labels.images()
     }
 
-    /// The file of one image, counted from 0, where that is known.
+    /// The file of the image with this index, from 0, if known.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If the index is out of range.
     #[must_use]
     pub fn path(&self, image: usize) -> Option<&Path> {
         self.labels.at(image).path()
@@ -228,7 +227,7 @@ mod tests {
     const TWO: [Identity; 2] = [Identity::new(1), Identity::new(2)];
 
     #[test]
-    fn wrong_lengths_are_counted() {
+    fn a_wrong_number_of_values_is_rejected() {
         for (values, dimensions) in [(5, 3), (0, 0), (6, 0), (7, usize::MAX)] {
             let error = Embeddings::new(vec![0.0; values], dimensions, TWO.to_vec())
                 .expect_err("not two rows")
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_number_is_placed() {
+    fn infinite_and_nan_values_are_rejected_with_row_and_column() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let values = vec![0.0, 0.0, 0.0, 0.0, value, 0.0];
             let error = Embeddings::new(values, 3, TWO.to_vec()).expect_err("not finite");
@@ -256,8 +255,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "there is no image 2 among 2 embeddings")]
-    fn a_row_past_the_end_is_refused() {
+    #[should_panic(
+        expected = "image index 2 is out of range for 2 embeddings (indices start at 0)"
+    )]
+    fn a_row_out_of_range_panics() {
         let embeddings = Embeddings::new(vec![0.0; 6], 3, TWO.to_vec()).expect("two rows");
         let _ = embeddings.row(2);
     }

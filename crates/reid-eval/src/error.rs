@@ -1,72 +1,72 @@
-//! Errors: what is wrong with embeddings, labels or settings, with numbers.
+//! The error type of this crate: embeddings, labels or settings that cannot be evaluated.
 
 use std::{fmt, path::PathBuf};
 
 use reid_core::{Identity, Problems, Split};
 
-use crate::{Protocol, no_match::place};
+use crate::{Protocol, no_match::match_condition};
 
-/// Embeddings, labels or settings that cannot be evaluated.
+/// An error in the embeddings, labels or settings of an evaluation.
 #[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The number of values is not images x dimensions, or there are no dimensions.
+    /// The number of values is not images x dimensions, or the number of dimensions is 0.
     #[error(
         "expected embeddings of {identities} images x {dimensions} dimensions (at least 1), \
          found {values} values"
     )]
     Shape {
-        /// Values given.
+        /// Number of values found.
         values: usize,
-        /// Dimensions asked for.
+        /// Number of dimensions.
         dimensions: usize,
-        /// Identities given: one per image.
+        /// Number of identities, which is the number of images.
         identities: usize,
     },
-    /// An embedding holds a value that is infinite or not a number.
+    /// An embedding holds an infinite value or NaN.
     #[error("embedding value at row {row}, column {column} is {value}, expected a finite number")]
     Value {
-        /// Row: the image.
+        /// Row: the index of the image.
         row: usize,
-        /// Column: the dimension.
+        /// Column: the index of the dimension.
         column: usize,
         /// The value.
         value: f32,
     },
-    /// There is not one label per image.
+    /// The number of labels differs from the number of images.
     #[error("expected {expected} {labels}, one per image, found {found}")]
     Labels {
-        /// What the labels are, such as cameras.
+        /// The kind of label, such as cameras.
         labels: &'static str,
-        /// Images.
+        /// Number of images.
         expected: usize,
-        /// Labels given.
+        /// Number of labels.
         found: usize,
     },
-    /// Query and gallery embeddings come from different spaces.
+    /// The query and the gallery embeddings have different numbers of dimensions.
     #[error("query embeddings have {query} dimensions, gallery embeddings have {gallery}")]
     Dimensions {
-        /// Of the query.
+        /// Dimensions of the query embeddings.
         query: usize,
-        /// Of the gallery.
+        /// Dimensions of the gallery embeddings.
         gallery: usize,
     },
-    /// There is nothing to search for, or nothing to search in.
+    /// The query or the gallery has no images.
     #[error("the {split} has no images, expected at least 1")]
     Empty {
-        /// Query or gallery.
+        /// The split concerned: query or gallery.
         split: Split,
     },
-    /// The protocol needs to know which camera took each image.
+    /// The protocol needs the camera of each image.
     #[error(
         "the {split} has no cameras, which the market protocol needs: \
-         give them by `with_cameras`, or choose `Protocol::NoCameras`"
+         set them with `with_cameras`, or choose `Protocol::NoCameras`"
     )]
     Cameras {
-        /// Query or gallery.
+        /// The split concerned: query or gallery.
         split: Split,
     },
-    /// Some images of a split have a camera and others have none.
+    /// Some images of a split have a camera and others do not.
     #[error(
         "{} has no camera, but {} has: give a camera to every image or to none",
         without.display(),
@@ -78,250 +78,255 @@ pub enum Error {
         /// The first image without one.
         without: PathBuf,
     },
-    /// A protocol needs an attribute that images do not have.
+    /// A protocol needs an attribute that the images do not have.
     #[error(
         "the {split} has no attribute `{expected}`, found {}: \
-         give one value per image by `Labels::with_attribute`",
+         set one value per image with `Labels::with_attribute`",
         listed(found)
     )]
     Attribute {
-        /// Query or gallery.
+        /// The split concerned: query or gallery.
         split: Split,
-        /// The attribute.
+        /// Name of the attribute.
         expected: String,
-        /// The attributes that there are.
+        /// Names of the attributes found.
         found: Vec<String>,
     },
-    /// A protocol of one's own refuses labels.
+    /// A custom protocol rejects the labels.
     #[error("the protocol `{protocol}`: {reason}")]
     Protocol {
-        /// Its name.
+        /// Name of the protocol.
         protocol: String,
         /// What was expected and what was found.
         reason: String,
     },
-    /// A protocol of one's own was read from a file, which holds only its name.
+    /// A custom protocol was read from a file, which holds only the name, so its rule is missing.
     #[error(
-        "the protocol `{protocol}` is not built in: give its rule in code by \
+        "the protocol `{protocol}` is not built in: set its rule in code with \
          `with_protocol(Protocol::custom(rule))`"
     )]
     NoRule {
-        /// Its name.
+        /// Name of the protocol.
         protocol: String,
     },
-    /// Images are numbered on one side only, so that the query's own image cannot be recognised.
+    /// Only one of query and gallery has image IDs, so the query's own image cannot be recognised.
     #[error(
-        "the {split} has no image numbers but the other side has: \
-         give them to both by `with_images`, or to neither"
+        "the {split} has no image IDs but the other set has: \
+         set them for both with `with_images`, or for neither"
     )]
     Images {
-        /// The side without numbers.
+        /// The split without image IDs.
         split: Split,
     },
-    /// A distance matrix does not fit its labels.
+    /// The size of a distance matrix does not match the labels.
     #[error("expected {queries} queries x {gallery} gallery distances, found {found}")]
     Matrix {
-        /// Queries.
+        /// Number of queries.
         queries: usize,
-        /// Gallery images.
+        /// Number of gallery images.
         gallery: usize,
-        /// Distances given.
+        /// Number of distances.
         found: usize,
     },
-    /// A distance is infinite or not a number: given so, or too large for an `f32`.
+    /// A distance is infinite or NaN: it was given like that, or it is too large for an `f32`.
     #[error(
-        "the distance of query {query} to gallery image {gallery} is not a finite `f32`, \
-         so they cannot be ranked"
+        "the distance from query {query} to gallery image {gallery} (both from 0) is not a finite `f32`, \
+         so the gallery cannot be ranked"
     )]
     Distance {
-        /// Row: the query.
+        /// Row: the index of the query.
         query: usize,
-        /// Column: the gallery image.
+        /// Column: the index of the gallery image.
         gallery: usize,
     },
-    /// The distance of two images is infinite or not a number.
+    /// The distance between two images is infinite or NaN.
     #[error(
-        "the distance of {} image {} and {} image {}, or its square, is not a finite `f32`, \
-         so they cannot be ranked", one.0, one.1, other.0, other.1
+        "the distance between {} image {} and {} image {} (both from 0), or its square, is not a finite \
+         `f32`, so the images cannot be ranked", one.0, one.1, other.0, other.1
     )]
     Pair {
-        /// One image: its side, and its index there from 0.
+        /// One image: its split and its index in the split, from 0.
         one: (Split, usize),
-        /// The other.
+        /// The other image.
         other: (Split, usize),
     },
-    /// There is nothing to average.
+    /// No query has a match, so there is nothing to average.
     #[error(
         "mAP and CMC need at least one query with a match {}: {reason}",
-        place(protocol)
+        match_condition(protocol)
     )]
     NoMatch {
-        /// Queries.
+        /// Number of queries.
         queries: usize,
-        /// Gallery images.
+        /// Number of gallery images.
         gallery: usize,
-        /// The protocol that decides what is a match.
+        /// The protocol that defines what a match is.
         protocol: Protocol,
-        /// Why there is none.
+        /// Why no query has a match.
         reason: String,
     },
-    /// Two reports are compared, and no query has a match in both.
+    /// No query has a match in both of two compared reports.
     #[error(
-        "a comparison needs at least one query with a match in both reports, found none of {queries}"
+        "a comparison needs at least one query with a match in both reports, \
+         found none among {queries} queries"
     )]
     NothingInCommon {
-        /// Queries of each report.
+        /// Number of queries in each report.
         queries: usize,
     },
-    /// Only pairs of one kind can be made, so that nothing can be told apart.
+    /// All pairs are genuine or all pairs are impostors, so there is nothing to tell apart.
     #[error(
-        "a ROC curve needs pairs of one identity and pairs of two, found {genuine} and {impostor}: give both \
-         sides images of at least two identities, one of them on both"
+        "a ROC curve needs pairs of the same identity and pairs of different identities, found {genuine} and \
+         {impostor}: give images of at least two identities, at least one of them in both query and gallery"
     )]
     Pairs {
-        /// Pairs of one identity.
+        /// Number of pairs of the same identity.
         genuine: u64,
-        /// Pairs of two.
+        /// Number of pairs of different identities.
         impostor: u64,
     },
-    /// No pair is near enough for the false accept rate that is wanted.
+    /// No threshold reaches the wanted false accept rate.
     #[error(
-        "no threshold has a false accept rate of at most {wanted}: the nearest pair of one identity is \
-         farther apart than a larger share of {impostor} pairs of two"
+        "no threshold has a false accept rate of at most {wanted}: a larger fraction of the {impostor} \
+         pairs of different identities is at least as close as the closest pair of the same identity"
     )]
     Rate {
-        /// The rate.
+        /// The wanted false accept rate.
         wanted: f64,
-        /// Pairs of two identities.
+        /// Number of pairs of different identities.
         impostor: u64,
     },
-    /// Open-set identification needs queries that are in the gallery and queries that are not.
+    /// Open-set identification needs queries with a match in the gallery and queries without one.
     #[error(
         "open-set identification needs queries with and without a match in the gallery, found {in_gallery} \
-         and {not_in_gallery}: change the share of identities that are held out"
+         and {not_in_gallery}: change `held_out`, the fraction of identities removed from the gallery"
     )]
     OpenSet {
-        /// Queries with a match.
+        /// Number of queries with a match.
         in_gallery: usize,
-        /// Queries without one.
+        /// Number of queries without a match.
         not_in_gallery: usize,
     },
-    /// Two reports are on different queries.
+    /// Two compared reports have different numbers of queries.
     #[error("a comparison needs two reports on the same queries, found {one} and {other} queries")]
     Compared {
-        /// Queries of one report.
+        /// Number of queries in the first report.
         one: usize,
-        /// Queries of the other.
+        /// Number of queries in the second report.
         other: usize,
     },
-    /// Two reports are on queries that show different people.
+    /// The same query has different identities in two compared reports.
     #[error(
-        "a comparison needs two reports on the same queries in the same order: query {query} (from 0) shows \
-         identity {one} in one and {other} in the other"
+        "a comparison needs two reports on the same queries in the same order: query {query} (from 0) has \
+         identity {one} in the first report and {other} in the second"
     )]
     ComparedIdentities {
-        /// The first query that differs, from 0.
+        /// Index of the first query that differs, from 0.
         query: usize,
-        /// Who it shows in one report.
+        /// Identity of the query in the first report.
         one: Identity,
-        /// Who it shows in the other.
+        /// Identity of the query in the second report.
         other: Identity,
     },
-    /// Identities are to be drawn, and a report of an older version does not hold them.
+    /// Identities are to be resampled, but the report was written by an older version without them.
     #[error(
-        "intervals over identities need the identity of each query, and the report does not say whom query \
-         {query} (from 0) shows: evaluate again, or draw queries (`ResamplingUnit::Queries`)"
+        "resampling identities needs the identity of each query, but the report has none for query {query} \
+         (from 0): evaluate again, or resample queries (`ResamplingUnit::Queries`)"
     )]
     Unidentified {
-        /// The first such query, from 0.
+        /// Index of the first query without an identity, from 0.
         query: usize,
     },
-    /// Images are to be pooled by track, and they have no tracks.
-    #[error("the images have no tracks to be pooled by: give one per image by `with_tracks`")]
+    /// Images without tracks cannot be pooled by track.
+    #[error("pooling by track needs a track for each image: set them with `with_tracks`")]
     Tracks,
-    /// A track shows several identities or cameras.
+    /// A track has images of several identities or cameras.
     #[error(
-        "a track shows one identity by one camera: images {first} and {row} (from 0) of track {track} differ"
+        "a track must have one identity and one camera: \
+         images {first} and {row} (from 0) of track {track} differ"
     )]
     Track {
-        /// The track.
+        /// Number of the track.
         track: u64,
-        /// Its first image, from 0.
+        /// Index of the first image of the track, from 0.
         first: usize,
-        /// One that differs, from 0.
+        /// Index of the image that differs from it, from 0.
         row: usize,
     },
-    /// Sets that should be of the same images are not.
+    /// Sets of embeddings that should be of the same images are not.
     #[error(
-        "expected embeddings of the same images in the same order: image {row} (from 0) shows another identity"
+        "expected embeddings of the same images in the same order: image {row} (from 0) has another identity"
     )]
     Mixed {
-        /// The first image that differs, from 0.
+        /// Index of the first image that differs, from 0.
         row: usize,
     },
-    /// Embeddings do not vary, so that they cannot be whitened.
-    #[error("whitening needs at least 2 images with different embeddings, found {images} images")]
+    /// The embeddings do not vary, so they cannot be whitened.
+    #[error(
+        "whitening needs at least 2 images with different embeddings, \
+         but the embeddings of {images} images do not vary"
+    )]
     Spread {
-        /// Images.
+        /// Number of images.
         images: usize,
     },
-    /// A setting is below 0 or not a number.
+    /// A setting is negative or NaN.
     #[error("{setting} is {found}, expected 0 or more")]
     Negative {
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
-        /// What was found.
+        /// The value found.
         found: f64,
     },
-    /// There is no such query.
-    #[error("there is no query {query} among {queries} queries, which are counted from 0")]
+    /// A query index is out of range.
+    #[error("query index {query} is out of range for {queries} queries (indices start at 0)")]
     Query {
-        /// The query asked for, from 0.
+        /// The query index, from 0.
         query: usize,
-        /// Queries.
+        /// Number of queries.
         queries: usize,
     },
-    /// A source of distances failed, for a reason from outside.
-    #[error("the distances of queries {first} to {last} (from 0): {reason}")]
+    /// A source of distances failed, for a reason outside this crate, or does not fit the labels.
+    #[error("the distances of queries {first} to {last} (from 0) cannot be used: {reason}")]
     Source {
-        /// The first query asked for, from 0.
+        /// Index of the first requested query, from 0.
         first: usize,
-        /// The last query asked for.
+        /// Index of the last requested query, inclusive.
         last: usize,
-        /// What happened.
+        /// Why they cannot be used.
         reason: String,
     },
-    /// A share is outside 0 to 1.
-    #[error("{setting} is {found}, expected a share from 0 to 1")]
+    /// A fraction is outside 0 to 1.
+    #[error("{setting} is {found}, expected a fraction from 0 to 1")]
     Share {
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
-        /// What was found.
+        /// The value found.
         found: f64,
     },
-    /// An evaluation asks for something impossible.
+    /// The settings of an evaluation are invalid.
     #[error("evaluation: {problems}")]
     Evaluation {
-        /// Each impossible setting with its path.
+        /// Each invalid setting with its path.
         problems: Problems,
     },
-    /// A setting is 0 where at least 1 is needed.
+    /// A setting is 0 but must be at least 1.
     #[error("{setting} is 0, expected at least 1")]
     Setting {
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
     },
-    /// A text names none of the choices.
+    /// A text is none of the allowed choices.
     #[error("expected {expected}, found `{found}`")]
     Choice {
-        /// The choices.
+        /// The allowed choices.
         expected: &'static str,
-        /// The text.
+        /// The text found.
         found: String,
     },
 }
 
-/// Names in quotes.
+/// Formats names in backquotes, separated by commas.
 fn listed(names: &[String]) -> String {
     match names {
         [] => "no attributes".to_owned(),
@@ -329,7 +334,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// The message, as [`reid_core::debug_error`] writes it.
+/// Formats the message like [`reid_core::debug_error`].
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
@@ -341,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_ends_with_an_error_prints_its_message() {
+    fn debug_format_is_the_message() {
         let error: Box<dyn std::error::Error> = Box::new(Error::Dimensions {
             query: 512,
             gallery: 2048,

@@ -1,4 +1,4 @@
-//! Evaluation: from embeddings or distances to a report.
+//! Evaluation: computes a report from embeddings or distances.
 
 use std::ops::Range;
 
@@ -13,16 +13,17 @@ use crate::{
 
 /// Ranks the gallery for every query and computes CMC, mAP and mINP of the rankings.
 ///
-/// `how` is a [`Protocol`](crate::Protocol), or an [`EvaluationConfig`] where more than the protocol is to be
-/// chosen. A query of unknown identity ([`Identity::UNKNOWN`](reid_core::Identity::UNKNOWN)) is ranked but
-/// not scored; [`Report::unknown_queries`] counts them. Equally near images rank in the order of the gallery, as after a stable sort. Distances are
-/// computed for a block of queries at a time and never kept; the result is the same for any number
-/// of threads.
+/// `how` is a [`Protocol`](crate::Protocol), or an [`EvaluationConfig`] to choose more than the protocol. A
+/// query of unknown identity ([`Identity::UNKNOWN`](reid_core::Identity::UNKNOWN)) is not scored;
+/// [`Report::unknown_queries`] counts these queries. Images at equal distances rank in gallery order, as
+/// after a stable sort.
+///
+/// The distances are computed in blocks of queries, so the full Q x G matrix is never held. The result is
+/// bit-identical for any number of threads.
 ///
 /// # Errors
-/// If a side is empty, if the sides have different dimensions, if the protocol misses labels, if
-/// two embeddings are so far apart that their distance is no `f32`, if a setting is 0, or if no
-/// query has a match.
+/// If the query or the gallery is empty, if their dimensions differ, if labels that the protocol needs are
+/// missing, if a distance does not fit an `f32`, if a setting is out of range, or if no query has a match.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -32,7 +33,7 @@ use crate::{
 /// let [door, hall] = [1, 2].map(Camera::new);
 /// let query = Embeddings::new(vec![1.0, 0.0], 2, vec![anna])?.with_cameras(vec![door])?;
 ///
-/// // Seen by the same camera: ignored. Then Ben at rank 1, and Anna at rank 2.
+/// // The first image is Anna by the query's own camera: ignored. Then Ben has rank 1, and Anna rank 2.
 /// let gallery = Embeddings::new(vec![1.0, 0.0, 0.8, 0.6, 0.6, 0.8], 2, vec![anna, ben, anna])?
 ///     .with_cameras(vec![door, hall, hall])?;
 ///
@@ -51,21 +52,21 @@ pub fn evaluate(
 ) -> Result<Report, Error> {
     let config = how.into();
     config.check()?;
-    // Asked first, so that missing labels are told before embeddings that do not fit.
+    // Checked first, so that missing labels are reported before different dimensions.
     ProtocolRule::new(&config.protocol, query.labels(), gallery.labels())?;
     let distances = Distances::between(query, gallery, config.metric)?;
     evaluate_rows(&distances, query.labels(), gallery.labels(), &config)
 }
 
-/// Computes CMC, mAP and mINP from streamed distances. A [`DistanceRows`], which has an example, yields one
-/// block of queries at a time, so the full Q x G matrix is never held.
+/// Computes CMC, mAP and mINP from streamed distances.
 ///
-/// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
-/// distances are.
+/// The [`DistanceRows`] (see its example) yields one block of query rows at a time, so the full Q x G matrix
+/// is never held. [`EvaluationConfig::metric`] is only recorded in the report: set it to the metric of the
+/// distances.
 ///
 /// # Errors
-/// As [`evaluate`], and if there are not as many labels as queries and gallery images, if the source
-/// fails, or if a distance is infinite or not a number.
+/// The errors of [`evaluate`], and if the source and the labels have different numbers of queries or gallery
+/// images, if the source fails, or if a distance is infinite or NaN.
 pub fn evaluate_rows(
     source: &(impl DistanceRows + ?Sized),
     query: &Labels,
@@ -83,8 +84,8 @@ pub fn evaluate_rows(
         .ok_or_else(|| Error::no_match(&config.protocol, query, gallery))
 }
 
-/// Maps each query of known identity and its distances to the gallery, in the order of the queries. The
-/// distances are never kept.
+/// Maps each query of known identity and its row of distances, and returns the results in the order of the
+/// queries.
 pub(crate) fn each_row<R: Send>(
     task: &RetrievalTask<'_>,
     map: impl Fn(&QueryRule<'_>, &[f32]) -> R + Sync,
@@ -108,8 +109,7 @@ fn map_labelled_rows<R: Send>(
             first: 0,
             last: queries.saturating_sub(1),
             reason: format!(
-                "expected {} queries and {} gallery images, as there are labels, found {queries} and \
-                 {images}",
+                "expected {} queries and {} gallery images, as many as labels, found {queries} and {images}",
                 query.len(),
                 gallery.len()
             ),
@@ -118,15 +118,15 @@ fn map_labelled_rows<R: Send>(
     map_rows(source, map)
 }
 
-/// Computes CMC, mAP and mINP from a distance matrix: `distances` holds one row per query with one
-/// value per gallery image, smaller is nearer. For distances computed elsewhere, or re-ranked.
+/// Computes CMC, mAP and mINP from a distance matrix, such as one from another program.
 ///
-/// [`EvaluationConfig::metric`] plays no part but is repeated in the report: set it to what the
-/// distances are.
+/// `distances` holds one row per query with one value per gallery image; a smaller distance means more
+/// similar. [`EvaluationConfig::metric`] is only recorded in the report: set it to the metric of the
+/// distances.
 ///
 /// # Errors
-/// As [`evaluate`], and if the number of distances is not queries x gallery images or one of them
-/// is infinite or not a number.
+/// The errors of [`evaluate`], and if the number of distances is not queries x gallery images, or if a
+/// distance is infinite or NaN.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -136,8 +136,8 @@ fn map_labelled_rows<R: Send>(
 /// let gallery = Labels::new([1, 2, 1].map(Identity::new).to_vec());
 /// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
 /// let distances = [
-///     0.1, 0.2, 0.3, // right at ranks 1 and 3: (1/1 + 2/3) / 2
-///     0.3, 0.2, 0.1, // right at rank 2: 1/2
+///     0.1, 0.2, 0.3, // matches at ranks 1 and 3: (1/1 + 2/3) / 2
+///     0.3, 0.2, 0.1, // match at rank 2: 1/2
 /// ];
 /// let report = evaluate_distances(&distances, &query, &gallery, &config)?;
 /// assert!((report.mean_average_precision - 2.0 / 3.0).abs() < 1e-12);
@@ -164,7 +164,7 @@ pub fn evaluate_distances(
     evaluate_rows(&matrix, query, gallery, config)
 }
 
-/// Distances that are at hand.
+/// A distance matrix in memory, row by row.
 pub(crate) struct Matrix<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) queries: usize,
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{AveragePrecision, Unmatched};
 
-    /// Identity and camera of each gallery image: 0 a distractor, -1 junk.
+    /// Identity and camera of each gallery image; identity 0 is a distractor, -1 is junk.
     const GALLERY: [(i64, u32); 8] = [
         (1, 1),
         (1, 2),
@@ -208,13 +208,13 @@ mod tests {
     const QUERY: [(i64, u32); 4] = [(1, 1), (2, 1), (3, 1), (2, 3)];
     #[rustfmt::skip]
     const DISTANCES: [f32; 32] = [
-        // 0 is of the same identity and camera, 4 junk. Left 3 2 1 5 6 7: right at ranks 3 and 4.
+        // Ignored: 0 (same identity and camera) and 4 (junk). Ranked 3 2 1 5 6 7: matches at ranks 3 and 4.
         0.05, 0.30, 0.20, 0.10, 0.01, 0.40, 0.50, 0.60,
-        // 6 is of the same identity and camera. Left 3 2 7 5 1 0: right at rank 2.
+        // Ignored: 6 (same identity and camera) and 4. Ranked 3 2 7 5 1 0: match at rank 2.
         0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05, 0.6,
-        // 7, the only match, is of the same camera.
+        // Image 7, the only one of the identity, is from the same camera: no match.
         0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8,
-        // Ties stay in order: 0 1 2 6 3 5 7, right at ranks 3 and 4.
+        // Ties keep the gallery order. Ranked 0 1 2 6 3 5 7: matches at ranks 3 and 4.
         0.2, 0.2, 0.2, 0.9, 0.9, 0.9, 0.2, 0.9,
     ];
 
@@ -224,23 +224,23 @@ mod tests {
             .expect("one camera each")
     }
 
-    fn by_hand(config: &EvaluationConfig) -> Report {
+    fn evaluate_example(config: &EvaluationConfig) -> Report {
         evaluate_distances(&DISTANCES, &labels(&QUERY), &labels(&GALLERY), config).expect("matches")
     }
 
-    /// Average precision of each query, and the mean.
+    /// The average precision of each query, and the mean.
     fn precisions(kind: AveragePrecision, unmatched: Unmatched) -> ([Option<f64>; 4], f64) {
         let config = EvaluationConfig::default()
             .with_average_precision(kind)
             .with_unmatched(unmatched);
-        let report = by_hand(&config);
+        let report = evaluate_example(&config);
         let each = [0, 1, 2, 3].map(|query| report.per_query[query].average_precision);
         (each, report.mean_average_precision)
     }
 
     #[test]
-    fn curve_and_penalty_by_hand() {
-        let report = by_hand(&EvaluationConfig::default());
+    fn cmc_and_minp_match_the_hand_computed_example() {
+        let report = evaluate_example(&EvaluationConfig::default());
         assert_eq!(report.cmc[..4], [0.0, 1.0 / 3.0, 1.0, 1.0]);
         assert_eq!(
             (report.queries, report.matched_queries, report.gallery),
@@ -263,14 +263,15 @@ mod tests {
         );
         assert!((report.mean_inverse_negative_penalty - 0.5).abs() < 1e-12);
 
-        let all = by_hand(&EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero));
+        let all =
+            evaluate_example(&EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero));
         assert_eq!(all.cmc[..4], [0.0, 0.25, 0.75, 0.75]);
         assert!((all.mean_inverse_negative_penalty - 0.375).abs() < 1e-12); // 1.5 / 4
         assert_eq!(all.per_query, report.per_query);
     }
 
     #[test]
-    fn average_precision_by_hand() {
+    fn average_precision_matches_the_hand_computed_example() {
         // Ranks 3 and 4: (1/3 + 2/4)/2 = 5/12; trapezoid ((0 + 1/3)/2 + (1/3 + 2/4)/2)/2 = 7/24;
         // at 2: 0. Rank 2: 1/2; (0 + 1/2)/2 = 1/4; 1/2.
         let at_two = "at-2".parse().expect("a kind");
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn means_by_hand() {
+    fn map_matches_the_hand_computed_example() {
         use {AveragePrecision::*, Unmatched::*};
         let expected = [
             (NonInterpolated, Skip, 0.444_444),
@@ -310,36 +311,36 @@ mod tests {
     }
 
     #[test]
-    fn unfit_distances_are_refused() {
+    fn invalid_distances_are_rejected() {
         let [query, gallery] = [&QUERY[..], &GALLERY[..]].map(labels);
         let config = EvaluationConfig::default();
         let short = evaluate_distances(&DISTANCES[1..], &query, &gallery, &config);
         assert_eq!(
-            short.expect_err("31").to_string(),
+            short.expect_err("31 distances").to_string(),
             "expected 4 queries x 8 gallery distances, found 31"
         );
         let mut distances = DISTANCES;
         distances[17] = f32::NAN;
         let nan = evaluate_distances(&distances, &query, &gallery, &config);
         assert_eq!(
-            nan.expect_err("not a number").to_string(),
-            "the distance of query 2 to gallery image 1 is not a finite `f32`, \
-             so they cannot be ranked"
+            nan.expect_err("NaN").to_string(),
+            "the distance from query 2 to gallery image 1 (both from 0) is not a finite `f32`, \
+             so the gallery cannot be ranked"
         );
     }
 
     #[test]
-    fn settings_of_zero_are_refused() {
-        let refused = |config: &EvaluationConfig| {
+    fn settings_out_of_range_are_rejected() {
+        let message = |config: &EvaluationConfig| {
             let [query, gallery] = [&QUERY[..], &GALLERY[..]].map(labels);
             let report = evaluate_distances(&DISTANCES, &query, &gallery, config);
             report.expect_err("zero").to_string()
         };
         let config = EvaluationConfig::default();
-        // A curve of 2^62 ranks would abort.
-        assert!(refused(&config.clone().with_max_rank(1 << 62)).contains("1 to 1000000"));
+        // Allocating a curve of 2^62 ranks would abort the process.
+        assert!(message(&config.clone().with_max_rank(1 << 62)).contains("1 to 1000000"));
         assert_eq!(
-            refused(&config.clone().with_max_rank(0)),
+            message(&config.clone().with_max_rank(0)),
             "evaluation: max_rank: expected 1 to 1000000, found 0"
         );
         let nothing = AveragePrecision::TruncatedAt {
@@ -347,7 +348,7 @@ mod tests {
             denominator: crate::Denominator::AllRelevant,
         };
         assert_eq!(
-            refused(&config.with_average_precision(nothing)),
+            message(&config.with_average_precision(nothing)),
             "evaluation: average_precision.truncated-at.k: expected at least 1, found 0"
         );
     }

@@ -1,4 +1,4 @@
-//! Expansion: embeddings moved towards their neighbours, before or after a search.
+//! Query expansion and database-side augmentation: adds the nearest neighbours to an embedding.
 
 use reid_core::Split;
 
@@ -6,37 +6,40 @@ use crate::{
     Embeddings, Error, Metric, distance::Distances, distance_rows::map_rows, ranking::nearest,
 };
 
-/// Moves embeddings towards their nearest neighbours.
+/// Query expansion and database-side augmentation: replaces an embedding by the normalised weighted sum of
+/// itself and its nearest neighbours.
 ///
 /// ```text
-/// d' = normalise(d + Σ_{i ≤ k} s(d, gᵢ)^α · gᵢ)        s the cosine, d and gᵢ at length 1
+/// d' = normalise(d + Σ_{i ≤ k} s(d, gᵢ)^α · gᵢ)        s: cosine similarity; d, gᵢ: normalised to length 1
 /// ```
 ///
 /// With α = 0 this is average query expansion (Chum et al., ICCV 2007), with α = 3 α-weighted query
-/// expansion (Radenović et al., TPAMI 2019). Neighbours that point the other way get no weight where
-/// α is above 0.
+/// expansion (Radenović et al., TPAMI 2019). For α > 0, neighbours with a negative cosine similarity have
+/// weight 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Expansion {
-    /// Neighbours that each embedding is moved to; at least 1.
+    /// k, the number of neighbours; at least 1.
     pub neighbours: usize,
-    /// How much nearness counts, α; 0 or more.
+    /// α, the exponent of the similarity; 0 or more.
     pub alpha: f64,
 }
 
 impl Expansion {
-    /// By so many neighbours, at least 1, weighted by the power `alpha` of their nearness, 0 or more.
+    /// An expansion by `neighbours` neighbours (at least 1), weighted by their cosine similarity to the
+    /// power of `alpha` (0 or more).
     #[must_use]
     pub const fn new(neighbours: usize, alpha: f64) -> Self {
         Self { neighbours, alpha }
     }
 
-    /// Queries moved towards their nearest gallery images: query expansion. Embeddings come out at
-    /// length 1; labels stay.
+    /// Query expansion: adds to each query its nearest gallery images.
+    ///
+    /// The result has length 1 and the labels of the queries.
     ///
     /// # Errors
-    /// If the sides have different dimensions, either is empty, `neighbours` is 0, or `alpha` is
-    /// negative or not a number.
+    /// If query and gallery have different dimensions, if either is empty, if `neighbours` is 0, or if
+    /// `alpha` is negative or NaN.
     ///
     /// ```
     /// use reid_core::Identity;
@@ -47,7 +50,7 @@ impl Expansion {
     /// };
     /// let (query, gallery) = (two(&[1.0, 0.0])?, two(&[0.0, 1.0, -1.0, 0.0])?);
     /// let expanded = Expansion::new(1, 0.0).expand_queries(&query, &gallery)?;
-    /// // Half way to the nearer of the two.
+    /// // The normalised sum of the query and the nearer of the two.
     /// assert!((expanded.row(0)[0] - 0.5_f32.sqrt()).abs() < 1e-6);
     /// # Ok::<(), reid_eval::Error>(())
     /// ```
@@ -59,12 +62,13 @@ impl Expansion {
         self.towards(query, gallery, false)
     }
 
-    /// Gallery images moved towards their nearest fellows: database-side augmentation (Turcot and Lowe,
-    /// ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012). Embeddings come out at length 1;
-    /// labels stay.
+    /// Database-side augmentation: adds to each gallery image its nearest other gallery images (Turcot and
+    /// Lowe, ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012).
+    ///
+    /// The result has length 1 and the labels of the gallery.
     ///
     /// # Errors
-    /// As [`expand_queries`](Self::expand_queries).
+    /// The errors of [`expand_queries`](Self::expand_queries).
     pub fn expand_gallery(&self, gallery: &Embeddings) -> Result<Embeddings, Error> {
         self.towards(gallery, gallery, true)
     }
@@ -77,12 +81,12 @@ impl Expansion {
     ) -> Result<Embeddings, Error> {
         if self.neighbours == 0 {
             return Err(Error::Setting {
-                setting: "the number of neighbours to expand by",
+                setting: "the number of neighbours of the expansion",
             });
         }
         if self.alpha.is_nan() || self.alpha < 0.0 {
             return Err(Error::Negative {
-                setting: "the exponent of nearness",
+                setting: "alpha of the expansion",
                 found: self.alpha,
             });
         }
@@ -98,7 +102,7 @@ impl Expansion {
         images.with_values(moved.concat(), images.dimensions())
     }
 
-    /// One embedding, moved.
+    /// Computes one expanded embedding.
     fn moved(&self, distances: &Distances<'_>, image: usize, row: &[f32], same: bool) -> Vec<f32> {
         let others = row.iter().copied().enumerate();
         let others = others.filter(|&(other, _)| !(same && other == image));
@@ -118,8 +122,8 @@ impl Expansion {
     }
 }
 
-/// Numbers at length 1; zeros stay zeros.
-#[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+/// Normalises a vector to length 1; a zero vector stays zero.
+#[expect(clippy::cast_possible_truncation, reason = "values are at most 1")]
 pub(crate) fn unit(values: &[f64]) -> Vec<f32> {
     let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
     let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
@@ -138,24 +142,25 @@ mod tests {
     }
 
     #[test]
-    fn nearness_weighs_neighbours() {
-        // cos 0.6 and 0.8 with lengths 2 and 3, which do not count: 1 + 0.6·0.6 + 0.8·0.8 = 2 and
-        // 0.6·0.8 + 0.8·0.6 = 0.96 for α = 1.
+    fn neighbours_are_weighted_by_similarity() {
+        // Cosines 0.6 and 0.8; the lengths 2 and 3 do not matter. For α = 1: 1 + 0.6·0.6 + 0.8·0.8 = 2 and
+        // 0.6·0.8 + 0.8·0.6 = 0.96.
         let (query, gallery) = (two(&[5.0, 0.0]), two(&[1.2, 1.6, 2.4, 1.8, -1.0, 0.1]));
         let expansion = Expansion::new(2, 1.0);
         let moved = expansion
             .expand_queries(&query, &gallery)
-            .expect("one space");
+            .expect("equal dimensions");
         let length = 2.0_f32.hypot(0.96);
         let expected = [2.0 / length, 0.96 / length];
         for (found, expected) in moved.row(0).iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
         assert_eq!(moved.labels(), query.labels());
-        // More neighbours than there are: all of them, and the one that points away has no weight.
+        // More neighbours than gallery images: all are used, and the one with a negative cosine has weight 0.
         let all = Expansion::new(9, 1.0);
         assert_eq!(
-            all.expand_queries(&query, &gallery).expect("one space"),
+            all.expand_queries(&query, &gallery)
+                .expect("equal dimensions"),
             moved
         );
     }
@@ -173,23 +178,23 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_mean_nothing_are_refused() {
+    fn invalid_settings_are_rejected() {
         let side = two(&[1.0, 0.0]);
-        let refused = |neighbours, alpha| {
+        let message = |neighbours, alpha| {
             let moved = Expansion { neighbours, alpha }.expand_queries(&side, &side);
-            moved.expect_err("refused").to_string()
+            moved.expect_err("invalid").to_string()
         };
         assert_eq!(
-            refused(0, 1.0),
-            "the number of neighbours to expand by is 0, expected at least 1"
+            message(0, 1.0),
+            "the number of neighbours of the expansion is 0, expected at least 1"
         );
         assert_eq!(
-            refused(1, -1.0),
-            "the exponent of nearness is -1, expected 0 or more"
+            message(1, -1.0),
+            "alpha of the expansion is -1, expected 0 or more"
         );
         assert_eq!(
-            refused(1, f64::NAN),
-            "the exponent of nearness is NaN, expected 0 or more"
+            message(1, f64::NAN),
+            "alpha of the expansion is NaN, expected 0 or more"
         );
     }
 }

@@ -1,21 +1,22 @@
-//! Files: embeddings with all their labels, as safetensors, `NumPy` or Parquet.
+//! Files of embeddings with all their labels: safetensors, `NumPy` and Parquet.
 //!
-//! [`Embeddings::save`] and [`Embeddings::load`] write and read one set, [`QueryAndGallery`] two of them in one
-//! file. The extension tells the format: `.safetensors`, `.npz`, with the feature `parquet` also `.parquet`; a
-//! folder with one `.npy` file for each key, such as `features.npy`, can be read.
+//! [`Embeddings::save`] and [`Embeddings::load`] write and read one set of embeddings; [`QueryAndGallery`]
+//! writes and reads two sets in one file. The extension selects the format: `.safetensors`, `.npz` or, with
+//! the feature `parquet`, `.parquet`. A folder with one `.npy` file per key, such as `features.npy`, can be
+//! read but not written. The keys are:
 //!
 //! ```text
-//! features [n, d]  the embeddings                           f32, or f64 when read
-//! ids      [n]     identities: -2 unknown, -1 junk, 0 distractors   i64, or i32 when read
-//! cameras  [n]     may be missing, as all that follows      i64, or i32 when read
-//! images   [n]     the same number is the same image        i64, or i32 when read
-//! tracks   [n]                                              i64, or i32 when read
-//! paths.utf8 [bytes], paths.ends [n]                        u8 and i64
-//! attributes.NAME.utf8 [bytes], attributes.NAME.ends [n]    u8 and i64; an empty text is not known
+//! features [n, d]  the embeddings                                   f32; f64 is also read
+//! ids      [n]     identities: -2 unknown, -1 junk, 0 distractors   i64; i32 is also read
+//! cameras  [n]     optional, like all keys below                    i64; i32 is also read
+//! images   [n]     image IDs: equal IDs are the same image          i64; i32 is also read
+//! tracks   [n]                                                      i64; i32 is also read
+//! paths.utf8 [bytes], paths.ends [n]                                u8 and i64
+//! attributes.NAME.utf8 [bytes], attributes.NAME.ends [n]            u8 and i64; an empty text means unknown
 //! ```
 //!
-//! Texts stand one behind the other in `utf8`; `ends` says where each of them ends. Keys of two sets in a file
-//! begin with `query.` and `gallery.`. In Python:
+//! `utf8` is the concatenation of all texts, and `ends` holds the end offset of each text in bytes. With two
+//! sets in a file, the keys start with `query.` and `gallery.`. In Python:
 //!
 //! ```text
 //! numpy.savez("gallery.npz", features=features, ids=ids, cameras=cameras)
@@ -50,10 +51,10 @@ pub enum FileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The cause.
         source: io::Error,
     },
-    /// The file does not hold what it should, or cannot hold what is to be written.
+    /// The content of the file is not as expected, or the embeddings cannot be written in this format.
     #[error("{}: {reason}", path.display())]
     Content {
         /// The file.
@@ -63,14 +64,14 @@ pub enum FileError {
     },
 }
 
-/// The message and its causes, as [`reid_core::debug_error`] writes them.
+/// Formats the message and its causes like [`reid_core::debug_error`].
 impl fmt::Debug for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
     }
 }
 
-/// The formats that a name can ask for.
+/// The file formats, selected by the extension.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Safetensors,
@@ -101,14 +102,15 @@ impl Format {
 
 impl Embeddings {
     /// Writes the embeddings with all their labels to a `.safetensors`, an `.npz` or, with the feature
-    /// `parquet`, a `.parquet` file; [`files`](crate::files) says under which keys.
+    /// `parquet`, a `.parquet` file. The [`files`](crate::files) module lists the keys.
     ///
-    /// The file is written under a temporary name beside it and renamed when it is whole: one that was there
-    /// before is replaced, or left as it was if anything fails.
+    /// The data is written to a temporary file in the same folder, which is then renamed. So an existing file
+    /// is either replaced by a complete one or, on an error, left unchanged.
     ///
     /// # Errors
-    /// If the name has another extension, if a path is not Unicode, if the number of an image or a track does
-    /// not fit 63 bits, or if the file cannot be written.
+    /// If the name has another extension, if a path is not Unicode, if an image ID or a track number is not
+    /// below 2^63, or if the file cannot be written. A `.parquet` file also needs at least 1 image, and no
+    /// attribute with the name of another column.
     ///
     /// ```
     /// use reid_core::Identity;
@@ -132,12 +134,12 @@ impl Embeddings {
         write_atomic(path, bytes.map_err(content(path))?).map_err(at(path))
     }
 
-    /// Reads embeddings with their labels: a `.safetensors`, an `.npz` or, with the feature `parquet`, a
-    /// `.parquet` file, or a folder with one `.npy` file for each key.
+    /// Reads embeddings with their labels from a `.safetensors`, an `.npz` or, with the feature `parquet`, a
+    /// `.parquet` file, or from a folder with one `.npy` file per key.
     ///
     /// # Errors
-    /// If the file cannot be read, is cut off, or misses a key, or if a key has another type or shape than
-    /// expected: the file, the key, and what was found are named.
+    /// If the file cannot be read, is truncated or lacks a key, or if an array has an unexpected dtype or
+    /// shape. The error names the file, the key, and what was expected and found.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if is_folder(path)? {
@@ -155,24 +157,24 @@ impl Embeddings {
         embeddings.map_err(content(path))
     }
 
-    /// Embeddings from the bytes of a safetensors file.
+    /// Parses embeddings from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// As [`load`](Self::load), without the name of the file.
+    /// The errors of [`load`](Self::load) about the content, without the name of the file.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, String> {
         arrays::to_embeddings(&Safetensors::new(bytes)?, "")
     }
 
-    /// Embeddings from the bytes of a `NumPy` archive.
+    /// Parses embeddings from the bytes of a `NumPy` archive (`.npz`).
     ///
     /// # Errors
-    /// As [`load`](Self::load), without the name of the file.
+    /// The errors of [`load`](Self::load) about the content, without the name of the file.
     pub fn from_npz(bytes: &[u8]) -> Result<Self, String> {
         arrays::to_embeddings(&Archive::new(bytes)?, "")
     }
 }
 
-/// What is searched for and what is searched in, in one file.
+/// The embeddings of a query set and of a gallery, stored in one file.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -191,18 +193,18 @@ impl Embeddings {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryAndGallery {
-    /// What is searched for.
+    /// The embeddings of the queries.
     pub query: Embeddings,
-    /// What is searched in.
+    /// The embeddings of the gallery.
     pub gallery: Embeddings,
 }
 
 impl QueryAndGallery {
-    /// Reads query and gallery: a `.safetensors` or an `.npz` file, or a folder with one `.npy` file for each
-    /// key, such as `query.features.npy`.
+    /// Reads query and gallery from a `.safetensors` or an `.npz` file, or from a folder with one `.npy` file
+    /// per key, such as `query.features.npy`.
     ///
     /// # Errors
-    /// As [`Embeddings::load`], and if the file is a `.parquet` file, which holds one set.
+    /// The errors of [`Embeddings::load`], and if the file is a `.parquet` file, which holds one set.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if is_folder(path)? {
@@ -220,7 +222,7 @@ impl QueryAndGallery {
     /// Writes query and gallery to a `.safetensors` or an `.npz` file.
     ///
     /// # Errors
-    /// As [`Embeddings::save`], and if the file is a `.parquet` file, which holds one set.
+    /// The errors of [`Embeddings::save`], and if the file is a `.parquet` file, which holds one set.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = path.as_ref();
         let arrays = || {
@@ -236,18 +238,18 @@ impl QueryAndGallery {
         write_atomic(path, bytes.map_err(content(path))?).map_err(at(path))
     }
 
-    /// Query and gallery from the bytes of a safetensors file.
+    /// Parses query and gallery from the bytes of a safetensors file.
     ///
     /// # Errors
-    /// As [`load`](Self::load), without the name of the file.
+    /// The errors of [`load`](Self::load) about the content, without the name of the file.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, String> {
         Self::from_tensors(&Safetensors::new(bytes)?)
     }
 
-    /// Query and gallery from the bytes of a `NumPy` archive.
+    /// Parses query and gallery from the bytes of a `NumPy` archive (`.npz`).
     ///
     /// # Errors
-    /// As [`load`](Self::load), without the name of the file.
+    /// The errors of [`load`](Self::load) about the content, without the name of the file.
     pub fn from_npz(bytes: &[u8]) -> Result<Self, String> {
         Self::from_tensors(&Archive::new(bytes)?)
     }
@@ -261,14 +263,14 @@ impl QueryAndGallery {
 }
 
 const ONE_SET: &str = "a `.parquet` file holds one set of embeddings: use `Embeddings::load` and \
-                       `Embeddings::save` with a file for the query and one for the gallery";
+                       `Embeddings::save` with one file for the query and one for the gallery";
 
 #[cfg(feature = "parquet")]
 use parquet::{read as read_parquet, write as write_parquet};
 
 #[cfg(not(feature = "parquet"))]
 const NO_PARQUET: &str =
-    "`.parquet` files need the Cargo feature `parquet` of `reid-eval` (of `reid` as well)";
+    "`.parquet` files need the Cargo feature `parquet` of `reid-eval` or of `reid`";
 
 #[cfg(not(feature = "parquet"))]
 fn write_parquet(_: &Embeddings) -> Result<Vec<u8>, String> {
@@ -284,13 +286,13 @@ fn is_folder(path: &Path) -> Result<bool, FileError> {
     Ok(fs::metadata(path).map_err(at(path))?.is_dir())
 }
 
-/// What happened to a file.
+/// Adds the path of the file to an I/O error.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io { path, source }
 }
 
-/// What is wrong with the content of a file.
+/// Adds the path of the file to an error in its content.
 fn content(path: &Path) -> impl FnOnce(String) -> FileError {
     let path = path.to_owned();
     move |reason| FileError::Content { path, reason }

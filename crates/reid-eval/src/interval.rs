@@ -1,4 +1,4 @@
-//! Confidence intervals by resampling.
+//! Confidence intervals by bootstrap resampling.
 
 use std::collections::HashMap;
 
@@ -8,59 +8,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, QueryResult, Report, Unmatched};
 
-/// An estimate and where it would lie in most other samples of the same size.
+/// An estimate and its bootstrap confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Interval {
-    /// The estimate.
+    /// The estimate, computed on the original sample.
     pub value: f64,
-    /// Lower end.
+    /// The lower bound.
     pub low: f64,
-    /// Upper end.
+    /// The upper bound.
     pub high: f64,
 }
 
-/// How intervals are found: the percentile bootstrap (Efron and Tibshirani, 1993). The same seed
-/// gives the same interval.
+/// The settings of the percentile bootstrap (Efron and Tibshirani, 1993).
+///
+/// The same seed gives the same interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Resampling {
-    /// How many samples are drawn, with replacement; at least 1.
+    /// The number of bootstrap samples, each drawn with replacement; at least 1.
     pub samples: usize,
-    /// Share of them that lies within the interval, from 0 to 1.
+    /// The confidence level, from 0 to 1: the fraction of bootstrap estimates within the interval.
     pub confidence: f64,
-    /// The source of what is drawn.
+    /// The seed of the random samples.
     pub seed: Seed,
-    /// What is drawn; identities by default.
+    /// The unit that is resampled; identities by default.
     #[serde(default)]
     pub unit: ResamplingUnit,
 }
 
-/// What a sample of an interval or of a comparison consists of.
+/// The unit that the bootstrap and the permutation test resample.
 ///
-/// The queries of one identity depend on each other: they show one person, often in one track, so that a
-/// model finds all of them or none. An interval over queries drawn one by one takes them for independent
-/// and is too narrow: with `n` queries an identity that agree, by a factor of up to `√n`.
+/// The queries of one identity are correlated: they show one person, often in one track, so a model tends to
+/// find all of them or none. Resampling single queries treats them as independent, and the interval is too
+/// narrow: by a factor of up to `√n` if the `n` queries of each identity agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResamplingUnit {
-    /// Identities, each with all of its queries (the cluster bootstrap; Field and Welsh, 2007): what varies
-    /// is which people are searched for.
+    /// Identities, each with all of its queries (the cluster bootstrap; Field and Welsh, 2007). The interval
+    /// covers the variation between samples of people.
     #[default]
     Identities,
-    /// Queries, each by itself: what varies is which images of the same people are searched for.
+    /// Single queries. The interval covers the variation between samples of query images, which are assumed
+    /// to be independent.
     Queries,
 }
 
-/// Which queries are drawn together, by numbers from 0 in the order of their first query.
+/// The clusters of queries that are drawn together.
 #[derive(Debug)]
 pub(crate) struct Clusters {
+    /// The cluster of each query: an index from 0, in the order of the first query of each cluster.
     of: Vec<usize>,
     count: usize,
 }
 
 impl Clusters {
-    /// Values summed over the queries of each cluster.
+    /// Sums the values of the queries of each cluster.
     pub(crate) fn sums(&self, values: impl Iterator<Item = f64>) -> Vec<f64> {
         let mut sums = vec![0.0; self.count];
         for (&cluster, value) in self.of.iter().zip(values) {
@@ -71,7 +74,7 @@ impl Clusters {
 }
 
 impl Default for Resampling {
-    /// 1,000 samples of identities, 95 % of which lie within.
+    /// 1,000 samples of identities and a confidence level of 95 %.
     fn default() -> Self {
         Self {
             samples: 1_000,
@@ -83,47 +86,47 @@ impl Default for Resampling {
 }
 
 impl Resampling {
-    /// The same with another number of samples.
+    /// Sets the number of bootstrap samples.
     #[must_use]
     pub fn with_samples(self, samples: usize) -> Self {
         Self { samples, ..self }
     }
 
-    /// The same with another share of the samples within the interval.
+    /// Sets the confidence level, from 0 to 1.
     #[must_use]
     pub fn with_confidence(self, confidence: f64) -> Self {
         Self { confidence, ..self }
     }
 
-    /// The same with other samples.
+    /// Sets the seed.
     #[must_use]
     pub fn with_seed(self, seed: Seed) -> Self {
         Self { seed, ..self }
     }
 
-    /// The same with samples of identities or of queries.
+    /// Sets the unit that is resampled.
     #[must_use]
     pub fn with_unit(self, unit: ResamplingUnit) -> Self {
         Self { unit, ..self }
     }
 
-    /// Refuses settings that give no interval.
+    /// Checks the number of samples and the confidence level.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.samples == 0 {
             return Err(Error::Setting {
-                setting: "the number of samples of an interval",
+                setting: "the number of bootstrap samples",
             });
         }
         if !(0.0..=1.0).contains(&self.confidence) {
             return Err(Error::Share {
-                setting: "the confidence of an interval",
+                setting: "the confidence level",
                 found: self.confidence,
             });
         }
         Ok(())
     }
 
-    /// Which of some queries are drawn together.
+    /// Groups queries into the clusters that are drawn together: one per identity, or one per query.
     pub(crate) fn clusters(
         &self,
         identities: impl ExactSizeIterator<Item = Option<Identity>>,
@@ -144,8 +147,10 @@ impl Resampling {
         Ok(Clusters { of, count })
     }
 
-    /// The interval of a statistic of queries: `of` is told how often each was drawn, and says nothing
-    /// where the statistic is not defined.
+    /// Computes the interval of a statistic of the queries.
+    ///
+    /// `of` computes the statistic from the number of times each query was drawn, or returns `None` where it
+    /// is not defined.
     pub(crate) fn interval(
         &self,
         clusters: &Clusters,
@@ -183,46 +188,47 @@ impl Resampling {
     }
 }
 
-/// The quantile of sorted numbers, between the two nearest.
+/// The quantile of sorted values, interpolated linearly between the two nearest.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
-    let place = share * last as f64;
+    let position = share * last as f64;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a share of the places"
+        reason = "from 0 to the last index"
     )]
-    let below = place.floor() as usize;
+    let below = position.floor() as usize;
     let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
+    Some(sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64))
 }
 
-/// The intervals of a report's numbers.
+/// The confidence intervals of the metrics of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Intervals {
-    /// Of CMC at rank 1.
+    /// CMC at rank 1.
     pub rank_1: Interval,
-    /// Of the mean average precision.
+    /// Mean average precision (mAP).
     pub mean_average_precision: Interval,
-    /// Of the mean inverse negative penalty.
+    /// Mean inverse negative penalty (mINP).
     pub mean_inverse_negative_penalty: Interval,
 }
 
 impl Report {
-    /// Where the numbers would lie for other queries of the same kind: identities with their queries are
-    /// drawn anew, or queries alone (see [`ResamplingUnit`]), and the gallery stays.
+    /// Computes bootstrap confidence intervals of rank-1, mAP and mINP.
+    ///
+    /// The queries are resampled by identity or one by one (see [`ResamplingUnit`]); the gallery stays fixed.
     ///
     /// # Errors
-    /// If the resampling has no samples, or a confidence outside 0 to 1, or draws identities and the report
-    /// is of a version that did not keep them.
+    /// If the number of samples is 0, if the confidence level is outside 0 to 1, or if identities are
+    /// resampled and the report was written by an older version without identities.
     ///
     /// ```
     /// # use reid_core::Identity;
     /// # use reid_eval::{EvaluationConfig, Labels, Protocol, Resampling, evaluate_distances};
     /// # let labels = Labels::new([1, 2].map(Identity::new).to_vec());
     /// # let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-    /// // One query finds itself at once, the other one image too late.
+    /// // The first query has its match at rank 1, the second at rank 2.
     /// let report = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
     /// let map = report.intervals(&Resampling::default())?.mean_average_precision;
     /// assert_eq!((map.low, map.value, map.high), (0.5, 0.75, 1.0));
@@ -270,8 +276,8 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// The interval of the share of heads of 400 coins that show heads and tails in turn, in groups of
-    /// `together` that show the same.
+    /// The interval of the fraction of heads among 400 coins. Groups of `together` coins show the same side,
+    /// alternating between heads and tails.
     fn coins(together: usize, unit: ResamplingUnit) -> Interval {
         let coin = |at: usize| f64::from(u8::from((at / together).is_multiple_of(2)));
         let coins: Vec<f64> = (0..400).map(coin).collect();
@@ -295,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_a_mean_is_that_of_theory() {
+    fn the_interval_of_a_mean_agrees_with_theory() {
         // 400 coins: standard error 0.5/20 = 0.025, so 95 % lie within 0.049 of one half.
         for interval in [
             coins(1, ResamplingUnit::Queries),
@@ -310,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_together_counts_once() {
-        // Of 400 coins in groups of four that fall alike there are 100: standard error 0.05, so 95 % lie
+    fn identities_of_several_queries_widen_the_interval() {
+        // 400 coins in groups of four that agree count as 100 coins: standard error 0.05, so 95 % lie
         // within 0.098.
         let interval = coins(4, ResamplingUnit::Identities);
         assert!((interval.value - 0.5).abs() < 1e-12);
@@ -321,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_report_without_identities_draws_queries_alone() {
+    fn an_older_report_without_identities_can_only_resample_queries() {
         let clusters = |resampling: Resampling| {
             let identities = [Some(Identity::new(1)), None];
             resampling.clusters(identities.into_iter())
@@ -329,8 +335,8 @@ mod tests {
         let error = clusters(Resampling::default()).expect_err("no identity");
         assert_eq!(
             error.to_string(),
-            "intervals over identities need the identity of each query, and the report does not say whom \
-             query 1 (from 0) shows: evaluate again, or draw queries (`ResamplingUnit::Queries`)"
+            "resampling identities needs the identity of each query, but the report has none for query 1 \
+             (from 0): evaluate again, or resample queries (`ResamplingUnit::Queries`)"
         );
         let queries = Resampling {
             unit: ResamplingUnit::Queries,
@@ -343,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_lie_between_the_nearest() {
+    fn quantiles_are_interpolated() {
         assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.5), Some(2.0));
         assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), Some(3.0));
         assert_eq!(quantile(&[1.0, 2.0, 4.0], 1.0), Some(4.0));
@@ -351,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_an_interval_are_refused() {
+    fn invalid_settings_are_rejected() {
         let refused = |resampling: Resampling| {
             let clusters = resampling.clusters([Some(Identity::new(1))].into_iter());
             let interval = resampling.interval(&clusters.expect("one"), "", |_| Some(1.0));
@@ -363,7 +369,7 @@ mod tests {
         };
         assert_eq!(
             refused(none),
-            "the number of samples of an interval is 0, expected at least 1"
+            "the number of bootstrap samples is 0, expected at least 1"
         );
         let all = Resampling {
             confidence: 1.5,
@@ -371,7 +377,7 @@ mod tests {
         };
         assert_eq!(
             refused(all),
-            "the confidence of an interval is 1.5, expected a share from 0 to 1"
+            "the confidence level is 1.5, expected a fraction from 0 to 1"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Labels: who each image shows, which camera took it, and what else is known about it.
+//! Labels of images: identity, camera, track, file and attributes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +9,11 @@ use reid_core::{Camera, Identity, Sample, Split, Track};
 
 use crate::Error;
 
-/// Who each image of a set shows, and where they are known its camera, its track, its file and further
+/// The labels of a set of images: the identity of each image and, if known, its camera, track, file and
 /// attributes.
 ///
-/// [`Embeddings`](crate::Embeddings) carry labels; on their own they go with a distance matrix that
-/// was computed elsewhere, to [`evaluate_distances`](crate::evaluate_distances).
+/// [`Embeddings`](crate::Embeddings) contain labels. Without embeddings, labels describe the rows and columns
+/// of a distance matrix for [`evaluate_distances`](crate::evaluate_distances).
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -35,7 +35,7 @@ pub struct Labels {
     images: Option<Vec<u64>>,
     tracks: Option<Vec<Track>>,
     paths: Option<Vec<PathBuf>>,
-    /// By name; one value per image, `None` where it is not known.
+    /// The attributes by name: one value per image, `None` if unknown.
     attributes: BTreeMap<String, Vec<Option<String>>>,
 }
 
@@ -57,43 +57,43 @@ pub struct ImageLabels<'a> {
 }
 
 impl<'a> ImageLabels<'a> {
-    /// Which image of its set, counted from 0.
+    /// Index of the image in its set, from 0.
     #[must_use]
     pub fn index(self) -> usize {
         self.index
     }
 
-    /// Who it shows.
+    /// Its identity.
     #[must_use]
     pub fn identity(self) -> Identity {
         self.labels.identities[self.index]
     }
 
-    /// Which camera took it, where that is known.
+    /// Its camera, if known.
     #[must_use]
     pub fn camera(self) -> Option<Camera> {
         Some(self.labels.cameras.as_ref()?[self.index])
     }
 
-    /// Its number, where images have any; see [`Labels::with_images`].
+    /// Its image ID, if set; see [`Labels::with_images`].
     #[must_use]
     pub fn image(self) -> Option<u64> {
         Some(self.labels.images.as_ref()?[self.index])
     }
 
-    /// Which track it is part of, where that is known.
+    /// Its track, if known.
     #[must_use]
     pub fn track(self) -> Option<Track> {
         Some(self.labels.tracks.as_ref()?[self.index])
     }
 
-    /// Its file, where that is known.
+    /// Its file, if known.
     #[must_use]
     pub fn path(self) -> Option<&'a Path> {
         Some(&self.labels.paths.as_ref()?[self.index])
     }
 
-    /// The value of an attribute, where it is known.
+    /// The value of an attribute, if known.
     #[must_use]
     pub fn attribute(self, name: &str) -> Option<&'a str> {
         self.labels.attributes.get(name)?[self.index].as_deref()
@@ -101,7 +101,7 @@ impl<'a> ImageLabels<'a> {
 }
 
 impl Labels {
-    /// Labels without cameras and anything else: one identity per image.
+    /// Creates labels with one identity per image and nothing else.
     #[must_use]
     pub fn new(identities: Vec<Identity>) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Labels {
         }
     }
 
-    /// Labels of images of which nobody knows whom they show: [`Identity::UNKNOWN`] for each.
+    /// Creates labels for images of unknown identity: [`Identity::UNKNOWN`] for each.
     ///
     /// ```
     /// use reid_eval::Labels;
@@ -123,8 +123,8 @@ impl Labels {
         Self::new(vec![Identity::UNKNOWN; images])
     }
 
-    /// The labels of samples: who each shows, its file and its attributes, and cameras and tracks if all
-    /// samples have one.
+    /// Creates the labels of samples: identities, files and attributes, and cameras or tracks if all samples
+    /// have one.
     ///
     /// ```
     /// use std::path::Path;
@@ -139,8 +139,8 @@ impl Labels {
     /// ```
     ///
     /// # Errors
-    /// [`Error::MixedCameras`] if some samples have a camera and others have none: without cameras the
-    /// figures would be those of another, easier protocol.
+    /// [`Error::MixedCameras`] if some samples have a camera and others do not. Dropping the cameras silently
+    /// would lead to another, easier protocol.
     pub fn from_samples(samples: &[Sample]) -> Result<Self, Error> {
         let path = |has: bool| {
             let sample = samples.iter().find(|sample| sample.camera.is_some() == has);
@@ -161,54 +161,55 @@ impl Labels {
         })
     }
 
-    /// The same labels with the camera of each image.
+    /// Sets the camera of each image.
     ///
     /// # Errors
-    /// If there is not one camera per image.
+    /// If the number of cameras is not the number of images.
     pub fn with_cameras(mut self, cameras: Vec<Camera>) -> Result<Self, Error> {
         self.expect_one_each("cameras", cameras.len())?;
         self.cameras = Some(cameras);
         Ok(self)
     }
 
-    /// The same labels with a number for each image. An image that is both a query and in the
-    /// gallery has the same number in both, so that
-    /// [`Protocol::NoCameras`](crate::Protocol::NoCameras) does not count it as found.
+    /// Sets the image ID of each image.
+    ///
+    /// An image that is both a query and in the gallery must have the same ID in both, so that
+    /// [`Protocol::NoCameras`](crate::Protocol::NoCameras) ignores it as a match of itself.
     ///
     /// # Errors
-    /// If there is not one number per image.
+    /// If the number of image IDs is not the number of images.
     pub fn with_images(mut self, images: Vec<u64>) -> Result<Self, Error> {
-        self.expect_one_each("image numbers", images.len())?;
+        self.expect_one_each("image IDs", images.len())?;
         self.images = Some(images);
         Ok(self)
     }
 
-    /// The same labels with the track of each image.
+    /// Sets the track of each image.
     ///
     /// # Errors
-    /// If there is not one track per image.
+    /// If the number of tracks is not the number of images.
     pub fn with_tracks(mut self, tracks: Vec<Track>) -> Result<Self, Error> {
         self.expect_one_each("tracks", tracks.len())?;
         self.tracks = Some(tracks);
         Ok(self)
     }
 
-    /// The same labels with the file of each image, so that what a search finds can be opened.
+    /// Sets the file of each image, which search results then include.
     ///
     /// # Errors
-    /// If there is not one path per image.
+    /// If the number of paths is not the number of images.
     pub fn with_paths(mut self, paths: Vec<PathBuf>) -> Result<Self, Error> {
         self.expect_one_each("paths", paths.len())?;
         self.paths = Some(paths);
         Ok(self)
     }
 
-    /// The same labels with a further attribute, such as the clothes or the modality, for a
-    /// [`RelevanceRule`](crate::RelevanceRule) to look at: `None` where it is not known, which an empty
-    /// text also says. One of the same name is replaced.
+    /// Adds an attribute, such as clothes or modality, for a [`RelevanceRule`](crate::RelevanceRule) to use.
+    ///
+    /// `None` and an empty text both mean unknown. An attribute of the same name is replaced.
     ///
     /// # Errors
-    /// If there is not one value per image.
+    /// If the number of values is not the number of images.
     pub fn with_attribute(
         mut self,
         name: impl Into<String>,
@@ -222,10 +223,10 @@ impl Labels {
         Ok(self)
     }
 
-    /// The labels of some images, in the order asked for.
+    /// Selects images by index, in the order of `images`. An index may be repeated.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If an index is out of range.
     #[must_use]
     pub fn select(&self, images: &[usize]) -> Self {
         fn some<T: Clone>(all: &[T], images: &[usize]) -> Vec<T> {
@@ -244,7 +245,7 @@ impl Labels {
         }
     }
 
-    /// Number of images.
+    /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.identities.len()
@@ -256,51 +257,54 @@ impl Labels {
         self.identities.is_empty()
     }
 
-    /// The labels of one image, counted from 0.
+    /// The labels of the image with this index, from 0.
     ///
     /// # Panics
-    /// If there is no such image.
+    /// If the index is out of range.
     #[must_use]
     pub fn at(&self, index: usize) -> ImageLabels<'_> {
         let images = self.len();
-        assert!(index < images, "there is no image {index} among {images}");
+        assert!(
+            index < images,
+            "image index {index} is out of range for {images} images (indices start at 0)"
+        );
         ImageLabels {
             labels: self,
             index,
         }
     }
 
-    /// Who each image shows.
+    /// The identity of each image.
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         &self.identities
     }
 
-    /// Which camera took each image, where that is known.
+    /// The camera of each image, if known.
     #[must_use]
     pub fn cameras(&self) -> Option<&[Camera]> {
         self.cameras.as_deref()
     }
 
-    /// The number of each image, where they have any.
+    /// The image ID of each image, if set.
     #[must_use]
     pub fn images(&self) -> Option<&[u64]> {
         self.images.as_deref()
     }
 
-    /// Which track each image is part of, where that is known.
+    /// The track of each image, if known.
     #[must_use]
     pub fn tracks(&self) -> Option<&[Track]> {
         self.tracks.as_deref()
     }
 
-    /// The file of each image, where that is known.
+    /// The file of each image, if known.
     #[must_use]
     pub fn paths(&self) -> Option<&[PathBuf]> {
         self.paths.as_deref()
     }
 
-    /// The values of an attribute, if the images have it: one per image, `None` where it is not known.
+    /// The values of an attribute, if the images have it: one per image, `None` if unknown.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&[Option<String>]> {
         self.attributes.get(name).map(Vec::as_slice)
@@ -311,10 +315,10 @@ impl Labels {
         self.attributes.keys().map(String::as_str)
     }
 
-    /// Refuses labels without an attribute, for [`RelevanceRule::check`](crate::RelevanceRule::check).
+    /// Checks that an attribute exists, for use in [`RelevanceRule::check`](crate::RelevanceRule::check).
     ///
     /// # Errors
-    /// [`Error::Attribute`], which names the split and the attributes that there are.
+    /// [`Error::Attribute`] if it does not; the error lists the attributes that exist.
     pub fn expect_attribute(&self, name: &str, split: Split) -> Result<(), Error> {
         if self.attributes.contains_key(name) {
             return Ok(());
@@ -340,7 +344,7 @@ impl Labels {
     }
 }
 
-/// The attributes that any of these samples has.
+/// Collects all attributes that at least one of these samples has.
 fn attributes(samples: &[Sample]) -> BTreeMap<String, Vec<Option<String>>> {
     let names = samples.iter().flat_map(|sample| sample.attributes.keys());
     let names: BTreeSet<&String> = names.collect();
@@ -361,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_missing_camera_is_named_and_hides_no_other() {
+    fn a_missing_camera_is_rejected_by_file_name() {
         let without = Sample::new("b.jpg", Identity::new(7));
         let with = Sample::new("a.jpg", Identity::new(7)).with_camera(Camera::new(1));
         let labels = Labels::from_samples(&[without.clone(), without.clone()]);
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_known_of_samples_is_kept() {
+    fn tracks_paths_and_attributes_of_samples_are_kept() {
         let sample = |path: &str| Sample::new(path, Identity::new(7));
         let samples = [
             sample("a.jpg")
@@ -393,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_is_empty_is_not_known() {
+    fn an_empty_attribute_is_unknown() {
         let values = vec![Some("red".to_owned()), Some(String::new()), None];
         let labels = Labels::new(vec![Identity::new(7); 3])
             .with_attribute("clothes", values)
@@ -407,12 +411,12 @@ mod tests {
                 .expect_err("only clothes")
                 .to_string(),
             "the query has no attribute `modality`, found `clothes`: \
-             give one value per image by `Labels::with_attribute`"
+             set one value per image with `Labels::with_attribute`"
         );
     }
 
     #[test]
-    fn a_missing_label_is_counted() {
+    fn a_wrong_number_of_labels_is_rejected() {
         let labels = Labels::new(vec![Identity::new(7); 3]);
         let cameras = labels.clone().with_cameras(vec![Camera::new(1); 2]);
         assert_eq!(
@@ -421,8 +425,8 @@ mod tests {
         );
         let images = labels.with_images(vec![1, 2, 3, 4]);
         assert_eq!(
-            images.expect_err("four numbers").to_string(),
-            "expected 3 image numbers, one per image, found 4"
+            images.expect_err("four IDs").to_string(),
+            "expected 3 image IDs, one per image, found 4"
         );
     }
 }

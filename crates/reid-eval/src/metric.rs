@@ -1,4 +1,4 @@
-//! Metric: what far apart means for two embeddings.
+//! The metric: Euclidean or cosine distance.
 
 use std::{fmt, str::FromStr};
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What far apart means for two embeddings `a` and `b`.
+/// The distance between two embeddings `a` and `b`.
 ///
-/// On vectors of length 1 both give the same order, since `|a - b|² = 2 - 2 cos(a, b)`.
+/// For vectors of length 1, both metrics give the same ranking, since `|a - b|² = 2 - 2 cos(a, b)`.
 ///
 /// ```
 /// use reid_eval::Metric;
@@ -22,13 +22,12 @@ use crate::Error;
 pub enum Metric {
     /// `|a - b| = √max(0, |a|² + |b|² - 2 a·b)`, 0 or more.
     ///
-    /// Vectors that are near each other are compared by their differences in `f64`, so that a small distance
-    /// is as exact as a large one.
+    /// For vectors that are close to each other, the distance is computed from their differences in `f64`, so
+    /// a small distance is as accurate as a large one.
     Euclidean,
-    /// `1 - a·b / (|a| |b|)`, from 0 to 2: the default, whatever the length of the vectors.
+    /// `1 - a·b / (|a| |b|)`, from 0 to 2. The default; it does not depend on the lengths of the vectors.
     ///
-    /// A vector of zeros has no direction: its distance to everything is 1, as if it were at a
-    /// right angle to all others.
+    /// A zero vector has no direction: its distance to any vector is 1, as if they were orthogonal.
     #[default]
     Cosine,
 }
@@ -62,11 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_what_it_parses() {
+    fn display_and_parse_round_trip() {
         for metric in [Metric::Euclidean, Metric::Cosine] {
             assert_eq!(metric.to_string().parse(), Ok(metric));
         }
-        let error = "l2".parse::<Metric>().expect_err("no metric");
+        let error = "l2".parse::<Metric>().expect_err("not a metric");
         assert_eq!(
             error.to_string(),
             "expected a metric: euclidean or cosine, found `l2`"

@@ -1,4 +1,4 @@
-//! No match: why no query has one, in the words of the labels.
+//! The error for an evaluation without matches: finds out from the labels why no query has a match.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use reid_core::{Camera, Identity};
 use crate::{Error, Labels, Protocol};
 
 impl Error {
-    /// There is nothing to average: none of these queries has a match in this gallery.
+    /// Builds [`Error::NoMatch`] for labels with which no query has a match in the gallery.
     pub(crate) fn no_match(protocol: &Protocol, query: &Labels, gallery: &Labels) -> Self {
         Self::NoMatch {
             queries: query.len(),
@@ -18,12 +18,12 @@ impl Error {
     }
 }
 
-/// Where a match would have been found.
-pub(crate) fn place(protocol: &Protocol) -> String {
+/// Formats where the protocol looks for a match.
+pub(crate) fn match_condition(protocol: &Protocol) -> String {
     match protocol {
         Protocol::Market => "in another camera".to_owned(),
         Protocol::NoCameras => "in the gallery".to_owned(),
-        Protocol::Custom(_) => format!("by the protocol `{protocol}`"),
+        Protocol::Custom(_) => format!("under the protocol `{protocol}`"),
     }
 }
 
@@ -34,12 +34,14 @@ fn reason(protocol: &Protocol, query: &Labels, gallery: &Labels) -> String {
         return format!("all {queries} queries are junk or of unknown identity");
     }
     if matches!(protocol, Protocol::Custom(_)) {
-        return format!("it says match for none of {queries} queries with {images} gallery images");
+        return format!(
+            "its rule found no match among {queries} queries x {images} gallery images"
+        );
     }
     if !known(gallery).any(|identity| wanted.contains(&identity)) {
         return format!(
-            "none of the {} identities of {queries} queries is among {images} gallery images; are identities \
-             labelled alike on both sides?",
+            "none of the {} identities of the {queries} queries is in the gallery ({images} images); \
+             do query and gallery use the same identity numbers?",
             wanted.len()
         );
     }
@@ -53,19 +55,22 @@ fn reason(protocol: &Protocol, query: &Labels, gallery: &Labels) -> String {
             camera.number()
         ),
         (Protocol::Market, ..) => format!(
-            "for each of {queries} queries all gallery images of its identity are from its own camera"
+            "for each of the {queries} queries, all gallery images of its identity are from the \
+             query's camera"
         ),
-        _ => format!("each of {queries} queries is the only gallery image of its identity"),
+        _ => format!(
+            "none of the {queries} queries has another image of its identity in the gallery"
+        ),
     }
 }
 
-/// The identities that somebody knows.
+/// The identities that are neither junk nor unknown.
 fn known(labels: &Labels) -> impl Iterator<Item = Identity> {
     let identities = labels.identities().iter().copied();
     identities.filter(|identity| !identity.is_junk() && !identity.is_unknown())
 }
 
-/// The camera of all images, if they have one and the same.
+/// The camera of the images, if all images are from the same camera.
 fn one_camera(labels: &Labels) -> Option<Camera> {
     let cameras = labels.cameras()?;
     let first = *cameras.first()?;
@@ -87,37 +92,37 @@ mod tests {
     }
 
     #[test]
-    fn the_labels_that_leave_no_match_are_named() {
-        let said = |protocol, query: &Labels, gallery: &Labels| {
+    fn the_message_says_why_no_query_has_a_match() {
+        let message = |protocol, query: &Labels, gallery: &Labels| {
             Error::no_match(&protocol, query, gallery).to_string()
         };
         let (one, two) = (labels(&[1, 2], &[1, 1]), labels(&[1, 2], &[1, 2]));
         assert_eq!(
-            said(Protocol::Market, &one, &one),
+            message(Protocol::Market, &one, &one),
             "mAP and CMC need at least one query with a match in another camera: all 2 queries and all 2 \
              gallery images are from camera 1"
         );
         let cases = [
             (
-                said(Protocol::Market, &one, &labels(&[1, 3], &[1, 2])),
+                message(Protocol::Market, &one, &labels(&[1, 3], &[1, 2])),
                 "all 2 queries are from camera 1, and so are the gallery images of their identities",
             ),
             (
-                said(Protocol::Market, &two, &two),
-                "for each of 2 queries all gallery images of its identity are from its own camera",
+                message(Protocol::Market, &two, &two),
+                "for each of the 2 queries, all gallery images of its identity are from the query's camera",
             ),
             (
-                said(Protocol::Market, &labels(&[-2, -1], &[1, 2]), &two),
+                message(Protocol::Market, &labels(&[-2, -1], &[1, 2]), &two),
                 "all 2 queries are junk or of unknown identity",
             ),
             (
-                said(Protocol::NoCameras, &two, &labels(&[8, 0, -1], &[1, 1, 1])),
-                "none of the 2 identities of 2 queries is among 3 gallery images; are identities labelled \
-                 alike on both sides?",
+                message(Protocol::NoCameras, &two, &labels(&[8, 0, -1], &[1, 1, 1])),
+                "none of the 2 identities of the 2 queries is in the gallery (3 images); \
+                 do query and gallery use the same identity numbers?",
             ),
             (
-                said(Protocol::NoCameras, &two, &two),
-                "each of 2 queries is the only gallery image of its identity",
+                message(Protocol::NoCameras, &two, &two),
+                "none of the 2 queries has another image of its identity in the gallery",
             ),
         ];
         for (found, reason) in cases {

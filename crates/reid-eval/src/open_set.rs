@@ -1,4 +1,4 @@
-//! Open-set identification: some of those who are searched for are not in the gallery.
+//! Open-set identification: some queries show identities that are not in the gallery.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,21 +13,21 @@ use crate::{
     relevance::QueryRule,
 };
 
-/// How open-set identification is measured.
+/// The settings of open-set identification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OpenSetConfig {
-    /// The right answer has to be among so many; at least 1.
+    /// The last rank at which a match counts; at least 1.
     pub rank: usize,
-    /// Share of the identities of the queries that are taken out of the gallery, from 0 to 1: 0 where
-    /// some queries have no match anyway.
+    /// The fraction of the query identities that are removed from the gallery, from 0 to 1. Use 0 if some
+    /// queries have no match anyway.
     pub held_out: f64,
-    /// Which identities.
+    /// The seed of the random choice of identities.
     pub seed: Seed,
 }
 
 impl Default for OpenSetConfig {
-    /// Rank 1, with half of the identities taken out.
+    /// Rank 1, with half of the query identities removed from the gallery.
     fn default() -> Self {
         Self {
             rank: 1,
@@ -38,68 +38,69 @@ impl Default for OpenSetConfig {
 }
 
 impl OpenSetConfig {
-    /// The same with another rank up to which a right answer counts.
+    /// Sets the last rank at which a match counts.
     #[must_use]
     pub fn with_rank(self, rank: usize) -> Self {
         Self { rank, ..self }
     }
 
-    /// The same with another share of identities that are taken out of the gallery.
+    /// Sets the fraction of query identities that are removed from the gallery.
     #[must_use]
     pub fn with_held_out(self, held_out: f64) -> Self {
         Self { held_out, ..self }
     }
 
-    /// The same with other identities that are taken out of the gallery.
+    /// Sets the seed of the choice of identities.
     #[must_use]
     pub fn with_seed(self, seed: Seed) -> Self {
         Self { seed, ..self }
     }
 }
 
-/// Identification where a query may show somebody who is not in the gallery: a system answers only if
-/// the nearest image is near enough.
+/// Open-set identification: a query may show an identity that is not in the gallery, and only gallery images
+/// within a distance threshold t count as an answer.
 ///
 /// ```text
-/// DIR(t)  queries in the gallery whose right answer is at rank ≤ r and within t / all of them
-/// FAR(t)  queries not in the gallery that have any image within t / all of them
+/// DIR(t)  queries in the gallery with a match at rank ≤ r and distance ≤ t / all queries in the gallery
+/// FAR(t)  queries not in the gallery with any image at distance ≤ t / all queries not in the gallery
 /// ```
 ///
-/// Detection and identification rate at a false alarm rate: Phillips, Grother and Micheals, in
-/// Handbook of Face Recognition (2011). Queries of unknown identity play no part, because nobody knows
-/// whether they are in the gallery.
+/// DIR is the detection and identification rate, FAR the false alarm rate (Phillips, Grother and Micheals,
+/// in Handbook of Face Recognition, 2011). A query is *in the gallery* if it has a match there. Queries of
+/// unknown identity are excluded, because they may or may not be in the gallery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenSet {
-    /// Distances of the right answers at a good rank, rising.
+    /// Distances of the first matches up to rank r, ascending.
     identified: Vec<f32>,
     queries: OpenSetQueries,
-    /// Distances of the nearest images to the queries that are not, rising.
+    /// For queries not in the gallery, the distances of the nearest images, ascending.
     alarms: Vec<f32>,
 }
 
-/// How many queries there are, by whether the gallery shows whom they show.
+/// The numbers of queries in the gallery and not in the gallery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OpenSetQueries {
-    /// Queries in the gallery.
+    /// Queries with a match in the gallery.
     pub in_gallery: usize,
-    /// Queries that are not in the gallery.
+    /// Queries without a match in the gallery.
     pub not_in_gallery: usize,
 }
 
 /// The result of one query.
 enum Outcome {
-    /// In the gallery; where its right answer is at a good rank, how far that is.
+    /// In the gallery, with the distance of the first match if its rank is good enough.
     InGallery(Option<f32>),
-    /// Not in the gallery; how far the nearest image is, unless there is no image at all.
+    /// Not in the gallery, with the distance of the nearest image, if any image is ranked.
     NotInGallery(Option<f32>),
 }
 
 impl OpenSet {
-    /// Asks for the distances of all queries.
+    /// Evaluates open-set identification on a retrieval task, with one pass over the distances.
     ///
     /// # Errors
-    /// As [`evaluate_rows`](crate::evaluate_rows), and if no query has a match or all have one.
+    /// The errors of [`evaluate_rows`](crate::evaluate_rows), and if a setting is out of range, if no query
+    /// has a match, or if all queries have one.
     ///
     /// ```
     /// use reid_core::Identity;
@@ -108,7 +109,7 @@ impl OpenSet {
     /// let one = |values: &[f32], ids: &[i64]| {
     ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
     /// };
-    /// // Identity 3 is not in the gallery; its nearest image is 3 away.
+    /// // Identity 3 is not in the gallery; its nearest image is at distance 3.
     /// let (query, gallery) = (one(&[0.0, 9.0, 4.0], &[1, 2, 3])?, one(&[1.0, 7.0], &[1, 2])?);
     /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
     /// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
@@ -164,18 +165,17 @@ impl OpenSet {
         })
     }
 
-    /// How many queries there are, in the gallery and not.
+    /// The numbers of queries in the gallery and not in the gallery.
     #[must_use]
     pub fn queries(&self) -> OpenSetQueries {
         self.queries
     }
 
-    /// The share of queries in the gallery that is found, when at most a share of `rate` of those that
-    /// are not raises an alarm: DIR@FAR.
+    /// DIR at FAR: the detection and identification rate at a false alarm rate of at most `rate`.
     #[must_use]
     pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
-        // A threshold below the first alarm that is one too many. Shares are compared, not counts: 29/100 is
-        // the number that is written 0.29, and 0.29 · 100 is less than 29.
+        // The threshold is below the first alarm that exceeds the rate. Fractions are compared instead of
+        // counts, because 29/100 is the `f64` 0.29, but 0.29 · 100 is less than 29.
         let share = |count: usize| count as f64 / self.queries.not_in_gallery as f64;
         let too_many = (0..self.alarms.len()).find(|&count| share(count + 1) > rate);
         let found = match too_many {
@@ -190,33 +190,39 @@ impl OpenSet {
     }
 }
 
-/// The result of a query, whose right answer has to be at this rank, among these gallery images.
+/// Computes the outcome of a query on these gallery images, for matches up to rank `rank`.
 fn outcome(rule: &QueryRule<'_>, images: impl Iterator<Item = Candidate>, rank: usize) -> Outcome {
-    let mut right: Option<Candidate> = None;
-    let mut wrong: Vec<Candidate> = Vec::new();
+    let mut first_match: Option<Candidate> = None;
+    let mut non_matches: Vec<Candidate> = Vec::new();
     for candidate in images {
         match rule.relevance(candidate.0) {
             Relevance::Ignored | Relevance::Unknown => {}
             Relevance::Match => {
-                let nearest = right.is_none_or(|best| nearer(&candidate, &best).is_lt());
-                right = if nearest { Some(candidate) } else { right };
+                let nearest = first_match.is_none_or(|best| nearer(&candidate, &best).is_lt());
+                first_match = if nearest {
+                    Some(candidate)
+                } else {
+                    first_match
+                };
             }
-            Relevance::NonMatch => wrong.push(candidate),
+            Relevance::NonMatch => non_matches.push(candidate),
         }
     }
-    let Some(right) = right else {
-        let nearest = wrong.into_iter().min_by(nearer);
+    let Some(first_match) = first_match else {
+        let nearest = non_matches.into_iter().min_by(nearer);
         return Outcome::NotInGallery(nearest.map(|(_, distance)| distance));
     };
-    let before = wrong.iter().filter(|image| nearer(image, &right).is_lt());
-    Outcome::InGallery((before.count() < rank).then_some(right.1))
+    let before = non_matches
+        .iter()
+        .filter(|image| nearer(image, &first_match).is_lt());
+    Outcome::InGallery((before.count() < rank).then_some(first_match.1))
 }
 
-/// The identities that are taken out of the gallery.
+/// Draws the identities to remove from the gallery.
 fn held_out(query: &Labels, config: &OpenSetConfig) -> Result<HashSet<Identity>, Error> {
     if !(0.0..=1.0).contains(&config.held_out) {
         return Err(Error::Share {
-            setting: "the share of identities that are held out",
+            setting: "`held_out` of open-set identification",
             found: config.held_out,
         });
     }
@@ -230,8 +236,9 @@ fn held_out(query: &Labels, config: &OpenSetConfig) -> Result<HashSet<Identity>,
     Ok(all.into_iter().collect())
 }
 
-/// The number of `all` things whose share is nearest to this one, the larger of two. Shares are compared,
-/// because a product is rounded: 0.29 · 50 is less than 14.5.
+/// The count out of `all` whose fraction is nearest to `share`; of two equally near counts, the larger one.
+///
+/// Fractions are compared, because a product would be rounded: 0.29 · 50 is less than 14.5.
 fn nearest_count(share: f64, all: usize) -> usize {
     let half_more = |count: usize| (2 * count + 1) as f64 / (2 * all) as f64;
     (0..all)
@@ -240,7 +247,7 @@ fn nearest_count(share: f64, all: usize) -> usize {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "shares of small counts are exact")]
+#[expect(clippy::float_cmp, reason = "fractions of small counts are exact")]
 mod tests {
     use super::*;
     use crate::{Protocol, evaluate::Matrix};
@@ -250,8 +257,8 @@ mod tests {
     }
 
     fn open(held_out: f64, rank: usize) -> Result<OpenSet, Error> {
-        // 1 finds itself at 0.3, 2 behind a wrong image at 0.4 and 0.2; 3 and 4 are not there, and
-        // are 0.25 and 0.5 from the nearest.
+        // Query 1 has its match at 0.3, rank 1. Query 2 has it at 0.4, rank 2, after a non-match at 0.2.
+        // Queries 3 and 4 are not in the gallery; their nearest images are at 0.25 and 0.5.
         #[rustfmt::skip]
         let values = &[
             0.30, 0.60,
@@ -275,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn by_hand() {
+    fn rates_match_a_hand_computed_example() {
         let rates = |open: &OpenSet| {
             [0.0, 0.4, 0.5, 1.0].map(|rate| open.detection_and_identification_rate(rate))
         };
         let first = open(0.0, 1).expect("both kinds");
         let queries = first.queries();
         assert_eq!((queries.in_gallery, queries.not_in_gallery), (2, 2));
-        // Without an alarm nothing below 0.25; with one everything below 0.5.
+        // Without an alarm, distances below 0.25 count; with one alarm, distances below 0.5.
         assert_eq!(rates(&first), [0.0, 0.0, 0.5, 0.5]);
         assert_eq!(
             rates(&open(0.0, 2).expect("both kinds")),
@@ -291,22 +298,22 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_held_out_are_unknown() {
-        // All four: nobody is left to be found.
+    fn held_out_identities_are_not_in_the_gallery() {
+        // With all four identities held out, no query is in the gallery.
         assert_eq!(
-            open(1.0, 1).expect_err("nobody").to_string(),
+            open(1.0, 1).expect_err("no matches").to_string(),
             "open-set identification needs queries with and without a match in the gallery, found 0 and 4: \
-             change the share of identities that are held out"
+             change `held_out`, the fraction of identities removed from the gallery"
         );
-        let half = open(0.5, 1).expect("seed 1 leaves one of the two");
+        let half = open(0.5, 1).expect("seed 1 holds out one of the two");
         let queries = half.queries();
         assert_eq!(queries.in_gallery + queries.not_in_gallery, 4);
     }
 
-    /// A hundred people of whom only the first is in the gallery, at 0.05; the others raise alarms at 0.1,
-    /// 0.2, ….
+    /// 101 people, of whom only the first is in the gallery. The others are at distances of 0.15, 0.25, …
+    /// from the only gallery image.
     #[test]
-    fn a_rate_allows_as_many_alarms_as_it_says() {
+    fn a_rate_of_n_percent_allows_n_of_100_alarms() {
         let (people, alarms) = (101, 100_u8);
         let values: Vec<f32> = (0..people).map(|at| at as f32 / 10.0 + 0.05).collect();
         let identities: Vec<i64> = (1..=101).collect();
@@ -326,7 +333,7 @@ mod tests {
         };
         for allowed in 0..alarms {
             let rate: f64 = format!("0.{allowed:02}").parse().expect("a number");
-            // Between the last alarm that is allowed and the next.
+            // A match between the last allowed alarm and the next one.
             let open = open(values[usize::from(allowed)] + 0.05);
             let found = open.detection_and_identification_rate(rate);
             assert_eq!(found, 1.0, "{allowed} of {alarms} alarms at {rate}");
@@ -338,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_a_count_are_those_that_are_written() {
+    fn fractions_of_a_count_are_rounded_exactly() {
         assert_eq!(nearest_count(0.29, 50), 15); // 14.5 as a product is 14.499999999999998
         assert_eq!(nearest_count(0.29, 100), 29);
         assert_eq!(
@@ -350,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_mean_nothing_are_refused() {
+    fn invalid_settings_are_rejected() {
         assert_eq!(
-            open(0.0, 0).expect_err("no rank").to_string(),
+            open(0.0, 0).expect_err("rank 0").to_string(),
             "the rank of open-set identification is 0, expected at least 1"
         );
         assert_eq!(
-            open(-0.5, 1).expect_err("no share").to_string(),
-            "the share of identities that are held out is -0.5, expected a share from 0 to 1"
+            open(-0.5, 1).expect_err("negative").to_string(),
+            "`held_out` of open-set identification is -0.5, expected a fraction from 0 to 1"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Protocol: what a gallery image is to a query (Zheng et al., ICCV 2015), built in or one's own.
+//! The evaluation protocol, built in or custom: which gallery images are matches, non-matches or ignored
+//! for a query (Zheng et al., ICCV 2015).
 
 use std::{
     fmt,
@@ -12,15 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, ImageLabels, Labels, Relevance, RelevanceRule};
 
-/// What a gallery image is to a query: a match, a non-match, or ignored.
+/// The evaluation protocol: whether a gallery image is a match, a non-match or ignored for a query.
 ///
-/// Whatever the protocol, junk ([`Identity::JUNK`](reid_core::Identity::JUNK)) is always ignored, and a
+/// Under every protocol, junk ([`Identity::JUNK`](reid_core::Identity::JUNK)) is always ignored, and a
 /// pair with an image of unknown identity ([`Identity::UNKNOWN`](reid_core::Identity::UNKNOWN)) is
-/// [`Relevance::Unknown`]. Distractors (identity 0) stay: they are non-matches.
+/// [`Relevance::Unknown`]. Distractors (identity 0) are non-matches.
 ///
-/// A protocol of one's own is a [`RelevanceRule`], handed over by [`Protocol::custom`]. A protocol is
-/// written to a file as its name. A name that is not built in can be read, so that a report of a custom
-/// protocol can be; evaluating by it needs the rule again.
+/// A custom protocol is a [`RelevanceRule`] passed to [`Protocol::custom`]. A protocol is serialised as its
+/// name. The name of a custom protocol can be deserialised, so its reports can be read, but an evaluation
+/// with it needs the rule again.
 ///
 /// ```
 /// use reid_eval::Protocol;
@@ -31,34 +32,33 @@ use crate::{Error, ImageLabels, Labels, Relevance, RelevanceRule};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Images of the query's identity by the query's own camera are ignored: finding the next
-    /// frame of the same video is no feat. The protocol of Market-1501, and the default; needs
-    /// cameras on both sides.
+    /// The protocol of Market-1501, and the default: images of the query's identity from the query's
+    /// camera are ignored, because the next frame of the same video is easy to find. Query and gallery need
+    /// cameras.
     #[default]
     Market,
-    /// Only the query's own image is ignored, recognised by its number
-    /// ([`Labels::with_images`](crate::Labels::with_images)); without numbers no query is in the
-    /// gallery and nothing is ignored. For data sets without cameras.
+    /// For datasets without cameras: only the query image itself is ignored, recognised by its image ID
+    /// ([`Labels::with_images`](crate::Labels::with_images)). Without image IDs, only junk is ignored.
     NoCameras,
-    /// A rule of one's own.
+    /// A custom rule.
     Custom(CustomProtocol),
 }
 
-/// A [`RelevanceRule`] of one's own, known by its name.
+/// A custom [`RelevanceRule`], identified by its name.
 #[derive(Clone)]
 pub struct CustomProtocol {
     name: String,
-    /// Absent where the protocol was read from a file.
+    /// `None` if the protocol was read from a file.
     rule: Option<Arc<dyn RelevanceRule>>,
 }
 
 const MARKET: &str = "market";
 const NO_CAMERAS: &str = "no-cameras";
-/// The name in version 0.1.
+/// The name of `no-cameras` in version 0.1.
 const CAMERA_LESS: &str = "camera-less";
 
 impl Protocol {
-    /// The protocol of a rule of one's own. [`RelevanceRule`] has an example.
+    /// Creates a custom protocol from a rule. [`RelevanceRule`] has an example.
     #[must_use]
     pub fn custom(rule: impl RelevanceRule + 'static) -> Self {
         Self::Custom(CustomProtocol {
@@ -75,7 +75,7 @@ impl Protocol {
         }
     }
 
-    /// Whether a custom protocol was read from a file and has only its name.
+    /// Whether this is a custom protocol that was read from a file and has only its name.
     pub(crate) fn lacks_its_rule(&self) -> bool {
         matches!(self, Self::Custom(CustomProtocol { rule: None, .. }))
     }
@@ -89,7 +89,7 @@ impl CustomProtocol {
     }
 }
 
-/// The built-in protocols are rules too, so that a rule of one's own can begin with one of them.
+/// The built-in protocols are rules too, so a custom rule can extend one of them.
 impl RelevanceRule for Protocol {
     fn name(&self) -> &str {
         match self {
@@ -120,8 +120,7 @@ impl RelevanceRule for Protocol {
     }
 
     /// # Panics
-    /// If it is a custom protocol that was read from a file, or if labels are missing: [`check`](Self::check)
-    /// refuses both.
+    /// If this is a custom protocol without its rule, which [`check`](Self::check) rejects.
     fn relevance(&self, query: ImageLabels<'_>, gallery: ImageLabels<'_>) -> Relevance {
         let same = query.identity() == gallery.identity();
         match self {
@@ -149,7 +148,7 @@ impl fmt::Debug for CustomProtocol {
     }
 }
 
-/// By name: two rules of one name are one protocol.
+/// Compares by name: two rules with the same name are the same protocol.
 impl PartialEq for CustomProtocol {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -199,11 +198,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_what_it_parses() {
+    fn display_and_parse_round_trip() {
         for protocol in [Protocol::Market, Protocol::NoCameras] {
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
         }
-        let error = "duke".parse::<Protocol>().expect_err("no protocol");
+        let error = "duke".parse::<Protocol>().expect_err("not a protocol");
         assert_eq!(
             error.to_string(),
             "expected a protocol: market or no-cameras, found `duke`"
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_holds_the_name() {
+    fn a_protocol_is_serialised_as_its_name() {
         for (protocol, json) in [
             (Protocol::Market, r#""market""#),
             (Protocol::NoCameras, r#""no-cameras""#),
@@ -226,7 +225,7 @@ mod tests {
         let none = Labels::default();
         assert_eq!(
             other.check(&none, &none).expect_err("no rule").to_string(),
-            "the protocol `duke` is not built in: give its rule in code by \
+            "the protocol `duke` is not built in: set its rule in code with \
              `with_protocol(Protocol::custom(rule))`"
         );
     }

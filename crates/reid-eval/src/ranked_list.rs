@@ -1,4 +1,4 @@
-//! Ranked list: the nearest gallery images of one query, to be looked at.
+//! Ranked list: the nearest gallery images of one query, for inspection and figures.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +14,14 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RankedList {
-    /// Which query, counted from 0.
+    /// Index of the query, from 0.
     pub query: usize,
-    /// The gallery images, ignored ones among them.
+    /// The gallery images, including ignored ones.
     pub entries: Vec<RankedEntry>,
 }
 
 impl RankedList {
-    /// The list of a query, nearest first.
+    /// Creates the list of a query from entries that are sorted by distance.
     #[must_use]
     pub fn new(query: usize, entries: Vec<RankedEntry>) -> Self {
         Self { query, entries }
@@ -32,16 +32,16 @@ impl RankedList {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RankedEntry {
-    /// Which gallery image, counted from 0.
+    /// Index of the gallery image, from 0.
     pub gallery: usize,
     /// Its distance to the query, by the metric of the configuration.
     pub distance: f32,
-    /// What it is to the query.
+    /// Its relevance to the query.
     pub relevance: Relevance,
 }
 
 impl RankedEntry {
-    /// A gallery image at this distance from the query.
+    /// Creates an entry.
     #[must_use]
     pub fn new(gallery: usize, distance: f32, relevance: Relevance) -> Self {
         Self {
@@ -52,17 +52,16 @@ impl RankedEntry {
     }
 }
 
-/// The `top` nearest gallery images of one query, by the metric and the protocol of `config`.
+/// Ranks the `top` nearest gallery images of one query, by the metric and the protocol of `config`.
 ///
-/// Images that the protocol takes out stand where their distance puts them, as
-/// [`Relevance::Ignored`], so that pictures can grey them; they do not count towards `top`. All images of a
-/// query of unknown identity are [`Relevance::Unknown`] and count. A `top` beyond the gallery gives all of
-/// it. Order and distances are those of
-/// [`evaluate`](crate::evaluate), to the last bit.
+/// Images that the protocol ignores are listed at their distance as [`Relevance::Ignored`], so that a figure
+/// can grey them out, but do not count towards `top`. For a query of unknown identity, all images except junk
+/// are [`Relevance::Unknown`] and count. If `top` exceeds the size of the gallery, the whole gallery is
+/// listed. Order and distances are bit-identical to those of [`evaluate`](crate::evaluate).
 ///
 /// # Errors
-/// If there is no such query, if a side is empty, if the sides have different dimensions, if the
-/// protocol misses labels, or if a distance is no `f32`.
+/// If `query_index` is out of range, if the query or the gallery is empty, if their dimensions differ, if
+/// labels that the protocol needs are missing, or if a distance does not fit an `f32`.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -145,9 +144,9 @@ mod tests {
     const GALLERY: [(i64, f32); 5] = [(1, 3.0), (2, -2.0), (-1, 1.0), (1, 2.0), (-1, 9.0)];
 
     #[test]
-    fn ignored_images_are_shown_but_not_counted() {
+    fn ignored_images_are_listed_but_not_counted() {
         use Relevance::{Ignored, Match, NonMatch};
-        // Images 1 and 3 are both at 2 and keep the order of the gallery.
+        // Images 1 and 3 are both at distance 2 and keep the gallery order.
         let two = [(2, 1.0, Ignored), (1, 2.0, NonMatch), (3, 2.0, Match)];
         assert_eq!(list(1, &GALLERY, 2), two);
         let rest = [(0, 3.0, Match), (4, 9.0, Ignored)];
@@ -163,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_query_past_the_end_is_an_error() {
+    fn a_query_index_out_of_range_is_an_error() {
         let one = Embeddings::new(vec![1.0], 1, vec![Identity::new(1)]).expect("one");
         let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
         let error = ranked_list(&one, &one, &config, 1, 5).expect_err("one query");
         assert_eq!(
             error.to_string(),
-            "there is no query 1 among 1 queries, which are counted from 0"
+            "query index 1 is out of range for 1 queries (indices start at 0)"
         );
     }
 }

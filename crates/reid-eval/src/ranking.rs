@@ -1,29 +1,29 @@
-//! Ranking: the order of gallery images, the nearest of them, and the ranks of the matches without sorting the rest.
+//! Ranking: the order of gallery images, the k nearest, and the ranks of matches without a full sort.
 
 use std::cmp::Ordering;
 
 use crate::Relevance;
 
-/// A gallery image and its distance to the query.
+/// The index of a gallery image and its distance to the query.
 pub(crate) type Candidate = (usize, f32);
 
-/// Nearer first, and among equally near images the one that comes first in the gallery: what a
-/// stable sort by distance gives. Distances are finite.
+/// Orders candidates by distance and, at equal distances, by gallery index, like a stable sort by distance.
+/// Distances must be finite.
 pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
-    // Adding 0 makes -0 a plain 0, which `total_cmp` would put after it.
+    // Adding 0 replaces -0 by 0; `total_cmp` would order -0 before 0.
     (a.1 + 0.0).total_cmp(&(b.1 + 0.0)).then(a.0.cmp(&b.0))
 }
 
-/// The nearest `count` candidates, nearest first, or all of them if there are fewer.
+/// Returns the nearest `count` candidates, nearest first, or all of them if there are fewer.
 ///
-/// Those that may be among the nearest are kept in a list of at most `2 · count`, which is cut to half its
-/// length when it is full: `O(candidates)` in time, whatever their order.
+/// Takes `O(candidates)` time for any order of the candidates: possible results are collected in a list of at
+/// most `2 · count`, which is reduced to the nearest `count` when it is full.
 pub(crate) fn nearest(candidates: impl Iterator<Item = Candidate>, count: usize) -> Vec<Candidate> {
     if count == 0 {
         return Vec::new();
     }
     let mut kept: Vec<Candidate> = Vec::new();
-    // The farthest of the nearest, when there are enough of them.
+    // The farthest of the `count` nearest so far, once the list has been reduced.
     let mut limit: Option<Candidate> = None;
     for candidate in candidates {
         if limit.is_some_and(|limit| nearer(&candidate, &limit).is_gt()) {
@@ -41,44 +41,47 @@ pub(crate) fn nearest(candidates: impl Iterator<Item = Candidate>, count: usize)
     kept
 }
 
-/// Ranks of the right answers, rising from 1, among the images that are not ignored.
+/// Computes the ranks of the matches, ascending from 1, among the images that take a rank.
 ///
-/// Only the right answers are sorted. Every image that is no farther than the last of them then asks by
-/// bisection which it stands before, so the whole is at most `O(gallery · log right)` in time, and most
-/// images cost one comparison where right answers are near.
+/// Only the matches are sorted. A binary search then counts, for each other image up to the farthest match,
+/// the matches before it. This takes at most `O(gallery · log matches)` time. An image beyond the farthest
+/// match costs one comparison.
 pub(crate) fn ranks_of_matches(
     distances: &[f32],
     relevance: impl Fn(usize) -> Relevance,
 ) -> Vec<usize> {
     let candidates = || distances.iter().copied().enumerate();
-    let mut right: Vec<Candidate> = candidates()
+    let mut matches: Vec<Candidate> = candidates()
         .filter(|&(image, _)| relevance(image) == Relevance::Match)
         .collect();
-    right.sort_unstable_by(nearer);
-    let Some(&(_, farthest)) = right.last() else {
+    matches.sort_unstable_by(nearer);
+    let Some(&(_, farthest)) = matches.last() else {
         return Vec::new();
     };
 
-    // Alone, so that a search has numbers side by side and compares nothing else.
-    let answers: Vec<f32> = right.iter().map(|&(_, distance)| distance).collect();
-    // How many right answers stand before an image.
+    // Only the distances, contiguous in memory for the binary search.
+    let match_distances: Vec<f32> = matches.iter().map(|&(_, distance)| distance).collect();
+    // The number of matches ranked before an image.
     let before = |candidate: &Candidate| {
-        let at = answers.partition_point(|answer| *answer < candidate.1);
-        if answers.get(at).is_some_and(|answer| *answer > candidate.1) {
+        let at = match_distances.partition_point(|distance| *distance < candidate.1);
+        if match_distances
+            .get(at)
+            .is_some_and(|distance| *distance > candidate.1)
+        {
             return at;
         }
-        // As near as one or more of them.
-        at + right[at..].partition_point(|answer| nearer(answer, candidate).is_lt())
+        // At the same distance as one or more matches.
+        at + matches[at..].partition_point(|image| nearer(image, candidate).is_lt())
     };
-    // An image that is not farther than right answer `i`, but farther than the one before, moves
-    // answers `i`, `i + 1`, … back by one. A right answer moves itself: ranks count from 1.
-    let mut moves = vec![0; right.len() + 1];
+    // An image between matches `i - 1` and `i` adds 1 to the ranks of matches `i`, `i + 1`, …. A match adds 1
+    // to its own rank, so ranks start at 1.
+    let mut moves = vec![0; matches.len() + 1];
     let near = candidates().filter(|&(_, distance)| distance <= farthest);
     for candidate in near.filter(|&(image, _)| relevance(image).is_ranked()) {
         moves[before(&candidate)] += 1;
     }
     let mut rank = 0;
-    moves[..right.len()]
+    moves[..matches.len()]
         .iter()
         .map(|moved| {
             rank += moved;
@@ -91,8 +94,8 @@ pub(crate) fn ranks_of_matches(
 mod tests {
     use super::*;
 
-    const R: Relevance = Relevance::Match;
-    const W: Relevance = Relevance::NonMatch;
+    const M: Relevance = Relevance::Match;
+    const N: Relevance = Relevance::NonMatch;
     const I: Relevance = Relevance::Ignored;
 
     fn ranks(distances: &[f32], relevances: &[Relevance]) -> Vec<usize> {
@@ -100,9 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_are_the_first_of_a_stable_sort() {
+    fn nearest_equals_the_head_of_a_stable_sort() {
         for length in 0..40_usize {
-            // Few different distances, in an order that rises and falls.
+            // Few different distances, neither ascending nor descending.
             let distances = (0..length).map(|at| ((at * 7) % 5) as f32);
             let candidates: Vec<Candidate> = distances.enumerate().collect();
             let mut sorted = candidates.clone();
@@ -116,20 +119,20 @@ mod tests {
 
     #[test]
     fn ignored_images_take_no_rank() {
-        // In order: .1 ignored, .2 wrong, .3 right, .4 ignored, .5 right → ranks 2 and 3.
-        let found = ranks(&[0.3, 0.1, 0.5, 0.4, 0.2], &[R, I, R, I, W]);
+        // In order: .1 ignored, .2 non-match, .3 match, .4 ignored, .5 match → ranks 2 and 3.
+        let found = ranks(&[0.3, 0.1, 0.5, 0.4, 0.2], &[M, I, M, I, N]);
         assert_eq!(found, [2, 3]);
     }
 
     #[test]
-    fn ties_go_to_the_first_in_the_gallery() {
-        // All at 0, whatever its sign: images 0 W, 1 R, 2 W, 3 R → ranks 2 and 4.
-        assert_eq!(ranks(&[0.0, -0.0, -0.0, 0.0], &[W, R, W, R]), [2, 4]);
+    fn ties_rank_in_gallery_order() {
+        // All distances are 0 or -0: images N M N M → ranks 2 and 4.
+        assert_eq!(ranks(&[0.0, -0.0, -0.0, 0.0], &[N, M, N, M]), [2, 4]);
     }
 
     #[test]
-    fn without_right_answers_there_are_no_ranks() {
-        assert!(ranks(&[0.1, 0.2], &[W, I]).is_empty());
+    fn without_matches_there_are_no_ranks() {
+        assert!(ranks(&[0.1, 0.2], &[N, I]).is_empty());
         assert!(ranks(&[], &[]).is_empty());
     }
 }

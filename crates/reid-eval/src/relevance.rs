@@ -1,4 +1,4 @@
-//! Relevance: what a gallery image is to a query, and who says so.
+//! The relevance of a gallery image to a query, and the trait for custom protocols that define it.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ImageLabels, Labels, Protocol};
 
-/// What a gallery image is to a query.
+/// The relevance of a gallery image to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Relevance {
-    /// It shows the query's identity.
+    /// It has the query's identity.
     #[serde(alias = "right")]
     Match,
-    /// It shows somebody else, or a distractor.
+    /// It has another identity, or is a distractor.
     #[serde(alias = "wrong")]
     NonMatch,
-    /// The [`Protocol`] takes it out of the ranking.
+    /// The [`Protocol`] excludes it from the ranking.
     Ignored,
-    /// Nobody knows: the identity of the query or of the gallery image is
-    /// [`Identity::UNKNOWN`]. It takes no rank and counts nowhere.
+    /// The identity of the query or of the gallery image is [`Identity::UNKNOWN`]. The image takes no rank
+    /// and counts in no metric.
     Unknown,
 }
 
 impl Relevance {
-    /// A match if both show one identity, unless the protocol ignores the pair.
+    /// `Ignored` if the protocol ignores the pair; otherwise a match if both images have the same identity.
     pub(crate) fn from_identity(same: bool, ignored: bool) -> Self {
         match (ignored, same) {
             (true, _) => Self::Ignored,
@@ -34,21 +34,21 @@ impl Relevance {
         }
     }
 
-    /// Whether the image takes a rank: it is a match or a non-match.
+    /// Whether the image takes a rank: true for a match and for a non-match.
     #[must_use]
     pub fn is_ranked(self) -> bool {
         matches!(self, Self::Match | Self::NonMatch)
     }
 }
 
-/// A protocol of one's own: what a gallery image is to a query, pair by pair.
+/// A custom protocol: defines the relevance of a gallery image to a query.
 ///
-/// The rule is asked once for each pair whose images are neither junk nor of unknown identity; it may look
-/// at all labels of both. It is asked from several threads at once, so it must give the same answer every
-/// time.
+/// [`RelevanceRule::relevance`] is called for pairs of a query and a gallery image. Pairs with a junk gallery
+/// image or an unknown identity are decided without it. It may use all labels of both images. It is called
+/// from several threads, and more than once per pair, so it must be a pure function of its arguments.
 ///
-/// The protocol of clothes-changing re-identification (Qian et al., ACCV 2020) ignores images of the query's
-/// identity in the query's own clothes. It is that of Market-1501 with one more condition:
+/// As an example, the protocol of clothes-changing re-identification (Qian et al., ACCV 2020) is that of
+/// Market-1501 with one more condition: it ignores images of the query's identity in the same clothes.
 ///
 /// ```
 /// use reid_core::{Camera, Identity, Split};
@@ -88,8 +88,8 @@ impl Relevance {
 ///         .with_attribute("clothes", clothes)
 /// };
 /// let query = side(&[1.0, 0.0], &[1], &[1], &["red"])?;
-/// // The nearest image shows the same person in the same coat, then come somebody else and the same
-/// // person in another coat.
+/// // In order of distance: the same person in the same coat, another person, the same person in another
+/// // coat.
 /// let values = [1.0, 0.0, 0.8, 0.6, 0.6, 0.8];
 /// let gallery = side(&values, &[1, 2, 1], &[2, 2, 2], &["red", "red", "blue"])?;
 ///
@@ -100,28 +100,29 @@ impl Relevance {
 /// # Ok::<(), reid_eval::Error>(())
 /// ```
 ///
-/// What is no label, such as the time at which an image was taken, the rule may hold itself and find by
+/// Other data, such as the time of each image, can be stored in the rule and looked up by
 /// [`ImageLabels::index`].
 pub trait RelevanceRule: fmt::Debug + Send + Sync {
-    /// The name of the protocol in reports and files, such as `clothes-changing`. A rule with settings puts
-    /// them into its name, because nothing else of it is written.
+    /// The name of the protocol in reports and files, such as `clothes-changing`.
+    ///
+    /// A rule with settings should include them in its name, because files hold only the name.
     fn name(&self) -> &str;
 
-    /// Refuses labels that the rule cannot do with. By default none are refused.
+    /// Checks that all labels that the rule needs are present. By default, it accepts all labels.
     ///
     /// # Errors
-    /// If labels are missing, such as by [`Labels::expect_attribute`]; [`Error::Protocol`] is for other
-    /// reasons.
+    /// If labels are missing ([`Labels::expect_attribute`] returns such an error). Use [`Error::Protocol`]
+    /// for other reasons.
     fn check(&self, query: &Labels, gallery: &Labels) -> Result<(), Error> {
         let _ = (query, gallery);
         Ok(())
     }
 
-    /// What the gallery image is to the query.
+    /// The relevance of the gallery image to the query.
     fn relevance(&self, query: ImageLabels<'_>, gallery: ImageLabels<'_>) -> Relevance;
 }
 
-/// A protocol with the labels it needs at hand.
+/// A protocol together with the labels of query and gallery.
 #[derive(Debug)]
 pub(crate) struct ProtocolRule<'a> {
     pub(crate) query: &'a Labels,
@@ -129,7 +130,7 @@ pub(crate) struct ProtocolRule<'a> {
     rule: Rule<'a>,
 }
 
-/// What is ignored besides junk; the query's labels come first.
+/// Which pairs are ignored besides those with junk. The first field holds the labels of the queries.
 #[derive(Clone, Copy, Debug)]
 enum Rule<'a> {
     SameIdentityAndCamera(&'a [Camera], &'a [Camera]),
@@ -138,7 +139,7 @@ enum Rule<'a> {
     Custom(&'a dyn RelevanceRule),
 }
 
-/// A protocol for one query.
+/// A protocol applied to one query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueryRule<'a> {
     pub(crate) query: usize,
@@ -147,7 +148,7 @@ pub(crate) struct QueryRule<'a> {
     rule: RowRule<'a>,
 }
 
-/// What is ignored for one query, besides junk; the query's labels come first.
+/// Which gallery images are ignored for one query besides junk. The first field is the query's label.
 #[derive(Clone, Copy, Debug)]
 enum RowRule<'a> {
     SameIdentityAndCamera(Camera, &'a [Camera]),
@@ -183,7 +184,7 @@ impl<'a> ProtocolRule<'a> {
         })
     }
 
-    /// The protocol for a query, counted from 0.
+    /// The protocol applied to the query with this index.
     #[inline]
     pub(crate) fn at(&self, query: usize) -> QueryRule<'a> {
         let rule = match self.rule {
@@ -202,14 +203,14 @@ impl<'a> ProtocolRule<'a> {
         }
     }
 
-    /// Whether a query is scored: somebody knows whom it shows.
+    /// Whether a query is scored, which requires a known identity.
     pub(crate) fn is_scored(&self, query: usize) -> bool {
         !self.query.identities()[query].is_unknown()
     }
 }
 
 impl QueryRule<'_> {
-    /// What a gallery image, counted from 0, is to the query.
+    /// The relevance of the gallery image with this index.
     #[inline]
     pub(crate) fn relevance(&self, image: usize) -> Relevance {
         let found = self.identities[image];
@@ -255,34 +256,33 @@ mod tests {
     ];
 
     #[test]
-    fn market_ignores_junk_and_the_own_camera_but_not_distractors() {
+    fn market_ignores_junk_and_the_query_camera_but_not_distractors() {
         let cameras = |values: &[u32]| values.iter().copied().map(Camera::new).collect();
         let query = labels(&[1]).with_cameras(cameras(&[1])).expect("one");
         let gallery = labels(&[1, 1, 2, 0, -1, -2])
             .with_cameras(cameras(&[1, 2, 1, 2, 2, 1]))
             .expect("six");
         let rule = ProtocolRule::new(&Protocol::Market, &query, &gallery).expect("cameras");
-        let [r, w, i, u] = ALL;
-        assert_eq!(relevances(&rule, 0), [i, r, w, w, i, u]);
+        let [m, n, i, u] = ALL;
+        assert_eq!(relevances(&rule, 0), [i, m, n, n, i, u]);
     }
 
     #[test]
-    fn without_cameras_only_the_own_image_is_ignored() {
-        let [r, w, i, _] = ALL;
+    fn no_cameras_ignores_only_junk_and_the_query_image() {
+        let [m, n, i, _] = ALL;
         let (query, gallery) = (labels(&[1]), labels(&[1, 1, 2, -1]));
         let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("no images");
-        assert_eq!(relevances(&rule, 0), [r, r, w, i]);
+        assert_eq!(relevances(&rule, 0), [m, m, n, i]);
 
         let query = query.with_images(vec![30]).expect("one");
         let gallery = gallery.with_images(vec![10, 30, 20, 40]).expect("four");
         let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("images");
-        assert_eq!(relevances(&rule, 0), [r, i, w, i]);
+        assert_eq!(relevances(&rule, 0), [m, i, n, i]);
     }
 
-    /// A query of unknown identity meets an image that is called so too: neither is ignored, and nothing
-    /// is said of it.
+    /// Query and gallery image both have an unknown identity: the pair is unknown, not a match.
     #[test]
-    fn nothing_is_said_of_those_whom_nobody_knows() {
+    fn pairs_with_an_unknown_identity_are_unknown() {
         let [_, _, i, u] = ALL;
         let (query, gallery) = (labels(&[-2]), labels(&[-2, 1, -1]));
         let rule = ProtocolRule::new(&Protocol::NoCameras, &query, &gallery).expect("labels");
@@ -290,7 +290,7 @@ mod tests {
         assert!(!rule.is_scored(0));
     }
 
-    /// A rule that says of everything that it matches.
+    /// A rule for which every pair is a match.
     #[derive(Debug)]
     struct Everything;
 
@@ -305,16 +305,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_not_asked_about_junk_and_unknown_identities() {
-        let [r, _, i, u] = ALL;
+    fn a_rule_is_not_called_for_junk_and_unknown_identities() {
+        let [m, _, i, u] = ALL;
         let (query, gallery) = (labels(&[1, -2]), labels(&[5, 1, -1, -2]));
         let protocol = Protocol::custom(Everything);
         let rule = ProtocolRule::new(&protocol, &query, &gallery).expect("labels");
-        assert_eq!(relevances(&rule, 0), [r, r, i, u]);
+        assert_eq!(relevances(&rule, 0), [m, m, i, u]);
         assert_eq!(relevances(&rule, 1), [u, u, i, u]);
     }
 
-    /// What is asked pair by pair through the trait is what the loops ask.
+    /// The trait implementation of `Protocol` agrees with `QueryRule`.
     #[test]
     fn built_in_protocols_are_rules() {
         let identities: Vec<i64> = (0..60).map(|at| at * 7 % 5).collect();
@@ -332,8 +332,8 @@ mod tests {
             for at in 0..60 {
                 for image in 0..60 {
                     let found = rule.at(at).relevance(image);
-                    let asked = protocol.relevance(query.at(at), gallery.at(image));
-                    assert_eq!(found, asked, "{protocol}, {at}, {image}");
+                    let expected = protocol.relevance(query.at(at), gallery.at(image));
+                    assert_eq!(found, expected, "{protocol}, {at}, {image}");
                     counts[ALL.iter().position(|of| *of == found).expect("known")] += 1;
                 }
             }
@@ -342,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn missing_labels_are_named() {
-        let refused = |protocol, query: &Labels, gallery: &Labels| {
+    fn missing_labels_are_rejected() {
+        let message = |protocol, query: &Labels, gallery: &Labels| {
             let rule = ProtocolRule::new(&protocol, query, gallery);
             rule.map(|_| ()).expect_err("missing labels").to_string()
         };
@@ -351,23 +351,23 @@ mod tests {
         let filmed = one.clone().with_cameras(vec![Camera::new(1)]).expect("one");
         let numbered = one.clone().with_images(vec![1]).expect("one");
         assert_eq!(
-            refused(Protocol::Market, &none, &one),
+            message(Protocol::Market, &none, &one),
             "the query has no images, expected at least 1"
         );
         assert_eq!(
-            refused(Protocol::NoCameras, &one, &none),
+            message(Protocol::NoCameras, &one, &none),
             "the gallery has no images, expected at least 1"
         );
         assert_eq!(
-            refused(Protocol::Market, &filmed, &one),
+            message(Protocol::Market, &filmed, &one),
             "the gallery has no cameras, which the market protocol needs: \
-             give them by `with_cameras`, or choose `Protocol::NoCameras`"
+             set them with `with_cameras`, or choose `Protocol::NoCameras`"
         );
         assert_eq!(
-            refused(Protocol::NoCameras, &one, &numbered),
-            "the query has no image numbers but the other side has: \
-             give them to both by `with_images`, or to neither"
+            message(Protocol::NoCameras, &one, &numbered),
+            "the query has no image IDs but the other set has: \
+             set them for both with `with_images`, or for neither"
         );
-        assert!(refused(Protocol::NoCameras, &numbered, &one).starts_with("the gallery has no"));
+        assert!(message(Protocol::NoCameras, &numbered, &one).starts_with("the gallery has no"));
     }
 }

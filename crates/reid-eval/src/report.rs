@@ -1,4 +1,4 @@
-//! Report: the numbers of an evaluation, and what they mean.
+//! The report of an evaluation: CMC, mAP and mINP, with the configuration and the result of each query.
 
 use std::fmt;
 
@@ -7,14 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EvaluationConfig, RerankConfig, Unmatched};
 
-/// Ranks at which a printed report shows the CMC curve.
+/// The ranks of the CMC curve that a printed report shows.
 const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 
-/// The numbers of an evaluation, and what they mean; prints as a table. Numbers are fractions from
-/// 0 to 1.
+/// The metrics of an evaluation with the configuration used. `Display` prints a table.
 ///
-/// Means are over the queries that have a match, or over all queries of known identity where
-/// [`Unmatched::CountAsZero`] says so. With the `R` right answers to a query at ranks
+/// All metrics are fractions from 0 to 1. They are means over the queries with a match or, with
+/// [`Unmatched::CountAsZero`], over all queries of known identity. For a query with `R` matches at ranks
 /// `r₁ < … < r_R`:
 ///
 /// ```text
@@ -27,7 +26,7 @@ const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 ///
 /// let labels = Labels::new([1, 2].map(Identity::new).to_vec());
 /// let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-/// // The first query finds itself at once, the second one image too late.
+/// // The first query has its match at rank 1, the second at rank 2.
 /// let report = evaluate_distances(&[0.1, 0.2, 0.1, 0.2], &labels, &labels, &config)?;
 ///
 /// assert_eq!((report.rank(1), report.rank(2)), (0.5, 1.0));
@@ -38,52 +37,52 @@ const PRINTED_RANKS: [usize; 4] = [1, 5, 10, 20];
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// Cumulative matching characteristic: `cmc[k - 1]` is the fraction of queries with a right
-    /// answer among the first `k`. As long as [`EvaluationConfig::max_rank`]; where the gallery
-    /// is smaller, the last value is repeated.
+    /// Cumulative matching characteristic: `cmc[k - 1]` is the fraction of queries with a match among the
+    /// first `k` images. Its length is [`EvaluationConfig::max_rank`]; for a smaller gallery, the last value
+    /// is repeated.
     pub cmc: Vec<f64>,
-    /// Mean of the [average precision](crate::AveragePrecision).
+    /// Mean of the [average precision](crate::AveragePrecision) (mAP).
     pub mean_average_precision: f64,
-    /// Mean of the inverse negative penalty (Ye et al., TPAMI 2021, arXiv:2001.04193): how far
-    /// down the list one has to go for the last right answer.
+    /// Mean of the inverse negative penalty (mINP; Ye et al., TPAMI 2021, arXiv:2001.04193): `R / r_R`, which
+    /// measures how far down the ranked list the last match is.
     pub mean_inverse_negative_penalty: f64,
-    /// All queries.
+    /// The number of all queries.
     pub queries: usize,
-    /// Queries with a match.
+    /// The number of queries with a match.
     pub matched_queries: usize,
-    /// Queries of unknown identity ([`Identity::UNKNOWN`]), which are ranked but not scored.
+    /// The number of queries of unknown identity ([`Identity::UNKNOWN`]), which are not scored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unknown_queries: usize,
-    /// All gallery images, junk among them.
+    /// The number of gallery images, including junk.
     pub gallery: usize,
-    /// How it was evaluated.
+    /// The configuration of the evaluation.
     pub config: EvaluationConfig,
-    /// How the gallery was re-ranked before, if it was.
+    /// The hyper-parameters of re-ranking, if the gallery was re-ranked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerank: Option<RerankConfig>,
-    /// The result of each query, in order.
+    /// The result of each query, in the order of the queries.
     pub per_query: Vec<QueryResult>,
 }
 
-/// The result of one query; all `None` where it has no match or is of unknown identity.
+/// The result of one query. The metrics are `None` if it has no match or an unknown identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QueryResult {
-    /// Which query, counted from 0.
+    /// Index of the query, from 0.
     pub query: usize,
-    /// Who it shows; absent in reports of older versions.
+    /// Identity of the query; absent in reports of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
     /// Average precision.
     pub average_precision: Option<f64>,
-    /// Inverse negative penalty: right answers per rank of the last of them.
+    /// Inverse negative penalty: the number of matches divided by the rank of the last match.
     pub inverse_negative_penalty: Option<f64>,
-    /// Rank of the first right answer, counted from 1.
+    /// Rank of the first match, from 1.
     pub first_match: Option<usize>,
 }
 
 impl QueryResult {
-    /// The result of a query that shows somebody, whose right answers are at these ranks, rising from 1.
+    /// Scores a query with the given identity whose matches are at these ranks, ascending from 1.
     pub(crate) fn from_ranks(
         (query, identity): (usize, Identity),
         ranks: &[usize],
@@ -99,7 +98,7 @@ impl QueryResult {
         }
     }
 
-    /// Whether it is scored: its identity is not [`Identity::UNKNOWN`].
+    /// Whether the query is scored, that is, its identity is not [`Identity::UNKNOWN`].
     #[must_use]
     pub fn is_scored(&self) -> bool {
         !self.identity.is_some_and(Identity::is_unknown)
@@ -107,7 +106,7 @@ impl QueryResult {
 }
 
 impl Report {
-    /// Averages the results of queries; `None` if none of them has a match.
+    /// Averages the results of queries; `None` if no query has a match.
     pub(crate) fn from_results(
         per_query: Vec<QueryResult>,
         gallery: usize,
@@ -147,9 +146,9 @@ impl Report {
         })
     }
 
-    /// Fraction of queries with a right answer among the first `k`: `CMC(k)`, and 0 for `k` = 0.
+    /// `CMC(k)`, the fraction of queries with a match among the first `k` images; 0 for `k` = 0.
     ///
-    /// Past the end of [`cmc`](Self::cmc) it is counted from [`per_query`](Self::per_query).
+    /// For `k` beyond the length of [`cmc`](Self::cmc), it is computed from [`per_query`](Self::per_query).
     #[must_use]
     pub fn rank(&self, k: usize) -> f64 {
         if k == 0 {
@@ -164,7 +163,7 @@ impl Report {
     }
 }
 
-/// How many queries means are taken over, of those whose identity is known and of those with a match.
+/// The number of queries that the means are over: all queries of known identity, or those with a match.
 fn scored(unmatched: Unmatched, known: usize, matched: usize) -> f64 {
     match unmatched {
         Unmatched::Skip => matched as f64,
@@ -174,7 +173,7 @@ fn scored(unmatched: Unmatched, known: usize, matched: usize) -> f64 {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde passes a reference"
 )]
 fn is_zero(count: &usize) -> bool {
     *count == 0
@@ -235,7 +234,7 @@ mod tests {
     use super::*;
 
     fn report(config: &EvaluationConfig) -> Report {
-        // Right answers at ranks 3 and 4, at 2, nowhere, and at 3 and 4.
+        // Matches at ranks 3 and 4, at 2, none, and at 3 and 4.
         let ranks: [&[usize]; 4] = [&[3, 4], &[2], &[], &[3, 4]];
         let results = (0..).zip(ranks);
         let results = results.map(|(query, ranks)| {
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_ends_with_its_last_value() {
+    fn the_curve_repeats_its_last_value() {
         let found = report(&EvaluationConfig::default().with_max_rank(6));
         let third = 1.0 / 3.0;
         assert_eq!(found.cmc, [0.0, third, 1.0, 1.0, 1.0, 1.0]);
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_past_the_curve_are_known() {
+    fn ranks_beyond_the_curve_are_computed() {
         let found = report(&EvaluationConfig::default().with_max_rank(2));
         let third = 1.0 / 3.0;
         let ranks: Vec<f64> = [0, 1, 2, 3, 99].map(|k| found.rank(k)).into();
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_a_file() {
+    fn a_report_round_trips_through_json() {
         let report = report(&EvaluationConfig::default());
         let json = serde_json::to_string(&report).expect("plain data");
         assert_eq!(serde_json::from_str::<Report>(&json).ok(), Some(report));
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_is_no_report() {
+    fn without_a_match_there_is_no_report() {
         let config = EvaluationConfig::default().with_unmatched(Unmatched::CountAsZero);
         let results = vec![QueryResult::from_ranks((0, Identity::new(1)), &[], &config)];
         assert_eq!(Report::from_results(results, 8, &config), None);

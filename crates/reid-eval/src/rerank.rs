@@ -1,5 +1,5 @@
-//! Re-ranking with k-reciprocal encoding (Zhong et al., CVPR 2017, arXiv:1701.08398), without a matrix
-//! of all pairs.
+//! Re-ranking with k-reciprocal encoding (Zhong et al., CVPR 2017, arXiv:1701.08398), without the matrix of
+//! all pairwise distances.
 
 use std::ops::Range;
 
@@ -16,29 +16,29 @@ use crate::{
 use encoding::{Encodings, Inverted};
 use neighbours::Neighbours;
 
-/// How re-ranking looks at neighbours.
+/// The hyper-parameters of k-reciprocal re-ranking.
 ///
 /// ```
 /// use reid_eval::RerankConfig;
 ///
-/// let config = RerankConfig::default(); // 20, 6 and 0.3, as the paper has them for Market-1501
+/// let config = RerankConfig::default(); // 20, 6 and 0.3, the paper's values for Market-1501
 /// assert_eq!((config.k1, config.k2, config.lambda), (20, 6, 0.3));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RerankConfig {
-    /// Neighbours that may be reciprocal (k₁), at least 1; 20 by default.
+    /// k₁, the number of nearest neighbours that can be reciprocal; at least 1, by default 20.
     pub k1: usize,
-    /// Neighbours whose encodings are averaged (k₂), at least 1; 6 by default, and 1 averages
-    /// nothing.
+    /// k₂, the number of nearest neighbours (the image included) whose encodings are averaged; at least 1,
+    /// by default 6. With 1 there is no averaging.
     pub k2: usize,
-    /// Share of the original distance (λ), from 0 to 1; 0.3 by default.
+    /// λ, the weight of the original distance, from 0 to 1; by default 0.3.
     pub lambda: f64,
-    /// How many neighbours of a neighbour are looked at.
+    /// The rounding of half of k₁; by default that of the authors' Python code.
     #[serde(alias = "half_set")]
     pub half_k1: HalfK1Rounding,
-    /// How far apart two embeddings are at first; cosine by default.
+    /// The metric of the original distances; by default cosine.
     pub metric: Metric,
 }
 
@@ -54,23 +54,26 @@ impl Default for RerankConfig {
     }
 }
 
-/// How many neighbours of a neighbour are looked at, itself among them: half of k₁, as three
-/// implementations round it.
+/// The rounding of h in [`Reranked`], the length of the neighbour lists of `R½`: about half of k₁.
+///
+/// Three published implementations differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HalfK1Rounding {
-    /// `round(k₁/2) + 1`, halves to the even side, of lists of `k₁ + 1`: the authors' Python code.
+    /// `h = round(k₁/2) + 1` with halves rounded to even: the authors' Python code.
     #[default]
     Python,
-    /// `round((k₁ + 1)/2)`, halves up, of lists of `k₁ + 1`: the authors' MATLAB code.
+    /// `h = round((k₁ + 1)/2)` with halves rounded up: the authors' MATLAB code.
     Matlab,
-    /// As Python, but of lists of `k₁`: those of `FastReID`'s `compute_jaccard_distance`. Weights and
-    /// normalisation stay the authors'; for `FastReID`'s own re-ranking of a gallery use `Python`.
+    /// `h` as in `Python`, but `R(i)` uses lists of `k₁` images instead of `k₁ + 1`: the lists of
+    /// `FastReID`'s `compute_jaccard_distance`. Weights and normalisation stay those of the authors.
+    ///
+    /// Use `Python` for the results of `FastReID`'s re-ranking of a gallery.
     FastReid,
 }
 
 impl HalfK1Rounding {
-    /// Entries of a whole list and of half of one, the image itself among them.
+    /// The lengths of a whole list and of a half list, both with the image itself.
     fn lengths(self, k1: usize) -> (usize, usize) {
         let to_even = k1 / 2 + usize::from(k1 % 4 == 3);
         match self {
@@ -82,7 +85,7 @@ impl HalfK1Rounding {
 }
 
 impl RerankConfig {
-    /// The same with other numbers.
+    /// Sets k₁, k₂ and λ.
     #[must_use]
     pub fn with_parameters(self, k1: usize, k2: usize, lambda: f64) -> Self {
         Self {
@@ -93,13 +96,13 @@ impl RerankConfig {
         }
     }
 
-    /// The same with another metric.
+    /// Sets the metric of the original distances.
     #[must_use]
     pub fn with_metric(self, metric: Metric) -> Self {
         Self { metric, ..self }
     }
 
-    /// The same with another half set.
+    /// Sets how half of k₁ is rounded.
     #[must_use]
     pub fn with_half_k1(self, half_k1: HalfK1Rounding) -> Self {
         Self { half_k1, ..self }
@@ -121,24 +124,26 @@ impl RerankConfig {
     }
 }
 
-/// Distances between queries and gallery by their k-reciprocal neighbours.
+/// Re-ranked distances between queries and gallery, computed from their k-reciprocal neighbours.
 ///
-/// With `dᵢ` the squared Euclidean (or the cosine) distances of image `i` to all queries and gallery
-/// images, divided by the largest of them:
+/// `dᵢⱼ` is the squared Euclidean (or the cosine) distance from image `i` to image `j`, divided by the
+/// largest distance from `i` to any query or gallery image:
 ///
 /// ```text
 /// R(i)   = { j ∈ N(i, k₁+1) : i ∈ N(j, k₁+1) }                      reciprocal neighbours
-/// R½(c)  = { j ∈ N(c, h) : c ∈ N(j, h) }                            h as HalfK1Rounding says
+/// R½(c)  = { j ∈ N(c, h) : c ∈ N(j, h) }                            h by HalfK1Rounding
 /// R*(i)  = R(i) ∪ all R½(c), c ∈ R(i), with |R½(c) ∩ R(i)| > ⅔ |R½(c)|
 /// V(i,j) = exp(-dᵢⱼ) / Σ    for j ∈ R*(i), 0 elsewhere;  then the mean over N(i, k₂)
 /// J(q,g) = 1 - S / (2 - S),    S = Σⱼ min(V(q,j), V(g,j))
 /// d*     = (1 - λ) J + λ d
 /// ```
 ///
-/// `N(i, k)` are the `k` nearest images, `i` itself first. Only these lists, the few entries of `V`
-/// that are not 0 and their inverse are kept: beside the embeddings, memory is that of some `k₁·k₂`
-/// numbers per image. Rows of distances are made when they
-/// are asked for, so that [`evaluate_rows`](crate::evaluate_rows) needs no matrix either.
+/// `N(i, k)` are the `k` nearest images of `i`, with `i` itself first. All images are queries and gallery
+/// images together.
+///
+/// Neither `d` nor `V` is held as a matrix. Beside the embeddings, memory holds the non-zero entries of `V`
+/// for the queries and an inverted index of those for the gallery: about `k₁·k₂` entries per image. Rows
+/// of distances are computed on demand, so [`evaluate_rows`](crate::evaluate_rows) needs no matrix either.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -159,21 +164,23 @@ impl RerankConfig {
 pub struct Reranked<'a> {
     distances: Distances<'a>,
     config: RerankConfig,
-    /// The largest distance of each query.
+    /// The largest original distance of each query.
     largest: Vec<f32>,
     /// The encodings of the queries.
     encodings: Encodings,
-    /// Which gallery images have a weight on an image.
+    /// For each image, the gallery images with a non-zero weight on it.
     inverse: Inverted,
 }
 
 impl<'a> Reranked<'a> {
-    /// Finds neighbours and encodes them.
+    /// Finds the neighbours of all images and computes their encodings.
+    ///
+    /// This computes the distances of all pairs of images, queries and gallery together, in tiles and on all
+    /// threads.
     ///
     /// # Errors
-    /// If a side is empty, if the sides have different dimensions, if two embeddings are so far
-    /// apart that their distance, or its square where it is Euclidean, is no `f32`, or if a setting
-    /// is out of range.
+    /// If the query or the gallery is empty, if their dimensions differ, if a hyper-parameter is out of
+    /// range, or if a distance (for the Euclidean metric, a squared distance) does not fit an `f32`.
     pub fn new(
         query: &'a Embeddings,
         gallery: &'a Embeddings,
@@ -189,7 +196,7 @@ impl<'a> Reranked<'a> {
             }
         }
         let distances = Distances::between(query, gallery, config.metric)?;
-        // More neighbours than images are all of them.
+        // Larger values of k1 already include all images; the limit avoids an overflow.
         let images = query.len() + gallery.len();
         let (whole, half) = config.half_k1.lengths(config.k1.min(2 * images));
         let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
@@ -205,11 +212,13 @@ impl<'a> Reranked<'a> {
         })
     }
 
-    /// Says how good the rankings are, as [`evaluate`](crate::evaluate) does; the report carries the
-    /// numbers of re-ranking along. [`EvaluationConfig::metric`] is repeated as that of re-ranking.
+    /// Computes CMC, mAP and mINP of the re-ranked gallery, as [`evaluate`](crate::evaluate) does.
+    ///
+    /// The report records the hyper-parameters of re-ranking ([`Report::rerank`]) and their metric in place
+    /// of [`EvaluationConfig::metric`].
     ///
     /// # Errors
-    /// As [`evaluate_rows`].
+    /// The errors of [`evaluate_rows`].
     pub fn evaluate(
         &self,
         query: &Labels,
@@ -224,10 +233,10 @@ impl<'a> Reranked<'a> {
         })
     }
 
-    /// All distances: one row per query with one value per gallery image.
+    /// Computes all re-ranked distances: one row per query with one value per gallery image.
     ///
     /// # Errors
-    /// If a distance is no `f32`.
+    /// None at present: [`new`](Self::new) has already rejected distances that are not finite.
     pub fn matrix(&self) -> Result<Vec<f32>, Error> {
         let (queries, gallery) = (self.queries(), self.gallery());
         let mut matrix = vec![0.0; queries * gallery];
@@ -252,7 +261,7 @@ impl DistanceRows for Reranked<'_> {
         self.distances.gallery()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+    #[expect(clippy::cast_possible_truncation, reason = "distances are at most 1")]
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
         let (gallery, lambda) = (self.gallery(), self.config.lambda);
         if lambda > 0.0 {
@@ -273,7 +282,7 @@ impl DistanceRows for Reranked<'_> {
             };
             for (distance, overlap) in row.iter_mut().zip(&overlaps) {
                 let overlap = f64::from(*overlap);
-                // Rounding can make equal encodings overlap by more than they are.
+                // Rounding can make the overlap of equal encodings exceed 1.
                 let jaccard = (1.0 - overlap / (2.0 - overlap)).max(0.0);
                 let original = if lambda > 0.0 {
                     scale * f64::from(*distance)
@@ -291,10 +300,10 @@ impl DistanceRows for Reranked<'_> {
 mod tests {
     use super::*;
 
-    /// As the two programs of the authors compute them: Python's `around(k1 / 2) + 1` and MATLAB's
+    /// Compares with the authors' two programs: Python's `around(k1 / 2) + 1` and MATLAB's
     /// `round((k1 + 1) / 2)`.
     #[test]
-    fn half_sets_round_as_published() {
+    fn half_of_k1_is_rounded_as_published() {
         for (k1, python, matlab) in [(20, 11, 11), (25, 13, 13), (75, 39, 38), (15, 9, 8)] {
             assert_eq!(HalfK1Rounding::Python.lengths(k1), (k1 + 1, python));
             assert_eq!(HalfK1Rounding::Matlab.lengths(k1), (k1 + 1, matlab));
@@ -303,10 +312,10 @@ mod tests {
     }
 
     #[test]
-    fn impossible_numbers_are_refused() {
+    fn invalid_parameters_are_rejected() {
         let refused = |k1, k2, lambda| {
             let config = RerankConfig::default().with_parameters(k1, k2, lambda);
-            config.check().expect_err("impossible").to_string()
+            config.check().expect_err("invalid").to_string()
         };
         assert_eq!(
             refused(0, 6, 0.3),
@@ -316,7 +325,7 @@ mod tests {
             refused(20, 0, 0.3),
             "k2 of re-ranking is 0, expected at least 1"
         );
-        let lambda = "lambda of re-ranking is 1.5, expected a share from 0 to 1";
+        let lambda = "lambda of re-ranking is 1.5, expected a fraction from 0 to 1";
         assert_eq!(refused(20, 6, 1.5), lambda);
         assert!(refused(20, 6, f64::NAN).contains("NaN"));
     }

@@ -1,11 +1,13 @@
-//! Retrieval task: distances from queries to a gallery, with labels and a protocol.
+//! Retrieval task: the distances from queries to a gallery, with labels and a protocol.
 
 use std::fmt;
 
 use crate::{DistanceRows, Labels, Protocol};
 
-/// Everything that verification, open-set identification and breakdowns ask about: distances, who the
-/// images show, and which pairs count.
+/// The input of verification, open-set identification and breakdowns: a source of distances, the labels of
+/// query and gallery, and a protocol.
+///
+/// It borrows its parts, so it is cheap to copy.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -24,18 +26,18 @@ use crate::{DistanceRows, Labels, Protocol};
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RetrievalTask<'a> {
-    /// Where the distances come from.
+    /// The source of the distances.
     pub distances: &'a dyn DistanceRows,
     /// Labels of the queries.
     pub query: &'a Labels,
     /// Labels of the gallery.
     pub gallery: &'a Labels,
-    /// What a gallery image is to a query.
+    /// The protocol, which defines matches, non-matches and ignored images.
     pub protocol: &'a Protocol,
 }
 
 impl<'a> RetrievalTask<'a> {
-    /// A task in the protocol of Market-1501.
+    /// Creates a task with the protocol of Market-1501 ([`Protocol::Market`]).
     #[must_use]
     pub fn new(distances: &'a dyn DistanceRows, query: &'a Labels, gallery: &'a Labels) -> Self {
         Self {
@@ -46,7 +48,7 @@ impl<'a> RetrievalTask<'a> {
         }
     }
 
-    /// The same in another protocol.
+    /// Sets the protocol.
     #[must_use]
     pub fn with_protocol(self, protocol: &'a Protocol) -> Self {
         Self { protocol, ..self }

@@ -1,4 +1,4 @@
-//! Search: the nearest images of a gallery, exactly, without a matrix of all distances.
+//! Exact nearest-neighbour search in a gallery, without a matrix of all distances.
 
 use std::path::Path;
 
@@ -16,17 +16,19 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Neighbour<'a> {
-    /// Which gallery image, counted from 0.
+    /// Index of the gallery image, from 0.
     pub index: usize,
     /// Its distance to the query.
     pub distance: f32,
-    /// Who it shows.
+    /// Its identity.
     pub identity: Identity,
-    /// Its file, where that is known.
+    /// Its file, if known.
     pub path: Option<&'a Path>,
 }
 
-/// A gallery that is searched again and again: what depends on the gallery alone is computed once.
+/// A gallery prepared for repeated exact searches.
+///
+/// The lengths of the gallery vectors are computed once, in [`Index::new`].
 ///
 /// ```
 /// use reid_eval::{Embeddings, Index, Labels, Metric};
@@ -47,7 +49,7 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// An index of a gallery for one metric.
+    /// Creates an index of a gallery for one metric.
     ///
     /// # Errors
     /// If the gallery is empty.
@@ -63,14 +65,15 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// The `k` nearest gallery images of each query, nearest first, or all of them if there are fewer.
+    /// Finds the `k` nearest gallery images of each query, nearest first, or all images if the gallery has
+    /// fewer.
     ///
-    /// Equally near images come in the order of the gallery. Distances are those of
-    /// [`evaluate`](crate::evaluate()), to the last bit. They are computed for a block of queries at a time,
-    /// on all threads, and only the nearest are kept.
+    /// Images at equal distances are returned in gallery order. The distances are bit-identical to those of
+    /// [`evaluate`](crate::evaluate()). They are computed in blocks of queries, on all threads, and only the
+    /// `k` nearest per query are kept.
     ///
     /// # Errors
-    /// If query and gallery have different dimensions, or if a distance is no finite `f32`.
+    /// If query and gallery have different dimensions, or if a distance does not fit an `f32`.
     pub fn search(&self, query: &Embeddings, k: usize) -> Result<Vec<Vec<Neighbour<'a>>>, Error> {
         let distances = Distances::to_side(query, &self.side)?;
         map_rows(&distances, |_, row| {
@@ -92,10 +95,11 @@ impl<'a> Index<'a> {
 }
 
 impl Embeddings {
-    /// The `k` nearest images of this gallery for each query by cosine distance, nearest first, or all of them
-    /// if there are fewer. [`Index`] is for other metrics and for many searches of one gallery.
+    /// Finds the `k` images of this gallery that are nearest to each query by cosine distance, nearest first,
+    /// or all images if the gallery has fewer.
     ///
-    /// No image is left out, whatever it shows: [`ranked_list`](crate::ranked_list()) knows protocols.
+    /// Use [`Index`] for other metrics and for many searches of one gallery. No protocol is applied, so junk
+    /// is found too; use [`ranked_list`](crate::ranked_list()) for a list under a protocol.
     ///
     /// # Errors
     /// If the gallery is empty, or if query and gallery have different dimensions.

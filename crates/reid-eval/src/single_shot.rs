@@ -1,4 +1,4 @@
-//! Galleries with one image of each identity.
+//! Evaluation with randomly drawn galleries of one image per identity.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,16 @@ use crate::{
     evaluate::each_row, ranking::nearer,
 };
 
-/// CMC of single-gallery-shot, the protocol of CUHK03 as it was published (Li et al., CVPR 2014): for
-/// each query and repeat the gallery is one image of each identity, drawn by chance among those that
-/// the protocol keeps; the curve is the mean over repeats and over queries with a match.
+/// Computes the single-gallery-shot CMC curve, the original protocol of CUHK03 (Li et al., CVPR 2014).
+///
+/// For each query and repeat, the gallery is one random image of each identity, drawn from those that the
+/// protocol of the task does not ignore. The curve is the mean over repeats and over queries with a match;
+/// its value at index `k - 1` is `CMC(k)`, for `k` up to `max_rank`. The same seed gives the same curve.
 ///
 /// The new protocol of CUHK03 (Zhong et al., CVPR 2017) is [`Protocol::Market`].
 ///
 /// # Errors
-/// As [`evaluate_rows`](crate::evaluate_rows), and if `repeats` or `max_rank` is 0.
+/// The errors of [`evaluate_rows`](crate::evaluate_rows), and if `repeats` or `max_rank` is 0.
 ///
 /// ```
 /// use reid_core::{Identity, Seed};
@@ -27,7 +29,7 @@ use crate::{
 /// let one = |values: &[f32], ids: &[i64]| {
 ///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
 /// };
-/// // Identity 1 has two images: one nearer than identity 2, one farther.
+/// // Identity 1 has two images: one is nearer than the image of identity 2, the other is farther.
 /// let (query, gallery) = (one(&[0.0], &[1])?, one(&[1.0, 9.0, 5.0], &[1, 1, 2])?);
 /// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
 /// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
@@ -98,26 +100,29 @@ pub fn single_gallery_shot(
         .collect())
 }
 
-/// Reports of repeated trials, as `VehicleID` is evaluated (Liu et al., CVPR 2016).
+/// The result of repeated trials with random galleries, the protocol of `VehicleID` (Liu et al., CVPR 2016).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trials {
-    /// Mean over trials of the CMC curve.
+    /// The CMC curve, averaged over the trials.
     pub cmc: Vec<f64>,
-    /// Mean over trials of the mean average precision: with one right answer each, the mean of the
-    /// reciprocal rank.
+    /// The mAP, averaged over the trials. With one match per query, average precision is the reciprocal
+    /// rank.
     pub mean_average_precision: f64,
     /// The report of each trial.
     pub reports: Vec<Report>,
 }
 
 impl Trials {
-    /// In each trial one image of each identity, drawn by chance, is the gallery, and all others are
-    /// queries. Cameras play no part: the protocol is [`Protocol::NoCameras`] whatever the
-    /// configuration says. Junk, distractors and images of unknown identity stay in the gallery.
+    /// Runs `trials` evaluations. In each, the gallery is one random image of each identity, and all other
+    /// images are queries.
+    ///
+    /// Cameras are not used: the protocol of the configuration is replaced by [`Protocol::NoCameras`]. All
+    /// junk, distractors and images of unknown identity are in the gallery. The same seed gives the same
+    /// result.
     ///
     /// # Errors
-    /// As [`evaluate`](crate::evaluate()), and if there are no trials.
+    /// The errors of [`evaluate`](crate::evaluate()), and if `trials` is 0.
     pub fn run(
         images: &Embeddings,
         trials: usize,
@@ -139,8 +144,8 @@ impl Trials {
             let mut stream = seed.at(trial as u64).stream();
             let (mut query, mut gallery) = (Vec::new(), Vec::new());
             for (identity, images) in &of_identity {
-                let is_nobody = identity.is_junk() || *identity == Identity::new(0);
-                if is_nobody || identity.is_unknown() {
+                let no_person = identity.is_junk() || *identity == Identity::new(0);
+                if no_person || identity.is_unknown() {
                     gallery.extend(images);
                     continue;
                 }

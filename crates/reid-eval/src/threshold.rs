@@ -1,4 +1,4 @@
-//! A threshold that tells same from different, calibrated on one set and applied to others.
+//! A verification threshold on the distance, calibrated on one set and applied to others.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ use crate::{
     evaluate::each_row,
 };
 
-/// A distance up to which two images count as the same identity.
+/// The largest distance at which two images count as the same identity.
 ///
-/// Chosen on a validation split so that at most a wanted share of the pairs of two identities is
-/// accepted, and as many pairs of one as that allows. It serialises, to be applied elsewhere.
+/// [`Threshold::calibrate`] chooses it on a validation split: the largest distance of a genuine pair whose
+/// false accept rate is at most the wanted rate. It can be serialised and applied elsewhere.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -32,34 +32,33 @@ use crate::{
 pub struct Threshold {
     /// The largest accepted distance.
     pub distance: f32,
-    /// The false accept rate that was wanted, at most.
+    /// The wanted false accept rate, an upper limit.
     pub wanted: f64,
-    /// What was found on the split that it was calibrated on.
+    /// The rates on the calibration split.
     pub rates: Rates,
 }
 
-/// How often a threshold is wrong on a set, and how sure that is.
+/// The false and true accept rates of a threshold on a set, with confidence intervals.
 ///
-/// Intervals are over identities drawn anew with all pairs of their queries, or over queries alone with
-/// theirs (see [`ResamplingUnit`](crate::ResamplingUnit)): pairs of one query, and of one identity, depend on
-/// each other.
+/// The intervals resample identities or queries, each with all of its pairs (see
+/// [`ResamplingUnit`](crate::ResamplingUnit)), because the pairs of a query are correlated.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Share of the pairs of two identities that is accepted.
+    /// Fraction of the pairs of different identities that is accepted (FAR).
     pub false_accepts: Interval,
-    /// Share of the pairs of one identity that is accepted.
+    /// Fraction of the pairs of the same identity that is accepted (TAR).
     pub true_accepts: Interval,
-    /// How many pairs there are.
+    /// The numbers of genuine and impostor pairs.
     pub pairs: PairCounts,
 }
 
 impl Threshold {
-    /// Finds the threshold on a validation split.
+    /// Chooses the threshold on a validation split, for a false accept rate of at most `wanted`.
     ///
     /// # Errors
-    /// As [`Verification::from_task`], if no threshold has a rate as low, or if the resampling has no samples
-    /// or a confidence outside 0 to 1.
+    /// The errors of [`Verification::from_task`], and if `wanted` is outside 0 to 1, if no threshold has such
+    /// a low rate, if the number of bootstrap samples is 0, or if the confidence level is outside 0 to 1.
     pub fn calibrate(
         task: &RetrievalTask<'_>,
         wanted: f64,
@@ -90,10 +89,11 @@ impl Threshold {
         distance <= self.distance
     }
 
-    /// How often the threshold is wrong on another set.
+    /// Measures the rates of the threshold on another set.
     ///
     /// # Errors
-    /// As [`calibrate`](Self::calibrate).
+    /// The errors of [`Verification::from_task`], and if the number of bootstrap samples is 0 or the
+    /// confidence level is outside 0 to 1.
     pub fn rates_on(
         &self,
         task: &RetrievalTask<'_>,
@@ -103,7 +103,7 @@ impl Threshold {
     }
 }
 
-/// Pairs of a query.
+/// The numbers of all and of accepted pairs of a query.
 #[derive(Clone, Copy, Default)]
 struct QueryPairs {
     all: PairCounts,
@@ -162,7 +162,7 @@ fn rates(
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "shares of small counts are exact")]
+#[expect(clippy::float_cmp, reason = "fractions of small counts are exact")]
 mod tests {
     use reid_core::Identity;
 
@@ -173,9 +173,10 @@ mod tests {
         Labels::new(identities.iter().copied().map(Identity::new).collect())
     }
 
-    /// Eight people of four queries; half of the people are taken for somebody, by all of their queries.
+    /// Eight people with four queries each. All queries of half of the people falsely match every other
+    /// person; those of the other half have no false match.
     #[test]
-    fn the_queries_of_a_person_are_drawn_together() {
+    fn resampling_identities_draws_their_queries_together() {
         let person = |at: usize| i64::try_from(at / 4).expect("few");
         let (query, gallery) = (
             labels(&(0..32).map(person).collect::<Vec<_>>()),
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_calibrated_on_one_set_and_applied_to_another() {
+    fn a_threshold_is_calibrated_on_one_set_and_applied_to_another() {
         let (query, gallery) = (labels(&[1, 2]), labels(&[1, 2, 3]));
         let matrix = |values| Matrix {
             values,
@@ -229,14 +230,14 @@ mod tests {
         let threshold = calibrate(0.3).expect("a threshold");
         assert_eq!(threshold.distance, 0.2);
         assert_eq!(threshold.rates.false_accepts.value, 0.25);
-        // Query 0 alone has none of two pairs accepted, query 1 one of two.
+        // For query 0, none of two impostors is accepted; for query 1, one of two.
         let interval = threshold.rates.false_accepts;
         assert_eq!((interval.low, interval.high), (0.0, 0.5));
 
         let json = serde_json::to_string(&threshold).expect("JSON");
         let read: Threshold = serde_json::from_str(&json).expect("a threshold");
         assert_eq!(read, threshold);
-        // Version 0.1 wrote the pairs as two numbers.
+        // Version 0.1 wrote the pair counts as an array.
         let older = json.replace(r#"{"genuine":2,"impostor":4}"#, "[2,4]");
         assert_ne!(older, json);
         assert_eq!(
@@ -253,12 +254,12 @@ mod tests {
 
         assert_eq!(
             calibrate(0.2).expect_err("too strict").to_string(),
-            "no threshold has a false accept rate of at most 0.2: the nearest pair of one identity is \
-             farther apart than a larger share of 4 pairs of two"
+            "no threshold has a false accept rate of at most 0.2: a larger fraction of the 4 pairs of \
+             different identities is at least as close as the closest pair of the same identity"
         );
         assert_eq!(
-            calibrate(2.0).expect_err("no share").to_string(),
-            "the wanted false accept rate is 2, expected a share from 0 to 1"
+            calibrate(2.0).expect_err("not a fraction").to_string(),
+            "the wanted false accept rate is 2, expected a fraction from 0 to 1"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Verification: are two images of the same identity?
+//! Verification: whether two images show the same identity, decided by a threshold on their distance.
 
 use std::cmp::Ordering;
 
@@ -6,35 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Relevance, RetrievalTask, evaluate::each_row};
 
-/// How well a threshold on the distance tells pairs of the same identity from others: ROC, TAR@FAR
-/// and EER, exactly, over every query with every gallery image that the protocol keeps.
+/// ROC curve, TAR at a FAR and equal error rate (EER) of verification by distance.
 ///
-/// A pair is accepted if its distance is **at most** the threshold.
+/// A pair is a query and a gallery image that the protocol does not ignore. A genuine pair shows the same
+/// identity, an impostor pair two different ones. A pair is accepted if its distance is **at most** the
+/// threshold. All rates are exact: they count every pair.
 ///
 /// ```text
-/// TAR(t)  accepted pairs of one identity / all of them        true accept rate
-/// FAR(t)  accepted pairs of two identities / all of them      false accept rate
+/// TAR(t)  accepted genuine pairs / all genuine pairs          true accept rate
+/// FAR(t)  accepted impostor pairs / all impostor pairs        false accept rate
 /// EER     min over t of max(FAR(t), 1 - TAR(t))               equal error rate
 /// ```
 ///
-/// Distances are read twice and never kept: memory grows with the pairs of one identity alone.
+/// The distances are computed twice, one block of queries at a time, and the distance matrix is never held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
-    /// Distances of the pairs of one identity, rising.
+    /// Distances of the genuine pairs, ascending.
     genuine: Vec<f32>,
-    /// Pairs of two identities that are accepted at each of these distances.
+    /// Number of impostor pairs accepted at each of these distances.
     accepted: Vec<u64>,
-    /// Pairs of two identities.
+    /// Number of impostor pairs.
     impostor: u64,
 }
 
-/// How many pairs of images there are.
+/// The numbers of genuine and impostor pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PairCounts {
-    /// Pairs of one identity.
+    /// Pairs of the same identity.
     pub genuine: u64,
-    /// Pairs of two identities.
+    /// Pairs of different identities.
     pub impostor: u64,
 }
 
@@ -42,20 +43,20 @@ pub struct PairCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RocPoint {
-    /// Pairs at most so far apart are accepted.
+    /// Pairs with at most this distance are accepted.
     pub threshold: f32,
-    /// Share of the pairs of two identities that is accepted.
+    /// Fraction of the impostor pairs that is accepted.
     pub false_accept_rate: f64,
-    /// Share of the pairs of one identity that is accepted.
+    /// Fraction of the genuine pairs that is accepted.
     pub true_accept_rate: f64,
 }
 
 impl Verification {
-    /// Asks for the distances of all queries.
+    /// Counts the genuine and impostor pairs of a task at every threshold.
     ///
     /// # Errors
-    /// As [`evaluate_rows`](crate::evaluate_rows), and if there is no pair of one identity or none of
-    /// two.
+    /// The errors of [`evaluate_rows`](crate::evaluate_rows), and [`Error::Pairs`] if there is no genuine or
+    /// no impostor pair.
     pub fn from_task(task: &RetrievalTask<'_>) -> Result<Self, Error> {
         let genuine = each_row(task, |rule, row| {
             let images = row.iter().enumerate();
@@ -64,21 +65,21 @@ impl Verification {
         })?;
         let mut genuine = genuine.concat();
         genuine.sort_unstable_by(|a, b| order(*a, *b));
-        // A pair of two identities is accepted from the first of these distances that is as large.
+        // An impostor pair is accepted at every genuine distance from the first one that is not smaller.
         let counts = each_row(task, |rule, row| {
             let images = row.iter().enumerate();
             let wrong = images.filter(|&(image, _)| rule.relevance(image) == Relevance::NonMatch);
-            let mut places: Vec<usize> = wrong
+            let mut positions: Vec<usize> = wrong
                 .map(|(_, distance)| genuine.partition_point(|of| order(*of, *distance).is_lt()))
                 .collect();
-            places.sort_unstable();
-            let runs = places.chunk_by(|a, b| a == b);
+            positions.sort_unstable();
+            let runs = positions.chunk_by(|a, b| a == b);
             runs.map(|run| (run[0], run.len() as u64))
                 .collect::<Vec<_>>()
         })?;
         let mut accepted = vec![0; genuine.len() + 1];
-        for (place, count) in counts.into_iter().flatten() {
-            accepted[place] += count;
+        for (position, count) in counts.into_iter().flatten() {
+            accepted[position] += count;
         }
         let mut impostor = 0;
         for count in &mut accepted {
@@ -99,7 +100,7 @@ impl Verification {
         })
     }
 
-    /// How many pairs there are.
+    /// The numbers of genuine and impostor pairs.
     #[must_use]
     pub fn pairs(&self) -> PairCounts {
         PairCounts {
@@ -108,66 +109,72 @@ impl Verification {
         }
     }
 
-    /// The largest threshold among the distances of one identity whose false accept rate is at most
-    /// `rate`, and the point of the curve there; `None` if even the nearest pair is too far.
+    /// The point of the ROC curve with the largest threshold whose false accept rate is at most `rate`.
+    ///
+    /// Thresholds are the distances of the genuine pairs. `None` if even the smallest of them accepts too
+    /// many impostor pairs.
     #[must_use]
     pub fn at_far(&self, rate: f64) -> Option<RocPoint> {
         let share = |accepted: &u64| *accepted as f64 / self.impostor as f64;
         let below = self
             .accepted
             .partition_point(|accepted| share(accepted) <= rate);
-        below.checked_sub(1).map(|place| self.point(place))
+        below.checked_sub(1).map(|index| self.point(index))
     }
 
-    /// The true accept rate at a false accept rate of at most `rate`.
+    /// The true accept rate at a false accept rate of at most `rate` (TAR at FAR), or 0 if no threshold has
+    /// such a rate.
     #[must_use]
     pub fn tar_at_far(&self, rate: f64) -> f64 {
         self.at_far(rate)
             .map_or(0.0, |point| point.true_accept_rate)
     }
 
-    /// The least rate that can be kept on both sides: by the best threshold, neither a larger share of
-    /// the pairs of two identities is accepted nor of the pairs of one refused. Where the curve meets
-    /// `FAR = 1 - TAR`, but for its steps.
+    /// The equal error rate: the smallest value, over all thresholds, of the larger of the false accept rate
+    /// and the false reject rate `1 - TAR`.
+    ///
+    /// The two rates are steps and need not be equal at any threshold.
     #[must_use]
     pub fn equal_error_rate(&self) -> f64 {
-        let points = (0..self.genuine.len()).map(|place| self.point(place));
+        let points = (0..self.genuine.len()).map(|index| self.point(index));
         let worse = points.map(|point| point.false_accept_rate.max(1.0 - point.true_accept_rate));
-        // Accepting nothing refuses all.
+        // A threshold that accepts no pair rejects all genuine pairs: 1.
         worse.fold(1.0, f64::min)
     }
 
-    /// The curve, thinned to at most so many points; the first and the last one are always there.
+    /// The ROC curve, thinned evenly to at most `points` points, by ascending threshold.
+    ///
+    /// The first and the last point are always included, also if `points` is less than 2.
     #[must_use]
     pub fn roc(&self, points: usize) -> Vec<RocPoint> {
         let last = self.genuine.len() - 1;
         let count = points.clamp(2, last + 2);
-        let mut places: Vec<usize> = (0..count).map(|at| at * last / (count - 1)).collect();
-        places.dedup();
-        places.into_iter().map(|place| self.point(place)).collect()
+        let mut indices: Vec<usize> = (0..count).map(|at| at * last / (count - 1)).collect();
+        indices.dedup();
+        indices.into_iter().map(|index| self.point(index)).collect()
     }
 
-    /// The point at the distance at this place, or at the last one as large.
-    fn point(&self, place: usize) -> RocPoint {
-        let threshold = self.genuine[place];
-        let as_far = self
+    /// The point whose threshold is the genuine distance at this index.
+    fn point(&self, index: usize) -> RocPoint {
+        let threshold = self.genuine[index];
+        let accepted = self
             .genuine
             .partition_point(|of| order(*of, threshold).is_le());
         RocPoint {
             threshold,
-            false_accept_rate: self.accepted[place] as f64 / self.impostor as f64,
-            true_accept_rate: as_far as f64 / self.genuine.len() as f64,
+            false_accept_rate: self.accepted[index] as f64 / self.impostor as f64,
+            true_accept_rate: accepted as f64 / self.genuine.len() as f64,
         }
     }
 }
 
-/// By size; 0 has no sign.
+/// Orders finite distances by value; -0 equals 0.
 fn order(a: f32, b: f32) -> Ordering {
     (a + 0.0).total_cmp(&(b + 0.0))
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "shares of small counts are exact")]
+#[expect(clippy::float_cmp, reason = "fractions of small counts are exact")]
 mod tests {
     use reid_core::Identity;
 
@@ -178,9 +185,9 @@ mod tests {
         Labels::new(identities.iter().copied().map(Identity::new).collect())
     }
 
-    /// Of queries 1 and 2 with gallery images 1, 2 and 3.
+    /// Verifies queries of identities 1 and 2 against gallery images of identities 1, 2 and 3.
     fn two(values: &[f32]) -> Verification {
-        verify(values, &[1, 2], &[1, 2, 3]).expect("pairs of both kinds")
+        verify(values, &[1, 2], &[1, 2, 3]).expect("genuine and impostor pairs")
     }
 
     fn verify(values: &[f32], query: &[i64], gallery: &[i64]) -> Result<Verification, Error> {
@@ -195,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn by_hand() {
-        // One identity: 0.2 and 0.5. Two: 0.1, 0.4, 0.5 and 0.9.
+    fn rates_match_a_hand_computed_example() {
+        // Genuine: 0.2 and 0.5. Impostor: 0.1, 0.4, 0.5 and 0.9.
         let pairs = two(&[0.2, 0.4, 0.9, 0.1, 0.5, 0.5]);
         let counts = pairs.pairs();
         assert_eq!((counts.genuine, counts.impostor), (2, 4));
@@ -207,7 +214,7 @@ mod tests {
                 point.true_accept_rate,
             )
         });
-        // At 0.2: 0.1 is accepted. At 0.5: 0.1, 0.4 and the one that is as far.
+        // At 0.2, the impostor at 0.1 is accepted. At 0.5, those at 0.1, 0.4 and 0.5.
         assert_eq!(
             points.collect::<Vec<_>>(),
             [(0.2, 0.25, 0.5), (0.5, 0.75, 1.0)]
@@ -216,35 +223,36 @@ mod tests {
         assert_eq!(pairs.tar_at_far(0.25), 0.5);
         assert_eq!(pairs.tar_at_far(1.0), 1.0);
         assert_eq!(pairs.at_far(0.1), None);
-        // At 0.2 half is refused and a quarter accepted.
+        // At 0.2, half of the genuine pairs are rejected and a quarter of the impostors accepted.
         assert_eq!(pairs.equal_error_rate(), 0.5);
     }
 
     #[test]
-    fn pairs_that_are_told_apart_have_no_error() {
+    fn separable_pairs_have_no_error() {
         let pairs = two(&[0.1, 0.8, 0.9, 0.7, 0.2, 0.6]);
         assert_eq!(pairs.equal_error_rate(), 0.0);
         assert_eq!(pairs.tar_at_far(0.0), 1.0);
-        // The other way round nothing is right.
+        // All impostors are closer than all genuine pairs.
         let pairs = two(&[0.9, 0.1, 0.2, 0.3, 0.8, 0.4]);
         assert_eq!(pairs.equal_error_rate(), 1.0);
     }
 
     #[test]
-    fn pairs_of_one_kind_only_are_refused() {
+    fn pairs_of_one_kind_are_rejected() {
         let pairs = verify(&[0.5], &[1], &[1]);
         assert_eq!(
             pairs.expect_err("one pair").to_string(),
-            "a ROC curve needs pairs of one identity and pairs of two, found 1 and 0: give both sides images \
-             of at least two identities, one of them on both"
+            "a ROC curve needs pairs of the same identity and pairs of different identities, \
+             found 1 and 0: give images of at least two identities, at least one of them in both \
+             query and gallery"
         );
     }
 
     #[test]
     fn a_query_of_unknown_identity_makes_no_pairs() {
         let values = [0.2, 0.4, 0.9, 0.1, 0.5, 0.5];
-        let known = verify(&values[..3], &[1], &[1, 2, 3]).expect("pairs of both kinds");
-        let both = verify(&values, &[1, -2], &[1, 2, 3]).expect("pairs of both kinds");
+        let known = verify(&values[..3], &[1], &[1, 2, 3]).expect("genuine and impostor pairs");
+        let both = verify(&values, &[1, -2], &[1, 2, 3]).expect("genuine and impostor pairs");
         assert_eq!(known, both);
     }
 }

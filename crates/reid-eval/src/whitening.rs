@@ -1,33 +1,36 @@
-//! Whitening: embeddings rotated onto their principal axes and scaled to the same spread.
+//! PCA whitening: projects embeddings onto their principal axes and scales each axis to unit variance.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
 use crate::{Embeddings, Error, expansion::unit};
 
-/// Principal component analysis with whitening (Jégou and Chum, ECCV 2012), fitted on one set and
-/// applied to others.
+/// PCA whitening (Jégou and Chum, ECCV 2012), fitted on one set of embeddings and applied to others.
 ///
 /// ```text
-/// y = normalise(Λ^(-1/2) · Eᵀ · (x - μ))        C = E Λ Eᵀ the covariance, largest axes first
+/// y = normalise(Λ^(-1/2) · Eᵀ · (x - μ))        C = E Λ Eᵀ the covariance, largest variance first
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whitening {
     mean: Vec<f64>,
-    /// `[kept, dimensions]`: axes divided by the square root of their variance.
+    /// `[kept, dimensions]`: principal axes divided by the square root of their variance.
     axes: Vec<f32>,
 }
 
 impl Whitening {
-    /// Fits axes to embeddings and keeps `kept` of them, or fewer where there are no more that vary.
+    /// Fits the principal axes of these embeddings and keeps the `kept` axes with the largest variance, or
+    /// fewer if fewer axes have any variance.
+    ///
+    /// The covariance and its eigendecomposition are computed in `f64`: for `d` dimensions, they take
+    /// O(images · d² + d³) time.
     ///
     /// # Errors
-    /// If there are fewer than two images, `kept` is 0, or all embeddings are the same.
+    /// If there are fewer than two images, if `kept` is 0, or if all embeddings are the same.
     ///
     /// ```
     /// use reid_core::Identity;
     /// use reid_eval::{Embeddings, Whitening};
     ///
-    /// // Ten times as wide as high.
+    /// // The first dimension varies ten times as much as the second.
     /// let values = vec![10.0, 1.0, -10.0, 1.0, 10.0, -1.0, -10.0, -1.0];
     /// let images = Embeddings::new(values, 2, vec![Identity::new(1); 4])?;
     /// let white = Whitening::fit(&images, 2)?.apply(&images)?;
@@ -51,18 +54,21 @@ impl Whitening {
         let mut order: Vec<usize> = (0..dimensions).collect();
         let variance = |axis: &usize| eigen.eigenvalues[*axis];
         order.sort_by(|a, b| variance(b).total_cmp(&variance(a)).then(a.cmp(b)));
-        // An axis along which nothing varies but rounding has no scale.
+        // Variance this small is only rounding error, so the axis cannot be scaled.
         let least = variance(&order[0]) * 1e-10;
         order.retain(|axis| variance(axis) > least);
         order.truncate(kept);
         if order.is_empty() {
             return Err(Error::Spread { images: count });
         }
-        #[expect(clippy::cast_possible_truncation, reason = "axes of single precision")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "axes are stored in single precision"
+        )]
         let axes = order.iter().flat_map(|axis| {
             let scale = 1.0 / variance(axis).sqrt();
             let axis = eigen.eigenvectors.column(*axis);
-            // An axis has no sign of its own; its largest part is positive.
+            // The sign of an eigenvector is arbitrary: make its component of largest magnitude positive.
             let sign = axis.iter().copied().fold(0.0_f64, |largest, value| {
                 if value.abs() > largest.abs() {
                     value
@@ -81,16 +87,16 @@ impl Whitening {
         })
     }
 
-    /// Axes that are kept: the dimensions of what [`apply`](Self::apply) gives.
+    /// The number of axes kept, which is the dimension of the embeddings from [`apply`](Self::apply).
     #[must_use]
     pub fn dimensions(&self) -> usize {
         self.axes.len() / self.mean.len()
     }
 
-    /// The whitened embeddings, at length 1; labels stay.
+    /// Whitens embeddings and normalises them to length 1. Labels are kept.
     ///
     /// # Errors
-    /// If the dimensions are not those that it was fitted on.
+    /// If the embeddings do not have the dimensions that the axes were fitted on.
     pub fn apply(&self, images: &Embeddings) -> Result<Embeddings, Error> {
         let dimensions = self.mean.len();
         if images.dimensions() != dimensions {
@@ -106,7 +112,7 @@ impl Whitening {
                 .zip(&self.mean)
                 .map(|(value, mean)| f64::from(*value) - mean)
                 .collect();
-            let transposed: Vec<f64> = self
+            let projected: Vec<f64> = self
                 .axes
                 .chunks_exact(dimensions)
                 .map(|axis| {
@@ -116,13 +122,13 @@ impl Whitening {
                         .sum()
                 })
                 .collect();
-            values.extend(unit(&transposed));
+            values.extend(unit(&projected));
         }
         images.with_values(values, self.dimensions())
     }
 }
 
-/// The mean and the covariance of embeddings.
+/// Computes the mean and the covariance matrix of embeddings.
 fn moments(images: &Embeddings) -> (Vec<f64>, DMatrix<f64>) {
     let (count, dimensions) = (images.len(), images.dimensions());
     let rows = || images.values().chunks_exact(dimensions);
@@ -150,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    /// 300 points in 5 dimensions of which the last two follow from the others.
+    /// 300 points in 5 dimensions, the last two of which are linear combinations of the others.
     fn points() -> Embeddings {
         let mut stream = Seed::new(3).stream();
         let values = (0..300).flat_map(|_| {
@@ -162,16 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_white_has_the_same_spread_along_every_axis() {
+    fn whitened_axes_are_uncorrelated_with_unit_variance() {
         let points = points();
-        let whitening = Whitening::fit(&points, 5).expect("spread");
+        let whitening = Whitening::fit(&points, 5).expect("variance");
         assert_eq!(
             whitening.dimensions(),
             3,
-            "two of five dimensions follow from the others"
+            "two of the five dimensions depend on the others"
         );
-        // Before they are brought to length 1: covariance 1.
-        let transposed: Vec<Vec<f64>> = points
+        // The projection before normalisation to length 1 has the identity matrix as covariance.
+        let projected: Vec<Vec<f64>> = points
             .values()
             .chunks_exact(5)
             .map(|row| {
@@ -193,22 +199,28 @@ mod tests {
         for i in 0..3 {
             for j in 0..3 {
                 let covariance: f64 =
-                    transposed.iter().map(|row| row[i] * row[j]).sum::<f64>() / 299.0;
+                    projected.iter().map(|row| row[i] * row[j]).sum::<f64>() / 299.0;
                 let expected = f64::from(u8::from(i == j));
                 assert!((covariance - expected).abs() < 1e-4, "{i} {j} {covariance}");
             }
         }
-        assert_eq!(Whitening::fit(&points, 2).expect("spread").dimensions(), 2);
+        assert_eq!(
+            Whitening::fit(&points, 2).expect("variance").dimensions(),
+            2
+        );
     }
 
     #[test]
-    fn what_has_no_spread_is_refused() {
+    fn embeddings_without_variance_are_rejected() {
         let same = Embeddings::new(vec![1.0; 6], 2, vec![Identity::new(1); 3]).expect("rows");
         assert_eq!(
-            Whitening::fit(&same, 2).expect_err("no spread").to_string(),
-            "whitening needs at least 2 images with different embeddings, found 3 images"
+            Whitening::fit(&same, 2)
+                .expect_err("no variance")
+                .to_string(),
+            "whitening needs at least 2 images with different embeddings, \
+             but the embeddings of 3 images do not vary"
         );
-        let whitening = Whitening::fit(&points(), 2).expect("spread");
+        let whitening = Whitening::fit(&points(), 2).expect("variance");
         assert!(matches!(
             whitening.apply(&same),
             Err(Error::Dimensions { .. })

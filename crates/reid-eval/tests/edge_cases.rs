@@ -1,4 +1,4 @@
-//! Galleries that are small, empty, one-sided or full of what nobody asked for.
+//! Edge cases of galleries: small, empty, without matches, or with junk and distractors.
 
 use reid_core::{Camera, Identity};
 use reid_eval::{
@@ -6,13 +6,13 @@ use reid_eval::{
     Unmatched, evaluate, ranked_list,
 };
 
-/// Images on a line: identity, camera and place.
+/// Images on a line, each given by identity, camera and position.
 fn line(images: &[(i64, u32, f32)]) -> Embeddings {
     let identities = images.iter().map(|image| Identity::new(image.0)).collect();
     let cameras = images.iter().map(|image| Camera::new(image.1)).collect();
     Embeddings::new(images.iter().map(|image| image.2).collect(), 1, identities)
         .and_then(|line| line.with_cameras(cameras))
-        .expect("sound embeddings")
+        .expect("valid embeddings")
 }
 
 fn config() -> EvaluationConfig {
@@ -40,7 +40,7 @@ fn one_query_and_one_image() {
 
 #[test]
 fn a_gallery_smaller_than_the_curve_repeats_the_last_value() {
-    // Junk at 1 and the own camera at 2 take no rank: wrong at rank 1, right at rank 2 of 2.
+    // Ignored: junk at 1 and the query's camera at 2. Then a non-match at rank 1 and a match at rank 2.
     let gallery = [(-1, 2, 1.0), (1, 1, 2.0), (7, 1, 3.0), (1, 2, 4.0)];
     let report = market(&QUERY, &gallery).expect("a match");
     assert_eq!(report.cmc.len(), 50);
@@ -49,7 +49,7 @@ fn a_gallery_smaller_than_the_curve_repeats_the_last_value() {
 }
 
 #[test]
-fn no_match_anywhere_is_an_error_with_the_counts() {
+fn no_match_for_any_query_is_an_error_with_a_reason() {
     let galleries: [&[(i64, u32, f32)]; 4] = [
         &[(1, 1, 1.0), (1, 1, 2.0)],   // all of the same camera
         &[(-1, 2, 1.0), (-1, 3, 2.0)], // junk only
@@ -58,9 +58,9 @@ fn no_match_anywhere_is_an_error_with_the_counts() {
     ];
     let reasons = [
         "all 1 queries and all 2 gallery images are from camera 1",
-        "none of the 1 identities of 1 queries is among 2 gallery images",
-        "none of the 1 identities of 1 queries is among 2 gallery images",
-        "none of the 1 identities of 1 queries is among 2 gallery images",
+        "none of the 1 identities of the 1 queries is in the gallery (2 images)",
+        "none of the 1 identities of the 1 queries is in the gallery (2 images)",
+        "none of the 1 identities of the 1 queries is in the gallery (2 images)",
     ];
     for (gallery, reason) in galleries.into_iter().zip(reasons) {
         let error = market(&QUERY, gallery).expect_err("no match");
@@ -81,7 +81,7 @@ fn no_match_anywhere_is_an_error_with_the_counts() {
 }
 
 #[test]
-fn distractors_are_wrong_answers_in_front() {
+fn distractors_are_non_matches() {
     let report = market(&QUERY, &[(0, 2, 1.0), (0, 3, 2.0), (1, 2, 3.0)]).expect("a match");
     assert_eq!(report.per_query[0].first_match, Some(3));
 }
@@ -95,9 +95,9 @@ fn a_junk_query_has_no_match() {
     assert_eq!(report.per_query[1].first_match, Some(1));
 }
 
-/// One in the gallery is called unknown too: it is neither found nor ignored.
+/// The gallery image of unknown identity is neither a match nor ignored.
 #[test]
-fn a_query_of_unknown_identity_is_ranked_and_not_scored() {
+fn a_query_of_unknown_identity_is_listed_but_not_scored() {
     let unknown = Identity::UNKNOWN.label();
     let queries = [(unknown, 1, 0.0), (1, 1, 0.0)];
     let gallery = [(unknown, 1, 0.1), (1, 2, 1.0), (7, 2, 2.0)];
@@ -123,8 +123,8 @@ fn a_query_of_unknown_identity_is_ranked_and_not_scored() {
         .map(|it| (it.gallery, it.relevance))
         .collect();
     assert_eq!(seen, [0, 1, 2].map(|image| (image, Relevance::Unknown)));
-    // Nobody at all is known.
-    let error = market(&queries[..1], &gallery).expect_err("nobody to score");
+    // All queries are of unknown identity.
+    let error = market(&queries[..1], &gallery).expect_err("no query to score");
     assert!(
         error
             .to_string()
@@ -134,16 +134,16 @@ fn a_query_of_unknown_identity_is_ranked_and_not_scored() {
 }
 
 #[test]
-fn duplicates_rank_in_the_order_of_the_gallery() {
-    let right_last = [(7, 2, 1.0), (8, 2, 1.0), (1, 2, 1.0)];
+fn duplicates_rank_in_gallery_order() {
+    let match_last = [(7, 2, 1.0), (8, 2, 1.0), (1, 2, 1.0)];
     let first = |gallery: &[_]| market(&QUERY, gallery).expect("a match").per_query[0].first_match;
-    assert_eq!(first(&right_last), Some(3));
-    let [a, b, right] = right_last;
-    assert_eq!(first(&[right, a, b]), Some(1));
+    assert_eq!(first(&match_last), Some(3));
+    let [a, b, matching] = match_last;
+    assert_eq!(first(&[matching, a, b]), Some(1));
 }
 
 #[test]
-fn empty_sides_are_refused() {
+fn an_empty_query_set_or_gallery_is_rejected() {
     let message = |report: Result<Report, Error>| report.expect_err("empty").to_string();
     assert_eq!(
         message(market(&[], &QUERY)),
@@ -156,12 +156,12 @@ fn empty_sides_are_refused() {
 }
 
 #[test]
-fn without_cameras_every_image_searches_the_others() {
-    // One set is query and gallery: 0 and 1 of identity 1, 2 of 2, 3 of 1.
+fn one_set_is_both_query_and_gallery_without_cameras() {
+    // One set is both query and gallery. Images 0, 1 and 3 have identity 1; image 2 has identity 2.
     let identities = [1, 1, 2, 1].map(Identity::new).to_vec();
     let set = Embeddings::new(vec![0.0, 1.0, 2.0, 4.0], 1, identities)
         .and_then(|set| set.with_images(vec![10, 11, 12, 13]))
-        .expect("sound embeddings");
+        .expect("valid embeddings");
     let error = evaluate(&set, &set, config()).expect_err("no cameras");
     assert!(
         error
@@ -177,6 +177,6 @@ fn without_cameras_every_image_searches_the_others() {
         .iter()
         .map(|query| query.first_match)
         .collect();
-    // From 1 images 0 and 2 are equally near; from 3 the nearest is 2, which is wrong.
+    // Images 0 and 2 are at equal distances from image 1. The nearest to image 3 is image 2, a non-match.
     assert_eq!(firsts, [Some(1), Some(1), None, Some(2)]);
 }

@@ -1,4 +1,4 @@
-//! Files of embeddings: what is read, and what is refused and how.
+//! Files of embeddings: round trips, and the errors for invalid files.
 #![cfg(feature = "files")]
 
 use std::{
@@ -15,7 +15,7 @@ use reid_core::{Camera, Identity, Track};
 use reid_eval::{Embeddings, Labels, Protocol, evaluate, files::QueryAndGallery};
 use safetensors::{Dtype, tensor::TensorView};
 
-/// Bytes of an array in `NumPy`'s format.
+/// Encodes an array in the `.npy` format.
 fn npy<T: npyz::AutoSerialize + Copy>(shape: &[u64], order: npyz::Order, values: &[T]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = npyz::WriteOptions::new()
@@ -37,7 +37,7 @@ fn arrays() -> HashMap<&'static str, Vec<u8>> {
         ("query.features", npy(&[2, 2], C, &[1.0_f32, 2.0, 3.0, 4.0])),
         ("query.ids", npy(&[2], C, &[7_i64, 8])),
         ("query.cameras", npy(&[2], C, &[1_i32, 2])),
-        // By columns, in double precision.
+        // Column-major, in double precision.
         (
             "gallery.features",
             npy(&[3, 2], Fortran, &[1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]),
@@ -47,7 +47,7 @@ fn arrays() -> HashMap<&'static str, Vec<u8>> {
     ])
 }
 
-fn expect_right(QueryAndGallery { query, gallery }: &QueryAndGallery) {
+fn assert_loaded_values(QueryAndGallery { query, gallery }: &QueryAndGallery) {
     assert_eq!(query.values(), [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(query.identities(), [7, 8].map(Identity::new));
     assert_eq!(query.cameras(), Some(&[1, 2].map(Camera::new)[..]));
@@ -56,24 +56,24 @@ fn expect_right(QueryAndGallery { query, gallery }: &QueryAndGallery) {
     assert_eq!(gallery.identities(), [7, -1, 0].map(Identity::new));
 }
 
-/// A folder with these arrays, and what is said of it.
+/// Writes the arrays to a folder and loads it. The error text omits the name of the folder.
 fn read(arrays: &HashMap<&'static str, Vec<u8>>) -> Result<QueryAndGallery, String> {
     let folder = tempfile::tempdir().expect("a folder");
     for (key, bytes) in arrays {
         fs::write(folder.path().join(format!("{key}.npy")), bytes).expect("a file");
     }
     QueryAndGallery::load(folder.path()).map_err(|error| {
-        let place = format!("{}: ", folder.path().display());
+        let prefix = format!("{}: ", folder.path().display());
         let text = error.to_string();
-        text.strip_prefix(&place)
-            .expect("the file is named")
+        text.strip_prefix(&prefix)
+            .expect("the error names the folder")
             .to_owned()
     })
 }
 
 #[test]
-fn a_folder_and_an_archive_give_the_same() {
-    expect_right(&read(&arrays()).expect("whole"));
+fn a_folder_and_an_archive_give_equal_embeddings() {
+    assert_loaded_values(&read(&arrays()).expect("valid file"));
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (key, bytes) in arrays() {
         let options = zip::write::SimpleFileOptions::default();
@@ -83,16 +83,16 @@ fn a_folder_and_an_archive_give_the_same() {
         archive.write_all(&bytes).expect("bytes");
     }
     let bytes = archive.finish().expect("an archive").into_inner();
-    expect_right(&QueryAndGallery::from_npz(&bytes).expect("whole"));
+    assert_loaded_values(&QueryAndGallery::from_npz(&bytes).expect("valid file"));
     for end in 0..bytes.len() {
         let cut = QueryAndGallery::from_npz(&bytes[..end]).expect_err("cut off");
-        let expected = format!("expected a whole NumPy archive, found {end} bytes: ");
+        let expected = format!("expected a complete NumPy archive, found {end} bytes: ");
         assert!(cut.starts_with(&expected), "{end}: {cut}");
     }
 }
 
 #[test]
-fn an_array_that_is_cut_off_anywhere_is_refused_by_name() {
+fn an_array_that_is_cut_off_anywhere_is_rejected_by_name() {
     for (key, whole) in arrays() {
         for end in 0..whole.len() {
             let mut arrays = arrays();
@@ -104,16 +104,16 @@ fn an_array_that_is_cut_off_anywhere_is_refused_by_name() {
     }
 }
 
-/// Found by fuzzing: the time to read a header doubled with each bracket in another.
+/// Found by fuzzing: the time to parse a header doubled with each nested bracket.
 #[test]
-fn a_header_of_brackets_is_refused_at_once() {
+fn a_header_of_nested_brackets_is_rejected_quickly() {
     for bracket in ["{", "[", "("] {
         let text = format!("{{'descr': {}\n", bracket.repeat(100));
         let length = u16::try_from(text.len()).expect("is short").to_le_bytes();
         let bytes = [b"\x93NUMPY\x01\0", &length[..], text.as_bytes()].concat();
         let mut arrays = arrays();
         arrays.insert("query.features", bytes);
-        let refused = read(&arrays).expect_err("no array");
+        let refused = read(&arrays).expect_err("not an array");
         assert!(
             refused.contains(
                 "`query.features`: expected a NumPy array, with a header such as {'descr'"
@@ -123,9 +123,9 @@ fn a_header_of_brackets_is_refused_at_once() {
     }
 }
 
-/// A header of a few bytes must not take the memory that it speaks of.
+/// The sizes that a header declares must not be allocated before they are checked.
 #[test]
-fn sizes_that_are_only_declared_are_refused() {
+fn declared_sizes_beyond_the_file_are_rejected() {
     use npyz::Order::C;
     let whole = npy(&[2, 2], C, &[1.0_f32, 2.0, 3.0, 4.0]);
     let (start, values) = (&whole[..10], &whole[whole.len() - 16..]);
@@ -140,15 +140,15 @@ fn sizes_that_are_only_declared_are_refused() {
         let mut arrays = arrays();
         let bytes = [start, text.as_bytes(), values].concat();
         arrays.insert("query.features", bytes);
-        let refused = read(&arrays).expect_err("more than there is");
+        let refused = read(&arrays).expect_err("larger than the file");
         assert!(refused.ends_with("found 16 bytes of values"), "{refused}");
     }
-    // Found by fuzzing: 16 bytes with a header of 4 GiB.
+    // Found by fuzzing: 13 bytes that declare a header of 4 GiB.
     let mut arrays = arrays();
     let bytes = b"\x93NUMPY\x03\0\xf0\xff\xff\xffN";
     arrays.insert("query.features", bytes.to_vec());
-    let refused = read(&arrays).expect_err("more than there is");
-    let expected = "whose header claims 4294967292 bytes, found 13";
+    let refused = read(&arrays).expect_err("larger than the file");
+    let expected = "but its header ends at byte 4294967292 of a file of 13 bytes";
     assert!(refused.ends_with(expected), "{refused}");
     for (length, header) in [
         (u64::MAX, "{}"),
@@ -159,16 +159,16 @@ fn sizes_that_are_only_declared_are_refused() {
         ),
     ] {
         let bytes = [&length.to_le_bytes(), header.as_bytes()].concat();
-        let refused = QueryAndGallery::from_safetensors(&bytes).expect_err("more than there is");
+        let refused = QueryAndGallery::from_safetensors(&bytes).expect_err("larger than the file");
         assert!(
-            refused.starts_with("expected a whole safetensors file, found "),
+            refused.starts_with("expected a complete safetensors file, found "),
             "{refused}"
         );
     }
 }
 
 #[test]
-fn safetensors_are_read() {
+fn a_safetensors_file_is_read() {
     let floats: Vec<u8> = [1.0_f32, 2.0]
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -188,11 +188,12 @@ fn safetensors_are_read() {
         safetensors::serialize(tensors, None).expect("a file")
     };
     let bytes = whole("ids");
-    let QueryAndGallery { query, .. } = QueryAndGallery::from_safetensors(&bytes).expect("whole");
+    let QueryAndGallery { query, .. } =
+        QueryAndGallery::from_safetensors(&bytes).expect("valid file");
     assert_eq!(query.values(), [1.0, 2.0]);
     for end in 0..bytes.len() {
         let cut = QueryAndGallery::from_safetensors(&bytes[..end]).expect_err("cut off");
-        let expected = format!("expected a whole safetensors file, found {end} bytes: ");
+        let expected = format!("expected a complete safetensors file, found {end} bytes: ");
         assert!(cut.starts_with(&expected), "{end}: {cut}");
     }
     assert_eq!(
@@ -203,7 +204,7 @@ fn safetensors_are_read() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_the_key_and_the_problem() {
     use npyz::Order::C;
     let refused = |key: &'static str, bytes: Vec<u8>| {
         let mut arrays = arrays();
@@ -228,13 +229,13 @@ fn what_is_wrong_is_named() {
     );
     assert_eq!(
         refused("gallery.cameras", npy(&[3], C, &[1_i64, -2, 3])),
-        "`gallery.cameras`: expected a number of 0 or more in 32 bits at row 1, found -2"
+        "`gallery.cameras`: expected an unsigned integer of 32 bits at row 1, found -2"
     );
     let mut long = npy(&[2, 2], C, &[1.0_f32, 2.0, 3.0, 4.0]);
     long.truncate(long.len() - 1);
     assert_eq!(
         refused("query.features", long),
-        "`query.features`: expected a NumPy array, whose header claims the shape [2, 2] of '<f4', \
+        "`query.features`: expected a NumPy array, but its header has the shape [2, 2] of '<f4', \
          found 15 bytes of values"
     );
     let mut none = arrays();
@@ -253,7 +254,7 @@ fn what_is_wrong_is_named() {
     assert!(absent.starts_with("no/such.npz: "), "{absent}");
 }
 
-/// Embeddings with every kind of label, and values whose bits a careless file would change.
+/// Embeddings with every kind of label, and with values that a lossy format would change.
 fn full() -> Embeddings {
     let values = vec![0.1, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX, 1.0, -2.5];
     let texts = |of: [&str; 3]| of.iter().map(|text| Some((*text).to_owned())).collect();
@@ -284,7 +285,7 @@ fn expect_same_bits(found: &Embeddings, expected: &Embeddings, what: &str) {
     assert_eq!(found.labels(), expected.labels(), "{what}");
 }
 
-/// The formats that are written.
+/// One file name per format that can be written.
 const WRITTEN: &[&str] = &[
     "e.safetensors",
     "e.npz",
@@ -293,7 +294,7 @@ const WRITTEN: &[&str] = &[
 ];
 
 #[test]
-fn what_is_saved_is_loaded_to_the_same_bits() {
+fn saved_embeddings_load_bit_identically() {
     let folder = tempfile::tempdir().expect("a folder");
     let bare = Embeddings::from_parts(vec![1.0], 1, Labels::unknown(1)).expect("one row");
     let many =
@@ -301,21 +302,21 @@ fn what_is_saved_is_loaded_to_the_same_bits() {
     for name in WRITTEN {
         let path = folder.path().join(name);
         for embeddings in [&full(), &bare, &many] {
-            // Over the one before.
+            // This replaces the file before.
             embeddings.save(&path).expect("saved");
-            let found = Embeddings::load(&path).expect("whole");
+            let found = Embeddings::load(&path).expect("valid file");
             expect_same_bits(&found, embeddings, name);
         }
     }
-    // No file is left beside those that were asked for.
+    // No temporary file remains.
     let count = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(count, WRITTEN.len());
-    // An empty set, where the dimensions are written.
+    // An empty set, in the formats that store the dimensions.
     let none = Embeddings::from_parts(Vec::new(), 5, Labels::default()).expect("no rows");
     for name in &WRITTEN[..2] {
         let path = folder.path().join(name);
         none.save(&path).expect("saved");
-        expect_same_bits(&Embeddings::load(&path).expect("whole"), &none, name);
+        expect_same_bits(&Embeddings::load(&path).expect("valid file"), &none, name);
     }
 }
 
@@ -329,16 +330,19 @@ fn query_and_gallery_share_a_file() {
     for name in &WRITTEN[..2] {
         let path = folder.path().join(name);
         both.save(&path).expect("saved");
-        let found = QueryAndGallery::load(&path).expect("whole");
+        let found = QueryAndGallery::load(&path).expect("valid file");
         expect_same_bits(&found.query, &both.query, name);
         expect_same_bits(&found.gallery, &both.gallery, name);
         let one = Embeddings::load(&path).expect_err("two sets").to_string();
-        assert!(one.ends_with("read it by `QueryAndGallery::load`"), "{one}");
+        assert!(
+            one.ends_with("read it with `QueryAndGallery::load`"),
+            "{one}"
+        );
         both.query.save(&path).expect("saved");
         let two = QueryAndGallery::load(&path)
             .expect_err("one set")
             .to_string();
-        assert!(two.ends_with("read it by `Embeddings::load`"), "{two}");
+        assert!(two.ends_with("read it with `Embeddings::load`"), "{two}");
     }
     let table = both
         .save(folder.path().join("e.parquet"))
@@ -351,18 +355,18 @@ fn query_and_gallery_share_a_file() {
     );
 }
 
-/// What is found is in the file: the name of the nearest image.
+/// The labels of a loaded file include the paths, so a search returns the path of the nearest image.
 #[test]
-fn a_search_in_a_file_names_images() {
+fn a_search_in_a_loaded_file_returns_paths() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gallery.npz");
     full().save(&path).expect("saved");
-    let gallery = Embeddings::load(&path).expect("whole");
+    let gallery = Embeddings::load(&path).expect("valid file");
     let query = Embeddings::from_parts(vec![1.0, -2.0], 2, Labels::unknown(1)).expect("one row");
-    let found = gallery.search(&query, 1).expect("one space");
+    let found = gallery.search(&query, 1).expect("equal dimensions");
     assert_eq!(found[0][0].path, Some("Ordner/ä b.jpg".as_ref()));
-    // And nobody is known, so that nothing is scored.
-    let error = evaluate(&query, &query, &Protocol::NoCameras).expect_err("nobody");
+    // All identities are unknown, so no query can be scored.
+    let error = evaluate(&query, &query, &Protocol::NoCameras).expect_err("no query to score");
     assert!(
         error
             .to_string()
@@ -372,7 +376,7 @@ fn a_search_in_a_file_names_images() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_anywhere_is_refused_by_its_name() {
+fn a_file_that_is_cut_off_anywhere_is_rejected_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in WRITTEN {
         let path = folder.path().join(name);
@@ -381,7 +385,7 @@ fn a_file_that_is_cut_off_anywhere_is_refused_by_its_name() {
         for end in 0..whole.len() {
             fs::write(&path, &whole[..end]).expect("written");
             let cut = Embeddings::load(&path).expect_err("cut off").to_string();
-            let expected = format!("{}: expected a whole ", path.display());
+            let expected = format!("{}: expected a complete ", path.display());
             assert!(cut.starts_with(&expected), "{end}: {cut}");
             assert!(cut.contains(&format!("found {end} bytes")), "{end}: {cut}");
         }
@@ -389,7 +393,7 @@ fn a_file_that_is_cut_off_anywhere_is_refused_by_its_name() {
 }
 
 #[test]
-fn texts_that_do_not_end_where_they_should_are_refused() {
+fn invalid_end_offsets_of_texts_are_rejected() {
     use npyz::Order::C;
     let refused = |ends: &[i64], utf8: &[u8]| {
         let folder = tempfile::tempdir().expect("a folder");
@@ -411,31 +415,31 @@ fn texts_that_do_not_end_where_they_should_are_refused() {
             .1
             .to_owned()
     };
-    let end = "`paths.ends`: expected the end of a text from byte";
+    let offset = "`paths.ends`: expected an end offset from";
     assert_eq!(
         refused(&[2, 9], b"abc"),
-        format!("{end} 2 within 3 bytes at row 1, found 9")
+        format!("{offset} 2 to 3, between two characters, at row 1, found 9")
     );
     assert_eq!(
         refused(&[2, 1], b"abc"),
-        format!("{end} 2 within 3 bytes at row 1, found 1")
+        format!("{offset} 2 to 3, between two characters, at row 1, found 1")
     );
     assert_eq!(
         refused(&[-1, 3], b"abc"),
-        format!("{end} 0 within 3 bytes at row 0, found -1")
+        format!("{offset} 0 to 3, between two characters, at row 0, found -1")
     );
-    // Within a letter of two bytes.
+    // Inside a character of two bytes.
     assert_eq!(
         refused(&[1, 2], "ä".as_bytes()),
-        format!("{end} 0 within 2 bytes at row 0, found 1")
+        format!("{offset} 0 to 2, between two characters, at row 0, found 1")
     );
     assert_eq!(
         refused(&[1, 2], b"abc"),
-        "`paths.utf8`: expected 2 bytes, as the texts of 2 images have, found 3"
+        "`paths.utf8`: expected 2 bytes, the end of the last of 2 texts, found 3"
     );
     assert_eq!(
         refused(&[1, 2], b"a\xff"),
-        "`paths.utf8`: expected UTF-8, found other bytes from byte 1"
+        "`paths.utf8`: expected UTF-8, found an invalid sequence at byte 1"
     );
     assert_eq!(
         refused(&[1], b"a"),
@@ -444,7 +448,7 @@ fn texts_that_do_not_end_where_they_should_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_written_is_named_and_what_was_there_stays() {
+fn a_failed_save_names_the_problem_and_keeps_the_old_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("e.npz");
     full().save(&path).expect("saved");
@@ -452,18 +456,18 @@ fn what_cannot_be_written_is_named_and_what_was_there_stays() {
     let refused = large.save(&path).expect_err("64 bits").to_string();
     assert!(
         refused.ends_with(
-            "`images`: expected a number of 63 bits at row 1, found 18446744073709551615"
+            "`images`: expected an integer below 2^63 at row 1, found 18446744073709551615"
         ),
         "{refused}"
     );
     expect_same_bits(
-        &Embeddings::load(&path).expect("whole"),
+        &Embeddings::load(&path).expect("valid file"),
         &full(),
-        "the one before",
+        "the old file",
     );
     let other = full()
         .save(folder.path().join("e.csv"))
-        .expect_err("no format");
+        .expect_err("unknown format");
     assert!(
         other
             .to_string()
@@ -479,12 +483,12 @@ fn what_cannot_be_written_is_named_and_what_was_there_stays() {
 /// Written by pyarrow (`tests/golden/make_table.py`).
 #[cfg(feature = "parquet")]
 #[test]
-fn a_table_of_another_writer_is_read() {
+fn a_table_written_by_pyarrow_is_read() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/golden/table.parquet"
     );
-    let found = Embeddings::load(path).expect("whole");
+    let found = Embeddings::load(path).expect("valid file");
     assert_eq!(found.values(), [0.5, -0.25, 1.5, 2.0, 0.1, 0.2]);
     assert_eq!(found.identities(), [7, -2, 0].map(Identity::new));
     assert_eq!(found.cameras(), Some(&[1, 2, 1].map(Camera::new)[..]));
@@ -495,7 +499,7 @@ fn a_table_of_another_writer_is_read() {
 
 #[cfg(not(feature = "parquet"))]
 #[test]
-fn parquet_asks_for_its_feature() {
+fn parquet_needs_its_feature() {
     let error = full().save("e.parquet").expect_err("no feature");
     assert!(
         error.to_string().contains("Cargo feature `parquet`"),
@@ -504,7 +508,7 @@ fn parquet_asks_for_its_feature() {
 }
 
 #[test]
-fn a_program_that_ends_with_an_error_prints_its_message() {
+fn debug_format_is_the_message() {
     let error: Box<dyn std::error::Error> =
         Box::new(Embeddings::load("no/such.npz").expect_err("absent"));
     let text = format!("{error:?}");
@@ -515,7 +519,7 @@ fn a_program_that_ends_with_an_error_prints_its_message() {
     );
 }
 
-/// The bytes of each format.
+/// The same embeddings saved in each format, as bytes.
 fn saved() -> &'static [(&'static str, Vec<u8>)] {
     static SAVED: OnceLock<Vec<(&str, Vec<u8>)>> = OnceLock::new();
     SAVED.get_or_init(|| {
@@ -532,11 +536,11 @@ fn saved() -> &'static [(&'static str, Vec<u8>)] {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes that are changed, cut or made up are read or refused, never a panic.
+    /// Changed, truncated or random bytes give embeddings or an error, but never a panic.
     #[test]
-    fn no_bytes_panic(
+    fn invalid_bytes_never_panic(
         noise in prop::collection::vec(any::<u8>(), 0..300),
-        place in any::<prop::sample::Index>(),
+        position in any::<prop::sample::Index>(),
         value in any::<u8>(),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -548,7 +552,7 @@ proptest! {
             fs::write(&path, &noise).expect("written");
             let _ = Embeddings::load(&path);
             let mut bytes = whole.clone();
-            let at = place.index(bytes.len());
+            let at = position.index(bytes.len());
             bytes[at] = value;
             fs::write(&path, &bytes).expect("written");
             let _ = Embeddings::load(&path);
@@ -556,7 +560,7 @@ proptest! {
         for key in ["query.features", "gallery.features", "query.ids"] {
             let mut arrays = arrays();
             let bytes = arrays.get_mut(key).expect("a key");
-            let at = place.index(bytes.len());
+            let at = position.index(bytes.len());
             bytes[at] = value;
             let kept = 1 + cut.index(bytes.len());
             let whole = bytes.clone();

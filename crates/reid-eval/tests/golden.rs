@@ -1,4 +1,4 @@
-//! The numbers of a public reference implementation (`FastReID`'s Python evaluation).
+//! Agreement with the results of a public reference implementation (`FastReID`'s Python evaluation).
 
 use std::path::Path;
 
@@ -38,14 +38,14 @@ fn side(file: &SafeTensors<'_>, name: &str) -> Embeddings {
         identities.into_iter().map(Identity::new).collect(),
     )
     .and_then(|embeddings| embeddings.with_cameras(cameras.into_iter().map(camera).collect()))
-    .expect("sound embeddings")
+    .expect("valid embeddings")
 }
 
 fn expect_golden(report: &Report, file: &SafeTensors<'_>, prefix: &str) {
     let curve: Vec<f32> = floats(file, &format!("{prefix}cmc"));
     assert_eq!(report.cmc.len(), curve.len());
     for (rank, (found, expected)) in (1..).zip(report.cmc.iter().zip(curve)) {
-        // The file has `f32`; one query more or less would be a difference of 0.025.
+        // The file has `f32` values. One query more or less would change a value by 0.025.
         assert!(
             (found - f64::from(expected)).abs() < 1e-7,
             "rank {rank}: {found}, {expected}"
@@ -65,7 +65,7 @@ fn expect_close(found: f64, expected: f32) {
 }
 
 #[test]
-fn features_give_the_reference_numbers() {
+fn embeddings_give_the_reference_metrics() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
@@ -88,7 +88,7 @@ fn features_give_the_reference_numbers() {
 }
 
 #[test]
-fn distances_give_the_reference_numbers() {
+fn distances_give_the_reference_metrics() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
@@ -105,7 +105,7 @@ fn distances_give_the_reference_numbers() {
 }
 
 #[test]
-fn lists_have_the_reference_distances() {
+fn ranked_lists_have_the_reference_distances() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
@@ -126,6 +126,6 @@ fn lists_have_the_reference_distances() {
         let first = counted
             .map(|entry| entry.relevance)
             .position(|it| it == Relevance::Match);
-        assert_eq!(first.map(|place| place + 1), result.first_match);
+        assert_eq!(first.map(|index| index + 1), result.first_match);
     }
 }

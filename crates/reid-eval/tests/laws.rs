@@ -1,4 +1,4 @@
-//! Laws that hold for every ranking.
+//! Properties that hold for every ranking.
 
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_assume, proptest};
 use reid_core::{Camera, Identity};
@@ -11,20 +11,21 @@ const QUERIES: usize = 4;
 /// A gallery image: identity from -1 (junk), camera, and its distance to each query.
 type Image = (i64, u32, [f32; QUERIES]);
 
-/// Galleries in which no two images are equally near: distances are the places in a shuffled row.
+/// Galleries without ties: the distances of a query are distinct values from a shuffled list.
 fn galleries() -> impl Strategy<Value = Vec<Image>> {
     (1_usize..25)
         .prop_flat_map(|images| {
-            let places = Just((0_u8..25).collect::<Vec<_>>()).prop_shuffle();
+            let shuffled = Just((0_u8..25).collect::<Vec<_>>()).prop_shuffle();
             let labels = proptest::collection::vec((-1_i64..4, 1_u32..4), images);
-            (labels, proptest::collection::vec(places, QUERIES))
+            (labels, proptest::collection::vec(shuffled, QUERIES))
         })
-        .prop_map(|(labels, places)| {
-            let distances =
-                |image: usize| std::array::from_fn(|query: usize| f32::from(places[query][image]));
+        .prop_map(|(labels, distances)| {
+            let to_queries = |image: usize| {
+                std::array::from_fn(|query: usize| f32::from(distances[query][image]))
+            };
             let images = labels.into_iter().enumerate();
             images
-                .map(|(at, (identity, camera))| (identity, camera, distances(at)))
+                .map(|(at, (identity, camera))| (identity, camera, to_queries(at)))
                 .collect()
         })
 }
@@ -70,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn a_wrong_answer_never_helps(images in galleries(), distances: [u8; QUERIES]) {
+    fn an_additional_non_match_never_helps(images in galleries(), distances: [u8; QUERIES]) {
         let config = EvaluationConfig::default();
         let Ok(before) = report(&images, &config) else { return Ok(()) };
         let mut more = images;
@@ -82,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_fractions_and_the_curve_rises(images in galleries(), count_all: bool) {
+    fn metrics_are_fractions_and_the_curve_is_ascending(images in galleries(), count_all: bool) {
         let unmatched = if count_all { Unmatched::CountAsZero } else { Unmatched::Skip };
         for kind in kinds() {
             let config = EvaluationConfig::default()
@@ -96,7 +97,7 @@ proptest! {
             prop_assert!(report.cmc.iter().all(|value| fraction.contains(value)));
             prop_assert!(report.cmc.is_sorted());
             prop_assert_eq!(report.cmc.len(), 30);
-            // Every match is within a gallery of at most 24.
+            // The gallery has at most 24 images, so every match has rank 24 at most.
             let matched = match unmatched {
                 Unmatched::Skip => 1.0,
                 Unmatched::CountAsZero => report.matched_queries as f64 / 4.0,
@@ -106,14 +107,14 @@ proptest! {
     }
 
     #[test]
-    fn definitions_are_ordered(images in galleries()) {
+    fn average_precision_definitions_are_ordered(images in galleries()) {
         let precision = |kind| {
             let config = EvaluationConfig::default().with_average_precision(kind);
             report(&images, &config).map(|report| report.mean_average_precision)
         };
         let [full, trapezoid, truncated, capped] = kinds().map(precision);
         prop_assume!(full.is_ok());
-        // (i-1)/(r-1) ≤ i/r where i ≤ r, so a trapezoid is never above its right edge.
+        // (i-1)/(r-1) ≤ i/r for i ≤ r, so a trapezoid is never higher than its right edge.
         let rounding = 1e-12;
         prop_assert!(trapezoid? <= full.clone()? + rounding);
         prop_assert!(truncated.clone()? <= full? + rounding);

@@ -1,6 +1,7 @@
-//! What is more than CMC and mAP, against plain definitions on random searches.
+//! Verification, thresholds, open-set identification, camera pairs, single-gallery-shot and trials, compared
+//! with their definitions on random retrieval tasks.
 
-#![expect(clippy::float_cmp, reason = "the same shares of the same counts")]
+#![expect(clippy::float_cmp, reason = "both sides divide the same counts")]
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use reid_eval::{
     camera_pairs, evaluate, evaluate_distances, single_gallery_shot,
 };
 
-/// A small search with few different distances, so that there are ties.
+/// A small retrieval task with few different distances, so that there are ties.
 #[derive(Clone, Debug)]
 struct Small {
     distances: Vec<f32>,
@@ -41,7 +42,7 @@ impl Small {
         RetrievalTask::new(self, &self.query, &self.gallery)
     }
 
-    /// Distances of the pairs of one identity, and of two, that the Market protocol keeps.
+    /// The distances of the genuine and of the impostor pairs under the Market protocol.
     fn pairs(&self) -> [Vec<f32>; 2] {
         let mut pairs = [Vec::new(), Vec::new()];
         for (at, distance) in self.distances.iter().enumerate() {
@@ -49,8 +50,8 @@ impl Small {
             let found = self.gallery.identities()[image];
             let same = self.query.identities()[query] == found;
             let cameras = |of: &Labels, at: usize| of.cameras().expect("cameras")[at];
-            let filmed = cameras(&self.query, query) == cameras(&self.gallery, image);
-            let ignored = found.is_junk() || (same && filmed);
+            let same_camera = cameras(&self.query, query) == cameras(&self.gallery, image);
+            let ignored = found.is_junk() || (same && same_camera);
             if !ignored {
                 pairs[usize::from(!same)].push(*distance);
             }
@@ -82,7 +83,8 @@ fn small() -> impl Strategy<Value = Small> {
     })
 }
 
-fn share(of: &[f32], threshold: f32) -> f64 {
+/// The fraction of distances that are at most the threshold.
+fn accepted_fraction(of: &[f32], threshold: f32) -> f64 {
     let accepted = of.iter().filter(|distance| **distance <= threshold).count();
     accepted as f64 / of.len() as f64
 }
@@ -91,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn verification_is_its_definition(small in small(), rate in 0.0..1.0_f64) {
+    fn verification_equals_its_definition(small in small(), rate in 0.0..1.0_f64) {
         let [genuine, impostors] = small.pairs();
         let found = Verification::from_task(&small.task());
         if genuine.is_empty() || impostors.is_empty() {
@@ -104,22 +106,22 @@ proptest! {
         prop_assert_eq!((pairs.genuine, pairs.impostor), (genuine.len() as u64, impostors.len() as u64));
         let best = genuine
             .iter()
-            .filter(|threshold| share(&impostors, **threshold) <= rate)
-            .map(|threshold| share(&genuine, *threshold))
+            .filter(|threshold| accepted_fraction(&impostors, **threshold) <= rate)
+            .map(|threshold| accepted_fraction(&genuine, *threshold))
             .fold(0.0, f64::max);
         prop_assert!((found.tar_at_far(rate) - best).abs() < 1e-12);
         for point in found.roc(1000) {
-            prop_assert_eq!(point.false_accept_rate, share(&impostors, point.threshold));
-            prop_assert_eq!(point.true_accept_rate, share(&genuine, point.threshold));
+            prop_assert_eq!(point.false_accept_rate, accepted_fraction(&impostors, point.threshold));
+            prop_assert_eq!(point.true_accept_rate, accepted_fraction(&genuine, point.threshold));
         }
-        // At the equal error rate one side is no more, the other no less.
+        // At a FAR of at most the equal error rate, 1 - TAR is at most that rate too.
         let rate = found.equal_error_rate();
         prop_assert!((0.0..=1.0).contains(&rate));
         prop_assert!(1.0 - found.tar_at_far(rate) <= rate + 1e-12);
     }
 
     #[test]
-    fn a_threshold_keeps_its_promise(small in small(), wanted in 0.0..1.0_f64) {
+    fn a_threshold_keeps_the_wanted_false_accept_rate(small in small(), wanted in 0.0..1.0_f64) {
         let few = Resampling::default().with_samples(20);
         let Ok(threshold) = Threshold::calibrate(&small.task(), wanted, &few) else {
             return Ok(());
@@ -127,13 +129,13 @@ proptest! {
         let [genuine, impostors] = small.pairs();
         let rates = threshold.rates;
         prop_assert!(rates.false_accepts.value <= wanted);
-        prop_assert_eq!(rates.false_accepts.value, share(&impostors, threshold.distance));
-        prop_assert_eq!(rates.true_accepts.value, share(&genuine, threshold.distance));
+        prop_assert_eq!(rates.false_accepts.value, accepted_fraction(&impostors, threshold.distance));
+        prop_assert_eq!(rates.true_accepts.value, accepted_fraction(&genuine, threshold.distance));
         prop_assert!(rates.false_accepts.low <= rates.false_accepts.high);
     }
 
     #[test]
-    fn with_every_alarm_allowed_open_is_closed(small in small()) {
+    fn open_set_identification_with_all_alarms_allowed_equals_rank_1(small in small()) {
         let config = OpenSetConfig::default().with_held_out(0.0);
         let Ok(open) = OpenSet::from_task(&small.task(), &config) else { return Ok(()) };
         let closed = evaluate_distances(
@@ -149,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pair_of_cameras_is_a_gallery_of_one_camera(small in small()) {
+    fn camera_pairs_equal_evaluations_of_one_camera_each(small in small()) {
         let config = EvaluationConfig::default();
         let pairs = camera_pairs(&small.task(), &config).expect("cameras");
         for pair in pairs {
@@ -175,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn one_image_of_each_identity_leaves_nothing_to_draw(small in small()) {
+    fn single_gallery_shot_of_one_image_per_identity_equals_the_cmc_curve(small in small()) {
         let mut seen = std::collections::BTreeSet::new();
         let firsts: Vec<usize> = (0..small.gallery.len())
             .filter(|&image| seen.insert(small.gallery.identities()[image]))
@@ -212,7 +214,7 @@ fn embeddings(values: &[f32], identities: &[i64]) -> Embeddings {
 }
 
 #[test]
-fn trials_are_repeatable_and_average() {
+fn trials_are_reproducible_and_averaged() {
     let values: Vec<f32> = (0..40).map(|at| (at as f32 * 1.7).sin()).collect();
     let identities: Vec<i64> = (0..20).map(|image| 1 + image % 5).collect();
     let images = embeddings(&values, &identities);
@@ -239,9 +241,9 @@ fn trials_are_repeatable_and_average() {
 }
 
 #[test]
-fn odd_sets_have_a_result_or_an_error() {
-    let camera_less = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-    // Vectors of zeros, all the same, and a single image.
+fn degenerate_sets_give_a_result_or_an_error() {
+    let no_cameras = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
+    // Zero vectors, equal vectors, and a single image.
     for (values, identities) in [
         (vec![0.0; 8], vec![1, 1, 2, 2]),
         (vec![0.3; 8], vec![1, 2, 1, 2]),
@@ -256,7 +258,7 @@ fn odd_sets_have_a_result_or_an_error() {
             Err(Error::Spread { .. })
         ));
         assert_eq!(images.pooled_by_track(), Err(Error::Tracks));
-        let report = evaluate(&images, &images, &camera_less).expect("each finds itself");
+        let report = evaluate(&images, &images, &no_cameras).expect("each image matches itself");
         let intervals = report
             .intervals(&Resampling::default())
             .expect("an interval");

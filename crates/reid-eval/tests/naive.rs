@@ -1,4 +1,4 @@
-//! A naive twin that sorts everything, and one thread against many.
+//! Comparison with a naive implementation that sorts the whole gallery, and of one thread with many.
 
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed};
@@ -8,12 +8,14 @@ use reid_eval::{
     ranked_list,
 };
 
-/// Whole numbers from 0 to 3 in few dimensions, so that products are exact and distances tie: 60
-/// images share at most 28 distances. Identities from -1 (junk) over 0 (distractors), of which some are on one side only.
+/// A random query set and gallery with integer coordinates from 0 to 3 in at most 3 dimensions.
+///
+/// Products are exact and distances tie: 60 images have at most 28 different distances. Identities of gallery
+/// images start at -1 (junk) and 0 (distractors). Some identities are in only one of the two sets.
 fn problem(seed: Seed) -> (Embeddings, Embeddings) {
     let mut stream = seed.stream();
     let dimensions = stream.random_range(1..4);
-    let mut side = |first: i64, images: usize, numbers: u64| {
+    let mut side = |first: i64, images: usize, first_id: u64| {
         let values = (0..images * dimensions).map(|_| f32::from(stream.random_range(0..4_u8)));
         let values = values.collect();
         let identities = (0..images).map(|_| Identity::new(stream.random_range(first..9)));
@@ -22,14 +24,14 @@ fn problem(seed: Seed) -> (Embeddings, Embeddings) {
         let cameras = cameras.collect();
         Embeddings::new(values, dimensions, identities)
             .and_then(|side| side.with_cameras(cameras))
-            .and_then(|side| side.with_images((numbers..).take(images).collect()))
-            .expect("sound embeddings")
+            .and_then(|side| side.with_images((first_id..).take(images).collect()))
+            .expect("valid embeddings")
     };
-    // Image numbers 20 to 29 are on both sides.
+    // Image IDs 20 to 29 are in both sets.
     (side(1, 30, 0), side(-1, 60, 20))
 }
 
-/// The distances of whole numbers, without rounding before the root.
+/// The Euclidean distance; for integer coordinates, without rounding before the square root.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "rounded to f32 as elsewhere"
@@ -52,11 +54,11 @@ fn ignored(protocol: &Protocol, query: (&Labels, usize), gallery: (&Labels, usiz
                 identity(query.0, query.1) == identity(gallery.0, gallery.1) && same(camera)
             }
             Protocol::NoCameras => same(image),
-            other => panic!("no definition of {other}"),
+            other => panic!("the test does not define the protocol {other}"),
         }
 }
 
-/// A query's result by a full stable sort and a walk down the list.
+/// Computes the result of a query by a full stable sort of the gallery.
 fn naive(query: &Embeddings, gallery: &Embeddings, protocol: &Protocol, index: usize) -> Naive {
     let mut order: Vec<usize> = (0..gallery.len())
         .filter(|&image| !ignored(protocol, (query.labels(), index), (gallery.labels(), image)))
@@ -64,12 +66,12 @@ fn naive(query: &Embeddings, gallery: &Embeddings, protocol: &Protocol, index: u
     let to_query = |image: usize| distance(query.row(index), gallery.row(image));
     order.sort_by(|&a, &b| to_query(a).total_cmp(&to_query(b)));
     let (mut hits, mut sum, mut first, mut last) = (0.0, 0.0, None, 0.0);
-    for (place, &image) in order.iter().enumerate() {
+    for (index_in_list, &image) in order.iter().enumerate() {
         if gallery.identities()[image] == query.identities()[index] {
-            let rank = (place + 1) as f64;
+            let rank = (index_in_list + 1) as f64;
             hits += 1.0;
             sum += hits / rank;
-            first = first.or(Some(place + 1));
+            first = first.or(Some(index_in_list + 1));
             last = rank;
         }
     }
@@ -82,7 +84,7 @@ fn naive(query: &Embeddings, gallery: &Embeddings, protocol: &Protocol, index: u
     }
 }
 
-/// The fields of a [`QueryResult`].
+/// A copy of the fields of [`QueryResult`], which cannot be constructed here.
 #[derive(Debug, PartialEq)]
 struct Naive {
     query: usize,
@@ -105,7 +107,7 @@ impl From<&QueryResult> for Naive {
 }
 
 #[test]
-fn ranking_is_that_of_a_full_stable_sort() {
+fn ranking_equals_a_full_stable_sort() {
     let mut unmatched = 0;
     for at in 0..40 {
         let (query, gallery) = problem(Seed::new(1).named("problems").at(at));
@@ -131,10 +133,10 @@ fn ranking_is_that_of_a_full_stable_sort() {
             unmatched += by_features.queries - by_features.matched_queries;
         }
     }
-    assert!(unmatched > 10, "{unmatched}: the problems are too easy");
+    assert!(unmatched > 10, "only {unmatched} queries without a match");
 }
 
-/// The means are those of the queries that have a match.
+/// Checks that the metrics of the report are means over the queries with a match.
 fn expect_means(report: &Report) {
     let mean = |value: fn(&QueryResult) -> Option<f64>| {
         let values: Vec<f64> = report.per_query.iter().filter_map(value).collect();
@@ -158,7 +160,7 @@ fn expect_means(report: &Report) {
     }
 }
 
-/// The first right entry of each list stands where the report has it.
+/// Checks that the first match of each ranked list has the rank that the report gives.
 fn expect_lists(query: &Embeddings, gallery: &Embeddings, report: &Report) {
     for result in &report.per_query {
         let list = ranked_list(query, gallery, &report.config, result.query, usize::MAX);
@@ -167,17 +169,16 @@ fn expect_lists(query: &Embeddings, gallery: &Embeddings, report: &Report) {
             .iter()
             .filter(|entry| entry.relevance != Relevance::Ignored);
         let first = counted.position(|entry| entry.relevance == Relevance::Match);
-        assert_eq!(first.map(|place| place + 1), result.first_match);
+        assert_eq!(first.map(|index| index + 1), result.first_match);
     }
 }
 
-/// The nearest images of each query are the first of a full stable sort.
 #[test]
-fn a_search_is_a_full_stable_sort() {
+fn search_results_are_the_head_of_a_full_stable_sort() {
     for at in 0..20 {
         let (query, gallery) = problem(Seed::new(3).named("problems").at(at));
         for metric in [Metric::Euclidean, Metric::Cosine] {
-            let distances = Distances::between(&query, &gallery, metric).expect("one space");
+            let distances = Distances::between(&query, &gallery, metric).expect("equal dimensions");
             let index = Index::new(&gallery, metric).expect("images");
             for k in [0, 1, 7, 60, 100] {
                 let found = index.search(&query, k).expect("finite");
@@ -198,7 +199,7 @@ fn a_search_is_a_full_stable_sort() {
                 }
             }
         }
-        // By whole numbers, without matrix products.
+        // Compared with distances that are computed without matrix products.
         let nearest = Index::new(&gallery, Metric::Euclidean)
             .expect("images")
             .search(&query, 5)
@@ -213,7 +214,7 @@ fn a_search_is_a_full_stable_sort() {
 }
 
 #[test]
-fn a_search_that_makes_no_sense_is_refused() {
+fn invalid_searches_are_rejected() {
     let set = |values: Vec<f32>, dimensions: usize| {
         let labels = Labels::unknown(values.len() / dimensions);
         Embeddings::from_parts(values, dimensions, labels).expect("whole rows")
@@ -233,7 +234,7 @@ fn a_search_that_makes_no_sense_is_refused() {
     );
     assert_eq!(gallery.search(&set(Vec::new(), 2), 1), Ok(Vec::new()));
     let far = gallery.search(&set(vec![3e38, 3e38], 2), 1);
-    assert!(far.is_ok(), "directions have no length");
+    assert!(far.is_ok(), "cosine distances do not overflow");
     let index = Index::new(&gallery, Metric::Euclidean).expect("an image");
     let far = index.search(&set(vec![3e38, 3e38], 2), 1);
     assert_eq!(
@@ -246,8 +247,8 @@ fn a_search_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn one_thread_and_many_agree_to_the_last_bit() {
-    // 300 queries are 5 blocks.
+fn results_are_bit_identical_for_any_number_of_threads() {
+    // 300 queries are 3 blocks of at most 128.
     let mut stream = Seed::new(2).named("threads").stream();
     let mut side = |images: usize| {
         let values = (0..images * 33)
@@ -255,7 +256,7 @@ fn one_thread_and_many_agree_to_the_last_bit() {
             .collect();
         let label = |image: usize| i64::try_from(image % 40).expect("small");
         let identities = (0..images).map(label).map(Identity::new).collect();
-        Embeddings::new(values, 33, identities).expect("sound embeddings")
+        Embeddings::new(values, 33, identities).expect("valid embeddings")
     };
     let (query, gallery) = (side(300), side(700));
     for kind in [

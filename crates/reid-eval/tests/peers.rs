@@ -1,5 +1,5 @@
-//! Two public evaluations, `FastReID`'s and torchreid's, on random problems with ties, junk, distractors
-//! and queries without a match (`tests/golden/make_ranking.py`).
+//! Agreement with the evaluations of `FastReID` and torchreid on random problems with ties, junk,
+//! distractors and queries without a match (`tests/golden/make_ranking.py`).
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn numbers<const BYTES: usize, T>(&self, key: &str, of: fn([u8; BYTES]) -> T) -> Vec<T> {
+    fn values<const BYTES: usize, T>(&self, key: &str, of: fn([u8; BYTES]) -> T) -> Vec<T> {
         let key = format!("{}.{key}", self.number);
         let tensor = self
             .file
@@ -27,11 +27,11 @@ impl Problem<'_> {
     }
 
     fn doubles(&self, key: &str) -> Vec<f64> {
-        self.numbers(key, f64::from_le_bytes)
+        self.values(key, f64::from_le_bytes)
     }
 
     fn labels(&self, side: &str) -> Labels {
-        let of = |key| self.numbers(&format!("{side}.{key}"), i64::from_le_bytes);
+        let of = |key| self.values(&format!("{side}.{key}"), i64::from_le_bytes);
         let camera = |number| Camera::new(u32::try_from(number).expect("a camera"));
         Labels::new(of("ids").into_iter().map(Identity::new).collect())
             .with_cameras(of("cameras").into_iter().map(camera).collect())
@@ -44,7 +44,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 #[test]
-fn both_say_the_same() {
+fn metrics_agree_with_fastreid_and_torchreid() {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ranking_peers.safetensors");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -53,7 +53,7 @@ fn both_say_the_same() {
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         let problem = Problem { file, number };
         let (query, gallery) = (problem.labels("query"), problem.labels("gallery"));
-        let distances = problem.numbers("distances", f32::from_le_bytes);
+        let distances = problem.values("distances", f32::from_le_bytes);
         let config = EvaluationConfig::default().with_max_rank(10);
         let report = evaluate_distances(&distances, &query, &gallery, &config).expect("matches");
 
@@ -81,7 +81,7 @@ fn both_say_the_same() {
             mean(&penalties),
             "mINP",
         );
-        // Query by query: peers leave out those without a match.
+        // Query by query. The other programs omit queries without a match.
         let each = report
             .per_query
             .iter()
@@ -100,6 +100,6 @@ fn both_say_the_same() {
     }
     assert!(
         unmatched > 5 && junk > 20,
-        "{unmatched} {junk}: the problems test too little"
+        "too few unmatched queries ({unmatched}) or junk images ({junk}) to be a test"
     );
 }

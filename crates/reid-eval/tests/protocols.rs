@@ -1,4 +1,4 @@
-//! Protocols from outside the crate: everything that takes a protocol takes them.
+//! Custom protocols: every function that takes a protocol accepts one.
 
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed, Split};
@@ -27,7 +27,7 @@ impl RelevanceRule for Delegate {
     }
 }
 
-/// Images of the query's own value of an attribute are ignored: cross-modality with `modality`.
+/// Ignores images with the query's value of an attribute. With `modality`, it is a cross-modality protocol.
 #[derive(Debug)]
 struct Across(&'static str);
 
@@ -52,7 +52,7 @@ impl RelevanceRule for Across {
     }
 }
 
-/// Images within a time of the query are ignored; the times are the rule's own.
+/// Ignores matches taken within `seconds` of the query. The rule stores the times of all images.
 #[derive(Debug)]
 struct Later {
     query: Vec<u64>,
@@ -73,7 +73,7 @@ impl RelevanceRule for Later {
         let [queries, images] = expected;
         Err(Error::Protocol {
             protocol: self.name().to_owned(),
-            reason: format!("expected times of {queries} and {images} images"),
+            reason: format!("expected times of {queries} queries and {images} gallery images"),
         })
     }
 
@@ -86,7 +86,8 @@ impl RelevanceRule for Later {
     }
 }
 
-/// A set with cameras and an attribute, some identities of which are junk, distractors or unknown.
+/// Random embeddings with cameras and an attribute. With `first` = -2, some identities are unknown, junk or
+/// distractors.
 fn side(seed: Seed, first: i64, images: usize) -> Embeddings {
     let mut stream = seed.stream();
     let values = (0..images * 4).map(|_| stream.random_range(-1.0..1.0_f32));
@@ -103,18 +104,18 @@ fn side(seed: Seed, first: i64, images: usize) -> Embeddings {
     Embeddings::new(values, 4, identities)
         .and_then(|side| side.with_cameras(cameras))
         .and_then(|side| side.with_attribute("modality", modalities))
-        .expect("sound embeddings")
+        .expect("valid embeddings")
 }
 
-/// The numbers of a report, without the name of the protocol.
-fn numbers(report: &Report) -> String {
+/// Formats a report without the name of the protocol.
+fn without_protocol(report: &Report) -> String {
     let mut report = report.clone();
     report.config = EvaluationConfig::default();
     format!("{report:?}")
 }
 
 #[test]
-fn a_rule_is_taken_wherever_a_protocol_is() {
+fn every_function_accepts_a_custom_protocol() {
     for at in 0..12 {
         let seed = Seed::new(7).named("sides").at(at);
         let query = side(seed.named("query"), -2, 20);
@@ -130,11 +131,16 @@ fn a_rule_is_taken_wherever_a_protocol_is() {
             let reranked = reranked.expect("finite");
             let again = reranked.evaluate(query.labels(), gallery.labels(), config);
             let lists: Vec<_> = lists.collect();
-            (numbers(&report), lists, numbers(&again.expect("matches")))
+            (
+                without_protocol(&report),
+                lists,
+                without_protocol(&again.expect("matches")),
+            )
         });
         assert_eq!(market, custom);
 
-        let distances = Distances::between(&query, &gallery, Metric::Cosine).expect("one space");
+        let distances =
+            Distances::between(&query, &gallery, Metric::Cosine).expect("equal dimensions");
         let task = RetrievalTask::new(&distances, query.labels(), gallery.labels());
         let [market, custom] = [&one, &other].map(|protocol| {
             let task = task.with_protocol(protocol);
@@ -152,7 +158,7 @@ fn a_rule_is_taken_wherever_a_protocol_is() {
 }
 
 #[test]
-fn images_of_the_own_modality_are_no_answers() {
+fn images_of_the_query_modality_are_ignored() {
     let protocol = Protocol::custom(Across("modality"));
     let query = side(Seed::new(8).named("query"), 1, 30);
     let gallery = side(Seed::new(8).named("gallery"), -2, 80);
@@ -162,7 +168,7 @@ fn images_of_the_own_modality_are_no_answers() {
         let config = EvaluationConfig::from(&protocol);
         let list = ranked_list(&query, &gallery, &config, result.query, 99).expect("a query");
         let own = query.labels().at(result.query);
-        // By its definition, down the whole list.
+        // The expected rank by definition, from the whole ranked list.
         let ranked = list
             .entries
             .iter()
@@ -174,14 +180,14 @@ fn images_of_the_own_modality_are_no_answers() {
         let first = ranked
             .iter()
             .position(|image| image.identity() == own.identity());
-        assert_eq!(result.first_match, first.map(|place| place + 1));
+        assert_eq!(result.first_match, first.map(|index| index + 1));
         found += usize::from(first.is_some());
     }
     assert!(found > 5, "{found}: the problem is too easy");
 }
 
 #[test]
-fn a_rule_may_hold_what_is_no_label() {
+fn a_rule_may_hold_data_beside_the_labels() {
     let labels =
         |identities: &[i64]| Labels::new(identities.iter().copied().map(Identity::new).collect());
     let (query, gallery) = (labels(&[1]), labels(&[1, 2, 1]));
@@ -198,32 +204,32 @@ fn a_rule_may_hold_what_is_no_label() {
     };
     let report = evaluate(&rule(&[95, 100, 200])).expect("a match");
     assert_eq!(report.per_query[0].first_match, Some(2));
-    let refused = evaluate(&rule(&[95])).expect_err("one time");
+    let refused = evaluate(&rule(&[95])).expect_err("one time for three images");
     assert_eq!(
         refused.to_string(),
-        "the protocol `later`: expected times of 1 and 3 images"
+        "the protocol `later`: expected times of 1 queries and 3 gallery images"
     );
     let none = evaluate(&rule(&[95, 0, 105])).expect_err("no match");
     assert_eq!(
         none.to_string(),
-        "mAP and CMC need at least one query with a match by the protocol `later`: it says match for none of \
-         1 queries with 3 gallery images"
+        "mAP and CMC need at least one query with a match under the protocol `later`: its rule found no \
+         match among 1 queries x 3 gallery images"
     );
 }
 
 #[test]
-fn a_missing_attribute_is_named() {
+fn a_missing_attribute_is_rejected_by_name() {
     let set = Embeddings::new(vec![1.0], 1, vec![Identity::new(1)]).expect("one");
     let error = evaluate(&set, &set, &Protocol::custom(Across("modality"))).expect_err("missing");
     assert_eq!(
         error.to_string(),
         "the query has no attribute `modality`, found no attributes: \
-         give one value per image by `Labels::with_attribute`"
+         set one value per image with `Labels::with_attribute`"
     );
 }
 
 #[test]
-fn a_report_of_a_rule_can_be_read_and_its_rule_must_be_given_again() {
+fn a_report_of_a_custom_protocol_is_read_and_needs_its_rule_for_evaluation() {
     let query = side(Seed::new(9).named("query"), 1, 20);
     let gallery = side(Seed::new(9).named("gallery"), 1, 40);
     let report = evaluate(&query, &gallery, &Protocol::custom(Delegate)).expect("matches");

@@ -1,4 +1,4 @@
-//! Re-ranking beside a reference implementation and beside its definition with whole matrices.
+//! Re-ranking compared with a reference implementation and with a naive implementation on full matrices.
 
 use std::{collections::BTreeSet, ops::Range, path::Path};
 
@@ -10,9 +10,9 @@ use reid_eval::{
 };
 use safetensors::SafeTensors;
 
-// ------------------------------------------------------------------------------- the definition
+// ------------------------------------------------------------------- the naive implementation
 
-/// Every step as it is written, with matrices of all pairs, in double precision.
+/// The published algorithm step by step, with matrices of all pairs, in double precision.
 struct Naive {
     distances: Vec<Vec<f64>>,
     lists: Vec<Vec<usize>>,
@@ -30,7 +30,7 @@ impl Naive {
             match metric {
                 Metric::Euclidean => product(a, a) + product(b, b) - 2.0 * product(a, b),
                 Metric::Cosine => 1.0 - product(a, b) / (product(a, a) * product(b, b)).sqrt(),
-                other => panic!("no definition of {other}"),
+                other => panic!("the test does not define the metric {other}"),
             }
         };
         let distances: Vec<Vec<f64>> = points
@@ -143,10 +143,10 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 }
 
 #[test]
-fn it_is_its_definition_with_ties_and_duplicates() {
+fn reranking_equals_the_naive_implementation_with_ties_and_duplicates() {
     let mut stream = Seed::new(4).named("points").stream();
     for problem in 0..24 {
-        // Small whole numbers: squared distances are exact, and many are equal.
+        // Small integer coordinates: squared distances are exact, and many are equal.
         let images = 3 + 5 * problem;
         let spread = if problem % 2 == 0 { 3 } else { 40 };
         let point = |_| {
@@ -187,7 +187,7 @@ fn it_is_its_definition_with_ties_and_duplicates() {
 }
 
 #[test]
-fn cosine_distances_are_those_of_directions() {
+fn cosine_distances_equal_the_naive_implementation() {
     let mut stream = Seed::new(5).named("points").stream();
     let point = |_| (0..6).map(|_| stream.random_range(-1.0_f32..1.0)).collect();
     let points: Vec<Vec<f32>> = (0..60).map(point).collect();
@@ -204,8 +204,8 @@ fn cosine_distances_are_those_of_directions() {
 }
 
 #[test]
-fn more_than_a_block_of_images_on_either_side() {
-    // Blocks of 512: two on either side.
+fn several_blocks_of_queries_and_gallery_images_agree() {
+    // With blocks of 512 images, query and gallery have two blocks each.
     let mut stream = Seed::new(6).named("points").stream();
     let point = |_| (0..3).map(|_| stream.random_range(-9..=9) as f32).collect();
     let points: Vec<Vec<f32>> = (0..1_080).map(point).collect();
@@ -226,7 +226,7 @@ fn more_than_a_block_of_images_on_either_side() {
     assert_close(&rows[1], &expected[519 * 560..], 2e-6, "the last query");
 }
 
-// ------------------------------------------------------------------------------- the reference
+// ---------------------------------------------------------------- the reference implementation
 
 fn golden() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ranking.safetensors");
@@ -256,7 +256,7 @@ fn side(file: &SafeTensors<'_>, name: &str) -> Embeddings {
     let cameras = cameras.map(|it| Camera::new(u32::try_from(it).expect("a camera")));
     Embeddings::new(floats(file, &features), dimensions, identities)
         .and_then(|embeddings| embeddings.with_cameras(cameras.collect()))
-        .expect("sound embeddings")
+        .expect("valid embeddings")
 }
 
 #[test]
@@ -300,10 +300,10 @@ fn features_give_the_reference_distances_and_metrics() {
     }
 }
 
-// ----------------------------------------------------------------------------------------- laws
+// ----------------------------------------------------------------------------- other properties
 
 #[test]
-fn a_lambda_of_one_keeps_the_order() {
+fn a_lambda_of_one_keeps_the_original_ranking() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
@@ -316,7 +316,7 @@ fn a_lambda_of_one_keeps_the_order() {
 }
 
 #[test]
-fn every_thread_count_gives_the_same_bits() {
+fn the_result_is_bit_identical_for_any_number_of_threads() {
     let bytes = golden();
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let (query, gallery) = (side(&file, "query"), side(&file, "gallery"));
@@ -334,16 +334,16 @@ fn every_thread_count_gives_the_same_bits() {
 }
 
 #[test]
-fn odd_sets_have_a_result_or_an_error() {
+fn degenerate_sets_give_a_result_or_an_error() {
     let config = RerankConfig::default();
     let matrix = |query: &[Vec<f32>], gallery: &[Vec<f32>]| {
         let (query, gallery) = (embeddings(query), embeddings(gallery));
         Reranked::new(&query, &gallery, &config).and_then(|reranked| reranked.matrix())
     };
-    // One image on either side: each is all the other has, and the distance is the largest there is.
+    // One query and one gallery image: each is the only neighbour of the other, at the largest distance.
     let one = matrix(&[vec![1.0, 0.0]], &[vec![0.0, 1.0]]).expect("a distance");
-    assert!((one[0] - 0.3).abs() < 1e-6, "{one:?}"); // the same encoding, and λ
-    // Duplicates, and vectors without a direction.
+    assert!((one[0] - 0.3).abs() < 1e-6, "{one:?}"); // equal encodings: only λ remains
+    // Duplicates, and zero vectors.
     let same = vec![vec![1.0, 2.0]; 30];
     assert!(
         matrix(&same[..4], &same[4..])
@@ -386,10 +386,10 @@ fn odd_sets_have_a_result_or_an_error() {
     assert!(
         error
             .to_string()
-            .starts_with("the distance of query image 0 and gallery image 0")
+            .starts_with("the distance between query image 0 and gallery image 0")
     );
 
-    // More neighbours than there are images, as many as can be written.
+    // The largest possible numbers of neighbours.
     let all = RerankConfig::default().with_parameters(usize::MAX, usize::MAX, 0.3);
     let (query, gallery) = (embeddings(&same[..4]), embeddings(&same[4..]));
     let reranked = Reranked::new(&query, &gallery, &all).and_then(|it| it.matrix());
@@ -402,7 +402,7 @@ fn odd_sets_have_a_result_or_an_error() {
 }
 
 #[test]
-fn labels_of_another_number_are_refused() {
+fn a_wrong_number_of_labels_is_rejected() {
     let points = [vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]];
     let (query, gallery) = (embeddings(&points[..1]), embeddings(&points[1..]));
     let reranked = Reranked::new(&query, &gallery, &RerankConfig::default()).expect("finite");
@@ -410,15 +410,15 @@ fn labels_of_another_number_are_refused() {
     let error = evaluate_rows(&reranked, query.labels(), query.labels(), &config);
     assert_eq!(
         error.expect_err("one label").to_string(),
-        "the distances of queries 0 to 0 (from 0): expected 1 queries and 1 gallery images, as there are labels, \
-         found 1 and 2"
+        "the distances of queries 0 to 0 (from 0) cannot be used: \
+         expected 1 queries and 1 gallery images, as many as labels, found 1 and 2"
     );
 }
 
-/// A source that leaves its last value out.
-struct Lazy;
+/// A source that does not write its last value.
+struct Incomplete;
 
-impl DistanceRows for Lazy {
+impl DistanceRows for Incomplete {
     fn queries(&self) -> usize {
         1
     }
@@ -434,10 +434,10 @@ impl DistanceRows for Lazy {
 }
 
 #[test]
-fn distances_that_are_left_out_are_refused() {
+fn distances_that_are_not_written_are_rejected() {
     let labels = |count| Labels::new(vec![Identity::new(1); count]);
     let config = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
-    let source: &dyn DistanceRows = &Lazy;
+    let source: &dyn DistanceRows = &Incomplete;
     let error = evaluate_rows(source, &labels(1), &labels(2), &config);
     let (query, gallery) = (0, 1);
     assert_eq!(error, Err(Error::Distance { query, gallery }));

@@ -1,12 +1,21 @@
-//! The arithmetic of re-identification on slices of numbers in single precision: the products of many
-//! vectors with many others and, with the feature `networks`, convolution, batch normalisation,
-//! pooling, gates, mixing of maps and steps of Adam.
+//! SIMD kernels for re-identification on `f32` slices.
 //!
-//! Each runs on the machine's widest vectors, AVX2, AVX-512 or NEON, chosen when the program runs, and all but
-//! the products on all threads of [rayon]'s pool. Sums go in an order that does not depend on the number of
-//! threads, so results repeat to the last bit on one machine. There is no `unsafe` here, and nothing of
-//! tensors: `reid-ops` makes operations of Burn's backend Flex of this, `reid-eval` distances between
-//! descriptors.
+//! [`products`] computes the inner products of two sets of vectors. The feature `networks` adds convolution,
+//! batch normalisation, pooling, gates, feature `CutMix` and Adam steps.
+//!
+//! - **SIMD**: each kernel uses the widest vectors of the processor (AVX2, AVX-512 or NEON). The crate `pulp`
+//!   selects them at run time, behind a safe interface.
+//! - **Threads**: the kernels of networks run on [rayon]'s thread pool, and small inputs stay on the calling
+//!   thread. [`products`] always runs on the calling thread.
+//! - **Reproducibility**: every sum is computed in an order that does not depend on the number of threads. On
+//!   one machine, results are bit-identical from run to run.
+//! - **Safety**: the crate contains no `unsafe` code.
+//!
+//! The crate depends neither on Burn nor on a tensor type. `reid-ops` builds operations of Burn's CPU backend
+//! Flex from these kernels; `reid-eval` computes distances between embeddings with [`products`].
+//!
+//! Shapes such as `[batch, channels, positions]` give the row-major order of the values in a slice. A
+//! *feature map* is the plane of one channel of one image; its *positions* are height × width.
 //!
 //! ```
 //! // Two vectors against three, of two values each.
@@ -19,7 +28,7 @@
 #![doc(test(attr(deny(warnings))))]
 #![expect(
     clippy::inline_always,
-    reason = "what is not inlined into a function that is compiled for wide vectors does not use them"
+    reason = "only code that is inlined into a function compiled for wide vectors uses wide vectors"
 )]
 
 #[cfg(feature = "networks")]

@@ -1,4 +1,4 @@
-//! What convolutional networks compute.
+//! Kernels of convolutional neural networks.
 
 pub mod normalisation;
 
@@ -29,8 +29,8 @@ pub use pooling::Pooling;
 pub use power_mean::{PowerMeans, power_means};
 pub use relu::{add_relu, relu_backward};
 
-/// Numbers of a task that does little with each.
+/// The number of values in one task of an elementwise kernel.
 const PART: usize = 1 << 15;
 
-/// So many of them are not worth the wait for another thread.
-const ALONE: usize = 1 << 18;
+/// The largest input, in values, that stays on the calling thread: waking another thread would take longer.
+const ONE_THREAD: usize = 1 << 18;

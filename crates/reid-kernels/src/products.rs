@@ -1,37 +1,48 @@
-//! Products of many vectors with many others.
+//! Inner products of two sets of vectors.
+//!
+//! The left vectors are copied once into *panels*: several vectors are interleaved, so that one SIMD load
+//! reads the same dimension of each. The right vectors are read in place, one value at a time, and each
+//! value is broadcast. A search therefore passes its queries on the left and never copies the gallery.
+//!
+//! A tile of 6 right vectors by up to 4 SIMD vectors of left vectors stays in registers. Blocks of
+//! [`DEPTH`] dimensions and [`TOGETHER`] right vectors keep its operands in the first and second cache.
+//!
+//! Rejected: the product of `ndarray`, which stops at AVX2; the crate `gemm`, whose function is unsafe; inner
+//! products of two unpacked sets, which copy nothing, but load two SIMD vectors for each multiplication where
+//! this kernel loads one vector and one value.
 
 use std::hint::black_box;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows of a tile: right vectors.
+/// The number of rows of a tile. Each row is a right vector.
 const ROWS: usize = 6;
 
-/// Numbers of each vector that are multiplied together, so that a panel of left vectors stays in the first
-/// cache.
+/// The number of dimensions in a block: with so many, a panel of left vectors stays in the first cache.
 const DEPTH: usize = 128;
 
-/// Right vectors that are multiplied together, so that their part of this depth stays in the second cache:
-/// whole tiles of rows.
+/// The number of right vectors in a block: [`DEPTH`] dimensions of each stay in the second cache. A multiple
+/// of [`ROWS`].
 const TOGETHER: usize = 96;
 
-/// The inner product of each left vector with each right one, on the calling thread.
+/// Computes the inner product of each left vector with each right vector, on the calling thread.
 ///
 /// ```text
 /// products[l, r] = Σᵢ left[l, i] · right[r, i]
 /// ```
 ///
-/// Both sides hold vectors of `dimensions` numbers one behind the other. What a pair gives does not depend
-/// on the vectors beside it, to the last bit. The left side is copied, the right one is read where it
-/// lies: the longer side belongs there.
+/// `left` is `[L, dimensions]`, `right` is `[R, dimensions]` and `products` is `[L, R]`. The product of a
+/// pair is bit-identical whatever other vectors are in the call. The left side is copied and the right side
+/// is read in place, so pass the longer set on the right.
 ///
 /// # Panics
-/// If a side is no whole number of vectors, or there is not a place for each product.
+/// If `dimensions` is 0, if a side is not a whole number of vectors, or if `products` does not have one value
+/// per pair.
 pub fn products(left: &[f32], right: &[f32], dimensions: usize, products: &mut [f32]) {
     let count = |what: &str, side: &[f32]| {
         assert!(
             dimensions > 0 && side.len().is_multiple_of(dimensions),
-            "{} numbers on the {what}, expected vectors of {dimensions}",
+            "{} values on the {what} side, expected whole vectors of {dimensions} values",
             side.len()
         );
         side.len() / dimensions
@@ -40,7 +51,7 @@ pub fn products(left: &[f32], right: &[f32], dimensions: usize, products: &mut [
     assert_eq!(
         products.len(),
         height * width,
-        "places for the products of {height} vectors with {width}"
+        "length of `products` for {height} left and {width} right vectors"
     );
     if !products.is_empty() {
         Arch::new().dispatch(Products {
@@ -60,7 +71,7 @@ struct Products<'a> {
 }
 
 impl Products<'_> {
-    /// With tiles of `A` vectors of left numbers, which changes no bit.
+    /// Computes all products with tiles that are `A` SIMD vectors wide. Results do not depend on `A`.
     #[inline(always)]
     fn run<S: Simd, const A: usize>(self, simd: S) {
         let width = A * S::F32_LANES;
@@ -97,33 +108,32 @@ impl Products<'_> {
     }
 }
 
-/// The left vectors side by side, in panels of as many as a tile is wide: `[panels, dimensions, width]`,
-/// the last one with zeros.
+/// Interleaves the left vectors in panels as wide as a tile: `[panels, dimensions, width]`. The last panel is
+/// padded with zeros.
 fn panels(left: &[f32], dimensions: usize, width: usize) -> Vec<f32> {
     let count = (left.len() / dimensions).div_ceil(width);
     let mut panels = vec![0.0; count * dimensions * width];
     for (vector, values) in left.chunks_exact(dimensions).enumerate() {
         let begin = vector / width * dimensions * width + vector % width;
         let positions = panels[begin..].iter_mut().step_by(width);
-        for (position, number) in positions.zip(values) {
-            *position = *number;
+        for (position, value) in positions.zip(values) {
+            *position = *value;
         }
     }
     panels
 }
 
-/// Some numbers of some right vectors, and of all left ones.
+/// A range of dimensions of a block of right vectors and of all left vectors.
 struct Part<'a> {
     right: &'a [f32],
     dimensions: usize,
     panels: &'a [f32],
-    /// The first of the numbers.
+    /// The first dimension of the range.
     from: usize,
 }
 
 impl Part<'_> {
-    /// Adds the products of `D` numbers of each vector, `[panels, together, width]`, and says how many
-    /// numbers that were.
+    /// Adds the products over `D` dimensions to `sums`, `[panels, TOGETHER, width]`, and returns `D`.
     #[inline(always)]
     fn add<S: Simd, const A: usize, const D: usize>(&self, simd: S, sums: &mut [f32]) -> usize {
         let width = A * S::F32_LANES;
@@ -133,14 +143,14 @@ impl Part<'_> {
             let columns = &panel[self.from * width..][..D * width];
             let tiles = sums.chunks_exact_mut(ROWS * width);
             for (first, sums) in (0..count).step_by(ROWS).zip(tiles) {
-                // Where they end within a tile, the last one stands for those missing.
+                // An incomplete tile repeats the last right vector.
                 let mut rows = [&[0.0; D]; ROWS];
                 for (r, row) in rows.iter_mut().enumerate() {
                     let begin = (first + r).min(count - 1) * self.dimensions + self.from;
                     let values = self.right[begin..].first_chunk();
-                    *row = values.expect("D numbers of a vector");
+                    *row = values.expect("D values of a vector");
                 }
-                // Kept from computing these places again for every number.
+                // Keeps the compiler from recomputing these addresses for every dimension.
                 let rows = black_box(rows);
                 let products = multiply::<S, ROWS, A, D>(simd, rows, columns);
                 let (sums, _) = S::as_mut_simd_f32s(sums);
@@ -156,7 +166,7 @@ impl Part<'_> {
     }
 }
 
-/// The products of `D` numbers of each row with as many of `A` vectors of columns.
+/// Multiplies `D` values of each of `R` rows with `D` rows of `A` SIMD vectors.
 ///
 /// ```text
 /// sums[r][x] = Σₖ rows[r][k] · columns[k·width + x]
@@ -169,14 +179,14 @@ fn multiply<S: Simd, const R: usize, const A: usize, const D: usize>(
 ) -> [[S::f32s; A]; R] {
     let (columns, _) = S::as_simd_f32s(columns);
     let (columns, _) = columns.as_chunks::<A>();
-    let columns: &[[S::f32s; A]; D] = columns.first_chunk().expect("columns of D numbers");
+    let columns: &[[S::f32s; A]; D] = columns.first_chunk().expect("D rows of columns");
     let mut sums = [[simd.splat_f32s(0.0); A]; R];
     for k in 0..D {
         let columns = &columns[k];
         for (row, sums) in rows.iter().zip(&mut sums) {
-            let number = simd.splat_f32s(row[k]);
+            let value = simd.splat_f32s(row[k]);
             for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = simd.mul_add_e_f32s(number, *column, *sum);
+                *sum = simd.mul_add_e_f32s(value, *column, *sum);
             }
         }
     }
@@ -201,14 +211,14 @@ impl WithSimd for Products<'_> {
 mod tests {
     use super::*;
 
-    fn vectors(count: usize, dimensions: usize, of: f32) -> Vec<f32> {
+    fn vectors(count: usize, dimensions: usize, step: f32) -> Vec<f32> {
         let values = 0..count * dimensions;
-        values.map(|at| (at as f32 * of).sin()).collect()
+        values.map(|at| (at as f32 * step).sin()).collect()
     }
 
     #[test]
-    fn each_is_the_sum_of_its_products() {
-        // Fewer, as many and more than a tile has, and lengths about those of vectors and stretches.
+    fn products_equal_sums_in_double_precision() {
+        // Fewer vectors than a tile has, as many, and more; dimensions near the block sizes.
         for (height, width) in [(0, 3), (1, 1), (3, 2), (6, 4), (7, 9), (13, 70)] {
             for dimensions in [1, 15, 16, 17, 63, 64, 100, 1536, 1601] {
                 let left = vectors(height, dimensions, 0.7);
@@ -233,12 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_gives_the_same_whoever_is_beside_it() {
+    fn a_product_does_not_depend_on_the_other_vectors() {
         let dimensions = 300;
         let (left, right) = (vectors(70, dimensions, 0.7), vectors(60, dimensions, 1.3));
         let mut all = vec![0.0; 70 * 60];
         products(&left, &right, dimensions, &mut all);
-        // From one vector in a register to as many as fill a tile and more.
+        // From one left vector to more than a tile holds.
         for count in [1, 9, 17, 33, 65] {
             let mut some = vec![0.0; count * 60];
             products(&left[..count * dimensions], &right, dimensions, &mut some);
@@ -247,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_stays_with_its_own() {
+    fn nan_affects_only_the_products_of_its_vector() {
         let mut left = vectors(5, 40, 0.7);
         left[2 * 40 + 39] = f32::NAN;
         let mut found = vec![0.0; 5 * 7];
@@ -262,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "5 numbers on the right, expected vectors of 2")]
-    fn part_of_a_vector_is_refused() {
+    #[should_panic(expected = "5 values on the right side, expected whole vectors of 2 values")]
+    fn an_incomplete_vector_is_rejected() {
         products(&[0.0; 2], &[0.0; 5], 2, &mut [0.0; 2]);
     }
 }

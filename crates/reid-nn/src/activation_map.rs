@@ -1,4 +1,4 @@
-//! Activation maps: where a feature map is strong (Zagoruyko and Komodakis, ICLR 2017,
+//! Activation maps: the strength of a feature map at each position (Zagoruyko and Komodakis, ICLR 2017,
 //! arXiv:1612.03928).
 
 use burn::tensor::Tensor;
@@ -6,7 +6,7 @@ use reid_core::HeatMap;
 
 use crate::heat_map::heat_maps;
 
-/// Where each feature map of a batch is strong, whatever for: the mean square over channels.
+/// Computes the mean square over channels at each position, independently of any class or loss.
 ///
 /// ```text
 /// m = mean_c(x²)        [height, width], one per image
@@ -21,8 +21,11 @@ use crate::heat_map::heat_maps;
 /// assert_eq!(maps[0].values(), [5.0, 2.0]);
 /// ```
 ///
+/// # Shapes
+/// - `features`: `[batch, channels, height, width]`
+///
 /// # Panics
-/// If a feature is infinite or not a number.
+/// If a feature is infinite or NaN.
 #[must_use]
 pub fn activation_maps(features: Tensor<4>) -> Vec<HeatMap> {
     heat_maps(features.square().mean_dim(1).squeeze_dim(1))

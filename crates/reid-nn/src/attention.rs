@@ -63,10 +63,11 @@ pub trait Gate: Module + ModuleDisplay + 'static {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - result: the same, with size 1 in each dimension whose elements share a factor
+    /// - result: the same, or size 1 in a dimension where one factor applies to all elements
     ///
     /// # Panics
-    /// If the gate was built for features of another shape.
+    /// If the gate was not built for features of this shape. Gates whose weights do not depend on the size of
+    /// the feature map accept any height and width.
     fn gate(&self, features: Tensor<4>) -> Tensor<4>;
 
     /// Returns the gate with its batch normalisations folded into the convolutions before them, as part of

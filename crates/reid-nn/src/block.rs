@@ -1,4 +1,4 @@
-//! Block: feature map → feature map.
+//! Blocks: parts that map a feature map to a feature map.
 
 use crate::init::Init;
 use burn::{
@@ -7,10 +7,10 @@ use burn::{
 };
 use reid_core::{FeatureShape, Problems};
 
-/// A part that takes a feature map and gives a feature map: a backbone (whose input is an image), a
-/// stage, an attention module.
+/// A part that maps a feature map to a feature map: a backbone (whose input is an image), a stage, an
+/// attention module.
 ///
-/// Tuples chain, `Vec` chains parts of one kind, `Option` may be absent:
+/// A tuple chains blocks, a `Vec` chains blocks of one type, and an `Option` is a block that may be absent:
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -24,29 +24,30 @@ use reid_core::{FeatureShape, Problems};
 /// assert_eq!(block.forward(Tensor::ones([2, 8, 4, 2], &device)).dims(), [2, 8, 4, 2]);
 /// ```
 pub trait Block: Module + ModuleDisplay + 'static {
-    /// Maps features.
+    /// Computes the output feature map.
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, as the place said when the block was built
-    /// - result: `[batch, channels', height', width']`, as [`BlockConfig::output`] says
+    /// - `features`: `[batch, channels, height, width]`, the input shape that the block was built for
+    /// - result: `[batch, channels', height', width']`, as returned by [`BlockConfig::output`]
     fn forward(&self, features: Tensor<4>) -> Tensor<4>;
 
-    /// Whether the block always gives what it gets, as [`Identity`] does; then what is behind it can be
-    /// computed in one pass with what is before it.
+    /// Whether the block always returns its input unchanged, as [`Identity`] does. The operations before and
+    /// after it can then be computed in one pass.
     fn is_identity(&self) -> bool {
         false
     }
 
-    /// The same map with every evaluation-time [`BatchNorm`](crate::norm::BatchNorm) that follows a
-    /// convolution folded into it: equal to rounding, faster, and no longer trainable as before.
-    /// A block without such pairs returns itself.
+    /// Folds every evaluation-time [`BatchNorm`](crate::norm::BatchNorm) that follows a convolution into the
+    /// convolution. The block becomes faster, and its results are equal up to rounding. It should not be
+    /// trained afterwards, since it no longer has batch normalisation. A block without such pairs returns
+    /// itself.
     #[must_use]
     fn fold_batch_norm(self) -> Self {
         self
     }
 }
 
-/// The settings of a [`Block`]; the input shape gives the dimensions.
+/// The configuration of a [`Block`]. Dimensions are not part of it; they come from the input shape.
 pub trait BlockConfig {
     /// The block that is built.
     type Block: Block;
@@ -54,22 +55,22 @@ pub trait BlockConfig {
     /// Builds the block for feature maps of shape `input`.
     ///
     /// # Panics
-    /// If the numbers do not fit `input`.
+    /// If the configuration is invalid for `input`; see [`validate`](Self::validate).
     fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block;
 
-    /// The shape of the block's result; `input` unless the block changes it.
+    /// The shape of the output feature map; `input` by default.
     fn output(&self, input: FeatureShape) -> FeatureShape {
         input
     }
 
-    /// Adds what is wrong with the numbers on feature maps of shape `input`, each with its path from
-    /// here: all that [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    /// Adds the problems of the configuration for feature maps of shape `input`, each with its path from
+    /// here: everything that [`init`](Self::init) rejects. The default adds nothing.
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let _ = (input, problems);
     }
 }
 
-/// The block that changes nothing; its configuration is `()`.
+/// The block that returns its input unchanged; its configuration is `()`.
 #[derive(Module, Debug)]
 pub struct Identity {}
 
@@ -163,15 +164,15 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
             if !problems.at(&format!("[{index}]"), |problems| {
                 config.validate(input, problems);
             }) {
-                break; // what follows has no shape to stand on
+                break; // the input shape of the next block is unknown
             }
             input = config.output(input);
         }
     }
 }
 
-/// Maps that a part is tried on where the one that it would stand on cannot be; see
-/// [`Problems::nested_for_any`].
+/// The shapes of two trial feature maps. A part whose input shape is unknown, because the part before it is
+/// invalid, is validated on both; see [`Problems::nested_for_any`].
 pub const TRIAL_SHAPES: [FeatureShape; 2] =
     [FeatureShape::new(64, 12, 12), FeatureShape::new(96, 10, 8)];
 
@@ -196,13 +197,13 @@ macro_rules! tuple_of_blocks {
             type Block = ($($name::Block,)+);
 
             fn init(&self, input: FeatureShape, init: &Init<'_>) -> Self::Block {
-                let mut place = input;
+                let mut shape = input;
                 let blocks = ($({
-                    let here = place;
-                    place = self.$index.output(here);
-                    self.$index.init(here, &init.at($index))
+                    let before = shape;
+                    shape = self.$index.output(before);
+                    self.$index.init(before, &init.at($index))
                 },)+);
-                debug_assert_eq!(place, self.output(input));
+                debug_assert_eq!(shape, self.output(input));
                 blocks
             }
 
@@ -212,17 +213,19 @@ macro_rules! tuple_of_blocks {
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-                let mut place = Some(input);
-                $(if let Some(here) = place {
+                let mut shape = Some(input);
+                $(if let Some(before) = shape {
                     let field = concat!("[", stringify!($index), "]");
-                    let fits = problems.at(field, |problems| self.$index.validate(here, problems));
-                    place = fits.then(|| self.$index.output(here));
+                    let fits = problems.at(field, |problems| self.$index.validate(before, problems));
+                    shape = fits.then(|| self.$index.output(before));
                 } else {
                     problems.at(concat!("[", stringify!($index), "]"), |problems| {
-                        problems.nested_for_any(TRIAL_SHAPES, |map, problems| self.$index.validate(map, problems));
+                        problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
+                            self.$index.validate(map, problems);
+                        });
                     });
                 })+
-                let _ = place;
+                let _ = shape;
             }
         }
     };
@@ -240,28 +243,28 @@ mod tests {
     use crate::attention::SqueezeExcitationConfig;
 
     #[test]
-    fn chains_are_identities_if_all_their_blocks_are() {
+    fn a_chain_is_an_identity_if_all_its_blocks_are() {
         let device = Device::default();
-        let place = FeatureShape::new(16, 4, 2);
+        let shape = FeatureShape::new(16, 4, 2);
         let gate = SqueezeExcitationConfig::new();
         assert!(
             ((), Some(()), vec![(), ()])
-                .init(place, &crate::fixtures::init(&device))
+                .init(shape, &crate::fixtures::init(&device))
                 .is_identity()
         );
         assert!(
             None::<SqueezeExcitationConfig>
-                .init(place, &crate::fixtures::init(&device))
+                .init(shape, &crate::fixtures::init(&device))
                 .is_identity()
         );
         assert!(
             !((), gate.clone())
-                .init(place, &crate::fixtures::init(&device))
+                .init(shape, &crate::fixtures::init(&device))
                 .is_identity()
         );
         assert!(
             !((), vec![Some(gate)])
-                .init(place, &crate::fixtures::init(&device))
+                .init(shape, &crate::fixtures::init(&device))
                 .is_identity()
         );
     }

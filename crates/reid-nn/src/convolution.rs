@@ -1,4 +1,4 @@
-//! Convolutions as residual networks use them.
+//! Convolutions followed by batch normalisation, and the folding of one into the other.
 
 use burn::{
     module::Param,
@@ -12,8 +12,8 @@ use reid_ops::Epilogue;
 
 use crate::{norm::BatchNorm, precision::wide};
 
-/// A square convolution without bias, padded to keep the size at stride 1, drawn as He et al. do for
-/// networks with `ReLU`: N(0, 2 / fan-out) (arXiv:1502.01852).
+/// Configures a square convolution without bias, padded to keep the size at stride 1. Its weights are drawn
+/// from N(0, 2 / fan-out), for networks with ReLU (He et al., arXiv:1502.01852).
 pub(crate) fn square(
     channels: [usize; 2],
     kernel: usize,
@@ -34,7 +34,7 @@ pub(crate) fn square(
         })
 }
 
-/// Applies a convolution, as [`reid_ops::conv2d`] computes it, in the type of the features.
+/// Applies a convolution with [`reid_ops::conv2d`] in the dtype of the features.
 ///
 /// ```
 /// use burn::{nn::conv::Conv2dConfig, tensor::{Device, Tensor}};
@@ -58,15 +58,15 @@ fn weights(conv: &Conv2d) -> (Tensor<4>, Option<Tensor<1>>) {
     (conv.weight.val(), bias)
 }
 
-/// A convolution, the normalisation after it if there still is one, and an ending: `norm(conv(x))`.
+/// Applies a convolution, the batch normalisation after it unless it is folded, and an epilogue.
 pub(crate) fn normalised(
     conv: &Conv2d,
     norm: Option<&BatchNorm>,
     features: Tensor<4>,
     epilogue: Epilogue<4>,
 ) -> Tensor<4> {
-    let evaluates = norm.is_none_or(|norm| !norm.uses_batch_statistics());
-    let Some(options) = options(conv).filter(|_| evaluates) else {
+    let fixed_norm = norm.is_none_or(|norm| !norm.uses_batch_statistics());
+    let Some(options) = options(conv).filter(|_| fixed_norm) else {
         let output = apply(conv, features);
         return match norm {
             Some(norm) => norm.forward_epilogue(output, epilogue),
@@ -83,7 +83,7 @@ pub(crate) fn normalised(
     }
 }
 
-/// The options of a convolution that pads as much on one side as on the other.
+/// The options of a convolution, or `None` if its padding is not the same on opposite sides.
 fn options(conv: &Conv2d) -> Option<ConvOptions<2>> {
     let padding = match conv.padding {
         PaddingConfig2d::Valid => [0, 0],
@@ -100,8 +100,8 @@ fn options(conv: &Conv2d) -> Option<ConvOptions<2>> {
     ))
 }
 
-/// Folds an evaluation-time batch normalisation into the convolution before it. The result has leaves of its
-/// own on the device of the convolution, also on one for autodiff.
+/// Folds an evaluation-time batch normalisation into the convolution before it. The parameters of the result
+/// are new leaves on the device of the convolution, which may be an autodiff device.
 ///
 /// ```text
 /// s = γ/√(σ² + ε)     W' = s·W     b' = β + s·(b - μ)
@@ -118,7 +118,7 @@ pub fn fold(mut conv: Conv2d, norm: &BatchNorm) -> Conv2d {
         Some(bias) => bias.val().without_autodiff() * scale + shift,
         None => shift,
     };
-    // A parameter is a leaf, which a product of autodiff tensors is not.
+    // A parameter must be a leaf of the autodiff graph, which a product of tensors is not.
     let (weight, bias) = if trains {
         (weight.autodiff(), bias.autodiff())
     } else {
@@ -129,7 +129,7 @@ pub fn fold(mut conv: Conv2d, norm: &BatchNorm) -> Conv2d {
     conv
 }
 
-/// A convolution with the normalisation after it folded in, if there is one.
+/// Folds the batch normalisation after a convolution into it, if there is one.
 pub(crate) fn fold_if(conv: Conv2d, norm: Option<BatchNorm>) -> (Conv2d, Option<BatchNorm>) {
     match norm {
         Some(norm) => (fold(conv, &norm), None),

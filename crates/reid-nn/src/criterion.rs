@@ -1,4 +1,4 @@
-//! Criterion: output and identities → loss.
+//! Criteria: losses computed from the output of a head and the labels.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,11 @@ use crate::{
     targets::Targets,
 };
 
-/// A loss on what a head gives for a batch.
+/// A loss on the output of a head for a batch.
 ///
-/// Tuples add, `Option` may be absent (a loss of 0), `Vec` adds criteria of one kind, and
-/// [`Weighted`](crate::loss::Weighted) scales. [`losses`](Self::losses) is all that a criterion of one's own has to say.
+/// A tuple or a `Vec` is the sum of its criteria, an `Option` may be absent (a loss of 0), and
+/// [`Weighted`](crate::loss::Weighted) scales a criterion. A custom criterion only implements
+/// [`losses`](Self::losses).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -28,22 +29,25 @@ use crate::{
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
-/// let place = OutputShape::single(2, 2);
+/// let shape = OutputShape::single(2, 2);
 /// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
-/// let criterion = losses.init(&place, &init);
+/// let criterion = losses.init(&shape, &init);
 ///
 /// let features = Tensor::<2>::from_data([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]], &device);
 /// let output = ReidOutput::single(features.clone(), features.zeros_like());
 /// let loss = criterion.forward(&output, &Targets::new(&[0, 0, 1, 1], &device));
-/// // Undecided logits cost ln 2; every positive is nearer than every negative by far.
+/// // Equal logits cost ln 2; the triplet loss is 0, since all positives are much nearer than negatives.
 /// assert!((loss.into_scalar::<f32>() - 2.0_f32.ln()).abs() < 1e-6);
 /// ```
 pub trait Criterion: Module + ModuleDisplay {
-    /// The losses of a batch by name, each a tensor of one value; what is minimised is their sum. Most criteria
-    /// have one, or one for each branch.
+    /// Computes the named losses of a batch, whose sum is minimised. Most criteria have one loss, or one per
+    /// branch.
+    ///
+    /// # Shapes
+    /// - value of each loss: `[1]`
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss>;
 
-    /// The sum of the [losses](Self::losses), a tensor of one value; 0 if there are none.
+    /// Computes the sum of the [losses](Self::losses), `[1]`; 0 if there are none.
     fn forward(&self, output: &ReidOutput, targets: &Targets) -> Tensor<1> {
         let losses = self.losses(output, targets).into_iter();
         let embedding = &output.embedding;
@@ -55,17 +59,17 @@ pub trait Criterion: Module + ModuleDisplay {
     }
 }
 
-/// One loss of a batch, by name.
+/// A loss of a batch and its name.
 #[derive(Clone, Debug)]
 pub struct NamedLoss {
-    /// What progress reports call it.
+    /// The name in progress reports.
     pub name: Cow<'static, str>,
-    /// Its value, a tensor of one value.
+    /// The value, `[1]`.
     pub value: Tensor<1>,
 }
 
 impl NamedLoss {
-    /// A loss and what progress reports call it.
+    /// Creates a loss with its name in progress reports.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, value: Tensor<1>) -> Self {
         let name = name.into();
@@ -73,7 +77,7 @@ impl NamedLoss {
     }
 }
 
-/// The loss of each branch by itself, numbered from 0 if there are several: by its place in
+/// Names the loss of each branch. Several branches are numbered from 0, by their index in
 /// [`ReidOutput::features`] or in [`ReidOutput::logits`], which may list different branches.
 pub(crate) fn by_branch(
     name: &'static str,
@@ -91,7 +95,8 @@ pub(crate) fn by_branch(
     losses.enumerate().map(loss).collect()
 }
 
-/// The settings of a [`Criterion`]; the output of the head gives the dimensions.
+/// The configuration of a [`Criterion`]. Dimensions are not part of it; they come from the output of the
+/// head.
 pub trait CriterionConfig {
     /// The criterion that is built.
     type Criterion: Criterion;
@@ -99,17 +104,17 @@ pub trait CriterionConfig {
     /// Builds the criterion for outputs of shape `output`.
     ///
     /// # Panics
-    /// If the numbers are out of range.
+    /// If a hyper-parameter is out of range; see [`validate`](Self::validate).
     fn init(&self, output: &OutputShape, init: &Init<'_>) -> Self::Criterion;
 
-    /// Whether the loss compares images of a batch, so that a batch needs at least two identities and two
-    /// images of each. No, unless a loss says so.
+    /// Whether the loss compares images of a batch, so that a batch needs at least two identities with two
+    /// images each. `false` by default.
     fn compares_images(&self) -> bool {
         false
     }
 
-    /// Adds what is wrong with the numbers, each with its path from here: all that
-    /// [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    /// Adds the problems of the hyper-parameters, each with its path from here: everything that
+    /// [`init`](Self::init) rejects. The default adds nothing.
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;
     }

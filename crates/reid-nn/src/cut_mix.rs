@@ -1,8 +1,8 @@
-//! Feature `CutMix`: cells of a feature map give way to those of another image (Zhang et al., Grad-CAM
-//! guided progressive feature `CutMix`).
+//! Feature CutMix: patches of a feature map are replaced by those of another image of the batch, its
+//! partner or donor (Zhang et al., Grad-CAM guided progressive feature CutMix).
 //!
-//! [`cut_mix`] alone works on any feature map with any mask; [`CutMix`] also finds the cells and the
-//! donors.
+//! The function [`cut_mix`] works on any feature map with any mask. [`CutMix`] also selects the patches and
+//! the partners.
 
 use burn::{
     config::Config,
@@ -19,33 +19,32 @@ pub use patches::Patches;
 
 use crate::head::TrainingStep;
 
-/// Whether gradients flow back into a donor.
+/// Whether gradients flow into the partner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartnerGradient {
-    /// Gradients flow into the donor, as in the authors' code.
+    /// Gradients flow into the partner, as in the authors' code.
     #[default]
     Flows,
-    /// They stop at the cut.
+    /// Gradients do not flow into the partner.
     Stopped,
 }
 
-/// What is done to an image whose map is zero everywhere: no cell stands out.
+/// What is done to an image whose Grad-CAM is 0 everywhere, so that all patches have the same score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnEmptyCam {
-    /// All cells are tied, so the first ones are cut: row by row, column by column in the authors'
-    /// code.
+    /// The first patches are cut, row by row. The authors' code orders them column by column.
     #[default]
     Cut,
-    /// Nothing is cut.
+    /// No patch is cut.
     Keep,
 }
 
-/// Puts the features of donors in the place of what is cut (§3.3, eq. 3).
+/// Replaces the features at the cut positions by those of a partner image (§3.3, eq. 3).
 ///
 /// ```text
-/// y = m ⊙ x + (1 - m) ⊙ x[donor]        m = 0 where `cut`, in all channels
+/// y = m ⊙ x + (1 - m) ⊙ x[partner]      m = 0 where `cut`, in all channels
 /// ```
 ///
 /// ```
@@ -63,10 +62,10 @@ pub enum OnEmptyCam {
 /// # Shapes
 /// - `features` and result: `[batch, channels, height, width]`
 /// - `cut`: `[batch, height, width]`
-/// - `partners`: one place in the batch per image
+/// - `partners`: for each image, the index of its partner in the batch
 ///
 /// # Panics
-/// If the shapes do not fit, or a donor is not in the batch.
+/// If the shapes do not match, or a partner is not in the batch.
 #[must_use]
 pub fn cut_mix(
     features: Tensor<4>,
@@ -77,49 +76,48 @@ pub fn cut_mix(
     reid_ops::cut_mix(features, cut, partners, gradient == PartnerGradient::Flows)
 }
 
-/// Configuration of feature `CutMix`: which cells are cut, and who fills them.
+/// Configuration of feature CutMix: the patches that are cut, and the partners that replace them.
 #[derive(Config, Debug, PartialEq)]
 pub struct CutMix {
-    /// The size of a cell; 3 x 2 in the paper, for maps of 24 x 8.
+    /// The size of a patch; 3 x 2 in the paper, for feature maps of 24 x 8.
     #[config(default = "Patches { height: 3, width: 2 }")]
     pub patches: Patches,
-    /// Cells that are cut (k); 6 in the paper, and 8 for CUHK03.
+    /// The number k of patches that are cut; 6 in the paper, and 8 for CUHK03.
     #[config(default = 6)]
     pub cut: usize,
-    /// Who fills them; negatives in the paper.
+    /// The images that can be partners; negatives in the paper.
     #[config(default = "MixPartner::Negative")]
     pub partner: MixPartner,
-    /// Whether donors learn from it; they do in the authors' code.
+    /// Whether gradients flow into the partners; they do in the authors' code.
     #[config(default = "PartnerGradient::Flows")]
     pub partner_gradient: PartnerGradient,
-    /// What is done where no cell stands out.
+    /// What is done to images whose Grad-CAM is 0 everywhere.
     #[config(default = "OnEmptyCam::Cut")]
     pub on_empty_cam: OnEmptyCam,
 }
 
-/// What feature `CutMix` did to a batch.
+/// The result of feature CutMix on a batch.
 #[derive(Clone, Debug)]
 pub struct Mixed {
     /// The mixed features, `[batch, channels, height, width]`.
     pub features: Tensor<4>,
-    /// Where they are the donor's, `[batch, height, width]`.
+    /// True at the positions whose features are the partner's, `[batch, height, width]`.
     pub cut: Tensor<3, Bool>,
-    /// The place of each image's donor in the batch; its own if it has no donor.
+    /// The index of each image's partner in the batch; an image without a partner has its own index.
     pub partners: Vec<usize>,
-    /// Which maps were zero everywhere, `[batch]`.
+    /// True for images whose Grad-CAM is 0 everywhere, `[batch]`.
     pub empty_cam: Tensor<1, Bool>,
 }
 
 impl CutMix {
-    /// Adds what is wrong with the numbers on feature maps of shape `input`.
+    /// Adds the problems of the hyper-parameters for feature maps of shape `input`.
     pub(crate) fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         self.patches
             .validate([input.height, input.width], self.cut, problems);
     }
 
-    /// Cuts the cells that stand out in `maps` and fills them from donors of the batch.
-    ///
-    /// No gradient flows through the maps.
+    /// Cuts the patches with the highest scores in `maps` and replaces them by those of partners in the
+    /// batch. No gradient flows through the maps.
     ///
     /// ```
     /// use burn::tensor::{Device, Tensor};
@@ -141,10 +139,10 @@ impl CutMix {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
-    /// - `maps`: `[batch, height, width]`, none below 0
+    /// - `maps`: `[batch, height, width]`, at least 0
     ///
     /// # Panics
-    /// If the shapes do not fit, the cells do not divide the maps, or there are too few of them.
+    /// If the shapes do not match, the patches do not tile the maps, or there are fewer patches than are cut.
     #[must_use]
     pub fn apply(&self, features: Tensor<4>, maps: Tensor<3>, step: TrainingStep<'_>) -> Mixed {
         let [batch, height, width] = maps.dims();
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cell_is_no_change_and_all_cells_are_the_donor() {
+    fn cutting_no_patch_changes_nothing_and_cutting_all_gives_the_partner() {
         let (features, maps) = random(&Device::default());
         let none = mix()
             .with_cut(0)
@@ -205,21 +203,21 @@ mod tests {
         assert_eq!(none.features.to_data(), features.to_data());
 
         let all = mix().with_cut(4).apply(features.clone(), maps, step(1));
-        for (image, &donor) in all.partners.iter().enumerate() {
-            let of = |features: &Tensor<4>, image: usize| {
+        for (image, &partner) in all.partners.iter().enumerate() {
+            let read = |features: &Tensor<4>, image: usize| {
                 let image = features.clone().slice(s![image..=image]);
                 image.into_data()
             };
-            assert_eq!(of(&all.features, image), of(&features, donor));
+            assert_eq!(read(&all.features, image), read(&features, partner));
         }
     }
 
     #[test]
-    fn a_silent_map_is_reported_and_kept_if_asked() {
+    fn an_empty_cam_is_reported_and_its_image_cut_or_kept() {
         let (features, maps) = random(&Device::default());
         let maps = maps.slice_fill(s![1..=1], 0.0);
-        for silent in [OnEmptyCam::Cut, OnEmptyCam::Keep] {
-            let config = mix().with_cut(2).with_on_empty_cam(silent);
+        for on_empty_cam in [OnEmptyCam::Cut, OnEmptyCam::Keep] {
+            let config = mix().with_cut(2).with_on_empty_cam(on_empty_cam);
             let mixed = config.apply(features.clone(), maps.clone(), step(1));
             let found = mixed
                 .empty_cam
@@ -228,14 +226,17 @@ mod tests {
                 .expect("bool");
             assert_eq!(found, [false, true, false, false]);
             let cut = mixed.cut.float().sum_dim(2).sum_dim(1).into_data();
-            let of_silent = if silent == OnEmptyCam::Cut { 2.0 } else { 0.0 };
-            let expected: [f32; 4] = [2.0, of_silent, 2.0, 2.0];
+            let of_empty = match on_empty_cam {
+                OnEmptyCam::Cut => 2.0,
+                OnEmptyCam::Keep => 0.0,
+            };
+            let expected: [f32; 4] = [2.0, of_empty, 2.0, 2.0];
             assert_eq!(cut.try_to_vec::<f32>().expect("f32"), expected);
         }
     }
 
     #[test]
-    fn donors_depend_on_the_seed_alone() {
+    fn partners_depend_only_on_the_seed() {
         let (features, maps) = random(&Device::default());
         let partners = |seed| {
             let mixed = mix()
@@ -247,11 +248,10 @@ mod tests {
         assert!((0..20).any(|seed| partners(seed) != partners(5)));
     }
 
-    /// The sum of what the batch gives at the cut: gradients go where features came from.
     #[test]
-    fn gradients_reach_the_donor_unless_stopped_and_never_the_map() {
+    fn gradients_flow_into_partners_unless_stopped_and_never_into_the_maps() {
         let device = Device::default().autodiff();
-        for (gradient, of_donor) in [
+        for (gradient, at_source) in [
             (PartnerGradient::Flows, 2.0),
             (PartnerGradient::Stopped, 1.0),
         ] {
@@ -263,18 +263,18 @@ mod tests {
             let gradients = mixed.features.sum().backward();
             assert!(
                 maps.grad(&gradients).is_none(),
-                "a gradient flows through the map"
+                "a gradient flows into the maps"
             );
             let found = features.grad(&gradients).expect("a gradient").into_data();
             let found = found.try_to_vec::<f32>().expect("f32");
-            // Place 0 of image 0 is image 1's, and place 1 of image 1 is image 0's.
-            assert_eq!(found, [0.0, of_donor, of_donor, 0.0]);
+            // Position 0 of image 0 comes from image 1, and position 1 of image 1 comes from image 0.
+            assert_eq!(found, [0.0, at_source, at_source, 0.0]);
         }
     }
 
     #[test]
-    #[should_panic(expected = "2 images need as many donors below 2, found [0, 2]")]
-    fn a_donor_that_is_not_there_is_refused() {
+    #[should_panic(expected = "2 images need 2 mix partners, each an index below 2, found [0, 2]")]
+    fn a_partner_outside_the_batch_panics() {
         let device = Device::default();
         let cut = Tensor::<3>::zeros([2, 1, 1], &device).bool();
         let features = Tensor::zeros([2, 1, 1, 1], &device);

@@ -1,28 +1,28 @@
-//! A device that is really there.
+//! Selection of a device whose hardware is present.
 //!
-//! Burn's `Device::default()` answers with the first backend that was compiled in, whether or not its
-//! hardware is present: with the feature `cuda` and no NVIDIA GPU the first operation panics.
-//! [`pick`] asks each backend first.
+//! Burn's `Device::default()` returns the first backend that was compiled in, even if its hardware is
+//! missing. With the feature `cuda` and no NVIDIA GPU, the first operation then panics. [`pick`] checks for
+//! hardware first.
 
 use std::fmt;
 
 use burn::tensor::{Device, DeviceType};
 
-/// No device can be had.
+/// The error when no device can be selected.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoDevice {
-    /// `BURN_DEVICE` names a backend that is not compiled in.
+    /// The requested backend is not compiled in.
     NotCompiled {
-        /// What `BURN_DEVICE` says.
+        /// The requested name: the value of `BURN_DEVICE` or the argument of [`pick_named`].
         asked: String,
     },
-    /// The backend that `BURN_DEVICE` names finds no hardware.
+    /// The requested backend finds no hardware.
     NotPresent {
-        /// What `BURN_DEVICE` says.
+        /// The requested name: the value of `BURN_DEVICE` or the argument of [`pick_named`].
         asked: String,
     },
-    /// No compiled backend finds hardware.
+    /// None of the compiled backends finds hardware.
     None,
 }
 
@@ -33,16 +33,20 @@ impl fmt::Display for NoDevice {
         match self {
             Self::NotCompiled { asked } => write!(
                 f,
-                "BURN_DEVICE is `{asked}`, expected a backend that is compiled in ({compiled}); \
-                 Cargo features add others"
+                "the requested backend `{asked}` is not compiled in, expected one of: {compiled} \
+                 (BURN_DEVICE selects one; Cargo features add others)"
             ),
             Self::NotPresent { asked } => {
                 write!(
                     f,
-                    "BURN_DEVICE is `{asked}`, which finds no hardware; compiled in: {compiled}"
+                    "the requested backend `{asked}` finds no hardware; compiled in: {compiled} \
+                     (BURN_DEVICE selects one)"
                 )
             }
-            Self::None => write!(f, "no device found; compiled in: {compiled}"),
+            Self::None => write!(
+                f,
+                "no compiled backend finds hardware; compiled in: {compiled}"
+            ),
         }
     }
 }
@@ -55,7 +59,7 @@ impl fmt::Debug for NoDevice {
 
 impl std::error::Error for NoDevice {}
 
-/// The compiled backends, best first.
+/// The compiled backends in order of preference.
 fn backends() -> Vec<(&'static str, DeviceType)> {
     let compiled: &[(&str, DeviceType)] = &[
         #[cfg(feature = "cuda")]
@@ -76,12 +80,13 @@ fn backends() -> Vec<(&'static str, DeviceType)> {
     compiled.to_vec()
 }
 
-/// The device that `BURN_DEVICE` names, or else the first that is really there: CUDA, ROCm, Metal,
-/// Vulkan, WGPU, Flex, NdArray.
+/// Selects the first device of the backend that the environment variable `BURN_DEVICE` names. If it is not
+/// set, selects the first device of the first compiled backend that finds hardware, in this order: CUDA,
+/// ROCm, Metal, Vulkan, WGPU, Flex, NdArray.
 ///
 /// # Errors
-/// If `BURN_DEVICE` names a backend that is not compiled in or finds no hardware, or if there is no
-/// device at all.
+/// If `BURN_DEVICE` names a backend that is not compiled in or finds no hardware, or if no compiled backend
+/// finds hardware.
 ///
 /// ```
 /// let device = reid_nn::device::pick()?;
@@ -98,7 +103,7 @@ pub fn pick() -> Result<Device, NoDevice> {
     }
 }
 
-/// The first device of the named backend.
+/// Selects the first device of the named backend, ignoring case.
 ///
 /// # Errors
 /// If the backend is not compiled in or finds no hardware.
@@ -117,8 +122,8 @@ fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
     Device::enumerate(kind).into_vec().into_iter().next()
 }
 
-/// The name of a device's backend, as in Cargo features and `BURN_DEVICE`; `unknown` if it is none of
-/// those that [`pick`] looks for.
+/// Returns the name of a device's backend, as in Cargo features and `BURN_DEVICE`; `unknown` for a backend
+/// that [`pick`] does not select.
 ///
 /// ```
 /// use reid_nn::device;
@@ -131,8 +136,8 @@ fn first((_, kind): (&'static str, DeviceType)) -> Option<Device> {
 pub fn backend(device: &Device) -> &'static str {
     let plain = device.clone().without_autodiff();
     let mut backends = backends().into_iter();
-    let is_there = |kind: &DeviceType| Device::enumerate(kind.clone()).into_vec().contains(&plain);
-    let found = backends.find(|(_, kind)| is_there(kind));
+    let exists = |kind: &DeviceType| Device::enumerate(kind.clone()).into_vec().contains(&plain);
+    let found = backends.find(|(_, kind)| exists(kind));
     found.map_or("unknown", |(name, _)| name)
 }
 
@@ -141,14 +146,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_backend_is_always_there() {
+    fn flex_is_always_present() {
         let device = pick_named("Flex").expect("compiled in");
         assert_eq!(backend(&device), "flex");
         assert_eq!(backend(&device.autodiff()), "flex");
     }
 
     #[test]
-    fn an_unknown_backend_is_refused_with_the_known_ones() {
+    fn an_unknown_backend_is_an_error_that_lists_the_known_ones() {
         let error = pick_named("abacus")
             .expect_err("no such backend")
             .to_string();
@@ -159,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_with_an_error_prints_its_message() {
+    fn debug_output_is_the_message() {
         let error = NoDevice::None;
         assert_eq!(format!("{error:?}"), error.to_string());
     }
 
     #[cfg(feature = "cuda")]
     #[test]
-    fn a_gpu_backend_without_a_gpu_is_no_device() {
-        // On a machine with a GPU this picks it; on one without it must not panic.
+    fn a_gpu_backend_without_a_gpu_is_an_error() {
+        // With a GPU this succeeds; without one it must return an error instead of panicking.
         if let Err(error) = pick_named("cuda") {
             assert!(error.to_string().contains("no hardware"), "{error}");
         }

@@ -1,20 +1,20 @@
-//! Distances between all pairs of a batch.
+//! Euclidean and cosine distances between the features of a batch.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// How far two features are apart.
+/// The distance between two feature vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Distance {
     /// `‖a - b‖`, at least 1e-6 so that its gradient is finite.
     Euclidean,
-    /// `1 - cos(a, b)`, between 0 and 2; 1 for a row of zeros, which has no direction.
+    /// `1 - cos(a, b)`, between 0 and 2; 1 if a vector is zero.
     Cosine,
 }
 
 impl Distance {
-    /// Distances between all pairs of rows.
+    /// Computes the distances between all pairs of rows.
     ///
     /// # Shapes
     /// - `features`: `[batch, dimensions]`
@@ -42,23 +42,24 @@ impl Distance {
         }
     }
 
-    /// Distances between the rows of groups, from the matrix that makes a row the mean of its group: each
-    /// row is moved by that. Meaningless between groups.
+    /// Computes the distances between rows of the same group. The matrix `means` maps each row to the mean of
+    /// its group, which is subtracted from the row for precision. Results for rows of different groups are
+    /// meaningless.
     ///
     /// # Shapes
     /// - `features`: `[batch, dimensions]`
     /// - `means`: `[batch, batch]`
     /// - result: `[batch, batch]`
     pub(crate) fn within_groups(self, features: Tensor<2>, means: Tensor<2>) -> Tensor<2> {
-        let moved = |rows: Tensor<2>| rows.clone() - means.matmul(rows);
+        let centred = |rows: Tensor<2>| rows.clone() - means.matmul(rows);
         match self {
-            Self::Euclidean => root(squared(moved(features), Tensor::matmul)),
-            // ‖a - b‖² = 2 - 2·cos(a, b) at length 1.
-            Self::Cosine => squared(moved(unit(features)), Tensor::matmul).clamp_min(0.0) / 2.0,
+            Self::Euclidean => root(squared(centred(features), Tensor::matmul)),
+            // ‖a - b‖² = 2 - 2·cos(a, b) for unit vectors.
+            Self::Cosine => squared(centred(unit(features)), Tensor::matmul).clamp_min(0.0) / 2.0,
         }
     }
 
-    /// Distances between the rows of one tensor and those of another, from their differences.
+    /// Computes the distances between corresponding rows of two tensors, from their differences.
     ///
     /// # Shapes
     /// - `one`, `other`: `[batch, dimensions]`
@@ -71,23 +72,24 @@ impl Distance {
     }
 }
 
-/// The floor keeps the square root's gradient finite where rows coincide, and stops it there.
+/// Computes the square root. The lower bound keeps its gradient finite, and makes it 0, for identical rows.
 fn root(squared: Tensor<2>) -> Tensor<2> {
     squared.clamp_min(1e-12).sqrt()
 }
 
-/// `‖a‖² + ‖b‖² - 2·a·b` of all pairs, from a product of matrices.
+/// Computes `‖a‖² + ‖b‖² - 2·a·b` for all pairs of rows from a matrix product.
 ///
-/// GPUs multiply with 10 bits of mantissa (TF32), and even single precision loses what is 1e-7 of the
-/// lengths. So what rows have in common is taken off them before: distances stay, lengths shrink.
+/// GPUs multiply with 10 bits of mantissa (TF32), and even single precision loses differences below 1e-7 of
+/// the squared lengths. Callers therefore subtract a common mean from the rows first, which shortens the rows
+/// but keeps their distances.
 fn squared(rows: Tensor<2>, product: impl FnOnce(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let squares = rows.clone().square().sum_dim(1);
     let products = product(rows.clone(), rows.transpose());
     squares.clone() + squares.transpose() - products * 2.0
 }
 
-/// Rows at length 1. One that is shorter than 1e-12 has no direction, and is left as it is: divided by its
-/// length it would get a gradient of 1e12.
+/// Normalises rows to length 1. A row shorter than 1e-12 is unchanged, since the division by its length would
+/// have a gradient above 1e12.
 fn unit(features: Tensor<2>) -> Tensor<2> {
     let squares = features.clone().square().sum_dim(1);
     let short = squares.clone().lower_elem(1e-24);
@@ -101,7 +103,8 @@ mod tests {
     use super::*;
     use crate::fixtures;
 
-    /// Rounds to 10 bits behind the first, as matrix units of GPUs do (by Veltkamp's splitting).
+    /// Rounds to 10 bits of mantissa after the leading bit, as matrix units of GPUs do (Veltkamp's
+    /// splitting).
     fn to_tf32(values: Tensor<2>) -> Tensor<2> {
         let high = values.clone() * 8193.0;
         high.clone() - (high - values)
@@ -111,9 +114,10 @@ mod tests {
         to_tf32(one).matmul(to_tf32(other))
     }
 
-    /// Eight rows of length 30 that are 1e-2 apart, and their distances in double precision.
+    /// Eight rows with a length of about 30 that are about 1e-2 apart, and their distances in double
+    /// precision.
     fn near_rows(device: &Device) -> (Tensor<2>, Vec<f64>) {
-        // Of 64 numbers up to ±√3·s/8 the length is s.
+        // A vector of 64 uniform values in ±√3·s/8 has length s.
         let [rows, dimensions] = [8, 64];
         let common = fixtures::tensor::<2>([1, dimensions], -6.5..6.5, device);
         let apart = fixtures::tensor::<2>([rows, dimensions], -2.17e-3..2.17e-3, device);
@@ -128,7 +132,7 @@ mod tests {
         (features, pairs.map(|(a, b)| distance(a, b)).collect())
     }
 
-    /// The largest relative error of distances that are not 0.
+    /// The largest relative error of the distances that are not 0.
     fn worst(found: Tensor<2>, expected: &[f64]) -> f64 {
         let found = found.into_data();
         let pairs = found.iter::<f64>().zip(expected);
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn small_distances_of_long_rows_are_kept() {
+    fn small_distances_of_long_rows_are_precise() {
         let device = Device::default();
         let (features, expected) = near_rows(&device);
         let found = Distance::Euclidean.pairwise(features.clone());
@@ -147,14 +151,14 @@ mod tests {
         let means = Tensor::full([8, 8], 1.0 / 8.0, &device);
         let found = Distance::Euclidean.within_groups(features.clone(), means);
         assert!(worst(found, &expected) < 1e-4);
-        let transposed = Tensor::cat(
+        let rotated = Tensor::cat(
             vec![
                 features.clone().narrow(0, 1, 7),
                 features.clone().narrow(0, 0, 1),
             ],
             0,
         );
-        let found = Distance::Euclidean.between(features, transposed);
+        let found = Distance::Euclidean.between(features, rotated);
         let next: Vec<f64> = (0..8)
             .map(|row| expected[row * 8 + (row + 1) % 8])
             .collect();
@@ -162,18 +166,18 @@ mod tests {
     }
 
     #[test]
-    fn products_in_tf32_keep_them_because_rows_are_centred() {
+    fn distances_of_centred_rows_are_precise_in_tf32() {
         let (features, expected) = near_rows(&Device::default());
         let mean = features.clone().mean_dim(0);
         let found = root(squared(features.clone() - mean, in_tf32));
         assert!(worst(found, &expected) < 2e-2);
-        // Without that nothing is left of them.
+        // Without centring, rounding errors exceed the distances.
         let found = root(squared(features, in_tf32));
         assert!(worst(found, &expected) > 1.0);
     }
 
     #[test]
-    fn a_row_of_zeros_has_no_direction_and_a_small_gradient() {
+    fn a_row_of_zeros_has_cosine_distance_1_and_a_small_gradient() {
         let device = Device::default().autodiff();
         let features = Tensor::<2>::from_data([[0.0, 0.0], [3.0, 4.0]], &device).require_grad();
         let distances = Distance::Cosine.pairwise(features.clone());

@@ -1,4 +1,4 @@
-//! Ensemble: several models described as one.
+//! Ensembles: the concatenated embeddings of several models.
 
 use burn::{
     module::{Module, ModuleDisplay},
@@ -11,29 +11,30 @@ use crate::{
     model::ReidModel,
 };
 
-/// Whatever describes images: a model, or several side by side.
+/// Computes embeddings of images: a model, or an ensemble of models.
 pub trait Embed {
-    /// The descriptors of images, `[batch, dimensions]`.
+    /// Computes the embeddings of images.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - result: `[batch, dimensions]`
     fn embed(&self, images: Tensor<4>) -> Tensor<2>;
 }
 
-/// A model that is trained: it has outputs for a criterion, and a form for evaluation.
+/// A model that can be trained: it has an output for criteria, and a version for evaluation.
 pub trait Model: Embed + Module + ModuleDisplay + 'static {
-    /// The outputs of a training step.
+    /// Computes the output of a training step.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput;
 
-    /// The same model with batch normalisation folded into convolutions.
+    /// Returns the model with batch normalisation folded into convolutions.
     #[must_use]
     fn fold_batch_norm(self) -> Self;
 
-    /// The model as it is evaluated: without gradients, by running statistics, batch normalisation folded into
-    /// convolutions.
+    /// Copies the model for evaluation: without gradients, with running statistics, and with batch
+    /// normalisation folded into convolutions.
     #[must_use]
     fn evaluation(&self) -> Self {
         self.valid().fold_batch_norm()
@@ -56,16 +57,16 @@ impl<B: Block, H: Head> Embed for ReidModel<B, H> {
     }
 }
 
-/// The descriptors of several models side by side, for models that take images of one size. Descriptors
-/// that are already computed go side by side with `reid_eval::Embeddings::beside`.
+/// Concatenates the embeddings of several models that take images of one size. Embeddings that are already
+/// computed are concatenated with `reid_eval::Embeddings::concat`.
 ///
 /// ```text
 /// f = [f₁, f₂, …]     or     [f₁/‖f₁‖, f₂/‖f₂‖, …]       [batch, dimensions₁ + dimensions₂ + …]
 /// ```
 ///
-/// With models at length 1 none counts more than another; without, one whose descriptors are long
-/// does. The second model system of FNC (Liu et al., AI City 2020, Table 4) is FNC and BFE side by side, where the
-/// paper names no scale.
+/// With embeddings normalised to length 1, all models have equal influence on distances. Without
+/// normalisation, a model with longer embeddings has more. The ensemble of FNC and BFE (Liu et al., AI City
+/// 2020, Table 4) is an example; the paper does not say whether embeddings are normalised.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -87,15 +88,15 @@ impl<B: Block, H: Head> Embed for ReidModel<B, H> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ensemble<M> {
-    /// The models: a tuple of two to four, or a list of one kind.
+    /// The models: a tuple of two to four, or a `Vec` of one type.
     pub models: M,
-    /// Whether each descriptor is scaled to length 1. A flip test takes the mean behind that, so a model
-    /// whose two views of an image differ counts a little less.
+    /// Whether the embedding of each model is normalised to length 1. A flip test averages afterwards, so a
+    /// model whose embeddings of an image and its mirror image differ has slightly less influence.
     pub normalised: bool,
 }
 
 impl<M> Ensemble<M> {
-    fn scaled(&self, embedding: Tensor<2>) -> Tensor<2> {
+    fn scale(&self, embedding: Tensor<2>) -> Tensor<2> {
         if !self.normalised {
             return embedding;
         }
@@ -115,11 +116,11 @@ impl<D: Embed> Embed for Ensemble<Vec<D>> {
     fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         assert!(
             !self.models.is_empty(),
-            "an ensemble has at least 1 model, found none"
+            "an ensemble needs at least 1 model, found none"
         );
         let models = self.models.iter();
-        let described = models.map(|model| self.scaled(model.embed(images.clone())));
-        Tensor::cat(described.collect(), 1)
+        let embeddings = models.map(|model| self.scale(model.embed(images.clone())));
+        Tensor::cat(embeddings.collect(), 1)
     }
 }
 
@@ -127,10 +128,10 @@ macro_rules! tuple_of_models {
     ($($name:ident $index:tt),+) => {
         impl<$($name: Embed),+> Embed for Ensemble<($($name,)+)> {
             fn embed(&self, images: Tensor<4>) -> Tensor<2> {
-                let described = vec![
-                    $(self.scaled(self.models.$index.embed(images.clone()))),+
+                let embeddings = vec![
+                    $(self.scale(self.models.$index.embed(images.clone()))),+
                 ];
-                Tensor::cat(described, 1)
+                Tensor::cat(embeddings, 1)
             }
         }
     };
@@ -149,40 +150,41 @@ mod tests {
     use crate::{backbone::ResNetConfig, head::PooledHeadConfig};
 
     #[test]
-    fn lists_and_tuples_stand_side_by_side_in_order() {
+    fn lists_and_tuples_concatenate_in_order() {
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let init = crate::fixtures::init(&device);
-        let model = |place, width| {
+        let model = |index, width| {
             let backbone = ResNetConfig::resnet18().with_width(width);
             ReidModel::new(
                 &backbone,
                 &PooledHeadConfig::new(),
                 size,
                 3,
-                &init.at(place),
+                &init.at(index),
             )
         };
         let models = vec![model(0, 2), model(1, 4), model(2, 2)];
         let images = Tensor::<4>::ones([1, 3, 32, 16], &device);
-        let alone: Vec<f32> = models
+        let expected: Vec<f32> = models
             .iter()
             .flat_map(|model| read(model.embed(images.clone())))
             .collect();
         let [one, two, three] = [0, 1, 2].map(|at| models[at].clone());
         let normalised = false;
         let list = Ensemble { models, normalised };
-        assert_eq!(read(list.embed(images.clone())), alone);
+        assert_eq!(read(list.embed(images.clone())), expected);
         let models = (one, two, three);
-        assert_eq!(read(Ensemble { models, normalised }.embed(images)), alone);
+        let tuple = Ensemble { models, normalised };
+        assert_eq!(read(tuple.embed(images)), expected);
     }
 
     fn read(embeddings: Tensor<2>) -> Vec<f32> {
-        embeddings.into_data().try_to_vec().expect("numbers")
+        embeddings.into_data().try_to_vec().expect("f32 values")
     }
 
     #[test]
     #[should_panic(expected = "at least 1 model, found none")]
-    fn no_model_is_refused() {
+    fn an_empty_ensemble_panics() {
         let models = Vec::<ReidModel<crate::backbone::ResNet, crate::head::BnNeck>>::new();
         let ensemble = Ensemble {
             models,

@@ -1,5 +1,5 @@
-//! Numbers for tests that look into them: the same whatever other tests draw meanwhile, where Burn's
-//! generator belongs to the process.
+//! Reproducible random values for tests. Burn's generator is shared by the whole process, so its values
+//! depend on the other tests.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use burn::{
 use rand::RngExt;
 use reid_core::{Seed, Stream};
 
+/// A tensor of uniform random values, the same in every call.
 pub(crate) fn tensor<const D: usize>(
     shape: [usize; D],
     range: Range<f32>,
@@ -19,7 +20,7 @@ pub(crate) fn tensor<const D: usize>(
     values(&mut stream, shape, range, device)
 }
 
-/// The module with invented weights in place of its matrices and kernels.
+/// Replaces the matrices and kernels of a module by random values; vectors are unchanged.
 pub(crate) fn weights<M: Module>(module: M) -> M {
     module.map(&mut Weights(Seed::new(2).stream()))
 }
@@ -51,7 +52,7 @@ fn values<const D: usize>(
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Weights that do not depend on the test.
+/// An [`Init`](crate::Init) with a fixed seed.
 pub(crate) fn init(device: &Device) -> crate::Init<'_> {
     crate::Init::new(Seed::new(3), device)
 }

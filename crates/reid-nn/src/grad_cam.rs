@@ -1,4 +1,4 @@
-//! Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017,
+//! Grad-CAM: the positions of a feature map that raise the score of a class (Selvaraju et al., ICCV 2017,
 //! arXiv:1610.02391).
 
 use burn::tensor::{Int, Tensor, activation::relu};
@@ -10,17 +10,17 @@ pub use closed_form::ClosedForm;
 
 use crate::{head::Head, norm::freeze::freeze_but_statistics, precision::widened};
 
-/// Which class of each image is explained.
+/// The class that is explained for each image.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
-    /// The class of this number, `[batch]`, from 0 and below the head's classes.
+    /// The class with this label, `[batch]`, from 0 and below the number of classes of the head.
     Labels(&'a Tensor<1, Int>),
     /// The class with the highest score.
     Highest,
 }
 
 impl Target<'_> {
-    /// The class of each image, from scores `[batch, classes]`.
+    /// Returns the class of each image, given the logits `[batch, classes]`.
     fn classes(self, logits: Tensor<2>) -> Tensor<1, Int> {
         let [images, classes] = logits.dims();
         let Self::Labels(labels) = self else {
@@ -29,30 +29,31 @@ impl Target<'_> {
         let [count] = labels.dims();
         assert_eq!(
             count, images,
-            "Grad-CAM explains one class per image, found {count} labels for {images} images"
+            "Grad-CAM needs one label per image, found {count} labels for {images} images"
         );
         for (image, label) in labels.to_data().iter::<i64>().enumerate() {
-            let known = usize::try_from(label).is_ok_and(|label| label < classes);
+            let exists = usize::try_from(label).is_ok_and(|label| label < classes);
             assert!(
-                known,
-                "Grad-CAM of class {label} for image {image}: the head has {classes} classes, from 0"
+                exists,
+                "Grad-CAM: label {label} of image {image} is not among the {classes} classes of the head"
             );
         }
         labels.clone()
     }
 }
 
-/// How gradient and feature make a map, with `G = ∂y_c/∂T`.
+/// The method that computes a map from the features `T` and their gradient `G = ∂y_c/∂T`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CamMethod {
     /// Grad-CAM: `relu(Σₖ mean_hw(Gₖ) Tₖ)`.
     #[default]
     GradCam,
-    /// `HiResCAM`: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only places that the score uses (Draelos and Carin,
-    /// 2020, arXiv:2011.08891).
+    /// `HiResCAM`: `relu(Σₖ Gₖ ⊙ Tₖ)`, which shows only positions that the score depends on (Draelos and
+    /// Carin, 2020, arXiv:2011.08891).
     HiResCam,
-    /// `LayerCAM`: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for earlier and larger maps (Jiang et al., TIP 2021).
+    /// `LayerCAM`: `relu(Σₖ relu(Gₖ) ⊙ Tₖ)`, for the larger feature maps of earlier stages (Jiang et al., TIP
+    /// 2021).
     LayerCam,
 }
 
@@ -70,28 +71,30 @@ impl CamMethod {
     }
 }
 
-/// `relu(Σₖ wₖ Tₖ)`.
+/// Computes `relu(Σₖ wₖ Tₖ)`.
 pub(crate) fn weighted_sum(features: Tensor<4>, weights: Tensor<2>) -> Tensor<3> {
     let [batch, channels, height, width] = features.dims();
-    let places = features.reshape([batch, channels, height * width]);
-    let sums = weights.reshape([batch, 1, channels]).matmul(places);
+    let positions = features.reshape([batch, channels, height * width]);
+    let sums = weights.reshape([batch, 1, channels]).matmul(positions);
     relu(sums).reshape([batch, height, width])
 }
 
-/// Grad-CAM of one branch of a head: no hooks, since a head is a function of the feature map.
+/// Computes Grad-CAM of one branch of a head. No hooks are needed, since a head is a function of the feature
+/// map.
 ///
 /// ```text
 /// wₖ = mean_hw(∂y_c / ∂Tₖ)        y_c: the score of the class before the softmax
 /// g  = relu(Σₖ wₖ Tₖ)             [batch, height, width]
 /// ```
 ///
-/// A head is explained as it is evaluated, on an image alone as within a batch: all training flags of Burn are off,
-/// so normalisations use running statistics and there is no dropout.
-/// [`by_batch_statistics`](Self::by_batch_statistics) leaves those of batch normalisations as they are. The head's own
-/// statistics never move. Only a layer that looks at nothing but the device cannot be told that it evaluates.
-/// No gradient reaches its
-/// parameters or the network before the map, and the graph around is left as it is.
-/// [`ClosedForm`] gives the same maps without a backward pass, for heads that have it.
+/// The head is explained in evaluation mode, so the map of an image does not depend on the rest of the batch.
+/// All training flags of Burn are off: normalisations use running statistics, and dropout is inactive.
+/// [`by_batch_statistics`](Self::by_batch_statistics) keeps the training flags of batch normalisations. A
+/// custom layer without a training flag, whose mode depends only on the device, stays in training mode.
+///
+/// The running statistics of the head are never updated. No gradient reaches the parameters of the head or
+/// the network before the feature map, and an existing autodiff graph is not affected. [`ClosedForm`]
+/// computes the same maps without a backward pass for the heads that implement it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -112,7 +115,7 @@ pub struct GradCam {
 }
 
 impl GradCam {
-    /// Explains the first branch.
+    /// Explains the first branch with [`CamMethod::GradCam`].
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -122,20 +125,21 @@ impl GradCam {
         }
     }
 
-    /// Explains another branch, counted from 0 among the [logits](crate::ReidOutput::logits).
+    /// Sets the branch, by its index in the [logits](crate::ReidOutput::logits).
     #[must_use]
     pub const fn of_branch(self, branch: usize) -> Self {
         Self { branch, ..self }
     }
 
-    /// Weighs features in another way.
+    /// Sets the method.
     #[must_use]
     pub const fn with_method(self, method: CamMethod) -> Self {
         Self { method, ..self }
     }
 
-    /// Normalises by the statistics of the batch, as a head in training does where its normalisations train;
-    /// its running ones do not move, and nothing is dropped. The gradient is that of the sum of all scores.
+    /// Normalises by the statistics of the batch, as a head in training does. Frozen batch normalisations
+    /// keep using their running statistics. Running statistics are not updated, and dropout stays inactive.
+    /// The gradient is that of the sum of the scores of all images.
     #[must_use]
     pub const fn by_batch_statistics(self) -> Self {
         Self {
@@ -144,18 +148,18 @@ impl GradCam {
         }
     }
 
-    /// The maps of a batch: not scaled, none below 0, and without autodiff history.
+    /// Computes the maps of a batch: at least 0, not normalised, and without autodiff history.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     /// - result: `[batch, height, width]`
     ///
     /// # Panics
-    /// If the head has no such branch, the branch does not depend on the features, or there is not
-    /// one label below the number of classes per image.
+    /// If the head has no such branch, if its scores do not depend on the features, if there is not one label
+    /// per image, or if a label is not below the number of classes.
     #[must_use]
     pub fn maps<H: Head>(self, head: &H, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
-        // A copy on an autodiff device, with leaves and statistics of its own, that trains nothing.
+        // A copy on an autodiff device, whose parameters and statistics are independent of the original.
         let copy = head.valid().train();
         let head = if self.by_batch {
             freeze_but_statistics(copy)
@@ -167,7 +171,7 @@ impl GradCam {
         let mut branches = head.forward(leaf.clone()).logits;
         assert!(
             self.branch < branches.len(),
-            "the head has {} branches, found branch {} to explain",
+            "Grad-CAM needs a branch below {}, the number of branches of the head, found branch {}",
             branches.len(),
             self.branch
         );
@@ -177,7 +181,7 @@ impl GradCam {
         let gradients = logits.gather(1, classes).sum().backward();
         let gradient = leaf
             .grad(&gradients)
-            .expect("the scores of a branch depend on its features");
+            .expect("Grad-CAM needs scores that depend on the features");
         self.method.maps(features, gradient)
     }
 }
@@ -217,22 +221,22 @@ mod tests {
     }
 
     #[test]
-    fn maps_are_those_by_hand() {
+    fn maps_match_hand_computed_ones() {
         let device = Device::default();
         let maps = |target: Target<'_>| {
             read(GradCam::new().maps(&head(&device), features(&device), target))
         };
-        // A mean over two places: w = (3/2, -1/2), so 1.5·2 - 0.5·1 = 2.5 and 0 - 0.5·4 < 0.
-        let identity = Tensor::from_data([0], &device);
-        assert_eq!(maps(Target::Labels(&identity)), [2.5, 0.0]);
+        // The mean over two positions gives w = (3/2, -1/2), so 1.5·2 - 0.5·1 = 2.5 and 0 - 0.5·4 < 0.
+        let first = Tensor::from_data([0], &device);
+        assert_eq!(maps(Target::Labels(&first)), [2.5, 0.0]);
         // Scores 3·1 - 2.5 and -1: the first is the highest.
         assert_eq!(maps(Target::Highest), [2.5, 0.0]);
-        // w = (-1/2, 0): nothing speaks for it.
-        let other = Tensor::from_data([1], &device);
-        assert_eq!(maps(Target::Labels(&other)), [0.0, 0.0]);
+        // w = (-1/2, 0), so no position has a positive sum.
+        let second = Tensor::from_data([1], &device);
+        assert_eq!(maps(Target::Labels(&second)), [0.0, 0.0]);
     }
 
-    /// A head whose score weighs places: y = 2·x₀ - x₁ over two places of one channel.
+    /// A head with the score y = 2·x₀ - x₁ over two positions of one channel.
     #[derive(Module, Debug)]
     struct Positions {}
 
@@ -246,21 +250,21 @@ mod tests {
     }
 
     #[test]
-    fn weightings_are_those_by_hand() {
+    fn methods_match_hand_computed_maps() {
         let device = Device::default();
         let features = Tensor::<4>::from_data([[[[3.0, -4.0]]]], &device);
         let maps = |method| {
             let cam = GradCam::new().with_method(method);
             read(cam.maps(&Positions {}, features.clone(), Target::Highest))
         };
-        // G = (2, -1): mean 1/2; products 6 and 4; of its positive part 6 and 0.
+        // G = (2, -1) has mean 1/2. Its products with the features are 6 and 4, those of relu(G) are 6 and 0.
         assert_eq!(maps(CamMethod::GradCam), [1.5, 0.0]);
         assert_eq!(maps(CamMethod::HiResCam), [6.0, 4.0]);
         assert_eq!(maps(CamMethod::LayerCam), [6.0, 0.0]);
     }
 
     #[test]
-    fn training_devices_and_plain_ones_give_the_same() {
+    fn maps_are_the_same_on_autodiff_and_plain_devices() {
         let plain = Device::default();
         let training = plain.clone().autodiff();
         let expected = GradCam::new().maps(&head(&plain), features(&plain), Target::Highest);
@@ -270,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_and_the_outer_graph_are_left_alone() {
+    fn statistics_and_the_outer_graph_are_unchanged() {
         let device = Device::default().autodiff();
         let head = BnNeckConfig::new().init(
             FeatureShape::new(2, 1, 2),
@@ -287,17 +291,17 @@ mod tests {
         assert!((gradient.sum().into_scalar::<f32>() - 8.0).abs() < 1e-6);
     }
 
-    /// A head of Burn's layers, which train unless they are told not to.
+    /// A head of Burn's layers, which are in training mode unless their training flag is off.
     #[derive(Module, Debug)]
-    struct OfBurn {
+    struct BurnHead {
         norm: burn::nn::BatchNorm,
         noise: burn::nn::GaussianNoise,
         dropout: burn::nn::Dropout,
         classifier: burn::nn::Linear,
     }
 
-    impl OfBurn {
-        /// With statistics that are not those of a new layer.
+    impl BurnHead {
+        /// A head whose running statistics differ from those of a new layer.
         fn trained(dropout: f64, noise: f64) -> Self {
             let device = Device::default().autodiff();
             let head = Self {
@@ -314,13 +318,13 @@ mod tests {
         }
     }
 
-    impl Head for OfBurn {
+    impl Head for BurnHead {
         fn forward(&self, features: Tensor<4>) -> crate::ReidOutput {
             let normed = self.norm.forward(features);
             let pooled = crate::pool::max(normed);
-            let disturbed = self.dropout.forward(self.noise.forward(pooled));
-            let logits = self.classifier.forward(disturbed.clone());
-            crate::ReidOutput::single(disturbed, logits)
+            let noisy = self.dropout.forward(self.noise.forward(pooled));
+            let logits = self.classifier.forward(noisy.clone());
+            crate::ReidOutput::single(noisy, logits)
         }
     }
 
@@ -329,57 +333,62 @@ mod tests {
     }
 
     #[test]
-    fn a_head_of_burns_layers_is_explained_as_it_is_evaluated() {
-        let head = OfBurn::trained(0.5, 0.3);
+    fn a_head_of_burns_layers_is_explained_in_evaluation_mode() {
+        let head = BurnHead::trained(0.5, 0.3);
         let labels = Tensor::from_data([0, 2, 1, 2, 0], &Device::default());
-        let maps = |head: &OfBurn, features: Tensor<4>, labels: &Tensor<1, Int>| {
+        let maps = |head: &BurnHead, features: Tensor<4>, labels: &Tensor<1, Int>| {
             read(GradCam::new().maps(head, features, Target::Labels(labels)))
         };
         let features = images(&Device::default());
         let first = maps(&head, features.clone(), &labels);
         assert!(first.iter().any(|&value| value > 0.0));
         assert_eq!(maps(&head, features.clone(), &labels), first);
-        // Each image alone.
-        let alone = (0..5).flat_map(|image| {
+        // Each image by itself.
+        let single = (0..5).flat_map(|image| {
             let of_image = image..image + 1;
-            let identity = labels.clone().slice([of_image.clone()]);
-            maps(&head, features.clone().slice([of_image]), &identity)
+            let label = labels.clone().slice([of_image.clone()]);
+            maps(&head, features.clone().slice([of_image]), &label)
         });
-        for (alone, together) in alone.zip(&first) {
-            assert!((alone - together).abs() < 1e-5, "{alone} and {together}");
+        for (single, batch) in single.zip(&first) {
+            assert!((single - batch).abs() < 1e-5, "{single} and {batch}");
         }
-        // Evaluation has neither dropout nor noise.
-        let without = OfBurn::trained(0.0, 0.0).load_record(head.into_record());
+        // Neither dropout nor noise is active in evaluation.
+        let without = BurnHead::trained(0.0, 0.0).load_record(head.into_record());
         assert_eq!(maps(&without, features, &labels), first);
     }
 
     #[test]
-    fn by_batch_statistics_burns_normalisation_learns_and_nothing_is_dropped() {
-        let head = OfBurn::trained(0.5, 0.3);
+    fn by_batch_statistics_keeps_batch_norm_in_training_mode_without_dropout() {
+        let head = BurnHead::trained(0.5, 0.3);
         let features = images(&Device::default());
         let cam = GradCam::new().by_batch_statistics();
         let maps = || read(cam.maps(&head, features.clone(), Target::Highest));
         let statistics = || head.norm.running_mean.value().into_data();
-        // Burn's statistics are only then those of the last step.
+        // Burn's running statistics lag by one step and are up to date only after this call.
         let first = maps();
         let before = statistics();
         assert_eq!(maps(), first);
         assert_eq!(statistics(), before);
-        let running_params = read(GradCam::new().maps(&head, features.clone(), Target::Highest));
-        assert_ne!(running_params, first);
+        let by_running_statistics =
+            read(GradCam::new().maps(&head, features.clone(), Target::Highest));
+        assert_ne!(by_running_statistics, first);
     }
 
     #[test]
-    #[should_panic(expected = "Grad-CAM of class 2 for image 0: the head has 2 classes, from 0")]
-    fn a_class_that_is_not_there_is_refused() {
+    #[should_panic(
+        expected = "Grad-CAM: label 2 of image 0 is not among the 2 classes of the head"
+    )]
+    fn a_label_beyond_the_classes_panics() {
         let device = Device::default();
         let label = Tensor::from_data([2], &device);
         let _ = GradCam::new().maps(&head(&device), features(&device), Target::Labels(&label));
     }
 
     #[test]
-    #[should_panic(expected = "the head has 1 branches, found branch 1 to explain")]
-    fn a_branch_that_is_not_there_is_refused() {
+    #[should_panic(
+        expected = "Grad-CAM needs a branch below 1, the number of branches of the head, found branch 1"
+    )]
+    fn a_missing_branch_panics() {
         let device = Device::default();
         let cam = GradCam::new().of_branch(1);
         let _ = cam.maps(&head(&device), features(&device), Target::Highest);

@@ -1,9 +1,9 @@
-//! Maps of a network as plain numbers, to be drawn.
+//! Conversion of tensors to heat maps for visualisation.
 
 use burn::tensor::Tensor;
 use reid_core::HeatMap;
 
-/// Maps as plain numbers, one per image.
+/// Copies maps from a device into one [`HeatMap`] per image.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -17,14 +17,14 @@ use reid_core::HeatMap;
 /// - `maps`: `[batch, height, width]`
 ///
 /// # Panics
-/// If a value is infinite or not a number.
+/// If a value is infinite or NaN.
 #[must_use]
 pub fn heat_maps(maps: Tensor<3>) -> Vec<HeatMap> {
     let [_, height, width] = maps.dims();
     let values: Vec<f32> = maps.into_data().convert::<f32>().iter::<f32>().collect();
     let map = |values: &[f32]| {
         HeatMap::new(height, width, values.to_vec())
-            .unwrap_or_else(|error| panic!("a map to be drawn: {error}"))
+            .unwrap_or_else(|error| panic!("cannot convert a map to a heat map: {error}"))
     };
     values.chunks(height * width).map(map).collect()
 }

@@ -1,4 +1,4 @@
-//! Init: where the first weights of a network come from.
+//! Initialisation: the device and the seed that a network is built with.
 
 use std::cell::Cell;
 
@@ -13,15 +13,15 @@ use burn::{
 use rand::RngExt;
 use reid_core::{Seed, Stream};
 
-/// What a part is built with: a device, and the seed of its first weights.
+/// The device of a network, and the seed of its initial weights.
 ///
-/// Weights are drawn on the host, each layer from a seed of its own, so the same seed gives the same bits on
-/// every backend and whatever other threads do. A weight is drawn when it is first read: a network whose weights
-/// are loaded next draws none.
+/// Weights are drawn on the host, each from its own random stream. The same seed therefore gives
+/// bit-identical weights on every backend, whatever other threads do. A weight is drawn when it is first
+/// read, so a network whose weights are loaded right after it is built draws none.
 ///
-/// The k-th layer that asks draws from the k-th place, so two layers of one part never get the same weights.
-/// [`named`](Self::named) and [`at`](Self::at) give a part a place of its own, which a change elsewhere does not
-/// move.
+/// The k-th weight that is requested draws from the k-th stream, so two layers of one part never get the same
+/// weights. [`named`](Self::named) and [`at`](Self::at) give a part separate streams, which do not depend on
+/// the rest of the network.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::Device};
@@ -34,68 +34,69 @@ use reid_core::{Seed, Stream};
 /// assert_ne!(draw(1).weight.to_data(), draw(2).weight.to_data());
 /// ```
 ///
-/// A layer of Burn that is not listed here is built with `XConfig::init(init.device())`, as anywhere else. Its
-/// weights come from Burn's generator, which belongs to the process and is seeded by `Device::seed`.
+/// Other layers of Burn are built as usual, with `XConfig::init(init.device())`. Their weights come from
+/// Burn's generator, which is shared by the whole process and seeded by `Device::seed`.
 #[derive(Clone, Debug)]
 pub struct Init<'a> {
     device: &'a Device,
-    /// None for weights of zeros.
+    /// The seed; `None` for weights of zeros.
     seed: Option<Seed>,
-    /// How many weights were drawn here.
-    drawn: Cell<u64>,
+    /// The number of weights requested so far.
+    requested: Cell<u64>,
 }
 
 impl<'a> Init<'a> {
-    /// Weights drawn from a seed.
+    /// Draws weights from a seed.
     #[must_use]
     pub const fn new(seed: Seed, device: &'a Device) -> Self {
         let seed = Some(seed);
         Self::from_parts(seed, device)
     }
 
-    /// Weights of zeros, for a network whose weights are loaded next.
+    /// Sets all weights to 0, for a network whose weights are loaded after it is built.
     #[must_use]
     pub const fn empty(device: &'a Device) -> Self {
         Self::from_parts(None, device)
     }
 
     const fn from_parts(seed: Option<Seed>, device: &'a Device) -> Self {
-        let drawn = Cell::new(0);
+        let requested = Cell::new(0);
         Self {
             device,
             seed,
-            drawn,
+            requested,
         }
     }
 
-    /// The device that tensors are made on.
+    /// The device of the tensors.
     #[must_use]
     pub const fn device(&self) -> &'a Device {
         self.device
     }
 
-    /// The same for the part with this name.
+    /// Returns an `Init` with separate random streams for the part with this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         Self::from_parts(self.seed.map(|seed| seed.named(name)), self.device)
     }
 
-    /// The same for the part with this index.
+    /// Returns an `Init` with separate random streams for the part with this index.
     #[must_use]
     pub fn at(&self, index: usize) -> Self {
         Self::from_parts(self.seed.map(|seed| seed.at(index as u64)), self.device)
     }
 
-    /// A convolution whose weight and bias have the distribution that its configuration says.
+    /// Builds a convolution whose weight and bias have the distribution of its configuration.
     ///
     /// # Panics
-    /// If the groups do not divide the channels.
+    /// If the number of groups does not divide the input and output channels.
     #[must_use]
     pub fn conv2d(&self, config: &Conv2dConfig) -> Conv2d {
         let ([inputs, outputs], groups) = (config.channels, config.groups);
         assert!(
             inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
-            "a convolution of {inputs} to {outputs} channels in {groups} groups, which do not divide them"
+            "a convolution needs groups that divide its {inputs} input and {outputs} output channels, \
+             found {groups}"
         );
         let [height, width] = config.kernel_size;
         let area = height * width;
@@ -116,8 +117,8 @@ impl<'a> Init<'a> {
         }
     }
 
-    /// A linear layer whose weight and bias have the distribution that its configuration says; the weight is
-    /// stored by rows, whatever the layout of the configuration.
+    /// Builds a linear layer whose weight and bias have the distribution of its configuration. The weight is
+    /// stored as `[inputs, outputs]`, whatever the layout in the configuration.
     #[must_use]
     pub fn linear(&self, config: &LinearConfig) -> Linear {
         let fan @ [inputs, outputs] = [config.d_input, config.d_output];
@@ -130,11 +131,11 @@ impl<'a> Init<'a> {
         }
     }
 
-    /// A parameter of a shape and a distribution; `[fan in, fan out]` are the inputs and the outputs that a
-    /// weight has part in, by which Kaiming's and Xavier's distributions scale.
+    /// Builds a parameter with the given shape and distribution. `fan` is `[fan in, fan out]`, by which
+    /// Kaiming and Xavier distributions are scaled.
     ///
     /// # Panics
-    /// When it is first read, if an orthogonal one has fewer than 2 dimensions.
+    /// When the parameter is first read, if it is orthogonal and has fewer than 2 dimensions.
     #[must_use]
     pub fn tensor<const D: usize>(
         &self,
@@ -142,8 +143,8 @@ impl<'a> Init<'a> {
         initializer: &Initializer,
         fan: [usize; 2],
     ) -> Param<Tensor<D>> {
-        let place = self.drawn.replace(self.drawn.get() + 1);
-        let seed = self.seed.map(|seed| seed.at(place));
+        let index = self.requested.replace(self.requested.get() + 1);
+        let seed = self.seed.map(|seed| seed.at(index));
         let initializer = initializer.clone();
         let draw = move |device: &Device, require_grad| {
             let tensor = match seed {
@@ -178,19 +179,22 @@ fn drawn<const D: usize>(
             values
         }
         Distribution::Orthogonal { gain } => {
-            assert!(D > 1, "an orthogonal weight has 2 dimensions or more");
+            assert!(
+                D > 1,
+                "an orthogonal weight needs at least 2 dimensions, found {D}"
+            );
             orthogonal(shape[0], count / shape[0].max(1), gain, &mut stream)
         }
     };
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "weights are in single precision"
+        reason = "weights are stored in single precision"
     )]
     let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// What an [`Initializer`] says, with its scale worked out.
+/// The distribution of an [`Initializer`] for a given fan.
 enum Distribution {
     Constant(f64),
     Uniform { low: f64, high: f64 },
@@ -218,13 +222,13 @@ impl Distribution {
                 deviation: std,
             },
             Initializer::KaimingUniform { gain, fan_out_only } => {
-                Self::even(kaiming(gain, fan_out_only))
+                Self::centred_uniform(kaiming(gain, fan_out_only))
             }
             Initializer::KaimingNormal { gain, fan_out_only } => Self::Normal {
                 mean: 0.0,
                 deviation: kaiming(gain, fan_out_only),
             },
-            Initializer::XavierUniform { gain } => Self::even(xavier(gain)),
+            Initializer::XavierUniform { gain } => Self::centred_uniform(xavier(gain)),
             Initializer::XavierNormal { gain } => Self::Normal {
                 mean: 0.0,
                 deviation: xavier(gain),
@@ -233,14 +237,14 @@ impl Distribution {
         }
     }
 
-    /// The uniform distribution about 0 with this standard deviation.
-    fn even(deviation: f64) -> Self {
+    /// The uniform distribution with mean 0 and this standard deviation.
+    fn centred_uniform(deviation: f64) -> Self {
         let high = 3.0_f64.sqrt() * deviation;
         Self::Uniform { low: -high, high }
     }
 }
 
-/// Numbers of the standard normal distribution, by the polar method (Marsaglia and Bray, 1964).
+/// Draws values from the standard normal distribution with the polar method (Marsaglia and Bray, 1964).
 fn normal(count: usize, stream: &mut Stream) -> Vec<f64> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
@@ -255,8 +259,9 @@ fn normal(count: usize, stream: &mut Stream) -> Vec<f64> {
     values
 }
 
-/// A matrix, row by row, whose rows or columns, whichever are fewer, are orthogonal and of length `gain`: normal
-/// numbers made so by Gram and Schmidt (Saxe et al., ICLR 2014, arXiv:1312.6120).
+/// Draws a matrix in row-major order whose rows or columns, whichever are fewer, are orthogonal and have
+/// length `gain`. Normal vectors are orthogonalised with the Gram-Schmidt process (Saxe et al., ICLR 2014,
+/// arXiv:1312.6120).
 fn orthogonal(rows: usize, columns: usize, gain: f64, stream: &mut Stream) -> Vec<f64> {
     let (few, length) = (rows.min(columns), rows.max(columns));
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(few);
@@ -281,8 +286,8 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, stream: &mut Stream) -> Ve
             vectors[column][row]
         }
     };
-    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    places
+    let positions = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    positions
         .map(|(row, column)| gain * value(row, column))
         .collect()
 }
@@ -304,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_distributions() {
+    fn moments_match_the_distributions() {
         let gain = 2.0;
         let (min, max) = (-1.0, 3.0);
         let fan_out_only = true;
-        // Mean and standard deviation; of a uniform distribution (max - min)/√12.
+        // Mean and standard deviation, which is (max - min)/√12 for a uniform distribution.
         let cases = [
             (
                 Initializer::Uniform { min, max },
@@ -323,7 +328,7 @@ mod tests {
                 5.0,
                 0.5,
             ),
-            // 2/√400 by fan out, 2/√100 by fan in, 2·√(2/500).
+            // 2/√400 with fan out, 2/√100 with fan in, 2·√(2/500) for Xavier.
             (Initializer::KaimingNormal { gain, fan_out_only }, 0.0, 0.1),
             (
                 Initializer::KaimingUniform {
@@ -381,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_one_part_differ_and_names_are_places_of_their_own() {
+    fn layers_of_one_part_differ_and_names_have_separate_streams() {
         let device = Device::default();
         let config = LinearConfig::new(4, 4);
         let init = Init::new(Seed::new(1), &device);
@@ -394,30 +399,30 @@ mod tests {
     }
 
     #[test]
-    fn threads_draw_what_one_draws_alone_in_any_order() {
-        let draw = |number: u64| {
+    fn weights_do_not_depend_on_other_threads_or_reading_order() {
+        let draw = |seed: u64| {
             let device = Device::default();
-            let init = Init::new(Seed::new(number), &device);
+            let init = Init::new(Seed::new(seed), &device);
             let [first, second] = [(); 2].map(|()| init.linear(&LinearConfig::new(16, 16)));
             let second = read(&second.weight);
             [read(&first.weight), second]
         };
-        let alone = [draw(0), draw(1)];
-        assert_ne!(alone[0], alone[1]);
+        let expected = [draw(0), draw(1)];
+        assert_ne!(expected[0], expected[1]);
         let threads: Vec<_> = (0..8)
             .map(|number| thread::spawn(move || (0..20).map(|_| draw(number % 2)).collect()))
             .collect();
         for (number, thread) in threads.into_iter().enumerate() {
             let drawn: Vec<_> = thread.join().expect("no panic");
             for weights in drawn {
-                assert_eq!(weights, alone[number % 2], "thread {number}");
+                assert_eq!(weights, expected[number % 2], "thread {number}");
             }
         }
     }
 
     #[cfg(feature = "ndarray")]
     #[test]
-    fn backends_get_the_same_bits() {
+    fn weights_are_bit_identical_on_all_backends() {
         let weights = |device: &Device| {
             let init = Init::new(Seed::new(5), device);
             read(&init.conv2d(&Conv2dConfig::new([8, 16], [3, 3])).weight)
@@ -428,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_weights_are_zeros_and_nothing_is_made_before_it_is_read() {
+    fn empty_weights_are_zeros_and_weights_are_drawn_when_first_read() {
         let device = Device::default();
         let linear = Init::empty(&device).linear(&LinearConfig::new(4, 4));
         assert!(!linear.weight.is_initialized());
@@ -446,8 +451,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "of 4 to 8 channels in 3 groups")]
-    fn groups_that_do_not_divide_are_refused() {
+    #[should_panic(expected = "groups that divide its 4 input and 8 output channels, found 3")]
+    fn groups_that_do_not_divide_the_channels_panic() {
         let device = Device::default();
         let config = Conv2dConfig::new([4, 8], [1, 1]).with_groups(3);
         let _ = Init::empty(&device).conv2d(&config);

@@ -1,16 +1,17 @@
 //! Re-identification networks as composable Burn modules.
 //!
-//! Three traits, one per kind of arrow:
+//! A network consists of parts of three kinds, each with a trait:
 //!
-//! | trait | arrow | examples |
+//! | trait | input → output | examples |
 //! |---|---|---|
 //! | [`Block`] | feature map → feature map | backbones, stages, attention |
-//! | [`Head`] | feature map → descriptor (and logits) | [`BnNeck`](head::BnNeck), [`PooledHead`](head::PooledHead) |
-//! | [`Criterion`] | output and identities → loss | [`IdentityLoss`](loss::IdentityLoss), [`BatchHardTriplet`](loss::BatchHardTriplet) |
+//! | [`Head`] | feature map → embedding (and logits) | [`BnNeck`](head::BnNeck), [`PooledHead`](head::PooledHead) |
+//! | [`Criterion`] | output of a head and labels → loss | [`IdentityLoss`](loss::IdentityLoss), [`BatchHardTriplet`](loss::BatchHardTriplet) |
 //!
-//! **A tuple of parts is a part**: blocks chain, heads stand side by side, criteria add.
-//! `Option` is a part that may be absent and `Vec` a stage. Every part has a configuration that
-//! holds numbers only; the place where it is built gives the dimensions.
+//! **A tuple of parts is a part**: blocks are chained, the embeddings of heads are concatenated, and criteria
+//! are added. An `Option` is a part that may be absent. A `Vec` combines blocks or criteria of one type in
+//! the same way. Every part has a configuration of hyper-parameters; its dimensions come from the input shape
+//! when it is built.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -28,8 +29,8 @@
 //! assert_eq!(output.logits[0].dims(), [2, 751]);
 //! ```
 //!
-//! A wrong shape is the programmer's mistake: it panics with numbers. Impossible configurations are
-//! refused when the part is built, before any tensor is made.
+//! A tensor of the wrong shape is a programming error: the part panics with the expected and the found shape.
+//! An invalid configuration panics when the part is built, before any tensor is allocated.
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -1,4 +1,4 @@
-//! Linear layers as heads and gates use them.
+//! Linear layers of heads and gates.
 
 use burn::{
     module::Param,
@@ -6,15 +6,15 @@ use burn::{
     tensor::{Tensor, module::linear},
 };
 
-/// `W·x + b`, in the type of the vectors.
+/// Computes `W·x + b` in the dtype of the vectors.
 pub(crate) fn apply(layer: &Linear, vectors: Tensor<2>) -> Tensor<2> {
     let dtype = vectors.dtype();
     let bias = layer.bias.as_ref().map(|bias| bias.val().cast(dtype));
     linear(vectors, layer.weight.val().cast(dtype), bias)
 }
 
-/// A 1 x 1 convolution of maps of one place, `[batch, channels]`: a linear layer that is published as a
-/// convolution.
+/// Applies a 1 x 1 convolution to vectors, `[batch, channels]`. Some published networks store a linear layer
+/// as such a convolution.
 pub(crate) fn apply_convolution(conv: &Conv2d, vectors: Tensor<2>) -> Tensor<2> {
     let dtype = vectors.dtype();
     let [to, from, _, _] = conv.weight.shape().dims();

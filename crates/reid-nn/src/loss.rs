@@ -1,4 +1,4 @@
-//! Losses.
+//! Losses for re-identification.
 
 mod center;
 mod identity;
@@ -10,6 +10,6 @@ pub use identity::{IdentityLoss, IdentityLossConfig, Smoothing};
 pub use triplet::{BatchHardTriplet, BatchHardTripletConfig, Margin, Reduction};
 pub use weighted::{Weighted, WeightedConfig};
 
-/// The largest weight of a loss, and the largest margin: beyond that, single precision has nothing left for
-/// the other losses.
-const HEAVIEST: f64 = 1e6;
+/// The largest weight of a loss, and the largest margin. With a larger one, single precision could not
+/// represent the other losses in the sum.
+const MAX_WEIGHT: f64 = 1e6;

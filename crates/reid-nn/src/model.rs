@@ -14,9 +14,9 @@ use crate::{
     init::Init,
 };
 
-/// The configuration of a whole network: what builds the [`Model`] of a recipe.
+/// The configuration of a whole network, from which a recipe builds its [`Model`].
 ///
-/// A pair of a backbone's configuration and a head's is one; those of `reid_zoo` have names.
+/// A pair of a backbone configuration and a head configuration is a network; `reid_zoo` has named networks.
 ///
 /// ```
 /// use reid_core::{InputSize, Problems};
@@ -37,7 +37,7 @@ pub trait Network: Clone + Serialize + DeserializeOwned {
     /// Builds the model for images of size `input` and `classes` training identities.
     ///
     /// # Panics
-    /// If `classes` is 0, or for whatever [`validate_network`](Self::validate_network) reports.
+    /// If `classes` is 0, or if [`validate_network`](Self::validate_network) reports a problem.
     fn init(&self, input: InputSize, classes: usize, init: &Init<'_>) -> Self::Model;
 
     /// The shapes of the model's output.
@@ -46,8 +46,8 @@ pub trait Network: Clone + Serialize + DeserializeOwned {
     /// If the backbone does not fit the images.
     fn output(&self, input: InputSize, classes: usize) -> OutputShape;
 
-    /// Adds what is wrong, each with its path from here: all that building the network or a step would
-    /// refuse.
+    /// Adds the problems of the configuration, each with its path from here: everything that building the
+    /// network or a training step rejects.
     fn validate_network(&self, input: InputSize, problems: &mut Problems);
 }
 
@@ -71,8 +71,8 @@ where
     }
 }
 
-/// Adds what is wrong with a backbone and the head on it, whose fields have these names. A head on a backbone
-/// that is itself wrong is tried on other maps.
+/// Adds the problems of a backbone and of the head after it, whose fields have these names. If the backbone
+/// is invalid, the head is validated on the [trial shapes](TRIAL_SHAPES).
 pub fn validate_parts<B: BlockConfig, H: HeadConfig>(
     [backbone_name, head_name]: [&str; 2],
     (backbone, head): (&B, &H),
@@ -90,7 +90,7 @@ pub fn validate_parts<B: BlockConfig, H: HeadConfig>(
     });
 }
 
-/// A backbone and a head: images → descriptors.
+/// A backbone and a head: images → embeddings.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -104,23 +104,23 @@ pub fn validate_parts<B: BlockConfig, H: HeadConfig>(
 /// let images = Tensor::random([2, 3, 32, 16], burn::tensor::Distribution::Default, &device);
 ///
 /// let plain = model.embed(images.clone());
-/// let fused = model.fold_batch_norm().embed(images); // batch normalisation folded away
-/// assert!((plain - fused).abs().max().into_scalar::<f32>() < 1e-4);
+/// let folded = model.fold_batch_norm().embed(images);
+/// assert!((plain - folded).abs().max().into_scalar::<f32>() < 1e-4);
 /// ```
 #[derive(Module, Debug)]
 pub struct ReidModel<B, H> {
     /// Images → feature map.
     pub backbone: B,
-    /// Feature map → descriptor.
+    /// Feature map → embedding.
     pub head: H,
 }
 
 impl<B: Block, H: Head> ReidModel<B, H> {
-    /// Builds a model for images of size `input` and `classes` training identities, with weights as `init` says.
+    /// Builds a model for images of size `input` and `classes` training identities, with weights from `init`.
     /// The same seed gives the same weights on every backend.
     ///
     /// # Panics
-    /// If the parts do not fit each other.
+    /// If a configuration is invalid, or if the head does not fit the backbone.
     #[must_use]
     pub fn new<CB, CH>(
         backbone: &CB,
@@ -141,10 +141,10 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         }
     }
 
-    /// Embeddings, features and logits of images.
+    /// Computes the embeddings, features and logits of images.
     ///
-    /// Normalisations train or evaluate as their [flags](crate::norm::BatchNorm) say: a model on an autodiff
-    /// device trains. [`embed`](Self::embed) always evaluates.
+    /// A model on an autodiff device is in training mode, except for layers whose
+    /// [training flag](crate::norm::BatchNorm) is off. [`embed`](Self::embed) always uses evaluation mode.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
@@ -152,7 +152,7 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward(self.backbone.forward(images))
     }
 
-    /// The same in training, for heads that look at the labels or draw.
+    /// Computes the same in a training step, for heads that use labels or random numbers.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
@@ -160,13 +160,16 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward_train(self.backbone.forward(images), step)
     }
 
-    /// The embeddings of images, `[batch, dimensions]`, in evaluation and on a plain device: each image has the
-    /// embedding that it has alone, and no running statistics move, whatever device the model and the images
-    /// are on. Of a model on an autodiff device, each call makes a plain [copy](Module::valid), which costs a
-    /// handle per parameter.
+    /// Computes the embeddings of images in evaluation mode.
+    ///
+    /// The embedding of an image does not depend on the rest of the batch, and no running statistics are
+    /// updated, whatever device the model and the images are on. The result is on a plain device. A model on
+    /// an autodiff device is [copied](Module::valid) to a plain device in each call, which costs one handle
+    /// per parameter.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - result: `[batch, dimensions]`
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         let images = images.without_autodiff();
         if self.is_on_autodiff() {
@@ -175,8 +178,8 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.forward(images).embedding
     }
 
-    /// The same model for evaluation, on a plain device, with batch normalisation folded into convolutions;
-    /// see [`Block::fold_batch_norm`].
+    /// Returns the model for evaluation, on a plain device, with batch normalisation folded into
+    /// convolutions; see [`Block::fold_batch_norm`].
     #[must_use]
     pub fn fold_batch_norm(self) -> Self {
         let model = if self.is_on_autodiff() {
@@ -208,7 +211,7 @@ mod tests {
 
     type Model = ReidModel<ResNet, BnNeck>;
 
-    /// A model in training that has seen a batch.
+    /// A model in training mode after a forward pass of one batch.
     fn trained() -> Model {
         let device = Device::default().autodiff();
         let backbone = ResNetConfig::resnet18().with_width(2);
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_in_training_embeds_as_it_is_evaluated() {
+    fn embed_uses_evaluation_mode_on_an_autodiff_device() {
         let model = trained();
         let before = statistics(&model);
         let expected = read(model.valid().embed(images()));
@@ -250,17 +253,17 @@ mod tests {
             assert!(!embeddings.device().is_autodiff());
             assert_eq!(read(embeddings), expected);
         }
-        // An image alone has the embedding that it has in the batch.
-        let alone = read(model.embed(images().narrow(0, 2, 1)));
-        let width = alone.len();
-        for (alone, together) in alone.iter().zip(&expected[2 * width..]) {
-            assert!((alone - together).abs() < 1e-4, "{alone} and {together}");
+        // The embedding of an image does not depend on the batch.
+        let single = read(model.embed(images().narrow(0, 2, 1)));
+        let width = single.len();
+        for (single, batch) in single.iter().zip(&expected[2 * width..]) {
+            assert!((single - batch).abs() < 1e-4, "{single} and {batch}");
         }
         assert_eq!(statistics(&model), before);
     }
 
     #[test]
-    fn images_of_a_plain_device_are_trained_on_in_every_layer() {
+    fn images_on_a_plain_device_use_training_mode_in_every_layer() {
         let (plain, autodiff) = (trained(), trained());
         let found = plain.forward(images()).embedding;
         let expected = autodiff.forward(images().autodiff()).embedding;
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_in_training_is_folded_to_what_it_is_in_evaluation() {
+    fn folding_a_model_in_training_mode_gives_its_evaluation_results() {
         let model = trained();
         let expected = read(model.embed(images()));
         let folded = model.fold_batch_norm();
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_in_training_is_folded_where_it_is() {
+    fn folding_a_block_keeps_its_autodiff_device() {
         let model = trained();
         let backbone = model.backbone.clone().fold_batch_norm();
         let expected = model.backbone.valid().forward(images());

@@ -1,4 +1,4 @@
-//! Normalisation.
+//! Batch and instance normalisation.
 
 mod batch_norm;
 pub(crate) mod freeze;

@@ -5,8 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
-/// Number of trainable values in a module: weights, gains and biases, frozen ones too, but not the
-/// running statistics of normalisation, as publications count.
+/// Counts the parameters of a module: weights and biases, also frozen ones, but not the running statistics of
+/// normalisation. Publications count in this way.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -20,8 +20,8 @@ pub fn count<M: Module>(module: &M) -> usize {
     counter.parameters
 }
 
-/// A copy that is trained apart: the same values under identifiers of its own. A clone shares its
-/// identifiers and gradients with the original, so that two clones in one network would be one.
+/// Copies a module for separate training: the values are the same, the parameter identifiers are new. A clone
+/// shares its identifiers with the original, so two clones in one network would share their gradients.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::{Device, Tensor}};

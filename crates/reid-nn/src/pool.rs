@@ -1,4 +1,4 @@
-//! Global pooling: average, maximum and generalised mean.
+//! Global pooling: average, maximum and generalised mean (`GeM`).
 
 use burn::{
     module::{Module, Param},
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::precision::widened;
 
-/// Average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
+/// Computes the average over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn average(features: Tensor<4>) -> Tensor<2> {
     reid_ops::global_avg_pool2d(features)
 }
 
-/// Maximum over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
+/// Computes the maximum over all positions: `[batch, channels, height, width]` → `[batch, channels]`.
 #[must_use]
 pub fn max(features: Tensor<4>) -> Tensor<2> {
     flat(features).max_dim(2).squeeze_dim(2)
 }
 
-/// In at least single precision, as all that follows.
+/// Flattens the positions, in at least single precision, which all later steps keep.
 fn flat(features: Tensor<4>) -> Tensor<3> {
     let [batch, channels, height, width] = features.dims();
     widened(features).reshape([batch, channels, height * width])
 }
 
-/// Which global pooling, and its numbers.
+/// The kind of global pooling and its hyper-parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PoolConfig {
@@ -38,13 +38,13 @@ pub enum PoolConfig {
     /// The generalised mean with a learnt exponent (Radenović et al., TPAMI 2018,
     /// arXiv:1711.02512).
     GeneralisedMean {
-        /// The exponent at the start, above 0; 3 in the paper.
+        /// The initial exponent, above 0; 3 in the paper.
         exponent: f64,
     },
 }
 
 impl PoolConfig {
-    /// The generalised mean that starts with exponent 3.
+    /// The generalised mean with the initial exponent 3.
     pub const GEM: Self = Self::GeneralisedMean { exponent: 3.0 };
 
     /// Builds the pooling.
@@ -70,7 +70,7 @@ impl Validate for PoolConfig {
     fn validate(&self, problems: &mut Problems) {
         if let Self::GeneralisedMean { exponent } = *self {
             let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
-            let expected = "above 0 and within single precision";
+            let expected = "a value above 0 and within single precision";
             let holds = range.contains(&exponent);
             problems.require("generalised-mean.exponent", holds, expected, exponent);
         }
@@ -92,8 +92,8 @@ enum Kind {
 /// GeM       f = (mean_hw(max(x, 1e-6)^p))^(1/p)        [batch, channels]
 /// ```
 ///
-/// Value and gradients of `GeM` are finite for every exponent: it is the maximum where the exponent is large,
-/// the geometric mean at 0 and the minimum far below.
+/// The value and the gradients of `GeM` are finite for every exponent. It approaches the maximum for large
+/// exponents, the geometric mean at 0 and the minimum for large negative exponents.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -128,7 +128,8 @@ impl Pool {
         }
     }
 
-    /// The mean over places of the gradient of each pooled value by its map: what Grad-CAM asks for.
+    /// Computes the gradient of each pooled value with respect to its channel, averaged over positions, for
+    /// Grad-CAM.
     ///
     /// ```text
     /// average, max   1 / (H·W)
@@ -137,7 +138,7 @@ impl Pool {
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`, on a plain device, in at least single precision
-    /// - result: `[batch, channels]`, or what expands to it
+    /// - result: `[batch, channels]`, or `[1, 1]` if all values are equal
     pub(crate) fn mean_gradient(&self, features: Tensor<4>) -> Tensor<2> {
         let [_, _, height, width] = features.dims();
         let share = 1.0 / (height * width) as f64;
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_channel_has_finite_gradients_in_every_precision() {
+    fn a_channel_of_zeros_has_finite_gradients_in_every_precision() {
         let device = Device::default().autodiff();
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
             for exponent in [1e-30, 3.0, 6.5, 9.0, 100.0, 1e30] {
@@ -167,21 +168,23 @@ mod tests {
                 let value = pool.forward(features.clone());
                 let gradients = value.clone().sum().backward();
                 let exponent = pool.p.expect("an exponent").val();
-                let read =
-                    |of: Vec<f64>| assert!(of.iter().all(|x| x.is_finite()), "{dtype:?}: {of:?}");
-                read(value.into_data().iter().collect());
-                read(
+                let check = |values: Vec<f64>| {
+                    let finite = values.iter().all(|x| x.is_finite());
+                    assert!(finite, "{dtype:?}: {values:?}");
+                };
+                check(value.into_data().iter().collect());
+                check(
                     exponent
                         .grad(&gradients)
-                        .expect("one")
+                        .expect("a gradient")
                         .into_data()
                         .iter()
                         .collect(),
                 );
-                read(
+                check(
                     features
                         .grad(&gradients)
-                        .expect("one")
+                        .expect("a gradient")
                         .into_data()
                         .iter()
                         .collect(),
@@ -191,8 +194,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "exponent: expected above 0 and within single precision, found -1")]
-    fn a_negative_exponent_is_refused() {
+    #[should_panic(
+        expected = "exponent: expected a value above 0 and within single precision, found -1"
+    )]
+    fn a_negative_exponent_panics() {
         let _ = PoolConfig::GeneralisedMean { exponent: -1.0 }.init(&Device::default());
     }
 }

@@ -1,15 +1,15 @@
-//! Precision: in which type of numbers a network computes.
+//! Precision: the floating-point dtype that a network computes in.
 //!
-//! Every part computes in the type of its features, whatever the type of its weights, which it takes
-//! along: the type of the images is that of the network. So mixed precision (Micikevicius et al., ICLR
-//! 2018, arXiv:1710.03740) is a matter of the images. Weights and their gradients stay as they are, in
-//! single precision, and so does what sums many numbers: statistics of normalisations, pooling and
-//! all behind it (descriptors, logits, losses), and relation-aware attention from its embeddings on.
+//! Every part computes in the dtype of its features and casts its weights to it. The dtype of the images
+//! therefore sets that of the network, and mixed precision (Micikevicius et al., ICLR 2018, arXiv:1710.03740)
+//! only needs a cast of the images. Weights and their gradients stay in single precision. So do operations
+//! that sum many values: statistics of normalisations, pooling and everything after it (embeddings, logits,
+//! losses), and relation-aware attention after its embeddings.
 
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// In which type of numbers a network computes.
+/// The floating-point dtype that a network computes in.
 ///
 /// ```
 /// use burn::tensor::{DType, Device, Tensor};
@@ -31,16 +31,17 @@ pub enum Precision {
     /// Single precision, 32 bits.
     #[default]
     Single,
-    /// bfloat16, with single precision where it matters: half the memory for features, and matrix units
-    /// where a GPU has them. Its range is that of single precision, so losses need no scaling.
+    /// bfloat16 for features, with single precision for sums of many values. Features take half the memory,
+    /// and GPUs can use their matrix units. Losses need no scaling, since the range is that of single
+    /// precision.
     BFloat16,
-    /// Half precision of IEEE 754, which most GPUs have: finer than bfloat16, but with a range of 6e-8 to
-    /// 65504, so small gradients vanish unless the loss is scaled, as a trainer does.
+    /// IEEE 754 half precision for features, which most GPUs support. It is finer than bfloat16 but has a
+    /// range of only 6e-8 to 65504. Small gradients underflow unless the loss is scaled, as the trainer does.
     Float16,
 }
 
 impl Precision {
-    /// Whether a device computes in it.
+    /// Whether a device supports this precision.
     #[must_use]
     pub fn is_supported(self, device: &Device) -> bool {
         match self {
@@ -50,7 +51,7 @@ impl Precision {
         }
     }
 
-    /// Images in this type, with which a network computes in it.
+    /// Casts images to this precision, so that a network computes in it.
     #[must_use]
     pub fn cast(self, images: Tensor<4>) -> Tensor<4> {
         match self {
@@ -61,7 +62,7 @@ impl Precision {
     }
 }
 
-/// Single precision where a type has less.
+/// Returns single precision for a dtype of less precision, and the dtype itself otherwise.
 pub(crate) fn wide(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
@@ -69,7 +70,7 @@ pub(crate) fn wide(dtype: DType) -> DType {
     }
 }
 
-/// Numbers in at least single precision.
+/// Casts a tensor to at least single precision.
 pub(crate) fn widened<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     let dtype = wide(tensor.dtype());
     tensor.cast(dtype)

@@ -1,20 +1,21 @@
-//! Targets: what criteria compare an output with.
+//! Targets: the labels and attributes that criteria compare an output with.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor};
 
-/// What is known of each image besides its identity: by name, a class number or nothing for each image.
+/// Attributes of the images of a batch besides their identity. Each name has one class index per image, or
+/// `None` where it is unknown.
 pub type Attributes = BTreeMap<String, Vec<Option<usize>>>;
 
-/// What criteria compare the output of a batch with.
+/// The labels and attributes that criteria compare the output of a batch with.
 ///
 /// ```
 /// use burn::tensor::Device;
 /// use reid_nn::Targets;
 ///
 /// let targets = Targets::new(&[0, 0, 1], &Device::default());
-/// // The colour of the second image is not known.
+/// // The colour of the second image is unknown.
 /// let targets = targets.with_attribute("colour", &[Some(4), None, Some(2)]);
 /// assert_eq!(targets.attribute("colour").to_data().try_to_vec::<i32>()?, [4, -1, 2]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -22,33 +23,33 @@ pub type Attributes = BTreeMap<String, Vec<Option<usize>>>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Targets {
-    /// The class number of each image's identity, from 0, `[batch]`.
+    /// The label of each image's identity, from 0, `[batch]`.
     pub labels: Tensor<1, Int>,
-    /// Class numbers of further attributes by name, from 0, and -1 where one is not known, `[batch]`.
+    /// The class indices of attributes by name, from 0, `[batch]`; -1 where an attribute is unknown.
     pub attributes: BTreeMap<String, Tensor<1, Int>>,
-    /// The place and the number of the largest label, where it is known without asking a device.
+    /// The image with the largest label, and this label, if they are known without reading from a device.
     largest: Option<(usize, usize)>,
 }
 
 impl Targets {
-    /// Labels alone.
+    /// Copies labels to a device.
     ///
     /// # Panics
-    /// If a label is 2³¹ or more: every backend has 32 bits, and no data set has more classes.
+    /// If a label is 2³¹ or more. All backends support integers of 32 bits, and no dataset has more classes.
     #[must_use]
     pub fn new(labels: &[usize], device: &Device) -> Self {
-        let places = labels.iter().copied().enumerate();
+        let images = labels.iter().copied().enumerate();
         Self {
             labels: tensor(labels.iter().map(|&label| Some(label)), device),
             attributes: BTreeMap::new(),
-            largest: places.max_by_key(|&(_, label)| label),
+            largest: images.max_by_key(|&(_, label)| label),
         }
     }
 
-    /// The same with an attribute, in place of one of the same name.
+    /// Adds an attribute, or replaces the one of the same name.
     ///
     /// # Panics
-    /// If there is not one value per label, or a class number is 2³¹ or more.
+    /// If there is not one value per label, or a class index is 2³¹ or more.
     #[must_use]
     pub fn with_attribute(mut self, name: impl Into<String>, values: &[Option<usize>]) -> Self {
         let (name, [labels], found) = (name.into(), self.labels.dims(), values.len());
@@ -61,7 +62,7 @@ impl Targets {
         self
     }
 
-    /// The class numbers of an attribute, -1 where it is not known, `[batch]`.
+    /// The class indices of an attribute, `[batch]`; -1 where it is unknown.
     ///
     /// # Panics
     /// If the batch has no attribute of this name.
@@ -69,23 +70,24 @@ impl Targets {
     pub fn attribute(&self, name: &str) -> &Tensor<1, Int> {
         self.attributes.get(name).unwrap_or_else(|| {
             let names: Vec<_> = self.attributes.keys().collect();
-            panic!("the batch has no attribute {name:?}, only {names:?}")
+            panic!("the batch has no attribute {name:?}, found {names:?}")
         })
     }
 
-    /// Refuses labels beyond the classes of a criterion.
+    /// Panics if a label is not below the number of classes of a criterion.
     pub(crate) fn check_classes(&self, classes: usize) {
         if let Some((image, label)) = self.largest {
             assert!(
                 label < classes,
-                "label {label} of image {image} is not among the {classes} classes that the model was built for"
+                "label {label} of image {image} is not among the {classes} classes \
+                 that the model was built for"
             );
         }
     }
 }
 
-/// Labels that are on their device already. Whether they are below the number of classes is not checked, since
-/// that would wait for the device.
+/// Takes labels that are already on a device. They are not checked against the number of classes, since
+/// reading them would wait for the device.
 impl From<Tensor<1, Int>> for Targets {
     fn from(labels: Tensor<1, Int>) -> Self {
         Self {
@@ -99,7 +101,7 @@ impl From<Tensor<1, Int>> for Targets {
 fn tensor(values: impl Iterator<Item = Option<usize>>, device: &Device) -> Tensor<1, Int> {
     let class = |class: Option<usize>| {
         class.map_or(-1, |class| {
-            i32::try_from(class).expect("a class number below 2³¹")
+            i32::try_from(class).expect("a label or class index must be below 2³¹")
         })
     };
     let values: Vec<i32> = values.map(class).collect();
@@ -112,20 +114,20 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "\"view\" has 1 values for a batch of 2 images")]
-    fn attributes_of_other_images_are_refused() {
+    fn an_attribute_of_another_batch_size_panics() {
         let _ = Targets::new(&[0, 1], &Device::default()).with_attribute("view", &[None]);
     }
 
     #[test]
-    #[should_panic(expected = "no attribute \"view\", only [\"colour\"]")]
-    fn an_attribute_that_is_not_there_is_named() {
+    #[should_panic(expected = "no attribute \"view\", found [\"colour\"]")]
+    fn a_missing_attribute_panics_with_its_name() {
         let targets = Targets::new(&[0], &Device::default()).with_attribute("colour", &[None]);
         let _ = targets.attribute("view");
     }
 
     #[test]
     #[should_panic(expected = "label 5 of image 1 is not among the 5 classes")]
-    fn labels_beyond_the_classes_are_refused() {
+    fn a_label_beyond_the_classes_panics() {
         Targets::new(&[4, 5, 0], &Device::default()).check_classes(5);
     }
 }

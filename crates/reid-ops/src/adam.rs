@@ -1,28 +1,31 @@
-//! A step of Adam.
+//! Steps of Adam.
+//!
+//! On Flex and on GPUs, a step in single precision is one pass over the weights, in place where no other
+//! tensor shares the memory. On Flex the new weights overwrite the gradient.
 
 use burn::tensor::Tensor;
 
 #[cfg(native_cube)]
 mod cube;
 
-/// The numbers of a step of [`adam`].
+/// The hyper-parameters and the index of one [`adam`] step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// The learning rate.
     pub rate: f64,
-    /// Decay of the mean of gradients, in `[0, 1)`.
+    /// β₁, the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f32,
-    /// Decay of the mean of squared gradients, in `[0, 1)`.
+    /// β₂, the decay rate of the second moment, in `[0, 1)`.
     pub beta2: f32,
-    /// Added to the root of the squared mean, above 0.
+    /// ε, added to the square root of the second moment; above 0.
     pub epsilon: f32,
-    /// What of a weight is added to its gradient, at least 0.
+    /// The weight decay, at least 0: this multiple of each weight is added to its gradient.
     pub decay: f32,
-    /// The number of the step, from 1.
+    /// t, the index of the step, counted from 1.
     pub time: usize,
 }
 
-/// Rate and epsilon of a step, with the means' corrections for their first steps in them.
+/// Learning rate and epsilon of a step, with the bias correction of both moments folded in.
 struct Corrected {
     rate: f64,
     epsilon: f32,
@@ -39,8 +42,9 @@ impl AdamStep {
     }
 }
 
-/// One step of Adam with coupled weight decay (Kingma and Ba, ICLR 2015, arXiv:1412.6980): the new weights,
-/// and the new means of gradients and of their squares.
+/// Computes one step of Adam with coupled weight decay, as PyTorch's `Adam` (Kingma and Ba, ICLR 2015,
+/// arXiv:1412.6980). `means` are the first and the second moment, m and v. Returns the new weights and
+/// moments.
 ///
 /// ```text
 /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²
@@ -57,13 +61,13 @@ impl AdamStep {
 /// let gradient = Tensor::from_data([3.0, -0.5], &device);
 /// let zeros = weights.zeros_like();
 /// let (weights, _) = adam(weights, gradient, [zeros.clone(), zeros], step);
-/// // The first step is as long as the rate, whatever the gradient.
+/// // Whatever the gradient, the first step is as long as the learning rate.
 /// let left = weights - Tensor::from_data([0.9, 1.1], &device);
 /// assert!(left.abs().max().into_scalar::<f32>() < 1e-6);
 /// ```
 ///
 /// # Panics
-/// If the shapes differ, or the weights take part in autodiff.
+/// If the shapes differ, or the weights are on an autodiff device.
 #[must_use]
 pub fn adam<const D: usize>(
     weights: Tensor<D>,
@@ -75,11 +79,11 @@ pub fn adam<const D: usize>(
     let others = [gradient.dims(), means[0].dims(), means[1].dims()];
     assert_eq!(
         others, [shape; 3],
-        "gradient and means of weights {shape:?}"
+        "shapes of gradient and moments for weights of shape {shape:?}"
     );
     assert!(
         !weights.device().is_autodiff(),
-        "weights are moved without autodiff"
+        "Adam updates weights without autodiff: convert them with `Tensor::inner`"
     );
     #[cfg(any(native_flex, native_cube))]
     {

@@ -1,4 +1,4 @@
-//! The backward passes.
+//! The backward passes of the CPU operations.
 
 use burn::backend::{
     Autodiff,
@@ -17,7 +17,7 @@ use crate::{
     gate::Broadcast,
 };
 
-/// What a convolution's backward pass needs: input and weights.
+/// The state that the backward pass of a convolution needs.
 #[derive(Clone, Debug)]
 struct Convolved<T> {
     input: T,
@@ -26,7 +26,7 @@ struct Convolved<T> {
 }
 
 impl<T: Clone> Convolved<T> {
-    /// Registers the gradients of those parents that are tracked.
+    /// Registers the gradients with respect to input and weights, where these are tracked.
     fn register<B: BackwardOps<FloatTensorPrimitive = T>>(
         self,
         [input, weight]: [Option<NodeId>; 2],
@@ -89,14 +89,14 @@ impl<B: BackwardOps> Backward<B, 3> for ConvolveBiased {
 struct AddRelu;
 
 impl<B: BackwardOps> Backward<B, 2> for AddRelu {
-    /// The output.
+    /// The output of the ReLU.
     type State = FloatTensor<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let passed = B::add_relu_backward(ops.state, gradient);
+        let gradient = B::add_relu_backward(ops.state, gradient);
         for node in ops.parents.into_iter().flatten() {
-            grads.register::<B>(node.id, passed.clone());
+            grads.register::<B>(node.id, gradient.clone());
         }
     }
 }
@@ -105,14 +105,14 @@ impl<B: BackwardOps> Backward<B, 2> for AddRelu {
 struct MultiplyAddRelu;
 
 impl<B: BackwardOps> Backward<B, 3> for MultiplyAddRelu {
-    /// Maps, gate and output.
+    /// Features, gate and output.
     type State = ([FloatTensor<B>; 3], Broadcast);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let ([maps, factors, output], shared) = ops.state;
+        let ([maps, factors, output], broadcast) = ops.state;
         let (maps, factors, shortcut) =
-            B::multiply_joined_gradients(maps, factors, output, gradient, shared);
+            B::multiply_add_relu_gradients(maps, factors, output, gradient, broadcast);
         for (node, gradient) in ops.parents.into_iter().zip([maps, factors, shortcut]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -129,10 +129,10 @@ impl<B: BackwardOps> Backward<B, 1> for Mix {
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
-        let (mixing, to_donors) = ops.state;
+        let (mixing, to_partners) = ops.state;
         let [parent] = ops.parents;
         if let Some(node) = parent {
-            grads.register::<B>(node.id, B::mix_gradient(gradient, mixing, to_donors));
+            grads.register::<B>(node.id, B::mix_gradient(gradient, mixing, to_partners));
         }
     }
 }
@@ -216,7 +216,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: Convolution,
         _: bool,
     ) -> FloatTensor<Self> {
-        unreachable!("a convolution and a normalisation are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and a normalisation are two operations")
     }
 
     fn convolve_onto(
@@ -226,7 +226,9 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: Convolution,
     ) -> FloatTensor<Self> {
-        unreachable!("a convolution and a sum are two operations with autodiff")
+        unreachable!(
+            "with autodiff, a convolution and the addition of a shortcut are two operations"
+        )
     }
 
     fn convolve_normalised_onto(
@@ -240,7 +242,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: f64,
         _: Convolution,
     ) -> FloatTensor<Self> {
-        unreachable!("a convolution and a normalisation are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and a normalisation are two operations")
     }
 
     fn normalise_by(
@@ -252,7 +254,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: f64,
         _: bool,
     ) -> FloatTensor<Self> {
-        unreachable!("a normalisation by given statistics is Burn's own with autodiff")
+        unreachable!("with autodiff, a normalisation by given statistics is Burn's own")
     }
 
     fn adam(
@@ -262,7 +264,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("weights are moved without autodiff")
+        unreachable!("Adam updates weights without autodiff")
     }
 
     fn add_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -278,7 +280,7 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Broadcast,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self> {
         let nodes = [maps.node(), factors.node(), shortcut.node()];
         let all = [maps, factors, shortcut];
@@ -289,21 +291,21 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
             .stateful()
         {
             OpsKind::Tracked(prep) => {
-                let (of, by) = (maps.clone(), factors.clone());
-                let output = B::multiply_add_relu(of, by, shortcut, shared);
-                prep.finish(([maps, factors, output.clone()], shared), output)
+                let (x, gate) = (maps.clone(), factors.clone());
+                let output = B::multiply_add_relu(x, gate, shortcut, broadcast);
+                prep.finish(([maps, factors, output.clone()], broadcast), output)
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::multiply_add_relu(maps, factors, shortcut, shared))
+                prep.finish(B::multiply_add_relu(maps, factors, shortcut, broadcast))
             }
         }
     }
 
-    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self> {
+    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_partners: bool) -> FloatTensor<Self> {
         let node = maps.node();
-        let output = B::mix(maps.into_primitive(), mixing.clone(), to_donors);
+        let output = B::mix(maps.into_primitive(), mixing.clone(), to_partners);
         match Mix.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((mixing, to_donors), output),
+            OpsKind::Tracked(prep) => prep.finish((mixing, to_partners), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -1,4 +1,10 @@
 //! Convolution.
+//!
+//! - On Flex, convolutions without dilation run on the kernels of `reid-kernels`. A 1 x 1 convolution with
+//!   a stride reads only the positions that it needs.
+//! - On GPUs, `gpu` selects a form in which Burn's convolution is fast.
+//! - Elsewhere it is Burn's convolution. There, a 1 x 1 convolution with a stride first drops the positions
+//!   that it would skip, because CPU backends have a fast path for 1 x 1 only without a stride.
 
 #[cfg(native_flex)]
 use burn::tensor::Device;
@@ -28,13 +34,11 @@ mod gpu;
 /// - `input`: `[batch, channels, height, width]`
 /// - `weight`: `[channels out, channels / groups, kernel height, kernel width]`
 /// - `bias`: `[channels out]`
-/// - result: `[batch, channels out, height out, width out]`, in the type of the input, whatever that of
-///   weights and bias
-///
-/// A convolution of 1 x 1 with a stride drops the positions that it would skip before it multiplies.
+/// - result: `[batch, channels out, height out, width out]`, in the dtype of the input, whatever the dtypes
+///   of weight and bias
 ///
 /// # Panics
-/// If the shapes do not fit each other, the kernel does not fit the padded input, or the input is empty.
+/// If the shapes do not match, the kernel does not fit into the padded input, or the input is empty.
 #[must_use]
 pub fn conv2d(
     input: Tensor<4>,
@@ -42,7 +46,7 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    crate::expect_numbers("convolution", &input.dims());
+    crate::expect_not_empty("convolution", &input.dims());
     #[cfg(native_flex)]
     if let Some(convolution) = native(&input, &weight, bias.as_ref(), &options) {
         use burn::backend::Dispatch;
@@ -60,11 +64,12 @@ pub fn conv2d(
     composed(input, weight, bias, options)
 }
 
-/// Convolves images with weights; the [epilogue](Epilogue) is applied to the result, in one pass where there is a bias and
-/// no gradient to keep track of.
+/// Convolves images with weights and applies an [epilogue](Epilogue) to the result: `epilogue(conv2d(x))`.
+///
+/// On Flex this is one pass if there is a bias and no operand is on an autodiff device.
 ///
 /// # Panics
-/// As [`conv2d`], and if a shortcut is of another shape than the result.
+/// As [`conv2d`], and if a shortcut differs in shape from the result.
 #[must_use]
 pub fn conv2d_epilogue(
     input: Tensor<4>,
@@ -73,7 +78,7 @@ pub fn conv2d_epilogue(
     options: ConvOptions<2>,
     epilogue: Epilogue<4>,
 ) -> Tensor<4> {
-    crate::expect_numbers("convolution", &input.dims());
+    crate::expect_not_empty("convolution", &input.dims());
     #[cfg(native_flex)]
     if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
         && let Some(bias) = &bias
@@ -85,7 +90,7 @@ pub fn conv2d_epilogue(
         let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
         let bias = bias.clone().into_dispatch();
         let (relu, epilogue) = match epilogue {
-            Epilogue::AddRelu(shortcut) if ends(&shortcut, &convolution, &device) => {
+            Epilogue::AddRelu(shortcut) if fits_output(&shortcut, &convolution, &device) => {
                 let shortcut = shortcut.into_dispatch();
                 let output = Dispatch::convolve_onto(input, weight, bias, shortcut, convolution);
                 return Tensor::from_dispatch(output);
@@ -102,14 +107,17 @@ pub fn conv2d_epilogue(
     epilogue.apply(conv2d(input, weight, bias, options))
 }
 
-/// Convolves images with weights and normalises the result by given statistics, with an [epilogue](Epilogue)
-/// applied to the result: `batch_norm(conv2d(x))`, in one pass where there is no gradient to keep track of.
+/// Convolves images with weights, normalises the result by given statistics and applies an
+/// [epilogue](Epilogue): `epilogue(batch_norm(conv2d(x)))`.
 ///
-/// Features in half precision keep their type: they are normalised in that of the normalisation, or by
-/// weights that it is folded into.
+/// On Flex this is one pass if no operand is on an autodiff device. On GPUs, in half precision and without
+/// autodiff, the normalisation is folded into the weights.
+///
+/// The result has the dtype of the input. In between, features in half precision are converted to the dtype
+/// of the normalisation, unless the normalisation is folded into the weights.
 ///
 /// # Panics
-/// As [`conv2d_epilogue`], and if the normalisation is of another number of channels.
+/// As [`conv2d_epilogue`], and if the normalisation has another number of channels than the result.
 #[must_use]
 pub fn conv2d_batch_norm(
     input: Tensor<4>,
@@ -118,7 +126,7 @@ pub fn conv2d_batch_norm(
     options: ConvOptions<2>,
     (normalisation, epilogue): (BatchNormParams, Epilogue<4>),
 ) -> Tensor<4> {
-    crate::expect_numbers("convolution", &input.dims());
+    crate::expect_not_empty("convolution", &input.dims());
     #[cfg(native_flex)]
     if let Some(convolution) = untracked(&input, &weight, bias.as_ref(), &options)
         && normalisation.is_native(convolution.channels[1], &input.device(), input.dtype())
@@ -158,7 +166,7 @@ fn on_flex(
     } = normalisation;
     let [gamma, bias, mean, variance] = [gamma, bias, mean, variance].map(Tensor::into_dispatch);
     match epilogue {
-        Epilogue::AddRelu(shortcut) if ends(&shortcut, &convolution, &device) => {
+        Epilogue::AddRelu(shortcut) if fits_output(&shortcut, &convolution, &device) => {
             Tensor::from_dispatch(Dispatch::convolve_normalised_onto(
                 input,
                 weight,
@@ -188,7 +196,7 @@ fn on_flex(
     }
 }
 
-/// The same by Burn's operations, in the form that suits the device.
+/// Computes [`conv2d`] by Burn's convolution, in the form that is fastest on the device.
 fn composed(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -202,8 +210,8 @@ fn composed(
     let strided = options.stride != [1, 1];
     let pointwise = weight.dims()[2..] == [1, 1] && options.padding_begin() == [0, 0];
     if strided && pointwise && options.padding_end() == [0, 0] {
-        // Positions that are skipped are dropped first: CPU backends have no matrix product for a
-        // strided convolution, but one for what is left.
+        // Drop the skipped positions first: CPU backends compute a 1 x 1 convolution as a matrix product only
+        // without a stride.
         let [down, across] = options.stride;
         let kept = input.slice(s![.., .., ..;down, ..;across]);
         let options = ConvOptions::new([1, 1], [0, 0], [1, 1], options.groups);
@@ -212,7 +220,7 @@ fn composed(
     converted(input, weight, bias, options)
 }
 
-/// Burn's convolution, with weights in the type of the input.
+/// Burn's convolution, with weight and bias cast to the dtype of the input.
 fn converted(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -224,8 +232,8 @@ fn converted(
     module::conv2d(input, weight.cast(dtype), bias, options)
 }
 
-/// Whether a convolution is one that is computed here, by its sizes. What does not fit is left to Burn, which
-/// says what is wrong with it.
+/// Whether this crate computes convolutions of these sizes. Others are left to Burn, which also reports
+/// shapes that do not match.
 #[cfg(any(native_flex, native_cube))]
 fn fits(
     input: &Tensor<4>,
@@ -246,7 +254,7 @@ fn fits(
         && weight.shape().num_elements() > 0
 }
 
-/// The sizes of a convolution that is computed here on a CPU.
+/// The sizes of a convolution that the CPU kernels compute; `None` if they do not.
 #[cfg(native_flex)]
 fn native(
     input: &Tensor<4>,
@@ -273,7 +281,7 @@ fn native(
     })
 }
 
-/// The same of one that no gradient is to flow through.
+/// As [`native`], but `None` if an operand is on an autodiff device.
 #[cfg(native_flex)]
 fn untracked(
     input: &Tensor<4>,
@@ -289,10 +297,11 @@ fn untracked(
     (!tracked).then(native).flatten()
 }
 
-/// Whether a convolution on a device can be added to a map as it is computed.
+/// Whether a convolution can write its result, added to a shortcut, over that shortcut.
 #[cfg(native_flex)]
-fn ends(map: &Tensor<4>, of: &reid_kernels::Convolution, device: &Device) -> bool {
+fn fits_output(shortcut: &Tensor<4>, of: &reid_kernels::Convolution, device: &Device) -> bool {
     let [height, width] = of.output();
-    let same = map.dims() == [of.batch, of.channels[1], height, width] && map.device() == *device;
-    same && crate::is_native(device, &[map.dtype()])
+    let shape = [of.batch, of.channels[1], height, width];
+    let same = shortcut.dims() == shape && shortcut.device() == *device;
+    same && crate::is_native(device, &[shortcut.dtype()])
 }

@@ -1,4 +1,12 @@
-//! What kernels on GPUs share.
+//! Helpers shared by the GPU kernels.
+//!
+//! Burn's convolutions write features with channels innermost, and the kernels of this crate keep that
+//! order. They see features as rows of channels ([`Rows`]) and read vectors of channels. Kernels are
+//! written in `CubeCL` and safe Rust.
+//!
+//! Operations of a backend extension are not fused with others, and Burn's kernels read one value at a time
+//! where they combine such features with a value per channel. Therefore epilogues, gates and average
+//! pooling have kernels here.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
@@ -14,12 +22,13 @@ pub(crate) mod rows;
 #[derive(Clone)]
 pub(crate) struct Rows {
     pub(crate) tensor: CubeTensor,
-    /// Numbers from one row to the next.
+    /// The distance from one row to the next, in values.
     pub(crate) pitch: usize,
 }
 
 impl Rows {
-    /// Features `[batch, channels, ...]`, copied if their rows do not lie at one distance.
+    /// Views features, `[batch, channels, ...]`, as rows. They are copied if their rows are not equally
+    /// spaced.
     pub(crate) fn new(features: CubeTensor) -> Self {
         let rank = features.meta.num_dims();
         let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
@@ -35,29 +44,29 @@ impl Rows {
         Self { tensor, pitch }
     }
 
-    /// Room for features like these.
+    /// Allocates a contiguous tensor of the same shape and dtype.
     pub(crate) fn empty_like(&self) -> CubeTensor {
         let shape = self.tensor.meta.shape().clone();
         empty(&self.tensor, shape, self.tensor.dtype)
     }
 
-    /// Numbers for each channel.
+    /// Allocates `lists` values per channel, in single precision.
     pub(crate) fn per_channel(&self, lists: usize) -> CubeTensor {
         empty(&self.tensor, [lists * self.channels()], DType::F32)
     }
 
-    /// Numbers that are read at once as so many bytes each, for rows at these distances.
+    /// The vector size for values of `bytes` bytes in rows at these distances.
     pub(crate) fn vector(&self, pitches: &[usize], bytes: usize) -> usize {
         let channels = self.channels();
         let fits = |vector: &usize| {
-            let fits = |of: &usize| of.is_multiple_of(*vector);
+            let fits = |size: &usize| size.is_multiple_of(*vector);
             fits(&channels) && pitches.iter().all(fits)
         };
         let sizes = self.tensor.client.io_optimized_vector_sizes(bytes);
         sizes.filter(fits).max().unwrap_or(1)
     }
 
-    /// The same in the type of the features, vectors of a row, and of all.
+    /// The vector size in the dtype of the features, the number of vectors per row, and their total number.
     pub(crate) fn vectors(&self, pitches: &[usize]) -> [usize; 3] {
         let vector = self.vector(pitches, self.tensor.dtype.size());
         let width = self.channels() / vector;
@@ -73,13 +82,13 @@ impl Rows {
     }
 }
 
-/// Room for numbers on the device of a tensor.
+/// Allocates a contiguous tensor on the device of another one.
 pub(crate) fn empty(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }
 
-/// The distance of rows, if it is one.
+/// The distance from one row to the next, if it is constant.
 fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
     let last = shape.len() - 1;
     if strides[last] != 1 && shape[last] != 1 {
@@ -98,15 +107,15 @@ fn pitch(shape: &[usize], strides: &[usize]) -> Option<usize> {
     Some(pitch.unwrap_or(shape[last]))
 }
 
-/// Features `[batch, ..., channels]` as `[batch, channels, ...]`.
+/// Views features `[batch, ..., channels]` as `[batch, channels, ...]`.
 pub(crate) fn channels_second(rows: CubeTensor) -> CubeTensor {
     let last = rows.meta.num_dims() - 1;
     let order: Vec<usize> = [0, last].into_iter().chain(1..last).collect();
     permute(rows, &order)
 }
 
-/// The type of numbers in a kernel.
-pub(crate) fn values(dtype: DType) -> ElemType {
+/// The element type of a kernel for a dtype.
+pub(crate) fn elem_type(dtype: DType) -> ElemType {
     ElemType::Float(match dtype {
         DType::F16 => FloatKind::F16,
         DType::BF16 => FloatKind::BF16,
@@ -114,7 +123,7 @@ pub(crate) fn values(dtype: DType) -> ElemType {
     })
 }
 
-/// A number of a kernel that computes in single precision.
+/// Rounds a scalar argument of a kernel to single precision.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "kernels compute in single precision"

@@ -1,4 +1,11 @@
-//! What becomes of a map before it is written.
+//! The operation that is applied to a feature map before it is written.
+//!
+//! The convolution, normalisation or gate that computes a feature map also applies its epilogue. As
+//! separate operations, the addition and the ReLU at the end of a residual block would be three passes over
+//! its largest feature maps. On CPUs, the result even overwrites the shortcut if no other tensor shares its
+//! memory.
+//!
+//! Rejected: recognising the pattern afterwards, which needs a graph of operations that are not computed yet.
 
 use burn::tensor::{Tensor, activation::relu};
 
@@ -7,7 +14,7 @@ use crate::relu::add_relu;
 #[cfg(native_cube)]
 mod cube;
 
-/// What becomes of a map, as convolutions and normalisations write it.
+/// The operation that a convolution, normalisation or gate applies to its result `y` as it is written.
 ///
 /// ```text
 /// y        max(0, y)        max(0, y + shortcut)
@@ -30,23 +37,24 @@ mod cube;
 #[derive(Clone, Debug, Default)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one for a map, and none is kept"
+    reason = "an epilogue is short-lived, and there is one per feature map"
 )]
 pub enum Epilogue<const D: usize> {
-    /// Nothing.
+    /// `y`: no operation.
     #[default]
     None,
-    /// Negative numbers become 0.
+    /// `max(0, y)`: a ReLU.
     Relu,
-    /// A map of the same shape is added, then negative numbers become 0, as a residual block ends.
+    /// `max(0, y + shortcut)`: adds a tensor of the same shape, then applies a ReLU, as at the end of a
+    /// residual block.
     AddRelu(Tensor<D>),
 }
 
 impl<const D: usize> Epilogue<D> {
-    /// What becomes of a map that is there already.
+    /// Applies the epilogue to a tensor.
     ///
     /// # Panics
-    /// If there is a shortcut, and the map is empty or of another shape.
+    /// If there is a shortcut, and the tensor is empty or differs from it in shape.
     #[must_use]
     pub fn apply(self, map: Tensor<D>) -> Tensor<D> {
         match self {
@@ -56,7 +64,7 @@ impl<const D: usize> Epilogue<D> {
         }
     }
 
-    /// Without what an operation does itself: whether it rectifies, and what is left to do.
+    /// Splits off a ReLU: returns whether the operation itself applies one, and the remaining epilogue.
     #[cfg(any(native_flex, native_cube))]
     pub(crate) fn split(self) -> (bool, Self) {
         match self {
@@ -68,7 +76,7 @@ impl<const D: usize> Epilogue<D> {
 
 #[cfg(native_cube)]
 impl Epilogue<4> {
-    /// The ending of features that numbers of their channels, `[channels]`, are added to before.
+    /// Adds a value to each channel, `shift` of shape `[channels]`, then applies the epilogue, in one kernel.
     pub(crate) fn apply_shifted(self, features: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {
         use burn::backend::Dispatch;
 

@@ -1,8 +1,8 @@
-//! The operations as an extension of Burn's backends.
+//! The CPU operations as an extension of Burn's backends.
 
 #![expect(
     clippy::too_many_arguments,
-    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+    reason = "an operation of a backend takes tensors and scalars, not structs"
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
@@ -10,18 +10,17 @@ use reid_kernels::{Adam, Convolution, Mixing, Pooling};
 
 use crate::gate::Broadcast;
 
-/// What a backend computes natively. Shapes are those of [`crate::conv2d`]; tensors are in single
-/// precision.
+/// Operations that Flex computes natively, in single precision. The shapes are those of the public functions.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait ReidOps: Backend {
-    /// The output of a convolution.
+    /// Computes a convolution.
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// The output of a convolution with a bias; rectified, only without autodiff.
+    /// Computes a convolution with a bias and, without autodiff only, a ReLU.
     fn convolve_biased(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -30,7 +29,7 @@ pub(crate) trait ReidOps: Backend {
         relu: bool,
     ) -> FloatTensor<Self>;
 
-    /// The output of a convolution, normalised by given means and variances, only without autodiff.
+    /// Computes a convolution, normalised by given means and variances; without autodiff only.
     fn convolve_normalised(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -43,8 +42,8 @@ pub(crate) trait ReidOps: Backend {
         relu: bool,
     ) -> FloatTensor<Self>;
 
-    /// The output of a convolution with a bias, in place of a shortcut, which is added to it before it is
-    /// rectified; only without autodiff.
+    /// Computes a convolution with a bias, adds a shortcut and applies a ReLU; without autodiff only. The
+    /// result may overwrite the shortcut.
     fn convolve_onto(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -53,7 +52,8 @@ pub(crate) trait ReidOps: Backend {
         convolution: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// The same of a convolution that is normalised by given means and variances.
+    /// As [`convolve_onto`](Self::convolve_onto), for a convolution that is normalised by given means and
+    /// variances.
     fn convolve_normalised_onto(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -66,7 +66,7 @@ pub(crate) trait ReidOps: Backend {
         convolution: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// Features normalised by given means and variances, only without autodiff.
+    /// Normalises features by given means and variances; without autodiff only.
     fn normalise_by(
         input: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -77,21 +77,21 @@ pub(crate) trait ReidOps: Backend {
         relu: bool,
     ) -> FloatTensor<Self>;
 
-    /// The rectified sum of two maps.
+    /// Adds two tensors and applies a ReLU.
     fn add_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// Maps multiplied by a gate, with a shortcut added, rectified.
+    /// Multiplies features by a gate, adds a shortcut and applies a ReLU.
     fn multiply_add_relu(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Broadcast,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self>;
 
-    /// Maps whose cut places are their donors'; whether gradients flow to the donors.
-    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_donors: bool) -> FloatTensor<Self>;
+    /// Fills cut positions from the mix partners. `to_partners` says whether gradients flow to the partners.
+    fn mix(maps: FloatTensor<Self>, mixing: Mixing, to_partners: bool) -> FloatTensor<Self>;
 
-    /// Weights and both means after a step, only without autodiff.
+    /// Computes the weights and both moments after a step of Adam; without autodiff only.
     fn adam(
         weights: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -100,49 +100,50 @@ pub(crate) trait ReidOps: Backend {
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The largest number of each window.
+    /// Computes a max pooling.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
 }
 
-/// What the backward passes of these operations compute, on the backend under autodiff.
+/// The gradients of these operations, computed on the backend inside autodiff.
 pub(crate) trait BackwardOps: ReidOps {
-    /// The gradient by the input of a convolution.
+    /// The gradient of a convolution with respect to the input.
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// The gradient by the weights of a convolution.
+    /// The gradient of a convolution with respect to the weights.
     fn convolve_weight_gradient(
         input: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self>;
 
-    /// What of a gradient passes back through a rectifier with this output.
+    /// The gradient of a ReLU, given its output.
     fn add_relu_backward(
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// The gradients by maps, gate and shortcut, from the output and that by it.
-    fn multiply_joined_gradients(
+    /// The gradients of [`multiply_add_relu`](ReidOps::multiply_add_relu) with respect to features, gate
+    /// and shortcut.
+    fn multiply_add_relu_gradients(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Broadcast,
+        broadcast: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The gradient by maps that were mixed.
+    /// The gradient of [`mix`](ReidOps::mix) with respect to the features.
     fn mix_gradient(
         gradient: FloatTensor<Self>,
         mixing: Mixing,
-        to_donors: bool,
+        to_partners: bool,
     ) -> FloatTensor<Self>;
 
-    /// The gradient by the input of a pooling.
+    /// The gradient of a max pooling with respect to the input.
     fn pool_gradient(
         input: FloatTensor<Self>,
         gradient: FloatTensor<Self>,

@@ -1,4 +1,9 @@
-//! The operations on Flex.
+//! The operations on Burn's CPU backend Flex.
+//!
+//! Results are written over an operand where no other tensor shares its memory: a sum over one of its
+//! branches, a gradient over the gradient with respect to the output, new weights over their gradient. This
+//! saves filling a result with zeros and the page faults of fresh memory. It also keeps the end of the heap
+//! in use, which glibc would otherwise return to the system after every step.
 
 use burn::{
     backend::{Flex, tensor::FloatTensor},
@@ -16,12 +21,12 @@ use crate::{
     normalisation::{Affine, given},
 };
 
-/// A tensor whose numbers lie one behind the other.
+/// A tensor in contiguous memory: the given one, or a copy if it is not contiguous.
 pub(crate) struct Read(FlexTensor);
 
 impl Read {
     pub(crate) fn new(tensor: &FlexTensor) -> Self {
-        Self(spread(tensor).unwrap_or_else(|| tensor.to_contiguous()))
+        Self(expanded(tensor).unwrap_or_else(|| tensor.to_contiguous()))
     }
 
     pub(crate) fn values(&self) -> &[f32] {
@@ -29,6 +34,7 @@ impl Read {
     }
 }
 
+/// Creates a contiguous tensor.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(
         Bytes::from_elems(values),
@@ -37,8 +43,9 @@ pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     )
 }
 
-/// Maps that are one number each, as the gradients of sums and means are; `None` if they are not.
-fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
+/// Copies a tensor whose feature maps are one repeated value each, as the gradients of sums and means are;
+/// `None` for other tensors.
+fn expanded(tensor: &FlexTensor) -> Option<FlexTensor> {
     let layout = tensor.layout();
     let (&[batch, channels, height, width], &[images, maps, 0, 0]) =
         (&layout.shape()[..], layout.strides())
@@ -46,14 +53,14 @@ fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
         return None;
     };
     let (values, start) = (tensor.storage::<f32>(), layout.start_offset());
-    let number = |at: usize| {
+    let value = |at: usize| {
         let image = (at / channels).cast_signed() * images;
         let map = (at % channels).cast_signed() * maps;
         values[start
             .checked_add_signed(image + map)
-            .expect("a place in the storage")]
+            .expect("an index in the storage")]
     };
-    let each: Vec<f32> = (0..batch * channels).map(number).collect();
+    let each: Vec<f32> = (0..batch * channels).map(value).collect();
     let shape = [batch, channels, height, width];
     Some(self::tensor(
         reid_kernels::global_avg_pool_backward(&each, height * width),
@@ -61,13 +68,13 @@ fn spread(tensor: &FlexTensor) -> Option<FlexTensor> {
     ))
 }
 
-/// Whether a tensor is its numbers, one behind the other, and no others, and no one else holds them.
+/// Whether a tensor is contiguous, covers its whole storage and is the only owner of it.
 pub(crate) fn is_own(tensor: &FlexTensor) -> bool {
     let whole = tensor.storage::<f32>().len() == tensor.layout().num_elements();
     tensor.is_unique() && whole && tensor.is_contiguous()
 }
 
-/// A tensor to be written in place.
+/// A tensor that may be written in place: the given one if [`is_own`], otherwise a copy.
 pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     if is_own(&tensor) {
         return tensor;
@@ -75,13 +82,14 @@ pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
     let Read(read) = Read::new(&tensor);
     let shape = tensor.layout().shape().clone();
     drop(tensor);
-    // What had to be laid out is a copy already.
+    // A tensor that was not contiguous has been copied already.
     if is_own(&read) {
         return read;
     }
     self::tensor(reid_kernels::copied(Read(read).values()), shape)
 }
 
+/// Computes a convolution with an epilogue.
 fn convolve(
     input: &FlexTensor,
     weight: &FlexTensor,
@@ -97,7 +105,7 @@ fn convolve(
     )
 }
 
-/// The same in place of what is added.
+/// As [`convolve`], adding the result to `shortcut` before the ReLU.
 fn convolve_onto(
     input: &FlexTensor,
     weight: &FlexTensor,
@@ -227,20 +235,20 @@ impl ReidOps for Flex {
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         shortcut: FloatTensor<Self>,
-        shared: Broadcast,
+        broadcast: Broadcast,
     ) -> FloatTensor<Self> {
-        let (gate, factors) = (sizes(&maps, shared), Read::new(&factors));
+        let (gate, factors) = (sizes(&maps, broadcast), Read::new(&factors));
         let shortcut = Read::new(&shortcut);
         let (factors, shortcut) = (factors.values(), shortcut.values());
         if is_own(&maps) {
-            let mut mul_gate = maps;
-            gate.multiply_add_relu(mul_gate.storage_mut(), factors, shortcut);
-            return mul_gate;
+            let mut gated = maps;
+            gate.multiply_add_relu(gated.storage_mut(), factors, shortcut);
+            return gated;
         }
         let shape = maps.layout().shape().clone();
         let maps = Read::new(&maps);
-        let mul_gate = gate.multiplied(maps.values(), factors, Some(shortcut));
-        tensor(mul_gate, shape)
+        let gated = gate.multiplied(maps.values(), factors, Some(shortcut));
+        tensor(gated, shape)
     }
 
     fn mix(maps: FloatTensor<Self>, mixing: Mixing, _: bool) -> FloatTensor<Self> {
@@ -255,14 +263,14 @@ impl ReidOps for Flex {
         square: FloatTensor<Self>,
         step: Adam,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let [mut moved, mut mean, mut square] = [gradient, mean, square].map(own);
+        let [mut updated, mut mean, mut square] = [gradient, mean, square].map(own);
         step.apply(
             Read::new(&weights).values(),
-            moved.storage_mut(),
+            updated.storage_mut(),
             mean.storage_mut(),
             square.storage_mut(),
         );
-        (moved, mean, square)
+        (updated, mean, square)
     }
 
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
@@ -309,28 +317,28 @@ impl BackwardOps for Flex {
         gradient
     }
 
-    fn multiply_joined_gradients(
+    fn multiply_add_relu_gradients(
         maps: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
-        shared: Broadcast,
+        broadcast: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (output, mut shortcut) = (Read::new(&output), own(gradient));
         reid_kernels::relu_backward(output.values(), shortcut.storage_mut());
         let (by_maps, by_factors) =
-            Self::multiply_gradients(maps, factors, shortcut.clone(), shared);
+            Self::multiply_gradients(maps, factors, shortcut.clone(), broadcast);
         (by_maps, by_factors, shortcut)
     }
 
     fn mix_gradient(
         gradient: FloatTensor<Self>,
         mixing: Mixing,
-        to_donors: bool,
+        to_partners: bool,
     ) -> FloatTensor<Self> {
         let shape = gradient.layout().shape().clone();
         let gradient = Read::new(&gradient);
-        tensor(mixing.gradient(gradient.values(), to_donors), shape)
+        tensor(mixing.gradient(gradient.values(), to_partners), shape)
     }
 
     fn pool_gradient(

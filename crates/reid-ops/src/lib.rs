@@ -1,15 +1,25 @@
-//! Convolution, batch normalisation, pooling, gates, feature `CutMix`, attention and steps of Adam for
-//! [Burn](burn), natively where that is faster.
+//! Convolution, batch normalisation, pooling, gates, feature `CutMix`, attention and Adam steps for
+//! [Burn](burn), computed natively where that is faster.
 //!
-//! Burn's CPU backend, Flex, computes convolutions through copies of patches, a batch
-//! normalisation in training as a chain of a dozen operations, a max pooling window by window, and what a
-//! gate multiplies on one thread.
-//! They dominate the training of a convolutional network, so they are computed here in one pass each, forward
-//! and backward, with the machine's widest vectors. On GPUs batch normalisation in training, the laying out of
-//! a convolution's operands, its gradient by weights, [epilogues](Epilogue), gates, means of maps and a step of Adam
-//! are kernels of this crate, in single and half precision. Everywhere else the same functions are Burn's own
-//! operations: a caller does not know which one runs. Attention is made of Burn's operations everywhere; its
-//! backward pass is this crate's.
+//! Each function checks the device and dtype of its tensors. Where this crate has an implementation, it
+//! runs; elsewhere the function is a composition of Burn's own operations. Both give the same result up to
+//! rounding.
+//!
+//! - **CPU** (Burn's backend Flex, single precision): convolution, batch normalisation, max and average
+//!   pooling, generalised means, gates, feature `CutMix`, ReLU of a sum, and Adam. Flex computes
+//!   convolutions through copies of patches, a batch normalisation in training as a dozen operations, max
+//!   pooling window by window, and gates on one thread. These operations dominate the training of a
+//!   convolutional network. The kernels of `reid-kernels` compute each in one pass, forward and backward,
+//!   with the widest vectors of the processor.
+//! - **GPU** (Burn's `CubeCL` backends): kernels for batch normalisation in training, the layout of
+//!   convolution operands, the gradient of a convolution with respect to its weights,
+//!   [epilogues](Epilogue), gates and average pooling, in single and half precision, and for Adam in single
+//!   precision.
+//! - **Everywhere**: [`attention()`] is a composition of Burn's operations, in chunks of queries, with a
+//!   custom backward pass that recomputes the attention weights.
+//!
+//! A result may be written over an operand whose memory no other tensor shares. A tensor that the caller
+//! still holds keeps its values.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, ops::ConvOptions};
@@ -61,15 +71,15 @@ pub use relu::add_relu;
 #[cfg(any(native_flex, native_cube))]
 use burn::tensor::{DType, Device};
 
-/// Refuses maps without numbers: an empty batch is a mistake, and nothing has no mean.
-fn expect_numbers(what: &str, dims: &[usize]) {
+/// Panics if a dimension is 0: an empty batch is a mistake, and its mean is undefined.
+fn expect_not_empty(what: &str, dims: &[usize]) {
     assert!(
         !dims.contains(&0),
-        "{what} of an empty map, expected at least one number, found {dims:?}"
+        "{what} of an empty tensor: expected every dimension to be at least 1, found shape {dims:?}"
     );
 }
 
-/// Whether maps have the same shape, type and device.
+/// Whether two tensors have the same shape, dtype and device.
 #[cfg(any(native_flex, native_cube))]
 fn are_alike<const D: usize>(
     one: &burn::tensor::Tensor<D>,
@@ -79,7 +89,7 @@ fn are_alike<const D: usize>(
     shapes && one.device() == other.device()
 }
 
-/// Whether tensors of these types on this device are computed here.
+/// Whether tensors of these dtypes on this device are computed by the CPU kernels of this crate.
 #[cfg(native_flex)]
 fn is_native(device: &Device, types: &[DType]) -> bool {
     use burn::backend::DispatchDevice;
@@ -88,7 +98,7 @@ fn is_native(device: &Device, types: &[DType]) -> bool {
     on_flex && types.iter().all(|dtype| *dtype == DType::F32)
 }
 
-/// Whether tensors of these types on this device are computed here by kernels for GPUs.
+/// Whether tensors of these dtypes on this device are computed by the GPU kernels of this crate.
 #[cfg(native_cube)]
 fn is_cube(device: &Device, types: &[DType]) -> bool {
     use burn::backend::DispatchDevice;
@@ -97,7 +107,7 @@ fn is_cube(device: &Device, types: &[DType]) -> bool {
     matches!(plain.as_dispatch(), DispatchDevice::Cube(_)) && types.iter().all(known)
 }
 
-/// Whether it is a GPU of CUDA.
+/// Whether the device is a CUDA GPU.
 #[cfg(native_cube)]
 fn is_cuda(device: &Device) -> bool {
     #[cfg(feature = "cuda")]

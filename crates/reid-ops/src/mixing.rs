@@ -1,15 +1,18 @@
-//! Places of feature maps that are filled from other images of the batch.
+//! Feature `CutMix`: positions of feature maps that are filled from other images of the batch.
+//!
+//! On Flex, the backward pass keeps only the cut positions and the mix partners, and no feature maps. On
+//! other backends this is a composition of Burn's operations.
 
 use burn::tensor::{Bool, Int, Tensor};
 
-/// Features whose cut places are those of other images (Yun et al., ICCV 2019, arXiv:1905.04899, on
-/// features; Zhang et al., Grad-CAM guided progressive feature `CutMix`, eq. 3).
+/// Replaces the cut positions of each image by those of its mix partner (`CutMix` on features: Yun et al.,
+/// ICCV 2019, arXiv:1905.04899; Zhang et al., Grad-CAM guided progressive feature `CutMix`, eq. 3).
 ///
 /// ```text
-/// y = m ⊙ x + (1 - m) ⊙ x[donor]        m = 0 where `cut`, in all channels
+/// y = m ⊙ x + (1 - m) ⊙ x[partner]        m = 0 where `cut`, in all channels
 /// ```
 ///
-/// Gradients reach the image itself and, `to_donors`, its donor.
+/// Gradients flow to the image itself and, if `to_partners` is true, to its mix partner.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -25,27 +28,27 @@ use burn::tensor::{Bool, Int, Tensor};
 /// # Shapes
 /// - `features` and result: `[batch, channels, height, width]`
 /// - `cut`: `[batch, height, width]`
-/// - `partners`: one place in the batch per image
+/// - `partners`: `[batch]`, the index in the batch of the mix partner of each image
 ///
 /// # Panics
-/// If the shapes do not fit, a donor is not in the batch, or the features are empty.
+/// If the shapes do not match, an index in `partners` is not below `batch`, or the features are empty.
 #[must_use]
 pub fn cut_mix(
     features: Tensor<4>,
     cut: Tensor<3, Bool>,
     partners: &[usize],
-    to_donors: bool,
+    to_partners: bool,
 ) -> Tensor<4> {
     let shape @ [batch, _, height, width] = features.dims();
-    crate::expect_numbers("mixing", &shape);
+    crate::expect_not_empty("mixing", &shape);
     assert_eq!(
         cut.dims(),
         [batch, height, width],
-        "a cut of features {shape:?} has their batch, height and width"
+        "shape of `cut` for features of shape {shape:?}: expected [batch, height, width]"
     );
     assert!(
-        partners.len() == batch && partners.iter().all(|&donor| donor < batch),
-        "{batch} images need as many donors below {batch}, found {partners:?}"
+        partners.len() == batch && partners.iter().all(|&partner| partner < batch),
+        "{batch} images need {batch} mix partners, each an index below {batch}, found {partners:?}"
     );
     #[cfg(native_flex)]
     if crate::is_native(&features.device(), &[features.dtype()]) {
@@ -55,18 +58,18 @@ pub fn cut_mix(
         let cut = cut.into_data().iter::<bool>().collect();
         let partners = partners.to_vec();
         let mixing = reid_kernels::Mixing { cut, partners };
-        let mixed = Dispatch::mix(features.into_dispatch(), mixing, to_donors);
+        let mixed = Dispatch::mix(features.into_dispatch(), mixing, to_partners);
         return Tensor::from_dispatch(mixed);
     }
     let device = features.device();
-    let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
+    let index = |&partner: &usize| i32::try_from(partner).expect("an index in the batch");
     let partners: Vec<i32> = partners.iter().map(index).collect();
     let partners = Tensor::<1, Int>::from_data(partners.as_slice(), &device);
-    let giving = if to_donors {
+    let source = if to_partners {
         features.clone()
     } else {
         features.clone().detach()
     };
     let cut = cut.to_device(&device).unsqueeze_dim::<4>(1).expand(shape);
-    features.mask_where(cut, giving.select(0, partners))
+    features.mask_where(cut, source.select(0, partners))
 }

@@ -1,4 +1,4 @@
-//! Batch normalisation, by the statistics of the batch or by given ones.
+//! Batch normalisation, by the statistics of the batch (training) or by given statistics (evaluation).
 
 #[cfg(any(native_flex, native_cube))]
 use burn::tensor::Device;
@@ -18,7 +18,7 @@ use extension::{Step, TrainingNorm};
 #[cfg(native_flex)]
 pub(crate) use flex::{Affine, given};
 
-/// A batch normalisation by given statistics, as a network computes it in evaluation.
+/// A batch normalisation by given statistics, as in evaluation mode.
 ///
 /// ```text
 /// y = γ·(x - μ)/√(σ² + ε) + β
@@ -38,7 +38,7 @@ pub struct BatchNormParams {
 }
 
 impl BatchNormParams {
-    /// The same as a map `scale·x + shift`, both `[channels]`.
+    /// The normalisation as `scale·x + shift`, both `[channels]`.
     #[must_use]
     pub fn affine(self) -> (Tensor<1>, Tensor<1>) {
         let scale = self.weight / (self.variance + self.epsilon).sqrt();
@@ -46,7 +46,8 @@ impl BatchNormParams {
         (scale, shift)
     }
 
-    /// The same of features that a bias is yet to be added to: it is before the mean is subtracted.
+    /// The normalisation with a preceding bias folded into its mean: `batch_norm(x + bias)` as a function
+    /// of `x`.
     #[cfg(any(native_flex, native_cube))]
     pub(crate) fn after(mut self, bias: Option<Tensor<1>>) -> Self {
         if let Some(bias) = bias {
@@ -55,7 +56,8 @@ impl BatchNormParams {
         self
     }
 
-    /// Whether numbers of so many channels and a type, on a plain device, are computed here.
+    /// Whether the CPU kernels compute this normalisation: matching channels, dtype and device, and no
+    /// autodiff.
     #[cfg(native_flex)]
     pub(crate) fn is_native(&self, channels: usize, device: &Device, dtype: DType) -> bool {
         let all = [&self.weight, &self.bias, &self.mean, &self.variance];
@@ -66,7 +68,7 @@ impl BatchNormParams {
     }
 }
 
-/// What [`batch_norm_train`] gives.
+/// The result of [`batch_norm_train`].
 #[derive(Clone, Debug)]
 pub struct BatchNormOutput<const D: usize> {
     /// The normalised features, in the shape of the input.
@@ -77,22 +79,22 @@ pub struct BatchNormOutput<const D: usize> {
     pub variance: Tensor<1>,
 }
 
-/// Normalises each channel by the mean and the variance of the batch (Ioffe and Szegedy, ICML
-/// 2015); the [epilogue](Epilogue) is applied to the result.
+/// Normalises each channel by the mean and the biased variance of the batch (Ioffe and Szegedy, ICML 2015),
+/// and applies an [epilogue](Epilogue).
 ///
 /// ```text
 /// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 ///
-/// The output has the type of the input. In between numbers are in at least single precision, as the
-/// statistics are that are returned.
+/// The output has the dtype of the input. Intermediate values and the returned statistics are in at least
+/// single precision.
 ///
 /// # Shapes
 /// - `input`: `[batch, channels, ...]`
 /// - `gamma`, `bias`: `[channels]`
 ///
 /// # Panics
-/// If the number of channels is another, or the input is empty.
+/// If `gamma` or `bias` does not have one value per channel, or the input is empty.
 #[must_use]
 pub fn batch_norm_train<const D: usize>(
     input: Tensor<D>,
@@ -101,9 +103,9 @@ pub fn batch_norm_train<const D: usize>(
     epsilon: f64,
     epilogue: Epilogue<D>,
 ) -> BatchNormOutput<D> {
-    crate::expect_numbers("normalisation", &input.dims());
+    crate::expect_not_empty("normalisation", &input.dims());
     let dtype = input.dtype();
-    // What sums of half precision numbers would lose, statistics keep.
+    // Sums in half precision would be too inexact for statistics.
     let wide = match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         _ => dtype,
@@ -138,25 +140,25 @@ pub fn batch_norm_train<const D: usize>(
     }
 }
 
-/// Means and variances that follow those of batches.
+/// Running means and variances: moving averages of the batch statistics.
 ///
 /// ```text
 /// μ' = (1 - momentum)·μ + momentum·μ_batch        σ²' = (1 - momentum)·σ² + momentum·n/(n - 1)·σ²_batch
 /// ```
 ///
-/// The variance is the unbiased one, of `n` numbers of a channel; one number has none, and its biased one,
-/// 0, is the best there is.
+/// `n` is the number of values per channel, so the variance is the unbiased one. For `n = 1` it is
+/// undefined, and the biased variance, 0, is used.
 #[derive(Clone, Debug)]
 pub struct RunningStatistics {
     /// μ, `[channels]`, in at least single precision.
     pub mean: Tensor<1>,
-    /// σ², `[channels]`, in the same.
+    /// σ², `[channels]`, in the same dtype.
     pub variance: Tensor<1>,
 }
 
 impl RunningStatistics {
-    /// What it becomes with a batch, without gradient.
-    fn moved(self, batch: [&Tensor<1>; 2], momentum: f64, unbiased: f64) -> Self {
+    /// The statistics after a batch, detached from autodiff.
+    fn updated(self, batch: [&Tensor<1>; 2], momentum: f64, unbiased: f64) -> Self {
         let move_towards = |running: Tensor<1>, batch: &Tensor<1>, share: f64| {
             let batch = batch.clone().detach().cast(running.dtype());
             (running * (1.0 - momentum) + batch * share).detach()
@@ -169,12 +171,14 @@ impl RunningStatistics {
     }
 }
 
-/// The output of [`batch_norm_train`], and [running statistics](RunningStatistics) a part `momentum`, in
-/// `[0, 1]`, of the way towards those of the batch.
+/// Computes [`batch_norm_train`] and updates [running statistics](RunningStatistics) with `momentum` in
+/// `[0, 1]`. Returns the output and the updated statistics.
+///
+/// `momentum` is the weight of the batch, as in PyTorch.
 ///
 /// # Shapes
 /// - `input` and output: `[batch, channels, ...]`
-/// - gain, bias and statistics: `[channels]`
+/// - `gamma`, `bias` and statistics: `[channels]`
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -186,13 +190,13 @@ impl RunningStatistics {
 /// let running = RunningStatistics { mean: one(0.0), variance: one(1.0) };
 /// let epilogue = Epilogue::None;
 /// let (_, running) = batch_norm_update(batch, [one(1.0), one(0.0)], 1e-5, epilogue, (running, 0.5));
-/// // Mean 4, and of three values the unbiased variance 9.
+/// // The batch has the mean 4 and the unbiased variance 9.
 /// assert_eq!(running.mean.into_scalar::<f32>(), 2.0);
 /// assert_eq!(running.variance.into_scalar::<f32>(), 5.0);
 /// ```
 ///
 /// # Panics
-/// As [`batch_norm_train`], and if the statistics are of another number of channels.
+/// As [`batch_norm_train`], and if the statistics do not have one value per channel.
 #[must_use]
 pub fn batch_norm_update<const D: usize>(
     input: Tensor<D>,
@@ -201,12 +205,12 @@ pub fn batch_norm_update<const D: usize>(
     epilogue: Epilogue<D>,
     (running, momentum): (RunningStatistics, f64),
 ) -> (Tensor<D>, RunningStatistics) {
-    crate::expect_numbers("normalisation", &input.dims());
+    crate::expect_not_empty("normalisation", &input.dims());
     let channels = input.dims()[1];
     assert_eq!(
         [running.mean.dims(), running.variance.dims()],
         [[channels]; 2],
-        "running statistics of {channels} channels"
+        "shapes of the running mean and variance for {channels} channels"
     );
     let samples = input.shape().num_elements() / channels;
     let unbiased = samples as f64 / (samples.max(2) - 1) as f64;
@@ -226,8 +230,8 @@ pub fn batch_norm_update<const D: usize>(
         }
     }
     let batch = batch_norm_train(input, gamma, bias, epsilon, epilogue);
-    let moved = running.moved([&batch.mean, &batch.variance], momentum, unbiased);
-    (batch.output, moved)
+    let updated = running.updated([&batch.mean, &batch.variance], momentum, unbiased);
+    (batch.output, updated)
 }
 
 #[cfg(any(native_flex, native_cube))]
@@ -248,15 +252,15 @@ fn update_natively<const D: usize>(
     let (epilogue, (output, _, _, mean, variance)) = match epilogue {
         Epilogue::AddRelu(shortcut) if crate::are_alike(&shortcut, &input) => {
             let (input, shortcut) = (input.into_dispatch(), shortcut.into_dispatch());
-            let joined =
+            let output =
                 Dispatch::normalise_add_relu(input, gamma, bias, mean, variance, shortcut, step);
-            (Epilogue::None, joined)
+            (Epilogue::None, output)
         }
         other => {
             let (relu, epilogue) = other.split();
             let input = input.into_dispatch();
-            let moved = Dispatch::normalise_update(input, gamma, bias, mean, variance, relu, step);
-            (epilogue, moved)
+            let output = Dispatch::normalise_update(input, gamma, bias, mean, variance, relu, step);
+            (epilogue, output)
         }
     };
     let [mean, variance] = [mean, variance].map(Tensor::from_dispatch);
@@ -264,7 +268,7 @@ fn update_natively<const D: usize>(
     (output, RunningStatistics { mean, variance })
 }
 
-/// Whether features of a type on this device are normalised here in training.
+/// Whether features of this dtype on this device are normalised in training by kernels of this crate.
 #[cfg(any(native_flex, native_cube))]
 fn trains_natively(device: &Device, dtype: DType) -> bool {
     #[cfg(native_cube)]
@@ -278,20 +282,20 @@ fn trains_natively(device: &Device, dtype: DType) -> bool {
     false
 }
 
-/// Normalises each channel by a given mean and variance; the [epilogue](Epilogue) is applied to the result.
+/// Normalises each channel by a given mean and variance, and applies an [epilogue](Epilogue).
 ///
 /// # Shapes
 /// - `input` and result: `[batch, channels, ...]`
 ///
 /// # Panics
-/// If the number of channels is another, or the input is empty.
+/// If the normalisation does not have one value per channel, or the input is empty.
 #[must_use]
 pub fn batch_norm<const D: usize>(
     input: Tensor<D>,
     normalisation: BatchNormParams,
     epilogue: Epilogue<D>,
 ) -> Tensor<D> {
-    crate::expect_numbers("normalisation", &input.dims());
+    crate::expect_not_empty("normalisation", &input.dims());
     #[cfg(native_flex)]
     {
         use burn::backend::Dispatch;

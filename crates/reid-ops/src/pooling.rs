@@ -9,7 +9,7 @@ mod extension;
 #[cfg(native_flex)]
 mod flex;
 
-/// The mean of each map, as global average pooling gives it, in at least single precision.
+/// Computes the mean of each feature map (global average pooling), in at least single precision.
 ///
 /// ```text
 /// y[n, c] = mean over i, j of x[n, c, i, j]
@@ -25,17 +25,17 @@ mod flex;
 ///
 /// # Shapes
 /// - `input`: `[batch, channels, height, width]`
-/// - result: `[batch, channels]`
+/// - result: `[batch, channels]`; in single precision if the input is in half precision
 ///
 /// # Panics
 /// If the input is empty.
 #[must_use]
 pub fn global_avg_pool2d(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
-    crate::expect_numbers("pooling", &[batch, channels, height, width]);
+    crate::expect_not_empty("pooling", &[batch, channels, height, width]);
     let dtype = input.dtype();
     #[cfg(any(native_flex, native_cube))]
-    if means_natively(&input) {
+    if pools_natively(&input) {
         use burn::backend::Dispatch;
 
         use extension::AvgPool;
@@ -50,7 +50,7 @@ pub fn global_avg_pool2d(input: Tensor<4>) -> Tensor<2> {
 }
 
 #[cfg(any(native_flex, native_cube))]
-fn means_natively(input: &Tensor<4>) -> bool {
+fn pools_natively(input: &Tensor<4>) -> bool {
     let (device, types) = (input.device(), [input.dtype()]);
     #[cfg(native_cube)]
     if crate::is_cube(&device, &types) {
@@ -63,10 +63,10 @@ fn means_natively(input: &Tensor<4>) -> bool {
     false
 }
 
-/// The largest number of each window.
+/// Computes the maximum of each window (max pooling).
 ///
 /// ```text
-/// y[n, c, i, j] = max over k < kernel of x[n, c, i·s + k₀ - p, j·s + k₁ - p]     within the map
+/// y[n, c, i, j] = max over k < kernel of x[n, c, i·s + k₀ - p, j·s + k₁ - p]     inside the feature map
 /// ```
 ///
 /// # Shapes
@@ -75,10 +75,10 @@ fn means_natively(input: &Tensor<4>) -> bool {
 ///   `⌊(n + 2·padding - kernel) / stride⌋ + 1`, rounded up with `ceil_mode`
 ///
 /// # Panics
-/// If a window does not fit the padded input, or the input is empty.
+/// If a window does not fit into the padded input, or the input is empty.
 #[must_use]
 pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
-    crate::expect_numbers("pooling", &input.dims());
+    crate::expect_not_empty("pooling", &input.dims());
     #[cfg(native_flex)]
     if let Some(pooling) = pooling(&input, &options) {
         use burn::backend::Dispatch;
@@ -89,7 +89,7 @@ pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
     module::max_pool2d(input, options)
 }
 
-/// The sizes of a pooling that is computed here.
+/// The sizes of a max pooling that the CPU kernels compute; `None` if they do not.
 #[cfg(native_flex)]
 fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernels::Pooling> {
     let [_, _, height, width] = input.dims();
@@ -113,7 +113,7 @@ fn pooling(input: &Tensor<4>, options: &MaxPoolOptions<2>) -> Option<reid_kernel
             } else {
                 room / stride[axis]
             };
-            // A window that would begin behind the map covers nothing of it.
+            // A window that begins after the feature map covers none of it and is dropped.
             steps.min((map[axis] + padding[axis] - 1) / stride[axis]) + 1
         });
         reid_kernels::Pooling {

@@ -1,18 +1,22 @@
-//! Generalised means of maps.
+//! Generalised means (`GeM` pooling).
+//!
+//! The gradients are computed together with the value and relative to the largest value of a channel.
+//! Automatic differentiation of the formula would raise the values themselves to a power, which leaves the
+//! range of single precision where exponents are large or channels are 0.
 
 use burn::tensor::Tensor;
 
 #[cfg(native_flex)]
 mod flex;
 
-/// The generalised mean of each map, in the precision of the features.
+/// Computes the generalised mean of each channel (`GeM` pooling), in the dtype of the features.
 ///
 /// ```text
 /// y[n, c] = (mean_i max(x[n, c, i], 1e-6)^p)^(1/p)
 /// ```
 ///
-/// Value and gradients are finite for every exponent: the maximum where it is large, the geometric mean at
-/// 0, the minimum far below.
+/// Value and gradients are finite for every exponent. A large exponent gives the maximum, 0 the geometric
+/// mean, and a large negative exponent the minimum.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -35,7 +39,7 @@ mod flex;
 /// If the features are empty.
 #[must_use]
 pub fn power_mean(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
-    crate::expect_numbers("pooling", &features.dims());
+    crate::expect_not_empty("pooling", &features.dims());
     let exponent = exponent.cast(features.dtype());
     let tracked = features.device().is_autodiff() || exponent.device().is_autodiff();
     let plain = (
@@ -45,16 +49,14 @@ pub fn power_mean(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
     if !tracked {
         return value(plain.0, plain.1);
     }
-    // Gradients are computed beside the value and not by way of its parts: those leave the range of
-    // numbers where exponents are large or channels dead.
     let (value, [by_features, by_exponent]) = all(plain.0, plain.1);
     let along = (features * by_features).sum_dim(2) + exponent.unsqueeze::<3>() * by_exponent;
-    // It adds its gradient and no value.
+    // The second term has the value 0 and contributes only its gradient.
     (value + (along.clone() - along.detach())).squeeze_dim(2)
 }
 
-/// The gradients of [`power_mean`] by its features, `[batch, channels, positions]`, which are 0 where they
-/// are below 1e-6, and by the exponent, `[batch, channels, 1]`.
+/// Computes the gradients of [`power_mean`] with respect to its features, `[batch, channels, positions]`,
+/// and with respect to the exponent, `[batch, channels, 1]`. The gradient of a feature below 1e-6 is 0.
 ///
 /// # Shapes
 /// - `features`: `[batch, channels, positions]`, without autodiff
@@ -64,7 +66,7 @@ pub fn power_mean(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
 /// If the features are empty.
 #[must_use]
 pub fn power_mean_gradients(features: Tensor<3>, exponent: Tensor<1>) -> [Tensor<3>; 2] {
-    crate::expect_numbers("pooling", &features.dims());
+    crate::expect_not_empty("pooling", &features.dims());
     let exponent = exponent.cast(features.dtype());
     all(features, exponent).1
 }
@@ -74,10 +76,10 @@ fn value(features: Tensor<3>, exponent: Tensor<1>) -> Tensor<2> {
     if crate::is_native(&features.device(), &[features.dtype()]) {
         return flex::value(features, exponent);
     }
-    PowerMean::of(features, exponent).value.squeeze_dim(2)
+    PowerMean::new(features, exponent).value.squeeze_dim(2)
 }
 
-/// The means, `[batch, channels, 1]`, with their gradients.
+/// The means, `[batch, channels, 1]`, and their gradients.
 fn all(features: Tensor<3>, exponent: Tensor<1>) -> (Tensor<3>, [Tensor<3>; 2]) {
     #[cfg(native_flex)]
     if crate::is_native(&features.device(), &[features.dtype()]) {
@@ -87,47 +89,48 @@ fn all(features: Tensor<3>, exponent: Tensor<1>) -> (Tensor<3>, [Tensor<3>; 2]) 
 }
 
 fn composed(features: Tensor<3>, exponent: Tensor<1>) -> (Tensor<3>, [Tensor<3>; 2]) {
-    let mean = PowerMean::of(features, exponent);
+    let mean = PowerMean::new(features, exponent);
     let gradients = [mean.by_features(), mean.by_exponent()];
     (mean.value, gradients)
 }
 
-/// What features are raised to, so that the logarithm of a dead channel is a number.
+/// The smallest value that a mean is computed from, so that every logarithm is finite.
 const FLOOR: f64 = 1e-6;
-/// The least exponent, up to its sign, that powers are taken with. Those of less differ from 1 by too
-/// little. From there to 0 the logarithm of the mean goes in a straight line to that of the geometric mean,
-/// which it is at 0: 1e-3 of the mean away at most, where some values are dead and others not.
+/// The smallest absolute exponent with which powers are computed; powers with smaller ones differ too
+/// little from 1. Below it, the logarithm of the mean is interpolated linearly to that of the geometric
+/// mean at 0. The error is at most 1e-3 of the mean; the worst case has some values below the
+/// floor and others above.
 const LEAST: f64 = 5e-3;
-/// The largest: a maximum (or minimum) to all digits, and products with logarithms do not overflow.
+/// The largest absolute exponent: it gives the exact maximum or minimum, and products with logarithms do not
+/// overflow.
 const LARGEST: f64 = 1e30;
 
-/// The same made of a backend's own operations: the generalised mean of each channel relative to its largest
-/// value, or to its least where the exponent is below 0, so that no power is above 1.
+/// The generalised mean as a composition of Burn's operations. It is computed relative to the largest value
+/// `x₀` of a channel, or the smallest if the exponent is negative, so that no power exceeds 1.
 ///
 /// ```text
 /// d = ln(x/x₀)      f = x₀·exp(A)      A = ln(mean_hw(exp(p·d)))/p      w = exp(p·d)/Σ exp(p·d)
 /// ∂f/∂x = f·w/x     ∂f/∂p = f·(Σ w·d - A)/p
 /// ```
 struct PowerMean {
-    /// The features as they were, `[batch, channels, positions]`.
+    /// The features, `[batch, channels, positions]`.
     features: Tensor<3>,
     /// d.
     logarithms: Tensor<3>,
-    /// exp(p·d), with an exponent in the range of the constants above.
+    /// exp(p·d), with the exponent clamped to the range of the constants above.
     powers: Tensor<3>,
     /// Their mean, `[batch, channels, 1]`.
     mean: Tensor<3>,
-    /// A at that exponent, and at an exponent of 0, `[batch, channels, 1]`.
+    /// A at the clamped exponent, and at an exponent of 0, `[batch, channels, 1]`.
     relative: [Tensor<3>; 2],
-    /// The exponent in the range, and how far the one that was asked for is on the way there from 0,
-    /// `[1, 1, 1]`.
+    /// The clamped exponent, and the ratio of the given to the clamped exponent, at most 1; `[1, 1, 1]`.
     exponent: [Tensor<3>; 2],
     /// f, `[batch, channels, 1]`.
     value: Tensor<3>,
 }
 
 impl PowerMean {
-    fn of(features: Tensor<3>, exponent: Tensor<1>) -> Self {
+    fn new(features: Tensor<3>, exponent: Tensor<1>) -> Self {
         let exponent: Tensor<3> = exponent.unsqueeze();
         let negative = exponent.clone().lower_elem(0.0);
         let size = exponent.clone().abs();
@@ -157,7 +160,7 @@ impl PowerMean {
         }
     }
 
-    /// The gradient of each mean by its features, as they are; 0 where they are below the floor.
+    /// The gradient of each mean with respect to its features; 0 where they are below the floor.
     fn by_features(&self) -> Tensor<3> {
         let [_, share] = &self.exponent;
         let positions = self.features.dims()[2] as f64;
@@ -169,7 +172,7 @@ impl PowerMean {
         (by_logarithms / self.features.clone().clamp_min(FLOOR)).mask_fill(clamped, 0.0)
     }
 
-    /// The gradient of each mean by the exponent.
+    /// The gradient of each mean with respect to the exponent.
     fn by_exponent(&self) -> Tensor<3> {
         let [exponent, share] = &self.exponent;
         let [relative, geometric] = &self.relative;
@@ -187,7 +190,8 @@ mod tests {
 
     use super::*;
 
-    /// A dead channel, an ordinary one, a constant one, one alive at one position, and one of all sizes.
+    /// A channel of zeros, an ordinary one, a constant one, one with a single nonzero value, and one with
+    /// values of many magnitudes.
     const MAPS: [[f64; 4]; 5] = [
         [0.0, 0.0, 0.0, 0.0],
         [1.0, 2.0, 3.0, 0.5],
@@ -196,7 +200,7 @@ mod tests {
         [1e-3, 20.0, 300.0, 4.0],
     ];
 
-    /// Value, gradient by the features and gradient by the exponent, in double precision.
+    /// Value, gradient with respect to the features and to the exponent, in double precision.
     fn reference(map: [f64; 4], p: f64) -> (f64, [f64; 4], f64) {
         let logarithms = map.map(|x| x.max(FLOOR).ln());
         let extreme = |a: f64, b: f64| if p < 0.0 { a.min(b) } else { a.max(b) };
@@ -210,7 +214,7 @@ mod tests {
         };
         let centre = expect(&|d| d);
         let variance = expect(&|d| (d - centre).powi(2));
-        // Near 0 by the first two terms of the series.
+        // Near 0, use the first two terms of the series.
         let (relative, slope) = if p.abs() < 1e-5 {
             (centre - p * variance / 2.0, variance / 2.0)
         } else {
@@ -229,7 +233,7 @@ mod tests {
         tensor.into_data().iter::<f64>().collect()
     }
 
-    /// Value, gradient by the features and by the exponent of a map.
+    /// Value, gradient with respect to the features and to the exponent of one channel.
     type Found = (f64, Vec<f64>, f64);
 
     fn input(map: [f64; 4], p: f64, device: &Device) -> (Tensor<3>, Tensor<1>) {
@@ -262,7 +266,7 @@ mod tests {
             1e30, 3e38,
         ];
         for p in sizes.into_iter().chain([0.0]).chain(sizes.map(|p| -p)) {
-            // Straight lines near 0, and rounding where there is little to divide.
+            // Tolerances: linear interpolation near 0, and rounding of small differences.
             let (allowed, of_exponent) = match p.abs() {
                 size if size < 6e-3 => (1e-3, 2e-2),
                 size if size < 0.2 => (2e-5, 2e-3),
@@ -276,23 +280,23 @@ mod tests {
                 let off = (found.0 - value).abs();
                 assert!(
                     off <= allowed * value,
-                    "{map:?}^{p}: {}, not {value}",
+                    "{map:?}, p = {p}: found {}, expected {value}",
                     found.0
                 );
                 let largest = by_features.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
                 for (by, expected) in found.1.iter().zip(by_features) {
                     let off = (by - expected).abs();
-                    // What a power of 1e4 makes of the last digit of a logarithm.
+                    // A power of 1e4 amplifies the rounding error of a logarithm.
                     let allowed = allowed.max(1e-7 * p.abs().min(1e4));
                     let allowed = allowed * largest + f64::from(f32::MIN_POSITIVE);
-                    assert!(off <= allowed, "{map:?}^{p}: {:?}", found.1);
+                    assert!(off <= allowed, "{map:?}, p = {p}: {:?}", found.1);
                 }
                 let off = (found.2 - by_exponent).abs();
                 let least = 1e-7 * value / p.abs().max(LEAST);
                 let allowed = of_exponent * by_exponent.abs() + 4.0 * least;
                 assert!(
                     off <= allowed,
-                    "{map:?}^{p}: {}, not {by_exponent}",
+                    "{map:?}, p = {p}: found {}, expected {by_exponent}",
                     found.2
                 );
             }

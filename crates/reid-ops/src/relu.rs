@@ -1,20 +1,24 @@
-//! Rectified sums.
+//! The ReLU of a sum.
 
 use burn::tensor::{Tensor, activation::relu};
 
-/// The sum of two maps with negative values replaced by 0, as a residual block ends.
+/// Adds two tensors and applies a ReLU, as at the end of a residual block.
 ///
 /// ```text
 /// y = max(0, a + b)
 /// ```
 ///
 /// # Panics
-/// If the shapes differ or are empty.
+/// If the shapes differ, or the tensors are empty.
 #[must_use]
 pub fn add_relu<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-    crate::expect_numbers("sum", &left.dims());
+    crate::expect_not_empty("sum", &left.dims());
     let shape = left.dims();
-    assert_eq!(right.dims(), shape, "maps that are added to maps {shape:?}");
+    assert_eq!(
+        right.dims(),
+        shape,
+        "shape of the tensor added to a tensor of shape {shape:?}"
+    );
     #[cfg(native_flex)]
     {
         use burn::backend::Dispatch;

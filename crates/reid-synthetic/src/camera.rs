@@ -1,4 +1,4 @@
-//! Camera: the light it sees by, the way people walk past it, and what it does to a picture.
+//! Camera: its light, its usual viewing direction, and its image degradation.
 
 use std::f32::consts::PI;
 
@@ -6,27 +6,27 @@ use image::{Rgb, RgbImage};
 use rand::RngExt;
 use reid_core::{Seed, Stream};
 
-/// What one camera does to every picture it takes.
+/// The properties of a camera that affect every image it takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// The side from which it sees most people, as a turn of theirs in radians.
+    /// Mean yaw of the people that it sees, in radians.
     pub(super) yaw: f32,
     /// Quality of its JPEG files, in `1..=100`.
     pub(super) quality: u8,
     gains: [f32; 3],
     gamma: f32,
-    /// Standard deviation, in pixels of a picture 128 high.
+    /// Standard deviation of the blur, in pixels of an image 128 pixels high.
     blur: f32,
-    /// Standard deviation, of values in `0..=1`.
+    /// Standard deviation of the noise, for values in `0..=1`.
     noise: f32,
 }
 
 impl View {
-    /// The camera of a seed. At a `difficulty` of 0 cameras are nearly alike.
-    pub(super) fn of(seed: Seed, difficulty: f32) -> Self {
+    /// Draws a camera from a seed. At a `difficulty` of 0 all cameras are nearly alike.
+    pub(super) fn from_seed(seed: Seed, difficulty: f32) -> Self {
         let mut stream = seed.stream();
         let mut around = |spread: f32| stream.random_range(-1.0..1.0) * spread;
-        // Light multiplies, so its changes are drawn as powers: as often a third less as half more.
+        // Light is multiplicative, so the logarithms of the gains are drawn.
         let brightness = (around(0.1 + 0.4 * difficulty) - 0.1 * difficulty).exp();
         let gains = [(); 3].map(|()| brightness * around(0.02 + 0.2 * difficulty).exp());
         let gamma = around(0.05 + 0.4 * difficulty).exp();
@@ -44,7 +44,7 @@ impl View {
         }
     }
 
-    /// The picture as this camera sees it: blurred, lit and with noise.
+    /// Applies the blur, the light and the noise of this camera to an image.
     ///
     /// ```text
     /// seen = film(gain · exposure · blur(value)^gamma) + noise
@@ -66,13 +66,14 @@ impl View {
         taken
     }
 
-    /// What becomes of each of the 256 values.
+    /// The lookup table from the 256 byte values to the values on film, before noise.
     fn curve(&self, gain: f32) -> [f32; 256] {
         std::array::from_fn(|value| film(gain * (value as f32 / 255.0).powf(self.gamma)))
     }
 }
 
-/// Light as film takes it: what is too bright comes close to white, each brightness to its own.
+/// The response of film: linear below 0.75. Brighter light approaches 1 without reaching it, so bright
+/// values remain distinct.
 fn film(light: f32) -> f32 {
     let shoulder = 0.75;
     if light < shoulder {
@@ -82,15 +83,15 @@ fn film(light: f32) -> f32 {
     1.0 - room * ((shoulder - light) / room).exp()
 }
 
-/// A number of about normal distribution, mean 0 and variance 1: the sum of four uniform bytes,
-/// `b ~ U{0..255}`, has mean 510 and variance `4 · (256² - 1) / 12 = 21845 = 147.8²`.
+/// Draws from an approximately normal distribution with mean 0 and variance 1. The sum of four uniform
+/// bytes `b ~ U{0..255}` has mean 510 and variance `4 · (256² - 1) / 12 = 21845 = 147.8²`.
 fn normal(stream: &mut Stream) -> f32 {
     let bytes = stream.random::<u32>().to_le_bytes();
     let sum: f32 = bytes.into_iter().map(f32::from).sum();
     (sum - 510.0) / 147.8
 }
 
-/// The value in `0..=1` as a byte.
+/// Converts a value in `0..=1` to a byte.
 fn byte(value: f32) -> u8 {
     whole(value * 255.0)
 }
@@ -113,7 +114,7 @@ mod tests {
         let grey = RgbImage::from_pixel(32, 64, Rgb([128; 3]));
         let spread = |difficulty| {
             let brightness = (0..8_u64).map(|number| {
-                let view = View::of(Seed::new(number), difficulty);
+                let view = View::from_seed(Seed::new(number), difficulty);
                 let taken = view.take(&grey, 1.0, &mut Seed::new(number).stream());
                 taken.iter().map(|&value| f32::from(value)).sum::<f32>() / taken.len() as f32
             });
@@ -127,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn film_keeps_bright_things_apart() {
-        // Below the shoulder as it is; 0.25 above it 1 - 0.25/e = 0.908, 0.5 above 1 - 0.25/e² = 0.966.
+    fn film_keeps_bright_values_distinct() {
+        // Unchanged below 0.75; 0.25 above it 1 - 0.25/e = 0.908; 0.5 above it 1 - 0.25/e² = 0.966.
         let expected = [(0.5, 0.5), (0.75, 0.75), (1.0, 0.908), (1.25, 0.966)];
         for (light, seen) in expected {
             assert!(
@@ -145,7 +146,7 @@ mod tests {
         let drawn: Vec<f32> = (0..20_000).map(|_| normal(&mut stream)).collect();
         let mean = drawn.iter().sum::<f32>() / 20_000.0;
         let variance = drawn.iter().map(|x| x * x).sum::<f32>() / 20_000.0;
-        // Standard errors: 1/√20000 = 0.007 of the mean, about 0.01 of the variance.
+        // Standard errors: 1/√20000 = 0.007 for the mean, about 0.01 for the variance.
         assert!(
             mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04,
             "{mean} {variance}"

@@ -1,4 +1,4 @@
-//! Canvas: the few shapes everything is painted with, in units of a person's height.
+//! Canvas: the shapes with which everything is painted, in units of a person's height.
 
 use image::RgbImage;
 use tiny_skia::{
@@ -8,10 +8,10 @@ use tiny_skia::{
 
 use super::colour::Colour;
 
-/// A place: rightwards, then downwards. A person stands from 0 (crown) to 1 (soles) downwards.
+/// A point: x to the right, y down. A person extends from y = 0 (crown) to y = 1 (soles).
 pub(super) type Point = [f32; 2];
 
-/// Pixels, and where on them the person's units lie.
+/// A bitmap and the transform from units to its pixels.
 pub(super) struct Canvas {
     pixels: Pixmap,
     view: Transform,
@@ -19,14 +19,14 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas of `width` x `height` pixels, `unit` of which are as long as a person is tall, with
-    /// `origin` (in units) at the middle of its upper edge.
+    /// A canvas of `width` x `height` pixels. One unit is `unit` pixels long. The point `origin` (in units)
+    /// is at the middle of the upper edge.
     ///
     /// # Panics
-    /// If there are no pixels.
+    /// If the width or the height is 0.
     pub(super) fn new([width, height]: [u32; 2], unit: f32, origin: Point) -> Self {
         let pixels = Pixmap::new(width, height)
-            .unwrap_or_else(|| panic!("a picture of {height}x{width} has no pixels"));
+            .unwrap_or_else(|| panic!("an image of {height}x{width} has no pixels"));
         let view = Transform::from_translate(width as f32 / 2.0, 0.0)
             .pre_scale(unit, unit)
             .pre_translate(-origin[0], -origin[1]);
@@ -37,7 +37,7 @@ impl Canvas {
         }
     }
 
-    /// Paints with the units moved by `offset` and scaled by `scale`.
+    /// Paints with the coordinate system moved by `offset` (in units) and scaled by `scale`.
     pub(super) fn moved(&mut self, offset: Point, scale: f32, paint: impl FnOnce(&mut Self)) {
         let before = self.view;
         self.view = before
@@ -59,14 +59,14 @@ impl Canvas {
         self.clip = before;
     }
 
-    /// An upright rectangle between two opposite corners, the upper left first.
+    /// Fills the axis-aligned rectangle from its upper left to its lower right corner.
     pub(super) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {
         if let Some(rect) = Rect::from_ltrb(from[0], from[1], to[0], to[1]) {
             self.fill(&PathBuilder::from_rect(rect), colour);
         }
     }
 
-    /// An upright ellipse.
+    /// Fills an axis-aligned ellipse.
     pub(super) fn ellipse(&mut self, centre: Point, radii: Point, colour: Colour) {
         let [x, y] = centre;
         let [across, down] = radii;
@@ -76,21 +76,21 @@ impl Canvas {
         }
     }
 
-    /// A polygon with sharp corners.
+    /// Fills a polygon with sharp corners.
     pub(super) fn polygon(&mut self, corners: &[Point], colour: Colour) {
-        if let Some(path) = joined(corners, true) {
+        if let Some(path) = straight(corners, true) {
             self.fill(&path, colour);
         }
     }
 
-    /// A smooth shape that is drawn towards its corners without reaching them.
+    /// Fills a smooth shape inside the polygon of these corners.
     pub(super) fn blob(&mut self, corners: &[Point], colour: Colour) {
         if let Some(path) = smooth(corners) {
             self.fill(&path, colour);
         }
     }
 
-    /// A line with round ends and joints: a limb, a pole, a handle.
+    /// Draws a line with round ends and joints, such as a limb or a pole.
     pub(super) fn line(&mut self, points: &[Point], width: f32, colour: Colour) {
         let stroke = Stroke {
             width,
@@ -98,14 +98,14 @@ impl Canvas {
             line_join: LineJoin::Round,
             ..Stroke::default()
         };
-        if let Some(path) = joined(points, false) {
+        if let Some(path) = straight(points, false) {
             let clip = self.clip.as_ref();
             self.pixels
                 .stroke_path(&path, &ink(colour), &stroke, self.view, clip);
         }
     }
 
-    /// The finished picture; what was left bare is black.
+    /// The finished image. Unpainted pixels are black.
     pub(super) fn into_image(self) -> RgbImage {
         let (width, height) = (self.pixels.width(), self.pixels.height());
         let pixels = self.pixels.pixels();
@@ -131,8 +131,8 @@ fn ink(colour: Colour) -> Paint<'static> {
     }
 }
 
-/// The path from point to point; `None` where there is nothing to draw.
-fn joined(points: &[Point], closed: bool) -> Option<Path> {
+/// The path of straight lines through the points; `None` if there is nothing to draw.
+fn straight(points: &[Point], closed: bool) -> Option<Path> {
     let (&[x, y], rest) = points.split_first()?;
     let mut path = PathBuilder::new();
     path.move_to(x, y);
@@ -145,7 +145,8 @@ fn joined(points: &[Point], closed: bool) -> Option<Path> {
     path.finish()
 }
 
-/// The closed curve that touches the middle of every side, bent by the corner between two of them.
+/// A closed curve of quadratic Béziers: it goes through the middle of every side, with the corners as
+/// control points.
 fn smooth(corners: &[Point]) -> Option<Path> {
     let middle = |a: Point, b: Point| [f32::midpoint(a[0], b[0]), f32::midpoint(a[1], b[1])];
     let mut path = PathBuilder::new();
@@ -167,7 +168,7 @@ mod tests {
     const RED: image::Rgb<u8> = image::Rgb([255, 0, 0]);
     const BLACK: image::Rgb<u8> = image::Rgb([0, 0, 0]);
 
-    /// 10 x 10 pixels for one unit in both directions: x from -0.5 to 0.5, y from 0 to 1.
+    /// A canvas of 10 x 10 pixels that covers one unit: x from -0.5 to 0.5, y from 0 to 1.
     fn painted(paint: impl FnOnce(&mut Canvas, Colour)) -> RgbImage {
         let mut canvas = Canvas::new([10, 10], 10.0, [0.0, 0.0]);
         paint(&mut canvas, Colour::hex(0xff_0000));
@@ -185,19 +186,20 @@ mod tests {
     }
 
     #[test]
-    fn moved_units_move_back() {
+    fn moving_the_coordinate_system_is_undone_afterwards() {
         let image = painted(|canvas, red| {
             canvas.moved([0.2, 0.0], 0.5, |canvas| {
                 canvas.rectangle([0.0, 0.0], [0.2, 0.2], red);
             });
             canvas.rectangle([-0.5, 0.9], [-0.4, 1.0], red);
         });
-        // Moved by 2 pixels from the middle, half as large: pixel 7. The second: pixel (0, 9).
+        // The first rectangle: moved by 2 pixels from the middle, half as large: pixel (7, 0). The second:
+        // pixel (0, 9).
         let red = image
             .enumerate_pixels()
             .filter(|&(_, _, &pixel)| pixel == RED);
-        let places: Vec<_> = red.map(|(x, y, _)| (x, y)).collect();
-        assert_eq!(places, [(7, 0), (0, 9)]);
+        let pixels: Vec<_> = red.map(|(x, y, _)| (x, y)).collect();
+        assert_eq!(pixels, [(7, 0), (0, 9)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Colour: red, green, blue and opacity of what is painted.
+//! Colours with opacity.
 
-/// Red, green, blue and opacity, each in `0..=1`.
+/// A colour: red, green, blue and opacity, each in `0..=1`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Colour([f32; 4]);
 
@@ -15,7 +15,7 @@ impl Colour {
         Self([channel(red), channel(green), channel(blue), 1.0])
     }
 
-    /// This colour moved towards `other`: all of it at a share of 1.
+    /// Interpolates linearly: this colour at `share` 0, `other` at `share` 1.
     pub(super) fn mix(self, other: Self, share: f32) -> Self {
         let mut mixed = self.0;
         for (channel, target) in mixed.iter_mut().zip(other.0) {
@@ -24,20 +24,20 @@ impl Colour {
         Self(mixed)
     }
 
-    /// The colour in more light (a factor above 1) or less.
+    /// The colour in more light (`factor` above 1) or less light (`factor` below 1).
     pub(super) fn lit(self, factor: f32) -> Self {
         let [red, green, blue, alpha] = self.0;
         let channel = |value: f32| (value * factor).clamp(0.0, 1.0);
         Self([channel(red), channel(green), channel(blue), alpha])
     }
 
-    /// The colour as a veil through which this much of what is below is hidden.
+    /// The colour with this opacity, clamped to `0..=1`.
     pub(super) fn veil(self, opacity: f32) -> Self {
         let [red, green, blue, _] = self.0;
         Self([red, green, blue, opacity.clamp(0.0, 1.0)])
     }
 
-    /// How far two colours are apart: the length of the way from one to the other.
+    /// The Euclidean distance of two colours over all four channels.
     pub(super) fn distance(self, other: Self) -> f32 {
         let squares = self.0.iter().zip(other.0).map(|(a, b)| (a - b).powi(2));
         squares.sum::<f32>().sqrt()

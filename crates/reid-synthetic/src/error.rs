@@ -1,9 +1,11 @@
-//! Error: why a set cannot be drawn or written.
+//! The error type of this crate.
 
 use std::{fmt, io, path::PathBuf};
 
-/// Why a set cannot be drawn or written. Every message names the file or the setting, what was expected
-/// and what was found, and includes the message of its cause. `Debug` is the same message, as [`reid_core::debug_error`] writes it.
+/// A dataset cannot be drawn or written.
+///
+/// Every message names the file or the setting, what was expected and what was found, and includes the
+/// message of its cause. `Debug` prints the same message ([`reid_core::debug_error`]).
 ///
 /// ```
 /// use reid_synthetic::{Error, SyntheticConfig};
@@ -11,7 +13,7 @@ use std::{fmt, io, path::PathBuf};
 /// let folder = tempfile::tempdir()?;
 /// let error = SyntheticConfig::new().with_cameras(1).write(folder.path()).expect_err("too few");
 /// assert!(matches!(error, Error::Setting { .. }));
-/// assert_eq!(error.to_string(), "cannot draw: expected cameras in 2..=9, found `1`");
+/// assert_eq!(error.to_string(), "invalid setting: expected cameras in 2..=9, found `1`");
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(thiserror::Error)]
@@ -22,43 +24,46 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A picture cannot be encoded.
+    /// An image cannot be encoded.
     #[error("{}: {source}", path.display())]
     Image {
         /// The image file.
         path: PathBuf,
-        /// What the codec says.
+        /// The encoder's error.
         source: image::ImageError,
     },
     /// A setting is outside its range.
-    #[error("cannot draw: expected {expected}, found `{found}`")]
+    #[error("invalid setting: expected {expected}, found `{found}`")]
     Setting {
         /// The setting and its range.
         expected: String,
         /// Its value.
         found: String,
     },
-    /// The folder holds another set.
-    #[error("{}: expected `{expected}`, or another folder, found `{found}`", path.display())]
+    /// The folder holds another synthetic dataset.
+    #[error(
+        "{}: the folder holds another dataset: expected `{expected}`, found `{found}`; choose another folder",
+        path.display()
+    )]
     OtherSet {
-        /// The record of the set.
+        /// The file that records the configuration of the dataset.
         path: PathBuf,
-        /// What it should say.
+        /// The expected content of the file.
         expected: String,
-        /// What it says.
+        /// Its actual content.
         found: String,
     },
-    /// The folder holds files that are no set.
+    /// The folder holds files that do not belong to a synthetic dataset.
     #[error("{}: expected an empty folder or one with {record}, found `{found}`", path.display())]
     OtherFiles {
         /// The folder.
         path: PathBuf,
-        /// The name of the record that a set has.
+        /// The name of the file that records the configuration of a dataset.
         record: &'static str,
-        /// One of the files.
+        /// One of the files in the folder.
         found: String,
     },
 }

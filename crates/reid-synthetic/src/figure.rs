@@ -1,4 +1,4 @@
-//! Figure: a person as a pictogram that turns.
+//! Figure: a person as a pictogram that can be seen from any side.
 
 mod bag;
 mod head;
@@ -9,25 +9,27 @@ use super::{
     outfit::{Bag, Cut, Outfit, Pattern},
 };
 
-/// How a person stands before the camera.
+/// The direction and the step of a person.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pose {
-    /// Turn in radians: 0 faces the camera, π/2 walks to the right, π is seen from behind.
+    /// Yaw in radians: 0 faces the camera, π/2 walks to the right, π shows the back.
     pub(super) yaw: f32,
-    /// Where in a step the legs are, in `-1..=1`: 0 stands still, 1 has the left leg in front.
+    /// Position of the legs in a step, in `-1..=1`: 0 stands still, 1 has the left leg in front.
     pub(super) stride: f32,
 }
 
-/// A person in a pose. Everything is placed on the body, *to the left* and *forward*, and turned
-/// with it, so a bag at the left hip is in front of the body, beside it or behind it as the person
-/// turns.
+/// A person in a pose.
+///
+/// Points on the body are given in body coordinates, *to the left* and *forward*, which rotate with the
+/// body. A bag at the left hip is therefore in front of the body, beside it or behind it, depending on the
+/// yaw.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figure<'a> {
     outfit: &'a Outfit,
     pose: Pose,
 }
 
-/// Height, from the crown (0) to the soles (1).
+// Heights, from the crown (0) to the soles (1).
 const SHOULDERS: f32 = 0.205;
 const HIPS: f32 = 0.50;
 const KNEES: f32 = 0.73;
@@ -39,7 +41,7 @@ const RIGHT: f32 = -1.0;
 /// Half the width and half the depth of the chest, of an average person.
 const CHEST: Point = [0.122, 0.078];
 
-/// What is painted in the order of depth; a number says on which side.
+/// A part of the figure. Parts are painted in the order of depth. The field is the side, `LEFT` or `RIGHT`.
 #[derive(Clone, Copy)]
 enum Part {
     Leg(f32),
@@ -54,7 +56,7 @@ impl<'a> Figure<'a> {
         Self { outfit, pose }
     }
 
-    /// Paints the person, the parts farthest from the camera first.
+    /// Paints the person, starting with the parts farthest from the camera.
     pub(super) fn paint(&self, canvas: &mut Canvas) {
         canvas.ellipse([0.0, 0.975], [0.17, 0.028], Colour::BLACK.veil(0.28));
         let mut legs = [Part::Leg(LEFT), Part::Leg(RIGHT)];
@@ -65,7 +67,7 @@ impl<'a> Figure<'a> {
             Part::Arm(RIGHT),
             Part::Torso,
         ];
-        // Legs end inside the torso, whatever their depth: they come first.
+        // Legs end inside the torso, so they are painted first at any depth.
         for parts in [&mut legs[..], &mut rest[..]] {
             parts.sort_by(|&a, &b| self.depth(a).total_cmp(&self.depth(b)));
             for &part in &*parts {
@@ -75,13 +77,14 @@ impl<'a> Figure<'a> {
         self.paint_head(canvas);
     }
 
-    /// Where a place on the body is seen, and how much nearer to the camera than the body's axis.
-    fn transposed(&self, [left, forward]: Point) -> (f32, f32) {
+    /// Rotates a point in body coordinates by the yaw. Returns its x in the image and how much nearer it is
+    /// to the camera than the body's axis.
+    fn rotated(&self, [left, forward]: Point) -> (f32, f32) {
         let (sin, cos) = self.pose.yaw.sin_cos();
         (left * cos + forward * sin, forward * cos - left * sin)
     }
 
-    /// Half the width in which a body part of this half width and half depth is seen.
+    /// Half the visible width of a body part with this half width and half depth.
     fn breadth(&self, [left, forward]: Point) -> f32 {
         let (sin, cos) = self.pose.yaw.sin_cos();
         (left * cos).hypot(forward * sin)
@@ -93,7 +96,7 @@ impl<'a> Figure<'a> {
 
     fn depth(&self, part: Part) -> f32 {
         let [width, depth] = self.chest();
-        let place = match part {
+        let position = match part {
             Part::Torso => return 0.0,
             Part::Leg(side) => [side * 0.05, side * self.pose.stride * 0.1],
             Part::Arm(side) => [side * width, 0.02 - side * self.pose.stride * 0.06],
@@ -104,7 +107,7 @@ impl<'a> Figure<'a> {
                 _ => [LEFT * (width + 0.05), 0.0],
             },
         };
-        self.transposed(place).1
+        self.rotated(position).1
     }
 
     fn paint_part(&self, part: Part, canvas: &mut Canvas) {
@@ -117,7 +120,7 @@ impl<'a> Figure<'a> {
         }
     }
 
-    /// What is on the far side of the body lies in its shadow.
+    /// Darkens the colour of a part on the far side of the body.
     fn shaded(&self, colour: Colour, part: Part) -> Colour {
         colour.lit(if self.depth(part) < -0.03 { 0.8 } else { 1.0 })
     }
@@ -128,8 +131,8 @@ impl<'a> Figure<'a> {
         } = *self.outfit;
         let swing = side * self.pose.stride;
         let joint = |forward: f32, height: f32| {
-            let (x, depth) = self.transposed([side * 0.048 * girth, forward]);
-            // Seen from a little above, what is nearer is lower.
+            let (x, depth) = self.rotated([side * 0.048 * girth, forward]);
+            // The camera looks slightly down, so nearer points are lower in the image.
             [x, height + 0.16 * depth * (height - HIPS) / (1.0 - HIPS)]
         };
         let hip = joint(0.0, HIPS + 0.02);
@@ -153,7 +156,7 @@ impl<'a> Figure<'a> {
         let swing = -side * self.pose.stride;
         let [width, _] = self.chest();
         let joint = |out: f32, forward: f32, height: f32| {
-            [self.transposed([side * (width + out), forward]).0, height]
+            [self.rotated([side * (width + out), forward]).0, height]
         };
         let shoulder = joint(-0.012, 0.0, SHOULDERS + 0.025);
         let elbow = joint(0.02, 0.06 * swing, 0.37);
@@ -161,7 +164,7 @@ impl<'a> Figure<'a> {
         let part = Part::Arm(side);
         let sleeve = match self.outfit.pattern {
             Some((Pattern::Sleeves, colour)) => colour,
-            // Towards grey, so that the arm stands out against a dark and a light garment.
+            // Slightly greyer, so that the arm is visible in front of the garment.
             _ => self.outfit.upper.mix(Colour::hex(0x80_8080), 0.14),
         };
         let (skin, sleeve) = (
@@ -185,7 +188,7 @@ impl<'a> Figure<'a> {
     fn hand(&self, side: f32) -> Point {
         let [width, _] = self.chest();
         let swing = -side * self.pose.stride;
-        let (x, _) = self.transposed([side * (width + 0.03), 0.14 * swing + 0.025]);
+        let (x, _) = self.rotated([side * (width + 0.03), 0.14 * swing + 0.025]);
         [x, 0.505 - 0.02 * swing.abs()]
     }
 
@@ -247,7 +250,7 @@ impl<'a> Figure<'a> {
         canvas.blob(&outline, upper);
         canvas.inside(&outline, |canvas| {
             self.paint_pattern(canvas);
-            // The light comes from the upper left: the other side is darker.
+            // The light comes from the upper left, so the right side is darker.
             let edge = 0.045;
             canvas.rectangle([edge, 0.0], [1.0, 1.0], Colour::BLACK.veil(0.13));
         });
@@ -266,7 +269,7 @@ impl<'a> Figure<'a> {
                 paint_bars(canvas, colour.veil(0.55));
             }
             Pattern::Badge => {
-                let (x, depth) = self.transposed([0.0, self.chest()[1]]);
+                let (x, depth) = self.rotated([0.0, self.chest()[1]]);
                 if depth > 0.0 {
                     let across = self.breadth([0.05, 0.012]);
                     canvas.ellipse([x, 0.31], [across, 0.05], colour);
@@ -292,7 +295,7 @@ fn paint_bars(canvas: &mut Canvas, colour: Colour) {
     }
 }
 
-/// A pouch: a rectangle with round corners.
+/// Paints a rectangle with rounded corners.
 fn pouch(canvas: &mut Canvas, [x, y]: Point, [across, down]: Point, colour: Colour) {
     let soft = 0.9;
     canvas.blob(
@@ -323,19 +326,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_at_the_left_turns_with_the_body() {
+    fn points_rotate_with_the_body() {
         let outfit = Outfit::stranger(Seed::new(0), 0.0);
-        let hip = |yaw| Figure::new(&outfit, Pose { yaw, stride: 0.0 }).transposed([0.2, 0.0]);
+        let hip = |yaw| Figure::new(&outfit, Pose { yaw, stride: 0.0 }).rotated([0.2, 0.0]);
         let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
 
-        // Facing the camera the left is on the right of the picture, from behind on the left.
+        // The left hip is on the right of the image from the front, and on the left from the back.
         assert!(near(hip(0.0).0, 0.2) && near(hip(PI).0, -0.2));
-        // Walking to the right it is behind the body, walking to the left in front of it.
+        // It is behind the body when the person walks to the right, and in front when to the left.
         assert!(near(hip(FRAC_PI_2).1, -0.2) && near(hip(-FRAC_PI_2).1, 0.2));
     }
 
     #[test]
-    fn a_body_is_slimmer_from_the_side() {
+    fn a_body_is_narrower_from_the_side() {
         let outfit = Outfit::stranger(Seed::new(0), 0.0);
         let breadth = |yaw| Figure::new(&outfit, Pose { yaw, stride: 0.0 }).breadth(CHEST);
         assert!((breadth(0.0) - CHEST[0]).abs() < 1e-6);

@@ -1,4 +1,4 @@
-//! Folder: a set on disk that is either whole or known not to be.
+//! Writing a dataset to a folder, so that an incomplete dataset is recognised.
 
 use std::{fs, io, path::Path};
 
@@ -10,17 +10,17 @@ use serde::Serialize;
 use super::layout::{Layout, Picture};
 use crate::Error;
 
-/// The record of a whole set.
+/// The record of a complete dataset: a file with its configuration.
 pub(super) const WHOLE: &str = "synthetic.json";
-/// The record of a set that is still being written.
+/// The record of a dataset that is still being written.
 const BEGUN: &str = "synthetic.unfinished.json";
 
-/// A picture and the quality of its JPEG file, in `1..=100`.
+/// An image and the quality of its JPEG file, in `1..=100`.
 pub(super) type Print = (RgbImage, u8);
 
-/// Makes sure that `root` holds the set that `record` describes: `pictures`, as `print` has them.
+/// Writes the dataset with this record to `root`. `print` draws each of the `pictures`.
 ///
-/// Where the set is whole, nothing is drawn.
+/// Nothing is drawn if the folder already holds the complete dataset.
 pub(super) fn write(
     root: &Path,
     record: &impl Serialize,
@@ -53,10 +53,10 @@ fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), Error> {
     fs::write(path, bytes).map_err(|source| at(path, source))
 }
 
-/// Makes sure that `root` holds the set that `record` describes: `write` is called unless it does.
+/// Calls `write` unless `root` already holds the complete dataset with this record.
 ///
-/// The record is there under another name while pictures are written, and takes its own with the
-/// last of them. An interrupted set is thus recognised, and written again.
+/// The record is written under a temporary name first, and renamed after the last image. An interrupted
+/// dataset is therefore recognised and written again.
 fn ensure(
     root: &Path,
     record: &str,
@@ -74,7 +74,7 @@ fn ensure(
     fs::rename(&begun, &whole).map_err(|source| at(&begun, source))
 }
 
-/// Whether the file says what `record` does.
+/// Whether the file exists with the content `record`; an error if it has another content.
 fn holds(path: &Path, record: &str) -> Result<bool, Error> {
     match fs::read_to_string(path) {
         Ok(found) if found == record => Ok(true),
@@ -88,7 +88,7 @@ fn holds(path: &Path, record: &str) -> Result<bool, Error> {
     }
 }
 
-/// Makes the folder, or sees that it is empty.
+/// Creates the folder, or checks that it is empty.
 fn prepare(root: &Path) -> Result<(), Error> {
     fs::create_dir_all(root).map_err(|source| at(root, source))?;
     let mut entries = fs::read_dir(root).map_err(|source| at(root, source))?;
@@ -126,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_set_is_left_alone() {
+    fn a_complete_dataset_is_not_written_again() {
         let root = tempfile::tempdir().unwrap();
         assert!(matches!(write_into(root.path(), "a"), (Ok(()), true)));
         assert!(matches!(write_into(root.path(), "a"), (Ok(()), false)));
     }
 
     #[test]
-    fn an_interrupted_set_is_written_again() {
+    fn an_interrupted_dataset_is_written_again() {
         let root = tempfile::tempdir().unwrap();
         let interrupted = || Err(at(Path::new("x.jpg"), io::Error::other("disk full")));
         ensure(root.path(), "a", interrupted).expect_err("the disk is full");
@@ -141,26 +141,28 @@ mod tests {
 
         let (other, written) = write_into(root.path(), "b");
         assert!(!written);
-        other.expect_err("a set `a` was begun there");
+        other.expect_err("the folder holds the unfinished dataset `a`");
         assert!(matches!(write_into(root.path(), "a"), (Ok(()), true)));
         assert!(!root.path().join(BEGUN).exists());
     }
 
     #[test]
-    fn another_set_is_not_overwritten() {
+    fn another_dataset_is_not_overwritten() {
         let root = tempfile::tempdir().unwrap();
         write_into(root.path(), "a").0.unwrap();
         let (error, written) = write_into(root.path(), "b");
-        let message = error.expect_err("`a` is there").to_string();
+        let message = error.expect_err("the folder holds `a`").to_string();
         assert!(!written);
+        let expected =
+            "the folder holds another dataset: expected `b`, found `a`; choose another folder";
         assert!(
-            message.ends_with("synthetic.json: expected `b`, or another folder, found `a`"),
+            message.ends_with(&format!("synthetic.json: {expected}")),
             "{message}"
         );
     }
 
     #[test]
-    fn foreign_files_are_not_mixed_in() {
+    fn a_folder_with_other_files_is_rejected() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("thesis.tex"), "").unwrap();
         let (error, written) = write_into(root.path(), "a");

@@ -1,4 +1,4 @@
-//! Layout: which pictures a set has, and where its files are.
+//! Layout: the images of a dataset and the paths of their files.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use reid_core::{Camera, Identity, Split};
 
 use super::setting::Fault;
 
-/// How a set's folders and files are named.
+/// The naming scheme of the folders and files of a dataset.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Layout {
-    /// As `query/0033_c1s1_000000_01.jpg`.
+    /// For example `query/0033_c1s1_000000_01.jpg`.
     Market1501,
-    /// As `image_query/0033_c001_00000000_0.jpg`.
+    /// For example `image_query/0033_c001_00000000_0.jpg`.
     Veri776,
 }
 
-/// How many pictures a set has: of people or vehicles to learn from and to search for, by each
-/// camera, and of strangers and junk altogether.
+/// The size of a dataset: the numbers of identities, cameras, images of each identity by each camera, and
+/// the total numbers of distractor and junk images.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     pub(super) train_identities: usize,
@@ -27,7 +27,7 @@ pub(super) struct Counts {
     pub(super) junk: usize,
 }
 
-/// One picture of a set: who, seen by which camera, for the how manieth time, and in which split.
+/// One image of a dataset. `shot` is its index among the images of this identity by this camera, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Picture {
     pub(super) split: Split,
@@ -37,19 +37,19 @@ pub(super) struct Picture {
 }
 
 impl Counts {
-    /// The first number that is outside its range.
+    /// The first count that is outside its range.
     pub(super) fn fault(&self) -> Option<Fault> {
         let (train, test) = (self.train_identities, self.test_identities);
         let both = train.saturating_add(test);
-        Fault::of("train_identities", train, 2..=9998)
-            .or(Fault::of("test_identities", test, 1..=9998))
-            .or(Fault::of(
+        Fault::check("train_identities", train, 2..=9998)
+            .or(Fault::check("test_identities", test, 1..=9998))
+            .or(Fault::check(
                 "train_identities + test_identities",
                 both,
                 3..=9999,
             ))
-            .or(Fault::of("cameras", self.cameras, 2..=9))
-            .or(Fault::of(
+            .or(Fault::check("cameras", self.cameras, 2..=9))
+            .or(Fault::check(
                 "images_per_camera",
                 self.images_per_camera,
                 2..=1_000_000,
@@ -58,7 +58,7 @@ impl Counts {
 }
 
 impl Layout {
-    /// Where the picture is in the set's folder.
+    /// The path of an image in the dataset folder `root`.
     pub(super) fn path(self, picture: &Picture, root: &Path) -> PathBuf {
         let Picture {
             identity,
@@ -91,13 +91,13 @@ impl Layout {
     }
 }
 
-/// All pictures of a set. The identities of the test follow those of training, starting from 1; each
-/// camera's first shot of a test identity is a query.
+/// All images of a dataset. Training identities are numbered from 1, and test identities follow them. The
+/// first shot of a test identity by each camera is a query.
 pub(super) fn pictures(counts: Counts) -> Vec<Picture> {
     let identities = counts.train_identities + counts.test_identities;
     let labels = (1..).map(Identity::new).take(identities);
-    let known = labels.enumerate().flat_map(|(place, identity)| {
-        let training = place < counts.train_identities;
+    let known = labels.enumerate().flat_map(|(index, identity)| {
+        let training = index < counts.train_identities;
         cameras(counts.cameras).flat_map(move |camera| {
             (0..counts.images_per_camera).map(move |shot| Picture {
                 split: match shot {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_layout() {
+    fn file_names_follow_the_layout() {
         let picture = |split, identity| Picture {
             split,
             identity,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_spread_over_the_cameras() {
+    fn distractors_are_distributed_over_the_cameras() {
         let counts = Counts {
             train_identities: 2,
             test_identities: 1,

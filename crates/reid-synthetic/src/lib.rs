@@ -1,13 +1,13 @@
-//! Synthetic data sets for re-identification: people and vehicles drawn from a seed, for trying things
-//! where no real set is at hand.
+//! Synthetic datasets for re-identification: images of people and vehicles, drawn from a seed. They serve
+//! tests, examples and benchmarks that must run without a real dataset.
 //!
-//! | set | layout of its folder |
-//! |---|---|
-//! | [`SyntheticConfig`], people | Market-1501's |
-//! | [`VehiclesConfig`], vehicles | VeRi-776's |
+//! | configuration | content | folder layout |
+//! |---|---|---|
+//! | [`SyntheticConfig`] | people | Market-1501 |
+//! | [`VehiclesConfig`] | vehicles | VeRi-776 |
 //!
-//! A set is a pure function of its settings: the same numbers give the same pictures on every machine.
-//! `reid-data` reads the folders as it reads real ones.
+//! A dataset is a pure function of its configuration: the same configuration gives the same images.
+//! `reid-data` reads these folders like those of the real datasets.
 
 #![doc(test(attr(deny(warnings))))]
 

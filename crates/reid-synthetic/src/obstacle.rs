@@ -1,4 +1,4 @@
-//! Obstacle: what stands between a person and the camera.
+//! Obstacles between a person and the camera.
 
 use rand::RngExt;
 use reid_core::Seed;
@@ -10,7 +10,7 @@ use super::{
     outfit::Outfit,
 };
 
-/// Paints something in front of the person; it hides more of them as `difficulty` grows.
+/// Paints an obstacle in front of the person. It hides more of the person as `difficulty` grows.
 pub(super) fn paint(canvas: &mut Canvas, seed: Seed, difficulty: f32) {
     let mut stream = seed.stream();
     let from = if stream.random_bool(0.5) { 1.0 } else { -1.0 };

@@ -1,4 +1,4 @@
-//! Outfit: what a person wears, which is all that tells one person from another.
+//! Outfit: the clothes and build of a person. Only they distinguish identities.
 
 use reid_core::Seed;
 
@@ -7,7 +7,7 @@ use super::{
     team::{self, Attribute},
 };
 
-/// What a person wears and how they are built.
+/// The clothes and the build of a person.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outfit {
     pub(super) upper: Colour,
@@ -21,11 +21,11 @@ pub(super) struct Outfit {
     pub(super) bag: Option<(Bag, Colour)>,
     pub(super) hat: Option<Colour>,
     pub(super) long_sleeves: bool,
-    /// Width of the body, 1 for the average.
+    /// Width of the body relative to the average.
     pub(super) girth: f32,
 }
 
-/// How hair is worn.
+/// The hairstyle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hairstyle {
     Short,
@@ -33,7 +33,7 @@ pub(super) enum Hairstyle {
     Bun,
 }
 
-/// What covers the legs.
+/// The kind of lower garment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Trousers,
@@ -41,22 +41,22 @@ pub(super) enum Cut {
     Skirt,
 }
 
-/// What is printed on the upper garment.
+/// The pattern of the upper garment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
     Hoops,
     Bars,
     Checks,
-    /// A disc on the chest, unseen from behind.
+    /// A disc on the chest, invisible from the back.
     Badge,
     Band,
     Sleeves,
 }
 
-/// What is carried.
+/// The kind of bag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bag {
-    /// On the back: from the front only its straps are seen.
+    /// On the back, with straps visible from the front.
     Backpack,
     /// At the left hip, with a strap across the chest.
     Shoulder,
@@ -90,8 +90,8 @@ const PATTERNS: [Pattern; 6] = [
     Pattern::Sleeves,
 ];
 
-/// What people may differ in. It stands in pairs, one that is seen from afar with one that is not:
-/// the people of a team differ from it in a pair each.
+/// The attributes in which people may differ, in pairs of a conspicuous and an inconspicuous attribute.
+/// Each member of a team differs from the team in one of these pairs.
 const ATTRIBUTES: [Attribute; 12] = [
     Attribute::one_of(UPPERS.len()),
     Attribute::one_of(SKINS.len()),
@@ -113,14 +113,14 @@ type Values = [usize; ATTRIBUTES.len()];
 impl Outfit {
     /// The outfit of one person.
     ///
-    /// People come in teams of six that dress alike. Each differs from the team in as many
-    /// attributes as `difficulty` leaves: all twelve at 0, two at 1, and then no two people of a
-    /// team in the same. The colours, too, are drawn together as difficulty grows.
-    pub(super) fn of(person: u64, seed: Seed, difficulty: f32) -> Self {
+    /// People belong to teams of six that dress alike. The number of attributes in which a person may differ
+    /// from the team falls with `difficulty`: twelve at 0, two at 1. At 1 each member of a team differs in
+    /// another pair. Colours become more similar as `difficulty` grows.
+    pub(super) fn of_person(person: u64, seed: Seed, difficulty: f32) -> Self {
         Self::from_values(Self::values(person, seed, difficulty), difficulty)
     }
 
-    /// A stranger's outfit: any.
+    /// A random outfit, for a person outside the labelled identities.
     pub(super) fn stranger(seed: Seed, difficulty: f32) -> Self {
         Self::from_values(team::drawn(&ATTRIBUTES, seed), difficulty)
     }
@@ -135,14 +135,14 @@ impl Outfit {
         )
     }
 
-    /// Values of a person's own; the two large colours walk through their palettes, so that as many
-    /// people as there are pairs of colours all look different.
+    /// The individual values of a person. The colours of the upper and the lower garment step through their
+    /// palettes, so that consecutive people have different pairs of colours until all pairs are used.
     fn own(person: u64, seed: Seed) -> Values {
         let mut values = team::drawn(&ATTRIBUTES, seed.named("person").at(person));
-        let place = person + seed.named("start").number() % 1000;
+        let step = person + seed.named("start").number() % 1000;
         let (uppers, lowers) = (UPPERS.len(), LOWERS.len());
-        values[0] = 5 * team::remainder(place, uppers) % uppers;
-        values[2] = team::remainder(place + place / uppers as u64, lowers);
+        values[0] = 5 * team::remainder(step, uppers) % uppers;
+        values[2] = team::remainder(step + step / uppers as u64, lowers);
         values
     }
 
@@ -161,9 +161,10 @@ impl Outfit {
             cut,
             girth,
         ] = values;
-        // Halfway to the colour of a rainy day, look-alikes differ by less than light does.
-        let rain = Colour::hex(0x6d_7078);
-        let dyed = |rgb: u32| Colour::hex(rgb).mix(rain, 0.5 * difficulty);
+        // At difficulty 1 colours are halfway to grey, and the clothes of look-alikes differ by less than
+        // the light of the cameras.
+        let grey = Colour::hex(0x6d_7078);
+        let dyed = |rgb: u32| Colour::hex(rgb).mix(grey, 0.5 * difficulty);
         Self {
             upper: dyed(UPPERS[upper]),
             lower: dyed(LOWERS[lower]),
@@ -192,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn no_two_people_dress_alike() {
+    fn all_outfits_differ() {
         for number in 0..5 {
             for difficulty in [0.0, 0.3, 0.5, 0.8, 1.0] {
                 let seed = Seed::new(number);
                 let everyone: Vec<_> = (1..=60)
-                    .map(|person| Outfit::of(person, seed, difficulty))
+                    .map(|person| Outfit::of_person(person, seed, difficulty))
                     .collect();
-                for (place, outfit) in everyone.iter().enumerate() {
+                for (index, outfit) in everyone.iter().enumerate() {
                     assert!(
-                        !everyone[..place].contains(outfit),
-                        "{place} at {difficulty}"
+                        !everyone[..index].contains(outfit),
+                        "person {index} at difficulty {difficulty}"
                     );
                 }
             }
@@ -210,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn at_full_difficulty_a_team_differs_in_a_pair_each() {
-        // Of two people of a team each has a pair of attributes of their own: 2 + 2 = 4 differ.
+    fn at_difficulty_1_each_member_differs_from_its_team_in_one_pair() {
+        // Each of two members differs from the team in another pair of attributes: 2 + 2 = 4 differ.
         let values = |person| Outfit::values(person, Seed::new(3), 1.0);
         for (one, other) in [(6, 7), (6, 11), (8, 10)] {
             assert_eq!(differences(values(one), values(other)), 4);
@@ -219,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn without_difficulty_colours_walk_through_their_palettes() {
-        // 12 upper times 8 lower colours: 96 people in a row all have another pair.
+    fn at_difficulty_0_colours_step_through_their_palettes() {
+        // 12 upper times 8 lower colours: 96 consecutive people all have different pairs.
         let colours = |person| {
             let values = Outfit::values(person, Seed::new(3), 0.0);
             (values[0], values[2])

@@ -1,4 +1,4 @@
-//! People: pedestrians drawn from a seed, written in the Market-1501 layout.
+//! Synthetic people, written in the Market-1501 layout.
 
 mod picture;
 
@@ -14,22 +14,22 @@ use crate::{
     setting::Fault,
 };
 
-/// A data set of drawn people, for trying things where no real one is at hand.
+/// The configuration of a synthetic dataset of people.
 ///
-/// Clothes, hair, bags and build make the identity: the colours of the upper and the lower garment,
-/// of hair, skin and shoes; sleeves, trousers, shorts or a skirt; stripes, checks, a band or a
-/// badge; a backpack, a shoulder bag or a handbag; a cap. Everything else is the camera's: each
-/// looks at a place of its own, in its own light and from its own side, with more or less blur and
-/// noise. From shot to shot people turn and step, the detector cuts them out imperfectly, and posts,
-/// bins, bushes, barriers and passers-by get in the way.
+/// - The identity determines clothes, hair, bags and build: the colours of both garments, hair, skin and
+///   shoes; the sleeves; trousers, shorts or a skirt; a pattern, a bag and a cap.
+/// - The camera determines the background, the light, the usual viewing direction, the blur, the noise and
+///   the JPEG quality.
+/// - The shot determines the step, small changes of direction and exposure, the errors of the bounding box,
+///   and obstacles: posts, bins, bushes, barriers and passers-by.
 ///
-/// `difficulty` moves all of it: from people who all dress differently, in nearly the same light, to
-/// teams of look-alikes who each differ from their team in two of twelve attributes, in light that
-/// differs by more than their clothes do.
+/// `difficulty` affects all of these. At 0 people dress differently and the light is nearly the same. At 1
+/// people belong to teams of six look-alikes. Each person then differs from the team in two of twelve
+/// attributes, and the light of the cameras varies more than the clothes do.
 ///
-/// The set is a pure function of these numbers. Identities are labelled from 1, first those of
-/// training, then those of the test; `0000` are distractors, each a stranger of its own, and `-1`
-/// is junk, people cut off by the detector.
+/// The dataset is a pure function of this configuration. Training identities are numbered from 1, and test
+/// identities follow them. Identity `0000` marks distractors, each image with another person. `-1` marks
+/// junk: people cut off by the edge of the image.
 ///
 /// ```
 /// use reid_data::dataset::market1501;
@@ -50,38 +50,38 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SyntheticConfig {
-    /// People to learn from, at least 2. Default 32.
+    /// Number of training identities, in `2..=9998`. Default 32.
     pub train_identities: usize,
-    /// People to search for, at least 1; with those to learn from at most 9999. Default 32.
-    pub test_identities: usize,
-    /// Cameras, in `2..=9`: everyone is seen by all of them. Default 4.
-    pub cameras: usize,
-    /// Pictures each camera takes of each person, at least 2: of people to search for, the first is
-    /// a query and the others are in the gallery. Default 3.
-    pub images_per_camera: usize,
-    /// Pictures of strangers (`0000`) added to the gallery. Default 16.
-    pub distractors: usize,
-    /// Junk detections (`-1`) added to the gallery. Default 8.
-    pub junk: usize,
-    /// Height of the pictures in pixels, in `32..=2048`. Default 64.
-    pub height: usize,
-    /// Width of the pictures in pixels, from 16 to the height; half the height frames a person.
+    /// Number of test identities, at least 1. Training and test identities together are at most 9999.
     /// Default 32.
+    pub test_identities: usize,
+    /// Number of cameras, in `2..=9`. Every camera sees every identity. Default 4.
+    pub cameras: usize,
+    /// Number of images of each identity by each camera, at least 2. For a test identity, the first is a
+    /// query and the others are in the gallery. Default 3.
+    pub images_per_camera: usize,
+    /// Number of distractor images (`0000`) in the gallery. Default 16.
+    pub distractors: usize,
+    /// Number of junk images (`-1`) in the gallery. Default 8.
+    pub junk: usize,
+    /// Height of the images in pixels, in `32..=2048`. Default 64.
+    pub height: usize,
+    /// Width of the images in pixels, from 16 to the height. Half the height fits a person. Default 32.
     pub width: usize,
-    /// Share of the pictures, in `0..=1`, with something in front of the person. Default 0.2.
+    /// Share of the images with an obstacle in front of the person, in `0..=1`. Default 0.2.
     pub occlusion: f32,
-    /// From 0, where people are told apart at a glance, to 1, where details tell them apart. Default
-    /// 0.5.
+    /// Difficulty of the dataset, in `0..=1`. At 0 people are easy to distinguish; at 1 only details
+    /// distinguish them. Default 0.5.
     pub difficulty: f32,
-    /// What people, places and moments are drawn from. Default 0.
+    /// The seed from which everything is drawn. Default 0.
     pub seed: Seed,
 }
 
-/// Which drawings these are: raised whenever the same numbers give other pictures, so that a set
-/// written before is not taken for one written now.
+/// Version of the drawing code. It is increased whenever the same configuration gives different images, so
+/// that a dataset written by an older version is not mistaken for the current one.
 const DRAWING: u32 = 1;
 
-/// What `synthetic.json` says.
+/// The content of `synthetic.json`.
 #[derive(Serialize)]
 struct Record<'a> {
     drawing: u32,
@@ -108,13 +108,13 @@ impl Default for SyntheticConfig {
 }
 
 impl SyntheticConfig {
-    /// The default set: 32 people to learn from and 32 to search for, in four cameras.
+    /// The default configuration: 32 training identities, 32 test identities and four cameras.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With this many people to learn from.
+    /// Sets the number of training identities.
     #[must_use]
     pub fn with_train_identities(self, train_identities: usize) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl SyntheticConfig {
         }
     }
 
-    /// With this many people to search for.
+    /// Sets the number of test identities.
     #[must_use]
     pub fn with_test_identities(self, test_identities: usize) -> Self {
         Self {
@@ -132,13 +132,13 @@ impl SyntheticConfig {
         }
     }
 
-    /// With this many cameras.
+    /// Sets the number of cameras.
     #[must_use]
     pub fn with_cameras(self, cameras: usize) -> Self {
         Self { cameras, ..self }
     }
 
-    /// With this many pictures of each person by each camera.
+    /// Sets the number of images of each identity by each camera.
     #[must_use]
     pub fn with_images_per_camera(self, images_per_camera: usize) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl SyntheticConfig {
         }
     }
 
-    /// With this many pictures of strangers in the gallery.
+    /// Sets the number of distractor images in the gallery.
     #[must_use]
     pub fn with_distractors(self, distractors: usize) -> Self {
         Self {
@@ -156,51 +156,52 @@ impl SyntheticConfig {
         }
     }
 
-    /// With this many junk detections in the gallery.
+    /// Sets the number of junk images in the gallery.
     #[must_use]
     pub fn with_junk(self, junk: usize) -> Self {
         Self { junk, ..self }
     }
 
-    /// With pictures of this height, in pixels.
+    /// Sets the height of the images, in pixels.
     #[must_use]
     pub fn with_height(self, height: usize) -> Self {
         Self { height, ..self }
     }
 
-    /// With pictures of this width, in pixels.
+    /// Sets the width of the images, in pixels.
     #[must_use]
     pub fn with_width(self, width: usize) -> Self {
         Self { width, ..self }
     }
 
-    /// With something in front of the person in this share of the pictures.
+    /// Sets the share of images with an obstacle in front of the person, from 0 to 1.
     #[must_use]
     pub fn with_occlusion(self, occlusion: f32) -> Self {
         Self { occlusion, ..self }
     }
 
-    /// With this difficulty, from 0 to 1.
+    /// Sets the difficulty, from 0 to 1.
     #[must_use]
     pub fn with_difficulty(self, difficulty: f32) -> Self {
         Self { difficulty, ..self }
     }
 
-    /// With another seed: other people in other places.
+    /// Sets the seed. Another seed gives other people and other scenes.
     #[must_use]
     pub fn with_seed(self, seed: Seed) -> Self {
         Self { seed, ..self }
     }
 
-    /// Makes sure that the folder `root` holds this set, in the Market-1501 layout: JPEG files in
+    /// Writes the dataset to the folder `root` in the Market-1501 layout: JPEG files in
     /// `bounding_box_train`, `query` and `bounding_box_test`.
     ///
-    /// `synthetic.json`, written last, says which set it is. Where it already says this one, nothing
-    /// is done; a set that was interrupted is written again.
+    /// The last file is `synthetic.json`, which records the configuration. If `root` already holds this
+    /// dataset, nothing is written. An interrupted dataset is written again.
     ///
     /// # Errors
-    /// If a setting is outside its range; if `root` holds another set or files that are none; or if
-    /// a file cannot be written.
+    /// If a setting is outside its range ([`Error::Setting`]); if `root` holds another dataset
+    /// ([`Error::OtherSet`]) or other files ([`Error::OtherFiles`]); or if a file cannot be written
+    /// ([`Error::Io`], [`Error::Image`]).
     pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
         let root = root.as_ref();
         if let Some(fault) = self.fault() {
@@ -217,11 +218,14 @@ impl SyntheticConfig {
         })
     }
 
-    /// The picture that `camera` takes of `identity` for the `shot`-th time, before it is compressed:
-    /// a pure function of these and of the settings, whether or not the set has such a picture.
+    /// Draws the image of an identity by a camera, before JPEG compression. `shot` counts the images of this
+    /// identity by this camera, from 0.
+    ///
+    /// The image is a pure function of the configuration and the arguments. The arguments may lie outside
+    /// the dataset: any identity, camera and shot can be drawn.
     ///
     /// # Panics
-    /// If a setting is outside its range, as [`write`](Self::write) refuses it.
+    /// If a setting is outside its range, for which [`write`](Self::write) returns an error.
     ///
     /// ```
     /// use reid_core::{Camera, Identity};
@@ -254,10 +258,10 @@ impl SyntheticConfig {
     fn fault(&self) -> Option<Fault> {
         self.counts()
             .fault()
-            .or(Fault::of("height", self.height, 32..=2048))
-            .or(Fault::of("width", self.width, 16..=self.height))
-            .or(Fault::of("occlusion", self.occlusion, 0.0..=1.0))
-            .or(Fault::of("difficulty", self.difficulty, 0.0..=1.0))
+            .or(Fault::check("height", self.height, 32..=2048))
+            .or(Fault::check("width", self.width, 16..=self.height))
+            .or(Fault::check("occlusion", self.occlusion, 0.0..=1.0))
+            .or(Fault::check("difficulty", self.difficulty, 0.0..=1.0))
     }
 }
 
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_a_pure_function_of_its_arguments() {
+    fn an_image_is_a_pure_function_of_its_arguments() {
         let config = small();
         let draw = |identity, camera, shot| {
             config.draw(Identity::new(identity), Camera::new(camera), shot)
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loader_finds_what_was_asked_for() {
+    fn the_loader_finds_the_configured_images() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let statistics = market1501::load(root.path()).unwrap().statistics();
@@ -304,21 +308,21 @@ mod tests {
             |split: reid_core::SplitStatistics| (split.identities, split.images, split.cameras);
         assert_eq!(counts(statistics.train), (3, 3 * 2 * 4, 2));
         assert_eq!(counts(statistics.query), (2, 2 * 2, 2));
-        // Two people and the distractors, which share a label; the loader leaves out junk.
+        // Two people and the distractors, which share an identity. The loader skips junk.
         assert_eq!(counts(statistics.gallery), (3, 2 * 2 * 3 + 5, 2));
         let files = fs::read_dir(root.path().join("bounding_box_test")).unwrap();
         assert_eq!(files.count(), 2 * 2 * 3 + 5 + 3);
     }
 
     #[test]
-    fn files_are_pictures_of_the_size_asked_for() {
+    fn files_are_images_of_the_configured_size() {
         let root = tempfile::tempdir().unwrap();
         let config = small().with_height(96).with_width(40);
         config.write(root.path()).unwrap();
         let path = root.path().join("query/0004_c2s1_000000_01.jpg");
         let written = image::open(path).unwrap().to_rgb8();
         assert_eq!(written.dimensions(), (40, 96));
-        // JPEG keeps colours to about a hundredth: the file shows what `draw` draws.
+        // JPEG changes colours by about 1 %, so the file shows the image that `draw` returns.
         let drawn = config.draw(Identity::new(4), Camera::new(2), 0);
         let apart = written
             .iter()
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn another_set_is_refused_and_the_same_is_kept() {
+    fn another_dataset_is_refused_and_the_same_is_kept() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let picture = root.path().join("query/0004_c2s1_000000_01.jpg");
@@ -337,7 +341,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&picture).unwrap(), "touched");
 
         let error = small().with_seed(Seed::new(1)).write(root.path());
-        let message = error.expect_err("seed 0 is there").to_string();
+        let message = error.expect_err("the folder holds seed 0").to_string();
         assert!(
             message.contains(r#""seed":1"#) && message.contains(r#""seed":0"#),
             "{message}"
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_reads_back_as_the_settings() {
+    fn the_record_is_read_back_as_the_configuration() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let text = fs::read_to_string(root.path().join("synthetic.json")).unwrap();
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_settings_are_refused_with_numbers() {
+    fn errors_name_the_invalid_setting_and_its_range() {
         let root = tempfile::tempdir().unwrap();
         let cases = [
             (
@@ -393,8 +397,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found `2`")]
-    fn a_bad_setting_is_not_drawn() {
+    #[should_panic(expected = "invalid setting: expected difficulty in 0..=1, found `2`")]
+    fn drawing_panics_with_an_invalid_setting() {
         let config = small().with_difficulty(2.0);
         let _ = config.draw(Identity::new(1), Camera::new(1), 0);
     }

@@ -1,19 +1,19 @@
-//! Scene: what is behind the people, one place per camera.
+//! Scene: the background behind people, one location per camera.
 
 use rand::RngExt;
 use reid_core::{Seed, Stream};
 
 use super::{canvas::Canvas, colour::Colour};
 
-/// The place a camera looks at.
+/// The location that a camera sees.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene {
-    place: Place,
+    location: Location,
     seed: Seed,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Location {
     Street,
     Park,
     Shop,
@@ -22,53 +22,58 @@ enum Place {
     Lobby,
 }
 
-/// Each camera takes the next: neighbours look at different places.
-const PLACES: [Place; 6] = [
-    Place::Street,
-    Place::Park,
-    Place::Shop,
-    Place::Platform,
-    Place::Crossing,
-    Place::Lobby,
+/// The locations in the order of the cameras, so that neighbouring cameras see different ones.
+const LOCATIONS: [Location; 6] = [
+    Location::Street,
+    Location::Park,
+    Location::Shop,
+    Location::Platform,
+    Location::Crossing,
+    Location::Lobby,
 ];
 
-/// Those at a road.
-const OUTDOORS: [Place; 4] = [Place::Street, Place::Park, Place::Shop, Place::Crossing];
+/// The locations beside a road.
+const OUTDOORS: [Location; 4] = [
+    Location::Street,
+    Location::Park,
+    Location::Shop,
+    Location::Crossing,
+];
 
-/// Half the width that is painted, in a person's heights: more than any picture shows.
+/// Half the painted width, in heights of a person. No image shows more.
 const REACH: f32 = 1.5;
 
 impl Scene {
-    /// The place camera `number` looks at, its colours from `seed`.
-    pub(super) fn of(number: u32, seed: Seed) -> Self {
+    /// The location of camera `number`, with colours drawn from `seed`.
+    pub(super) fn of_camera(number: u32, seed: Seed) -> Self {
         Self {
-            place: PLACES[number as usize % PLACES.len()],
+            location: LOCATIONS[number as usize % LOCATIONS.len()],
             seed,
         }
     }
 
-    /// The place beyond the road that camera `number` looks at.
+    /// The location beyond the road of camera `number`, with colours drawn from `seed`.
     pub(super) fn beyond_a_road(number: u32, seed: Seed) -> Self {
         Self {
-            place: OUTDOORS[number as usize % OUTDOORS.len()],
+            location: OUTDOORS[number as usize % OUTDOORS.len()],
             seed,
         }
     }
 
-    /// Paints the part of the place `pan` heights to the right of its beginning.
+    /// Paints the location, panned to the right by `pan` heights of a person.
     pub(super) fn paint(&self, canvas: &mut Canvas, pan: f32) {
-        let paint = match self.place {
-            Place::Street => Self::street,
-            Place::Park => Self::park,
-            Place::Shop => Self::shop,
-            Place::Platform => Self::platform,
-            Place::Crossing => Self::crossing,
-            Place::Lobby => Self::lobby,
+        let paint = match self.location {
+            Location::Street => Self::street,
+            Location::Park => Self::park,
+            Location::Shop => Self::shop,
+            Location::Platform => Self::platform,
+            Location::Crossing => Self::crossing,
+            Location::Lobby => Self::lobby,
         };
         paint(self, canvas, pan);
     }
 
-    /// A colour of this place, the same in all its pictures.
+    /// Draws one of the colours. It is the same in all images of this location.
     fn colour(&self, name: &str, choices: &[u32]) -> Colour {
         let chosen = self
             .seed
@@ -78,8 +83,8 @@ impl Scene {
         Colour::hex(choices[chosen])
     }
 
-    /// Paints what repeats along the place every `period`: for each that may be in sight, where it
-    /// begins and a stream of its own.
+    /// Paints an element that repeats every `period`. For each visible repetition, `paint` receives its left
+    /// end and its own random stream.
     fn repeat(&self, pan: f32, period: f32, mut paint: impl FnMut(f32, Stream)) {
         let mut index = ((pan - REACH) / period).floor();
         while index * period < pan + REACH {
@@ -305,25 +310,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_covers_the_picture() {
-        // Black is bare canvas: no scene is that dark.
+    fn every_location_covers_the_image() {
+        // Black means unpainted: no scene is that dark.
         for number in 0..6 {
             let mut canvas = Canvas::new([40, 60], 40.0, [0.0, -0.25]);
-            Scene::of(number, Seed::new(9)).paint(&mut canvas, 0.7);
+            Scene::of_camera(number, Seed::new(9)).paint(&mut canvas, 0.7);
             let image = canvas.into_image();
             assert!(
                 image.pixels().all(|pixel| pixel.0 != [0; 3]),
-                "place {number}"
+                "camera {number}"
             );
         }
     }
 
     #[test]
-    fn a_place_stays_where_it_is() {
-        // 0.5 units to the right are 20 of the 40 pixels of a unit.
+    fn panning_moves_the_scene() {
+        // A pan of 0.5 units is 20 pixels, because a unit is 40 pixels.
         let seen = |pan| {
             let mut canvas = Canvas::new([40, 20], 40.0, [0.0, 0.1]);
-            Scene::of(0, Seed::new(9)).paint(&mut canvas, pan);
+            Scene::of_camera(0, Seed::new(9)).paint(&mut canvas, pan);
             canvas.into_image()
         };
         let (before, after) = (seen(0.0), seen(0.5));

@@ -1,4 +1,4 @@
-//! Setting: a number of a configuration, and the range it has to be in.
+//! Range checks for the settings of a configuration.
 
 use std::{fmt::Display, ops::RangeInclusive};
 
@@ -11,8 +11,8 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// The fault of setting `name`, if it has one.
-    pub(super) fn of<T: PartialOrd + Copy + Display>(
+    /// Returns a fault if the value of the setting `name` is outside its range.
+    pub(super) fn check<T: PartialOrd + Copy + Display>(
         name: &str,
         value: T,
         range: RangeInclusive<T>,
@@ -24,7 +24,7 @@ impl Fault {
         (!range.contains(&value)).then(fault)
     }
 
-    /// Panics with the message of the error.
+    /// Panics with the message of [`Error::Setting`].
     pub(super) fn refuse(self) -> ! {
         panic!("{}", Error::from(self));
     }

@@ -1,16 +1,17 @@
-//! Team: look-alikes, of whom each differs from the others in a few attributes.
+//! Team: a group of look-alikes. Each member differs from the others in a few attributes.
 
 use rand::RngExt;
 use reid_core::Seed;
 
-/// One thing members may differ in, and among how many values.
+/// An attribute in which members may differ, and the number of its values.
 pub(super) struct Attribute {
     values: usize,
-    /// Whether the value 0 means "none" and is then as likely as all others together.
+    /// Whether the value 0 means "none". It is then as likely as all other values together.
     optional: bool,
 }
 
 impl Attribute {
+    /// An attribute with this many values.
     pub(super) const fn one_of(values: usize) -> Self {
         Self {
             values,
@@ -18,7 +19,7 @@ impl Attribute {
         }
     }
 
-    /// None, the value 0, or one of `values`.
+    /// An attribute that is absent (value 0) or has one of this many values.
     pub(super) const fn at_most_one_of(values: usize) -> Self {
         Self {
             values: values + 1,
@@ -27,15 +28,15 @@ impl Attribute {
     }
 }
 
-/// Members of a team with this many attributes: as many as there are pairs of attributes.
+/// The number of members of a team: the number of pairs of attributes.
 pub(super) const fn size(attributes: usize) -> u64 {
     attributes as u64 / 2
 }
 
-/// The values of a member: those of the team, but for as many as `difficulty` leaves of its `own`.
+/// The attribute values of a member: some are taken from `own`, the others are those of the team.
 ///
-/// At a difficulty of 0 all are its own, at 1 a pair, and then no two members of a team have the
-/// same pair of their own.
+/// At a difficulty of 0 all values are taken from `own`; at 1 only one pair is, and that pair is different
+/// for every member of the team.
 pub(super) fn values<const N: usize>(
     attributes: &[Attribute; N],
     member: u64,
@@ -54,7 +55,7 @@ pub(super) fn values<const N: usize>(
         let at = (first + step) % N;
         let alike = own[at] == values[at];
         values[at] = own[at];
-        // A member's first pair is what tells it from the team, so there it has to.
+        // The first pair distinguishes a member from its team, so its values must differ from the team's.
         if alike && step < 2 && count < N {
             values[at] = (own[at] + 1) % attributes[at].values;
         }
@@ -62,7 +63,7 @@ pub(super) fn values<const N: usize>(
     values
 }
 
-/// Any values: each attribute by itself.
+/// Draws the value of each attribute independently.
 pub(super) fn drawn<const N: usize>(attributes: &[Attribute; N], seed: Seed) -> [usize; N] {
     let mut stream = seed.stream();
     std::array::from_fn(|at| {
@@ -75,12 +76,13 @@ pub(super) fn drawn<const N: usize>(attributes: &[Attribute; N], seed: Seed) -> 
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "less than `of`")]
-pub(super) fn remainder(number: u64, of: usize) -> usize {
-    (number % of as u64) as usize
+#[expect(clippy::cast_possible_truncation, reason = "less than `divisor`")]
+pub(super) fn remainder(number: u64, divisor: usize) -> usize {
+    (number % divisor as u64) as usize
 }
 
-/// Kind and colour of something optional: 0 is none, then every colour of the first kind, and so on.
+/// Splits the value of an optional attribute into kind and colour: 0 is none, then come all colours of the
+/// first kind, and so on.
 pub(super) fn kind_and_colour(value: usize, colours: usize) -> Option<(usize, usize)> {
     let value = value.checked_sub(1)?;
     Some((value / colours, value % colours))

@@ -1,4 +1,4 @@
-//! Vehicles: cars, vans, lorries and buses drawn from a seed, written in the VeRi-776 layout.
+//! Synthetic vehicles: cars, vans, lorries and buses, written in the VeRi-776 layout.
 
 mod coachwork;
 mod livery;
@@ -26,23 +26,26 @@ use crate::{
     setting::Fault,
 };
 
-/// A data set of drawn vehicles with look-alikes, for trying things where no real one is at hand.
+/// The configuration of a synthetic dataset of vehicles.
 ///
-/// Vehicles come in fleets of six of one model: hatchbacks, saloons, estates, coupés, off-roaders,
-/// vans, pick-ups, lorries or buses. Paint, the colour of roof and trim, stripes, a logo, a sticker,
-/// the load on the roof, tinted glass, rims, the shape of the lamps, plates, mended corners and dirt
-/// make the identity; no two vehicles differ only in what a single side of them shows.
-/// Everything else is the camera's: each stands somewhere else around its own road, in front,
-/// behind, beside or between, at its own height and distance and in its own light, with more or
-/// less blur and noise. From shot to shot vehicles turn a little, the detector cuts them out
-/// imperfectly, and other vehicles, posts, bins, bushes, barriers and passers-by get in the way.
+/// Vehicles belong to fleets of six of the same model: hatchbacks, saloons, estates, coupés, off-roaders,
+/// vans, pick-ups, lorries or buses.
 ///
-/// `difficulty` moves all of it: at 0 the vehicles of a fleet differ in paint and in all else but
-/// the model, in nearly the same light; at 0.5 they share their paint, and each differs from its
-/// fleet in four of twelve other attributes; at 1 in two of them, in light that differs by more than paint does.
+/// - The identity determines the paint, the colours of roof and trim, stripes, a logo, a sticker, the load on
+///   the roof, the glass, the rims, the lamps, the plates, repaired corners and dirt. Two vehicles never
+///   differ only in something that is visible from a single side.
+/// - The camera determines the road, the background, the light, the viewpoint (direction, height and
+///   distance), the blur, the noise and the JPEG quality.
+/// - The shot determines small changes of direction and exposure, the errors of the bounding box, and
+///   obstacles: other vehicles, posts, bins, bushes, barriers and passers-by.
 ///
-/// The set is a pure function of these numbers. Identities are labelled from 1, first those of
-/// training, then those of the test.
+/// `difficulty` affects all of these. At 0 the vehicles of a fleet share only the model, and the light is
+/// nearly the same. At 0.5 they also share the paint, and each differs from its fleet in four of twelve other
+/// attributes. At 1 each differs in two of them, and the light of the cameras varies more than the paint
+/// does.
+///
+/// The dataset is a pure function of this configuration. Training identities are numbered from 1, and test
+/// identities follow them.
 ///
 /// ```text
 /// root/image_train/0001_c001_00000000_0.jpg     training
@@ -71,33 +74,34 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VehiclesConfig {
-    /// Vehicles to learn from, at least 2. Default 48.
+    /// Number of training identities, in `2..=9998`. Default 48.
     pub train_identities: usize,
-    /// Vehicles to search for, at least 1; with those to learn from at most 9999. Default 48.
+    /// Number of test identities, at least 1. Training and test identities together are at most 9999.
+    /// Default 48.
     pub test_identities: usize,
-    /// Cameras, in `2..=9`: every vehicle is seen by all of them. Default 4.
+    /// Number of cameras, in `2..=9`. Every camera sees every identity. Default 4.
     pub cameras: usize,
-    /// Pictures each camera takes of each vehicle, at least 2: of vehicles to search for, the first
-    /// is a query and the others are in the gallery. Default 3.
+    /// Number of images of each identity by each camera, at least 2. For a test identity, the first is a
+    /// query and the others are in the gallery. Default 3.
     pub images_per_camera: usize,
-    /// Height of the pictures in pixels, in `32..=2048`. Default 64.
+    /// Height of the images in pixels, in `32..=2048`. Default 64.
     pub height: usize,
-    /// Width of the pictures in pixels, from half the height to three times as much. Default 64.
+    /// Width of the images in pixels, from half the height to three times the height. Default 64.
     pub width: usize,
-    /// Share of the pictures, in `0..=1`, with something in front of the vehicle. Default 0.2.
+    /// Share of the images with an obstacle in front of the vehicle, in `0..=1`. Default 0.2.
     pub occlusion: f32,
-    /// From 0, where vehicles are told apart at a glance, to 1, where details tell them apart.
-    /// Default 0.5.
+    /// Difficulty of the dataset, in `0..=1`. At 0 vehicles are easy to distinguish; at 1 only details
+    /// distinguish them. Default 0.5.
     pub difficulty: f32,
-    /// What vehicles, roads and moments are drawn from. Default 0.
+    /// The seed from which everything is drawn. Default 0.
     pub seed: Seed,
 }
 
-/// Which drawings these are: raised whenever the same numbers give other pictures, so that a set
-/// written before is not taken for one written now.
+/// Version of the drawing code. It is increased whenever the same configuration gives different images, so
+/// that a dataset written by an older version is not mistaken for the current one.
 const DRAWING: u32 = 1;
 
-/// What `synthetic.json` says.
+/// The content of `synthetic.json`.
 #[derive(Serialize)]
 struct Record<'a> {
     shows: &'static str,
@@ -123,13 +127,13 @@ impl Default for VehiclesConfig {
 }
 
 impl VehiclesConfig {
-    /// The default set: 48 vehicles to learn from and 48 to search for, in four cameras.
+    /// The default configuration: 48 training identities, 48 test identities and four cameras.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With this many vehicles to learn from.
+    /// Sets the number of training identities.
     #[must_use]
     pub fn with_train_identities(self, train_identities: usize) -> Self {
         Self {
@@ -138,7 +142,7 @@ impl VehiclesConfig {
         }
     }
 
-    /// With this many vehicles to search for.
+    /// Sets the number of test identities.
     #[must_use]
     pub fn with_test_identities(self, test_identities: usize) -> Self {
         Self {
@@ -147,13 +151,13 @@ impl VehiclesConfig {
         }
     }
 
-    /// With this many cameras.
+    /// Sets the number of cameras.
     #[must_use]
     pub fn with_cameras(self, cameras: usize) -> Self {
         Self { cameras, ..self }
     }
 
-    /// With this many pictures of each vehicle by each camera.
+    /// Sets the number of images of each identity by each camera.
     #[must_use]
     pub fn with_images_per_camera(self, images_per_camera: usize) -> Self {
         Self {
@@ -162,45 +166,46 @@ impl VehiclesConfig {
         }
     }
 
-    /// With pictures of this height, in pixels.
+    /// Sets the height of the images, in pixels.
     #[must_use]
     pub fn with_height(self, height: usize) -> Self {
         Self { height, ..self }
     }
 
-    /// With pictures of this width, in pixels.
+    /// Sets the width of the images, in pixels.
     #[must_use]
     pub fn with_width(self, width: usize) -> Self {
         Self { width, ..self }
     }
 
-    /// With something in front of the vehicle in this share of the pictures.
+    /// Sets the share of images with an obstacle in front of the vehicle, from 0 to 1.
     #[must_use]
     pub fn with_occlusion(self, occlusion: f32) -> Self {
         Self { occlusion, ..self }
     }
 
-    /// With this difficulty, from 0 to 1.
+    /// Sets the difficulty, from 0 to 1.
     #[must_use]
     pub fn with_difficulty(self, difficulty: f32) -> Self {
         Self { difficulty, ..self }
     }
 
-    /// With another seed: other vehicles on other roads.
+    /// Sets the seed. Another seed gives other vehicles and other roads.
     #[must_use]
     pub fn with_seed(self, seed: Seed) -> Self {
         Self { seed, ..self }
     }
 
-    /// Makes sure that the folder `root` holds this set, in the VeRi-776 layout: JPEG files in
-    /// `image_train`, `image_query` and `image_test`.
+    /// Writes the dataset to the folder `root` in the VeRi-776 layout: JPEG files in `image_train`,
+    /// `image_query` and `image_test`.
     ///
-    /// `synthetic.json`, written last, says which set it is. Where it already says this one, nothing
-    /// is done; a set that was interrupted is written again.
+    /// The last file is `synthetic.json`, which records the configuration. If `root` already holds this
+    /// dataset, nothing is written. An interrupted dataset is written again.
     ///
     /// # Errors
-    /// If a setting is outside its range; if `root` holds another set or files that are none; or if
-    /// a file cannot be written.
+    /// If a setting is outside its range ([`Error::Setting`]); if `root` holds another dataset
+    /// ([`Error::OtherSet`]) or other files ([`Error::OtherFiles`]); or if a file cannot be written
+    /// ([`Error::Io`], [`Error::Image`]).
     pub fn write(&self, root: impl AsRef<Path>) -> Result<(), Error> {
         let root = root.as_ref();
         if let Some(fault) = self.fault() {
@@ -218,12 +223,15 @@ impl VehiclesConfig {
         })
     }
 
-    /// The picture that `camera` takes of `identity` for the `shot`-th time, before it is compressed:
-    /// a pure function of these and of the settings, whether or not the set has such a picture. An
-    /// identity that is not positive is another stranger in each picture.
+    /// Draws the image of an identity by a camera, before JPEG compression. `shot` counts the images of this
+    /// identity by this camera, from 0.
+    ///
+    /// The image is a pure function of the configuration and the arguments. The arguments may lie outside
+    /// the dataset: any identity, camera and shot can be drawn. An identity that is not positive gives
+    /// another random vehicle in each image.
     ///
     /// # Panics
-    /// If a setting is outside its range, as [`write`](Self::write) refuses it.
+    /// If a setting is outside its range, for which [`write`](Self::write) returns an error.
     ///
     /// ```
     /// use reid_core::{Camera, Identity};
@@ -257,10 +265,10 @@ impl VehiclesConfig {
         let widths = self.height.div_ceil(2)..=self.height.saturating_mul(3);
         self.counts()
             .fault()
-            .or(Fault::of("height", self.height, 32..=2048))
-            .or(Fault::of("width", self.width, widths))
-            .or(Fault::of("occlusion", self.occlusion, 0.0..=1.0))
-            .or(Fault::of("difficulty", self.difficulty, 0.0..=1.0))
+            .or(Fault::check("height", self.height, 32..=2048))
+            .or(Fault::check("width", self.width, widths))
+            .or(Fault::check("occlusion", self.occlusion, 0.0..=1.0))
+            .or(Fault::check("difficulty", self.difficulty, 0.0..=1.0))
     }
 }
 
@@ -279,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_a_pure_function_of_its_arguments() {
+    fn an_image_is_a_pure_function_of_its_arguments() {
         let config = small();
         let draw = |identity, camera, shot| {
             config.draw(Identity::new(identity), Camera::new(camera), shot)
@@ -297,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn every_camera_draws_at_both_ends_of_the_difficulty() {
+    fn every_camera_draws_at_difficulties_0_and_1() {
         for camera in (1..=9).map(Camera::new) {
             let draw = |difficulty| {
                 let config = small().with_difficulty(difficulty).with_occlusion(1.0);
@@ -305,13 +313,13 @@ mod tests {
             };
             let [easy, hard] = [draw(0.0), draw(1.0)];
             assert_ne!(easy, hard, "{camera}");
-            // Black is bare canvas: road, sky or vehicle cover every pixel.
+            // Black means unpainted: road, background or vehicle must cover every pixel.
             assert!(easy.pixels().all(|pixel| pixel.0 != [0; 3]), "{camera}");
         }
     }
 
     #[test]
-    fn the_layout_holds_what_was_asked_for() {
+    fn the_folders_hold_the_configured_images() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let names = |folder: &str| {
@@ -324,7 +332,7 @@ mod tests {
         };
         assert_eq!(names("image_train").len(), 3 * 3 * 4);
         assert_eq!(names("image_test").len(), 2 * 3 * 3);
-        // Vehicles to search for follow the three to learn from; first shots are queries.
+        // Test identities follow the three training identities. First shots are queries.
         let queries = [4, 5].map(|vehicle| {
             [1, 2, 3].map(|camera| format!("{vehicle:04}_c{camera:03}_00000000_0.jpg"))
         });
@@ -334,14 +342,14 @@ mod tests {
     }
 
     #[test]
-    fn files_are_pictures_of_the_size_asked_for() {
+    fn files_are_images_of_the_configured_size() {
         let root = tempfile::tempdir().unwrap();
         let config = small().with_height(48).with_width(80);
         config.write(root.path()).unwrap();
         let path = root.path().join("image_query/0004_c002_00000000_0.jpg");
         let written = image::open(path).unwrap().to_rgb8();
         assert_eq!(written.dimensions(), (80, 48));
-        // JPEG keeps colours to about a hundredth: the file shows what `draw` draws.
+        // JPEG changes colours by about 1 %, so the file shows the image that `draw` returns.
         let drawn = config.draw(Identity::new(4), Camera::new(2), 0);
         let apart = written
             .iter()
@@ -351,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn another_set_is_refused_and_the_same_is_kept() {
+    fn another_dataset_is_refused_and_the_same_is_kept() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let picture = root.path().join("image_query/0004_c002_00000000_0.jpg");
@@ -360,17 +368,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&picture).unwrap(), "touched");
 
         let error = small().with_seed(Seed::new(1)).write(root.path());
-        let message = error.expect_err("seed 0 is there").to_string();
+        let message = error.expect_err("the folder holds seed 0").to_string();
         assert!(
             message.contains(r#""seed":1"#) && message.contains(r#""seed":0"#),
             "{message}"
         );
         let people = crate::SyntheticConfig::new().write(root.path());
-        people.expect_err("vehicles are there");
+        people.expect_err("the folder holds vehicles");
     }
 
     #[test]
-    fn an_interrupted_set_is_written_again() {
+    fn an_interrupted_dataset_is_written_again() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let at = |name: &str| root.path().join(name);
@@ -383,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_reads_back_as_the_settings() {
+    fn the_record_is_read_back_as_the_configuration() {
         let root = tempfile::tempdir().unwrap();
         small().write(root.path()).unwrap();
         let text = fs::read_to_string(root.path().join("synthetic.json")).unwrap();
@@ -392,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_settings_are_refused_with_numbers() {
+    fn errors_name_the_invalid_setting_and_its_range() {
         let root = tempfile::tempdir().unwrap();
         let cases = [
             (
@@ -428,8 +436,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot draw: expected difficulty in 0..=1, found `2`")]
-    fn a_bad_setting_is_not_drawn() {
+    #[should_panic(expected = "invalid setting: expected difficulty in 0..=1, found `2`")]
+    fn drawing_panics_with_an_invalid_setting() {
         let config = small().with_difficulty(2.0);
         let _ = config.draw(Identity::new(1), Camera::new(1), 0);
     }

@@ -8,7 +8,7 @@ pub(crate) enum Scale {
     Logarithmic,
 }
 
-/// The value range of a chart and the distance of its ticks.
+/// The value range of a chart and the distance between its ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
     scale: Scale,

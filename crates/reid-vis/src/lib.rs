@@ -13,7 +13,7 @@
 //! Bitmaps are [`RgbImage`]s. [`open_picture`] reads them and [`save_picture`] writes them.
 //!
 //! No font has to be installed. Text in bitmaps uses an embedded font; text in an SVG uses the viewer's
-//! sans-serif font. NaN, infinite or missing values never make a drawing fail.
+//! sans-serif font. NaN, infinite values and empty series never make a drawing fail.
 
 #![doc(test(attr(deny(warnings))))]
 

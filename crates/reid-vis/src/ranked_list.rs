@@ -94,7 +94,7 @@ fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 /// | unknown | unknown | solid, grey | unchanged | `?`: the identity of the query or the image is unknown |
 ///
 /// The rank and the distance are printed below each image. Frames differ by stroke as well as by colour,
-/// so that colour-blind readers can read the figure, also in greyscale.
+/// so the figure can be read in greyscale and by colour-blind readers.
 ///
 /// ```
 /// use reid_eval::Relevance;

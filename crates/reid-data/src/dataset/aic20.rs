@@ -1,5 +1,5 @@
-//! CityFlow-ReID as the AI City Challenge 2020 gave it out (Tang et al., CVPR 2019): vehicles by 40
-//! cameras, labels in XML, tracks, and a test set whose labels are kept back.
+//! CityFlow-ReID as published for the AI City Challenge 2020 (Tang et al., CVPR 2019): vehicles seen by 40
+//! cameras, with labels in XML, tracks, and a test set without public labels.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,8 +15,8 @@ use crate::Error;
 
 pub use unlabelled::{Unlabelled, UnlabelledImage, unlabelled};
 
-/// How many of the 333 vehicles Liu et al. held out to validate on (*Further Non-local and Channel
-/// Attention Networks*, 2020), with one query each, to judge by their numbers of images.
+/// The number of the 333 vehicles that Liu et al. held out for validation, with one query each (*Further
+/// Non-local and Channel Attention Networks*, 2020). It is inferred from their image counts.
 pub const HELD_OUT: usize = 100;
 
 /// The folders that the published archives unpack to.
@@ -26,28 +26,30 @@ const LABELS: &str = "train_label.xml";
 const LAYOUT: &str =
     "the AIC20_ReID layout: image_train, image_query, image_test and train_label.xml";
 const IMAGES: &str = "jpg images with labels in train_label.xml";
-const HELD: &str = "1 vehicle or more to hold out";
+const HELD: &str = "at least 1 vehicle to hold out";
 
-/// Loads the labelled half of CityFlow-ReID, with `held_out` of its vehicles to validate on.
+/// Loads the labelled part of CityFlow-ReID, with `held_out` of its vehicles for validation.
 ///
 /// ```text
 /// root/image_train/000001.jpg      training and validation
 /// root/train_label.xml             <Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>
-/// root/train_track_id.txt          tracks of image_train; may be missing
+/// root/train_track_id.txt          tracks of image_train; optional
 /// ```
 ///
-/// The challenge keeps the labels of its test set, so figures of one's own need vehicles of the
-/// training set that are not trained on. `held_out` vehicles are drawn by `seed` among those that two
-/// cameras or more have seen; one image of each, drawn as well, is its query, and the others are the
-/// gallery. More held-out vehicles with the same seed include those of fewer. [`HELD_OUT`] vehicles
-/// give the sizes of Liu et al.: 233 to train on, 100 queries; which ones they held out is not
-/// published. For a submission, train on all of [`labelled`] and rank [`unlabelled`].
+/// The challenge does not publish the labels of its test set, so your own validation needs vehicles of the
+/// training set. `held_out` vehicles are drawn with `seed` from those seen by at least two cameras. One
+/// random image of each is its query, and its other images are the gallery. With the same seed, a larger
+/// `held_out` includes the vehicles of a smaller one.
 ///
-/// A line of `train_track_id.txt`, or of `train_track.txt`, names the images of one track, as `1` or as
-/// `000001.jpg`; the number of the line, from 1, is the number of the track.
+/// [`HELD_OUT`] vehicles give the sizes of Liu et al.: 233 vehicles to train on and 100 queries. They did not
+/// publish which vehicles they held out. For a submission, train on all of [`labelled`] and rank
+/// [`unlabelled`].
 ///
-/// `root` may also be the folder that holds `AIC20_ReID`. Images come in the order of their names, and
-/// the data set is named after its folder.
+/// Each line of `train_track_id.txt`, or of `train_track.txt`, names the images of one track, as `1` or as
+/// `000001.jpg`. The track number is the line number, from 1.
+///
+/// `root` may also be the folder that contains `AIC20_ReID`. Samples are in the order of their file names.
+/// The dataset is named after its folder.
 ///
 /// | published | vehicles | images |
 /// |---|---|---|
@@ -56,8 +58,9 @@ const HELD: &str = "1 vehicle or more to hold out";
 /// | gallery, without labels | 333 | 18,290 |
 ///
 /// # Errors
-/// As [`labelled`], [`Error::HeldOut`] if fewer vehicles can be held out or fewer than 2 others are
-/// left, and [`Error::EmptySplit`] if `held_out` is 0.
+/// As [`labelled`], except that images in unsupported formats are counted in [`Splits::notices`].
+/// [`Error::HeldOut`] if fewer vehicles can be held out or fewer than 2 others would remain, and
+/// [`Error::EmptySplit`] if `held_out` is 0.
 ///
 /// ```
 /// use reid_core::Seed;
@@ -66,7 +69,7 @@ const HELD: &str = "1 vehicle or more to hold out";
 /// # let root = tempfile::tempdir()?;
 /// # std::fs::create_dir(root.path().join("image_train"))?;
 /// # let mut labels = String::from("<?xml version=\"1.0\" encoding=\"gb2312\"?>\n<TrainingImages>\n");
-/// // Vehicles 1 to 3, each by cameras 1 and 2.
+/// // Vehicles 1 to 3, each with cameras 1 and 2.
 /// for image in 1..=6 {
 ///     let (vehicle, camera) = ((image + 1) / 2, 1 + image % 2);
 ///     std::fs::write(root.path().join(format!("image_train/{image:06}.jpg")), "")?;
@@ -91,14 +94,17 @@ pub fn load(root: impl AsRef<Path>, held_out: usize, seed: Seed) -> Result<Split
     check::checked(splits, |_| root.join(TRAIN), HELD)
 }
 
-/// All labelled images, as for the model that is submitted.
+/// Loads all labelled images, for example to train the model of a submission.
 ///
 /// # Errors
-/// [`Error::LeftOut`] for images that are not read, [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::NoLabel`] for an image that
-/// `train_label.xml` does not name, [`Error::Line`] for XML that is not whole, a label that is missing,
-/// is wrong, comes twice or is of an image that is not there, and a track that names an image that is
-/// not there or is in another track as well, [`Error::OneIdentity`] if there is only one, and
-/// [`Error::Io`].
+/// - [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::Entry`], [`Error::NotUnicode`] and
+///   [`Error::Io`].
+/// - [`Error::LeftOut`] for images in formats that are not supported.
+/// - [`Error::NoLabel`] for an image without a label in `train_label.xml`.
+/// - [`Error::Line`] for malformed XML, for an invalid or duplicate label, and for a label of an image that
+///   does not exist.
+/// - [`Error::Line`] for a track that names an image that does not exist or is in another track.
+/// - [`Error::OneIdentity`] if there is only one vehicle.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -159,7 +165,7 @@ fn labelled_in(root: &Path, notices: &mut Notices) -> Result<Vec<Sample>, Error>
     Ok(samples)
 }
 
-/// Whether this data set is in `root`: `VeRi-776` has the same folders, but no tracks of training.
+/// Whether this dataset is in `root`. `VeRi-776` has the same folders, but no tracks of training images.
 pub(super) fn is_at(root: &Path) -> bool {
     let root = unpacked(root);
     root.join(TRAIN).exists() && track_file(&root, "train").is_some()
@@ -169,7 +175,7 @@ fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, TRAIN, &ARCHIVES)
 }
 
-/// The track file that is there.
+/// The track file of `name`, if it exists.
 fn track_file(root: &Path, name: &str) -> Option<PathBuf> {
     let files = [format!("{name}_track_id.txt"), format!("{name}_track.txt")];
     files
@@ -178,7 +184,7 @@ fn track_file(root: &Path, name: &str) -> Option<PathBuf> {
         .find(|file| file.exists())
 }
 
-/// The name of the image that a track file calls `1`, `000001` or `000001.jpg`.
+/// Converts a field of a track file, such as `1`, `000001` or `000001.jpg`, to the name of the image.
 fn image(field: &str) -> Option<String> {
     let digits = field.strip_suffix(".jpg").unwrap_or(field);
     let number: u64 = digits::number(digits)?;
@@ -199,7 +205,7 @@ impl Images {
         Ok(Self { paths, names })
     }
 
-    /// The tracks of the images that are in one.
+    /// Reads the tracks by image name; empty if there is no track file.
     fn tracks(&self, root: &Path, name: &str) -> Result<HashMap<String, Track>, Error> {
         match track_file(root, name) {
             Some(list) => tracks::read(&list, &self.names, image),
@@ -207,14 +213,14 @@ impl Images {
         }
     }
 
-    /// The label of each image, in order.
+    /// Reads the label of each image, in the order of `paths`.
     fn labels<T>(
         &self,
         list: &Path,
         label: impl FnMut(&labels::Item<'_>) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         let mut labels = labels::read(list, &self.names, label)?;
-        let of = |path: &PathBuf| {
+        let label_of = |path: &PathBuf| {
             labels
                 .remove(listing::file_name(path))
                 .ok_or_else(|| Error::NoLabel {
@@ -222,7 +228,7 @@ impl Images {
                     labels: list.to_owned(),
                 })
         };
-        self.paths.iter().map(of).collect()
+        self.paths.iter().map(label_of).collect()
     }
 }
 
@@ -237,7 +243,7 @@ mod tests {
     use super::*;
     use crate::dataset::testing::{published, tree};
 
-    /// Vehicles 1 to 4 by cameras 1, 2 and 3; image 1 is vehicle 1 by camera 1, image 2 by camera 2, ….
+    /// Labels of vehicles 1 to 4, each with one image from each of the cameras 1, 2 and 3, in this order.
     fn items() -> Vec<String> {
         let item = |image: u32| {
             let (vehicle, camera) = (image.div_ceil(3), 1 + (image - 1) % 3);
@@ -274,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_tracks_are_those_of_the_lists() {
+    fn labels_and_tracks_are_read_from_the_lists() {
         let mut items = items();
         items.reverse();
         let root = set(&items, "3 2 \n1 \n000012.jpg 000011.jpg\n");
@@ -310,18 +316,18 @@ mod tests {
     }
 
     #[test]
-    fn none_and_too_many_held_out_are_refused() {
+    fn zero_and_too_many_held_out_vehicles_are_rejected() {
         let root = set(&items(), "");
-        let refused = |held_out| load(root.path(), held_out, Seed::new(1)).expect_err("refused");
+        let error = |held_out| load(root.path(), held_out, Seed::new(1)).expect_err("rejected");
         assert!(matches!(
-            refused(0),
+            error(0),
             Error::EmptySplit {
                 split: Split::Query,
                 ..
             }
         ));
         assert!(matches!(
-            refused(3),
+            error(3),
             Error::HeldOut {
                 expected: 3,
                 found: 2,
@@ -331,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_a_label_is_named() {
+    fn an_image_without_a_label_is_reported() {
         let message = message(&set(&items()[1..], ""));
         assert!(
             message.contains("image_train/000001.jpg: no label, expected one in "),
@@ -341,16 +347,15 @@ mod tests {
     }
 
     #[test]
-    fn a_label_without_an_image_is_named_with_its_line() {
+    fn a_label_without_an_image_is_reported_with_its_line() {
         let root = set(&items(), "");
         fs::remove_file(root.path().join("image_train/000002.jpg")).unwrap();
-        let expected =
-            "train_label.xml: line 4: expected an image that is there, found `000002.jpg`";
+        let expected = "train_label.xml: line 4: expected an image that exists, found `000002.jpg`";
         assert!(message(&root).ends_with(expected));
     }
 
     #[test]
-    fn a_label_that_comes_twice_is_named_with_its_line() {
+    fn a_duplicate_label_is_reported_with_its_line() {
         let mut items = items();
         items.push(items[0].clone());
         let expected = "line 15: expected one label for each image, found `000001.jpg`";
@@ -358,16 +363,17 @@ mod tests {
     }
 
     #[test]
-    fn a_track_of_a_missing_image_and_an_image_in_two_tracks_are_named() {
+    fn a_track_of_a_missing_image_and_an_image_in_two_tracks_are_reported() {
         let message_of = |tracks| message(&set(&items(), tracks));
-        let expected = "train_track_id.txt: line 2: expected an image that is there, found `13`";
+        let expected = "train_track_id.txt: line 2: expected an image that exists, found `13`";
         assert!(message_of("1 2\n3 13").ends_with(expected));
-        let expected = "line 2: expected an image of one track only, not of line 1 too, found `2`";
+        let expected =
+            "line 2: expected an image that is not already in the track of line 1, found `2`";
         assert!(message_of("1 2\n2 3").ends_with(expected));
     }
 
     #[test]
-    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+    fn truncated_lists_are_read_or_rejected() {
         let root = set(&items(), "1 2\n3 4\n");
         let path = root.path().join("train_label.xml");
         let text = fs::read_to_string(&path).unwrap();
@@ -383,29 +389,29 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_not_read_are_noticed_or_refused() {
+    fn unsupported_images_are_noticed_or_rejected() {
         let root = set(&items(), "");
         tree::write(root.path(), "image_train/000013.heic", "");
         let splits = load(root.path(), 2, Seed::new(1)).unwrap();
         let text = splits.statistics().to_string();
         assert!(text.contains("read as the AIC20_ReID layout"), "{text}");
-        assert!(text.contains("left out, HEIC images"), "{text}");
-        assert!(message(&root).contains("expected nothing to leave out, found left out, HEIC"));
+        assert!(text.contains("skipped HEIC images"), "{text}");
+        assert!(message(&root).contains("expected no image to skip, found: skipped HEIC"));
     }
 
     #[test]
-    fn xml_that_is_cut_off_and_xml_that_is_missing_are_named() {
+    fn truncated_and_missing_xml_are_reported() {
         let root = set(&items(), "");
         let path = root.path().join("train_label.xml");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() - 30]).unwrap();
-        assert!(message(&root).contains("train_label.xml: line 14: expected XML that is whole"));
+        assert!(message(&root).contains("train_label.xml: line 14: expected well-formed XML"));
         fs::remove_file(path).unwrap();
         assert!(matches!(labelled(root.path()), Err(Error::Io { .. })));
     }
 
     #[test]
-    fn an_empty_folder_and_one_vehicle_are_refused() {
+    fn an_empty_folder_and_a_single_vehicle_are_rejected() {
         let root = set(&[], "");
         fs::remove_dir_all(root.path().join("image_train")).unwrap();
         assert!(message(&root).contains("image_train: no such folder"));
@@ -423,11 +429,11 @@ mod tests {
             "train_label.xml",
             &format!("<A>{}</A>", same.concat()),
         );
-        assert!(message(&root).ends_with("found only 5"));
+        assert!(message(&root).ends_with("found only identity 5"));
     }
 
     #[test]
-    fn track_files_name_images_in_three_ways() {
+    fn track_files_name_images_with_or_without_zeros_and_extension() {
         for field in ["1", "000001", "000001.jpg", "1.jpg"] {
             assert_eq!(image(field).as_deref(), Some("000001.jpg"), "{field}");
         }
@@ -447,8 +453,8 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_AIC20 names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_AIC20 to its folder"]
+    fn published_counts() {
         let root = published::folder("REID_AIC20");
         let splits = load(&root, HELD_OUT, Seed::new(0)).unwrap();
         let statistics = splits.statistics();

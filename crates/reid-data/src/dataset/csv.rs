@@ -1,4 +1,4 @@
-//! CSV: a list of images with their identities and splits.
+//! CSV lists of images with their identities, splits, cameras and attributes.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use reid_core::{Camera, Notice, Split, Splits};
 use super::reading::{
     check, digits,
     identities::{self, Row, is_missing, numbered, without_fraction},
-    lines::{self, Place},
+    lines::{self, Location},
     listing,
     named::{Claim, Claims},
     records::{self, Record},
@@ -20,10 +20,10 @@ use crate::Error;
 
 /// The list that is read when a folder is given.
 const INDEX: &str = "index.csv";
-const EXPECTED: &str = "a line whose split says so";
-const CAMERA: &str = "a camera as a number from 0, or nothing";
+const EXPECTED: &str = "a line with this split in the column `split`";
+const CAMERA: &str = "a camera number from 0, or an empty field";
 
-/// Loads a data set from a CSV list, or from the `index.csv` in a folder.
+/// Loads a dataset from a CSV list, or from the `index.csv` in a folder.
 ///
 /// ```text
 /// path,identity,split,camera
@@ -33,35 +33,39 @@ const CAMERA: &str = "a camera as a number from 0, or nothing";
 /// images/4.jpg,carl,gallery,2
 /// ```
 ///
-/// Columns are told by the header and may stand in any order. Spaces around fields, also around quoted
-/// ones, are passed over. The list is UTF-8, or UTF-16 that begins with a byte order mark.
+/// The header names the columns, which may be in any order. Spaces around fields, including quoted ones, are
+/// ignored. The list is UTF-8, or UTF-16 with a byte order mark.
 ///
 /// | column | meaning |
 /// |---|---|
 /// | `path` | the image, relative to the folder of the list |
-/// | `identity` | a whole number or any text, by [the rule for identities](super#identities) |
+/// | `identity` | an integer or any text, by [the rule for identities](super#identities) |
 /// | `split` | `train`, `query` or `gallery` |
-/// | `camera` | a number from 0, also as `1.0`; the column may be missing or empty |
-/// | any other name | an attribute of this name: any text, or empty where it is not known |
+/// | `camera` | an integer from 0, also written as `1.0`; the column may be missing or empty |
+/// | any other name | an attribute of this name: any text, or empty if it is unknown |
 ///
-/// Cameras are given for all images that are searched for and in, or for none of them, and likewise for all
-/// images of training or for none: one missing camera would otherwise turn the evaluation into an easier
-/// one. Images are read whole, so columns that describe a box in an image are an error.
+/// Either all query and gallery images have a camera, or none of them. The same holds for the training
+/// images. A mixture is an error, so that one missing camera cannot change the protocol of the evaluation.
+/// Images are not cropped, so columns that define a bounding box are an error.
 ///
-/// Every further column that has a name is an attribute ([`Sample::attributes`](reid_core::Sample)), such as
-/// a colour or a viewpoint, and is named in [`Splits::notices`]. Its values are text as they stand: `1` and
-/// `1.0` are two. An empty field means that the attribute of this image is not known.
+/// Every other column with a name is an attribute ([`Sample::attributes`](reid_core::Sample)), such as a
+/// colour or a viewpoint, and is named in [`Splits::notices`]. Its values are compared as text: `1` and `1.0`
+/// are different. An empty field means that the attribute of this image is unknown.
 ///
 /// An image is listed once, or once as a query and once in the gallery with the same identity and camera.
-/// Samples come in the order of lines. The data set is named after the list, or after its folder if the
-/// list is called `index.csv`. The ending may be in capital letters.
+/// Samples are in the order of the lines. The dataset is named after the list, or after its folder if the
+/// list is called `index.csv`. File name extensions are case-insensitive.
 ///
 /// # Errors
-/// [`Error::Io`] if the list cannot be read, [`Error::MissingColumn`], [`Error::Line`] with the
-/// number of the line for another encoding, a quote that is not closed, two columns of one name, columns of
-/// a box, a wrong number of fields, an identity that the rule refuses, an unknown split, a bad or missing
-/// camera, an image that is not there and one that is listed twice, [`Error::EmptySplit`], and
-/// [`Error::OneIdentity`] if training shows only one.
+/// - [`Error::Io`] if the list or an image cannot be read.
+/// - [`Error::MissingColumn`] if a required column is missing.
+/// - [`Error::Line`], with the line number, for a list that is malformed: another encoding, a quote that is
+///   not closed, a wrong number of fields, duplicate column names, or bounding box columns.
+/// - [`Error::Line`] for an identity that the rule rejects, an unknown split, and an invalid or missing
+///   camera.
+/// - [`Error::Line`] for an image that does not exist or is listed twice.
+/// - [`Error::EmptySplit`] if a split has no images.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
 ///
 /// ```
 /// use reid_data::dataset::csv;
@@ -93,7 +97,7 @@ pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
         folder: path.parent().unwrap_or(Path::new("")),
         path: &path,
     };
-    let mut records = records::of(&path, &text)?.into_iter();
+    let mut records = records::parse(&path, &text)?.into_iter();
     let header = records.next().map_or(Vec::new(), |record| record.fields);
     let columns = list.columns(&header)?;
     let rows = list.rows(&columns, header.len(), records)?;
@@ -103,13 +107,13 @@ pub fn load(index: impl AsRef<Path>) -> Result<Splits, Error> {
     check::checked(splits, |_| path.clone(), EXPECTED)
 }
 
-/// Whether a path is named as a CSV list.
+/// Whether a path has the extension of a CSV list.
 pub(super) fn is_list(path: &Path) -> bool {
     let extension = path.extension();
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
-/// The list in a folder, in small or capital letters.
+/// The list `index.csv` in a folder, in any case.
 pub(super) fn in_folder(folder: &Path) -> Option<PathBuf> {
     let is_index = |path: &PathBuf| {
         let name = path.file_name();
@@ -117,28 +121,28 @@ pub(super) fn in_folder(folder: &Path) -> Option<PathBuf> {
     };
     let entries = fs::read_dir(folder).ok()?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    // Of several, which only some file systems can hold, the one in small letters.
+    // If the file system distinguishes case and there are several, the one in lower case is chosen.
     paths.filter(is_index).max()
 }
 
-/// A list that is being read.
+/// The paths of the list that is being read.
 struct List<'a> {
     path: &'a Path,
     folder: &'a Path,
 }
 
-/// Where the columns stand.
+/// The indices of the columns.
 struct Columns {
     path: usize,
     identity: usize,
     split: usize,
     camera: Option<usize>,
-    /// All further ones that have a name.
+    /// All other columns with a name.
     attributes: Vec<(usize, String)>,
 }
 
 impl Columns {
-    /// A notice of the attributes: a column that was meant as something else shows up here.
+    /// A notice that names the attribute columns, so that a misspelled column is visible.
     fn notices(&self) -> Vec<Notice> {
         let names = self.attributes.iter().map(|(_, name)| name);
         let notice = Notice::new("columns read as attributes", names);
@@ -149,7 +153,7 @@ impl Columns {
         }
     }
 
-    /// The attributes of a line, without those that are not known.
+    /// The attributes of a line, without the unknown ones.
     fn attributes(&self, fields: &[String]) -> BTreeMap<String, String> {
         let attributes = self.attributes.iter();
         attributes
@@ -171,13 +175,13 @@ impl List<'_> {
     }
 
     fn columns(&self, header: &[String]) -> Result<Columns, Error> {
-        let first = Place {
+        let first = Location {
             list: self.path,
             line: 1,
         };
         if let Some(boxes) = box_columns(header) {
-            let expected = "whole images: crop them to the boxes and list the crops, or leave out the \
-                            columns if they are crops already";
+            let expected = "no bounding box columns: crop the images and list the crops, or remove the \
+                            columns if the images are crops already";
             return Err(first.wrong(expected, boxes));
         }
         let find = |column: &str| {
@@ -204,7 +208,7 @@ impl List<'_> {
         let mut attributes = Vec::new();
         for (at, name) in header.iter().enumerate() {
             if !known.contains(&Some(at)) && !name.is_empty() {
-                find(name)?; // refuses two of one name
+                find(name)?; // rejects two columns of the same name
                 attributes.push((at, name.clone()));
             }
         }
@@ -225,21 +229,21 @@ impl List<'_> {
     ) -> Result<Vec<Row>, Error> {
         let (mut rows, mut claims) = (Vec::new(), Claims::default());
         for Record {
-            place,
+            location,
             fields: found,
         } in records
         {
             if found.len() != fields {
-                return Err(place.wrong(format!("{fields} fields"), found.len().to_string()));
+                return Err(location.wrong(format!("{fields} fields"), found.len().to_string()));
             }
-            let row = self.row(columns, place, &found)?;
+            let row = self.row(columns, location, &found)?;
             let claim = Claim {
                 split: row.split,
-                // A label that the rule refuses is told with all others.
+                // A label that the rule rejects is reported later, by `numbered`.
                 identity: identities::label(&row.identity).unwrap_or_default(),
                 camera: row.camera,
             };
-            claims.note(place, &row.path, &found[columns.path], claim)?;
+            claims.note(location, &row.path, &found[columns.path], claim)?;
             rows.push(row);
         }
         self.all_or_none(&rows, |split| split == Split::Train)?;
@@ -247,21 +251,26 @@ impl List<'_> {
         Ok(rows)
     }
 
-    fn row(&self, columns: &Columns, place: Place<'_>, fields: &[String]) -> Result<Row, Error> {
+    fn row(
+        &self,
+        columns: &Columns,
+        location: Location<'_>,
+        fields: &[String],
+    ) -> Result<Row, Error> {
         let split = match fields[columns.split].as_str() {
             "train" => Split::Train,
             "query" => Split::Query,
             "gallery" => Split::Gallery,
-            other => return Err(place.wrong("a split: train, query or gallery", other)),
+            other => return Err(location.wrong("a split: train, query or gallery", other)),
         };
         let camera = match columns.camera.map(|column| fields[column].as_str()) {
             None => None,
-            Some(text) => camera(text).map_err(|expected| place.wrong(expected, text))?,
+            Some(text) => camera(text).map_err(|expected| location.wrong(expected, text))?,
         };
         let path = self.folder.join(&fields[columns.path]);
         if !path.is_file() {
             let expected = format!("an image file in `{}`", self.folder.display());
-            return Err(place.wrong(expected, &fields[columns.path]));
+            return Err(location.wrong(expected, &fields[columns.path]));
         }
         Ok(Row {
             split,
@@ -269,30 +278,30 @@ impl List<'_> {
             identity: fields[columns.identity].clone(),
             camera,
             attributes: columns.attributes(fields),
-            line: Some(place.line),
+            line: Some(location.line),
         })
     }
 
-    /// Refuses rows of which some have a camera and others have none.
-    fn all_or_none(&self, rows: &[Row], of: impl Fn(Split) -> bool) -> Result<(), Error> {
+    /// Rejects the rows of the selected splits if some have a camera and others do not.
+    fn all_or_none(&self, rows: &[Row], selected: impl Fn(Split) -> bool) -> Result<(), Error> {
         let line = |has: bool| {
             let row = rows
                 .iter()
-                .find(|row| of(row.split) && row.camera.is_some() == has);
+                .find(|row| selected(row.split) && row.camera.is_some() == has);
             row.and_then(|row| row.line)
         };
         match (line(true), line(false)) {
             (Some(with), Some(line)) => {
                 let list = self.path;
-                let expected = format!("a camera, as in line {with}, or none in any line");
-                Err(Place { list, line }.wrong(expected, ""))
+                let expected = format!("a camera, as in line {with}, or no camera in any line");
+                Err(Location { list, line }.wrong(expected, ""))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// The camera of a field, if it has one; `Err` says what was expected.
+/// Parses the camera of a field; `None` if it is empty. `Err` is the text of what was expected.
 fn camera(text: &str) -> Result<Option<Camera>, &'static str> {
     if is_missing(text) {
         return Ok(None);
@@ -301,7 +310,7 @@ fn camera(text: &str) -> Result<Option<Camera>, &'static str> {
     Ok(Some(Camera::new(number)))
 }
 
-/// The names of columns that describe a box, if both of its sides have one.
+/// The names of bounding box columns: one for the whole box, or one for each of its two axes.
 fn box_columns(header: &[String]) -> Option<String> {
     const WHOLE: [&str; 6] = ["bbox", "box", "boundingbox", "roi", "rect", "xywh"];
     const SIDES: [[&str; 7]; 2] = [
@@ -316,12 +325,12 @@ fn box_columns(header: &[String]) -> Option<String> {
         });
         prefixed.unwrap_or(name)
     };
-    let of = |names: &[&str]| {
+    let find = |names: &[&str]| {
         header
             .iter()
             .find(|name| names.contains(&plain(name).as_str()))
     };
-    match (of(&WHOLE), of(&SIDES[0]), of(&SIDES[1])) {
+    match (find(&WHOLE), find(&SIDES[0]), find(&SIDES[1])) {
         (Some(whole), ..) => Some(whole.clone()),
         (None, Some(x), Some(y)) => Some(format!("{x},{y}")),
         _ => None,
@@ -335,7 +344,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with the images 1.jpg to 5.jpg and this list.
+    /// Creates a folder with the images 1.jpg to 5.jpg and this list.
     fn set(list: &str) -> TempDir {
         let root = tempfile::tempdir().unwrap();
         for number in 1..=5 {
@@ -357,7 +366,7 @@ mod tests {
                         3.jpg,9,query\n4.jpg,9,gallery\n5.jpg,-1,gallery\n";
 
     #[test]
-    fn integers_are_labels_lines_keep_their_order_and_junk_is_out() {
+    fn integers_are_identities_lines_keep_their_order_and_junk_is_skipped() {
         let root = set(GOOD);
         let splits = load(root.path()).unwrap();
         assert_eq!(labels(&splits.train), [7, 5]);
@@ -371,14 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_another_name_names_the_data_set() {
+    fn the_dataset_is_named_after_a_list_with_another_name() {
         let root = set("");
         fs::write(root.path().join("fruit.csv"), GOOD).unwrap();
         assert_eq!(load(root.path().join("fruit.csv")).unwrap().name, "fruit");
     }
 
     #[test]
-    fn texts_are_numbered_columns_move_and_cameras_may_be_missing() {
+    fn text_is_numbered_columns_are_in_any_order_and_cameras_are_optional() {
         let root = set(
             "\u{feff}split , note,identity,camera, path\r\ntrain,x,dora,,1.jpg\r\n\
              train,,anna,, 2.jpg \r\n\r\nquery,\"a, b\",carl,0,3.jpg\r\ngallery,,carl,4,4.jpg",
@@ -402,13 +411,13 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_list_is_named() {
-        let error = load("no/such.csv").expect_err("there is none");
+    fn a_missing_list_is_reported_with_its_path() {
+        let error = load("no/such.csv").expect_err("no such list");
         assert!(error.to_string().starts_with("no/such.csv: "), "{error}");
     }
 
     #[test]
-    fn a_missing_column_is_named_with_the_header() {
+    fn a_missing_column_is_reported_with_the_header() {
         let message = message("path,person,split\n1.jpg,7,train\n");
         let expected = "line 1: expected a column `identity`, found `path,person,split`";
         assert!(message.ends_with(expected), "{message}");
@@ -416,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_fields_are_named_with_their_line() {
+    fn bad_fields_are_reported_with_their_line() {
         for (line, expected) in [
             (
                 "1.jpg,7,test,1",
@@ -424,11 +433,11 @@ mod tests {
             ),
             (
                 "1.jpg,7,train,c1",
-                "expected a camera as a number from 0, or nothing, found `c1`",
+                "expected a camera number from 0, or an empty field, found `c1`",
             ),
             (
                 "1.jpg,7,train,-1",
-                "expected a camera as a number from 0, or nothing, found `-1`",
+                "expected a camera number from 0, or an empty field, found `-1`",
             ),
             ("2.jpg,7,train", "expected 4 fields, found `3`"),
             ("1.jpg,7,train,1,2", "expected 4 fields, found `5`"),
@@ -436,7 +445,7 @@ mod tests {
             (",7,train,1", "`, found ``"),
         ] {
             for end in ["\n", "\r\n"] {
-                // A quoted field over two lines, then an empty line: the bad one is line 5.
+                // A quoted field over two lines and an empty line come first: the bad line is line 5.
                 let lines = [
                     "path,identity,split,camera",
                     "1.jpg,\"a\nb\",train,1",
@@ -452,20 +461,20 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_split_and_one_identity_are_refused() {
+    fn an_empty_split_and_a_single_identity_are_rejected() {
         let empty = message("path,identity,split\n1.jpg,7,train\n2.jpg,5,train\n3.jpg,9,query\n");
         assert!(empty.contains("no images for the gallery split"), "{empty}");
         let one = message(
             "path,identity,split\n1.jpg,7,train\n2.jpg,7,train\n3.jpg,9,query\n4.jpg,9,gallery\n",
         );
         assert!(
-            one.ends_with("expected at least 2 identities to train on, found only 7"),
+            one.ends_with("expected at least 2 identities to train on, found only identity 7"),
             "{one}"
         );
     }
 
-    /// The message that a list with this header and these lines after two good ones gets, or its
-    /// training labels.
+    /// Loads a list with this header, two good lines and these lines. Returns the training identities or the
+    /// error message.
     fn read(header: &str, lines: &str) -> Result<Vec<i64>, String> {
         let list = format!("{header}\n3.jpg,carl,query,1\n4.jpg,carl,gallery,2\n{lines}");
         let splits = load(set(&list).path()).map_err(|error| error.to_string())?;
@@ -475,7 +484,7 @@ mod tests {
     const HEADER: &str = "path,identity,split,camera";
 
     #[test]
-    fn what_spreadsheets_and_pandas_write_is_one_identity() {
+    fn labels_as_spreadsheets_and_pandas_write_them_are_one_identity() {
         let train = read(
             HEADER,
             "1.jpg, \"anna\",train,1.0\n2.jpg,bert,train,2\n5.jpg,anna ,train,3",
@@ -489,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_and_capital_endings_are_read() {
+    fn encodings_and_upper_case_extensions_are_read() {
         let root = set(GOOD);
         let expected = load(root.path()).unwrap();
         let index = root.path().join(INDEX);
@@ -522,17 +531,17 @@ mod tests {
     }
 
     #[test]
-    fn one_missing_camera_is_refused_with_its_line() {
+    fn one_missing_camera_is_rejected_with_its_line() {
         let trained = "1.jpg,anna,train,\n2.jpg,bert,train,";
         assert_eq!(read(HEADER, trained), Ok(vec![1, 2]));
         for (lines, expected) in [
             (
                 format!("{trained}\n5.jpg,dora,gallery,"),
-                "index.csv: line 6: expected a camera, as in line 2, or none in any line, found ``",
+                "index.csv: line 6: expected a camera, as in line 2, or no camera in any line, found ``",
             ),
             (
                 "1.jpg,anna,train,\n2.jpg,bert,train,1".to_owned(),
-                "index.csv: line 4: expected a camera, as in line 5, or none in any line, found ``",
+                "index.csv: line 4: expected a camera, as in line 5, or no camera in any line, found ``",
             ),
         ] {
             let message = read(HEADER, &lines).expect_err("mixed");
@@ -541,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_listed_twice_is_refused_with_both_lines() {
+    fn an_image_that_is_listed_twice_is_rejected_with_both_lines() {
         let trained = "1.jpg,anna,train,1\n2.jpg,bert,train,1\n";
         for (line, expected) in [
             (
@@ -550,15 +559,15 @@ mod tests {
             ),
             (
                 "1.jpg,anna,train,1",
-                "an image that is named once, not in line 4 of index.csv too",
+                "an image that is not already listed in line 4 of index.csv",
             ),
             (
                 "1.jpg,anna,gallery,1",
-                "an image that is not in train too, as line 4 of index.csv says",
+                "an image that is not also in the train split (line 4 of index.csv)",
             ),
             (
                 "3.jpg,carl,gallery,2",
-                "an image by camera c1, as line 2 of index.csv says",
+                "an image from camera c1, as line 2 of index.csv says",
             ),
         ] {
             let message = read(HEADER, &format!("{trained}{line}")).expect_err(line);
@@ -572,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_boxes_and_columns_of_one_name_are_refused() {
+    fn bounding_box_columns_and_duplicate_columns_are_rejected() {
         for (columns, found) in [
             ("x,y,w,h", "x,y"),
             ("xmin,ymin,xmax,ymax", "xmin,ymin"),
@@ -583,7 +592,7 @@ mod tests {
         ] {
             let message = message(&format!("path,identity,split,{columns}\n"));
             assert!(
-                message.contains("line 1: expected whole images: crop them"),
+                message.contains("line 1: expected no bounding box columns: crop"),
                 "{message}"
             );
             assert!(message.ends_with(&format!("found `{found}`")), "{message}");
@@ -593,7 +602,7 @@ mod tests {
             let expected = format!("line 1: expected one column `{name}`, found `two of them`");
             assert!(message.ends_with(&expected), "{message}");
         }
-        // Unnamed columns, such as the row numbers that pandas writes, may be many and are not read.
+        // Several columns without a name are allowed and ignored, such as the row index of pandas.
         let header = ",path,identity,split,camera,";
         let lines = "0,1.jpg,anna,train,,x\n1,2.jpg,bert,train,,";
         let list = format!("{header}\n2,3.jpg,c,query,,\n3,4.jpg,c,gallery,,\n{lines}");
@@ -606,14 +615,14 @@ mod tests {
     }
 
     #[test]
-    fn identities_that_the_rule_refuses_are_named_with_their_line() {
+    fn identities_that_the_rule_rejects_are_reported_with_their_line() {
         for (identity, expected) in [
-            ("", "an identity, not a word for a missing one"),
-            ("nan", "an identity, not a word for a missing one"),
-            ("-2", "an identity from 0, or -1 for junk"),
+            ("", "an identity, not a marker of a missing value"),
+            ("nan", "an identity, not a marker of a missing value"),
+            ("-2", "an identity of 0 or more, or -1 for junk"),
             (
                 "01",
-                "one way of writing each identity, such as `1` in line 4 of index.csv",
+                "the spelling `1` of this identity, as in line 4 of index.csv",
             ),
         ] {
             let lines = format!("1.jpg,1,train,1\n2.jpg,{identity},train,1");
@@ -624,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_is_in_the_gallery_as_a_copy_is_known_as_the_same_image() {
+    fn a_copy_of_a_query_in_the_gallery_is_recognised_as_the_same_image() {
         let root = set(GOOD);
         for name in ["3.jpg", "4.jpg"] {
             fs::write(root.path().join(name), "the same").unwrap();
@@ -633,14 +642,14 @@ mod tests {
         assert_eq!(splits.gallery[0].image(), splits.query[0].path);
         let text = splits.statistics().to_string();
         assert!(
-            text.contains("in the gallery too, left out of their own ranking: 1 ("),
+            text.contains("also in the gallery (ignored when that query is ranked): 1 ("),
             "{text}"
         );
-        assert!(text.contains("left out, junk (identity -1): 1 ("), "{text}");
+        assert!(text.contains("skipped junk (identity -1): 1 ("), "{text}");
     }
 
     #[test]
-    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+    fn a_truncated_list_is_read_or_rejected() {
         let root = set(GOOD);
         let list = "\u{feff}path,identity,split,camera\r\n 1.jpg, \"a\"\"n\",train,1.0\n\
                     2.jpg,André,train,2\n3.jpg,c,query,1\n4.jpg,c,gallery,2\n";

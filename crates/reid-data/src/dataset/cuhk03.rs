@@ -1,5 +1,5 @@
-//! CUHK03 by its new protocol, CUHK03-NP (Li et al., CVPR 2014; Zhong et al., CVPR 2017): Market-1501's
-//! folders, once for each way of finding people.
+//! CUHK03 with the new protocol, CUHK03-NP (Li et al., CVPR 2014; Zhong et al., CVPR 2017): the folders of
+//! Market-1501, once for labeled and once for detected boxes.
 
 use std::{fmt, path::Path};
 
@@ -18,13 +18,13 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
     parse,
 );
 
-/// How people were found in the pictures of CUHK03.
+/// The source of the bounding boxes of CUHK03.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Boxes {
-    /// By hand.
+    /// Boxes labeled by hand.
     Labeled,
-    /// By a detector: harder, because boxes are off.
+    /// Boxes from a detector. They are less accurate, so re-identification is harder.
     Detected,
 }
 
@@ -37,23 +37,23 @@ impl fmt::Display for Boxes {
     }
 }
 
-/// Loads CUHK03 by the new protocol.
+/// Loads CUHK03 with the new protocol.
 ///
 /// ```text
 /// root/labeled/bounding_box_train/0001_c1_1.png      training
 /// root/labeled/query/0003_c1_21.png                  query
 /// root/labeled/bounding_box_test/0003_c2_27.png      gallery
-/// root/detected/…                                    the same three, found by a detector
+/// root/detected/…                                    the same three folders, with detected boxes
 ///
-/// PPPP_cC_N.png: identity P, camera C of the pair, number N (or several, with _ between)
+/// PPPP_cC_N.png: identity P, camera C of the pair, number N (or several, separated by _)
 /// ```
 ///
-/// This is how the authors of the protocol give out the images. What the authors of the data set give
-/// out, `cuhk-03.mat`, is HDF5 by way of MATLAB, and most toolkits unpack it to PNG files first; it is
-/// not read here, because a decoder of HDF5 is a large thing to carry for one file.
+/// This is the archive of the authors of the protocol. The original file of the dataset, `cuhk-03.mat`
+/// (MATLAB in HDF5), is not supported, because an HDF5 decoder would be a large dependency for one file. Most
+/// toolkits also unpack that file to PNG images first.
 ///
-/// `root` may also be the folder that holds `cuhk03-np`. Images come in the order of their names. The
-/// evaluation is that of Market-1501; there is no junk and there are no distractors.
+/// `root` may also be the folder that contains `cuhk03-np`. Samples are in the order of their file names. The
+/// dataset is evaluated as Market-1501. There is no junk and there are no distractors.
 ///
 /// | published | identities | labeled images | detected images |
 /// |---|---|---|---|
@@ -62,9 +62,11 @@ impl fmt::Display for Boxes {
 /// | gallery | 700 | 5,328 | 5,332 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
-/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_data::dataset::cuhk03::{self, Boxes};
@@ -96,7 +98,7 @@ pub(super) fn load_boxes(folder: &Path) -> Result<Splits, Error> {
     Ok(splits)
 }
 
-/// Identity and camera of `PPPP_cC_N`.
+/// Parses the identity and the camera of `PPPP_cC_N`.
 fn parse(stem: &str) -> Option<(Identity, Camera)> {
     let mut fields = stem.split('_');
     let identity = Identity::new(digits::number(fields.next()?)?);
@@ -112,8 +114,8 @@ mod tests {
     use crate::dataset::testing::{published, tree};
 
     #[test]
-    fn both_ways_of_finding_people_are_read() {
-        let root = tree::of(&[
+    fn labeled_and_detected_boxes_are_loaded() {
+        let root = tree::with_files(&[
             "cuhk03-np/labeled/bounding_box_train/0002_c2_9.png",
             "cuhk03-np/labeled/bounding_box_train/0001_c1_1.png",
             "cuhk03-np/labeled/query/0003_c1_21.png",
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_strictly() {
+    fn file_names_are_parsed_strictly() {
         let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
         assert_eq!(read("1467_c2_10"), Some((1467, 2)));
         assert_eq!(read("0001_c1_1_1"), Some((1, 1)));
@@ -156,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_CUHK03 names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_CUHK03 to its folder"]
+    fn published_counts() {
         for (boxes, [train, query, gallery]) in [
             (Boxes::Labeled, [7_368, 1_400, 5_328]),
             (Boxes::Detected, [7_365, 1_400, 5_332]),
         ] {
             let counts = [(767, train), (700, query), (700, gallery)];
-            published::holds("REID_CUHK03", |root| load(root, boxes), counts);
+            published::assert_counts("REID_CUHK03", |root| load(root, boxes), counts);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `DukeMTMC-reID` (Ristani et al., ECCVW 2016; Zheng et al., ICCV 2017): Market-1501's folders with
-//! other names.
+//! `DukeMTMC-reID` (Ristani et al., ECCVW 2016; Zheng et al., ICCV 2017): the folders of Market-1501 with
+//! another format of file names.
 
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,9 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// PPPP_cC_fFFFFFFF.jpg: identity P, camera C, frame F
 /// ```
 ///
-/// `root` may also be the folder that holds `DukeMTMC-reID`. Endings and what is left
-/// out are as in [`market1501`](super::market1501::load). There is no junk; the 408 people whom no query asks for
-/// have identities of their own. Images come in the order of their names, and the data set is named
-/// after its folder.
+/// `root` may also be the folder that contains `DukeMTMC-reID`. Extensions and skipped files are as in
+/// [`market1501`](super::market1501::load). There is no junk. The 408 people without a query have their own
+/// identities. Samples are in the order of their file names. The dataset is named after its folder.
 ///
 /// | published | identities | images |
 /// |---|---|---|
@@ -38,9 +37,11 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// | gallery | 1,110 | 17,661 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
-/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -65,12 +66,12 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     FOLDERS.load(&unpacked(root.as_ref()))
 }
 
-/// The folder that holds the three.
+/// The folder that contains the three folders.
 pub(super) fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, FOLDERS.train, &[ARCHIVE])
 }
 
-/// Identity and camera of `PPPP_cC_fFFFFFFF`.
+/// Parses the identity and the camera of `PPPP_cC_fFFFFFFF`.
 fn parse(stem: &str) -> Option<(Identity, Camera)> {
     let mut fields = stem.split('_');
     let identity = Identity::new(digits::number(fields.next()?)?);
@@ -85,8 +86,8 @@ mod tests {
     use crate::dataset::testing::{published, tree};
 
     #[test]
-    fn the_folder_that_holds_the_archive_will_do() {
-        let root = tree::of(&[
+    fn the_parent_of_the_archive_folder_is_accepted() {
+        let root = tree::with_files(&[
             "DukeMTMC-reID/bounding_box_train/0007_c3_f0046182.jpg",
             "DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
             "DukeMTMC-reID/query/0005_c8_f0046985.jpg",
@@ -100,16 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_parse_is_named() {
-        let root = tree::of(&["bounding_box_train/0002_c1s1_000451_03.jpg"]);
-        let message = load(root.path()).expect_err("Market's").to_string();
+    fn an_invalid_file_name_is_reported() {
+        let root = tree::with_files(&["bounding_box_train/0002_c1s1_000451_03.jpg"]);
+        let message = load(root.path())
+            .expect_err("a name of Market-1501")
+            .to_string();
         assert!(message.ends_with(
             "000451_03.jpg: expected a name such as 0001_c2_f0046182.jpg (identity, camera, frame)"
         ));
     }
 
     #[test]
-    fn names_are_read_strictly() {
+    fn file_names_are_parsed_strictly() {
         let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
         assert_eq!(read("7140_c8_f0000001"), Some((7140, 8)));
         for stem in [
@@ -131,9 +134,9 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_DUKEMTMC names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_DUKEMTMC to its folder"]
+    fn published_counts() {
         let counts = [(702, 16_522), (702, 2_228), (1_110, 17_661)];
-        published::holds("REID_DUKEMTMC", |root| load(root), counts);
+        published::assert_counts("REID_DUKEMTMC", |root| load(root), counts);
     }
 }

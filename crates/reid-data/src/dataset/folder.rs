@@ -1,4 +1,4 @@
-//! Folders: one per identity, the images of that identity in it.
+//! Datasets with one folder per identity.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,7 +15,7 @@ use crate::Error;
 const LAYOUT: &str = "the folders train, query and gallery with a folder per identity in each";
 const IMAGES: &str = "a folder per identity with images in it";
 
-/// Loads a data set that keeps a folder per identity in each split.
+/// Loads a dataset with one folder per identity in each split.
 ///
 /// ```text
 /// root/train/anna/01.jpg      any name for the identity, any name for the image
@@ -23,14 +23,16 @@ const IMAGES: &str = "a folder per identity with images in it";
 /// root/gallery/carl/back.png
 /// ```
 ///
-/// There are no cameras. The names of folders are labels by [the rule for identities](super#identities),
-/// alike in every split. Images come in the order of their paths. Images that are not read, files that are
-/// none, hidden ones, folders without images and what lies deeper are left out, and counted in
-/// [`Splits::notices`].
+/// The samples have no cameras. Folder names become identities by
+/// [the rule for identities](super#identities), with the same numbering in every split. Samples are in the
+/// order of their paths.
+///
+/// These are skipped and counted in [`Splits::notices`]: images in formats that are not supported, other
+/// files, hidden files, folders without images, and subfolders of an identity folder.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::OneIdentity`] if training shows only
-/// one, [`Error::Entry`] for a name that the rule refuses and for a link that leads nowhere,
+/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::OneIdentity`] if the training split has only
+/// one identity, [`Error::Entry`] for a folder name that the rule rejects and for a broken symbolic link,
 /// [`Error::NotUnicode`], and [`Error::Io`].
 ///
 /// ```
@@ -49,26 +51,27 @@ const IMAGES: &str = "a folder per identity with images in it";
 /// ```
 pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     let root = root.as_ref();
-    let place = |split: Split| root.join(split.to_string());
+    let location = |split: Split| root.join(split.to_string());
     let (mut rows, mut notices) = (Vec::new(), Notices::default());
     for split in [Split::Train, Split::Query, Split::Gallery] {
-        rows.extend(read(&place(split), split, LAYOUT, &mut notices)?);
+        rows.extend(read(&location(split), split, LAYOUT, &mut notices)?);
     }
     let splits = numbered(listing::name(root), root, rows)?
         .with_layout("a folder per identity")
         .with_notices(notices.into_vec());
-    check::checked(splits, place, IMAGES)
+    check::checked(splits, location, IMAGES)
 }
 
-/// Loads one folder that holds a folder per identity, such as a gallery to search in.
+/// Loads the samples of one folder that has a folder per identity, such as a gallery.
 ///
-/// Identities are numbered as by [`load`], but from this folder alone: two folders that are loaded
-/// separately agree only if they are named by integers. Samples have no place for notices, so images that
-/// would be left out are an error.
+/// Identities are numbered as in [`load`], but from this folder only. Two folders that are loaded
+/// separately therefore share identities only if their identity folders have integer names. Junk is skipped.
+/// The returned samples cannot carry notices, so an image that would be skipped is an error.
 ///
 /// # Errors
-/// As [`load`], [`Error::NoImages`], and [`Error::LeftOut`] for images that are not read, folders without
-/// images and images that do not lie in the folder of an identity.
+/// [`Error::MissingFolder`], [`Error::Entry`], [`Error::NotUnicode`] and [`Error::Io`] as in [`load`].
+/// [`Error::NoImages`] if no sample remains. [`Error::LeftOut`] for images in formats that are not supported,
+/// folders without images, subfolders of an identity folder, and images outside the identity folders.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -111,7 +114,7 @@ fn read(
     for identity in listing::folders(folder, expected, notices)? {
         let images = listing::images(&identity, expected, notices)?;
         if images.is_empty() {
-            notices.image("folders without an image that is read", &identity);
+            notices.image("folders without a readable image", &identity);
         }
         let name = listing::file_name(&identity);
         rows.extend(images.into_iter().map(|path| Row {
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_numbered_alike_in_every_split() {
+    fn names_are_numbered_the_same_in_every_split() {
         let root = set(&[
             "train/dora/b.jpg",
             "train/dora/a.PNG",
@@ -174,16 +177,16 @@ mod tests {
         assert_eq!(
             notices,
             [
-                ("left out, folders where images are expected", 1),
-                ("left out, images outside the folders of identities", 1),
-                ("left out, files without the ending of an image", 1),
-                ("left out, hidden files and folders", 1),
+                ("skipped folders where images are expected", 1),
+                ("skipped images outside the identity folders", 1),
+                ("skipped files without an image extension", 1),
+                ("skipped hidden files and folders", 1),
             ]
         );
     }
 
     #[test]
-    fn nobody_vanishes_without_a_word() {
+    fn no_image_or_identity_is_skipped_silently() {
         let mut files = vec![
             "train/a/1.jpg",
             "train/b/1.jpg",
@@ -196,16 +199,16 @@ mod tests {
         let text = load(root.path()).unwrap().statistics().to_string();
         for expected in [
             "read as a folder per identity\n",
-            "left out, HEIC images, which are not read: convert them to JPEG or PNG: 1 (",
-            "left out, folders without an image that is read: 2 (",
+            "skipped HEIC images, which are not supported (convert them to JPEG or PNG): 1 (",
+            "skipped folders without a readable image: 2 (",
         ] {
             assert!(text.contains(expected), "{text}");
         }
-        // Samples alone cannot say so.
+        // Samples cannot carry notices.
         let message = load_split(root.path().join("gallery"))
-            .expect_err("left out")
+            .expect_err("a skipped image")
             .to_string();
-        assert!(message.contains("gallery: expected nothing to leave out, found left out, HEIC"));
+        assert!(message.contains("gallery: expected no image to skip, found: skipped HEIC"));
         files.pop();
         assert_eq!(
             load_split(set(&files).path().join("gallery"))
@@ -230,35 +233,35 @@ mod tests {
         for (folder, expected) in [
             (
                 "01",
-                "01: expected one way of writing each identity, such as `1` in ",
+                "01: expected the spelling `1` of this identity, as in ",
             ),
             (
                 "nan",
-                "nan: expected an identity, not a word for a missing one, found `nan`",
+                "nan: expected an identity, not a marker of a missing value, found `nan`",
             ),
             (
                 "-3",
-                "-3: expected an identity from 0, or -1 for junk, found `-3`",
+                "-3: expected an identity of 0 or more, or -1 for junk, found `-3`",
             ),
         ] {
             let root = set(&["1/1.jpg", &format!("{folder}/1.jpg")]);
             let message = load_split(root.path()).expect_err(folder).to_string();
-            // Folders come in the order of names, so that `01` comes first.
+            // `01` is listed before `1`, so the error is reported for `1`.
             let swapped = expected.replace("01:", "1:").replace("`1`", "`01`");
-            let told = message.contains(expected) || message.contains(&swapped);
-            assert!(told, "{message}");
+            let reported = message.contains(expected) || message.contains(&swapped);
+            assert!(reported, "{message}");
         }
     }
 
     #[test]
-    fn integers_are_labels_and_junk_is_out() {
+    fn integer_names_are_identities_and_junk_is_skipped() {
         let root = set(&["12/1.jpg", "7/1.jpg", "-1/1.jpg"]);
         let samples = load_split(root.path()).unwrap();
         assert_eq!(labels(&samples), [12, 7]); // in the order of paths: "-1", "12", "7"
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_folder_and_missing_images_are_reported() {
         let root = set(&["train/a/1.jpg", "train/b/1.jpg", "query/a/1.jpg"]);
         let error = load(root.path()).expect_err("there is no gallery");
         assert!(matches!(&error, Error::MissingFolder { path, .. } if path.ends_with("gallery")));
@@ -278,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn one_identity_is_too_few_to_train_on() {
+    fn a_training_split_with_one_identity_is_rejected() {
         let root = set(&[
             "train/a/1.jpg",
             "train/a/2.jpg",
             "query/b/1.jpg",
             "gallery/b/2.jpg",
         ]);
-        let error = load(root.path()).expect_err("only one");
+        let error = load(root.path()).expect_err("only one identity");
         assert!(
             error.to_string().contains("expected at least 2 identities"),
             "{error}"

@@ -1,5 +1,5 @@
-//! Market-1501 and everything in its layout (Zheng et al., ICCV 2015): three folders, labels in the
-//! names.
+//! Market-1501 (Zheng et al., ICCV 2015) and datasets in its layout: three folders, with the labels in the
+//! file names.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
     parse,
 );
 
-/// Loads a data set in the Market-1501 layout.
+/// Loads a dataset in the Market-1501 layout.
 ///
 /// ```text
 /// root/bounding_box_train/0002_c1s1_000451_03.jpg     training
@@ -26,22 +26,26 @@ pub(super) const FOLDERS: ThreeFolders = ThreeFolders::market(
 /// PPPP_cCsS_FFFFFF_BB.jpg: identity P, camera C, sequence S, frame F, box B
 /// ```
 ///
-/// `root` may also be the folder that holds `Market-1501-v15.09.15`. Images are told by their endings
-/// ([`file_kind`](crate::file_kind)); images that are not read, other files and folders are left out and
-/// counted. Identity `-1` is junk and left out of every split; distractors, `0000`, stay in the gallery
-/// ([the rule for identities](super#identities)). Images come in the order of their names, and the data set
-/// is named after its folder.
+/// `root` may also be the folder that contains `Market-1501-v15.09.15`. Images are recognised by their
+/// extensions ([`file_kind`](crate::file_kind)). Images in formats that are not supported, other files and
+/// folders are skipped and counted in [`Splits::notices`].
+///
+/// Identity `-1` is junk and is skipped in every split. Distractors, `0000`, stay in the gallery ([the rule
+/// for identities](super#identities)). Samples are in the order of their file names. The dataset is named
+/// after its folder.
 ///
 /// | published | identities | images |
 /// |---|---|---|
 /// | training | 751 | 12,936 |
 /// | query | 750 | 3,368 |
-/// | gallery, without 3,819 of junk | 751, one of them all distractors | 15,913 |
+/// | gallery, without 3,819 junk images | 751, including the distractors as one identity | 15,913 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
-/// [`Error::NotUnicode`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -68,12 +72,12 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     FOLDERS.load(&unpacked(root.as_ref()))
 }
 
-/// The folder that holds the three.
+/// The folder that contains the three folders.
 pub(super) fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, FOLDERS.train, &[ARCHIVE])
 }
 
-/// Identity and camera of `PPPP_cCsS_FFFFFF_BB`.
+/// Parses the identity and the camera of `PPPP_cCsS_FFFFFF_BB`.
 fn parse(stem: &str) -> Option<(Identity, Camera)> {
     let mut fields = stem.split('_');
     let identity = match fields.next()? {
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_out_distractors_are_in_and_names_are_in_order() {
+    fn junk_is_skipped_distractors_are_kept_and_names_are_sorted() {
         let root = set(&FILES);
         let splits = load(root.path()).unwrap();
         assert_eq!(labels(&splits.train), [(2, 1), (7, 3)]);
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_that_holds_the_archive_will_do() {
+    fn the_parent_of_the_archive_folder_is_accepted() {
         let root = tempfile::tempdir().unwrap();
         write(&root.path().join(ARCHIVE), &FILES);
         let splits = load(root.path()).unwrap();
@@ -149,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_named() {
-        let error = load("no/such").expect_err("there is none");
+    fn a_missing_folder_is_reported() {
+        let error = load("no/such").expect_err("no such folder");
         assert!(matches!(error, Error::MissingFolder { .. }));
         assert!(
             error.to_string().contains("no/such/bounding_box_train"),
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_split_is_named_also_when_all_of_it_is_junk() {
+    fn a_split_that_is_empty_or_all_junk_is_reported() {
         let root = set(&FILES);
         fs::remove_file(root.path().join(FILES[4])).unwrap();
         write(
@@ -184,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_parse_is_named() {
+    fn an_invalid_file_name_is_reported() {
         let root = set(&FILES);
         write(root.path(), &["query/0005_c2_f0046985.jpg"]);
-        let message = load(root.path()).expect_err("not a name").to_string();
+        let message = load(root.path()).expect_err("an invalid name").to_string();
         assert!(message.contains("0005_c2_f0046985.jpg: expected a name such as 0002_c1s1"));
     }
 
     #[test]
-    fn one_identity_is_too_few_to_train_on() {
+    fn a_training_split_with_one_identity_is_rejected() {
         let root = set(&FILES);
         fs::remove_file(root.path().join(FILES[0])).unwrap();
         let error = load(root.path()).expect_err("only identity 2 is left");
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_strictly() {
+    fn file_names_are_parsed_strictly() {
         let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
         assert_eq!(read("1501_c6s4_000001_00"), Some((1501, 6)));
         assert_eq!(read("-1_c6s4_000001_00"), Some((-1, 6)));
@@ -224,10 +228,11 @@ mod tests {
             assert_eq!(read(stem), None, "{stem}");
         }
     }
+
     #[test]
-    #[ignore = "needs the data set: REID_MARKET1501 names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_MARKET1501 to its folder"]
+    fn published_counts() {
         let counts = [(751, 12_936), (750, 3_368), (751, 15_913)];
-        published::holds("REID_MARKET1501", |root| load(root), counts);
+        published::assert_counts("REID_MARKET1501", |root| load(root), counts);
     }
 }

@@ -1,4 +1,5 @@
-//! MSMT17, versions 1 and 2 (Wei et al., CVPR 2018): people by 15 cameras at four times of day, in lists.
+//! MSMT17, versions 1 and 2 (Wei et al., CVPR 2018): people seen by 15 cameras at four times of day, with the
+//! labels in lists.
 
 use std::path::{Path, PathBuf};
 
@@ -20,16 +21,16 @@ const VALIDATION: &str = "list_val.txt";
 const LAYOUT: &str =
     "the MSMT17 layout: train and test, or mask_train_v2 and mask_test_v2, and four lists";
 const LINE: &str =
-    "0000/0000_000_01_0303morning_0008_0.jpg 0 (image with its camera third, identity)";
+    "0000/0000_000_01_0303morning_0008_0.jpg 0 (image with the camera as third field, identity)";
 
-/// Which of the published lists are trained on.
+/// The published lists that make up the training split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Training {
-    /// `list_train.txt` and `list_val.txt`, as published figures do; the default.
+    /// `list_train.txt` and `list_val.txt`, as in published results; the default.
     #[default]
     WithValidation,
-    /// `list_train.txt` alone. Both lists show the same people.
+    /// `list_train.txt` only. Both lists have the same identities.
     WithoutValidation,
 }
 
@@ -40,32 +41,34 @@ pub enum Training {
 /// root/train/0000/….jpg        root/mask_train_v2/0000/….jpg       training
 /// root/test/0000/….jpg         root/mask_test_v2/0000/….jpg        query and gallery
 /// root/list_train.txt          a line "0000/0000_000_01_0303morning_0008_0.jpg 0"
-/// root/list_val.txt            more images of the same people
+/// root/list_val.txt            more images of the training identities
 /// root/list_query.txt
 /// root/list_gallery.txt
 ///
 /// PPPP_NNN_CC_…: camera C, from 01
 /// ```
 ///
-/// Training and test both count people from 0, though no one is in both, and 0 would be a distractor.
-/// So identities are the numbers of the lists plus 1 in training, and in the test they go on after
-/// the last one of training, whether or not its validation images are trained on.
+/// The training lists and the test lists both number people from 0, but these are different people. Identity
+/// 0 would also be a distractor. Training identities are therefore the listed integers plus 1. Test
+/// identities continue after the last training identity, and do not depend on `training`.
 ///
-/// Images come in the order of lines, those of validation last. `root` may also be the folder that holds
-/// `MSMT17_V1` or `MSMT17_V2`, also if the archive was unpacked into a folder of its own name; the first if
-/// both are there. The data set is named after its folder.
+/// Samples are in the order of the lines, with validation images last. `root` may also be the folder that
+/// contains `MSMT17_V1` or `MSMT17_V2`, even if the archive was unpacked into a folder with its own name. If
+/// both exist, version 1 is loaded. The dataset is named after its folder.
 ///
 /// | published | identities | images |
 /// |---|---|---|
 /// | training with validation | 1,041 | 32,621 |
-/// | training alone | 1,041 | 30,248 |
+/// | training without validation | 1,041 | 30,248 |
 /// | query | 3,060 | 11,659 |
 /// | gallery | 3,060 | 82,161 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::Line`] for a line that does not parse and for an image that is not
-/// there or comes twice, [`Error::EmptySplit`], [`Error::OneIdentity`] if training shows only one, and
-/// [`Error::Io`].
+/// - [`Error::MissingFolder`] if a folder of images is missing, and [`Error::EmptySplit`] for an empty list.
+/// - [`Error::Line`] for an invalid line, and for an identity with two spellings.
+/// - [`Error::Line`] for an image that does not exist or is listed twice.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};
@@ -91,29 +94,29 @@ pub enum Training {
 /// ```
 pub fn load(root: impl AsRef<Path>, training: Training) -> Result<Splits, Error> {
     let root = unpacked(root.as_ref());
-    let mut learned = List::in_folder(&root, ["train", "mask_train_v2"])?;
-    let train = learned.read(Split::Train, TRAIN, 1)?;
-    let validation = learned.read(Split::Train, VALIDATION, 1)?;
+    let mut training_images = Lists::in_folder(&root, ["train", "mask_train_v2"])?;
+    let train = training_images.read(Split::Train, TRAIN, 1)?;
+    let validation = training_images.read(Split::Train, VALIDATION, 1)?;
     let labels = train
         .iter()
         .chain(&validation)
         .map(|sample| sample.identity.label());
     let first = 1 + labels.max().unwrap_or(0);
-    let mut test = List::in_folder(&root, ["test", "mask_test_v2"])?;
-    let mut searched = |split| test.read(split, list(split), first);
+    let mut test_images = Lists::in_folder(&root, ["test", "mask_test_v2"])?;
+    let mut test = |split| test_images.read(split, list(split), first);
     let train = match training {
         Training::WithValidation => [train, validation].concat(),
         Training::WithoutValidation => train,
     };
     let splits = Splits::new(listing::name(&root))
         .with_train(train)
-        .with_query(searched(Split::Query)?)
-        .with_gallery(searched(Split::Gallery)?)
+        .with_query(test(Split::Query)?)
+        .with_gallery(test(Split::Gallery)?)
         .with_layout("the MSMT17 layout");
     check::checked(splits, |split| root.join(list(split)), LINE)
 }
 
-/// Whether this data set is in `root`.
+/// Whether this dataset is in `root`.
 pub(super) fn is_at(root: &Path) -> bool {
     unpacked(root).join(TRAIN).exists()
 }
@@ -130,15 +133,15 @@ const fn list(split: Split) -> &'static str {
     }
 }
 
-/// Lists of the images of one folder.
-struct List<'a> {
+/// Reads the lists of the images in one folder.
+struct Lists<'a> {
     root: &'a Path,
     images: Named,
     spellings: Spellings,
 }
 
-impl<'a> List<'a> {
-    /// About the folder that is there: that of version 1 or that of version 2.
+impl<'a> Lists<'a> {
+    /// Uses the first of `folders` (version 1), or the second (version 2) if it exists.
     fn in_folder(root: &'a Path, folders: [&str; 2]) -> Result<Self, Error> {
         let [first, second] = folders.map(|folder| root.join(folder));
         let folder = if second.is_dir() { second } else { first };
@@ -150,27 +153,30 @@ impl<'a> List<'a> {
         })
     }
 
-    /// The images of a list, with person 0 as identity `first`.
+    /// Reads the samples of a list; person 0 of the list has the identity `first`.
     fn read(&mut self, split: Split, list: &str, first: i64) -> Result<Vec<Sample>, Error> {
         let list = self.root.join(list);
         let text = lines::text(&list)?;
-        let samples = lines::of(&list, &text).map(|(place, line)| {
-            let (image, person, camera) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
-            self.spellings.check_line(place, person)?;
+        let samples = lines::non_empty(&list, &text).map(|(location, line)| {
+            let (image, person, camera) = parse(line).ok_or_else(|| location.wrong(LINE, line))?;
+            self.spellings.check_line(location, person)?;
             let claim = Claim {
                 split,
                 identity: person.to_owned(),
                 camera: Some(camera),
             };
-            let number: u32 = digits::number(person).ok_or_else(|| place.wrong(LINE, line))?;
+            let number: u32 = digits::number(person).ok_or_else(|| location.wrong(LINE, line))?;
             let identity = Identity::new(first + i64::from(number));
-            Ok(Sample::new(self.images.take(place, image, claim)?, identity).with_camera(camera))
+            Ok(
+                Sample::new(self.images.take(location, image, claim)?, identity)
+                    .with_camera(camera),
+            )
         });
         samples.collect()
     }
 }
 
-/// File, person and camera of a line.
+/// Parses the image file, the person and the camera of a line.
 fn parse(line: &str) -> Option<(&str, &str, Camera)> {
     let (image, person) = line.split_once(char::is_whitespace)?;
     let (_, name) = image.rsplit_once('/')?;
@@ -236,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn people_of_the_test_are_not_those_of_training() {
+    fn test_identities_differ_from_training_identities() {
         for root in [set("train", "test"), set("mask_train_v2", "mask_test_v2")] {
             assert!(is_at(root.path()));
             let splits = load(root.path(), Training::WithValidation).unwrap();
@@ -247,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_is_an_option_that_changes_no_label() {
+    fn the_validation_option_changes_no_identity() {
         let root = set("train", "test");
         let all = load(root.path(), Training::default()).unwrap();
         let train = load(root.path(), Training::WithoutValidation).unwrap();
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_that_holds_the_archive_will_do() {
+    fn the_parent_of_the_archive_folder_is_accepted() {
         let root = set("MSMT17_V2/mask_train_v2", "MSMT17_V2/mask_test_v2");
         for (list, _) in LISTS {
             let to = root.path().join("MSMT17_V2").join(list);
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_in_a_folder_of_its_own_name_will_do() {
+    fn an_archive_in_a_folder_with_its_own_name_is_accepted() {
         let inside = "MSMT17_V1/MSMT17_V1";
         let root = set(&format!("{inside}/train"), &format!("{inside}/test"));
         for (list, _) in LISTS {
@@ -284,12 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+    fn truncated_lists_are_read_or_rejected() {
         let root = set("train", "test");
         for (list, text) in LISTS {
             for end in 0..text.len() {
                 fs::write(root.path().join(list), &text[..end]).unwrap();
-                // Most lines are refused; one without its last digit is another person's.
+                // Most truncated lines are rejected. One without its last digit names another person.
                 drop(load(root.path(), Training::default()));
             }
             fs::write(root.path().join(list), text).unwrap();
@@ -298,20 +304,20 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn bad_lines_are_reported() {
         let image = "0000/0000_000_01_0303morning_0008_0.jpg";
         for (line, expected) in [
             (
                 image.to_owned(),
-                "(image with its camera third, identity), found `",
+                "(image with the camera as third field, identity), found `",
             ),
             (
                 format!("{image} -1"),
-                "(image with its camera third, identity), found `",
+                "(image with the camera as third field, identity), found `",
             ),
             (
                 format!("{image} 0"),
-                "expected an image that is named once, not in line 2 of list_train.txt too, found `0000/",
+                "expected an image that is not already listed in line 2 of list_train.txt, found `0000/",
             ),
             (
                 "0000/0000_000_01_x_9_9.jpg 0".to_owned(),
@@ -326,14 +332,15 @@ mod tests {
             assert!(message.contains("list_train.txt: line 3: "), "{message}");
             assert!(message.contains(expected), "{message}");
         }
-        // Once in all lists that are trained on.
+        // An image may be listed only once in the two training lists together.
         let message = message("list_val.txt", &format!("{image} 0"));
-        let expected = "list_val.txt: line 2: expected an image that is named once, not in line 2 of list_train.txt too";
+        let expected = "list_val.txt: line 2: expected an image that is not already listed in line 2 of \
+                        list_train.txt";
         assert!(message.contains(expected), "{message}");
     }
 
     #[test]
-    fn what_is_missing_or_empty_is_named() {
+    fn missing_and_empty_files_are_reported() {
         let root = set("train", "test");
         fs::write(root.path().join("list_query.txt"), "").unwrap();
         let message = || {
@@ -349,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_strictly() {
+    fn lines_are_parsed_strictly() {
         let read = |line| parse(line).map(|(_, person, camera)| (person, camera.number()));
         assert_eq!(
             read("0114/0114_019_10_0303noon_0284_2_ex.jpg 114"),
@@ -374,14 +381,14 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_MSMT17 names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_MSMT17 to its folder"]
+    fn published_counts() {
         for (training, images) in [
             (Training::WithValidation, 32_621),
             (Training::WithoutValidation, 30_248),
         ] {
             let counts = [(1_041, images), (3_060, 11_659), (3_060, 82_161)];
-            published::holds("REID_MSMT17", |root| load(root, training), counts);
+            published::assert_counts("REID_MSMT17", |root| load(root, training), counts);
         }
     }
 }

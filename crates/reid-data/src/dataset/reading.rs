@@ -1,4 +1,4 @@
-//! Reading: what the loaders of data sets share.
+//! Code shared by the dataset loaders: listings, lists, labels, identities and checks.
 
 pub(super) mod check;
 pub(super) mod copies;

@@ -1,9 +1,9 @@
-//! Test size: which of the published test sets.
+//! The sizes of the published vehicle test sets.
 
 use serde::{Deserialize, Serialize};
 
-/// Which of the published test sets of [`vehicle_id`](super::vehicle_id) and
-/// [`veri_wild`](super::veri_wild): figures are given for each.
+/// The size of a published test set of [`vehicle_id`](super::vehicle_id) or
+/// [`veri_wild`](super::veri_wild). Papers report results for each size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TestSize {

@@ -1,4 +1,4 @@
-//! Testing: small data sets on disk, and the numbers of published ones.
+//! Helpers for tests: small datasets on disk, and checks of the published counts.
 
 pub(super) mod published;
 pub(super) mod tree;

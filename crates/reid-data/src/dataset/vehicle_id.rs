@@ -1,4 +1,5 @@
-//! PKU `VehicleID` (Liu et al., CVPR 2016): vehicles from front and back, lists of images, no cameras.
+//! PKU `VehicleID` (Liu et al., CVPR 2016): vehicles seen from the front or the back, with the labels in
+//! lists and without cameras.
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +25,10 @@ const ARCHIVES: [&str; 2] = ["VehicleID_V1.0", "VehicleID"];
 const TRAIN: &str = "train_test_split/train_list.txt";
 const LAYOUT: &str = "the VehicleID layout: image and train_test_split";
 const LINE: &str = "0109238 20698 (image, vehicle)";
-const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each vehicle of a test";
+const LINES: &str =
+    "lines such as 0109238 20698 (image, vehicle), two or more of each test vehicle";
 
-/// Loads `VehicleID` with the first trial of a test.
+/// Loads `VehicleID` with the first trial of a test set.
 ///
 /// ```text
 /// root/image/0109238.jpg
@@ -34,15 +36,15 @@ const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each v
 /// root/train_test_split/test_list_800.txt       likewise; 1600 and 2400 for the other sizes
 /// ```
 ///
-/// The test has no query and no gallery of its own. In each trial one image of each vehicle is drawn to
-/// be the gallery, all others are queries, and figures are means over ten trials or so. `load` draws the
-/// first one, to validate on while training. For the figures, describe the images of [`test_images`] once and
-/// give the embeddings to `Trials::of` of `reid-eval`, which draws all trials of the same seed; or
-/// draw them with [`trial`].
+/// The test set has no fixed query and gallery split. In each trial, one random image of each vehicle is in
+/// the gallery and all others are queries. Published results are means over about ten trials. `load` draws
+/// the first trial, for validation during training. For final results, embed [`test_images`] once and pass
+/// the embeddings to `Trials::run` of `reid-eval`, which draws the same trials for the same seed. [`trial`]
+/// draws a single one.
 ///
-/// There are no cameras: evaluate with the no-cameras protocol. Identities are the numbers of the lists
-/// plus 1, because 0 would be a distractor. Images come in the order of lines. `root` may also be the
-/// folder that holds `VehicleID_V1.0`, and the data set is named after its folder.
+/// There are no cameras, so evaluate with the no-cameras protocol. Identities are the listed integers plus 1,
+/// because 0 would be a distractor. Samples are in the order of the lines. `root` may also be the folder
+/// that contains `VehicleID_V1.0`. The dataset is named after its folder.
 ///
 /// | published | vehicles | images |
 /// |---|---|---|
@@ -52,8 +54,8 @@ const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each v
 /// | large test | 2,400 | 19,777 |
 ///
 /// # Errors
-/// As [`test_images`], [`Error::EmptySplit`] for an empty list and for a test with one image of each vehicle,
-/// and [`Error::OneIdentity`] if training shows only one.
+/// As [`test_images`], [`Error::EmptySplit`] for an empty list and for a test set with only one image of each
+/// vehicle, and [`Error::OneIdentity`] if the training split has only one identity.
 ///
 /// ```
 /// use reid_core::{Identity, Seed};
@@ -67,7 +69,8 @@ const LINES: &str = "lines such as 0109238 20698 (image, vehicle), two of each v
 /// # }
 /// let lists = root.path().join("train_test_split");
 /// std::fs::write(lists.join("train_list.txt"), "0000001 11\n0000002 12\n")?;
-/// std::fs::write(lists.join("test_list_800.txt"), "0000003 7\n0000004 7\n0000005 8\n0000006 8\n0000007 8\n")?;
+/// let test = "0000003 7\n0000004 7\n0000005 8\n0000006 8\n0000007 8\n";
+/// std::fs::write(lists.join("test_list_800.txt"), test)?;
 /// let splits = vehicle_id::load(root.path(), TestSize::Small, Seed::new(0))?;
 /// assert_eq!((splits.query.len(), splits.gallery.len()), (3, 2));
 /// assert_eq!(splits.gallery[0].identity, Identity::new(7 + 1));
@@ -91,11 +94,11 @@ pub fn load(root: impl AsRef<Path>, size: TestSize, seed: Seed) -> Result<Splits
     check::checked(splits, list, LINES)
 }
 
-/// The images of a test, all of them: what trials are drawn from.
+/// Reads all images of a test set, from which trials are drawn.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::Line`] for a line that is no image and vehicle and for an image
-/// that is not there or comes twice, and [`Error::Io`].
+/// [`Error::MissingFolder`], [`Error::Line`] for an invalid line, an image that does not exist or is listed
+/// twice, and an identity with two spellings, and [`Error::Io`].
 ///
 /// ```
 /// use reid_data::dataset::{TestSize, vehicle_id};
@@ -113,18 +116,18 @@ pub fn test_images(root: impl AsRef<Path>, size: TestSize) -> Result<Vec<Sample>
     Images::in_folder(&root)?.samples(&root, test_list(size), Split::Gallery)
 }
 
-/// One trial of a test.
+/// One trial of a test set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// Images that are searched for: all that were not drawn.
+    /// The query images: all images that were not drawn.
     pub query: Vec<Sample>,
-    /// Images that are searched in: one of each vehicle.
+    /// The gallery images: one random image of each vehicle.
     pub gallery: Vec<Sample>,
 }
 
-/// Draws the trial of this number, from 0, of a test.
+/// Draws the trial with index `number`, from 0, of a test set.
 ///
-/// It is the one that `Trials::of` of `reid-eval` draws from descriptors of the same images in the same order,
+/// `Trials::run` of `reid-eval` draws the same trial from embeddings of the same images in the same order,
 /// with the same seed.
 ///
 /// ```
@@ -146,7 +149,7 @@ pub fn trial(test: &[Sample], seed: Seed, number: u64) -> Trial {
     for images in images.values() {
         drawn[images[stream.random_range(0..images.len())]] = true;
     }
-    let of = |gallery: bool| {
+    let select = |gallery: bool| {
         let marked = test
             .iter()
             .zip(&drawn)
@@ -154,12 +157,12 @@ pub fn trial(test: &[Sample], seed: Seed, number: u64) -> Trial {
         marked.map(|(sample, _)| sample.clone()).collect()
     };
     Trial {
-        query: of(false),
-        gallery: of(true),
+        query: select(false),
+        gallery: select(true),
     }
 }
 
-/// Whether this data set is in `root`.
+/// Whether this dataset is in `root`.
 pub(super) fn is_at(root: &Path) -> bool {
     let root = unpacked(root);
     root.join(TRAIN).exists() && root.join("image").exists()
@@ -177,7 +180,7 @@ const fn test_list(size: TestSize) -> &'static str {
     }
 }
 
-/// The images that lists name.
+/// Checks and converts the lines of the lists of images.
 struct Images {
     named: Named,
     spellings: Spellings,
@@ -191,20 +194,21 @@ impl Images {
         })
     }
 
-    /// The images of a list.
+    /// Reads the samples of a list.
     fn samples(&mut self, root: &Path, list: &str, split: Split) -> Result<Vec<Sample>, Error> {
         let list = root.join(list);
         let text = lines::text(&list)?;
-        let samples = lines::of(&list, &text).map(|(place, line)| {
-            let (image, vehicle, identity) = parse(line).ok_or_else(|| place.wrong(LINE, line))?;
-            self.spellings.check_line(place, vehicle)?;
+        let samples = lines::non_empty(&list, &text).map(|(location, line)| {
+            let (image, vehicle, identity) =
+                parse(line).ok_or_else(|| location.wrong(LINE, line))?;
+            self.spellings.check_line(location, vehicle)?;
             let claim = Claim {
                 split,
                 identity: vehicle.to_owned(),
                 camera: None,
             };
             Ok(Sample::new(
-                self.named.take(place, &image, claim)?,
+                self.named.take(location, &image, claim)?,
                 identity,
             ))
         });
@@ -212,7 +216,7 @@ impl Images {
     }
 }
 
-/// The file of a line, its vehicle as it is written, and the identity.
+/// Parses the image file, the vehicle as written, and the identity of a line.
 fn parse(line: &str) -> Option<(String, &str, Identity)> {
     let mut fields = line.split_whitespace();
     let image = fields.next()?;
@@ -254,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn identities_are_the_numbers_plus_one_in_the_order_of_lines() {
+    fn identities_are_the_listed_integers_plus_one_in_the_order_of_lines() {
         let root = set(TRAIN_LINES, TEST_LINES);
         let splits = load(root.path(), TestSize::Medium, Seed::new(0)).unwrap();
         assert_eq!(tree::labels(&splits.train), [(13, 0), (1, 0)]);
@@ -266,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn trials_are_drawn_as_evaluation_draws_them() {
+    fn trials_are_those_that_reid_eval_draws() {
         let root = set(TRAIN_LINES, TEST_LINES);
         let test = test_images(root.path(), TestSize::Medium).unwrap();
         for number in 0..20 {
-            // What `Trials::of` does: a stream for each trial, identities in ascending order.
+            // As in `Trials::run`: one random stream per trial, identities in ascending order.
             let mut stream = Seed::new(5).named("trials").at(number).stream();
             let drawn = [
                 stream.random_range(0..2_usize),
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn bad_lines_are_reported() {
         for (line, expected) in [
             (
                 "0000003",
@@ -307,11 +311,12 @@ mod tests {
             ),
             (
                 "0000001 0",
-                "expected an image that is named once, not in line 2 of train_list.txt too, found `0000001.jpg`",
+                "expected an image that is not already listed in line 2 of train_list.txt, \
+                 found `0000001.jpg`",
             ),
             (
                 "0000003 012",
-                "expected one way of writing each identity, such as `12` in line 1 of train_list.txt, found `012`",
+                "expected the spelling `12` of this identity, as in line 1 of train_list.txt, found `012`",
             ),
         ] {
             let message = message(&format!("{TRAIN_LINES}\n{line}"), TEST_LINES);
@@ -321,19 +326,19 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_training_and_of_a_test_is_named_with_both_lines() {
+    fn an_image_in_training_and_test_is_reported_with_both_lines() {
         let message = message(TRAIN_LINES, &format!("{TEST_LINES}0000002 12"));
         assert!(
             message.ends_with(
-                "test_list_1600.txt: line 6: expected an image that is not in train too, as line 1 of \
-                 train_list.txt says, found `0000002.jpg`"
+                "test_list_1600.txt: line 6: expected an image that is not also in the train split \
+                 (line 1 of train_list.txt), found `0000002.jpg`"
             ),
             "{message}"
         );
     }
 
     #[test]
-    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+    fn a_truncated_list_is_read_or_rejected() {
         let root = set(TRAIN_LINES, TEST_LINES);
         for end in 0..TEST_LINES.len() {
             tree::write(root.path(), test_list(TestSize::Medium), &TEST_LINES[..end]);
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_empty_is_named() {
+    fn missing_and_empty_files_are_reported() {
         let root = set(TRAIN_LINES, TEST_LINES);
         let error = load(root.path(), TestSize::Large, Seed::new(0)).expect_err("no such list");
         assert!(
@@ -361,17 +366,17 @@ mod tests {
             empty.contains("train_list.txt: no images for the train split"),
             "{empty}"
         );
-        let alone = message(TRAIN_LINES, "0000003 7\n0000005 8\n");
+        let single = message(TRAIN_LINES, "0000003 7\n0000005 8\n");
         assert!(
-            alone.contains("test_list_1600.txt: no images for the query split"),
-            "{alone}"
+            single.contains("test_list_1600.txt: no images for the query split"),
+            "{single}"
         );
-        assert!(message("0000001 3", TEST_LINES).ends_with("found only 4"));
+        assert!(message("0000001 3", TEST_LINES).ends_with("found only identity 4"));
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_VEHICLE_ID names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_VEHICLE_ID to its folder"]
+    fn published_counts() {
         for (size, vehicles, images) in [
             (TestSize::Small, 800, 6_493),
             (TestSize::Medium, 1_600, 13_377),
@@ -382,7 +387,7 @@ mod tests {
                 (vehicles, images - vehicles),
                 (vehicles, vehicles),
             ];
-            published::holds(
+            published::assert_counts(
                 "REID_VEHICLE_ID",
                 |root| load(root, size, Seed::new(0)),
                 counts,

@@ -1,4 +1,5 @@
-//! `VeRi-776` (Liu et al., ECCV 2016): vehicles by 20 cameras, labels in the names, and tracks.
+//! `VeRi-776` (Liu et al., ECCV 2016): vehicles seen by 20 cameras, with the labels in the file names, and
+//! tracks.
 
 use std::{
     collections::HashSet,
@@ -12,7 +13,7 @@ use crate::Error;
 
 /// The folders that the published archives unpack to.
 const ARCHIVES: [&str; 2] = ["VeRi", "VeRi_with_plate"];
-/// The tracks of the gallery.
+/// The file of the gallery tracks.
 const TRACKS: &str = "test_track.txt";
 const FOLDERS: ThreeFolders = ThreeFolders {
     train: "image_train",
@@ -28,23 +29,23 @@ const FOLDERS: ThreeFolders = ThreeFolders {
 /// ```text
 /// root/image_train/0001_c001_00016450_0.jpg     training
 /// root/image_query/0002_c002_00030600_0.jpg     query
-/// root/image_test/0002_c002_00030600_0.jpg      gallery, with the queries among it
-/// root/test_track.txt                           tracks of the gallery; may be missing
+/// root/image_test/0002_c002_00030600_0.jpg      gallery, which includes the queries
+/// root/test_track.txt                           tracks of the gallery; optional
 ///
 /// VVVV_cCCC_FFFFFFFF_N.jpg: vehicle V, camera C, frame F, number N
 /// ```
 ///
-/// A line of `test_track.txt` names the images of one track, separated by spaces, possibly after a name
-/// of the track itself. The number of the line, from 1, is the number of the track, and a query has the
-/// track of its copy in the gallery. Training has no tracks. An image that no line names has none.
+/// Each line of `test_track.txt` names the images of one track, separated by spaces, optionally after the
+/// name of the track. The track number is the line number, from 1. A query has the track of its copy in the
+/// gallery. Training images, and images that no line names, have no track.
 ///
-/// Vehicles and cameras are those of the names, as in every toolkit: `train_label.xml`,
-/// `test_label.xml` and the lists of names say nothing else about them and are not read.
-/// The images of `jk_index.txt` are those of the query's vehicle by its own camera, which the Market-1501
-/// protocol takes out.
+/// Vehicles and cameras are parsed from the file names, as in other toolkits. `train_label.xml`,
+/// `test_label.xml` and the lists of names add no vehicle or camera and are not read. `jk_index.txt` is not
+/// needed: it lists the images of the query's vehicle from the query's camera, which the Market-1501
+/// protocol ignores.
 ///
-/// `root` may also be the folder that holds `VeRi`. Images come in the order of their names, and the
-/// data set is named after its folder.
+/// `root` may also be the folder that contains `VeRi`. Samples are in the order of their file names. The
+/// dataset is named after its folder.
 ///
 /// | published | vehicles | images |
 /// |---|---|---|
@@ -53,10 +54,12 @@ const FOLDERS: ThreeFolders = ThreeFolders {
 /// | gallery | 200 | 11,579 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::EmptySplit`], [`Error::FileName`] if the name of an image
-/// does not parse, [`Error::Entry`] for a link that leads nowhere and a number that is written in two ways,
-/// [`Error::NotUnicode`], [`Error::Line`] if a track names an image that is not there or is in another track
-/// as well, [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// - [`Error::MissingFolder`] and [`Error::EmptySplit`] if a folder is missing or has no images.
+/// - [`Error::FileName`] if the name of an image is invalid, and [`Error::NotUnicode`] if it is not Unicode.
+/// - [`Error::Entry`] for a broken symbolic link and for an identity with two spellings.
+/// - [`Error::Line`] if a track names an image that does not exist or is in another track.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::{Camera, Track};
@@ -101,7 +104,7 @@ pub fn load(root: impl AsRef<Path>) -> Result<Splits, Error> {
     Ok(splits)
 }
 
-/// Whether folders of this layout are in `root`.
+/// Whether `root` contains the training folder of this layout.
 pub(super) fn is_at(root: &Path) -> bool {
     unpacked(root).join(FOLDERS.train).exists()
 }
@@ -110,7 +113,7 @@ fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, FOLDERS.train, &ARCHIVES)
 }
 
-/// Vehicle and camera of `VVVV_cCCC_FFFFFFFF_N`.
+/// Parses the vehicle and the camera of `VVVV_cCCC_FFFFFFFF_N`.
 fn parse(stem: &str) -> Option<(Identity, Camera)> {
     let mut fields = stem.split('_');
     let identity = Identity::new(digits::number(fields.next()?)?);
@@ -128,7 +131,7 @@ mod tests {
     use crate::dataset::testing::{published, tree};
 
     fn set(tracks: &str) -> TempDir {
-        let root = tree::of(&[
+        let root = tree::with_files(&[
             "VeRi/image_train/0003_c017_00016450_0.jpg",
             "VeRi/image_train/0001_c001_00016450_0.jpg",
             "VeRi/image_query/0002_c003_00084280_0.jpg",
@@ -145,7 +148,7 @@ mod tests {
                           0002_c003_00084280_0.jpg \n";
 
     #[test]
-    fn labels_are_in_the_names_and_tracks_are_lines() {
+    fn labels_are_parsed_from_names_and_tracks_from_lines() {
         let root = set(TRACKS);
         let splits = load(root.path()).unwrap();
         assert_eq!(splits.name, "VeRi");
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn tracks_may_be_missing() {
+    fn the_track_file_is_optional() {
         let root = set("");
         let splits = load(root.path()).unwrap();
         std::fs::remove_file(root.path().join("VeRi/test_track.txt")).unwrap();
@@ -170,15 +173,16 @@ mod tests {
     }
 
     #[test]
-    fn bad_tracks_are_named_with_their_line() {
+    fn bad_tracks_are_reported_with_their_line() {
         for (line, expected) in [
             (
                 "0002_c002_00030600_0.jpg",
-                "line 3: expected an image of one track only, not of line 1 too, found `0002_c002_00030600_0.jpg`",
+                "line 3: expected an image that is not already in the track of line 1, \
+                 found `0002_c002_00030600_0.jpg`",
             ),
             (
                 "0009_c002_00030600_0.jpg",
-                "line 3: expected an image that is there, found `0009_c002_00030600_0.jpg`",
+                "line 3: expected an image that exists, found `0009_c002_00030600_0.jpg`",
             ),
         ] {
             let message = load(set(&format!("{TRACKS}{line}")).path())
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_cut_off_anywhere_is_read_or_refused() {
+    fn a_truncated_track_file_is_read_or_rejected() {
         let root = set(TRACKS);
         for end in 0..TRACKS.len() {
             tree::write(root.path(), "VeRi/test_track.txt", &TRACKS[..end]);
@@ -198,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_parse_is_named() {
+    fn an_invalid_file_name_is_reported() {
         let root = set(TRACKS);
         tree::write(root.path(), "VeRi/image_query/0005_c2_f0046985.jpg", "");
-        let message = load(root.path()).expect_err("not a name").to_string();
+        let message = load(root.path()).expect_err("an invalid name").to_string();
         assert!(message.contains("f0046985.jpg: expected a name such as 0001_c001_00016450_0.jpg"));
     }
 
     #[test]
-    fn names_are_read_strictly() {
+    fn file_names_are_parsed_strictly() {
         let read = |stem| parse(stem).map(|(who, camera)| (who.label(), camera.number()));
         assert_eq!(read("0776_c020_00000001_12"), Some((776, 20)));
         for stem in [
@@ -227,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_VERI776 names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_VERI776 to its folder"]
+    fn published_counts() {
         let counts = [(576, 37_778), (200, 1_678), (200, 11_579)];
-        published::holds("REID_VERI776", |root| load(root), counts);
+        published::assert_counts("REID_VERI776", |root| load(root), counts);
     }
 }

@@ -1,4 +1,4 @@
-//! `VERI-Wild` (Lou et al., CVPR 2019): vehicles by 174 cameras over a month, in lists.
+//! `VERI-Wild` (Lou et al., CVPR 2019): vehicles seen by 174 cameras over a month, with the labels in lists.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use super::{
     reading::{
         check, digits,
         identities::Spellings,
-        lines::{self, Place},
+        lines::{self, Location},
         listing,
         named::{Claim, Named},
     },
 };
 use crate::Error;
 
-/// Folders that the published parts are put into.
+/// The usual names of the dataset folder.
 const ARCHIVES: [&str; 2] = ["VERI-Wild", "VeRi-Wild"];
 const LISTS: &str = "train_test_split";
 const INFO: &str = "vehicle_info.txt";
@@ -27,7 +27,7 @@ const LAYOUT: &str = "the VERI-Wild layout: images and train_test_split";
 const LINE: &str = "00001/000001 (vehicle from 1, image)";
 const LINES: &str = "lines such as 00001/000001 (vehicle, image)";
 
-/// Loads `VERI-Wild` with a test of this size.
+/// Loads `VERI-Wild` with a test set of the given size.
 ///
 /// ```text
 /// root/images/00001/000001.jpg
@@ -37,13 +37,13 @@ const LINES: &str = "lines such as 00001/000001 (vehicle, image)";
 /// root/train_test_split/vehicle_info.txt        "00001/000001;16;…": the camera of each image
 /// ```
 ///
-/// Lists of later versions are called `train_list_start0.txt`, `test_3000_id_query.txt` and
-/// `test_3000_id.txt`, and have `.jpg` after the image and more fields after a space, which are not
-/// read. The first line of `vehicle_info.txt` is a header if it names no image. Names of models may be in any
+/// Later versions name the lists `train_list_start0.txt`, `test_3000_id_query.txt` and `test_3000_id.txt`.
+/// Their lines have `.jpg` after the image, and more fields after a space, which are ignored. The first line
+/// of `vehicle_info.txt` is a header if it does not name an image. Names of car models may be in any
 /// encoding.
 ///
-/// Identities are the names of folders. Images come in the order of lines. `root` may also be the folder
-/// that holds `VERI-Wild`, and the data set is named after its folder.
+/// Identities are the folder names. Samples are in the order of the lines. `root` may also be the folder that
+/// contains `VERI-Wild`. The dataset is named after its folder.
 ///
 /// | published | vehicles | images |
 /// |---|---|---|
@@ -53,9 +53,13 @@ const LINES: &str = "lines such as 00001/000001 (vehicle, image)";
 /// | large | 10,000 | 10,000, 128,517 |
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::Line`] for a line that is no vehicle and image, for an image that
-/// is not there, comes twice or has no camera, and for a bad line of `vehicle_info.txt`,
-/// [`Error::EmptySplit`], [`Error::OneIdentity`] if training shows only one, and [`Error::Io`].
+/// - [`Error::MissingFolder`] if the folder of the images is missing, and [`Error::EmptySplit`] for an empty
+///   list.
+/// - [`Error::Line`] for an invalid line of a list or of `vehicle_info.txt`, and for an identity with two
+///   spellings.
+/// - [`Error::Line`] for an image that does not exist, is listed twice or has no camera.
+/// - [`Error::OneIdentity`] if the training split has only one identity.
+/// - [`Error::Io`] if a file or folder cannot be read.
 ///
 /// ```
 /// use reid_core::Camera;
@@ -123,7 +127,7 @@ pub fn load(root: impl AsRef<Path>, size: TestSize) -> Result<Splits, Error> {
     check::checked(splits, list, LINES)
 }
 
-/// Whether this data set is in `root`.
+/// Whether this dataset is in `root`.
 pub(super) fn is_at(root: &Path) -> bool {
     unpacked(root).join(LISTS).join(INFO).exists()
 }
@@ -132,7 +136,7 @@ fn unpacked(root: &Path) -> PathBuf {
     listing::unpacked(root, LISTS, &ARCHIVES)
 }
 
-/// The list that is there, or else the first.
+/// The path of the second list if only that one exists, otherwise of the first.
 fn first(root: &Path, names: [&str; 2]) -> PathBuf {
     let [first, second] = names.map(|name| root.join(LISTS).join(name));
     if !first.exists() && second.exists() {
@@ -142,15 +146,15 @@ fn first(root: &Path, names: [&str; 2]) -> PathBuf {
     }
 }
 
-/// Where an image is: its vehicle and its name without ending.
+/// The key of an image: its vehicle and its file name without extension.
 type Key = (i64, String);
 
-/// The camera of each image.
+/// Reads the camera of each image from `vehicle_info.txt`.
 fn cameras(info: &Path) -> Result<HashMap<Key, Camera>, Error> {
     let text = lines::text(info)?;
     let mut cameras = HashMap::new();
-    for (at, (place, line)) in lines::of(info, &text).enumerate() {
-        let wrong = || place.wrong("00001/000001;16;… (vehicle, image, camera)", line);
+    for (at, (location, line)) in lines::non_empty(info, &text).enumerate() {
+        let wrong = || location.wrong("00001/000001;16;… (vehicle, image, camera)", line);
         let mut fields = line.split(';');
         let image = fields.next().unwrap_or_default().trim();
         let is_header = at == 0 && image.bytes().any(|byte| byte.is_ascii_alphabetic());
@@ -161,13 +165,13 @@ fn cameras(info: &Path) -> Result<HashMap<Key, Camera>, Error> {
         let camera = fields.next().and_then(|text| digits::number(text.trim()));
         let camera = camera.map(Camera::new).ok_or_else(wrong)?;
         if cameras.insert(key, camera).is_some() {
-            return Err(place.wrong("an image that no line before names", line));
+            return Err(location.wrong("an image that no earlier line lists", line));
         }
     }
     Ok(cameras)
 }
 
-/// The images that lists name.
+/// Checks and converts the lines of the lists of images.
 struct Images {
     named: Named,
     spellings: Spellings,
@@ -175,33 +179,38 @@ struct Images {
 }
 
 impl Images {
-    /// The images of a list.
+    /// Reads the samples of a list.
     fn samples(&mut self, split: Split, list: &Path) -> Result<Vec<Sample>, Error> {
         let text = lines::text(list)?;
-        lines::of(list, &text)
-            .map(|(place, line)| self.sample(split, place, line))
+        lines::non_empty(list, &text)
+            .map(|(location, line)| self.sample(split, location, line))
             .collect()
     }
 
-    fn sample(&mut self, split: Split, place: Place<'_>, line: &str) -> Result<Sample, Error> {
+    fn sample(
+        &mut self,
+        split: Split,
+        location: Location<'_>,
+        line: &str,
+    ) -> Result<Sample, Error> {
         let image = line.split_whitespace().next().and_then(parse);
-        let (file, key) = image.ok_or_else(|| place.wrong(LINE, line))?;
+        let (file, key) = image.ok_or_else(|| location.wrong(LINE, line))?;
         let vehicle = file.split('/').next().unwrap_or_default();
-        self.spellings.check_line(place, vehicle)?;
+        self.spellings.check_line(location, vehicle)?;
         let camera = self.cameras.get(&key).copied();
         let claim = Claim {
             split,
             identity: vehicle.to_owned(),
             camera,
         };
-        let path = self.named.take(place, &file, claim)?;
-        let camera =
-            camera.ok_or_else(|| place.wrong(format!("an image with a camera in {INFO}"), line))?;
+        let path = self.named.take(location, &file, claim)?;
+        let camera = camera
+            .ok_or_else(|| location.wrong(format!("an image with a camera in {INFO}"), line))?;
         Ok(Sample::new(path, Identity::new(key.0)).with_camera(camera))
     }
 }
 
-/// The file of `00001/000001`, and what else tells it from others.
+/// Parses `00001/000001` to the path of the image file and the key of the image.
 fn parse(image: &str) -> Option<(String, Key)> {
     let (vehicle, image) = image.split_once('/')?;
     let label: i64 = digits::number(vehicle).filter(|label| *label > 0)?;
@@ -224,7 +233,7 @@ mod tests {
     const TRAIN_LINES: &str = "00002/000002\n00001/000001\n";
 
     fn set(train: &str, info: &[u8]) -> TempDir {
-        let root = tree::of(&[
+        let root = tree::with_files(&[
             "images/00001/000001.jpg",
             "images/00002/000002.jpg",
             "images/00003/000003.jpg",
@@ -259,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_a_header_loses_no_line() {
+    fn a_list_without_a_header_keeps_its_first_line() {
         let (_, info) = INFO_LINES.split_once('\n').unwrap();
         let root = set(TRAIN_LINES, info.as_bytes());
         let splits = load(root.path(), TestSize::Medium).unwrap();
@@ -267,26 +276,27 @@ mod tests {
         assert_eq!(splits.layout, "the VERI-Wild layout");
 
         let message = message(TRAIN_LINES, &info.replacen("00001/000001", "00001", 1));
-        let expected = "vehicle_info.txt: line 1: expected 00001/000001;16;… (vehicle, image, camera), found `00001;16;t;m`";
+        let expected = "vehicle_info.txt: line 1: expected 00001/000001;16;… (vehicle, image, camera), \
+                        found `00001;16;t;m`";
         assert!(message.ends_with(expected), "{message}");
     }
 
     #[test]
-    fn lists_that_are_cut_off_anywhere_are_read_or_refused() {
+    fn truncated_lists_are_read_or_rejected() {
         for end in 0..INFO_LINES.len() {
             let root = set(TRAIN_LINES, &INFO_LINES.as_bytes()[..end]);
             drop(load(root.path(), TestSize::Medium));
         }
         for end in 0..TRAIN_LINES.len() {
             let root = set(&TRAIN_LINES[..end], INFO_LINES.as_bytes());
-            // The last line end may be missing; what else is, is refused.
+            // Only the last line end may be missing.
             let whole = end == TRAIN_LINES.len() - 1;
             assert_eq!(load(root.path(), TestSize::Medium).is_ok(), whole, "{end}");
         }
     }
 
     #[test]
-    fn models_may_be_named_in_another_encoding() {
+    fn car_model_names_may_be_in_another_encoding() {
         let info = INFO_LINES.as_bytes().to_vec();
         let root = set(
             TRAIN_LINES,
@@ -296,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn bad_lines_are_reported() {
         for (line, expected) in [
             (
                 "00001",
@@ -316,11 +326,12 @@ mod tests {
             ("00009/000001", "`, found `00009/000001.jpg`"),
             (
                 "00001/000001",
-                "expected an image that is named once, not in line 2 of train_list.txt too, found `00001/000001.jpg`",
+                "expected an image that is not already listed in line 2 of train_list.txt, \
+                 found `00001/000001.jpg`",
             ),
             (
                 "1/000001",
-                "expected one way of writing each identity, such as `00001` in line 2 of train_list.txt, found `1`",
+                "expected the spelling `00001` of this identity, as in line 2 of train_list.txt, found `1`",
             ),
             (
                 "00003/000005",
@@ -334,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_about_vehicles_are_named() {
+    fn bad_lines_of_vehicle_info_are_reported() {
         for (line, expected) in [
             (
                 "00003/000005",
@@ -344,7 +355,7 @@ mod tests {
             ("00003;1;t", "found `00003;1;t`"),
             (
                 "00003/000004;1",
-                "expected an image that no line before names, found `00003/000004;1`",
+                "expected an image that no earlier line lists, found `00003/000004;1`",
             ),
         ] {
             let message = message(TRAIN_LINES, &format!("{INFO_LINES}{line}"));
@@ -354,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_empty_is_named() {
+    fn missing_and_empty_files_are_reported() {
         let root = set(TRAIN_LINES, INFO_LINES.as_bytes());
         let error = load(root.path(), TestSize::Small).expect_err("no such list");
         assert!(
@@ -368,19 +379,19 @@ mod tests {
             "{error}"
         );
         assert!(message("", INFO_LINES).contains("train_list.txt: no images for the train split"));
-        assert!(message("00001/000001", INFO_LINES).ends_with("found only 1"));
+        assert!(message("00001/000001", INFO_LINES).ends_with("found only identity 1"));
     }
 
     #[test]
-    #[ignore = "needs the data set: REID_VERI_WILD names its folder"]
-    fn published_numbers() {
+    #[ignore = "needs the dataset: set REID_VERI_WILD to its folder"]
+    fn published_counts() {
         for (size, vehicles, gallery) in [
             (TestSize::Small, 3_000, 38_861),
             (TestSize::Medium, 5_000, 64_389),
             (TestSize::Large, 10_000, 128_517),
         ] {
             let counts = [(30_671, 277_797), (vehicles, vehicles), (vehicles, gallery)];
-            published::holds("REID_VERI_WILD", |root| load(root, size), counts);
+            published::assert_counts("REID_VERI_WILD", |root| load(root, size), counts);
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Content: which format bytes are in, whatever the file is called.
+//! Format detection from the first bytes of a file, independent of its name.
 
 use image::ImageFormat;
 
-/// Formats that are read, as they are named in messages.
+/// The supported formats, as named in error messages.
 pub(crate) const READ: &str = "a JPEG, PNG, WebP, TIFF, GIF or BMP image";
 
-/// Bytes that are looked at.
+/// The number of bytes that the detection needs.
 pub(super) const LENGTH: usize = 32;
 
-/// The format of these first bytes of a file, or a name for what they are instead.
+/// Detects the format from the first bytes of a file. For other content, the error names what it is.
 pub(super) fn format(start: &[u8]) -> Result<ImageFormat, &'static str> {
     let read = [
         ImageFormat::Jpeg,
@@ -27,7 +27,7 @@ pub(super) fn format(start: &[u8]) -> Result<ImageFormat, &'static str> {
     }
 }
 
-/// What bytes are that are of no format that is read.
+/// Names content that is in no supported format.
 fn name(start: &[u8]) -> &'static str {
     let brand = start.get(8..12).unwrap_or_default();
     match start {
@@ -48,9 +48,9 @@ fn name(start: &[u8]) -> &'static str {
         [0, 0, 1 | 2, 0, 1..=255, 0, ..] => "an icon",
         [b'%', b'P', b'D', b'F', ..] => "PDF",
         [b'P', b'K', 3, 4, ..] => "a zip archive",
-        [b'<', ..] => "a page or other markup text",
+        [b'<', ..] => "HTML or other markup",
         [b'v', b'e', b'r', b's', b'i', b'o', b'n', b' ', b'h', ..] => "a Git LFS pointer",
-        _ => "content of another kind",
+        _ => "an unknown format",
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_known_by_its_first_bytes() {
+    fn supported_formats_are_detected() {
         assert_eq!(format(&[0xff, 0xd8, 0xff, 0xe0]), Ok(ImageFormat::Jpeg));
         assert_eq!(format(b"\x89PNG\r\n\x1a\n"), Ok(ImageFormat::Png));
         assert_eq!(format(b"RIFF\x04\0\0\0WEBPVP8 "), Ok(ImageFormat::WebP));
@@ -71,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_named() {
+    fn other_content_is_named() {
         assert_eq!(format(b""), Err("an empty file"));
         assert_eq!(format(b"\0\0\0\x18ftypheic"), Err("HEIC"));
         assert_eq!(format(b"\0\0\0\x18ftypavif"), Err("AVIF"));
         assert_eq!(format(b"qoif"), Err("QOI"));
         assert_eq!(format(b"version https://git-lfs"), Err("a Git LFS pointer"));
-        assert_eq!(format(b"not an image"), Err("content of another kind"));
+        assert_eq!(format(b"not an image"), Err("an unknown format"));
     }
 }

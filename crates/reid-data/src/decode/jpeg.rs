@@ -1,7 +1,6 @@
-//! JPEG structure: the segments of a file, read without decoding a pixel.
+//! JPEG structure: parses the segments of a file without decoding pixels (ISO/IEC 10918-1, Annex B).
 //!
-//! ISO/IEC 10918-1, Annex B. Bytes between segments that belong to none are passed over, as libjpeg
-//! does.
+//! Bytes between segments that belong to none are skipped, as by libjpeg.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -13,26 +12,26 @@ const ADOBE: u8 = 0xee;
 const JFIF: u8 = 0xe0;
 const QUANTISATION_TABLES: u8 = 0xdb;
 
-/// Coefficients of a block.
+/// The number of coefficients of a block.
 const COEFFICIENTS: usize = 64;
 
-/// Why the structure of a file cannot be read.
+/// The reason why the structure of a file cannot be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The bytes end before the image does.
-    Ends,
-    /// What is there is not what the format asks for.
+    Truncated,
+    /// The bytes violate the format; the text names what was found.
     Damaged(String),
 }
 
-/// How a file is coded: the number in the marker of its frame.
+/// The coding process of a file, which the marker of its frame header gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
-    /// Sequential, Huffman codes (SOF0 and SOF1).
+    /// Sequential with Huffman coding (SOF0 and SOF1).
     Sequential,
-    /// Progressive, Huffman codes (SOF2).
+    /// Progressive with Huffman coding (SOF2).
     Progressive,
-    /// Anything else, by name.
+    /// Any other process, with its name.
     Other(&'static str),
 }
 
@@ -44,7 +43,7 @@ pub(super) struct Component {
     pub(super) sampling: (u8, u8),
 }
 
-/// The frame header: what is coded, and how.
+/// The frame header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) process: Process,
@@ -54,24 +53,25 @@ pub(super) struct Frame {
     pub(super) components: Vec<Component>,
 }
 
-/// What stands before the first scan.
+/// The information before the first scan.
 #[derive(Debug)]
 pub(super) struct Header<'bytes> {
     pub(super) frame: Frame,
-    pub(super) notes: Notes<'bytes>,
+    pub(super) metadata: Metadata<'bytes>,
 }
 
-/// What the application segments before the first scan say of the pixels.
+/// The application segments before the first scan that affect the pixels.
 #[derive(Debug, Default)]
-pub(super) struct Notes<'bytes> {
-    /// The EXIF block of the camera.
+pub(super) struct Metadata<'bytes> {
+    /// The EXIF data.
     pub(super) exif: Option<&'bytes [u8]>,
+    /// Whether there is a JFIF segment.
     pub(super) jfif: bool,
-    /// The colour transform that Adobe's segment names.
+    /// The colour transform in Adobe's segment.
     pub(super) adobe: Option<u8>,
 }
 
-impl<'bytes> Notes<'bytes> {
+impl<'bytes> Metadata<'bytes> {
     fn add(&mut self, marker: u8, payload: &'bytes [u8]) {
         match marker {
             EXIF if self.exif.is_none() => self.exif = payload.strip_prefix(b"Exif\0\0"),
@@ -84,31 +84,31 @@ impl<'bytes> Notes<'bytes> {
     }
 }
 
-/// A whole file.
+/// The structure of a whole file.
 #[derive(Debug)]
 pub(super) struct Layout<'bytes> {
     pub(super) header: Header<'bytes>,
     pub(super) scans: Vec<Scan>,
-    /// Whether quantisation tables stand behind the first scan.
+    /// Whether there are quantisation tables after the first scan.
     pub(super) late_tables: bool,
     /// The file without application data, comments, and bytes that belong to no segment.
     pub(super) bytes: Cow<'bytes, [u8]>,
 }
 
-/// What one scan holds.
+/// The content of one scan.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Positions of its components in the frame, ascending.
+    /// The indices of its components in the frame, ascending.
     pub(super) components: Vec<usize>,
-    /// The coefficients of a block, 0 to 63.
+    /// The range of coefficients, within 0 to 63.
     coefficients: Range<usize>,
-    /// The bits that were missing before, if some were there.
+    /// The number of low bits missing before this scan; `None` if it is the first one of its coefficients.
     before: Option<u8>,
-    /// The bits that are missing after.
+    /// The number of low bits still missing after this scan.
     after: u8,
 }
 
-/// One segment: its marker, what follows the length, and where it lies in the file.
+/// One segment: its marker, the bytes after its length, and its range in the file.
 struct Segment<'bytes> {
     marker: u8,
     payload: &'bytes [u8],
@@ -116,14 +116,14 @@ struct Segment<'bytes> {
 }
 
 impl<'bytes> Header<'bytes> {
-    /// Reads up to the frame header, and past it up to the first scan if the bytes go so far.
+    /// Parses the segments up to the frame header, and those up to the first scan if the bytes include them.
     pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
         let (mut header, pieces) = read_header(bytes)?;
         let mut at = pieces.last().map_or(0, |piece| piece.end);
         while let Ok(segment) = next_segment(bytes, at)
             && !matches!(segment.marker, START_OF_SCAN | END_OF_IMAGE)
         {
-            header.notes.add(segment.marker, segment.payload);
+            header.metadata.add(segment.marker, segment.payload);
             at = segment.range.end;
         }
         Ok(header)
@@ -131,7 +131,7 @@ impl<'bytes> Header<'bytes> {
 }
 
 impl<'bytes> Layout<'bytes> {
-    /// Reads all segments, up to the end-of-image marker.
+    /// Parses all segments up to the end-of-image marker.
     pub(super) fn read(bytes: &'bytes [u8]) -> Result<Self, Fault> {
         let (mut header, mut pieces) = read_header(bytes)?;
         let (mut scans, mut late_tables) = (Vec::new(), false);
@@ -151,15 +151,15 @@ impl<'bytes> Layout<'bytes> {
                     return Err(Fault::Damaged("a second frame header".to_owned()));
                 }
                 QUANTISATION_TABLES => late_tables |= !scans.is_empty(),
-                marker if scans.is_empty() => header.notes.add(marker, segment.payload),
+                marker if scans.is_empty() => header.metadata.add(marker, segment.payload),
                 _ => {}
             }
             at = segment.range.end;
-            if !is_note(segment.marker) {
+            if !is_metadata(segment.marker) {
                 pieces.push(segment.range);
             }
         }
-        check_whole(&header.frame, &scans)?;
+        check_complete(&header.frame, &scans)?;
         let bytes = without_gaps(bytes, &pieces);
         Ok(Self {
             header,
@@ -170,13 +170,13 @@ impl<'bytes> Layout<'bytes> {
     }
 }
 
-/// The header and where its segments lie; the last one is the frame header.
+/// Parses the header. Also returns the ranges of its segments without metadata; the last is the frame header.
 fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
     if bytes.len() < 2 {
-        return Err(Fault::Ends);
+        return Err(Fault::Truncated);
     }
     let mut pieces: Vec<Range<usize>> = std::iter::once(0..2).collect();
-    let mut notes = Notes::default();
+    let mut metadata = Metadata::default();
     let mut at = 2;
     loop {
         let Segment {
@@ -185,39 +185,39 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, Vec<Range<usize>>), Fault> {
             range,
         } = next_segment(bytes, at)?;
         at = range.end;
-        if !is_note(marker) {
+        if !is_metadata(marker) {
             pieces.push(range);
         }
         match marker {
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                 let frame = frame(marker, payload)?;
-                return Ok((Header { frame, notes }, pieces));
+                return Ok((Header { frame, metadata }, pieces));
             }
             START_OF_SCAN | END_OF_IMAGE => {
                 return Err(Fault::Damaged(
                     "no frame header before the first scan".to_owned(),
                 ));
             }
-            _ => notes.add(marker, payload),
+            _ => metadata.add(marker, payload),
         }
     }
 }
 
-/// Whether a segment is application data or a comment. Decoders are not given them: they draw conclusions
-/// about colours that differ from libjpeg's, or panic.
-const fn is_note(marker: u8) -> bool {
+/// Whether a segment is application data or a comment. They are removed before decoding: from them, the
+/// decoders infer colour spaces that differ from libjpeg's, or they panic.
+const fn is_metadata(marker: u8) -> bool {
     matches!(marker, 0xe0..=0xef | 0xfe)
 }
 
-/// The first segment at or after a position.
+/// Finds the first segment at or after an offset.
 fn next_segment(bytes: &[u8], mut at: usize) -> Result<Segment<'_>, Fault> {
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
         match *rest {
             [0xff, 0xff, ..] => at += 1, // padding before a marker
-            [0xff, 0x00 | 0x01 | 0xd0..=0xd7, ..] => at += 2, // no segment: data, or a lost restart
+            [0xff, 0x00 | 0x01 | 0xd0..=0xd7, ..] => at += 2, // not a segment: data or a stray restart
             [0xff, START_OF_IMAGE, ..] => {
-                return Err(Fault::Damaged("a second start of the image".to_owned()));
+                return Err(Fault::Damaged("a second start-of-image marker".to_owned()));
             }
             [0xff, END_OF_IMAGE, ..] => {
                 return Ok(Segment {
@@ -236,27 +236,27 @@ fn next_segment(bytes: &[u8], mut at: usize) -> Result<Segment<'_>, Fault> {
                 } else {
                     Ok(Segment {
                         marker,
-                        payload: payload.ok_or(Fault::Ends)?,
+                        payload: payload.ok_or(Fault::Truncated)?,
                         range: at..at + 2 + length,
                     })
                 };
             }
-            [0xff, ..] | [] => return Err(Fault::Ends),
+            [0xff, ..] | [] => return Err(Fault::Truncated),
             _ => at += 1,
         }
     }
 }
 
-/// Where compressed data end: at the first marker that is no restart.
+/// Finds the end of a scan's compressed data: the first marker that is not a restart marker.
 fn end_of_scan(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
         at += rest
             .iter()
             .position(|&byte| byte == 0xff)
-            .ok_or(Fault::Ends)?;
+            .ok_or(Fault::Truncated)?;
         match bytes.get(at + 1) {
-            None => return Err(Fault::Ends),
+            None => return Err(Fault::Truncated),
             Some(0x00 | 0xd0..=0xd7) => at += 2,
             Some(0xff) => at += 1,
             Some(_) => return Ok(at),
@@ -354,9 +354,9 @@ fn scan(payload: &[u8], frame: &Frame) -> Result<Scan, Fault> {
     })
 }
 
-/// Refuses an image whose scans leave something of a component out, or do not follow each other bit
-/// by bit: it was broken off or pieced together, whatever stands at its end.
-fn check_whole(frame: &Frame, scans: &[Scan]) -> Result<(), Fault> {
+/// Rejects an image whose scans do not contain all coefficients of a component, or do not refine them bit by
+/// bit. Such a file was truncated or assembled from pieces, even if it has an end-of-image marker.
+fn check_complete(frame: &Frame, scans: &[Scan]) -> Result<(), Fault> {
     for (at, Component { id, .. }) in frame.components.iter().enumerate() {
         let mut missing = [None; COEFFICIENTS];
         for scan in scans.iter().filter(|scan| scan.components.contains(&at)) {
@@ -364,7 +364,7 @@ fn check_whole(frame: &Frame, scans: &[Scan]) -> Result<(), Fault> {
                 let follows = scan.before.is_none_or(|before| before == scan.after + 1);
                 if *bits != scan.before || !follows {
                     let reason =
-                        format!("a scan of component {id} that does not follow the others");
+                        format!("a scan of component {id} that does not continue the others");
                     return Err(Fault::Damaged(reason));
                 }
                 *bits = Some(scan.after);
@@ -372,14 +372,14 @@ fn check_whole(frame: &Frame, scans: &[Scan]) -> Result<(), Fault> {
         }
         if missing.iter().any(|&bits| bits != Some(0)) {
             return Err(Fault::Damaged(format!(
-                "scans that leave out some of component {id}"
+                "scans without all coefficients of component {id}"
             )));
         }
     }
     Ok(())
 }
 
-/// The pieces one after another; the bytes themselves where they already follow each other.
+/// Concatenates the pieces. The bytes are borrowed if there are no gaps between the pieces.
 fn without_gaps<'bytes>(bytes: &'bytes [u8], pieces: &[Range<usize>]) -> Cow<'bytes, [u8]> {
     let end = pieces.last().map_or(0, |last| last.end);
     if pieces.windows(2).all(|pair| pair[0].end == pair[1].start) {
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_count_wherever_they_stand_before_the_first_scan() {
+    fn metadata_is_read_anywhere_before_the_first_scan() {
         let frame = [0xff, 0xc0, 0, 11, 8, 0, 1, 0, 1, 1, 0, 0x11, 0];
         let adobe = b"\xff\xee\0\x0eAdobe\0\0\0\0\0\0\x01";
         let scan = [0xff, 0xda, 0, 8, 1, 0, 0, 0, 63, 0];
@@ -406,9 +406,9 @@ mod tests {
             ([&start, &frame, &scan, adobe, &end], None),
         ] {
             let bytes = segments.concat();
-            assert_eq!(Header::read(&bytes).unwrap().notes.adobe, expected);
+            assert_eq!(Header::read(&bytes).unwrap().metadata.adobe, expected);
             let layout = Layout::read(&bytes).unwrap();
-            assert_eq!(layout.header.notes.adobe, expected);
+            assert_eq!(layout.header.metadata.adobe, expected);
             assert_eq!(*layout.bytes, *[&start[..], &frame, &scan, &end].concat());
         }
     }

@@ -1,4 +1,4 @@
-//! JPEG pixels: which decoder reads a file right.
+//! JPEG decoding: chooses a decoder that reads the file correctly.
 
 use std::io::Cursor;
 
@@ -9,26 +9,26 @@ use jpeg_decoder::ColorTransform;
 
 use super::{
     jpeg::{Fault, Header, Layout, Process},
-    pixels::{check_size, transposed},
+    pixels::{check_size, oriented},
     refusal::Refusal,
 };
 
-/// The most pixels in a byte: each block of 8 x 8 takes a bit or more.
+/// The maximum number of pixels in a byte of a file: each block of 8 x 8 takes at least one bit.
 const PIXELS_PER_BYTE: u64 = 8 * 64;
 
-/// The image in these bytes, and the turn that the camera noted.
+/// Decodes the image in these bytes, and returns it with its EXIF orientation.
 ///
-/// Two decoders share the work. The fast one is right about images of one channel and about
-/// ordinary colour: luma first, sampled as finely as chroma or twice as finely, all channels in the
-/// first scan. It does not see what else there is, and gives garbage for it. The slow one, three
-/// times as slow, is right about all but a few rare samplings, which are refused.
+/// There are two decoders. The fast one is correct for grey images and for ordinary colour images: luma is
+/// the first channel, with the resolution of chroma or twice that, and a sequential image has a single scan.
+/// It decodes other images wrongly, without an error. The slow one takes three times as long. It is correct
+/// except for a few rare files, which are rejected.
 pub(super) fn read(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Refusal> {
     let layout = Layout::read(bytes)?;
     let header = &layout.header;
     check(header)?;
     let pixels = u64::from(header.frame.width) * u64::from(header.frame.height);
     if pixels > PIXELS_PER_BYTE.saturating_mul(bytes.len() as u64) {
-        return Err(Fault::Ends.into());
+        return Err(Fault::Truncated.into());
     }
     let image = if is_ordinary(&layout) {
         DynamicImage::from_decoder(JpegDecoder::new(Cursor::new(&*layout.bytes))?)?
@@ -38,8 +38,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Refusal>
     Ok((image, orientation(header)))
 }
 
-/// Whether the fast decoder is right about a file. It takes colours for RGB that are named so, or that
-/// Adobe leaves as they are, also where libjpeg does not.
+/// Whether the fast decoder is correct for a file.
+///
+/// Images with the component IDs `RGB`, or with Adobe's colour transform 0, are left to the slow decoder: the
+/// fast one does not follow libjpeg's rules for RGB.
 fn is_ordinary(layout: &Layout<'_>) -> bool {
     let frame = &layout.header.frame;
     let at_once = match frame.process {
@@ -54,7 +56,7 @@ fn is_ordinary(layout: &Layout<'_>) -> bool {
             let coarse = chroma.iter().all(|component| component.sampling == (1, 1));
             let ids: Vec<u8> = frame.components.iter().map(|one| one.id).collect();
             let converted =
-                matches!(layout.header.notes.adobe, None | Some(1 | 2)) && ids != b"RGB";
+                matches!(layout.header.metadata.adobe, None | Some(1 | 2)) && ids != b"RGB";
             fine && coarse && converted
         }
         _ => false,
@@ -62,21 +64,21 @@ fn is_ordinary(layout: &Layout<'_>) -> bool {
     at_once && known
 }
 
-/// What the channels are, as libjpeg tells it.
+/// The colour space of an image, by libjpeg's rules.
 fn colours(header: &Header<'_>) -> ColorTransform {
     let ids: Vec<u8> = header.frame.components.iter().map(|one| one.id).collect();
-    match (&*ids, header.notes.adobe) {
+    match (&*ids, header.metadata.adobe) {
         ([_], _) => ColorTransform::Grayscale,
-        ([_, _, _], Some(0)) | (b"RGB", None) if !header.notes.jfif => ColorTransform::RGB,
+        ([_, _, _], Some(0)) | (b"RGB", None) if !header.metadata.jfif => ColorTransform::RGB,
         ([_, _, _], _) => ColorTransform::YCbCr,
         (_, None | Some(0)) => ColorTransform::CMYK,
         _ => ColorTransform::YCCK,
     }
 }
 
-/// The image by the slow decoder.
+/// Decodes the image with the slow decoder.
 fn read_slowly(layout: &Layout<'_>) -> Result<RgbImage, Refusal> {
-    refuse_rare(layout)?;
+    reject_rare(layout)?;
     let mut decoder = jpeg_decoder::Decoder::new(&*layout.bytes);
     decoder.set_color_transform(colours(&layout.header));
     let decoded = decoder.decode();
@@ -84,7 +86,7 @@ fn read_slowly(layout: &Layout<'_>) -> Result<RgbImage, Refusal> {
     let frame = &layout.header.frame;
     let values = match frame.components.len() {
         1 => values.iter().flat_map(|&grey| [grey; 3]).collect(),
-        4 => values.chunks_exact(4).flat_map(without_key).collect(),
+        4 => values.chunks_exact(4).flat_map(cmyk_to_rgb).collect(),
         _ => values,
     };
     let length = values.len();
@@ -95,8 +97,8 @@ fn read_slowly(layout: &Layout<'_>) -> Result<RgbImage, Refusal> {
     })
 }
 
-/// Red, green and blue of cyan, magenta, yellow and key.
-fn without_key(ink: &[u8]) -> [u8; 3] {
+/// Converts cyan, magenta, yellow and key (black) to red, green and blue.
+fn cmyk_to_rgb(ink: &[u8]) -> [u8; 3] {
     let light = 255 - u32::from(ink[3]);
     [0, 1, 2].map(|at| {
         let product = (255 - u32::from(ink[at])) * light;
@@ -104,10 +106,10 @@ fn without_key(ink: &[u8]) -> [u8; 3] {
     })
 }
 
-/// Refuses what the slow decoder gets wrong: a progressive image that exchanges its quantisation
-/// tables between scans, and a component alone in its scan whose sampling factor is neither 1 nor the
-/// largest.
-fn refuse_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
+/// Rejects files that the slow decoder decodes wrongly: progressive images that change their quantisation
+/// tables between scans, and images with a scan of one component whose sampling factor is neither 1 nor the
+/// largest of the image.
+fn reject_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
     let frame = &layout.header.frame;
     if frame.process == Process::Progressive && layout.late_tables {
         let found = "a progressive JPEG with quantisation tables between its scans";
@@ -117,8 +119,8 @@ fn refuse_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
     let widest = samplings().map(|(horizontal, _)| horizontal).max();
     let highest = samplings().map(|(_, vertical)| vertical).max();
     for scan in &layout.scans {
-        let [alone] = *scan.components else { continue };
-        let (horizontal, vertical) = frame.components[alone].sampling;
+        let [single] = *scan.components else { continue };
+        let (horizontal, vertical) = frame.components[single].sampling;
         let between = |factor, most| factor != 1 && Some(factor) != most;
         if between(horizontal, widest) || between(vertical, highest) {
             let found = format!(
@@ -130,20 +132,21 @@ fn refuse_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Width and height that [`read`] will give the image, from what stands before the first scan.
+/// Reads the width and height of the image that [`read`] returns, from the segments before the first scan.
 pub(super) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
     let header = Header::read(bytes)?;
     check(&header)?;
     let size = (header.frame.width, header.frame.height);
-    Ok(transposed(size, orientation(&header)))
+    Ok(oriented(size, orientation(&header)))
 }
 
 fn orientation(header: &Header<'_>) -> Orientation {
-    let noted = header.notes.exif.and_then(Orientation::from_exif_chunk);
-    noted.unwrap_or(Orientation::NoTransforms)
+    let exif = header.metadata.exif;
+    let found = exif.and_then(Orientation::from_exif_chunk);
+    found.unwrap_or(Orientation::NoTransforms)
 }
 
-/// Refuses what no decoder here reads, and what is too large.
+/// Rejects images that neither decoder supports, and images with too many pixels.
 fn check(header: &Header<'_>) -> Result<(), Refusal> {
     let frame = &header.frame;
     let found = match (frame.process, frame.precision, frame.components.len()) {

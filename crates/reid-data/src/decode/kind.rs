@@ -1,27 +1,28 @@
-//! File kind: whether a file's name promises an image, and one that is read.
+//! File kinds: whether a file's extension is that of an image, and of a supported format.
 
 use std::path::Path;
 
-/// What the ending of a file's name promises. Whether the content keeps the promise is seen when
-/// the file is opened: [`dimensions`](crate::dimensions) and [`decode`](crate::decode) go by the
-/// content alone.
+/// The kind of a file according to its extension.
+///
+/// The content may be of another kind. [`dimensions`](crate::dimensions) and [`decode`](crate::decode) use
+/// only the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// An image of a format that is read: JPEG, PNG, WebP, TIFF, GIF or BMP.
+    /// An image in a supported format: JPEG, PNG, WebP, TIFF, GIF or BMP.
     Readable,
-    /// An image of a format that is not read, with the name of the format, such as `"HEIC"`.
+    /// An image in a format that is not supported, with the name of the format, such as `"HEIC"`.
     UnreadableImage(&'static str),
-    /// Anything else: lists, notes, files without an ending.
+    /// Any other file, such as a text file or a file without an extension.
     Other,
 }
 
-/// Endings of files that are read, in small letters.
+/// The extensions of supported formats, in lower case.
 const READABLE: [&str; 17] = [
     "jpg", "jpeg", "jpe", "jfif", "jfi", "jif", "pjpeg", "pjp", "mpo", // JPEG
     "png", "apng", "bmp", "dib", "webp", "tif", "tiff", "gif",
 ];
 
-/// Endings of other images, in small letters, with the names of their formats.
+/// The extensions of other image formats, in lower case, with the names of the formats.
 const UNREADABLE: [(&str, &[&str]); 20] = [
     ("HEIC", &["heic", "heif", "hif", "heics", "heifs"]),
     ("AVIF", &["avif", "avifs"]),
@@ -54,8 +55,7 @@ const UNREADABLE: [(&str, &[&str]); 20] = [
     ),
 ];
 
-/// What the ending of this file's name promises, in small or capital letters. The file is not
-/// opened.
+/// Returns the kind of a file according to its extension, ignoring case. The file is not opened.
 ///
 /// ```
 /// use std::path::Path;
@@ -92,19 +92,19 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_of_a_readable_format_counts_in_any_case() {
+    fn extensions_of_supported_formats_are_readable_in_any_case() {
         for extension in [
             "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif",
         ] {
             assert_eq!(kind(&format!("a/b.{extension}")), FileKind::Readable);
-            let shouted = extension.to_uppercase();
-            assert_eq!(kind(&format!("a/b.c.{shouted}")), FileKind::Readable);
+            let upper = extension.to_uppercase();
+            assert_eq!(kind(&format!("a/b.c.{upper}")), FileKind::Readable);
         }
         assert_eq!(kind("a.JpEg"), FileKind::Readable);
     }
 
     #[test]
-    fn other_images_are_named_and_the_rest_is_other() {
+    fn unsupported_images_have_a_format_name_and_other_files_are_other() {
         assert_eq!(kind("a.HEIC"), FileKind::UnreadableImage("HEIC"));
         assert_eq!(kind("a.avif"), FileKind::UnreadableImage("AVIF"));
         assert_eq!(kind("a.jp2"), FileKind::UnreadableImage("JPEG 2000"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_ending_is_listed_twice() {
+    fn no_extension_is_listed_twice() {
         let others = UNREADABLE.iter().flat_map(|(_, extensions)| *extensions);
         let mut extensions: Vec<&str> = READABLE.iter().chain(others).copied().collect();
         let listed = extensions.len();

@@ -1,4 +1,4 @@
-//! Pixels: bytes of any format that is read, as RGB.
+//! Pixel decoding: reads the bytes of an image in any supported format as RGB.
 
 use std::io::{BufRead, Cursor, Seek};
 
@@ -12,7 +12,7 @@ use super::{
     webp_exif,
 };
 
-/// The image in these bytes, turned as the camera noted.
+/// Decodes the image in these bytes, and applies its EXIF orientation.
 pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
     let start = &bytes[..bytes.len().min(content::LENGTH)];
     let format = content::format(start).map_err(|found| Refusal::Format(found.to_owned()))?;
@@ -27,17 +27,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<RgbImage, Refusal> {
     Ok(image.into_rgb8())
 }
 
-/// Width and height that [`read`] will give the image, from what stands before its pixels.
+/// Reads the width and height of the image that [`read`] returns, without decoding the pixels.
 pub(super) fn dimensions<R: BufRead + Seek>(
     reader: R,
     format: ImageFormat,
 ) -> Result<(u32, u32), Refusal> {
     let (decoder, orientation) = decoder(reader, format)?;
-    Ok(transposed(decoder.dimensions(), orientation))
+    Ok(oriented(decoder.dimensions(), orientation))
 }
 
-/// Width and height after a turn.
-pub(super) fn transposed((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+/// The width and height after the orientation is applied.
+pub(super) fn oriented((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
     match orientation {
         Orientation::Rotate90
         | Orientation::Rotate270
@@ -50,16 +50,15 @@ pub(super) fn transposed((width, height): (u32, u32), orientation: Orientation) 
     }
 }
 
-/// A decoder that has read what stands before the pixels, and found no more of them than are read, and the
-/// turn that the camera noted.
+/// Creates a decoder, checks the number of pixels in the header, and reads the EXIF orientation.
 fn decoder<'reader, R: BufRead + Seek + 'reader>(
     mut reader: R,
     format: ImageFormat,
 ) -> Result<(impl ImageDecoder + 'reader, Orientation), Refusal> {
-    let mut noted = None;
+    let mut webp = None;
     match format {
         ImageFormat::Tiff => tiff_tags::check(&mut reader)?,
-        ImageFormat::WebP => noted = Some(webp_exif::orientation(&mut reader)?),
+        ImageFormat::WebP => webp = Some(webp_exif::orientation(&mut reader)?),
         _ => {}
     }
     reader.rewind().map_err(ImageError::from)?;
@@ -70,18 +69,19 @@ fn decoder<'reader, R: BufRead + Seek + 'reader>(
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let orientation = match noted {
-        Some(noted) => noted,
+    let orientation = match webp {
+        Some(orientation) => orientation,
         None => decoder.orientation()?,
     };
     Ok((decoder, orientation))
 }
 
-/// Refuses an image without pixels, one of more than are read, and one of more than there is memory
-/// for, before any of it is taken.
+/// Rejects an image without pixels, with more than [`MAX_PIXELS`], or with more than fit into memory. The
+/// memory that decoding needs is reserved and freed again.
 pub(super) fn check_size(width: u32, height: u32) -> Result<(), Refusal> {
     if width == 0 || height == 0 {
-        return Err(Refusal::Format(format!("one of {width} x {height} pixels")));
+        let found = format!("an image of {width} x {height} pixels");
+        return Err(Refusal::Format(found));
     }
     let pixels = u64::from(width) * u64::from(height);
     let bytes = BYTES_PER_PIXEL.saturating_mul(pixels);

@@ -1,4 +1,4 @@
-//! Refusal: why bytes are not read as an image.
+//! Refusals: the reasons why bytes cannot be read as an image.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use image::{
 use super::{MAX_PIXELS, content, jpeg::Fault};
 use crate::Error;
 
-/// Why bytes are not read as an image; [`Refusal::of`] adds which file they are from.
+/// The reason why bytes cannot be read as an image. [`Refusal::with_path`] adds the path of the file.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// They are something else, or a variant of a format that is not read.
+    /// The bytes are not an image, or an image in a format or variant that is not supported.
     Format(String),
-    /// The image is larger than what is read.
+    /// The image has too many pixels.
     Size { width: u64, height: u64 },
-    /// They are damaged, or the decoder cannot read them.
+    /// The bytes are damaged, or the decoder does not support them.
     Codec(ImageError),
 }
 
 impl Refusal {
-    pub(super) fn of(self, path: &Path) -> Error {
+    pub(super) fn with_path(self, path: &Path) -> Error {
         let path = path.to_owned();
         match self {
             Self::Format(found) => Error::ImageFormat {
@@ -40,7 +40,7 @@ impl Refusal {
         }
     }
 
-    /// An image that is damaged in this way.
+    /// An image that is damaged for this reason.
     pub(super) fn damaged(format: ImageFormat, reason: impl Into<String>) -> Self {
         let format = ImageFormatHint::Exact(format);
         Self::Codec(ImageError::Decoding(DecodingError::new(
@@ -59,7 +59,7 @@ impl From<ImageError> for Refusal {
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         let reason = match fault {
-            Fault::Ends => "the file ends before the image does".to_owned(),
+            Fault::Truncated => "the file ends before the image does".to_owned(),
             Fault::Damaged(what) => what,
         };
         Self::damaged(ImageFormat::Jpeg, reason)

@@ -1,4 +1,4 @@
-//! TIFF tags: what the decoder passes over although pixels depend on it.
+//! TIFF tags that the decoder ignores although the pixels depend on them.
 
 use std::io::{Read, Seek};
 
@@ -7,13 +7,13 @@ use tiff::{decoder::Decoder, tags::Tag};
 
 use super::refusal::Refusal;
 
-/// The bits of a byte run from the lowest to the highest.
+/// The value of `FillOrder` if the first pixel of a byte is in its lowest bits.
 const LOWEST_BIT_FIRST: u16 = 2;
-/// Colours are multiplied by alpha.
+/// The value of `ExtraSamples` if colours are multiplied by alpha.
 const ASSOCIATED_ALPHA: u16 = 1;
 
-/// Refuses a file whose pixels the decoder would give in another order of bits, or multiplied by
-/// their transparency.
+/// Rejects a file whose pixels the decoder would return in the wrong order within a byte, or multiplied by
+/// alpha.
 pub(super) fn check(reader: impl Read + Seek) -> Result<(), Refusal> {
     let damaged = |error: tiff::TiffError| Refusal::damaged(ImageFormat::Tiff, error.to_string());
     let mut decoder = Decoder::new(reader).map_err(damaged)?;

@@ -1,5 +1,5 @@
-//! WebP metadata: the turn that a camera noted. The decoder's own reading of it takes all the memory that a
-//! chunk declares, whatever the length of the file.
+//! The EXIF orientation of a WebP file. It is not read by the `image` crate's decoder, which allocates all
+//! the memory that a chunk declares, even if the file is shorter.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -7,11 +7,12 @@ use image::{ImageError, ImageFormat, metadata::Orientation};
 
 use super::refusal::Refusal;
 
-/// Bytes of `RIFF`, a length and `WEBP`, and of the name and the length of a chunk.
+/// The length of the file header: `RIFF`, the size of the file, and `WEBP`.
 const FILE_HEADER: u64 = 12;
+/// The length of a chunk's header: its name and its size.
 const CHUNK_HEADER: u64 = 8;
 
-/// The turn in the first chunk of EXIF, which a file with extended features may have.
+/// Reads the orientation from the first EXIF chunk, which only a file in the extended format (`VP8X`) has.
 pub(super) fn orientation(mut reader: impl Read + Seek) -> Result<Orientation, Refusal> {
     let exif = exif(&mut reader).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -20,14 +21,14 @@ pub(super) fn orientation(mut reader: impl Read + Seek) -> Result<Orientation, R
         }
         _ => ImageError::from(error).into(),
     })?;
-    let noted = exif.and_then(|exif| {
+    let found = exif.and_then(|exif| {
         let tags = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
         Orientation::from_exif_chunk(tags)
     });
-    Ok(noted.unwrap_or(Orientation::NoTransforms))
+    Ok(found.unwrap_or(Orientation::NoTransforms))
 }
 
-/// The content of the first chunk of EXIF.
+/// Reads the content of the first EXIF chunk.
 fn exif(reader: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u8>>> {
     let length = reader.seek(SeekFrom::End(0))?;
     let mut start = FILE_HEADER;
@@ -50,7 +51,7 @@ fn exif(reader: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-/// Name and length of the chunk that starts here.
+/// Reads the name and length of the chunk that starts at this offset.
 fn chunk(reader: &mut (impl Read + Seek), start: u64) -> io::Result<([u8; 4], u32)> {
     let (mut name, mut length) = ([0; 4], [0; 4]);
     reader.seek(SeekFrom::Start(start))?;
@@ -65,10 +66,10 @@ mod tests {
 
     use super::*;
 
-    /// Orientation 6 in TIFF's bytes.
-    const TURN: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    /// EXIF with orientation 6: rotate by 90° clockwise.
+    const ROTATED: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
-    fn noted(chunks: &[(&[u8; 4], u32, &[u8])]) -> Option<Orientation> {
+    fn read(chunks: &[(&[u8; 4], u32, &[u8])]) -> Option<Orientation> {
         let mut file = b"RIFF\0\0\0\0WEBP".to_vec();
         for (name, length, bytes) in chunks {
             file.extend([*name, &length.to_le_bytes(), *bytes].concat());
@@ -77,26 +78,23 @@ mod tests {
     }
 
     #[test]
-    fn the_turn_is_that_of_the_first_exif_chunk() {
-        let length = u32::try_from(TURN.len()).unwrap();
-        let extended = (b"VP8X", 1, &[0, 0][..]); // an odd length is followed by a byte more
-        let transposed = Some(Orientation::Rotate90);
+    fn the_orientation_is_that_of_the_first_exif_chunk() {
+        let length = u32::try_from(ROTATED.len()).unwrap();
+        let extended = (b"VP8X", 1, &[0, 0][..]); // an odd length is followed by a padding byte
+        let rotated = Some(Orientation::Rotate90);
         let upright = Some(Orientation::NoTransforms);
-        let exif = (b"EXIF", length, TURN);
-        assert_eq!(noted(&[extended, exif]), transposed);
-        let prefixed = [b"Exif\0\0", TURN].concat();
-        assert_eq!(
-            noted(&[extended, (b"EXIF", length + 6, &prefixed)]),
-            transposed
-        );
-        assert_eq!(noted(&[extended, (b"VP8 ", 2, &[0, 0]), exif]), transposed);
-        assert_eq!(noted(&[(b"VP8 ", 2, &[0, 0]), exif]), upright);
-        assert_eq!(noted(&[extended, (b"what", u32::MAX, &[0, 0])]), upright);
+        let exif = (b"EXIF", length, ROTATED);
+        assert_eq!(read(&[extended, exif]), rotated);
+        let prefixed = [b"Exif\0\0", ROTATED].concat();
+        assert_eq!(read(&[extended, (b"EXIF", length + 6, &prefixed)]), rotated);
+        assert_eq!(read(&[extended, (b"VP8 ", 2, &[0, 0]), exif]), rotated);
+        assert_eq!(read(&[(b"VP8 ", 2, &[0, 0]), exif]), upright);
+        assert_eq!(read(&[extended, (b"what", u32::MAX, &[0, 0])]), upright);
     }
 
     #[test]
-    fn exif_that_is_longer_than_the_file_is_refused() {
+    fn an_exif_chunk_longer_than_the_file_is_rejected() {
         let extended = (b"VP8X", 2, &[0, 0][..]);
-        assert_eq!(noted(&[extended, (b"EXIF", u32::MAX, TURN)]), None);
+        assert_eq!(read(&[extended, (b"EXIF", u32::MAX, ROTATED)]), None);
     }
 }

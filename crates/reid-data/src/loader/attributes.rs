@@ -1,4 +1,4 @@
-//! Attributes: the class numbers of labels other than the identity.
+//! Attribute classes: the class indices of labels other than the identity.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The values of one attribute as class numbers: names in ascending order (of their bytes) are classes
-/// 0, 1, ... Belongs to a checkpoint, for a classifier of the attribute means nothing without it.
+/// The mapping between the values of one attribute and class indices: the values, sorted by their bytes, are
+/// classes 0, 1, and so on.
+///
+/// A checkpoint must include this mapping, because the outputs of an attribute classifier have no meaning
+/// without it.
 ///
 /// ```
 /// use reid_data::loader::AttributeClasses;
@@ -23,15 +26,15 @@ use crate::Error;
 pub struct AttributeClasses(Vec<String>);
 
 impl AttributeClasses {
-    /// The classes of these names, which may repeat and stand in any order.
+    /// Creates the classes of these names, which may repeat and be in any order.
     #[must_use]
     pub fn from_names<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         let names: BTreeSet<String> = names.into_iter().map(Into::into).collect();
         Self(names.into_iter().collect())
     }
 
-    /// The classes of every attribute that one of the samples has, by the name of the attribute. Junk
-    /// and images of unknown identity do not count: nothing is trained on them.
+    /// Creates the classes of every attribute that occurs in the samples, by attribute name. Junk samples and
+    /// samples of unknown identity are ignored, because they are not trained on.
     ///
     /// ```
     /// use reid_core::{Identity, Sample};
@@ -58,19 +61,19 @@ impl AttributeClasses {
             .collect()
     }
 
-    /// Number of classes.
+    /// The number of classes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no class.
+    /// Whether there are no classes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The class with this name, from 0; `None` if there is none.
+    /// The class index of a name, from 0; `None` if there is no such class.
     #[must_use]
     pub fn class(&self, name: &str) -> Option<usize> {
         self.0
@@ -78,20 +81,20 @@ impl AttributeClasses {
             .ok()
     }
 
-    /// The name of a class.
+    /// The name of a class index; `None` if the index is not less than [`len`](Self::len).
     #[must_use]
     pub fn name(&self, class: usize) -> Option<&str> {
         self.0.get(class).map(String::as_str)
     }
 
-    /// The names, in the order of classes.
+    /// The names, in the order of their class indices.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.0
     }
 }
 
-/// A table read from a checkpoint.
+/// Converts the list of names that a checkpoint contains.
 impl TryFrom<Vec<String>> for AttributeClasses {
     type Error = Error;
 
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_attribute_of_a_sample_has_a_table_but_those_of_junk() {
+    fn every_attribute_has_classes_except_attributes_of_junk() {
         let sample = |label, colour: &str| {
             Sample::new("a.jpg", Identity::new(label)).with_attribute("colour", colour)
         };
@@ -142,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_table_comes_back_and_a_disordered_one_is_refused() {
+    fn saved_classes_are_read_back_and_unordered_ones_are_rejected() {
         let classes = AttributeClasses::from_names(["b", "a"]);
         let text = serde_json::to_string(&classes).unwrap();
         assert_eq!(text, r#"["a","b"]"#);
         let read = serde_json::from_str::<AttributeClasses>;
         assert_eq!(read(&text).unwrap(), classes);
-        let error = read(r#"["a","c","b"]"#).expect_err("b is late");
+        let error = read(r#"["a","c","b"]"#).expect_err("b comes after c");
         let expected = "class 2 is `b`, expected a name after `c`";
         assert!(error.to_string().contains(expected), "{error}");
     }

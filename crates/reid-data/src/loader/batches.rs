@@ -1,4 +1,4 @@
-//! Batches: what worker threads make ahead, taken in order.
+//! Batches that worker threads prepare ahead of time, in order.
 
 use std::{
     any::Any,
@@ -13,15 +13,15 @@ use std::{
 use super::LoaderConfig;
 use crate::Error;
 
-/// An iterator over batches that worker threads make ahead; they come out in order.
+/// An iterator over batches that worker threads prepare ahead of time. The batches come in order.
 ///
-/// After an error there is nothing more. Dropping the iterator stops the workers and waits for the
-/// batches that they are making.
+/// The iterator ends after an error. Dropping it stops the worker threads and waits until they have finished
+/// their current batches.
 ///
-/// [`TrainLoader`](super::TrainLoader) and [`EvalLoader`](super::EvalLoader) make them.
+/// [`TrainLoader`](super::TrainLoader) and [`EvalLoader`](super::EvalLoader) create it.
 pub struct Batches<B> {
-    /// Worker `w` of `W` makes batches `w`, `w + W`, ... and sends them through a channel of its
-    /// own, so taking from the channels in turn restores the order.
+    /// Worker `w` of `W` prepares batches `w`, `w + W`, ... and sends them through channel `w`. Receiving
+    /// from the channels round-robin therefore restores the order.
     channels: Vec<Receiver<Result<B, Error>>>,
     workers: Vec<io::Result<JoinHandle<()>>>,
     next: usize,
@@ -29,7 +29,7 @@ pub struct Batches<B> {
 }
 
 impl<B: Send + 'static> Batches<B> {
-    /// Starts making batches `0..count`.
+    /// Starts the workers, which prepare batches `0..count` by calling `make` with the index of a batch.
     pub(super) fn start<F>(count: usize, config: LoaderConfig, make: F) -> Self
     where
         F: Fn(usize) -> Result<B, Error> + Send + Sync + 'static,
@@ -40,7 +40,7 @@ impl<B: Send + 'static> Batches<B> {
             let make = Arc::clone(&make);
             let (sender, channel) = sync_channel(config.prefetch.div_ceil(lanes));
             let work = move || {
-                // The other end is gone once nobody wants the batches any more.
+                // Sending fails once the iterator has been dropped.
                 for batch in (lane..count).step_by(lanes) {
                     if sender.send(make(batch)).is_err() {
                         break;
@@ -61,28 +61,28 @@ impl<B: Send + 'static> Batches<B> {
 }
 
 impl<B> Batches<B> {
-    /// Why a worker closed its channel before its time.
+    /// Returns the reason why a worker closed its channel too early.
     fn failure(&mut self, lane: usize) -> Error {
         let reason = match self.workers.swap_remove(lane).map(JoinHandle::join) {
             Err(error) => error.to_string(),
             Ok(Err(panic)) => message(&*panic),
-            Ok(Ok(())) => "it ended early".to_owned(),
+            Ok(Ok(())) => "it stopped before its last batch".to_owned(),
         };
         Error::Worker { reason }
     }
 
-    /// Stops the workers and waits until they have.
+    /// Stops the workers and waits for them to finish.
     fn stop(&mut self) {
         self.next = self.end;
         self.channels.clear();
         for worker in self.workers.drain(..).flatten() {
-            // A panic here is in a batch that nobody asked for any more.
+            // Ignore a panic here: its batch is no longer needed.
             let _ = worker.join();
         }
     }
 }
 
-/// The text of a panic.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -108,7 +108,7 @@ impl<B> Iterator for Batches<B> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.end - self.next;
-        (left.min(1), Some(left)) // an error may be the last
+        (left.min(1), Some(left)) // the first error ends the iterator
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_in_order_whatever_the_threads() {
+    fn batches_come_in_order_for_any_number_of_threads() {
         for (workers, prefetch) in [(0, 0), (1, 0), (1, 8), (3, 0), (3, 1), (3, 7), (20, 2)] {
             let batches = Batches::start(10, config(workers, prefetch), Ok);
             let numbers: Result<Vec<usize>, Error> = batches.collect();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_made_ahead_than_asked_for() {
+    fn no_more_batches_are_prepared_than_configured() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&made);
         let mut batches = Batches::start(1000, config(2, 4), move |number| {
@@ -168,7 +168,7 @@ mod tests {
             batches.next().unwrap().unwrap();
         }
         drop(batches);
-        // 10 taken, 4 waiting, 2 in the making.
+        // 10 taken, 4 waiting, 2 in preparation.
         assert!(made.load(Ordering::SeqCst) <= 16);
         assert_eq!(
             Arc::strong_count(&made),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_comes_in_its_place_and_is_the_last() {
+    fn an_error_comes_in_order_and_ends_the_iterator() {
         let mut batches = Batches::start(9, config(2, 4), |number| match number {
             5 => Err(Error::TooFewIdentities {
                 expected: 2,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_worker_is_an_error_not_a_hang() {
+    fn a_panic_in_a_worker_is_an_error_and_does_not_hang() {
         for workers in [1, 2, 3] {
             let mut batches = Batches::start(9, config(workers, 4), |number| {
                 assert!(number != 4, "no batch number {number}");

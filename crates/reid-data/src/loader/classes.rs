@@ -1,14 +1,15 @@
-//! Classes: the numbers by which a classifier knows the identities.
+//! Identity classes: the class index of each training identity.
 
 use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The numbers by which a classifier knows the identities: training identities in ascending order
-/// are classes 0, 1, ... Belongs to a checkpoint, for its classifier means nothing without it.
+/// The mapping between identities and class indices: the training identities in ascending order are classes
+/// 0, 1, and so on.
 ///
-/// Junk ([`Identity::JUNK`]) and what nobody knows ([`Identity::UNKNOWN`]) are no classes.
+/// A checkpoint must include this mapping, because a classifier's outputs have no meaning without it. Junk
+/// ([`Identity::JUNK`]) and unknown identities ([`Identity::UNKNOWN`]) have no class.
 ///
 /// ```
 /// use reid_core::Identity;
@@ -24,7 +25,7 @@ use crate::Error;
 pub struct Classes(Vec<Identity>);
 
 impl Classes {
-    /// The classes of these identities, which may repeat and stand in any order.
+    /// Creates the classes of these identities, which may repeat and be in any order.
     #[must_use]
     pub fn from_identities(identities: impl IntoIterator<Item = Identity>) -> Self {
         let labelled = |identity: &Identity| identity.is_labelled();
@@ -34,38 +35,38 @@ impl Classes {
         Self(identities)
     }
 
-    /// Number of classes.
+    /// The number of classes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no class.
+    /// Whether there are no classes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The class of an identity, from 0; `None` if it was not trained on.
+    /// The class index of an identity, from 0; `None` if it was not trained on.
     #[must_use]
     pub fn class(&self, identity: Identity) -> Option<usize> {
         self.0.binary_search(&identity).ok()
     }
 
-    /// The identity of a class.
+    /// The identity of a class index; `None` if the index is not less than [`len`](Self::len).
     #[must_use]
     pub fn identity(&self, class: usize) -> Option<Identity> {
         self.0.get(class).copied()
     }
 
-    /// The identities, in the order of classes.
+    /// The identities, in the order of their class indices.
     #[must_use]
     pub fn identities(&self) -> &[Identity] {
         &self.0
     }
 }
 
-/// A table read from a checkpoint.
+/// Converts the list of identities that a checkpoint contains.
 impl TryFrom<Vec<Identity>> for Classes {
     type Error = Error;
 
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_numbered_in_order_without_junk() {
+    fn classes_are_in_ascending_order_without_junk_and_unknown() {
         let classes = Classes::from_identities([30, -1, 4, 30, 0, -2].map(Identity::new));
         assert_eq!(classes.identities(), [0, 4, 30].map(Identity::new));
         assert_eq!(classes.class(Identity::new(4)), Some(1));
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_table_comes_back_and_a_disordered_one_is_refused() {
+    fn saved_classes_are_read_back_and_unordered_ones_are_rejected() {
         let classes = Classes::from_identities([5, 3].map(Identity::new));
         let text = serde_json::to_string(&classes).unwrap();
         assert_eq!(text, "[3,5]");

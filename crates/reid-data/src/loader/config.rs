@@ -4,7 +4,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-/// Threads and memory that a loader may use. No number here changes what the batches contain.
+/// The threads and memory that a data loader may use. These settings never change the content of batches.
 ///
 /// ```
 /// use reid_data::loader::LoaderConfig;
@@ -16,38 +16,39 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoaderConfig {
-    /// Threads that make batches; 0 counts as 1. Default: one per core, at most 8.
+    /// The number of worker threads; 0 means 1. Default: one per core, at most 8.
     pub workers: usize,
-    /// Finished batches that may wait to be taken, rounded up to a multiple of the workers; each
-    /// worker may hold one more that it is making. Default: 8.
+    /// The number of finished batches that may wait in the queue, rounded up to a multiple of `workers`. Each
+    /// worker may hold one more batch that it is preparing. Default: 8.
     pub prefetch: usize,
-    /// Memory for the pixels of decoded and resized images, in bytes. Images that do not fit are decoded
-    /// anew each time. Default: 1 GiB, which is 10 922 images of 256 x 128. Each loader has so much, and a
-    /// clone shares it; a training run has it once for training and evaluation together
-    /// ([`TrainLoader::eval_loader`](super::TrainLoader::eval_loader)).
+    /// The size of the cache of decoded and resized images, in bytes. Images that do not fit are decoded
+    /// again each time. Default: 1 GiB, which is 10 922 images of 256 x 128.
+    ///
+    /// Each loader has its own cache, which its clones share. A loader from
+    /// [`TrainLoader::eval_loader`](super::TrainLoader::eval_loader) shares the cache of the training loader.
     pub cache_bytes: usize,
 }
 
 impl LoaderConfig {
-    /// The default of every field.
+    /// Creates the default configuration.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another number of threads that make batches.
+    /// Sets the number of worker threads.
     #[must_use]
     pub fn with_workers(self, workers: usize) -> Self {
         Self { workers, ..self }
     }
 
-    /// Another number of finished batches that may wait.
+    /// Sets the number of finished batches that may wait in the queue.
     #[must_use]
     pub fn with_prefetch(self, prefetch: usize) -> Self {
         Self { prefetch, ..self }
     }
 
-    /// Another amount of memory for decoded images, in bytes; 0 keeps none.
+    /// Sets the size of the cache of decoded images, in bytes; 0 disables it.
     #[must_use]
     pub fn with_cache_bytes(self, cache_bytes: usize) -> Self {
         Self {

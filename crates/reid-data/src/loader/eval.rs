@@ -1,4 +1,4 @@
-//! Evaluation loader: images as they are, in order.
+//! The evaluation loader: images without augmentation, in order.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use crate::{
     transform::{Normalise, Picture},
 };
 
-/// Images as they are, in order.
+/// A batch of images without augmentation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EvalBatch {
     /// The images, `[n, 3, height, width]`, normalised.
     pub images: Vec<f32>,
-    /// Who each image shows.
+    /// The identity of each image.
     pub identities: Vec<Identity>,
-    /// Where each image stands among the samples.
+    /// The index of each image among the samples.
     pub indices: Vec<usize>,
-    /// Height and width of the images.
+    /// The height and width of the images.
     pub size: InputSize,
 }
 
-/// Loads images as they are, resized and normalised, in order.
+/// A data loader that resizes and normalises images, without augmentation, in order.
 ///
-/// Images that were loaded before come from memory as long as [`LoaderConfig::cache_bytes`] allows,
-/// so keep the loader from one evaluation to the next.
+/// Decoded images are cached, up to [`LoaderConfig::cache_bytes`]. Use the same loader for all evaluations of
+/// a run, so that later ones load images from the cache.
 ///
 /// ```
 /// use reid_core::{Identity, InputSize, Sample};
@@ -57,14 +57,14 @@ pub struct EvalLoader {
 }
 
 impl EvalLoader {
-    /// A loader of images of this size.
+    /// Creates a loader that resizes images to `size`.
     #[must_use]
     pub fn new(size: InputSize, normalise: Normalise, config: LoaderConfig) -> Self {
         let pictures = Arc::new(Pictures::new(size, config.cache_bytes));
         Self::sharing(pictures, normalise, config)
     }
 
-    /// A loader that shares the memory of another.
+    /// Creates a loader that shares the image cache of another loader.
     pub(super) fn sharing(
         pictures: Arc<Pictures>,
         normalise: Normalise,
@@ -77,19 +77,25 @@ impl EvalLoader {
         }
     }
 
-    /// How the images are normalised.
+    /// The normalisation of the images.
     #[must_use]
     pub fn normalise(&self) -> Normalise {
         self.normalise
     }
 
-    /// Height and width of the images.
+    /// The height and width of the images.
     #[must_use]
     pub fn size(&self) -> InputSize {
         self.pictures.size()
     }
 
-    /// An image in memory as the network takes it: resized, from 0 to 1, and normalised; `[3, height, width]`.
+    /// Prepares an image in memory as network input: resizes it, scales its values to 0 to 1, and normalises
+    /// it.
+    ///
+    /// The result is `[3, height, width]`.
+    ///
+    /// # Panics
+    /// If the image has no pixels.
     #[must_use]
     pub fn prepare(&self, image: &RgbImage) -> Vec<f32> {
         let mut picture = Picture::from(&resize(image, self.size()));
@@ -97,9 +103,9 @@ impl EvalLoader {
         picture.values
     }
 
-    /// The samples in batches of `batch_size`; the last may be smaller.
+    /// Iterates over the samples in batches of `batch_size`; the last batch may be smaller.
     ///
-    /// An item is an error of [`decode`](crate::decode) if an image cannot be read.
+    /// If an image cannot be read, the item is the error of [`decode`](crate::decode).
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -149,8 +155,8 @@ mod tests {
     };
 
     #[test]
-    fn images_come_in_order_and_by_hand() {
-        // Grey 0, 51, 102, ... of 255 are 0, 0.2, 0.4, ...; (x - 0.5) / 0.5 makes -1, -0.6, -0.2, ...
+    fn images_come_in_order_with_the_values_computed_by_hand() {
+        // Grey values 0, 51, 102, ... of 255 are 0, 0.2, 0.4, ...; (x - 0.5) / 0.5 is -1, -0.6, -0.2, ...
         let folder = tempfile::tempdir().unwrap();
         let sample = |number: u8| {
             let path = folder.path().join(format!("{number}.png"));
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_image_is_an_error_in_its_place() {
+    fn a_damaged_image_is_an_error_at_its_position() {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good.png");
         RgbImage::new(2, 2).save(&good).unwrap();

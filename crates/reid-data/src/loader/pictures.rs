@@ -1,4 +1,4 @@
-//! Pictures: decoded and resized images, kept in memory while there is room.
+//! The cache of decoded and resized images.
 
 use std::{
     collections::HashMap,
@@ -11,8 +11,9 @@ use reid_core::InputSize;
 
 use crate::{Error, decode, transform::Picture};
 
-/// Decoded and resized images of one size, kept as 8 bits while there is room. The first to come
-/// stay: an epoch visits every image about once, so there is no better one to drop.
+/// A cache of decoded images at one size, stored with 8 bits per channel.
+///
+/// Images are never evicted: an epoch loads each image about once, so no eviction rule would do better.
 #[derive(Debug)]
 pub(super) struct Pictures {
     size: InputSize,
@@ -21,7 +22,7 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Room for as many images as fit into this many bytes.
+    /// Creates a cache for as many images as fit into this many bytes.
     pub(super) fn new(size: InputSize, bytes: usize) -> Self {
         Self {
             size,
@@ -34,9 +35,9 @@ impl Pictures {
         self.size
     }
 
-    /// The image as a picture, from memory or from disk.
+    /// Loads an image from the cache or from disk.
     pub(super) fn get(&self, path: &Path) -> Result<Picture, Error> {
-        // A thread that panics holds no lock while it decodes, so a poisoned map is a whole one.
+        // No lock is held while an image is decoded, so a map is consistent even if its lock is poisoned.
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(image) = kept.get(path) {
             let image = Arc::clone(image);
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_is_decoded_once_and_the_rest_each_time() {
+    fn images_that_fit_the_cache_are_decoded_once_and_others_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["a.png", "b.png"].map(|name| folder.path().join(name));
         for path in &paths {
@@ -73,7 +74,7 @@ mod tests {
                 .save(path)
                 .unwrap();
         }
-        // 2x2 images have 12 bytes: 23 are room for one.
+        // A 2x2 image has 12 bytes, so 23 bytes are enough for one image.
         let pictures = Pictures::new(InputSize::new(2, 2), 23);
         for path in &paths {
             assert_eq!(pictures.get(path).unwrap().values, [1.0; 12]);

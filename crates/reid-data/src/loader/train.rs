@@ -1,4 +1,4 @@
-//! Training loader: augmented batches, the same for the same seed.
+//! The training loader: augmented batches, reproducible from a seed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,32 +10,32 @@ use crate::{
     transform::{Augmentation, Normalise, Transform},
 };
 
-/// Augmented images with what they show.
+/// A batch of augmented images with their labels.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
     /// The images, `[n, 3, height, width]`, normalised.
     pub images: Vec<f32>,
-    /// The class of each image, see [`TrainLoader::classes`].
+    /// The class index of each image's identity, see [`TrainLoader::classes`].
     pub classes: Vec<usize>,
-    /// The class of each image in every attribute that the training samples have, see
-    /// [`TrainLoader::attribute_classes`]; `None` where the image does not have the attribute.
+    /// For each attribute of the training samples, the class index of each image, see
+    /// [`TrainLoader::attribute_classes`]; `None` if the image has no label for the attribute.
     pub attributes: BTreeMap<String, Vec<Option<usize>>>,
-    /// Who each image shows.
+    /// The identity of each image.
     pub identities: Vec<Identity>,
-    /// Where each image stands among the samples.
+    /// The index of each image among the samples.
     pub indices: Vec<usize>,
-    /// Height and width of the images.
+    /// The height and width of the images.
     pub size: InputSize,
 }
 
-/// Loads and augments the batches that a sampler chose.
+/// A data loader that augments the batches chosen by a sampler.
 ///
-/// An image is decoded and resized, changed by the transforms in the order in which they were added, and
-/// normalised. The content of a batch is a pure function of the seed, the epoch and the position in the
-/// epoch: the transforms of the image at `position`, counted over all batches of the epoch, draw from
-/// `seed.named("augmentation").at(epoch).at(position)`. Threads, memory and the batch at which one begins
-/// change nothing.
+/// Each image is decoded and resized, then the transforms are applied in the order in which they were added,
+/// and the image is normalised. The content of a batch depends only on the seed, the epoch and the position
+/// in the epoch. For the image at `position`, counted over all batches of the epoch, the transforms draw from
+/// the random stream `seed.named("augmentation").at(epoch).at(position)`. The number of threads, the size of
+/// the cache and the first batch of a resumed epoch have no influence.
 ///
 /// ```
 /// use reid_core::{Identity, InputSize, Sample, Seed};
@@ -56,7 +56,7 @@ pub struct Batch {
 /// assert_eq!(epoch[1].classes, [1, 0]);
 /// assert_eq!(epoch[1].attributes["colour"], [None, Some(0)]);
 ///
-/// // Interrupted after two batches, the epoch goes on as it would have.
+/// // An epoch that was interrupted after two batches resumes with the same third batch.
 /// let rest: Vec<_> = loader.epoch_from(3, batches, 2).collect::<Result<_, _>>()?;
 /// assert_eq!(rest, epoch[2..]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,8 +74,10 @@ pub struct TrainLoader {
 }
 
 impl TrainLoader {
-    /// A loader of these samples at this size, without transforms, with [`Normalise::IMAGENET`] and the
-    /// default [`LoaderConfig`]. `seed` is that of the run: the loader names its own stream.
+    /// Creates a loader of these samples, resized to `size`, without transforms, with [`Normalise::IMAGENET`]
+    /// and the default [`LoaderConfig`].
+    ///
+    /// `seed` is the seed of the training run, from which the loader derives its own random stream.
     pub fn new(samples: impl Into<Arc<[Sample]>>, size: InputSize, seed: Seed) -> Self {
         let (samples, config) = (samples.into(), LoaderConfig::default());
         let identities = samples.iter().map(|sample| sample.identity);
@@ -91,7 +93,7 @@ impl TrainLoader {
         }
     }
 
-    /// The same loader with other threads and memory. Images that were decoded before are forgotten.
+    /// Sets the number of threads and the size of the cache. The cache starts empty.
     #[must_use]
     pub fn with_config(self, config: LoaderConfig) -> Self {
         let size = self.pictures.size();
@@ -102,28 +104,30 @@ impl TrainLoader {
         }
     }
 
-    /// The same loader with the transforms of a preset after those that it has, and with the preset's
-    /// normalisation.
+    /// Appends the transforms of an [`Augmentation`] to the existing transforms, and sets its normalisation.
     ///
     /// # Panics
-    /// If a number of the augmentation is outside the range that its field names.
+    /// If a value of the augmentation is outside the range that its field documents.
     #[must_use]
     pub fn with_augmentation(mut self, augmentation: &Augmentation) -> Self {
         self.transforms.extend(augmentation.transforms());
         self.with_normalise(augmentation.normalise)
     }
 
-    /// The same loader with one more transform, after those that it has. A picture comes to it with values
-    /// from 0 to 1, for normalisation comes last, and must leave it in the same size.
+    /// Appends a transform to the existing transforms.
     ///
-    /// The order of calls is the order of transforms: before [`with_augmentation`](Self::with_augmentation),
-    /// a transform sees whole pictures; after it, cropped ones with a rectangle painted over.
+    /// The transform receives values from 0 to 1, because normalisation is applied last. It must not change
+    /// the size of the picture; otherwise the item of that batch is [`Error::Worker`].
+    ///
+    /// Transforms are applied in the order of the calls. A transform added before
+    /// [`with_augmentation`](Self::with_augmentation) receives the picture before augmentation. One added
+    /// after it receives the augmented picture, for example cropped and with a rectangle erased.
     ///
     /// ```
     /// use reid_core::{Identity, InputSize, Sample, Seed, Stream};
     /// use reid_data::{loader::TrainLoader, transform::{Augmentation, Picture, Transform}};
     ///
-    /// /// Takes the colours away.
+    /// /// Replaces colours with grey.
     /// #[derive(Debug)]
     /// struct Grey;
     ///
@@ -153,14 +157,16 @@ impl TrainLoader {
         self
     }
 
-    /// The same loader with another normalisation.
+    /// Sets the normalisation.
     #[must_use]
     pub fn with_normalise(self, normalise: Normalise) -> Self {
         Self { normalise, ..self }
     }
 
-    /// A loader of images without transforms that shares this one's memory for decoded images, so that both
-    /// together keep within [`LoaderConfig::cache_bytes`], and an image that both load is decoded once.
+    /// Creates an evaluation loader that shares this loader's image cache.
+    ///
+    /// Both loaders together use at most [`LoaderConfig::cache_bytes`], and an image that both load is
+    /// decoded only once while it is in the cache.
     ///
     /// ```
     /// use reid_core::{Identity, InputSize, Sample, Seed};
@@ -182,52 +188,53 @@ impl TrainLoader {
         &self.samples
     }
 
-    /// The classes of the samples' identities.
+    /// The class indices of the samples' identities.
     #[must_use]
     pub fn classes(&self) -> &Classes {
         &self.classes
     }
 
-    /// The classes of every attribute that a sample has, by the name of the attribute.
+    /// The class indices of every attribute of the samples, by attribute name.
     #[must_use]
     pub fn attribute_classes(&self) -> &BTreeMap<String, AttributeClasses> {
         &self.attribute_classes
     }
 
-    /// Height and width of the images.
+    /// The height and width of the images.
     #[must_use]
     pub fn size(&self) -> InputSize {
         self.pictures.size()
     }
 
-    /// How the images are normalised.
+    /// The normalisation of the images.
     #[must_use]
     pub fn normalise(&self) -> Normalise {
         self.normalise
     }
 
-    /// The batches of one epoch, given as indices into the samples.
+    /// Iterates over the batches of one epoch, given as indices into the samples.
     ///
     /// An item is an error of [`decode`](crate::decode) if an image cannot be read, and
-    /// [`Error::Worker`] if a transform panics.
+    /// [`Error::Worker`] if a transform panics or changes the size of a picture.
     ///
     /// # Panics
-    /// If a batch is empty, or an index is not that of a sample, or is that of junk.
+    /// If a batch is empty, if an index is out of range, or if the identity of a sample is junk or unknown.
     #[must_use]
     pub fn epoch(&self, epoch: u64, batches: Vec<Vec<usize>>) -> Batches<Batch> {
         self.epoch_from(epoch, batches, 0)
     }
 
-    /// The batches of one epoch from batch number `first` on, the same as when the epoch is loaded
-    /// from its beginning. `batches` are those of the whole epoch.
+    /// Iterates over the batches of one epoch, starting at batch `first`, counted from 0.
+    ///
+    /// `batches` are the batches of the whole epoch. The result is the same as that of
+    /// [`epoch`](Self::epoch) without its first `first` items.
     ///
     /// # Panics
-    /// If a batch is empty, an index is not that of a sample, or is that of junk, or if `first` is greater
-    /// than the number of batches.
+    /// If `first` is greater than the number of batches, and where [`epoch`](Self::epoch) panics.
     #[must_use]
     pub fn epoch_from(&self, epoch: u64, batches: Vec<Vec<usize>>, first: usize) -> Batches<Batch> {
         let count = batches.len();
-        assert!(first <= count, "cannot begin at batch {first} of {count}");
+        assert!(first <= count, "cannot start at batch {first} of {count}");
         for (number, batch) in batches.iter().enumerate() {
             assert!(!batch.is_empty(), "batch {number} of {count} has no images");
             for &index in batch {
@@ -252,15 +259,18 @@ impl TrainLoader {
 
     fn check(&self, index: usize) {
         let found = self.samples.len();
-        assert!(index < found, "a batch asks for sample {index} of {found}");
+        assert!(
+            index < found,
+            "a batch contains index {index}, but there are only {found} samples"
+        );
         let labelled = self.samples[index].identity.is_labelled();
         assert!(
             labelled,
-            "a batch asks for sample {index}, which is junk or of unknown identity"
+            "a batch contains sample {index}, whose identity is junk or unknown"
         );
     }
 
-    /// The batch whose first image stands at `start` in the epoch.
+    /// Loads the batch whose first image has position `start` in the epoch.
     fn batch(&self, indices: &[usize], seed: Seed, start: u64) -> Result<Batch, Error> {
         let size = self.pictures.size();
         let mut images = Vec::with_capacity(indices.len() * 3 * size.pixels());
@@ -270,7 +280,7 @@ impl TrainLoader {
             self.transforms.apply(&mut picture, stream);
             assert!(
                 (picture.height, picture.width) == (size.height, size.width),
-                "a transform made a picture of {size} into one of {}x{}",
+                "a transform must not change the size of a picture, but changed {size} to {}x{}",
                 picture.height,
                 picture.width
             );
@@ -287,7 +297,7 @@ impl TrainLoader {
         });
         Ok(Batch {
             images,
-            // Every identity is in the table, for it was made of all samples and junk is refused.
+            // No identity is dropped: the classes cover all labelled samples, and `check` rejects the others.
             classes: identities
                 .iter()
                 .filter_map(|&who| self.classes.class(who))
@@ -318,7 +328,7 @@ mod tests {
         }
     }
 
-    /// Six images of three identities, each with a gradient of its own.
+    /// Six images of three identities, each with a different gradient.
     fn samples() -> (TempDir, Vec<Sample>) {
         let folder = tempfile::tempdir().unwrap();
         let sample = |number: u8| {
@@ -349,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_threads_nor_memory_change_anything() {
+    fn batches_do_not_depend_on_the_number_of_threads_or_the_cache() {
         let (_folder, samples) = samples();
         let load = |workers, cache_bytes| {
             let config = config(workers, cache_bytes);
@@ -363,35 +373,36 @@ mod tests {
     }
 
     #[test]
-    fn two_loaders_that_share_memory_keep_to_it_together() {
+    fn loaders_that_share_a_cache_share_its_limit() {
         let (_folder, samples) = samples();
-        // Room for four of the six images.
-        let room = config(1, 4 * 3 * SIZE.pixels());
-        let train = TrainLoader::new(samples.clone(), SIZE, Seed::new(1)).with_config(room);
+        // The cache is large enough for four of the six images.
+        let config = config(1, 4 * 3 * SIZE.pixels());
+        let train = TrainLoader::new(samples.clone(), SIZE, Seed::new(1)).with_config(config);
         let evaluation = train.eval_loader(Normalise::IMAGENET);
         assert_eq!(all(train.epoch(0, vec![vec![0, 1, 2]])).len(), 1);
-        let of = |numbers: &[usize]| -> Vec<Sample> {
-            numbers
+        let select = |indices: &[usize]| -> Vec<Sample> {
+            indices
                 .iter()
-                .map(|&number| samples[number].clone())
+                .map(|&index| samples[index].clone())
                 .collect()
         };
-        let loads = |numbers: &[usize]| {
+        let loads = |indices: &[usize]| {
             evaluation
-                .batches(&of(numbers), 1)
+                .batches(&select(indices), 1)
                 .all(|batch| batch.is_ok())
         };
         assert!(loads(&[3, 4, 5]));
         for sample in &samples {
             std::fs::remove_file(&sample.path).unwrap();
         }
-        // Three that training has decoded and one of evaluation; the rest are read again, if they are there.
+        // The cache contains three images from training and one from evaluation; the files of the others
+        // are gone.
         assert!(loads(&[0, 1, 2, 3]));
         assert!(!loads(&[4]) && !loads(&[5]));
     }
 
     #[test]
-    fn an_epoch_goes_on_where_it_was_interrupted() {
+    fn an_epoch_resumes_at_any_batch() {
         let (_folder, samples) = samples();
         let loader = augmented(samples, config(2, 1 << 20));
         let whole = all(loader.epoch(2, batches()));
@@ -401,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_image_is_augmented_anew_at_each_position() {
+    fn an_image_is_augmented_differently_at_each_position() {
         let (_folder, samples) = samples();
         let loader = augmented(samples, config(2, 1 << 20));
         let batch = all(loader.epoch(0, vec![vec![3; 8]])).remove(0);
@@ -410,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn without_augmentation_images_are_decoded_and_normalised() {
+    fn without_augmentation_images_are_only_decoded_and_normalised() {
         let (_folder, samples) = samples();
         let loader =
             TrainLoader::new(samples.clone(), SIZE, Seed::new(1)).with_config(config(1, 0));
@@ -429,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_of_an_image_is_named_by_seed_epoch_and_position() {
+    fn the_stream_of_an_image_depends_on_seed_epoch_and_position() {
         let (_folder, samples) = samples();
         let flip = Flip { probability: 0.5 };
         let seed = Seed::new(4);
@@ -441,16 +452,16 @@ mod tests {
         let images: Vec<f32> = batches.into_iter().flat_map(|batch| batch.images).collect();
         let image = crate::decode(path, SIZE).unwrap();
         for (position, found) in images.chunks(3 * SIZE.pixels()).enumerate() {
-            let place = seed.named("augmentation").at(9).at(position as u64);
+            let seed = seed.named("augmentation").at(9).at(position as u64);
             let mut picture = Picture::from(&image);
-            flip.apply(&mut picture, &mut place.stream());
+            flip.apply(&mut picture, &mut seed.stream());
             Normalise::IMAGENET.normalise(&mut picture);
             assert_eq!(found, picture.values);
         }
     }
 
     #[test]
-    fn a_transform_that_panics_is_an_error() {
+    fn a_transform_that_changes_the_size_is_an_error() {
         #[derive(Debug)]
         struct Broken;
         impl Transform for Broken {
@@ -466,17 +477,14 @@ mod tests {
             .epoch(0, batches())
             .next()
             .unwrap()
-            .expect_err("it panics");
+            .expect_err("the worker panics");
         let message = error.to_string();
-        assert!(
-            message.contains("a picture of 12x6 into one of 1x1"),
-            "{message}"
-        );
+        assert!(message.ends_with("but changed 12x6 to 1x1"), "{message}");
     }
 
     #[test]
-    #[should_panic(expected = "a batch asks for sample 6 of 6")]
-    fn an_index_of_no_sample_is_refused() {
+    #[should_panic(expected = "a batch contains index 6, but there are only 6 samples")]
+    fn an_index_out_of_range_panics() {
         let (_folder, samples) = samples();
         let loader = TrainLoader::new(samples, SIZE, Seed::new(1));
         let _ = loader.epoch(0, vec![vec![0, 6]]);
@@ -484,15 +492,15 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "batch 1 of 2 has no images")]
-    fn an_empty_batch_is_refused() {
+    fn an_empty_batch_panics() {
         let (_folder, samples) = samples();
         let loader = TrainLoader::new(samples, SIZE, Seed::new(1));
         let _ = loader.epoch(0, vec![vec![0], vec![]]);
     }
 
     #[test]
-    fn transforms_run_in_the_order_in_which_they_were_added_and_normalisation_last() {
-        /// Multiplies and adds: two of them tell in which order they ran.
+    fn transforms_run_in_the_order_of_the_calls_and_normalisation_last() {
+        /// Multiplies and adds: the result of two of them depends on their order.
         #[derive(Debug)]
         struct Linear(f32, f32);
         impl Transform for Linear {
@@ -532,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_class_numbers_and_none_where_an_image_has_none() {
+    fn attributes_become_class_indices_and_missing_ones_none() {
         let (_folder, mut samples) = samples();
         for (index, colour, bag) in [(0, "red", "yes"), (1, "blue", ""), (4, "red", "")] {
             let attributes = [("colour", colour), ("bag", bag)].into_iter();

@@ -1,4 +1,4 @@
-//! Identity sampler: P identities with K images each (Hermans et al., 2017, arXiv:1703.07737).
+//! The identity sampler: P identities with K images each (Hermans et al., 2017, arXiv:1703.07737).
 
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
@@ -9,31 +9,31 @@ use serde::{Deserialize, Serialize};
 use super::Sampler;
 use crate::Error;
 
-/// What counts as one epoch of an [`IdentitySampler`].
+/// The definition of one epoch of an [`IdentitySampler`].
 ///
-/// The two differ by an order of magnitude in length on the usual data sets, so an epoch number
-/// from a publication means something only together with the definition that it was counted in.
+/// On common datasets, the lengths of the two kinds of epoch differ by an order of magnitude. A number of
+/// epochs from a publication is therefore meaningful only with the definition that the publication used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EpochDefinition {
-    /// Each identity is visited once, with K of its images: `floor(identities / P)` batches.
+    /// Each identity is drawn at most once, with K of its images: `floor(identities / P)` batches.
     ///
-    /// Who counts so: relation-aware global attention (600 epochs), batch `DropBlock` (400) and
-    /// Progressive feature `CutMix` (500).
+    /// Used by relation-aware global attention (600 epochs), batch `DropBlock` (400) and Progressive feature
+    /// `CutMix` (500).
     EachIdentityOnce,
-    /// The images of each identity are shuffled and cut into groups of K, and batches are made of
-    /// P identities drawn at random, one group each, for as long as P identities have groups left.
-    /// Left-over images and groups sit the epoch out; others do in the next.
+    /// The images of each identity are shuffled and split into groups of K. Each batch takes one group from
+    /// each of P random identities, until fewer than P identities have groups left. The remaining images and
+    /// groups are skipped in this epoch.
     ///
-    /// Who counts so: the strong baseline (120 epochs), Torchreid and `TransReID`.
+    /// Used by the strong baseline (120 epochs), Torchreid and `TransReID`.
     AllImages,
 }
 
-/// Batches of P identities with K images each.
+/// A sampler of batches with P identities and K images of each.
 ///
-/// Within a batch the images of one identity stand next to each other. An identity that has fewer
-/// than K images is drawn from with replacement. Batches are always full: what does not fill one
-/// sits the epoch out. Junk and images of unknown identity are never drawn.
+/// Within a batch, the images of one identity are adjacent. If an identity has fewer than K images, they are
+/// drawn with replacement. All batches are full: identities and images that do not fill a batch are skipped
+/// in this epoch. Junk and images of unknown identity are never drawn.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
@@ -57,11 +57,11 @@ pub struct IdentitySampler {
 }
 
 impl IdentitySampler {
-    /// A sampler of `identities_per_batch` (P) identities with `images_per_identity` (K) images
-    /// each. The usual numbers are 16 and 4.
+    /// Creates a sampler of `identities_per_batch` (P) identities with `images_per_identity` (K) images each.
+    /// Common values are P = 16 and K = 4.
     ///
     /// # Panics
-    /// If either number is 0.
+    /// If P or K is 0.
     #[must_use]
     pub const fn new(
         identities_per_batch: usize,
@@ -76,38 +76,40 @@ impl IdentitySampler {
         }
     }
 
-    /// Identities in a batch: P.
+    /// The number of identities in a batch, P.
     #[must_use]
     pub const fn identities_per_batch(&self) -> usize {
         self.identities_per_batch.get()
     }
 
-    /// Images of each identity in a batch: K.
+    /// The number of images of each identity in a batch, K.
     #[must_use]
     pub const fn images_per_identity(&self) -> usize {
         self.images_per_identity.get()
     }
 
-    /// What counts as one epoch.
+    /// The definition of one epoch.
     #[must_use]
     pub const fn epoch(&self) -> EpochDefinition {
         self.epoch
     }
 
-    /// Images in a batch: P·K.
+    /// The number of images in a batch, P·K.
     #[must_use]
     pub const fn batch_size(&self) -> usize {
         self.identities_per_batch() * self.images_per_identity()
     }
 
-    /// Batches in an epoch: exact for [`EpochDefinition::EachIdentityOnce`]. For
-    /// [`EpochDefinition::AllImages`] the number depends on the draw, because identities with many
-    /// images may be left over at the end; this is what it cannot exceed,
-    /// `floor(sum over identities of max(1, floor(images / K)) / P)`, and the length of
-    /// [`batches`](Sampler::batches) is what it comes to.
+    /// Computes the maximum number of batches in an epoch.
+    ///
+    /// For [`EpochDefinition::EachIdentityOnce`] the number is exact: `floor(identities / P)`. For
+    /// [`EpochDefinition::AllImages`] it is an upper bound,
+    /// `floor(sum over identities of max(1, floor(images / K)) / P)`. The actual number is the length of
+    /// [`batches`](Sampler::batches). It depends on the random draw, because groups of identities with many
+    /// images may be left at the end.
     ///
     /// # Errors
-    /// [`Error::TooFewIdentities`] if the samples show fewer than P identities.
+    /// [`Error::TooFewIdentities`] if the samples have fewer than P identities.
     pub fn steps_per_epoch(&self, samples: &[Sample]) -> Result<usize, Error> {
         let groups = self.groups(samples)?;
         let visits = match self.epoch {
@@ -120,7 +122,7 @@ impl IdentitySampler {
         Ok(visits / self.identities_per_batch)
     }
 
-    /// The indices of each identity's images, in the order of identities.
+    /// The indices of each identity's images, sorted by identity.
     fn groups(&self, samples: &[Sample]) -> Result<Vec<Vec<usize>>, Error> {
         let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
         for (index, sample) in samples.iter().enumerate() {
@@ -177,7 +179,7 @@ impl IdentitySampler {
 
 impl Sampler for IdentitySampler {
     /// # Errors
-    /// [`Error::TooFewIdentities`] if the samples show fewer than P identities.
+    /// [`Error::TooFewIdentities`] if the samples have fewer than P identities.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
         let groups = self.groups(samples)?;
         let mut stream = seed.stream();
@@ -188,7 +190,7 @@ impl Sampler for IdentitySampler {
     }
 }
 
-/// `amount` of these images at random: all different, or with replacement if there are too few.
+/// Draws `amount` images: without replacement, or with replacement if there are fewer than `amount`.
 fn draw(images: &mut [usize], amount: usize, stream: &mut Stream) -> Vec<usize> {
     if images.len() < amount {
         let one = |_| images[stream.random_range(0..images.len())];
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_batch_has_p_identities_with_k_images_side_by_side() {
+    fn every_batch_has_p_identities_with_k_adjacent_images() {
         let samples = samples(&[9, 4, 1, 6, 2, 30, 5]);
         for definition in DEFINITIONS {
             for epoch in 0..20 {
@@ -251,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn each_identity_once_visits_each_once() {
-        // 7 identities in batches of 3: 2 batches, 1 identity sits out.
+    fn each_identity_once_draws_no_identity_twice() {
+        // 7 identities in batches of 3: 2 batches, 1 identity is skipped.
         let samples = samples(&[9, 4, 1, 6, 2, 30, 5]);
         let sampler = IdentitySampler::new(3, 4, EpochDefinition::EachIdentityOnce);
         let batches = sampler.batches(&samples, seed(0)).unwrap();
@@ -260,19 +262,19 @@ mod tests {
             (batches.len(), sampler.steps_per_epoch(&samples).unwrap()),
             (2, 2)
         );
-        let visited: Vec<Identity> = batches
+        let drawn: Vec<Identity> = batches
             .iter()
             .flatten()
             .map(|&i| samples[i].identity)
             .collect();
-        let different: BTreeSet<Identity> = visited.iter().copied().collect();
-        assert_eq!((visited.len(), different.len()), (24, 6));
+        let different: BTreeSet<Identity> = drawn.iter().copied().collect();
+        assert_eq!((drawn.len(), different.len()), (24, 6));
     }
 
     #[test]
     fn all_images_uses_every_group_of_k_when_they_fit() {
-        // 4 identities with 9 images each make 2 groups of 4 each, 1 image over: with P = 4 every
-        // batch takes one group of all, so 2 batches use 4·8 = 32 different images.
+        // Each of 4 identities has 9 images: 2 groups of 4, and 1 image is skipped. With P = 4 every batch
+        // takes one group of each identity, so 2 batches use 4·8 = 32 different images.
         let samples = samples(&[9; 4]);
         let sampler = IdentitySampler::new(4, 4, EpochDefinition::AllImages);
         let batches = sampler.batches(&samples, seed(0)).unwrap();
@@ -285,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn all_images_never_repeats_one_and_stays_within_its_bound() {
-        // Groups of 2: 5 + 2 + 4 + 3 = 14; 14 / 2 = 7 batches at the most, and at the least 5: the
-        // identity with 5 groups can be alone only after the other 9 are used.
+    fn all_images_repeats_no_image_and_stays_within_the_bound() {
+        // Groups of 2: 5 + 2 + 4 + 3 = 14, so at most 14 / 2 = 7 batches. At least 5 batches: an epoch ends
+        // when a single identity has groups left, so the other identities' groups, 9 or more, are used.
         let samples = samples(&[10, 5, 9, 6]);
         let sampler = IdentitySampler::new(2, 2, EpochDefinition::AllImages);
         assert_eq!(sampler.steps_per_epoch(&samples).unwrap(), 7);
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_images_are_drawn_without_replacement_and_too_few_with() {
+    fn replacement_is_used_only_for_fewer_than_k_images() {
         let samples = samples(&[4, 1, 3]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(3, 4, definition);
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_nothing_else() {
+    fn batches_depend_only_on_the_seed() {
         let samples = samples(&[8; 10]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(3, 4, definition);
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn over_many_epochs_nobody_is_left_out() {
+    fn over_many_epochs_every_image_is_drawn() {
         let samples = samples(&[3; 5]);
         for definition in DEFINITIONS {
             let sampler = IdentitySampler::new(2, 2, definition);
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_identities_are_counted_in_the_message() {
+    fn the_error_of_too_few_identities_has_both_counts() {
         let sampler = IdentitySampler::new(4, 2, EpochDefinition::AllImages);
         let samples = samples(&[5, 5, 5]);
         let error = sampler
@@ -379,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_sampler_comes_back_and_an_impossible_one_is_refused() {
+    fn a_saved_sampler_is_read_back_and_0_identities_are_rejected() {
         let sampler = IdentitySampler::new(16, 4, EpochDefinition::AllImages);
         let text = serde_json::to_string(&sampler).unwrap();
         let expected =
@@ -394,7 +396,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "at least 1 identity and 1 image")]
-    fn a_batch_of_nobody_is_refused() {
+    fn images_per_identity_0_panics() {
         let _ = IdentitySampler::new(4, 0, EpochDefinition::AllImages);
     }
 }

@@ -1,4 +1,4 @@
-//! Random sampler: shuffled images in batches of a fixed size.
+//! The random sampler: shuffled images in batches of a fixed size.
 
 use std::num::NonZeroUsize;
 
@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::Sampler;
 use crate::Error;
 
-/// All images in random order, in batches of a fixed size: for networks that classify only.
+/// A sampler that shuffles all images and splits them into batches of a fixed size.
 ///
-/// A batch may show an identity once, so a triplet loss finds no pair in it; use an
-/// [`IdentitySampler`](super::IdentitySampler) there. Each image is in at most one batch of an epoch.
-/// Batches are always full: the `images % batch_size` last images of the shuffled list are not used in
-/// this epoch. Images without a label
-/// ([`Identity::is_labelled`](reid_core::Identity::is_labelled)) are never drawn.
+/// Use it with a classification loss only. A batch may contain a single image of an identity, so a triplet
+/// loss finds no positive pair; use an [`IdentitySampler`](super::IdentitySampler) for such losses.
+///
+/// Each image is in at most one batch of an epoch. All batches are full: the last `images % batch_size`
+/// images of the shuffled list are skipped in this epoch. Samples without a known identity
+/// ([`Identity::is_labelled`](reid_core::Identity::is_labelled) is false) are never drawn.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
@@ -33,7 +34,7 @@ pub struct RandomSampler {
 }
 
 impl RandomSampler {
-    /// A sampler of batches of `batch_size` images.
+    /// Creates a sampler of batches of `batch_size` images.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -43,7 +44,7 @@ impl RandomSampler {
         Self { batch_size }
     }
 
-    /// Images in a batch.
+    /// The number of images in a batch.
     #[must_use]
     pub const fn batch_size(&self) -> usize {
         self.batch_size.get()
@@ -52,7 +53,7 @@ impl RandomSampler {
 
 impl Sampler for RandomSampler {
     /// # Errors
-    /// [`Error::TooFewImages`] if there are fewer images than a batch needs.
+    /// [`Error::TooFewImages`] if fewer than `batch_size` samples have a known identity.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
         let known = |&index: &usize| samples[index].identity.is_labelled();
         let mut indices: Vec<usize> = (0..samples.len()).filter(known).collect();
@@ -78,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn each_image_comes_once_but_those_without_label_and_what_fills_no_batch() {
-        // 7 images with a label make 2 batches of 3 and leave 1.
+    fn labelled_images_are_drawn_at_most_once_in_full_batches() {
+        // 7 labelled images make 2 batches of 3; 1 is skipped.
         let samples = samples(&[1, -1, 1, 2, 3, 3, 3, 4, -2]);
         let sampler = RandomSampler::new(3);
         let epoch = |number| sampler.batches(&samples, Seed::new(number)).unwrap();
@@ -95,7 +96,7 @@ mod tests {
                 used[index] += 1;
             }
         }
-        // 60 · 6 / 7 = 51 times each, and those without a label never.
+        // Each labelled image is expected 60 · 6 / 7 = 51 times, an unlabelled one never.
         assert_eq!((used.remove(8), used.remove(1)), (0, 0));
         assert!(used.iter().all(|&times| times > 40), "{used:?}");
         assert_eq!(epoch(5), epoch(5));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_images_are_counted_in_the_message() {
+    fn the_error_of_too_few_images_has_both_counts() {
         let error = RandomSampler::new(3)
             .batches(&samples(&[1, 2, -1]), Seed::new(0))
             .expect_err("two are too few");
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_sampler_comes_back_and_an_impossible_one_is_refused() {
+    fn a_saved_sampler_is_read_back_and_batch_size_0_is_rejected() {
         let text = serde_json::to_string(&RandomSampler::new(64)).unwrap();
         assert_eq!(text, r#"{"batch_size":64}"#);
         let read = serde_json::from_str::<RandomSampler>;
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "at least 1 image")]
-    fn a_batch_of_nothing_is_refused() {
+    fn batch_size_0_panics() {
         let _ = RandomSampler::new(0);
     }
 }

@@ -1,4 +1,4 @@
-//! Augmentation: which transforms a recipe uses, with their numbers.
+//! Augmentation: the transforms of a recipe and their hyper-parameters.
 
 use std::sync::Arc;
 
@@ -10,16 +10,20 @@ use super::{
     RandomTranslation2d, Transform,
 };
 
-/// Which transforms a recipe uses, with their numbers: plain data, saved next to the weights.
+/// The transforms of a recipe and their hyper-parameters; saved as JSON next to the weights.
 ///
-/// Steps that are on run in the order of the fields; transforms of one's own go before or after them, see
-/// [`TrainLoader::with_transform`](crate::loader::TrainLoader::with_transform). The default is that of the strong baseline
-/// (Luo et al., 2019, arXiv:1903.07071): flip 0.5, pad 10 and crop, erasing 0.5 with the mean.
+/// A transform that is `None` is skipped. The others are applied in the order of the fields. Custom
+/// transforms are applied before or after all of them, see
+/// [`TrainLoader::with_transform`](crate::loader::TrainLoader::with_transform).
+///
+/// The default is the augmentation of the strong baseline (Luo et al., 2019, arXiv:1903.07071): a flip with
+/// probability 0.5, padding by 10 pixels and cropping, and erasing with probability 0.5, filled with the mean
+/// colour.
 ///
 /// ```
 /// use reid_data::transform::{Augmentation, RandomTranslation2d};
 ///
-/// // Relation-aware global attention crops another way.
+/// // Relation-aware global attention uses a random translation instead of padding and cropping.
 /// let augmentation = Augmentation {
 ///     translation: Some(RandomTranslation2d { probability: 0.5 }),
 ///     pad_crop: None,
@@ -30,22 +34,22 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
-    /// Mirrors left and right.
+    /// Mirrors the picture left to right.
     pub flip: Option<Flip>,
-    /// Enlarges and crops.
+    /// Enlarges by 1.125 and crops.
     pub translation: Option<RandomTranslation2d>,
     /// Pads with black and crops.
     pub pad_crop: Option<PadCrop>,
-    /// Turns, shifts, scales and shears.
+    /// Rotates, shifts, scales and shears.
     pub affine: Option<RandomAffine>,
     /// Changes brightness, contrast and saturation.
     pub colour: Option<ColourJitter>,
-    /// Paints over a rectangle.
+    /// Fills a rectangle of random size with one colour.
     pub erasing: Option<RandomErasing>,
-    /// Paints over a rectangle of fixed size.
+    /// Fills a rectangle of fixed size with one colour.
     #[serde(default)]
     pub cutout: Option<Cutout>,
-    /// Centres and scales each colour; always on, in evaluation too, and after all transforms.
+    /// Normalises each channel. Always applied, after all transforms, and also in evaluation.
     pub normalise: Normalise,
 }
 
@@ -61,7 +65,7 @@ impl Default for Augmentation {
 }
 
 impl Augmentation {
-    /// Nothing but [`Normalise::IMAGENET`].
+    /// No transforms, and [`Normalise::IMAGENET`].
     #[must_use]
     pub const fn none() -> Self {
         Self {
@@ -76,8 +80,10 @@ impl Augmentation {
         }
     }
 
-    /// Adds what is wrong for pictures of a size: what [`validate`](Validate::validate) finds, and a
-    /// padding that would push a picture out of itself.
+    /// Validates the augmentation for pictures of the size `input`.
+    ///
+    /// Besides the problems that [`validate`](Validate::validate) finds, this rejects a padding of
+    /// [`PadCrop`] that is longer than the shorter side of the picture.
     pub fn validate_for(&self, input: InputSize, problems: &mut Problems) {
         self.validate(problems);
         if let Some(PadCrop { padding }) = self.pad_crop
@@ -89,11 +95,13 @@ impl Augmentation {
         }
     }
 
-    /// The transforms that are on, in the order in which they run. [`normalise`](Self::normalise) is not
-    /// among them: it comes after all transforms, also those of one's own.
+    /// The transforms that are not `None`, in the order in which they are applied.
+    ///
+    /// [`normalise`](Self::normalise) is not included, because it is applied after all transforms, including
+    /// custom ones.
     ///
     /// # Panics
-    /// If a number is outside the range that its field names.
+    /// If a value is outside the range that its field documents.
     #[must_use]
     pub fn transforms(&self) -> Vec<Arc<dyn Transform>> {
         fn part(part: Option<impl Transform + 'static>) -> Option<Arc<dyn Transform>> {
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_that_of_the_fields() {
+    fn transforms_are_in_the_order_of_the_fields() {
         let all = Augmentation {
             translation: Some(RandomTranslation2d { probability: 0.5 }),
             affine: Some(RandomAffine::IDENTITY),
@@ -163,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_recipe_comes_back_and_a_misspelt_one_is_refused() {
+    fn a_saved_augmentation_is_read_back_and_an_unknown_field_is_rejected() {
         let text = serde_json::to_string(&Augmentation::default()).unwrap();
         assert!(text.contains(r#""pad_crop":{"padding":10}"#), "{text}");
         let read = serde_json::from_str::<Augmentation>;
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "augmentation: flip.probability: expected 0 to 1, found 1.5")]
-    fn a_probability_above_one_is_refused() {
+    fn a_probability_above_1_panics() {
         let augmentation = Augmentation {
             flip: Some(Flip { probability: 1.5 }),
             ..Augmentation::none()
@@ -183,9 +191,9 @@ mod tests {
 
     #[test]
     #[should_panic(
-        expected = "erasing.area: expected two shares with 0 < least <= largest <= 1, found 0.4 and 0.02"
+        expected = "erasing.area: expected two fractions with 0 < min <= max <= 1, found 0.4 and 0.02"
     )]
-    fn areas_the_wrong_way_round_are_refused() {
+    fn a_smallest_area_above_the_largest_panics() {
         let erasing = RandomErasing {
             area: (0.4, 0.02),
             ..RandomErasing::default()

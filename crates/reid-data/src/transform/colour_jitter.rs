@@ -1,4 +1,4 @@
-//! Colour jitter: changes brightness, contrast and saturation.
+//! Colour jitter: changes brightness, contrast and saturation at random.
 
 use rand::seq::SliceRandom;
 use reid_core::{Problems, Stream, Validate};
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
 
-/// How much of red, green and blue makes grey (ITU-R BT.601).
+/// The weights of red, green and blue in grey (ITU-R BT.601).
 const GREY: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// Changes brightness, contrast and saturation by random factors, in random order.
+/// A transform that changes brightness, contrast and saturation by random factors, in random order.
 ///
 /// ```text
 /// y = clamp(b + (x - b) · f, 0, 1),  f ~ uniform(max(0, 1 - strength), 1 + strength)
-/// b = black (brightness), the picture's mean grey (contrast), the pixel's grey (saturation)
+/// b = 0 (brightness), the picture's mean grey (contrast), the pixel's grey (saturation)
 /// ```
 ///
 /// ```
@@ -28,11 +28,11 @@ const GREY: [f32; 3] = [0.299, 0.587, 0.114];
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
-    /// Strength for brightness, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
+    /// The strength of brightness changes, 0 (no change) to [`MAX_STRENGTH`](Self::MAX_STRENGTH).
     pub brightness: f32,
-    /// Strength for contrast, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
+    /// The strength of contrast changes, 0 (no change) to [`MAX_STRENGTH`](Self::MAX_STRENGTH).
     pub contrast: f32,
-    /// Strength for saturation, 0 to [`MAX_STRENGTH`](Self::MAX_STRENGTH); 0 leaves it.
+    /// The strength of saturation changes, 0 (no change) to [`MAX_STRENGTH`](Self::MAX_STRENGTH).
     pub saturation: f32,
 }
 
@@ -44,7 +44,8 @@ enum Change {
 }
 
 impl ColourJitter {
-    /// The largest strength: 100. From 1 on, some pictures lose all that it changes.
+    /// The largest valid strength: 100. With a strength of 1 or more, the factor can be close to 0, which
+    /// makes a picture black (brightness), uniformly grey (contrast) or colourless (saturation).
     pub const MAX_STRENGTH: f64 = 100.0;
 }
 
@@ -72,14 +73,14 @@ impl Transform for ColourJitter {
         for (change, strength) in changes {
             let factor = draw::between((1.0 - strength).max(0.0), 1.0 + strength, stream);
             if strength > 0.0 {
-                change.by(factor, picture);
+                change.apply(factor, picture);
             }
         }
     }
 }
 
 impl Change {
-    fn by(self, factor: f32, picture: &mut Picture) {
+    fn apply(self, factor: f32, picture: &mut Picture) {
         let pixels = picture.height * picture.width;
         let base = match self {
             Self::Brightness => vec![0.0; pixels],
@@ -97,7 +98,7 @@ impl Change {
     }
 }
 
-/// The picture without its colours, `[height, width]`.
+/// The picture in grey, `[height, width]`.
 fn grey(picture: &Picture) -> Vec<f32> {
     let mut grey = vec![0.0; picture.height * picture.width];
     for (plane, share) in picture.planes().zip(GREY) {
@@ -128,27 +129,27 @@ mod tests {
     }
 
     #[test]
-    fn half_of_each_by_hand() {
+    fn a_factor_of_one_half_gives_the_values_computed_by_hand() {
         let mut picture = red_and_white();
-        Change::Brightness.by(0.5, &mut picture);
+        Change::Brightness.apply(0.5, &mut picture);
         assert_close(&picture, [0.5, 0.5, 0.0, 0.5, 0.0, 0.5]);
 
         // 0.6495 + (1 - 0.6495)/2 = 0.82475; 0.6495/2 = 0.32475
         let mut picture = red_and_white();
-        Change::Contrast.by(0.5, &mut picture);
+        Change::Contrast.apply(0.5, &mut picture);
         assert_close(
             &picture,
             [0.82475, 0.82475, 0.32475, 0.82475, 0.32475, 0.82475],
         );
 
-        // Red: 0.299 + 0.701/2 = 0.6495 and 0.299/2 = 0.1495; white has no colour to lose.
+        // Red: 0.299 + 0.701/2 = 0.6495 and 0.299/2 = 0.1495; white does not change.
         let mut picture = red_and_white();
-        Change::Saturation.by(0.5, &mut picture);
+        Change::Saturation.apply(0.5, &mut picture);
         assert_close(&picture, [0.6495, 1.0, 0.1495, 1.0, 0.1495, 1.0]);
     }
 
     #[test]
-    fn no_strength_changes_nothing_and_much_stays_in_range() {
+    fn strength_0_changes_nothing_and_strength_3_stays_in_range() {
         let mut picture = red_and_white();
         let jitter = |strength| ColourJitter {
             brightness: strength,

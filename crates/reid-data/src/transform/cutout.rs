@@ -1,14 +1,16 @@
-//! Cutout: paints over a rectangle of fixed size (`DeVries` and Taylor, 2017, arXiv:1708.04552).
+//! Cutout: fills a rectangle of fixed size with one colour (`DeVries` and Taylor, 2017, arXiv:1708.04552).
 
 use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Normalise, Picture, Transform, draw};
 
-/// Paints over a rectangle of fixed size at a random place wholly inside the picture, sometimes.
+/// A transform that fills a rectangle of fixed size, at a random position inside the picture, with one
+/// colour.
 ///
-/// A side longer than the picture's is cut to it. It comes before [`Normalise`], so `fill` is a
-/// colour from 0 to 1; the mean colour becomes 0 for the network.
+/// A side of the rectangle that is longer than the picture's is shortened to it. The transform is applied
+/// before [`Normalise`], so the values of `fill` are from 0 to 1. The mean colour becomes 0 in the network's
+/// input.
 ///
 /// ```
 /// use reid_core::Seed;
@@ -22,13 +24,14 @@ use super::{Normalise, Picture, Transform, draw};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cutout {
-    /// How often, from 0 to 1. Default: 0.5, as in the code of Batch `DropBlock`.
+    /// The probability that the transform is applied, 0 to 1. Default: 0.5, as in the code of Batch
+    /// `DropBlock`.
     pub probability: f32,
-    /// Rows of the rectangle. Default: 64, for pictures of 384 x 128.
+    /// The height of the rectangle in pixels, at least 1. Default: 64, for pictures of 384 x 128.
     pub height: usize,
-    /// Columns of the rectangle. Default: 64.
+    /// The width of the rectangle in pixels, at least 1. Default: 64.
     pub width: usize,
-    /// The colour painted, from 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
+    /// The fill colour as red, green and blue, 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
     pub fill: [f32; 3],
 }
 
@@ -59,7 +62,7 @@ impl Transform for Cutout {
                 self.height.min(picture.height),
                 self.width.min(picture.width),
             ];
-            draw::paint_somewhere(picture, size, self.fill, stream);
+            draw::fill_rectangle(picture, size, self.fill, stream);
         }
     }
 }
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_rectangle_is_painted_anywhere_inside() {
+    fn one_rectangle_is_filled_at_any_position_inside() {
         let cutout = Cutout {
             probability: 1.0,
             height: 3,
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_that_is_too_long_is_as_long_as_the_picture() {
+    fn a_rectangle_longer_than_the_picture_is_shortened() {
         let cutout = Cutout {
             probability: 1.0,
             fill: [0.0; 3],

@@ -1,30 +1,30 @@
-//! Draws shared by the random transforms.
+//! Random draws and colour checks shared by the transforms.
 
 use rand::RngExt;
 use reid_core::{Problems, Stream};
 
 use super::Picture;
 
-/// Whether something of this probability happens; always one draw, so that what follows in the
-/// stream does not depend on the probability.
+/// Returns true with this probability. Always draws one number, so that later draws from the stream do not
+/// depend on the probability.
 pub(super) fn happens(probability: f32, stream: &mut Stream) -> bool {
     stream.random::<f32>() < probability
 }
 
-/// A number between the two, each as likely.
+/// Draws a uniform number between `low` and `high`.
 pub(super) fn between(low: f32, high: f32, stream: &mut Stream) -> f32 {
     low + (high - low) * stream.random::<f32>()
 }
 
-/// A number from `-reach` to `reach`, each as likely.
+/// Draws a uniform number from `-reach` to `reach`.
 pub(super) fn within(reach: f32, stream: &mut Stream) -> f32 {
     between(-reach, reach, stream)
 }
 
-/// Where red, green and blue are in a list.
+/// The JSON indices of red, green and blue in a list.
 pub(super) const COLOURS: [&str; 3] = ["[0]", "[1]", "[2]"];
 
-/// Refuses a colour outside 0 to 1.
+/// Adds a problem for each channel of a colour that is outside 0 to 1.
 pub(super) fn validate_colour(field: &str, colour: [f32; 3], problems: &mut Problems) {
     problems.at(field, |problems| {
         for (item, value) in COLOURS.into_iter().zip(colour) {
@@ -33,8 +33,8 @@ pub(super) fn validate_colour(field: &str, colour: [f32; 3], problems: &mut Prob
     });
 }
 
-/// Paints over a rectangle at a place drawn evenly from those inside the picture.
-pub(super) fn paint_somewhere(
+/// Fills a rectangle with one colour, at a uniformly random position inside the picture.
+pub(super) fn fill_rectangle(
     picture: &mut Picture,
     [height, width]: [usize; 2],
     fill: [f32; 3],
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certain_and_impossible_are_exact() {
+    fn probabilities_0_and_1_are_exact() {
         let mut stream = Seed::new(1).stream();
         for _ in 0..1000 {
             assert!(happens(1.0, &mut stream));
@@ -66,8 +66,8 @@ mod tests {
     }
 
     #[test]
-    fn half_happens_half_the_time() {
-        // 10 000 draws: the standard deviation is 50, so 200 is 4 of them.
+    fn probability_one_half_is_true_half_the_time() {
+        // The standard deviation of the count of 10 000 draws is 50, so 200 are 4 standard deviations.
         let mut stream = Seed::new(1).stream();
         let count = (0..10_000).filter(|_| happens(0.5, &mut stream)).count();
         assert!(count.abs_diff(5000) < 200, "{count}");

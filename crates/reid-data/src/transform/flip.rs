@@ -1,11 +1,11 @@
-//! Flip: mirrors a picture left and right.
+//! Horizontal flips: mirrors a picture left to right.
 
 use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
 
-/// Mirrors left and right, sometimes.
+/// A transform that mirrors a picture left to right, with a given probability.
 ///
 /// ```
 /// use reid_core::Seed;
@@ -18,7 +18,7 @@ use super::{Picture, Transform, draw};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flip {
-    /// How often, from 0 to 1. Usual: 0.5.
+    /// The probability of a flip, 0 to 1. Common value: 0.5.
     pub probability: f32,
 }
 

@@ -1,11 +1,13 @@
-//! Normalise: centres and scales each colour.
+//! Normalisation: subtracts a mean from each channel and divides by a standard deviation.
 
 use reid_core::{Problems, Stream, Validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
 
-/// Centres and scales each colour, as the weights that the network starts from were trained.
+/// A transform that subtracts a mean from each channel and divides by a standard deviation.
+///
+/// Use the values with which the network's pretrained weights were trained.
 ///
 /// ```text
 /// y_c = (x_c - mean_c) / std_c        [3, h, w]
@@ -22,20 +24,20 @@ use super::{Picture, Transform, draw};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalise {
-    /// What is subtracted from red, green and blue, on the scale from 0 to 1; at most 1000 to either side.
+    /// The values subtracted from red, green and blue, which are from 0 to 1; each -1000 to 1000.
     pub mean: [f32; 3],
-    /// What red, green and blue are then divided by; 0.001 to 1000.
+    /// The values by which red, green and blue are then divided; each 0.001 to 1000.
     pub std: [f32; 3],
 }
 
 impl Normalise {
-    /// Mean and standard deviation of `ImageNet`: what networks trained on it expect.
+    /// The mean and standard deviation of `ImageNet`, for networks with weights trained on it.
     pub const IMAGENET: Self = Self {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
 
-    /// Centres and scales the colours of a picture. Nothing is random here, so it needs no stream.
+    /// Normalises a picture. Unlike [`Transform::apply`], it needs no random stream.
     pub fn normalise(&self, picture: &mut Picture) {
         let Self { mean, std } = *self;
         for ((plane, mean), std) in picture.planes_mut().zip(mean).zip(std) {
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_hand() {
+    fn normalising_gives_the_values_computed_by_hand() {
         // (0.5 - 0.25) / 0.5 = 0.5, (1 - 0.5) / 0.25 = 2, (0 - 0.75) / 1 = -0.75
         let mut picture = Picture::new(1, 1, vec![0.5, 1.0, 0.0]);
         let normalise = Normalise {

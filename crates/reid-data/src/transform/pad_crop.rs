@@ -1,4 +1,4 @@
-//! Pad and crop: shifts a picture over black, as in the strong baseline (Luo et al., 2019,
+//! Padding and cropping: shifts a picture and fills with black, as in the strong baseline (Luo et al., 2019,
 //! arXiv:1903.07071).
 
 use rand::RngExt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform};
 
-/// Pads every side with black and crops a picture of the old size at random.
+/// A transform that pads every side with black, then crops to the original size at a random position.
 ///
 /// ```text
 /// y[r, c] = x[r + down - padding, c + across - padding], black outside
@@ -25,8 +25,8 @@ use super::{Picture, Transform};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PadCrop {
-    /// Pixels added to each side before cropping, in a recipe at most the shorter side of the picture.
-    /// Strong baseline: 10.
+    /// The number of pixels added to each side. In a recipe, at most the shorter side of the picture. The
+    /// strong baseline uses 10.
     pub padding: usize,
 }
 
@@ -56,7 +56,7 @@ impl Transform for PadCrop {
     }
 }
 
-/// The part of one side that stays in the picture: where it was, where it goes and how long it is.
+/// The range along one dimension that remains in the picture: its old start, its new start and its length.
 struct Window {
     from: usize,
     to: usize,
@@ -82,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shift_occurs_and_every_pixel_is_in_its_place() {
-        // Values 1..=12 per plane of 4x3; padding 1: nine shifts, each leaves a frame of black.
+    fn every_shift_occurs_and_moves_every_pixel() {
+        // Values 1..=12 per plane of 4x3. Padding 1 allows nine shifts, and black comes in at the borders.
         let value = |row: usize, column: usize| (row * 3 + column + 1) as f32;
         let plane: Vec<f32> = (0..12).map(|at| value(at / 3, at % 3)).collect();
         let original = Picture::new(4, 3, plane.repeat(3));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_padding_changes_nothing_and_too_much_is_black_at_times() {
+    fn padding_0_changes_nothing_and_a_large_padding_can_be_all_black() {
         let original = Picture::new(2, 2, vec![1.0; 12]);
         let mut picture = original.clone();
         PadCrop { padding: 0 }.apply(&mut picture, &mut Seed::new(1).stream());

@@ -1,9 +1,10 @@
-//! Picture: an image on its way to the network.
+//! Pictures: the floating-point images that transforms change.
 
 use image::RgbImage;
 
-/// An image on its way to the network: RGB, one plane per colour, row by row, values from 0 to 1
-/// until [`Normalise`](super::Normalise) has seen them.
+/// A floating-point RGB image that transforms change: one plane per channel, each in row-major order.
+///
+/// The values are from 0 to 1 until [`Normalise`](super::Normalise) is applied.
 ///
 /// ```
 /// use reid_data::transform::Picture;
@@ -15,25 +16,25 @@ use image::RgbImage;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// Rows.
+    /// The number of rows.
     pub height: usize,
-    /// Columns.
+    /// The number of columns.
     pub width: usize,
     /// The values, `[3, height, width]`.
     pub values: Vec<f32>,
 }
 
 impl Picture {
-    /// A picture from its values, `[3, height, width]`.
+    /// Creates a picture from its values, `[3, height, width]`.
     ///
     /// # Panics
-    /// If there are not `3 * height * width` values, or none.
+    /// If the number of values is 0 or not `3 * height * width`.
     #[must_use]
     pub fn new(height: usize, width: usize, values: Vec<f32>) -> Self {
         let (expected, found) = (3 * height * width, values.len());
         assert!(
             found == expected && found > 0,
-            "an RGB picture of {height}x{width} needs {expected} values and at least 3, found {found}"
+            "an RGB picture of {height}x{width} needs {expected} values (at least 3), found {found}"
         );
         Self {
             height,
@@ -47,7 +48,7 @@ impl Picture {
         self.values.chunks_exact(self.height * self.width)
     }
 
-    /// The red, green and blue planes, each `[height, width]`, to change.
+    /// The red, green and blue planes, each `[height, width]`, for modification.
     pub fn planes_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.values.chunks_exact_mut(self.height * self.width)
     }
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pixels_become_planes() {
+    fn interleaved_pixels_become_planes() {
         let image = RgbImage::from_raw(2, 1, vec![0, 51, 102, 153, 204, 255]).unwrap();
         let picture = Picture::from(&image);
         assert_eq!(picture.values, [0.0, 0.6, 0.2, 0.8, 0.4, 1.0]);
@@ -79,8 +80,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an RGB picture of 2x2 needs 12 values and at least 3, found 11")]
-    fn a_wrong_number_of_values_is_refused() {
+    #[should_panic(expected = "an RGB picture of 2x2 needs 12 values (at least 3), found 11")]
+    fn a_wrong_number_of_values_panics() {
         let _ = Picture::new(2, 2, vec![0.0; 11]);
     }
 }

@@ -1,16 +1,18 @@
-//! Random affine map: turns, shifts, scales and shears a picture.
+//! Random affine transforms: rotates, shifts, scales and shears a picture.
 
 use reid_core::{Problems, Stream, Validate, interpolation::lerp};
 use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
 
-/// Turns, shifts, scales and shears around the centre, by random amounts, with bilinear sampling.
+/// A transform that rotates, shifts, scales and shears a picture around its centre by random amounts.
 ///
 /// ```text
 /// p' = centre + shift + R(angle) · S(shear) · scale · (p - centre)
-/// R = [cos -sin; sin cos],  S = [1 -tan; 0 1],  y downwards: positive angles turn clockwise
+/// R = [cos -sin; sin cos],  S = [1 -tan; 0 1],  y downwards: positive angles rotate clockwise
 /// ```
+///
+/// Each amount is drawn uniformly from its range. Values are sampled with bilinear interpolation.
 ///
 /// ```
 /// use reid_core::Seed;
@@ -24,22 +26,21 @@ use super::{Picture, Transform, draw};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomAffine {
-    /// The largest turn to either side, in degrees, 0 to 180.
+    /// The largest rotation in either direction, in degrees, 0 to 180.
     pub degrees: f32,
-    /// The largest shift to either side, across as a share of the width and down as a share of the
-    /// height, 0 to 1.
+    /// The largest shift in either direction: horizontally as a fraction of the width, and vertically as a
+    /// fraction of the height; each 0 to 1.
     pub translate: (f32, f32),
-    /// The least and the largest enlargement, above 0 and up to
-    /// [`MAX_SCALE`](Self::MAX_SCALE).
+    /// The smallest and the largest scale factor, above 0 and up to [`MAX_SCALE`](Self::MAX_SCALE).
     pub scale: (f32, f32),
-    /// The largest horizontal shear to either side, in degrees, at least 0 and below 90.
+    /// The largest horizontal shear in either direction, in degrees, at least 0 and below 90.
     pub shear: f32,
-    /// The grey, from 0 to 1, of what comes in from outside the picture.
+    /// The grey value of positions outside the original picture, 0 to 1.
     pub fill: f32,
 }
 
 impl RandomAffine {
-    /// Nothing turned, shifted, scaled or sheared, and black outside: where to begin.
+    /// No rotation, shift, scaling or shear, and a black fill: a start for struct update syntax.
     pub const IDENTITY: Self = Self {
         degrees: 0.0,
         translate: (0.0, 0.0),
@@ -48,7 +49,7 @@ impl RandomAffine {
         fill: 0.0,
     };
 
-    /// The largest enlargement: 100.
+    /// The largest valid scale factor: 100.
     pub const MAX_SCALE: f32 = 100.0;
 }
 
@@ -63,7 +64,7 @@ impl Validate for RandomAffine {
         problems.require(
             "scale",
             0.0 < least && least <= largest && largest <= Self::MAX_SCALE,
-            format_args!("0 < least <= largest <= {}", Self::MAX_SCALE),
+            format_args!("0 < min <= max <= {}", Self::MAX_SCALE),
             format_args!("{least} and {largest}"),
         );
         problems.number("shear", self.shear, 0.0..90.0);
@@ -84,7 +85,7 @@ impl Transform for RandomAffine {
     }
 }
 
-/// One affine map: angles in radians, shifts in pixels.
+/// One affine transform, with angles in radians and shifts in pixels.
 struct Affine {
     angle: f32,
     across: f32,
@@ -113,8 +114,8 @@ impl Affine {
         picture.values = values;
     }
 
-    /// The matrix that leads from a place in the new picture back to the old:
-    /// `S⁻¹ · R⁻¹ / scale`, where `S⁻¹ = [1 tan; 0 1]` and `R⁻¹ = [cos sin; -sin cos]`.
+    /// The matrix that maps a position of the new picture, relative to the shifted centre, to the old
+    /// picture: `S⁻¹ · R⁻¹ / scale`, where `S⁻¹ = [1 tan; 0 1]` and `R⁻¹ = [cos sin; -sin cos]`.
     fn inverse(&self) -> [[f32; 2]; 2] {
         let (sin, cos) = self.angle.sin_cos();
         let tan = self.shear.tan();
@@ -123,7 +124,7 @@ impl Affine {
     }
 }
 
-/// The plane at a place between its cells; cells outside have the value `fill`.
+/// Interpolates a plane bilinearly at a fractional position; cells outside the plane have the value `fill`.
 fn sample(plane: &[f32], width: usize, (x, y): (f32, f32), fill: f32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let (across, down) = (x - left, y - top);
@@ -152,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    const STILL: Affine = Affine {
+    const IDENTITY: Affine = Affine {
         angle: 0.0,
         across: 0.0,
         down: 0.0,
@@ -177,49 +178,49 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_turn_is_clockwise() {
+    fn a_rotation_by_90_degrees_is_clockwise() {
         let mut picture = nine();
-        let turn = Affine {
+        let rotation = Affine {
             angle: 90_f32.to_radians(),
-            ..STILL
+            ..IDENTITY
         };
-        turn.apply(&mut picture, 0.0);
+        rotation.apply(&mut picture, 0.0);
         assert_planes(&picture, [7.0, 4.0, 1.0, 8.0, 5.0, 2.0, 9.0, 6.0, 3.0]);
     }
 
     #[test]
-    fn a_shift_brings_the_fill_in() {
-        // One to the right, half a row down: the first column is fill, rows are means of two.
+    fn a_shift_fills_the_border() {
+        // One column to the right, half a row down: the first column is the fill, rows are means of two.
         let mut picture = nine();
         let shift = Affine {
             across: 1.0,
             down: 0.5,
-            ..STILL
+            ..IDENTITY
         };
         shift.apply(&mut picture, 10.0);
-        // Column 1 was 1, 4, 7 with 10 above: (10+1)/2, (1+4)/2, (4+7)/2; column 2 was 2, 5, 8.
+        // Column 1 comes from 1, 4, 7 with fill 10 above: (10+1)/2, (1+4)/2, (4+7)/2; column 2 from 2, 5, 8.
         assert_planes(&picture, [10.0, 5.5, 6.0, 10.0, 2.5, 3.5, 10.0, 5.5, 6.5]);
     }
 
     #[test]
-    fn twice_as_large_looks_half_as_far() {
-        // The centre 5 stays; half a step to the right is (5+6)/2, half down (5+8)/2, and so on.
+    fn a_scale_of_2_samples_at_half_the_distance() {
+        // The centre 5 stays. Its right neighbour is (5+6)/2, its lower neighbour (5+8)/2, and so on.
         let mut picture = nine();
         let double = Affine {
             scale: 2.0,
-            ..STILL
+            ..IDENTITY
         };
         double.apply(&mut picture, 0.0);
         assert_planes(&picture, [3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0]);
     }
 
     #[test]
-    fn a_shear_moves_rows_against_each_other() {
-        // tan 45° = 1: x' = x - y, so the upper row goes right by one and the lower left by one.
+    fn a_shear_shifts_rows_horizontally() {
+        // tan 45° = 1: x' = x - y, so the upper row moves right by one and the lower row left by one.
         let mut picture = nine();
         let shear = Affine {
             shear: 45_f32.to_radians(),
-            ..STILL
+            ..IDENTITY
         };
         shear.apply(&mut picture, 0.0);
         assert_planes(&picture, [0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 9.0, 0.0]);
@@ -233,8 +234,8 @@ mod tests {
     }
 
     #[test]
-    fn amounts_stay_within_their_reach() {
-        // Shifts of at most 0.4 of 10 columns: the value of column 5 stays in columns 1 to 9.
+    fn amounts_stay_within_their_range() {
+        // Shifts are at most 0.4 of 10 columns, so the value of column 5 stays in columns 1 to 9.
         let affine = RandomAffine {
             translate: (0.4, 0.0),
             ..RandomAffine::IDENTITY

@@ -1,4 +1,4 @@
-//! Random erasing: paints over a rectangle (Zhong et al., AAAI 2020, arXiv:1708.04896).
+//! Random erasing: fills a random rectangle with one colour (Zhong et al., AAAI 2020, arXiv:1708.04896).
 
 use std::ops::Bound;
 
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{Normalise, Picture, Transform, draw};
 
-/// Rectangles that are tried before the picture is left as it is.
+/// The number of rectangles that are tried before the picture is left unchanged.
 const ATTEMPTS: usize = 100;
 
-/// Paints over a rectangle of random size, shape and place, sometimes.
+/// A transform that fills a rectangle of random size, shape and position with one colour.
 ///
 /// ```text
 /// a ~ uniform(area.0, area.1),  s ~ uniform(aspect, 1 / aspect)
 /// height = round(√(a·H·W·s)),  width = round(√(a·H·W / s))
 /// ```
 ///
-/// A rectangle that is not strictly smaller than the picture in both directions is drawn again, up
-/// to 100 times, after which the picture stays as it is.
+/// If the rectangle is not strictly smaller than the picture in both directions, it is drawn again. After 100
+/// attempts the picture is left unchanged.
 ///
-/// It comes before [`Normalise`], so `fill` is a colour from 0 to 1. The mean colour becomes 0 for
-/// the network. The strong baseline erases after normalising, with these same means as the fill:
-/// for the network that is 0.485, 0.456 and 0.406, which as colours are
+/// The transform is applied before [`Normalise`], so the values of `fill` are from 0 to 1. The default fill,
+/// the mean colour, becomes 0 in the network's input. The strong baseline erases after normalisation, and
+/// fills with 0.485, 0.456 and 0.406. To get these values in the network's input, set `fill` to
 /// `mean + std * mean` = 0.596, 0.558 and 0.497.
 ///
 /// ```
@@ -39,15 +39,15 @@ const ATTEMPTS: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
-    /// How often, from 0 to 1. Default: 0.5, the paper's.
+    /// The probability that the transform is applied, 0 to 1. Default: 0.5, as in the paper.
     pub probability: f32,
-    /// The least and the largest share of the picture that is erased, above 0 and up to 1. Default:
-    /// 0.02 and 0.4, the paper's.
+    /// The smallest and the largest area of the rectangle, as fractions of the picture, above 0 and up to 1.
+    /// Default: 0.02 and 0.4, as in the paper.
     pub area: (f32, f32),
-    /// The least ratio of height to width, above 0 and up to 1; the largest is its inverse.
-    /// Default: 0.3, the paper's.
+    /// The smallest ratio of height to width, above 0 and up to 1; the largest ratio is its inverse.
+    /// Default: 0.3, as in the paper.
     pub aspect: f32,
-    /// The colour painted, from 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
+    /// The fill colour as red, green and blue, 0 to 1. Default: the mean of [`Normalise::IMAGENET`].
     pub fill: [f32; 3],
 }
 
@@ -63,11 +63,11 @@ impl Default for RandomErasing {
 }
 
 impl RandomErasing {
-    /// Height and width of a rectangle, strictly smaller than the picture.
+    /// Draws the height and width of a rectangle that is strictly smaller than the picture.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a positive side; what is too large is not taken"
+        reason = "sides are positive, and rectangles that are too large are rejected"
     )]
     fn rectangle(&self, picture: &Picture, stream: &mut Stream) -> Option<(usize, usize)> {
         let pixels = (picture.height * picture.width) as f32;
@@ -90,7 +90,7 @@ impl Validate for RandomErasing {
         problems.require(
             "area",
             holds,
-            "two shares with 0 < least <= largest <= 1",
+            "two fractions with 0 < min <= max <= 1",
             format_args!("{least} and {largest}"),
         );
         problems.number(
@@ -110,7 +110,7 @@ impl Transform for RandomErasing {
         let Some((height, width)) = self.rectangle(picture, stream) else {
             return;
         };
-        draw::paint_somewhere(picture, [height, width], self.fill, stream);
+        draw::fill_rectangle(picture, [height, width], self.fill, stream);
     }
 }
 
@@ -128,18 +128,18 @@ mod tests {
         }
     }
 
-    /// Rows and columns of the cells that differ from 1, as `(first, last)` each.
+    /// The first and last row, and the first and last column, of the cells that are less than 1.
     fn bounds(plane: &[f32], width: usize) -> ((usize, usize), (usize, usize)) {
         let erased = || (0..plane.len()).filter(|&at| plane[at] < 1.0);
-        let range = |of: fn(usize, usize) -> usize| {
-            let all = || erased().map(move |at| of(at, width));
+        let range = |coordinate: fn(usize, usize) -> usize| {
+            let all = || erased().map(move |at| coordinate(at, width));
             (all().min().unwrap(), all().max().unwrap())
         };
         (range(|at, width| at / width), range(|at, width| at % width))
     }
 
     #[test]
-    fn one_solid_rectangle_of_allowed_area_and_shape() {
+    fn one_rectangle_of_valid_area_and_shape_is_filled() {
         let (height, width) = (64, 32);
         for number in 0..300 {
             let mut picture = Picture::new(height, width, vec![1.0; 3 * height * width]);
@@ -147,7 +147,7 @@ mod tests {
             let ((top, bottom), (left, right)) = bounds(&picture.values[..height * width], width);
             let (tall, wide) = (bottom - top + 1, right - left + 1);
             assert!(tall < height && wide < width);
-            // A side is rounded by up to half a pixel.
+            // Rounding changes a side by up to half a pixel.
             let least = (tall as f32 - 0.5) * (wide as f32 - 0.5);
             let most = (tall as f32 + 0.5) * (wide as f32 + 0.5);
             assert!(
@@ -175,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_a_square_is_four_of_sixteen_cells() {
-        // Area 0.25 of 4x4 with aspect 1: √4 = 2 by 2 cells.
+    fn a_quarter_of_a_4x4_picture_is_a_2x2_rectangle() {
+        // Area 0.25 of 4x4 with aspect 1: √4 = 2, so 2x2 cells.
         let erasing = RandomErasing {
             area: (0.25, 0.25),
             aspect: 1.0,
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_fit_is_given_up() {
-        // The whole of a square picture is never strictly inside it.
+    fn a_rectangle_that_never_fits_changes_nothing() {
+        // A rectangle of the picture's area is never strictly smaller than the picture.
         let erasing = RandomErasing {
             area: (1.0, 1.0),
             aspect: 1.0,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_is_nothing_to_the_network() {
+    fn the_default_fill_normalises_to_0() {
         let erasing = RandomErasing {
             probability: 1.0,
             ..RandomErasing::default()

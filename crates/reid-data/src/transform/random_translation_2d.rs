@@ -1,5 +1,5 @@
-//! Random 2D translation: zooms in a little and shifts, as Torchreid and relation-aware global
-//! attention (Zhang et al., CVPR 2020, arXiv:1904.02998) crop.
+//! Random 2D translation: enlarges a picture and crops it at random, as in Torchreid and in relation-aware
+//! global attention (Zhang et al., CVPR 2020, arXiv:1904.02998).
 
 use rand::RngExt;
 use reid_core::{
@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Picture, Transform, draw};
 
-/// How much larger the picture is made before it is cropped.
+/// The factor by which the picture is enlarged before it is cropped.
 const ENLARGEMENT: f32 = 1.125;
 
-/// Enlarges to 1.125 times the size, bilinearly, and crops a picture of the old size at random;
-/// sometimes.
+/// A transform that enlarges a picture by 1.125, then crops to the original size at a random position.
 ///
-/// The enlarged sides are rounded to whole pixels. The picture that is enlarged already has the
-/// network's size.
+/// The picture is enlarged by bilinear interpolation, and the enlarged sides are rounded to whole pixels. The
+/// picture already has the network's input size before it is enlarged.
 ///
 /// ```
 /// use reid_core::Seed;
@@ -31,7 +30,7 @@ const ENLARGEMENT: f32 = 1.125;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomTranslation2d {
-    /// How often, from 0 to 1. Usual: 0.5.
+    /// The probability that the transform is applied, 0 to 1. Common value: 0.5.
     pub probability: f32,
 }
 
@@ -65,12 +64,12 @@ impl Transform for RandomTranslation2d {
     }
 }
 
-/// The cells of a random crop of the enlarged side, between those of the old side.
+/// Draws a random crop of the enlarged side, and computes its taps in the original side.
 fn crop(side: usize, stream: &mut Stream) -> Vec<LinearTap> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a little more than the length of a side"
+        reason = "positive, and little more than the length of a side"
     )]
     let enlarged = (side as f32 * ENLARGEMENT).round() as usize;
     let offset = stream.random_range(0..=enlarged - side);
@@ -84,10 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_eight_by_hand() {
-        // 8 columns become 9, scale 8/9. Enlarged cell i looks at (i + 0.5)·8/9 - 0.5:
+    fn a_row_of_8_gives_the_values_computed_by_hand() {
+        // 8 columns become 9, scale 8/9. Enlarged cell i is sampled at (i + 0.5)·8/9 - 0.5:
         // -0.056 → 0, 0.833, 1.722, 2.611, 3.5, 4.389, 5.278, 6.167, 7.056 → 7.
-        // On the ramp 0, 1, ... 7 these are the values; the crop begins at 0 or at 1.
+        // On the ramp 0, 1, ... 7 these are also the values; the crop starts at 0 or at 1.
         let enlarged = [
             0.0, 0.8333, 1.7222, 2.6111, 3.5, 4.3889, 5.2778, 6.1667, 7.0,
         ];
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn never_is_never() {
+    fn probability_0_changes_nothing() {
         let original = Picture::new(8, 8, (0..192).map(|v| v as f32).collect());
         let mut picture = original.clone();
         let translation = RandomTranslation2d { probability: 0.0 };

@@ -1,4 +1,4 @@
-//! Arrays: a set of embeddings as named arrays, whatever the file.
+//! Converts between a set of embeddings and named arrays, independently of the file format.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(super) enum Values<'a> {
     Bytes(Vec<u8>),
 }
 
-/// The arrays of a set of embeddings, whose keys begin with `prefix`.
+/// Converts a set of embeddings to arrays whose keys start with `prefix`.
 pub(super) fn from_embeddings<'a>(
     embeddings: &'a Embeddings,
     prefix: &str,
@@ -65,11 +65,11 @@ pub(super) fn from_embeddings<'a>(
     Ok(arrays)
 }
 
-/// Paths as Unicode text.
+/// Converts paths to Unicode text.
 pub(super) fn texts_of(paths: &[PathBuf]) -> Result<Vec<&str>, String> {
     let text = |(row, path): (usize, &'_ PathBuf)| {
         let found = path.display();
-        format!("`paths`: expected a path in Unicode at row {row}, found {found}")
+        format!("`paths`: expected a Unicode path at row {row}, found {found}")
     };
     let paths = paths.iter().enumerate();
     paths
@@ -77,11 +77,11 @@ pub(super) fn texts_of(paths: &[PathBuf]) -> Result<Vec<&str>, String> {
         .collect()
 }
 
-/// Numbers that must fit 63 bits.
+/// Converts unsigned to signed integers.
 pub(super) fn signed(key: &str, numbers: impl Iterator<Item = u64>) -> Result<Vec<i64>, String> {
     let convert = |(row, number): (usize, u64)| {
         i64::try_from(number).map_err(|_| {
-            format!("`{key}`: expected a number of 63 bits at row {row}, found {number}")
+            format!("`{key}`: expected an integer below 2^63 at row {row}, found {number}")
         })
     };
     numbers.enumerate().map(convert).collect()
@@ -109,7 +109,7 @@ fn texts_to_arrays(key: &str, texts: &[&str]) -> Result<[Array<'static>; 2], Str
     ])
 }
 
-/// The set of embeddings whose keys begin with `prefix`.
+/// Reads the set of embeddings whose keys start with `prefix`.
 pub(super) fn to_embeddings(tensors: &impl Tensors, prefix: &str) -> Result<Embeddings, String> {
     let features = format!("{prefix}features");
     let keys = tensors.keys();
@@ -133,14 +133,14 @@ pub(super) fn to_embeddings(tensors: &impl Tensors, prefix: &str) -> Result<Embe
         .map_err(|error| format!("`{features}`: {error}"))
 }
 
-/// What to say of a file that holds one set where two are asked for, or the other way round.
+/// The error message for a file with one set where two are expected, or two where one is expected.
 fn other_sets(keys: &[String]) -> Option<String> {
     let has = |key: &str| keys.iter().any(|found| found == key);
     if has("features") {
-        let help = "the file holds one set of embeddings: read it by `Embeddings::load`";
+        let help = "the file holds one set of embeddings: read it with `Embeddings::load`";
         Some(help.to_owned())
     } else if has("query.features") && has("gallery.features") {
-        let help = "the file holds a query and a gallery: read it by `QueryAndGallery::load`";
+        let help = "the file holds a query and a gallery: read it with `QueryAndGallery::load`";
         Some(help.to_owned())
     } else {
         None
@@ -225,7 +225,7 @@ impl<T: Tensors> Columns<'_, T> {
         let (_, bytes) = self.tensors.bytes(&key)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            format!("`{key}`: expected UTF-8, found other bytes from byte {at}")
+            format!("`{key}`: expected UTF-8, found an invalid sequence at byte {at}")
         })?;
         let mut start = 0;
         let mut texts = Vec::with_capacity(ends.len());
@@ -235,8 +235,8 @@ impl<T: Tensors> Columns<'_, T> {
             let Some((end, part)) = part else {
                 let length = text.len();
                 return Err(format!(
-                    "`{ends_key}`: expected the end of a text from byte {start} within {length} bytes at row \
-                     {row}, found {end}"
+                    "`{ends_key}`: expected an end offset from {start} to {length}, between two characters, \
+                     at row {row}, found {end}"
                 ));
             };
             texts.push(part.to_owned());
@@ -245,20 +245,20 @@ impl<T: Tensors> Columns<'_, T> {
         if start != text.len() {
             let (rows, length) = (self.rows, text.len());
             return Err(format!(
-                "`{key}`: expected {start} bytes, as the texts of {rows} images have, found {length}"
+                "`{key}`: expected {start} bytes, the end of the last of {rows} texts, found {length}"
             ));
         }
         Ok(Some(texts))
     }
 }
 
-/// Labels that cannot be negative.
+/// Converts signed to unsigned integers of type `T`.
 pub(super) fn unsigned<T: TryFrom<i64>>(key: &str, labels: Vec<i64>) -> Result<Vec<T>, String> {
     let convert = |(row, label): (usize, i64)| {
         T::try_from(label).map_err(|_| {
             let bits = 8 * size_of::<T>();
             format!(
-                "`{key}`: expected a number of 0 or more in {bits} bits at row {row}, found {label}"
+                "`{key}`: expected an unsigned integer of {bits} bits at row {row}, found {label}"
             )
         })
     };

@@ -1,37 +1,36 @@
-//! NPY: the file of one array, as `numpy.lib.format` describes it.
+//! The `.npy` format of `NumPy`: a file with one array, as specified by `numpy.lib.format`.
 //!
 //! ```text
-//! \x93NUMPY  major  minor  length of the header (2 bytes, from major 2 on 4)  header  values
+//! \x93NUMPY  major  minor  length of the header (2 bytes, 4 from major 2)  header  values
 //! {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
 //! ```
 //!
-//! The header is a dictionary in Python's notation. It is read by what `NumPy` writes, not by all that Python
-//! allows, so the time and memory that it takes are those of its length.
+//! The header is a Python dictionary literal. The parser accepts what `NumPy` writes, not all of Python's
+//! syntax, so its time and memory are linear in the length of the header.
 
 use std::fmt;
 
 use super::tensors::Shaped;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// What the magic, the header and its length are padded to together, as by `NumPy`.
+/// The alignment of the values: as in `NumPy`, all that precedes them is padded to a multiple of it.
 const ALIGNMENT: usize = 64;
 
-/// An array whose header was read.
+/// An array whose header has been parsed.
 pub(super) struct Array<'a> {
     header: Header,
     values: &'a [u8],
 }
 
-/// What a header says.
+/// The content of a header.
 struct Header {
     dtype: Dtype,
-    /// Whether the first index moves fastest.
+    /// Whether the values are in Fortran (column-major) order.
     by_columns: bool,
     shape: Vec<usize>,
 }
 
-/// The type of values, such as `<f4`: in which order their bytes stand, of what they are, and how many bytes
-/// each has.
+/// The dtype, such as `<f4`: byte order, kind of value, and number of bytes per value.
 #[derive(Clone, Copy)]
 struct Dtype {
     order: char,
@@ -60,15 +59,15 @@ impl fmt::Display for Dtype {
 }
 
 impl<'a> Array<'a> {
-    /// Reads the header of a file. `Err` says what is wrong, to stand behind "expected a `NumPy` array, ".
+    /// Parses the header of a file. The error text completes "expected a `NumPy` array, ".
     pub(super) fn new(file: &'a [u8]) -> Result<Self, String> {
         let found = file.len();
         let (length, rest) = header_length(file)
-            .ok_or_else(|| format!("found {found} bytes that do not begin as one"))?;
+            .ok_or_else(|| format!("found {found} bytes that do not start like one"))?;
         let Some((text, values)) = rest.split_at_checked(length) else {
             let claimed = (found - rest.len()).saturating_add(length);
             return Err(format!(
-                "whose header claims {claimed} bytes, found {found}"
+                "but its header ends at byte {claimed} of a file of {found} bytes"
             ));
         };
         let header = Header::parse(text).ok_or_else(|| {
@@ -78,7 +77,7 @@ impl<'a> Array<'a> {
                 shown.trim_end()
             )
         })?;
-        // A header may claim more than there is; that must not be reserved.
+        // The header may claim more values than the file has: check before any allocation.
         let sides = header.shape.iter();
         let claimed = sides
             .copied()
@@ -86,7 +85,7 @@ impl<'a> Array<'a> {
         match claimed.and_then(|claimed| values.get(..claimed)) {
             Some(values) => Ok(Self { header, values }),
             None => Err(format!(
-                "whose header claims the shape {:?} of {}, found {} bytes of values",
+                "but its header has the shape {:?} of {}, found {} bytes of values",
                 header.shape,
                 header.dtype,
                 values.len()
@@ -94,18 +93,18 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// The letter of the type, and the bytes of a value.
+    /// The kind of value (a letter) and the number of bytes per value.
     pub(super) fn kind(&self) -> (char, usize) {
         (self.header.dtype.letter, self.header.dtype.bytes)
     }
 
-    /// The type as it stands in the header.
+    /// The dtype as written in the header.
     pub(super) fn dtype(&self) -> String {
         self.header.dtype.to_string()
     }
 
-    /// The values of `N` bytes each, row by row whatever the order in the file. `from` takes them with the
-    /// least byte first.
+    /// Reads the values of `N` bytes each, row by row also if the file is column-major. `from` converts a
+    /// value from its little-endian bytes.
     pub(super) fn read<const N: usize, T: Copy>(self, from: impl Fn([u8; N]) -> T) -> Shaped<T> {
         let Header {
             dtype,
@@ -132,7 +131,8 @@ impl<'a> Array<'a> {
     }
 }
 
-/// The file of an array whose values are given row by row, with the least byte first. `dtype` is such as `<f4`.
+/// Encodes an `.npy` file. The values are given row by row, as little-endian bytes; `dtype` is, for example,
+/// `<f4`.
 pub(super) fn file<const N: usize>(
     dtype: &str,
     shape: &[usize],
@@ -147,7 +147,7 @@ pub(super) fn file<const N: usize>(
     // A line break ends the header.
     let whole = (start + header.len() + 1).next_multiple_of(ALIGNMENT);
     let width = whole - start - 1;
-    let length = u16::try_from(width + 1).expect("a shape of some sides");
+    let length = u16::try_from(width + 1).expect("a header of few dimensions is short");
     let mut file = Vec::with_capacity(whole + N * values.len());
     file.extend(MAGIC);
     file.extend([1, 0]);
@@ -157,7 +157,7 @@ pub(super) fn file<const N: usize>(
     file
 }
 
-/// The length of the header, and what stands behind it.
+/// The length of the header, and the bytes from the header on.
 fn header_length(file: &[u8]) -> Option<(usize, &[u8])> {
     match *file.strip_prefix(MAGIC)? {
         [1, _, a, b, ref rest @ ..] => Some((usize::from(u16::from_le_bytes([a, b])), rest)),
@@ -171,24 +171,24 @@ fn header_length(file: &[u8]) -> Option<(usize, &[u8])> {
 
 impl Header {
     fn parse(text: &[u8]) -> Option<Self> {
-        let mut words = Words(std::str::from_utf8(text).ok()?);
+        let mut tokens = Tokens(std::str::from_utf8(text).ok()?);
         let (mut dtype, mut by_columns, mut shape) = (None, None, None);
-        words.sign('{')?;
-        while words.sign('}').is_none() {
-            let key = words.text()?;
-            words.sign(':')?;
+        tokens.sign('{')?;
+        while tokens.sign('}').is_none() {
+            let key = tokens.text()?;
+            tokens.sign(':')?;
             let new = match key {
-                "descr" => dtype.replace(Dtype::parse(words.text()?)?).is_none(),
-                "fortran_order" => by_columns.replace(words.truth()?).is_none(),
-                "shape" => shape.replace(words.sides()?).is_none(),
+                "descr" => dtype.replace(Dtype::parse(tokens.text()?)?).is_none(),
+                "fortran_order" => by_columns.replace(tokens.boolean()?).is_none(),
+                "shape" => shape.replace(tokens.shape()?).is_none(),
                 _ => false,
             };
-            let ended = words.sign(',').is_none() && !words.0.trim_start().starts_with('}');
+            let ended = tokens.sign(',').is_none() && !tokens.0.trim_start().starts_with('}');
             if !new || ended {
                 return None;
             }
         }
-        words.0.trim().is_empty().then_some(())?;
+        tokens.0.trim().is_empty().then_some(())?;
         Some(Self {
             dtype: dtype?,
             by_columns: by_columns?,
@@ -197,16 +197,16 @@ impl Header {
     }
 }
 
-/// The rest of a header, from which one word after the other is taken. Spaces before a word are no part of it.
-struct Words<'a>(&'a str);
+/// The rest of a header, from which one token after the other is parsed. Leading whitespace is skipped.
+struct Tokens<'a>(&'a str);
 
-impl<'a> Words<'a> {
+impl<'a> Tokens<'a> {
     fn sign(&mut self, sign: char) -> Option<()> {
         self.0 = self.0.trim_start().strip_prefix(sign)?;
         Some(())
     }
 
-    /// What stands between two quotes; without escapes, which no name of a type has.
+    /// A quoted string. Escapes are not supported, since no dtype contains them.
     fn text(&mut self) -> Option<&'a str> {
         let rest = self.0.trim_start();
         let quote = ['\'', '"']
@@ -217,17 +217,17 @@ impl<'a> Words<'a> {
         Some(text)
     }
 
-    fn truth(&mut self) -> Option<bool> {
+    fn boolean(&mut self) -> Option<bool> {
         let rest = self.0.trim_start();
-        let mut truths = [("True", true), ("False", false)].into_iter();
-        let (rest, truth) =
-            truths.find_map(|(word, truth)| Some((rest.strip_prefix(word)?, truth)))?;
+        let mut literals = [("True", true), ("False", false)].into_iter();
+        let (rest, value) =
+            literals.find_map(|(word, value)| Some((rest.strip_prefix(word)?, value)))?;
         self.0 = rest;
-        Some(truth)
+        Some(value)
     }
 
-    /// The sides of a shape: `()`, `(3,)`, `(3, 4)`.
-    fn sides(&mut self) -> Option<Vec<usize>> {
+    /// A shape, such as `()`, `(3,)` or `(3, 4)`.
+    fn shape(&mut self) -> Option<Vec<usize>> {
         self.sign('(')?;
         let (inside, rest) = self.0.split_once(')')?;
         self.0 = rest;
@@ -242,7 +242,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// A number of digits alone: no sign, which `parse` would take.
+/// Parses an unsigned integer of digits only; `str::parse` would accept a `+` too.
 fn number(text: &str) -> Option<usize> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
@@ -257,13 +257,13 @@ mod tests {
         [MAGIC, &[1, 0], &length, header.as_bytes(), values].concat()
     }
 
-    fn refused(header: &str) -> bool {
+    fn is_rejected(header: &str) -> bool {
         Array::new(&with_header(header, &[0; 24])).is_err()
     }
 
     #[test]
-    fn a_file_is_as_numpy_writes_it() {
-        // numpy.save(file, numpy.array([[1, 2]], "<i4")), NumPy 2.4.
+    fn a_written_file_equals_the_one_of_numpy() {
+        // Written by numpy.save(file, numpy.array([[1, 2]], "<i4")) of NumPy 2.4.
         let header = "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 2), }";
         let mut expected = b"\x93NUMPY\x01\0\x76\0".to_vec();
         expected.extend(format!("{header:117}\n").into_bytes());
@@ -288,13 +288,13 @@ mod tests {
     }
 
     #[test]
-    fn every_order_is_read() {
+    fn row_major_and_column_major_arrays_are_read() {
         let values: Vec<u8> = [1_u16, 2, 3, 4, 5, 6]
             .into_iter()
             .flat_map(u16::to_be_bytes)
             .collect();
         for (fortran, expected) in [("False", [1, 2, 3, 4, 5, 6]), ("True", [1, 3, 5, 2, 4, 6])] {
-            // Keys in any order, other quotes, spaces, Python 2's numbers, no comma at the end.
+            // Keys in any order, double quotes, spaces, Python 2's integers, no trailing comma.
             let header = format!(
                 " {{ \"shape\":(2L , 3L,),'fortran_order': {fortran} , 'descr' : '>u2'}} \n"
             );
@@ -319,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_refused() {
+    fn invalid_headers_are_rejected() {
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}";
-        assert!(!refused(good));
+        assert!(!is_rejected(good));
         for (from, to) in [
             ("'<f4'", "[('a', '<f4')]"), // a record
             ("'<f4'", "'f4'"),
@@ -342,9 +342,9 @@ mod tests {
             ("False,", "False"),
             ("{", "{{"),
         ] {
-            assert!(refused(&good.replacen(from, to, 1)), "{from} as {to}");
+            assert!(is_rejected(&good.replacen(from, to, 1)), "{from} as {to}");
         }
-        assert!(refused(""));
+        assert!(is_rejected(""));
         let unknown = with_header(good, &[0; 24]);
         for version in [0, 4, 255] {
             let mut unknown = unknown.clone();

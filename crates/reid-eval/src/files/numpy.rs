@@ -1,4 +1,4 @@
-//! Arrays of `NumPy`: an `.npz` archive, or a folder of `.npy` files.
+//! `NumPy` arrays in an `.npz` archive or in a folder of `.npy` files.
 
 use std::{
     cell::RefCell,
@@ -15,19 +15,19 @@ use super::{
     tensors::{Shaped, Tensors, narrow},
 };
 
-/// Arrays in an archive.
+/// The arrays of an `.npz` archive.
 pub(super) struct Archive<'a>(RefCell<ZipArchive<Cursor<&'a [u8]>>>);
 
 impl<'a> Archive<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
             let found = bytes.len();
-            format!("expected a whole NumPy archive, found {found} bytes: {error}")
+            format!("expected a complete NumPy archive, found {found} bytes: {error}")
         })?;
         Ok(Self(RefCell::new(archive)))
     }
 
-    /// The bytes of one array's file.
+    /// Reads the bytes of the `.npy` file of one array.
     fn file(&self, key: &str) -> Result<Vec<u8>, String> {
         if !self.keys().iter().any(|name| name == key) {
             return Err(self.missing(key));
@@ -65,7 +65,7 @@ impl Tensors for Archive<'_> {
     }
 }
 
-/// Arrays in a folder, one file each.
+/// The arrays of a folder with one `.npy` file per array.
 pub(super) struct Folder<'a>(pub(super) &'a Path);
 
 impl Folder<'_> {
@@ -97,7 +97,7 @@ impl Tensors for Folder<'_> {
     }
 }
 
-/// Names of files of arrays, without the extension.
+/// The names of the `.npy` files without the extension, sorted.
 fn array_names(files: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut names: Vec<String> = files
         .filter_map(|name| name.as_ref().strip_suffix(".npy").map(str::to_owned))
@@ -140,7 +140,7 @@ fn other(key: &str, array: &Array<'_>, expected: &str) -> String {
     format!("`{key}`: expected {expected}, found {}", array.dtype())
 }
 
-/// The bytes of an archive of these arrays, not compressed, as `numpy.savez` writes it.
+/// Encodes arrays as the bytes of an uncompressed `.npz` archive, like `numpy.savez`.
 pub(super) fn archive(arrays: &[arrays::Array<'_>]) -> Result<Vec<u8>, String> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default()

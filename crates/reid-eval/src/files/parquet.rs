@@ -1,7 +1,8 @@
-//! Parquet: a set of embeddings as a table, one row per image.
+//! Parquet files: a set of embeddings as a table with one row per image.
 //!
-//! Columns have the names of the arrays in other files: `features` is a list of floats, `ids`, `cameras`, `images`
-//! and `tracks` are integers, `paths` is text. Every further column of text is an attribute.
+//! The columns have the same names as the arrays in the other formats: `features` is a list of floats,
+//! `ids`, `cameras`, `images` and `tracks` are integers, and `paths` is text. Every other text column is an
+//! attribute.
 
 mod read;
 mod write;
@@ -9,7 +10,7 @@ mod write;
 pub(super) use read::read;
 pub(super) use write::write;
 
-/// The column of the embeddings.
+/// The name of the column of embeddings.
 const FEATURES: &str = "features";
-/// Columns that are no attributes.
+/// The names of the columns that are not attributes.
 const NAMES: [&str; 6] = [FEATURES, "ids", "cameras", "images", "tracks", "paths"];

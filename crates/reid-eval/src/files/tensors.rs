@@ -1,27 +1,27 @@
-//! Tensors by name, and those of a safetensors file.
+//! Named tensors as a trait, and its implementation for safetensors files.
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::arrays::{Array, Values};
 
-/// A shape, and the numbers row by row.
+/// A shape and the values, row by row.
 pub(super) type Shaped<T> = (Vec<usize>, Vec<T>);
 
-/// Tensors by name.
+/// A source of named tensors.
 pub(super) trait Tensors {
-    /// The names, in order.
+    /// The names of the tensors, sorted.
     fn keys(&self) -> Vec<String>;
 
-    /// A tensor of floats.
+    /// Reads a tensor of floats.
     fn floats(&self, key: &str) -> Result<Shaped<f32>, String>;
 
-    /// A tensor of integers.
+    /// Reads a tensor of integers.
     fn integers(&self, key: &str) -> Result<Shaped<i64>, String>;
 
-    /// A tensor of bytes.
+    /// Reads a tensor of bytes.
     fn bytes(&self, key: &str) -> Result<Shaped<u8>, String>;
 
-    /// What to say of a key that is not there.
+    /// The error message for a missing key.
     fn missing(&self, key: &str) -> String {
         let found = match self.keys().as_slice() {
             [] => "no keys".to_owned(),
@@ -31,14 +31,14 @@ pub(super) trait Tensors {
     }
 }
 
-/// Those of a safetensors file.
+/// The tensors of a safetensors file.
 pub(super) struct Safetensors<'a>(SafeTensors<'a>);
 
 impl<'a> Safetensors<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
         let file = SafeTensors::deserialize(bytes).map_err(|error| {
             let found = bytes.len();
-            format!("expected a whole safetensors file, found {found} bytes: {error}")
+            format!("expected a complete safetensors file, found {found} bytes: {error}")
         })?;
         Ok(Self(file))
     }
@@ -103,7 +103,7 @@ impl Tensors for Safetensors<'_> {
     }
 }
 
-/// The bytes of a safetensors file of these arrays.
+/// Encodes arrays as the bytes of a safetensors file.
 pub(super) fn safetensors(arrays: Vec<Array<'_>>) -> Result<Vec<u8>, String> {
     let encoded: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> =
         arrays.into_iter().map(encode).collect();
@@ -116,7 +116,7 @@ pub(super) fn safetensors(arrays: Vec<Array<'_>>) -> Result<Vec<u8>, String> {
     safetensors::serialize(views, None).map_err(|error| error.to_string())
 }
 
-/// An array by its name, type, shape and bytes; little-endian, as the format has it.
+/// Encodes an array as its name, dtype, shape and little-endian bytes.
 fn encode(array: Array<'_>) -> (String, Dtype, Vec<usize>, Vec<u8>) {
     let Array { key, shape, values } = array;
     let (dtype, bytes) = match values {
@@ -133,12 +133,13 @@ fn encode(array: Array<'_>) -> (String, Dtype, Vec<usize>, Vec<u8>) {
     (key, dtype, shape, bytes)
 }
 
-/// The numbers of a tensor, each as its bytes; little-endian, as the format has it.
+/// The values of a tensor, each as its little-endian bytes.
 fn values<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
     tensor.data().as_chunks().0.iter().copied()
 }
 
-/// In single precision; infinite where it is too large, which is refused with its row later.
+/// Rounds to single precision. A value that is too large becomes infinite, which is rejected later with its
+/// row and column.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "embeddings are in single precision"

@@ -1,4 +1,4 @@
-//! Encodings: each image as a few weights on other images, and their inverse.
+//! k-reciprocal encodings as sparse rows of weights, and their inverted index.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use rayon::prelude::*;
 use super::neighbours::Neighbours;
 use crate::distance::Distances;
 
-/// An image and the weight on it.
+/// The index of an image and the weight on it.
 type Weight = (u32, f32);
 
-/// Rows of weights, the few that are not 0.
+/// Sparse rows of weights: the non-zero entries of each row.
 #[derive(Debug)]
 pub(super) struct Encodings {
-    /// Where each row ends.
+    /// The end of each row in `weights`.
     ends: Vec<usize>,
     weights: Vec<Weight>,
 }
@@ -30,8 +30,8 @@ impl FromIterator<Vec<Weight>> for Encodings {
 }
 
 impl Encodings {
-    /// V: of each image, the weights on its expanded reciprocal neighbours. `lengths` are those of a
-    /// whole list and of half of one.
+    /// Computes V: the weights of each image on its expanded reciprocal neighbours. `lengths` are those of a
+    /// whole list and of a half list.
     pub(super) fn of(
         distances: &Distances<'_>,
         neighbours: &Neighbours,
@@ -53,12 +53,12 @@ impl Encodings {
             };
             let weights: Vec<f64> = expanded.iter().map(|&it| (-distance(it)).exp()).collect();
             let sum: f64 = weights.iter().sum();
-            #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+            #[expect(clippy::cast_possible_truncation, reason = "weights are at most 1")]
             let weight = |weight: f64| (weight / sum) as f32;
             let weights = weights.into_iter().map(weight);
             expanded.into_iter().zip(weights).collect::<Vec<Weight>>()
         });
-        // Rows are collected before they are joined, so that their order is that of the images.
+        // The rows are collected in the order of the images before they are concatenated.
         rows.collect::<Vec<_>>().into_iter().collect()
     }
 
@@ -68,7 +68,7 @@ impl Encodings {
         &self.weights[start..self.ends[image]]
     }
 
-    /// Each row as the mean over the `k2` nearest images' rows, its own among them.
+    /// Replaces each row by the mean of the rows of the `k2` nearest images, its own included.
     pub(super) fn averaged(self, neighbours: &Neighbours, k2: usize) -> Self {
         if k2 == 1 {
             return self;
@@ -88,7 +88,7 @@ impl Encodings {
                 }
             }
             touched.sort_unstable();
-            touched.dedup(); // a weight may be so small that it is 0
+            touched.dedup(); // an image is added again while its sum is 0
             let share = nearest.len() as f32;
             let weight = |other: u32| (other, std::mem::take(&mut sums[other as usize]) / share);
             touched.drain(..).map(weight).collect::<Vec<Weight>>()
@@ -96,7 +96,7 @@ impl Encodings {
         rows.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// The rows of the first images.
+    /// Keeps the rows of the first `images` images.
     pub(super) fn truncated(mut self, images: usize) -> Self {
         self.ends.truncate(images);
         self.weights
@@ -107,31 +107,32 @@ impl Encodings {
     }
 }
 
-/// The distance of two images that are numbered among all.
+/// The distance between two images, given by their indices among all images.
 fn pair(distances: &Distances<'_>, one: usize, other: usize) -> f32 {
     let queries = distances.query.len();
-    let place = |image: usize| match image.checked_sub(queries) {
+    let side = |image: usize| match image.checked_sub(queries) {
         None => (&distances.query, image),
         Some(image) => (&distances.gallery, image),
     };
-    let ((side, image), (of_other, other)) = (place(one), place(other));
-    side.squared_to_one(image, of_other, other)
+    let ((of_one, one), (of_other, other)) = (side(one), side(other));
+    of_one.squared_to_one(one, of_other, other)
 }
 
-/// R(i, k): the neighbours that have the image among theirs, in rising order.
+/// R(i, k): the neighbours of the image that have the image among their own neighbours, by ascending index.
 fn reciprocal(neighbours: &Neighbours, image: usize, length: usize) -> Vec<u32> {
     let near = neighbours.of(image, length).iter();
     let mutual = near.filter(|&&(other, _)| {
         let back = neighbours.of(other, length);
         back.iter().any(|&(near, _)| near == image)
     });
-    let number = |&(image, _): &(usize, f32)| u32::try_from(image).expect("fewer than 2³² images");
-    let mut reciprocal: Vec<u32> = mutual.map(number).collect();
+    let index = |&(image, _): &(usize, f32)| u32::try_from(image).expect("fewer than 2³² images");
+    let mut reciprocal: Vec<u32> = mutual.map(index).collect();
     reciprocal.sort_unstable();
     reciprocal
 }
 
-/// R*(i): the reciprocal neighbours, and theirs where most of those are shared, in rising order.
+/// R*(i): the reciprocal neighbours, extended by R½(c) of each neighbour c if more than ⅔ of R½(c) are in
+/// R(i); by ascending index.
 fn expanded(neighbours: &Neighbours, image: usize, (whole, half): (usize, usize)) -> Vec<u32> {
     let own = reciprocal(neighbours, image, whole);
     let mut expanded = own.clone();
@@ -149,17 +150,17 @@ fn expanded(neighbours: &Neighbours, image: usize, (whole, half): (usize, usize)
     expanded
 }
 
-/// Of each image, which gallery images have a weight on it.
+/// An inverted index of encodings: for each image, the gallery images with a weight on it.
 #[derive(Debug)]
 pub(super) struct Inverted {
-    /// Where the entries of each image end.
+    /// The end of the entries of each image in `entries`.
     ends: Vec<usize>,
-    /// Gallery images, counted from 0, with their weights.
+    /// Gallery images, by index in the gallery, with their weights.
     entries: Vec<Weight>,
 }
 
 impl Inverted {
-    /// The inverse of the rows of some images.
+    /// Inverts the rows of a range of images. Indices in the entries start at 0 for the first of them.
     pub(super) fn of(encodings: &Encodings, images: Range<usize>) -> Self {
         let all = encodings.ends.len();
         let mut starts = vec![0; all + 1];
@@ -173,11 +174,11 @@ impl Inverted {
         }
         let mut entries = vec![(0, 0.0); starts[all]];
         let mut next = starts.clone();
-        for (number, image) in (0..).zip(images) {
+        for (index, image) in (0..).zip(images) {
             for &(other, weight) in encodings.row(image) {
-                let place = &mut next[other as usize];
-                entries[*place] = (number, weight);
-                *place += 1;
+                let slot = &mut next[other as usize];
+                entries[*slot] = (index, weight);
+                *slot += 1;
             }
         }
         Self {
@@ -186,7 +187,7 @@ impl Inverted {
         }
     }
 
-    /// Adds `Σⱼ min(V(q,j), V(g,j))` of a query to each gallery image.
+    /// Adds `Σⱼ min(V(q,j), V(g,j))` to the overlap of each gallery image g, for the weights of a query q.
     pub(super) fn overlap(&self, query: &[Weight], overlaps: &mut [f32]) {
         for &(other, weight) in query {
             let other = other as usize;

@@ -1,4 +1,4 @@
-//! The nearest neighbours of all images among all images, each pair computed once.
+//! The nearest neighbours of each image among all images; the distance of each pair is computed once.
 
 use std::{
     ops::Range,
@@ -14,33 +14,33 @@ use crate::{
     ranking::{Candidate, nearer},
 };
 
-/// Images in a block: tiles of distances have this many rows and columns.
+/// The number of images in a block. A tile of distances has this many rows and columns.
 const BLOCK: usize = 512;
 
-/// The nearest images of each image, itself first, and how far the farthest is.
+/// The nearest images of each image, itself first, and its largest distance to any image.
 ///
-/// Images are queries and then gallery images, counted through.
+/// The index of an image counts all queries first and then all gallery images.
 #[derive(Debug)]
 pub(super) struct Neighbours {
-    /// Entries per list.
+    /// The number of entries per list.
     length: usize,
     lists: Vec<Candidate>,
     largest: Vec<f32>,
 }
 
-/// Images of one side that follow each other.
+/// A block of consecutive images, all from the queries or all from the gallery.
 #[derive(Clone, Debug)]
 struct Images {
-    expand_gallery: bool,
-    /// Their places in their side.
+    is_gallery: bool,
+    /// Their indices within the queries or within the gallery.
     range: Range<usize>,
-    /// The number of the first among all images.
+    /// The index of the first one among all images.
     first: usize,
 }
 
 impl Images {
     fn side<'a>(&self, distances: &'a Distances<'a>) -> &'a Side<'a> {
-        if self.expand_gallery {
+        if self.is_gallery {
             &distances.gallery
         } else {
             &distances.query
@@ -48,14 +48,14 @@ impl Images {
     }
 }
 
-/// What is known of the neighbours of a block of images so far.
+/// The neighbours of a block of images found so far.
 struct Nearest {
     first: usize,
-    /// Neighbours besides the image itself.
+    /// The number of neighbours to find, besides the image itself.
     wanted: usize,
-    /// Per image, candidates that include the nearest `wanted` seen.
+    /// For each image, candidates that include the nearest `wanted` ones seen so far.
     candidates: Vec<Vec<Candidate>>,
-    /// Per image, a distance that candidates must not exceed.
+    /// For each image, the largest distance that a new candidate may have.
     bound: Vec<f32>,
     largest: Vec<f32>,
 }
@@ -86,7 +86,8 @@ impl Nearest {
         }
     }
 
-    /// Distances of each of these images to some that begin at number `first`.
+    /// Adds a tile of distances. Its rows are the images of this block; its columns, the images from index
+    /// `first` on.
     fn rows(&mut self, tile: &[f32], width: usize, first: usize) {
         for (image, row) in tile.chunks_exact(width).enumerate() {
             let largest = row.iter().copied().fold(0.0, f32::max);
@@ -97,19 +98,20 @@ impl Nearest {
         }
     }
 
-    /// Distances of some images that begin at number `first` to each of these.
+    /// Adds a tile of distances. Its rows are the images from index `first` on; its columns, the images of
+    /// this block.
     fn columns(&mut self, tile: &[f32], width: usize, first: usize) {
-        for (number, row) in (first..).zip(tile.chunks_exact(width)) {
+        for (index, row) in (first..).zip(tile.chunks_exact(width)) {
             for (largest, &distance) in self.largest.iter_mut().zip(row) {
                 *largest = largest.max(distance);
             }
             for (image, &distance) in row.iter().enumerate() {
-                self.offer(image, (number, distance));
+                self.offer(image, (index, distance));
             }
         }
     }
 
-    /// The lists, each image first in its own.
+    /// The finished lists, each with its own image first, and the largest distances.
     fn lists(self) -> impl Iterator<Item = (Vec<Candidate>, f32)> {
         let Self { first, wanted, .. } = self;
         let lists = (first..).zip(self.candidates).map(move |(own, mut list)| {
@@ -123,7 +125,7 @@ impl Nearest {
 }
 
 impl Neighbours {
-    /// Lists of up to `length` images, at least 1.
+    /// Finds the nearest `length` images of each image, itself included; `length` is at least 1.
     pub(super) fn find(distances: &Distances<'_>, length: usize) -> Result<Self, Error> {
         let blocks = blocks(distances);
         let images = distances.query.len() + distances.gallery.len();
@@ -133,22 +135,22 @@ impl Neighbours {
             .map(|block| Mutex::new(Nearest::new(block, length - 1)))
             .collect();
         let count = blocks.len();
-        // Tiles far from each other follow each other, so that few wait for the same block.
+        // Tiles are ordered by diagonals, so that few threads wait for the same block.
         let pairs = (0..count).flat_map(|apart| (0..count - apart).map(move |it| (it, it + apart)));
         let pairs: Vec<(usize, usize)> = pairs.collect();
         let bad = pairs
             .into_par_iter()
             .filter_map(|(row, column)| tile(distances, &blocks, &nearest, row, column).err())
-            // Of several errors always the same one is reported.
+            // The minimum makes the reported error independent of the order of threads.
             .min_by_key(|&pair| pair);
         if let Some((one, other)) = bad {
-            let place = |image: usize| match image.checked_sub(distances.query.len()) {
+            let in_split = |image: usize| match image.checked_sub(distances.query.len()) {
                 None => (Split::Query, image),
                 Some(image) => (Split::Gallery, image),
             };
             return Err(Error::Pair {
-                one: place(one),
-                other: place(other),
+                one: in_split(one),
+                other: in_split(other),
             });
         }
         let (mut lists, mut largest) = (Vec::with_capacity(images * length), Vec::new());
@@ -166,32 +168,33 @@ impl Neighbours {
         })
     }
 
-    /// Number of images.
+    /// The number of images.
     pub(super) fn len(&self) -> usize {
         self.largest.len()
     }
 
-    /// The nearest images of one, up to so many, itself among them.
+    /// The nearest images of an image, itself first, at most `length`.
     pub(super) fn of(&self, image: usize, length: usize) -> &[Candidate] {
         &self.lists[image * self.length..][..length.min(self.length)]
     }
 
-    /// The largest distance of an image.
+    /// The largest distance from an image to any image.
     pub(super) fn largest(&self, image: usize) -> f32 {
         self.largest[image]
     }
 
-    /// The largest distances of the first images.
+    /// The largest distances of the first `images` images.
     pub(super) fn into_largest(mut self, images: usize) -> Vec<f32> {
         self.largest.truncate(images);
         self.largest
     }
 }
 
+/// Divides the queries and the gallery into blocks.
 fn blocks(distances: &Distances<'_>) -> Vec<Images> {
-    let side = |expand_gallery: bool, length: usize, first: usize| {
+    let side = |is_gallery: bool, length: usize, first: usize| {
         (0..length).step_by(BLOCK).map(move |start| Images {
-            expand_gallery,
+            is_gallery,
             range: start..(start + BLOCK).min(length),
             first: first + start,
         })
@@ -201,7 +204,8 @@ fn blocks(distances: &Distances<'_>) -> Vec<Images> {
     side(false, queries, 0).chain(gallery).collect()
 }
 
-/// Tells both blocks of a tile what it holds, or which of its pairs is at no distance.
+/// Computes the tile of two blocks and passes it to both. The error is the first pair whose distance is
+/// infinite or NaN.
 fn tile(
     distances: &Distances<'_>,
     blocks: &[Images],
@@ -218,7 +222,7 @@ fn tile(
         &mut tile,
     );
     if row == column {
-        // An image is at no distance from itself, whatever rounding says.
+        // The distance of an image to itself is exactly 0, without rounding error.
         for at in 0..width {
             tile[at * width + at] = 0.0;
         }

@@ -1,41 +1,45 @@
-//! A step of Adam in one pass.
+//! A step of Adam in one pass over the weights.
+//!
+//! The new weights are written over the gradient. There is then no result to fill with zeros and no fresh
+//! memory page, and the end of the heap stays in use. Otherwise glibc would return it to the system after
+//! every step.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Numbers of one task.
+/// The number of weights in one task.
 const PART: usize = 1 << 14;
 
-/// One step of Adam with coupled weight decay.
+/// One step of Adam with coupled weight decay: the decay is added to the gradient, as in PyTorch's `Adam`.
 ///
 /// ```
 /// use reid_kernels::Adam;
 ///
 /// let step = Adam { rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, time: 1 };
+/// // The gradient, which becomes the new weights.
 /// let (mut values, mut mean, mut square) = ([3.0, -0.5], [0.0; 2], [0.0; 2]);
 /// step.apply(&[1.0, 1.0], &mut values, &mut mean, &mut square);
-/// // The first step is as long as the rate, whatever the gradient.
+/// // Whatever the gradient, the first step is as long as the learning rate.
 /// assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] - 1.1).abs() < 1e-6);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// The learning rate.
     pub rate: f32,
-    /// Decay of the mean of gradients.
+    /// β₁, the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f32,
-    /// Decay of the mean of squared gradients.
+    /// β₂, the decay rate of the second moment, in `[0, 1)`.
     pub beta2: f32,
-    /// Added to the root of the squared mean.
+    /// ε, added to the square root of the second moment.
     pub epsilon: f32,
-    /// What of a weight is added to its gradient.
+    /// The weight decay: this multiple of each weight is added to its gradient.
     pub decay: f32,
-    /// The number of the step, from 1.
+    /// t, the index of the step, counted from 1.
     pub time: i32,
 }
 
 impl Adam {
-    /// Moves both means, and puts the moved weights in place of their gradient: its memory is of this step,
-    /// so that what lay below it does not go back to the system only to be asked for again in the next.
+    /// Updates the moments `mean` (m) and `square` (v), and writes the new weights over `gradient`.
     ///
     /// ```text
     /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²
@@ -52,7 +56,12 @@ impl Adam {
         square: &mut [f32],
     ) {
         let lengths = [gradient.len(), mean.len(), square.len()];
-        assert_eq!(lengths, [weights.len(); 3], "numbers for as many weights");
+        assert_eq!(
+            lengths,
+            [weights.len(); 3],
+            "lengths of gradient, mean and square for {} weights",
+            weights.len()
+        );
         let arch = Arch::new();
         weights
             .par_chunks(PART)
@@ -73,7 +82,7 @@ impl Adam {
 struct Part<'a> {
     step: Adam,
     weights: &'a [f32],
-    /// Then the moved weights.
+    /// The gradient, overwritten with the new weights.
     gradient: &'a mut [f32],
     mean: &'a mut [f32],
     square: &'a mut [f32],
@@ -97,11 +106,11 @@ impl WithSimd for Part<'_> {
         let epsilon = epsilon * root;
         let means = self.mean.iter_mut().zip(self.square);
         let weights = self.weights.iter().zip(self.gradient);
-        for ((weight, number), (mean, square)) in weights.zip(means) {
-            let gradient = *number + decay * weight;
+        for ((weight, value), (mean, square)) in weights.zip(means) {
+            let gradient = *value + decay * weight;
             *mean = beta1 * *mean + (1.0 - beta1) * gradient;
             *square = beta2 * *square + (1.0 - beta2) * gradient * gradient;
-            *number = weight - rate * *mean / (square.sqrt() + epsilon);
+            *value = weight - rate * *mean / (square.sqrt() + epsilon);
         }
     }
 }

@@ -1,4 +1,31 @@
-//! Convolution of maps in single precision, and its gradients.
+//! Convolution of feature maps in single precision, and its gradients.
+//!
+//! # Forward pass
+//! A convolution is computed as a sum of shifted, scaled feature maps. Four modules share the work:
+//!
+//! - `window` copies input positions with their zero padding, split by phase where there is a stride. Each
+//!   tap of the kernel then reads the copy at a constant offset.
+//! - `correlate` computes blocks of 256 output positions. The copy of a block holds as many channels as
+//!   give about 128 terms, so it is contiguous in the second cache. The input itself would be spread over
+//!   as many memory pages as there are channels. The patches of whole images (im2col, k² times the input)
+//!   are never built.
+//! - `tile` multiplies in registers: 6 output channels by 4 vectors of positions with AVX-512. Weights are
+//!   read in place, six rows at a time.
+//! - `sweep` divides images, groups and output channels among the threads.
+//!
+//! Sums are scaled, biased and passed through a ReLU when they are written ([`ConvEpilogue`]). A batch
+//! normalisation in evaluation mode therefore costs nothing, whether or not it is folded into the weights.
+//!
+//! # Gradients
+//! The gradient with respect to the input is the same kind of sum with other taps. The gradient with
+//! respect to the weights is a sum of outer products over positions (`outer_products`). Where a group has
+//! too few channels to fill vectors, it is computed as inner products of shifted feature maps instead
+//! (`inner_products`).
+//!
+//! # Rejected
+//! - The crate `gemm` on patches: it packs operands that are already packed, and its function is unsafe.
+//! - Winograd: it needs fewer multiplications, but is less exact and covers only 3 x 3 kernels.
+//! - Weights packed in panels: the innermost loop is faster, but they are packed anew in every pass.
 
 use std::borrow::Cow;
 
@@ -13,7 +40,7 @@ use super::{
 };
 use crate::memory::zeros;
 
-/// The sizes of a convolution, and what it computes.
+/// A convolution of given sizes, without dilation.
 ///
 /// ```
 /// use reid_kernels::{Convolution, ConvEpilogue};
@@ -33,39 +60,39 @@ use crate::memory::zeros;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Channels of the input and of the output.
+    /// The numbers of input and output channels. Both must be multiples of `groups`.
     pub channels: [usize; 2],
-    /// Groups of channels that do not see each other.
+    /// The number of groups, as in a grouped convolution.
     pub groups: usize,
-    /// Height and width of the input.
+    /// The height and width of the input.
     pub input: [usize; 2],
-    /// Height and width of the kernel.
+    /// The height and width of the kernel.
     pub kernel: [usize; 2],
-    /// Step down and across.
+    /// The vertical and horizontal stride, each at least 1.
     pub stride: [usize; 2],
-    /// Zeros around the input, above and below, left and right.
+    /// The zero padding: rows above and below, columns left and right.
     pub padding: [usize; 2],
 }
 
-/// What becomes of the sums of a convolution, with numbers of one channel each.
+/// The affine map, per output channel, and the ReLU that are applied to the sums of a convolution.
 ///
 /// ```text
 /// y = a · sum + b        y = max(0, a · sum + b)
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ConvEpilogue<'a> {
-    /// `a`; 1 where it is not given.
+    /// `a`, `[output channels]`; 1 if `None`.
     pub scale: Option<&'a [f32]>,
-    /// `b`; 0 where it is not given.
+    /// `b`, `[output channels]`; 0 if `None`.
     pub bias: Option<&'a [f32]>,
-    /// Whether negative results become 0.
+    /// Whether a ReLU is applied to the result.
     pub relu: bool,
 }
 
 impl ConvEpilogue<'_> {
-    /// The same for the channels from one on.
+    /// The epilogue of the output channels from `channel` on.
     pub(crate) fn from(self, channel: usize) -> Self {
         Self {
             scale: self.scale.map(|scale| &scale[channel..]),
@@ -76,10 +103,12 @@ impl ConvEpilogue<'_> {
 }
 
 impl Convolution {
-    /// Height and width of the output: `⌊(size + 2·padding - kernel) / stride⌋ + 1`.
+    /// The height and width of the output: `⌊(size + 2·padding - kernel) / stride⌋ + 1`.
+    ///
+    /// The kernel must fit into the padded input; this is not checked.
     ///
     /// # Panics
-    /// If the kernel does not fit the padded input.
+    /// If a stride is 0, and, where overflow checks are on, if the kernel does not fit into the padded input.
     #[must_use]
     pub fn output(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
@@ -87,7 +116,7 @@ impl Convolution {
         })
     }
 
-    /// Channels of the input and of the output that a group has.
+    /// The numbers of input and output channels per group.
     pub(crate) fn per_group(&self) -> [usize; 2] {
         self.channels.map(|channels| channels / self.groups)
     }
@@ -96,12 +125,12 @@ impl Convolution {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// The window that reads the input for the output.
+    /// The window through which the taps read the input.
     pub(crate) fn window(&self) -> Window {
         Window::new(self.input, self.output(), self.stride, &self.taps_read())
     }
 
-    /// Where each tap reads for the result at 0, 0.
+    /// The input position that each tap reads for the output position (0, 0).
     fn taps_read(&self) -> Vec<[isize; 2]> {
         let [height, width] = self.kernel;
         let padding = self.padding.map(usize::cast_signed);
@@ -111,23 +140,27 @@ impl Convolution {
             .collect()
     }
 
-    /// The output, `[batch, channels, height, width]`, of an input, weights `[channels, channels per
-    /// group, height, width]` and what becomes of the sums.
+    /// Computes the output, `[batch, output channels, height out, width out]`.
     ///
     /// ```text
     /// y[n, o, i, j] = a[o] · Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k - p, j·s + l - p] + b[o]
     /// ```
     ///
+    /// - `input`: `[batch, input channels, height, width]`
+    /// - `weights`: `[output channels, input channels / groups, kernel height, kernel width]`
+    ///
     /// # Panics
-    /// If a slice has another length than these sizes say.
+    /// If the length of a slice does not match these sizes.
     #[must_use]
     pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: ConvEpilogue<'_>) -> Vec<f32> {
         let phase = [self.phase(input, weights, epilogue)];
         self.sweep(input, &phase, epilogue).run()
     }
 
-    /// The same in place of what is added before negative results become 0, as a residual block ends:
-    /// `y[n, o, i, j] + shortcut[n, o, i, j]`.
+    /// Computes the output as [`forward`](Self::forward) does, adds it to `shortcut` and writes the sum
+    /// there. This is the end of a residual block: the ReLU, if any, is applied after the addition.
+    ///
+    /// `shortcut` has the shape of the output.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -147,7 +180,7 @@ impl Convolution {
         sweep.write(shortcut);
     }
 
-    /// All positions of the output.
+    /// The phase that covers all output positions.
     fn phase<'a>(
         &self,
         input: &[f32],
@@ -173,7 +206,7 @@ impl Convolution {
         }
     }
 
-    /// The sums of the output.
+    /// The sweep that computes the output.
     fn sweep<'a>(
         &self,
         input: &'a [f32],
@@ -192,11 +225,11 @@ impl Convolution {
         }
     }
 
-    /// The gradient of a loss by the input, from that by the output.
+    /// Computes the gradient of a loss with respect to the input, in the shape of the input, from the
+    /// gradient with respect to the output.
     ///
-    /// With a stride, positions of the input that lie a stride apart are reached by the same taps,
-    /// and the others by others: for each such phase the gradient is a correlation of its own,
-    /// without a stride.
+    /// Input positions a stride apart are read by the same taps; they form one phase. The gradient of each
+    /// phase is a separate correlation without a stride.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -223,7 +256,8 @@ impl Convolution {
         sweep.run()
     }
 
-    /// The gradient of a loss by the weights, from that by the output.
+    /// Computes the gradient of a loss with respect to the weights, in the shape of the weights, from the
+    /// gradient with respect to the output.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -247,7 +281,7 @@ impl Convolution {
     }
 
     fn expect(&self, what: &str, values: &[f32], count: usize) {
-        assert_eq!(values.len(), count, "numbers of {what} for {self:?}");
+        assert_eq!(values.len(), count, "length of the {what} for {self:?}");
     }
 }
 
@@ -255,7 +289,7 @@ pub(crate) fn area([height, width]: [usize; 2]) -> usize {
     height * width
 }
 
-/// The phase of the input that begins at a position; `None` where no tap reaches it.
+/// The phase of input positions that begins at `begin`; `None` if no tap reads it.
 fn input_phase(
     convolution: &Convolution,
     weights: &[f32],
@@ -263,7 +297,7 @@ fn input_phase(
 ) -> Option<Phase<'static>> {
     let [from, _] = convolution.per_group();
     let stride = convolution.stride;
-    // The taps along one side that reach these positions, and where they read the output.
+    // Along one axis: the taps that read these positions, and the output position that each belongs to.
     let reaching = |axis: usize| {
         let (shifted, stride) = (begin[axis] + convolution.padding[axis], stride[axis]);
         (0..convolution.kernel[axis])
@@ -291,13 +325,13 @@ fn input_phase(
     })
 }
 
-/// The weights of some taps, by the input's channels: `[groups · from, to, taps]`.
+/// The weights of the given taps, transposed: `[groups · from, to, taps]`.
 fn transposed(
     convolution: &Convolution,
     weights: &[f32],
     taps: &[(usize, [isize; 2])],
 ) -> Vec<f32> {
-    /// Channels that are turned together, so that what is read lies together.
+    /// The number of input channels in a task, so that reads are close together.
     const BLOCK: usize = 16;
     let [from, to] = convolution.per_group();
     let (terms, all) = (to * taps.len(), convolution.taps());
@@ -316,7 +350,7 @@ fn transposed(
                 for (transposed, weights) in transposed.chunks_exact_mut(terms).zip(weights) {
                     let transposed = &mut transposed[result * taps.len()..][..taps.len()];
                     if taps.len() == all {
-                        // In the order that they have.
+                        // All taps, in their original order.
                         transposed.copy_from_slice(weights);
                         continue;
                     }
@@ -334,13 +368,13 @@ fn transposed(
 mod tests {
     use super::*;
 
-    /// Small whole numbers, so that every sum is exact in whatever order.
+    /// Small integers, so that every sum is exact in any order.
     fn values(count: usize, factor: usize) -> Vec<f32> {
-        let number = |at: usize| (at * factor % 23 % 7) as f32 - 3.0;
-        (0..count).map(number).collect()
+        let value = |at: usize| (at * factor % 23 % 7) as f32 - 3.0;
+        (0..count).map(value).collect()
     }
 
-    /// By definition: the output, and the gradients by the input and by the weights.
+    /// The output and the gradients with respect to the input and the weights, by definition.
     fn defined(
         sizes: &Convolution,
         input: &[f32],
@@ -375,9 +409,8 @@ mod tests {
         [output, by_input, by_weights]
     }
 
-    /// All that becomes of sums, in place of what is added to them.
     #[test]
-    fn results_are_added_to_what_is_there() {
+    fn forward_onto_adds_the_shortcut_before_the_relu() {
         let mut tried = 0;
         for (channels, groups, stride) in [([5, 7], 1, [1, 1]), ([70, 33], 2, [2, 1])] {
             for (kernel, padding) in [([1, 1], [0, 0]), ([3, 3], [1, 1])] {
@@ -416,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn all_three_are_what_they_are_defined_as() {
+    fn output_and_gradients_equal_their_definition() {
         let mut tried = 0;
         for channels in [[1, 1], [3, 5], [8, 40], [70, 33], [96, 7]] {
             for (kernel, padding) in [

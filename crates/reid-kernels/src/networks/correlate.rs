@@ -1,4 +1,9 @@
-//! Maps as sums of shifted maps: the forward pass of a convolution, and its gradient by the input.
+//! Sums of shifted, scaled feature maps: the forward pass of a convolution and its gradient with respect to
+//! the input.
+//!
+//! Results are computed in blocks of [`BLOCK`] positions. For each block, the input of some channels is
+//! copied as `window` says, and every tile adds about [`DEPTH`] terms from that copy. When all channels are
+//! added, the epilogue is applied and the block is written.
 
 use std::ops::Range;
 
@@ -10,68 +15,68 @@ use super::{
     window::Window,
 };
 
-/// Positions of results that are computed together: the sums of some hundred results stay in the
-/// second cache.
+/// The number of result positions in a block: the sums of some hundred output channels stay in the second
+/// cache.
 pub(crate) const BLOCK: usize = 256;
 
-/// Terms of a sum that are added together, so that a tile's part of the maps stays in the first cache.
+/// The number of terms that are added in one pass, so that the columns of a tile stay in the first cache.
 pub(crate) const DEPTH: usize = 128;
 
-/// Numbers in a line of cache.
+/// The number of values in a cache line.
 const LINE: usize = 16;
 
-/// Where the results of a grid lie in a map.
+/// The positions in a feature map at which a grid of results is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
-    /// Width of the map.
+    /// The width of the feature map.
     pub(crate) width: usize,
-    /// Where the result at 0, 0 lies.
+    /// The position of the result at (0, 0).
     pub(crate) begin: [usize; 2],
-    /// The step between results.
+    /// The step between results, vertical and horizontal.
     pub(crate) step: [usize; 2],
 }
 
 impl Target {
-    /// Whether results of rows of a width lie in the map one behind the other.
+    /// Whether results in rows of this width are contiguous in the feature map.
     fn is_whole(&self, width: usize) -> bool {
         self.width == width && self.begin == [0, 0] && self.step == [1, 1]
     }
 }
 
-/// The sums of shifted maps for some results and some images.
+/// The task of computing some output channels of some images.
 pub(crate) struct Correlation<'a, 'b> {
     pub(crate) window: &'a Window,
-    /// `[results, terms]`, a term for each channel read and tap.
+    /// `[results, terms]`, with one term per input channel and tap.
     pub(crate) weights: &'a [f32],
     pub(crate) terms: usize,
-    /// The results by tiles.
+    /// The output channels, split into tiles.
     pub(crate) panels: &'a [Range<usize>],
-    /// For each image the maps that are read, one behind the other.
+    /// For each image, its input channels, `[channels, positions]`.
     pub(crate) maps: &'a [&'a [f32]],
     pub(crate) target: Target,
-    /// Positions of a map of results.
+    /// The number of positions of an output channel.
     pub(crate) positions: usize,
-    /// Of the first result on.
+    /// The epilogue, beginning at the first output channel of the task.
     pub(crate) epilogue: ConvEpilogue<'a>,
-    /// Whether results are added to what is there.
+    /// Whether results are added to the values that `results` holds.
     pub(crate) onto: bool,
-    /// For each image `[results, positions]`.
+    /// For each image, its output channels, `[results, positions]`.
     pub(crate) results: &'a mut [&'b mut [f32]],
     pub(crate) memory: &'a mut Memory,
 }
 
-/// What a thread works in, kept because fresh memory is slow to get.
+/// The scratch memory of a thread. It is kept between tasks, because fresh memory is slow to allocate.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// What a block reads of some channels, as [`Layout`] says.
+    /// The copy of the input of a block, for some channels, in the order of [`Layout`].
     copy: Vec<f32>,
     /// The sums of a block: `[tiles, rows, width]`.
     sums: Vec<f32>,
 }
 
 impl Memory {
-    /// So many numbers of each, the copy from the begin of a line of cache on.
-    fn of(&mut self, copy: usize, sums: usize) -> (&mut [f32], &mut [f32]) {
+    /// Slices of at least the given lengths. The copy begins at the start of a cache line.
+    fn slices(&mut self, copy: usize, sums: usize) -> (&mut [f32], &mut [f32]) {
         for (values, count) in [(&mut self.copy, LINE + copy), (&mut self.sums, sums)] {
             if values.len() < count {
                 values.resize(count, 0.0);
@@ -82,22 +87,22 @@ impl Memory {
     }
 }
 
-/// How the copy of what a block reads lies: `[pieces, channels, phases, positions]`.
+/// The layout of the copy of a block's input: `[pieces, channels, phases, positions]`.
 struct Layout {
-    /// Positions of a piece.
+    /// The number of positions in a piece.
     positions: usize,
-    /// Numbers from a phase to the next.
+    /// The distance from one phase to the next, in values.
     phase: usize,
-    /// Numbers from a channel to the next.
+    /// The distance from one channel to the next, in values.
     channel: usize,
-    /// Whether a piece is what a tile reads, and nothing between.
+    /// Whether a piece holds exactly the values that one tile reads.
     dense: bool,
 }
 
 impl Layout {
-    /// The layout for so many results in tiles of a width.
+    /// The layout for `results` output channels in tiles of `width` positions.
     fn new(window: &Window, width: usize, results: usize) -> Self {
-        /// Sums of a tile that take longer than copying what it reads by itself.
+        /// From this number of sums on, they take longer than a separate copy for each tile.
         const MANY: usize = 1 << 12;
         if window.is_apart() && results * width >= MANY {
             return Self {
@@ -108,8 +113,8 @@ impl Layout {
             };
         }
         let stretch = (BLOCK + window.reach()).next_multiple_of(LINE);
-        // Whole lines of cache, and an odd number of them, so that the same place of many channels does
-        // not compete for the same lines.
+        // An odd number of whole cache lines, so that the same position of different channels does not map to
+        // the same cache set.
         let lines = (window.phases() * stretch).div_ceil(LINE) | 1;
         Self {
             positions: stretch,
@@ -119,22 +124,22 @@ impl Layout {
         }
     }
 
-    /// Numbers of a copy of so many channels.
+    /// The length of a copy of `channels` channels.
     fn size(&self, channels: usize) -> usize {
         BLOCK.div_ceil(self.positions) * channels * self.channel
     }
 
-    /// Where each tap of so many channels begins in a piece.
+    /// The offset of each channel and tap in a piece.
     fn shifts(&self, window: &Window, channels: usize) -> Vec<usize> {
-        let of = |channel: usize| {
+        let taps = |channel: usize| {
             let taps = window.shifts().iter();
             taps.map(move |(phase, shift)| channel * self.channel + phase * self.phase + shift)
         };
-        (0..channels).flat_map(of).collect()
+        (0..channels).flat_map(taps).collect()
     }
 }
 
-/// How many images are worth computing together, because one alone leaves tiles empty.
+/// The number of images in a task: a single small image would leave tiles of its block empty.
 pub(crate) fn together(window: &Window) -> usize {
     BLOCK.div_ceil(window.area())
 }
@@ -157,7 +162,7 @@ impl Correlation<'_, '_> {
         let layout = Layout::new(window, width, results);
         let shifts = layout.shifts(window, per_chunk);
         let mut memory = std::mem::take(self.memory);
-        let (copy, sums) = memory.of(layout.size(per_chunk), results * BLOCK);
+        let (copy, sums) = memory.slices(layout.size(per_chunk), results * BLOCK);
         let span = window.span(self.results.len());
         for from in (0..span).step_by(BLOCK) {
             let to = (from + BLOCK).min(span);
@@ -184,12 +189,12 @@ impl Correlation<'_, '_> {
                     }
                 }
             }
-            self.hand_out(sums, width, &(from..to));
+            self.write_block(sums, width, &(from..to));
         }
         *self.memory = memory;
     }
 
-    /// Copies what some channels' taps read for the results at some positions.
+    /// Copies the positions `read` of some channels, as the taps read them.
     #[inline(always)]
     fn lay_out(
         &self,
@@ -201,7 +206,7 @@ impl Correlation<'_, '_> {
         let window = self.window;
         let map = window.map[0] * window.map[1];
         let piece = channels.len() * layout.channel;
-        // Where each part lies, which image it is of, and where it begins there.
+        // For each part, its range in the copy, its image, and its first position in the image.
         let mut parts = Vec::new();
         for (from, begin) in read
             .clone()
@@ -231,18 +236,18 @@ impl Correlation<'_, '_> {
         }
     }
 
-    /// Copies the sums of a block to where the results lie.
+    /// Applies the epilogue to the sums of a block and writes them to the results.
     #[inline(always)]
-    fn hand_out(&mut self, sums: &[f32], width: usize, block: &Range<usize>) {
+    fn write_block(&mut self, sums: &[f32], width: usize, block: &Range<usize>) {
         let mut first = 0;
         for panel in self.panels {
-            self.hand_out_panel(&sums[first * width..], width, block, panel);
+            self.write_panel(&sums[first * width..], width, block, panel);
             first += tile::rows(panel.len());
         }
     }
 
     #[inline(always)]
-    fn hand_out_panel(
+    fn write_panel(
         &mut self,
         sums: &[f32],
         tile_width: usize,
@@ -253,7 +258,7 @@ impl Correlation<'_, '_> {
         let (area, pitch) = (self.window.area(), self.window.pitch());
         let [height, width] = self.window.grid;
         let [down, across] = self.target.step;
-        // Where results lie as they were computed, all rows are one.
+        // Results that are contiguous where they are written are treated as one row.
         let (height, width, pitch) = if pitch == width && self.target.is_whole(width) {
             (1, height * width, height * width)
         } else {
@@ -264,7 +269,7 @@ impl Correlation<'_, '_> {
             let (image, within) = (at / area, at % area);
             let (y, x) = (within / pitch, within % pitch);
             if y >= height || x >= width {
-                // The rest of the row, or of the image, is no result.
+                // The rest of the row, or of the image, holds no results.
                 at += if y >= height {
                     area - within
                 } else {
@@ -272,7 +277,7 @@ impl Correlation<'_, '_> {
                 };
                 continue;
             }
-            // The rest of the row, of the block, and of the tile, whichever ends first.
+            // Up to the end of the row, of the block or of the tile, whichever comes first.
             let (tile, lane) = (
                 (at - block.start) / tile_width,
                 (at - block.start) % tile_width,
@@ -284,7 +289,7 @@ impl Correlation<'_, '_> {
             let maps = &mut self.results[image];
             let ConvEpilogue { scale, bias, relu } = self.epilogue;
             let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-            // Written so that what is not a number stays so.
+            // Written so that NaN stays NaN.
             let floored = |value: f32| if value < floor { floor } else { value };
             for (row, result) in results.clone().enumerate() {
                 let scale = scale.map_or(1.0, |scale| scale[result]);

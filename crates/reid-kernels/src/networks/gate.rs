@@ -1,4 +1,9 @@
-//! Maps multiplied by a gate, and the gradients.
+//! Feature maps multiplied by a gate, and the gradients.
+//!
+//! One pass over the feature maps computes the product, and one pass computes both gradients. Large results
+//! are built by all threads, which write whole cache lines once: a result that is first filled with zeros
+//! would cost one more pass. Small inputs stay on the calling thread, because waking another thread takes
+//! longer.
 
 use std::array;
 
@@ -6,24 +11,24 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    ALONE, PART,
+    ONE_THREAD, PART,
     relu::{add_relu, relu},
     sum::{single, sum},
 };
 
-/// Numbers that one thread writes at once.
+/// The number of values that a thread writes at a time.
 const LINE: usize = 64;
 
-/// What shares a number of a gate.
+/// The dimension over which a value of the gate is broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broadcast {
-    /// All places of a channel: a gate is `[batch, channels]`.
+    /// All positions of a channel share a value: the gate is `[batch, channels]`.
     Positions,
-    /// All channels of a place: a gate is `[batch, positions]`.
+    /// All channels of a position share a value: the gate is `[batch, positions]`.
     Channels,
 }
 
-/// The sizes of maps and of the gate that multiplies them.
+/// The product of feature maps, `[batch, channels, positions]`, and a gate of given sizes.
 ///
 /// ```
 /// use reid_kernels::{Gate, Broadcast};
@@ -42,33 +47,33 @@ pub enum Broadcast {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Maps of an image.
+    /// The number of channels.
     pub channels: usize,
-    /// Numbers of a map.
+    /// The number of positions of a feature map.
     pub positions: usize,
-    /// What shares a number of the gate.
+    /// The dimension over which the gate is broadcast.
     pub broadcast: Broadcast,
 }
 
 impl Gate {
-    /// Multiplies maps, `[batch, channels, positions]`, in place.
+    /// Multiplies feature maps, `[batch, channels, positions]`, by the gate `factors`, in place.
     ///
     /// # Panics
-    /// If a slice has another length than these sizes say, or is empty.
+    /// If the length of a slice does not match these sizes, or a size is 0.
     pub fn multiply(&self, maps: &mut [f32], factors: &[f32]) {
         self.expect(maps.len(), factors.len());
         let part = self.task() * self.positions;
         let write = |(task, maps): (usize, &mut [f32])| self.write(task, maps, factors, None);
-        if maps.len() <= ALONE {
+        if maps.len() <= ONE_THREAD {
             maps.chunks_mut(part).enumerate().for_each(write);
         } else {
             maps.par_chunks_mut(part).enumerate().for_each(write);
         }
     }
 
-    /// The same, with a shortcut added before negative numbers become 0, as a residual block ends.
+    /// Computes `max(0, maps · gate + shortcut)` in place in `maps`, as at the end of a residual block.
     ///
     /// # Panics
     /// As [`multiply`](Self::multiply).
@@ -79,7 +84,7 @@ impl Gate {
         let write = |(task, (maps, shortcut)): (usize, (&mut [f32], &[f32]))| {
             self.write(task, maps, factors, Some(shortcut));
         };
-        if maps.len() <= ALONE {
+        if maps.len() <= ONE_THREAD {
             let tasks = maps.chunks_mut(part).zip(shortcut.chunks(part));
             tasks.enumerate().for_each(write);
         } else {
@@ -97,26 +102,26 @@ impl Gate {
         });
     }
 
-    /// The products of maps, `[batch, channels, positions]`, and the gate; joined with a shortcut, if there is one,
-    /// as in [`multiply_add_relu`](Self::multiply_add_relu).
+    /// Computes the product of feature maps, `[batch, channels, positions]`, and the gate in a new buffer.
+    /// With a shortcut, the result is that of [`multiply_add_relu`](Self::multiply_add_relu).
     ///
     /// # Panics
     /// As [`multiply`](Self::multiply).
     #[must_use]
     pub fn multiplied(&self, maps: &[f32], factors: &[f32], shortcut: Option<&[f32]>) -> Vec<f32> {
         self.expect(maps.len(), factors.len());
-        if maps.len() <= ALONE || !self.positions.is_multiple_of(LINE) {
-            let mut gated = self.multiplied_alone(maps, factors);
+        if maps.len() <= ONE_THREAD || !self.positions.is_multiple_of(LINE) {
+            let mut gated = self.multiplied_serially(maps, factors);
             if let Some(shortcut) = shortcut {
                 add_relu(&mut gated, shortcut);
             }
             return gated;
         }
-        // By all threads, which write whole lines once: zeros to write over would be one pass more.
+        // All threads write whole lines, once each.
         let (lines, _) = maps.as_chunks::<LINE>();
         let per_map = self.positions / LINE;
         let line = |(at, line): (usize, &[f32; LINE])| match self.broadcast {
-            Broadcast::Positions => line.map(|number| number * factors[at / per_map]),
+            Broadcast::Positions => line.map(|value| value * factors[at / per_map]),
             Broadcast::Channels => {
                 let image = at / (per_map * self.channels);
                 let factors = &factors[(image * per_map + at % per_map) * LINE..][..LINE];
@@ -129,59 +134,71 @@ impl Gate {
             Some(shortcut) => {
                 self.expect(shortcut.len(), factors.len());
                 let (others, _) = shortcut.as_chunks::<LINE>();
-                let joined = |(at, values): (usize, &[f32; LINE])| {
+                let with_shortcut = |(at, values): (usize, &[f32; LINE])| {
                     let (gated, others) = (line((at, values)), &others[at]);
                     array::from_fn(|position| relu(gated[position] + others[position]))
                 };
-                lines.map(joined).collect()
+                lines.map(with_shortcut).collect()
             }
         };
         gated.into_flattened()
     }
 
-    /// The products by the calling thread.
-    fn multiplied_alone(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
+    /// Computes the product on the calling thread.
+    fn multiplied_serially(&self, maps: &[f32], factors: &[f32]) -> Vec<f32> {
         let mut gated = Vec::with_capacity(maps.len());
         for (at, map) in maps.chunks_exact(self.positions).enumerate() {
             match self.broadcast {
-                Broadcast::Positions => gated.extend(map.iter().map(|number| number * factors[at])),
+                Broadcast::Positions => gated.extend(map.iter().map(|value| value * factors[at])),
                 Broadcast::Channels => {
                     let factors = &factors[at / self.channels * self.positions..];
                     let pairs = map.iter().zip(factors);
-                    gated.extend(pairs.map(|(number, factor)| number * factor));
+                    gated.extend(pairs.map(|(value, factor)| value * factor));
                 }
             }
         }
         gated
     }
 
-    /// The gradient of a loss by the gate, from those by the result; these become those by the maps.
+    /// Computes the gradients of a loss from the gradient with respect to the product, `dy`. Returns the
+    /// gradient with respect to the gate, and overwrites `gradient` with the gradient with respect to the
+    /// feature maps.
     ///
     /// ```text
-    /// by the gate: Σ dy·x over what shares a number        by the maps: dy·g
+    /// dg = Σ dy·x over the broadcast dimension        dx = dy·g
     /// ```
     ///
     /// # Panics
-    /// As [`multiply`](Self::multiply).
+    /// As [`multiply`](Self::multiply), and if `gradient` and `maps` have different lengths.
     #[must_use]
     pub fn gradients(&self, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f32> {
         self.expect(maps.len(), factors.len());
-        assert_eq!(maps.len(), gradient.len(), "numbers of the gradient");
+        assert_eq!(
+            maps.len(),
+            gradient.len(),
+            "lengths of the feature maps and of the gradient"
+        );
         let part = self.task() * self.positions;
-        let pull = |(task, (gradient, maps)): (usize, (&mut [f32], &[f32]))| {
-            self.pull(task, maps, factors, gradient)
+        let backward = |(task, (gradient, maps)): (usize, (&mut [f32], &[f32]))| {
+            self.backward(task, maps, factors, gradient)
         };
-        let sums: Vec<Vec<f64>> = if maps.len() <= ALONE {
+        let sums: Vec<Vec<f64>> = if maps.len() <= ONE_THREAD {
             let tasks = gradient.chunks_mut(part).zip(maps.chunks(part));
-            tasks.enumerate().map(pull).collect()
+            tasks.enumerate().map(backward).collect()
         } else {
             let tasks = gradient.par_chunks_mut(part).zip(maps.par_chunks(part));
-            tasks.enumerate().map(pull).collect()
+            tasks.enumerate().map(backward).collect()
         };
         self.by_factors(&sums)
     }
 
-    fn pull(&self, task: usize, maps: &[f32], factors: &[f32], gradient: &mut [f32]) -> Vec<f64> {
+    fn backward(
+        &self,
+        task: usize,
+        maps: &[f32],
+        factors: &[f32],
+        gradient: &mut [f32],
+    ) -> Vec<f64> {
         Arch::new().dispatch(Gradients {
             gate: *self,
             maps,
@@ -190,8 +207,8 @@ impl Gate {
         })
     }
 
-    /// The sums of all tasks: as many for each image. Where they have a number for the same place, these are
-    /// summed up in the order of channels.
+    /// Combines the sums of all tasks to the gradient with respect to the gate. If tasks of one image have
+    /// sums for the same positions, these are added in the order of the channels.
     fn by_factors(&self, sums: &[Vec<f64>]) -> Vec<f32> {
         let at_once = match self.broadcast {
             Broadcast::Positions => 1,
@@ -207,14 +224,17 @@ impl Gate {
         images.map(single).collect()
     }
 
-    /// The maps of one task: a divisor of an image's, so that none has maps of two.
+    /// The number of feature maps in a task: a divisor of `channels`, so that a task belongs to one image.
     fn task(&self) -> usize {
         let wanted = PART.div_ceil(self.positions).min(self.channels);
         let divides = |maps: &usize| self.channels.is_multiple_of(*maps);
-        (1..=wanted).rev().find(divides).expect("1 divides all")
+        (1..=wanted)
+            .rev()
+            .find(divides)
+            .expect("1 divides every number")
     }
 
-    /// What the maps of a task are multiplied by: a number for each of them, or for each place.
+    /// The part of the gate that a task needs: one value per feature map, or one per position.
     fn factors_of<'a>(&self, task: usize, factors: &'a [f32]) -> &'a [f32] {
         let first = task * self.task();
         match self.broadcast {
@@ -231,11 +251,14 @@ impl Gate {
             Broadcast::Channels => self.batch * self.positions,
         };
         let expected = self.batch * self.channels * self.positions;
-        assert!(expected > 0, "a gate of no numbers: {self:?}");
+        assert!(
+            expected > 0,
+            "the sizes of a gate must be above 0: {self:?}"
+        );
         assert_eq!(
             [maps, factors],
             [expected, broadcast],
-            "numbers of {self:?}"
+            "lengths of feature maps and gate for {self:?}"
         );
     }
 }
@@ -258,25 +281,25 @@ impl WithSimd for Multiply<'_> {
             match (self.gate.broadcast, shortcut) {
                 (Broadcast::Positions, None) => {
                     let factor = self.factors[at];
-                    for number in map {
-                        *number *= factor;
+                    for value in map {
+                        *value *= factor;
                     }
                 }
                 (Broadcast::Positions, Some(shortcut)) => {
                     let factor = self.factors[at];
-                    for (number, other) in map.iter_mut().zip(shortcut) {
-                        *number = relu(*number * factor + other);
+                    for (value, other) in map.iter_mut().zip(shortcut) {
+                        *value = relu(*value * factor + other);
                     }
                 }
                 (Broadcast::Channels, None) => {
-                    for (number, factor) in map.iter_mut().zip(self.factors) {
-                        *number *= factor;
+                    for (value, factor) in map.iter_mut().zip(self.factors) {
+                        *value *= factor;
                     }
                 }
                 (Broadcast::Channels, Some(shortcut)) => {
                     let operands = self.factors.iter().zip(shortcut);
-                    for (number, (factor, other)) in map.iter_mut().zip(operands) {
-                        *number = relu(*number * factor + other);
+                    for (value, (factor, other)) in map.iter_mut().zip(operands) {
+                        *value = relu(*value * factor + other);
                     }
                 }
             }
@@ -301,14 +324,14 @@ impl WithSimd for Gradients<'_> {
         let pairs = pairs.zip(self.maps.chunks_exact(positions));
         match self.gate.broadcast {
             Broadcast::Positions => {
-                let pulled = |((gradient, map), factor): ((&mut [f32], &[f32]), &f32)| {
-                    let pulled = sum(gradient, map, |dy, x| dy * x);
+                let backward = |((gradient, map), factor): ((&mut [f32], &[f32]), &f32)| {
+                    let by_factor = sum(gradient, map, |dy, x| dy * x);
                     for dy in gradient {
                         *dy *= factor;
                     }
-                    pulled
+                    by_factor
                 };
-                pairs.zip(self.factors).map(pulled).collect()
+                pairs.zip(self.factors).map(backward).collect()
             }
             Broadcast::Channels => {
                 let mut sums = vec![0.0; positions];

@@ -1,24 +1,25 @@
-//! Inner products of many rows with many stretches: the gradient of a convolution by its weights.
+//! Inner products of rows with stretches of one slice: the gradient of a convolution with respect to its
+//! weights, where the channels do not fill SIMD vectors.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::tile;
 
-/// Numbers of each row that are multiplied together, so that a tile stays in the first cache.
+/// The number of values of each row in a block, so that a tile stays in the first cache.
 const STRETCH: usize = 1536;
 
-/// Rows that are multiplied together, so that they stay in the second cache.
+/// The number of rows in a block, so that they stay in the second cache.
 const ROWS: usize = 64;
 
-/// `results[c, r] = Σᵢ rows[r, i] · copy[begin[c] + i]`
+/// Computes `results[c, r] += Σᵢ rows[r, i] · copy[begin[c] + i]`.
 pub(crate) struct Inner<'a> {
     /// `[rows, length]`.
     pub(crate) rows: &'a [f32],
     pub(crate) length: usize,
     pub(crate) copy: &'a [f32],
-    /// Where each column begins.
+    /// The start of each column in `copy`.
     pub(crate) begin: &'a [usize],
-    /// `[columns, rows]`, zeros.
+    /// `[columns, rows]`, zeros at first.
     pub(crate) results: &'a mut [f32],
 }
 
@@ -31,7 +32,7 @@ impl Inner<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const R: usize, const C: usize>(&mut self, simd: S) {
         let count = self.rows.len() / self.length;
-        // Parts of equal length: a short one would cost as many sums over lanes as a long one.
+        // Parts of equal length: a short part costs as many sums over lanes as a long one.
         let parts = self.length.div_ceil(STRETCH);
         let part = self
             .length
@@ -50,7 +51,7 @@ impl Inner<'_> {
         }
     }
 
-    /// One tile; where rows or columns end within it, the last one stands for those missing.
+    /// Computes one tile. An incomplete tile repeats its last row or column.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize>(
         &mut self,
@@ -71,7 +72,7 @@ impl Inner<'_> {
             *slot = &self.copy[begin + part.start..begin + part.end];
         }
         let sums = tile::products::<S, R, C>(simd, rows, columns);
-        // What is left behind the last whole vector.
+        // The values after the last whole SIMD vector.
         let whole = part.len() / S::F32_LANES * S::F32_LANES;
         for c in 0..C.min(self.begin.len() - column) {
             let results = &mut self.results[(column + c) * count + row..];

@@ -1,4 +1,7 @@
-//! Places of maps that are filled from other maps of the batch, and the gradient.
+//! Feature `CutMix`: positions of feature maps that are filled from other images of the batch, and the
+//! gradient.
+//!
+//! The backward pass needs only the cut positions and the mix partners, so no feature maps are kept for it.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -6,62 +9,66 @@ use rayon::prelude::*;
 use super::PART;
 use crate::memory::zeros;
 
-/// Which places of each image give way to those of another, and to whose.
+/// The positions of each image that are replaced, and the image that each takes them from.
 ///
 /// ```
 /// use reid_kernels::Mixing;
 ///
-/// // Two images of one channel and two positions; the second position of the first is the second's.
+/// // Two images of one channel and two positions. The first image takes its second position from the second.
 /// let mixing = Mixing { cut: vec![false, true, false, false], partners: vec![1, 0] };
 /// assert_eq!(mixing.forward(&[1.0, 2.0, 3.0, 4.0]), [1.0, 4.0, 3.0, 4.0]);
 /// assert_eq!(mixing.gradient(&[0.1, 0.2, 0.3, 0.4], true), [0.1, 0.0, 0.3, 0.6]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mixing {
-    /// Whether a place is filled by the donor, `[batch, positions]`, the same for all channels.
+    /// Whether a position is filled from the mix partner, `[batch, positions]`; the same for all channels.
     pub cut: Vec<bool>,
-    /// The place of each image's donor in the batch, `[batch]`.
+    /// For each image, the index of its mix partner in the batch, `[batch]`.
     pub partners: Vec<usize>,
 }
 
 impl Mixing {
-    /// The mixed maps, `[batch, channels, positions]`, of maps in the same order.
+    /// Computes the mixed features from `features`; both are `[batch, channels, positions]`.
     ///
     /// # Panics
-    /// If the numbers are no whole maps of this batch and these places, or a donor is not in it.
+    /// If the sizes of `cut`, `partners` and `features` do not fit each other, or an index in `partners` is
+    /// not below the batch size.
     #[must_use]
     pub fn forward(&self, features: &[f32]) -> Vec<f32> {
         let (sizes, arch) = (self.sizes(features), Arch::new());
         sizes.for_each_map(|image, channel, mixed| {
-            let donor = sizes.map(self.partners[image], channel, features);
+            let partner = sizes.map(self.partners[image], channel, features);
             mixed.copy_from_slice(sizes.map(image, channel, features));
             arch.dispatch(Zip {
                 values: mixed,
-                others: donor,
+                others: partner,
                 cut: self.cut_of(image),
-                of: |own, donor, cut| if cut { donor } else { own },
+                of: |own, partner, cut| if cut { partner } else { own },
             });
         })
     }
 
-    /// The gradient of a loss by the maps, from that by the mixed ones: what was kept gets its own, and,
-    /// `to_donors`, what was given gets those of all who took it, in the order of the batch.
+    /// Computes the gradient of a loss with respect to the features from the gradient with respect to the
+    /// mixed features.
+    ///
+    /// Positions that an image kept receive its gradient. If `to_partners` is true, each position also
+    /// receives the gradients of all images that took it, added in the order of the batch.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
     #[must_use]
-    pub fn gradient(&self, gradient: &[f32], to_donors: bool) -> Vec<f32> {
+    pub fn gradient(&self, gradient: &[f32], to_partners: bool) -> Vec<f32> {
         let (sizes, arch) = (self.sizes(gradient), Arch::new());
         let mut takers = vec![Vec::new(); self.partners.len()];
-        for (image, &donor) in self.partners.iter().enumerate().filter(|_| to_donors) {
-            takers[donor].push(image);
+        for (image, &partner) in self.partners.iter().enumerate().filter(|_| to_partners) {
+            takers[partner].push(image);
         }
         sizes.for_each_map(|image, channel, passed| {
             arch.dispatch(Zip {
                 values: passed,
                 others: sizes.map(image, channel, gradient),
                 cut: self.cut_of(image),
-                of: |none, own, cut| if cut { none } else { own },
+                of: |zero, own, cut| if cut { zero } else { own },
             });
             for &taker in &takers[image] {
                 arch.dispatch(Zip {
@@ -83,11 +90,11 @@ impl Mixing {
         let (batch, cut, count) = (self.partners.len(), self.cut.len(), features.len());
         assert!(
             batch > 0 && cut > 0 && cut.is_multiple_of(batch) && count.is_multiple_of(cut),
-            "{count} numbers are no maps of {batch} images with {cut} places in all"
+            "{count} values, expected whole channels of {batch} images with {cut} positions in total"
         );
         assert!(
-            self.partners.iter().all(|&donor| donor < batch),
-            "donors of {batch} images, found {:?}",
+            self.partners.iter().all(|&partner| partner < batch),
+            "mix partners of {batch} images must be indices below {batch}, found {:?}",
             self.partners
         );
         Sizes {
@@ -110,7 +117,7 @@ impl Sizes {
         &features[(image * self.channels + channel) * self.positions..][..self.positions]
     }
 
-    /// New maps, each written from zeros, given its image and channel.
+    /// Creates feature maps of zeros and calls `write` for each one, with its image and channel.
     fn for_each_map(self, write: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
         let mut maps = zeros(self.count);
         let at_once = PART.div_ceil(self.positions);
@@ -135,8 +142,8 @@ impl<F: Fn(f32, f32, bool) -> f32> WithSimd for Zip<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let others = self.others.iter().zip(self.cut);
-        for (number, (other, cut)) in self.values.iter_mut().zip(others) {
-            *number = (self.of)(*number, *other, *cut);
+        for (value, (other, cut)) in self.values.iter_mut().zip(others) {
+            *value = (self.of)(*value, *other, *cut);
         }
     }
 }

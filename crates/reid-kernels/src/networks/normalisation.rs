@@ -1,4 +1,9 @@
-//! Batch normalisation of maps in single precision, and its gradients.
+//! Batch normalisation of feature maps in single precision, and its gradients.
+//!
+//! Each channel is one task. In the forward pass a channel is normalised as soon as its statistics are
+//! known; in the backward pass its input gradient is written as soon as the sums of the gradient are known.
+//! Both happen while the channel is still in the cache, so each pass reads a feature map once from memory
+//! instead of twice.
 //!
 //! ```
 //! use reid_kernels::normalisation::{Parameters, Sizes, normalise, normalise_onto};
@@ -27,23 +32,23 @@ mod map;
 use map::{Affine, Epilogue};
 pub use map::{Gradients, Map, Parameters};
 
-/// Numbers that the calling thread normalises before another has woken up.
+/// The number of values that the calling thread normalises in the time another thread needs to wake.
 const SMALL: usize = 1 << 15;
 
-/// Numbers that take as long as beginning a map does.
+/// The overhead of a feature map, expressed as a number of values.
 const BEGINNING: usize = 32;
 
-/// Sums that run side by side, so that the compiler can add vectors.
+/// The number of partial sums, which the compiler keeps in SIMD vectors.
 const LANES: usize = 32;
 
-/// The sizes of features.
+/// The sizes of features, `[batch, channels, positions]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Positions of a map.
+    /// The number of positions of a feature map.
     pub positions: usize,
 }
 
@@ -51,7 +56,7 @@ impl Sizes {
     /// The sizes of a tensor `[batch, channels, ...]`.
     ///
     /// # Panics
-    /// If the shape has no channels.
+    /// If the shape has fewer than two dimensions.
     #[must_use]
     pub fn new(shape: &[usize]) -> Self {
         Self {
@@ -61,7 +66,7 @@ impl Sizes {
         }
     }
 
-    /// The maps of one channel.
+    /// The feature maps of one channel, image by image.
     fn maps(self, channel: usize, values: &[f32]) -> impl Iterator<Item = &[f32]> {
         let image = self.channels * self.positions;
         let begin = channel * self.positions;
@@ -70,7 +75,7 @@ impl Sizes {
             .map(move |image| &image[begin..begin + self.positions])
     }
 
-    /// All maps, those of a channel one behind the other, to be written.
+    /// All feature maps as mutable slices, ordered by channel and then by image.
     fn maps_mut(self, values: &mut [f32]) -> Vec<&mut [f32]> {
         let images = values.chunks_exact_mut(self.channels * self.positions);
         let mut images: Vec<_> = images
@@ -82,7 +87,7 @@ impl Sizes {
         maps
     }
 
-    /// What each channel gives, one after the other where that is little.
+    /// Applies a function to each channel, in parallel unless there is little to do.
     fn each<T: Send, R: Send>(
         self,
         channels: impl IntoIterator<Item = T>,
@@ -96,16 +101,16 @@ impl Sizes {
         channels.into_par_iter().map(of).collect()
     }
 
-    /// Refuses features of another size.
+    /// Checks the length of a slice.
     fn expect(self, what: &str, values: &[f32]) {
         assert_eq!(
             values.len(),
             self.batch * self.channels * self.positions,
-            "numbers of {what} for {self:?}"
+            "length of {what} for {self:?}"
         );
     }
 
-    /// The numbers of a channel.
+    /// The number of values of a channel.
     fn count(self) -> f64 {
         (self.batch * self.positions) as f64
     }
@@ -114,13 +119,13 @@ impl Sizes {
 /// The mean and the biased variance of each channel.
 #[derive(Clone, Debug)]
 pub struct Statistics {
-    /// One number for each channel.
+    /// The mean of each channel, `[channels]`.
     pub mean: Vec<f32>,
-    /// One number for each channel.
+    /// The biased variance of each channel, `[channels]`.
     pub variance: Vec<f32>,
 }
 
-/// Sums of terms of pairs of numbers: by lanes first, so that their order is always the same.
+/// Sums `N` terms over pairs of values. Partial sums by lane come first, so the order is always the same.
 #[inline(always)]
 fn sums<const N: usize>(
     left: &[f32],
@@ -147,7 +152,7 @@ fn sums<const N: usize>(
     lanes.map(|lanes| f64::from(lanes.iter().sum::<f32>()))
 }
 
-/// The sum of a map, and the sum of squared distances from its mean.
+/// The sum of a feature map, and the sum of squared distances from its mean.
 struct Moments<'a>(&'a [f32]);
 
 impl WithSimd for Moments<'_> {
@@ -163,8 +168,9 @@ impl WithSimd for Moments<'_> {
     }
 }
 
-/// The mean and the variance of a channel, each number read once: squares are summed about the mean of
-/// each map, which is still in cache, and then moved to that of all.
+/// Computes the mean and the biased variance of a channel; each value is read once from memory. Squares are
+/// summed about the mean of each feature map, which is still in the cache, and then shifted to the mean of
+/// the channel.
 fn moments(sizes: Sizes, channel: usize, input: &[f32]) -> [f32; 2] {
     let arch = Arch::new();
     let moments: Vec<[f64; 2]> = sizes
@@ -180,11 +186,11 @@ fn moments(sizes: Sizes, channel: usize, input: &[f32]) -> [f32; 2] {
     [single(mean), single(squares / sizes.count())]
 }
 
-/// Features, `[batch, channels, positions]`, normalised by the statistics of each channel, and these;
-/// rectified or not. A channel is written when it is summed, while it is in cache.
+/// Normalises features, `[batch, channels, positions]`, by the mean and variance of each channel, and
+/// applies a ReLU if `relu` is true. Returns the output and the batch statistics.
 ///
 /// # Panics
-/// If there are not as many numbers as the sizes say, or parameters as channels.
+/// If the length of `input` does not match the sizes, or there is not one parameter per channel.
 #[must_use]
 pub fn normalise(
     sizes: Sizes,
@@ -198,7 +204,8 @@ pub fn normalise(
     (output, statistics)
 }
 
-/// The same in place of what is added, as a residual block ends: `max(0, y + shortcut)`.
+/// Computes `max(0, y + shortcut)` in place in `shortcut`, as at the end of a residual block. `y` are the
+/// normalised features. Returns the batch statistics.
 ///
 /// # Panics
 /// As [`normalise`].

@@ -1,5 +1,9 @@
-//! Sums of outer products over positions: the gradient of a convolution by its weights, where enough
-//! channels lie side by side to fill vectors.
+//! The gradient of a convolution with respect to its weights, as a sum of outer products over positions.
+//!
+//! The input is copied with its zero padding and with as many channels interleaved as a tile is wide. Each
+//! value of the gradient is multiplied with the input channels that one tap reads. All taps use a piece of
+//! the gradient while it is in the cache. This algorithm needs enough input channels per group to fill the
+//! vectors.
 
 use std::{array, ops::Range};
 
@@ -10,44 +14,44 @@ use super::{
     convolution::{Convolution, area},
     correlate::DEPTH,
     tile::{self, Dense, Listed, Positions, Rows},
-    transpose::{SIDE, side_by_side},
+    transpose::{SIDE, interleave},
 };
 use crate::memory::zeros;
 
-/// Sums that are added to at a time, so that they stay in the second cache, for all taps.
+/// The number of sums, over all taps, that are computed at a time: they stay in the second cache.
 const SUMS: usize = 1 << 15;
 
-/// `gradient[o, c, t] = Σₚ g[o, p] · x[c, s·p + t]` over the positions `p` of all images.
+/// Computes `gradient[o, c, t] = Σₚ g[o, p] · x[c, s·p + t]` over the positions `p` of all images.
 pub(crate) struct Outer<'a> {
     convolution: &'a Convolution,
-    /// Channels side by side.
+    /// The number of interleaved channels.
     width: usize,
-    /// The input, `[groups, blocks of channels, batch, height, width, channels]`, with its zeros around it.
+    /// The zero-padded input, `[groups, channel blocks, batch, height, width, interleaved channels]`.
     input: Vec<f32>,
-    /// The gradient by the output, `[batch, groups · results, positions]`.
+    /// The gradient with respect to the output, `[batch, groups · results, positions]`.
     gradient: &'a [f32],
-    /// Where the first tap of each position of an image reads, within a block of channels.
+    /// For each output position, the offset that the first tap reads in an image of a channel block.
     positions: Vec<usize>,
 }
 
-/// Results of a group for a block of channels.
+/// Some output channels of a group, for one block of input channels.
 struct Task<'a> {
     group: usize,
     block: usize,
-    /// Those results by tiles.
+    /// The output channels, split into tiles.
     panels: &'a [Range<usize>],
 }
 
 impl<'a> Outer<'a> {
-    /// Whether channels fill their vectors.
+    /// Whether the input channels of a group fill at least two thirds of their vectors.
     pub(crate) fn pays(convolution: &Convolution) -> bool {
         let [from, _] = convolution.per_group();
         let width = Arch::new().dispatch(Width);
-        // With less, inner products over positions waste less.
+        // With fewer channels, inner products over positions waste less work.
         3 * from >= 2 * from.next_multiple_of(width)
     }
 
-    /// Lays the input out.
+    /// Interleaves the channels of the input.
     pub(crate) fn new(convolution: &'a Convolution, input: &[f32], gradient: &'a [f32]) -> Self {
         let width = Arch::new().dispatch(Width);
         let [height, columns] = convolution.output();
@@ -66,7 +70,8 @@ impl<'a> Outer<'a> {
         }
     }
 
-    /// The gradient by the weights, `[channels, channels per group, taps]`.
+    /// Computes the gradient with respect to the weights, `[output channels, input channels per group,
+    /// taps]`.
     pub(crate) fn run(&self) -> Vec<f32> {
         let [from, to] = self.convolution.per_group();
         let (groups, taps) = (self.convolution.groups, self.convolution.taps());
@@ -85,7 +90,7 @@ impl<'a> Outer<'a> {
         let found: Vec<Vec<f32>> = tasks
             .map(|at| Arch::new().dispatch(Sums(self, task(at))))
             .collect();
-        // Where each result of a group lies: its part, and its place there.
+        // For each output channel of a group, its part and its index in that part.
         let rows = |part: &[Range<usize>]| part.iter().map(Range::len).sum();
         let positions: Vec<(usize, usize)> = parts
             .iter()
@@ -105,16 +110,16 @@ impl<'a> Outer<'a> {
     }
 }
 
-/// Height and width of a map with the zeros around it.
+/// The height and width of the zero-padded input.
 fn padded(convolution: &Convolution) -> [usize; 2] {
     [0, 1].map(|axis| convolution.input[axis] + 2 * convolution.padding[axis])
 }
 
-/// The input with some channels side by side.
+/// Copies the input with zero padding and with `width` channels interleaved.
 fn transposed(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32> {
     let [from, _] = convolution.per_group();
     let map = area(convolution.input);
-    // Without zeros around it a map is one row.
+    // Without padding, a feature map is treated as one row.
     let [height, columns] = match convolution.padding {
         [0, 0] => [1, map],
         _ => convolution.input,
@@ -137,7 +142,7 @@ fn transposed(convolution: &Convolution, input: &[f32], width: usize) -> Vec<f32
             let mut lane = 0;
             while lane + SIDE <= channels.len() {
                 let sources = array::from_fn(|side| source(first + lane + side));
-                side_by_side(sources, &mut row[lane..], width);
+                interleave(sources, &mut row[lane..], width);
                 lane += SIDE;
             }
             for lane in lane..channels.len() {
@@ -177,7 +182,7 @@ impl WithSimd for Sums<'_> {
 }
 
 impl Sums<'_> {
-    /// `[results, channels, taps]`
+    /// Computes the sums of a task, `[results, channels, taps]`.
     #[inline(always)]
     fn sums<S: Simd, const A: usize>(self, simd: S) -> Vec<f32> {
         let Self(outer, Task { block, panels, .. }) = self;
@@ -196,8 +201,8 @@ impl Sums<'_> {
             for panel in panels {
                 for (row, results) in (0..panel.len()).zip(&mut rest) {
                     for (tap, sums) in sums.chunks_exact(size).enumerate() {
-                        let own = &sums[begin + row * width..][..width];
-                        for (to, from) in results[tap..].iter_mut().step_by(taps).zip(own) {
+                        let sums = &sums[begin + row * width..][..width];
+                        for (to, from) in results[tap..].iter_mut().step_by(taps).zip(sums) {
                             *to = *from;
                         }
                     }
@@ -208,8 +213,8 @@ impl Sums<'_> {
         results
     }
 
-    /// The sums of some panels over all images, `[taps, rows, width]`: what a tap reads of the gradient the
-    /// next one reads too.
+    /// Computes the sums of some panels over all images, `[taps, rows, width]`. The taps are the inner
+    /// loop, so that they all read the same piece of the gradient.
     #[inline(always)]
     fn add<S: Simd, const A: usize>(&self, simd: S, panels: &[Range<usize>], sums: &mut [f32]) {
         let Self(outer, Task { group, block, .. }) = self;
@@ -220,7 +225,7 @@ impl Sums<'_> {
         let block = group * from.div_ceil(width) + block;
         let input = &outer.input[block * convolution.batch * size..];
         let positions = outer.positions.len();
-        // Where there is one tap and no stride, positions lie one behind the other.
+        // With one tap and no stride, the positions are contiguous.
         let dense = (convolution.kernel, convolution.stride, convolution.padding)
             == ([1, 1], [1, 1], [0, 0]);
         let size_of_tap = tile::all_rows(panels) * width;

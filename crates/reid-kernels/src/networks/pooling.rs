@@ -1,4 +1,7 @@
-//! Max pooling of maps in single precision, and its gradient.
+//! Max pooling of feature maps in single precision, and its gradient.
+//!
+//! A row of the feature map is split by *phase*, its column modulo the stride. The values that one column
+//! of the windows reads are then contiguous, and all windows of a row are compared at once.
 
 use std::ops::Range;
 
@@ -7,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::memory::zeros;
 
-/// The sizes of a pooling, and what it computes.
+/// A max pooling of given sizes, without dilation.
 ///
 /// ```
 /// use reid_kernels::Pooling;
@@ -24,20 +27,20 @@ use crate::memory::zeros;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pooling {
-    /// Height and width of a map.
+    /// The height and width of a feature map.
     pub input: [usize; 2],
-    /// Height and width of what it is pooled to.
+    /// The height and width of the output.
     pub output: [usize; 2],
-    /// Height and width of a window.
+    /// The height and width of a window.
     pub kernel: [usize; 2],
-    /// Step down and across.
+    /// The vertical and horizontal stride.
     pub stride: [usize; 2],
-    /// How far windows reach beyond the map, above and left.
+    /// The padding above and on the left. A padded position is never the maximum.
     pub padding: [usize; 2],
 }
 
 impl Pooling {
-    /// The rows of the map that the windows of a row of results cover.
+    /// The rows of the feature map that the windows of output row `y` cover.
     #[inline(always)]
     fn rows(&self, y: usize) -> Range<usize> {
         let begin = y * self.stride[0];
@@ -45,16 +48,17 @@ impl Pooling {
         self.top(y)..end.min(self.input[0])
     }
 
-    /// The first of them.
+    /// The first of these rows.
     #[inline(always)]
     fn top(&self, y: usize) -> usize {
         (y * self.stride[0]).saturating_sub(self.padding[0])
     }
 
-    /// The largest number of each window: `[maps, input]` to `[maps, output]`.
+    /// Computes the maximum of each window: `[maps, height, width]` to `[maps, height out, width out]`. A
+    /// window that contains NaN gives NaN.
     ///
     /// # Panics
-    /// If the input is no whole number of maps.
+    /// If the length of `input` is not a whole number of feature maps.
     #[must_use]
     pub fn forward(&self, input: &[f32]) -> Vec<f32> {
         let arch = Arch::new();
@@ -77,11 +81,12 @@ impl Pooling {
         output
     }
 
-    /// The gradient of a loss by the input, from that by the output: each passes to the largest number of
-    /// its window, the first one in reading order if there are several.
+    /// Computes the gradient of a loss with respect to the input from the gradient with respect to the
+    /// output. The gradient of a window goes to its maximum, or to the first one in row-major order if
+    /// there are several.
     ///
     /// # Panics
-    /// If there are not as many maps of both, or they are no whole number.
+    /// If a slice is not a whole number of feature maps, or the two numbers of feature maps differ.
     #[must_use]
     pub fn gradient(&self, input: &[f32], gradient: &[f32]) -> Vec<f32> {
         let arch = Arch::new();
@@ -89,7 +94,7 @@ impl Pooling {
         assert_eq!(
             self.maps(input, map),
             self.maps(gradient, pooled),
-            "maps of the input and of the gradient"
+            "numbers of feature maps in the input and in the gradient"
         );
         let mut result = zeros(input.len());
         let maps = result
@@ -111,34 +116,34 @@ impl Pooling {
         result
     }
 
-    /// How many maps there are.
+    /// The number of feature maps of `size` positions.
     fn maps(&self, values: &[f32], size: usize) -> usize {
         let count = values.len();
         assert!(
             size > 0 && count.is_multiple_of(size),
-            "{count} numbers are no whole maps of {self:?}"
+            "{count} values, expected whole feature maps of {size} values for {self:?}"
         );
         count / size
     }
 
-    /// Room for a row split by its columns' place within a stride.
+    /// A buffer for a row that is split by phase.
     fn phases(&self) -> Vec<f32> {
         vec![0.0; self.stride[1].min(self.kernel[1]) * self.phase()]
     }
 
-    /// Numbers of one phase.
+    /// The number of values in one phase.
     fn phase(&self) -> usize {
         self.output[1] + (self.kernel[1] - 1) / self.stride[1]
     }
 
-    /// What a column of the windows reads in a split row, side by side for all windows.
+    /// The range of a split row that column `column` of the windows reads, one value per window.
     #[inline(always)]
     fn column(&self, column: usize) -> Range<usize> {
         let begin = column % self.stride[1] * self.phase() + column / self.stride[1];
         begin..begin + self.output[1]
     }
 
-    /// For a phase, the places that lie in the map, and the column of the map that the first of them is.
+    /// For a phase, the range inside the feature map, and the column of the first value in that range.
     #[inline(always)]
     fn inside(&self, phase: usize) -> (Range<usize>, usize) {
         let (stride, padding) = (self.stride[1], self.padding[1]);
@@ -150,7 +155,7 @@ impl Pooling {
         (first..end, (first * stride + phase).saturating_sub(padding))
     }
 
-    /// Splits a row of the map by phase; outside the map nothing is larger than anything.
+    /// Splits a row of the feature map by phase. Values outside the feature map are -∞.
     #[inline(always)]
     fn split(&self, row: &[f32], phases: &mut [f32]) {
         for (phase, values) in phases.chunks_exact_mut(self.phase()).enumerate() {
@@ -159,34 +164,34 @@ impl Pooling {
             values[inside.end..].fill(f32::NEG_INFINITY);
             let (values, row) = (&mut values[inside], &row[column.min(row.len())..]);
             match self.stride[1] {
-                // Written so that the compiler shuffles vectors.
+                // Written so that the compiler uses SIMD shuffles.
                 2 => {
                     let (pairs, last) = row.as_chunks::<2>();
-                    for (number, pair) in values.iter_mut().zip(pairs) {
-                        *number = pair[0];
+                    for (value, pair) in values.iter_mut().zip(pairs) {
+                        *value = pair[0];
                     }
-                    if let (Some(number), [last]) = (values.get_mut(pairs.len()), last) {
-                        *number = *last;
+                    if let (Some(value), [last]) = (values.get_mut(pairs.len()), last) {
+                        *value = *last;
                     }
                 }
                 stride => {
-                    for (number, from) in values.iter_mut().zip(row.iter().step_by(stride)) {
-                        *number = *from;
+                    for (value, from) in values.iter_mut().zip(row.iter().step_by(stride)) {
+                        *value = *from;
                     }
                 }
             }
         }
     }
 
-    /// Adds a row split by phase to a row of the map.
+    /// Adds a row that is split by phase to a row of the feature map.
     #[inline(always)]
     fn join(&self, phases: &[f32], row: &mut [f32]) {
         for (phase, values) in phases.chunks_exact(self.phase()).enumerate() {
             let (inside, column) = self.inside(phase);
             let from = column.min(row.len());
             let (values, row) = (&values[inside], &mut row[from..]);
-            for (number, to) in values.iter().zip(row.iter_mut().step_by(self.stride[1])) {
-                *to += number;
+            for (value, to) in values.iter().zip(row.iter_mut().step_by(self.stride[1])) {
+                *to += value;
             }
         }
     }
@@ -196,13 +201,14 @@ fn area([height, width]: [usize; 2]) -> usize {
     height * width
 }
 
-/// Whether a number takes the place of another: what is not a number does, and keeps it.
+/// Whether a value replaces the maximum so far: it is larger, or it is the first NaN.
 #[inline(always)]
-fn larger(number: f32, than: f32) -> bool {
-    number > than || (number.is_nan() && !than.is_nan())
+fn larger(value: f32, than: f32) -> bool {
+    value > than || (value.is_nan() && !than.is_nan())
 }
 
-/// One map: the largest of each column of a window first, which is as wide as the map.
+/// The forward pass of one feature map: first the maxima of columns, over the full width, then those of
+/// windows.
 struct Forward<'a> {
     pooling: Pooling,
     input: &'a [f32],
@@ -223,9 +229,9 @@ impl WithSimd for Forward<'_> {
             line,
             phases,
         } = self;
-        let take = |largest: &mut f32, number: &f32| {
-            *largest = if larger(*number, *largest) {
-                *number
+        let take = |largest: &mut f32, value: &f32| {
+            *largest = if larger(*value, *largest) {
+                *value
             } else {
                 *largest
             };
@@ -235,32 +241,32 @@ impl WithSimd for Forward<'_> {
             let rows = pooling.rows(y);
             line.copy_from_slice(&input[rows.start * width..][..width]);
             for row in rows.skip(1) {
-                for (largest, number) in line.iter_mut().zip(&input[row * width..][..width]) {
-                    take(largest, number);
+                for (largest, value) in line.iter_mut().zip(&input[row * width..][..width]) {
+                    take(largest, value);
                 }
             }
             pooling.split(line, phases);
             output.copy_from_slice(&phases[pooling.column(0)]);
             for column in 1..pooling.kernel[1] {
-                for (largest, number) in output.iter_mut().zip(&phases[pooling.column(column)]) {
-                    take(largest, number);
+                for (largest, value) in output.iter_mut().zip(&phases[pooling.column(column)]) {
+                    take(largest, value);
                 }
             }
         }
     }
 }
 
-/// What a backward pass needs for one row of windows.
+/// The buffers of a backward pass, for one row of windows.
 struct Scratch {
-    /// A row of the map, split.
+    /// A row of the feature map, split by phase.
     phases: Vec<f32>,
-    /// The gradient by it.
+    /// The gradient with respect to that row, split by phase.
     passed: Vec<f32>,
-    /// The first column of each window that lies in the map.
+    /// For each window, its first column that is inside the feature map.
     first: Vec<u32>,
-    /// The largest number of each window so far.
+    /// The maximum of each window so far.
     largest: Vec<f32>,
-    /// Where it is in its window, in reading order.
+    /// The position of that maximum in its window, in row-major order.
     position: Vec<u32>,
 }
 
@@ -269,7 +275,7 @@ impl Scratch {
         let [_, windows] = pooling.output;
         let first = |window: usize| {
             let column = pooling.padding[1].saturating_sub(window * pooling.stride[1]);
-            u32::try_from(column).expect("a kernel's side")
+            u32::try_from(column).expect("a column in a window")
         };
         Self {
             phases: pooling.phases(),
@@ -281,7 +287,7 @@ impl Scratch {
     }
 }
 
-/// The gradient of one map.
+/// The backward pass of one feature map.
 struct Backward<'a> {
     pooling: Pooling,
     input: &'a [f32],
@@ -291,7 +297,7 @@ struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Finds the largest number of each window of a row.
+    /// Finds the maximum of each window in output row `y`.
     #[inline(always)]
     fn find(&mut self, y: usize) {
         let Self {
@@ -302,7 +308,7 @@ impl Backward<'_> {
         } = self;
         let ([_, width], [_, kernel]) = (pooling.input, pooling.kernel);
         let (rows, top) = (pooling.rows(y), pooling.top(y));
-        // Until a larger one is found it is the first in the map, however small that is.
+        // At first, the maximum is the first position inside the feature map, however small its value.
         let begin = position(rows.start - top, 0, kernel);
         for (position, first) in scratch.position.iter_mut().zip(&scratch.first) {
             *position = begin + first;
@@ -314,9 +320,9 @@ impl Backward<'_> {
                 let here = position(row - top, column, kernel);
                 let found = scratch.largest.iter_mut().zip(&mut scratch.position);
                 let values = &scratch.phases[pooling.column(column)];
-                for ((largest, position), number) in found.zip(values) {
-                    let new = larger(*number, *largest);
-                    *largest = if new { *number } else { *largest };
+                for ((largest, position), value) in found.zip(values) {
+                    let new = larger(*value, *largest);
+                    *largest = if new { *value } else { *largest };
                     *position = if new { here } else { *position };
                 }
             }
@@ -324,10 +330,10 @@ impl Backward<'_> {
     }
 }
 
-/// A place in a window, in reading order; rows are counted from the window's own first.
+/// A position in a window, in row-major order. Rows are counted from the first row inside the feature map.
 #[inline(always)]
 fn position(row: usize, column: usize, kernel: usize) -> u32 {
-    u32::try_from(row * kernel + column).expect("a place in a kernel")
+    u32::try_from(row * kernel + column).expect("a position in a window")
 }
 
 impl WithSimd for Backward<'_> {

@@ -1,25 +1,28 @@
-//! Generalised means of maps, with their gradients.
+//! Generalised means (`GeM` pooling) of feature maps, with their gradients.
+//!
+//! The gradients are computed together with the value and relative to the largest value of a feature map.
+//! Powers of the values themselves would leave the range of single precision.
 
 use rayon::prelude::*;
 
 use super::PART;
 use crate::memory::zeros;
 
-/// What values are raised to, so that the logarithm of 0 is a number.
+/// The smallest value that a mean is computed from, so that every logarithm is finite.
 const FLOOR: f32 = 1e-6;
 
-/// Below this exponent the slope is that of the series at 0, which is right to 1e-4 there; a quotient of
-/// small differences is not.
+/// Below this exponent, the derivative by the exponent is taken from the series at 0, whose relative error is
+/// at most 1e-4 there. The quotient of small differences would be less exact.
 const SERIES: f64 = 1e-6;
 
-/// The generalised mean of each of many maps of as many positions.
+/// Computes the generalised mean of each feature map: `[maps, positions]` to `[maps]`.
 ///
 /// ```text
 /// f = (mean(max(x, 1e-6)^p))^(1/p)        the geometric mean at p = 0
 /// ```
 ///
-/// It is finite for every exponent: powers are taken of quotients by the largest value, or by the least
-/// where the exponent is negative, in double precision.
+/// The result is finite for every exponent. Powers are computed in double precision, after each value is
+/// divided by the largest value of the feature map, or by the smallest if the exponent is negative.
 ///
 /// ```
 /// let [near_largest, geometric] = [1e30, 0.0].map(|p| reid_kernels::power_means(&[1.0, 4.0], 2, p)[0]);
@@ -27,43 +30,47 @@ const SERIES: f64 = 1e-6;
 /// ```
 ///
 /// # Panics
-/// If the numbers are no whole maps.
+/// If `positions` is 0, or the length of `maps` is not a multiple of `positions`.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "as large as the values")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "results are in single precision"
+)]
 pub fn power_means(maps: &[f32], positions: usize, exponent: f32) -> Vec<f32> {
     expect_whole(maps, positions);
     let maps = maps.par_chunks_exact(positions);
     let maps = maps.with_min_len(PART.div_ceil(positions));
-    maps.map(|map| Powers::of(map, exponent, |_| {}).value() as f32)
+    maps.map(|map| Powers::new(map, exponent, |_| {}).value() as f32)
         .collect()
 }
 
-/// The generalised means of maps, and their gradients.
+/// The generalised means of feature maps, with their gradients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PowerMeans {
-    /// The mean of each map.
+    /// The generalised mean of each feature map, `[maps]`.
     pub means: Vec<f32>,
-    /// Its gradient by each value of the map; 0 below the floor.
+    /// The gradient of each mean with respect to the values of its feature map, `[maps, positions]`; 0 for
+    /// values below 1e-6.
     pub by_maps: Vec<f32>,
-    /// Its gradient by the exponent.
+    /// The gradient of each mean with respect to the exponent, `[maps]`.
     pub by_exponent: Vec<f32>,
 }
 
 impl PowerMeans {
-    /// Those of many maps of as many positions.
+    /// Computes the generalised means of feature maps, `[maps, positions]`, and their gradients.
     ///
     /// ```
-    /// // At p = 1 a share of 1/2 for each of two values.
+    /// // With p = 1, each of two values has the gradient 1/2.
     /// let found = reid_kernels::PowerMeans::new(&[1.0, 3.0], 2, 1.0);
     /// assert_eq!((found.means, found.by_maps), (vec![2.0], vec![0.5, 0.5]));
     /// ```
     ///
     /// # Panics
-    /// If the numbers are no whole maps.
+    /// If `positions` is 0, or the length of `maps` is not a multiple of `positions`.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "as large as the values and their quotients"
+        reason = "results are in single precision"
     )]
     pub fn new(maps: &[f32], positions: usize, exponent: f32) -> Self {
         expect_whole(maps, positions);
@@ -74,11 +81,11 @@ impl PowerMeans {
         let (means, by_exponent) = each
             .map_init(Vec::new, |powers, (by_map, map)| {
                 powers.clear();
-                let sums = Powers::of(map, exponent, |power| powers.push(power));
+                let sums = Powers::new(map, exponent, |power| powers.push(power));
                 let value = sums.value();
                 let share = value / (sums.count * sums.mean());
                 for ((by, &x), power) in by_map.iter_mut().zip(map).zip(powers) {
-                    // A value that is no number has a gradient that is none.
+                    // The gradient of NaN is NaN: `x < FLOOR` is false.
                     *by = if x < FLOOR {
                         0.0
                     } else {
@@ -96,23 +103,24 @@ impl PowerMeans {
     }
 }
 
-/// Sums over the values of a map, with `d = ln(x/x0)` and `e = exp(p·d)`, which is 1 at most.
+/// Sums over the values of a feature map. `d = ln(x/x0)`, and `e = exp(p·d)`, which is at most 1.
 struct Powers {
     exponent: f64,
+    /// `x0`: the largest value, or the smallest if the exponent is negative.
     first: f64,
     count: f64,
-    /// Of `e - 1`: exact where the exponent is small.
+    /// The sum of `e - 1`, which is exact where the exponent is small.
     below: f64,
-    /// Of `d` and `d²`.
+    /// The sums of `d` and of `d²`.
     logarithms: [f64; 2],
-    /// Of `e·d`.
+    /// The sum of `e·d`.
     weighted: f64,
 }
 
 impl Powers {
-    /// Tells every `e` to `see`.
-    fn of(map: &[f32], exponent: f32, mut see: impl FnMut(f64)) -> Self {
-        // Not `max`, which would make the floor of what is no number.
+    /// Computes the sums of a feature map, and passes every `e` to `visit`.
+    fn new(map: &[f32], exponent: f32, mut visit: impl FnMut(f64)) -> Self {
+        // Not `f32::max`, which would replace NaN by the floor.
         let floored = |x: f32| f64::from(if x < FLOOR { FLOOR } else { x });
         let mut first = floored(map[0]);
         for &x in map {
@@ -135,7 +143,7 @@ impl Powers {
             sums.logarithms[0] += d;
             sums.logarithms[1] += d * d;
             sums.weighted += power * d;
-            see(power);
+            visit(power);
         }
         sums
     }
@@ -145,7 +153,7 @@ impl Powers {
         1.0 + self.below / self.count
     }
 
-    /// ln(f/x0).
+    /// `ln(f/x0)`.
     fn relative(&self) -> f64 {
         if self.exponent == 0.0 {
             self.logarithms[0] / self.count
@@ -158,7 +166,8 @@ impl Powers {
         self.first * self.relative().exp()
     }
 
-    /// The slope of ln(f) by the exponent: half of the variance of `d` where that is 0.
+    /// The derivative of `ln(f)` with respect to the exponent: half the variance of `d` where the exponent
+    /// is 0.
     fn slope(&self) -> f64 {
         if self.exponent.abs() < SERIES {
             let [mean, square] = self.logarithms.map(|sum| sum / self.count);
@@ -168,7 +177,8 @@ impl Powers {
     }
 }
 
-/// `exp(x)` and `exp(x) - 1`, both to all digits: the one where `x` is far below 0, the other where it is near.
+/// Computes `exp(x)` and `exp(x) - 1`, both to full precision: the first for `x` far below 0, the second
+/// near 0.
 fn power(x: f64) -> (f64, f64) {
     if x.abs() < 0.5 {
         let below = x.exp_m1();
@@ -182,7 +192,7 @@ fn power(x: f64) -> (f64, f64) {
 fn expect_whole(maps: &[f32], positions: usize) {
     assert!(
         positions > 0 && maps.len().is_multiple_of(positions),
-        "{} numbers are no whole maps of {positions}",
+        "{} values, expected whole feature maps of {positions} positions",
         maps.len()
     );
 }
@@ -191,21 +201,21 @@ fn expect_whole(maps: &[f32], positions: usize) {
 mod tests {
     use super::*;
 
-    /// Beside dead values, where the power of a live one is far below what 1 can be told from.
+    /// Next to values below the floor, the power of an ordinary value is below the precision of 1.
     #[test]
-    fn a_small_gradient_keeps_its_digits() {
+    fn a_small_gradient_is_exact() {
         let found = PowerMeans::new(&[0.0, 0.0, 0.0, 5.0], 4, -3.0).by_maps[3];
-        // f = (3/4·(1e-6)^-3)^(-1/3) but for 1e-20 of it, and ∂f/∂x = f·(x/f)^-3/(4·x).
+        // f = (3/4·(1e-6)^-3)^(-1/3) up to 1e-20 of it, and ∂f/∂x = f·(x/f)^-3/(4·x).
         let mean = 1e-6 * 0.75_f64.powf(-1.0 / 3.0);
         let expected = mean * (5.0 / mean).powi(-3) / (4.0 * 5.0);
         assert!(
             (f64::from(found) / expected - 1.0).abs() < 1e-5,
-            "{found}, not {expected}"
+            "found {found}, expected {expected}"
         );
     }
 
     #[test]
-    fn what_is_no_number_stays_none() {
+    fn nan_gives_nan() {
         for map in [[f32::NAN, 1.0], [1.0, f32::NAN], [f32::NAN; 2]] {
             for exponent in [-3.0, 0.0, 3.0] {
                 assert!(power_means(&map, 2, exponent)[0].is_nan());

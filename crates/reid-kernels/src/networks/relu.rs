@@ -1,11 +1,11 @@
-//! Sums of maps, rectified, and the gradient.
+//! The ReLU of a sum of feature maps, and its gradient.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::PART;
 
-/// `max(0, value)`; what is not a number stays so.
+/// Computes `max(0, value)`; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn relu(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
@@ -22,14 +22,18 @@ impl<F: Fn(f32, f32) -> f32> WithSimd for Zip<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for (number, other) in self.values.iter_mut().zip(self.others) {
-            *number = (self.of)(*number, *other);
+        for (value, other) in self.values.iter_mut().zip(self.others) {
+            *value = (self.of)(*value, *other);
         }
     }
 }
 
 fn zip(values: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy + Sync) {
-    assert_eq!(values.len(), others.len(), "maps of the same shape");
+    assert_eq!(
+        values.len(),
+        others.len(),
+        "lengths of the two feature maps"
+    );
     let arch = Arch::new();
     let part = |(values, others)| {
         arch.dispatch(Zip { values, others, of });
@@ -44,18 +48,19 @@ fn zip(values: &mut [f32], others: &[f32], of: impl Fn(f32, f32) -> f32 + Copy +
         .for_each(part);
 }
 
-/// `max(0, a + b)` in place of `a`; what is not a number stays so.
+/// Computes `max(0, left + right)` in place in `left`; NaN stays NaN.
 ///
 /// # Panics
-/// If the sides have different lengths.
+/// If the slices have different lengths.
 pub fn add_relu(left: &mut [f32], right: &[f32]) {
     zip(left, right, |left, right| relu(left + right));
 }
 
-/// The gradient where the output is above 0, and 0 elsewhere, in place of the gradient.
+/// Computes the gradient of a ReLU in place: `gradient` becomes 0 wherever `output`, the result of the
+/// ReLU, is 0.
 ///
 /// # Panics
-/// If the sides have different lengths.
+/// If the slices have different lengths.
 pub fn relu_backward(output: &[f32], gradient: &mut [f32]) {
     zip(
         gradient,

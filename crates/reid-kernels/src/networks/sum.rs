@@ -2,10 +2,10 @@
 
 use std::array;
 
-/// Sums that are kept apart, so that they lie side by side in vectors.
+/// The number of partial sums, which the compiler keeps in SIMD vectors.
 const LANES: usize = 16;
 
-/// The sum of a term of each pair of numbers: by lanes first, so that the order is always the same.
+/// Sums `term` over pairs of values. Partial sums by lane come first, so the order is always the same.
 #[inline(always)]
 pub(crate) fn sum(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     let mut sums = [0.0; LANES];
@@ -19,10 +19,10 @@ pub(crate) fn sum(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -
     sums.iter().sum::<f64>() + last.sum::<f64>()
 }
 
-/// Rounds to the precision of maps.
+/// Rounds to single precision.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "maps are in single precision"
+    reason = "feature maps are in single precision"
 )]
 pub(crate) fn single(value: f64) -> f32 {
     value as f32

@@ -1,4 +1,8 @@
-//! A correlation over all images, groups and channels, shared out to threads.
+//! A correlation over all images, groups and output channels, divided among threads.
+//!
+//! A task is one or several images, with one group and some or all of its output channels. The last images
+//! are split into smaller tasks: whole images are so few that a thread which starts the last
+//! one late would keep the others waiting for up to half of the time.
 
 use std::{borrow::Cow, cell::RefCell, ops::Range};
 
@@ -17,61 +21,61 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-/// Results whose sums are kept together, at most: as many as stay in the second cache for a block.
+/// The largest number of output channels in a task: their sums over a block stay in the second cache.
 const RESULTS: usize = 512;
 
-/// Some positions of the results: which maps they read, and with which weights.
+/// A part of the result positions, with the window and the weights that compute it.
 #[derive(Debug)]
 pub(crate) struct Phase<'a> {
     pub(crate) window: Window,
-    /// `[groups · results, terms]`, a term for each channel that a group reads and tap.
+    /// `[groups · results, terms]`, with one term per input channel of a group and tap.
     pub(crate) weights: Cow<'a, [f32]>,
     pub(crate) target: Target,
 }
 
-/// All that a correlation computes.
+/// A correlation of a whole batch.
 #[derive(Debug)]
 pub(crate) struct Sweep<'a> {
-    /// Images.
+    /// The number of images.
     pub(crate) batch: usize,
     pub(crate) groups: usize,
-    /// Channels that a group reads, and results that it has.
+    /// The numbers of input and output channels per group.
     pub(crate) channels: [usize; 2],
-    /// `[batch, groups · channels, positions]`.
+    /// The input, `[batch, groups · channels, positions]`.
     pub(crate) source: &'a [f32],
-    /// What no phase covers stays as it is.
+    /// The phases of the results. Positions that no phase covers are not written.
     pub(crate) phases: &'a [Phase<'a>],
     pub(crate) epilogue: ConvEpilogue<'a>,
-    /// Whether results are added to what is there.
+    /// Whether results are added to the values that the output slice holds.
     pub(crate) onto: bool,
-    /// Positions of a map of results.
+    /// The number of positions of an output channel.
     pub(crate) positions: usize,
 }
 
-/// Some images, a group, and some of its results.
+/// Some images, one group, and some of its output channels.
 struct Task<'b> {
-    /// The first image.
+    /// The index of the first image.
     image: usize,
     group: usize,
-    /// Those results by tiles.
+    /// The output channels of the task, split into tiles.
     panels: Vec<Range<usize>>,
-    /// The first result, among those of all groups.
+    /// The index of the first output channel, counted over all groups.
     result: usize,
-    /// For each image the maps of the results.
+    /// For each image, the output channels to write.
     maps: Vec<&'b mut [f32]>,
 }
 
 impl Sweep<'_> {
-    /// The results, `[batch, groups · results, positions]`; what no phase covers is 0.
+    /// Computes the results, `[batch, groups · results, positions]`. Positions that no phase covers are 0.
     pub(crate) fn run(&self) -> Vec<f32> {
         let mut results = zeros(self.batch * self.groups * self.channels[1] * self.positions);
         self.write(&mut results);
         results
     }
 
-    /// Writes the results. Each is one sum in one order, whoever computes it.
+    /// Writes the results. The order of each sum does not depend on the tasks or the number of threads.
     pub(crate) fn write(&self, results: &mut [f32]) {
-        /// Products that are worth waking another thread.
+        /// From this number of multiplications on, waking other threads pays off.
         const MANY: usize = 1 << 20;
         let tasks = self.tasks(results);
         if self.products() < MANY {
@@ -79,13 +83,13 @@ impl Sweep<'_> {
                 self.compute(task);
             }
         } else {
-            // One by one in this order: the small ones at the end.
+            // Threads take tasks one by one, in this order: the small tasks come last.
             let tasks = tasks.into_iter().par_bridge();
             tasks.for_each(|task| self.compute(task));
         }
     }
 
-    /// How many products the sums have.
+    /// The number of multiplications of all sums.
     fn products(&self) -> usize {
         let [from, to] = self.channels;
         let phases = self.phases.iter().map(|phase| &phase.window);
@@ -93,22 +97,21 @@ impl Sweep<'_> {
         self.batch * self.groups * from * to * reads.sum::<usize>()
     }
 
-    /// Images by themselves, or several where maps are small; panels by themselves where there are
-    /// too few images for all threads. The last images are shared out in smaller parts, so that no thread
-    /// works much longer than the others.
+    /// Splits the work into tasks. A task has several images where feature maps are small or images are many.
+    /// Output channels are split where there are too few images for all threads, and for the last images.
     fn tasks<'b>(&self, results: &'b mut [f32]) -> Vec<Task<'b>> {
-        /// Tasks of a thread that need no smaller ones at the end.
+        /// The number of tasks per thread from which the last images need no smaller tasks.
         const MANY: usize = 8;
-        /// Parts of a task at the end.
+        /// The number of parts into which a task of the last images is split.
         const FINE: usize = 4;
-        /// Tiles of results that are worth copying what they read.
+        /// The smallest number of tiles in a task that justifies its copy of the input.
         const LEAST: usize = 8;
         let (groups, threads) = (self.groups, rayon::current_num_threads());
         let parts = (2 * threads).div_ceil(self.batch * groups);
         let panels = tile::panels(self.channels[1]);
         let parts = parts.max(self.channels[1].div_ceil(RESULTS));
         let per_part = panels.len().div_ceil(parts);
-        // Where every thread has an image, none is copied for fewer.
+        // With at least one image per thread, smaller tasks would only repeat the copy of the input.
         let per_part = if self.batch * groups < threads {
             per_part
         } else {
@@ -138,8 +141,8 @@ impl Sweep<'_> {
                     let mut result = group * self.channels[1];
                     for panels in panels.chunks(per_part) {
                         let count: usize = panels.iter().map(Range::len).sum();
-                        let (maps, behind) = rest.split_at_mut(count * self.positions);
-                        rest = behind;
+                        let (maps, after) = rest.split_at_mut(count * self.positions);
+                        rest = after;
                         if at == tasks.len() {
                             tasks.push(Task {
                                 image,
@@ -188,7 +191,7 @@ impl Sweep<'_> {
     }
 }
 
-/// The same parts, where the first one begins at 0.
+/// Moves consecutive ranges so that the first one begins at 0.
 fn from_zero(parts: &[Range<usize>]) -> Vec<Range<usize>> {
     let first = parts.first().map_or(0, |part| part.start);
     let moved = |part: &Range<usize>| part.start - first..part.end - first;

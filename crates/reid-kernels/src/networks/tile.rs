@@ -1,21 +1,25 @@
-//! The kernels that all products go through, on registers.
+//! Register tiles: the innermost loops of a convolution and of its gradients.
+//!
+//! `correlate` multiplies up to 6 rows, one value at a time, with 4 SIMD vectors of columns (2 on
+//! processors with fewer than 32 vector registers). A sum stays in a register until all terms of a pass are
+//! added. [`products`] computes the inner products of rows and columns that are both read as SIMD vectors.
 
 use std::{hint::black_box, ops::Range};
 
 use pulp::Simd;
 
-/// Rows of the largest tile of [`correlate`].
+/// The number of rows of the largest tile of [`correlate`].
 const ROWS: usize = 6;
 
-/// Terms that are added between two checks of bounds.
+/// The number of terms that are added between two bounds checks.
 const STEP: usize = 32;
 
-/// Vectors side by side in a tile of [`correlate`], for so many registers.
+/// The width of a tile of [`correlate`] in SIMD vectors, given the number of vector registers.
 pub(crate) const fn across(registers: usize) -> usize {
     if registers >= 32 { 4 } else { 2 }
 }
 
-/// So many rows in parts that a tile takes, as even as tiles allow.
+/// Splits rows into panels of at most 6, of sizes as equal as even tile heights allow.
 pub(crate) fn panels(rows: usize) -> Vec<Range<usize>> {
     let count = rows.div_ceil(ROWS);
     let mut first = 0;
@@ -28,26 +32,26 @@ pub(crate) fn panels(rows: usize) -> Vec<Range<usize>> {
     (0..count).map(panel).collect()
 }
 
-/// The rows of the tile that takes so many.
+/// The height of the tile that computes a panel of `count` rows: `count`, rounded up to an even number.
 pub(crate) fn rows(count: usize) -> usize {
     count.next_multiple_of(2)
 }
 
-/// The rows of the tiles of all panels.
+/// The sum of the tile heights of all panels.
 pub(crate) fn all_rows(panels: &[Range<usize>]) -> usize {
     panels.iter().map(|panel| rows(panel.len())).sum()
 }
 
-/// Where the vectors that numbers are multiplied with lie, term by term.
+/// The columns that a tile multiplies with, one row of columns per term.
 pub(crate) trait Positions: Copy {
-    /// Some terms.
+    /// The columns of a range of terms.
     fn terms(self, terms: Range<usize>, width: usize) -> Self;
 
-    /// As many numbers as a tile is wide, of one of these terms.
+    /// The columns of one term: as many values as a tile is wide.
     fn columns(&self, term: usize, width: usize) -> &[f32];
 }
 
-/// Those of a term begin where it says.
+/// Columns of which those of term `k` begin at `shifts[k]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listed<'a> {
     pub(crate) source: &'a [f32],
@@ -69,7 +73,7 @@ impl Positions for Listed<'_> {
     }
 }
 
-/// Those of a tile lie one behind the other, `[terms, width]`.
+/// Contiguous columns, `[terms, width]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dense<'a>(pub(crate) &'a [f32]);
 
@@ -85,22 +89,23 @@ impl Positions for Dense<'_> {
     }
 }
 
-/// Rows of numbers, each `stride` behind the one before.
+/// Rows of values; each row begins `stride` values after the previous one.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
-    /// Which numbers of each row.
+    /// The range of terms in each row.
     pub(crate) terms: Range<usize>,
-    /// Whether there are sums already.
+    /// Whether the sums already hold values to add to.
     pub(crate) begun: bool,
 }
 
 impl<'a> Rows<'a> {
-    /// Adds the products of rows, by panels, to the sums of a tile, `[rows, width]`, or begins them.
+    /// Adds the products of rows, panel by panel, to the sums of a tile, `[rows, width]`. If `begun` is
+    /// false, the previous contents of `sums` are ignored.
     ///
     /// ```text
-    /// sums[r][x] += Σₖ numbers[r·stride + k] · places[k][x]
+    /// sums[r][x] += Σₖ values[r·stride + k] · positions[k][x]
     /// ```
     #[inline(always)]
     pub(crate) fn add<S: Simd, const A: usize>(
@@ -113,8 +118,8 @@ impl<'a> Rows<'a> {
         let mut rest = sums;
         for panel in panels {
             let size = rows(panel.len()) * A * S::F32_LANES;
-            let (sums, behind) = rest.split_at_mut(size);
-            rest = behind;
+            let (sums, after) = rest.split_at_mut(size);
+            rest = after;
             match panel.len() {
                 1 | 2 => self.tile::<S, 2, A>(simd, panel, positions, sums),
                 3 | 4 => self.tile::<S, 4, A>(simd, panel, positions, sums),
@@ -131,7 +136,7 @@ impl<'a> Rows<'a> {
         positions: impl Positions,
         sums: &mut [f32],
     ) {
-        // Where they end within a tile, the last one stands for that missing.
+        // An incomplete tile repeats its last row.
         let mut values: [&'a [f32]; R] = [&[]; R];
         for (r, values) in values.iter_mut().enumerate() {
             let begin = (rows.start + r).min(rows.end - 1) * self.stride;
@@ -142,7 +147,7 @@ impl<'a> Rows<'a> {
         let (sums, _) = sums.as_chunks_mut::<A>();
         for (sums, products) in sums.iter_mut().zip(products) {
             for a in 0..A {
-                // Read here and not before: nothing waits for it.
+                // Read here and not earlier, so that the multiplications do not wait for this load.
                 let before = if self.begun {
                     sums[a]
                 } else {
@@ -172,17 +177,17 @@ fn correlate<S: Simd, const R: usize, const A: usize>(
     for at in (0..whole).step_by(STEP) {
         let mut values = [&[0.0; STEP]; R];
         for r in 0..R {
-            values[r] = rows[r][at..].first_chunk().expect("as long as the first");
+            values[r] = rows[r][at..].first_chunk().expect("rows of equal length");
         }
-        // Kept from computing these places again for every term.
+        // Keeps the compiler from recomputing these addresses for every term.
         let values = black_box(values);
         let positions = positions.terms(at..at + STEP, width);
         for step in 0..STEP {
             let (columns, _) = S::as_simd_f32s(positions.columns(step, width));
             for r in 0..R {
-                let number = simd.splat_f32s(values[r][step]);
+                let value = simd.splat_f32s(values[r][step]);
                 for a in 0..A {
-                    sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
+                    sums[r][a] = simd.mul_add_e_f32s(value, columns[a], sums[r][a]);
                 }
             }
         }
@@ -190,19 +195,20 @@ fn correlate<S: Simd, const R: usize, const A: usize>(
     for term in whole..terms {
         let (columns, _) = S::as_simd_f32s(positions.columns(term, width));
         for r in 0..R {
-            let number = simd.splat_f32s(rows[r][term]);
+            let value = simd.splat_f32s(rows[r][term]);
             for a in 0..A {
-                sums[r][a] = simd.mul_add_e_f32s(number, columns[a], sums[r][a]);
+                sums[r][a] = simd.mul_add_e_f32s(value, columns[a], sums[r][a]);
             }
         }
     }
     sums
 }
 
-/// Vectors that [`products`] multiplies between two checks of bounds.
+/// The number of SIMD vectors that [`products`] multiplies between two bounds checks.
 pub(crate) const RUN: usize = 4;
 
-/// The inner products of `R` rows with `C` columns of as many numbers, whole vectors only.
+/// The inner products of `R` rows and `C` columns of equal length. Values after the last whole SIMD vector
+/// are ignored.
 #[inline(always)]
 pub(crate) fn products<S: Simd, const R: usize, const C: usize>(
     simd: S,
@@ -246,7 +252,7 @@ pub(crate) fn products<S: Simd, const R: usize, const C: usize>(
     results
 }
 
-/// Each slice as runs of vectors, and the vectors behind the last whole run.
+/// Views each slice as runs of [`RUN`] SIMD vectors, and the vectors after the last whole run.
 #[inline(always)]
 #[expect(clippy::type_complexity, reason = "two views of the same slices")]
 fn runs<S: Simd, const N: usize>(slices: [&[f32]; N]) -> ([&[[S::f32s; RUN]]; N], [&[S::f32s]; N]) {

@@ -1,18 +1,18 @@
-//! Rows that become columns.
+//! Matrix transposition.
 
 use std::array;
 
 use rayon::prelude::*;
 
-/// Rows that are read together.
+/// The number of rows that are interleaved at a time.
 pub(crate) const SIDE: usize = 4;
 
-/// Writes the numbers of some rows at one place side by side, `width` behind those at the place before.
-pub(crate) fn side_by_side(sources: [&[f32]; SIDE], to: &mut [f32], width: usize) {
+/// Interleaves [`SIDE`] rows: their values at column `i` are written from `to[i · width]` on.
+pub(crate) fn interleave(sources: [&[f32]; SIDE], to: &mut [f32], width: usize) {
     let squares = sources.map(|source| source.as_chunks::<SIDE>());
     let count = squares[0].0.len();
     for at in 0..count {
-        // Written so that the compiler shuffles vectors.
+        // Written so that the compiler uses SIMD shuffles.
         let square = squares.map(|(squares, _)| squares[at]);
         for position in 0..SIDE {
             let to = &mut to[(at * SIDE + position) * width..][..SIDE];
@@ -25,9 +25,9 @@ pub(crate) fn side_by_side(sources: [&[f32]; SIDE], to: &mut [f32], width: usize
     }
 }
 
-/// `[rows, columns]` to `[columns, rows]`.
+/// Transposes `[rows, columns]` to `[columns, rows]`.
 pub(crate) fn transpose(matrix: &[f32], columns: usize, to: &mut [f32]) {
-    /// Columns that are written together, so that what is read lies together.
+    /// The number of columns in a task, so that reads are close together.
     const BLOCK: usize = 16;
     let rows = matrix.len() / columns;
     let blocks = to.par_chunks_mut(BLOCK * rows).enumerate();
@@ -36,15 +36,15 @@ pub(crate) fn transpose(matrix: &[f32], columns: usize, to: &mut [f32]) {
         let source = |row: usize| &matrix[row * columns + block * BLOCK..][..count];
         let whole = rows - rows % SIDE;
         for row in (0..whole).step_by(SIDE) {
-            side_by_side(
+            interleave(
                 array::from_fn(|side| source(row + side)),
                 &mut to[row..],
                 rows,
             );
         }
         for row in whole..rows {
-            for (to, number) in to[row..].iter_mut().step_by(rows).zip(source(row)) {
-                *to = *number;
+            for (to, value) in to[row..].iter_mut().step_by(rows).zip(source(row)) {
+                *to = *value;
             }
         }
     });
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_goes_to_its_place() {
+    fn transpose_swaps_rows_and_columns() {
         for (rows, columns) in [(1, 1), (4, 4), (5, 3), (3, 37), (33, 18), (64, 16)] {
             let matrix: Vec<f32> = (0..rows * columns).map(|at| at as f32).collect();
             let mut transposed = vec![-1.0; matrix.len()];

@@ -1,4 +1,10 @@
-//! The gradient of a convolution by its weights.
+//! The gradient of a convolution with respect to its weights.
+//!
+//! There are two algorithms. [`Outer`] sums outer products over positions, with input channels interleaved
+//! in SIMD vectors. Where a group has too few input channels to fill the vectors, [`Inner`] computes inner
+//! products of shifted feature maps instead: the images are laid out one after another, and the gradient
+//! has zeros wherever a shifted read leaves its image. The gradient of each weight is then one inner
+//! product over all images.
 
 use rayon::prelude::*;
 
@@ -12,10 +18,7 @@ use super::{
     window::Window,
 };
 
-/// The gradient of a loss by the weights, from that by the output.
-///
-/// Images lie one behind the other, gradients at the same places as the maps that their taps read and
-/// zeros elsewhere, so that each weight's gradient is one inner product over all images.
+/// Computes the gradient of a loss with respect to the weights from the gradient with respect to the output.
 pub(crate) fn weight_gradient(
     convolution: &Convolution,
     input: &[f32],
@@ -35,7 +38,7 @@ pub(crate) fn weight_gradient(
         .iter()
         .map(|(phase, shift)| phase * length + shift)
         .collect();
-    // [groups, from · taps, to], so that each task has results of its own.
+    // [groups, from · taps, to]: in this order, the results of a task are contiguous.
     let mut transposed = vec![0.0; convolution.groups * from * taps * to];
     let tasks = (4 * rayon::current_num_threads()).div_ceil(convolution.groups);
     let per_task = from.div_ceil(tasks).max(6_usize.div_ceil(taps)).min(from);
@@ -44,8 +47,8 @@ pub(crate) fn weight_gradient(
     for group in 0..convolution.groups {
         for first in (0..from).step_by(per_task) {
             let channels = first..(first + per_task).min(from);
-            let (results, behind) = rest.split_at_mut(channels.len() * taps * to);
-            rest = behind;
+            let (results, after) = rest.split_at_mut(channels.len() * taps * to);
+            rest = after;
             parts.push((group, channels, results));
         }
     }
@@ -70,7 +73,7 @@ pub(crate) fn weight_gradient(
     transpose_blocks(&transposed, [from * taps, to])
 }
 
-/// The gradient by the output, `[channels, batch, area]`, with zeros between its rows.
+/// Lays out the gradient with respect to the output, `[channels, batch, area]`, with zeros between its rows.
 fn rows(convolution: &Convolution, window: &Window, gradient: &[f32]) -> Vec<f32> {
     let [_, channels] = convolution.channels;
     let [height, width] = convolution.output();
@@ -89,7 +92,8 @@ fn rows(convolution: &Convolution, window: &Window, gradient: &[f32]) -> Vec<f32
     rows
 }
 
-/// The input, `[channels, phases, batch, area]`, with as many zeros behind as a tap reaches.
+/// Lays out the input, `[channels, phases, batch, area]`, followed by as many zeros as the largest tap
+/// offset.
 fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
     let [channels, _] = convolution.channels;
     let map = area(convolution.input);
@@ -110,7 +114,7 @@ fn copy(convolution: &Convolution, window: &Window, input: &[f32]) -> Vec<f32> {
     copy
 }
 
-/// `[groups, terms, results]` to `[groups, results, terms]`.
+/// Transposes `[groups, terms, results]` to `[groups, results, terms]`.
 fn transpose_blocks(transposed: &[f32], [terms, results]: [usize; 2]) -> Vec<f32> {
     let mut weights = vec![0.0; transposed.len()];
     let groups = weights

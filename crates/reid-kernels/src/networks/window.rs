@@ -1,40 +1,48 @@
-//! Feature maps laid out so that every tap of a kernel reads them contiguously.
+//! Copies of feature maps that every tap of a kernel reads contiguously.
+//!
+//! A copy contains the zeros that the kernel reads outside the feature map. With a stride it is split by
+//! *phase*: a phase holds the positions that are a stride apart, so the positions that one tap reads are
+//! adjacent. A tap is then a constant offset, and a convolution is a sum of shifted, scaled copies.
+//!
+//! Copies are larger where that saves work later:
+//!
+//! - Without a stride, every column of taps has its own phase. Its rows follow each other as in the feature
+//!   map, so many rows are copied, and many results written, at once.
+//! - Where each value read contributes to 192 output channels or more, every tap has its own phase. The
+//!   copies cost little compared with the sums. No position between images is computed in vain, and the
+//!   values that a tile reads are contiguous: the innermost loop has one pointer and no bounds checks.
 
 use std::{iter, ops::Range};
 
-/// A window over maps of one size: which positions of the map each tap of the kernel reads.
-///
-/// Positions that the kernel reads outside the map are zeros, kept in the map's copy; with a stride
-/// the copy is split by phase, so that the positions of one tap lie side by side again. A tap is
-/// then a constant shift, and a convolution a sum of shifted, scaled copies.
+/// The layout of the copy of a feature map: its phases, and the offset at which each tap reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// Height and width of a map.
+    /// The height and width of a feature map.
     pub(crate) map: [usize; 2],
-    /// Height and width of the grid of results.
+    /// The height and width of the grid of results.
     pub(crate) grid: [usize; 2],
-    /// Step between results, in positions of the map.
+    /// The step between results, in positions of the feature map.
     pub(crate) stride: [usize; 2],
-    /// The phases that taps read.
+    /// The phases that the taps read.
     phases: Vec<Phase>,
-    /// For each tap, its phase and its shift within it.
+    /// For each tap, the index of its phase and its offset in that phase.
     shifts: Vec<(usize, usize)>,
-    /// Height and width of one phase. Rows share the zeros between them: what is read behind a row
-    /// is what lies before the next.
+    /// The height and width of one phase. Adjacent rows share zeros: the zeros after one row are the zeros
+    /// before the next.
     phase: [usize; 2],
 }
 
-/// The positions that some taps read, a stride apart.
+/// Positions of a feature map that are a stride apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Phase {
-    /// The position of the map that it begins with; may lie outside.
+    /// The first position, which may be outside the feature map.
     begin: [isize; 2],
-    /// Its rows and columns that lie in the map.
+    /// The rows and columns of the phase that are inside the feature map.
     inside: [Range<usize>; 2],
 }
 
 impl Phase {
-    /// The phase that begins at a position, of a size, over a map.
+    /// The phase of the given size that begins at `begin`.
     fn new(begin: [isize; 2], stride: [usize; 2], map: [usize; 2], size: [usize; 2]) -> Self {
         let inside = [0, 1].map(|axis| inside(begin[axis], stride[axis], map[axis], size[axis]));
         Self { begin, inside }
@@ -42,8 +50,10 @@ impl Phase {
 }
 
 impl Window {
-    /// A window whose taps read where they say for the result at 0, 0, in positions of the map, and a
-    /// stride further for the next; they may read outside.
+    /// A window with as few phases as the stride allows.
+    ///
+    /// `taps` holds the position that each tap reads for the result at (0, 0); it may be outside the feature
+    /// map. For the next result every tap reads one stride further.
     pub(crate) fn new(
         map: [usize; 2],
         grid: [usize; 2],
@@ -53,7 +63,7 @@ impl Window {
         Self::parted(map, grid, stride, taps, [false; 2])
     }
 
-    /// The window that is cheapest where each number read has a part in so many results at a position.
+    /// The cheapest window if each value read contributes to `results` output channels.
     pub(crate) fn for_results(
         map: [usize; 2],
         grid: [usize; 2],
@@ -61,14 +71,14 @@ impl Window {
         taps: &[[isize; 2]],
         results: usize,
     ) -> Self {
-        /// Results whose sums take longer than copying what they read once for every row of taps.
+        /// From this number of output channels on, the sums take longer than a copy for every row of taps.
         const MANY: usize = 192;
         let apart = stride == [1, 1];
         Self::parted(map, grid, stride, taps, [apart && results >= MANY, apart])
     }
 
-    /// A window with a phase for each row or column of taps where they are apart: more to lay out, and then
-    /// no row or column between the results' that is computed for nothing.
+    /// A window with a separate phase for each row (`apart[0]`) and each column (`apart[1]`) of taps. Such a
+    /// copy is larger, but no row or column between those of the results is computed in vain.
     fn parted(
         map: [usize; 2],
         grid: [usize; 2],
@@ -76,7 +86,7 @@ impl Window {
         taps: &[[isize; 2]],
         apart: [bool; 2],
     ) -> Self {
-        // Where the phase of a tap begins, along one side.
+        // The first position of a tap's phase along one axis.
         let begin = |axis: usize, tap: &[isize; 2]| {
             let first = taps.iter().map(|tap| tap[axis]).min().unwrap_or(0);
             if apart[axis] {
@@ -95,8 +105,8 @@ impl Window {
                 phases.push(phase);
             }
         }
-        // Along each side, as many numbers as lie between the zeros before the map and those after it,
-        // which are the zeros before what comes next.
+        // Along each axis, the size includes only one border of zeros: the zeros after a row or an image are
+        // the zeros before the next.
         let size = [0, 1].map(|axis| {
             if apart[axis] {
                 return grid[axis];
@@ -129,27 +139,28 @@ impl Window {
         }
     }
 
-    /// The phases that are laid out.
+    /// The number of phases.
     pub(crate) fn phases(&self) -> usize {
         self.phases.len()
     }
 
-    /// The numbers in one phase.
+    /// The number of positions in one phase.
     pub(crate) fn area(&self) -> usize {
         self.phase[0] * self.phase[1]
     }
 
-    /// The step from a row of results to the next, in numbers of a phase.
+    /// The distance from one row of results to the next, in positions of a phase.
     pub(crate) fn pitch(&self) -> usize {
         self.phase[1]
     }
 
-    /// The numbers from the first result to behind the last one, for images one behind the other.
+    /// The number of phase positions from the first result to the last one, inclusive, for consecutive
+    /// images.
     pub(crate) fn span(&self, images: usize) -> usize {
         (images - 1) * self.area() + (self.grid[0] - 1) * self.pitch() + self.grid[1]
     }
 
-    /// How far a tap reads behind the place of its result, at most.
+    /// The largest offset at which a tap reads.
     pub(crate) fn reach(&self) -> usize {
         self.shifts
             .iter()
@@ -158,19 +169,19 @@ impl Window {
             .unwrap_or(0)
     }
 
-    /// Whether every tap has a phase of its own, in their order, and reads it as it is.
+    /// Whether every tap reads its own phase at offset 0, in the order of the taps.
     pub(crate) fn is_apart(&self) -> bool {
         let mut shifts = self.shifts.iter().enumerate();
         shifts.all(|(tap, shift)| *shift == (tap, 0))
     }
 
-    /// For each tap, its phase and its shift within it.
+    /// For each tap, the index of its phase and its offset in that phase.
     pub(crate) fn shifts(&self) -> &[(usize, usize)] {
         &self.shifts
     }
 
-    /// Positions of images one behind the other as parts of one image each: the image, the first position in
-    /// it, and which positions these are.
+    /// Splits a range of positions of consecutive images at the borders of the images. Each part consists of
+    /// the index of its image, its first position in that image, and its range.
     pub(crate) fn parts(
         &self,
         positions: Range<usize>,
@@ -185,11 +196,11 @@ impl Window {
         })
     }
 
-    /// Copies some positions of a phase of one image: those from `from` on, as many as `copy` takes.
+    /// Fills `copy` with consecutive positions of a phase of one image, from position `from` on.
     #[inline(always)]
     pub(crate) fn lay_out(&self, phase: usize, from: usize, map: &[f32], copy: &mut [f32]) {
         let pitch = self.pitch();
-        // Where rows follow each other as they do in the map, they are copied at once.
+        // Rows that follow each other as in the feature map are copied at once.
         if pitch == self.map[1] && self.stride == [1, 1] {
             return self.lay_out_rows(phase, from, map, copy);
         }
@@ -202,7 +213,7 @@ impl Window {
         }
     }
 
-    /// Copies positions of an image that lie a constant way from their places in the map.
+    /// Copies positions whose distance from their source in the feature map is constant.
     #[inline(always)]
     fn lay_out_rows(&self, phase: usize, from: usize, map: &[f32], copy: &mut [f32]) {
         let Phase { begin, inside } = &self.phases[phase];
@@ -214,16 +225,16 @@ impl Window {
         copy[..before].fill(0.0);
         copy[before..before + count].copy_from_slice(&map[begin..begin + count]);
         copy[before + count..].fill(0.0);
-        // Columns that lie outside were read from the row before or behind.
+        // Columns outside the feature map were read from the previous or the next row.
         for outside in (0..inside[1].start).chain(inside[1].end..pitch) {
             let first = (outside + pitch - from % pitch) % pitch;
-            for number in copy.iter_mut().skip(first).step_by(pitch) {
-                *number = 0.0;
+            for value in copy.iter_mut().skip(first).step_by(pitch) {
+                *value = 0.0;
             }
         }
     }
 
-    /// Copies positions of one row, from `x` on.
+    /// Copies positions of row `y` of a phase, from column `x` on.
     #[inline(always)]
     fn lay_out_row(&self, phase: usize, [y, x]: [usize; 2], map: &[f32], copy: &mut [f32]) {
         let Phase { begin, inside } = &self.phases[phase];
@@ -242,7 +253,7 @@ impl Window {
         match across {
             1 => copy.copy_from_slice(&map[..copy.len()]),
             2 => {
-                // As pairs, of which the compiler takes the first numbers with vectors.
+                // Written as pairs, so that the compiler extracts their first values with SIMD shuffles.
                 let (pairs, last) = map.as_chunks::<2>();
                 for (to, [first, _]) in copy.iter_mut().zip(pairs) {
                     *to = *first;
@@ -260,7 +271,7 @@ impl Window {
     }
 }
 
-/// The indices `i` below `count` for which `first + i·step` lies in `0..size`.
+/// The range of the indices `i` below `count` for which `first + i·step` is in `0..size`.
 #[inline(always)]
 fn inside(first: isize, step: usize, size: usize, count: usize) -> Range<usize> {
     let before = |bound: isize| {

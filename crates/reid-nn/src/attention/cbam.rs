@@ -163,8 +163,8 @@ impl Gate for CbamChannel {
 
 impl Gate for CbamSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
-        let seen = Tensor::cat(vec![features.clone().mean_dim(1), features.max_dim(1)], 1);
-        sigmoid(self.norm.forward(convolution::apply(&self.conv, seen)))
+        let pooled = Tensor::cat(vec![features.clone().mean_dim(1), features.max_dim(1)], 1);
+        sigmoid(self.norm.forward(convolution::apply(&self.conv, pooled)))
     }
 
     fn folded(self) -> Self {

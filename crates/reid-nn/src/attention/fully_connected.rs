@@ -140,8 +140,8 @@ impl BlockConfig for FullyConnectedSpatialConfig {
 impl Gate for FullyConnectedChannel {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let ([batch, channels, _, _], dtype) = (features.dims(), features.dtype());
-        let seen = pool::average(embed(&self.embed, features));
-        let gate = sigmoid(linear::apply(&self.fc, seen));
+        let pooled = pool::average(embed(&self.embed, features));
+        let gate = sigmoid(linear::apply(&self.fc, pooled));
         gate.reshape([batch, channels, 1, 1]).cast(dtype)
     }
 
@@ -157,10 +157,10 @@ impl Gate for FullyConnectedSpatial {
     fn gate(&self, features: Tensor<4>) -> Tensor<4> {
         let [batch, _, height, width] = checked_dims("FC-S", self.input, &features);
         let dtype = features.dtype();
-        let seen = widened(embed(&self.embed, features).mean_dim(1));
+        let pooled = widened(embed(&self.embed, features).mean_dim(1));
         let hidden = relu(linear::apply(
             &self.fc1,
-            seen.reshape([batch, height * width]),
+            pooled.reshape([batch, height * width]),
         ));
         let gate = sigmoid(linear::apply(&self.fc2, hidden));
         gate.reshape([batch, 1, height, width]).cast(dtype)

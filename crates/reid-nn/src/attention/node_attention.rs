@@ -91,15 +91,15 @@ impl NodeAttentionConfig {
         let related = (self.nodes / s1).max(1);
         let relation = self.terms != Terms::Visual;
         let visual = self.terms != Terms::Relation;
-        let seen = usize::from(visual) + if relation { related } else { 0 };
-        let hidden = (seen / s2).max(1);
+        let inputs = usize::from(visual) + if relation { related } else { 0 };
+        let hidden = (inputs / s2).max(1);
         let of_node = || pointwise(self.features, embedded, init);
         NodeAttention {
             theta: relation.then(of_node),
             phi: relation.then(of_node),
             psi: visual.then(of_node),
             varphi: relation.then(|| pointwise(2 * self.nodes, related, init)),
-            w1: pointwise(seen, hidden, init),
+            w1: pointwise(inputs, hidden, init),
             w2: pointwise(hidden, 1, init),
         }
     }
@@ -196,12 +196,12 @@ impl NodeAttention {
     /// Computes `relu(bn(W₁ · y))` as a sum over the terms. Concatenating them would copy the larger one.
     fn hidden(&self, terms: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         let (conv, _) = &self.w1;
-        let mut seen = 0;
+        let mut offset = 0;
         let part = |term: Tensor<4>| {
             let [_, width, _, _] = term.dims();
             let weight = conv.weight.val().cast(term.dtype());
-            let weight = weight.slice(s![.., seen..seen + width]);
-            seen += width;
+            let weight = weight.slice(s![.., offset..offset + width]);
+            offset += width;
             let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
             conv2d(term, weight, None, options)
         };

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn bilinear_weights_match_hand_computed_ones() {
-        // Two points to four: centres at -0.25 (held at 0), 0.25, 0.75 and 1.25 (held at 1).
+        // Two points to four: centres at -0.25 (clamped to 0), 0.25, 0.75 and 1.25 (clamped to 1).
         let expected = [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]];
         assert_eq!(bilinear(2, 4), expected.concat());
         assert_eq!(

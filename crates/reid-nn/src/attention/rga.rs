@@ -303,8 +303,8 @@ mod tests {
                 &config.init(FeatureShape::new(16, 4, 4), &crate::fixtures::init(&device)),
             )
         };
-        // 16 channels → 2, 16 positions → 2 relation features, hidden width 1 (rounded down to 0, at least 1):
-        // psi 32 + 4; theta, phi 2·(32 + 4), varphi 2·16·2 + 4; w1 seen + 2, w2 1 + 2.
+        // 16 channels → 2, 16 positions → 2 relation features, hidden width 1 (rounded down to 0, at least
+        // 1): psi 32 + 4; theta, phi 2·(32 + 4), varphi 2·16·2 + 4; w1 inputs + 2, w2 1 + 2.
         assert_eq!(count(Terms::Visual), 36 + (1 + 2) + 3);
         assert_eq!(count(Terms::Relation), 72 + 68 + (2 + 2) + 3);
         assert_eq!(count(Terms::Both), 36 + 72 + 68 + (3 + 2) + 3);

@@ -251,8 +251,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         found.map(|after| &after.block)
     }
 
-    /// The shapes of the feature maps after the stem and after each of the four stages, including the block
-    /// after the stage.
+    /// The shapes of the feature maps after the stem and after each of the four stages. The block after a
+    /// stage, if there is one, belongs to the stage.
     #[must_use]
     pub fn shapes(&self, image: FeatureShape) -> [FeatureShape; 5] {
         let mut shapes = [self.stem.output(image).with_channels(self.width); 5];

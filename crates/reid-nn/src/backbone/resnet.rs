@@ -121,8 +121,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
 }
 
 impl<I: Block, A: Block> ResNet<I, A> {
-    /// Computes the feature maps after the stem and after each of the four stages. The feature map of a stage
-    /// is the one after the block in its socket.
+    /// Computes the feature maps after the stem and after each of the four stages. The block after a stage,
+    /// if there is one, belongs to the stage.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`

@@ -120,7 +120,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
     /// Splits the network into the parts before and after a split point.
     ///
     /// # Panics
-    /// If the network has no such block.
+    /// If the network has no block at the split point.
     #[must_use]
     pub fn split(mut self, split: SplitPoint) -> (Self, LateStages<I, A>) {
         let layers = [

@@ -1,53 +1,52 @@
-//! Donors: whose features stand in for what is cut.
+//! Partners, or donors: the images whose features replace the cut patches of an image.
 
 use rand::RngExt;
 use reid_core::Stream;
 use serde::{Deserialize, Serialize};
 
-/// Which other images of a batch may give their features to an image.
+/// The images of a batch that can be the partner of an image.
 ///
-/// An image never gives to itself. An image for which the batch holds no donor is its own, so that
-/// nothing changes in it.
+/// An image is its own partner only if the batch contains no candidate; its features then do not change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MixPartner {
-    /// Images of another identity ("N").
+    /// Images of other identities ("N" in the paper).
     #[default]
     Negative,
-    /// Other images of the same identity ("P").
+    /// Other images of the same identity ("P" in the paper).
     Positive,
-    /// Any other image ("P+N").
+    /// All other images ("P+N" in the paper).
     Any,
 }
 
 impl MixPartner {
-    /// One donor per image, each drawn evenly and alone from those it may have.
+    /// Draws one partner per image, uniformly and independently, and returns its index in the batch.
     ///
     /// ```
     /// use reid_core::Seed;
     /// use reid_nn::cut_mix::MixPartner;
     ///
     /// let mut stream = Seed::new(1).named("partners").stream();
-    /// // Each of the first two has one negative, and the third has none that is positive.
+    /// // The only negative of images 0 and 1 is image 2, which has no positive.
     /// assert_eq!(MixPartner::Negative.draw(&[7, 7, 9], &mut stream)[..2], [2, 2]);
     /// assert_eq!(MixPartner::Positive.draw(&[7, 7, 9], &mut stream), [1, 0, 2]);
     /// ```
     #[must_use]
     pub fn draw(self, labels: &[usize], stream: &mut Stream) -> Vec<usize> {
         let images = 0..labels.len();
-        let donor = |image: usize| {
-            let may_give = |&other: &usize| self.may_give(labels, image, other);
-            let able: Vec<usize> = images.clone().filter(may_give).collect();
-            if able.is_empty() {
+        let draw = |image: usize| {
+            let is_candidate = |&other: &usize| self.is_candidate(labels, image, other);
+            let candidates: Vec<usize> = images.clone().filter(is_candidate).collect();
+            if candidates.is_empty() {
                 image
             } else {
-                able[stream.random_range(0..able.len())]
+                candidates[stream.random_range(0..candidates.len())]
             }
         };
-        images.clone().map(donor).collect()
+        images.clone().map(draw).collect()
     }
 
-    fn may_give(self, labels: &[usize], image: usize, other: usize) -> bool {
+    fn is_candidate(self, labels: &[usize], image: usize, other: usize) -> bool {
         let same = labels[other] == labels[image];
         let allowed = match self {
             Self::Negative => !same,
@@ -66,23 +65,23 @@ mod tests {
 
     use super::*;
 
-    const IDENTITIES: [usize; 7] = [4, 4, 4, 2, 2, 9, 0];
+    const LABELS: [usize; 7] = [4, 4, 4, 2, 2, 9, 0];
 
     #[test]
-    fn every_donor_that_may_give_does_and_no_other() {
-        for partners in [MixPartner::Negative, MixPartner::Positive, MixPartner::Any] {
+    fn every_candidate_is_drawn_and_no_other_image() {
+        for config in [MixPartner::Negative, MixPartner::Positive, MixPartner::Any] {
             let mut stream = Seed::new(3).stream();
-            let mut given = vec![BTreeSet::new(); IDENTITIES.len()];
+            let mut drawn_for = vec![BTreeSet::new(); LABELS.len()];
             for _ in 0..500 {
-                let drawn = partners.draw(&IDENTITIES, &mut stream);
-                for (image, donor) in drawn.into_iter().enumerate() {
-                    given[image].insert(donor);
+                let drawn = config.draw(&LABELS, &mut stream);
+                for (image, partner) in drawn.into_iter().enumerate() {
+                    drawn_for[image].insert(partner);
                 }
             }
-            for (image, given) in given.into_iter().enumerate() {
-                let same = |other: &usize| IDENTITIES[*other] == IDENTITIES[image];
-                let mut expected: BTreeSet<usize> = (0..IDENTITIES.len())
-                    .filter(|other| match partners {
+            for (image, found) in drawn_for.into_iter().enumerate() {
+                let same = |other: &usize| LABELS[*other] == LABELS[image];
+                let mut expected: BTreeSet<usize> = (0..LABELS.len())
+                    .filter(|other| match config {
                         MixPartner::Negative => !same(other),
                         MixPartner::Positive => same(other) && *other != image,
                         MixPartner::Any => *other != image,
@@ -91,13 +90,13 @@ mod tests {
                 if expected.is_empty() {
                     expected.insert(image);
                 }
-                assert_eq!(given, expected, "{partners:?} for image {image}");
+                assert_eq!(found, expected, "{config:?} for image {image}");
             }
         }
     }
 
     #[test]
-    fn an_image_without_a_donor_is_its_own() {
+    fn an_image_without_candidates_is_its_own_partner() {
         let mut stream = Seed::new(3).stream();
         assert_eq!(MixPartner::Negative.draw(&[1, 1], &mut stream), [0, 1]);
         assert_eq!(MixPartner::Positive.draw(&[1, 2], &mut stream), [0, 1]);

@@ -1,4 +1,4 @@
-//! Grad-CAM in closed form: heads that know the gradient of their scores need no backward pass.
+//! Grad-CAM in closed form, without a backward pass, for heads whose gradient has a formula.
 
 use burn::tensor::{Int, Tensor};
 
@@ -8,16 +8,16 @@ use crate::{
     precision::widened,
 };
 
-/// A head that pools, and whose first branch's scores have a gradient by the pooled features that can be written
-/// down.
+/// A head with global pooling for which the gradient of the first branch's scores with respect to the pooled
+/// features has a closed form.
 ///
 /// ```text
 /// v = pool(T)      y = h(v)
 /// wₖ = mean_hw(∂y_c / ∂Tₖ) = ∂y_c/∂vₖ · mean_hw(∂vₖ/∂Tₖ)
 /// ```
 ///
-/// The second factor is `1/(H·W)` for average and maximum and known for the generalised mean, so the
-/// map of [`GradCam`](super::GradCam) costs a product of small matrices.
+/// The second factor is `1/(H·W)` for average and max pooling, and has a formula for the generalised mean.
+/// The map of [`GradCam`](super::GradCam) therefore costs only a product of small matrices.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -36,24 +36,25 @@ use crate::{
 /// assert!((closed - general).abs().max().into_scalar::<f32>() < 1e-5);
 /// ```
 pub trait ClosedForm: Head {
-    /// The mean over places of the gradient of each image's score by its features, with running
-    /// statistics.
+    /// Computes the gradient of each image's score with respect to its features, averaged over positions,
+    /// with running statistics.
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, on a plain device, as the head is, in at least
-    ///   single precision
+    /// - `features`: `[batch, channels, height, width]`, in at least single precision, on a plain device like
+    ///   the head
     /// - `classes`: `[batch]`
     /// - result: `[batch, channels]`
     fn weights(&self, features: Tensor<4>, classes: Tensor<1, Int>) -> Tensor<2>;
 
-    /// Grad-CAM of a batch: the maps of [`GradCam`](super::GradCam), under the same conditions.
+    /// Computes the maps of a batch that [`GradCam::maps`](super::GradCam::maps) computes for the first
+    /// branch.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     /// - result: `[batch, height, width]`
     ///
     /// # Panics
-    /// If there is not one label below the number of classes per image.
+    /// If there is not one label per image, or a label is not below the number of classes.
     #[must_use]
     fn grad_cam(&self, features: Tensor<4>, target: Target<'_>) -> Tensor<3> {
         let head = self.valid();
@@ -102,58 +103,58 @@ mod tests {
     };
     const POOLS: [PoolConfig; 3] = [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM];
 
-    /// Statistics and gains that are not those of a new layer.
-    fn unsettled(norm: &mut BatchNorm, device: &Device) {
+    /// Sets statistics and weights that differ from those of a new layer.
+    fn randomise(norm: &mut BatchNorm, device: &Device) {
         let channels = norm.weight.shape().dims::<1>();
-        let fixtures = |range| fixtures::tensor(channels, range, device);
-        norm.weight = Param::from_tensor(fixtures(-1.0..2.0));
-        norm.running_mean.set(fixtures(-0.5..0.5));
-        norm.running_var.set(fixtures(0.5..2.0));
+        let random = |range| fixtures::tensor(channels, range, device);
+        norm.weight = Param::from_tensor(random(-1.0..2.0));
+        norm.running_mean.set(random(-0.5..0.5));
+        norm.running_var.set(random(0.5..2.0));
     }
 
     fn features(device: &Device) -> Tensor<4> {
         fixtures::tensor([5, 6, 4, 3], -1.3..2.1, device)
     }
 
-    fn agrees<H: ClosedForm>(head: &H, device: &Device) {
+    fn check_against_autodiff<H: ClosedForm>(head: &H, device: &Device) {
         let features = features(device);
         let labels = Tensor::from_data([0, 3, 1, 2, 3], device);
         for target in [Target::Highest, Target::Labels(&labels)] {
             let general = GradCam::new().maps(head, features.clone(), target);
             let closed = head.grad_cam(features.clone(), target);
             let largest = general.clone().max().into_scalar::<f32>();
-            assert!(largest > 0.0, "nothing to compare");
+            assert!(largest > 0.0, "all maps are 0");
             let difference = (general - closed).abs().max().into_scalar::<f32>();
             assert!(difference <= 1e-5 * largest, "{difference} of {largest}");
         }
     }
 
     #[test]
-    fn it_is_what_autodiff_gives_for_every_pooling() {
+    fn maps_match_autodiff_for_every_pooling() {
         for device in [Device::default(), Device::default().autodiff()] {
             for pool in POOLS {
                 let pooled = PooledHeadConfig::new().with_pool(pool);
                 let pooled = pooled.init(INPUT, 4, &fixtures::init(&device));
-                agrees(&fixtures::weights(pooled), &device);
+                check_against_autodiff(&fixtures::weights(pooled), &device);
 
                 let neck = BnNeckConfig::new().with_pool(pool);
                 let mut neck = fixtures::weights(neck.init(INPUT, 4, &fixtures::init(&device)));
-                unsettled(&mut neck.bottleneck, &device);
-                agrees(&neck, &device);
+                randomise(&mut neck.bottleneck, &device);
+                check_against_autodiff(&neck, &device);
 
                 let reduced = LinearBnReluHeadConfig::new()
                     .with_dimensions(5)
                     .with_pool(pool);
                 let mut reduced =
                     fixtures::weights(reduced.init(INPUT, 4, &fixtures::init(&device)));
-                unsettled(&mut reduced.norm, &device);
-                agrees(&reduced, &device);
+                randomise(&mut reduced.norm, &device);
+                check_against_autodiff(&reduced, &device);
             }
         }
     }
 
     #[test]
-    fn a_dead_channel_has_no_part_in_it() {
+    fn a_channel_of_zeros_matches_autodiff() {
         let device = Device::default();
         let pool = PoolConfig::GeneralisedMean { exponent: 9.0 };
         let config = PooledHeadConfig::new().with_pool(pool);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_stay_where_they_are() {
+    fn running_statistics_are_not_updated() {
         let device = Device::default().autodiff();
         let head = LinearBnReluHeadConfig::new().with_dimensions(5).init(
             INPUT,

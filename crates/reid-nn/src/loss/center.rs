@@ -1,4 +1,4 @@
-//! Center loss: features stay near the centre of their identity (Wen et al., ECCV 2016).
+//! Center loss: the distance of features to the learnt centre of their identity (Wen et al., ECCV 2016).
 
 use burn::{
     config::Config,
@@ -13,27 +13,27 @@ use crate::{
     criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
     init::Init,
-    loss::HEAVIEST,
+    loss::MAX_WEIGHT,
     targets::Targets,
 };
 
 /// Configuration of [`CenterLoss`].
 #[derive(Config, Debug)]
 pub struct CenterLossConfig {
-    /// Weight w of the pull on the features, at least 0; 5e-4 in the strong baseline.
+    /// The weight w of the loss, from 0 to 1e6; 5e-4 in the strong baseline.
     #[config(default = 5e-4)]
     pub weight: f64,
 }
 
-/// Features stay near the centre of their identity, and centres follow their features.
+/// Computes the mean squared distance of the features to the centres of their identities, which are learnt.
 ///
 /// ```text
 /// L = w · Σ_branches mean_i ‖f_i - c_{id_i}‖²
-/// ∂L/∂f as above;     the centres' gradient is that of L / w
+/// gradients: ∂L/∂f for the features, ∂(L / w)/∂c for the centres
 /// ```
 ///
-/// The centres' gradient leaves out the weight, as in the strong baseline, where it is divided out
-/// before the centres' own optimizer steps (SGD with a rate of 0.5).
+/// The gradient of the centres does not contain the weight. The strong baseline divides by the weight before
+/// the separate optimizer of the centres (SGD with a learning rate of 0.5) takes its step.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -53,7 +53,7 @@ pub struct CenterLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct CenterLoss {
-    /// The centres of each branch, `[classes, dimensions]`, drawn from N(0, 1).
+    /// The centres of each branch, `[classes, dimensions]`, initialised from N(0, 1).
     pub centers: Vec<Param<Tensor<2>>>,
     weight: f64,
 }
@@ -79,7 +79,7 @@ impl CriterionConfig for CenterLossConfig {
     }
 
     fn validate(&self, problems: &mut Problems) {
-        problems.number("weight", self.weight, 0.0..=HEAVIEST);
+        problems.number("weight", self.weight, 0.0..=MAX_WEIGHT);
     }
 }
 
@@ -88,7 +88,7 @@ impl Criterion for CenterLoss {
         assert_eq!(
             self.centers.len(),
             output.features.len(),
-            "center loss was built for {} branches and got {}",
+            "the center loss was built for {} branches and got {}",
             self.centers.len(),
             output.features.len()
         );
@@ -104,7 +104,7 @@ impl Criterion for CenterLoss {
             let features = features.clone();
             let pull = mean_squared_distance(features.clone(), own.clone().detach());
             let follow = mean_squared_distance(features.detach(), own);
-            // `follow` adds its gradient and no value.
+            // `follow` contributes its gradient to the loss and 0 to its value.
             pull * self.weight + (follow.clone() - follow.detach())
         });
         let pulls = losses.reduce(Tensor::add);

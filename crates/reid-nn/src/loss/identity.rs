@@ -16,30 +16,30 @@ use crate::{
     targets::Targets,
 };
 
-/// Who shares the probability that label smoothing takes from the right class.
+/// The classes that receive the probability that label smoothing takes from the correct class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Smoothing {
-    /// All classes: `ε/K` each, the right one keeping `1 - ε + ε/K`. The paper's form, as in
-    /// `PyTorch`, the strong baseline, RGA and FNC.
+    /// All K classes receive `ε/K`, so the correct class has `1 - ε + ε/K`. The form of the paper, PyTorch,
+    /// the strong baseline, RGA and FNC.
     AllClasses,
-    /// The other classes: `ε/(K - 1)` each, the right one keeping `1 - ε`. As in `FastReID`.
+    /// Each of the other classes receives `ε/(K - 1)`, and the correct class has `1 - ε`. The form of
+    /// FastReID.
     OtherClasses,
 }
 
 /// Configuration of [`IdentityLoss`].
 #[derive(Config, Debug)]
 pub struct IdentityLossConfig {
-    /// Probability ε taken from the right class, in `[0, 1)`; 0 by default, 0.1 in the strong
-    /// baseline.
+    /// The probability ε taken from the correct class, in `[0, 1)`; 0 by default, 0.1 in the strong baseline.
     #[config(default = 0.0)]
     pub smoothing: f64,
-    /// Who shares it.
+    /// The classes that receive this probability.
     #[config(default = "Smoothing::AllClasses")]
     pub form: Smoothing,
 }
 
-/// Cross-entropy with label smoothing: mean over the batch, summed over branches.
+/// Computes the cross-entropy with label smoothing, averaged over the batch and summed over branches.
 ///
 /// ```text
 /// L = Σ_branches mean_i( -Σ_k q_ik · log softmax(y_i)_k )
@@ -98,7 +98,7 @@ impl Criterion for IdentityLoss {
                 [images, classes],
                 [batch, self.classes],
                 "the identity loss was built for {} classes and got logits {images}x{classes} of branch \
-                 {branch} for {batch} labels; scores of anything else belong to a criterion of their own",
+                 {branch} for {batch} labels; logits of other labels need a custom criterion",
                 self.classes
             );
             self.branch(logits.clone(), targets.clone())
@@ -115,7 +115,7 @@ impl IdentityLoss {
         if self.smoothing == 0.0 {
             return right.neg();
         }
-        // Σ_k q_k·log p_k, written as a share of the right class and a share of all classes.
+        // Σ_k q_k·log p_k as a weighted sum of the correct class and the mean over all classes.
         let (right_share, all_share) = match self.form {
             Smoothing::AllClasses => (1.0 - self.smoothing, self.smoothing),
             Smoothing::OtherClasses => {
@@ -133,9 +133,9 @@ mod tests {
 
     use super::*;
 
-    /// The worked values of logits (2, 0.5, -1, 0) with target 0.
+    /// Losses of the logits (2, 0.5, -1, 0) with target 0, computed by hand.
     #[test]
-    fn worked_values() {
+    fn losses_match_hand_computed_ones() {
         let device = Device::default();
         let logits = Tensor::<2>::from_data([[2.0, 0.5, -1.0, 0.0]], &device);
         let output = ReidOutput::single(logits.clone(), logits);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "built for 4 classes and got logits 2x3 of branch 0 for 2 labels")]
-    fn logits_of_something_else_are_refused() {
+    fn another_number_of_logits_panics() {
         let device = Device::default();
         let criterion = IdentityLossConfig::new()
             .init(&OutputShape::single(4, 4), &crate::fixtures::init(&device));
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "label 4 of image 0 is not among the 4 classes")]
-    fn labels_beyond_the_classes_are_refused() {
+    fn a_label_beyond_the_classes_panics() {
         let device = Device::default();
         let init = crate::fixtures::init(&device);
         let criterion = IdentityLossConfig::new().init(&OutputShape::single(4, 4), &init);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "smoothing: expected at least 0 and below 1, found 1")]
-    fn smoothing_everything_is_refused() {
+    fn a_smoothing_of_1_panics() {
         let config = IdentityLossConfig::new().with_smoothing(1.0);
         let _ = config.init(
             &OutputShape::single(4, 4),

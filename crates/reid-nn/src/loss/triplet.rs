@@ -13,45 +13,46 @@ use crate::{
     distance::Distance,
     head::{OutputShape, ReidOutput},
     init::Init,
-    loss::HEAVIEST,
+    loss::MAX_WEIGHT,
     targets::Targets,
 };
 
-/// How much nearer a positive should be than a negative.
+/// The margin by which a positive should be nearer to the anchor than a negative.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Margin {
-    /// By at least this much: `max(0, d_ap - d_an + margin)`.
+    /// A hard margin from 0 to 1e6: `max(0, d_ap - d_an + margin)`.
     Hard(f64),
-    /// The more the better: `ln(1 + exp(d_ap - d_an))`.
+    /// A soft margin: `ln(1 + exp(d_ap - d_an))`.
     Soft,
 }
 
-/// How the losses of the anchors become one.
+/// How the losses of the anchors are reduced to one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reduction {
-    /// Their mean over the anchors that have a positive and a negative, as toolkits do.
+    /// The mean over the anchors that have a positive and a negative, as in most toolkits.
     Mean,
-    /// Their sum, as FNC's equation 6 has it.
+    /// The sum over the anchors, as in FNC's equation 6.
     Sum,
 }
 
 /// Configuration of [`BatchHardTriplet`].
 #[derive(Config, Debug)]
 pub struct BatchHardTripletConfig {
-    /// Hard margin of 0.3 by default, as in the strong baseline.
+    /// The margin; a hard margin of 0.3 by default, as in the strong baseline.
     #[config(default = "Margin::Hard(0.3)")]
     pub margin: Margin,
-    /// Euclidean by default.
+    /// The distance between features; Euclidean by default.
     #[config(default = "Distance::Euclidean")]
     pub distance: Distance,
-    /// Mean by default.
+    /// The reduction over anchors; the mean by default.
     #[config(default = "Reduction::Mean")]
     pub reduction: Reduction,
 }
 
-/// Every image of a batch is an anchor, with its farthest positive and its nearest negative.
+/// Computes the triplet loss of every image of a batch as an anchor, with its farthest positive and its
+/// nearest negative.
 ///
 /// ```text
 /// d_ap(i) = max { d(i, j) : id_j = id_i, j ≠ i }
@@ -59,8 +60,8 @@ pub struct BatchHardTripletConfig {
 /// L = mean_i max(0, d_ap(i) - d_an(i) + margin)     or     mean_i ln(1 + exp(d_ap(i) - d_an(i)))
 /// ```
 ///
-/// Losses of branches are summed. Identities may have different numbers of images. An anchor
-/// without a positive or without a negative is left out; a batch without any anchor costs 0.
+/// The losses of branches are summed. Identities may have different numbers of images. An anchor without a
+/// positive or without a negative is skipped; the loss of a batch without any anchor is 0.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -104,14 +105,14 @@ impl CriterionConfig for BatchHardTripletConfig {
 
     fn validate(&self, problems: &mut Problems) {
         if let Margin::Hard(margin) = self.margin {
-            problems.number("margin.hard", margin, 0.0..=HEAVIEST);
+            problems.number("margin.hard", margin, 0.0..=MAX_WEIGHT);
         }
     }
 }
 
 impl Criterion for BatchHardTriplet {
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
-        let pairs = Pairs::of(targets.labels.clone());
+        let pairs = Pairs::from_labels(targets.labels.clone());
         let branches = output.features.iter();
         let losses = branches.map(|features| self.branch(features, &pairs));
         criterion::by_branch("triplet", losses)
@@ -119,29 +120,29 @@ impl Criterion for BatchHardTriplet {
 }
 
 impl BatchHardTriplet {
-    /// The farthest positive and the nearest negative of each anchor, by their places in the batch; any
-    /// image where there is none.
+    /// Finds the index in the batch of the farthest positive and of the nearest negative of each anchor. The
+    /// index is arbitrary where there is none.
     ///
-    /// Positives are compared about the mean of their identity, so that long features that lie close
-    /// together, as training makes them, can still be told apart.
+    /// Distances to positives are computed after the mean of the identity is subtracted. Training produces
+    /// features that are long but close together, and rounding would otherwise hide their differences.
     fn hardest(&self, features: Tensor<2>, pairs: &Pairs) -> [Tensor<1, Int>; 2] {
         let within = pairs.means.clone().cast(features.dtype());
         let positive = self.distance.within_groups(features.clone(), within);
         let positive = positive.mask_fill(pairs.positive.clone().bool_not(), -1.0);
         let distances = self.distance.pairwise(features);
-        let beyond = (distances.clone().max() + 1.0).reshape([1, 1]);
-        let beyond = beyond.expand(distances.dims());
-        let negative = distances.mask_where(pairs.negative.clone().bool_not(), beyond);
-        [positive.argmax(1), negative.argmin(1)].map(|places| places.squeeze_dim(1))
+        let unreachable = (distances.clone().max() + 1.0).reshape([1, 1]);
+        let unreachable = unreachable.expand(distances.dims());
+        let negative = distances.mask_where(pairs.negative.clone().bool_not(), unreachable);
+        [positive.argmax(1), negative.argmin(1)].map(|indices| indices.squeeze_dim(1))
     }
 
     fn branch(&self, features: &Tensor<2>, pairs: &Pairs) -> Tensor<1> {
         let [farthest, nearest] = self.hardest(features.clone().detach(), pairs);
-        let to = |other| {
+        let distance_to = |other| {
             self.distance
                 .between(features.clone(), features.clone().select(0, other))
         };
-        let difference = to(farthest) - to(nearest);
+        let difference = distance_to(farthest) - distance_to(nearest);
 
         let losses = match self.margin {
             Margin::Hard(margin) => (difference + margin).clamp_min(0.0),
@@ -159,17 +160,17 @@ impl BatchHardTriplet {
     }
 }
 
-/// Which pairs of a batch show one identity, which show two, and which images have both.
+/// The positive pairs and the negative pairs of a batch, and its anchors, which have at least one of each.
 struct Pairs {
     positive: Tensor<2, Bool>,
     negative: Tensor<2, Bool>,
     anchor: Tensor<2, Bool>,
-    /// What makes each row the mean of its identity, `[batch, batch]`.
+    /// The matrix that replaces each row by the mean of its identity, `[batch, batch]`.
     means: Tensor<2>,
 }
 
 impl Pairs {
-    fn of(labels: Tensor<1, Int>) -> Self {
+    fn from_labels(labels: Tensor<1, Int>) -> Self {
         let [batch] = labels.dims();
         let row = labels.clone().reshape([1, batch]).expand([batch, batch]);
         let column = labels.reshape([batch, 1]).expand([batch, batch]);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn worked_values() {
+    fn losses_match_hand_computed_ones() {
         let config = BatchHardTripletConfig::new;
         let cases = [
             (config().with_margin(Margin::Soft), 0.264_451_7),
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn coinciding_images_have_a_finite_gradient() {
+    fn identical_features_have_a_finite_gradient() {
         let device = Device::default().autodiff();
         let features = Tensor::<2>::ones([4, 2], &device).require_grad();
         for margin in [Margin::Hard(0.3), Margin::Soft] {
@@ -251,12 +252,12 @@ mod tests {
         }
     }
 
-    /// Four people at length 30 from each other and from the origin, whose images are 1e-2 apart: squared
-    /// lengths of 900 leave nothing of squares of 1e-4 in single precision.
+    /// The features of four people have a length of about 30, and those of one person are about 1e-2 apart.
+    /// In single precision, squared distances of 1e-4 vanish beside squared lengths of 900.
     #[test]
     fn the_hardest_positives_of_long_features_are_found() {
         let device = Device::default();
-        // Of 64 numbers up to ±√3·s/8 the length is s.
+        // A vector of 64 uniform values in ±√3·s/8 has length s.
         let [people, images, dimensions] = [4, 4, 64];
         let centres = fixtures::tensor::<2>([people, dimensions], -6.5..6.5, &device);
         let centres = centres.unsqueeze_dim::<3>(1).repeat_dim(1, images);
@@ -271,17 +272,17 @@ mod tests {
             terms.sum::<f64>().sqrt()
         };
         let all = 0..people * images;
-        let of = |anchor: usize, own: bool| {
+        let distances_from = |anchor: usize, own: bool| {
             let other = all.clone();
             let other = other.filter(move |at| (at / images == anchor / images) == own);
             other.map(move |at| distance(anchor, at))
         };
         let hardest = all.clone().map(|anchor| {
-            let farthest = of(anchor, true).fold(0.0, f64::max);
-            farthest - of(anchor, false).fold(f64::INFINITY, f64::min) + 100.0
+            let farthest = distances_from(anchor, true).fold(0.0, f64::max);
+            farthest - distances_from(anchor, false).fold(f64::INFINITY, f64::min) + 100.0
         });
         let expected = hardest.sum::<f64>() / all.len() as f64;
-        // The difference is some -40; what is compared are the positives, of some 0.015.
+        // d_ap - d_an is about -40; the test is about the error of d_ap, which is about 0.015.
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(100.0));
         let criterion = config.init(
             &OutputShape::single(dimensions, people),
@@ -292,14 +293,14 @@ mod tests {
             .map(|at| (at / images).cast_signed() as i64)
             .collect();
         let labels = Tensor::from_data(labels.as_slice(), &device);
-        let pairs = Pairs::of(labels.clone());
+        let pairs = Pairs::from_labels(labels.clone());
         let [farthest, _] = criterion.hardest(features.clone(), &pairs);
         for (anchor, found) in farthest.into_data().iter::<i64>().enumerate() {
-            let found = distance(anchor, usize::try_from(found).expect("a place"));
-            let expected = of(anchor, true).fold(0.0, f64::max);
+            let found = distance(anchor, usize::try_from(found).expect("an index"));
+            let expected = distances_from(anchor, true).fold(0.0, f64::max);
             assert!(
                 found >= expected * (1.0 - 1e-4),
-                "{anchor}: {found}, not {expected}"
+                "anchor {anchor}: found {found}, expected {expected}"
             );
         }
         let output = ReidOutput::single(features.clone(), features);
@@ -308,12 +309,12 @@ mod tests {
             .into_scalar::<f32>();
         assert!(
             (f64::from(found) - expected).abs() < 2e-5,
-            "{found}, not {expected}"
+            "found {found}, expected {expected}"
         );
     }
 
     #[test]
-    fn a_batch_without_pairs_costs_nothing() {
+    fn a_batch_without_anchors_has_loss_0() {
         let features = || Tensor::<2>::from_data(FEATURES, &Device::default());
         for margin in [Margin::Hard(0.3), Margin::Soft] {
             let config = BatchHardTripletConfig::new().with_margin(margin);
@@ -325,7 +326,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "margin.hard: expected 0 to 1000000, found -0.1")]
-    fn a_negative_margin_is_refused() {
+    fn a_negative_margin_panics() {
         let config = BatchHardTripletConfig::new().with_margin(Margin::Hard(-0.1));
         let _ = config.init(
             &OutputShape::single(2, 2),

@@ -1,4 +1,4 @@
-//! A criterion times a number.
+//! A criterion multiplied by a constant weight.
 
 use burn::module::Module;
 use reid_core::{Problems, strict};
@@ -8,7 +8,7 @@ use crate::{
     criterion::{Criterion, CriterionConfig, NamedLoss},
     head::{OutputShape, ReidOutput},
     init::Init,
-    loss::HEAVIEST,
+    loss::MAX_WEIGHT,
     targets::Targets,
 };
 
@@ -16,14 +16,14 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "C: Deserialize<'de>"))]
 pub struct WeightedConfig<C> {
-    /// The factor, finite and at least 0.
+    /// The weight, from 0 to 1e6.
     pub weight: f64,
-    /// The criterion it scales.
+    /// The criterion that is scaled.
     #[serde(deserialize_with = "strict")]
     pub criterion: C,
 }
 
-/// A criterion times a number: `weight · loss`.
+/// A criterion multiplied by a constant: `weight · loss`.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -63,7 +63,7 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
     }
 
     fn validate(&self, problems: &mut Problems) {
-        problems.number("weight", self.weight, 0.0..=HEAVIEST);
+        problems.number("weight", self.weight, 0.0..=MAX_WEIGHT);
         problems.at("criterion", |problems| self.criterion.validate(problems));
     }
 }

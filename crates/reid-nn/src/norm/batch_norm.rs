@@ -13,18 +13,18 @@ use crate::{block::Block, precision::widened};
 /// Configuration of [`BatchNorm`].
 #[derive(Config, Debug)]
 pub struct BatchNormConfig {
-    /// Channels.
+    /// The number of channels, at least 1.
     pub channels: usize,
-    /// Added to the variance, above 0; 1e-5 as in `PyTorch`.
+    /// The constant ε added to the variance, above 0; 1e-5 as in PyTorch.
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// Share of the new batch in the running statistics, in `[0, 1]`; 0.1 as in `PyTorch`.
+    /// The weight of a new batch in the running statistics, in `[0, 1]`; 0.1 as in PyTorch.
     #[config(default = 0.1)]
     pub momentum: f64,
 }
 
 impl BatchNormConfig {
-    /// Builds the layer: gain 1, bias 0, running mean 0, running variance 1.
+    /// Builds the layer with weight 1, bias 0, running mean 0 and running variance 1.
     ///
     /// # Panics
     /// If `channels` is 0, `epsilon` is not above 0, or `momentum` is outside `[0, 1]`.
@@ -55,28 +55,28 @@ impl BatchNormConfig {
     }
 }
 
-/// Normalises each channel: by the statistics of the batch in training, by running ones otherwise.
+/// Normalises each channel: by the statistics of the batch in training, by the running statistics otherwise.
 ///
 /// ```text
 /// y = γ·(x - μ)/√(σ² + ε) + β
 /// ```
 ///
-/// The layer uses the statistics of the batch, and moves the running ones, if its
-/// [`training`](Self::training) flag is on and it is on an autodiff device. It does not matter which of
-/// its parameters take gradients, nor where the features come from. So Burn's switches say what is meant:
+/// The layer normalises by the statistics of the batch, and updates the running statistics, if its
+/// [`training`](Self::training) flag is on and it is on an autodiff device. It does not matter whether its
+/// parameters take gradients, or on which device the features are. The effects of Burn's switches:
 ///
 /// | | statistics | γ and β are trained |
 /// |---|---|---|
-/// | `model` on an autodiff device | of the batch | yes |
-/// | `model.no_grad()` | of the batch | no |
+/// | `model` on an autodiff device | batch | yes |
+/// | `model.no_grad()` | batch | no |
 /// | [`freeze_statistics(model)`](super::freeze_statistics) | running | yes |
 /// | `model.freeze()` | running | no |
 /// | `model.valid()`, or any model on a plain device | running | no |
 ///
-/// The layer gives the type of its input, whatever that
-/// of its weights, and computes in at least single precision. The running variance is the unbiased one, as in
-/// `PyTorch` (Burn's own layer keeps the biased one), and the fields are named as there, so weights
-/// travel without renaming. Copies are independent; see [`RunningStatistic`].
+/// The result has the dtype of the input, whatever the dtype of the weights; the layer computes in at least
+/// single precision. As in PyTorch, the running variance is unbiased (Burn's own layer keeps a biased one).
+/// The fields have PyTorch's names, so weights load without renaming. Copies are independent; see
+/// [`RunningStatistic`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -92,15 +92,15 @@ impl BatchNormConfig {
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct BatchNorm {
-    /// The gain γ, `[channels]`.
+    /// The weight γ, `[channels]`.
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
-    /// Whether the layer trains when it is on an autodiff device; see above.
+    /// Whether the layer uses the statistics of the batch when it is on an autodiff device; see above.
     pub training: Param<Flag>,
-    /// The mean that evaluation uses, `[channels]`.
+    /// The running mean, `[channels]`.
     pub running_mean: RunningStatistic,
-    /// The variance that evaluation uses, `[channels]`.
+    /// The running variance, `[channels]`.
     pub running_var: RunningStatistic,
     epsilon: f64,
     momentum: f64,
@@ -113,24 +113,23 @@ impl BatchNorm {
     /// - `features` and result: `[batch, channels, ...]`
     ///
     /// # Panics
-    /// If the number of channels is another.
+    /// If the layer was built for another number of channels.
     pub fn forward<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
         self.forward_epilogue(features, Epilogue::None)
     }
 
-    /// Normalises features, then replaces what is negative by 0: `ReLU(forward(x))`, in one pass
-    /// where the backend has one.
+    /// Normalises features and applies ReLU, in one pass where the backend has a fused operation.
     ///
     /// # Shapes
     /// - `features` and result: `[batch, channels, ...]`
     ///
     /// # Panics
-    /// If the number of channels is another.
+    /// If the layer was built for another number of channels.
     pub fn forward_relu<const D: usize>(&self, features: Tensor<D>) -> Tensor<D> {
         self.forward_epilogue(features, Epilogue::Relu)
     }
 
-    /// Normalises features, with an ending behind that.
+    /// Normalises features and applies an epilogue.
     pub(crate) fn forward_epilogue<const D: usize>(
         &self,
         features: Tensor<D>,
@@ -155,7 +154,7 @@ impl BatchNorm {
         epilogue.apply(batch_norm(features, running_params, Epilogue::None).cast(dtype))
     }
 
-    /// The normalisation by running statistics, in a type.
+    /// The parameters of the normalisation by running statistics, in the given dtype.
     pub(crate) fn running_params(&self, dtype: DType) -> BatchNormParams {
         BatchNormParams {
             weight: self.weight.val().cast(dtype),
@@ -166,13 +165,14 @@ impl BatchNorm {
         }
     }
 
-    /// Whether features are normalised by their own statistics.
+    /// Whether features are normalised by the statistics of the batch.
     pub(crate) fn uses_batch_statistics(&self) -> bool {
         self.training.is_enabled() && self.weight.lazy_device().is_autodiff()
     }
 
-    /// The gradient of a loss by the input of the layer, from that by its output, with the
-    /// statistics that [`forward`](Self::forward) would use and without a graph.
+    /// Computes the gradient of a loss with respect to the input of the layer from the gradient with respect
+    /// to its output, without an autodiff graph. If `by_batch`, the statistics are those of the batch,
+    /// otherwise the running statistics.
     ///
     /// ```text
     /// running   dx = γ/√(σ² + ε) · dy
@@ -192,13 +192,13 @@ impl BatchNorm {
             let scale = scale.without_autodiff().cast(input.dtype());
             return gradient * scale.unsqueeze();
         }
-        let gain = self.weight.val().without_autodiff().cast(input.dtype());
+        let weight = self.weight.val().without_autodiff().cast(input.dtype());
         let centred = input.clone() - input.mean_dim(0);
         let deviation = (centred.clone().square().mean_dim(0) + self.epsilon).sqrt();
         let standard = centred / deviation.clone();
         let along = (gradient.clone() * standard.clone()).mean_dim(0);
         let uncoupled = gradient.clone() - gradient.mean_dim(0) - standard * along;
-        uncoupled * (gain.unsqueeze::<2>() / deviation)
+        uncoupled * (weight.unsqueeze::<2>() / deviation)
     }
 
     fn forward_train<const D: usize>(
@@ -206,20 +206,21 @@ impl BatchNorm {
         features: Tensor<D>,
         epilogue: Epilogue<D>,
     ) -> Tensor<D> {
-        let (gain, bias) = (self.weight.val(), self.bias.val());
+        let (weight, bias) = (self.weight.val(), self.bias.val());
         let running = RunningStatistics {
             mean: self.running_mean.value(),
             variance: self.running_var.value(),
         };
         let running = (running, self.momentum);
-        let (output, moved) =
-            batch_norm_update(features, [gain, bias], self.epsilon, epilogue, running);
-        self.running_mean.set(moved.mean);
-        self.running_var.set(moved.variance);
+        let (output, updated) =
+            batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running);
+        self.running_mean.set(updated.mean);
+        self.running_var.set(updated.variance);
         output
     }
 
-    /// The evaluation-time map as `scale·x + shift`, both `[channels]` and free of autodiff history.
+    /// Returns the `scale` and the `shift` of the evaluation-time layer `scale·x + shift`, both `[channels]`
+    /// and without autodiff history.
     #[must_use]
     pub fn affine(&self) -> (Tensor<1>, Tensor<1>) {
         let (scale, shift) = self.running_params(self.weight.val().dtype()).affine();
@@ -254,7 +255,7 @@ mod tests {
             .expect("f32 statistics")
     }
 
-    /// A layer that has seen one batch of two channels, and another batch.
+    /// A layer that was trained on one batch of two channels, and another batch.
     fn trained() -> (BatchNorm, Tensor<4>) {
         let device = Device::default().autodiff();
         let norm = BatchNormConfig::new(2).init(&device);
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn evaluation_does_not_move_the_statistics() {
+    fn evaluation_does_not_update_the_statistics() {
         let (norm, batch) = trained();
         let before = read(&norm.running_mean);
         let _ = norm.valid().forward(batch.clone().inner());
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn features_of_a_plain_device_are_trained_on_as_well() {
+    fn a_training_layer_uses_batch_statistics_of_features_on_a_plain_device() {
         let (norm, batch) = trained();
         let copy = norm.clone();
         let expected = norm.forward(batch.clone()).into_data();
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_layer_evaluates_features_that_take_part_in_autodiff() {
+    fn a_plain_layer_uses_running_statistics_for_features_on_an_autodiff_device() {
         let (norm, batch) = trained();
         let plain = norm.valid();
         let expected = plain.forward(batch.clone().inner());
@@ -296,19 +297,19 @@ mod tests {
     }
 
     #[test]
-    fn frozen_layers_evaluate_and_layers_without_gradients_train() {
+    fn freeze_stops_updates_of_the_statistics_and_no_grad_does_not() {
         let (norm, batch) = trained();
         let before = read(&norm.running_var);
         let frozen = norm.clone().freeze();
         let _ = frozen.forward(batch.clone());
         assert_eq!(read(&frozen.running_var), before);
-        let constant = norm.no_grad();
-        let _ = constant.forward(batch);
-        assert_ne!(read(&constant.running_var), before);
+        let no_grad = norm.no_grad();
+        let _ = no_grad.forward(batch);
+        assert_ne!(read(&no_grad.running_var), before);
     }
 
     #[test]
-    fn evaluation_statistics_and_a_trained_weight_go_together() {
+    fn frozen_statistics_leave_the_weight_and_bias_trainable() {
         let (norm, batch) = trained();
         let expected = norm.valid().forward(batch.clone().inner());
         let before = read(&norm.running_mean);
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_and_a_validation_copy_hold_the_last_statistics() {
+    fn records_and_validation_copies_hold_the_latest_statistics() {
         let (norm, batch) = trained();
         let _ = norm.forward(batch);
         let now = read(&norm.running_mean);
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn mapping_a_copy_leaves_the_original_alone() {
+    fn mapping_a_copy_leaves_the_original_unchanged() {
         struct Zero;
         impl burn::module::ModuleMapper for Zero {
             fn map_float<const D: usize>(&mut self, p: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -361,7 +362,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "built for 3 channels and got [2, 4, 1, 1]")]
-    fn other_channels_are_refused() {
+    fn another_number_of_channels_panics() {
         let device = Device::default();
         let norm = BatchNormConfig::new(3).init(&device);
         let _ = norm.forward(Tensor::<4>::zeros([2, 4, 1, 1], &device));

@@ -1,15 +1,15 @@
-//! Running statistics that stay as they are while weights are trained.
+//! Freezes running statistics while weights are trained, or the reverse.
 
 use burn::{
     module::{Flag, Module, ModuleMapper, Param},
     tensor::Tensor,
 };
 
-/// The module with every batch normalisation in evaluation, this library's and Burn's: they use their running
-/// statistics and do not move them, while their weights take gradients as before. Other layers, such as
-/// dropout, stay as they are.
+/// Switches every batch normalisation of a module to its running statistics, which then are no longer
+/// updated. The layers of this library and those of Burn are switched. Their weights and biases still take
+/// gradients, and other layers, such as dropout, are unchanged.
 ///
-/// This is what fine-tuning on small batches asks for. `Module::unfreeze` turns it off again.
+/// Fine-tuning on small batches needs this. `Module::unfreeze` undoes it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -18,7 +18,7 @@ use burn::{
 /// let training = Device::default().autodiff();
 /// let norm = freeze_statistics(BatchNormConfig::new(1).init(&training));
 /// let output = norm.forward(Tensor::<4>::from_data([[[[1.0, 3.0]]]], &training));
-/// // Running mean 0 and variance 1: nothing changes but by ε.
+/// // Running mean 0 and variance 1: only ε changes the values.
 /// assert!((output.sum().into_scalar::<f32>() - 4.0).abs() < 1e-4);
 /// assert_eq!(norm.running_mean.value().into_scalar::<f32>(), 0.0);
 /// ```
@@ -26,30 +26,30 @@ use burn::{
 pub fn freeze_statistics<M: Module>(module: M) -> M {
     module.map(&mut Switch {
         containers: Vec::new(),
-        switched: |in_norm| in_norm,
+        switches_off: |in_norm| in_norm,
         gradients: true,
     })
 }
 
-/// The module with every training flag off but those of batch normalisations, and without gradients of its
-/// parameters: for a second look at a training step.
+/// Switches off the gradients of all parameters and every training flag except those of batch normalisations,
+/// to repeat the forward pass of a training step.
 pub(crate) fn freeze_but_statistics<M: Module>(module: M) -> M {
     module.map(&mut Switch {
         containers: Vec::new(),
-        switched: |in_norm| !in_norm,
+        switches_off: |in_norm| !in_norm,
         gradients: false,
     })
 }
 
-/// Turns training flags off by whether they belong to a batch normalisation.
+/// Switches training flags off, depending on whether they belong to a batch normalisation.
 struct Switch {
     containers: Vec<String>,
-    switched: fn(bool) -> bool,
+    switches_off: fn(bool) -> bool,
     gradients: bool,
 }
 
 impl Switch {
-    /// Whether what is mapped belongs to a batch normalisation, of this library or of Burn.
+    /// Whether the module being mapped is a batch normalisation of this library or of Burn.
     fn in_norm(&self) -> bool {
         let container = self.containers.last();
         container.is_some_and(|container| container.ends_with("BatchNorm"))
@@ -74,7 +74,7 @@ impl ModuleMapper for Switch {
     }
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        if (self.switched)(self.in_norm()) {
+        if (self.switches_off)(self.in_norm()) {
             flag.with_value(false)
         } else {
             flag

@@ -12,9 +12,9 @@ use crate::{block::Block, precision::widened};
 /// Configuration of [`InstanceNorm`].
 #[derive(Config, Debug)]
 pub struct InstanceNormConfig {
-    /// Channels, at least 1.
+    /// The number of channels, at least 1.
     pub channels: usize,
-    /// Added to the variance, above 0; 1e-5 as in `PyTorch`.
+    /// The constant ε added to the variance, above 0; 1e-5 as in PyTorch.
     #[config(default = 1e-5)]
     pub epsilon: f64,
 }
@@ -41,7 +41,7 @@ pub struct InstanceNormConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct InstanceNorm {
-    /// The gain γ, `[channels]`.
+    /// The weight γ, `[channels]`.
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
@@ -49,7 +49,7 @@ pub struct InstanceNorm {
 }
 
 impl InstanceNormConfig {
-    /// Builds the layer: gain 1, bias 0.
+    /// Builds the layer with weight 1 and bias 0.
     ///
     /// # Panics
     /// If `channels` is 0 or `epsilon` is not above 0.
@@ -70,16 +70,19 @@ impl InstanceNormConfig {
 }
 
 impl InstanceNorm {
-    /// Normalises features, then replaces what is negative by 0.
+    /// Normalises features and applies ReLU, in one pass where the backend has a fused operation.
     ///
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`
+    ///
+    /// # Panics
+    /// If the layer was built for another number of channels.
     #[must_use]
     pub fn forward_relu(&self, features: Tensor<4>) -> Tensor<4> {
         self.normalised(features, Epilogue::Relu)
     }
 
-    /// A batch normalisation of one image with `batch · channels` channels.
+    /// Computes the layer as a batch normalisation of one image with `batch · channels` channels.
     fn normalised(&self, features: Tensor<4>, epilogue: Epilogue<4>) -> Tensor<4> {
         let shape @ [batch, channels, height, width] = features.dims();
         let [built] = self.weight.shape().dims();
@@ -90,10 +93,10 @@ impl InstanceNorm {
         let given = features.dtype();
         let features = widened(features);
         let dtype = features.dtype();
-        let [gain, bias] = [&self.weight, &self.bias].map(|of| of.val().cast(dtype));
-        let [gain, bias] = [gain, bias].map(|of| of.repeat_dim(0, batch));
+        let [weight, bias] = [&self.weight, &self.bias].map(|param| param.val().cast(dtype));
+        let [weight, bias] = [weight, bias].map(|values| values.repeat_dim(0, batch));
         let one = features.reshape([1, batch * channels, height, width]);
-        let output = batch_norm_train(one, gain, bias, self.epsilon, epilogue).output;
+        let output = batch_norm_train(one, weight, bias, self.epsilon, epilogue).output;
         output.reshape(shape).cast(given)
     }
 }
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "was built for 3 channels and got [1, 2, 4, 4]")]
-    fn other_channels_are_refused() {
+    fn another_number_of_channels_panics() {
         let device = Device::default();
         let norm = InstanceNormConfig::new(3).init(&device);
         let _ = norm.forward(Tensor::ones([1, 2, 4, 4], &device));

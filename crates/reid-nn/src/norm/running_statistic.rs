@@ -1,4 +1,4 @@
-//! A statistic that a forward pass moves.
+//! A running statistic, which a forward pass updates.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,13 +10,13 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// A statistic of one value per channel that a forward pass moves, saved with the weights and never
-/// trained.
+/// A running statistic with one value per channel, such as the running mean of batch normalisation. It is
+/// updated by a forward pass, saved with the weights and never trained.
 ///
-/// It differs from Burn's `RunningState` in two ways that re-identification needs: what was set last
-/// is what is read, saved and copied (there, records lag by one step), and **a copy is independent**
-/// (there, clones share and move each other). A copy made for Grad-CAM, for a second branch or for
-/// the best model so far is therefore safe.
+/// It differs from Burn's `RunningState` in two ways. The latest value is the one that is read, saved and
+/// copied, whereas records of a `RunningState` lag by one step. **A copy is independent**, whereas clones of
+/// a `RunningState` share their value. Updates of the original therefore do not change a copy made for
+/// Grad-CAM, for a second branch or for the best model so far.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -36,7 +36,7 @@ pub struct RunningStatistic {
 }
 
 impl RunningStatistic {
-    /// A statistic with its first value.
+    /// Creates a statistic with its initial value.
     #[must_use]
     pub fn new(value: Tensor<1>) -> Self {
         Self::with_id(ParamId::new(), value)
@@ -49,14 +49,14 @@ impl RunningStatistic {
         }
     }
 
-    /// The value set last.
+    /// Returns the latest value.
     #[must_use]
     pub fn value(&self) -> Tensor<1> {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         value.clone()
     }
 
-    /// Sets the value; any autodiff history is dropped.
+    /// Sets the value without its autodiff history.
     pub fn set(&self, value: Tensor<1>) {
         let mut slot = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = value.detach();
@@ -101,7 +101,7 @@ impl Module for RunningStatistic {
         let (id, value) = self.into_parts();
         let mapped = mapper.map_float(Param::initialized(id, value.set_require_grad(false)));
         let (id, value, _) = mapped.consume();
-        // A mapper that wakes gradients everywhere must not make a statistic trainable.
+        // A mapper that enables gradients everywhere must not make a statistic trainable.
         Self::with_id(id, value.set_require_grad(false))
     }
 

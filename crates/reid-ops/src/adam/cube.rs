@@ -1,4 +1,5 @@
-//! Steps of Adam on GPUs, each in one kernel, and in place where no one else holds weights or means.
+//! Steps of Adam on GPUs: one kernel per step, in place where no other tensor shares the memory of weights
+//! or moments.
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
 use burn_cubecl::{
@@ -17,7 +18,7 @@ use crate::cube::{empty, single};
     Fusion: cfg(native_cube),
 )]
 pub(super) trait GpuSteps: Backend {
-    /// Weights and both means after a step.
+    /// Computes the weights and both moments after a step.
     #[fusion(meta = |weights, _, mean, square, _| (weights.clone(), mean.clone(), square.clone()))]
     fn step(
         weights: FloatTensor<Self>,
@@ -58,22 +59,23 @@ fn adam<N: Size>(
     }
 }
 
-/// Where a result goes.
-struct Moved {
+/// The memory that a result is written to.
+struct Target {
     tensor: CubeTensor,
     argument: BufferArg,
 }
 
-impl Moved {
-    /// The place of a tensor that is an argument of the kernel, if no one else holds it.
-    fn new(of: &CubeTensor, argument: usize) -> Self {
-        if of.can_mut() {
+impl Target {
+    /// The memory of `tensor`, which is argument number `argument` of the kernel, if no other tensor shares
+    /// it; otherwise fresh memory.
+    fn new(tensor: &CubeTensor, argument: usize) -> Self {
+        if tensor.can_mut() {
             return Self {
-                argument: of.as_tensor_alias(argument).into_buffer_arg(),
-                tensor: of.clone(),
+                argument: tensor.as_tensor_alias(argument).into_buffer_arg(),
+                tensor: tensor.clone(),
             };
         }
-        let tensor = empty(of, of.meta.shape().clone(), of.dtype);
+        let tensor = empty(tensor, tensor.meta.shape().clone(), tensor.dtype);
         Self {
             argument: tensor.clone().into_buffer_arg(),
             tensor,
@@ -93,7 +95,7 @@ impl GpuSteps for CubeBackend {
             [weights, gradient, mean, square].map(into_contiguous);
         let (client, count) = (weights.client.clone(), weights.meta.num_elements());
         let [new_weights, new_mean, new_square] = [(&weights, 0), (&mean, 2), (&square, 3)]
-            .map(|(of, argument)| Moved::new(of, argument));
+            .map(|(tensor, argument)| Target::new(tensor, argument));
         let sizes = client.io_optimized_vector_sizes(size_of::<f32>());
         let vector = sizes.filter(|vector| count.is_multiple_of(*vector)).max();
         let vector = vector.unwrap_or(1);

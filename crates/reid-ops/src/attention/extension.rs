@@ -4,7 +4,7 @@
     native_ndarray,
     expect(
         deprecated,
-        reason = "deprecated upstream, yet one of this library's backends"
+        reason = "deprecated in Burn, but still a backend of this library"
     )
 )]
 
@@ -21,8 +21,8 @@ use burn::backend::{
 
 use super::query_chunks::{self, QueryChunks};
 
-/// Attention by turns: the same on every backend that is compiled in, for what is special about it is
-/// the backward pass.
+/// Attention in chunks of queries. The forward pass is the same on every backend; the trait exists for the
+/// custom backward pass.
 #[backend_extension(
     Flex: cfg(native_flex),
     NdArray: cfg(native_ndarray),
@@ -30,7 +30,7 @@ use super::query_chunks::{self, QueryChunks};
     Autodiff,
 )]
 pub(super) trait Attention: Backend {
-    /// What places gather from places. Shapes are those of [`crate::attention`].
+    /// Computes attention. The shapes are those of [`crate::attention()`].
     fn chunked_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
@@ -47,7 +47,7 @@ impl Attention for burn::backend::Flex {}
 #[cfg(native_ndarray)]
 #[expect(
     deprecated,
-    reason = "deprecated upstream, yet one of this library's backends"
+    reason = "deprecated in Burn, but still a backend of this library"
 )]
 impl Attention for burn::backend::NdArray {}
 
@@ -65,7 +65,11 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
         let maps = [query, key, value].map(FloatTensor::<Self>::into_primitive);
         let [query, key, value] = maps.clone();
         let output = B::chunked_attention(query, key, value, chunks);
-        match Attend.prepare::<C>(nodes).compute_bound().stateful() {
+        match AttentionBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish((maps, chunks), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
@@ -73,9 +77,9 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
 }
 
 #[derive(Debug)]
-struct Attend;
+struct AttentionBackward;
 
-impl<B: Attention> Backward<B, 3> for Attend {
+impl<B: Attention> Backward<B, 3> for AttentionBackward {
     /// Query, key and value.
     type State = ([FloatTensor<B>; 3], QueryChunks);
 

@@ -1,12 +1,16 @@
-//! Operands of convolutions on GPUs, and the gradient by weights: a product of matrices.
+//! The layout of convolution operands on GPUs, and the gradient with respect to the weights as a matrix
+//! product.
 //!
 //! ```text
-//! dW[o, t, c] = Σ_r dY[r, o] · X[r, t, c]        r the places of all images, t the taps of the kernel
+//! dW[o, t, c] = Σ_r dY[r, o] · X[r, t, c]        r the positions of all images, t the taps of the kernel
 //! ```
 //!
-//! There are many places and few weights, so places are split into parts whose products run side by
-//! side, and are summed in single precision. What taps see takes as many times the memory of the features
-//! as there are taps, until the product is done; where a device has no room for it, the gradient is Burn's.
+//! The gradient is one copy of patches and one matrix product. Only the matrix product needs autotuning.
+//! There are many positions and few weights, so the positions are split into parts whose products run in
+//! parallel; the parts are then added in single precision.
+//!
+//! Until the product is done, the patches take as many times the memory of the features as the kernel has
+//! taps. If that does not fit into the memory of the device, the gradient is computed by Burn.
 
 use burn::{backend::ops::ModuleOps, tensor::ops::ConvOptions};
 use burn_cubecl::{
@@ -22,22 +26,22 @@ use burn_cubecl::{
 
 mod kernels;
 
-use kernels::{WeightsLaunch, fold, four_pixels, gather, lay_out, single_pixels, sum};
+use kernels::{WeightsLaunch, depth_to_space, fold, gather, lay_out, space_to_depth, sum};
 
 use super::{
     extension::GpuConvolution,
     form::{Form, Layout, Stem},
 };
-use crate::cube::{Rows, channels_second, empty, single, values};
+use crate::cube::{Rows, channels_second, elem_type, empty, single};
 
-/// Places of a part, at least, and parts at most.
+/// The smallest number of positions in a part, and the largest number of parts.
 const MANY_WEIGHTS: [usize; 2] = [2048, 64];
-/// The same where there are few weights, so that a part keeps few units busy.
+/// As [`MANY_WEIGHTS`], for few weights: a part then keeps only a few units of the GPU busy.
 const FEW_WEIGHTS: [usize; 2] = [512, 256];
-/// The most weights that are few.
+/// The largest number of weights to which [`FEW_WEIGHTS`] applies.
 const FEW: usize = 1 << 16;
 
-/// Into how many parts so many places are split, for so many weights.
+/// The number of parts into which the positions are split.
 fn parts(positions: usize, weights: usize) -> usize {
     let [least, most] = if weights <= FEW {
         FEW_WEIGHTS
@@ -50,14 +54,14 @@ fn parts(positions: usize, weights: usize) -> usize {
     fitting.next().unwrap_or(1)
 }
 
-/// Whether a device can hold so many numbers of patches in one piece, and a kernel count them.
+/// Whether patches of so many values fit into one allocation, and a kernel can index them with 32 bits.
 fn has_room(features: &CubeTensor, values: usize) -> bool {
     let most = features.client.properties().memory.max_page_size;
     let bytes = (values * features.dtype.size()) as u64;
     bytes <= most && u32::try_from(values).is_ok()
 }
 
-/// The patches of features under a kernel with so many taps down and across, `[1, positions, taps, channels]`.
+/// Copies the patches of features under a kernel (im2col), `[1, positions, taps, channels]`.
 fn unfold(
     features: &Rows,
     [down, across]: [usize; 2],
@@ -95,12 +99,12 @@ fn unfold(
         options.stride[1],
         padding_down,
         padding_across,
-        values(tensor.dtype),
+        elem_type(tensor.dtype),
     );
     patches
 }
 
-/// The sizes of weights and of the dense ones that they become.
+/// The sizes of the weights and of the dense weights that they are rewritten as.
 fn weights(weight: [usize; 4], layout: &Layout) -> WeightsLaunch {
     let [results, channels, down, across] = weight;
     let [_, dense_channels, dense_down, dense_across] = layout.shape(weight);
@@ -122,7 +126,7 @@ fn weights(weight: [usize; 4], layout: &Layout) -> WeightsLaunch {
     )
 }
 
-/// The products `[parts, results, taps · channels]` of a gradient and of what taps see.
+/// Multiplies the gradient and the patches, part by part: `[parts, results, taps · channels]`.
 fn products(
     input: CubeTensor,
     gradient: CubeTensor,
@@ -133,27 +137,27 @@ fn products(
     let (taps, dtype) = (down * across, input.dtype);
     let positions = batch * height_out * across_out;
     let (input, gradient) = (Rows::new(input), Rows::new(gradient));
-    let seen = if sees_one(taps, options) {
+    let patches = if reads_one_position(taps, options) {
         input.tensor
     } else {
         unfold(&input, [down, across], [height_out, across_out], options)
     };
     let count = parts(positions, results * channels * taps);
     let each = positions / count;
-    let seen = reshape(seen, [count, each, taps * channels].into());
+    let patches = reshape(patches, [count, each, taps * channels].into());
     let gradient = reshape(gradient.tensor, [count, each, results].into());
     let gradient = permute(gradient, &[0, 2, 1]);
     let strategy = MatmulStrategy::default();
-    matmul(gradient, seen, None, strategy, dtype).expect("a matrix product")
+    matmul(gradient, patches, None, strategy, dtype).expect("a strategy for this matrix product")
 }
 
-/// Whether results see the one place that they lie at.
-fn sees_one(taps: usize, options: &ConvOptions<2>) -> bool {
+/// Whether each result reads only the input at its own position, so that the input itself holds the patches.
+fn reads_one_position(taps: usize, options: &ConvOptions<2>) -> bool {
     taps == 1 && options.stride == [1, 1] && options.padding_begin() == [0, 0]
 }
 
-/// Weights laid out in a type, and what is added to results; with a normalisation folded in if there is an
-/// epsilon.
+/// Rewrites weights and a bias in the layout and its dtype. If `epsilon` is given, the normalisation
+/// (weight, bias, mean, variance) is folded in; otherwise only its bias is used.
 fn with_shift(
     weight: CubeTensor,
     normalisation: [CubeTensor; 4],
@@ -169,7 +173,7 @@ fn with_shift(
     let [gamma, bias, mean, variance] = normalisation.map(into_contiguous);
     let total = results * channels * down * across;
     let cube = CubeDim::new(&client, total);
-    let types = [values(weight.dtype), values(dtype)];
+    let types = [elem_type(weight.dtype), elem_type(dtype)];
     fold::launch(
         &client,
         calculate_cube_count_elemwise(&client, total, cube),
@@ -192,7 +196,7 @@ fn with_shift(
 }
 
 impl GpuConvolution for CubeBackend {
-    fn pixels(images: CubeTensor, stem: Stem) -> CubeTensor {
+    fn space_to_depth(images: CubeTensor, stem: Stem) -> CubeTensor {
         let Stem {
             padding, pixels, ..
         } = stem;
@@ -201,7 +205,7 @@ impl GpuConvolution for CubeBackend {
         let result = empty(&images, [batch, rows, columns, channels], dtype);
         let total = pixels.iter().product();
         let cube = CubeDim::new(&client, total);
-        four_pixels::launch(
+        space_to_depth::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),
             cube,
@@ -212,12 +216,12 @@ impl GpuConvolution for CubeBackend {
             columns,
             padding[0],
             padding[1],
-            values(dtype),
+            elem_type(dtype),
         );
         channels_second(result)
     }
 
-    fn images(pixels: CubeTensor, stem: Stem) -> CubeTensor {
+    fn depth_to_space(pixels: CubeTensor, stem: Stem) -> CubeTensor {
         let Stem {
             images, padding, ..
         } = stem;
@@ -226,7 +230,7 @@ impl GpuConvolution for CubeBackend {
         let pixels = permute(pixels, &[0, 2, 3, 1]);
         let total = images.iter().product();
         let cube = CubeDim::new(&client, total);
-        single_pixels::launch(
+        depth_to_space::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),
             cube,
@@ -235,7 +239,7 @@ impl GpuConvolution for CubeBackend {
             total,
             padding[0],
             padding[1],
-            values(dtype),
+            elem_type(dtype),
         );
         result
     }
@@ -251,7 +255,7 @@ impl GpuConvolution for CubeBackend {
         let dense = empty(&weight, [results, down, across, channels], dtype);
         let total = results * channels * down * across;
         let cube = CubeDim::new(&client, total);
-        let types = [values(weight.dtype), values(dtype)];
+        let types = [elem_type(weight.dtype), elem_type(dtype)];
         lay_out::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),
@@ -267,7 +271,7 @@ impl GpuConvolution for CubeBackend {
     }
 
     fn biased(weight: CubeTensor, bias: CubeTensor, layout: Layout) -> (CubeTensor, CubeTensor) {
-        // Of the normalisation there is only what it adds.
+        // Without an epsilon, only the bias of the normalisation is used.
         let none = [(); 4].map(|()| bias.clone());
         with_shift(weight, none, None, &layout)
     }
@@ -296,7 +300,8 @@ impl GpuConvolution for CubeBackend {
         let sizes @ [results, channels, down, across] = dense.meta.shape().dims();
         let [batch, _, height_out, across_out] = gradient.meta.shape().dims();
         let (taps, positions) = (down * across, batch * height_out * across_out);
-        let products = if sees_one(taps, &options) || has_room(&input, positions * taps * channels)
+        let products = if reads_one_position(taps, &options)
+            || has_room(&input, positions * taps * channels)
         {
             products(input, gradient, sizes, &options)
         } else {
@@ -311,7 +316,7 @@ impl GpuConvolution for CubeBackend {
         let total = given.num_elements();
         let cube = CubeDim::new(&client, total);
         let count = products.meta.shape()[0];
-        let types = [values(products.dtype), values(weight.dtype)];
+        let types = [elem_type(products.dtype), elem_type(weight.dtype)];
         sum::launch(
             &client,
             calculate_cube_count_elemwise(&client, total, cube),

@@ -1,9 +1,11 @@
-//! Convolution on GPUs as an extension of Burn's backends: operands are laid out and the gradient by weights is
-//! computed here, the forward pass and the gradient by the input are Burn's.
+//! Convolution on GPUs as an extension of Burn's backends.
+//!
+//! This crate lays out the operands and computes the gradient with respect to the weights. The forward pass
+//! and the gradient with respect to the input are Burn's.
 
 #![expect(
     clippy::too_many_arguments,
-    reason = "an operation of a backend takes tensors and numbers, not structures of them"
+    reason = "an operation of a backend takes tensors and scalars, not structs"
 )]
 
 #[cfg(native_cube)]
@@ -24,15 +26,15 @@ use burn::{
 
 use super::form::{Form, Layout, Stem};
 
-/// Convolution without dilation. Weights may be in another type than features, in which the computation is;
-/// their gradient has their own.
+/// Convolution without dilation. It is computed in the dtype of the features. Weights may have another
+/// dtype, which their gradient keeps.
 #[backend_extension(
     Cube: cfg(native_cube),
     Autodiff,
     Fusion: cfg(native_cube),
 )]
 pub(super) trait GpuConvolution: Backend {
-    /// The output of a convolution.
+    /// Computes a convolution in a form.
     #[fusion(default)]
     fn convolve(
         input: FloatTensor<Self>,
@@ -45,20 +47,20 @@ pub(super) trait GpuConvolution: Backend {
         Self::conv2d(input, dense, None, form.options(options))
     }
 
-    /// Four pixels of an image as one.
+    /// Copies blocks of 2 x 2 pixels to single pixels of sixteen channels.
     #[fusion(dtype = images, shape = Shape::from(stem.pixels))]
-    fn pixels(images: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
+    fn space_to_depth(images: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
 
-    /// The gradient by images, from that by their pixels; for the backward pass alone.
+    /// The gradient of [`space_to_depth`](Self::space_to_depth); used in the backward pass only.
     #[fusion(dtype = pixels, shape = Shape::from(stem.images))]
-    fn images(pixels: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
+    fn depth_to_space(pixels: FloatTensor<Self>, stem: Stem) -> FloatTensor<Self>;
 
-    /// Weights as a form has them, in a type, channels innermost.
+    /// Rewrites weights in a layout and its dtype, with channels innermost.
     #[fusion(dtype = layout.dtype, shape = Shape::from(layout.shape(weight.dims())))]
     fn laid_out(weight: FloatTensor<Self>, layout: Layout) -> FloatTensor<Self>;
 
-    /// The output of a convolution with a normalisation folded in, and what is yet to be added to it; without
-    /// a gradient.
+    /// Computes a convolution with a normalisation folded into its weights. Returns the output without its
+    /// bias, and the bias. It has no backward pass.
     #[fusion(default)]
     fn convolve_folded(
         input: FloatTensor<Self>,
@@ -79,7 +81,8 @@ pub(super) trait GpuConvolution: Backend {
         (output, shift)
     }
 
-    /// The output of a convolution, and its bias in the same type; without a gradient.
+    /// Computes a convolution. Returns the output without its bias, and the bias in the dtype of the
+    /// output. It has no backward pass.
     #[fusion(default)]
     fn convolve_biased(
         input: FloatTensor<Self>,
@@ -96,7 +99,7 @@ pub(super) trait GpuConvolution: Backend {
         (output, shift)
     }
 
-    /// The weights as they are laid out, and the bias in their type.
+    /// Rewrites weights in a layout, and converts the bias to the same dtype.
     #[fusion(meta = |weight, _, layout: &Layout| laid_out_with_shift(&weight.shape, layout))]
     fn biased(
         weight: FloatTensor<Self>,
@@ -104,7 +107,7 @@ pub(super) trait GpuConvolution: Backend {
         layout: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The weights as they are laid out, with a normalisation folded in, and what is added to results.
+    /// Rewrites weights in a layout with a normalisation folded in. Returns the weights and the bias.
     #[fusion(meta = |weight, _, _, _, _, _, layout: &Layout| laid_out_with_shift(&weight.shape, layout))]
     fn folded(
         weight: FloatTensor<Self>,
@@ -116,7 +119,8 @@ pub(super) trait GpuConvolution: Backend {
         layout: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The gradient by the weights, from the operands of the dense convolution; for the backward pass alone.
+    /// The gradient with respect to the weights, from the operands of the dense convolution; used in the
+    /// backward pass only.
     #[fusion(dtype = weight, shape = weight)]
     fn weight_gradient(
         input: FloatTensor<Self>,
@@ -128,7 +132,7 @@ pub(super) trait GpuConvolution: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The shapes and types of weights that are laid out and of what is added to results.
+/// The shapes and dtypes of rewritten weights and of their bias.
 #[cfg(native_cube)]
 fn laid_out_with_shift(weight: &Shape, layout: &Layout) -> (TensorSpec, TensorSpec) {
     let shape = layout.shape(weight.dims());
@@ -136,7 +140,7 @@ fn laid_out_with_shift(weight: &Shape, layout: &Layout) -> (TensorSpec, TensorSp
     (TensorSpec::new(shape.into(), layout.dtype), shift)
 }
 
-/// How weights are laid out for features.
+/// The layout of the weights of a convolution over the given features.
 fn layout<T: TensorMetadata>(features: &T, options: &ConvOptions<2>, form: Form) -> Layout {
     Layout {
         form,
@@ -145,7 +149,7 @@ fn layout<T: TensorMetadata>(features: &T, options: &ConvOptions<2>, form: Form)
     }
 }
 
-/// The operands of a convolution in a form.
+/// The operands of a convolution, rewritten in a form.
 fn dense<B: GpuConvolution>(
     input: FloatTensor<B>,
     weight: &FloatTensor<B>,
@@ -156,7 +160,7 @@ fn dense<B: GpuConvolution>(
     [dense_input::<B>(input, [down, across], layout), dense]
 }
 
-/// The input of a convolution in a form.
+/// The input of a convolution, rewritten in a form.
 fn dense_input<B: GpuConvolution>(
     input: FloatTensor<B>,
     kernel: [usize; 2],
@@ -165,7 +169,7 @@ fn dense_input<B: GpuConvolution>(
     match layout.form {
         Form::Stem => {
             let stem = Stem::new(input.shape().dims(), kernel, layout.padding);
-            B::pixels(input, stem)
+            B::space_to_depth(input, stem)
         }
         Form::Whole | Form::Groups(_) => input,
     }
@@ -176,7 +180,7 @@ struct State<T> {
     input: T,
     dense: T,
     weight: T,
-    /// Of the dense convolution.
+    /// The options of the dense convolution.
     options: ConvOptions<2>,
     layout: Layout,
     images: [usize; 4],
@@ -206,7 +210,7 @@ impl<B: GpuConvolution> Backward<B, 2> for Convolve {
             let by_input = match layout.form {
                 Form::Stem => {
                     let [_, _, down, across] = weight.shape().dims();
-                    B::images(by_input, Stem::new(images, [down, across], layout.padding))
+                    B::depth_to_space(by_input, Stem::new(images, [down, across], layout.padding))
                 }
                 Form::Whole | Form::Groups(_) => by_input,
             };
@@ -246,16 +250,16 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         }
     }
 
-    fn pixels(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
-        unreachable!("a convolution is one operation with autodiff")
+    fn space_to_depth(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
+        unreachable!("with autodiff, a convolution is one operation")
     }
 
-    fn images(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
-        unreachable!("the backward pass of a convolution has none of its own")
+    fn depth_to_space(_: FloatTensor<Self>, _: Stem) -> FloatTensor<Self> {
+        unreachable!("the backward pass of a convolution is not differentiable")
     }
 
     fn laid_out(_: FloatTensor<Self>, _: Layout) -> FloatTensor<Self> {
-        unreachable!("a convolution is one operation with autodiff")
+        unreachable!("with autodiff, a convolution is one operation")
     }
 
     fn convolve_folded(
@@ -269,7 +273,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: ConvOptions<2>,
         _: Form,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("a convolution and a normalisation are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and a normalisation are two operations")
     }
 
     fn convolve_biased(
@@ -279,7 +283,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: ConvOptions<2>,
         _: Form,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("a convolution and a sum are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and the addition of its bias are two operations")
     }
 
     fn biased(
@@ -287,7 +291,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: FloatTensor<Self>,
         _: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("a convolution and a sum are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and the addition of its bias are two operations")
     }
 
     fn folded(
@@ -299,7 +303,7 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: f64,
         _: Layout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("a convolution and a normalisation are two operations with autodiff")
+        unreachable!("with autodiff, a convolution and a normalisation are two operations")
     }
 
     fn weight_gradient(
@@ -310,6 +314,6 @@ impl<B: GpuConvolution, C: CheckpointStrategy> GpuConvolution for Autodiff<B, C>
         _: ConvOptions<2>,
         _: Layout,
     ) -> FloatTensor<Self> {
-        unreachable!("the backward pass of a convolution has none of its own")
+        unreachable!("the backward pass of a convolution is not differentiable")
     }
 }

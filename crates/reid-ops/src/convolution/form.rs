@@ -1,30 +1,34 @@
 //! The forms of a convolution on a GPU.
+//!
+//! A GPU computes a convolution fast if its matrix units can be used: without groups, and with enough
+//! channels. [`Form::Groups`] and [`Form::Stem`] are used on CUDA only.
 
 use burn::tensor::{DType, ops::ConvOptions};
 
-/// How a convolution becomes one that a GPU computes as a product of matrices: without groups, and of as
-/// many channels as its units multiply at a time.
+/// How a convolution is rewritten as one that a GPU computes as a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As it is.
+    /// The convolution as given, without groups.
     Whole,
-    /// Groups side by side: weights between groups are 0. (What is not a number in one group becomes so
-    /// in all.)
+    /// A grouped convolution as one without groups, whose weights between groups are 0. It needs as many
+    /// times the multiplications as there are groups, but matrix units compute them faster than one kernel
+    /// per group. A NaN in one group makes the results of all groups NaN.
     Groups(usize),
-    /// Every second position of at most four channels as every position of sixteen: four pixels become
-    /// one.
+    /// A stride of 2 over at most four channels as a stride of 1 over sixteen channels: each block of 2 x 2
+    /// pixels becomes one pixel (space to depth). The first convolution of a network has three channels,
+    /// too few for matrix units.
     ///
     /// ```text
-    /// x'[n, (a, b, c), i, j] = x[n, c, 2 i + a - p', 2 j + b - p']     p' the padding, made even
+    /// x'[n, (a, b, c), i, j] = x[n, c, 2 i + a - p', 2 j + b - p']     p' the padding, rounded up to even
     /// ```
     Stem,
 }
 
-/// Channels of four pixels.
+/// The number of channels of a block of 2 x 2 pixels.
 const FOUR: usize = 16;
 
 impl Form {
-    /// The options of the convolution that it becomes.
+    /// The options of the rewritten convolution.
     pub(super) fn options(self, given: ConvOptions<2>) -> ConvOptions<2> {
         match self {
             Self::Whole => given,
@@ -33,7 +37,7 @@ impl Form {
         }
     }
 
-    /// The shape of its weights, of weights `[channels out, channels / groups, down, across]`.
+    /// The shape of the rewritten weights, given weights `[channels out, channels / groups, height, width]`.
     fn weights(self, weight: [usize; 4], padding: [usize; 2]) -> [usize; 4] {
         let [results, channels, down, across] = weight;
         match self {
@@ -47,36 +51,37 @@ impl Form {
     }
 }
 
-/// How weights are laid out.
+/// The layout of rewritten weights.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) form: Form,
-    /// The padding of the convolution that was given.
+    /// The padding of the original convolution.
     pub(super) padding: [usize; 2],
-    /// The type of its features.
+    /// The dtype of the features, to which weights are converted.
     pub(super) dtype: DType,
 }
 
 impl Layout {
-    /// The shape of weights that are laid out.
+    /// The shape of the rewritten weights.
     pub(super) fn shape(&self, weight: [usize; 4]) -> [usize; 4] {
         self.form.weights(weight, self.padding)
     }
 }
 
-/// The taps of a stem, with those before the first that make its padding even, in pairs.
+/// The kernel size of a stem in pixels: extended by one at the front if the padding is odd, then rounded up
+/// to an even size.
 fn taps(kernel: [usize; 2], padding: [usize; 2]) -> [usize; 2] {
     [0, 1].map(|axis| (kernel[axis] + padding[axis] % 2).next_multiple_of(2))
 }
 
-/// Sizes of four pixels that a stem's kernel sees.
+/// The sizes of the images and of the blocks of 2 x 2 pixels of a stem.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stem {
-    /// `[batch, channels, height, width]` of the images.
+    /// The shape of the images, `[batch, channels, height, width]`.
     pub(super) images: [usize; 4],
-    /// The padding, made even.
+    /// The padding, rounded up to even.
     pub(super) padding: [usize; 2],
-    /// `[batch, channels, height, width]` of the pixels.
+    /// The shape of the blocks, `[batch, channels, height, width]`.
     pub(super) pixels: [usize; 4],
 }
 

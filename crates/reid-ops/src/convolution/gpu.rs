@@ -1,4 +1,10 @@
-//! Convolutions on GPUs: which are computed in a form of this crate, and with what.
+//! Convolutions on GPUs: selection of the form, the bias, and folding of a batch normalisation.
+//!
+//! The forward pass and the gradient with respect to the input are Burn's convolutions. One kernel of this
+//! crate converts the weights and lays them out, with channels innermost, once for the forward and the
+//! backward pass. In half precision and without autodiff, that kernel also folds in a batch normalisation,
+//! so that no feature map is written in single precision between convolution and normalisation. The
+//! epilogue is one more kernel.
 
 use burn::{
     backend::Dispatch,
@@ -8,7 +14,7 @@ use burn::{
 use super::{extension::GpuConvolution, fits, form::Form};
 use crate::{epilogue::Epilogue, normalisation::BatchNormParams};
 
-/// How a convolution is computed here on a GPU, if it is.
+/// The form in which a convolution is computed on a GPU; `None` if it is left to Burn as it is.
 pub(super) fn form(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -22,11 +28,11 @@ pub(super) fn form(
     }
     if crate::is_cuda(&input.device()) {
         if options.groups > 1 {
-            // With groups Burn has no matrix product there, and in the backward pass one kernel after
-            // another for each of them.
+            // Burn has no matrix product for groups on CUDA, and its backward pass launches one kernel after
+            // another for each group.
             return Some(Form::Groups(options.groups));
         }
-        // Too few channels for a matrix product.
+        // Up to four channels are too few for a matrix product.
         if options.stride == [2, 2] && input.dims()[1] <= 4 {
             return Some(Form::Stem);
         }
@@ -34,7 +40,7 @@ pub(super) fn form(
     (options.groups == 1).then_some(Form::Whole)
 }
 
-/// A convolution in a form.
+/// Computes a convolution in a form, with a bias and an epilogue.
 pub(super) fn convolve(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -48,7 +54,7 @@ pub(super) fn convolve(
     let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
     match bias {
         Some(bias) if untracked && plain(&bias) && is_half(dtype) => {
-            // With the weights, which are converted anyway.
+            // The bias is converted by the same kernel as the weights.
             let bias = bias.into_dispatch();
             let (output, shift) = Dispatch::convolve_biased(input, weight, bias, options, form);
             epilogue.apply_shifted(Tensor::from_dispatch(output), Tensor::from_dispatch(shift))
@@ -72,8 +78,8 @@ fn is_tracked(input: &Tensor<4>, weight: &Tensor<4>) -> bool {
     input.device().is_autodiff() || weight.device().is_autodiff()
 }
 
-/// The form of a convolution that a normalisation is folded into as it is computed: one in half precision,
-/// whose weights are converted anyway.
+/// The form of a convolution into whose weights a normalisation is folded; `None` if that is not possible.
+/// Only half precision qualifies, because its weights are converted in any case.
 pub(super) fn folds(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -99,7 +105,7 @@ pub(super) fn folds(
     form(input, weight, bias, options)
 }
 
-/// A convolution in a form with a normalisation folded in.
+/// Computes a convolution in a form, with a normalisation folded into its weights, and an epilogue.
 pub(super) fn folded(
     input: Tensor<4>,
     weight: Tensor<4>,
@@ -128,7 +134,7 @@ mod tests {
     use super::*;
     use crate::normalisation::batch_norm;
 
-    /// The same numbers in every run.
+    /// Values that are the same in every run.
     fn waves(shape: [usize; 4], step: f32, device: &Device) -> Tensor<4> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f32> = (0..count).map(|at| (at as f32 * step).sin()).collect();
@@ -141,9 +147,9 @@ mod tests {
         [gpu, Device::flex()].map(Device::autodiff)
     }
 
-    /// A convolution in a form on a GPU is Burn's on a CPU, forward and backward, in what is seen of whole
-    /// images and of every second row.
-    fn is_burns(form: Form, sizes: [[usize; 4]; 2], options: &ConvOptions<2>) {
+    /// Asserts that a convolution in a form on a GPU equals Burn's convolution on a CPU, forward and
+    /// backward. The operands are contiguous tensors, then views of every second row.
+    fn assert_equals_burn(form: Form, sizes: [[usize; 4]; 2], options: &ConvOptions<2>) {
         for views in [false, true] {
             let results = devices().map(|device| {
                 let [mut input, mut weight] = [sizes[0], sizes[1]];
@@ -167,14 +173,14 @@ mod tests {
                 } else {
                     module::conv2d(input.clone(), weight.clone(), None, options.clone())
                 };
-                let pull = waves(output.dims(), 0.9, &device);
-                let gradients = (output.clone() * pull).sum().backward();
+                let upstream = waves(output.dims(), 0.9, &device);
+                let gradients = (output.clone() * upstream).sum().backward();
                 let by = |of: &Tensor<4>| of.grad(&gradients).expect("a gradient");
                 [output.inner(), by(&input), by(&weight)].map(|of| {
                     let data = of.into_data();
                     (
                         data.shape().to_vec(),
-                        data.try_to_vec::<f32>().expect("numbers"),
+                        data.try_to_vec::<f32>().expect("values"),
                     )
                 })
             });
@@ -188,22 +194,22 @@ mod tests {
                 let off = off.fold(0.0, f32::max);
                 assert!(
                     off < 1e-4,
-                    "{form:?} of {sizes:?}, {options:?}: {shape:?} off by {off}"
+                    "{form:?} of {sizes:?}, {options:?}: {shape:?} differs by {off}"
                 );
             }
         }
     }
 
     #[test]
-    fn groups_side_by_side_convolve_like_groups() {
+    fn dense_weights_convolve_like_groups() {
         let options = ConvOptions::new([2, 1], [1, 0], [1, 1], 3);
-        is_burns(Form::Groups(3), [[2, 6, 5, 4], [9, 2, 3, 2]], &options);
+        assert_equals_burn(Form::Groups(3), [[2, 6, 5, 4], [9, 2, 3, 2]], &options);
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 4);
-        is_burns(Form::Groups(4), [[1, 4, 4, 3], [4, 1, 3, 3]], &options);
+        assert_equals_burn(Form::Groups(4), [[1, 4, 4, 3], [4, 1, 3, 3]], &options);
     }
 
     #[test]
-    fn four_pixels_at_once_convolve_like_every_second_position() {
+    fn blocks_of_four_pixels_convolve_like_a_stride_of_two() {
         for (channels, size, kernel, padding) in [
             (3, [12, 8], [7, 7], [3, 3]),
             (4, [11, 9], [7, 4], [3, 2]),
@@ -213,12 +219,12 @@ mod tests {
             let options = ConvOptions::new([2, 2], padding, [1, 1], 1);
             let input = [2, channels, size[0], size[1]];
             let weight = [5, channels, kernel[0], kernel[1]];
-            is_burns(Form::Stem, [input, weight], &options);
+            assert_equals_burn(Form::Stem, [input, weight], &options);
         }
     }
 
     #[test]
-    fn biases_and_normalisations_go_with_every_form() {
+    fn every_form_supports_biases_and_normalisations() {
         let cases = [
             (Form::Whole, [5, 4, 3, 3], [1, 2], 1),
             (Form::Groups(2), [6, 2, 3, 2], [1, 1], 2),
@@ -248,14 +254,14 @@ mod tests {
                 let shortcut = waves(biased.dims(), 1.7, &device);
                 let epilogues = [Epilogue::None, Epilogue::Relu, Epilogue::AddRelu(shortcut)];
                 let outputs = epilogues.map(|epilogue| {
-                    let end = || epilogue.clone();
+                    let epilogue = || epilogue.clone();
                     if !crate::is_cube(&device, &[]) {
                         let normalised = batch_norm(biased.clone(), norm.clone(), Epilogue::None);
-                        return [normalised, biased.clone()].map(|of| end().of(of));
+                        return [normalised, biased.clone()].map(|map| epilogue().apply(map));
                     }
-                    let (of, with) = (input.clone(), weight.clone());
+                    let (input_of, weight_of) = (input.clone(), weight.clone());
                     let (norm, both) = (norm.clone().after(Some(bias.clone())), options.clone());
-                    let normalised = folded(of, with, (both, form), norm, end());
+                    let normalised = folded(input_of, weight_of, (both, form), norm, epilogue());
                     let (output, shift) = Dispatch::convolve_biased(
                         input.clone().into_dispatch(),
                         weight.clone().into_dispatch(),
@@ -265,10 +271,10 @@ mod tests {
                     );
                     let (output, shift) =
                         (Tensor::from_dispatch(output), Tensor::from_dispatch(shift));
-                    [normalised, end().of_shifted(output, shift)]
+                    [normalised, epilogue().apply_shifted(output, shift)]
                 });
                 let outputs = outputs.into_iter().flatten();
-                let read = |of: Tensor<4>| of.into_data().try_to_vec::<f32>().expect("numbers");
+                let read = |of: Tensor<4>| of.into_data().try_to_vec::<f32>().expect("values");
                 outputs.map(read).collect::<Vec<_>>()
             });
             let [found, expected] = results;
@@ -279,16 +285,16 @@ mod tests {
                     .zip(expected)
                     .map(|(one, other)| (one - other).abs());
                 let off = off.fold(0.0, f32::max);
-                assert!(off < 1e-4, "{form:?}: off by {off}");
+                assert!(off < 1e-4, "{form:?}: differs by {off}");
             }
         }
     }
 
     #[test]
-    fn whole_convolutions_are_burns() {
+    fn whole_convolutions_equal_burns() {
         let options = ConvOptions::new([1, 2], [1, 0], [1, 1], 1);
-        is_burns(Form::Whole, [[2, 6, 5, 4], [9, 6, 3, 2]], &options);
+        assert_equals_burn(Form::Whole, [[2, 6, 5, 4], [9, 6, 3, 2]], &options);
         let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-        is_burns(Form::Whole, [[2, 8, 5, 4], [7, 8, 1, 1]], &options);
+        assert_equals_burn(Form::Whole, [[2, 8, 5, 4], [7, 8, 1, 1]], &options);
     }
 }

@@ -1,29 +1,32 @@
-//! How rows of channels are shared out to units, and what units do on the way.
+//! The division of rows of channels among the units (threads) of a GPU, and sums over them.
+//!
+//! Rows are divided into chunks. In a cube (workgroup), units along x have different vectors of channels,
+//! and units along y have different rows of a chunk.
 
 use burn_cubecl::cubecl::{self, prelude::*};
 
 use super::Rows;
 
-/// Units of a cube, at most.
+/// The largest number of units in a cube.
 const UNITS: u32 = 256;
-/// Cubes that keep a large GPU busy.
+/// The number of cubes that keeps a large GPU busy.
 const CUBES: usize = 512;
 
-/// How the work is shared out.
+/// The division of the work among cubes and units.
 pub(crate) struct Plan {
-    /// Numbers of a vector.
+    /// The number of values in a vector.
     pub(crate) vector: usize,
-    /// Vectors of a row.
+    /// The number of vectors in a row.
     pub(crate) width: usize,
     pub(crate) rows: usize,
     pub(crate) chunks: usize,
     pub(crate) per_chunk: usize,
-    /// Units across channels and down rows.
+    /// The numbers of units of a cube along channels and along rows.
     units: [u32; 2],
 }
 
 impl Plan {
-    /// For rows at these distances.
+    /// Plans the work on rows, given the distances of the rows of all operands.
     pub(crate) fn new(rows: &Rows, pitches: &[usize]) -> Self {
         let client = &rows.tensor.client;
         let vector = rows.vector(pitches, size_of::<f32>());
@@ -48,9 +51,9 @@ impl Plan {
         }
     }
 
-    /// With a chunk for each image.
+    /// As [`new`](Self::new), with one chunk per image.
     pub(crate) fn of_images(rows: &Rows, pitches: &[usize], images: usize) -> Self {
-        /// Vectors side by side that are still read in whole pieces of memory.
+        /// The smallest number of adjacent vectors with which memory is still read in whole segments.
         const LEAST: u32 = 8;
         let mut plan = Self::new(rows, pitches);
         plan.chunks = images;
@@ -61,7 +64,7 @@ impl Plan {
         plan
     }
 
-    /// Cubes side by side.
+    /// The number of cubes along the channels.
     fn columns(&self) -> usize {
         self.width.div_ceil(self.units[0] as usize)
     }
@@ -74,51 +77,58 @@ impl Plan {
         (self.units[0] * self.units[1]) as usize
     }
 
-    /// Cubes where the units side by side go over a whole row.
+    /// The cubes of a launch in which the units along x share a whole row.
     pub(crate) fn rows_at_once(&self) -> CubeCount {
         let cubes = self.rows.div_ceil(self.units[1] as usize);
-        CubeCount::Static(u32::try_from(cubes).expect("cubes of a launch"), 1, 1)
+        CubeCount::Static(
+            u32::try_from(cubes).expect("a number of cubes that fits into 32 bits"),
+            1,
+            1,
+        )
     }
 
-    /// Cubes for so many chunks.
+    /// The cubes of a launch for a number of chunks.
     pub(crate) fn cubes(&self, chunks: usize) -> CubeCount {
-        let of = |count: usize| u32::try_from(count).expect("cubes of a launch");
-        CubeCount::Static(of(self.columns()), of(chunks), 1)
+        let count =
+            |count: usize| u32::try_from(count).expect("a number of cubes that fits into 32 bits");
+        CubeCount::Static(count(self.columns()), count(chunks), 1)
     }
 }
 
-/// Rows that a unit has in flight at a time.
+/// The number of rows that a unit loads before it uses them.
 pub(crate) const AHEAD: u32 = 4;
 
-/// Where a unit works: a vector of channels, and every so manieth row of a chunk.
+/// The part of a chunk that a unit works on: one vector of channels, and every `CUBE_DIM_Y`-th row.
 #[derive(CubeType, Clone, Copy)]
-pub(crate) struct Place {
-    /// The vector of channels.
+pub(crate) struct Position {
+    /// The index of the vector of channels.
     pub(crate) column: usize,
-    /// Whether there is such a vector.
-    pub(crate) there: bool,
+    /// Whether the unit has a vector of channels. If not, it must not write.
+    pub(crate) exists: bool,
     /// The first row of the unit.
     pub(crate) first: usize,
-    /// The end of the chunk.
+    /// The end of the chunk, as a row index.
     pub(crate) end: usize,
 }
 
+/// Computes the position of the current unit.
 #[cube]
-pub(crate) fn position(rows: usize, width: usize, per_chunk: usize) -> Place {
+pub(crate) fn position(rows: usize, width: usize, per_chunk: usize) -> Position {
     let column = ABSOLUTE_POS_X as usize;
-    let there = column < width;
+    let exists = column < width;
     let begin = CUBE_POS_Y as usize * per_chunk;
     let end = begin + per_chunk;
-    Place {
-        // One past the end works on the last one, and keeps its results to itself.
-        column: select(there, column, width - 1),
-        there,
+    Position {
+        // A unit after the last vector reads the last one, but writes nothing.
+        column: select(exists, column, width - 1),
+        exists,
         first: begin + UNIT_POS_Y as usize,
         end: select(end < rows, end, rows),
     }
 }
 
-/// The sums of both numbers over the units of a column, at the unit of its first row.
+/// Sums both values over the units that share a vector of channels. The result is valid in the unit with
+/// `UNIT_POS_Y` 0.
 #[cube]
 pub(crate) fn sum_column<N: Size>(
     left: Vector<f32, N>,
@@ -146,7 +156,7 @@ pub(crate) fn sum_column<N: Size>(
     (lefts[at], rights[at])
 }
 
-/// `max(0, x)` or `x`; what is not a number stays so.
+/// Computes `max(0, x)` if `relu`, otherwise `x`; NaN stays NaN.
 #[cube]
 pub(crate) fn floored<N: Size>(x: Vector<f32, N>, #[comptime] relu: bool) -> Vector<f32, N> {
     if relu {

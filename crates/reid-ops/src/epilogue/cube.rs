@@ -1,9 +1,12 @@
-//! Endings on GPUs, with numbers of channels added, in one kernel over features as they lie there, with
+//! Epilogues on GPUs: one kernel adds a value per channel and applies the epilogue, over features with
 //! channels innermost.
+//!
+//! Burn's kernels read one value at a time where they combine such features with a value per channel. This
+//! kernel reads vectors.
 
 #![expect(
     clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
+    reason = "the dtypes of a kernel are arguments of its launch only"
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
@@ -14,15 +17,15 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use crate::cube::{Rows, channels_second, rows::floored, values};
+use crate::cube::{Rows, channels_second, elem_type, rows::floored};
 
-/// What is added to features, in their type; without a gradient.
+/// Addition of a value per channel to features, in the dtype of the features. There is no backward pass.
 #[backend_extension(
     Cube: cfg(native_cube),
     Fusion: cfg(native_cube),
 )]
 pub(super) trait Shift: Backend {
-    /// A number of each channel; then negative results become 0, or not.
+    /// Adds a value to each channel, and applies a ReLU if `relu` is true.
     #[fusion(dtype = features, shape = features)]
     fn shifted(
         features: FloatTensor<Self>,
@@ -30,7 +33,7 @@ pub(super) trait Shift: Backend {
         relu: bool,
     ) -> FloatTensor<Self>;
 
-    /// A number of each channel and a shortcut; then negative results become 0.
+    /// Adds a value to each channel and a shortcut, then applies a ReLU.
     #[fusion(dtype = features, shape = features)]
     fn shifted_onto(
         features: FloatTensor<Self>,
@@ -39,7 +42,7 @@ pub(super) trait Shift: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// Features and a number of each channel.
+/// Adds a value to each channel, with or without a ReLU.
 #[cube(launch)]
 fn add_shift<E: Float, N: Size>(
     features: &Tensor<Vector<E, N>>,
@@ -49,7 +52,7 @@ fn add_shift<E: Float, N: Size>(
     width: usize,
     pitch: usize,
     #[comptime] relu: bool,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -60,7 +63,7 @@ fn add_shift<E: Float, N: Size>(
     }
 }
 
-/// Features, a number of each channel and a shortcut, rectified.
+/// Adds a value to each channel and a shortcut, then applies a ReLU.
 #[cube(launch)]
 fn add_shift_onto<E: Float, N: Size>(
     features: &Tensor<Vector<E, N>>,
@@ -71,7 +74,7 @@ fn add_shift_onto<E: Float, N: Size>(
     width: usize,
     pitch: usize,
     shortcut_pitch: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -101,7 +104,7 @@ impl Shift for CubeBackend {
             width,
             rows.pitch / vector,
             relu,
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         channels_second(output)
     }
@@ -125,7 +128,7 @@ impl Shift for CubeBackend {
             width,
             rows.pitch / vector,
             shortcut.pitch / vector,
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         channels_second(output)
     }

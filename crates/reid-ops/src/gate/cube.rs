@@ -1,4 +1,4 @@
-//! Gates on GPUs, over features as they lie there, with channels innermost.
+//! Gates on GPUs, over features with channels innermost.
 
 use burn_cubecl::{
     CubeBackend,
@@ -8,11 +8,11 @@ use burn_cubecl::{
 };
 
 use super::{Broadcast, extension::Gates};
-use crate::cube::{Rows, channels_second, empty, rows::Plan, values};
+use crate::cube::{Rows, channels_second, elem_type, empty, rows::Plan};
 
 mod kernels;
 
-use kernels::{by_channels, by_places, gate_channels, gate_places};
+use kernels::{by_channels, by_positions, gate_channels, gate_positions};
 
 impl Gates for CubeBackend {
     fn multiply(maps: CubeTensor, factors: CubeTensor, broadcast: Broadcast) -> CubeTensor {
@@ -24,7 +24,7 @@ impl Gates for CubeBackend {
         let cube = CubeDim::new(&client, total);
         let launch = match broadcast {
             Broadcast::Positions => gate_channels::launch,
-            Broadcast::Channels => gate_places::launch,
+            Broadcast::Channels => gate_positions::launch,
         };
         launch(
             &client,
@@ -38,7 +38,7 @@ impl Gates for CubeBackend {
             width,
             per_image,
             rows.pitch / vector,
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         channels_second(output)
     }
@@ -61,7 +61,7 @@ impl Gates for CubeBackend {
         };
         let launch = match broadcast {
             Broadcast::Positions => by_channels::launch,
-            Broadcast::Channels => by_places::launch,
+            Broadcast::Channels => by_positions::launch,
         };
         launch(
             &client,
@@ -79,7 +79,7 @@ impl Gates for CubeBackend {
             rows.pitch / plan.vector,
             gradient.pitch / plan.vector,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         (channels_second(by_maps), by_factors)
     }

@@ -1,4 +1,4 @@
-//! Gates as an extension of Burn's backends, and their backward passes.
+//! Gates as an extension of Burn's backends, and their backward pass.
 
 use burn::backend::{
     Autodiff, Backend,
@@ -13,7 +13,7 @@ use burn::backend::{
 
 use super::Broadcast;
 
-/// Maps multiplied by a gate, in their type. Shapes are those of [`crate::mul_gate`].
+/// Features multiplied by a gate, in the dtype of both. The shapes are those of [`crate::mul_gate`].
 #[backend_extension(
     Flex: cfg(native_flex),
     Cube: cfg(native_cube),
@@ -21,7 +21,7 @@ use super::Broadcast;
     Fusion: cfg(native_cube),
 )]
 pub(crate) trait Gates: Backend {
-    /// The products.
+    /// Computes the product.
     #[fusion(dtype = maps, shape = maps)]
     fn multiply(
         maps: FloatTensor<Self>,
@@ -29,7 +29,7 @@ pub(crate) trait Gates: Backend {
         broadcast: Broadcast,
     ) -> FloatTensor<Self>;
 
-    /// The gradients by maps and gate; for the backward pass alone.
+    /// Computes the gradients with respect to features and gate; used in the backward pass only.
     #[fusion(meta = |maps, factors, _, _| (maps.clone(), factors.clone()))]
     fn multiply_gradients(
         maps: FloatTensor<Self>,
@@ -80,6 +80,6 @@ impl<B: Gates, C: CheckpointStrategy> Gates for Autodiff<B, C> {
         _: FloatTensor<Self>,
         _: Broadcast,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("the backward pass of a gate has none of its own")
+        unreachable!("the backward pass of a gate is not differentiable")
     }
 }

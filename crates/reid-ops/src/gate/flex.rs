@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 use super::{Broadcast, extension::Gates};
 use crate::flex::{Read, is_own, own, tensor};
 
-/// The sizes of a product.
+/// The sizes of the product of features and a gate.
 pub(crate) fn sizes(maps: &FlexTensor, broadcast: Broadcast) -> reid_kernels::Gate {
     let shape = maps.layout().shape();
     reid_kernels::Gate {
@@ -28,9 +28,9 @@ impl Gates for Flex {
     ) -> FloatTensor<Self> {
         let (gate, factors) = (sizes(&maps, broadcast), Read::new(&factors));
         if is_own(&maps) {
-            let mut mul_gate = maps;
-            gate.multiply(mul_gate.storage_mut(), factors.values());
-            return mul_gate;
+            let mut gated = maps;
+            gate.multiply(gated.storage_mut(), factors.values());
+            return gated;
         }
         let shape = maps.layout().shape().clone();
         let maps = Read::new(&maps);

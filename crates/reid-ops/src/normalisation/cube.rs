@@ -1,8 +1,12 @@
-//! Batch normalisation in training on GPUs: two passes over the features forward, and two backward, where a
-//! chain of operations takes a dozen.
+//! Batch normalisation in training on GPUs.
 //!
-//! Features lie with channels innermost, as convolutions leave them there: rows of channels. Statistics
-//! are in single precision, features in single or half.
+//! The forward pass reads the features twice: for the statistics, and for the output. The backward pass
+//! reads them twice as well. A composition of Burn's operations would take a dozen passes. Squares are
+//! summed about the first row, so that no precision is lost where the mean is large compared with the
+//! deviation.
+//!
+//! Features have channels innermost, as convolutions write them. Statistics are in single precision,
+//! features in single or half precision.
 
 use burn_cubecl::{CubeBackend, kernel::into_contiguous, tensor::CubeTensor};
 
@@ -10,23 +14,23 @@ mod backward;
 mod kernels;
 
 use backward::Backward;
-use kernels::{apply, apply_onto, moments, moving_statistics, statistics};
+use kernels::{apply, apply_onto, moments, statistics, update_statistics};
 
 use super::extension::{Step, TrainingNorm};
-use crate::cube::{Rows, channels_second, rows::Plan, single, values};
+use crate::cube::{Rows, channels_second, elem_type, rows::Plan, single};
 
-/// A normalisation on its way.
+/// A forward pass whose sums have been computed.
 struct Forward {
     rows: Rows,
     plan: Plan,
-    /// Sums of each chunk.
+    /// The sums of each chunk.
     partial: CubeTensor,
     mean: CubeTensor,
     variance: CubeTensor,
 }
 
 impl Forward {
-    /// Sums chunks of features.
+    /// Computes the sums of each chunk.
     fn new(input: CubeTensor) -> Self {
         let rows = Rows::new(input);
         let plan = Plan::new(&rows, &[rows.pitch]);
@@ -43,7 +47,7 @@ impl Forward {
             rows.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         let [mean, variance] = [(); 2].map(|()| rows.per_channel(1));
         Self {
@@ -55,7 +59,7 @@ impl Forward {
         }
     }
 
-    /// Mean and variance of all chunks.
+    /// Computes the mean and variance from the sums of all chunks.
     fn statistics(&self) {
         let Self { rows, plan, .. } = self;
         statistics::launch(
@@ -71,17 +75,17 @@ impl Forward {
             plan.width,
             plan.rows as f32,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
     }
 
-    /// The same, and the running ones after them.
-    fn moving_statistics(&self, running: [CubeTensor; 2], step: Step) -> [CubeTensor; 2] {
+    /// As [`statistics`](Self::statistics), and computes the updated running statistics.
+    fn update_statistics(&self, running: [CubeTensor; 2], step: Step) -> [CubeTensor; 2] {
         let Self { rows, plan, .. } = self;
         let [mean, variance] = running.map(into_contiguous);
-        let moved = [(); 2].map(|()| rows.per_channel(1));
-        let [moved_mean, moved_variance] = moved.clone();
-        moving_statistics::launch(
+        let updated = [(); 2].map(|()| rows.per_channel(1));
+        let [new_mean, new_variance] = updated.clone();
+        update_statistics::launch(
             &rows.tensor.client,
             plan.cubes(1),
             plan.cube(),
@@ -92,20 +96,20 @@ impl Forward {
             variance.into_buffer_arg(),
             self.mean.clone().into_tensor_arg(),
             self.variance.clone().into_tensor_arg(),
-            moved_mean.into_tensor_arg(),
-            moved_variance.into_tensor_arg(),
+            new_mean.into_tensor_arg(),
+            new_variance.into_tensor_arg(),
             plan.chunks,
             plan.width,
             plan.rows as f32,
             single(step.momentum),
             single(step.unbiased),
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
-        moved
+        updated
     }
 
-    /// The normalised features.
+    /// Computes the normalised features.
     fn apply(
         self,
         gamma: CubeTensor,
@@ -115,7 +119,7 @@ impl Forward {
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let Self { rows, plan, .. } = self;
         let output = rows.empty_like();
-        let dtype = values(rows.tensor.dtype);
+        let dtype = elem_type(rows.tensor.dtype);
         apply::launch(
             &output.client,
             plan.cubes(plan.chunks),
@@ -138,7 +142,7 @@ impl Forward {
         (channels_second(output), self.mean, self.variance)
     }
 
-    /// The normalised features, added to others and rectified.
+    /// Computes the normalised features, adds a shortcut and applies a ReLU.
     fn apply_onto(
         self,
         gamma: CubeTensor,
@@ -149,7 +153,7 @@ impl Forward {
         let (rows, shortcut) = (self.rows, Rows::new(shortcut));
         let plan = Plan::new(&rows, &[rows.pitch, shortcut.pitch]);
         let output = rows.empty_like();
-        let dtype = values(rows.tensor.dtype);
+        let dtype = elem_type(rows.tensor.dtype);
         apply_onto::launch(
             &output.client,
             plan.cubes(plan.chunks),
@@ -197,7 +201,7 @@ impl TrainingNorm for CubeBackend {
         step: Step,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let forward = Forward::new(input);
-        let [mean, variance] = forward.moving_statistics([mean, variance], step);
+        let [mean, variance] = forward.update_statistics([mean, variance], step);
         let (output, batch_mean, batch_variance) = forward.apply(gamma, bias, step.epsilon, relu);
         (output, batch_mean, batch_variance, mean, variance)
     }
@@ -212,7 +216,7 @@ impl TrainingNorm for CubeBackend {
         step: Step,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let forward = Forward::new(input);
-        let [mean, variance] = forward.moving_statistics([mean, variance], step);
+        let [mean, variance] = forward.update_statistics([mean, variance], step);
         let (output, batch_mean, batch_variance) =
             forward.apply_onto(gamma, bias, shortcut, step.epsilon);
         (output, batch_mean, batch_variance, mean, variance)
@@ -244,7 +248,7 @@ impl TrainingNorm for CubeBackend {
         epsilon: f64,
     ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
         let mut backward = Backward::new(input, gradient, [gamma, bias, mean, variance], epsilon);
-        let partial = backward.passed_totals(output);
+        let partial = backward.relu_totals(output);
         let shortcut = backward.gradient();
         let (input, gamma, bias) = backward.gradients(partial, false);
         (input, gamma, bias, shortcut)

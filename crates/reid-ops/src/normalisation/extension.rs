@@ -3,7 +3,7 @@
 #![expect(
     clippy::too_many_arguments,
     clippy::type_complexity,
-    reason = "an operation of a backend takes and gives tensors and numbers, not structures of them"
+    reason = "an operation of a backend takes and returns tensors and scalars, not structs"
 )]
 
 use burn::backend::{
@@ -17,18 +17,18 @@ use burn::backend::{
     tensor::FloatTensor,
 };
 
-/// Numbers of a normalisation that moves running statistics.
+/// The hyper-parameters of a normalisation that updates running statistics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub(crate) epsilon: f64,
-    /// Share of the batch in what the statistics become.
+    /// The weight of the batch in the updated statistics.
     pub(crate) momentum: f64,
-    /// What a biased variance is multiplied by.
+    /// The factor from the biased to the unbiased variance, `n/(n - 1)`.
     pub(crate) unbiased: f64,
 }
 
-/// Normalisation by the statistics of a batch. Gain, bias and statistics are `[channels]` and in single
-/// precision, as features are on Flex.
+/// Batch normalisation by the statistics of the batch. Weight, bias and statistics are `[channels]` in single
+/// precision. On Flex, features are in single precision too.
 #[backend_extension(
     Flex: cfg(native_flex),
     Cube: cfg(native_cube),
@@ -36,7 +36,7 @@ pub(crate) struct Step {
     Fusion: cfg(native_cube),
 )]
 pub(crate) trait TrainingNorm: Backend {
-    /// The normalised features, and the mean and variance of each channel.
+    /// Computes the normalised features, and the mean and variance of each channel.
     #[fusion(meta = |input, gamma, bias, _, _| (input.clone(), gamma.clone(), bias.clone()))]
     fn normalise(
         input: FloatTensor<Self>,
@@ -46,7 +46,7 @@ pub(crate) trait TrainingNorm: Backend {
         relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The same, and running means and variances, a part of the way towards those of the batch; see
+    /// As [`normalise`](Self::normalise), and updates running means and variances; see
     /// [`crate::RunningStatistics`].
     #[fusion(meta = |input, gamma, bias, mean, variance, _, _| {
         (input.clone(), gamma.clone(), bias.clone(), mean.clone(), variance.clone())
@@ -69,11 +69,11 @@ pub(crate) trait TrainingNorm: Backend {
         let (output, batch_mean, batch_variance) =
             Self::normalise(input, gamma, bias, step.epsilon, relu);
         let batch = [batch_mean.clone(), batch_variance.clone()];
-        let [mean, variance] = moved::<Self>([mean, variance], batch, step);
+        let [mean, variance] = updated::<Self>([mean, variance], batch, step);
         (output, batch_mean, batch_variance, mean, variance)
     }
 
-    /// The same, with a shortcut added and then rectified.
+    /// As [`normalise_update`](Self::normalise_update), then adds a shortcut and applies a ReLU.
     #[fusion(meta = |input, gamma, bias, mean, variance, _, _| {
         (input.clone(), gamma.clone(), bias.clone(), mean.clone(), variance.clone())
     })]
@@ -93,7 +93,7 @@ pub(crate) trait TrainingNorm: Backend {
         FloatTensor<Self>,
     );
 
-    /// The gradients by input, gain and bias; for the backward pass alone.
+    /// Computes the gradients with respect to input, weight and bias; used in the backward pass only.
     #[fusion(meta = |input, gamma, bias, _, _, _, _, _| (input.clone(), gamma.clone(), bias.clone()))]
     fn normalise_gradients(
         input: FloatTensor<Self>,
@@ -106,8 +106,8 @@ pub(crate) trait TrainingNorm: Backend {
         relu: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The gradients by input, gain, bias and shortcut, from the output and that by it; for the backward pass
-    /// alone.
+    /// Computes the gradients with respect to input, weight, bias and shortcut; used in the backward pass
+    /// only.
     #[fusion(meta = |input, gamma, bias, _, _, _, gradient, _| {
         (input.clone(), gamma.clone(), bias.clone(), gradient.clone())
     })]
@@ -128,8 +128,8 @@ pub(crate) trait TrainingNorm: Backend {
     );
 }
 
-/// Running means and variances on their way to those of a batch.
-pub(crate) fn moved<B: Backend>(
+/// Updates running means and variances with those of a batch.
+pub(crate) fn updated<B: Backend>(
     [mean, variance]: [FloatTensor<B>; 2],
     [batch_mean, batch_variance]: [FloatTensor<B>; 2],
     step: Step,
@@ -182,10 +182,10 @@ impl<B: TrainingNorm> Backward<B, 3> for Normalise {
 }
 
 #[derive(Debug)]
-struct Join;
+struct NormaliseAddRelu;
 
-impl<B: TrainingNorm> Backward<B, 4> for Join {
-    /// That of a normalisation, and the output.
+impl<B: TrainingNorm> Backward<B, 4> for NormaliseAddRelu {
+    /// The state of the normalisation, and the output.
     type State = (State<FloatTensor<B>>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -234,7 +234,7 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         };
-        // Statistics have no history.
+        // The statistics are not differentiable.
         let [mean, variance] = [mean, variance].map(FloatTensor::<Self>::new);
         (output, mean, variance)
     }
@@ -321,7 +321,11 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
             epsilon: step.epsilon,
             relu: true,
         };
-        let output = match Join.prepare::<C>(nodes).compute_bound().stateful() {
+        let output = match NormaliseAddRelu
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish((state, output.clone()), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         };
@@ -340,7 +344,7 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         _: f64,
         _: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("the backward pass of a normalisation has none of its own")
+        unreachable!("the backward pass of a normalisation is not differentiable")
     }
 
     fn add_relu_gradients(
@@ -358,6 +362,6 @@ impl<B: TrainingNorm, C: CheckpointStrategy> TrainingNorm for Autodiff<B, C> {
         FloatTensor<Self>,
         FloatTensor<Self>,
     ) {
-        unreachable!("the backward pass of a normalisation has none of its own")
+        unreachable!("the backward pass of a normalisation is not differentiable")
     }
 }

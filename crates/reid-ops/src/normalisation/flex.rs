@@ -1,13 +1,13 @@
-//! Batch normalisation in training on Flex.
+//! Batch normalisation on Flex.
 
 use burn::backend::{Flex, tensor::FloatTensor};
 use burn_flex::FlexTensor;
 use reid_kernels::normalisation::{Map, Parameters, Sizes, Statistics, normalise, normalise_onto};
 
-use super::extension::{Step, TrainingNorm, moved};
+use super::extension::{Step, TrainingNorm, updated};
 use crate::flex::{Read, own, tensor};
 
-/// Gains and biases that can be read.
+/// Weight and bias in contiguous memory, and ε.
 pub(crate) struct Affine([Read; 2], f64);
 
 impl Affine {
@@ -30,7 +30,7 @@ fn per_channel(values: Vec<f32>) -> FlexTensor {
     tensor(values, [channels])
 }
 
-/// Statistics that are given.
+/// Copies given statistics.
 pub(crate) fn given(mean: &FlexTensor, variance: &FlexTensor) -> Statistics {
     let [mean, variance] = [mean, variance].map(|of| Read::new(of).values().to_vec());
     Statistics { mean, variance }
@@ -82,7 +82,7 @@ impl TrainingNorm for Flex {
         );
         let batch = [statistics.mean, statistics.variance].map(per_channel);
         let [batch_mean, batch_variance] = batch.clone();
-        let [mean, variance] = moved::<Self>([mean, variance], batch, step);
+        let [mean, variance] = updated::<Self>([mean, variance], batch, step);
         (output, batch_mean, batch_variance, mean, variance)
     }
 

@@ -1,8 +1,8 @@
-//! Means of maps on GPUs, in one pass over features as they lie there, with channels innermost.
+//! Global average pooling on GPUs, in one pass over features with channels innermost.
 
 #![expect(
     clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
+    reason = "the dtypes of a kernel are arguments of its launch only"
 )]
 
 use burn::tensor::DType;
@@ -14,12 +14,11 @@ use burn_cubecl::{
 
 use super::extension::AvgPool;
 use crate::cube::{
-    Rows, empty,
+    Rows, elem_type, empty,
     rows::{AHEAD, Plan, position, sum_column},
-    values,
 };
 
-/// The mean of the rows of each image, for a vector of channels.
+/// Computes the mean of the rows of each image, for a vector of channels.
 #[cube(launch)]
 fn means<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -29,7 +28,7 @@ fn means<E: Float, N: Size>(
     pitch: usize,
     per_image: usize,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_image);
     let mut sum = Vector::<f32, N>::new(0.0f32);
@@ -46,7 +45,7 @@ fn means<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, _) = sum_column::<N>(sum, sum, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let count = Vector::new(per_image as f32);
         means[CUBE_POS_Y as usize * width + position.column] = sum / count;
     }
@@ -70,7 +69,7 @@ impl AvgPool for CubeBackend {
             rows.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         output
     }

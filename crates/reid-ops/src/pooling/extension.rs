@@ -1,4 +1,7 @@
-//! Means of maps as an extension of Burn's backends, and their backward pass.
+//! Global average pooling as an extension of Burn's backends, and its backward pass.
+//!
+//! The gradient with respect to the features is one value per channel of an image. It is registered as a
+//! broadcast view: it is added in place to other gradients of the features, or expanded where it is read.
 
 #[cfg(native_cube)]
 use burn::backend::fusion::custom::TensorSpec;
@@ -16,7 +19,7 @@ use burn::{
     tensor::{DType, Shape},
 };
 
-/// Means of maps, `[batch, channels]`, in single precision.
+/// Global average pooling to `[batch, channels]`, in single precision.
 #[backend_extension(
     Flex: cfg(native_flex),
     Cube: cfg(native_cube),
@@ -24,7 +27,7 @@ use burn::{
     Fusion: cfg(native_cube),
 )]
 pub(crate) trait AvgPool: Backend {
-    /// The mean of each map.
+    /// Computes the mean of each feature map.
     #[fusion(meta = |maps| {
         TensorSpec::new([maps.shape[0], maps.shape[1]].into(), DType::F32)
     })]
@@ -32,10 +35,10 @@ pub(crate) trait AvgPool: Backend {
 }
 
 #[derive(Debug)]
-struct Spread;
+struct AvgPoolBackward;
 
-impl<B: AvgPool> Backward<B, 1> for Spread {
-    /// Those of the maps.
+impl<B: AvgPool> Backward<B, 1> for AvgPoolBackward {
+    /// Shape and dtype of the feature maps.
     type State = (Shape, DType);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -47,7 +50,7 @@ impl<B: AvgPool> Backward<B, 1> for Spread {
             let share = B::float_mul_scalar(gradient, positions.recip().into());
             let share = B::float_cast(share, dtype.into());
             let share = B::float_reshape(share, Shape::new([shape[0], shape[1], 1, 1]));
-            // A view: it is added in place to what else the maps get, or read where it is used.
+            // A view: the values are not repeated in memory.
             grads.register::<B>(node.id, B::float_expand(share, shape));
         }
     }
@@ -58,7 +61,11 @@ impl<B: AvgPool, C: CheckpointStrategy> AvgPool for Autodiff<B, C> {
         let (node, maps) = (maps.node(), maps.into_primitive());
         let state = (maps.shape(), maps.dtype());
         let output = B::global_average(maps);
-        match Spread.prepare::<C>([node]).compute_bound().stateful() {
+        match AvgPoolBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }

@@ -1,4 +1,4 @@
-//! Means of maps on Flex.
+//! Global average pooling on Flex.
 
 use burn::backend::{Flex, tensor::FloatTensor};
 

@@ -1,4 +1,4 @@
-//! Generalised means of maps on Flex.
+//! Generalised means on Flex.
 
 use burn::{
     backend::{Backend, Dispatch, Flex, backend_extension, tensor::FloatTensor},
@@ -7,13 +7,15 @@ use burn::{
 
 use crate::flex::{Read, tensor};
 
-/// Generalised means of maps, `[batch, channels, positions]`, by an exponent, `[1]`, in single precision.
+/// Generalised means of features, `[batch, channels, positions]`, with an exponent, `[1]`, in single
+/// precision.
 #[backend_extension(Flex: cfg(native_flex))]
 pub(super) trait PowerMeans: Backend {
-    /// The means, `[batch, channels]`.
+    /// Computes the means, `[batch, channels]`.
     fn power_means(maps: FloatTensor<Self>, exponent: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// The means, `[batch, channels, 1]`, and their gradients by the maps and by the exponent.
+    /// Computes the means, `[batch, channels, 1]`, and their gradients with respect to the features and the
+    /// exponent.
     fn power_mean_gradients(
         maps: FloatTensor<Self>,
         exponent: FloatTensor<Self>,

@@ -1,35 +1,36 @@
-//! Attention by turns gives what attention at once gives, forward and backward.
+//! Attention in chunks of queries equals attention with the full matrix of weights, forward and backward.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 use reid_ops::attention;
 
 use crate::{TYPES, close, gradients_agree, leaf, random, wide};
 
-/// All weights at once, in double precision.
-fn at_once([query, key, value]: [&Tensor<3>; 3]) -> Tensor<3> {
+/// Attention with the full matrix of weights, in double precision.
+fn with_full_matrix([query, key, value]: [&Tensor<3>; 3]) -> Tensor<3> {
     let [query, key, value] = [query, key, value].map(wide);
     let weights = softmax(query.transpose().matmul(key), 2);
     value.matmul(weights.transpose())
 }
 
-/// Attention and its gradients are those of all weights at once.
+/// Asserts that attention and its gradients equal those with the full matrix of weights.
 fn agree(what: &str, maps: [&Tensor<3>; 3], allowed: f64) {
     let [query, key, value] = maps.map(Clone::clone);
-    let (found, expected) = (attention(query, key, value), at_once(maps));
+    let (found, expected) = (attention(query, key, value), with_full_matrix(maps));
     close(what, &found, &expected, allowed);
-    let pull = random(found.dims(), &found.device());
+    let upstream = random(found.dims(), &found.device());
     let [found, expected] = [found, expected].map(|of| {
-        (of.clone() * pull.clone().cast(of.dtype()))
+        (of.clone() * upstream.clone().cast(of.dtype()))
             .sum()
             .backward()
     });
     for (map, name) in maps.iter().zip(["query", "key", "value"]) {
-        let what = format!("{what}, by {name}");
+        let what = format!("{what}, gradient of {name}");
         gradients_agree(&what, map, [&found, &expected], allowed);
     }
 }
 
-/// Batch, embedded, queries, given, places; the last two take more than one turn of at most 512.
+/// Batch size, key channels, queries, value channels, positions. The last two cases have more than one
+/// chunk, whose size is at most 512 queries.
 const CASES: [[usize; 5]; 8] = [
     [1, 1, 1, 1, 1],
     [2, 3, 7, 5, 11],
@@ -42,15 +43,15 @@ const CASES: [[usize; 5]; 8] = [
 ];
 
 #[test]
-fn it_is_softmax_attention_forward_and_backward() {
+fn attention_and_its_gradients_equal_those_with_the_full_matrix() {
     let device = Device::default().autodiff();
     for (dtype, allowed) in TYPES {
-        for [batch, embedded, queries, given, positions] in CASES {
+        for [batch, key_channels, queries, value_channels, positions] in CASES {
             let leaf = |shape| leaf(shape, (&device, dtype));
             let maps = [
-                leaf([batch, embedded, queries]),
-                leaf([batch, embedded, positions]),
-                leaf([batch, given, positions]),
+                leaf([batch, key_channels, queries]),
+                leaf([batch, key_channels, positions]),
+                leaf([batch, value_channels, positions]),
             ];
             let what = format!("{dtype:?} {queries} x {positions}");
             agree(&what, maps.each_ref(), allowed);
@@ -65,12 +66,12 @@ fn large_scores_do_not_overflow() {
     let key = Tensor::<3>::from_data([[[300.0, -300.0, 299.0]]], &device);
     let value = Tensor::<3>::from_data([[[1.0, 2.0, 3.0]]], &device);
     let found = attention(query, key, value).into_data();
-    assert_eq!(found.try_to_vec::<f32>().expect("numbers"), [1.0, 1.0]);
+    assert_eq!(found.try_to_vec::<f32>().expect("values"), [1.0, 1.0]);
 }
 
-/// Where most weights vanish, no gradient is below the normal range, which CPUs are slow with.
+/// Where most weights vanish, no gradient is subnormal: CPUs are slow with such values.
 #[test]
-fn weights_that_vanish_leave_no_subnormal_gradients() {
+fn vanishing_weights_give_no_subnormal_gradients() {
     let device = Device::default().autodiff();
     let map = |times: f32| {
         (random([1, 8, 64], &device) * times)
@@ -81,43 +82,46 @@ fn weights_that_vanish_leave_no_subnormal_gradients() {
     let [query, key, value] = maps.clone();
     let scores = query.clone().transpose().matmul(key.clone()).inner();
     let least = softmax(scores, 2).min().into_scalar::<f32>();
-    assert!(least < f32::MIN_POSITIVE, "the case is one: {least:e}");
+    assert!(
+        least < f32::MIN_POSITIVE,
+        "the test needs a subnormal weight, found at least {least:e}"
+    );
     let gradients = (attention(query, key, value) * random([1, 8, 64], &device))
         .sum()
         .backward();
     for map in &maps {
         let gradient = map.grad(&gradients).expect("a gradient").into_data();
-        assert!(gradient.iter::<f32>().all(|number| !number.is_subnormal()));
+        assert!(gradient.iter::<f32>().all(|value| !value.is_subnormal()));
     }
     agree("vanishing", maps.each_ref(), 1e-5);
 }
 
 #[test]
-fn what_is_not_contiguous_is_read_right() {
+fn views_are_read_correctly() {
     let device = Device::default().autodiff();
     let view = |of: Tensor<3>| of.detach().require_grad();
     let transposed = || view(random([2, 9, 4], &device).swap_dims(1, 2));
     let part = || view(random([4, 7, 12], &device).slice([1..3, 2..6, 1..10]));
-    let spread = || view(random([1, 4, 9], &device).expand([2, 4, 9]));
+    let expanded = || view(random([1, 4, 9], &device).expand([2, 4, 9]));
     for maps in [
         [transposed(), transposed(), transposed()],
-        [part(), transposed(), spread()],
-        [spread(), part(), transposed()],
-        [transposed(), spread(), part()],
+        [part(), transposed(), expanded()],
+        [expanded(), part(), transposed()],
+        [transposed(), expanded(), part()],
     ] {
         agree("views", maps.each_ref(), 1e-5);
     }
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
+fn results_are_bit_identical_on_any_number_of_threads() {
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.expect("threads").install(|| {
+        pool.expect("a thread pool").install(|| {
             let device = Device::default().autodiff();
             let map = |channels: usize| {
-                let number = |index: usize| ((index * 7919 + channels) % 101) as f32 / 50.0 - 1.0;
-                let values = (0..2 * channels * 590).map(number).collect::<Vec<f32>>();
+                let value = |index: usize| ((index * 7919 + channels) % 101) as f32 / 50.0 - 1.0;
+                let values = (0..2 * channels * 590).map(value).collect::<Vec<f32>>();
                 let data = TensorData::new(values, [2, channels, 590]);
                 Tensor::<3>::from_data(data, &device).require_grad()
             };
@@ -134,8 +138,8 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-#[should_panic(expected = "keys and values as many places")]
-fn shapes_that_do_not_fit_are_refused() {
+#[should_panic(expected = "keys and values the same number of positions")]
+fn shapes_that_do_not_match_are_rejected() {
     let device = Device::default();
     let map = |positions| Tensor::<3>::ones([1, 2, positions], &device);
     let _ = attention(map(4), map(5), map(4));

@@ -1,4 +1,4 @@
-//! Convolutions, as they are, with an ending, and normalised.
+//! Convolutions: plain, with an epilogue, and normalised.
 
 use burn::tensor::{DType, Device, Tensor, module, ops::ConvOptions};
 use reid_ops::{BatchNormParams, Epilogue, conv2d, conv2d_batch_norm, conv2d_epilogue};
@@ -15,18 +15,18 @@ const CASES: [Case; 13] = [
     case([2, 3, 15, 13], 7, [7, 7], [2, 2], [3, 3], 1),
     case([2, 8, 6, 5], 12, [1, 1], [1, 1], [0, 0], 1),
     case([2, 8, 6, 5], 12, [1, 1], [2, 2], [0, 0], 1),
-    // Depthwise, a single number, and a kernel much larger than its image.
+    // Depthwise, a single value, and a kernel much larger than its image.
     case([1, 8, 4, 4], 8, [3, 3], [1, 1], [1, 1], 8),
     case([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0], 1),
     case([2, 3, 1, 2], 4, [7, 7], [1, 1], [3, 3], 1),
     case([2, 13, 10, 3], 40, [2, 2], [3, 3], [1, 1], 1),
     case([2, 4, 9, 20], 6, [1, 5], [1, 2], [0, 2], 2),
-    // Maps larger than a block, and more images than one task takes.
+    // Feature maps larger than a block, and more images than one task has.
     case([1, 4, 33, 40], 4, [3, 3], [1, 1], [1, 1], 1),
     case([37, 16, 3, 2], 14, [3, 3], [1, 1], [1, 1], 1),
 ];
 
-/// Each ending of each case in each type, with a bias and without.
+/// Runs a test for every case and dtype, with and without a bias.
 fn every(test: impl Fn(&str, &Case, (&Device, DType), f64, bool)) {
     let device = Device::default().autodiff();
     for (index, case) in CASES.iter().enumerate() {
@@ -40,10 +40,10 @@ fn every(test: impl Fn(&str, &Case, (&Device, DType), f64, bool)) {
 }
 
 #[test]
-fn convolutions_and_their_gradients_are_burns() {
-    every(|what, case, position, allowed, biased| {
-        let (input, weight) = (leaf(case.input, position), leaf(case.weights(), position));
-        let bias = biased.then(|| leaf([case.results], position));
+fn convolutions_and_their_gradients_equal_burns() {
+    every(|what, case, target, allowed, biased| {
+        let (input, weight) = (leaf(case.input, target), leaf(case.weights(), target));
+        let bias = biased.then(|| leaf([case.results], target));
         let wide_bias = || bias.as_ref().map(wide);
         let map = || {
             let (of, by) = (wide(&input), wide(&weight));
@@ -53,9 +53,9 @@ fn convolutions_and_their_gradients_are_burns() {
         let leaves = Leaves::of(&[&input, &weight], &vectors);
         let of = || (input.clone(), weight.clone());
         let found = conv2d(of().0, of().1, bias.clone(), case.options());
-        assert_eq!(found.dtype(), position.1);
+        assert_eq!(found.dtype(), target.1);
         agree(what, [&found, &map()], &leaves, allowed);
-        for epilogue in epilogues(found.dims(), position) {
+        for epilogue in epilogues(found.dims(), target) {
             let expected = apply_epilogue(map(), &epilogue);
             let found = conv2d_epilogue(
                 of().0,
@@ -76,11 +76,11 @@ fn convolutions_and_their_gradients_are_burns() {
 }
 
 #[test]
-fn a_normalised_convolution_is_a_convolution_normalised() {
-    every(|what, case, position, allowed, biased| {
-        let (input, weight) = (leaf(case.input, position), leaf(case.weights(), position));
-        let bias = biased.then(|| leaf([case.results], position));
-        let norm = normalisation(case.results, position);
+fn conv2d_batch_norm_equals_convolution_then_normalisation() {
+    every(|what, case, target, allowed, biased| {
+        let (input, weight) = (leaf(case.input, target), leaf(case.weights(), target));
+        let bias = biased.then(|| leaf([case.results], target));
+        let norm = normalisation(case.results, target);
         let wide_bias = || bias.as_ref().map(wide);
         let whole = || {
             let (of, by) = (wide(&input), wide(&weight));
@@ -90,14 +90,14 @@ fn a_normalised_convolution_is_a_convolution_normalised() {
         };
         let mut vectors = values(&norm).to_vec();
         vectors.extend(&bias);
-        for epilogue in epilogues(whole().dims(), position) {
+        for epilogue in epilogues(whole().dims(), target) {
             let expected = apply_epilogue(whole(), &epilogue);
             let found = normalised(case, [&input, &weight], bias.as_ref(), (&norm, &epilogue));
             let what = format!("{what}, {epilogue:?}");
             let leaves = Leaves::of(&[&input, &weight], &vectors).and(&epilogue);
             agree(&what, [&found, &expected], &leaves, allowed);
 
-            // Evaluation, and features that are not tracked, of a network that is.
+            // Without autodiff, as in evaluation; then with a tracked network and untracked features.
             let (still, shortcut) = (untracked(&norm), without_gradient(&epilogue));
             let plain_bias = bias.as_ref().map(plain);
             let found = normalised(
@@ -125,9 +125,9 @@ fn normalised(
     conv2d_batch_norm(input, weight, bias.cloned(), case.options(), with)
 }
 
-/// Dilation is left to Burn.
+/// Dilated convolutions are left to Burn.
 #[test]
-fn dilated_convolutions_are_burns() {
+fn dilated_convolutions_equal_burns() {
     let device = Device::default();
     let (input, weight) = (random([1, 2, 6, 6], &device), random([3, 2, 3, 3], &device));
     let options = || ConvOptions::new([1, 1], [2, 2], [2, 2], 1);

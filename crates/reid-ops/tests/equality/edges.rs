@@ -1,4 +1,4 @@
-//! Nothing, what is not a number, and shapes that do not fit.
+//! Empty inputs, NaN, and shapes that do not match.
 
 use burn::tensor::{
     DType, Device, Int, Tensor,
@@ -18,7 +18,7 @@ fn pointwise() -> ConvOptions<2> {
     ConvOptions::new([1, 1], [0, 0], [1, 1], 1)
 }
 
-/// Weights of 1 from all channels of a map to as many.
+/// The weights of a 1 x 1 convolution that sums all channels.
 fn ones(x: &Tensor<4>) -> Tensor<4> {
     let channels = x.dims()[1];
     Tensor::ones([channels, channels, 1, 1], &x.device())
@@ -28,11 +28,11 @@ fn one(x: &Tensor<4>) -> Tensor<1> {
     Tensor::ones([x.dims()[1]], &x.device())
 }
 
-fn joined(x: &Tensor<4>) -> Epilogue<4> {
+fn add_relu_epilogue(x: &Tensor<4>) -> Epilogue<4> {
     Epilogue::AddRelu(Tensor::ones(x.shape(), &x.device()))
 }
 
-/// Every operation on maps, and what it calls itself.
+/// Every operation on features, with its name in error messages.
 const OPERATIONS: [(&str, Operation); 17] = [
     ("convolution", |x| {
         let weight = ones(&x);
@@ -43,7 +43,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
         conv2d_epilogue(x, weight, Some(bias), pointwise(), Epilogue::Relu)
     }),
     ("convolution", |x| {
-        let (weight, epilogue) = (ones(&x), joined(&x));
+        let (weight, epilogue) = (ones(&x), add_relu_epilogue(&x));
         conv2d_epilogue(x, weight, None, pointwise(), epilogue)
     }),
     ("convolution", |x| {
@@ -58,7 +58,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
             ones(&x),
             normalisation(x.dims()[1], (&x.device(), DType::F32)),
         );
-        let epilogue = joined(&x);
+        let epilogue = add_relu_epilogue(&x);
         conv2d_batch_norm(x, weight, None, pointwise(), (norm, epilogue))
     }),
     ("normalisation", |x| {
@@ -68,7 +68,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
     ("normalisation", |x| {
         let (norm, epilogue) = (
             normalisation(x.dims()[1], (&x.device(), DType::F32)),
-            joined(&x),
+            add_relu_epilogue(&x),
         );
         batch_norm(x, norm, epilogue)
     }),
@@ -77,7 +77,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
         batch_norm_train(x, one.clone(), one, 1e-5, Epilogue::Relu).output
     }),
     ("normalisation", |x| {
-        let (one, epilogue) = (one(&x), joined(&x));
+        let (one, epilogue) = (one(&x), add_relu_epilogue(&x));
         let running = RunningStatistics {
             mean: one.clone(),
             variance: one.clone(),
@@ -103,7 +103,7 @@ const OPERATIONS: [(&str, Operation); 17] = [
     }),
     ("gate", |x| {
         let gate = Tensor::ones([x.dims()[0], x.dims()[1], 1, 1], &x.device());
-        let epilogue = joined(&x);
+        let epilogue = add_relu_epilogue(&x);
         mul_gate_epilogue(x, gate, epilogue)
     }),
     ("mixing", |x| {
@@ -118,39 +118,46 @@ const OPERATIONS: [(&str, Operation); 17] = [
     }),
 ];
 
-/// A message says which operation was given nothing.
+/// The message names the operation and the shape.
 #[test]
-fn an_empty_batch_is_refused() {
+fn an_empty_batch_is_rejected() {
     for (name, operation) in OPERATIONS {
-        let nothing = || operation(Tensor::zeros([0, 2, 4, 4], &Device::default()));
-        let refused = std::panic::catch_unwind(nothing);
-        let message = refused.expect_err("nothing in").downcast::<String>();
+        let run = || operation(Tensor::zeros([0, 2, 4, 4], &Device::default()));
+        let result = std::panic::catch_unwind(run);
+        let message = result
+            .expect_err("an empty batch panics")
+            .downcast::<String>();
         let message = message.expect("a message");
-        let expected = format!("{name} of an empty map, expected at least one number, found [0,");
+        let expected = format!(
+            "{name} of an empty tensor: expected every dimension to be at least 1, found shape [0,"
+        );
         assert!(message.starts_with(&expected), "{message}");
     }
 }
 
 #[test]
-fn what_is_not_a_number_stays_so() {
+fn nan_stays_nan() {
     let device = Device::default();
     for (name, operation) in OPERATIONS {
         let bad = Tensor::<4>::full([1, 1, 1, 1], f32::NAN, &device);
         assert!(operation(bad).into_scalar::<f32>().is_nan(), "{name}");
-        // One of many: what it is part of is not a number, and something else is.
+        // With one NaN among many values, some results are NaN and others are not.
         let mut values = vec![1.0_f32; 2 * 3 * 5 * 7];
         values[17] = f32::NAN;
         let some = Tensor::<1>::from_data(values.as_slice(), &device).reshape([2, 3, 5, 7]);
         let result = operation(some);
         let (all, bad) = (result.shape().num_elements(), result.is_nan().int().sum());
-        let bad = usize::try_from(bad.into_scalar::<i64>()).expect("a number of numbers");
-        assert!((1..all).contains(&bad), "{name}: {bad} of {all}");
+        let bad = usize::try_from(bad.into_scalar::<i64>()).expect("a count");
+        assert!(
+            (1..all).contains(&bad),
+            "{name}: {bad} of {all} values are NaN"
+        );
     }
 }
 
 #[test]
-#[should_panic(expected = "maps that are added to maps [1, 2, 3, 3]")]
-fn a_shortcut_of_another_shape_than_a_convolutions_is_refused() {
+#[should_panic(expected = "shape of the tensor added to a tensor of shape [1, 2, 3, 3]")]
+fn a_shortcut_that_differs_in_shape_from_a_convolution_is_rejected() {
     let device = Device::default();
     let input = random([1, 2, 3, 3], &device);
     let epilogue = Epilogue::AddRelu(random([1, 2, 3, 1], &device));
@@ -159,8 +166,8 @@ fn a_shortcut_of_another_shape_than_a_convolutions_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "maps that are added to maps [1, 2, 3, 3]")]
-fn a_shortcut_of_another_shape_than_a_gates_is_refused() {
+#[should_panic(expected = "shape of the tensor added to a tensor of shape [1, 2, 3, 3]")]
+fn a_shortcut_that_differs_in_shape_from_a_gate_is_rejected() {
     let device = Device::default();
     let (features, gate) = (random([1, 2, 3, 3], &device), random([1, 2, 1, 1], &device));
     let epilogue = Epilogue::AddRelu(random([1, 2, 3, 1], &device));
@@ -169,7 +176,7 @@ fn a_shortcut_of_another_shape_than_a_gates_is_refused() {
 
 #[test]
 #[should_panic(expected = "channels")]
-fn channels_that_do_not_fit_are_refused() {
+fn channels_that_do_not_match_are_rejected() {
     let device = Device::default();
     let weight = Tensor::zeros([4, 3, 3, 3], &device);
     let _ = conv2d(

@@ -1,5 +1,5 @@
-//! Every operation gives what Burn's own operations give in double precision, forward and backward, and the
-//! same bits however many threads there are.
+//! Every operation equals a composition of Burn's operations in double precision, forward and backward, and
+//! is bit-identical on any number of threads.
 
 mod adam;
 mod attention;
@@ -17,11 +17,11 @@ use burn::tensor::{
 };
 use reid_ops::{BatchNormParams, Epilogue};
 
-/// The types of numbers, and what a result may be off by in each, as a share of its largest number.
+/// The dtypes, each with the allowed error of a result, relative to its largest value.
 const TYPES: [(DType, f64); 2] = [(DType::F32, 1e-5), (DType::F64, 1e-10)];
 
-/// Numbers of mean 0 and variance 1, the same in every run: each test has a thread, and the process's
-/// generator of Burn is drawn from by all of them.
+/// Random values of mean 0 and variance 1, the same in every run. The generator is local to the thread of a
+/// test: all tests of the process would share Burn's generator.
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     thread_local! {
         static DRAWN: Cell<u64> = const { Cell::new(1) };
@@ -35,12 +35,12 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values.collect(), shape), device)
 }
 
-/// Random numbers of a type, that gradients are asked for where there are any.
+/// Random values of a dtype, tracked on an autodiff device.
 fn leaf<const D: usize>(shape: [usize; D], (device, dtype): (&Device, DType)) -> Tensor<D> {
     tracked(random(shape, device).cast(dtype))
 }
 
-/// Numbers that gradients are asked for where there are any.
+/// The values as a leaf that is tracked on an autodiff device.
 fn tracked<const D: usize>(values: Tensor<D>) -> Tensor<D> {
     if values.device().is_autodiff() {
         values.detach().require_grad()
@@ -49,7 +49,7 @@ fn tracked<const D: usize>(values: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// Numbers that are not tracked.
+/// The values without autodiff.
 fn plain<const D: usize>(values: &Tensor<D>) -> Tensor<D> {
     let values = values.clone();
     if values.device().is_autodiff() {
@@ -59,14 +59,14 @@ fn plain<const D: usize>(values: &Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// The same numbers in double precision; gradients pass.
+/// The values in double precision; gradients flow through the cast.
 fn wide<const D: usize>(of: &Tensor<D>) -> Tensor<D> {
     of.clone().cast(DType::F64)
 }
 
-/// A normalisation by statistics that are not those of any features.
-fn normalisation(channels: usize, position: (&Device, DType)) -> BatchNormParams {
-    let one = || leaf([channels], position);
+/// A normalisation by random statistics.
+fn normalisation(channels: usize, target: (&Device, DType)) -> BatchNormParams {
+    let one = || leaf([channels], target);
     BatchNormParams {
         weight: one(),
         bias: one(),
@@ -76,7 +76,7 @@ fn normalisation(channels: usize, position: (&Device, DType)) -> BatchNormParams
     }
 }
 
-/// The same normalisation, not tracked.
+/// The normalisation without autodiff.
 fn untracked(of: &BatchNormParams) -> BatchNormParams {
     let [gamma, bias, mean, variance] = values(of).map(plain);
     BatchNormParams {
@@ -88,21 +88,21 @@ fn untracked(of: &BatchNormParams) -> BatchNormParams {
     }
 }
 
-/// The learnt and given numbers of a normalisation.
+/// The parameters and statistics of a normalisation.
 fn values(of: &BatchNormParams) -> [&Tensor<1>; 4] {
     [&of.weight, &of.bias, &of.mean, &of.variance]
 }
 
-/// Every ending of a map of a shape.
-fn epilogues<const D: usize>(shape: [usize; D], position: (&Device, DType)) -> [Epilogue<D>; 3] {
+/// Every epilogue for features of a shape.
+fn epilogues<const D: usize>(shape: [usize; D], target: (&Device, DType)) -> [Epilogue<D>; 3] {
     [
         Epilogue::None,
         Epilogue::Relu,
-        Epilogue::AddRelu(leaf(shape, position)),
+        Epilogue::AddRelu(leaf(shape, target)),
     ]
 }
 
-/// The same ending, not tracked.
+/// The epilogue without autodiff.
 fn without_gradient(epilogue: &Epilogue<4>) -> Epilogue<4> {
     match epilogue {
         Epilogue::AddRelu(shortcut) => Epilogue::AddRelu(plain(shortcut)),
@@ -110,7 +110,7 @@ fn without_gradient(epilogue: &Epilogue<4>) -> Epilogue<4> {
     }
 }
 
-/// An ending by Burn's operations, in double precision.
+/// Applies an epilogue by Burn's operations, in double precision.
 fn apply_epilogue<const D: usize>(map: Tensor<D>, epilogue: &Epilogue<D>) -> Tensor<D> {
     match epilogue {
         Epilogue::None => map,
@@ -119,7 +119,7 @@ fn apply_epilogue<const D: usize>(map: Tensor<D>, epilogue: &Epilogue<D>) -> Ten
     }
 }
 
-/// What a result is computed from.
+/// The leaves that a result is computed from.
 #[derive(Clone, Default)]
 struct Leaves<'a> {
     maps: Vec<&'a Tensor<4>>,
@@ -134,7 +134,7 @@ impl<'a> Leaves<'a> {
         }
     }
 
-    /// And the shortcut of an ending.
+    /// Adds the shortcut of an epilogue, if there is one.
     fn and(mut self, epilogue: &'a Epilogue<4>) -> Self {
         if let Epilogue::AddRelu(shortcut) = epilogue {
             self.maps.push(shortcut);
@@ -151,12 +151,17 @@ fn difference<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>) -> f64 {
     (found - expected).abs().max().into_scalar::<f64>() / scale
 }
 
+/// Asserts that two tensors are equal up to `allowed`.
 fn close<const D: usize>(what: &str, found: &Tensor<D>, expected: &Tensor<D>, allowed: f64) {
     let difference = difference(found, expected);
-    assert!(difference < allowed, "{what}: {difference:e}");
+    assert!(
+        difference < allowed,
+        "{what}: differs by {difference:e}, allowed {allowed:e}"
+    );
 }
 
-/// A result and its gradients by leaves are what was expected, which is in double precision.
+/// Asserts that a result and its gradients with respect to the leaves equal the expected ones, in double
+/// precision.
 fn agree<const D: usize>(
     what: &str,
     [found, expected]: [&Tensor<D>; 2],
@@ -164,22 +169,22 @@ fn agree<const D: usize>(
     allowed: f64,
 ) {
     close(what, found, expected, allowed);
-    let pull = random(found.dims(), &found.device());
+    let upstream = random(found.dims(), &found.device());
     let [found, expected] = [found, expected].map(|of| {
-        let pull = pull.clone().cast(of.dtype());
-        (of.clone() * pull).sum().backward()
+        let upstream = upstream.clone().cast(of.dtype());
+        (of.clone() * upstream).sum().backward()
     });
-    for (position, map) in leaves.maps.iter().enumerate() {
-        let what = format!("{what}, by map {position}");
+    for (index, map) in leaves.maps.iter().enumerate() {
+        let what = format!("{what}, gradient of map {index}");
         gradients_agree(&what, map, [&found, &expected], allowed);
     }
-    for (position, vector) in leaves.vectors.iter().enumerate() {
-        let what = format!("{what}, by vector {position}");
+    for (index, vector) in leaves.vectors.iter().enumerate() {
+        let what = format!("{what}, gradient of vector {index}");
         gradients_agree(&what, vector, [&found, &expected], allowed);
     }
 }
 
-/// A gradient by a leaf is what was expected.
+/// Asserts that the gradient with respect to a leaf equals the expected one.
 fn gradients_agree<const D: usize>(
     what: &str,
     leaf: &Tensor<D>,
@@ -190,6 +195,7 @@ fn gradients_agree<const D: usize>(
     close(what, &found, &expected, allowed);
 }
 
+/// The sizes of a convolution.
 struct Case {
     input: [usize; 4],
     results: usize,

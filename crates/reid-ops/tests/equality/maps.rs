@@ -1,4 +1,4 @@
-//! Sums, poolings, gates, means of maps and mixing.
+//! ReLU of a sum, max and average pooling, gates, and feature `CutMix`.
 
 use burn::tensor::{Bool, Device, Int, Tensor, activation::relu, module, ops::MaxPoolOptions};
 use reid_ops::{
@@ -8,7 +8,7 @@ use reid_ops::{
 
 use crate::{Leaves, TYPES, agree, apply_epilogue, epilogues, leaf, random, wide};
 
-/// Small maps and odd ones, and some that are shared out: by whole lines, and not.
+/// Small and odd sizes, and sizes that are divided among threads, with and without whole cache lines.
 pub(crate) const SHAPES: [[usize; 4]; 7] = [
     [1, 1, 1, 1],
     [3, 5, 7, 3],
@@ -19,7 +19,7 @@ pub(crate) const SHAPES: [[usize; 4]; 7] = [
     [2, 3, 300, 301],
 ];
 
-/// The shapes of gates of features: for each channel, for each place, and for each number.
+/// The shapes of gates: one value per channel, one per position, and one per feature value.
 pub(crate) fn gates([batch, channels, height, width]: [usize; 4]) -> [[usize; 4]; 3] {
     [
         [batch, channels, 1, 1],
@@ -29,7 +29,7 @@ pub(crate) fn gates([batch, channels, height, width]: [usize; 4]) -> [[usize; 4]
 }
 
 #[test]
-fn a_rectified_sum_and_its_gradients_are_burns() {
+fn add_relu_and_its_gradients_equal_burns() {
     let device = Device::default().autodiff();
     for shape in SHAPES {
         for (dtype, allowed) in TYPES {
@@ -43,7 +43,7 @@ fn a_rectified_sum_and_its_gradients_are_burns() {
 }
 
 #[test]
-fn poolings_and_their_gradients_are_burns() {
+fn max_pooling_and_its_gradients_equal_burns() {
     let device = Device::default().autodiff();
     let cases = [
         ([2, 3, 8, 6], [3, 3], [2, 2], [1, 1]),
@@ -61,11 +61,11 @@ fn poolings_and_their_gradients_are_burns() {
                         .with_padding(padding)
                         .with_ceil_mode(ceil_mode)
                 };
-                // Of different numbers, and of zeros that are as large as each other.
+                // With different values, and with several maxima of 0 after a ReLU.
                 let input = leaf(shape, (&device, dtype));
-                for rectified in [false, true] {
+                for after_relu in [false, true] {
                     let features = || {
-                        if rectified {
+                        if after_relu {
                             relu(input.clone())
                         } else {
                             input.clone()
@@ -77,32 +77,33 @@ fn poolings_and_their_gradients_are_burns() {
                     let leaves = Leaves::of(&[&input], &[]);
                     agree(&what, [&found, &expected], &leaves, allowed);
                 }
-                // What was rectified passes nothing back, whichever zero is the largest: the pooling alone.
+                // A ReLU hides which of several zeros receives the gradient, so ties are checked without it
+                // too.
                 let zeros = input.clone().mul_scalar(0.0).detach().require_grad();
                 let found = max_pool2d(zeros.clone(), options());
                 let expected = module::max_pool2d(wide(&zeros), options());
                 let leaves = Leaves::of(&[&zeros], &[]);
-                agree("alike", [&found, &expected], &leaves, allowed);
+                agree("all values equal", [&found, &expected], &leaves, allowed);
             }
         }
     }
 }
 
 #[test]
-fn gates_and_their_gradients_are_burns() {
+fn gates_and_their_gradients_equal_burns() {
     let device = Device::default().autodiff();
     for shape in SHAPES {
         for gate in gates(shape) {
             for (dtype, allowed) in TYPES {
-                let position = (&device, dtype);
-                let (features, factors) = (leaf(shape, position), leaf(gate, position));
+                let target = (&device, dtype);
+                let (features, factors) = (leaf(shape, target), leaf(gate, target));
                 let product = || wide(&features) * wide(&factors);
                 let leaves = Leaves::of(&[&features, &factors], &[]);
                 let of = || (features.clone(), factors.clone());
                 let found = mul_gate(of().0, of().1);
                 let what = format!("{shape:?} {gate:?} {dtype:?}");
                 agree(&what, [&found, &product()], &leaves, allowed);
-                for epilogue in epilogues(shape, position) {
+                for epilogue in epilogues(shape, target) {
                     let expected = apply_epilogue(product(), &epilogue);
                     let found = mul_gate_epilogue(of().0, of().1, epilogue.clone());
                     let leaves = leaves.clone().and(&epilogue);
@@ -114,7 +115,7 @@ fn gates_and_their_gradients_are_burns() {
 }
 
 #[test]
-fn means_and_their_gradients_are_burns() {
+fn average_pooling_and_its_gradients_equal_burns() {
     let device = Device::default().autodiff();
     for shape in SHAPES {
         for (dtype, allowed) in TYPES {
@@ -123,7 +124,7 @@ fn means_and_their_gradients_are_burns() {
                 let positions = wide(&maps).flatten::<3>(2, 3);
                 positions.mean_dim(2).squeeze_dim(2)
             };
-            // Alone, and with another gradient before and after.
+            // Without other gradients of the features, and with one before and one after.
             let of = |gate: Tensor<2>, maps: Tensor<4>, others: usize| {
                 let gate = gate.unsqueeze_dims::<4>(&[-1, -1]);
                 match others {
@@ -143,31 +144,31 @@ fn means_and_their_gradients_are_burns() {
     }
 }
 
-/// Mixing as a composition.
+/// Feature `CutMix` as a composition of Burn's operations.
 fn composed(
     features: Tensor<4>,
     cut: Tensor<3, Bool>,
     partners: &[usize],
     flows: bool,
 ) -> Tensor<4> {
-    let index = |&donor: &usize| i32::try_from(donor).expect("a place in a batch");
+    let index = |&partner: &usize| i32::try_from(partner).expect("an index in the batch");
     let partners: Vec<i32> = partners.iter().map(index).collect();
     let partners = Tensor::<1, Int>::from_data(partners.as_slice(), &features.device());
-    let giving = if flows {
+    let source = if flows {
         features.clone()
     } else {
         features.clone().detach()
     };
     let cut = cut.unsqueeze_dim::<4>(1).expand(features.dims());
-    features.mask_where(cut, giving.select(0, partners))
+    features.mask_where(cut, source.select(0, partners))
 }
 
 #[test]
-fn mixing_and_its_gradient_are_burns() {
+fn cut_mix_and_its_gradient_equal_burns() {
     let device = Device::default().autodiff();
     for shape @ [batch, _, height, width] in SHAPES {
         let cut = random([batch, height, width], &device).greater_elem(0.3);
-        // Some give to none, some to several, some to themselves.
+        // Each image is its own partner, one image is the partner of all, or all are partners in a cycle.
         for partners in [
             (0..batch).collect::<Vec<_>>(),
             vec![batch - 1; batch],
@@ -187,9 +188,9 @@ fn mixing_and_its_gradient_are_burns() {
     }
 }
 
-/// Products, sums and gradients are written where operands lie, if no one else holds them.
+/// Operands whose memory is shared are not overwritten; those that are not shared may be.
 #[test]
-fn what_someone_else_holds_stays() {
+fn shared_operands_keep_their_values() {
     let device = Device::default();
     for shape in SHAPES {
         let [left, right] = [(); 2].map(|()| random(shape, &device));
@@ -203,22 +204,25 @@ fn what_someone_else_holds_stays() {
             let before = [&features, &gate].map(Tensor::to_data);
             let held = mul_gate(features.clone(), gate.clone()).into_data();
             assert_eq!([&features, &gate].map(Tensor::to_data), before);
-            // Held by no one, it is written over, with the same result.
+            // An operand that is not shared is overwritten, with the same result.
             let product = mul_gate(features.clone() * 1.0, gate.clone()).into_data();
             assert_eq!(product, held);
-            let join = |features: Tensor<4>| {
+            let gate_and_add = |features: Tensor<4>| {
                 let epilogue = Epilogue::AddRelu(features.clone().flip([0]) * 1.0);
                 mul_gate_epilogue(features, gate.clone(), epilogue).into_data()
             };
-            assert_eq!(join(features.clone()), join(features.clone() * 1.0));
+            assert_eq!(
+                gate_and_add(features.clone()),
+                gate_and_add(features.clone() * 1.0)
+            );
             assert_eq!(features.to_data(), before[0]);
         }
     }
 }
 
-/// A sum gives one gradient to both of its sides.
+/// Both operands of a sum receive the same gradient tensor, and neither may overwrite it for the other.
 #[test]
-fn both_sides_of_a_sum_have_their_gradient() {
+fn both_operands_of_a_sum_get_the_right_gradient() {
     let device = Device::default().autodiff();
     let features = random([2, 3, 4, 5], &device).require_grad();
     let gates = [random([2, 3, 1, 1], &device), random([2, 1, 4, 5], &device)];
@@ -229,15 +233,15 @@ fn both_sides_of_a_sum_have_their_gradient() {
     agree("gates", [&sums[0], &sums[1]], &leaves, 1e-5);
 
     let parameters = [(); 4].map(|()| random::<1>([3], &device));
-    let [gamma, bias, other_gain, other_bias] = &parameters;
+    let [gamma, bias, other_gamma, other_bias] = &parameters;
     let norm = |gamma: &Tensor<1>, bias: &Tensor<1>| {
         let of = (features.clone(), gamma.clone(), bias.clone());
         batch_norm_train(of.0, of.1, of.2, 1e-5, Epilogue::None).output
     };
-    let found = add_relu(norm(gamma, bias), norm(other_gain, other_bias));
+    let found = add_relu(norm(gamma, bias), norm(other_gamma, other_bias));
     let norm = |gamma, bias| {
         module::batch_norm_train(wide(&features), wide(gamma), wide(bias), 1e-5).output
     };
-    let expected = relu(norm(gamma, bias) + norm(other_gain, other_bias));
+    let expected = relu(norm(gamma, bias) + norm(other_gamma, other_bias));
     agree("normalisations", [&found, &expected], &leaves, 1e-5);
 }

@@ -1,4 +1,4 @@
-//! Batch normalisation, by the statistics of the batch and by given ones.
+//! Batch normalisation, by the statistics of the batch and by given statistics.
 
 use burn::tensor::{DType, Device, Tensor, module};
 use reid_ops::{Epilogue, RunningStatistics, batch_norm, batch_norm_train, batch_norm_update};
@@ -8,7 +8,7 @@ use crate::{
     untracked, values, wide, without_gradient,
 };
 
-/// Odd ones, a few places, some that are shared out, and descriptors.
+/// Odd sizes, few positions, sizes that are divided among threads, and embeddings.
 const SHAPES: [[usize; 4]; 5] = [
     [3, 5, 7, 3],
     [5, 1, 1, 1],
@@ -17,22 +17,22 @@ const SHAPES: [[usize; 4]; 5] = [
     [6, 40, 1, 1],
 ];
 
-/// Features with an offset, so that a variance by squares alone would be wrong.
+/// An offset of the features, so that a variance computed from plain squares would be inexact.
 const OFFSET: f64 = 4.0;
 
 #[test]
-fn normalisations_and_their_gradients_are_burns() {
+fn normalisations_and_their_gradients_equal_burns() {
     let device = Device::default().autodiff();
     for shape @ [batch, channels, height, width] in SHAPES {
         for (dtype, allowed) in TYPES {
-            let position = (&device, dtype);
-            for epilogue in epilogues(shape, position) {
+            let target = (&device, dtype);
+            for epilogue in epilogues(shape, target) {
                 let what = format!("{shape:?}, {dtype:?}, {epilogue:?}");
-                let input = leaf(shape, position)
+                let input = leaf(shape, target)
                     .add_scalar(OFFSET)
                     .detach()
                     .require_grad();
-                let [gamma, bias] = [(); 2].map(|()| leaf([channels], position));
+                let [gamma, bias] = [(); 2].map(|()| leaf([channels], target));
                 let whole =
                     || module::batch_norm_train(wide(&input), wide(&gamma), wide(&bias), 1e-5);
                 let (expected, output) = (whole(), || apply_epilogue(whole().output, &epilogue));
@@ -45,7 +45,7 @@ fn normalisations_and_their_gradients_are_burns() {
                 close(&what, &found.mean, &expected.mean, allowed);
                 close(&what, &found.variance, &expected.variance, allowed);
 
-                let [mean, variance] = [(); 2].map(|()| leaf([channels], position).detach());
+                let [mean, variance] = [(); 2].map(|()| leaf([channels], target).detach());
                 let running = (
                     RunningStatistics {
                         mean: mean.clone(),
@@ -66,9 +66,9 @@ fn normalisations_and_their_gradients_are_burns() {
     }
 }
 
-/// Numbers whose deviation is a hundredth of their mean.
+/// The standard deviation is about a hundredth of the mean.
 #[test]
-fn numbers_far_from_zero_are_normalised() {
+fn values_far_from_zero_are_normalised() {
     let device = Device::default();
     let input = random::<4>([3, 5, 7, 3], &device) * 0.5 + 40.0;
     let (gamma, bias) = (Tensor::ones([5], &device), Tensor::zeros([5], &device));
@@ -81,34 +81,34 @@ fn numbers_far_from_zero_are_normalised() {
 fn features_without_positions_are_normalised_too() {
     let device = Device::default().autodiff();
     for (dtype, allowed) in TYPES {
-        let position = (&device, dtype);
-        for epilogue in epilogues([6, 4], position) {
-            let map = leaf([6, 4, 1, 1], position);
+        let target = (&device, dtype);
+        for epilogue in epilogues([6, 4], target) {
+            let map = leaf([6, 4, 1, 1], target);
             let input = || map.clone().reshape([6, 4]);
-            let [gamma, bias] = [(); 2].map(|()| leaf([4], position));
+            let [gamma, bias] = [(); 2].map(|()| leaf([4], target));
             let expected =
                 module::batch_norm_train(wide(&input()), wide(&gamma), wide(&bias), 1e-5);
             let output = apply_epilogue(expected.output, &epilogue);
             let of = (input(), gamma.clone(), bias.clone());
             let found = batch_norm_train(of.0, of.1, of.2, 1e-5, epilogue);
             let leaves = Leaves::of(&[&map], &[&gamma, &bias]);
-            agree("descriptors", [&found.output, &output], &leaves, allowed);
+            agree("embeddings", [&found.output, &output], &leaves, allowed);
         }
     }
 }
 
 #[test]
-fn evaluation_normalises_by_what_it_is_given() {
+fn batch_norm_normalises_by_the_given_statistics() {
     let device = Device::default().autodiff();
     for shape in SHAPES {
         for (dtype, allowed) in TYPES {
-            let position = (&device, dtype);
-            let (input, norm) = (leaf(shape, position), normalisation(shape[1], position));
+            let target = (&device, dtype);
+            let (input, norm) = (leaf(shape, target), normalisation(shape[1], target));
             let whole = || {
                 let [gamma, bias, mean, variance] = values(&norm).map(wide);
                 module::batch_norm(wide(&input), gamma, bias, mean, variance, norm.epsilon)
             };
-            for epilogue in epilogues(shape, position) {
+            for epilogue in epilogues(shape, target) {
                 let what = format!("{shape:?}, {dtype:?}, {epilogue:?}");
                 let expected = apply_epilogue(whole(), &epilogue);
                 let found = batch_norm(input.clone(), norm.clone(), epilogue.clone());
@@ -124,7 +124,7 @@ fn evaluation_normalises_by_what_it_is_given() {
 }
 
 #[test]
-fn a_normalisation_is_a_map_of_each_channel() {
+fn a_normalisation_is_an_affine_map_of_each_channel() {
     let device = Device::default();
     let (input, norm) = (
         random([2, 5, 3, 4], &device),

@@ -1,4 +1,4 @@
-//! The number of threads changes no bit.
+//! Results are bit-identical on any number of threads.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, ops::MaxPoolOptions};
 use reid_ops::{
@@ -9,7 +9,7 @@ use reid_ops::{
 
 use crate::{Case, case, maps, plain, tracked, without_gradient};
 
-/// So large that each pass is shared out: by images, channels, rows and results.
+/// Sizes at which every pass is divided among threads.
 const CONVOLUTIONS: [Case; 9] = [
     case([5, 8, 22, 12], 20, [3, 3], [1, 1], [1, 1], 1),
     case([5, 64, 40, 24], 72, [3, 3], [1, 1], [1, 1], 1),
@@ -22,7 +22,7 @@ const CONVOLUTIONS: [Case; 9] = [
     case([70, 24, 5, 3], 17, [3, 3], [1, 1], [1, 1], 1),
 ];
 
-/// Maps that are shared out, among them few of many places and many of few.
+/// Sizes that are divided among threads: few large feature maps, and many small ones.
 const MAPS: [[usize; 4]; 4] = [
     [5, 66, 31, 29],
     [2, 3, 300, 301],
@@ -30,7 +30,7 @@ const MAPS: [[usize; 4]; 4] = [
     [3, 2048, 16, 8],
 ];
 
-/// The same numbers whenever they are asked for, some of them below 0.
+/// Values that are the same on every call; some are negative.
 fn values<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let count = i64::try_from(shape.iter().product::<usize>()).expect("small");
     let values = Tensor::<1, Int>::arange(0..count, device).float();
@@ -48,26 +48,27 @@ fn normalisation(channels: usize, device: &Device) -> BatchNormParams {
     }
 }
 
-/// What some operations give with so many threads.
+/// Runs operations on a thread pool of the given size.
 fn with<T: Send>(threads: usize, operations: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.expect("threads").install(operations)
+    pool.expect("a thread pool").install(operations)
 }
 
+/// Asserts that results are bit-identical on 1, 2, 3 and 7 threads.
 fn same(what: &str, operations: impl Fn() -> Vec<TensorData> + Send + Sync) {
     let one = with(1, &operations);
     for threads in [2, 3, 7] {
         let many = with(threads, &operations);
-        for (position, (one, many)) in one.iter().zip(&many).enumerate() {
+        for (index, (one, many)) in one.iter().zip(&many).enumerate() {
             assert!(
                 one == many,
-                "{what}: result {position} with {threads} threads"
+                "{what}: result {index} differs between 1 and {threads} threads"
             );
         }
     }
 }
 
-/// A result and its gradients by what it was computed from.
+/// A result and its gradients with respect to the given tensors.
 fn all(result: Tensor<4>, maps: &[&Tensor<4>], vectors: &[&Tensor<1>]) -> Vec<TensorData> {
     let value = result.to_data();
     let gradients = result.powi_scalar(3).sum().backward();
@@ -85,7 +86,7 @@ fn all(result: Tensor<4>, maps: &[&Tensor<4>], vectors: &[&Tensor<1>]) -> Vec<Te
 }
 
 #[test]
-fn of_convolutions() {
+fn convolutions_are_bit_identical() {
     for case in &CONVOLUTIONS {
         let what = format!("{:?} with {:?}", case.input, case.weights());
         same(&what, || {
@@ -98,11 +99,11 @@ fn of_convolutions() {
             let shortcut = values(map.dims(), &device);
             let mut results = all(map, &[&input, &weight], &[]);
             for epilogue in [Epilogue::Relu, Epilogue::AddRelu(shortcut.clone())] {
-                let apply_epilogue =
+                let output =
                     conv2d_epilogue(of().0, of().1, Some(bias.clone()), options(), epilogue);
-                results.extend(all(apply_epilogue, &[&input, &weight], &[&bias]));
+                results.extend(all(output, &[&input, &weight], &[&bias]));
             }
-            // In evaluation the ending is where the map is written.
+            // Without autodiff, the epilogue is applied as the result is written.
             let [input, weight, shortcut] = [&input, &weight, &shortcut].map(plain);
             let device = Device::default();
             for epilogue in [Epilogue::None, Epilogue::Relu, Epilogue::AddRelu(shortcut)] {
@@ -119,7 +120,7 @@ fn of_convolutions() {
 }
 
 #[test]
-fn of_normalisations() {
+fn normalisations_are_bit_identical() {
     for shape @ [_, channels, _, _] in MAPS {
         same(&format!("{shape:?}"), || {
             let device = Device::default().autodiff();
@@ -155,28 +156,29 @@ fn of_normalisations() {
 }
 
 #[test]
-fn of_maps() {
+fn elementwise_operations_and_poolings_are_bit_identical() {
     for shape @ [batch, _, height, width] in MAPS.into_iter().chain(maps::SHAPES) {
         same(&format!("{shape:?}"), || {
             let device = Device::default().autodiff();
             let features = values(shape, &device);
-            let [over_places, over_channels, _] = maps::gates(shape).map(|of| values(of, &device));
+            let [over_positions, over_channels, _] =
+                maps::gates(shape).map(|of| values(of, &device));
             let sum = add_relu(features.clone(), features.clone().cos());
-            let once = mul_gate(sum, over_places.clone());
+            let once = mul_gate(sum, over_positions.clone());
             let twice = mul_gate(once, over_channels.clone());
             let epilogue = Epilogue::AddRelu(features.clone());
-            let joined = mul_gate_epilogue(twice, over_places.clone(), epilogue);
-            let rectified = mul_gate_epilogue(joined, over_channels.clone(), Epilogue::Relu);
+            let added = mul_gate_epilogue(twice, over_positions.clone(), epilogue);
+            let with_relu = mul_gate_epilogue(added, over_channels.clone(), Epilogue::Relu);
             let cut = values([batch, height, width], &device).greater_elem(0.2);
             let partners: Vec<usize> = (0..batch).rev().collect();
-            let mixed = cut_mix(rectified, cut, &partners, true);
+            let mixed = cut_mix(with_relu, cut, &partners, true);
             let kernel = [height.min(3), width.min(3)];
             let pooling = MaxPoolOptions::new(kernel).with_stride([2, 2]);
             let pooled = max_pool2d(mixed.clone(), pooling);
             let means = global_avg_pool2d(mixed).unsqueeze_dims::<4>(&[-1, -1]);
             all(
                 pooled * means,
-                &[&features, &over_places, &over_channels],
+                &[&features, &over_positions, &over_channels],
                 &[],
             )
         });
@@ -184,7 +186,7 @@ fn of_maps() {
 }
 
 #[test]
-fn of_steps_of_adam() {
+fn steps_of_adam_are_bit_identical() {
     same("Adam", || {
         let device = Device::default();
         let values = || values::<2>([700, 431], &device);

@@ -1,4 +1,4 @@
-//! Tensors whose numbers do not lie one behind the other.
+//! Views: tensors that are not contiguous in memory.
 
 use burn::tensor::{
     Device, Tensor,
@@ -14,8 +14,8 @@ use crate::random;
 
 const SHAPE: [usize; 4] = [2, 6, 4, 5];
 
-/// Maps of one shape: turned, with channels innermost, a part of larger ones, of every second place, and
-/// one image, or one place, that stands for all.
+/// Views of one shape: transposed, with channels innermost, a slice, and expanded over images, positions,
+/// or channels and columns.
 fn views(device: &Device) -> Vec<Tensor<4>> {
     let map = |shape: [usize; 4]| random(shape, device);
     vec![
@@ -28,12 +28,12 @@ fn views(device: &Device) -> Vec<Tensor<4>> {
     ]
 }
 
-/// The same numbers, one behind the other.
+/// A contiguous copy.
 fn dense<const D: usize>(view: &Tensor<D>) -> Tensor<D> {
     Tensor::from_data(view.to_data(), &view.device())
 }
 
-/// Every operation on two maps of one shape.
+/// Every operation, as a function of two tensors of one shape.
 fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>>> {
     let vector = || random::<1>([6], device);
     let (gamma, bias, mean) = (vector(), vector(), vector());
@@ -98,19 +98,19 @@ fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor
     ]
 }
 
-/// Results and gradients are those of the same numbers laid out, to the bit.
+/// Results and gradients are bit-identical to those of contiguous copies.
 #[test]
-fn views_are_read_right_by_every_operation() {
+fn every_operation_reads_views_correctly() {
     let device = Device::default().autodiff();
-    for (number, operation) in operations(&device).iter().enumerate() {
+    for (index, operation) in operations(&device).iter().enumerate() {
         for (one, x) in views(&device).iter().enumerate() {
             for (other, y) in views(&device).iter().enumerate() {
-                // A gradient that is a view too, of another kind each time.
-                let run = |x: &Tensor<4>, y: &Tensor<4>, laid_out: bool| {
+                // The gradient with respect to the result is a view too, of different kinds.
+                let run = |x: &Tensor<4>, y: &Tensor<4>, contiguous: bool| {
                     let [x, y] = [x, y].map(|of| of.clone().detach().require_grad());
                     let result = operation(x.clone(), y.clone());
                     let [images, channels, height, width] = result.dims();
-                    let pull = match (one + other) % 3 {
+                    let upstream = match (one + other) % 3 {
                         0 => {
                             values([width, images, channels, height], &device).permute([1, 2, 3, 0])
                         }
@@ -119,9 +119,13 @@ fn views_are_read_right_by_every_operation() {
                         _ => values([1, 1, 1, width], &device)
                             .expand([images, channels, height, width]),
                     };
-                    let pull = if laid_out { dense(&pull) } else { pull };
+                    let upstream = if contiguous {
+                        dense(&upstream)
+                    } else {
+                        upstream
+                    };
                     let value = result.to_data();
-                    let gradients = (result * pull).sum().backward();
+                    let gradients = (result * upstream).sum().backward();
                     let [x, y] = [x, y].map(|of| of.grad(&gradients).map(Tensor::into_data));
                     (value, x, y)
                 };
@@ -129,14 +133,14 @@ fn views_are_read_right_by_every_operation() {
                 let expected = run(&dense(x), &dense(y), true);
                 assert_eq!(
                     found, expected,
-                    "operation {number}, views {one} and {other}"
+                    "operation {index} on views {one} and {other}"
                 );
             }
         }
     }
 }
 
-/// The same numbers whenever they are asked for.
+/// Values that are the same on every call.
 fn values(shape: [usize; 4], device: &Device) -> Tensor<4> {
     let count = i64::try_from(shape.iter().product::<usize>()).expect("few");
     let values = Tensor::<1, burn::tensor::Int>::arange(0..count, device).float();

@@ -1,23 +1,23 @@
-//! Head: hair, face and cap of the figure.
+//! The head of a figure: hair, face and cap.
 
 use super::{Figure, LEFT, RIGHT, pouch};
 use crate::{canvas::Canvas, colour::Colour, outfit::Hairstyle};
 
 /// Height of the middle of the head.
 const MIDDLE: f32 = 0.088;
-/// Half its width and half its height.
+/// Half the width and half the height of the head.
 const SIZE: [f32; 2] = [0.062, 0.078];
-/// Where a bun is, and half its size.
+/// Forward position of a bun, and half its size.
 const BUN: [f32; 2] = [-0.07, 0.034];
 
 impl Figure<'_> {
-    /// Hair that falls on the back or is tied there: it comes before or after the torso.
+    /// Paints long hair or a bun. The depth decides whether it is painted before or after the torso.
     pub(super) fn paint_back_hair(&self, canvas: &mut Canvas) {
         let hair = self.outfit.hair.lit(0.9);
         match self.outfit.hairstyle {
             Hairstyle::Short => {}
             Hairstyle::Long => {
-                let (x, _) = self.transposed([0.0, -0.045]);
+                let (x, _) = self.rotated([0.0, -0.045]);
                 let half = self.breadth([0.072, 0.045]);
                 pouch(canvas, [x, 0.15], [half, 0.105], hair);
             }
@@ -25,20 +25,20 @@ impl Figure<'_> {
         }
     }
 
-    /// Head and what is on it, the last of the figure.
+    /// Paints the head with hair, face and cap, as the last part of the figure.
     pub(super) fn paint_head(&self, canvas: &mut Canvas) {
         let (sin, cos) = self.pose.yaw.sin_cos();
         let [across, down] = SIZE;
         let x = 0.012 * sin;
         let scalp = [x, MIDDLE - 0.008];
         canvas.ellipse(scalp, [across + 0.004, down], self.outfit.hair);
-        // The face is all of the head's lower part from the front, half of it from the side, and
-        // none of it from behind.
+        // The face covers the full width of the lower head from the front, half of it from the side, and
+        // nothing from behind.
         let face = 0.93 * across * f32::midpoint(1.0, cos).max(0.0);
         let centre = [x + sin * (across - face), MIDDLE + 0.018];
         canvas.ellipse(centre, [face, 0.8 * down], self.outfit.skin);
         for side in [LEFT, RIGHT] {
-            let (eye, near) = self.transposed([side * 0.025, 0.05]);
+            let (eye, near) = self.rotated([side * 0.025, 0.05]);
             if near > 0.0 {
                 let iris = Colour::hex(0x2a_2422);
                 canvas.ellipse([x + eye, MIDDLE + 0.012], [0.008, 0.01], iris);
@@ -54,7 +54,7 @@ impl Figure<'_> {
 
     fn paint_bun(&self, canvas: &mut Canvas) {
         let [back, half] = BUN;
-        let (x, _) = self.transposed([0.0, back]);
+        let (x, _) = self.rotated([0.0, back]);
         canvas.ellipse([x, 0.035], [half, half], self.outfit.hair.lit(0.88));
     }
 
@@ -71,7 +71,7 @@ impl Figure<'_> {
             [x, brim + 0.016],
         ];
         canvas.blob(&crown, cap);
-        // From behind the head hides the visor.
+        // Seen from behind, the head hides the visor.
         if cos > -0.4 {
             let visor = [x + 0.06 * sin, brim + 0.002];
             canvas.ellipse(visor, [0.052 + 0.012 * sin.abs(), 0.014], cap.lit(0.75));

@@ -1,4 +1,4 @@
-//! Picture: one person, one camera, one moment.
+//! Drawing one image of a person.
 
 use image::RgbImage;
 use rand::RngExt;
@@ -15,13 +15,13 @@ use crate::{
     scene::Scene,
 };
 
-/// Height of a picture that frames a person well, in the person's heights.
+/// Height of a well-framed image, in heights of a person.
 const FRAME: f32 = 1.1;
 
-/// Paints a scene, a person and what hides them, and takes the picture.
+/// Draws an image: a scene, a person and perhaps an obstacle, as the camera sees them.
 ///
-/// What the person wears depends on the identity alone, the place and its light on the camera
-/// alone, and everything else on all three arguments.
+/// The outfit depends on the identity alone. The scene and its light depend on the camera alone. Everything
+/// else depends on identity, camera and shot.
 pub(super) fn draw(
     config: &SyntheticConfig,
     identity: Identity,
@@ -35,7 +35,7 @@ pub(super) fn draw(
     let encounter = config.seed.named("encounter").at(person).at(number.into());
     let moment = encounter.at(shot as u64);
     let outfit = if identity.label() > 0 {
-        Outfit::of(person, config.seed.named("outfits"), difficulty)
+        Outfit::of_person(person, config.seed.named("outfits"), difficulty)
     } else {
         Outfit::stranger(moment.named("outfit"), difficulty)
     };
@@ -44,8 +44,9 @@ pub(super) fn draw(
     let pose = pose(&view, encounter, difficulty, &mut stream);
 
     let mut canvas = frame(config, &mut stream);
-    Scene::of(number, at_camera.named("scene")).paint(&mut canvas, stream.random_range(-3.0..3.0));
-    // Haze over an easy scene: what is in front of it stands out.
+    Scene::of_camera(number, at_camera.named("scene"))
+        .paint(&mut canvas, stream.random_range(-3.0..3.0));
+    // At low difficulty haze covers the scene, so that the person stands out.
     canvas.rectangle(
         [-9.0, -9.0],
         [9.0, 9.0],
@@ -53,7 +54,7 @@ pub(super) fn draw(
     );
     let figure = Figure::new(&outfit, pose);
     if identity.is_junk() {
-        // A detector's mistake: too near, too low, and half outside.
+        // A false detection: too near, too low, and half outside the image.
         let aside = if stream.random_bool(0.5) { 0.3 } else { -0.3 };
         canvas.moved([aside, 0.3], 1.4, |canvas| figure.paint(canvas));
     } else {
@@ -66,13 +67,13 @@ pub(super) fn draw(
     view.take(&canvas.into_image(), exposure, &mut stream)
 }
 
-/// How a camera of the set sees.
+/// The view of a camera of the dataset.
 pub(super) fn view(config: &SyntheticConfig, camera: Camera) -> View {
     let at_camera = config.seed.named("camera").at(camera.number().into());
-    View::of(at_camera.named("view"), config.difficulty)
+    View::from_seed(at_camera.named("view"), config.difficulty)
 }
 
-/// People pass a camera each on a way of their own, on which they turn little.
+/// Draws a pose. Each person passes each camera in a certain direction and changes it little between shots.
 fn pose(view: &View, encounter: Seed, difficulty: f32, stream: &mut Stream) -> Pose {
     let way = around(&mut encounter.named("way").stream(), 0.3 + 1.4 * difficulty);
     Pose {
@@ -81,21 +82,21 @@ fn pose(view: &View, encounter: Seed, difficulty: f32, stream: &mut Stream) -> P
     }
 }
 
-/// The cut-out of an imperfect detector: a little too large or small, and a little off.
+/// The bounding box of an imperfect detector: slightly too large or small, and slightly off centre.
 fn frame(config: &SyntheticConfig, stream: &mut Stream) -> Canvas {
     let difficulty = config.difficulty;
     let zoom = around(stream, 0.03 + 0.13 * difficulty).exp();
     let aside = around(stream, 0.02 + 0.08 * difficulty);
     let centre = 0.5 + around(stream, 0.015 + 0.06 * difficulty);
     let [height, width] = [config.height, config.width].map(|side| {
-        u32::try_from(side).unwrap_or_else(|_| panic!("a side of {side} pixels is too long"))
+        u32::try_from(side).unwrap_or_else(|_| panic!("an image side of {side} pixels is too long"))
     });
     let unit = zoom * config.height as f32 / FRAME;
     let top = centre - 0.5 * FRAME / zoom;
     Canvas::new([width, height], unit, [aside, top])
 }
 
-/// A number from `-spread..spread`.
+/// Draws uniformly from `-spread..spread`.
 fn around(stream: &mut Stream, spread: f32) -> f32 {
     stream.random_range(-1.0..1.0) * spread
 }

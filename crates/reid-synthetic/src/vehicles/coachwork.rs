@@ -1,4 +1,4 @@
-//! Coachwork: what is on each panel of body, cabin and container.
+//! Coachwork: the details on each panel of the body, the cabin and the container.
 
 use super::{
     super::{canvas::Point, colour::Colour},
@@ -13,7 +13,7 @@ const HEADLAMP: u32 = 0xf5_f2da;
 const TAIL_LAMP: u32 = 0xb8_1f1f;
 const DARK: u32 = 0x1d_1e21;
 
-/// The right and the left of the middle.
+/// Right and left of the middle.
 const SIDES: [f32; 2] = [-1.0, 1.0];
 
 /// Paints a panel of the body.
@@ -24,7 +24,7 @@ pub(super) fn body(vehicle: &Vehicle, face: Face, sheet: &mut Sheet<'_, '_>) {
         Face::Front => front(vehicle, sheet),
         Face::Slope => bonnet(vehicle, sheet),
         Face::Top => deck(vehicle, sheet),
-        // Behind the cab of a lorry there is its container.
+        // The container of a lorry is behind its cab.
         Face::Rear if bare => {}
         Face::Rear => rear(vehicle, sheet),
         Face::Left => flank(vehicle, Side::Left, sheet),
@@ -131,7 +131,7 @@ fn flank(vehicle: &Vehicle, side: Side, sheet: &mut Sheet<'_, '_>) {
     }
 }
 
-/// Where doors begin and end along the vehicle.
+/// The positions of the door seams along the vehicle.
 fn doors(model: &Model) -> Vec<f32> {
     let [front, _] = model.cabin.floor;
     if model.cargo.is_some() {
@@ -209,7 +209,7 @@ pub(super) fn cabin(vehicle: &Vehicle, face: Face, sheet: &mut Sheet<'_, '_>) {
     }
 }
 
-/// Side windows with pillars between them.
+/// Paints the side windows with pillars between them.
 fn windows(vehicle: &Vehicle, sheet: &mut Sheet<'_, '_>) {
     let Model { panes, blind, .. } = *vehicle.model;
     let (from, to) = (blind + 0.05, 0.95);
@@ -224,7 +224,7 @@ fn windows(vehicle: &Vehicle, sheet: &mut Sheet<'_, '_>) {
     }
 }
 
-/// A window: darker below, with the sky in it above.
+/// Paints a window: the lower half darker, with a reflection across.
 fn pane(vehicle: &Vehicle, from: Point, to: Point, sheet: &mut Sheet<'_, '_>) {
     let [left, low] = from;
     let [right, high] = to;

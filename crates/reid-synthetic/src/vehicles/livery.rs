@@ -1,4 +1,4 @@
-//! Livery: stripes, logo, sticker, mended corners and dirt, on each side of a vehicle.
+//! Livery: stripes, logo, sticker, repaired corners and dirt on each side of a vehicle.
 
 use super::{
     super::{canvas::Point, colour::Colour},
@@ -6,8 +6,10 @@ use super::{
     vehicle::{Dirt, Logo, Mend, Sticker, Stripes, Vehicle},
 };
 
-/// Which side of a vehicle a panel is. On flanks 0 is the rear and 1 the front; across, 0 is the
-/// right and 1 the left; on a bonnet 0 is its front end.
+/// The side of a vehicle to which a panel belongs.
+///
+/// On `Left` and `Right`, the first coordinate is 0 at the rear and 1 at the front. On the others, it is 0 on
+/// the right and 1 on the left. On `Bonnet`, the second coordinate is 0 at the front end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
@@ -50,7 +52,7 @@ pub(super) fn stripes(vehicle: &Vehicle, side: Side, sheet: &mut Sheet<'_, '_>) 
     }
 }
 
-/// Two bands from end to end, on what is seen from before, behind or above.
+/// Paints two bands from end to end on a panel at the front, the rear or the top.
 pub(super) fn lengthwise(sheet: &mut Sheet<'_, '_>, bold: f32, colour: Colour) {
     for middle in [0.4, 0.6] {
         let half = 0.07 * bold;
@@ -58,7 +60,7 @@ pub(super) fn lengthwise(sheet: &mut Sheet<'_, '_>, bold: f32, colour: Colour) {
     }
 }
 
-/// From where to where a band around the body goes on this side.
+/// The lower and the upper edge of a band around the body on this side.
 fn waist(side: Side, bold: f32) -> [f32; 2] {
     let (middle, height) = match side {
         Left | Right | Rear => (0.55, 0.2),
@@ -81,7 +83,7 @@ fn checks(sheet: &mut Sheet<'_, '_>, [low, high]: [f32; 2], colour: Colour) {
     }
 }
 
-/// Bars that lean backwards on the rear half of the flanks, and outwards elsewhere.
+/// Paints slanted bars: on the rear half of the flanks, and across the other sides.
 fn chevrons(side: Side, bold: f32, sheet: &mut Sheet<'_, '_>, colour: Colour) {
     let width = sheet.size()[0];
     let bar = 0.2 * bold / width;
@@ -149,7 +151,7 @@ pub(super) fn sticker(vehicle: &Vehicle, side: Side, sheet: &mut Sheet<'_, '_>) 
     sheet.tile([along, up], [size, 0.8 * size], colour);
 }
 
-/// Paints primer and scratches where the vehicle hit something.
+/// Paints primer and scratches on a repaired corner.
 pub(super) fn mend(vehicle: &Vehicle, side: Side, sheet: &mut Sheet<'_, '_>) {
     let Some(corner) = vehicle.mend else {
         return;

@@ -1,23 +1,23 @@
-//! Load: what a vehicle carries on its roof.
+//! The load on the roof of a vehicle.
 
 use super::{
     super::colour::Colour,
     model::Upper,
     panel::Brush,
     solid,
-    space::Place,
+    space::Position,
     vehicle::{Load, Vehicle},
 };
 
-/// The lower right rear and the upper left front corner of an upright block.
-type Block = [Place; 2];
+/// An upright block: its lower right rear and its upper left front corner.
+type Block = [Position; 2];
 
 /// Paints the load on the roof of the cabin.
 pub(super) fn paint(vehicle: &Vehicle, brush: &mut Brush<'_>) {
     let Some((kind, colour)) = vehicle.load else {
         return;
     };
-    let roof = Roof::of(vehicle);
+    let roof = Roof::of_vehicle(vehicle);
     let dark = Colour::hex(0x2a_2b2e);
     let (foot, blocks) = match kind {
         Load::Rack => (None, roof.rack()),
@@ -38,16 +38,16 @@ pub(super) fn paint(vehicle: &Vehicle, brush: &mut Brush<'_>) {
 /// The roof of a cabin, in metres.
 struct Roof {
     middle: f32,
-    /// Half the length that is used.
+    /// Half the usable length.
     reach: f32,
     half_width: f32,
     height: f32,
-    /// Size of what stands on it, 1 where it is easy to see.
+    /// Relative size of the load: 1 at difficulty 0.
     size: f32,
 }
 
 impl Roof {
-    fn of(vehicle: &Vehicle) -> Self {
+    fn of_vehicle(vehicle: &Vehicle) -> Self {
         let Upper {
             roof: [front, rear],
             heights: [_, height],
@@ -104,7 +104,7 @@ impl Roof {
         )]
     }
 
-    /// The bar that beacons stand on.
+    /// The bar on which the beacons are mounted.
     fn bar(&self) -> Block {
         let at = self.forward();
         let wide = 0.8 * self.half_width;
@@ -121,7 +121,7 @@ impl Roof {
         vec![beacon(-0.55), beacon(0.55)]
     }
 
-    /// Where along the vehicle a board or beacons are: a little before the middle.
+    /// The position of a board or of beacons along the vehicle: slightly in front of the middle.
     fn forward(&self) -> f32 {
         self.middle + 0.3 * self.reach
     }

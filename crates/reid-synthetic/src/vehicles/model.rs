@@ -1,36 +1,37 @@
-//! Model: the shape of a vehicle, in metres.
+//! Vehicle models: shapes in metres.
 
 use super::super::canvas::Point;
 
-/// The shape that the vehicles of a fleet share. Along the vehicle, numbers grow forwards, from the
-/// rear end to the front; heights are above the road.
+/// The shape shared by the vehicles of a fleet. Positions along the vehicle increase from the rear to the
+/// front. Heights are above the road. All lengths are in metres.
 #[derive(Debug, PartialEq)]
 pub(super) struct Model {
     pub(super) front: f32,
     /// Rear end of the whole vehicle.
     pub(super) rear: f32,
-    /// Rear end of the body: of a lorry, of its cab.
+    /// Rear end of the body; for a lorry, of its cab.
     pub(super) back: f32,
     pub(super) half_width: f32,
     /// Height of the lower edge of the body.
     pub(super) sill: f32,
     /// Height of the front end of the bonnet.
     pub(super) nose: f32,
-    /// Where the bonnet meets the windscreen: along, and its height.
+    /// The point where the bonnet meets the windscreen: position along the vehicle, and height.
     pub(super) cowl: Point,
     /// Height of the upper edge of the body at its back.
     pub(super) tail: f32,
     pub(super) cabin: Upper,
-    /// Side windows, and the share of the cabin's side behind them that has none.
+    /// Number of windows on each side.
     pub(super) panes: usize,
+    /// Share of the cabin's side, at the rear, without windows.
     pub(super) blind: f32,
-    /// What a lorry carries its load in.
+    /// The container of a lorry.
     pub(super) cargo: Option<Upper>,
     /// Whether it has an open bed behind the cabin.
     pub(super) bed: bool,
     /// Radius of the wheels.
     pub(super) wheel: f32,
-    /// Where the axles are along the vehicle.
+    /// Positions of the front and the rear axle along the vehicle.
     pub(super) axles: [f32; 2],
 }
 
@@ -231,7 +232,7 @@ const BUS: Model = Model {
     ..LORRY
 };
 
-/// Every shape: each fleet takes the next.
+/// All models, in the order in which fleets use them.
 pub(super) const MODELS: [&Model; 9] = [
     &HATCHBACK,
     &VAN,
@@ -251,7 +252,7 @@ impl Model {
         self.cabin.heights[1].max(cargo)
     }
 
-    /// Height of the body.
+    /// Height of the upper edge of the body.
     pub(super) fn shoulder(&self) -> f32 {
         self.tail.max(self.cowl[1])
     }
@@ -262,20 +263,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_convex_and_stand_on_their_wheels() {
-        for (place, model) in MODELS.into_iter().enumerate() {
-            // Nose, cowl and tail: no corner lies below the line between its neighbours.
+    fn models_have_convex_bodies_and_matching_wheels() {
+        for (index, model) in MODELS.into_iter().enumerate() {
+            // The cowl must not lie below the line from the nose to the tail.
             let [nose, tail] = [[model.front, model.nose], [model.back, model.tail]];
             let share = (nose[0] - model.cowl[0]) / (nose[0] - tail[0]);
             let straight = nose[1] + share * (tail[1] - nose[1]);
-            assert!(model.cowl[1] >= straight, "model {place}");
-            // Cabins stand on the body, and wheels reach from the road into it.
+            assert!(model.cowl[1] >= straight, "model {index}");
+            // The cabin must touch the body, and the wheels must reach from the road into the body.
             let [floor, roof] = model.cabin.heights;
-            assert!(floor <= model.shoulder() && roof > floor, "model {place}");
-            assert!(2.0 * model.wheel > model.sill, "model {place}");
+            assert!(floor <= model.shoulder() && roof > floor, "model {index}");
+            assert!(2.0 * model.wheel > model.sill, "model {index}");
             let [front, rear] = model.axles;
             let inside = front + model.wheel < model.front && rear - model.wheel > model.rear;
-            assert!(inside, "model {place}");
+            assert!(inside, "model {index}");
         }
     }
 }

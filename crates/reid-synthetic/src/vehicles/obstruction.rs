@@ -1,14 +1,14 @@
-//! Obstruction: what is between a vehicle and the camera.
+//! Obstructions between a vehicle and the camera.
 
 use rand::RngExt;
 use reid_core::{Seed, Stream};
 
 use super::{super::obstacle, panel::Brush, shape, space::Viewpoint, vehicle::Vehicle};
 
-/// Height of a passer-by in metres, which posts, bins and bushes are measured in.
+/// Height of a person in metres. It is the unit of posts, bins and bushes.
 const PERSON: f32 = 1.75;
 
-/// Paints another vehicle that overlaps, or things at the roadside.
+/// Paints another vehicle or an obstacle at the roadside in front of the vehicle.
 pub(super) fn paint(
     brush: &mut Brush<'_>,
     vehicle: &Vehicle,
@@ -20,7 +20,7 @@ pub(super) fn paint(
     if stream.random_bool(0.45) {
         let other = Vehicle::stranger(seed.named("other"), difficulty);
         let before = brush.lens;
-        brush.lens = before.before(beside(vehicle, &other, viewpoint, &mut stream));
+        brush.lens = before.relative_to(beside(vehicle, &other, viewpoint, &mut stream));
         shape::paint(&other, brush);
         brush.lens = before;
         return;
@@ -31,7 +31,7 @@ pub(super) fn paint(
     let along = stream.random_range(-0.5..0.5) * (model.front * sin).hypot(model.half_width * cos);
     let foot = [away * cos - along * sin, away * sin + along * cos, 0.0];
     let [x, y] = brush.lens.see(foot);
-    // A vehicle seen from low down ends close to the edge: what is before it still has to show.
+    // Seen from a low viewpoint, a vehicle ends close to the edge. The obstacle must still be visible.
     let y = y.min(0.97);
     let unit = PERSON * brush.lens.metre(foot);
     brush.canvas.moved([x, y - unit], unit, |canvas| {
@@ -39,7 +39,7 @@ pub(super) fn paint(
     });
 }
 
-/// Where another vehicle stands that is nearer to the camera and hides one end of this one.
+/// The position of another vehicle that is nearer to the camera and hides one end of this one.
 fn beside(
     vehicle: &Vehicle,
     other: &Vehicle,
@@ -50,7 +50,7 @@ fn beside(
     let halves = vehicle.model.front + other.model.front;
     let side = if stream.random_bool(0.5) { 1.0 } else { -1.0 };
     if cos.abs() > 0.7 {
-        // In the same lane or half in the next, before its bonnet or behind its tail.
+        // Ahead of the vehicle or behind it, partly in the next lane.
         let aside = side * stream.random_range(1.3..1.9);
         return [cos.signum() * (halves + 0.8), aside, 0.0];
     }

@@ -1,28 +1,28 @@
-//! Panel: a flat side of a vehicle, and what is painted on it.
+//! Panels: the flat faces of a vehicle, and painting on them.
 
 use super::{
     super::{
         canvas::{Canvas, Point},
         colour::Colour,
     },
-    space::{Lens, NEAR, Place, between, cross, dot, length, minus, times},
+    space::{Lens, NEAR, Position, between, cross, dot, length, minus, times},
 };
 
-/// A flat four-sided face. Points on it go from 0 to 1 along its lower edge and from 0 to 1 up.
+/// A flat quadrilateral face. Points on it have two coordinates from 0 to 1: along the lower edge, and up.
 #[derive(Clone, Debug)]
 pub(super) struct Panel {
-    /// Lower edge from beginning to end, then the upper one back.
-    corners: [Place; 4],
-    /// Outwards, of length 1.
-    normal: Place,
-    /// Corners, anticlockwise, of the convex shape that nothing is painted outside of; none if all of it is.
+    /// Beginning and end of the lower edge, then end and beginning of the upper edge.
+    corners: [Position; 4],
+    /// Unit normal, pointing outwards.
+    normal: Position,
+    /// Corners, anticlockwise, of the convex shape to which painting is clipped; empty for the whole panel.
     outline: Vec<Point>,
 }
 
 impl Panel {
-    /// The panel with these corners, around the lower edge and back along the upper one, of a solid
-    /// that has `inside` in it.
-    pub(super) fn new(corners: [Place; 4], inside: Place) -> Self {
+    /// The panel with these corners: beginning and end of the lower edge, then end and beginning of the upper
+    /// edge. `inside` is a position inside the solid, so the normal points away from it.
+    pub(super) fn new(corners: [Position; 4], inside: Position) -> Self {
         let [from, to, _, above] = corners;
         let normal = cross(minus(to, from), minus(above, from));
         let outwards = dot(normal, minus(from, inside)).signum();
@@ -33,20 +33,20 @@ impl Panel {
         }
     }
 
-    /// This panel cut to a convex shape.
-    pub(super) fn cut_to(self, outline: Vec<Point>) -> Self {
+    /// This panel, clipped to a convex shape.
+    pub(super) fn clipped_to(self, outline: Vec<Point>) -> Self {
         Self { outline, ..self }
     }
 
-    /// Moves the panel to the left of the vehicle, by metres.
+    /// Moves the panel to the left of the vehicle, by `left` metres.
     pub(super) fn shift(&mut self, left: f32) {
         for corner in &mut self.corners {
             corner[1] += left;
         }
     }
 
-    /// The place of a point of the panel.
-    pub(super) fn at(&self, [along, up]: Point) -> Place {
+    /// The position in space of a point on the panel.
+    pub(super) fn at(&self, [along, up]: Point) -> Position {
         let [from, to, above_to, above_from] = self.corners;
         between(
             between(from, to, along),
@@ -55,7 +55,7 @@ impl Panel {
         )
     }
 
-    /// Width and height in metres, measured through its middle.
+    /// Width and height in metres, measured through the centre.
     pub(super) fn size(&self) -> [f32; 2] {
         let distance = |from, to| length(minus(self.at(to), self.at(from)));
         [
@@ -65,21 +65,21 @@ impl Panel {
     }
 }
 
-/// A brush that paints in space: through a lens and in the light of a sun.
+/// A brush that paints positions in space through a lens, lit by the sun.
 pub(super) struct Brush<'a> {
     pub(super) canvas: &'a mut Canvas,
     pub(super) lens: Lens,
-    /// Towards the sun, of length 1.
-    pub(super) sun: Place,
+    /// Direction towards the sun, with a length of about 1.
+    pub(super) sun: Position,
 }
 
 impl Brush<'_> {
-    /// Paints a polygon; what of it is behind the lens is cut off.
-    pub(super) fn polygon(&mut self, corners: &[Place], colour: Colour) {
+    /// Paints a polygon, clipped at the near plane.
+    pub(super) fn polygon(&mut self, corners: &[Position], colour: Colour) {
         let mut seen = Vec::with_capacity(corners.len() + 1);
         for (index, &corner) in corners.iter().enumerate() {
             let next = corners[(index + 1) % corners.len()];
-            let [here, there] = [corner, next].map(|place| self.lens.depth(place) - NEAR);
+            let [here, there] = [corner, next].map(|position| self.lens.depth(position) - NEAR);
             if here >= 0.0 {
                 seen.push(self.lens.see(corner));
             }
@@ -91,7 +91,7 @@ impl Brush<'_> {
         self.canvas.polygon(&seen, colour);
     }
 
-    /// Paints on a panel, if it is seen.
+    /// Calls `paint` with the panel, if the lens sees its outer side.
     pub(super) fn on(&mut self, panel: &Panel, paint: impl FnOnce(&mut Sheet<'_, '_>)) {
         if self.lens.sees(panel.corners[0], panel.normal) {
             let light = self.light(panel.normal);
@@ -103,13 +103,13 @@ impl Brush<'_> {
         }
     }
 
-    /// How bright a face is: lit by the sky from above, by the sun from its side.
-    fn light(&self, normal: Place) -> f32 {
+    /// The brightness of a face with this normal: ambient light, light from above and light from the sun.
+    fn light(&self, normal: Position) -> f32 {
         0.74 + 0.14 * normal[2] + 0.26 * dot(normal, self.sun).max(0.0)
     }
 }
 
-/// A panel that is being painted. Lengths are in metres, points go from 0 to 1.
+/// A panel that is being painted. Lengths are in metres; coordinates of points go from 0 to 1.
 pub(super) struct Sheet<'b, 'a> {
     brush: &'b mut Brush<'a>,
     panel: &'b Panel,
@@ -122,56 +122,57 @@ impl Sheet<'_, '_> {
         self.panel.size()
     }
 
-    /// A polygon in the light of the panel.
+    /// Paints a polygon in the light of the panel.
     pub(super) fn polygon(&mut self, corners: &[Point], colour: Colour) {
         let corners = inside(corners, &self.panel.outline);
-        let places: Vec<_> = corners.iter().map(|&point| self.panel.at(point)).collect();
-        self.brush.polygon(&places, colour.lit(self.light));
+        let positions: Vec<_> = corners.iter().map(|&point| self.panel.at(point)).collect();
+        self.brush.polygon(&positions, colour.lit(self.light));
     }
 
-    /// The rectangle between two opposite corners.
+    /// Paints the rectangle between two opposite corners.
     pub(super) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {
         let corners = [from, [to[0], from[1]], to, [from[0], to[1]]];
         self.polygon(&corners, colour);
     }
 
-    /// A rectangle of this size in metres around its middle.
+    /// Paints a rectangle of this size, in metres, around its centre.
     pub(super) fn tile(&mut self, centre: Point, size: [f32; 2], colour: Colour) {
         let [across, up] = self.halves(size);
         let [x, y] = centre;
         self.rectangle([x - across, y - up], [x + across, y + up], colour);
     }
 
-    /// The polygon through `corners`, which are in metres from `centre`.
+    /// Paints the polygon with these corners, given in metres relative to `centre`.
     pub(super) fn figure(&mut self, centre: Point, corners: &[Point], colour: Colour) {
         let [width, height] = self.size();
-        let place = |&[x, y]: &Point| [centre[0] + x / width, centre[1] + y / height];
-        let corners: Vec<_> = corners.iter().map(place).collect();
+        let position = |&[x, y]: &Point| [centre[0] + x / width, centre[1] + y / height];
+        let corners: Vec<_> = corners.iter().map(position).collect();
         self.polygon(&corners, colour);
     }
 
-    /// A disc of this radius in metres.
+    /// Paints a disc with this radius, in metres.
     pub(super) fn disc(&mut self, centre: Point, radius: f32, colour: Colour) {
         self.figure(centre, &circle(radius), colour);
     }
 
-    /// A line of this width in metres.
+    /// Paints a line of this width, in metres.
     pub(super) fn line(&mut self, points: &[Point], width: f32, colour: Colour) {
-        let places = points.iter().map(|&point| self.panel.at(point));
-        let seen: Vec<_> = places.map(|place| self.brush.lens.see(place)).collect();
+        let positions = points.iter().map(|&point| self.panel.at(point));
+        let seen: Vec<_> = positions
+            .map(|position| self.brush.lens.see(position))
+            .collect();
         let width = width * self.brush.lens.metre(self.panel.at([0.5, 0.5]));
         self.brush.canvas.line(&seen, width, colour.lit(self.light));
     }
 
-    /// Half of a size in metres, in shares of the panel's.
+    /// Half of a size in metres, as a share of the panel's size.
     fn halves(&self, [width, height]: [f32; 2]) -> [f32; 2] {
         let [wide, high] = self.size();
         [0.5 * width / wide, 0.5 * height / high]
     }
 }
 
-/// The part of a polygon that is inside a convex outline (Sutherland and Hodgman, CACM 1974): cut
-/// along one of its sides after the other.
+/// Clips a polygon to a convex outline, one side after the other (Sutherland and Hodgman, CACM 1974).
 fn inside(corners: &[Point], outline: &[Point]) -> Vec<Point> {
     let twice_area = |from: Point, to: Point, point: Point| {
         (to[0] - from[0]) * (point[1] - from[1]) - (to[1] - from[1]) * (point[0] - from[0])
@@ -211,8 +212,8 @@ mod tests {
 
     use super::{super::space::Viewpoint, *};
 
-    /// 2 m wide and 1 m high, 1 m before the origin.
-    const FRONT: [Place; 4] = [
+    /// 2 m wide and 1 m high, 1 m in front of the origin.
+    const FRONT: [Position; 4] = [
         [1.0, -1.0, 0.0],
         [1.0, 1.0, 0.0],
         [1.0, 1.0, 1.0],
@@ -220,21 +221,21 @@ mod tests {
     ];
 
     #[test]
-    fn a_panel_measures_itself() {
+    fn a_panel_has_positions_a_size_and_a_normal() {
         let panel = Panel::new(FRONT, [0.0; 3]);
-        let near = |one: Place, other: Place| length(minus(one, other)) < 1e-6;
+        let near = |one: Position, other: Position| length(minus(one, other)) < 1e-6;
         assert!(near(panel.at([0.25, 0.5]), [1.0, -0.5, 0.5]));
         let [width, height] = panel.size();
         assert!((width - 2.0).abs() < 1e-6 && (height - 1.0).abs() < 1e-6);
-        // Away from what is inside, wherever that is.
+        // The normal points away from the inside position.
         assert!(near(panel.normal, [1.0, 0.0, 0.0]));
         let other = Panel::new(FRONT, [2.0, 0.0, 0.0]);
         assert!(near(other.normal, [-1.0, 0.0, 0.0]));
     }
 
     #[test]
-    fn what_is_outside_an_outline_is_cut_off() {
-        // An outline that ends in the middle of the unit square leaves its half.
+    fn a_polygon_is_clipped_to_the_outline() {
+        // An outline that ends in the middle of the unit square leaves half of it.
         let square = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
         let outline = [[-1.0, -1.0], [0.5, -1.0], [0.5, 2.0], [-1.0, 2.0]];
         let half = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
@@ -253,7 +254,7 @@ mod tests {
             distance: 11.0,
         };
         let painted = |inside| {
-            // 10 m away a metre is 0.1: 2 of 20 pixels.
+            // At a distance of 10 m, a metre is 0.1 image heights: 2 of 20 pixels.
             let mut canvas = Canvas::new([20, 20], 20.0, [0.0, -0.5]);
             let mut brush = Brush {
                 canvas: &mut canvas,

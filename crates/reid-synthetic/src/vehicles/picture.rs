@@ -1,4 +1,4 @@
-//! Picture: one vehicle, one camera, one moment.
+//! Drawing one image of a vehicle.
 
 use image::RgbImage;
 use rand::RngExt;
@@ -14,16 +14,16 @@ use super::{
     vehicle::Vehicle,
 };
 
-/// How much of a well framed picture a vehicle fills.
+/// Share of a well-framed image that the vehicle fills.
 const FILL: f32 = 0.92;
-/// What each camera's azimuth is beyond the last one's: the golden angle, so that however many
-/// there are, they stand all around.
+/// Difference between the azimuths of consecutive cameras: the golden angle in radians. It distributes any
+/// number of cameras evenly.
 const GOLDEN: f32 = 2.399_963;
 
-/// Paints a road, a vehicle and what hides it, and takes the picture.
+/// Draws an image: a road, a vehicle and perhaps an obstruction, as the camera sees them.
 ///
-/// What the vehicle looks like depends on the identity alone, the road, its light and the place of
-/// the camera on the camera alone, and everything else on all three arguments.
+/// The vehicle depends on the identity alone. The road, its light and the position of the camera depend on
+/// the camera alone. Everything else depends on identity, camera and shot.
 pub(super) fn draw(
     config: &VehiclesConfig,
     identity: Identity,
@@ -37,7 +37,7 @@ pub(super) fn draw(
     let encounter = seed(config).named("encounter").at(label).at(number.into());
     let moment = encounter.at(shot as u64);
     let vehicle = if identity.label() > 0 {
-        Vehicle::of(label, seed(config).named("fleets"), difficulty)
+        Vehicle::of_identity(label, seed(config).named("fleets"), difficulty)
     } else {
         Vehicle::stranger(moment.named("vehicle"), difficulty)
     };
@@ -52,9 +52,9 @@ pub(super) fn draw(
         lens: Lens::new(viewpoint, middle).framing(&shape::corners(&vehicle), frame),
         sun: sun(at_camera),
     };
-    let road = Road::of(number, at_camera.named("road"));
+    let road = Road::of_camera(number, at_camera.named("road"));
     road.paint(&mut brush, frame.aspect, stream.random_range(-30.0..30.0));
-    // Haze over an easy road: what is on it stands out.
+    // At low difficulty haze covers the road, so that the vehicle stands out.
     let haze = Colour::WHITE.veil(0.45 * (1.0 - difficulty));
     brush.canvas.rectangle([-9.0, -9.0], [9.0, 9.0], haze);
     shape::paint(&vehicle, &mut brush);
@@ -66,12 +66,12 @@ pub(super) fn draw(
     view(config, camera).take(&canvas.into_image(), exposure, &mut stream)
 }
 
-/// How a camera of the set sees.
+/// The view of a camera of the dataset.
 pub(super) fn view(config: &VehiclesConfig, camera: Camera) -> View {
-    View::of(at(config, camera).named("view"), config.difficulty)
+    View::from_seed(at(config, camera).named("view"), config.difficulty)
 }
 
-/// What vehicles and their cameras are drawn from: nothing that people share.
+/// The seed of vehicles and their cameras. It differs from the seeds of synthetic people.
 fn seed(config: &VehiclesConfig) -> Seed {
     config.seed.named("vehicles")
 }
@@ -80,8 +80,8 @@ fn at(config: &VehiclesConfig, camera: Camera) -> Seed {
     seed(config).named("camera").at(camera.number().into())
 }
 
-/// Cameras stand all around the road, each at a height and a distance of its own. Vehicles pass
-/// them each on a way of its own, on which they turn little.
+/// Draws a viewpoint. Cameras are distributed all around the road, each at its own height and distance. Each
+/// vehicle passes each camera in a certain direction and changes it little between shots.
 fn viewpoint(
     config: &VehiclesConfig,
     camera: Camera,
@@ -90,9 +90,9 @@ fn viewpoint(
 ) -> Viewpoint {
     let difficulty = config.difficulty;
     let first = around(&mut seed(config).named("first").stream(), 3.2);
-    let mut place = at(config, camera).named("place").stream();
-    let elevation = place.random_range(0.1..0.45);
-    let distance = place.random_range(9.0..17.0);
+    let mut position = at(config, camera).named("place").stream();
+    let elevation = position.random_range(0.1..0.45);
+    let distance = position.random_range(9.0..17.0);
     let way = around(&mut encounter.named("way").stream(), 0.1 + 0.3 * difficulty);
     let jitter = around(stream, 0.12 + 0.12 * difficulty);
     let nod = around(stream, 0.02 + 0.03 * difficulty);
@@ -103,7 +103,7 @@ fn viewpoint(
     }
 }
 
-/// The cut-out of an imperfect detector: a little too large or small, and a little off.
+/// The bounding box of an imperfect detector: slightly too large or small, and slightly off centre.
 fn frame(config: &VehiclesConfig, stream: &mut Stream) -> Frame {
     let difficulty = config.difficulty;
     let aspect = config.width as f32 / config.height as f32;
@@ -118,18 +118,18 @@ fn frame(config: &VehiclesConfig, stream: &mut Stream) -> Frame {
 
 fn canvas(config: &VehiclesConfig) -> Canvas {
     let [height, width] = [config.height, config.width].map(|side| {
-        u32::try_from(side).unwrap_or_else(|_| panic!("a side of {side} pixels is too long"))
+        u32::try_from(side).unwrap_or_else(|_| panic!("an image side of {side} pixels is too long"))
     });
     Canvas::new([width, height], config.height as f32, [0.0, 0.0])
 }
 
-/// Where the sun is at a camera: anywhere, half up.
+/// The direction towards the sun at a camera: any azimuth, at an elevation of 45 degrees.
 fn sun(at_camera: Seed) -> [f32; 3] {
-    let turn = around(&mut at_camera.named("sun").stream(), 3.2);
-    [0.7 * turn.cos(), 0.7 * turn.sin(), 0.7]
+    let azimuth = around(&mut at_camera.named("sun").stream(), 3.2);
+    [0.7 * azimuth.cos(), 0.7 * azimuth.sin(), 0.7]
 }
 
-/// A number from `-spread..spread`.
+/// Draws uniformly from `-spread..spread`.
 fn around(stream: &mut Stream, spread: f32) -> f32 {
     stream.random_range(-1.0..1.0) * spread
 }

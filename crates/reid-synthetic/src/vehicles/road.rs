@@ -1,4 +1,4 @@
-//! Road: what a camera's vehicles drive on, and what is beyond it.
+//! The road of a camera and the scene beyond it.
 
 use rand::RngExt;
 use reid_core::Seed;
@@ -8,12 +8,12 @@ use super::{
     panel::Brush,
 };
 
-/// Half the width of a lane, in metres: vehicles drive in the middle of theirs.
+/// Half the width of a lane, in metres. Vehicles drive in the middle of their lane.
 const LANE: f32 = 1.75;
-/// How far the road is painted in both directions, in metres.
+/// Length of the painted road in each direction, in metres.
 const REACH: f32 = 60.0;
 
-/// How far beyond a vehicle the scene begins, in metres.
+/// Distance between the vehicle and the beginning of the scene, in metres.
 const BEYOND: f32 = 11.0;
 
 /// The road of one camera.
@@ -23,7 +23,7 @@ pub(super) struct Road {
     asphalt: Colour,
     verge: Colour,
     marks: Colour,
-    /// Lanes to the left and to the right of the middle one.
+    /// Number of lanes to the left and to the right of the middle lane.
     lanes: [f32; 2],
     /// Whether the lines between lanes are broken.
     broken: bool,
@@ -33,7 +33,7 @@ pub(super) struct Road {
 
 impl Road {
     /// The road at camera `number`.
-    pub(super) fn of(number: u32, seed: Seed) -> Self {
+    pub(super) fn of_camera(number: u32, seed: Seed) -> Self {
         let mut stream = seed.stream();
         let mut pick = |palette: [u32; 4]| Colour::hex(palette[stream.random_range(0..4_usize)]);
         let asphalt = pick([0x63_666b, 0x74_7370, 0x55_585e, 0x8a_8781]);
@@ -50,7 +50,7 @@ impl Road {
         }
     }
 
-    /// Paints the road and what is beyond it, `pan` metres on.
+    /// Paints the road and the scene beyond it, shifted along the road by `pan` metres.
     pub(super) fn paint(&self, brush: &mut Brush<'_>, aspect: f32, pan: f32) {
         self.paint_beyond(brush, aspect, pan);
         let [left, right] = self.lanes.map(|lanes| LANE * (1.0 + 2.0 * lanes));
@@ -79,7 +79,7 @@ impl Road {
 
     fn paint_beyond(&self, brush: &mut Brush<'_>, aspect: f32, pan: f32) {
         let foot = brush.lens.far_ground(BEYOND);
-        // The scene is 1.5 units wide on both sides, and its ground begins 0.7 units down.
+        // The scene extends 1.5 units to both sides, and its ground begins 0.7 units below its origin.
         let unit = (0.5 * aspect / 1.4).max(foot / 1.1);
         let scene = self.scene;
         brush

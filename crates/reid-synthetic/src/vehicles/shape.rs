@@ -1,4 +1,4 @@
-//! Shape: a vehicle put together, its farthest parts first.
+//! Painting a vehicle from its parts, the farthest parts first.
 
 use super::{
     super::colour::Colour,
@@ -6,7 +6,7 @@ use super::{
     model::Upper,
     panel::Brush,
     solid,
-    space::Place,
+    space::Position,
     vehicle::Vehicle,
     wheel::{self, Hub},
 };
@@ -21,7 +21,8 @@ pub(super) fn paint(vehicle: &Vehicle, brush: &mut Brush<'_>) {
     underbody(vehicle, brush);
     mirrors(vehicle, false, brush);
     let cargo = model.cargo.as_ref();
-    // A lorry's cab and container stand one behind the other.
+    // If the lens is ahead of the rear end of a lorry's cab, the container is farther away than the cab and
+    // is painted first.
     let behind = cargo.filter(|_| brush.lens.sees([model.back, 0.0, 0.0], [1.0, 0.0, 0.0]));
     if let Some(cargo) = behind {
         container(vehicle, cargo, brush);
@@ -49,7 +50,7 @@ fn container(vehicle: &Vehicle, cargo: &Upper, brush: &mut Brush<'_>) {
 }
 
 /// Corners of the box around a vehicle.
-pub(super) fn corners(vehicle: &Vehicle) -> Vec<Place> {
+pub(super) fn corners(vehicle: &Vehicle) -> Vec<Position> {
     let model = vehicle.model;
     let half = model.half_width;
     let mut corners = Vec::with_capacity(8);
@@ -83,7 +84,7 @@ fn shadow(vehicle: &Vehicle, brush: &mut Brush<'_>) {
     }
 }
 
-/// What is dark below the body, and below a container.
+/// Paints the dark underbody, also below a container.
 fn underbody(vehicle: &Vehicle, brush: &mut Brush<'_>) {
     let model = vehicle.model;
     let half = 0.9 * model.half_width;
@@ -103,7 +104,7 @@ fn hubs(vehicle: &Vehicle) -> impl Iterator<Item = Hub> + use<> {
     sides.flat_map(move |side| axles.map(|along| Hub { along, side }))
 }
 
-/// Paints the mirrors on the sides that are seen, or on those that are not.
+/// Paints the mirrors on the visible sides (`outside`) or on the hidden sides.
 fn mirrors(vehicle: &Vehicle, outside: bool, brush: &mut Brush<'_>) {
     let model = vehicle.model;
     let [along, height] = [model.cabin.floor[0] - 0.3, model.shoulder() + 0.02];

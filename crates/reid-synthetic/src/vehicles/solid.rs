@@ -1,18 +1,21 @@
-//! Solid: the parts of a vehicle as convex bodies, each a list of panels.
+//! Solids: the parts of a vehicle as convex bodies. Each is a list of panels.
 
 use super::{
     super::canvas::Point,
     model::{Model, Upper},
     panel::Panel,
-    space::Place,
+    space::Position,
 };
 
-/// Which face of a part a panel is. A face across goes from the right to the left, and from its lower
-/// or front edge to the upper or rear one; a flank goes from the rear to the front, and up.
+/// The face of a part. It also defines the directions on its panel.
+///
+/// On `Front`, `Slope`, `Top` and `Rear`, the first coordinate goes from right to left, and the second from
+/// the lower or front edge to the upper or rear edge. On `Left` and `Right`, they go from rear to front and
+/// up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Face {
     Front,
-    /// What slopes up from the front: bonnet or windscreen.
+    /// The slope behind the front: bonnet or windscreen.
     Slope,
     Top,
     Rear,
@@ -23,7 +26,7 @@ pub(super) enum Face {
 /// A face and its panel.
 pub(super) type Faced = (Face, Panel);
 
-/// The body: what is below the windows.
+/// The panels of the body, which is the part below the windows.
 pub(super) fn body(model: &Model) -> Vec<Faced> {
     let half = model.half_width;
     let (sill, shoulder) = (model.sill, model.shoulder());
@@ -63,13 +66,13 @@ pub(super) fn body(model: &Model) -> Vec<Faced> {
             [ends[1], side * width(shoulder), shoulder],
             [ends[0], side * width(shoulder), shoulder],
         ];
-        let panel = Panel::new(corners, middle).cut_to(outline.clone());
+        let panel = Panel::new(corners, middle).clipped_to(outline.clone());
         panels.push((face, panel));
     }
     panels
 }
 
-/// A cabin or a container.
+/// The panels of a cabin or a container.
 pub(super) fn upper(upper: &Upper) -> Vec<Faced> {
     let [low, high] = upper.heights;
     let [wide, narrow] = upper.half_widths;
@@ -98,8 +101,8 @@ pub(super) fn upper(upper: &Upper) -> Vec<Faced> {
     panels
 }
 
-/// The panels of an upright block between two opposite corners, the lower right rear one first.
-pub(super) fn block(from: Place, to: Place) -> Vec<Faced> {
+/// The panels of an upright block from its lower right rear to its upper left front corner.
+pub(super) fn block(from: Position, to: Position) -> Vec<Faced> {
     let half = 0.5 * (to[1] - from[1]);
     let ends = [to[0], from[0]];
     let aside = f32::midpoint(from[1], to[1]);
@@ -116,8 +119,8 @@ pub(super) fn block(from: Place, to: Place) -> Vec<Faced> {
     panels
 }
 
-/// The panel across the vehicle along an edge of its outline.
-fn across(edge: [Point; 2], width: impl Fn(f32) -> f32, inside: Place) -> Panel {
+/// The panel that spans the width of the vehicle along an edge of its side outline.
+fn across(edge: [Point; 2], width: impl Fn(f32) -> f32, inside: Position) -> Panel {
     let [[from, low], [to, high]] = edge;
     let corners = [
         [from, -width(low), low],

@@ -1,55 +1,56 @@
-//! Space: places around a vehicle in metres, and the lens they are seen through.
+//! Positions around a vehicle in metres, and the perspective projection to the image.
 
 use super::super::canvas::Point;
 
-/// A place on or around a vehicle, in metres: forward, to its left, and above the road.
-pub(super) type Place = [f32; 3];
+/// A position in the coordinate system of a vehicle, in metres: forward, to the left, and above the road.
+pub(super) type Position = [f32; 3];
 
-/// The least depth that is drawn, in metres: nearer things are behind the lens, or about to be.
+/// The near plane: the smallest depth that is drawn, in metres.
 pub(super) const NEAR: f32 = 0.8;
 
-/// From where a vehicle is seen.
+/// The position of the camera relative to a vehicle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Viewpoint {
-    /// Turn in radians: 0 faces the vehicle, π/2 sees its left side, π its rear.
+    /// Azimuth in radians: 0 sees the front of the vehicle, π/2 its left side, π its rear.
     pub(super) azimuth: f32,
-    /// Angle above the road in radians.
+    /// Elevation above the road in radians.
     pub(super) elevation: f32,
     /// Distance of the lens from the vehicle's middle, in metres.
     pub(super) distance: f32,
 }
 
-/// What part of what is seen becomes the picture.
+/// The framing of the vehicle in the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    /// Width of the picture in its heights.
+    /// Aspect ratio of the image: width / height.
     pub(super) aspect: f32,
-    /// Size of the vehicle; 1 touches two opposite edges.
+    /// Size of the vehicle. At 1 it touches two opposite edges.
     pub(super) zoom: f32,
-    /// How far the vehicle is off the middle, in picture heights.
+    /// Offset of the vehicle from the centre (to the right, down), in image heights.
     pub(super) aside: Point,
 }
 
-/// A lens: places become points, in picture heights from the middle of the upper edge.
+/// A perspective projection from positions to points of the image. Points are in image heights, relative to
+/// the middle of the upper edge.
 ///
 /// ```text
-/// q = place − eye,  depth = −q · toward
+/// q = position − eye,  depth = −q · toward
 /// point = scale / depth · (q · right, −q · up) + shift
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lens {
-    eye: Place,
-    right: Place,
-    up: Place,
-    /// From the vehicle to the eye.
-    toward: Place,
+    eye: Position,
+    right: Position,
+    up: Position,
+    /// Unit vector from the vehicle to the eye.
+    toward: Position,
     scale: f32,
     shift: Point,
 }
 
 impl Lens {
-    /// The lens at a viewpoint, which looks at `target`.
-    pub(super) fn new(viewpoint: Viewpoint, target: Place) -> Self {
+    /// The lens at a viewpoint, directed at `target`.
+    pub(super) fn new(viewpoint: Viewpoint, target: Position) -> Self {
         let (sin, cos) = viewpoint.azimuth.sin_cos();
         let (rise, level) = viewpoint.elevation.sin_cos();
         let toward = [cos * level, sin * level, rise];
@@ -63,9 +64,12 @@ impl Lens {
         }
     }
 
-    /// This lens zoomed and shifted so that `places` fill the frame.
-    pub(super) fn framing(self, places: &[Place], frame: Frame) -> Self {
-        let seen: Vec<Point> = places.iter().map(|&place| self.see(place)).collect();
+    /// This lens zoomed and shifted so that `positions` fill the frame.
+    pub(super) fn framing(self, positions: &[Position], frame: Frame) -> Self {
+        let seen: Vec<Point> = positions
+            .iter()
+            .map(|&position| self.see(position))
+            .collect();
         let span = |axis: usize| {
             let along = seen.iter().map(|point| point[axis]);
             along.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
@@ -86,64 +90,64 @@ impl Lens {
         }
     }
 
-    /// This lens before a vehicle that stands at `place` instead of at the origin.
-    pub(super) fn before(self, place: Place) -> Self {
+    /// This lens in the coordinate system of a vehicle at `position`.
+    pub(super) fn relative_to(self, position: Position) -> Self {
         Self {
-            eye: minus(self.eye, place),
+            eye: minus(self.eye, position),
             ..self
         }
     }
 
-    /// Where a place is seen.
-    pub(super) fn see(&self, place: Place) -> Point {
-        let from_eye = minus(place, self.eye);
-        let metre = self.metre(place);
+    /// Projects a position to its point in the image.
+    pub(super) fn see(&self, position: Position) -> Point {
+        let from_eye = minus(position, self.eye);
+        let metre = self.metre(position);
         [
             self.shift[0] + metre * dot(from_eye, self.right),
             self.shift[1] - metre * dot(from_eye, self.up),
         ]
     }
 
-    /// Distance of a place from the lens along its axis, in metres.
-    pub(super) fn depth(&self, place: Place) -> f32 {
-        dot(minus(self.eye, place), self.toward)
+    /// Depth of a position: its distance from the lens along the optical axis, in metres.
+    pub(super) fn depth(&self, position: Position) -> f32 {
+        dot(minus(self.eye, position), self.toward)
     }
 
-    /// Length of a metre at a place, in picture heights.
-    pub(super) fn metre(&self, place: Place) -> f32 {
-        self.scale / self.depth(place).max(NEAR)
+    /// Length of a metre at a position, in image heights.
+    pub(super) fn metre(&self, position: Position) -> f32 {
+        self.scale / self.depth(position).max(NEAR)
     }
 
-    /// Whether the lens is on the side of a face to which its normal points.
-    pub(super) fn sees(&self, place: Place, normal: Place) -> bool {
-        dot(minus(self.eye, place), normal) > 0.0
+    /// Whether the lens sees the outer side of a face with this normal.
+    pub(super) fn sees(&self, position: Position, normal: Position) -> bool {
+        dot(minus(self.eye, position), normal) > 0.0
     }
 
-    /// How high on the picture the road is seen that is `metres` behind the vehicle.
+    /// The image y coordinate of the road surface, `metres` beyond the vehicle.
     pub(super) fn far_ground(&self, metres: f32) -> f32 {
         let [forward, left, _] = times(self.toward, -metres / self.up[2].max(0.1));
         self.see([forward, left, 0.0])[1]
     }
 }
 
-pub(super) fn plus(one: Place, other: Place) -> Place {
+pub(super) fn plus(one: Position, other: Position) -> Position {
     [one[0] + other[0], one[1] + other[1], one[2] + other[2]]
 }
 
-pub(super) fn minus(one: Place, other: Place) -> Place {
+pub(super) fn minus(one: Position, other: Position) -> Position {
     [one[0] - other[0], one[1] - other[1], one[2] - other[2]]
 }
 
-pub(super) fn times(place: Place, factor: f32) -> Place {
-    place.map(|value| value * factor)
+pub(super) fn times(position: Position, factor: f32) -> Position {
+    position.map(|value| value * factor)
 }
 
-pub(super) fn dot(one: Place, other: Place) -> f32 {
+pub(super) fn dot(one: Position, other: Position) -> f32 {
     one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 }
 
-/// The product at a right angle to both.
-pub(super) fn cross(one: Place, other: Place) -> Place {
+/// The cross product.
+pub(super) fn cross(one: Position, other: Position) -> Position {
     [
         one[1] * other[2] - one[2] * other[1],
         one[2] * other[0] - one[0] * other[2],
@@ -151,12 +155,12 @@ pub(super) fn cross(one: Place, other: Place) -> Place {
     ]
 }
 
-pub(super) fn length(place: Place) -> f32 {
-    dot(place, place).sqrt()
+pub(super) fn length(position: Position) -> f32 {
+    dot(position, position).sqrt()
 }
 
-/// The place `share` of the way from one to the other.
-pub(super) fn between(one: Place, other: Place, share: f32) -> Place {
+/// Interpolates linearly: `one` at `share` 0, `other` at `share` 1.
+pub(super) fn between(one: Position, other: Position, share: f32) -> Position {
     plus(one, times(minus(other, one), share))
 }
 
@@ -180,25 +184,25 @@ mod tests {
     }
 
     #[test]
-    fn a_lens_in_front_sees_left_on_its_right() {
-        // 10 m before the vehicle: 1 m to its left and 2 m up are 0.1 to the right and 0.2 up.
+    fn positions_are_projected_from_every_side() {
+        // From 10 m in front: 1 m to the vehicle's left and 2 m up are 0.1 to the right and 0.2 up.
         assert!(near(lens(0.0, 0.0).see([0.0, 1.0, 2.0]), [0.1, -0.2]));
-        // 2 m nearer, 8 m are left: 1 / 8.
+        // 2 m nearer, the distance is 8 m: 1 / 8.
         assert!(near(lens(0.0, 0.0).see([2.0, 1.0, 0.0]), [0.125, 0.0]));
-        // From its left the front is on the left.
+        // From the left side, the front of the vehicle is on the left of the image.
         assert!(near(lens(FRAC_PI_2, 0.0).see([1.0, 0.0, 0.0]), [-0.1, 0.0]));
-        // From above the front is below.
+        // From above, the front of the vehicle is at the bottom of the image.
         assert!(near(lens(0.0, FRAC_PI_2).see([1.0, 0.0, 0.0]), [0.0, 0.1]));
     }
 
     #[test]
-    fn what_is_framed_touches_two_edges() {
+    fn a_framed_vehicle_touches_two_edges() {
         let frame = Frame {
             aspect: 2.0,
             zoom: 1.0,
             aside: [0.0, 0.0],
         };
-        // As wide as high, in a picture twice as wide: it touches above and below, in the middle.
+        // A square vehicle in an image twice as wide as high: it touches the upper and the lower edge.
         let corners = [[0.0, -1.0, 0.0], [0.0, 1.0, 2.0]];
         let framed = lens(0.0, 0.0).framing(&corners, frame);
         assert!(near(framed.see(corners[0]), [-0.5, 1.0]));
@@ -207,7 +211,7 @@ mod tests {
 
     #[test]
     fn far_ground_is_behind_the_vehicle() {
-        // From an angle of 0.3 behind, level ground 5 m on: 5 · cos 0.3 deeper, 5 · sin 0.3 higher.
+        // At an elevation of 0.3, ground 5 m behind is 5 · cos 0.3 deeper and 5 · sin 0.3 higher.
         let seen = lens(0.0, 0.3).far_ground(5.0);
         let expected = -5.0 * 0.3_f32.sin() / (10.0 + 5.0 * 0.3_f32.cos());
         assert!((seen - expected).abs() < 1e-5, "{seen} {expected}");

@@ -1,4 +1,4 @@
-//! Vehicle: shape, paint and fittings, which are all that tells one vehicle from another.
+//! Vehicle: model, paint and fittings. Only they distinguish identities.
 
 use reid_core::Seed;
 
@@ -10,14 +10,14 @@ use super::{
     model::{MODELS, Model},
 };
 
-/// What a vehicle looks like.
+/// The appearance of a vehicle.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Vehicle {
     pub(super) model: &'static Model,
     pub(super) paint: Colour,
-    /// Of the roof and the pillars; of a van's sides; of a lorry's container.
+    /// Colour of the roof and the pillars, of the sides of a van's cabin, and of a lorry's container.
     pub(super) roof: Colour,
-    /// Of bumpers and sills.
+    /// Colour of bumpers and sills.
     pub(super) trim: Colour,
     pub(super) glass: Colour,
     pub(super) plate: Colour,
@@ -29,11 +29,11 @@ pub(super) struct Vehicle {
     pub(super) sticker: Option<(Sticker, Colour)>,
     pub(super) mend: Option<Mend>,
     pub(super) dirt: Option<Dirt>,
-    /// Size of what is painted on it, 1 where it is easy to see.
+    /// Relative size of stripes, logo, sticker and load: 1 at difficulty 0.
     pub(super) boldness: f32,
 }
 
-/// How the rims are cast.
+/// The style of the rims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rims {
     Disc,
@@ -41,7 +41,7 @@ pub(super) enum Rims {
     Rays,
 }
 
-/// The shape of all lamps, in front and behind.
+/// The shape of all lamps, at the front and the rear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lamps {
     Round,
@@ -50,7 +50,7 @@ pub(super) enum Lamps {
     Twin,
 }
 
-/// Stripes, seen from all sides.
+/// Stripes, visible from all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stripes {
     /// A band around the body.
@@ -62,7 +62,7 @@ pub(super) enum Stripes {
     Checks,
 }
 
-/// What is on doors, bonnet and tail.
+/// The logo on the sides, the bonnet and the rear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Logo {
     Disc,
@@ -72,17 +72,17 @@ pub(super) enum Logo {
     Triangle,
 }
 
-/// What is on the roof.
+/// The load on the roof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
     Rack,
     Chest,
-    /// A board across, as taxis have.
+    /// A board across the roof, like a taxi sign.
     Board,
     Beacons,
 }
 
-/// Where there is a sticker on each side.
+/// The position of the sticker on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sticker {
     FrontHigh,
@@ -91,7 +91,7 @@ pub(super) enum Sticker {
     RearLow,
 }
 
-/// Where there was an accident: bare primer and scratches on a corner, seen from two sides.
+/// The corner with bare primer and scratches from a repair. It is visible from two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mend {
     FrontLeft,
@@ -100,7 +100,7 @@ pub(super) enum Mend {
     RearRight,
 }
 
-/// Where the dirt is.
+/// The dirty parts of the vehicle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dirt {
     Sills,
@@ -149,9 +149,10 @@ const MENDS: [Mend; 4] = [
 ];
 const DIRT: [Dirt; 3] = [Dirt::Sills, Dirt::Body, Dirt::Dust];
 
-/// What vehicles may differ in. It stands in pairs, one that is seen from all sides with one that is
-/// not, or that is small: no two vehicles differ only in what a single side shows. Of prints, roofs and trims the colour nearest to
-/// the paint is left out, so that none vanishes on it.
+/// The attributes in which vehicles may differ, in pairs: an attribute that is visible from all sides, and
+/// one that is not, or that is small. Two vehicles therefore never differ only in something that is visible
+/// from a single side. For prints, roofs and trims, the colour nearest to the paint is excluded, because it
+/// would be invisible on the paint.
 const ATTRIBUTES: [Attribute; 12] = [
     Attribute::at_most_one_of(STRIPES.len() * (PRINTS.len() - 1)),
     Attribute::one_of(PLATES.len()),
@@ -170,35 +171,35 @@ const ATTRIBUTES: [Attribute; 12] = [
 /// A value for each attribute.
 type Values = [usize; ATTRIBUTES.len()];
 
-/// The fleet of a vehicle; there are six vehicles in each.
+/// The index of the fleet of a vehicle. Each fleet has six vehicles.
 fn fleet(vehicle: u64) -> u64 {
     vehicle / team::size(ATTRIBUTES.len())
 }
 
 impl Vehicle {
-    /// The looks of one vehicle.
+    /// The appearance of one vehicle.
     ///
-    /// Vehicles come in fleets of six of one model. Each differs from its fleet in as many
-    /// attributes as `difficulty` leaves: all twelve at 0, four at 0.5, two at 1, and then no two
-    /// vehicles of a fleet in the same. The paint is a vehicle's own at 0 and its fleet's from 0.5 on. Colours are
-    /// drawn together, and prints are smaller, as difficulty grows.
-    pub(super) fn of(vehicle: u64, seed: Seed, difficulty: f32) -> Self {
+    /// Vehicles belong to fleets of six of one model. The number of attributes in which a vehicle may differ
+    /// from its fleet falls with `difficulty`: twelve at 0, four at 0.5, two at 1. At 1 each vehicle of a
+    /// fleet differs in another pair. The paint is individual at 0 and that of the fleet from 0.5 on. Colours
+    /// become more similar, and prints smaller, as `difficulty` grows.
+    pub(super) fn of_identity(vehicle: u64, seed: Seed, difficulty: f32) -> Self {
         let fleet = fleet(vehicle);
         let own = team::drawn(&ATTRIBUTES, seed.named("vehicle").at(vehicle));
-        // The root: halfway, where vehicles already share paint, they share most else.
+        // The square root reduces the individual attributes faster: at 0.5 only four are left.
         let values = team::values(&ATTRIBUTES, vehicle, seed, difficulty.sqrt(), own);
         let start = seed.named("start").number() % 1000;
-        let walk = |place| Colour::hex(PAINTS[5 * team::remainder(place + start, 14) % 14]);
-        let share_of_its_own = (1.0 - 2.0 * difficulty).max(0.0);
-        let paint = walk(fleet).mix(walk(vehicle), share_of_its_own);
+        let paint_at = |step| Colour::hex(PAINTS[5 * team::remainder(step + start, 14) % 14]);
+        let individual = (1.0 - 2.0 * difficulty).max(0.0);
+        let paint = paint_at(fleet).mix(paint_at(vehicle), individual);
         let model = MODELS[team::remainder(fleet + start, MODELS.len())];
         Self::from_values(model, paint, values, difficulty)
     }
 
-    /// Any vehicle of any fleet.
+    /// A random vehicle, outside the labelled identities.
     pub(super) fn stranger(seed: Seed, difficulty: f32) -> Self {
         let values = team::drawn(&ATTRIBUTES, seed);
-        let any = |name: &str, of| team::remainder(seed.named(name).number(), of);
+        let any = |name: &str, count| team::remainder(seed.named(name).number(), count);
         let paint = Colour::hex(PAINTS[any("paint", PAINTS.len())]);
         let model = MODELS[any("model", MODELS.len())];
         Self::from_values(model, paint, values, difficulty)
@@ -219,12 +220,12 @@ impl Vehicle {
             trim,
             dirt,
         ] = values;
-        // Halfway to the colour of a wet road, paints differ by less than light does.
-        let road = Colour::hex(0x6d_7078);
-        let paint = paint.mix(road, 0.5 * difficulty);
+        // At difficulty 1 paints are halfway to grey, and they differ by less than the light of the cameras.
+        let grey = Colour::hex(0x6d_7078);
+        let paint = paint.mix(grey, 0.5 * difficulty);
         let near = |colour: Colour| {
             colour
-                .mix(road, 0.3 * difficulty)
+                .mix(grey, 0.3 * difficulty)
                 .mix(paint, 0.25 * difficulty)
         };
         let print = |value| {
@@ -259,7 +260,7 @@ impl Vehicle {
     }
 }
 
-/// The colours of a palette but for the one nearest to `paint`.
+/// The colours of a palette without the one nearest to `paint`.
 fn others(palette: &[u32], paint: Colour) -> Vec<Colour> {
     let mut colours: Vec<_> = palette.iter().map(|&rgb| Colour::hex(rgb)).collect();
     let nearest = (0..colours.len())
@@ -277,29 +278,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_vehicles_look_alike() {
+    fn all_vehicles_differ() {
         for number in 0..5 {
             for difficulty in [0.0, 0.3, 0.5, 0.8, 1.0] {
                 let seed = Seed::new(number);
                 let every: Vec<_> = (1..=200)
-                    .map(|vehicle| Vehicle::of(vehicle, seed, difficulty))
+                    .map(|vehicle| Vehicle::of_identity(vehicle, seed, difficulty))
                     .collect();
-                for (place, vehicle) in every.iter().enumerate() {
-                    let other = every[..place].iter().position(|other| other == vehicle);
-                    assert_eq!(other, None, "{place} of seed {number} at {difficulty}");
+                for (index, vehicle) in every.iter().enumerate() {
+                    let other = every[..index].iter().position(|other| other == vehicle);
+                    assert_eq!(other, None, "{index} of seed {number} at {difficulty}");
                 }
             }
         }
     }
 
     #[test]
-    fn fleets_share_a_model_and_from_the_middle_on_their_paint() {
+    fn fleets_share_a_model_and_from_difficulty_one_half_their_paint() {
         let seed = Seed::new(3);
         for difficulty in [0.0, 0.5, 1.0] {
             let members: Vec<_> = (6..12)
-                .map(|vehicle| Vehicle::of(vehicle, seed, difficulty))
+                .map(|vehicle| Vehicle::of_identity(vehicle, seed, difficulty))
                 .collect();
-            let next = Vehicle::of(12, seed, difficulty);
+            let next = Vehicle::of_identity(12, seed, difficulty);
             for pair in members.windows(2) {
                 assert_eq!(pair[0].model, pair[1].model);
                 assert_eq!(pair[0].paint == pair[1].paint, difficulty >= 0.5);
@@ -309,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn at_full_difficulty_a_fleet_differs_in_a_pair_each() {
-        // Members 6 to 11: each has another pair that is not the fleet's, so of two members four
-        // attributes differ. Here as they look: stripes, plate, roof and so on.
+    fn at_difficulty_1_each_vehicle_differs_from_its_fleet_in_one_pair() {
+        // Vehicles 6 to 11 are a fleet. Each differs from it in another pair of attributes, so two vehicles
+        // differ in four attributes.
         let seed = Seed::new(3);
-        let of = |vehicle| Vehicle::of(vehicle, seed, 1.0);
+        let vehicle = |identity| Vehicle::of_identity(identity, seed, 1.0);
         for (one, other) in [(6, 7), (6, 11), (8, 10)] {
-            let (one, other) = (of(one), of(other));
+            let (one, other) = (vehicle(one), vehicle(other));
             let differ = [
                 one.stripes != other.stripes,
                 one.plate != other.plate,

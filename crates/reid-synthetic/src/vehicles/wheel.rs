@@ -1,9 +1,9 @@
-//! Wheel: tyre, rim and the arch above them.
+//! Wheels: tyres, rims and wheel arches.
 
 use super::{
     super::{canvas::Point, colour::Colour},
     panel::{Brush, Panel, Sheet, circle},
-    space::Place,
+    space::Position,
     vehicle::{Rims, Vehicle},
 };
 
@@ -11,14 +11,14 @@ const RUBBER: u32 = 0x1c_1c1e;
 /// Width of a tyre in metres.
 const TYRE: f32 = 0.24;
 
-/// Where a wheel is: its middle along the vehicle, and 1 on the left or -1 on the right.
+/// The position of a wheel: its centre along the vehicle, and its side (1 for left, -1 for right).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hub {
     pub(super) along: f32,
     pub(super) side: f32,
 }
 
-/// Paints the tyre, most of which is below the body.
+/// Paints the tyre. The body later covers its upper part.
 pub(super) fn tyre(vehicle: &Vehicle, hub: Hub, brush: &mut Brush<'_>) {
     let Hub { along, side } = hub;
     let radius = vehicle.model.wheel;
@@ -29,7 +29,7 @@ pub(super) fn tyre(vehicle: &Vehicle, hub: Hub, brush: &mut Brush<'_>) {
     }
 }
 
-/// Paints what is seen of a wheel from outside: the arch, the tyre and the rim.
+/// Paints the outer side of a wheel: the arch, the tyre and the rim.
 pub(super) fn paint(vehicle: &Vehicle, hub: Hub, brush: &mut Brush<'_>) {
     let radius = vehicle.model.wheel;
     let rubber = Colour::hex(RUBBER);
@@ -40,7 +40,7 @@ pub(super) fn paint(vehicle: &Vehicle, hub: Hub, brush: &mut Brush<'_>) {
     });
 }
 
-/// The square around the outside of a wheel.
+/// The square panel around the outer side of a wheel.
 fn square(vehicle: &Vehicle, hub: Hub) -> Panel {
     let Hub { along, side } = hub;
     let radius = vehicle.model.wheel;
@@ -73,15 +73,15 @@ fn rim(vehicle: &Vehicle, rubber: Colour, sheet: &mut Sheet<'_, '_>) {
     }
 }
 
-/// A circle across the vehicle.
-fn ring(centre: Place, radius: f32) -> Vec<Place> {
+/// The corners of a circle in the vertical plane along the vehicle.
+fn ring(centre: Position, radius: f32) -> Vec<Position> {
     let [along, aside, height] = centre;
     circle(radius)
         .map(|[x, z]| [along + x, aside, height + z])
         .to_vec()
 }
 
-/// Bars from the middle outwards, the first upwards.
+/// Bars from the centre outwards. The first one points upwards.
 fn spokes(count: u8, half: f32, reach: f32) -> impl Iterator<Item = [Point; 4]> {
     (0..count).map(move |spoke| {
         let angle = std::f32::consts::TAU * (f32::from(spoke) / f32::from(count) + 0.25);

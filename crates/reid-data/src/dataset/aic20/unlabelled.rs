@@ -1,4 +1,4 @@
-//! Unlabelled: the challenge's own test, whose labels are kept back.
+//! The test set of the challenge, which has no public labels.
 
 use std::path::{Path, PathBuf};
 
@@ -10,31 +10,31 @@ use crate::{
     dataset::reading::{listing, notices::Notices},
 };
 
-/// The images of the challenge's own test, for a submission.
+/// The images of the test set of the challenge, for a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlabelled {
-    /// Images that are searched for, in the order of names.
+    /// The query images, in the order of their file names.
     pub query: Vec<UnlabelledImage>,
-    /// Images that are searched in, in the order of names.
+    /// The gallery images, in the order of their file names.
     pub gallery: Vec<UnlabelledImage>,
 }
 
-/// An image of a vehicle that nobody says.
+/// An image of a vehicle without a public label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnlabelledImage {
-    /// Where the image is.
+    /// The path of the image.
     pub path: PathBuf,
-    /// Which camera took it; `None` where there is no `query_label.xml` or `test_label.xml`.
+    /// The camera; `None` if there is no `query_label.xml` or `test_label.xml`.
     pub camera: Option<Camera>,
-    /// Which track it is part of; always `None` for queries.
+    /// The track that contains the image; `None` if there is no track file or it does not name the image.
     pub track: Option<Track>,
 }
 
 impl UnlabelledImage {
-    /// The image as a sample of a made-up identity, because descriptors are made of samples.
+    /// Converts the image to a sample with the given placeholder identity, because embedding needs samples.
     ///
-    /// With one identity for all queries and another for the whole gallery, no protocol takes anything
-    /// out of a ranking; what a report says about them means nothing.
+    /// Use one identity for all queries and another one for the whole gallery. Then no protocol ignores any
+    /// gallery image, and the ranked lists are complete. Metrics of such samples are meaningless.
     ///
     /// ```
     /// use reid_core::{Camera, Identity};
@@ -57,22 +57,23 @@ impl UnlabelledImage {
     }
 }
 
-/// Lists the images of the challenge's own test, whose labels are kept back.
+/// Lists the images of the test set of the challenge, which has no public labels.
 ///
 /// ```text
 /// root/image_query/000001.jpg      query
 /// root/image_test/000001.jpg       gallery
-/// root/test_track_id.txt           tracks of image_test; may be missing
-/// root/query_label.xml             cameras, in later years of the challenge; may be missing
-/// root/test_label.xml
+/// root/test_track_id.txt           tracks of image_test; optional
+/// root/query_label.xml             cameras, in later years of the challenge; optional
+/// root/test_label.xml              the same for image_test
 /// ```
 ///
-/// A submission has a line per query, in the order of names, with the numbers in the names of the 100
-/// nearest gallery images.
+/// A submission has one line for each query, in the order of their file names. A line lists the numbers in
+/// the file names of the 100 nearest gallery images.
 ///
 /// # Errors
-/// [`Error::MissingFolder`], [`Error::NoImages`], [`Error::LeftOut`] for images that are not read, and [`Error::NoLabel`], [`Error::Line`] and
-/// [`Error::Io`] as [`labelled`](super::labelled).
+/// [`Error::NoImages`] for a folder without images. [`Error::MissingFolder`], [`Error::LeftOut`],
+/// [`Error::NoLabel`], [`Error::Line`], [`Error::Entry`], [`Error::NotUnicode`] and [`Error::Io`] as
+/// [`labelled`](super::labelled).
 ///
 /// ```
 /// use reid_core::Track;
@@ -133,8 +134,8 @@ mod tests {
     use crate::dataset::testing::tree;
 
     #[test]
-    fn the_test_has_cameras_and_tracks_where_they_are_given() {
-        let root = tree::of(&[
+    fn cameras_and_tracks_are_optional() {
+        let root = tree::with_files(&[
             "AIC20_ReID/image_query/000002.jpg",
             "AIC20_ReID/image_query/000001.jpg",
             "AIC20_ReID/image_test/000001.jpg",
@@ -158,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_test_is_refused() {
-        let root = tree::of(&["image_query/000001.jpg"]);
+    fn an_incomplete_test_set_is_rejected() {
+        let root = tree::with_files(&["image_query/000001.jpg"]);
         let message = || unlabelled(root.path()).expect_err("incomplete").to_string();
         assert!(message().contains("image_test: no such folder"));
         fs::create_dir(root.path().join("image_test")).unwrap();

@@ -1,4 +1,4 @@
-//! Check: what every data set must have.
+//! Checks that every loaded dataset must pass.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -7,16 +7,20 @@ use reid_core::{Identity, Notice, Sample, Split, Splits};
 use super::copies;
 use crate::Error;
 
-/// The splits without junk, if each has an image and training shows two identities or more, with notices of
-/// the junk and of queries that are in the gallery.
+/// Removes junk from the splits, checks them, and marks copies of queries in the gallery.
 ///
-/// `place` says where the images of a split were looked for, `expected` what would count as one.
+/// Adds notices of the junk and of queries that are also in the gallery. For error messages, `location` is
+/// the folder or list of a split, and `expected` names the files or lines that would count as its images.
+///
+/// # Errors
+/// [`Error::EmptySplit`] if a split has no images, [`Error::OneIdentity`] if the training split has only
+/// one identity, and [`Error::Io`] if an image cannot be compared.
 pub(crate) fn checked(
     mut splits: Splits,
-    place: impl Fn(Split) -> PathBuf,
+    location: impl Fn(Split) -> PathBuf,
     expected: &'static str,
 ) -> Result<Splits, Error> {
-    let mut junk = Notice::new("left out, junk (identity -1)", [""; 0]);
+    let mut junk = Notice::new("skipped junk (identity -1)", [""; 0]);
     let by_split = [
         (Split::Train, &mut splits.train),
         (Split::Query, &mut splits.query),
@@ -28,13 +32,13 @@ pub(crate) fn checked(
         }
         if samples.is_empty() {
             return Err(Error::EmptySplit {
-                path: place(split),
+                path: location(split),
                 split,
                 expected,
             });
         }
     }
-    trainable(&splits.train, || place(Split::Train))?;
+    trainable(&splits.train, || location(Split::Train))?;
     if junk.count > 0 {
         splits.notices.push(junk);
     }
@@ -42,19 +46,19 @@ pub(crate) fn checked(
     Ok(splits)
 }
 
-/// Refuses samples to train on that show one identity only.
-pub(crate) fn trainable(train: &[Sample], place: impl FnOnce() -> PathBuf) -> Result<(), Error> {
+/// Rejects training samples that all have the same identity.
+pub(crate) fn trainable(train: &[Sample], location: impl FnOnce() -> PathBuf) -> Result<(), Error> {
     let identities: BTreeSet<Identity> = train.iter().map(|s| s.identity).collect();
     match identities.first() {
         Some(&identity) if identities.len() == 1 => Err(Error::OneIdentity {
-            path: place(),
+            path: location(),
             identity,
         }),
         _ => Ok(()),
     }
 }
 
-/// Takes out detections of nobody in particular.
+/// Removes the junk from `samples` and returns it.
 pub(crate) fn drop_junk(samples: &mut Vec<Sample>) -> Vec<Sample> {
     samples
         .extract_if(.., |sample| sample.identity.is_junk())

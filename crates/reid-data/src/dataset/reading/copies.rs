@@ -1,4 +1,4 @@
-//! Copies: queries that are in the gallery as well, told by their content.
+//! Finds queries that are also in the gallery, by the content of their files.
 
 use std::{
     collections::BTreeMap,
@@ -13,23 +13,27 @@ use reid_core::{Notice, Sample, Splits};
 
 use crate::Error;
 
-/// How much of the end of a file is read first, in bytes: it tells most files of one size apart.
+/// The number of bytes at the end of a file that are compared first: they differ for most files of equal
+/// size.
 const END: u64 = 4096;
 
-/// Marks queries and gallery images that are one image under several paths, be they links or copies
-/// ([`Sample::same_as`]), and notices the queries that are in the gallery.
+/// Sets [`Sample::same_as`] for queries and gallery images that are links to or copies of one image, and adds
+/// notices of the queries that are also in the gallery.
 ///
-/// A query that is in the gallery is found at once. The Market-1501 protocol takes it out of the ranking if
-/// the camera is the same, the protocol without cameras if the image is known to be the same.
+/// A copy of the query in the gallery would be a trivial match. The Market-1501 protocol ignores it if the
+/// camera is the same. The no-cameras protocol ignores it if `same_as` marks it as the same image.
 ///
-/// What is asked of every file is its size. The last bytes are read of those queries and gallery images
-/// that are of one size, and the whole of those that also end alike.
+/// The cost is one metadata call per file. The last bytes are read only for queries and gallery images of
+/// equal size, and the whole file only if these bytes are equal too.
+///
+/// # Errors
+/// [`Error::Io`] if a file cannot be read.
 pub(crate) fn mark(splits: &mut Splits) -> Result<(), Error> {
     let queries = splits.query.len();
     let mut kinds = [
-        "queries that are in the gallery too, left out of their own ranking",
-        "queries that are in the gallery too, by another camera: they count as found",
-        "queries that are in the gallery too, with another identity",
+        "queries that are also in the gallery (ignored when that query is ranked)",
+        "queries that are also in the gallery, from another camera (counted as matches)",
+        "queries that are also in the gallery, with another identity",
     ]
     .map(|reason| Notice::new(reason, [""; 0]));
     for group in groups(&splits.query, &splits.gallery)? {
@@ -42,15 +46,15 @@ pub(crate) fn mark(splits: &mut Splits) -> Result<(), Error> {
                 kinds[kind].add(format!("{} is {copy}", query.path.display()));
             }
         }
-        share(splits, &group);
+        set_same_as(splits, &group);
     }
     let noticed = kinds.into_iter().filter(|notice| notice.count > 0);
     splits.notices.extend(noticed);
     Ok(())
 }
 
-/// The notice that a query and its copy in the gallery belong to; `None` where the Market-1501 protocol
-/// takes the copy out.
+/// The index of the notice for a query and its copy in the gallery; `None` if the Market-1501 protocol
+/// ignores the copy.
 fn kind(query: &Sample, copy: &Sample) -> Option<usize> {
     if query.identity != copy.identity {
         return Some(2);
@@ -61,8 +65,8 @@ fn kind(query: &Sample, copy: &Sample) -> Option<usize> {
     }
 }
 
-/// Notes the path of the first sample of a group with all others that have another path.
-fn share(splits: &mut Splits, group: &[usize]) {
+/// Sets `same_as` of each sample of a group to the path of its first sample, unless the paths are equal.
+fn set_same_as(splits: &mut Splits, group: &[usize]) {
     let queries = splits.query.len();
     let mut first: Option<PathBuf> = None;
     for &at in group {
@@ -77,12 +81,14 @@ fn share(splits: &mut Splits, group: &[usize]) {
     }
 }
 
-/// Images of one content in ascending order, where queries and gallery images are among them: queries are
-/// counted from 0, gallery images after the last of them.
+/// Groups of images with equal content that have at least one query and one gallery image.
+///
+/// An image is the index of its sample, in ascending order: queries first, then gallery images. Empty files
+/// are ignored.
 fn groups(query: &[Sample], gallery: &[Sample]) -> Result<Vec<Vec<usize>>, Error> {
     let samples = query.iter().chain(gallery);
     let paths: Vec<&Path> = samples.map(|sample| sample.path.as_path()).collect();
-    let alike = |among: Vec<Vec<usize>>, key: fn(&Path) -> io::Result<(u64, u64)>| {
+    let group_equal = |among: Vec<Vec<usize>>, key: fn(&Path) -> io::Result<(u64, u64)>| {
         let among = among.concat();
         let keys: Vec<_> = among.par_iter().map(|&at| key(paths[at])).collect();
         let mut groups: BTreeMap<(u64, u64), Vec<usize>> = BTreeMap::new();
@@ -99,15 +105,15 @@ fn groups(query: &[Sample], gallery: &[Sample]) -> Result<Vec<Vec<usize>>, Error
         });
         Ok::<_, Error>(groups.into_values().collect::<Vec<_>>())
     };
-    let all = alike(vec![(0..paths.len()).collect()], size)?;
-    alike(alike(all, end)?, whole)
+    let all = group_equal(vec![(0..paths.len()).collect()], size)?;
+    group_equal(group_equal(all, end)?, whole)
 }
 
 fn size(path: &Path) -> io::Result<(u64, u64)> {
     Ok((fs::metadata(path)?.len(), 0))
 }
 
-/// Size and a hash of the last bytes.
+/// The size of a file and a hash of its last [`END`] bytes.
 fn end(path: &Path) -> io::Result<(u64, u64)> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -117,7 +123,7 @@ fn end(path: &Path) -> io::Result<(u64, u64)> {
     Ok((size, hash(&bytes)))
 }
 
-/// Size and a hash of all bytes.
+/// The size of a file and a hash of all its bytes.
 fn whole(path: &Path) -> io::Result<(u64, u64)> {
     let bytes = fs::read(path)?;
     Ok((bytes.len() as u64, hash(&bytes)))
@@ -137,7 +143,7 @@ mod tests {
     use super::*;
     use crate::dataset::testing::tree;
 
-    /// Queries `a` and `b`, gallery images `c` (a copy of `a`) and `d` (which ends as `b` does).
+    /// Queries `a` and `b`; gallery images `c` (a copy of `a`) and `d` (with the same last bytes as `b`).
     fn set() -> (TempDir, Splits) {
         let root = tempfile::tempdir().unwrap();
         let long = "x".repeat(5000);
@@ -176,7 +182,7 @@ mod tests {
         assert_eq!(
             notices(&splits),
             [(
-                "queries that are in the gallery too, left out of their own ranking",
+                "queries that are also in the gallery (ignored when that query is ranked)",
                 1
             )]
         );
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_by_other_cameras_and_of_other_identities_are_noticed() {
+    fn copies_with_another_camera_or_identity_are_noticed() {
         let (_root, mut splits) = set();
         splits.query[0].camera = Some(Camera::new(1));
         splits.gallery[1].camera = Some(Camera::new(1));
@@ -219,11 +225,11 @@ mod tests {
         assert_eq!(noticed(&|_| ()), [""; 0]);
         assert_eq!(
             noticed(&|copy| copy.camera = Some(Camera::new(2))),
-            ["queries that are in the gallery too, by another camera: they count as found"]
+            ["queries that are also in the gallery, from another camera (counted as matches)"]
         );
         assert_eq!(
             noticed(&|copy| copy.identity = Identity::new(2)),
-            ["queries that are in the gallery too, with another identity"]
+            ["queries that are also in the gallery, with another identity"]
         );
     }
 }

@@ -1,16 +1,16 @@
-//! Digits: numbers as names and lists write them.
+//! Parses integers and cameras in file names and lists.
 
 use std::str::FromStr;
 
 use reid_core::Camera;
 
-/// A number of digits only: `str::parse` would take a sign as well.
+/// Parses an integer of digits only; `str::parse` would also accept a sign.
 pub(crate) fn number<N: FromStr>(digits: &str) -> Option<N> {
     let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits_only.then(|| digits.parse().ok()).flatten()
 }
 
-/// A camera of the form `c3` or `c003`.
+/// Parses a camera of the form `c3` or `c003`.
 pub(crate) fn camera(text: &str) -> Option<Camera> {
     number(text.strip_prefix('c')?).map(Camera::new)
 }

@@ -1,4 +1,4 @@
-//! Held out: a validation set of whole identities, with one query each.
+//! Holds whole identities out for validation, with one query each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,12 +10,17 @@ use reid_core::{Camera, Identity, Sample, Seed, Splits};
 
 use crate::Error;
 
-/// Splits labelled samples: `amount` identities, drawn among those that two cameras or more have
-/// seen, become query (one image of each, drawn as well) and gallery (the others), and what is left is
-/// for training. Samples stay in order.
+/// Splits labelled samples into training, query and gallery samples by identity.
 ///
-/// With the same seed, more identities include those of fewer, and each has the same query. `list`
-/// is for the error message.
+/// `amount` identities are drawn at random from those seen by at least two cameras. One random image of each
+/// is its query, and its other images are the gallery. The remaining identities are the training samples.
+/// The order of the samples is kept.
+///
+/// With the same seed, a larger `amount` includes the identities of a smaller one, with the same queries.
+/// `list` is the path in the error message.
+///
+/// # Errors
+/// [`Error::HeldOut`] if there are not enough such identities, or fewer than two others would remain.
 pub(crate) fn split(
     samples: Vec<Sample>,
     amount: usize,
@@ -68,15 +73,15 @@ pub(crate) fn split(
 mod tests {
     use super::*;
 
-    /// Identities 1 to 5 by cameras 1 and 2, three images each; identity 6 by camera 1 alone.
+    /// Identities 1 to 5 with cameras 1 and 2 and identity 6 with camera 1 only, three images each.
     fn samples() -> Vec<Sample> {
-        let of = |identity: i64| {
+        let images_of = |identity: i64| {
             [1, 2, 2].map(|camera| {
                 let camera = Camera::new(if identity == 6 { 1 } else { camera });
                 Sample::new("a.jpg", Identity::new(identity)).with_camera(camera)
             })
         };
-        (1..=6).flat_map(of).collect()
+        (1..=6).flat_map(images_of).collect()
     }
 
     fn held(amount: usize, seed: u64) -> Result<Splits, Error> {
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn more_include_fewer_and_one_camera_is_never_held_out() {
+    fn a_larger_amount_includes_a_smaller_one_and_one_camera_is_never_held_out() {
         for seed in 0..20 {
             let (few, many) = (held(2, seed).unwrap(), held(4, seed).unwrap());
             assert!(few.query.iter().all(|query| many.query.contains(query)));
@@ -112,13 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn too_few_are_refused() {
-        let message = held(5, 0).expect_err("two must stay").to_string();
+    fn too_few_identities_are_rejected() {
+        let message = held(5, 0).expect_err("two must remain").to_string();
         assert!(
-            message.starts_with("labels.xml: expected 5 identities seen by 2 cameras"),
+            message.starts_with("labels.xml: expected 5 identities seen by at least 2 cameras"),
             "{message}"
         );
-        assert!(message.ends_with("found 4 to hold out"), "{message}");
+        assert!(
+            message.ends_with("found 4 that can be held out"),
+            "{message}"
+        );
         assert!(split(Vec::new(), 1, Seed::new(0), Path::new("")).is_err());
     }
 }

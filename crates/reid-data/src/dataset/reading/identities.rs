@@ -1,4 +1,4 @@
-//! Identities: from labels, by the rule that the documentation of [`dataset`](crate::dataset) gives.
+//! Converts labels to identities, by the rule in the documentation of [`dataset`](crate::dataset).
 
 use std::{
     borrow::Cow,
@@ -9,22 +9,22 @@ use std::{
 use reid_core::{Camera, Identity, Sample, Split, Splits};
 use unicode_normalization::UnicodeNormalization;
 
-use super::lines::Place;
+use super::lines::Location;
 use crate::Error;
 
-/// Words that pandas and other tools write for a label that is missing, in small letters.
+/// Markers of a missing value that pandas and other tools write, in lower case.
 const MISSING: [&str; 12] = [
     "", "nan", "-nan", "nat", "none", "null", "<na>", "n/a", "#n/a", "#na", "-1.#ind", "1.#qnan",
 ];
 
-/// One image whose identity is still a label.
+/// One image, with its label as text.
 pub(crate) struct Row {
     pub(crate) split: Split,
     pub(crate) path: PathBuf,
     pub(crate) identity: String,
     pub(crate) camera: Option<Camera>,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// The line of the list; `None` if the label is the name of the folder that the image lies in.
+    /// The line of the list; `None` if the label is the name of the folder that contains the image.
     pub(crate) line: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ impl Row {
     fn wrong(&self, list: &Path, expected: String) -> Error {
         let found = self.identity.clone();
         match self.line {
-            Some(line) => Place { list, line }.wrong(expected, found),
+            Some(line) => Location { list, line }.wrong(expected, found),
             None => Error::Entry {
                 path: self.folder().to_owned(),
                 expected,
@@ -41,9 +41,9 @@ impl Row {
         }
     }
 
-    fn place(&self, list: &Path) -> String {
+    fn location(&self, list: &Path) -> String {
         match self.line {
-            Some(line) => place(list, line),
+            Some(line) => location(list, line),
             None => self.folder().display().to_string(),
         }
     }
@@ -53,13 +53,18 @@ impl Row {
     }
 }
 
-/// A line of a list in words.
-fn place(list: &Path, line: u64) -> String {
+/// A line of a list, as text for error messages.
+fn location(list: &Path, line: u64) -> String {
     let list = list.file_name().unwrap_or_default();
     format!("line {line} of {}", list.display())
 }
 
-/// The rows of a list, or of folders below it, as samples of a data set of this name.
+/// Converts the rows of a list, or of identity folders, to the samples of a dataset.
+///
+/// `name` is the name of the dataset, and `list` is the path of the list in error messages.
+///
+/// # Errors
+/// If the rule rejects a label: [`Error::Line`] for a row of a list, and [`Error::Entry`] for a folder.
 pub(crate) fn numbered(name: String, list: &Path, rows: Vec<Row>) -> Result<Splits, Error> {
     let mut labels: HashMap<&str, String> = HashMap::new();
     let mut spellings = Spellings::default();
@@ -69,14 +74,14 @@ pub(crate) fn numbered(name: String, list: &Path, rows: Vec<Row>) -> Result<Spli
         }
         let label = label(&row.identity).map_err(|expected| row.wrong(list, expected.into()))?;
         spellings
-            .check(&label, || row.place(list))
+            .check(&label, || row.location(list))
             .map_err(|expected| row.wrong(list, expected))?;
         labels.insert(&row.identity, label);
     }
-    let numbers = numbers(labels.values().map(String::as_str).collect());
+    let identity_of = assign(labels.values().map(String::as_str).collect());
     let identities: Vec<Identity> = rows
         .iter()
-        .map(|row| numbers[labels[row.identity.as_str()].as_str()])
+        .map(|row| identity_of[labels[row.identity.as_str()].as_str()])
         .collect();
 
     let mut splits = Splits::new(name);
@@ -94,9 +99,11 @@ pub(crate) fn numbered(name: String, list: &Path, rows: Vec<Row>) -> Result<Spli
     Ok(splits)
 }
 
-/// The identity of each label: its number, or if one of them is text the position among all of them in the
-/// order of bytes, from 1. Junk and distractors are what they are in both cases.
-fn numbers(labels: BTreeSet<&str>) -> BTreeMap<&str, Identity> {
+/// Assigns an identity to each label.
+///
+/// If all labels are integers, these are the identities. Otherwise the identity is the rank of the label in
+/// the order of bytes, from 1. Junk (-1) and distractors (0) keep their values in both cases.
+fn assign(labels: BTreeSet<&str>) -> BTreeMap<&str, Identity> {
     let special = |label: &&str| matches!(label.parse(), Ok(-1 | 0));
     let (special, others): (BTreeSet<&str>, BTreeSet<&str>) = labels.into_iter().partition(special);
     let whole = |label: &&str| label.parse::<i64>().is_ok();
@@ -112,26 +119,27 @@ fn numbers(labels: BTreeSet<&str>) -> BTreeMap<&str, Identity> {
     numbered.chain(special).collect()
 }
 
-/// The label in its one form: without spaces around it and without the zeros that make a whole number a
-/// float, and with every accent composed. `Err` says what was expected.
+/// Normalises a label: trims spaces, removes a fraction of zeros, and composes accents (Unicode NFC).
+///
+/// `Err` is the text of what was expected.
 pub(crate) fn label(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     if is_missing(text) {
-        return Err("an identity, not a word for a missing one");
+        return Err("an identity, not a marker of a missing value");
     }
     let whole = without_fraction(text);
     if whole.starts_with('-') && is_whole(whole) && !matches!(whole.parse(), Ok(-1_i64 | 0)) {
-        return Err("an identity from 0, or -1 for junk");
+        return Err("an identity of 0 or more, or -1 for junk");
     }
     Ok(whole.nfc().collect())
 }
 
-/// Whether a field holds a word for nothing.
+/// Whether a field is empty or a marker of a missing value.
 pub(crate) fn is_missing(text: &str) -> bool {
     text == "NA" || MISSING.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// `9` of `9.0`, which pandas writes where a column has gaps.
+/// Removes a fraction of zeros: `9.0`, which pandas writes if a column has missing values, becomes `9`.
 pub(crate) fn without_fraction(text: &str) -> &str {
     match text.split_once('.') {
         Some((whole, zeros)) if is_whole(whole) && zeros.bytes().all(|byte| byte == b'0') => whole,
@@ -139,14 +147,13 @@ pub(crate) fn without_fraction(text: &str) -> &str {
     }
 }
 
-/// Whether a label is a whole number, with a sign or without.
+/// Whether a label is an integer, with or without a sign.
 fn is_whole(label: &str) -> bool {
     let digits = label.strip_prefix(['-', '+']).unwrap_or(label);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The one form of a whole number, so that two labels with the same one are the same number; `None` for
-/// text.
+/// The canonical form of an integer label, which is equal for two spellings of one integer; `None` for text.
 fn value(label: &str) -> Option<Cow<'_, str>> {
     if is_whole(label) {
         let digits = label.trim_start_matches(['-', '+', '0']);
@@ -156,7 +163,7 @@ fn value(label: &str) -> Option<Cow<'_, str>> {
             digits => digits.into(),
         });
     }
-    // Tools write `1e+05`, with the sign; without it, it may be one of many hexadecimal names.
+    // Tools write exponents with a sign, as in `1e+05`. Without a sign, `1e05` may be a hexadecimal name.
     let (digits, exponent) = label.split_once(['e', 'E'])?;
     let numeric = |text: &str| {
         text.bytes()
@@ -168,37 +175,38 @@ fn value(label: &str) -> Option<Cow<'_, str>> {
     whole.then(|| number.to_string().into())
 }
 
-/// How each number has been written so far.
+/// The first spelling of each integer label, with its location.
 #[derive(Default)]
 pub(crate) struct Spellings(HashMap<String, (String, String)>);
 
 impl Spellings {
-    /// Notes a label that is written at `place`; `Err` says what was expected if the same number has been
-    /// written in another way.
+    /// Records the spelling of a label at `location`.
+    ///
+    /// `Err` is the text of what was expected, if the same integer was spelled differently before.
     pub(crate) fn check(
         &mut self,
         label: &str,
-        place: impl FnOnce() -> String,
+        location: impl FnOnce() -> String,
     ) -> Result<(), String> {
         let Some(value) = value(label) else {
             return Ok(());
         };
         match self.0.get(value.as_ref()) {
             None => {
-                let first = (label.to_owned(), place());
+                let first = (label.to_owned(), location());
                 self.0.insert(value.into_owned(), first);
                 Ok(())
             }
             Some((first, _)) if first == label => Ok(()),
-            Some((first, place)) => Err(format!(
-                "one way of writing each identity, such as `{first}` in {place}"
+            Some((first, location)) => Err(format!(
+                "the spelling `{first}` of this identity, as in {location}"
             )),
         }
     }
 
-    /// [`check`](Self::check) of a label in a list.
-    pub(crate) fn check_line(&mut self, at: Place<'_>, label: &str) -> Result<(), Error> {
-        self.check(label, || place(at.list, at.line))
+    /// Calls [`check`](Self::check) for a label in a list.
+    pub(crate) fn check_line(&mut self, at: Location<'_>, label: &str) -> Result<(), Error> {
+        self.check(label, || location(at.list, at.line))
             .map_err(|expected| at.wrong(expected, label))
     }
 }
@@ -228,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_kept() {
+    fn integer_labels_are_the_identities() {
         let names = [
             ("0017", Split::Train),
             ("-1", Split::Gallery),
@@ -238,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn one_text_numbers_all_of_them_alike_in_every_split() {
+    fn one_text_label_numbers_all_labels_the_same_in_every_split() {
         // In the order of bytes: "10", "9", "anna".
         let names = [
             ("anna", Split::Train),
@@ -250,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_and_distractors_are_what_they_are_beside_any_text() {
+    fn junk_and_distractors_keep_their_values_beside_text_labels() {
         for names in [["-1", "0000", "17"], ["-1.0", "0", "anna"]] {
             let labels = labels(&names).unwrap();
             assert_eq!(labels[..2], [-1, 0], "{names:?}");
@@ -259,23 +267,23 @@ mod tests {
     }
 
     #[test]
-    fn one_person_in_several_forms_is_one_person() {
+    fn equivalent_labels_are_one_identity() {
         assert_eq!(labels(&["9", "9.0", " 9 ", "10.00"]), Ok(vec![9, 9, 9, 10]));
         assert_eq!(labels(&["anna", " anna", "anna\t"]), Ok(vec![1; 3]));
-        // é as one character, and as e with an accent of its own.
+        // é as one character, and as `e` followed by a combining accent.
         assert_eq!(labels(&["Andr\u{e9}", "Andre\u{301}"]), Ok(vec![1; 2]));
         assert_eq!(labels(&["Andr\u{e9}", "Andr\u{e8}"]), Ok(vec![2, 1]));
         assert_eq!(labels(&["001", "002", "010"]), Ok(vec![1, 2, 10]));
     }
 
     #[test]
-    fn names_that_only_look_like_numbers_are_text() {
+    fn labels_that_only_look_like_integers_are_text() {
         let names = ["1.1", "1.10", "1e05", "100000", "0e12", "0e34"];
         assert_eq!(labels(&names), Ok(vec![3, 4, 6, 5, 1, 2]));
     }
 
     #[test]
-    fn a_number_in_two_spellings_is_refused_with_both_places() {
+    fn two_spellings_of_one_identity_are_rejected_with_both_locations() {
         for (one, other) in [
             ("01", "1"),
             ("1", "+1"),
@@ -289,7 +297,7 @@ mod tests {
             for names in [&[one, "2", other][..], &[one, text, other]] {
                 let message = labels(names).expect_err(other);
                 let expected = format!(
-                    "a/list: line 3: expected one way of writing each identity, such as `{}` in \
+                    "a/list: line 3: expected the spelling `{}` of this identity, as in \
                      line 1 of list, found `{other}`",
                     without_fraction(one)
                 );
@@ -299,19 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn missing_labels_and_other_negative_ones_are_refused_with_their_line() {
+    fn missing_and_negative_labels_are_rejected_with_their_line() {
         for missing in [
             "", " ", "nan", "NaN", "None", "null", "NULL", "NA", "<NA>", "N/A",
         ] {
             let message = labels(&["anna", missing]).expect_err(missing);
             let expected = format!(
-                "a/list: line 2: expected an identity, not a word for a missing one, found `{missing}`"
+                "a/list: line 2: expected an identity, not a marker of a missing value, found `{missing}`"
             );
             assert_eq!(message, expected);
         }
         let message = labels(&["7", "-2"]).expect_err("negative");
         assert!(
-            message.ends_with("line 2: expected an identity from 0, or -1 for junk, found `-2`")
+            message
+                .ends_with("line 2: expected an identity of 0 or more, or -1 for junk, found `-2`")
         );
         assert_eq!(labels(&["Nana", "na"]), Ok(vec![1, 2]));
     }

@@ -1,4 +1,4 @@
-//! Labels: what an XML file says of each image.
+//! Reads the labels of images from an XML file.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,14 +14,19 @@ use reid_core::{Camera, Identity};
 use super::{
     digits,
     identities::Spellings,
-    lines::{self, Place},
+    lines::{self, Location},
 };
 use crate::Error;
 
-/// What is read from each `<Item imageName="000001.jpg" …/>` of a file, by the name of the image.
+/// Reads each `<Item imageName="000001.jpg" …/>` of a file with `label`, and returns the results by image
+/// name.
 ///
-/// `images` are the names of the files that labels are about. The header declares GB 2312; it does
-/// not matter, because labels are ASCII. A byte order mark does: it tells UTF-16.
+/// `images` are the names of the image files that may be labelled. The encoding that the header declares,
+/// GB 2312, is ignored because the labels are ASCII. A byte order mark is respected: it identifies UTF-16.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read. [`Error::Line`] for malformed XML, a name that is not in
+/// `images`, a second label of one image, and errors of `label`.
 pub(crate) fn read<T>(
     list: &Path,
     images: &HashSet<String>,
@@ -32,10 +37,10 @@ pub(crate) fn read<T>(
     each_item(list, &text, |item| {
         let image = item.attribute("imageName")?;
         if !images.contains(&image) {
-            return Err(item.place.wrong("an image that is there", image));
+            return Err(item.location.wrong("an image that exists", image));
         }
         if labels.insert(image.clone(), label(item)?).is_some() {
-            return Err(item.place.wrong("one label for each image", image));
+            return Err(item.location.wrong("one label for each image", image));
         }
         Ok(())
     })?;
@@ -44,19 +49,19 @@ pub(crate) fn read<T>(
 
 /// One element that labels an image.
 pub(crate) struct Item<'a> {
-    place: Place<'a>,
+    location: Location<'a>,
     element: BytesStart<'a>,
 }
 
 impl Item<'_> {
-    /// The vehicle, a number from 1: 0 would be a distractor.
+    /// The vehicle, an integer from 1; 0 is rejected because it would be a distractor.
     pub(crate) fn vehicle(&self, spellings: &mut Spellings) -> Result<Identity, Error> {
         let text = self.attribute("vehicleID")?;
-        spellings.check_line(self.place, &text)?;
+        spellings.check_line(self.location, &text)?;
         let label = digits::number(&text).filter(|label| *label > 0);
         let wrong = || {
-            self.place
-                .wrong("a vehicle as a number from 1", text.as_str())
+            self.location
+                .wrong("a vehicle number from 1", text.as_str())
         };
         label.map(Identity::new).ok_or_else(wrong)
     }
@@ -64,7 +69,7 @@ impl Item<'_> {
     /// The camera.
     pub(crate) fn camera(&self) -> Result<Camera, Error> {
         let text = self.attribute("cameraID")?;
-        let wrong = || self.place.wrong("a camera such as c001", text.as_str());
+        let wrong = || self.location.wrong("a camera such as c001", text.as_str());
         digits::camera(&text).ok_or_else(wrong)
     }
 
@@ -72,15 +77,15 @@ impl Item<'_> {
         let missing = || format!("an attribute `{name}`");
         let attribute = self.element.try_get_attribute(name);
         let attribute =
-            attribute.map_err(|error| self.place.wrong(missing(), error.to_string()))?;
-        let attribute = attribute.ok_or_else(|| self.place.wrong(missing(), &*self.element))?;
+            attribute.map_err(|error| self.location.wrong(missing(), error.to_string()))?;
+        let attribute = attribute.ok_or_else(|| self.location.wrong(missing(), &*self.element))?;
         let value = attribute.normalized_value(XmlVersion::Implicit1_0);
-        let value = value.map_err(|error| self.place.wrong(missing(), error.to_string()))?;
+        let value = value.map_err(|error| self.location.wrong(missing(), error.to_string()))?;
         Ok(value.into_owned())
     }
 }
 
-/// Visits the elements `Item` of a document, which must not end before its elements do.
+/// Calls `visit` for each `Item` element of a document, in which every element must be closed.
 fn each_item<'a>(
     list: &'a Path,
     text: &'a str,
@@ -97,9 +102,9 @@ fn each_item<'a>(
         let line = lines.at(reader.buffer_position());
         let event = reader.read_event().map_err(|error| {
             let line = lines.at(reader.error_position());
-            Place { list, line }.wrong("XML that is whole", error.to_string())
+            Location { list, line }.wrong("well-formed XML", error.to_string())
         })?;
-        let place = Place { list, line };
+        let location = Location { list, line };
         let element = match event {
             Event::Start(element) => {
                 open += 1;
@@ -111,18 +116,18 @@ fn each_item<'a>(
                 continue;
             }
             Event::Eof if open > 0 => {
-                return Err(place.wrong("XML that is whole", "an element without an end"));
+                return Err(location.wrong("well-formed XML", "an element without an end tag"));
             }
             Event::Eof => return Ok(()),
             _ => continue,
         };
         if element.name().as_ref() == "Item" {
-            visit(&Item { place, element })?;
+            visit(&Item { location, element })?;
         }
     }
 }
 
-/// The lines of bytes, asked for in ascending order.
+/// Computes line numbers from byte offsets, which must be ascending.
 struct Lines<'a> {
     text: &'a str,
     byte: usize,
@@ -164,20 +169,20 @@ mod tests {
         let labels = read(&list, &images, label).map_err(|error| error.to_string())?;
         let mut labels: Vec<_> = labels
             .into_iter()
-            .map(|(name, of)| (name, of.0, of.1))
+            .map(|(name, (vehicle, camera))| (name, vehicle, camera))
             .collect();
         labels.sort();
         Ok(labels)
     }
 
     #[test]
-    fn items_are_read_whatever_stands_around_them() {
+    fn items_are_read_between_comments_and_other_elements() {
         let b =
             "<Item cameraID='c1' imageName='b.jpg' vehicleID='8'></Item><!-- <Item/> --><Other/>";
         let expected = Ok(vec![("a.jpg".into(), 7, 12), ("b.jpg".into(), 8, 1)]);
         assert_eq!(labels(format!("{HEAD}{A}{b}{TAIL}").as_bytes()), expected);
 
-        // GB 2312 for "car", in a comment.
+        // The word for "car" in GB 2312, in a comment.
         let chinese = [
             HEAD.as_bytes(),
             b"<!-- \xb3\xb5 -->",
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_labels() {
+    fn a_byte_order_mark_is_not_part_of_the_labels() {
         let text = format!("\u{feff}{HEAD}{A}{TAIL}");
         let expected = Ok(vec![("a.jpg".into(), 7, 12)]);
         assert_eq!(labels(text.as_bytes()), expected);
@@ -199,25 +204,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_named_with_its_line() {
+    fn a_truncated_document_is_rejected_with_its_line() {
         let whole = format!("{HEAD}{A}{TAIL}");
-        let message = |end: usize| labels(&whole.as_bytes()[..end]).expect_err("cut off");
+        let message = |end: usize| labels(&whole.as_bytes()[..end]).expect_err("truncated");
         let item = HEAD.len() + 20;
-        assert!(message(item).contains("labels.xml: line 4: expected XML that is whole, found `"));
+        assert!(message(item).contains("labels.xml: line 4: expected well-formed XML, found `"));
         let items = HEAD.len() + A.len() + 1;
-        assert!(message(items).contains(": line 5: expected XML that is whole"));
-        // Wherever it is cut, it is refused and nothing panics.
+        assert!(message(items).contains(": line 5: expected well-formed XML"));
+        // Every truncation is rejected without a panic.
         for end in HEAD.len() - 1..whole.trim_end().len() {
             let message = message(end);
             assert!(
-                message.contains("expected XML that is whole"),
+                message.contains("expected well-formed XML"),
                 "{end}: {message}"
             );
         }
     }
 
     #[test]
-    fn bad_items_are_named_with_their_line() {
+    fn bad_items_are_reported_with_their_line() {
         for (item, expected) in [
             (
                 "<Item vehicleID='8' cameraID='c1'/>",
@@ -233,20 +238,20 @@ mod tests {
             ),
             (
                 "<Item imageName='z.jpg' vehicleID='8' cameraID='c1'/>",
-                "expected an image that is there, found `z.jpg`",
+                "expected an image that exists, found `z.jpg`",
             ),
             (A, "expected one label for each image, found `a.jpg`"),
             (
                 "<Item imageName='b.jpg' vehicleID='0' cameraID='c1'/>",
-                "expected a vehicle as a number from 1, found `0`",
+                "expected a vehicle number from 1, found `0`",
             ),
             (
                 "<Item imageName='b.jpg' vehicleID='-8' cameraID='c1'/>",
-                "expected a vehicle as a number from 1, found `-8`",
+                "expected a vehicle number from 1, found `-8`",
             ),
             (
                 "<Item imageName='b.jpg' vehicleID='7' cameraID='c1'/>",
-                "expected one way of writing each identity, such as `0007` in line 4 of labels.xml, \
+                "expected the spelling `0007` of this identity, as in line 4 of labels.xml, \
                  found `7`",
             ),
             (
@@ -267,7 +272,7 @@ mod tests {
         let ended = format!("{HEAD}</Item>{TAIL}");
         let message = labels(ended.as_bytes()).expect_err("an end without a start");
         assert!(
-            message.contains(": line 4: expected XML that is whole"),
+            message.contains(": line 4: expected well-formed XML"),
             "{message}"
         );
     }

@@ -1,22 +1,21 @@
-//! Lines: lists, read line by line, and the place of what is wrong in them.
+//! Reads lists line by line, with a location for error messages.
 
 use std::{fs, path::Path};
 
 use crate::Error;
 
-/// What a list is written in.
-const ENCODING: &str =
-    "text in UTF-8, or in UTF-16 that begins with a byte order mark: save the list as UTF-8";
+/// The encodings of a list, for error messages.
+const ENCODING: &str = "text in UTF-8, or in UTF-16 with a byte order mark: save the list as UTF-8";
 
-/// A line of a list, counted from 1.
+/// A line of a list; lines are counted from 1.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Location<'a> {
     pub(crate) list: &'a Path,
     pub(crate) line: u64,
 }
 
-impl Place<'_> {
-    /// The error that says what should stand here and what does.
+impl Location<'_> {
+    /// Creates the error for this line, with what was expected and what was found.
     pub(crate) fn wrong(self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::Line {
             path: self.list.to_owned(),
@@ -27,16 +26,25 @@ impl Place<'_> {
     }
 }
 
-/// The text of a published list. What is no UTF-8 is replaced: these lists hold names of car models in
-/// other encodings, which nobody asks for, next to ASCII, which all of these encodings leave as it is.
+/// Reads the text of a published list. Invalid UTF-8 is replaced by U+FFFD.
+///
+/// These lists contain names of car models in other encodings, which are not used. The fields that are used
+/// are ASCII, which is the same in all of these encodings.
+///
+/// # Errors
+/// [`Error::Io`] if the list cannot be read, and [`Error::Line`] for a zero byte or invalid UTF-16.
 pub(crate) fn text(list: &Path) -> Result<String, Error> {
     decoded(list, |bytes| {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     })
 }
 
-/// The text of a list whose labels may be in any script, so that every letter counts: what is no UTF-8 is
-/// an error, because two names with letters replaced would become one.
+/// Reads the text of a list whose labels may be in any script.
+///
+/// Invalid UTF-8 is an error here, because two names with replaced letters could become equal.
+///
+/// # Errors
+/// As [`text`], and [`Error::Line`] for invalid UTF-8.
 pub(crate) fn exact_text(list: &Path) -> Result<String, Error> {
     decoded(list, |bytes| {
         String::from_utf8(bytes).map_err(|error| {
@@ -45,16 +53,16 @@ pub(crate) fn exact_text(list: &Path) -> Result<String, Error> {
             let start = bytes[..valid].iter().rposition(|&byte| byte == b'\n');
             let line = bytes[start.map_or(0, |end| end + 1)..].split(|&byte| byte == b'\n');
             let line = String::from_utf8_lossy(line.into_iter().next().unwrap_or_default());
-            let place = Place {
+            let location = Location {
                 list,
                 line: line_number(&bytes[..valid]),
             };
-            place.wrong(ENCODING, line.trim_end())
+            location.wrong(ENCODING, line.trim_end())
         })
     })
 }
 
-/// The bytes of a list as text, without a byte order mark and with `\n` at the end of every line.
+/// Decodes the bytes of a list, removes a byte order mark, and converts all line ends to `\n`.
 fn decoded(
     list: &Path,
     utf8: impl FnOnce(Vec<u8>) -> Result<String, Error>,
@@ -68,10 +76,10 @@ fn decoded(
         [0xfe, 0xff, rest @ ..] => utf16(list, rest, u16::from_be_bytes)?,
         _ => utf8(bytes)?,
     };
-    // UTF-16 without a mark is UTF-8 with a zero byte in every character.
+    // UTF-16 without a byte order mark looks like UTF-8 with a zero byte in every ASCII character.
     if let Some(at) = text.find('\0') {
         let line = line_number(&text.as_bytes()[..at]);
-        return Err(Place { list, line }.wrong(ENCODING, "a zero byte"));
+        return Err(Location { list, line }.wrong(ENCODING, "a zero byte"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
@@ -83,7 +91,7 @@ fn utf16(list: &Path, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, 
     for character in char::decode_utf16(pairs.iter().map(|&pair| unit(pair))) {
         let wrong = |_| {
             let line = line_number(text.as_bytes());
-            Place { list, line }.wrong("UTF-16 that is whole", "half a character")
+            Location { list, line }.wrong("complete UTF-16", "half a character")
         };
         text.push(character.map_err(wrong)?);
     }
@@ -91,11 +99,11 @@ fn utf16(list: &Path, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, 
         Ok(text)
     } else {
         let line = line_number(text.as_bytes());
-        Err(Place { list, line }.wrong("UTF-16 that is whole", "an odd number of bytes"))
+        Err(Location { list, line }.wrong("complete UTF-16", "an odd number of bytes"))
     }
 }
 
-/// The number of the line that follows these bytes.
+/// The line number of the text after these bytes.
 fn line_number(before: &[u8]) -> u64 {
     1 + before
         .iter()
@@ -103,12 +111,15 @@ fn line_number(before: &[u8]) -> u64 {
         .sum::<u64>()
 }
 
-/// The lines that have something in them, without the spaces around it.
-pub(crate) fn of<'a>(list: &'a Path, text: &'a str) -> impl Iterator<Item = (Place<'a>, &'a str)> {
+/// The lines that are not blank, trimmed, with their locations.
+pub(crate) fn non_empty<'a>(
+    list: &'a Path,
+    text: &'a str,
+) -> impl Iterator<Item = (Location<'a>, &'a str)> {
     let lines = (1..).zip(text.lines().map(str::trim));
     lines
         .filter(|(_, text)| !text.is_empty())
-        .map(move |(line, text)| (Place { list, line }, text))
+        .map(move |(line, text)| (Location { list, line }, text))
 }
 
 #[cfg(test)]
@@ -135,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_encoding_that_says_what_it_is_is_read() {
+    fn utf_8_and_utf_16_with_a_byte_order_mark_are_read() {
         let text = "André\n2 𝄞\n";
         for bytes in [
             text.as_bytes().to_vec(),
@@ -151,23 +162,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_known_encoding_is_named_with_its_line() {
-        let refused = read(b"a,1\nAndr\xe9,2\nb\xe8", exact_text).expect_err("Windows-1252");
-        assert!(refused.starts_with("list: line 2: expected text in UTF-8"));
-        assert!(refused.ends_with("save the list as UTF-8, found `Andr\u{fffd},2`"));
+    fn other_encodings_are_rejected_with_their_line() {
+        let message = read(b"a,1\nAndr\xe9,2\nb\xe8", exact_text).expect_err("Windows-1252");
+        assert!(message.starts_with("list: line 2: expected text in UTF-8"));
+        assert!(message.ends_with("save the list as UTF-8, found `Andr\u{fffd},2`"));
         for bytes in [
             utf16("a\nb", false, u16::to_le_bytes),
             utf16("a\nb", false, u16::to_be_bytes),
         ] {
             for read_text in [exact_text, text] {
-                let refused = read(&bytes, read_text).expect_err("no mark");
-                assert!(refused.ends_with("found `a zero byte`"), "{refused}");
+                let message = read(&bytes, read_text).expect_err("no mark");
+                assert!(message.ends_with("found `a zero byte`"), "{message}");
             }
         }
     }
 
     #[test]
-    fn cut_off_text_is_refused_or_read_and_nothing_panics() {
+    fn truncated_text_is_read_or_rejected_without_a_panic() {
         let bytes = utf16("a\n𝄞", true, u16::to_le_bytes);
         for end in 0..bytes.len() {
             let whole = read(&bytes[..end], exact_text);
@@ -178,6 +189,6 @@ mod tests {
             );
         }
         let half = read(&bytes[..8], exact_text).expect_err("half of a pair");
-        assert!(half.starts_with("list: line 2: expected UTF-16 that is whole"));
+        assert!(half.starts_with("list: line 2: expected complete UTF-16"));
     }
 }

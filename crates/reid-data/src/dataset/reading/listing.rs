@@ -1,4 +1,4 @@
-//! Listing: what a folder holds, in the order of names, and what of it is left out.
+//! Lists the images or folders in a folder, sorted by name, and counts the skipped entries.
 
 use std::{
     fs::{self, DirEntry, FileType},
@@ -8,10 +8,12 @@ use std::{
 use super::notices::Notices;
 use crate::{Error, FileKind, file_kind};
 
-/// Files that systems put into every folder, in small letters: they are never counted.
+/// Files that operating systems create in folders, in lower case. They are skipped without a notice.
 const CLUTTER: [&str; 3] = ["thumbs.db", "desktop.ini", "icon\r"];
 
-/// The images in a folder, by name. Other files, hidden ones and folders are counted as left out.
+/// The images in a folder, sorted by name. Folders and other files are counted as skipped.
+///
+/// Hidden files that are not images and files in [`CLUTTER`] are skipped without a notice.
 pub(crate) fn images(
     folder: &Path,
     expected: &'static str,
@@ -29,7 +31,8 @@ pub(crate) fn images(
     Ok(images)
 }
 
-/// The folders in a folder, by name. Files and hidden folders are counted as left out.
+/// The folders in a folder, sorted by name. Files and hidden folders are counted as skipped, with the same
+/// exceptions as in [`images`].
 pub(crate) fn folders(
     folder: &Path,
     expected: &'static str,
@@ -40,7 +43,7 @@ pub(crate) fn folders(
         match file_kind(&path) {
             _ if is_hidden(&path) => hidden(&path, kind, notices),
             _ if kind.is_dir() => folders.push(path),
-            FileKind::Readable => notices.image("images outside the folders of identities", &path),
+            FileKind::Readable => notices.image("images outside the identity folders", &path),
             _ => other(&path, notices),
         }
     }
@@ -58,12 +61,12 @@ fn other(path: &Path, notices: &mut Notices) {
     match file_kind(path) {
         FileKind::UnreadableImage(format) => {
             let reason =
-                format!("{format} images, which are not read: convert them to JPEG or PNG");
+                format!("{format} images, which are not supported (convert them to JPEG or PNG)");
             notices.image(&reason, path);
         }
-        FileKind::Readable => notices.image("what is neither a file nor a folder", path),
+        FileKind::Readable => notices.image("entries that are neither files nor folders", path),
         FileKind::Other if CLUTTER.contains(&name.as_str()) => {}
-        FileKind::Other => notices.other("files without the ending of an image", path),
+        FileKind::Other => notices.other("files without an image extension", path),
     }
 }
 
@@ -71,7 +74,7 @@ fn is_hidden(path: &Path) -> bool {
     file_name(path).starts_with('.')
 }
 
-/// The last part of a path as text, also of `.` and of what ends in `..`.
+/// The last component of a path as text. Paths such as `.` or `a/..` are resolved first.
 pub(crate) fn name(path: &Path) -> String {
     let absolute = fs::canonicalize(path);
     let path = absolute.as_deref().unwrap_or(path);
@@ -79,7 +82,7 @@ pub(crate) fn name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The name of a listed file without its ending.
+/// The name of a listed file without its extension.
 pub(crate) fn stem(path: &Path) -> &str {
     path.file_stem()
         .and_then(|stem| stem.to_str())
@@ -93,8 +96,10 @@ pub(crate) fn file_name(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-/// The folder with `marker` in it: `root`, or what one of these archives unpacks to in it, or in a folder
-/// of an archive's name in that; `root` if none has.
+/// Finds the folder that contains `marker`.
+///
+/// It is `root` itself, a subfolder of `root` named after one of the archives, or a subfolder of that, again
+/// named after an archive. The result is `root` if no such folder contains `marker`.
 pub(crate) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf {
     let inside = |folder: &Path| -> Vec<PathBuf> {
         archives
@@ -111,10 +116,10 @@ pub(crate) fn unpacked(root: &Path, marker: &str, archives: &[&str]) -> PathBuf 
     found.unwrap_or_else(|| root.to_owned())
 }
 
-/// What a folder holds, by name, links as what they lead to.
+/// The entries of a folder, sorted by name, with the file types of the targets of links.
 ///
-/// A name that is not Unicode would become another's by replacing letters, and a link that leads nowhere
-/// would take an image or a whole person away, so both are errors.
+/// A name that is not Unicode is an error because two such names could become equal as text. A broken link is
+/// an error because an image or a whole identity would be missing silently.
 fn entries(folder: &Path, expected: &'static str) -> Result<Vec<(PathBuf, FileType)>, Error> {
     if !folder.is_dir() {
         return Err(Error::MissingFolder {
@@ -140,9 +145,10 @@ fn entries(folder: &Path, expected: &'static str) -> Result<Vec<(PathBuf, FileTy
     Ok(entries)
 }
 
-/// What an entry, or what it links to, is; `None` for a hidden link that leads nowhere, as editors make
-/// them. The listing itself says so for all but links, and a question per file takes minutes on a network
-/// drive.
+/// The file type of an entry, or of the target of a link; `None` for a broken hidden link, as editors create.
+///
+/// The listing already has the types of all entries except links. A metadata call per file would take minutes
+/// on a network drive.
 fn kind(entry: &DirEntry) -> Result<Option<FileType>, Error> {
     let path = entry.path();
     let own = entry.file_type().map_err(|source| Error::Io {
@@ -156,7 +162,7 @@ fn kind(entry: &DirEntry) -> Result<Option<FileType>, Error> {
         Ok(target) => Ok(Some(target.file_type())),
         Err(_) if is_hidden(&path) => Ok(None),
         Err(error) => Err(Error::Entry {
-            expected: "a link to what is there".into(),
+            expected: "a link to an existing file or folder".into(),
             found: match fs::read_link(&path) {
                 Ok(target) => format!("{} ({error})", target.display()),
                 Err(_) => error.to_string(),
@@ -181,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_of_a_folder_is_counted() {
-        let root = tree::of(&[
+    fn skipped_files_of_a_folder_are_counted() {
+        let root = tree::with_files(&[
             "b.PNG",
             "a.jpg",
             "c.heic",
@@ -205,16 +211,16 @@ mod tests {
             noticed(notices),
             [
                 (
-                    "left out, AVIF images, which are not read: convert them to JPEG or PNG",
+                    "skipped AVIF images, which are not supported (convert them to JPEG or PNG)",
                     1
                 ),
                 (
-                    "left out, HEIC images, which are not read: convert them to JPEG or PNG",
+                    "skipped HEIC images, which are not supported (convert them to JPEG or PNG)",
                     2
                 ),
-                ("left out, folders where images are expected", 1),
-                ("left out, files without the ending of an image", 2),
-                ("left out, hidden files and folders", 1),
+                ("skipped folders where images are expected", 1),
+                ("skipped files without an image extension", 2),
+                ("skipped hidden files and folders", 1),
             ]
             .map(|(reason, count)| (reason.to_owned(), count))
         );
@@ -222,21 +228,21 @@ mod tests {
         let mut notices = Notices::default();
         let folders = folders(root.path(), "a folder", &mut notices).unwrap();
         assert_eq!(folders, [root.path().join("h")]);
-        assert!(noticed(notices).contains(&(
-            "left out, images outside the folders of identities".to_owned(),
-            2
-        )));
+        assert!(
+            noticed(notices)
+                .contains(&("skipped images outside the identity folders".to_owned(), 2))
+        );
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_link_that_leads_nowhere_and_a_name_that_is_not_unicode_are_refused() {
+    fn a_broken_link_and_a_name_that_is_not_unicode_are_rejected() {
         use std::{
             ffi::OsStr,
             os::unix::{ffi::OsStrExt, fs::symlink},
         };
 
-        let root = tree::of(&["a.jpg"]);
+        let root = tree::with_files(&["a.jpg"]);
         symlink("a.jpg", root.path().join("b.jpg")).unwrap();
         symlink("gone", root.path().join(".#a.jpg")).unwrap();
         let list = || images(root.path(), "a folder", &mut Notices::default());
@@ -244,11 +250,15 @@ mod tests {
 
         let dangling = root.path().join("c.jpg");
         symlink("gone.jpg", &dangling).unwrap();
-        let message = list().expect_err("leads nowhere").to_string();
-        assert!(message.contains("c.jpg: expected a link to what is there, found `gone.jpg ("));
+        let message = list().expect_err("a broken link").to_string();
+        assert!(
+            message.contains(
+                "c.jpg: expected a link to an existing file or folder, found `gone.jpg ("
+            )
+        );
         fs::remove_file(dangling).unwrap();
 
-        // File systems that take no such name refuse it themselves.
+        // Some file systems do not allow such names.
         if fs::write(root.path().join(OsStr::from_bytes(b"Andr\xe9.jpg")), "").is_ok() {
             let message = list().expect_err("not Unicode").to_string();
             assert!(
@@ -259,8 +269,8 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_may_be_unpacked_into_a_folder_of_its_name() {
-        let root = tree::of(&["B/A/marker"]);
+    fn an_archive_may_be_unpacked_into_a_folder_with_its_own_name() {
+        let root = tree::with_files(&["B/A/marker"]);
         let unpacked = |folder: &Path| unpacked(folder, "marker", &["A", "B"]);
         for folder in [root.path().to_owned(), root.path().join("B")] {
             assert_eq!(unpacked(&folder), root.path().join("B/A"));

@@ -1,4 +1,4 @@
-//! Named: the images that lists name, each once, for one person and on one side.
+//! Checks the images that lists name: each exists, is listed once per split, and has one identity and camera.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,10 +9,10 @@ use std::{
 
 use reid_core::{Camera, Split};
 
-use super::lines::Place;
+use super::lines::Location;
 use crate::Error;
 
-/// What a line says of an image.
+/// The split, identity and camera that a line gives to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) split: Split,
@@ -20,43 +20,46 @@ pub(crate) struct Claim {
     pub(crate) camera: Option<Camera>,
 }
 
-/// What lines have said of images so far.
+/// The claims of the lines read so far.
 ///
-/// An image may be a query and in the gallery as well. What else is said twice is a contradiction, or
-/// counts an image double.
+/// An image may be both a query and in the gallery. Any other second line about an image is an error: it
+/// contradicts the first, or counts the image twice.
 #[derive(Default)]
 pub(crate) struct Claims {
     lists: Vec<PathBuf>,
-    /// One of each image in each split.
-    of: HashMap<PathBuf, Vec<(usize, u64, Claim)>>,
+    /// The claims about each image, at most one for each split, with the list (an index) and the line.
+    by_image: HashMap<PathBuf, Vec<(usize, u64, Claim)>>,
 }
 
 impl Claims {
-    /// Notes what a line says of the image at `path`, which it calls `name`.
+    /// Records the claim of a line about the image at `path`, which the line calls `name`.
+    ///
+    /// # Errors
+    /// [`Error::Line`] if an earlier line contradicts the claim or lists the image in the same split.
     pub(crate) fn note(
         &mut self,
-        place: Place<'_>,
+        location: Location<'_>,
         path: &Path,
         name: &str,
         claim: Claim,
     ) -> Result<(), Error> {
-        let claims = self.of.entry(plain(path)).or_default();
+        let claims = self.by_image.entry(plain(path)).or_default();
         for (list, line, first) in claims.iter() {
             let list = self.lists[*list].file_name().unwrap_or_default();
             let before = format!("line {line} of {}", list.display());
             if let Some(expected) = contradiction(first, &claim, &before) {
-                return Err(place.wrong(expected, name));
+                return Err(location.wrong(expected, name));
             }
         }
-        if self.lists.last().is_none_or(|list| list != place.list) {
-            self.lists.push(place.list.to_owned());
+        if self.lists.last().is_none_or(|list| list != location.list) {
+            self.lists.push(location.list.to_owned());
         }
-        claims.push((self.lists.len() - 1, place.line, claim));
+        claims.push((self.lists.len() - 1, location.line, claim));
         Ok(())
     }
 }
 
-/// What would be right instead of a second line about an image, if anything is wrong with it.
+/// The text of what was expected instead of the second claim; `None` if both claims are valid.
 fn contradiction(first: &Claim, second: &Claim, before: &str) -> Option<String> {
     let Claim {
         split,
@@ -66,18 +69,18 @@ fn contradiction(first: &Claim, second: &Claim, before: &str) -> Option<String> 
     Some(if *identity != second.identity {
         format!("an image of identity `{identity}`, as {before} says")
     } else if *split == second.split {
-        format!("an image that is named once, not in {before} too")
+        format!("an image that is not already listed in {before}")
     } else if [*split, second.split].contains(&Split::Train) {
-        format!("an image that is not in {split} too, as {before} says")
+        format!("an image that is not also in the {split} split ({before})")
     } else if *camera != second.camera {
         let camera = camera.map_or("no camera".into(), |camera| format!("camera {camera}"));
-        format!("an image by {camera}, as {before} says")
+        format!("an image from {camera}, as {before} says")
     } else {
         return None;
     })
 }
 
-/// A path without `.`, and without `..` where that is clear from the path alone.
+/// Removes `.` from a path, and resolves `..` where the path has a parent component.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -92,18 +95,21 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The images below a folder that lists have named so far.
+/// The images in a folder and its subfolders, with the claims of lists about them.
 ///
-/// What is there is asked of each folder once: a hundred thousand questions, one per image, take
-/// minutes on a network drive.
+/// Each folder is listed once. A metadata call for each of a hundred thousand images would take minutes on a
+/// network drive.
 pub(crate) struct Named {
     root: PathBuf,
-    there: HashMap<PathBuf, HashSet<OsString>>,
+    listings: HashMap<PathBuf, HashSet<OsString>>,
     claims: Claims,
 }
 
 impl Named {
-    /// No image yet of those below `root`, a folder that the layout `expected` asks for.
+    /// Starts without claims about the images below `root`, a folder that the layout `expected` requires.
+    ///
+    /// # Errors
+    /// [`Error::MissingFolder`] if `root` is not a folder.
     pub(crate) fn below(root: PathBuf, expected: &'static str) -> Result<Self, Error> {
         if !root.is_dir() {
             return Err(Error::MissingFolder {
@@ -113,39 +119,42 @@ impl Named {
         }
         Ok(Self {
             root,
-            there: HashMap::new(),
+            listings: HashMap::new(),
             claims: Claims::default(),
         })
     }
 
-    /// The path of the image that the list calls `name`.
+    /// Records the claim of a line about the image `name`, and returns the path of the image.
+    ///
+    /// # Errors
+    /// [`Error::Line`] if the image does not exist or [`Claims::note`] rejects the claim, and [`Error::Io`].
     pub(crate) fn take(
         &mut self,
-        place: Place<'_>,
+        location: Location<'_>,
         name: &str,
         claim: Claim,
     ) -> Result<PathBuf, Error> {
         let path = self.root.join(name);
-        if !self.is_there(&path)? {
+        if !self.exists(&path)? {
             let expected = format!("an image file in `{}`", self.root.display());
-            return Err(place.wrong(expected, name));
+            return Err(location.wrong(expected, name));
         }
-        self.claims.note(place, &path, name, claim)?;
+        self.claims.note(location, &path, name, claim)?;
         Ok(path)
     }
 
-    fn is_there(&mut self, path: &Path) -> Result<bool, Error> {
+    fn exists(&mut self, path: &Path) -> Result<bool, Error> {
         let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
             return Ok(false);
         };
-        if !self.there.contains_key(folder) {
-            self.there.insert(folder.to_owned(), files(folder)?);
+        if !self.listings.contains_key(folder) {
+            self.listings.insert(folder.to_owned(), files(folder)?);
         }
-        Ok(self.there[folder].contains(file))
+        Ok(self.listings[folder].contains(file))
     }
 }
 
-/// The names of the files in a folder; none where there is no folder. A link counts if it leads to a file.
+/// The names of the files in a folder; empty if there is no such folder. Links to files are included.
 fn files(folder: &Path) -> Result<HashSet<OsString>, Error> {
     if !folder.is_dir() {
         return Ok(HashSet::new());
@@ -178,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn images_are_there_and_named_once() {
+    fn each_image_must_exist_and_be_listed_once() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("7")).unwrap();
         fs::write(root.path().join("7/1.jpg"), "").unwrap();
         let mut named = Named::below(root.path().to_owned(), "a layout").unwrap();
         let mut take = |line, name| {
             let list = Path::new("list.txt");
-            let taken = named.take(Place { list, line }, name, claim(Split::Train, "7", 1));
+            let taken = named.take(Location { list, line }, name, claim(Split::Train, "7", 1));
             taken.map_err(|error| error.to_string())
         };
         assert_eq!(take(1, "7/1.jpg"), Ok(root.path().join("7/1.jpg")));
@@ -193,12 +202,13 @@ mod tests {
             (
                 2,
                 "7/1.jpg",
-                "list.txt: line 2: expected an image that is named once, not in line 1 of list.txt too, found `7/1.jpg`",
+                "list.txt: line 2: expected an image that is not already listed in line 1 of list.txt, \
+                 found `7/1.jpg`",
             ),
             (
                 3,
                 "./7/../7/1.jpg",
-                "line 1 of list.txt too, found `./7/../7/1.jpg`",
+                "line 1 of list.txt, found `./7/../7/1.jpg`",
             ),
             (3, "7/2.jpg", "`, found `7/2.jpg`"),
             (4, "8/1.jpg", "`, found `8/1.jpg`"),
@@ -213,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn two_lines_may_not_contradict_each_other() {
+    fn contradicting_lines_are_rejected() {
         let [list, other] = ["a/one.txt", "a/two.txt"].map(Path::new);
         let first = claim(Split::Query, "7", 1);
         for (second, expected) in [
@@ -224,20 +234,20 @@ mod tests {
             ),
             (
                 claim(Split::Train, "7", 1),
-                Some("an image that is not in query too, as line 3 of one.txt says"),
+                Some("an image that is not also in the query split (line 3 of one.txt)"),
             ),
             (
                 claim(Split::Query, "7", 1),
-                Some("an image that is named once, not in line 3 of one.txt too"),
+                Some("an image that is not already listed in line 3 of one.txt"),
             ),
             (
                 claim(Split::Gallery, "7", 2),
-                Some("an image by camera c1, as line 3 of one.txt says"),
+                Some("an image from camera c1, as line 3 of one.txt says"),
             ),
         ] {
             let mut claims = Claims::default();
             let mut note = |list, line, claim| {
-                let noted = claims.note(Place { list, line }, Path::new("i.jpg"), "i", claim);
+                let noted = claims.note(Location { list, line }, Path::new("i.jpg"), "i", claim);
                 noted.map_err(|error| error.to_string())
             };
             note(list, 3, first.clone()).unwrap();
@@ -248,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_named_once_in_the_gallery_also_if_it_is_a_query() {
+    fn a_query_may_be_listed_once_more_in_the_gallery() {
         let list = Path::new("list.txt");
         let mut claims = Claims::default();
         let mut note = |line, split| {
             let noted = claims.note(
-                Place { list, line },
+                Location { list, line },
                 Path::new("i.jpg"),
                 "i",
                 claim(split, "7", 1),
@@ -263,7 +273,8 @@ mod tests {
         note(1, Split::Query).unwrap();
         note(2, Split::Gallery).unwrap();
         let error = note(3, Split::Gallery).expect_err("twice in the gallery");
-        let expected = "line 3: expected an image that is named once, not in line 2 of list.txt too, found `i`";
+        let expected =
+            "line 3: expected an image that is not already listed in line 2 of list.txt, found `i`";
         assert!(error.ends_with(expected), "{error}");
     }
 }

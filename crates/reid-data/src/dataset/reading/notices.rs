@@ -1,4 +1,4 @@
-//! Notices: what a loader leaves out, counted by reason.
+//! Counts the files that a loader skips, by reason.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -6,27 +6,27 @@ use reid_core::Notice;
 
 use crate::Error;
 
-/// What has been left out so far, and whether images are among it.
+/// The files skipped so far, with possible images apart from other files.
 #[derive(Default)]
 pub(crate) struct Notices {
-    /// Files that may show somebody.
+    /// Files and folders that may hold images of an identity.
     images: BTreeMap<String, Notice>,
-    /// Everything else.
+    /// All other files.
     others: BTreeMap<String, Notice>,
 }
 
 impl Notices {
-    /// A file or folder is left out that may hold images of somebody.
+    /// Counts a skipped file or folder that may hold images of an identity.
     pub(crate) fn image(&mut self, reason: &str, path: &Path) {
         add(&mut self.images, reason, path);
     }
 
-    /// A file is left out that shows nobody.
+    /// Counts a skipped file that is not an image.
     pub(crate) fn other(&mut self, reason: &str, path: &Path) {
         add(&mut self.others, reason, path);
     }
 
-    /// All of them, those about images first.
+    /// All notices, those about images first.
     pub(crate) fn into_vec(self) -> Vec<Notice> {
         self.images
             .into_values()
@@ -34,7 +34,7 @@ impl Notices {
             .collect()
     }
 
-    /// An error if images have been left out: for loaders whose result has no place for notices.
+    /// Returns an error if images were skipped, for loaders whose result cannot carry notices.
     pub(crate) fn refuse_images(self, folder: &Path) -> Result<(), Error> {
         match self.images.into_values().next() {
             None => Ok(()),
@@ -49,6 +49,6 @@ impl Notices {
 fn add(to: &mut BTreeMap<String, Notice>, reason: &str, path: &Path) {
     let notice = to
         .entry(reason.to_owned())
-        .or_insert_with(|| Notice::new(format!("left out, {reason}"), [""; 0]));
+        .or_insert_with(|| Notice::new(format!("skipped {reason}"), [""; 0]));
     notice.add(path.display().to_string());
 }

@@ -1,33 +1,34 @@
-//! Records: the fields of a list with commas, as RFC 4180 has it, and with spaces around fields and quotes.
+//! Parses comma-separated records (RFC 4180), with optional spaces around fields and quotes.
 
 use std::{iter::Peekable, path::Path, str::Chars};
 
-use super::lines::Place;
+use super::lines::Location;
 use crate::Error;
 
-/// The fields of one line, or of several where a quoted field has more than one.
+/// The fields of one line, or of several lines if a quoted field contains line breaks.
 pub(crate) struct Record<'a> {
-    /// Where it begins.
-    pub(crate) place: Place<'a>,
-    /// The fields, without quotes and without spaces around them.
+    /// The line where the record begins.
+    pub(crate) location: Location<'a>,
+    /// The fields, trimmed and without their quotes.
     pub(crate) fields: Vec<String>,
 }
 
-/// The records of a list; lines without anything in them are none.
+/// Parses the records of a list, without blank lines.
 ///
-/// A quote that is not closed would take the rest of the list into one field, so it is an error, and so is
-/// what stands between a closing quote and the next comma.
-pub(crate) fn of<'a>(list: &'a Path, text: &str) -> Result<Vec<Record<'a>>, Error> {
+/// # Errors
+/// [`Error::Line`] for a quote that is not closed, which would put the rest of the list into one field, and
+/// for text between a closing quote and the next comma.
+pub(crate) fn parse<'a>(list: &'a Path, text: &str) -> Result<Vec<Record<'a>>, Error> {
     let mut scanner = Scanner {
         rest: text.chars().peekable(),
-        place: Place { list, line: 1 },
+        location: Location { list, line: 1 },
     };
     let mut records = Vec::new();
     while scanner.rest.peek().is_some() {
-        let place = scanner.place;
+        let location = scanner.location;
         let fields = scanner.record()?;
         if fields.len() > 1 || !fields[0].is_empty() {
-            records.push(Record { place, fields });
+            records.push(Record { location, fields });
         }
     }
     Ok(records)
@@ -35,11 +36,11 @@ pub(crate) fn of<'a>(list: &'a Path, text: &str) -> Result<Vec<Record<'a>>, Erro
 
 struct Scanner<'a, 'b> {
     rest: Peekable<Chars<'b>>,
-    place: Place<'a>,
+    location: Location<'a>,
 }
 
 impl Scanner<'_, '_> {
-    /// The fields up to the end of a line, which is passed.
+    /// Reads the fields of a record and the line end after them.
     fn record(&mut self) -> Result<Vec<String>, Error> {
         let mut fields = Vec::new();
         loop {
@@ -50,7 +51,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    /// A field up to the comma or the end of the line, which are not passed.
+    /// Reads a field up to the comma or line end after it, which is not consumed.
     fn field(&mut self) -> Result<String, Error> {
         self.spaces();
         if self.rest.peek() == Some(&'"') {
@@ -65,7 +66,7 @@ impl Scanner<'_, '_> {
     }
 
     fn quoted(&mut self) -> Result<String, Error> {
-        let opened = self.place;
+        let opened = self.location;
         self.next();
         let mut field = String::new();
         loop {
@@ -73,13 +74,13 @@ impl Scanner<'_, '_> {
                 Some('"') if self.rest.next_if_eq(&'"').is_some() => field.push('"'),
                 Some('"') => break,
                 Some(character) => field.push(character),
-                None => return Err(opened.wrong("a quote that is closed", "the end of the list")),
+                None => return Err(opened.wrong("a closing quote", "the end of the list")),
             }
         }
         self.spaces();
         match self.rest.peek() {
             Some(&next) if !ends_field(next) => {
-                Err(self.place.wrong("a comma after a closing quote", next))
+                Err(self.location.wrong("a comma after the closing quote", next))
             }
             _ => Ok(field.trim().to_owned()),
         }
@@ -92,7 +93,7 @@ impl Scanner<'_, '_> {
 
     fn next(&mut self) -> Option<char> {
         let next = self.rest.next();
-        self.place.line += u64::from(next == Some('\n'));
+        self.location.line += u64::from(next == Some('\n'));
         next
     }
 }
@@ -106,10 +107,10 @@ mod tests {
     use super::*;
 
     fn records(text: &str) -> Result<Vec<(u64, Vec<String>)>, String> {
-        let records = of(Path::new("list"), text).map_err(|error| error.to_string())?;
+        let records = parse(Path::new("list"), text).map_err(|error| error.to_string())?;
         let records = records.into_iter();
         Ok(records
-            .map(|record| (record.place.line, record.fields))
+            .map(|record| (record.location.line, record.fields))
             .collect())
     }
 
@@ -128,15 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn quotes_that_do_not_end_a_field_are_named_with_their_line() {
+    fn misplaced_quotes_are_reported_with_their_line() {
         for (text, expected) in [
             (
                 "a\nb,\"c\nd,e\nf",
-                "list: line 2: expected a quote that is closed, found `the end of the list`",
+                "list: line 2: expected a closing quote, found `the end of the list`",
             ),
             (
                 "a\n\"b\nc\" d",
-                "list: line 3: expected a comma after a closing quote, found `d`",
+                "list: line 3: expected a comma after the closing quote, found `d`",
             ),
         ] {
             assert_eq!(records(text), Err(expected.to_owned()));

@@ -1,4 +1,4 @@
-//! Three folders: one per split, with labels in the names of images.
+//! Loads layouts with one folder per split and the labels in the file names.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use reid_core::{Camera, Identity, Sample, Split, Splits};
 use super::{check, identities::Spellings, listing, notices::Notices};
 use crate::Error;
 
-/// A layout of three folders.
+/// A layout with one folder per split.
 pub(crate) struct ThreeFolders {
     pub(crate) train: &'static str,
     pub(crate) query: &'static str,
     pub(crate) gallery: &'static str,
-    /// The folders in words, for error messages.
+    /// The layout and its folders, for error messages.
     pub(crate) layout: &'static str,
-    /// A name in words, for error messages.
+    /// An example of a file name and its fields, for error messages.
     pub(crate) name: &'static str,
-    /// Identity and camera of a name without its ending.
+    /// Parses the identity and the camera of a file name without its extension.
     pub(crate) parse: fn(&str) -> Option<(Identity, Camera)>,
 }
 
 impl ThreeFolders {
-    /// The folders of Market-1501, with other names in them.
+    /// The folders of Market-1501, with another format of file names.
     pub(crate) const fn market(
         layout: &'static str,
         name: &'static str,
@@ -37,7 +37,7 @@ impl ThreeFolders {
         }
     }
 
-    /// Reads the three folders in `root`, which names the data set.
+    /// Loads the three folders in `root`. The dataset is named after `root`.
     pub(crate) fn load(&self, root: &Path) -> Result<Splits, Error> {
         let mut notices = Notices::default();
         let mut spellings = Spellings::default();
@@ -56,7 +56,7 @@ impl ThreeFolders {
         check::checked(splits, |split| root.join(self.folder(split)), self.name)
     }
 
-    /// How many images in a folder have a name of each of these layouts.
+    /// For each layout, counts the images in a folder whose names follow it.
     pub(crate) fn names<const N: usize>(layouts: &[Self; N], folder: &Path) -> [usize; N] {
         let images = listing::images(folder, "a folder of images", &mut Notices::default());
         let images = images.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Tracks: files with a track per line, the names of its images separated by spaces.
+//! Reads track files: each line is a track, with the names of its images separated by spaces.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,10 +10,14 @@ use reid_core::Track;
 use super::lines;
 use crate::Error;
 
-/// The track of each image that a track file names: the number of its line, counted from 1.
+/// Reads a track file and returns the track of each image that it names: the line number, from 1.
 ///
-/// `images` are the names of the files that tracks are about, `image` makes such a name from a field.
-/// A first field that is no such name is the track's own, and passed over.
+/// `images` are the names of the existing images, and `image` parses a field to such a name. If `image`
+/// rejects the first field of a line, this field is taken as the name of the track and ignored.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read. [`Error::Line`] for a line without images, an image that does
+/// not exist, and an image in two tracks.
 pub(crate) fn read(
     list: &Path,
     images: &HashSet<String>,
@@ -21,23 +25,23 @@ pub(crate) fn read(
 ) -> Result<HashMap<String, Track>, Error> {
     let text = lines::text(list)?;
     let mut tracks = HashMap::new();
-    for (place, line) in lines::of(list, &text) {
-        let track = Track::new(place.line);
+    for (location, line) in lines::non_empty(list, &text) {
+        let track = Track::new(location.line);
         let mut fields = line.split_whitespace().peekable();
         fields.next_if(|field| image(field).is_none());
         if fields.peek().is_none() {
-            return Err(place.wrong("the names of a track's images", line));
+            return Err(location.wrong("the names of a track's images", line));
         }
         for field in fields {
             let name = image(field).filter(|name| images.contains(name));
-            let name = name.ok_or_else(|| place.wrong("an image that is there", field))?;
-            // The same line may name an image twice: a track may be called by its first image.
+            let name = name.ok_or_else(|| location.wrong("an image that exists", field))?;
+            // A line may name an image twice, because a track may be named after its first image.
             if let Some(other) = tracks.insert(name, track).filter(|other| *other != track) {
                 let expected = format!(
-                    "an image of one track only, not of line {} too",
+                    "an image that is not already in the track of line {}",
                     other.number()
                 );
-                return Err(place.wrong(expected, field));
+                return Err(location.wrong(expected, field));
             }
         }
     }
@@ -66,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_is_the_number_of_its_line() {
+    fn a_track_is_its_line_number() {
         let expected = [("a.jpg", 1), ("b.jpg", 1), ("c.jpg", 3)];
         let expected = Ok(expected
             .map(|(name, track)| (name.to_owned(), track))
@@ -76,19 +80,19 @@ mod tests {
     }
 
     #[test]
-    fn bad_fields_are_named_with_their_line() {
+    fn bad_fields_are_reported_with_their_line() {
         for (text, expected) in [
             (
                 "a.jpg\nd.jpg",
-                ": line 2: expected an image that is there, found `d.jpg`",
+                ": line 2: expected an image that exists, found `d.jpg`",
             ),
             (
                 "a.jpg x",
-                ": line 1: expected an image that is there, found `x`",
+                ": line 1: expected an image that exists, found `x`",
             ),
             (
                 "a.jpg\nb.jpg a.jpg",
-                ": line 2: expected an image of one track only, not of line 1 too, found `a.jpg`",
+                ": line 2: expected an image that is not already in the track of line 1, found `a.jpg`",
             ),
             (
                 "a.jpg\nx",

@@ -1,4 +1,4 @@
-//! Published: the numbers of a data set, held against the set itself where someone has it.
+//! Checks the published counts of a dataset against a local copy of it.
 
 use std::{
     env,
@@ -9,20 +9,27 @@ use reid_core::{SplitStatistics, Splits};
 
 use crate::Error;
 
-/// The folder of a set, from the environment variable that names it. Sets need agreements, so most machines
-/// have none, and the tests that ask for one are ignored: `cargo test -p reid-data published -- --ignored`.
+/// The folder of a dataset, from an environment variable.
+///
+/// The datasets require licence agreements, so the tests that need them are ignored by default. Run them with
+/// `cargo test -p reid-data published -- --ignored`.
 ///
 /// # Panics
-/// If the variable is not set: a test that is asked for does not pass without looking.
+/// If the variable is not set, so that a requested test cannot pass without its dataset.
 pub(crate) fn folder(variable: &str) -> PathBuf {
     let root = env::var_os(variable);
-    let root = root.unwrap_or_else(|| panic!("{variable} names no folder of the data set"));
+    let root =
+        root.unwrap_or_else(|| panic!("{variable} is not set, expected the folder of the dataset"));
     root.into()
 }
 
-/// Checks the identities and images of training, query and gallery of the set in the folder that an
-/// environment variable names.
-pub(crate) fn holds(
+/// Asserts the numbers of identities and images of the training, query and gallery splits.
+///
+/// The dataset is in the folder that the environment variable `variable` names.
+///
+/// # Panics
+/// If the variable is not set, loading fails or a count differs.
+pub(crate) fn assert_counts(
     variable: &str,
     load: impl FnOnce(&Path) -> Result<Splits, Error>,
     counts: [(usize, usize); 3],
@@ -38,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "REID_NO_SUCH_SET names no folder of the data set")]
-    fn a_set_that_is_not_there_is_not_passed() {
-        holds(
+    #[should_panic(expected = "REID_NO_SUCH_SET is not set, expected the folder of the dataset")]
+    fn a_test_without_its_dataset_fails() {
+        assert_counts(
             "REID_NO_SUCH_SET",
             |_| panic!("nothing to load"),
             [(0, 0); 3],

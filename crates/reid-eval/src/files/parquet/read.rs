@@ -1,4 +1,4 @@
-//! Reading a table of embeddings.
+//! Reads a Parquet table of embeddings.
 
 use std::{fs, panic, path::Path, sync::Arc};
 
@@ -18,22 +18,25 @@ use crate::{
     files::{FileError, arrays::unsigned, at, content, tensors::narrow},
 };
 
-/// Rows that are asked for at once.
+/// The number of rows read at once.
 const READ: usize = 1 << 10;
 
 pub(in crate::files) fn read(path: &Path) -> Result<Embeddings, FileError> {
     let bytes = fs::read(path).map_err(at(path))?;
-    // Version 60 of the reader panics at some damaged metadata and pages, found by changing single bytes.
+    // Version 60 of the `parquet` crate panics on some damaged metadata and pages (found by changing
+    // single bytes).
     let read = panic::catch_unwind(|| parse(bytes));
-    let damaged = "expected a whole Parquet file, found a damaged one at which its reader panics";
+    let damaged =
+        "expected an intact Parquet file, found a damaged one that makes the reader panic";
     read.unwrap_or_else(|_| Err(damaged.to_owned()))
         .map_err(content(path))
 }
 
 fn parse(bytes: Vec<u8>) -> Result<Embeddings, String> {
     let found = bytes.len();
-    let file = SerializedFileReader::new(Bytes::from(bytes))
-        .map_err(|error| format!("expected a whole Parquet file, found {found} bytes: {error}"))?;
+    let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(|error| {
+        format!("expected a complete Parquet file, found {found} bytes: {error}")
+    })?;
     let table = Table { file };
     let Column { values, starts } = table.floats(FEATURES)?;
     let rows = starts.len();
@@ -45,8 +48,8 @@ fn parse(bytes: Vec<u8>) -> Result<Embeddings, String> {
         .position(|(start, end)| end - start != dimensions)
     {
         return Err(format!(
-            "`{FEATURES}`: expected {dimensions} values in each of {rows} rows, as the first has, found \
-             another number in row {row}"
+            "`{FEATURES}`: expected {dimensions} values in each of {rows} rows, as in the first row, found \
+             another count in row {row}"
         ));
     }
     let labels = table.labels(rows)?;
@@ -54,7 +57,7 @@ fn parse(bytes: Vec<u8>) -> Result<Embeddings, String> {
         .map_err(|error| format!("`{FEATURES}`: {error}"))
 }
 
-/// A column of lists of values: where each row begins.
+/// A column of lists: all values, and the index of the first value of each row.
 struct Column<T> {
     values: Vec<T>,
     starts: Vec<usize>,
@@ -93,7 +96,7 @@ impl Table {
             }
             let texts = self.texts(index, name, rows)?;
             labels = if name == "paths" {
-                let missing = |row| format!("`paths`: expected a path at row {row}, found none");
+                let missing = |row| format!("`paths`: expected a path at row {row}, found null");
                 let paths = texts.into_iter().enumerate();
                 let paths =
                     paths.map(|(row, path)| path.map(Into::into).ok_or_else(|| missing(row)));
@@ -114,7 +117,7 @@ impl Table {
             .columns()
     }
 
-    /// The column of this name, or the values of the list of this name.
+    /// The index of the leaf column with this name, or of the values of the list with this name.
     fn index(&self, name: &str) -> Option<usize> {
         let columns = self.columns().iter();
         let mut named = columns.map(|column| column.path().parts().first());
@@ -160,7 +163,7 @@ impl Table {
         let Some(all) = all else {
             let row = column.iter().position(Option::is_none).unwrap_or(0);
             return Err(format!(
-                "`{name}`: expected a number at row {row}, found none"
+                "`{name}`: expected an integer at row {row}, found null"
             ));
         };
         expect_rows(name, rows, all.len())?;
@@ -185,7 +188,7 @@ impl Table {
         column.into_iter().enumerate().map(text).collect()
     }
 
-    /// Reads a column, one row group after the other.
+    /// Reads a column, one row group at a time.
     fn each_group(
         &self,
         name: &str,
@@ -228,14 +231,14 @@ fn other_type(expected: &str, found: &ColumnReader) -> String {
     format!("expected {expected}, found {found}")
 }
 
-/// Some values of a column with their levels.
+/// Consecutive values of a column with their definition and repetition levels.
 struct Batch<T> {
     values: Vec<T>,
     definition: Vec<i16>,
     repetition: Vec<i16>,
 }
 
-/// The next values of a column, or `None` at its end.
+/// Reads the next batch of a column; `None` at its end.
 fn next<T: DataType>(reader: &mut ColumnReaderImpl<T>) -> Result<Option<Batch<T::T>>, String> {
     let mut batch = Batch {
         values: Vec::new(),
@@ -253,7 +256,7 @@ fn next<T: DataType>(reader: &mut ColumnReaderImpl<T>) -> Result<Option<Batch<T:
     Ok((rows > 0).then_some(batch))
 }
 
-/// Adds the values of a column of lists, none of which is absent.
+/// Appends the values of a column of lists; a null is an error.
 fn read_lists<T: DataType, V>(
     mut reader: ColumnReaderImpl<T>,
     convert: impl Fn(T::T) -> V,
@@ -263,7 +266,7 @@ fn read_lists<T: DataType, V>(
         let (values, levels) = (batch.values.len(), batch.repetition.len());
         if levels != values {
             return Err(format!(
-                "expected lists without absent values, found {values} values where {levels} should be"
+                "expected lists without nulls, found {values} values for {levels} entries"
             ));
         }
         let before = column.values.len();
@@ -275,7 +278,7 @@ fn read_lists<T: DataType, V>(
     Ok(())
 }
 
-/// Adds the values of a column of single values, some of which may be absent.
+/// Appends the values of a column with one value per row; a null becomes `None`.
 fn read_each<T: DataType, V>(
     mut reader: ColumnReaderImpl<T>,
     convert: impl Fn(T::T) -> V,

@@ -1,4 +1,4 @@
-//! Writing a table of embeddings.
+//! Writes embeddings to a Parquet table.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use crate::{
     files::arrays::{signed, texts_of},
 };
 
-/// Rows that are written together.
+/// The number of rows in a row group.
 const GROUP: usize = 1 << 14;
 type Columns<'a> = Vec<(&'a str, Values<'a>)>;
 
-/// A column of single values, to be written.
+/// A column to write, with one value per row.
 enum Values<'a> {
     Integers(Vec<i64>),
     Texts(Vec<&'a str>),
-    /// An empty text is not known.
+    /// An empty text is written as null.
     OptionalTexts(Vec<&'a str>),
 }
 
-/// The bytes of a Parquet file.
+/// Encodes embeddings with their labels as the bytes of a Parquet file.
 pub(in crate::files) fn write(embeddings: &Embeddings) -> Result<Vec<u8>, String> {
     if embeddings.is_empty() {
         return Err("a `.parquet` file needs at least 1 image, found none".to_owned());
@@ -61,7 +61,7 @@ fn columns(labels: &Labels) -> Result<Columns<'_>, String> {
     for name in labels.attribute_names() {
         if NAMES.contains(&name) {
             return Err(format!(
-                "expected an attribute that is not called as a column is, found `{name}`"
+                "the attribute `{name}` has the name of a label column, expected another name"
             ));
         }
         let values = labels.attribute(name).unwrap_or_default().iter();
@@ -86,7 +86,7 @@ fn write_columns(
         let rows = start..(start + GROUP).min(count);
         let mut group = writer.next_row_group()?;
         let values = &embeddings.values()[rows.start * dimensions..rows.end * dimensions];
-        // A value that is not the first of its row continues a list.
+        // Repetition level 0 begins the list of a row, level 1 continues it.
         let repetition: Vec<i16> = (0..values.len())
             .map(|at| i16::from(at % dimensions != 0))
             .collect();
@@ -132,7 +132,7 @@ fn write_column<T: DataType>(
     levels: Levels<'_>,
 ) -> ::parquet::errors::Result<()> {
     let Some(mut column) = group.next_column()? else {
-        let message = "a column that the schema does not have";
+        let message = "there are more columns than in the schema";
         return Err(::parquet::errors::ParquetError::General(message.to_owned()));
     };
     let (definition, repetition) = match levels {

@@ -1,4 +1,4 @@
-//! The map of a normalisation, and its gradients.
+//! The affine map of a normalisation, and its gradients.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -8,14 +8,14 @@ use crate::{
     networks::relu::{relu, relu_backward},
 };
 
-/// What a normalisation multiplies with and adds.
+/// The weight, bias and ε of a batch normalisation.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a> {
-    /// γ of each channel.
+    /// γ, `[channels]`.
     pub weight: &'a [f32],
-    /// β of each channel.
+    /// β, `[channels]`.
     pub bias: &'a [f32],
-    /// ε
+    /// ε, added to the variance.
     pub epsilon: f64,
 }
 
@@ -24,21 +24,21 @@ impl Parameters<'_> {
         let found = [self.weight.len(), self.bias.len()];
         assert_eq!(
             found, [channels; 2],
-            "gains and biases of {channels} channels"
+            "lengths of weight and bias for {channels} channels"
         );
     }
 }
 
-/// What becomes of normalised numbers.
+/// The operation applied to the normalised features.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Epilogue {
     None,
     Relu,
-    /// Added to what is there, and rectified.
+    /// Adds the values that the output holds, then applies a ReLU.
     AddRelu,
 }
 
-/// The map of one channel: `x ↦ (x - mean)·scale + bias`.
+/// The affine map of one channel: `x ↦ (x - mean)·scale + bias`.
 #[derive(Clone, Copy)]
 pub(super) struct Affine {
     mean: f32,
@@ -50,13 +50,18 @@ pub(super) struct Affine {
 }
 
 impl Affine {
-    pub(super) fn new(mean: f32, variance: f32, of: Parameters<'_>, channel: usize) -> Self {
-        let inverse = single(1.0 / (f64::from(variance) + of.epsilon).sqrt());
+    pub(super) fn new(
+        mean: f32,
+        variance: f32,
+        parameters: Parameters<'_>,
+        channel: usize,
+    ) -> Self {
+        let inverse = single(1.0 / (f64::from(variance) + parameters.epsilon).sqrt());
         Self {
             mean,
             inverse,
-            scale: of.weight[channel] * inverse,
-            bias: of.bias[channel],
+            scale: parameters.weight[channel] * inverse,
+            bias: parameters.bias[channel],
         }
     }
 
@@ -65,7 +70,7 @@ impl Affine {
         (x - self.mean) * self.scale + self.bias
     }
 
-    /// What of a gradient passes back: nothing, where the result was rectified to 0.
+    /// The gradient with respect to the value before the ReLU, if there is one: 0 where the ReLU gave 0.
     #[inline(always)]
     fn passed(self, x: f32, gradient: f32, relu: bool) -> f32 {
         if relu && self.at(x) <= 0.0 {
@@ -75,7 +80,7 @@ impl Affine {
         }
     }
 
-    /// Writes the maps of a channel.
+    /// Writes the output of a channel.
     pub(super) fn write<'a>(
         self,
         inputs: impl Iterator<Item = &'a [f32]>,
@@ -93,8 +98,8 @@ impl Affine {
         }
     }
 
-    /// The gradients of a channel by gain and bias, and in place of those by the output the ones by the
-    /// input.
+    /// Computes the gradients of a channel with respect to weight and bias. `gradients` holds the gradient
+    /// with respect to the output and is overwritten with the gradient with respect to the input.
     fn backward(self, inputs: &[&[f32]], gradients: &mut [&mut [f32]], relu: bool) -> [f32; 2] {
         let arch = Arch::new();
         let (mut bias, mut along, mut count) = (0.0, 0.0, 0);
@@ -109,7 +114,7 @@ impl Affine {
         }
         let (inverse, count) = (f64::from(self.inverse), count as f64);
         for (input, gradient) in inputs.iter().zip(gradients) {
-            arch.dispatch(PullBack {
+            arch.dispatch(InputGradient {
                 affine: self,
                 relu,
                 level: bias / count,
@@ -144,7 +149,7 @@ impl WithSimd for Write<'_> {
     }
 }
 
-/// `Σ dy` and `Σ dy·(x - mean)` of a map.
+/// The sums `Σ dy` and `Σ dy·(x - mean)` of a feature map.
 struct Totals<'a> {
     affine: Affine,
     relu: bool,
@@ -165,19 +170,19 @@ impl WithSimd for Totals<'_> {
     }
 }
 
-/// `dx = scale·(dy - level - (x - mean)·slope)`, in double precision: what is subtracted is the same for
-/// all positions, so that its rounding would add up in whatever sums them.
-struct PullBack<'a> {
+/// Computes `dx = scale·(dy - level - (x - mean)·slope)` in double precision. `level` and `slope` are the
+/// same for all positions, so their rounding errors would add up in any sum of `dx` over positions.
+struct InputGradient<'a> {
     affine: Affine,
     relu: bool,
     level: f64,
     slope: f64,
     input: &'a [f32],
-    /// By the output, then by the input.
+    /// The gradient with respect to the output, overwritten with that with respect to the input.
     gradient: &'a mut [f32],
 }
 
-impl WithSimd for PullBack<'_> {
+impl WithSimd for InputGradient<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -197,24 +202,24 @@ impl WithSimd for PullBack<'_> {
     }
 }
 
-/// The gradients by what a normalisation learns.
+/// The gradients with respect to the parameters of a normalisation.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// By the gain of each channel.
+    /// The gradient with respect to γ, `[channels]`.
     pub weight: Vec<f32>,
-    /// By the bias of each channel.
+    /// The gradient with respect to β, `[channels]`.
     pub bias: Vec<f32>,
 }
 
 impl Gradients {
-    fn of(channels: Vec<[f32; 2]>) -> Self {
+    fn new(channels: Vec<[f32; 2]>) -> Self {
         let pairs = channels.into_iter().map(|[weight, bias]| (weight, bias));
         let (weight, bias) = pairs.unzip();
         Self { weight, bias }
     }
 }
 
-/// The map of a normalisation by given statistics.
+/// A batch normalisation by given statistics: an affine map of each channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Map<'a> {
     statistics: &'a Statistics,
@@ -222,16 +227,19 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// By given statistics and parameters.
+    /// Creates the normalisation from statistics and parameters.
     ///
     /// # Panics
-    /// If there are not as many of each as channels.
+    /// If their lengths differ.
     #[must_use]
     pub fn new(statistics: &'a Statistics, parameters: Parameters<'a>) -> Self {
         let channels = statistics.mean.len();
         parameters.expect(channels);
         let variances = statistics.variance.len();
-        assert_eq!(variances, channels, "variances of {channels} channels");
+        assert_eq!(
+            variances, channels,
+            "number of variances for {channels} means"
+        );
         Self {
             statistics,
             parameters,
@@ -243,18 +251,20 @@ impl<'a> Map<'a> {
         Affine::new(mean[channel], variance[channel], self.parameters, channel)
     }
 
-    /// What each channel is multiplied by, and what is added to it then: `bias - mean·scale`.
+    /// The normalisation as `scale·x + shift`, both `[channels]`: `scale = γ/√(σ² + ε)`, `shift = β -
+    /// μ·scale`.
     #[must_use]
     pub fn scale_and_shift(&self) -> (Vec<f32>, Vec<f32>) {
         let channels = (0..self.statistics.mean.len()).map(|channel| self.affine(channel));
-        let pair = |of: Affine| (of.scale, of.bias - of.mean * of.scale);
+        let pair = |map: Affine| (map.scale, map.bias - map.mean * map.scale);
         channels.map(pair).unzip()
     }
 
-    /// The normalised features, rectified or not.
+    /// Normalises features, `[batch, channels, positions]`, and applies a ReLU if `relu` is true.
     ///
     /// # Panics
-    /// If there are not as many numbers as the sizes say, or channels as statistics.
+    /// If the length of a slice does not match the sizes, or the number of channels does not match the
+    /// statistics.
     #[must_use]
     pub fn apply(&self, sizes: Sizes, input: &[f32], relu: bool) -> Vec<f32> {
         sizes.expect("the input", input);
@@ -269,8 +279,10 @@ impl<'a> Map<'a> {
         output
     }
 
-    /// The gradients of a loss by gain and bias, from that by the output, and in place of that the one by
-    /// the input. A channel is written when it is summed, while it is in cache.
+    /// Computes the gradients of a loss with respect to weight and bias. `gradient` holds the gradient with
+    /// respect to the output and is overwritten with the gradient with respect to the input.
+    ///
+    /// The statistics must be those of the batch: the gradient flows through them.
     ///
     /// ```text
     /// dβ = Σ dy     dγ = Σ dy·x̂     dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)
@@ -294,11 +306,12 @@ impl<'a> Map<'a> {
             let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
             self.affine(channel).backward(&inputs, gradients, relu)
         };
-        Gradients::of(sizes.each(gradients.chunks_mut(sizes.batch), of))
+        Gradients::new(sizes.each(gradients.chunks_mut(sizes.batch), of))
     }
 
-    /// The gradients by the input, gain and bias of what [`normalise_onto`](super::normalise_onto) wrote,
-    /// and in place of that by the output the one by the shortcut.
+    /// Computes the gradients of [`normalise_onto`](super::normalise_onto) with respect to the input,
+    /// weight and bias. `output` is its result. `gradient` holds the gradient with respect to the output
+    /// and is overwritten with the gradient with respect to the shortcut.
     ///
     /// # Panics
     /// As [`apply`](Self::apply).
@@ -330,6 +343,6 @@ impl<'a> Map<'a> {
             let inputs: Vec<&[f32]> = sizes.maps(channel, input).collect();
             self.affine(channel).backward(&inputs, results, false)
         });
-        (result, Gradients::of(gradients))
+        (result, Gradients::new(gradients))
     }
 }

@@ -1,13 +1,14 @@
-//! The kernels of a convolution.
+//! GPU kernels that lay out the operands of a convolution and its gradients.
 
 #![expect(
     clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
+    reason = "the dtypes of a kernel are arguments of its launch only"
 )]
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-/// What each tap of the kernel sees at each place, zeros outside: `[positions, taps, channels]`.
+/// Copies the input that each tap of the kernel reads at each position, with zeros outside the image:
+/// `[positions, taps, channels]`.
 #[cube(launch)]
 pub(super) fn gather<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -25,7 +26,7 @@ pub(super) fn gather<E: Float, N: Size>(
     stride_across: usize,
     padding_down: usize,
     padding_across: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -35,40 +36,40 @@ pub(super) fn gather<E: Float, N: Size>(
         let x = (position % across_out) * stride_across + tap % taps_across;
         let y = (position / across_out) % height_out * stride_down + tap / taps_across;
         let image = position / (across_out * height_out);
-        let mut seen = Vector::<E, N>::new(E::from_int(0));
+        let mut value = Vector::<E, N>::new(E::from_int(0));
         if y >= padding_down
             && y < height + padding_down
             && x >= padding_across
             && x < across + padding_across
         {
             let pixel = (image * height + y - padding_down) * across + x - padding_across;
-            seen = input[pixel * pitch + channel];
+            value = input[pixel * pitch + channel];
         }
-        patches[at] = seen;
+        patches[at] = value;
     }
 }
 
-/// Sizes of weights, and of the dense ones `[results, taps, channels]` that they become.
+/// The sizes of weights, and of the dense weights `[results, taps, channels]` that they are rewritten as.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct Weights {
-    /// Results of a group.
+    /// The number of output channels per group.
     per_group: usize,
-    /// Channels of a group.
+    /// The number of input channels per group.
     channels: usize,
-    /// Taps down and across.
+    /// The height and width of the kernel.
     down: usize,
     across: usize,
-    /// Taps and channels of the dense ones.
+    /// The number of taps, the width and the number of channels of the dense kernel.
     dense_taps: usize,
     dense_across: usize,
     dense_channels: usize,
-    /// Taps before the first, of four pixels.
+    /// For a stem, the zero rows and columns before the first tap.
     before_down: usize,
     before_across: usize,
 }
 
-/// The number at a place of dense weights `[results, taps, channels]`, from weights `[results, channels, down,
-/// across]`: with zeros between groups, or of four pixels.
+/// The dense weight at index `at` of `[results, taps, channels]`, from weights `[results, channels, height,
+/// width]`: 0 between groups, or the weight of one pixel of a block of 2 x 2.
 #[cube]
 fn dense_weight<W: Float>(
     weights: &Tensor<W>,
@@ -82,19 +83,19 @@ fn dense_weight<W: Float>(
     let mut channel = dense_channel % sizes.channels;
     let mut y = dense_tap / sizes.dense_across;
     let mut x = dense_tap % sizes.dense_across;
-    let mut there = dense_channel / sizes.channels == result / sizes.per_group;
+    let mut exists = dense_channel / sizes.channels == result / sizes.per_group;
     if stem {
         channel = dense_channel % 4;
         y = 2 * y + dense_channel / 8;
         x = 2 * x + dense_channel / 4 % 2;
-        there = channel < sizes.channels
+        exists = channel < sizes.channels
             && y >= sizes.before_down
             && y < sizes.before_down + sizes.down
             && x >= sizes.before_across
             && x < sizes.before_across + sizes.across;
     }
     let mut weight = W::from_int(0);
-    if there {
+    if exists {
         let from = result * weights.stride(0)
             + channel * weights.stride(1)
             + (y - sizes.before_down) * weights.stride(2)
@@ -104,7 +105,7 @@ fn dense_weight<W: Float>(
     weight
 }
 
-/// Weights as dense ones.
+/// Rewrites weights as dense weights.
 #[cube(launch)]
 pub(super) fn lay_out<W: Float, E: Float>(
     weights: &Tensor<W>,
@@ -112,7 +113,7 @@ pub(super) fn lay_out<W: Float, E: Float>(
     total: usize,
     sizes: Weights,
     #[comptime] stem: bool,
-    #[define(W, E)] _numbers: [ElemType; 2],
+    #[define(W, E)] _dtypes: [ElemType; 2],
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -120,7 +121,8 @@ pub(super) fn lay_out<W: Float, E: Float>(
     }
 }
 
-/// Weights as dense ones, with a normalisation folded in if there is one, and what is added to results.
+/// Rewrites weights as dense weights, with a normalisation folded in if `normalised`, and computes the bias
+/// of the results.
 #[cube(launch)]
 pub(super) fn fold<W: Float, E: Float>(
     weights: &Tensor<W>,
@@ -135,7 +137,7 @@ pub(super) fn fold<W: Float, E: Float>(
     sizes: Weights,
     #[comptime] stem: bool,
     #[comptime] normalised: bool,
-    #[define(W, E)] _numbers: [ElemType; 2],
+    #[define(W, E)] _dtypes: [ElemType; 2],
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -155,8 +157,8 @@ pub(super) fn fold<W: Float, E: Float>(
     }
 }
 
-/// The sum of all parts of a gradient by dense weights, `[parts, results, taps, channels]`, by the weights
-/// `[results, channels, down, across]` that they came from.
+/// Adds all parts of the gradient with respect to dense weights, `[parts, results, taps, channels]`, and
+/// writes the gradient with respect to the original weights, `[results, channels, height, width]`.
 #[cube(launch)]
 pub(super) fn sum<E: Float, W: Float>(
     parts: &Tensor<E>,
@@ -165,7 +167,7 @@ pub(super) fn sum<E: Float, W: Float>(
     total: usize,
     sizes: Weights,
     #[comptime] stem: bool,
-    #[define(E, W)] _numbers: [ElemType; 2],
+    #[define(E, W)] _dtypes: [ElemType; 2],
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -190,10 +192,10 @@ pub(super) fn sum<E: Float, W: Float>(
     }
 }
 
-/// Four pixels of images `[batch, channels, height, width]` as one of sixteen channels, `[batch, rows, columns,
-/// 16]`, zeros outside.
+/// Copies each block of 2 x 2 pixels of images, `[batch, channels, height, width]`, to one pixel of sixteen
+/// channels, `[batch, rows, columns, 16]`, with zeros outside the images.
 #[cube(launch)]
-pub(super) fn four_pixels<E: Float>(
+pub(super) fn space_to_depth<E: Float>(
     images: &Tensor<E>,
     pixels: &mut Tensor<E>,
     total: usize,
@@ -201,7 +203,7 @@ pub(super) fn four_pixels<E: Float>(
     columns: usize,
     padding_down: usize,
     padding_across: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -226,16 +228,16 @@ pub(super) fn four_pixels<E: Float>(
     }
 }
 
-/// The gradient by images, `[batch, channels, height, width]`, from that by four of their pixels at a time,
-/// `[batch, rows, columns, 16]`.
+/// The gradient of [`space_to_depth`]: from `[batch, rows, columns, 16]` to `[batch, channels, height,
+/// width]`.
 #[cube(launch)]
-pub(super) fn single_pixels<E: Float>(
+pub(super) fn depth_to_space<E: Float>(
     pixels: &Tensor<E>,
     images: &mut Tensor<E>,
     total: usize,
     padding_down: usize,
     padding_across: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -246,7 +248,7 @@ pub(super) fn single_pixels<E: Float>(
         let channel = at / (width * height) % images.shape(1);
         let image = at / (width * height * images.shape(1));
         let mut gradient = E::from_int(0);
-        // What no tap sees at the end has none.
+        // Pixels at the end that no tap reads have a gradient of 0.
         if y / 2 < pixels.shape(1) && x / 2 < pixels.shape(2) {
             let from = image * pixels.stride(0)
                 + y / 2 * pixels.stride(1)

@@ -1,15 +1,15 @@
-//! The kernels of gates.
+//! The GPU kernels of gates.
 
 #![expect(
     clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
+    reason = "the dtypes of a kernel are arguments of its launch only"
 )]
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
 use crate::cube::rows::{AHEAD, position, sum_column};
 
-/// Maps times a number of each channel of an image, `[batch, channels]`.
+/// Multiplies features by a value per image and channel, `[batch, channels]`.
 #[cube(launch)]
 pub(super) fn gate_channels<E: Float, N: Size>(
     maps: &Tensor<Vector<E, N>>,
@@ -19,7 +19,7 @@ pub(super) fn gate_channels<E: Float, N: Size>(
     width: usize,
     per_image: usize,
     pitch: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -30,9 +30,9 @@ pub(super) fn gate_channels<E: Float, N: Size>(
     }
 }
 
-/// Maps times a number of each place of an image, `[batch, positions]`.
+/// Multiplies features by a value per image and position, `[batch, positions]`.
 #[cube(launch)]
-pub(super) fn gate_places<E: Float, N: Size>(
+pub(super) fn gate_positions<E: Float, N: Size>(
     maps: &Tensor<Vector<E, N>>,
     factors: &[E],
     output: &mut Tensor<Vector<E, N>>,
@@ -40,7 +40,7 @@ pub(super) fn gate_places<E: Float, N: Size>(
     width: usize,
     _per_image: usize,
     pitch: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at < total {
@@ -51,7 +51,7 @@ pub(super) fn gate_places<E: Float, N: Size>(
     }
 }
 
-/// The gradients of [`gate_channels`]: a chunk of rows for each image.
+/// The gradients of [`gate_channels`]. There is one chunk of rows per image.
 #[cube(launch)]
 pub(super) fn by_channels<E: Float, N: Size>(
     maps: &Tensor<Vector<E, N>>,
@@ -65,7 +65,7 @@ pub(super) fn by_channels<E: Float, N: Size>(
     pitch: usize,
     gradient_pitch: usize,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_image);
     let of_image = CUBE_POS_Y as usize * width + position.column;
@@ -81,7 +81,7 @@ pub(super) fn by_channels<E: Float, N: Size>(
                 let x = Vector::<f32, N>::cast_from(maps[row * pitch + position.column]);
                 let dy =
                     Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + position.column]);
-                if position.there {
+                if position.exists {
                     by_maps[row * width + position.column] = Vector::cast_from(dy * factor);
                 }
                 sum += dy * x;
@@ -90,14 +90,15 @@ pub(super) fn by_channels<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, _) = sum_column::<N>(sum, sum, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         by_factors[of_image] = Vector::cast_from(sum);
     }
 }
 
-/// The gradients of [`gate_places`]: units side by side go over the channels of a row.
+/// The gradients of [`gate_positions`]. The units of one row of a cube share the channels of one row of
+/// features.
 #[cube(launch)]
-pub(super) fn by_places<E: Float, N: Size>(
+pub(super) fn by_positions<E: Float, N: Size>(
     maps: &Tensor<Vector<E, N>>,
     factors: &[E],
     gradient: &Tensor<Vector<E, N>>,
@@ -109,7 +110,7 @@ pub(super) fn by_places<E: Float, N: Size>(
     pitch: usize,
     gradient_pitch: usize,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let row = (CUBE_POS_X * CUBE_DIM_Y + UNIT_POS_Y) as usize;
     let mut sums = Shared::<[f32]>::new_slice(units);

@@ -1,18 +1,18 @@
-//! The backward pass.
+//! The backward pass of a batch normalisation on GPUs.
 
 use burn_cubecl::{kernel::into_contiguous, tensor::CubeTensor};
 
-use super::kernels::{input_gradient, parameters, passed_totals, totals};
-use crate::cube::{Rows, channels_second, rows::Plan, single, values};
+use super::kernels::{input_gradient, parameters, relu_totals, totals};
+use crate::cube::{Rows, channels_second, elem_type, rows::Plan, single};
 
-/// A normalisation whose gradients are computed.
+/// The operands of a backward pass.
 pub(super) struct Backward {
     rows: Rows,
-    /// By the output.
+    /// The gradient with respect to the output.
     gradient: Rows,
     plan: Plan,
-    /// Gain, bias, mean and variance.
-    of_channels: [CubeTensor; 4],
+    /// Weight, bias, mean and variance, each `[channels]`.
+    per_channel: [CubeTensor; 4],
     epsilon: f32,
 }
 
@@ -20,7 +20,7 @@ impl Backward {
     pub(super) fn new(
         input: CubeTensor,
         gradient: CubeTensor,
-        of_channels: [CubeTensor; 4],
+        per_channel: [CubeTensor; 4],
         epsilon: f64,
     ) -> Self {
         let (rows, gradient) = (Rows::new(input), Rows::new(gradient));
@@ -28,20 +28,20 @@ impl Backward {
             plan: Plan::new(&rows, &[rows.pitch, gradient.pitch]),
             rows,
             gradient,
-            of_channels: of_channels.map(into_contiguous),
+            per_channel: per_channel.map(into_contiguous),
             epsilon: single(epsilon),
         }
     }
 
-    /// The gradient by the output.
+    /// The gradient with respect to the output.
     pub(super) fn gradient(&self) -> CubeTensor {
         channels_second(self.gradient.tensor.clone())
     }
 
-    /// Sums over chunks.
+    /// Computes the sums of each chunk.
     pub(super) fn totals(&self, relu: bool) -> CubeTensor {
         let (plan, rows) = (&self.plan, &self.rows);
-        let [gamma, bias, mean, variance] = self.of_channels.clone();
+        let [gamma, bias, mean, variance] = self.per_channel.clone();
         let partial = rows.per_channel(2 * plan.chunks);
         totals::launch(
             &rows.tensor.client,
@@ -63,18 +63,19 @@ impl Backward {
             plan.per_chunk,
             relu,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         partial
     }
 
-    /// The same, where the gradient is first made to be what passes back through a rectifier with this output.
-    pub(super) fn passed_totals(&mut self, output: CubeTensor) -> CubeTensor {
+    /// As [`totals`](Self::totals), after it replaces the gradient by its product with the derivative of
+    /// the ReLU that gave `output`.
+    pub(super) fn relu_totals(&mut self, output: CubeTensor) -> CubeTensor {
         let (rows, output) = (&self.rows, Rows::new(output));
         let plan = Plan::new(rows, &[rows.pitch, self.gradient.pitch, output.pitch]);
-        let [_, _, mean, _] = self.of_channels.clone();
-        let (partial, passed) = (rows.per_channel(2 * plan.chunks), rows.empty_like());
-        passed_totals::launch(
+        let [_, _, mean, _] = self.per_channel.clone();
+        let (partial, masked) = (rows.per_channel(2 * plan.chunks), rows.empty_like());
+        relu_totals::launch(
             &rows.tensor.client,
             plan.cubes(plan.chunks),
             plan.cube(),
@@ -82,7 +83,7 @@ impl Backward {
             rows.tensor.clone().into_tensor_arg(),
             output.tensor.into_tensor_arg(),
             self.gradient.tensor.clone().into_tensor_arg(),
-            passed.clone().into_tensor_arg(),
+            masked.clone().into_tensor_arg(),
             partial.clone().into_tensor_arg(),
             mean.into_buffer_arg(),
             plan.rows,
@@ -92,18 +93,18 @@ impl Backward {
             self.gradient.pitch / plan.vector,
             plan.per_chunk,
             plan.units(),
-            values(rows.tensor.dtype),
+            elem_type(rows.tensor.dtype),
         );
         let pitch = rows.channels();
         self.gradient = Rows {
-            tensor: passed,
+            tensor: masked,
             pitch,
         };
         self.plan = plan;
         partial
     }
 
-    /// The gradients by input, gain and bias.
+    /// Computes the gradients with respect to input, weight and bias from the sums of all chunks.
     pub(super) fn gradients(
         self,
         partial: CubeTensor,
@@ -113,10 +114,10 @@ impl Backward {
             rows,
             gradient,
             plan,
-            of_channels: [gamma, bias, mean, variance],
+            per_channel: [gamma, bias, mean, variance],
             epsilon,
         } = self;
-        let (client, dtype) = (rows.tensor.client.clone(), values(rows.tensor.dtype));
+        let (client, dtype) = (rows.tensor.client.clone(), elem_type(rows.tensor.dtype));
         let [by_gamma, by_bias] = [(); 2].map(|()| rows.per_channel(1));
         parameters::launch(
             &client,

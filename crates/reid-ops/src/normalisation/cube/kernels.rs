@@ -1,19 +1,19 @@
-//! The kernels of a batch normalisation in training.
+//! The GPU kernels of batch normalisation in training.
 
 #![expect(
     clippy::used_underscore_binding,
-    reason = "a kernel's types of numbers are arguments of its launch alone"
+    reason = "the dtypes of a kernel are arguments of its launch only"
 )]
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
-use crate::cube::rows::{AHEAD, Place, floored, position, sum_column};
+use crate::cube::rows::{AHEAD, Position, floored, position, sum_column};
 
 mod backward;
 
-pub(super) use backward::{input_gradient, parameters, passed_totals, totals};
+pub(super) use backward::{input_gradient, parameters, relu_totals, totals};
 
-/// The map of a vector of channels, and what its gradient needs.
+/// The affine map of a vector of channels, with the factors of its gradient.
 #[derive(CubeType, Clone, Copy)]
 struct Map<N: Size> {
     mean: Vector<f32, N>,
@@ -24,6 +24,7 @@ struct Map<N: Size> {
     bias: Vector<f32, N>,
 }
 
+/// Computes the affine map of the vector of channels at `column`.
 #[cube]
 fn map<N: Size>(
     gamma: &[Vector<f32, N>],
@@ -43,12 +44,13 @@ fn map<N: Size>(
     }
 }
 
+/// Applies the affine map to centred values, `x - mean`.
 #[cube]
 fn at<N: Size>(map: &Map<N>, centred: Vector<f32, N>) -> Vector<f32, N> {
     centred * map.scale + map.bias
 }
 
-/// What of a gradient passes back: nothing, where the result was rectified to 0.
+/// The gradient with respect to the value before the ReLU, if there is one: 0 where the ReLU gave 0.
 #[cube]
 fn passed<N: Size>(
     map: &Map<N>,
@@ -64,8 +66,8 @@ fn passed<N: Size>(
     }
 }
 
-/// Sums of numbers and of their squares in each chunk, about the first row, so that nothing is lost where
-/// the mean is far from 0: `[chunks, 2, channels]`.
+/// Sums the values of each chunk and their squares, `[chunks, 2, channels]`. The values of the first row
+/// are subtracted first, so that no precision is lost where the mean is far from 0.
 #[cube(launch)]
 pub(super) fn moments<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -75,7 +77,7 @@ pub(super) fn moments<E: Float, N: Size>(
     pitch: usize,
     per_chunk: usize,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
     let pivot = Vector::<f32, N>::cast_from(input[position.column]);
@@ -97,18 +99,18 @@ pub(super) fn moments<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, squares) = sum_column::<N>(sum, squares, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let chunk = 2 * CUBE_POS_Y as usize * width + position.column;
         partial[chunk] = sum;
         partial[chunk + width] = squares;
     }
 }
 
-/// The sums over all chunks, by one row of cubes.
+/// Adds the sums of all chunks, in one row of cubes.
 #[cube]
 fn total<N: Size>(
     partial: &Tensor<Vector<f32, N>>,
-    position: &Place,
+    position: &Position,
     width: usize,
     #[comptime] units: usize,
 ) -> (Vector<f32, N>, Vector<f32, N>) {
@@ -131,12 +133,12 @@ fn total<N: Size>(
     sum_column::<N>(left, right, units)
 }
 
-/// Mean and variance of all rows, at the unit of the first row.
+/// Computes mean and variance of all rows. The result is valid in the unit with `UNIT_POS_Y` 0.
 #[cube]
 fn moments_of_all<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     partial: &Tensor<Vector<f32, N>>,
-    position: &Place,
+    position: &Position,
     width: usize,
     count: f32,
     #[comptime] units: usize,
@@ -152,7 +154,7 @@ fn moments_of_all<E: Float, N: Size>(
     )
 }
 
-/// Mean and variance of all rows.
+/// Computes mean and variance of all rows.
 #[cube(launch)]
 pub(super) fn statistics<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -163,49 +165,49 @@ pub(super) fn statistics<E: Float, N: Size>(
     width: usize,
     count: f32,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(chunks, width, chunks);
     let (centre, spread) = moments_of_all::<E, N>(input, partial, &position, width, count, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         mean[position.column] = centre;
         variance[position.column] = spread;
     }
 }
 
-/// The same, and running ones on their way to them.
+/// Computes mean and variance of all rows, and updates running statistics with them.
 #[cube(launch)]
-pub(super) fn moving_statistics<E: Float, N: Size>(
+pub(super) fn update_statistics<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     partial: &Tensor<Vector<f32, N>>,
     running_mean: &[Vector<f32, N>],
     running_variance: &[Vector<f32, N>],
     mean: &mut Tensor<Vector<f32, N>>,
     variance: &mut Tensor<Vector<f32, N>>,
-    moved_mean: &mut Tensor<Vector<f32, N>>,
-    moved_variance: &mut Tensor<Vector<f32, N>>,
+    new_mean: &mut Tensor<Vector<f32, N>>,
+    new_variance: &mut Tensor<Vector<f32, N>>,
     chunks: usize,
     width: usize,
     count: f32,
     momentum: f32,
     unbiased: f32,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(chunks, width, chunks);
     let (centre, spread) = moments_of_all::<E, N>(input, partial, &position, width, count, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let kept = Vector::new(1.0 - momentum);
         let share = Vector::new(momentum);
         mean[position.column] = centre;
         variance[position.column] = spread;
-        moved_mean[position.column] = running_mean[position.column] * kept + centre * share;
+        new_mean[position.column] = running_mean[position.column] * kept + centre * share;
         let spread = spread * Vector::new(unbiased);
-        moved_variance[position.column] = running_variance[position.column] * kept + spread * share;
+        new_variance[position.column] = running_variance[position.column] * kept + spread * share;
     }
 }
 
-/// The normalised features.
+/// Computes the normalised features.
 #[cube(launch)]
 pub(super) fn apply<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -220,10 +222,10 @@ pub(super) fn apply<E: Float, N: Size>(
     pitch: usize,
     per_chunk: usize,
     #[comptime] relu: bool,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
-    if position.there {
+    if position.exists {
         let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
         let step = CUBE_DIM_Y as usize;
         let mut row = position.first;
@@ -243,7 +245,7 @@ pub(super) fn apply<E: Float, N: Size>(
     }
 }
 
-/// The normalised features, added to others and rectified.
+/// Computes the normalised features, adds a shortcut and applies a ReLU.
 #[cube(launch)]
 pub(super) fn apply_onto<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -259,10 +261,10 @@ pub(super) fn apply_onto<E: Float, N: Size>(
     pitch: usize,
     shortcut_pitch: usize,
     per_chunk: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
-    if position.there {
+    if position.exists {
         let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
         let step = CUBE_DIM_Y as usize;
         let mut row = position.first;

@@ -1,11 +1,11 @@
-//! Of the backward pass.
+//! The GPU kernels of the backward pass of batch normalisation.
 
 use burn_cubecl::cubecl::{self, ir::ElemType, prelude::*};
 
 use super::{map, passed, total};
 use crate::cube::rows::{AHEAD, position, sum_column};
 
-/// `Σ dy` and `Σ dy·(x - mean)` of each chunk.
+/// Computes `Σ dy` and `Σ dy·(x - mean)` of each chunk.
 #[cube(launch)]
 pub(in super::super) fn totals<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -23,7 +23,7 @@ pub(in super::super) fn totals<E: Float, N: Size>(
     per_chunk: usize,
     #[comptime] relu: bool,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
     let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
@@ -47,20 +47,21 @@ pub(in super::super) fn totals<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, along) = sum_column::<N>(sum, along, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let chunk = 2 * CUBE_POS_Y as usize * width + position.column;
         partial[chunk] = sum;
         partial[chunk + width] = along;
     }
 }
 
-/// The same of what passes back through a rectifier with this output, which is kept.
+/// As [`totals`], for the gradient multiplied by the derivative of the ReLU that gave `output`. That
+/// gradient is written to `masked`.
 #[cube(launch)]
-pub(in super::super) fn passed_totals<E: Float, N: Size>(
+pub(in super::super) fn relu_totals<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
     output: &Tensor<Vector<E, N>>,
     gradient: &Tensor<Vector<E, N>>,
-    passed: &mut Tensor<Vector<E, N>>,
+    masked: &mut Tensor<Vector<E, N>>,
     partial: &mut Tensor<Vector<f32, N>>,
     mean: &[Vector<f32, N>],
     rows: usize,
@@ -70,7 +71,7 @@ pub(in super::super) fn passed_totals<E: Float, N: Size>(
     gradient_pitch: usize,
     per_chunk: usize,
     #[comptime] units: usize,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
     let mean = mean[position.column];
@@ -89,8 +90,8 @@ pub(in super::super) fn passed_totals<E: Float, N: Size>(
                 let dy =
                     Vector::<f32, N>::cast_from(gradient[row * gradient_pitch + position.column]);
                 let dy = select_many(y.less_equal(&zero), zero, dy);
-                if position.there {
-                    passed[row * width + position.column] = Vector::cast_from(dy);
+                if position.exists {
+                    masked[row * width + position.column] = Vector::cast_from(dy);
                 }
                 sum += dy;
                 along += dy * (x - mean);
@@ -99,14 +100,14 @@ pub(in super::super) fn passed_totals<E: Float, N: Size>(
         row += AHEAD as usize * step;
     }
     let (sum, along) = sum_column::<N>(sum, along, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let chunk = 2 * CUBE_POS_Y as usize * width + position.column;
         partial[chunk] = sum;
         partial[chunk + width] = along;
     }
 }
 
-/// The gradients by gain and bias.
+/// Computes the gradients with respect to weight and bias.
 #[cube(launch)]
 pub(in super::super) fn parameters<N: Size>(
     partial: &Tensor<Vector<f32, N>>,
@@ -120,14 +121,14 @@ pub(in super::super) fn parameters<N: Size>(
 ) {
     let position = position(chunks, width, chunks);
     let (sum, along) = total::<N>(partial, &position, width, units);
-    if position.there && UNIT_POS_Y == 0 {
+    if position.exists && UNIT_POS_Y == 0 {
         let deviation = (variance[position.column] + Vector::new(epsilon)).sqrt();
         by_gamma[position.column] = along / deviation;
         by_bias[position.column] = sum;
     }
 }
 
-/// `dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)`
+/// Computes `dx = γ/√(σ² + ε) · (dy - dβ/n - x̂·dγ/n)`.
 #[cube(launch)]
 pub(in super::super) fn input_gradient<E: Float, N: Size>(
     input: &Tensor<Vector<E, N>>,
@@ -147,10 +148,10 @@ pub(in super::super) fn input_gradient<E: Float, N: Size>(
     gradient_pitch: usize,
     per_chunk: usize,
     #[comptime] relu: bool,
-    #[define(E)] _numbers: ElemType,
+    #[define(E)] _dtype: ElemType,
 ) {
     let position = position(rows, width, per_chunk);
-    if position.there {
+    if position.exists {
         let map = map::<N>(gamma, bias, mean, variance, position.column, epsilon);
         let level = by_bias[position.column] / Vector::new(count);
         let slope = by_gamma[position.column] * map.inverse / Vector::new(count);

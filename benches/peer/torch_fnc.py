@@ -1,22 +1,22 @@
 """FNC (Liu et al. 2020) in PyTorch, for `networks.py --network fnc`.
 
-Two branches with late stages of their own behind the first block of stage 3 of timm's SE-ResNeXt-101
-32x4d, one with spatial attention (SAB) and one with channel attention (CAB), each behind it pooled,
-reduced (to 1024 and 512 dimensions), normalised and named.
+Two branches start after the first block of stage 3 of timm's SE-ResNeXt-101 32x4d. Each has its own late
+stages, then spatial (SAB) or channel attention (CAB), pooling, a linear reduction to 1024 or 512
+dimensions, batch normalisation and a classifier.
 """
 
 import copy
 
-import networks
 import torch
 import torch.nn.functional as F
+import torch_networks
 from torch import nn
 
 CHANNELS, EMBEDDED, HIDDEN, GROUPS, REDUCTION = 2048, 1024, 1024, 32, 16
 
 
 class Spatial(nn.Module):
-    """y = sigmoid(t(z)) * x, where z is what each place gathers from all."""
+    """y = sigmoid(t(z)) * x, where z is softmax attention over all positions."""
 
     def __init__(self):
         super().__init__()
@@ -31,7 +31,7 @@ class Spatial(nn.Module):
 
 
 class Channel(nn.Module):
-    """y = sigmoid(r * sigmoid(SE(r))) * x, where r is a bottleneck in groups."""
+    """y = sigmoid(r * sigmoid(SE(r))) * x, where r is a grouped bottleneck."""
 
     def __init__(self):
         super().__init__()
@@ -56,38 +56,38 @@ class Channel(nn.Module):
 class Branch(nn.Module):
     """Late stages, attention, and a neck on fewer dimensions."""
 
-    def __init__(self, tail, attention, dimensions):
+    def __init__(self, late_stages, attention, dimensions):
         super().__init__()
-        self.tail, self.attention = copy.deepcopy(tail), attention
+        self.late_stages, self.attention = copy.deepcopy(late_stages), attention
         self.reduction = nn.Linear(CHANNELS, dimensions)
         self.norm, self.neck = nn.BatchNorm1d(dimensions), nn.BatchNorm1d(dimensions)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(dimensions, networks.CLASSES, bias=False)
+        self.classifier = nn.Linear(dimensions, torch_networks.CLASSES, bias=False)
 
     def forward(self, x):
-        pooled = self.attention(self.tail(x)).mean((2, 3))
+        pooled = self.attention(self.late_stages(x)).mean((2, 3))
         features = F.relu(self.norm(self.reduction(pooled)))
         return features, self.neck(features)
 
 
 class Network(nn.Module):
-    """With the interface of `networks.Model`."""
+    """FNC, with the interface of `torch_networks.Model`."""
 
     def __init__(self):
         super().__init__()
-        whole = networks.trunk("se-resnext101")
-        self.trunk = nn.Sequential(whole.layer0, whole.layer1, whole.layer2, whole.layer3[0])
+        whole = torch_networks.backbone("se-resnext101")
+        self.early_stages = nn.Sequential(whole.layer0, whole.layer1, whole.layer2, whole.layer3[0])
         if hasattr(whole, "pool0"):
-            self.trunk.insert(1, whole.pool0)
-        tail = nn.Sequential(*whole.layer3[1:], whole.layer4)
-        branches = [Branch(tail, Spatial(), 1024), Branch(tail, Channel(), 512)]
+            self.early_stages.insert(1, whole.pool0)
+        late_stages = nn.Sequential(*whole.layer3[1:], whole.layer4)
+        branches = [Branch(late_stages, Spatial(), 1024), Branch(late_stages, Channel(), 512)]
         self.branches = nn.ModuleList(branches)
 
-    def descriptors(self, images):
-        x = self.trunk(images)
+    def embed(self, images):
+        x = self.early_stages(images)
         return torch.cat([branch(x)[1] for branch in self.branches], 1)
 
-    def forward(self, images, identities):
-        x = self.trunk(images)
+    def forward(self, images, labels):
+        x = self.early_stages(images)
         outputs = ((branch, *branch(x)) for branch in self.branches)
         return [(features, branch.classifier(neck)) for branch, features, neck in outputs]
