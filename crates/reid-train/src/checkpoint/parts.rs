@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use burn::{
     module::Module,
     optim::ModuleOptimizer,
-    store::{ModuleRecord, RecordError, burn_pack::Reader},
+    store::{
+        ModuleRecord, RecordError,
+        burn_pack::{Reader, Writer},
+    },
     tensor::Bytes,
 };
 
@@ -110,13 +113,43 @@ pub(crate) fn to_bytes<M: Module>(module: &M) -> Result<Bytes, Error> {
     bytes.map_err(|error| unusable(Path::new("a module"), &error))
 }
 
-/// A module with the values of a record.
+/// Loads a module from a file of a checkpoint, also one of version 0.1 with other names of parameters.
 pub(crate) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
-    let record = ModuleRecord::from_bytes(read(path)?).map_err(|error| unusable(path, &error))?;
-    module
-        .try_load_record(record)
-        .map_err(|error| unusable(path, &error))
+    let bytes = read(path)?.shared();
+    let load = |module: M, bytes| {
+        ModuleRecord::from_bytes(bytes).and_then(|record| module.try_load_record(record))
+    };
+    load(module.clone(), bytes.clone()).or_else(|error| {
+        let renamed = renamed(bytes).ok_or_else(|| unusable(path, &error))?;
+        load(module, renamed).map_err(|_| unusable(path, &error))
+    })
 }
+
+/// Names of the branches of FNC in version 0.1, and the names of now.
+const RENAMED: [(&str, &str); 2] = [
+    ("head.spatial.", "head.branches.0."),
+    ("head.channel.", "head.branches.1."),
+];
+
+/// A file with today's names of parameters; `None` if it has no parameter with a name of version 0.1.
+fn renamed(file: Bytes) -> Option<Bytes> {
+    let mut tensors = Reader::from_bytes(file)
+        .and_then(Reader::into_tensors)
+        .ok()?;
+    let mut any = false;
+    for tensor in &mut tensors {
+        for (old, new) in RENAMED {
+            if let Some(rest) = tensor.name.strip_prefix(old) {
+                tensor.name = format!("{new}{rest}");
+                any = true;
+                break;
+            }
+        }
+    }
+    any.then(|| Writer::new(tensors).into_bytes().ok())
+        .flatten()
+}
+
 /// Burn panics at a tensor that belongs to no parameter, so that it is looked for first.
 fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, Error> {
     let bytes = read(path)?.shared();
@@ -151,8 +184,9 @@ fn unusable(path: &Path, error: &RecordError) -> Error {
 #[cfg(test)]
 mod tests {
     use burn::{
-        store::burn_pack::{Tensor, Writer},
-        tensor::{DType, Shape},
+        nn::{Linear, LinearConfig},
+        store::burn_pack::Tensor,
+        tensor::{DType, Device, Shape},
     };
 
     use super::*;
@@ -173,5 +207,50 @@ mod tests {
         assert!(error.contains("optimizer.bpk"), "{error}");
         let expected = "the tensor `7.momentum` belongs to no parameter";
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[derive(Module, Debug)]
+    struct Head<B> {
+        head: B,
+    }
+
+    #[derive(Module, Debug)]
+    struct Named {
+        spatial: Linear,
+        channel: Linear,
+    }
+
+    #[derive(Module, Debug)]
+    struct Listed {
+        branches: (Linear, Linear),
+    }
+
+    #[test]
+    fn branches_that_had_names_in_0_1_are_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(MODEL);
+        let linear = || LinearConfig::new(2, 3).init(&Device::default());
+        let (spatial, channel) = (linear(), linear());
+        let (expected, id) = (channel.weight.val().to_data(), channel.weight.id);
+        let head = Named { spatial, channel };
+        fs::write(&path, &*to_bytes(&Head { head }).unwrap()).unwrap();
+
+        let branches = (linear(), linear());
+        let Head { head } = load(
+            Head {
+                head: Listed { branches },
+            },
+            &path,
+        )
+        .unwrap();
+        assert_eq!(head.branches.1.weight.val().to_data(), expected);
+        assert_eq!(head.branches.1.weight.id, id);
+
+        let error = load(Head { head: linear() }, &path).map(drop);
+        let error = error.expect_err("another head").to_string();
+        assert!(
+            error.contains("model.bpk") && error.contains("head.weight"),
+            "{error}"
+        );
     }
 }

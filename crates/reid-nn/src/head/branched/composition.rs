@@ -278,7 +278,11 @@ mod tests {
         assert!(problems(&first).contains(expected), "{}", problems(&first));
         assert_eq!(problems(&first.with_global(neck())), "");
         let none = BranchesConfig::new(Vec::<BnNeckConfig>::new());
-        assert!(problems(&none).contains("branches: expected at least 1 where there is no global branch, found none"));
+        assert!(
+            problems(&none).contains(
+                "branches: expected at least 1 where there is no global branch, found none"
+            )
+        );
         let few = BranchesConfig::new((neck(), neck())).with_augments(vec![AugmentConfig::None]);
         let expected = "augments: expected none, or one for each of the 2 branches, found 1";
         assert!(problems(&few).contains(expected), "{}", problems(&few));
