@@ -68,11 +68,14 @@ def main():
             print(f"{launches:7.1f} {threads:10.2f} M  {name}")
     total = sum(launches for launches, _, _ in rows)
     milliseconds = report["milliseconds"]
-    print(f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median")
+    print(
+        f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median"
+    )
     if settings.csv:
         names = ("network", "mode", "precision", "batch", "fused", "features")
         record = {name: getattr(settings, name) for name in names}
-        record |= {"launches": f"{total:.1f}", "million_threads": f"{sum(threads for _, threads, _ in rows):.2f}"}
+        record["launches"] = f"{total:.1f}"
+        record["million_threads"] = f"{sum(threads for _, threads, _ in rows):.2f}"
         record |= {"host_ms_min": milliseconds["min"], "host_ms_median": milliseconds["median"]}
         print(f"wrote {results.write(settings.csv, 'launches', [record])}", file=sys.stderr)
 
