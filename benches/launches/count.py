@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--precision", choices=["single", "bfloat16", "float16"], default="bfloat16")
     parser.add_argument("--fused", action="store_true", help="fold batch normalisation into the convolutions")
     parser.add_argument("--repeats", type=int, default=8, help=f"repetitions, above {SHORT}")
-    parser.add_argument("--features", default="cuda-plain,fusion")
+    parser.add_argument("--features", default="cuda-plain")
     parser.add_argument("--driver", default=".", metavar="DIR", help="folder of libcuda.so")
     results.add_arguments(parser)
     settings = parser.parse_args()
