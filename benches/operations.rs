@@ -205,7 +205,7 @@ fn gates(arguments: &Arguments, device: &Device) {
         let shape @ [batch, _, height, width] = arguments.shape(channels, size);
         for (over, gate) in [
             ("channels", [batch, channels, 1, 1]),
-            ("places", [batch, 1, height, width]),
+            ("positions", [batch, 1, height, width]),
         ] {
             let [ours, burns] = [reid_ops::mul_gate, |x, gate| x * gate].map(
                 |multiply: fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {

@@ -1,5 +1,5 @@
-//! A training step of progressive feature `CutMix` with three branches on ResNet-50, at 384 x 128, in three
-//! variants: without mixing, with Grad-CAM in closed form, and with Grad-CAM by a second pass of each branch.
+//! A training step of progressive feature `CutMix` with three branches on ResNet-50, at 384 x 128. There
+//! are three variants: without mixing, with Grad-CAM in closed form, and with Grad-CAM by a second pass of each branch.
 //!
 //! Every round runs each variant once, so that a slow moment of the machine affects all variants. Prints one
 //! line of JSON in the same format as `benches/peer/progressive.py`, which measures PyTorch:

@@ -1,5 +1,5 @@
 //! The spatial attention of FNC over feature maps of increasing size: in chunks of queries, as reid computes
-//! it ("by turns"), and with all attention weights at once.
+//! it, and with all attention weights at once.
 //!
 //! Prints a table of the milliseconds and the memory of a pass. The memory excludes the inputs. Every cell is
 //! measured in a separate process:
@@ -30,7 +30,7 @@ fn main() {
 /// Prints the table. Every cell is measured in a separate process.
 fn table(toy: bool) {
     let maps = if toy { &[[2, 3]][..] } else { &MAPS };
-    println!("| map | pass | by turns | at once |\n|---|---|---:|---:|");
+    println!("| map | pass | in chunks | at once |\n|---|---|---:|---:|");
     for [height, width] in maps {
         for pass in ["forward", "training"] {
             let cell = |how: &str| {

@@ -1,6 +1,6 @@
 //! Draws how progressive feature `CutMix` works: where each branch looks, and which patches of the feature
-//! map the next branch gets from another image (Zhang et al., Grad-CAM guided progressive feature `CutMix`,
-//! Figures 2 and 4).
+//! map the next branch gets from another image. These are Figures 2 and 4 of Zhang et al., Grad-CAM guided
+//! progressive feature `CutMix`.
 //!
 //! Without options, the example trains a small network on synthetic images of people first, about a minute on
 //! two CPU cores:
@@ -19,7 +19,7 @@
 //! cargo run --release --example explain -- --run run --data DIR
 //! ```
 //!
-//! It prints the paths of the two figures, which it writes to `target/explain` (change it with `--out`):
+//! It prints the paths of the two figures, which it writes to `target/explain` (change it with `--out`).
 //! `looks.png` has the Grad-CAM heat map of each branch on some queries, and `mixes.png` the patches that
 //! were replaced in some training images.
 
@@ -255,9 +255,9 @@ impl Trained {
                 let map = map.clone().slice(s![index..=index]);
                 row.push(Overlay::new().draw(original, &heat_maps(map)[0]));
                 let cut = mixed.cut.clone().float().slice(s![index..=index]);
-                let donor = &originals[mixed.partners[index]];
-                row.push(donor.clone());
-                row.push(pasted(original, donor, &heat_maps(cut)[0]));
+                let partner = &originals[mixed.partners[index]];
+                row.push(partner.clone());
+                row.push(pasted(original, partner, &heat_maps(cut)[0]));
             }
             sheet = sheet.with_row(row);
         }
@@ -284,16 +284,16 @@ fn evenly(samples: &[Sample], count: usize) -> impl Iterator<Item = &Sample> {
     samples.iter().step_by(step).take(count)
 }
 
-/// Replaces the cut patches of an image by the same patches of the donor.
-fn pasted(original: &RgbImage, donor: &RgbImage, cut: &HeatMap) -> RgbImage {
+/// Replaces the cut patches of an image by the same patches of its mix partner.
+fn pasted(original: &RgbImage, partner: &RgbImage, cut: &HeatMap) -> RgbImage {
     let (width, height) = original.dimensions();
     RgbImage::from_fn(width, height, |x, y| {
         let scaled = |at: u32, size: u32, positions: usize| at as usize * positions / size as usize;
         let row = scaled(y, height, cut.height());
         let column = scaled(x, width, cut.width());
         if cut.values()[row * cut.width() + column] > 0.0 {
-            let (x, y) = (x * donor.width() / width, y * donor.height() / height);
-            *donor.get_pixel(x, y)
+            let (x, y) = (x * partner.width() / width, y * partner.height() / height);
+            *partner.get_pixel(x, y)
         } else {
             *original.get_pixel(x, y)
         }

@@ -1,6 +1,6 @@
 //! Draws where two networks look: Grad-CAM heat maps of a baseline and of a network with relation-aware
-//! attention, side by side, and the attention's spatial gate after the last stage (Zhang et al.,
-//! arXiv:1904.02998, Figure 3).
+//! attention, side by side, and the attention's spatial gate after the last stage. This is Figure 3 of Zhang et
+//! al., arXiv:1904.02998.
 //!
 //! Without options, the example trains both networks on synthetic images of people first, two to three
 //! minutes on two CPU cores:

@@ -65,7 +65,7 @@ struct Arguments {
     branches: Branches,
     /// The images that replace the cut patches: a row of Table 4.
     #[arg(long, value_enum, default_value = "n")]
-    partners: Donor,
+    partners: Partner,
     /// The number of patches to cut (k, Figure 3).
     #[arg(long)]
     cut: Option<usize>,
@@ -121,7 +121,7 @@ enum Branches {
 
 /// The donor images of the rows of Table 4.
 #[derive(Clone, Copy, ValueEnum)]
-enum Donor {
+enum Partner {
     /// Images of another identity.
     N,
     /// Other images of the same identity.
@@ -200,9 +200,9 @@ impl Arguments {
     /// Configures the branches after the global one, with these embedding dimensions.
     fn branches(&self, dimensions: [usize; 2], patches: Patches) -> Vec<BranchConfig> {
         let partners = match self.partners {
-            Donor::N => MixPartner::Negative,
-            Donor::P => MixPartner::Positive,
-            Donor::Any => MixPartner::Any,
+            Partner::N => MixPartner::Negative,
+            Partner::P => MixPartner::Positive,
+            Partner::Any => MixPartner::Any,
         };
         let mut mix = CutMix::new()
             .with_partner(partners)

@@ -1,11 +1,11 @@
 //! House rules: which crate may depend on which, which code may name a backend, and the form of source files.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+
+#[path = "repository/mod.rs"]
+mod repository;
+
+use repository::root;
 
 /// The crates of the workspace in layer order, each with the workspace crates that it may depend on.
 const GRAPH: [(&str, &[&str]); 11] = [
@@ -55,10 +55,6 @@ const WITHOUT_BURN: [&str; 6] = [
     "reid-synthetic",
     "reid-vis",
 ];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Reads the packages of the workspace from `cargo metadata`.
 fn packages() -> Vec<serde_json::Value> {
@@ -123,26 +119,19 @@ fn crates_depend_only_on_lower_layers() {
     }
 }
 
-/// Collects the Rust files of a folder and its subfolders.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
+/// The Rust files of folders and their subfolders.
+fn sources(folders: &[&str]) -> Vec<PathBuf> {
+    let files = folders.iter().flat_map(|folder| repository::files(folder));
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
 }
 
 /// Only `reid_data::decode` opens images, so that EXIF orientation, size limits and errors are the same for
 /// all.
 #[test]
 fn images_are_opened_only_by_the_decoder() {
-    let mut files = Vec::new();
-    for folder in ["crates", "examples", "benches"] {
-        sources(&root().join(folder), &mut files);
-    }
+    let mut files = sources(&["crates", "examples", "benches"]);
     let decoder = root().join("crates/reid-data/src/decode");
     files.retain(|path| {
         !path.starts_with(&decoder) && path.components().all(|part| part.as_os_str() != "tests")
@@ -165,10 +154,7 @@ fn images_are_opened_only_by_the_decoder() {
 
 #[test]
 fn files_open_with_docs_and_stay_short() {
-    let mut files = Vec::new();
-    for folder in ["crates", "examples", "tests", "benches"] {
-        sources(&root().join(folder), &mut files);
-    }
+    let files = sources(&["crates", "examples", "tests", "benches"]);
     assert!(
         files.len() > 100,
         "expected more than 100 source files, found {}",
@@ -304,8 +290,7 @@ fn no_library_chooses_a_backend() {
         if [OPERATIONS, "reid"].contains(&name) {
             continue;
         }
-        let mut files = Vec::new();
-        sources(&root().join("crates").join(name).join("src"), &mut files);
+        let mut files = sources(&[&format!("crates/{name}/src")]);
         assert!(
             !files.is_empty(),
             "expected source files in the folder of {name}, found none"

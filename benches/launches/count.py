@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--precision", choices=["single", "bfloat16", "float16"], default="bfloat16")
     parser.add_argument("--fused", action="store_true", help="fold batch normalisation into the convolutions")
     parser.add_argument("--repeats", type=int, default=8, help=f"repetitions, above {SHORT}")
-    parser.add_argument("--features", default="cuda-plain,fusion")
+    parser.add_argument("--features", default="cuda-plain")
     parser.add_argument("--driver", default=".", metavar="DIR", help="folder of libcuda.so")
     results.add_arguments(parser)
     settings = parser.parse_args()
@@ -68,11 +68,14 @@ def main():
             print(f"{launches:7.1f} {threads:10.2f} M  {name}")
     total = sum(launches for launches, _, _ in rows)
     milliseconds = report["milliseconds"]
-    print(f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median")
+    print(
+        f"{total:7.1f} launches, {milliseconds['min']:.1f} ms at least, {milliseconds['median']:.1f} median"
+    )
     if settings.csv:
         names = ("network", "mode", "precision", "batch", "fused", "features")
         record = {name: getattr(settings, name) for name in names}
-        record |= {"launches": f"{total:.1f}", "million_threads": f"{sum(threads for _, threads, _ in rows):.2f}"}
+        record["launches"] = f"{total:.1f}"
+        record["million_threads"] = f"{sum(threads for _, threads, _ in rows):.2f}"
         record |= {"host_ms_min": milliseconds["min"], "host_ms_median": milliseconds["median"]}
         print(f"wrote {results.write(settings.csv, 'launches', [record])}", file=sys.stderr)
 

@@ -670,7 +670,7 @@ def grad_cam_file():
     write("grad_cam", tensors)
 
 
-DONORS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # the random donors of both branches for seed 1
+PARTNERS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # the random partners of both branches for seed 1
 
 
 class Progressive(nn.Module):
@@ -712,16 +712,16 @@ def top_patches(g, patch, k):
 
 
 def progressive_file():
-    """Writes one training step of the progressive head, with given donors."""
+    """Writes one training step of the progressive head, with given partners."""
     labels = [0, 0, 1, 1, 2, 2]
     patch, k, classes = (3, 2), 3, 3
     variants = {
-        "negative": (DONORS, False),
+        "negative": (PARTNERS, False),
         "positive": ([[1, 0, 3, 2, 5, 4]] * 2, False),
-        "stopped": (DONORS, True),
+        "stopped": (PARTNERS, True),
     }
     tensors = {"labels": torch.tensor(labels)}
-    for name, (donors, stopped) in variants.items():
+    for name, (partners, stopped) in variants.items():
         head = Progressive(8, (7, 6, 5), classes)
         # The parameters of all variants are the same.
         filled(head, "progressive.").train()
@@ -733,11 +733,11 @@ def progressive_file():
                 g = attention_map(branch, seen, labels)
                 cut = top_patches(g, patch, k)
                 tensors |= {f"{name}.map.{index}": g, f"{name}.cut.{index}": cut}
-                tensors[f"{name}.donors.{index}"] = torch.tensor(donors[index - 1])
-                donor = shared[donors[index - 1]]
-                donor = donor.detach() if stopped else donor
+                tensors[f"{name}.donors.{index}"] = torch.tensor(partners[index - 1])
+                partner = shared[partners[index - 1]]
+                partner = partner.detach() if stopped else partner
                 m = 1 - cut[:, None]
-                seen, branch = m * shared + (1 - m) * donor, head.branches[index - 1]
+                seen, branch = m * shared + (1 - m) * partner, head.branches[index - 1]
             f = branch.features(seen)
             logits = branch.classifier(f)
             identity = F.cross_entropy(logits, torch.tensor(labels), label_smoothing=0.1)

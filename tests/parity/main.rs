@@ -305,7 +305,7 @@ fn mixes_meet(golden: &Golden, part: &str, traced: &TracedOutput) {
         let key = |name: &str| format!("{part}.{name}.{branch}");
         golden.meets(&key("map"), map.clone(), OUTPUT);
         golden.meets(&key("cut"), mixed.cut.clone().float(), 0.0);
-        let partners: Vec<f64> = mixed.partners.iter().map(|&donor| donor as f64).collect();
+        let partners: Vec<f64> = mixed.partners.iter().map(|&index| index as f64).collect();
         golden.compare(&key("donors"), &partners, 0.0);
     }
     let ReidOutput {

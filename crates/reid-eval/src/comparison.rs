@@ -44,9 +44,10 @@ impl Report {
     /// Only queries with a match in both reports count.
     ///
     /// # Errors
-    /// If the reports have different numbers of queries or different identities, if no query has a match in
-    /// both, if the number of bootstrap samples is 0, if the confidence level is outside 0 to 1, or if
-    /// identities are resampled and this report was written by an older version without identities.
+    /// - The reports have different numbers of queries or different identities.
+    /// - No query has a match in both.
+    /// - The number of bootstrap samples is 0, or the confidence level is outside 0 to 1.
+    /// - Identities are resampled, and this report was written by an older version without identities.
     ///
     /// ```
     /// # use reid_core::Identity;

@@ -22,8 +22,10 @@ use crate::{
 /// bit-identical for any number of threads.
 ///
 /// # Errors
-/// If the query or the gallery is empty, if their dimensions differ, if labels that the protocol needs are
-/// missing, if a distance does not fit an `f32`, if a setting is out of range, or if no query has a match.
+/// - The query or the gallery is empty, or their dimensions differ.
+/// - Labels that the protocol needs are missing, or a setting is out of range.
+/// - A distance does not fit an `f32`.
+/// - No query has a match.
 ///
 /// ```
 /// use reid_core::{Camera, Identity};

@@ -57,8 +57,9 @@ impl Threshold {
     /// Chooses the threshold on a validation split, for a false accept rate of at most `wanted`.
     ///
     /// # Errors
-    /// The errors of [`Verification::from_task`], and if `wanted` is outside 0 to 1, if no threshold has such
-    /// a low rate, if the number of bootstrap samples is 0, or if the confidence level is outside 0 to 1.
+    /// - The errors of [`Verification::from_task`].
+    /// - `wanted` or the confidence level is outside 0 to 1, or the number of bootstrap samples is 0.
+    /// - No threshold has such a low rate.
     pub fn calibrate(
         task: &RetrievalTask<'_>,
         wanted: f64,

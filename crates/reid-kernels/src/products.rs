@@ -7,9 +7,9 @@
 //! A tile of 6 right vectors by up to 4 SIMD vectors of left vectors stays in registers. Blocks of
 //! [`DEPTH`] dimensions and [`TOGETHER`] right vectors keep its operands in the first and second cache.
 //!
-//! Rejected: the product of `ndarray`, which stops at AVX2; the crate `gemm`, whose function is unsafe; inner
-//! products of two unpacked sets, which copy nothing, but load two SIMD vectors for each multiplication where
-//! this kernel loads one vector and one value.
+//! Rejected: the product of `ndarray`, which stops at AVX2; the crate `gemm`, whose function is unsafe.
+//! Also rejected: inner products of two unpacked sets. They copy nothing, but load two SIMD vectors for each
+//! multiplication, where this kernel loads one vector and one value.
 
 use std::hint::black_box;
 

@@ -13,8 +13,8 @@
 //!   with the widest vectors of the processor.
 //! - **GPU** (Burn's `CubeCL` backends): kernels for batch normalisation in training, the layout of
 //!   convolution operands, the gradient of a convolution with respect to its weights,
-//!   [epilogues](Epilogue), gates and average pooling, in single and half precision, and for Adam in single
-//!   precision.
+//!   [epilogues](Epilogue), gates and average pooling. These have single and half precision; Adam has a
+//!   kernel in single precision.
 //! - **Everywhere**: [`attention()`] is a composition of Burn's operations, in chunks of queries, with a
 //!   custom backward pass that recomputes the attention weights.
 //!

@@ -106,9 +106,9 @@ fn cmyk_to_rgb(ink: &[u8]) -> [u8; 3] {
     })
 }
 
-/// Rejects files that the slow decoder decodes wrongly: progressive images that change their quantisation
-/// tables between scans, and images with a scan of one component whose sampling factor is neither 1 nor the
-/// largest of the image.
+/// Rejects files that the slow decoder decodes wrongly. These are progressive images that change their
+/// quantisation tables between scans, and images with a scan of one component whose sampling factor is neither
+/// 1 nor the largest of the image.
 fn reject_rare(layout: &Layout<'_>) -> Result<(), Refusal> {
     let frame = &layout.header.frame;
     if frame.process == Process::Progressive && layout.late_tables {

@@ -2,7 +2,7 @@
 //!
 //! There are two algorithms. [`Outer`] sums outer products over positions, with input channels interleaved
 //! in SIMD vectors. Where a group has too few input channels to fill the vectors, [`Inner`] computes inner
-//! products of shifted feature maps instead: the images are laid out one after another, and the gradient
+//! products of shifted feature maps instead. The images are laid out one after another, and the gradient
 //! has zeros wherever a shifted read leaves its image. The gradient of each weight is then one inner
 //! product over all images.
 

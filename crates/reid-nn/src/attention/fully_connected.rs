@@ -1,6 +1,6 @@
 //! Fully connected attention over channels or over positions (Liu et al., Spatial and Temporal Mutual
-//! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305), in the form of the
-//! baselines FC-C and FC-S of Relation-Aware Global Attention (arXiv:1904.02998, §4.1.2).
+//! Promotion for Video-based Person Re-identification, AAAI 2019, arXiv:1812.10305). It has the form of
+//! the baselines FC-C and FC-S of Relation-Aware Global Attention (arXiv:1904.02998, §4.1.2).
 
 use burn::{
     config::Config,

@@ -1,0 +1,460 @@
+"""Makes docs/BENCHMARKS.md from the CSV files beside this script.
+
+    python3 benches/results/page.py            # writes the page
+    python3 benches/results/page.py --check    # exits with 1 if the page differs
+
+`page.md` is the template. Each `{{name}}` in it is the result of the function `name` here.
+"""
+
+import argparse
+import csv
+import difflib
+import math
+import re
+import statistics
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent
+PAGE = RESULTS.parents[1] / "docs" / "BENCHMARKS.md"
+NAMED = re.compile(r"(\d{4}-\d{2}-\d{2})-(.+)\.csv")
+NETWORKS = {
+    "resnet50": "ResNet-50",
+    "se-resnext101": "SE-ResNeXt-101",
+    "rga": "RGA-ResNet-50",
+    "fnc": "FNC",
+    "progressive": "progressive CutMix",
+}
+MODES = {"infer": "inference", "train": "training"}
+MACHINES = {
+    "xeon-emerald-rapids-2-cores": "Emerald Rapids",
+    "xeon-ice-lake-2-cores": "Ice Lake",
+    "epyc-2-cores": "EPYC",
+    "unrecorded-2-cores": "one of the CPU machines",
+    "h200": "H200",
+}
+
+
+def files(what):
+    """The files of a benchmark as (machine, date, path), oldest first."""
+    found = []
+    for path in RESULTS.glob("*/*.csv"):
+        if (name := NAMED.fullmatch(path.name)) and name[2] == what:
+            found.append((path.parent.name, name[1], path))
+    return sorted(found, key=lambda file: file[1:])
+
+
+def read(what, keys):
+    """The rows of a benchmark with their machine and date: for each machine and each value of the `keys`,
+    only those of the newest file."""
+    newest = {}
+    for machine, date, path in files(what):
+        rows = {}
+        with path.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                row = {"note": "", **row, "machine": machine, "date": date}
+                if missing := [key for key in keys if key not in row]:
+                    sys.exit(f"{path}: expected the column {missing[0]}, found {', '.join(row)}")
+                rows.setdefault((machine, *(row[key] for key in keys)), []).append(row)
+        newest |= rows
+    if not newest:
+        sys.exit(f"{RESULTS}: no file MACHINE/YYYY-MM-DD-{what}.csv")
+    return [row for rows in newest.values() for row in rows]
+
+
+LEFT = {"machine", "system"}
+
+
+def table(header, rows):
+    """A table in Markdown. The first column is aligned to the left, as are columns of words."""
+    marks = ["---" if i == 0 or name in LEFT else "--:" for i, name in enumerate(header)]
+    lines = [header, marks, *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def short(machine):
+    return MACHINES.get(machine, machine)
+
+
+def order(names, name):
+    names = list(names)
+    return names.index(name) if name in names else len(names)
+
+
+def commands(rows, label="Command"):
+    """The distinct commands of rows, as one line."""
+    distinct = list(dict.fromkeys(row["command"] for row in rows if row["command"]))
+    return f"{label}{'s' if len(distinct) > 1 else ''}: " + ", ".join(f"`{text}`" for text in distinct)
+
+
+def ours(row):
+    return row["system"].startswith("reid")
+
+
+def machines():
+    rows = []
+    for path in RESULTS.glob("*/machine.csv"):
+        with path.open(newline="", encoding="utf-8") as lines:
+            [row] = csv.DictReader(lines)
+        name = path.parent.name
+        hardware = [row["processor"], row["cores"] and f"{row['cores']} cores", row["instructions"]]
+        hardware += [row["memory_gib"] and f"{row['memory_gib']} GiB", row["accelerator"]]
+        text = ", ".join(part for part in hardware if part) + "; " + row["notes"]
+        rows.append((short(name), f"`{name}`", text))
+    rows.sort(key=lambda row: order(MACHINES.values(), row[0]))
+    marks = ["| machine | folder of results | processor, memory, accelerator |", "|---|---|---|"]
+    return "\n".join(marks + [f"| {' | '.join(row)} |" for row in rows])
+
+
+NETWORK_KEYS = ["network", "mode", "precision", "system", "setting", "batch"]
+
+
+def cpu_networks():
+    """The rows of the page: single precision on CPUs, at the smallest batch."""
+    rows = read("networks", NETWORK_KEYS)
+    rows = [row for row in rows if row["precision"] == "single" and row["machine"] != "h200"]
+    least = min(int(row["batch"]) for row in rows)
+    return [row for row in rows if int(row["batch"]) == least]
+
+
+def spread(network, mode, batch):
+    """The least and the greatest ratio to PyTorch in all runs on all machines."""
+    rows = read("networks-ratio", ["network", "mode", "setting", "batch"])
+    key = network, mode, "plain", batch
+    rows = [row for row in rows if key == tuple(row[k] for k in ("network", "mode", "setting", "batch"))]
+    if not rows:
+        return ""
+    low = min((row["ratio_min"] for row in rows), key=float)
+    high = max((row["ratio_max"] for row in rows), key=float)
+    return f"{low} to {high}"
+
+
+def networks():
+    groups = {}
+    for row in cpu_networks():
+        groups.setdefault((row["machine"], row["network"], row["mode"]), []).append(row)
+    keys = sorted(groups, key=lambda k: (order(MACHINES, k[0]), order(NETWORKS, k[1]), order(MODES, k[2])))
+    rows = []
+    for machine, network, mode in keys:
+        found = groups[machine, network, mode]
+        peers = [row for row in found if row["system"].startswith("PyTorch")]
+        peer = max(peers, key=lambda row: float(row["images_per_second"] or 0), default={})
+        own = {row["setting"]: row for row in found if ours(row)}
+        plain, folded = own["plain"], own.get("folded", {})
+        name = f"{NETWORKS.get(network, network)}, {MODES[mode]}"
+        speeds = [row.get("images_per_second", "") for row in (plain, folded, peer)]
+        ratios = [row.get("ratio", "") for row in (plain, folded)]
+        memory = [row.get("peak_memory_mb", "") for row in (plain, peer)]
+        between = spread(network, mode, plain["batch"])
+        rows.append((name, *speeds, *ratios, between, *memory, short(machine)))
+    header = ["network", "reid", "folded", "PyTorch", "ratio", "folded", "ratio, all runs"]
+    return table([*header, "reid, MB", "PyTorch, MB", "machine"], rows)
+
+
+def networks_commands():
+    return commands(cpu_networks())
+
+
+def operations_file():
+    machine, _, path = files("operations")[-1]
+    return f"{machine}/{path.name}"
+
+
+BLOCKS = {
+    "squeeze_excitation": "squeeze-and-excitation",
+    "cbam_channel": "CBAM, channels",
+    "cbam_spatial": "CBAM, spatial",
+    "fully_connected_channel": "fully connected, channels",
+    "fully_connected_spatial": "fully connected, spatial",
+    "non_local_gaussian": "non-local, Gaussian",
+    "non_local_dot_product": "non-local, dot product",
+    "rga_channel": "RGA-C",
+    "rga_spatial": "RGA-S",
+}
+PASSES = ["", "_training"]
+
+
+def attention_rows():
+    """The fastest milliseconds by machine, benchmark, argument and system."""
+    rows = read("attention", ["benchmark", "argument", "system"])
+    found = {}
+    for row in rows:
+        if row.get("fastest_ms"):
+            system = "reid" if ours(row) else "Burn"
+            found[row["machine"], row["benchmark"], row["argument"], system] = row["fastest_ms"]
+    return found
+
+
+def quotient(peer, own):
+    return f"{float(peer) / float(own):.2f}" if peer and own else ""
+
+
+def attention():
+    found = attention_rows()
+    rows = []
+    for machine in sorted({key[0] for key in found}):
+        for block, name in BLOCKS.items():
+            cells = []
+            for mode in PASSES:
+                own, burn = (found.get((machine, block + mode, "", s), "") for s in ("reid", "Burn"))
+                cells += [own, burn, quotient(burn, own)]
+            if any(cells):
+                rows.append((name, *cells, short(machine)))
+    header = [
+        "block",
+        "forward, reid",
+        "Burn",
+        "ratio",
+        "forward and backward, reid",
+        "Burn",
+        "ratio",
+        "machine",
+    ]
+    return table(header, rows)
+
+
+def relations():
+    found = attention_rows()
+    sizes = sorted({key[2] for key in found if key[1].startswith("relations.")}, key=int)
+    rows = []
+    for machine in sorted({key[0] for key in found if key[1].startswith("relations.")}):
+        for size in sizes:
+            cells = []
+            for mode in PASSES:
+                names = [f"relations.{form}{mode}" for form in ("factorised", "published")]
+                own, published = (found.get((machine, name, size, "reid"), "") for name in names)
+                cells += [own, published, quotient(published, own)]
+            rows.append((size, *cells, short(machine)))
+    header = [
+        "positions",
+        "forward, factorised",
+        "published",
+        "ratio",
+        "forward and backward, factorised",
+        "published",
+    ]
+    return table([*header, "ratio", "machine"], rows)
+
+
+def attention_command():
+    return commands(
+        [row for row in read("attention", ["benchmark", "argument", "system"]) if row.get("fastest_ms")]
+    )
+
+
+def number(text):
+    return f"{float(text):.3g}"
+
+
+def ranking_rows():
+    rows = read("ranking", ["system", "mode", "queries", "gallery", "dimensions", "note"])
+    return [row for row in rows if row.get("peak_memory_mb")]
+
+
+def geometric(values):
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def ranking():
+    groups = {}
+    for row in ranking_rows():
+        size = int(row["queries"]), int(row["gallery"])
+        groups.setdefault(
+            (size, row["mode"], order(MACHINES, row["machine"]), row["machine"], row["date"], row["note"]), []
+        ).append(row)
+    rows = []
+    for key in sorted(groups):
+        (queries, gallery), mode, _, machine, date, note = key
+        own = [row for row in groups[key] if ours(row)]
+        peers = [row for row in groups[key] if not ours(row)]
+        if not own:
+            continue
+        median = [statistics.median(float(r["seconds"]) for r in rs) if rs else "" for rs in (own, peers)]
+        if len(own) == len(peers) and peers:
+            ratios = [float(b["seconds"]) / float(a["seconds"]) for a, b in zip(own, peers, strict=True)]
+            ratio = f"{geometric(ratios):.1f}"
+        else:
+            ratio = f"{median[1] / median[0]:.1f}" if peers else ""
+        memory = [rs[0].get("peak_memory_mb", "") if rs else "" for rs in (own, peers)]
+        name = {"evaluate": "evaluation", "rerank": "re-ranking"}[mode] + (f" ({note})" if note else "")
+        cells = [number(m) if m != "" else "" for m in median]
+        rows.append((name, f"{queries:,} x {gallery:,}", *cells, ratio, *memory, f"{short(machine)}, {date}"))
+    header = [
+        "",
+        "queries x gallery",
+        "reid, s",
+        "FastReID, s",
+        "ratio",
+        "reid, MB",
+        "FastReID, MB",
+        "machine",
+    ]
+    return table(header, rows)
+
+
+def ranking_command():
+    return commands([row for row in ranking_rows() if row["queries"] == "3368"])
+
+
+def growth_rows():
+    return sorted(read("growth", ["gallery"]), key=lambda row: int(row["gallery"]))
+
+
+def growth_machine():
+    return ", ".join(sorted({short(row["machine"]) for row in growth_rows()}))
+
+
+def growth():
+    rows = growth_rows()
+    columns = [f"{int(row['gallery']):,}" for row in rows]
+    seconds, memory = ([row[c] for row in rows] for c in ("seconds", "peak_memory_mb"))
+    return table(["gallery images", *columns], [("seconds", *seconds), ("peak memory, MB", *memory)])
+
+
+def loading():
+    rows = [row for row in read("loading", ["argument", "system"]) if ours(row)]
+    parts = []
+    for row in sorted(rows, key=lambda row: (order(MACHINES, row["machine"]), int(row["argument"]))):
+        source = "from disk" if row["argument"] == "0" else "from the cache of decoded images"
+        parts.append(f"{row['fastest_ms']} ms {source} ({short(row['machine'])})")
+    text = (
+        "Loading decodes and augments batches of 64 images at 256 x 128, in milliseconds of the fastest run"
+    )
+    return f"{text}: {', '.join(parts)}. {commands(rows)}"
+
+
+def tiles_machine():
+    return short(read("tiles", ["height", "width"])[0]["machine"])
+
+
+def tiles():
+    cells = {}
+    for row in read("tiles", ["height", "width", "mode", "variant"]):
+        cells[int(row["height"]), int(row["width"]), row["mode"], row["variant"]] = (
+            f"{row['milliseconds']} ms, {row['memory_mb']} MB"
+        )
+    rows = []
+    for height, width in sorted({key[:2] for key in cells}):
+        own = [
+            cells[height, width, mode, how] for mode in ("forward", "training") for how in ("chunks", "whole")
+        ]
+        rows.append((f"{height} x {width}", *own))
+    return table(
+        ["positions", "forward, in chunks", "at once", "forward and backward, in chunks", "at once"], rows
+    )
+
+
+VARIANTS = {
+    "without": "without mixing",
+    "closed_form": "Grad-CAM in closed form",
+    "autodiff": "by a second pass of the branch",
+    "second_pass": "by a second backward pass to the features",
+    "whole_graph": "by a backward pass through the network",
+}
+
+
+def progressive_rows():
+    return read("progressive", ["system", "variant", "batch"])
+
+
+def progressive():
+    systems = {}
+    for row in progressive_rows():
+        cell = f"{row['seconds']} ({row['of_without']})" if row["variant"] != "without" else row["seconds"]
+        systems.setdefault((row["system"], row["machine"]), {})[row["variant"]] = cell
+    rows = [(s, *(own.get(v, "") for v in VARIANTS), short(m)) for (s, m), own in systems.items()]
+    return table(["", *VARIANTS.values(), "machine"], rows)
+
+
+def progressive_commands():
+    return commands(progressive_rows())
+
+
+def gpu_rows():
+    return [row for row in read("networks", NETWORK_KEYS) if row["machine"] == "h200"]
+
+
+def gpu():
+    found = gpu_rows()
+    peers = {(r["host"], r["mode"]): r["images_per_second"] for r in found if not ours(r)}
+    rows = []
+    for row in filter(ours, found):
+        name = f"{MODES[row['mode']]}, {row['precision']}{', folded' if row['setting'] == 'folded' else ''}"
+        peer = peers.get((row["host"], row["mode"]), "")
+        rows.append(
+            (name, row["state"], row["images_per_second"], peer, row["ratio"], f"H200, host {row['host']}")
+        )
+    return table(["", "system", "reid", "PyTorch", "ratio", "machine"], rows)
+
+
+def gpu_command():
+    rows = [row for row in gpu_rows() if row["mode"] == "train"]
+    return commands(rows) + "; `--mode infer` and `--fused` for the others"
+
+
+def accuracy_rows():
+    return read("accuracy", ["dataset", "seed", "epoch"])
+
+
+def accuracy_machine():
+    return ", ".join(sorted({short(row["machine"]) for row in accuracy_rows()}))
+
+
+def accuracy():
+    rows = accuracy_rows()
+    out = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        last = max(int(row["epoch"]) for row in rows if row["dataset"] == dataset)
+        own = [row for row in rows if row["dataset"] == dataset and int(row["epoch"]) == last]
+        means = [
+            f"{statistics.fmean(float(row[c]) for row in own):.1f}" for c in ("map_percent", "rank1_percent")
+        ]
+        seconds = sorted(int(row["seconds_in_all"]) for row in own)
+        out.append(
+            (f"{dataset}, recipe `{own[0]['recipe']}`", last, *means, f"{seconds[0]} to {seconds[-1]}")
+        )
+    return table(["dataset", "epochs", "mAP, %", "Rank-1, %", "seconds"], out)
+
+
+def accuracy_command():
+    return commands([row for row in accuracy_rows() if row["seed"] == "1"])
+
+
+def build():
+    rows = read("build", ["version", "crate", "crates"])
+    crates = {row["version"]: row["crates"] for row in rows if row["crates"]}
+    costs = [
+        row for row in rows if row["version"] == "0.1" and row["cpu_seconds"] and "," not in row["crate"]
+    ]
+    rest, *costs = costs
+    largest = ", ".join(" ".join(filter(None, (r["crate"], r["bound"], r["cpu_seconds"]))) for r in costs[:4])
+    return (
+        f"A release build of the quickstart, from nothing, took {rest['bound']} {rest['cpu_seconds']} s of "
+        "processor time in version 0.1, without burn-flex and without most of reid's crates. The most "
+        f"expensive crates, in seconds: {largest}. Version 0.2 has {crates['0.2']} crates instead of "
+        f"{crates['0.1']}; its build was not measured as a whole."
+    )
+
+
+def page():
+    template = (RESULTS / "page.md").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: globals()[found[1]](), template)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if the page differs")
+    settings = parser.parse_args()
+    made = page()
+    if not settings.check:
+        PAGE.write_text(made, encoding="utf-8")
+        return
+    present = PAGE.read_text(encoding="utf-8")
+    if made != present:
+        lines = [text.splitlines(keepends=True) for text in (present, made)]
+        sys.stdout.writelines(difflib.unified_diff(*lines, "docs/BENCHMARKS.md", "made from benches/results"))
+        sys.exit("docs/BENCHMARKS.md is not what benches/results gives: run python3 benches/results/page.py")
+
+
+if __name__ == "__main__":
+    main()
