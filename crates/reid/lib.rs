@@ -51,4 +51,7 @@ pub mod prelude {
 mod documents {
     #[doc = include_str!("../../docs/ADDING.md")]
     struct Adding;
+
+    #[doc = include_str!("../../docs/MIGRATION.md")]
+    struct Migration;
 }
