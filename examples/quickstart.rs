@@ -153,10 +153,7 @@ fn recipe(smoke: bool) -> Recipe<BagOfTricksConfig> {
         head: BnNeckConfig::new(),
     };
     let mut recipe = Recipe::strong_baseline("quickstart", InputSize::new(64, 32), network);
-    recipe.augmentation = Augmentation {
-        pad_crop: Some(PadCrop { padding: 4 }),
-        ..Augmentation::default()
-    };
+    recipe.augmentation = Augmentation::default().with_pad_crop(PadCrop { padding: 4 });
     recipe.epochs = if smoke { 1 } else { 12 };
     recipe.sampling.identities = if smoke { 4 } else { 16 };
     recipe.schedule.base = 2e-3;

@@ -5,7 +5,7 @@ use safetensors::{Dtype, serialize, tensor::TensorView};
 
 use crate::Seeds;
 
-pub(crate) fn seeds() -> [Seeds; 3] {
+pub(crate) fn seeds() -> [Seeds; 4] {
     [
         (
             "npz",
@@ -15,7 +15,8 @@ pub(crate) fn seeds() -> [Seeds; 3] {
             ],
         ),
         ("npy", npy()),
-        ("safetensors", vec![safetensors()]),
+        ("safetensors", vec![safetensors(["query.", "gallery."])]),
+        ("embeddings", vec![set(), safetensors([""])]),
     ]
 }
 
@@ -32,15 +33,24 @@ fn npy() -> Vec<Vec<u8>> {
     numbered.map(|(which, (_, array))| [&[which], &array[..]].concat()).collect()
 }
 
-fn safetensors() -> Vec<u8> {
+/// An archive of one set: the arrays of the queries, without the name of their side.
+fn set() -> Vec<u8> {
+    let side = arrays().into_iter().filter_map(|(name, bytes)| {
+        let name = name.strip_prefix("query.")?.to_owned();
+        Some((name, bytes))
+    });
+    archive(&side.collect::<Vec<_>>(), true)
+}
+
+fn safetensors<const N: usize>(sides: [&str; N]) -> Vec<u8> {
     let features: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].into_iter().flat_map(f32::to_le_bytes).collect();
     let labels: Vec<u8> = [1_i64, 2].into_iter().flat_map(i64::to_le_bytes).collect();
     let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes).expect("fits");
     let side = |side: &str| {
         let labels = ["ids", "cameras", "images"]
-            .map(|name| (format!("{side}.{name}"), view(Dtype::I64, &[2], &labels)));
-        let features = (format!("{side}.features"), view(Dtype::F32, &[2, 2], &features));
+            .map(|name| (format!("{side}{name}"), view(Dtype::I64, &[2], &labels)));
+        let features = (format!("{side}features"), view(Dtype::F32, &[2, 2], &features));
         labels.into_iter().chain([features]).collect::<Vec<_>>()
     };
-    serialize([side("query"), side("gallery")].concat(), None).expect("in memory")
+    serialize(sides.map(side).concat(), None).expect("in memory")
 }

@@ -18,7 +18,7 @@ use libfuzzer_sys::Corpus;
 use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
 use reid_core::{Identity, Sample, Splits};
 use reid_data::{MAX_PIXELS, dimensions, image_from_bytes};
-use reid_eval::files::QueryAndGallery;
+use reid_eval::{Embeddings, files::QueryAndGallery};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// A dataset folder, created once per target. `TMPDIR` should be in memory.
@@ -112,13 +112,17 @@ pub fn parts<const N: usize>(bytes: &[u8]) -> [&[u8]; N] {
 /// Checks accepted embeddings: finite values, and as many labels as vectors.
 pub fn check_embeddings(read: Result<QueryAndGallery, impl Display>) {
     let Ok(QueryAndGallery { query, gallery }) = read else { return };
-    for side in [query, gallery] {
-        assert!(side.values().iter().all(|value| value.is_finite()));
-        assert_eq!(side.values().len(), side.len() * side.dimensions());
-        assert_eq!(side.identities().len(), side.len());
-        assert!(side.cameras().is_none_or(|cameras| cameras.len() == side.len()));
-        assert!(side.images().is_none_or(|images| images.len() == side.len()));
-    }
+    check_set(&query);
+    check_set(&gallery);
+}
+
+/// Checks one set of embeddings: finite, and as many labels as vectors.
+pub fn check_set(set: &Embeddings) {
+    assert!(set.values().iter().all(|value| value.is_finite()));
+    assert_eq!(set.values().len(), set.len() * set.dimensions());
+    assert_eq!(set.identities().len(), set.len());
+    assert!(set.cameras().is_none_or(|cameras| cameras.len() == set.len()));
+    assert!(set.images().is_none_or(|images| images.len() == set.len()));
 }
 
 /// Images with more pixels than this are decoded only occasionally.

@@ -25,7 +25,7 @@ mod resized;
 mod rga;
 mod squeeze_excitation;
 
-pub use any::{Attention, AttentionConfig};
+pub use any::{AnyGate, Attention, AttentionConfig, GateConfig};
 pub use cbam::{CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig};
 pub use fnc::{ChannelGate, Combine, FncChannel, FncChannelConfig, FncSpatial, FncSpatialConfig};
 pub use fully_connected::{

@@ -61,11 +61,9 @@ pub fn rga_code<N>(name: impl Into<String>, input: InputSize, network: N) -> Rec
 #[must_use]
 pub fn batch_drop_block<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     let mut recipe = Recipe::strong_baseline(name, InputSize::new(384, 128), network);
-    recipe.augmentation = Augmentation {
-        flip: recipe.augmentation.flip,
-        cutout: Some(Cutout::default()),
-        ..Augmentation::none()
-    };
+    recipe.augmentation = Augmentation::none()
+        .with_flip(recipe.augmentation.flip)
+        .with_cutout(Cutout::default());
     recipe.sampling.epoch = EpochDefinition::EachIdentityOnce;
     recipe.sampling.identities = 32;
     if let Some(triplet) = &mut recipe.losses.triplet {

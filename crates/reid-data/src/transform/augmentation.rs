@@ -24,15 +24,14 @@ use super::{
 /// use reid_data::transform::{Augmentation, RandomTranslation2d};
 ///
 /// // Relation-aware global attention uses a random translation instead of padding and cropping.
-/// let augmentation = Augmentation {
-///     translation: Some(RandomTranslation2d { probability: 0.5 }),
-///     pad_crop: None,
-///     ..Augmentation::default()
-/// };
+/// let augmentation = Augmentation::default()
+///     .with_translation(RandomTranslation2d { probability: 0.5 })
+///     .with_pad_crop(None);
 /// assert_eq!(augmentation.transforms().len(), 3); // flip, translation, erasing
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Augmentation {
     /// Mirrors the picture left to right.
     pub flip: Option<Flip>,
@@ -64,7 +63,37 @@ impl Default for Augmentation {
     }
 }
 
+macro_rules! setters {
+    ($($set:ident $field:ident $transform:ident,)+) => {
+        impl Augmentation {
+            $(
+                #[doc = concat!("Sets the [`", stringify!($transform), "`], or skips it with `None`.")]
+                #[must_use]
+                pub fn $set(self, $field: impl Into<Option<$transform>>) -> Self {
+                    Self { $field: $field.into(), ..self }
+                }
+            )+
+        }
+    };
+}
+
+setters! {
+    with_flip flip Flip,
+    with_translation translation RandomTranslation2d,
+    with_pad_crop pad_crop PadCrop,
+    with_affine affine RandomAffine,
+    with_colour colour ColourJitter,
+    with_erasing erasing RandomErasing,
+    with_cutout cutout Cutout,
+}
+
 impl Augmentation {
+    /// Sets the [`Normalise`].
+    #[must_use]
+    pub fn with_normalise(self, normalise: Normalise) -> Self {
+        Self { normalise, ..self }
+    }
+
     /// No transforms, and [`Normalise::IMAGENET`].
     #[must_use]
     pub const fn none() -> Self {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     CbamChannel, CbamChannelConfig, CbamSpatial, CbamSpatialConfig, FncChannel, FncChannelConfig,
     FncSpatial, FncSpatialConfig, FullyConnectedChannel, FullyConnectedChannelConfig,
-    FullyConnectedSpatial, FullyConnectedSpatialConfig, NonLocal, NonLocalConfig, RgaChannel,
-    RgaChannelConfig, RgaSpatial, RgaSpatialConfig, SqueezeExcitation, SqueezeExcitationConfig,
+    FullyConnectedSpatial, FullyConnectedSpatialConfig, Gate, NonLocal, NonLocalConfig, Parallel,
+    ParallelConfig, Resized, ResizedConfig, RgaChannel, RgaChannelConfig, RgaSpatial,
+    RgaSpatialConfig, SqueezeExcitation, SqueezeExcitationConfig,
 };
 use crate::{
     block::{Block, BlockConfig},
@@ -16,27 +17,47 @@ use crate::{
 };
 
 macro_rules! any_attention {
-    ($($(#[doc = $doc:literal])+ $name:ident($config:ident),)+) => {
+    (
+        gates { $($(#[doc = $gate_doc:literal])+ $gate:ident($gate_config:ident),)+ }
+        blocks { $($(#[doc = $doc:literal])+ $name:ident($config:ty => $block:ty),)+ }
+    ) => {
+        /// Configuration of any [`Gate`] of the library, for the gates of [`AttentionConfig::Parallel`] and
+        /// [`AttentionConfig::Resized`]. As JSON it is an object with one field, as [`AttentionConfig`].
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        #[non_exhaustive]
+        pub enum GateConfig {
+            $($(#[doc = $gate_doc])+ $gate(#[serde(deserialize_with = "strict")] $gate_config),)+
+        }
+
+        /// A gate of the library, chosen at run time by [`GateConfig`].
+        #[derive(Module, Debug)]
+        #[non_exhaustive]
+        pub enum AnyGate {
+            $($(#[doc = $gate_doc])+ $gate($gate),)+
+        }
+
         /// Configuration of an [`Attention`] block: one of the library's, or a chain of them. As JSON it is an
         /// object with one field, the name of the block: `{ "rga-spatial": { "s1": 8, "s2": 8, "terms": "both" } }`.
         ///
-        /// With it different blocks stand after different stages of one network. A block of one's own has a
-        /// type of its own in its place: every generic that takes this takes any
-        /// [`BlockConfig`].
+        /// Blocks of different kinds after different stages of one network have this type. A custom block needs no
+        /// variant here: every generic parameter that takes this type takes any [`BlockConfig`].
         ///
         /// ```
         /// use burn::tensor::{Device, Tensor};
         /// use reid_core::{InputSize, Seed};
         /// use reid_nn::{Block, BlockConfig, Init, backbone::ResNetConfig};
-        /// use reid_nn::attention::{AttentionConfig, FncSpatialConfig, RgaChannelConfig, RgaSpatialConfig};
+        /// use reid_nn::attention::{AttentionConfig, FncSpatialConfig, ParallelConfig, RgaChannelConfig, RgaSpatialConfig};
         ///
         /// let rga = AttentionConfig::Chain(vec![
         ///     RgaSpatialConfig::new().into(),
         ///     RgaChannelConfig::new().into(),
         /// ]);
+        /// let parallel = ParallelConfig::new(RgaSpatialConfig::new().into(), RgaChannelConfig::new().into());
         /// let network = ResNetConfig::resnet18()
         ///     .with_width(8)
-        ///     .after(&[2, 3], rga)
+        ///     .after(&[2], rga)
+        ///     .and_after(&[3], AttentionConfig::Parallel(parallel))
         ///     .and_after(&[4], FncSpatialConfig::new().into());
         ///
         /// let (device, image) = (Device::default(), InputSize::new(64, 32).rgb());
@@ -47,22 +68,36 @@ macro_rules! any_attention {
         #[serde(rename_all = "kebab-case")]
         #[non_exhaustive]
         pub enum AttentionConfig {
+            $($(#[doc = $gate_doc])+ $gate(#[serde(deserialize_with = "strict")] $gate_config),)+
             $($(#[doc = $doc])+ $name(#[serde(deserialize_with = "strict")] $config),)+
-            /// Blocks one behind the other.
+            /// Several blocks, each applied to the output of the one before.
             Chain(Vec<AttentionConfig>),
         }
 
         /// An attention block of the library, chosen at run time by [`AttentionConfig`].
         ///
-        /// In saved weights the name of the kind comes before the names of its parameters, so a network whose
-        /// blocks have a type of their own is another one.
+        /// In saved weights, the name of the variant comes before the names of its parameters. A network whose
+        /// blocks have the type of one variant has other names, so it does not load these weights.
         #[derive(Module, Debug)]
         #[non_exhaustive]
         pub enum Attention {
-            $($(#[doc = $doc])+ $name($name),)+
-            /// Blocks one behind the other.
+            $($(#[doc = $gate_doc])+ $gate($gate),)+
+            $($(#[doc = $doc])+ $name($block),)+
+            /// Several blocks, each applied to the output of the one before.
             Chain(Vec<Attention>),
         }
+
+        $(impl From<$gate_config> for GateConfig {
+            fn from(config: $gate_config) -> Self {
+                Self::$gate(config)
+            }
+        }
+
+        impl From<$gate_config> for AttentionConfig {
+            fn from(config: $gate_config) -> Self {
+                Self::$gate(config)
+            }
+        })+
 
         $(impl From<$config> for AttentionConfig {
             fn from(config: $config) -> Self {
@@ -70,11 +105,42 @@ macro_rules! any_attention {
             }
         })+
 
+        impl BlockConfig for GateConfig {
+            type Block = AnyGate;
+
+            fn init(&self, input: FeatureShape, init: &Init<'_>) -> AnyGate {
+                match self {
+                    $(Self::$gate(config) => AnyGate::$gate(config.init(input, init)),)+
+                }
+            }
+
+            fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+                match self {
+                    $(Self::$gate(config) => config.validate(input, problems),)+
+                }
+            }
+        }
+
+        impl Gate for AnyGate {
+            fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+                match self {
+                    $(Self::$gate(gate) => gate.gate(features),)+
+                }
+            }
+
+            fn folded(self) -> Self {
+                match self {
+                    $(Self::$gate(gate) => Self::$gate(gate.folded()),)+
+                }
+            }
+        }
+
         impl BlockConfig for AttentionConfig {
             type Block = Attention;
 
             fn init(&self, input: FeatureShape, init: &Init<'_>) -> Attention {
                 match self {
+                    $(Self::$gate(config) => Attention::$gate(config.init(input, init)),)+
                     $(Self::$name(config) => Attention::$name(config.init(input, init)),)+
                     Self::Chain(configs) => Attention::Chain(configs.init(input, init)),
                 }
@@ -82,6 +148,7 @@ macro_rules! any_attention {
 
             fn output(&self, input: FeatureShape) -> FeatureShape {
                 match self {
+                    $(Self::$gate(config) => config.output(input),)+
                     $(Self::$name(config) => config.output(input),)+
                     Self::Chain(configs) => configs.output(input),
                 }
@@ -89,6 +156,7 @@ macro_rules! any_attention {
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {
                 match self {
+                    $(Self::$gate(config) => config.validate(input, problems),)+
                     $(Self::$name(config) => config.validate(input, problems),)+
                     Self::Chain(configs) => configs.validate(input, problems),
                 }
@@ -98,6 +166,7 @@ macro_rules! any_attention {
         impl Block for Attention {
             fn forward(&self, features: Tensor<4>) -> Tensor<4> {
                 match self {
+                    $(Self::$gate(block) => block.forward(features),)+
                     $(Self::$name(block) => block.forward(features),)+
                     Self::Chain(blocks) => blocks.forward(features),
                 }
@@ -105,6 +174,7 @@ macro_rules! any_attention {
 
             fn is_identity(&self) -> bool {
                 match self {
+                    $(Self::$gate(block) => block.is_identity(),)+
                     $(Self::$name(block) => block.is_identity(),)+
                     Self::Chain(blocks) => blocks.is_identity(),
                 }
@@ -112,6 +182,7 @@ macro_rules! any_attention {
 
             fn fold_batch_norm(self) -> Self {
                 match self {
+                    $(Self::$gate(block) => Self::$gate(block.fold_batch_norm()),)+
                     $(Self::$name(block) => Self::$name(block.fold_batch_norm()),)+
                     Self::Chain(blocks) => Self::Chain(blocks.fold_batch_norm()),
                 }
@@ -121,26 +192,34 @@ macro_rules! any_attention {
 }
 
 any_attention! {
-    /// Squeeze-and-excitation.
-    SqueezeExcitation(SqueezeExcitationConfig),
-    /// CBAM over channels.
-    CbamChannel(CbamChannelConfig),
-    /// CBAM over positions.
-    CbamSpatial(CbamSpatialConfig),
-    /// Fully connected attention over channels.
-    FullyConnectedChannel(FullyConnectedChannelConfig),
-    /// Fully connected attention over positions.
-    FullyConnectedSpatial(FullyConnectedSpatialConfig),
-    /// RGA-S: relation-aware attention over positions.
-    RgaSpatial(RgaSpatialConfig),
-    /// RGA-C: relation-aware attention over channels.
-    RgaChannel(RgaChannelConfig),
-    /// A non-local block.
-    NonLocal(NonLocalConfig),
-    /// SAB: the spatial attention of FNC.
-    FncSpatial(FncSpatialConfig),
-    /// CAB: the channel attention of FNC.
-    FncChannel(FncChannelConfig),
+    gates {
+        /// Squeeze-and-excitation.
+        SqueezeExcitation(SqueezeExcitationConfig),
+        /// CBAM over channels.
+        CbamChannel(CbamChannelConfig),
+        /// CBAM over positions.
+        CbamSpatial(CbamSpatialConfig),
+        /// Fully connected attention over channels.
+        FullyConnectedChannel(FullyConnectedChannelConfig),
+        /// Fully connected attention over positions.
+        FullyConnectedSpatial(FullyConnectedSpatialConfig),
+        /// RGA-S: relation-aware attention over positions.
+        RgaSpatial(RgaSpatialConfig),
+        /// RGA-C: relation-aware attention over channels.
+        RgaChannel(RgaChannelConfig),
+    }
+    blocks {
+        /// A non-local block.
+        NonLocal(NonLocalConfig => NonLocal),
+        /// SAB: the spatial attention of FNC.
+        FncSpatial(FncSpatialConfig => FncSpatial),
+        /// CAB: the channel attention of FNC.
+        FncChannel(FncChannelConfig => FncChannel),
+        /// Two gates on the same features.
+        Parallel(ParallelConfig<GateConfig, GateConfig> => Parallel<AnyGate, AnyGate>),
+        /// A gate of one size on feature maps of any size.
+        Resized(ResizedConfig<GateConfig> => Resized<AnyGate>),
+    }
 }
 
 #[cfg(test)]
@@ -160,10 +239,10 @@ mod tests {
     #[test]
     fn a_chain_computes_what_a_tuple_does() {
         let device = Device::default();
-        let place = FeatureShape::new(16, 4, 2);
+        let shape = FeatureShape::new(16, 4, 2);
         let tuple = (RgaSpatialConfig::new(), RgaChannelConfig::new());
-        let tuple = tuple.init(place, &fixtures::init(&device));
-        let chain = rga().init(place, &fixtures::init(&device));
+        let tuple = tuple.init(shape, &fixtures::init(&device));
+        let chain = rga().init(shape, &fixtures::init(&device));
         assert_eq!(parameters::count(&chain), parameters::count(&tuple));
         let features = fixtures::tensor([2, 16, 4, 2], -1.0..1.0, &device);
         let expected = tuple.forward(features.clone());
@@ -188,5 +267,31 @@ mod tests {
         assert!(built.after[0].is_none());
         assert!(matches!(built.after[1], Some(Attention::Chain(_))));
         assert!(matches!(built.after[3], Some(Attention::FncSpatial(_))));
+    }
+
+    #[test]
+    fn gates_chosen_at_run_time_compute_what_their_types_do() {
+        let device = Device::default();
+        let shape = FeatureShape::new(16, 4, 2);
+        let features = fixtures::tensor([2, 16, 6, 4], -1.0..1.0, &device);
+        let one = features.clone().narrow(2, 0, 4).narrow(3, 0, 2);
+        let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
+
+        let typed = ParallelConfig::new(spatial.clone(), channel.clone());
+        let typed = typed
+            .init(shape, &fixtures::init(&device))
+            .forward(one.clone());
+        let any = ParallelConfig::new(spatial.clone().into(), channel.into());
+        let any = AttentionConfig::from(any);
+        let any = any.init(shape, &fixtures::init(&device)).forward(one);
+        assert_eq!(any.to_data(), typed.to_data());
+
+        let typed = ResizedConfig::new([4, 2], spatial.clone());
+        let typed = typed
+            .init(shape, &fixtures::init(&device))
+            .forward(features.clone());
+        let any = AttentionConfig::from(ResizedConfig::new([4, 2], spatial.into()));
+        let any = any.init(shape, &fixtures::init(&device)).forward(features);
+        assert_eq!(any.to_data(), typed.to_data());
     }
 }
