@@ -18,10 +18,27 @@ use crate::interpolation::{LinearTap, lerp};
 /// # Ok::<(), reid_core::HeatMapError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct HeatMap {
     height: usize,
     width: usize,
     values: Vec<f32>,
+}
+
+/// A heat map as it is serialized, before its values are checked.
+#[derive(Deserialize)]
+struct Unchecked {
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl TryFrom<Unchecked> for HeatMap {
+    type Error = HeatMapError;
+
+    fn try_from(map: Unchecked) -> Result<Self, HeatMapError> {
+        Self::new(map.height, map.width, map.values)
+    }
 }
 
 /// The error of building a [`HeatMap`] from values.
@@ -29,7 +46,7 @@ pub struct HeatMap {
 #[non_exhaustive]
 pub enum HeatMapError {
     /// The number of values is 0 or not height x width.
-    #[error("a heat map of {height}x{width} needs {} values, found {found}", height * width)]
+    #[error("a heat map of {height}x{width} needs {} values, found {found}", height.saturating_mul(*width))]
     Size {
         /// The requested number of rows.
         height: usize,
@@ -63,7 +80,7 @@ impl HeatMap {
     /// [`HeatMapError::Size`] if the number of values is 0 or not `height * width`, and
     /// [`HeatMapError::NotFinite`] if a value is infinite or NaN.
     pub fn new(height: usize, width: usize, values: Vec<f32>) -> Result<Self, HeatMapError> {
-        if values.is_empty() || values.len() != height * width {
+        if values.is_empty() || Some(values.len()) != height.checked_mul(width) {
             let found = values.len();
             return Err(HeatMapError::Size {
                 height,
@@ -161,6 +178,21 @@ impl HeatMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_that_is_read_is_checked() {
+        let read = |json| serde_json::from_str::<HeatMap>(json).map_err(|error| error.to_string());
+        let map = HeatMap::new(1, 2, vec![0.0, 4.0]).expect("two values");
+        let json = serde_json::to_string(&map).expect("plain data");
+        assert_eq!(read(&json), Ok(map));
+        let short = read(r#"{"height":2,"width":2,"values":[1.0]}"#).expect_err("one value");
+        assert!(
+            short.contains("a heat map of 2x2 needs 4 values, found 1"),
+            "{short}"
+        );
+        let huge = r#"{"height":4294967296,"width":4294967296,"values":[1.0]}"#;
+        assert!(read(huge).expect_err("too large").contains("found 1"));
+    }
 
     #[test]
     fn doubling_interpolates_between_centres() {

@@ -68,9 +68,10 @@ impl Embeddings {
         self.expect_same(others)?;
         for other in others {
             if other.dimensions() != self.dimensions() {
-                return Err(Error::Dimensions {
-                    query: self.dimensions(),
-                    gallery: other.dimensions(),
+                return Err(Error::OtherDimensions {
+                    operation: "the mean with other embeddings",
+                    expected: self.dimensions(),
+                    found: other.dimensions(),
                 });
             }
         }

@@ -51,6 +51,16 @@ pub enum Error {
         /// Dimensions of the gallery embeddings.
         gallery: usize,
     },
+    /// Embeddings do not have the dimensions that an operation expects.
+    #[error("{operation} expects embeddings of {expected} dimensions, found {found}")]
+    OtherDimensions {
+        /// The operation.
+        operation: &'static str,
+        /// The dimensions that it expects.
+        expected: usize,
+        /// The dimensions of the embeddings.
+        found: usize,
+    },
     /// The query or the gallery has no images.
     #[error("the {split} has no images, expected at least 1")]
     Empty {

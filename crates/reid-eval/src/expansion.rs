@@ -90,7 +90,8 @@ impl Expansion {
                 found: self.alpha,
             });
         }
-        for (side, split) in [(images, Split::Query), (others, Split::Gallery)] {
+        let of_images = if same { Split::Gallery } else { Split::Query };
+        for (side, split) in [(images, of_images), (others, Split::Gallery)] {
             if side.is_empty() {
                 return Err(Error::Empty { split });
             }
@@ -175,6 +176,18 @@ mod tests {
         for value in moved.values() {
             assert!((value - half).abs() < 1e-6, "{value}");
         }
+    }
+
+    #[test]
+    fn an_empty_side_is_named() {
+        let (none, some) = (two(&[]), two(&[1.0, 0.0]));
+        let expansion = Expansion::new(1, 0.0);
+        let of_queries = expansion.expand_queries(&none, &some);
+        let of_gallery = expansion.expand_gallery(&none);
+        let [query, gallery] =
+            [of_queries, of_gallery].map(|expanded| expanded.expect_err("no images").to_string());
+        assert_eq!(query, "the query has no images, expected at least 1");
+        assert_eq!(gallery, "the gallery has no images, expected at least 1");
     }
 
     #[test]

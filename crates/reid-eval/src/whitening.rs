@@ -100,9 +100,10 @@ impl Whitening {
     pub fn apply(&self, images: &Embeddings) -> Result<Embeddings, Error> {
         let dimensions = self.mean.len();
         if images.dimensions() != dimensions {
-            return Err(Error::Dimensions {
-                query: dimensions,
-                gallery: images.dimensions(),
+            return Err(Error::OtherDimensions {
+                operation: "whitening",
+                expected: dimensions,
+                found: images.dimensions(),
             });
         }
         let mut values = Vec::with_capacity(images.len() * self.dimensions());
@@ -212,18 +213,25 @@ mod tests {
 
     #[test]
     fn embeddings_without_variance_are_rejected() {
-        let same = Embeddings::new(vec![1.0; 6], 2, vec![Identity::new(1); 3]).expect("rows");
-        assert_eq!(
-            Whitening::fit(&same, 2)
+        for (values, images) in [(vec![1.0; 6], 3), (vec![0.0; 6], 3), (vec![1.0, 2.0], 1)] {
+            let same = Embeddings::new(values, 2, vec![Identity::new(1); images]).expect("rows");
+            let error = Whitening::fit(&same, 2)
                 .expect_err("no variance")
-                .to_string(),
-            "whitening needs at least 2 images with different embeddings, \
-             but the embeddings of 3 images do not vary"
-        );
+                .to_string();
+            let expected = format!(
+                "whitening needs at least 2 images with different embeddings, \
+                 but the embeddings of {images} images do not vary"
+            );
+            assert_eq!(error, expected);
+        }
         let whitening = Whitening::fit(&points(), 2).expect("variance");
-        assert!(matches!(
-            whitening.apply(&same),
-            Err(Error::Dimensions { .. })
-        ));
+        let wide = Embeddings::new(vec![1.0; 3], 3, vec![Identity::new(1)]).expect("a row");
+        assert_eq!(
+            whitening
+                .apply(&wide)
+                .expect_err("3 dimensions")
+                .to_string(),
+            "whitening expects embeddings of 5 dimensions, found 3"
+        );
     }
 }
