@@ -333,7 +333,11 @@ mod tests {
                 .as_ref()
                 .expect("global")
                 .forward(features.clone());
-            let _ = separate.bottleneck.as_ref().expect("shared").forward(features);
+            let _ = separate
+                .bottleneck
+                .as_ref()
+                .expect("shared")
+                .forward(features);
             for (branch, trace) in separate.branches.iter().zip(&traces) {
                 let _ = branch.forward(trace.features().clone());
             }
