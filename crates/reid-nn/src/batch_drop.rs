@@ -9,10 +9,10 @@ use rand::RngExt;
 use reid_core::{Problems, Stream, Validate};
 use reid_ops::mul_gate;
 
-/// Drops one rectangle, the same in every image and channel of a batch.
+/// Sets one rectangle of the feature map to 0, the same in every image and channel of a batch.
 ///
 /// ```text
-/// h = round(0.33·H),  w = round(1.0·W),  place uniform where it fits
+/// h = round(0.33·H),  w = round(1.0·W),  every position inside the map is equally likely
 /// y = 0 in the rectangle, x elsewhere
 /// ```
 ///
@@ -23,21 +23,21 @@ use reid_ops::mul_gate;
 ///
 /// let features = Tensor::<4>::ones([2, 3, 24, 8], &Device::default());
 /// let dropped = BatchDrop::new().apply(features, &mut Seed::new(1).stream());
-/// // 8 of 24 rows in full: a third of everything.
+/// // 8 of 24 rows are dropped in full: a third of all values.
 /// assert_eq!(dropped.mean().into_scalar::<f32>(), 2.0 / 3.0);
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BatchDrop {
-    /// Share of the rows, from 0 to 1; 0.33 for people in the authors' code.
+    /// The height of the rectangle as a share of the rows, from 0 to 1; 0.33 for people in the authors' code.
     #[config(default = 0.33)]
     pub height: f64,
-    /// Share of the columns, from 0 to 1.
+    /// The width of the rectangle as a share of the columns, from 0 to 1.
     #[config(default = 1.0)]
     pub width: f64,
 }
 
 impl BatchDrop {
-    /// The size of the rectangle on a map, rounded as Python rounds.
+    /// The height and width of the rectangle on a feature map, rounded as by Python's `round`: ties to even.
     ///
     /// # Panics
     /// If a share is outside 0 to 1.
@@ -47,13 +47,13 @@ impl BatchDrop {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "at most the whole"
+            reason = "the product is between 0 and the side of the map"
         )]
         let side = |share: f64, whole: usize| (share * whole as f64).round_ties_even() as usize;
         [side(self.height, height), side(self.width, width)]
     }
 
-    /// A drawn rectangle: true where features are dropped, `[height, width]`.
+    /// Draws a rectangle. Returns a mask that is true where features are dropped, `[height, width]`.
     ///
     /// # Panics
     /// If a share is outside 0 to 1.
@@ -75,7 +75,7 @@ impl BatchDrop {
         inside.reshape([height, width])
     }
 
-    /// Drops a drawn rectangle from the features.
+    /// Draws a rectangle, and sets the features inside it to 0.
     ///
     /// # Shapes
     /// - `features` and result: `[batch, channels, height, width]`
@@ -90,7 +90,7 @@ impl BatchDrop {
     }
 }
 
-/// 0 where `inside`, in every image and channel.
+/// Sets the features to 0 where `inside` is true, in every image and channel.
 pub(crate) fn drop_inside(features: Tensor<4>, inside: Tensor<2, Bool>) -> Tensor<4> {
     let [batch, _, height, width] = features.dims();
     let kept = inside.bool_not().float().cast(features.dtype());
@@ -116,18 +116,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sides_round_as_in_python() {
+    fn sides_are_rounded_as_in_python() {
         let drop = BatchDrop::new();
         assert_eq!(drop.rectangle([24, 8]), [8, 8]); // 7.92
         let half = drop.with_height(0.5).with_width(0.25);
-        assert_eq!(half.rectangle([5, 6]), [2, 2]); // 2.5 and 1.5, to even
+        assert_eq!(half.rectangle([5, 6]), [2, 2]); // 2.5 and 1.5, rounded to even
     }
 
     #[test]
-    fn one_rectangle_is_dropped_in_every_image_and_it_goes_everywhere() {
+    fn one_rectangle_is_dropped_in_every_image_and_every_position_occurs() {
         let device = Device::default();
         let drop = BatchDrop::new().with_height(0.5).with_width(0.5);
-        let mut places = BTreeSet::new();
+        let mut corners = BTreeSet::new();
         for seed in 0..200 {
             let features = Tensor::<4>::ones([2, 2, 4, 4], &device);
             let dropped = drop
@@ -138,17 +138,17 @@ mod tests {
             let first = maps.next().expect("a map").to_vec();
             assert!(maps.all(|map| map == first));
             let zeros = first.iter().enumerate().filter(|&(_, &value)| value == 0.0);
-            let zeros: Vec<usize> = zeros.map(|(at, _)| at).collect();
+            let zeros: Vec<usize> = zeros.map(|(index, _)| index).collect();
             let corner = zeros[0];
             assert_eq!(zeros, [corner, corner + 1, corner + 4, corner + 5]);
-            places.insert(corner);
+            corners.insert(corner);
         }
-        assert_eq!(places.len(), 9, "{places:?}");
+        assert_eq!(corners.len(), 9, "{corners:?}");
     }
 
     #[test]
     #[should_panic(expected = "batch drop: width: expected 0 to 1, found 1.5")]
-    fn more_than_everything_is_refused() {
+    fn a_share_above_1_is_refused() {
         let _ = BatchDrop::new().with_width(1.5).rectangle([4, 4]);
     }
 }

@@ -1,4 +1,4 @@
-//! Head: feature map → embedding, and in training what the losses need.
+//! Heads: feature map → embedding, and in training also the features and logits that losses see.
 
 use crate::init::Init;
 use burn::{
@@ -34,13 +34,13 @@ pub use reduced_bn_neck::{ReducedBnNeck, ReducedBnNeckConfig};
 pub use step::TrainingStep;
 pub use stripes::{StripeHead, StripeHeadConfig};
 
-/// A part that takes a feature map and gives one embedding per image, with the features and logits
-/// that losses judge.
+/// A part that computes one embedding per image from a feature map, and the features and logits that losses
+/// see.
 ///
-/// A tuple of heads stands side by side: their embeddings are concatenated, and what the losses
-/// judge is listed in order.
+/// A tuple or a `Vec` of heads is a head: each sees the same feature map. Their embeddings are concatenated,
+/// and their features and logits are listed in order.
 ///
-/// A head of one's own is one struct and one `forward`:
+/// A custom head is a struct with the method `forward`, and a configuration:
 ///
 /// ```
 /// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::{Device, Tensor}};
@@ -80,14 +80,14 @@ pub use stripes::{StripeHead, StripeHeadConfig};
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// ```
 pub trait Head: Module + ModuleDisplay + 'static {
-    /// Describes each image of a batch.
+    /// Computes the embeddings, features and logits of a batch.
     ///
     /// # Shapes
-    /// - `features`: `[batch, channels, height, width]`, as announced when the head was built
+    /// - `features`: `[batch, channels, height, width]`, of the shape that the head was built for
     fn forward(&self, features: Tensor<4>) -> ReidOutput;
 
-    /// The same in training, for heads that look at the identities or draw (feature `CutMix` does
-    /// both).
+    /// Computes the output in a training step, for heads that use the labels or draw random numbers, as
+    /// feature `CutMix` does. By default it is [`forward`](Self::forward).
     ///
     /// # Shapes
     /// - `features`: as in [`forward`](Self::forward)
@@ -96,8 +96,12 @@ pub trait Head: Module + ModuleDisplay + 'static {
         self.forward(features)
     }
 
-    /// Computes [`forward_train`](Self::forward_train), and with it the Grad-CAM of this pass in closed form if the
-    /// head has one. Without it, an augmentation that needs Grad-CAM computes it by autodiff.
+    /// Computes [`forward_train`](Self::forward_train), and the Grad-CAM of this pass if the head has a
+    /// closed form for it. By default it returns `None`, and an augmentation that needs Grad-CAM computes it
+    /// by autodiff.
+    ///
+    /// # Shapes
+    /// - `features`: as in [`forward`](Self::forward)
     fn forward_with_cam(
         &self,
         features: Tensor<4>,
@@ -106,44 +110,44 @@ pub trait Head: Module + ModuleDisplay + 'static {
         (self.forward_train(features, step), None)
     }
 
-    /// The same head for evaluation, with batch normalisation folded into convolutions where it
-    /// follows them; see [`Block::fold_batch_norm`](crate::Block::fold_batch_norm).
+    /// Returns the head for evaluation, with each batch normalisation folded into the convolution before it;
+    /// see [`Block::fold_batch_norm`](crate::Block::fold_batch_norm).
     #[must_use]
     fn fold_batch_norm(self) -> Self {
         self
     }
 }
 
-/// The settings of a [`Head`]; the input shape gives the dimensions.
+/// The hyper-parameters of a [`Head`]. Its dimensions come from the input shape.
 pub trait HeadConfig {
-    /// The head that is built.
+    /// The head that [`init`](Self::init) builds.
     type Head: Head;
 
     /// Builds the head for feature maps of shape `input` and `classes` training identities.
     ///
     /// # Panics
-    /// If the numbers do not fit.
+    /// If the configuration is invalid for `input`, or `classes` is 0.
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head;
 
-    /// The shape of what the head gives.
+    /// The dimensions of the head's output.
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape;
 
-    /// The number of heads side by side: 1, but for a `Vec` or a tuple of configurations.
+    /// The number of parallel heads: 1, except for a `Vec` or a tuple of configurations.
     fn heads(&self) -> usize {
         1
     }
 
-    /// Adds what is wrong with the numbers on feature maps of shape `input`, each with its path from
-    /// here: all that [`init`](Self::init) would refuse. Nothing, unless a part says so.
+    /// Adds the problems of this configuration on feature maps of shape `input`, each with its path from
+    /// here: all that [`init`](Self::init) would refuse. By default it adds none.
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let _ = (input, problems);
     }
 }
 
-/// Dimensions that a part of an embedding may have: 65536, 32 times what published networks have.
+/// The maximum number of dimensions of one part of an embedding: 65536, 32 times that of published networks.
 pub const MAX_DIMENSIONS: usize = 1 << 16;
 
-/// Refuses a number of dimensions, and a layer from `channels` to them that is too large.
+/// Adds a problem if `dimensions` is out of range, or a layer from `channels` to `dimensions` is too large.
 fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems: &mut Problems) {
     problems.count(field, dimensions, 1..=MAX_DIMENSIONS);
     if dimensions <= MAX_DIMENSIONS {
@@ -156,14 +160,18 @@ fn validate_dimensions(field: &str, dimensions: usize, channels: usize, problems
 impl<H: Head> Head for Vec<H> {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let outputs = self.iter().map(|head| head.forward(features.clone()));
-        outputs.reduce(ReidOutput::concat).expect("at least 1 head")
+        outputs
+            .reduce(ReidOutput::concat)
+            .expect("a `Vec` of heads has at least 1 head")
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
         let outputs = self.iter().enumerate();
         let outputs =
             outputs.map(|(index, head)| head.forward_train(features.clone(), step.at(index)));
-        outputs.reduce(ReidOutput::concat).expect("at least 1 head")
+        outputs
+            .reduce(ReidOutput::concat)
+            .expect("a `Vec` of heads has at least 1 head")
     }
 
     fn fold_batch_norm(self) -> Self {

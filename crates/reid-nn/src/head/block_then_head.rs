@@ -1,4 +1,4 @@
-//! Behind: a head with a block of its own before it.
+//! `BlockThenHead`: a block and a head after it.
 
 use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, strict};
@@ -15,16 +15,15 @@ use crate::init::Init;
     bound(deserialize = "B: Deserialize<'de>, H: Deserialize<'de>")
 )]
 pub struct BlockThenHeadConfig<B, H> {
-    /// The block.
+    /// The configuration of the block.
     #[serde(deserialize_with = "strict")]
     pub block: B,
-    /// The head.
+    /// The configuration of the head.
     #[serde(deserialize_with = "strict")]
     pub head: H,
 }
 
-/// A head with a block of its own before it: late stages that belong to one branch, attention that
-/// only one branch sees.
+/// A head after a block that no other head uses, such as the late stages or the attention of one branch.
 ///
 /// ```text
 /// head(block(x))
@@ -38,7 +37,7 @@ pub struct BlockThenHeadConfig<B, H> {
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
-/// // Two necks on one map; the second sees it through attention.
+/// // Two necks on one feature map; attention is applied before the second.
 /// let (block, head) = (FncSpatialConfig::new(), BnNeckConfig::new());
 /// let heads = (BnNeckConfig::new(), BlockThenHeadConfig { block, head });
 /// let heads = heads.init(FeatureShape::new(8, 4, 2), 10, &init);
@@ -48,7 +47,7 @@ pub struct BlockThenHeadConfig<B, H> {
 pub struct BlockThenHead<B, H> {
     /// Feature map → feature map.
     pub block: B,
-    /// Feature map → descriptor.
+    /// Feature map → embedding.
     pub head: H,
 }
 

@@ -1,5 +1,5 @@
-//! BNNeck: a batch normalisation between metric loss and identity loss (Luo et al., Bag of Tricks,
-//! CVPRW 2019, arXiv:1903.07071).
+//! BNNeck: a batch normalisation between the features that the metric loss sees and the classifier (Luo et
+//! al., Bag of Tricks, CVPRW 2019, arXiv:1903.07071).
 
 use burn::{
     config::Config,
@@ -18,13 +18,13 @@ use crate::{
     pool::{Pool, PoolConfig},
 };
 
-/// Which side of the neck is the descriptor.
+/// The side of the neck from which the embedding is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NeckFeature {
-    /// Before the normalisation: the feature the metric loss sees.
+    /// Before the normalisation: the features that the metric loss sees.
     Before,
-    /// After the normalisation, as the strong baseline does.
+    /// After the normalisation, as in the strong baseline.
     After,
 }
 
@@ -34,7 +34,7 @@ pub struct BnNeckConfig {
     /// Pooling; average by default, as in the paper.
     #[config(default = "PoolConfig::Average")]
     pub pool: PoolConfig,
-    /// Which side of the neck is the descriptor; after it by default, as in the authors' code.
+    /// The side of the neck from which the embedding is taken; after it by default, as in the authors' code.
     #[config(default = "NeckFeature::After")]
     pub embedding: NeckFeature,
 }
@@ -43,7 +43,7 @@ pub struct BnNeckConfig {
 ///
 /// ```text
 /// f = pool(x)                 the metric loss sees f      [batch, channels]
-/// g = γ·(f - E f)/√Var f      the descriptor              [batch, channels]
+/// g = γ·(f - E f)/√Var f      the embedding               [batch, channels]
 /// y = W g                     the identity loss sees y    [batch, classes]
 /// ```
 ///
@@ -63,9 +63,9 @@ pub struct BnNeckConfig {
 pub struct BnNeck {
     /// Pooling.
     pub pool: Pool,
-    /// The neck; its bias is 0 and takes no gradient.
+    /// The neck; its bias is 0 and is not trained.
     pub bottleneck: BatchNorm,
-    /// Identity classifier, without bias, drawn from N(0, 0.001²).
+    /// The identity classifier, without bias. Its weights are drawn from N(0, 0.001²).
     pub classifier: Linear,
     #[module(skip)]
     embedding: NeckFeature,
@@ -80,7 +80,7 @@ impl HeadConfig for BnNeckConfig {
             "a head needs at least 1 class, found {classes}"
         );
         let mut bottleneck = BatchNormConfig::new(input.channels).init(init.device());
-        // A centre of 0 keeps the identity loss's hyperplanes through the origin.
+        // With a bias of 0, the hyperplanes between the classes pass through the origin, as in the paper.
         bottleneck.bias = bottleneck.bias.map(Tensor::detach).no_grad();
         let initializer = Initializer::Normal {
             mean: 0.0,
@@ -147,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptor_is_on_the_chosen_side() {
+    fn the_embedding_is_taken_from_the_chosen_side() {
         let device = Device::default();
-        let place = FeatureShape::new(2, 1, 1);
+        let input = FeatureShape::new(2, 1, 1);
         let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
         for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
             let head = BnNeckConfig::new().with_embedding(side).init(
-                place,
+                input,
                 2,
                 &crate::fixtures::init(&device),
             );

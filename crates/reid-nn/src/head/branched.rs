@@ -1,6 +1,6 @@
-//! Branched head: a global branch and further branches, with feature augmentation between them in training (Zhang
-//! et al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV 2019,
-//! arXiv:1811.07130). The heads of FNC and MGN are configurations of it.
+//! `BranchedHead`: an optional global branch and further branches, whose features are augmented in training
+//! (Zhang et al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV
+//! 2019, arXiv:1811.07130). The heads of FNC and MGN are configurations of it.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ use crate::{
     grad_cam::{ClosedForm, Target},
 };
 
-/// A global branch on the feature map and further branches, whose features can be augmented in training.
+/// An optional global branch on the feature map, and further branches whose features can be augmented in
+/// training.
 ///
 /// ```text
 /// f₀ = global(T)                               the global branch, if there is one
@@ -36,14 +37,14 @@ use crate::{
 /// | head | global | bottleneck | branches |
 /// |---|---|---|---|
 /// | [Progressive feature `CutMix`, Batch `DropBlock`](BranchedHeadConfig) | linear, batch norm, `ReLU` | yes | the same, each with an augmentation |
-/// | [FNC](super::FncHead) | no | no | late stages and attention of their own, then a neck |
-/// | [MGN](super::MgnHead) | no | no | late stages of their own, then stripes |
+/// | [FNC](super::FncHead) | no | no | each has its own late stages and attention, then a neck |
+/// | [MGN](super::MgnHead) | no | no | each has its own late stages, then stripes |
 /// | [any other](BranchesConfig) | any [`Head`] | yes or no | [`Branches`]: a `Vec` of one type of head, or a tuple of several |
 ///
-/// An augmentation sees the branch before it: [`CutMix`](crate::cut_mix::CutMix) cuts T' where Grad-CAM says that
-/// branch i - 1 looked on the features that it was given, which are T for the global branch and the mixed features
-/// for the others. Each mask is applied to T' itself, and no gradient flows through it. Grad-CAM explains the
-/// training pass itself: the score of the true label before the softmax, with the batch statistics of that pass.
+/// An augmentation can use the Grad-CAM of the previous branch on its input: T for the global branch, and the
+/// augmented features for the others. [`CutMix`](crate::cut_mix::CutMix) cuts the patches of T' where this
+/// Grad-CAM is highest. Each mask is applied to T' itself, and no gradient flows through it. Grad-CAM is that
+/// of the training pass: of the logit of the true label, with the batch statistics of the pass.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -53,7 +54,7 @@ use crate::{
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let config = BranchedHeadConfig::progressive_cut_mix(2);
-/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &init); // maps of 8 patches
+/// let head = config.init(FeatureShape::new(16, 12, 4), 10, &init); // feature maps of 8 patches
 ///
 /// let features = Tensor::ones([2, 16, 12, 4], &device);
 /// let step = TrainingStep::new(&[3, 7], Seed::new(1));
@@ -63,7 +64,7 @@ use crate::{
 /// ```
 #[derive(Module, Debug)]
 pub struct BranchedHead<B = Vec<LinearBnReluHead>, G = LinearBnReluHead> {
-    /// The branch that sees the features themselves, if there is one.
+    /// The branch that sees the feature map as it is, if there is one.
     pub global: Option<G>,
     /// The block whose output the branches share, if there is one.
     pub bottleneck: Option<ResidualBlock>,
@@ -73,21 +74,21 @@ pub struct BranchedHead<B = Vec<LinearBnReluHead>, G = LinearBnReluHead> {
     augments: Vec<Arc<dyn FeatureAugment>>,
 }
 
-/// The output of a training step and the augmentations that led to it.
+/// The output of a training step, and the traces of its augmentations.
 #[derive(Clone, Debug)]
 pub struct TracedOutput {
-    /// What the losses take.
+    /// The output that the losses see.
     pub output: ReidOutput,
-    /// The augmentation of each branch after the global one.
+    /// The trace of each branch after the global one.
     pub traces: Vec<AugmentTrace>,
 }
 
 impl<B: Branches, G: Head> BranchedHead<B, G> {
-    /// Returns the head with other augmentations, one per branch after the global one: those of
-    /// [`AugmentConfig`] or custom ones.
+    /// Replaces the augmentations by others, of the library ([`AugmentConfig`]) or custom: one per branch
+    /// after the global one.
     ///
     /// # Panics
-    /// If there is not one augmentation per branch.
+    /// If the number of augmentations is not the number of these branches.
     #[must_use]
     pub fn with_augments(self, augments: Vec<Arc<dyn FeatureAugment>>) -> Self {
         let (branches, found) = (self.branches.list().len(), augments.len());
@@ -98,14 +99,15 @@ impl<B: Branches, G: Head> BranchedHead<B, G> {
         Self { augments, ..self }
     }
 
-    /// Computes [`forward_train`](Head::forward_train), and returns the augmented features of each branch with it.
+    /// Computes [`forward_train`](Head::forward_train), and returns the traces of the augmentations with the
+    /// output.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     ///
     /// # Panics
-    /// If there is not one label below the number of classes per image, or the first branch asks for the Grad-CAM
-    /// of the branch before it and there is no global branch.
+    /// If there is not one label per image, or a label is not below the number of classes. Also if the
+    /// augmentation of the first branch needs a Grad-CAM and there is no global branch.
     #[must_use]
     pub fn forward_traced(&self, features: Tensor<4>, step: TrainingStep<'_>) -> TracedOutput {
         let ([images, ..], labels) = (features.dims(), step.labels.len());
@@ -137,11 +139,11 @@ impl<B: Branches, G: Head> BranchedHead<B, G> {
             previous = Some(pass);
             traces.push(trace);
         }
-        let output = output.expect("at least 1 branch");
+        let output = output.expect("a branched head has at least 1 branch");
         TracedOutput { output, traces }
     }
 
-    /// The features that the branches share.
+    /// Computes the features T' that the branches after the global one share.
     fn shared(&self, features: &Tensor<4>) -> Tensor<4> {
         let bottleneck = self.bottleneck.as_ref();
         bottleneck.map_or_else(
@@ -152,14 +154,15 @@ impl<B: Branches, G: Head> BranchedHead<B, G> {
 }
 
 impl<H: ClosedForm, G: ClosedForm> BranchedHead<Vec<H>, G> {
-    /// Computes Grad-CAM of every branch on its features in evaluation: T for the global branch, T' for the
-    /// others. One map per branch, `[batch, height, width]`.
+    /// Computes the Grad-CAM of every branch on its input in evaluation: T for the global branch, T' for the
+    /// others.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
+    /// - result: one CAM per branch, `[batch, height, width]`
     ///
     /// # Panics
-    /// If there is not one label below the number of classes per image.
+    /// If there is not one label per image, or a label is not below the number of classes.
     #[must_use]
     pub fn grad_cams(&self, features: Tensor<4>, target: Target<'_>) -> Vec<Tensor<3>> {
         let features = features.without_autodiff();
@@ -184,7 +187,7 @@ impl<B: Branches, G: Head> Head for BranchedHead<B, G> {
         let outputs = global.chain(branches);
         outputs
             .reduce(ReidOutput::concat)
-            .expect("at least 1 branch")
+            .expect("a branched head has at least 1 branch")
     }
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
@@ -222,10 +225,10 @@ mod tests {
         height: 6,
         width: 4,
     };
-    const IDENTITIES: [usize; 6] = [0, 0, 1, 1, 2, 2];
+    const LABELS: [usize; 6] = [0, 0, 1, 1, 2, 2];
 
     fn step(seed: u64) -> TrainingStep<'static> {
-        TrainingStep::new(&IDENTITIES, Seed::new(seed))
+        TrainingStep::new(&LABELS, Seed::new(seed))
     }
 
     fn progressive(cut: usize, cam_source: CamSource) -> BranchedHeadConfig {
@@ -249,7 +252,7 @@ mod tests {
         augments.collect()
     }
 
-    /// A head, and features that take part in autodiff.
+    /// A head and features on an autodiff device.
     fn training(config: &BranchedHeadConfig) -> (BranchedHead, Tensor<4>) {
         let device = Device::default().autodiff();
         let head = fixtures::weights(config.init(INPUT, 3, &fixtures::init(&device)));
@@ -263,12 +266,12 @@ mod tests {
     fn mixes(traces: &[AugmentTrace]) -> impl Iterator<Item = (&Tensor<3>, &Mixed)> {
         traces.iter().map(|trace| match trace {
             AugmentTrace::CutMix { map, mixed } => (map, mixed),
-            other => panic!("nothing was mixed: {other:?}"),
+            other => panic!("expected the trace of CutMix, found {other:?}"),
         })
     }
 
     #[test]
-    fn both_guides_look_at_the_same_places_in_training() {
+    fn both_cam_sources_give_the_same_cam_and_cut_in_training() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let closed = head.forward_traced(features.clone(), step(1)).traces;
         let head = head.with_augments(augments(3, CamSource::Autodiff));
@@ -314,41 +317,45 @@ mod tests {
         }
         let mut statistics = Statistics(Vec::new());
         head.visit(&mut statistics);
-        // A mean and a variance in each of three norms of the bottleneck and one per branch.
+        // A mean and a variance of each of the bottleneck's three norms and each branch's one.
         assert_eq!(statistics.0.len(), 2 * (2 + 2 + 8 + 7 + 6 + 5));
         statistics.0
     }
 
     #[test]
-    fn running_statistics_move_once() {
+    fn running_statistics_are_updated_once() {
         for cam_source in [CamSource::ClosedForm, CamSource::Autodiff] {
             let (head, features) = training(&progressive(3, cam_source));
-            let (before, alone) = (head.clone(), head.clone());
+            let (before, separate) = (head.clone(), head.clone());
             let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(1));
-            let _ = alone
+            let _ = separate
                 .global
                 .as_ref()
                 .expect("global")
                 .forward(features.clone());
-            let _ = alone.bottleneck.as_ref().expect("shared").forward(features);
-            for (branch, trace) in alone.branches.iter().zip(&traces) {
+            let _ = separate
+                .bottleneck
+                .as_ref()
+                .expect("shared")
+                .forward(features);
+            for (branch, trace) in separate.branches.iter().zip(&traces) {
                 let _ = branch.forward(trace.features().clone());
             }
-            assert_eq!(statistics(&head), statistics(&alone));
+            assert_eq!(statistics(&head), statistics(&separate));
             assert_ne!(statistics(&head), statistics(&before));
         }
     }
 
     #[test]
-    fn donors_are_of_other_identities_and_drawn_per_branch() {
+    fn partners_have_other_labels_and_are_drawn_per_branch() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let mut differ = false;
         for seed in 0..10 {
             let TracedOutput { traces, .. } = head.forward_traced(features.clone(), step(seed));
             let partners: Vec<_> = mixes(&traces).map(|(_, mixed)| &mixed.partners).collect();
             for partners in &partners {
-                for (image, &donor) in partners.iter().enumerate() {
-                    assert_ne!(IDENTITIES[image], IDENTITIES[donor]);
+                for (image, &partner) in partners.iter().enumerate() {
+                    assert_ne!(LABELS[image], LABELS[partner]);
                 }
             }
             differ |= partners[0] != partners[1];
@@ -356,9 +363,9 @@ mod tests {
         assert!(differ);
     }
 
-    /// The second mask cuts T' itself: what the first put in is gone but where both cut.
+    /// Outside its own cut, each branch sees the features of T', whatever an earlier branch replaced.
     #[test]
-    fn masks_do_not_add_up() {
+    fn each_mask_is_applied_to_the_shared_features() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let shared = head
             .bottleneck
@@ -383,9 +390,9 @@ mod tests {
     }
 
     #[test]
-    fn evaluation_is_the_same_with_and_without_interference() {
+    fn evaluation_ignores_augmentations() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
-        let _ = head.forward_train(features.clone(), step(1)); // moves the statistics
+        let _ = head.forward_train(features.clone(), step(1)); // updates the running statistics
         let drop: Arc<dyn FeatureAugment> = Arc::new(AugmentConfig::Drop(BatchDrop::new()));
         let drops = vec![drop; 2];
         let drops = head.clone().with_augments(drops);
@@ -395,7 +402,7 @@ mod tests {
         let embed = |head: &BranchedHead| head.valid().forward(features.clone().inner()).embedding;
         let expected = embed(&head).into_data();
         assert_eq!(embed(&drops).into_data(), expected);
-        // Without a cell to cut, training on a plain device is evaluation.
+        // If no patch is cut, a training step on a plain device computes the output of evaluation.
         let trained = none
             .valid()
             .forward_train(features.clone().inner(), step(2));
@@ -410,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn rectangles_are_independent() {
+    fn each_branch_drops_its_own_rectangle() {
         let branch = || BranchConfig::drop(4, BatchDrop::new().with_height(0.5).with_width(0.5));
         let config = BranchedHeadConfig::new().with_branches(vec![branch(), branch()]);
         let (head, features) = training(&config);
@@ -423,14 +430,14 @@ mod tests {
         assert!(differ);
     }
 
-    /// Counted by hand for 2048 channels: a bottleneck of 512 planes, reductions and their
-    /// normalisations, classifiers with bias.
+    /// The parameters for 2048 channels: a bottleneck of 512 planes, linear layers with batch normalisation,
+    /// and classifiers with bias.
     #[test]
-    fn the_head_is_as_large_as_by_hand() {
+    fn the_number_of_parameters_is_the_sum_of_those_of_the_layers() {
         let device = Device::default();
-        let place = FeatureShape::new(2048, 24, 8);
+        let input = FeatureShape::new(2048, 24, 8);
         let count = |config: BranchedHeadConfig| {
-            parameters::count(&config.init(place, 751, &fixtures::init(&device)))
+            parameters::count(&config.init(input, 751, &fixtures::init(&device)))
         };
         let bottleneck = 4_462_592;
         let global = 1_049_088 + 1_024 + 513 * 751;
@@ -448,7 +455,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "patches: expected a size that divides a map of 16x8, found 3x2")]
-    fn cells_that_do_not_fit_are_refused_when_built() {
+    fn patches_that_do_not_tile_the_feature_map_are_refused() {
         let config = BranchedHeadConfig::progressive_cut_mix(2);
         let _ = config.init(
             FeatureShape::new(8, 16, 8),
@@ -458,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undisturbed_branch_is_as_in_evaluation() {
+    fn a_branch_without_augmentation_computes_as_in_evaluation() {
         let branch = BranchConfig {
             dimensions: 4,
             augment: AugmentConfig::None,
@@ -475,14 +482,14 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "2 branches have one augmentation each, found 1")]
-    fn an_augmentation_too_few_is_refused() {
+    fn a_missing_augmentation_is_refused() {
         let (head, _) = training(&progressive(3, CamSource::ClosedForm));
         let _ = head.with_augments(vec![Arc::new(AugmentConfig::None)]);
     }
 
     #[test]
     #[should_panic(expected = "one label per image, found 2 for 6 images")]
-    fn identities_that_are_missing_are_refused() {
+    fn missing_labels_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let step = TrainingStep::new(&[0, 1], Seed::new(1));
         let _ = head.forward_train(features, step);
@@ -490,7 +497,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "label 7 of image 1 is not among the 3 classes")]
-    fn labels_that_the_classifier_does_not_have_are_refused() {
+    fn labels_beyond_the_classes_are_refused() {
         let (head, features) = training(&progressive(3, CamSource::ClosedForm));
         let step = TrainingStep::new(&[0, 7, 1, 1, 2, 2], Seed::new(1));
         let _ = head.forward_train(features, step);

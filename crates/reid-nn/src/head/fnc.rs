@@ -17,14 +17,14 @@ use crate::{
     parameters,
 };
 
-/// A branch of FNC: its own late stages, if the branches do not share them, then attention and a neck.
+/// A branch of FNC: its own late stages, unless the backbone has them, then attention and a neck.
 pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNeck>;
 
-/// Configuration of a branch.
+/// Configuration of a [branch of FNC](FncBranch).
 pub type FncBranchConfig<I, A> =
     BlockThenHeadConfig<(Option<LateStagesConfig<I>>, A), ReducedBnNeckConfig>;
 
-/// Configuration of [`FncHead`], on early stages with `I` in its blocks.
+/// Configuration of [`FncHead`]. `I` configures the block inside each residual block of the late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
@@ -43,13 +43,14 @@ pub struct FncBranches {
     /// The attention of the spatial branch.
     #[config(default = "FncSpatialConfig::new()")]
     pub spatial: FncSpatialConfig,
-    /// Its neck: 1024 dimensions by default. The paper says "1024 or 512", together 1536.
+    /// The neck of the spatial branch: 1024 dimensions by default. The paper says "1024 or 512", together
+    /// 1536.
     #[config(default = "ReducedBnNeckConfig::new().with_dimensions(1024)")]
     pub spatial_neck: ReducedBnNeckConfig,
     /// The attention of the channel branch.
     #[config(default = "FncChannelConfig::new()")]
     pub channel: FncChannelConfig,
-    /// Its neck: 512 dimensions by default.
+    /// The neck of the channel branch: 512 dimensions by default.
     #[config(default = "ReducedBnNeckConfig::new()")]
     pub channel_neck: ReducedBnNeckConfig,
 }
@@ -83,7 +84,8 @@ pub struct FncBranches {
 pub type FncHead<I = Identity> = BranchedHead<(FncBranch<I, FncSpatial>, FncBranch<I, FncChannel>)>;
 
 impl FncBranches {
-    /// Adds the problems of these settings on the last feature map of a network, each with its path from here.
+    /// Adds the problems of this configuration on the last feature map of a network, each with its path from
+    /// here.
     pub fn validate(&self, map: FeatureShape, problems: &mut Problems) {
         problems.at("spatial", |problems| self.spatial.validate(map, problems));
         problems.at("spatial_neck", |problems| {
@@ -97,8 +99,11 @@ impl FncBranches {
 }
 
 impl<I: Clone> FncHeadConfig<I> {
-    /// The same head as a composition of branches, which can be changed further: other blocks, heads or
-    /// augmentations.
+    /// Returns the same head as a composition of branches, in which blocks, heads and augmentations can be
+    /// replaced.
+    ///
+    /// `init` of a composition draws the late stages of each branch separately. `set_late_stages` of the head
+    /// that it builds makes them copies.
     #[must_use]
     pub fn composition(
         &self,
@@ -155,10 +160,10 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
 }
 
 impl<I: Block, A: Block, B: Block> BranchedHead<(FncBranch<I, A>, FncBranch<I, B>)> {
-    /// Gives both branches a copy of these late stages, to be trained separately.
+    /// Gives each branch a copy of these late stages, which is trained separately.
     ///
-    /// For pretrained weights: load them into a whole network, [split](crate::backbone::ResNet::split)
-    /// it, and give the branches its `late_stages`.
+    /// To use pretrained weights, load them into a whole network, [split](crate::backbone::ResNet::split) it,
+    /// and pass its `late_stages`.
     pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
         let (spatial, channel) = &mut self.branches;
         for own in [&mut spatial.block.0, &mut channel.block.0] {

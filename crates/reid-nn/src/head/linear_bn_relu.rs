@@ -1,5 +1,5 @@
-//! Reduced head: pooling, a reduction to fewer dimensions, and a classifier (the branch of Batch
-//! `DropBlock` and of progressive feature `CutMix`).
+//! `LinearBnReluHead`: pooling, a linear layer with batch normalisation and `ReLU`, and a classifier. It is
+//! the branch of Batch `DropBlock` and of progressive feature `CutMix`.
 
 use burn::{
     config::Config,
@@ -24,7 +24,7 @@ use crate::{
 /// Configuration of [`LinearBnReluHead`].
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnReluHeadConfig {
-    /// Dimensions of the descriptor; 512 in the global branch of both papers' code.
+    /// Dimensions of the embedding; 512 in the global branch of both papers' code.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.
@@ -32,12 +32,12 @@ pub struct LinearBnReluHeadConfig {
     pub pool: PoolConfig,
 }
 
-/// Pooling, a linear layer, normalisation and `ReLU`, and a classifier with bias.
+/// Pooling, a linear layer, batch normalisation, `ReLU`, and a classifier with bias.
 ///
 /// ```text
 /// v = pool(x)                 [batch, channels]
-/// z = Wᵣ v + bᵣ               a 1 x 1 convolution of the pooled map, as the papers write it
-/// f = relu(BN(z))             the descriptor; metric losses see it too     [batch, dimensions]
+/// z = Wᵣ v + bᵣ               a 1 x 1 convolution of the pooled feature map in the papers
+/// f = relu(BN(z))             the embedding; metric losses see it too      [batch, dimensions]
 /// y = W f + b                 [batch, classes]
 /// ```
 ///
@@ -56,11 +56,11 @@ pub struct LinearBnReluHeadConfig {
 pub struct LinearBnReluHead {
     /// Pooling.
     pub pool: Pool,
-    /// The layer that reduces, drawn as He et al. do.
+    /// The layer that reduces the number of dimensions, with the initial weights of He et al.
     pub reduction: Linear,
-    /// Its normalisation, whose gain is drawn from N(1, 0.02²) as in the authors' code.
+    /// The batch normalisation of its output. The weight is drawn from N(1, 0.02²), as in the authors' code.
     pub norm: BatchNorm,
-    /// Identity classifier.
+    /// The identity classifier.
     pub classifier: Linear,
 }
 
@@ -68,7 +68,9 @@ impl HeadConfig for LinearBnReluHeadConfig {
     type Head = LinearBnReluHead;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> LinearBnReluHead {
-        Problems::refuse("a reduced head", |problems| self.validate(input, problems));
+        Problems::refuse("LinearBnReluHead", |problems| {
+            self.validate(input, problems);
+        });
         assert!(
             classes > 0,
             "a head needs at least 1 class, found {classes}"
@@ -108,14 +110,14 @@ impl HeadConfig for LinearBnReluHeadConfig {
     }
 }
 
-/// What a branch computed on its way.
+/// The intermediate values of a forward pass.
 #[derive(Clone, Debug)]
 struct Pass {
-    /// The reduced features before their normalisation, `[batch, dimensions]`.
+    /// The output of the linear layer, `[batch, dimensions]`.
     hidden: Tensor<2>,
-    /// The descriptor, `[batch, dimensions]`.
+    /// The embedding, `[batch, dimensions]`.
     features: Tensor<2>,
-    /// The scores, `[batch, classes]`.
+    /// The class scores, `[batch, classes]`.
     logits: Tensor<2>,
 }
 
@@ -137,10 +139,11 @@ impl LinearBnReluHead {
         }
     }
 
-    /// Grad-CAM of a pass that was made with `features`, with the statistics it was made with: what
-    /// a second backward pass would give, without one.
+    /// Computes the Grad-CAM of the forward pass `pass` on `features` in closed form,
+    /// `[batch, height, width]`.
     ///
-    /// `classes` and the result are on a plain device.
+    /// It uses the batch norm statistics that the pass used, so it equals the result of a second forward and
+    /// backward pass up to rounding. `classes` and the result are on a plain device.
     fn pass_cam(&self, features: &Tensor<4>, pass: &Pass, classes: Tensor<1, Int>) -> Tensor<3> {
         let by_batch = self.norm.uses_batch_statistics();
         let features = widened(features.clone().without_autodiff());
@@ -150,7 +153,8 @@ impl LinearBnReluHead {
         weighted_sum(features, weights)
     }
 
-    /// The mean over places of the gradient of each image's score by its features.
+    /// Computes the mean over positions of the gradient of each image's class score with respect to its
+    /// features, `[batch, channels]`.
     fn backward(
         &self,
         features: Tensor<4>,
@@ -203,14 +207,14 @@ mod tests {
     };
 
     #[test]
-    fn a_pass_in_training_looks_where_autodiff_does_for_every_pooling() {
+    fn the_cam_of_a_training_pass_equals_that_of_autodiff_for_every_pooling() {
         let device = Device::default().autodiff();
-        let place = FeatureShape::new(6, 4, 3);
+        let input = FeatureShape::new(6, 4, 3);
         for pool in [PoolConfig::Average, PoolConfig::Max, PoolConfig::GEM] {
             let config = LinearBnReluHeadConfig::new()
                 .with_dimensions(5)
                 .with_pool(pool);
-            let head = fixtures::weights(config.init(place, 4, &fixtures::init(&device)));
+            let head = fixtures::weights(config.init(input, 4, &fixtures::init(&device)));
             let features = fixtures::tensor([6, 6, 4, 3], -1.3..2.1, &device);
             let classes = Tensor::from_data([0, 3, 1, 2, 3, 0], &Device::default());
             let pass = head.pass(features.clone());
@@ -218,18 +222,18 @@ mod tests {
             let cam = GradCam::new().by_batch_statistics();
             let general = cam.maps(&head, features, Target::Labels(&classes));
             let largest = general.clone().max().into_scalar::<f32>();
-            assert!(largest > 0.0, "nothing to compare");
+            assert!(largest > 0.0, "the Grad-CAM of autodiff is 0 everywhere");
             let difference = (general - closed).abs().max().into_scalar::<f32>();
             assert!(
                 difference <= 1e-5 * largest,
-                "{difference} of {largest}, {pool:?}"
+                "the maximum is {largest}, the difference {difference}, with {pool:?}"
             );
         }
     }
 
     #[test]
-    #[should_panic(expected = "a reduced head: dimensions: expected 1 to 65536, found 0")]
-    fn no_dimension_is_refused() {
+    #[should_panic(expected = "LinearBnReluHead: dimensions: expected 1 to 65536, found 0")]
+    fn zero_dimensions_are_refused() {
         let config = LinearBnReluHeadConfig::new().with_dimensions(0);
         let _ = config.init(
             FeatureShape::new(2, 1, 2),

@@ -1,5 +1,5 @@
-//! The head of MGN: branches with their own late stages, each of which embeds the whole feature map and stripes of
-//! it (Wang et al., Learning Discriminative Features with Multiple Granularities, ACM MM 2018,
+//! The head of MGN: branches with their own late stages, each of which embeds the whole feature map and
+//! stripes of it (Wang et al., Learning Discriminative Features with Multiple Granularities, ACM MM 2018,
 //! arXiv:1804.01438).
 
 use reid_core::{FeatureShape, Problems, strict};
@@ -16,7 +16,7 @@ use crate::{
     parameters,
 };
 
-/// Configuration of [`MgnHead`], on early stages with `I` in its blocks.
+/// Configuration of [`MgnHead`]. `I` configures the block inside each residual block of the late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {
@@ -27,21 +27,22 @@ pub struct MgnHeadConfig<I = ()> {
     pub branches: Vec<StripeHeadConfig>,
 }
 
-/// A [`BranchedHead`] whose branches have their own late stages, and embed the whole feature map and stripes of it.
+/// A [`BranchedHead`] whose branches have their own late stages, and embed the whole feature map and stripes
+/// of it.
 ///
 /// ```text
 /// fᵢ = stripesᵢ(lateᵢ(x))               i = 1, 2, 3, with 0, 2 and 3 stripes
 /// f = [f₁, f₂, f₃]                      the embedding    [batch, 8·256]
 /// ```
 ///
-/// The late stages of all branches start as copies of the same weights and are trained separately. All of them keep
-/// the resolution that the network's last stride gives; the paper halves it in the first branch.
+/// The late stages of all branches start as copies of the same weights and are trained separately. Their
+/// stride is the last stride of the network in every branch; in the paper, the first branch has stride 2.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{InputSize, Seed};
-/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, Init, backbone::{SplitPoint, ResNetConfig, LateStagesConfig, EarlyStagesConfig}};
-/// use reid_nn::head::{StripeHeadConfig, MgnHeadConfig};
+/// use reid_nn::backbone::{EarlyStagesConfig, LateStagesConfig, ResNetConfig, SplitPoint};
+/// use reid_nn::{Block, BlockConfig, Head, HeadConfig, Init, head::{MgnHeadConfig, StripeHeadConfig}};
 ///
 /// let (device, image) = (Device::default(), InputSize::new(96, 32).rgb());
 /// let init = Init::new(Seed::new(1), &device);
@@ -63,7 +64,8 @@ pub type MgnHead<I = Identity> = BranchedHead<Vec<MgnBranch<I>>>;
 /// A branch of MGN: its own late stages, then the whole feature map and stripes of it.
 pub type MgnBranch<I = Identity> = BlockThenHead<LateStages<I>, StripeHead>;
 
-/// Adds the problems of the `branches` of a head on the last feature map of a network; at least one is needed.
+/// Adds the problems of the `branches` of MGN on the last feature map of a network. At least one branch is
+/// needed.
 pub fn validate_branches(
     branches: &[StripeHeadConfig],
     map: FeatureShape,
@@ -83,7 +85,10 @@ pub fn validate_branches(
 }
 
 impl<I: Clone> MgnHeadConfig<I> {
-    /// The same head as a composition of branches, which can be changed further: other heads or augmentations.
+    /// Returns the same head as a composition of branches, in which heads and augmentations can be replaced.
+    ///
+    /// `init` of a composition draws the late stages of each branch separately. `set_late_stages` of the head
+    /// that it builds makes them copies.
     #[must_use]
     pub fn composition(
         &self,
@@ -101,7 +106,7 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
     type Head = MgnHead<I::Block>;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
-        Problems::refuse("a head of several granularities", |problems| {
+        Problems::refuse("the head of MGN", |problems| {
             self.validate(input, problems);
         });
         let mut head = self.composition().init(input, classes, init);
@@ -125,7 +130,7 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
 }
 
 impl<I: Block, H: Head> BranchedHead<Vec<BlockThenHead<LateStages<I>, H>>> {
-    /// Gives every branch a copy of these late stages, to be trained separately.
+    /// Gives each branch a copy of these late stages, which is trained separately.
     pub fn set_late_stages(&mut self, late_stages: &LateStages<I>) {
         for branch in &mut self.branches {
             branch.block = parameters::copy(late_stages);

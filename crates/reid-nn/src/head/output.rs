@@ -1,43 +1,44 @@
-//! Output of a head: embedding, features and logits, and what else it has.
+//! The output of a head: embedding, features, logits, auxiliary outputs and diagnostics.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use burn::tensor::Tensor;
 
-/// What a head gives for a batch.
+/// The output of a head for a batch of images.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReidOutput {
-    /// The descriptor that images are compared by, `[batch, dimensions]`.
+    /// The vectors by which images are compared, `[batch, dimensions]`.
     pub embedding: Tensor<2>,
-    /// The features of each branch that metric losses judge, `[batch, dimensions]`.
+    /// The vectors that metric losses see, `[batch, dimensions]`: one per branch with such a loss.
     pub features: Vec<Tensor<2>>,
-    /// The scores of each branch that identity losses judge, before the softmax, `[batch, classes]`;
-    /// at least one.
+    /// The class scores before the softmax that identity losses see, `[batch, classes]`: one per branch with
+    /// such a loss, and at least one.
     pub logits: Vec<Tensor<2>>,
-    /// Further outputs by name, such as scores of colours, `[batch, ...]`: for criteria that know the name.
+    /// Further outputs, `[batch, width]`, such as scores of colours. A criterion selects one by its name.
     pub auxiliary: BTreeMap<Cow<'static, str>, Tensor<2>>,
-    /// What the head tells of a training step; shown with its losses, and not minimised.
+    /// Scalars of a training step that are reported with its losses and not minimised.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// A share of the batch, in `[0, 1]`, that a head tells of a training step.
+/// A named share of the batch, in `[0, 1]`, that is reported with the losses of a training step and not
+/// minimised.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
-    /// What progress reports call it.
+    /// The name in progress reports.
     pub name: Cow<'static, str>,
-    /// Its value, a tensor of one value without gradient.
+    /// The share, a tensor of one value without gradient.
     pub value: Tensor<1>,
 }
 
 impl ReidOutput {
-    /// The output of a head with one branch whose features are the descriptor.
+    /// Creates the output of a head with one branch, whose features are the embedding.
     #[must_use]
     pub fn single(features: Tensor<2>, logits: Tensor<2>) -> Self {
         Self::new(features.clone(), vec![features], vec![logits])
     }
 
-    /// The output of a head: embedding, features and logits.
+    /// Creates an output without auxiliary outputs or diagnostics.
     #[must_use]
     pub fn new(embedding: Tensor<2>, features: Vec<Tensor<2>>, logits: Vec<Tensor<2>>) -> Self {
         Self {
@@ -49,13 +50,13 @@ impl ReidOutput {
         }
     }
 
-    /// The same with another embedding, such as the normalised features.
+    /// Replaces the embedding, for example by the normalised features.
     #[must_use]
     pub fn with_embedding(self, embedding: Tensor<2>) -> Self {
         Self { embedding, ..self }
     }
 
-    /// The same with a further output, in place of one of the same name.
+    /// Adds an auxiliary output, which replaces one of the same name.
     ///
     /// ```
     /// use burn::tensor::{Device, Tensor};
@@ -72,20 +73,21 @@ impl ReidOutput {
         self
     }
 
-    /// A further output.
+    /// Returns the auxiliary output of this name.
     ///
     /// # Panics
-    /// If there is none of this name.
+    /// If there is no such output.
     #[must_use]
     pub fn auxiliary(&self, name: &str) -> &Tensor<2> {
         self.auxiliary.get(name).unwrap_or_else(|| {
             let names: Vec<_> = self.auxiliary.keys().collect();
-            panic!("the head has no output {name:?} besides features and logits, only {names:?}")
+            panic!("the head has no auxiliary output {name:?}; it has {names:?}")
         })
     }
 
-    /// Two outputs for the same batch as one: embeddings concatenated, the rest in order. Of auxiliary outputs of
-    /// one name, the last stays.
+    /// Combines two outputs of the same batch: embeddings are concatenated, and the lists of features, logits
+    /// and diagnostics are appended. If both have an auxiliary output of the same name, that of `other` is
+    /// kept.
     #[must_use]
     pub fn concat(mut self, other: Self) -> Self {
         self.embedding = Tensor::cat(vec![self.embedding, other.embedding], 1);
@@ -97,17 +99,17 @@ impl ReidOutput {
     }
 }
 
-/// The sizes in a [`ReidOutput`], without the batch.
+/// The dimensions of a [`ReidOutput`], without that of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutputShape {
-    /// Dimensions of the descriptor.
+    /// Dimensions of the embedding.
     pub embedding: usize,
-    /// Dimensions of the features of each branch that metric losses judge.
+    /// Dimensions of each of the vectors that metric losses see.
     pub features: Vec<usize>,
-    /// Training identities.
+    /// The number of training identities.
     pub classes: usize,
-    /// Width of each further output by name.
+    /// The width of each auxiliary output.
     pub auxiliary: BTreeMap<Cow<'static, str>, usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Pooled head: pooling and a linear classifier, the plainest head there is.
+//! `PooledHead`: pooling and a linear classifier.
 
 use burn::{
     config::Config,
@@ -23,7 +23,7 @@ pub struct PooledHeadConfig {
     pub pool: PoolConfig,
 }
 
-/// Pooling and a linear classifier; the pooled feature is the descriptor.
+/// Pooling and a linear classifier; the pooled features are the embedding.
 ///
 /// ```text
 /// f = pool(x)         [batch, channels]
@@ -46,7 +46,7 @@ pub struct PooledHeadConfig {
 pub struct PooledHead {
     /// Pooling.
     pub pool: Pool,
-    /// Identity classifier.
+    /// The identity classifier.
     pub classifier: Linear,
 }
 
@@ -87,17 +87,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_side_by_side_concatenate() {
+    fn parallel_heads_are_concatenated() {
         let device = Device::default();
-        let place = FeatureShape::new(2, 1, 2);
+        let input = FeatureShape::new(2, 1, 2);
         let pair = (
             PooledHeadConfig::new(),
             PooledHeadConfig::new().with_pool(PoolConfig::Max),
         );
-        assert_eq!(pair.output(place, 3).features, [2, 2]);
+        assert_eq!(pair.output(input, 3).features, [2, 2]);
         let features = Tensor::<4>::from_data([[[[0.0, 2.0]], [[4.0, 4.0]]]], &device);
         let output = pair
-            .init(place, 3, &crate::fixtures::init(&device))
+            .init(input, 3, &crate::fixtures::init(&device))
             .forward(features);
         // Means 1 and 4, then maxima 2 and 4.
         let expected = burn::tensor::TensorData::from([[1.0_f32, 4.0, 2.0, 4.0]]);
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "at least 1 class, found 0")]
-    fn no_class_is_refused() {
-        let place = FeatureShape::new(2, 1, 2);
-        let _ = PooledHeadConfig::new().init(place, 0, &crate::fixtures::init(&Device::default()));
+    fn zero_classes_are_refused() {
+        let input = FeatureShape::new(2, 1, 2);
+        let _ = PooledHeadConfig::new().init(input, 0, &crate::fixtures::init(&Device::default()));
     }
 }

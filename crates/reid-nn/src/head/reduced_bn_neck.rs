@@ -1,5 +1,5 @@
-//! Reduced neck: a `BNNeck` on fewer dimensions (Luo et al., CVPRW 2019, with the reduction of FNC, Liu et
-//! al., AI City 2020, §3.1).
+//! `ReducedBnNeck`: a `BNNeck` (Luo et al., CVPRW 2019) after a linear layer that reduces the number of
+//! dimensions (FNC, Liu et al., AI City 2020, §3.1).
 
 use burn::{
     config::Config,
@@ -22,23 +22,23 @@ use crate::{
 /// Configuration of [`ReducedBnNeck`].
 #[derive(Config, Debug, PartialEq)]
 pub struct ReducedBnNeckConfig {
-    /// Dimensions of the descriptor; 512 by default.
+    /// Dimensions of the embedding; 512 by default.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.
     #[config(default = "PoolConfig::Average")]
     pub pool: PoolConfig,
-    /// Which side of the neck is the descriptor; after it by default.
+    /// The side of the neck from which the embedding is taken; after it by default.
     #[config(default = "NeckFeature::After")]
     pub embedding: NeckFeature,
 }
 
-/// Pooling, a linear layer, normalisation and `ReLU`, then a neck and a classifier without bias.
+/// Pooling, a linear layer, batch normalisation, `ReLU`, a neck, and a classifier without bias.
 ///
 /// ```text
 /// v = pool(x)                     [batch, channels]
 /// f = relu(BN(Wᵣ v + bᵣ))         the metric loss sees f      [batch, dimensions]
-/// g = γ·(f - E f)/√Var f          the descriptor              [batch, dimensions]
+/// g = γ·(f - E f)/√Var f          the embedding               [batch, dimensions]
 /// y = W g                         the identity loss sees y    [batch, classes]
 /// ```
 ///
@@ -57,13 +57,14 @@ pub struct ReducedBnNeckConfig {
 pub struct ReducedBnNeck {
     /// Pooling.
     pub pool: Pool,
-    /// The layer that reduces: a 1 x 1 convolution of the pooled map.
+    /// The layer that reduces the number of dimensions: a 1 x 1 convolution of the pooled feature map in the
+    /// paper.
     pub reduction: Linear,
-    /// Its normalisation.
+    /// The batch normalisation of its output.
     pub norm: BatchNorm,
-    /// The neck; its bias is 0 and takes no gradient.
+    /// The neck; its bias is 0 and is not trained.
     pub bottleneck: BatchNorm,
-    /// Identity classifier, without bias, drawn from N(0, 0.001²).
+    /// The identity classifier, without bias. Its weights are drawn from N(0, 0.001²).
     pub classifier: Linear,
     #[module(skip)]
     embedding: NeckFeature,
@@ -73,7 +74,7 @@ impl HeadConfig for ReducedBnNeckConfig {
     type Head = ReducedBnNeck;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> ReducedBnNeck {
-        Problems::refuse("a reduced neck", |problems| self.validate(input, problems));
+        Problems::refuse("ReducedBnNeck", |problems| self.validate(input, problems));
         let dimensions = self.dimensions;
         let reduced = FeatureShape::new(dimensions, 1, 1);
         let neck = BnNeckConfig::new().init(reduced, classes, &init.named("neck"));

@@ -1,11 +1,11 @@
-//! Training step: what a head may look at besides its features.
+//! `TrainingStep`: the input of a head in training besides its features.
 
 use burn::tensor::Device;
 use reid_core::Seed;
 
 use crate::targets::{Attributes, Targets};
 
-/// What a head may look at in a training step besides its features.
+/// The labels, attributes and seed that a head receives in a training step, besides its features.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -20,16 +20,16 @@ use crate::targets::{Attributes, Targets};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TrainingStep<'a> {
-    /// The class number of each image, from 0.
+    /// The label of each image: a class index, from 0.
     pub labels: &'a [usize],
-    /// Where random choices are drawn from; another one in every step.
+    /// The seed of random choices, which differs from step to step.
     pub seed: Seed,
-    /// What else is known of the images, if anything is.
+    /// The attributes of the images, if there are any.
     pub attributes: Option<&'a Attributes>,
 }
 
 impl<'a> TrainingStep<'a> {
-    /// A step on images with these labels.
+    /// Creates a step on images with these labels, without attributes.
     #[must_use]
     pub const fn new(labels: &'a [usize], seed: Seed) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl<'a> TrainingStep<'a> {
         }
     }
 
-    /// The same with what else is known of the images.
+    /// Sets the attributes of the images.
     #[must_use]
     pub const fn with_attributes(self, attributes: &'a Attributes) -> Self {
         Self {
@@ -48,10 +48,10 @@ impl<'a> TrainingStep<'a> {
         }
     }
 
-    /// Labels and attributes as criteria take them.
+    /// Returns the labels and attributes as criteria take them.
     ///
     /// # Panics
-    /// If an attribute has not one value per label, or a class number is 2³¹ or more.
+    /// If the number of values of an attribute is not that of the labels, or a class index is 2³¹ or more.
     #[must_use]
     pub fn targets(self, device: &Device) -> Targets {
         let attributes = self.attributes.into_iter().flatten();
@@ -61,7 +61,7 @@ impl<'a> TrainingStep<'a> {
         )
     }
 
-    /// Refuses labels that a classifier does not have.
+    /// Checks that every label is a class of the classifier.
     ///
     /// # Panics
     /// If a label is not below `classes`.
@@ -69,15 +69,16 @@ impl<'a> TrainingStep<'a> {
         for (image, &label) in self.labels.iter().enumerate() {
             assert!(
                 label < classes,
-                "label {label} of image {image} is not among the {classes} classes that the model was built for"
+                "label {label} of image {image} is not among the {classes} classes \
+                 that the model was built for"
             );
         }
     }
 
-    /// The same step for one of several parts that draw: each draws from its own place.
+    /// Returns the step for one of several parts that draw random numbers: the seed depends on `index`.
     #[must_use]
-    pub fn at(self, place: usize) -> Self {
-        let seed = self.seed.at(place as u64);
+    pub fn at(self, index: usize) -> Self {
+        let seed = self.seed.at(index as u64);
         Self { seed, ..self }
     }
 }

@@ -1,5 +1,5 @@
-//! Granules: a map described as a whole and in stripes (Wang et al., Learning Discriminative Features
-//! with Multiple Granularities, ACM MM 2018, arXiv:1804.01438).
+//! `StripeHead`: embeddings of the whole feature map and of horizontal stripes of it (Wang et al., Learning
+//! Discriminative Features with Multiple Granularities, ACM MM 2018, arXiv:1804.01438).
 
 use burn::{config::Config, module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
@@ -14,26 +14,26 @@ use crate::pool::PoolConfig;
 /// Configuration of [`StripeHead`].
 #[derive(Config, Debug, PartialEq)]
 pub struct StripeHeadConfig {
-    /// Horizontal stripes besides the whole, which divide the height of the map; none by default.
+    /// The number of horizontal stripes, which divides the height of the feature map; 0 by default.
     #[config(default = 0)]
     pub stripes: usize,
-    /// Dimensions of the whole and of each stripe; 256 in the paper.
+    /// Dimensions of the whole feature map's embedding and of each stripe's; 256 in the paper.
     #[config(default = 256)]
     pub dimensions: usize,
 }
 
-/// A map described as a whole and in horizontal stripes, each reduced and classified by itself.
+/// Embeds the whole feature map and horizontal stripes of it, each with its own linear layer and classifier.
 ///
 /// ```text
-/// f₀ = reduce₀(max_hw(x))                    the metric loss sees f₀ alone
+/// f₀ = reduce₀(max_hw(x))                    the metric loss sees only f₀
 /// fᵢ = reduceᵢ(max_hw(stripeᵢ of x))         i = 1 … stripes
-/// f = [f₀, f₁, …]                            the descriptor    [batch, (1 + stripes)·dimensions]
+/// f = [f₀, f₁, …]                            the embedding    [batch, (1 + stripes)·dimensions]
 /// y₀ … yₛ                                    the identity loss sees all of them
 /// ```
 ///
-/// A branch of MGN, which has three side by side, with 0, 2 and 3 stripes on late stages of their own.
-/// Stripes have no metric loss: a stripe that shows something else than in another image, because the
-/// person was cut out badly, would be pulled to what it is not (§3.3).
+/// MGN has three such branches, with 0, 2 and 3 stripes, each after its own late stages. Stripes have no
+/// metric loss: in a misaligned image, a stripe shows another part of the body than in other images, and the
+/// loss would pull the features of different parts together (§3.3).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -50,7 +50,7 @@ pub struct StripeHeadConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct StripeHead {
-    /// The head of the whole map.
+    /// The head of the whole feature map.
     pub whole: LinearBnReluHead,
     /// The heads of the stripes, from top to bottom.
     pub stripes: Vec<LinearBnReluHead>,
@@ -60,7 +60,7 @@ impl HeadConfig for StripeHeadConfig {
     type Head = StripeHead;
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> StripeHead {
-        Problems::refuse("granules", |problems| self.validate(input, problems));
+        Problems::refuse("StripeHead", |problems| self.validate(input, problems));
         let stripes = self.stripes;
         let config = LinearBnReluHeadConfig {
             dimensions: self.dimensions,
@@ -83,7 +83,7 @@ impl HeadConfig for StripeHeadConfig {
         problems.require(
             "stripes",
             stripes == 0 || input.height.is_multiple_of(stripes),
-            format_args!("0 or a divisor of the height of a map of {input}"),
+            format_args!("0 or a divisor of the height of the feature map {input}"),
             stripes,
         );
         validate_dimensions("dimensions", self.dimensions, input.channels, problems);
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     #[should_panic(
-        expected = "stripes: expected 0 or a divisor of the height of a map of 8x4x4, found 3"
+        expected = "stripes: expected 0 or a divisor of the height of the feature map 8x4x4, found 3"
     )]
-    fn stripes_that_do_not_divide_are_refused() {
+    fn stripes_that_do_not_divide_the_height_are_refused() {
         let config = StripeHeadConfig::new().with_stripes(3);
         let _ = config.init(
             FeatureShape::new(8, 4, 4),

@@ -1,4 +1,4 @@
-//! Feature augmentation: what happens to the features of a branch in training.
+//! Feature augmentation: changes of the features of a branch in training.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{batch_drop, cut_mix::Mixed};
 
-/// What happens to the features of a branch in training. [`AugmentConfig`] is those of the library; one's own is
-/// a type with one method:
+/// A change of the features of a branch in training. Those of the library are the variants of
+/// [`AugmentConfig`]; a custom one is a type with one method:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::{batch_drop, cut_mix::Mixed};
 /// use reid_nn::{Head, HeadConfig, Init, TrainingStep};
 /// use reid_nn::head::{AugmentContext, AugmentTrace, BranchedHeadConfig, FeatureAugment};
 ///
-/// /// Leaves out the upper half.
+/// /// Removes the upper half of the feature map.
 /// #[derive(Debug)]
 /// struct LowerHalf;
 ///
@@ -43,14 +43,14 @@ use crate::{batch_drop, cut_mix::Mixed};
 /// assert_eq!(output.embedding.dims(), [2, 1536]);
 /// ```
 pub trait FeatureAugment: fmt::Debug + Send + Sync {
-    /// The features that the branch is given, and how they came about.
+    /// Computes the features that the branch sees. The trace holds them and records what was changed.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
     fn apply(&self, features: Tensor<4>, context: &AugmentContext<'_>) -> AugmentTrace;
 }
 
-/// What an augmentation may look at besides its features.
+/// The information that an augmentation may use besides its features.
 #[derive(Debug)]
 pub struct AugmentContext<'a> {
     pub(super) previous: Option<&'a BranchPass<'a>>,
@@ -58,22 +58,22 @@ pub struct AugmentContext<'a> {
 }
 
 impl AugmentContext<'_> {
-    /// Labels, attributes and the seed of this branch.
+    /// The labels and attributes of the batch, and the seed of this branch.
     #[must_use]
     pub const fn step(&self) -> TrainingStep<'_> {
         self.step
     }
 
-    /// Computes Grad-CAM of the branch before this one: of the score of each image's label, on the features that
-    /// branch was given. `[batch, height, width]`, on a plain device.
+    /// Computes the Grad-CAM of the previous branch, `[batch, height, width]`, on a plain device. It explains
+    /// the logit of each image's label in terms of the features that the previous branch saw.
     ///
     /// # Panics
-    /// If there is no branch before this one.
+    /// If there is no previous branch.
     #[must_use]
     pub fn cam(&self, source: CamSource) -> Tensor<3> {
         let previous = self
             .previous
-            .expect("the first branch has no branch before it: Grad-CAM needs a global branch");
+            .expect("the first branch has no previous branch: Grad-CAM needs a global branch");
         previous.cam(source, self.step)
     }
 }
@@ -100,49 +100,51 @@ impl FeatureAugment for AugmentConfig {
     }
 }
 
-/// What was done to the features of a branch.
+/// The record of what was changed in the features of a branch.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "a few in a step, which are read and dropped"
+    reason = "a training step has only a few of them, which are not stored"
 )]
 #[non_exhaustive]
 pub enum AugmentTrace {
-    /// Nothing more is known than what the branch was given: there is no augmentation, or one's own.
+    /// Only the features are recorded: the trace of [`AugmentConfig::None`] and of custom augmentations.
     Features {
-        /// What the branch was given, `[batch, channels, height, width]`.
+        /// The features that the branch sees, `[batch, channels, height, width]`.
         features: Tensor<4>,
     },
-    /// Cells were cut and mixed.
+    /// Patches were replaced by those of a partner.
     CutMix {
-        /// Where the branch before looked, `[batch, height, width]`, without autodiff.
+        /// The Grad-CAM of the previous branch, `[batch, height, width]`, on a plain device.
         map: Tensor<3>,
-        /// The result.
+        /// The mixed features, the cut positions and the partners.
         mixed: Mixed,
     },
     /// A rectangle was dropped.
     Drop {
-        /// What was left, `[batch, channels, height, width]`.
+        /// The features, with 0 in the rectangle, `[batch, channels, height, width]`.
         features: Tensor<4>,
-        /// The rectangle, `[height, width]`.
+        /// True inside the rectangle, `[height, width]`.
         inside: Tensor<2, Bool>,
     },
 }
 
 impl AugmentTrace {
-    /// The share of images whose Grad-CAM in the branch before is empty (all zero), so that no cell stands
-    /// out. Reported if cells were cut: with many empty maps the cut follows position, not the Grad-CAM.
+    /// The share of images with an empty CAM in the previous branch, if the augmentation is `CutMix`.
+    ///
+    /// All patches of an empty CAM have the same score, so the cut is decided by their index and not by the
+    /// CAM.
     pub(super) fn diagnostic(&self, branch: usize) -> Option<Diagnostic> {
         match self {
             Self::CutMix { mixed, .. } => Some(Diagnostic {
-                name: format!("silent {branch}").into(),
+                name: format!("empty CAM {branch}").into(),
                 value: mixed.empty_cam.clone().float().mean(),
             }),
             Self::Features { .. } | Self::Drop { .. } => None,
         }
     }
 
-    /// What the branch was given, `[batch, channels, height, width]`.
+    /// The features that the branch sees, `[batch, channels, height, width]`.
     #[must_use]
     pub fn features(&self) -> &Tensor<4> {
         match self {

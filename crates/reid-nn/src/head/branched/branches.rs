@@ -1,4 +1,4 @@
-//! The branches of a branched head, of one type or of several, and what a branch computed in a training step.
+//! The branches of a branched head, of one type or of several, and the forward pass of a branch in training.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::{
     grad_cam::{GradCam, Target},
 };
 
-/// The branches of a [`BranchedHead`](super::BranchedHead), in order: a `Vec` of heads of one type, or a tuple of
-/// two to four heads.
+/// The branches of a [`BranchedHead`](super::BranchedHead), in order: a `Vec` of heads of one type, or a
+/// tuple of two to four heads.
 pub trait Branches: Module + ModuleDisplay + 'static {
     /// The branches in order.
     fn list(&self) -> Vec<&dyn BranchHead>;
@@ -24,7 +24,7 @@ pub trait Branches: Module + ModuleDisplay + 'static {
     fn fold_batch_norm(self) -> Self;
 }
 
-/// A head of any type. Every [`Head`] is one.
+/// A head as a trait object, for heads of different types in one list. It is implemented for every [`Head`].
 pub trait BranchHead {
     /// Computes [`Head::forward`].
     fn evaluate(&self, features: Tensor<4>) -> ReidOutput;
@@ -36,7 +36,8 @@ pub trait BranchHead {
         step: TrainingStep<'_>,
     ) -> (ReidOutput, Option<PassCam<'_>>);
 
-    /// Computes Grad-CAM of the first scores by autodiff, with batch statistics if the head trains.
+    /// Computes the Grad-CAM of the head's first logits by autodiff. Batch statistics are used if the head is
+    /// on an autodiff device, and running statistics otherwise.
     ///
     /// # Shapes
     /// - `features`: `[batch, channels, height, width]`
@@ -101,7 +102,7 @@ tuple_of_branches!(A 0, B 1);
 tuple_of_branches!(A 0, B 1, C 2);
 tuple_of_branches!(A 0, B 1, C 2, D 3);
 
-/// Whether a parameter is on an autodiff device.
+/// Visits a module, and records whether a parameter is on an autodiff device.
 struct OnAutodiff(bool);
 
 impl ModuleVisitor for OnAutodiff {
@@ -110,12 +111,12 @@ impl ModuleVisitor for OnAutodiff {
     }
 }
 
-/// Grad-CAM of one training pass in closed form: a function of the labels, `[batch]`, to maps,
-/// `[batch, height, width]`, both on a plain device.
+/// The Grad-CAM of one training pass in closed form: a function from labels, `[batch]`, to CAMs,
+/// `[batch, height, width]`. Both are on a plain device.
 pub struct PassCam<'a>(Box<dyn Fn(Tensor<1, Int>) -> Tensor<3> + 'a>);
 
 impl<'a> PassCam<'a> {
-    /// Grad-CAM by this function.
+    /// Wraps a function from labels to CAMs.
     pub fn new(maps: impl Fn(Tensor<1, Int>) -> Tensor<3> + 'a) -> Self {
         Self(Box::new(maps))
     }
@@ -127,7 +128,7 @@ impl fmt::Debug for PassCam<'_> {
     }
 }
 
-/// A branch after its forward pass in a training step.
+/// A branch, with the input and output of its forward pass in a training step.
 pub(super) struct BranchPass<'a> {
     head: &'a dyn BranchHead,
     features: Tensor<4>,
@@ -136,7 +137,7 @@ pub(super) struct BranchPass<'a> {
 }
 
 impl<'a> BranchPass<'a> {
-    /// Computes a branch.
+    /// Computes the forward pass of a branch.
     ///
     /// # Panics
     /// If a label is not below the number of classes.
@@ -157,7 +158,8 @@ impl<'a> BranchPass<'a> {
         }
     }
 
-    /// Grad-CAM of this pass, on a plain device.
+    /// Computes the Grad-CAM of this pass, `[batch, height, width]`, on a plain device. A head without a
+    /// closed form uses autodiff, whatever `source` is.
     pub(super) fn cam(&self, source: CamSource, step: TrainingStep<'_>) -> Tensor<3> {
         let device = self.features.clone().without_autodiff().device();
         let labels = step.targets(&device).labels;

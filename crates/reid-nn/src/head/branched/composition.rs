@@ -1,4 +1,4 @@
-//! Configuration of any branched head: which heads, which augmentations, and what they share.
+//! `BranchesConfig`: the configuration of a branched head with branches of any type.
 
 use std::sync::Arc;
 
@@ -14,20 +14,21 @@ use crate::{
     init::Init,
 };
 
-/// Configuration of any [`BranchedHead`]: branches of any type, a global branch, a shared bottleneck, and an
-/// augmentation per branch.
+/// Configuration of any [`BranchedHead`]: branches of any type, an optional global branch, an optional
+/// bottleneck that the other branches share, and one augmentation per branch.
 ///
-/// The branches are a `Vec` of configurations of one type or a tuple of several. A branch with blocks of its own is
-/// a [`BlockThenHeadConfig`](crate::head::BlockThenHeadConfig).
+/// The branches are a `Vec` of configurations of one type, or a tuple of two to four. A branch with its own
+/// blocks is a [`BlockThenHeadConfig`](crate::head::BlockThenHeadConfig).
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{FeatureShape, Seed};
 /// use reid_nn::{Head, HeadConfig, Init, TrainingStep, attention::RgaSpatialConfig, cut_mix::CutMix};
-/// use reid_nn::head::{AugmentConfig, BlockThenHeadConfig, BnNeckConfig, BranchesConfig, CamSource, StripeHeadConfig};
+/// use reid_nn::head::{AugmentConfig, BlockThenHeadConfig, BnNeckConfig, BranchesConfig, CamSource};
+/// use reid_nn::head::StripeHeadConfig;
 ///
-/// // Three branches: the whole map, attention before a neck, and stripes of which half the patches come from
-/// // another image, where Grad-CAM says that the branch with attention looked.
+/// // Three branches: a neck, attention before a neck, and stripes. In training, half of the third branch's
+/// // patches come from another image: those with the highest Grad-CAM in the branch with attention.
 /// let attention = BlockThenHeadConfig { block: RgaSpatialConfig::new(), head: BnNeckConfig::new() };
 /// let stripes = StripeHeadConfig::new().with_stripes(2).with_dimensions(4);
 /// let mix = AugmentConfig::CutMix { mix: CutMix::new().with_cut(4), cam_source: CamSource::Autodiff };
@@ -47,20 +48,20 @@ use crate::{
     bound(deserialize = "B: Deserialize<'de>, G: Deserialize<'de>")
 )]
 pub struct BranchesConfig<B, G = LinearBnReluHeadConfig> {
-    /// The head on the features themselves, if there is one.
+    /// The head of the global branch, which sees the feature map as it is, if there is one.
     #[serde(deserialize_with = "Option::deserialize")]
     pub global: Option<G>,
-    /// Whether the branches share a residual bottleneck block.
+    /// Whether the branches after the global one share a residual bottleneck block.
     pub bottleneck: bool,
-    /// The heads of the branches.
+    /// The heads of the branches after the global one.
     #[serde(deserialize_with = "strict")]
     pub branches: B,
-    /// The augmentation of each branch; empty if there is none anywhere.
+    /// The augmentation of each of these branches; empty if no branch has one.
     pub augments: Vec<AugmentConfig>,
 }
 
 impl<B> BranchesConfig<B> {
-    /// These branches, without a global branch, bottleneck or augmentation.
+    /// Creates a configuration with these branches, without a global branch, bottleneck or augmentation.
     #[must_use]
     pub const fn new(branches: B) -> Self {
         Self {
@@ -73,7 +74,7 @@ impl<B> BranchesConfig<B> {
 }
 
 impl<B, G> BranchesConfig<B, G> {
-    /// Adds a branch on the features themselves, before the others.
+    /// Sets the global branch, which sees the feature map as it is and comes before the others.
     #[must_use]
     pub fn with_global<H>(self, global: H) -> BranchesConfig<B, H> {
         BranchesConfig {
@@ -84,7 +85,7 @@ impl<B, G> BranchesConfig<B, G> {
         }
     }
 
-    /// Adds a residual bottleneck block before the branches, computed once for all of them.
+    /// Adds a residual bottleneck block, which the branches after the global one share.
     #[must_use]
     pub fn with_bottleneck(self) -> Self {
         Self {
@@ -93,7 +94,7 @@ impl<B, G> BranchesConfig<B, G> {
         }
     }
 
-    /// Sets the augmentation of each branch.
+    /// Sets the augmentation of each branch after the global one.
     #[must_use]
     pub fn with_augments(self, augments: Vec<AugmentConfig>) -> Self {
         Self { augments, ..self }
@@ -148,7 +149,7 @@ impl<B: HeadConfig<Head: Branches>, G: HeadConfig> HeadConfig for BranchesConfig
         problems.require(
             "branches",
             branches > 0 || self.global.is_some(),
-            "at least 1 where there is no global branch",
+            "at least 1 branch if there is no global branch",
             "none",
         );
         problems.require(
@@ -167,7 +168,7 @@ impl<B: HeadConfig<Head: Branches>, G: HeadConfig> HeadConfig for BranchesConfig
                     index > 0
                         || self.global.is_some()
                         || !matches!(augment, AugmentConfig::CutMix { .. }),
-                    "a branch before it, whose Grad-CAM decides what is cut",
+                    "a previous branch, whose Grad-CAM selects the patches",
                     "none",
                 );
                 augment.validate(input, problems);
@@ -176,7 +177,8 @@ impl<B: HeadConfig<Head: Branches>, G: HeadConfig> HeadConfig for BranchesConfig
     }
 }
 
-/// The bottleneck that branches share: as many channels as its input, a quarter of them inside.
+/// The configuration of the bottleneck that branches share: its output has the channels of its input, and its
+/// inner convolution a quarter of them.
 fn bottleneck(channels: usize) -> ResidualBlockConfig<()> {
     ResidualBlockConfig {
         kind: ResidualKind::Bottleneck,
@@ -222,10 +224,10 @@ mod tests {
         problems.to_string()
     }
 
-    /// The second branch is cut where Grad-CAM of the first looked: a head of another type, without a closed form
-    /// for training passes. On a plain device that is the map of `GradCam` itself.
+    /// The features of the second branch are cut by the Grad-CAM of the first: a head of another type,
+    /// without a closed form for training passes. On a plain device its CAM is that of `GradCam`.
     #[test]
-    fn heads_of_several_types_are_mixed_by_the_branch_before() {
+    fn features_are_mixed_by_the_cam_of_a_previous_branch_of_another_type() {
         let device = Device::default();
         let branches = (PooledHeadConfig::new(), BnNeckConfig::new());
         let config = BranchesConfig::new(branches).with_augments(vec![AugmentConfig::None, mix()]);
@@ -241,7 +243,7 @@ mod tests {
         ] = &traced.traces[..]
         else {
             panic!(
-                "expected a plain and a mixed branch, found {:?}",
+                "expected the traces of no augmentation and of CutMix, found {:?}",
                 traced.traces
             );
         };
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn one_branch_is_its_head() {
+    fn a_single_branch_computes_the_output_of_its_head() {
         let device = Device::default();
         let config = BranchesConfig::new(vec![BnNeckConfig::new()]);
         let head = config.init(INPUT, 3, &fixtures::init(&device));
@@ -270,19 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_built_is_a_problem() {
+    fn invalid_configurations_are_reported() {
         let neck = BnNeckConfig::new;
         let first = BranchesConfig::new(vec![neck()]).with_augments(vec![mix()]);
         let expected =
-            "augments[0].cut-mix: expected a branch before it, whose Grad-CAM decides what is cut";
+            "augments[0].cut-mix: expected a previous branch, whose Grad-CAM selects the patches";
         assert!(problems(&first).contains(expected), "{}", problems(&first));
         assert_eq!(problems(&first.with_global(neck())), "");
         let none = BranchesConfig::new(Vec::<BnNeckConfig>::new());
-        assert!(
-            problems(&none).contains(
-                "branches: expected at least 1 where there is no global branch, found none"
-            )
-        );
+        assert!(problems(&none).contains(
+            "branches: expected at least 1 branch if there is no global branch, found none"
+        ));
         let few = BranchesConfig::new((neck(), neck())).with_augments(vec![AugmentConfig::None]);
         let expected = "augments: expected none, or one for each of the 2 branches, found 1";
         assert!(problems(&few).contains(expected), "{}", problems(&few));
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "Grad-CAM needs a global branch")]
-    fn the_first_branch_has_no_branch_before_it() {
+    fn the_first_branch_has_no_cam_without_a_global_branch() {
         let config = BranchesConfig::new(vec![BnNeckConfig::new()]);
         let head = config.init(INPUT, 3, &fixtures::init(&Device::default()));
         let head = head.with_augments(vec![Arc::new(mix())]);

@@ -1,4 +1,4 @@
-//! What a branched head is made of, and what is done to its branches.
+//! The configurations of Batch `DropBlock` and progressive feature `CutMix`, and of augmentations.
 
 use burn::config::Config;
 use reid_core::{FeatureShape, Problems};
@@ -10,37 +10,38 @@ use crate::{
     init::Init, pool::PoolConfig,
 };
 
-/// Configuration of [`BranchedHead`]: a global branch alone by default.
+/// Configuration of a [`BranchedHead`] whose branches are all a linear layer, batch norm and `ReLU`. By
+/// default it has only a global branch.
 ///
 /// ```
 /// use reid_core::FeatureShape;
 /// use reid_nn::{HeadConfig, cut_mix::{CutMix, MixPartner}, head::{BranchConfig, BranchedHeadConfig}};
 ///
-/// let place = FeatureShape::new(2048, 24, 8);
-/// assert_eq!(BranchedHeadConfig::progressive_cut_mix(2).output(place, 751).embedding, 2048);
+/// let input = FeatureShape::new(2048, 24, 8);
+/// assert_eq!(BranchedHeadConfig::progressive_cut_mix(2).output(input, 751).embedding, 2048);
 ///
-/// // The progressive chain with one branch, partners of the same identity, and 8 patches.
+/// // One branch after the global one. Its 8 cut patches come from an image of the same identity.
 /// let mix = CutMix::new().with_cut(8).with_partner(MixPartner::Positive);
 /// let config = BranchedHeadConfig::new().with_branches(vec![BranchConfig::cut_mix(1024, mix)]);
-/// assert_eq!(config.output(place, 751).features, [512, 1024]);
+/// assert_eq!(config.output(input, 751).features, [512, 1024]);
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BranchedHeadConfig {
     /// Dimensions of the global branch; 512 in both papers' code.
     #[config(default = 512)]
     pub global: usize,
-    /// The branches after it, in order.
+    /// The branches after the global one, in order.
     #[config(default = "Vec::new()")]
     pub branches: Vec<BranchConfig>,
 }
 
-/// One of the branches that are augmented.
+/// Configuration of a branch after the global one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
-    /// Dimensions of its part of the descriptor.
+    /// Dimensions of this branch's part of the embedding.
     pub dimensions: usize,
-    /// What is done to its features in training.
+    /// The augmentation of its features in training.
     pub augment: AugmentConfig,
 }
 
@@ -48,33 +49,34 @@ pub struct BranchConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AugmentConfig {
-    /// Nothing.
+    /// No augmentation.
     None,
-    /// Cells where the branch before looked are those of another image.
+    /// The patches with the highest Grad-CAM of the previous branch are replaced by those of another image.
     CutMix {
-        /// Which cells, and whose.
+        /// The patches and the choice of the other image.
         mix: CutMix,
-        /// How the place where the branch before looked is found.
+        /// How the Grad-CAM is computed.
         cam_source: CamSource,
     },
-    /// A rectangle is dropped from the whole batch.
+    /// One rectangle of the feature map is set to 0 in the whole batch.
     Drop(BatchDrop),
 }
 
-/// How the place where a branch looked is found; both give the same up to rounding.
+/// How the Grad-CAM of a training pass is computed. Both ways give the same CAM up to rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CamSource {
-    /// Grad-CAM written down, from what the branch computed anyway.
+    /// In closed form, from values that the branch has computed in its forward pass. A head without a closed
+    /// form uses autodiff.
     #[default]
     ClosedForm,
-    /// Grad-CAM by a second forward and backward pass of the branch alone; in the authors' code the
-    /// backward pass goes through the whole network.
+    /// By a second forward and backward pass, of only the branch. In the authors' code the backward pass goes
+    /// through the whole network.
     Autodiff,
 }
 
 impl BranchConfig {
-    /// A branch whose features are mixed where the branch before it looked.
+    /// Creates a branch with feature `CutMix` by the Grad-CAM of the previous branch, in closed form.
     #[must_use]
     pub fn cut_mix(dimensions: usize, mix: CutMix) -> Self {
         let cam_source = CamSource::ClosedForm;
@@ -85,7 +87,7 @@ impl BranchConfig {
         }
     }
 
-    /// A branch of which a rectangle is dropped.
+    /// Creates a branch with Batch `DropBlock`.
     #[must_use]
     pub fn drop(dimensions: usize, drop: BatchDrop) -> Self {
         let augment = AugmentConfig::Drop(drop);
@@ -97,11 +99,11 @@ impl BranchConfig {
 }
 
 impl BranchedHeadConfig {
-    /// Progressive feature `CutMix` with this many branches beside the global one: 512 + 1024 + 512
-    /// dimensions with 2 ("+ PC2"), as in the authors' code.
+    /// Progressive feature `CutMix` with `branches` branches after the global one. With 2 ("+ PC2") the
+    /// embedding has 512 + 1024 + 512 dimensions, as in the authors' code.
     ///
     /// # Panics
-    /// If there are more than 2: further ones have no published dimensions.
+    /// If `branches` is above 2: the dimensions of further branches are not published.
     #[must_use]
     pub fn progressive_cut_mix(branches: usize) -> Self {
         Self::published(branches, |dimensions| {
@@ -109,11 +111,11 @@ impl BranchedHeadConfig {
         })
     }
 
-    /// Batch `DropBlock` with this many branches beside the global one, each with rectangles of its own:
-    /// 512 + 1024 dimensions with 1 ("BDB"), and 512 more with 2 ("BDB*3").
+    /// Batch `DropBlock` with `branches` branches after the global one, each with its own rectangles. The
+    /// embedding has 512 + 1024 dimensions with 1 ("BDB"), and 512 more with 2 ("BDB*3").
     ///
     /// # Panics
-    /// If there are more than 2: further ones have no published dimensions.
+    /// If `branches` is above 2: the dimensions of further branches are not published.
     #[must_use]
     pub fn batch_drop_block(branches: usize) -> Self {
         Self::published(branches, |dimensions| {
@@ -133,7 +135,7 @@ impl BranchedHeadConfig {
 }
 
 impl BranchedHeadConfig {
-    /// The same head as a composition of branches, which can be changed further.
+    /// Returns the same head as a composition of branches, in which heads and augmentations can be replaced.
     #[must_use]
     pub fn composition(&self) -> BranchesConfig<Vec<LinearBnReluHeadConfig>> {
         let reduced = |dimensions, pool| LinearBnReluHeadConfig { dimensions, pool };
@@ -168,7 +170,7 @@ impl HeadConfig for BranchedHeadConfig {
         problems.require(
             "branches",
             self.branches.is_empty() || channels.is_multiple_of(4),
-            "none, or a map whose channels are a multiple of 4 for the extra bottleneck",
+            "none, or feature maps whose number of channels is a multiple of 4",
             format_args!("{} on {channels} channels", self.branches.len()),
         );
         for (index, branch) in self.branches.iter().enumerate() {
