@@ -67,7 +67,7 @@ pub enum Event<'a> {
         /// The number of values of all parameters of the model.
         parameters: usize,
     },
-    /// A setting is valid, but probably unintended.
+    /// A setting is valid for these data, but probably unintended.
     Warning(&'a Problem),
     /// The headers of all images are being read, before the first step.
     Checking {
@@ -113,7 +113,7 @@ pub struct StepReport {
     /// The name and value of each diagnostic, such as the fraction of images with an empty CAM. In half
     /// precision also `skipped`: 1 if the step was skipped because its gradients overflowed, otherwise 0.
     pub diagnostics: Vec<(String, f64)>,
-    /// The learning rate.
+    /// The learning rate that the schedule gives after this step.
     pub learning_rate: f64,
     /// The mean speed since the run started or resumed.
     pub images_per_second: f64,

@@ -94,8 +94,8 @@ impl Extractor {
         }
     }
 
-    /// Uses the mean of the embeddings of an image and of its mirror image, which takes twice the time. The
-    /// two embeddings are not normalised before, as in other toolkits.
+    /// Uses the mean of the embeddings of an image and of its mirror image, which takes twice the time. As in
+    /// other toolkits, the two embeddings are not normalised to length 1 before.
     #[must_use]
     pub fn with_flip_test(self) -> Self {
         Self {
@@ -124,7 +124,8 @@ impl Extractor {
         self.loader.size()
     }
 
-    /// Sets the number of images per batch. It changes speed and memory, not the embeddings up to rounding.
+    /// Sets the number of images per batch. It affects speed and memory, but not the embeddings,
+    /// except for rounding.
     ///
     /// # Panics
     /// If `batch_size` is 0.

@@ -14,7 +14,7 @@ use crate::{
 
 /// A group of parameters with its own learning rate, optimizer or frozen epochs.
 ///
-/// A group names parameters by their paths, as in a state dict of `PyTorch`. `backbone` is the whole
+/// A group names parameters by their paths, like the keys of a `PyTorch` state dict. `backbone` is the whole
 /// backbone, `backbone.layer1` its first stage, `head` the head, and `criterion` the parameters of the
 /// losses.
 ///

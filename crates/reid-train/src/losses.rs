@@ -36,8 +36,8 @@ pub struct LossesConfig {
 }
 
 impl Default for LossesConfig {
-    /// The losses of the strong baseline without center loss: label smoothing 0.1, margin 0.3, both weights
-    /// 1.
+    /// The losses of the strong baseline without center loss: label smoothing 0.1, margin 0.3, and
+    /// weight 1 for both.
     fn default() -> Self {
         Self {
             identity: Some(WeightedConfig {

@@ -76,8 +76,8 @@ pub struct Recipe<N, L = LossesConfig> {
     pub optimizer: OptimizerConfig,
     /// The learning rate of each epoch.
     pub schedule: Schedule,
-    /// The norm to which the gradients of all parameters of the model together are clipped, above 0. `None`
-    /// does not clip. Gradients of the criterion are not counted and not clipped.
+    /// The largest joint norm of the gradients of all model parameters, above 0. Larger gradients are
+    /// clipped to it; `None` does not clip. The gradients of the criterion are neither counted nor clipped.
     pub clip_norm: Option<f64>,
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,9 +107,11 @@ pub struct Recipe<N, L = LossesConfig> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// The number of identities per batch (P), at least 1, or 2 for losses that compare images.
+    /// The number of identities per batch (P): at least 1, and at least 2 for losses that compare
+    /// images.
     pub identities: usize,
-    /// The number of images per identity (K), at least 1, or 2 for losses that compare images.
+    /// The number of images per identity (K): at least 1, and at least 2 for losses that compare
+    /// images.
     pub images: usize,
     /// The definition of an epoch.
     pub epoch: EpochDefinition,

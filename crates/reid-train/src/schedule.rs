@@ -42,7 +42,7 @@ pub struct Schedule {
     pub decay: Decay,
 }
 
-/// The rise of the learning rate to the base rate.
+/// The rise of the learning rate to the base rate. `n` is the number of the epoch, as in [`Schedule`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WarmUp {

@@ -163,7 +163,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self.learner.learner_mut()
     }
 
-    /// Replaces the optimizer of the recipe by a custom one. Parameter groups with an optimizer keep it.
+    /// Replaces the optimizer of the recipe by a custom one. Parameter groups with an optimizer keep theirs.
     #[must_use]
     pub fn with_optimizer<O>(mut self, optimizer: O) -> Self
     where

@@ -72,7 +72,7 @@ fn save<F: Files>(
 }
 
 /// A run with one checkpoint.
-fn begun() -> TempDir {
+fn run_with_one_checkpoint() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let generations = Generations::new(folder.path().join(RUN), Faulty::default());
     generations.create().expect("a new folder");
@@ -114,7 +114,7 @@ fn recovered(run: &Path) -> String {
 
 /// The operations of a save that succeeds, and the folder of the run.
 fn successful_save() -> (TempDir, Vec<Operation>) {
-    let folder = begun();
+    let folder = run_with_one_checkpoint();
     let generations = Generations::new(folder.path().join(RUN), Faulty::default());
     save(&generations, NEW, &pointer(NEW, OLD)).expect("saved");
     let operations = generations.files().operations.take();
@@ -127,7 +127,7 @@ fn an_operation_that_fails_leaves_one_of_the_two_checkpoints() {
     let (_folder, operations) = successful_save();
     for (number, operation) in operations.iter().enumerate() {
         for forever in [false, true] {
-            let folder = begun();
+            let folder = run_with_one_checkpoint();
             let run = folder.path().join(RUN);
             let faulty = Faulty {
                 fails: Some((number, forever)),
@@ -154,7 +154,7 @@ fn a_disk_that_is_full_at_any_byte_leaves_one_of_the_two_checkpoints() {
     let whole: usize = operations.iter().map(written).sum();
     assert!(whole > 500);
     for room in 0..=whole {
-        let folder = begun();
+        let folder = run_with_one_checkpoint();
         let run = folder.path().join(RUN);
         let faulty = Faulty {
             room: Some(Cell::new(room)),
@@ -180,7 +180,7 @@ fn a_kill_at_any_moment_leaves_one_of_the_two_checkpoints() {
     let (whole, operations) = successful_save();
     let mut seen = [0, 0];
     let mut kill = |number: usize, bytes: Option<usize>| {
-        let folder = begun();
+        let folder = run_with_one_checkpoint();
         let moved = |path: &Path| folder.path().join(path.strip_prefix(whole.path()).unwrap());
         for operation in &operations[..number] {
             operation.moved(&moved).apply().expect("as before");
@@ -209,7 +209,7 @@ fn a_kill_at_any_moment_leaves_one_of_the_two_checkpoints() {
 #[test]
 fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
     let (whole, operations) = successful_save();
-    let start = begun();
+    let start = run_with_one_checkpoint();
     let relative = |path: &Path| path.strip_prefix(whole.path()).unwrap().to_owned();
     // The possible contents of a file that was not flushed.
     let contents: [Content; 4] = [
@@ -266,7 +266,7 @@ fn a_save_without_flushes_loses_a_checkpoint() {
         matches!(operation, Operation::SyncFile(_) | Operation::SyncFolder(_))
     };
     assert!(operations.iter().filter(flushes).count() >= 10);
-    let start = begun();
+    let start = run_with_one_checkpoint();
     let mut system = Posix::of_folder(start.path());
     // The folder of the run is flushed, but neither the files of the checkpoint nor their names.
     for operation in &operations {
