@@ -30,8 +30,8 @@ macro_rules! architectures {
         /// It can be the `network` of a recipe. [`Embedder::open`](crate::Embedder::open) opens checkpoints of such
         /// runs.
         ///
-        /// As JSON it is an object with one field, whose name is the name of the architecture. Recipes of version 0.1
-        /// have no such name; their networks are recognised by their fields.
+        /// As JSON it is an object with one field, named after the architecture, such as `baseline`. Networks in
+        /// recipes of version 0.1 have no such name and are recognised by their fields.
         ///
         /// ```
         /// use burn::tensor::{Device, Tensor};
@@ -107,8 +107,8 @@ macro_rules! architectures {
             }
         }
 
-        /// Each parameter has the same name as in the model of that one architecture, so both read the same files
-        /// of weights.
+        /// Each parameter has the same name as in the architecture's own model, such as [`Mgn`]. Files of weights
+        /// can be loaded into both.
         impl Module for ArchitectureModel {
             fn collect_devices(&self, devices: Devices) -> Devices {
                 match self { $(Self::$name(model) => model.collect_devices(devices),)+ }
@@ -203,8 +203,8 @@ architectures! {
     Fnc("fnc", FncConfig<Inside>, Fnc<Option<SqueezeExcitation>>),
 }
 
-const EXPECTED: &str = "expected an object with one field, whose name is the architecture's; a network of \
-    a custom type `N` is opened by `Embedder::open_as::<N>`";
+const EXPECTED: &str = "expected an object with one field, named after the architecture; a network of a \
+    custom type `N` is opened by `Embedder::open_as::<N>`";
 
 impl Architecture {
     /// The strong baseline with a ResNet-50 (Luo et al., CVPRW 2019).
@@ -331,7 +331,7 @@ mod tests {
         );
     }
 
-    /// The keys are the same in the enum and in the type of the one network.
+    /// The keys of the parameters are the same in both types.
     #[test]
     fn weights_of_one_network_load_into_the_enum() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -38,7 +38,7 @@ impl Embedder {
     ///
     /// `path` is one of these:
     /// - the folder of a checkpoint,
-    /// - the folder of a run, for its best checkpoint, or for its last one before the first evaluation,
+    /// - the folder of a run, which opens its best checkpoint, or its last one before the first evaluation,
     /// - `best` or `last` in the folder of a run, such as `run/best`.
     ///
     /// # Errors

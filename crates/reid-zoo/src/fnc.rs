@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of a backbone and a `BnNeckConfig`; the backbone is `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
 /// | MGN, BFE | [`MgnConfig::from_network`](crate::MgnConfig::from_network) with the backbone; the backbone and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) of 1 branch |
 /// | Baseline + CAB, + SAB | the baseline [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
-/// | FNC, not separate | [`with_split`](Self::with_split) of `None` |
+/// | FNC, not separate | [`with_split(None)`](Self::with_split) |
 /// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
 /// | add, multiply | `combine` of both attentions in [`branches`](Self::branches) |
 /// | FNC + BFE | [`Ensemble`](reid_nn::Ensemble) of both models |
@@ -130,10 +130,11 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         }
     }
 
-    /// Copies the weights of a whole `ResNet` into a model, such as pretrained weights.
+    /// Copies weights, such as pretrained ones, from a whole `ResNet` into a model.
     ///
     /// The early stages of `whole` become the backbone, and each branch gets its own copy of the late stages. `whole`
-    /// must be a network of the configuration [`network`](Self::network), on the device of the model.
+    /// must be a network of the configuration [`network`](Self::network), on the device of the model. Without a split point,
+    /// `whole` becomes the backbone.
     ///
     /// ```
     /// use burn::tensor::Device;

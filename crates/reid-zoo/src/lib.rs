@@ -1,4 +1,4 @@
-//! Published re-identification networks for Burn, and files of their weights.
+//! Published re-identification networks for Burn, and loading and saving of weights.
 //!
 //! | network | what it is |
 //! |---|---|

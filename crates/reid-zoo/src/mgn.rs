@@ -56,7 +56,7 @@ pub struct MgnConfig<I = ()> {
 pub type Mgn<I = Identity> = ReidModel<ResNet<I>, MgnHead<I>>;
 
 impl MgnConfig {
-    /// The network of the paper: a ResNet-50. Unlike in the paper, the last stride is 1 in all branches.
+    /// The paper's network, a ResNet-50. Its last stride is 1 in all branches; in the paper, it is 2 in the first.
     #[must_use]
     pub fn resnet50() -> Self {
         Self::from_network(ResNetConfig::resnet50().with_last_stride(1))
@@ -98,7 +98,7 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         }
     }
 
-    /// Copies the weights of a whole `ResNet` into a model, such as pretrained weights.
+    /// Copies weights, such as pretrained ones, from a whole `ResNet` into a model.
     ///
     /// The early stages of `whole` become the backbone, and each branch gets its own copy of the late stages. `whole`
     /// must be a network of the configuration [`network`](Self::network), on the device of the model.
@@ -149,8 +149,8 @@ mod tests {
 
     use super::*;
 
-    /// A ResNet-50 has 23,508,032 parameters; the branches add two more copies of its late stages. They have eight
-    /// reductions of 2048 to 256 with bias and normalisation, and eight classifiers.
+    /// A ResNet-50 has 23,508,032 parameters, and the branches add two more copies of its late stages. The heads have
+    /// eight reductions of 2048 to 256 with bias and normalisation, and eight classifiers.
     #[test]
     fn the_parameter_count_matches_a_calculation_by_hand() {
         let size = InputSize::new(384, 128);

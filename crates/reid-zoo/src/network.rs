@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// Configuration of a network of a backbone and a head, such as the `network` of a recipe.
 ///
 /// [`BagOfTricksConfig`](crate::BagOfTricksConfig), [`RgaConfig`](crate::RgaConfig) and
-/// [`BranchedConfig`](crate::BranchedConfig) are names for such configurations.
+/// [`BranchedConfig`](crate::BranchedConfig) are aliases of such configurations.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -1,4 +1,4 @@
-//! Recipes of publications. Each takes any network, such as the one that it was published with.
+//! Recipes of publications. Each can be used with any network, not only with the published one.
 //!
 //! ```
 //! use reid_core::InputSize;

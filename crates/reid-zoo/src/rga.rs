@@ -46,8 +46,8 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 /// y = W g                          the identity loss sees y   [batch, classes]
 /// ```
 ///
-/// Each gate starts near 0.5. With pretrained weights, the features of the backbone therefore have another scale than
-/// in its training, until the batch normalisations have adapted. Train the network before you evaluate it.
+/// Each gate starts near 0.5 and changes the scale of the features. A backbone with pretrained weights therefore has
+/// to be trained before it is evaluated, so that its batch normalisations adapt.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -103,12 +103,11 @@ const LAYERS: [(&str, &str, &str); 8] = [
     ("W", "4.", "w2.1."),
 ];
 
-/// Loads a checkpoint of the authors' code, such as `checkpoint_600.pth.tar`, strictly
-/// (github.com/microsoft/Relation-Aware-Global-Attention-Networks).
+/// Loads a checkpoint of the authors' code strictly, such as `checkpoint_600.pth.tar`.
 ///
-/// The network must have the size and the number of classes of the checkpoint. Keys of the attention look like
-/// `backbone.rga_att1.gg_spatial.0.weight`; those of the head start with `feat_bn` and `cls`. All keys may have the
-/// prefix `module.`.
+/// The code is at github.com/microsoft/Relation-Aware-Global-Attention-Networks. The network must have the size and the
+/// number of classes of the checkpoint. Keys of the attention look like `backbone.rga_att1.gg_spatial.0.weight`; those
+/// of the head start with `feat_bn` and `cls`. All keys may have the prefix `module.`.
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].

@@ -6,8 +6,8 @@
 //! | safetensors | any program, in `PyTorch`'s names and layout; Burn, in its own | yes | yes, in `PyTorch`'s |
 //! | burnpack | Burn, and `reid-train` for checkpoints | yes | yes |
 //!
-//! A file is read by its content, whatever its extension: `.pth`, `.pth.tar-60`, `.ckpt`, `.bin`. It is written in the
-//! format of its extension, `.safetensors` or `.bpk`. Loading is **strict**: if keys are missing, unexpected or
+//! A file is read by its content, whatever its extension: `.pth`, `.pth.tar-60`, `.ckpt`, `.bin`. It is written in
+//! the format of its extension, `.safetensors` or `.bpk`. Loading is **strict**: if keys are missing, unexpected or
 //! misshapen, the error lists them, and the module is unchanged. A prefix that all keys of a file have, such as
 //! `module.`, is removed if keys fit without it. Floats of any width are cast to the dtype of the module.
 //!

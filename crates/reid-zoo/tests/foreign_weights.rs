@@ -103,7 +103,7 @@ fn long(number: u64) -> Vec<u8> {
     [b"\x8a\x09", &number.to_le_bytes()[..], b"\0"].concat()
 }
 
-/// The state dict of a [`Norm`], whose `gamma` is `gamma` in both channels.
+/// The state dict of a [`Norm`], with the same `gamma` in both channels.
 fn norm(gamma: f32) -> Entry {
     Dict(vec![
         ("gamma", Pair(gamma, gamma)),

@@ -20,8 +20,8 @@ pub(super) enum Format {
 
 impl Format {
     /// The format of a file that is read, by its content. Extensions say little: `PyTorch` checkpoints end in
-    /// `.bin`, `.ckpt`, `.th`, `.pth.tar-60` and many more. The extension decides only if the first bytes are unknown.
-    /// The reader of that format then reports what is wrong.
+    /// `.bin`, `.ckpt`, `.th`, `.pth.tar-60` and many more. The extension decides only if the first bytes are
+    /// unknown. The reader of that format then reports what is wrong.
     pub(super) fn of_content(path: &Path, head: &[u8]) -> Result<Self, Error> {
         let found = match recognise(head) {
             Content::Weights(format) => return Ok(format),

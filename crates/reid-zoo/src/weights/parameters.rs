@@ -185,7 +185,7 @@ impl Filler {
         let device = param.lazy_device();
         let tensor = Tensor::from_data(data, (&device, dtype));
         if self.path.convention == Convention::PyTorch && self.path.is_transposed() {
-            // Stored as in a layer that was not loaded, so that its products round as before the save.
+            // The weight is stored as in a new layer, so that products are rounded as before the save.
             let transposed = tensor.swap_dims(0, 1).into_data();
             let tensor = Tensor::from_data(transposed, (&device, dtype));
             return param.map(|old| replaced(&old, tensor));
