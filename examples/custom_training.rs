@@ -85,6 +85,10 @@ impl CriterionConfig for ArcFaceConfig {
 }
 
 impl Criterion for ArcFace {
+    fn uses_logits(&self) -> bool {
+        false
+    }
+
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();
         let features = unit(output.features[0].clone());

@@ -59,6 +59,10 @@ impl CriterionConfig for ArcFaceConfig {
 }
 
 impl Criterion for ArcFace {
+    fn uses_logits(&self) -> bool {
+        false
+    }
+
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let labels = targets.labels.clone();
         let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();

@@ -47,6 +47,12 @@ pub trait Criterion: Module + ModuleDisplay {
     /// - value of each loss: `[1]`
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss>;
 
+    /// Whether a loss depends on [`ReidOutput::logits`], so that the accuracy of the logits is worth reporting.
+    /// `true` by default.
+    fn uses_logits(&self) -> bool {
+        true
+    }
+
     /// Computes the sum of the [losses](Self::losses), `[1]`; 0 if there are none.
     fn forward(&self, output: &ReidOutput, targets: &Targets) -> Tensor<1> {
         let losses = self.losses(output, targets).into_iter();
@@ -125,6 +131,10 @@ impl<C: Criterion> Criterion for Option<C> {
         let part = self.as_ref();
         part.map_or_else(Vec::new, |part| part.losses(output, targets))
     }
+
+    fn uses_logits(&self) -> bool {
+        self.as_ref().is_some_and(C::uses_logits)
+    }
 }
 
 impl<C: CriterionConfig> CriterionConfig for Option<C> {
@@ -151,6 +161,10 @@ impl<C: Criterion> Criterion for Vec<C> {
         parts
             .flat_map(|part| part.losses(output, targets))
             .collect()
+    }
+
+    fn uses_logits(&self) -> bool {
+        self.iter().any(C::uses_logits)
     }
 }
 
@@ -182,6 +196,10 @@ macro_rules! tuple_of_criteria {
                 let mut losses = self.0.losses(output, targets);
                 $(losses.extend(self.$index.losses(output, targets));)+
                 losses
+            }
+
+            fn uses_logits(&self) -> bool {
+                self.0.uses_logits() $(|| self.$index.uses_logits())+
             }
         }
 

@@ -7,6 +7,7 @@ use burn::{
 
 use crate::{
     block::Block,
+    grad_cam::{GradCam, Target},
     head::{Head, ReidOutput, TrainingStep},
     model::ReidModel,
 };
@@ -19,6 +20,17 @@ pub trait Embed {
     /// - `images`: `[batch, 3, height, width]`, normalised
     /// - result: `[batch, dimensions]`
     fn embed(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// Computes [Grad-CAM](GradCam) of the class with the highest score in the first branch, on the feature map
+    /// that the head gets. `None` if there is no single head, as in an ensemble.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - result: `[batch, rows, columns]`, on a plain device
+    fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
+        let _ = images;
+        None
+    }
 }
 
 /// A model that can be trained: it has an output for criteria, and a version for evaluation.
@@ -54,6 +66,11 @@ impl<B: Block, H: Head> Model for ReidModel<B, H> {
 impl<B: Block, H: Head> Embed for ReidModel<B, H> {
     fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         self.embed(images)
+    }
+
+    fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
+        let features = self.valid().backbone.forward(images.without_autodiff());
+        Some(GradCam::new().maps(&self.head, features, Target::Highest))
     }
 }
 

@@ -10,10 +10,13 @@ mod sealed;
 mod simulated;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use burn::module::Module;
-use reid_data::loader::Classes;
+use reid_data::loader::{AttributeClasses, Classes};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -246,6 +249,17 @@ impl Checkpoints {
     /// If the checkpoint cannot be read or is damaged.
     pub fn classes(checkpoint: &Path) -> Result<Classes, Error> {
         Ok(Self::read_state(checkpoint)?.classes)
+    }
+
+    /// Reads the classes of each attribute of a checkpoint, by the name of the attribute. Empty if the training images
+    /// had no attributes.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read or is damaged.
+    pub fn attribute_classes(
+        checkpoint: &Path,
+    ) -> Result<BTreeMap<String, AttributeClasses>, Error> {
+        Ok(Self::read_state(checkpoint)?.attribute_classes)
     }
 
     /// Loads the model of a checkpoint into a model that was built by the same recipe. If the recipe averages

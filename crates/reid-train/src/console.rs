@@ -121,9 +121,9 @@ fn step_line(step: &StepReport) -> String {
     } = step;
     let (losses, diagnostics) = (named(losses, 3), percentages(diagnostics));
     format!(
-        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %{diagnostics}  \
+        "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}{}{diagnostics}  \
          rate {learning_rate:.2e}  {images_per_second:.0} images/s  {} left",
-        100.0 * accuracy,
+        percentage(*accuracy),
         clock(step.time_left),
     )
 }
@@ -133,6 +133,12 @@ fn named(values: &[(String, f64)], decimals: usize) -> String {
     let values = values.iter();
     let texts = values.map(|(name, value)| format!("{name} {value:.decimals$}"));
     texts.collect::<Vec<_>>().join("  ")
+}
+
+/// Formats an accuracy as a percentage, if there is one.
+fn percentage(accuracy: Option<f64>) -> String {
+    let text = accuracy.map(|accuracy| format!("  accuracy {:.1} %", 100.0 * accuracy));
+    text.unwrap_or_default()
 }
 
 /// Formats diagnostics as percentages, without those that are 0.
@@ -174,10 +180,10 @@ impl<W: Write> Observer for Console<W> {
             Event::Step(step) => self.step(step),
             Event::Epoch(summary) => {
                 self.line(&format!(
-                    "epoch {}: {}  accuracy {:.1} %{}  rate {:.2e}",
+                    "epoch {}: {}{}{}  rate {:.2e}",
                     summary.epoch,
                     named(&summary.losses, 4),
-                    100.0 * summary.accuracy,
+                    percentage(summary.accuracy),
                     percentages(&summary.diagnostics),
                     summary.learning_rate
                 ));
@@ -215,7 +221,7 @@ mod tests {
             step: 12,
             steps: 47,
             losses: vec![("identity".into(), 4.123_45), ("triplet".into(), 0.3)],
-            accuracy: 0.125,
+            accuracy: Some(0.125),
             diagnostics: vec![("empty CAM 1".into(), 0.0), ("empty CAM 2".into(), 0.25)],
             learning_rate: 3.5e-4,
             images_per_second: 211.4,

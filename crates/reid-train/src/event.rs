@@ -108,8 +108,8 @@ pub struct StepReport {
     pub steps: usize,
     /// The name and value of each loss, averaged over the batches of the step.
     pub losses: Vec<(String, f64)>,
-    /// The fraction of the images whose label was predicted, from 0 to 1.
-    pub accuracy: f64,
+    /// The fraction of the images whose label was predicted, from 0 to 1; `None` if no loss uses the logits.
+    pub accuracy: Option<f64>,
     /// The name and value of each diagnostic, such as the fraction of images with an empty CAM. In half
     /// precision also `skipped`: 1 if the step was skipped because its gradients overflowed, otherwise 0.
     pub diagnostics: Vec<(String, f64)>,

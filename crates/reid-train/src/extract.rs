@@ -216,17 +216,9 @@ impl Extractor {
         if images.is_empty() {
             return Err(Error::NoImages { split });
         }
-        let InputSize { height, width } = self.input();
         let mut rows = Rows::default();
         for batch in images.chunks(self.batch_size) {
-            let values = batch
-                .par_iter()
-                .flat_map_iter(|image| self.loader.prepare(image));
-            let data = TensorData::new(
-                values.collect::<Vec<f32>>(),
-                [batch.len(), 3, height, width],
-            );
-            let batch = self.precision.cast(Tensor::from_data(data, device));
+            let batch = self.precision.cast(self.prepare(batch, device));
             rows.add(self.embed_batch(model, batch));
         }
         if let Some(row) = rows.not_finite() {
@@ -239,6 +231,23 @@ impl Extractor {
             rows.dimensions,
             labels,
         )?)
+    }
+
+    /// Resizes and normalises images in memory, of any sizes: the input of a network, in single precision.
+    ///
+    /// # Shapes
+    /// - result: `[images, 3, height, width]`
+    #[must_use]
+    pub fn prepare(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
+        let InputSize { height, width } = self.input();
+        let values = images
+            .par_iter()
+            .flat_map_iter(|image| self.loader.prepare(image));
+        let values: Vec<f32> = values.collect();
+        Tensor::from_data(
+            TensorData::new(values, [images.len(), 3, height, width]),
+            device,
+        )
     }
 
     fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {

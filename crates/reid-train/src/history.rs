@@ -19,8 +19,9 @@ pub struct EpochSummary {
     pub loss: f64,
     /// The name of each loss, and its mean over the steps in which it appeared.
     pub losses: Vec<(String, f64)>,
-    /// The mean accuracy over the steps: the fraction of the images whose label was predicted.
-    pub accuracy: f64,
+    /// The mean accuracy over the steps: the fraction of the images whose label was predicted. `None` if no
+    /// loss uses the logits.
+    pub accuracy: Option<f64>,
     /// The name of each diagnostic, and its mean over the steps in which it was reported. In half precision
     /// also `skipped`, the fraction of the steps that were skipped.
     #[serde(default, alias = "remarks", skip_serializing_if = "Vec::is_empty")]
@@ -50,14 +51,14 @@ impl From<&Report> for Scores {
 /// The losses, accuracy and diagnostics of a training step, on the host.
 pub(crate) struct Measured {
     pub(crate) losses: Vec<(String, f64)>,
-    pub(crate) accuracy: f64,
+    pub(crate) accuracy: Option<f64>,
     pub(crate) diagnostics: Vec<(String, f64)>,
 }
 
 /// The losses, accuracy and diagnostics of a training step, still on the device.
 pub(crate) struct Unread {
     losses: Vec<(String, Tensor<1>)>,
-    accuracy: Tensor<1>,
+    accuracy: Option<Tensor<1>>,
     diagnostics: Vec<(String, Tensor<1>)>,
     /// ‖g‖² of each parameter's gradient, in one tensor.
     pub(crate) squares: Option<Tensor<1>>,
@@ -72,7 +73,7 @@ impl From<&StepOutput> for Unread {
             losses: losses
                 .map(|loss| (loss.name.to_string(), detached(&loss.value)))
                 .collect(),
-            accuracy: detached(&output.accuracy),
+            accuracy: output.accuracy.as_ref().map(detached),
             diagnostics: diagnostics
                 .map(|diagnostic| (diagnostic.name.to_string(), detached(&diagnostic.value)))
                 .collect(),
@@ -91,7 +92,7 @@ impl Measured {
             return sum;
         }
         for batch in batches {
-            sum.accuracy += batch.accuracy;
+            sum.accuracy = sum.accuracy.zip(batch.accuracy).map(|(a, b)| a + b);
             for (sums, values) in [
                 (&mut sum.losses, batch.losses),
                 (&mut sum.diagnostics, batch.diagnostics),
@@ -104,7 +105,7 @@ impl Measured {
                 }
             }
         }
-        sum.accuracy /= count;
+        sum.accuracy = sum.accuracy.map(|sum| sum / count);
         let all = sum.losses.iter_mut().chain(&mut sum.diagnostics);
         all.for_each(|(_, value)| *value /= count);
         sum
@@ -117,7 +118,7 @@ impl Unread {
         let all = self.losses.iter().chain(&self.diagnostics);
         let all = all
             .map(|(_, value)| value)
-            .chain([&self.accuracy])
+            .chain(&self.accuracy)
             .chain(&self.squares);
         let reading = all.fold(Transaction::default(), |reading, value| {
             reading.register(value.clone())
@@ -133,7 +134,7 @@ impl Unread {
         let measured = Measured {
             losses,
             diagnostics,
-            accuracy: number(),
+            accuracy: self.accuracy.map(|_| number()),
         };
         (measured, values.collect())
     }
@@ -144,7 +145,8 @@ impl Unread {
 pub(crate) struct Sums {
     pub(crate) steps: usize,
     pub(crate) losses: Vec<(String, f64)>,
-    pub(crate) accuracy: f64,
+    #[serde(default)]
+    pub(crate) accuracy: Option<f64>,
     #[serde(default, alias = "remarks")]
     pub(crate) diagnostics: Vec<(String, f64)>,
     /// The number of steps in which a loss or diagnostic was absent, by name; without zeros.
@@ -160,7 +162,11 @@ impl Sums {
         ] {
             add(sums, values, self.steps, &mut self.absent);
         }
-        self.accuracy += measured.accuracy;
+        self.accuracy = match (self.accuracy, measured.accuracy) {
+            (Some(sum), Some(accuracy)) => Some(sum + accuracy),
+            (None, accuracy) if self.steps == 0 => accuracy,
+            _ => None,
+        };
         self.steps += 1;
     }
 
@@ -179,7 +185,7 @@ impl Sums {
             learning_rate,
             loss: self.losses.iter().map(|(_, sum)| sum).sum::<f64>() / steps,
             losses: self.losses.iter().map(mean).collect(),
-            accuracy: self.accuracy / steps,
+            accuracy: self.accuracy.map(|sum| sum / steps),
             diagnostics: self.diagnostics.iter().map(mean).collect(),
             scores: None,
         }
@@ -223,7 +229,7 @@ mod tests {
         };
         Measured {
             losses: named(losses),
-            accuracy: 0.5,
+            accuracy: Some(0.5),
             diagnostics: named(diagnostics),
         }
     }
@@ -259,8 +265,8 @@ mod tests {
         );
         // The sums of the losses of the three steps are 9, 6 and 12.
         assert_eq!(
-            (summary.loss.to_bits(), summary.accuracy.to_bits()),
-            (9.0_f64.to_bits(), 0.5_f64.to_bits())
+            (summary.loss.to_bits(), summary.accuracy.map(f64::to_bits)),
+            (9.0_f64.to_bits(), Some(0.5_f64.to_bits()))
         );
     }
 

@@ -66,7 +66,8 @@ pub trait Learner: Module + ModuleDisplay {
 /// let output = learner.training_step(Tensor::zeros([2, 3, 32, 16], &device), step);
 /// let names: Vec<_> = output.losses.iter().map(|loss| &*loss.name).collect();
 /// assert_eq!(names, ["identity", "triplet"]);
-/// assert!((0.0..=1.0).contains(&output.accuracy.into_scalar::<f32>()));
+/// let accuracy = output.accuracy.expect("the identity loss uses the logits").into_scalar::<f32>();
+/// assert!((0.0..=1.0).contains(&accuracy));
 /// ```
 #[derive(Module, Debug)]
 pub struct ReidLearner<M, C> {
@@ -105,20 +106,30 @@ impl<M: Model, C: Criterion> ReidLearner<M, C> {
 pub struct StepOutput {
     /// The losses, each with its name. Their sum is minimised.
     pub losses: Vec<NamedLoss>,
-    /// The fraction of the batch whose label the first branch predicts, `[1]`.
-    pub accuracy: Tensor<1>,
+    /// The fraction of the batch whose label the first branch predicts, `[1]`; `None` if no loss
+    /// [uses the logits](Criterion::uses_logits).
+    pub accuracy: Option<Tensor<1>>,
     /// The diagnostics of the model: named scalars that are reported and not minimised.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl StepOutput {
-    /// The output of a training step without diagnostics.
+    /// The output of a training step, without accuracy and diagnostics.
     #[must_use]
-    pub const fn new(losses: Vec<NamedLoss>, accuracy: Tensor<1>) -> Self {
+    pub const fn new(losses: Vec<NamedLoss>) -> Self {
         Self {
             losses,
-            accuracy,
+            accuracy: None,
             diagnostics: Vec::new(),
+        }
+    }
+
+    /// Sets the accuracy, `[1]`.
+    #[must_use]
+    pub fn with_accuracy(self, accuracy: impl Into<Option<Tensor<1>>>) -> Self {
+        Self {
+            accuracy: accuracy.into(),
+            ..self
         }
     }
 
@@ -156,9 +167,13 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
         let targets = step.targets(&images.device());
         let output = self.model.forward_train(images, step);
         let losses = self.criterion.losses(&output, &targets);
-        let logits = output.logits[0].clone().detach();
-        let predicted = logits.argmax(1).squeeze_dim::<1>(1);
-        let accuracy = predicted.equal(targets.labels).float().mean();
-        StepOutput::new(losses, accuracy).with_diagnostics(output.diagnostics)
+        let accuracy = self.criterion.uses_logits().then(|| {
+            let logits = output.logits[0].clone().detach();
+            let predicted = logits.argmax(1).squeeze_dim::<1>(1);
+            predicted.equal(targets.labels).float().mean()
+        });
+        StepOutput::new(losses)
+            .with_accuracy(accuracy)
+            .with_diagnostics(output.diagnostics)
     }
 }

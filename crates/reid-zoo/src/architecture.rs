@@ -161,6 +161,10 @@ macro_rules! architectures {
             fn embed(&self, images: Tensor<4>) -> Tensor<2> {
                 match self { $(Self::$name(model) => model.embed(images),)+ }
             }
+
+            fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
+                match self { $(Self::$name(model) => model.grad_cam(images),)+ }
+            }
         }
 
         impl Model for ArchitectureModel {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use image::RgbImage;
-use reid_core::{InputSize, Sample, Split, Splits};
+use reid_core::{HeatMap, InputSize, Sample, Split, Splits};
 use reid_data::{loader::LoaderConfig, transform::Normalise};
 use reid_eval::{Embeddings, EvaluationConfig, Report};
-use reid_nn::{Embed, Init, Model, Network, Precision, device};
+use reid_nn::{Embed, Init, Model, Network, Precision, device, heat_map::heat_maps};
 use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe};
 use serde_json::Value;
 
@@ -152,6 +152,35 @@ impl Embedder {
     pub fn embed_images(&self, images: &[RgbImage]) -> Result<Embeddings, Error> {
         let model = &*self.model;
         Ok(self.extractor.embed_images(model, images, &self.device)?)
+    }
+
+    /// Computes a heat map of each image in memory: [Grad-CAM](reid_nn::Embed::grad_cam) of the training identity that
+    /// the network finds most similar. It shows which positions of the image speak for this identity. `reid-vis` draws
+    /// it over the image.
+    ///
+    /// ```no_run
+    /// use reid_data::open_image;
+    /// use reid_zoo::Embedder;
+    ///
+    /// let embedder = Embedder::open("run/best")?;
+    /// let maps = embedder.heat_maps(&[open_image("someone.jpg")?])?;
+    /// println!("{:?}", maps[0].values());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are no images, or the embedder was made of a model without Grad-CAM, such as an ensemble.
+    ///
+    /// # Panics
+    /// If a map is not finite.
+    pub fn heat_maps(&self, images: &[RgbImage]) -> Result<Vec<HeatMap>, Error> {
+        if images.is_empty() {
+            let split = Split::Gallery;
+            return Err(reid_train::Error::NoImages { split }.into());
+        }
+        let images = self.extractor.prepare(images, &self.device);
+        let maps = self.model.grad_cam(images).ok_or(Error::NoGradCam)?;
+        Ok(heat_maps(maps))
     }
 
     /// Computes the embeddings of image files, in order, each with its path and an unknown identity.

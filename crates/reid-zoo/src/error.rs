@@ -38,6 +38,11 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// A model without Grad-CAM was asked for heat maps.
+    #[error(
+        "expected a model with one head, whose Grad-CAM is defined, found another one, such as an ensemble"
+    )]
+    NoGradCam,
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {

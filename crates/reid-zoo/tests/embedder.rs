@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use reid_core::{InputSize, Split, Splits};
 use reid_data::{dataset::market1501, loader::LoaderConfig, open_image};
-use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+use reid_nn::{
+    Block, Init, Network,
+    backbone::ResNetConfig,
+    grad_cam::{ClosedForm, Target},
+    head::BnNeckConfig,
+    heat_map::heat_maps,
+};
 use reid_synthetic::SyntheticConfig;
 use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe, Trainer};
 use reid_zoo::{Architecture, BagOfTricksConfig, Embedder, Error};
@@ -179,4 +185,45 @@ fn an_embedder_computes_the_same_scores_as_the_run() {
         Checkpoints::recipe(&checkpoint).expect("a network of the zoo");
     let extractor = Extractor::from_recipe(&recipe, LoaderConfig::default());
     assert_eq!(extractor.input(), fixture.recipe.input);
+}
+
+#[test]
+fn heat_maps_are_the_grad_cam_of_the_model() {
+    let fixture = Fixture::new(|_| {});
+    let embedder = open(fixture.run());
+    let images: Vec<_> = fixture.splits.query[..2]
+        .iter()
+        .map(|sample| open_image(&sample.path).expect("an image"))
+        .collect();
+    let maps = embedder.heat_maps(&images).expect("heat maps");
+
+    let checkpoint = Checkpoints::new(fixture.run()).find(CheckpointKind::Best);
+    let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
+    let (device, classes) = (
+        device(),
+        Checkpoints::classes(&checkpoint).expect("identities").len(),
+    );
+    let init = Init::empty(&device);
+    let model = fixture
+        .recipe
+        .network
+        .init(fixture.recipe.input, classes, &init);
+    let model = Checkpoints::load_model(&checkpoint, model).expect("the weights");
+    let extractor = Extractor::from_recipe(&fixture.recipe, LoaderConfig::default());
+    let features = model.backbone.forward(extractor.prepare(&images, &device));
+    let expected = heat_maps(model.head.grad_cam(features, Target::Highest));
+    assert_eq!(maps.len(), 2);
+    let mut largest = 0.0_f32;
+    for (map, expected) in maps.iter().zip(&expected) {
+        for (value, expected) in map.values().iter().zip(expected.values()) {
+            assert!(
+                (value - expected).abs() <= 1e-4 * expected.abs().max(1e-3),
+                "{value} {expected}"
+            );
+            largest = largest.max(*value);
+        }
+    }
+    assert!(largest > 0.0, "nothing to compare");
+    let none = embedder.heat_maps(&[]).expect_err("no images").to_string();
+    assert!(none.contains("no images"), "{none}");
 }

@@ -80,6 +80,7 @@ macro_rules! any_attention {
         /// blocks have the type of one variant has other names, so it does not load these weights.
         #[derive(Module, Debug)]
         #[non_exhaustive]
+        #[expect(clippy::large_enum_variant, reason = "a network has few blocks and seldom moves them")]
         pub enum Attention {
             $($(#[doc = $gate_doc])+ $gate($gate),)+
             $($(#[doc = $doc])+ $name($block),)+

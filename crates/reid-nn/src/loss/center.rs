@@ -84,6 +84,10 @@ impl CriterionConfig for CenterLossConfig {
 }
 
 impl Criterion for CenterLoss {
+    fn uses_logits(&self) -> bool {
+        false
+    }
+
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         assert_eq!(
             self.centers.len(),

@@ -111,6 +111,10 @@ impl CriterionConfig for BatchHardTripletConfig {
 }
 
 impl Criterion for BatchHardTriplet {
+    fn uses_logits(&self) -> bool {
+        false
+    }
+
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let pairs = Pairs::from_labels(targets.labels.clone());
         let branches = output.features.iter();

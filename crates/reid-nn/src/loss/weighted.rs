@@ -69,6 +69,10 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
 }
 
 impl<C: Criterion> Criterion for Weighted<C> {
+    fn uses_logits(&self) -> bool {
+        self.criterion.uses_logits()
+    }
+
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let mut losses = self.criterion.losses(output, targets);
         for loss in &mut losses {

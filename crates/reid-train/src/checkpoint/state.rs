@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use reid_core::Sample;
-use reid_data::loader::Classes;
+use reid_data::loader::{AttributeClasses, Classes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ pub(crate) struct State {
     pub(crate) recipe: Value,
     /// The label of each training identity.
     pub(crate) classes: Classes,
+    /// The classes of each attribute.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) attribute_classes: BTreeMap<String, AttributeClasses>,
     /// The current epoch, counted from 0.
     pub(crate) epoch: usize,
     /// The next step of the epoch, counted from 0.
@@ -51,6 +54,7 @@ impl State {
         Self {
             recipe,
             classes,
+            attribute_classes: AttributeClasses::from_samples(samples),
             epoch: 0,
             step: 0,
             sums: Sums::default(),
@@ -83,5 +87,33 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reid_core::Identity;
+
+    use super::*;
+
+    #[test]
+    fn the_classes_of_attributes_are_saved() {
+        let mut sample = Sample::new("1.jpg", Identity::new(1));
+        sample.attributes.insert("colour".into(), "red".into());
+        let classes = Classes::from_identities([Identity::new(1)]);
+        let state = State::new(Value::Null, classes, &[sample]);
+        let mut json = serde_json::to_value(&state).expect("plain data");
+        assert_eq!(
+            json["attribute_classes"],
+            serde_json::json!({ "colour": ["red"] })
+        );
+        let read: State = serde_json::from_value(json.clone()).expect("its own JSON");
+        assert_eq!(read.attribute_classes, state.attribute_classes);
+        // A checkpoint from before they were saved.
+        json.as_object_mut()
+            .expect("an object")
+            .remove("attribute_classes");
+        let read: State = serde_json::from_value(json).expect("without attributes");
+        assert!(read.attribute_classes.is_empty());
     }
 }
