@@ -5,7 +5,7 @@
 use std::{fmt::Write, fs, sync::LazyLock};
 
 use reid_fuzz::Folder;
-use reid_train::{Checkpoints, CheckpointKind};
+use reid_train::{CheckpointKind, Checkpoints, LossesConfig};
 use reid_zoo::BagOfTricksConfig;
 use sha2::{Digest, Sha256};
 
@@ -55,7 +55,7 @@ fn check() {
         }
         let classes = Checkpoints::classes(&checkpoint).expect("a valid checkpoint");
         assert!(classes.identities().is_sorted_by(|one, other| one < other));
-        FOLDER.names(Checkpoints::recipe::<BagOfTricksConfig>(&checkpoint));
+        FOLDER.names(Checkpoints::recipe::<BagOfTricksConfig, LossesConfig>(&checkpoint));
     }
 }
 
