@@ -86,6 +86,31 @@ impl ParameterGroup {
         }
     }
 
+    /// Groups for gradual unfreezing (Howard and Ruder, ACL 2018, arXiv:1801.06146, §3.3): one group per path, in
+    /// the order in which they are unfrozen. The first is frozen for `epochs` epochs, the second for twice as many,
+    /// and so on. What no path names is trained from the start.
+    ///
+    /// ```
+    /// use reid_train::ParameterGroup;
+    ///
+    /// // The head learns alone for 2 epochs, then the last stage joins it, then the whole backbone.
+    /// let groups = ParameterGroup::gradual(["backbone.layer4", "backbone.layer3", "backbone"], 2);
+    /// let frozen: Vec<usize> = groups.iter().map(|group| group.frozen_epochs).collect();
+    /// assert_eq!(groups[0].parameters, ["backbone"]); // a later group takes its parameters from an earlier one
+    /// assert_eq!(frozen, [6, 4, 2]);
+    /// ```
+    pub fn gradual<P: Into<String>>(
+        paths: impl IntoIterator<Item = P>,
+        epochs: usize,
+    ) -> Vec<Self> {
+        let groups = paths.into_iter().zip(1..);
+        let groups =
+            groups.map(|(path, index)| Self::new([path]).with_frozen_epochs(index * epochs));
+        let mut groups: Vec<Self> = groups.collect();
+        groups.reverse();
+        groups
+    }
+
     /// Multiplies the rate of the schedule by a factor.
     #[must_use]
     pub fn with_rate_factor(self, factor: f64) -> Self {
