@@ -115,13 +115,13 @@ pub enum Error {
     /// The name of a file or folder is not Unicode.
     ///
     /// Such names are rejected because two of them could become equal when they are converted to text.
-    #[error("{}: the name is not Unicode: rename it in UTF-8", path.display())]
+    #[error("{}: the name is not valid Unicode: rename the file or folder in UTF-8", path.display())]
     NotUnicode {
         /// The file or folder; the message shows U+FFFD for bytes that are not Unicode.
         path: PathBuf,
     },
     /// Images would be skipped by a function whose result cannot carry notices.
-    #[error("{}: expected no image to skip, found: {notice}", path.display())]
+    #[error("{}: expected no skipped image, found: {notice}", path.display())]
     LeftOut {
         /// The folder.
         path: PathBuf,
@@ -170,8 +170,8 @@ pub enum Error {
     },
     /// There are too few identities to hold the requested number out for validation.
     #[error(
-        "{}: expected {expected} identities seen by at least 2 cameras to hold out and 2 others to \
-         train on, found {found} that can be held out",
+        "{}: expected {expected} identities seen by at least 2 cameras to hold out, and 2 more \
+         identities to train on, found {found} that can be held out",
         path.display()
     )]
     HeldOut {
@@ -205,7 +205,7 @@ pub enum Error {
         reason: String,
     },
     /// The class names of an attribute are not in strictly ascending order.
-    #[error("class {class} is `{found}`, expected a name after `{previous}`")]
+    #[error("class {class} is `{found}`, expected a name that sorts after `{previous}`")]
     AttributeOrder {
         /// The class that is out of order.
         class: usize,
@@ -215,7 +215,7 @@ pub enum Error {
         previous: String,
     },
     /// The identities of a class table are not in strictly ascending order.
-    #[error("class {class} is identity {found}, expected one greater than {previous}")]
+    #[error("class {class} is identity {found}, expected an identity greater than {previous}")]
     ClassOrder {
         /// The class that is out of order.
         class: usize,

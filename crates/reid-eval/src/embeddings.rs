@@ -235,8 +235,8 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "expected embeddings of 2 images x {dimensions} dimensions (at least 1), \
-                     found {values} values"
+                    "embeddings of 2 images with {dimensions} dimensions need 2 x {dimensions} \
+                     values, and at least 1 dimension: found {values} values"
                 )
             );
         }

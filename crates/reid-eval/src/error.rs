@@ -12,8 +12,8 @@ use crate::{Protocol, no_match::match_condition};
 pub enum Error {
     /// The number of values is not images x dimensions, or the number of dimensions is 0.
     #[error(
-        "expected embeddings of {identities} images x {dimensions} dimensions (at least 1), \
-         found {values} values"
+        "embeddings of {identities} images with {dimensions} dimensions need {identities} x {dimensions} \
+         values, and at least 1 dimension: found {values} values"
     )]
     Shape {
         /// Number of values found.
@@ -121,7 +121,7 @@ pub enum Error {
     },
     /// Only one of query and gallery has image IDs, so the query's own image cannot be recognised.
     #[error(
-        "the {split} has no image IDs but the other set has: \
+        "the {split} has no image IDs, but the other split has: \
          set them for both with `with_images`, or for neither"
     )]
     Images {
@@ -197,8 +197,9 @@ pub enum Error {
     },
     /// No threshold reaches the wanted false accept rate.
     #[error(
-        "no threshold has a false accept rate of at most {wanted}: a larger fraction of the {impostor} \
-         pairs of different identities is at least as close as the closest pair of the same identity"
+        "no threshold has a false accept rate of at most {wanted}: more than this fraction of the \
+         {impostor} pairs of different identities are at least as close as the closest pair of the same \
+         identity"
     )]
     Rate {
         /// The wanted false accept rate.

@@ -365,7 +365,7 @@ mod tests {
         );
         assert_eq!(
             message(Protocol::NoCameras, &one, &numbered),
-            "the query has no image IDs but the other set has: \
+            "the query has no image IDs, but the other split has: \
              set them for both with `with_images`, or for neither"
         );
         assert!(message(Protocol::NoCameras, &numbered, &one).starts_with("the gallery has no"));

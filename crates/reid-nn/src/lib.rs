@@ -9,9 +9,9 @@
 //! | [`Criterion`] | output of a head and labels → loss | [`IdentityLoss`](loss::IdentityLoss), [`BatchHardTriplet`](loss::BatchHardTriplet) |
 //!
 //! **A tuple of parts is a part**: blocks are chained, the embeddings of heads are concatenated, and criteria
-//! are added. An `Option` is a part that may be absent. A `Vec` combines blocks or criteria of one type in
-//! the same way. Every part has a configuration of hyper-parameters; its dimensions come from the input shape
-//! when it is built.
+//! are added. An `Option` is a part that may be absent. A `Vec` combines parts of one type in the same way.
+//! Every part has a configuration, which holds its hyper-parameters. The dimensions of the part are derived
+//! from its input shape when it is built.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -29,8 +29,8 @@
 //! assert_eq!(output.logits[0].dims(), [2, 751]);
 //! ```
 //!
-//! A tensor of the wrong shape is a programming error: the part panics with the expected and the found shape.
-//! An invalid configuration panics when the part is built, before any tensor is allocated.
+//! A tensor of the wrong shape is a programming error: the part panics, and the message has the expected and
+//! the actual shape. An invalid configuration panics when the part is built, before any tensor is allocated.
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -5,7 +5,7 @@
 //! | [`Recipe`] | all settings of a run, as one JSON file |
 //! | [`Trainer`] | the training loop; a run that was interrupted at any step resumes bit-identically |
 //! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
-//! | [`Schedule`] | the learning rate of each epoch: a warm-up, then steps, halvings or a cosine |
+//! | [`Schedule`] | the learning rate of each epoch: a warm-up, then decay by steps, halvings or a cosine |
 //! | [`OptimizerConfig`] | Adam, `AdamW`, SGD and Ranger, as `PyTorch` and the papers define them |
 //! | [`Checkpoints`] | the last and the best checkpoint of a run, safe against kills and power cuts |
 //! | [`Extractor`] | computes the embeddings of whole splits |

@@ -396,7 +396,7 @@ mod tests {
         let text = splits.statistics().to_string();
         assert!(text.contains("read as the AIC20_ReID layout"), "{text}");
         assert!(text.contains("skipped HEIC images"), "{text}");
-        assert!(message(&root).contains("expected no image to skip, found: skipped HEIC"));
+        assert!(message(&root).contains("expected no skipped image, found: skipped HEIC"));
     }
 
     #[test]

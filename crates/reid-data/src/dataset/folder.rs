@@ -208,7 +208,7 @@ mod tests {
         let message = load_split(root.path().join("gallery"))
             .expect_err("a skipped image")
             .to_string();
-        assert!(message.contains("gallery: expected no image to skip, found: skipped HEIC"));
+        assert!(message.contains("gallery: expected no skipped image, found: skipped HEIC"));
         files.pop();
         assert_eq!(
             load_split(set(&files).path().join("gallery"))

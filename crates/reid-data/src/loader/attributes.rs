@@ -152,7 +152,7 @@ mod tests {
         let read = serde_json::from_str::<AttributeClasses>;
         assert_eq!(read(&text).unwrap(), classes);
         let error = read(r#"["a","c","b"]"#).expect_err("b comes after c");
-        let expected = "class 2 is `b`, expected a name after `c`";
+        let expected = "class 2 is `b`, expected a name that sorts after `c`";
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(text, "[3,5]");
         assert_eq!(serde_json::from_str::<Classes>(&text).unwrap(), classes);
         let error = serde_json::from_str::<Classes>("[3,7,7]").expect_err("7 twice");
-        let expected = "class 2 is identity 7, expected one greater than 7";
+        let expected = "class 2 is identity 7, expected an identity greater than 7";
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

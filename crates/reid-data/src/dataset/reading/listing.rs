@@ -262,7 +262,7 @@ mod tests {
         if fs::write(root.path().join(OsStr::from_bytes(b"Andr\xe9.jpg")), "").is_ok() {
             let message = list().expect_err("not Unicode").to_string();
             assert!(
-                message.contains("Andr\u{fffd}.jpg: the name is not Unicode"),
+                message.contains("Andr\u{fffd}.jpg: the name is not valid Unicode"),
                 "{message}"
             );
         }
