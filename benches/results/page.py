@@ -147,7 +147,7 @@ def networks():
         memory = [row.get("peak_memory_mb", "") for row in (plain, peer)]
         between = spread(network, mode, plain["batch"])
         rows.append((name, *speeds, *ratios, between, *memory, short(machine)))
-    header = ["network", "reid", "folded", "PyTorch", "ratio", "folded", "ratio, all runs"]
+    header = ["network", "reid", "reid, folded", "PyTorch", "ratio", "ratio, folded", "ratio, all runs"]
     return table([*header, "reid, MB", "PyTorch, MB", "machine"], rows)
 
 
@@ -347,9 +347,9 @@ def tiles():
 VARIANTS = {
     "without": "without mixing",
     "closed_form": "Grad-CAM in closed form",
-    "autodiff": "by a second pass of the branch",
-    "second_pass": "by a second backward pass to the features",
-    "whole_graph": "by a backward pass through the network",
+    "autodiff": "by a second forward and backward pass of the branch",
+    "second_pass": "by a backward pass of the branch",
+    "whole_graph": "by a backward pass of the whole network",
 }
 
 
@@ -389,7 +389,7 @@ def gpu():
 
 def gpu_command():
     rows = [row for row in gpu_rows() if row["mode"] == "train"]
-    return commands(rows) + "; `--mode infer` and `--fused` for the others"
+    return commands(rows) + "; with `--mode infer` for inference, and also `--fused` for the folded row"
 
 
 def accuracy_rows():
@@ -430,7 +430,7 @@ def build():
     largest = ", ".join(" ".join(filter(None, (r["crate"], r["bound"], r["cpu_seconds"]))) for r in costs[:4])
     return (
         f"A release build of the quickstart, from nothing, took {rest['bound']} {rest['cpu_seconds']} s of "
-        "processor time in version 0.1, without burn-flex and without most of reid's crates. The most "
+        "processor time in version 0.1, not counting burn-flex and most of reid's crates. The most "
         f"expensive crates, in seconds: {largest}. Version 0.2 has {crates['0.2']} crates instead of "
         f"{crates['0.1']}; its build was not measured as a whole."
     )

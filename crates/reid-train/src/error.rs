@@ -186,7 +186,8 @@ pub enum Error {
     },
     /// A run cannot resume, because the training identities differ.
     #[error(
-        "{}: the training identities differ: the run was started with {expected}, the data have {found}",
+        "{}: the training identities are not those of the run: it was started with {expected}, the data \
+         have {found}",
         path.display()
     )]
     OtherIdentities {

@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// A model without Grad-CAM was asked for heat maps.
     #[error(
-        "expected a model with one head, whose Grad-CAM is defined, found another one, such as an ensemble"
+        "Grad-CAM: expected a model with a single head, found another model, such as an ensemble"
     )]
     NoGradCam,
     /// A file cannot be read.

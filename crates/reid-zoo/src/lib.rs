@@ -11,7 +11,8 @@
 //! | [`Architecture`] | one of these networks, selected at run time |
 //!
 //! [`Embedder`] computes embeddings with a trained network. The module [`recipes`] has the published training
-//! settings, and [`weights`] loads and saves the weights of any module: `PyTorch`, safetensors, burnpack.
+//! settings. [`weights`] loads the weights of any module from `PyTorch`, safetensors and burnpack files, and
+//! saves them as safetensors or burnpack.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
