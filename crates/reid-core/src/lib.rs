@@ -7,7 +7,7 @@
 //! | [`Track`] | the number of a track: images that one camera took of one identity |
 //! | [`Sample`] | one labelled image on disk |
 //! | [`Splits`] | the training, query and gallery samples of a dataset, with [`Statistics`] |
-//! | [`Notice`] | what a loader skipped in a dataset, or reports about it |
+//! | [`Notice`] | what a loader skipped in a dataset, or found worth reporting |
 //! | [`InputSize`] | the height and width of a network's input images |
 //! | [`FeatureShape`] | the channels, height and width of a feature map |
 //! | [`HeatMap`] | the importance of each position of an image |

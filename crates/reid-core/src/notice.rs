@@ -1,4 +1,4 @@
-//! Notices: what a loader skipped in a dataset, or reports about it.
+//! Notices: what a loader skipped in a dataset, or found worth reporting.
 
 use std::fmt;
 

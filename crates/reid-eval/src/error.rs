@@ -197,9 +197,9 @@ pub enum Error {
     },
     /// No threshold reaches the wanted false accept rate.
     #[error(
-        "no threshold has a false accept rate of at most {wanted}: more than this fraction of the \
-         {impostor} pairs of different identities are at least as close as the closest pair of the same \
-         identity"
+        "no threshold that accepts a pair of the same identity has a false accept rate of at most {wanted}: \
+         more than this fraction of the {impostor} pairs of different identities are at least as close as \
+         the closest pair of the same identity"
     )]
     Rate {
         /// The wanted false accept rate.

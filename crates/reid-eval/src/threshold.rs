@@ -255,8 +255,9 @@ mod tests {
 
         assert_eq!(
             calibrate(0.2).expect_err("too strict").to_string(),
-            "no threshold has a false accept rate of at most 0.2: more than this fraction of the 4 pairs of \
-             different identities are at least as close as the closest pair of the same identity"
+            "no threshold that accepts a pair of the same identity has a false accept rate of at most 0.2: \
+             more than this fraction of the 4 pairs of different identities are at least as close as the \
+             closest pair of the same identity"
         );
         assert_eq!(
             calibrate(2.0).expect_err("not a fraction").to_string(),
