@@ -170,7 +170,7 @@ pub enum Error {
     },
     /// There are too few identities to hold the requested number out for validation.
     #[error(
-        "{}: expected {expected} identities seen by at least 2 cameras to hold out, and 2 more \
+        "{}: expected {expected} identities to hold out, each seen by at least 2 cameras, and 2 more \
          identities to train on, found {found} that can be held out",
         path.display()
     )]
