@@ -439,7 +439,10 @@ fn batches_that_cannot_be_trained_on_are_errors() {
     for (batches, expected) in [
         (vec![], "an epoch without batches"),
         (vec![vec![0], vec![]], "a batch without images"),
-        (vec![vec![9999]], "a batch with sample 9999 of "),
+        (
+            vec![vec![9999]],
+            "a batch with the sample index 9999 of only ",
+        ),
     ] {
         let trainer = fixture
             .trainer(&fixture.recipe)
@@ -460,7 +463,7 @@ fn a_recipe_whose_parameters_are_all_frozen_in_the_first_epoch_is_rejected() {
     let trainer = Trainer::new(&recipe, &fixture.splits, LoaderConfig::default(), &device());
     assert_eq!(
         trainer.expect_err("all frozen").to_string(),
-        "recipe: groups: expected a parameter that learns in the first epoch, found all of them frozen"
+        "recipe: groups: expected a parameter that is trained in the first epoch, found all of them frozen"
     );
 }
 
@@ -476,8 +479,8 @@ fn a_learner_without_autodiff_is_rejected() {
     let trainer = Trainer::with_learner(recipe, splits, plain, LoaderConfig::default(), &device());
     assert_eq!(
         trainer.expect_err("no gradients").to_string(),
-        "recipe: expected a learner on an autodiff device, with parameters that are trained, found \
-         no parameter that takes a gradient"
+        "recipe: expected a learner on an autodiff device with at least one trained parameter, found \
+         no parameter that requires a gradient"
     );
 }
 

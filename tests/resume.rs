@@ -178,7 +178,7 @@ fn an_interrupted_run_in_half_precision_resumes_bit_identically() {
     fixture.recipe.precision = Precision::Float16;
     let history = resumes_bit_identically(&fixture);
     let diagnostics = &history[0].diagnostics;
-    let skipped = diagnostics.iter().find(|(name, _)| name == "left out");
+    let skipped = diagnostics.iter().find(|(name, _)| name == "skipped");
     assert!(
         skipped.is_some_and(|(_, share)| *share > 0.0),
         "{diagnostics:?}"
@@ -427,10 +427,7 @@ fn a_resume_with_another_recipe_or_other_identities_is_refused() {
         .resume()
         .expect_err("another identity")
         .to_string();
-    assert!(
-        error.contains("begun with 6 identities, the data have 7"),
-        "{error}"
-    );
+    assert!(error.contains("started with 6, the data have 7"), "{error}");
     let after = tree(&fixture.run_folder("run"));
     assert!(after == before, "a refused resume wrote something");
 }
@@ -448,7 +445,7 @@ fn a_resume_with_other_training_images_is_refused() {
     let image = fixture.splits.train.pop().expect("an image");
     let error = refused(&fixture);
     let counts = format!(
-        "begun with {images} training images and the data have {}",
+        "started with {images} training images and the data have {}",
         images - 1
     );
     assert!(error.contains(&counts), "{error}");
@@ -629,7 +626,7 @@ impl Observer for Second<'_> {
             let second = self.0.trainer("run").resume().expect("readable");
             let error = second.run(&mut ()).expect_err("in use").to_string();
             assert!(
-                error.contains("another process trains in this folder"),
+                error.contains("another process is training in this folder"),
                 "{error}"
             );
             self.1 += 1;
@@ -755,7 +752,7 @@ fn a_skipped_step_changes_nothing() {
                 let skipped = report
                     .diagnostics
                     .iter()
-                    .find(|(name, _)| name == "left out");
+                    .find(|(name, _)| name == "skipped");
                 if skipped.is_some_and(|(_, share)| *share < 1.0) {
                     self.0 = Some(report.step - 1);
                 }
@@ -817,7 +814,7 @@ fn fewer_identities_than_a_batch_needs_are_an_error() {
         .to_string();
     assert_eq!(
         error,
-        "recipe: sampling.identities: expected at most 6, the identities of the training images, found 7"
+        "recipe: sampling.identities: expected at most 6, the number of training identities, found 7"
     );
 }
 

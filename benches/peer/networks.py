@@ -1,31 +1,31 @@
-"""Whole networks beside PyTorch: images per second, peak memory and, on a GPU, kernels.
+"""Compares whole networks of reid and PyTorch: images per second, peak memory and, on a GPU, kernels.
 
     cargo bench --bench networks --no-run
     python3 benches/peer/networks.py --network resnet50 --batch 8 --csv benches/results/MACHINE
 
-Runs reid and PyTorch one after the other in every round, each setting in a process of its own, and
-prints a table: the geometric mean over rounds of the median of each, and the ratio to the fastest of
-PyTorch's settings. `--csv` writes the table for docs/BENCHMARKS.md too. `--one` runs PyTorch alone
-and prints one line of JSON for one setting.
+Every round runs each setting of reid and of PyTorch in a new process, one after the other. The script
+prints a table with the speed of each setting, which is the geometric mean over rounds of the medians,
+and its ratio to the fastest setting of PyTorch. `--csv` also writes the table for docs/BENCHMARKS.md.
+`--one` runs only PyTorch, in one setting, and prints one line of JSON.
 
 resnet50       torchvision's backbone, last stride 1, average pooling and a BNNeck head (Luo et al. 2019)
 se-resnext101  the same on timm's SE-ResNeXt-101 32x4d (legacy, as Cadene's)
 rga            the authors' ResNet-50 with RGA-SC after each stage; needs `--authors`, a checkout of
                github.com/microsoft/Relation-Aware-Global-Attention-Networks
-fnc            torch_fnc.py's, at 288 x 384
-progressive    torch_progressive.py's three branches, at 384 x 128, mixed in training
+fnc            the network of torch_fnc.py, at 288 x 384
+progressive    the three branches of torch_progressive.py, at 384 x 128, with feature CutMix in training
 
-751 classes and random images, of 256 x 128 unless stated otherwise.
+All networks have 751 classes. The images are random, of 256 x 128 unless stated otherwise.
 
-infer  evaluation mode, no gradients: from images to embeddings.
-train  one step: forward, cross entropy smoothed by 0.1 + batch-hard triplet loss with margin 0.3 for
-       each branch, backward, Adam (learning rate 3.5e-4, coupled weight decay 5e-4).
+infer  from images to embeddings, in evaluation mode without gradients.
+train  one training step: forward; for each branch, cross-entropy with label smoothing 0.1 and batch-hard
+       triplet loss with margin 0.3; backward; Adam (learning rate 3.5e-4, coupled weight decay 5e-4).
 
-On a GPU (`--device cuda --features cuda`) `--precision bfloat16` is automatic mixed precision there,
-`--peer` takes several settings of PyTorch, and `--features` several of reid's. Memory is what
-`nvidia-smi` reports as used during the run. `--kernels` counts the kernels of one step and adds up their
-time: in PyTorch by its profiler, in reid by CubeCL's log of two runs of different length, in which the
-host waits for every kernel.
+`--precision bfloat16` means automatic mixed precision in PyTorch. `--peer` takes several settings of
+PyTorch, and `--features` several of reid. On a GPU (`--device cuda --features cuda`), the peak memory is
+the increase of the used memory that `nvidia-smi` reports during the run. `--kernels` counts the kernels
+of one step and adds up their time. Those of PyTorch are counted by its profiler, and those of reid in
+CubeCL's logs of two runs of different length, in which the host waits for every kernel.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def parser(description, modes):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--mode", choices=modes, default=modes[0])
     parser.add_argument("--layout", choices=["contiguous", "channels-last"], default="contiguous")
-    parser.add_argument("--batch", type=int, default=8, help="images; above 4 in training")
+    parser.add_argument("--batch", type=int, default=8, help="images in a batch; at least 5 in training")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -114,8 +114,8 @@ MILLISECONDS = {"ns": 1e-6, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def logged_kernels(command, device):
-    """The number of kernels of one step of reid and the milliseconds in them, from two runs of different
-    length."""
+    """Counts the kernels of one step of reid and adds up their milliseconds, from the logs of two runs of
+    different length. Returns an empty dictionary if a run fails."""
     totals = []
     for repeats in (2, 6):
         with tempfile.NamedTemporaryFile("r", suffix=".log", encoding="utf-8") as log:
@@ -155,7 +155,7 @@ def compare(settings):
                 report = measured(name, command, settings)
                 reports.setdefault((what, name), []).append(report)
     rows = summarise(reports)
-    print("| | images/s | of PyTorch | peak memory, MB | kernels | ms in kernels |")
+    print("| | images/s | ratio to PyTorch | peak memory, MB | kernels | ms in kernels |")
     print("|---|---|---|---|---|---|")
     for (what, name), row in zip(reports, rows):
         label = ", ".join([*what, name])
@@ -173,8 +173,8 @@ SHOWN = ["images_per_second", "ratio", "peak_memory_mb", "kernels", "kernel_mill
 
 
 def summarise(reports):
-    """One row for each setting, or none where a run failed: the geometric mean of its speed over rounds,
-    its ratio to the fastest of PyTorch's settings, and its peak memory."""
+    """One row for each setting: the geometric mean of its speed over rounds, its ratio to the fastest setting
+    of PyTorch, and its peak memory. A setting with a failed run has `None` instead."""
     speeds = {
         key: statistics.geometric_mean(report["images_per_second"] for report in rounds)
         for key, rounds in reports.items()
@@ -209,13 +209,13 @@ def arguments():
     own.add_argument("--authors", metavar="DIR", help="a checkout of the authors' repository")
     own.add_argument("--kernels", action="store_true", help="count kernels and their time, on a GPU")
     alone = own.add_argument_group("with --one")
-    alone.add_argument("--one", action="store_true", help="run PyTorch alone and print one line of JSON")
+    alone.add_argument("--one", action="store_true", help="run only PyTorch and print one line of JSON")
     alone.add_argument("--compile", action="store_true")
     both = own.add_argument_group("without --one")
     both.add_argument("--peer", nargs="+", choices=PEERS, default=["channels-last"])
     both.add_argument("--modes", nargs="+", choices=["infer", "train"], default=["infer", "train"])
     both.add_argument("--rounds", type=int, default=2)
-    both.add_argument("--features", nargs="*", help="Cargo features of reid, several side by side")
+    both.add_argument("--features", nargs="*", help="Cargo features of reid; each value is a setting")
     settings = own.parse_args()
     trains = settings.mode == "train" if settings.one else "train" in settings.modes
     if trains and settings.batch <= IMAGES_PER_IDENTITY:
@@ -224,7 +224,7 @@ def arguments():
     if settings.kernels and settings.device == "cpu":
         own.error("--kernels needs a GPU: --device cuda")
     if settings.one and settings.network == ["rga"] and not settings.authors:
-        own.error("the authors' network needs --authors DIR")
+        own.error("--network rga needs --authors DIR, a checkout of the authors' repository")
     return settings
 
 

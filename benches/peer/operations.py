@@ -3,10 +3,11 @@
     cargo bench --bench operations --no-run
     python3 benches/peer/operations.py --threads 2 --batch 8 --csv benches/results/MACHINE
 
-Runs the Rust benchmark, repeats each of its operations in PyTorch with both memory formats, and prints
-a table: milliseconds forward, forward and backward, and how many times as long reid takes as
-PyTorch's faster format. The floor is a lower bound of a forward pass: its operations at the rate of a
-large matrix product, or its bytes at the rate of a copy, both measured in the same run.
+Runs the Rust benchmark, and then each of its operations in PyTorch with both memory formats. Prints a
+table with the milliseconds of the forward pass, and of forward and backward, and with the ratio of reid's
+time to that of PyTorch's faster format. The floor is a lower bound of the time of a forward pass: its
+operations at the rate of a large matrix product, or its bytes at the rate of a copy. Both rates are
+measured in the same run.
 """
 
 import argparse
@@ -22,7 +23,7 @@ COLUMNS += ["both_times_pytorch"]
 
 
 def row(ours, floor, forward, both=None):
-    """The columns of one operation. `both` is `None` where its passes are not timed apart."""
+    """The columns of one operation. `both` is `None` if its passes are timed together."""
     cells = [floor, ours["forward"], ours.get("burn_forward"), forward, ours["forward"] / forward]
     if both is not None:
         cells += [ours["both"], ours["burn_both"], both, ours["both"] / both]
@@ -49,8 +50,8 @@ def main():
     operations, bandwidth = peer.rates()
     print(f"{operations / 1e6:.0f} GFLOP/s, {bandwidth / 1e6:.1f} GB/s")
     print(
-        "| operation | floor | reid | Burn | PyTorch | of PyTorch "
-        "| reid, both | Burn | PyTorch | of PyTorch |"
+        "| operation | floor | reid | Burn | PyTorch | reid / PyTorch "
+        "| reid, both | Burn, both | PyTorch, both | reid / PyTorch |"
     )
     print("|---" * 10 + "|")
     rows = []

@@ -1,15 +1,16 @@
-"""PyTorch's side of the progressive feature CutMix benchmark: one JSON line.
+"""Times a training step of progressive feature CutMix in PyTorch, and prints one line of JSON.
 
     python3 benches/peer/progressive.py --batch 8 --rounds 5       # --device cuda --precision bfloat16
 
-ResNet-50 with last stride 1 at 384 x 128, a global branch and two attentive ones (512, 1024 and 512
-dimensions), 751 classes, soft-margin batch-hard triplet loss and label-smoothed cross-entropy per
-branch, Adam. Every round runs each variant once, in rotating order:
+The network is a ResNet-50 with a last stride of 1 at 384 x 128, with a global branch and two attentive
+branches (512, 1024 and 512 dimensions) and 751 classes. Each branch has a soft-margin batch-hard triplet
+loss and cross-entropy with label smoothing. The optimizer is Adam. Every round runs each variant once, in
+rotating order:
 
-without      nothing is mixed
-second_pass  the Grad-CAM map of a branch by autograd, from its scores to its features
-whole_graph  the same map by `backward` through the whole network, as code with hooks does it; the
-             parameters' gradients are discarded before the real backward pass
+without      no features are mixed
+second_pass  the Grad-CAM of a branch is computed by autograd, from its scores to its features
+whole_graph  the same Grad-CAM is computed by `backward` through the whole network, as in code with hooks;
+             the gradients of the parameters are discarded before the real backward pass
 """
 
 import argparse
@@ -26,7 +27,7 @@ VARIANTS = ("without", "second_pass", "whole_graph")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=8, help="images, a multiple of 4")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that is not timed")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one untimed round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layout", choices=["plain", "channels-last"], default="channels-last")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

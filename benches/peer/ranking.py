@@ -1,14 +1,15 @@
-"""PyTorch's and FastReID's side of the evaluation and re-ranking benchmark: one JSON line.
+"""Times evaluation and re-ranking with PyTorch and FastReID, and prints one line of JSON.
 
     git clone https://github.com/JDAI-CV/fast-reid
     (cd fast-reid/fastreid/evaluation/rank_cylib && make)     # with cython and numpy installed
     python3 benches/peer/ranking.py --fastreid fast-reid --mode evaluate
     python3 benches/peer/ranking.py --fastreid fast-reid --mode rerank
 
-evaluate  PyTorch's matrix product of unit vectors, then FastReID's evaluation in Cython
-rerank    the three distance matrices, FastReID's k-reciprocal re-ranking (20, 6, 0.3), the evaluation
+evaluate  the matrix product of unit vectors in PyTorch, then FastReID's evaluation in Cython
+rerank    the distances between and within query and gallery, then FastReID's k-reciprocal re-ranking
+          (k1 = 20, k2 = 6, lambda = 0.3) and its evaluation
 
-The embeddings have the distribution of those in benches/ranking.rs, but other random values.
+The embeddings have the same distribution as in benches/ranking.rs, but other random values.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import results
 
 
 def imported(folder, name):
-    """A module of FastReID's evaluation, without the imports of its whole package."""
+    """Imports a module of FastReID's evaluation without importing the whole package."""
     package = types.ModuleType("evaluation")
     package.__path__ = [str(folder)]
     sys.modules.setdefault("evaluation", package)
@@ -36,7 +37,7 @@ def imported(folder, name):
 
 
 def embeddings(images, dimensions, centres, generator):
-    """Embeddings around the centres of identities, with identities from 1 and cameras from 1 to 6."""
+    """Draws embeddings around the centres of identities, with identities from 1 and cameras from 1 to 6."""
     import numpy as np
     import torch
 

@@ -132,8 +132,8 @@ def parse(lines):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", help="the benchmark, such as ranking or attention")
-    parser.add_argument("--command", help="the command; default: cargo bench --bench WHAT")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a column")
+    parser.add_argument("--command", help="the column `command`; default: cargo bench --bench WHAT")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="add a column")
     add_arguments(parser)
     settings = parser.parse_args()
     if settings.csv is None:
@@ -144,7 +144,7 @@ def main():
     print("\n".join(lines))
     records = parse(lines)
     if not records:
-        parser.error("standard input has neither lines of JSON nor a table of divan's")
+        parser.error("expected lines of JSON or a table of divan on standard input, found neither")
     common = {"command": settings.command or f"cargo bench --bench {settings.what}"}
     common |= dict(text.split("=", 1) for text in settings.set)
     if "system" not in records[0]:

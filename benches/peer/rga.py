@@ -1,9 +1,9 @@
-"""Times a module of the authors' relation-aware attention (Zhang et al. 2020) in PyTorch.
+"""Times an attention module of the authors of relation-aware attention (Zhang et al. 2020) in PyTorch.
 
     git clone https://github.com/microsoft/Relation-Aware-Global-Attention-Networks authors
     python3 benches/peer/rga.py --authors authors --part spatial --channels 256 --height 64 --width 32
 
-`networks.py --network rga` times their whole network beside reid's. This script times one attention
+`networks.py --network rga` compares their whole network with that of reid. This script times one attention
 module on random features and prints two lines of JSON: forward in evaluation mode without gradients,
 then forward and backward in training mode, with gradients for the input and all weights.
 """
@@ -17,7 +17,7 @@ import results
 
 
 def imported(authors, name):
-    """A module of the authors' `reid.models`, without the imports of their whole package."""
+    """Imports a module of the authors' `reid.models` without importing their whole package."""
     sys.path.append(f"{authors}/reid")
     return importlib.import_module(f"models.{name}")
 
@@ -54,7 +54,10 @@ def network(authors):
 
 
 def time_block(settings):
-    """Times one attention module and reports both passes, the smaller first for its peak memory."""
+    """Times the forward pass of one attention module, then forward and backward, and reports both.
+
+    The order matters: the peak memory in a report is that of the process so far.
+    """
     import torch
     import torch_networks
 

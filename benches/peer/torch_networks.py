@@ -1,4 +1,4 @@
-"""PyTorch's side of `networks.py`: the networks, their training steps, and how both are timed."""
+"""The PyTorch code of `networks.py`: networks, training steps and timing."""
 
 import json
 import resource
@@ -31,7 +31,7 @@ def backbone(network):
 
 
 class Model(nn.Module):
-    """Images [n, 3, height, width] to embeddings [n, 2048], or to features and logits of each branch."""
+    """Maps images [n, 3, height, width] to embeddings [n, 2048], or to features and logits of each branch."""
 
     def __init__(self, network="resnet50"):
         super().__init__()
@@ -66,7 +66,7 @@ def build(settings):
 
 
 def batch_hard_triplet(features, labels, margin=0.3):
-    """Mean over anchors of max(0, farthest positive - nearest negative + margin), Euclidean."""
+    """The mean over anchors of max(0, farthest positive - nearest negative + margin), Euclidean."""
     squares = features.square().sum(1)
     squared = squares[:, None] + squares[None, :] - 2 * features @ features.T
     distances = squared.clamp(min=1e-12).sqrt()
@@ -88,7 +88,7 @@ def inference(model, images):
 
 
 def training(model, images):
-    """A function that takes one optimizer step on the batch."""
+    """A function that runs one training step on the batch."""
     model.train()
     labels = torch.arange(len(images), device=images.device) // IMAGES_PER_IDENTITY
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -137,7 +137,8 @@ def begin(settings):
 
 
 def time_network(settings, layout):
-    """Wall times of the network on random images, and with `--kernels` their number and time."""
+    """Times the network on random images. Returns the wall time of each repeat and, with `--kernels`, the
+    number of kernels and their time."""
     device = torch.device(settings.device)
     model = build(settings).to(device=device, memory_format=layout)
     size = SIZES.get(settings.network, (256, 128))

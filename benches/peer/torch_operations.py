@@ -1,4 +1,4 @@
-"""PyTorch's side of `operations.py`: its operations by the names that the Rust benchmark prints."""
+"""The PyTorch code of `operations.py`: the operations by the names that the Rust benchmark prints."""
 
 import re
 import statistics
@@ -15,7 +15,7 @@ MAPS = re.compile(r"(.*) (\d+), (\d+)x(\d+)")
 
 
 def median(work, repeats):
-    """Milliseconds of the median run after one that is not timed."""
+    """The median of the milliseconds of the runs, after one untimed run."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -25,7 +25,7 @@ def median(work, repeats):
 
 
 def peer(operation, batch):
-    """The same operation: its inputs, and a function of them for training and evaluation."""
+    """The same operation in PyTorch: its inputs, and a function of the inputs and of whether it trains."""
     if match := CONVOLUTION.fullmatch(operation):
         kernel, stride, channels, results, height, width, groups = match.groups()
         groups = int(groups or 1)
@@ -66,12 +66,12 @@ def rates():
 
 
 def floor(operation, settings, operations, bandwidth):
-    """The least milliseconds of a forward pass."""
+    """The least milliseconds of a forward pass, of both passes for `OWN`, or of an update of Adam."""
     if operation in OWN:
         # One read and one write forward, and as much again backward.
         return 4 * 4 * OWN[operation][0].numel() / bandwidth
     if operation.startswith("Adam"):
-        # It reads weight, gradient and both moments, and writes all but the gradient.
+        # An update reads the weight, the gradient and both moments, and writes all but the gradient.
         return 7 * 4 * sum(p.numel() for p in weights()) / bandwidth
     inputs, of = peer(operation, settings.batch)
     results = of(*inputs, False)
@@ -98,7 +98,7 @@ def triplet(features):
 
 
 def mix(features):
-    """Replaces the 6 cells of 3 x 2 with the highest scores, of 32, by those of another identity."""
+    """Replaces the 6 patches of 3 x 2 with the highest scores, of 32, by those of another identity."""
     scores = F.avg_pool2d(CAM[:, None], (3, 2)).flatten(1)
     cut = torch.zeros(64, 32, dtype=torch.bool).scatter_(1, scores.topk(6).indices, True)
     cut = cut.view(64, 1, 8, 4).repeat_interleave(3, 2).repeat_interleave(2, 3)
@@ -114,7 +114,7 @@ OWN = {
 
 
 def measure_whole(operation, settings):
-    """Milliseconds of an operation whose passes are not timed apart."""
+    """Milliseconds of an operation whose forward and backward passes are timed together."""
     if operation not in OWN:
         return adam(settings)
     features, loss = OWN[operation]

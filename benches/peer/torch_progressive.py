@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
-CLASSES, CELL, CUT = 751, (3, 2), 6
+CLASSES, PATCH, CUT = 751, (3, 2), 6
 
 
 class Branch(nn.Module):
@@ -26,7 +26,7 @@ class Branch(nn.Module):
 
 
 class Network(nn.Module):
-    """ResNet-50 with a global branch and two that are trained on mixed features."""
+    """A ResNet-50 with a global branch and two branches that are trained on mixed features."""
 
     def __init__(self):
         super().__init__()
@@ -54,7 +54,7 @@ class Network(nn.Module):
 
 
 class Branches(nn.Module):
-    """The network with the interface of `torch_networks.Model`, mixed by a second pass in training."""
+    """The network with the interface of `torch_networks.Model`. In training, Grad-CAM is a second pass."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ class Branches(nn.Module):
 
 
 def gradient_map(network, features, logits, labels, variant):
-    """Grad-CAM of each image's own class."""
+    """Grad-CAM of the label of each image."""
     scores = logits.gather(1, labels[:, None]).sum()
     if variant == "second_pass":
         (gradient,) = torch.autograd.grad(scores, features, retain_graph=True)
@@ -82,13 +82,13 @@ def gradient_map(network, features, logits, labels, variant):
 
 
 def mask(g):
-    """0 in the cells with the highest sums of the map, and 1 elsewhere."""
+    """0 in the patches with the highest sums of the map, and 1 elsewhere."""
     batch, height, width = g.shape
-    rows, columns = height // CELL[0], width // CELL[1]
-    e = g.view(batch, rows, CELL[0], columns, CELL[1]).sum((2, 4)).flatten(1)
+    rows, columns = height // PATCH[0], width // PATCH[1]
+    e = g.view(batch, rows, PATCH[0], columns, PATCH[1]).sum((2, 4)).flatten(1)
     m = torch.ones_like(e).scatter_(1, e.topk(CUT, 1).indices, 0.0)
     m = m.view(batch, 1, rows, 1, columns, 1)
-    return m.expand(-1, -1, -1, CELL[0], -1, CELL[1]).reshape(batch, 1, height, width)
+    return m.expand(-1, -1, -1, PATCH[0], -1, PATCH[1]).reshape(batch, 1, height, width)
 
 
 def negatives(labels):

@@ -1,4 +1,4 @@
-//! Checkpoints: the state of a run on disk, written so that neither a kill nor a power cut loses it.
+//! Checkpoints: the state of a run on disk, safe against kills and power cuts.
 
 mod files;
 mod fingerprint;
@@ -35,32 +35,34 @@ use crate::{
 
 const RECIPE: &str = "recipe.json";
 
-/// The checkpoints of a run: a folder that holds the last one and the best one.
+/// The checkpoints of a run: a folder with the last and the best checkpoint.
 ///
 /// ```text
 /// last.json                  names the last checkpoint, its scores and the best checkpoint
-/// recipe.json                what the run was begun with
+/// recipe.json                the recipe of the run
 /// epoch-0007-step-00000/     model.bpk  criterion.bpk  optimizer.bpk  …  state.json  manifest.json
 /// epoch-0005-step-00000/     …
 /// ```
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// A checkpoint is never changed once it counts. Each save writes a folder of its own under a temporary
-/// name: its files, each flushed to the disk, then a manifest with their lengths and SHA-256 hashes. The
-/// folder is flushed, gets its name, and the name is flushed. Only then is `last.json` replaced, by a
-/// rename, which makes the new checkpoint count; and only after that has been flushed are checkpoints
-/// removed that no longer count. `last.json` names the last and the best checkpoint together, so the two
-/// always fit.
+/// A checkpoint is never changed after it is saved. A save has these steps:
+/// 1. Write the files to a folder with a temporary name, and flush each to the disk.
+/// 2. Write a manifest with the lengths and SHA-256 hashes of the files, and flush it and the folder.
+/// 3. Rename the folder to its final name, and flush the parent folder.
+/// 4. Replace `last.json` by a rename, and flush. From now on the new checkpoint is the last one.
+/// 5. Remove the checkpoints that `last.json` does not name.
 ///
-/// | what happens | what is there afterwards |
+/// `last.json` names both the last and the best checkpoint, so the two are always consistent.
+///
+/// | event | state afterwards |
 /// |---|---|
-/// | the process is killed, at any moment | the checkpoint before the save or the one after it, whole |
-/// | a write, flush or rename fails (full disk, broken disk) | the same, and the error names the file |
-/// | the power fails, on Unix | the same, on a file system and disk that keep what they were told to flush |
-/// | the power fails, on Windows | files are flushed, but Windows has no call that flushes a folder: the renames of the last seconds can be undone, while removals are kept. The last checkpoint can be lost |
-/// | a bit of a file changes, a file is cut short or goes missing | an error that names the file, before anything is loaded |
-/// | two processes train in one folder | the second is refused, where the file system has locks |
+/// | the process is killed at any moment | the checkpoint before or after the save is complete |
+/// | a write, flush or rename fails (full or broken disk) | the same, and the error names the file |
+/// | the power fails, on Unix | the same, if the file system and the disk keep flushed data |
+/// | the power fails, on Windows | the last checkpoint can be lost: Windows cannot flush a folder, so recent renames can be undone while removals are kept |
+/// | a bit of a file flips, or a file is truncated or missing | an error that names the file, before anything is loaded |
+/// | two processes train in one folder | the second gets an error, if the file system supports locks |
 ///
 /// ```
 /// use reid_train::{Checkpoints, CheckpointKind};
@@ -75,27 +77,28 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
-/// Which checkpoint is meant.
+/// Selects the last or the best checkpoint of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointKind {
-    /// The one written last: a run resumes from it.
+    /// The checkpoint that was written last. A run resumes from it.
     Last,
-    /// The one with the best mean average precision.
+    /// The checkpoint with the best mean average precision (mAP).
     Best,
 }
 
 impl Checkpoints {
-    /// The checkpoints in a folder, which need not exist yet.
+    /// The checkpoints in a folder. The folder need not exist yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
         }
     }
 
-    /// The checkpoints of a run that begins in a folder.
+    /// The checkpoints of a new run in a folder. The folder need not exist yet.
     ///
     /// # Errors
-    /// [`Error::HoldsRun`] if there is a run in it already.
+    /// [`Error::HoldsRun`] if the folder already holds a run; also if `last.json` cannot be read or is
+    /// damaged.
     ///
     /// ```
     /// use reid_train::Checkpoints;
@@ -110,7 +113,7 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
-    /// The folder of the last or best checkpoint, if there is one.
+    /// Returns the folder of the last or the best checkpoint; `None` if there is none yet.
     ///
     /// # Errors
     /// If `last.json` cannot be read or is damaged.
@@ -135,8 +138,8 @@ impl Checkpoints {
         }
     }
 
-    /// Makes the folder ready for a run that has been accepted, and writes its recipe there. The run owns
-    /// the folder until what is returned is dropped.
+    /// Creates, locks and cleans the folder, and writes the recipe of the run. The folder is locked until the
+    /// result is dropped.
     pub(crate) fn prepare(&self, recipe: &Value, resumed: bool) -> Result<Lock, Error> {
         if !resumed {
             self.refuse_a_run()?;
@@ -155,7 +158,7 @@ impl Checkpoints {
         Ok(lock)
     }
 
-    /// Writes a checkpoint, which becomes the last one.
+    /// Saves a checkpoint, which becomes the last one.
     pub(crate) fn save(&self, parts: &Parts<'_>, state: &State) -> Result<PathBuf, Error> {
         let generations = self.generations();
         let name = format!("epoch-{:04}-step-{:05}", state.epoch, state.step);
@@ -173,7 +176,7 @@ impl Checkpoints {
         Ok(path)
     }
 
-    /// Adds scores to the last checkpoint, which also becomes the best one if told so.
+    /// Adds scores to the last checkpoint, and makes it the best one if `is_best`.
     pub(crate) fn record(&self, scores: Scores, is_best: bool) -> Result<(), Error> {
         let generations = self.generations();
         let Some(pointer) = generations.pointer()? else {
@@ -190,12 +193,12 @@ impl Checkpoints {
         })
     }
 
-    /// Reads what a checkpoint says of the run, after comparing it with its manifest.
+    /// Reads the state of a checkpoint, after its hash and the lengths of the other files were verified.
     pub(crate) fn read_state(checkpoint: &Path) -> Result<State, Error> {
         Self::read_verified(checkpoint, Check::File(STATE))
     }
 
-    /// The same after comparing every file with its hash, for who loads tensors next.
+    /// Reads the state of a checkpoint, after the hashes of all files were verified.
     pub(crate) fn read_whole(checkpoint: &Path) -> Result<State, Error> {
         Self::read_verified(checkpoint, Check::All)
     }
@@ -214,7 +217,7 @@ impl Checkpoints {
         Ok(state)
     }
 
-    /// The recipe that a checkpoint was trained by.
+    /// Reads the recipe of a checkpoint.
     ///
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or holds another kind of recipe.
@@ -227,8 +230,9 @@ impl Checkpoints {
         crate::json::from_value(&checkpoint.join(STATE), renamed(state.recipe))
     }
 
-    /// What the epochs up to a checkpoint came to. The scores of its last epoch are in the `last.json` of the
-    /// run's folder, so a checkpoint that was copied elsewhere alone comes without them.
+    /// Reads the summaries of the epochs up to a checkpoint. The scores of the last epoch are in the
+    /// `last.json` of the folder of the run, so they are missing if a checkpoint was copied without that
+    /// file.
     ///
     /// # Errors
     /// If the checkpoint cannot be read or is damaged.
@@ -236,7 +240,7 @@ impl Checkpoints {
         Ok(Self::read_state(checkpoint)?.history)
     }
 
-    /// The training identities of a checkpoint, in class order.
+    /// Reads the training identities of a checkpoint, in the order of their labels.
     ///
     /// # Errors
     /// If the checkpoint cannot be read or is damaged.
@@ -244,8 +248,8 @@ impl Checkpoints {
         Ok(Self::read_state(checkpoint)?.classes)
     }
 
-    /// Loads the model of a checkpoint into one built by the same recipe: that of averaged weights, if the recipe
-    /// averages them.
+    /// Loads the model of a checkpoint into a model that was built by the same recipe. If the recipe averages
+    /// weights, the averaged model is loaded.
     ///
     /// # Errors
     /// If the checkpoint cannot be read, is damaged, or belongs to another network.
@@ -257,7 +261,7 @@ impl Checkpoints {
     }
 }
 
-/// What a checkpoint scored, by the pointer of the folder that it is in.
+/// The scores of a checkpoint, from the pointer in its parent folder.
 fn scores_beside(checkpoint: &Path) -> Result<Option<Scores>, Error> {
     let (Some(folder), Some(name)) = (checkpoint.parent(), checkpoint.file_name()) else {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! The speed of a run.
+//! Measures the speed of a run.
 
 use std::time::Duration;
 
-/// The speed of the steps so far.
+/// The number of images and steps so far, and the time that they took.
 #[derive(Default)]
 pub(crate) struct Clock {
     images: usize,
@@ -17,7 +17,7 @@ impl Clock {
         self.spent += time;
     }
 
-    /// Images per second, and the time that `steps` more take.
+    /// The images per second, and the time that another `steps` steps take.
     pub(crate) fn speed(&self, steps: usize) -> (f64, Duration) {
         let seconds = self.spent.as_secs_f64().max(1e-9);
         let per_step = seconds / f64::from(self.steps.max(1));

@@ -1,4 +1,4 @@
-//! Progress for people, in a terminal or in a pipe.
+//! Writes the progress of a run as text, in a terminal or to a log.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,10 +7,10 @@ use std::{
 
 use crate::event::{Event, Observer, StepReport};
 
-/// Writes progress for people.
+/// Writes the progress of a run as text.
 ///
-/// In a terminal one line is rewritten as steps go by; elsewhere a line is written every ten
-/// seconds, so that logs stay readable.
+/// In a terminal, one line is rewritten after each step. Otherwise a line is written every ten seconds, so
+/// that logs stay short.
 ///
 /// ```
 /// use reid_train::{Console, Event, Observer};
@@ -29,7 +29,7 @@ pub struct Console<W> {
 }
 
 impl Console<io::Stderr> {
-    /// Writes to standard error, rewriting a line if that is a terminal.
+    /// Writes to standard error. If that is a terminal, the line of the current step is rewritten.
     #[must_use]
     pub fn stderr() -> Self {
         let writer = io::stderr();
@@ -47,7 +47,7 @@ impl Console<io::Stderr> {
 }
 
 impl<W: Write> Console<W> {
-    /// Writes whole lines to `writer`.
+    /// Writes whole lines to `writer`, and never rewrites one. A line that cannot be written is dropped.
     pub const fn plain(writer: W) -> Self {
         Self {
             writer,
@@ -58,14 +58,13 @@ impl<W: Write> Console<W> {
         }
     }
 
-    /// Writes a line that stays.
+    /// Writes a line that is not rewritten.
     fn line(&mut self, text: &str) {
         let width = self.open_line;
         self.open_line = 0;
-        let epilogue = if self.rewrites { "\r" } else { "" };
-        // A closed pipe must not end a training run.
-        let _ =
-            writeln!(self.writer, "{epilogue}{text:<width$}").and_then(|()| self.writer.flush());
+        let start = if self.rewrites { "\r" } else { "" };
+        // A closed pipe must not stop a training run.
+        let _ = writeln!(self.writer, "{start}{text:<width$}").and_then(|()| self.writer.flush());
     }
 
     fn step(&mut self, step: &StepReport) {
@@ -76,7 +75,7 @@ impl<W: Write> Console<W> {
             return;
         }
         self.shown = Some(now);
-        let text = embed(step);
+        let text = step_line(step);
         if self.rewrites {
             self.rewrite(&text);
         } else {
@@ -84,16 +83,16 @@ impl<W: Write> Console<W> {
         }
     }
 
-    /// Writes over the line that is open.
+    /// Overwrites the current line of the terminal.
     fn rewrite(&mut self, text: &str) {
         let width = self.open_line;
         self.open_line = text.len();
         let _ = write!(self.writer, "\r{text:<width$}").and_then(|()| self.writer.flush());
     }
 
-    /// How many images were looked at: rewritten in a terminal; a log is told when that takes long.
+    /// Reports how many image headers were read: in a terminal after each call, in a log every ten seconds.
     fn checking(&mut self, images: usize, of: usize) {
-        let text = format!("images that can be opened: {images} of {of}");
+        let text = format!("checked {images} of {of} images");
         if self.rewrites {
             self.rewrite(&text);
             return;
@@ -107,7 +106,7 @@ impl<W: Write> Console<W> {
     }
 }
 
-fn embed(step: &StepReport) -> String {
+fn step_line(step: &StepReport) -> String {
     let StepReport {
         epoch,
         epochs,
@@ -120,7 +119,7 @@ fn embed(step: &StepReport) -> String {
         images_per_second,
         ..
     } = step;
-    let (losses, diagnostics) = (named(losses, 3), shares(diagnostics));
+    let (losses, diagnostics) = (named(losses, 3), percentages(diagnostics));
     format!(
         "epoch {epoch}/{epochs}  step {number}/{steps}  {losses}  accuracy {:.1} %{diagnostics}  \
          rate {learning_rate:.2e}  {images_per_second:.0} images/s  {} left",
@@ -129,21 +128,21 @@ fn embed(step: &StepReport) -> String {
     )
 }
 
-/// Names and values.
+/// Formats names and values.
 fn named(values: &[(String, f64)], decimals: usize) -> String {
     let values = values.iter();
     let texts = values.map(|(name, value)| format!("{name} {value:.decimals$}"));
     texts.collect::<Vec<_>>().join("  ")
 }
 
-/// What heads tell: shares of the batch, those that are 0 left out.
-fn shares(diagnostics: &[(String, f64)]) -> String {
-    let told = diagnostics.iter().filter(|(_, share)| *share > 0.0);
-    let texts = told.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share));
+/// Formats diagnostics as percentages, without those that are 0.
+fn percentages(diagnostics: &[(String, f64)]) -> String {
+    let positive = diagnostics.iter().filter(|(_, share)| *share > 0.0);
+    let texts = positive.map(|(name, share)| format!("  {name} {:.1} %", 100.0 * share));
     texts.collect::<Vec<_>>().concat()
 }
 
-/// Minutes and seconds, with hours where there are any.
+/// Formats a time as `m:ss`, or as `h:mm:ss` from one hour.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -179,7 +178,7 @@ impl<W: Write> Observer for Console<W> {
                     summary.epoch,
                     named(&summary.losses, 4),
                     100.0 * summary.accuracy,
-                    shares(&summary.diagnostics),
+                    percentages(&summary.diagnostics),
                     summary.learning_rate
                 ));
             }
@@ -194,7 +193,7 @@ impl<W: Write> Observer for Console<W> {
                 if *best { "  (best so far)" } else { "" }
             )),
             Event::Saved(path) => {
-                // Every epoch saves; only a log needs to know where.
+                // Every epoch saves a checkpoint, so a terminal does not need these lines.
                 if !self.rewrites {
                     self.line(&format!("saved {}", path.display()));
                 }
@@ -209,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_fits_on_a_line() {
+    fn a_step_is_one_line() {
         let step = StepReport {
             epoch: 3,
             epochs: 60,
@@ -217,15 +216,15 @@ mod tests {
             steps: 47,
             losses: vec![("identity".into(), 4.123_45), ("triplet".into(), 0.3)],
             accuracy: 0.125,
-            diagnostics: vec![("silent 1".into(), 0.0), ("silent 2".into(), 0.25)],
+            diagnostics: vec![("empty CAM 1".into(), 0.0), ("empty CAM 2".into(), 0.25)],
             learning_rate: 3.5e-4,
             images_per_second: 211.4,
             time_left: Duration::from_secs(3725),
         };
         assert_eq!(
-            embed(&step),
+            step_line(&step),
             "epoch 3/60  step 12/47  identity 4.123  triplet 0.300  accuracy 12.5 %  \
-             silent 2 25.0 %  rate 3.50e-4  211 images/s  1:02:05 left"
+             empty CAM 2 25.0 %  rate 3.50e-4  211 images/s  1:02:05 left"
         );
     }
 }

@@ -1,16 +1,17 @@
-//! The difference between a recipe and the one that a run was begun with.
+//! Compares the recipe of a run with that of its checkpoint.
 
 use serde_json::Value;
 
-/// The first entry in which two recipes differ, but for those that may.
+/// Describes the first setting in which two recipes differ: `schedule.base was 0.1 and is 0.2`. The name, the
+/// number of epochs and the evaluation interval may differ.
 pub(crate) fn difference(saved: &Value, now: &Value) -> Option<String> {
-    const FREE: [&str; 3] = ["name", "epochs", "evaluate_every"];
+    const MAY_DIFFER: [&str; 3] = ["name", "epochs", "evaluate_every"];
     match (saved, now) {
         (Value::Object(saved), Value::Object(now)) => {
             let keys = saved
                 .keys()
                 .chain(now.keys().filter(|key| !saved.contains_key(*key)));
-            keys.filter(|key| !FREE.contains(&key.as_str()))
+            keys.filter(|key| !MAY_DIFFER.contains(&key.as_str()))
                 .find_map(|key| {
                     let value = |side: &serde_json::Map<String, Value>| {
                         side.get(key).cloned().unwrap_or(Value::Null)
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recipes_differ_where_it_matters() {
+    fn name_and_epochs_may_differ_and_the_schedule_may_not() {
         let saved =
             json!({ "name": "a", "epochs": 3, "schedule": { "base": 0.1, "warm_up": null } });
         let mut now = saved.clone();

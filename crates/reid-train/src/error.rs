@@ -1,210 +1,213 @@
-//! Errors: what stopped a run, with names and numbers.
+//! The errors of this crate.
 
 use std::{fmt, io, path::PathBuf};
 
 use reid_core::{Problems, Split};
 
-/// What stopped a run.
+/// An error of a run, a recipe, a checkpoint or an extraction.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A run is to be resumed that has no checkpoints.
-    #[error(
-        "a run is resumed from its checkpoints: call `Trainer::with_checkpoints` before `resume`"
-    )]
+    /// [`Trainer::resume`](crate::Trainer::resume) was called without checkpoints.
+    #[error("`resume` needs checkpoints: call `Trainer::with_checkpoints` before `resume`")]
     NoCheckpoints,
     /// A file or folder cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A run should begin where there is one.
+    /// A new run was started in a folder that already holds a run.
     #[error("{} holds a run: resume it (`Trainer::resume`, `--resume` of the examples), or choose another folder", path.display())]
     HoldsRun {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process trains in the folder of a run.
-    #[error("{}: another process trains in this folder", path.display())]
+    /// Another process is training in the folder of the run.
+    #[error("{}: another process is training in this folder", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
     },
-    /// A recipe or checkpoint is not the JSON that is expected.
+    /// A recipe or a file of a checkpoint cannot be parsed from JSON or written as JSON.
     #[error("{}, line {}, column {}: {source}", path.display(), source.line(), source.column())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The error, with line and column.
         source: serde_json::Error,
     },
-    /// A recipe or checkpoint is not the JSON that is expected, at a place in it.
-    #[error("{}{}{}: {source}", path.display(), line(source), place(field))]
+    /// A field of a recipe or of a file of a checkpoint cannot be parsed.
+    #[error("{}{}{}: {source}", path.display(), line_and_column(source), field_path(field))]
     JsonField {
         /// The file.
         path: PathBuf,
-        /// The path of what is wrong: `losses.triplet.weight`; `.` for the whole.
+        /// The path of the field, such as `losses.triplet.weight`; `.` for the whole file.
         field: String,
-        /// What is wrong.
+        /// The error.
         source: serde_json::Error,
     },
-    /// A recipe asks for something impossible.
-    #[error("{}{}", path.as_ref().map_or("recipe".into(), |path| path.display().to_string()), several(problems))]
+    /// A recipe has invalid settings.
+    #[error("{}{}", path.as_ref().map_or("recipe".into(), |path| path.display().to_string()), problem_list(problems))]
     Recipe {
         /// The file, if it was read from one.
         path: Option<PathBuf>,
-        /// All that is impossible, each with its path in the recipe.
+        /// All invalid settings, each with its path in the recipe.
         problems: Problems,
     },
     /// Images cannot be opened.
-    #[error("{} of {images} images cannot be opened:\n{}", errors.len(), first(errors))]
+    #[error("{} of {images} images cannot be opened:\n{}", errors.len(), first_errors(errors))]
     Images {
-        /// Images that were looked at.
+        /// The number of images that were checked.
         images: usize,
-        /// The error of each that cannot.
+        /// The error of each image that cannot be opened.
         errors: Vec<reid_data::Error>,
     },
-    /// Images cannot be loaded, or batches cannot be made of them.
+    /// Images cannot be loaded, or batches cannot be drawn from them.
     #[error(transparent)]
     Data(#[from] reid_data::Error),
-    /// Descriptors cannot be evaluated.
+    /// Embeddings cannot be evaluated.
     #[error(transparent)]
     Evaluation(#[from] reid_eval::Error),
-    /// A loss is infinite or not a number, or a gradient in half precision although losses are not scaled up
-    /// any more.
+    /// A loss or a gradient is infinite or NaN. In half precision a gradient is an error only after the loss
+    /// scale has fallen below 1.
     #[error(
-        "epoch {epoch}, step {step}: the {name} is not finite ({value}); the batch was {}; nothing of this \
-         epoch was saved; a lower learning rate or gradient clipping often helps",
-        list(images)
+        "epoch {epoch}, step {step}: the {name} is not finite ({value}) for the batch {}; the step was not \
+         saved; a lower learning rate or gradient clipping often helps",
+        first_paths(images)
     )]
     NotFinite {
         /// The epoch, counted from 1.
         epoch: usize,
         /// The step in the epoch, counted from 1.
         step: usize,
-        /// What it is: a loss by its name, or a gradient.
+        /// The name of the loss, or the gradient of which parameter.
         name: String,
-        /// Its value.
+        /// The value of the loss; NaN for a gradient.
         value: f64,
         /// The images of the batch.
         images: Vec<PathBuf>,
     },
-    /// There is nothing to describe.
-    #[error("the {split} has no images to describe, expected at least 1")]
+    /// A split has no images to embed.
+    #[error("the {split} split has no images, expected at least 1")]
     NoImages {
         /// The split.
         split: Split,
     },
-    /// A descriptor holds a value that is infinite or not a number.
-    #[error("the descriptor of {split} image {row} ({}) is not finite", image.display())]
+    /// An embedding has a value that is infinite or NaN.
+    #[error("the embedding of {split} image {row} ({}) is not finite", image.display())]
     Embedding {
         /// The split.
         split: Split,
-        /// Row of the image in the split.
+        /// The index of the image in the split, from 0.
         row: usize,
         /// The image.
         image: PathBuf,
     },
-    /// A file of a checkpoint is not as long as when it was written.
+    /// A file of a checkpoint is shorter or longer than when it was written.
     #[error("{}: expected {expected} bytes, found {found}: the checkpoint is damaged", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Bytes written.
+        /// The length in bytes when it was written.
         expected: u64,
-        /// Bytes found.
+        /// The length in bytes now.
         found: u64,
     },
-    /// A file of a checkpoint is not what was written: its hash is another, or it is missing.
+    /// The hash of a file of a checkpoint differs from that of the file that was written, the manifest is
+    /// missing, or the pointer names something that is not a checkpoint.
     #[error(
-        "{}: not what was written there: the checkpoint is damaged; copy the file from a backup, or begin anew",
+        "{}: the content is not what was written: the checkpoint is damaged; copy the file from a backup, \
+         or start a new run in another folder",
         path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// A weight became infinite or not a number; nothing was saved.
+    /// A weight or a running statistic is infinite or NaN, so no checkpoint was written.
     #[error(
-        "epoch {epoch}, step {step}: the parameter `{name}` holds values that are not finite, so nothing was \
-         saved; the last checkpoint is as it was; a lower learning rate or gradient clipping often helps"
+        "epoch {epoch}, step {step}: the parameter `{name}` has values that are not finite, so no checkpoint \
+         was written; the last one is unchanged; a lower learning rate or gradient clipping often helps"
     )]
     WeightsNotFinite {
         /// The epoch, counted from 1.
         epoch: usize,
-        /// The last step, counted from 1.
+        /// The last step of the epoch, counted from 1.
         step: usize,
         /// The parameter.
         name: String,
     },
-    /// A file of a checkpoint does not hold what belongs into it.
+    /// A file of a checkpoint cannot be loaded into the model, the criterion or the optimizer.
     #[error("{}: {reason}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A run cannot go on with another recipe than it was begun with.
-    #[error("{}: the run was begun with another recipe: {difference}", path.display())]
+    /// A run cannot resume, because its recipe or a custom part differs from that of the checkpoint.
+    #[error("{}: the run was started with another recipe: {difference}", path.display())]
     OtherRecipe {
         /// The checkpoint.
         path: PathBuf,
-        /// The first entry that differs.
+        /// The first setting that differs, with its old and new value.
         difference: String,
     },
-    /// The training images are not those that the run was begun with: more, fewer, other names, other
-    /// identities or another order.
+    /// A run cannot resume, because the training images differ in number, names, labels or order.
     #[error(
-        "{}: the run was begun with {expected} training images and the data have {found}{}: go on with the \
-         images that it was begun with, or begin a new run in another folder",
+        "{}: the run was started with {expected} training images and the data have {found}{}: resume with \
+         the original images, or start a new run in another folder",
         path.display(),
         if expected == found { ", but not the same ones" } else { "" }
     )]
     OtherImages {
         /// The checkpoint.
         path: PathBuf,
-        /// Images in the checkpoint.
+        /// The number of images in the checkpoint.
         expected: usize,
-        /// Images in the data.
+        /// The number of images in the data.
         found: usize,
     },
-    /// A checkpoint is further in an epoch than the epoch is long.
+    /// A checkpoint was saved after more steps of an epoch than the epoch now has.
     #[error(
-        "epoch {epoch}: the checkpoint stands after {expected} steps and the epoch has {found}: the data are others than before"
+        "epoch {epoch}: the checkpoint was saved after {expected} steps, but the epoch now has {found}: the \
+         data or the sampler have changed"
     )]
     OtherSteps {
         /// The epoch, counted from 1.
         epoch: usize,
-        /// Steps done.
+        /// The number of steps that were done.
         expected: usize,
-        /// Steps of the epoch now.
+        /// The number of steps that the epoch has now.
         found: usize,
     },
-    /// The training identities are not those that the run was begun with.
-    #[error("{}: the run was begun with {expected} identities, the data have {found}", path.display())]
+    /// A run cannot resume, because the training identities differ.
+    #[error(
+        "{}: the training identities differ: the run was started with {expected}, the data have {found}",
+        path.display()
+    )]
     OtherIdentities {
         /// The checkpoint.
         path: PathBuf,
-        /// Identities in the checkpoint.
+        /// The number of identities in the checkpoint.
         expected: usize,
-        /// Identities in the data.
+        /// The number of identities in the data.
         found: usize,
     },
 }
 
-/// The message and its causes, as [`reid_core::debug_error`] writes them.
+/// Writes the message and its causes ([`reid_core::debug_error`]).
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
     }
 }
 
-/// The first few of many paths.
-fn list(images: &[PathBuf]) -> String {
+/// The first 4 paths, and how many more there are.
+fn first_paths(images: &[PathBuf]) -> String {
     const SHOWN: usize = 4;
     let names = images
         .iter()
@@ -217,32 +220,32 @@ fn list(images: &[PathBuf]) -> String {
     }
 }
 
-/// Where an error is in a file, if that is known.
-fn line(error: &serde_json::Error) -> String {
+/// The line and column of an error; empty if they are not known.
+fn line_and_column(error: &serde_json::Error) -> String {
     match error.line() {
         0 => String::new(),
         line => format!(", line {line}, column {}", error.column()),
     }
 }
 
-/// The path of what is wrong, unless it is the whole.
-fn place(field: &str) -> String {
+/// The path of the field that is wrong; empty for the whole file.
+fn field_path(field: &str) -> String {
     match field {
         "." => String::new(),
         field => format!(", {field}"),
     }
 }
 
-/// One problem on the same line, several on lines of their own.
-fn several(problems: &Problems) -> String {
+/// One problem on the same line, or several on separate lines.
+fn problem_list(problems: &Problems) -> String {
     match problems.len() {
         1 => format!(": {problems}"),
         count => format!(": {count} problems\n{problems}"),
     }
 }
 
-/// The first few errors, one a line.
-fn first(errors: &[reid_data::Error]) -> String {
+/// The first 10 errors on separate lines, and how many more there are.
+fn first_errors(errors: &[reid_data::Error]) -> String {
     const SHOWN: usize = 10;
     let lines = errors.iter().take(SHOWN).map(ToString::to_string);
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -252,7 +255,7 @@ fn first(errors: &[reid_data::Error]) -> String {
     }
 }
 
-/// An error of the file system at `path`.
+/// Converts an error of the file system at `path`.
 pub(crate) fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
     move |source| Error::Io { path, source }

@@ -1,4 +1,4 @@
-//! Events: what a run tells.
+//! The events of a run, and observers that receive them.
 
 use std::{path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use reid_eval::Report;
 
 use crate::history::EpochSummary;
 
-/// Who is told what happens in a run.
+/// Receives the events of a run. A pair of observers passes each event to both; `()` ignores all events.
 ///
 /// ```
 /// use reid_train::{Event, Observer};
@@ -28,11 +28,11 @@ use crate::history::EpochSummary;
 /// assert_eq!(counter.0, 0);
 /// ```
 pub trait Observer {
-    /// Takes note of an event.
+    /// Called for each event, in order, on the thread of [`Trainer::run`](crate::Trainer::run).
     fn observe(&mut self, event: &Event<'_>);
 }
 
-/// Nobody is told.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&mut self, _event: &Event<'_>) {}
 }
@@ -50,73 +50,73 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
     }
 }
 
-/// What happens in a run.
+/// An event of a run.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The run begins or goes on.
+    /// The run starts or resumes.
     Started {
-        /// Epochs of the run.
+        /// The number of epochs of the run.
         epochs: usize,
-        /// Epochs that are already done.
+        /// The number of epochs that are already done.
         epochs_done: usize,
-        /// Training images.
+        /// The number of training images.
         images: usize,
-        /// Training identities.
+        /// The number of training identities.
         identities: usize,
-        /// Parameters of the model.
+        /// The number of values of all parameters of the model.
         parameters: usize,
     },
-    /// Something is possible, but was hardly meant.
+    /// A setting is valid for these data, but probably unintended.
     Warning(&'a Problem),
-    /// The headers of images are read, before the first step.
+    /// The headers of all images are being read, before the first step.
     Checking {
-        /// Images whose header was read.
+        /// The number of images whose header was read.
         images: usize,
-        /// Images of all splits.
+        /// The number of images of all splits.
         of: usize,
     },
-    /// A step is done.
+    /// A training step is done.
     Step(&'a StepReport),
     /// An epoch is done.
     Epoch(&'a EpochSummary),
     /// The model was evaluated.
     Evaluated {
-        /// After which epoch, counted from 1.
+        /// The epoch after which the model was evaluated, counted from 1.
         epoch: usize,
         /// The scores.
         report: &'a Report,
-        /// Whether they are the best so far.
+        /// Whether the mAP is the best so far.
         best: bool,
     },
-    /// A checkpoint was written.
+    /// A checkpoint was written to this folder.
     Saved(&'a Path),
-    /// The run stops because someone asked; it can be resumed.
+    /// The run stops because of an [`Interrupt`](crate::Interrupt). It can be resumed if it has checkpoints.
     Interrupted,
 }
 
-/// What a step came to.
+/// The results of a training step.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Epochs of the run.
+    /// The number of epochs of the run.
     pub epochs: usize,
     /// The step in the epoch, counted from 1.
     pub step: usize,
-    /// Steps of the epoch.
+    /// The number of steps of the epoch.
     pub steps: usize,
-    /// Each loss of the batch, by name.
+    /// The name and value of each loss, averaged over the batches of the step.
     pub losses: Vec<(String, f64)>,
-    /// Share of the batch whose identity was named.
+    /// The fraction of the images whose label was predicted, from 0 to 1.
     pub accuracy: f64,
-    /// What the head told of the batch, by name: shares of it. In half precision also whether the step was left
-    /// out, because its gradients overflowed: 1 or 0.
+    /// The name and value of each diagnostic, such as the fraction of images with an empty CAM. In half
+    /// precision also `skipped`: 1 if the step was skipped because its gradients overflowed, otherwise 0.
     pub diagnostics: Vec<(String, f64)>,
-    /// The learning rate.
+    /// The learning rate that the schedule gives after this step.
     pub learning_rate: f64,
-    /// Speed since the run began or went on.
+    /// The mean speed since the run started or resumed.
     pub images_per_second: f64,
-    /// Time to the last step at that speed, evaluations not counted.
+    /// The estimated time to the last step, without evaluations.
     pub time_left: Duration,
 }

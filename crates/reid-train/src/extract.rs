@@ -1,4 +1,4 @@
-//! Extraction: the descriptors of whole splits.
+//! Computes the embeddings of whole splits.
 
 use std::{
     fmt,
@@ -20,8 +20,9 @@ use reid_nn::{Embed, Precision};
 
 use crate::{error::Error, recipe::Recipe};
 
-/// Describes whole splits with a model, or with several side by side (`reid_nn::Ensemble`). Keep one for several evaluations: it remembers decoded
-/// images.
+/// Computes the embeddings of whole splits with a model, or with several models (`reid_nn::Ensemble`).
+///
+/// An extractor caches decoded images, so keep one for several evaluations.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -53,7 +54,7 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// An extractor for models that take images of this size, normalised so, in batches of 64.
+    /// An extractor for models whose images have this size and normalisation, in batches of 64.
     #[must_use]
     pub fn new(input: InputSize, normalise: Normalise, config: LoaderConfig) -> Self {
         Self {
@@ -65,7 +66,7 @@ impl Extractor {
         }
     }
 
-    /// The extractor that a recipe evaluates with.
+    /// The extractor for the evaluation of a recipe: its input size, normalisation, flip test and precision.
     #[must_use]
     pub fn from_recipe<N, L>(recipe: &Recipe<N, L>, config: LoaderConfig) -> Self {
         Self {
@@ -75,17 +76,17 @@ impl Extractor {
         }
     }
 
-    /// Shares the memory for decoded images with a training loader, instead of having as much again.
+    /// Shares the cache of decoded images with a training loader, instead of a second cache.
     ///
     /// # Panics
-    /// If the loader is of images of another size.
+    /// If the loader has another image size.
     #[must_use]
     pub fn sharing(self, loader: &TrainLoader) -> Self {
         let shared = loader.eval_loader(self.loader.normalise());
         assert_eq!(
             shared.size(),
             self.loader.size(),
-            "an extractor shares the memory of a loader of images of its own size"
+            "an extractor can only share the cache of a loader with the same image size"
         );
         Self {
             loader: shared,
@@ -93,8 +94,8 @@ impl Extractor {
         }
     }
 
-    /// Describes each image by the mean of its descriptor and that of its mirror image, neither
-    /// scaled to length 1 before, as toolkits do: twice the work.
+    /// Uses the mean of the embeddings of an image and of its mirror image, which takes twice the time. As in
+    /// other toolkits, the two embeddings are not normalised to length 1 before.
     #[must_use]
     pub fn with_flip_test(self) -> Self {
         Self {
@@ -103,13 +104,14 @@ impl Extractor {
         }
     }
 
-    /// Computes in another precision. Descriptors are in single precision all the same.
+    /// Computes in another precision. The embeddings are converted to single precision.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// Calls `progress` with the number of images that are embedded and of all, after each batch.
+    /// Calls `progress` after each batch of [`embed`](Self::embed), with the number of images done and of
+    /// all images.
     #[must_use]
     pub fn with_progress(self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
         let progress = Progress(Arc::new(progress));
@@ -122,7 +124,8 @@ impl Extractor {
         self.loader.size()
     }
 
-    /// Another number of images at a time: more memory, not another result.
+    /// Sets the number of images per batch. It affects speed and memory, but not the embeddings,
+    /// except for rounding.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -130,19 +133,18 @@ impl Extractor {
     pub fn with_batch_size(mut self, batch_size: usize) -> Self {
         assert!(
             batch_size > 0,
-            "extraction needs batches of at least 1 image"
+            "the batch size of an extractor must be at least 1"
         );
         self.batch_size = batch_size;
         self
     }
 
-    /// The descriptors of samples, in order, with all their labels. `split` is for error
-    /// messages.
+    /// Computes the embeddings of samples, in order, with all their labels. `split` is for error messages.
     ///
-    /// The model must be one that evaluates: not on an autodiff device (`model.valid()`).
+    /// The model must be in evaluation mode, on a device without autodiff (`model.valid()`).
     ///
     /// # Errors
-    /// If an image cannot be read, a descriptor is not finite, there are no samples, or only some of them
+    /// If an image cannot be read, an embedding is not finite, there are no samples, or only some of them
     /// have a camera.
     pub fn embed(
         &self,
@@ -174,11 +176,12 @@ impl Extractor {
         )?)
     }
 
-    /// The embeddings of image files, in order, of unknown identity, each with its path. The headers of all files are
-    /// read first, so that those that are no images are named together, before the work.
+    /// Computes the embeddings of image files, in order, with their paths and unknown identities. The
+    /// headers of all files are read first, so that files that are not images are reported together, before
+    /// any embedding.
     ///
     /// # Errors
-    /// As [`embed`](Self::embed), and if files are no images: [`Error::Images`] has all of them.
+    /// As [`embed`](Self::embed), and [`Error::Images`] with all files that are not images.
     pub fn embed_files(
         &self,
         model: &dyn Embed,
@@ -198,23 +201,24 @@ impl Extractor {
         self.embed(model, &samples, Split::Gallery, device)
     }
 
-    /// The embeddings of images in memory, of any sizes, in order, of unknown identity.
+    /// Computes the embeddings of images in memory, in order, with unknown identities. The images may have
+    /// any size.
     ///
     /// # Errors
-    /// If there are none, or an embedding is not finite; the image is named by its number, from 0.
+    /// If there are no images, or an embedding is not finite; the error names the index of the image, from 0.
     pub fn embed_images(
         &self,
         model: &dyn Embed,
-        pictures: &[RgbImage],
+        images: &[RgbImage],
         device: &Device,
     ) -> Result<Embeddings, Error> {
         let split = Split::Gallery;
-        if pictures.is_empty() {
+        if images.is_empty() {
             return Err(Error::NoImages { split });
         }
         let InputSize { height, width } = self.input();
         let mut rows = Rows::default();
-        for batch in pictures.chunks(self.batch_size) {
+        for batch in images.chunks(self.batch_size) {
             let values = batch
                 .par_iter()
                 .flat_map_iter(|image| self.loader.prepare(image));
@@ -222,14 +226,14 @@ impl Extractor {
                 values.collect::<Vec<f32>>(),
                 [batch.len(), 3, height, width],
             );
-            let images = self.precision.cast(Tensor::from_data(data, device));
-            rows.add(self.embed_batch(model, images));
+            let batch = self.precision.cast(Tensor::from_data(data, device));
+            rows.add(self.embed_batch(model, batch));
         }
         if let Some(row) = rows.not_finite() {
             let image = PathBuf::from(format!("image {row} in memory"));
             return Err(Error::Embedding { split, row, image });
         }
-        let labels = Labels::unknown(pictures.len());
+        let labels = Labels::unknown(images.len());
         Ok(Embeddings::from_parts(
             rows.values,
             rows.dimensions,
@@ -245,8 +249,8 @@ impl Extractor {
         (model.embed(images) + mirrored) / 2
     }
 
-    /// The descriptors of query and gallery. An image that is in both is known as the same, also under
-    /// another path ([`Sample::image`]).
+    /// Computes the embeddings of the query and gallery images. An image in both gets the same image
+    /// number, also if it has another path there ([`Sample::image`]).
     ///
     /// # Errors
     /// As [`embed`](Self::embed).
@@ -256,16 +260,17 @@ impl Extractor {
         splits: &Splits,
         device: &Device,
     ) -> Result<(Embeddings, Embeddings), Error> {
-        // An image is known by its first place among all of them.
-        let mut first = std::collections::HashMap::new();
-        let mut number = |samples: &[Sample]| -> Vec<u64> {
-            let mut place = |sample: &Sample| {
-                let next = first.len() as u64;
-                *first.entry(sample.image().to_owned()).or_insert(next)
+        // Images are numbered in the order of their first occurrence.
+        let mut numbers = std::collections::HashMap::new();
+        let mut number_all = |samples: &[Sample]| -> Vec<u64> {
+            let mut number = |sample: &Sample| {
+                let next = numbers.len() as u64;
+                *numbers.entry(sample.image().to_owned()).or_insert(next)
             };
-            samples.iter().map(&mut place).collect()
+            samples.iter().map(&mut number).collect()
         };
-        let (query_images, gallery_images) = (number(&splits.query), number(&splits.gallery));
+        let query_images = number_all(&splits.query);
+        let gallery_images = number_all(&splits.gallery);
         let query = self.embed(model, &splits.query, Split::Query, device)?;
         let gallery = self.embed(model, &splits.gallery, Split::Gallery, device)?;
         Ok((
@@ -274,11 +279,11 @@ impl Extractor {
         ))
     }
 
-    /// Scores a model on query and gallery.
+    /// Evaluates a model on the query and gallery images.
     ///
     /// # Errors
-    /// As [`embed`](Self::embed), and if the descriptors cannot be evaluated, such as by the Market
-    /// protocol without cameras.
+    /// As [`embed`](Self::embed), and if the embeddings cannot be evaluated, such as without cameras by the
+    /// Market protocol.
     pub fn evaluate(
         &self,
         model: &dyn Embed,
@@ -291,7 +296,7 @@ impl Extractor {
     }
 }
 
-/// Embeddings as they come.
+/// The embeddings so far, in rows.
 #[derive(Default)]
 struct Rows {
     values: Vec<f32>,
@@ -305,14 +310,14 @@ impl Rows {
         self.values.extend(data.iter::<f32>());
     }
 
-    /// The first row with a value that is not finite.
+    /// The index of the first row with a value that is not finite.
     fn not_finite(&self) -> Option<usize> {
         let value = self.values.iter().position(|value| !value.is_finite())?;
         Some(value / self.dimensions)
     }
 }
 
-/// Who is told how many images are done, of how many.
+/// A callback with the number of images done and of all images.
 #[derive(Clone)]
 struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
 
@@ -337,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flip_test_takes_the_mean_of_both_sides() {
+    fn the_flip_test_averages_an_image_and_its_mirror_image() {
         let folder = tempfile::tempdir().expect("a folder");
         let (one, mirrored) = (folder.path().join("1.png"), folder.path().join("2.png"));
         let picture = RgbImage::from_fn(16, 32, |x, y| {
@@ -360,7 +365,7 @@ mod tests {
         let plain = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let rows = |extractor: &Extractor| {
             let embeddings = extractor.embed(&model, &samples, Split::Query, &device);
-            let embeddings = embeddings.expect("described");
+            let embeddings = embeddings.expect("embedded");
             [0, 1].map(|row| embeddings.row(row).to_vec())
         };
         let [one, two] = rows(&plain);
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_query_is_no_answer_and_one_missing_camera_is_an_error() {
+    fn copies_share_an_image_number_and_a_missing_camera_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let sample = |name: &str, shade: u8, identity| {
             let path = folder.path().join(name);
@@ -404,7 +409,7 @@ mod tests {
         let extractor = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let (query, gallery) = extractor
             .embed_both(&model, &splits, &device)
-            .expect("described");
+            .expect("embedded");
         assert_eq!(query.images(), Some(&[0][..]));
         assert_eq!(gallery.images(), Some(&[0, 1, 2][..]));
 
@@ -418,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_describe_is_an_error() {
+    fn a_split_without_images_is_an_error() {
         let (device, size) = (Device::default(), InputSize::new(32, 16));
         let backbone = ResNetConfig::resnet18().with_width(4);
         let model = ReidModel::new(
@@ -432,12 +437,12 @@ mod tests {
         let error = extractor.embed(&model, &[], Split::Gallery, &device);
         assert_eq!(
             error.expect_err("no images").to_string(),
-            "the gallery has no images to describe, expected at least 1"
+            "the gallery split has no images, expected at least 1"
         );
     }
 
     #[test]
-    fn what_training_has_decoded_is_not_decoded_again() {
+    fn images_that_training_decoded_are_not_decoded_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("1.png");
         RgbImage::new(16, 32).save(&path).expect("saved");
@@ -455,13 +460,10 @@ mod tests {
             3,
             &Init::new(Seed::new(1), &device),
         );
-        let alone = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
+        let separate = Extractor::new(size, Normalise::IMAGENET, LoaderConfig::default());
         let embed =
             |extractor: &Extractor| extractor.embed(&model, &samples, Split::Query, &device);
-        assert!(embed(&alone).is_err());
-        assert_eq!(
-            embed(&alone.sharing(&loader)).expect("from memory").len(),
-            1
-        );
+        assert!(embed(&separate).is_err());
+        assert_eq!(embed(&separate.sharing(&loader)).expect("cached").len(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! All gradients of a module together: how long they are, scaled, and clipped.
+//! Computes the norm of all gradients of a module, scales and clips them, and finds values that are not
+//! finite.
 
 use std::{any::Any, collections::HashMap};
 
@@ -8,22 +9,21 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 
-/// What gradients are multiplied by so that together they are no longer than `limit`; none if there are no
-/// gradients.
+/// Computes the factor that clips the joint norm of all gradients to `limit`; `None` without gradients.
 ///
 /// ```text
 /// g ← g · min(1, limit / √Σ‖g‖²)
 /// ```
 ///
-/// Burn's own clipping works on each tensor alone, which changes the direction of the step.
+/// Burn's clipping clips each tensor separately, which changes the direction of the step.
 pub(crate) fn clipping(squares: &Squares, limit: f64) -> Option<Tensor<1>> {
     let squares = squares.values()?;
-    // As PyTorch: the quotient's tiny summand keeps a gradient of 0 as it is.
+    // As in PyTorch, 1e-6 is added to the norm, so that a norm of 0 is no division by 0.
     Some(((squares.sum().sqrt() + 1e-6).recip() * limit).clamp_max(1.0))
 }
 
 /// ‖g‖² of the gradient of each parameter, still on the device. It is not finite if a value of the gradient
-/// is not, or is so large that no optimizer could use it.
+/// is not finite or its square overflows single precision.
 #[derive(Debug, Default)]
 pub(crate) struct Squares {
     names: Vec<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Squares {
 }
 
 impl Squares {
-    /// Those of a module's parameters, which are named by where they stand in it.
+    /// Computes ‖g‖² for each parameter of a module, named by its path.
     pub(crate) fn of_module<M: Module>(module: &M, gradients: &GradientsParams) -> Self {
         let mut visitor = SquaresVisitor {
             gradients,
@@ -42,7 +42,7 @@ impl Squares {
         visitor.squares
     }
 
-    /// Those of a model and those of its criterion, whose names get a prefix.
+    /// Appends the values of the criterion, with the prefix `criterion.` before their names.
     pub(crate) fn with_criterion(mut self, criterion: Self) -> Self {
         let names = criterion.names.into_iter();
         self.names
@@ -51,12 +51,12 @@ impl Squares {
         self
     }
 
-    /// One value for each parameter; none if there is no gradient.
+    /// One value for each parameter with a gradient, `[parameters]`; `None` if there are none.
     pub(crate) fn values(&self) -> Option<Tensor<1>> {
         (!self.values.is_empty()).then(|| Tensor::cat(self.values.clone(), 0))
     }
 
-    /// The first parameter whose value, of those that were read, is not finite.
+    /// The first parameter whose value is not finite. `values` was read from [`values`](Self::values).
     pub(crate) fn not_finite(&self, values: &[f64]) -> Option<&str> {
         let mut pairs = self.names.iter().zip(values);
         let (name, _) = pairs.find(|(_, value)| !value.is_finite())?;
@@ -64,7 +64,7 @@ impl Squares {
     }
 }
 
-/// The first parameter or running statistic of a module that holds a value which is not finite.
+/// The path of the first parameter or running statistic of a module with a value that is not finite.
 pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
     let mut visitor = ValuesVisitor::default();
     module.visit(&mut visitor);
@@ -73,7 +73,8 @@ pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
     sums.not_finite(&values).map(str::to_owned)
 }
 
-/// All gradients of a module, multiplied by one number, and those that are not of the module.
+/// Multiplies all gradients of a module by one factor. Also returns the gradients of other parameters,
+/// unchanged.
 pub(crate) fn scaled<M: Module>(
     module: &M,
     gradients: GradientsParams,
@@ -88,7 +89,8 @@ pub(crate) fn scaled<M: Module>(
     (scaled.result, scaled.gradients)
 }
 
-/// The gradients of a module's parameters by their groups. A parameter without a group is in the first.
+/// Splits the gradients of a module by the groups of its parameters. Parameters without a group are in
+/// group 0.
 pub(crate) fn split<M: Module>(
     module: &M,
     gradients: GradientsParams,
@@ -128,7 +130,7 @@ impl ModuleVisitor for SquaresVisitor<'_> {
     }
 }
 
-/// Sums of 0 times each value: 0, or not a number.
+/// Computes the sum of 0 · value for each parameter, which is 0 if all values are finite and NaN otherwise.
 #[derive(Default)]
 struct ValuesVisitor {
     path: Vec<String>,
@@ -151,13 +153,13 @@ impl ModuleVisitor for ValuesVisitor {
     }
 }
 
-/// The values of a module that no gradient moves: running statistics, and weights that are frozen.
+/// The values of a module that are not trained: running statistics and frozen weights.
 pub(crate) struct Untrained {
     values: HashMap<ParamId, Box<dyn Any>>,
 }
 
 impl Untrained {
-    /// Those of a module as it is now.
+    /// Copies the untrained values of a module.
     pub(crate) fn of_module<M: Module>(module: &M) -> Self {
         let mut untrained = Self {
             values: HashMap::new(),
@@ -166,7 +168,7 @@ impl Untrained {
         untrained
     }
 
-    /// The module with these values again.
+    /// Restores these values in the module.
     pub(crate) fn restore<M: Module>(mut self, module: M) -> M {
         module.map(&mut self)
     }
@@ -233,11 +235,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_gradients_shrink_together_and_short_ones_stay() {
+    fn clipping_scales_long_gradients_together_and_keeps_short_ones() {
         let device = Device::default().autodiff();
         let linear = LinearConfig::new(1, 1).init(&device);
         let input = Tensor::<2>::from_data([[3.0]], &device);
-        // d/dw = 3·2 = 6 and d/db = 1·8 → from 2·w·3 + 8·b; norm 10.
+        // The loss 2·w·3 + 8·b has the gradients 6 and 8, with the norm 10.
         let bias = linear.bias.as_ref().expect("a bias");
         for (limit, expected) in [(5.0, [3.0_f32, 4.0]), (20.0, [6.0, 8.0])] {
             let weighted = input.clone().matmul(linear.weight.val()) * 2.0;

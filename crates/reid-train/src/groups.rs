@@ -1,4 +1,4 @@
-//! Groups of parameters that learn differently: another rate, another optimizer, or not at all at first.
+//! Parameter groups: their own learning rate, optimizer or frozen epochs.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,21 @@ use crate::{
     schedule::MAX_EPOCHS,
 };
 
-/// A group of parameters, and how they learn.
+/// A group of parameters with its own learning rate, optimizer or frozen epochs.
 ///
-/// A group names parameters by their paths, as a checkpoint of `PyTorch` would: `backbone` is all of the
-/// backbone, `backbone.layer1` its first stage, `head`, and `criterion` the parameters of the losses. A
-/// parameter is in the last group that names it, where groups overlap; what no group names learns by the recipe's optimizer and
-/// schedule.
+/// A group names parameters by their paths, like the keys of a `PyTorch` state dict. `backbone` is the whole
+/// backbone, `backbone.layer1` its first stage, `head` the head, and `criterion` the parameters of the
+/// losses.
+///
+/// Where groups overlap, a parameter belongs to the last group that names it. Parameters in no group use the
+/// optimizer and the schedule of the recipe.
 ///
 /// ```
 /// use reid_train::{OptimizerConfig, ParameterGroup};
 ///
-/// // A tenth of the rate for the backbone, which is frozen for five epochs.
+/// // The backbone has a tenth of the learning rate and is frozen for five epochs.
 /// let backbone = ParameterGroup::new(["backbone"]).with_rate_factor(0.1).with_frozen_epochs(5);
-/// // Centres of a center loss by plain SGD at 0.5, as in the strong baseline.
+/// // The centres of a center loss are trained by plain SGD at 0.5, as in the strong baseline.
 /// let centers = ParameterGroup::new(["criterion"])
 ///     .with_optimizer(OptimizerConfig::plain_sgd())
 ///     .with_fixed_rate(0.5);
@@ -34,16 +36,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ParameterGroup {
-    /// Paths of parameters, or of the modules that they are in.
+    /// The paths of parameters, or of modules with parameters.
     pub parameters: Vec<String>,
-    /// The group's learning rate.
+    /// The learning rate of the group.
     #[serde(default)]
     pub rate: GroupRate,
-    /// The group's optimizer; the recipe's if there is none.
+    /// The optimizer of the group; `None` for that of the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerConfig>,
-    /// For how many epochs from the start of the run the group does not learn, 0 to 1,000,000; its batch
-    /// normalisation then uses running statistics and does not move them.
+    /// The number of epochs from the start of the run in which the group is frozen, 0 to 1,000,000. Its batch
+    /// normalisations then use their running statistics and do not update them.
     #[serde(default)]
     pub frozen_epochs: usize,
 }
@@ -52,9 +54,9 @@ pub struct ParameterGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupRate {
-    /// The schedule's rate times a factor, from 0.
+    /// The rate of the schedule times this factor, 0 to 1,000,000.
     Factor(f64),
-    /// A rate of its own, from 0, the same in all epochs.
+    /// This rate in all epochs, 0 to 1,000,000.
     Fixed(f64),
 }
 
@@ -74,7 +76,7 @@ impl GroupRate {
 }
 
 impl ParameterGroup {
-    /// The parameters at these paths and below, which learn like all others.
+    /// A group of the parameters at or below these paths, with the recipe's optimizer and schedule.
     pub fn new<P: Into<String>>(parameters: impl IntoIterator<Item = P>) -> Self {
         Self {
             parameters: parameters.into_iter().map(Into::into).collect(),
@@ -84,21 +86,21 @@ impl ParameterGroup {
         }
     }
 
-    /// The schedule's rate times a factor.
+    /// Multiplies the rate of the schedule by a factor.
     #[must_use]
     pub fn with_rate_factor(self, factor: f64) -> Self {
         let rate = GroupRate::Factor(factor);
         Self { rate, ..self }
     }
 
-    /// A rate of its own.
+    /// Sets a rate that is the same in all epochs.
     #[must_use]
     pub fn with_fixed_rate(self, rate: f64) -> Self {
         let rate = GroupRate::Fixed(rate);
         Self { rate, ..self }
     }
 
-    /// An optimizer of its own.
+    /// Sets the optimizer of the group.
     #[must_use]
     pub fn with_optimizer(self, optimizer: OptimizerConfig) -> Self {
         Self {
@@ -107,7 +109,7 @@ impl ParameterGroup {
         }
     }
 
-    /// Frozen for this many epochs from the start.
+    /// Freezes the group for this many epochs from the start of the run.
     #[must_use]
     pub fn with_frozen_epochs(self, frozen_epochs: usize) -> Self {
         Self {
@@ -116,7 +118,7 @@ impl ParameterGroup {
         }
     }
 
-    /// Which of the group's paths names a parameter.
+    /// The index of the first path of the group that names a parameter.
     fn names(&self, path: &str) -> Option<usize> {
         self.parameters.iter().position(|name| {
             let rest = path.strip_prefix(name.as_str());
@@ -139,7 +141,7 @@ impl Validate for ParameterGroup {
     }
 }
 
-/// Adds the paths that name no parameter.
+/// Adds a problem for each path that names no parameter.
 pub(crate) fn validate_paths(
     groups: &[ParameterGroup],
     parameters: &[Parameter],
@@ -147,10 +149,10 @@ pub(crate) fn validate_paths(
 ) {
     for (index, group) in groups.iter().enumerate() {
         for (at, name) in group.parameters.iter().enumerate() {
-            let alone = ParameterGroup::new([name.as_str()]);
+            let one_path = ParameterGroup::new([name.as_str()]);
             let found = parameters
                 .iter()
-                .any(|parameter| alone.names(&parameter.path).is_some());
+                .any(|parameter| one_path.names(&parameter.path).is_some());
             problems.require(
                 &format!("groups[{index}].parameters[{at}]"),
                 found,
@@ -161,7 +163,7 @@ pub(crate) fn validate_paths(
     }
 }
 
-/// Adds that nothing learns in the first epoch.
+/// Adds a problem if all trained parameters are frozen in the first epoch.
 pub(crate) fn validate_freezing(
     groups: &[ParameterGroup],
     parameters: &[Parameter],
@@ -178,7 +180,7 @@ pub(crate) fn validate_freezing(
         .filter(|parameter| parameter.trained)
         .peekable();
     if trained.peek().is_some() && trained.all(frozen) {
-        let expected = "a parameter that learns in the first epoch";
+        let expected = "a parameter that is trained in the first epoch";
         problems.require("groups", false, expected, "all of them frozen");
     }
 }
@@ -186,9 +188,9 @@ pub(crate) fn validate_freezing(
 /// The optimizers of a run: the recipe's, and one for each group.
 pub(crate) struct Optimizers {
     groups: Vec<ParameterGroup>,
-    /// The first is the recipe's.
+    /// The first is that of the recipe, followed by one per group.
     pub(crate) all: Vec<ModuleOptimizer>,
-    /// The group of each parameter that is not the recipe's.
+    /// The index in `all` for each parameter that belongs to a group.
     members: HashMap<ParamId, usize>,
 }
 
@@ -205,9 +207,9 @@ impl Optimizers {
         }
     }
 
-    /// Finds the members of each group among the parameters of a learner, whose identifiers change when it is
-    /// loaded.
-    pub(crate) fn join(&mut self, learner: &dyn AnyLearner) {
+    /// Finds the members of each group among the parameters of a learner. To be called again after the
+    /// learner is loaded, which changes the identifiers of its parameters.
+    pub(crate) fn find_members(&mut self, learner: &dyn AnyLearner) {
         let group = |path: &str| {
             self.groups
                 .iter()
@@ -219,7 +221,7 @@ impl Optimizers {
         self.members = members.collect();
     }
 
-    /// Freezes the groups that do not learn in an epoch, counted from 0, and thaws the others.
+    /// Freezes the groups that are frozen in an epoch, counted from 0, and unfreezes the others.
     pub(crate) fn freeze(&self, learner: &mut dyn AnyLearner, epoch: usize) {
         if self.groups.iter().all(|group| group.frozen_epochs == 0) {
             return;
@@ -233,7 +235,7 @@ impl Optimizers {
         });
     }
 
-    /// Moves a learner's parameters along their gradients.
+    /// Updates the parameters of a learner, each by the optimizer and the rate of its group.
     pub(crate) fn step(
         &mut self,
         learner: &mut dyn AnyLearner,

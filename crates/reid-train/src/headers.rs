@@ -1,4 +1,4 @@
-//! Headers of images: whether all can be opened, told as it is found out.
+//! Checks before a run that all images can be opened, and reports the progress.
 
 use std::{panic::resume_unwind, sync::mpsc, thread};
 
@@ -10,18 +10,18 @@ use crate::{
     recipe::{images, openable},
 };
 
-/// Reads the header of every image, so that one that cannot be opened stops a run before it begins.
+/// Reads the header of every image, so that an image that cannot be opened stops the run before it starts.
 pub(crate) fn check(splits: &Splits, observer: &mut dyn Observer) -> Result<(), Error> {
     let of = images(splits).len();
-    let (told, heard) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         let checked = scope.spawn(move || {
             openable(splits, |images| {
-                // Nobody listens any more only if the caller's thread panics.
-                let _ = told.send(images);
+                // This fails only if the observer panicked, which dropped the receiver.
+                let _ = sender.send(images);
             })
         });
-        for images in heard {
+        for images in receiver {
             observer.observe(&Event::Checking { images, of });
         }
         checked.join().unwrap_or_else(|panic| resume_unwind(panic))

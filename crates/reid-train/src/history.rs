@@ -1,4 +1,4 @@
-//! History: what each epoch came to.
+//! The results of each epoch, and their sums over the steps of an epoch.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::learner::StepOutput;
 
-/// What an epoch came to. It holds no times, so that runs that repeat compare equal.
+/// The results of an epoch. It holds no times, so two bit-identical runs have equal summaries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochSummary {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Its learning rate.
+    /// The learning rate at the end of the epoch.
     pub learning_rate: f64,
-    /// Mean of the whole loss over the steps.
+    /// The mean over the steps of the sum of all losses.
     pub loss: f64,
-    /// Mean of each loss, by name, over the steps in which it appeared.
+    /// The name of each loss, and its mean over the steps in which it appeared.
     pub losses: Vec<(String, f64)>,
-    /// Share of the training images whose identity was named.
+    /// The mean accuracy over the steps: the fraction of the images whose label was predicted.
     pub accuracy: f64,
-    /// Mean of what the head told, by name, over the steps in which it did, and in half precision the share
-    /// that was left out.
+    /// The name of each diagnostic, and its mean over the steps in which it was reported. In half precision
+    /// also `skipped`, the fraction of the steps that were skipped.
     #[serde(default, alias = "remarks", skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<(String, f64)>,
-    /// Scores, where the epoch ended with an evaluation.
+    /// The scores, if the model was evaluated after this epoch.
     pub scores: Option<Scores>,
 }
 
-/// The scores of an evaluation, as fractions.
+/// The scores of an evaluation, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Mean average precision.
+    /// The mean average precision (mAP).
     pub mean_average_precision: f64,
-    /// Share of queries whose nearest image is right.
+    /// The fraction of the queries whose nearest gallery image is a match.
     pub rank_1: f64,
 }
 
@@ -47,14 +47,14 @@ impl From<&Report> for Scores {
     }
 }
 
-/// The numbers of a step, on the host.
+/// The losses, accuracy and diagnostics of a training step, on the host.
 pub(crate) struct Measured {
     pub(crate) losses: Vec<(String, f64)>,
     pub(crate) accuracy: f64,
     pub(crate) diagnostics: Vec<(String, f64)>,
 }
 
-/// The numbers of a step, still on the device.
+/// The losses, accuracy and diagnostics of a training step, still on the device.
 pub(crate) struct Unread {
     losses: Vec<(String, Tensor<1>)>,
     accuracy: Tensor<1>,
@@ -65,16 +65,16 @@ pub(crate) struct Unread {
 
 impl From<&StepOutput> for Unread {
     fn from(output: &StepOutput) -> Self {
-        let number = |value: &Tensor<1>| value.clone().without_autodiff();
+        let detached = |value: &Tensor<1>| value.clone().without_autodiff();
         let losses = output.losses.iter();
         let diagnostics = output.diagnostics.iter();
         Self {
             losses: losses
-                .map(|loss| (loss.name.to_string(), number(&loss.value)))
+                .map(|loss| (loss.name.to_string(), detached(&loss.value)))
                 .collect(),
-            accuracy: number(&output.accuracy),
+            accuracy: detached(&output.accuracy),
             diagnostics: diagnostics
-                .map(|diagnostic| (diagnostic.name.to_string(), number(&diagnostic.value)))
+                .map(|diagnostic| (diagnostic.name.to_string(), detached(&diagnostic.value)))
                 .collect(),
             squares: None,
         }
@@ -82,7 +82,7 @@ impl From<&StepOutput> for Unread {
 }
 
 impl Measured {
-    /// The mean of what was measured on the batches of a step.
+    /// The means over the batches of a step.
     pub(crate) fn mean(batches: Vec<Self>) -> Self {
         let count = batches.len() as f64;
         let mut batches = batches.into_iter();
@@ -112,7 +112,7 @@ impl Measured {
 }
 
 impl Unread {
-    /// Waits for the values, once for all of them: what is measured, and ‖g‖² of each gradient.
+    /// Reads all values from the device in one transfer: the measured values, and ‖g‖² of each gradient.
     pub(crate) fn read(self) -> (Measured, Vec<f64>) {
         let all = self.losses.iter().chain(&self.diagnostics);
         let all = all
@@ -124,7 +124,7 @@ impl Unread {
         });
         let values = reading.execute().into_iter();
         let mut values = values.flat_map(|data| data.iter::<f64>().collect::<Vec<_>>());
-        let mut number = || values.next().expect("a number of each tensor");
+        let mut number = || values.next().expect("one value per tensor");
         let mut named = |list: Vec<(String, Tensor<1>)>| {
             let list = list.into_iter();
             list.map(|(name, _)| (name, number())).collect::<Vec<_>>()
@@ -139,7 +139,7 @@ impl Unread {
     }
 }
 
-/// Sums over the steps of an epoch that is under way; part of a checkpoint.
+/// Sums over the steps of the current epoch, which a checkpoint contains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sums {
     pub(crate) steps: usize,
@@ -147,7 +147,7 @@ pub(crate) struct Sums {
     pub(crate) accuracy: f64,
     #[serde(default, alias = "remarks")]
     pub(crate) diagnostics: Vec<(String, f64)>,
-    /// In how many of the steps a name of either list was absent, unless in none.
+    /// The number of steps in which a loss or diagnostic was absent, by name; without zeros.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     absent: BTreeMap<String, usize>,
 }
@@ -164,7 +164,7 @@ impl Sums {
         self.steps += 1;
     }
 
-    /// Means over the steps so far.
+    /// The means over the steps so far.
     pub(crate) fn summary(&self, epoch: usize, learning_rate: f64) -> EpochSummary {
         let steps = self.steps.max(1) as f64;
         let mean = |(name, sum): &(String, f64)| {
@@ -186,8 +186,8 @@ impl Sums {
     }
 }
 
-/// Adds the values of a step to sums of the same name over the `steps` before. Values of one step that share
-/// a name are parts of one loss.
+/// Adds the values of a step to the sums of the same names over the previous `steps` steps. Values of one
+/// step with the same name are added up.
 fn add(
     sums: &mut Vec<(String, f64)>,
     values: &[(String, f64)],
@@ -236,12 +236,15 @@ mod tests {
     fn each_loss_has_the_mean_of_the_steps_in_which_it_appeared() {
         let mut sums = Sums::default();
         for measured in [
-            step(&[("identity", 1.0), ("triplet", 8.0)], &[("silent", 0.5)]),
+            step(
+                &[("identity", 1.0), ("triplet", 8.0)],
+                &[("empty CAM", 0.5)],
+            ),
             step(&[("triplet", 4.0), ("identity", 2.0)], &[]),
-            step(&[("center", 6.0), ("identity", 6.0)], &[("left out", 1.0)]),
+            step(&[("center", 6.0), ("identity", 6.0)], &[("skipped", 1.0)]),
         ] {
             sums.add(&measured);
-            // What a checkpoint in the middle keeps.
+            // As saved by a checkpoint inside the epoch.
             let json = serde_json::to_string(&sums).expect("JSON");
             sums = serde_json::from_str(&json).expect("sums");
         }
@@ -252,9 +255,9 @@ mod tests {
         );
         assert_eq!(
             means(&summary.diagnostics),
-            [("silent", 0.5), ("left out", 1.0)]
+            [("empty CAM", 0.5), ("skipped", 1.0)]
         );
-        // The whole loss of the steps is 9, 6 and 12.
+        // The sums of the losses of the three steps are 9, 6 and 12.
         assert_eq!(
             (summary.loss.to_bits(), summary.accuracy.to_bits()),
             (9.0_f64.to_bits(), 0.5_f64.to_bits())
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_one_name_are_one_loss() {
+    fn losses_with_the_same_name_are_added() {
         let mut sums = Sums::default();
         for _ in 0..2 {
             sums.add(&step(&[("loss", 1.0), ("loss", 2.0)], &[]));
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_an_older_version_are_of_all_steps() {
+    fn sums_without_absent_counts_cover_all_steps() {
         let json = r#"{"steps":2,"losses":[["identity",3.0]],"accuracy":1.0}"#;
         let sums: Sums = serde_json::from_str(json).expect("sums");
         assert_eq!(means(&sums.summary(1, 0.1).losses), [("identity", 1.5)]);

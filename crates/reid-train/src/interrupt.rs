@@ -1,14 +1,15 @@
-//! Interrupt: a polite request to stop.
+//! A request to stop a run.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// A polite request to stop, shared between the loop and whoever may ask, such as a signal handler.
+/// A request to stop a run after the current training step. Clones share the request, so a signal handler or
+/// another thread can make it.
 ///
-/// The loop looks after every step; asked, it saves and returns, and the run resumes from there to
-/// the same bits.
+/// The training loop checks it after every step. If a stop was requested, the loop saves a checkpoint and
+/// returns. The run resumes from there bit-identically.
 ///
 /// ```
 /// use reid_train::Interrupt;
@@ -22,18 +23,18 @@ use std::sync::{
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// A request nobody has made yet.
+    /// Returns an interrupt that has not been requested yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for a stop after the step under way.
+    /// Requests a stop after the current step.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether someone has asked.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! JSON files: read with the line and the path of what is wrong.
+//! Reads JSON files. Errors name the file, the line and the path of the field.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, at};
 
-/// What some editors write before the text.
+/// The UTF-8 byte-order mark, which some editors write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a JSON file.
@@ -14,7 +14,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse(path, &fs::read(path).map_err(at(path))?)
 }
 
-/// Reads the content of a JSON file; a byte-order mark before it is passed over.
+/// Parses the content of a JSON file. A byte-order mark at its start is skipped.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let failed = |field: String, source| Error::JsonField {
@@ -32,7 +32,7 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T,
     Ok(value)
 }
 
-/// Reads a part of a JSON file that is already read.
+/// Deserializes a part of a JSON file that was already parsed.
 pub(crate) fn from_value<T: DeserializeOwned>(
     path: &Path,
     value: serde_json::Value,
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over() {
+    fn a_byte_order_mark_is_skipped() {
         assert_eq!(
             read(b"\xef\xbb\xbf{\"left\":[1]}"),
             Ok(Pair { left: vec![1] })
@@ -69,27 +69,27 @@ mod tests {
 
     #[test]
     fn errors_name_file_line_and_field() {
-        let error = read(b"{\n \"left\": [1, -1]\n}").expect_err("no byte");
+        let error = read(b"{\n \"left\": [1, -1]\n}").expect_err("-1 is no byte");
         assert!(
             error.starts_with("pair.json, line 2, column 15, left[1]: invalid value"),
             "{error}"
         );
-        let error = read(b"{\"left\":[1]} and more").expect_err("more");
+        let error = read(b"{\"left\":[1]} and more").expect_err("trailing text");
         assert!(
             error.starts_with("pair.json, line 1") && error.contains("trailing"),
             "{error}"
         );
-        assert!(read(b"").expect_err("nothing").contains("EOF"));
+        assert!(read(b"").expect_err("an empty file").contains("EOF"));
         assert!(read(b"\xff\xfe{\0").is_err());
         let deep = vec![b'['; 100_000];
         assert!(read(&deep).is_err());
     }
 
     #[test]
-    fn parts_name_their_field_without_a_line() {
+    fn errors_in_parsed_values_name_the_field_without_a_line() {
         let error =
             from_value::<Pair>(Path::new("pair.json"), serde_json::json!({ "left": [300] }));
-        let error = error.expect_err("no byte").to_string();
+        let error = error.expect_err("300 is no byte").to_string();
         assert!(error.starts_with("pair.json, left[0]: "), "{error}");
     }
 }

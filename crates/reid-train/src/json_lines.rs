@@ -1,4 +1,4 @@
-//! Progress as JSON, one line per event, for programs.
+//! Writes the events of a run as JSON, one line per event.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, Observer};
 
-/// Writes epochs, evaluations and checkpoints as JSON, one line each.
+/// Writes the events of a run as JSON, one line each, except training steps and image checks.
 ///
 /// ```
 /// use reid_train::{Event, JsonLines, Observer};
@@ -21,7 +21,7 @@ pub struct JsonLines<W> {
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Writes to `writer`. A line that cannot be written is lost; the run goes on.
+    /// Writes to `writer`. A line that cannot be written is dropped, and the run continues.
     pub const fn new(writer: W) -> Self {
         Self { writer }
     }
@@ -30,7 +30,7 @@ impl<W: Write> JsonLines<W> {
 impl<W: Write> Observer for JsonLines<W> {
     fn observe(&mut self, event: &Event<'_>) {
         if let Some(line) = line(event) {
-            // A closed pipe must not end a training run.
+            // A closed pipe must not stop a training run.
             let _ = writeln!(self.writer, "{line}").and_then(|()| self.writer.flush());
         }
     }

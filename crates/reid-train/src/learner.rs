@@ -1,4 +1,4 @@
-//! Learners: a model with the criterion that it is trained by, and what a training step of it is.
+//! Learners: a model, its criterion and their training step.
 
 mod slot;
 mod visitors;
@@ -15,22 +15,22 @@ use crate::recipe::Recipe;
 
 pub(crate) use slot::{AnyLearner, Parameter, Part, Slot};
 
-/// What the [`Trainer`](crate::Trainer) trains: a model, the parameters that exist only in training, and the
-/// losses of a batch.
+/// A model, its criterion and their training step, which a [`Trainer`](crate::Trainer) trains.
 ///
-/// [`ReidLearner`] is the usual one. A type of one's own is for steps that are more than a criterion on the
-/// model's output, such as distillation from a second model.
+/// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
+/// on the output of the model, such as distillation from a second model.
 pub trait Learner: Module + ModuleDisplay {
-    /// The model, which is evaluated and of which embeddings are computed.
+    /// The model that is evaluated and that computes embeddings.
     type Model: Model;
-    /// What else has parameters or statistics, such as a criterion.
+    /// The other modules with parameters or running statistics, such as a criterion. They exist only in
+    /// training.
     type Criterion: Module;
 
-    /// A learner of these parts.
+    /// Builds a learner from its model and criterion.
     #[must_use]
     fn from_parts(model: Self::Model, criterion: Self::Criterion) -> Self;
 
-    /// The parts of the learner.
+    /// Splits the learner into its model and criterion.
     #[must_use]
     fn into_parts(self) -> (Self::Model, Self::Criterion);
 
@@ -38,18 +38,18 @@ pub trait Learner: Module + ModuleDisplay {
     #[must_use]
     fn model(&self) -> &Self::Model;
 
-    /// The rest.
+    /// The criterion.
     #[must_use]
     fn criterion(&self) -> &Self::Criterion;
 
-    /// The losses of a batch, whose sum is minimised.
+    /// Computes the losses of a batch. Their sum is minimised.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput;
 }
 
-/// A model with a criterion on its output.
+/// A learner whose losses are computed by a criterion from the output of a model.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -77,11 +77,12 @@ pub struct ReidLearner<M, C> {
 }
 
 impl<M: Model, C: Criterion> ReidLearner<M, C> {
-    /// Builds the network and the losses of a recipe for so many training identities, ready to train, with weights
-    /// drawn from the recipe's seed. `device` is a plain one.
+    /// Builds the network and the losses of a recipe for `classes` training identities. The weights are
+    /// drawn from the seed of the recipe. `device` is without autodiff; the learner is on its autodiff
+    /// counterpart.
     ///
     /// # Panics
-    /// If the recipe is impossible.
+    /// If the recipe is invalid ([`Recipe::check`]).
     #[must_use]
     pub fn build<N, L>(recipe: &Recipe<N, L>, classes: usize, device: &Device) -> Self
     where
@@ -102,16 +103,16 @@ impl<M: Model, C: Criterion> ReidLearner<M, C> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepOutput {
-    /// Each loss, by name; their sum is minimised.
+    /// The losses, each with its name. Their sum is minimised.
     pub losses: Vec<NamedLoss>,
-    /// The share of the batch whose identity the first branch predicts, a tensor of one value.
+    /// The fraction of the batch whose label the first branch predicts, `[1]`.
     pub accuracy: Tensor<1>,
-    /// Named scalars of the model.
+    /// The diagnostics of the model: named scalars that are reported and not minimised.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl StepOutput {
-    /// A result without diagnostics.
+    /// The output of a training step without diagnostics.
     #[must_use]
     pub const fn new(losses: Vec<NamedLoss>, accuracy: Tensor<1>) -> Self {
         Self {
@@ -121,7 +122,7 @@ impl StepOutput {
         }
     }
 
-    /// The same with diagnostics.
+    /// Replaces the diagnostics.
     #[must_use]
     pub fn with_diagnostics(self, diagnostics: Vec<Diagnostic>) -> Self {
         Self {

@@ -1,14 +1,15 @@
-//! Training for re-identification, of anything that has the three traits of `reid-nn`.
+//! Recipes, training loop, optimizers, schedules and checkpoints for re-identification.
 //!
-//! | part | what it is |
+//! | type | purpose |
 //! |---|---|
-//! | [`Recipe`] | everything that decides a run, as one JSON file |
-//! | [`Trainer`] | the loop: learn, evaluate, save; interrupted at any step, it resumes to the same bits |
-//! | [`Schedule`] | learning rate by epoch: warm-up, then steps, halvings or a cosine |
-//! | [`OptimizerConfig`] | Adam and SGD as `PyTorch` defines them |
-//! | [`Checkpoints`] | last and best state of a run, written so that a kill cannot lose both |
-//! | [`Extractor`] | descriptors of whole splits |
-//! | [`Observer`] | who is told: a [`Console`], [`JsonLines`], or one's own |
+//! | [`Recipe`] | all settings of a run, as one JSON file |
+//! | [`Trainer`] | the training loop; a run that was interrupted at any step resumes bit-identically |
+//! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
+//! | [`Schedule`] | the learning rate of each epoch: a warm-up, then steps, halvings or a cosine |
+//! | [`OptimizerConfig`] | Adam, `AdamW`, SGD and Ranger, as `PyTorch` and the papers define them |
+//! | [`Checkpoints`] | the last and the best checkpoint of a run, safe against kills and power cuts |
+//! | [`Extractor`] | computes the embeddings of whole splits |
+//! | [`Observer`] | receives the events of a run: [`Console`], [`JsonLines`] or a custom type |
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -10,7 +10,7 @@ use reid_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The losses of a recipe: identity, triplet and center loss, each of which may be absent.
+/// The losses of a recipe: identity, triplet and center loss. Each may be absent.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -24,18 +24,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossesConfig {
-    /// Cross-entropy over identities.
+    /// Cross-entropy over the training identities.
     pub identity: Option<WeightedConfig<IdentityLossConfig>>,
     /// Batch-hard triplet loss.
     pub triplet: Option<WeightedConfig<BatchHardTripletConfig>>,
-    /// Center loss; its weight is its own. Its centres learn as all parameters do, unless a group says otherwise:
-    /// [`Recipe::with_center_loss`](crate::Recipe::with_center_loss) sets both.
+    /// Center loss, whose configuration includes its weight. Its centres use the recipe's optimizer, unless
+    /// a parameter group names them: [`Recipe::with_center_loss`](crate::Recipe::with_center_loss) adds
+    /// such a group.
     #[serde(default, deserialize_with = "strict")]
     pub center: Option<CenterLossConfig>,
 }
 
 impl Default for LossesConfig {
-    /// Those of the strong baseline without center loss: label smoothing 0.1, margin 0.3, 1 : 1.
+    /// The losses of the strong baseline without center loss: label smoothing 0.1, margin 0.3, and
+    /// weight 1 for both.
     fn default() -> Self {
         Self {
             identity: Some(WeightedConfig {
@@ -80,7 +82,7 @@ impl CriterionConfig for LossesConfig {
             self.triplet.as_ref().map(|loss| loss.weight),
             self.center.as_ref().map(|loss| loss.weight),
         ];
-        // A weight below 0 or without a number is told above.
+        // A negative weight or NaN was already reported above.
         if weights.iter().flatten().all(|&weight| weight == 0.0) {
             problems.add("at least one loss with a weight above 0", "none");
         }

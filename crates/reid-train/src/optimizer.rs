@@ -1,4 +1,4 @@
-//! Optimizers, as `PyTorch` and publications define them.
+//! Optimizers, as `PyTorch` and the papers define them.
 
 mod adam;
 mod centralised;
@@ -15,11 +15,10 @@ use burn::optim::{ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum
 use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
 
-/// Which optimizer, and its numbers. The learning rate is the [`Schedule`](crate::Schedule)'s.
+/// An optimizer and its hyper-parameters. The learning rate comes from the [`Schedule`](crate::Schedule).
 ///
-/// Weight decay is coupled but for `AdamW` and Ranger: `weight_decay · w` is added to the gradient, as in
-/// `PyTorch`'s `Adam` and `SGD` and in the code of the publications that use them. Frozen parameters
-/// are not decayed.
+/// Weight decay is coupled, as in `PyTorch`'s `Adam` and `SGD`: `weight_decay · w` is added to the gradient.
+/// In `AdamW` and Ranger it is decoupled. Frozen parameters are not decayed.
 ///
 /// ```
 /// use reid_train::OptimizerConfig;
@@ -34,11 +33,11 @@ use serde::{Deserialize, Serialize};
 pub enum OptimizerConfig {
     /// Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980).
     Adam {
-        /// Decay of the mean of gradients, in `[0, 1)`.
+        /// The decay of the mean of the gradients, in `[0, 1)`.
         beta1: f32,
-        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        /// The decay of the mean of the squared gradients, in `[0, 1)`.
         beta2: f32,
-        /// Added to the root of the squared mean, above 0 and up to 1.
+        /// Added to the square root in the denominator, in `(0, 1]`.
         epsilon: f32,
         /// Weight decay, 0 to 1000.
         weight_decay: f32,
@@ -46,11 +45,11 @@ pub enum OptimizerConfig {
     /// `AdamW`: Adam with decoupled weight decay, `w ← (1 - rate·weight_decay)·w` before the step (Loshchilov
     /// and Hutter, ICLR 2019, arXiv:1711.05101).
     AdamW {
-        /// Decay of the mean of gradients, in `[0, 1)`.
+        /// The decay of the mean of the gradients, in `[0, 1)`.
         beta1: f32,
-        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        /// The decay of the mean of the squared gradients, in `[0, 1)`.
         beta2: f32,
-        /// Added to the root of the squared mean, above 0 and up to 1.
+        /// Added to the square root in the denominator, in `(0, 1]`.
         epsilon: f32,
         /// Weight decay, 0 to 1000.
         weight_decay: f32,
@@ -59,32 +58,32 @@ pub enum OptimizerConfig {
     Sgd {
         /// Momentum, in `[0, 1)`.
         momentum: f64,
-        /// Whether to look ahead (Nesterov).
+        /// Whether to use Nesterov momentum.
         nesterov: bool,
         /// Weight decay, 0 to 1000.
         weight_decay: f32,
     },
     /// Ranger: [`Lookahead`] around [`Radam`], with decoupled weight decay.
     Ranger {
-        /// Decay of the mean of gradients, in `[0, 1)`.
+        /// The decay of the mean of the gradients, in `[0, 1)`.
         beta1: f64,
-        /// Decay of the mean of squared gradients, in `[0, 1)`.
+        /// The decay of the mean of the squared gradients, in `[0, 1)`.
         beta2: f64,
-        /// Added to the root of the squared mean, above 0 and up to 1.
+        /// Added to the square root in the denominator, in `(0, 1]`.
         epsilon: f64,
         /// Weight decay, 0 to 1000.
         weight_decay: f64,
-        /// Share of the way that slow weights go, in `(0, 1]`.
+        /// The step of the slow weights towards the weights, in `(0, 1]`.
         alpha: f64,
-        /// Steps between, at least 1.
+        /// The number of steps between updates of the slow weights, at least 1.
         period: usize,
-        /// Whether gradients are [centralised](Centralised); the first version of Ranger had none.
+        /// Whether gradients are [centralised](Centralised); they are not in the first version of Ranger.
         centralised: bool,
     },
 }
 
 impl OptimizerConfig {
-    /// Adam as `PyTorch` defaults it, with the strong baseline's weight decay of 5e-4.
+    /// Adam with the defaults of `PyTorch`, and the weight decay 5e-4 of the strong baseline.
     #[must_use]
     pub const fn adam() -> Self {
         Self::Adam {
@@ -95,7 +94,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// `AdamW` as `PyTorch` defaults it: weight decay 0.01.
+    /// `AdamW` with the defaults of `PyTorch`: weight decay 0.01.
     #[must_use]
     pub const fn adam_w() -> Self {
         Self::AdamW {
@@ -106,7 +105,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// SGD without momentum and weight decay: `w ← w - rate·g`.
+    /// SGD without momentum or weight decay: `w ← w - rate·g`.
     #[must_use]
     pub const fn plain_sgd() -> Self {
         Self::Sgd {
@@ -126,9 +125,9 @@ impl OptimizerConfig {
         }
     }
 
-    /// Ranger with the numbers of its authors' code (github.com/lessw2020/Ranger-Deep-Learning-Optimizer):
-    /// betas 0.95 and 0.999, epsilon 1e-5, slow weights half of the way every 6 steps, no
-    /// centralisation; and the strong baseline's weight decay of 5e-4.
+    /// Ranger with the defaults of its authors' code (github.com/lessw2020/Ranger-Deep-Learning-Optimizer),
+    /// and the weight decay 5e-4 of the strong baseline. The defaults are betas 0.95 and 0.999, epsilon
+    /// 1e-5, alpha 0.5, period 6, and no centralisation.
     #[must_use]
     pub const fn ranger() -> Self {
         Self::Ranger {
@@ -199,7 +198,7 @@ impl OptimizerConfig {
 }
 
 fn sgd(momentum: f64, nesterov: bool, weight_decay: f32) -> ModuleOptimizer {
-    // Burn's default dampening of 0.1 is not PyTorch's.
+    // The default dampening is 0.1 in Burn and 0 in PyTorch.
     let momentum = (momentum > 0.0).then(|| {
         MomentumConfig::new()
             .with_momentum(momentum)
@@ -290,5 +289,5 @@ impl Validate for OptimizerConfig {
     }
 }
 
-/// The largest weight decay; published ones are below 0.1.
+/// The largest weight decay; those in papers are below 0.1.
 const MAX_DECAY: f64 = 1000.0;

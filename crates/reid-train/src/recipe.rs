@@ -1,4 +1,4 @@
-//! Recipe: everything that decides a run.
+//! Recipes: all settings of a run as plain data.
 
 use std::path::Path;
 
@@ -26,11 +26,11 @@ mod validation;
 pub(crate) use legacy::renamed;
 pub(crate) use validation::{images, openable, refused};
 
-/// Everything that decides a run: network, data, losses, optimizer, schedule, evaluation and seed.
+/// All settings of a run: network, augmentation, sampling, losses, optimizer, schedule, evaluation and seed.
 ///
-/// It is plain data, read from and written to JSON, and saved in every checkpoint. `N` is the
-/// network's configuration, such as `reid_zoo::BagOfTricksConfig`, a [`Network`].
-/// `L` is the losses' configuration, by default those that publications use.
+/// A recipe is plain data. It is read from and written to JSON, and saved in every checkpoint. `N` is the
+/// configuration of the network (a [`Network`]), such as `reid_zoo::BagOfTricksConfig`. `L` is the
+/// configuration of the losses, by default identity, triplet and center loss.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -48,71 +48,77 @@ pub(crate) use validation::{images, openable, refused};
     bound(deserialize = "N: Deserialize<'de>, L: Deserialize<'de>")
 )]
 pub struct Recipe<N, L = LossesConfig> {
-    /// What the run is called in reports.
+    /// The name of the run in reports.
     pub name: String,
-    /// The only source of randomness.
+    /// The seed of all random streams of the run.
     pub seed: Seed,
-    /// Height and width of the images.
+    /// The height and width to which images are resized.
     pub input: InputSize,
-    /// The network.
+    /// The configuration of the network.
     #[serde(deserialize_with = "strict")]
     pub network: N,
-    /// In which type of numbers the network computes; single precision by default. Weights, losses
-    /// and all that is saved stay in single precision. In half precision losses are scaled while gradients
-    /// are computed, by 2^16 at first, half as much after each step whose gradients overflowed, which is
-    /// left out, and twice as much after 2000 steps that did not; checkpoints hold the scale.
+    /// The precision in which the network computes; single precision by default. Weights, losses and
+    /// checkpoints stay in single precision.
+    ///
+    /// In IEEE half precision the losses are scaled for the backward pass. The scale is 2^16 at first, at
+    /// most 2^24, and saved in checkpoints. A step whose gradients overflow is skipped and halves the
+    /// scale; 2000 steps without an overflow double it.
     #[serde(default)]
     pub precision: Precision,
-    /// How training images are varied.
+    /// The augmentation of training images.
     pub augmentation: Augmentation,
-    /// How batches are drawn.
+    /// The sampling of batches.
     pub sampling: Sampling,
-    /// What is minimised.
+    /// The configuration of the losses, whose sum is minimised.
     #[serde(deserialize_with = "strict")]
     pub losses: L,
-    /// Who minimises it.
+    /// The optimizer.
     pub optimizer: OptimizerConfig,
     /// The learning rate of each epoch.
     pub schedule: Schedule,
-    /// Largest norm of the gradient of all parameters together; none by default.
+    /// The largest joint norm of the gradients of all model parameters, above 0. Larger gradients are
+    /// clipped to it; `None` does not clip. The gradients of the criterion are neither counted nor clipped.
     pub clip_norm: Option<f64>,
-    /// Groups of parameters that learn differently.
+    /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
-    /// Batches whose gradients are averaged to one step, at least 1. A triplet is mined within one batch: a step
-    /// of two batches of 32 images is not one of a batch of 64.
+    /// The number of batches whose gradients are averaged in one step, 1 to 65,536. Triplets are mined
+    /// within a batch, so two accumulated batches of 32 images differ from one batch of 64.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulated_batches: usize,
-    /// With a decay, in `[0, 1)`, the exponential mean of the weights and of the running statistics over the
-    /// steps is what is evaluated and saved as the model: `average ← decay·average + (1 - decay)·weights`.
+    /// The decay of an exponential average of weights and running statistics over the steps, in `[0, 1)`:
+    /// `average ← decay·average + (1 - decay)·weights`. If it is set, the averaged model is evaluated and
+    /// is the model that is loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
-    /// Epochs, at least 1.
+    /// The number of epochs, 1 to 1,000,000.
     pub epochs: usize,
-    /// Epochs between evaluations; 0 evaluates only after the last.
+    /// The number of epochs between evaluations; 0 evaluates only after the last epoch.
     pub evaluate_every: usize,
-    /// Whether an image is described by the mean of its descriptor and that of its mirror image in
-    /// evaluation; not by default.
+    /// Whether evaluation uses the mean of the embeddings of an image and of its mirror image; `false` by
+    /// default.
     #[serde(default)]
     pub flip_test: bool,
-    /// How descriptors are scored.
+    /// The configuration of the evaluation.
     pub evaluation: EvaluationConfig,
 }
 
-/// How batches are drawn: P identities with K images each.
+/// The sampling of batches: P identities with K images each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// Identities per batch (P), at least 1.
+    /// The number of identities per batch (P): at least 1, and at least 2 for losses that compare
+    /// images.
     pub identities: usize,
-    /// Images per identity (K), at least 1.
+    /// The number of images per identity (K): at least 1, and at least 2 for losses that compare
+    /// images.
     pub images: usize,
-    /// What counts as an epoch.
+    /// The definition of an epoch.
     pub epoch: EpochDefinition,
 }
 
 impl Sampling {
-    /// Images per batch: P·K.
+    /// The number of images per batch: P·K.
     #[must_use]
     pub const fn batch_size(&self) -> usize {
         self.identities * self.images
@@ -124,9 +130,11 @@ impl Sampling {
 }
 
 impl<N> Recipe<N> {
-    /// The strong baseline (Luo et al., Bag of Tricks, 2019, arXiv:1903.07071) as in the authors'
-    /// code, without center loss: 120 epochs of all images in batches of 16 x 4, Adam 3.5e-4 with
-    /// 10 epochs of warm-up, a tenth at 40 and 70.
+    /// The recipe of the strong baseline (Luo et al., Bag of Tricks, 2019, arXiv:1903.07071), as in the
+    /// authors' code, without center loss.
+    ///
+    /// It has 120 epochs of all images, in batches of 16 x 4. The optimizer is Adam at 3.5e-4, with 10
+    /// epochs of warm-up and a tenth of the rate from epochs 40 and 70.
     pub fn strong_baseline(name: impl Into<String>, input: InputSize, network: N) -> Self {
         Self {
             name: name.into(),
@@ -165,8 +173,8 @@ impl<N> Recipe<N> {
         }
     }
 
-    /// Adds center loss, whose centres learn by plain SGD at a rate of their own (Wen et al., ECCV 2016); 5e-4
-    /// and 0.5 in the strong baseline.
+    /// Adds center loss (Wen et al., ECCV 2016). Its centres are trained by plain SGD at a fixed rate. The
+    /// strong baseline has the weight 5e-4 and the rate 0.5.
     #[must_use]
     pub fn with_center_loss(mut self, weight: f64, rate: f64) -> Self {
         self.losses.center = Some(CenterLossConfig::new().with_weight(weight));
@@ -179,13 +187,13 @@ impl<N> Recipe<N> {
 }
 
 impl<N, L> Recipe<N, L> {
-    /// The same recipe for another network.
+    /// Replaces the network.
     #[must_use]
     pub fn with_network<M>(self, network: M) -> Recipe<M, L> {
         self.with_both(|_, losses| (network, losses))
     }
 
-    /// The same with other losses, which may be of a type of one's own.
+    /// Replaces the losses, which may be of a custom type.
     #[must_use]
     pub fn with_losses<M>(self, losses: M) -> Recipe<N, M> {
         self.with_both(|network, _| (network, losses))
@@ -221,16 +229,17 @@ where
     N: DeserializeOwned + Network,
     L: DeserializeOwned + CriterionConfig,
 {
-    /// Reads a recipe from a JSON file and refuses what is impossible whatever the data.
+    /// Reads a recipe from a JSON file and checks its settings ([`check`](Self::check)).
     ///
     /// # Errors
-    /// If the file cannot be read, is not a recipe (the message names line, column and path in it), or asks
-    /// for something impossible: [`Error::Recipe`] lists all of it.
+    /// - [`Error::Io`] if the file cannot be read
+    /// - [`Error::JsonField`] if it cannot be parsed, with line, column and field
+    /// - [`Error::Recipe`] lists all invalid settings
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let recipe: Self = match json::read(path) {
             Ok(recipe) => recipe,
-            // What is wrong with a recipe is said of the file as it is, unless it is one of version 0.1.
+            // A recipe of version 0.1 is converted. If that fails, the first error is the one to report.
             Err(error) => json::read(path)
                 .and_then(|old| json::from_value(path, renamed(old)))
                 .map_err(|_| error)?,
@@ -261,7 +270,7 @@ const fn one() -> usize {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands over a reference"
+    reason = "serde passes a reference"
 )]
 const fn is_one(batches: &usize) -> bool {
     *batches == 1
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_before_the_recipe_is_passed_over() {
+    fn a_byte_order_mark_before_the_recipe_is_skipped() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         toy().save(&path).expect("written");
@@ -303,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_file_is_named_with_all_that_is_impossible() {
+    fn an_invalid_recipe_is_rejected_with_all_its_problems() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         let mut recipe = toy();
         (recipe.epochs, recipe.evaluation.max_rank) = (0, 0);
         recipe.save(&path).expect("written");
         let error = Recipe::<Toy>::load(&path)
-            .expect_err("impossible")
+            .expect_err("invalid settings")
             .to_string();
         assert!(
             error.contains("recipe.json: 2 problems\nepochs: ")
@@ -320,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_named_with_its_line() {
+    fn an_unknown_field_is_reported_with_file_and_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("recipe.json");
         fs::write(&path, "{\n  \"nome\": 1\n}").expect("written");
         let error = Recipe::<Toy>::load(&path)
-            .expect_err("no recipe")
+            .expect_err("an unknown field")
             .to_string();
         assert!(
             error.contains("recipe.json, line 2") && error.contains("`nome`"),

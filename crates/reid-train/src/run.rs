@@ -1,4 +1,4 @@
-//! A run under way: how far it is, its data, and what happens in an epoch and after it.
+//! The state and data of a run, and its operations: epochs, evaluations, checkpoints.
 
 mod checks;
 mod step;
@@ -36,15 +36,15 @@ use crate::{
     schedule::{Progress, RateSchedule},
 };
 
-/// What of a run holds tensors.
+/// The parts of a run that hold tensors.
 pub(crate) struct Parts<'a> {
     pub(crate) learner: &'a mut dyn AnyLearner,
     pub(crate) optimizers: &'a mut Optimizers,
 }
 
-/// A run, but for its [`Parts`].
+/// A run, without its [`Parts`].
 pub(crate) struct Run<'a> {
-    /// All settings but the network and the losses.
+    /// All settings except the network and the losses.
     pub(crate) recipe: Recipe<(), ()>,
     pub(crate) splits: &'a Splits,
     pub(crate) state: State,
@@ -53,20 +53,19 @@ pub(crate) struct Run<'a> {
     device: Device,
     pub(crate) schedule: Box<dyn RateSchedule>,
     pub(crate) sampler: Box<dyn Sampler>,
-    /// Reads the recipe of a checkpoint with the defaults of what was added to recipes since. What is no such
-    /// recipe any more stays as it is, so that the difference is told.
+    /// Completes a saved recipe with the defaults of settings that were added later ([`with_defaults`]).
     with_defaults: fn(&Value) -> Value,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) interrupt: Interrupt,
-    /// Whether the run was asked to go on with what its folder holds.
+    /// Whether `resume` was called for these checkpoints.
     pub(crate) resumed: bool,
-    /// The checkpoint that the run goes on from, and the parts of one's own that were compared with it.
+    /// The checkpoint from which the run resumes, and the custom parts that were compared with it.
     accepted: Option<(PathBuf, BTreeMap<String, String>)>,
     /// The epoch and step of the last checkpoint.
     saved: Option<(usize, usize)>,
-    /// The epoch and the step that were done last, counted from 1.
+    /// The epoch and step of the last training step, counted from 1.
     last_step: (usize, usize),
-    /// How many steps the epoch under way has.
+    /// The number of steps of the current epoch.
     steps: usize,
     /// The last evaluation of this process.
     pub(crate) report: Option<Report>,
@@ -113,12 +112,12 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Notes a part of one's own, which must be the same when the run resumes.
+    /// Records a custom part, which must be the same when the run resumes.
     pub(crate) fn note(&mut self, name: &str, part: String) {
         self.state.own_parts.insert(name.to_owned(), part);
     }
 
-    /// Applies a transform of one's own behind those of the recipe and those added before.
+    /// Appends a custom transform to those of the recipe and those added before.
     pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
         let before = self.state.own_parts.remove("transforms");
         let all = before.into_iter().chain([format!("{transform:?}")]);
@@ -126,7 +125,7 @@ impl<'a> Run<'a> {
         self.loader = self.loader.clone().with_transform(transform);
     }
 
-    /// Takes the folder of the checkpoints into use.
+    /// Prepares and locks the folder of the checkpoints.
     pub(crate) fn prepare(&self) -> Result<Option<Lock>, Error> {
         let checkpoints = self.checkpoints.as_ref();
         checkpoints
@@ -134,7 +133,7 @@ impl<'a> Run<'a> {
             .transpose()
     }
 
-    /// Refuses a checkpoint of another recipe or of other data.
+    /// Rejects a checkpoint of another recipe or of other data.
     pub(crate) fn accept(&self, state: &State, checkpoint: &Path) -> Result<(), Error> {
         let path = checkpoint.to_owned();
         let saved = (self.with_defaults)(&state.recipe);
@@ -161,7 +160,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Refuses parts of one's own that were changed after they were compared with the checkpoint.
+    /// Returns an error if custom parts were changed after they were compared with the checkpoint.
     pub(crate) fn refuse_changed_parts(&self) -> Result<(), Error> {
         let Some((path, accepted)) = &self.accepted else {
             return Ok(());
@@ -173,7 +172,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The first part of one's own that is another than in the run that stopped.
+    /// Describes the first custom part that differs from that of a checkpoint.
     fn other_parts(&self, saved: &BTreeMap<String, String>) -> Option<String> {
         let now = &self.state.own_parts;
         let names = saved.keys().chain(now.keys());
@@ -186,8 +185,8 @@ impl<'a> Run<'a> {
         Some(format!("{name} was {} and is {}", part(saved), part(now)))
     }
 
-    /// Takes the place of a run that stopped.
-    pub(crate) fn go_on_from(&mut self, saved: State, checkpoint: &Path) {
+    /// Continues from the state of a checkpoint.
+    pub(crate) fn resume_from(&mut self, saved: State, checkpoint: &Path) {
         self.accepted = Some((checkpoint.to_owned(), self.state.own_parts.clone()));
         self.saved = Some((saved.epoch, saved.step));
         let (recipe, images) = (self.state.recipe.take(), self.state.images.take());
@@ -210,7 +209,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The rest of the epoch under way; says whether it was finished, not interrupted.
+    /// Trains the rest of the current epoch. Returns `false` if it was interrupted.
     pub(crate) fn epoch(
         &mut self,
         parts: &mut Parts<'_>,
@@ -220,8 +219,8 @@ impl<'a> Run<'a> {
         let (epoch, first) = (self.state.epoch, self.state.step);
         let together = self.recipe.accumulated_batches.max(1);
         parts.optimizers.freeze(parts.learner, epoch);
-        let place = self.recipe.seed.named("sampler").at(epoch as u64);
-        let batches = self.sampler.batches(self.loader.samples(), place)?;
+        let seed = self.recipe.seed.named("sampler").at(epoch as u64);
+        let batches = self.sampler.batches(self.loader.samples(), seed)?;
         expect_batches(&batches, self.loader.samples())?;
         let steps = batches.len().div_ceil(together);
         if first > steps {
@@ -282,8 +281,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Closes the epoch under way and saves it. It is evaluated afterwards, so that an evaluation that fails
-    /// costs no epoch.
+    /// Ends the current epoch and saves a checkpoint. The evaluation comes after that, so that an epoch whose
+    /// evaluation fails is not lost.
     pub(crate) fn end_epoch(
         &mut self,
         parts: &Parts<'_>,
@@ -301,13 +300,13 @@ impl<'a> Run<'a> {
         self.save(parts, observer)
     }
 
-    /// Whether there is an epoch to learn or to evaluate.
+    /// Whether an epoch is still to be trained or evaluated.
     pub(crate) fn has_work(&self) -> bool {
         self.state.epoch < self.recipe.epochs || self.evaluation_is_due()
     }
 
-    /// Whether the last finished epoch still has to be evaluated. The final epoch is evaluated in any
-    /// case, also where it was before: a process that ended since may have taken the report with it.
+    /// Whether the last finished epoch is still to be evaluated. The final epoch is evaluated once in every
+    /// process, because the report of an earlier process is not saved.
     pub(crate) fn evaluation_is_due(&self) -> bool {
         let (epoch, every) = (self.state.epoch, self.recipe.evaluate_every);
         let Some(last) = self.state.history.last() else {
@@ -322,7 +321,7 @@ impl<'a> Run<'a> {
         every > 0 && epoch.is_multiple_of(every) && last.scores.is_none()
     }
 
-    /// Evaluates the epoch that ended last, and adds its scores to the last checkpoint.
+    /// Evaluates the last finished epoch, and adds its scores to the last checkpoint.
     pub(crate) fn evaluate(
         &mut self,
         parts: &Parts<'_>,
@@ -347,7 +346,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Notes the scores of the epoch that ended last, and says whether they are better than all before.
+    /// Records the scores of the last finished epoch. Returns whether its mAP is the best so far.
     fn set_scores(&mut self, scores: Scores) -> bool {
         let Some((last, before)) = self.state.history.split_last_mut() else {
             return false;
@@ -360,7 +359,7 @@ impl<'a> Run<'a> {
             .all(|before| map(scores).total_cmp(&before).is_gt())
     }
 
-    /// Saves the run as it is now, unless its last checkpoint is just that.
+    /// Saves a checkpoint, unless the last one is of the same epoch and step.
     pub(crate) fn save(
         &mut self,
         parts: &Parts<'_>,

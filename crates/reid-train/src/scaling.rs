@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{gradients::Squares, learner::AnyLearner};
 
-/// What a loss is multiplied by before its gradients are computed, so that small ones do not vanish in half
-/// precision: halved when gradients leave its range, doubled after so many steps that did not, as `PyTorch`'s
-/// `GradScaler` does. A power of two, so that it changes no gradient but for its exponent.
+/// The factor of the loss before the backward pass, so that small gradients do not underflow in half
+/// precision.
+///
+/// It is halved when gradients overflow and doubled after 2000 steps without an overflow, as by the
+/// `GradScaler` of `PyTorch`. It is a power of two, so it changes only the exponents of the gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossScale {
-    /// Of 2.
+    /// The factor is 2 to the power of this.
     exponent: i32,
-    /// Steps since it last changed.
+    /// The number of steps since the last change or overflow.
     steps: u32,
 }
 
@@ -29,19 +31,19 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// After how many steps without an overflow it doubles.
+    /// The number of steps without an overflow after which the factor doubles.
     const PATIENCE: u32 = 2000;
-    /// Far above what half precision could hold of any loss.
+    /// The largest exponent.
     const MOST: i32 = 24;
 
     pub(crate) fn apply(self, loss: Tensor<1>) -> Tensor<1> {
         loss * 2_f32.powi(self.exponent)
     }
 
-    /// The gradients of the loss itself, from those of the scaled one.
+    /// Divides the gradients by the factor, and updates the factor.
     ///
     /// # Errors
-    /// The name of a parameter whose gradient is not finite, in which case the step is to be skipped.
+    /// The name of the first parameter whose gradient is not finite. The step must then be skipped.
     pub(crate) fn unscaled(
         &mut self,
         learner: &dyn AnyLearner,
@@ -52,7 +54,7 @@ impl LossScale {
         let values: Vec<f64> = values.map_or_else(Vec::new, |values| values.iter().collect());
         let not_finite = squares.not_finite(&values);
         let inverse = 2_f32.powi(-self.exponent);
-        self.moved(not_finite.is_none());
+        self.update(not_finite.is_none());
         if let Some(name) = not_finite {
             return Err(name.to_owned());
         }
@@ -60,12 +62,12 @@ impl LossScale {
         Ok(learner.scaled(gradients, &factor, true))
     }
 
-    /// Whether gradients left their range although the loss was not scaled up.
+    /// Whether the factor has fallen below 1: gradients overflowed although the loss was not scaled up.
     pub(crate) fn is_spent(self) -> bool {
         self.exponent < 0
     }
 
-    fn moved(&mut self, finite: bool) {
+    fn update(&mut self, finite: bool) {
         self.steps += 1;
         if !finite {
             self.exponent -= 1;
@@ -82,21 +84,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_halves_at_an_overflow_and_doubles_after_patience() {
+    fn the_scale_halves_at_an_overflow_and_doubles_after_2000_steps() {
         let mut scale = LossScale::default();
-        scale.moved(false);
+        scale.update(false);
         assert_eq!(scale.exponent, 15);
         for _ in 1..LossScale::PATIENCE {
-            scale.moved(true);
+            scale.update(true);
         }
         assert_eq!(scale.exponent, 15);
-        scale.moved(true);
+        scale.update(true);
         assert_eq!(scale.exponent, 16);
         for _ in 0..16 {
-            scale.moved(false);
+            scale.update(false);
         }
         assert!(!scale.is_spent());
-        scale.moved(false);
+        scale.update(false);
         assert!(scale.is_spent());
     }
 }

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 /// rate(e) = base · decay(n)  from then on                   e = 0, 1, 2, …
 /// ```
 ///
-/// Publications count epochs from 0 or from 1; `first_epoch` says which, so that their milestones
-/// can be written as printed.
+/// Papers count epochs from 0 or from 1. `first_epoch` is that number, so that milestones can be copied
+/// from a paper.
 ///
 /// ```
 /// use reid_train::{Decay, Schedule, WarmUp};
 ///
-/// // The strong baseline: ten epochs of warm-up from 1 %, then a tenth at 40 and at 70.
+/// // The strong baseline: ten epochs of warm-up from 1 %, then a tenth of the rate from epochs 40 and 70.
 /// let schedule = Schedule {
 ///     base: 3.5e-4,
 ///     first_epoch: 1,
@@ -34,66 +34,66 @@ use serde::{Deserialize, Serialize};
 pub struct Schedule {
     /// The base learning rate, above 0.
     pub base: f64,
-    /// What the first epoch is called: 0 or 1.
+    /// The number of the first epoch: 0 or 1.
     pub first_epoch: usize,
-    /// How the rate rises to the base.
+    /// The warm-up to the base rate, if any.
     pub warm_up: Option<WarmUp>,
-    /// How the rate falls from the base.
+    /// The decay after the warm-up.
     pub decay: Decay,
 }
 
-/// How the learning rate rises to its base.
+/// The rise of the learning rate to the base rate. `n` is the number of the epoch, as in [`Schedule`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum WarmUp {
-    /// In a straight line: `from + (1 - from)·n/epochs` of the base.
+    /// Linear: the rate is `base · (from + (1 - from)·n/epochs)`.
     Linear {
-        /// Epochs until the base is reached.
+        /// The number of the first epoch after the warm-up, 0 to 1,000,000.
         epochs: usize,
-        /// The share of the base at `n = 0`, in `[0, 1]`.
+        /// The fraction of the base rate at `n = 0`, in `[0, 1]`.
         from: f64,
     },
-    /// In stairs: `(⌊n/every⌋ + 1)·every/epochs` of the base.
+    /// In steps of equal height: the rate is `base · (⌊n/every⌋ + 1)·every/epochs`.
     Staircase {
-        /// Epochs until the base is reached.
+        /// The number of the first epoch after the warm-up, 1 to 1,000,000.
         epochs: usize,
-        /// Epochs per stair.
+        /// The number of epochs per step, 1 to `epochs`.
         every: usize,
     },
 }
 
-/// How the learning rate falls from its base.
+/// The fall of the learning rate from the base rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Decay {
-    /// Not at all.
+    /// No decay.
     Constant,
-    /// Times `factor` at each milestone.
+    /// The rate is multiplied by `factor` at each milestone.
     MultiStep {
-        /// The epochs, ascending.
+        /// The numbers of the epochs, in ascending order.
         milestones: Vec<usize>,
-        /// What the rate is multiplied by.
+        /// The factor, in `[0, 1]`.
         factor: f64,
     },
-    /// Halved at `first`, and again every `every` epochs until `last`.
+    /// The rate is halved at epoch `first`, and again every `every` epochs until `last`.
     Halving {
-        /// The epoch of the first halving.
+        /// The number of the epoch of the first halving.
         first: usize,
-        /// Epochs between halvings, at least 1.
+        /// The number of epochs between halvings, at least 1.
         every: usize,
-        /// No halving after this epoch.
+        /// The last epoch in which the rate may be halved, at least `first`.
         last: usize,
     },
-    /// Half a cosine from the end of the warm-up to the last epoch, down to `floor` of the base:
-    /// `floor + (1 - floor)·(1 + cos πt)/2`.
+    /// Half a cosine: the rate is `base · (floor + (1 - floor)·(1 + cos πt)/2)`. The progress `t` goes from
+    /// 0 at the end of the warm-up to 1 at the last epoch.
     Cosine {
-        /// The share of the base at the end, in `[0, 1]`.
+        /// The fraction of the base rate in the last epoch, in `[0, 1]`.
         floor: f64,
     },
 }
 
 impl Schedule {
-    /// A schedule that never changes.
+    /// A schedule with a constant rate.
     #[must_use]
     pub const fn constant(base: f64) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Schedule {
         }
     }
 
-    /// The learning rate of an epoch, counted from 0, of a run of `epochs`.
+    /// Computes the learning rate of an epoch, counted from 0, in a run of `epochs` epochs.
     #[must_use]
     pub fn rate(&self, epoch: usize, epochs: usize) -> f64 {
         let number = epoch + self.first_epoch;
@@ -138,28 +138,28 @@ impl Schedule {
     }
 }
 
-/// Epochs that a run and its schedule may have: a million.
+/// The largest number of epochs of a run and of its schedule.
 pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 
-/// Where in a run a step is.
+/// The position of a training step in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// The epoch, counted from 0.
     pub epoch: usize,
-    /// How many epochs the run has.
+    /// The number of epochs of the run.
     pub epochs: usize,
-    /// The step of the epoch, counted from 0.
+    /// The step of the epoch, counted from 0; `steps` after the last one.
     pub step: usize,
-    /// How many steps the epoch has.
+    /// The number of steps of the epoch.
     pub steps: usize,
 }
 
-/// A learning rate for each step: a [`Schedule`], or a type of one's own, which
-/// [`Trainer::with_schedule`](crate::Trainer::with_schedule) takes.
+/// The learning rate of each training step: a [`Schedule`], or a custom type for
+/// [`Trainer::with_schedule`](crate::Trainer::with_schedule).
 ///
-/// It is a function of where the run is, so that a run that resumes has the same rates. Its `Debug` output is
-/// kept in checkpoints: a run does not resume with another schedule.
+/// The rate is a function of the position in the run, so a resumed run has the same rates. Checkpoints hold
+/// the `Debug` output of a custom schedule, and a run does not resume if it differs.
 ///
 /// ```
 /// use reid_train::{Progress, RateSchedule};
@@ -179,7 +179,7 @@ pub struct Progress {
 /// # let _ = OneCycle { highest: 1e-3 };
 /// ```
 pub trait RateSchedule: fmt::Debug {
-    /// The learning rate of a step.
+    /// Computes the learning rate of a training step.
     fn rate(&self, at: &Progress) -> f64;
 }
 
@@ -251,7 +251,7 @@ impl WarmUp {
         }
     }
 
-    /// The share of the base, while the warm-up lasts.
+    /// The fraction of the base rate during the warm-up; `None` after it.
     fn share(self, number: usize) -> Option<f64> {
         let share = match self {
             Self::Linear { epochs, from } => {
@@ -274,13 +274,13 @@ mod tests {
             let found = schedule.rate(number - schedule.first_epoch, epochs);
             assert!(
                 (found / rate - 1.0).abs() < 1e-9,
-                "epoch {number}: {found}, not {rate}"
+                "epoch {number}: expected {rate}, found {found}"
             );
         }
     }
 
     #[test]
-    fn the_strong_baseline() {
+    fn rates_of_the_strong_baseline() {
         let schedule = Schedule {
             base: 3.5e-4,
             first_epoch: 1,
@@ -308,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cosine_ends_on_its_floor() {
+    fn a_cosine_ends_at_its_floor() {
         let schedule = Schedule {
             decay: Decay::Cosine { floor: 0.1 },
             ..Schedule::constant(2.0)
         };
-        // Of 5 epochs the middle one is half way: 0.1 + 0.9·0.5.
+        // The middle one of 5 epochs has t = 1/2: 0.1 + 0.9·0.5.
         assert_rates(&schedule, 5, &[(0, 2.0), (2, 1.1), (4, 0.2)]);
         assert_rates(&schedule, 1, &[(0, 2.0)]);
     }

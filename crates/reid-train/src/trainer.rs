@@ -1,4 +1,4 @@
-//! The trainer: what a run is made of, and its loop.
+//! The trainer: the parts of a run and the training loop.
 
 use std::{fmt, path::Path};
 
@@ -27,19 +27,21 @@ use crate::{
     schedule::RateSchedule,
 };
 
-/// Trains by a recipe: learns, evaluates, saves, and resumes to the same bits.
+/// Trains a model by a recipe, evaluates it, saves checkpoints and resumes bit-identically.
 ///
-/// The order of the data and every random draw are functions of the recipe's seed and of the position in
-/// the run, and a checkpoint holds the rest, so a run that was interrupted anywhere ends in the same
-/// weights as one that was not (on backends whose operations repeat, such as Flex).
+/// All random streams are functions of the seed and of the position in the run. Checkpoints hold the rest
+/// of the state. A run that was interrupted at any step therefore ends with the same weights as an
+/// uninterrupted one, on backends with deterministic operations, such as Flex.
 ///
-/// A recipe is a preset of all that is decided about a run. Each of its parts can be one of a type of one's own:
-/// the network ([`Network`]) and the losses ([`CriterionConfig`]) within the recipe; the optimizer, the schedule,
-/// the sampler and the transforms of images by the methods here; the whole training step as a [`Learner`]. Who wants to be told
-/// what happens is an [`Observer`].
+/// Each part of a run can be of a custom type:
+/// - the network ([`Network`]) and the losses ([`CriterionConfig`]), as types in the recipe
+/// - the optimizer, the schedule, the sampler and the image transforms, by the methods here
+/// - the whole training step, as a [`Learner`]
 ///
-/// Burn's own learner is not used: it knows neither identity batches nor ranking, and cannot resume
-/// inside an epoch.
+/// An [`Observer`] receives the events of the run.
+///
+/// Burn's learner is not used, because it has no identity batches and no ranking, and cannot resume inside an
+/// epoch.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -69,30 +71,29 @@ pub struct Trainer<'a, L: Learner> {
     warnings: Vec<Problem>,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome<L: Learner> {
-    /// The learner as after the last step.
+    /// The learner after the last step.
     pub learner: L,
-    /// The model whose weights are the mean over the steps, if the recipe averages them; it was the one that was
-    /// evaluated.
+    /// The model with averaged weights, if the recipe averages them. It is the model that was evaluated.
     pub average: Option<L::Model>,
-    /// What each epoch came to.
+    /// The results of each epoch, from the start of the run.
     pub history: Vec<EpochSummary>,
-    /// The last evaluation of this call; none if it was interrupted before one, or if the data have
-    /// no queries. A run that ended has one.
+    /// The last evaluation of this call. `None` if the call was interrupted before one, or if the data have
+    /// no queries. A completed run with queries always has one.
     pub report: Option<Report>,
-    /// Whether someone asked the run to stop before its end.
+    /// Whether the run was interrupted before its end.
     pub interrupted: bool,
 }
 
 impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
-    /// A run at its beginning: the recipe's network and losses, with weights drawn from its seed. `device` is a
-    /// plain one; the learner is on its autodiff twin.
+    /// A new run with the network and the losses of the recipe. The weights are drawn from its seed.
+    /// `device` is without autodiff; the learner is on its autodiff counterpart.
     ///
     /// # Errors
-    /// [`Error::Recipe`] lists all that is impossible about the recipe, the device and the data together.
+    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data.
     pub fn new<N, L>(
         recipe: &Recipe<N, L>,
         splits: &'a Splits,
@@ -111,11 +112,12 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
 }
 
 impl<'a, L: Learner> Trainer<'a, L> {
-    /// A run of a learner of one's own, on the autodiff twin of `device`. The recipe's network and losses are
-    /// saved with it and must be the same when it resumes, but do not build anything.
+    /// A new run with a custom learner, which must be on the autodiff counterpart of `device`. The network
+    /// and the losses of the recipe are not built. They are saved, and must be the same when the run
+    /// resumes.
     ///
     /// # Errors
-    /// As [`new`](Self::new), but for the network and the losses.
+    /// As [`new`](Self::new), and [`Error::Recipe`] if no parameter of the learner requires a gradient.
     pub fn with_learner<N, C>(
         recipe: &Recipe<N, C>,
         splits: &'a Splits,
@@ -139,15 +141,15 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let parameters = learner.parameters();
         if !parameters.iter().any(|parameter| parameter.trained) {
             problems.add(
-                "a learner on an autodiff device, with parameters that are trained",
-                "no parameter that takes a gradient",
+                "a learner on an autodiff device with at least one trained parameter",
+                "no parameter that requires a gradient",
             );
         }
         validate_paths(&run.recipe.groups, &parameters, &mut problems);
         validate_freezing(&run.recipe.groups, &parameters, &mut problems);
         refused(None, problems)?;
         let mut optimizers = Optimizers::new(&run.recipe.optimizer.init(), &run.recipe.groups);
-        optimizers.join(&learner);
+        optimizers.find_members(&learner);
         Ok(Self {
             run,
             learner,
@@ -156,13 +158,12 @@ impl<'a, L: Learner> Trainer<'a, L> {
         })
     }
 
-    /// The learner as it is now, such as to load weights that were trained elsewhere into its model before the run
-    /// begins.
+    /// The learner, for example to load pretrained weights into its model before the run starts.
     pub fn learner_mut(&mut self) -> &mut L {
         self.learner.learner_mut()
     }
 
-    /// Learns by an optimizer of one's own instead of the recipe's; groups with an optimizer keep theirs.
+    /// Replaces the optimizer of the recipe by a custom one. Parameter groups with an optimizer keep theirs.
     #[must_use]
     pub fn with_optimizer<O>(mut self, optimizer: O) -> Self
     where
@@ -172,11 +173,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self.run.note("optimizer", format!("{optimizer:?}"));
         let base = ModuleOptimizer::from(optimizer);
         self.optimizers = Optimizers::new(&base, &self.run.recipe.groups);
-        self.optimizers.join(&self.learner);
+        self.optimizers.find_members(&self.learner);
         self
     }
 
-    /// Learns at the rates of a schedule of one's own instead of the recipe's.
+    /// Replaces the schedule of the recipe by a custom one.
     #[must_use]
     pub fn with_schedule(mut self, schedule: impl RateSchedule + 'static) -> Self {
         self.run.note("schedule", format!("{schedule:?}"));
@@ -184,7 +185,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self
     }
 
-    /// Chooses batches by a sampler of one's own instead of the recipe's sampling.
+    /// Replaces the sampling of the recipe by a custom sampler.
     #[must_use]
     pub fn with_sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.run.note("sampler", format!("{sampler:?}"));
@@ -192,41 +193,43 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self
     }
 
-    /// Applies a transform of one's own to training images, behind those of the recipe's augmentation.
+    /// Applies a custom transform to training images, after the augmentation of the recipe.
     #[must_use]
     pub fn with_transform(mut self, transform: impl Transform + 'static) -> Self {
         self.run.add_transform(transform);
         self
     }
 
-    /// Saves a checkpoint after every epoch, before it is evaluated, and when interrupted. The recipe is
-    /// written beside them as `recipe.json`.
+    /// Saves a checkpoint after every epoch, before the evaluation, and when the run is interrupted. The
+    /// recipe is written to `recipe.json` in the same folder.
     #[must_use]
     pub fn with_checkpoints(mut self, checkpoints: Checkpoints) -> Self {
         self.run.checkpoints = Some(checkpoints);
-        // What was resumed before was another folder, or none.
+        // An earlier `resume` was of other checkpoints.
         self.run.resumed = false;
         self
     }
 
-    /// Stops when asked.
+    /// Sets the interrupt that stops the run.
     #[must_use]
     pub fn with_interrupt(mut self, interrupt: Interrupt) -> Self {
         self.run.interrupt = interrupt;
         self
     }
 
-    /// Goes on from the last checkpoint; from the beginning if there is none yet. Nothing is written. It comes
-    /// behind all parts of one's own, which are compared with those of the checkpoint.
+    /// Loads the last checkpoint, so that the run resumes from it. Without a checkpoint the run starts from
+    /// the beginning. Writes nothing.
     ///
-    /// The recipe must be the one that the run was begun with, except for its name, the number of
-    /// epochs, and how often it is evaluated: those may change. The training images must be the same ones,
-    /// in the same order; the folder that they are in may have moved.
+    /// Call it after the methods that set custom parts, which are compared with those of the checkpoint.
+    /// Parts that change after this call are compared again when the run starts.
+    ///
+    /// The recipe must be that of the checkpoint. Only its name, the number of epochs and the evaluation
+    /// interval may differ. The training images must be the same, in the same order, but their folder may
+    /// have moved.
     ///
     /// # Errors
-    /// [`Error::NoCheckpoints`] before [`with_checkpoints`](Self::with_checkpoints); if a checkpoint cannot be read, is
-    /// damaged, or belongs to another recipe or other data. What is changed after this call is compared again when the
-    /// run begins.
+    /// - [`Error::NoCheckpoints`] if [`with_checkpoints`](Self::with_checkpoints) was not called before
+    /// - if the checkpoint cannot be read, is damaged, or belongs to another recipe or other data
     pub fn resume(mut self) -> Result<Self, Error> {
         let checkpoints = self.run.checkpoints.as_ref();
         let checkpoints = checkpoints.ok_or(Error::NoCheckpoints)?;
@@ -247,21 +250,27 @@ impl<'a, L: Learner> Trainer<'a, L> {
             &mut self.optimizers,
             averaged,
         )?;
-        self.run.go_on_from(state, checkpoint);
+        self.run.resume_from(state, checkpoint);
         Ok(())
     }
 
-    /// Trains to the end, or until interrupted. A run that is complete already is evaluated once more, so
-    /// that its report is there whenever the process before this one ended.
+    /// Trains until the last epoch is done or the run is interrupted. A resumed run that was already
+    /// complete is only evaluated again, so that its report is available.
     ///
-    /// The header of every image is read first.
+    /// Reads the header of every image first.
     ///
     /// # Errors
-    /// - [`Error::HoldsRun`] if the folder of the checkpoints holds a run and [`resume`](Self::resume) was not
-    ///   called, [`Error::InUse`] if another process trains there
-    /// - if images cannot be opened or loaded, batches cannot be made, a loss, gradient, weight or embedding is not
-    ///   finite, the model cannot be evaluated, or a checkpoint cannot be written. The checkpoints are then
-    ///   as they were; an epoch whose evaluation failed is not repeated.
+    /// - [`Error::HoldsRun`] if the folder of the checkpoints holds a run and [`resume`](Self::resume) was
+    ///   not called
+    /// - [`Error::InUse`] if another process is training in that folder
+    /// - [`Error::Images`] or [`Error::Data`] if images cannot be opened or loaded, or batches cannot be
+    ///   drawn
+    /// - [`Error::NotFinite`], [`Error::WeightsNotFinite`] or [`Error::Embedding`] if values are not finite
+    /// - [`Error::OtherRecipe`] if custom parts changed after `resume`
+    /// - if the model cannot be evaluated, or a checkpoint cannot be written
+    ///
+    /// An error leaves the earlier checkpoints unchanged. An epoch whose evaluation failed is not trained
+    /// again.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome<L>, Error> {
         let Self {
             mut run,
@@ -288,16 +297,16 @@ impl<'a, L: Learner> Trainer<'a, L> {
     }
 }
 
-/// The loop; says whether it was interrupted.
+/// Runs the training loop. Returns whether it was interrupted.
 fn train(
     run: &mut Run<'_>,
     parts: &mut Parts<'_>,
     observer: &mut dyn Observer,
 ) -> Result<bool, Error> {
-    // Before anything is written.
+    // These checks come before anything is written.
     run.refuse_changed_parts()?;
     headers::check(run.splits, observer)?;
-    // Held until the run ends.
+    // The lock is held until the run ends.
     let _lock = run.prepare()?;
     observer.observe(&run.started(parts.learner));
     if run.recipe.average_decay.is_some() {

@@ -1,4 +1,4 @@
-//! Architectures: the networks of this crate as one type, so that a network is chosen at run time.
+//! Architectures: the networks of this crate as one enum, so that a network can be selected at run time.
 
 use std::fmt;
 
@@ -20,16 +20,18 @@ use serde_json::Value;
 
 use crate::{Fnc, FncConfig, Mgn, MgnConfig, NetworkConfig, RgaConfig, RgaResNet50};
 
-/// Squeeze-and-excitation inside the blocks of a network, or nothing.
+/// Squeeze-and-excitation inside the residual blocks of a network, or none.
 type Inside = Option<SqueezeExcitationConfig>;
 
 macro_rules! architectures {
     ($($(#[doc = $doc:literal])+ $name:ident($key:literal, $config:ty, $model:ty),)+) => {
-        /// Any network of this crate: the `network` of a recipe whose network is chosen at run time, and what a
-        /// checkpoint of such a run is rebuilt from.
+        /// The configuration of any network of this crate, for a network that is selected at run time.
         ///
-        /// As JSON it is an object with one field, the architecture's name. The networks of recipes of version 0.1,
-        /// which had no name, are recognised by their fields.
+        /// It can be the `network` of a recipe. [`Embedder::open`](crate::Embedder::open) opens checkpoints of such
+        /// runs.
+        ///
+        /// As JSON it is an object with one field, named after the architecture, such as `baseline`. Networks in
+        /// recipes of version 0.1 have no such name and are recognised by their fields.
         ///
         /// ```
         /// use burn::tensor::{Device, Tensor};
@@ -55,7 +57,7 @@ macro_rules! architectures {
         /// A model of an [`Architecture`].
         #[derive(Clone, Debug)]
         #[non_exhaustive]
-        #[expect(clippy::large_enum_variant, reason = "one in a program, with far larger tensors")]
+        #[expect(clippy::large_enum_variant, reason = "a program has few models, whose tensors are far larger")]
         pub enum ArchitectureModel {
             $($(#[doc = $doc])+ $name($model),)+
         }
@@ -63,7 +65,7 @@ macro_rules! architectures {
         impl<'de> Deserialize<'de> for Architecture {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let mut network = Value::deserialize(deserializer)?;
-                if let Some(name) = unnamed(&network) {
+                if let Some(name) = legacy_name(&network) {
                     network = Value::Object([(name.to_owned(), network)].into_iter().collect());
                 }
                 let Some((name, config)) = network.as_object().and_then(only) else {
@@ -105,8 +107,8 @@ macro_rules! architectures {
             }
         }
 
-        /// Parameters have the names that they have in the architecture's own type: weights travel between the
-        /// two.
+        /// Each parameter has the same name as in the architecture's own model, such as [`Mgn`]. Files of weights
+        /// can be loaded into both.
         impl Module for ArchitectureModel {
             fn collect_devices(&self, devices: Devices) -> Devices {
                 match self { $(Self::$name(model) => model.collect_devices(devices),)+ }
@@ -186,23 +188,23 @@ architectures! {
         NetworkConfig<ResNetConfig<Inside, AttentionConfig>, BnNeckConfig>,
         ReidModel<ResNet<Option<SqueezeExcitation>, Attention>, BnNeck>
     ),
-    /// RGA-SC as [`RgaConfig`] has it; its parameters have the names of version 0.1.
+    /// A ResNet-50 with RGA-SC after its stages, as in [`RgaConfig`]. Its parameters are named as in version 0.1.
     Rga("rga", RgaConfig, RgaResNet50),
-    /// A global branch, and branches whose features are augmented in training: progressive feature `CutMix` and
-    /// Batch `DropBlock`.
+    /// A global branch and further branches, whose features are augmented in training: progressive feature
+    /// `CutMix` and Batch `DropBlock`.
     Branched(
         "branched",
         NetworkConfig<ResNetConfig<Inside>, BranchedHeadConfig>,
         ReidModel<ResNet<Option<SqueezeExcitation>>, BranchedHead>
     ),
-    /// Several granularities.
+    /// MGN: branches that embed the whole feature map and stripes of it.
     Mgn("mgn", MgnConfig<Inside>, Mgn<Option<SqueezeExcitation>>),
-    /// Further non-local and channel attention in two branches.
+    /// FNC: two branches, one with further non-local attention and one with channel attention.
     Fnc("fnc", FncConfig<Inside>, Fnc<Option<SqueezeExcitation>>),
 }
 
-const EXPECTED: &str = "expected an object with one field, the architecture's name; a network of a type \
-    of one's own is opened by naming the type, `Embedder::open_as::<N>`";
+const EXPECTED: &str = "expected an object with one field, named after the architecture; a network of a \
+    custom type `N` is opened by `Embedder::open_as::<N>`";
 
 impl Architecture {
     /// The strong baseline with a ResNet-50 (Luo et al., CVPRW 2019).
@@ -218,8 +220,8 @@ impl Architecture {
     }
 }
 
-/// The name of a network of version 0.1, which had none.
-fn unnamed(network: &Value) -> Option<&'static str> {
+/// The architecture of a network of version 0.1, recognised by its fields; `None` for other networks.
+fn legacy_name(network: &Value) -> Option<&'static str> {
     let field = |name: &str| network.get(name);
     let (backbone, head, branches) = (field("backbone"), field("head"), field("branches"));
     match (backbone, head, branches) {
@@ -232,14 +234,14 @@ fn unnamed(network: &Value) -> Option<&'static str> {
     }
 }
 
-/// Whether attention after a stage is a tuple of blocks, as RGA-SC was written.
+/// Whether the attention after the first listed stage is a tuple of blocks, as in recipes with RGA-SC.
 fn has_a_tuple(backbone: &Value) -> bool {
     let after = backbone.get("after").and_then(Value::as_array);
     let block = after.and_then(|after| after.first()?.get("block"));
     block.is_some_and(Value::is_array)
 }
 
-/// The only field of an object.
+/// The field of an object that has exactly one; `None` for other objects.
 fn only(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
     let mut fields = object.iter();
     match (fields.next(), fields.next()) {
@@ -248,7 +250,7 @@ fn only(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
     }
 }
 
-/// A configuration, or what is wrong with it and where.
+/// Parses a configuration. An error message starts with the path of the field.
 fn parse<C: for<'de> Deserialize<'de>>(config: &Value) -> Result<C, String> {
     let config: Result<Strict<C>, _> = serde_path_to_error::deserialize(config);
     config.map(|config| config.0).map_err(|error| {
@@ -260,7 +262,7 @@ fn parse<C: for<'de> Deserialize<'de>>(config: &Value) -> Result<C, String> {
     })
 }
 
-/// A configuration without unknown fields.
+/// A configuration in which unknown fields are errors.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "C: Deserialize<'de>"))]
 struct Strict<C>(#[serde(deserialize_with = "strict")] C);
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_read_as_it_is_written_and_without_its_name() {
+    fn json_is_read_back_with_and_without_the_name() {
         for network in small() {
             let json = serde_json::to_value(&network).expect("plain data");
             let again: Architecture = serde_json::from_value(json.clone()).expect("read");
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_is_named_with_its_path() {
+    fn errors_name_the_path_of_the_field() {
         let error = |json: Value| {
             let read: Result<Architecture, _> = serde_json::from_value(json);
             read.expect_err("no architecture").to_string()
@@ -329,9 +331,9 @@ mod tests {
         );
     }
 
-    /// The same keys as those of the type that the architecture has by itself.
+    /// The keys of the parameters are the same in both types.
     #[test]
-    fn weights_travel_to_the_type_of_one_network() {
+    fn weights_of_one_network_load_into_the_enum() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("model.safetensors");
         let device = Device::default();

@@ -10,7 +10,7 @@ use reid_nn::{
 
 use crate::NetworkConfig;
 
-/// Configuration of [`BagOfTricks`]: the `network` of a recipe. `A` is attention after its stages.
+/// Configuration of [`BagOfTricks`], such as the `network` of a recipe. `A` configures the attention after stages.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -32,11 +32,11 @@ pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckCo
 /// ```text
 /// x = ResNet(image)       last stride 1               [batch, 2048, height/16, width/16]
 /// f = mean_hw(x)          the triplet loss sees f     [batch, 2048]
-/// g = BN(f)               the descriptor              [batch, 2048]
+/// g = BN(f)               the embedding               [batch, 2048]
 /// y = W g                 the identity loss sees y    [batch, classes]
 /// ```
 ///
-/// The stem is torchvision's, with the `ReLU` that the authors' code leaves out.
+/// The stem is that of torchvision, with a `ReLU`. The stem of the authors' code has none.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -54,7 +54,7 @@ pub type BagOfTricksConfig<A = ()> = NetworkConfig<ResNetConfig<(), A>, BnNeckCo
 pub type BagOfTricks<A = Identity> = ReidModel<ResNet<Identity, A>, BnNeck>;
 
 impl BagOfTricksConfig {
-    /// The paper's network: ResNet-50 with a last stride of 1, average pooling, and the descriptor
+    /// The paper's network: ResNet-50 with a last stride of 1, average pooling, and the embedding
     /// after the neck.
     #[must_use]
     pub fn resnet50() -> Self {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_written_as_plain_json() {
+    fn the_configuration_is_plain_json() {
         let json = serde_json::to_value(BagOfTricksConfig::resnet50()).expect("plain data");
         let expected = serde_json::json!({
             "backbone": {

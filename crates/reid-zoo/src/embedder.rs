@@ -1,4 +1,4 @@
-//! Embedder: from pictures to embeddings by a trained network.
+//! Embedder: computes embeddings of images with a trained network.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{Architecture, error::Error};
 
-/// A trained network with all that it needs to embed pictures: input size, normalisation, precision and device.
+/// A trained network with its input size, normalisation, precision and device, which computes embeddings of images.
 ///
 /// ```no_run
 /// use reid_zoo::Embedder;
@@ -34,20 +34,21 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Opens a checkpoint of a run whose network is an [`Architecture`], on the best device that is there
-    /// ([`device::pick`]).
+    /// Opens a checkpoint of a run whose network is an [`Architecture`], on the device that [`device::pick`] selects.
     ///
-    /// `path` is a checkpoint's folder; or a run's folder, which stands for its best checkpoint, and for its last
-    /// before the first evaluation; or `best` or `last` in a run's folder.
+    /// `path` is one of these:
+    /// - the folder of a checkpoint,
+    /// - the folder of a run, which opens its best checkpoint, or its last one before the first evaluation,
+    /// - `best` or `last` in the folder of a run, such as `run/best`.
     ///
     /// # Errors
-    /// If there is no such checkpoint, if it cannot be read or is damaged, if its network is of a type of one's own
-    /// (see [`open_as`](Self::open_as)), or if no device is found.
+    /// If there is no such checkpoint, if it cannot be read or is damaged, if its network has a custom type (see
+    /// [`open_as`](Self::open_as)), or if no device is found.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_on(path, &device::pick()?)
     }
 
-    /// As [`open`](Self::open), on this device.
+    /// Opens a checkpoint like [`open`](Self::open), on the given device.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -55,7 +56,7 @@ impl Embedder {
         Self::open_as::<Architecture>(path, device)
     }
 
-    /// As [`open_on`](Self::open_on), for a run whose network has the type `N`.
+    /// Opens a checkpoint like [`open_on`](Self::open_on), of a run whose network has the type `N`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -75,8 +76,9 @@ impl Embedder {
         })
     }
 
-    /// A model that is built already, for images of size `input`, with the normalisation of `ImageNet`. It is one
-    /// that evaluates, such as [`Model::evaluation`] gives.
+    /// Creates an embedder from a model in memory, for images of size `input`, with the normalisation of `ImageNet`.
+    ///
+    /// The model must be in evaluation mode, as [`Model::evaluation`] returns it, and on `device`.
     #[must_use]
     pub fn new(model: impl Embed + 'static, input: InputSize, device: &Device) -> Self {
         Self {
@@ -87,7 +89,7 @@ impl Embedder {
         }
     }
 
-    /// Averages the embedding of each image with that of its mirror image, before either is normalised: twice the
+    /// Averages the embeddings of each image and its mirror image, without normalising them before. This doubles the
     /// work.
     #[must_use]
     pub fn with_flip_test(mut self) -> Self {
@@ -95,14 +97,14 @@ impl Embedder {
         self
     }
 
-    /// Computes in another precision. Embeddings are in single precision all the same.
+    /// Computes in another precision. The embeddings that are returned remain in single precision.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.extractor = self.extractor.with_precision(precision);
         self
     }
 
-    /// Another number of images in a batch, 64 by default: more memory, the same result.
+    /// Sets the number of images in a batch, 64 by default. A larger batch needs more memory.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -112,7 +114,7 @@ impl Embedder {
         self
     }
 
-    /// Calls `progress` with the number of images that are embedded and of all, after each batch.
+    /// Calls `progress` after each batch, with the number of images embedded so far and of all images.
     #[must_use]
     pub fn with_progress(
         mut self,
@@ -122,19 +124,19 @@ impl Embedder {
         self
     }
 
-    /// The size that images are resized to.
+    /// The size to which images are resized.
     #[must_use]
     pub fn input(&self) -> InputSize {
         self.extractor.input()
     }
 
-    /// How the recipe evaluates; the default for a model that was built.
+    /// The evaluation settings of the recipe; the default settings after [`new`](Self::new).
     #[must_use]
     pub fn evaluation(&self) -> &EvaluationConfig {
         &self.evaluation
     }
 
-    /// The embedding of an image in memory, of any size.
+    /// Computes the embedding of an image in memory, of any size.
     ///
     /// # Errors
     /// If the embedding is not finite.
@@ -143,20 +145,21 @@ impl Embedder {
         Ok(self.embed_images(images)?.row(0).to_vec())
     }
 
-    /// The embeddings of images in memory, of any sizes, in order.
+    /// Computes the embeddings of images in memory, of any sizes, in order.
     ///
     /// # Errors
-    /// If there are none, or an embedding is not finite.
+    /// If there are no images, or an embedding is not finite.
     pub fn embed_images(&self, images: &[RgbImage]) -> Result<Embeddings, Error> {
         let model = &*self.model;
         Ok(self.extractor.embed_images(model, images, &self.device)?)
     }
 
-    /// The embeddings of image files, in order, of unknown identity, each with its path. The headers of all files are
-    /// read first, so that those that are no images are named together, before the work.
+    /// Computes the embeddings of image files, in order, each with its path and an unknown identity.
+    ///
+    /// The headers of all files are read first, so that one early error lists all files that are not images.
     ///
     /// # Errors
-    /// If there are none, if files cannot be read, or an embedding is not finite.
+    /// If there are no files, if files cannot be read, or an embedding is not finite.
     pub fn embed_files<P: Into<PathBuf>>(
         &self,
         files: impl IntoIterator<Item = P>,
@@ -165,17 +168,17 @@ impl Embedder {
         Ok(self.extractor.embed_files(model, files, &self.device)?)
     }
 
-    /// The embeddings of samples, in order, with all their labels. `split` is for error messages.
+    /// Computes the embeddings of samples, in order, with all their labels. Error messages name the `split`.
     ///
     /// # Errors
-    /// If there are none, if an image cannot be read, an embedding is not finite, or only some of the samples have a
-    /// camera.
+    /// If there are no samples, if an image cannot be read, if an embedding is not finite, or if only some of the
+    /// samples have a camera.
     pub fn embed_samples(&self, samples: &[Sample], split: Split) -> Result<Embeddings, Error> {
         let model = &*self.model;
         Ok(self.extractor.embed(model, samples, split, &self.device)?)
     }
 
-    /// The embeddings of query and gallery. An image that is in both is known as the same.
+    /// Computes the embeddings of query and gallery. An image that is in both is recognised as the same image.
     ///
     /// # Errors
     /// As [`embed_samples`](Self::embed_samples).
@@ -184,10 +187,10 @@ impl Embedder {
         Ok(self.extractor.embed_both(model, splits, &self.device)?)
     }
 
-    /// Scores the network on query and gallery, as its recipe says.
+    /// Evaluates the network on query and gallery, with the settings of [`evaluation`](Self::evaluation).
     ///
     /// # Errors
-    /// As [`embed_samples`](Self::embed_samples), and if the data cannot be evaluated by the recipe's protocol.
+    /// As [`embed_samples`](Self::embed_samples), and if the data cannot be evaluated with these settings.
     pub fn evaluate(&self, splits: &Splits) -> Result<Report, Error> {
         let (query, gallery) = self.embed_splits(splits)?;
         let report = reid_eval::evaluate(&query, &gallery, &self.evaluation);
@@ -204,7 +207,7 @@ impl std::fmt::Debug for Embedder {
     }
 }
 
-/// The checkpoint that a path stands for.
+/// Finds the checkpoint of a path that [`Embedder::open`] accepts.
 fn find(path: &Path) -> Result<PathBuf, Error> {
     if path.join("state.json").is_file() {
         return Ok(path.to_owned());

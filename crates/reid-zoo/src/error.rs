@@ -1,10 +1,12 @@
-//! Error: what can go wrong with a file of weights, each with its path.
+//! Error: runs that cannot be opened, images that cannot be embedded, and weights that cannot be loaded or saved.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::weights::WeightReport;
 
-/// What can go wrong with a file of weights.
+/// An error of opening a run, of embedding images, or of loading or saving weights.
+///
+/// Messages about a file start with its path.
 ///
 /// ```
 /// use burn::{nn::LinearConfig, tensor::Device};
@@ -24,16 +26,16 @@ pub enum Error {
     /// A run cannot be opened, or images cannot be embedded.
     #[error(transparent)]
     Run(#[from] reid_train::Error),
-    /// There is no device.
+    /// No device was found.
     #[error(transparent)]
     Device(#[from] reid_nn::device::NoDevice),
-    /// A folder holds no checkpoint.
+    /// There is no checkpoint at a path.
     #[error(
         "{}: expected a run or a checkpoint: a folder with `last.json` or `state.json`",
         path.display()
     )]
     NoCheckpoint {
-        /// The folder.
+        /// The path.
         path: PathBuf,
     },
     /// A file cannot be read.
@@ -41,52 +43,52 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The name of a file tells none of the formats that are written.
+    /// The extension of a file names no format that can be written.
     #[error("{}: expected a name ending in .safetensors or .bpk", path.display())]
     Extension {
         /// The file.
         path: PathBuf,
     },
-    /// A file holds no weights.
+    /// A file does not contain weights.
     #[error(
-        "{}: expected weights of PyTorch, in safetensors or of Burn, found {found}",
+        "{}: expected a PyTorch checkpoint, a safetensors file or a burnpack file, found {found}",
         path.display()
     )]
     Content {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What the file contains, as far as its first bytes show.
         found: String,
     },
-    /// A file cannot be read as what its content says.
-    #[error("{}: not {expected}, or a damaged one: {reason}", path.display())]
+    /// A file cannot be parsed as the format that its content or its extension names.
+    #[error("{}: damaged, or not {expected}: {reason}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The format that its content tells.
+        /// The format, with its article.
         expected: &'static str,
-        /// What is wrong.
+        /// The error of the parser.
         reason: String,
     },
-    /// A file holds several sets of weights.
+    /// A file contains several sets of weights.
     #[error("{}: expected one set of weights, found {}: {advice}", path.display(), listed(choices))]
     Ambiguous {
         /// The file.
         path: PathBuf,
-        /// What they stand under.
+        /// The keys or prefixes of the sets.
         choices: Vec<String>,
-        /// How one of them is named.
+        /// How to choose one of them.
         advice: &'static str,
     },
-    /// Two tensors of a file have one name, after renaming.
-    #[error("{}: two tensors are called `{key}`", path.display())]
+    /// Two tensors of a file have the same key after renaming.
+    #[error("{}: two tensors have the key `{key}` after renaming", path.display())]
     DuplicateKey {
         /// The file.
         path: PathBuf,
-        /// The name.
+        /// The key.
         key: String,
     },
     /// The weights of a file do not fit the module.
@@ -94,39 +96,39 @@ pub enum Error {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// What is probably wrong, and what helps.
+        /// The probable cause, and what to do.
         diagnosis: String,
-        /// What is missing, unexpected and misshapen; nothing was applied.
+        /// The keys that are missing, unexpected or misshapen. No weights were loaded.
         report: Box<WeightReport>,
     },
-    /// The format is only read.
+    /// The format can be read but not written.
     #[error(
-        "{}: .pth and .pt files are only read; expected a name ending in .safetensors, which \
-         PyTorch reads, or .bpk",
+        "{}: .pth and .pt files can be read but not written; expected a name ending in \
+         .safetensors, which PyTorch programs can read, or .bpk",
         path.display()
     )]
     ReadOnly {
         /// The file.
         path: PathBuf,
     },
-    /// A file cannot be written. One that was there before is still there, whole.
+    /// A file cannot be written. An existing file at the path is unchanged.
     #[error("{}: cannot be saved: {reason}", path.display())]
     Save {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Why it cannot be written.
         reason: String,
     },
 }
 
-/// The message and its causes, as [`reid_core::debug_error`] writes them.
+/// Writes the message and its causes, with [`reid_core::debug_error`].
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
     }
 }
 
-/// Names in quotes.
+/// The choices in backticks, separated by commas.
 fn listed(choices: &[String]) -> String {
     let quoted = choices.iter().map(|choice| format!("`{choice}`"));
     quoted.collect::<Vec<_>>().join(", ")
@@ -136,10 +138,10 @@ fn listed(choices: &[String]) -> String {
 mod tests {
     use super::*;
 
-    /// Hundreds of keys do not fit: the diagnosis comes first, then ten keys of each kind.
+    /// If hundreds of keys do not fit, the diagnosis is printed first, then ten keys of each kind.
     #[test]
     fn a_program_that_ends_with_a_mismatch_prints_its_diagnosis() {
-        let keys = |of: &str| (0..300).map(|key| format!("{of}.{key}.weight")).collect();
+        let keys = |name: &str| (0..300).map(|key| format!("{name}.{key}.weight")).collect();
         let error = Error::Mismatch {
             path: "resnet.pth".into(),
             diagnosis: "no key of the module is in the file: another architecture".into(),

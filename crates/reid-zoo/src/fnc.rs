@@ -11,21 +11,21 @@ use reid_nn::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Configuration of [`Fnc`]: a network of which two branches have late stages of their own.
+/// Configuration of [`Fnc`]: a `ResNet` that is split, and two branches with their own late stages.
 ///
 /// | row of Tables 2 to 6 | configuration |
 /// |---|---|
-/// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of the backbone and a `BnNeckConfig`; `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
-/// | MGN, BFE | [`MgnConfig::from_network`](crate::MgnConfig::from_network) the backbone; it and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) with 1 |
-/// | Baseline + CAB, + SAB | the same with [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
-/// | FNC, not separate | [`with_split`](Self::with_split) of `None` |
+/// | Baseline | [`NetworkConfig`](crate::NetworkConfig) of a backbone and a `BnNeckConfig`; the backbone is `resnet50`, `resnet101`, `with_ibn(Ibn::A)` or `se_resnext101` |
+/// | MGN, BFE | [`MgnConfig::from_network`](crate::MgnConfig::from_network) with the backbone; the backbone and [`batch_drop_block`](reid_nn::head::BranchedHeadConfig::batch_drop_block) of 1 branch |
+/// | Baseline + CAB, + SAB | the baseline [`with_attention`](crate::NetworkConfig::with_attention) after stage 4 |
+/// | FNC, not separate | [`with_split(None)`](Self::with_split) |
 /// | FNC, separate | [`se_resnext101`](Self::se_resnext101) |
-/// | add, multiply | `merge` of both attentions in [`branches`](Self::branches) |
+/// | add, multiply | `combine` of both attentions in [`branches`](Self::branches) |
 /// | FNC + BFE | [`Ensemble`](reid_nn::Ensemble) of both models |
 ///
-/// The paper leaves open where the network is cut: "after `conv4_1`" is before block 1 of stage 3, the
-/// default, as in MGN; Figure 1 can be read as before stage 3 or before stage 4, and "`conv4_1`" in
-/// another counting is before block 1 of stage 4.
+/// The paper does not say clearly where the network is split. The default takes "after `conv4_1`" as the split point
+/// before block 1 of stage 3, as in MGN. Figure 1 can be read as before stage 3 or before stage 4. If `conv4` means
+/// stage 4, the text means before block 1 of stage 4.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -40,21 +40,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncConfig<I = SqueezeExcitationConfig> {
-    /// The whole network.
+    /// The whole `ResNet`, before it is split.
     pub network: ResNetConfig<I>,
-    /// Where the branches part; nowhere if `None`, and both see the last stage.
+    /// The split point. If it is `None`, the branches share all stages.
     #[serde(deserialize_with = "Option::deserialize")]
     pub split: Option<SplitPoint>,
-    /// What stands behind the late stages of each branch.
+    /// The attention and the neck of each branch, after its late stages.
     #[serde(deserialize_with = "strict")]
     pub branches: FncBranches,
 }
 
-/// Two branches with late stages, attention and descriptor of their own.
+/// A network of two branches, each with its own late stages, attention and neck.
 ///
 /// ```text
-/// x = early_stages(image)                                      up to the cut
-/// f = [neck(SAB(tail_S(x))), neck(CAB(tail_C(x)))]      the descriptor    [batch, 1024 + 512]
+/// x = early_stages(image)                                   up to the split point
+/// f = [neck_S(SAB(late_S(x))), neck_C(CAB(late_C(x)))]      the embedding    [batch, 1024 + 512]
 /// ```
 ///
 /// The head is [`FncHead`].
@@ -75,14 +75,14 @@ pub struct FncConfig<I = SqueezeExcitationConfig> {
 pub type Fnc<I = SqueezeExcitation> = ReidModel<ResNet<I>, FncHead<I>>;
 
 impl FncConfig {
-    /// The paper's network: SE-ResNeXt-101 with a last stride of 1, in two from the second block of
-    /// stage 3 on.
+    /// The paper's network: an SE-ResNeXt-101 with a last stride of 1, split before the second block of
+    /// stage 3.
     #[must_use]
     pub fn se_resnext101() -> Self {
         Self::from_network(ResNetConfig::se_resnext101().with_last_stride(1))
     }
 
-    /// The same on SE-ResNeXt-50.
+    /// The same with an SE-ResNeXt-50.
     #[must_use]
     pub fn se_resnext50() -> Self {
         Self::from_network(ResNetConfig::se_resnext50().with_last_stride(1))
@@ -90,7 +90,7 @@ impl FncConfig {
 }
 
 impl<I> FncConfig<I> {
-    /// The same on any network.
+    /// The same with any `ResNet`, split at the same point.
     #[must_use]
     pub fn from_network(network: ResNetConfig<I>) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl<I> FncConfig<I> {
         }
     }
 
-    /// Branches that part elsewhere, or nowhere.
+    /// Replaces the split point. With `None`, the branches share all stages.
     #[must_use]
     pub fn with_split(self, split: Option<SplitPoint>) -> Self {
         Self { split, ..self }
@@ -108,7 +108,7 @@ impl<I> FncConfig<I> {
 }
 
 impl<I: BlockConfig + Clone> FncConfig<I> {
-    /// What both branches share.
+    /// Configuration of the early stages, which both branches share.
     #[must_use]
     pub fn backbone(&self) -> EarlyStagesConfig<I> {
         EarlyStagesConfig {
@@ -117,7 +117,7 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         }
     }
 
-    /// The branches.
+    /// Configuration of the head, which contains the late stages of both branches.
     #[must_use]
     pub fn head(&self) -> FncHeadConfig<I> {
         let late_stages = |split| LateStagesConfig {
@@ -130,8 +130,11 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
         }
     }
 
-    /// Gives a network the weights of a whole one: the early stages its first stages, both branches its late
-    /// ones, to be trained apart.
+    /// Copies weights, such as pretrained ones, from a whole `ResNet` into a model.
+    ///
+    /// The early stages of `whole` become the backbone, and each branch gets its own copy of the late stages. `whole`
+    /// must be a network of the configuration [`network`](Self::network), on the device of the model. Without a split point,
+    /// `whole` becomes the backbone.
     ///
     /// ```
     /// use burn::tensor::Device;
@@ -154,10 +157,8 @@ impl<I: BlockConfig + Clone> FncConfig<I> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The whole network is one of this configuration's `network`, on the model's device.
-    ///
     /// # Panics
-    /// If the whole network has no such cut.
+    /// If `whole` has no block at the split point.
     pub fn start_from(&self, model: &mut Fnc<I::Block>, whole: ResNet<I::Block>)
     where
         I::Block: Block,
@@ -211,9 +212,9 @@ mod tests {
 
     use super::*;
 
-    /// What each reading of the cut adds to the early stages of 46,906,416: the late stages once more.
+    /// The whole backbone has 46,906,416 parameters. Each split point adds a second copy of its late stages.
     #[test]
-    fn cuts_are_as_large_as_by_hand() {
+    fn parameter_counts_match_a_calculation_by_hand() {
         let size = InputSize::new(288, 384);
         let stages = [231_216, 1_330_304, 29_211_072, 16_124_288];
         let config = FncConfig::se_resnext101();
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_holds_it_as_plain_json() {
+    fn the_configuration_is_plain_json() {
         let config = FncConfig::se_resnext101();
         let json = serde_json::to_value(&config).expect("plain data");
         assert_eq!(json["split"], serde_json::json!({ "stage": 3, "block": 1 }));
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_start_alike_and_are_trained_apart() {
+    fn branches_start_equal_and_are_trained_separately() {
         let mut config = FncConfig::se_resnext50();
         config.network = config.network.with_width(16);
         let (size, device) = (InputSize::new(32, 32), Device::default().autodiff());

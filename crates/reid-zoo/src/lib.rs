@@ -1,13 +1,17 @@
-//! Named re-identification networks and their weights, on Burn.
+//! Published re-identification networks for Burn, and loading and saving of weights.
 //!
-//! | part | what it is |
+//! | network | what it is |
 //! |---|---|
-//! | [`BagOfTricks`] | the strong baseline of Luo et al.: a `ResNet` and a `BNNeck` |
-//! | [`RgaResNet50`] | relation-aware global attention of Zhang et al. in a ResNet-50 |
-//! | [`ProgressiveCutMix`], [`BatchDropBlock`] | branches disturbed in training, of Zhang et al. and Dai et al. |
-//! | [`Fnc`] | two branches with late stages and attention of their own, for vehicles, of Liu et al. |
-//! | [`Mgn`] | three branches that look at a map as a whole and in stripes, of Wang et al. |
-//! | [`weights`] | weights of any module, in and out: `PyTorch`, safetensors, burnpack |
+//! | [`BagOfTricks`] | the strong baseline: a `ResNet` and a `BNNeck` (Luo et al.) |
+//! | [`RgaResNet50`] | a ResNet-50 with relation-aware global attention (Zhang et al.) |
+//! | [`ProgressiveCutMix`] | branches with feature `CutMix` in training (Zhang et al.) |
+//! | [`BatchDropBlock`] | branches that drop a rectangle of the feature map in training (Dai et al.) |
+//! | [`Fnc`] | two branches with their own late stages and attention, for vehicles (Liu et al.) |
+//! | [`Mgn`] | three branches that embed the whole feature map and stripes of it (Wang et al.) |
+//! | [`Architecture`] | one of these networks, selected at run time |
+//!
+//! [`Embedder`] computes embeddings with a trained network. The module [`recipes`] has the published training
+//! settings, and [`weights`] loads and saves the weights of any module: `PyTorch`, safetensors, burnpack.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

@@ -23,20 +23,20 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnConfig<I = ()> {
-    /// The whole network.
+    /// The whole `ResNet`, before it is split.
     pub network: ResNetConfig<I>,
-    /// Where the branches part; before block 1 of stage 3 in the paper.
+    /// The split point; before block 1 of stage 3 in the paper.
     pub split: SplitPoint,
-    /// What each branch looks at.
+    /// The head of each branch: the number of stripes and their dimensions.
     #[serde(deserialize_with = "strict")]
     pub branches: Vec<StripeHeadConfig>,
 }
 
-/// Three branches with late stages of their own, which look at a map as a whole, in two stripes and in
-/// three.
+/// A network of three branches, each with its own late stages. All branches embed the whole feature map. The second
+/// also embeds 2 stripes of it, and the third 3 stripes.
 ///
 /// ```text
-/// f = [256, 256 + 2·256, 256 + 3·256] dimensions     the descriptor    [batch, 2048]
+/// f = [256, 256 + 2·256, 256 + 3·256] dimensions     the embedding     [batch, 2048]
 /// ```
 ///
 /// The head is [`MgnHead`].
@@ -56,7 +56,7 @@ pub struct MgnConfig<I = ()> {
 pub type Mgn<I = Identity> = ReidModel<ResNet<I>, MgnHead<I>>;
 
 impl MgnConfig {
-    /// The paper's network: ResNet-50, with a last stride of 1 in all branches.
+    /// The paper's network, a ResNet-50. Its last stride is 1 in all branches; in the paper, it is 2 in the first.
     #[must_use]
     pub fn resnet50() -> Self {
         Self::from_network(ResNetConfig::resnet50().with_last_stride(1))
@@ -64,7 +64,7 @@ impl MgnConfig {
 }
 
 impl<I> MgnConfig<I> {
-    /// The same on any network whose last map has rows in multiples of 6.
+    /// The same with any `ResNet`. The height of its last feature map must be a multiple of 6.
     #[must_use]
     pub fn from_network(network: ResNetConfig<I>) -> Self {
         let branch = |stripes| StripeHeadConfig::new().with_stripes(stripes);
@@ -77,7 +77,7 @@ impl<I> MgnConfig<I> {
 }
 
 impl<I: BlockConfig + Clone> MgnConfig<I> {
-    /// What the branches share.
+    /// Configuration of the early stages, which the branches share.
     #[must_use]
     pub fn backbone(&self) -> EarlyStagesConfig<I> {
         EarlyStagesConfig {
@@ -86,7 +86,7 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         }
     }
 
-    /// The branches.
+    /// Configuration of the head, which contains the late stages of all branches.
     #[must_use]
     pub fn head(&self) -> MgnHeadConfig<I> {
         MgnHeadConfig {
@@ -98,13 +98,13 @@ impl<I: BlockConfig + Clone> MgnConfig<I> {
         }
     }
 
-    /// Gives a network the weights of a whole one: the early stages its first stages, every branch its late
-    /// ones, to be trained apart.
+    /// Copies weights, such as pretrained ones, from a whole `ResNet` into a model.
     ///
-    /// The whole network is one of this configuration's `network`, on the model's device.
+    /// The early stages of `whole` become the backbone, and each branch gets its own copy of the late stages. `whole`
+    /// must be a network of the configuration [`network`](Self::network), on the device of the model.
     ///
     /// # Panics
-    /// If the whole network has no such cut.
+    /// If `whole` has no block at the split point.
     pub fn start_from(&self, model: &mut Mgn<I::Block>, whole: ResNet<I::Block>)
     where
         I::Block: Block,
@@ -149,13 +149,13 @@ mod tests {
 
     use super::*;
 
-    /// ResNet-50 with its late stages three times: 23,508,032 and twice what is behind the cut; eight
-    /// reductions of 2048 to 256 with bias and normalisation, and eight classifiers.
+    /// A ResNet-50 has 23,508,032 parameters, and the branches add two more copies of its late stages. The heads have
+    /// eight reductions of 2048 to 256 with bias and normalisation, and eight classifiers.
     #[test]
-    fn it_is_as_large_as_by_hand() {
+    fn the_parameter_count_matches_a_calculation_by_hand() {
         let size = InputSize::new(384, 128);
         let model = MgnConfig::resnet50().init(size, 751, &Init::empty(&Device::default()));
-        // Stage 3 but for its first block, which has 512 → 256 → 256 → 1024 and the shortcut.
+        // The first block of stage 3 is not in the late stages: 512 → 256 → 256 → 1024 and the shortcut.
         let first =
             512 * 256 + 256 * 256 * 9 + 256 * 1024 + 512 * 1024 + 2 * (256 + 256 + 2 * 1024);
         let late = 7_098_368 - first + 14_964_736;

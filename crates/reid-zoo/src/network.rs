@@ -1,4 +1,4 @@
-//! A network's configuration: its backbone and its head.
+//! Network: the configuration of a backbone and a head.
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
@@ -7,7 +7,10 @@ use reid_nn::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// A backbone and a head: the `network` of a recipe. Every network of the zoo is one, under its name.
+/// Configuration of a network of a backbone and a head, such as the `network` of a recipe.
+///
+/// [`BagOfTricksConfig`](crate::BagOfTricksConfig), [`RgaConfig`](crate::RgaConfig) and
+/// [`BranchedConfig`](crate::BranchedConfig) are aliases of such configurations.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -37,7 +40,7 @@ pub struct NetworkConfig<B, H> {
 }
 
 impl<I, A, H> NetworkConfig<ResNetConfig<I, A>, H> {
-    /// Attention after each of `stages`, counted from 1, instead of what stood there.
+    /// Replaces the attention after all stages by `attention` after each of `stages`, which are numbered from 1.
     #[must_use]
     pub fn with_attention<B: Clone>(
         self,

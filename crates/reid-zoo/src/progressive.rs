@@ -9,7 +9,7 @@ use reid_nn::{
 
 use crate::NetworkConfig;
 
-/// Configuration of [`ProgressiveCutMix`], [`BatchDropBlock`] and what they are compared with.
+/// Configuration of [`ProgressiveCutMix`], [`BatchDropBlock`] and the networks that they are compared with.
 ///
 /// | row of Tables 2 and 3 | constructor |
 /// |---|---|
@@ -18,8 +18,8 @@ use crate::NetworkConfig;
 /// | BDB\*, + BDB1 | [`batch_drop_block`](BranchedConfig::batch_drop_block) with 1 |
 /// | BDB\*3, + BDB2 | [`batch_drop_block`](BranchedConfig::batch_drop_block) with 2 |
 ///
-/// Donors (Table 4), cells and their number (Figure 3) are those of
-/// [`CutMix`](reid_nn::cut_mix::CutMix) in each branch.
+/// The partners (Table 4), and the size and number of the patches (Figure 3), are settings of the
+/// [`CutMix`](reid_nn::cut_mix::CutMix) of each branch.
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -32,15 +32,15 @@ use crate::NetworkConfig;
 /// ```
 pub type BranchedConfig = NetworkConfig<ResNetConfig, BranchedHeadConfig>;
 
-/// Progressive feature `CutMix`: a global branch, and branches whose features are cut and mixed where
-/// Grad-CAM says that the branch before them looked.
+/// Progressive feature `CutMix`: a global branch, and further branches with feature `CutMix` in training. The patches
+/// with the highest Grad-CAM of the branch before are replaced.
 ///
 /// ```text
 /// T = ResNet(image)           last stride 1     [batch, 2048, height/16, width/16]
-/// f = [f_G, f_AC1, f_AC2]     the descriptor    [batch, 512 + 1024 + 512]
+/// f = [f_G, f_AC1, f_AC2]     the embedding     [batch, 512 + 1024 + 512]
 /// ```
 ///
-/// The head is [`BranchedHead`]; nothing is mixed in evaluation.
+/// The head is [`BranchedHead`]. In evaluation, no features are mixed.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -50,19 +50,19 @@ pub type BranchedConfig = NetworkConfig<ResNetConfig, BranchedHeadConfig>;
 ///
 /// let mut config = BranchedConfig::progressive_cut_mix(2);
 /// config.backbone = ResNetConfig::resnet18().with_width(8).with_last_stride(1);
-/// let (size, device) = (InputSize::new(192, 64), Device::default()); // maps of 12 x 4
+/// let (size, device) = (InputSize::new(192, 64), Device::default()); // feature maps of 12 x 4
 /// let init = Init::new(Seed::new(1), &device);
 /// let model = config.init(size, 751, &init);
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 192, 64], &device)).dims(), [2, 2048]);
 /// ```
 pub type ProgressiveCutMix = ReidModel<ResNet, BranchedHead>;
 
-/// Batch `DropBlock`: a global branch, and branches of which a rectangle is dropped in training, the
-/// same in the whole batch.
+/// Batch `DropBlock`: a global branch, and branches that drop a rectangle of the feature map in training. The
+/// rectangle is the same for all images of a batch.
 ///
 /// ```text
 /// T = ResNet(image)      last stride 1     [batch, 2048, height/16, width/16]
-/// f = [f_G, f_BDB]       the descriptor    [batch, 512 + 1024]
+/// f = [f_G, f_BDB]       the embedding     [batch, 512 + 1024]
 /// ```
 ///
 /// ```
@@ -88,26 +88,26 @@ impl BranchedConfig {
         }
     }
 
-    /// The global branch alone ("G"): 512 dimensions.
+    /// Only the global branch ("G"), with an embedding of 512 dimensions.
     #[must_use]
     pub fn global() -> Self {
         Self::resnet50(BranchedHeadConfig::new())
     }
 
-    /// Progressive feature `CutMix` with this many attentive branches; the paper's has 2.
+    /// Progressive feature `CutMix` with up to 2 attentive branches; 2 in the paper.
     ///
     /// # Panics
-    /// If there are more than 2: give further ones their dimensions in
+    /// If `branches` is more than 2. Further branches, with their dimensions, can be added to
     /// [`branches`](BranchedHeadConfig::branches).
     #[must_use]
     pub fn progressive_cut_mix(branches: usize) -> Self {
         Self::resnet50(BranchedHeadConfig::progressive_cut_mix(branches))
     }
 
-    /// Batch `DropBlock` with this many branches, each with rectangles of its own; its paper's has 1.
+    /// Batch `DropBlock` with up to 2 branches, each with its own random rectangles; 1 in its paper.
     ///
     /// # Panics
-    /// If there are more than 2: give further ones their dimensions in
+    /// If `branches` is more than 2. Further branches, with their dimensions, can be added to
     /// [`branches`](BranchedHeadConfig::branches).
     #[must_use]
     pub fn batch_drop_block(branches: usize) -> Self {
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recipe_holds_it_as_plain_json() {
+    fn the_configuration_is_plain_json() {
         let json =
             serde_json::to_value(BranchedConfig::progressive_cut_mix(1)).expect("plain data");
         let expected = serde_json::json!({

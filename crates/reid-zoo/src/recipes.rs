@@ -1,4 +1,4 @@
-//! Recipes of publications, each for the network that it was published with and for any other.
+//! Recipes of publications. Each can be used with any network, not only with the published one.
 //!
 //! ```
 //! use reid_core::InputSize;
@@ -17,9 +17,8 @@ use reid_eval::{AveragePrecision, Denominator, Metric};
 use reid_nn::loss::Margin;
 use reid_train::{Decay, OptimizerConfig, Recipe, Schedule, WarmUp};
 
-/// Relation-aware global attention (Zhang et al., CVPR 2020, arXiv:1904.02998) as its text tells it
-/// (§4.1): the strong baseline's recipe, which fills what the text leaves open, with Adam at
-/// 8e-4.
+/// The recipe in the text of relation-aware global attention (Zhang et al., CVPR 2020, arXiv:1904.02998, §4.1): Adam
+/// with a learning rate of 8e-4. What the text does not say is as in [`Recipe::strong_baseline`].
 #[must_use]
 pub fn rga_paper<N>(name: impl Into<String>, input: InputSize, network: N) -> Recipe<N> {
     let mut recipe = Recipe::strong_baseline(name, input, network);
@@ -27,9 +26,13 @@ pub fn rga_paper<N>(name: impl Into<String>, input: InputSize, network: N) -> Re
     recipe
 }
 
-/// Relation-aware global attention as its authors' code trains it: 600 epochs that visit each
-/// identity once, Adam 8e-4 with 20 epochs of warm-up, halved at 80 and every 40 epochs until
-/// 360, random 2-D translation instead of padding and cropping.
+/// The recipe in the authors' code of relation-aware global attention.
+///
+/// - 600 epochs, each of which visits each identity once.
+/// - Adam with a learning rate of 8e-4 after 20 epochs of warm-up, halved at epoch 80 and every 40 epochs until 360.
+/// - Random 2-D translation instead of padding and cropping.
+///
+/// The rest is as in [`Recipe::strong_baseline`].
 #[must_use]
 pub fn rga_code<N>(name: impl Into<String>, input: InputSize, network: N) -> Recipe<N> {
     let mut recipe = Recipe::strong_baseline(name, input, network);
@@ -53,11 +56,13 @@ pub fn rga_code<N>(name: impl Into<String>, input: InputSize, network: N) -> Rec
     recipe
 }
 
-/// Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130) as its authors' code trains it, on
-/// images of 384 x 128: 400 epochs that visit each identity once in batches of 32 x 4, Adam
-/// 1e-3 with 50 epochs of warm-up in stairs, a tenth at 200 and 300; flip and cutout; a soft
-/// margin and label smoothing 0.1; Euclidean distances, and average precision over the first
-/// 50 ranks.
+/// The recipe in the authors' code of Batch `DropBlock` (Dai et al., ICCV 2019, arXiv:1811.07130).
+///
+/// - Images of 384 x 128, augmented by flip and cutout.
+/// - 400 epochs, each of which visits each identity once, in batches of 32 identities x 4 images.
+/// - Adam with a learning rate of 1e-3 after 50 epochs of staircase warm-up, times 0.1 at epochs 200 and 300.
+/// - A triplet loss with a soft margin, and cross-entropy with label smoothing 0.1.
+/// - Euclidean distances, and average precision over the first 50 ranks.
 #[must_use]
 pub fn batch_drop_block<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     let mut recipe = Recipe::strong_baseline(name, InputSize::new(384, 128), network);
@@ -90,10 +95,15 @@ pub fn batch_drop_block<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     recipe
 }
 
-/// Progressive feature `CutMix` (Zhang et al.) as its text tells it (§4.2): 500 epochs in batches
-/// of 16 x 4, Adam 1e-3 with 50 epochs of linear warm-up, a tenth at 200 and 300; flip and cutout;
-/// a soft margin and plain cross-entropy; Euclidean distances. What the text leaves open is as
-/// in the authors' code.
+/// The recipe in the text of progressive feature `CutMix` (Zhang et al., §4.2).
+///
+/// - Images of 384 x 128, augmented by flip and cutout.
+/// - 500 epochs, in batches of 16 identities x 4 images.
+/// - Adam with a learning rate of 1e-3 after 50 epochs of linear warm-up, times 0.1 at epochs 200 and 300.
+/// - A triplet loss with a soft margin, and cross-entropy without label smoothing.
+/// - Euclidean distances.
+///
+/// What the text does not say is as in [`progressive_code`].
 #[must_use]
 pub fn progressive_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     let mut recipe = progressive_code(name, network);
@@ -108,8 +118,8 @@ pub fn progressive_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     recipe
 }
 
-/// Progressive feature `CutMix` as its authors' code trains it: as
-/// [`batch_drop_block`], in batches of 16 x 4.
+/// The recipe in the authors' code of progressive feature `CutMix`: [`batch_drop_block`] with batches of
+/// 16 identities x 4 images.
 #[must_use]
 pub fn progressive_code<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     let mut recipe = batch_drop_block(name, network);
@@ -117,18 +127,22 @@ pub fn progressive_code<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     recipe
 }
 
-/// Further non-local and channel attention for vehicles (Liu et al., AI City 2020) as its text tells
-/// it (§3.4, 4.2): the strong baseline's recipe, on images of 288 x 384, with Ranger and an
-/// identity loss of weight 2.
+/// The recipe in the text of further non-local and channel attention for vehicles (Liu et al., AI City 2020, §3.4 and
+/// 4.2).
 ///
-/// The text gives 10 epochs of warm-up from 3.5e-5 to 3.5e-4, a tenth at 40 and 70, label smoothing
-/// 0.1 and random erasing at 0.5. What it leaves open is as in the strong baseline, which it
-/// starts from: 120 epochs, batches of 16 x 4, weight decay 5e-4 (which Ranger decouples, so that it
-/// is next to none), a margin of 0.3. "288 \* 384" is
-/// read as height and width. Equation 6 writes the triplet loss as a sum over anchors; a sum would
-/// outweigh the identity loss some sixty-fold, so it is their mean, as in the code it starts from.
-/// The paper re-ranks with k1 = 75, k2 = 10 and λ = 0.1 (`reid_eval::Reranked`), which is not part of
-/// a recipe.
+/// - Images of 288 x 384. The text says "288 \* 384", which is read as height and width.
+/// - Ranger with 10 epochs of warm-up from 3.5e-5 to 3.5e-4, times 0.1 at epochs 40 and 70.
+/// - An identity loss of weight 2 with label smoothing 0.1, and random erasing with probability 0.5.
+///
+/// What the text does not say is as in [`Recipe::strong_baseline`], on whose code the authors build: 120 epochs,
+/// batches of 16 identities x 4 images, weight decay 5e-4 and a margin of 0.3. Ranger decouples the weight decay from
+/// the gradient, so that its effect is very small.
+///
+/// Equation 6 writes the triplet loss as a sum over anchors. A sum would outweigh the identity loss some sixty-fold.
+/// The loss is therefore the mean over anchors, as in the code of the strong baseline.
+///
+/// The paper re-ranks with k1 = 75, k2 = 10 and λ = 0.1. Re-ranking is not part of a recipe; `reid_eval::Reranked`
+/// computes it.
 #[must_use]
 pub fn fnc_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     let mut recipe = Recipe::strong_baseline(name, InputSize::new(288, 384), network);
@@ -136,7 +150,7 @@ pub fn fnc_paper<N>(name: impl Into<String>, network: N) -> Recipe<N> {
     if let Some(identity) = &mut recipe.losses.identity {
         identity.weight = 2.0;
     }
-    // The first epoch is at 3.5e-5 itself.
+    // The learning rate of the first epoch is 3.5e-5.
     recipe.schedule.first_epoch = 0;
     recipe.schedule.warm_up = Some(WarmUp::Linear {
         epochs: 10,
@@ -154,7 +168,7 @@ mod tests {
             let found = schedule.rate(number - schedule.first_epoch, epochs);
             assert!(
                 (found / rate - 1.0).abs() < 1e-9,
-                "epoch {number}: {found}, not {rate}"
+                "epoch {number}: expected {rate}, found {found}"
             );
         }
     }

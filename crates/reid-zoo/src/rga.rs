@@ -1,5 +1,5 @@
-//! Relation-Aware Global Attention in a ResNet-50 (Zhang et al., CVPR 2020, arXiv:1904.02998; tables
-//! as in its first version).
+//! Relation-Aware Global Attention in a ResNet-50 (Zhang et al., CVPR 2020, arXiv:1904.02998). Tables are
+//! numbered as in version 1 of the paper.
 
 use std::path::Path;
 
@@ -12,16 +12,16 @@ use crate::{BagOfTricks, BagOfTricksConfig, Error, weights::Weights};
 
 /// Configuration of [`RgaResNet50`]: the strong baseline with RGA-SC after its stages.
 ///
-/// Every row of the paper's Tables 1 to 3 is another attention in the same place:
+/// Each row of the paper's Tables 1 to 3 is the same network with another attention after its stages:
 ///
 /// | row | attention |
 /// |---|---|
 /// | Baseline | `()` |
-/// | RGA-S, RGA-C | `RgaSpatialConfig`, `RgaChannelConfig`; "w/o" with their `terms` |
-/// | RGA-SC, RGA-CS | a tuple of both, in this order or the other |
+/// | RGA-S, RGA-C | `RgaSpatialConfig`, `RgaChannelConfig`; their `terms` for the rows "w/o" |
+/// | RGA-SC, RGA-CS | a tuple of both, in the order of the name |
 /// | RGA-S//C, FC-S//C | `ParallelConfig` of both |
-/// | SE, CBAM, FC | their configurations, CBAM-CS a tuple |
-/// | Non-local, + RGA-S | `NonLocalConfig`, a tuple of it and `RgaSpatialConfig` |
+/// | SE, CBAM, FC | the configurations of these names; a tuple for CBAM-CS |
+/// | Non-local, + RGA-S | `NonLocalConfig`; a tuple of it and `RgaSpatialConfig` |
 ///
 /// ```
 /// use reid_core::InputSize;
@@ -42,12 +42,12 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 /// ```text
 /// xₛ = attention(layerₛ(xₛ₋₁))     s = 1 … 4, last stride 1   [batch, 2048, height/16, width/16]
 /// f = mean_hw(x₄)                  the triplet loss sees f    [batch, 2048]
-/// g = BN(f)                        the descriptor             [batch, 2048]
+/// g = BN(f)                        the embedding              [batch, 2048]
 /// y = W g                          the identity loss sees y   [batch, classes]
 /// ```
 ///
-/// Each gate starts near one half, so a backbone with pretrained weights gives features of another
-/// scale than it was trained for until the normalisations have adapted: train before evaluating.
+/// Each gate starts near 0.5 and changes the scale of the features. A backbone with pretrained weights therefore has
+/// to be trained before it is evaluated, so that its batch normalisations adapt.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -65,7 +65,7 @@ pub type RgaConfig = BagOfTricksConfig<(RgaSpatialConfig, RgaChannelConfig)>;
 pub type RgaResNet50 = BagOfTricks<(RgaSpatial, RgaChannel)>;
 
 impl RgaConfig {
-    /// The paper's network: ResNet-50 with a last stride of 1, RGA-SC after all four stages.
+    /// The paper's network: a ResNet-50 with a last stride of 1, and RGA-SC after all four stages.
     #[must_use]
     pub fn rga_resnet50() -> Self {
         let attention = (RgaSpatialConfig::new(), RgaChannelConfig::new());
@@ -73,9 +73,9 @@ impl RgaConfig {
     }
 }
 
-/// Attention that the authors' code builds: RGA-S, RGA-C and RGA-SC.
+/// The attention blocks that the authors' code can build: RGA-S, RGA-C and RGA-SC.
 pub trait AuthorsLayout: Block {
-    /// Where it has which part: the authors' word for it, and its place here.
+    /// The name of each part in the authors' code, and the prefix of its parameters in this block.
     const PARTS: &'static [(&'static str, &'static str)];
 }
 
@@ -91,7 +91,7 @@ impl AuthorsLayout for (RgaSpatial, RgaChannel) {
     const PARTS: &'static [(&'static str, &'static str)] = &[("spatial", "0."), ("channel", "1.")];
 }
 
-/// The authors' names of the layers, and those here.
+/// The name and the index of each layer in the authors' code, and its name in this library.
 const LAYERS: [(&str, &str, &str); 8] = [
     ("theta", "", "theta."),
     ("phi", "", "phi."),
@@ -103,12 +103,11 @@ const LAYERS: [(&str, &str, &str); 8] = [
     ("W", "4.", "w2.1."),
 ];
 
-/// Loads a checkpoint of the authors' code
-/// (github.com/microsoft/Relation-Aware-Global-Attention-Networks) into a network of the same size and
-/// classes, strictly: `checkpoint_600.pth.tar` and the like.
+/// Loads a checkpoint of the authors' code strictly, such as `checkpoint_600.pth.tar`.
 ///
-/// Its keys are `backbone.rga_att1.gg_spatial.0.weight` and the like, with `feat_bn` and `cls` for the
-/// head, and perhaps `module.` before all of them.
+/// The code is at github.com/microsoft/Relation-Aware-Global-Attention-Networks. The network must have the size and the
+/// number of classes of the checkpoint. Keys of the attention look like `backbone.rga_att1.gg_spatial.0.weight`; those
+/// of the head start with `feat_bn` and `cls`. All keys may have the prefix `module.`.
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
@@ -121,10 +120,10 @@ pub fn load_authors<A: AuthorsLayout>(
         .renamed("feat_bn.", "head.bottleneck.")
         .renamed("cls.", "head.classifier.");
     for stage in 0..4 {
-        for (part, place) in A::PARTS {
+        for (part, prefix) in A::PARTS {
             for (theirs, layer, ours) in LAYERS {
                 let from = format!("backbone.rga_att{}.{theirs}_{part}.{layer}", stage + 1);
-                let to = format!("backbone.after.{stage}.{place}nodes.{ours}");
+                let to = format!("backbone.after.{stage}.{prefix}nodes.{ours}");
                 weights = weights.renamed(&from, &to);
             }
         }
@@ -141,21 +140,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_network_is_as_large_as_by_hand() {
+    fn parameter_counts_match_a_calculation_by_hand() {
         let device = Device::default();
         let config = RgaConfig::rga_resnet50();
         let image = InputSize::PERSON.rgb();
         let backbone = config.backbone.clone().without_after();
         let with = parameters::count(&config.backbone.init(image, &Init::empty(&device)));
         let without = parameters::count(&backbone.init(image, &Init::empty(&device)));
-        // Spatial and channel after each stage, as counted beside the blocks.
+        // The parameters of the attention after each stage, as in the tests of the blocks.
         let spatial = 1_082_178 + 164_898 + 398_154 + 1_578_570;
         let channel = 1_590_994 + 164_898 + 270_754 + 1_063_650;
         assert_eq!((without, with - without), (23_508_032, spatial + channel));
     }
 
     #[test]
-    fn a_recipe_holds_it_as_plain_json() {
+    fn the_configuration_is_plain_json() {
         let json = serde_json::to_value(RgaConfig::rga_resnet50()).expect("plain data");
         let rga = serde_json::json!({ "s1": 8, "s2": 8, "terms": "both" });
         let last = serde_json::json!({ "stage": 4, "block": [rga, rga] });

@@ -1,16 +1,15 @@
-//! Weights: the tensors of any module, from and to files.
+//! Weights: loads and saves the tensors of any module.
 //!
 //! | format | written by | read | written here |
 //! |---|---|---|---|
 //! | `PyTorch`'s | `torch.save` of any version, flat or under a key such as `state_dict` or `model` | yes | no |
-//! | safetensors | anybody, in `PyTorch`'s names and layout; Burn, in its own | yes | yes, in `PyTorch`'s |
-//! | burnpack | Burn, checkpoints of `reid-train` too | yes | yes |
+//! | safetensors | any program, in `PyTorch`'s names and layout; Burn, in its own | yes | yes, in `PyTorch`'s |
+//! | burnpack | Burn, and `reid-train` for checkpoints | yes | yes |
 //!
-//! The content of a file tells the format that is read, whatever its name: `.pth`, `.pth.tar-60`, `.ckpt`, `.bin`; its
-//! name, `.safetensors` or `.bpk`, the one that is written. Loading is **strict**: what is missing,
-//! unexpected or misshapen is an error that lists it, and the module stays as it was. A prefix that all
-//! keys of a file have, such as `module.`, is taken off if they fit then. Floats of any width are cast to the
-//! module's.
+//! A file is read by its content, whatever its extension: `.pth`, `.pth.tar-60`, `.ckpt`, `.bin`. It is written in
+//! the format of its extension, `.safetensors` or `.bpk`. Loading is **strict**: if keys are missing, unexpected or
+//! misshapen, the error lists them, and the module is unchanged. A prefix that all keys of a file have, such as
+//! `module.`, is removed if keys fit without it. Floats of any width are cast to the dtype of the module.
 //!
 //! ```
 //! use burn::{nn::LinearConfig, tensor::Device};
@@ -64,7 +63,7 @@ pub use layout::Layout;
 use parameters::Convention;
 pub use report::{Misshapen, WeightReport};
 
-/// Loads a file into a module, strictly.
+/// Loads the weights of a file into a module, strictly.
 ///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
@@ -72,15 +71,15 @@ pub fn load<M: Module>(module: &mut M, path: impl AsRef<Path>) -> Result<(), Err
     Weights::open(path)?.load_into(module)
 }
 
-/// Saves every tensor of a module, running statistics too, as `.safetensors` in `PyTorch`'s names
-/// and layout, or as `.bpk`.
+/// Saves every tensor of a module, including running statistics. The format is `.safetensors`, with `PyTorch`'s names
+/// and layout, or `.bpk`.
 ///
-/// The file is written under a temporary name beside it and renamed when it is whole: one that was
-/// there before is replaced, or left as it was if anything fails.
+/// The file is written under a temporary name in the same folder and renamed when it is complete. If the save fails,
+/// an existing file is unchanged.
 ///
 /// # Errors
-/// If the name tells no format that is written, if the format does not have the type of a tensor, or
-/// if the file cannot be written.
+/// If the extension names no format that can be written, if the format does not support the dtype of a tensor, or if
+/// the file cannot be written.
 pub fn save<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<(), Error> {
     let path = path.as_ref();
     let collect = |convention| parameters::collect(module, convention);
@@ -99,9 +98,9 @@ pub fn save<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<(), Error> 
     })
 }
 
-/// The weights in a file, ready to be renamed and loaded.
+/// The weights of a file, which can be selected and renamed before they are loaded.
 ///
-/// Prefixes are taken off or changed in the order of the calls:
+/// [`without`](Self::without) and [`renamed`](Self::renamed) apply in the order of the calls:
 ///
 /// ```
 /// use burn::{nn::{Linear, LinearConfig}, tensor::Device};
@@ -139,16 +138,16 @@ impl Weights {
     /// Opens a file of weights.
     ///
     /// # Errors
-    /// If the file cannot be read, is something else, is damaged, or holds several sets of weights.
+    /// If the file cannot be read, does not contain weights, is damaged, or contains several sets of weights.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::read(path.as_ref(), None)
     }
 
-    /// Opens the weights that a checkpoint of `PyTorch` has under a top-level key, such as `ema` beside
-    /// `model`. In other formats keys have no levels: [`renamed`](Self::renamed) takes a prefix off.
+    /// Opens the weights under the top-level key `nest` of a `PyTorch` checkpoint, such as `ema` if it has `ema` and
+    /// `model`. In other formats keys are not nested, and `nest` is ignored: use [`renamed`](Self::renamed) instead.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and if there is no such key.
+    /// As [`open`](Self::open), and if a `PyTorch` checkpoint has no such key.
     pub fn open_nested(path: impl AsRef<Path>, nest: &str) -> Result<Self, Error> {
         Self::read(path.as_ref(), Some(nest))
     }
@@ -182,7 +181,7 @@ impl Weights {
         self.tensors.iter().map(|tensor| tensor.name.as_str())
     }
 
-    /// Leaves out the file's keys that start with `prefix`, such as `fc.`.
+    /// Removes the tensors whose keys start with `prefix`, such as `fc.`.
     #[must_use]
     pub fn without(mut self, prefix: &str) -> Self {
         self.tensors
@@ -190,9 +189,10 @@ impl Weights {
         self
     }
 
-    /// Replaces the prefix `from` of the file's keys by `to`: `module.` by nothing for weights saved
-    /// from `DataParallel`, nothing by `backbone.` to load a trunk into a whole model. Other keys
-    /// stay as they are.
+    /// Replaces the prefix `from` of keys by `to`. Keys without this prefix are unchanged.
+    ///
+    /// `renamed("module.", "")` is for weights that were saved from `DataParallel`. `renamed("", "backbone.")` is for
+    /// loading a backbone into a whole model.
     #[must_use]
     pub fn renamed(mut self, from: &str, to: &str) -> Self {
         for tensor in &mut self.tensors {
@@ -203,8 +203,8 @@ impl Weights {
         self
     }
 
-    /// Only the keys under the prefix that `key` has, without it; all keys if it stands there as it is, or
-    /// nowhere.
+    /// Keeps only the keys with the prefix that `key` has in the file, and removes this prefix. Keeps all keys if
+    /// the file has `key` without a prefix, or not at all.
     fn under(mut self, key: &str) -> Result<Self, Error> {
         let prefixes = prefix::before(key, self.keys());
         if prefixes.contains("") {
@@ -221,25 +221,25 @@ impl Weights {
             _ => Err(Error::Ambiguous {
                 path: self.path,
                 choices: prefixes,
-                advice: "take one of these prefixes off with `Weights::renamed`",
+                advice: "remove one of these prefixes with `Weights::renamed`",
             }),
         }
     }
 
-    /// Lets the module keep its values for keys that start with `prefix` where the file has none.
+    /// Makes keys that start with `prefix` optional: if the file does not have one, the module keeps its value.
     #[must_use]
     pub fn optional(mut self, prefix: &str) -> Self {
         self.optional.push(prefix.to_owned());
         self
     }
 
-    /// Loads the weights into a module, all of them into all of it.
+    /// Loads the weights into a module, strictly: file and module must have the same keys.
     ///
-    /// `num_batches_tracked`, the counter of `PyTorch`'s batch normalisation, is not unexpected.
+    /// Only `num_batches_tracked`, the counter of `PyTorch`'s batch normalisation, is ignored.
     ///
     /// # Errors
-    /// If a key is missing, unexpected or misshapen, if two keys are the same after renaming, or if
-    /// values cannot be read. The module is then as it was.
+    /// If a key is missing, unexpected or misshapen, if two keys are the same after renaming, or if values cannot be
+    /// read. The module is then unchanged.
     pub fn load_into<M: Module>(&self, module: &mut M) -> Result<(), Error> {
         let Comparison {
             report,
@@ -257,11 +257,11 @@ impl Weights {
         Ok(())
     }
 
-    /// Loads the weights that fit, and reports which did and which did not.
+    /// Loads the weights that fit, and reports which fit and which do not.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if none fits; if two keys are the same after renaming, or if values cannot be read. The
-    /// module is then as it was.
+    /// If no weights fit ([`Error::Mismatch`]), if two keys are the same after renaming, or if values cannot be read.
+    /// The module is then unchanged.
     pub fn load_partially_into<M: Module>(&self, module: &mut M) -> Result<WeightReport, Error> {
         let Comparison {
             mut report,
@@ -279,8 +279,8 @@ impl Weights {
         Ok(report)
     }
 
-    /// What does not fit a module, and what does. A prefix that all keys of the file have is taken off if
-    /// keys fit then.
+    /// Compares the keys and layouts of the file with those of a module. A prefix that all keys of the file have is
+    /// removed if keys fit without it.
     fn compare<M: Module>(&self, module: &M) -> Result<Comparison<'_>, Error> {
         let expected = parameters::collect(module, self.convention);
         let names: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -335,7 +335,7 @@ impl Weights {
         self.optional.iter().any(|prefix| key.starts_with(prefix))
     }
 
-    /// Puts weights into a module, after all of them are read; gives their keys.
+    /// Reads all weights that fit, then puts them into the module. Returns their keys.
     fn apply<M: Module>(
         &self,
         module: &mut M,
@@ -360,15 +360,15 @@ impl Weights {
     }
 }
 
-/// A file beside a module.
+/// The result of comparing a file with a module.
 struct Comparison<'a> {
     report: WeightReport,
     fitting: Vec<Fitting<'a>>,
-    /// What is probably wrong if they do not fit.
+    /// The probable cause if they do not fit.
     diagnosis: String,
 }
 
-/// A tensor of the file that fits the module, and the type it has there.
+/// A tensor of the file that fits the module, and its dtype in the module.
 struct Fitting<'a> {
     key: String,
     found: &'a Tensor,

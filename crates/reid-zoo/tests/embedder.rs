@@ -1,4 +1,4 @@
-//! Embedders: opened from runs and checkpoints, on files and on images in memory.
+//! Embedders that are opened from runs and checkpoints, on files and on images in memory.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +25,8 @@ impl Fixture {
             .with_test_identities(2)
             .with_cameras(2)
             .write(folder.path().join("data"))
-            .expect("a drawn set");
-        let splits = market1501::load(folder.path().join("data")).expect("a readable set");
+            .expect("a synthetic dataset");
+        let splits = market1501::load(folder.path().join("data")).expect("a readable dataset");
         let network = BagOfTricksConfig {
             backbone: ResNetConfig::resnet18().with_width(4).with_last_stride(1),
             head: BnNeckConfig::new(),
@@ -37,7 +37,7 @@ impl Fixture {
         change(&mut recipe);
         let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device());
         let run = Checkpoints::new(folder.path().join("run"));
-        let trainer = trainer.expect("a possible recipe").with_checkpoints(run);
+        let trainer = trainer.expect("a valid recipe").with_checkpoints(run);
         trainer.run(&mut ()).expect("a run");
         Self {
             folder,
@@ -78,9 +78,9 @@ fn a_run_is_opened_by_its_folder_and_by_its_checkpoints() {
     let last = fixture.query(&open(find(CheckpointKind::Last)));
     assert_eq!(fixture.query(&open(run.join("last"))), last);
 
-    let own = Embedder::open_as::<BagOfTricksConfig>(&run, &device()).expect("its type");
-    assert_eq!(fixture.query(&own), best);
-    assert_eq!(own.input(), fixture.recipe.input);
+    let typed = Embedder::open_as::<BagOfTricksConfig>(&run, &device()).expect("its type");
+    assert_eq!(fixture.query(&typed), best);
+    assert_eq!(typed.input(), fixture.recipe.input);
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn files_samples_and_images_in_memory_have_the_same_embeddings() {
     assert_eq!(report.gallery, gallery.len());
 }
 
-/// The model of a run that averages its weights is the averaged one.
+/// If a run averages its weights, the model with the averaged weights is opened.
 #[test]
-fn averaged_weights_are_what_is_opened() {
+fn averaged_weights_are_opened() {
     let averaged = Fixture::new(|recipe| recipe.average_decay = Some(0.5));
     let embedder = open(averaged.run().join("last"));
     let checkpoint = Checkpoints::new(averaged.run()).find(CheckpointKind::Last);
@@ -135,7 +135,7 @@ fn averaged_weights_are_what_is_opened() {
 }
 
 #[test]
-fn what_cannot_be_opened_or_read_is_named() {
+fn errors_name_the_files_that_cannot_be_opened() {
     let fixture = Fixture::new(|_| {});
     let empty = fixture.folder.path().join("data");
     let error = Embedder::open_on(&empty, &device()).expect_err("no run");
@@ -161,9 +161,8 @@ fn what_cannot_be_opened_or_read_is_named() {
     assert!(embedder.embed_images(&[]).is_err());
 }
 
-/// An embedder and the loop of a run score the same.
 #[test]
-fn an_embedder_scores_what_the_run_did() {
+fn an_embedder_computes_the_same_scores_as_the_run() {
     let fixture = Fixture::new(|_| {});
     let embedder = open(fixture.run().join("last"));
     let report = embedder.evaluate(&fixture.splits).expect("scored");

@@ -1,4 +1,4 @@
-//! Networks with batch normalisation folded away: they describe alike, and are saved and loaded like others.
+//! Networks with folded batch normalisation: their embeddings are the same, and they can be saved and loaded.
 
 use burn::{
     module::Module,
@@ -22,15 +22,15 @@ const SIZE: InputSize = InputSize {
     width: 64,
 };
 
-/// Each network draws its weights from this and its name.
+/// The seed of the weights, with the name of each network.
 const SEED: Seed = Seed::new(5);
 
 fn small<I, A>(network: ResNetConfig<I, A>) -> ResNetConfig<I, A> {
     network.with_width(4).with_last_stride(1)
 }
 
-/// Folding changes no descriptor; a pass in training moves the statistics before. Saved, loaded into
-/// another such network, it gives the same bits.
+/// Tests that folding does not change embeddings, after training passes that change the running statistics. A folded
+/// network that is saved and loaded into another folded network returns bit-identical embeddings.
 fn folds<B: Block, H: Head>(
     name: &str,
     backbone: &impl BlockConfig<Block = B>,
@@ -61,7 +61,10 @@ fn folds<B: Block, H: Head>(
     let difference = (found.clone() - plain.clone()).abs().max();
     let difference = difference.into_scalar::<f32>();
     let scale = plain.abs().max().into_scalar::<f32>();
-    assert!(difference < 1e-5 * scale, "{name}: {difference} of {scale}");
+    assert!(
+        difference < 1e-5 * scale,
+        "{name}: embeddings of up to {scale} differ by {difference}"
+    );
 
     let folder = tempfile::tempdir().expect("a folder");
     for file in ["folded.safetensors", "folded.bpk"] {
@@ -75,7 +78,7 @@ fn folds<B: Block, H: Head>(
 }
 
 #[test]
-fn trunks() {
+fn backbones() {
     for ibn in [Ibn::None, Ibn::A, Ibn::B] {
         let network = small(ResNetConfig::resnet50()).with_ibn(ibn);
         folds(&format!("{ibn:?}"), &network, &BnNeckConfig::new());

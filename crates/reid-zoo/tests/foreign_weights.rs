@@ -1,4 +1,4 @@
-//! Weights as other toolkits save them: any name, nest and prefix, and files that are no weights.
+//! Weights that other toolkits save, with any extension, nesting and prefix; and files that are not weights.
 
 use std::{fs, path::PathBuf};
 
@@ -14,11 +14,11 @@ use reid_zoo::{
 };
 use tempfile::{TempDir, tempdir};
 
-/// What stands in a checkpoint.
+/// An entry of a checkpoint.
 enum Entry {
     /// A tensor of two values.
     Pair(f32, f32),
-    /// A tensor of a declared shape and strides over one stored value.
+    /// A tensor with the declared shape and strides, and one stored value.
     Declared(Vec<u64>, Vec<u64>),
     Number(u8),
     List,
@@ -27,7 +27,7 @@ enum Entry {
 
 use Entry::{Declared, Dict, List, Number, Pair};
 
-/// Writes what `torch.save` wrote before version 1.6: pickles, then the values.
+/// Writes the format of `torch.save` before version 1.6: pickles, then the values.
 struct Legacy {
     pickle: Vec<u8>,
     storages: Vec<Vec<f32>>,
@@ -98,14 +98,17 @@ fn text(text: &str) -> Vec<u8> {
     [b"X", &length.to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// A long integer in nine bytes, so that it is positive.
+/// A pickled long integer of nine bytes, the last of which makes it positive.
 fn long(number: u64) -> Vec<u8> {
     [b"\x8a\x09", &number.to_le_bytes()[..], b"\0"].concat()
 }
 
-/// `weight` [1, 2] and `bias` [1] do not fit a pair each; a normalisation of two channels has two pairs.
-fn norm(gain: f32) -> Entry {
-    Dict(vec![("gamma", Pair(gain, gain)), ("beta", Pair(0.0, 0.5))])
+/// The state dict of a [`Norm`], with the same `gamma` in both channels.
+fn norm(gamma: f32) -> Entry {
+    Dict(vec![
+        ("gamma", Pair(gamma, gamma)),
+        ("beta", Pair(0.0, 0.5)),
+    ])
 }
 
 #[derive(burn::module::Module, Debug)]
@@ -125,7 +128,7 @@ impl Norm {
         }
     }
 
-    fn gain(&self) -> f32 {
+    fn gamma(&self) -> f32 {
         self.gamma
             .val()
             .into_data()
@@ -145,11 +148,11 @@ fn load(bytes: &[u8]) -> Result<f32, String> {
     let path = file(&folder, "w.pth", bytes);
     let mut norm = Norm::new();
     weights::load(&mut norm, path).map_err(|error| error.to_string())?;
-    Ok(norm.gain())
+    Ok(norm.gamma())
 }
 
 #[test]
-fn any_name_is_read_by_its_content() {
+fn files_of_any_extension_are_read_by_their_content() {
     let folder = tempdir().expect("a folder");
     let legacy = Legacy::file(norm(7.0));
     let names = [
@@ -166,9 +169,9 @@ fn any_name_is_read_by_its_content() {
     for name in names {
         let mut norm = Norm::new();
         weights::load(&mut norm, file(&folder, name, &legacy)).expect(name);
-        assert_eq!(norm.gain().to_bits(), 7.0_f32.to_bits());
+        assert_eq!(norm.gamma().to_bits(), 7.0_f32.to_bits());
     }
-    // An archive, safetensors and burnpack under each other's names.
+    // Safetensors and burnpack files with the extensions of PyTorch.
     let linear = || LinearConfig::new(4, 2).init(&Device::default());
     for (from, to) in [("w.safetensors", "a.bin"), ("w.bpk", "b.ckpt")] {
         let (from, to) = (folder.path().join(from), folder.path().join(to));
@@ -180,7 +183,7 @@ fn any_name_is_read_by_its_content() {
 }
 
 #[test]
-fn nests_are_found_or_named() {
+fn nested_weights_are_found_or_listed_in_the_error() {
     for nest in [
         "net",
         "weights",
@@ -202,12 +205,12 @@ fn nests_are_found_or_named() {
         ];
         assert_eq!(load(&Legacy::file(Dict(entries))), Ok(2.0), "{nest}");
     }
-    // Weights twice in each other, as trainers wrap them.
+    // Weights under two keys, as some trainers save them.
     let twice = Dict(vec![("state_dict", Dict(vec![("model", norm(4.0))]))]);
     assert_eq!(load(&Legacy::file(twice)), Ok(4.0));
 
     let both = Legacy::file(Dict(vec![("model", norm(2.0)), ("ema", norm(3.0))]));
-    let error = load(&both).expect_err("which?");
+    let error = load(&both).expect_err("ambiguous");
     assert!(
         error.ends_with("found `ema`, `model`: choose one with `Weights::open_nested`"),
         "{error}"
@@ -217,7 +220,7 @@ fn nests_are_found_or_named() {
     let mut norm = Norm::new();
     let weights = Weights::open_nested(&path, "ema").expect("there");
     weights.load_into(&mut norm).expect("fits");
-    assert_eq!(norm.gain().to_bits(), 3.0_f32.to_bits());
+    assert_eq!(norm.gamma().to_bits(), 3.0_f32.to_bits());
     let error = Weights::open_nested(&path, "swa")
         .expect_err("not there")
         .to_string();
@@ -228,7 +231,7 @@ fn nests_are_found_or_named() {
 }
 
 #[test]
-fn prefixes_are_taken_off_or_named() {
+fn prefixes_are_removed_or_named_in_the_error() {
     for prefix in [
         "base",
         "backbone",
@@ -237,7 +240,7 @@ fn prefixes_are_taken_off_or_named() {
         "_orig_mod",
         "encoder",
     ] {
-        // Not a known nest: a flat state dict whose keys have dots.
+        // A flat state dict whose keys have dots, not a nested one.
         let key = |name| -> &'static str { Box::leak(format!("{prefix}.{name}").into_boxed_str()) };
         let flat = vec![
             (key("gamma"), Pair(5.0, 5.0)),
@@ -250,7 +253,7 @@ fn prefixes_are_taken_off_or_named() {
             (key("beta"), Pair(0.0, 0.0)),
             ("classifier.weight", Pair(1.0, 1.0)),
         ];
-        let error = load(&Legacy::file(Dict(more))).expect_err("a classifier is over");
+        let error = load(&Legacy::file(Dict(more))).expect_err("a classifier too many");
         let expected = format!(
             "in the file under the prefix `{prefix}.`: call `.renamed(\"{prefix}.\", \"\")`"
         );
@@ -259,7 +262,7 @@ fn prefixes_are_taken_off_or_named() {
 }
 
 #[test]
-fn a_backbone_finds_its_prefix() {
+fn the_prefix_of_a_backbone_is_found() {
     let folder = tempdir().expect("a folder");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     let config = ResNetConfig::resnet18().with_width(4);
@@ -272,16 +275,16 @@ fn a_backbone_finds_its_prefix() {
     ] {
         weights::save(&published, &path).expect("saved");
         let bytes = fs::read(&path).expect("read");
-        let of = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
         let mut tensors = Vec::new();
         for prefix in prefixes {
             tensors.extend(
-                of.iter()
+                file.iter()
                     .map(|(key, view)| (format!("{prefix}{key}"), view)),
             );
         }
-        // What stands beside a backbone in a whole model.
-        let (_, some) = of.iter().next().expect("a tensor");
+        // A classifier, as in a whole model.
+        let (_, some) = file.iter().next().expect("a tensor");
         tensors.push(("classifier.weight".to_owned(), some));
         safetensors::serialize_to_file(tensors, None, &path).expect("written");
         let mut backbone = config.init(image, &Init::new(Seed::new(2), &device));
@@ -291,14 +294,14 @@ fn a_backbone_finds_its_prefix() {
             let values = |net: &reid_nn::backbone::ResNet| net.conv1.weight.val().into_data();
             assert_eq!(values(&backbone), values(&published));
         } else {
-            let error = loaded.expect_err("which?").to_string();
+            let error = loaded.expect_err("ambiguous").to_string();
             assert!(error.contains("found `student.`, `teacher.`"), "{error}");
         }
     }
 }
 
 #[test]
-fn what_is_no_state_dict_is_named() {
+fn the_error_says_what_a_file_without_a_state_dict_is() {
     let optimizer = Dict(vec![
         ("state", Dict(vec![("exp_avg", Pair(1.0, 1.0))])),
         ("param_groups", List),
@@ -312,7 +315,7 @@ fn what_is_no_state_dict_is_named() {
         (Legacy::file(optimizer), "the state of an optimizer"),
         (
             Legacy::file(Dict(vec![("epoch", Number(3))])),
-            "a checkpoint without a single tensor",
+            "a checkpoint without tensors",
         ),
         (Legacy::file(List), "a list instead of a dictionary"),
         (
@@ -333,7 +336,7 @@ fn what_is_no_state_dict_is_named() {
         let error = load(&bytes).expect_err(expected);
         assert!(error.contains(&format!("found {expected}")), "{error}");
     }
-    // A TorchScript archive has its code beside its weights.
+    // A TorchScript archive contains code and weights.
     let mut script =
         fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/plain.pth")).expect("read");
     let end = script.len() - 22;
@@ -344,7 +347,7 @@ fn what_is_no_state_dict_is_named() {
 }
 
 #[test]
-fn declared_sizes_take_no_memory() {
+fn declared_sizes_allocate_no_memory() {
     let huge = 1_u64 << 40;
     let cases = [
         Declared(vec![huge], vec![0]),
@@ -352,7 +355,7 @@ fn declared_sizes_take_no_memory() {
         Declared(vec![huge], vec![1]),
         Declared(vec![2], vec![huge]),
         Declared(vec![0, huge], vec![1, 1]),
-        // Just below what the reader refuses: it is only read if a module has that shape.
+        // Just below the limit of the reader. The values are only read if a module has this shape.
         Declared(vec![1 << 31], vec![0]),
     ];
     for declared in cases {
@@ -360,7 +363,7 @@ fn declared_sizes_take_no_memory() {
         let error = load(&bytes).expect_err("no such tensor");
         assert!(error.starts_with('/') || error.contains("w.pth"), "{error}");
     }
-    // Safetensors and burnpack that declare more than there is.
+    // Safetensors and burnpack files that declare more bytes than they contain.
     let header =
         format!(r#"{{"gamma":{{"dtype":"F32","shape":[{huge},{huge}],"data_offsets":[0,8]}}}}"#);
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -372,13 +375,13 @@ fn declared_sizes_take_no_memory() {
     assert!(load(b"NRUB\x01\x00\xff\xff\xff\xff").is_err());
 }
 
-/// Cut at every length, and changed at every byte: an error or weights, never a panic.
+/// Files that are truncated at every length, or changed at every byte, give an error or weights, never a panic.
 #[test]
 fn damaged_files_never_panic() {
     let whole = Legacy::file(Dict(vec![("state_dict", norm(2.0)), ("epoch", Number(3))]));
     assert_eq!(load(&whole), Ok(2.0));
     for length in 0..whole.len() {
-        load(&whole[..length]).expect_err("cut");
+        load(&whole[..length]).expect_err("truncated");
     }
     for at in 0..whole.len() {
         for bit in [0x01, 0x80, 0xff] {
@@ -390,7 +393,7 @@ fn damaged_files_never_panic() {
 }
 
 #[test]
-fn a_mismatch_begins_with_what_is_wrong() {
+fn a_mismatch_starts_with_the_diagnosis() {
     let folder = tempdir().expect("a folder");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
     let path = folder.path().join("w.safetensors");
@@ -408,7 +411,7 @@ fn a_mismatch_begins_with_what_is_wrong() {
     let Error::Mismatch { diagnosis, .. } = &error else {
         panic!("{error}");
     };
-    assert!(diagnosis.starts_with("all names fit and 1"), "{diagnosis}");
+    assert!(diagnosis.starts_with("all names fit, but 1"), "{diagnosis}");
     let text = error.to_string();
     assert!(
         text.lines().count() < 15 && text.ends_with("more"),

@@ -1,4 +1,4 @@
-//! Networks whose branches have late stages of their own, started from a whole network.
+//! Networks whose branches have their own late stages, with the weights of a whole `ResNet`.
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
@@ -39,7 +39,7 @@ fn mgn() -> MgnConfig {
     config
 }
 
-/// The values and identifiers of a module's parameters, in order.
+/// The values and IDs of the parameters of a module, in order.
 #[derive(Default)]
 struct Parameters {
     values: Vec<Vec<f32>>,
@@ -49,7 +49,7 @@ struct Parameters {
 impl ModuleVisitor for Parameters {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let values = param.val().into_data().try_to_vec::<f32>();
-        self.values.push(values.expect("numbers"));
+        self.values.push(values.expect("floats"));
         self.ids.push(param.id);
     }
 }
@@ -60,8 +60,8 @@ fn parameters<M: Module>(module: &M) -> Parameters {
     found
 }
 
-/// The late stages hold what the whole network's has, each under identifiers of its own.
-fn start_alike(expected: &LateStages, copies: &[&LateStages]) {
+/// Asserts that all copies have the values of the expected late stages, and that no two share a parameter ID.
+fn assert_copies(expected: &LateStages, copies: &[&LateStages]) {
     let expected = parameters(expected);
     let mut ids = Vec::new();
     for late_stages in copies {
@@ -72,15 +72,15 @@ fn start_alike(expected: &LateStages, copies: &[&LateStages]) {
     let all = ids.len();
     ids.sort_by_key(ParamId::val);
     ids.dedup();
-    assert_eq!(ids.len(), all, "an identifier comes twice");
+    assert_eq!(ids.len(), all, "two parameters have the same ID");
 }
 
 #[test]
 fn branches_start_from_a_whole_network() {
     let device = Device::default().autodiff();
     let whole = network().init(SIZE.rgb(), &Init::new(Seed::new(3), &device));
-    let cut = SplitPoint { stage: 3, block: 1 };
-    let (early_stages, late_stages) = whole.clone().split(cut);
+    let split = SplitPoint { stage: 3, block: 1 };
+    let (early_stages, late_stages) = whole.clone().split(split);
 
     let config = fnc();
     let mut model = config.init(SIZE, 3, &Init::new(Seed::new(1), &device));
@@ -92,7 +92,7 @@ fn branches_start_from_a_whole_network() {
     let (spatial, channel) = &model.head.branches;
     let copies = [&spatial.block.0, &channel.block.0];
     let copies = copies.map(|late_stages| late_stages.as_ref().expect("separate"));
-    start_alike(&late_stages, &copies);
+    assert_copies(&late_stages, &copies);
 
     let config = mgn();
     let mut model = config.init(SIZE, 3, &Init::new(Seed::new(1), &device));
@@ -107,11 +107,11 @@ fn branches_start_from_a_whole_network() {
         .iter()
         .map(|branch| &branch.block)
         .collect();
-    start_alike(&late_stages, &copies);
+    assert_copies(&late_stages, &copies);
 }
 
 #[test]
-fn a_recipe_says_where_branches_part() {
+fn a_configuration_needs_a_split_point() {
     let mut json = serde_json::to_value(fnc()).expect("plain data");
     json.as_object_mut().expect("an object").remove("split");
     let error = serde_json::from_value::<FncConfig<()>>(json).expect_err("no split");

@@ -1,4 +1,4 @@
-//! Checkpoints of relation-aware attention's authors, in their names.
+//! Checkpoints of the authors' code of relation-aware attention, with the names of their keys.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -28,7 +28,7 @@ fn config() -> RgaConfig {
     config
 }
 
-/// The authors' name of a tensor, written out from their code.
+/// The name of a tensor in the authors' code, independent of the table of the library.
 fn theirs(ours: &str, parts: &[&str]) -> String {
     let Some(attention) = ours.strip_prefix("backbone.after.") else {
         return ours
@@ -37,7 +37,7 @@ fn theirs(ours: &str, parts: &[&str]) -> String {
     };
     let (stage, rest) = attention.split_once('.').expect("a stage");
     let (part, rest) = match rest.split_once(".nodes.") {
-        Some((place, rest)) => (parts[place.parse::<usize>().expect("a place")], rest),
+        Some((index, rest)) => (parts[index.parse::<usize>().expect("an index")], rest),
         None => (parts[0], rest.trim_start_matches("nodes.")),
     };
     let (layer, rest) = rest.split_once('.').expect("a layer");
@@ -53,7 +53,7 @@ fn theirs(ours: &str, parts: &[&str]) -> String {
     format!("backbone.rga_att{}.{name}", stage + 1)
 }
 
-/// Saves a network in the authors' names, as from several devices.
+/// Saves a network with the authors' names, and with the prefix of `DataParallel`.
 fn save<A: AuthorsLayout>(model: &BagOfTricks<A>, parts: &[&str], path: &Path) {
     weights::save(model, path).expect("saved");
     let bytes = fs::read(path).expect("read");
@@ -68,7 +68,7 @@ fn save<A: AuthorsLayout>(model: &BagOfTricks<A>, parts: &[&str], path: &Path) {
     fs::write(path, safetensors::serialize(tensors, None).expect("bytes")).expect("written");
 }
 
-/// Draws every value, so that none can be taken for another.
+/// Draws every value at random, so that no two tensors are equal.
 struct Draw;
 
 impl ModuleMapper for Draw {
@@ -77,7 +77,7 @@ impl ModuleMapper for Draw {
     }
 }
 
-fn travels<A>(config: &BagOfTricksConfig<A>, parts: &[&str])
+fn assert_loads<A>(config: &BagOfTricksConfig<A>, parts: &[&str])
 where
     A: BlockConfig<Block: AuthorsLayout> + Clone + Serialize + DeserializeOwned,
 {
@@ -102,16 +102,16 @@ where
 }
 
 #[test]
-fn their_checkpoints_load() {
+fn checkpoints_of_the_authors_load() {
     let stages = [1, 2, 3, 4];
     let (spatial, channel) = (RgaSpatialConfig::new(), RgaChannelConfig::new());
-    travels(&config(), &["spatial", "channel"]);
-    travels(&config().with_attention(&stages, spatial), &["spatial"]);
-    travels(&config().with_attention(&stages, channel), &["channel"]);
+    assert_loads(&config(), &["spatial", "channel"]);
+    assert_loads(&config().with_attention(&stages, spatial), &["spatial"]);
+    assert_loads(&config().with_attention(&stages, channel), &["channel"]);
 }
 
 #[test]
-fn another_attention_is_refused_with_names() {
+fn the_error_names_the_attention_that_does_not_fit() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("authors.safetensors");
     let device = Device::default();
@@ -123,7 +123,7 @@ fn another_attention_is_refused_with_names() {
 
     let spatial = config().with_attention(&[1, 2, 3, 4], RgaSpatialConfig::new());
     let mut model = spatial.init(SIZE, 5, &Init::new(Seed::new(1), &device));
-    let error = rga::load_authors(&mut model, &path).expect_err("a part too many");
+    let error = rga::load_authors(&mut model, &path).expect_err("an attention too many");
     let Error::Mismatch { report, .. } = error else {
         panic!("{error}");
     };
@@ -135,21 +135,21 @@ fn another_attention_is_refused_with_names() {
 }
 
 #[test]
-fn a_trunk_of_torchvision_loads_around_the_attention() {
+fn a_backbone_without_attention_loads_and_leaves_the_attention_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("trunk.safetensors");
+    let path = folder.path().join("backbone.safetensors");
     let device = Device::default();
-    let trunk = config()
+    let plain = config()
         .with_attention(&[], ())
         .init(SIZE, 5, &Init::new(Seed::new(1), &device));
-    weights::save(&trunk.backbone, &path).expect("saved");
+    weights::save(&plain.backbone, &path).expect("saved");
 
     let mut model = config().init(SIZE, 5, &Init::new(Seed::new(1), &device));
     let image = Tensor::ones([1, 3, 32, 16], &device);
     let before = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));
-    weights::load_backbone(&mut model.backbone, &path).expect("the same trunk");
+    weights::load_backbone(&mut model.backbone, &path).expect("the same backbone");
     let [_, first, ..] = model.backbone.stages(image.clone());
-    let [_, expected, ..] = trunk.backbone.stages(image);
+    let [_, expected, ..] = plain.backbone.stages(image);
     let expected = model.backbone.after[0].forward(expected);
     assert_eq!(first.to_data(), expected.to_data());
     let after = model.backbone.after[0].forward(Tensor::ones([1, 32, 8, 4], &device));

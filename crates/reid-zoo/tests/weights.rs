@@ -1,4 +1,4 @@
-//! Weights in and out: what `PyTorch` wrote, round trips, and everything that can be wrong.
+//! Loading and saving weights: checkpoints of `PyTorch`, round trips, and files that do not fit or are damaged.
 //!
 //! The checkpoints in `tests/data` were written by `PyTorch` 2.15:
 //!
@@ -53,7 +53,7 @@ fn net(device: &Device) -> Net {
     }
 }
 
-/// The same network with another number of outputs and without a convolution.
+/// A network with another number of outputs, an additional parameter and no convolution.
 #[derive(Module, Debug)]
 struct Other {
     bn: BatchNorm,
@@ -83,7 +83,7 @@ fn weight(net: &Net) -> Vec<f32> {
     read(net.fc.weight.val())
 }
 
-/// Tensor `i` of the state dict counts up from 100·i.
+/// Asserts that tensor `i` of the state dict counts up from 100·i.
 fn assert_counts(net: &Net) {
     let count = |from: usize, values: usize| -> Vec<f32> {
         (from..from + values).map(|value| value as f32).collect()
@@ -121,7 +121,7 @@ fn a_nested_checkpoint_loads() {
 }
 
 #[test]
-fn a_prefix_is_taken_off() {
+fn a_prefix_is_removed() {
     let mut net = net(&Device::default());
     Weights::open(data("parallel.pth"))
         .expect("a checkpoint")
@@ -132,7 +132,7 @@ fn a_prefix_is_taken_off() {
 }
 
 #[test]
-fn a_part_loads_alone() {
+fn one_layer_of_a_file_loads() {
     let mut layer = LinearConfig::new(4, 2).init(&Device::default());
     Weights::open(data("plain.pth"))
         .expect("a checkpoint")
@@ -145,8 +145,8 @@ fn a_part_loads_alone() {
 }
 
 #[test]
-fn floats_are_cast_to_the_types_of_the_module() {
-    // f16, bf16 and f64 in the file. Up to 256 bf16 counts by 1, up to 512 by 2, ties to even.
+fn floats_are_cast_to_the_dtypes_of_the_module() {
+    // The file has f16, bf16 and f64. The spacing of bf16 is 1 up to 256 and 2 up to 512; ties go to even.
     let mut net = net(&Device::default());
     weights::load(&mut net, data("mixed.pth")).expect("fits");
     assert_eq!(net.conv.weight.val().dtype(), DType::F32);
@@ -159,13 +159,13 @@ fn floats_are_cast_to_the_types_of_the_module() {
 }
 
 #[test]
-fn gradients_are_taken_where_they_were() {
+fn loaded_parameters_require_gradients_as_before() {
     let device = Device::default().autodiff();
     let net = counting(&device);
     assert!(net.conv.weight.val().is_require_grad() && net.fc.weight.val().is_require_grad());
     assert!(!net.bn.running_mean.value().is_require_grad());
 
-    // The neck's bias is frozen, also in a model that was loaded on a plain device.
+    // The bias of the neck stays frozen if the model was loaded on a device without autodiff.
     let folder = tempdir().expect("a folder");
     for name in ["model.safetensors", "model.bpk"] {
         let path = folder.path().join(name);
@@ -267,7 +267,7 @@ fn safetensors_of_burn_keep_their_layout() {
 }
 
 #[test]
-fn what_does_not_fit_is_listed_and_nothing_is_applied() {
+fn a_mismatch_is_listed_and_the_module_is_unchanged() {
     let mut other = other(&Device::default());
     let path = data("plain.pth");
     let before = read(other.bn.weight.val());
@@ -289,7 +289,7 @@ fn what_does_not_fit_is_listed_and_nothing_is_applied() {
 }
 
 #[test]
-fn what_fits_is_applied_on_request() {
+fn a_partial_load_applies_the_weights_that_fit() {
     let mut other = other(&Device::default());
     let report = Weights::open(data("plain.pth"))
         .expect("a checkpoint")
@@ -309,7 +309,7 @@ fn what_fits_is_applied_on_request() {
 }
 
 #[test]
-fn other_kinds_of_values_are_misshapen() {
+fn floats_do_not_fit_integers() {
     #[derive(Module, Debug)]
     struct Counts {
         bias: Param<Tensor<1, Int>>,
@@ -335,14 +335,17 @@ fn other_kinds_of_values_are_misshapen() {
 }
 
 #[test]
-fn two_keys_of_one_name_are_refused() {
+fn duplicate_keys_are_rejected() {
     let path = data("plain.pth");
     let error = Weights::open(&path)
         .expect("a checkpoint")
         .renamed("bn.weight", "bn.bias")
         .load_into(&mut net(&Device::default()))
-        .expect_err("two of them");
-    let expected = format!("{}: two tensors are called `bn.bias`", path.display());
+        .expect_err("a duplicate");
+    let expected = format!(
+        "{}: two tensors have the key `bn.bias` after renaming",
+        path.display()
+    );
     assert_eq!(error.to_string(), expected);
 }
 
@@ -358,14 +361,14 @@ fn one_of_each(folder: &TempDir) -> [PathBuf; 3] {
 }
 
 #[test]
-fn a_truncated_file_is_an_error_wherever_it_is_cut() {
+fn a_truncated_file_is_an_error_at_every_length() {
     let folder = tempdir().expect("a folder");
     let mut net = net(&Device::default());
     let before = weight(&net);
     for path in one_of_each(&folder) {
         let whole = fs::read(&path).expect("readable");
         let length = whole.len();
-        let cuts = [
+        let lengths = [
             0,
             1,
             4,
@@ -379,11 +382,11 @@ fn a_truncated_file_is_an_error_wherever_it_is_cut() {
             length - 40,
             length - 1,
         ];
-        for cut in cuts {
+        for cut in lengths {
             fs::write(&path, &whole[..cut]).expect("writable");
             let error = weights::load(&mut net, &path).expect_err("truncated");
-            let is_told = matches!(error, Error::Damaged { .. } | Error::Content { .. });
-            assert!(is_told, "{}, {cut} of {length}: {error:?}", path.display());
+            let expected = matches!(error, Error::Damaged { .. } | Error::Content { .. });
+            assert!(expected, "{}, {cut} of {length}: {error:?}", path.display());
             assert!(error.to_string().starts_with(&path.display().to_string()));
         }
         fs::write(&path, &whole).expect("writable");
@@ -402,7 +405,7 @@ fn a_changed_byte_never_panics() {
             let mut changed = whole.clone();
             changed[at] ^= 0xff;
             fs::write(&path, &changed).expect("writable");
-            // A changed value is not noticed in every format; it must not bring the program down.
+            // Not every format detects a changed value, but none may panic.
             let _ = weights::load(&mut net(&device), &path);
         }
     }
@@ -436,7 +439,7 @@ fn a_file_that_is_something_else_is_an_error() {
 }
 
 #[test]
-fn files_that_are_not_there_are_errors() {
+fn missing_files_and_wrong_extensions_are_errors() {
     let folder = tempdir().expect("a folder");
     let mut net = net(&Device::default());
     for name in ["none.pth", "none.safetensors", "none.bpk"] {
@@ -453,7 +456,7 @@ fn files_that_are_not_there_are_errors() {
 }
 
 #[test]
-fn a_save_that_fails_leaves_the_file_before_it() {
+fn a_failed_save_leaves_the_existing_file_unchanged() {
     #[derive(Module, Debug)]
     struct Quantised {
         weight: Param<Tensor<2>>,
@@ -468,14 +471,14 @@ fn a_save_that_fails_leaves_the_file_before_it() {
     let quantised = Quantised {
         weight: Param::initialized(burn::module::ParamId::new(), weight),
     };
-    let error = weights::save(&quantised, &path).expect_err("not a type of safetensors");
+    let error = weights::save(&quantised, &path).expect_err("not a dtype of safetensors");
     assert!(
-        error.to_string().contains("`weight` has type QFloat"),
+        error.to_string().contains("`weight` has dtype QFloat"),
         "{error}"
     );
     assert_eq!(fs::read(&path).expect("still there"), before);
 
-    // A folder in the way: the rename fails, and the temporary file is removed.
+    // A folder has the name of the file: the rename fails, and the temporary file is removed.
     let folder = tempdir().expect("a folder");
     for name in ["net.safetensors", "net.bpk"] {
         let path = folder.path().join(name);
@@ -486,7 +489,7 @@ fn a_save_that_fails_leaves_the_file_before_it() {
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 2);
 }
 
-/// A network for classification with the names of torchvision.
+/// A network for classification with the parameter names of torchvision.
 #[derive(Module, Debug)]
 struct Torchvision {
     conv1: Conv2d,
@@ -499,7 +502,7 @@ struct Torchvision {
 }
 
 #[test]
-fn a_trunk_fills_a_backbone_and_leaves_its_sockets() {
+fn a_classifier_of_torchvision_fills_a_backbone_but_not_its_sockets() {
     let folder = tempdir().expect("a folder");
     let path = folder.path().join("resnet.safetensors");
     let device = Device::default();
@@ -550,7 +553,7 @@ fn renamed(path: &std::path::Path, name: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn cadenes_names_fill_an_se_resnext() {
+fn an_se_resnext_loads_with_the_names_of_cadene() {
     let folder = tempdir().expect("a folder");
     let path = folder.path().join("se_resnext50.safetensors");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
@@ -565,10 +568,10 @@ fn cadenes_names_fill_an_se_resnext() {
     weights::load_backbone(&mut backbone, &path).expect("fits");
     let values = |conv: &Conv2d| read(conv.weight.val());
     assert_eq!(values(&backbone.conv1), values(&published.conv1));
-    let gates = [&backbone, &published].map(|of| values(&of.layer2[0].se_module.fc2));
+    let gates = [&backbone, &published].map(|net| values(&net.layer2[0].se_module.fc2));
     assert_eq!(gates[0], gates[1]);
 
-    // A gate that is missing from a file with gates is an error, not a gate left as it was.
+    // If a file has gates, a missing gate is an error: the gate of the network is not kept.
     renamed(&path, |key| key.replace("layer2.0.se_module.fc2", "fc"));
     let error = weights::load_backbone(&mut backbone, &path).expect_err("a gate is missing");
     assert!(
@@ -578,7 +581,7 @@ fn cadenes_names_fill_an_se_resnext() {
 }
 
 #[test]
-fn ibn_nets_names_fill_a_resnet() {
+fn a_resnet_loads_with_the_names_of_ibn_net() {
     let folder = tempdir().expect("a folder");
     let path = folder.path().join("resnet50_ibn.safetensors");
     let (device, image) = (Device::default(), InputSize::new(32, 16).rgb());
@@ -596,7 +599,7 @@ fn ibn_nets_names_fill_a_resnet() {
             let key = key.replace(".in1.", ".bn1.IN.").replace(".in_sum.", ".IN.");
             let key = key
                 .strip_prefix("in1.")
-                .map_or(key.clone(), |of| format!("bn1.{of}"));
+                .map_or(key.clone(), |rest| format!("bn1.{rest}"));
             format!("module.{key}")
         });
         let mut backbone = config.init(image, &Init::new(Seed::new(2), &device));

@@ -1,5 +1,4 @@
-//! The operations on files that a save consists of, one system call each, so that tests can stop, fail or
-//! undo any of them.
+//! The file operations of a save. Each is one step that tests can stop, fail or undo.
 
 use std::{
     fs::{self, File},
@@ -7,20 +6,21 @@ use std::{
     path::Path,
 };
 
-/// What a save asks of a file system.
+/// The operations of a file system that a save uses.
 ///
-/// Durability follows POSIX: the content of a file survives a power cut after [`sync_file`](Self::sync_file),
-/// and the names in a folder (files made, renamed or removed in it) after [`sync_folder`](Self::sync_folder).
+/// Durability follows POSIX: the content of a file survives a power cut after
+/// [`sync_file`](Self::sync_file), and the names in a folder (files created, renamed or removed in it)
+/// after [`sync_folder`](Self::sync_folder).
 pub(crate) trait Files {
-    /// Makes one folder; one that is there already is kept.
+    /// Creates one folder, unless it exists.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
-    /// Makes a file with this content, or replaces the content of the one that is there.
+    /// Writes a file, or replaces its content if it exists.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Waits until the content of a file is on the disk.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Waits until the names in a folder are on the disk.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file or folder another name; a file of that name is replaced, at once.
+    /// Renames a file or folder. An existing file of that name is replaced atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -28,7 +28,7 @@ pub(crate) trait Files {
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The operating system's files.
+/// The files of the operating system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Disk;
 
@@ -45,11 +45,11 @@ impl Files for Disk {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        // Windows flushes only what is open for writing.
+        // Windows flushes only files that are open for writing.
         File::options().write(true).open(path)?.sync_all()
     }
 
-    /// Does nothing on Windows, which has no such call.
+    /// Does nothing on Windows, which cannot flush a folder.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         if cfg!(unix) {
             File::open(path)?.sync_all()?;
@@ -70,7 +70,7 @@ impl Files for Disk {
     }
 }
 
-/// Makes a folder and those above it, durably.
+/// Creates a folder and its parents, durably.
 pub(crate) fn create_folders(files: &impl Files, path: &Path) -> io::Result<()> {
     if path.is_dir() || path.as_os_str().is_empty() {
         return Ok(());
@@ -84,12 +84,12 @@ pub(crate) fn create_folders(files: &impl Files, path: &Path) -> io::Result<()> 
     files.sync_folder(above)
 }
 
-/// Replaces a file, durably: whoever reads it finds the old content or the new one, whole.
+/// Replaces a file atomically and durably: readers find the complete old or new content.
 pub(crate) fn replace(files: &impl Files, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "the path names no file",
+            "the path has no file name",
         ));
     };
     let mut draft = std::ffi::OsString::from(".");
@@ -101,7 +101,7 @@ pub(crate) fn replace(files: &impl Files, path: &Path, bytes: &[u8]) -> io::Resu
         .and_then(|()| files.sync_file(&draft))
         .and_then(|()| files.rename(&draft, path));
     if let Err(error) = written {
-        // The first error is the one to report. The draft is in nobody's way but takes room.
+        // The draft is removed because it takes disk space. The first error is the one to report.
         let _ = files.remove_file(&draft);
         return Err(error);
     }

@@ -1,4 +1,4 @@
-//! Fingerprint of a list of samples: whether a run goes on with the images that it was begun with.
+//! Fingerprints of training samples, to detect that a run resumes with other images.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::sealed::hexadecimal;
 
-/// Number of samples, and a hash of their order, names, identities, cameras, tracks and attributes.
+/// The number of samples, and a hash of their order, paths, identities, cameras, tracks and attributes.
 ///
-/// A path counts from the folder that all of them have in common, so that a data set may be moved. The
-/// content of images is not read: one that is replaced under its own name is not noticed.
+/// Paths are relative to the common parent folder, so that a dataset may be moved. The content of the
+/// images is not read, so an image that was replaced under the same name is not detected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) images: usize,
@@ -36,9 +36,9 @@ impl Fingerprint {
                 attributes,
                 ..
             } = sample;
-            // A line break is in no number, so fields cannot run into each other.
+            // Numbers contain no line break, so the fields of two samples cannot be confused.
             hash.update(format!("\n{identity:?} {camera:?} {track:?}\n"));
-            // Nothing where there are none, so that the hashes of version 0.1 stay.
+            // Without attributes nothing is added, so that the hashes of version 0.1 stay valid.
             if !attributes.is_empty() {
                 hash.update(format!("{attributes:?}\n"));
             }
@@ -50,7 +50,7 @@ impl Fingerprint {
     }
 }
 
-/// The folder that all samples are in, at any depth.
+/// The deepest folder that contains all samples.
 fn common_folder(samples: &[Sample]) -> PathBuf {
     let mut folders = samples.iter().map(|sample| {
         let folder = sample.path.parent().unwrap_or_else(|| Path::new(""));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_data_set_is_the_same_and_a_renamed_folder_is_not() {
+    fn a_moved_dataset_keeps_its_fingerprint_and_a_renamed_folder_changes_it() {
         let here = Fingerprint::of_samples(&samples("here", ["anna", "berta"]));
         let there = Fingerprint::of_samples(&samples("/some/where/else", ["anna", "berta"]));
         assert_eq!(here, there);
@@ -90,18 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn order_identity_camera_attributes_and_number_count() {
+    fn order_identity_camera_attributes_and_number_change_the_fingerprint() {
         let list = samples("here", ["anna", "berta"]);
         let whole = Fingerprint::of_samples(&list);
-        let mut transposed = list.clone();
-        transposed.reverse();
+        let mut reversed = list.clone();
+        reversed.reverse();
         let mut other = list.clone();
         other[1].identity = Identity::new(7);
         let mut elsewhere = list.clone();
         elsewhere[0].camera = None;
         let mut red = list.clone();
         red[0] = red[0].clone().with_attribute("colour", "red");
-        for changed in [&transposed[..], &other, &elsewhere, &red, &list[..1]] {
+        for changed in [&reversed[..], &other, &elsewhere, &red, &list[..1]] {
             assert_ne!(Fingerprint::of_samples(changed), whole);
         }
     }

@@ -1,4 +1,4 @@
-//! Generations: each save in a folder of its own, and one file that says which of them count.
+//! Generations: one folder per saved checkpoint, and a pointer file that names the last and the best one.
 
 use std::{
     fs, io,
@@ -18,19 +18,19 @@ use crate::{
 };
 
 pub(super) const POINTER: &str = "last.json";
-/// Where version 0.1 said which checkpoint is the best.
+/// The file that names the best checkpoint in version 0.1.
 const BEST_OF_0_1: &str = "best.json";
 pub(super) const MANIFEST: &str = "manifest.json";
 const DRAFT: &str = ".draft";
 
-/// The checkpoints that count.
+/// The content of the pointer file: the checkpoints that are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Pointer {
-    /// The folder of the last one.
+    /// The folder of the last checkpoint.
     pub(super) checkpoint: String,
-    /// What it scored, once it has been evaluated.
+    /// The scores of the last checkpoint; `None` before its evaluation.
     pub(super) scores: Option<Scores>,
-    /// The best one, once there has been an evaluation.
+    /// The best checkpoint; `None` before the first evaluation.
     pub(super) best: Option<Best>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Pointer {
 pub(super) struct Best {
     /// Its folder.
     pub(super) checkpoint: String,
-    /// What it scored; none where version 0.1 wrote the pointer.
+    /// Its scores; `None` if version 0.1 wrote the pointer.
     pub(super) scores: Option<Scores>,
 }
 
@@ -49,7 +49,7 @@ impl Pointer {
         self.checkpoint == name || best.is_some_and(|best| best.checkpoint == name)
     }
 
-    /// What a checkpoint scored.
+    /// The scores of a checkpoint.
     pub(super) fn scores_of(&self, name: &str) -> Option<Scores> {
         if self.checkpoint == name {
             return self.scores;
@@ -72,12 +72,12 @@ struct Entry {
     sha256: String,
 }
 
-/// How much of a generation is compared with its hashes.
+/// The files of a generation whose hashes are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// This file's content, and the length of the others.
+    /// The hash of this file, and the lengths of all files.
     File(&'static str),
-    /// Every file's content.
+    /// The hashes and lengths of all files.
     All,
 }
 
@@ -98,16 +98,16 @@ impl<F: Files> Generations<F> {
         &self.files
     }
 
-    /// Makes the folder, durably.
+    /// Creates the folder, durably.
     pub(super) fn create(&self) -> Result<(), Error> {
         create_folders(&self.files, &self.folder).map_err(at(&self.folder))
     }
 
-    /// Removes what a save that was cut short has left in the folder.
+    /// Removes what an interrupted save has left in the folder.
     pub(super) fn clean(&self) -> Result<(), Error> {
         match self.pointer()? {
             Some(pointer) => self.remove_unnamed(&pointer),
-            // Without a pointer nothing says what may go, and somebody may have lost it.
+            // Without a pointer no checkpoint is removed: the pointer may have been lost.
             None => drop(self.remove_draft()),
         }
         Ok(())
@@ -119,13 +119,13 @@ impl<F: Files> Generations<F> {
         replace(&self.files, &path, bytes).map_err(at(path))
     }
 
-    /// Which checkpoints count; none before the first save.
+    /// Reads the pointer; `None` before the first save.
     pub(super) fn pointer(&self) -> Result<Option<Pointer>, Error> {
         read_pointer(&self.folder)
     }
 
-    /// Writes a generation, but does not yet say that it counts. `name` is what its folder is called, if
-    /// that is not taken. Each part is made, written and dropped before the next.
+    /// Writes a generation, which the pointer does not name yet. Returns the name of its folder: `name`,
+    /// with a number appended if that exists. Each part is created, written and dropped before the next.
     pub(super) fn write<P, N, B>(&self, name: &str, parts: P) -> Result<String, Error>
     where
         P: IntoIterator<Item = Result<(N, B), Error>>,
@@ -138,7 +138,7 @@ impl<F: Files> Generations<F> {
             .write_draft(&draft, parts)
             .and_then(|()| self.name_draft(&draft, name));
         if written.is_err() {
-            // What is there of it may fill the disk. The error that came first is the one to report.
+            // An incomplete draft may fill the disk. The first error is the one to report.
             let _ = self.remove_draft();
         }
         written
@@ -173,7 +173,7 @@ impl<F: Files> Generations<F> {
         let name = std::iter::once(name.to_owned())
             .chain(names)
             .find(free)
-            .expect("one of any number of names is free");
+            .expect("some number gives a free name");
         let target = self.folder.join(&name);
         self.files.rename(draft, &target).map_err(at(&target))?;
         self.files
@@ -189,7 +189,7 @@ impl<F: Files> Generations<F> {
             .map_err(at(path))
     }
 
-    /// Says which checkpoints count, and removes those that no longer do.
+    /// Replaces the pointer, and removes the checkpoints that it does not name.
     pub(super) fn point(&self, pointer: &Pointer) -> Result<(), Error> {
         let path = self.folder.join(POINTER);
         self.replace(POINTER, &seal(&path, pointer)?)?;
@@ -197,8 +197,8 @@ impl<F: Files> Generations<F> {
         Ok(())
     }
 
-    /// Removes what does not count. What cannot be removed now is tried again after the next save: a run
-    /// that is safe on disk does not end for it.
+    /// Removes the checkpoints that the pointer does not name. Failures are ignored, because the run is
+    /// safe on disk; the next save tries again.
     fn remove_unnamed(&self, pointer: &Pointer) {
         let _ = self.remove_draft();
         let Ok(entries) = fs::read_dir(&self.folder) else {
@@ -230,14 +230,14 @@ impl<F: Files> Generations<F> {
         self.files.remove_folder(&draft)
     }
 
-    /// Removes the files that a checkpoint consists of, and the folder if nothing else is in it.
+    /// Removes the files of a checkpoint, and the folder if it is empty then.
     fn remove_generation(&self, folder: &Path) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let ours = |name: &str| {
                 Path::new(name)
                     .extension()
-                    .is_some_and(|epilogue| epilogue == "bpk" || epilogue == "json")
+                    .is_some_and(|extension| extension == "bpk" || extension == "json")
             };
             if path
                 .file_name()
@@ -251,10 +251,10 @@ impl<F: Files> Generations<F> {
     }
 }
 
-/// Which checkpoints of a folder count; none if nothing was saved there.
+/// Reads the pointer of a folder; `None` if nothing was saved there.
 ///
 /// # Errors
-/// Names the pointer if it is damaged, or names something else than checkpoints of this folder.
+/// [`Error::Damaged`] if the pointer is damaged or names anything but checkpoints of this folder.
 pub(super) fn read_pointer(folder: &Path) -> Result<Option<Pointer>, Error> {
     let Some(pointer) = read_any_pointer(folder)? else {
         return Ok(None);
@@ -291,12 +291,12 @@ fn read_any_pointer(folder: &Path) -> Result<Option<Pointer>, Error> {
     }))
 }
 
-/// Whether the pointer of a folder is one of this version.
+/// Whether the pointer of a folder was not written by version 0.1.
 fn read_sealed_pointer(folder: &Path) -> bool {
     matches!(read_if_there(folder, POINTER), Ok(Some((_, bytes))) if pointer_of_0_1(&bytes).is_none())
 }
 
-/// The checkpoint that a pointer of version 0.1 names, which holds nothing else.
+/// The checkpoint that a pointer of version 0.1 names; `None` for a pointer of this version.
 fn pointer_of_0_1(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -316,11 +316,10 @@ fn read_if_there(folder: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>
     }
 }
 
-/// Compares a generation with its manifest.
+/// Verifies a generation by its manifest. Returns `false` if there is no manifest, as in version 0.1.
 ///
 /// # Errors
-/// Names the file that is missing, longer or shorter than it was, or changed. `false` if there is no
-/// manifest, as in version 0.1.
+/// The error names the first file that is missing, has another length, or has changed.
 pub(super) fn verify(generation: &Path, check: Check) -> Result<bool, Error> {
     let Some((path, bytes)) = read_if_there(generation, MANIFEST)? else {
         return Ok(false);
@@ -347,7 +346,7 @@ pub(super) fn verify(generation: &Path, check: Check) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Whether a folder of this name is a generation: `epoch-0007-step-00000`, or with a number behind it.
+/// Whether a folder of this name is a generation: `epoch-0007-step-00000`, or with a number appended.
 fn is_generation(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts: Vec<&str> = name.split('-').collect();
@@ -363,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_names_checkpoints_of_its_folder() {
+    fn a_pointer_may_only_name_checkpoints_of_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, checkpoint: &str| {
             let json = format!("{{\"checkpoint\":\"{checkpoint}\"}}");

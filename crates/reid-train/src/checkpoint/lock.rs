@@ -9,8 +9,8 @@ use crate::error::{Error, at};
 
 const LOCK: &str = ".lock";
 
-/// The folder of a run, owned by one process. The operating system gives it back when the process ends,
-/// however it ends.
+/// The lock of one process on the folder of a run. The operating system releases it when the process ends,
+/// even after a kill.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -23,7 +23,7 @@ impl Lock {
         options.create(true).truncate(false).write(true);
         let file = options.open(&path).map_err(at(&path))?;
         match file.try_lock() {
-            // A file system without locks, as some network ones are, is no reason not to train.
+            // Some network file systems have no locks. The run trains without one.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse {
                 path: folder.to_owned(),

@@ -26,7 +26,7 @@ const CRITERION: &str = "criterion.bpk";
 /// The optimizer of the centres of a center loss in version 0.1.
 const OF_CENTERS: &str = "criterion-optimizer.bpk";
 
-/// What a checkpoint is made of besides its state.
+/// The parts of a checkpoint that hold tensors.
 pub(crate) struct Parts<'a> {
     pub(crate) learner: &'a dyn AnyLearner,
     pub(crate) optimizers: &'a Optimizers,
@@ -34,7 +34,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) averaged: bool,
 }
 
-/// What a file holds.
+/// The content of a file of a checkpoint.
 enum Content {
     Learner(Part),
     Optimizer(usize),
@@ -42,7 +42,7 @@ enum Content {
 }
 
 impl Parts<'_> {
-    /// The files of a checkpoint, each made when it is asked for, so that only one is held at a time.
+    /// Iterates over the names and contents of the files of a checkpoint. Only one content is held at a time.
     pub(super) fn files(
         &self,
         state: &State,
@@ -85,10 +85,11 @@ pub(crate) fn load_parts(
             Content::State => {}
         }
     }
-    optimizers.join(learner);
+    optimizers.find_members(learner);
     Ok(())
 }
 
+/// The names of the files of a checkpoint, and what they hold.
 fn contents(averaged: bool, optimizers: usize) -> Vec<(String, Content)> {
     let learner = [(MODEL, Part::Model), (CRITERION, Part::Criterion)];
     let average = averaged.then_some((AVERAGE, Part::Average));
@@ -99,7 +100,7 @@ fn contents(averaged: bool, optimizers: usize) -> Vec<(String, Content)> {
     learner.chain(optimizers).chain([state]).collect()
 }
 
-/// The file of an optimizer: the recipe's is the first, one of each group follows.
+/// The file name of an optimizer: 0 is that of the recipe, followed by those of the groups.
 fn optimizer(index: usize) -> String {
     match index {
         0 => "optimizer.bpk".to_owned(),
@@ -107,13 +108,13 @@ fn optimizer(index: usize) -> String {
     }
 }
 
-/// The record of a module.
+/// Writes the parameters of a module.
 pub(crate) fn to_bytes<M: Module>(module: &M) -> Result<Bytes, Error> {
     let bytes = module.clone().into_record().into_bytes();
     bytes.map_err(|error| unusable(Path::new("a module"), &error))
 }
 
-/// Loads a module from a file of a checkpoint, also one of version 0.1 with other names of parameters.
+/// Loads a module from a file of a checkpoint, also of version 0.1, in which some parameters had other names.
 pub(crate) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
     let bytes = read(path)?.shared();
     let load = |module: M, bytes| {
@@ -125,13 +126,13 @@ pub(crate) fn load<M: Module>(module: M, path: &Path) -> Result<M, Error> {
     })
 }
 
-/// Names of the branches of FNC in version 0.1, and the names of now.
+/// The names of the branches of FNC in version 0.1, and their names now.
 const RENAMED: [(&str, &str); 2] = [
     ("head.spatial.", "head.branches.0."),
     ("head.channel.", "head.branches.1."),
 ];
 
-/// A file with today's names of parameters; `None` if it has no parameter with a name of version 0.1.
+/// Renames the parameters of a file of version 0.1; `None` if no parameter has a name of version 0.1.
 fn renamed(file: Bytes) -> Option<Bytes> {
     let mut tensors = Reader::from_bytes(file)
         .and_then(Reader::into_tensors)
@@ -150,7 +151,8 @@ fn renamed(file: Bytes) -> Option<Bytes> {
         .flatten()
 }
 
-/// Burn panics at a tensor that belongs to no parameter, so that it is looked for first.
+/// Loads the state of an optimizer. Tensors without a parameter are rejected first, because Burn panics at
+/// them.
 fn load_optimizer(optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, Error> {
     let bytes = read(path)?.shared();
     let refused = |reason| Error::Checkpoint {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_that_had_names_in_0_1_are_loaded() {
+    fn checkpoints_with_the_branch_names_of_0_1_are_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(MODEL);
         let linear = || LinearConfig::new(2, 3).init(&Device::default());

@@ -1,4 +1,4 @@
-//! JSON that holds a hash of itself, so that no changed bit passes for content.
+//! JSON that contains its own hash, so that every changed bit is detected.
 
 use std::{fmt::Write, path::Path};
 
@@ -15,7 +15,7 @@ struct Sealed<T> {
     sha256: String,
 }
 
-/// SHA-256 in hexadecimal digits, as `sha256sum` prints it.
+/// Computes SHA-256 in hexadecimal digits, as `sha256sum` prints it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
@@ -23,13 +23,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
 }
 
-/// The compact JSON of a value together with its hash.
+/// Writes a value and its hash as compact JSON.
 pub(crate) fn seal<T: Serialize>(path: &Path, content: T) -> Result<Vec<u8>, Error> {
     let sha256 = hash(path, &content)?;
     to_json(path, &Sealed { content, sha256 })
@@ -38,7 +38,7 @@ pub(crate) fn seal<T: Serialize>(path: &Path, content: T) -> Result<Vec<u8>, Err
 /// Reads what [`seal`] wrote.
 ///
 /// # Errors
-/// [`Error::Json`] if it is not such JSON, [`Error::Damaged`] if the hash is of something else.
+/// [`Error::Json`] if the JSON cannot be parsed, [`Error::Damaged`] if the hash differs.
 pub(crate) fn unseal<T: Serialize + DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
@@ -48,7 +48,7 @@ pub(crate) fn unseal<T: Serialize + DeserializeOwned>(
             path: path.to_owned(),
             source,
         })?;
-    // Written anew, the content has the bytes that were hashed, unless a bit of it has changed.
+    // The content is serialized again: it must give the same hash and the same bytes.
     if hash(path, &content)? != sha256 || seal(path, &content)? != bytes {
         return Err(Error::Damaged {
             path: path.to_owned(),

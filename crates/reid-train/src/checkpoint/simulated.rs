@@ -1,4 +1,4 @@
-//! Saves that are stopped, fail or lose their power at every operation.
+//! Tests of saves that are killed, fail or lose power at every operation.
 
 mod faulty;
 mod posix;
@@ -21,7 +21,7 @@ const RUN: &str = "run";
 const OLD: &str = "epoch-0001-step-00000";
 const NEW: &str = "epoch-0002-step-00000";
 
-/// The files of a checkpoint: each holds which one it belongs to.
+/// The files of a checkpoint. Each contains the name of the checkpoint.
 fn parts(name: &str) -> Vec<(&'static str, Vec<u8>)> {
     let content = |part: &str| format!("{{\"{part}\": \"{name}\"}}").into_bytes();
     vec![
@@ -49,7 +49,7 @@ fn pointer(last: &str, best: &str) -> Pointer {
     }
 }
 
-/// Saves a checkpoint as a run does: the files, then that they count, then how they scored.
+/// Saves a checkpoint as a run does: the files, then the pointer, then the pointer with scores.
 fn save<F: Files>(
     generations: &Generations<F>,
     name: &str,
@@ -72,7 +72,7 @@ fn save<F: Files>(
 }
 
 /// A run with one checkpoint.
-fn begun() -> TempDir {
+fn run_with_one_checkpoint() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let generations = Generations::new(folder.path().join(RUN), Faulty::default());
     generations.create().expect("a new folder");
@@ -80,8 +80,8 @@ fn begun() -> TempDir {
     folder
 }
 
-/// What must hold whenever a save was cut short: one of the two checkpoints is the last, whole, with a best
-/// one that is whole too, and the run can save again. Gives the last checkpoint.
+/// Asserts what must hold after an interrupted save: the last and the best checkpoint are complete, each is
+/// one of the two, and the run can save again. Returns the last checkpoint.
 fn recovered(run: &Path) -> String {
     let generations = Generations::new(run.to_owned(), Faulty::default());
     generations.clean().expect("the folder can be used");
@@ -90,7 +90,10 @@ fn recovered(run: &Path) -> String {
     for name in [&found.checkpoint, &best] {
         assert!(name == OLD || name == NEW, "{name}");
         let folder = run.join(name);
-        assert!(verify(&folder, Check::All).expect("whole"), "{name}");
+        assert!(
+            verify(&folder, Check::All).expect("a complete checkpoint"),
+            "{name}"
+        );
         for (file, content) in parts(name) {
             assert_eq!(fs::read(folder.join(file)).expect("a file"), content);
         }
@@ -98,7 +101,7 @@ fn recovered(run: &Path) -> String {
     if found.checkpoint == OLD {
         assert_eq!(best, OLD);
     }
-    save(&generations, NEW, &pointer(NEW, &best)).expect("the run goes on");
+    save(&generations, NEW, &pointer(NEW, &best)).expect("the run continues");
     let mut left: Vec<String> = fs::read_dir(run)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().into_string().unwrap())
@@ -109,9 +112,9 @@ fn recovered(run: &Path) -> String {
     found.checkpoint
 }
 
-/// The operations of a save that nothing disturbs, and the folder that it was made in.
-fn undisturbed() -> (TempDir, Vec<Operation>) {
-    let folder = begun();
+/// The operations of a save that succeeds, and the folder of the run.
+fn successful_save() -> (TempDir, Vec<Operation>) {
+    let folder = run_with_one_checkpoint();
     let generations = Generations::new(folder.path().join(RUN), Faulty::default());
     save(&generations, NEW, &pointer(NEW, OLD)).expect("saved");
     let operations = generations.files().operations.take();
@@ -121,10 +124,10 @@ fn undisturbed() -> (TempDir, Vec<Operation>) {
 
 #[test]
 fn an_operation_that_fails_leaves_one_of_the_two_checkpoints() {
-    let (_folder, operations) = undisturbed();
+    let (_folder, operations) = successful_save();
     for (number, operation) in operations.iter().enumerate() {
         for forever in [false, true] {
-            let folder = begun();
+            let folder = run_with_one_checkpoint();
             let run = folder.path().join(RUN);
             let faulty = Faulty {
                 fails: Some((number, forever)),
@@ -143,7 +146,7 @@ fn an_operation_that_fails_leaves_one_of_the_two_checkpoints() {
 
 #[test]
 fn a_disk_that_is_full_at_any_byte_leaves_one_of_the_two_checkpoints() {
-    let (_folder, operations) = undisturbed();
+    let (_folder, operations) = successful_save();
     let written = |operation: &Operation| match operation {
         Operation::Write(_, bytes) => bytes.len(),
         _ => 0,
@@ -151,7 +154,7 @@ fn a_disk_that_is_full_at_any_byte_leaves_one_of_the_two_checkpoints() {
     let whole: usize = operations.iter().map(written).sum();
     assert!(whole > 500);
     for room in 0..=whole {
-        let folder = begun();
+        let folder = run_with_one_checkpoint();
         let run = folder.path().join(RUN);
         let faulty = Faulty {
             room: Some(Cell::new(room)),
@@ -163,18 +166,21 @@ fn a_disk_that_is_full_at_any_byte_leaves_one_of_the_two_checkpoints() {
             &pointer(NEW, OLD),
         );
         assert_eq!(saved.is_ok(), room == whole);
-        assert!(!run.join(".draft").exists(), "a draft fills the disk");
+        assert!(
+            !run.join(".draft").exists(),
+            "the draft must be removed from the full disk"
+        );
         recovered(&run);
     }
 }
 
-/// A process that dies between two operations, or in a write after any number of bytes.
+/// The process is killed between two operations, or in a write after any number of bytes.
 #[test]
 fn a_kill_at_any_moment_leaves_one_of_the_two_checkpoints() {
-    let (whole, operations) = undisturbed();
+    let (whole, operations) = successful_save();
     let mut seen = [0, 0];
     let mut kill = |number: usize, bytes: Option<usize>| {
-        let folder = begun();
+        let folder = run_with_one_checkpoint();
         let moved = |path: &Path| folder.path().join(path.strip_prefix(whole.path()).unwrap());
         for operation in &operations[..number] {
             operation.moved(&moved).apply().expect("as before");
@@ -202,10 +208,10 @@ fn a_kill_at_any_moment_leaves_one_of_the_two_checkpoints() {
 
 #[test]
 fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
-    let (whole, operations) = undisturbed();
-    let start = begun();
+    let (whole, operations) = successful_save();
+    let start = run_with_one_checkpoint();
     let relative = |path: &Path| path.strip_prefix(whole.path()).unwrap().to_owned();
-    // What may be in a file that was not flushed.
+    // The possible contents of a file that was not flushed.
     let contents: [Content; 4] = [
         |durable, _| durable.to_vec(),
         |_, now| now[..now.len() / 2].to_vec(),
@@ -218,7 +224,7 @@ fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
         let changes = system.pending.len();
         assert!(changes <= 16, "{:?}", system.pending);
         for kept in choices(changes) {
-            // Where everything was flushed they are all alike.
+            // If everything was flushed, all contents are equal.
             let contents = if system.is_flushed() {
                 &contents[..1]
             } else {
@@ -238,8 +244,8 @@ fn a_power_cut_at_any_moment_leaves_one_of_the_two_checkpoints() {
     assert!(seen[0] > 200 && seen[1] > 50, "{seen:?}");
 }
 
-/// Which of some changes are kept, as bits: every choice of few; of many none, all, each alone and all but
-/// each.
+/// Selections of changes that are kept, as bits. Of up to 4 changes: all selections. Of more: none, all, each
+/// single change, and all but each.
 fn choices(changes: usize) -> Vec<u64> {
     let all = (1_u64 << changes) - 1;
     if changes <= 4 {
@@ -251,16 +257,16 @@ fn choices(changes: usize) -> Vec<u64> {
     choices
 }
 
-/// A save that flushes less than it should is found by these tests.
+/// The simulated power cut detects a save that does not flush.
 #[test]
-fn the_model_of_a_power_cut_knows_what_flushing_is_for() {
-    let (whole, operations) = undisturbed();
+fn a_save_without_flushes_loses_a_checkpoint() {
+    let (whole, operations) = successful_save();
     let relative = |path: &Path| path.strip_prefix(whole.path()).unwrap().to_owned();
     let flushes = |operation: &&Operation| {
         matches!(operation, Operation::SyncFile(_) | Operation::SyncFolder(_))
     };
     assert!(operations.iter().filter(flushes).count() >= 10);
-    let start = begun();
+    let start = run_with_one_checkpoint();
     let mut system = Posix::of_folder(start.path());
     // The folder of the run is flushed, but neither the files of the checkpoint nor their names.
     for operation in &operations {
@@ -277,5 +283,5 @@ fn the_model_of_a_power_cut_knows_what_flushing_is_for() {
             verify(&folder.path().join(RUN).join(NEW), Check::All),
             Ok(true)
         );
-    assert!(damaged, "without flushes a checkpoint is lost");
+    assert!(damaged, "a save without flushes must lose a checkpoint");
 }

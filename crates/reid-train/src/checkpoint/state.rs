@@ -1,4 +1,4 @@
-//! The state of a run but for its tensors.
+//! The state of a run without its tensors.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -14,30 +14,30 @@ use crate::{
     scaling::LossScale,
 };
 
-/// Everything of a run but tensors. The data order and every random draw are functions of the
-/// recipe's seed and of `epoch` and `step`, so no generator is saved.
+/// The state of a run without its tensors. All random streams are functions of the seed, `epoch` and
+/// `step`, so no state of a random number generator is saved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
     /// The recipe, as JSON.
     pub(crate) recipe: Value,
-    /// The class number of each training identity.
+    /// The label of each training identity.
     pub(crate) classes: Classes,
-    /// The epoch under way, counted from 0.
+    /// The current epoch, counted from 0.
     pub(crate) epoch: usize,
-    /// Its next step, counted from 0.
+    /// The next step of the epoch, counted from 0.
     pub(crate) step: usize,
-    /// Its sums so far.
+    /// The sums over the steps of the epoch so far.
     pub(crate) sums: Sums,
-    /// What losses are scaled by in half precision.
+    /// The scale of the losses in half precision.
     #[serde(default)]
     pub(crate) loss_scale: LossScale,
-    /// What the epochs so far came to. An epoch is saved before it is evaluated, so the scores of the last
-    /// one are not here but in `last.json`.
+    /// The summaries of the finished epochs. An epoch is saved before its evaluation, so the scores of the
+    /// last one are in `last.json` and not here.
     pub(crate) history: Vec<EpochSummary>,
-    /// Parts of one's own that the recipe does not name, as their `Debug` describes them.
+    /// The `Debug` output of custom parts, which are not in the recipe.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) own_parts: BTreeMap<String, String>,
-    /// The training images; none in checkpoints of version 0.1.
+    /// The fingerprint of the training images; `None` in checkpoints of version 0.1.
     #[serde(default)]
     pub(crate) images: Option<Fingerprint>,
     /// The length of each file in checkpoints of version 0.1, which have no manifest.
@@ -46,7 +46,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A run at its beginning.
+    /// The state of a new run.
     pub(crate) fn new(recipe: Value, classes: Classes, samples: &[Sample]) -> Self {
         Self {
             recipe,
@@ -64,7 +64,7 @@ impl State {
 }
 
 impl State {
-    /// Compares the files of a checkpoint of version 0.1 with the lengths that it notes.
+    /// Verifies the lengths of the files of a checkpoint of version 0.1.
     pub(super) fn verify_lengths(&self, checkpoint: &Path) -> Result<(), Error> {
         if self.lengths.is_empty() {
             return Err(Error::Damaged {

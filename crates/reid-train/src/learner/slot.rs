@@ -1,5 +1,5 @@
-//! A slot that holds a learner during a run: what the loop does with it, for any learner, so that the loop
-//! is compiled once.
+//! A slot that holds a learner during a run, behind a trait object, so that the training loop is compiled
+//! once for all types of learners.
 
 use std::{collections::HashMap, path::Path};
 
@@ -20,16 +20,16 @@ use crate::{
     gradients::{Squares, Untrained, not_finite, scaled, split},
 };
 
-/// What is before the paths of a criterion's parameters.
+/// The prefix of the paths of a criterion's parameters.
 const CRITERION: &str = "criterion";
 
 /// A parameter of a learner.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameter {
-    /// Where it is: in the model as it is called there, in the criterion behind `criterion.`
+    /// Its path in the model, or `criterion.` and its path in the criterion.
     pub(crate) path: String,
     pub(crate) id: ParamId,
-    /// Whether gradients move it.
+    /// Whether it requires a gradient.
     pub(crate) trained: bool,
 }
 
@@ -37,25 +37,25 @@ pub(crate) struct Parameter {
 pub(crate) trait AnyLearner {
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput;
 
-    /// The model as it is evaluated: the averaged one, if there is one.
+    /// The model for evaluation: the averaged one, if weights are averaged.
     fn embedder(&self) -> Box<dyn Embed + '_>;
 
     /// All parameters, those of the model first.
     fn parameters(&self) -> Vec<Parameter>;
 
-    /// How many values the model's parameters have.
+    /// The number of values of all parameters of the model.
     fn model_size(&self) -> usize;
 
-    /// The gradients of all parameters.
+    /// Collects the gradients of all parameters.
     fn gradients(&self, gradients: Gradients) -> GradientsParams;
 
-    /// The sum of two batches' gradients.
+    /// Adds the gradients of two batches.
     fn added(&self, sum: GradientsParams, more: GradientsParams) -> GradientsParams;
 
     /// ‖g‖² of the gradients of the model and of the criterion.
     fn squares(&self, gradients: &GradientsParams) -> [Squares; 2];
 
-    /// Multiplies gradients; those of the criterion only if `all`.
+    /// Multiplies the gradients by a factor; those of the criterion only if `all`.
     fn scaled(
         &self,
         gradients: GradientsParams,
@@ -63,32 +63,32 @@ pub(crate) trait AnyLearner {
         all: bool,
     ) -> GradientsParams;
 
-    /// Parts gradients by the group of their parameters.
+    /// Splits the gradients by the group of their parameters.
     fn split(
         &self,
         gradients: GradientsParams,
         groups: &HashMap<ParamId, usize>,
     ) -> Vec<GradientsParams>;
 
-    /// Moves the parameters that have gradients.
+    /// Updates the parameters that have gradients.
     fn update(&mut self, optimizer: &mut ModuleOptimizer, rate: f64, gradients: GradientsParams);
 
-    /// Trains the parameters for which `trained` says so, by where they are, and no others.
+    /// Freezes the parameters for whose paths `trained` returns `false`, and unfreezes the others.
     fn set_trained(&mut self, trained: &dyn Fn(&str) -> bool);
 
-    /// The values that no gradient moves.
+    /// Copies the values that are not trained.
     fn untrained(&self) -> Untrained;
 
-    /// Puts such values back.
+    /// Restores the values that are not trained.
     fn restore(&mut self, untrained: Untrained);
 
-    /// The first parameter or statistic that holds a value which is not finite.
+    /// The path of the first parameter or running statistic with a value that is not finite.
     fn not_finite(&self) -> Option<String>;
 
-    /// Begins to average the model's weights, if that was not begun.
+    /// Starts to average the weights of the model, unless it was started before.
     fn begin_average(&mut self);
 
-    /// Moves the average towards the model: `average ← decay · average + (1 - decay) · model`.
+    /// Updates the average of the weights: `average ← decay · average + (1 - decay) · model`.
     fn average(&mut self, decay: f64);
 
     fn save(&self, part: Part) -> Result<Bytes, Error>;
@@ -96,7 +96,7 @@ pub(crate) trait AnyLearner {
     fn load(&mut self, part: Part, path: &Path) -> Result<(), Error>;
 }
 
-/// What of a learner is a file.
+/// The part of a learner that a file of a checkpoint holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Model,
@@ -104,12 +104,12 @@ pub(crate) enum Part {
     Average,
 }
 
-/// A learner, which a step takes out and puts back, so that nobody else holds its parameters meanwhile and they
-/// can be moved in place.
+/// Holds a learner. A training step takes it out and puts it back, so that its parameters are not shared
+/// meanwhile and can be updated in place.
 pub(crate) struct Slot<L: Learner> {
     learner: Option<L>,
     average: Option<L::Model>,
-    /// Which parameters and flags are trained when nothing is frozen, by their paths.
+    /// Whether each parameter or flag is trained when no group is frozen, by path.
     trained: HashMap<String, bool>,
 }
 
@@ -127,20 +127,30 @@ impl<L: Learner> Slot<L> {
     }
 
     pub(crate) fn learner(&self) -> &L {
-        self.learner.as_ref().expect("a step puts it back")
+        self.learner
+            .as_ref()
+            .expect("each step puts the learner back")
     }
 
     pub(crate) fn learner_mut(&mut self) -> &mut L {
-        self.learner.as_mut().expect("a step puts it back")
+        self.learner
+            .as_mut()
+            .expect("each step puts the learner back")
     }
 
-    /// The learner, and the averaged model if there is one.
+    /// Returns the learner, and the averaged model if weights are averaged.
     pub(crate) fn into_parts(self) -> (L, Option<L::Model>) {
-        (self.learner.expect("a step puts it back"), self.average)
+        (
+            self.learner.expect("each step puts the learner back"),
+            self.average,
+        )
     }
 
     fn replace(&mut self, change: impl FnOnce(L) -> L) {
-        let learner = self.learner.take().expect("a step puts it back");
+        let learner = self
+            .learner
+            .take()
+            .expect("each step puts the learner back");
         self.learner = Some(change(learner));
     }
 
@@ -205,7 +215,10 @@ impl<L: Learner> AnyLearner for Slot<L> {
         } else {
             (rest, GradientsParams::new())
         };
-        debug_assert!(unscaled.is_empty(), "each gradient is of one of the parts");
+        debug_assert!(
+            unscaled.is_empty(),
+            "each gradient belongs to the model or the criterion"
+        );
         self.added(of_model, of_criterion)
     }
 
@@ -222,9 +235,12 @@ impl<L: Learner> AnyLearner for Slot<L> {
     }
 
     fn set_trained(&mut self, trained: &dyn Fn(&str) -> bool) {
-        let learner = self.learner.take().expect("a step puts it back");
+        let learner = self
+            .learner
+            .take()
+            .expect("each step puts the learner back");
         let mut mapper = SetTrained {
-            at_first: &self.trained,
+            initially: &self.trained,
             trained,
             path: Vec::new(),
         };
@@ -277,7 +293,7 @@ impl<L: Learner> AnyLearner for Slot<L> {
     fn load(&mut self, part: Part, path: &Path) -> Result<(), Error> {
         if part == Part::Average {
             self.begin_average();
-            let average = self.average.take().expect("it was begun");
+            let average = self.average.take().expect("the average was started above");
             self.average = Some(load(average, path)?);
             return Ok(());
         }
@@ -288,7 +304,7 @@ impl<L: Learner> AnyLearner for Slot<L> {
             _ => L::from_parts(model, load(criterion, path)?),
         };
         self.learner = Some(learner);
-        // A checkpoint of a run with frozen parameters holds their flags.
+        // A checkpoint of a run with frozen parameters also froze them.
         self.set_trained(&|_| true);
         Ok(())
     }

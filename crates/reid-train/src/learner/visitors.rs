@@ -1,4 +1,4 @@
-//! What goes over the parameters of a learner.
+//! Visitors and mappers of the parameters of a learner.
 
 use std::{any::Any, collections::HashMap};
 
@@ -9,7 +9,7 @@ use burn::{
 
 use super::Parameter;
 
-/// Which parameters and flags are trained.
+/// Collects whether each parameter or flag is trained, by path.
 #[derive(Default)]
 pub(super) struct Trained {
     pub(super) path: Vec<String>,
@@ -36,9 +36,9 @@ impl ModuleVisitor for Trained {
     }
 }
 
-/// Freezes parameters and the statistics beside them, or thaws them.
+/// Freezes or unfreezes parameters and the running statistics of batch normalisations.
 pub(super) struct SetTrained<'a> {
-    pub(super) at_first: &'a HashMap<String, bool>,
+    pub(super) initially: &'a HashMap<String, bool>,
     pub(super) trained: &'a dyn Fn(&str) -> bool,
     pub(super) path: Vec<String>,
 }
@@ -46,8 +46,8 @@ pub(super) struct SetTrained<'a> {
 impl SetTrained<'_> {
     fn is_trained(&self) -> bool {
         let path = self.path.join(".");
-        let at_first = self.at_first.get(&path).copied().unwrap_or(false);
-        at_first && (self.trained)(&path)
+        let initially = self.initially.get(&path).copied().unwrap_or(false);
+        initially && (self.trained)(&path)
     }
 }
 
@@ -74,6 +74,7 @@ impl ModuleMapper for SetTrained<'_> {
     }
 }
 
+/// Collects all parameters.
 #[derive(Default)]
 pub(super) struct Parameters {
     pub(super) path: Vec<String>,
@@ -98,7 +99,7 @@ impl ModuleVisitor for Parameters {
     }
 }
 
-/// The values of a module, without gradients.
+/// Collects the values of all parameters, detached.
 pub(super) struct Values(pub(super) HashMap<ParamId, Box<dyn Any>>);
 
 impl ModuleVisitor for Values {
@@ -108,7 +109,7 @@ impl ModuleVisitor for Values {
     }
 }
 
-/// Moves an average towards values.
+/// Updates the exponential average of the values.
 pub(super) struct Average {
     pub(super) decay: f64,
     pub(super) values: HashMap<ParamId, Box<dyn Any>>,

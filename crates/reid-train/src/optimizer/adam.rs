@@ -6,7 +6,7 @@ use burn::{
 };
 use reid_ops::AdamStep;
 
-/// Adam with coupled weight decay, as `PyTorch` has it: Burn's, in one pass over the weights where that is
+/// Adam with coupled weight decay, as in `PyTorch`. It takes one pass over the weights where the operation is
 /// native ([`reid_ops::adam`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Adam {

@@ -6,10 +6,11 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// An optimizer that sees the gradient of each output of a layer less its mean.
+/// Subtracts from the gradient of each output of a layer its mean over the inputs, before an inner
+/// optimizer uses it.
 ///
 /// ```text
-/// g ← g - mean over inputs (and kernel) of g        weights of convolutions and linear layers
+/// g ← g - mean over inputs (and kernel) of g        for weights of convolutions and linear layers
 /// ```
 ///
 /// ```
@@ -21,14 +22,14 @@ use burn::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Centralised<O> {
-    /// The optimizer.
+    /// The inner optimizer.
     pub inner: O,
 }
 
 fn centralised<const D: usize>(gradient: Tensor<D>) -> Tensor<D> {
     match D {
         0 | 1 => gradient,
-        // Linear layers hold `[inputs, outputs]` here, convolutions `[outputs, inputs, ...]`.
+        // Weights are `[inputs, outputs]` in linear layers, `[outputs, inputs, ...]` in convolutions.
         2 => gradient.clone() - gradient.mean_dim(0),
         _ => {
             let mean = (1..D).fold(gradient.clone(), Tensor::mean_dim);
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn means_over_inputs_are_taken_away() {
+    fn means_over_inputs_are_subtracted() {
         let device = Device::default();
         let read = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
         // Two outputs with inputs (1, 3) and (5, 9), once as a linear layer, once as a convolution.

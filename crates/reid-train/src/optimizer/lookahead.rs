@@ -1,20 +1,21 @@
-//! Lookahead: slow weights that follow an optimizer's (Zhang et al., Lookahead Optimizer: k steps
-//! forward, 1 step back, `NeurIPS` 2019, arXiv:1907.08610).
+//! Lookahead (Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, `NeurIPS` 2019,
+//! arXiv:1907.08610).
 
 use burn::{
     optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource, join_path},
     tensor::{Device, Tensor},
 };
 
-/// An optimizer whose weights, every few steps, fall back towards slow ones that follow them.
+/// An optimizer around another one, with a slow copy of the weights. Every k steps the slow weights move
+/// towards the weights, which are then reset to the slow ones.
 ///
 /// ```text
-/// w ← step of the optimizer
+/// w ← step of the inner optimizer
 /// every k steps:  s ← s + α·(w - s),  w ← s           s = w before the first step
 /// ```
 ///
-/// The slow weights are part of the optimizer's state, and so of a checkpoint. The state of the
-/// optimizer inside goes on as it is.
+/// The slow weights are part of the state of the optimizer, so they are saved in checkpoints. The state of
+/// the inner optimizer is not reset.
 ///
 /// ```
 /// use burn::optim::{ModuleOptimizer, SgdConfig};
@@ -26,16 +27,16 @@ use burn::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lookahead<O> {
-    /// The optimizer that makes the steps.
+    /// The inner optimizer.
     pub inner: O,
-    /// Share of the way that slow weights go, in `(0, 1]`; 0.5 in the paper.
+    /// The step α of the slow weights towards the weights, in `(0, 1]`; 0.5 in the paper.
     pub alpha: f64,
-    /// Steps between (k), at least 1; 6 in Ranger.
+    /// The number of steps k between updates of the slow weights, at least 1; 6 in Ranger.
     pub period: usize,
 }
 
 impl<O> Lookahead<O> {
-    /// With the numbers of Ranger: half of the way, every 6 steps.
+    /// Lookahead with the hyper-parameters of Ranger: α = 0.5, k = 6.
     pub const fn new(inner: O) -> Self {
         Self {
             inner,
@@ -45,14 +46,14 @@ impl<O> Lookahead<O> {
     }
 }
 
-/// State of [`Lookahead`]: that of the optimizer inside, and the slow weights.
+/// The state of [`Lookahead`]: that of the inner optimizer, the slow weights, and the number of steps.
 #[derive(Clone, Debug)]
 pub struct LookaheadState<S, const D: usize> {
-    /// Of the optimizer inside.
+    /// The state of the inner optimizer.
     pub inner: Option<S>,
     /// The slow weights.
     pub slow: Tensor<D>,
-    /// Steps so far.
+    /// The number of steps so far.
     pub time: usize,
 }
 
@@ -147,9 +148,9 @@ mod tests {
         (optimizer, weights)
     }
 
-    /// Saved between two interpolations, it goes on to the same bits.
+    /// An optimizer that is saved between two updates of the slow weights resumes bit-identically.
     #[test]
-    fn slow_weights_are_in_a_checkpoint() {
+    fn slow_weights_are_saved_and_loaded() {
         let device = Device::default().autodiff();
         let start = Tensor::<1>::from_data([1.0, -2.0], &device);
         let weights = vec![Param::from_tensor(start)];

@@ -1,12 +1,12 @@
-//! `RAdam`: Adam whose first steps are rectified (Liu et al., On the Variance of the Adaptive Learning
-//! Rate and Beyond, ICLR 2020, arXiv:1908.03265).
+//! `RAdam`, rectified Adam (Liu et al., On the Variance of the Adaptive Learning Rate and Beyond, ICLR 2020,
+//! arXiv:1908.03265).
 
 use burn::{
     optim::{AdaptiveMomentumState, LearningRate, Optimizer},
     tensor::{Device, Tensor},
 };
 
-/// Adam whose step goes without the variance until enough gradients have been seen to know it.
+/// Rectified Adam. Its first steps do not divide by √v, until v is the mean of enough squared gradients.
 ///
 /// ```text
 /// m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²        m̂ = m/(1 - β₁ᵗ)
@@ -20,24 +20,24 @@ use burn::{
 /// use burn::optim::ModuleOptimizer;
 /// use reid_train::{Lookahead, Radam};
 ///
-/// // It composes with Burn's: a module's optimizer, alone or under Lookahead.
-/// let alone = ModuleOptimizer::from(Radam::default());
+/// // Usable by itself or inside Lookahead.
+/// let radam = ModuleOptimizer::from(Radam::default());
 /// let ranger = ModuleOptimizer::from(Lookahead::new(Radam::default()));
-/// # let _ = (alone, ranger);
+/// # let _ = (radam, ranger);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Radam {
-    /// Decay of the mean of gradients, in `[0, 1)`; 0.9 by default.
+    /// The decay β₁ of the mean of the gradients, in `[0, 1)`; 0.9 by default.
     pub beta1: f64,
-    /// Decay of the mean of squared gradients, in `[0, 1)`; 0.999 by default.
+    /// The decay β₂ of the mean of the squared gradients, in `[0, 1)`; 0.999 by default.
     pub beta2: f64,
-    /// Added to the root of the squared mean, above 0; 1e-8 by default.
+    /// The ε that is added to √v, above 0; 1e-8 by default.
     pub epsilon: f64,
-    /// Weight decay.
+    /// Weight decay; none by default.
     pub decay: WeightDecay,
 }
 
-/// How weights decay.
+/// How weight decay is applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WeightDecay {
     /// `g += decay · w`, as in Adam.
@@ -58,7 +58,7 @@ impl Default for Radam {
 }
 
 impl Radam {
-    /// What the mean of gradients is multiplied by, and whether the variance takes part.
+    /// The factor of m, and whether the step is divided by √v + ε.
     fn factor(&self, time: usize) -> (f64, bool) {
         let time = i32::try_from(time).unwrap_or(i32::MAX);
         let [first, second] = [self.beta1, self.beta2].map(|beta| 1.0 - beta.powi(time));

@@ -1,8 +1,8 @@
-//! Recipes of version 0.1, which named some settings otherwise.
+//! Converts recipes of version 0.1, in which some settings had other names.
 
 use serde_json::{Map, Value, json};
 
-/// Settings by their names in 0.1 and now.
+/// The names of settings in version 0.1, and their names now.
 const RENAMED: [(&str, &str); 11] = [
     ("cells", "patches"),
     ("descriptor", "embedding"),
@@ -17,7 +17,8 @@ const RENAMED: [(&str, &str); 11] = [
     ("when_silent", "on_empty_cam"),
 ];
 
-/// A recipe of version 0.1 as it is written now: settings have other names, and centres learn as a group.
+/// Converts a recipe of version 0.1: renames settings, and makes the centres of center loss a parameter
+/// group.
 pub(crate) fn renamed(recipe: Value) -> Value {
     let mut recipe = renamed_value(recipe);
     let losses = recipe.get_mut("losses").and_then(Value::as_object_mut);
@@ -49,7 +50,7 @@ fn renamed_fields(mut fields: Map<String, Value>) -> Map<String, Value> {
         fields.contains_key("squeeze"),
     );
     if let Some(stages) = fields.remove("after_stages") {
-        // One block stood after every stage of a list.
+        // In version 0.1 one block followed every stage of a list.
         let block = fields.remove("after").unwrap_or(Value::Null);
         let after = |stage: &Value| json!({ "stage": stage, "block": block });
         let stages = stages.as_array().into_iter().flatten();
@@ -57,7 +58,7 @@ fn renamed_fields(mut fields: Map<String, Value>) -> Map<String, Value> {
     }
     let field = |(name, value): (String, Value)| {
         let name = match name.as_str() {
-            // These two words also name other settings.
+            // Other settings have these two names too, and keep them.
             "cut" if splits_a_network => "split",
             "normalised" if squeezes => "gate",
             name => {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_0_1_get_their_names() {
+    fn settings_of_0_1_are_renamed() {
         let old = json!({
             "network": {
                 "head": { "pool": "average", "descriptor": "after" },

@@ -1,4 +1,4 @@
-//! Validation of a recipe: all that can be known before the first step, told at once.
+//! Validates a recipe before the first step, and reports all problems together.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,18 +14,18 @@ use reid_nn::{CriterionConfig, Network};
 use super::{Recipe, Sampling};
 use crate::{error::Error, schedule::MAX_EPOCHS};
 
-/// Bytes that the images of one training batch may take in single precision: 4 GiB, which is 10 times the
-/// largest published batch. What a network makes of them takes more.
+/// The most bytes of the images of a training batch in single precision: 4 GiB, 10 times the largest
+/// published batch. The feature maps of a network take more.
 const MOST_BYTES: usize = 1 << 32;
 
-/// The most batches of one step.
+/// The largest number of accumulated batches.
 const MAX_BATCHES: usize = 1 << 16;
 
-/// Paths that a message names.
+/// The number of paths that a message lists.
 const NAMED: usize = 3;
 
 impl<N: Network, L: CriterionConfig> Recipe<N, L> {
-    /// All that is impossible whatever the data, in the order of the fields.
+    /// Lists all settings that are invalid for any data, in the order of the fields.
     #[must_use]
     pub fn problems(&self) -> Problems {
         let mut problems = Problems::new();
@@ -69,10 +69,10 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         problems
     }
 
-    /// Refuses what is impossible whatever the data: [`problems`](Self::problems) as an error.
+    /// Checks that no setting is invalid for any data.
     ///
     /// # Errors
-    /// [`Error::Recipe`] lists all of it.
+    /// [`Error::Recipe`] lists all [`problems`](Self::problems).
     pub fn check(&self) -> Result<(), Error> {
         refused(None, self.problems())
     }
@@ -98,11 +98,11 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         });
     }
 
-    /// All that can be known before the first step: what is impossible about the recipe by itself, on this
-    /// device and with these data. Gives what is possible but was hardly meant, as warnings.
+    /// Validates the recipe by itself, for this device and for these data. Returns warnings about what is
+    /// valid but probably unintended, such as queries without a match.
     ///
-    /// The header of every image is read ([`unopenable`]): a few kilobytes each. Neither data nor device are
-    /// changed.
+    /// Reads the header of every image ([`unopenable`]), a few kilobytes each. Changes neither data nor
+    /// device.
     ///
     /// ```
     /// use burn::tensor::Device;
@@ -114,25 +114,25 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     /// let network = (ResNetConfig::resnet18().with_last_stride(3), BnNeckConfig::new());
     /// let mut recipe = Recipe::strong_baseline("toy", InputSize::PERSON, network);
     /// recipe.augmentation.flip = Some(Flip { probability: 1.5 });
-    /// let error = recipe.validate(&Splits::default(), &Device::default()).expect_err("impossible");
+    /// let error = recipe.validate(&Splits::default(), &Device::default()).expect_err("3 problems");
     /// assert_eq!(
     ///     error.to_string(),
     ///     "recipe: 3 problems
     /// network[0].last_stride: expected 1 to 2, found 3
     /// augmentation.flip.probability: expected 0 to 1, found 1.5
-    /// sampling.identities: expected at most 0, the identities of the training images, found 16"
+    /// sampling.identities: expected at most 0, the number of training identities, found 16"
     /// );
     /// ```
     ///
     /// # Errors
-    /// [`Error::Recipe`] lists all that is impossible, [`Error::Images`] all images that cannot be opened.
+    /// [`Error::Recipe`] lists all invalid settings, [`Error::Images`] all images that cannot be opened.
     pub fn validate(&self, splits: &Splits, device: &Device) -> Result<Vec<Problem>, Error> {
         let warnings = self.validate_settings(splits, device)?;
         openable(splits, |_| {})?;
         Ok(warnings)
     }
 
-    /// As [`validate`](Self::validate), but for the images.
+    /// As [`validate`](Self::validate), without reading images.
     pub(crate) fn validate_settings(
         &self,
         splits: &Splits,
@@ -142,12 +142,12 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         if !self.precision.is_supported(device) {
             problems.at("precision", |problems| {
                 let found = format_args!("{:?} on {device:?}", self.precision);
-                problems.add("a precision that the device computes in", found);
+                problems.add("a precision that the device supports", found);
             });
         }
         let identities = identities(&splits.train);
         let holds = self.sampling.identities <= identities;
-        let expected = format_args!("at most {identities}, the identities of the training images");
+        let expected = format_args!("at most {identities}, the number of training identities");
         problems.require(
             "sampling.identities",
             holds,
@@ -168,7 +168,7 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     }
 }
 
-/// Problems as an error; `path` is the file that the recipe was read from.
+/// Returns problems as an error. `path` is the file that the recipe was read from.
 pub(crate) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Error> {
     if problems.is_empty() {
         return Ok(());
@@ -180,7 +180,7 @@ pub(crate) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Err
 }
 
 impl Sampling {
-    /// Refuses batches that fit no memory.
+    /// Adds a problem if the images of a batch take more than [`MOST_BYTES`].
     fn validate_memory(&self, input: InputSize, problems: &mut Problems) {
         let batch = self.identities.checked_mul(self.images);
         let bytes =
@@ -196,14 +196,15 @@ impl Sampling {
     }
 }
 
-/// Identities that batches are drawn from.
+/// The number of identities from which batches are drawn.
 fn identities(samples: &[Sample]) -> usize {
     let identities = samples.iter().map(|sample| sample.identity);
     let identities: BTreeSet<Identity> = identities.filter(|one| !one.is_junk()).collect();
     identities.len()
 }
 
-/// Refuses an image that cannot be opened: all of them at once. `progress` is told how many are done.
+/// Checks that all images can be opened, and reports all that cannot. Calls `progress` with the number of
+/// images done.
 pub(crate) fn openable(splits: &Splits, progress: impl Fn(usize) + Sync) -> Result<(), Error> {
     let images = images(splits);
     let errors = unopenable(&images, progress);
@@ -216,7 +217,7 @@ pub(crate) fn openable(splits: &Splits, progress: impl Fn(usize) + Sync) -> Resu
     })
 }
 
-/// Every image of a data set.
+/// The paths of all images of a dataset.
 pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
     let samples = splits
         .train
@@ -226,6 +227,7 @@ pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
     samples.map(|sample| sample.path.as_path()).collect()
 }
 
+/// Adds problems if the data cannot be evaluated by a protocol, and warnings about queries without a match.
 fn validate_evaluation(
     protocol: &Protocol,
     splits: &Splits,
@@ -260,7 +262,9 @@ fn validate_evaluation(
         }
     };
     let expected = match protocol {
-        Protocol::Market => "a gallery image of the same identity by another camera for each query",
+        Protocol::Market => {
+            "a gallery image of the same identity from another camera for each query"
+        }
         Protocol::NoCameras => "another gallery image of the same identity for each query",
         _ => "a gallery image that the protocol calls a match for each query",
     };
@@ -288,7 +292,7 @@ fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Result<Vec<&'a Samp
     }
     let is_match = |one: usize, other: usize| {
         let relevance = protocol.relevance(query_labels.at(one), gallery_labels.at(other));
-        // An image is told from itself by its number, which samples do not have yet.
+        // The protocol excludes the query itself by its image number, which samples do not have yet.
         let itself = *protocol == Protocol::NoCameras && query[one].path == gallery[other].path;
         relevance == Relevance::Match && !itself
     };
@@ -301,7 +305,7 @@ fn unmatched<'a>(protocol: &Protocol, splits: &'a Splits) -> Result<Vec<&'a Samp
     Ok(unmatched.map(|one| &query[one]).collect())
 }
 
-/// The first few paths of samples.
+/// The paths of the first 3 samples, and how many more there are.
 fn named(samples: &[&Sample]) -> String {
     let paths = samples.iter().take(NAMED);
     let paths = paths.map(|sample| sample.path.display().to_string());
@@ -328,7 +332,7 @@ mod tests {
         Recipe::strong_baseline("toy", InputSize::PERSON, network)
     }
 
-    /// Values that were accepted or panicked, and what is said of them.
+    /// Invalid settings, and their messages.
     const CASES: [(Change, &str); 30] = [
         (
             |r| r.input.height = 0,
@@ -462,7 +466,7 @@ mod tests {
     ];
 
     #[test]
-    fn impossible_values_are_refused_with_their_path() {
+    fn invalid_settings_are_rejected_with_their_path() {
         assert!(toy().problems().is_empty());
         for (change, expected) in CASES {
             let mut recipe = toy();
@@ -472,23 +476,24 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_at_once() {
+    fn all_problems_are_reported_together() {
         let mut recipe = toy();
         (recipe.epochs, recipe.clip_norm) = (0, Some(-1.0));
         recipe.precision = Precision::Float16;
         let error = recipe.validate(&people(4, &[1, 2]), &Device::default());
-        let text = error.expect_err("impossible").to_string();
+        let text = error.expect_err("3 problems").to_string();
         assert!(
             text.starts_with("recipe: 3 problems\nclip_norm: "),
             "{text}"
         );
         assert!(
-            text.contains("\nepochs: ") && text.contains("at most 4, the identities"),
+            text.contains("\nepochs: ") && text.contains("at most 4, the number of"),
             "{text}"
         );
     }
 
-    /// Images of so many people by each of the cameras, the first of which asks.
+    /// One image of each identity from each camera. Those of the first camera are also training and query
+    /// images.
     fn people(identities: i64, cameras: &[u32]) -> Splits {
         let sample = |identity, camera: u32| {
             Sample::new(format!("{identity}_{camera}.jpg"), Identity::new(identity))
@@ -510,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_cannot_be_evaluated_are_refused() {
+    fn data_that_cannot_be_evaluated_are_rejected() {
         assert_eq!(settings(&people(3, &[1, 2]), |_| {}), Ok(Vec::new()));
         assert_eq!(
             settings(&people(3, &[1]), |_| {}),
@@ -527,7 +532,7 @@ mod tests {
             error.ends_with("found market with 1 of 9 images without a camera: 2_2.jpg"),
             "{error}"
         );
-        // A query is not its own answer.
+        // A query does not match itself.
         let error = settings(&people(3, &[1]), |r| {
             r.evaluation.protocol = Protocol::NoCameras;
         });
@@ -553,14 +558,14 @@ mod tests {
         let text = warnings[0].to_string();
         assert_eq!(
             text,
-            "evaluation: expected a gallery image of the same identity by another camera for each query, \
+            "evaluation: expected a gallery image of the same identity from another camera for each query, \
              found none for 4 of 5: 1_1.jpg, 2_1.jpg, 4_1.jpg and 1 more"
         );
     }
 
     #[test]
     fn images_that_cannot_be_opened_are_all_named() {
-        let error = openable(&people(8, &[1, 2]), |_| {}).expect_err("none is there");
+        let error = openable(&people(8, &[1, 2]), |_| {}).expect_err("no file exists");
         let text = error.to_string();
         assert!(
             text.starts_with("32 of 32 images cannot be opened:\n1_1.jpg: "),

@@ -1,4 +1,4 @@
-//! What a run is compared with before it trains: the recipe of a checkpoint, and the batches of a sampler.
+//! Checks of a run: the recipe of a checkpoint, and the batches of a sampler.
 
 use reid_core::Sample;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,7 +9,8 @@ use crate::{
     recipe::{Recipe, renamed},
 };
 
-/// The recipe of a checkpoint with the defaults of what was added to recipes since.
+/// Completes the recipe of a checkpoint with the defaults of settings that were added later. A value that
+/// cannot be parsed as a recipe is returned unchanged, so that the comparison with it reports a difference.
 pub(super) fn with_defaults<N, L>(saved: &Value) -> Value
 where
     N: Serialize + DeserializeOwned,
@@ -20,7 +21,7 @@ where
         .unwrap_or_else(|_| saved.clone())
 }
 
-/// Refuses what a sampler of one's own may give and nobody can train on.
+/// Rejects batches of a custom sampler that cannot be trained on.
 pub(super) fn expect_batches(batches: &[Vec<usize>], samples: &[Sample]) -> Result<(), Error> {
     let beyond = batches
         .iter()
@@ -28,7 +29,10 @@ pub(super) fn expect_batches(batches: &[Vec<usize>], samples: &[Sample]) -> Resu
         .find(|&&index| index >= samples.len());
     let reason = match beyond {
         _ if batches.is_empty() => "an epoch without batches".to_owned(),
-        Some(index) => format!("a batch with sample {index} of {}", samples.len()),
+        Some(index) => {
+            let count = samples.len();
+            format!("a batch with the sample index {index} of only {count} samples")
+        }
         None if batches.iter().any(Vec::is_empty) => "a batch without images".to_owned(),
         None => return Ok(()),
     };

@@ -1,4 +1,4 @@
-//! A step of a run: forward, backward, update.
+//! A training step of a run: forward and backward passes, and the update.
 
 use burn::{
     optim::GradientsParams,
@@ -16,14 +16,14 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// One step: forward and backward for each of its batches, then an update.
+    /// Makes a training step: a forward and a backward pass for each batch, then an update.
     pub(super) fn step(
         &mut self,
         parts: &mut Parts<'_>,
         batches: &[Batch],
     ) -> Result<Measured, Error> {
         let scaled = self.recipe.precision == Precision::Float16;
-        // A skipped step leaves nothing behind, but the forward pass moves running statistics.
+        // A skipped step must change nothing, but the forward pass updates running statistics.
         let untrained = scaled.then(|| parts.learner.untrained());
         let mut unread = Vec::with_capacity(batches.len());
         let mut sum = None;
@@ -42,7 +42,7 @@ impl Run<'_> {
         if let (Gradients::Used(squares), Some(last)) = (&gradients, unread.last_mut()) {
             last.squares = squares.values();
         }
-        // Only now: a GPU has the whole step to do meanwhile.
+        // The values are read last, so that a GPU computes the whole step without waiting.
         let mut measured = Vec::with_capacity(unread.len());
         let mut squares_read = Vec::new();
         for (unread, batch) in unread.into_iter().zip(batches) {
@@ -70,12 +70,12 @@ impl Run<'_> {
         if scaled {
             let skipped = matches!(gradients, Gradients::Skipped(_));
             let share = f64::from(u8::from(skipped));
-            measured.diagnostics.push(("left out".to_owned(), share));
+            measured.diagnostics.push(("skipped".to_owned(), share));
         }
         Ok(measured)
     }
 
-    /// What is measured on a batch, and the gradients of its loss as a share of the step's.
+    /// Computes the losses of a batch, and the gradients of their sum divided by the number of batches.
     fn backward(
         &self,
         parts: &Parts<'_>,
@@ -114,8 +114,8 @@ impl Run<'_> {
         (unread, gradients)
     }
 
-    /// Moves the parameters along gradients. `untrained` is what a step that is skipped puts back, in the
-    /// precision in which losses are scaled.
+    /// Updates the parameters, or skips the step if scaled gradients overflowed. `untrained` is `Some` if
+    /// losses are scaled: the values that a skipped step restores.
     fn update(
         &mut self,
         parts: &mut Parts<'_>,
@@ -124,7 +124,7 @@ impl Run<'_> {
     ) -> Gradients {
         let [of_model, of_criterion] = parts.learner.squares(&gradients);
         let Some(untrained) = untrained else {
-            self.stepped(parts, gradients, &of_model);
+            self.apply(parts, gradients, &of_model);
             return Gradients::Used(of_model.with_criterion(of_criterion));
         };
         let all = of_model.with_criterion(of_criterion);
@@ -134,13 +134,13 @@ impl Run<'_> {
             .unscaled(&*parts.learner, gradients, &all)
         {
             Ok(gradients) => {
-                // They are finite; what remains to be known is how long they are without the scale.
+                // They are finite. Only clipping needs their norm, now without the scale.
                 let of_model = match self.recipe.clip_norm {
                     Some(_) => parts.learner.squares(&gradients).into_iter().next(),
                     None => None,
                 };
                 let of_model = of_model.unwrap_or_default();
-                self.stepped(parts, gradients, &of_model);
+                self.apply(parts, gradients, &of_model);
                 Gradients::Used(of_model)
             }
             Err(name) => {
@@ -150,8 +150,8 @@ impl Run<'_> {
         }
     }
 
-    /// Moves the parameters along gradients. `squares` are those of the model.
-    fn stepped(&self, parts: &mut Parts<'_>, gradients: GradientsParams, squares: &Squares) {
+    /// Clips the gradients and updates the parameters. `squares` are those of the model.
+    fn apply(&self, parts: &mut Parts<'_>, gradients: GradientsParams, squares: &Squares) {
         let limit = self.recipe.clip_norm;
         let scale = limit.and_then(|limit| clipping(squares, limit));
         let gradients = match scale {
@@ -175,15 +175,15 @@ impl Run<'_> {
     }
 }
 
-/// What became of the gradients of a step.
+/// The use of the gradients of a step.
 enum Gradients {
-    /// The step was made; their lengths, still on the device.
+    /// The parameters were updated; ‖g‖² of each gradient, still on the device.
     Used(Squares),
-    /// The step was not made, because the gradient of this parameter overflowed.
+    /// The step was skipped, because the gradient of this parameter overflowed.
     Skipped(String),
 }
 
-/// The images of a batch.
+/// The images of a batch, `[batch, 3, height, width]`.
 fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     let InputSize { height, width } = batch.size;
     let shape = [batch.classes.len(), 3, height, width];

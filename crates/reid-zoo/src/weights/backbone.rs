@@ -1,4 +1,4 @@
-//! Trunk: published weights in a backbone.
+//! Backbone: loads published weights into a backbone.
 
 use std::path::Path;
 
@@ -7,20 +7,20 @@ use reid_nn::{Block, backbone::ResNet};
 use super::Weights;
 use crate::Error;
 
-/// Loads published weights into a backbone, leaving out their classifier.
+/// Loads published weights into a backbone, without their classifier.
 ///
-/// | network | as named by |
+/// | network | names of |
 /// |---|---|
 /// | ResNet, ResNeXt | torchvision |
 /// | SE-ResNeXt | Cadene (`layer0.conv1`, `se_module.fc1`) |
-/// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`), |
+/// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`) |
 ///
-/// The keys may stand under a prefix: `module.`, `base.`, `backbone.`, `model.`, `_orig_mod.` or any other. It
-/// is found, and what stands beside it, a head and classifiers, is left out with it. Of two of them, such as `student.` and
-/// `teacher.`, one has to be chosen with [`Weights::renamed`].
+/// The keys may have a prefix, such as `module.`, `base.`, `backbone.`, `model.` or `_orig_mod.`. It is found and
+/// removed. Keys without this prefix, such as those of a head, are skipped. If two prefixes are found, such as
+/// `student.` and `teacher.`, the load fails: choose one with [`Weights::renamed`].
 ///
-/// Everything else must fit. What stands in the backbone's sockets, such as attention, keeps its
-/// values where the file has none of it. Other trunks are a line of [`Weights`] each.
+/// All other keys must fit. Blocks in the sockets of the backbone, such as attention, keep their values if the file
+/// has none for them. Weights with other names can be renamed and loaded with [`Weights`].
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -57,7 +57,7 @@ pub fn load_backbone<I: Block, A: Block>(
     if !weights.keys().any(|key| key.starts_with("after.")) {
         weights = weights.optional("after.");
     }
-    let mul_gate = weights.keys().any(|key| key.contains(".se_module."));
+    let has_gates = weights.keys().any(|key| key.contains(".se_module."));
     let stages = [
         &backbone.layer1,
         &backbone.layer2,
@@ -67,7 +67,7 @@ pub fn load_backbone<I: Block, A: Block>(
     for (stage, blocks) in (1..).zip(stages) {
         for block in 0..blocks.len() {
             let block = format!("layer{stage}.{block}.");
-            if !mul_gate {
+            if !has_gates {
                 weights = weights.optional(&format!("{block}se_module."));
             }
             weights = weights

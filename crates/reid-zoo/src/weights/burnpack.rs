@@ -1,4 +1,4 @@
-//! Burnpack: reading and writing Burn's own format, in Burn's names and layout.
+//! Burnpack: reads and writes Burn's own format, with Burn's names and layout.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Vec<Tensor>, Error> {
         .map_err(|error| Format::Burnpack.damaged(path, error.to_string()))
 }
 
-/// Writes a file under a temporary name beside it, and renames it when it is whole.
+/// Writes a file under a temporary name in the same folder, and renames it when it is complete.
 pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
     Writer::new(tensors)
         .with_metadata("format", "burnpack")

@@ -1,34 +1,37 @@
-//! Format: what a file of weights is, by its name and by its first bytes.
+//! Format: recognises the format of a file of weights by its first bytes or its extension.
 
 use std::path::Path;
 
 use crate::Error;
 
-/// Bytes of a file that are enough to recognise it.
+/// The number of bytes at the start of a file by which it is recognised.
 pub(super) const HEAD: usize = 64;
 
-/// A format of weights.
+/// A format of files of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// A checkpoint of `torch.save`.
     PyTorch,
     /// Safetensors.
     Safetensors,
-    /// Burn's own.
+    /// Burn's own format.
     Burnpack,
 }
 
 impl Format {
-    /// The format that a file has, by its content. Names mean little: `.bin`, `.ckpt`, `.th`, `.pth.tar-60`
-    /// and many more are checkpoints of `PyTorch`. Only what begins like nothing known is left to the reader
-    /// of the format that its name tells, which says what is wrong with it.
+    /// The format of a file that is read, by its content. Extensions say little: `PyTorch` checkpoints end in
+    /// `.bin`, `.ckpt`, `.th`, `.pth.tar-60` and many more. The extension decides only if the first bytes are
+    /// unknown. The reader of that format then reports what is wrong.
     pub(super) fn of_content(path: &Path, head: &[u8]) -> Result<Self, Error> {
         let found = match recognise(head) {
             Content::Weights(format) => return Ok(format),
             Content::Other(found) => found.to_owned(),
             Content::Unknown => match Self::of_name(path) {
                 Some(format) => return Ok(format),
-                None => format!("bytes that begin with {:02x?}", &head[..head.len().min(8)]),
+                None => format!(
+                    "a file that starts with the bytes {:02x?}",
+                    &head[..head.len().min(8)]
+                ),
             },
         };
         Err(Error::Content {
@@ -37,7 +40,7 @@ impl Format {
         })
     }
 
-    /// The format that a file is written in, by its name.
+    /// The format in which a file is written, by its extension.
     pub(super) fn to_write(path: &Path) -> Result<Self, Error> {
         Self::of_name(path).ok_or_else(|| Error::Extension {
             path: path.to_owned(),
@@ -45,7 +48,7 @@ impl Format {
     }
 
     fn of_name(path: &Path) -> Option<Self> {
-        // What `torch.save` wrote as `checkpoint.pth.tar` is no archive.
+        // PyTorch checkpoints named `checkpoint.pth.tar` are not archives.
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = name.to_str().unwrap_or("").to_ascii_lowercase();
         let name = Path::new(name.trim_end_matches(".tar"));
@@ -58,7 +61,7 @@ impl Format {
         }
     }
 
-    /// The format in words, with its article.
+    /// The name of the format, with its article.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::PyTorch => "a PyTorch checkpoint",
@@ -77,14 +80,14 @@ impl Format {
     }
 }
 
-/// What the first bytes of a file tell.
+/// What a file is, by its first bytes.
 enum Content {
     Weights(Format),
     Other(&'static str),
     Unknown,
 }
 
-/// What begins with these bytes.
+/// Recognises a file by its first bytes.
 fn recognise(head: &[u8]) -> Content {
     use Content::{Other, Unknown, Weights};
     let text = head
@@ -103,20 +106,20 @@ fn recognise(head: &[u8]) -> Content {
         // A length below 2³² in eight bytes, then JSON.
         [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Weights(Format::Safetensors),
         _ if is(b"PK\x03\x04") || is(b"PK\x05\x06") => Weights(Format::PyTorch),
-        // A pickle begins with its protocol.
+        // A pickle starts with its protocol.
         [0x80, 2..=5, ..] => Weights(Format::PyTorch),
         _ if head.windows(legacy.len()).any(|bytes| bytes == legacy) => Weights(Format::PyTorch),
         // The magic number "BURN", little-endian.
         _ if is(b"NRUB") => Weights(Format::Burnpack),
-        // What a download leaves behind when the file itself was not given.
+        // A download that failed leaves such a file.
         _ if is(b"version https://git-lfs") => Other("a Git LFS pointer to a file"),
         _ if says(b"<!doctype") || says(b"<html") || says(b"<head") => Other("a web page"),
-        _ if says(b"<?xml") || says(b"<") => Other("XML, perhaps what a server answered"),
-        _ if says(b"{") => Other("JSON, perhaps what a server answered"),
-        _ if is(b"\x1f\x8b") => Other("a gzip archive, to be unpacked first"),
-        _ if is(b"7z\xbc\xaf") || is(b"Rar!") => Other("an archive, to be unpacked first"),
-        _ if is(b"\x89HDF") => Other("an HDF5 file, as Keras writes"),
-        _ if is(b"\x93NUMPY") => Other("an array of NumPy"),
+        _ if says(b"<?xml") || says(b"<") => Other("XML, perhaps an error message of a server"),
+        _ if says(b"{") => Other("JSON, perhaps an error message of a server"),
+        _ if is(b"\x1f\x8b") => Other("a gzip archive, which must be unpacked first"),
+        _ if is(b"7z\xbc\xaf") || is(b"Rar!") => Other("an archive, which must be unpacked first"),
+        _ if is(b"\x89HDF") => Other("an HDF5 file, perhaps of Keras"),
+        _ if is(b"\x93NUMPY") => Other("a NumPy array"),
         _ if is(b"GGUF") => Other("a GGUF file"),
         _ => Unknown,
     }
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_formats_that_are_written_in_any_case() {
+    fn extensions_in_any_case_select_the_format_that_is_written() {
         let cases = [
             ("a.pth", Format::PyTorch),
             ("a.b.PT", Format::PyTorch),
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn content_decides_whatever_the_name() {
+    fn the_content_decides_whatever_the_extension() {
         let cases: [(&[u8], Format); 5] = [
             (b"PK\x03\x04", Format::PyTorch),
             (b"\x80\x02}q\x00.", Format::PyTorch),
@@ -167,30 +170,36 @@ mod tests {
                 assert_eq!(found, expected, "{name}");
             }
         }
-        // What begins like nothing known is left to the reader that the name tells.
+        // If the first bytes are unknown, the extension decides.
         assert!(Format::of_content(Path::new("w.pth"), b"text").is_ok());
-        let error = Format::of_content(Path::new("w.bin"), b"text").expect_err("nothing known");
+        let error = Format::of_content(Path::new("w.bin"), b"text").expect_err("unknown bytes");
         assert!(
             error
                 .to_string()
-                .ends_with("found bytes that begin with [74, 65, 78, 74]"),
+                .ends_with("found a file that starts with the bytes [74, 65, 78, 74]"),
             "{error}"
         );
     }
 
     #[test]
-    fn a_file_that_is_something_else_is_named() {
+    fn the_error_says_what_a_file_without_weights_is() {
         let cases: [(&[u8], &str); 8] = [
             (b"", "an empty file"),
             (b"<!DOCTYPE html>", "a web page"),
             (b"\n <HTML>", "a web page"),
             (
                 b"<?xml version=\"1.0\"?>",
-                "XML, perhaps what a server answered",
+                "XML, perhaps an error message of a server",
             ),
-            (b"{\"error\": 404}", "JSON, perhaps what a server answered"),
-            (b"\x1f\x8b\x08", "a gzip archive, to be unpacked first"),
-            (b"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
+            (
+                b"{\"error\": 404}",
+                "JSON, perhaps an error message of a server",
+            ),
+            (
+                b"\x1f\x8b\x08",
+                "a gzip archive, which must be unpacked first",
+            ),
+            (b"\x89HDF\r\n", "an HDF5 file, perhaps of Keras"),
             (
                 b"version https://git-lfs.github.com/spec/v1",
                 "a Git LFS pointer to a file",
@@ -200,7 +209,8 @@ mod tests {
             for name in ["w.safetensors", "w.pth", "w.bin"] {
                 let error = Format::of_content(Path::new(name), head).expect_err(found);
                 let expected = format!(
-                    "{name}: expected weights of PyTorch, in safetensors or of Burn, found {found}"
+                    "{name}: expected a PyTorch checkpoint, a safetensors file or a burnpack file, \
+                     found {found}"
                 );
                 assert_eq!(error.to_string(), expected);
             }

@@ -1,15 +1,15 @@
-//! Layout: shape and type of a tensor.
+//! Layout: shape and dtype of a tensor.
 
 use std::fmt;
 
 use burn::{store::burn_pack::Tensor, tensor::DType};
 
-/// Shape and type of a tensor.
+/// The shape and the dtype of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
-    /// Type of the values.
+    /// The dtype of the values.
     pub dtype: DType,
 }
 
@@ -21,12 +21,12 @@ impl Layout {
         }
     }
 
-    /// Whether a tensor of this layout can take the values of the other one, after a cast.
+    /// Whether a tensor of this layout can take values of the other layout after a cast.
     pub(super) fn takes(&self, other: &Self) -> bool {
         self.shape == other.shape && self.is_of_kind(other)
     }
 
-    /// Whether both hold floats, integers or flags, of whatever width.
+    /// Whether both dtypes are floats, integers or booleans, of any width.
     pub(super) fn is_of_kind(&self, other: &Self) -> bool {
         let (one, other) = (self.dtype, other.dtype);
         let is_int = |dtype: DType| dtype.is_int() || dtype.is_uint();

@@ -1,4 +1,4 @@
-//! Parameters: the tensors of a module by name, out and in.
+//! Parameters: collects and replaces the tensors of a module by name.
 
 use std::collections::HashMap;
 
@@ -8,47 +8,47 @@ use burn::{
     tensor::{Bool, Int, Tensor, TensorData, kind::Basic},
 };
 
-/// Whose names and layout the tensors of a file have.
+/// The convention for names and layouts of the tensors in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Convention {
     /// `PyTorch`'s: `weight` and `bias` of every normalisation, `[out, in]` weights of linear
-    /// layers, no names of enum variants.
+    /// layers, and no names of enum variants.
     PyTorch,
     /// Burn's: the names and layout of the module itself.
     Burn,
 }
 
-/// Every tensor of a module, running statistics too; values are read when they are asked for.
+/// Collects every tensor of a module, including running statistics. Values are read only when they are used.
 pub(super) fn collect<M: Module>(module: &M, convention: Convention) -> Vec<burn_pack::Tensor> {
     let mut collector = Collector {
-        place: Place::new(convention),
+        path: TensorPath::new(convention),
         tensors: Vec::new(),
     };
     module.visit(&mut collector);
     collector.tensors
 }
 
-/// The module with `data` in the tensors of these names, whose shapes and types must be those that
-/// [`collect`] gives. Identifiers, devices, and what takes a gradient stay those of the module.
+/// Replaces the values of the tensors that `data` names, with the shapes and dtypes that [`collect`] returns. The
+/// parameters keep their IDs, their device and whether they require a gradient.
 pub(super) fn fill<M: Module>(
     module: M,
     convention: Convention,
     data: HashMap<String, TensorData>,
 ) -> M {
     module.map(&mut Filler {
-        place: Place::new(convention),
+        path: TensorPath::new(convention),
         data,
     })
 }
 
-/// A place in a module, as names and containers from the outside in.
-struct Place {
+/// The path of a tensor in a module: names and containers, outermost first.
+struct TensorPath {
     convention: Convention,
     names: Vec<String>,
     containers: Vec<String>,
 }
 
-impl Place {
+impl TensorPath {
     const fn new(convention: Convention) -> Self {
         Self {
             convention,
@@ -75,7 +75,7 @@ impl Place {
         self.convention == Convention::PyTorch && container.starts_with("Enum:")
     }
 
-    /// The name of the tensor at this place.
+    /// The key of the tensor at this path.
     fn key(&self) -> String {
         let key = self.names.join(".");
         let renamed = match (self.convention, self.owner(), self.leaf()) {
@@ -90,7 +90,7 @@ impl Place {
         }
     }
 
-    /// Whether the tensor here is `[in, out]` in the module and `[out, in]` in the file.
+    /// Whether the tensor at this path is `[in, out]` in the module and `[out, in]` in the file.
     fn is_transposed(&self) -> bool {
         self.convention == Convention::PyTorch
             && self.owner() == "Linear"
@@ -101,7 +101,7 @@ impl Place {
         self.names.last().map_or("", String::as_str)
     }
 
-    /// The name of the struct that declares the tensor here.
+    /// The name of the struct that declares the tensor at this path.
     fn owner(&self) -> &str {
         let mut owners = self.containers.iter().rev();
         owners
@@ -110,7 +110,7 @@ impl Place {
     }
 }
 
-/// Whether a struct is one of Burn's normalisations, which say `gamma` and `beta`.
+/// Whether a struct is one of Burn's normalisations, whose parameters are `gamma` and `beta`.
 fn is_norm(owner: &str) -> bool {
     matches!(
         owner,
@@ -119,7 +119,7 @@ fn is_norm(owner: &str) -> bool {
 }
 
 struct Collector {
-    place: Place,
+    path: TensorPath,
     tensors: Vec<burn_pack::Tensor>,
 }
 
@@ -128,16 +128,16 @@ impl Collector {
     where
         Tensor<D, K>: Parameter,
     {
-        let tensor = match self.place.convention {
+        let tensor = match self.path.convention {
             Convention::PyTorch => param.val(),
             Convention::Burn => param.transform_for_save().val(),
         };
-        let tensor = if self.place.is_transposed() {
+        let tensor = if self.path.is_transposed() {
             tensor.swap_dims(0, 1)
         } else {
             tensor
         };
-        let (key, id) = (self.place.key(), param.id.val());
+        let (key, id) = (self.path.key(), param.id.val());
         self.tensors
             .push(bridge::from_tensor(&tensor, key, Some(id)));
     }
@@ -145,11 +145,11 @@ impl Collector {
 
 impl ModuleVisitor for Collector {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, container: &str) {
-        self.place.exit(container);
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -166,7 +166,7 @@ impl ModuleVisitor for Collector {
 }
 
 struct Filler {
-    place: Place,
+    path: TensorPath,
     data: HashMap<String, TensorData>,
 }
 
@@ -178,36 +178,36 @@ impl Filler {
     where
         Tensor<D, K>: Parameter,
     {
-        let Some(data) = self.data.remove(&self.place.key()) else {
+        let Some(data) = self.data.remove(&self.path.key()) else {
             return param;
         };
         let (id, dtype) = (param.id, data.dtype());
         let device = param.lazy_device();
         let tensor = Tensor::from_data(data, (&device, dtype));
-        if self.place.convention == Convention::PyTorch && self.place.is_transposed() {
-            // Laid out as it is built, so that products round as they did before it was saved.
+        if self.path.convention == Convention::PyTorch && self.path.is_transposed() {
+            // The weight is stored as in a new layer, so that products are rounded as before the save.
             let transposed = tensor.swap_dims(0, 1).into_data();
             let tensor = Tensor::from_data(transposed, (&device, dtype));
             return param.map(|old| replaced(&old, tensor));
         }
-        // The file's identifiers are not taken over: two branches may be filled from one file. Of a parameter that
-        // was never read, nothing is drawn.
+        // The parameter IDs of the file are not used, because two branches may be filled from one file. A parameter
+        // that is not initialised yet draws no random numbers.
         param.transform_for_load(tensor, id)
     }
 }
 
-/// The new value, which takes a gradient if the old one did.
+/// Returns the new value, which requires a gradient if the old one did.
 fn replaced<T: Parameter>(old: &T, new: T) -> T {
     new.set_require_grad(old.is_require_grad())
 }
 
 impl ModuleMapper for Filler {
     fn enter_module(&mut self, name: &str, container: &str) {
-        self.place.enter(name, container);
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _name: &str, container: &str) {
-        self.place.exit(container);
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn pytorch_names_norms_and_transposes_linear_layers() {
+    fn the_pytorch_convention_renames_norms_and_transposes_linear_layers() {
         let expected = [
             ("layer.weight", vec![2, 3]),
             ("norms.0.weight", vec![3]),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn burn_names_are_those_of_the_module() {
+    fn the_burn_convention_keeps_the_names_of_the_module() {
         let expected = [
             ("layer.Plain.weight", vec![3, 2]),
             ("norms.0.gamma", vec![3]),
@@ -286,9 +286,9 @@ mod tests {
         assert_eq!(names_and_shapes(Convention::Burn), expected);
     }
 
-    /// What comes out goes in again, also where Burn keeps a linear layer the other way round.
+    /// Collected tensors can be filled in again, also if the weight of a linear layer is stored in columns.
     #[test]
-    fn both_conventions_travel_between_both_layouts_of_linear_layers() {
+    fn both_conventions_work_with_both_layouts_of_linear_layers() {
         let device = Device::default();
         let layer = |layout| LinearConfig::new(3, 3).with_layout(layout).init(&device);
         for convention in [Convention::PyTorch, Convention::Burn] {
@@ -307,7 +307,7 @@ mod tests {
             let to = fill(to, convention, data);
             let input = Tensor::<2>::from_data([[1.0, 2.0, 3.0]], &device);
             let (one, other) = (from.forward(input.clone()), to.forward(input));
-            // Two layouts round in two ways.
+            // The products of the two layouts are rounded differently.
             let (one, other) = (one.into_data(), other.into_data());
             one.assert_approx_eq::<f32>(&other, Tolerance::default());
         }

@@ -1,19 +1,19 @@
-//! Prefixes: what other toolkits put before every key, and what to say where keys do not fit.
+//! Prefixes: finds the prefixes of keys that other toolkits add, and diagnoses keys that do not fit.
 
 use std::collections::BTreeSet;
 
 use super::report::WeightReport;
 
-/// Prefixes that a diagnosis names.
+/// The number of prefixes that a diagnosis lists at most.
 const NAMED: usize = 3;
 
-/// Whether a key is the counter of `PyTorch`'s batch normalisation, which no module here has.
+/// Whether a key is the counter of `PyTorch`'s batch normalisation, which no module of this library has.
 pub(super) fn is_counter(key: &str) -> bool {
     key.rsplit('.').next() == Some("num_batches_tracked")
 }
 
-/// What stands before every key of a file and before none of the module's, such as `module.`,
-/// `_orig_mod.` or `model.backbone.`; nothing if a key fits as it is, or if nothing makes one fit.
+/// Finds the prefix that all keys of a file have before a key of the module, such as `module.`, `_orig_mod.` or
+/// `model.backbone.`. Empty if a key fits without removing a prefix, or if no prefix makes one fit.
 pub(super) fn common<'a>(file: &[&'a str], module: &BTreeSet<&str>) -> &'a str {
     let Some(first) = file.first() else {
         return "";
@@ -34,7 +34,7 @@ pub(super) fn common<'a>(file: &[&'a str], module: &BTreeSet<&str>) -> &'a str {
     }
 }
 
-/// The prefixes under which a file has a key, the empty one among them.
+/// The prefixes with which a file has `key`, including the empty prefix if it has the key itself.
 pub(super) fn before<'a>(key: &str, file: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let prefixes = file.filter_map(|found| found.strip_suffix(key));
     prefixes
@@ -42,7 +42,7 @@ pub(super) fn before<'a>(key: &str, file: impl Iterator<Item = &'a str>) -> BTre
         .collect()
 }
 
-/// What is probably wrong where a file does not fit a module, and what helps.
+/// Says why a file probably does not fit a module, and what to do.
 pub(super) fn diagnosis(
     file: &BTreeSet<&str>,
     module: &BTreeSet<&str>,
@@ -52,10 +52,10 @@ pub(super) fn diagnosis(
     let (missing, unexpected) = (report.missing.len(), report.unexpected.len());
     match (missing, unexpected, report.misshapen.len()) {
         (0, 0, shapes) => format!(
-            "all names fit and {shapes} of {keys} shapes do not, as with another width or another number of classes"
+            "all names fit, but {shapes} of {keys} shapes do not: another width or number of classes?"
         ),
         (0, more, 0) => format!(
-            "the file has {more} keys more than the module; `Weights::without` leaves out what is not wanted"
+            "the file has {more} keys that the module does not have: remove them with `Weights::without`"
         ),
         (less, 0, 0) => format!("the file lacks {less} of the {keys} keys of the module"),
         _ => under(file, module)
@@ -64,25 +64,25 @@ pub(super) fn diagnosis(
     }
 }
 
-/// Whether all of these keys are among others under a prefix.
+/// Whether all `keys` are among `others` with a prefix that is not empty.
 fn are_under(prefix: &str, keys: &BTreeSet<&str>, others: &BTreeSet<&str>) -> bool {
     let is_there = |key: &&str| others.contains(format!("{prefix}{key}").as_str());
     !prefix.is_empty() && keys.iter().all(is_there)
 }
 
-/// What to say of a module that is a part of the file.
+/// Diagnoses a module that is a part of the file.
 fn under(file: &BTreeSet<&str>, module: &BTreeSet<&str>) -> Option<String> {
     let prefixes = before(module.first()?, file.iter().copied()).into_iter();
-    let places: Vec<&str> = prefixes
+    let fitting: Vec<&str> = prefixes
         .filter(|prefix| are_under(prefix, module, file))
         .collect();
-    let first = places.first()?;
-    let shown = places
+    let first = fitting.first()?;
+    let shown = fitting
         .iter()
         .take(NAMED)
         .map(|prefix| format!("`{prefix}`"));
     let shown = shown.collect::<Vec<_>>().join(" and under ");
-    let more = match places.len().saturating_sub(NAMED) {
+    let more = match fitting.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} others"),
     };
@@ -93,17 +93,17 @@ fn under(file: &BTreeSet<&str>, module: &BTreeSet<&str>) -> Option<String> {
     ))
 }
 
-/// What to say of a file that is a part of the module.
+/// Diagnoses a file that is a part of the module.
 fn within(file: &BTreeSet<&str>, module: &BTreeSet<&str>) -> Option<String> {
     let mut prefixes = before(file.first()?, module.iter().copied()).into_iter();
     let prefix = prefixes.find(|prefix| are_under(prefix, file, module))?;
     Some(format!(
-        "the keys of the file are those of the module under `{prefix}`, without the rest of it: load that part, or \
+        "the file has only the keys of the module under `{prefix}`: load it into that part of the module, or \
          call `.renamed(\"\", \"{prefix}\")` and `load_partially_into`"
     ))
 }
 
-/// What to say where no prefix helps.
+/// Diagnoses names that no prefix makes fit.
 fn names(file: &BTreeSet<&str>, module: &BTreeSet<&str>, found: usize) -> String {
     let first = |keys: &BTreeSet<&str>| {
         keys.first()
@@ -111,7 +111,8 @@ fn names(file: &BTreeSet<&str>, module: &BTreeSet<&str>, found: usize) -> String
     };
     match found {
         0 => format!(
-            "no key of the module is in the file: another architecture or other names, {} in the file and {} in the module",
+            "no key of the module is in the file: the architecture or its names differ, such as {} in the file \
+             and {} in the module",
             first(file),
             first(module)
         ),
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_every_key_is_found() {
+    fn a_common_prefix_is_found() {
         let module = set(&["conv.weight", "fc.bias", "fc.weight"]);
         let cases: [(&[&str], &str); 6] = [
             (&["conv.weight", "fc.bias"], ""),
@@ -147,7 +148,7 @@ mod tests {
         for (file, prefix) in cases {
             assert_eq!(common(file, &module), prefix, "{file:?}");
         }
-        // A key that fits as it is: nothing is taken off.
+        // One key fits without removing a prefix.
         assert_eq!(
             common(&["fc.weight", "fc.fc.weight"], &set(&["fc.weight"])),
             ""
@@ -179,12 +180,15 @@ mod tests {
             "{text}"
         );
         let many: Vec<String> = (0..9)
-            .flat_map(|of| [format!("{of}.conv.weight"), format!("{of}.fc.weight")])
+            .flat_map(|net| [format!("{net}.conv.weight"), format!("{net}.fc.weight")])
             .collect();
         let text = say(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(text.contains("under `2.` and 6 others: call"), "{text}");
         let text = say(&["weight"]);
-        assert!(text.contains("those of the module under `conv.`"), "{text}");
+        assert!(
+            text.contains("the keys of the module under `conv.`"),
+            "{text}"
+        );
         let text = say(&["stem.0.weight"]);
         assert!(
             text.contains("`stem.0.weight` in the file and `conv.weight` in the module"),

@@ -1,4 +1,4 @@
-//! `PyTorch` checkpoints: reading what `torch.save` wrote.
+//! `PyTorch` checkpoints: reads files that `torch.save` wrote.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use burn::store::{
 use super::format::Format;
 use crate::Error;
 
-/// The keys under which training programs put the weights beside their other state.
+/// The keys under which training programs store the weights, beside other state.
 const NESTS: [&str; 12] = [
     "state_dict",
     "model_state_dict",
@@ -32,16 +32,16 @@ const NESTS: [&str; 12] = [
     "teacher",
 ];
 
-/// What begins the keys of what is not weights.
+/// The prefixes of keys that hold other state than weights.
 const OTHERS: [&str; 5] = ["optim", "sched", "lr_sched", "scaler", "amp"];
 
-/// Bytes at the end of an archive that hold the names of its files.
+/// The number of bytes at the end of an archive in which the names of its files are searched.
 const DIRECTORY: u64 = 1 << 20;
 
-/// Reads the tensors of a checkpoint; their values are read from the file when they are asked for.
+/// Reads the tensors of a checkpoint. Their values are read from the file only when they are used.
 ///
-/// Where the weights are nested under a key beside other state, only that part is read: under `nest` if it
-/// is named, otherwise under the only key that can be meant.
+/// If the weights are nested under a key, beside other state, only the tensors under this key are read: `nest` if it
+/// is given, otherwise the only key that can hold the weights.
 pub(super) fn read(path: &Path, nest: Option<&str>) -> Result<Vec<Tensor>, Error> {
     let refused = |error| refusal(path, error);
     let reader = if let Some(nest) = nest {
@@ -55,13 +55,13 @@ pub(super) fn read(path: &Path, nest: Option<&str>) -> Result<Vec<Tensor>, Error
         }
     };
     if reader.is_empty() {
-        return Err(other(path, "a checkpoint without a single tensor"));
+        return Err(other(path, "a checkpoint without tensors"));
     }
     let tensors: BTreeMap<_, _> = reader.into_tensors().into_iter().collect();
     Ok(tensors.into_values().map(bridge::from_pytorch).collect())
 }
 
-/// The top-level key under which the weights are, if the file is no flat state dict.
+/// The top-level key that holds the weights; `None` if the file is a flat state dict.
 fn nested<'a>(
     path: &Path,
     content: &'a PickleValue,
@@ -97,7 +97,7 @@ fn nested<'a>(
     let (first, mut names) = (candidates.first().copied(), whole.tensors().keys());
     match (known.as_slice(), first) {
         ([nest], _) => Ok(candidates.get(nest).copied()),
-        // Under one unknown key, with other state beside it. Alone, it is a prefix like any other.
+        // One unknown key holds the weights if there is other state. Otherwise it is a prefix like any other.
         ([], Some(only)) if candidates.len() == 1 && !has_tensors(content, whole) => {
             let all = names.all(|name| name.starts_with(&format!("{only}.")));
             Ok((!all).then_some(only))
@@ -111,12 +111,12 @@ fn nested<'a>(
     }
 }
 
-/// Whether tensors stand at the top of a checkpoint.
+/// Whether the top level of a checkpoint has tensors.
 fn has_tensors(content: &HashMap<String, PickleValue>, whole: &PytorchReader) -> bool {
     content.keys().any(|key| whole.tensors().contains_key(key))
 }
 
-/// Whether this is what `optimizer.state_dict()` gives.
+/// Whether this is the result of `optimizer.state_dict()`.
 fn is_optimizer(content: &HashMap<String, PickleValue>) -> bool {
     content.contains_key("state") && content.contains_key("param_groups")
 }
@@ -128,18 +128,17 @@ fn other(path: &Path, found: &str) -> Error {
     }
 }
 
-/// What is wrong with a file that cannot be read.
+/// The error for a file that cannot be read, which says what the file contains if that can be found out.
 fn refusal(path: &Path, error: PytorchError) -> Error {
     if is_torch_script(path) {
-        let found =
-            "a TorchScript archive: save the `state_dict()` of what `torch.jit.load` gives instead";
+        let found = "a TorchScript archive: save the `state_dict()` of the loaded module instead";
         return other(path, found);
     }
-    // The pickle may be sound and hold something else than a dictionary of tensors.
+    // The pickle may be valid but contain something other than a dictionary of tensors.
     match PytorchReader::read_pickle_data(path, None) {
         Ok(PickleValue::Unsupported(class)) => {
             let found = format!(
-                "an object of class `{class}`: save its `state_dict()` instead, which is a dictionary of tensors"
+                "an object of class `{class}`: save its `state_dict()`, a dictionary of tensors, instead"
             );
             return other(path, &found);
         }
@@ -152,7 +151,8 @@ fn refusal(path: &Path, error: PytorchError) -> Error {
     let reason = match error {
         PytorchError::Zip(error) => {
             format!(
-                "its end, with the list of its parts, is missing or damaged ({error}): copy or download it again"
+                "the end of the file, with the list of its parts, is missing or damaged ({error}): \
+                 copy or download it again"
             )
         }
         error => error.to_string(),
@@ -160,7 +160,7 @@ fn refusal(path: &Path, error: PytorchError) -> Error {
     Format::PyTorch.damaged(path, reason)
 }
 
-/// Whether a file is an archive with code in it.
+/// Whether a file is a `TorchScript` archive, which has the file `constants.pkl`.
 fn is_torch_script(path: &Path) -> bool {
     let end = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;

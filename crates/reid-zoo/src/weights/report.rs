@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::layout::Layout;
 
-/// Keys of one group that are printed before the rest is counted.
+/// The number of keys of one group that are printed at most. Further keys are counted.
 const PRINTED: usize = 10;
 
-/// Which weights were applied and which did not fit, as keys in the names of the file.
+/// Which weights were applied and which did not fit, by their keys as in the file.
 ///
 /// ```
 /// use burn::tensor::DType;
@@ -37,31 +37,31 @@ const PRINTED: usize = 10;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WeightReport {
-    /// Keys whose values the module has now, in the module's order.
+    /// Keys whose values were put into the module, in the module's order.
     pub applied: Vec<String>,
     /// Keys of the module that the file does not have, in the module's order.
     pub missing: Vec<String>,
     /// Keys of the file that the module does not have, in alphabetical order.
     pub unexpected: Vec<String>,
-    /// Keys of both whose tensors differ in shape or kind, in the module's order.
+    /// Keys of both whose tensors differ in shape or in the kind of dtype, in the module's order.
     pub misshapen: Vec<Misshapen>,
 }
 
-/// A tensor of the file that does not fit the module's of the same name.
+/// A tensor of the file whose shape or dtype does not fit the tensor of the module with the same key.
 ///
 /// Both layouts are as in the file, such as `[out, in]` for the linear layers of `PyTorch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misshapen {
     /// The key.
     pub key: String,
-    /// What the module has.
+    /// The layout in the module.
     pub expected: Layout,
-    /// What the file has.
+    /// The layout in the file.
     pub found: Layout,
 }
 
 impl WeightReport {
-    /// Whether nothing is missing, unexpected or misshapen.
+    /// Whether no keys are missing, unexpected or misshapen.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshapen.is_empty()
@@ -75,7 +75,7 @@ impl fmt::Display for Misshapen {
             expected,
             found,
         } = self;
-        // Types matter only where no cast leads from one to the other.
+        // The dtypes matter only if values cannot be cast.
         if expected.is_of_kind(found) {
             let (expected, found) = (&expected.shape, &found.shape);
             write!(f, "{key}: expected {expected:?}, found {found:?}")
@@ -90,13 +90,13 @@ impl fmt::Display for WeightReport {
         let plural = |count| if count == 1 { "" } else { "s" };
         let applied = self.applied.len();
         write!(f, "{applied} key{} applied", plural(applied))?;
-        let mut group = |what: &str, place: &str, lines: &[String]| {
+        let mut group = |what: &str, explanation: &str, lines: &[String]| {
             if lines.is_empty() {
                 return Ok(());
             }
             write!(
                 f,
-                "\n{} {what} key{}{place}:",
+                "\n{} {what} key{}{explanation}:",
                 lines.len(),
                 plural(lines.len())
             )?;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_groups_are_cut() {
+    fn long_groups_are_shortened() {
         let report = WeightReport {
             missing: (0..23).map(|index| format!("layer.{index}")).collect(),
             ..WeightReport::default()

@@ -1,4 +1,4 @@
-//! Safetensors: reading and writing, in `PyTorch`'s names and layout.
+//! Safetensors: reads and writes files with `PyTorch`'s names and layout.
 
 use std::{collections::HashMap, path::Path};
 
@@ -15,10 +15,10 @@ use safetensors::{
 use super::{format::Format, parameters::Convention};
 use crate::Error;
 
-/// Reads the tensors of a file, and whose names and layout they have.
+/// Reads the tensors of a file, and the convention of their names and layouts.
 ///
-/// Burn's own store names itself as the producer and keeps Burn's layout; everybody else's files,
-/// and those of this library, have `PyTorch`'s.
+/// In files of Burn's own store, the metadata entry `producer` is `burn`, and the layout is Burn's. All other files,
+/// including those of this library, have `PyTorch`'s.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Convention, Vec<Tensor>), Error> {
     let damaged = |reason: String| Format::Safetensors.damaged(path, reason);
     let (_, metadata) =
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Convention, Vec<Tensor>
     };
     let tensor = |(name, view): (&str, TensorView)| {
         let dtype = to_burn(view.dtype())
-            .ok_or_else(|| damaged(format!("`{name}` has unknown type {}", view.dtype())))?;
+            .ok_or_else(|| damaged(format!("`{name}` has the unknown dtype {}", view.dtype())))?;
         let bytes = Bytes::from_bytes_vec(view.data().to_vec());
         Ok(Tensor::new(
             name.to_owned(),
@@ -48,14 +48,15 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Convention, Vec<Tensor>
     Ok((convention, tensors))
 }
 
-/// Writes a file that is whole or not there.
+/// Writes a file atomically: it is complete or unchanged.
 pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
     let mut parts = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let (name, dtype, shape, _, bytes) =
             tensor.into_parts().map_err(|error| error.to_string())?;
-        let dtype = from_burn(dtype)
-            .ok_or_else(|| format!("`{name}` has type {dtype:?}, which safetensors do not have"))?;
+        let dtype = from_burn(dtype).ok_or_else(|| {
+            format!("`{name}` has dtype {dtype:?}, which safetensors does not support")
+        })?;
         parts.push((name, dtype, shape.to_vec(), bytes));
     }
     let mut views = Vec::with_capacity(parts.len());
@@ -63,8 +64,8 @@ pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
         let view = TensorView::new(*dtype, shape.clone(), bytes);
         views.push((name, view.map_err(|error| error.to_string())?));
     }
-    // Programs of the PyTorch world look for this entry. One entry only: a map of more would be
-    // written in any order.
+    // PyTorch programs look for this entry. There is only one, because several entries of a map would be written
+    // in random order.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
     write_atomic(path, bytes).map_err(|error| error.to_string())

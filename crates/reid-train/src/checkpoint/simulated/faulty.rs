@@ -1,4 +1,4 @@
-//! A disk that fails as it is told.
+//! A simulated disk with faults.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ impl Operation {
         match self {
             Self::CreateFolder(path) => Disk.create_folder(path),
             Self::Write(path, bytes) => Disk.write(path, bytes),
-            // What it waits for makes no difference to a process, and it is slow.
+            // Flushes are slow, and make no difference without a power cut.
             Self::SyncFile(_) | Self::SyncFolder(_) => Ok(()),
             Self::Rename(from, to) => Disk.rename(from, to),
             Self::RemoveFile(path) => Disk.remove_file(path),
@@ -34,13 +34,13 @@ impl Operation {
     }
 }
 
-/// A disk that keeps a list of what it is asked for, and fails as told.
+/// A disk that records its operations and fails at chosen ones.
 #[derive(Default)]
 pub(super) struct Faulty {
     pub(super) operations: RefCell<Vec<Operation>>,
-    /// The operation that fails, counted from 0, and whether all those behind it do too.
+    /// The index of the operation that fails, from 0, and whether all later operations fail too.
     pub(super) fails: Option<(usize, bool)>,
-    /// Bytes that can still be written; a write that needs more writes these and fails.
+    /// The number of bytes that can still be written. A longer write writes these bytes and fails.
     pub(super) room: Option<Cell<usize>>,
 }
 
@@ -92,7 +92,7 @@ impl Files for Faulty {
 }
 
 impl Operation {
-    /// The same in another folder.
+    /// The same operation with other paths.
     pub(super) fn moved(&self, to: &impl Fn(&Path) -> PathBuf) -> Self {
         match self {
             Self::CreateFolder(path) => Self::CreateFolder(to(path)),

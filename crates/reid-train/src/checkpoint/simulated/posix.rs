@@ -1,4 +1,4 @@
-//! A file system that forgets in a power cut what was not flushed.
+//! A simulated file system that can lose unflushed data in a power cut.
 
 use std::{
     collections::BTreeMap,
@@ -8,17 +8,17 @@ use std::{
 
 use super::faulty::Operation;
 
-/// A change of the names in a folder, which is there after a power cut or is not.
+/// A change of the names in a folder, which a power cut may undo.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     folder: PathBuf,
     names: Vec<(String, Option<Node>)>,
 }
 
-/// What a file that was not flushed holds after a power cut, given what was flushed and what was written.
+/// Computes the content of an unflushed file after a power cut, from the flushed and the written content.
 pub(super) type Content = fn(&[u8], &[u8]) -> Vec<u8>;
 
-/// A file or folder, whatever it is called.
+/// The index of a file or folder, which does not depend on its name.
 type Node = usize;
 
 #[derive(Clone, Debug)]
@@ -27,19 +27,19 @@ enum Entry {
     File { durable: Vec<u8>, now: Vec<u8> },
 }
 
-/// A file system that promises what POSIX does: contents are safe after they were flushed, names after their
-/// folder was; what was not flushed may be there or not, each change apart from the others.
+/// A file system with the guarantees of POSIX. Flushed contents are durable, and so are the names in a
+/// flushed folder. A power cut may keep or undo each other change independently.
 #[derive(Clone, Debug)]
 pub(super) struct Posix {
     nodes: Vec<Entry>,
-    /// Names as a running process sees them.
+    /// The names as a running process sees them.
     now: BTreeMap<PathBuf, Node>,
-    /// Names as they are on the disk, by folder.
+    /// The changes of names that were not flushed.
     pub(super) pending: Vec<Change>,
 }
 
 impl Posix {
-    /// A file system on which everything in a folder is safe.
+    /// A file system with the content of a folder, all flushed.
     pub(super) fn of_folder(root: &Path) -> Self {
         let mut system = Self {
             nodes: Vec::new(),
@@ -70,7 +70,7 @@ impl Posix {
         node
     }
 
-    /// Whether the content of every file is safe.
+    /// Whether the contents of all files are flushed.
     pub(super) fn is_flushed(&self) -> bool {
         let flushed = |content: &Entry| match content {
             Entry::Folder(_) => true,
@@ -125,7 +125,7 @@ impl Posix {
                 let inside: Vec<PathBuf> = self.now.keys().cloned().collect();
                 for path in inside {
                     if let Ok(rest) = path.strip_prefix(from) {
-                        let moved = self.now.remove(&path).expect("it is there");
+                        let moved = self.now.remove(&path).expect("the path exists");
                         let path = if rest.as_os_str().is_empty() {
                             to.clone()
                         } else {
@@ -150,8 +150,8 @@ impl Posix {
         self.change(vec![(path, Some(node))]);
     }
 
-    /// What is on the disk after a power cut: of the changes that were not flushed those that `kept` names,
-    /// and of the contents that were not flushed what `content` makes of them.
+    /// Writes the files after a power cut to a folder. The bits of `kept` select the unflushed changes of
+    /// names that are kept, and `content` computes the contents of unflushed files.
     pub(super) fn after_power_cut(&self, kept: u64, content: Content, to: &Path) {
         let mut disk = self.clone();
         for (number, change) in self.pending.iter().enumerate() {
@@ -187,7 +187,7 @@ impl Posix {
 
 fn settle(folder: &mut Entry, changes: &[Change]) {
     let Entry::Folder(names) = folder else {
-        panic!("changes of names in a file");
+        panic!("only a folder has names");
     };
     for (name, node) in changes.iter().flat_map(|change| &change.names) {
         match node {
