@@ -14,6 +14,8 @@ mod evaluate;
 mod expansion;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "files")]
+pub mod gallery;
 mod interval;
 mod labels;
 mod metric;
