@@ -1,8 +1,8 @@
-//! Decisions: enrols known people in a gallery, calibrates a threshold, and decides who each query shows, or that
-//! nobody in the gallery is shown.
+//! Decisions: enrols known people in a gallery, calibrates a threshold, and decides who each query shows, or
+//! that nobody in the gallery is shown.
 //!
-//! Without options, the example trains a small model on synthetic people first. It enrols four people that the model
-//! has not seen, and queries images of these four and of four strangers:
+//! Without options, the example trains a small model on synthetic people first. It enrols four people that
+//! the model has not seen, and queries images of these four and of four strangers:
 //!
 //! ```sh
 //! cargo run --release --example search_gallery
@@ -11,17 +11,18 @@
 //! With a trained model and your own images:
 //!
 //! ```sh
-//! cargo run --release --example search_gallery -- --run run --calibrate validation --enrol people --query crops
+//! cargo run --release --example search_gallery -- --run run --calibrate validation --enrol people \
+//!     --query crops
 //! ```
 //!
 //! - `run` is the output folder of `train_baseline`, or of any other run whose network is in `reid::zoo`.
-//! - `validation` is a dataset with query and gallery images of other people than those to enrol. The threshold is
+//! - `validation` is a dataset with query and gallery images of people who are not enrolled. The threshold is
 //!   the largest distance at which at most `--far` of the pairs of different people pass.
 //! - `people` has a folder per person, with one or more images.
 //! - `crops` is a folder of query images.
 //!
-//! It prints the decision for each query, one per line: the person, the distance and the file, or `unknown`. It
-//! writes the gallery to `target/search_gallery/people.gallery` (change it with `--out`).
+//! It prints the decision for each query, one per line: the person, the distance and the file, or `unknown`.
+//! It writes the gallery to `target/search_gallery/people.gallery` (change it with `--out`).
 
 #![expect(
     clippy::print_stdout,
@@ -96,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let threshold = calibrate(&embedder, &input.calibration, arguments.far)?;
     let rates = threshold.rates;
     eprintln!(
-        "threshold {:.4}: accepts {:.2} % of the pairs of different people and {:.1} % of those of the same person",
+        "threshold {:.4}: passed by {:.2} % of the pairs of different people and {:.1} % of the same person",
         threshold.distance,
         100.0 * rates.false_accepts.value,
         100.0 * rates.true_accepts.value
@@ -119,7 +120,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         arguments.out.display()
     );
 
-    // From here on, this could be another program with the same model. A gallery of another model is rejected.
+    // From here on, this could be another program with the same model. A gallery of another model is
+    // rejected.
     let gallery = Gallery::open(&arguments.out, &model)?;
     let queries = embedder.embed_files(input.queries.iter().cloned())?;
     let decisions = gallery.decide(&model, &queries, &GalleryFilter::default())?;
@@ -190,8 +192,8 @@ fn images(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(files)
 }
 
-/// Trains a small model on synthetic people. Of 16 test people, 8 are for the threshold, 4 are enrolled, and 4 are
-/// strangers.
+/// Trains a small model on synthetic people. Of 16 test people, 8 are for the threshold, 4 are enrolled, and
+/// 4 are strangers.
 fn synthetic(smoke: bool) -> Result<Input, Box<dyn Error>> {
     let out = PathBuf::from("target/search_gallery");
     let (data, run) = (

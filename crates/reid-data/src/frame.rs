@@ -156,8 +156,8 @@ impl<'a> Frame<'a> {
 
     /// Computes the pixels that a bounding box covers.
     ///
-    /// A pixel is covered if its centre is: column `c` if `x ≤ c + 0.5 < x + width`, and rows likewise. So the
-    /// edges are rounded to the nearest border between pixels, and the box is clipped at the frame.
+    /// A pixel is covered if its centre is: column `c` if `x ≤ c + 0.5 < x + width`, and rows likewise. So
+    /// the edges are rounded to the nearest border between pixels, and the box is clipped at the frame.
     ///
     /// # Errors
     /// If a value is infinite or NaN, if the width or the height is not above 0, or if no pixel is covered.

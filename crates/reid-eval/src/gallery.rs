@@ -54,7 +54,8 @@ pub enum GalleryStorage {
     /// IEEE half precision: 2 bytes per value in the file, and a relative rounding error of at most 2⁻¹¹.
     ///
     /// Values are rounded when they are enrolled, so that saving and opening changes no distance. For the
-    /// cosine distance, embeddings are normalised first; for the Euclidean distance, values are at most 65504.
+    /// cosine distance, embeddings are normalised first; for the Euclidean distance, values are at most
+    /// 65504.
     Half,
 }
 
@@ -92,8 +93,8 @@ impl GalleryConfig {
 /// ```
 ///
 /// The search is exact. The distances `d(q, eᵢ)` are those of an [`Index`](crate::Index) of the stored
-/// embeddings, to the bit. Every call names the model of its embeddings, and embeddings of another model or of
-/// another number of dimensions are rejected.
+/// embeddings, to the bit. Every call names the model of its embeddings, and embeddings of another model or
+/// of another number of dimensions are rejected.
 ///
 /// A gallery is one file ([`save`](Self::save), [`open`](Self::open)), which is read into memory as a whole.
 ///
@@ -112,7 +113,8 @@ impl GalleryConfig {
 /// // The threshold comes from labelled images of other people: at most 1 % of the pairs of two people pass.
 /// let (one, other) = (of(&[1.0, 0.0, 0.0, 1.0], &[8, 9])?, of(&[1.0, 0.2, 0.1, 1.0], &[8, 9])?);
 /// let distances = Distances::between(&one, &other, Metric::Cosine)?;
-/// let task = RetrievalTask::new(&distances, one.labels(), other.labels()).with_protocol(&Protocol::NoCameras);
+/// let task = RetrievalTask::new(&distances, one.labels(), other.labels())
+///     .with_protocol(&Protocol::NoCameras);
 /// let threshold = Threshold::calibrate(&task, 0.01, &Resampling::default())?;
 ///
 /// let model = ModelFingerprint::new("strong baseline of May");
@@ -151,7 +153,8 @@ impl Gallery {
         }
     }
 
-    /// Sets the threshold of decisions, which must be calibrated with the metric and the model of the gallery.
+    /// Sets the threshold of decisions, which must be calibrated with the metric and the model of the
+    /// gallery.
     #[must_use]
     pub fn with_threshold(self, threshold: Threshold) -> Self {
         Self {
@@ -211,7 +214,7 @@ impl Gallery {
     /// Adds entries: one per row of the embeddings. An identity that the gallery has gets further entries.
     ///
     /// # Errors
-    /// - [`GalleryError::Model`] or [`GalleryError::Dimensions`] if the embeddings do not belong to the model.
+    /// - [`GalleryError::Model`] or [`GalleryError::Dimensions`] if the embeddings are not of the model.
     /// - [`GalleryError::Entries`] if the numbers of entries and embeddings differ.
     /// - [`GalleryError::Identity`] if an identity is junk (-1), unknown (-2) or that of distractors (0).
     /// - [`GalleryError::Label`] if a time or a track number is not below 2⁶³.
@@ -232,8 +235,8 @@ impl Gallery {
     /// Replaces all entries of an enrolled identity by others.
     ///
     /// # Errors
-    /// As [`enrol`](Self::enrol), and if the identity is not enrolled, if an entry has another identity, or if
-    /// there are no entries. The gallery is then unchanged.
+    /// As [`enrol`](Self::enrol), and if the identity is not enrolled, if an entry has another identity, or
+    /// if there are no entries. The gallery is then unchanged.
     pub fn update(
         &mut self,
         model: &ModelFingerprint,
@@ -262,7 +265,8 @@ impl Gallery {
         self.forget_if(|entry| entry.identity == identity)
     }
 
-    /// Removes the entries for which `condition` is true, such as all before a time, and returns their number.
+    /// Removes the entries for which `condition` is true, such as all before a time, and returns their
+    /// number.
     pub fn forget_if(&mut self, condition: impl FnMut(&GalleryEntry) -> bool) -> usize {
         let removed: Vec<bool> = self.entries.iter().map(condition).collect();
         let mut kept = removed.iter().map(|removed| !removed);

@@ -21,7 +21,8 @@ pub struct TrackBankConfig {
     pub recent: usize,
     /// What a new detection is compared with. Default: the mean.
     pub distance: TrackDistance,
-    /// The number t of frames after which a track without a new embedding is forgotten; at least 1. Default: 30.
+    /// The number t of frames after which a track without a new embedding is forgotten; at least 1. Default:
+    /// 30.
     pub max_age: u64,
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// The box of a detection in a frame, in pixels from the upper left corner of the frame.
 ///
-/// The box may have fractions of pixels and may extend beyond the frame. [`Frame::region`](super::Frame::region)
-/// defines the pixels that it covers.
+/// The box may have fractions of pixels and may extend beyond the frame.
+/// [`Frame::region`](super::Frame::region) defines the pixels that it covers.
 ///
 /// ```
 /// use reid_data::BoundingBox;

@@ -72,8 +72,8 @@ impl Gallery {
     /// Reads a gallery of a model from a file. The whole file is read into memory.
     ///
     /// # Errors
-    /// [`GalleryError::FileModel`] if the gallery was made by another model, and [`GalleryError::File`] if the
-    /// file cannot be read, is truncated, was changed, or is not a gallery.
+    /// [`GalleryError::FileModel`] if the gallery was made by another model, and [`GalleryError::File`] if
+    /// the file cannot be read, is truncated, was changed, or is not a gallery.
     pub fn open(path: impl AsRef<Path>, model: &ModelFingerprint) -> Result<Self, GalleryError> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(at(path))?;

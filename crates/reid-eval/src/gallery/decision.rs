@@ -115,8 +115,8 @@ impl Gallery {
     ///
     /// The false accept rate of a [`Threshold`](crate::Threshold) is that of one pair of images. If a query
     /// shows nobody in the gallery and `n` entries are compared, the probability that it is taken for any of
-    /// them is at most `n · false_accept_rate`. Calibrate the threshold at a rate that is small enough for the
-    /// size of the gallery.
+    /// them is at most `n · false_accept_rate`. Calibrate the threshold at a rate that is small enough for
+    /// the size of the gallery.
     ///
     /// # Errors
     /// As [`search`](Self::search), and [`GalleryError::NoThreshold`] if the gallery has no threshold.

@@ -51,7 +51,8 @@ fn write_sorted(value: &Value, text: &mut String) {
             fields.sort_by_key(|field| field.0);
             text.push('{');
             for (name, value) in fields {
-                text.push_str(&format!("{name:?}:"));
+                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push(':');
                 write_sorted(value, text);
                 text.push(',');
             }

@@ -13,8 +13,8 @@ use crate::error::Error;
 const DIGITS: usize = 16;
 
 impl Embedder {
-    /// The fingerprint of the model, which changes with everything that embeddings depend on: weights, network,
-    /// input size, normalisation and flip test. The precision and the device are not included.
+    /// The fingerprint of the model, which changes with everything that embeddings depend on: weights,
+    /// network, input size, normalisation and flip test. The precision and the device are not included.
     ///
     /// It is a text such as `3fa9c1d2e4b5a697 (256x128)`.
     ///
