@@ -4,6 +4,8 @@ use std::{fmt, io, path::PathBuf};
 
 use reid_core::{Identity, Notice, Split};
 
+use crate::BoxProblem;
+
 /// An error while reading a dataset or making batches.
 ///
 /// A message about a file names its path and, in a list, the line. It says what was expected and what was
@@ -59,6 +61,32 @@ pub enum Error {
         height: u64,
         /// The largest number of pixels that is accepted.
         limit: u64,
+    },
+    /// The bytes of a frame do not have the size that was given.
+    #[error("a frame of {width} x {height} pixels: expected {expected}, found {found}")]
+    Frame {
+        /// The width that was given, in pixels.
+        width: u32,
+        /// The height that was given, in pixels.
+        height: u32,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Bounding boxes cannot be cropped from a frame.
+    #[error(
+        "{frame}: {} of {boxes} boxes cannot be cropped:{}",
+        problems.len(),
+        first_problems(problems)
+    )]
+    Boxes {
+        /// The name and size of the frame.
+        frame: String,
+        /// The number of boxes that were given.
+        boxes: usize,
+        /// Each box that cannot be cropped, in order.
+        problems: Vec<BoxProblem>,
     },
     /// A folder that the layout requires does not exist.
     #[error("{}: no such folder, expected {expected}", path.display())]
@@ -230,6 +258,19 @@ pub enum Error {
         /// The message of the panic or of the operating system.
         reason: String,
     },
+}
+
+/// Lists the first ten boxes that cannot be cropped, one per line.
+fn first_problems(problems: &[BoxProblem]) -> String {
+    let mut lines: Vec<String> = problems
+        .iter()
+        .take(10)
+        .map(|problem| format!("\n{problem}"))
+        .collect();
+    if problems.len() > lines.len() {
+        lines.push(format!("\nand {} more", problems.len() - lines.len()));
+    }
+    lines.concat()
 }
 
 /// Formats the message and its causes as [`reid_core::debug_error`] does.

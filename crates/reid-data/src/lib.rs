@@ -7,6 +7,8 @@
 //! | [`transform`] | image transforms, and [`Augmentation`](transform::Augmentation), which selects them |
 //! | [`loader`] | data loaders, whose worker threads prepare batches of plain `f32` values |
 //!
+//! A [`Frame`] is an image in memory, from which a detector's boxes are cropped.
+//!
 //! Batches are plain vectors, not tensors: the crate does not depend on Burn. All randomness comes from a
 //! [`Seed`](reid_core::Seed). The batches of an epoch depend on the seed, but not on the number of threads.
 //!
@@ -44,6 +46,7 @@
 pub mod dataset;
 mod decode;
 mod error;
+mod frame;
 mod headers;
 pub mod loader;
 mod resize;
@@ -54,5 +57,6 @@ pub use decode::{
     FileKind, MAX_PIXELS, decode, dimensions, file_kind, image_from_bytes, open_image,
 };
 pub use error::Error;
+pub use frame::{BoundingBox, BoxFault, BoxProblem, Frame, Region};
 pub use headers::unopenable;
 pub use resize::resize;

@@ -40,7 +40,7 @@ pub struct Distances<'a> {
 }
 
 /// The vectors of the queries or of the gallery.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Side<'a> {
     metric: Metric,
     dimensions: usize,
@@ -152,6 +152,17 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// The same side with vectors of its own.
+    #[cfg(feature = "files")]
+    pub(crate) fn owned(self) -> Side<'static> {
+        Side {
+            metric: self.metric,
+            dimensions: self.dimensions,
+            values: Cow::Owned(self.values.into_owned()),
+            scales: Cow::Owned(self.scales.into_owned()),
+        }
+    }
+
     /// Writes the distances from a range of vectors to a range of another side: cosine distances, or
     /// **squared** Euclidean distances. Distances may be infinite or NaN.
     pub(crate) fn squared_to(&self, other: &Self, ranges: [Range<usize>; 2], out: &mut [f32]) {
@@ -244,12 +255,43 @@ impl<'a> Side<'a> {
         self.scales.len()
     }
 
-    fn vector(&self, image: usize) -> &[f32] {
+    #[cfg(feature = "files")]
+    pub(crate) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// The values of all vectors, row by row.
+    #[cfg(feature = "files")]
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub(crate) fn vector(&self, image: usize) -> &[f32] {
         self.vectors(&(image..image + 1))
     }
 
     fn vectors(&self, range: &Range<usize>) -> &[f32] {
         &self.values[range.start * self.dimensions..range.end * self.dimensions]
+    }
+}
+
+/// A side that owns its vectors, to which vectors are added and from which they are removed.
+#[cfg(feature = "files")]
+impl Side<'static> {
+    /// Appends the vectors of another side with the same metric and dimensions.
+    pub(crate) fn append(&mut self, other: &Side<'_>) {
+        self.values.to_mut().extend_from_slice(&other.values);
+        self.scales.to_mut().extend_from_slice(&other.scales);
+    }
+
+    /// Removes the vectors whose index is marked.
+    pub(crate) fn remove(&mut self, marked: &[bool]) {
+        let mut kept = marked
+            .iter()
+            .flat_map(|marked| std::iter::repeat_n(!marked, self.dimensions));
+        self.values.to_mut().retain(|_| kept.next().unwrap_or(true));
+        let mut kept = marked.iter().map(|marked| !marked);
+        self.scales.to_mut().retain(|_| kept.next().unwrap_or(true));
     }
 }
 

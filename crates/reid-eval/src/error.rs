@@ -321,6 +321,20 @@ pub enum Error {
         /// Each invalid setting with its path.
         problems: Problems,
     },
+    /// The settings of a track bank are invalid.
+    #[error("track bank: {problems}")]
+    TrackBank {
+        /// Each invalid setting with its path.
+        problems: Problems,
+    },
+    /// A frame is before an earlier one.
+    #[error("expected frame {expected} or a later one, found frame {found}")]
+    FrameOrder {
+        /// The last frame.
+        expected: u64,
+        /// The frame found.
+        found: u64,
+    },
     /// A setting is 0 but must be at least 1.
     #[error("{setting} is 0, expected at least 1")]
     Setting {

@@ -6,7 +6,7 @@
 //! read but not written. The keys are:
 //!
 //! ```text
-//! features [n, d]  the embeddings                                   f32; f64 is also read
+//! features [n, d]  the embeddings                                   f32; f64 is also read, safetensors f16 too
 //! ids      [n]     identities: -2 unknown, -1 junk, 0 distractors   i64; i32 is also read
 //! cameras  [n]     optional, like all keys below                    i64; i32 is also read
 //! images   [n]     image IDs: equal IDs are the same image          i64; i32 is also read
@@ -25,6 +25,7 @@
 //! ```
 
 mod arrays;
+mod gallery;
 mod npy;
 mod numpy;
 #[cfg(feature = "parquet")]

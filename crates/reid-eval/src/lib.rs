@@ -14,6 +14,8 @@ mod evaluate;
 mod expansion;
 #[cfg(feature = "files")]
 pub mod files;
+#[cfg(feature = "files")]
+pub mod gallery;
 mod interval;
 mod labels;
 mod metric;
@@ -29,6 +31,7 @@ mod retrieval_task;
 mod search;
 mod single_shot;
 mod threshold;
+mod track_bank;
 mod verification;
 #[cfg(feature = "whitening")]
 mod whitening;
@@ -56,6 +59,7 @@ pub use retrieval_task::RetrievalTask;
 pub use search::{Index, Neighbour};
 pub use single_shot::{Trials, single_gallery_shot};
 pub use threshold::{Rates, Threshold};
+pub use track_bank::{TrackBank, TrackBankConfig, TrackDistance, TrackDistances};
 pub use verification::{PairCounts, RocPoint, Verification};
 #[cfg(feature = "whitening")]
 pub use whitening::Whitening;

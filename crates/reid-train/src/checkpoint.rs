@@ -4,6 +4,7 @@ mod files;
 mod fingerprint;
 mod generations;
 mod lock;
+mod model_hash;
 mod parts;
 mod sealed;
 #[cfg(test)]

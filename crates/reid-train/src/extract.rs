@@ -1,5 +1,7 @@
 //! Computes the embeddings of whole splits.
 
+mod boxes;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -124,6 +126,12 @@ impl Extractor {
         self.loader.size()
     }
 
+    /// Whether the embeddings of each image and its mirror image are averaged.
+    #[must_use]
+    pub fn flip_test(&self) -> bool {
+        self.flip_test
+    }
+
     /// Sets the number of images per batch. It affects speed and memory, but not the embeddings,
     /// except for rounding.
     ///
@@ -212,20 +220,38 @@ impl Extractor {
         images: &[RgbImage],
         device: &Device,
     ) -> Result<Embeddings, Error> {
+        let prepare = |index: usize| self.loader.prepare(&images[index]);
+        self.embed_prepared(model, images.len(), prepare, device)
+    }
+
+    /// Computes the embeddings of `count` images in batches. `prepare` returns the network input of an image,
+    /// `[3, height, width]`, and is called on all threads.
+    fn embed_prepared(
+        &self,
+        model: &dyn Embed,
+        count: usize,
+        prepare: impl Fn(usize) -> Vec<f32> + Sync,
+        device: &Device,
+    ) -> Result<Embeddings, Error> {
         let split = Split::Gallery;
-        if images.is_empty() {
+        if count == 0 {
             return Err(Error::NoImages { split });
         }
+        let InputSize { height, width } = self.input();
         let mut rows = Rows::default();
-        for batch in images.chunks(self.batch_size) {
-            let batch = self.precision.cast(self.prepare(batch, device));
+        for first in (0..count).step_by(self.batch_size) {
+            let batch = first..count.min(first.saturating_add(self.batch_size));
+            let shape = [batch.len(), 3, height, width];
+            let values = batch.into_par_iter().flat_map_iter(&prepare);
+            let data = TensorData::new(values.collect::<Vec<f32>>(), shape);
+            let batch = self.precision.cast(Tensor::from_data(data, device));
             rows.add(self.embed_batch(model, batch));
         }
         if let Some(row) = rows.not_finite() {
             let image = PathBuf::from(format!("image {row} in memory"));
             return Err(Error::Embedding { split, row, image });
         }
-        let labels = Labels::unknown(images.len());
+        let labels = Labels::unknown(count);
         Ok(Embeddings::from_parts(
             rows.values,
             rows.dimensions,

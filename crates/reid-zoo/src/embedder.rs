@@ -1,12 +1,18 @@
 //! Embedder: computes embeddings of images with a trained network.
 
-use std::path::{Path, PathBuf};
+mod boxes;
+mod fingerprint;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use burn::tensor::Device;
 use image::RgbImage;
 use reid_core::{HeatMap, InputSize, Sample, Split, Splits};
 use reid_data::{loader::LoaderConfig, transform::Normalise};
-use reid_eval::{Embeddings, EvaluationConfig, Report};
+use reid_eval::{Embeddings, EvaluationConfig, Report, gallery::ModelFingerprint};
 use reid_nn::{Embed, Init, Model, Network, Precision, device, heat_map::heat_maps};
 use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe};
 use serde_json::Value;
@@ -31,6 +37,9 @@ pub struct Embedder {
     extractor: Extractor,
     evaluation: EvaluationConfig,
     device: Device,
+    dimensions: OnceLock<usize>,
+    /// The fingerprint without the flip test, if it is known.
+    fingerprint: Option<ModelFingerprint>,
 }
 
 impl Embedder {
@@ -68,11 +77,14 @@ impl Embedder {
             .network
             .init(recipe.input, classes, &Init::empty(device));
         let model = Checkpoints::load_model(&checkpoint, model)?;
+        let fingerprint = fingerprint::of_checkpoint(&checkpoint, recipe.input)?;
         Ok(Self {
             model: Box::new(model.evaluation()),
             extractor: Extractor::from_recipe(&recipe, LoaderConfig::default()),
             evaluation: recipe.evaluation,
             device: device.clone(),
+            dimensions: OnceLock::new(),
+            fingerprint: Some(fingerprint),
         })
     }
 
@@ -86,6 +98,8 @@ impl Embedder {
             extractor: Extractor::new(input, Normalise::IMAGENET, LoaderConfig::default()),
             evaluation: EvaluationConfig::default(),
             device: device.clone(),
+            dimensions: OnceLock::new(),
+            fingerprint: None,
         }
     }
 

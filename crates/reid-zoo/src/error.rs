@@ -29,6 +29,12 @@ pub enum Error {
     /// No device was found.
     #[error(transparent)]
     Device(#[from] reid_nn::device::NoDevice),
+    /// A model in memory has no fingerprint.
+    #[error(
+        "the fingerprint of a model that was not opened from a checkpoint is not known: name the model with \
+         `Embedder::with_name`"
+    )]
+    NoFingerprint,
     /// There is no checkpoint at a path.
     #[error(
         "{}: expected a run or a checkpoint: a folder with `last.json` or `state.json`",

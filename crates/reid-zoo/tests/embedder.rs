@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use reid_core::{InputSize, Split, Splits};
+use reid_core::{InputSize, Seed, Split, Splits};
 use reid_data::{dataset::market1501, loader::LoaderConfig, open_image};
 use reid_nn::{
     Block, Init, Network,
@@ -226,4 +226,39 @@ fn heat_maps_are_the_grad_cam_of_the_model() {
     assert!(largest > 0.0, "nothing to compare");
     let none = embedder.heat_maps(&[]).expect_err("no images").to_string();
     assert!(none.contains("no images"), "{none}");
+}
+
+#[test]
+fn a_fingerprint_names_the_weights_the_input_and_the_flip_test() {
+    let fixture = Fixture::new(|_| {});
+    let run = fixture.run();
+    let print = |embedder: Embedder| embedder.fingerprint().expect("a checkpoint").to_string();
+    let find = |kind| {
+        let found = Checkpoints::new(&run).find(kind).expect("readable");
+        found.expect("a checkpoint")
+    };
+    let best = print(open(&run));
+    assert!(best.ends_with(" (32x16)") && best.len() == 24, "{best}");
+    let moved = fixture.folder.path().join("moved");
+    std::fs::rename(find(CheckpointKind::Best), &moved).expect("moved");
+    assert_eq!(print(open(&moved)), best);
+    let flipped = print(open(&moved).with_flip_test());
+    assert_eq!(flipped, format!("{best}, flip test"));
+
+    // The same weights with another normalisation.
+    let other = Fixture::new(|recipe| recipe.augmentation.normalise.mean = [0.5; 3]);
+    assert_ne!(print(open(other.run())), best);
+
+    let model = (ResNetConfig::resnet18().with_width(4), BnNeckConfig::new());
+    let model = model.init(fixture.recipe.input, 3, &Init::new(Seed::new(1), &device()));
+    let embedder = Embedder::new(model, fixture.recipe.input, &device());
+    assert_eq!(
+        embedder
+            .fingerprint()
+            .expect_err("no checkpoint")
+            .to_string(),
+        "the fingerprint of a model that was not opened from a checkpoint is not known: name the model with \
+         `Embedder::with_name`"
+    );
+    assert_eq!(print(embedder.with_name("untrained")), "untrained (32x16)");
 }

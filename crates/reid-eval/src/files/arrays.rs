@@ -87,7 +87,7 @@ pub(super) fn signed(key: &str, numbers: impl Iterator<Item = u64>) -> Result<Ve
     numbers.enumerate().map(convert).collect()
 }
 
-fn texts_to_arrays(key: &str, texts: &[&str]) -> Result<[Array<'static>; 2], String> {
+pub(super) fn texts_to_arrays(key: &str, texts: &[&str]) -> Result<[Array<'static>; 2], String> {
     let mut end = 0;
     let ends = texts.iter().map(|text| {
         end += text.len() as u64;
@@ -148,11 +148,11 @@ fn other_sets(keys: &[String]) -> Option<String> {
 }
 
 /// The labels of one set among the arrays of a file.
-struct Columns<'a, T> {
-    tensors: &'a T,
-    keys: Vec<String>,
-    prefix: &'a str,
-    rows: usize,
+pub(super) struct Columns<'a, T> {
+    pub(super) tensors: &'a T,
+    pub(super) keys: Vec<String>,
+    pub(super) prefix: &'a str,
+    pub(super) rows: usize,
 }
 
 impl<T: Tensors> Columns<'_, T> {
@@ -199,7 +199,7 @@ impl<T: Tensors> Columns<'_, T> {
         format!("{}{part}", self.prefix)
     }
 
-    fn integers(&self, part: &str) -> Result<Option<Vec<i64>>, String> {
+    pub(super) fn integers(&self, part: &str) -> Result<Option<Vec<i64>>, String> {
         let key = self.key(part);
         if !self.keys.contains(&key) {
             return Ok(None);
@@ -214,7 +214,7 @@ impl<T: Tensors> Columns<'_, T> {
         Ok(Some(labels))
     }
 
-    fn texts(&self, part: &str) -> Result<Option<Vec<String>>, String> {
+    pub(super) fn texts(&self, part: &str) -> Result<Option<Vec<String>>, String> {
         let Some(ends) = self.integers(&format!("{part}.ends"))? else {
             return Ok(None);
         };

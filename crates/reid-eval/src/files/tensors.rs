@@ -1,5 +1,8 @@
 //! Named tensors as a trait, and its implementation for safetensors files.
 
+use std::collections::HashMap;
+
+use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::arrays::{Array, Values};
@@ -32,7 +35,7 @@ pub(super) trait Tensors {
 }
 
 /// The tensors of a safetensors file.
-pub(super) struct Safetensors<'a>(SafeTensors<'a>);
+pub(super) struct Safetensors<'a>(pub(super) SafeTensors<'a>);
 
 impl<'a> Safetensors<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, String> {
@@ -64,13 +67,17 @@ impl Tensors for Safetensors<'_> {
         let tensor = self.tensor(key)?;
         let values = match tensor.dtype() {
             Dtype::F32 => values(&tensor).map(f32::from_le_bytes).collect(),
+            Dtype::F16 => values(&tensor)
+                .map(f16::from_le_bytes)
+                .map(f16::to_f32)
+                .collect(),
             Dtype::F64 => values(&tensor)
                 .map(f64::from_le_bytes)
                 .map(narrow)
                 .collect(),
             found => {
                 return Err(format!(
-                    "`{key}`: expected F32 or F64 values, found {found}"
+                    "`{key}`: expected F16, F32 or F64 values, found {found}"
                 ));
             }
         };
@@ -103,21 +110,31 @@ impl Tensors for Safetensors<'_> {
     }
 }
 
+/// The name, dtype, shape and little-endian bytes of a tensor.
+pub(super) type Encoded = (String, Dtype, Vec<usize>, Vec<u8>);
+
 /// Encodes arrays as the bytes of a safetensors file.
 pub(super) fn safetensors(arrays: Vec<Array<'_>>) -> Result<Vec<u8>, String> {
-    let encoded: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> =
-        arrays.into_iter().map(encode).collect();
-    let views = encoded.iter().map(|(key, dtype, shape, bytes)| {
+    let encoded: Vec<Encoded> = arrays.into_iter().map(encode).collect();
+    serialize(&encoded, None)
+}
+
+/// Encodes tensors, and metadata for the header, as the bytes of a safetensors file.
+pub(super) fn serialize(
+    tensors: &[Encoded],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>, String> {
+    let views = tensors.iter().map(|(key, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes);
         let view = view.map_err(|error| format!("`{key}`: {error}"))?;
         Ok((key.as_str(), view))
     });
     let views = views.collect::<Result<Vec<_>, String>>()?;
-    safetensors::serialize(views, None).map_err(|error| error.to_string())
+    safetensors::serialize(views, metadata).map_err(|error| error.to_string())
 }
 
 /// Encodes an array as its name, dtype, shape and little-endian bytes.
-fn encode(array: Array<'_>) -> (String, Dtype, Vec<usize>, Vec<u8>) {
+pub(super) fn encode(array: Array<'_>) -> Encoded {
     let Array { key, shape, values } = array;
     let (dtype, bytes) = match values {
         Values::Floats(values) => {
