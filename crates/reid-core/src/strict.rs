@@ -74,7 +74,7 @@ mod tests {
     fn a_misspelled_field_is_named_as_missing_and_as_unknown() {
         let error = serde_json::from_str::<Network>(r#"{"head": {"dimension": 3}}"#);
         let error = error.expect_err("a misspelled field").to_string();
-        let expected = "missing field `dimensions`; unknown field `dimension` at line 1 column 26";
-        assert_eq!(error, expected);
+        assert!(error.starts_with("missing field `dimensions`"), "{error}");
+        assert!(error.contains("; unknown field `dimension`"), "{error}");
     }
 }
