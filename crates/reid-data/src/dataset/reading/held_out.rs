@@ -120,7 +120,7 @@ mod tests {
     fn too_few_identities_are_rejected() {
         let message = held(5, 0).expect_err("two must remain").to_string();
         assert!(
-            message.starts_with("labels.xml: expected 5 identities seen by at least 2 cameras"),
+            message.starts_with("labels.xml: expected 5 identities to hold out, each seen by"),
             "{message}"
         );
         assert!(
