@@ -45,7 +45,7 @@ pub struct BranchConfig {
     pub augment: AugmentConfig,
 }
 
-/// A [`FeatureAugment`] of the library.
+/// A [`FeatureAugment`](super::FeatureAugment) of the library.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AugmentConfig {
