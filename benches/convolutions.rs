@@ -1,5 +1,5 @@
-//! All convolutions of ResNet-50 or SE-ResNeXt-101 without Burn: the forward pass, and the gradients with
-//! respect to input and weights.
+//! All convolutions of ResNet-50 or SE-ResNeXt-101, or some depthwise ones, without Burn: the forward pass,
+//! and the gradients with respect to input and weights.
 //!
 //! Prints for every shape the milliseconds (the minimum of several runs) and the billions of operations per
 //! second, and the total over the network. The benchmark serves work on the kernels. To compare two versions
@@ -48,6 +48,8 @@ struct Arguments {
 enum Network {
     Resnet50,
     SeResnext101,
+    /// Depthwise convolutions of `OSNet` and `MobileNetV2`.
+    Depthwise,
 }
 
 /// A convolution: its count in the network, input and output channels, height and width of its input for
@@ -105,6 +107,17 @@ const SE_RESNEXT_101: [Layer; 23] = [
     (2, [2048, 1024], [16, 8], [1, 1]),
 ];
 
+/// Every channel is a group.
+const DEPTHWISE: [Layer; 7] = [
+    (1, [64, 64], [64, 32], [3, 1]),
+    (1, [384, 384], [16, 8], [3, 1]),
+    (1, [96, 96], [64, 32], [3, 2]),
+    (1, [144, 144], [32, 16], [3, 1]),
+    (1, [576, 576], [16, 8], [3, 2]),
+    (1, [960, 960], [8, 4], [3, 1]),
+    (1, [144, 144], [32, 16], [5, 1]),
+];
+
 fn main() {
     let arguments = Arguments::parse();
     // Must run before the thread pool starts.
@@ -113,22 +126,24 @@ fn main() {
     println!("| convolution | times | forward, ms | GFLOP/s | by input | by weights |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut all = [0.0; 3];
-    let (layers, groups): (&[Layer], usize) = match arguments.network {
-        Network::Resnet50 => (&RESNET_50, 1),
-        Network::SeResnext101 => (&SE_RESNEXT_101, 32),
+    let layers: &[Layer] = match arguments.network {
+        Network::Resnet50 => &RESNET_50,
+        Network::SeResnext101 => &SE_RESNEXT_101,
+        Network::Depthwise => &DEPTHWISE,
     };
     for &(count, [from, to], [height, width], [kernel, stride]) in layers {
         let height = height * arguments.height / 256;
         let width = width * arguments.width / 128;
         let shrink = if arguments.test { 16 } else { 1 };
+        let groups = match arguments.network {
+            Network::Depthwise => from,
+            Network::SeResnext101 if kernel == 3 => 32,
+            _ => 1,
+        };
         let convolution = Convolution {
             batch: arguments.batch.div_ceil(shrink),
             channels: [from, to].map(|channels| channels.div_ceil(shrink)),
-            groups: if kernel == 3 {
-                groups.div_ceil(shrink)
-            } else {
-                1
-            },
+            groups: groups.div_ceil(shrink),
             input: [height, width].map(|side| side.div_ceil(shrink)),
             kernel: [kernel; 2],
             stride: [stride; 2],

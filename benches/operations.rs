@@ -1,4 +1,5 @@
-//! The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, one at a time, in reid and in Burn.
+//! The operations of ResNet-50 and SE-ResNeXt-101 at 256 x 128, and depthwise convolutions, one at a time, in
+//! reid and in Burn.
 //!
 //! Prints one line of JSON for each operation. `benches/peer/operations.py` runs this benchmark and PyTorch,
 //! and prints a table with ratios:
@@ -28,7 +29,7 @@ use reid::{
     device,
     nn::{
         Init, OutputShape, ReidOutput, Targets, TrainingStep, backbone::ResNetConfig,
-        cut_mix::CutMix, loss::BatchHardTripletConfig,
+        cut_mix::CutMix, loss::TripletLossConfig,
     },
     prelude::*,
     train::OptimizerConfig,
@@ -58,7 +59,7 @@ struct Arguments {
 /// A convolution: input and output channels, height and width of the input, kernel size, stride and groups.
 type Convolution = ([usize; 2], [usize; 2], [usize; 3]);
 
-const CONVOLUTIONS: [Convolution; 17] = [
+const CONVOLUTIONS: [Convolution; 22] = [
     ([3, 64], [256, 128], [7, 2, 1]),
     ([64, 64], [64, 32], [1, 1, 1]),
     ([64, 64], [64, 32], [3, 1, 1]),
@@ -76,6 +77,11 @@ const CONVOLUTIONS: [Convolution; 17] = [
     ([256, 256], [32, 16], [3, 1, 32]),
     ([512, 512], [16, 8], [3, 1, 32]),
     ([1024, 1024], [16, 8], [3, 1, 32]),
+    ([64, 64], [64, 32], [3, 1, 64]),
+    ([384, 384], [16, 8], [3, 1, 384]),
+    ([96, 96], [64, 32], [3, 2, 96]),
+    ([144, 144], [32, 16], [3, 1, 144]),
+    ([960, 960], [8, 4], [3, 1, 960]),
 ];
 
 /// Channels, height and width of the inputs of batch normalisation and ReLU.
@@ -112,12 +118,16 @@ fn convolutions(arguments: &Arguments, device: &Device) {
                 convolve(x, w, options.clone())
             })
         });
+        let of_groups = if groups > 1 {
+            format!(", {groups} groups")
+        } else {
+            String::new()
+        };
         let name = format!(
-            "convolution {kernel}x{kernel}{} {from} to {to}, {}x{}{}",
+            "convolution {kernel}x{kernel}{} {from} to {to}, {}x{}{of_groups}",
             if stride > 1 { " by 2" } else { "" },
             size[0],
             size[1],
-            if groups > 1 { ", 32 groups" } else { "" },
         );
         print(&name, ours, burns);
     }
@@ -230,7 +240,7 @@ fn outside_backbones(arguments: &Arguments, device: &Device) {
     };
     let identities: Vec<usize> = (0..images).map(|image| image / 4).collect();
     let features = random([images, channels, 1, 1]);
-    let triplet = BatchHardTripletConfig::new().init(
+    let triplet = TripletLossConfig::new().init(
         &OutputShape::single(channels, images / 4),
         &Init::new(Seed::new(1), &device),
     );

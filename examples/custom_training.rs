@@ -2,7 +2,7 @@
 //!
 //! | part | in this example |
 //! |---|---|
-//! | loss | `ArcFace`, whose class weights are trained too, plus a triplet loss |
+//! | loss | Proxy-NCA, whose proxies are trained too, plus a triplet loss |
 //! | optimizer | `AdamW`; the backbone is frozen for 5 epochs, then trained at a tenth of the learning rate |
 //! | augmentation | a custom blur |
 //! | sampler | all images of four people per batch |
@@ -26,7 +26,7 @@ use std::{error::Error, path::PathBuf};
 use burn::{
     config::Config,
     module::{Module, Param},
-    nn::{Initializer, loss::CrossEntropyLossConfig},
+    nn::Initializer,
     tensor::Tensor,
 };
 use clap::Parser;
@@ -43,48 +43,48 @@ use reid::{
         attention::{AttentionConfig, FncSpatialConfig, RgaSpatialConfig},
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
-        loss::BatchHardTripletConfig,
+        loss::TripletLossConfig,
     },
     prelude::*,
     synthetic::SyntheticConfig,
     train::OptimizerConfig,
 };
 
-/// `ArcFace` (Deng et al., CVPR 2019, arXiv:1801.07698): cross-entropy on scaled cosines, with `s·cos(θ + m)`
-/// for the true class and `s·cos θ` for every other class.
+/// Proxy-NCA (Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464): features come near the proxy of their
+/// identity and leave those of the others. All have length 1.
+///
+/// ```text
+/// L = mean_i ( s·d(f_i, p_{id_i}) + ln Σ_{k ≠ id_i} exp(-s·d(f_i, p_k)) )        d(f, p) = ‖f - p‖²
+/// ```
 #[derive(Module, Debug)]
-struct ArcFace {
-    weight: Param<Tensor<2>>,
+struct ProxyNca {
+    proxies: Param<Tensor<2>>,
     scale: f64,
-    margin: f64,
 }
 
 #[derive(Config, Debug)]
-struct ArcFaceConfig {
-    #[config(default = 16.0)]
+struct ProxyNcaConfig {
+    #[config(default = 8.0)]
     scale: f64,
-    #[config(default = 0.3)]
-    margin: f64,
 }
 
-impl CriterionConfig for ArcFaceConfig {
-    type Criterion = ArcFace;
+impl CriterionConfig for ProxyNcaConfig {
+    type Criterion = ProxyNca;
 
-    fn init(&self, output: &OutputShape, init: &Init<'_>) -> ArcFace {
+    fn init(&self, output: &OutputShape, init: &Init<'_>) -> ProxyNca {
         let fan @ [classes, dimensions] = [output.classes, output.features[0]];
         let normal = Initializer::Normal {
             mean: 0.0,
             std: 0.01,
         };
-        ArcFace {
-            weight: init.tensor([classes, dimensions], &normal, fan),
+        ProxyNca {
+            proxies: init.tensor([classes, dimensions], &normal, fan),
             scale: self.scale,
-            margin: self.margin,
         }
     }
 }
 
-impl Criterion for ArcFace {
+impl Criterion for ProxyNca {
     fn uses_logits(&self) -> bool {
         false
     }
@@ -92,13 +92,13 @@ impl Criterion for ArcFace {
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
         let unit = |rows: Tensor<2>| rows.clone() / (rows.square().sum_dim(1) + 1e-12).sqrt();
         let features = unit(output.features[0].clone());
-        let cosines = features.matmul(unit(self.weight.val()).transpose());
-        let own: Tensor<2> = targets.labels.clone().one_hot(cosines.dims()[1]).float();
-        let angles = cosines.clone().clamp(-0.999, 0.999).acos() + self.margin;
-        let logits = (angles.cos() * own.clone() + cosines * (-own + 1.0)) * self.scale;
-        let loss = CrossEntropyLossConfig::new().init(&logits.device());
-        let loss = loss.forward(logits, targets.labels.clone());
-        vec![NamedLoss::new("arc face", loss)]
+        // ‖f - p‖² = 2 - 2·cos(f, p), between 0 and 4.
+        let cosines = features.matmul(unit(self.proxies.val()).transpose());
+        let exponents = (cosines - 1.0) * (2.0 * self.scale);
+        let own: Tensor<2> = targets.labels.clone().one_hot(exponents.dims()[1]).float();
+        let right = (exponents.clone() * own.clone()).sum_dim(1);
+        let others = (exponents.exp() * (-own + 1.0)).sum_dim(1).log();
+        vec![NamedLoss::new("proxy-nca", (others - right).mean())]
     }
 }
 
@@ -167,7 +167,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .and_after(&[4], FncSpatialConfig::new().into());
     let network = (backbone, BnNeckConfig::new());
     let recipe = Recipe::strong_baseline("custom", InputSize::new(64, 32), network);
-    let mut recipe = recipe.with_losses((ArcFaceConfig::new(), BatchHardTripletConfig::new()));
+    let mut recipe = recipe.with_losses((ProxyNcaConfig::new(), TripletLossConfig::new()));
     recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
     recipe.optimizer = OptimizerConfig::adam_w();
     recipe.groups = vec![

@@ -12,10 +12,23 @@
 //! cargo run --release --example embed_folder -- --run run --gallery crops --query someone.jpg
 //! ```
 //!
-//! `run` is the output folder of `train_baseline`, or of any other run whose network is in `reid::zoo`.
+//! `run` is the output folder of `train_baseline`, or of any other run whose network is in `reid::zoo`, or a
+//! model folder with `reid_config.json` and `weights.safetensors`.
 //!
 //! It prints the nearest gallery images, one per line: distance and path. It writes the embeddings to
 //! `target/embed_folder/gallery.safetensors` (change it with `--out`).
+//!
+//! Instead of `--run`, published weights can be used, with the name of their network. Instead of a folder, a
+//! dataset can be embedded: a Market-1501 folder, a CSV list, or any other layout that `reid::data::dataset` loads.
+//! The file then has its queries and its gallery, and `rank_embeddings` evaluates it:
+//!
+//! ```sh
+//! cargo run --release --example embed_folder -- --architecture osnet-x0.25 --weights osnet_x0_25_msmt17.pth \
+//!     --data Market-1501-v15.09.15 --out embeddings.npz
+//! cargo run --release --example rank_embeddings -- --file embeddings.npz
+//! ```
+//!
+//! With `--json`, the results are printed as JSON.
 
 #![expect(
     clippy::print_stdout,
@@ -31,30 +44,48 @@ use std::{
 
 use clap::Parser;
 use reid::{
-    data::{FileKind, dataset::market1501, file_kind},
+    data::{
+        FileKind,
+        dataset::{self, market1501},
+        file_kind,
+    },
+    eval::files::QueryAndGallery,
     nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     synthetic::SyntheticConfig,
 };
+use serde_json::json;
 
 #[derive(Parser)]
 #[command(about = "Embeds a folder of images and searches it")]
 struct Arguments {
-    /// The folder of a run, or of one checkpoint.
-    #[arg(long, requires = "gallery", requires = "query")]
+    /// The folder of a run, of one checkpoint, or of a model.
+    #[arg(long, conflicts_with = "architecture")]
     run: Option<PathBuf>,
+    /// The name of a network, such as `osnet-x0.25`.
+    #[arg(long, requires = "weights")]
+    architecture: Option<Architecture>,
+    /// Published weights of the network: `.pth`, `.pt` or safetensors.
+    #[arg(long, requires = "architecture")]
+    weights: Option<PathBuf>,
     /// The folder with the images to search.
-    #[arg(long)]
+    #[arg(long, requires = "query")]
     gallery: Option<PathBuf>,
     /// The query image.
-    #[arg(long)]
+    #[arg(long, requires = "gallery")]
     query: Option<PathBuf>,
+    /// The dataset whose queries and gallery are embedded.
+    #[arg(long, conflicts_with = "gallery")]
+    data: Option<PathBuf>,
     /// The number of nearest images to print.
     #[arg(long, default_value_t = 5)]
     nearest: usize,
     /// The file for the embeddings: `.safetensors` or `.npz`.
     #[arg(long, default_value = "target/embed_folder/gallery.safetensors")]
     out: PathBuf,
+    /// Print the results as JSON.
+    #[arg(long)]
+    json: bool,
     /// No effect; the default without `--run` already takes only seconds.
     #[arg(long)]
     smoke: bool,
@@ -62,31 +93,76 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let (run, folder, query) = match (&arguments.run, &arguments.gallery, &arguments.query) {
-        (Some(run), Some(gallery), Some(query)) => (run.clone(), gallery.clone(), query.clone()),
-        _ => train_tiny_model()?,
-    };
-    let embedder = Embedder::open(run)?
-        .with_progress(|done, all| eprint!("\rembedded {done} of {all} images "));
-    let gallery = embedder.embed_files(images(&folder)?)?;
-    eprintln!();
     if let Some(parent) = arguments.out.parent() {
         fs::create_dir_all(parent)?;
     }
+    let needs_images = "expected --gallery DIR --query FILE, or --data DIR";
+    let (embedder, images) = match (&arguments.run, &arguments.architecture, &arguments.weights) {
+        (Some(run), ..) => (Embedder::open(run)?, None),
+        (None, Some(network), Some(weights)) => (Embedder::published(network, weights)?, None),
+        _ => {
+            let (run, gallery, query) = train_tiny_model()?;
+            (Embedder::open(run)?, Some((gallery, query)))
+        }
+    };
+    let embedder =
+        embedder.with_progress(|done, all| eprint!("\rembedded {done} of {all} images "));
+    if let Some(data) = &arguments.data {
+        return embed_dataset(&embedder, data, &arguments);
+    }
+    let given = arguments.gallery.clone().zip(arguments.query.clone());
+    let (folder, query) = given.or(images).ok_or(needs_images)?;
+    let gallery = embedder.embed_files(images_of(&folder)?)?;
+    eprintln!();
     gallery.save(&arguments.out)?;
 
     // From here on, this could be another program: the file has everything that a search needs.
     let gallery = Embeddings::load(&arguments.out)?;
     let query = embedder.embed_files([query])?;
-    for found in &gallery.search(&query, arguments.nearest)?[0] {
+    let found = &gallery.search(&query, arguments.nearest)?[0];
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(found)?);
+        return Ok(());
+    }
+    for found in found {
         let path = found.path.map_or("?".into(), Path::to_string_lossy);
         println!("{:.4}  {path}", found.distance);
     }
     Ok(())
 }
 
+/// Embeds the queries and the gallery of a dataset, and writes both to one file.
+fn embed_dataset(
+    embedder: &Embedder,
+    data: &Path,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let splits = dataset::load(data)?;
+    let (query, gallery) = embedder.embed_splits(&splits)?;
+    eprintln!();
+    let embeddings = QueryAndGallery { query, gallery };
+    embeddings.save(&arguments.out)?;
+    let (queries, images) = (embeddings.query.len(), embeddings.gallery.len());
+    let dimensions = embeddings.query.dimensions();
+    if arguments.json {
+        let summary = json!({
+            "file": arguments.out,
+            "queries": queries,
+            "gallery": images,
+            "dimensions": dimensions,
+        });
+        println!("{summary:#}");
+    } else {
+        let file = arguments.out.display();
+        println!(
+            "{queries} queries and {images} gallery images of {dimensions} dimensions in {file}"
+        );
+    }
+    Ok(())
+}
+
 /// Lists the images of a folder, sorted by name.
-fn images(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+fn images_of(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let entries = fs::read_dir(folder)?;
     let mut files = entries
         .map(|entry| Ok(entry?.path()))

@@ -1,6 +1,6 @@
 //! Draws how progressive feature `CutMix` works: where each branch looks, and which patches of the feature
 //! map the next branch gets from another image. These are Figures 2 and 4 of Zhang et al., Grad-CAM guided
-//! progressive feature `CutMix`.
+//! progressive feature `CutMix`. It also draws why two images of one person match.
 //!
 //! Without options, the example trains a small network on synthetic images of people first, about a minute on
 //! two CPU cores:
@@ -19,9 +19,10 @@
 //! cargo run --release --example explain -- --run run --data DIR
 //! ```
 //!
-//! It prints the paths of the two figures, which it writes to `target/explain` (change it with `--out`).
+//! It prints the paths of the three figures, which it writes to `target/explain` (change it with `--out`).
 //! `looks.png` has the Grad-CAM heat map of each branch on some queries, and `mixes.png` the patches that
-//! were replaced in some training images.
+//! were replaced in some training images. `similarities.png` has queries beside a gallery image of the same
+//! person: the positions and the links that contribute to their similarity.
 
 #![expect(
     clippy::print_stdout,
@@ -56,15 +57,19 @@ use reid::{
         head::{AugmentTrace, BranchConfig, BranchedHeadConfig, TracedOutput},
         heat_map::heat_maps,
         loss::Margin,
+        similarity_map::{EmbeddingTerms, similarity_maps},
     },
     prelude::*,
     synthetic::SyntheticConfig,
-    vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
+    vis::{
+        ContactSheet, Overlay, RgbImage, SimilarityFigure, SimilarityRow, open_picture,
+        save_picture,
+    },
     zoo::{BranchedConfig, ProgressiveCutMix},
 };
 
 #[derive(Parser)]
-#[command(about = "Draws where each branch looks and which patches are mixed")]
+#[command(about = "Draws where each branch looks, which patches are mixed and why images match")]
 struct Arguments {
     /// The output folder of `train_progressive`.
     #[arg(long, requires = "data")]
@@ -75,7 +80,7 @@ struct Arguments {
     /// The number of images to draw.
     #[arg(long, default_value_t = 8)]
     draw: usize,
-    /// The folder for the two figures.
+    /// The folder for the three figures.
     #[arg(long, default_value = "target/explain")]
     out: PathBuf,
     /// Run for a few seconds with tiny settings, to check that the example works.
@@ -110,6 +115,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!(
         "wrote {}: which patches are replaced, and by what",
         mixes.display()
+    );
+    let similarities = arguments.out.join("similarities.png");
+    let rows = trained.similarities(arguments.draw, &device)?;
+    save_picture(&similarities, &SimilarityFigure::new().draw(&rows))?;
+    println!(
+        "wrote {}: why two images of one person match",
+        similarities.display()
     );
     Ok(())
 }
@@ -262,6 +274,48 @@ impl Trained {
             sheet = sheet.with_row(row);
         }
         Ok(sheet)
+    }
+
+    /// Computes what makes queries similar to a gallery image of the same person from another camera. What
+    /// gallery images have in common at a position counts equally everywhere.
+    fn similarities(
+        &self,
+        draw: usize,
+        device: &Device,
+    ) -> Result<Vec<SimilarityRow>, Box<dyn Error>> {
+        let reference: Vec<&Sample> = evenly(&self.splits.gallery, 32).collect();
+        let reference = self.terms(&reference, device)?;
+        let mut rows = Vec::new();
+        for query in evenly(&self.splits.query, draw) {
+            let same = |found: &&Sample| {
+                let other = query.camera.is_none() || found.camera != query.camera;
+                found.identity == query.identity && found.path != query.path && other
+            };
+            let Some(found) = self.splits.gallery.iter().find(same) else {
+                continue;
+            };
+            let terms = self.terms(&[query, found], device)?.centred_on(&reference);
+            let mut maps = similarity_maps(&terms.image(0), &terms.image(1))?;
+            rows.push(SimilarityRow {
+                first: open_picture(&query.path)?,
+                second: open_picture(&found.path)?,
+                map: maps.remove(0),
+            });
+        }
+        if rows.is_empty() && draw > 0 {
+            return Err("no query has a gallery image of the same person".into());
+        }
+        Ok(rows)
+    }
+
+    /// Splits the embeddings of images into one term per position.
+    fn terms(
+        &self,
+        samples: &[&Sample],
+        device: &Device,
+    ) -> Result<EmbeddingTerms, Box<dyn Error>> {
+        let features = self.model.backbone.forward(self.batch(samples, device)?);
+        Ok(EmbeddingTerms::of(&self.model.head, features))
     }
 
     /// Decodes, resizes and normalises images: `[samples, 3, height, width]`.

@@ -23,7 +23,8 @@
 //! recipe.json         the recipe: every setting of the run
 //! run/                the checkpoints
 //! ranked.png          queries with their ten nearest gallery images
-//! activation.png      queries overlaid with activation maps
+//! similarity.png      why queries are similar to their nearest gallery images
+//! grad_cam.png        which positions of queries speak for the identity that the network finds
 //! cmc.svg             the CMC curve
 //! training.svg        losses, learning rate and scores per epoch
 //! model.safetensors   the weights, with PyTorch's parameter names
@@ -33,21 +34,16 @@
 
 use std::{error::Error, fs, path::PathBuf};
 
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor, TensorData},
-};
+use burn::module::Module;
 use clap::Parser;
 use reid::{
     data::{
         dataset::market1501,
-        decode,
-        transform::{Augmentation, Normalise, PadCrop, Picture},
+        transform::{Augmentation, Normalise, PadCrop},
     },
-    eval::ranked_list,
+    eval::{Relevance, ranked_list},
     nn::{
         Init,
-        activation_map::activation_maps,
         backbone::{ResNetConfig, Stem},
         head::BnNeckConfig,
     },
@@ -55,8 +51,8 @@ use reid::{
     synthetic::SyntheticConfig,
     train::{Decay, EpochSummary, WarmUp},
     vis::{
-        ContactSheet, Overlay, RankedFigure, RankedRow, Series, TrainingCurves, cmc_chart,
-        open_picture, save_picture, training_chart,
+        ContactSheet, Overlay, RankedFigure, RankedRow, RgbImage, Series, SimilarityFigure,
+        SimilarityRow, TrainingCurves, cmc_chart, save_picture, training_chart,
     },
     zoo::weights,
 };
@@ -113,8 +109,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // 5. Figures and charts.
     let found = ranked_rows(&query, &gallery, &recipe.evaluation, &splits)?;
     save_picture(out.join("ranked.png"), &RankedFigure::new().draw(&found))?;
-    let activation = activation_sheet(&model, &splits, &recipe, &device)?;
-    save_picture(out.join("activation.png"), &activation)?;
+    let embedder = Embedder::new(model, recipe.input, &device);
+    let [similarity, grad_cam] = explanations(&embedder, &found)?;
+    save_picture(out.join("similarity.png"), &similarity)?;
+    save_picture(out.join("grad_cam.png"), &grad_cam)?;
     cmc_chart(out.join("cmc.svg"), &[("strong baseline", &report)])?;
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
 
@@ -183,25 +181,23 @@ fn ranked_rows(
     queries.map(row).collect()
 }
 
-/// Draws queries overlaid with the activation map of the last stage.
-fn activation_sheet(
-    model: &BagOfTricks,
-    splits: &Splits,
-    recipe: &Recipe<BagOfTricksConfig>,
-    device: &Device,
-) -> Result<reid::vis::RgbImage, Box<dyn Error>> {
-    let mut sheet = ContactSheet::new(["query", "activation"]);
-    for sample in splits.query.iter().step_by(splits.query.len() / 6 + 1) {
-        let mut picture = Picture::from(&decode(&sample.path, recipe.input)?);
-        Normalise::IMAGENET.normalise(&mut picture);
-        let shape = [1, 3, recipe.input.height, recipe.input.width];
-        let image = Tensor::from_data(TensorData::new(picture.values, shape), device);
-        let map = activation_maps(model.backbone.forward(image)).remove(0);
-        let original = open_picture(&sample.path)?;
-        let overlay = Overlay::new().draw(&original, &map);
-        sheet = sheet.with_row([original, overlay]);
+/// Draws why each query is similar to its nearest gallery image that is not ignored, and its Grad-CAM.
+fn explanations(embedder: &Embedder, found: &[RankedRow]) -> Result<[RgbImage; 2], Box<dyn Error>> {
+    let mut pairs = Vec::new();
+    let mut cams = ContactSheet::new(["query", "Grad-CAM"]);
+    for row in found {
+        let mut tiles = row.found.iter();
+        if let Some(nearest) = tiles.find(|tile| tile.relevance != Relevance::Ignored) {
+            let (first, second) = (row.query.clone(), nearest.picture.clone());
+            let mut maps = embedder.similarity_maps(&first, std::slice::from_ref(&second))?;
+            let map = maps.remove(0);
+            pairs.push(SimilarityRow { first, second, map });
+        }
+        let maps = embedder.heat_maps(std::slice::from_ref(&row.query))?;
+        let overlay = Overlay::new().draw(&row.query, &maps[0]);
+        cams = cams.with_row([row.query.clone(), overlay]);
     }
-    Ok(sheet.draw())
+    Ok([SimilarityFigure::new().draw(&pairs), cams.draw()])
 }
 
 fn curves(history: &[EpochSummary]) -> TrainingCurves {
@@ -215,10 +211,8 @@ fn curves(history: &[EpochSummary]) -> TrainingCurves {
         losses: vec![over_epochs("loss", &|epoch| Some(epoch.loss))],
         learning_rates: vec![over_epochs("rate", &|epoch| Some(epoch.learning_rate))],
         scores: vec![
-            over_epochs("mAP", &|epoch| {
-                epoch.scores.map(|scores| scores.mean_average_precision)
-            }),
-            over_epochs("Rank-1", &|epoch| epoch.scores.map(|scores| scores.rank_1)),
+            over_epochs("mAP", &|epoch| epoch.scores?.mean_average_precision),
+            over_epochs("Rank-1", &|epoch| epoch.scores?.rank_1),
         ],
     }
 }

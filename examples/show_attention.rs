@@ -47,7 +47,9 @@ use reid::{
     },
     nn::{
         Init,
-        attention::{Gate, RgaChannelConfig, RgaSpatialConfig},
+        attention::{
+            Attention, AttentionConfig, Gate, RgaChannelConfig, RgaSpatial, RgaSpatialConfig,
+        },
         backbone::{ResNetConfig, Stem},
         grad_cam::{GradCam, Target},
         heat_map::heat_maps,
@@ -55,9 +57,12 @@ use reid::{
     prelude::*,
     synthetic::SyntheticConfig,
     vis::{ContactSheet, Overlay, RgbImage, open_picture, save_picture},
-    zoo::{RgaConfig, RgaResNet50, recipes},
+    zoo::recipes,
 };
-use serde::{Serialize, de::DeserializeOwned};
+
+/// The networks of `train_rga`, whose attention is chosen at run time.
+type AttentionNetwork = BagOfTricksConfig<AttentionConfig>;
+type Model = BagOfTricks<Attention>;
 
 #[derive(Parser)]
 #[command(about = "Draws where a baseline and relation-aware attention look")]
@@ -118,9 +123,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 /// Two networks with the same input size, and the data to draw.
 struct Pair {
     splits: Splits,
-    baseline: BagOfTricks,
-    rga: RgaResNet50,
-    recipe: Recipe<RgaConfig>,
+    baseline: Model,
+    rga: Model,
+    recipe: Recipe<AttentionNetwork>,
 }
 
 /// Draws one query: the image, each network's Grad-CAM heat map for its highest-scoring class, and the
@@ -135,9 +140,8 @@ fn row(
     let (cam, stretched) = (GradCam::new(), Overlay::new());
     let of_baseline = baseline.backbone.forward(image.clone());
     let [_, _, _, third, last] = rga.backbone.stages(image.clone());
-    let attention = rga.backbone.after[3].as_ref();
-    let (spatial, _) =
-        attention.ok_or("expected attention after stage 4 in the run `--rga`, found none")?;
+    let spatial = spatial(rga.backbone.after[3].as_ref())
+        .ok_or("expected RGA-SC after stage 4 in the run `--rga`, found none")?;
     let gate = spatial.gate(rga.backbone.layer4.forward(third));
     Ok([
         original.clone(),
@@ -151,9 +155,20 @@ fn row(
     ])
 }
 
-fn image<N>(
+/// The spatial gate of RGA-SC.
+fn spatial(attention: Option<&Attention>) -> Option<&RgaSpatial> {
+    match attention {
+        Some(Attention::Chain(blocks)) => match blocks.as_slice() {
+            [Attention::RgaSpatial(spatial), Attention::RgaChannel(_)] => Some(spatial),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn image(
     sample: &Sample,
-    recipe: &Recipe<N>,
+    recipe: &Recipe<AttentionNetwork>,
     device: &Device,
 ) -> Result<Tensor<4>, Box<dyn Error>> {
     let mut picture = Picture::from(&decode(&sample.path, recipe.input)?);
@@ -173,8 +188,8 @@ impl Pair {
     ) -> Result<Self, Box<dyn Error>> {
         let splits = dataset::load(data)?;
         let (plain, recipe) = (checkpoint(baseline)?, checkpoint(rga)?);
-        let of_baseline: Recipe<BagOfTricksConfig> = Checkpoints::recipe(&plain)?;
-        let of_rga: Recipe<RgaConfig> = Checkpoints::recipe(&recipe)?;
+        let of_baseline: Recipe<AttentionNetwork> = Checkpoints::recipe(&plain)?;
+        let of_rga: Recipe<AttentionNetwork> = Checkpoints::recipe(&recipe)?;
         if of_baseline.input != of_rga.input {
             let (one, other) = (of_baseline.input, of_rga.input);
             return Err(format!(
@@ -200,15 +215,16 @@ impl Pair {
             .write(&data)?;
         let splits = market1501::load(&data)?;
 
-        let mut network = RgaConfig::rga_resnet50();
+        let mut network = BagOfTricksConfig::resnet50();
         network.backbone = ResNetConfig::resnet18()
             .with_width(16)
             .with_last_stride(1)
-            .with_stem(Stem::Small)
-            .after(
-                &[1, 2, 3, 4],
-                (RgaSpatialConfig::new(), RgaChannelConfig::new()),
-            );
+            .with_stem(Stem::Small);
+        let rga = AttentionConfig::Chain(vec![
+            RgaSpatialConfig::new().into(),
+            RgaChannelConfig::new().into(),
+        ]);
+        let network = network.with_attention(&[1, 2, 3, 4], rga.clone());
         let mut recipe = recipes::rga_paper("small", InputSize::new(64, 32), network);
         recipe.augmentation.pad_crop = Some(PadCrop { padding: 4 });
         recipe.schedule.warm_up = None;
@@ -216,7 +232,7 @@ impl Pair {
         recipe.epochs = if smoke { 1 } else { 12 };
         // Small batches give more training steps, which relation-aware attention needs.
         recipe.sampling.identities = if smoke { 4 } else { 8 };
-        let network = recipe.network.clone().with_attention(&[], ());
+        let network = recipe.network.clone().with_attention(&[], rga);
         let plain = recipe.clone().with_network(network);
         Ok(Self {
             baseline: trained(&plain, &splits, device)?,
@@ -233,11 +249,11 @@ fn checkpoint(run: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(checkpoint.ok_or_else(|| format!("found no checkpoint in {}", run.display()))?)
 }
 
-fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
+fn loaded(
     checkpoint: &Path,
-    recipe: &Recipe<BagOfTricksConfig<A>>,
+    recipe: &Recipe<AttentionNetwork>,
     device: &Device,
-) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
+) -> Result<Model, Box<dyn Error>> {
     let classes = Checkpoints::classes(checkpoint)?.len();
     let model = recipe
         .network
@@ -245,11 +261,11 @@ fn loaded<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
     Ok(Checkpoints::load_model(checkpoint, model)?)
 }
 
-fn trained<A: BlockConfig + Clone + Serialize + DeserializeOwned>(
-    recipe: &Recipe<BagOfTricksConfig<A>>,
+fn trained(
+    recipe: &Recipe<AttentionNetwork>,
     splits: &Splits,
     device: &Device,
-) -> Result<BagOfTricks<A::Block>, Box<dyn Error>> {
+) -> Result<Model, Box<dyn Error>> {
     let outcome = Trainer::new(recipe, splits, LoaderConfig::default(), device)?
         .run(&mut Console::stderr())?;
     Ok(outcome.learner.model.valid())

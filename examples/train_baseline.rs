@@ -13,6 +13,8 @@
 //! cargo run --release --example train_baseline -- --data index.csv --out run \
 //!     --recipe examples/recipes/small_objects.json
 //! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --out run --resume
+//! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 \
+//!     --backbone osnet-x0.25 --pretrained osnet_x0_25_imagenet.pth --freeze 5
 //! ```
 //!
 //! Without `--recipe`, the published recipe is used: ResNet-50 on images of 256 x 128 for 120 epochs, which
@@ -31,6 +33,7 @@
 
 use std::{error::Error, fs, io, path::PathBuf, process::ExitCode};
 
+use burn::module::Module;
 use clap::Parser;
 use reid::{
     data::dataset::{self, market1501},
@@ -58,10 +61,17 @@ struct Arguments {
     /// The seed; overrides the recipe's.
     #[arg(long)]
     seed: Option<u64>,
-    /// ImageNet weights for the backbone: torchvision `.pth` or safetensors. All parameters of the backbone
-    /// must be in the file.
+    /// The name of another network, such as `resnet18`, `osnet-x0.25` or `mobilenet-v2`; overrides the
+    /// recipe's.
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<Architecture>,
+    /// Published weights for the backbone, such as torchvision's or torchreid's: `.pth` or safetensors. All
+    /// parameters of the backbone must be in the file.
     #[arg(long)]
     pretrained: Option<PathBuf>,
+    /// The number of epochs from the start in which only the head is trained; overrides the recipe's.
+    #[arg(long, value_name = "EPOCHS")]
+    freeze: Option<usize>,
     /// The folder for checkpoints, charts and the model. Default: `target/train_baseline`.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -121,9 +131,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?
         .with_checkpoints(checkpoints)
         .with_interrupt(interrupt);
-    let model = &mut trainer.learner_mut().model;
     if let Some(file) = &arguments.pretrained {
-        weights::load_backbone(&mut model.backbone, file)?;
+        let model = &mut trainer.learner_mut().model;
+        let device = model.devices().remove(0);
+        let init = Init::new(recipe.seed.named("pretrained"), &device);
+        let network = &recipe.network;
+        network.load_backbone(model, file, recipe.input, &init)?;
     }
     if arguments.resume {
         trainer = trainer.resume()?;
@@ -163,23 +176,28 @@ fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
     Ok(market1501::load(root)?)
 }
 
-fn recipe(
-    arguments: &Arguments,
-    splits: &Splits,
-) -> Result<Recipe<BagOfTricksConfig>, Box<dyn Error>> {
+fn recipe(arguments: &Arguments, splits: &Splits) -> Result<Recipe<Architecture>, Box<dyn Error>> {
     let mut recipe = match &arguments.recipe {
         Some(file) => Recipe::load(file)?,
         None => Recipe::strong_baseline(
             "strong baseline",
             InputSize::PERSON,
-            BagOfTricksConfig::resnet50(),
+            Architecture::strong_baseline(),
         ),
     };
+    if let Some(network) = &arguments.backbone {
+        recipe.network = network.clone();
+    }
     if !splits.has_cameras() {
         recipe.evaluation.protocol = Protocol::NoCameras;
     }
     if arguments.smoke {
-        recipe.network.backbone = reid::nn::backbone::ResNetConfig::resnet18().with_width(4);
+        if arguments.backbone.is_none() {
+            recipe.network = "resnet18".parse()?;
+        }
+        if let Architecture::Baseline(network) = &mut recipe.network {
+            network.backbone = network.backbone.clone().with_width(4);
+        }
         recipe.input = InputSize::new(64, 32);
         (recipe.epochs, recipe.sampling.identities) = (1, 4);
     }
@@ -188,6 +206,15 @@ fn recipe(
     }
     if let Some(seed) = arguments.seed {
         recipe.seed = Seed::new(seed);
+    }
+    if let Some(epochs) = arguments.freeze {
+        let named = |group: &ParameterGroup| group.parameters == ["backbone"];
+        match recipe.groups.iter_mut().find(|group| named(group)) {
+            Some(group) => group.frozen_epochs = epochs,
+            None => recipe
+                .groups
+                .push(ParameterGroup::new(["backbone"]).with_frozen_epochs(epochs)),
+        }
     }
     recipe.check()?;
     Ok(recipe)
@@ -217,8 +244,8 @@ fn curves(history: &[EpochSummary]) -> TrainingCurves {
         losses: losses.collect(),
         learning_rates: vec![series("rate", &|epoch| Some(epoch.learning_rate))],
         scores: vec![
-            series("mAP", &|epoch| Some(epoch.scores?.mean_average_precision)),
-            series("Rank-1", &|epoch| Some(epoch.scores?.rank_1)),
+            series("mAP", &|epoch| epoch.scores?.mean_average_precision),
+            series("Rank-1", &|epoch| epoch.scores?.rank_1),
         ],
     }
 }

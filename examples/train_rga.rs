@@ -41,7 +41,7 @@ use reid::{
     },
     nn::{
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
+            AttentionConfig, CbamChannelConfig, CbamSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, NonLocalConfig, ParallelConfig, RgaChannelConfig,
             RgaSpatialConfig, SqueezeExcitationConfig, Terms,
         },
@@ -54,7 +54,6 @@ use reid::{
     train::{Decay, WarmUp},
     zoo::{recipes, weights},
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 #[derive(Parser)]
 #[command(about = "Trains a strong baseline with attention after its stages")]
@@ -174,51 +173,54 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let spatial = RgaSpatialConfig::new;
-    let channel = RgaChannelConfig::new;
-    let (fc_spatial, fc_channel) = (
-        FullyConnectedSpatialConfig::new(),
-        FullyConnectedChannelConfig::new(),
-    );
-    match arguments.attention {
-        Attention::None => train(arguments, ()),
-        Attention::Se => train(arguments, SqueezeExcitationConfig::new()),
-        Attention::CbamC => train(arguments, CbamChannelConfig::new()),
-        Attention::CbamS => train(arguments, CbamSpatialConfig::new()),
-        Attention::CbamCs => train(
-            arguments,
-            (CbamChannelConfig::new(), CbamSpatialConfig::new()),
+/// The configuration of the attention, which is chosen at run time.
+fn configuration(attention: Attention) -> AttentionConfig {
+    let spatial = RgaSpatialConfig::new();
+    let channel = RgaChannelConfig::new();
+    let fc_spatial = FullyConnectedSpatialConfig::new();
+    let fc_channel = FullyConnectedChannelConfig::new();
+    let chain = |first, second| AttentionConfig::Chain(vec![first, second]);
+    let parallel = |first, second| AttentionConfig::Parallel(ParallelConfig::new(first, second));
+    match attention {
+        Attention::None => AttentionConfig::Chain(Vec::new()),
+        Attention::Se => SqueezeExcitationConfig::new().into(),
+        Attention::CbamC => CbamChannelConfig::new().into(),
+        Attention::CbamS => CbamSpatialConfig::new().into(),
+        Attention::CbamCs => chain(
+            CbamChannelConfig::new().into(),
+            CbamSpatialConfig::new().into(),
         ),
-        Attention::FcC => train(arguments, fc_channel),
-        Attention::FcS => train(arguments, fc_spatial),
-        Attention::FcSPlusC => train(arguments, ParallelConfig::new(fc_spatial, fc_channel)),
-        Attention::NonLocal => train(arguments, NonLocalConfig::new()),
-        Attention::NonLocalRgaS => train(arguments, (NonLocalConfig::new(), spatial())),
-        Attention::RgaSWithoutRelation => train(arguments, spatial().with_terms(Terms::Visual)),
-        Attention::RgaSWithoutVisual => train(arguments, spatial().with_terms(Terms::Relation)),
-        Attention::RgaS => train(arguments, spatial()),
-        Attention::RgaCWithoutRelation => train(arguments, channel().with_terms(Terms::Visual)),
-        Attention::RgaCWithoutVisual => train(arguments, channel().with_terms(Terms::Relation)),
-        Attention::RgaC => train(arguments, channel()),
-        Attention::RgaSPlusC => train(arguments, ParallelConfig::new(spatial(), channel())),
-        Attention::RgaCs => train(arguments, (channel(), spatial())),
-        Attention::RgaSc => train(arguments, (spatial(), channel())),
+        Attention::FcC => fc_channel.into(),
+        Attention::FcS => fc_spatial.into(),
+        Attention::FcSPlusC => parallel(fc_spatial.into(), fc_channel.into()),
+        Attention::NonLocal => NonLocalConfig::new().into(),
+        Attention::NonLocalRgaS => chain(NonLocalConfig::new().into(), spatial.into()),
+        Attention::RgaSWithoutRelation => spatial.with_terms(Terms::Visual).into(),
+        Attention::RgaSWithoutVisual => spatial.with_terms(Terms::Relation).into(),
+        Attention::RgaS => spatial.into(),
+        Attention::RgaCWithoutRelation => channel.with_terms(Terms::Visual).into(),
+        Attention::RgaCWithoutVisual => channel.with_terms(Terms::Relation).into(),
+        Attention::RgaC => channel.into(),
+        Attention::RgaSPlusC => parallel(spatial.into(), channel.into()),
+        Attention::RgaCs => chain(channel.into(), spatial.into()),
+        Attention::RgaSc => chain(spatial.into(), channel.into()),
     }
 }
 
-/// Trains a network with this attention, and prints and writes the report.
-fn train<A>(arguments: &Arguments, attention: A) -> Result<(), Box<dyn Error>>
-where
-    A: BlockConfig + Clone + Serialize + DeserializeOwned,
-{
+/// Trains a network with the attention, and prints and writes the report.
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let device = device::pick()?;
     eprintln!("running on {}", device::backend(&device));
     let splits = splits(arguments)?;
     eprintln!("{}", splits.statistics());
     let base = recipe(arguments, &splits)?;
-    let plain = base.network.clone();
-    let network = plain.with_attention(&arguments.stages, attention);
+    let attention = configuration(arguments.attention);
+    let baseline = base.network.clone();
+    let stages = match arguments.attention {
+        Attention::None => &[],
+        _ => &*arguments.stages,
+    };
+    let network = baseline.with_attention(stages, attention);
     let recipe = base.with_network(network);
     let interrupt = Interrupt::new();
     let handler = interrupt.clone();

@@ -8,7 +8,7 @@ mod repository;
 use repository::root;
 
 /// The crates of the workspace in layer order, each with the workspace crates that it may depend on.
-const GRAPH: [(&str, &[&str]); 11] = [
+const GRAPH: [(&str, &[&str]); 12] = [
     ("reid-core", &[]),
     ("reid-kernels", &[]),
     ("reid-eval", &["reid-core", "reid-kernels"]),
@@ -29,6 +29,16 @@ const GRAPH: [(&str, &[&str]); 11] = [
             "reid-eval",
             "reid-nn",
             "reid-train",
+        ],
+    ),
+    (
+        "reid-onnx",
+        &[
+            "reid-core",
+            "reid-data",
+            "reid-nn",
+            "reid-train",
+            "reid-zoo",
         ],
     ),
     (

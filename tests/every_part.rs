@@ -21,29 +21,39 @@ use reid::{
     nn::{
         Init, Precision, Targets, TrainingStep,
         attention::{
-            CbamChannelConfig, CbamSpatialConfig, CombineGates, FncChannelConfig, FncSpatialConfig,
-            FullyConnectedChannelConfig, FullyConnectedSpatialConfig, NonLocalConfig,
-            ParallelConfig, ResizedConfig, RgaChannelConfig, RgaSpatialConfig, Similarity,
-            SqueezeExcitationConfig,
+            CbamChannelConfig, CbamSpatialConfig, CombineGates, FixedSize, FncChannelConfig,
+            FncSpatialConfig, FullyConnectedChannelConfig, FullyConnectedSpatialConfig,
+            NonLocalConfig, ParallelConfig, ResizedConfig, RgaChannelConfig, RgaSpatialConfig,
+            Similarity, SqueezeExcitationConfig,
         },
         backbone::{
-            Ibn, InstanceNormed, LateStagesConfig, MaxPool, ResNetConfig, ResidualBlockConfig,
-            ResidualKind, SplitPoint, Stem,
+            DenseNetConfig, Dilation, FirstDilation, Ibn, InvertedResidualConfig, LateStagesConfig,
+            MaxPool, MobileNetV2Config, OsBlockConfig, OsInstanceNorm, OsNetConfig,
+            OsNetLateStagesConfig, ResNetConfig, ResidualBlockConfig, ResidualKind, Shortcut,
+            SplitPoint, Stem,
         },
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
         distance::Distance,
         head::{
             AugmentConfig, BnNeckConfig, BranchConfig, BranchedHeadConfig, CamSource, FncBranches,
-            FncHeadConfig, MgnHeadConfig, NeckFeature, PooledHeadConfig, ReducedBnNeckConfig,
-            StripeHeadConfig,
+            FncHeadConfig, LightMbnBranches, LightMbnHeadConfig, MgnHeadConfig, NeckFeature,
+            PooledHeadConfig, ReducedBnNeckConfig, StripeHeadConfig,
         },
         loss::{
-            BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
-            Smoothing, WeightedConfig,
+            ArcFaceConfig, CenterLossConfig, CentroidUpdate, CircleLossConfig,
+            ClusterContrastConfig, CosFaceConfig, CrossBatchMemoryConfig, IdentityLossConfig,
+            Margin, MultiSimilarityConfig, Reduction, Smoothing, SupervisedContrastiveConfig,
+            TripletLossConfig, TripletMining, WeightedConfig, WeightedRegularisedTripletConfig,
         },
         norm::BatchNormConfig,
         pool::PoolConfig,
+        resample::RoiAlign,
+        segmentation::{
+            AsppConfig, DecodeHeadConfig, LabelMaps, PixelLoss, PyramidPoolingConfig,
+            SegmentationConfig,
+        },
+        top_drop::TopDrop,
     },
     prelude::*,
 };
@@ -81,6 +91,7 @@ fn every_part_runs_forward_and_backward() {
     }
     heads(&device);
     criteria(&device);
+    segmentation(&device);
 }
 
 /// Batch normalisation in training and its gradients must equal Burn's operations on a CPU, for every memory
@@ -629,6 +640,69 @@ fn assert_near<const D: usize>(name: &str, found: Tensor<D>, expected: Tensor<D>
     );
 }
 
+/// OSNet, `MobileNetV2` and their blocks.
+fn light_networks(gate: &SqueezeExcitationConfig, device: &Device) {
+    let image = InputSize::new(32, 32).rgb();
+    for instance in [
+        OsInstanceNorm::None,
+        OsInstanceNorm::Sum,
+        OsInstanceNorm::Residual,
+    ] {
+        let config = OsBlockConfig {
+            channels: 8,
+            instance,
+        };
+        block("omni-scale block", &config, INPUT, device);
+    }
+    let osnet = OsNetConfig::x0_25().with_channels([4, 8, 8, 8]);
+    block("OSNet", &osnet.after(&[2], gate.clone()), image, device);
+
+    for (channels, expansion, stride) in [(4, Some(6), 1), (6, None, 2)] {
+        let config = InvertedResidualConfig {
+            channels,
+            expansion,
+            stride,
+        };
+        block("inverted residual block", &config, INPUT, device);
+    }
+    let mobile = MobileNetV2Config {
+        stem: 4,
+        channels: [4; 7],
+        blocks: [1; 7],
+        last: 4,
+        ..MobileNetV2Config::x1_0()
+    };
+    let mobile = mobile.with_last_stride(1).after(&[3], gate.clone());
+    block("MobileNetV2", &mobile, image, device);
+}
+
+/// Networks for images of 32 x 32, with both shortcuts, both kinds of dense layer, and dropout.
+fn small_images(gate: &SqueezeExcitationConfig, device: &Device) {
+    let image = InputSize::new(8, 8).rgb();
+    for shortcut in [Shortcut::Padded, Shortcut::Projection] {
+        let network = ResNetConfig::cifar(8).with_width(2);
+        let network = network.with_shortcut(shortcut).after(&[3], gate.clone());
+        block("ResNet for CIFAR", &network, image, device);
+    }
+    for network in [DenseNetConfig::cifar(7), DenseNetConfig::cifar_bc(10)] {
+        let dense = DenseNetConfig {
+            stem_channels: 4,
+            growth: 2,
+            dropout: 0.5,
+            ..network
+        };
+        let built = dense.init(image, &Init::new(Seed::new(1), device));
+        let input = random([2, 3, 8, 8], device);
+        backward("dropout", input, |input| {
+            built
+                .forward_train(input, Seed::new(1))
+                .powi_scalar(2)
+                .sum()
+        });
+        block("DenseNet", &dense.after(&[1], gate.clone()), image, device);
+    }
+}
+
 fn blocks(device: &Device) {
     let gate = SqueezeExcitationConfig::new().with_reduction(2);
     block("empty", &(), INPUT, device);
@@ -637,22 +711,25 @@ fn blocks(device: &Device) {
     block("vector", &vec![gate.clone()], INPUT, device);
     block("option", &Some(gate.clone()), INPUT, device);
 
-    let residual = |kind, groups| ResidualBlockConfig {
-        kind,
-        planes: 4,
-        hidden: 4,
-        groups,
-        stride: 2,
-        instance: InstanceNormed::None,
-        inside: gate.clone(),
+    let residual = |kind, groups, dilation| {
+        let config = ResidualBlockConfig {
+            groups,
+            stride: 2,
+            dilation,
+            ..ResidualBlockConfig::new(kind, 4)
+        };
+        config.inside(gate.clone())
     };
-    block("basic", &residual(ResidualKind::Basic, 1), INPUT, device);
+    block("basic", &residual(ResidualKind::Basic, 1, 1), INPUT, device);
     block(
         "bottleneck",
-        &residual(ResidualKind::Bottleneck, 2),
+        &residual(ResidualKind::Bottleneck, 2, 2),
         INPUT,
         device,
     );
+
+    light_networks(&gate, device);
+    small_images(&gate, device);
 
     let mut network = ResNetConfig::resnet18().with_width(2).after(&[4], gate);
     network.blocks = [1; 4];
@@ -662,6 +739,13 @@ fn blocks(device: &Device) {
         let network = network.clone().with_stem(ceil).with_ibn(ibn);
         block("network", &network, image, device);
     }
+
+    let mut network = ResNetConfig::resnet50().with_width(2);
+    network.blocks = [1; 4];
+    let network = network
+        .with_stem(Stem::Deep(MaxPool::Padded))
+        .with_dilation(Dilation::Stride8(FirstDilation::Stage));
+    block("dilated network", &network, image, device);
 
     let norm = BatchNormConfig::new(4).init(device);
     backward(
@@ -688,6 +772,8 @@ fn attention(device: &Device) {
     block("relation-aware", &rga, INPUT, device);
     let (spatial, channel) = rga;
     let resized = ResizedConfig::new([2, 2], spatial);
+    let sampled = resized.clone().with_pooling(FixedSize::RoiAlign);
+    block("sampled to a fixed size", &sampled, INPUT, device);
     let parallel = ParallelConfig::new(resized, channel).with_combine(CombineGates::Mean);
     block("side by side", &parallel, INPUT, device);
 }
@@ -720,6 +806,9 @@ fn head<C: HeadConfig>(name: &str, config: &C, device: &Device) {
     let expected = config.output(INPUT, CLASSES);
     assert_eq!(output.embedding.dims(), [2, expected.embedding], "{name}");
     let embedding = output.embedding;
+    let terms = valid.embedding_terms(input.clone().inner());
+    let terms = terms.unwrap_or_else(|| panic!("{name}: no terms in closed form"));
+    assert_near(name, terms.embedding(), embedding.clone(), 2e-3);
     let features = output.features.iter().map(|features| features.dims()[1]);
     assert_eq!(features.collect::<Vec<_>>(), expected.features, "{name}");
     for precision in precisions(device) {
@@ -818,10 +907,19 @@ fn late_stages(device: &Device) {
         },
         device,
     );
+    let network = OsNetConfig::x0_25().with_channels([2, 4, 4, 4]);
+    let split = SplitPoint { stage: 2, block: 1 };
+    let light = LightMbnHeadConfig {
+        late_stages: OsNetLateStagesConfig { network, split },
+        branches: LightMbnBranches::new()
+            .with_dimensions(3)
+            .with_drop(TopDrop::new().with_height(0.5)),
+    };
+    head("LightMBN", &light, device);
 }
 
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
-    let shape = OutputShape::new(3, vec![3, 3], CLASSES);
+    let shape = OutputShape::new(6, vec![3, 3], CLASSES);
     let criterion = config.init(&shape, &Init::new(Seed::new(1), device));
     let targets = Targets::new(&[0, 0, 1, 1, 1], device);
     let loss = |features: Tensor<2>| {
@@ -829,6 +927,8 @@ fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
         let branch = ReidOutput::single(features, logits);
         criterion.forward(&branch.clone().concat(branch), &targets)
     };
+    // A memory is empty in the first batch.
+    let _ = loss(random([5, 3], device));
     backward(name, random([5, 3], device), loss);
     backward_at_zero(name, &criterion, ([5, 3], device), loss);
 }
@@ -841,7 +941,7 @@ fn criteria(device: &Device) {
         &identity.clone().with_form(Smoothing::OtherClasses),
         device,
     );
-    let triplet = BatchHardTripletConfig::new();
+    let triplet = TripletLossConfig::new();
     criterion(
         "triplet",
         &triplet.clone().with_margin(Margin::Hard(3.0)),
@@ -856,11 +956,91 @@ fn criteria(device: &Device) {
         &soft.clone().with_distance(Distance::Cosine),
         device,
     );
+    let similarity = MultiSimilarityConfig::new().with_margin(2.0);
+    criterion("multi-similarity", &similarity, device);
     let center = CenterLossConfig::new().with_weight(0.5);
     criterion("center", &center, device);
+    let cluster = ClusterContrastConfig::new();
+    criterion("cluster contrast", &cluster, device);
+    criterion(
+        "cluster contrast, hardest image",
+        &cluster.with_update(CentroidUpdate::HardestImage),
+        device,
+    );
     let weighted = WeightedConfig {
         weight: 2.0,
         criterion: identity,
     };
     criterion("sum", &(weighted, Some(soft), vec![center]), device);
+    further_criteria(device);
+}
+
+/// Mined triplets, other losses of pairs, those with class weights, and a memory.
+fn further_criteria(device: &Device) {
+    for mining in [TripletMining::SemiHard, TripletMining::All] {
+        let config = TripletLossConfig::new().with_mining(mining);
+        let config = config.with_reduction(Reduction::NonZeroMean);
+        criterion("mined triplets", &config, device);
+    }
+    let circle = CircleLossConfig::new();
+    criterion("circle", &circle, device);
+    let contrastive = SupervisedContrastiveConfig::new();
+    criterion("supervised contrastive", &contrastive, device);
+    let weighted = WeightedRegularisedTripletConfig::new();
+    criterion("weighted regularised triplet", &weighted, device);
+    criterion("ArcFace", &ArcFaceConfig::new(), device);
+    criterion("CosFace", &CosFaceConfig::new(), device);
+    let memory = CrossBatchMemoryConfig::new(circle).with_capacity(8);
+    criterion("cross-batch memory", &memory.with_start(0), device);
+    let memory = CrossBatchMemoryConfig::new(TripletLossConfig::new()).with_capacity(4);
+    criterion("memory of a part of a batch", &memory.with_start(0), device);
+}
+
+/// Context blocks, `RoIAlign`, and a segmentation model with its losses.
+fn segmentation(device: &Device) {
+    let pyramid = PyramidPoolingConfig::new().with_bins(vec![1, 2]);
+    block("pyramid pooling", &pyramid, INPUT, device);
+    let aspp = AsppConfig::new().with_rates(vec![2]).with_channels(3);
+    block("ASPP", &aspp, INPUT, device);
+
+    let boxes = [vec![[0.5, 0.0, 2.0, 3.5]], vec![[-1.0, 1.0, 1.0, 6.0]]];
+    let align = RoiAlign::new([2, 2]);
+    let features = random([2, 4, 4, 2], device);
+    let [found, expected] = [features.clone(), on_cpu(&features)].map(|of| {
+        let pooled = align.forward(&of, &boxes);
+        assert_eq!(pooled.dims(), [2, 4, 2, 2]);
+        on_cpu(&pooled).inner()
+    });
+    assert_near("RoIAlign", found, expected, 2e-3);
+    backward("RoIAlign", features, |features| {
+        align.forward(&features, &boxes).square().sum()
+    });
+
+    let mut backbone = ResNetConfig::resnet18().with_width(2);
+    backbone.blocks = [1; 4];
+    let head = DecodeHeadConfig::plain().with_channels(3);
+    let config = SegmentationConfig::new(backbone, head)
+        .with_auxiliary(DecodeHeadConfig::auxiliary().with_channels(3));
+    let size = InputSize::new(32, 32);
+    let model = config.init(size, CLASSES, &Init::new(Seed::new(1), device));
+    let labels = (0..2 * 32 * 32).map(|pixel| [0, 1, 255][pixel % 3]);
+    let labels = LabelMaps::new(labels.collect(), [2, 32, 32], device);
+    for precision in precisions(device) {
+        backward("segmentation", random([2, 3, 32, 32], device), |images| {
+            let output = model.forward_train(precision.cast(images), Seed::new(1));
+            assert_eq!(output.logits.dims(), [2, CLASSES, 32, 32]);
+            let losses = PixelLoss::new().losses(output, &labels).into_iter();
+            losses
+                .map(|loss| loss.value)
+                .reduce(Tensor::add)
+                .expect("losses")
+        });
+    }
+    let images = random::<4>([2, 3, 32, 32], device).inner();
+    let classes = model
+        .evaluation()
+        .predict(images)
+        .max()
+        .into_scalar::<i32>();
+    assert!((0..2).contains(&classes), "class {classes}");
 }

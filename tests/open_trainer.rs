@@ -3,7 +3,7 @@
 
 use burn::{
     config::Config,
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, Param},
     nn::Initializer,
     tensor::{Device, Tensor},
 };
@@ -24,6 +24,10 @@ use reid::{
     synthetic::SyntheticConfig,
     train::{Event, Observer, OptimizerConfig, Outcome, Progress, RateSchedule, ReidLearner},
 };
+
+use module_values::values;
+
+mod module_values;
 
 /// `ArcFace` (Deng et al., CVPR 2019): an additive angular margin. The loss owns the weights of the classes.
 #[derive(Module, Debug)]
@@ -177,19 +181,6 @@ impl Fixture {
 /// The CPU backend, on which operations are deterministic.
 fn device() -> Device {
     device::pick_named("flex").expect("the flex backend is compiled in")
-}
-
-/// Reads all parameters of a module, in order.
-fn values<M: Module>(module: &M) -> Vec<f32> {
-    struct Values(Vec<f32>);
-    impl ModuleVisitor for Values {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.extend(param.val().into_data().iter::<f32>());
-        }
-    }
-    let mut values = Values(Vec::new());
-    module.visit(&mut values);
-    values.0
 }
 
 /// Requests an interrupt after a number of steps.

@@ -17,10 +17,13 @@ use reid::{
         sampler::{IdentitySampler, Sampler},
         transform::{Picture, Transform},
     },
-    nn::TrainingStep,
+    nn::{TrainingStep, attention::SqueezeExcitationConfig},
     prelude::*,
     train::ReidLearner,
-    zoo::{BranchedConfig, FncConfig, MgnConfig, RgaConfig},
+    zoo::{
+        BranchedConfig, FncConfig, LightMbnConfig, MgnConfig, MobileNetReidConfig, OsNetReidConfig,
+        RgaConfig,
+    },
 };
 use serde_json::{Value, json};
 
@@ -43,14 +46,7 @@ fn tiny(network: &Value) -> Value {
             "normalise": { "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] }
         },
         "sampling": { "identities": 2, "images": 2, "epoch": "all_images" },
-        "losses": {
-            "identity": { "weight": 1.0, "criterion": { "smoothing": 0.1, "form": "all-classes" } },
-            "triplet": {
-                "weight": 1.0,
-                "criterion": { "margin": { "hard": 0.3 }, "distance": "euclidean", "reduction": "mean" }
-            },
-            "center": { "weight": 5e-4 }
-        },
+        "losses": losses(),
         "groups": [{ "parameters": ["criterion.2"], "rate": { "fixed": 0.5 }, "frozen_epochs": 0 }],
         "accumulated_batches": 2,
         "average_decay": 0.9,
@@ -74,6 +70,38 @@ fn tiny(network: &Value) -> Value {
             "average_precision": { "truncated-at": { "k": 5, "denominator": "capped" } },
             "unmatched": "skip",
             "max_rank": 50
+        }
+    })
+}
+
+/// Every loss.
+fn losses() -> Value {
+    json!({
+        "identity": { "weight": 1.0, "criterion": { "smoothing": 0.1, "form": "all-classes" } },
+        "triplet": {
+            "weight": 1.0,
+            "criterion": {
+                "margin": { "hard": 0.3 }, "distance": "euclidean", "reduction": "mean", "mining": "all"
+            }
+        },
+        "center": { "weight": 5e-4 },
+        "multi_similarity": {
+            "weight": 1.0,
+            "criterion": {
+                "margin": 0.1, "threshold": 0.5, "positive_scale": 2.0, "negative_scale": 50.0
+            }
+        },
+        "circle": { "weight": 1.0, "criterion": { "margin": 0.25, "gamma": 64.0 } },
+        "supervised_contrastive": { "weight": 1.0, "criterion": { "temperature": 0.1 } },
+        "weighted_regularised_triplet": { "weight": 1.0, "criterion": { "distance": "euclidean" } },
+        "arc_face": { "weight": 1.0, "criterion": { "scale": 30.0, "margin": 0.5 } },
+        "cos_face": { "weight": 1.0, "criterion": { "scale": 30.0, "margin": 0.35 } },
+        "cross_batch_memory": {
+            "weight": 1.0,
+            "criterion": {
+                "capacity": 8, "start": 0,
+                "criterion": { "circle": { "margin": 0.25, "gamma": 64.0 } }
+            }
         }
     })
 }
@@ -137,6 +165,40 @@ mod networks {
             "network": resnet("basic", &Value::Null, &Value::Null, &[]),
             "split": { "stage": 3, "block": 1 },
             "branches": [{ "stripes": 0, "dimensions": 4 }, { "stripes": 2, "dimensions": 4 }]
+        })
+    }
+
+    pub(super) fn osnet() -> Value {
+        json!({
+            "backbone": {
+                "channels": [2, 4, 4, 8], "blocks": [["none"], ["sum"], ["residual"]], "instance_stem": true,
+                "stem": "small", "after": [{ "stage": 2, "block": { "reduction": 4 } }]
+            },
+            "head": { "dimensions": 4, "pool": "average" }
+        })
+    }
+
+    pub(super) fn light_mbn() -> Value {
+        json!({
+            "network": {
+                "channels": [2, 4, 4, 8], "blocks": [["none"], ["none", "none"], ["none"]],
+                "instance_stem": false, "stem": "small", "after": [{ "stage": 3, "block": { "reduction": 4 } }]
+            },
+            "split": { "stage": 2, "block": 1 },
+            "branches": {
+                "dimensions": 4, "drop": { "height": 0.33 }, "stripes": 2, "groups": 2, "embedding": "after-unit"
+            }
+        })
+    }
+
+    pub(super) fn mobilenet() -> Value {
+        json!({
+            "backbone": {
+                "stem": 2, "channels": [2, 2, 2, 2, 2, 2, 2], "blocks": [1, 1, 1, 1, 1, 1, 1], "last": 4,
+                "first_expansion": false, "last_stride": 1,
+                "after": [{ "stage": 4, "block": { "reduction": 4 } }]
+            },
+            "head": { "pool": "average" }
         })
     }
 }
@@ -292,6 +354,9 @@ fn no_value_of_other_networks_panics() {
     sweep::<BranchedConfig>(&networks::branched(), "/network");
     sweep::<FncConfig>(&networks::fnc(), "/network");
     sweep::<MgnConfig>(&networks::mgn(), "/network");
+    sweep::<OsNetReidConfig<SqueezeExcitationConfig>>(&networks::osnet(), "/network");
+    sweep::<LightMbnConfig<SqueezeExcitationConfig>>(&networks::light_mbn(), "/network");
+    sweep::<MobileNetReidConfig<SqueezeExcitationConfig>>(&networks::mobilenet(), "/network");
 }
 
 fn problems<N: Network>(network: &Value) -> String {
@@ -381,6 +446,15 @@ fn impossible_values_of_branches_are_rejected_with_their_path() {
         problems::<FncConfig>(&network),
         "network.split.block: expected below 2, the number of blocks in stage 3, found 2\n\
          network.branches.channel.groups: expected a divisor of the 8 hidden channels, found 3"
+    );
+
+    let mut network = networks::light_mbn();
+    network["split"]["stage"] = json!(4);
+    network["branches"]["groups"] = json!(3);
+    assert_eq!(
+        problems::<LightMbnConfig<SqueezeExcitationConfig>>(&network),
+        "network.split.block: expected below 1, the number of blocks in stage 4, found 1\n\
+         network.branches.groups: expected a divisor of the 8 channels of the feature map, found 3"
     );
 
     let mut network = networks::mgn();

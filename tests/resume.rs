@@ -23,6 +23,10 @@ use reid::{
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
         head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
+        loss::{
+            AnyPairLossConfig, ArcFaceConfig, CosFaceConfig, CrossBatchMemoryConfig, Margin,
+            TripletLossConfig, WeightedConfig,
+        },
     },
     prelude::*,
     synthetic::SyntheticConfig,
@@ -185,6 +189,48 @@ fn an_interrupted_run_in_half_precision_resumes_bit_identically() {
     );
 }
 
+/// Class weights and a memory belong to the criterion.
+#[test]
+fn losses_with_class_weights_or_a_memory_resume_bit_identically() {
+    let mut fixture = Fixture::new();
+    fixture.recipe.losses.arc_face = Some(WeightedConfig {
+        weight: 0.5,
+        criterion: ArcFaceConfig::new(),
+    });
+    fixture.recipe.losses.cos_face = Some(WeightedConfig {
+        weight: 0.5,
+        criterion: CosFaceConfig::new(),
+    });
+    resumes_with_a_memory(fixture);
+}
+
+/// The memory of a run in half precision is saved and loaded.
+#[test]
+fn a_memory_in_half_precision_resumes_bit_identically() {
+    let mut fixture = Fixture::new();
+    fixture.recipe.precision = Precision::Float16;
+    resumes_with_a_memory(fixture);
+}
+
+/// A memory whose capacity is not a multiple of the batch.
+fn memory() -> WeightedConfig<CrossBatchMemoryConfig<AnyPairLossConfig>> {
+    let triplet = TripletLossConfig::new().with_margin(Margin::Soft);
+    let memory = CrossBatchMemoryConfig::new(triplet.into());
+    WeightedConfig {
+        weight: 0.5,
+        criterion: memory.with_capacity(30).with_start(2),
+    }
+}
+
+fn resumes_with_a_memory(mut fixture: Fixture) {
+    fixture.recipe.losses.cross_batch_memory = Some(memory());
+    let history = resumes_bit_identically(&fixture);
+    let losses = history[2].losses.iter();
+    let mut with_memory = losses.filter(|(name, _)| name.starts_with("triplet memory"));
+    let compared = with_memory.any(|(_, value)| *value > 0.0);
+    assert!(compared, "{:?}", history[2].losses);
+}
+
 fn resumes_bit_identically(fixture: &Fixture) -> Vec<EpochSummary> {
     let whole = fixture.trainer("whole").run(&mut ()).expect("it trains");
     assert!(!whole.interrupted);
@@ -325,8 +371,8 @@ fn old_checkpoints_are_removed_and_the_best_is_kept() {
     let map = |epoch: &EpochSummary| {
         epoch
             .scores
+            .and_then(|scores| scores.mean_average_precision)
             .expect("every epoch is evaluated")
-            .mean_average_precision
     };
     let maps: Vec<f64> = outcome.history.iter().map(map).collect();
     let highest = maps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -742,7 +788,7 @@ fn weights_that_are_not_finite_are_not_saved() {
     assert!(!fixture.run_folder("other").join("last.json").exists());
 }
 
-/// A step that half precision skips changes no weight and no running statistic.
+/// A step that half precision skips changes no weight, no running statistic and no memory.
 #[test]
 fn a_skipped_step_changes_nothing() {
     struct Skipped(Option<usize>);
@@ -761,6 +807,7 @@ fn a_skipped_step_changes_nothing() {
     }
     let mut fixture = Fixture::new();
     fixture.recipe.precision = Precision::Float16;
+    fixture.recipe.losses.cross_batch_memory = Some(memory());
     fixture.recipe.epochs = 1;
     let mut first = Skipped(None);
     fixture.trainer("run").run(&mut first).expect("it trains");

@@ -432,7 +432,18 @@ def build():
         f"A release build of the quickstart, from nothing, took {rest['bound']} {rest['cpu_seconds']} s of "
         "processor time in version 0.1, not counting burn-flex and most of reid's crates. The most "
         f"expensive crates, in seconds: {largest}. Version 0.2 has {crates['0.2']} crates instead of "
-        f"{crates['0.1']}; its build was not measured as a whole."
+        f"{crates['0.1']}. {cold_build()}"
+    )
+
+
+def cold_build():
+    rows = {row["version"]: row for row in read("cold-build", ["version"])}
+    old, new = rows["0.1"], rows["0.2"]
+    share = 100 * float(new["burn_flex_share"])
+    return (
+        f"Built at the same time on a busy machine with one job each, version 0.1 ({old['commit']}) took "
+        f"{old['cpu_seconds']} s of processor time and version 0.2 {new['cpu_seconds']} s. "
+        f"Of both, burn-flex takes {share:.0f} %. {commands([new])}"
     )
 
 

@@ -4,11 +4,11 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`core`] | basic types: identities, cameras, samples, splits, image sizes, heat maps, seeds |
+//! | [`core`] | basic types: identities, cameras, samples, splits, image sizes, heat maps, similarity maps, seeds |
 //! | [`data`] | datasets, samplers, transforms and data loaders |
 //! | [`synthetic`] | datasets of synthetic people and vehicles |
 //! | [`nn`] | network parts and losses as Burn modules |
-//! | [`zoo`] | published architectures; loading and saving weights |
+//! | [`zoo`] | published architectures; loading and saving weights and whole models |
 //! | [`train`] | recipes, the training loop, checkpoints and embedding extraction |
 //! | [`eval`] | evaluation protocols, CMC, mAP, mINP and ranked lists |
 //! | [`vis`] | figures, heat maps and contact sheets |

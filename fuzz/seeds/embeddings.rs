@@ -1,11 +1,16 @@
 //! Seeds of embedding files: `.npz` archives, single arrays and safetensors.
 
+use reid_core::{Camera, Identity, Track};
+use reid_eval::{
+    Embeddings, Labels,
+    gallery::{Gallery, GalleryConfig, GalleryEntry, GalleryStorage, ModelFingerprint},
+};
 use reid_fuzz::{archive, arrays};
-use safetensors::{Dtype, serialize, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 
 use crate::Seeds;
 
-pub(crate) fn seeds() -> [Seeds; 4] {
+pub(crate) fn seeds() -> [Seeds; 5] {
     [
         (
             "npz",
@@ -17,6 +22,7 @@ pub(crate) fn seeds() -> [Seeds; 4] {
         ("npy", npy()),
         ("safetensors", vec![safetensors(["query.", "gallery."])]),
         ("embeddings", vec![set(), safetensors([""])]),
+        ("gallery", galleries()),
     ]
 }
 
@@ -53,4 +59,32 @@ fn safetensors<const N: usize>(sides: [&str; N]) -> Vec<u8> {
         labels.into_iter().chain([features]).collect::<Vec<_>>()
     };
     serialize(sides.map(side).concat(), None).expect("in memory")
+}
+
+/// Galleries in both precisions: the whole file, and its settings and tensors with a zero byte between.
+fn galleries() -> Vec<Vec<u8>> {
+    let model = ModelFingerprint::new("seed");
+    let entries = [
+        GalleryEntry::new(Identity::new(1)).with_camera(Camera::new(2)).with_time(5),
+        GalleryEntry::new(Identity::new(3)).with_track(Track::new(4)).with_path("3.png"),
+    ];
+    let values = Embeddings::from_parts(vec![1.0, 0.0, 0.0, 1.0], 2, Labels::unknown(2)).expect("two rows");
+    let folder = tempfile::tempdir().expect("a folder to write to");
+    let path = folder.path().join("gallery");
+    let mut seeds = Vec::new();
+    for storage in [GalleryStorage::Single, GalleryStorage::Half] {
+        let mut gallery = Gallery::new(model.clone(), GalleryConfig::default().with_storage(storage));
+        gallery.enrol(&model, &values, &entries).expect("valid entries");
+        gallery.save(&path).expect("a file to write to");
+        let file = std::fs::read(&path).expect("just written");
+        let (_, metadata) = SafeTensors::read_metadata(&file).expect("safetensors");
+        let header = &metadata.metadata().as_ref().expect("metadata")["gallery"];
+        let header: serde_json::Value = serde_json::from_str(header).expect("JSON");
+        let settings = header["settings"].as_str().expect("a text").as_bytes().to_vec();
+        let tensors = SafeTensors::deserialize(&file).expect("safetensors");
+        let tensors = serialize(tensors.tensors(), None).expect("in memory");
+        seeds.push([settings, vec![0], tensors].concat());
+        seeds.push(file);
+    }
+    seeds
 }

@@ -2,7 +2,7 @@
 
 use crate::Seeds;
 
-pub(crate) fn seeds() -> [Seeds; 8] {
+pub(crate) fn seeds() -> [Seeds; 9] {
     let city = "<?xml version=\"1.0\" encoding=\"gb2312\"?>\n<TrainingImages><Items number=\"2\">\n\
         <Item imageName=\"000001.jpg\" vehicleID=\"0001\" cameraID=\"c001\"/>\n\
         <Item imageName='000002.jpg' vehicleID='2' cameraID='c2'></Item>\n\
@@ -32,6 +32,10 @@ pub(crate) fn seeds() -> [Seeds; 8] {
             "veri-wild",
             texts(&["id/image;Camera ID;Time\n1/1;1;x\n2/3;2;x\n3/4;3;x\n3/5;4;x\n\u{0}1/1 1 1\n2/3.jpg 2 2\n\u{0}\
                      3/4\n\u{0}3/5\n"]),
+        ),
+        (
+            "cifar",
+            texts(&["\u{0}\u{1}\n\u{0}\u{5}\u{0}a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n", "\u{1}\u{0}\u{1}\u{2}\u{0}\u{b}"]),
         ),
         (
             "vehicle-id",

@@ -31,6 +31,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     }
     FOLDER.write("index.csv", &writer.into_inner().expect("in memory"));
-    let splits = splits.with_notices(Vec::new());
-    assert_eq!(csv::load(&list).expect("a valid list"), splits);
+    let again = csv::load(&list).expect("a valid list");
+    assert_eq!(again.with_notices(Vec::new()), splits.with_notices(Vec::new()));
 });

@@ -97,6 +97,10 @@ pub(crate) fn vanishes(path: &str, elements: usize) -> bool {
         "reduction.bias",
         "bn3.bias",
         "downsample.1.bias",
+        "downsample.bn.bias",
+        "conv3.bn.bias",
+        "project.bn.bias",
+        "conv.conv.bias",
         "stages.0.0.bn2.bias",
     ];
     let scale = elements == 1 && path.ends_with(".0.weight");

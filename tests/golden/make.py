@@ -43,6 +43,7 @@ s keeps the activations of a 50-layer ResNet near 1 in evaluation mode.
 """
 
 import copy
+import functools
 import math
 from pathlib import Path
 
@@ -277,7 +278,8 @@ def passes(name, part, x):
     output.backward(grad_output)
     tensors |= {f"{name}.output.train": output, f"{name}.grad_output": grad_output}
     tensors[f"{name}.grad.input"] = x.grad
-    return tensors | {f"{name}.grad.{key}": p.grad for key, p in part.named_parameters()}
+    trained = (item for item in part.named_parameters() if item[1].requires_grad)
+    return tensors | {f"{name}.grad.{key}": p.grad for key, p in trained}
 
 
 def block_file():
@@ -565,6 +567,25 @@ def batch_hard(features, labels, distance, penalty, reduction):
     return total / n if reduction == "mean" else total
 
 
+def multi_similarity(features, labels, margin, negative_scale):
+    """Wang et al. 2019, with alpha = 2 and lambda = 0.5; also the number of pairs kept."""
+    n, kept, terms = len(labels), 0, []
+    for i in range(n):
+        similar = {j: 1 - cosine_distance(features[i], features[j]) for j in range(n) if j != i}
+        own = [s for j, s in similar.items() if labels[j] == labels[i]]
+        others = [s for j, s in similar.items() if labels[j] != labels[i]]
+        if not own or not others:
+            continue
+        positives = [s for s in own if s < max(others) + margin]
+        negatives = [s for s in others if s > min(own) - margin]
+        kept += len(positives) + len(negatives)
+        for scale, pairs in ((-2, positives), (negative_scale, negatives)):
+            if pairs:
+                exponentials = sum(torch.exp(scale * (s - 0.5)) for s in pairs)
+                terms.append((1 + exponentials).log() / abs(scale))
+    return torch.stack(terms).sum() / n, kept
+
+
 def with_gradients(prefix, loss, **inputs):
     """The loss as [1] and its gradient with respect to each input."""
     gradients = torch.autograd.grad(loss, list(inputs.values()))
@@ -599,6 +620,62 @@ def loss_files():
                 loss = batch_hard(features, labels, distance, penalty, reduction)
                 tensors |= with_gradients(f"triplet.{d}.{p}.{reduction}", loss, features=features)
     write("metric", {k: v.float() for k, v in tensors.items()} | {"labels": torch.tensor(labels)})
+
+
+def multi_similarity_file():
+    """Writes the multi-similarity loss of a few vectors, one of which has no positive."""
+    labels = [0, 0, 0, 1, 1, 2, 2, 3]
+    features = formula("multi_similarity.features", (8, 5), INPUT)
+    features[range(8), labels] += 1.0
+    features = features.float().double().requires_grad_()
+    tensors = {"features": features}
+    for margin, negative_scale in ((0.0, 50), (0.1, 50), (0.7, 40), (3.0, 40)):
+        loss, kept = multi_similarity(features, labels, margin, negative_scale)
+        name = f"multi_similarity.margin{margin}.negative{negative_scale}"
+        tensors |= with_gradients(name, loss, features=features)
+        print(f"{name}: {kept} of 49 pairs")
+    labels = {"labels": torch.tensor(labels)}
+    write("multi_similarity", {k: v.float() for k, v in tensors.items()} | labels)
+
+
+def cluster_contrast_file():
+    """Writes cluster contrast (Dai et al. 2022) over five steps, with momentum 0.1 and temperature 0.05.
+
+    After each loss, the centroid of an image's cluster is moved towards the image and normalised: by each
+    image in the order of the batch, or by the one least similar to the centroid.
+    """
+    clusters, width, momentum = 6, 5, 0.1
+    unit = functools.partial(F.normalize, dim=-1)
+    start = formula("cluster_contrast.centroids", (clusters, width), INPUT)
+    batches = [[0, 0, 1, 1, 2, 2, 3, 3], [4, 4, 4, 4, 0, 0, 0, 1], [5, 3, 5, 3, 5, 3, 5, 3]]
+    batches += [[1, 1, 1, 1, 1, 1, 1, 1], [2, 0, 4, 2, 0, 4, 2, 2]]
+    tensors, labels = {"centroids": start}, {}
+    for step, batch in enumerate(batches):
+        features = formula(f"cluster_contrast.features.{step}", (len(batch), width), INPUT)
+        tensors[f"features.{step}"] = features
+        labels[f"labels.{step}"] = torch.tensor(batch)
+    for name in ("each", "hardest"):
+        centroids = unit(start)
+        for step, batch in enumerate(batches):
+            features = tensors[f"features.{step}"].clone().requires_grad_()
+            similar = unit(features) @ centroids.T
+            loss = F.cross_entropy(similar / 0.05, labels[f"labels.{step}"])
+            (gradient,) = torch.autograd.grad(loss, [features])
+            similar, images, moved = similar.detach(), unit(features).detach(), centroids.clone()
+            for cluster in sorted(set(batch)):
+                own = [image for image, label in enumerate(batch) if label == cluster]
+                if name == "hardest":
+                    own = [min(own, key=lambda image: similar[image, cluster].item())]
+                for image in own:
+                    towards = momentum * moved[cluster] + (1 - momentum) * images[image]
+                    moved[cluster] = unit(towards)
+            centroids = moved
+            tensors |= {
+                f"{name}.{step}.loss": loss.reshape(1),
+                f"{name}.{step}.grad": gradient,
+                f"{name}.{step}.centroids": centroids,
+            }
+    write("cluster_contrast", {k: v.float() for k, v in tensors.items()} | labels)
 
 
 # ------------------------------------------------------------------- Grad-CAM and feature CutMix
@@ -668,6 +745,74 @@ def grad_cam_file():
             tensors[f"{name}.{key}.label"] = raw_maps(method, head, x, labels).float()
             tensors[f"{name}.{key}.highest"] = raw_maps(method, head, x, None).float()
     write("grad_cam", tensors)
+
+
+class Striped(nn.Module):
+    """The whole feature map and two stripes of it, each embedded by maximum, linear layer, BN, ReLU."""
+
+    def __init__(self, channels, dimensions, classes):
+        super().__init__()
+        self.whole = Reduced(channels, dimensions, classes, "max")
+        self.stripes = nn.ModuleList(Reduced(channels, dimensions, classes, "max") for _ in range(2))
+
+    def features(self, x):
+        stripes = zip(self.stripes, x.chunk(2, 2), strict=True)
+        return torch.cat([self.whole.features(x)] + [s.features(part) for s, part in stripes], 1)
+
+
+def position_terms(embed, x):
+    """The embedding of one image as a sum over positions, by the Jacobian: [dimensions, positions].
+
+    Gradient times feature; what that does not explain is shared out equally.
+    """
+    jacobian = torch.autograd.functional.jacobian(lambda x: embed(x[None])[0], x)
+    terms = (jacobian * x).sum(1).flatten(1)
+    rest = embed(x[None])[0] - terms.sum(1)
+    return terms + rest[:, None] / terms.shape[1]
+
+
+def striped_terms(striped, x):
+    """The terms of a Striped: those of a stripe are 0 outside its rows, which share its remainder."""
+    width = x.shape[2]
+    terms = [position_terms(striped.whole.features, x)]
+    for index, (stripe, rows) in enumerate(zip(striped.stripes, x.chunk(2, 1), strict=True)):
+        own = position_terms(stripe.features, rows)
+        before = index * rows.shape[1] * width
+        terms.append(F.pad(own, (before, terms[0].shape[1] - before - own.shape[1])))
+    return torch.cat(terms)
+
+
+def similarity_map_file():
+    """Writes the contributions of the pairs of positions of the first image and each of four others."""
+    gem = nn.Module()
+    gem.pool = GeM()
+    neck = BnNeck(8, 4)
+    heads = {
+        "pooled": (nn.Module(), lambda x: x.mean((2, 3))),
+        "pooled_max": (nn.Module(), lambda x: x.amax((2, 3))),
+        "pooled_gem": (gem, gem.pool),
+        "bnneck": (neck, lambda x: neck.bn(neck.features(x))),
+    }
+    for name, pool in (("reduced", "average"), ("reduced_max", "max"), ("reduced_gem", "gem")):
+        head = Reduced(8, 6, 4, pool)
+        heads[name] = (head, head.features)
+    striped = Striped(8, 6, 4)
+    heads["stripes"] = (striped, striped.features)
+    tensors = {}
+    for name, (head, embed) in heads.items():
+        filled(head, f"{name}.").eval()
+        x = formula(f"{name}.input", (5, 8, 4, 3), INPUT)
+        if name == "stripes":
+            terms = [striped_terms(head, image) for image in x]
+        else:
+            terms = [position_terms(embed, image) for image in x]
+        lengths = embed(x).norm(dim=1)
+        others = range(1, 5)
+        pairs = [terms[0].T @ terms[i] / (lengths[0] * lengths[i]) for i in others]
+        cosines = [F.cosine_similarity(embed(x[:1]), embed(x[i : i + 1])) for i in others]
+        tensors[f"{name}.pairs"] = torch.stack(pairs).float()
+        tensors[f"{name}.similarity"] = torch.cat(cosines).float()
+    write("similarity_map", tensors)
 
 
 PARTNERS = [[3, 5, 4, 5, 1, 1], [3, 4, 5, 1, 3, 0]]  # the random partners of both branches for seed 1
@@ -780,9 +925,12 @@ def main():
     block_file()
     attention_file()
     grad_cam_file()
+    similarity_map_file()
     progressive_file()
     optimizer_file()
     loss_files()
+    multi_similarity_file()
+    cluster_contrast_file()
 
 
 if __name__ == "__main__":

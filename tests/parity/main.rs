@@ -21,7 +21,7 @@ use reid::{
             RgaChannelConfig, RgaSpatial, RgaSpatialConfig, Similarity, SqueezeExcitationConfig,
             Terms,
         },
-        backbone::{InstanceNormed, ResNetConfig, ResidualBlockConfig, ResidualKind},
+        backbone::{ResNetConfig, ResidualBlockConfig, ResidualKind},
         cut_mix::{CutMix, MixPartner, PartnerGradient, Patches},
         distance::Distance,
         grad_cam::{CamMethod, ClosedForm, GradCam, Target},
@@ -30,8 +30,8 @@ use reid::{
             LinearBnReluHeadConfig, PooledHeadConfig, TracedOutput,
         },
         loss::{
-            BatchHardTripletConfig, CenterLossConfig, IdentityLossConfig, Margin, Reduction,
-            Smoothing,
+            CenterLossConfig, CentroidUpdate, ClusterContrastConfig, IdentityLossConfig, Margin,
+            MultiSimilarityConfig, Reduction, Smoothing, TripletLossConfig,
         },
         pool::{Pool, PoolConfig},
     },
@@ -45,20 +45,27 @@ use golden::{
     part::{compare, filled_part, gradient_meets, part_input},
 };
 
+mod cifar;
 #[path = "../formula/mod.rs"]
 mod formula;
 #[path = "../golden/mod.rs"]
 mod golden;
+mod light;
+mod losses;
+mod segmentation;
+mod similarity;
 mod vehicles;
 
 /// The checkers by prefix of the file name; the first prefix that a name begins with applies.
-const CHECKERS: [Checker; 13] = [
+const CHECKERS: [Checker; 15] = [
     ("attention", attention),
     ("blocks", blocks),
     ("center", center),
+    ("cluster_contrast", cluster_contrast),
     ("grad_cam", grad_cam),
     ("losses", losses),
     ("metric", losses),
+    ("multi_similarity", losses),
     ("optim", optimizers),
     ("progressive", progressive),
     ("resnet18", |golden| {
@@ -146,13 +153,8 @@ fn residual(golden: &Golden, part: &str, kind: ResidualKind) {
     let [_, to, reduced, _] = golden.shape(&format!("{part}.output.eval"));
     let planes = to / kind.expansion();
     let config = ResidualBlockConfig {
-        kind,
-        planes,
-        hidden: planes,
-        groups: 1,
         stride: height / reduced,
-        instance: InstanceNormed::None,
-        inside: (),
+        ..ResidualBlockConfig::new(kind, planes)
     };
     let input = FeatureShape::new(from, height, width);
     let block = config.init(
@@ -323,7 +325,7 @@ fn losses_meet(golden: &Golden, part: &str, output: &ReidOutput, shape: &OutputS
     let device = output.embedding.device();
     let losses = (
         IdentityLossConfig::new().with_smoothing(0.1),
-        BatchHardTripletConfig::new().with_margin(Margin::Soft),
+        TripletLossConfig::new().with_margin(Margin::Soft),
     );
     let criterion = losses.init(shape, &Init::new(Seed::new(1), &device));
     let losses = criterion.losses(output, &golden.integers("labels", &device).into());
@@ -489,7 +491,7 @@ fn authors<B: Block>(golden: &Golden, block: B, forward: impl Fn(&B, Tensor<4>) 
 
 // --------------------------------------------------------------------------------------- losses
 
-/// Compares triplet and identity losses; the name of a loss gives its hyper-parameters.
+/// Compares triplet, multi-similarity and identity losses; the name of a loss gives its hyper-parameters.
 fn losses(golden: &Golden) {
     for key in golden.names() {
         let Some(name) = key.strip_suffix(".loss") else {
@@ -497,6 +499,11 @@ fn losses(golden: &Golden) {
         };
         if name.starts_with("triplet") {
             loss(golden, name, "features", &triplet(name));
+        } else if name.starts_with("multi_similarity") {
+            let number = |word| number_after(name, word).expect("a number in the name");
+            let config = MultiSimilarityConfig::new().with_margin(number("margin"));
+            let config = config.with_negative_scale(number("negative"));
+            loss(golden, name, "features", &config);
         } else if let Some(smoothing) = number_after(name, "label_smooth_others") {
             let config = IdentityLossConfig::new().with_form(Smoothing::OtherClasses);
             loss(golden, name, "logits", &config.with_smoothing(smoothing));
@@ -510,8 +517,8 @@ fn losses(golden: &Golden) {
 }
 
 /// Parses the name of a triplet loss: `triplet.[euclidean|cosine].{margin0.3|soft}.[mean|sum]`.
-fn triplet(name: &str) -> BatchHardTripletConfig {
-    let mut config = BatchHardTripletConfig::new();
+fn triplet(name: &str) -> TripletLossConfig {
+    let mut config = TripletLossConfig::new();
     config.margin = number_after(name, "margin").map_or(Margin::Soft, Margin::Hard);
     let parts: Vec<_> = name.split('.').collect();
     if parts.contains(&"cosine") {
@@ -554,6 +561,36 @@ fn loss(golden: &Golden, name: &str, input: &str, config: &impl CriterionConfig)
         format!("{short}.{input}")
     };
     golden.meets(&key, gradient, LOSS_GRADIENT);
+}
+
+/// Compares cluster contrast over several training steps: the loss and its gradient, and the centroids after
+/// each step.
+fn cluster_contrast(golden: &Golden) {
+    let device = Device::default().autodiff();
+    let [clusters, width] = golden.shape("centroids");
+    for (name, update) in [
+        ("each", CentroidUpdate::EachImage),
+        ("hardest", CentroidUpdate::HardestImage),
+    ] {
+        let criterion = ClusterContrastConfig::new().with_update(update).init(
+            &OutputShape::single(width, clusters),
+            &Init::new(Seed::new(1), &device),
+        );
+        criterion.set_centroids(golden.tensor("centroids", &device));
+        let steps = (0..).take_while(|step| golden.has(&format!("features.{step}")));
+        for step in steps {
+            let features = golden.tensor::<2>(&format!("features.{step}"), &device);
+            let leaf = features.require_grad();
+            let labels = golden.integers(&format!("labels.{step}"), &device);
+            let output = ReidOutput::single(leaf.clone(), leaf.clone());
+            let loss = criterion.forward(&output, &labels.into());
+            golden.meets(&format!("{name}.{step}.loss"), loss.clone(), LOSS);
+            let gradient = leaf.grad(&loss.backward()).expect("the input's gradient");
+            golden.meets(&format!("{name}.{step}.grad"), gradient, LOSS_GRADIENT);
+            let centroids = criterion.centroids.value();
+            golden.meets(&format!("{name}.{step}.centroids"), centroids, STATISTIC);
+        }
+    }
 }
 
 /// Compares center loss. Its weight scales the loss and the gradient of the features, not that of the

@@ -19,7 +19,7 @@ use reid::{
             FncBranches, FncHead, FncHeadConfig, ReducedBnNeck, ReducedBnNeckConfig, StripeHead,
             StripeHeadConfig,
         },
-        loss::{BatchHardTripletConfig, IdentityLossConfig, Reduction},
+        loss::{IdentityLossConfig, Reduction, TripletLossConfig},
     },
     train::{Lookahead, OptimizerConfig, Radam, WeightDecay},
 };
@@ -325,7 +325,7 @@ fn fnc_step(golden: &Golden, device: &Device, dtype: DType) {
     let identity = IdentityLossConfig::new()
         .with_smoothing(0.1)
         .init(&shape, &Init::new(Seed::new(1), device));
-    let triplet = BatchHardTripletConfig::new().with_reduction(Reduction::Sum);
+    let triplet = TripletLossConfig::new().with_reduction(Reduction::Sum);
     let triplet = triplet.init(&shape, &Init::new(Seed::new(1), device));
     let targets = golden.integers("labels", device).into();
     let identities = identity.losses(&output, &targets);

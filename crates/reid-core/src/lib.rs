@@ -11,6 +11,7 @@
 //! | [`InputSize`] | the height and width of a network's input images |
 //! | [`FeatureShape`] | the channels, height and width of a feature map |
 //! | [`HeatMap`] | the importance of each position of an image |
+//! | [`SimilarityMap`] | the contribution of each pair of positions of two images to their similarity |
 //! | [`Seed`] | the source of all randomness; derives independent named streams |
 //! | [`Problems`] | every invalid value of a configuration, with its path |
 //!
@@ -30,6 +31,7 @@ pub mod interpolation;
 mod notice;
 mod sample;
 mod seed;
+mod similarity_map;
 mod splits;
 mod strict;
 mod track;
@@ -45,8 +47,9 @@ pub use input_size::{InputSize, ParseInputSizeError};
 pub use notice::Notice;
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
+pub use similarity_map::{Link, SimilarityMap};
 pub use splits::{Split, SplitStatistics, Splits, Statistics};
 pub use strict::strict;
 pub use track::Track;
 pub use validate::{MAX_WEIGHTS, Problem, Problems, Validate};
-pub use write::write_atomic;
+pub use write::{replace_atomic, write_atomic};

@@ -28,7 +28,8 @@ impl fmt::Display for Split {
     }
 }
 
-/// The training, query and gallery samples of a dataset.
+/// The training, query and gallery samples of a dataset, or the training and test samples of a classification
+/// dataset.
 ///
 /// The training identities are usually disjoint from the query and gallery identities: re-identification is
 /// evaluated on identities that were not trained on.
@@ -54,6 +55,12 @@ pub struct Splits {
     pub query: Vec<Sample>,
     /// Images to search in.
     pub gallery: Vec<Sample>,
+    /// Images of the training identities, by which a classifier is tested; empty for re-identification.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<Sample>,
+    /// The names of the training identities in ascending order, such as `ship`; empty if they have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The layout that the dataset was read as, such as `the Market-1501 layout`; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
@@ -90,6 +97,29 @@ impl Splits {
         Self { gallery, ..self }
     }
 
+    /// Replaces the test samples of a classification dataset.
+    ///
+    /// ```
+    /// use reid_core::{Identity, Sample, Splits};
+    ///
+    /// let cat = |path| vec![Sample::new(path, Identity::new(1))];
+    /// let splits = Splits::new("cats").with_train(cat("1.png")).with_test(cat("2.png"));
+    /// assert_eq!(splits.statistics().test.images, 1);
+    /// ```
+    #[must_use]
+    pub fn with_test(self, test: Vec<Sample>) -> Self {
+        Self { test, ..self }
+    }
+
+    /// Replaces the names of the training identities.
+    #[must_use]
+    pub fn with_class_names(self, class_names: Vec<String>) -> Self {
+        Self {
+            class_names,
+            ..self
+        }
+    }
+
     /// Sets the layout that the dataset was read as, such as `the Market-1501 layout`.
     #[must_use]
     pub fn with_layout(self, layout: impl Into<String>) -> Self {
@@ -124,6 +154,7 @@ impl Splits {
             train: SplitStatistics::from_samples(&self.train),
             query: SplitStatistics::from_samples(&self.query),
             gallery: SplitStatistics::from_samples(&self.gallery),
+            test: SplitStatistics::from_samples(&self.test),
             layout: self.layout.clone(),
             notices: self.notices.clone(),
         }
@@ -153,6 +184,9 @@ pub struct Statistics {
     pub query: SplitStatistics,
     /// The counts of the gallery split.
     pub gallery: SplitStatistics,
+    /// The counts of the test images of a classification dataset.
+    #[serde(default)]
+    pub test: SplitStatistics,
     /// The layout that the dataset was read as; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
@@ -162,7 +196,7 @@ pub struct Statistics {
 }
 
 /// The number of identities, images and cameras in one split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SplitStatistics {
     /// The number of different IDs. Distractors (`0`), junk (`-1`) and unknown (`-2`) count as one each, if
@@ -195,11 +229,16 @@ impl fmt::Display for Statistics {
             layout => writeln!(f, "{}, read as {layout}", self.name)?,
         }
         writeln!(f, "  split    identities   images  cameras")?;
-        let rows = [
-            (Split::Train, self.train),
-            (Split::Query, self.query),
-            (Split::Gallery, self.gallery),
-        ];
+        let mut rows = vec![(Split::Train.to_string(), self.train)];
+        // A classification dataset has a test split instead of queries and a gallery.
+        if self.test.images == 0 || self.query.images + self.gallery.images > 0 {
+            rows.push((Split::Query.to_string(), self.query));
+            rows.push((Split::Gallery.to_string(), self.gallery));
+        }
+        if self.test.images > 0 {
+            rows.push(("test".to_owned(), self.test));
+        }
+        let last = rows.len() - 1;
         for (index, (split, counts)) in rows.into_iter().enumerate() {
             let SplitStatistics {
                 identities,
@@ -207,7 +246,7 @@ impl fmt::Display for Statistics {
                 cameras,
             } = counts;
             write!(f, "  {split:<8} {identities:>10} {images:>8} {cameras:>8}")?;
-            if index < 2 {
+            if index < last {
                 writeln!(f)?;
             }
         }
@@ -238,6 +277,21 @@ mod tests {
              query             1        1        1\n  \
              gallery           0        0        0"
         );
+    }
+
+    #[test]
+    fn statistics_of_a_classification_dataset_have_a_test_split() {
+        let sample = Sample::new("a.png", Identity::new(1));
+        let splits = Splits::new("toy")
+            .with_train(vec![sample.clone(); 3])
+            .with_test(vec![sample; 2]);
+        let text = splits.statistics().to_string();
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        let expected = [
+            "  train             1        3        0",
+            "  test              1        2        0",
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]

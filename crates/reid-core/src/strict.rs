@@ -1,6 +1,7 @@
 //! Strict deserialization: an unknown field of a configuration is an error.
 
 use serde::{Deserialize, Deserializer, de::Error};
+use serde_ignored::Path;
 
 /// Deserializes a value and rejects unknown fields at any depth.
 ///
@@ -34,15 +35,11 @@ use serde::{Deserialize, Deserializer, de::Error};
 pub fn strict<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
-    let mut unknown: Vec<String> = Vec::new();
-    let value = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
-    // `serde_ignored` writes an `Option` in a path as `?`.
-    let names = unknown
-        .iter()
-        .map(|path| format!("`{}`", path.replace("?.", "")));
-    let names: Vec<String> = names.collect();
+    let mut names = Vec::new();
+    let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(deserializer);
+    let value = collecting(&mut erased, &mut names);
     let unknown = match names.len() {
-        0 => return value,
+        0 => return value.map_err(D::Error::custom),
         1 => format!("unknown field {}", names[0]),
         _ => format!("unknown fields {}", names.join(", ")),
     };
@@ -51,6 +48,23 @@ pub fn strict<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         // A misspelled field is both unknown and missing.
         Err(error) => format!("{error}; {unknown}"),
     }))
+}
+
+/// Deserializes a value and collects the paths of unknown fields.
+///
+/// The type of the deserializer is erased. Otherwise, `serde_ignored` would wrap the deserializer of every field
+/// that is strict, inside another strict one, in one more layer, and the networks would be compiled once per layer.
+fn collecting<'de, T: Deserialize<'de>>(
+    deserializer: &mut dyn erased_serde::Deserializer<'de>,
+    names: &mut Vec<String>,
+) -> Result<T, erased_serde::Error> {
+    serde_ignored::deserialize(deserializer, collector(names))
+}
+
+/// Returns a closure whose type does not depend on the deserialized type.
+fn collector(names: &mut Vec<String>) -> impl FnMut(Path<'_>) {
+    // `serde_ignored` writes an `Option` in a path as `?`.
+    |path| names.push(format!("`{}`", path.to_string().replace("?.", "")))
 }
 
 #[cfg(test)]

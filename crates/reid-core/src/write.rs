@@ -35,10 +35,32 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Resu
         .write_all(bytes.as_ref())
         .and_then(|()| file.sync_all());
     drop(file); // Windows cannot rename an open file.
+    rename(&draft, path, written)
+}
+
+/// Replaces a file atomically by one that `write` writes, for content that is not held in memory as a whole.
+/// `write` is called with the path of an empty temporary file; otherwise as [`write_atomic`].
+///
+/// # Errors
+/// As [`write_atomic`], and the error of `write`.
+pub fn replace_atomic(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
+    let (draft, file) = draft_beside(path)?;
+    drop(file); // Windows cannot rename an open file.
+    let sync = || File::options().write(true).open(&draft)?.sync_all();
+    let written = write(&draft).and_then(|()| sync());
+    rename(&draft, path, written)
+}
+
+/// Renames a written temporary file to `path`, or removes it after an error.
+fn rename(draft: &Path, path: &Path, written: io::Result<()>) -> io::Result<()> {
     written
-        .and_then(|()| fs::rename(&draft, path))
+        .and_then(|()| fs::rename(draft, path))
         // Report the first error; ignore a failure to remove the draft.
-        .inspect_err(|_| drop(fs::remove_file(&draft)))?;
+        .inspect_err(|_| drop(fs::remove_file(draft)))?;
     sync_folder_of(path);
     Ok(())
 }
@@ -92,6 +114,12 @@ mod tests {
         for text in ["first", "", "second, and longer"] {
             write_atomic(&path, text).expect("written");
             assert_eq!(fs::read_to_string(&path).expect("read"), text);
+            replace_atomic(&path, |draft| fs::write(draft, [text, text].concat()))
+                .expect("written");
+            assert_eq!(
+                fs::read_to_string(&path).expect("read"),
+                [text, text].concat()
+            );
         }
         assert_eq!(names(folder.path()).len(), 1);
     }
@@ -102,6 +130,14 @@ mod tests {
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).expect("created");
         write_atomic(&taken, "text").expect_err("a folder is there");
+        assert_eq!(names(folder.path()), ["taken"]);
+
+        let failing = |draft: &Path| {
+            fs::write(draft, "half")?;
+            Err(io::Error::other("the disk is full"))
+        };
+        let error = replace_atomic(folder.path().join("file"), failing).expect_err("half a file");
+        assert_eq!(error.to_string(), "the disk is full");
         assert_eq!(names(folder.path()), ["taken"]);
 
         let nowhere = folder.path().join("no/such/folder/file");

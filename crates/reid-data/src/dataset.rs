@@ -12,6 +12,8 @@
 //! | CityFlow-ReID (AI City Challenge), with tracks | [`aic20::load`], [`aic20::unlabelled`] |
 //! | a CSV list | [`csv::load`] |
 //! | a folder per identity | [`folder::load`], [`folder::load_split`] |
+//! | a folder per class, for classification | [`class_folder::load`] |
+//! | CIFAR-10 and CIFAR-100, binary version | [`cifar::load`] |
 //! | any of these, detected automatically | [`load`] |
 //!
 //! All loaders share these rules:
@@ -23,6 +25,7 @@
 //!   that are not Unicode.
 //! - Skipped files are counted in [`Splits::notices`], and `Splits::statistics` prints them. Files that
 //!   operating systems create, such as `Thumbs.db`, are not counted.
+//! - Classification datasets have training and test images of the same identities, and no queries.
 //! - Images are not decoded. Queries are compared with gallery files of the same size by a hash of their
 //!   bytes, so that a copy of a query is recognised as the same image ([`Sample::same_as`]).
 //!
@@ -49,6 +52,8 @@
 //! count from 1, and 0 is an error.
 
 pub mod aic20;
+pub mod cifar;
+pub mod class_folder;
 pub mod csv;
 pub mod cuhk03;
 pub mod dukemtmc;
@@ -81,7 +86,7 @@ struct Layout {
 }
 
 /// The layouts, in the order in which they are tried.
-const LAYOUTS: [Layout; 10] = [
+const LAYOUTS: [Layout; 12] = [
     Layout {
         name: "a CSV list",
         is_at: |path| csv::is_list(path) || csv::in_folder(path).is_some(),
@@ -113,8 +118,20 @@ const LAYOUTS: [Layout; 10] = [
         load: |path| veri776::load(path),
     },
     Layout {
+        name: "CIFAR",
+        is_at: cifar::is_at,
+        load: |path| cifar::load(path),
+    },
+    Layout {
+        name: "a folder per class",
+        is_at: class_folder::is_at,
+        load: |path| class_folder::load(path),
+    },
+    Layout {
         name: "a folder per identity",
-        is_at: |path| path.join("train").exists() && !msmt17::is_at(path),
+        is_at: |path| {
+            path.join("train").exists() && !msmt17::is_at(path) && !class_folder::is_at(path)
+        },
         load: |path| folder::load(path),
     },
     Layout {
@@ -137,6 +154,7 @@ const LAYOUTS: [Layout; 10] = [
 /// The files and folders that identify a layout, for error messages.
 const EXPECTED: &str = "a CSV list or a folder with one of index.csv, list_train.txt (MSMT17), \
                         train_test_split (VERI-Wild, VehicleID), image_train (CityFlow-ReID, VeRi-776), \
+                        test_batch.bin or test.bin (CIFAR), train and test (a folder per class), \
                         train (a folder per identity), bounding_box_train (the Market-1501 layout, \
                         DukeMTMC-reID, and CUHK03 in its folders labeled and detected)";
 
@@ -150,6 +168,8 @@ const EXPECTED: &str = "a CSV list or a folder with one of index.csv, list_train
 /// | `train_test_split/train_list.txt` and `image` | [`vehicle_id`], small test, first trial with seed 0 |
 /// | `image_train` and `train_track_id.txt` or `train_track.txt` | [`aic20`], [`aic20::HELD_OUT`] vehicles held out with seed 0 |
 /// | `image_train` | [`veri776`] |
+/// | `test_batch.bin` and `data_batch_1.bin`, or `test.bin` and `train.bin` | [`cifar`] |
+/// | `train` and `test`, without `query` | [`class_folder`], a folder per class |
 /// | `train` | [`folder`], a folder per identity |
 /// | `bounding_box_train`, most names such as `0001_c2_f0046182.jpg` | [`dukemtmc`] |
 /// | `bounding_box_train`, most names such as `0001_c1_1.png` | [`cuhk03`], its folder `labeled` or `detected` |

@@ -6,7 +6,9 @@ mod content;
 mod jpeg;
 mod jpeg_pixels;
 mod kind;
+mod label_map;
 mod pixels;
+mod raw;
 mod refusal;
 mod tiff_tags;
 mod webp_exif;
@@ -20,8 +22,13 @@ use std::{
 use image::{ImageFormat, RgbImage};
 use reid_core::InputSize;
 
-pub use self::kind::{FileKind, file_kind};
+pub(crate) use self::label_map::label_map_dimensions;
 use self::refusal::Refusal;
+pub use self::{
+    kind::{FileKind, file_kind},
+    label_map::open_label_map,
+    raw::RawImage,
+};
 use crate::{Error, resize::resize};
 
 /// The maximum size of a file, and of the memory for its pixels: 2 GiB.
@@ -71,7 +78,10 @@ pub fn decode(path: impl AsRef<Path>, size: InputSize) -> Result<RgbImage, Error
 /// read. The format is detected from the content, not from the file name. The EXIF orientation is applied.
 /// Grey, 1-bit, 16-bit and CMYK images are converted to 8-bit RGB, and the alpha channel is dropped.
 ///
+/// The path may also be that of a [`RawImage`], an image inside a larger file.
+///
 /// # Errors
+/// - [`Error::Record`] if a raw image is beyond the end of its file.
 /// - [`Error::Io`] if the file cannot be read, is not a regular file, or is larger than 2 GiB.
 /// - [`Error::ImageFormat`] if it is not an image, has no pixels, or is in a format or variant that is not
 ///   supported.
@@ -79,6 +89,9 @@ pub fn decode(path: impl AsRef<Path>, size: InputSize) -> Result<RgbImage, Error
 /// - [`Error::Image`] if it is damaged or truncated.
 pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage, Error> {
     let path = path.as_ref();
+    if let Some(raw) = RawImage::from_path(path) {
+        return raw.read();
+    }
     check_file(path)?;
     let bytes = fs::read(path).map_err(|source| unreadable(path, source))?;
     image_from_bytes(&bytes, path)
@@ -110,6 +123,9 @@ pub fn image_from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<RgbImage
 /// Those of [`open_image`], except for problems after the header.
 pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     let path = path.as_ref();
+    if let Some(raw) = RawImage::from_path(path) {
+        return raw.dimensions();
+    }
     check_file(path)?;
     let in_file = |source| unreadable(path, source);
     let mut file = File::open(path).map_err(in_file)?;

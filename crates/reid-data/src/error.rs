@@ -62,6 +62,18 @@ pub enum Error {
         /// The largest number of pixels that is accepted.
         limit: u64,
     },
+    /// A binary file is damaged or truncated.
+    #[error("{}: byte {offset}: expected {expected}, found {found}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The number of bytes before the damaged part.
+        offset: u64,
+        /// What was expected there.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
     /// The bytes of a frame do not have the size that was given.
     #[error("a frame of {width} x {height} pixels: expected {expected}, found {found}")]
     Frame {

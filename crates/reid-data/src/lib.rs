@@ -5,6 +5,7 @@
 //! | [`dataset`] | readers of datasets: published ones of people and vehicles, CSV files, folders |
 //! | [`sampler`] | samplers, which choose the images of each batch |
 //! | [`transform`] | image transforms, and [`Augmentation`](transform::Augmentation), which selects them |
+//! | [`segmentation`] | datasets with a label for every pixel, and crops of them |
 //! | [`loader`] | data loaders, whose worker threads prepare batches of plain `f32` values |
 //!
 //! A [`Frame`] is an image in memory, from which a detector's boxes are cropped.
@@ -51,12 +52,14 @@ mod headers;
 pub mod loader;
 mod resize;
 pub mod sampler;
+pub mod segmentation;
 pub mod transform;
 
 pub use decode::{
-    FileKind, MAX_PIXELS, decode, dimensions, file_kind, image_from_bytes, open_image,
+    FileKind, MAX_PIXELS, RawImage, decode, dimensions, file_kind, image_from_bytes, open_image,
+    open_label_map,
 };
 pub use error::Error;
 pub use frame::{BoundingBox, BoxFault, BoxProblem, Frame, Region};
-pub use headers::unopenable;
+pub use headers::{unopenable, unopenable_label_maps};
 pub use resize::resize;

@@ -1,17 +1,12 @@
 //! Distances between blocks of queries and the whole gallery, computed with matrix products.
 
-use std::{borrow::Cow, ops::Range};
+mod side;
 
-use rayon::prelude::*;
+use std::ops::Range;
+
+pub(crate) use side::Side;
 
 use crate::{DistanceRows, Embeddings, Error, Metric};
-
-/// The limit below which a distance is computed again from the differences of values: `left < NEAR * of` (see
-/// [`Remainder`]).
-///
-/// A dot product of magnitude L has a rounding error of about 1e-7 · L. After the subtraction from the
-/// squared lengths, this error must be small relative to the result.
-const NEAR: f64 = 1.0 / 512.0;
 
 /// Distances from all queries to the gallery, computed in blocks with matrix products.
 ///
@@ -39,17 +34,6 @@ pub struct Distances<'a> {
     pub(crate) gallery: Side<'a>,
 }
 
-/// The vectors of the queries or of the gallery.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Side<'a> {
-    metric: Metric,
-    dimensions: usize,
-    values: Cow<'a, [f32]>,
-    /// One value per vector. Cosine: the reciprocal of its length, or 0 for a zero vector. Euclidean: its
-    /// squared length.
-    scales: Cow<'a, [f64]>,
-}
-
 impl<'a> Distances<'a> {
     /// Prepares the distances between each query and each gallery image.
     ///
@@ -72,15 +56,26 @@ impl<'a> Distances<'a> {
 
     /// Prepares the distances between each query and each image of an already prepared gallery.
     pub(crate) fn to_side(query: &'a Embeddings, gallery: &'a Side<'_>) -> Result<Self, Error> {
-        expect_same_dimensions([query.dimensions(), gallery.dimensions])?;
+        expect_same_dimensions([query.dimensions(), gallery.dimensions()])?;
         Ok(Self {
-            query: Side::new(query, gallery.metric),
-            gallery: Side {
-                values: Cow::Borrowed(&gallery.values),
-                scales: Cow::Borrowed(&gallery.scales),
-                ..*gallery
-            },
+            query: Side::new(query, gallery.metric()),
+            gallery: gallery.borrowed(),
         })
+    }
+}
+
+impl Distances<'_> {
+    /// Computes the distances from one query to some gallery images, bit-identical to those of
+    /// [`DistanceRows::fill`].
+    pub(crate) fn to_some(&self, query: usize, images: &[usize]) -> Result<Vec<f32>, Error> {
+        let distances = self.query.to_some(query, &self.gallery, images);
+        match distances.iter().position(|distance| !distance.is_finite()) {
+            None => Ok(distances),
+            Some(at) => Err(Error::Distance {
+                query,
+                gallery: images[at],
+            }),
+        }
     }
 }
 
@@ -102,268 +97,9 @@ impl DistanceRows for Distances<'_> {
     }
 
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
-        let gallery = 0..self.gallery.len();
-        let ranges = [queries, gallery];
-        match self.query.metric {
-            Metric::Cosine => {
-                let same = |distance| distance;
-                self.query.tile(&self.gallery, ranges, (cosine, same), rows);
-            }
-            Metric::Euclidean => {
-                let formula = (squared_euclidean, f64::sqrt);
-                self.query.tile(&self.gallery, ranges, formula, rows);
-            }
-        }
+        let ranges = [queries, 0..self.gallery.len()];
+        self.query.fill_to(&self.gallery, ranges, rows);
         Ok(())
-    }
-}
-
-impl<'a> Side<'a> {
-    pub(crate) fn new(embeddings: &'a Embeddings, metric: Metric) -> Self {
-        let (values, dimensions) = (embeddings.values(), embeddings.dimensions());
-        let mut scales: Vec<f64> = values
-            .par_chunks_exact(dimensions)
-            .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
-            .collect();
-        let mut values = Cow::Borrowed(values);
-        if metric == Metric::Cosine {
-            for scale in &mut scales {
-                *scale = if *scale > 0.0 {
-                    1.0 / scale.sqrt()
-                } else {
-                    0.0
-                };
-            }
-            // Products of very long or very short vectors would overflow or underflow an `f32`.
-            let moderate = |scale: &f64| *scale == 0.0 || (1e-12..1e12).contains(scale);
-            if !scales.iter().all(moderate) {
-                values
-                    .to_mut()
-                    .par_chunks_exact_mut(dimensions)
-                    .zip(&mut scales)
-                    .for_each(|(row, scale)| normalise(row, scale));
-            }
-        }
-        Self {
-            metric,
-            dimensions,
-            values,
-            scales: Cow::Owned(scales),
-        }
-    }
-
-    /// The same side with vectors of its own.
-    #[cfg(feature = "files")]
-    pub(crate) fn owned(self) -> Side<'static> {
-        Side {
-            metric: self.metric,
-            dimensions: self.dimensions,
-            values: Cow::Owned(self.values.into_owned()),
-            scales: Cow::Owned(self.scales.into_owned()),
-        }
-    }
-
-    /// Writes the distances from a range of vectors to a range of another side: cosine distances, or
-    /// **squared** Euclidean distances. Distances may be infinite or NaN.
-    pub(crate) fn squared_to(&self, other: &Self, ranges: [Range<usize>; 2], out: &mut [f32]) {
-        match self.metric {
-            Metric::Cosine => self.tile(other, ranges, (cosine, |distance| distance), out),
-            Metric::Euclidean => {
-                self.tile(other, ranges, (squared_euclidean, |squared| squared), out);
-            }
-        }
-    }
-
-    /// Computes the same distance for one pair.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "becomes infinite if too large"
-    )]
-    pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
-        let product = product(self.vector(row), other.vector(column));
-        let (own, of_other) = (self.scales[row], other.scales[column]);
-        let remainder = match self.metric {
-            Metric::Cosine => cosine(own, of_other, product),
-            Metric::Euclidean => squared_euclidean(own, of_other, product),
-        };
-        self.distance(row, other, column, remainder) as f32
-    }
-
-    /// Writes a tile of distances.
-    ///
-    /// `formula` computes each distance from two scales and a dot product, unless the pair is too close.
-    /// `end` is applied last, for example the square root. If the dot product is infinite or NaN, so is the
-    /// distance.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "becomes infinite if too large"
-    )]
-    fn tile(
-        &self,
-        other: &Self,
-        [rows, columns]: [Range<usize>; 2],
-        (formula, end): (impl Fn(f64, f64, f32) -> Remainder, impl Fn(f64) -> f64),
-        out: &mut [f32],
-    ) {
-        reid_kernels::products(
-            self.vectors(&rows),
-            other.vectors(&columns),
-            self.dimensions,
-            out,
-        );
-        for (row, products) in rows.zip(out.chunks_exact_mut(columns.len())) {
-            let own = self.scales[row];
-            let scales = &other.scales[columns.clone()];
-            for ((column, of_other), product) in columns.clone().zip(scales).zip(products) {
-                let remainder = formula(own, *of_other, *product);
-                *product = end(self.distance(row, other, column, remainder)) as f32;
-            }
-        }
-    }
-
-    /// The remainder, or the distance from differences if cancellation has made the remainder inaccurate.
-    fn distance(&self, row: usize, other: &Self, column: usize, remainder: Remainder) -> f64 {
-        let Remainder { left, of } = remainder;
-        if left < NEAR * of {
-            self.by_differences(row, other, column)
-        } else {
-            left
-        }
-    }
-
-    /// The distance from the differences of all values, for vectors that are close to each other.
-    #[cold]
-    fn by_differences(&self, row: usize, other: &Self, column: usize) -> f64 {
-        let pair = [self.vector(row), other.vector(column)];
-        match self.metric {
-            // ‖a - b‖² = 2 - 2·cos(a, b) at length 1.
-            Metric::Cosine => {
-                squared_difference(pair, [self.scales[row], other.scales[column]]) / 2.0
-            }
-            Metric::Euclidean => squared_difference(pair, [1.0, 1.0]),
-        }
-    }
-
-    /// The values of a vector normalised to length 1, for a side with cosine distances. Zeros stay zeros.
-    pub(crate) fn direction(&self, image: usize) -> impl Iterator<Item = f64> {
-        let scale = self.scales[image];
-        let row = &self.values[image * self.dimensions..][..self.dimensions];
-        row.iter().map(move |value| f64::from(*value) * scale)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.scales.len()
-    }
-
-    #[cfg(feature = "files")]
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
-    /// The values of all vectors, row by row.
-    #[cfg(feature = "files")]
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    pub(crate) fn vector(&self, image: usize) -> &[f32] {
-        self.vectors(&(image..image + 1))
-    }
-
-    fn vectors(&self, range: &Range<usize>) -> &[f32] {
-        &self.values[range.start * self.dimensions..range.end * self.dimensions]
-    }
-}
-
-/// A side that owns its vectors, to which vectors are added and from which they are removed.
-#[cfg(feature = "files")]
-impl Side<'static> {
-    /// Appends the vectors of another side with the same metric and dimensions.
-    pub(crate) fn append(&mut self, other: &Side<'_>) {
-        self.values.to_mut().extend_from_slice(&other.values);
-        self.scales.to_mut().extend_from_slice(&other.scales);
-    }
-
-    /// Removes the vectors whose index is marked.
-    pub(crate) fn remove(&mut self, marked: &[bool]) {
-        let mut kept = marked
-            .iter()
-            .flat_map(|marked| std::iter::repeat_n(!marked, self.dimensions));
-        self.values.to_mut().retain(|_| kept.next().unwrap_or(true));
-        let mut kept = marked.iter().map(|marked| !marked);
-        self.scales.to_mut().retain(|_| kept.next().unwrap_or(true));
-    }
-}
-
-/// The dot product of two vectors, summed in `f64` in several lanes so that it vectorises.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "becomes infinite if too large"
-)]
-fn product(one: &[f32], other: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f64; LANES];
-    let (one, rest_of_one) = one.as_chunks::<LANES>();
-    let (other, rest_of_other) = other.as_chunks::<LANES>();
-    for (one, other) in one.iter().zip(other) {
-        for ((sum, a), b) in sums.iter_mut().zip(one).zip(other) {
-            *sum += f64::from(*a) * f64::from(*b);
-        }
-    }
-    let rest = rest_of_one.iter().zip(rest_of_other);
-    let rest: f64 = rest.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    (sums.iter().sum::<f64>() + rest) as f32
-}
-
-/// `Σᵢ (a·oneᵢ - b·otherᵢ)²` for two vectors and their scales, summed in several lanes so that it vectorises.
-fn squared_difference([one, other]: [&[f32]; 2], [a, b]: [f64; 2]) -> f64 {
-    const LANES: usize = 8;
-    let difference = |one: f32, other: f32| f64::from(one) * a - f64::from(other) * b;
-    let mut sums = [0.0_f64; LANES];
-    let (one, rest_of_one) = one.as_chunks::<LANES>();
-    let (other, rest_of_other) = other.as_chunks::<LANES>();
-    for (one, other) in one.iter().zip(other) {
-        for ((sum, one), other) in sums.iter_mut().zip(one).zip(other) {
-            *sum += difference(*one, *other).powi(2);
-        }
-    }
-    let rest = rest_of_one.iter().zip(rest_of_other);
-    let rest: f64 = rest.map(|(a, b)| difference(*a, *b).powi(2)).sum();
-    sums.iter().sum::<f64>() + rest
-}
-
-/// The result `left` of subtracting a multiple of a dot product from `of`.
-#[derive(Clone, Copy)]
-struct Remainder {
-    left: f64,
-    of: f64,
-}
-
-/// The cosine distance. A zero vector has scale 0, so its distance to any vector is 1.
-fn cosine(one: f64, other: f64, product: f32) -> Remainder {
-    let left = (1.0 - f64::from(product) * (one * other)).clamp(0.0, 2.0);
-    Remainder { left, of: 1.0 }
-}
-
-/// The squared Euclidean distance. The subtraction is in `f64`, so it adds no rounding error of its own.
-fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
-    let of = one + other;
-    let left = if product.is_finite() {
-        of - 2.0 * f64::from(product)
-    } else {
-        f64::NAN
-    };
-    Remainder { left, of }
-}
-
-/// Normalises a vector to length 1; zeros stay zeros.
-#[expect(clippy::cast_possible_truncation, reason = "values are at most 1")]
-fn normalise(row: &mut [f32], scale: &mut f64) {
-    if *scale > 0.0 {
-        for value in row {
-            *value = (f64::from(*value) * *scale) as f32;
-        }
-        *scale = 1.0;
     }
 }
 

@@ -23,6 +23,16 @@ pub enum Error {
         /// Number of identities, which is the number of images.
         identities: usize,
     },
+    /// The class scores or the label of an image cannot be evaluated.
+    #[error("image {image}: expected {expected}, found {found}")]
+    Scores {
+        /// The index of the image, from 0.
+        image: usize,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
     /// An embedding holds an infinite value or NaN.
     #[error("embedding value at row {row}, column {column} is {value}, expected a finite number")]
     Value {
@@ -318,6 +328,12 @@ pub enum Error {
     /// The settings of an evaluation are invalid.
     #[error("evaluation: {problems}")]
     Evaluation {
+        /// Each invalid setting with its path.
+        problems: Problems,
+    },
+    /// The settings of clustering are invalid.
+    #[error("clustering: {problems}")]
+    Clustering {
         /// Each invalid setting with its path.
         problems: Problems,
     },

@@ -4,6 +4,7 @@ mod decision;
 mod entry;
 mod error;
 mod filter;
+mod prepared;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ pub use decision::{Decision, GalleryMatch};
 pub use entry::{GalleryEntry, ModelFingerprint};
 pub use error::GalleryError;
 pub use filter::GalleryFilter;
+use prepared::Prepared;
 
 use crate::{Embeddings, Metric, Threshold, distance::Side};
 
@@ -138,6 +140,7 @@ pub struct Gallery {
     pub(crate) entries: Vec<GalleryEntry>,
     /// The embeddings, from the first enrolment on: one per entry.
     pub(crate) side: Option<Side<'static>>,
+    prepared: Prepared,
 }
 
 impl Gallery {
@@ -150,6 +153,21 @@ impl Gallery {
             threshold: None,
             entries: Vec::new(),
             side: None,
+            prepared: Prepared::default(),
+        }
+    }
+
+    /// Creates a gallery from entries and their embeddings, as many as there are entries.
+    pub(crate) fn from_parts(
+        model: ModelFingerprint,
+        config: GalleryConfig,
+        entries: Vec<GalleryEntry>,
+        side: Option<Side<'static>>,
+    ) -> Self {
+        Self {
+            entries,
+            side,
+            ..Self::new(model, config)
         }
     }
 
@@ -228,7 +246,7 @@ impl Gallery {
         entries: &[GalleryEntry],
     ) -> Result<(), GalleryError> {
         let side = self.prepare(model, embeddings, entries)?;
-        self.append(&side, entries);
+        self.append(side, entries);
         Ok(())
     }
 
@@ -256,7 +274,7 @@ impl Gallery {
         }
         let side = self.prepare(model, embeddings, entries)?;
         self.forget(identity);
-        self.append(&side, entries);
+        self.append(side, entries);
         Ok(())
     }
 
@@ -274,6 +292,7 @@ impl Gallery {
         if let Some(side) = &mut self.side {
             side.remove(&removed);
         }
+        self.prepared.remove(&removed);
         removed.iter().filter(|removed| **removed).count()
     }
 
@@ -301,7 +320,8 @@ impl Gallery {
         Ok(Side::new(&stored, self.config.metric).owned())
     }
 
-    fn append(&mut self, side: &Side<'static>, entries: &[GalleryEntry]) {
+    fn append(&mut self, side: Side<'static>, entries: &[GalleryEntry]) {
+        self.prepared.append(entries, &side);
         self.entries.extend(
             entries
                 .iter()
@@ -309,8 +329,8 @@ impl Gallery {
                 .map(GalleryEntry::without_empty_path),
         );
         match &mut self.side {
-            Some(all) => all.append(side),
-            None => self.side = Some(side.clone()),
+            Some(all) => all.append(&side),
+            None => self.side = Some(side),
         }
     }
 

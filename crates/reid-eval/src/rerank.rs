@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 mod encoding;
+mod jaccard;
 mod neighbours;
 
 use crate::{
@@ -14,6 +15,8 @@ use crate::{
     distance_rows::block_queries, evaluate_rows,
 };
 use encoding::{Encodings, Inverted};
+pub use jaccard::JaccardDistances;
+pub(crate) use jaccard::Overlaps;
 use neighbours::Neighbours;
 
 /// The hyper-parameters of k-reciprocal re-ranking.
@@ -200,7 +203,11 @@ impl<'a> Reranked<'a> {
         let images = query.len() + gallery.len();
         let (whole, half) = config.half_k1.lengths(config.k1.min(2 * images));
         let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
-        let encodings = Encodings::of(&distances, &neighbours, (whole, half));
+        let scale = |image| match neighbours.largest(image) {
+            0.0 => 0.0,
+            largest => f64::from(largest).recip(),
+        };
+        let encodings = Encodings::of(&distances, &neighbours, (whole, half), scale);
         let averaged = encodings.averaged(&neighbours, config.k2);
         let queries = query.len();
         Ok(Self {
@@ -281,9 +288,7 @@ impl DistanceRows for Reranked<'_> {
                 largest => lambda / f64::from(largest),
             };
             for (distance, overlap) in row.iter_mut().zip(&overlaps) {
-                let overlap = f64::from(*overlap);
-                // Rounding can make the overlap of equal encodings exceed 1.
-                let jaccard = (1.0 - overlap / (2.0 - overlap)).max(0.0);
+                let jaccard = jaccard::distance(*overlap);
                 let original = if lambda > 0.0 {
                     scale * f64::from(*distance)
                 } else {

@@ -1,6 +1,6 @@
 //! Exact nearest-neighbour search in a gallery, without a matrix of all distances.
 
-use std::path::Path;
+use std::{path::Path, sync::OnceLock};
 
 use reid_core::{Identity, Split};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::{
     distance::{Distances, Side},
     distance_rows::map_rows,
     ranking::nearest,
+    screening::Screen,
 };
 
 /// A gallery image that a search found.
@@ -28,7 +29,10 @@ pub struct Neighbour<'a> {
 
 /// A gallery prepared for repeated exact searches.
 ///
-/// The lengths of the gallery vectors are computed once, in [`Index::new`].
+/// The lengths of the gallery vectors are computed once, in [`Index::new`]. The first search of at most four
+/// queries in a large gallery also computes codes of one byte per value, in about the time of one search without
+/// them. Such searches then read only the codes and the few vectors that can be among the nearest. They are
+/// faster by a factor of about four, and the results are the same to the bit.
 ///
 /// ```
 /// use reid_eval::{Embeddings, Index, Labels, Metric};
@@ -46,6 +50,7 @@ pub struct Neighbour<'a> {
 pub struct Index<'a> {
     gallery: &'a Embeddings,
     side: Side<'a>,
+    screen: OnceLock<Screen>,
 }
 
 impl<'a> Index<'a> {
@@ -62,6 +67,7 @@ impl<'a> Index<'a> {
         Ok(Self {
             gallery,
             side: Side::new(gallery, metric),
+            screen: OnceLock::new(),
         })
     }
 
@@ -76,12 +82,30 @@ impl<'a> Index<'a> {
     /// If query and gallery have different dimensions, or if a distance does not fit an `f32`.
     pub fn search(&self, query: &Embeddings, k: usize) -> Result<Vec<Vec<Neighbour<'a>>>, Error> {
         let distances = Distances::to_side(query, &self.side)?;
+        if Screen::pays(query.len(), self.side.len(), k) {
+            let screen = self.screen.get_or_init(|| Screen::new(&self.side));
+            let candidates = screen.candidates(&distances.query, k, Some);
+            let found = candidates.iter().enumerate().map(|(query, candidates)| {
+                let distances = distances.to_some(query, candidates)?;
+                let candidates = candidates.iter().copied().zip(distances);
+                Ok(self.neighbours(candidates, k))
+            });
+            return found.collect();
+        }
         map_rows(&distances, |_, row| {
-            let found = nearest(row.iter().copied().enumerate(), k).into_iter();
-            found
-                .map(|(index, distance)| self.neighbour(index, distance))
-                .collect()
+            self.neighbours(row.iter().copied().enumerate(), k)
         })
+    }
+
+    fn neighbours(
+        &self,
+        candidates: impl Iterator<Item = (usize, f32)>,
+        k: usize,
+    ) -> Vec<Neighbour<'a>> {
+        let found = nearest(candidates, k).into_iter();
+        found
+            .map(|(index, distance)| self.neighbour(index, distance))
+            .collect()
     }
 
     fn neighbour(&self, index: usize, distance: f32) -> Neighbour<'a> {

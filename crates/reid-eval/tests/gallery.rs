@@ -595,3 +595,79 @@ proptest! {
         }
     }
 }
+
+/// A large gallery is screened for few queries and compared as a whole for many: the results are equal to the
+/// bit, with several entries per identity, with duplicates, with a filter, and after changes.
+#[test]
+fn few_queries_in_a_large_gallery_find_what_many_find() {
+    let (dimensions, count) = (19, 9_000);
+    let values = |count: usize, phase: f32| -> Vec<f32> {
+        let values = (0..count * dimensions).map(|at| {
+            let (row, column) = ((at / dimensions) as f32, (at % dimensions) as f32);
+            (row * 0.37 + phase).sin() * (column * 1.7 + row * 0.011).cos() + 0.1 * column
+        });
+        values.collect()
+    };
+    let mut stored = values(count, 0.0);
+    // Entries 4000 to 4009 are copies of entry 17.
+    for copy in 4_000..4_010 {
+        stored.copy_within(17 * dimensions..18 * dimensions, copy * dimensions);
+    }
+    let entries: Vec<GalleryEntry> = (0..count)
+        .map(|entry| {
+            let identity = Identity::new(1 + i64::try_from(entry * 7 % 3_001).expect("small"));
+            GalleryEntry::new(identity).with_time(entry as u64)
+        })
+        .collect();
+    let mut queries = values(8, 0.01);
+    queries[..dimensions].copy_from_slice(&stored[17 * dimensions..18 * dimensions]);
+    queries[dimensions..2 * dimensions].fill(0.0);
+    let queries = embeddings(dimensions, &queries);
+    let one = |query: usize| embeddings(dimensions, queries.row(query));
+    for metric in [Metric::Cosine, Metric::Euclidean] {
+        let config = GalleryConfig::default().with_metric(metric);
+        let mut gallery = Gallery::new(model(), config);
+        // In two parts, with a search between, so that codes are computed and then appended to.
+        let half = count / 2 * dimensions;
+        for part in [0..half, half..count * dimensions] {
+            let rows = part.start / dimensions..part.end / dimensions;
+            let part = embeddings(dimensions, &stored[part]);
+            gallery
+                .enrol(&model(), &part, &entries[rows])
+                .expect("valid entries");
+            let _ = gallery
+                .search(&model(), &one(0), &all(), 1)
+                .expect("a query");
+        }
+        for forget in [None, Some(Identity::new(1 + 17 * 7))] {
+            let forgotten = forget.map(|identity| gallery.forget(identity));
+            assert_ne!(forgotten, Some(0));
+            for filter in [all(), all().from_time(100).until_time(8_500)] {
+                let many = gallery
+                    .search(&model(), &queries, &filter, 5)
+                    .expect("queries");
+                for (query, many) in many.iter().enumerate() {
+                    let few = gallery.search(&model(), &one(query), &filter, 5);
+                    assert_eq!(few.expect("a query")[0], *many, "{metric:?}, query {query}");
+                    assert_eq!(many.len(), 5);
+                }
+            }
+        }
+        index_finds_the_same(&stored, &queries, metric);
+    }
+}
+
+/// An index finds for one query at a time what it finds for many at once.
+fn index_finds_the_same(stored: &[f32], queries: &Embeddings, metric: Metric) {
+    let all = embeddings(queries.dimensions(), stored);
+    let index = Index::new(&all, metric).expect("not empty");
+    let many = index.search(queries, 20).expect("queries");
+    for (query, many) in many.iter().enumerate() {
+        let one = embeddings(queries.dimensions(), queries.row(query));
+        assert_eq!(
+            index.search(&one, 20).expect("a query")[0],
+            *many,
+            "query {query}"
+        );
+    }
+}

@@ -1,18 +1,19 @@
 //! SIMD kernels for re-identification on `f32` slices.
 //!
-//! [`products`] computes the inner products of two sets of vectors. The feature `networks` adds convolution,
+//! [`products`] computes the inner products of two sets of vectors, and [`code_products`] those with vectors of
+//! one byte per value. The feature `networks` adds convolution,
 //! batch normalisation, pooling, gates, feature `CutMix` and Adam steps.
 //!
 //! - **SIMD**: each kernel uses the widest vectors of the processor (AVX2, AVX-512 or NEON). The crate `pulp`
 //!   selects them at run time, behind a safe interface.
 //! - **Threads**: the kernels of networks run on [rayon]'s thread pool, and small inputs stay on the calling
-//!   thread. [`products`] always runs on the calling thread.
+//!   thread. [`products`] and [`code_products`] always run on the calling thread.
 //! - **Reproducibility**: every sum is computed in an order that does not depend on the number of threads. On
 //!   one machine, results are bit-identical from run to run.
 //! - **Safety**: the crate contains no `unsafe` code.
 //!
 //! The crate depends neither on Burn nor on a tensor type. `reid-ops` builds operations of Burn's CPU backend
-//! Flex from these kernels; `reid-eval` computes distances between embeddings with [`products`].
+//! Flex from these kernels; `reid-eval` computes distances between embeddings with the first two.
 //!
 //! Shapes such as `[batch, channels, positions]` give the row-major order of the values in a slice. A
 //! *feature map* is the plane of one channel of one image; its *positions* are height × width.
@@ -31,12 +32,14 @@
     reason = "only code that is inlined into a function compiled for wide vectors uses wide vectors"
 )]
 
+mod code_products;
 #[cfg(feature = "networks")]
 mod memory;
 #[cfg(feature = "networks")]
 mod networks;
 mod products;
 
+pub use code_products::{Encoded, code_products, encode};
 #[cfg(feature = "networks")]
 pub use memory::copied;
 #[cfg(feature = "networks")]

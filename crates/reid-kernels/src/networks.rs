@@ -6,6 +6,7 @@ mod adam;
 mod average;
 mod convolution;
 mod correlate;
+mod depthwise;
 mod gate;
 mod inner_products;
 mod mixing;

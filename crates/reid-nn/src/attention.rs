@@ -36,7 +36,7 @@ pub use node_attention::{NodeAttention, Terms};
 pub use non_local::{NonLocal, NonLocalConfig, Similarity};
 pub use parallel::{CombineGates, Parallel, ParallelConfig};
 pub use pointwise::Pointwise;
-pub use resized::{Resized, ResizedConfig};
+pub use resized::{FixedSize, Resized, ResizedConfig};
 pub use rga::{Relations, RgaChannel, RgaChannelConfig, RgaSpatial, RgaSpatialConfig};
 pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 

@@ -5,7 +5,7 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::Tensor,
 };
-use reid_core::{FeatureShape, Problems};
+use reid_core::{FeatureShape, Problems, Seed};
 
 /// A part that maps a feature map to a feature map: a backbone (whose input is an image), a stage, an
 /// attention module.
@@ -30,6 +30,20 @@ pub trait Block: Module + ModuleDisplay + 'static {
     /// - `features`: `[batch, channels, height, width]`, the input shape that the block was built for
     /// - result: `[batch, channels', height', width']`, as returned by [`BlockConfig::output`]
     fn forward(&self, features: Tensor<4>) -> Tensor<4>;
+
+    /// Computes the same in a training step, for blocks that draw random numbers, such as dropout. The
+    /// default is [`forward`](Self::forward).
+    ///
+    /// The backbone of a [`ReidModel`](crate::ReidModel) gets this call, and so does each
+    /// [`DecodeHead`](crate::segmentation::DecodeHead), which passes it on to its blocks, as tuples, lists and
+    /// options do. The sockets of backbones and embedding heads call [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    /// As in [`forward`](Self::forward).
+    fn forward_train(&self, features: Tensor<4>, seed: Seed) -> Tensor<4> {
+        let _ = seed;
+        self.forward(features)
+    }
 
     /// Whether the block always returns its input unchanged, as [`Identity`] does. The operations before and
     /// after it can then be computed in one pass.
@@ -68,6 +82,12 @@ pub trait BlockConfig {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let _ = (input, problems);
     }
+
+    /// Whether the block fits only the size of feature maps that it was built for, because of the shapes of its
+    /// weights; false by default.
+    fn fits_one_size(&self) -> bool {
+        false
+    }
 }
 
 /// The block that returns its input unchanged; its configuration is `()`.
@@ -100,6 +120,13 @@ impl<B: Block> Block for Option<B> {
         }
     }
 
+    fn forward_train(&self, features: Tensor<4>, seed: Seed) -> Tensor<4> {
+        match self {
+            Some(block) => block.forward_train(features, seed),
+            None => features,
+        }
+    }
+
     fn is_identity(&self) -> bool {
         self.as_ref().is_none_or(Block::is_identity)
     }
@@ -125,12 +152,23 @@ impl<C: BlockConfig> BlockConfig for Option<C> {
             config.validate(input, problems);
         }
     }
+
+    fn fits_one_size(&self) -> bool {
+        self.as_ref().is_some_and(BlockConfig::fits_one_size)
+    }
 }
 
 impl<B: Block> Block for Vec<B> {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         self.iter()
             .fold(features, |features, block| block.forward(features))
+    }
+
+    fn forward_train(&self, features: Tensor<4>, seed: Seed) -> Tensor<4> {
+        let blocks = self.iter().zip(0..);
+        blocks.fold(features, |features, (block, index)| {
+            block.forward_train(features, seed.at(index))
+        })
     }
 
     fn is_identity(&self) -> bool {
@@ -169,6 +207,10 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
             input = config.output(input);
         }
     }
+
+    fn fits_one_size(&self) -> bool {
+        self.iter().any(BlockConfig::fits_one_size)
+    }
 }
 
 /// The shapes of two trial feature maps. A part whose input shape is unknown, because the part before it is
@@ -181,6 +223,11 @@ macro_rules! tuple_of_blocks {
         impl<$($name: Block),+> Block for ($($name,)+) {
             fn forward(&self, features: Tensor<4>) -> Tensor<4> {
                 $(let features = self.$index.forward(features);)+
+                features
+            }
+
+            fn forward_train(&self, features: Tensor<4>, seed: Seed) -> Tensor<4> {
+                $(let features = self.$index.forward_train(features, seed.at($index));)+
                 features
             }
 
@@ -210,6 +257,10 @@ macro_rules! tuple_of_blocks {
             fn output(&self, input: FeatureShape) -> FeatureShape {
                 $(let input = self.$index.output(input);)+
                 input
+            }
+
+            fn fits_one_size(&self) -> bool {
+                $(self.$index.fits_one_size())||+
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {

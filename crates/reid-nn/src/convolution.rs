@@ -9,8 +9,40 @@ use burn::{
     tensor::{Tensor, ops::ConvOptions},
 };
 use reid_ops::Epilogue;
+use serde::{Deserialize, Serialize};
 
 use crate::{norm::BatchNorm, precision::wide};
+
+/// The fan by which the initial weights of convolutions are scaled: N(0, 2 / fan), for networks with ReLU (He
+/// et al., ICCV 2015, arXiv:1502.01852).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fan {
+    /// The number of output values that an input value contributes to, as in torchvision.
+    #[default]
+    Out,
+    /// The number of input values that contribute to an output value, as in networks for CIFAR.
+    In,
+}
+
+impl Fan {
+    /// The distribution of initial weights.
+    pub(crate) const fn initializer(self) -> Initializer {
+        Initializer::KaimingNormal {
+            gain: std::f64::consts::SQRT_2,
+            fan_out_only: matches!(self, Self::Out),
+        }
+    }
+
+    /// Whether this is the default.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    pub(crate) const fn is_out(&self) -> bool {
+        matches!(self, Self::Out)
+    }
+}
 
 /// Configures a square convolution without bias, padded to keep the size at stride 1. Its weights are drawn
 /// from N(0, 2 / fan-out), for networks with ReLU (He et al., arXiv:1502.01852).
@@ -28,10 +60,17 @@ pub(crate) fn square(
         ))
         .with_groups(groups)
         .with_bias(false)
-        .with_initializer(Initializer::KaimingNormal {
-            gain: std::f64::consts::SQRT_2,
-            fan_out_only: true,
-        })
+        .with_initializer(Fan::Out.initializer())
+}
+
+/// Dilates a square convolution, and pads it so that the size stays the same.
+pub(crate) fn dilated(config: Conv2dConfig, dilation: usize) -> Conv2dConfig {
+    let padding = config.kernel_size[0] / 2 * dilation;
+    config
+        .with_dilation([dilation, dilation])
+        .with_padding(PaddingConfig2d::Explicit(
+            padding, padding, padding, padding,
+        ))
 }
 
 /// Applies a convolution with [`reid_ops::conv2d`] in the dtype of the features.

@@ -25,12 +25,12 @@ use crate::{
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
 /// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets};
-/// use reid_nn::loss::{BatchHardTripletConfig, IdentityLossConfig};
+/// use reid_nn::loss::{IdentityLossConfig, TripletLossConfig};
 ///
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let shape = OutputShape::single(2, 2);
-/// let losses = (IdentityLossConfig::new(), BatchHardTripletConfig::new());
+/// let losses = (IdentityLossConfig::new(), TripletLossConfig::new());
 /// let criterion = losses.init(&shape, &init);
 ///
 /// let features = Tensor::<2>::from_data([[0.0, 0.0], [0.0, 1.0], [9.0, 0.0], [9.0, 1.0]], &device);
@@ -86,15 +86,15 @@ impl NamedLoss {
 /// Names the loss of each branch. Several branches are numbered from 0, by their index in
 /// [`ReidOutput::features`] or in [`ReidOutput::logits`], which may list different branches.
 pub(crate) fn by_branch(
-    name: &'static str,
+    name: impl Into<Cow<'static, str>>,
     losses: impl ExactSizeIterator<Item = Tensor<1>>,
 ) -> Vec<NamedLoss> {
-    let several = losses.len() > 1;
+    let (name, several) = (name.into(), losses.len() > 1);
     let loss = |(branch, value)| {
         let name = if several {
             Cow::Owned(format!("{name} {branch}"))
         } else {
-            Cow::Borrowed(name)
+            name.clone()
         };
         NamedLoss { name, value }
     };
@@ -232,3 +232,9 @@ macro_rules! tuple_of_criteria {
 tuple_of_criteria!(A 0, B 1);
 tuple_of_criteria!(A 0, B 1, C 2);
 tuple_of_criteria!(A 0, B 1, C 2, D 3);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuple_of_criteria!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);

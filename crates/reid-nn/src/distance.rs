@@ -42,6 +42,25 @@ impl Distance {
         }
     }
 
+    /// Computes the distances between each row of `one` and each row of `other`.
+    ///
+    /// # Shapes
+    /// - `one`: `[rows, dimensions]`
+    /// - `other`: `[columns, dimensions]`
+    /// - result: `[rows, columns]`
+    pub(crate) fn between_all(self, one: Tensor<2>, other: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Euclidean => {
+                let mean = one.clone().mean_dim(0).detach();
+                let (one, other) = (one - mean.clone(), other - mean);
+                let squares = |rows: &Tensor<2>| rows.clone().square().sum_dim(1);
+                let sums = squares(&one) + squares(&other).transpose();
+                root(sums - one.matmul(other.transpose()) * 2.0)
+            }
+            Self::Cosine => unit(one).matmul(unit(other).transpose()).neg() + 1.0,
+        }
+    }
+
     /// Computes the distances between rows of the same group. The matrix `means` maps each row to the mean of
     /// its group, which is subtracted from the row for precision. Results for rows of different groups are
     /// meaningless.
@@ -90,10 +109,16 @@ fn squared(rows: Tensor<2>, product: impl FnOnce(Tensor<2>, Tensor<2>) -> Tensor
 
 /// Normalises rows to length 1. A row shorter than 1e-12 is unchanged, since the division by its length would
 /// have a gradient above 1e12.
-fn unit(features: Tensor<2>) -> Tensor<2> {
-    let squares = features.clone().square().sum_dim(1);
+pub(crate) fn unit(features: Tensor<2>) -> Tensor<2> {
+    let lengths = lengths(features.clone());
+    features / lengths
+}
+
+/// Computes the lengths of rows, `[rows, 1]`, by which [`unit`] divides them: 1 for a row shorter than 1e-12.
+pub(crate) fn lengths(features: Tensor<2>) -> Tensor<2> {
+    let squares = features.square().sum_dim(1);
     let short = squares.clone().lower_elem(1e-24);
-    features / squares.mask_fill(short, 1.0).sqrt()
+    squares.mask_fill(short, 1.0).sqrt()
 }
 
 #[cfg(test)]
@@ -174,6 +199,19 @@ mod tests {
         // Without centring, rounding errors exceed the distances.
         let found = root(squared(features, in_tf32));
         assert!(worst(found, &expected) > 1.0);
+    }
+
+    #[test]
+    fn distances_between_two_sets_are_those_within_their_union() {
+        let device = Device::default();
+        let rows = fixtures::tensor::<2>([7, 5], -1.0..1.0, &device);
+        let (one, other) = (rows.clone().narrow(0, 0, 3), rows.clone().narrow(0, 3, 4));
+        for distance in [Distance::Euclidean, Distance::Cosine] {
+            let expected = distance.pairwise(rows.clone()).slice([0..3, 3..7]);
+            let found = distance.between_all(one.clone(), other.clone());
+            let difference = (found - expected).abs().max().into_scalar::<f32>();
+            assert!(difference < 1e-5, "{distance:?}: {difference}");
+        }
     }
 
     #[test]

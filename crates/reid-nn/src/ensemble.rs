@@ -10,6 +10,7 @@ use crate::{
     grad_cam::{GradCam, Target},
     head::{Head, ReidOutput, TrainingStep},
     model::ReidModel,
+    similarity_map::EmbeddingTerms,
 };
 
 /// Computes embeddings of images: a model, or an ensemble of models.
@@ -21,6 +22,17 @@ pub trait Embed {
     /// - result: `[batch, dimensions]`
     fn embed(&self, images: Tensor<4>) -> Tensor<2>;
 
+    /// Computes the class scores of images in evaluation mode, before the softmax: the mean over the
+    /// classifiers of the model. `None` if there is no single model, as in an ensemble.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - result: `[batch, classes]`, on a plain device
+    fn logits(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        let _ = images;
+        None
+    }
+
     /// Computes [Grad-CAM](GradCam) of the class with the highest score in the first branch, on the feature map
     /// that the head gets. `None` if there is no single head, as in an ensemble.
     ///
@@ -28,6 +40,16 @@ pub trait Embed {
     /// - `images`: `[batch, 3, height, width]`, normalised
     /// - result: `[batch, rows, columns]`, on a plain device
     fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
+        let _ = images;
+        None
+    }
+
+    /// Splits the embeddings of images into one term per position of the feature map that the head pools, for
+    /// [similarity maps](crate::similarity_map). `None` if the model cannot.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
         let _ = images;
         None
     }
@@ -68,9 +90,18 @@ impl<B: Block, H: Head> Embed for ReidModel<B, H> {
         self.embed(images)
     }
 
+    fn logits(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        Some(self.logits(images))
+    }
+
     fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
         let features = self.valid().backbone.forward(images.without_autodiff());
         Some(GradCam::new().maps(&self.head, features, Target::Highest))
+    }
+
+    fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
+        let features = self.valid().backbone.forward(images.without_autodiff());
+        Some(EmbeddingTerms::of(&self.head, features))
     }
 }
 
@@ -125,6 +156,10 @@ impl<M> Ensemble<M> {
             .sqrt();
         embedding / length
     }
+
+    fn scale_terms(&self, terms: EmbeddingTerms) -> EmbeddingTerms {
+        if self.normalised { terms.unit() } else { terms }
+    }
 }
 
 impl<D: Embed> Embed for Ensemble<Vec<D>> {
@@ -139,6 +174,15 @@ impl<D: Embed> Embed for Ensemble<Vec<D>> {
         let embeddings = models.map(|model| self.scale(model.embed(images.clone())));
         Tensor::cat(embeddings.collect(), 1)
     }
+
+    fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
+        let terms = self.models.iter().map(|model| {
+            let terms = model.embedding_terms(images.clone())?;
+            Some(self.scale_terms(terms))
+        });
+        let terms: Option<Vec<_>> = terms.collect();
+        terms?.into_iter().reduce(EmbeddingTerms::concat)
+    }
 }
 
 macro_rules! tuple_of_models {
@@ -149,6 +193,13 @@ macro_rules! tuple_of_models {
                     $(self.scale(self.models.$index.embed(images.clone()))),+
                 ];
                 Tensor::cat(embeddings, 1)
+            }
+
+            fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
+                let terms = vec![
+                    $(self.scale_terms(self.models.$index.embedding_terms(images.clone())?)),+
+                ];
+                terms.into_iter().reduce(EmbeddingTerms::concat)
             }
         }
     };

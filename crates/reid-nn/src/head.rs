@@ -1,6 +1,6 @@
 //! Heads: feature map → embedding, and in training also the features and logits that losses see.
 
-use crate::init::Init;
+use crate::{init::Init, similarity_map::EmbeddingTerms};
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::Tensor,
@@ -10,7 +10,10 @@ use reid_core::{FeatureShape, Problems};
 mod block_then_head;
 mod bn_neck;
 mod branched;
+mod channel_groups;
 mod fnc;
+mod light_mbn;
+mod linear_bn_neck;
 mod linear_bn_relu;
 mod mgn;
 mod output;
@@ -25,14 +28,17 @@ pub use branched::{
     AugmentConfig, AugmentContext, AugmentTrace, BranchConfig, BranchHead, BranchedHead,
     BranchedHeadConfig, Branches, BranchesConfig, CamSource, FeatureAugment, PassCam, TracedOutput,
 };
+pub use channel_groups::{ChannelGroupsHead, ChannelGroupsHeadConfig};
 pub use fnc::{FncBranch, FncBranchConfig, FncBranches, FncHead, FncHeadConfig};
+pub use light_mbn::{LightMbnBranches, LightMbnHead, LightMbnHeadConfig};
+pub use linear_bn_neck::{LinearBnNeck, LinearBnNeckConfig};
 pub use linear_bn_relu::{LinearBnReluHead, LinearBnReluHeadConfig};
 pub use mgn::{MgnBranch, MgnHead, MgnHeadConfig, validate_branches};
 pub use output::{Diagnostic, OutputShape, ReidOutput};
-pub use pooled::{PooledHead, PooledHeadConfig};
+pub use pooled::{ClassifierInit, PooledHead, PooledHeadConfig};
 pub use reduced_bn_neck::{ReducedBnNeck, ReducedBnNeckConfig};
 pub use step::TrainingStep;
-pub use stripes::{StripeHead, StripeHeadConfig};
+pub use stripes::{StripeHead, StripeHeadConfig, StripesConfig};
 
 /// A part that computes one embedding per image from a feature map, and the features and logits that losses
 /// see.
@@ -110,6 +116,16 @@ pub trait Head: Module + ModuleDisplay + 'static {
         (self.forward_train(features, step), None)
     }
 
+    /// Splits the embedding of evaluation into one term per position in closed form, for
+    /// [similarity maps](crate::similarity_map). By default it returns `None`, and autodiff computes the terms.
+    ///
+    /// # Shapes
+    /// - `features`: as in [`forward`](Self::forward), on a plain device like the head
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let _ = features;
+        None
+    }
+
     /// Returns the head for evaluation, with each batch normalisation folded into the convolution before it;
     /// see [`Block::fold_batch_norm`](crate::Block::fold_batch_norm).
     #[must_use]
@@ -174,6 +190,14 @@ impl<H: Head> Head for Vec<H> {
             .expect("a `Vec` of heads has at least 1 head")
     }
 
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let terms = self.iter();
+        let terms: Option<Vec<_>> = terms
+            .map(|head| head.embedding_terms(features.clone()))
+            .collect();
+        terms?.into_iter().reduce(EmbeddingTerms::concat)
+    }
+
     fn fold_batch_norm(self) -> Self {
         self.into_iter().map(Head::fold_batch_norm).collect()
     }
@@ -219,6 +243,12 @@ macro_rules! tuple_of_heads {
             fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
                 self.0.forward_train(features.clone(), step.at(0))
                     $(.concat(self.$index.forward_train(features.clone(), step.at($index))))+
+            }
+
+            fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+                let terms = self.0.embedding_terms(features.clone())?;
+                $(let terms = terms.concat(self.$index.embedding_terms(features.clone())?);)+
+                Some(terms)
             }
 
             fn fold_batch_norm(self) -> Self {

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`Block`] | feature map → feature map | backbones, stages, attention |
 //! | [`Head`] | feature map → embedding (and logits) | [`BnNeck`](head::BnNeck), [`PooledHead`](head::PooledHead) |
-//! | [`Criterion`] | output of a head and labels → loss | [`IdentityLoss`](loss::IdentityLoss), [`BatchHardTriplet`](loss::BatchHardTriplet) |
+//! | [`Criterion`] | output of a head and labels → loss | [`IdentityLoss`](loss::IdentityLoss), [`TripletLoss`](loss::TripletLoss) |
 //!
 //! **A tuple of parts is a part**: blocks are chained, the embeddings of heads are concatenated, and criteria
 //! are added. An `Option` is a part that may be absent. A `Vec` combines parts of one type in the same way.
@@ -44,6 +44,7 @@ pub mod criterion;
 pub mod cut_mix;
 pub mod device;
 pub mod distance;
+pub mod dropout;
 pub mod ensemble;
 pub mod grad_cam;
 pub mod head;
@@ -55,7 +56,12 @@ pub mod norm;
 pub mod parameters;
 pub mod pool;
 pub mod precision;
+pub mod resample;
+pub mod segmentation;
+pub mod similarity_map;
 mod targets;
+pub mod top_drop;
+pub mod traversal;
 
 #[cfg(test)]
 mod fixtures;

@@ -17,12 +17,17 @@ pub(crate) fn apply(layer: &Linear, vectors: Tensor<2>) -> Tensor<2> {
 /// as such a convolution.
 pub(crate) fn apply_convolution(conv: &Conv2d, vectors: Tensor<2>) -> Tensor<2> {
     let dtype = vectors.dtype();
-    let [to, from, _, _] = conv.weight.shape().dims();
-    let weight = conv.weight.val().cast(dtype).reshape([to, from]);
-    let bias = conv.bias.as_ref().map(Param::val);
+    let (weight, bias) = matrix(conv);
     linear(
         vectors,
-        weight.transpose(),
+        weight.cast(dtype),
         bias.map(|bias| bias.cast(dtype)),
     )
+}
+
+/// The weights of a 1 x 1 convolution as those of a linear layer, `[inputs, outputs]`, and its bias.
+pub(crate) fn matrix(conv: &Conv2d) -> (Tensor<2>, Option<Tensor<1>>) {
+    let [to, from, _, _] = conv.weight.shape().dims();
+    let weight = conv.weight.val().reshape([to, from]);
+    (weight.transpose(), conv.bias.as_ref().map(Param::val))
 }

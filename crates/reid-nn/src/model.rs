@@ -152,12 +152,15 @@ impl<B: Block, H: Head> ReidModel<B, H> {
         self.head.forward(self.backbone.forward(images))
     }
 
-    /// Computes the same in a training step, for heads that use labels or random numbers.
+    /// Computes the same in a training step, for heads that use labels or random numbers, and for backbones
+    /// with dropout.
     ///
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     pub fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
-        self.head.forward_train(self.backbone.forward(images), step)
+        let seed = step.seed.named("backbone");
+        let features = self.backbone.forward_train(images, seed);
+        self.head.forward_train(features, step)
     }
 
     /// Computes the embeddings of images in evaluation mode.
@@ -171,11 +174,33 @@ impl<B: Block, H: Head> ReidModel<B, H> {
     /// - `images`: `[batch, 3, height, width]`, normalised
     /// - result: `[batch, dimensions]`
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        self.evaluate(images).embedding
+    }
+
+    /// Computes the class scores of images in evaluation mode, before the softmax. A head with several
+    /// classifiers gives the mean of their scores.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    /// - result: `[batch, classes]`, on a plain device
+    ///
+    /// # Panics
+    /// If a custom head has no logits.
+    pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
+        let logits = self.evaluate(images).logits;
+        let count = logits.len();
+        let sum = logits.into_iter().reduce(|sum, more| sum + more);
+        let sum = sum.expect("a head has at least one list of logits");
+        if count > 1 { sum / count as f64 } else { sum }
+    }
+
+    /// Computes the output in evaluation mode, on a plain device.
+    fn evaluate(&self, images: Tensor<4>) -> ReidOutput {
         let images = images.without_autodiff();
         if self.is_on_autodiff() {
-            return self.valid().forward(images).embedding;
+            return self.valid().forward(images);
         }
-        self.forward(images).embedding
+        self.forward(images)
     }
 
     /// Returns the model for evaluation, on a plain device, with batch normalisation folded into
@@ -260,6 +285,21 @@ mod tests {
             assert!((single - batch).abs() < 1e-4, "{single} and {batch}");
         }
         assert_eq!(statistics(&model), before);
+    }
+
+    #[test]
+    fn logits_are_the_mean_over_the_classifiers() {
+        let device = Device::default();
+        let backbone = ResNetConfig::resnet18().with_width(2);
+        let heads = vec![BnNeckConfig::new(); 2];
+        let model = ReidModel::new(&backbone, &heads, SIZE, 3, &fixtures::init(&device));
+        let logits = model.forward(images()).logits;
+        let [one, two] = [0, 1].map(|index| read(logits[index].clone()));
+        assert_ne!(one, two);
+        let found = read(model.logits(images()));
+        for ((found, one), two) in found.iter().zip(&one).zip(&two) {
+            assert!((found - f32::midpoint(*one, *two)).abs() < 1e-5);
+        }
     }
 
     #[test]

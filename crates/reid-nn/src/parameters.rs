@@ -5,6 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
+use crate::traversal;
+
 /// Counts the parameters of a module: weights and biases, also frozen ones, but not the running statistics of
 /// normalisation. Publications count in this way.
 ///
@@ -16,7 +18,7 @@ use burn::{
 /// ```
 pub fn count<M: Module>(module: &M) -> usize {
     let mut counter = Counter::default();
-    module.visit(&mut counter);
+    traversal::visit(module, &mut counter);
     counter.parameters
 }
 
@@ -38,7 +40,7 @@ pub fn count<M: Module>(module: &M) -> usize {
 /// ```
 #[must_use]
 pub fn copy<M: Module>(module: &M) -> M {
-    module.clone().map(&mut Copier)
+    traversal::map(module.clone(), &mut Copier)
 }
 
 struct Copier;

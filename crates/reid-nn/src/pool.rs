@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, activation::softmax},
 };
 use reid_core::{Problems, Validate};
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,26 @@ impl Pool {
         }
     }
 
+    /// The kind of pooling, with the current exponent.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_nn::pool::PoolConfig;
+    ///
+    /// assert_eq!(PoolConfig::GEM.init(&Device::default()).config(), PoolConfig::GEM);
+    /// ```
+    #[must_use]
+    pub fn config(&self) -> PoolConfig {
+        match (&self.p, self.kind) {
+            (Some(p), _) => {
+                let exponent = p.val().into_scalar::<f64>();
+                PoolConfig::GeneralisedMean { exponent }
+            }
+            (None, Kind::Max) => PoolConfig::Max,
+            (None, _) => PoolConfig::Average,
+        }
+    }
+
     /// Computes the gradient of each pooled value with respect to its channel, averaged over positions, for
     /// Grad-CAM.
     ///
@@ -148,6 +168,42 @@ impl Pool {
         let [by_features, _] =
             reid_ops::power_mean_gradients(flat(features), p.val().without_autodiff());
         by_features.mean_dim(2).squeeze_dim(2)
+    }
+
+    /// Splits each pooled value into one term per position.
+    ///
+    /// ```text
+    /// average   x / (H·W)
+    /// max       x where it is the maximum, 0 elsewhere; equal maxima share it equally
+    /// GeM       f·w      w = max(x, 1e-6)^p / Σ_hw max(x, 1e-6)^p
+    /// ```
+    ///
+    /// For `GeM`, f·w = x·∂f/∂x where x is not clamped: it is homogeneous of degree 1, so that these products
+    /// add up to f (Euler's theorem).
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, channels, height, width]`, on a plain device
+    /// - result: the same, in at least single precision; the sum over positions is that of
+    ///   [`forward`](Self::forward)
+    pub(crate) fn terms(&self, features: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = features.dims();
+        let values = flat(features);
+        let terms = match (&self.p, self.kind) {
+            (Some(p), _) => {
+                let exponent = p.val().without_autodiff().cast(values.dtype());
+                let pooled = reid_ops::power_mean(values.clone(), exponent.clone());
+                // Within this range, products with logarithms do not overflow.
+                let exponent = exponent.clamp(-1e30, 1e30).unsqueeze::<3>();
+                softmax(values.clamp_min(1e-6).log() * exponent, 2) * pooled.unsqueeze_dim::<3>(2)
+            }
+            (None, Kind::Max) => {
+                let largest = values.clone().max_dim(2).expand(values.dims());
+                let at = values.clone().equal(largest).float().cast(values.dtype());
+                values * at.clone() / at.sum_dim(2)
+            }
+            (None, _) => values / (height * width) as f64,
+        };
+        terms.reshape([batch, channels, height, width])
     }
 }
 

@@ -27,8 +27,8 @@ pub struct Targets {
     pub labels: Tensor<1, Int>,
     /// The class indices of attributes by name, from 0, `[batch]`; -1 where an attribute is unknown.
     pub attributes: BTreeMap<String, Tensor<1, Int>>,
-    /// The image with the largest label, and this label, if they are known without reading from a device.
-    largest: Option<(usize, usize)>,
+    /// The labels, if they are known without reading from a device.
+    known: Option<Vec<usize>>,
 }
 
 impl Targets {
@@ -38,11 +38,10 @@ impl Targets {
     /// If a label is 2³¹ or more. All backends support integers of 32 bits, and no dataset has more classes.
     #[must_use]
     pub fn new(labels: &[usize], device: &Device) -> Self {
-        let images = labels.iter().copied().enumerate();
         Self {
             labels: tensor(labels.iter().map(|&label| Some(label)), device),
             attributes: BTreeMap::new(),
-            largest: images.max_by_key(|&(_, label)| label),
+            known: Some(labels.to_vec()),
         }
     }
 
@@ -76,13 +75,28 @@ impl Targets {
 
     /// Panics if a label is not below the number of classes of a criterion.
     pub(crate) fn check_classes(&self, classes: usize) {
-        if let Some((image, label)) = self.largest {
+        let known = self.known.iter().flatten().copied().enumerate();
+        if let Some((image, label)) = known.max_by_key(|&(_, label)| label) {
             assert!(
                 label < classes,
                 "label {label} of image {image} is not among the {classes} classes \
                  that the model was built for"
             );
         }
+    }
+
+    /// The labels on the host. Labels that were given as a tensor are read from its device.
+    ///
+    /// # Panics
+    /// If a label is negative.
+    pub(crate) fn on_host(&self) -> Vec<usize> {
+        let read = || {
+            let labels = self.labels.to_data();
+            let labels = labels.iter::<i64>().collect::<Vec<_>>().into_iter();
+            let label = |label| usize::try_from(label).expect("a label must be at least 0");
+            labels.map(label).collect()
+        };
+        self.known.clone().unwrap_or_else(read)
     }
 }
 
@@ -93,7 +107,7 @@ impl From<Tensor<1, Int>> for Targets {
         Self {
             labels,
             attributes: BTreeMap::new(),
-            largest: None,
+            known: None,
         }
     }
 }

@@ -26,22 +26,22 @@ struct Convolved<T> {
 }
 
 impl<T: Clone> Convolved<T> {
-    /// Registers the gradients with respect to input and weights, where these are tracked.
+    /// Registers the gradients with respect to input and weights, where these are tracked. The gradient with
+    /// respect to the input comes last, because it may be written over `gradient`.
     fn register<B: BackwardOps<FloatTensorPrimitive = T>>(
         self,
         [input, weight]: [Option<NodeId>; 2],
-        gradient: &T,
+        gradient: T,
         grads: &mut Gradients,
     ) {
-        if let Some(node) = input {
-            let by_input =
-                B::convolve_input_gradient(self.weight, gradient.clone(), self.convolution);
-            grads.register::<B>(node, by_input);
-        }
         if let Some(node) = weight {
             let by_weight =
                 B::convolve_weight_gradient(self.input, gradient.clone(), self.convolution);
             grads.register::<B>(node, by_weight);
+        }
+        if let Some(node) = input {
+            let by_input = B::convolve_input_gradient(self.weight, gradient, self.convolution);
+            grads.register::<B>(node, by_input);
         }
     }
 }
@@ -56,7 +56,7 @@ impl<B: BackwardOps> Backward<B, 2> for Convolve {
         let gradient = grads.consume::<B>(&ops.node);
         ops.state.register::<B>(
             ops.parents.map(|parent| parent.map(|node| node.id)),
-            &gradient,
+            gradient,
             grads,
         );
     }
@@ -79,7 +79,7 @@ impl<B: BackwardOps> Backward<B, 3> for ConvolveBiased {
         }
         state.register::<B>(
             [input, weight].map(|parent| parent.map(|node| node.id)),
-            &gradient,
+            gradient,
             grads,
         );
     }

@@ -2,7 +2,8 @@
 //!
 //! - On Flex, convolutions without dilation run on the kernels of `reid-kernels`. A 1 x 1 convolution with
 //!   a stride reads only the positions that it needs.
-//! - On GPUs, `gpu` selects a form in which Burn's convolution is fast.
+//! - On GPUs, `gpu` selects a form in which Burn's convolution is fast. Depthwise convolutions are left to
+//!   Burn, which has kernels for them.
 //! - Elsewhere it is Burn's convolution. There, a 1 x 1 convolution with a stride first drops the positions
 //!   that it would skip, because CPU backends have a fast path for 1 x 1 only without a stride.
 

@@ -1,9 +1,10 @@
 //! The operations on Burn's CPU backend Flex.
 //!
-//! Results are written over an operand where no other tensor shares its memory: a sum over one of its
-//! branches, a gradient over the gradient with respect to the output, new weights over their gradient. This
-//! saves filling a result with zeros and the page faults of fresh memory. It also keeps the end of the heap
-//! in use, which glibc would otherwise return to the system after every step.
+//! Results are written over an operand where no other tensor shares its memory. A sum is written over one of
+//! its branches, a depthwise convolution over its input, a gradient over the gradient with respect to the
+//! output, and new weights over their gradient. This saves filling a result with zeros and the page faults of
+//! fresh memory. It also keeps the end of the heap in use, which glibc would otherwise return to the system
+//! after every step.
 
 use burn::{
     backend::{Flex, tensor::FloatTensor},
@@ -91,12 +92,17 @@ pub(crate) fn own(tensor: FlexTensor) -> FlexTensor {
 
 /// Computes a convolution with an epilogue.
 fn convolve(
-    input: &FlexTensor,
+    mut input: FlexTensor,
     weight: &FlexTensor,
     convolution: &Convolution,
     epilogue: ConvEpilogue,
 ) -> FlexTensor {
-    let (input, weight) = (Read::new(input), Read::new(weight));
+    let weight = Read::new(weight);
+    if convolution.is_in_place() && is_own(&input) {
+        convolution.forward_in_place(input.storage_mut(), weight.values(), epilogue);
+        return input;
+    }
+    let input = Read::new(&input);
     let [height, width] = convolution.output();
     let output = convolution.forward(input.values(), weight.values(), epilogue);
     tensor(
@@ -126,7 +132,7 @@ impl ReidOps for Flex {
         weight: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        convolve(&input, &weight, &convolution, ConvEpilogue::default())
+        convolve(input, &weight, &convolution, ConvEpilogue::default())
     }
 
     fn convolve_biased(
@@ -142,7 +148,7 @@ impl ReidOps for Flex {
             bias: Some(bias.values()),
             relu,
         };
-        convolve(&input, &weight, &convolution, epilogue)
+        convolve(input, &weight, &convolution, epilogue)
     }
 
     fn convolve_normalised(
@@ -163,7 +169,7 @@ impl ReidOps for Flex {
             bias: Some(&shift),
             relu,
         };
-        convolve(&input, &weight, &convolution, epilogue)
+        convolve(input, &weight, &convolution, epilogue)
     }
 
     fn convolve_onto(
@@ -284,10 +290,15 @@ impl ReidOps for Flex {
 impl BackwardOps for Flex {
     fn convolve_input_gradient(
         weight: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
+        mut gradient: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        let (weight, gradient) = (Read::new(&weight), Read::new(&gradient));
+        let weight = Read::new(&weight);
+        if convolution.is_in_place() && is_own(&gradient) {
+            convolution.input_gradient_in_place(weight.values(), gradient.storage_mut());
+            return gradient;
+        }
+        let gradient = Read::new(&gradient);
         let [height, width] = convolution.input;
         let result = convolution.input_gradient(weight.values(), gradient.values());
         tensor(

@@ -42,7 +42,7 @@ pub(super) fn write(
     })
 }
 
-fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), Error> {
+pub(super) fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), Error> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality)
         .encode_image(image)
@@ -57,7 +57,7 @@ fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), Error> {
 ///
 /// The record is written under a temporary name first, and renamed after the last image. An interrupted
 /// dataset is therefore recognised and written again.
-fn ensure(
+pub(super) fn ensure(
     root: &Path,
     record: &str,
     write: impl FnOnce() -> Result<(), Error>,
@@ -103,7 +103,7 @@ fn prepare(root: &Path) -> Result<(), Error> {
     })
 }
 
-fn at(path: &Path, source: io::Error) -> Error {
+pub(super) fn at(path: &Path, source: io::Error) -> Error {
     Error::Io {
         path: path.to_owned(),
         source,

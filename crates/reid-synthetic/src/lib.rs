@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`SyntheticConfig`] | people | Market-1501 |
 //! | [`VehiclesConfig`] | vehicles | VeRi-776 |
+//! | [`StreetsConfig`] | streets with vehicles, and the class of every pixel | `images` and `labels` |
 //!
 //! A dataset is a pure function of its configuration: the same configuration gives the same images.
 //! `reid-data` reads these folders like those of the real datasets.
@@ -27,5 +28,5 @@ mod team;
 mod vehicles;
 
 pub use error::Error;
-pub use people::SyntheticConfig;
-pub use vehicles::VehiclesConfig;
+pub use people::{SyntheticConfig, Walker};
+pub use vehicles::{Street, StreetsConfig, VehiclesConfig};

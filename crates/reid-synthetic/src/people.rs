@@ -1,5 +1,6 @@
 //! Synthetic people, written in the Market-1501 layout.
 
+mod frame;
 mod picture;
 
 use std::path::Path;
@@ -7,6 +8,8 @@ use std::path::Path;
 use image::RgbImage;
 use reid_core::{Camera, Identity, Seed};
 use serde::{Deserialize, Serialize};
+
+pub use frame::Walker;
 
 use crate::{
     Error, folder,

@@ -11,8 +11,11 @@ mod road;
 mod shape;
 mod solid;
 mod space;
+mod streets;
 mod vehicle;
 mod wheel;
+
+pub use streets::{Street, StreetsConfig};
 
 use std::path::Path;
 

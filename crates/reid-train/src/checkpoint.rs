@@ -4,7 +4,6 @@ mod files;
 mod fingerprint;
 mod generations;
 mod lock;
-mod model_hash;
 mod parts;
 mod sealed;
 #[cfg(test)]
@@ -27,14 +26,16 @@ use self::{
     parts::{AVERAGE, MODEL, STATE},
 };
 pub(crate) use self::{
+    fingerprint::Fingerprint,
     lock::Lock,
-    parts::{Parts, load, load_parts, to_bytes},
+    parts::{Parts, load, load_optimizers, load_parts, to_bytes},
+    sealed::{seal, unseal},
     state::State,
 };
 use crate::{
     error::Error,
     history::{EpochSummary, Scores},
-    recipe::{Recipe, renamed},
+    recipe::{Recipe, SegmentationRecipe, renamed},
 };
 
 const RECIPE: &str = "recipe.json";
@@ -86,7 +87,8 @@ pub struct Checkpoints {
 pub enum CheckpointKind {
     /// The checkpoint that was written last. A run resumes from it.
     Last,
-    /// The checkpoint with the best mean average precision (mAP).
+    /// The checkpoint with the best mean average precision (mAP), or the best accuracy if the data have no
+    /// queries; in segmentation, the best mIoU.
     Best,
 }
 
@@ -230,6 +232,21 @@ impl Checkpoints {
         N: DeserializeOwned,
         L: DeserializeOwned,
     {
+        Self::recipe_as(checkpoint)
+    }
+
+    /// Reads the recipe of a checkpoint of semantic segmentation.
+    ///
+    /// # Errors
+    /// As [`recipe`](Self::recipe).
+    pub fn segmentation_recipe<N>(checkpoint: &Path) -> Result<SegmentationRecipe<N>, Error>
+    where
+        N: DeserializeOwned,
+    {
+        Self::recipe_as(checkpoint)
+    }
+
+    fn recipe_as<R: DeserializeOwned>(checkpoint: &Path) -> Result<R, Error> {
         let state = Self::read_state(checkpoint)?;
         crate::json::from_value(&checkpoint.join(STATE), renamed(state.recipe))
     }

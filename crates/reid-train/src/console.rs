@@ -17,7 +17,7 @@ use crate::event::{Event, Observer, StepReport};
 ///
 /// let mut log = Vec::new();
 /// Console::plain(&mut log).observe(&Event::Interrupted);
-/// assert_eq!(log, b"interrupted: the run is saved and can be resumed\n");
+/// assert_eq!(log, b"interrupted: a run with checkpoints can be resumed\n");
 /// ```
 #[derive(Debug)]
 pub struct Console<W> {
@@ -88,6 +88,51 @@ impl<W: Write> Console<W> {
         let width = self.open_line;
         self.open_line = text.len();
         let _ = write!(self.writer, "\r{text:<width$}").and_then(|()| self.writer.flush());
+    }
+
+    /// Writes the results of an evaluation.
+    fn results(&mut self, event: &Event<'_>) {
+        let (epoch, results, best) = match event {
+            Event::Evaluated {
+                epoch,
+                report,
+                best,
+            } => {
+                let (map, rank) = (
+                    100.0 * report.mean_average_precision,
+                    100.0 * report.rank(1),
+                );
+                (epoch, format!("mAP {map:.1} %  Rank-1 {rank:.1} %"), best)
+            }
+            Event::Classified {
+                epoch,
+                report,
+                best,
+            } => {
+                let (error, top_5) = (100.0 * report.error(), 100.0 * report.top_k_error(5));
+                (
+                    epoch,
+                    format!("error {error:.2} %  top-5 error {top_5:.2} %"),
+                    best,
+                )
+            }
+            Event::Segmented {
+                epoch,
+                report,
+                best,
+            } => {
+                let iou = 100.0 * report.mean_intersection_over_union;
+                let correct = 100.0 * report.pixel_accuracy;
+                (
+                    epoch,
+                    format!("mIoU {iou:.2} %  pixels correct {correct:.2} %"),
+                    best,
+                )
+            }
+            _ => return,
+        };
+        let best = if *best { "  (best so far)" } else { "" };
+        self.line(&format!("epoch {epoch}: {results}{best}"));
     }
 
     /// Reports how many image headers were read: in a terminal after each call, in a log every ten seconds.
@@ -169,9 +214,12 @@ impl<W: Write> Observer for Console<W> {
                 parameters,
             } => {
                 let millions = *parameters as f64 / 1e6;
+                let shown = match identities {
+                    0 => String::new(), // segmentation
+                    count => format!(" of {count} identities"),
+                };
                 self.line(&format!(
-                    "{images} images of {identities} identities, {millions:.2} M parameters, \
-                     epochs {} to {epochs}",
+                    "{images} images{shown}, {millions:.2} M parameters, epochs {} to {epochs}",
                     epochs_done + 1
                 ));
             }
@@ -188,23 +236,17 @@ impl<W: Write> Observer for Console<W> {
                     summary.learning_rate
                 ));
             }
-            Event::Evaluated {
-                epoch,
-                report,
-                best,
-            } => self.line(&format!(
-                "epoch {epoch}: mAP {:.1} %  Rank-1 {:.1} %{}",
-                100.0 * report.mean_average_precision,
-                100.0 * report.rank(1),
-                if *best { "  (best so far)" } else { "" }
-            )),
+            Event::Evaluated { .. } | Event::Classified { .. } | Event::Segmented { .. } => {
+                self.results(event);
+            }
+            Event::Clustered { summary, .. } => self.line(&summary.to_string()),
             Event::Saved(path) => {
                 // Every epoch saves a checkpoint, so a terminal does not need these lines.
                 if !self.rewrites {
                     self.line(&format!("saved {}", path.display()));
                 }
             }
-            Event::Interrupted => self.line("interrupted: the run is saved and can be resumed"),
+            Event::Interrupted => self.line("interrupted: a run with checkpoints can be resumed"),
         }
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 /// Describes the first setting in which two recipes differ: `schedule.base was 0.1 and is 0.2`. The name, the
-/// number of epochs and the evaluation interval may differ.
+/// number of epochs, the evaluation interval and the window of segmentation may differ.
 pub(crate) fn difference(saved: &Value, now: &Value) -> Option<String> {
-    const MAY_DIFFER: [&str; 3] = ["name", "epochs", "evaluate_every"];
+    const MAY_DIFFER: [&str; 4] = ["name", "epochs", "evaluate_every", "window"];
     match (saved, now) {
         (Value::Object(saved), Value::Object(now)) => {
             let keys = saved

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use reid_core::{Problems, Split};
+use reid_core::{Identity, Problems, Split};
 
 /// An error of a run, a recipe, a checkpoint or an extraction.
 #[derive(thiserror::Error)]
@@ -71,6 +71,9 @@ pub enum Error {
     /// Embeddings cannot be evaluated.
     #[error(transparent)]
     Evaluation(#[from] reid_eval::Error),
+    /// Predicted label maps cannot be evaluated.
+    #[error(transparent)]
+    Segmentation(#[from] reid_eval::SegmentationError),
     /// A loss or a gradient is infinite or NaN. In half precision a gradient is an error only after the loss
     /// scale has fallen below 1.
     #[error(
@@ -96,6 +99,22 @@ pub enum Error {
         /// The split.
         split: Split,
     },
+    /// There are no images to test a classifier with.
+    #[error("there are no test images, expected at least 1")]
+    NoTestImages,
+    /// A test image is of an identity that was not trained on.
+    #[error("{}: expected an identity of one of the {classes} classes, found {identity}", image.display())]
+    OtherClass {
+        /// The image.
+        image: PathBuf,
+        /// Its identity.
+        identity: Identity,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A model cannot classify images.
+    #[error("the model has no class scores: expected a single model with a classifier")]
+    NoClassifier,
     /// An embedding has a value that is infinite or NaN.
     #[error("the embedding of {split} image {row} ({}) is not finite", image.display())]
     Embedding {
@@ -183,6 +202,21 @@ pub enum Error {
         expected: usize,
         /// The number of steps that the epoch has now.
         found: usize,
+    },
+    /// Training without labels found fewer than two clusters.
+    #[error(
+        "round {round}: expected at least 2 clusters of {images} images, found {clusters} and {outliers} \
+         outliers: raise `epsilon` if most images are outliers, and lower it if all are in one cluster"
+    )]
+    Clusters {
+        /// The round, counted from 1.
+        round: usize,
+        /// The number of images.
+        images: usize,
+        /// The number of clusters.
+        clusters: usize,
+        /// The number of images in no cluster.
+        outliers: usize,
     },
     /// A run cannot resume, because the training identities differ.
     #[error(

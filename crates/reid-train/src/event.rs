@@ -3,9 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use reid_core::Problem;
-use reid_eval::Report;
+use reid_eval::{Classification, Clusters, Report, SegmentationReport};
 
-use crate::history::EpochSummary;
+use crate::{history::EpochSummary, unlabelled::ClusterSummary};
 
 /// Receives the events of a run. A pair of observers passes each event to both; `()` ignores all events.
 ///
@@ -62,7 +62,7 @@ pub enum Event<'a> {
         epochs_done: usize,
         /// The number of training images.
         images: usize,
-        /// The number of training identities.
+        /// The number of training identities; 0 in segmentation.
         identities: usize,
         /// The number of values of all parameters of the model.
         parameters: usize,
@@ -89,6 +89,31 @@ pub enum Event<'a> {
         /// Whether the mAP is the best so far.
         best: bool,
     },
+    /// The model classified the test images.
+    Classified {
+        /// The epoch after which the model was tested, counted from 1.
+        epoch: usize,
+        /// The results.
+        report: &'a Classification,
+        /// Whether the epoch is the best so far: by its accuracy, or by its mAP if the data have queries.
+        best: bool,
+    },
+    /// The model segmented the validation images.
+    Segmented {
+        /// The epoch after which the model was tested, counted from 1.
+        epoch: usize,
+        /// The results.
+        report: &'a SegmentationReport,
+        /// Whether the mIoU is the best so far.
+        best: bool,
+    },
+    /// The training images were clustered, at the start of a round of training without labels.
+    Clustered {
+        /// The number of clusters and outliers, and how well they agree with known identities.
+        summary: &'a ClusterSummary,
+        /// The cluster of each training image.
+        clusters: &'a Clusters,
+    },
     /// A checkpoint was written to this folder.
     Saved(&'a Path),
     /// The run stops because of an [`Interrupt`](crate::Interrupt). It can be resumed if it has checkpoints.
@@ -113,7 +138,7 @@ pub struct StepReport {
     /// The name and value of each diagnostic, such as the fraction of images with an empty CAM. In half
     /// precision also `skipped`: 1 if the step was skipped because its gradients overflowed, otherwise 0.
     pub diagnostics: Vec<(String, f64)>,
-    /// The learning rate that the schedule gives after this step.
+    /// The learning rate of this step.
     pub learning_rate: f64,
     /// The mean speed since the run started or resumed.
     pub images_per_second: f64,

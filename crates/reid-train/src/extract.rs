@@ -1,6 +1,7 @@
 //! Computes the embeddings of whole splits.
 
 mod boxes;
+mod classify;
 
 use std::{
     fmt,
@@ -124,6 +125,18 @@ impl Extractor {
     #[must_use]
     pub fn input(&self) -> InputSize {
         self.loader.size()
+    }
+
+    /// The normalisation of images.
+    #[must_use]
+    pub fn normalise(&self) -> Normalise {
+        self.loader.normalise()
+    }
+
+    /// The precision in which embeddings are computed.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Whether the embeddings of each image and its mirror image are averaged.

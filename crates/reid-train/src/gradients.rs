@@ -8,6 +8,7 @@ use burn::{
     optim::GradientsParams,
     tensor::{DType, Device, Tensor},
 };
+use reid_nn::traversal;
 
 /// Computes the factor that clips the joint norm of all gradients to `limit`; `None` without gradients.
 ///
@@ -38,7 +39,7 @@ impl Squares {
             path: Vec::new(),
             squares: Self::default(),
         };
-        module.visit(&mut visitor);
+        traversal::visit(module, &mut visitor);
         visitor.squares
     }
 
@@ -67,7 +68,7 @@ impl Squares {
 /// The path of the first parameter or running statistic of a module with a value that is not finite.
 pub(crate) fn not_finite<M: Module>(module: &M) -> Option<String> {
     let mut visitor = ValuesVisitor::default();
-    module.visit(&mut visitor);
+    traversal::visit(module, &mut visitor);
     let sums = visitor.sums;
     let values = sums.values()?.into_data().iter::<f64>().collect::<Vec<_>>();
     sums.not_finite(&values).map(str::to_owned)
@@ -85,7 +86,7 @@ pub(crate) fn scaled<M: Module>(
         factor,
         result: GradientsParams::new(),
     };
-    module.visit(&mut scaled);
+    traversal::visit(module, &mut scaled);
     (scaled.result, scaled.gradients)
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn split<M: Module>(
         groups,
         parts: (0..count).map(|_| GradientsParams::new()).collect(),
     };
-    module.visit(&mut split);
+    traversal::visit(module, &mut split);
     split.parts
 }
 
@@ -164,13 +165,13 @@ impl Untrained {
         let mut untrained = Self {
             values: HashMap::new(),
         };
-        module.visit(&mut untrained);
+        traversal::visit(module, &mut untrained);
         untrained
     }
 
     /// Restores these values in the module.
     pub(crate) fn restore<M: Module>(mut self, module: M) -> M {
-        module.map(&mut self)
+        traversal::map(module, &mut self)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, Transaction};
-use reid_eval::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::learner::StepOutput;
@@ -30,21 +29,31 @@ pub struct EpochSummary {
     pub scores: Option<Scores>,
 }
 
-/// The scores of an evaluation, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The scores of an evaluation, from 0 to 1: those of retrieval if the data have queries, the accuracy if
+/// they have test images, and the mIoU in segmentation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The mean average precision (mAP).
-    pub mean_average_precision: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// The fraction of the queries whose nearest gallery image is a match.
-    pub rank_1: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_1: Option<f64>,
+    /// The fraction of the test images whose class was predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// The mean intersection over union (mIoU) of the validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_intersection_over_union: Option<f64>,
 }
 
-impl From<&Report> for Scores {
-    fn from(report: &Report) -> Self {
-        Self {
-            mean_average_precision: report.mean_average_precision,
-            rank_1: report.rank(1),
-        }
+impl Scores {
+    /// The score by which the best epoch is chosen: the mAP, or the accuracy if the data have no queries, or
+    /// the mIoU.
+    pub(crate) fn best_by(&self) -> f64 {
+        let score = self.mean_average_precision.or(self.accuracy);
+        let score = score.or(self.mean_intersection_over_union);
+        score.unwrap_or(f64::NEG_INFINITY)
     }
 }
 

@@ -1,8 +1,9 @@
-//! Reads JSON files. Errors name the file, the line and the path of the field.
+//! Reads and writes JSON files. Errors name the file, the line and the path of the field.
 
 use std::{fs, path::Path};
 
-use serde::de::DeserializeOwned;
+use reid_core::write_atomic;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, at};
 
@@ -12,6 +13,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Reads a JSON file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse(path, &fs::read(path).map_err(at(path))?)
+}
+
+/// Writes a JSON file.
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let json = serde_json::to_string_pretty(value).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    write_atomic(path, json + "\n").map_err(at(path))
 }
 
 /// Parses the content of a JSON file. A byte-order mark at its start is skipped.

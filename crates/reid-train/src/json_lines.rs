@@ -60,6 +60,27 @@ fn line(event: &Event<'_>) -> Option<Value> {
             "map": report.mean_average_precision, "minp": report.mean_inverse_negative_penalty,
             "cmc": report.cmc,
         }),
+        Event::Classified {
+            epoch,
+            report,
+            best,
+        } => json!({
+            "event": "classified", "epoch": epoch, "best": best, "images": report.images(),
+            "error": report.error(), "top5_error": report.top_k_error(5),
+        }),
+        Event::Segmented {
+            epoch,
+            report,
+            best,
+        } => {
+            let classes = report.classes.iter();
+            let iou: Vec<_> = classes.map(|class| class.intersection_over_union).collect();
+            json!({
+                "event": "segmented", "epoch": epoch, "best": best, "iou": iou,
+                "miou": report.mean_intersection_over_union, "pixel_accuracy": report.pixel_accuracy,
+            })
+        }
+        Event::Clustered { summary, .. } => json!({ "event": "clustered", "summary": summary }),
         Event::Saved(path) => json!({ "event": "saved", "path": path }),
         Event::Interrupted => json!({ "event": "interrupted" }),
     };

@@ -1,5 +1,6 @@
 //! Learners: a model, its criterion and their training step.
 
+mod pixels;
 mod slot;
 mod visitors;
 
@@ -13,15 +14,13 @@ use reid_nn::{
 
 use crate::recipe::Recipe;
 
-pub(crate) use slot::{AnyLearner, Parameter, Part, Slot};
+pub use pixels::{PixelCriterion, SegmentationLearner};
+pub(crate) use slot::{AnyLearner, Loaded, Parameter, Part, Slot};
 
-/// A model, its criterion and their training step, which a [`Trainer`](crate::Trainer) trains.
-///
-/// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
-/// on the output of the model, such as distillation from a second model.
-pub trait Learner: Module + ModuleDisplay {
-    /// The model that is evaluated and that computes embeddings.
-    type Model: Model;
+/// The parts of a learner of any task: a model and a criterion.
+pub trait LearnerParts: Module + ModuleDisplay {
+    /// The model that is evaluated.
+    type Model: Module;
     /// The other modules with parameters or running statistics, such as a criterion. They exist only in
     /// training.
     type Criterion: Module;
@@ -41,7 +40,14 @@ pub trait Learner: Module + ModuleDisplay {
     /// The criterion.
     #[must_use]
     fn criterion(&self) -> &Self::Criterion;
+}
 
+/// A model, its criterion and their training step, which a [`Trainer`](crate::Trainer) trains for
+/// re-identification or classification.
+///
+/// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
+/// on the output of the model, such as distillation from a second model.
+pub trait Learner: LearnerParts<Model: Model> {
     /// Computes the losses of a batch. Their sum is minimised.
     ///
     /// # Shapes
@@ -143,7 +149,7 @@ impl StepOutput {
     }
 }
 
-impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
+impl<M: Model, C: Criterion> LearnerParts for ReidLearner<M, C> {
     type Model = M;
     type Criterion = C;
 
@@ -162,7 +168,9 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
     fn criterion(&self) -> &C {
         &self.criterion
     }
+}
 
+impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
         let targets = step.targets(&images.device());
         let output = self.model.forward_train(images, step);

@@ -1,14 +1,18 @@
-//! Recipes, training loop, optimizers, schedules and checkpoints for re-identification.
+//! Recipes, training loop, optimizers, schedules and checkpoints for re-identification, classification and
+//! semantic segmentation.
 //!
 //! | type | purpose |
 //! |---|---|
-//! | [`Recipe`] | all settings of a run, as one JSON file |
+//! | [`Recipe`], [`SegmentationRecipe`] | all settings of a run, as one JSON file |
 //! | [`Trainer`] | the training loop; a run that was interrupted at any step resumes bit-identically |
+//! | [`UnlabelledTrainer`] | training without labels, in rounds of clustering and training |
+//! | [`Task`] | what differs between tasks: batches, training step, evaluation |
 //! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
 //! | [`Schedule`] | the learning rate of each epoch: a warm-up, then decay by steps, halvings or a cosine |
 //! | [`OptimizerConfig`] | Adam, `AdamW`, SGD and Ranger, as `PyTorch` and the papers define them |
 //! | [`Checkpoints`] | the last and the best checkpoint of a run, safe against kills and power cuts |
 //! | [`Extractor`] | computes the embeddings of whole splits |
+//! | [`Segmenter`] | computes the classes of all pixels of whole images |
 //! | [`Observer`] | receives the events of a run: [`Console`], [`JsonLines`] or a custom type |
 
 #![doc(test(attr(deny(warnings))))]
@@ -34,7 +38,11 @@ mod recipe;
 mod run;
 mod scaling;
 mod schedule;
+mod segmenter;
+mod settings;
+mod task;
 mod trainer;
+mod unlabelled;
 
 pub use checkpoint::{CheckpointKind, Checkpoints};
 pub use console::Console;
@@ -45,9 +53,14 @@ pub use groups::{GroupRate, ParameterGroup};
 pub use history::{EpochSummary, Scores};
 pub use interrupt::Interrupt;
 pub use json_lines::JsonLines;
-pub use learner::{Learner, ReidLearner, StepOutput};
+pub use learner::{
+    Learner, LearnerParts, PixelCriterion, ReidLearner, SegmentationLearner, StepOutput,
+};
 pub use losses::LossesConfig;
 pub use optimizer::{Centralised, Lookahead, LookaheadState, OptimizerConfig, Radam, WeightDecay};
-pub use recipe::{Recipe, Sampling};
+pub use recipe::{Recipe, Sampling, SegmentationRecipe};
 pub use schedule::{Decay, Progress, RateSchedule, Schedule, WarmUp};
+pub use segmenter::{SegmentedImage, Segmenter};
+pub use task::{EpochBatches, Evaluation, ImageTask, PixelTask, Task};
 pub use trainer::{Outcome, Trainer};
+pub use unlabelled::{ClusterSummary, RoundSummary, UnlabelledOutcome, UnlabelledTrainer};

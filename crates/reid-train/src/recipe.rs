@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use reid_core::{InputSize, Seed, strict, write_atomic};
+use reid_core::{InputSize, Seed, strict};
 use reid_data::{
-    sampler::{EpochDefinition, IdentitySampler},
+    sampler::{EpochDefinition, IdentitySampler, RandomSampler, Sampler},
     transform::Augmentation,
 };
 use reid_eval::EvaluationConfig;
@@ -12,7 +12,7 @@ use reid_nn::{CriterionConfig, Network, Precision, loss::CenterLossConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{Error, at},
+    error::Error,
     groups::ParameterGroup,
     json,
     losses::LossesConfig,
@@ -21,9 +21,11 @@ use crate::{
 };
 
 mod legacy;
+mod segmentation;
 mod validation;
 
 pub(crate) use legacy::renamed;
+pub use segmentation::SegmentationRecipe;
 pub(crate) use validation::{images, openable, refused};
 
 /// All settings of a run: network, augmentation, sampling, losses, optimizer, schedule, evaluation and seed.
@@ -103,7 +105,7 @@ pub struct Recipe<N, L = LossesConfig> {
     pub evaluation: EvaluationConfig,
 }
 
-/// The sampling of batches: P identities with K images each.
+/// The sampling of batches: P identities with K images each, or shuffled images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
@@ -115,17 +117,32 @@ pub struct Sampling {
     pub images: usize,
     /// The definition of an epoch.
     pub epoch: EpochDefinition,
+    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. The other
+    /// fields are then unused, and an epoch is each image once; its last batch may be smaller. `None`, the
+    /// default, draws identities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffled: Option<usize>,
 }
 
 impl Sampling {
-    /// The number of images per batch: P·K.
+    /// The number of images per batch: P·K, or that of a shuffled batch.
     #[must_use]
     pub const fn batch_size(&self) -> usize {
-        self.identities * self.images
+        match self.shuffled {
+            Some(images) => images,
+            None => self.identities * self.images,
+        }
     }
 
-    pub(crate) fn sampler(&self) -> IdentitySampler {
-        IdentitySampler::new(self.identities, self.images, self.epoch)
+    pub(crate) fn sampler(&self) -> Box<dyn Sampler> {
+        match self.shuffled {
+            Some(images) => Box::new(RandomSampler::new(images).with_partial_batch()),
+            None => Box::new(IdentitySampler::new(
+                self.identities,
+                self.images,
+                self.epoch,
+            )),
+        }
     }
 }
 
@@ -147,6 +164,7 @@ impl<N> Recipe<N> {
                 identities: 16,
                 images: 4,
                 epoch: EpochDefinition::AllImages,
+                shuffled: None,
             },
             losses: LossesConfig::default(),
             optimizer: OptimizerConfig::adam(),
@@ -255,12 +273,7 @@ impl<N: Serialize, L: Serialize> Recipe<N, L> {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        let json = serde_json::to_string_pretty(self).map_err(|source| Error::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        write_atomic(path, json + "\n").map_err(at(path))
+        json::write(path.as_ref(), self)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The state and data of a run, and its operations: epochs, evaluations, checkpoints.
 
-mod checks;
+mod evaluation;
 mod step;
+mod with_defaults;
 
 use std::{
     collections::BTreeMap,
@@ -9,31 +10,24 @@ use std::{
     time::Instant,
 };
 
-use burn::tensor::Device;
-use reid_core::Splits;
-use reid_data::{
-    loader::{Batch, LoaderConfig, TrainLoader},
-    sampler::Sampler,
-    transform::Transform,
-};
-use reid_eval::Report;
+use reid_data::segmentation::PixelSample;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use self::checks::{expect_batches, with_defaults};
+pub(crate) use self::with_defaults::with_defaults;
 use crate::{
-    checkpoint::{self, Checkpoints, Lock, State},
+    checkpoint::{self, Checkpoints, Fingerprint, Lock, State},
     clock::Clock,
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
-    extract::Extractor,
     groups::Optimizers,
-    history::{Measured, Scores, Sums},
+    history::{Measured, Sums},
     interrupt::Interrupt,
-    learner::AnyLearner,
-    recipe::Recipe,
+    learner::{AnyLearner, Loaded},
     schedule::{Progress, RateSchedule},
+    settings::Settings,
+    task::Evaluation,
 };
 
 /// The parts of a run that hold tensors.
@@ -42,17 +36,15 @@ pub(crate) struct Parts<'a> {
     pub(crate) optimizers: &'a mut Optimizers,
 }
 
-/// A run, without its [`Parts`].
+/// A run of any task, without its [`Parts`].
 pub(crate) struct Run<'a> {
-    /// All settings except the network and the losses.
-    pub(crate) recipe: Recipe<(), ()>,
-    pub(crate) splits: &'a Splits,
+    pub(crate) settings: Settings,
     pub(crate) state: State,
-    loader: TrainLoader,
-    extractor: Extractor,
-    device: Device,
+    /// The image files of all splits, whose headers are read before the first step.
+    pub(crate) files: Vec<&'a Path>,
+    /// The samples whose label maps are checked too.
+    pub(crate) label_maps: Vec<&'a PixelSample>,
     pub(crate) schedule: Box<dyn RateSchedule>,
-    pub(crate) sampler: Box<dyn Sampler>,
     /// Completes a saved recipe with the defaults of settings that were added later ([`with_defaults`]).
     with_defaults: fn(&Value) -> Value,
     pub(crate) checkpoints: Option<Checkpoints>,
@@ -68,39 +60,31 @@ pub(crate) struct Run<'a> {
     /// The number of steps of the current epoch.
     steps: usize,
     /// The last evaluation of this process.
-    pub(crate) report: Option<Report>,
+    pub(crate) evaluation: Option<Evaluation>,
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new<N, L>(
-        recipe: &Recipe<N, L>,
-        splits: &'a Splits,
-        loading: LoaderConfig,
-        device: &Device,
+    /// A run by a recipe of type `R`. `data` is the fingerprint of the training images.
+    pub(crate) fn new<R>(
+        recipe: &R,
+        settings: Settings,
+        data: Fingerprint,
+        files: Vec<&'a Path>,
     ) -> Result<Self, Error>
     where
-        N: Clone + Serialize + DeserializeOwned,
-        L: Clone + Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
     {
-        let loader = TrainLoader::new(splits.train.clone(), recipe.input, recipe.seed)
-            .with_config(loading)
-            .with_augmentation(&recipe.augmentation);
-        let recipe_json = serde_json::to_value(recipe).map_err(|source| Error::Json {
+        let recipe = serde_json::to_value(recipe).map_err(|source| Error::Json {
             path: PathBuf::from("recipe"),
             source,
         })?;
-        let state = State::new(recipe_json, loader.classes().clone(), &splits.train);
-        let recipe = recipe.clone().with_network(()).with_losses(());
         Ok(Self {
-            schedule: Box::new(recipe.schedule.clone()),
-            sampler: Box::new(recipe.sampling.sampler()),
-            with_defaults: with_defaults::<N, L>,
-            splits,
-            state,
-            extractor: Extractor::from_recipe(&recipe, loading).sharing(&loader),
-            recipe,
-            loader,
-            device: device.clone(),
+            schedule: Box::new(settings.schedule.clone()),
+            with_defaults: with_defaults::<R>,
+            settings,
+            state: State::new(recipe, data),
+            files,
+            label_maps: Vec::new(),
             checkpoints: None,
             interrupt: Interrupt::new(),
             resumed: false,
@@ -108,7 +92,7 @@ impl<'a> Run<'a> {
             saved: None,
             last_step: (0, 0),
             steps: 0,
-            report: None,
+            evaluation: None,
         })
     }
 
@@ -117,12 +101,11 @@ impl<'a> Run<'a> {
         self.state.own_parts.insert(name.to_owned(), part);
     }
 
-    /// Appends a custom transform to those of the recipe and those added before.
-    pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
+    /// Records a custom transform, after those recorded before.
+    pub(crate) fn note_transform(&mut self, transform: String) {
         let before = self.state.own_parts.remove("transforms");
-        let all = before.into_iter().chain([format!("{transform:?}")]);
+        let all = before.into_iter().chain([transform]);
         self.note("transforms", all.collect::<Vec<_>>().join(", "));
-        self.loader = self.loader.clone().with_transform(transform);
     }
 
     /// Prepares and locks the folder of the checkpoints.
@@ -201,9 +184,9 @@ impl<'a> Run<'a> {
 
     pub(crate) fn started(&self, learner: &dyn AnyLearner) -> Event<'static> {
         Event::Started {
-            epochs: self.recipe.epochs,
+            epochs: self.settings.epochs,
             epochs_done: self.state.epoch,
-            images: self.splits.train.len(),
+            images: self.state.images.as_ref().map_or(0, |data| data.images),
             identities: self.state.classes.len(),
             parameters: learner.model_size(),
         }
@@ -217,12 +200,10 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<bool, Error> {
         let (epoch, first) = (self.state.epoch, self.state.step);
-        let together = self.recipe.accumulated_batches.max(1);
+        let together = self.settings.accumulated_batches.max(1);
         parts.optimizers.freeze(parts.learner, epoch);
-        let seed = self.recipe.seed.named("sampler").at(epoch as u64);
-        let batches = self.sampler.batches(self.loader.samples(), seed)?;
-        expect_batches(&batches, self.loader.samples())?;
-        let steps = batches.len().div_ceil(together);
+        let batches = parts.learner.begin_epoch(epoch, first * together)?;
+        let steps = batches.div_ceil(together);
         if first > steps {
             return Err(Error::OtherSteps {
                 epoch: epoch + 1,
@@ -231,17 +212,14 @@ impl<'a> Run<'a> {
             });
         }
         self.steps = steps;
-        let mut loading = self
-            .loader
-            .epoch_from(epoch as u64, batches, first * together);
         loop {
-            let batches: Vec<Batch> = loading.by_ref().take(together).collect::<Result<_, _>>()?;
-            if batches.is_empty() {
+            let Loaded { batches, images } = parts.learner.load_batches(together)?;
+            if batches == 0 {
                 return Ok(true);
             }
             let started = Instant::now();
-            let measured = self.step(parts, &batches)?;
-            let images = batches.iter().map(|batch| batch.classes.len()).sum();
+            let learning_rate = self.learning_rate();
+            let measured = self.step(parts, batches)?;
             clock.add(images, started.elapsed());
             self.state.sums.add(&measured);
             let Measured {
@@ -252,17 +230,18 @@ impl<'a> Run<'a> {
             self.state.step += 1;
             self.last_step = (epoch + 1, self.state.step);
 
-            let steps_left = steps - self.state.step + (self.recipe.epochs - epoch - 1) * steps;
+            let epochs = self.settings.epochs;
+            let steps_left = steps - self.state.step + (epochs - epoch - 1) * steps;
             let (images_per_second, time_left) = clock.speed(steps_left);
             observer.observe(&Event::Step(&StepReport {
                 epoch: epoch + 1,
-                epochs: self.recipe.epochs,
+                epochs,
                 step: self.state.step,
                 steps,
                 losses,
                 accuracy,
                 diagnostics,
-                learning_rate: self.learning_rate(),
+                learning_rate,
                 images_per_second,
                 time_left,
             }));
@@ -275,7 +254,7 @@ impl<'a> Run<'a> {
     fn learning_rate(&self) -> f64 {
         self.schedule.rate(&Progress {
             epoch: self.state.epoch,
-            epochs: self.recipe.epochs,
+            epochs: self.settings.epochs,
             step: self.state.step,
             steps: self.steps,
         })
@@ -301,62 +280,8 @@ impl<'a> Run<'a> {
     }
 
     /// Whether an epoch is still to be trained or evaluated.
-    pub(crate) fn has_work(&self) -> bool {
-        self.state.epoch < self.recipe.epochs || self.evaluation_is_due()
-    }
-
-    /// Whether the last finished epoch is still to be evaluated. The final epoch is evaluated once in every
-    /// process, because the report of an earlier process is not saved.
-    pub(crate) fn evaluation_is_due(&self) -> bool {
-        let (epoch, every) = (self.state.epoch, self.recipe.evaluate_every);
-        let Some(last) = self.state.history.last() else {
-            return false;
-        };
-        if self.state.step > 0 || self.splits.query.is_empty() {
-            return false;
-        }
-        if epoch >= self.recipe.epochs {
-            return self.report.is_none() || last.scores.is_none();
-        }
-        every > 0 && epoch.is_multiple_of(every) && last.scores.is_none()
-    }
-
-    /// Evaluates the last finished epoch, and adds its scores to the last checkpoint.
-    pub(crate) fn evaluate(
-        &mut self,
-        parts: &Parts<'_>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), Error> {
-        let model = parts.learner.embedder();
-        let (splits, config) = (self.splits, &self.recipe.evaluation);
-        let report = self
-            .extractor
-            .evaluate(&*model, splits, config, &self.device)?;
-        let scores = Scores::from(&report);
-        let best = self.set_scores(scores);
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.record(scores, best)?;
-        }
-        observer.observe(&Event::Evaluated {
-            epoch: self.state.epoch,
-            report: &report,
-            best,
-        });
-        self.report = Some(report);
-        Ok(())
-    }
-
-    /// Records the scores of the last finished epoch. Returns whether its mAP is the best so far.
-    fn set_scores(&mut self, scores: Scores) -> bool {
-        let Some((last, before)) = self.state.history.split_last_mut() else {
-            return false;
-        };
-        last.scores = Some(scores);
-        let map = |scores: Scores| scores.mean_average_precision;
-        let before = before.iter().filter_map(|epoch| epoch.scores);
-        before
-            .map(map)
-            .all(|before| map(scores).total_cmp(&before).is_gt())
+    pub(crate) fn has_work(&self, learner: &dyn AnyLearner) -> bool {
+        self.state.epoch < self.settings.epochs || self.evaluation_is_due(learner)
     }
 
     /// Saves a checkpoint, unless the last one is of the same epoch and step.
@@ -379,7 +304,7 @@ impl<'a> Run<'a> {
         let parts = checkpoint::Parts {
             learner: &*parts.learner,
             optimizers: &*parts.optimizers,
-            averaged: self.recipe.average_decay.is_some(),
+            averaged: self.settings.average_decay.is_some(),
         };
         let path = checkpoints.save(&parts, &self.state)?;
         self.saved = Some(now);

@@ -90,6 +90,13 @@ pub enum Decay {
         /// The fraction of the base rate in the last epoch, in `[0, 1]`.
         floor: f64,
     },
+    /// A power of the remaining fraction of the run (poly): the rate is `base · (1 - t)ᵖ`. The progress `t`
+    /// goes from 0 at the end of the warm-up to 1 at the end of the run. It changes with every training step
+    /// (Chen et al., DeepLab, arXiv:1606.00915).
+    Polynomial {
+        /// The exponent p, from 0 to 100; 0.9 in DeepLab, `PSPNet` and OCNet.
+        power: f64,
+    },
 }
 
 impl Schedule {
@@ -104,19 +111,26 @@ impl Schedule {
         }
     }
 
-    /// Computes the learning rate of an epoch, counted from 0, in a run of `epochs` epochs.
+    /// Computes the learning rate of an epoch, counted from 0, in a run of `epochs` epochs. For
+    /// [`Decay::Polynomial`] it is that of the first step of the epoch.
     #[must_use]
     pub fn rate(&self, epoch: usize, epochs: usize) -> f64 {
+        self.rate_within(epoch, 0.0, epochs)
+    }
+
+    /// Computes the learning rate after a fraction of an epoch, counted from 0.
+    fn rate_within(&self, epoch: usize, fraction: f64, epochs: usize) -> f64 {
         let number = epoch + self.first_epoch;
         let warm = self
             .warm_up
             .as_ref()
             .and_then(|warm_up| warm_up.share(number));
-        let share = warm.unwrap_or_else(|| self.decay_share(number, epochs));
+        let share = warm.unwrap_or_else(|| self.decay_share(number, fraction, epochs));
         self.base * share
     }
 
-    fn decay_share(&self, number: usize, epochs: usize) -> f64 {
+    fn decay_share(&self, number: usize, fraction: f64, epochs: usize) -> f64 {
+        let start = self.warm_up.map_or(self.first_epoch, WarmUp::epochs);
         match &self.decay {
             Decay::Constant => 1.0,
             Decay::MultiStep { milestones, factor } => {
@@ -128,11 +142,15 @@ impl Schedule {
                 milestones.fold(1.0, |share, _| share * 0.5)
             }
             Decay::Cosine { floor } => {
-                let start = self.warm_up.map_or(self.first_epoch, WarmUp::epochs);
                 let end = (epochs + self.first_epoch).saturating_sub(1).max(start + 1);
                 let done = number.saturating_sub(start) as f64 / (end - start) as f64;
                 let wave = f64::midpoint(1.0, (std::f64::consts::PI * done.min(1.0)).cos());
                 floor + (1.0 - floor) * wave
+            }
+            Decay::Polynomial { power } => {
+                let end = (epochs + self.first_epoch).max(start + 1);
+                let done = number.saturating_sub(start) as f64 + fraction;
+                (1.0 - done / (end - start) as f64).max(0.0).powf(*power)
             }
         }
     }
@@ -185,7 +203,8 @@ pub trait RateSchedule: fmt::Debug {
 
 impl RateSchedule for Schedule {
     fn rate(&self, at: &Progress) -> f64 {
-        self.rate(at.epoch, at.epochs)
+        let fraction = at.step as f64 / at.steps.max(1) as f64;
+        self.rate_within(at.epoch, fraction, at.epochs)
     }
 }
 
@@ -239,6 +258,9 @@ impl Validate for Decay {
             }
             Self::Cosine { floor } => {
                 problems.number("cosine.floor", *floor, 0.0..=1.0);
+            }
+            Self::Polynomial { power } => {
+                problems.number("polynomial.power", *power, 0.0..=100.0);
             }
         }
     }
@@ -316,5 +338,28 @@ mod tests {
         // The middle one of 5 epochs has t = 1/2: 0.1 + 0.9·0.5.
         assert_rates(&schedule, 5, &[(0, 2.0), (2, 1.1), (4, 0.2)]);
         assert_rates(&schedule, 1, &[(0, 2.0)]);
+    }
+
+    /// The rate of OCNet for iteration i of N is 0.01 · (1 - i/N)^0.9.
+    #[test]
+    fn a_polynomial_changes_with_every_step_and_ends_at_0() {
+        for first_epoch in [0, 1] {
+            let schedule = Schedule {
+                first_epoch,
+                decay: Decay::Polynomial { power: 0.9 },
+                ..Schedule::constant(0.01)
+            };
+            for iteration in 0..=40 {
+                let at = Progress {
+                    epoch: iteration / 10,
+                    epochs: 4,
+                    step: iteration % 10,
+                    steps: 10,
+                };
+                let expected = 0.01 * (1.0 - iteration as f64 / 40.0).powf(0.9);
+                let found = RateSchedule::rate(&schedule, &at);
+                assert!((found - expected).abs() < 1e-15, "iteration {iteration}");
+            }
+        }
     }
 }

@@ -1,16 +1,14 @@
 //! The trainer: the parts of a run and the training loop.
 
+mod continued;
+mod start;
+
 use std::{fmt, path::Path};
 
-use burn::{
-    optim::{ModuleOptimizer, Optimizer},
-    tensor::Device,
-};
-use reid_core::{Problem, Problems, Splits};
-use reid_data::{loader::LoaderConfig, sampler::Sampler, transform::Transform};
-use reid_eval::Report;
-use reid_nn::{Criterion, CriterionConfig, Model, Network};
-use serde::{Serialize, de::DeserializeOwned};
+use burn::optim::{ModuleOptimizer, Optimizer};
+use reid_core::{Problem, Problems};
+use reid_data::{sampler::Sampler, transform::Transform};
+use reid_eval::{Classification, Report, SegmentationReport};
 
 use crate::{
     checkpoint::{CheckpointKind, Checkpoints, load_parts},
@@ -21,10 +19,11 @@ use crate::{
     headers,
     history::EpochSummary,
     interrupt::Interrupt,
-    learner::{AnyLearner, Learner, ReidLearner, Slot},
-    recipe::{Recipe, refused},
+    learner::{AnyLearner, Learner, LearnerParts, Slot},
+    recipe::refused,
     run::{Parts, Run},
     schedule::RateSchedule,
+    task::{Evaluation, ImageTask, Task},
 };
 
 /// Trains a model by a recipe, evaluates it, saves checkpoints and resumes bit-identically.
@@ -34,9 +33,14 @@ use crate::{
 /// uninterrupted one, on backends with deterministic operations, such as Flex.
 ///
 /// Each part of a run can be of a custom type:
-/// - the network ([`Network`]) and the losses ([`CriterionConfig`]), as types in the recipe
+/// - the network ([`Network`](reid_nn::Network)) and the losses
+///   ([`CriterionConfig`](reid_nn::CriterionConfig)), as types in the recipe
 /// - the optimizer, the schedule, the sampler and the image transforms, by the methods here
 /// - the whole training step, as a [`Learner`]
+///
+/// [`new`](Self::new) and [`with_learner`](Self::with_learner) train for re-identification or classification,
+/// and [`segmentation`](Self::segmentation) for semantic segmentation. Everything else is the same for all
+/// tasks ([`Task`]).
 ///
 /// An [`Observer`] receives the events of the run.
 ///
@@ -64,9 +68,9 @@ use crate::{
 /// assert!(outcome.report.is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Trainer<'a, L: Learner> {
+pub struct Trainer<'a, L: LearnerParts, T: Task<L> = ImageTask<'a>> {
     run: Run<'a>,
-    learner: Slot<L>,
+    learner: Slot<L, T>,
     optimizers: Optimizers,
     warnings: Vec<Problem>,
 }
@@ -74,7 +78,7 @@ pub struct Trainer<'a, L: Learner> {
 /// The result of a run.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Outcome<L: Learner> {
+pub struct Outcome<L: LearnerParts> {
     /// The learner after the last step.
     pub learner: L,
     /// The model with averaged weights, if the recipe averages them. It is the model that was evaluated.
@@ -84,59 +88,36 @@ pub struct Outcome<L: Learner> {
     /// The last evaluation of this call. `None` if the call was interrupted before one, or if the data have
     /// no queries. A completed run with queries always has one.
     pub report: Option<Report>,
+    /// The last classification of the test images in this call. `None` if the call was interrupted before
+    /// one, or if the data have no test images.
+    pub classification: Option<Classification>,
+    /// The last segmentation of the validation images in this call. `None` if the call was interrupted before
+    /// one, or if the task is another one.
+    pub segmentation: Option<SegmentationReport>,
     /// Whether the run was interrupted before its end.
     pub interrupted: bool,
 }
 
-impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
-    /// A new run with the network and the losses of the recipe. The weights are drawn from its seed.
-    /// `device` is without autodiff; the learner is on its autodiff counterpart.
-    ///
-    /// # Errors
-    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data.
-    pub fn new<N, L>(
-        recipe: &Recipe<N, L>,
-        splits: &'a Splits,
-        loading: LoaderConfig,
-        device: &Device,
-    ) -> Result<Self, Error>
-    where
-        N: Network<Model = M>,
-        L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
-    {
-        let warnings = recipe.validate_settings(splits, device)?;
-        let run = Run::new(recipe, splits, loading, device)?;
-        let learner = ReidLearner::build(recipe, run.state.classes.len(), device);
-        Self::of_run(run, learner, warnings)
+impl<L: Learner> Trainer<'_, L> {
+    /// Replaces the sampling of the recipe by a custom sampler.
+    #[must_use]
+    pub fn with_sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.run.note("sampler", format!("{sampler:?}"));
+        self.learner.task.sampler = Box::new(sampler);
+        self
+    }
+
+    /// Applies a custom transform to training images, after the augmentation of the recipe.
+    #[must_use]
+    pub fn with_transform(mut self, transform: impl Transform + 'static) -> Self {
+        self.run.note_transform(format!("{transform:?}"));
+        self.learner.task.add_transform(transform);
+        self
     }
 }
 
-impl<'a, L: Learner> Trainer<'a, L> {
-    /// A new run with a custom learner, which must be on the autodiff counterpart of `device`. The network
-    /// and the losses of the recipe are not built. They are saved, and must be the same when the run
-    /// resumes.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and [`Error::Recipe`] if no parameter of the learner requires a gradient.
-    pub fn with_learner<N, C>(
-        recipe: &Recipe<N, C>,
-        splits: &'a Splits,
-        learner: L,
-        loading: LoaderConfig,
-        device: &Device,
-    ) -> Result<Self, Error>
-    where
-        N: Network,
-        C: CriterionConfig + Clone + Serialize + DeserializeOwned,
-    {
-        let warnings = recipe.validate_settings(splits, device)?;
-        let mut run = Run::new(recipe, splits, loading, device)?;
-        run.note("learner", std::any::type_name::<L>().to_owned());
-        Self::of_run(run, learner, warnings)
-    }
-
-    fn of_run(run: Run<'a>, learner: L, warnings: Vec<Problem>) -> Result<Self, Error> {
-        let learner = Slot::new(learner);
+impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
+    fn of_run(run: Run<'a>, learner: Slot<L, T>, warnings: Vec<Problem>) -> Result<Self, Error> {
         let mut problems = Problems::new();
         let parameters = learner.parameters();
         if !parameters.iter().any(|parameter| parameter.trained) {
@@ -145,10 +126,10 @@ impl<'a, L: Learner> Trainer<'a, L> {
                 "no parameter that requires a gradient",
             );
         }
-        validate_paths(&run.recipe.groups, &parameters, &mut problems);
-        validate_freezing(&run.recipe.groups, &parameters, &mut problems);
+        validate_paths(&run.settings.groups, &parameters, &mut problems);
+        validate_freezing(&run.settings.groups, &parameters, &mut problems);
         refused(None, problems)?;
-        let mut optimizers = Optimizers::new(&run.recipe.optimizer.init(), &run.recipe.groups);
+        let mut optimizers = Optimizers::new(&run.settings.optimizer.init(), &run.settings.groups);
         optimizers.find_members(&learner);
         Ok(Self {
             run,
@@ -172,7 +153,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     {
         self.run.note("optimizer", format!("{optimizer:?}"));
         let base = ModuleOptimizer::from(optimizer);
-        self.optimizers = Optimizers::new(&base, &self.run.recipe.groups);
+        self.optimizers = Optimizers::new(&base, &self.run.settings.groups);
         self.optimizers.find_members(&self.learner);
         self
     }
@@ -182,21 +163,6 @@ impl<'a, L: Learner> Trainer<'a, L> {
     pub fn with_schedule(mut self, schedule: impl RateSchedule + 'static) -> Self {
         self.run.note("schedule", format!("{schedule:?}"));
         self.run.schedule = Box::new(schedule);
-        self
-    }
-
-    /// Replaces the sampling of the recipe by a custom sampler.
-    #[must_use]
-    pub fn with_sampler(mut self, sampler: impl Sampler + 'static) -> Self {
-        self.run.note("sampler", format!("{sampler:?}"));
-        self.run.sampler = Box::new(sampler);
-        self
-    }
-
-    /// Applies a custom transform to training images, after the augmentation of the recipe.
-    #[must_use]
-    pub fn with_transform(mut self, transform: impl Transform + 'static) -> Self {
-        self.run.add_transform(transform);
         self
     }
 
@@ -223,9 +189,9 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// Call it after the methods that set custom parts, which are compared with those of the checkpoint.
     /// Parts that change after this call are compared again when the run starts.
     ///
-    /// The recipe must be that of the checkpoint. Only its name, the number of epochs and the evaluation
-    /// interval may differ. The training images must be the same, in the same order, but their folder may
-    /// have moved.
+    /// The recipe must be that of the checkpoint. Only its name, the number of epochs, the evaluation interval
+    /// and the window of segmentation may differ. The training images must be the same, in the same order,
+    /// but their folder may have moved.
     ///
     /// # Errors
     /// - [`Error::NoCheckpoints`] if [`with_checkpoints`](Self::with_checkpoints) was not called before
@@ -243,7 +209,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
         let state = Checkpoints::read_whole(checkpoint)?;
         self.run.accept(&state, checkpoint)?;
-        let averaged = self.run.recipe.average_decay.is_some();
+        let averaged = self.run.settings.average_decay.is_some();
         load_parts(
             checkpoint,
             &mut self.learner,
@@ -287,11 +253,18 @@ impl<'a, L: Learner> Trainer<'a, L> {
         };
         let interrupted = train(&mut run, &mut parts, observer)?;
         let (learner, average) = learner.into_parts();
+        let Evaluation {
+            report,
+            classification,
+            segmentation,
+        } = run.evaluation.unwrap_or_default();
         Ok(Outcome {
             learner,
             average,
             history: run.state.history,
-            report: run.report,
+            report,
+            classification,
+            segmentation,
             interrupted,
         })
     }
@@ -305,21 +278,21 @@ fn train(
 ) -> Result<bool, Error> {
     // These checks come before anything is written.
     run.refuse_changed_parts()?;
-    headers::check(run.splits, observer)?;
+    headers::check(&run.files, &run.label_maps, observer)?;
     // The lock is held until the run ends.
     let _lock = run.prepare()?;
     observer.observe(&run.started(parts.learner));
-    if run.recipe.average_decay.is_some() {
+    if run.settings.average_decay.is_some() {
         parts.learner.begin_average();
     }
     let mut clock = Clock::default();
-    while run.has_work() {
+    while run.has_work(parts.learner) {
         if run.interrupt.is_requested() {
             run.save(parts, observer)?;
             observer.observe(&Event::Interrupted);
             return Ok(true);
         }
-        if run.evaluation_is_due() {
+        if run.evaluation_is_due(parts.learner) {
             run.evaluate(parts, observer)?;
         } else if run.epoch(parts, &mut clock, observer)? {
             run.end_epoch(parts, observer)?;
@@ -328,10 +301,10 @@ fn train(
     Ok(false)
 }
 
-impl<L: Learner> fmt::Debug for Trainer<'_, L> {
+impl<L: LearnerParts, T: Task<L>> fmt::Debug for Trainer<'_, L, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trainer")
-            .field("recipe", &self.run.recipe.name)
+            .field("recipe", &self.run.settings.name)
             .field("epoch", &self.run.state.epoch)
             .field("step", &self.run.state.step)
             .finish_non_exhaustive()

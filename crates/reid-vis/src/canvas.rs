@@ -66,6 +66,27 @@ impl Canvas {
         }
     }
 
+    /// Draws a straight line with square ends, `width` pixels wide.
+    pub(crate) fn line(
+        &mut self,
+        from: (usize, usize),
+        to: (usize, usize),
+        width: usize,
+        colour: Rgb<u8>,
+    ) {
+        let steps = from.0.abs_diff(to.0).max(from.1.abs_diff(to.1)).max(1);
+        let between = |one: usize, other: usize, step: usize| {
+            (one * (steps - step) + other * step + steps / 2) / steps
+        };
+        for step in 0..=steps {
+            let x = between(from.0, to.0, step).saturating_sub(width / 2);
+            let y = between(from.1, to.1, step).saturating_sub(width / 2);
+            for (across, down) in (0..width * width).map(|at| (at % width, at / width)) {
+                self.dot(x + across, y + down, colour);
+            }
+        }
+    }
+
     /// Draws an image, stretched to fill the area.
     pub(crate) fn paste(&mut self, picture: &RgbImage, area: Area) {
         let picture = stretched(picture, area);
@@ -163,6 +184,28 @@ mod tests {
         let mut canvas = Canvas::white(10, 10);
         canvas.paste(&RgbImage::new(0, 0), AREA);
         assert_eq!(count(&canvas.into_picture(), |pixel| pixel == MISSING), 12);
+    }
+
+    #[test]
+    fn a_line_joins_its_ends() {
+        let drawn = |from, to, width| {
+            let mut canvas = Canvas::white(10, 10);
+            canvas.line(from, to, width, INK);
+            canvas.into_picture()
+        };
+        let diagonal = drawn((2, 8), (7, 3), 1);
+        assert_eq!(count(&diagonal, |pixel| pixel == INK), 6);
+        for (x, y) in [(2, 8), (3, 7), (7, 3)] {
+            assert_eq!(*diagonal.get_pixel(x, y), INK);
+        }
+        // Half a row down for each column: 5, 5.5 → 6, 6, 6.5 → 7, 7.
+        let flat = drawn((1, 5), (5, 7), 1);
+        for (x, y) in [(1, 5), (2, 6), (3, 6), (4, 7), (5, 7)] {
+            assert_eq!(*flat.get_pixel(x, y), INK, "{x}, {y}");
+        }
+        let point = drawn((4, 4), (4, 4), 2);
+        assert_eq!(count(&point, |pixel| pixel == INK), 4);
+        assert_eq!(*point.get_pixel(3, 3), INK);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | ranked lists, with matches and non-matches framed | [`RankedFigure`] of [`RankedRow`]s | bitmap |
 //! | a heat map over the image it explains | [`Overlay`], coloured by a [`ColourMap`] | bitmap |
+//! | why two images are similar: two overlays and the strongest links | [`SimilarityFigure`] of [`SimilarityRow`]s | bitmap |
+//! | the class of every pixel over the image, with a legend | [`SegmentationOverlay`], coloured by a [`Palette`] | bitmap |
 //! | images side by side: *input, baseline, ours* | [`ContactSheet`] | bitmap |
 //! | CMC curves of one or several reports | [`cmc_chart`] | SVG |
 //! | losses, learning rates and scores of a training run | [`training_chart`] | SVG |
@@ -32,6 +34,8 @@ mod page;
 mod picture;
 mod plot;
 mod ranked_list;
+mod segmentation;
+mod similarity;
 mod svg;
 mod training_chart;
 
@@ -45,4 +49,6 @@ pub use overlay::Overlay;
 pub use page::Page;
 pub use picture::{open_picture, save_picture};
 pub use ranked_list::{RankedFigure, RankedRow, RankedTile};
+pub use segmentation::{Palette, SegmentationOverlay};
+pub use similarity::{SimilarityFigure, SimilarityRow};
 pub use training_chart::{TrainingCurves, training_chart};

@@ -1,6 +1,6 @@
 //! Architectures: the networks of this crate as one enum, so that a network can be selected at run time.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use burn::{
     module::{
@@ -10,15 +10,20 @@ use burn::{
 };
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    Embed, Init, Model, Network, OutputShape, ReidModel, ReidOutput, TrainingStep,
+    BlockConfig, Embed, Init, Model, Network, OutputShape, ReidModel, ReidOutput, TrainingStep,
     attention::{Attention, AttentionConfig, SqueezeExcitation, SqueezeExcitationConfig},
-    backbone::{ResNet, ResNetConfig},
-    head::{BnNeck, BnNeckConfig, BranchedHead, BranchedHeadConfig},
+    backbone::{DenseNet, DenseNetConfig, ResNet, ResNetConfig},
+    head::{BnNeck, BnNeckConfig, BranchedHead, BranchedHeadConfig, PooledHead, PooledHeadConfig},
+    similarity_map::EmbeddingTerms,
+    traversal,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
-use crate::{Fnc, FncConfig, Mgn, MgnConfig, NetworkConfig, RgaConfig, RgaResNet50};
+use crate::{
+    Fnc, FncConfig, LightMbn, LightMbnConfig, Mgn, MgnConfig, MobileNetReid, MobileNetReidConfig,
+    NetworkConfig, OsNetReid, OsNetReidConfig, RgaConfig, RgaResNet50, weights::load_backbone,
+};
 
 /// Squeeze-and-excitation inside the residual blocks of a network, or none.
 type Inside = Option<SqueezeExcitationConfig>;
@@ -123,11 +128,11 @@ macro_rules! architectures {
             }
 
             fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-                match self { $(Self::$name(model) => model.visit(visitor),)+ }
+                match self { $(Self::$name(model) => traversal::visit(model, visitor),)+ }
             }
 
             fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-                match self { $(Self::$name(model) => Self::$name(model.map(mapper)),)+ }
+                match self { $(Self::$name(model) => Self::$name(traversal::map(model, mapper)),)+ }
             }
 
             fn valid(&self) -> Self {
@@ -162,8 +167,16 @@ macro_rules! architectures {
                 match self { $(Self::$name(model) => model.embed(images),)+ }
             }
 
+            fn logits(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+                match self { $(Self::$name(model) => Embed::logits(model, images),)+ }
+            }
+
             fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
                 match self { $(Self::$name(model) => model.grad_cam(images),)+ }
+            }
+
+            fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
+                match self { $(Self::$name(model) => model.embedding_terms(images),)+ }
             }
         }
 
@@ -205,6 +218,24 @@ architectures! {
     Mgn("mgn", MgnConfig<Inside>, Mgn<Option<SqueezeExcitation>>),
     /// FNC: two branches, one with further non-local attention and one with channel attention.
     Fnc("fnc", FncConfig<Inside>, Fnc<Option<SqueezeExcitation>>),
+    /// An `OSNet` with torchreid's head, with any attention after its stages.
+    OsNet("osnet", OsNetReidConfig<AttentionConfig>, OsNetReid<Attention>),
+    /// `LightMBN`: three branches of an `OSNet`, with any attention after its stages.
+    LightMbn("light-mbn", LightMbnConfig<AttentionConfig>, LightMbn<Attention>),
+    /// A `MobileNetV2` with a pooled head, with any attention after its stages.
+    MobileNetV2("mobilenet-v2", MobileNetReidConfig<AttentionConfig>, MobileNetReid<Attention>),
+    /// A `ResNet` with a pooled head, for classification, with any attention after its stages.
+    ResNet(
+        "resnet",
+        NetworkConfig<ResNetConfig<Inside, AttentionConfig>, PooledHeadConfig>,
+        ReidModel<ResNet<Option<SqueezeExcitation>, Attention>, PooledHead>
+    ),
+    /// A `DenseNet` with a pooled head, for classification, with any attention after its stages.
+    DenseNet(
+        "densenet",
+        NetworkConfig<DenseNetConfig<AttentionConfig>, PooledHeadConfig>,
+        ReidModel<DenseNet<Attention>, PooledHead>
+    ),
 }
 
 const EXPECTED: &str = "expected an object with one field, named after the architecture; a network of a \
@@ -214,7 +245,101 @@ impl Architecture {
     /// The strong baseline with a ResNet-50 (Luo et al., CVPRW 2019).
     #[must_use]
     pub fn strong_baseline() -> Self {
-        let backbone = ResNetConfig::resnet50()
+        Self::baseline_with(ResNetConfig::resnet50())
+    }
+
+    /// Loads published weights into the backbone of a model of this architecture, as
+    /// [`weights::load_backbone`](crate::weights::load_backbone) does. The head keeps its values.
+    ///
+    /// Where branches have their own late stages, as in MGN, FNC and `LightMBN`, the file is loaded into a whole
+    /// backbone, and each branch gets a copy of its late stages.
+    ///
+    /// `input` is the size with which the model was built. `init` has the model's device, and draws the blocks in the
+    /// late stages that the file does not have, such as attention.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_core::{InputSize, Seed};
+    /// use reid_nn::{Init, Network};
+    /// use reid_zoo::{Architecture, weights};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("osnet_x0_25_imagenet.safetensors");
+    /// let network: Architecture = "osnet-x0.25".parse()?;
+    /// let (size, device) = (InputSize::new(64, 32), Device::default());
+    /// let init = Init::new(Seed::new(1), &device);
+    /// let mut model = network.init(size, 751, &init);
+    /// # let reid_zoo::ArchitectureModel::OsNet(pretrained) = &model else { unreachable!() };
+    /// # weights::save(&pretrained.backbone, &path)?;
+    /// network.load_backbone(&mut model, path, size, &init)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`weights::load_backbone`](crate::weights::load_backbone).
+    ///
+    /// # Panics
+    /// If the model is of another architecture.
+    pub fn load_backbone(
+        &self,
+        model: &mut ArchitectureModel,
+        path: impl AsRef<Path>,
+        input: InputSize,
+        init: &Init<'_>,
+    ) -> Result<(), crate::Error> {
+        use ArchitectureModel as Built;
+
+        let (path, image, init) = (path.as_ref(), input.rgb(), init.named("whole"));
+        match (self, model) {
+            (Self::Baseline(_), Built::Baseline(model)) => load_backbone(&mut model.backbone, path),
+            (Self::Rga(_), Built::Rga(model)) => load_backbone(&mut model.backbone, path),
+            (Self::Branched(_), Built::Branched(model)) => load_backbone(&mut model.backbone, path),
+            (Self::OsNet(_), Built::OsNet(model)) => load_backbone(&mut model.backbone, path),
+            (Self::MobileNetV2(_), Built::MobileNetV2(model)) => {
+                load_backbone(&mut model.backbone, path)
+            }
+            (Self::ResNet(_), Built::ResNet(model)) => load_backbone(&mut model.backbone, path),
+            (Self::DenseNet(_), Built::DenseNet(model)) => load_backbone(&mut model.backbone, path),
+            (Self::Mgn(config), Built::Mgn(model)) => {
+                let mut whole = config.network.init(image, &init);
+                load_backbone(&mut whole, path)?;
+                config.start_from(model, whole);
+                Ok(())
+            }
+            (Self::Fnc(config), Built::Fnc(model)) => {
+                let mut whole = config.network.init(image, &init);
+                load_backbone(&mut whole, path)?;
+                config.start_from(model, whole);
+                Ok(())
+            }
+            (Self::LightMbn(config), Built::LightMbn(model)) => {
+                let mut whole = config.network.init(image, &init);
+                load_backbone(&mut whole, path)?;
+                config.start_from(model, whole);
+                Ok(())
+            }
+            _ => panic!(
+                "expected a model of the architecture {}, found another",
+                self.key()
+            ),
+        }
+    }
+
+    /// The configuration as JSON, as in recipes.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("configurations are plain data")
+    }
+
+    /// The field of the configuration in JSON, such as `baseline`.
+    pub(crate) fn key(&self) -> String {
+        let json = self.to_json();
+        let field = json.as_object().and_then(|fields| fields.keys().next());
+        field.cloned().unwrap_or_default()
+    }
+
+    /// The strong baseline with this backbone and a last stride of 1.
+    pub(crate) fn baseline_with(backbone: ResNetConfig) -> Self {
+        let backbone = backbone
             .inside(None)
             .after(&[], AttentionConfig::Chain(Vec::new()));
         Self::Baseline(NetworkConfig {
@@ -323,8 +448,8 @@ mod tests {
             let read: Result<Architecture, _> = serde_json::from_value(json);
             read.expect_err("no architecture").to_string()
         };
-        let expected = "unknown architecture `resnet`, expected one of `baseline`, `rga`, ";
-        assert!(error(json!({ "resnet": {} })).starts_with(expected));
+        let expected = "unknown architecture `vgg`, expected one of `baseline`, `rga`, ";
+        assert!(error(json!({ "vgg": {} })).starts_with(expected));
         assert_eq!(error(json!(3)), EXPECTED);
         let mut baseline = serde_json::to_value(Architecture::strong_baseline()).expect("data");
         baseline["baseline"]["backbone"]["width"] = json!("wide");

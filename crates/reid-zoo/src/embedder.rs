@@ -2,22 +2,25 @@
 
 mod boxes;
 mod fingerprint;
+mod folder;
+mod open;
+mod published;
+mod similarity;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{path::PathBuf, sync::OnceLock};
 
 use burn::tensor::Device;
 use image::RgbImage;
 use reid_core::{HeatMap, InputSize, Sample, Split, Splits};
 use reid_data::{loader::LoaderConfig, transform::Normalise};
-use reid_eval::{Embeddings, EvaluationConfig, Report, gallery::ModelFingerprint};
-use reid_nn::{Embed, Init, Model, Network, Precision, device, heat_map::heat_maps};
-use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe};
-use serde_json::Value;
+use reid_eval::{Embeddings, EvaluationConfig, Report, Threshold, gallery::ModelFingerprint};
+use reid_nn::{Embed, Precision, heat_map::heat_maps};
+use reid_train::Extractor;
 
-use crate::{Architecture, error::Error};
+#[cfg(feature = "hub")]
+pub(crate) use self::folder::{CONFIG, WEIGHTS};
+use self::open::Origin;
+use crate::error::Error;
 
 /// A trained network with its input size, normalisation, precision and device, which computes embeddings of images.
 ///
@@ -40,57 +43,19 @@ pub struct Embedder {
     dimensions: OnceLock<usize>,
     /// The fingerprint without the flip test, if it is known.
     fingerprint: Option<ModelFingerprint>,
+    /// Whether the classifier was loaded, so that heat maps have a meaning.
+    has_classifier: bool,
+    /// The largest distance of two images of the same identity, if it is known.
+    threshold: Option<Threshold>,
+    /// Where the model was read from, if its network is an architecture.
+    origin: Option<Origin>,
 }
 
 impl Embedder {
-    /// Opens a checkpoint of a run whose network is an [`Architecture`], on the device that [`device::pick`] selects.
-    ///
-    /// `path` is one of these:
-    /// - the folder of a checkpoint,
-    /// - the folder of a run, which opens its best checkpoint, or its last one before the first evaluation,
-    /// - `best` or `last` in the folder of a run, such as `run/best`.
-    ///
-    /// # Errors
-    /// If there is no such checkpoint, if it cannot be read or is damaged, if its network has a custom type (see
-    /// [`open_as`](Self::open_as)), or if no device is found.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_on(path, &device::pick()?)
-    }
-
-    /// Opens a checkpoint like [`open`](Self::open), on the given device.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        Self::open_as::<Architecture>(path, device)
-    }
-
-    /// Opens a checkpoint like [`open_on`](Self::open_on), of a run whose network has the type `N`.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_as<N: Network>(path: impl AsRef<Path>, device: &Device) -> Result<Self, Error> {
-        let checkpoint = find(path.as_ref())?;
-        let recipe: Recipe<N, Value> = Checkpoints::recipe(&checkpoint)?;
-        let classes = Checkpoints::classes(&checkpoint)?.len();
-        let model = recipe
-            .network
-            .init(recipe.input, classes, &Init::empty(device));
-        let model = Checkpoints::load_model(&checkpoint, model)?;
-        let fingerprint = fingerprint::of_checkpoint(&checkpoint, recipe.input)?;
-        Ok(Self {
-            model: Box::new(model.evaluation()),
-            extractor: Extractor::from_recipe(&recipe, LoaderConfig::default()),
-            evaluation: recipe.evaluation,
-            device: device.clone(),
-            dimensions: OnceLock::new(),
-            fingerprint: Some(fingerprint),
-        })
-    }
-
     /// Creates an embedder from a model in memory, for images of size `input`, with the normalisation of `ImageNet`.
     ///
-    /// The model must be in evaluation mode, as [`Model::evaluation`] returns it, and on `device`.
+    /// The model must be in evaluation mode, as [`Model::evaluation`](reid_nn::Model::evaluation) returns it, and on
+    /// `device`.
     #[must_use]
     pub fn new(model: impl Embed + 'static, input: InputSize, device: &Device) -> Self {
         Self {
@@ -100,6 +65,9 @@ impl Embedder {
             device: device.clone(),
             dimensions: OnceLock::new(),
             fingerprint: None,
+            has_classifier: true,
+            threshold: None,
+            origin: None,
         }
     }
 
@@ -109,6 +77,43 @@ impl Embedder {
     pub fn with_flip_test(mut self) -> Self {
         self.extractor = self.extractor.with_flip_test();
         self
+    }
+
+    /// Sets the threshold of decisions, which is saved with the model ([`save`](Self::save)).
+    ///
+    /// It must be calibrated with embeddings of this embedder, with the same flip test, and with the metric of
+    /// [`evaluation`](Self::evaluation).
+    ///
+    /// ```no_run
+    /// use reid_data::dataset;
+    /// use reid_eval::{Distances, Resampling, RetrievalTask, Threshold, gallery::Gallery};
+    /// use reid_zoo::Embedder;
+    ///
+    /// let embedder = Embedder::open("run/best")?;
+    /// let (query, gallery) = embedder.embed_splits(&dataset::load("validation")?)?;
+    /// let evaluation = embedder.evaluation();
+    /// let distances = Distances::between(&query, &gallery, evaluation.metric)?;
+    /// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+    ///     .with_protocol(&evaluation.protocol);
+    /// let threshold = Threshold::calibrate(&task, 0.01, &Resampling::default())?;
+    /// embedder.with_threshold(threshold).save("model")?;
+    ///
+    /// let embedder = Embedder::open("model")?; // perhaps in another program
+    /// let gallery = Gallery::new(embedder.fingerprint()?, Default::default())
+    ///     .with_threshold(embedder.threshold().expect("calibrated"));
+    /// assert!(gallery.threshold().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: Threshold) -> Self {
+        self.threshold = Some(threshold);
+        self
+    }
+
+    /// The threshold of decisions, if it was set or the model folder has one.
+    #[must_use]
+    pub fn threshold(&self) -> Option<Threshold> {
+        self.threshold
     }
 
     /// Computes in another precision. The embeddings that are returned remain in single precision.
@@ -144,7 +149,7 @@ impl Embedder {
         self.extractor.input()
     }
 
-    /// The evaluation settings of the recipe; the default settings after [`new`](Self::new).
+    /// The evaluation settings of the recipe; otherwise the default settings, unless a model folder has others.
     #[must_use]
     pub fn evaluation(&self) -> &EvaluationConfig {
         &self.evaluation
@@ -183,7 +188,8 @@ impl Embedder {
     /// ```
     ///
     /// # Errors
-    /// If there are no images, or the embedder was made of a model without Grad-CAM, such as an ensemble.
+    /// If there are no images, if the embedder was made of a model without Grad-CAM, such as an ensemble, or if its
+    /// weights were published without a classifier.
     ///
     /// # Panics
     /// If a map is not finite.
@@ -191,6 +197,9 @@ impl Embedder {
         if images.is_empty() {
             let split = Split::Gallery;
             return Err(reid_train::Error::NoImages { split }.into());
+        }
+        if !self.has_classifier {
+            return Err(Error::NoClassifier);
         }
         let images = self.extractor.prepare(images, &self.device);
         let maps = self.model.grad_cam(images).ok_or(Error::NoGradCam)?;
@@ -248,25 +257,4 @@ impl std::fmt::Debug for Embedder {
             .field("device", &self.device)
             .finish_non_exhaustive()
     }
-}
-
-/// Finds the checkpoint of a path that [`Embedder::open`] accepts.
-fn find(path: &Path) -> Result<PathBuf, Error> {
-    if path.join("state.json").is_file() {
-        return Ok(path.to_owned());
-    }
-    let name = path.file_name().and_then(|name| name.to_str());
-    let (run, kind) = match (name, path.parent(), path.exists()) {
-        (Some("best"), Some(run), false) => (run, CheckpointKind::Best),
-        (Some("last"), Some(run), false) => (run, CheckpointKind::Last),
-        _ => (path, CheckpointKind::Best),
-    };
-    let run = Checkpoints::new(run);
-    let found = match run.find(kind)? {
-        Some(checkpoint) => Some(checkpoint),
-        None => run.find(CheckpointKind::Last)?,
-    };
-    found.ok_or_else(|| Error::NoCheckpoint {
-        path: path.to_owned(),
-    })
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use reid_core::Problems;
+
 use crate::weights::WeightReport;
 
 /// An error of opening a run, of embedding images, or of loading or saving weights.
@@ -31,24 +33,129 @@ pub enum Error {
     Device(#[from] reid_nn::device::NoDevice),
     /// A model in memory has no fingerprint.
     #[error(
-        "the fingerprint of a model that was not opened from a checkpoint is not known: name the model with \
+        "the fingerprint of a model that was not opened from a file is not known: name the model with \
          `Embedder::with_name`"
     )]
     NoFingerprint,
-    /// There is no checkpoint at a path.
+    /// There is no checkpoint or model at a path.
     #[error(
-        "{}: expected a run or a checkpoint: a folder with `last.json` or `state.json`",
+        "{}: expected a run, a checkpoint or a model: a folder with `last.json`, `state.json` or `reid_config.json`",
         path.display()
     )]
     NoCheckpoint {
         /// The path.
         path: PathBuf,
     },
+    /// Published weights were opened as a network whose published weights have other names, or none.
+    #[error(
+        "expected an OSNet, a LightMBN or a MobileNetV2, whose published weights can be opened, found `{found}`"
+    )]
+    NotPublished {
+        /// The field of the network in JSON, such as `baseline`.
+        found: String,
+    },
+    /// A network is invalid, or does not fit the input size.
+    #[error("the network cannot be built{}", list(problems))]
+    Network {
+        /// All problems, each with its JSON path.
+        problems: Problems,
+    },
+    /// A model that is not an architecture cannot be saved as a folder.
+    #[error(
+        "expected a model that was opened as an `Architecture`, found a custom network, an ensemble or a model in \
+         memory: a model folder could not say how to build it; save its weights with `weights::save`"
+    )]
+    NotAnArchitecture,
+    /// The weights of an embedder that is saved are not those that it was opened with.
+    #[error("{}: the weights were changed since they were opened: open them again before the save", path.display())]
+    Changed {
+        /// The file or the folder of the checkpoint.
+        path: PathBuf,
+    },
+    /// The configuration of a model folder is invalid, or does not fit the weights.
+    #[error("{}{}", path.display(), list(problems))]
+    ModelConfig {
+        /// The file.
+        path: PathBuf,
+        /// All problems, each with its JSON path.
+        problems: Problems,
+    },
+    /// A folder has weights but no configuration.
+    #[error(
+        "{}: expected this file beside `weights.safetensors`: the save of a model was interrupted, or the weights are \
+         not those of a model folder and can be opened by `Embedder::published`",
+        path.display()
+    )]
+    NoModelConfig {
+        /// The missing file.
+        path: PathBuf,
+    },
+    /// The weights of a model are not those that were saved or published.
+    #[error(
+        "{}: expected the SHA-256 {expected}, found {found}: the weights were changed, or are those of another model; \
+         copy or download them again",
+        path.display()
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The SHA-256 of the weights that were saved.
+        expected: String,
+        /// The SHA-256 of the file.
+        found: String,
+    },
+    /// The name of a model on a hub has another form.
+    #[cfg(feature = "hub")]
+    #[error(
+        "expected the name of a model as `owner/name` or `owner/name@revision`, found `{found}`"
+    )]
+    ModelName {
+        /// The name.
+        found: String,
+    },
+    /// There is no folder for downloads.
+    #[cfg(feature = "hub")]
+    #[error("the user has no home folder for downloads: set HF_HOME to a folder")]
+    NoCache,
+    /// A file of a model cannot be downloaded.
+    #[cfg(feature = "hub")]
+    #[error(
+        "`{model}`: {file} cannot be downloaded from {endpoint}, and is not in the cache {}: {reason}\n\
+         Without a connection, download the model on another machine, copy its folder here and open it by \
+         `Embedder::open`. If there is a connection, check the name and the revision; a private model needs a token \
+         in HF_TOKEN",
+        cache.display()
+    )]
+    Download {
+        /// The model, without its revision.
+        model: String,
+        /// The file.
+        file: String,
+        /// The server.
+        endpoint: String,
+        /// The folder of downloaded models.
+        cache: PathBuf,
+        /// Why the download failed.
+        reason: String,
+    },
+    /// A model whose weights have no classifier was asked for heat maps.
+    #[error(
+        "Grad-CAM: expected weights with a classifier, found none in the file; heat maps show which positions          speak for one of its classes"
+    )]
+    NoClassifier,
     /// A model without Grad-CAM was asked for heat maps.
     #[error(
         "Grad-CAM: expected a model with a single head, found another model, such as an ensemble"
     )]
     NoGradCam,
+    /// A custom model whose embeddings cannot be split into positions was asked for similarity maps.
+    #[error(
+        "similarity map: expected a model that implements `Embed::embedding_terms`, found one that does not"
+    )]
+    NoTerms,
+    /// A map has infinite values or NaN.
+    #[error(transparent)]
+    Map(#[from] reid_core::HeatMapError),
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -73,6 +180,18 @@ pub enum Error {
         path: PathBuf,
         /// What the file contains, as far as its first bytes show.
         found: String,
+    },
+    /// A nested key was given for a file whose format has none.
+    #[error(
+        "{}: expected a PyTorch checkpoint with the key `{nest}`, found a format without nested keys: use \
+         `Weights::open`, and `Weights::renamed` for prefixes",
+        path.display()
+    )]
+    NotNested {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        nest: String,
     },
     /// A file cannot be parsed as the format that its content or its extension names.
     #[error("{}: damaged, or not {expected}: {reason}", path.display())]
@@ -136,6 +255,14 @@ pub enum Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
+    }
+}
+
+/// One problem on the same line, or all problems on separate lines.
+fn list(problems: &Problems) -> String {
+    match problems.len() {
+        1 => format!(": {problems}"),
+        count => format!(": {count} problems\n{problems}"),
     }
 }
 

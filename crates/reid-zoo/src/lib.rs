@@ -8,9 +8,15 @@
 //! | [`BatchDropBlock`] | branches that drop a rectangle of the feature map in training (Dai et al.) |
 //! | [`Fnc`] | two branches with their own late stages and attention, for vehicles (Liu et al.) |
 //! | [`Mgn`] | three branches that embed the whole feature map and stripes of it (Wang et al.) |
+//! | [`LightMbn`] | an omni-scale network of three branches, in 9 million parameters (Herzog et al.) |
+//! | [`OsNetReid`] | an omni-scale network, x0.25 to x1.0, IBN and AIN (Zhou et al.) |
+//! | [`MobileNetReid`] | a `MobileNetV2`, x1.0 and x1.4 (Sandler et al.) |
+//! | [`Architecture::cifar_resnet`], [`Architecture::densenet`] | classifiers of small images (He et al.; Huang et al.) |
 //! | [`Architecture`] | one of these networks, selected at run time |
+//! | [`segmentation`] | `PSPNet`, `DeepLabV3` and relation-aware attention for semantic segmentation |
 //!
-//! [`Embedder`] computes embeddings with a trained network. The module [`recipes`] has the published training
+//! [`Embedder`] computes embeddings with a trained network: from a run, from a model folder, or from published weights.
+//! The module [`recipes`] has the published training
 //! settings. [`weights`] loads the weights of any module from `PyTorch`, safetensors and burnpack files, and
 //! saves them as safetensors or burnpack.
 //!
@@ -42,14 +48,22 @@
 
 mod architecture;
 mod bag_of_tricks;
+mod cifar;
 mod embedder;
 mod error;
 mod fnc;
+#[cfg(feature = "hub")]
+mod hub;
+mod light_mbn;
 mod mgn;
+mod mobile_net;
+mod named;
 mod network;
+mod osnet;
 mod progressive;
 pub mod recipes;
 pub mod rga;
+pub mod segmentation;
 pub mod weights;
 
 pub use architecture::{Architecture, ArchitectureModel};
@@ -57,7 +71,13 @@ pub use bag_of_tricks::{BagOfTricks, BagOfTricksConfig};
 pub use embedder::Embedder;
 pub use error::Error;
 pub use fnc::{Fnc, FncConfig};
+#[cfg(feature = "hub")]
+pub use hub::Hub;
+pub use light_mbn::{LightMbn, LightMbnConfig};
 pub use mgn::{Mgn, MgnConfig};
+pub use mobile_net::{MobileNetReid, MobileNetReidConfig};
+pub use named::UnknownNetwork;
 pub use network::NetworkConfig;
+pub use osnet::{OsNetReid, OsNetReidConfig};
 pub use progressive::{BatchDropBlock, BranchedConfig, ProgressiveCutMix};
 pub use rga::{RgaConfig, RgaResNet50};

@@ -2,7 +2,8 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel, backbone::ResNetConfig,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
+    backbone::{DenseNetConfig, ResNetConfig},
     model::validate_parts,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -47,6 +48,22 @@ impl<I, A, H> NetworkConfig<ResNetConfig<I, A>, H> {
         stages: &[usize],
         attention: B,
     ) -> NetworkConfig<ResNetConfig<I, B>, H> {
+        NetworkConfig {
+            backbone: self.backbone.without_after().after(stages, attention),
+            head: self.head,
+        }
+    }
+}
+
+impl<A, H> NetworkConfig<DenseNetConfig<A>, H> {
+    /// Replaces the attention after all stages by `attention` after each of `stages`, which are numbered from
+    /// 1. A transition belongs to the stage before it.
+    #[must_use]
+    pub fn with_attention<B: Clone>(
+        self,
+        stages: &[usize],
+        attention: B,
+    ) -> NetworkConfig<DenseNetConfig<B>, H> {
         NetworkConfig {
             backbone: self.backbone.without_after().after(stages, attention),
             head: self.head,

@@ -34,8 +34,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, File},
-    io::{self, Read},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -49,17 +48,29 @@ use crate::Error;
 
 mod backbone;
 mod burnpack;
+mod densenet;
+mod export;
 mod format;
+mod hash;
 mod layout;
+mod light_mbn;
+mod mobilenet_v2;
+mod network;
+mod osnet;
 mod parameters;
 mod prefix;
 mod pytorch;
 mod report;
 mod safetensors;
+mod segmentation;
 
-pub use backbone::load_backbone;
+pub use backbone::{PublishedBackbone, load_backbone};
+pub(crate) use export::{Names, to_safetensors};
 use format::Format;
+pub(crate) use hash::{hash, sha256};
 pub use layout::Layout;
+pub use network::{PublishedHead, PublishedNetwork, load_published};
+pub(crate) use network::{build_published, classes};
 use parameters::Convention;
 pub use report::{Misshapen, WeightReport};
 
@@ -87,15 +98,12 @@ pub fn save<M: Module>(module: &M, path: impl AsRef<Path>) -> Result<(), Error> 
         Format::Safetensors => safetensors::write(path, collect(Convention::PyTorch)),
         Format::Burnpack => burnpack::write(path, collect(Convention::Burn)),
         Format::PyTorch => {
-            return Err(Error::ReadOnly {
-                path: path.to_owned(),
-            });
+            let path = path.to_owned();
+            return Err(Error::ReadOnly { path });
         }
     };
-    saved.map_err(|reason| Error::Save {
-        path: path.to_owned(),
-        reason,
-    })
+    let path = path.to_owned();
+    saved.map_err(|reason| Error::Save { path, reason })
 }
 
 /// The weights of a file, which can be selected and renamed before they are loaded.
@@ -144,10 +152,11 @@ impl Weights {
     }
 
     /// Opens the weights under the top-level key `nest` of a `PyTorch` checkpoint, such as `ema` if it has `ema` and
-    /// `model`. In other formats keys are not nested, and `nest` is ignored: use [`renamed`](Self::renamed) instead.
+    /// `model`.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and if a `PyTorch` checkpoint has no such key.
+    /// As [`open`](Self::open), if the checkpoint has no such key, and if the file has another format, in which keys
+    /// are not nested.
     pub fn open_nested(path: impl AsRef<Path>, nest: &str) -> Result<Self, Error> {
         Self::read(path.as_ref(), Some(nest))
     }
@@ -157,8 +166,12 @@ impl Weights {
             path: path.to_owned(),
             source,
         };
-        let format = Format::of_content(path, &head(path).map_err(io)?)?;
-        let (convention, mut tensors) = match format {
+        let format = Format::of_content(path, &format::head(path).map_err(io)?)?;
+        if let (Some(nest), Format::Safetensors | Format::Burnpack) = (nest, format) {
+            let (path, nest) = (path.to_owned(), nest.to_owned());
+            return Err(Error::NotNested { path, nest });
+        }
+        let tensors = match format {
             Format::PyTorch => (Convention::PyTorch, pytorch::read(path, nest)?),
             Format::Safetensors => safetensors::read(path, &fs::read(path).map_err(io)?)?,
             Format::Burnpack => {
@@ -166,14 +179,25 @@ impl Weights {
                 (Convention::Burn, tensors)
             }
         };
+        Ok(Self::new(path, format, tensors))
+    }
+
+    /// Parses the bytes of a safetensors file; messages name `path`.
+    pub(crate) fn from_safetensors(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let tensors = safetensors::read(path, bytes)?;
+        Ok(Self::new(path, Format::Safetensors, tensors))
+    }
+
+    fn new(path: &Path, format: Format, read: (Convention, Vec<Tensor>)) -> Self {
+        let (convention, mut tensors) = read;
         tensors.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             format,
             convention,
             tensors,
             optional: Vec::new(),
-        })
+        }
     }
 
     /// The keys, in alphabetical order unless they were renamed.
@@ -247,11 +271,7 @@ impl Weights {
             diagnosis,
         } = self.compare(module)?;
         if !report.fits() {
-            return Err(Error::Mismatch {
-                path: self.path.clone(),
-                diagnosis,
-                report: Box::new(report),
-            });
+            return Err(self.mismatch(diagnosis, report));
         }
         self.apply(module, fitting)?;
         Ok(())
@@ -269,11 +289,7 @@ impl Weights {
             diagnosis,
         } = self.compare(module)?;
         if fitting.is_empty() {
-            return Err(Error::Mismatch {
-                path: self.path.clone(),
-                diagnosis,
-                report: Box::new(report),
-            });
+            return Err(self.mismatch(diagnosis, report));
         }
         report.applied = self.apply(module, fitting)?;
         Ok(report)
@@ -296,11 +312,8 @@ impl Weights {
                 });
             }
         }
-        let keys: BTreeSet<&str> = found
-            .keys()
-            .copied()
-            .filter(|key| !prefix::is_counter(key))
-            .collect();
+        let keys = found.keys().copied();
+        let keys: BTreeSet<&str> = keys.filter(|key| !prefix::is_counter(key)).collect();
         let mut report = WeightReport::default();
         let mut fitting = Vec::new();
         for expected in &expected {
@@ -329,6 +342,14 @@ impl Weights {
             report,
             fitting,
         })
+    }
+
+    fn mismatch(&self, diagnosis: String, report: WeightReport) -> Error {
+        Error::Mismatch {
+            path: self.path.clone(),
+            diagnosis,
+            report: Box::new(report),
+        }
     }
 
     fn is_optional(&self, key: &str) -> bool {
@@ -373,12 +394,4 @@ struct Fitting<'a> {
     key: String,
     found: &'a Tensor,
     dtype: DType,
-}
-
-/// The first bytes of a file.
-fn head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(format::HEAD);
-    let limit = format::HEAD as u64;
-    File::open(path)?.take(limit).read_to_end(&mut head)?;
-    Ok(head)
 }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use reid_core::{InputSize, Seed, Split, Splits};
 use reid_data::{dataset::market1501, loader::LoaderConfig, open_image};
 use reid_nn::{
-    Block, Init, Network,
+    Block, Embed, Init, Network,
     backbone::ResNetConfig,
     grad_cam::{ClosedForm, Target},
     head::BnNeckConfig,
     heat_map::heat_maps,
+    precision::Precision,
 };
 use reid_synthetic::SyntheticConfig;
 use reid_train::{CheckpointKind, Checkpoints, Extractor, Recipe, Trainer};
@@ -149,7 +150,7 @@ fn errors_name_the_files_that_cannot_be_opened() {
         matches!(&error, Error::NoCheckpoint { path } if *path == empty),
         "{error}"
     );
-    let expected = "expected a run or a checkpoint";
+    let expected = "expected a run, a checkpoint or a model";
     assert!(error.to_string().contains(expected), "{error}");
 
     let embedder = open(fixture.run());
@@ -175,11 +176,11 @@ fn an_embedder_computes_the_same_scores_as_the_run() {
     let checkpoint = Checkpoints::new(fixture.run()).find(CheckpointKind::Last);
     let checkpoint = checkpoint.expect("readable").expect("a checkpoint");
     let history = Checkpoints::history(&checkpoint).expect("a history");
-    let scores = history
+    let score = history
         .last()
-        .and_then(|epoch| epoch.scores)
+        .and_then(|epoch| epoch.scores?.mean_average_precision)
         .expect("scores");
-    assert!((report.mean_average_precision - scores.mean_average_precision).abs() < 1e-12);
+    assert!((report.mean_average_precision - score).abs() < 1e-12);
 
     let recipe: Recipe<Architecture, serde_json::Value> =
         Checkpoints::recipe(&checkpoint).expect("a network of the zoo");
@@ -229,6 +230,56 @@ fn heat_maps_are_the_grad_cam_of_the_model() {
 }
 
 #[test]
+fn similarity_maps_add_up_to_the_cosine_similarities() {
+    let fixture = Fixture::new(|_| {});
+    let images: Vec<_> = fixture.splits.query[..2]
+        .iter()
+        .map(|sample| open_image(&sample.path).expect("an image"))
+        .collect();
+    let half = open(fixture.run()).with_precision(Precision::BFloat16);
+    for (embedder, allowed) in [
+        (open(fixture.run()), 1e-4),
+        (open(fixture.run()).with_flip_test(), 1e-4),
+        (half, 2e-2),
+    ] {
+        let embeddings = embedder.embed_images(&images).expect("embeddings");
+        let length = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let maps = embedder.similarity_maps(&images[0], &images);
+        let maps = maps.expect("similarity maps");
+        assert_eq!(maps.len(), 2);
+        for (index, map) in maps.iter().enumerate() {
+            let (one, other) = (embeddings.row(0), embeddings.row(index));
+            let product: f32 = one.iter().zip(other).map(|(one, other)| one * other).sum();
+            let expected = product / (length(one) * length(other));
+            let found = map.similarity();
+            assert!((found - expected).abs() < allowed, "{found} {expected}");
+            assert_eq!(map.first().values().len(), map.second().values().len());
+        }
+        assert!(!maps[0].strongest_links(3).is_empty());
+    }
+    let none = open(fixture.run()).similarity_maps(&images[0], &[]);
+    let none = none.expect_err("no images").to_string();
+    assert!(none.contains("no images"), "{none}");
+}
+
+/// A model that is no network: the mean of each channel.
+struct MeanColour;
+
+impl Embed for MeanColour {
+    fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        reid_nn::pool::average(images)
+    }
+}
+
+#[test]
+fn a_model_that_cannot_be_split_into_positions_is_reported() {
+    let image = image::RgbImage::new(8, 8);
+    let embedder = Embedder::new(MeanColour, InputSize::new(16, 8), &device());
+    let error = embedder.similarity_maps(&image, std::slice::from_ref(&image));
+    assert!(matches!(error, Err(Error::NoTerms)));
+}
+
+#[test]
 fn a_fingerprint_names_the_weights_the_input_and_the_flip_test() {
     let fixture = Fixture::new(|_| {});
     let run = fixture.run();
@@ -257,7 +308,7 @@ fn a_fingerprint_names_the_weights_the_input_and_the_flip_test() {
             .fingerprint()
             .expect_err("no checkpoint")
             .to_string(),
-        "the fingerprint of a model that was not opened from a checkpoint is not known: name the model with \
+        "the fingerprint of a model that was not opened from a file is not known: name the model with \
          `Embedder::with_name`"
     );
     assert_eq!(print(embedder.with_name("untrained")), "untrained (32x16)");

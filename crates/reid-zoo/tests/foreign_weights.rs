@@ -228,6 +228,12 @@ fn nested_weights_are_found_or_listed_in_the_error() {
         error.contains("`swa`") || error.contains("'swa'"),
         "{error}"
     );
+    let path = folder.path().join("w.safetensors");
+    weights::save(&norm, &path).expect("written");
+    let error = Weights::open_nested(&path, "ema").expect_err("not nested");
+    let found =
+        "expected a PyTorch checkpoint with the key `ema`, found a format without nested keys";
+    assert!(error.to_string().contains(found), "{error}");
 }
 
 #[test]

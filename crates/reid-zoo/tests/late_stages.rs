@@ -1,4 +1,4 @@
-//! Networks whose branches have their own late stages, with the weights of a whole `ResNet`.
+//! Networks whose branches have their own late stages, with the weights of a whole `ResNet` or `OSNet`.
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
@@ -7,11 +7,12 @@ use burn::{
 use reid_core::{InputSize, Seed};
 use reid_nn::{
     BlockConfig, Init, Network,
-    attention::FncChannelConfig,
-    backbone::{LateStages, ResNetConfig, SplitPoint},
+    attention::{AttentionConfig, FncChannelConfig},
+    backbone::{LateStages, OsNetConfig, ResNetConfig, SplitPoint},
     head::ReducedBnNeckConfig,
 };
-use reid_zoo::{FncConfig, MgnConfig};
+use reid_zoo::{Architecture, ArchitectureModel, FncConfig, LightMbnConfig, MgnConfig, weights};
+use tempfile::tempdir;
 
 const SIZE: InputSize = InputSize {
     height: 64,
@@ -61,7 +62,7 @@ fn parameters<M: Module>(module: &M) -> Parameters {
 }
 
 /// Asserts that all copies have the values of the expected late stages, and that no two share a parameter ID.
-fn assert_copies(expected: &LateStages, copies: &[&LateStages]) {
+fn assert_copies<M: Module>(expected: &M, copies: &[&M]) {
     let expected = parameters(expected);
     let mut ids = Vec::new();
     for late_stages in copies {
@@ -108,6 +109,111 @@ fn branches_start_from_a_whole_network() {
         .map(|branch| &branch.block)
         .collect();
     assert_copies(&late_stages, &copies);
+}
+
+#[test]
+fn branches_start_from_a_whole_osnet() {
+    let device = Device::default().autodiff();
+    let network = OsNetConfig::x0_25().with_channels([4, 8, 12, 16]);
+    let init = |seed| Init::new(Seed::new(seed), &device);
+    let whole = network.init(SIZE.rgb(), &init(3));
+    let mut config = LightMbnConfig::from_network(network);
+    config.branches.dimensions = 6;
+    let (early_stages, late_stages) = whole.clone().split(config.split);
+
+    let mut model = config.init(SIZE, 3, &init(1));
+    let (global, part, channel) = &model.head.branches;
+    let copies = [&global.block.0, &part.block, &channel.block];
+    assert_copies(copies[0], &copies);
+
+    config.start_from(&mut model, whole);
+    assert_eq!(
+        parameters(&model.backbone).values,
+        parameters(&early_stages).values
+    );
+    let (global, part, channel) = &model.head.branches;
+    assert_copies(
+        &late_stages,
+        &[&global.block.0, &part.block, &channel.block],
+    );
+}
+
+/// A network that is selected at run time loads a file into its backbone, whole or split.
+#[test]
+fn an_architecture_loads_a_whole_backbone() {
+    let (folder, device) = (tempdir().expect("a folder"), Device::default().autodiff());
+    let path = folder.path().join("backbone.safetensors");
+    let init = |seed| Init::new(Seed::new(seed), &device);
+    let built = |network: &Architecture| {
+        let mut model = network.init(SIZE, 3, &init(1));
+        network
+            .load_backbone(&mut model, &path, SIZE, &init(2))
+            .unwrap_or_else(|error| panic!("{error}"));
+        model
+    };
+    let resnet = network().inside(None);
+    let whole = resnet.init(SIZE.rgb(), &init(3));
+    weights::save(&whole, &path).expect("saved");
+
+    let mut baseline = Architecture::strong_baseline();
+    if let Architecture::Baseline(config) = &mut baseline {
+        config.backbone = resnet
+            .clone()
+            .after(&[], AttentionConfig::Chain(Vec::new()));
+    }
+    let ArchitectureModel::Baseline(model) = built(&baseline) else {
+        panic!("another architecture");
+    };
+    assert_eq!(
+        parameters(&model.backbone).values,
+        parameters(&whole).values
+    );
+    let mut mgn = MgnConfig::from_network(resnet.clone());
+    mgn.branches.truncate(2);
+    let (early_stages, late_stages) = whole.clone().split(mgn.split);
+    let ArchitectureModel::Mgn(model) = built(&mgn.into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&early_stages).values);
+    let branches = model.head.branches.iter();
+    let copies: Vec<_> = branches.map(|branch| &branch.block).collect();
+    assert_copies(&late_stages, &copies);
+    let fnc = FncConfig::from_network(resnet);
+    let ArchitectureModel::Fnc(model) = built(&fnc.into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&early_stages).values);
+
+    let osnet = OsNetConfig::x0_25().with_channels([4, 8, 12, 16]);
+    let osnet = osnet.after(&[], AttentionConfig::Chain(Vec::new()));
+    let whole = osnet.init(SIZE.rgb(), &init(3));
+    weights::save(&whole, &path).expect("saved");
+    let mut config = LightMbnConfig::from_network(osnet);
+    config.branches.dimensions = 6;
+    let (early_stages, late_stages) = whole.split(config.split);
+    let ArchitectureModel::LightMbn(model) = built(&config.into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&early_stages).values);
+    let (global, part, channel) = &model.head.branches;
+    assert_copies(
+        &late_stages,
+        &[&global.block.0, &part.block, &channel.block],
+    );
+}
+
+#[test]
+#[should_panic(expected = "expected a model of the architecture mgn, found another")]
+fn a_model_of_another_architecture_panics() {
+    let device = Device::default();
+    let init = Init::new(Seed::new(1), &device);
+    let baseline: Architecture = "resnet18".parse().expect("a name");
+    let mut model = baseline.init(SIZE, 3, &init);
+    let mgn: Architecture = MgnConfig::from_network(network().inside(None)).into();
+    let _ = mgn.load_backbone(&mut model, "unread.pth", SIZE, &init);
 }
 
 #[test]

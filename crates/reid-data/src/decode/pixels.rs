@@ -51,7 +51,7 @@ pub(super) fn oriented((width, height): (u32, u32), orientation: Orientation) ->
 }
 
 /// Creates a decoder, checks the number of pixels in the header, and reads the EXIF orientation.
-fn decoder<'reader, R: BufRead + Seek + 'reader>(
+pub(super) fn decoder<'reader, R: BufRead + Seek + 'reader>(
     mut reader: R,
     format: ImageFormat,
 ) -> Result<(impl ImageDecoder + 'reader, Orientation), Refusal> {

@@ -30,7 +30,7 @@ pub struct Batches<B> {
 
 impl<B: Send + 'static> Batches<B> {
     /// Starts the workers, which prepare batches `0..count` by calling `make` with the index of a batch.
-    pub(super) fn start<F>(count: usize, config: LoaderConfig, make: F) -> Self
+    pub(crate) fn start<F>(count: usize, config: LoaderConfig, make: F) -> Self
     where
         F: Fn(usize) -> Result<B, Error> + Send + Sync + 'static,
     {

@@ -15,8 +15,9 @@ use crate::Error;
 /// loss finds no positive pair; use an [`IdentitySampler`](super::IdentitySampler) for such losses.
 ///
 /// Each image is in at most one batch of an epoch. All batches are full: the last `images % batch_size`
-/// images of the shuffled list are skipped in this epoch. Samples without a known identity
-/// ([`Identity::is_labelled`](reid_core::Identity::is_labelled) is false) are never drawn.
+/// images of the shuffled list are skipped in this epoch, or with
+/// [`with_partial_batch`](Self::with_partial_batch) they are a smaller batch. Samples without a known
+/// identity ([`Identity::is_labelled`](reid_core::Identity::is_labelled) is false) are never drawn.
 ///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
@@ -25,12 +26,24 @@ use crate::Error;
 /// let samples = vec![Sample::new("a.jpg", Identity::new(1)); 10];
 /// let batches = RandomSampler::new(4).batches(&samples, Seed::new(1))?;
 /// assert_eq!(batches.len(), 2); // floor(10 / 4)
+/// let batches = RandomSampler::new(4).with_partial_batch().batches(&samples, Seed::new(1))?;
+/// assert_eq!(batches[2].len(), 2); // 10 mod 4
 /// # Ok::<(), reid_data::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomSampler {
     batch_size: NonZeroUsize,
+    #[serde(default, skip_serializing_if = "is_false")]
+    partial_batch: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl RandomSampler {
@@ -41,7 +54,17 @@ impl RandomSampler {
     #[must_use]
     pub const fn new(batch_size: usize) -> Self {
         let batch_size = NonZeroUsize::new(batch_size).expect("a batch needs at least 1 image");
-        Self { batch_size }
+        Self {
+            batch_size,
+            partial_batch: false,
+        }
+    }
+
+    /// Keeps the last batch of an epoch even if it is smaller, as PyTorch's loader does by default.
+    #[must_use]
+    pub const fn with_partial_batch(mut self) -> Self {
+        self.partial_batch = true;
+        self
     }
 
     /// The number of images in a batch.
@@ -53,16 +76,23 @@ impl RandomSampler {
 
 impl Sampler for RandomSampler {
     /// # Errors
-    /// [`Error::TooFewImages`] if fewer than `batch_size` samples have a known identity.
+    /// [`Error::TooFewImages`] if fewer than `batch_size` samples have a known identity; with partial
+    /// batches, if none has one.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
         let known = |&index: &usize| samples[index].identity.is_labelled();
         let mut indices: Vec<usize> = (0..samples.len()).filter(known).collect();
-        let (expected, found) = (self.batch_size(), indices.len());
+        let (size, found) = (self.batch_size(), indices.len());
+        let expected = if self.partial_batch { 1 } else { size };
         if found < expected {
             return Err(Error::TooFewImages { expected, found });
         }
         indices.shuffle(&mut seed.stream());
-        let batches = indices.chunks_exact(expected);
+        let kept = if self.partial_batch {
+            found
+        } else {
+            found - found % size
+        };
+        let batches = indices[..kept].chunks(size);
         Ok(batches.map(<[usize]>::to_vec).collect())
     }
 }
@@ -101,6 +131,20 @@ mod tests {
         assert!(used.iter().all(|&times| times > 40), "{used:?}");
         assert_eq!(epoch(5), epoch(5));
         assert_ne!(epoch(5), epoch(6));
+    }
+
+    #[test]
+    fn partial_batches_draw_every_image_once() {
+        let samples = samples(&[1, -1, 1, 2, 3, 3, 3, 4, -2]);
+        let sampler = RandomSampler::new(3).with_partial_batch();
+        let batches = sampler.batches(&samples, Seed::new(1)).unwrap();
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+        let mut drawn = batches.concat();
+        drawn.sort_unstable();
+        assert_eq!(drawn, [0, 2, 3, 4, 5, 6, 7]);
+        let error = sampler.batches(&[], Seed::new(1)).expect_err("none");
+        let expected = "a batch needs 1 images, the samples have 0";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

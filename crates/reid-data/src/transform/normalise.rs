@@ -37,6 +37,13 @@ impl Normalise {
         std: [0.229, 0.224, 0.225],
     };
 
+    /// The mean and standard deviation of CIFAR-10 in the code of `DenseNet` (Huang et al., CVPR 2017), given
+    /// as 125.3, 123.0, 113.9 and 63.0, 62.1, 66.7 of 255.
+    pub const CIFAR: Self = Self {
+        mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
+        std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
+    };
+
     /// Normalises a picture. Unlike [`Transform::apply`], it needs no random stream.
     pub fn normalise(&self, picture: &mut Picture) {
         let Self { mean, std } = *self;

@@ -1,17 +1,21 @@
 //! The file of a gallery: safetensors with the settings in the header and a hash of everything.
 
-use std::{collections::HashMap, fmt::Write, fs, path::Path};
+mod read;
 
-use half::f16;
-use reid_core::{Camera, Identity, Track, write_atomic};
-use safetensors::{Dtype, SafeTensors};
+use std::{borrow::Cow, collections::HashMap, fmt::Write, fs, io, path::Path};
+
+use half::{f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
+use reid_core::{Camera, Identity, Track, replace_atomic};
+use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::read::{Source, Stored};
 use super::{
     arrays::{Array, Columns, Values, texts_to_arrays, unsigned},
     at, content,
-    tensors::{Encoded, Safetensors, Tensors, encode, serialize},
+    tensors::{Tensors, encode},
 };
 use crate::{
     Embeddings, Labels, Threshold,
@@ -25,6 +29,8 @@ use crate::{
 const KEY: &str = "gallery";
 /// The version of the format.
 const VERSION: u32 = 1;
+/// The number of bytes of a tensor that are hashed, read and converted together.
+const CHUNK: usize = 1 << 20;
 
 /// The metadata of a gallery file, as JSON.
 #[derive(Serialize, Deserialize)]
@@ -32,7 +38,7 @@ const VERSION: u32 = 1;
 struct Header {
     /// [`Settings`] as JSON.
     settings: String,
-    /// The SHA-256 of the settings and all tensors.
+    /// The hash of the settings and all tensors: see [`Hash`].
     sha256: String,
 }
 
@@ -65,19 +71,34 @@ impl Gallery {
     /// [`GalleryError::File`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), GalleryError> {
         let path = path.as_ref();
-        let bytes = self.to_bytes().map_err(content(path))?;
-        Ok(write_atomic(path, bytes).map_err(at(path))?)
+        let tensors = self.tensors().map_err(content(path))?;
+        let metadata = self.metadata(&tensors).map_err(content(path))?;
+        let views = tensors.iter().map(|(key, dtype, shape, bytes)| {
+            let view = TensorView::new(*dtype, shape.clone(), bytes);
+            let view = view.map_err(|error| format!("`{key}`: {error}"))?;
+            Ok((key.as_str(), view))
+        });
+        let views = views.collect::<Result<Vec<_>, String>>();
+        let views = views.map_err(content(path))?;
+        let write = |draft: &Path| {
+            let written = safetensors::serialize_to_file(views, Some(metadata), draft);
+            written.map_err(|error| match error {
+                SafeTensorError::IoError(error) => error,
+                other => io::Error::other(other),
+            })
+        };
+        Ok(replace_atomic(path, write).map_err(at(path))?)
     }
 
-    /// Reads a gallery of a model from a file. The whole file is read into memory.
+    /// Reads a gallery of a model from a file. The whole file is read into memory, on all threads.
     ///
     /// # Errors
     /// [`GalleryError::FileModel`] if the gallery was made by another model, and [`GalleryError::File`] if
     /// the file cannot be read, is truncated, was changed, or is not a gallery.
     pub fn open(path: impl AsRef<Path>, model: &ModelFingerprint) -> Result<Self, GalleryError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(at(path))?;
-        let gallery = Self::from_bytes(&bytes).map_err(content(path))?;
+        let file = fs::File::open(path).map_err(at(path))?;
+        let gallery = Self::from_source(&file).map_err(content(path))?;
         if gallery.model != *model {
             return Err(GalleryError::FileModel {
                 path: path.to_owned(),
@@ -93,20 +114,21 @@ impl Gallery {
     /// # Errors
     /// What is wrong with the content, without the name of the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let tensors = Safetensors::new(bytes)?;
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-        let header = metadata.metadata().as_ref().and_then(|all| all.get(KEY));
+        Self::from_source(bytes)
+    }
+
+    fn from_source(source: &(impl Source + ?Sized)) -> Result<Self, String> {
+        let file = read::Header::read(source)?;
+        let header = file.metadata.metadata().as_ref();
+        let header = header.and_then(|all| all.get(KEY));
         let header = header.ok_or_else(|| {
             format!("expected a gallery: a safetensors file with the metadata `{KEY}`")
         })?;
         let json = |error| format!("the metadata `{KEY}`: {error}");
         let header: Header = serde_json::from_str(header).map_err(json)?;
-        let stored = tensors.keys().into_iter().map(|key| {
-            let view = tensors.0.tensor(&key).map_err(|error| error.to_string())?;
-            Ok((key, view.dtype(), view.shape().to_vec(), view.data()))
-        });
-        let stored: Vec<_> = stored.collect::<Result<_, String>>()?;
-        if digest(&header.settings, &stored) != header.sha256 {
+        let mut hash = Hash::new(&header.settings);
+        let stored = Stored::read(source, &file, &mut hash)?;
+        if hash.finish() != header.sha256 {
             return Err("the content is not what was written: the gallery is damaged".to_owned());
         }
         let settings: Settings = serde_json::from_str(&header.settings).map_err(json)?;
@@ -116,13 +138,21 @@ impl Gallery {
                 "expected version {VERSION} of a gallery, found {found}"
             ));
         }
-        parse(&tensors, settings)
+        parse(stored, settings)
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        let mut tensors: Vec<Encoded> = vec![self.features()];
-        tensors.extend(self.columns()?.into_iter().map(encode));
+    /// The tensors of the file, sorted by key.
+    fn tensors(&self) -> Result<Vec<Encoded<'_>>, String> {
+        let columns = self.columns()?.into_iter().map(|column| {
+            let (key, dtype, shape, bytes) = encode(column);
+            (key, dtype, shape, Cow::Owned(bytes))
+        });
+        let mut tensors: Vec<Encoded<'_>> = columns.chain([self.features()]).collect();
         tensors.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(tensors)
+    }
+
+    fn metadata(&self, tensors: &[Encoded<'_>]) -> Result<HashMap<String, String>, String> {
         let to_text = |error: serde_json::Error| error.to_string();
         let settings = Settings {
             version: VERSION,
@@ -131,23 +161,22 @@ impl Gallery {
             threshold: self.threshold,
         };
         let settings = serde_json::to_string(&settings).map_err(to_text)?;
-        let sha256 = digest(&settings, &tensors);
+        let mut hash = Hash::new(&settings);
+        for (key, dtype, shape, bytes) in tensors {
+            let chunks = bytes.par_chunks(CHUNK).map(Sha256::digest);
+            hash.add(key, *dtype, shape, &chunks.collect::<Vec<_>>());
+        }
+        let sha256 = hash.finish();
         let header = serde_json::to_string(&Header { settings, sha256 }).map_err(to_text)?;
-        serialize(&tensors, Some(HashMap::from([(KEY.to_owned(), header)])))
+        Ok(HashMap::from([(KEY.to_owned(), header)]))
     }
 
-    fn features(&self) -> Encoded {
+    fn features(&self) -> Encoded<'_> {
         let values = self.side.as_ref().map_or(&[][..], Side::values);
         let shape = vec![self.entries.len(), self.dimensions().unwrap_or(0)];
         let (dtype, bytes) = match self.config.storage {
-            GalleryStorage::Single => {
-                let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-                (Dtype::F32, bytes.collect())
-            }
-            GalleryStorage::Half => {
-                let halves = values.iter().map(|value| f16::from_f32(*value));
-                (Dtype::F16, halves.flat_map(f16::to_le_bytes).collect())
-            }
+            GalleryStorage::Single => (Dtype::F32, single_bytes(values)),
+            GalleryStorage::Half => (Dtype::F16, Cow::Owned(half_bytes(values))),
         };
         ("features".to_owned(), dtype, shape, bytes)
     }
@@ -188,9 +217,37 @@ impl Gallery {
     }
 }
 
+/// The name, dtype, shape and little-endian bytes of a tensor.
+type Encoded<'a> = (String, Dtype, Vec<usize>, Cow<'a, [u8]>);
+
+/// The little-endian bytes of values in single precision.
+fn single_bytes(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(bytemuck::cast_slice(values));
+    }
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    Cow::Owned(bytes.collect())
+}
+
+/// The little-endian bytes of values in half precision.
+fn half_bytes(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; 2 * values.len()];
+    let chunks = bytes
+        .par_chunks_mut(CHUNK)
+        .zip(values.par_chunks(CHUNK / 2));
+    chunks.for_each(|(bytes, values)| {
+        let mut halves = vec![f16::ZERO; values.len()];
+        halves.convert_from_f32_slice(values);
+        for (bytes, half) in bytes.as_chunks_mut().0.iter_mut().zip(halves) {
+            *bytes = half.to_le_bytes();
+        }
+    });
+    bytes
+}
+
 /// Converts the tensors of a file whose hash is right.
-fn parse(tensors: &Safetensors<'_>, settings: Settings) -> Result<Gallery, String> {
-    let (shape, values) = tensors.floats("features")?;
+fn parse(mut stored: Stored, settings: Settings) -> Result<Gallery, String> {
+    let (shape, values) = stored.take_floats("features")?;
     let &[rows, dimensions] = shape.as_slice() else {
         return Err(format!(
             "`features`: expected the shape [entries, dimensions], found {shape:?}"
@@ -201,24 +258,24 @@ fn parse(tensors: &Safetensors<'_>, settings: Settings) -> Result<Gallery, Strin
     } else {
         let embeddings = Embeddings::from_parts(values, dimensions, Labels::unknown(rows));
         let embeddings = embeddings.map_err(|error| format!("`features`: {error}"))?;
-        Some(Side::new(&embeddings, settings.config.metric).owned())
+        Some(Side::of(embeddings, settings.config.metric))
     };
+    let tensors = &stored;
     let columns = Columns {
         tensors,
         keys: tensors.keys(),
         prefix: "",
         rows,
     };
-    Ok(Gallery {
-        model: settings.model,
-        config: settings.config,
-        threshold: settings.threshold,
-        entries: entries(&columns)?,
-        side,
+    let entries = entries(&columns)?;
+    let gallery = Gallery::from_parts(settings.model, settings.config, entries, side);
+    Ok(match settings.threshold {
+        Some(threshold) => gallery.with_threshold(threshold),
+        None => gallery,
     })
 }
 
-fn entries(columns: &Columns<'_, Safetensors<'_>>) -> Result<Vec<GalleryEntry>, String> {
+fn entries(columns: &Columns<'_, Stored>) -> Result<Vec<GalleryEntry>, String> {
     let numbers = |key: &str| {
         let found = columns.integers(key)?;
         found.ok_or_else(|| columns.tensors.missing(key))
@@ -256,23 +313,37 @@ fn optional<T: TryFrom<i64>>(key: &str, numbers: Vec<i64>) -> Result<Vec<Option<
         .collect())
 }
 
-/// The SHA-256 of the settings and of all tensors, which are sorted by key, in hexadecimal digits.
-fn digest<B: AsRef<[u8]>>(settings: &str, tensors: &[(String, Dtype, Vec<usize>, B)]) -> String {
-    let mut hash = Sha256::new();
-    // Each part follows its length, so that two different contents cannot have the same bytes.
-    let mut add = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    add(settings.as_bytes());
-    for (key, dtype, shape, bytes) in tensors {
-        add(format!("{key} {dtype} {shape:?}").as_bytes());
-        add(bytes.as_ref());
+/// The hash of a gallery: the SHA-256 of the settings, and then for each tensor, sorted by key, of its key,
+/// dtype and shape and of the SHA-256 of each chunk of its bytes. Chunks are hashed in parallel.
+struct Hash(Sha256);
+
+impl Hash {
+    fn new(settings: &str) -> Self {
+        let mut hash = Self(Sha256::new());
+        hash.append(settings.as_bytes());
+        hash
     }
-    let mut text = String::new();
-    for byte in hash.finalize() {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
+
+    fn add(&mut self, key: &str, dtype: Dtype, shape: &[usize], chunks: &[impl AsRef<[u8]>]) {
+        self.append(format!("{key} {dtype} {shape:?}").as_bytes());
+        for chunk in chunks {
+            self.append(chunk.as_ref());
+        }
     }
-    text
+
+    /// Each part follows its length, so that two different contents cannot have the same bytes.
+    fn append(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The hash in hexadecimal digits.
+    fn finish(self) -> String {
+        let mut text = String::new();
+        for byte in self.0.finalize() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
 }

@@ -1,12 +1,15 @@
 //! Search in a gallery, and decisions: which enrolled identity a query shows, or none.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
+use rayon::prelude::*;
 use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
-use super::{EntryCombination, Gallery, GalleryError, GalleryFilter, ModelFingerprint};
-use crate::{Embeddings, distance::Distances, distance_rows::map_rows, ranking::nearest};
+use super::{
+    EntryCombination, Gallery, GalleryError, GalleryFilter, ModelFingerprint, prepared::Groups,
+};
+use crate::{Embeddings, distance::Distances, distance_rows::map_rows, screening::Screen};
 
 /// An enrolled identity that a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,11 +62,32 @@ struct ToIdentity {
     nearest: (usize, f32),
 }
 
+impl ToIdentity {
+    const NONE: Self = Self {
+        sum: 0.0,
+        count: 0,
+        nearest: (0, f32::INFINITY),
+    };
+
+    fn add(&mut self, entry: usize, distance: f32) {
+        self.sum += f64::from(distance);
+        self.count += 1;
+        if distance < self.nearest.1 {
+            self.nearest = (entry, distance);
+        }
+    }
+}
+
 impl Gallery {
     /// Finds the `k` nearest identities of each query, nearest first, or all if there are fewer.
     ///
     /// Only entries that the filter accepts count. Identities at equal distances are returned in ascending
-    /// order. Every distance is computed, in blocks of queries, on all threads.
+    /// order.
+    ///
+    /// Many queries are compared with all entries in blocks, on all threads. With at most four queries and a
+    /// large gallery, a search for the nearest entries reads codes of one byte per value. It then reads only
+    /// the few vectors that can be among the nearest. The results are the same to the bit. The first such
+    /// search computes the codes.
     ///
     /// # Errors
     /// [`GalleryError::Model`] or [`GalleryError::Dimensions`] if the queries do not belong to the model of
@@ -79,35 +103,68 @@ impl Gallery {
         let Some(side) = self.side.as_ref().filter(|side| side.len() > 0) else {
             return Ok(vec![Vec::new(); queries.len()]);
         };
-        let accepted: Vec<usize> = (0..self.entries.len())
-            .filter(|entry| filter.accepts(&self.entries[*entry]))
-            .collect();
-        let of = |entry: &usize| self.entries[*entry].identity;
-        let identities: BTreeSet<Identity> = accepted.iter().map(of).collect();
-        let identities: Vec<Identity> = identities.into_iter().collect();
-        // The index of each accepted entry's identity.
-        let columns: Vec<(usize, usize)> = accepted
-            .iter()
-            .map(|entry| {
-                (
-                    *entry,
-                    identities.partition_point(|other| *other < of(entry)),
-                )
-            })
-            .collect();
+        let groups = self.prepared.groups(&self.entries);
+        let accepted = (!filter.accepts_all()).then(|| {
+            let entries = self.entries.par_iter();
+            entries.map(|entry| filter.accepts(entry)).collect()
+        });
+        let accepted: Option<Vec<bool>> = accepted;
+        let group = |entry: usize| {
+            let accepted = accepted.as_ref().is_none_or(|accepted| accepted[entry]);
+            accepted.then(|| groups.of_entry[entry])
+        };
         let distances = Distances::to_side(queries, side)?;
-        let found = map_rows(&distances, |_, row| {
-            let to = to_identities(row, &columns, identities.len());
-            let candidates = to.iter().map(|to| self.combined(to)).enumerate();
-            let nearest = nearest(candidates, k).into_iter();
-            let found = nearest.map(|(index, distance)| GalleryMatch {
-                identity: identities[index],
-                distance,
-                entry: to[index].nearest.0,
+        let nearest_entry = self.config.combination == EntryCombination::Nearest;
+        if nearest_entry && Screen::pays(queries.len(), side.len(), k) {
+            let screen = self.prepared.screen(side);
+            let candidates = screen.candidates(&distances.query, k, group);
+            let found = candidates.iter().enumerate().map(|(query, candidates)| {
+                let distances = distances.to_some(query, candidates)?;
+                let mut to: HashMap<usize, ToIdentity> = HashMap::new();
+                for (entry, distance) in candidates.iter().zip(distances) {
+                    let identity = to.entry(groups.of_entry[*entry]);
+                    identity.or_insert(ToIdentity::NONE).add(*entry, distance);
+                }
+                Ok(self.select(groups, to.into_iter(), k))
             });
-            found.collect()
+            return found.collect();
+        }
+        let found = map_rows(&distances, |_, row| {
+            let mut to = vec![ToIdentity::NONE; groups.identities.len()];
+            for (entry, distance) in row.iter().enumerate() {
+                if let Some(group) = group(entry) {
+                    to[group].add(entry, *distance);
+                }
+            }
+            self.select(groups, to.into_iter().enumerate(), k)
         });
         Ok(found?)
+    }
+
+    /// Returns the `k` nearest of the identities that have an entry, nearest first.
+    fn select(
+        &self,
+        groups: &Groups,
+        to: impl Iterator<Item = (usize, ToIdentity)>,
+        k: usize,
+    ) -> Vec<GalleryMatch> {
+        let found = to.filter(|(_, to)| to.count > 0);
+        let found = found.map(|(group, to)| GalleryMatch {
+            identity: groups.identities[group],
+            distance: self.combined(&to),
+            entry: to.nearest.0,
+        });
+        let nearer = |one: &GalleryMatch, other: &GalleryMatch| {
+            let by_distance = one.distance.total_cmp(&other.distance);
+            by_distance.then(one.identity.cmp(&other.identity))
+        };
+        let mut found: Vec<GalleryMatch> = found.collect();
+        if k < found.len() {
+            found.select_nth_unstable_by(k, nearer);
+            found.truncate(k);
+        }
+        found.sort_unstable_by(nearer);
+        found
     }
 
     /// Decides for each query which enrolled identity it shows: the nearest one, if its distance is at most
@@ -147,24 +204,4 @@ impl Gallery {
             EntryCombination::Mean => (to.sum / f64::from(to.count)) as f32,
         }
     }
-}
-
-/// Collects the distances of a query by identity. `columns` are accepted entries with the indices of
-/// their identities, each of which occurs.
-fn to_identities(row: &[f32], columns: &[(usize, usize)], identities: usize) -> Vec<ToIdentity> {
-    let none = ToIdentity {
-        sum: 0.0,
-        count: 0,
-        nearest: (0, f32::INFINITY),
-    };
-    let mut all = vec![none; identities];
-    for (entry, identity) in columns {
-        let (to, distance) = (&mut all[*identity], row[*entry]);
-        to.sum += f64::from(distance);
-        to.count += 1;
-        if distance < to.nearest.1 {
-            to.nearest = (*entry, distance);
-        }
-    }
-    all
 }

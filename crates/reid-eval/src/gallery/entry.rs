@@ -11,7 +11,7 @@ use crate::ImageLabels;
 /// The name of the model that computed embeddings. Two models with the same fingerprint compute comparable
 /// embeddings.
 ///
-/// An `Embedder` of `reid-zoo` has the fingerprint of its checkpoint. For embeddings of another program,
+/// An `Embedder` of `reid-zoo` computes its fingerprint from its weights and its preprocessing. For embeddings of another program,
 /// choose any text that changes with the model.
 ///
 /// ```

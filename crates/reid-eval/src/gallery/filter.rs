@@ -69,6 +69,11 @@ impl GalleryFilter {
         }
     }
 
+    /// Whether a search considers every entry.
+    pub(super) fn accepts_all(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether a search considers an entry.
     #[must_use]
     pub fn accepts(&self, entry: &GalleryEntry) -> bool {

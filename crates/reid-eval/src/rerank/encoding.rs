@@ -31,20 +31,18 @@ impl FromIterator<Vec<Weight>> for Encodings {
 
 impl Encodings {
     /// Computes V: the weights of each image on its expanded reciprocal neighbours. `lengths` are those of a
-    /// whole list and of a half list.
+    /// whole list and of a half list; `scale` returns the factor of the distances from an image.
     pub(super) fn of(
         distances: &Distances<'_>,
         neighbours: &Neighbours,
         lengths: (usize, usize),
+        scale: impl Fn(usize) -> f64 + Sync,
     ) -> Self {
         let images = (0..neighbours.len()).into_par_iter();
         let rows = images.map(|image| {
             let expanded = expanded(neighbours, image, lengths);
             let known = neighbours.of(image, usize::MAX);
-            let scale = match neighbours.largest(image) {
-                0.0 => 0.0,
-                largest => f64::from(largest).recip(),
-            };
+            let scale = scale(image);
             let distance = |other: u32| {
                 let other = other as usize;
                 let found = known.iter().find(|neighbour| neighbour.0 == other);
@@ -60,6 +58,11 @@ impl Encodings {
         });
         // The rows are collected in the order of the images before they are concatenated.
         rows.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// The number of images.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
     }
 
     /// The weights of an image.
@@ -162,7 +165,7 @@ pub(super) struct Inverted {
 impl Inverted {
     /// Inverts the rows of a range of images. Indices in the entries start at 0 for the first of them.
     pub(super) fn of(encodings: &Encodings, images: Range<usize>) -> Self {
-        let all = encodings.ends.len();
+        let all = encodings.len();
         let mut starts = vec![0; all + 1];
         for image in images.clone() {
             for &(other, _) in encodings.row(image) {
@@ -190,11 +193,35 @@ impl Inverted {
     /// Adds `Σⱼ min(V(q,j), V(g,j))` to the overlap of each gallery image g, for the weights of a query q.
     pub(super) fn overlap(&self, query: &[Weight], overlaps: &mut [f32]) {
         for &(other, weight) in query {
-            let other = other as usize;
-            let start = if other == 0 { 0 } else { self.ends[other - 1] };
-            for &(image, of_image) in &self.entries[start..self.ends[other]] {
+            for &(image, of_image) in self.images_on(other) {
                 overlaps[image as usize] += weight.min(of_image);
             }
         }
+    }
+
+    /// As [`overlap`](Self::overlap), and adds the images whose overlap was 0 to `touched`. The sums are
+    /// added in the order of the weights, so the overlap of two images is bit-identical in both directions.
+    pub(super) fn overlap_sparse(
+        &self,
+        weights: &[Weight],
+        overlaps: &mut [f32],
+        touched: &mut Vec<u32>,
+    ) {
+        for &(other, weight) in weights {
+            for &(image, of_image) in self.images_on(other) {
+                let overlap = &mut overlaps[image as usize];
+                if *overlap == 0.0 {
+                    touched.push(image);
+                }
+                *overlap += weight.min(of_image);
+            }
+        }
+    }
+
+    /// The images with a weight on an image, by ascending index.
+    fn images_on(&self, other: u32) -> &[Weight] {
+        let other = other as usize;
+        let start = if other == 0 { 0 } else { self.ends[other - 1] };
+        &self.entries[start..self.ends[other]]
     }
 }

@@ -16,6 +16,9 @@
 //! Sums are scaled, biased and passed through a ReLU when they are written ([`ConvEpilogue`]). A batch
 //! normalisation in evaluation mode therefore costs nothing, whether or not it is folded into the weights.
 //!
+//! A convolution with as many groups as input and output channels is depthwise; `depthwise` computes it and
+//! its gradients.
+//!
 //! # Gradients
 //! The gradient with respect to the input is the same kind of sum with other taps. The gradient with
 //! respect to the weights is a sum of outer products over positions (`outer_products`). Where a group has
@@ -27,18 +30,18 @@
 //! - Winograd: it needs fewer multiplications, but is less exact and covers only 3 x 3 kernels.
 //! - Weights packed in panels: the innermost loop is faster, but they are packed anew in every pass.
 
+mod input_phase;
+
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-
+use self::input_phase::input_phase;
 use super::{
     correlate::Target,
+    depthwise::{self, Depthwise},
     sweep::{Phase, Sweep},
-    transpose::transpose,
     weight_gradient::weight_gradient,
     window::Window,
 };
-use crate::memory::zeros;
 
 /// A convolution of given sizes, without dilation.
 ///
@@ -125,18 +128,43 @@ impl Convolution {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// Whether every channel has its own kernel.
+    fn is_depthwise(&self) -> bool {
+        self.channels == [self.groups; 2]
+    }
+
     /// The window through which the taps read the input.
     pub(crate) fn window(&self) -> Window {
         Window::new(self.input, self.output(), self.stride, &self.taps_read())
     }
 
     /// The input position that each tap reads for the output position (0, 0).
-    fn taps_read(&self) -> Vec<[isize; 2]> {
+    pub(crate) fn taps_read(&self) -> Vec<[isize; 2]> {
         let [height, width] = self.kernel;
         let padding = self.padding.map(usize::cast_signed);
         (0..height)
             .flat_map(|y| (0..width).map(move |x| [y.cast_signed(), x.cast_signed()]))
             .map(|[y, x]| [y - padding[0], x - padding[1]])
+            .collect()
+    }
+
+    /// The taps that read the input position `begin` and those a stride apart. For each tap, its index and the
+    /// output position that reads `begin` through it, which may be outside the output.
+    pub(crate) fn taps_reaching(&self, begin: [usize; 2]) -> Vec<(usize, [isize; 2])> {
+        // Along one axis.
+        let reaching = |axis: usize| {
+            let (shifted, stride) = (begin[axis] + self.padding[axis], self.stride[axis]);
+            (0..self.kernel[axis])
+                .filter(move |tap| shifted % stride == tap % stride)
+                .map(move |tap| {
+                    let step = (shifted.cast_signed() - tap.cast_signed()) / stride.cast_signed();
+                    (tap, step)
+                })
+        };
+        reaching(0)
+            .flat_map(|(down, y)| {
+                reaching(1).map(move |(across, x)| (down * self.kernel[1] + across, [y, x]))
+            })
             .collect()
     }
 
@@ -153,7 +181,11 @@ impl Convolution {
     /// If the length of a slice does not match these sizes.
     #[must_use]
     pub fn forward(&self, input: &[f32], weights: &[f32], epilogue: ConvEpilogue<'_>) -> Vec<f32> {
-        let phase = [self.phase(input, weights, epilogue)];
+        self.expect_operands(input, weights, epilogue);
+        if self.is_depthwise() {
+            return Depthwise::forward(self, weights, epilogue).run(input);
+        }
+        let phase = [self.phase(weights)];
         self.sweep(input, &phase, epilogue).run()
     }
 
@@ -172,7 +204,11 @@ impl Convolution {
         shortcut: &mut [f32],
     ) {
         self.expect("shortcut", shortcut, self.outputs());
-        let phase = [self.phase(input, weights, epilogue)];
+        self.expect_operands(input, weights, epilogue);
+        if self.is_depthwise() {
+            return Depthwise::forward(self, weights, epilogue).add_to(input, shortcut);
+        }
+        let phase = [self.phase(weights)];
         let sweep = Sweep {
             onto: true,
             ..self.sweep(input, &phase, epilogue)
@@ -180,13 +216,36 @@ impl Convolution {
         sweep.write(shortcut);
     }
 
-    /// The phase that covers all output positions.
-    fn phase<'a>(
-        &self,
-        input: &[f32],
-        weights: &'a [f32],
-        epilogue: ConvEpilogue<'_>,
-    ) -> Phase<'a> {
+    /// Whether the output can be written over the input, and the gradient with respect to the input over that
+    /// with respect to the output: in a depthwise convolution of feature maps that keep their size.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.is_depthwise() && self.output() == self.input
+    }
+
+    /// As [`forward`](Self::forward), writing the output over the input.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and unless [`is_in_place`](Self::is_in_place).
+    pub fn forward_in_place(&self, input: &mut [f32], weights: &[f32], epilogue: ConvEpilogue<'_>) {
+        assert!(self.is_in_place(), "no convolution in place: {self:?}");
+        self.expect_operands(input, weights, epilogue);
+        Depthwise::forward(self, weights, epilogue).run_in_place(input);
+    }
+
+    /// As [`input_gradient`](Self::input_gradient), writing the result over the gradient with respect to the
+    /// output.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and unless [`is_in_place`](Self::is_in_place).
+    pub fn input_gradient_in_place(&self, weights: &[f32], gradient: &mut [f32]) {
+        assert!(self.is_in_place(), "no convolution in place: {self:?}");
+        self.expect("weights", weights, self.weights());
+        self.expect("gradient", gradient, self.outputs());
+        Depthwise::input_gradient(self, weights).run_in_place(gradient);
+    }
+
+    fn expect_operands(&self, input: &[f32], weights: &[f32], epilogue: ConvEpilogue<'_>) {
         self.expect("input", input, self.inputs());
         self.expect("weights", weights, self.weights());
         for (what, values) in [("scale", epilogue.scale), ("bias", epilogue.bias)] {
@@ -194,6 +253,10 @@ impl Convolution {
                 self.expect(what, values, self.channels[1]);
             }
         }
+    }
+
+    /// The phase that covers all output positions.
+    fn phase<'a>(&self, weights: &'a [f32]) -> Phase<'a> {
         let ([_, to], output) = (self.per_group(), self.output());
         Phase {
             window: Window::for_results(self.input, output, self.stride, &self.taps_read(), to),
@@ -237,6 +300,9 @@ impl Convolution {
     pub fn input_gradient(&self, weights: &[f32], gradient: &[f32]) -> Vec<f32> {
         self.expect("weights", weights, self.weights());
         self.expect("gradient", gradient, self.outputs());
+        if self.is_depthwise() {
+            return Depthwise::input_gradient(self, weights).run(gradient);
+        }
         let [from, to] = self.per_group();
         let begins = (0..self.stride[0].min(self.input[0]))
             .flat_map(|y| (0..self.stride[1].min(self.input[1])).map(move |x| [y, x]));
@@ -265,6 +331,9 @@ impl Convolution {
     pub fn weight_gradient(&self, input: &[f32], gradient: &[f32]) -> Vec<f32> {
         self.expect("input", input, self.inputs());
         self.expect("gradient", gradient, self.outputs());
+        if self.is_depthwise() {
+            return depthwise::weight_gradient(self, input, gradient);
+        }
         weight_gradient(self, input, gradient)
     }
 
@@ -287,81 +356,6 @@ impl Convolution {
 
 pub(crate) fn area([height, width]: [usize; 2]) -> usize {
     height * width
-}
-
-/// The phase of input positions that begins at `begin`; `None` if no tap reads it.
-fn input_phase(
-    convolution: &Convolution,
-    weights: &[f32],
-    begin: [usize; 2],
-) -> Option<Phase<'static>> {
-    let [from, _] = convolution.per_group();
-    let stride = convolution.stride;
-    // Along one axis: the taps that read these positions, and the output position that each belongs to.
-    let reaching = |axis: usize| {
-        let (shifted, stride) = (begin[axis] + convolution.padding[axis], stride[axis]);
-        (0..convolution.kernel[axis])
-            .filter(move |tap| shifted % stride == tap % stride)
-            .map(move |tap| {
-                let step = (shifted.cast_signed() - tap.cast_signed()) / stride.cast_signed();
-                (tap, step)
-            })
-    };
-    let pairs: Vec<(usize, [isize; 2])> = reaching(0)
-        .flat_map(|(down, y)| {
-            reaching(1).map(move |(across, x)| (down * convolution.kernel[1] + across, [y, x]))
-        })
-        .collect();
-    let taps: Vec<[isize; 2]> = pairs.iter().map(|(_, tap)| *tap).collect();
-    let grid = [0, 1].map(|axis| (convolution.input[axis] - begin[axis]).div_ceil(stride[axis]));
-    (!pairs.is_empty()).then(|| Phase {
-        window: Window::for_results(convolution.output(), grid, [1, 1], &taps, from),
-        weights: Cow::Owned(transposed(convolution, weights, &pairs)),
-        target: Target {
-            width: convolution.input[1],
-            begin,
-            step: stride,
-        },
-    })
-}
-
-/// The weights of the given taps, transposed: `[groups · from, to, taps]`.
-fn transposed(
-    convolution: &Convolution,
-    weights: &[f32],
-    taps: &[(usize, [isize; 2])],
-) -> Vec<f32> {
-    /// The number of input channels in a task, so that reads are close together.
-    const BLOCK: usize = 16;
-    let [from, to] = convolution.per_group();
-    let (terms, all) = (to * taps.len(), convolution.taps());
-    let mut transposed = zeros(convolution.groups * from * terms);
-    let groups = transposed
-        .par_chunks_mut(from * terms)
-        .zip(weights.par_chunks(to * from * all));
-    groups.for_each(|(transposed, weights)| {
-        if all == 1 {
-            return transpose(weights, from, transposed);
-        }
-        let blocks = transposed.par_chunks_mut(BLOCK * terms).enumerate();
-        blocks.for_each(|(block, transposed)| {
-            for (result, weights) in weights.chunks_exact(from * all).enumerate() {
-                let weights = weights[BLOCK * block * all..].chunks_exact(all);
-                for (transposed, weights) in transposed.chunks_exact_mut(terms).zip(weights) {
-                    let transposed = &mut transposed[result * taps.len()..][..taps.len()];
-                    if taps.len() == all {
-                        // All taps, in their original order.
-                        transposed.copy_from_slice(weights);
-                        continue;
-                    }
-                    for (to, (tap, _)) in transposed.iter_mut().zip(taps) {
-                        *to = weights[*tap];
-                    }
-                }
-            }
-        });
-    });
-    transposed
 }
 
 #[cfg(test)]
@@ -409,11 +403,37 @@ mod tests {
         [output, by_input, by_weights]
     }
 
+    fn assert_equals_definition(sizes: &Convolution) {
+        let (input, weights) = (values(sizes.inputs(), 5), values(sizes.weights(), 3));
+        let gradient = values(sizes.outputs(), 11);
+        let [output, by_input, by_weights] = defined(sizes, &input, &weights, &gradient);
+        let found = sizes.forward(&input, &weights, ConvEpilogue::default());
+        assert_eq!(found, output, "{sizes:?}");
+        if sizes.is_in_place() {
+            let [mut values, mut found] = [input.clone(), gradient.clone()];
+            sizes.forward_in_place(&mut values, &weights, ConvEpilogue::default());
+            assert_eq!(values, output, "{sizes:?}");
+            sizes.input_gradient_in_place(&weights, &mut found);
+            assert_eq!(found, by_input, "{sizes:?}");
+        }
+        assert_eq!(
+            sizes.input_gradient(&weights, &gradient),
+            by_input,
+            "{sizes:?}"
+        );
+        assert_eq!(
+            sizes.weight_gradient(&input, &gradient),
+            by_weights,
+            "{sizes:?}"
+        );
+    }
+
     #[test]
     fn forward_onto_adds_the_shortcut_before_the_relu() {
         let mut tried = 0;
-        for (channels, groups, stride) in [([5, 7], 1, [1, 1]), ([70, 33], 2, [2, 1])] {
-            for (kernel, padding) in [([1, 1], [0, 0]), ([3, 3], [1, 1])] {
+        let depthwise = ([1, 1], 7, [1, 1]);
+        for (channels, groups, stride) in [([5, 7], 1, [1, 1]), ([70, 33], 2, [2, 1]), depthwise] {
+            for (kernel, padding) in [([1, 1], [0, 0]), ([3, 3], [1, 1]), ([3, 3], [0, 2])] {
                 let sizes = Convolution {
                     batch: 3,
                     channels: channels.map(|channels| channels * groups),
@@ -445,7 +465,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 8);
+        assert_eq!(tried, 18);
     }
 
     #[test]
@@ -474,31 +494,87 @@ mod tests {
                             stride,
                             padding,
                         };
-                        let input = values(sizes.inputs(), 5);
-                        let weights = values(sizes.weights(), 3);
-                        let gradient = values(sizes.outputs(), 11);
-                        let [output, by_input, by_weights] =
-                            defined(&sizes, &input, &weights, &gradient);
-                        assert_eq!(
-                            sizes.forward(&input, &weights, ConvEpilogue::default()),
-                            output,
-                            "{sizes:?}"
-                        );
-                        assert_eq!(
-                            sizes.input_gradient(&weights, &gradient),
-                            by_input,
-                            "{sizes:?}"
-                        );
-                        assert_eq!(
-                            sizes.weight_gradient(&input, &gradient),
-                            by_weights,
-                            "{sizes:?}"
-                        );
+                        assert_equals_definition(&sizes);
                         tried += 1;
                     }
                 }
             }
         }
         assert_eq!(tried, 240);
+    }
+
+    /// Rows of whole vectors and others, kernels that reach beyond the feature map, and strides that leave out
+    /// input positions.
+    #[test]
+    fn depthwise_convolutions_equal_their_definition() {
+        let mut tried = 0;
+        for input in [
+            [5, 4],
+            [9, 8],
+            [6, 16],
+            [5, 17],
+            [6, 32],
+            [3, 64],
+            [2, 81],
+            [1, 1],
+            [4, 2],
+            [11, 7],
+        ] {
+            for (kernel, padding) in [
+                ([1, 1], [0, 0]),
+                ([3, 3], [1, 1]),
+                ([3, 3], [2, 1]),
+                ([5, 5], [2, 2]),
+                ([7, 7], [3, 3]),
+                ([2, 3], [1, 1]),
+                ([1, 9], [0, 4]),
+                ([4, 1], [3, 0]),
+            ] {
+                for stride in [[1, 1], [2, 2], [1, 2], [2, 1], [3, 4]] {
+                    let sizes = Convolution {
+                        batch: 2,
+                        channels: [3, 3],
+                        groups: 3,
+                        input,
+                        kernel,
+                        stride,
+                        padding,
+                    };
+                    assert_equals_definition(&sizes);
+                    tried += 1;
+                }
+            }
+        }
+        assert_eq!(tried, 400);
+    }
+
+    /// Without padding, the results are narrower than the feature map. Many images are summed in parts. The
+    /// last three are divided among the threads.
+    #[test]
+    fn many_depthwise_kernels_equal_their_definition() {
+        let mut tried = 0;
+        for (batch, channels, input, kernel, padding) in [
+            (3, 2, [10, 18], [3, 3], [0, 0]),
+            (70, 5, [10, 18], [5, 2], [0, 0]),
+            (300, 1, [10, 18], [3, 4], [0, 0]),
+            (4, 384, [16, 8], [3, 3], [1, 1]),
+            (60, 1, [64, 33], [3, 3], [1, 1]),
+            (9, 64, [32, 16], [5, 5], [2, 2]),
+        ] {
+            for stride in [[1, 1], [2, 2], [2, 3]] {
+                let sizes = Convolution {
+                    batch,
+                    channels: [channels; 2],
+                    groups: channels,
+                    input,
+                    kernel,
+                    stride,
+                    padding,
+                };
+                assert_equals_definition(&sizes);
+                tried += 1;
+            }
+        }
+        assert_eq!(tried, 18);
     }
 }

@@ -120,6 +120,12 @@ macro_rules! any_attention {
                     $(Self::$gate(config) => config.validate(input, problems),)+
                 }
             }
+
+            fn fits_one_size(&self) -> bool {
+                match self {
+                    $(Self::$gate(config) => config.fits_one_size(),)+
+                }
+            }
         }
 
         impl Gate for AnyGate {
@@ -160,6 +166,14 @@ macro_rules! any_attention {
                     $(Self::$gate(config) => config.validate(input, problems),)+
                     $(Self::$name(config) => config.validate(input, problems),)+
                     Self::Chain(configs) => configs.validate(input, problems),
+                }
+            }
+
+            fn fits_one_size(&self) -> bool {
+                match self {
+                    $(Self::$gate(config) => config.fits_one_size(),)+
+                    $(Self::$name(config) => config.fits_one_size(),)+
+                    Self::Chain(configs) => configs.fits_one_size(),
                 }
             }
         }

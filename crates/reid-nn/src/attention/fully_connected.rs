@@ -89,8 +89,9 @@ pub struct FullyConnectedSpatial {
     pub fc1: Linear,
     /// `W₂`: hidden → positions.
     pub fc2: Linear,
+    /// The shape of the feature maps that the weights fit.
     #[module(skip)]
-    input: FeatureShape,
+    pub input: FeatureShape,
 }
 
 fn embedding(input: FeatureShape, reduction: usize, init: &Init<'_>) -> Pointwise {
@@ -129,6 +130,10 @@ impl BlockConfig for FullyConnectedSpatialConfig {
             fc2: init.linear(&LinearConfig::new(hidden, positions)),
             input,
         }
+    }
+
+    fn fits_one_size(&self) -> bool {
+        true
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -77,8 +77,9 @@ pub struct NonLocal {
     pub g: Conv2d,
     /// Embedded channels → channels, and the batch normalisation after it.
     pub w: Pointwise,
+    /// The similarity of two positions.
     #[module(skip)]
-    similarity: Similarity,
+    pub similarity: Similarity,
 }
 
 impl BlockConfig for NonLocalConfig {

@@ -73,8 +73,9 @@ impl<A, B> ParallelConfig<A, B> {
 pub struct Parallel<A, B> {
     /// The two gates.
     pub gates: (A, B),
+    /// How their factors are combined.
     #[module(skip)]
-    combine: CombineGates,
+    pub combine: CombineGates,
 }
 
 impl<A, B> BlockConfig for ParallelConfig<A, B>
@@ -90,6 +91,10 @@ where
             gates: (one.init(input, init), other.init(input, init)),
             combine: self.combine,
         }
+    }
+
+    fn fits_one_size(&self) -> bool {
+        self.gates.0.fits_one_size() || self.gates.1.fits_one_size()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -3,14 +3,17 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData, module::adaptive_avg_pool2d},
+    tensor::{Tensor, module::adaptive_avg_pool2d},
 };
 use reid_core::{FeatureShape, InputSize, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
-use crate::block::BlockConfig;
-use crate::init::Init;
+use crate::{
+    block::BlockConfig,
+    init::Init,
+    resample::{self, Alignment, RoiAlign},
+};
 
 /// Configuration of [`Resized`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +23,42 @@ pub struct ResizedConfig<G> {
     pub height: usize,
     /// The width of the gate's input, 1 to 8192 columns.
     pub width: usize,
+    /// How the features are brought to this size; by average pooling by default.
+    #[serde(default, skip_serializing_if = "FixedSize::is_average")]
+    pub pooling: FixedSize,
     /// The gate.
     #[serde(deserialize_with = "strict")]
     pub gate: G,
+}
+
+/// How [`Resized`] brings the features to the fixed size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FixedSize {
+    /// The average over windows of whole positions, which cover the feature map.
+    #[default]
+    Average,
+    /// [`RoIAlign`](RoiAlign) of the whole feature map, aligned and with adaptive sampling. A feature map
+    /// that is smaller than the fixed size is interpolated.
+    RoiAlign,
+}
+
+impl FixedSize {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_average(&self) -> bool {
+        *self == Self::Average
+    }
+
+    fn pool(self, features: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+        match self {
+            Self::Average => adaptive_avg_pool2d(features, size),
+            Self::RoiAlign => RoiAlign::new(size).whole(features),
+        }
+    }
 }
 
 impl<G> ResizedConfig<G> {
@@ -32,15 +68,23 @@ impl<G> ResizedConfig<G> {
         Self {
             height,
             width,
+            pooling: FixedSize::Average,
             gate,
         }
+    }
+
+    /// Sets how the features are brought to the fixed size.
+    #[must_use]
+    pub fn with_pooling(mut self, pooling: FixedSize) -> Self {
+        self.pooling = pooling;
+        self
     }
 }
 
 /// A gate whose input is pooled to a fixed size, for attention whose weights fit one size of the feature map.
 ///
 /// ```text
-/// a = gate(average pooling of x to the fixed size)
+/// a = gate(x, pooled to the fixed size)
 /// y = x ⊙ (a, resized bilinearly to the size of x)       [batch, channels, height, width]
 /// ```
 ///
@@ -65,8 +109,12 @@ impl<G> ResizedConfig<G> {
 pub struct Resized<G> {
     /// The gate.
     pub gate: G,
+    /// The height and width of the gate's input.
     #[module(skip)]
-    size: [usize; 2],
+    pub size: [usize; 2],
+    /// How the features are brought to this size.
+    #[module(skip)]
+    pub pooling: FixedSize,
 }
 
 impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
@@ -81,6 +129,7 @@ impl<G: BlockConfig<Block: Gate>> BlockConfig for ResizedConfig<G> {
         Resized {
             gate: self.gate.init(pooled, init),
             size: [height, width],
+            pooling: self.pooling,
         }
     }
 
@@ -102,11 +151,11 @@ impl<G: Gate> Gate for Resized<G> {
         if [height, width] == self.size {
             return self.gate.gate(features);
         }
-        let gate = self.gate.gate(adaptive_avg_pool2d(features, self.size));
+        let gate = self.gate.gate(self.pooling.pool(features, self.size));
         match gate.dims() {
             // A gate over channels has one position, which broadcasts to all.
             [_, _, 1, 1] => gate,
-            _ => resized(gate, [height, width]),
+            _ => resample::bilinear(gate, [height, width], Alignment::Edges),
         }
     }
 
@@ -118,59 +167,15 @@ impl<G: Gate> Gate for Resized<G> {
     }
 }
 
-/// Resizes maps bilinearly without aligned corners, as a product with one matrix per axis. Burn's own
-/// interpolation has no gradient on NdArray and on GPUs.
-fn resized(maps: Tensor<4>, [height, width]: [usize; 2]) -> Tensor<4> {
-    let [_, _, rows, columns] = maps.dims();
-    let device: Device = maps.device();
-    let dtype = maps.dtype();
-    let matrix = |from, to| {
-        let weights = TensorData::new(bilinear(from, to), [to, from]);
-        Tensor::<2>::from_data(weights, (&device, dtype))
-    };
-    let down = matrix(rows, height).unsqueeze::<4>();
-    let across = matrix(columns, width).transpose().unsqueeze::<4>();
-    down.matmul(maps).matmul(across)
-}
-
-/// Computes the weight of each of `from` inputs in each of `to` outputs, `[to, from]` in row-major order.
-fn bilinear(from: usize, to: usize) -> Vec<f32> {
-    let mut weights = vec![0.0; to * from];
-    for (point, row) in weights.chunks_mut(from).enumerate() {
-        let centre = ((point as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
-        let (whole, share) = (centre.floor(), centre.fract());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and the number of points"
-        )]
-        let low = (whole as usize).min(from - 1);
-        row[low] += 1.0 - share;
-        row[(low + 1).min(from - 1)] += share;
-    }
-    weights
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
 
     use super::*;
     use crate::{
         attention::{RgaChannelConfig, RgaSpatialConfig},
         block::Block,
     };
-
-    #[test]
-    fn bilinear_weights_match_hand_computed_ones() {
-        // Two points to four: centres at -0.25 (clamped to 0), 0.25, 0.75 and 1.25 (clamped to 1).
-        let expected = [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]];
-        assert_eq!(bilinear(2, 4), expected.concat());
-        assert_eq!(
-            bilinear(3, 3),
-            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-        );
-    }
 
     #[test]
     fn at_the_fixed_size_the_result_is_that_of_the_gate() {
@@ -181,6 +186,47 @@ mod tests {
         let features = Tensor::random([2, 8, 4, 2], Distribution::Default, &device);
         let expected = block.gate.forward(features.clone());
         assert_eq!(block.forward(features).to_data(), expected.to_data());
+    }
+
+    /// A gate whose factor is the mean over channels of the features, limited to 1.
+    #[derive(Module, Debug)]
+    struct Mean {}
+
+    impl Gate for Mean {
+        fn gate(&self, features: Tensor<4>) -> Tensor<4> {
+            features.mean_dim(1).clamp(0.0, 1.0)
+        }
+    }
+
+    #[test]
+    fn features_are_sampled_or_averaged() {
+        let features = Tensor::<4>::from_data([[[[0.0, 0.3, 0.9]]]], &Device::default());
+        let gate = |pooling| {
+            let (gate, size) = (Mean {}, [1, 2]);
+            let resized = Resized {
+                gate,
+                size,
+                pooling,
+            };
+            let values = resized.gate(features.clone()).into_data();
+            values.try_to_vec::<f32>().expect("f32 values")
+        };
+        // Averages of two positions: 0.15 and 0.6. Samples of RoIAlign, two per bin of 1.5 positions, are at
+        // -0.125, 0.625, 1.375 and 2.125: 0 and 0.1875, 0.525 and 0.9.
+        let pooled = [
+            (FixedSize::Average, [0.15, 0.6]),
+            (FixedSize::RoiAlign, [0.093_75, 0.712_5]),
+        ];
+        for (pooling, [low, high]) in pooled {
+            // Two points to three: the outer ones, and the middle of both.
+            let expected = [low, f32::midpoint(low, high), high];
+            for (found, expected) in gate(pooling).into_iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{pooling:?}: {found}, {expected}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -69,8 +69,9 @@ pub struct RgaChannelConfig {
 pub struct RgaSpatial {
     /// Attention over positions.
     pub nodes: NodeAttention,
+    /// The shape of the feature maps that the weights fit.
     #[module(skip)]
-    input: FeatureShape,
+    pub input: FeatureShape,
 }
 
 /// RGA-C: gates each channel by its own values and by its relations to all channels.
@@ -98,8 +99,9 @@ pub struct RgaSpatial {
 pub struct RgaChannel {
     /// Attention over channels.
     pub nodes: NodeAttention,
+    /// The shape of the feature maps that the weights fit.
     #[module(skip)]
-    input: FeatureShape,
+    pub input: FeatureShape,
 }
 
 /// The gate of an RGA block, and the relations that it was computed from.
@@ -134,6 +136,10 @@ impl BlockConfig for RgaSpatialConfig {
         }
     }
 
+    fn fits_one_size(&self) -> bool {
+        true
+    }
+
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         self.nodes(input).validate(problems);
     }
@@ -160,6 +166,10 @@ impl BlockConfig for RgaChannelConfig {
             nodes: self.nodes(input).init(init),
             input,
         }
+    }
+
+    fn fits_one_size(&self) -> bool {
+        true
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

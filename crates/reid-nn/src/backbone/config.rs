@@ -4,8 +4,11 @@
 use reid_core::{FeatureShape, strict};
 use serde::{Deserialize, Serialize};
 
-use super::{Ibn, MaxPool, ResidualBlockConfig, ResidualKind, Stem};
-use crate::block::BlockConfig;
+use super::{
+    AfterStage, Dilation, Ibn, MaxPool, ResidualBlockConfig, ResidualKind, Shortcut, Stem,
+    after_stage,
+};
+use crate::{block::BlockConfig, convolution::Fan};
 
 /// Configuration of [`ResNet`](super::ResNet), with a block `I` inside every residual block and a block `A`
 /// after chosen stages.
@@ -17,7 +20,8 @@ use crate::block::BlockConfig;
 pub struct ResNetConfig<I = (), A = ()> {
     /// Basic or bottleneck blocks.
     pub kind: ResidualKind,
-    /// The number of residual blocks per stage, 1 to 256 each.
+    /// The number of residual blocks per stage, 1 to 256 each. The last stage may have none: the networks for
+    /// CIFAR have three stages, and the feature map after stage 4 is then that after stage 3.
     pub blocks: [usize; 4],
     /// The planes of the first stage, doubled in each later stage, from 1 to 4096; 64 in the paper.
     pub width: usize,
@@ -26,29 +30,28 @@ pub struct ResNetConfig<I = (), A = ()> {
     /// The number of hidden channels per group at 64 planes, from 1 to 4096; 64 in ResNet, 4 in ResNeXt
     /// 32x4d.
     pub width_per_group: usize,
-    /// The stride of the last stage, 1 or 2. Re-identification uses 1, which keeps the feature map larger.
+    /// The stride of stage 4, 1 or 2. Re-identification uses 1, which keeps the feature map larger. It has no
+    /// effect if the stage has no blocks.
     pub last_stride: usize,
+    /// The stages whose stride is replaced by dilation; none by default.
+    #[serde(default, skip_serializing_if = "Dilation::is_none")]
+    pub dilation: Dilation,
     /// The layers before the first stage.
     pub stem: Stem,
     /// Where instance normalisation is used; nowhere by default.
     #[serde(default)]
     pub ibn: Ibn,
+    /// The shortcut of the blocks whose input and output differ in shape; a projection by default.
+    #[serde(default, skip_serializing_if = "Shortcut::is_projection")]
+    pub shortcut: Shortcut,
+    /// The fan by which the initial weights of convolutions are scaled; that of the outputs by default.
+    #[serde(default, skip_serializing_if = "Fan::is_out")]
+    pub fan: Fan,
     /// The block before the addition of every residual block.
     #[serde(deserialize_with = "strict")]
     pub inside: I,
     /// The blocks after stages, at most one per stage.
     pub after: Vec<AfterStage<A>>,
-}
-
-/// A block after a stage of a [`ResNet`](super::ResNet).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
-pub struct AfterStage<A> {
-    /// The stage, from 1 to 4 as in the field names of [`ResNet`](super::ResNet).
-    pub stage: usize,
-    /// The block.
-    #[serde(deserialize_with = "strict")]
-    pub block: A,
 }
 
 impl ResNetConfig {
@@ -60,8 +63,11 @@ impl ResNetConfig {
             groups: 1,
             width_per_group: 64,
             last_stride: 2,
+            dilation: Dilation::None,
             stem: Stem::Large(MaxPool::Padded),
             ibn: Ibn::None,
+            shortcut: Shortcut::Projection,
+            fan: Fan::Out,
             inside: (),
             after: Vec::new(),
         }
@@ -132,10 +138,24 @@ impl<I, A> ResNetConfig<I, A> {
         self
     }
 
+    /// Sets the stages whose stride is replaced by dilation. The last stride must be 2.
+    #[must_use]
+    pub fn with_dilation(mut self, dilation: Dilation) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
     /// Sets the stem.
     #[must_use]
     pub fn with_stem(mut self, stem: Stem) -> Self {
         self.stem = stem;
+        self
+    }
+
+    /// Sets the shortcut of the blocks whose input and output differ in shape.
+    #[must_use]
+    pub fn with_shortcut(mut self, shortcut: Shortcut) -> Self {
+        self.shortcut = shortcut;
         self
     }
 
@@ -169,11 +189,7 @@ impl<I, A> ResNetConfig<I, A> {
     where
         A: Clone,
     {
-        let after = |&stage| AfterStage {
-            stage,
-            block: block.clone(),
-        };
-        self.after.extend(stages.iter().map(after));
+        self.after.extend(after_stage::after_stages(stages, &block));
         self
     }
 
@@ -195,8 +211,11 @@ impl<I, A> ResNetConfig<I, A> {
             groups: self.groups,
             width_per_group: self.width_per_group,
             last_stride: self.last_stride,
+            dilation: self.dilation,
             stem: self.stem,
             ibn: self.ibn,
+            shortcut: self.shortcut,
+            fan: self.fan,
             inside,
             after,
         }
@@ -227,18 +246,23 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
     /// The configurations of the residual blocks of a stage, which counts from 0.
     pub(super) fn stage(&self, stage: usize) -> Vec<ResidualBlockConfig<I>> {
         let (planes, hidden) = (self.width << stage, self.hidden(stage));
+        let dilations = self.dilation.of_stage(stage);
         let first_stride = match stage {
-            0 => 1,
+            _ if stage == 0 || dilations.is_some() => 1,
             3 => self.last_stride,
             _ => 2,
         };
+        let [first_dilation, dilation] = dilations.unwrap_or([1; 2]);
         let block = |index| ResidualBlockConfig {
             kind: self.kind,
             planes,
             hidden,
             groups: self.groups,
             stride: if index == 0 { first_stride } else { 1 },
+            dilation: if index == 0 { first_dilation } else { dilation },
             instance: self.ibn.in_block(stage, index + 1 == self.blocks[stage]),
+            shortcut: self.shortcut,
+            fan: self.fan,
             inside: self.inside.clone(),
         };
         (0..self.blocks[stage]).map(block).collect()
@@ -246,16 +270,20 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
 
     /// The block after a stage, which counts from 0.
     pub(super) fn after_stage(&self, stage: usize) -> Option<&A> {
-        let mut after = self.after.iter();
-        let found = after.find(|after| after.stage == stage + 1);
-        found.map(|after| &after.block)
+        after_stage::find(&self.after, stage).map(|(_, block)| block)
+    }
+
+    /// The shape of the feature map after the stem.
+    pub(super) fn after_stem(&self, image: FeatureShape) -> FeatureShape {
+        let channels = self.stem.channels(self.width);
+        self.stem.output(image).with_channels(channels)
     }
 
     /// The shapes of the feature maps after the stem and after each of the four stages. The block after a
     /// stage, if there is one, belongs to the stage.
     #[must_use]
     pub fn shapes(&self, image: FeatureShape) -> [FeatureShape; 5] {
-        let mut shapes = [self.stem.output(image).with_channels(self.width); 5];
+        let mut shapes = [self.after_stem(image); 5];
         for stage in 0..4 {
             let shape = self.stage(stage).output(shapes[stage]);
             shapes[stage + 1] = self

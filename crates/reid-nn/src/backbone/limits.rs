@@ -2,7 +2,7 @@
 
 use reid_core::{FeatureShape, MAX_WEIGHTS, Problems};
 
-use super::{Ibn, ResNetConfig, ResidualKind};
+use super::{Dilation, Ibn, ResNetConfig, ResidualKind, Shortcut, Stem, after_stage};
 use crate::block::BlockConfig;
 
 /// The largest number of blocks in a stage; published networks have at most 36.
@@ -17,27 +17,24 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         let before = problems.len();
         problems.at("blocks", |problems| {
             for (stage, &blocks) in self.blocks.iter().enumerate() {
-                problems.count(&format!("[{stage}]"), blocks, 1..=MAX_BLOCKS);
+                let least = usize::from(stage < 3);
+                problems.count(&format!("[{stage}]"), blocks, least..=MAX_BLOCKS);
             }
         });
         problems.count("width", self.width, 1..=MAX_CHANNELS);
         problems.count("groups", self.groups, 1..=MAX_CHANNELS);
         problems.count("width_per_group", self.width_per_group, 1..=MAX_CHANNELS);
         problems.count("last_stride", self.last_stride, 1..=2);
-        for (index, after) in self.after.iter().enumerate() {
-            let field = format!("after[{index}].stage");
-            problems.count(&field, after.stage, 1..=4);
-            let mut before = self.after[..index].iter();
-            problems.require(
-                &field,
-                before.all(|before| before.stage != after.stage),
-                "a stage that no other entry names",
-                format_args!(
-                    "{} twice; chain blocks with a tuple or with `AttentionConfig::Chain`",
-                    after.stage
-                ),
-            );
-        }
+        let expected = "none for a last stride of 1, which dilation would replace";
+        let holds = self.dilation == Dilation::None || self.last_stride != 1;
+        problems.require(
+            "dilation",
+            holds,
+            expected,
+            format_args!("{:?}", self.dilation),
+        );
+        after_stage::validate_stages(&self.after, problems);
+        after_stage::validate_last(&self.after, self.blocks[3], problems);
         problems.len() == before
     }
 
@@ -65,6 +62,9 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
             ResidualKind::Basic => {
                 let expected = "1 for basic blocks, which have no groups";
                 problems.require("groups", self.groups == 1, expected, self.groups);
+                let expected = "none for basic blocks, which cannot be dilated";
+                let (holds, found) = (self.dilation == Dilation::None, self.dilation);
+                problems.require("dilation", holds, expected, format_args!("{found:?}"));
             }
             ResidualKind::Bottleneck => {
                 let least = 64_usize.div_ceil(self.width);
@@ -75,30 +75,36 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         }
         let expected = "none or b for blocks with 1 hidden channel";
         problems.require("ibn", self.ibn != Ibn::A || hidden != 1, expected, "a");
+        let holds = self.ibn != Ibn::B || !matches!(self.stem, Stem::Deep(_));
+        problems.require("ibn", holds, "none or a for a deep stem", "b");
     }
 
     /// Adds the problems of the blocks in the sockets. The network itself must be valid and fit the images.
     pub(super) fn validate_sockets(&self, input: FeatureShape, problems: &mut Problems) {
-        let mut shape = self.stem.output(input).with_channels(self.width);
+        let mut shape = self.after_stem(input);
         for stage in 0..4 {
-            shape = self.stage(stage).output(shape);
-            let mut fits = problems.at("inside", |problems| self.inside.validate(shape, problems));
-            let mut after = self.after.iter().enumerate();
-            if let Some((index, after)) = after.find(|(_, after)| after.stage == stage + 1) {
-                let field = format!("after[{index}].block");
-                fits &= problems.at(&field, |problems| after.block.validate(shape, problems));
-                if fits {
-                    shape = after.block.output(shape);
-                }
+            let most = (self.width << stage) * self.kind.expansion();
+            if self.blocks[stage] > 0 && self.shortcut == Shortcut::Padded && shape.channels > most
+            {
+                let expected = format_args!("at most {most} channels before stage {}", stage + 1);
+                problems.require("shortcut", false, expected, shape.channels);
+                return;
             }
-            if !fits {
-                return; // later stages would repeat the problem or have no input shape
+            shape = self.stage(stage).output(shape);
+            let fits = problems.at("inside", |problems| self.inside.validate(shape, problems));
+            let after = after_stage::validate_block(&self.after, stage, shape, problems);
+            match after {
+                Some(after) if fits => shape = after,
+                _ => return, // later stages would repeat the problem or have no input shape
             }
         }
     }
 
     /// Estimates the number of weights of a stage, in floating point because it may exceed 64 bits.
     fn stage_weights(&self, stage: usize) -> f64 {
+        if self.blocks[stage] == 0 {
+            return 0.0;
+        }
         let (hidden, groups) = (self.hidden(stage) as f64, self.groups as f64);
         let channels = ((self.width << stage) * self.kind.expansion()) as f64;
         let block = match self.kind {

@@ -8,11 +8,14 @@ use reid_core::FeatureShape;
 use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
 
-use super::ibn::InstanceNormed;
+use super::{
+    ibn::InstanceNormed,
+    shortcut::{PaddedShortcut, Shortcut},
+};
 use crate::{
     attention::SqueezeExcitation,
     block::{Block, BlockConfig, Identity},
-    convolution,
+    convolution::{self, Fan},
     init::Init,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
 };
@@ -54,14 +57,63 @@ pub struct ResidualBlockConfig<I = ()> {
     pub groups: usize,
     /// The stride of the block.
     pub stride: usize,
+    /// The dilation of the 3 x 3 convolution of a bottleneck, from 1.
+    #[serde(default = "undilated")]
+    pub dilation: usize,
     /// Where instance normalisation is used.
     #[serde(default)]
     pub instance: InstanceNormed,
+    /// The shortcut where input and output differ in shape.
+    #[serde(default, skip_serializing_if = "Shortcut::is_projection")]
+    pub shortcut: Shortcut,
+    /// The fan by which initial weights are scaled.
+    #[serde(default, skip_serializing_if = "Fan::is_out")]
+    pub fan: Fan,
     /// The block before the addition, such as squeeze-and-excitation.
     pub inside: I,
 }
 
+const fn undilated() -> usize {
+    1
+}
+
+impl ResidualBlockConfig {
+    /// A block of `planes` planes with stride 1, without groups, instance normalisation or a block inside.
+    #[must_use]
+    pub const fn new(kind: ResidualKind, planes: usize) -> Self {
+        Self {
+            kind,
+            planes,
+            hidden: planes,
+            groups: 1,
+            stride: 1,
+            dilation: 1,
+            instance: InstanceNormed::None,
+            shortcut: Shortcut::Projection,
+            fan: Fan::Out,
+            inside: (),
+        }
+    }
+}
+
 impl<I> ResidualBlockConfig<I> {
+    /// Replaces the block before the addition.
+    #[must_use]
+    pub fn inside<J>(self, inside: J) -> ResidualBlockConfig<J> {
+        ResidualBlockConfig {
+            kind: self.kind,
+            planes: self.planes,
+            hidden: self.hidden,
+            groups: self.groups,
+            stride: self.stride,
+            dilation: self.dilation,
+            instance: self.instance,
+            shortcut: self.shortcut,
+            fan: self.fan,
+            inside,
+        }
+    }
+
     fn channels(&self) -> usize {
         self.planes * self.kind.expansion()
     }
@@ -81,12 +133,9 @@ impl<I> ResidualBlockConfig<I> {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{FeatureShape, Seed};
-/// use reid_nn::{Block, BlockConfig, Init, backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind}};
+/// use reid_nn::{Block, BlockConfig, Init, backbone::{ResidualBlockConfig, ResidualKind}};
 ///
-/// let kind = ResidualKind::Bottleneck;
-/// let instance = InstanceNormed::None;
-/// let config =
-///     ResidualBlockConfig { kind, planes: 8, hidden: 8, groups: 1, stride: 2, instance, inside: () };
+/// let config = ResidualBlockConfig { stride: 2, ..ResidualBlockConfig::new(ResidualKind::Bottleneck, 8) };
 /// let device = Device::default();
 /// let init = Init::new(Seed::new(1), &device);
 /// let block = config.init(FeatureShape::new(16, 8, 4), &init);
@@ -115,6 +164,9 @@ pub struct ResidualBlock<I = Identity> {
     pub in_sum: Option<InstanceNorm>,
     /// The convolution of the shortcut, if input and output differ in shape, and its batch normalisation.
     pub downsample: Option<(Conv2d, Option<BatchNorm>)>,
+    /// The shortcut without parameters, if input and output differ in shape and there is no convolution.
+    #[module(skip)]
+    pub padded: Option<PaddedShortcut>,
 }
 
 impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
@@ -127,8 +179,14 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             "a basic block needs 1 group and {planes} hidden channels, found groups: {}, hidden: {hidden}",
             self.groups
         );
+        let dilation = self.dilation;
+        assert!(
+            dilation == 1 || (kind == ResidualKind::Bottleneck && dilation > 0),
+            "a residual block needs a dilation of at least 1, and of 1 in a basic block; found {dilation}"
+        );
         let conv = |from, to, kernel, stride, groups| {
-            init.conv2d(&convolution::square([from, to], kernel, stride, groups))
+            let config = convolution::square([from, to], kernel, stride, groups);
+            init.conv2d(&config.with_initializer(self.fan.initializer()))
         };
         let norm = |channels| Some(BatchNormConfig::new(channels).init(init.device()));
         let instance = |channels| Some(InstanceNormConfig::new(channels).init(init.device()));
@@ -138,12 +196,17 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             InstanceNormed::Sum => (hidden, None, instance(self.channels())),
         };
         let (from, to) = (input.channels, self.channels());
-        let shortcut = || (conv(from, to, 1, stride, 1), norm(to));
+        let (differ, project) = (stride != 1 || from != to, self.shortcut.is_projection());
+        let padded = (differ && !project).then(|| PaddedShortcut::new([from, to], stride));
+        let projection = || (conv(from, to, 1, stride, 1), norm(to));
         let (conv1, conv2, conv3) = match kind {
             ResidualKind::Basic => (conv(from, to, 3, stride, 1), conv(to, to, 3, 1, 1), None),
             ResidualKind::Bottleneck => (
                 conv(from, hidden, 1, 1, 1),
-                conv(hidden, hidden, 3, stride, self.groups),
+                init.conv2d(&convolution::dilated(
+                    convolution::square([hidden; 2], 3, stride, self.groups),
+                    dilation,
+                )),
                 Some(conv(hidden, to, 1, 1, 1)),
             ),
         };
@@ -157,7 +220,8 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
             conv3,
             se_module: self.inside.init(self.output(input), &init.named("inside")),
             in_sum,
-            downsample: (stride != 1 || from != to).then(shortcut),
+            downsample: (differ && project).then(projection),
+            padded,
         }
     }
 
@@ -165,6 +229,10 @@ impl<I: BlockConfig> BlockConfig for ResidualBlockConfig<I> {
         input
             .strided(3, self.stride, 1)
             .with_channels(self.channels())
+    }
+
+    fn fits_one_size(&self) -> bool {
+        self.inside.fits_one_size()
     }
 }
 
@@ -193,7 +261,10 @@ impl<I: Block> Block for ResidualBlock<I> {
                 let features = features.clone();
                 convolution::normalised(conv, norm.as_ref(), features, Epilogue::None)
             }
-            None => features.clone(),
+            None => match self.padded {
+                Some(padded) => padded.forward(features.clone()),
+                None => features.clone(),
+            },
         };
         let hidden = self.first(features);
         let (last, norm, hidden) = match &self.conv3 {
@@ -241,6 +312,7 @@ impl<I: Block> Block for ResidualBlock<I> {
             downsample: self
                 .downsample
                 .map(|(conv, norm)| convolution::fold_if(conv, norm)),
+            padded: self.padded,
         }
     }
 }
@@ -270,13 +342,21 @@ mod tests {
     )]
     fn a_grouped_basic_block_panics() {
         let config = ResidualBlockConfig {
-            kind: ResidualKind::Basic,
-            planes: 8,
-            hidden: 8,
             groups: 2,
-            stride: 1,
-            instance: InstanceNormed::None,
-            inside: (),
+            ..ResidualBlockConfig::new(ResidualKind::Basic, 8)
+        };
+        let _ = config.init(
+            FeatureShape::new(8, 4, 4),
+            &crate::fixtures::init(&Device::default()),
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a dilation of at least 1, and of 1 in a basic block; found 2")]
+    fn a_dilated_basic_block_panics() {
+        let config = ResidualBlockConfig {
+            dilation: 2,
+            ..ResidualBlockConfig::new(ResidualKind::Basic, 8)
         };
         let _ = config.init(
             FeatureShape::new(8, 4, 4),

@@ -5,7 +5,7 @@ use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use reid_ops::Epilogue;
 
-use super::{Ibn, ResNetConfig, ResidualBlock, Stem};
+use super::{ConvNorm, Ibn, ResNetConfig, ResidualBlock, Stem, after_stage};
 use crate::{
     block::{Block, BlockConfig, Identity, TRIAL_SHAPES},
     convolution,
@@ -17,7 +17,7 @@ use crate::{
 /// before the addition, and after chosen stages.
 ///
 /// ```text
-/// x₀ = pool(relu(bn1(conv1 · image)))
+/// x₀ = pool(relu(bn1(conv1 · image)))     with two more convolutions before the pooling in a deep stem
 /// xₛ = after(layerₛ(xₛ₋₁))       s = 1 … 4
 /// ```
 ///
@@ -50,6 +50,8 @@ pub struct ResNet<I = Identity, A = Identity> {
     pub bn1: Option<BatchNorm>,
     /// The instance normalisation of the stem; present in IBN-b only.
     pub in1: Option<InstanceNorm>,
+    /// The second and the third convolution of a deep stem, and their batch normalisations.
+    pub deep: Option<(ConvNorm, ConvNorm)>,
     /// First stage.
     pub layer1: Vec<ResidualBlock<I>>,
     /// Second stage.
@@ -60,8 +62,9 @@ pub struct ResNet<I = Identity, A = Identity> {
     pub layer4: Vec<ResidualBlock<I>>,
     /// The blocks after the four stages, if there are any.
     pub after: Vec<Option<A>>,
+    /// The kind of stem, which defines the pooling after `conv1`.
     #[module(skip)]
-    stem: Stem,
+    pub stem: Stem,
 }
 
 impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> {
@@ -83,10 +86,18 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
                 .map(|after| after.init(residual, &init))
         };
         ResNet {
-            conv1: init.conv2d(&conv1),
+            conv1: init.conv2d(&conv1.with_initializer(self.fan.initializer())),
             bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(self.width).init(init.device())),
             in1: (self.ibn == Ibn::B)
                 .then(|| InstanceNormConfig::new(self.width).init(init.device())),
+            deep: matches!(self.stem, Stem::Deep(_)).then(|| {
+                let width = self.width;
+                let layer = |to, index| {
+                    let config = convolution::square([width, to], 3, 1, 1);
+                    ConvNorm::new(&config, &init.named("deep").at(index))
+                };
+                (layer(width, 0), layer(2 * width, 1))
+            }),
             layer1: layer(0),
             layer2: layer(1),
             layer3: layer(2),
@@ -100,6 +111,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
         self.shapes(input)[4]
     }
 
+    fn fits_one_size(&self) -> bool {
+        self.inside.fits_one_size() || after_stage::fit_one_size(&self.after)
+    }
+
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         if self.validate_ranges(problems) && self.validate_fit(input, problems) {
             self.validate_sockets(input, problems);
@@ -109,13 +124,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
                     self.inside.validate(map, problems);
                 });
             });
-            for (index, after) in self.after.iter().enumerate() {
-                problems.at(&format!("after[{index}].block"), |problems| {
-                    problems.nested_for_any(TRIAL_SHAPES, |map, problems| {
-                        after.block.validate(map, problems);
-                    });
-                });
-            }
+            after_stage::validate_for_any(&self.after, problems);
         }
     }
 }
@@ -141,6 +150,12 @@ impl<I: Block, A: Block> ResNet<I, A> {
             None => convolution::normalised(&self.conv1, self.bn1.as_ref(), images, Epilogue::Relu),
             Some(norm) => norm.forward_relu(convolution::apply(&self.conv1, images)),
         };
+        let features = match &self.deep {
+            None => features,
+            Some((second, third)) => {
+                third.apply(second.apply(features, Epilogue::Relu), Epilogue::Relu)
+            }
+        };
         self.stem.pool(features)
     }
 }
@@ -157,6 +172,9 @@ impl<I: Block, A: Block> Block for ResNet<I, A> {
             conv1,
             bn1,
             in1: self.in1,
+            deep: self
+                .deep
+                .map(|(second, third)| (second.folded(), third.folded())),
             layer1: self.layer1.fold_batch_norm(),
             layer2: self.layer2.fold_batch_norm(),
             layer3: self.layer3.fold_batch_norm(),
@@ -173,8 +191,11 @@ mod tests {
 
     use burn::tensor::Device;
 
-    use super::{super::MaxPool, *};
-    use crate::parameters;
+    use super::{
+        super::{Dilation, FirstDilation, MaxPool},
+        *,
+    };
+    use crate::{fixtures, parameters};
 
     #[test]
     fn shapes_and_parameter_counts_match_the_published_ones() {
@@ -191,7 +212,7 @@ mod tests {
             (ResNetConfig::resnext101(), 42_128_704, "2048x8x4"),
         ];
         for (config, count, shape) in cases {
-            let network = config.init(image, &crate::fixtures::init(&device));
+            let network = config.init(image, &fixtures::init(&device));
             assert_eq!(parameters::count(&network), count, "{config:?}");
             assert_eq!(config.output(image).to_string(), shape);
             assert_eq!(config.with_last_stride(1).output(image).positions(), 128);
@@ -201,13 +222,16 @@ mod tests {
     #[test]
     fn shapes_match_the_configuration_for_both_max_poolings() {
         let device = Device::default();
-        for pool in [MaxPool::Padded, MaxPool::Ceil] {
+        let pools = [MaxPool::Padded, MaxPool::Ceil];
+        for stem in pools
+            .into_iter()
+            .flat_map(|pool| [Stem::Large(pool), Stem::Deep(pool)])
+        {
             for size in [InputSize::new(64, 32), InputSize::new(70, 33)] {
-                let stem = Stem::Large(pool);
                 let config = ResNetConfig::resnet18().with_width(2).with_stem(stem);
                 let image = Tensor::ones([1, 3, size.height, size.width], &device);
                 let stages = config
-                    .init(size.rgb(), &crate::fixtures::init(&device))
+                    .init(size.rgb(), &fixtures::init(&device))
                     .stages(image);
                 for (found, expected) in stages.iter().zip(config.shapes(size.rgb())) {
                     let FeatureShape {
@@ -218,7 +242,7 @@ mod tests {
                     assert_eq!(
                         found.dims(),
                         [1, channels, height, width],
-                        "{pool:?} {size}"
+                        "{stem:?} {size}"
                     );
                 }
             }
@@ -226,13 +250,93 @@ mod tests {
     }
 
     #[test]
+    fn dilated_networks_keep_their_size_and_their_parameters() {
+        let device = Device::default();
+        let image = InputSize::new(769, 769).rgb();
+        // Output sides of the stages, and the dilations of the first and second block of stages 3 and 4.
+        let cases = [
+            (Dilation::None, [193, 97, 49, 25], [1, 1, 1, 1]),
+            (
+                Dilation::Stride16(FirstDilation::Previous),
+                [193, 97, 49, 49],
+                [1, 1, 1, 2],
+            ),
+            (
+                Dilation::Stride8(FirstDilation::Previous),
+                [193, 97, 97, 97],
+                [1, 2, 2, 4],
+            ),
+            (
+                Dilation::Stride8(FirstDilation::Stage),
+                [193, 97, 97, 97],
+                [2, 2, 4, 4],
+            ),
+        ];
+        for (dilation, sides, dilations) in cases {
+            let config = ResNetConfig::resnet101().with_dilation(dilation);
+            let [_, shapes @ ..] = config.shapes(image);
+            assert_eq!(shapes.map(|shape| shape.height), sides, "{dilation:?}");
+            let network = config.init(image, &fixtures::init(&device));
+            assert_eq!(parameters::count(&network), 42_500_160, "{dilation:?}");
+            let blocks = [&network.layer3, &network.layer4];
+            let found = blocks.map(|stage| [0, 1].map(|block| stage[block].conv2.dilation[0]));
+            assert_eq!(found.concat(), dilations, "{dilation:?}");
+            let strides = blocks.map(|stage| {
+                let (shortcut, _) = stage[0].downsample.as_ref().expect("a shortcut");
+                [stage[0].conv2.stride, shortcut.stride]
+            });
+            let expected = [2, 3].map(|stage| [[sides[stage - 1].div_ceil(sides[stage]); 2]; 2]);
+            assert_eq!(strides, expected, "{dilation:?}");
+        }
+    }
+
+    #[test]
+    fn the_deep_stem_doubles_the_channels_of_the_first_stage() {
+        let (device, image) = (Device::default(), InputSize::new(64, 64).rgb());
+        let config = ResNetConfig::resnet101().with_stem(Stem::Deep(MaxPool::Padded));
+        let network = config.init(image, &fixtures::init(&device));
+        // The published backbone of PSPNet: semseg's deep stem with an entry of 128 channels.
+        assert_eq!(parameters::count(&network), 42_623_936);
+        assert_eq!(config.shapes(image)[0], FeatureShape::new(128, 16, 16));
+    }
+
+    #[test]
+    fn a_folded_deep_stem_computes_the_same() {
+        let (device, image) = (Device::default(), InputSize::new(32, 32).rgb());
+        let mut config = ResNetConfig::resnet50().with_width(2);
+        config = config
+            .with_stem(Stem::Deep(MaxPool::Ceil))
+            .with_dilation(Dilation::Stride8(FirstDilation::Stage));
+        let network = fixtures::weights(config.init(image, &fixtures::init(&device)));
+        let images = fixtures::tensor([1, 3, 32, 32], -1.0..1.0, &device);
+        let expected = network.forward(images.clone());
+        let found = network.fold_batch_norm().forward(images);
+        let difference = (found - expected.clone()).abs().max().into_scalar::<f32>();
+        let largest = expected.abs().max().into_scalar::<f32>();
+        assert!(difference <= 1e-4 * largest, "{difference} of {largest}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a ResNet: dilation: expected none for a last stride of 1")]
+    fn dilation_and_a_last_stride_of_1_panic() {
+        let config = ResNetConfig::resnet50().with_last_stride(1);
+        let config = config.with_dilation(Dilation::Stride16(FirstDilation::Stage));
+        let _ = config.init(InputSize::PERSON.rgb(), &fixtures::init(&Device::default()));
+    }
+
+    #[test]
+    #[should_panic(expected = "a ResNet: dilation: expected none for basic blocks")]
+    fn dilated_basic_blocks_panic() {
+        let config = ResNetConfig::resnet18();
+        let config = config.with_dilation(Dilation::Stride16(FirstDilation::Stage));
+        let _ = config.init(InputSize::PERSON.rgb(), &fixtures::init(&Device::default()));
+    }
+
+    #[test]
     #[should_panic(expected = "a ResNet: last_stride: expected 1 to 2, found 3")]
     fn a_last_stride_of_3_panics() {
         let config = ResNetConfig::resnet18().with_last_stride(3);
-        let _ = config.init(
-            InputSize::PERSON.rgb(),
-            &crate::fixtures::init(&Device::default()),
-        );
+        let _ = config.init(InputSize::PERSON.rgb(), &fixtures::init(&Device::default()));
     }
 
     #[test]
@@ -241,19 +345,13 @@ mod tests {
     )]
     fn two_entries_for_one_stage_panic() {
         let config = ResNetConfig::resnet18().after(&[3], ()).and_after(&[3], ());
-        let _ = config.init(
-            InputSize::PERSON.rgb(),
-            &crate::fixtures::init(&Device::default()),
-        );
+        let _ = config.init(InputSize::PERSON.rgb(), &fixtures::init(&Device::default()));
     }
 
     #[test]
     #[should_panic(expected = "a ResNet: after[0].stage: expected 1 to 4, found 0")]
     fn stage_0_panics() {
         let config = ResNetConfig::resnet18().after(&[0], ());
-        let _ = config.init(
-            InputSize::PERSON.rgb(),
-            &crate::fixtures::init(&Device::default()),
-        );
+        let _ = config.init(InputSize::PERSON.rgb(), &fixtures::init(&Device::default()));
     }
 }

@@ -1,4 +1,4 @@
-//! Splits a ResNet into early stages, which branches share, and late stages, of which each branch has a copy
+//! Splits a network into early stages, which branches share, and late stages, of which each branch has a copy
 //! (Wang et al., ACM MM 2018, arXiv:1804.01438; Liu et al., AI City 2020).
 
 use burn::{module::Module, tensor::Tensor};
@@ -9,7 +9,12 @@ use super::{ResNet, ResNetConfig, ResidualBlock};
 use crate::block::{Block, BlockConfig, Identity};
 use crate::init::Init;
 
-/// The block of a stage before which a ResNet is split.
+/// The network that is split, in messages.
+const RESNET: &str = "a ResNet";
+
+/// The block of a stage before which a ResNet or an OSNet is split.
+///
+/// In an OSNet, the transition to a stage belongs to its block 0, and stage 4 is a single block.
 ///
 /// ```
 /// use reid_nn::backbone::SplitPoint;
@@ -28,7 +33,7 @@ pub struct SplitPoint {
 }
 
 impl SplitPoint {
-    /// Adds a problem if a ResNet with `blocks` blocks per stage has no such block.
+    /// Adds a problem if a network with `blocks` blocks per stage has no such block.
     pub fn validate(self, blocks: [usize; 4], problems: &mut Problems) {
         problems.count("stage", self.stage, 1..=4);
         if let Some(most) = self
@@ -40,6 +45,19 @@ impl SplitPoint {
                 format_args!("below {most}, the number of blocks in stage {}", self.stage);
             problems.require("block", self.block < *most, expected, self.block);
         }
+    }
+
+    /// Checks that a network, such as `a ResNet`, has a block at the split point.
+    ///
+    /// # Panics
+    /// If a network with `blocks` blocks per stage has no such block.
+    pub(super) fn check(self, network: &str, blocks: [usize; 4]) {
+        let exists = (1..=4).contains(&self.stage) && self.block < blocks[self.stage - 1];
+        assert!(
+            exists,
+            "{network} with {blocks:?} blocks per stage cannot be split {self}; \
+             stages count from 1, blocks from 0"
+        );
     }
 }
 
@@ -130,7 +148,7 @@ impl<I: Block, A: Block> ResNet<I, A> {
             &mut self.layer4,
         ];
         let blocks = layers.each_ref().map(|layer| layer.len());
-        check(split, blocks);
+        split.check(RESNET, blocks);
         let late = layers.into_iter().enumerate().skip(split.stage - 1);
         let stages = late.map(|(stage, layer)| {
             let kept = if stage == split.stage - 1 {
@@ -149,15 +167,6 @@ impl<I: Block, A: Block> ResNet<I, A> {
     }
 }
 
-fn check(split: SplitPoint, blocks: [usize; 4]) {
-    let exists = (1..=4).contains(&split.stage) && split.block < blocks[split.stage - 1];
-    assert!(
-        exists,
-        "a ResNet with {blocks:?} blocks per stage cannot be split {split}; \
-         stages count from 1, blocks from 0"
-    );
-}
-
 impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I, A> {
     type Block = ResNet<I::Block, A::Block>;
 
@@ -173,11 +182,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I
         let Some(split) = self.split else {
             return self.network.output(input);
         };
-        check(split, self.network.blocks);
+        split.check(RESNET, self.network.blocks);
         let stage = split.stage - 1;
         let mut blocks = self.network.stage(stage);
         blocks.truncate(split.block);
         blocks.output(self.network.shapes(input)[stage])
+    }
+
+    fn fits_one_size(&self) -> bool {
+        self.network.fits_one_size()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -193,7 +206,7 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I
 impl<I: BlockConfig + Clone, A: BlockConfig> LateStagesConfig<I, A> {
     /// The residual blocks of each stage after the split point, and the block after the stage.
     fn stages(&self) -> impl Iterator<Item = (Vec<super::ResidualBlockConfig<I>>, Option<&A>)> {
-        check(self.split, self.network.blocks);
+        self.split.check(RESNET, self.network.blocks);
         let first = self.split.stage - 1;
         (first..4).map(move |stage| {
             let mut blocks = self.network.stage(stage);
@@ -228,6 +241,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I,
             let input = blocks.output(input);
             after.map_or(input, |after| after.output(input))
         })
+    }
+
+    fn fits_one_size(&self) -> bool {
+        self.network.fits_one_size()
     }
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {

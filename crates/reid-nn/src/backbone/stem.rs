@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 pub enum Stem {
     /// A 7 x 7 convolution with stride 2, then 3 x 3 max pooling with stride 2: a quarter of the image size.
     Large(MaxPool),
+    /// Three 3 x 3 convolutions, the first with stride 2 and the last with twice the width, then 3 x 3 max
+    /// pooling with stride 2: a quarter of the image size. For a [`ResNet`](super::ResNet) only; the deep
+    /// stem of semseg's `PSPNet` (Zhao et al., CVPR 2017, arXiv:1612.01105).
+    Deep(MaxPool),
     /// A 3 x 3 convolution with stride 1 and no pooling, for small images such as those of CIFAR.
     Small,
 }
@@ -26,10 +30,12 @@ pub enum MaxPool {
 }
 
 impl Stem {
-    /// The kernel size and the stride of the convolution.
+    /// The kernel size and the stride of the first convolution; further ones keep the size of the feature
+    /// map.
     pub(super) const fn convolution(self) -> (usize, usize) {
         match self {
             Self::Large(_) => (7, 2),
+            Self::Deep(_) => (3, 2),
             Self::Small => (3, 1),
         }
     }
@@ -38,7 +44,16 @@ impl Stem {
     pub(super) fn fits(self, image: FeatureShape) -> bool {
         let (kernel, stride) = self.convolution();
         let convolved = image.strided(kernel, stride, kernel / 2);
-        self != Self::Large(MaxPool::Ceil) || convolved.height.min(convolved.width) > 1
+        let pools_inside = matches!(self, Self::Large(MaxPool::Ceil) | Self::Deep(MaxPool::Ceil));
+        !pools_inside || convolved.height.min(convolved.width) > 1
+    }
+
+    /// The number of channels after the stem of a network of this width.
+    pub(super) const fn channels(self, width: usize) -> usize {
+        match self {
+            Self::Deep(_) => 2 * width,
+            Self::Large(_) | Self::Small => width,
+        }
     }
 
     /// The shape after the stem, with the channels of the image.
@@ -46,8 +61,10 @@ impl Stem {
         let (kernel, stride) = self.convolution();
         let convolved = image.strided(kernel, stride, kernel / 2);
         match self {
-            Self::Large(MaxPool::Padded) => convolved.strided(3, 2, 1),
-            Self::Large(MaxPool::Ceil) => {
+            Self::Large(MaxPool::Padded) | Self::Deep(MaxPool::Padded) => {
+                convolved.strided(3, 2, 1)
+            }
+            Self::Large(MaxPool::Ceil) | Self::Deep(MaxPool::Ceil) => {
                 // ceil((n - 3) / 2) + 1 = floor((n + 1 - 3) / 2) + 1
                 let FeatureShape {
                     channels,
@@ -63,8 +80,8 @@ impl Stem {
     /// Applies the max pooling after the convolution, if the stem has one.
     pub(super) fn pool(self, features: Tensor<4>) -> Tensor<4> {
         let (padding, ceil_mode) = match self {
-            Self::Large(MaxPool::Padded) => (1, false),
-            Self::Large(MaxPool::Ceil) => (0, true),
+            Self::Large(MaxPool::Padded) | Self::Deep(MaxPool::Padded) => (1, false),
+            Self::Large(MaxPool::Ceil) | Self::Deep(MaxPool::Ceil) => (0, true),
             Self::Small => return features,
         };
         let options = MaxPoolOptions::new([3, 3])

@@ -5,8 +5,11 @@ use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep};
-use crate::block::{Block, BlockConfig, TRIAL_SHAPES};
-use crate::init::Init;
+use crate::{
+    block::{Block, BlockConfig, TRIAL_SHAPES},
+    init::Init,
+    similarity_map::EmbeddingTerms,
+};
 
 /// Configuration of [`BlockThenHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +91,10 @@ impl<B: Block, H: Head> Head for BlockThenHead<B, H> {
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
         self.head.forward_train(self.block.forward(features), step)
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        self.head.embedding_terms(self.block.forward(features))
     }
 
     fn fold_batch_norm(self) -> Self {

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Head, HeadConfig, OutputShape, ReidOutput};
 use crate::{
+    distance,
     init::Init,
     linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
+    similarity_map::EmbeddingTerms,
 };
 
 /// The side of the neck from which the embedding is taken.
@@ -26,6 +28,29 @@ pub enum NeckFeature {
     Before,
     /// After the normalisation, as in the strong baseline.
     After,
+    /// After the normalisation, scaled to length 1. Parts of a concatenated embedding then count equally, as
+    /// in the evaluation of `LightMBN`. A vector shorter than 1e-12 is not scaled.
+    AfterUnit,
+}
+
+impl NeckFeature {
+    /// Replaces the embedding of an output, which is taken before the neck, if this is another side.
+    pub(super) fn select(self, output: ReidOutput, after: Tensor<2>) -> ReidOutput {
+        match self {
+            Self::Before => output,
+            Self::After => output.with_embedding(after),
+            Self::AfterUnit => output.with_embedding(distance::unit(after)),
+        }
+    }
+
+    /// Splits the embedding, given the terms before the neck.
+    pub(super) fn terms(self, before: EmbeddingTerms, neck: &BatchNorm) -> EmbeddingTerms {
+        match self {
+            Self::Before => before,
+            Self::After => before.batch_norm(neck),
+            Self::AfterUnit => before.batch_norm(neck).unit(),
+        }
+    }
 }
 
 /// Configuration of [`BnNeck`].
@@ -67,8 +92,9 @@ pub struct BnNeck {
     pub bottleneck: BatchNorm,
     /// The identity classifier, without bias. Its weights are drawn from N(0, 0.001²).
     pub classifier: Linear,
+    /// The side of the neck from which the embedding is taken.
     #[module(skip)]
-    embedding: NeckFeature,
+    pub embedding: NeckFeature,
 }
 
 impl HeadConfig for BnNeckConfig {
@@ -112,11 +138,13 @@ impl Head for BnNeck {
         let before = self.pool.forward(features);
         let after = self.bottleneck.forward(before.clone());
         let logits = linear::apply(&self.classifier, after.clone());
-        let output = ReidOutput::single(before, logits);
-        match self.embedding {
-            NeckFeature::Before => output,
-            NeckFeature::After => output.with_embedding(after),
-        }
+        self.embedding
+            .select(ReidOutput::single(before, logits), after)
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let before = EmbeddingTerms::pooled(&self.pool, features);
+        Some(self.embedding.terms(before, &self.bottleneck))
     }
 }
 
@@ -151,7 +179,13 @@ mod tests {
         let device = Device::default();
         let input = FeatureShape::new(2, 1, 1);
         let features = Tensor::<4>::from_data([[[[3.0]], [[5.0]]]], &device);
-        for (side, expected) in [(NeckFeature::Before, 3.0), (NeckFeature::After, 1.0)] {
+        let sides = [
+            (NeckFeature::Before, 3.0),
+            (NeckFeature::After, 1.0),
+            // The second value is (5 - 1)/2 = 2: 1/√(1 + 4).
+            (NeckFeature::AfterUnit, 0.447_213_6),
+        ];
+        for (side, expected) in sides {
             let head = BnNeckConfig::new().with_embedding(side).init(
                 input,
                 2,

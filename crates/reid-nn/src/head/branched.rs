@@ -1,6 +1,6 @@
 //! `BranchedHead`: an optional global branch and further branches, whose features are augmented in training
 //! (Zhang et al., Grad-CAM guided progressive feature `CutMix`; Dai et al., Batch `DropBlock` Network, ICCV
-//! 2019, arXiv:1811.07130). The heads of FNC and MGN are configurations of it.
+//! 2019, arXiv:1811.07130). The heads of FNC, MGN and `LightMBN` are configurations of it.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use crate::{
     backbone::ResidualBlock,
     block::Block,
     grad_cam::{ClosedForm, Target},
+    similarity_map::EmbeddingTerms,
 };
 
 /// An optional global branch on the feature map, and further branches whose features can be augmented in
@@ -39,6 +40,7 @@ use crate::{
 /// | [Progressive feature `CutMix`, Batch `DropBlock`](BranchedHeadConfig) | linear, batch norm, `ReLU` | yes | the same, each with an augmentation |
 /// | [FNC](super::FncHead) | no | no | each has its own late stages and attention, then a neck |
 /// | [MGN](super::MgnHead) | no | no | each has its own late stages, then stripes |
+/// | [LightMBN](super::LightMbnHead) | no | no | each has its own late stages, then necks, stripes or groups of channels |
 /// | [any other](BranchesConfig) | any [`Head`] | yes or no | [`Branches`]: a `Vec` of one type of head, or a tuple of several |
 ///
 /// An augmentation can use the Grad-CAM of the previous branch on its input: T for the global branch, and the
@@ -192,6 +194,16 @@ impl<B: Branches, G: Head> Head for BranchedHead<B, G> {
 
     fn forward_train(&self, features: Tensor<4>, step: TrainingStep<'_>) -> ReidOutput {
         self.forward_traced(features, step).output
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let shared = self.shared(&features);
+        let global = self.global.iter();
+        let global = global.map(|global| global.embedding_terms(features.clone()));
+        let branches = self.branches.list().into_iter();
+        let branches = branches.map(|branch| branch.terms(shared.clone()));
+        let terms: Option<Vec<_>> = global.chain(branches).collect();
+        terms?.into_iter().reduce(EmbeddingTerms::concat)
     }
 
     fn fold_batch_norm(self) -> Self {

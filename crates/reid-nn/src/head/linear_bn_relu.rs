@@ -19,6 +19,7 @@ use crate::{
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
     precision::widened,
+    similarity_map::EmbeddingTerms,
 };
 
 /// Configuration of [`LinearBnReluHead`].
@@ -186,6 +187,13 @@ impl Head for LinearBnReluHead {
         let output = pass.output();
         let cam = PassCam::new(move |labels| self.pass_cam(&features, &pass, labels));
         (output, Some(cam))
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let bias = self.reduction.bias.as_ref().map(Param::val);
+        let hidden =
+            EmbeddingTerms::pooled(&self.pool, features).linear(self.reduction.weight.val(), bias);
+        Some(hidden.batch_norm(&self.norm).relu())
     }
 }
 

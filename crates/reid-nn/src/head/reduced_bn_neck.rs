@@ -3,7 +3,7 @@
 
 use burn::{
     config::Config,
-    module::Module,
+    module::{Module, Param},
     nn::{Linear, LinearConfig},
     tensor::Tensor,
 };
@@ -17,6 +17,7 @@ use crate::{
     linear,
     norm::{BatchNorm, BatchNormConfig},
     pool::{Pool, PoolConfig},
+    similarity_map::EmbeddingTerms,
 };
 
 /// Configuration of [`ReducedBnNeck`].
@@ -66,8 +67,9 @@ pub struct ReducedBnNeck {
     pub bottleneck: BatchNorm,
     /// The identity classifier, without bias. Its weights are drawn from N(0, 0.001²).
     pub classifier: Linear,
+    /// The side of the neck from which the embedding is taken.
     #[module(skip)]
-    embedding: NeckFeature,
+    pub embedding: NeckFeature,
 }
 
 impl HeadConfig for ReducedBnNeckConfig {
@@ -103,10 +105,16 @@ impl Head for ReducedBnNeck {
         let hidden = linear::apply(&self.reduction, self.pool.forward(features));
         let before = self.norm.forward_relu(hidden);
         let after = self.bottleneck.forward(before.clone());
-        let output = ReidOutput::single(before, linear::apply(&self.classifier, after.clone()));
-        match self.embedding {
-            NeckFeature::Before => output,
-            NeckFeature::After => output.with_embedding(after),
-        }
+        let logits = linear::apply(&self.classifier, after.clone());
+        self.embedding
+            .select(ReidOutput::single(before, logits), after)
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let bias = self.reduction.bias.as_ref().map(Param::val);
+        let hidden =
+            EmbeddingTerms::pooled(&self.pool, features).linear(self.reduction.weight.val(), bias);
+        let before = hidden.batch_norm(&self.norm).relu();
+        Some(self.embedding.terms(before, &self.bottleneck))
     }
 }

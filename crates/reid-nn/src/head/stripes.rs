@@ -2,14 +2,14 @@
 //! Discriminative Features with Multiple Granularities, ACM MM 2018, arXiv:1804.01438).
 
 use burn::{config::Config, module::Module, tensor::Tensor};
-use reid_core::{FeatureShape, Problems};
+use reid_core::{FeatureShape, Problems, strict};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Head, HeadConfig, LinearBnReluHead, LinearBnReluHeadConfig, OutputShape, ReidOutput,
     validate_dimensions,
 };
-use crate::init::Init;
-use crate::pool::PoolConfig;
+use crate::{init::Init, pool::PoolConfig, similarity_map::EmbeddingTerms};
 
 /// Configuration of [`StripeHead`].
 #[derive(Config, Debug, PartialEq)]
@@ -49,11 +49,79 @@ pub struct StripeHeadConfig {
 /// assert_eq!((output.features.len(), output.logits.len()), (1, 4));
 /// ```
 #[derive(Module, Debug)]
-pub struct StripeHead {
+pub struct StripeHead<H = LinearBnReluHead> {
     /// The head of the whole feature map.
-    pub whole: LinearBnReluHead,
+    pub whole: H,
     /// The heads of the stripes, from top to bottom.
-    pub stripes: Vec<LinearBnReluHead>,
+    pub stripes: Vec<H>,
+}
+
+/// Configuration of a [`StripeHead`] whose parts have any head, such as a neck.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Head, HeadConfig, Init, head::{LinearBnNeckConfig, StripesConfig}, pool::PoolConfig};
+///
+/// let device = Device::default();
+/// let stripe = LinearBnNeckConfig::new().with_dimensions(4);
+/// let config = StripesConfig { stripes: 2, whole: stripe.clone().with_pool(PoolConfig::Max), stripe };
+/// let head = config.init(FeatureShape::new(16, 6, 2), 10, &Init::new(Seed::new(1), &device));
+/// let output = head.forward(Tensor::ones([2, 16, 6, 2], &device));
+/// assert_eq!(output.embedding.dims(), [2, 12]);
+/// assert_eq!((output.features.len(), output.logits.len()), (1, 3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "C: Deserialize<'de>"))]
+pub struct StripesConfig<C> {
+    /// The number of horizontal stripes, which divides the height of the feature map.
+    pub stripes: usize,
+    /// The head of the whole feature map.
+    #[serde(deserialize_with = "strict")]
+    pub whole: C,
+    /// The head of each stripe.
+    #[serde(deserialize_with = "strict")]
+    pub stripe: C,
+}
+
+impl<C: HeadConfig> HeadConfig for StripesConfig<C> {
+    type Head = StripeHead<C::Head>;
+
+    fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> Self::Head {
+        Problems::refuse("StripeHead", |problems| self.validate(input, problems));
+        let stripe = FeatureShape {
+            height: input.height / self.stripes.max(1),
+            ..input
+        };
+        let stripe = |index: usize| self.stripe.init(stripe, classes, &init.at(index));
+        StripeHead {
+            whole: self.whole.init(input, classes, &init.at(0)),
+            stripes: (1..=self.stripes).map(stripe).collect(),
+        }
+    }
+
+    fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
+        let stripe = self.stripe.output(input, classes).embedding;
+        let mut output = self.whole.output(input, classes);
+        output.embedding += self.stripes * stripe;
+        output
+    }
+
+    fn validate(&self, input: FeatureShape, problems: &mut Problems) {
+        validate_stripes(self.stripes, input, problems);
+        problems.at("whole", |problems| self.whole.validate(input, problems));
+        problems.at("stripe", |problems| self.stripe.validate(input, problems));
+    }
+}
+
+/// Adds a problem if the stripes do not divide the height of the feature map.
+pub(super) fn validate_stripes(stripes: usize, input: FeatureShape, problems: &mut Problems) {
+    problems.require(
+        "stripes",
+        stripes == 0 || input.height.is_multiple_of(stripes),
+        format_args!("0 or a divisor of the height of the feature map {input}"),
+        stripes,
+    );
 }
 
 impl HeadConfig for StripeHeadConfig {
@@ -61,16 +129,16 @@ impl HeadConfig for StripeHeadConfig {
 
     fn init(&self, input: FeatureShape, classes: usize, init: &Init<'_>) -> StripeHead {
         Problems::refuse("StripeHead", |problems| self.validate(input, problems));
-        let stripes = self.stripes;
-        let config = LinearBnReluHeadConfig {
+        let whole = LinearBnReluHeadConfig {
             dimensions: self.dimensions,
             pool: PoolConfig::Max,
         };
-        let head = |index: usize| config.init(input, classes, &init.at(index));
-        StripeHead {
-            whole: head(0),
-            stripes: (1..=stripes).map(head).collect(),
-        }
+        let config = StripesConfig {
+            stripes: self.stripes,
+            stripe: whole.clone(),
+            whole,
+        };
+        config.init(input, classes, init)
     }
 
     fn output(&self, _input: FeatureShape, classes: usize) -> OutputShape {
@@ -79,18 +147,12 @@ impl HeadConfig for StripeHeadConfig {
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
-        let stripes = self.stripes;
-        problems.require(
-            "stripes",
-            stripes == 0 || input.height.is_multiple_of(stripes),
-            format_args!("0 or a divisor of the height of the feature map {input}"),
-            stripes,
-        );
+        validate_stripes(self.stripes, input, problems);
         validate_dimensions("dimensions", self.dimensions, input.channels, problems);
     }
 }
 
-impl Head for StripeHead {
+impl<H: Head> Head for StripeHead<H> {
     fn forward(&self, features: Tensor<4>) -> ReidOutput {
         let whole = self.whole.forward(features.clone());
         if self.stripes.is_empty() {
@@ -106,6 +168,25 @@ impl Head for StripeHead {
                 };
                 output.concat(stripe)
             })
+    }
+
+    fn embedding_terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        let [_, _, height, _] = features.dims();
+        let whole = self.whole.embedding_terms(features.clone())?;
+        let rows = height / self.stripes.len().max(1);
+        let mut stripes = self.stripes.iter().enumerate();
+        stripes.try_fold(whole, |terms, (index, head)| {
+            let stripe = features.clone().narrow(2, index * rows, rows);
+            let stripe = head.embedding_terms(stripe)?;
+            Some(terms.concat(stripe.in_stripe(index * rows, rows, height)))
+        })
+    }
+
+    fn fold_batch_norm(self) -> Self {
+        Self {
+            whole: self.whole.fold_batch_norm(),
+            stripes: self.stripes.fold_batch_norm(),
+        }
     }
 }
 

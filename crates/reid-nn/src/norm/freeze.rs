@@ -5,6 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
+use crate::traversal;
+
 /// Switches every batch normalisation of a module to its running statistics, which then are no longer
 /// updated. The layers of this library and those of Burn are switched. Their weights and biases still take
 /// gradients, and other layers, such as dropout, are unchanged.
@@ -24,21 +26,27 @@ use burn::{
 /// ```
 #[must_use]
 pub fn freeze_statistics<M: Module>(module: M) -> M {
-    module.map(&mut Switch {
-        containers: Vec::new(),
-        switches_off: |in_norm| in_norm,
-        gradients: true,
-    })
+    traversal::map(
+        module,
+        &mut Switch {
+            containers: Vec::new(),
+            switches_off: |in_norm| in_norm,
+            gradients: true,
+        },
+    )
 }
 
 /// Switches off the gradients of all parameters and every training flag except those of batch normalisations,
 /// to repeat the forward pass of a training step.
 pub(crate) fn freeze_but_statistics<M: Module>(module: M) -> M {
-    module.map(&mut Switch {
-        containers: Vec::new(),
-        switches_off: |in_norm| !in_norm,
-        gradients: false,
-    })
+    traversal::map(
+        module,
+        &mut Switch {
+            containers: Vec::new(),
+            switches_off: |in_norm| !in_norm,
+            gradients: false,
+        },
+    )
 }
 
 /// Switches training flags off, depending on whether they belong to a batch normalisation.

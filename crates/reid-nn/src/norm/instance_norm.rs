@@ -45,7 +45,8 @@ pub struct InstanceNorm {
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
-    epsilon: f64,
+    /// The constant ε added to the variance.
+    pub epsilon: f64,
 }
 
 impl InstanceNormConfig {

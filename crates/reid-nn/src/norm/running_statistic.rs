@@ -1,4 +1,4 @@
-//! A running statistic, which a forward pass updates.
+//! A running statistic, or another tensor that a forward pass updates.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,8 +10,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// A running statistic with one value per channel, such as the running mean of batch normalisation. It is
-/// updated by a forward pass, saved with the weights and never trained.
+/// A running statistic with one value per channel, such as the running mean of batch normalisation, or with
+/// more dimensions, such as the memory of a [`CrossBatchMemory`](crate::loss::CrossBatchMemory). It is updated
+/// by a forward pass, saved with the weights and never trained.
 ///
 /// It differs from Burn's `RunningState` in two ways. The latest value is the one that is read, saved and
 /// copied, whereas records of a `RunningState` lag by one step. **A copy is independent**, whereas clones of
@@ -23,26 +24,26 @@ use burn::{
 /// use reid_nn::norm::RunningStatistic;
 ///
 /// let device = Device::default();
-/// let original = RunningStatistic::new(Tensor::zeros([2], &device));
+/// let original = RunningStatistic::new(Tensor::<1>::zeros([2], &device));
 /// let copy = original.clone();
 /// original.set(Tensor::ones([2], &device));
 /// assert_eq!(original.value().sum().into_scalar::<f32>(), 2.0);
 /// assert_eq!(copy.value().sum().into_scalar::<f32>(), 0.0);
 /// ```
 #[derive(Debug)]
-pub struct RunningStatistic {
+pub struct RunningStatistic<const D: usize = 1> {
     id: ParamId,
-    value: Mutex<Tensor<1>>,
+    value: Mutex<Tensor<D>>,
 }
 
-impl RunningStatistic {
+impl<const D: usize> RunningStatistic<D> {
     /// Creates a statistic with its initial value.
     #[must_use]
-    pub fn new(value: Tensor<1>) -> Self {
+    pub fn new(value: Tensor<D>) -> Self {
         Self::with_id(ParamId::new(), value)
     }
 
-    fn with_id(id: ParamId, value: Tensor<1>) -> Self {
+    fn with_id(id: ParamId, value: Tensor<D>) -> Self {
         Self {
             id,
             value: Mutex::new(value),
@@ -51,30 +52,30 @@ impl RunningStatistic {
 
     /// Returns the latest value.
     #[must_use]
-    pub fn value(&self) -> Tensor<1> {
+    pub fn value(&self) -> Tensor<D> {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         value.clone()
     }
 
     /// Sets the value without its autodiff history.
-    pub fn set(&self, value: Tensor<1>) {
+    pub fn set(&self, value: Tensor<D>) {
         let mut slot = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = value.detach();
     }
 
-    fn into_parts(self) -> (ParamId, Tensor<1>) {
+    fn into_parts(self) -> (ParamId, Tensor<D>) {
         let value = self.value.into_inner();
         (self.id, value.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Clone for RunningStatistic {
+impl<const D: usize> Clone for RunningStatistic<D> {
     fn clone(&self) -> Self {
         Self::with_id(self.id, self.value())
     }
 }
 
-impl Module for RunningStatistic {
+impl<const D: usize> Module for RunningStatistic<D> {
     fn collect_devices(&self, mut devices: Devices) -> Devices {
         let device = self.value().device();
         if !devices.contains(&device) {
@@ -119,13 +120,14 @@ impl Module for RunningStatistic {
     }
 }
 
-impl ModuleDisplayDefault for RunningStatistic {
+impl<const D: usize> ModuleDisplayDefault for RunningStatistic<D> {
     fn content(&self, content: Content) -> Option<Content> {
-        let [channels] = self.value().dims();
+        let dims = self.value().dims().map(|size| size.to_string());
+        let dims = dims.join(", ");
         content
-            .add_formatted(&format!("Running({channels})"))
+            .add_formatted(&format!("Running({dims})"))
             .optional()
     }
 }
 
-impl ModuleDisplay for RunningStatistic {}
+impl<const D: usize> ModuleDisplay for RunningStatistic<D> {}

@@ -28,6 +28,16 @@ pub(super) enum Form {
 const FOUR: usize = 16;
 
 impl Form {
+    /// The form of a convolution with groups on CUDA; `None` if it is left to Burn as it is.
+    ///
+    /// Burn has no matrix product for groups, and its backward pass launches one kernel after another for
+    /// each group. For depthwise convolutions it has kernels, forward and backward. As a dense convolution,
+    /// a depthwise one would need as many times the multiplications as there are channels.
+    pub(super) fn of_groups(groups: usize, channels: usize) -> Option<Self> {
+        let depthwise = groups == channels;
+        (!depthwise).then_some(Self::Groups(groups))
+    }
+
     /// The options of the rewritten convolution.
     pub(super) fn options(self, given: ConvOptions<2>) -> ConvOptions<2> {
         match self {
@@ -98,5 +108,16 @@ impl Stem {
             padding: padding.map(|padding| padding.next_multiple_of(2)),
             pixels: [batch, FOUR, rows, columns],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Form;
+
+    #[test]
+    fn depthwise_convolutions_are_not_made_dense() {
+        assert_eq!(Form::of_groups(32, 128), Some(Form::Groups(32)));
+        assert_eq!(Form::of_groups(128, 128), None);
     }
 }

@@ -28,9 +28,7 @@ pub(super) fn form(
     }
     if crate::is_cuda(&input.device()) {
         if options.groups > 1 {
-            // Burn has no matrix product for groups on CUDA, and its backward pass launches one kernel after
-            // another for each group.
-            return Some(Form::Groups(options.groups));
+            return Form::of_groups(options.groups, input.dims()[1]);
         }
         // Up to four channels are too few for a matrix product.
         if options.stride == [2, 2] && input.dims()[1] <= 4 {

@@ -8,7 +8,7 @@ use crate::{
     random, untracked, values, wide, without_gradient,
 };
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 19] = [
     case([2, 3, 7, 6], 5, [3, 3], [1, 1], [1, 1], 1),
     case([1, 4, 8, 8], 16, [3, 3], [2, 2], [1, 1], 1),
     case([3, 6, 5, 9], 8, [3, 3], [1, 1], [0, 0], 2),
@@ -24,6 +24,14 @@ const CASES: [Case; 13] = [
     // Feature maps larger than a block, and more images than one task has.
     case([1, 4, 33, 40], 4, [3, 3], [1, 1], [1, 1], 1),
     case([37, 16, 3, 2], 14, [3, 3], [1, 1], [1, 1], 1),
+    // Depthwise: rows of whole vectors and others, strides, large kernels, no padding and one result per row.
+    case([2, 5, 6, 16], 5, [3, 3], [1, 1], [1, 1], 5),
+    case([3, 4, 9, 7], 4, [3, 3], [2, 2], [1, 1], 4),
+    case([2, 3, 5, 32], 3, [5, 5], [1, 1], [2, 2], 3),
+    case([2, 6, 11, 9], 6, [5, 4], [2, 3], [2, 1], 6),
+    case([2, 3, 8, 10], 3, [7, 10], [1, 1], [3, 0], 3),
+    // Two output channels per input channel.
+    case([2, 4, 6, 5], 8, [3, 3], [1, 1], [1, 1], 4),
 ];
 
 /// Runs a test for every case and dtype, with and without a bias.
@@ -123,6 +131,24 @@ fn normalised(
     let with = (norm.clone(), epilogue.clone());
     let (input, weight) = (input.clone(), weight.clone());
     conv2d_batch_norm(input, weight, bias.cloned(), case.options(), with)
+}
+
+/// Depthwise convolutions are written over an input that no other tensor shares.
+#[test]
+fn depthwise_convolutions_keep_a_shared_input() {
+    let device = Device::default();
+    for case in CASES.iter().filter(|case| case.input[1] == case.results) {
+        let (input, weight) = (random(case.input, &device), random(case.weights(), &device));
+        let bias = random([case.results], &device);
+        let before = input.to_data();
+        let of = |input: Tensor<4>| {
+            let (weight, bias) = (weight.clone(), Some(bias.clone()));
+            conv2d_epilogue(input, weight, bias, case.options(), Epilogue::Relu).into_data()
+        };
+        let shared = of(input.clone());
+        assert_eq!(input.to_data(), before);
+        assert_eq!(of(input * 1.0), shared);
+    }
 }
 
 /// Dilated convolutions are left to Burn.

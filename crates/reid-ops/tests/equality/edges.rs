@@ -24,6 +24,13 @@ fn ones(x: &Tensor<4>) -> Tensor<4> {
     Tensor::ones([channels, channels, 1, 1], &x.device())
 }
 
+/// The weights and options of a depthwise convolution that sums 3 x 3 positions.
+fn depthwise(x: &Tensor<4>) -> (Tensor<4>, ConvOptions<2>) {
+    let channels = x.dims()[1];
+    let weight = Tensor::ones([channels, 1, 3, 3], &x.device());
+    (weight, ConvOptions::new([1, 1], [1, 1], [1, 1], channels))
+}
+
 fn one(x: &Tensor<4>) -> Tensor<1> {
     Tensor::ones([x.dims()[1]], &x.device())
 }
@@ -33,7 +40,7 @@ fn add_relu_epilogue(x: &Tensor<4>) -> Epilogue<4> {
 }
 
 /// Every operation on features, with its name in error messages.
-const OPERATIONS: [(&str, Operation); 17] = [
+const OPERATIONS: [(&str, Operation); 19] = [
     ("convolution", |x| {
         let weight = ones(&x);
         conv2d(x, weight, None, pointwise())
@@ -60,6 +67,15 @@ const OPERATIONS: [(&str, Operation); 17] = [
         );
         let epilogue = add_relu_epilogue(&x);
         conv2d_batch_norm(x, weight, None, pointwise(), (norm, epilogue))
+    }),
+    ("convolution", |x| {
+        let (weight, options) = depthwise(&x);
+        conv2d(x, weight, None, options)
+    }),
+    ("convolution", |x| {
+        let ((weight, options), bias) = (depthwise(&x), one(&x));
+        let epilogue = add_relu_epilogue(&x);
+        conv2d_epilogue(x, weight, Some(bias), options, epilogue)
     }),
     ("normalisation", |x| {
         let norm = normalisation(x.dims()[1], (&x.device(), DType::F32));

@@ -10,7 +10,7 @@ use reid_ops::{
 use crate::{Case, case, maps, plain, tracked, without_gradient};
 
 /// Sizes at which every pass is divided among threads.
-const CONVOLUTIONS: [Case; 9] = [
+const CONVOLUTIONS: [Case; 13] = [
     case([5, 8, 22, 12], 20, [3, 3], [1, 1], [1, 1], 1),
     case([5, 64, 40, 24], 72, [3, 3], [1, 1], [1, 1], 1),
     case([3, 64, 41, 23], 72, [3, 3], [2, 2], [1, 1], 1),
@@ -20,6 +20,11 @@ const CONVOLUTIONS: [Case; 9] = [
     case([3, 128, 16, 9], 128, [3, 3], [1, 1], [1, 1], 32),
     case([2, 3, 96, 64], 64, [7, 7], [2, 2], [3, 3], 1),
     case([70, 24, 5, 3], 17, [3, 3], [1, 1], [1, 1], 1),
+    // Depthwise: few large feature maps, and many small ones.
+    case([5, 66, 64, 32], 66, [3, 3], [1, 1], [1, 1], 66),
+    case([2, 3, 300, 301], 3, [3, 3], [1, 1], [1, 1], 3),
+    case([9, 130, 33, 17], 130, [5, 5], [2, 2], [2, 2], 130),
+    case([64, 160, 8, 4], 160, [3, 3], [1, 1], [1, 1], 160),
 ];
 
 /// Sizes that are divided among threads: few large feature maps, and many small ones.

@@ -33,8 +33,28 @@ fn dense<const D: usize>(view: &Tensor<D>) -> Tensor<D> {
     Tensor::from_data(view.to_data(), &view.device())
 }
 
-/// Every operation, as a function of two tensors of one shape.
-fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>>> {
+/// A function of two tensors of one shape.
+type Operation = Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>>;
+
+/// Depthwise convolutions, whose weights are views as well.
+fn depthwise(device: &Device) -> [Operation; 2] {
+    let weight = random([3, 6, 1, 5], device).permute([1, 2, 0, 3]);
+    let (same, bias) = (weight.clone(), random([6], device));
+    [
+        Box::new(move |x, y| {
+            let (weight, bias) = (weight.clone(), Some(bias.clone()));
+            let options = ConvOptions::new([1, 1], [1, 2], [1, 1], 6);
+            conv2d_epilogue(x, weight, bias, options, Epilogue::AddRelu(y))
+        }),
+        Box::new(move |x, _| {
+            let options = ConvOptions::new([2, 2], [1, 2], [1, 1], 6);
+            conv2d(x, same.clone(), None, options)
+        }),
+    ]
+}
+
+/// The other operations.
+fn operations(device: &Device) -> Vec<Operation> {
     let vector = || random::<1>([6], device);
     let (gamma, bias, mean) = (vector(), vector(), vector());
     let norm = BatchNormParams {
@@ -102,7 +122,8 @@ fn operations(device: &Device) -> Vec<Box<dyn Fn(Tensor<4>, Tensor<4>) -> Tensor
 #[test]
 fn every_operation_reads_views_correctly() {
     let device = Device::default().autodiff();
-    for (index, operation) in operations(&device).iter().enumerate() {
+    let operations = operations(&device).into_iter().chain(depthwise(&device));
+    for (index, operation) in operations.enumerate() {
         for (one, x) in views(&device).iter().enumerate() {
             for (other, y) in views(&device).iter().enumerate() {
                 // The gradient with respect to the result is a view too, of different kinds.

@@ -77,6 +77,35 @@ impl Road {
         }
     }
 
+    /// The lanes to the right and to the left of the middle lane that vehicles drive in, in metres to the
+    /// left.
+    pub(super) fn lanes(&self) -> Vec<f32> {
+        let [left, right] = self.lanes;
+        let mut lane = -right;
+        let mut lanes = Vec::new();
+        while lane <= left {
+            lanes.push(2.0 * LANE * lane);
+            lane += 1.0;
+        }
+        lanes
+    }
+
+    /// Paints the ground in the colours `pavement` and `asphalt`, without the scene beyond it and without
+    /// marks.
+    pub(super) fn paint_ground(
+        &self,
+        brush: &mut Brush<'_>,
+        aspect: f32,
+        [pavement, asphalt]: [Colour; 2],
+    ) {
+        let foot = brush.lens.far_ground(BEYOND);
+        let wide = aspect.max(1.0);
+        brush.canvas.rectangle([-wide, foot], [wide, 1.0], pavement);
+        let [left, right] = self.lanes.map(|lanes| LANE * (1.0 + 2.0 * lanes));
+        strip(brush, [-right - 4.0, left + 4.0], pavement);
+        strip(brush, [-right, left], asphalt);
+    }
+
     fn paint_beyond(&self, brush: &mut Brush<'_>, aspect: f32, pan: f32) {
         let foot = brush.lens.far_ground(BEYOND);
         // The scene extends 1.5 units to both sides, and its ground begins 0.7 units below its origin.

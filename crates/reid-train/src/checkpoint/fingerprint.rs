@@ -1,14 +1,16 @@
-//! Fingerprints of training samples, to detect that a run resumes with other images.
+//! Fingerprints of training samples, to detect that a run resumes with other images or labels.
 
 use std::path::{Component, Path, PathBuf};
 
 use reid_core::Sample;
+use reid_data::segmentation::{LabelEncoding, PixelSample};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::sealed::hexadecimal;
 
-/// The number of samples, and a hash of their order, paths, identities, cameras, tracks and attributes.
+/// The number of samples, and a hash of their order, paths and labels: identities, cameras, tracks and
+/// attributes, or the paths of label maps and the encoding of their values.
 ///
 /// Paths are relative to the common parent folder, so that a dataset may be moved. The content of the
 /// images is not read, so an image that was replaced under the same name is not detected.
@@ -20,14 +22,10 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn of_samples(samples: &[Sample]) -> Self {
-        let root = common_folder(samples);
+        let root = common_folder(samples.iter().map(|sample| sample.path.as_path()));
         let mut hash = Sha256::new();
         for sample in samples {
-            let path = sample.path.strip_prefix(&root).unwrap_or(&sample.path);
-            for part in path.components() {
-                hash.update(part.as_os_str().as_encoded_bytes());
-                hash.update([0]);
-            }
+            add_path(&mut hash, &sample.path, &root);
             let Sample {
                 path: _,
                 identity,
@@ -48,12 +46,41 @@ impl Fingerprint {
             sha256: hexadecimal(&hash.finalize()),
         }
     }
+
+    pub(crate) fn of_pixels(samples: &[PixelSample], encoding: &LabelEncoding) -> Self {
+        let files = samples
+            .iter()
+            .flat_map(|sample| [&sample.image, &sample.labels]);
+        let root = common_folder(files.map(PathBuf::as_path));
+        let mut hash = Sha256::new();
+        for sample in samples {
+            for path in [&sample.image, &sample.labels] {
+                add_path(&mut hash, path, &root);
+                hash.update("\n");
+            }
+        }
+        let classes = (0..=u8::MAX).map(|value| encoding.class(value));
+        hash.update(format!("{:?}", classes.collect::<Vec<_>>()));
+        Self {
+            images: samples.len(),
+            sha256: hexadecimal(&hash.finalize()),
+        }
+    }
 }
 
-/// The deepest folder that contains all samples.
-fn common_folder(samples: &[Sample]) -> PathBuf {
-    let mut folders = samples.iter().map(|sample| {
-        let folder = sample.path.parent().unwrap_or_else(|| Path::new(""));
+/// Adds the parts of a path, relative to `root`.
+fn add_path(hash: &mut Sha256, path: &Path, root: &Path) {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    for part in path.components() {
+        hash.update(part.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+    }
+}
+
+/// The deepest folder that contains all files.
+fn common_folder<'a>(files: impl Iterator<Item = &'a Path>) -> PathBuf {
+    let mut folders = files.map(|file| {
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
         folder.components().collect::<Vec<Component<'_>>>()
     });
     let Some(mut common) = folders.next() else {
@@ -103,6 +130,33 @@ mod tests {
         red[0] = red[0].clone().with_attribute("colour", "red");
         for changed in [&reversed[..], &other, &elsewhere, &red, &list[..1]] {
             assert_ne!(Fingerprint::of_samples(changed), whole);
+        }
+    }
+
+    #[test]
+    fn order_label_maps_and_encoding_change_the_fingerprint_of_pixels() {
+        let sample = |root: &str, name: &str| {
+            PixelSample::new(
+                format!("{root}/images/{name}.jpg"),
+                format!("{root}/labels/{name}.png"),
+            )
+        };
+        let samples = |root| [sample(root, "a"), sample(root, "b")];
+        let encoding = LabelEncoding::classes(3);
+        let whole = Fingerprint::of_pixels(&samples("here"), &encoding);
+        assert_eq!(whole.images, 2);
+        assert_eq!(
+            Fingerprint::of_pixels(&samples("/else/where"), &encoding),
+            whole
+        );
+        let other = encoding.clone().with_value(9, 2);
+        assert_ne!(Fingerprint::of_pixels(&samples("here"), &other), whole);
+        let mut reversed = samples("here");
+        reversed.reverse();
+        let mut relabelled = samples("here");
+        relabelled[0].labels = relabelled[1].labels.clone();
+        for changed in [reversed, relabelled] {
+            assert_ne!(Fingerprint::of_pixels(&changed, &encoding), whole);
         }
     }
 }

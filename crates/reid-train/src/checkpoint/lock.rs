@@ -17,7 +17,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    pub(super) fn take(folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(LOCK);
         let mut options = File::options();
         options.create(true).truncate(false).write(true);

@@ -89,6 +89,15 @@ pub(crate) fn load_parts(
     Ok(())
 }
 
+/// Loads the states of optimizers from a checkpoint, for a learner whose parameters have the identifiers of
+/// that checkpoint.
+pub(crate) fn load_optimizers(checkpoint: &Path, optimizers: &mut Optimizers) -> Result<(), Error> {
+    for (index, state) in optimizers.all.iter_mut().enumerate() {
+        *state = load_optimizer(state.clone(), &checkpoint.join(optimizer(index)))?;
+    }
+    Ok(())
+}
+
 /// The names of the files of a checkpoint, and what they hold.
 fn contents(averaged: bool, optimizers: usize) -> Vec<(String, Content)> {
     let learner = [(MODEL, Part::Model), (CRITERION, Part::Criterion)];

@@ -33,8 +33,9 @@ fn parts(name: &str) -> Vec<(&'static str, Vec<u8>)> {
 
 fn scores(map: f64) -> Scores {
     Scores {
-        mean_average_precision: map,
-        rank_1: map,
+        mean_average_precision: Some(map),
+        rank_1: Some(map),
+        ..Scores::default()
     }
 }
 

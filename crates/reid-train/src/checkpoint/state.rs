@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use reid_core::Sample;
 use reid_data::loader::{AttributeClasses, Classes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +19,7 @@ use crate::{
 pub(crate) struct State {
     /// The recipe, as JSON.
     pub(crate) recipe: Value,
-    /// The label of each training identity.
+    /// The label of each training identity; empty in segmentation.
     pub(crate) classes: Classes,
     /// The classes of each attribute.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -50,18 +49,18 @@ pub(crate) struct State {
 
 impl State {
     /// The state of a new run.
-    pub(crate) fn new(recipe: Value, classes: Classes, samples: &[Sample]) -> Self {
+    pub(crate) fn new(recipe: Value, images: Fingerprint) -> Self {
         Self {
             recipe,
-            classes,
-            attribute_classes: AttributeClasses::from_samples(samples),
+            classes: Classes::default(),
+            attribute_classes: BTreeMap::new(),
             epoch: 0,
             step: 0,
             sums: Sums::default(),
             loss_scale: LossScale::default(),
             history: Vec::new(),
             own_parts: BTreeMap::new(),
-            images: Some(Fingerprint::of_samples(samples)),
+            images: Some(images),
             lengths: Vec::new(),
         }
     }
@@ -92,7 +91,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::Identity;
+    use reid_core::{Identity, Sample};
 
     use super::*;
 
@@ -100,8 +99,9 @@ mod tests {
     fn the_classes_of_attributes_are_saved() {
         let mut sample = Sample::new("1.jpg", Identity::new(1));
         sample.attributes.insert("colour".into(), "red".into());
-        let classes = Classes::from_identities([Identity::new(1)]);
-        let state = State::new(Value::Null, classes, &[sample]);
+        let samples = [sample];
+        let mut state = State::new(Value::Null, Fingerprint::of_samples(&samples));
+        state.attribute_classes = AttributeClasses::from_samples(&samples);
         let mut json = serde_json::to_value(&state).expect("plain data");
         assert_eq!(
             json["attribute_classes"],

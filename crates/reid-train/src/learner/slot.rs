@@ -1,23 +1,30 @@
-//! A slot that holds a learner during a run, behind a trait object, so that the training loop is compiled
-//! once for all types of learners.
+//! A slot that holds a learner and its task during a run, behind a trait object, so that the training loop is
+//! compiled once for all types of learners and tasks.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use burn::{
     module::{Module, ParamId},
     optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer},
     tensor::{Bytes, Device, Gradients, Tensor},
 };
-use reid_nn::{Embed, Model, TrainingStep};
+use reid_core::Seed;
+use reid_data::loader::Batches;
+use reid_nn::traversal;
 
 use super::{
-    Learner, StepOutput,
+    LearnerParts, StepOutput,
     visitors::{Average, Parameters, SetTrained, Trained, Values},
 };
 use crate::{
     checkpoint::{load, to_bytes},
     error::Error,
     gradients::{Squares, Untrained, not_finite, scaled, split},
+    task::{EpochBatches, Evaluation, Task},
 };
 
 /// The prefix of the paths of a criterion's parameters.
@@ -33,12 +40,34 @@ pub(crate) struct Parameter {
     pub(crate) trained: bool,
 }
 
-/// A learner of any type.
-pub(crate) trait AnyLearner {
-    fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput;
+/// The batches of a training step.
+pub(crate) struct Loaded {
+    /// The number of batches; 0 after the last step of an epoch.
+    pub(crate) batches: usize,
+    /// The number of their images.
+    pub(crate) images: usize,
+}
 
-    /// The model for evaluation: the averaged one, if weights are averaged.
-    fn embedder(&self) -> Box<dyn Embed + '_>;
+/// A learner of any type, with its task.
+pub(crate) trait AnyLearner {
+    /// Starts an epoch at batch `first`, both counted from 0. Returns the number of batches of the whole
+    /// epoch.
+    fn begin_epoch(&mut self, epoch: usize, first: usize) -> Result<usize, Error>;
+
+    /// Loads the next batches of the epoch, at most `most`.
+    fn load_batches(&mut self, most: usize) -> Result<Loaded, Error>;
+
+    /// The image files of loaded batches.
+    fn files(&self, batches: Range<usize>) -> Vec<PathBuf>;
+
+    /// Computes the losses of a loaded batch.
+    fn training_step(&self, batch: usize, seed: Seed) -> StepOutput;
+
+    /// Whether the data have images to evaluate the model with.
+    fn is_evaluated(&self) -> bool;
+
+    /// Evaluates the model: the averaged one, if weights are averaged.
+    fn evaluate(&self) -> Result<Evaluation, Error>;
 
     /// All parameters, those of the model first.
     fn parameters(&self) -> Vec<Parameter>;
@@ -104,25 +133,33 @@ pub(crate) enum Part {
     Average,
 }
 
-/// Holds a learner. A training step takes it out and puts it back, so that its parameters are not shared
-/// meanwhile and can be updated in place.
-pub(crate) struct Slot<L: Learner> {
+/// Holds a learner and its task. An update takes the learner out and puts it back, so that its parameters are
+/// not shared meanwhile and can be updated in place.
+pub(crate) struct Slot<L: LearnerParts, T: Task<L>> {
     learner: Option<L>,
     average: Option<L::Model>,
     /// Whether each parameter or flag is trained when no group is frozen, by path.
     trained: HashMap<String, bool>,
+    pub(crate) task: T,
+    /// The batches of the epoch that are not loaded yet.
+    rest: Option<Batches<T::Batch>>,
+    /// The batches of the current step.
+    batches: Vec<T::Batch>,
 }
 
-impl<L: Learner> Slot<L> {
-    pub(crate) fn new(learner: L) -> Self {
+impl<L: LearnerParts, T: Task<L>> Slot<L, T> {
+    pub(crate) fn new(learner: L, task: T) -> Self {
         let mut visitor = Trained::default();
-        learner.model().visit(&mut visitor);
+        traversal::visit(learner.model(), &mut visitor);
         visitor.path.push(CRITERION.to_owned());
-        learner.criterion().visit(&mut visitor);
+        traversal::visit(learner.criterion(), &mut visitor);
         Self {
             learner: Some(learner),
             average: None,
             trained: visitor.found,
+            task,
+            rest: None,
+            batches: Vec::new(),
         }
     }
 
@@ -163,21 +200,56 @@ impl<L: Learner> Slot<L> {
     }
 }
 
-impl<L: Learner> AnyLearner for Slot<L> {
-    fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
-        self.learner().training_step(images, step)
+impl<L: LearnerParts, T: Task<L>> AnyLearner for Slot<L, T> {
+    fn begin_epoch(&mut self, epoch: usize, first: usize) -> Result<usize, Error> {
+        let EpochBatches { count, rest } = self.task.epoch(epoch, first)?;
+        self.rest = Some(rest);
+        Ok(count)
     }
 
-    fn embedder(&self) -> Box<dyn Embed + '_> {
+    fn load_batches(&mut self, most: usize) -> Result<Loaded, Error> {
+        self.batches.clear();
+        for batch in self.rest.iter_mut().flatten().take(most) {
+            self.batches.push(batch?);
+        }
+        if self.batches.is_empty() {
+            self.rest = None; // ends its threads
+        }
+        let images = self
+            .batches
+            .iter()
+            .map(|batch| self.task.files(batch).len());
+        Ok(Loaded {
+            batches: self.batches.len(),
+            images: images.sum(),
+        })
+    }
+
+    fn files(&self, batches: Range<usize>) -> Vec<PathBuf> {
+        let batches = self.batches[batches].iter();
+        let files = batches.flat_map(|batch| self.task.files(batch));
+        files.map(Path::to_owned).collect()
+    }
+
+    fn training_step(&self, batch: usize, seed: Seed) -> StepOutput {
+        let batch = &self.batches[batch];
+        self.task.training_step(self.learner(), batch, seed)
+    }
+
+    fn is_evaluated(&self) -> bool {
+        self.task.is_evaluated()
+    }
+
+    fn evaluate(&self) -> Result<Evaluation, Error> {
         let model = self.average.as_ref().unwrap_or_else(|| self.model());
-        Box::new(model.evaluation())
+        self.task.evaluate(model)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
         let mut visitor = Parameters::default();
-        self.model().visit(&mut visitor);
+        traversal::visit(self.model(), &mut visitor);
         visitor.path.push(CRITERION.to_owned());
-        self.criterion().visit(&mut visitor);
+        traversal::visit(self.criterion(), &mut visitor);
         visitor.found
     }
 
@@ -245,9 +317,9 @@ impl<L: Learner> AnyLearner for Slot<L> {
             path: Vec::new(),
         };
         let (model, criterion) = learner.into_parts();
-        let model = model.map(&mut mapper);
+        let model = traversal::map(model, &mut mapper);
         mapper.path.push(CRITERION.to_owned());
-        self.learner = Some(L::from_parts(model, criterion.map(&mut mapper)));
+        self.learner = Some(L::from_parts(model, traversal::map(criterion, &mut mapper)));
     }
 
     fn untrained(&self) -> Untrained {
@@ -274,12 +346,12 @@ impl<L: Learner> AnyLearner for Slot<L> {
             return;
         };
         let mut values = Values(HashMap::new());
-        self.model().visit(&mut values);
+        traversal::visit(self.model(), &mut values);
         let mut mapper = Average {
             decay,
             values: values.0,
         };
-        self.average = Some(average.map(&mut mapper));
+        self.average = Some(traversal::map(average, &mut mapper));
     }
 
     fn save(&self, part: Part) -> Result<Bytes, Error> {

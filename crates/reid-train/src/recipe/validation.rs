@@ -6,20 +6,17 @@ use std::{
 };
 
 use burn::tensor::Device;
-use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits};
-use reid_data::unopenable;
+use reid_core::{Camera, Identity, InputSize, Problem, Problems, Sample, Splits, Validate};
+use reid_data::{segmentation::PixelSample, unopenable, unopenable_label_maps};
 use reid_eval::{Error as EvalError, Labels, Protocol, Relevance, RelevanceRule};
 use reid_nn::{CriterionConfig, Network};
 
 use super::{Recipe, Sampling};
-use crate::{error::Error, schedule::MAX_EPOCHS};
+use crate::{error::Error, settings::Settings};
 
 /// The most bytes of the images of a training batch in single precision: 4 GiB, 10 times the largest
 /// published batch. The feature maps of a network take more.
-const MOST_BYTES: usize = 1 << 32;
-
-/// The largest number of accumulated batches.
-const MAX_BATCHES: usize = 1 << 16;
+pub(super) const MOST_BYTES: usize = 1 << 32;
 
 /// The number of paths that a message lists.
 const NAMED: usize = 3;
@@ -50,21 +47,7 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         }
         self.validate_sampling(&mut problems);
         problems.at("losses", |problems| self.losses.validate(problems));
-        problems.nested("optimizer", &self.optimizer);
-        problems.nested("schedule", &self.schedule);
-        if let Some(norm) = self.clip_norm {
-            let holds = norm.is_finite() && norm > 0.0;
-            problems.require("clip_norm", holds, "a finite number above 0, or null", norm);
-        }
-        for (index, group) in self.groups.iter().enumerate() {
-            problems.nested(&format!("groups[{index}]"), group);
-        }
-        let batches = self.accumulated_batches;
-        problems.count("accumulated_batches", batches, 1..=MAX_BATCHES);
-        if let Some(decay) = self.average_decay {
-            problems.number("average_decay", decay, 0.0..1.0);
-        }
-        problems.count("epochs", self.epochs, 1..=MAX_EPOCHS);
+        Settings::from(self).validate(&mut problems);
         problems.nested("evaluation", &self.evaluation);
         problems
     }
@@ -79,10 +62,19 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
 
     fn validate_sampling(&self, problems: &mut Problems) {
         let Sampling {
-            identities, images, ..
+            identities,
+            images,
+            shuffled,
+            ..
         } = self.sampling;
         let compares = self.losses.compares_images();
         problems.at("sampling", |problems| {
+            if let Some(batch) = shuffled {
+                problems.count("shuffled", batch, 2..=usize::MAX);
+                let expected = "null for losses that compare images";
+                problems.require("shuffled", !compares, expected, batch);
+                return;
+            }
             for (field, count) in [("identities", identities), ("images", images)] {
                 problems.count(field, count, 1..=usize::MAX);
                 let holds = !compares || count != 1;
@@ -128,7 +120,7 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     /// [`Error::Recipe`] lists all invalid settings, [`Error::Images`] all images that cannot be opened.
     pub fn validate(&self, splits: &Splits, device: &Device) -> Result<Vec<Problem>, Error> {
         let warnings = self.validate_settings(splits, device)?;
-        openable(splits, |_| {})?;
+        openable(&images(splits), &[], |_| {})?;
         Ok(warnings)
     }
 
@@ -139,14 +131,9 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
         device: &Device,
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = self.problems();
-        if !self.precision.is_supported(device) {
-            problems.at("precision", |problems| {
-                let found = format_args!("{:?} on {device:?}", self.precision);
-                problems.add("a precision that the device supports", found);
-            });
-        }
+        Settings::from(self).validate_device(device, &mut problems);
         let identities = identities(&splits.train);
-        let holds = self.sampling.identities <= identities;
+        let holds = self.sampling.shuffled.is_some() || self.sampling.identities <= identities;
         let expected = format_args!("at most {identities}, the number of training identities");
         problems.require(
             "sampling.identities",
@@ -163,9 +150,21 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
                 });
             });
         }
+        validate_test(splits, &mut problems);
         refused(None, problems)?;
         Ok(warnings.into_vec())
     }
+}
+
+/// Adds a problem if test images show identities that are not trained on.
+fn validate_test(splits: &Splits, problems: &mut Problems) {
+    let trained: BTreeSet<Identity> = splits.train.iter().map(|one| one.identity).collect();
+    let is_other =
+        |sample: &&Sample| !(sample.identity.is_labelled() && trained.contains(&sample.identity));
+    let others: Vec<&Sample> = splits.test.iter().filter(is_other).collect();
+    let expected = "test images of training identities";
+    let found = format_args!("{} of others: {}", others.len(), named(&others));
+    problems.require("evaluation", others.is_empty(), expected, found);
 }
 
 /// Returns problems as an error. `path` is the file that the recipe was read from.
@@ -182,16 +181,22 @@ pub(crate) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Err
 impl Sampling {
     /// Adds a problem if the images of a batch take more than [`MOST_BYTES`].
     fn validate_memory(&self, input: InputSize, problems: &mut Problems) {
-        let batch = self.identities.checked_mul(self.images);
+        let batch = match self.shuffled {
+            Some(images) => Some(images),
+            None => self.identities.checked_mul(self.images),
+        };
         let bytes =
             batch.and_then(|batch| batch.checked_mul(input.pixels() * 3 * size_of::<f32>()));
         if bytes.is_none_or(|bytes| bytes > MOST_BYTES) {
             let expected = format_args!("batches whose images take at most {MOST_BYTES} bytes");
             let (identities, images) = (self.identities, self.images);
-            problems.add(
-                expected,
-                format_args!("{identities} x {images} images of {input}"),
-            );
+            match self.shuffled {
+                Some(images) => problems.add(expected, format_args!("{images} images of {input}")),
+                None => problems.add(
+                    expected,
+                    format_args!("{identities} x {images} images of {input}"),
+                ),
+            }
         }
     }
 }
@@ -203,16 +208,21 @@ fn identities(samples: &[Sample]) -> usize {
     identities.len()
 }
 
-/// Checks that all images can be opened, and reports all that cannot. Calls `progress` with the number of
-/// images done.
-pub(crate) fn openable(splits: &Splits, progress: impl Fn(usize) + Sync) -> Result<(), Error> {
-    let images = images(splits);
-    let errors = unopenable(&images, progress);
+/// Checks that all images and the label maps of all samples can be opened, and reports all that cannot. Calls
+/// `progress` with the number of files done.
+pub(crate) fn openable(
+    images: &[&Path],
+    samples: &[&PixelSample],
+    progress: impl Fn(usize) + Sync,
+) -> Result<(), Error> {
+    let mut errors = unopenable(images, &progress);
+    let maps = |done| progress(images.len() + done);
+    errors.extend(unopenable_label_maps(samples, maps));
     if errors.is_empty() {
         return Ok(());
     }
     Err(Error::Images {
-        images: images.len(),
+        images: images.len() + samples.len(),
         errors,
     })
 }
@@ -223,7 +233,8 @@ pub(crate) fn images(splits: &Splits) -> Vec<&Path> {
         .train
         .iter()
         .chain(&splits.query)
-        .chain(&splits.gallery);
+        .chain(&splits.gallery)
+        .chain(&splits.test);
     samples.map(|sample| sample.path.as_path()).collect()
 }
 
@@ -333,7 +344,7 @@ mod tests {
     }
 
     /// Invalid settings, and their messages.
-    const CASES: [(Change, &str); 30] = [
+    const CASES: [(Change, &str); 33] = [
         (
             |r| r.input.height = 0,
             "input.height: expected 1 to 8192, found 0",
@@ -390,6 +401,19 @@ mod tests {
             |r| r.sampling.images = 1 << 62,
             "sampling: expected batches whose images take at most 4294967296 bytes, \
                  found 16 x 4611686018427387904 images of 256x128",
+        ),
+        (
+            |r| r.sampling.shuffled = Some(64),
+            "sampling.shuffled: expected null for losses that compare images, found 64",
+        ),
+        (
+            |r| (r.sampling.shuffled, r.losses.triplet) = (Some(1), None),
+            "sampling.shuffled: expected at least 2, found 1",
+        ),
+        (
+            |r| (r.sampling.shuffled, r.losses.triplet) = (Some(1 << 40), None),
+            "sampling: expected batches whose images take at most 4294967296 bytes, \
+                 found 1099511627776 images of 256x128",
         ),
         (
             |r| r.losses.triplet.as_mut().expect("on").criterion.margin = Margin::Hard(-1.0),
@@ -548,6 +572,22 @@ mod tests {
         );
     }
 
+    /// Shuffled batches may have more images than there are identities.
+    #[test]
+    fn test_images_must_show_training_identities() {
+        let mut splits = people(3, &[1]);
+        (splits.query, splits.gallery) = (Vec::new(), Vec::new());
+        splits.test = splits.train.clone();
+        let shuffled: Change = |r| (r.sampling.shuffled, r.losses.triplet) = (Some(64), None);
+        assert_eq!(settings(&splits, shuffled), Ok(Vec::new()));
+        splits.test[1].identity = Identity::new(9);
+        splits.test[2].identity = Identity::UNKNOWN;
+        let error = settings(&splits, shuffled).expect_err("others");
+        let expected = "recipe: evaluation: expected test images of training identities, found 2 of others: \
+            2_1.jpg, 3_1.jpg";
+        assert_eq!(error, expected);
+    }
+
     #[test]
     fn queries_without_a_match_are_a_warning() {
         let mut splits = people(5, &[1, 2]);
@@ -565,7 +605,8 @@ mod tests {
 
     #[test]
     fn images_that_cannot_be_opened_are_all_named() {
-        let error = openable(&people(8, &[1, 2]), |_| {}).expect_err("no file exists");
+        let error =
+            openable(&images(&people(8, &[1, 2])), &[], |_| {}).expect_err("no file exists");
         let text = error.to_string();
         assert!(
             text.starts_with("32 of 32 images cannot be opened:\n1_1.jpg: "),

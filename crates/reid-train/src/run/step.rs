@@ -1,12 +1,9 @@
 //! A training step of a run: forward and backward passes, and the update.
 
-use burn::{
-    optim::GradientsParams,
-    tensor::{Device, Tensor, TensorData},
-};
-use reid_core::InputSize;
-use reid_data::loader::Batch;
-use reid_nn::{Precision, TrainingStep};
+use std::path::PathBuf;
+
+use burn::{optim::GradientsParams, tensor::Tensor};
+use reid_nn::Precision;
 
 use super::{Parts, Run};
 use crate::{
@@ -16,19 +13,19 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// Makes a training step: a forward and a backward pass for each batch, then an update.
+    /// Makes a training step: a forward and a backward pass for each loaded batch, then an update.
     pub(super) fn step(
         &mut self,
         parts: &mut Parts<'_>,
-        batches: &[Batch],
+        batches: usize,
     ) -> Result<Measured, Error> {
-        let scaled = self.recipe.precision == Precision::Float16;
+        let scaled = self.settings.precision == Precision::Float16;
         // A skipped step must change nothing, but the forward pass updates running statistics.
         let untrained = scaled.then(|| parts.learner.untrained());
-        let mut unread = Vec::with_capacity(batches.len());
+        let mut unread = Vec::with_capacity(batches);
         let mut sum = None;
-        for (index, batch) in batches.iter().enumerate() {
-            let (measured, gradients) = self.backward(parts, batch, index, batches.len());
+        for index in 0..batches {
+            let (measured, gradients) = self.backward(parts, index, batches);
             unread.push(measured);
             sum = match (sum, gradients) {
                 (Some(sum), Some(gradients)) => Some(parts.learner.added(sum, gradients)),
@@ -45,12 +42,12 @@ impl Run<'_> {
         // The values are read last, so that a GPU computes the whole step without waiting.
         let mut measured = Vec::with_capacity(unread.len());
         let mut squares_read = Vec::new();
-        for (unread, batch) in unread.into_iter().zip(batches) {
+        for (index, unread) in unread.into_iter().enumerate() {
             let (values, squares) = unread.read();
             let infinite = |(_, value): &&(String, f64)| !value.is_finite();
             if let Some((name, value)) = values.losses.iter().find(infinite) {
-                let batch = std::slice::from_ref(batch);
-                return Err(self.not_finite(&format!("{name} loss"), *value, batch));
+                let images = parts.learner.files(index..index + 1);
+                return Err(self.not_finite(&format!("{name} loss"), *value, images));
             }
             measured.push(values);
             squares_read = squares;
@@ -61,9 +58,10 @@ impl Run<'_> {
         };
         if let Some(name) = unusable {
             let name = format!("gradient of `{name}`");
-            return Err(self.not_finite(&name, f64::NAN, batches));
+            let images = parts.learner.files(0..batches);
+            return Err(self.not_finite(&name, f64::NAN, images));
         }
-        if let (Some(decay), Gradients::Used(_)) = (self.recipe.average_decay, &gradients) {
+        if let (Some(decay), Gradients::Used(_)) = (self.settings.average_decay, &gradients) {
             parts.learner.average(decay);
         }
         let mut measured = Measured::mean(measured);
@@ -75,26 +73,22 @@ impl Run<'_> {
         Ok(measured)
     }
 
-    /// Computes the losses of a batch, and the gradients of their sum divided by the number of batches.
+    /// Computes the losses of a loaded batch, and the gradients of their sum divided by the number of
+    /// batches.
     fn backward(
         &self,
         parts: &Parts<'_>,
-        batch: &Batch,
         index: usize,
         batches: usize,
     ) -> (Unread, Option<GradientsParams>) {
-        let images = images(batch, &self.device.clone().autodiff());
         let (epoch, step) = (self.state.epoch as u64, self.state.step as u64);
-        let seed = self.recipe.seed.named("head").at(epoch).at(step);
+        let seed = self.settings.seed.named("head").at(epoch).at(step);
         let seed = if index == 0 {
             seed
         } else {
             seed.at(index as u64)
         };
-        let output = parts.learner.training_step(
-            self.recipe.precision.cast(images),
-            TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes),
-        );
+        let output = parts.learner.training_step(index, seed);
         let unread = Unread::from(&output);
         let losses = output.losses.into_iter().map(|loss| loss.value);
         let gradients = losses.reduce(Tensor::add).map(|loss| {
@@ -103,7 +97,7 @@ impl Run<'_> {
             } else {
                 loss
             };
-            let scaled = self.recipe.precision == Precision::Float16;
+            let scaled = self.settings.precision == Precision::Float16;
             let loss = if scaled {
                 self.state.loss_scale.apply(loss)
             } else {
@@ -135,7 +129,7 @@ impl Run<'_> {
         {
             Ok(gradients) => {
                 // They are finite. Only clipping needs their norm, now without the scale.
-                let of_model = match self.recipe.clip_norm {
+                let of_model = match self.settings.clip_norm {
                     Some(_) => parts.learner.squares(&gradients).into_iter().next(),
                     None => None,
                 };
@@ -152,7 +146,7 @@ impl Run<'_> {
 
     /// Clips the gradients and updates the parameters. `squares` are those of the model.
     fn apply(&self, parts: &mut Parts<'_>, gradients: GradientsParams, squares: &Squares) {
-        let limit = self.recipe.clip_norm;
+        let limit = self.settings.clip_norm;
         let scale = limit.and_then(|limit| clipping(squares, limit));
         let gradients = match scale {
             Some(scale) => parts.learner.scaled(gradients, &|_| scale.clone(), false),
@@ -162,15 +156,13 @@ impl Run<'_> {
         parts.optimizers.step(parts.learner, gradients, rate);
     }
 
-    fn not_finite(&self, name: &str, value: f64, batches: &[Batch]) -> Error {
-        let path = |&index: &usize| self.splits.train[index].path.clone();
-        let images = batches.iter().flat_map(|batch| &batch.indices);
+    fn not_finite(&self, name: &str, value: f64, images: Vec<PathBuf>) -> Error {
         Error::NotFinite {
             epoch: self.state.epoch + 1,
             step: self.state.step + 1,
             name: name.to_owned(),
             value,
-            images: images.map(path).collect(),
+            images,
         }
     }
 }
@@ -181,11 +173,4 @@ enum Gradients {
     Used(Squares),
     /// The step was skipped, because the gradient of this parameter overflowed.
     Skipped(String),
-}
-
-/// The images of a batch, `[batch, 3, height, width]`.
-fn images(batch: &Batch, device: &Device) -> Tensor<4> {
-    let InputSize { height, width } = batch.size;
-    let shape = [batch.classes.len(), 3, height, width];
-    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }

@@ -1,11 +1,22 @@
 //! Format: recognises the format of a file of weights by its first bytes or its extension.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use crate::Error;
 
 /// The number of bytes at the start of a file by which it is recognised.
-pub(super) const HEAD: usize = 64;
+const HEAD: usize = 64;
+
+/// Reads the first bytes of a file.
+pub(super) fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
 
 /// A format of files of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

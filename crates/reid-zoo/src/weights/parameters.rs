@@ -7,6 +7,7 @@ use burn::{
     store::{bridge, burn_pack},
     tensor::{Bool, Int, Tensor, TensorData, kind::Basic},
 };
+use reid_nn::traversal;
 
 /// The convention for names and layouts of the tensors in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(super) fn collect<M: Module>(module: &M, convention: Convention) -> Vec<burn
         path: TensorPath::new(convention),
         tensors: Vec::new(),
     };
-    module.visit(&mut collector);
+    traversal::visit(module, &mut collector);
     collector.tensors
 }
 
@@ -35,10 +36,13 @@ pub(super) fn fill<M: Module>(
     convention: Convention,
     data: HashMap<String, TensorData>,
 ) -> M {
-    module.map(&mut Filler {
-        path: TensorPath::new(convention),
-        data,
-    })
+    traversal::map(
+        module,
+        &mut Filler {
+            path: TensorPath::new(convention),
+            data,
+        },
+    )
 }
 
 /// The path of a tensor in a module: names and containers, outermost first.

@@ -50,6 +50,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<(Convention, Vec<Tensor>
 
 /// Writes a file atomically: it is complete or unchanged.
 pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
+    write_atomic(path, to_bytes(tensors)?).map_err(|error| error.to_string())
+}
+
+/// Serialises tensors as a file.
+pub(super) fn to_bytes(tensors: Vec<Tensor>) -> Result<Vec<u8>, String> {
     let mut parts = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let (name, dtype, shape, _, bytes) =
@@ -67,8 +72,7 @@ pub(super) fn write(path: &Path, tensors: Vec<Tensor>) -> Result<(), String> {
     // PyTorch programs look for this entry. There is only one, because several entries of a map would be written
     // in random order.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = serialize(views, Some(metadata)).map_err(|error| error.to_string())?;
-    write_atomic(path, bytes).map_err(|error| error.to_string())
+    serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 
 fn to_burn(dtype: Dtype) -> Option<DType> {

@@ -135,7 +135,9 @@ impl Named {
         claim: Claim,
     ) -> Result<PathBuf, Error> {
         let path = self.root.join(name);
-        if !self.exists(&path)? {
+        // Absolute paths and `..` can lead outside, such as from the training to the test images.
+        let inside = plain(&path).starts_with(plain(&self.root));
+        if !inside || !self.exists(&path)? {
             let expected = format!("an image file in `{}`", self.root.display());
             return Err(location.wrong(expected, name));
         }
@@ -191,6 +193,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("7")).unwrap();
         fs::write(root.path().join("7/1.jpg"), "").unwrap();
+        // Found by fuzzing: an absolute path in a list of training images that named a test image.
+        let other = tempfile::NamedTempFile::new().unwrap();
+        let beside = Path::new("..").join(other.path().file_name().unwrap());
+        let outside = [other.path(), &beside].map(|path| path.to_str().unwrap().to_owned());
         let mut named = Named::below(root.path().to_owned(), "a layout").unwrap();
         let mut take = |line, name| {
             let list = Path::new("list.txt");
@@ -198,6 +204,10 @@ mod tests {
             taken.map_err(|error| error.to_string())
         };
         assert_eq!(take(1, "7/1.jpg"), Ok(root.path().join("7/1.jpg")));
+        for name in &outside {
+            let error = take(1, name).unwrap_err();
+            assert!(error.contains("expected an image file in"), "{error}");
+        }
         for (line, name, expected) in [
             (
                 2,

@@ -86,10 +86,12 @@ pub struct FncChannel {
     pub conv3: Conv2d,
     /// Squeeze-and-excitation on the result of `conv3`.
     pub se: SqueezeExcitation,
+    /// Which result of squeeze-and-excitation is the attention.
     #[module(skip)]
-    gate: ChannelGate,
+    pub gate: ChannelGate,
+    /// How the attention is combined with the features.
     #[module(skip)]
-    combine: Combine,
+    pub combine: Combine,
 }
 
 impl BlockConfig for FncChannelConfig {

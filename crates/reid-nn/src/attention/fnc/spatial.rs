@@ -62,8 +62,9 @@ pub struct FncSpatial {
     pub p: Conv2d,
     /// Embedded channels → channels.
     pub t: Conv2d,
+    /// How the attention is combined with the features.
     #[module(skip)]
-    combine: Combine,
+    pub combine: Combine,
 }
 
 impl BlockConfig for FncSpatialConfig {

@@ -9,7 +9,7 @@ use super::{
     AugmentConfig, CamSource,
     branches::BranchPass,
 };
-use crate::{batch_drop, cut_mix::Mixed};
+use crate::{batch_drop, cut_mix::Mixed, top_drop};
 
 /// A change of the features of a branch in training. Those of the library are the variants of
 /// [`AugmentConfig`]; a custom one is a type with one method:
@@ -96,6 +96,13 @@ impl FeatureAugment for AugmentConfig {
                     inside,
                 }
             }
+            Self::DropTop(drop) => {
+                let rows = drop.select(features.clone());
+                AugmentTrace::DropTop {
+                    features: top_drop::drop_rows(features, rows.clone()),
+                    rows,
+                }
+            }
         }
     }
 }
@@ -127,6 +134,13 @@ pub enum AugmentTrace {
         /// True inside the rectangle, `[height, width]`.
         inside: Tensor<2, Bool>,
     },
+    /// The most active rows of each image were dropped.
+    DropTop {
+        /// The features, with 0 in these rows, `[batch, channels, height, width]`.
+        features: Tensor<4>,
+        /// True for each dropped row, `[batch, height]`, on a plain device.
+        rows: Tensor<2, Bool>,
+    },
 }
 
 impl AugmentTrace {
@@ -140,7 +154,7 @@ impl AugmentTrace {
                 name: format!("empty CAM {branch}").into(),
                 value: mixed.empty_cam.clone().float().mean(),
             }),
-            Self::Features { .. } | Self::Drop { .. } => None,
+            Self::Features { .. } | Self::Drop { .. } | Self::DropTop { .. } => None,
         }
     }
 
@@ -149,7 +163,9 @@ impl AugmentTrace {
     pub fn features(&self) -> &Tensor<4> {
         match self {
             Self::CutMix { mixed, .. } => &mixed.features,
-            Self::Features { features } | Self::Drop { features, .. } => features,
+            Self::Features { features }
+            | Self::Drop { features, .. }
+            | Self::DropTop { features, .. } => features,
         }
     }
 }

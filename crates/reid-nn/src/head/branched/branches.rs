@@ -11,6 +11,8 @@ use super::CamSource;
 use crate::{
     Head, ReidOutput, TrainingStep,
     grad_cam::{GradCam, Target},
+    similarity_map::EmbeddingTerms,
+    traversal,
 };
 
 /// The branches of a [`BranchedHead`](super::BranchedHead), in order: a `Vec` of heads of one type, or a
@@ -44,6 +46,9 @@ pub trait BranchHead {
     /// - `labels`: `[batch]`
     /// - result: `[batch, height, width]`, on a plain device
     fn autodiff_cam(&self, features: Tensor<4>, labels: &Tensor<1, Int>) -> Tensor<3>;
+
+    /// Computes [`Head::embedding_terms`].
+    fn terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms>;
 }
 
 impl<H: Head> BranchHead for H {
@@ -61,7 +66,7 @@ impl<H: Head> BranchHead for H {
 
     fn autodiff_cam(&self, features: Tensor<4>, labels: &Tensor<1, Int>) -> Tensor<3> {
         let mut trains = OnAutodiff(false);
-        self.visit(&mut trains);
+        traversal::visit(self, &mut trains);
         let cam = GradCam::new();
         let cam = if trains.0 {
             cam.by_batch_statistics()
@@ -69,6 +74,10 @@ impl<H: Head> BranchHead for H {
             cam
         };
         cam.maps(self, features, Target::Labels(labels))
+    }
+
+    fn terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms> {
+        self.embedding_terms(features)
     }
 }
 

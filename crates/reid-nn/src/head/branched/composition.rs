@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AugmentConfig, BranchedHead, Branches, FeatureAugment};
 use crate::{
     HeadConfig, OutputShape,
-    backbone::{InstanceNormed, ResidualBlockConfig, ResidualKind},
+    backbone::{ResidualBlockConfig, ResidualKind},
     block::BlockConfig,
     head::LinearBnReluHeadConfig,
     init::Init,
@@ -180,15 +180,7 @@ impl<B: HeadConfig<Head: Branches>, G: HeadConfig> HeadConfig for BranchesConfig
 /// The configuration of the bottleneck that branches share: its output has the channels of its input, and its
 /// inner convolution a quarter of them.
 fn bottleneck(channels: usize) -> ResidualBlockConfig<()> {
-    ResidualBlockConfig {
-        kind: ResidualKind::Bottleneck,
-        planes: channels / 4,
-        hidden: channels / 4,
-        groups: 1,
-        stride: 1,
-        instance: InstanceNormed::None,
-        inside: (),
-    }
+    ResidualBlockConfig::new(ResidualKind::Bottleneck, channels / 4)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{super::validate_dimensions, BranchedHead, BranchesConfig};
 use crate::{
     HeadConfig, OutputShape, batch_drop::BatchDrop, cut_mix::CutMix, head::LinearBnReluHeadConfig,
-    init::Init, pool::PoolConfig,
+    init::Init, pool::PoolConfig, top_drop::TopDrop,
 };
 
 /// Configuration of a [`BranchedHead`] whose branches are all a linear layer, batch norm and `ReLU`. By
@@ -60,6 +60,8 @@ pub enum AugmentConfig {
     },
     /// One rectangle of the feature map is set to 0 in the whole batch.
     Drop(BatchDrop),
+    /// The most active rows of each image's feature map are set to 0.
+    DropTop(TopDrop),
 }
 
 /// How the Grad-CAM of a training pass is computed. Both ways give the same CAM up to rounding.
@@ -193,6 +195,9 @@ impl AugmentConfig {
             }
             Self::Drop(drop) => {
                 problems.nested("drop", drop);
+            }
+            Self::DropTop(drop) => {
+                problems.nested("drop-top", drop);
             }
         }
     }

@@ -1,0 +1,5 @@
+//! Exported files, run by another runtime: their embeddings, their content, and errors.
+
+mod files;
+mod parity;
+mod runtime;

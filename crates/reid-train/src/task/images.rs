@@ -1,0 +1,141 @@
+//! The task of re-identification and classification: images with one label each.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use reid_core::{InputSize, Sample, Seed, Splits};
+use reid_data::{
+    loader::{Batch, Classes, LoaderConfig, TrainLoader},
+    sampler::Sampler,
+    transform::Transform,
+};
+use reid_eval::EvaluationConfig;
+use reid_nn::{Model, Precision, TrainingStep};
+
+use super::{EpochBatches, Evaluation, Task};
+use crate::{
+    error::Error,
+    extract::Extractor,
+    learner::{Learner, StepOutput},
+    recipe::Recipe,
+};
+
+/// Re-identification and classification: images with one label each, the identity or the class.
+///
+/// A model is evaluated by retrieval on the queries, and by classification on the test images. Either may be
+/// absent.
+#[derive(Debug)]
+pub struct ImageTask<'a> {
+    splits: &'a Splits,
+    loader: TrainLoader,
+    pub(crate) sampler: Box<dyn Sampler>,
+    extractor: Extractor,
+    evaluation: EvaluationConfig,
+    seed: Seed,
+    precision: Precision,
+    device: Device,
+}
+
+impl<'a> ImageTask<'a> {
+    pub(crate) fn new<N, L>(
+        recipe: &Recipe<N, L>,
+        splits: &'a Splits,
+        loading: LoaderConfig,
+        device: &Device,
+    ) -> Self {
+        let loader = TrainLoader::new(splits.train.clone(), recipe.input, recipe.seed)
+            .with_config(loading)
+            .with_augmentation(&recipe.augmentation);
+        Self {
+            splits,
+            sampler: recipe.sampling.sampler(),
+            extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
+            loader,
+            evaluation: recipe.evaluation.clone(),
+            seed: recipe.seed,
+            precision: recipe.precision,
+            device: device.clone(),
+        }
+    }
+
+    /// The label of each training identity.
+    pub(crate) fn classes(&self) -> &Classes {
+        self.loader.classes()
+    }
+
+    /// Appends a transform to those of the recipe and those added before.
+    pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
+        self.loader = self.loader.clone().with_transform(transform);
+    }
+}
+
+impl<L: Learner> Task<L> for ImageTask<'_> {
+    type Batch = Batch;
+
+    fn epoch(&self, epoch: usize, first: usize) -> Result<EpochBatches<Batch>, Error> {
+        let samples = self.loader.samples();
+        let seed = self.seed.named("sampler").at(epoch as u64);
+        let batches = self.sampler.batches(samples, seed)?;
+        expect_batches(&batches, samples)?;
+        let count = batches.len();
+        let rest = self
+            .loader
+            .epoch_from(epoch as u64, batches, first.min(count));
+        Ok(EpochBatches { count, rest })
+    }
+
+    fn files<'b>(&'b self, batch: &'b Batch) -> Vec<&'b Path> {
+        let path = |&index: &usize| self.splits.train[index].path.as_path();
+        batch.indices.iter().map(path).collect()
+    }
+
+    fn training_step(&self, learner: &L, batch: &Batch, seed: Seed) -> StepOutput {
+        let InputSize { height, width } = batch.size;
+        let shape = [batch.classes.len(), 3, height, width];
+        let data = TensorData::new(batch.images.clone(), shape);
+        let images = Tensor::from_data(data, &self.device.clone().autodiff());
+        let step = TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes);
+        learner.training_step(self.precision.cast(images), step)
+    }
+
+    fn is_evaluated(&self) -> bool {
+        !(self.splits.query.is_empty() && self.splits.test.is_empty())
+    }
+
+    fn evaluate(&self, model: &L::Model) -> Result<Evaluation, Error> {
+        let model = model.evaluation();
+        let (splits, device) = (self.splits, &self.device);
+        let retrieve = || {
+            let config = &self.evaluation;
+            self.extractor.evaluate(&model, splits, config, device)
+        };
+        let classify = || {
+            let classes = self.classes();
+            self.extractor
+                .classify(&model, &splits.test, classes, device)
+        };
+        Ok(Evaluation {
+            report: (!splits.query.is_empty()).then(retrieve).transpose()?,
+            classification: (!splits.test.is_empty()).then(classify).transpose()?,
+            segmentation: None,
+        })
+    }
+}
+
+/// Rejects batches of a custom sampler that cannot be trained on.
+fn expect_batches(batches: &[Vec<usize>], samples: &[Sample]) -> Result<(), Error> {
+    let beyond = batches
+        .iter()
+        .flatten()
+        .find(|&&index| index >= samples.len());
+    let reason = match beyond {
+        _ if batches.is_empty() => "an epoch without batches".to_owned(),
+        Some(index) => {
+            let count = samples.len();
+            format!("a batch with the sample index {index} of only {count} samples")
+        }
+        None if batches.iter().any(Vec::is_empty) => "a batch without images".to_owned(),
+        None => return Ok(()),
+    };
+    Err(reid_data::Error::Sampling { reason }.into())
+}
