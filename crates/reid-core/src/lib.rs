@@ -5,6 +5,7 @@
 //! | [`Identity`] | the ID of the person, vehicle or object that an image shows |
 //! | [`Camera`] | the number of the camera that took an image |
 //! | [`Track`] | the number of a track: images that one camera took of one identity |
+//! | [`Source`] | which of several merged datasets a sample comes from |
 //! | [`Sample`] | one labelled image on disk |
 //! | [`Splits`] | the training, query and gallery samples of a dataset, with [`Statistics`] |
 //! | [`Notice`] | what a loader skipped in a dataset, or found worth reporting |
@@ -28,10 +29,12 @@ mod heat_map;
 mod identity;
 mod input_size;
 pub mod interpolation;
+mod merge;
 mod notice;
 mod sample;
 mod seed;
 mod similarity_map;
+mod source;
 mod splits;
 mod strict;
 mod track;
@@ -44,11 +47,13 @@ pub use feature_shape::FeatureShape;
 pub use heat_map::{HeatMap, HeatMapError};
 pub use identity::Identity;
 pub use input_size::{InputSize, ParseInputSizeError};
+pub use merge::MergeError;
 pub use notice::Notice;
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
 pub use similarity_map::{Link, SimilarityMap};
-pub use splits::{Split, SplitStatistics, Splits, Statistics};
+pub use source::Source;
+pub use splits::{SourceStatistics, Split, SplitStatistics, Splits, Statistics};
 pub use strict::strict;
 pub use track::Track;
 pub use validate::{MAX_WEIGHTS, Problem, Problems, Validate};

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Camera, Identity, Track};
+use crate::{Camera, Identity, Source, Track};
 
 /// One labelled image on disk.
 ///
@@ -25,6 +25,9 @@ pub struct Sample {
     /// The track that the image belongs to; `None` if not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub track: Option<Track>,
+    /// The dataset that the sample comes from; `None` if it was not merged with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// The path of another file in the dataset with exactly the same bytes; `None` if no such file is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<PathBuf>,
@@ -49,6 +52,7 @@ impl Sample {
             identity,
             camera: None,
             track: None,
+            source: None,
             same_as: None,
             attributes: BTreeMap::new(),
         }
@@ -90,6 +94,13 @@ impl Sample {
         self
     }
 
+    /// Sets the source.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Adds the label of an attribute, or replaces the label that the attribute had.
     ///
     /// ```
@@ -111,11 +122,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_saved_only_if_there_are_any() {
+    fn attributes_and_the_source_are_saved_only_if_there_are_any() {
         let plain = Sample::new("a.jpg", Identity::new(2));
         let text = serde_json::to_string(&plain).expect("saved");
         assert_eq!(text, r#"{"path":"a.jpg","identity":2,"camera":null}"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).expect("read"), plain);
+
+        let merged = plain.clone().with_source(Source::new(1));
+        let text = serde_json::to_string(&merged).expect("saved");
+        assert!(text.ends_with(r#""camera":null,"source":1}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Sample>(&text).expect("read"), merged);
 
         let red = plain
             .with_attribute("colour", "blue")

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Camera, Identity, Notice, Sample};
+use crate::{Camera, Identity, Notice, Sample, Source};
 
 /// The split of a dataset that a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Splits {
     /// The names of the training identities in ascending order, such as `ship`; empty if they have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
+    /// The names of the datasets that were merged ([`merge`](Self::merge)), by [`Source`]; otherwise empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
     /// The layout that the dataset was read as, such as `the Market-1501 layout`; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
@@ -145,11 +148,20 @@ impl Splits {
         }
     }
 
-    /// Counts the identities, images and cameras of each split. The result prints as a table, followed by the
-    /// notices.
+    /// Counts the identities, images and cameras of each split, and of each source of merged training
+    /// samples. The result prints as a table, followed by the sources and the notices.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
+        let sources = self.sources.iter().enumerate().map(|(index, name)| {
+            let source = Some(Source::new(index));
+            let samples = self.train.iter();
+            SourceStatistics {
+                name: name.clone(),
+                train: SplitStatistics::count(samples.filter(|sample| sample.source == source)),
+            }
+        });
         Statistics {
+            sources: sources.collect(),
             name: self.name.clone(),
             train: SplitStatistics::from_samples(&self.train),
             query: SplitStatistics::from_samples(&self.query),
@@ -187,12 +199,25 @@ pub struct Statistics {
     /// The counts of the test images of a classification dataset.
     #[serde(default)]
     pub test: SplitStatistics,
+    /// The counts of each source of the training split; empty if no datasets were merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceStatistics>,
     /// The layout that the dataset was read as; empty if no loader read it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub layout: String,
     /// What the loader skipped, or reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+}
+
+/// The training samples of one of several merged datasets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceStatistics {
+    /// The name of the dataset.
+    pub name: String,
+    /// The counts of its training samples.
+    pub train: SplitStatistics,
 }
 
 /// The number of identities, images and cameras in one split.
@@ -212,11 +237,15 @@ impl SplitStatistics {
     /// Counts the identities, images and cameras of a list of samples.
     #[must_use]
     pub fn from_samples(samples: &[Sample]) -> Self {
-        let identities: BTreeSet<Identity> = samples.iter().map(|s| s.identity).collect();
-        let cameras: BTreeSet<Camera> = samples.iter().filter_map(|s| s.camera).collect();
+        Self::count(samples.iter())
+    }
+
+    fn count<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> Self {
+        let identities: BTreeSet<Identity> = samples.clone().map(|s| s.identity).collect();
+        let cameras: BTreeSet<Camera> = samples.clone().filter_map(|s| s.camera).collect();
         Self {
             identities: identities.len(),
-            images: samples.len(),
+            images: samples.count(),
             cameras: cameras.len(),
         }
     }
@@ -249,6 +278,17 @@ impl fmt::Display for Statistics {
             if index < last {
                 writeln!(f)?;
             }
+        }
+        for SourceStatistics { name, train } in &self.sources {
+            let SplitStatistics {
+                identities,
+                images,
+                cameras,
+            } = train;
+            write!(
+                f,
+                "\n  train of {name}: {identities} identities, {images} images, {cameras} cameras"
+            )?;
         }
         for notice in &self.notices {
             write!(f, "\n  {notice}")?;
@@ -305,6 +345,24 @@ mod tests {
         let text = splits.statistics().to_string();
         assert!(text.starts_with("toy, read as folders\n"), "{text}");
         assert!(text.ends_with("0\n  skipped: 1 (a.heic)"), "{text}");
+    }
+
+    #[test]
+    fn statistics_of_merged_datasets_have_a_line_for_each() {
+        let dataset = |name: &str, images: i64| {
+            let sample = |at| Sample::new(format!("{name}/{at}.jpg"), Identity::new(at / 2));
+            Splits::new(name).with_train((0..images).map(sample).collect())
+        };
+        let merged = Splits::merge(&[dataset("one", 3), dataset("other", 5)]).expect("merged");
+        let text = merged.statistics().to_string();
+        assert!(text.starts_with("one + other\n"), "{text}");
+        assert!(
+            text.contains("  train             5        8        0\n"),
+            "{text}"
+        );
+        let sources = "\n  train of one: 2 identities, 3 images, 0 cameras\
+                       \n  train of other: 3 identities, 5 images, 0 cameras";
+        assert!(text.ends_with(sources), "{text}");
     }
 
     #[test]
