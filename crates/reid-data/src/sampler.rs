@@ -3,6 +3,7 @@
 //! | sampler | batches |
 //! |---|---|
 //! | [`IdentitySampler`] | P identities with K images each, for losses that compare images |
+//! | [`SourceSampler`] | the same, with equally many identities of each merged dataset |
 //! | [`RandomSampler`] | shuffled images, for training with a classification loss only |
 //!
 //! A custom sampler implements one function, [`Sampler::batches`].
@@ -13,11 +14,14 @@ use reid_core::{Sample, Seed};
 
 use crate::Error;
 
+mod cameras;
 mod identity;
 mod random;
+mod source;
 
 pub use identity::{EpochDefinition, IdentitySampler};
 pub use random::RandomSampler;
+pub use source::SourceSampler;
 
 /// A sampler, which chooses the images of each batch of an epoch.
 ///
@@ -73,4 +77,12 @@ impl<S: Sampler + ?Sized> Sampler for Arc<S> {
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
         (**self).batches(samples, seed)
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }

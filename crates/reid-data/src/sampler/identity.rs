@@ -6,7 +6,7 @@ use rand::{RngExt, seq::SliceRandom};
 use reid_core::{Identity, Sample, Seed, Stream};
 use serde::{Deserialize, Serialize};
 
-use super::Sampler;
+use super::{Sampler, cameras};
 use crate::Error;
 
 /// The definition of one epoch of an [`IdentitySampler`].
@@ -35,6 +35,10 @@ pub enum EpochDefinition {
 /// drawn with replacement. All batches are full: identities and images that do not fill a batch are skipped
 /// in this epoch. Junk and images of unknown identity are never drawn.
 ///
+/// By default, any K images of an identity are drawn. With
+/// [`with_balanced_cameras`](Self::with_balanced_cameras), they come from as many different cameras as
+/// possible, so that most positive pairs are seen by two cameras, as in evaluation.
+///
 /// ```
 /// use reid_core::{Identity, Sample, Seed};
 /// use reid_data::sampler::{EpochDefinition, IdentitySampler, Sampler};
@@ -54,6 +58,8 @@ pub struct IdentitySampler {
     identities_per_batch: NonZeroUsize,
     images_per_identity: NonZeroUsize,
     epoch: EpochDefinition,
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    balanced_cameras: bool,
 }
 
 impl IdentitySampler {
@@ -73,7 +79,50 @@ impl IdentitySampler {
             identities_per_batch: NonZeroUsize::new(identities_per_batch).expect(message),
             images_per_identity: NonZeroUsize::new(images_per_identity).expect(message),
             epoch,
+            balanced_cameras: false,
         }
+    }
+
+    /// Draws the K images of an identity from as many different cameras as possible.
+    ///
+    /// The first image is any image of the identity. The others come from cameras that were not drawn yet,
+    /// then a second image of each camera, and so on. With [`EpochDefinition::AllImages`], the images of each
+    /// camera are spread over as many of the identity's groups as possible. An identity with fewer than K
+    /// images repeats each of them as often as the others, or once more. Images without a camera count as
+    /// images of one camera.
+    ///
+    /// FastReID's `BalancedIdentitySampler` draws the other K - 1 images from those of all cameras except
+    /// that of the first image, so that two of them may be of one camera.
+    ///
+    /// ```
+    /// use reid_core::{Camera, Identity, Sample, Seed};
+    /// use reid_data::sampler::{EpochDefinition, IdentitySampler, Sampler};
+    ///
+    /// // Six images by camera 1, and one each by cameras 2 and 3.
+    /// let sample = |camera| Sample::new("a.jpg", Identity::new(1)).with_camera(Camera::new(camera));
+    /// let samples = [1, 1, 1, 2, 1, 1, 1, 3].map(sample);
+    /// let sampler = IdentitySampler::new(1, 3, EpochDefinition::EachIdentityOnce).with_balanced_cameras();
+    ///
+    /// let batch = &sampler.batches(&samples, Seed::new(1))?[0];
+    /// assert!(batch.contains(&3) && batch.contains(&7));
+    /// # Ok::<(), reid_data::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn with_balanced_cameras(mut self) -> Self {
+        self.balanced_cameras = true;
+        self
+    }
+
+    /// Sets the number of identities in a batch.
+    pub(super) const fn with_identities(mut self, identities_per_batch: NonZeroUsize) -> Self {
+        self.identities_per_batch = identities_per_batch;
+        self
+    }
+
+    /// Whether the K images of an identity come from as many different cameras as possible.
+    #[must_use]
+    pub const fn balances_cameras(&self) -> bool {
+        self.balanced_cameras
     }
 
     /// The number of identities in a batch, P.
@@ -111,7 +160,7 @@ impl IdentitySampler {
     /// # Errors
     /// [`Error::TooFewIdentities`] if the samples have fewer than P identities.
     pub fn steps_per_epoch(&self, samples: &[Sample]) -> Result<usize, Error> {
-        let groups = self.groups(samples)?;
+        let groups = self.groups(samples, 0..samples.len())?;
         let visits = match self.epoch {
             EpochDefinition::EachIdentityOnce => groups.len(),
             EpochDefinition::AllImages => groups
@@ -122,12 +171,34 @@ impl IdentitySampler {
         Ok(visits / self.identities_per_batch)
     }
 
+    /// The batches of an epoch of some of the samples, which `among` lists by their indices.
+    pub(super) fn batches_among(
+        &self,
+        samples: &[Sample],
+        among: impl Iterator<Item = usize>,
+        seed: Seed,
+    ) -> Result<Vec<Vec<usize>>, Error> {
+        let groups = self.groups(samples, among)?;
+        let mut stream = seed.stream();
+        Ok(match self.epoch {
+            EpochDefinition::EachIdentityOnce => {
+                self.each_identity_once(groups, samples, &mut stream)
+            }
+            EpochDefinition::AllImages => self.all_images(groups, samples, &mut stream),
+        })
+    }
+
     /// The indices of each identity's images, sorted by identity.
-    fn groups(&self, samples: &[Sample]) -> Result<Vec<Vec<usize>>, Error> {
+    fn groups(
+        &self,
+        samples: &[Sample],
+        among: impl Iterator<Item = usize>,
+    ) -> Result<Vec<Vec<usize>>, Error> {
         let mut groups: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
-        for (index, sample) in samples.iter().enumerate() {
-            if sample.identity.is_labelled() {
-                groups.entry(sample.identity).or_default().push(index);
+        for index in among {
+            let identity = samples[index].identity;
+            if identity.is_labelled() {
+                groups.entry(identity).or_default().push(index);
             }
         }
         let (expected, found) = (self.identities_per_batch(), groups.len());
@@ -140,29 +211,33 @@ impl IdentitySampler {
     fn each_identity_once(
         &self,
         mut groups: Vec<Vec<usize>>,
+        samples: &[Sample],
         stream: &mut Stream,
     ) -> Vec<Vec<usize>> {
         groups.shuffle(stream);
-        let amount = self.images_per_identity();
         groups
             .chunks_exact_mut(self.identities_per_batch())
             .map(|chosen| {
                 let images = chosen.iter_mut();
                 images
-                    .flat_map(|images| draw(images, amount, stream))
+                    .flat_map(|images| self.draw(images, 1, samples, stream).concat())
                     .collect()
             })
             .collect()
     }
 
-    fn all_images(&self, mut groups: Vec<Vec<usize>>, stream: &mut Stream) -> Vec<Vec<usize>> {
+    fn all_images(
+        &self,
+        mut groups: Vec<Vec<usize>>,
+        samples: &[Sample],
+        stream: &mut Stream,
+    ) -> Vec<Vec<usize>> {
         let amount = self.images_per_identity();
         let mut left: Vec<Vec<Vec<usize>>> = groups
             .iter_mut()
             .map(|images| {
-                let whole = images.len().max(amount) / amount * amount;
-                let drawn = draw(images, whole, stream);
-                drawn.chunks_exact(amount).map(<[usize]>::to_vec).collect()
+                let count = (images.len() / amount).max(1);
+                self.draw(images, count, samples, stream)
             })
             .collect();
 
@@ -175,18 +250,30 @@ impl IdentitySampler {
         }
         batches
     }
+
+    /// Draws `count` groups of K images of one identity.
+    fn draw(
+        &self,
+        images: &mut [usize],
+        count: usize,
+        samples: &[Sample],
+        stream: &mut Stream,
+    ) -> Vec<Vec<usize>> {
+        let amount = self.images_per_identity();
+        if self.balanced_cameras {
+            let camera = |image: usize| samples[image].camera;
+            return cameras::draw(images, [count, amount], camera, stream);
+        }
+        let drawn = draw(images, count * amount, stream);
+        drawn.chunks_exact(amount).map(<[usize]>::to_vec).collect()
+    }
 }
 
 impl Sampler for IdentitySampler {
     /// # Errors
     /// [`Error::TooFewIdentities`] if the samples have fewer than P identities.
     fn batches(&self, samples: &[Sample], seed: Seed) -> Result<Vec<Vec<usize>>, Error> {
-        let groups = self.groups(samples)?;
-        let mut stream = seed.stream();
-        Ok(match self.epoch {
-            EpochDefinition::EachIdentityOnce => self.each_identity_once(groups, &mut stream),
-            EpochDefinition::AllImages => self.all_images(groups, &mut stream),
-        })
+        self.batches_among(samples, 0..samples.len(), seed)
     }
 }
 
@@ -203,6 +290,8 @@ fn draw(images: &mut [usize], amount: usize, stream: &mut Stream) -> Vec<usize> 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use reid_core::Camera;
 
     use super::*;
 
@@ -334,6 +423,71 @@ mod tests {
         assert_eq!(batches, [[[1, 4, 3, 6]], [[0, 6, 1, 4]]]);
     }
 
+    /// Five identities: with eight images of four cameras, of two and of one, with two images, and with one.
+    #[test]
+    fn balanced_cameras_are_as_many_as_possible() {
+        let counts = [
+            [2, 2, 2, 2],
+            [5, 3, 0, 0],
+            [8, 0, 0, 0],
+            [1, 1, 0, 0],
+            [1, 0, 0, 0],
+        ];
+        let images = counts.iter().zip(10..).flat_map(|(cameras, label)| {
+            let cameras = cameras.iter().zip(0..);
+            cameras.flat_map(move |(&count, camera)| {
+                vec![sample(label).with_camera(Camera::new(camera)); count]
+            })
+        });
+        let samples: Vec<Sample> = images.collect();
+        for definition in DEFINITIONS {
+            let sampler = IdentitySampler::new(5, 4, definition).with_balanced_cameras();
+            for epoch in 0..20 {
+                let batches = sampler.batches(&samples, seed(epoch)).unwrap();
+                assert_eq!(batches, sampler.batches(&samples, seed(epoch)).unwrap());
+                assert_eq!(batches.len(), 1);
+                for images in batches[0].chunks(4) {
+                    let label = samples[images[0]].identity.label();
+                    assert!(
+                        images
+                            .iter()
+                            .all(|&at| samples[at].identity.label() == label)
+                    );
+                    let cameras = images.iter().map(|&at| samples[at].camera);
+                    let different: BTreeSet<usize> = images.iter().copied().collect();
+                    let found = (cameras.collect::<BTreeSet<_>>().len(), different.len());
+                    let expected = [(4, 4), (2, 4), (1, 4), (2, 2), (1, 1)];
+                    let at = usize::try_from(label - 10).unwrap();
+                    assert_eq!(found, expected[at], "identity {label}");
+                }
+            }
+            assert_ne!(
+                sampler.batches(&samples, seed(1)).unwrap(),
+                sampler.batches(&samples, seed(2)).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn batches_of_balanced_cameras_use_every_image_if_they_fit() {
+        // Each of two identities has 6 images of camera 0 and 2 of camera 1: two groups with both cameras.
+        let camera = |at: u32| Camera::new(u32::from(at % 4 == 0));
+        let samples = (0..16).map(|at| sample(i64::from(at) / 8).with_camera(camera(at)));
+        let samples: Vec<Sample> = samples.collect();
+        let sampler =
+            IdentitySampler::new(2, 4, EpochDefinition::AllImages).with_balanced_cameras();
+        for epoch in 0..10 {
+            let batches = sampler.batches(&samples, seed(epoch)).unwrap();
+            let mut drawn = batches.concat();
+            for images in drawn.chunks(4) {
+                let cameras = images.iter().map(|&at| samples[at].camera);
+                assert_eq!(cameras.collect::<BTreeSet<_>>().len(), 2);
+            }
+            drawn.sort_unstable();
+            assert_eq!(drawn, (0..16).collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn batches_depend_only_on_the_seed() {
         let samples = samples(&[8; 10]);
@@ -392,6 +546,11 @@ mod tests {
             sampler
         );
         assert!(serde_json::from_str::<IdentitySampler>(&text.replace("16", "0")).is_err());
+        let balanced = sampler.with_balanced_cameras();
+        let text = serde_json::to_string(&balanced).unwrap();
+        assert!(text.ends_with(r#""balanced_cameras":true}"#), "{text}");
+        let read: IdentitySampler = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, balanced);
     }
 
     #[test]

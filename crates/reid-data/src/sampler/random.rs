@@ -34,16 +34,8 @@ use crate::Error;
 #[serde(deny_unknown_fields)]
 pub struct RandomSampler {
     batch_size: NonZeroUsize,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "super::is_false")]
     partial_batch: bool,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl RandomSampler {
