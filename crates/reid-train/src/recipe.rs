@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use reid_core::{InputSize, Seed, strict};
-use reid_data::{
-    sampler::{EpochDefinition, IdentitySampler, RandomSampler, Sampler},
-    transform::Augmentation,
-};
+use reid_data::{sampler::EpochDefinition, transform::Augmentation};
 use reid_eval::EvaluationConfig;
 use reid_nn::{CriterionConfig, Network, Precision, loss::CenterLossConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,10 +18,12 @@ use crate::{
 };
 
 mod legacy;
+mod sampling;
 mod segmentation;
 mod validation;
 
 pub(crate) use legacy::renamed;
+pub use sampling::Sampling;
 pub use segmentation::SegmentationRecipe;
 pub(crate) use validation::{images, openable, refused};
 
@@ -105,47 +104,6 @@ pub struct Recipe<N, L = LossesConfig> {
     pub evaluation: EvaluationConfig,
 }
 
-/// The sampling of batches: P identities with K images each, or shuffled images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sampling {
-    /// The number of identities per batch (P): at least 1, and at least 2 for losses that compare
-    /// images.
-    pub identities: usize,
-    /// The number of images per identity (K): at least 1, and at least 2 for losses that compare
-    /// images.
-    pub images: usize,
-    /// The definition of an epoch.
-    pub epoch: EpochDefinition,
-    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. The other
-    /// fields are then unused, and an epoch is each image once; its last batch may be smaller. `None`, the
-    /// default, draws identities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shuffled: Option<usize>,
-}
-
-impl Sampling {
-    /// The number of images per batch: P·K, or that of a shuffled batch.
-    #[must_use]
-    pub const fn batch_size(&self) -> usize {
-        match self.shuffled {
-            Some(images) => images,
-            None => self.identities * self.images,
-        }
-    }
-
-    pub(crate) fn sampler(&self) -> Box<dyn Sampler> {
-        match self.shuffled {
-            Some(images) => Box::new(RandomSampler::new(images).with_partial_batch()),
-            None => Box::new(IdentitySampler::new(
-                self.identities,
-                self.images,
-                self.epoch,
-            )),
-        }
-    }
-}
-
 impl<N> Recipe<N> {
     /// The recipe of the strong baseline (Luo et al., Bag of Tricks, 2019, arXiv:1903.07071), as in the
     /// authors' code, without center loss.
@@ -164,6 +122,8 @@ impl<N> Recipe<N> {
                 identities: 16,
                 images: 4,
                 epoch: EpochDefinition::AllImages,
+                balanced_cameras: false,
+                balanced_sources: false,
                 shuffled: None,
             },
             losses: LossesConfig::default(),

@@ -158,6 +158,11 @@ impl<'a, N: Network> UnlabelledTrainer<'a, N> {
         if let Some(decay) = recipe.average_decay {
             problems.require("average_decay", false, expected, decay);
         }
+        let (balanced, expected) = (
+            recipe.sampling.balanced_sources,
+            "false in training without labels",
+        );
+        problems.require("sampling.balanced_sources", !balanced, expected, balanced);
         refused(None, problems)?;
         // At most, every image is a cluster.
         let labels: Vec<_> = (0..splits.train.len()).map(Some).collect();

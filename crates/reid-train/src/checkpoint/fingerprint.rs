@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::sealed::hexadecimal;
 
-/// The number of samples, and a hash of their order, paths and labels: identities, cameras, tracks and
-/// attributes, or the paths of label maps and the encoding of their values.
+/// The number of samples, and a hash of their order, paths and labels: identities, cameras, tracks, sources
+/// and attributes, or the paths of label maps and the encoding of their values.
 ///
 /// Paths are relative to the common parent folder, so that a dataset may be moved. The content of the
 /// images is not read, so an image that was replaced under the same name is not detected.
@@ -31,12 +31,16 @@ impl Fingerprint {
                 identity,
                 camera,
                 track,
+                source,
                 attributes,
                 ..
             } = sample;
             // Numbers contain no line break, so the fields of two samples cannot be confused.
             hash.update(format!("\n{identity:?} {camera:?} {track:?}\n"));
-            // Without attributes nothing is added, so that the hashes of version 0.1 stay valid.
+            // Without a source or attributes nothing is added, so that the hashes of version 0.1 stay valid.
+            if let Some(source) = source {
+                hash.update(format!("source {}\n", source.index()));
+            }
             if !attributes.is_empty() {
                 hash.update(format!("{attributes:?}\n"));
             }
@@ -95,7 +99,7 @@ fn common_folder<'a>(files: impl Iterator<Item = &'a Path>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::{Camera, Identity};
+    use reid_core::{Camera, Identity, Source};
 
     use super::*;
 
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn order_identity_camera_attributes_and_number_change_the_fingerprint() {
+    fn order_labels_and_number_change_the_fingerprint() {
         let list = samples("here", ["anna", "berta"]);
         let whole = Fingerprint::of_samples(&list);
         let mut reversed = list.clone();
@@ -131,6 +135,12 @@ mod tests {
         for changed in [&reversed[..], &other, &elsewhere, &red, &list[..1]] {
             assert_ne!(Fingerprint::of_samples(changed), whole);
         }
+        let of_source = |source: usize| {
+            let mut merged = list.clone();
+            merged[0].source = Some(Source::new(source));
+            Fingerprint::of_samples(&merged)
+        };
+        assert!(of_source(0) != whole && of_source(0) != of_source(1));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use reid_data::{segmentation::PixelSample, unopenable, unopenable_label_maps};
 use reid_eval::{Error as EvalError, Labels, Protocol, Relevance, RelevanceRule};
 use reid_nn::{CriterionConfig, Network};
 
-use super::{Recipe, Sampling};
+use super::Recipe;
 use crate::{error::Error, settings::Settings};
 
 /// The most bytes of the images of a training batch in single precision: 4 GiB, 10 times the largest
@@ -45,7 +45,10 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
             });
             problems.nested("augmentation", &self.augmentation);
         }
-        self.validate_sampling(&mut problems);
+        let compares = self.losses.compares_images();
+        problems.at("sampling", |problems| {
+            self.sampling.validate(compares, problems);
+        });
         problems.at("losses", |problems| self.losses.validate(problems));
         Settings::from(self).validate(&mut problems);
         problems.nested("evaluation", &self.evaluation);
@@ -58,36 +61,6 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     /// [`Error::Recipe`] lists all [`problems`](Self::problems).
     pub fn check(&self) -> Result<(), Error> {
         refused(None, self.problems())
-    }
-
-    fn validate_sampling(&self, problems: &mut Problems) {
-        let Sampling {
-            identities,
-            images,
-            shuffled,
-            ..
-        } = self.sampling;
-        let compares = self.losses.compares_images();
-        problems.at("sampling", |problems| {
-            if let Some(batch) = shuffled {
-                problems.count("shuffled", batch, 2..=usize::MAX);
-                let expected = "null for losses that compare images";
-                problems.require("shuffled", !compares, expected, batch);
-                return;
-            }
-            for (field, count) in [("identities", identities), ("images", images)] {
-                problems.count(field, count, 1..=usize::MAX);
-                let holds = !compares || count != 1;
-                problems.require(
-                    field,
-                    holds,
-                    "at least 2 for losses that compare images",
-                    count,
-                );
-            }
-            let holds = compares || (identities, images) != (1, 1);
-            problems.require("images", holds, "at least 2 images in a batch", 1);
-        });
     }
 
     /// Validates the recipe by itself, for this device and for these data. Returns warnings about what is
@@ -132,15 +105,9 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     ) -> Result<Vec<Problem>, Error> {
         let mut problems = self.problems();
         Settings::from(self).validate_device(device, &mut problems);
-        let identities = identities(&splits.train);
-        let holds = self.sampling.shuffled.is_some() || self.sampling.identities <= identities;
-        let expected = format_args!("at most {identities}, the number of training identities");
-        problems.require(
-            "sampling.identities",
-            holds,
-            expected,
-            self.sampling.identities,
-        );
+        problems.at("sampling", |problems| {
+            self.sampling.validate_data(splits, problems);
+        });
         let mut warnings = Problems::new();
         if !splits.query.is_empty() {
             let protocol = &self.evaluation.protocol;
@@ -176,36 +143,6 @@ pub(crate) fn refused(path: Option<&Path>, problems: Problems) -> Result<(), Err
         path: path.map(Path::to_owned),
         problems,
     })
-}
-
-impl Sampling {
-    /// Adds a problem if the images of a batch take more than [`MOST_BYTES`].
-    fn validate_memory(&self, input: InputSize, problems: &mut Problems) {
-        let batch = match self.shuffled {
-            Some(images) => Some(images),
-            None => self.identities.checked_mul(self.images),
-        };
-        let bytes =
-            batch.and_then(|batch| batch.checked_mul(input.pixels() * 3 * size_of::<f32>()));
-        if bytes.is_none_or(|bytes| bytes > MOST_BYTES) {
-            let expected = format_args!("batches whose images take at most {MOST_BYTES} bytes");
-            let (identities, images) = (self.identities, self.images);
-            match self.shuffled {
-                Some(images) => problems.add(expected, format_args!("{images} images of {input}")),
-                None => problems.add(
-                    expected,
-                    format_args!("{identities} x {images} images of {input}"),
-                ),
-            }
-        }
-    }
-}
-
-/// The number of identities from which batches are drawn.
-fn identities(samples: &[Sample]) -> usize {
-    let identities = samples.iter().map(|sample| sample.identity);
-    let identities: BTreeSet<Identity> = identities.filter(|one| !one.is_junk()).collect();
-    identities.len()
 }
 
 /// Checks that all images and the label maps of all samples can be opened, and reports all that cannot. Calls
