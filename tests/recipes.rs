@@ -12,9 +12,9 @@ use burn::{
     tensor::{Device, Distribution, Tensor},
 };
 use reid::{
-    core::Problems,
+    core::{Problems, Source},
     data::{
-        sampler::{IdentitySampler, Sampler},
+        sampler::Sampler,
         transform::{Picture, Transform},
     },
     nn::{TrainingStep, attention::SqueezeExcitationConfig},
@@ -45,7 +45,9 @@ fn tiny(network: &Value) -> Value {
             "cutout": { "probability": 0.5, "height": 4, "width": 4, "fill": [0.4, 0.4, 0.4] },
             "normalise": { "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] }
         },
-        "sampling": { "identities": 2, "images": 2, "epoch": "all_images" },
+        "sampling": {
+            "identities": 2, "images": 2, "epoch": "all_images", "balanced_cameras": true, "balanced_sources": true
+        },
         "losses": losses(),
         "groups": [{ "parameters": ["criterion.2"], "rate": { "fixed": 0.5 }, "frozen_epochs": 0 }],
         "accumulated_batches": 2,
@@ -239,9 +241,12 @@ fn run_without_steps<N>(recipe: &Recipe<N>) {
     for epoch in [0, 1, recipe.epochs - 1] {
         let _ = recipe.schedule.rate(epoch, recipe.epochs);
     }
-    let sampling = recipe.sampling;
-    let sampler = IdentitySampler::new(sampling.identities, sampling.images, sampling.epoch);
-    let samples = [1, 1, 2, 2, 3].map(|label| Sample::new("a.jpg", Identity::new(label)));
+    let samples = [1_u32, 1, 2, 2, 3, 4].map(|label| {
+        Sample::new("a.jpg", Identity::new(label.into()))
+            .with_camera(Camera::new(label % 2))
+            .with_source(Source::new(usize::from(label > 2)))
+    });
+    let sampler = recipe.sampling.sampler();
     let _ = sampler.batches(&samples, Seed::new(1)); // too few identities are an error
     let embeddings = |camera| {
         let embeddings = Embeddings::new(vec![1.0, 0.0, 0.0, 1.0], 2, vec![Identity::new(1); 2]);
@@ -487,6 +492,9 @@ fn recipes_without_newer_fields_are_read() {
     assert!(map.remove("precision").is_some() && map.remove("flip_test").is_some());
     let augmentation = map["augmentation"].as_object_mut().expect("an object");
     assert!(augmentation.remove("cutout").is_some());
+    let sampling = map["sampling"].as_object_mut().expect("an object");
+    assert!(sampling.remove("balanced_cameras").is_some());
+    assert!(sampling.remove("balanced_sources").is_some());
     let losses = map["losses"].as_object_mut().expect("an object");
     assert!(losses.remove("center").is_some() && losses.remove("triplet").is_some());
     let backbone = map["network"]["backbone"]

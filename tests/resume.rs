@@ -16,7 +16,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid::{
-    data::dataset::market1501,
+    core::Source,
+    data::{dataset::market1501, sampler::EpochDefinition},
     nn::{
         Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
@@ -229,6 +230,34 @@ fn resumes_with_a_memory(mut fixture: Fixture) {
     let mut with_memory = losses.filter(|(name, _)| name.starts_with("triplet memory"));
     let compared = with_memory.any(|(_, value)| *value > 0.0);
     assert!(compared, "{:?}", history[2].losses);
+}
+
+/// Each batch has images of both datasets, and an identity's images are of both cameras.
+#[test]
+fn a_run_on_merged_datasets_resumes_bit_identically_and_only_with_its_sources() {
+    let mut fixture = Fixture::new();
+    let folder = fixture.run_folder("other");
+    SyntheticConfig::new()
+        .with_train_identities(2)
+        .with_test_identities(1)
+        .with_cameras(2)
+        .with_seed(Seed::new(1))
+        .write(&folder)
+        .expect("the synthetic dataset is written");
+    let other = market1501::load(&folder).expect("the dataset is readable");
+    let merged = Splits::merge([&fixture.splits, &other]).expect("different names");
+    let Splits { query, gallery, .. } = fixture.splits.clone();
+    fixture.splits = merged.with_query(query).with_gallery(gallery);
+    let sampling = &mut fixture.recipe.sampling;
+    sampling.epoch = EpochDefinition::EachIdentityOnce;
+    (sampling.balanced_cameras, sampling.balanced_sources) = (true, true);
+    resumes_bit_identically(&fixture);
+
+    let last = fixture.splits.train.last_mut().expect("training images");
+    last.source = Some(Source::new(0));
+    let error = fixture.trainer("whole").resume();
+    let error = error.expect_err("another source");
+    assert!(matches!(error, Error::OtherImages { .. }), "{error}");
 }
 
 fn resumes_bit_identically(fixture: &Fixture) -> Vec<EpochSummary> {

@@ -361,6 +361,11 @@ fn settings_and_data_that_cannot_be_trained_are_reported() {
     averaged.average_decay = Some(0.9);
     let expected = "recipe: average_decay: expected null in training without labels, found 0.9";
     assert_eq!(new(&averaged, &fixture.splits), expected);
+    let mut balanced = fixture.recipe.clone();
+    balanced.sampling.balanced_sources = true;
+    let expected =
+        "recipe: sampling.balanced_sources: expected false in training without labels, found true";
+    assert_eq!(new(&balanced, &fixture.splits), expected);
     let mut hot = fixture.recipe.clone();
     hot.losses.temperature = 0.0;
     let expected = "recipe: losses.temperature: expected 0.001 to 1000, found 0";
