@@ -102,9 +102,18 @@ pub(crate) fn each_row<R: Send>(
 
 fn map_labelled_rows<R: Send>(
     source: &(impl DistanceRows + ?Sized),
-    [query, gallery]: [&Labels; 2],
+    labels: [&Labels; 2],
     map: impl Fn(usize, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
+    expect_labels(source, labels)?;
+    map_rows(source, map)
+}
+
+/// Returns an error unless there are as many labels as queries and gallery images.
+pub(crate) fn expect_labels(
+    source: &(impl DistanceRows + ?Sized),
+    [query, gallery]: [&Labels; 2],
+) -> Result<(), Error> {
     let (queries, images) = (source.queries(), source.gallery());
     if (queries, images) != (query.len(), gallery.len()) {
         return Err(Error::Source {
@@ -117,7 +126,7 @@ fn map_labelled_rows<R: Send>(
             ),
         });
     }
-    map_rows(source, map)
+    Ok(())
 }
 
 /// Computes CMC, mAP and mINP from a distance matrix, such as one from another program.

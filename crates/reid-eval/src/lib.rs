@@ -18,6 +18,7 @@ mod expansion;
 pub mod files;
 #[cfg(feature = "files")]
 pub mod gallery;
+mod hard_examples;
 mod interval;
 mod labels;
 mod metric;
@@ -52,6 +53,7 @@ pub use embeddings::Embeddings;
 pub use error::Error;
 pub use evaluate::{evaluate, evaluate_distances, evaluate_rows};
 pub use expansion::Expansion;
+pub use hard_examples::{HardQuery, HardTriplet, hard_triplets};
 pub use interval::{Interval, Intervals, Resampling, ResamplingUnit};
 pub use labels::{ImageLabels, Labels};
 pub use metric::Metric;
