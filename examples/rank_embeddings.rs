@@ -506,6 +506,7 @@ fn hardest(
                 picture: open_picture(&images[entry.gallery])?,
                 distance: entry.distance,
                 relevance: entry.relevance,
+                rank: None,
             })
         });
         Ok(RankedRow {

@@ -47,6 +47,8 @@ pub struct RankedTile {
     pub distance: f32,
     /// Its relevance for the query.
     pub relevance: Relevance,
+    /// Its rank, if images that rank before it are not in the row. `None` is one more than the rank before.
+    pub rank: Option<usize>,
 }
 
 impl RankedRow {
@@ -64,6 +66,7 @@ impl RankedRow {
                 picture: open(Split::Gallery, entry.gallery)?,
                 distance: entry.distance,
                 relevance: entry.relevance,
+                rank: None,
             })
         };
         Ok(Self {
@@ -73,7 +76,7 @@ impl RankedRow {
     }
 }
 
-fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
+pub(crate) fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
     let samples = splits.samples(split);
     samples.get(index).unwrap_or_else(|| {
         panic!(
@@ -93,14 +96,16 @@ fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 /// | ignored | ignored | dotted, grey | grey and faded | `-`: ignored images have no rank |
 /// | unknown | unknown | solid, grey | unchanged | `?`: the identity of the query or the image is unknown |
 ///
-/// The rank and the distance are printed below each image. Frames differ by stroke as well as by colour,
-/// so the figure can be read in greyscale and by colour-blind readers.
+/// The rank and the distance are printed below each image, or the rank only if both do not fit. Frames differ
+/// by stroke as well as by colour, so the figure can be read in greyscale and by colour-blind readers.
 ///
 /// ```
 /// use reid_eval::Relevance;
 /// use reid_vis::{RankedFigure, RankedRow, RankedTile, RgbImage};
 ///
-/// let tile = |distance, relevance| RankedTile { picture: RgbImage::new(64, 128), distance, relevance };
+/// let tile = |distance, relevance| {
+///     RankedTile { picture: RgbImage::new(64, 128), distance, relevance, rank: None }
+/// };
 /// let row = RankedRow {
 ///     query: RgbImage::new(64, 128),
 ///     found: vec![tile(0.21, Relevance::Match), tile(0.48, Relevance::NonMatch)],
@@ -177,7 +182,7 @@ impl RankedFigure {
             let number = match tile.relevance {
                 Relevance::Match | Relevance::NonMatch => {
                     canvas.paste(&tile.picture, area);
-                    rank += 1;
+                    rank = tile.rank.unwrap_or(rank + 1);
                     rank.to_string()
                 }
                 Relevance::Ignored => {
@@ -193,7 +198,9 @@ impl RankedFigure {
             let right = left + self.column_width();
             canvas.text(&number, (left, under), Align::Left, INK);
             let distance = short(tile.distance);
-            canvas.text(&distance, (right, under), Align::Right, PALE_INK);
+            if text_width(&number) + text_width(&distance) < self.column_width() {
+                canvas.text(&distance, (right, under), Align::Right, PALE_INK);
+            }
         }
     }
 
@@ -336,6 +343,7 @@ mod tests {
             picture: picture(),
             distance: 0.5,
             relevance,
+            rank: None,
         };
         RankedRow {
             query: picture(),
@@ -399,6 +407,23 @@ mod tests {
         let figure = RankedFigure::new().with_tile(InputSize::new(20, 10));
         assert_eq!(figure.column_width(), text_width("99 0.123"));
         assert!(figure.draw(&[row(&[R, R])]).width() > 3 * 10);
+    }
+
+    #[test]
+    fn a_rank_is_printed_after_images_that_are_not_shown() {
+        let draw = |rank| {
+            let mut row = row(&[W, R]);
+            row.found[1].rank = rank;
+            RankedFigure::new().draw(&[row])
+        };
+        assert_eq!(draw(None), draw(Some(2)));
+        assert_ne!(draw(None), draw(Some(3)));
+        // A long rank leaves no room for the distance: only white is right of its five characters.
+        let picture = draw(Some(12_345));
+        let left = FIRST + PITCH + u32::try_from(text_width("12345")).expect("small");
+        let text = 12 + 3 + 128 + 3 + 3..12 + 3 + 128 + 3 + 3 + 16;
+        let white = |x| text.clone().all(|y| *picture.get_pixel(x, y) == WHITE);
+        assert!((left..FIRST + PITCH + 70).all(white));
     }
 
     #[test]
