@@ -13,6 +13,8 @@
 //! cargo run --release --example train_baseline -- --data index.csv --out run \
 //!     --recipe examples/recipes/small_objects.json
 //! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --out run --resume
+//! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 --data MSMT17_V1 \
+//!     --balanced-sources --balanced-cameras --out run-on-both
 //! cargo run --release --example train_baseline -- --data Market-1501-v15.09.15 \
 //!     --backbone osnet-x0.25 --pretrained osnet_x0_25_imagenet.pth --freeze 5
 //! ```
@@ -20,6 +22,10 @@
 //! Without `--recipe`, the published recipe is used: ResNet-50 on images of 256 x 128 for 120 epochs, which
 //! takes hours on a GPU. The recipes in `examples/recipes` are for small images. `Ctrl-C` saves a checkpoint
 //! and stops; `--resume` continues from it, and the result is bit-identical to an uninterrupted run on a CPU.
+//!
+//! With several `--data`, the training images of all datasets are merged, and the queries of the first one
+//! are evaluated. `evaluate_checkpoint` evaluates the run on each of them, and on datasets that it was not
+//! trained on.
 //!
 //! It prints the final report (mAP, mINP and CMC), and training progress on standard error; with `--json`
 //! progress goes to standard output as JSON lines. It writes to `--out`: checkpoints, `recipe.json`,
@@ -36,7 +42,7 @@ use std::{error::Error, fs, io, path::PathBuf, process::ExitCode};
 use burn::module::Module;
 use clap::Parser;
 use reid::{
-    data::dataset::{self, market1501},
+    data::dataset,
     prelude::*,
     synthetic::SyntheticConfig,
     train::{EpochSummary, JsonLines, Observer},
@@ -49,9 +55,9 @@ use reid::{
 #[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
     /// The dataset: a CSV list, or a folder in a supported layout (Market-1501, one folder per identity, …).
-    /// Default: synthetic images of people.
+    /// May be given several times. Default: synthetic images of people.
     #[arg(long)]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
     /// The recipe, a JSON file. Default: the published recipe.
     #[arg(long)]
     recipe: Option<PathBuf>,
@@ -72,6 +78,12 @@ struct Arguments {
     /// The number of epochs from the start in which only the head is trained; overrides the recipe's.
     #[arg(long, value_name = "EPOCHS")]
     freeze: Option<usize>,
+    /// Draw equally many identities of each dataset in a batch; overrides the recipe's setting.
+    #[arg(long)]
+    balanced_sources: bool,
+    /// Draw the images of an identity from as many cameras as possible; overrides the recipe's setting.
+    #[arg(long)]
+    balanced_cameras: bool,
     /// The folder for checkpoints, charts and the model. Default: `target/train_baseline`.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -163,17 +175,43 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Reads or draws the dataset. Of several datasets, the training images are merged, and the queries and the
+/// gallery are those of the first.
 fn splits(arguments: &Arguments) -> Result<Splits, Box<dyn Error>> {
-    if let Some(data) = &arguments.data {
-        return Ok(dataset::load(data)?);
+    let paths = match arguments.data.as_slice() {
+        [] => drawn(arguments)?,
+        paths => paths.to_vec(),
+    };
+    let mut datasets = Vec::new();
+    for path in &paths {
+        datasets.push(dataset::load(path)?);
     }
+    if datasets.len() == 1 {
+        return Ok(datasets.remove(0));
+    }
+    for (dataset, path) in datasets.iter_mut().zip(&paths) {
+        // Two folders can have one name.
+        dataset.name = path.display().to_string();
+    }
+    let merged = Splits::merge(&datasets)?;
+    let first = datasets.remove(0);
+    Ok(merged.with_query(first.query).with_gallery(first.gallery))
+}
+
+/// Draws synthetic people, and in a smoke run a second dataset of other people. Returns the folders.
+fn drawn(arguments: &Arguments) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let people = if arguments.smoke { 8 } else { 64 };
-    let root = arguments.out().join(format!("people-{people}"));
-    SyntheticConfig::new()
+    let config = SyntheticConfig::new()
         .with_train_identities(people)
-        .with_test_identities(people)
-        .write(&root)?;
-    Ok(market1501::load(root)?)
+        .with_test_identities(people);
+    let mut folders = vec![arguments.out().join(format!("people-{people}"))];
+    config.write(&folders[0])?;
+    if arguments.smoke {
+        let others = config.with_train_identities(4).with_seed(Seed::new(1));
+        folders.push(arguments.out().join("others"));
+        others.write(&folders[1])?;
+    }
+    Ok(folders)
 }
 
 fn recipe(arguments: &Arguments, splits: &Splits) -> Result<Recipe<Architecture>, Box<dyn Error>> {
@@ -200,7 +238,10 @@ fn recipe(arguments: &Arguments, splits: &Splits) -> Result<Recipe<Architecture>
         }
         recipe.input = InputSize::new(64, 32);
         (recipe.epochs, recipe.sampling.identities) = (1, 4);
+        recipe.sampling.balanced_sources = !splits.sources.is_empty();
     }
+    recipe.sampling.balanced_sources |= arguments.balanced_sources;
+    recipe.sampling.balanced_cameras |= arguments.balanced_cameras;
     if let Some(epochs) = arguments.epochs {
         recipe.epochs = epochs;
     }
