@@ -24,9 +24,9 @@
 //!
 //! For one checkpoint and one dataset, it prints the path of the checkpoint, the dataset statistics and the
 //! report (mAP, mINP and CMC). For several, it prints a table with 95 % confidence intervals. The table has
-//! the difference in mAP of each checkpoint from the first one on the same queries, with its interval and
-//! p-value. All are evaluated with the settings of the first checkpoint, each by the metric of its own. With
-//! `--json`, it prints a list with all reports, intervals and comparisons.
+//! the differences of each checkpoint from the first one on the same queries, in mAP and Rank-1, with their
+//! intervals and the p-value of mAP. All are evaluated with the settings of the first checkpoint, each by the
+//! metric of its own. With `--json`, it prints a list with all reports, intervals and comparisons.
 //!
 //! It writes the ranked lists of the first checkpoint on the first dataset to
 //! `target/evaluate_checkpoint/ranked.png` (change it with `--picture`). `--hard-examples N` writes a page
@@ -278,22 +278,28 @@ fn table(scores: &[Scores], dataset: &Dataset) -> String {
         let [value, low, high] = [found.value, found.low, found.high].map(percent);
         format!("{value} ({low} to {high})")
     };
-    let row = |[checkpoint, precision, rank, difference]: [&str; 4]| {
-        let row = format!("  {precision:<30} {rank:<32} {difference:<42} {checkpoint}");
+    let row = |name: &str, [precision, rank, p_value]: [&str; 3]| {
+        let row = format!("  {precision:<32} {rank:<32} {p_value:>7}  {name}");
         format!("{}\n", row.trim_end())
     };
-    let mut text = row(["checkpoint", "mAP", "Rank-1", "mAP minus that of the first"]);
+    let mut text = row("checkpoint", ["mAP", "Rank-1", "p-value"]);
     for scores in scores.iter().filter(|scores| scores.data == dataset.path) {
-        let difference = scores.comparison.as_ref().map(|comparison| {
-            let difference = with_range(&comparison.difference);
-            format!("{difference}, p {:.3}", comparison.p_value)
-        });
-        text.push_str(&row([
-            &scores.checkpoint,
-            &with_range(&scores.intervals.mean_average_precision),
-            &with_range(&scores.intervals.rank_1),
-            difference.as_deref().unwrap_or(""),
-        ]));
+        let intervals = &scores.intervals;
+        let precision = with_range(&intervals.mean_average_precision);
+        let rank = with_range(&intervals.rank_1);
+        text.push_str(&row(&scores.checkpoint, [&precision, &rank, ""]));
+        if let Some(comparison) = &scores.comparison {
+            let rank = comparison.rank_1_difference.as_ref();
+            let values = [
+                with_range(&comparison.difference),
+                rank.map(with_range).unwrap_or_default(),
+                format!("{:.3}", comparison.p_value),
+            ];
+            text.push_str(&row(
+                "minus the first",
+                values.each_ref().map(String::as_str),
+            ));
+        }
     }
     text
 }

@@ -327,8 +327,10 @@ fn rows(results: &Results) -> Vec<[String; 3]> {
     }
     if let Some(comparison) = &results.comparison {
         rows.push(with("mAP minus other mAP", &comparison.difference));
+        let rank_1 = comparison.rank_1_difference.as_ref();
+        rows.extend(rank_1.map(|difference| with("Rank-1 minus other Rank-1", difference)));
         let p_value = format!("{:.4}", comparison.p_value);
-        rows.push(row("p-value", p_value, String::new()));
+        rows.push(row("p-value of mAP", p_value, String::new()));
         let [better, worse] = [comparison.better, comparison.worse];
         let counts = format!("{better}, {worse}, {}", comparison.equal);
         rows.push(row("queries better, worse, equal", counts, String::new()));

@@ -11,9 +11,12 @@ use crate::{Error, Interval, QueryResult, Report, Resampling};
 pub struct Comparison {
     /// The mean difference in average precision: this report minus the other.
     pub difference: Interval,
-    /// The two-sided p-value of a paired permutation test (Fisher): the probability of a difference at least
-    /// this large if the two models were equally good. The test flips the signs of the differences at random,
-    /// per identity or per query ([`Resampling::unit`]).
+    /// The mean difference in rank-1: this report minus the other. Absent in comparisons of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_1_difference: Option<Interval>,
+    /// The two-sided p-value of the difference in average precision, by a paired permutation test (Fisher):
+    /// the probability of a difference at least this large if the two models were equally good. The test
+    /// flips the signs of the differences at random, per identity or per query ([`Resampling::unit`]).
     pub p_value: f64,
     /// The number of queries with a higher average precision in this report.
     pub better: usize,
@@ -74,43 +77,31 @@ impl Report {
         }
         self.expect_same_identities(other)?;
         let pairs = self.per_query.iter().zip(&other.per_query);
-        let matched: Vec<(&QueryResult, f64)> = pairs
+        let matched: Vec<(&QueryResult, [f64; 2])> = pairs
             .filter_map(|(one, other)| {
-                let difference = one.average_precision? - other.average_precision?;
-                Some((one, difference))
+                let precision = one.average_precision? - other.average_precision?;
+                Some((one, [precision, first(one) - first(other)]))
             })
             .collect();
         let clusters = resampling.clusters(matched.iter().map(|(one, _)| one.identity))?;
-        let differences: Vec<(usize, f64)> =
-            matched.iter().map(|(one, by)| (one.query, *by)).collect();
-        let count = differences.len();
-        let mean = |drawn: &[u32]| {
-            let (mut sum, mut count) = (0.0, 0_u32);
-            for ((_, by), times) in differences.iter().zip(drawn) {
-                sum += by * f64::from(*times);
-                count += times;
-            }
-            (count > 0).then(|| sum / f64::from(count))
+        let mean = |name: &str, metric: usize| {
+            let interval = resampling.interval(&clusters, name, |drawn| {
+                let (mut sum, mut count) = (0.0, 0_u32);
+                for ((_, by), times) in matched.iter().zip(drawn) {
+                    sum += by[metric] * f64::from(*times);
+                    count += times;
+                }
+                (count > 0).then(|| sum / f64::from(count))
+            });
+            interval?.ok_or(Error::NothingInCommon {
+                queries: self.queries,
+            })
         };
-        let interval = resampling.interval(&clusters, "comparison", mean)?;
-        let difference = interval.ok_or(Error::NothingInCommon {
-            queries: self.queries,
-        })?;
-
+        let difference = mean("comparison", 0)?;
+        let rank_1_difference = mean("comparison of rank-1", 1)?;
+        let differences: Vec<(usize, f64)> =
+            matched.iter().map(|(one, by)| (one.query, by[0])).collect();
         let together = clusters.sums(differences.iter().map(|(_, by)| *by));
-        // A relative tolerance: rounding must not decide whether a sum reaches the observed one.
-        let total = together.iter().sum::<f64>().abs() * (1.0 - 1e-12);
-        let seed = resampling.seed.named("signs");
-        let reached = (0..resampling.samples).filter(|&sample| {
-            let mut stream = seed.at(sample as u64).stream();
-            let signed = together
-                .iter()
-                .map(|by| if stream.random_bool(0.5) { *by } else { -by });
-            signed.sum::<f64>().abs() >= total
-        });
-        // The observed signs count as one of the permutations.
-        let p_value = (reached.count() + 1) as f64 / (resampling.samples + 1) as f64;
-
         let changed = differences.iter().filter(|(_, by)| *by != 0.0);
         let mut extremes: Vec<QueryDifference> = changed
             .map(|&(query, difference)| QueryDifference { query, difference })
@@ -124,10 +115,11 @@ impl Report {
         let worse = differences.iter().filter(|(_, by)| *by < 0.0).count();
         Ok(Comparison {
             difference,
-            p_value,
+            rank_1_difference: Some(rank_1_difference),
+            p_value: p_value(&together, resampling),
             better,
             worse,
-            equal: count - better - worse,
+            equal: differences.len() - better - worse,
             extremes,
         })
     }
@@ -147,6 +139,28 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// 1 if the first match has rank 1, otherwise 0.
+fn first(result: &QueryResult) -> f64 {
+    f64::from(u8::from(result.first_match == Some(1)))
+}
+
+/// The p-value of a paired permutation test. `together` has the sum of the differences of each identity, or
+/// of each query.
+fn p_value(together: &[f64], resampling: &Resampling) -> f64 {
+    // A relative tolerance: rounding must not decide whether a sum reaches the observed one.
+    let total = together.iter().sum::<f64>().abs() * (1.0 - 1e-12);
+    let seed = resampling.seed.named("signs");
+    let reached = (0..resampling.samples).filter(|&sample| {
+        let mut stream = seed.at(sample as u64).stream();
+        let signed = together
+            .iter()
+            .map(|by| if stream.random_bool(0.5) { *by } else { -by });
+        signed.sum::<f64>().abs() >= total
+    });
+    // The observed signs count as one of the permutations.
+    (reached.count() + 1) as f64 / (resampling.samples + 1) as f64
 }
 
 #[cfg(test)]
@@ -182,6 +196,13 @@ mod tests {
             compared(ResamplingUnit::Queries),
         );
         assert_eq!((people.better, people.worse), (25, 5));
+        // In 25 queries rank-1 rises from 0 to 1, and in 5 it falls.
+        let rank_1 = people.rank_1_difference.expect("computed");
+        assert!((rank_1.value - 20.0 / 30.0).abs() < 1e-12, "{rank_1:?}");
+        assert!(
+            rank_1.low < rank_1.value && rank_1.value < rank_1.high,
+            "{rank_1:?}"
+        );
         // Of the 2⁶ sign patterns of six equal differences, 14 give a sum at least as large: all signs equal,
         // or all but one.
         assert!((people.p_value - 14.0 / 64.0).abs() < 0.04, "{people:?}");
