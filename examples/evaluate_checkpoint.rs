@@ -29,10 +29,10 @@
 //! metric of its own. With `--json`, it prints a list with all reports, intervals and comparisons.
 //!
 //! It writes the ranked lists of the first checkpoint on the first dataset to
-//! `target/evaluate_checkpoint/ranked.png` (change it with `--picture`). `--hard-examples N` writes a page
-//! `hard-examples.html` and the same as JSON to the same folder: the N queries with the lowest average
-//! precision, with what ranks above their first match, and the N hardest triplets of the training images.
-//! Small images take seconds on two CPU cores.
+//! `target/evaluate_checkpoint/ranked.png` (change it with `--picture`). With `--hard-examples N`, it writes
+//! `hard-examples.html` and `hard-examples.json` to the same folder. They have the N queries with the lowest
+//! average precision and the images that rank above their first match, and the N hardest triplets of the
+//! training images. Small images take seconds on two CPU cores.
 
 #![expect(
     clippy::print_stdout,

@@ -551,6 +551,7 @@ mod tests {
         assert!(text.ends_with(r#""balanced_cameras":true}"#), "{text}");
         let read: IdentitySampler = serde_json::from_str(&text).unwrap();
         assert_eq!(read, balanced);
+        assert!(read.balances_cameras() && !sampler.balances_cameras());
     }
 
     #[test]
