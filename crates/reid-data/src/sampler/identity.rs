@@ -471,7 +471,7 @@ mod tests {
     #[test]
     fn batches_of_balanced_cameras_use_every_image_if_they_fit() {
         // Each of two identities has 6 images of camera 0 and 2 of camera 1: two groups with both cameras.
-        let camera = |at: u32| Camera::new(u32::from(at % 4 == 0));
+        let camera = |at: u32| Camera::new(u32::from(at.is_multiple_of(4)));
         let samples = (0..16).map(|at| sample(i64::from(at) / 8).with_camera(camera(at)));
         let samples: Vec<Sample> = samples.collect();
         let sampler =
