@@ -286,6 +286,27 @@ fn averaged_weights_and_accumulated_batches_resume() {
     assert_ne!(values(&average), values(&whole.learner.model));
 }
 
+/// After one step with a decay of 0.75, the average is three quarters of the values before it and one of those
+/// after it.
+#[test]
+fn an_exponential_average_follows_the_weights() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.average_decay, recipe.epochs) = (Some(0.75), 1);
+    let batches = || These(vec![vec![0, 1, 6, 7]]);
+    let trainer = || fixture.trainer(&recipe).with_sampler(batches());
+    let before = values(&trainer().learner_mut().model);
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let after = values(&outcome.learner.model);
+    assert_ne!(before, after);
+    let average = values(&outcome.average.expect("an average"));
+    for ((before, after), average) in before.iter().zip(&after).zip(&average) {
+        let expected = 0.75 * before + 0.25 * after;
+        let allowed = 1e-6 * (1.0 + expected.abs());
+        assert!((average - expected).abs() <= allowed, "{average}, {expected}");
+    }
+}
+
 /// A step of plain SGD over two batches must equal the mean of the steps over each of them.
 #[test]
 fn accumulated_gradients_are_the_mean_over_the_batches() {

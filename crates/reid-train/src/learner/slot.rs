@@ -18,7 +18,7 @@ use reid_nn::traversal;
 
 use super::{
     LearnerParts, StepOutput,
-    visitors::{Average, Parameters, SetTrained, Trained, Values},
+    visitors::{Parameters, SetTrained, Trained, Values},
 };
 use crate::{
     checkpoint::{load, to_bytes},
@@ -337,21 +337,15 @@ impl<L: LearnerParts, T: Task<L>> AnyLearner for Slot<L, T> {
 
     fn begin_average(&mut self) {
         if self.average.is_none() {
-            self.average = Some(reid_nn::parameters::copy(&self.model().valid()));
+            self.average = Some(self.model().valid());
         }
     }
 
     fn average(&mut self, decay: f64) {
-        let Some(average) = self.average.take() else {
-            return;
-        };
-        let mut values = Values(HashMap::new());
-        traversal::visit(self.model(), &mut values);
-        let mut mapper = Average {
-            decay,
-            values: values.0,
-        };
-        self.average = Some(traversal::map(average, &mut mapper));
+        if let Some(average) = self.average.take() {
+            let values = Values::of_module(self.model());
+            self.average = Some(values.averaged(average, decay));
+        }
     }
 
     fn save(&self, part: Part) -> Result<Bytes, Error> {
