@@ -10,6 +10,7 @@
 //! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
 //! | [`Schedule`] | the learning rate of each epoch: a warm-up, then decay by steps, halvings or a cosine |
 //! | [`OptimizerConfig`] | Adam, `AdamW`, SGD and Ranger, as `PyTorch` and the papers define them |
+//! | [`Swa`] | stochastic weight averaging, beside the exponential moving average of a recipe |
 //! | [`Checkpoints`] | the last and the best checkpoint of a run, safe against kills and power cuts |
 //! | [`Extractor`] | computes the embeddings of whole splits |
 //! | [`Segmenter`] | computes the classes of all pixels of whole images |
@@ -17,6 +18,7 @@
 
 #![doc(test(attr(deny(warnings))))]
 
+mod averaging;
 mod checkpoint;
 mod clock;
 mod console;
@@ -44,6 +46,7 @@ mod task;
 mod trainer;
 mod unlabelled;
 
+pub use averaging::Swa;
 pub use checkpoint::{CheckpointKind, Checkpoints};
 pub use console::Console;
 pub use error::Error;

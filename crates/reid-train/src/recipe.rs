@@ -12,6 +12,7 @@ use reid_nn::{CriterionConfig, Network, Precision, loss::CenterLossConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    averaging::Swa,
     error::Error,
     groups::ParameterGroup,
     json,
@@ -93,6 +94,18 @@ pub struct Recipe<N, L = LossesConfig> {
     /// is the model that is loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
+    /// Stochastic weight averaging: the mean of the weights at several moments of the run; absent by default. If it
+    /// is set, `average_decay` must be absent, and the mean is evaluated and loaded from checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
+    /// The number of training batches from which the running statistics of batch normalisation are computed anew
+    /// for averaged weights, 1 to 1,000,000,000; an epoch with fewer batches is used whole. It happens before each
+    /// evaluation and at the end of the run, and costs a forward pass of each batch.
+    ///
+    /// `None`, the default, uses a whole epoch with `swa`. With `average_decay` the statistics are averaged
+    /// instead, as in timm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_batches: Option<usize>,
     /// The number of epochs, 1 to 1,000,000.
     pub epochs: usize,
     /// The number of epochs between evaluations; 0 evaluates only after the last epoch.
@@ -184,6 +197,8 @@ impl<N> Recipe<N> {
             groups: Vec::new(),
             accumulated_batches: 1,
             average_decay: None,
+            swa: None,
+            renewal_batches: None,
             epochs: 120,
             evaluate_every: 10,
             flip_test: false,
@@ -234,6 +249,8 @@ impl<N, L> Recipe<N, L> {
             groups: self.groups,
             accumulated_batches: self.accumulated_batches,
             average_decay: self.average_decay,
+            swa: self.swa,
+            renewal_batches: self.renewal_batches,
             epochs: self.epochs,
             evaluate_every: self.evaluate_every,
             flip_test: self.flip_test,

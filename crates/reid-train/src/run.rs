@@ -1,5 +1,6 @@
 //! The state and data of a run, and its operations: epochs, evaluations, checkpoints.
 
+mod averaging;
 mod evaluation;
 mod step;
 mod with_defaults;
@@ -279,9 +280,11 @@ impl<'a> Run<'a> {
         self.save(parts, observer)
     }
 
-    /// Whether an epoch is still to be trained or evaluated.
+    /// Whether an epoch is still to be trained or evaluated, or an average to be completed.
     pub(crate) fn has_work(&self, learner: &dyn AnyLearner) -> bool {
-        self.state.epoch < self.settings.epochs || self.evaluation_is_due(learner)
+        self.state.epoch < self.settings.epochs
+            || self.evaluation_is_due(learner)
+            || self.renewal_is_due(learner)
     }
 
     /// Saves a checkpoint, unless the last one is of the same epoch and step.
@@ -304,7 +307,7 @@ impl<'a> Run<'a> {
         let parts = checkpoint::Parts {
             learner: &*parts.learner,
             optimizers: &*parts.optimizers,
-            averaged: self.settings.average_decay.is_some(),
+            averaged: self.settings.has_average(&self.state.averaged),
         };
         let path = checkpoints.save(&parts, &self.state)?;
         self.saved = Some(now);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{refused, validation::MOST_BYTES};
 use crate::{
+    averaging::Swa,
     error::Error,
     groups::ParameterGroup,
     json,
@@ -77,6 +78,13 @@ pub struct SegmentationRecipe<N> {
     /// [`Recipe`](super::Recipe::average_decay).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
+    /// Stochastic weight averaging, as in [`Recipe`](super::Recipe::swa).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
+    /// The number of training batches from which the running statistics of averaged weights are computed anew, as
+    /// in [`Recipe`](super::Recipe::renewal_batches).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_batches: Option<usize>,
     /// The number of epochs, 1 to 1,000,000.
     pub epochs: usize,
     /// The number of epochs between evaluations; 0 evaluates only after the last epoch.
@@ -121,6 +129,8 @@ impl<N> SegmentationRecipe<N> {
             groups: Vec::new(),
             accumulated_batches: 1,
             average_decay: None,
+            swa: None,
+            renewal_batches: None,
             epochs: 40,
             evaluate_every: 5,
             window: None,

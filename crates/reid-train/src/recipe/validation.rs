@@ -333,7 +333,7 @@ mod tests {
     use reid_nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig, loss::Margin};
 
     use super::*;
-    use crate::{Decay, OptimizerConfig, ParameterGroup, WarmUp};
+    use crate::{Decay, OptimizerConfig, ParameterGroup, Swa, WarmUp};
 
     type Toy = Recipe<(ResNetConfig, BnNeckConfig)>;
     type Change = fn(&mut Toy);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     /// Invalid settings, and their messages.
-    const CASES: [(Change, &str); 33] = [
+    const CASES: [(Change, &str); 38] = [
         (
             |r| r.input.height = 0,
             "input.height: expected 1 to 8192, found 0",
@@ -446,6 +446,26 @@ mod tests {
         (
             |r| r.average_decay = Some(1.0),
             "average_decay: expected at least 0 and below 1, found 1",
+        ),
+        (
+            |r| r.swa = Some(Swa::from_epoch(120)),
+            "swa.first_epoch: expected 0 to 119, found 120",
+        ),
+        (
+            |r| r.swa = Some(Swa::from_epoch(90).with_every_steps(0)),
+            "swa.every_steps: expected 1 to 1000000000, found 0",
+        ),
+        (
+            |r| (r.swa, r.average_decay) = (Some(Swa::from_epoch(90)), Some(0.9)),
+            "swa: expected null with `average_decay`, found both",
+        ),
+        (
+            |r| (r.renewal_batches, r.average_decay) = (Some(0), Some(0.9)),
+            "renewal_batches: expected 1 to 1000000000, found 0",
+        ),
+        (
+            |r| r.renewal_batches = Some(5),
+            "renewal_batches: expected null without `average_decay` and `swa`, found 5",
         ),
         (
             |r| {
