@@ -266,6 +266,7 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
             .with_optimizer(OptimizerConfig::plain_sgd())
             .with_fixed_rate(0.01),
     ];
+    recipe.layer_decay = Some(0.75);
     let trainer = || fixture.trainer(&recipe);
     let start = values(&trainer().learner_mut().model.backbone);
     let start_head = values(&trainer().learner_mut().model.head);
@@ -278,6 +279,60 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
 
     let whole = resumes_bit_identically(&fixture, trainer, [1, 6]);
     assert_ne!(values(&whole.learner.model.backbone), start);
+}
+
+/// The weights of the stem, of stage 3, of the classifier and of the loss.
+fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
+    let model = &learner.model;
+    let flat = |values: Tensor<1>| values.into_data().iter::<f32>().collect();
+    [
+        flat(model.backbone.conv1.weight.val().flatten(0, 3)),
+        flat(model.backbone.layer3[0].conv1.weight.val().flatten(0, 3)),
+        flat(model.head.classifier.weight.val().flatten(0, 1)),
+        flat(learner.criterion.1.weight.val().flatten(0, 1)),
+    ]
+}
+
+/// A step of plain SGD changes weights in proportion to their learning rate.
+#[test]
+fn layer_decay_and_groups_scale_the_step_of_each_layer() {
+    let fixture = Fixture::new();
+    let mut plain = fixture.recipe.clone();
+    plain.optimizer = OptimizerConfig::plain_sgd();
+    (plain.epochs, plain.schedule.base) = (1, 1.0);
+    let mut decayed = plain.clone();
+    decayed.layer_decay = Some(0.5);
+    decayed.groups = vec![
+        ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
+        ParameterGroup::new(["head"]).with_fixed_rate(0.25),
+    ];
+    let changes = |recipe: &Recipe<Network, Losses>| {
+        let trainer = || {
+            let sampler = These(vec![vec![0, 1, 6, 7]]);
+            fixture.trainer(recipe).with_sampler(sampler)
+        };
+        let before = weights_of_layers(trainer().learner_mut());
+        let outcome = trainer().run(&mut ()).expect("it trains");
+        let after = weights_of_layers(&outcome.learner);
+        let layers = before.into_iter().zip(after);
+        let change = |(before, after): (Vec<f32>, Vec<f32>)| {
+            let pairs = before.into_iter().zip(after);
+            pairs.map(|(before, after)| after - before).collect()
+        };
+        layers.map(change).collect::<Vec<Vec<f32>>>()
+    };
+    let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
+    let layers = changes(&plain).into_iter().zip(changes(&decayed));
+    for ((plain, decayed), factor) in layers.zip(factors) {
+        let largest = plain
+            .iter()
+            .fold(0.0, |most: f32, change| most.max(change.abs()));
+        assert!(largest > 1e-4, "{largest}");
+        for (plain, decayed) in plain.iter().zip(&decayed) {
+            let difference = (plain * factor - decayed).abs();
+            assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+        }
+    }
 }
 
 #[test]

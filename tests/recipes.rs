@@ -48,6 +48,7 @@ fn tiny(network: &Value) -> Value {
         "sampling": { "identities": 2, "images": 2, "epoch": "all_images" },
         "losses": losses(),
         "groups": [{ "parameters": ["criterion.2"], "rate": { "fixed": 0.5 }, "frozen_epochs": 0 }],
+        "layer_decay": 0.75,
         "accumulated_batches": 2,
         "average_decay": 0.9,
         "renewal_batches": 2,

@@ -317,6 +317,7 @@ fn tiny() -> Value {
         stride: 4,
     });
     recipe.groups = vec![ParameterGroup::new(["head"]).with_optimizer(OptimizerConfig::adam())];
+    recipe.layer_decay = Some(0.75);
     serde_json::to_value(recipe).expect("plain data")
 }
 
@@ -415,6 +416,7 @@ fn no_value_of_a_recipe_panics() {
             let decides = [
                 "/optimizer",
                 "/groups",
+                "/layer",
                 "/clip",
                 "/average",
                 "/renewal",

@@ -85,6 +85,18 @@ pub struct Recipe<N, L = LossesConfig> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
+    /// The factor by which the learning rate decays from each layer to the one before it, above 0 and up to 1; absent
+    /// by default.
+    ///
+    /// ```text
+    /// rate of layer i = rate · layer_decay^(depth - i)        i = 0 … depth
+    /// ```
+    ///
+    /// Layer 0 is the stem, then come the stages of the backbone, and the last layer is the head
+    /// ([`StagePaths`](reid_nn::StagePaths)). The rate of the criterion does not decay. The rate is that of the
+    /// schedule times the factor of the group of a parameter; fixed rates of groups do not decay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// The number of batches whose gradients are averaged in one step, 1 to 65,536. Triplets are mined
     /// within a batch, so two accumulated batches of 32 images differ from one batch of 64.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -195,6 +207,7 @@ impl<N> Recipe<N> {
             },
             clip_norm: None,
             groups: Vec::new(),
+            layer_decay: None,
             accumulated_batches: 1,
             average_decay: None,
             swa: None,
@@ -247,6 +260,7 @@ impl<N, L> Recipe<N, L> {
             schedule: self.schedule,
             clip_norm: self.clip_norm,
             groups: self.groups,
+            layer_decay: self.layer_decay,
             accumulated_batches: self.accumulated_batches,
             average_decay: self.average_decay,
             swa: self.swa,

@@ -12,6 +12,7 @@ use std::{
 };
 
 use reid_data::segmentation::PixelSample;
+use reid_nn::StagePaths;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ use crate::{
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
-    groups::Optimizers,
+    groups::{LayerDecay, Optimizers},
     history::{Measured, Sums},
     interrupt::Interrupt,
     learner::{AnyLearner, Loaded},
@@ -45,6 +46,8 @@ pub(crate) struct Run<'a> {
     pub(crate) files: Vec<&'a Path>,
     /// The samples whose label maps are checked too.
     pub(crate) label_maps: Vec<&'a PixelSample>,
+    /// The stage of each parameter of the network, for layer decay.
+    pub(crate) stages: StagePaths,
     pub(crate) schedule: Box<dyn RateSchedule>,
     /// Completes a saved recipe with the defaults of settings that were added later ([`with_defaults`]).
     with_defaults: fn(&Value) -> Value,
@@ -86,6 +89,7 @@ impl<'a> Run<'a> {
             state: State::new(recipe, data),
             files,
             label_maps: Vec::new(),
+            stages: StagePaths::default(),
             checkpoints: None,
             interrupt: Interrupt::new(),
             resumed: false,
@@ -94,6 +98,14 @@ impl<'a> Run<'a> {
             last_step: (0, 0),
             steps: 0,
             evaluation: None,
+        })
+    }
+
+    /// The layer decay of the recipe, if it has one.
+    pub(crate) fn layer_decay(&self) -> Option<LayerDecay> {
+        self.settings.layer_decay.map(|decay| LayerDecay {
+            decay,
+            stages: self.stages.clone(),
         })
     }
 

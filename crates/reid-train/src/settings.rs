@@ -1,5 +1,7 @@
 //! The settings of a recipe that do not depend on the task.
 
+use std::ops::Bound;
+
 use burn::tensor::Device;
 use reid_core::{Problems, Seed, Validate};
 use reid_nn::Precision;
@@ -25,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) schedule: Schedule,
     pub(crate) clip_norm: Option<f64>,
     pub(crate) groups: Vec<ParameterGroup>,
+    pub(crate) layer_decay: Option<f64>,
     pub(crate) accumulated_batches: usize,
     pub(crate) average_decay: Option<f64>,
     pub(crate) swa: Option<Swa>,
@@ -44,6 +47,7 @@ macro_rules! from_recipe {
             schedule: $recipe.schedule.clone(),
             clip_norm: $recipe.clip_norm,
             groups: $recipe.groups.clone(),
+            layer_decay: $recipe.layer_decay,
             accumulated_batches: $recipe.accumulated_batches,
             average_decay: $recipe.average_decay,
             swa: $recipe.swa,
@@ -122,6 +126,10 @@ impl Validate for Settings {
         }
         for (index, group) in self.groups.iter().enumerate() {
             problems.nested(&format!("groups[{index}]"), group);
+        }
+        if let Some(decay) = self.layer_decay {
+            let range = (Bound::Excluded(0.0), Bound::Included(1.0));
+            problems.number("layer_decay", decay, range);
         }
         let batches = self.accumulated_batches;
         problems.count("accumulated_batches", batches, 1..=MAX_BATCHES);

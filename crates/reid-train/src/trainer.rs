@@ -129,8 +129,13 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         }
         validate_paths(&run.settings.groups, &parameters, &mut problems);
         validate_freezing(&run.settings.groups, &parameters, &mut problems);
+        let layer_decay = run.layer_decay();
+        if let Some(layer_decay) = &layer_decay {
+            layer_decay.validate(&parameters, &mut problems);
+        }
         refused(None, problems)?;
-        let mut optimizers = Optimizers::new(&run.settings.optimizer.init(), &run.settings.groups);
+        let (base, groups) = (run.settings.optimizer.init(), &run.settings.groups);
+        let mut optimizers = Optimizers::new(&base, groups, layer_decay);
         optimizers.find_members(&learner);
         Ok(Self {
             run,
@@ -154,7 +159,8 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     {
         self.run.note("optimizer", format!("{optimizer:?}"));
         let base = ModuleOptimizer::from(optimizer);
-        self.optimizers = Optimizers::new(&base, &self.run.settings.groups);
+        let layer_decay = self.run.layer_decay();
+        self.optimizers = Optimizers::new(&base, &self.run.settings.groups, layer_decay);
         self.optimizers.find_members(&self.learner);
         self
     }

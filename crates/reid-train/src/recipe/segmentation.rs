@@ -71,6 +71,10 @@ pub struct SegmentationRecipe<N> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
+    /// The factor by which the learning rate decays from each layer to the one before it, as in
+    /// [`Recipe`](super::Recipe::layer_decay).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// The number of batches whose gradients are averaged in one step, 1 to 65,536.
     #[serde(default = "super::one", skip_serializing_if = "super::is_one")]
     pub accumulated_batches: usize,
@@ -127,6 +131,7 @@ impl<N> SegmentationRecipe<N> {
             },
             clip_norm: None,
             groups: Vec::new(),
+            layer_decay: None,
             accumulated_batches: 1,
             average_decay: None,
             swa: None,

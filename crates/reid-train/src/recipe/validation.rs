@@ -344,7 +344,7 @@ mod tests {
     }
 
     /// Invalid settings, and their messages.
-    const CASES: [(Change, &str); 38] = [
+    const CASES: [(Change, &str); 39] = [
         (
             |r| r.input.height = 0,
             "input.height: expected 1 to 8192, found 0",
@@ -438,6 +438,10 @@ mod tests {
         (
             |r| r.groups = vec![ParameterGroup::new([""; 0])],
             "groups[0].parameters: expected at least one path, found none",
+        ),
+        (
+            |r| r.layer_decay = Some(0.0),
+            "layer_decay: expected above 0 and up to 1, found 0",
         ),
         (
             |r| r.accumulated_batches = 0,

@@ -40,7 +40,8 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
         L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
     {
         let warnings = recipe.validate_settings(splits, device)?;
-        let (run, task) = image_run(recipe, splits, loading, device)?;
+        let (mut run, task) = image_run(recipe, splits, loading, device)?;
+        run.stages = recipe.network.stage_paths();
         let learner = ReidLearner::build(recipe, task.classes().len(), device);
         Self::of_run(run, Slot::new(learner, task), warnings)
     }
@@ -66,6 +67,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     {
         let warnings = recipe.validate_settings(splits, device)?;
         let (mut run, task) = image_run(recipe, splits, loading, device)?;
+        run.stages = recipe.network.stage_paths();
         run.note("learner", std::any::type_name::<L>().to_owned());
         Self::of_run(run, Slot::new(learner, task), warnings)
     }
@@ -117,7 +119,7 @@ impl<'a, M: PixelModel> Trainer<'a, SegmentationLearner<M>, PixelTask<'a>> {
         let images = samples.iter().map(|sample| sample.image.as_path());
         let data = Fingerprint::of_pixels(&splits.train, encoding);
         let mut run = Run::new(recipe, Settings::from(recipe), data, images.collect())?;
-        run.label_maps = samples;
+        (run.label_maps, run.stages) = (samples, recipe.network.stage_paths());
         let task = PixelTask::new(recipe, splits, encoding, loading, device);
         let learner = SegmentationLearner::build(recipe, device);
         Self::of_run(run, Slot::new(learner, task), Vec::new())
