@@ -284,7 +284,7 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
 /// The weights of the stem, of stage 3, of the classifier and of the loss.
 fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
     let model = &learner.model;
-    let flat = |values: Tensor<1>| values.into_data().iter::<f32>().collect();
+    let flat = |values: Tensor<1>| -> Vec<f32> { values.into_data().iter::<f32>().collect() };
     [
         flat(model.backbone.conv1.weight.val().flatten(0, 3)),
         flat(model.backbone.layer3[0].conv1.weight.val().flatten(0, 3)),
@@ -317,9 +317,11 @@ fn layer_decay_and_groups_scale_the_step_of_each_layer() {
         let layers = before.into_iter().zip(after);
         let change = |(before, after): (Vec<f32>, Vec<f32>)| {
             let pairs = before.into_iter().zip(after);
-            pairs.map(|(before, after)| after - before).collect()
+            pairs
+                .map(|(before, after)| after - before)
+                .collect::<Vec<f32>>()
         };
-        layers.map(change).collect::<Vec<Vec<f32>>>()
+        layers.map(change).collect::<Vec<_>>()
     };
     let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
     let layers = changes(&plain).into_iter().zip(changes(&decayed));

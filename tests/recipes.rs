@@ -104,7 +104,8 @@ fn losses() -> Value {
                 "capacity": 8, "start": 0,
                 "criterion": { "circle": { "margin": 0.25, "gamma": 64.0 } }
             }
-        }
+        },
+        "distillation": { "weight": 1.0, "criterion": { "objective": "similarities" } }
     })
 }
 
@@ -212,7 +213,8 @@ fn step<N: Network>(recipe: &Recipe<N>) {
     let InputSize { height, width } = recipe.input;
     let device = device.autodiff();
     let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
-    let step = TrainingStep::new(&[0, 0, 1, 1], Seed::new(1));
+    let teacher = Tensor::random([4, 6], Distribution::Default, &device);
+    let step = TrainingStep::new(&[0, 0, 1, 1], Seed::new(1)).with_teacher(&teacher);
     let output = model.forward_train(images, step);
     let losses = criterion
         .losses(&output, &step.targets(&device))

@@ -48,7 +48,7 @@ pub trait LearnerParts: Module + ModuleDisplay {
 /// re-identification or classification.
 ///
 /// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
-/// on the output of the model, such as distillation from a second model.
+/// on the output of the model, such as the mutual learning of two models.
 pub trait Learner: LearnerParts<Model: Model> {
     /// Computes the losses of a batch. Their sum is minimised.
     ///
