@@ -510,6 +510,8 @@ fn a_renewal_that_is_interrupted_or_killed_is_repeated() {
     let fixture = Fixture::new();
     let mut recipe = fixture.recipe.clone();
     (recipe.swa, recipe.evaluate_every) = (Some(Swa::from_epoch(0)), 1);
+    // A frozen layer keeps its statistics in every pass.
+    recipe.groups = vec![ParameterGroup::new(["backbone.layer1"]).with_frozen_epochs(2)];
     let trainer = || averaging(&fixture, &recipe);
     let whole = trainer().run(&mut ()).expect("it trains");
     for interrupted in [true, false] {

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 /// The largest number of steps between the weights in a mean, and of batches of a renewal.
 pub(crate) const MAX_STEPS: usize = 1_000_000_000;
 
-/// Stochastic weight averaging (SWA): the arithmetic mean of the weights at several moments of a run (Izmailov et
+/// Stochastic weight averaging (SWA): the arithmetic mean of the weights at several points of a run (Izmailov et
 /// al., Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018, arXiv:1803.05407).
 ///
 /// ```text
 /// average ← average + (weights - average)/(n + 1)        n: the number of weights in the mean so far
 /// ```
 ///
-/// The mean replaces the weights of the run nowhere: it is a second model, which is evaluated and opened. Before
-/// the first weights are in the mean, the trained model is. In the paper, the rate of these epochs is constant or
+/// The mean is a second model, which is evaluated and opened; the trained weights do not change. Before the first
+/// weights are in the mean, the trained model is evaluated. In the paper, the rate of these epochs is constant or
 /// cyclic, and higher than at the end of a usual schedule.
 ///
 /// The running statistics of batch normalisation are computed anew before the mean is evaluated
@@ -60,7 +60,6 @@ impl Swa {
     }
 }
 
-/// The settings alone; [`Settings`](crate::settings::Settings) compares them with the others.
 impl Validate for Swa {
     fn validate(&self, problems: &mut Problems) {
         if let Some(steps) = self.every_steps {

@@ -106,8 +106,8 @@ pub struct Recipe<N, L = LossesConfig> {
     /// is the model that is loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
-    /// Stochastic weight averaging: the mean of the weights at several moments of the run; absent by default. If it
-    /// is set, `average_decay` must be absent, and the mean is evaluated and loaded from checkpoints.
+    /// Stochastic weight averaging: the mean of the weights at several points of the run; absent by default. If it is
+    /// set, `average_decay` must be absent, and the mean is evaluated and loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swa: Option<Swa>,
     /// The number of training batches from which the running statistics of batch normalisation are computed anew

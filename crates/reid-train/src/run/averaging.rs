@@ -60,6 +60,8 @@ impl Run<'_> {
             most: self.settings.renewal().unwrap_or(0),
             seed: self.settings.seed.named("renewal").at(epoch as u64),
         };
+        // A learner that was just loaded is not frozen yet.
+        parts.optimizers.freeze(parts.learner, epoch);
         let completed = parts.learner.renew_average(&renewal, &mut |batches, of| {
             observer.observe(&Event::Renewing { batches, of });
             !self.interrupt.is_requested()
