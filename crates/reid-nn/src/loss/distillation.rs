@@ -65,7 +65,6 @@ pub struct DistillationConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use reid_core::Seed;
 /// use reid_nn::{Criterion, CriterionConfig, Init, OutputShape, ReidOutput, Targets};
 /// use reid_nn::loss::DistillationConfig;
 ///
