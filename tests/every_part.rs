@@ -42,9 +42,10 @@ use reid::{
         },
         loss::{
             ArcFaceConfig, CenterLossConfig, CentroidUpdate, CircleLossConfig,
-            ClusterContrastConfig, CosFaceConfig, CrossBatchMemoryConfig, IdentityLossConfig,
-            Margin, MultiSimilarityConfig, Reduction, Smoothing, SupervisedContrastiveConfig,
-            TripletLossConfig, TripletMining, WeightedConfig, WeightedRegularisedTripletConfig,
+            ClusterContrastConfig, CosFaceConfig, CrossBatchMemoryConfig, DistillationConfig,
+            DistillationObjective, IdentityLossConfig, Margin, MultiSimilarityConfig, Reduction,
+            Smoothing, SupervisedContrastiveConfig, TripletLossConfig, TripletMining,
+            WeightedConfig, WeightedRegularisedTripletConfig,
         },
         norm::BatchNormConfig,
         pool::PoolConfig,
@@ -921,7 +922,7 @@ fn late_stages(device: &Device) {
 fn criterion<C: CriterionConfig>(name: &str, config: &C, device: &Device) {
     let shape = OutputShape::new(6, vec![3, 3], CLASSES);
     let criterion = config.init(&shape, &Init::new(Seed::new(1), device));
-    let targets = Targets::new(&[0, 0, 1, 1, 1], device);
+    let targets = Targets::new(&[0, 0, 1, 1, 1], device).with_teacher(random([5, 6], device));
     let loss = |features: Tensor<2>| {
         let logits = features.clone().slice([0..5, 0..CLASSES]);
         let branch = ReidOutput::single(features, logits);
@@ -994,6 +995,15 @@ fn further_criteria(device: &Device) {
     criterion("cross-batch memory", &memory.with_start(0), device);
     let memory = CrossBatchMemoryConfig::new(TripletLossConfig::new()).with_capacity(4);
     criterion("memory of a part of a batch", &memory.with_start(0), device);
+    for objective in [
+        DistillationObjective::Similarities,
+        DistillationObjective::Distances,
+        DistillationObjective::Cosine,
+        DistillationObjective::SquaredError,
+    ] {
+        let config = DistillationConfig::new().with_objective(objective);
+        criterion("distillation", &config, device);
+    }
 }
 
 /// Context blocks, `RoIAlign`, and a segmentation model with its losses.

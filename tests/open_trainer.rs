@@ -1,16 +1,19 @@
-//! Runs with custom parts: losses with trained weights, parameter groups, optimizers, schedules, samplers and
-//! transforms. All of them must resume bit-identically.
+//! Runs with custom parts: losses with trained weights, parameter groups, averaged weights, optimizers,
+//! schedules, samplers and transforms. All of them must resume bit-identically.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::{
     config::Config,
     module::{Module, Param},
     nn::Initializer,
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, TensorData},
 };
 use reid::{
     data::{
         Error as DataError,
         dataset::market1501,
+        loader::TrainLoader,
         sampler::Sampler,
         transform::{Augmentation, Picture, Transform},
     },
@@ -19,10 +22,11 @@ use reid::{
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
+        norm::renew_batch_norm,
     },
     prelude::*,
     synthetic::SyntheticConfig,
-    train::{Event, Observer, OptimizerConfig, Outcome, Progress, RateSchedule, ReidLearner},
+    train::{Event, Observer, OptimizerConfig, Outcome, Progress, RateSchedule, ReidLearner, Swa},
 };
 
 use module_values::values;
@@ -262,6 +266,7 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
             .with_optimizer(OptimizerConfig::plain_sgd())
             .with_fixed_rate(0.01),
     ];
+    recipe.layer_decay = Some(0.75);
     let trainer = || fixture.trainer(&recipe);
     let start = values(&trainer().learner_mut().model.backbone);
     let start_head = values(&trainer().learner_mut().model.head);
@@ -276,6 +281,62 @@ fn a_frozen_group_changes_neither_weights_nor_running_statistics() {
     assert_ne!(values(&whole.learner.model.backbone), start);
 }
 
+/// The weights of the stem, of stage 3, of the classifier and of the loss.
+fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
+    let model = &learner.model;
+    let flat = |values: Tensor<1>| -> Vec<f32> { values.into_data().iter::<f32>().collect() };
+    [
+        flat(model.backbone.conv1.weight.val().flatten(0, 3)),
+        flat(model.backbone.layer3[0].conv1.weight.val().flatten(0, 3)),
+        flat(model.head.classifier.weight.val().flatten(0, 1)),
+        flat(learner.criterion.1.weight.val().flatten(0, 1)),
+    ]
+}
+
+/// A step of plain SGD changes weights in proportion to their learning rate.
+#[test]
+fn layer_decay_and_groups_scale_the_step_of_each_layer() {
+    let fixture = Fixture::new();
+    let mut plain = fixture.recipe.clone();
+    plain.optimizer = OptimizerConfig::plain_sgd();
+    (plain.epochs, plain.schedule.base) = (1, 1.0);
+    let mut decayed = plain.clone();
+    decayed.layer_decay = Some(0.5);
+    decayed.groups = vec![
+        ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
+        ParameterGroup::new(["head"]).with_fixed_rate(0.25),
+    ];
+    let changes = |recipe: &Recipe<Network, Losses>| {
+        let trainer = || {
+            let sampler = These(vec![vec![0, 1, 6, 7]]);
+            fixture.trainer(recipe).with_sampler(sampler)
+        };
+        let before = weights_of_layers(trainer().learner_mut());
+        let outcome = trainer().run(&mut ()).expect("it trains");
+        let after = weights_of_layers(&outcome.learner);
+        let layers = before.into_iter().zip(after);
+        let change = |(before, after): (Vec<f32>, Vec<f32>)| {
+            let pairs = before.into_iter().zip(after);
+            pairs
+                .map(|(before, after)| after - before)
+                .collect::<Vec<f32>>()
+        };
+        layers.map(change).collect::<Vec<_>>()
+    };
+    let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
+    let layers = changes(&plain).into_iter().zip(changes(&decayed));
+    for ((plain, decayed), factor) in layers.zip(factors) {
+        let largest = plain
+            .iter()
+            .fold(0.0, |most: f32, change| most.max(change.abs()));
+        assert!(largest > 1e-4, "{largest}");
+        for (plain, decayed) in plain.iter().zip(&decayed) {
+            let difference = (plain * factor - decayed).abs();
+            assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+        }
+    }
+}
+
 #[test]
 fn averaged_weights_and_accumulated_batches_resume() {
     let fixture = Fixture::new();
@@ -284,6 +345,202 @@ fn averaged_weights_and_accumulated_batches_resume() {
     let whole = resumes_bit_identically(&fixture, || fixture.trainer(&recipe), [1, 3]);
     let average = whole.average.expect("an average");
     assert_ne!(values(&average), values(&whole.learner.model));
+}
+
+/// After one step with a decay of 0.75, the average is three quarters of the values before it and one of those
+/// after it.
+#[test]
+fn an_exponential_average_follows_the_weights() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.average_decay, recipe.epochs) = (Some(0.75), 1);
+    let batches = || These(vec![vec![0, 1, 6, 7]]);
+    let trainer = || fixture.trainer(&recipe).with_sampler(batches());
+    let before = values(&trainer().learner_mut().model);
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let after = values(&outcome.learner.model);
+    assert_ne!(before, after);
+    let average = values(&outcome.average.expect("an average"));
+    for ((before, after), average) in before.iter().zip(&after).zip(&average) {
+        let expected = 0.75 * before + 0.25 * after;
+        let allowed = 1e-6 * (1.0 + expected.abs());
+        assert!(
+            (average - expected).abs() <= allowed,
+            "{average}, {expected}"
+        );
+    }
+}
+
+/// The batches of an epoch in the tests of averaged weights.
+fn two_batches() -> Vec<Vec<usize>> {
+    vec![vec![0, 1, 6, 7], vec![2, 3, 8, 9]]
+}
+
+/// A trainer with two steps per epoch.
+fn averaging<'a>(fixture: &'a Fixture, recipe: &Recipe<Network, Losses>) -> Trainer<'a, Learner> {
+    fixture.trainer(recipe).with_sampler(These(two_batches()))
+}
+
+/// The weights of the first convolution and of the classifier.
+fn some_weights(model: &Model) -> Vec<f32> {
+    let stem = model.backbone.conv1.weight.val().flatten::<1>(0, 3);
+    let classifier = model.head.classifier.weight.val().flatten::<1>(0, 1);
+    let both = [stem, classifier].into_iter();
+    both.flat_map(|values| values.into_data().iter::<f32>().collect::<Vec<_>>())
+        .collect()
+}
+
+/// The values of a model whose running statistics are computed from the first batches of an epoch, without a
+/// trainer.
+fn renewed(fixture: &Fixture, model: &Model, epoch: u64, batches: usize) -> Vec<f32> {
+    let recipe = &fixture.recipe;
+    let loader = TrainLoader::new(fixture.splits.train.clone(), recipe.input, recipe.seed);
+    let loader = loader.with_augmentation(&recipe.augmentation);
+    let batches = loader.epoch(epoch, two_batches()).take(batches);
+    let device = device().autodiff();
+    let model = renew_batch_norm(model.clone(), batches, |model, batch| {
+        let batch = batch.expect("an image that can be read");
+        let shape = [batch.classes.len(), 3, batch.size.height, batch.size.width];
+        let images = TensorData::new(batch.images, shape);
+        let _ = model.forward(Tensor::from_data(images, &device));
+    });
+    values(&model)
+}
+
+#[test]
+fn stochastic_weight_averaging_is_the_mean_of_the_epochs_with_renewed_statistics() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.swa, recipe.evaluate_every) = (Some(Swa::from_epoch(1)), 1);
+    let run = |epochs| {
+        let mut recipe = recipe.clone();
+        recipe.epochs = epochs;
+        let outcome = averaging(&fixture, &recipe).run(&mut ());
+        outcome.expect("it trains")
+    };
+    let (two, three) = (run(2), run(3));
+    let average = three.average.as_ref().expect("an average");
+    let (two, three) = (&two.learner.model, &three.learner.model);
+    let (two, three) = (some_weights(two), some_weights(three));
+    assert_ne!(two, three);
+    for ((two, three), average) in two.iter().zip(&three).zip(some_weights(average)) {
+        assert!((average - f32::midpoint(*two, *three)).abs() < 1e-6);
+    }
+    assert_eq!(values(average), renewed(&fixture, average, 2, 2));
+
+    // The checkpoint has the averaged model.
+    let checkpoints = fixture.checkpoints("mean");
+    let trainer = averaging(&fixture, &recipe).with_checkpoints(checkpoints.clone());
+    let outcome = trainer.run(&mut ()).expect("it trains");
+    let last = checkpoints.find(CheckpointKind::Last).expect("readable");
+    let (device, network) = (device(), &recipe.network);
+    let empty = reid::nn::Network::init(network, recipe.input, 4, &Init::empty(&device));
+    let loaded = Checkpoints::load_model(&last.expect("saved"), empty).expect("the same network");
+    assert_eq!(values(&loaded), values(average));
+
+    // Before the first weights are in the mean, the trained model is evaluated.
+    let mut plain = recipe.clone();
+    plain.swa = None;
+    let plain = averaging(&fixture, &plain).run(&mut ()).expect("it trains");
+    assert_eq!(plain.history[0], outcome.history[0]);
+    assert!(plain.average.is_none());
+}
+
+#[test]
+fn an_exponential_average_can_have_renewed_statistics() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.average_decay, recipe.renewal_batches) = (Some(0.5), Some(1));
+    let outcome = averaging(&fixture, &recipe).run(&mut ());
+    let average = outcome.expect("it trains").average.expect("an average");
+    assert_eq!(values(&average), renewed(&fixture, &average, 2, 1));
+    recipe.renewal_batches = None;
+    let outcome = averaging(&fixture, &recipe).run(&mut ());
+    let other = outcome.expect("it trains").average.expect("an average");
+    assert_eq!(some_weights(&other), some_weights(&average));
+    assert_ne!(values(&other), values(&average));
+}
+
+#[test]
+fn stochastic_weight_averaging_resumes_at_any_step() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.evaluate_every = 1;
+    for swa in [Swa::from_epoch(1), Swa::from_epoch(0).with_every_steps(3)] {
+        recipe.swa = Some(swa);
+        let whole = resumes_bit_identically(&fixture, || averaging(&fixture, &recipe), 1..=5);
+        assert_ne!(
+            values(&whole.average.expect("an average")),
+            values(&whole.learner.model)
+        );
+        for steps in 1..=5 {
+            let run = fixture.folder.path().join(format!("stopped-{steps}"));
+            std::fs::remove_dir_all(run).expect("a finished run");
+        }
+    }
+}
+
+/// Requests an interrupt after a number of batches of renewals, or panics, like a process that is killed there.
+/// Counts training steps.
+struct StopRenewal {
+    batches: usize,
+    interrupt: Option<Interrupt>,
+    steps: usize,
+}
+
+impl Observer for StopRenewal {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step(_) => self.steps += 1,
+            Event::Renewing { of, .. } => {
+                assert_eq!(*of, 2);
+                self.batches -= 1;
+                if self.batches == 0 {
+                    self.interrupt.as_ref().expect("killed").request();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// No epoch is trained again because the renewal after it was stopped.
+#[test]
+fn a_renewal_that_is_interrupted_or_killed_is_repeated() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.swa, recipe.evaluate_every) = (Some(Swa::from_epoch(0)), 1);
+    // A frozen layer keeps its statistics in every pass.
+    recipe.groups = vec![ParameterGroup::new(["backbone.layer1"]).with_frozen_epochs(2)];
+    let trainer = || averaging(&fixture, &recipe);
+    let whole = trainer().run(&mut ()).expect("it trains");
+    for interrupted in [true, false] {
+        // The first batch of the renewal after the second epoch.
+        let checkpoints = fixture.checkpoints(&format!("renewal-{interrupted}"));
+        let interrupt = Interrupt::new();
+        let stopped = trainer().with_checkpoints(checkpoints.clone());
+        let stopped = stopped.with_interrupt(interrupt.clone());
+        let mut observer = StopRenewal {
+            batches: 3,
+            interrupt: interrupted.then_some(interrupt),
+            steps: 0,
+        };
+        let stopped = catch_unwind(AssertUnwindSafe(|| stopped.run(&mut observer)));
+        assert_eq!((stopped.is_ok(), observer.steps), (interrupted, 4));
+
+        let resumed = trainer().with_checkpoints(checkpoints).resume();
+        let mut observer = StopRenewal {
+            batches: 100,
+            interrupt: None,
+            steps: 0,
+        };
+        let resumed = resumed.expect("the same run").run(&mut observer);
+        let resumed = resumed.expect("it trains");
+        assert_eq!(observer.steps, 2);
+        assert_eq!(resumed.history, whole.history);
+        let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
+        assert_eq!(average(&resumed), average(&whole));
+    }
 }
 
 /// A step of plain SGD over two batches must equal the mean of the steps over each of them.

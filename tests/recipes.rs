@@ -50,8 +50,10 @@ fn tiny(network: &Value) -> Value {
         },
         "losses": losses(),
         "groups": [{ "parameters": ["criterion.2"], "rate": { "fixed": 0.5 }, "frozen_epochs": 0 }],
+        "layer_decay": 0.75,
         "accumulated_batches": 2,
         "average_decay": 0.9,
+        "renewal_batches": 2,
         "optimizer": { "ranger": {
             "beta1": 0.95, "beta2": 0.999, "epsilon": 1e-5, "weight_decay": 5e-4, "alpha": 0.5, "period": 6,
             "centralised": true
@@ -104,7 +106,8 @@ fn losses() -> Value {
                 "capacity": 8, "start": 0,
                 "criterion": { "circle": { "margin": 0.25, "gamma": 64.0 } }
             }
-        }
+        },
+        "distillation": { "weight": 1.0, "criterion": { "objective": "similarities" } }
     })
 }
 
@@ -212,7 +215,8 @@ fn step<N: Network>(recipe: &Recipe<N>) {
     let InputSize { height, width } = recipe.input;
     let device = device.autodiff();
     let images = Tensor::random([4, 3, height, width], Distribution::Default, &device);
-    let step = TrainingStep::new(&[0, 0, 1, 1], Seed::new(1));
+    let teacher = Tensor::random([4, 6], Distribution::Default, &device);
+    let step = TrainingStep::new(&[0, 0, 1, 1], Seed::new(1)).with_teacher(&teacher);
     let output = model.forward_train(images, step);
     let losses = criterion
         .losses(&output, &step.targets(&device))
@@ -278,8 +282,11 @@ fn paths(value: &Value, path: String, leaves: &mut Vec<String>, objects: &mut Ve
 /// Replaces each leaf below the JSON pointer `below` by each of a list of values, and adds an unknown field
 /// to each object. Nothing may panic: the recipe is rejected, or a step is trained.
 fn sweep<N: Network>(network: &Value, below: &str) {
-    let recipe = tiny(network);
-    try_recipe::<N>(&recipe, true).expect("the unchanged recipe is valid");
+    sweep_recipe::<N>(&tiny(network), below);
+}
+
+fn sweep_recipe<N: Network>(recipe: &Value, below: &str) {
+    try_recipe::<N>(recipe, true).expect("the unchanged recipe is valid");
     let (mut leaves, mut objects) = (Vec::new(), Vec::new());
     let part = recipe.pointer(below).expect("a part");
     paths(part, below.to_owned(), &mut leaves, &mut objects);
@@ -352,6 +359,15 @@ fn try_recipe<N: Network>(json: &Value, steps: bool) -> Result<(), String> {
 #[test]
 fn no_value_of_a_recipe_panics() {
     sweep::<RgaConfig>(&networks::attentive(), "");
+}
+
+/// The settings that exclude others of the tiny recipe.
+#[test]
+fn no_value_of_stochastic_weight_averaging_panics() {
+    let mut recipe = tiny(&networks::mgn());
+    recipe["average_decay"] = Value::Null;
+    recipe["swa"] = json!({ "first_epoch": 2, "every_steps": 3 });
+    sweep_recipe::<MgnConfig>(&recipe, "/swa");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use burn::{
 };
 use reid::{
     core::Source,
-    data::{dataset::market1501, sampler::EpochDefinition},
+    data::{dataset::market1501, sampler::EpochDefinition, transform::Normalise},
     nn::{
         Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
@@ -25,14 +25,15 @@ use reid::{
         cut_mix::{CutMix, Patches},
         head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
         loss::{
-            AnyPairLossConfig, ArcFaceConfig, CosFaceConfig, CrossBatchMemoryConfig, Margin,
-            TripletLossConfig, WeightedConfig,
+            AnyPairLossConfig, ArcFaceConfig, CosFaceConfig, CrossBatchMemoryConfig,
+            DistillationConfig, DistillationObjective, Margin, TripletLossConfig, WeightedConfig,
         },
     },
     prelude::*,
     synthetic::SyntheticConfig,
     train::{
         EpochSummary, Error, Event, LossesConfig, Observer, OptimizerConfig, Outcome, ReidLearner,
+        Teacher,
     },
 };
 use serde_json::{Value, json};
@@ -133,6 +134,88 @@ impl Fixture {
         let found = Checkpoints::new(self.run_folder(name)).find(CheckpointKind::Last);
         found.expect("readable").expect("a checkpoint")
     }
+}
+
+/// A teacher with another number of dimensions and other images than the model of the fixture.
+fn teacher(fixture: &Fixture, seed: u64) -> Teacher {
+    let network = (ResNetConfig::resnet18().with_width(6), BnNeckConfig::new());
+    let (size, init) = (
+        InputSize::new(48, 24),
+        Init::new(Seed::new(seed), &fixture.device),
+    );
+    let model = Network::init(&network, size, 2, &init);
+    let model = reid::nn::Model::evaluation(&model);
+    Teacher::new(model, size, Normalise::CIFAR, format!("seed {seed}"))
+}
+
+fn distilled<'a>(
+    fixture: &'a Fixture,
+    seed: u64,
+    name: &str,
+) -> Result<Trainer<'a, ReidLearner<Model, Criterion>>, Error> {
+    let (recipe, splits, teacher) = (&fixture.recipe, &fixture.splits, teacher(fixture, seed));
+    let trainer = Trainer::distilled(recipe, splits, teacher, loading(), &fixture.device);
+    let checkpoints = Checkpoints::new(fixture.run_folder(name));
+    trainer.map(|trainer| trainer.with_checkpoints(checkpoints))
+}
+
+#[test]
+fn distillation_resumes_bit_identically_with_the_same_teacher_only() {
+    let mut fixture = Fixture::new();
+    let error = distilled(&fixture, 1, "other")
+        .expect_err("no loss")
+        .to_string();
+    assert_eq!(
+        error,
+        "recipe: losses: expected a loss that uses the teacher, such as `distillation`, found none"
+    );
+    let distillation = |objective| WeightedConfig {
+        weight: 10.0,
+        criterion: DistillationConfig::new().with_objective(objective),
+    };
+    fixture.recipe.losses.distillation = Some(distillation(DistillationObjective::Cosine));
+    let error = distilled(&fixture, 1, "other")
+        .expect_err("dimensions")
+        .to_string();
+    assert_eq!(
+        error,
+        "recipe: losses.distillation.criterion.objective: expected similarities or distances for \
+         embeddings of 41 dimensions and a teacher of 48, found cosine"
+    );
+
+    fixture.recipe.losses.distillation = Some(distillation(DistillationObjective::Distances));
+    let (recipe, splits) = (&fixture.recipe, &fixture.splits);
+    let error = Trainer::new(recipe, splits, loading(), &fixture.device).expect_err("no teacher");
+    assert_eq!(
+        error.to_string(),
+        "recipe: losses.distillation.criterion: expected a run with a teacher (`Trainer::distilled`), found \
+         no teacher"
+    );
+
+    let trainer = |name| distilled(&fixture, 1, name).expect("a valid recipe");
+    let whole = trainer("whole").run(&mut ()).expect("it trains");
+    let losses = &whole.history[2].losses;
+    let value = losses.iter().find(|(name, _)| name == "distillation");
+    assert!(value.is_some_and(|(_, value)| *value > 0.0), "{losses:?}");
+
+    let interrupt = Interrupt::new();
+    let stopped = trainer("stopped").with_interrupt(interrupt.clone());
+    let mut observer = StopAfter {
+        steps: 4,
+        interrupt,
+    };
+    let stopped = stopped.run(&mut observer).expect("it trains");
+    assert!(stopped.interrupted);
+    let other = distilled(&fixture, 2, "stopped").expect("a valid recipe");
+    let error = other.resume().expect_err("another teacher").to_string();
+    assert!(
+        error.contains("teacher was seed 1 and is seed 2"),
+        "{error}"
+    );
+    let resumed = trainer("stopped").resume().expect("the same teacher");
+    let resumed = resumed.run(&mut ()).expect("it trains");
+    assert_eq!(resumed.history, whole.history);
+    assert!(bits(&resumed) == bits(&whole), "the weights differ");
 }
 
 /// Requests an interrupt after a number of steps.

@@ -64,7 +64,7 @@ impl Fixture {
         // 3 batches of 2 crops: the 7 samples are shuffled again in the middle of a batch.
         (recipe.sampling.images, recipe.sampling.batches) = (2, 3);
         (recipe.epochs, recipe.evaluate_every) = (2, 1);
-        recipe.average_decay = Some(0.5);
+        (recipe.average_decay, recipe.renewal_batches) = (Some(0.5), Some(2));
         recipe.window = Some(SlidingWindow {
             size: InputSize::new(33, 33),
             stride: 20,
@@ -310,13 +310,14 @@ fn tiny() -> Value {
     recipe.losses = PixelLoss::new().with_class_weights(vec![1.0, 0.5, 1.0, 2.0]);
     recipe.crop.size = InputSize::new(17, 19);
     (recipe.sampling.images, recipe.sampling.batches) = (2, 3);
-    recipe.average_decay = Some(0.5);
+    (recipe.average_decay, recipe.renewal_batches) = (Some(0.5), Some(2));
     recipe.accumulated_batches = 2;
     recipe.window = Some(SlidingWindow {
         size: InputSize::new(9, 11),
         stride: 4,
     });
     recipe.groups = vec![ParameterGroup::new(["head"]).with_optimizer(OptimizerConfig::adam())];
+    recipe.layer_decay = Some(0.75);
     serde_json::to_value(recipe).expect("plain data")
 }
 
@@ -412,7 +413,15 @@ fn no_value_of_a_recipe_panics() {
         for value in &values {
             let mut changed = recipe.clone();
             *changed.pointer_mut(leaf).expect("a leaf") = value.clone();
-            let decides = ["/optimizer", "/groups", "/clip", "/average", "/accumulated"];
+            let decides = [
+                "/optimizer",
+                "/groups",
+                "/layer",
+                "/clip",
+                "/average",
+                "/renewal",
+                "/accumulated",
+            ];
             let trains = decides.iter().any(|part| leaf.starts_with(part));
             match catch_unwind(AssertUnwindSafe(|| try_recipe(&changed, &fixture, trains))) {
                 Ok(Ok(())) => computed += 1,

@@ -18,7 +18,7 @@ use reid::{
     },
     prelude::*,
     synthetic::SyntheticConfig,
-    train::{Error, Event, Observer, UnlabelledOutcome, UnlabelledTrainer},
+    train::{Error, Event, Observer, Swa, UnlabelledOutcome, UnlabelledTrainer},
 };
 
 use module_values::values;
@@ -360,6 +360,9 @@ fn settings_and_data_that_cannot_be_trained_are_reported() {
     let mut averaged = fixture.recipe.clone();
     averaged.average_decay = Some(0.9);
     let expected = "recipe: average_decay: expected null in training without labels, found 0.9";
+    assert_eq!(new(&averaged, &fixture.splits), expected);
+    (averaged.average_decay, averaged.swa) = (None, Some(Swa::from_epoch(1)));
+    let expected = "recipe: swa: expected null in training without labels, found first_epoch 1";
     assert_eq!(new(&averaged, &fixture.splits), expected);
     let mut balanced = fixture.recipe.clone();
     balanced.sampling.balanced_sources = true;

@@ -11,9 +11,10 @@ use reid::{
         distance::Distance,
         loss::{
             AnyPairLossConfig, ArcFaceConfig, CenterLossConfig, CentroidUpdate, CircleLossConfig,
-            ClusterContrastConfig, CosFaceConfig, CrossBatchMemoryConfig, IdentityLossConfig,
-            Margin, MultiSimilarityConfig, Reduction, Smoothing, SupervisedContrastiveConfig,
-            TripletLossConfig, TripletMining, WeightedConfig, WeightedRegularisedTripletConfig,
+            ClusterContrastConfig, CosFaceConfig, CrossBatchMemoryConfig, DistillationConfig,
+            DistillationObjective, IdentityLossConfig, Margin, MultiSimilarityConfig, Reduction,
+            Smoothing, SupervisedContrastiveConfig, TripletLossConfig, TripletMining,
+            WeightedConfig, WeightedRegularisedTripletConfig,
         },
     },
 };
@@ -182,6 +183,24 @@ fn cross_batch_memory() {
         let _ = loss_of(&criterion, tensor("memory", FEATURES, INPUT));
         check(criterion, FEATURES, |criterion, features| {
             loss_of(&criterion.clone(), features)
+        });
+    }
+}
+
+/// The embeddings of the teacher are constants of the gradient.
+#[test]
+fn distillation() {
+    for objective in [
+        DistillationObjective::Similarities,
+        DistillationObjective::Distances,
+        DistillationObjective::Cosine,
+        DistillationObjective::SquaredError,
+    ] {
+        let config = DistillationConfig::new().with_objective(objective);
+        let criterion = config.init(&shape_of_two_branches(), &Init::new(Seed::new(1), device()));
+        let targets = targets().with_teacher(tensor("teacher", [8, 8], INPUT));
+        check(criterion, FEATURES, |criterion, features| {
+            criterion.forward(&two_branches(features), &targets)
         });
     }
 }

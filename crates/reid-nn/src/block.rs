@@ -1,6 +1,6 @@
 //! Blocks: parts that map a feature map to a feature map.
 
-use crate::init::Init;
+use crate::{init::Init, stage_paths::StagePaths};
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::Tensor,
@@ -88,6 +88,12 @@ pub trait BlockConfig {
     fn fits_one_size(&self) -> bool {
         false
     }
+
+    /// The stage of each parameter, by its path in the block. A backbone names its stem and its stages; by default
+    /// there are none.
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::default()
+    }
 }
 
 /// The block that returns its input unchanged; its configuration is `()`.
@@ -156,6 +162,11 @@ impl<C: BlockConfig> BlockConfig for Option<C> {
     fn fits_one_size(&self) -> bool {
         self.as_ref().is_some_and(BlockConfig::fits_one_size)
     }
+
+    fn stage_paths(&self) -> StagePaths {
+        let part = self.as_ref();
+        part.map(BlockConfig::stage_paths).unwrap_or_default()
+    }
 }
 
 impl<B: Block> Block for Vec<B> {
@@ -211,6 +222,10 @@ impl<C: BlockConfig> BlockConfig for Vec<C> {
     fn fits_one_size(&self) -> bool {
         self.iter().any(BlockConfig::fits_one_size)
     }
+
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_list(self.iter().map(BlockConfig::stage_paths))
+    }
 }
 
 /// The shapes of two trial feature maps. A part whose input shape is unknown, because the part before it is
@@ -261,6 +276,10 @@ macro_rules! tuple_of_blocks {
 
             fn fits_one_size(&self) -> bool {
                 $(self.$index.fits_one_size())||+
+            }
+
+            fn stage_paths(&self) -> StagePaths {
+                StagePaths::of_list([$(self.$index.stage_paths()),+])
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -124,6 +124,13 @@ pub trait CriterionConfig {
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;
     }
+
+    /// Adds a problem if the loss does not fit the teacher of a run. `student` is the number of dimensions of the
+    /// embeddings, and `teacher` that of the teacher's, or `None` without a teacher. The default, for losses
+    /// without a teacher, adds nothing.
+    fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        let _ = (student, teacher, problems);
+    }
 }
 
 impl<C: Criterion> Criterion for Option<C> {
@@ -151,6 +158,12 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
     fn validate(&self, problems: &mut Problems) {
         if let Some(config) = self {
             config.validate(problems);
+        }
+    }
+
+    fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        if let Some(config) = self {
+            config.validate_teacher(student, teacher, problems);
         }
     }
 }
@@ -185,6 +198,14 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
     fn validate(&self, problems: &mut Problems) {
         for (index, config) in self.iter().enumerate() {
             problems.at(&format!("[{index}]"), |problems| config.validate(problems));
+        }
+    }
+
+    fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        for (index, config) in self.iter().enumerate() {
+            problems.at(&format!("[{index}]"), |problems| {
+                config.validate_teacher(student, teacher, problems);
+            });
         }
     }
 }
@@ -223,6 +244,20 @@ macro_rules! tuple_of_criteria {
                 problems.at("[0]", |problems| self.0.validate(problems));
                 $(problems.at(concat!("[", stringify!($index), "]"), |problems| {
                     self.$index.validate(problems);
+                });)+
+            }
+
+            fn validate_teacher(
+                &self,
+                student: usize,
+                teacher: Option<usize>,
+                problems: &mut Problems,
+            ) {
+                problems.at("[0]", |problems| {
+                    self.0.validate_teacher(student, teacher, problems);
+                });
+                $(problems.at(concat!("[", stringify!($index), "]"), |problems| {
+                    self.$index.validate_teacher(student, teacher, problems);
                 });)+
             }
         }

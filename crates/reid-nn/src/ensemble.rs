@@ -55,6 +55,24 @@ pub trait Embed {
     }
 }
 
+impl<E: Embed + ?Sized> Embed for Box<E> {
+    fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        (**self).embed(images)
+    }
+
+    fn logits(&self, images: Tensor<4>) -> Option<Tensor<2>> {
+        (**self).logits(images)
+    }
+
+    fn grad_cam(&self, images: Tensor<4>) -> Option<Tensor<3>> {
+        (**self).grad_cam(images)
+    }
+
+    fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
+        (**self).embedding_terms(images)
+    }
+}
+
 /// A model that can be trained: it has an output for criteria, and a version for evaluation.
 pub trait Model: Embed + Module + ModuleDisplay + 'static {
     /// Computes the output of a training step.

@@ -1,6 +1,6 @@
 //! Heads: feature map → embedding, and in training also the features and logits that losses see.
 
-use crate::{init::Init, similarity_map::EmbeddingTerms};
+use crate::{init::Init, similarity_map::EmbeddingTerms, stage_paths::StagePaths};
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::Tensor,
@@ -158,6 +158,12 @@ pub trait HeadConfig {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let _ = (input, problems);
     }
+
+    /// The stage of each parameter that belongs to a stage of the backbone, by its path in the head: that of late
+    /// stages in branches. By default there are none.
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::default()
+    }
 }
 
 /// The maximum number of dimensions of one part of an embedding: 65536, 32 times that of published networks.
@@ -223,6 +229,10 @@ impl<H: HeadConfig> HeadConfig for Vec<H> {
         self.len()
     }
 
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_list(self.iter().map(HeadConfig::stage_paths))
+    }
+
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         for (index, head) in self.iter().enumerate() {
             problems.at(&format!("[{index}]"), |problems| {
@@ -272,6 +282,10 @@ macro_rules! tuple_of_heads {
 
             fn heads(&self) -> usize {
                 [0, $($index),+].len()
+            }
+
+            fn stage_paths(&self) -> StagePaths {
+                StagePaths::of_list([self.0.stage_paths(), $(self.$index.stage_paths()),+])
             }
 
             fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -59,6 +59,7 @@ pub mod precision;
 pub mod resample;
 pub mod segmentation;
 pub mod similarity_map;
+mod stage_paths;
 mod targets;
 pub mod top_drop;
 pub mod traversal;
@@ -74,4 +75,5 @@ pub use head::{Diagnostic, Head, HeadConfig, OutputShape, ReidOutput, TrainingSt
 pub use init::Init;
 pub use model::{Network, ReidModel};
 pub use precision::Precision;
+pub use stage_paths::StagePaths;
 pub use targets::{Attributes, Targets};

@@ -12,6 +12,7 @@ use crate::{
     ensemble::Model,
     head::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep},
     init::Init,
+    stage_paths::StagePaths,
 };
 
 /// The configuration of a whole network, from which a recipe builds its [`Model`].
@@ -49,6 +50,12 @@ pub trait Network: Clone + Serialize + DeserializeOwned {
     /// Adds the problems of the configuration, each with its path from here: everything that building the
     /// network or a training step rejects.
     fn validate_network(&self, input: InputSize, problems: &mut Problems);
+
+    /// The stage of each parameter, by its path in the model. By default all parameters of a module `backbone` are
+    /// in the last stage.
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(StagePaths::default(), StagePaths::default())
+    }
 }
 
 impl<B, H> Network for (B, H)
@@ -68,6 +75,10 @@ where
 
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         validate_parts(["[0]", "[1]"], (&self.0, &self.1), input, problems);
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(self.0.stage_paths(), self.1.stage_paths())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Targets: the labels and attributes that criteria compare an output with.
+//! Targets: the labels, attributes and embeddings of a teacher that criteria compare an output with.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use burn::tensor::{Device, Int, Tensor};
 /// `None` where it is unknown.
 pub type Attributes = BTreeMap<String, Vec<Option<usize>>>;
 
-/// The labels and attributes that criteria compare the output of a batch with.
+/// The labels and attributes that criteria compare the output of a batch with, and the embeddings of a teacher if
+/// there is one.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -29,6 +30,8 @@ pub struct Targets {
     pub attributes: BTreeMap<String, Tensor<1, Int>>,
     /// The labels, if they are known without reading from a device.
     known: Option<Vec<usize>>,
+    /// The embeddings of a teacher, `[batch, dimensions]`.
+    teacher: Option<Tensor<2>>,
 }
 
 impl Targets {
@@ -42,6 +45,7 @@ impl Targets {
             labels: tensor(labels.iter().map(|&label| Some(label)), device),
             attributes: BTreeMap::new(),
             known: Some(labels.to_vec()),
+            teacher: None,
         }
     }
 
@@ -59,6 +63,29 @@ impl Targets {
         let values = tensor(values.iter().copied(), &self.labels.device());
         self.attributes.insert(name, values);
         self
+    }
+
+    /// Sets the embeddings that a teacher computed of the images of the batch, for
+    /// [`Distillation`](crate::loss::Distillation).
+    ///
+    /// # Shapes
+    /// - `embeddings`: `[batch, dimensions]`
+    #[must_use]
+    pub fn with_teacher(self, embeddings: Tensor<2>) -> Self {
+        Self {
+            teacher: Some(embeddings),
+            ..self
+        }
+    }
+
+    /// The embeddings of the teacher, `[batch, dimensions]`.
+    ///
+    /// # Panics
+    /// If there is no teacher.
+    #[must_use]
+    pub fn teacher(&self) -> &Tensor<2> {
+        let teacher = self.teacher.as_ref();
+        teacher.expect("a loss of distillation needs the embeddings of a teacher, found none")
     }
 
     /// The class indices of an attribute, `[batch]`; -1 where it is unknown.
@@ -108,6 +135,7 @@ impl From<Tensor<1, Int>> for Targets {
             labels,
             attributes: BTreeMap::new(),
             known: None,
+            teacher: None,
         }
     }
 }
@@ -137,6 +165,12 @@ mod tests {
     fn a_missing_attribute_panics_with_its_name() {
         let targets = Targets::new(&[0], &Device::default()).with_attribute("colour", &[None]);
         let _ = targets.attribute("view");
+    }
+
+    #[test]
+    #[should_panic(expected = "needs the embeddings of a teacher, found none")]
+    fn a_missing_teacher_panics() {
+        let _ = Targets::new(&[0], &Device::default()).teacher();
     }
 
     #[test]

@@ -135,18 +135,17 @@ impl<W: Write> Console<W> {
         self.line(&format!("epoch {epoch}: {results}{best}"));
     }
 
-    /// Reports how many image headers were read: in a terminal after each call, in a log every ten seconds.
-    fn checking(&mut self, images: usize, of: usize) {
-        let text = format!("checked {images} of {of} images");
+    /// Reports the progress of a pass: in a terminal after each call, in a log every ten seconds.
+    fn progress(&mut self, text: &str) {
         if self.rewrites {
-            self.rewrite(&text);
+            self.rewrite(text);
             return;
         }
         let now = Instant::now();
         let since = self.shown.get_or_insert(now);
         if now.duration_since(*since) >= self.pause {
             self.shown = Some(now);
-            self.line(&text);
+            self.line(text);
         }
     }
 }
@@ -224,7 +223,12 @@ impl<W: Write> Observer for Console<W> {
                 ));
             }
             Event::Warning(problem) => self.line(&format!("warning: {problem}")),
-            Event::Checking { images, of } => self.checking(*images, *of),
+            Event::Checking { images, of } => {
+                self.progress(&format!("checked {images} of {of} images"));
+            }
+            Event::Renewing { batches, of } => {
+                self.progress(&format!("renewed statistics by {batches} of {of} batches"));
+            }
             Event::Step(step) => self.step(step),
             Event::Epoch(summary) => {
                 self.line(&format!(

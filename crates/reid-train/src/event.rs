@@ -76,6 +76,13 @@ pub enum Event<'a> {
         /// The number of images of all splits.
         of: usize,
     },
+    /// The running statistics of averaged weights are being computed anew, before an evaluation or at the end.
+    Renewing {
+        /// The number of batches done.
+        batches: usize,
+        /// The number of batches of the pass.
+        of: usize,
+    },
     /// A training step is done.
     Step(&'a StepReport),
     /// An epoch is done.

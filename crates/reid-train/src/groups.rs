@@ -1,5 +1,7 @@
 //! Parameter groups: their own learning rate, optimizer or frozen epochs.
 
+mod layer_decay;
+
 use std::collections::HashMap;
 
 use burn::{module::ParamId, optim::ModuleOptimizer};
@@ -12,6 +14,8 @@ use crate::{
     schedule::MAX_EPOCHS,
 };
 
+pub(crate) use layer_decay::LayerDecay;
+
 /// A group of parameters with its own learning rate, optimizer or frozen epochs.
 ///
 /// A group names parameters by their paths, like the keys of a `PyTorch` state dict. `backbone` is the whole
@@ -19,7 +23,8 @@ use crate::{
 /// losses.
 ///
 /// Where groups overlap, a parameter belongs to the last group that names it. Parameters in no group use the
-/// optimizer and the schedule of the recipe.
+/// optimizer and the schedule of the recipe. The [layer decay](crate::Recipe::layer_decay) of a recipe multiplies the
+/// rates of all of them, except those that are fixed.
 ///
 /// ```
 /// use reid_train::{OptimizerConfig, ParameterGroup};
@@ -56,7 +61,7 @@ pub struct ParameterGroup {
 pub enum GroupRate {
     /// The rate of the schedule times this factor, 0 to 1,000,000.
     Factor(f64),
-    /// This rate in all epochs, 0 to 1,000,000.
+    /// This rate in all epochs and layers, 0 to 1,000,000.
     Fixed(f64),
 }
 
@@ -213,37 +218,86 @@ pub(crate) fn validate_freezing(
 /// The optimizers of a run: the recipe's, and one for each group.
 pub(crate) struct Optimizers {
     groups: Vec<ParameterGroup>,
+    layer_decay: Option<LayerDecay>,
     /// The first is that of the recipe, followed by one per group.
     pub(crate) all: Vec<ModuleOptimizer>,
-    /// The index in `all` for each parameter that belongs to a group.
+    /// The sets of parameters that are updated together.
+    shares: Vec<Share>,
+    /// The index in `shares` for each parameter. Others are in the first.
     members: HashMap<ParamId, usize>,
 }
 
+/// Parameters with one optimizer and one learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Share {
+    /// The index of the optimizer.
+    optimizer: usize,
+    /// The factor of the layer.
+    factor: f64,
+}
+
+impl Share {
+    const FIRST: Self = Self {
+        optimizer: 0,
+        factor: 1.0,
+    };
+}
+
 impl Optimizers {
-    pub(crate) fn new(base: &ModuleOptimizer, groups: &[ParameterGroup]) -> Self {
+    pub(crate) fn new(
+        base: &ModuleOptimizer,
+        groups: &[ParameterGroup],
+        layer_decay: Option<LayerDecay>,
+    ) -> Self {
         let own = groups.iter().map(|group| match &group.optimizer {
             Some(optimizer) => optimizer.init(),
             None => base.clone(),
         });
         Self {
             groups: groups.to_vec(),
+            layer_decay,
             all: std::iter::once(base.clone()).chain(own).collect(),
+            shares: vec![Share::FIRST],
             members: HashMap::new(),
         }
     }
 
-    /// Finds the members of each group among the parameters of a learner. To be called again after the
-    /// learner is loaded, which changes the identifiers of its parameters.
+    /// Finds the optimizer and the layer of each parameter of a learner. To be called again after the learner is
+    /// loaded, which changes the identifiers of its parameters.
     pub(crate) fn find_members(&mut self, learner: &dyn AnyLearner) {
-        let group = |path: &str| {
-            self.groups
-                .iter()
-                .rposition(|group| group.names(path).is_some())
+        let parameters = learner.parameters();
+        let shares = self.shares_of(&parameters);
+        (self.shares, self.members) = (vec![Share::FIRST], HashMap::new());
+        for (parameter, share) in parameters.iter().zip(shares) {
+            let known = self.shares.iter().position(|known| *known == share);
+            let index = known.unwrap_or_else(|| {
+                self.shares.push(share);
+                self.shares.len() - 1
+            });
+            self.members.insert(parameter.id, index);
+        }
+    }
+
+    /// The optimizer and the layer of each parameter, in order.
+    fn shares_of(&self, parameters: &[Parameter]) -> Vec<Share> {
+        let factors = match &self.layer_decay {
+            Some(layer_decay) => layer_decay.factors(parameters),
+            None => vec![1.0; parameters.len()],
         };
-        let parameters = learner.parameters().into_iter();
-        let members =
-            parameters.filter_map(|one| group(&one.path).map(|group| (one.id, group + 1)));
-        self.members = members.collect();
+        let share = |(parameter, factor): (&Parameter, f64)| {
+            let names = |group: &ParameterGroup| group.names(&parameter.path).is_some();
+            let group = self.groups.iter().rposition(names);
+            let is_fixed = |group: usize| matches!(self.groups[group].rate, GroupRate::Fixed(_));
+            Share {
+                optimizer: group.map_or(0, |group| group + 1),
+                factor: if group.is_some_and(is_fixed) {
+                    1.0
+                } else {
+                    factor
+                },
+            }
+        };
+        parameters.iter().zip(factors).map(share).collect()
     }
 
     /// Freezes the groups that are frozen in an epoch, counted from 0, and unfreezes the others.
@@ -260,28 +314,205 @@ impl Optimizers {
         });
     }
 
-    /// Updates the parameters of a learner, each by the optimizer and the rate of its group.
+    /// Updates the parameters of a learner, each by the optimizer and the rate of its group and its layer. The state
+    /// of an optimizer is one of each parameter, so that it can update them in several calls.
     pub(crate) fn step(
         &mut self,
         learner: &mut dyn AnyLearner,
         gradients: burn::optim::GradientsParams,
         scheduled: f64,
     ) {
-        let [base, own @ ..] = self.all.as_mut_slice() else {
-            return;
-        };
-        if own.is_empty() {
-            learner.update(base, scheduled, gradients);
+        if self.shares == [Share::FIRST] {
+            learner.update(&mut self.all[0], scheduled, gradients);
             return;
         }
-        let mut parts = learner.split(gradients, &self.members).into_iter();
-        if let Some(part) = parts.next() {
-            learner.update(base, scheduled, part);
-        }
-        for ((optimizer, group), part) in own.iter_mut().zip(&self.groups).zip(parts) {
-            if !part.is_empty() {
-                learner.update(optimizer, group.rate.apply(scheduled), part);
+        let parts = learner.split(gradients, &self.members);
+        for (share, part) in self.shares.iter().zip(parts) {
+            if part.is_empty() {
+                continue;
             }
+            let rate = scheduled * share.factor;
+            let rate = match share.optimizer.checked_sub(1) {
+                Some(group) => self.groups[group].rate.apply(rate),
+                None => rate,
+            };
+            learner.update(&mut self.all[share.optimizer], rate, part);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::{Module, ModuleVisitor, Param},
+        tensor::{Device, Tensor},
+    };
+    use reid_core::InputSize;
+    use reid_nn::{
+        Init, Network, StagePaths,
+        backbone::{OsNetConfig, ResNetConfig},
+        head::BnNeckConfig,
+        traversal,
+    };
+
+    use super::*;
+
+    /// Collects the parameters of a model, and adds one of a criterion.
+    #[derive(Default)]
+    struct Collect {
+        path: Vec<String>,
+        found: Vec<Parameter>,
+    }
+
+    impl ModuleVisitor for Collect {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found.push(Parameter {
+                path: self.path.join("."),
+                id: param.id,
+                trained: true,
+            });
+        }
+    }
+
+    fn parameters(model: &impl Module) -> Vec<Parameter> {
+        let mut collect = Collect::default();
+        traversal::visit(model, &mut collect);
+        collect.found.push(Parameter {
+            path: "criterion.2.centers.0".to_owned(),
+            id: ParamId::new(),
+            trained: true,
+        });
+        collect.found
+    }
+
+    /// The shares of the parameters of a network with a decay of 0.5, by path.
+    fn shares<N: Network>(network: &N, groups: &[ParameterGroup]) -> Vec<(String, Share)> {
+        let device = Device::default();
+        let model = network.init(InputSize::new(64, 32), 3, &Init::empty(&device));
+        let parameters = parameters(&model);
+        let layer_decay = LayerDecay {
+            decay: 0.5,
+            stages: network.stage_paths(),
+        };
+        let mut problems = Problems::new();
+        layer_decay.validate(&parameters, &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        let base = OptimizerConfig::adam().init();
+        let optimizers = Optimizers::new(&base, groups, Some(layer_decay));
+        let shares = optimizers.shares_of(&parameters);
+        assert_eq!(shares.len(), parameters.len());
+        let paths = parameters.into_iter().map(|parameter| parameter.path);
+        paths.zip(shares).collect()
+    }
+
+    /// Compares the factor of each parameter with that of the first prefix of its path.
+    fn assert_factors(shares: &[(String, Share)], expected: &[(&str, f64)]) {
+        let mut used = vec![0; expected.len()];
+        for (path, share) in shares {
+            let found = expected
+                .iter()
+                .position(|(prefix, _)| path.starts_with(prefix));
+            let index = found.unwrap_or_else(|| panic!("{path} has no expected factor"));
+            let factor = expected[index].1;
+            assert_eq!(share.factor.to_bits(), f64::to_bits(factor), "{path}");
+            used[index] += 1;
+        }
+        assert!(
+            used.iter().all(|used| *used > 0),
+            "{used:?} of {expected:?}"
+        );
+    }
+
+    #[test]
+    fn the_rate_of_a_layer_decays_with_its_distance_to_the_head() {
+        let backbone = ResNetConfig::resnet18().with_width(4).after(&[2], ());
+        let resnet = shares(&(backbone, BnNeckConfig::new()), &[]);
+        let expected = [
+            ("backbone.conv1.", 1.0 / 32.0),
+            ("backbone.bn1.", 1.0 / 32.0),
+            ("backbone.layer1.", 1.0 / 16.0),
+            ("backbone.layer2.", 1.0 / 8.0),
+            ("backbone.layer3.", 1.0 / 4.0),
+            ("backbone.layer4.", 1.0 / 2.0),
+            ("head.", 1.0),
+            ("criterion.", 1.0),
+        ];
+        assert_factors(&resnet, &expected);
+        assert!(resnet.iter().all(|(_, share)| share.optimizer == 0));
+
+        let osnet = OsNetConfig::x0_25().with_channels([4, 8, 12, 16]);
+        let expected = [
+            ("backbone.conv1.", 1.0 / 32.0),
+            ("backbone.conv2.", 1.0 / 16.0),
+            ("backbone.pool2.", 1.0 / 8.0),
+            ("backbone.conv3.", 1.0 / 8.0),
+            ("backbone.pool3.", 1.0 / 4.0),
+            ("backbone.conv4.", 1.0 / 4.0),
+            ("backbone.conv5.", 1.0 / 2.0),
+            ("head.", 1.0),
+            ("criterion.", 1.0),
+        ];
+        assert_factors(&shares(&(osnet, BnNeckConfig::new()), &[]), &expected);
+
+        // A network for CIFAR has no stage 4, so that stage 3 is the one before the head.
+        let cifar = ResNetConfig::cifar(8).with_width(2);
+        let expected = [
+            ("backbone.conv1.", 1.0 / 16.0),
+            ("backbone.bn1.", 1.0 / 16.0),
+            ("backbone.layer1.", 1.0 / 8.0),
+            ("backbone.layer2.", 1.0 / 4.0),
+            ("backbone.layer3.", 1.0 / 2.0),
+            ("head.", 1.0),
+            ("criterion.", 1.0),
+        ];
+        assert_factors(&shares(&(cifar, BnNeckConfig::new()), &[]), &expected);
+    }
+
+    #[test]
+    fn layer_decay_multiplies_the_factors_of_groups_and_leaves_fixed_rates() {
+        let network = (ResNetConfig::resnet18().with_width(4), BnNeckConfig::new());
+        let groups = [
+            ParameterGroup::new(["backbone"]).with_frozen_epochs(2),
+            ParameterGroup::new(["backbone.layer1", "criterion"]).with_fixed_rate(0.1),
+        ];
+        for (path, share) in shares(&network, &groups) {
+            let expected = match path.split('.').take(2).collect::<Vec<_>>()[..] {
+                ["backbone", "layer1"] | ["criterion", _] => (2, 1.0),
+                ["backbone", "layer2"] => (1, 0.125),
+                ["backbone", "layer4"] => (1, 0.5),
+                ["head", _] => (0, 1.0),
+                _ => continue,
+            };
+            let found = (share.optimizer, share.factor.to_bits());
+            assert_eq!(found, (expected.0, f64::to_bits(expected.1)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_one_layer_has_no_layer_decay() {
+        let mut problems = Problems::new();
+        let parameter = |path: &str| Parameter {
+            path: path.to_owned(),
+            id: ParamId::new(),
+            trained: true,
+        };
+        let layer_decay = LayerDecay {
+            decay: 0.5,
+            stages: StagePaths::default(),
+        };
+        let parameters = [parameter("encoder.weight"), parameter("criterion.weight")];
+        layer_decay.validate(&parameters, &mut problems);
+        assert_eq!(
+            problems.to_string(),
+            "layer_decay: expected null, or a network with at least 2 layers, found 1"
+        );
     }
 }

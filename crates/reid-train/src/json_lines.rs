@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, Observer};
 
-/// Writes the events of a run as JSON, one line each, except training steps and image checks.
+/// Writes the events of a run as JSON, one line each, except training steps, image checks and the batches of a
+/// renewal of running statistics.
 ///
 /// ```
 /// use reid_train::{Event, JsonLines, Observer};
@@ -49,7 +50,7 @@ fn line(event: &Event<'_>) -> Option<Value> {
             "identities": identities, "parameters": parameters,
         }),
         Event::Warning(problem) => json!({ "event": "warning", "message": problem.to_string() }),
-        Event::Step(_) | Event::Checking { .. } => return None,
+        Event::Step(_) | Event::Checking { .. } | Event::Renewing { .. } => return None,
         Event::Epoch(summary) => json!({ "event": "epoch", "summary": summary }),
         Event::Evaluated {
             epoch,

@@ -1,5 +1,6 @@
 //! Learners: a model, its criterion and their training step.
 
+mod any;
 mod pixels;
 mod slot;
 mod visitors;
@@ -14,8 +15,9 @@ use reid_nn::{
 
 use crate::recipe::Recipe;
 
+pub(crate) use any::{AnyLearner, Loaded, Parameter, Part};
 pub use pixels::{PixelCriterion, SegmentationLearner};
-pub(crate) use slot::{AnyLearner, Loaded, Parameter, Part, Slot};
+pub(crate) use slot::{Renewal, Slot};
 
 /// The parts of a learner of any task: a model and a criterion.
 pub trait LearnerParts: Module + ModuleDisplay {
@@ -46,7 +48,7 @@ pub trait LearnerParts: Module + ModuleDisplay {
 /// re-identification or classification.
 ///
 /// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
-/// on the output of the model, such as distillation from a second model.
+/// on the output of the model, such as the mutual learning of two models.
 pub trait Learner: LearnerParts<Model: Model> {
     /// Computes the losses of a batch. Their sum is minimised.
     ///

@@ -7,9 +7,11 @@
 //! | [`Trainer`] | the training loop; a run that was interrupted at any step resumes bit-identically |
 //! | [`UnlabelledTrainer`] | training without labels, in rounds of clustering and training |
 //! | [`Task`] | what differs between tasks: batches, training step, evaluation |
+//! | [`Teacher`] | a trained model whose embeddings another one learns to reproduce |
 //! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
 //! | [`Schedule`] | the learning rate of each epoch: a warm-up, then decay by steps, halvings or a cosine |
 //! | [`OptimizerConfig`] | Adam, `AdamW`, SGD and Ranger, as `PyTorch` and the papers define them |
+//! | [`Swa`] | stochastic weight averaging, beside the exponential moving average of a recipe |
 //! | [`Checkpoints`] | the last and the best checkpoint of a run, safe against kills and power cuts |
 //! | [`Extractor`] | computes the embeddings of whole splits |
 //! | [`Segmenter`] | computes the classes of all pixels of whole images |
@@ -17,6 +19,7 @@
 
 #![doc(test(attr(deny(warnings))))]
 
+mod averaging;
 mod checkpoint;
 mod clock;
 mod console;
@@ -41,9 +44,11 @@ mod schedule;
 mod segmenter;
 mod settings;
 mod task;
+mod teacher;
 mod trainer;
 mod unlabelled;
 
+pub use averaging::Swa;
 pub use checkpoint::{CheckpointKind, Checkpoints};
 pub use console::Console;
 pub use error::Error;
@@ -62,5 +67,6 @@ pub use recipe::{Recipe, Sampling, SegmentationRecipe};
 pub use schedule::{Decay, Progress, RateSchedule, Schedule, WarmUp};
 pub use segmenter::{SegmentedImage, Segmenter};
 pub use task::{EpochBatches, Evaluation, ImageTask, PixelTask, Task};
+pub use teacher::Teacher;
 pub use trainer::{Outcome, Trainer};
 pub use unlabelled::{ClusterSummary, RoundSummary, UnlabelledOutcome, UnlabelledTrainer};

@@ -6,9 +6,9 @@ use reid_nn::{
     loss::{
         AnyPairLoss, AnyPairLossConfig, ArcFace, ArcFaceConfig, CenterLoss, CenterLossConfig,
         CircleLoss, CircleLossConfig, CosFace, CosFaceConfig, CrossBatchMemory,
-        CrossBatchMemoryConfig, IdentityLoss, IdentityLossConfig, MultiSimilarity,
-        MultiSimilarityConfig, SupervisedContrastive, SupervisedContrastiveConfig, TripletLoss,
-        TripletLossConfig, Weighted, WeightedConfig, WeightedRegularisedTriplet,
+        CrossBatchMemoryConfig, Distillation, DistillationConfig, IdentityLoss, IdentityLossConfig,
+        MultiSimilarity, MultiSimilarityConfig, SupervisedContrastive, SupervisedContrastiveConfig,
+        TripletLoss, TripletLossConfig, Weighted, WeightedConfig, WeightedRegularisedTriplet,
         WeightedRegularisedTripletConfig,
     },
 };
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 /// The losses of a recipe, which are added. Each may be absent.
 ///
 /// Parameter groups name the weights of a loss by its index in the order of the fields: the centres of the
-/// center loss are `criterion.2`, the class weights of `ArcFace` are `criterion.7`.
+/// center loss are `criterion.2`, the class weights of `ArcFace` are `criterion.7`. Distillation has no weights and
+/// no index.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -66,6 +67,10 @@ pub struct LossesConfig {
     /// A loss of the pairs of a batch and the images of earlier batches; absent by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_batch_memory: Option<WeightedConfig<CrossBatchMemoryConfig<AnyPairLossConfig>>>,
+    /// Distillation from a teacher, which [`Trainer::distilled`](crate::Trainer::distilled) takes; absent by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<WeightedConfig<DistillationConfig>>,
 }
 
 impl Default for LossesConfig {
@@ -89,12 +94,14 @@ impl Default for LossesConfig {
             arc_face: None,
             cos_face: None,
             cross_batch_memory: None,
+            distillation: None,
         }
     }
 }
 
 impl CriterionConfig for LossesConfig {
-    // The indices are in checkpoints and parameter groups.
+    // The indices are in checkpoints and parameter groups. Burn's tuples end at ten modules, so distillation, which
+    // has no parameters, shares an index with another loss without parameters.
     type Criterion = (
         Option<Weighted<IdentityLoss>>,
         Option<Weighted<TripletLoss>>,
@@ -102,7 +109,10 @@ impl CriterionConfig for LossesConfig {
         Option<Weighted<MultiSimilarity>>,
         Option<Weighted<CircleLoss>>,
         Option<Weighted<SupervisedContrastive>>,
-        Option<Weighted<WeightedRegularisedTriplet>>,
+        (
+            Option<Weighted<WeightedRegularisedTriplet>>,
+            Option<Weighted<Distillation>>,
+        ),
         Option<Weighted<ArcFace>>,
         Option<Weighted<CosFace>>,
         Option<Weighted<CrossBatchMemory<AnyPairLoss>>>,
@@ -116,7 +126,10 @@ impl CriterionConfig for LossesConfig {
             self.multi_similarity.init(output, init),
             self.circle.init(output, init),
             self.supervised_contrastive.init(output, init),
-            self.weighted_regularised_triplet.init(output, init),
+            (
+                self.weighted_regularised_triplet.init(output, init),
+                self.distillation.init(output, init),
+            ),
             self.arc_face.init(output, init),
             self.cos_face.init(output, init),
             self.cross_batch_memory.init(output, init),
@@ -150,6 +163,7 @@ impl CriterionConfig for LossesConfig {
         validate("arc_face", &self.arc_face, problems);
         validate("cos_face", &self.cos_face, problems);
         validate("cross_batch_memory", &self.cross_batch_memory, problems);
+        validate("distillation", &self.distillation, problems);
         let weights = [
             self.identity.as_ref().map(|loss| loss.weight),
             self.triplet.as_ref().map(|loss| loss.weight),
@@ -163,11 +177,19 @@ impl CriterionConfig for LossesConfig {
             self.arc_face.as_ref().map(|loss| loss.weight),
             self.cos_face.as_ref().map(|loss| loss.weight),
             self.cross_batch_memory.as_ref().map(|loss| loss.weight),
+            self.distillation.as_ref().map(|loss| loss.weight),
         ];
         // A negative weight or NaN was already reported above.
         if weights.iter().flatten().all(|&weight| weight == 0.0) {
             problems.add("at least one loss with a weight above 0", "none");
         }
+    }
+
+    fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        problems.at("distillation", |problems| {
+            let loss = &self.distillation;
+            loss.validate_teacher(student, teacher, problems);
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use reid_nn::{CriterionConfig, Network, Precision, loss::CenterLossConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    averaging::Swa,
     error::Error,
     groups::ParameterGroup,
     json,
@@ -83,6 +84,18 @@ pub struct Recipe<N, L = LossesConfig> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
+    /// The factor by which the learning rate decays from each layer to the one before it, above 0 and up to 1; absent
+    /// by default.
+    ///
+    /// ```text
+    /// rate of layer i = rate · layer_decay^(depth - i)        i = 0 … depth
+    /// ```
+    ///
+    /// Layer 0 is the stem, then come the stages of the backbone, and the last layer is the head
+    /// ([`StagePaths`](reid_nn::StagePaths)). The rate of the criterion does not decay. The rate is that of the
+    /// schedule times the factor of the group of a parameter; fixed rates of groups do not decay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// The number of batches whose gradients are averaged in one step, 1 to 65,536. Triplets are mined
     /// within a batch, so two accumulated batches of 32 images differ from one batch of 64.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -92,6 +105,18 @@ pub struct Recipe<N, L = LossesConfig> {
     /// is the model that is loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
+    /// Stochastic weight averaging: the mean of the weights at several points of the run; absent by default. If it is
+    /// set, `average_decay` must be absent, and the mean is evaluated and loaded from checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
+    /// The number of training batches from which the running statistics of batch normalisation are computed anew
+    /// for averaged weights, 1 to 1,000,000,000; an epoch with fewer batches is used whole. It happens before each
+    /// evaluation and at the end of the run, and costs a forward pass of each batch.
+    ///
+    /// `None`, the default, uses a whole epoch with `swa`. With `average_decay` the statistics are averaged
+    /// instead, as in timm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_batches: Option<usize>,
     /// The number of epochs, 1 to 1,000,000.
     pub epochs: usize,
     /// The number of epochs between evaluations; 0 evaluates only after the last epoch.
@@ -142,8 +167,11 @@ impl<N> Recipe<N> {
             },
             clip_norm: None,
             groups: Vec::new(),
+            layer_decay: None,
             accumulated_batches: 1,
             average_decay: None,
+            swa: None,
+            renewal_batches: None,
             epochs: 120,
             evaluate_every: 10,
             flip_test: false,
@@ -192,8 +220,11 @@ impl<N, L> Recipe<N, L> {
             schedule: self.schedule,
             clip_norm: self.clip_norm,
             groups: self.groups,
+            layer_decay: self.layer_decay,
             accumulated_batches: self.accumulated_batches,
             average_decay: self.average_decay,
+            swa: self.swa,
+            renewal_batches: self.renewal_batches,
             epochs: self.epochs,
             evaluate_every: self.evaluate_every,
             flip_test: self.flip_test,

@@ -1,5 +1,6 @@
 //! The state and data of a run, and its operations: epochs, evaluations, checkpoints.
 
+mod averaging;
 mod evaluation;
 mod step;
 mod with_defaults;
@@ -11,6 +12,7 @@ use std::{
 };
 
 use reid_data::segmentation::PixelSample;
+use reid_nn::StagePaths;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ use crate::{
     difference::difference,
     error::Error,
     event::{Event, Observer, StepReport},
-    groups::Optimizers,
+    groups::{LayerDecay, Optimizers},
     history::{Measured, Sums},
     interrupt::Interrupt,
     learner::{AnyLearner, Loaded},
@@ -44,6 +46,8 @@ pub(crate) struct Run<'a> {
     pub(crate) files: Vec<&'a Path>,
     /// The samples whose label maps are checked too.
     pub(crate) label_maps: Vec<&'a PixelSample>,
+    /// The stage of each parameter of the network, for layer decay.
+    pub(crate) stages: StagePaths,
     pub(crate) schedule: Box<dyn RateSchedule>,
     /// Completes a saved recipe with the defaults of settings that were added later ([`with_defaults`]).
     with_defaults: fn(&Value) -> Value,
@@ -85,6 +89,7 @@ impl<'a> Run<'a> {
             state: State::new(recipe, data),
             files,
             label_maps: Vec::new(),
+            stages: StagePaths::default(),
             checkpoints: None,
             interrupt: Interrupt::new(),
             resumed: false,
@@ -93,6 +98,14 @@ impl<'a> Run<'a> {
             last_step: (0, 0),
             steps: 0,
             evaluation: None,
+        })
+    }
+
+    /// The layer decay of the recipe, if it has one.
+    pub(crate) fn layer_decay(&self) -> Option<LayerDecay> {
+        self.settings.layer_decay.map(|decay| LayerDecay {
+            decay,
+            stages: self.stages.clone(),
         })
     }
 
@@ -279,9 +292,11 @@ impl<'a> Run<'a> {
         self.save(parts, observer)
     }
 
-    /// Whether an epoch is still to be trained or evaluated.
+    /// Whether an epoch is still to be trained or evaluated, or an average to be completed.
     pub(crate) fn has_work(&self, learner: &dyn AnyLearner) -> bool {
-        self.state.epoch < self.settings.epochs || self.evaluation_is_due(learner)
+        self.state.epoch < self.settings.epochs
+            || self.evaluation_is_due(learner)
+            || self.renewal_is_due(learner)
     }
 
     /// Saves a checkpoint, unless the last one is of the same epoch and step.
@@ -304,7 +319,7 @@ impl<'a> Run<'a> {
         let parts = checkpoint::Parts {
             learner: &*parts.learner,
             optimizers: &*parts.optimizers,
-            averaged: self.settings.average_decay.is_some(),
+            averaged: self.settings.has_average(&self.state.averaged),
         };
         let path = checkpoints.save(&parts, &self.state)?;
         self.saved = Some(now);

@@ -1,10 +1,13 @@
 //! The settings of a recipe that do not depend on the task.
 
+use std::ops::Bound;
+
 use burn::tensor::Device;
 use reid_core::{Problems, Seed, Validate};
 use reid_nn::Precision;
 
 use crate::{
+    averaging::{Averaged, MAX_STEPS, Swa},
     groups::ParameterGroup,
     optimizer::OptimizerConfig,
     recipe::{Recipe, SegmentationRecipe},
@@ -24,8 +27,11 @@ pub(crate) struct Settings {
     pub(crate) schedule: Schedule,
     pub(crate) clip_norm: Option<f64>,
     pub(crate) groups: Vec<ParameterGroup>,
+    pub(crate) layer_decay: Option<f64>,
     pub(crate) accumulated_batches: usize,
     pub(crate) average_decay: Option<f64>,
+    pub(crate) swa: Option<Swa>,
+    pub(crate) renewal_batches: Option<usize>,
     pub(crate) epochs: usize,
     pub(crate) evaluate_every: usize,
 }
@@ -41,8 +47,11 @@ macro_rules! from_recipe {
             schedule: $recipe.schedule.clone(),
             clip_norm: $recipe.clip_norm,
             groups: $recipe.groups.clone(),
+            layer_decay: $recipe.layer_decay,
             accumulated_batches: $recipe.accumulated_batches,
             average_decay: $recipe.average_decay,
+            swa: $recipe.swa,
+            renewal_batches: $recipe.renewal_batches,
             epochs: $recipe.epochs,
             evaluate_every: $recipe.evaluate_every,
         }
@@ -62,6 +71,39 @@ impl<N> From<&SegmentationRecipe<N>> for Settings {
 }
 
 impl Settings {
+    /// Whether a checkpoint with this state holds an average of the weights.
+    pub(crate) fn has_average(&self, averaged: &Averaged) -> bool {
+        self.average_decay.is_some() || (self.swa.is_some() && averaged.models > 0)
+    }
+
+    /// The largest number of batches from which the running statistics of an average are computed anew; `None`
+    /// if they are averaged instead.
+    pub(crate) fn renewal(&self) -> Option<usize> {
+        let whole_epoch = self.swa.map(|_| usize::MAX);
+        self.renewal_batches.or(whole_epoch)
+    }
+
+    fn validate_averaging(&self, problems: &mut Problems) {
+        if let Some(decay) = self.average_decay {
+            problems.number("average_decay", decay, 0.0..1.0);
+        }
+        if let Some(swa) = &self.swa {
+            problems.at("swa", |problems| {
+                let last = self.epochs.saturating_sub(1);
+                problems.count("first_epoch", swa.first_epoch, 0..=last);
+                swa.validate(problems);
+            });
+            let holds = self.average_decay.is_none();
+            problems.require("swa", holds, "null with `average_decay`", "both");
+        }
+        if let Some(batches) = self.renewal_batches {
+            problems.count("renewal_batches", batches, 1..=MAX_STEPS);
+            let holds = self.average_decay.is_some() || self.swa.is_some();
+            let expected = "null without `average_decay` and `swa`";
+            problems.require("renewal_batches", holds, expected, batches);
+        }
+    }
+
     /// Adds a problem if a device does not support the precision.
     pub(crate) fn validate_device(&self, device: &Device, problems: &mut Problems) {
         if !self.precision.is_supported(device) {
@@ -85,11 +127,13 @@ impl Validate for Settings {
         for (index, group) in self.groups.iter().enumerate() {
             problems.nested(&format!("groups[{index}]"), group);
         }
+        if let Some(decay) = self.layer_decay {
+            let range = (Bound::Excluded(0.0), Bound::Included(1.0));
+            problems.number("layer_decay", decay, range);
+        }
         let batches = self.accumulated_batches;
         problems.count("accumulated_batches", batches, 1..=MAX_BATCHES);
-        if let Some(decay) = self.average_decay {
-            problems.number("average_decay", decay, 0.0..1.0);
-        }
+        self.validate_averaging(problems);
         problems.count("epochs", self.epochs, 1..=MAX_EPOCHS);
     }
 }

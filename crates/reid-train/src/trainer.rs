@@ -81,7 +81,8 @@ pub struct Trainer<'a, L: LearnerParts, T: Task<L> = ImageTask<'a>> {
 pub struct Outcome<L: LearnerParts> {
     /// The learner after the last step.
     pub learner: L,
-    /// The model with averaged weights, if the recipe averages them. It is the model that was evaluated.
+    /// The model with averaged weights, if the recipe averages them. It is the model that was evaluated. With
+    /// [`Swa`](crate::Swa), `None` before the first weights are in the mean.
     pub average: Option<L::Model>,
     /// The results of each epoch, from the start of the run.
     pub history: Vec<EpochSummary>,
@@ -128,8 +129,13 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         }
         validate_paths(&run.settings.groups, &parameters, &mut problems);
         validate_freezing(&run.settings.groups, &parameters, &mut problems);
+        let layer_decay = run.layer_decay();
+        if let Some(layer_decay) = &layer_decay {
+            layer_decay.validate(&parameters, &mut problems);
+        }
         refused(None, problems)?;
-        let mut optimizers = Optimizers::new(&run.settings.optimizer.init(), &run.settings.groups);
+        let (base, groups) = (run.settings.optimizer.init(), &run.settings.groups);
+        let mut optimizers = Optimizers::new(&base, groups, layer_decay);
         optimizers.find_members(&learner);
         Ok(Self {
             run,
@@ -153,7 +159,8 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     {
         self.run.note("optimizer", format!("{optimizer:?}"));
         let base = ModuleOptimizer::from(optimizer);
-        self.optimizers = Optimizers::new(&base, &self.run.settings.groups);
+        let layer_decay = self.run.layer_decay();
+        self.optimizers = Optimizers::new(&base, &self.run.settings.groups, layer_decay);
         self.optimizers.find_members(&self.learner);
         self
     }
@@ -209,7 +216,7 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     fn load(&mut self, checkpoint: &Path) -> Result<(), Error> {
         let state = Checkpoints::read_whole(checkpoint)?;
         self.run.accept(&state, checkpoint)?;
-        let averaged = self.run.settings.average_decay.is_some();
+        let averaged = self.run.settings.has_average(&state.averaged);
         load_parts(
             checkpoint,
             &mut self.learner,
@@ -292,7 +299,9 @@ fn train(
             observer.observe(&Event::Interrupted);
             return Ok(true);
         }
-        if run.evaluation_is_due(parts.learner) {
+        if run.renewal_is_due(parts.learner) {
+            run.renew(parts, observer)?;
+        } else if run.evaluation_is_due(parts.learner) {
             run.evaluate(parts, observer)?;
         } else if run.epoch(parts, &mut clock, observer)? {
             run.end_epoch(parts, observer)?;

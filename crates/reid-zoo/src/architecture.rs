@@ -10,7 +10,8 @@ use burn::{
 };
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, Embed, Init, Model, Network, OutputShape, ReidModel, ReidOutput, TrainingStep,
+    BlockConfig, Embed, Init, Model, Network, OutputShape, ReidModel, ReidOutput, StagePaths,
+    TrainingStep,
     attention::{Attention, AttentionConfig, SqueezeExcitation, SqueezeExcitationConfig},
     backbone::{DenseNet, DenseNetConfig, ResNet, ResNetConfig},
     head::{BnNeck, BnNeckConfig, BranchedHead, BranchedHeadConfig, PooledHead, PooledHeadConfig},
@@ -109,6 +110,10 @@ macro_rules! architectures {
                         problems.at($key, |problems| config.validate_network(input, problems));
                     })+
                 }
+            }
+
+            fn stage_paths(&self) -> StagePaths {
+                match self { $(Self::$name(config) => config.stage_paths(),)+ }
             }
         }
 
@@ -290,6 +295,14 @@ impl Architecture {
         use ArchitectureModel as Built;
 
         let (path, image, init) = (path.as_ref(), input.rgb(), init.named("whole"));
+        macro_rules! load_whole {
+            ($config:ident, $model:ident) => {{
+                let mut whole = $config.network.init(image, &init);
+                load_backbone(&mut whole, path)?;
+                $config.start_from($model, whole);
+                Ok(())
+            }};
+        }
         match (self, model) {
             (Self::Baseline(_), Built::Baseline(model)) => load_backbone(&mut model.backbone, path),
             (Self::Rga(_), Built::Rga(model)) => load_backbone(&mut model.backbone, path),
@@ -300,24 +313,9 @@ impl Architecture {
             }
             (Self::ResNet(_), Built::ResNet(model)) => load_backbone(&mut model.backbone, path),
             (Self::DenseNet(_), Built::DenseNet(model)) => load_backbone(&mut model.backbone, path),
-            (Self::Mgn(config), Built::Mgn(model)) => {
-                let mut whole = config.network.init(image, &init);
-                load_backbone(&mut whole, path)?;
-                config.start_from(model, whole);
-                Ok(())
-            }
-            (Self::Fnc(config), Built::Fnc(model)) => {
-                let mut whole = config.network.init(image, &init);
-                load_backbone(&mut whole, path)?;
-                config.start_from(model, whole);
-                Ok(())
-            }
-            (Self::LightMbn(config), Built::LightMbn(model)) => {
-                let mut whole = config.network.init(image, &init);
-                load_backbone(&mut whole, path)?;
-                config.start_from(model, whole);
-                Ok(())
-            }
+            (Self::Mgn(config), Built::Mgn(model)) => load_whole!(config, model),
+            (Self::Fnc(config), Built::Fnc(model)) => load_whole!(config, model),
+            (Self::LightMbn(config), Built::LightMbn(model)) => load_whole!(config, model),
             _ => panic!(
                 "expected a model of the architecture {}, found another",
                 self.key()

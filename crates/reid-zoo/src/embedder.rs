@@ -15,7 +15,7 @@ use reid_core::{HeatMap, InputSize, Sample, Split, Splits};
 use reid_data::{loader::LoaderConfig, transform::Normalise};
 use reid_eval::{Embeddings, EvaluationConfig, Report, Threshold, gallery::ModelFingerprint};
 use reid_nn::{Embed, Precision, heat_map::heat_maps};
-use reid_train::Extractor;
+use reid_train::{Extractor, Teacher};
 
 #[cfg(feature = "hub")]
 pub(crate) use self::folder::{CONFIG, WEIGHTS};
@@ -153,6 +153,17 @@ impl Embedder {
     #[must_use]
     pub fn evaluation(&self) -> &EvaluationConfig {
         &self.evaluation
+    }
+
+    /// Turns the embedder into the teacher of a run, [`Trainer::distilled`](reid_train::Trainer::distilled), named by
+    /// its fingerprint. The device must be that of the run. The flip test is not used.
+    ///
+    /// # Errors
+    /// [`Error::NoFingerprint`] if the embedder was created from a model in memory without a name.
+    pub fn into_teacher(self) -> Result<Teacher, Error> {
+        let name = self.fingerprint.ok_or(Error::NoFingerprint)?;
+        let (input, normalise) = (self.extractor.input(), self.extractor.normalise());
+        Ok(Teacher::new(self.model, input, normalise, name.as_str()))
     }
 
     /// Computes the embedding of an image in memory, of any size.

@@ -3,7 +3,7 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel, StagePaths,
     backbone::{EarlyStagesConfig, LateStagesConfig, ResNet, ResNetConfig, SplitPoint},
     block::{Block, Identity, TRIAL_SHAPES},
     head::{MgnHead, MgnHeadConfig, StripeHeadConfig, validate_branches},
@@ -125,6 +125,10 @@ impl<I: BlockConfig + Clone + Serialize + DeserializeOwned> Network for MgnConfi
     fn output(&self, input: InputSize, classes: usize) -> OutputShape {
         let map = self.backbone().output(input.rgb());
         self.head().output(map, classes)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(self.backbone().stage_paths(), self.head().stage_paths())
     }
 
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {

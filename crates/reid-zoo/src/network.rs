@@ -2,7 +2,7 @@
 
 use reid_core::{InputSize, Problems, strict};
 use reid_nn::{
-    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel,
+    BlockConfig, HeadConfig, Init, Network, OutputShape, ReidModel, StagePaths,
     backbone::{DenseNetConfig, ResNetConfig},
     model::validate_parts,
 };
@@ -89,5 +89,9 @@ where
     fn validate_network(&self, input: InputSize, problems: &mut Problems) {
         let parts = (&self.backbone, &self.head);
         validate_parts(["backbone", "head"], parts, input, problems);
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(self.backbone.stage_paths(), self.head.stage_paths())
     }
 }

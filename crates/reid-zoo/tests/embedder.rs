@@ -127,6 +127,34 @@ fn files_samples_and_images_in_memory_have_the_same_embeddings() {
     assert_eq!(report.gallery, gallery.len());
 }
 
+#[test]
+fn a_teacher_computes_the_embeddings_of_its_embedder() {
+    let fixture = Fixture::new(|_| {});
+    let embedder = open(fixture.run());
+    let name = embedder.fingerprint().expect("the model of a run");
+    let queries = fixture.splits.query.iter().take(2);
+    let images: Vec<_> = queries
+        .map(|one| open_image(&one.path).expect("an image"))
+        .collect();
+    let expected = embedder.embed_images(&images).expect("embedded");
+    let (size, normalise) = (embedder.input(), fixture.recipe.augmentation.normalise);
+    let teacher = embedder.into_teacher().expect("a fingerprint");
+    assert_eq!(teacher.name(), name.as_str());
+    let extractor = Extractor::new(size, normalise, LoaderConfig::default());
+    let images = extractor.prepare(&images, &device());
+    let found = teacher.embed(images, normalise).into_data();
+    for (found, expected) in found.iter::<f32>().zip(expected.values()) {
+        assert!((found - expected).abs() < 1e-5, "{found} and {expected}");
+    }
+
+    let model = fixture
+        .recipe
+        .network
+        .init(size, 4, &Init::new(Seed::new(1), &device()));
+    let error = Embedder::new(model, size, &device()).into_teacher();
+    assert!(matches!(error, Err(Error::NoFingerprint)));
+}
+
 /// If a run averages its weights, the model with the averaged weights is opened.
 #[test]
 fn averaged_weights_are_opened() {

@@ -3,7 +3,10 @@
 use reid_core::{FeatureShape, Problems, strict};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{BlockConfig, TRIAL_SHAPES};
+use crate::{
+    block::{BlockConfig, TRIAL_SHAPES},
+    stage_paths::StagePaths,
+};
 
 /// A block after a stage of a backbone. Every backbone has four stages, of which the last may be empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +81,12 @@ pub(super) fn validate_block<A: BlockConfig>(
     let field = format!("after[{index}].block");
     let fits = problems.at(&field, |problems| block.validate(shape, problems));
     fits.then(|| block.output(shape))
+}
+
+/// The paths of the blocks after stages, in the field `after`, whose first entry belongs to the stage `first`.
+pub(super) fn stage_paths(first: usize) -> StagePaths {
+    let stages = (first..=4).enumerate();
+    StagePaths::new(stages.map(|(index, stage)| (format!("after.{index}"), stage)))
 }
 
 /// Whether one of the blocks fits only the size of feature maps that it was built for.

@@ -11,6 +11,7 @@ use crate::{
     convolution,
     init::Init,
     norm::{BatchNorm, BatchNormConfig},
+    stage_paths::StagePaths,
 };
 
 mod config;
@@ -102,7 +103,6 @@ impl<A: BlockConfig> BlockConfig for DenseNetConfig<A> {
             self.after_stage(stage)
                 .map(|after| after.init(shape, &init))
         };
-        let last = if self.blocks[3] > 0 { 3 } else { 2 };
         DenseNet {
             conv0: init.conv2d(&conv0),
             norm0: (self.stem != Stem::Small).then(|| norm(self.stem_channels)),
@@ -113,7 +113,7 @@ impl<A: BlockConfig> BlockConfig for DenseNetConfig<A> {
             denseblock3: block(2),
             transition3: transition(2),
             denseblock4: block(3),
-            norm5: norm(dense(last)),
+            norm5: norm(dense(self.last_stage())),
             after: (0..4).map(after).collect(),
             stem: self.stem,
         }
@@ -125,6 +125,17 @@ impl<A: BlockConfig> BlockConfig for DenseNetConfig<A> {
 
     fn fits_one_size(&self) -> bool {
         after_stage::fit_one_size(&self.after)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let stem = ["conv0", "norm0"].map(|module| (module.to_owned(), 0));
+        let stages = (1..=4).flat_map(|stage| {
+            let modules = ["denseblock", "transition"];
+            modules.map(|module| (format!("{module}{stage}"), stage))
+        });
+        let norm = ("norm5".to_owned(), self.last_stage() + 1);
+        let paths = stem.into_iter().chain(stages).chain([norm]);
+        StagePaths::new(paths).and(after_stage::stage_paths(1))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use crate::{
     block::{Block, BlockConfig, Identity},
     convolution,
     init::Init,
+    stage_paths::StagePaths,
 };
 
 mod block;
@@ -94,6 +95,16 @@ impl<A: BlockConfig> BlockConfig for MobileNetV2Config<A> {
 
     fn fits_one_size(&self) -> bool {
         after_stage::fit_one_size(&self.after)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let layers = STAGES.into_iter().zip(1..);
+        let layers = layers.flat_map(|(layers, stage)| {
+            layers.map(move |layer| (format!("layers.{layer}"), stage))
+        });
+        let others = [("stem", 0), ("layers.0", 0), ("last", 4)];
+        let stages = StagePaths::new(others).and(StagePaths::new(layers));
+        stages.and(after_stage::stage_paths(1))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -14,6 +14,7 @@ use crate::{
     convolution,
     init::Init,
     norm::{InstanceNorm, InstanceNormConfig},
+    stage_paths::StagePaths,
 };
 
 mod block;
@@ -126,6 +127,20 @@ impl<A: BlockConfig> BlockConfig for OsNetConfig<A> {
 
     fn fits_one_size(&self) -> bool {
         after_stage::fit_one_size(&self.after)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let modules = [
+            ("conv1", 0),
+            ("in1", 0),
+            ("conv2", 1),
+            ("pool2", 2),
+            ("conv3", 2),
+            ("pool3", 3),
+            ("conv4", 3),
+            ("conv5", 4),
+        ];
+        StagePaths::new(modules).and(after_stage::stage_paths(1))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -11,6 +11,7 @@ use crate::{
     convolution,
     init::Init,
     norm::{BatchNorm, BatchNormConfig, InstanceNorm, InstanceNormConfig},
+    stage_paths::StagePaths,
 };
 
 /// A residual network with two sockets, where custom blocks can be inserted: inside every residual block
@@ -113,6 +114,14 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
 
     fn fits_one_size(&self) -> bool {
         self.inside.fits_one_size() || after_stage::fit_one_size(&self.after)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let stem = ["conv1", "bn1", "in1", "deep"].map(|module| (module, 0));
+        let stages = ["layer1", "layer2", "layer3", "layer4"]
+            .into_iter()
+            .zip(1..);
+        StagePaths::new(stem.into_iter().chain(stages)).and(after_stage::stage_paths(1))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -5,9 +5,12 @@ use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::{ResNet, ResNetConfig, ResidualBlock};
-use crate::block::{Block, BlockConfig, Identity};
-use crate::init::Init;
+use super::{ResNet, ResNetConfig, ResidualBlock, after_stage};
+use crate::{
+    block::{Block, BlockConfig, Identity},
+    init::Init,
+    stage_paths::StagePaths,
+};
 
 /// The network that is split, in messages.
 const RESNET: &str = "a ResNet";
@@ -45,6 +48,13 @@ impl SplitPoint {
                 format_args!("below {most}, the number of blocks in stage {}", self.stage);
             problems.require("block", self.block < *most, expected, self.block);
         }
+    }
+
+    /// The paths of late stages, which are `stages` and `after` in a list of their own.
+    pub(super) fn stage_paths(self) -> StagePaths {
+        let stages = (self.stage..=4).enumerate();
+        let stages = stages.map(|(index, stage)| (format!("stages.{index}"), stage));
+        StagePaths::new(stages).and(after_stage::stage_paths(self.stage))
     }
 
     /// Checks that a network, such as `a ResNet`, has a block at the split point.
@@ -193,6 +203,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for EarlyStagesConfig<I
         self.network.fits_one_size()
     }
 
+    fn stage_paths(&self) -> StagePaths {
+        self.network.stage_paths()
+    }
+
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         problems.at("network", |problems| self.network.validate(input, problems));
         if let Some(split) = self.split {
@@ -245,6 +259,10 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for LateStagesConfig<I,
 
     fn fits_one_size(&self) -> bool {
         self.network.fits_one_size()
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        self.split.stage_paths()
     }
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use crate::{
     block::{Block, BlockConfig, TRIAL_SHAPES},
     init::Init,
     similarity_map::EmbeddingTerms,
+    stage_paths::StagePaths,
 };
 
 /// Configuration of [`BlockThenHead`].
@@ -68,6 +69,11 @@ impl<B: BlockConfig, H: HeadConfig> HeadConfig for BlockThenHeadConfig<B, H> {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         self.head.output(self.block.output(input), classes)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let block = self.block.stage_paths().inside("block");
+        block.and(self.head.stage_paths().inside("head"))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

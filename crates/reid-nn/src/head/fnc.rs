@@ -15,6 +15,7 @@ use crate::{
     block::{Block, BlockConfig, Identity},
     init::Init,
     parameters,
+    stage_paths::StagePaths,
 };
 
 /// A branch of FNC: its own late stages, unless the backbone has them, then attention and a neck.
@@ -143,6 +144,10 @@ impl<I: BlockConfig + Clone> HeadConfig for FncHeadConfig<I> {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         self.composition().output(input, classes)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        self.composition().stage_paths()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

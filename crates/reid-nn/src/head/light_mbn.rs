@@ -17,6 +17,7 @@ use crate::{
     init::Init,
     parameters,
     pool::PoolConfig,
+    stage_paths::StagePaths,
     top_drop::TopDrop,
 };
 
@@ -191,6 +192,10 @@ impl<A: BlockConfig + Clone> HeadConfig for LightMbnHeadConfig<A> {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         self.composition().output(input, classes)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        self.composition().stage_paths()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

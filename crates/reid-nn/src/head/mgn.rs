@@ -14,6 +14,7 @@ use crate::{
     block::{Block, BlockConfig, Identity},
     init::Init,
     parameters,
+    stage_paths::StagePaths,
 };
 
 /// Configuration of [`MgnHead`]. `I` configures the block inside each residual block of the late stages.
@@ -117,6 +118,10 @@ impl<I: BlockConfig + Clone> HeadConfig for MgnHeadConfig<I> {
 
     fn output(&self, input: FeatureShape, classes: usize) -> OutputShape {
         self.composition().output(input, classes)
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        self.composition().stage_paths()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

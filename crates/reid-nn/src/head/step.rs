@@ -1,11 +1,12 @@
 //! `TrainingStep`: the input of a head in training besides its features.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use reid_core::Seed;
 
 use crate::targets::{Attributes, Targets};
 
-/// The labels, attributes and seed that a head receives in a training step, besides its features.
+/// The labels, attributes and seed that a head receives in a training step, besides its features. Criteria also
+/// receive the embeddings of a teacher.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -26,6 +27,8 @@ pub struct TrainingStep<'a> {
     pub seed: Seed,
     /// The attributes of the images, if there are any.
     pub attributes: Option<&'a Attributes>,
+    /// The embeddings of the images by a teacher, `[batch, dimensions]`, if there is one.
+    pub teacher: Option<&'a Tensor<2>>,
 }
 
 impl<'a> TrainingStep<'a> {
@@ -36,6 +39,7 @@ impl<'a> TrainingStep<'a> {
             labels,
             seed,
             attributes: None,
+            teacher: None,
         }
     }
 
@@ -48,17 +52,30 @@ impl<'a> TrainingStep<'a> {
         }
     }
 
-    /// Returns the labels and attributes as criteria take them.
+    /// Sets the embeddings of the images by a teacher, `[batch, dimensions]`.
+    #[must_use]
+    pub const fn with_teacher(self, teacher: &'a Tensor<2>) -> Self {
+        Self {
+            teacher: Some(teacher),
+            ..self
+        }
+    }
+
+    /// Returns labels, attributes and the embeddings of the teacher as criteria take them.
     ///
     /// # Panics
     /// If the number of values of an attribute is not that of the labels, or a class index is 2³¹ or more.
     #[must_use]
     pub fn targets(self, device: &Device) -> Targets {
         let attributes = self.attributes.into_iter().flatten();
-        attributes.fold(
+        let targets = attributes.fold(
             Targets::new(self.labels, device),
             |targets, (name, values)| targets.with_attribute(name, values),
-        )
+        );
+        match self.teacher {
+            Some(teacher) => targets.with_teacher(teacher.clone()),
+            None => targets,
+        }
     }
 
     /// Checks that every label is a class of the classifier.

@@ -66,6 +66,13 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
         problems.number("weight", self.weight, 0.0..=MAX_WEIGHT);
         problems.at("criterion", |problems| self.criterion.validate(problems));
     }
+
+    fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        problems.at("criterion", |problems| {
+            let criterion = &self.criterion;
+            criterion.validate_teacher(student, teacher, problems);
+        });
+    }
 }
 
 impl<C: Criterion> Criterion for Weighted<C> {

@@ -7,7 +7,7 @@ use burn::{
 };
 use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_norm_update};
 
-use super::running_statistic::RunningStatistic;
+use super::{renewal, running_statistic::RunningStatistic};
 use crate::{block::Block, precision::widened};
 
 /// Configuration of [`BatchNorm`].
@@ -207,11 +207,18 @@ impl BatchNorm {
         epilogue: Epilogue<D>,
     ) -> Tensor<D> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        let running = RunningStatistics {
-            mean: self.running_mean.value(),
-            variance: self.running_var.value(),
+        let batch = renewal::count_batch(self);
+        let momentum = batch.map_or(self.momentum, |number| 1.0 / number as f64);
+        // The first batch of a renewal replaces the statistics.
+        let before = |statistic: &RunningStatistic| match batch {
+            Some(1) => statistic.value().zeros_like(),
+            _ => statistic.value(),
         };
-        let running = (running, self.momentum);
+        let running = RunningStatistics {
+            mean: before(&self.running_mean),
+            variance: before(&self.running_var),
+        };
+        let running = (running, momentum);
         let (output, updated) =
             batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running);
         self.running_mean.set(updated.mean);

@@ -11,6 +11,7 @@ use super::{SegmentationConfig, SegmentationModel, SegmentationOutput};
 use crate::{
     block::{Block, BlockConfig},
     init::Init,
+    stage_paths::StagePaths,
 };
 
 /// The configuration of a network for segmentation, from which a recipe builds its [`PixelModel`].
@@ -48,6 +49,12 @@ pub trait PixelNetwork: Clone + Serialize + DeserializeOwned {
     /// Whether the model fits only the size of images that it was built for; false by default.
     fn fits_one_size(&self) -> bool {
         false
+    }
+
+    /// The stage of each parameter, by its path in the model, as
+    /// [`Network::stage_paths`](crate::Network::stage_paths).
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(StagePaths::default(), StagePaths::default())
     }
 }
 
@@ -94,6 +101,10 @@ where
         let (backbone, head) = (&self.backbone, &self.head);
         let heads = head.context.fits_one_size() || head.attention.fits_one_size();
         heads || backbone.fits_one_size()
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        StagePaths::of_model(self.backbone.stage_paths(), StagePaths::default())
     }
 }
 

@@ -30,7 +30,7 @@ const OF_CENTERS: &str = "criterion-optimizer.bpk";
 pub(crate) struct Parts<'a> {
     pub(crate) learner: &'a dyn AnyLearner,
     pub(crate) optimizers: &'a Optimizers,
-    /// Whether weights are averaged.
+    /// Whether there is an average of the weights.
     pub(crate) averaged: bool,
 }
 

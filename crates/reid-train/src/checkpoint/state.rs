@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{fingerprint::Fingerprint, generations::MANIFEST};
 use crate::{
+    averaging::Averaged,
     error::{Error, at},
     history::{EpochSummary, Sums},
     scaling::LossScale,
@@ -33,6 +34,9 @@ pub(crate) struct State {
     /// The scale of the losses in half precision.
     #[serde(default)]
     pub(crate) loss_scale: LossScale,
+    /// What is known about averaged weights, besides the average.
+    #[serde(default)]
+    pub(crate) averaged: Averaged,
     /// The summaries of the finished epochs. An epoch is saved before its evaluation, so the scores of the
     /// last one are in `last.json` and not here.
     pub(crate) history: Vec<EpochSummary>,
@@ -58,6 +62,7 @@ impl State {
             step: 0,
             sums: Sums::default(),
             loss_scale: LossScale::default(),
+            averaged: Averaged::default(),
             history: Vec::new(),
             own_parts: BTreeMap::new(),
             images: Some(images),

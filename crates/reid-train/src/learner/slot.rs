@@ -1,5 +1,6 @@
-//! A slot that holds a learner and its task during a run, behind a trait object, so that the training loop is
-//! compiled once for all types of learners and tasks.
+//! A slot that holds a learner and its task during a run.
+
+mod averaging;
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,8 @@ use reid_data::loader::Batches;
 use reid_nn::traversal;
 
 use super::{
-    LearnerParts, StepOutput,
-    visitors::{Average, Parameters, SetTrained, Trained, Values},
+    AnyLearner, LearnerParts, Loaded, Parameter, Part, StepOutput,
+    visitors::{Parameters, SetTrained, Trained},
 };
 use crate::{
     checkpoint::{load, to_bytes},
@@ -27,111 +28,10 @@ use crate::{
     task::{EpochBatches, Evaluation, Task},
 };
 
+pub(crate) use averaging::Renewal;
+
 /// The prefix of the paths of a criterion's parameters.
 const CRITERION: &str = "criterion";
-
-/// A parameter of a learner.
-#[derive(Clone, Debug)]
-pub(crate) struct Parameter {
-    /// Its path in the model, or `criterion.` and its path in the criterion.
-    pub(crate) path: String,
-    pub(crate) id: ParamId,
-    /// Whether it requires a gradient.
-    pub(crate) trained: bool,
-}
-
-/// The batches of a training step.
-pub(crate) struct Loaded {
-    /// The number of batches; 0 after the last step of an epoch.
-    pub(crate) batches: usize,
-    /// The number of their images.
-    pub(crate) images: usize,
-}
-
-/// A learner of any type, with its task.
-pub(crate) trait AnyLearner {
-    /// Starts an epoch at batch `first`, both counted from 0. Returns the number of batches of the whole
-    /// epoch.
-    fn begin_epoch(&mut self, epoch: usize, first: usize) -> Result<usize, Error>;
-
-    /// Loads the next batches of the epoch, at most `most`.
-    fn load_batches(&mut self, most: usize) -> Result<Loaded, Error>;
-
-    /// The image files of loaded batches.
-    fn files(&self, batches: Range<usize>) -> Vec<PathBuf>;
-
-    /// Computes the losses of a loaded batch.
-    fn training_step(&self, batch: usize, seed: Seed) -> StepOutput;
-
-    /// Whether the data have images to evaluate the model with.
-    fn is_evaluated(&self) -> bool;
-
-    /// Evaluates the model: the averaged one, if weights are averaged.
-    fn evaluate(&self) -> Result<Evaluation, Error>;
-
-    /// All parameters, those of the model first.
-    fn parameters(&self) -> Vec<Parameter>;
-
-    /// The number of values of all parameters of the model.
-    fn model_size(&self) -> usize;
-
-    /// Collects the gradients of all parameters.
-    fn gradients(&self, gradients: Gradients) -> GradientsParams;
-
-    /// Adds the gradients of two batches.
-    fn added(&self, sum: GradientsParams, more: GradientsParams) -> GradientsParams;
-
-    /// ‖g‖² of the gradients of the model and of the criterion.
-    fn squares(&self, gradients: &GradientsParams) -> [Squares; 2];
-
-    /// Multiplies the gradients by a factor; those of the criterion only if `all`.
-    fn scaled(
-        &self,
-        gradients: GradientsParams,
-        factor: &dyn Fn(&Device) -> Tensor<1>,
-        all: bool,
-    ) -> GradientsParams;
-
-    /// Splits the gradients by the group of their parameters.
-    fn split(
-        &self,
-        gradients: GradientsParams,
-        groups: &HashMap<ParamId, usize>,
-    ) -> Vec<GradientsParams>;
-
-    /// Updates the parameters that have gradients.
-    fn update(&mut self, optimizer: &mut ModuleOptimizer, rate: f64, gradients: GradientsParams);
-
-    /// Freezes the parameters for whose paths `trained` returns `false`, and unfreezes the others.
-    fn set_trained(&mut self, trained: &dyn Fn(&str) -> bool);
-
-    /// Copies the values that are not trained.
-    fn untrained(&self) -> Untrained;
-
-    /// Restores the values that are not trained.
-    fn restore(&mut self, untrained: Untrained);
-
-    /// The path of the first parameter or running statistic with a value that is not finite.
-    fn not_finite(&self) -> Option<String>;
-
-    /// Starts to average the weights of the model, unless it was started before.
-    fn begin_average(&mut self);
-
-    /// Updates the average of the weights: `average ← decay · average + (1 - decay) · model`.
-    fn average(&mut self, decay: f64);
-
-    fn save(&self, part: Part) -> Result<Bytes, Error>;
-
-    fn load(&mut self, part: Part, path: &Path) -> Result<(), Error>;
-}
-
-/// The part of a learner that a file of a checkpoint holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Model,
-    Criterion,
-    Average,
-}
 
 /// Holds a learner and its task. An update takes the learner out and puts it back, so that its parameters are
 /// not shared meanwhile and can be updated in place.
@@ -332,26 +232,32 @@ impl<L: LearnerParts, T: Task<L>> AnyLearner for Slot<L, T> {
 
     fn not_finite(&self) -> Option<String> {
         let of_criterion = || not_finite(self.criterion()).map(|name| format!("criterion.{name}"));
-        not_finite(self.model()).or_else(of_criterion)
+        let of_average = || {
+            let name = self.average.as_ref().and_then(not_finite);
+            name.map(|name| format!("average.{name}"))
+        };
+        let of_model = not_finite(self.model());
+        of_model.or_else(of_criterion).or_else(of_average)
     }
 
     fn begin_average(&mut self) {
-        if self.average.is_none() {
-            self.average = Some(reid_nn::parameters::copy(&self.model().valid()));
-        }
+        self.start_average();
+    }
+
+    fn is_averaged(&self) -> bool {
+        self.average.is_some()
     }
 
     fn average(&mut self, decay: f64) {
-        let Some(average) = self.average.take() else {
-            return;
-        };
-        let mut values = Values(HashMap::new());
-        traversal::visit(self.model(), &mut values);
-        let mut mapper = Average {
-            decay,
-            values: values.0,
-        };
-        self.average = Some(traversal::map(average, &mut mapper));
+        self.update_average(decay);
+    }
+
+    fn renew_average(
+        &mut self,
+        renewal: &Renewal,
+        proceed: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<bool, Error> {
+        self.renew(renewal, proceed)
     }
 
     fn save(&self, part: Part) -> Result<Bytes, Error> {
@@ -364,7 +270,7 @@ impl<L: LearnerParts, T: Task<L>> AnyLearner for Slot<L, T> {
 
     fn load(&mut self, part: Part, path: &Path) -> Result<(), Error> {
         if part == Part::Average {
-            self.begin_average();
+            self.start_average();
             let average = self.average.take().expect("the average was started above");
             self.average = Some(load(average, path)?);
             return Ok(());

@@ -3,9 +3,10 @@
 use std::{any::Any, collections::HashMap};
 
 use burn::{
-    module::{Flag, ModuleMapper, ModuleVisitor, Param, ParamId},
+    module::{Flag, Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Tensor,
 };
+use reid_nn::traversal;
 
 use super::Parameter;
 
@@ -99,31 +100,87 @@ impl ModuleVisitor for Parameters {
     }
 }
 
-/// Collects the values of all parameters, detached.
-pub(super) struct Values(pub(super) HashMap<ParamId, Box<dyn Any>>);
+/// The values of the parameters and running statistics of a module by path, without autodiff.
+#[derive(Default)]
+pub(super) struct Values {
+    path: Vec<String>,
+    found: HashMap<String, Box<dyn Any>>,
+}
 
-impl ModuleVisitor for Values {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val().without_autodiff();
-        self.0.insert(param.id, Box::new(value));
+impl Values {
+    /// Collects the values of a module.
+    pub(super) fn of_module<M: Module>(module: &M) -> Self {
+        let mut values = Self::default();
+        traversal::visit(module, &mut values);
+        values
+    }
+
+    /// Updates an average of modules: `average ← decay · average + (1 - decay) · values`.
+    pub(super) fn averaged<M: Module>(self, average: M, decay: f64) -> M {
+        let (path, values) = (self.path, self.found);
+        traversal::map(
+            average,
+            &mut Change {
+                path,
+                values,
+                decay,
+            },
+        )
+    }
+
+    /// Replaces the values of a module of the same network. Parameters on an autodiff device stay there, but
+    /// no longer require gradients.
+    pub(super) fn replaced_in<M: Module>(self, module: M) -> M {
+        self.averaged(module, 0.0)
     }
 }
 
-/// Updates the exponential average of the values.
-pub(super) struct Average {
-    pub(super) decay: f64,
-    pub(super) values: HashMap<ParamId, Box<dyn Any>>,
+impl ModuleVisitor for Values {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().without_autodiff();
+        self.found.insert(self.path.join("."), Box::new(value));
+    }
 }
 
-impl ModuleMapper for Average {
+/// Moves the values of a module towards others. Values are matched by their paths, because the identifiers
+/// of a loaded average can differ from those of the model.
+struct Change {
+    path: Vec<String>,
+    values: HashMap<String, Box<dyn Any>>,
+    decay: f64,
+}
+
+impl ModuleMapper for Change {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let value = self.values.remove(&param.id);
-        match value.and_then(|value| value.downcast::<Tensor<D>>().ok()) {
-            Some(value) => {
-                let decay = self.decay;
-                param.map(|average| average * decay + *value * (1.0 - decay))
-            }
-            None => param,
-        }
+        let value = self.values.remove(&self.path.join("."));
+        let Some(value) = value.and_then(|value| value.downcast::<Tensor<D>>().ok()) else {
+            return param;
+        };
+        let (decay, is_autodiff) = (self.decay, param.lazy_device().is_autodiff());
+        param.map(|before| {
+            // A decay of 0 replaces the value, whatever it was before.
+            let value = if decay > 0.0 {
+                before.without_autodiff() * decay + *value * (1.0 - decay)
+            } else {
+                *value
+            };
+            if is_autodiff { value.autodiff() } else { value }
+        })
     }
 }

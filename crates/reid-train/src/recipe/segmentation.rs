@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{refused, validation::MOST_BYTES};
 use crate::{
+    averaging::Swa,
     error::Error,
     groups::ParameterGroup,
     json,
@@ -70,6 +71,10 @@ pub struct SegmentationRecipe<N> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
+    /// The factor by which the learning rate decays from each layer to the one before it, as in
+    /// [`Recipe`](super::Recipe::layer_decay).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// The number of batches whose gradients are averaged in one step, 1 to 65,536.
     #[serde(default = "super::one", skip_serializing_if = "super::is_one")]
     pub accumulated_batches: usize,
@@ -77,6 +82,13 @@ pub struct SegmentationRecipe<N> {
     /// [`Recipe`](super::Recipe::average_decay).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
+    /// Stochastic weight averaging, as in [`Recipe`](super::Recipe::swa).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
+    /// The number of training batches from which the running statistics of averaged weights are computed anew, as
+    /// in [`Recipe`](super::Recipe::renewal_batches).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_batches: Option<usize>,
     /// The number of epochs, 1 to 1,000,000.
     pub epochs: usize,
     /// The number of epochs between evaluations; 0 evaluates only after the last epoch.
@@ -119,8 +131,11 @@ impl<N> SegmentationRecipe<N> {
             },
             clip_norm: None,
             groups: Vec::new(),
+            layer_decay: None,
             accumulated_batches: 1,
             average_decay: None,
+            swa: None,
+            renewal_batches: None,
             epochs: 40,
             evaluate_every: 5,
             window: None,

@@ -123,6 +123,29 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     }
 }
 
+impl<N, L: CriterionConfig> Recipe<N, L> {
+    /// Checks that losses and the teacher of a run fit each other. `student` and `teacher` are the dimensions of
+    /// their embeddings; `None` without a teacher.
+    pub(crate) fn validate_teacher(
+        &self,
+        student: usize,
+        teacher: Option<usize>,
+    ) -> Result<(), Error> {
+        let found = |teacher| {
+            let mut problems = Problems::new();
+            problems.at("losses", |problems| {
+                self.losses.validate_teacher(student, teacher, problems);
+            });
+            problems
+        };
+        let mut problems = found(teacher);
+        let is_used = !found(None).is_empty();
+        let expected = "a loss that uses the teacher, such as `distillation`";
+        problems.require("losses", is_used || teacher.is_none(), expected, "none");
+        refused(None, problems)
+    }
+}
+
 /// Adds a problem if test images show identities that are not trained on.
 fn validate_test(splits: &Splits, problems: &mut Problems) {
     let trained: BTreeSet<Identity> = splits.train.iter().map(|one| one.identity).collect();
@@ -270,7 +293,7 @@ mod tests {
     use reid_nn::{Precision, backbone::ResNetConfig, head::BnNeckConfig, loss::Margin};
 
     use super::*;
-    use crate::{Decay, OptimizerConfig, ParameterGroup, WarmUp};
+    use crate::{Decay, OptimizerConfig, ParameterGroup, Swa, WarmUp};
 
     type Toy = Recipe<(ResNetConfig, BnNeckConfig)>;
     type Change = fn(&mut Toy);
@@ -281,7 +304,7 @@ mod tests {
     }
 
     /// Invalid settings, and their messages.
-    const CASES: [(Change, &str); 33] = [
+    const CASES: [(Change, &str); 39] = [
         (
             |r| r.input.height = 0,
             "input.height: expected 1 to 8192, found 0",
@@ -377,12 +400,36 @@ mod tests {
             "groups[0].parameters: expected at least one path, found none",
         ),
         (
+            |r| r.layer_decay = Some(0.0),
+            "layer_decay: expected above 0 and up to 1, found 0",
+        ),
+        (
             |r| r.accumulated_batches = 0,
             "accumulated_batches: expected 1 to 65536, found 0",
         ),
         (
             |r| r.average_decay = Some(1.0),
             "average_decay: expected at least 0 and below 1, found 1",
+        ),
+        (
+            |r| r.swa = Some(Swa::from_epoch(120)),
+            "swa.first_epoch: expected 0 to 119, found 120",
+        ),
+        (
+            |r| r.swa = Some(Swa::from_epoch(90).with_every_steps(0)),
+            "swa.every_steps: expected 1 to 1000000000, found 0",
+        ),
+        (
+            |r| (r.swa, r.average_decay) = (Some(Swa::from_epoch(90)), Some(0.9)),
+            "swa: expected null with `average_decay`, found both",
+        ),
+        (
+            |r| (r.renewal_batches, r.average_decay) = (Some(0), Some(0.9)),
+            "renewal_batches: expected 1 to 1000000000, found 0",
+        ),
+        (
+            |r| r.renewal_batches = Some(5),
+            "renewal_batches: expected null without `average_decay` and `swa`, found 5",
         ),
         (
             |r| {

@@ -61,9 +61,7 @@ impl Run<'_> {
             let images = parts.learner.files(0..batches);
             return Err(self.not_finite(&name, f64::NAN, images));
         }
-        if let (Some(decay), Gradients::Used(_)) = (self.settings.average_decay, &gradients) {
-            parts.learner.average(decay);
-        }
+        self.average(parts, matches!(gradients, Gradients::Used(_)));
         let mut measured = Measured::mean(measured);
         if scaled {
             let skipped = matches!(gradients, Gradients::Skipped(_));

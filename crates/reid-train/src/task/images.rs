@@ -18,6 +18,7 @@ use crate::{
     extract::Extractor,
     learner::{Learner, StepOutput},
     recipe::Recipe,
+    teacher::Teacher,
 };
 
 /// Re-identification and classification: images with one label each, the identity or the class.
@@ -29,6 +30,7 @@ pub struct ImageTask<'a> {
     splits: &'a Splits,
     loader: TrainLoader,
     pub(crate) sampler: Box<dyn Sampler>,
+    pub(crate) teacher: Option<Teacher>,
     extractor: Extractor,
     evaluation: EvaluationConfig,
     seed: Seed,
@@ -49,6 +51,7 @@ impl<'a> ImageTask<'a> {
         Self {
             splits,
             sampler: recipe.sampling.sampler(),
+            teacher: None,
             extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
             loader,
             evaluation: recipe.evaluation.clone(),
@@ -94,8 +97,15 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
         let shape = [batch.classes.len(), 3, height, width];
         let data = TensorData::new(batch.images.clone(), shape);
         let images = Tensor::from_data(data, &self.device.clone().autodiff());
-        let step = TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes);
-        learner.training_step(self.precision.cast(images), step)
+        let images = self.precision.cast(images);
+        let teacher = self.teacher.as_ref();
+        let teacher =
+            teacher.map(|teacher| teacher.embed(images.clone(), self.extractor.normalise()));
+        let mut step = TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes);
+        if let Some(embeddings) = &teacher {
+            step = step.with_teacher(embeddings);
+        }
+        learner.training_step(images, step)
     }
 
     fn is_evaluated(&self) -> bool {

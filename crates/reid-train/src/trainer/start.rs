@@ -21,6 +21,7 @@ use crate::{
     run::Run,
     settings::Settings,
     task::{ImageTask, PixelTask},
+    teacher::Teacher,
 };
 
 impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
@@ -28,7 +29,8 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
     /// `device` is without autodiff; the learner is on its autodiff counterpart.
     ///
     /// # Errors
-    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data.
+    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data, and
+    /// losses that need a teacher.
     pub fn new<N, L>(
         recipe: &Recipe<N, L>,
         splits: &'a Splits,
@@ -39,9 +41,81 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
         N: Network<Model = M>,
         L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
     {
+        Self::build(recipe, splits, None, loading, device)
+    }
+
+    /// A new run as [`new`](Self::new), with a teacher on the same device. A loss of the recipe compares the model
+    /// with it, such as [`LossesConfig::distillation`](crate::LossesConfig::distillation).
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_core::{InputSize, Seed};
+    /// use reid_data::{dataset::market1501, loader::LoaderConfig, transform::Normalise};
+    /// use reid_nn::loss::{DistillationConfig, WeightedConfig};
+    /// use reid_nn::{Init, Model, Network, backbone::ResNetConfig, head::BnNeckConfig};
+    /// use reid_synthetic::SyntheticConfig;
+    /// use reid_train::{Recipe, Teacher, Trainer};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// SyntheticConfig::new().with_train_identities(4).with_test_identities(2).write(folder.path())?;
+    /// let (splits, device) = (market1501::load(folder.path())?, Device::default());
+    ///
+    /// let network = |width| (ResNetConfig::resnet18().with_width(width), BnNeckConfig::new());
+    /// let (size, init) = (InputSize::new(32, 16), Init::new(Seed::new(1), &device));
+    /// let large = network(8).init(size, 4, &init); // usually a trained model
+    /// let teacher = Teacher::new(large.evaluation(), size, Normalise::IMAGENET, "seed 1");
+    ///
+    /// let mut recipe = Recipe::strong_baseline("small", size, network(4));
+    /// (recipe.epochs, recipe.sampling.identities) = (1, 4);
+    /// let criterion = DistillationConfig::new();
+    /// recipe.losses.distillation = Some(WeightedConfig { weight: 10.0, criterion });
+    /// let trainer = Trainer::distilled(&recipe, &splits, teacher, LoaderConfig::default(), &device)?;
+    /// let outcome = trainer.run(&mut ())?;
+    /// let mut losses = outcome.history[0].losses.iter();
+    /// assert!(losses.any(|(name, value)| name == "distillation" && *value > 0.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Recipe`] if no loss uses the teacher, or its embeddings do not fit the
+    /// loss.
+    pub fn distilled<N, L>(
+        recipe: &Recipe<N, L>,
+        splits: &'a Splits,
+        teacher: Teacher,
+        loading: LoaderConfig,
+        device: &Device,
+    ) -> Result<Self, Error>
+    where
+        N: Network<Model = M>,
+        L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
+    {
+        Self::build(recipe, splits, Some(teacher), loading, device)
+    }
+
+    fn build<N, L>(
+        recipe: &Recipe<N, L>,
+        splits: &'a Splits,
+        teacher: Option<Teacher>,
+        loading: LoaderConfig,
+        device: &Device,
+    ) -> Result<Self, Error>
+    where
+        N: Network<Model = M>,
+        L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
+    {
         let warnings = recipe.validate_settings(splits, device)?;
-        let (run, task) = image_run(recipe, splits, loading, device)?;
-        let learner = ReidLearner::build(recipe, task.classes().len(), device);
+        let (mut run, mut task) = image_run(recipe, splits, loading, device)?;
+        let classes = task.classes().len();
+        let student = recipe.network.output(recipe.input, classes).embedding;
+        let dimensions = teacher.as_ref().map(|teacher| teacher.dimensions(device));
+        recipe.validate_teacher(student, dimensions)?;
+        if let Some(teacher) = &teacher {
+            run.note("teacher", teacher.name().to_owned());
+        }
+        task.teacher = teacher;
+        run.stages = recipe.network.stage_paths();
+        let learner = ReidLearner::build(recipe, classes, device);
         Self::of_run(run, Slot::new(learner, task), warnings)
     }
 }
@@ -66,6 +140,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     {
         let warnings = recipe.validate_settings(splits, device)?;
         let (mut run, task) = image_run(recipe, splits, loading, device)?;
+        run.stages = recipe.network.stage_paths();
         run.note("learner", std::any::type_name::<L>().to_owned());
         Self::of_run(run, Slot::new(learner, task), warnings)
     }
@@ -117,7 +192,7 @@ impl<'a, M: PixelModel> Trainer<'a, SegmentationLearner<M>, PixelTask<'a>> {
         let images = samples.iter().map(|sample| sample.image.as_path());
         let data = Fingerprint::of_pixels(&splits.train, encoding);
         let mut run = Run::new(recipe, Settings::from(recipe), data, images.collect())?;
-        run.label_maps = samples;
+        (run.label_maps, run.stages) = (samples, recipe.network.stage_paths());
         let task = PixelTask::new(recipe, splits, encoding, loading, device);
         let learner = SegmentationLearner::build(recipe, device);
         Self::of_run(run, Slot::new(learner, task), Vec::new())

@@ -195,6 +195,11 @@ impl<A> DenseNetConfig<A> {
         after_stage::find(&self.after, stage).map(|(_, block)| block)
     }
 
+    /// The stage of the last dense block, which counts from 0.
+    pub(super) const fn last_stage(&self) -> usize {
+        if self.blocks[3] > 0 { 3 } else { 2 }
+    }
+
     /// Whether a transition follows a dense block, which counts from 0: all but the last have one.
     pub(super) fn has_transition(&self, block: usize) -> bool {
         self.blocks.get(block + 1).is_some_and(|&layers| layers > 0)

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     block::{Block, BlockConfig, Identity},
     init::Init,
+    stage_paths::StagePaths,
 };
 
 /// The network that is split, in messages.
@@ -236,6 +237,10 @@ impl<A: BlockConfig> BlockConfig for OsNetEarlyStagesConfig<A> {
         self.network.fits_one_size()
     }
 
+    fn stage_paths(&self) -> StagePaths {
+        self.network.stage_paths()
+    }
+
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         problems.at("network", |problems| self.network.validate(input, problems));
         problems.at("split", |problems| {
@@ -307,6 +312,10 @@ impl<A: BlockConfig> BlockConfig for OsNetLateStagesConfig<A> {
 
     fn fits_one_size(&self) -> bool {
         self.network.fits_one_size()
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        self.split.stage_paths()
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

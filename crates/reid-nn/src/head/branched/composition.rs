@@ -12,6 +12,7 @@ use crate::{
     block::BlockConfig,
     head::LinearBnReluHeadConfig,
     init::Init,
+    stage_paths::StagePaths,
 };
 
 /// Configuration of any [`BranchedHead`]: branches of any type, an optional global branch, an optional
@@ -133,6 +134,12 @@ impl<B: HeadConfig<Head: Branches>, G: HeadConfig> HeadConfig for BranchesConfig
             Some(global) => global.output(input, classes).concat(branches),
             None => branches,
         }
+    }
+
+    fn stage_paths(&self) -> StagePaths {
+        let global = self.global.as_ref().map(HeadConfig::stage_paths);
+        let global = global.unwrap_or_default().inside("global");
+        global.and(self.branches.stage_paths().inside("branches"))
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {

@@ -1,0 +1,76 @@
+//! Averages of the weights of a run.
+
+use super::{Parts, Run};
+use crate::{
+    error::Error,
+    event::{Event, Observer},
+    learner::{AnyLearner, Renewal},
+};
+
+impl Run<'_> {
+    /// Updates the average of the weights at the end of a training step. `updated` is false if the step was
+    /// skipped.
+    pub(super) fn average(&mut self, parts: &mut Parts<'_>, updated: bool) {
+        let averaged = &mut self.state.averaged;
+        if let (Some(decay), true) = (self.settings.average_decay, updated) {
+            parts.learner.average(decay);
+            averaged.renewed = false;
+        }
+        let Some(swa) = self.settings.swa else {
+            return;
+        };
+        if self.state.epoch < swa.first_epoch {
+            return;
+        }
+        averaged.steps += 1;
+        let is_due = match swa.every_steps {
+            Some(every) => averaged.steps.is_multiple_of(every),
+            None => self.state.step + 1 == self.steps,
+        };
+        if is_due {
+            let models = averaged.models as f64;
+            parts.learner.begin_average();
+            parts.learner.average(models / (models + 1.0));
+            averaged.models += 1;
+            averaged.renewed = false;
+        }
+    }
+
+    /// Whether the running statistics of the average are to be computed anew now. The checkpoint of the epoch is
+    /// already saved, so that a failure or a kill during the pass loses no epoch.
+    pub(crate) fn renewal_is_due(&self, learner: &dyn AnyLearner) -> bool {
+        let (epoch, step) = (self.state.epoch, self.state.step);
+        let is_needed = self.settings.renewal().is_some()
+            && learner.is_averaged()
+            && !self.state.averaged.renewed;
+        let at_end = epoch >= self.settings.epochs;
+        epoch > 0 && step == 0 && is_needed && (at_end || self.evaluation_is_due(learner))
+    }
+
+    /// Computes the running statistics of the average anew, from batches of the last epoch, and saves a
+    /// checkpoint with them. After an interrupt nothing is changed.
+    pub(crate) fn renew(
+        &mut self,
+        parts: &mut Parts<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let epoch = self.state.epoch.saturating_sub(1);
+        let renewal = Renewal {
+            epoch,
+            most: self.settings.renewal().unwrap_or(0),
+            seed: self.settings.seed.named("renewal").at(epoch as u64),
+        };
+        // A learner that was just loaded is not frozen yet.
+        parts.optimizers.freeze(parts.learner, epoch);
+        let completed = parts.learner.renew_average(&renewal, &mut |batches, of| {
+            observer.observe(&Event::Renewing { batches, of });
+            !self.interrupt.is_requested()
+        })?;
+        if completed {
+            self.state.averaged.renewed = true;
+            self.saved = None; // the checkpoint of this epoch has other statistics
+            self.save(parts, observer)?;
+        }
+        Ok(())
+    }
+}
