@@ -9,7 +9,7 @@ use std::{
 };
 
 use burn::{
-    module::{Module, ParamId},
+    module::ParamId,
     optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer},
     tensor::{Bytes, Device, Gradients, Tensor},
 };

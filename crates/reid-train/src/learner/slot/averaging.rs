@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use burn::module::Module;
 use reid_core::Seed;
 use reid_nn::norm::renew_batch_norm;
 
