@@ -158,15 +158,15 @@ impl<'a, N: Network> UnlabelledTrainer<'a, N> {
         if let Some(decay) = recipe.average_decay {
             problems.require("average_decay", false, expected, decay);
         }
+        if let Some(swa) = recipe.swa {
+            let found = format_args!("first_epoch {}", swa.first_epoch);
+            problems.require("swa", false, expected, found);
+        }
         let (balanced, expected) = (
             recipe.sampling.balanced_sources,
             "false in training without labels",
         );
         problems.require("sampling.balanced_sources", !balanced, expected, balanced);
-        if let Some(swa) = recipe.swa {
-            let found = format_args!("first_epoch {}", swa.first_epoch);
-            problems.require("swa", false, expected, found);
-        }
         refused(None, problems)?;
         // At most, every image is a cluster.
         let labels: Vec<_> = (0..splits.train.len()).map(Some).collect();
