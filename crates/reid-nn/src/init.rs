@@ -1,6 +1,6 @@
 //! Initialisation: the device and the seed that a network is built with.
 
-use std::cell::Cell;
+use std::{cell::Cell, iter};
 
 use burn::{
     module::{Param, ParamId},
@@ -166,16 +166,21 @@ fn drawn<const D: usize>(
     device: &Device,
 ) -> Tensor<D> {
     let count = shape.iter().product();
-    let values = match Distribution::new(initializer, fan) {
+    // Values are rounded to single precision one by one: a second buffer would be twice as large as the weight.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "weights are stored in single precision"
+    )]
+    let round = |value: f64| value as f32;
+    let values: Vec<f32> = match Distribution::new(initializer, fan) {
         Distribution::Constant(value) => return Tensor::full(shape, value, device),
         Distribution::Uniform { low, high } => (0..count)
-            .map(|_| low + (high - low) * stream.random::<f64>())
+            .map(|_| round(low + (high - low) * stream.random::<f64>()))
             .collect(),
         Distribution::Normal { mean, deviation } => {
-            let mut values = normal(count, &mut stream);
-            for value in &mut values {
-                *value = mean + deviation * *value;
-            }
+            let drawn = normal(&mut stream).map(|value| round(mean + deviation * value));
+            let mut values = Vec::with_capacity(count);
+            values.extend(drawn.take(count));
             values
         }
         Distribution::Orthogonal { gain } => {
@@ -183,14 +188,10 @@ fn drawn<const D: usize>(
                 D > 1,
                 "an orthogonal weight needs at least 2 dimensions, found {D}"
             );
-            orthogonal(shape[0], count / shape[0].max(1), gain, &mut stream)
+            let values = orthogonal(shape[0], count / shape[0].max(1), gain, &mut stream);
+            values.into_iter().map(round).collect()
         }
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "weights are stored in single precision"
-    )]
-    let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
@@ -244,19 +245,20 @@ impl Distribution {
     }
 }
 
-/// Draws values from the standard normal distribution with the polar method (Marsaglia and Bray, 1964).
-fn normal(count: usize, stream: &mut Stream) -> Vec<f64> {
-    let mut values = Vec::with_capacity(count + 1);
-    while values.len() < count {
-        let [x, y] = [(); 2].map(|()| 2.0 * stream.random::<f64>() - 1.0);
-        let square = x * x + y * y;
-        if square > 0.0 && square < 1.0 {
-            let factor = (-2.0 * square.ln() / square).sqrt();
-            values.extend([x * factor, y * factor]);
+/// Draws values from the standard normal distribution with the polar method (Marsaglia and Bray, 1964), which
+/// gives two values at a time.
+fn normal(stream: &mut Stream) -> impl Iterator<Item = f64> {
+    let pairs = iter::from_fn(move || {
+        loop {
+            let [x, y] = [(); 2].map(|()| 2.0 * stream.random::<f64>() - 1.0);
+            let square = x * x + y * y;
+            if square > 0.0 && square < 1.0 {
+                let factor = (-2.0 * square.ln() / square).sqrt();
+                return Some([x * factor, y * factor]);
+            }
         }
-    }
-    values.truncate(count);
-    values
+    });
+    pairs.flatten()
 }
 
 /// Draws a matrix in row-major order whose rows or columns, whichever are fewer, are orthogonal and have
@@ -267,7 +269,7 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, stream: &mut Stream) -> Ve
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(few);
     let dot = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
     for _ in 0..few {
-        let mut vector = normal(length, stream);
+        let mut vector: Vec<f64> = normal(stream).take(length).collect();
         for earlier in &vectors {
             let along = dot(&vector, earlier);
             let parts = vector.iter_mut().zip(earlier);
