@@ -54,20 +54,27 @@ enum Network {
     Deeplab,
     /// semseg's PSPNet.
     Pspnet,
+    /// mmsegmentation's DeepLabV3, `deeplabv3_r101-d8`.
+    MmsegDeeplab,
+    /// mmsegmentation's PSPNet, `pspnet_r101-d8`.
+    MmsegPspnet,
 }
 
 #[derive(Parser)]
 #[command(about = "Exports a segmentation model as an ONNX file")]
 struct Arguments {
     /// A run of `segment_streets`, or a checkpoint of it such as `run/best`.
-    #[arg(long, conflicts_with_all = ["network", "weights", "classes"])]
+    #[arg(long, conflicts_with_all = ["network", "layers", "weights", "classes"])]
     run: Option<PathBuf>,
     /// The context block of the run.
     #[arg(long, value_enum, default_value = "plain")]
     context: Context,
-    /// The network of published weights, with a ResNet-101.
+    /// The network of published weights.
     #[arg(long, value_enum, default_value = "deeplab")]
     network: Network,
+    /// The number of layers of its ResNet: 50 or 101.
+    #[arg(long, default_value_t = 101)]
+    layers: usize,
     /// Its weights.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -80,7 +87,7 @@ struct Arguments {
     /// The file. Default: `target/segmentation.onnx`.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Export a small network into a temporary folder, to check that the example works.
+    /// Export a narrow network into a temporary folder, to check that the example works.
     #[arg(long)]
     smoke: bool,
 }
@@ -119,7 +126,11 @@ fn export_run(arguments: &Arguments, run: &Path, out: &Path) -> Result<(), reid_
 }
 
 fn export_named(arguments: &Arguments, out: &Path) -> Result<(), Box<dyn Error>> {
-    let mut backbone = ResNetConfig::resnet101();
+    let mut backbone = match arguments.layers {
+        50 => ResNetConfig::resnet50(),
+        101 => ResNetConfig::resnet101(),
+        other => return Err(format!("--layers: expected 50 or 101, found {other}").into()),
+    };
     if arguments.smoke {
         (backbone.width, backbone.blocks) = (4, [1; 4]);
     }
@@ -127,6 +138,12 @@ fn export_named(arguments: &Arguments, out: &Path) -> Result<(), Box<dyn Error>>
         Network::Fcn => export_config(&segmentation::fcn(backbone), arguments, out),
         Network::Deeplab => export_config(&segmentation::deeplab_v3(backbone), arguments, out),
         Network::Pspnet => export_config(&segmentation::pspnet(backbone), arguments, out),
+        Network::MmsegDeeplab => {
+            export_config(&segmentation::mmseg_deeplab_v3(backbone), arguments, out)
+        }
+        Network::MmsegPspnet => {
+            export_config(&segmentation::mmseg_pspnet(backbone), arguments, out)
+        }
     }
 }
 

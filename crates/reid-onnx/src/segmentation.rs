@@ -40,8 +40,12 @@ impl LowerBlock for Aspp {
                 layer(scope, conv, features, Relu)?
             });
         }
+        let Some(project) = &self.project else {
+            all.rotate_right(1); // the mean is first
+            return Ok(scope.concat(&all));
+        };
         let all = scope.concat(&all);
-        layer(&mut scope.at("project"), &self.project, &all, Relu)
+        layer(&mut scope.at("project"), project, &all, Relu)
     }
 }
 

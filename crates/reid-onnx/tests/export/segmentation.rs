@@ -82,6 +82,20 @@ fn torchvision_networks() {
 }
 
 #[test]
+fn networks_of_mmsegmentation() {
+    for input in SIZES {
+        let mut network = segmentation::mmseg_pspnet(backbone());
+        network.head = network.head.with_channels(8);
+        compare("mmseg PSPNet", &network, input);
+        let mut network = segmentation::mmseg_deeplab_v3(backbone());
+        network.head.context = network.head.context.with_channels(6);
+        network.head.context.rates = vec![2, 3];
+        network.head = network.head.with_channels(8);
+        compare("mmseg DeepLabV3", &network, input);
+    }
+}
+
+#[test]
 fn pyramid_pooling() {
     for input in SIZES {
         for alignment in [Alignment::Corners, Alignment::Edges] {
