@@ -19,7 +19,7 @@ td:first-child,th:first-child{text-align:left}svg,img{max-width:100%;height:auto
 .ranked .query{margin-right:1rem}.query img{border-color:#1e1e1e}\
 .accepted img,.right img,.legend .accepted{border-color:#009669}\
 .rejected img,.wrong img,.legend .rejected{border:3px dashed #d6301e}\
-.ranked .ignored img{border-style:dotted;filter:grayscale(1) opacity(.45)}";
+.ranked .ignored img{border-style:dotted;filter:saturate(0) opacity(.45)}";
 
 /// A self-contained HTML page. It embeds charts as SVG, images as PNG and rows of ranked images as JPEG.
 /// It loads no other file.

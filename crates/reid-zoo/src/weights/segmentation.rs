@@ -90,8 +90,8 @@ fn refuse_others(weights: &Weights) -> Result<(), Error> {
             return Err(Error::OtherNetwork {
                 path: weights.path.clone(),
                 key: key.to_owned(),
-                expected: "a ResNet, a ResNetV1c or a ResNeXt of mmsegmentation with a `PSPHead`, an `ASPPHead` or \
-                           an `FCNHead` of one convolution",
+                expected: "a ResNet, a ResNetV1c or a ResNeXt of mmsegmentation with a `PSPHead`, an \
+                           `ASPPHead` or an `FCNHead` of one convolution",
                 found,
             });
         }
