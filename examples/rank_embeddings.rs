@@ -504,16 +504,13 @@ fn hardest(
     let row = |index: usize| -> Result<RankedRow, Box<dyn Error>> {
         let list = ranked_list(query, gallery, config, index, 10)?;
         let tiles = list.entries.iter().map(|entry| {
-            Ok(RankedTile {
-                picture: open_picture(&images[entry.gallery])?,
-                distance: entry.distance,
-                relevance: entry.relevance,
-                rank: None,
-            })
+            let picture = open_picture(&images[entry.gallery])?;
+            Ok(RankedTile::new(picture, entry.distance, entry.relevance))
         });
         Ok(RankedRow {
             query: open_picture(&queries[index])?,
             found: tiles.collect::<Result<_, reid::vis::Error>>()?,
+            ..RankedRow::default()
         })
     };
     let rows: Vec<RankedRow> = report

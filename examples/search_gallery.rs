@@ -22,7 +22,13 @@
 //! - `crops` is a folder of query images.
 //!
 //! It prints the decision for each query, one per line: the person, the distance and the file, or `unknown`.
-//! It writes the gallery to `target/search_gallery/people.gallery` (change it with `--out`).
+//! It writes two files:
+//!
+//! - The gallery: `target/search_gallery/people.gallery`, or `--out`.
+//! - A web page: beside the gallery with the extension `html`, or `--page`. It is one file that needs no server
+//!   and loads no other file. It has the threshold and its rates. For each of the first 100 queries, it has the
+//!   image, the decision in words, and the ten nearest people: an image, the distance, the name, and whether
+//!   the threshold accepts it.
 
 #![expect(
     clippy::print_stdout,
@@ -31,6 +37,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs,
     path::{Path, PathBuf},
@@ -46,12 +53,20 @@ use reid::{
     },
     eval::{
         Distances, Resampling, RetrievalTask, Threshold,
-        gallery::{Decision, Gallery, GalleryConfig, GalleryEntry, GalleryFilter},
+        gallery::{
+            Decision, Gallery, GalleryConfig, GalleryEntry, GalleryFilter, ModelFingerprint,
+        },
     },
     nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     synthetic::SyntheticConfig,
+    vis::{Page, RankedRow},
 };
+
+/// The largest number of queries on the page. An image takes about 5 kB there.
+const QUERIES: usize = 100;
+/// The number of people next to each query on the page.
+const NEAREST: usize = 10;
 
 #[derive(Parser)]
 #[command(about = "Enrols people in a gallery and decides who the queries show")]
@@ -74,6 +89,9 @@ struct Arguments {
     /// The file for the gallery.
     #[arg(long, default_value = "target/search_gallery/people.gallery")]
     out: PathBuf,
+    /// The file for the web page; by default beside the gallery, with the extension `html`.
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Train for one epoch only.
     #[arg(long)]
     smoke: bool,
@@ -86,11 +104,23 @@ struct Input {
     calibration: Splits,
     /// Images of the people to enrol.
     enrolled: Vec<Sample>,
+    /// The names of these people.
+    names: Names,
     queries: Vec<PathBuf>,
 }
 
+type Names = BTreeMap<Identity, String>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    let page = arguments.page.clone();
+    let page = page.unwrap_or_else(|| arguments.out.with_extension("html"));
+    if page == arguments.out {
+        let file = page.display();
+        return Err(
+            format!("--page and --out name the same file, {file}: expected two files").into(),
+        );
+    }
     let input = input(&arguments)?;
     let embedder = Embedder::open(&input.run)?;
     let model = embedder.fingerprint()?;
@@ -128,26 +158,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queries = embedder.embed_files(input.queries.iter().cloned())?;
     let decisions = gallery.decide(&model, &queries, &GalleryFilter::default())?;
     for (query, decision) in input.queries.iter().zip(decisions) {
-        println!("{}  {}", query.display(), line(&gallery, &decision));
+        let line = line(&gallery, &input.names, &decision);
+        println!("{}  {line}", query.display());
     }
+    draw(&gallery, &model, &queries, &input)?.save(&page)?;
+    eprintln!("wrote {}", page.display());
     Ok(())
 }
 
+/// Draws the first queries, each with the nearest people and the decision.
+fn draw(
+    gallery: &Gallery,
+    model: &ModelFingerprint,
+    queries: &Embeddings,
+    input: &Input,
+) -> Result<Page, Box<dyn Error>> {
+    let found = gallery.search(model, queries, &GalleryFilter::default(), NEAREST)?;
+    let (count, shown) = (found.len(), found.len().min(QUERIES));
+    let mut page = Page::new("Search in a gallery")
+        .with_search_legend(gallery)
+        .with_heading(&format!("{shown} of {count} queries"));
+    for (query, found) in input.queries.iter().zip(&found).take(QUERIES) {
+        let name = |identity| format!("person {}", name(&input.names, identity));
+        page = page.with_ranked_row(&RankedRow::open_search(gallery, query, found, name)?)?;
+    }
+    Ok(page)
+}
+
+/// The name of an enrolled person.
+fn name(names: &Names, identity: Identity) -> String {
+    let name = names.get(&identity).cloned();
+    name.unwrap_or_else(|| identity.to_string())
+}
+
 /// Formats a decision.
-fn line(gallery: &Gallery, decision: &Decision) -> String {
+fn line(gallery: &Gallery, names: &Names, decision: &Decision) -> String {
     match decision {
         Decision::Known { found, .. } => {
             let path = gallery.entries()[found.entry].path.as_deref();
             let path = path.map_or("?".into(), Path::to_string_lossy);
-            format!("person {}  {:.4}  {path}", found.identity, found.distance)
+            let name = name(names, found.identity);
+            format!("person {name}  {:.4}  {path}", found.distance)
         }
         Decision::Unknown {
             nearest: Some(nearest),
         } => {
-            format!(
-                "unknown  {:.4} to person {}",
-                nearest.distance, nearest.identity
-            )
+            let name = name(names, nearest.identity);
+            format!("unknown  {:.4} to person {name}", nearest.distance)
         }
         _ => "unknown".to_owned(),
     }
@@ -175,10 +232,17 @@ fn input(arguments: &Arguments) -> Result<Input, Box<dyn Error>> {
     ) else {
         return synthetic(arguments.smoke);
     };
+    let enrolled = folder::load_split(enrol)?;
+    // The folder of a person has the name of the person.
+    let names = enrolled.iter().filter_map(|sample| {
+        let folder = sample.path.parent()?.file_name()?;
+        Some((sample.identity, folder.to_string_lossy().into_owned()))
+    });
     Ok(Input {
         run: run.clone(),
         calibration: dataset::load(calibrate)?,
-        enrolled: folder::load_split(enrol)?,
+        names: names.collect(),
+        enrolled,
         queries: images(query)?,
     })
 }
@@ -241,6 +305,7 @@ fn synthetic(smoke: bool) -> Result<Input, Box<dyn Error>> {
             .with_query(select(&splits.query, validation))
             .with_gallery(select(&splits.gallery, validation)),
         enrolled: select(&splits.gallery, &others[..4]),
+        names: Names::new(),
         queries: queries.into_iter().map(|sample| sample.path).collect(),
     })
 }

@@ -24,7 +24,7 @@
 //! it, and give it as `--recipe`.
 //!
 //! With `--evaluate`, it only evaluates: the best checkpoint in `--out`, or `--weights`, which may have the
-//! names of this library, torchvision or semseg.
+//! names of this library, torchvision or semseg. Weights of mmsegmentation need a `--recipe` with its network.
 
 #![expect(
     clippy::print_stdout,

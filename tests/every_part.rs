@@ -1012,6 +1012,8 @@ fn segmentation(device: &Device) {
     block("pyramid pooling", &pyramid, INPUT, device);
     let aspp = AsppConfig::new().with_rates(vec![2]).with_channels(3);
     block("ASPP", &aspp, INPUT, device);
+    let aspp = aspp.with_project(false);
+    block("ASPP without projection", &aspp, INPUT, device);
 
     let boxes = [vec![[0.5, 0.0, 2.0, 3.5]], vec![[-1.0, 1.0, 1.0, 6.0]]];
     let align = RoiAlign::new([2, 2]);

@@ -14,7 +14,7 @@ use burn::{
 use reid::{
     data::segmentation::{IGNORED, LabelEncoding, PixelBatch, PixelSplits, pairs},
     nn::{
-        backbone::{Dilation, FirstDilation, ResNetConfig, Stem},
+        backbone::{Dilation, FirstDilation, MaxPool, ResNetConfig, Stem},
         segmentation::{
             DecodeHeadConfig, LabelMaps, PixelLoss, SegmentationConfig, SegmentationModel,
             SlidingWindow,
@@ -301,11 +301,10 @@ fn a_network_learns_the_classes_of_pixels() {
 
 /// A recipe that is as small as possible and has every optional field.
 fn tiny() -> Value {
-    let network = SegmentationConfig::new(
-        ResNetConfig::resnet18().with_width(2),
-        DecodeHeadConfig::plain().with_channels(4),
-    )
-    .with_auxiliary(DecodeHeadConfig::auxiliary().with_channels(4));
+    let backbone = ResNetConfig::resnet18().with_width(2);
+    let backbone = backbone.with_stem(Stem::DeepHalf(MaxPool::Padded)); // needs an even width
+    let network = SegmentationConfig::new(backbone, DecodeHeadConfig::plain().with_channels(4))
+        .with_auxiliary(DecodeHeadConfig::auxiliary().with_channels(4));
     let mut recipe = recipes::streets("tiny", network);
     recipe.losses = PixelLoss::new().with_class_weights(vec![1.0, 0.5, 1.0, 2.0]);
     recipe.crop.size = InputSize::new(17, 19);

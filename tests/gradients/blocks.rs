@@ -184,8 +184,9 @@ fn context_blocks() {
         let config = PyramidPoolingConfig::new().with_bins(vec![1, 2, 6]);
         check_block(&config.with_channels(3).with_alignment(alignment), map);
     }
-    let config = AsppConfig::new().with_rates(vec![1, 3]);
-    check_block(&config.with_channels(3), map);
+    let config = AsppConfig::new().with_rates(vec![1, 3]).with_channels(3);
+    check_block(&config, map);
+    check_block(&config.with_project(false), map);
 }
 
 #[test]

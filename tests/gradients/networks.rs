@@ -99,10 +99,14 @@ fn a_large_stem_and_sockets() {
 
 #[test]
 fn a_deep_stem_and_dilated_stages() {
-    for first in [FirstDilation::Previous, FirstDilation::Stage] {
+    let pool = MaxPool::Padded;
+    for (first, stem) in [
+        (FirstDilation::Previous, Stem::DeepHalf(pool)),
+        (FirstDilation::Stage, Stem::Deep(pool)),
+    ] {
         let mut config = resnet(ResNetConfig::resnet50()).with_dilation(Dilation::Stride8(first));
         config.blocks[3] = 2;
-        let config = config.with_stem(Stem::Deep(MaxPool::Padded));
+        let config = config.with_stem(stem);
         check_block(&config, FeatureShape::new(3, 33, 25));
     }
 }

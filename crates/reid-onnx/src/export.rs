@@ -1,5 +1,7 @@
 //! The export of a model or a run, and what the file says about the preparation of images.
 
+mod segmentation;
+
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -9,6 +11,9 @@ use reid_data::transform::Normalise;
 use reid_nn::{Init, Network};
 use reid_train::{Checkpoints, Recipe};
 use reid_zoo::{Architecture, Embedder};
+pub use segmentation::{
+    SegmentationExportConfig, export_segmentation, export_segmentation_run, segmentation_to_onnx,
+};
 use serde_json::Value as Json;
 
 use crate::{
@@ -87,26 +92,29 @@ impl ExportConfig {
         }
     }
 
-    fn metadata(&self, dimensions: usize) -> Vec<proto::Property> {
-        let InputSize { height, width } = self.input;
-        let Normalise { mean, std } = self.normalise;
-        let properties = [
-            ("input_size", format!("[{height},{width}]")),
-            ("colours", "RGB".to_owned()),
-            ("pixel_scale", "255".to_owned()),
-            ("mean", list(mean)),
-            ("std", list(std)),
+    fn metadata(&self, dimensions: usize) -> Vec<(&'static str, String)> {
+        let mut texts = preparation(self.input, self.normalise);
+        texts.extend([
             ("interpolation", "bilinear, antialiased".to_owned()),
             ("embedding_dimensions", dimensions.to_string()),
             ("embedding_unit_length", self.unit_length.to_string()),
             ("flip_test", self.flip_test.to_string()),
-        ];
-        let property = |(key, value)| proto::Property {
-            key: format!("reid.{key}"),
-            value,
-        };
-        properties.map(property).into()
+        ]);
+        texts
     }
+}
+
+/// The texts that say how images are prepared, with their keys.
+fn preparation(input: InputSize, normalise: Normalise) -> Vec<(&'static str, String)> {
+    let InputSize { height, width } = input;
+    let Normalise { mean, std } = normalise;
+    vec![
+        ("input_size", format!("[{height},{width}]")),
+        ("colours", "RGB".to_owned()),
+        ("pixel_scale", "255".to_owned()),
+        ("mean", list(mean)),
+        ("std", list(std)),
+    ]
 }
 
 /// A list of numbers as JSON.
@@ -146,8 +154,11 @@ pub fn export_onnx<M: LowerModel>(
     config: &ExportConfig,
     path: impl AsRef<Path>,
 ) -> Result<(), Error> {
-    let path = path.as_ref();
-    let bytes = to_onnx(model, config)?;
+    write(path.as_ref(), to_onnx(model, config)?)
+}
+
+/// Writes the bytes of a file, completely or not at all.
+fn write(path: &Path, bytes: Vec<u8>) -> Result<(), Error> {
     write_atomic(path, bytes).map_err(|source| Error::Write {
         path: path.to_owned(),
         source,
@@ -192,11 +203,7 @@ pub fn export_run(run: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<(), E
 pub fn to_onnx<M: LowerModel>(model: &M, config: &ExportConfig) -> Result<Vec<u8>, Error> {
     let model = model.evaluation();
     let mut graph = Graph::default();
-    let InputSize { height, width } = config.input;
-    let images = Value {
-        name: "images".to_owned(),
-        dims: [3, height, width],
-    };
+    let images = images(config.input);
     let scope = &mut Scope::new(&mut graph);
     let mut embeddings = model.lower_model(scope, &images)?;
     if config.flip_test {
@@ -209,20 +216,38 @@ pub fn to_onnx<M: LowerModel>(model: &M, config: &ExportConfig) -> Result<Vec<u8
         embeddings = scope.unit_length(&embeddings);
     }
     let [dimensions] = embeddings.dims;
+    let graph = graph.finish(&images, "embeddings", &embeddings);
+    encoded(graph, config.metadata(dimensions))
+}
+
+/// Encodes a graph and the metadata as the bytes of a file.
+fn encoded(graph: proto::Graph, metadata: Vec<(&str, String)>) -> Result<Vec<u8>, Error> {
+    let property = |(key, value)| proto::Property {
+        key: format!("reid.{key}"),
+        value,
+    };
     let file = proto::Model {
         ir_version: IR_VERSION,
         producer_name: "reid".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph.finish(&images, &embeddings)),
+        graph: Some(graph),
         opset_import: vec![proto::OperatorSet {
             domain: String::new(),
             version: OPERATOR_SET,
         }],
-        metadata: config.metadata(dimensions),
+        metadata: metadata.into_iter().map(property).collect(),
     };
     let bytes = file.encoded_len();
     if bytes > MOST_BYTES {
         return Err(Error::TooLarge { bytes });
     }
     Ok(file.encode_to_vec())
+}
+
+/// The input of a graph: images of this size.
+fn images(InputSize { height, width }: InputSize) -> Value<3> {
+    Value {
+        name: "images".to_owned(),
+        dims: [3, height, width],
+    }
 }

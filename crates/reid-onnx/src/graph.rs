@@ -108,6 +108,14 @@ impl<'a> Scope<'a> {
         self.initializer(name, proto::FLOAT, &dims, raw)
     }
 
+    /// Adds the scales of the rows and columns of a batch of feature maps, and returns their name.
+    pub(crate) fn scales(&mut self, [rows, columns]: [f32; 2]) -> String {
+        let raw = [1.0, 1.0, rows, columns].into_iter();
+        let raw = raw.flat_map(f32::to_le_bytes).collect();
+        let name = format!("scales_{rows}_{columns}");
+        self.initializer(name, proto::FLOAT, &[4], raw)
+    }
+
     /// Adds a list of sizes or indices, and returns its name.
     pub(crate) fn sizes(&mut self, values: &[usize]) -> String {
         let texts: Vec<String> = values.iter().map(usize::to_string).collect();
@@ -170,13 +178,17 @@ impl<'a> Scope<'a> {
 }
 
 impl Graph {
-    /// Finishes the graph of a network from `images` to `embeddings`.
-    pub(crate) fn finish(mut self, images: &Value<3>, embeddings: &Value<1>) -> proto::Graph {
-        const OUTPUT: &str = "embeddings";
+    /// Finishes the graph of a network from `images` to an output, which gets this name.
+    pub(crate) fn finish<const D: usize>(
+        mut self,
+        images: &Value<3>,
+        output_name: &str,
+        output: &Value<D>,
+    ) -> proto::Graph {
         let nodes = self.nodes.iter_mut();
         for name in nodes.flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs)) {
-            if *name == embeddings.name {
-                OUTPUT.clone_into(name);
+            if *name == output.name {
+                output_name.clone_into(name);
             }
         }
         proto::Graph {
@@ -184,7 +196,7 @@ impl Graph {
             name: "reid".to_owned(),
             initializers: self.initializers,
             inputs: vec![proto::ValueInfo::batch(&images.name, &images.dims)],
-            outputs: vec![proto::ValueInfo::batch(OUTPUT, &embeddings.dims)],
+            outputs: vec![proto::ValueInfo::batch(output_name, &output.dims)],
         }
     }
 }

@@ -20,21 +20,24 @@
 //! ```
 //!
 //! All networks of `reid-zoo` can be exported, with any attention. So can compositions of custom parts that
-//! implement [`LowerBlock`] or [`LowerHead`].
+//! implement [`LowerBlock`] or [`LowerHead`]. Segmentation models are exported by [`export_segmentation`] and
+//! [`export_segmentation_run`].
 //!
 //! # The file
 //!
 //! The network is in evaluation mode: batch normalisation uses running statistics and is folded into
-//! convolutions, and classifiers are omitted. Operators are those of operator set 13. Weights are in single
-//! precision and inside the file.
+//! convolutions, and classifiers of embedding networks are omitted. Operators are those of operator set 13.
+//! Weights are in single precision and inside the file.
 //!
 //! | | name | shape |
 //! |---|---|---|
 //! | input | `images` | `[batch, 3, height, width]`, normalised; height and width are fixed, the batch is not |
 //! | output | `embeddings` | `[batch, dimensions]` |
+//! | output of a segmentation model | `logits` | `[batch, classes, height, width]`, before the softmax |
 //!
-//! Results equal those of [`Embedder`](reid_zoo::Embedder) up to rounding. Relation-aware attention is
-//! exported in its published form, which computes the N x N relations of N positions or channels.
+//! Results equal those of [`Embedder`](reid_zoo::Embedder), or of the segmentation model, up to rounding.
+//! Relation-aware attention is exported in its published form, which computes the N x N relations of N
+//! positions or channels.
 //!
 //! # Metadata
 //!
@@ -42,14 +45,15 @@
 //!
 //! | key | example | meaning |
 //! |---|---|---|
-//! | `reid.input_size` | `[256,128]` | height and width to which images are resized; the aspect ratio is not kept |
-//! | `reid.interpolation` | `bilinear, antialiased` | resizing, as by `BILINEAR` of Pillow |
+//! | `reid.input_size` | `[256,128]` | height and width to which images are resized; the aspect ratio is not kept. In segmentation, those that images have |
+//! | `reid.interpolation` | `bilinear, antialiased` | resizing, as by `BILINEAR` of Pillow; only for embeddings |
 //! | `reid.colours` | `RGB` | order of the channels |
 //! | `reid.pixel_scale` | `255` | the number by which pixel values are divided first |
 //! | `reid.mean`, `reid.std` | `[0.485,0.456,0.406]` | then the mean is subtracted, and the difference divided by `std` |
 //! | `reid.embedding_dimensions` | `2048` | length of the embedding |
 //! | `reid.embedding_unit_length` | `false` | whether embeddings are normalised to length 1; if not, do so before comparing them by cosine |
 //! | `reid.flip_test` | `false` | whether the mirror image is embedded too, inside the network |
+//! | `reid.classes` | `19` | only in segmentation: the number of classes |
 //!
 //! # ONNX Runtime and OpenVINO
 //!
@@ -94,11 +98,16 @@ mod head;
 mod model;
 mod operators;
 mod proto;
+mod resample;
+mod segmentation;
 mod shapes;
 
 pub use block::{LowerBlock, LowerGate};
 pub use error::Error;
-pub use export::{ExportConfig, export_onnx, export_run, to_onnx};
+pub use export::{
+    ExportConfig, SegmentationExportConfig, export_onnx, export_run, export_segmentation,
+    export_segmentation_run, segmentation_to_onnx, to_onnx,
+};
 pub use graph::{Scope, Value};
 pub use head::LowerHead;
-pub use model::LowerModel;
+pub use model::{LowerModel, LowerPixelModel};

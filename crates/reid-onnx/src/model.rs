@@ -1,6 +1,9 @@
 //! Whole networks in the graph.
 
-use reid_nn::{Block, Head, Model, ReidModel};
+use reid_nn::{
+    Block, Head, Model, ReidModel,
+    segmentation::{PixelModel, SegmentationModel},
+};
 use reid_zoo::ArchitectureModel;
 
 use crate::{
@@ -27,6 +30,34 @@ impl<B: Block + LowerBlock, H: Head + LowerHead> LowerModel for ReidModel<B, H> 
             .backbone
             .lower_block(&mut scope.at("backbone"), images)?;
         self.head.lower_head(&mut scope.at("head"), &features)
+    }
+}
+
+/// A segmentation model that can be exported. A [`SegmentationModel`] is one if its context block, its
+/// attention and the blocks in the sockets of its backbone are [`LowerBlock`]s.
+pub trait LowerPixelModel: PixelModel {
+    /// Adds the operators from the images to the logits of their pixels, `[classes, height, width]`, to the
+    /// graph, and returns the logits. The model is in evaluation mode, with batch normalisation folded.
+    ///
+    /// # Errors
+    /// If a part of the model cannot be exported.
+    fn lower_pixels(&self, scope: &mut Scope<'_>, images: &Value<3>) -> Result<Value<3>, Error>;
+}
+
+impl<C, A, I, S> LowerPixelModel for SegmentationModel<C, A, I, S>
+where
+    C: Block + LowerBlock,
+    A: Block + LowerBlock,
+    I: Block + LowerBlock,
+    S: Block + LowerBlock,
+{
+    fn lower_pixels(&self, scope: &mut Scope<'_>, images: &Value<3>) -> Result<Value<3>, Error> {
+        let [_, height, width] = images.dims;
+        let features = self
+            .backbone
+            .lower_block(&mut scope.at("backbone"), images)?;
+        let logits = self.head.lower_block(&mut scope.at("head"), &features)?;
+        Ok(scope.resize(&logits, [height, width], self.alignment))
     }
 }
 

@@ -132,6 +132,12 @@ impl Scope<'_> {
         self.unary("Relu", values)
     }
 
+    /// Adds `x` where it is positive, and otherwise `slope·x`.
+    pub fn leaky_relu<const D: usize>(&mut self, values: &Value<D>, slope: f32) -> Value<D> {
+        let slope = vec![Attribute::float("alpha", slope)];
+        self.node("LeakyRelu", vec![values.name.clone()], slope, values.dims)
+    }
+
     /// Adds `1/(1 + exp(-x))`.
     pub fn sigmoid<const D: usize>(&mut self, values: &Value<D>) -> Value<D> {
         self.unary("Sigmoid", values)

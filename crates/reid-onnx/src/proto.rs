@@ -76,9 +76,12 @@ pub(crate) struct Attribute {
     pub(crate) float: f32,
     #[prost(int64, tag = "3")]
     pub(crate) int: i64,
+    /// A text in UTF-8.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) string: Vec<u8>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
-    /// Which of the fields is used: 1, 2 or 7.
+    /// Which of the fields is used: 1, 2, 3 or 7.
     #[prost(int32, tag = "20")]
     pub(crate) kind: i32,
 }
@@ -98,6 +101,15 @@ impl Attribute {
             name: name.to_owned(),
             int,
             kind: 2,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn string(name: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            string: text.as_bytes().to_vec(),
+            kind: 3,
             ..Self::default()
         }
     }

@@ -122,23 +122,6 @@ impl Scope<'_> {
         self.node("MatMul", inputs, Vec::new(), [rows, columns])
     }
 
-    /// Adds the product of each channel's map with a constant matrix before it and one after it, both in
-    /// row-major order: `left`, `[to, height]`, and `right`, `[width, to]`.
-    pub(crate) fn between_matrices(
-        &mut self,
-        features: &Value<3>,
-        (left, right): (&[f32], &[f32]),
-        [rows, columns]: [usize; 2],
-    ) -> Value<3> {
-        let [channels, height, width] = features.dims;
-        let left = self.matrix("left", [rows, height], left);
-        let right = self.matrix("right", [width, columns], right);
-        let inputs = vec![left, features.name.clone()];
-        let down = self.node("MatMul", inputs, Vec::new(), [channels, rows, width]);
-        let dims = [channels, rows, columns];
-        self.node("MatMul", vec![down.name, right], Vec::new(), dims)
-    }
-
     /// Adds the concatenation along the first dimension, such as the channels.
     ///
     /// # Panics
@@ -199,6 +182,24 @@ impl Scope<'_> {
             vec![Attribute::int("axis", 3)],
             images.dims,
         )
+    }
+
+    /// Adds the values of one position per channel, `[channels, 1, 1]`, at every position of a feature map of
+    /// this size.
+    ///
+    /// # Panics
+    /// If it has more positions.
+    pub fn expand(&mut self, pooled: &Value<3>, [height, width]: [usize; 2]) -> Value<3> {
+        let [channels, rows, columns] = pooled.dims;
+        assert_eq!(
+            [rows, columns],
+            [1, 1],
+            "only a pooled feature map is expanded, found {:?}",
+            pooled.dims
+        );
+        let sizes = self.sizes(&[1, 1, height, width]);
+        let inputs = vec![pooled.name.clone(), sizes];
+        self.node("Expand", inputs, Vec::new(), [channels, height, width])
     }
 
     /// Adds a value of one position per channel, `[channels, 1, 1]`, as a vector.

@@ -1,6 +1,6 @@
 """Checks exported files with ONNX's checker and with ONNX Runtime.
 
-The test `parity` writes the files, their images and their embeddings into a folder, which is the argument.
+The test `export` writes the files, their images and their outputs into a folder, which is the argument.
 It needs `pip install numpy onnx onnxruntime`.
 """
 
@@ -14,7 +14,7 @@ import onnxruntime
 
 
 def check(path):
-    """Returns the largest difference of a file's embeddings, relative to the largest value."""
+    """Returns the largest difference of a file's outputs, relative to the largest value."""
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
     metadata = session.get_modelmeta().custom_metadata_map
@@ -22,9 +22,13 @@ def check(path):
     worst = 0.0
     for images_path in path.parent.glob(f"{path.stem}.*.images"):
         images = numpy.fromfile(images_path, numpy.float32).reshape(-1, 3, height, width)
-        expected = numpy.fromfile(images_path.with_suffix(".embeddings"), numpy.float32)
-        (found,) = session.run(["embeddings"], {"images": images})
-        assert found.shape == (len(images), int(metadata["reid.embedding_dimensions"])), found.shape
+        expected = numpy.fromfile(images_path.with_suffix(".outputs"), numpy.float32)
+        if "reid.classes" in metadata:
+            output, shape = "logits", (int(metadata["reid.classes"]), height, width)
+        else:
+            output, shape = "embeddings", (int(metadata["reid.embedding_dimensions"]),)
+        (found,) = session.run([output], {"images": images})
+        assert found.shape == (len(images), *shape), found.shape
         difference = numpy.abs(found.ravel() - expected).max() / numpy.abs(expected).max()
         worst = max(worst, difference)
     return worst

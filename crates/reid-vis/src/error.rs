@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use reid_core::Identity;
+
 /// An image or figure could not be read, encoded or written.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +22,17 @@ pub enum Error {
         width: u32,
         /// The encoder's error.
         source: image::ImageError,
+    },
+    /// The file of an entry of a gallery is not known, so its image cannot be shown.
+    #[error(
+        "expected a file of every entry of the gallery that is shown, found none for entry {entry} (counted \
+         from 0), of identity {identity}"
+    )]
+    EntryWithoutFile {
+        /// The index of the entry in [`Gallery::entries`](reid_eval::gallery::Gallery::entries).
+        entry: usize,
+        /// The identity of the entry.
+        identity: Identity,
     },
     /// A file or its folder cannot be written.
     #[error("cannot write {}: {source}", path.display())]

@@ -22,11 +22,10 @@ impl RankedRow {
     pub fn open_hard(splits: &Splits, hard: &HardQuery) -> Result<Self, Error> {
         let open = |split, index| open_picture(&sample(splits, split, index).path);
         let tile = |entry: &RankedEntry, rank| -> Result<_, Error> {
+            let picture = open(Split::Gallery, entry.gallery)?;
             Ok(RankedTile {
-                picture: open(Split::Gallery, entry.gallery)?,
-                distance: entry.distance,
-                relevance: entry.relevance,
                 rank,
+                ..RankedTile::new(picture, entry.distance, entry.relevance)
             })
         };
         let wrong = hard.wrong.iter().map(|entry| tile(entry, None));
@@ -35,6 +34,7 @@ impl RankedRow {
         Ok(Self {
             query: open(Split::Query, hard.result.query)?,
             found,
+            ..Self::default()
         })
     }
 }

@@ -10,7 +10,7 @@
 //! | CMC curves of one or several reports | [`cmc_chart`] | SVG |
 //! | losses, learning rates and scores of a training run | [`training_chart`] | SVG |
 //! | any named series | [`LineChart`] of [`Series`] | SVG |
-//! | text, tables, charts and images on one page, also the hardest queries and triplets | [`Page`] | HTML |
+//! | text, tables, charts and images on one page, also hard examples and searches in a gallery | [`Page`] | HTML |
 //!
 //! Bitmaps are [`RgbImage`]s. [`open_picture`] reads them and [`save_picture`] writes them.
 //!
@@ -25,6 +25,7 @@ mod cmc_chart;
 mod colour_map;
 mod error;
 mod frame;
+mod gallery_search;
 mod grid;
 mod hard_examples;
 mod line_chart;

@@ -7,15 +7,22 @@ use image::{ImageFormat, RgbImage};
 
 use crate::{Error, LineChart, picture::write_whole, svg::escaped};
 
-/// The style sheet of every page.
+/// The style sheet of every page. The frames of ranked images are those of
+/// [`RankedFigure`](crate::RankedFigure).
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;\
-padding:0 1rem;color:#1e1e1e}h1,h2{line-height:1.2}table{border-collapse:collapse;margin:1rem 0}\
+padding:0 1rem;color:#1e1e1e}h1,h2,h3{line-height:1.2}table{border-collapse:collapse;margin:1rem 0}\
 td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:right}\
 td:first-child,th:first-child{text-align:left}svg,img{max-width:100%;height:auto}\
-.wide{overflow-x:auto}";
+.wide{overflow-x:auto}.ranked{display:flex;gap:.5rem;margin:.5rem 0 2rem}.ranked figure{margin:0}\
+.ranked img{display:block;height:10rem;max-width:none}\
+.ranked img,.legend span{border:3px solid #a5a5a5}.legend span{padding:0 .4rem}\
+.ranked .query{margin-right:1rem}.query img{border-color:#1e1e1e}\
+.accepted img,.right img,.legend .accepted{border-color:#009669}\
+.rejected img,.wrong img,.legend .rejected{border:3px dashed #d6301e}\
+.ranked .ignored img{border-style:dotted;filter:saturate(0) opacity(.45)}";
 
-/// A self-contained HTML page. Charts are embedded as SVG and images as PNG, so the page loads no other
-/// file.
+/// A self-contained HTML page. It embeds charts as SVG, images as PNG and rows of ranked images as JPEG.
+/// It loads no other file.
 ///
 /// ```
 /// use reid_vis::{LineChart, Page, RgbImage, Series};
@@ -91,19 +98,10 @@ impl Page {
     /// # Errors
     /// If the image cannot be encoded, for example because it has no pixels ([`Error::Encode`]).
     pub fn with_picture(self, description: &str, picture: &RgbImage) -> Result<Self, Error> {
-        let mut bytes = Cursor::new(Vec::new());
-        let encoded = picture.write_to(&mut bytes, ImageFormat::Png);
-        encoded.map_err(|source| Error::Encode {
-            path: description.into(),
-            height: picture.height(),
-            width: picture.width(),
-            source,
-        })?;
-        let data = STANDARD.encode(bytes.get_ref());
+        let image = embedded(description, picture, ImageFormat::Png)?;
         let description = escaped(description);
         Ok(self.with(&format!(
-            "<figure><img alt=\"{description}\" src=\"data:image/png;base64,{data}\">\
-             <figcaption>{description}</figcaption></figure>"
+            "<figure>{image}<figcaption>{description}</figcaption></figure>"
         )))
     }
 
@@ -126,11 +124,33 @@ impl Page {
         write_whole(path.as_ref(), self.to_html().as_bytes())
     }
 
-    fn with(mut self, html: &str) -> Self {
+    /// Adds HTML, in which text has to be escaped.
+    pub(crate) fn with(mut self, html: &str) -> Self {
         self.body.push_str(html);
         self.body.push('\n');
         self
     }
+}
+
+/// An `img` element that contains the image, encoded in this format. The description is the alternative text.
+pub(crate) fn embedded(
+    description: &str,
+    picture: &RgbImage,
+    format: ImageFormat,
+) -> Result<String, Error> {
+    let mut bytes = Cursor::new(Vec::new());
+    let encoded = picture.write_to(&mut bytes, format);
+    encoded.map_err(|source| Error::Encode {
+        path: description.into(),
+        height: picture.height(),
+        width: picture.width(),
+        source,
+    })?;
+    let (description, kind) = (escaped(description), format.to_mime_type());
+    let data = STANDARD.encode(bytes.get_ref());
+    Ok(format!(
+        "<img alt=\"{description}\" src=\"data:{kind};base64,{data}\">"
+    ))
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ pub struct RankedRow {
     pub query: RgbImage,
     /// The gallery images, nearest first.
     pub found: Vec<RankedTile>,
+    /// The name of the query, such as its file. Only pages show it, if it is not empty.
+    pub name: String,
+    /// What was decided about the query, in words. Only pages show it, if it is not empty.
+    pub decision: String,
 }
 
 /// One gallery image of a ranked list.
@@ -49,6 +53,25 @@ pub struct RankedTile {
     pub relevance: Relevance,
     /// Its rank, if images that rank before it are not in the row. `None` is one more than the rank before.
     pub rank: Option<usize>,
+    /// What it shows, such as the name of its identity. Only pages show it, if it is not empty.
+    pub name: String,
+    /// Whether a threshold accepts its distance; `None` without a threshold. Only pages show it.
+    pub accepted: Option<bool>,
+}
+
+impl RankedTile {
+    /// Creates a tile whose rank is one more than the rank before, without a name and a threshold.
+    #[must_use]
+    pub fn new(picture: RgbImage, distance: f32, relevance: Relevance) -> Self {
+        Self {
+            picture,
+            distance,
+            relevance,
+            rank: None,
+            name: String::new(),
+            accepted: None,
+        }
+    }
 }
 
 impl RankedRow {
@@ -62,16 +85,13 @@ impl RankedRow {
     pub fn open(splits: &Splits, list: &RankedList) -> Result<Self, Error> {
         let open = |split, index| open_picture(&sample(splits, split, index).path);
         let tile = |entry: &RankedEntry| -> Result<_, Error> {
-            Ok(RankedTile {
-                picture: open(Split::Gallery, entry.gallery)?,
-                distance: entry.distance,
-                relevance: entry.relevance,
-                rank: None,
-            })
+            let picture = open(Split::Gallery, entry.gallery)?;
+            Ok(RankedTile::new(picture, entry.distance, entry.relevance))
         };
         Ok(Self {
             query: open(Split::Query, list.query)?,
             found: list.entries.iter().map(tile).collect::<Result<_, _>>()?,
+            ..Self::default()
         })
     }
 }
@@ -94,7 +114,7 @@ pub(crate) fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 /// | match | right | solid, green | unchanged | rank |
 /// | non-match | wrong | dashed, red | unchanged | rank |
 /// | ignored | ignored | dotted, grey | grey and faded | `-`: ignored images have no rank |
-/// | unknown | unknown | solid, grey | unchanged | `?`: the identity of the query or the image is unknown |
+/// | unknown | unknown | solid, grey | unchanged | `?`, or its rank if that is set: the identity is unknown |
 ///
 /// The rank and the distance are printed below each image, or the rank only if both do not fit. Frames differ
 /// by stroke as well as by colour, so the figure can be read in greyscale and by colour-blind readers.
@@ -103,12 +123,11 @@ pub(crate) fn sample(splits: &Splits, split: Split, index: usize) -> &Sample {
 /// use reid_eval::Relevance;
 /// use reid_vis::{RankedFigure, RankedRow, RankedTile, RgbImage};
 ///
-/// let tile = |distance, relevance| {
-///     RankedTile { picture: RgbImage::new(64, 128), distance, relevance, rank: None }
-/// };
+/// let tile = |distance, relevance| RankedTile::new(RgbImage::new(64, 128), distance, relevance);
 /// let row = RankedRow {
 ///     query: RgbImage::new(64, 128),
 ///     found: vec![tile(0.21, Relevance::Match), tile(0.48, Relevance::NonMatch)],
+///     ..RankedRow::default()
 /// };
 /// let picture = RankedFigure::new().draw(&[row.clone(), row]);
 /// assert!(picture.width() > 3 * 64 && picture.height() > 2 * 128);
@@ -175,25 +194,14 @@ impl RankedFigure {
         let under = query.top + query.height + THICKNESS + TEXT_GAP;
         let centre = MARGIN + self.column_width() / 2;
         canvas.text("query", (centre, under), Align::Centre, INK);
-        let mut rank = 0;
-        for (index, tile) in row.found.iter().enumerate() {
+        for (index, (tile, number)) in row.found.iter().zip(row.ranks()).enumerate() {
             let left = self.column(index);
             let area = self.area(left, top);
-            let number = match tile.relevance {
-                Relevance::Match | Relevance::NonMatch => {
-                    canvas.paste(&tile.picture, area);
-                    rank = tile.rank.unwrap_or(rank + 1);
-                    rank.to_string()
-                }
-                Relevance::Ignored => {
-                    canvas.paste(&faded(&tile.picture), area);
-                    "-".to_owned()
-                }
-                Relevance::Unknown => {
-                    canvas.paste(&tile.picture, area);
-                    "?".to_owned()
-                }
-            };
+            if tile.relevance == Relevance::Ignored {
+                canvas.paste(&faded(&tile.picture), area);
+            } else {
+                canvas.paste(&tile.picture, area);
+            }
             frame(tile.relevance).draw_around(canvas, area);
             let right = left + self.column_width();
             canvas.text(&number, (left, under), Align::Left, INK);
@@ -231,6 +239,22 @@ impl RankedFigure {
 impl RankedRow {
     fn has(&self, relevance: Relevance) -> bool {
         self.found.iter().any(|tile| tile.relevance == relevance)
+    }
+
+    /// The rank of each gallery image, as figures and pages print it.
+    pub(crate) fn ranks(&self) -> Vec<String> {
+        let mut rank = 0;
+        let ranks = self.found.iter().map(|tile| match tile.relevance {
+            Relevance::Match | Relevance::NonMatch => {
+                rank = tile.rank.unwrap_or(rank + 1);
+                rank.to_string()
+            }
+            Relevance::Ignored => "-".to_owned(),
+            Relevance::Unknown => tile
+                .rank
+                .map_or_else(|| "?".to_owned(), |rank| rank.to_string()),
+        });
+        ranks.collect()
     }
 }
 
@@ -274,7 +298,8 @@ fn frame(relevance: Relevance) -> Frame {
     }
 }
 
-fn name(relevance: Relevance) -> &'static str {
+/// The word for a relevance in a legend or a caption.
+pub(crate) fn name(relevance: Relevance) -> &'static str {
     match relevance {
         Relevance::Match => "right",
         Relevance::NonMatch => "wrong",
@@ -339,15 +364,11 @@ mod tests {
 
     fn row(relevances: &[Relevance]) -> RankedRow {
         let picture = || RgbImage::from_pixel(5, 9, BLUE);
-        let tile = |&relevance| RankedTile {
-            picture: picture(),
-            distance: 0.5,
-            relevance,
-            rank: None,
-        };
+        let tile = |&relevance| RankedTile::new(picture(), 0.5, relevance);
         RankedRow {
             query: picture(),
             found: relevances.iter().map(tile).collect(),
+            ..RankedRow::default()
         }
     }
 
@@ -424,6 +445,13 @@ mod tests {
         let text = 12 + 3 + 128 + 3 + 3..12 + 3 + 128 + 3 + 3 + 16;
         let white = |x| text.clone().all(|y| *picture.get_pixel(x, y) == WHITE);
         assert!((left..FIRST + PITCH + 70).all(white));
+    }
+
+    #[test]
+    fn an_image_of_unknown_identity_has_a_rank_only_if_it_is_given() {
+        let mut row = row(&[R, Relevance::Unknown, I, Relevance::Unknown, W]);
+        row.found[3].rank = Some(7);
+        assert_eq!(row.ranks(), ["1", "?", "-", "7", "2"]);
     }
 
     #[test]

@@ -213,6 +213,18 @@ pub enum Error {
         /// How to choose one of them.
         advice: &'static str,
     },
+    /// Published weights are those of a network that this library does not have.
+    #[error("{}: expected {expected}, found {found} (`{key}`)", path.display())]
+    OtherNetwork {
+        /// The file.
+        path: PathBuf,
+        /// A key of the file that shows it.
+        key: String,
+        /// The networks that can be loaded.
+        expected: &'static str,
+        /// The network or the layers of the file.
+        found: &'static str,
+    },
     /// Two tensors of a file have the same key after renaming.
     #[error("{}: two tensors have the key `{key}` after renaming", path.display())]
     DuplicateKey {

@@ -8,10 +8,31 @@
 //! | [`pspnet`] | deep stem, output stride 8 | PPM | semseg |
 //! | [`ocnet_baseline`], the baseline of Table 6 | deep stem, output stride 8 | plain | |
 //! | [`rga`], RGA-SC of Table 6 | deep stem, output stride 8 | plain, with attention | |
+//! | [`mmseg_pspnet`] | `ResNetV1c`, output stride 8 | PPM | mmsegmentation |
+//! | [`mmseg_deeplab_v3`] | `ResNetV1c`, output stride 8 | ASPP without projection | mmsegmentation |
 //!
 //! [`load_published`](crate::weights::load_published) loads the published weights. The settings of Table 6
 //! are those of OCNet, [`SegmentationRecipe::ocnet`](reid_train::SegmentationRecipe::ocnet). The baseline
 //! has no auxiliary head.
+//!
+//! # mmsegmentation
+//!
+//! The published networks of mmsegmentation differ from torchvision's and semseg's in the stem, in the
+//! dilation, in the head and in how logits are resized. These can be loaded, with the names of its
+//! checkpoints:
+//!
+//! | network there | here |
+//! |---|---|
+//! | `pspnet_r50-d8`, `pspnet_r101-d8` | [`mmseg_pspnet`] |
+//! | `deeplabv3_r50-d8`, `deeplabv3_r101-d8` | [`mmseg_deeplab_v3`] |
+//! | the same with `r50b` or `r101b`, the backbone of torchvision | with `config.backbone.stem = Stem::Large(MaxPool::Padded)` |
+//! | configurations with `align_corners`, such as those for crops of 769 x 769 | with `Alignment::Corners` in the model and in the PPM |
+//! | an `FCNHead` with `num_convs=1` and `concat_input=False` | [`DecodeHeadConfig::auxiliary`] as the head |
+//!
+//! Others are rejected: an `FCNHead` of several convolutions, which `fcn_r50-d8` has, DeepLabV3+, `UPerHead`,
+//! cascades of heads, and `ResNetV1d` ([`Error::OtherNetwork`](crate::Error::OtherNetwork)). Any other network
+//! is rejected with the list of the keys that do not fit. Names do not show the stride in the first
+//! convolution of a block (`style='caffe'`), which this library does not have.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -92,6 +113,33 @@ pub fn pspnet(backbone: ResNetConfig) -> SegmentationConfig<PyramidPoolingConfig
         .with_alignment(Alignment::Corners)
 }
 
+/// mmsegmentation's `PSPNet` with an auxiliary head, `pspnet_r50-d8`: 48,975,494 parameters with a ResNet-50
+/// and 19 classes. `backbone` is a bottleneck network without dilation, such as `ResNetConfig::resnet50()`.
+#[must_use]
+pub fn mmseg_pspnet(backbone: ResNetConfig) -> SegmentationConfig<PyramidPoolingConfig> {
+    let mut head = DecodeHeadConfig::pyramid_pooling();
+    head.context.alignment = Alignment::Edges;
+    SegmentationConfig::new(v1c(backbone), head).with_auxiliary(DecodeHeadConfig::auxiliary())
+}
+
+/// mmsegmentation's `DeepLabV3` with an auxiliary head, `deeplabv3_r50-d8`: 68,113,030 parameters with a
+/// ResNet-50 and 19 classes. `backbone` is a bottleneck network without dilation, such as
+/// `ResNetConfig::resnet50()`.
+#[must_use]
+pub fn mmseg_deeplab_v3(backbone: ResNetConfig) -> SegmentationConfig<AsppConfig> {
+    let context = AsppConfig::new().with_channels(512).with_project(false);
+    let mut head = DecodeHeadConfig::from_context(context, 512);
+    head.dropout = Some(Dropout::channels(0.1));
+    SegmentationConfig::new(v1c(backbone), head).with_auxiliary(DecodeHeadConfig::auxiliary())
+}
+
+/// mmsegmentation's `ResNetV1c` with `contract_dilation`.
+fn v1c(backbone: ResNetConfig) -> ResNetConfig {
+    backbone
+        .with_stem(Stem::DeepHalf(MaxPool::Padded))
+        .with_dilation(Dilation::Stride8(FirstDilation::Previous))
+}
+
 /// The baseline of OCNet and of Table 6, without an auxiliary head.
 ///
 /// OCNet's max pooling rounds sizes up. For images of 4n + 1 pixels per side, such as 769, that is the same.
@@ -154,5 +202,10 @@ mod tests {
         let model = rga(backbone(), 32).init(size, 19, &init);
         let expected = stem + plain + 823_396 + 512 * 19 + auxiliary;
         assert_eq!(parameters::count(&model), expected);
+        let backbone = ResNetConfig::resnet50;
+        let model = mmseg_pspnet(backbone()).init(size, 19, &init);
+        assert_eq!(parameters::count(&model), 48_975_494);
+        let model = mmseg_deeplab_v3(backbone()).init(size, 19, &init);
+        assert_eq!(parameters::count(&model), 68_113_030);
     }
 }

@@ -1,4 +1,4 @@
-//! Segmentation models load weights with the names of torchvision and semseg.
+//! Segmentation models load weights with the names of torchvision, semseg and mmsegmentation.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use burn::{
 use reid_core::{InputSize, Seed};
 use reid_nn::{
     Init,
-    backbone::{Dilation, FirstDilation, ResNetConfig},
-    segmentation::{PyramidPoolingConfig, SegmentationConfig},
+    backbone::{Dilation, FirstDilation, MaxPool, ResNetConfig, Stem},
+    segmentation::{AsppConfig, DecodeHeadConfig, PyramidPoolingConfig, SegmentationConfig},
 };
 use reid_zoo::{
     segmentation,
@@ -130,6 +130,38 @@ fn semseg(key: &str) -> String {
     renamed.unwrap_or_else(|| panic!("no published name of {key}"))
 }
 
+/// mmsegmentation's name of a tensor. `conv` is the name of the convolution of the head.
+fn mmseg(key: &str, conv: &str) -> String {
+    let names = [
+        ("backbone.conv1.", "backbone.stem.0."),
+        ("backbone.bn1.", "backbone.stem.1."),
+        ("backbone.deep.0.conv.", "backbone.stem.3."),
+        ("backbone.deep.0.bn.", "backbone.stem.4."),
+        ("backbone.deep.1.conv.", "backbone.stem.6."),
+        ("backbone.deep.1.bn.", "backbone.stem.7."),
+        ("backbone.layer", "backbone.layer"),
+        ("head.conv.", conv),
+        ("head.classifier.", "decode_head.conv_seg."),
+        ("auxiliary.conv.", "auxiliary_head.convs.0."),
+        ("auxiliary.classifier.", "auxiliary_head.conv_seg."),
+        // The mean is not in the list of the dilated convolutions.
+        ("head.context.convs.4.", "decode_head.image_pool.1."),
+        ("head.context.convs.", "decode_head.aspp_modules."),
+    ];
+    if let Some(rest) = key.strip_prefix("head.context.features.") {
+        let (index, rest) = rest.split_once('.').expect("an index");
+        return format!("decode_head.psp_modules.{index}.1.{rest}");
+    }
+    let renamed = names.iter().find_map(|(ours, theirs)| {
+        let rest = key.strip_prefix(ours)?;
+        Some(format!("{theirs}{rest}"))
+    });
+    renamed.unwrap_or_else(|| panic!("no published name of {key}"))
+}
+
+/// The name of the convolution of a head with a context block.
+const BOTTLENECK: &str = "decode_head.bottleneck.";
+
 fn pspnet() -> SegmentationConfig<PyramidPoolingConfig> {
     segmentation::pspnet(backbone())
 }
@@ -155,6 +187,124 @@ fn pspnet_loads_with_the_names_of_semseg() {
     assert_loads(build, |key| format!("module.{}", semseg(key)));
 }
 
+#[test]
+fn networks_load_with_the_names_of_mmsegmentation() {
+    let device = Device::default();
+    let init = |seed| Init::new(Seed::new(seed), &device);
+    let config = segmentation::mmseg_pspnet(backbone());
+    let build = |seed| config.init(SIZE, 5, &init(seed));
+    assert_loads(build, |key| mmseg(key, BOTTLENECK));
+    assert_loads(build, |key| format!("module.{}", mmseg(key, BOTTLENECK)));
+    // The backbone of torchvision.
+    let mut config = config.clone();
+    config.backbone.stem = Stem::Large(MaxPool::Padded);
+    let build = |seed| config.init(SIZE, 5, &init(seed));
+    let name = |key: &str| match key.strip_prefix("backbone.") {
+        Some(_) => key.to_owned(),
+        None => mmseg(key, BOTTLENECK),
+    };
+    assert_loads(build, name);
+
+    let mut config = segmentation::mmseg_deeplab_v3(backbone());
+    config.head.context.channels = 6;
+    config.head = config.head.with_channels(8);
+    let build = |seed| config.init(SIZE, 5, &init(seed));
+    assert_loads(build, |key| mmseg(key, BOTTLENECK));
+
+    let head = DecodeHeadConfig::auxiliary().with_channels(8);
+    let backbone = segmentation::mmseg_pspnet(backbone()).backbone;
+    let config = SegmentationConfig::new(backbone, head);
+    let build = |seed| config.init(SIZE, 5, &init(seed));
+    assert_loads(build, |key| mmseg(key, "decode_head.convs.0."));
+}
+
+/// A tensor, the name that it gets, and the network that has this name.
+const OTHERS: [(&str, &str, &str); 5] = [
+    (
+        "head.conv.bn.weight",
+        "decode_head.convs.1.bn.weight",
+        "an `FCNHead` of several convolutions",
+    ),
+    (
+        "head.conv.bn.weight",
+        "decode_head.conv_cat.bn.weight",
+        "an `FCNHead` of several convolutions",
+    ),
+    (
+        "head.conv.bn.weight",
+        "decode_head.c1_bottleneck.bn.weight",
+        "the head of DeepLabV3+",
+    ),
+    (
+        "head.conv.bn.weight",
+        "decode_head.lateral_convs.0.bn.weight",
+        "a `UPerHead`",
+    ),
+    (
+        "backbone.layer1.0.downsample.1.weight",
+        "backbone.layer1.0.downsample.2.weight",
+        "a backbone whose shortcuts pool, such as `ResNetV1d`",
+    ),
+];
+
+#[test]
+fn other_networks_of_mmsegmentation_are_rejected_by_their_names() {
+    let folder = tempdir().expect("a folder");
+    let published = folder.path().join("published");
+    let device = Device::default();
+    let init = Init::new(Seed::new(1), &device);
+    let mut model = segmentation::mmseg_pspnet(backbone()).init(SIZE, 5, &init);
+    let bytes = save(&model, &folder.path().join("model.safetensors"));
+    for (ours, theirs, found) in OTHERS {
+        rename(&bytes, &published, |key| {
+            let other = (key == ours).then(|| theirs.to_owned());
+            Some(other.unwrap_or_else(|| mmseg(key, BOTTLENECK)))
+        });
+        let error = weights::load_published(&mut model, &published);
+        let error = error.expect_err(found).to_string();
+        let key = theirs.strip_prefix("backbone.").unwrap_or(theirs);
+        assert!(error.contains(&format!("{found} (`{key}`)")), "{error}");
+    }
+}
+
+/// The error lists the keys that do not fit.
+#[test]
+fn weights_of_another_head_or_stem_are_rejected() {
+    let folder = tempdir().expect("a folder");
+    let published = folder.path().join("published");
+    let device = Device::default();
+    let init = Init::new(Seed::new(1), &device);
+    let mut config = segmentation::mmseg_pspnet(backbone());
+    config.head = config.head.with_channels(8);
+    let model = config.init(SIZE, 5, &init);
+    let bytes = save(&model, &folder.path().join("model.safetensors"));
+    rename(&bytes, &published, |key| Some(mmseg(key, BOTTLENECK)));
+
+    let mut deeplab = segmentation::mmseg_deeplab_v3(backbone());
+    deeplab.head.context.channels = 6;
+    deeplab.head = deeplab.head.with_channels(8);
+    let error = weights::load_published(&mut deeplab.init(SIZE, 5, &init), &published);
+    let error = error.expect_err("another head").to_string();
+    for key in [
+        "head.context.convs.0.conv.weight",
+        "head.context.features.0.conv.weight",
+    ] {
+        assert!(error.contains(key), "{error}");
+    }
+    for (stem, expected) in [
+        (Stem::Large(MaxPool::Padded), "backbone.stem.0.weight"),
+        (
+            Stem::Deep(MaxPool::Padded),
+            "backbone.conv1.weight: expected [2, 3, 3, 3], found [1, 3, 3, 3]",
+        ),
+    ] {
+        config.backbone.stem = stem;
+        let error = weights::load_published(&mut config.init(SIZE, 5, &init), &published);
+        let error = error.expect_err("another stem").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 /// The weights of semseg's backbone, which are trained on ImageNet.
 #[test]
 fn a_deep_stem_loads_with_the_names_of_semseg() {
@@ -169,6 +319,19 @@ fn a_deep_stem_loads_with_the_names_of_semseg() {
         let key = key.replace("deep.0.bn.", "bn2.");
         let key = key.replace("deep.1.conv.", "conv3.");
         Some(key.replace("deep.1.bn.", "bn3."))
+    });
+    let mut found = build(2).backbone;
+    weights::load_backbone(&mut found, file("published")).expect("fits");
+    assert!(save(&found, &file("copy.safetensors")) == expected);
+
+    // The names and the stem of mmsegmentation.
+    let config = segmentation::mmseg_pspnet(backbone());
+    let build = |seed| config.init(SIZE, 5, &Init::new(Seed::new(seed), &device));
+    let model = build(1).backbone.map(&mut Numbered(0.0));
+    let expected = save(&model, &file("model.safetensors"));
+    rename(&expected, &file("published"), |key| {
+        let key = mmseg(&format!("backbone.{key}"), BOTTLENECK);
+        key.strip_prefix("backbone.").map(str::to_owned)
     });
     let mut found = build(2).backbone;
     weights::load_backbone(&mut found, file("published")).expect("fits");
@@ -242,6 +405,14 @@ fn settings_that_are_not_used_are_not_written() {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert_eq!(serde_json::from_str(&text).ok(), Some(config));
+    let aspp = serde_json::to_string(&AsppConfig::new()).expect("JSON");
+    assert_eq!(aspp, r#"{"rates":[12,24,36],"channels":256}"#);
+    let config = segmentation::mmseg_deeplab_v3(ResNetConfig::resnet50());
+    let deeplab = serde_json::to_string(&config).expect("JSON");
+    for part in [r#""stem":{"deep-half":"padded"}"#, r#""project":false"#] {
+        assert!(deeplab.contains(part), "{part} in {deeplab}");
+    }
+    assert_eq!(serde_json::from_str(&deeplab).ok(), Some(config));
     let misspelt = text
         .replace("\"rates\"", "\"rate\"")
         .replace("\"bias\"", "\"bia\"");

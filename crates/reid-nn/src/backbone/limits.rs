@@ -75,8 +75,11 @@ impl<I: BlockConfig + Clone, A: BlockConfig> ResNetConfig<I, A> {
         }
         let expected = "none or b for blocks with 1 hidden channel";
         problems.require("ibn", self.ibn != Ibn::A || hidden != 1, expected, "a");
-        let holds = self.ibn != Ibn::B || !matches!(self.stem, Stem::Deep(_));
+        let holds = self.ibn != Ibn::B || !self.stem.is_deep();
         problems.require("ibn", holds, "none or a for a deep stem", "b");
+        let holds = !matches!(self.stem, Stem::DeepHalf(_)) || self.width.is_multiple_of(2);
+        let expected = "an even number for a deep stem of half the channels";
+        problems.require("width", holds, expected, self.width);
     }
 
     /// Adds the problems of the blocks in the sockets. The network itself must be valid and fit the images.

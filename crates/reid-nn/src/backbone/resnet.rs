@@ -75,7 +75,8 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
         Problems::refuse("a ResNet", |problems| self.validate(input, problems));
         let shapes = self.shapes(input);
         let (kernel, stride) = self.stem.convolution();
-        let conv1 = convolution::square([input.channels, self.width], kernel, stride, 1);
+        let stem_width = self.stem.first_channels(self.width);
+        let conv1 = convolution::square([input.channels, stem_width], kernel, stride, 1);
         let layer = |stage: usize| {
             let init = init.named("layer").at(stage);
             self.stage(stage).init(shapes[stage], &init)
@@ -88,16 +89,15 @@ impl<I: BlockConfig + Clone, A: BlockConfig> BlockConfig for ResNetConfig<I, A> 
         };
         ResNet {
             conv1: init.conv2d(&conv1.with_initializer(self.fan.initializer())),
-            bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(self.width).init(init.device())),
+            bn1: (self.ibn != Ibn::B).then(|| BatchNormConfig::new(stem_width).init(init.device())),
             in1: (self.ibn == Ibn::B)
-                .then(|| InstanceNormConfig::new(self.width).init(init.device())),
-            deep: matches!(self.stem, Stem::Deep(_)).then(|| {
-                let width = self.width;
+                .then(|| InstanceNormConfig::new(stem_width).init(init.device())),
+            deep: self.stem.is_deep().then(|| {
                 let layer = |to, index| {
-                    let config = convolution::square([width, to], 3, 1, 1);
+                    let config = convolution::square([stem_width, to], 3, 1, 1);
                     ConvNorm::new(&config, &init.named("deep").at(index))
                 };
-                (layer(width, 0), layer(2 * width, 1))
+                (layer(stem_width, 0), layer(2 * stem_width, 1))
             }),
             layer1: layer(0),
             layer2: layer(1),
@@ -234,7 +234,7 @@ mod tests {
         let pools = [MaxPool::Padded, MaxPool::Ceil];
         for stem in pools
             .into_iter()
-            .flat_map(|pool| [Stem::Large(pool), Stem::Deep(pool)])
+            .flat_map(|pool| [Stem::Large(pool), Stem::Deep(pool), Stem::DeepHalf(pool)])
         {
             for size in [InputSize::new(64, 32), InputSize::new(70, 33)] {
                 let config = ResNetConfig::resnet18().with_width(2).with_stem(stem);
@@ -307,6 +307,23 @@ mod tests {
         // The published backbone of PSPNet: semseg's deep stem with an entry of 128 channels.
         assert_eq!(parameters::count(&network), 42_623_936);
         assert_eq!(config.shapes(image)[0], FeatureShape::new(128, 16, 16));
+        // mmsegmentation's ResNetV1c-50 has 19,232 parameters more than torchvision's 23,508,032.
+        let config = ResNetConfig::resnet50().with_stem(Stem::DeepHalf(MaxPool::Padded));
+        let network = config.init(image, &fixtures::init(&device));
+        assert_eq!(parameters::count(&network), 23_527_264);
+        assert_eq!(config.shapes(image)[0], FeatureShape::new(64, 16, 16));
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "width: expected an even number for a deep stem of half the channels, \
+                               found 3"
+    )]
+    fn an_odd_width_of_a_halved_stem_panics() {
+        let config = ResNetConfig::resnet18().with_width(3);
+        let config = config.with_stem(Stem::DeepHalf(MaxPool::Padded));
+        let image = InputSize::new(64, 64).rgb();
+        let _ = config.init(image, &fixtures::init(&Device::default()));
     }
 
     #[test]

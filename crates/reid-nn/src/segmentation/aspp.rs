@@ -22,8 +22,24 @@ pub struct AsppConfig {
     /// The dilations of the 3 x 3 convolutions, from 1 to 1024; 12, 24 and 36 in torchvision, for an output
     /// stride of 8. The paper has half of them for an output stride of 16.
     pub rates: Vec<usize>,
-    /// The channels of each convolution and of the result; 256 in the paper.
+    /// The channels of each convolution; 256 in the paper.
     pub channels: usize,
+    /// Whether a 1 x 1 convolution reduces the result to these channels, as in the paper and in torchvision.
+    /// In mmsegmentation, the 3 x 3 convolution of the head reduces it.
+    #[serde(default = "projected", skip_serializing_if = "is_projected")]
+    pub project: bool,
+}
+
+const fn projected() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_projected(project: &bool) -> bool {
+    *project
 }
 
 impl AsppConfig {
@@ -33,6 +49,7 @@ impl AsppConfig {
         Self {
             rates: vec![12, 24, 36],
             channels: 256,
+            project: true,
         }
     }
 
@@ -43,11 +60,23 @@ impl AsppConfig {
         self
     }
 
-    /// Sets the channels of each convolution and of the result.
+    /// Sets the channels of each convolution.
     #[must_use]
     pub fn with_channels(mut self, channels: usize) -> Self {
         self.channels = channels;
         self
+    }
+
+    /// Sets whether a 1 x 1 convolution reduces the result to these channels.
+    #[must_use]
+    pub fn with_project(mut self, project: bool) -> Self {
+        self.project = project;
+        self
+    }
+
+    /// The number of convolutions side by side: the 1 x 1 one, the dilated ones and that of the mean.
+    fn count(&self) -> usize {
+        self.rates.len().saturating_add(2)
     }
 }
 
@@ -65,7 +94,10 @@ impl Default for AsppConfig {
 /// cᵢ = relu(BN(Wᵢ · x))                     3 x 3, dilated by the i-th rate
 /// cₙ = relu(BN(Wₙ · mean_hw(x)))            at every position
 /// y = relu(BN(W · [c₀, …, cₙ]))             [batch, channels, height, width]
+/// y = [cₙ, c₀, …, cₙ₋₁]                     [batch, (n + 1)·channels, height, width] without `project`
 /// ```
+///
+/// Without `project`, the mean is first, as in mmsegmentation.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -83,8 +115,8 @@ impl Default for AsppConfig {
 pub struct Aspp {
     /// The 1 x 1 convolution, the dilated ones, and the one of the mean.
     pub convs: Vec<ConvNorm>,
-    /// The convolution that reduces their channels.
-    pub project: ConvNorm,
+    /// The convolution that reduces their channels, if there is one.
+    pub project: Option<ConvNorm>,
 }
 
 impl BlockConfig for AsppConfig {
@@ -106,15 +138,16 @@ impl BlockConfig for AsppConfig {
         let convs: Vec<_> = convs
             .map(|(index, config)| ConvNorm::new(&config, &init.at(index)))
             .collect();
-        let project = convolution([convs.len() * self.channels, self.channels], 1, 1);
-        Aspp {
-            project: ConvNorm::new(&project, &init.named("project")),
-            convs,
-        }
+        let project = self.project.then(|| {
+            let config = convolution([convs.len() * self.channels, self.channels], 1, 1);
+            ConvNorm::new(&config, &init.named("project"))
+        });
+        Aspp { convs, project }
     }
 
     fn output(&self, input: FeatureShape) -> FeatureShape {
-        input.with_channels(self.channels)
+        let count = if self.project { 1 } else { self.count() };
+        input.with_channels(count * self.channels)
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
@@ -142,14 +175,23 @@ impl Block for Aspp {
         let mean = mean.reshape([batch, channels, 1, 1]);
         let mean = self.convs[last].apply(mean, Epilogue::Relu);
         let [_, channels, _, _] = mean.dims();
-        all.push(mean.expand([batch, channels, height, width]));
-        self.project.apply(Tensor::cat(all, 1), Epilogue::Relu)
+        let mean = mean.expand([batch, channels, height, width]);
+        match &self.project {
+            Some(project) => {
+                all.push(mean);
+                project.apply(Tensor::cat(all, 1), Epilogue::Relu)
+            }
+            None => {
+                all.insert(0, mean);
+                Tensor::cat(all, 1)
+            }
+        }
     }
 
     fn fold_batch_norm(self) -> Self {
         Self {
             convs: self.convs.into_iter().map(ConvNorm::folded).collect(),
-            project: self.project.folded(),
+            project: self.project.map(ConvNorm::folded),
         }
     }
 }
@@ -178,6 +220,30 @@ mod tests {
         let expected = context.forward(features.clone());
         let found = context.fold_batch_norm().forward(features);
         assert!((found - expected).abs().max().into_scalar::<f32>() < 1e-5);
+    }
+
+    #[test]
+    fn without_a_projection_the_mean_is_first() {
+        let (device, input) = (Device::default(), FeatureShape::new(3, 5, 4));
+        let config = AsppConfig::new().with_channels(2).with_rates(vec![2]);
+        let with = fixtures::weights(config.init(input, &fixtures::init(&device)));
+        let config = config.with_project(false);
+        assert_eq!(config.output(input).channels, 6);
+        let mut without = config.init(input, &fixtures::init(&device));
+        without.convs.clone_from(&with.convs);
+        let features = fixtures::tensor([2, 3, 5, 4], -1.0..1.0, &device);
+        let found = without.forward(features.clone());
+        assert_eq!(found.dims(), [2, 6, 5, 4]);
+        // The order of torchvision, projected.
+        let (mean, convs) = (found.clone().narrow(1, 0, 2), found.narrow(1, 2, 4));
+        let project = with.project.as_ref().expect("a projection");
+        let all = Tensor::cat(vec![convs, mean.clone()], 1);
+        let projected = project.apply(all, Epilogue::Relu);
+        let expected = with.forward(features);
+        assert!((projected - expected).abs().max().into_scalar::<f32>() < 1e-6);
+        // The mean has the same value at every position.
+        let spread = mean.clone().narrow(3, 0, 1) - mean.narrow(3, 3, 1);
+        assert!(spread.abs().max().into_scalar::<f32>() < 1e-6);
     }
 
     #[test]

@@ -249,7 +249,8 @@ pub struct DecodeHead<C = Identity, A = Identity> {
     pub attention: Option<A>,
     /// The 1 x 1 convolution to the logits.
     pub classifier: Conv2d,
-    negative_slope: f64,
+    /// The slope of the activation below 0; 0 is ReLU.
+    pub negative_slope: f64,
     #[module(skip)]
     context_dropout: Option<Dropout>,
     #[module(skip)]

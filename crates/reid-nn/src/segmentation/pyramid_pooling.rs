@@ -96,10 +96,12 @@ impl Default for PyramidPoolingConfig {
 pub struct PyramidPooling {
     /// The convolution of each grid.
     pub features: Vec<ConvNorm>,
+    /// The side of each grid.
     #[module(skip)]
-    bins: Vec<usize>,
+    pub bins: Vec<usize>,
+    /// How the grids are resized to the feature map.
     #[module(skip)]
-    alignment: Alignment,
+    pub alignment: Alignment,
 }
 
 impl BlockConfig for PyramidPoolingConfig {

@@ -1,5 +1,6 @@
-//! Exported files, run by another runtime: their embeddings, their content, and errors.
+//! Exported files, run by another runtime: their outputs, their content, and errors.
 
 mod files;
 mod parity;
 mod runtime;
+mod segmentation;

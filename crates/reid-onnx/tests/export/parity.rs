@@ -1,10 +1,10 @@
 //! Exported networks compute the same embeddings in another runtime, RTen, for every batch size.
 //!
 //! If the environment variable `REID_ONNX_FILES` names a folder, the files are kept there with their images
-//! and embeddings, and ONNX Runtime can check them too:
+//! and outputs, also those of segmentation models, and ONNX Runtime can check them too:
 //!
 //! ```sh
-//! REID_ONNX_FILES=/tmp/files cargo test -p reid-onnx --test export parity
+//! REID_ONNX_FILES=/tmp/files cargo test -p reid-onnx --test export
 //! python3 crates/reid-onnx/tests/check_files.py /tmp/files
 //! ```
 

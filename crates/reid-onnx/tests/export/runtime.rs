@@ -58,17 +58,22 @@ pub(crate) fn images(batch: usize, InputSize { height, width }: InputSize) -> Te
 
 /// Computes embeddings with RTen from the bytes of an ONNX file.
 pub(crate) fn run(file: &[u8], images: Tensor<4>) -> Vec<f32> {
+    run_as::<2>(file, images)
+}
+
+/// Computes an output of rank `D` with RTen from the bytes of an ONNX file.
+pub(crate) fn run_as<const D: usize>(file: &[u8], images: Tensor<4>) -> Vec<f32> {
     let dims = images.dims();
     let values: Vec<f32> = images.into_data().try_to_vec().expect("f32");
     let model = rten::Model::load(file.to_vec()).expect("a file with known operators");
     let input = NdTensor::from_data(dims, values);
-    let output = model.run_one(input.into(), None).expect("embeddings");
-    let embeddings: NdTensor<f32, 2> = output.try_into().expect("a matrix of f32");
-    embeddings.into_data()
+    let output = model.run_one(input.into(), None).expect("an output");
+    let output: NdTensor<f32, D> = output.try_into().expect("f32 values of this rank");
+    output.into_data()
 }
 
 /// Fails unless values differ by at most 1e-4 of the largest.
-pub(crate) fn assert_close(name: &str, found: &[f32], expected: Tensor<2>) {
+pub(crate) fn assert_close<const D: usize>(name: &str, found: &[f32], expected: Tensor<D>) {
     let expected: Vec<f32> = expected.into_data().try_to_vec().expect("f32");
     assert_eq!(found.len(), expected.len(), "{name}");
     let pairs = found.iter().zip(&expected);
@@ -76,12 +81,17 @@ pub(crate) fn assert_close(name: &str, found: &[f32], expected: Tensor<2>) {
     let largest = expected.iter().fold(0.0, |most: f32, b| most.max(b.abs()));
     assert!(
         largest > 0.0 && difference <= 1e-4 * largest,
-        "{name}: embeddings of up to {largest} differ by {difference}"
+        "{name}: values of up to {largest} differ by {difference}"
     );
 }
 
-/// Keeps a file, its images and their embeddings for `check_files.py`, if `REID_ONNX_FILES` names a folder.
-pub(crate) fn keep(name: &str, file: &[u8], images: &Tensor<4>, embeddings: &Tensor<2>) {
+/// Keeps a file, its images and their outputs for `check_files.py`, if `REID_ONNX_FILES` names a folder.
+pub(crate) fn keep<const D: usize>(
+    name: &str,
+    file: &[u8],
+    images: &Tensor<4>,
+    outputs: &Tensor<D>,
+) {
     let Some(folder) = env::var_os("REID_ONNX_FILES") else {
         return;
     };
@@ -99,9 +109,6 @@ pub(crate) fn keep(name: &str, file: &[u8], images: &Tensor<4>, embeddings: &Ten
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(path(".onnx"), file).expect("written");
     fs::write(path(&format!(".{batch}.images")), bytes(images.to_data())).expect("written");
-    fs::write(
-        path(&format!(".{batch}.embeddings")),
-        bytes(embeddings.to_data()),
-    )
-    .expect("written");
+    let outputs = bytes(outputs.to_data());
+    fs::write(path(&format!(".{batch}.outputs")), outputs).expect("written");
 }

@@ -26,7 +26,7 @@ pub trait PublishedBackbone: Module {
 /// | network | names of |
 /// |---|---|
 /// | ResNet, ResNeXt | torchvision |
-/// | ResNet with a deep stem | semseg (`conv3` for the last convolution of the stem, or `layer0.6`) |
+/// | ResNet with a deep stem | semseg (`conv3` for the last convolution of the stem, or `layer0.6`); mmsegmentation (`stem.6`) with the stem [`DeepHalf`](reid_nn::backbone::Stem::DeepHalf) |
 /// | SE-ResNeXt | Cadene (`layer0.conv1`, `se_module.fc1`) |
 /// | ResNet with IBN-a or IBN-b | `XingangPan`'s IBN-Net (`bn1.IN`, `bn1.BN`, `IN`) |
 /// | ResNet for CIFAR | akamaster's `pytorch_resnet_cifar10` (`layer1.0.conv1`, `shortcut.0`) |
@@ -71,19 +71,15 @@ pub fn load_backbone<B: PublishedBackbone>(
     weights.load_into(backbone)
 }
 
-/// The published prefixes of the layers of a deep stem, and the fields of this library. `PSPNet` has a
-/// `Sequential`, and the weights of its backbone have names.
-const DEEP_STEM: [(&str, &str); 10] = [
-    ("conv2.", "deep.0.conv."),
-    ("bn2.", "deep.0.bn."),
-    ("conv3.", "deep.1.conv."),
-    ("bn3.", "deep.1.bn."),
-    ("layer0.0.", "conv1."),
-    ("layer0.1.", "bn1."),
-    ("layer0.3.", "deep.0.conv."),
-    ("layer0.4.", "deep.0.bn."),
-    ("layer0.6.", "deep.1.conv."),
-    ("layer0.7.", "deep.1.bn."),
+/// The published names of the layers of a deep stem, and the fields of this library. semseg's `PSPNet` and
+/// mmsegmentation have a `Sequential`; in the weights of semseg's backbone, the layers have names.
+const DEEP_STEM: [([&str; 3], &str); 6] = [
+    (["conv1.", "layer0.0.", "stem.0."], "conv1."),
+    (["bn1.", "layer0.1.", "stem.1."], "bn1."),
+    (["conv2.", "layer0.3.", "stem.3."], "deep.0.conv."),
+    (["bn2.", "layer0.4.", "stem.4."], "deep.0.bn."),
+    (["conv3.", "layer0.6.", "stem.6."], "deep.1.conv."),
+    (["bn3.", "layer0.7.", "stem.7."], "deep.1.bn."),
 ];
 
 impl<I: Block, A: Block> PublishedBackbone for ResNet<I, A> {
@@ -92,8 +88,10 @@ impl<I: Block, A: Block> PublishedBackbone for ResNet<I, A> {
     fn rename(&self, weights: Weights) -> Result<Weights, Error> {
         let mut weights = weights.under("layer1.0.conv1.weight")?;
         if self.deep.is_some() {
-            for (from, to) in DEEP_STEM {
-                weights = weights.renamed(from, to);
+            for (theirs, ours) in DEEP_STEM {
+                for from in theirs {
+                    weights = weights.renamed(from, ours);
+                }
             }
         }
         let mut weights = with_optional_sockets(weights.renamed("layer0.", ""));

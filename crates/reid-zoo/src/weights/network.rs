@@ -96,7 +96,7 @@ impl PublishedNetwork for ArchitectureModel {
 /// | [`Architecture::ResNet`](crate::Architecture::ResNet) | torchvision (`fc`), akamaster (`linear`) |
 /// | [`Architecture::DenseNet`](crate::Architecture::DenseNet) | torchvision (`classifier`), andreasveit and bamos (`fc`) |
 /// | [`LightMbn`](crate::LightMbn) | the authors (`backone`, `global_branch`, `reduction_0`) |
-/// | [`SegmentationModel`](reid_nn::segmentation::SegmentationModel) | torchvision (`classifier.0.convs`, `aux_classifier`), semseg (`ppm`, `cls`, `aux`) |
+/// | [`SegmentationModel`](reid_nn::segmentation::SegmentationModel) | torchvision (`classifier.0.convs`, `aux_classifier`), semseg (`ppm`, `cls`, `aux`), mmsegmentation (`decode_head`, `auxiliary_head`; [which networks](crate::segmentation#mmsegmentation)) |
 ///
 /// The names of a backbone are those of [`load_backbone`](super::load_backbone).
 ///

@@ -224,7 +224,7 @@ impl<A: BlockConfig> OsNetConfig<A> {
     /// Adds a problem if the images are too small, and the problems of the blocks after stages. The
     /// hyper-parameters must be in range.
     pub(super) fn validate_shapes(&self, image: FeatureShape, problems: &mut Problems) {
-        if matches!(self.stem, Stem::Deep(_)) {
+        if self.stem.is_deep() {
             problems.require("stem", false, "large or small in an OSNet", "deep");
             return;
         }
