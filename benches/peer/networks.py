@@ -190,7 +190,7 @@ SHOWN += ["kernels", "kernel_milliseconds"]
 
 
 def summarise(what, reports):
-    """One row for each setting of a network: its speed and its ratio to PyTorch over rounds, and its memory."""
+    """One row for each setting of a network: its speed, its ratio to PyTorch over rounds, and its memory."""
     network, precision, mode, batch = what
     height, width = SIZES[network]
     speeds = {name: [report["images_per_second"] for report in of] for name, of in reports.items()}
@@ -200,8 +200,9 @@ def summarise(what, reports):
     for name, of in reports.items():
         best = max(1e3 * batch / report["milliseconds"]["min"] for report in of)
         ratios = [own / peer for own, peer in zip(speeds[name], fastest)]
-        row = {"network": network, "height": height, "width": width, "precision": precision, "mode": mode}
-        row |= {"batch": batch, "system": rounds.system(of[0]), "setting": name.partition(", ")[2] or "plain"}
+        row = {"network": network, "height": height, "width": width}
+        row |= {"precision": precision, "mode": mode, "batch": batch}
+        row |= {"system": rounds.system(of[0]), "setting": name.partition(", ")[2] or "plain"}
         row["images_per_second"] = f"{statistics.median(speeds[name]):.2f}"
         row["best_images_per_second"] = f"{best:.2f}"
         row["ratio"] = f"{statistics.median(ratios):.2f}" if ratios else ""

@@ -22,7 +22,8 @@ def add_arguments(parser, rounds):
     """Adds the arguments of comparisons."""
     group = parser.add_argument_group("without --one")
     group.add_argument("--rounds", type=int, default=rounds)
-    group.add_argument("--cores", type=cores, metavar="LIST", help="cores of all processes, such as 0-1 or 0,2")
+    help = "cores of all processes, such as 0-1 or 0,2; by default all"
+    group.add_argument("--cores", type=cores, metavar="LIST", help=help)
     return group
 
 

@@ -16,7 +16,7 @@ EXPORTED = {"rga": "rga-resnet50", "progressive": "progressive-cut-mix"}
 
 
 def exported(folder, networks, sizes):
-    """Exports the networks that are not in the folder yet. Returns the file of each."""
+    """Exports the networks that the folder does not have. Returns the file of each."""
     files = {network: folder / f"{network}.onnx" for network in networks}
     if missing := [network for network in networks if not files[network].exists()]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def exported(folder, networks, sizes):
 
 
 def load(runtime, file, threads, shape=None):
-    """Loads a network. Returns what a report says about the runtime, and a function from images to embeddings.
+    """Loads a network. Returns the name and version of the runtime, and a function from images to embeddings.
 
     With a shape of images the network is compiled for it; otherwise for any number of images.
     """

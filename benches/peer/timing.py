@@ -1,4 +1,4 @@
-"""Timing, and what a process reports about itself. Without PyTorch, so that the memory is that of the peer."""
+"""Timing, and what a process reports about itself. Without PyTorch, whose memory other peers do not need."""
 
 import json
 import resource
