@@ -7,6 +7,7 @@
 
 For each network, precision, mode and batch size, the settings of reid and of the peers are measured in
 rounds. Every round runs each setting in a new process, one after the other, and begins with another one.
+`--repeats` is their number at batch 8; smaller batches have more repeats, and larger ones fewer.
 The script prints a table. The speed of a setting is the median over rounds of the median over repeats; its
 best speed is that of the fastest repeat of all rounds. The ratio to the fastest setting of PyTorch is the
 median over rounds, in which both ran one after the other. `--csv` also writes the table for
@@ -87,9 +88,10 @@ def parser(description, modes):
 
 
 def repeats(settings, mode, batch):
-    """The number of repeats: half as many in training and fewer in large batches, but at least 3."""
+    """The number of repeats, with about as many images in every batch size, and half as many in training; at
+    least 3."""
     asked = settings.repeats if mode == "infer" else settings.repeats // 2
-    return max(asked * 8 // max(batch, 8), 3)
+    return max(asked * 8 // batch, 3)
 
 
 def peer_commands(settings, files, network, precision, mode, shared):

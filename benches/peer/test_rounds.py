@@ -90,8 +90,9 @@ class Summaries(Quiet):
         self.assertEqual(inference, ["PyTorch, channels-last", "PyTorch, frozen", "ONNX Runtime", *both])
         self.assertEqual(names("resnet50", "single", "train", 8), ["PyTorch, channels-last", "reid"])
         self.assertEqual(names("rga", "single", "infer", 8), ["ONNX Runtime", *both])
-        self.assertEqual(networks.repeats(settings, "infer", 64), 3)
-        self.assertEqual(networks.repeats(settings, "infer", 1), 10)
+        found = [networks.repeats(settings, "infer", batch) for batch in (1, 8, 16, 64)]
+        self.assertEqual(found, [80, 10, 5, 3])
+        self.assertEqual(networks.repeats(settings, "train", 8), 5)
 
     def test_boxes(self):
         reports = [{"system": "OpenVINO", "version": "1.0", "peak_memory_mb": m} for m in (5.5, 7.2)]
