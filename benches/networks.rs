@@ -16,17 +16,21 @@ use burn::{
     optim::GradientsParams,
     tensor::{Device, Distribution, Tensor},
 };
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::PossibleValue};
 use reid::{
     core::Seed,
     nn::{Init, Precision, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
-    train::{Learner, OptimizerConfig, ReidLearner},
-    zoo::{BranchedConfig, FncConfig, RgaConfig},
+    train::{Learner, ReidLearner},
+    zoo::{BranchedConfig, FncConfig, RgaConfig, recipes},
 };
 use serde_json::json;
 
-const CLASSES: usize = 751;
+/// The identities of Market-1501.
+const IDENTITIES: usize = 751;
+
+/// The classes of CIFAR-10.
+const CLASSES: usize = 10;
 
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "command-line flags")]
@@ -40,7 +44,7 @@ struct Arguments {
     /// The precision of the computation.
     #[arg(long, value_enum, default_value = "single")]
     precision: Dtype,
-    /// Batch size; in training a multiple of 4.
+    /// Batch size; in training a multiple of 4, at least 8 for a network with a triplet loss.
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Number of timed repetitions, after two warm-up repetitions.
@@ -78,6 +82,31 @@ enum Name {
     Fnc,
     /// ResNet-50 with a global branch and two attentive branches with feature CutMix, at 384 x 128.
     Progressive,
+    /// OSNet x0.25 with torchreid's head, at 256 x 128.
+    #[value(name = "osnet-x0.25")]
+    OsNetQuarter,
+    /// OSNet x1.0 with torchreid's head, at 256 x 128.
+    #[value(name = "osnet-x1.0")]
+    OsNet,
+    /// MobileNetV2 with pooled features as the embedding, at 256 x 128.
+    #[value(name = "mobilenet-v2")]
+    MobileNetV2,
+    /// ResNet-20 for CIFAR-10, at 32 x 32, with the recipe of its paper.
+    #[value(name = "cifar-resnet20")]
+    CifarResNet20,
+}
+
+impl Name {
+    /// The name on the command line.
+    fn text(self) -> String {
+        let value = self.to_possible_value().expect("not skipped");
+        value.get_name().to_owned()
+    }
+
+    /// The network with this name in the zoo.
+    fn architecture(self) -> Architecture {
+        self.text().parse().expect("a network of the zoo")
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -111,15 +140,13 @@ fn main() {
     } = named(&arguments, &device);
     milliseconds.sort_by(f64::total_cmp);
     let median = milliseconds[milliseconds.len() / 2];
-    let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
-        value().expect("a name").get_name().to_owned()
-    };
+    let name = |value: Option<PossibleValue>| value.expect("a name").get_name().to_owned();
     let report = json!({
         "system": format!("reid, {}", device::backend(&device)),
         "version": env!("CARGO_PKG_VERSION"),
-        "network": name(&|| arguments.network.to_possible_value()),
-        "mode": name(&|| arguments.mode.to_possible_value()),
-        "precision": name(&|| arguments.precision.to_possible_value()),
+        "network": arguments.network.text(),
+        "mode": name(arguments.mode.to_possible_value()),
+        "precision": name(arguments.precision.to_possible_value()),
         "layout": if arguments.fused { "fused" } else { "plain" },
         "batch": arguments.batch,
         "threads": arguments.threads,
@@ -164,25 +191,51 @@ fn named(arguments: &Arguments, device: &Device) -> Times {
     match arguments.network {
         Name::Resnet50 => {
             let backbone = ResNetConfig::resnet50().with_last_stride(1);
-            run(arguments, &(backbone, BnNeckConfig::new()), person, device)
+            let network = (backbone, BnNeckConfig::new());
+            run(arguments, &baseline(person, network), IDENTITIES, device)
         }
         Name::SeResnext101 => {
             let backbone = ResNetConfig::se_resnext101().with_last_stride(1);
-            run(arguments, &(backbone, BnNeckConfig::new()), person, device)
+            let network = (backbone, BnNeckConfig::new());
+            run(arguments, &baseline(person, network), IDENTITIES, device)
         }
-        Name::Rga => run(arguments, &RgaConfig::rga_resnet50(), person, device),
-        Name::Fnc => run(arguments, &FncConfig::se_resnext101(), vehicle, device),
+        Name::Rga => {
+            let recipe = baseline(person, RgaConfig::rga_resnet50());
+            run(arguments, &recipe, IDENTITIES, device)
+        }
+        Name::Fnc => {
+            let recipe = baseline(vehicle, FncConfig::se_resnext101());
+            run(arguments, &recipe, IDENTITIES, device)
+        }
         Name::Progressive => {
-            let network = BranchedConfig::progressive_cut_mix(2);
-            run(arguments, &network, tall, device)
+            let recipe = baseline(tall, BranchedConfig::progressive_cut_mix(2));
+            run(arguments, &recipe, IDENTITIES, device)
+        }
+        name @ (Name::OsNetQuarter | Name::OsNet | Name::MobileNetV2) => {
+            let recipe = baseline(person, name.architecture());
+            run(arguments, &recipe, IDENTITIES, device)
+        }
+        name @ Name::CifarResNet20 => {
+            let recipe = recipes::cifar_resnet("benchmark", name.architecture());
+            run(arguments, &recipe, CLASSES, device)
         }
     }
 }
 
-fn run(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
+/// The strong baseline's recipe of a network.
+fn baseline<N>(size: InputSize, network: N) -> Recipe<N> {
+    Recipe::strong_baseline("benchmark", size, network)
+}
+
+fn run(
+    arguments: &Arguments,
+    recipe: &Recipe<impl Network>,
+    classes: usize,
+    device: &Device,
+) -> Times {
     match arguments.mode {
-        Mode::Train => train(arguments, network, size, device),
-        Mode::Infer => infer(arguments, network, size, device),
+        Mode::Train => train(arguments, recipe, classes, device),
+        Mode::Infer => infer(arguments, recipe, classes, device),
     }
 }
 
@@ -210,8 +263,14 @@ fn images(arguments: &Arguments, size: InputSize, device: &Device) -> Tensor<4> 
     Tensor::random(shape, Distribution::Default, device)
 }
 
-fn infer(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
-    let model = network.init(size, CLASSES, &Init::new(Seed::new(1), device));
+fn infer(
+    arguments: &Arguments,
+    recipe: &Recipe<impl Network>,
+    classes: usize,
+    device: &Device,
+) -> Times {
+    let (network, size) = (&recipe.network, recipe.input);
+    let model = network.init(size, classes, &Init::new(Seed::new(1), device));
     let model = if arguments.fused {
         model.fold_batch_norm()
     } else {
@@ -225,16 +284,23 @@ fn infer(arguments: &Arguments, network: &impl Network, size: InputSize, device:
     })
 }
 
-fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device: &Device) -> Times {
-    let recipe = Recipe::strong_baseline("benchmark", size, network.clone());
-    let learner = ReidLearner::build(&recipe, CLASSES, device);
-    let mut optimizer = OptimizerConfig::adam().init();
+/// Times the steps of a recipe on one batch, with four images of each identity.
+fn train(
+    arguments: &Arguments,
+    recipe: &Recipe<impl Network>,
+    classes: usize,
+    device: &Device,
+) -> Times {
+    let learner = ReidLearner::build(recipe, classes, device);
+    let mut optimizer = recipe.optimizer.init();
+    let rate = recipe.schedule.base;
 
     let device = device.clone().autodiff();
-    let images = images(arguments, size, &device);
+    let images = images(arguments, recipe.input, &device);
     let precision = Precision::from(arguments.precision);
-    let identities: Vec<usize> = (0..arguments.batch).map(|image| image / 4).collect();
-    let step = TrainingStep::new(&identities, Seed::new(1));
+    let labels = (0..arguments.batch).map(|image| image / 4 % classes);
+    let labels: Vec<usize> = labels.collect();
+    let step = TrainingStep::new(&labels, Seed::new(1));
     let mut learner = Some(learner);
     time(arguments, || {
         let current = learner.take().expect("the learner of the last step");
@@ -245,13 +311,13 @@ fn train(arguments: &Arguments, network: &impl Network, size: InputSize, device:
             .into_iter()
             .map(|loss| loss.value)
             .reduce(Tensor::add);
-        let total = total.expect("two losses");
+        let total = total.expect("a loss");
         let loss = total.clone().without_autodiff();
         let mut gradients = total.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &current.model);
         let ReidLearner { model, criterion } = current;
         learner = Some(ReidLearner {
-            model: optimizer.step(3.5e-4, model, gradients),
+            model: optimizer.step(rate, model, gradients),
             criterion,
         });
         let _ = loss.into_scalar::<f32>();

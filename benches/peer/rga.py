@@ -58,6 +58,7 @@ def time_block(settings):
 
     The order matters: the peak memory in a report is that of the process so far.
     """
+    import timing
     import torch
     import torch_networks
 
@@ -86,12 +87,12 @@ def time_block(settings):
         block(x).backward(grad_output)
 
     block.eval()
-    times = torch_networks.milliseconds(forward, settings.repeats)
+    times = timing.milliseconds(forward, settings.repeats)
     what = {"model": "authors", "part": settings.part, "shape": shape}
     reports = [torch_networks.report(settings, times, **what, passes="forward")]
     block.train()
     x.requires_grad_()
-    times = torch_networks.milliseconds(forward_backward, settings.repeats)
+    times = timing.milliseconds(forward_backward, settings.repeats)
     reports.append(torch_networks.report(settings, times, **what, passes="forward+backward"))
     return reports
 
@@ -99,6 +100,7 @@ def time_block(settings):
 def main():
     parser = networks.parser(__doc__.splitlines()[0], ["block"])
     parser.add_argument("--authors", metavar="DIR", required=True)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--part", choices=["spatial", "channel"], default="spatial")
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--height", type=int, default=64)

@@ -1,19 +1,15 @@
-"""The PyTorch code of `networks.py`: networks, training steps and timing."""
+"""The PyTorch code of `networks.py`: networks, training steps and reports."""
 
-import json
-import resource
-import statistics
-import time
-
+import timing
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet50
 
-WARM_UPS = 2
 CLASSES = 751
+# Of CIFAR-10.
+FEW_CLASSES = 10
 IMAGES_PER_IDENTITY = 4
-SIZES = {"fnc": (288, 384), "progressive": (384, 128)}
 
 
 def backbone(network):
@@ -62,7 +58,16 @@ def build(settings):
         import torch_progressive
 
         return torch_progressive.Branches()
-    return Model(settings.network)
+    if settings.network in ("resnet50", "se-resnext101"):
+        return Model(settings.network)
+    import torch_small
+
+    return torch_small.network(settings.network, FEW_CLASSES if classifies(settings) else CLASSES)
+
+
+def classifies(settings):
+    """Whether the network is a classifier of small images, and not for re-identification."""
+    return settings.network.startswith("cifar-")
 
 
 def batch_hard_triplet(features, labels, margin=0.3):
@@ -88,33 +93,42 @@ def inference(model, images):
 
 
 def training(model, images):
-    """A function that runs one training step on the batch."""
-    model.train()
-    labels = torch.arange(len(images), device=images.device) // IMAGES_PER_IDENTITY
+    """A function that runs one training step of the strong baseline on the batch."""
+
+    def criterion(features, logits, labels):
+        identity = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        return identity + batch_hard_triplet(features, labels)
+
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=3.5e-4, weight_decay=5e-4)
+    return stepping(model, images, criterion, optimizer, CLASSES)
+
+
+def classifier_training(model, images):
+    """A function that runs one training step of a ResNet for CIFAR on the batch, as in its paper."""
+
+    def criterion(_, logits, labels):
+        return F.cross_entropy(logits, labels)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    return stepping(model, images, criterion, optimizer, FEW_CLASSES)
+
+
+def stepping(model, images, criterion, optimizer, classes):
+    """A function that runs one training step: the sum of the losses of all branches is minimised."""
+    model.train()
+    labels = torch.arange(len(images), device=images.device) // IMAGES_PER_IDENTITY % classes
 
     def step():
         optimizer.zero_grad()
         loss = 0.0
         for features, logits in model(images, labels):
-            loss = loss + F.cross_entropy(logits, labels, label_smoothing=0.1)
-            loss = loss + batch_hard_triplet(features, labels)
+            loss = loss + criterion(features, logits, labels)
         loss.backward()
         optimizer.step()
         return loss.item()
 
     return step
-
-
-def milliseconds(work, repeats):
-    """Wall time of each repeat, after the warm-ups."""
-    times = []
-    for _ in range(WARM_UPS + repeats):
-        start = time.perf_counter()
-        work()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times[WARM_UPS:]
 
 
 def kernels(work):
@@ -136,15 +150,19 @@ def begin(settings):
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def time_network(settings, layout):
+def time_network(settings, layout, size):
     """Times the network on random images. Returns the wall time of each repeat and, with `--kernels`, the
     number of kernels and their time."""
+    if settings.freeze:
+        from torch._inductor import config
+
+        config.freezing = True
     device = torch.device(settings.device)
     model = build(settings).to(device=device, memory_format=layout)
-    size = SIZES.get(settings.network, (256, 128))
     images = torch.randn(settings.batch, 3, *size, device=device)
     images = images.contiguous(memory_format=layout)
-    prepare = inference if settings.mode == "infer" else training
+    train = classifier_training if classifies(settings) else training
+    prepare = inference if settings.mode == "infer" else train
     if settings.compile:
         model.compile()
         model.embed = torch.compile(model.embed)
@@ -157,28 +175,14 @@ def time_network(settings, layout):
         if settings.device == "cuda":
             torch.cuda.synchronize()
 
-    times = milliseconds(timed, settings.repeats)
+    times = timing.milliseconds(timed, settings.repeats)
     return times, kernels(timed) if settings.kernels else {}
 
 
 def report(settings, times, **more):
     """Prints one line of JSON, with `more` fields about what was timed, and returns its object."""
-    median = statistics.median(times)
-    spread = {"median": median, "min": min(times), "max": max(times)}
-    result = {
-        "system": "pytorch",
-        "version": torch.__version__,
-        **more,
-        "mode": settings.mode,
-        "layout": settings.layout,
-        "batch": settings.batch,
-        "threads": settings.threads,
-        "images_per_second": round(1e3 * settings.batch / median, 2),
-        "milliseconds": {name: round(value, 2) for name, value in spread.items()},
-        # Linux counts ru_maxrss in KiB.
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
+    what = {"system": "pytorch", "version": torch.__version__, **more}
+    what |= {name: getattr(settings, name) for name in ("mode", "layout", "batch", "threads")}
     if settings.device == "cuda":
-        result["device_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    print(json.dumps(result))
-    return result
+        what["device_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return timing.report(settings.batch, times, **what)

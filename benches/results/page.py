@@ -3,7 +3,8 @@
     python3 benches/results/page.py            # writes the page
     python3 benches/results/page.py --check    # exits with 1 if the page differs
 
-`page.md` is the template. Each `{{name}}` in it is the result of the function `name` here.
+`page.md` is the template. Each `{{name}}` in it is the result of the function `name` here. The text from
+`{{#name}}` to `{{/name}}` is left out if the function returns an empty text, because nothing was measured.
 """
 
 import argparse
@@ -24,6 +25,10 @@ NETWORKS = {
     "rga": "RGA-ResNet-50",
     "fnc": "FNC",
     "progressive": "progressive CutMix",
+    "osnet-x1.0": "OSNet x1.0",
+    "osnet-x0.25": "OSNet x0.25",
+    "mobilenet-v2": "MobileNetV2",
+    "cifar-resnet20": "ResNet-20 for CIFAR",
 }
 MODES = {"infer": "inference", "train": "training"}
 MACHINES = {
@@ -91,6 +96,22 @@ def ours(row):
     return row["system"].startswith("reid")
 
 
+def family(row):
+    """The system of a row without its version: `ONNX Runtime 1.32.0` is `ONNX Runtime`."""
+    return re.match(r"[^\d,]*", row["system"])[0].strip()
+
+
+def latest(what, keys):
+    """The newest row of a benchmark for each machine, system and value of the keys, whatever the version of
+    the system. There are no rows if it was not measured."""
+    newest = {}
+    for row in read(what, [*keys, "system"]) if files(what) else []:
+        key = row["machine"], family(row), *(row[name] for name in keys)
+        if key not in newest or row["date"] >= newest[key]["date"]:
+            newest[key] = row
+    return list(newest.values())
+
+
 def machines():
     rows = []
     for path in RESULTS.glob("*/machine.csv"):
@@ -106,15 +127,18 @@ def machines():
     return "\n".join(marks + [f"| {' | '.join(row)} |" for row in rows])
 
 
-NETWORK_KEYS = ["network", "mode", "precision", "system", "setting", "batch"]
+NETWORK_KEYS = ["network", "mode", "precision", "setting", "batch"]
+
+
+def single_precision():
+    """The rows of networks in single precision on CPUs."""
+    rows = latest("networks", NETWORK_KEYS)
+    return [row for row in rows if row["precision"] == "single" and row["machine"] != "h200"]
 
 
 def cpu_networks():
-    """The rows of the page: single precision on CPUs, at the smallest batch."""
-    rows = read("networks", NETWORK_KEYS)
-    rows = [row for row in rows if row["precision"] == "single" and row["machine"] != "h200"]
-    least = min(int(row["batch"]) for row in rows)
-    return [row for row in rows if int(row["batch"]) == least]
+    """The rows of the first table: those at batch 8."""
+    return [row for row in single_precision() if row["batch"] == "8"]
 
 
 def spread(network, mode, batch):
@@ -129,6 +153,12 @@ def spread(network, mode, batch):
     return f"{low} to {high}"
 
 
+def same_day(rows):
+    """The rows of the newest day."""
+    rows = list(rows)
+    return [row for row in rows if row["date"] == max(other["date"] for other in rows)]
+
+
 def networks():
     groups = {}
     for row in cpu_networks():
@@ -137,15 +167,17 @@ def networks():
     rows = []
     for machine, network, mode in keys:
         found = groups[machine, network, mode]
-        peers = [row for row in found if row["system"].startswith("PyTorch")]
+        peers = same_day(row for row in found if family(row) == "PyTorch")
         peer = max(peers, key=lambda row: float(row["images_per_second"] or 0), default={})
-        own = {row["setting"]: row for row in found if ours(row)}
-        plain, folded = own["plain"], own.get("folded", {})
+        own = {row["setting"]: row for row in same_day(filter(ours, found))}
+        if not own:
+            continue
+        plain, folded = own.get("plain", {}), own.get("folded", {})
         name = f"{NETWORKS.get(network, network)}, {MODES[mode]}"
         speeds = [row.get("images_per_second", "") for row in (plain, folded, peer)]
         ratios = [row.get("ratio", "") for row in (plain, folded)]
         memory = [row.get("peak_memory_mb", "") for row in (plain, peer)]
-        between = spread(network, mode, plain["batch"])
+        between = spread(network, mode, "8")
         rows.append((name, *speeds, *ratios, between, *memory, short(machine)))
     header = ["network", "reid", "reid, folded", "PyTorch", "ratio", "ratio, folded", "ratio, all runs"]
     return table([*header, "reid, MB", "PyTorch, MB", "machine"], rows)
@@ -153,6 +185,63 @@ def networks():
 
 def networks_commands():
     return commands(cpu_networks())
+
+
+EAGER = {"contiguous", "channels-last", "fastest"}
+COLUMNS = ["reid", "reid, folded", "PyTorch", "PyTorch, compiled", "PyTorch, frozen"]
+COLUMNS += ["ONNX Runtime", "OpenVINO"]
+
+
+def column(row):
+    """The column of a row in the tables by batch size."""
+    plain = row["setting"] == "plain" or row["setting"] in EAGER
+    return family(row) if plain else f"{family(row)}, {row['setting']}"
+
+
+def batch_rows(mode):
+    """The rows of a mode of all networks that were also measured compiled or in another runtime."""
+    rows = [row for row in single_precision() if row["mode"] == mode]
+    shown = {(row["machine"], row["network"]) for row in rows if column(row) in COLUMNS[3:]}
+    return [row for row in rows if (row["machine"], row["network"]) in shown]
+
+
+def by_batch(mode):
+    """Images per second and memory by network and batch size; the columns that have values."""
+    cells = {}
+    for row in batch_rows(mode):
+        key = row["machine"], row["network"], int(row["batch"])
+        found = cells.setdefault(key, {})
+        # The faster of PyTorch's memory formats.
+        speed = float(row["images_per_second"] or 0)
+        if speed and speed > found.get(column(row), (0, ""))[0]:
+            found[column(row)] = speed, row["peak_memory_mb"]
+    cells = {key: found for key, found in cells.items() if found}
+    columns = [name for name in COLUMNS if any(name in found for found in cells.values())]
+    rows = []
+    for key in sorted(cells, key=lambda k: (order(MACHINES, k[0]), order(NETWORKS, k[1]), k[2])):
+        machine, network, batch = key
+        found = cells[key]
+        own = max((found[name][0] for name in COLUMNS[:2] if name in found), default=None)
+        peer = max((found[name][0] for name in COLUMNS[2:] if name in found), default=None)
+        shown = [f"{found[name][0]:.4g} ({found[name][1]})" if name in found else "" for name in columns]
+        rows.append((NETWORKS.get(network, network), batch, *shown, quotient(own, peer), short(machine)))
+    return table(["network", "batch", *columns, "ratio", "machine"], rows) if rows else ""
+
+
+def inference_by_batch():
+    return by_batch("infer")
+
+
+def training_by_batch():
+    return by_batch("train")
+
+
+def inference_by_batch_commands():
+    return commands(batch_rows("infer"))
+
+
+def training_by_batch_commands():
+    return commands(batch_rows("train"))
 
 
 def operations_file():
@@ -312,6 +401,9 @@ def growth():
 
 
 def loading():
+    """A sentence about measurements from before reid's loader was compared; empty if there are newer ones."""
+    if files("loaders"):
+        return ""
     rows = [row for row in read("loading", ["argument", "system"]) if ours(row)]
     parts = []
     for row in sorted(rows, key=lambda row: (order(MACHINES, row["machine"]), int(row["argument"]))):
@@ -321,6 +413,106 @@ def loading():
         "Loading decodes and augments batches of 64 images at 256 x 128, in milliseconds of the fastest run"
     )
     return f"{text}: {', '.join(parts)}. {commands(rows)}"
+
+
+LOADERS = {
+    "reid": "reid",
+    "reid, cached": "reid, from its cache",
+    "pillow": "PyTorch, Pillow",
+    "tensors": "PyTorch, tensors",
+}
+
+
+def loader_rows():
+    return latest("loaders", ["source", "input", "setting"])
+
+
+def loaders():
+    """Images per second and memory of loaders by size."""
+    cells = {}
+    for row in loader_rows():
+        key = order(MACHINES, row["machine"]), row["machine"], row["source"], row["input"]
+        cells.setdefault(key, {})[row["setting"]] = row
+    rows = []
+    for key in sorted(cells):
+        _, machine, source, size = key
+        found = [cells[key].get(setting) for setting in LOADERS]
+        shown = [f"{row['images_per_second']} ({row['peak_memory_mb']})" if row else "" for row in found]
+        sizes = [text.replace("x", " x ") for text in (source, size)]
+        rows.append((*sizes, *shown, cells[key].get("reid", {}).get("ratio", ""), short(machine)))
+    header = ["JPEG files", "input", *LOADERS.values(), "ratio", "machine"]
+    return table(header, rows) if rows else ""
+
+
+def loaders_commands():
+    return commands(loader_rows())
+
+
+def boxes_rows():
+    rows = latest("boxes", ["network", "boxes"])
+    return sorted(rows, key=lambda row: (order(MACHINES, row["machine"]), int(row["boxes"]), not ours(row)))
+
+
+BOXES = {
+    "p50_ms": "median, ms",
+    "p99_ms": "99th percentile, ms",
+    "boxes_per_second": "boxes/s",
+    "first_ms": "first embeddings, ms",
+    "peak_memory_mb": "MB",
+}
+
+
+def boxes():
+    """Latency from the boxes of a frame to embeddings."""
+    rows = [
+        (row["boxes"], row["system"], *(row.get(name, "") for name in BOXES), short(row["machine"]))
+        for row in boxes_rows()
+    ]
+    return table(["boxes", "system", *BOXES.values(), "machine"], rows) if rows else ""
+
+
+def boxes_commands():
+    return commands(boxes_rows())
+
+
+TASKS = {
+    ("first search", "1"): "first search",
+    ("search", "1"): "search of 1",
+    ("search", "64"): "search of 64",
+    ("save", "0"): "save",
+    ("open", "0"): "open",
+}
+
+
+def gallery_rows():
+    return latest("gallery", ["storage", "task", "queries", "entries", "dimensions"])
+
+
+def gallery():
+    """Milliseconds of searches in a gallery by system, with the 99th percentile of single queries."""
+    found = {}
+    for row in gallery_rows():
+        size = int(row["entries"]), int(row["dimensions"])
+        key = order(MACHINES, row["machine"]), row["machine"], size, not ours(row)
+        key += row["system"], row["storage"]
+        found.setdefault(key, {})[row["task"], row["queries"]] = row
+    rows = []
+    for key in sorted(found):
+        _, machine, (entries, dimensions), _, system, storage = key
+        tasks = found[key]
+        cells = [f"{1e3 * float(tasks[task]['seconds']):.4g}" if task in tasks else "" for task in TASKS]
+        if single := tasks.get(("search", "1")):
+            cells[1] += f" ({1e3 * float(single['p99_seconds']):.4g})"
+        searched = [row for (task, _), row in tasks.items() if task.endswith("search")]
+        memory = max((int(float(row["peak_memory_mb"])) for row in searched), default="")
+        name = system + (", half precision" if storage == "half" else "")
+        rows.append((f"{entries:,} x {dimensions}", name, *cells, memory, short(machine)))
+    header = ["embeddings", "system", *(f"{name}, ms" for name in TASKS.values()), "MB", "machine"]
+    return table(header, rows) if rows else ""
+
+
+def gallery_commands():
+    return commands(gallery_rows())
 
 
 def tiles_machine():
@@ -371,7 +563,7 @@ def progressive_commands():
 
 
 def gpu_rows():
-    return [row for row in read("networks", NETWORK_KEYS) if row["machine"] == "h200"]
+    return [row for row in read("networks", [*NETWORK_KEYS, "system"]) if row["machine"] == "h200"]
 
 
 def gpu():
@@ -449,7 +641,14 @@ def cold_build():
 
 def page():
     template = (RESULTS / "page.md").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: globals()[found[1]](), template)
+    return filled(template, lambda name: globals()[name]())
+
+
+def filled(template, result):
+    """Replaces `{{name}}` by `result(name)`, and leaves out sections whose result is empty."""
+    section = re.compile(r"\{\{#(\w+)\}\}\n\n(.*?)\{\{/\1\}\}\n\n", re.DOTALL)
+    template = section.sub(lambda found: found[2] if result(found[1]) else "", template)
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: result(found[1]), template)
 
 
 def main():

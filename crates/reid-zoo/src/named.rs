@@ -3,16 +3,20 @@
 use std::str::FromStr;
 
 use reid_nn::{
-    attention::AttentionConfig,
+    attention::{AttentionConfig, SqueezeExcitationConfig},
     backbone::{DenseNetConfig, MobileNetV2Config, OsNetConfig, ResNetConfig, Shortcut},
+    head::BnNeckConfig,
 };
 
-use crate::{Architecture, LightMbnConfig, MobileNetReidConfig, OsNetReidConfig};
+use crate::{
+    Architecture, BranchedConfig, FncConfig, LightMbnConfig, MobileNetReidConfig, NetworkConfig,
+    OsNetReidConfig, RgaConfig,
+};
 
 /// A name and the function that builds its network.
 type Named = (&'static str, fn() -> Architecture);
 
-const NETWORKS: [Named; 34] = [
+const NETWORKS: [Named; 39] = [
     ("resnet18", || baseline(ResNetConfig::resnet18())),
     ("resnet34", || baseline(ResNetConfig::resnet34())),
     ("resnet50", || baseline(ResNetConfig::resnet50())),
@@ -20,6 +24,13 @@ const NETWORKS: [Named; 34] = [
     ("resnet152", || baseline(ResNetConfig::resnet152())),
     ("resnext50", || baseline(ResNetConfig::resnext50())),
     ("resnext101", || baseline(ResNetConfig::resnext101())),
+    ("se-resnext50", || se_baseline(ResNetConfig::se_resnext50())),
+    ("se-resnext101", || {
+        se_baseline(ResNetConfig::se_resnext101())
+    }),
+    ("rga-resnet50", || RgaConfig::rga_resnet50().into()),
+    ("fnc", fnc),
+    ("progressive-cut-mix", progressive),
     ("osnet-x1.0", || osnet(OsNetConfig::x1_0())),
     ("osnet-x0.75", || osnet(OsNetConfig::x0_75())),
     ("osnet-x0.5", || osnet(OsNetConfig::x0_5())),
@@ -69,6 +80,35 @@ const NETWORKS: [Named; 34] = [
 
 fn baseline(backbone: ResNetConfig) -> Architecture {
     Architecture::baseline_with(backbone)
+}
+
+/// A `ResNet` with squeeze-and-excitation in its blocks, and a last stride of 1.
+fn gated(
+    backbone: ResNetConfig<SqueezeExcitationConfig>,
+) -> ResNetConfig<Option<SqueezeExcitationConfig>> {
+    let gate = backbone.inside.clone();
+    backbone.with_last_stride(1).inside(Some(gate))
+}
+
+fn se_baseline(backbone: ResNetConfig<SqueezeExcitationConfig>) -> Architecture {
+    let network = NetworkConfig {
+        backbone: gated(backbone).after(&[], AttentionConfig::Chain(Vec::new())),
+        head: BnNeckConfig::new(),
+    };
+    network.into()
+}
+
+fn fnc() -> Architecture {
+    FncConfig::from_network(gated(ResNetConfig::se_resnext101())).into()
+}
+
+fn progressive() -> Architecture {
+    let config = BranchedConfig::progressive_cut_mix(2);
+    let network = NetworkConfig {
+        backbone: config.backbone.inside(None),
+        head: config.head,
+    };
+    network.into()
 }
 
 fn osnet(backbone: OsNetConfig) -> Architecture {
@@ -122,6 +162,8 @@ impl Architecture {
 /// Parses the name of a backbone or a network. A ResNet becomes the strong baseline; OSNet and `MobileNetV2` have
 /// the heads that they were published with.
 ///
+/// `fnc` has an SE-ResNeXt-101, and `progressive-cut-mix` a ResNet-50 with two branches with feature `CutMix`.
+///
 /// Names that start with `cifar-` are classifiers of images of 32 x 32: `cifar-resnet20` is not a strong
 /// baseline, as `resnet18` is. `-b` is for shortcuts with a projection, `-bc` for bottlenecks with
 /// compression, and `-rga` for RGA-SC as in table 7 of its paper ([`Architecture::with_rga`]).
@@ -167,20 +209,32 @@ fn listed() -> String {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
     use reid_core::{InputSize, Problems};
-    use reid_nn::Network;
+    use reid_nn::{Init, Network, parameters};
 
     use super::*;
+
+    /// The parameters are those of the published backbone, of a neck and of a classifier.
+    #[test]
+    fn names_of_gated_networks_keep_their_gates() {
+        let device = Device::default();
+        let network: Architecture = "se-resnext50".parse().expect("a name");
+        let model = network.init(InputSize::new(64, 32), 10, &Init::empty(&device));
+        // The neck has 2048 weights and biases, and the classifier no bias.
+        let expected = 25_510_896 + 2 * 2048 + 10 * 2048;
+        assert_eq!(parameters::count(&model), expected);
+    }
 
     #[test]
     fn every_name_is_a_valid_network_that_is_read_as_it_is_written() {
         for name in Architecture::names() {
             let network: Architecture = name.parse().expect(name);
             let mut problems = Problems::new();
-            let size = if name.starts_with("cifar-") {
-                InputSize::new(32, 32)
-            } else {
-                InputSize::PERSON
+            let size = match name {
+                name if name.starts_with("cifar-") => InputSize::new(32, 32),
+                "progressive-cut-mix" => InputSize::PERSON_TALL,
+                _ => InputSize::PERSON,
             };
             network.validate_network(size, &mut problems);
             assert!(problems.is_empty(), "{name}: {problems}");
