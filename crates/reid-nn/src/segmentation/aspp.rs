@@ -176,15 +176,12 @@ impl Block for Aspp {
         let mean = self.convs[last].apply(mean, Epilogue::Relu);
         let [_, channels, _, _] = mean.dims();
         let mean = mean.expand([batch, channels, height, width]);
-        match &self.project {
-            Some(project) => {
-                all.push(mean);
-                project.apply(Tensor::cat(all, 1), Epilogue::Relu)
-            }
-            None => {
-                all.insert(0, mean);
-                Tensor::cat(all, 1)
-            }
+        if let Some(project) = &self.project {
+            all.push(mean);
+            project.apply(Tensor::cat(all, 1), Epilogue::Relu)
+        } else {
+            all.insert(0, mean);
+            Tensor::cat(all, 1)
         }
     }
 

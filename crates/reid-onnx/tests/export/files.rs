@@ -187,7 +187,7 @@ fn a_run_is_exported_as_its_embedder_computes() {
         let found = run(&file, burn::tensor::Tensor::from_data(data, &device));
         let row = expected.row(index).to_vec();
         let row = burn::tensor::TensorData::new(row, [1, found.len()]);
-        let row = burn::tensor::Tensor::from_data(row, &device);
+        let row = burn::tensor::Tensor::<2>::from_data(row, &device);
         assert_close("a run", &found, row);
     }
 }
