@@ -23,6 +23,7 @@ use reid::{
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
         norm::renew_batch_norm,
+        parameters,
     },
     prelude::*,
     synthetic::SyntheticConfig,
@@ -293,7 +294,8 @@ fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
     ]
 }
 
-/// A step of plain SGD changes weights in proportion to their learning rate.
+/// A step of plain SGD changes weights in proportion to their learning rate, also those of a model that was replaced
+/// before the run.
 #[test]
 fn layer_decay_and_groups_scale_the_step_of_each_layer() {
     let fixture = Fixture::new();
@@ -306,10 +308,15 @@ fn layer_decay_and_groups_scale_the_step_of_each_layer() {
         ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
         ParameterGroup::new(["head"]).with_fixed_rate(0.25),
     ];
-    let changes = |recipe: &Recipe<Network, Losses>| {
+    let changes = |recipe: &Recipe<Network, Losses>, is_replaced: bool| {
         let trainer = || {
             let sampler = These(vec![vec![0, 1, 6, 7]]);
-            fixture.trainer(recipe).with_sampler(sampler)
+            let trainer = fixture.trainer(recipe).with_sampler(sampler);
+            if is_replaced {
+                replaced(trainer)
+            } else {
+                trainer
+            }
         };
         let before = weights_of_layers(trainer().learner_mut());
         let outcome = trainer().run(&mut ()).expect("it trains");
@@ -324,17 +331,37 @@ fn layer_decay_and_groups_scale_the_step_of_each_layer() {
         layers.map(change).collect::<Vec<_>>()
     };
     let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
-    let layers = changes(&plain).into_iter().zip(changes(&decayed));
-    for ((plain, decayed), factor) in layers.zip(factors) {
-        let largest = plain
-            .iter()
-            .fold(0.0, |most: f32, change| most.max(change.abs()));
-        assert!(largest > 1e-4, "{largest}");
-        for (plain, decayed) in plain.iter().zip(&decayed) {
-            let difference = (plain * factor - decayed).abs();
-            assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+    for is_replaced in [false, true] {
+        let layers = changes(&plain, is_replaced).into_iter();
+        let layers = layers.zip(changes(&decayed, is_replaced));
+        for ((plain, decayed), factor) in layers.zip(factors) {
+            let largest = plain
+                .iter()
+                .fold(0.0, |most: f32, change| most.max(change.abs()));
+            assert!(largest > 1e-4, "{largest}");
+            for (plain, decayed) in plain.iter().zip(&decayed) {
+                let difference = (plain * factor - decayed).abs();
+                assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+            }
         }
     }
+}
+
+/// Replaces the model by one with the same values and other identifiers, as loading published weights does.
+fn replaced(mut trainer: Trainer<'_, Learner>) -> Trainer<'_, Learner> {
+    let model = &mut trainer.learner_mut().model;
+    *model = parameters::copy(model);
+    trainer
+}
+
+#[test]
+fn a_model_that_was_replaced_resumes_with_the_rates_of_its_layers() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.layer_decay = Some(0.5);
+    recipe.groups = vec![ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0)];
+    let trainer = || replaced(averaging(&fixture, &recipe));
+    resumes_bit_identically(&fixture, trainer, [1, 4]);
 }
 
 #[test]

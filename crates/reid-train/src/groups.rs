@@ -223,7 +223,7 @@ pub(crate) struct Optimizers {
     pub(crate) all: Vec<ModuleOptimizer>,
     /// The sets of parameters that are updated together.
     shares: Vec<Share>,
-    /// The index in `shares` for each parameter. Others are in the first.
+    /// The index in `shares` for each parameter.
     members: HashMap<ParamId, usize>,
 }
 
@@ -262,8 +262,8 @@ impl Optimizers {
         }
     }
 
-    /// Finds the optimizer and the layer of each parameter of a learner. To be called again after the learner is
-    /// loaded, which changes the identifiers of its parameters.
+    /// Finds the optimizer and the layer of each parameter of a learner. To be called when a run starts: loading or
+    /// replacing a model changes the identifiers of its parameters.
     pub(crate) fn find_members(&mut self, learner: &dyn AnyLearner) {
         let parameters = learner.parameters();
         let shares = self.shares_of(&parameters);

@@ -135,8 +135,7 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         }
         refused(None, problems)?;
         let (base, groups) = (run.settings.optimizer.init(), &run.settings.groups);
-        let mut optimizers = Optimizers::new(&base, groups, layer_decay);
-        optimizers.find_members(&learner);
+        let optimizers = Optimizers::new(&base, groups, layer_decay);
         Ok(Self {
             run,
             learner,
@@ -161,7 +160,6 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         let base = ModuleOptimizer::from(optimizer);
         let layer_decay = self.run.layer_decay();
         self.optimizers = Optimizers::new(&base, &self.run.settings.groups, layer_decay);
-        self.optimizers.find_members(&self.learner);
         self
     }
 
@@ -254,6 +252,8 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         for warning in &warnings {
             observer.observe(&Event::Warning(warning));
         }
+        // Only now, because a learner that was loaded or replaced has other identifiers.
+        optimizers.find_members(&learner);
         let mut parts = Parts {
             learner: &mut learner,
             optimizers: &mut optimizers,
