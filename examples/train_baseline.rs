@@ -167,7 +167,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let outcome = trainer.run(&mut observer)?;
 
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
-    weights::save(&outcome.learner.model, out.join("model.safetensors"))?;
+    weights::save(outcome.model(), out.join("model.safetensors"))?;
     if let Some(report) = &outcome.report {
         cmc_chart(out.join("cmc.svg"), &[(&recipe.name, report)])?;
         fs::write(

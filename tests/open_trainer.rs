@@ -447,6 +447,7 @@ fn stochastic_weight_averaging_is_the_mean_of_the_epochs_with_renewed_statistics
     };
     let (two, three) = (run(2), run(3));
     let average = three.average.as_ref().expect("an average");
+    assert_eq!(values(three.model()), values(average));
     let (two, three) = (&two.learner.model, &three.learner.model);
     let (two, three) = (some_weights(two), some_weights(three));
     assert_ne!(two, three);
@@ -471,6 +472,7 @@ fn stochastic_weight_averaging_is_the_mean_of_the_epochs_with_renewed_statistics
     let plain = averaging(&fixture, &plain).run(&mut ()).expect("it trains");
     assert_eq!(plain.history[0], outcome.history[0]);
     assert!(plain.average.is_none());
+    assert_eq!(values(plain.model()), values(&plain.learner.model));
 }
 
 #[test]

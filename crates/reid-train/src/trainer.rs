@@ -99,6 +99,16 @@ pub struct Outcome<L: LearnerParts> {
     pub interrupted: bool,
 }
 
+impl<L: LearnerParts> Outcome<L> {
+    /// The model that is evaluated: the one with averaged weights if there is one, on a plain device, and otherwise
+    /// the trained one, on an autodiff device.
+    #[must_use]
+    pub fn model(&self) -> &L::Model {
+        let trained = || self.learner.model();
+        self.average.as_ref().unwrap_or_else(trained)
+    }
+}
+
 impl<L: Learner> Trainer<'_, L> {
     /// Replaces the sampling of the recipe by a custom sampler.
     #[must_use]
