@@ -1,7 +1,13 @@
 //! Runs with custom parts: losses with trained weights, parameter groups, averaged weights, optimizers,
 //! schedules, samplers and transforms. All of them must resume bit-identically.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use burn::{
     config::Config,
@@ -488,6 +494,91 @@ fn an_exponential_average_can_have_renewed_statistics() {
     let other = outcome.expect("it trains").average.expect("an average");
     assert_eq!(some_weights(&other), some_weights(&average));
     assert_ne!(values(&other), values(&average));
+}
+
+/// The last weights in the mean are those of the fourth of six steps.
+#[test]
+fn renewed_statistics_do_not_depend_on_the_evaluated_epochs() {
+    let fixture = Fixture::new();
+    let average = |every| {
+        let mut recipe = fixture.recipe.clone();
+        recipe.swa = Some(Swa::from_epoch(0).with_every_steps(4));
+        recipe.evaluate_every = every;
+        let outcome = averaging(&fixture, &recipe).run(&mut ());
+        outcome.expect("it trains").average.expect("an average")
+    };
+    let (at_the_end, each_epoch) = (average(0), average(1));
+    assert_eq!(values(&at_the_end), values(&each_epoch));
+    assert_eq!(values(&at_the_end), renewed(&fixture, &at_the_end, 1, 2));
+}
+
+#[test]
+fn a_mean_that_takes_no_weights_is_rejected_before_the_first_step() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    let mut run = |every| {
+        recipe.swa = Some(Swa::from_epoch(1).with_every_steps(every));
+        let mut observer = StopRenewal {
+            batches: 100,
+            interrupt: None,
+            steps: 0,
+        };
+        let outcome = averaging(&fixture, &recipe).run(&mut observer);
+        (outcome.map(drop), observer.steps)
+    };
+    let (outcome, steps) = run(5);
+    assert_eq!(
+        outcome.expect_err("no weights").to_string(),
+        "recipe: swa.every_steps: expected at most 4, 2 epochs of 2 steps, found 5"
+    );
+    assert_eq!(steps, 0);
+    assert!(run(4).0.is_ok());
+}
+
+/// A transform that changes images to NaN once it is switched on.
+#[derive(Debug)]
+struct Spoil(Arc<AtomicBool>);
+
+impl Transform for Spoil {
+    fn apply(&self, picture: &mut Picture, _stream: &mut reid::core::Stream) {
+        if self.0.load(Relaxed) {
+            picture.values.fill(f32::NAN);
+        }
+    }
+}
+
+/// Switches [`Spoil`] on after the first epoch.
+struct SpoilLater(Arc<AtomicBool>);
+
+impl Observer for SpoilLater {
+    fn observe(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Epoch(_)) {
+            self.0.store(true, Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_renewal_whose_statistics_are_not_finite_names_its_epoch() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.swa, recipe.epochs) = (Some(Swa::from_epoch(0)), 1);
+    let spoiled = Arc::new(AtomicBool::new(false));
+    let checkpoints = fixture.checkpoints("spoiled");
+    let trainer = averaging(&fixture, &recipe)
+        .with_transform(Spoil(spoiled.clone()))
+        .with_checkpoints(checkpoints.clone());
+    let error = trainer.run(&mut SpoilLater(spoiled)).expect_err("NaN");
+    let error = error.to_string();
+    assert!(error.contains("from the batches of epoch 1"), "{error}");
+    assert!(error.contains("`average."), "{error}");
+    // The epoch is not lost.
+    assert!(
+        checkpoints
+            .find(CheckpointKind::Last)
+            .expect("readable")
+            .is_some()
+    );
 }
 
 #[test]

@@ -246,8 +246,10 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     /// - [`Error::InUse`] if another process is training in that folder
     /// - [`Error::Images`] or [`Error::Data`] if images cannot be opened or loaded, or batches cannot be
     ///   drawn
-    /// - [`Error::NotFinite`], [`Error::WeightsNotFinite`] or [`Error::Embedding`] if values are not finite
+    /// - [`Error::NotFinite`], [`Error::WeightsNotFinite`], [`Error::StatisticsNotFinite`] or
+    ///   [`Error::Embedding`] if values are not finite
     /// - [`Error::OtherRecipe`] if custom parts changed after `resume`
+    /// - [`Error::Recipe`] if the run has fewer steps than the mean of [`Swa`](crate::Swa) needs
     /// - if the model cannot be evaluated, or a checkpoint cannot be written
     ///
     /// An error leaves the earlier checkpoints unchanged. An epoch whose evaluation failed is not trained

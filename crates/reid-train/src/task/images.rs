@@ -70,6 +70,14 @@ impl<'a> ImageTask<'a> {
     pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
         self.loader = self.loader.clone().with_transform(transform);
     }
+
+    /// The images of a batch in single precision, on the autodiff device, `[batch, 3, height, width]`.
+    fn images(&self, batch: &Batch) -> Tensor<4> {
+        let InputSize { height, width } = batch.size;
+        let shape = [batch.classes.len(), 3, height, width];
+        let data = TensorData::new(batch.images.clone(), shape);
+        Tensor::from_data(data, &self.device.clone().autodiff())
+    }
 }
 
 impl<L: Learner> Task<L> for ImageTask<'_> {
@@ -93,19 +101,24 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
     }
 
     fn training_step(&self, learner: &L, batch: &Batch, seed: Seed) -> StepOutput {
-        let InputSize { height, width } = batch.size;
-        let shape = [batch.classes.len(), 3, height, width];
-        let data = TensorData::new(batch.images.clone(), shape);
-        let images = Tensor::from_data(data, &self.device.clone().autodiff());
-        let images = self.precision.cast(images);
+        let images = self.images(batch);
+        // The teacher has its own precision.
         let teacher = self.teacher.as_ref();
         let teacher =
             teacher.map(|teacher| teacher.embed(images.clone(), self.extractor.normalise()));
-        let mut step = TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes);
+        let mut step = step_of(batch, seed);
         if let Some(embeddings) = &teacher {
             step = step.with_teacher(embeddings);
         }
-        learner.training_step(images, step)
+        learner.training_step(self.precision.cast(images), step)
+    }
+
+    fn forward_train(&self, learner: &L, batch: &Batch, seed: Seed) {
+        let images = self.precision.cast(self.images(batch));
+        let output = learner.forward_train(images, step_of(batch, seed));
+        if output.is_none() {
+            let _ = self.training_step(learner, batch, seed);
+        }
     }
 
     fn is_evaluated(&self) -> bool {
@@ -130,6 +143,11 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
             segmentation: None,
         })
     }
+}
+
+/// The labels, attributes and seed of a training step.
+fn step_of(batch: &Batch, seed: Seed) -> TrainingStep<'_> {
+    TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes)
 }
 
 /// Rejects batches of a custom sampler that cannot be trained on.
