@@ -28,9 +28,9 @@ pub struct Sampling {
     /// `false` by default. Their number must then divide P.
     #[serde(default, skip_serializing_if = "is_false")]
     pub balanced_sources: bool,
-    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. The other
-    /// fields are then unused, and an epoch is each image once; its last batch may be smaller. `None`, the
-    /// default, draws identities.
+    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. An epoch is
+    /// then each image once; its last batch may be smaller. `identities`, `images` and `epoch` are unused, and
+    /// nothing may be balanced. `None`, the default, draws identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffled: Option<usize>,
 }
