@@ -34,6 +34,15 @@ pub trait Task<L: LearnerParts> {
     /// A batch of training data.
     type Batch;
 
+    /// Checks before the first step that the task can train this learner. The default accepts every learner.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn validate(&self, learner: &L) -> Result<(), Error> {
+        let _ = learner;
+        Ok(())
+    }
+
     /// Prepares the batches of an epoch, starting at batch `first`, both counted from 0. If `first` is beyond
     /// the last batch, there are none.
     ///
