@@ -24,7 +24,7 @@ use reid::{
         transform::{Augmentation, Picture, Transform},
     },
     nn::{
-        Init, NamedLoss, Targets,
+        Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
@@ -300,46 +300,54 @@ fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
     ]
 }
 
-/// A step of plain SGD changes weights in proportion to their learning rate, also those of a model that was replaced
-/// before the run.
+/// The changes of some weights in a run of one step.
+fn changes(
+    fixture: &Fixture,
+    recipe: &Recipe<Network, Losses>,
+    is_replaced: bool,
+) -> Vec<Vec<f32>> {
+    let trainer = || {
+        let sampler = These(vec![vec![0, 1, 6, 7]]);
+        let trainer = fixture.trainer(recipe).with_sampler(sampler);
+        if is_replaced {
+            replaced(trainer)
+        } else {
+            trainer
+        }
+    };
+    let before = weights_of_layers(trainer().learner_mut());
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let layers = before.into_iter().zip(weights_of_layers(&outcome.learner));
+    let change = |(before, after): (Vec<f32>, Vec<f32>)| {
+        let pairs = before.into_iter().zip(after);
+        let differences = pairs.map(|(before, after)| after - before);
+        differences.collect::<Vec<f32>>()
+    };
+    layers.map(change).collect()
+}
+
+/// A step of plain SGD, and the first step of Adam, change weights in proportion to their learning rate. So they do
+/// if the model was replaced before the run.
 #[test]
 fn layer_decay_and_groups_scale_the_step_of_each_layer() {
     let fixture = Fixture::new();
     let mut plain = fixture.recipe.clone();
-    plain.optimizer = OptimizerConfig::plain_sgd();
-    (plain.epochs, plain.schedule.base) = (1, 1.0);
-    let mut decayed = plain.clone();
-    decayed.layer_decay = Some(0.5);
-    decayed.groups = vec![
-        ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
-        ParameterGroup::new(["head"]).with_fixed_rate(0.25),
-    ];
-    let changes = |recipe: &Recipe<Network, Losses>, is_replaced: bool| {
-        let trainer = || {
-            let sampler = These(vec![vec![0, 1, 6, 7]]);
-            let trainer = fixture.trainer(recipe).with_sampler(sampler);
-            if is_replaced {
-                replaced(trainer)
-            } else {
-                trainer
-            }
-        };
-        let before = weights_of_layers(trainer().learner_mut());
-        let outcome = trainer().run(&mut ()).expect("it trains");
-        let after = weights_of_layers(&outcome.learner);
-        let layers = before.into_iter().zip(after);
-        let change = |(before, after): (Vec<f32>, Vec<f32>)| {
-            let pairs = before.into_iter().zip(after);
-            pairs
-                .map(|(before, after)| after - before)
-                .collect::<Vec<f32>>()
-        };
-        layers.map(change).collect::<Vec<_>>()
-    };
+    plain.epochs = 1;
     let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
-    for is_replaced in [false, true] {
-        let layers = changes(&plain, is_replaced).into_iter();
-        let layers = layers.zip(changes(&decayed, is_replaced));
+    for (optimizer, rate, is_replaced) in [
+        (OptimizerConfig::plain_sgd(), 1.0, false),
+        (OptimizerConfig::plain_sgd(), 1.0, true),
+        (OptimizerConfig::adam(), 0.01, true),
+    ] {
+        (plain.optimizer, plain.schedule.base) = (optimizer, rate);
+        let mut decayed = plain.clone();
+        decayed.layer_decay = Some(0.5);
+        decayed.groups = vec![
+            ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
+            ParameterGroup::new(["head"]).with_fixed_rate(0.25 * rate),
+        ];
+        let layers = changes(&fixture, &plain, is_replaced).into_iter();
+        let layers = layers.zip(changes(&fixture, &decayed, is_replaced));
         for ((plain, decayed), factor) in layers.zip(factors) {
             let largest = plain
                 .iter()
@@ -402,6 +410,26 @@ fn an_exponential_average_follows_the_weights() {
             "{average}, {expected}"
         );
     }
+}
+
+/// A step whose gradients overflow in half precision changes neither the weights nor their average.
+#[test]
+fn a_skipped_step_is_not_averaged() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.precision, recipe.average_decay) = (Precision::Float16, Some(0.5));
+    // Its gradients overflow, and the loss does not.
+    (recipe.losses.1.scale, recipe.epochs) = (1e6, 1);
+    let batches = || These(vec![vec![0, 1, 6, 7]]);
+    let trainer = || fixture.trainer(&recipe).with_sampler(batches());
+    let before = values(&trainer().learner_mut().model);
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let skipped = ("skipped".to_owned(), 1.0);
+    let diagnostics = &outcome.history[0].diagnostics;
+    assert!(diagnostics.contains(&skipped), "{diagnostics:?}");
+    assert_eq!(values(&outcome.learner.model), before);
+    assert!(outcome.average.is_some());
+    assert_eq!(values(outcome.model()), before);
 }
 
 /// The batches of an epoch in the tests of averaged weights.
@@ -658,6 +686,8 @@ fn a_renewal_that_is_interrupted_or_killed_is_repeated() {
         let resumed = resumed.expect("it trains");
         assert_eq!(observer.steps, 2);
         assert_eq!(resumed.history, whole.history);
+        // The third epoch was trained with the optimizers of the checkpoint.
+        assert_eq!(values(&resumed.learner), values(&whole.learner));
         let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
         assert_eq!(average(&resumed), average(&whole));
     }

@@ -23,17 +23,20 @@ use reid::{
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
-        head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
+        head::{
+            AugmentConfig, BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig,
+        },
         loss::{
             AnyPairLossConfig, ArcFaceConfig, CosFaceConfig, CrossBatchMemoryConfig,
             DistillationConfig, DistillationObjective, Margin, TripletLossConfig, WeightedConfig,
         },
+        top_drop::TopDrop,
     },
     prelude::*,
     synthetic::SyntheticConfig,
     train::{
         EpochSummary, Error, Event, LossesConfig, Observer, OptimizerConfig, Outcome, ReidLearner,
-        Teacher,
+        Swa, Teacher,
     },
 };
 use serde_json::{Value, json};
@@ -144,17 +147,24 @@ fn teacher(fixture: &Fixture, seed: u64) -> Teacher {
         Init::new(Seed::new(seed), &fixture.device),
     );
     let model = Network::init(&network, size, 2, &init);
-    let model = InSinglePrecision(reid::nn::Model::evaluation(&model));
+    let model = Watched {
+        model: reid::nn::Model::evaluation(&model),
+        passes: Arc::default(),
+    };
     Teacher::new(model, size, Normalise::CIFAR, format!("seed {seed}"))
 }
 
-/// A model whose images must not have been rounded to the precision of another model.
-struct InSinglePrecision<M>(M);
+/// A model that counts its passes, and whose images must not have been rounded to the precision of another model.
+struct Watched<M> {
+    model: M,
+    passes: Arc<AtomicUsize>,
+}
 
-impl<M: Embed> Embed for InSinglePrecision<M> {
+impl<M: Embed> Embed for Watched<M> {
     fn embed(&self, images: Tensor<4>) -> Tensor<2> {
         assert_eq!(images.dtype(), DType::F32);
-        self.0.embed(images)
+        self.passes.fetch_add(1, Relaxed);
+        self.model.embed(images)
     }
 }
 
@@ -254,6 +264,68 @@ fn a_teacher_has_its_own_precision() {
     assert!(error.contains(expected), "{error}");
 }
 
+/// Counts training steps, and batches of renewals.
+#[derive(Default)]
+struct Count {
+    steps: usize,
+    renewed: usize,
+}
+
+impl Observer for Count {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step(_) => self.steps += 1,
+            Event::Renewing { .. } => self.renewed += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_renewal_of_running_statistics_needs_no_teacher() {
+    let mut fixture = Fixture::new();
+    (fixture.recipe.swa, fixture.recipe.epochs) = (Some(Swa::from_epoch(0)), 1);
+    let similarities = distillation(DistillationObjective::Similarities);
+    fixture.recipe.losses.distillation = Some(similarities);
+    let (recipe, passes) = (&fixture.recipe, Arc::new(AtomicUsize::new(0)));
+    let network = (ResNetConfig::resnet18().with_width(4), BnNeckConfig::new());
+    let init = Init::new(Seed::new(1), &fixture.device);
+    let model = Watched {
+        model: Network::init(&network, recipe.input, 2, &init),
+        passes: passes.clone(),
+    };
+    let normalise = recipe.augmentation.normalise;
+    let teacher = Teacher::new(model, recipe.input, normalise, "watched");
+    let mut count = Count::default();
+    let trainer = fixture.trainer("watched").with_teacher(teacher);
+    trainer.run(&mut count).expect("it trains");
+    assert!(count.renewed > 0);
+    // One pass is the check before the first step.
+    assert_eq!(passes.load(Relaxed), 1 + count.steps);
+}
+
+/// Renewals repeat the random choices of the heads, and their Grad-CAM.
+#[test]
+fn renewed_statistics_of_heads_that_mix_and_drop_resume_bit_identically() {
+    let mut fixture = Fixture::new();
+    (fixture.recipe.swa, fixture.recipe.renewal_batches) = (Some(Swa::from_epoch(0)), Some(3));
+    let (_, (_, branched)) = &mut fixture.recipe.network;
+    branched.branches.push(BranchConfig {
+        dimensions: 3,
+        augment: AugmentConfig::DropTop(TopDrop::new().with_height(0.5)),
+    });
+    resumes_bit_identically(&fixture);
+    let average = |name: &str| {
+        let finished = fixture.trainer(name).resume().expect("a finished run");
+        let outcome = finished.run(&mut ()).expect("it is evaluated");
+        model_bits(&outcome.average.expect("an average"))
+    };
+    assert!(
+        average("whole") == average("stopped"),
+        "the averages differ"
+    );
+}
+
 #[test]
 fn distillation_resumes_bit_identically_with_the_same_teacher_only() {
     let mut fixture = Fixture::new();
@@ -306,6 +378,10 @@ fn bits<C: reid::nn::Criterion>(outcome: &Outcome<ReidLearner<Model, C>>) -> Vec
 }
 
 fn learner_bits<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
+    [model_bits(&learner.model), model_bits(&learner.criterion)].concat()
+}
+
+fn model_bits<M: Module>(module: &M) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -314,8 +390,7 @@ fn learner_bits<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
         }
     }
     let mut bits = Bits(Vec::new());
-    learner.model.visit(&mut bits);
-    learner.criterion.visit(&mut bits);
+    module.visit(&mut bits);
     bits.0
 }
 

@@ -84,14 +84,14 @@ pub struct Recipe<N, L = LossesConfig> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
-    /// The factor by which the learning rate decays from each layer to the one before it, above 0 and up to 1; absent
+    /// The factor by which the learning rate decays from each stage to the one before it, above 0 and up to 1; absent
     /// by default.
     ///
     /// ```text
-    /// rate of layer i = rate · layer_decay^(depth - i)        i = 0 … depth
+    /// rate of stage i = rate · layer_decay^(last - i)        i = 0 … last
     /// ```
     ///
-    /// Layer 0 is the stem, then come the stages of the backbone, and the last layer is the head
+    /// Stage 0 is the stem, then come the stages of the backbone, and the last stage is the head
     /// ([`StagePaths`](reid_nn::StagePaths)). The rate of the criterion does not decay. The rate is that of the
     /// schedule times the factor of the group of a parameter; fixed rates of groups do not decay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
