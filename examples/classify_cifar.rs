@@ -238,7 +238,7 @@ fn train(
         trainer = trainer.resume()?;
     }
     let outcome = trainer.run(&mut Console::stderr())?;
-    weights::save(&outcome.learner.model, out.join("weights.safetensors"))?;
+    weights::save(outcome.model(), out.join("weights.safetensors"))?;
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
     Ok(outcome.classification)
 }

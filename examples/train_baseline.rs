@@ -167,7 +167,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let outcome = trainer.run(&mut observer)?;
 
     training_chart(out.join("training.svg"), &curves(&outcome.history))?;
-    weights::save(&outcome.learner.model, out.join("model.safetensors"))?;
+    weights::save(outcome.model(), out.join("model.safetensors"))?;
     if let Some(report) = &outcome.report {
         cmc_chart(out.join("cmc.svg"), &[(&recipe.name, report)])?;
         fs::write(
@@ -191,13 +191,11 @@ fn trainer<'a>(
     device: &Device,
 ) -> Result<Trainer<'a, Learner>, Box<dyn Error>> {
     let loading = LoaderConfig::default();
-    let mut trainer = match &arguments.teacher {
-        Some(teacher) => {
-            let teacher = Embedder::open_on(teacher, device)?.into_teacher()?;
-            Trainer::distilled(recipe, splits, teacher, loading, device)?
-        }
-        None => Trainer::new(recipe, splits, loading, device)?,
-    };
+    let mut trainer = Trainer::new(recipe, splits, loading, device)?;
+    if let Some(teacher) = &arguments.teacher {
+        let teacher = Embedder::open_on(teacher, device)?.into_teacher()?;
+        trainer = trainer.with_teacher(teacher);
+    }
     if let Some(file) = &arguments.pretrained {
         let model = &mut trainer.learner_mut().model;
         let device = model.devices().remove(0);

@@ -30,6 +30,7 @@ use reid::{
     nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     synthetic::SyntheticConfig,
+    train::Swa,
 };
 use tempfile::TempDir;
 
@@ -60,7 +61,7 @@ fn child() {
 }
 
 /// Trains until the run ends or is interrupted. Returns whether it was interrupted, and the bytes of all
-/// parameters.
+/// parameters, also of the average.
 fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
     let splits = market1501::load(data).expect("the dataset is readable");
     let backbone = ResNetConfig::resnet18().with_width(4).with_last_stride(1);
@@ -68,6 +69,8 @@ fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
     let mut recipe = Recipe::strong_baseline("killed", InputSize::new(32, 16), network);
     (recipe.epochs, recipe.evaluate_every) = (6, 1);
     (recipe.sampling.identities, recipe.sampling.images) = (2, 2);
+    // The last two epochs are averaged and saved twice: before and after the renewal of their statistics.
+    (recipe.swa, recipe.renewal_batches) = (Some(Swa::from_epoch(4)), Some(2));
     let recipe = recipe.with_center_loss(5e-4, 0.5);
     let device = device::pick_named("flex").expect("the flex backend is compiled in");
     let loading = LoaderConfig::default();
@@ -82,6 +85,7 @@ fn train(data: &Path, run: &Path, interrupt: Interrupt) -> (bool, Vec<u8>) {
     let mut bits = Bits(Vec::new());
     outcome.learner.model.visit(&mut bits);
     outcome.learner.criterion.visit(&mut bits);
+    outcome.model().visit(&mut bits);
     (outcome.interrupted, bits.0)
 }
 

@@ -1,7 +1,13 @@
 //! Runs with custom parts: losses with trained weights, parameter groups, averaged weights, optimizers,
 //! schedules, samplers and transforms. All of them must resume bit-identically.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use burn::{
     config::Config,
@@ -18,11 +24,12 @@ use reid::{
         transform::{Augmentation, Picture, Transform},
     },
     nn::{
-        Init, NamedLoss, Targets,
+        Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
         head::{BnNeck, BnNeckConfig},
         loss::IdentityLossConfig,
         norm::renew_batch_norm,
+        parameters,
     },
     prelude::*,
     synthetic::SyntheticConfig,
@@ -293,48 +300,82 @@ fn weights_of_layers(learner: &Learner) -> [Vec<f32>; 4] {
     ]
 }
 
-/// A step of plain SGD changes weights in proportion to their learning rate.
+/// The changes of some weights in a run of one step.
+fn changes(
+    fixture: &Fixture,
+    recipe: &Recipe<Network, Losses>,
+    is_replaced: bool,
+) -> Vec<Vec<f32>> {
+    let trainer = || {
+        let sampler = These(vec![vec![0, 1, 6, 7]]);
+        let trainer = fixture.trainer(recipe).with_sampler(sampler);
+        if is_replaced {
+            replaced(trainer)
+        } else {
+            trainer
+        }
+    };
+    let before = weights_of_layers(trainer().learner_mut());
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let layers = before.into_iter().zip(weights_of_layers(&outcome.learner));
+    let change = |(before, after): (Vec<f32>, Vec<f32>)| {
+        let pairs = before.into_iter().zip(after);
+        let differences = pairs.map(|(before, after)| after - before);
+        differences.collect::<Vec<f32>>()
+    };
+    layers.map(change).collect()
+}
+
+/// A step of plain SGD, and the first step of Adam, change weights in proportion to their learning rate. So they do
+/// if the model was replaced before the run.
 #[test]
 fn layer_decay_and_groups_scale_the_step_of_each_layer() {
     let fixture = Fixture::new();
     let mut plain = fixture.recipe.clone();
-    plain.optimizer = OptimizerConfig::plain_sgd();
-    (plain.epochs, plain.schedule.base) = (1, 1.0);
-    let mut decayed = plain.clone();
-    decayed.layer_decay = Some(0.5);
-    decayed.groups = vec![
-        ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
-        ParameterGroup::new(["head"]).with_fixed_rate(0.25),
-    ];
-    let changes = |recipe: &Recipe<Network, Losses>| {
-        let trainer = || {
-            let sampler = These(vec![vec![0, 1, 6, 7]]);
-            fixture.trainer(recipe).with_sampler(sampler)
-        };
-        let before = weights_of_layers(trainer().learner_mut());
-        let outcome = trainer().run(&mut ()).expect("it trains");
-        let after = weights_of_layers(&outcome.learner);
-        let layers = before.into_iter().zip(after);
-        let change = |(before, after): (Vec<f32>, Vec<f32>)| {
-            let pairs = before.into_iter().zip(after);
-            pairs
-                .map(|(before, after)| after - before)
-                .collect::<Vec<f32>>()
-        };
-        layers.map(change).collect::<Vec<_>>()
-    };
+    plain.epochs = 1;
     let factors = [1.0 / 32.0, 3.0 / 4.0, 0.25, 1.0];
-    let layers = changes(&plain).into_iter().zip(changes(&decayed));
-    for ((plain, decayed), factor) in layers.zip(factors) {
-        let largest = plain
-            .iter()
-            .fold(0.0, |most: f32, change| most.max(change.abs()));
-        assert!(largest > 1e-4, "{largest}");
-        for (plain, decayed) in plain.iter().zip(&decayed) {
-            let difference = (plain * factor - decayed).abs();
-            assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+    for (optimizer, rate, is_replaced) in [
+        (OptimizerConfig::plain_sgd(), 1.0, false),
+        (OptimizerConfig::plain_sgd(), 1.0, true),
+        (OptimizerConfig::adam(), 0.01, true),
+    ] {
+        (plain.optimizer, plain.schedule.base) = (optimizer, rate);
+        let mut decayed = plain.clone();
+        decayed.layer_decay = Some(0.5);
+        decayed.groups = vec![
+            ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0),
+            ParameterGroup::new(["head"]).with_fixed_rate(0.25 * rate),
+        ];
+        let layers = changes(&fixture, &plain, is_replaced).into_iter();
+        let layers = layers.zip(changes(&fixture, &decayed, is_replaced));
+        for ((plain, decayed), factor) in layers.zip(factors) {
+            let largest = plain
+                .iter()
+                .fold(0.0, |most: f32, change| most.max(change.abs()));
+            assert!(largest > 1e-4, "{largest}");
+            for (plain, decayed) in plain.iter().zip(&decayed) {
+                let difference = (plain * factor - decayed).abs();
+                assert!(difference < 0.01 * factor * largest, "{plain}, {decayed}");
+            }
         }
     }
+}
+
+/// Replaces the model by one with the same values and other identifiers, as loading published weights does.
+fn replaced(mut trainer: Trainer<'_, Learner>) -> Trainer<'_, Learner> {
+    let model = &mut trainer.learner_mut().model;
+    *model = parameters::copy(model);
+    trainer
+}
+
+#[test]
+fn a_model_that_was_replaced_resumes_with_the_rates_of_its_layers() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    recipe.layer_decay = Some(0.5);
+    recipe.groups = vec![ParameterGroup::new(["backbone.layer3"]).with_rate_factor(3.0)];
+    let trainer = || replaced(averaging(&fixture, &recipe));
+    resumes_bit_identically(&fixture, trainer, [1, 4]);
 }
 
 #[test]
@@ -369,6 +410,26 @@ fn an_exponential_average_follows_the_weights() {
             "{average}, {expected}"
         );
     }
+}
+
+/// A step whose gradients overflow in half precision changes neither the weights nor their average.
+#[test]
+fn a_skipped_step_is_not_averaged() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.precision, recipe.average_decay) = (Precision::Float16, Some(0.5));
+    // Its gradients overflow, and the loss does not.
+    (recipe.losses.1.scale, recipe.epochs) = (1e6, 1);
+    let batches = || These(vec![vec![0, 1, 6, 7]]);
+    let trainer = || fixture.trainer(&recipe).with_sampler(batches());
+    let before = values(&trainer().learner_mut().model);
+    let outcome = trainer().run(&mut ()).expect("it trains");
+    let skipped = ("skipped".to_owned(), 1.0);
+    let diagnostics = &outcome.history[0].diagnostics;
+    assert!(diagnostics.contains(&skipped), "{diagnostics:?}");
+    assert_eq!(values(&outcome.learner.model), before);
+    assert!(outcome.average.is_some());
+    assert_eq!(values(outcome.model()), before);
 }
 
 /// The batches of an epoch in the tests of averaged weights.
@@ -420,6 +481,7 @@ fn stochastic_weight_averaging_is_the_mean_of_the_epochs_with_renewed_statistics
     };
     let (two, three) = (run(2), run(3));
     let average = three.average.as_ref().expect("an average");
+    assert_eq!(values(three.model()), values(average));
     let (two, three) = (&two.learner.model, &three.learner.model);
     let (two, three) = (some_weights(two), some_weights(three));
     assert_ne!(two, three);
@@ -444,6 +506,7 @@ fn stochastic_weight_averaging_is_the_mean_of_the_epochs_with_renewed_statistics
     let plain = averaging(&fixture, &plain).run(&mut ()).expect("it trains");
     assert_eq!(plain.history[0], outcome.history[0]);
     assert!(plain.average.is_none());
+    assert_eq!(values(plain.model()), values(&plain.learner.model));
 }
 
 #[test]
@@ -459,6 +522,91 @@ fn an_exponential_average_can_have_renewed_statistics() {
     let other = outcome.expect("it trains").average.expect("an average");
     assert_eq!(some_weights(&other), some_weights(&average));
     assert_ne!(values(&other), values(&average));
+}
+
+/// The last weights in the mean are those of the fourth of six steps.
+#[test]
+fn renewed_statistics_do_not_depend_on_the_evaluated_epochs() {
+    let fixture = Fixture::new();
+    let average = |every| {
+        let mut recipe = fixture.recipe.clone();
+        recipe.swa = Some(Swa::from_epoch(0).with_every_steps(4));
+        recipe.evaluate_every = every;
+        let outcome = averaging(&fixture, &recipe).run(&mut ());
+        outcome.expect("it trains").average.expect("an average")
+    };
+    let (at_the_end, each_epoch) = (average(0), average(1));
+    assert_eq!(values(&at_the_end), values(&each_epoch));
+    assert_eq!(values(&at_the_end), renewed(&fixture, &at_the_end, 1, 2));
+}
+
+#[test]
+fn a_mean_that_takes_no_weights_is_rejected_before_the_first_step() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    let mut run = |every| {
+        recipe.swa = Some(Swa::from_epoch(1).with_every_steps(every));
+        let mut observer = StopRenewal {
+            batches: 100,
+            interrupt: None,
+            steps: 0,
+        };
+        let outcome = averaging(&fixture, &recipe).run(&mut observer);
+        (outcome.map(drop), observer.steps)
+    };
+    let (outcome, steps) = run(5);
+    assert_eq!(
+        outcome.expect_err("no weights").to_string(),
+        "recipe: swa.every_steps: expected at most 4, 2 epochs of 2 steps, found 5"
+    );
+    assert_eq!(steps, 0);
+    assert!(run(4).0.is_ok());
+}
+
+/// A transform that changes images to NaN once it is switched on.
+#[derive(Debug)]
+struct Spoil(Arc<AtomicBool>);
+
+impl Transform for Spoil {
+    fn apply(&self, picture: &mut Picture, _stream: &mut reid::core::Stream) {
+        if self.0.load(Relaxed) {
+            picture.values.fill(f32::NAN);
+        }
+    }
+}
+
+/// Switches [`Spoil`] on after the first epoch.
+struct SpoilLater(Arc<AtomicBool>);
+
+impl Observer for SpoilLater {
+    fn observe(&mut self, event: &Event<'_>) {
+        if matches!(event, Event::Epoch(_)) {
+            self.0.store(true, Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_renewal_whose_statistics_are_not_finite_names_its_epoch() {
+    let fixture = Fixture::new();
+    let mut recipe = fixture.recipe.clone();
+    (recipe.swa, recipe.epochs) = (Some(Swa::from_epoch(0)), 1);
+    let spoiled = Arc::new(AtomicBool::new(false));
+    let checkpoints = fixture.checkpoints("spoiled");
+    let trainer = averaging(&fixture, &recipe)
+        .with_transform(Spoil(spoiled.clone()))
+        .with_checkpoints(checkpoints.clone());
+    let error = trainer.run(&mut SpoilLater(spoiled)).expect_err("NaN");
+    let error = error.to_string();
+    assert!(error.contains("from the batches of epoch 1"), "{error}");
+    assert!(error.contains("`average."), "{error}");
+    // The epoch is not lost.
+    assert!(
+        checkpoints
+            .find(CheckpointKind::Last)
+            .expect("readable")
+            .is_some()
+    );
 }
 
 #[test]
@@ -538,6 +686,8 @@ fn a_renewal_that_is_interrupted_or_killed_is_repeated() {
         let resumed = resumed.expect("it trains");
         assert_eq!(observer.steps, 2);
         assert_eq!(resumed.history, whole.history);
+        // The third epoch was trained with the optimizers of the checkpoint.
+        assert_eq!(values(&resumed.learner), values(&whole.learner));
         let average = |outcome: &Outcome<Learner>| outcome.average.as_ref().map(values);
         assert_eq!(average(&resumed), average(&whole));
     }

@@ -13,27 +13,30 @@ use std::{
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 use reid::{
     core::Source,
     data::{dataset::market1501, sampler::EpochDefinition, transform::Normalise},
     nn::{
-        Init, NamedLoss, Precision, Targets,
+        Embed, Init, NamedLoss, Precision, Targets,
         backbone::{ResNet, ResNetConfig},
         batch_drop::BatchDrop,
         cut_mix::{CutMix, Patches},
-        head::{BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig},
+        head::{
+            AugmentConfig, BnNeck, BnNeckConfig, BranchConfig, BranchedHead, BranchedHeadConfig,
+        },
         loss::{
             AnyPairLossConfig, ArcFaceConfig, CosFaceConfig, CrossBatchMemoryConfig,
             DistillationConfig, DistillationObjective, Margin, TripletLossConfig, WeightedConfig,
         },
+        top_drop::TopDrop,
     },
     prelude::*,
     synthetic::SyntheticConfig,
     train::{
         EpochSummary, Error, Event, LossesConfig, Observer, OptimizerConfig, Outcome, ReidLearner,
-        Teacher,
+        Swa, Teacher,
     },
 };
 use serde_json::{Value, json};
@@ -144,59 +147,193 @@ fn teacher(fixture: &Fixture, seed: u64) -> Teacher {
         Init::new(Seed::new(seed), &fixture.device),
     );
     let model = Network::init(&network, size, 2, &init);
-    let model = reid::nn::Model::evaluation(&model);
+    let model = Watched {
+        model: reid::nn::Model::evaluation(&model),
+        passes: Arc::default(),
+    };
     Teacher::new(model, size, Normalise::CIFAR, format!("seed {seed}"))
+}
+
+/// A model that counts its passes, and whose images must not have been rounded to the precision of another model.
+struct Watched<M> {
+    model: M,
+    passes: Arc<AtomicUsize>,
+}
+
+impl<M: Embed> Embed for Watched<M> {
+    fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+        assert_eq!(images.dtype(), DType::F32);
+        self.passes.fetch_add(1, Relaxed);
+        self.model.embed(images)
+    }
 }
 
 fn distilled<'a>(
     fixture: &'a Fixture,
     seed: u64,
     name: &str,
-) -> Result<Trainer<'a, ReidLearner<Model, Criterion>>, Error> {
-    let (recipe, splits, teacher) = (&fixture.recipe, &fixture.splits, teacher(fixture, seed));
-    let trainer = Trainer::distilled(recipe, splits, teacher, loading(), &fixture.device);
-    let checkpoints = Checkpoints::new(fixture.run_folder(name));
-    trainer.map(|trainer| trainer.with_checkpoints(checkpoints))
+) -> Trainer<'a, ReidLearner<Model, Criterion>> {
+    fixture.trainer(name).with_teacher(teacher(fixture, seed))
+}
+
+/// The error of a run that is refused before anything is written.
+fn refused<C: reid::nn::Criterion>(
+    fixture: &Fixture,
+    trainer: Trainer<'_, ReidLearner<Model, C>>,
+) -> String {
+    let trainer = trainer.with_checkpoints(Checkpoints::new(fixture.run_folder("refused")));
+    let error = trainer.run(&mut ()).expect_err("it is refused");
+    assert!(!fixture.run_folder("refused").exists());
+    error.to_string()
+}
+
+fn distillation(objective: DistillationObjective) -> WeightedConfig<DistillationConfig> {
+    WeightedConfig {
+        weight: 10.0,
+        criterion: DistillationConfig::new().with_objective(objective),
+    }
+}
+
+const NO_TEACHER: &str = "recipe: losses.distillation.criterion: expected a run with a teacher \
+                          (`Trainer::with_teacher`), found no teacher";
+
+#[test]
+fn a_teacher_must_fit_the_losses() {
+    let mut fixture = Fixture::new();
+    let unused = "recipe: losses: expected a loss that uses the teacher, such as `distillation`, \
+                  found none";
+    assert_eq!(refused(&fixture, distilled(&fixture, 1, "other")), unused);
+    let objective = DistillationObjective::Cosine;
+    fixture.recipe.losses.distillation = Some(distillation(objective));
+    assert_eq!(
+        refused(&fixture, distilled(&fixture, 1, "other")),
+        "recipe: losses.distillation.criterion.objective: expected similarities or distances for \
+         embeddings of 41 dimensions and a teacher of 48, found cosine"
+    );
+    assert_eq!(refused(&fixture, fixture.trainer("other")), NO_TEACHER);
+
+    // A loss with a weight of 0 is none.
+    let weight_0 = WeightedConfig {
+        weight: 0.0,
+        ..distillation(objective)
+    };
+    fixture.recipe.losses.distillation = Some(weight_0);
+    fixture.recipe.epochs = 1;
+    assert_eq!(refused(&fixture, distilled(&fixture, 1, "other")), unused);
+    fixture.trainer("without").run(&mut ()).expect("it trains");
+}
+
+#[test]
+fn a_custom_learner_can_have_a_teacher() {
+    let mut fixture = Fixture::new();
+    fixture.recipe.epochs = 1;
+    let distances = distillation(DistillationObjective::Distances);
+    fixture.recipe.losses.distillation = Some(distances);
+    let recipe = &fixture.recipe;
+    let trainer = || fixture.trainer_with(recipe, fixture.learner(recipe), "custom");
+    assert_eq!(refused(&fixture, trainer()), NO_TEACHER);
+    let trainer = trainer().with_teacher(teacher(&fixture, 1));
+    let outcome = trainer.run(&mut ()).expect("it trains");
+    assert!(has_distillation(&outcome.history[0]));
+    // Its losses need not be those of the recipe.
+    let mut other = fixture.recipe.clone();
+    other.losses.distillation = None;
+    let trainer = fixture.trainer_with(&other, fixture.learner(recipe), "other");
+    let outcome = trainer.with_teacher(teacher(&fixture, 1)).run(&mut ());
+    assert!(has_distillation(&outcome.expect("it trains").history[0]));
+}
+
+fn has_distillation(epoch: &EpochSummary) -> bool {
+    let mut losses = epoch.losses.iter();
+    losses.any(|(name, value)| name == "distillation" && *value > 0.0)
+}
+
+/// The images of a teacher are not rounded to the half precision of the student.
+#[test]
+fn a_teacher_has_its_own_precision() {
+    let mut fixture = Fixture::new();
+    (fixture.recipe.precision, fixture.recipe.epochs) = (Precision::Float16, 1);
+    let similarities = distillation(DistillationObjective::Similarities);
+    fixture.recipe.losses.distillation = Some(similarities);
+    let outcome = distilled(&fixture, 1, "half").run(&mut ());
+    assert!(has_distillation(&outcome.expect("it trains").history[0]));
+    let half = teacher(&fixture, 1).with_precision(Precision::Float16);
+    let resumed = fixture.trainer("half").with_teacher(half).resume();
+    let error = resumed.expect_err("another precision").to_string();
+    let expected = "teacher was seed 1 and is seed 1 in Float16";
+    assert!(error.contains(expected), "{error}");
+}
+
+/// Counts training steps, and batches of renewals.
+#[derive(Default)]
+struct Count {
+    steps: usize,
+    renewed: usize,
+}
+
+impl Observer for Count {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Step(_) => self.steps += 1,
+            Event::Renewing { .. } => self.renewed += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_renewal_of_running_statistics_needs_no_teacher() {
+    let mut fixture = Fixture::new();
+    (fixture.recipe.swa, fixture.recipe.epochs) = (Some(Swa::from_epoch(0)), 1);
+    let similarities = distillation(DistillationObjective::Similarities);
+    fixture.recipe.losses.distillation = Some(similarities);
+    let (recipe, passes) = (&fixture.recipe, Arc::new(AtomicUsize::new(0)));
+    let network = (ResNetConfig::resnet18().with_width(4), BnNeckConfig::new());
+    let init = Init::new(Seed::new(1), &fixture.device);
+    let model = Watched {
+        model: Network::init(&network, recipe.input, 2, &init),
+        passes: passes.clone(),
+    };
+    let normalise = recipe.augmentation.normalise;
+    let teacher = Teacher::new(model, recipe.input, normalise, "watched");
+    let mut count = Count::default();
+    let trainer = fixture.trainer("watched").with_teacher(teacher);
+    trainer.run(&mut count).expect("it trains");
+    assert!(count.renewed > 0);
+    // One pass is the check before the first step.
+    assert_eq!(passes.load(Relaxed), 1 + count.steps);
+}
+
+/// Renewals repeat the random choices of the heads, and their Grad-CAM.
+#[test]
+fn renewed_statistics_of_heads_that_mix_and_drop_resume_bit_identically() {
+    let mut fixture = Fixture::new();
+    (fixture.recipe.swa, fixture.recipe.renewal_batches) = (Some(Swa::from_epoch(0)), Some(3));
+    let (_, (_, branched)) = &mut fixture.recipe.network;
+    branched.branches.push(BranchConfig {
+        dimensions: 3,
+        augment: AugmentConfig::DropTop(TopDrop::new().with_height(0.5)),
+    });
+    resumes_bit_identically(&fixture);
+    let average = |name: &str| {
+        let finished = fixture.trainer(name).resume().expect("a finished run");
+        let outcome = finished.run(&mut ()).expect("it is evaluated");
+        model_bits(&outcome.average.expect("an average"))
+    };
+    assert!(
+        average("whole") == average("stopped"),
+        "the averages differ"
+    );
 }
 
 #[test]
 fn distillation_resumes_bit_identically_with_the_same_teacher_only() {
     let mut fixture = Fixture::new();
-    let error = distilled(&fixture, 1, "other")
-        .expect_err("no loss")
-        .to_string();
-    assert_eq!(
-        error,
-        "recipe: losses: expected a loss that uses the teacher, such as `distillation`, found none"
-    );
-    let distillation = |objective| WeightedConfig {
-        weight: 10.0,
-        criterion: DistillationConfig::new().with_objective(objective),
-    };
-    fixture.recipe.losses.distillation = Some(distillation(DistillationObjective::Cosine));
-    let error = distilled(&fixture, 1, "other")
-        .expect_err("dimensions")
-        .to_string();
-    assert_eq!(
-        error,
-        "recipe: losses.distillation.criterion.objective: expected similarities or distances for \
-         embeddings of 41 dimensions and a teacher of 48, found cosine"
-    );
-
-    fixture.recipe.losses.distillation = Some(distillation(DistillationObjective::Distances));
-    let (recipe, splits) = (&fixture.recipe, &fixture.splits);
-    let error = Trainer::new(recipe, splits, loading(), &fixture.device).expect_err("no teacher");
-    assert_eq!(
-        error.to_string(),
-        "recipe: losses.distillation.criterion: expected a run with a teacher (`Trainer::distilled`), found \
-         no teacher"
-    );
-
-    let trainer = |name| distilled(&fixture, 1, name).expect("a valid recipe");
+    let distances = distillation(DistillationObjective::Distances);
+    fixture.recipe.losses.distillation = Some(distances);
+    let trainer = |name| distilled(&fixture, 1, name);
     let whole = trainer("whole").run(&mut ()).expect("it trains");
-    let losses = &whole.history[2].losses;
-    let value = losses.iter().find(|(name, _)| name == "distillation");
-    assert!(value.is_some_and(|(_, value)| *value > 0.0), "{losses:?}");
+    assert!(has_distillation(&whole.history[2]));
 
     let interrupt = Interrupt::new();
     let stopped = trainer("stopped").with_interrupt(interrupt.clone());
@@ -206,7 +343,7 @@ fn distillation_resumes_bit_identically_with_the_same_teacher_only() {
     };
     let stopped = stopped.run(&mut observer).expect("it trains");
     assert!(stopped.interrupted);
-    let other = distilled(&fixture, 2, "stopped").expect("a valid recipe");
+    let other = distilled(&fixture, 2, "stopped");
     let error = other.resume().expect_err("another teacher").to_string();
     assert!(
         error.contains("teacher was seed 1 and is seed 2"),
@@ -241,6 +378,10 @@ fn bits<C: reid::nn::Criterion>(outcome: &Outcome<ReidLearner<Model, C>>) -> Vec
 }
 
 fn learner_bits<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
+    [model_bits(&learner.model), model_bits(&learner.criterion)].concat()
+}
+
+fn model_bits<M: Module>(module: &M) -> Vec<u32> {
     struct Bits(Vec<u32>);
     impl burn::module::ModuleVisitor for Bits {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -249,8 +390,7 @@ fn learner_bits<C: Module>(learner: &ReidLearner<Model, C>) -> Vec<u32> {
         }
     }
     let mut bits = Bits(Vec::new());
-    learner.model.visit(&mut bits);
-    learner.criterion.visit(&mut bits);
+    module.visit(&mut bits);
     bits.0
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use crate::{Camera, Identity, Notice, Sample, Source, Splits, Track};
@@ -72,6 +72,9 @@ impl Splits {
     /// [`sources`](Self::sources) has the names of the datasets. A dataset that was merged before is one
     /// source here.
     ///
+    /// Attributes stay what they are, so equal values of one attribute are one class: `colour=1` of two CSV lists
+    /// must mean the same colour.
+    ///
     /// The result has no queries and no gallery, because each dataset is evaluated on its own. Add those of
     /// one dataset with [`with_query`](Self::with_query) and [`with_gallery`](Self::with_gallery); they keep
     /// their numbers, which nothing compares with those of training samples.
@@ -94,7 +97,9 @@ impl Splits {
     ///
     /// # Errors
     /// - [`MergeError::SameName`] if two datasets have the same name
-    /// - [`MergeError::SameImage`] if two datasets have a training image with the same path
+    /// - [`MergeError::SameImage`] if two datasets have the same file as a training image, also if their paths spell
+    ///   the folder differently, or lead there by a symbolic link. Each folder is resolved once. A link to a single
+    ///   image, and a copy, count as other images
     /// - [`MergeError::NoTraining`] if a dataset has no training samples
     /// - [`MergeError::Classification`] if a dataset has test samples
     pub fn merge<'a>(datasets: impl IntoIterator<Item = &'a Self>) -> Result<Self, MergeError> {
@@ -149,10 +154,14 @@ fn expect_different_names(datasets: &[&Splits]) -> Result<(), MergeError> {
 }
 
 fn expect_different_images(datasets: &[&Splits]) -> Result<(), MergeError> {
-    let mut seen: HashMap<&Path, usize> = HashMap::new();
+    let mut folders: HashMap<&Path, PathBuf> = HashMap::new();
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (other, dataset) in datasets.iter().enumerate() {
         for sample in &dataset.train {
-            let one = *seen.entry(&sample.path).or_insert(other);
+            let folder = sample.path.parent().unwrap_or_else(|| Path::new(""));
+            let folder = folders.entry(folder).or_insert_with(|| resolved(folder));
+            let path = folder.join(sample.path.file_name().unwrap_or_default());
+            let one = *seen.entry(path).or_insert(other);
             if one != other {
                 return Err(MergeError::SameImage {
                     path: sample.path.clone(),
@@ -163,6 +172,17 @@ fn expect_different_images(datasets: &[&Splits]) -> Result<(), MergeError> {
         }
     }
     Ok(())
+}
+
+/// The absolute path of a folder, without symbolic links if the folder exists.
+fn resolved(folder: &Path) -> PathBuf {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let resolved = folder.canonicalize().or_else(|_| path::absolute(folder));
+    resolved.unwrap_or_else(|_| folder.to_owned())
 }
 
 /// The numbers that no dataset has been given yet.
@@ -301,6 +321,48 @@ mod tests {
             message(&[&one, &classes]),
             "expected datasets for re-identification, found 1 test images of training identities in `other`"
         );
+    }
+
+    #[test]
+    fn an_image_is_found_under_other_spellings_of_its_folder() {
+        let dataset = |name: &str, path: &str| {
+            let sample = Sample::new(path, Identity::new(1));
+            Splits::new(name).with_train(vec![sample])
+        };
+        let merge = |one: &str, other: &str| {
+            Splits::merge(&[dataset("one", one), dataset("other", other)]).map(drop)
+        };
+        for (one, other) in [
+            ("src/merge.rs", "./src/merge.rs"),
+            ("src/merge.rs", "src/../src/merge.rs"),
+            ("nowhere/1.jpg", "./nowhere/1.jpg"),
+            ("1.jpg", "./1.jpg"),
+        ] {
+            let error = merge(one, other).expect_err("the same image");
+            let expected = MergeError::SameImage {
+                path: other.into(),
+                one: "one".into(),
+                other: "other".into(),
+            };
+            assert_eq!(error, expected);
+        }
+        assert_eq!(merge("src/merge.rs", "src/lib.rs"), Ok(()));
+        assert_eq!(merge("src/1.jpg", "src/../1.jpg"), Ok(()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_image_is_found_in_a_linked_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::create_dir(&real).expect("created");
+        std::os::unix::fs::symlink(&real, &link).expect("linked");
+        let dataset = |name: &str, folder: &Path| {
+            let sample = Sample::new(folder.join("1.jpg"), Identity::new(1));
+            Splits::new(name).with_train(vec![sample])
+        };
+        let merged = Splits::merge(&[dataset("one", &real), dataset("other", &link)]);
+        assert!(matches!(merged, Err(MergeError::SameImage { .. })));
     }
 
     #[test]

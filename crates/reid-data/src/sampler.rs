@@ -78,11 +78,3 @@ impl<S: Sampler + ?Sized> Sampler for Arc<S> {
         (**self).batches(samples, seed)
     }
 }
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
-}

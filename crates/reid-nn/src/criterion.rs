@@ -119,15 +119,21 @@ pub trait CriterionConfig {
         false
     }
 
+    /// Whether the loss uses the embeddings of a teacher ([`Targets::teacher`]), so that a run needs one. `false` by
+    /// default.
+    fn uses_teacher(&self) -> bool {
+        false
+    }
+
     /// Adds the problems of the hyper-parameters, each with its path from here: everything that
     /// [`init`](Self::init) rejects. The default adds nothing.
     fn validate(&self, problems: &mut Problems) {
         let _ = problems;
     }
 
-    /// Adds a problem if the loss does not fit the teacher of a run. `student` is the number of dimensions of the
-    /// embeddings, and `teacher` that of the teacher's, or `None` without a teacher. The default, for losses
-    /// without a teacher, adds nothing.
+    /// Adds a problem if a loss that [uses a teacher](Self::uses_teacher) does not fit that of a run. `student` is
+    /// the number of dimensions of the embeddings, and `teacher` that of the teacher's, or `None` without a teacher.
+    /// The default adds nothing.
     fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
         let _ = (student, teacher, problems);
     }
@@ -153,6 +159,10 @@ impl<C: CriterionConfig> CriterionConfig for Option<C> {
 
     fn compares_images(&self) -> bool {
         self.as_ref().is_some_and(C::compares_images)
+    }
+
+    fn uses_teacher(&self) -> bool {
+        self.as_ref().is_some_and(C::uses_teacher)
     }
 
     fn validate(&self, problems: &mut Problems) {
@@ -193,6 +203,10 @@ impl<C: CriterionConfig> CriterionConfig for Vec<C> {
 
     fn compares_images(&self) -> bool {
         self.iter().any(C::compares_images)
+    }
+
+    fn uses_teacher(&self) -> bool {
+        self.iter().any(C::uses_teacher)
     }
 
     fn validate(&self, problems: &mut Problems) {
@@ -238,6 +252,10 @@ macro_rules! tuple_of_criteria {
 
             fn compares_images(&self) -> bool {
                 self.0.compares_images() $(|| self.$index.compares_images())+
+            }
+
+            fn uses_teacher(&self) -> bool {
+                self.0.uses_teacher() $(|| self.$index.uses_teacher())+
             }
 
             fn validate(&self, problems: &mut Problems) {

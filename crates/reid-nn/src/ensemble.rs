@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
 use crate::{
@@ -53,6 +53,11 @@ pub trait Embed {
         let _ = images;
         None
     }
+
+    /// The device of the parameters, if it is known. Images must be on the same hardware.
+    fn device(&self) -> Option<Device> {
+        None
+    }
 }
 
 impl<E: Embed + ?Sized> Embed for Box<E> {
@@ -70,6 +75,10 @@ impl<E: Embed + ?Sized> Embed for Box<E> {
 
     fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
         (**self).embedding_terms(images)
+    }
+
+    fn device(&self) -> Option<Device> {
+        (**self).device()
     }
 }
 
@@ -120,6 +129,10 @@ impl<B: Block, H: Head> Embed for ReidModel<B, H> {
     fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
         let features = self.valid().backbone.forward(images.without_autodiff());
         Some(EmbeddingTerms::of(&self.head, features))
+    }
+
+    fn device(&self) -> Option<Device> {
+        self.devices().into_iter().next()
     }
 }
 
@@ -201,6 +214,10 @@ impl<D: Embed> Embed for Ensemble<Vec<D>> {
         let terms: Option<Vec<_>> = terms.collect();
         terms?.into_iter().reduce(EmbeddingTerms::concat)
     }
+
+    fn device(&self) -> Option<Device> {
+        self.models.iter().find_map(D::device)
+    }
 }
 
 macro_rules! tuple_of_models {
@@ -219,6 +236,11 @@ macro_rules! tuple_of_models {
                 ];
                 terms.into_iter().reduce(EmbeddingTerms::concat)
             }
+
+            fn device(&self) -> Option<Device> {
+                let devices = [$(self.models.$index.device()),+];
+                devices.into_iter().flatten().next()
+            }
         }
     };
 }
@@ -229,7 +251,6 @@ tuple_of_models!(A 0, B 1, C 2, D 3);
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
     use reid_core::InputSize;
 
     use super::*;
@@ -262,6 +283,10 @@ mod tests {
         let models = (one, two, three);
         let tuple = Ensemble { models, normalised };
         assert_eq!(read(tuple.embed(images)), expected);
+        assert_eq!(
+            (list.device(), tuple.device()),
+            (Some(device.clone()), Some(device))
+        );
     }
 
     fn read(embeddings: Tensor<2>) -> Vec<f32> {

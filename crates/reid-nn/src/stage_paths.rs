@@ -83,17 +83,20 @@ mod tests {
         module::{Module, ModuleVisitor, Param},
         tensor::{Device, Tensor},
     };
-    use reid_core::InputSize;
+    use reid_core::{FeatureShape, InputSize};
 
     use super::*;
     use crate::{
         BlockConfig, HeadConfig, Init, Network,
         attention::SqueezeExcitationConfig,
         backbone::{
-            DenseNetConfig, LateStagesConfig, MobileNetV2Config, OsNetConfig, ResNetConfig,
-            SplitPoint, Stem,
+            DenseNetConfig, LateStagesConfig, MobileNetV2Config, OsNetConfig,
+            OsNetLateStagesConfig, ResNetConfig, SplitPoint, Stem,
         },
-        head::{BnNeckConfig, FncBranches, FncHeadConfig, MgnHeadConfig, StripeHeadConfig},
+        head::{
+            BnNeckConfig, FncBranches, FncHeadConfig, LightMbnBranches, LightMbnHeadConfig,
+            MgnHeadConfig, StripeHeadConfig,
+        },
         traversal,
     };
 
@@ -279,6 +282,42 @@ mod tests {
         ] {
             assert_eq!(paths.stage_of(path), stage, "{path}");
         }
+    }
+
+    /// The global branch of `LightMBN` has a block of its own after the late stages.
+    #[test]
+    fn late_stages_of_light_mbn_belong_to_the_stages_of_the_backbone() {
+        let network = OsNetConfig::x0_25()
+            .with_channels([4, 8, 12, 16])
+            .after(&[3], gate());
+        let split = SplitPoint { stage: 2, block: 1 };
+        let head = LightMbnHeadConfig {
+            late_stages: OsNetLateStagesConfig { network, split },
+            branches: LightMbnBranches::new().with_dimensions(4),
+        };
+        let paths = head.stage_paths();
+        for (path, stage) in [
+            ("branches.0.block.0.stages.0.blocks.0.weight", 2),
+            ("branches.1.block.stages.1.transition.weight", 3),
+            ("branches.1.block.after.1.weight", 3),
+            ("branches.2.block.stages.2.last.weight", 4),
+            ("branches.0.block.1.weight", StagePaths::HEAD),
+            ("branches.2.head.weight", StagePaths::HEAD),
+        ] {
+            assert_eq!(paths.stage_of(path), stage, "{path}");
+        }
+        // These are the paths of its parameters.
+        let device = Device::default();
+        let built = head.init(FeatureShape::new(12, 8, 4), 3, &Init::empty(&device));
+        let found = stages(&built, &paths, 6);
+        assert_eq!(found.keys().collect::<Vec<_>>(), [&2, &3, &4, &5]);
+        let is_late = |path: &String| path.contains(".stages.") || path.contains(".after.");
+        assert!(
+            [2, 3, 4]
+                .iter()
+                .all(|stage| found[stage].iter().all(is_late))
+        );
+        assert!(!found[&5].iter().any(is_late), "{:?}", found[&5]);
     }
 
     #[test]

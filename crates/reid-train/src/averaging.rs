@@ -35,7 +35,8 @@ pub struct Swa {
     /// The first epoch whose weights are in the mean, counted from 0; below the number of epochs.
     pub first_epoch: usize,
     /// The number of training steps between weights in the mean, 1 to 1,000,000,000, counted from the start of
-    /// the first epoch. `None`, the default, takes those at the end of each epoch.
+    /// the first epoch; at most the number of steps from there to the end of the run. `None`, the default, takes
+    /// those at the end of each epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
 }
@@ -75,6 +76,10 @@ pub(crate) struct Averaged {
     pub(crate) models: usize,
     /// The number of training steps since the first epoch of SWA began.
     pub(crate) steps: usize,
+    /// The epoch of the last update of the average, counted from 0. Renewals use the batches of this epoch, so that
+    /// the result does not depend on when they happen.
+    #[serde(default)]
+    pub(crate) epoch: usize,
     /// Whether the running statistics of the average were renewed after its last update.
     pub(crate) renewed: bool,
 }

@@ -159,6 +159,17 @@ pub enum Error {
         /// The parameter.
         name: String,
     },
+    /// The running statistics of averaged weights were computed anew, and a value is infinite or NaN.
+    #[error(
+        "the running statistics of the average were computed anew from the batches of epoch {epoch}, and \
+         `{name}` has values that are not finite; no checkpoint was written, and the last one is unchanged"
+    )]
+    StatisticsNotFinite {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The running statistic or parameter.
+        name: String,
+    },
     /// A file of a checkpoint cannot be loaded into the model, the criterion or the optimizer.
     #[error("{}: {reason}", path.display())]
     Checkpoint {

@@ -90,8 +90,10 @@ pub(crate) fn scaled<M: Module>(
     (scaled.result, scaled.gradients)
 }
 
-/// Splits the gradients of a module by the groups of its parameters. Parameters without a group are in
-/// group 0.
+/// Splits the gradients of a module by the groups of its parameters.
+///
+/// # Panics
+/// If a parameter with a gradient has no group.
 pub(crate) fn split<M: Module>(
     module: &M,
     gradients: GradientsParams,
@@ -99,6 +101,7 @@ pub(crate) fn split<M: Module>(
 ) -> Vec<GradientsParams> {
     let count = groups.values().max().map_or(1, |last| last + 1);
     let mut split = Split {
+        path: Vec::new(),
         gradients,
         groups,
         parts: (0..count).map(|_| GradientsParams::new()).collect(),
@@ -197,15 +200,28 @@ impl ModuleMapper for Untrained {
 }
 
 struct Split<'a> {
+    path: Vec<String>,
     gradients: GradientsParams,
     groups: &'a HashMap<ParamId, usize>,
     parts: Vec<GradientsParams>,
 }
 
 impl ModuleVisitor for Split<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            let group = self.groups.get(&param.id).copied().unwrap_or(0);
+            let group = self.groups.get(&param.id).copied();
+            let group = group.unwrap_or_else(|| {
+                let path = self.path.join(".");
+                panic!("the parameter `{path}` was not there when the run started")
+            });
             self.parts[group].register(param.id, gradient);
         }
     }
@@ -254,6 +270,16 @@ mod tests {
             let both = Tensor::cat(vec![weight.reshape([1]), bias], 0).into_data();
             both.assert_approx_eq::<f32>(&TensorData::from(expected), Tolerance::default());
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "the parameter `bias` was not there when the run started")]
+    fn a_parameter_without_a_group_is_not_trained_in_another_group() {
+        let device = Device::default().autodiff();
+        let linear = LinearConfig::new(1, 1).init(&device);
+        let loss = linear.forward(Tensor::<2>::ones([1, 1], &device)).sum();
+        let gradients = GradientsParams::from_grads(loss.backward(), &linear);
+        let _ = split(&linear, gradients, &HashMap::from([(linear.weight.id, 0)]));
     }
 
     #[test]

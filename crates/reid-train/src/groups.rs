@@ -61,7 +61,7 @@ pub struct ParameterGroup {
 pub enum GroupRate {
     /// The rate of the schedule times this factor, 0 to 1,000,000.
     Factor(f64),
-    /// This rate in all epochs and layers, 0 to 1,000,000.
+    /// This rate in all epochs and stages, 0 to 1,000,000.
     Fixed(f64),
 }
 
@@ -223,7 +223,7 @@ pub(crate) struct Optimizers {
     pub(crate) all: Vec<ModuleOptimizer>,
     /// The sets of parameters that are updated together.
     shares: Vec<Share>,
-    /// The index in `shares` for each parameter. Others are in the first.
+    /// The index in `shares` for each parameter.
     members: HashMap<ParamId, usize>,
 }
 
@@ -232,7 +232,7 @@ pub(crate) struct Optimizers {
 struct Share {
     /// The index of the optimizer.
     optimizer: usize,
-    /// The factor of the layer.
+    /// The factor of the stage.
     factor: f64,
 }
 
@@ -262,8 +262,8 @@ impl Optimizers {
         }
     }
 
-    /// Finds the optimizer and the layer of each parameter of a learner. To be called again after the learner is
-    /// loaded, which changes the identifiers of its parameters.
+    /// Finds the optimizer and the factor of each parameter of a learner. To be called when a run starts: loading or
+    /// replacing a model changes the identifiers of its parameters.
     pub(crate) fn find_members(&mut self, learner: &dyn AnyLearner) {
         let parameters = learner.parameters();
         let shares = self.shares_of(&parameters);
@@ -278,7 +278,7 @@ impl Optimizers {
         }
     }
 
-    /// The optimizer and the layer of each parameter, in order.
+    /// The optimizer and the factor of each parameter, in order.
     fn shares_of(&self, parameters: &[Parameter]) -> Vec<Share> {
         let factors = match &self.layer_decay {
             Some(layer_decay) => layer_decay.factors(parameters),
@@ -314,7 +314,7 @@ impl Optimizers {
         });
     }
 
-    /// Updates the parameters of a learner, each by the optimizer and the rate of its group and its layer. The state
+    /// Updates the parameters of a learner, each by the optimizer and the rate of its group and its stage. The state
     /// of an optimizer is one of each parameter, so that it can update them in several calls.
     pub(crate) fn step(
         &mut self,
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_of_a_layer_decays_with_its_distance_to_the_head() {
+    fn the_rate_of_a_stage_decays_with_its_distance_to_the_head() {
         let backbone = ResNetConfig::resnet18().with_width(4).after(&[2], ());
         let resnet = shares(&(backbone, BnNeckConfig::new()), &[]);
         let expected = [
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_one_layer_has_no_layer_decay() {
+    fn a_network_of_one_stage_has_no_layer_decay() {
         let mut problems = Problems::new();
         let parameter = |path: &str| Parameter {
             path: path.to_owned(),
@@ -512,7 +512,7 @@ mod tests {
         layer_decay.validate(&parameters, &mut problems);
         assert_eq!(
             problems.to_string(),
-            "layer_decay: expected null, or a network with at least 2 layers, found 1"
+            "layer_decay: expected null, or a network with at least 2 stages, found 1"
         );
     }
 }

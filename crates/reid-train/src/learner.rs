@@ -10,7 +10,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use reid_nn::{
-    Criterion, CriterionConfig, Diagnostic, Init, Model, NamedLoss, Network, TrainingStep,
+    Criterion, CriterionConfig, Diagnostic, Init, Model, NamedLoss, Network, ReidOutput,
+    TrainingStep,
 };
 
 use crate::recipe::Recipe;
@@ -55,6 +56,17 @@ pub trait Learner: LearnerParts<Model: Model> {
     /// # Shapes
     /// - `images`: `[batch, 3, height, width]`, normalised
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput;
+
+    /// Computes the output of the model in training mode, without losses: the forward pass from which the running
+    /// statistics of averaged weights are computed anew. The step has no teacher. With `None`, the default, these
+    /// passes are whole training steps.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, 3, height, width]`, normalised
+    fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> Option<ReidOutput> {
+        let _ = (images, step);
+        None
+    }
 }
 
 /// A learner whose losses are computed by a criterion from the output of a model.
@@ -185,5 +197,9 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
         StepOutput::new(losses)
             .with_accuracy(accuracy)
             .with_diagnostics(output.diagnostics)
+    }
+
+    fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> Option<ReidOutput> {
+        Some(self.model.forward_train(images, step))
     }
 }

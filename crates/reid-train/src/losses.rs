@@ -67,7 +67,7 @@ pub struct LossesConfig {
     /// A loss of the pairs of a batch and the images of earlier batches; absent by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_batch_memory: Option<WeightedConfig<CrossBatchMemoryConfig<AnyPairLossConfig>>>,
-    /// Distillation from a teacher, which [`Trainer::distilled`](crate::Trainer::distilled) takes; absent by
+    /// Distillation from a teacher, which [`Trainer::with_teacher`](crate::Trainer::with_teacher) sets; absent by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distillation: Option<WeightedConfig<DistillationConfig>>,
@@ -142,6 +142,10 @@ impl CriterionConfig for LossesConfig {
             || self.circle.compares_images()
             || self.supervised_contrastive.compares_images()
             || self.weighted_regularised_triplet.compares_images()
+    }
+
+    fn uses_teacher(&self) -> bool {
+        self.distillation.uses_teacher()
     }
 
     fn validate(&self, problems: &mut Problems) {

@@ -84,14 +84,14 @@ pub struct Recipe<N, L = LossesConfig> {
     /// Parameter groups with their own learning rate, optimizer or frozen epochs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
-    /// The factor by which the learning rate decays from each layer to the one before it, above 0 and up to 1; absent
+    /// The factor by which the learning rate decays from each stage to the one before it, above 0 and up to 1; absent
     /// by default.
     ///
     /// ```text
-    /// rate of layer i = rate · layer_decay^(depth - i)        i = 0 … depth
+    /// rate of stage i = rate · layer_decay^(last - i)        i = 0 … last
     /// ```
     ///
-    /// Layer 0 is the stem, then come the stages of the backbone, and the last layer is the head
+    /// Stage 0 is the stem, then come the stages of the backbone, and the last stage is the head
     /// ([`StagePaths`](reid_nn::StagePaths)). The rate of the criterion does not decay. The rate is that of the
     /// schedule times the factor of the group of a parameter; fixed rates of groups do not decay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ pub struct Recipe<N, L = LossesConfig> {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulated_batches: usize,
     /// The decay of an exponential average of weights and running statistics over the steps, in `[0, 1)`:
-    /// `average ← decay·average + (1 - decay)·weights`. If it is set, the averaged model is evaluated and
+    /// `average ← average + (1 - decay)·(weights - average)`. If it is set, the averaged model is evaluated and
     /// is the model that is loaded from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
@@ -111,7 +111,11 @@ pub struct Recipe<N, L = LossesConfig> {
     pub swa: Option<Swa>,
     /// The number of training batches from which the running statistics of batch normalisation are computed anew
     /// for averaged weights, 1 to 1,000,000,000; an epoch with fewer batches is used whole. It happens before each
-    /// evaluation and at the end of the run, and costs a forward pass of each batch.
+    /// evaluation and at the end of the run, with batches of the epoch in which the average changed last.
+    ///
+    /// It costs a forward pass of each batch in training mode, with the Grad-CAM of heads that mix or drop by it, and
+    /// without losses and teacher. A custom [`Learner`](crate::Learner) without its own
+    /// [`forward_train`](crate::Learner::forward_train) computes whole training steps.
     ///
     /// `None`, the default, uses a whole epoch with `swa`. With `average_decay` the statistics are averaged
     /// instead, as in timm.

@@ -225,6 +225,7 @@ impl<'a> Run<'a> {
             });
         }
         self.steps = steps;
+        self.validate_swa()?;
         loop {
             let Loaded { batches, images } = parts.learner.load_batches(together)?;
             if batches == 0 {

@@ -34,6 +34,15 @@ pub trait Task<L: LearnerParts> {
     /// A batch of training data.
     type Batch;
 
+    /// Checks before the first step that the task can train this learner. The default accepts every learner.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn validate(&self, learner: &L) -> Result<(), Error> {
+        let _ = learner;
+        Ok(())
+    }
+
     /// Prepares the batches of an epoch, starting at batch `first`, both counted from 0. If `first` is beyond
     /// the last batch, there are none.
     ///
@@ -49,6 +58,12 @@ pub trait Task<L: LearnerParts> {
 
     /// Computes the losses of a batch. Random choices are a function of `seed`.
     fn training_step(&self, learner: &L, batch: &Self::Batch, seed: Seed) -> StepOutput;
+
+    /// Computes a forward pass of a batch in training mode, from which the running statistics of averaged weights
+    /// are computed anew. By default this is the whole training step.
+    fn forward_train(&self, learner: &L, batch: &Self::Batch, seed: Seed) {
+        let _ = self.training_step(learner, batch, seed);
+    }
 
     /// Whether the data have images to evaluate a model with.
     fn is_evaluated(&self) -> bool;

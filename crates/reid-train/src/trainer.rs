@@ -24,6 +24,7 @@ use crate::{
     run::{Parts, Run},
     schedule::RateSchedule,
     task::{Evaluation, ImageTask, Task},
+    teacher::Teacher,
 };
 
 /// Trains a model by a recipe, evaluates it, saves checkpoints and resumes bit-identically.
@@ -99,6 +100,16 @@ pub struct Outcome<L: LearnerParts> {
     pub interrupted: bool,
 }
 
+impl<L: LearnerParts> Outcome<L> {
+    /// The model that is evaluated: the one with averaged weights if there is one, on a plain device, and otherwise
+    /// the trained one, on an autodiff device.
+    #[must_use]
+    pub fn model(&self) -> &L::Model {
+        let trained = || self.learner.model();
+        self.average.as_ref().unwrap_or_else(trained)
+    }
+}
+
 impl<L: Learner> Trainer<'_, L> {
     /// Replaces the sampling of the recipe by a custom sampler.
     #[must_use]
@@ -113,6 +124,48 @@ impl<L: Learner> Trainer<'_, L> {
     pub fn with_transform(mut self, transform: impl Transform + 'static) -> Self {
         self.run.note_transform(format!("{transform:?}"));
         self.learner.task.add_transform(transform);
+        self
+    }
+
+    /// Sets a teacher. A loss of the recipe compares the model with it, such as
+    /// [`LossesConfig::distillation`](crate::LossesConfig::distillation); a custom learner finds its embeddings in
+    /// the [`TrainingStep`](reid_nn::TrainingStep).
+    ///
+    /// Call it before [`resume`](Self::resume). When the run starts, a teacher that no loss uses, that is on another
+    /// device, or whose embeddings do not fit the loss, is an error. So is a loss without its teacher.
+    ///
+    /// ```
+    /// use burn::tensor::Device;
+    /// use reid_core::{InputSize, Seed};
+    /// use reid_data::{dataset::market1501, loader::LoaderConfig, transform::Normalise};
+    /// use reid_nn::loss::{DistillationConfig, WeightedConfig};
+    /// use reid_nn::{Init, Model, Network, backbone::ResNetConfig, head::BnNeckConfig};
+    /// use reid_synthetic::SyntheticConfig;
+    /// use reid_train::{Recipe, Teacher, Trainer};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// SyntheticConfig::new().with_train_identities(4).with_test_identities(2).write(folder.path())?;
+    /// let (splits, device) = (market1501::load(folder.path())?, Device::default());
+    ///
+    /// let network = |width| (ResNetConfig::resnet18().with_width(width), BnNeckConfig::new());
+    /// let (size, init) = (InputSize::new(32, 16), Init::new(Seed::new(1), &device));
+    /// let large = network(8).init(size, 4, &init); // usually a trained model
+    /// let teacher = Teacher::new(large.evaluation(), size, Normalise::IMAGENET, "seed 1");
+    ///
+    /// let mut recipe = Recipe::strong_baseline("small", size, network(4));
+    /// (recipe.epochs, recipe.sampling.identities) = (1, 4);
+    /// let criterion = DistillationConfig::new();
+    /// recipe.losses.distillation = Some(WeightedConfig { weight: 10.0, criterion });
+    /// let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device)?;
+    /// let outcome = trainer.with_teacher(teacher).run(&mut ())?;
+    /// let mut losses = outcome.history[0].losses.iter();
+    /// assert!(losses.any(|(name, value)| name == "distillation" && *value > 0.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_teacher(mut self, teacher: Teacher) -> Self {
+        self.run.note("teacher", teacher.identity());
+        self.learner.task.teacher = Some(teacher);
         self
     }
 }
@@ -135,8 +188,7 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         }
         refused(None, problems)?;
         let (base, groups) = (run.settings.optimizer.init(), &run.settings.groups);
-        let mut optimizers = Optimizers::new(&base, groups, layer_decay);
-        optimizers.find_members(&learner);
+        let optimizers = Optimizers::new(&base, groups, layer_decay);
         Ok(Self {
             run,
             learner,
@@ -161,7 +213,6 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         let base = ModuleOptimizer::from(optimizer);
         let layer_decay = self.run.layer_decay();
         self.optimizers = Optimizers::new(&base, &self.run.settings.groups, layer_decay);
-        self.optimizers.find_members(&self.learner);
         self
     }
 
@@ -238,8 +289,11 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     /// - [`Error::InUse`] if another process is training in that folder
     /// - [`Error::Images`] or [`Error::Data`] if images cannot be opened or loaded, or batches cannot be
     ///   drawn
-    /// - [`Error::NotFinite`], [`Error::WeightsNotFinite`] or [`Error::Embedding`] if values are not finite
+    /// - [`Error::NotFinite`], [`Error::WeightsNotFinite`], [`Error::StatisticsNotFinite`] or
+    ///   [`Error::Embedding`] if values are not finite
     /// - [`Error::OtherRecipe`] if custom parts changed after `resume`
+    /// - [`Error::Recipe`] if the losses and the [teacher](Self::with_teacher) do not fit each other, or if the
+    ///   run has fewer steps than the mean of [`Swa`](crate::Swa) needs
     /// - if the model cannot be evaluated, or a checkpoint cannot be written
     ///
     /// An error leaves the earlier checkpoints unchanged. An epoch whose evaluation failed is not trained
@@ -254,6 +308,9 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
         for warning in &warnings {
             observer.observe(&Event::Warning(warning));
         }
+        learner.task.validate(learner.learner())?;
+        // Only now, because a learner that was loaded or replaced has other identifiers.
+        optimizers.find_members(&learner);
         let mut parts = Parts {
             learner: &mut learner,
             optimizers: &mut optimizers,

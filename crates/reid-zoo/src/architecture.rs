@@ -183,6 +183,10 @@ macro_rules! architectures {
             fn embedding_terms(&self, images: Tensor<4>) -> Option<EmbeddingTerms> {
                 match self { $(Self::$name(model) => model.embedding_terms(images),)+ }
             }
+
+            fn device(&self) -> Option<Device> {
+                match self { $(Self::$name(model) => model.device(),)+ }
+            }
         }
 
         impl Model for ArchitectureModel {

@@ -155,15 +155,17 @@ impl Embedder {
         &self.evaluation
     }
 
-    /// Turns the embedder into the teacher of a run, [`Trainer::distilled`](reid_train::Trainer::distilled), named by
-    /// its fingerprint. The device must be that of the run. The flip test is not used.
+    /// Turns the embedder into the teacher of a run
+    /// ([`Trainer::with_teacher`](reid_train::Trainer::with_teacher)), with its precision, named by its fingerprint.
+    /// The device must be that of the run. The flip test is not used.
     ///
     /// # Errors
     /// [`Error::NoFingerprint`] if the embedder was created from a model in memory without a name.
     pub fn into_teacher(self) -> Result<Teacher, Error> {
         let name = self.fingerprint.ok_or(Error::NoFingerprint)?;
         let (input, normalise) = (self.extractor.input(), self.extractor.normalise());
-        Ok(Teacher::new(self.model, input, normalise, name.as_str()))
+        let teacher = Teacher::new(self.model, input, normalise, name.as_str());
+        Ok(teacher.with_precision(self.extractor.precision()))
     }
 
     /// Computes the embedding of an image in memory, of any size.

@@ -130,21 +130,23 @@ fn files_samples_and_images_in_memory_have_the_same_embeddings() {
 #[test]
 fn a_teacher_computes_the_embeddings_of_its_embedder() {
     let fixture = Fixture::new(|_| {});
-    let embedder = open(fixture.run());
-    let name = embedder.fingerprint().expect("the model of a run");
     let queries = fixture.splits.query.iter().take(2);
     let images: Vec<_> = queries
         .map(|one| open_image(&one.path).expect("an image"))
         .collect();
-    let expected = embedder.embed_images(&images).expect("embedded");
-    let (size, normalise) = (embedder.input(), fixture.recipe.augmentation.normalise);
-    let teacher = embedder.into_teacher().expect("a fingerprint");
-    assert_eq!(teacher.name(), name.as_str());
+    let (size, normalise) = (fixture.recipe.input, fixture.recipe.augmentation.normalise);
     let extractor = Extractor::new(size, normalise, LoaderConfig::default());
-    let images = extractor.prepare(&images, &device());
-    let found = teacher.embed(images, normalise).into_data();
-    for (found, expected) in found.iter::<f32>().zip(expected.values()) {
-        assert!((found - expected).abs() < 1e-5, "{found} and {expected}");
+    let prepared = extractor.prepare(&images, &device());
+    for precision in [Precision::Single, Precision::Float16] {
+        let embedder = open(fixture.run()).with_precision(precision);
+        let name = embedder.fingerprint().expect("the model of a run");
+        let expected = embedder.embed_images(&images).expect("embedded");
+        let teacher = embedder.into_teacher().expect("a fingerprint");
+        assert_eq!(teacher.name(), name.as_str());
+        let found = teacher.embed(prepared.clone(), normalise).into_data();
+        for (found, expected) in found.iter::<f32>().zip(expected.values()) {
+            assert!((found - expected).abs() < 1e-5, "{found} and {expected}");
+        }
     }
 
     let model = fixture

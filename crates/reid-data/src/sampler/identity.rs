@@ -58,7 +58,7 @@ pub struct IdentitySampler {
     identities_per_batch: NonZeroUsize,
     images_per_identity: NonZeroUsize,
     epoch: EpochDefinition,
-    #[serde(default, skip_serializing_if = "super::is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     balanced_cameras: bool,
 }
 

@@ -91,9 +91,16 @@ impl CriterionConfig for DistillationConfig {
         Distillation { objective }
     }
 
+    fn uses_teacher(&self) -> bool {
+        true
+    }
+
     fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
         let Some(teacher) = teacher else {
-            problems.add("a run with a teacher (`Trainer::distilled`)", "no teacher");
+            problems.add(
+                "a run with a teacher (`Trainer::with_teacher`)",
+                "no teacher",
+            );
             return;
         };
         let holds = student == teacher || !self.objective.compares_values();
@@ -330,7 +337,7 @@ mod tests {
         let similarities = DistillationObjective::Similarities;
         assert_eq!(
             problems(similarities, None),
-            "expected a run with a teacher (`Trainer::distilled`), found no teacher"
+            "expected a run with a teacher (`Trainer::with_teacher`), found no teacher"
         );
         assert_eq!(problems(similarities, Some(512)), "");
         assert_eq!(problems(DistillationObjective::Cosine, Some(64)), "");

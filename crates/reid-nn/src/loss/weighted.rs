@@ -25,6 +25,8 @@ pub struct WeightedConfig<C> {
 
 /// A criterion multiplied by a constant: `weight · loss`.
 ///
+/// With a weight of 0, a criterion that uses a teacher has no loss, and needs no teacher.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::Seed;
@@ -44,6 +46,9 @@ pub struct Weighted<C> {
     /// The criterion.
     pub criterion: C,
     weight: f64,
+    /// Whether the criterion is computed. With a weight of 0, a loss of a teacher is not, as there may be none.
+    #[module(skip)]
+    is_computed: bool,
 }
 
 impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
@@ -55,11 +60,16 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
         Weighted {
             criterion: self.criterion.init(output, init),
             weight,
+            is_computed: weight > 0.0 || !self.criterion.uses_teacher(),
         }
     }
 
     fn compares_images(&self) -> bool {
         self.weight > 0.0 && self.criterion.compares_images()
+    }
+
+    fn uses_teacher(&self) -> bool {
+        self.weight > 0.0 && self.criterion.uses_teacher()
     }
 
     fn validate(&self, problems: &mut Problems) {
@@ -68,6 +78,9 @@ impl<C: CriterionConfig> CriterionConfig for WeightedConfig<C> {
     }
 
     fn validate_teacher(&self, student: usize, teacher: Option<usize>, problems: &mut Problems) {
+        if self.weight == 0.0 {
+            return;
+        }
         problems.at("criterion", |problems| {
             let criterion = &self.criterion;
             criterion.validate_teacher(student, teacher, problems);
@@ -81,10 +94,54 @@ impl<C: Criterion> Criterion for Weighted<C> {
     }
 
     fn losses(&self, output: &ReidOutput, targets: &Targets) -> Vec<NamedLoss> {
+        if !self.is_computed {
+            return Vec::new();
+        }
         let mut losses = self.criterion.losses(output, targets);
         for loss in &mut losses {
             loss.value = loss.value.clone() * self.weight;
         }
         losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::{
+        fixtures,
+        loss::{DistillationConfig, IdentityLossConfig},
+    };
+
+    #[test]
+    fn a_weight_of_0_needs_no_teacher() {
+        let device = Device::default();
+        let (shape, init) = (OutputShape::single(2, 2), fixtures::init(&device));
+        let features = Tensor::<2>::ones([2, 2], &device);
+        let output = ReidOutput::single(features.clone(), features);
+        let targets = Targets::new(&[0, 1], &device);
+        for (weight, without_teacher) in [(0.0, 0), (2.0, 1)] {
+            let distillation = WeightedConfig {
+                weight,
+                criterion: DistillationConfig::new(),
+            };
+            assert_eq!(distillation.uses_teacher(), weight > 0.0);
+            let mut problems = Problems::new();
+            distillation.validate_teacher(2, None, &mut problems);
+            assert_eq!(problems.len(), without_teacher);
+            // The other parts of a sum are not affected.
+            let identity = WeightedConfig {
+                weight: 0.0,
+                criterion: IdentityLossConfig::new(),
+            };
+            let criterion = (Some(distillation), vec![identity]);
+            assert_eq!(criterion.uses_teacher(), weight > 0.0);
+            if weight == 0.0 {
+                let losses = criterion.init(&shape, &init).losses(&output, &targets);
+                assert_eq!(losses.len(), 1);
+            }
+        }
     }
 }

@@ -32,7 +32,8 @@ thread_local! {
 ///
 /// The module may be on a plain or on an autodiff device, and stays there. No gradients are computed. Some layers
 /// keep their statistics: those that `forward` does not reach, and those whose
-/// [training flag](BatchNorm::training) is off. Without batches, all do. `forward` must compute on the thread that
+/// [training flag](BatchNorm::training) is off. Without batches, all do. A module without batch normalisation is
+/// returned at once. `forward` must compute on the thread that
 /// calls it. Burn's own batch normalisation is updated with its usual momentum.
 ///
 /// ```
@@ -55,6 +56,11 @@ pub fn renew_batch_norm<M: Module, B>(
     batches: impl IntoIterator<Item = B>,
     mut forward: impl FnMut(&M, B),
 ) -> M {
+    let mut statistics = Statistics::default();
+    traversal::visit(&module, &mut statistics);
+    if statistics.found.is_empty() {
+        return module;
+    }
     let devices = module.devices();
     let training = if devices.iter().any(Device::is_autodiff) {
         module.clone()
@@ -280,6 +286,14 @@ mod tests {
         // Afterwards, the momentum is that of the layer.
         let _ = norm.forward(batch([[14.0], [14.0]]));
         assert!((read(&norm.running_mean)[0] - 5.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_module_without_batch_normalisation_needs_no_pass() {
+        let layer = burn::nn::LinearConfig::new(2, 2).init(&Device::default());
+        let weight = layer.weight.to_data();
+        let renewed = renew_batch_norm(layer, [()], |_, ()| panic!("a needless pass"));
+        assert_eq!(renewed.weight.to_data(), weight);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Fingerprints of training samples, to detect that a run resumes with other images or labels.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
-use reid_core::Sample;
+use reid_core::{Sample, Source};
 use reid_data::segmentation::{LabelEncoding, PixelSample};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,8 +15,9 @@ use super::sealed::hexadecimal;
 /// The number of samples, and a hash of their order, paths and labels: identities, cameras, tracks, sources
 /// and attributes, or the paths of label maps and the encoding of their values.
 ///
-/// Paths are relative to the common parent folder, so that a dataset may be moved. The content of the
-/// images is not read, so an image that was replaced under the same name is not detected.
+/// Paths are relative to the common parent folder of the samples of a source, so that each of several merged
+/// datasets may be moved. The content of the images is not read, so an image that was replaced under the same
+/// name is not detected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) images: usize,
@@ -22,10 +26,16 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn of_samples(samples: &[Sample]) -> Self {
-        let root = common_folder(samples.iter().map(|sample| sample.path.as_path()));
+        let mut files: BTreeMap<Option<Source>, Vec<&Path>> = BTreeMap::new();
+        for sample in samples {
+            files.entry(sample.source).or_default().push(&sample.path);
+        }
+        let folders = files.into_iter();
+        let folders = folders.map(|(source, files)| (source, common_folder(files.into_iter())));
+        let folders: BTreeMap<Option<Source>, PathBuf> = folders.collect();
         let mut hash = Sha256::new();
         for sample in samples {
-            add_path(&mut hash, &sample.path, &root);
+            add_path(&mut hash, &sample.path, &folders[&sample.source]);
             let Sample {
                 path: _,
                 identity,
@@ -99,7 +109,7 @@ fn common_folder<'a>(files: impl Iterator<Item = &'a Path>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use reid_core::{Camera, Identity, Source};
+    use reid_core::{Camera, Identity};
 
     use super::*;
 
@@ -117,6 +127,23 @@ mod tests {
         let there = Fingerprint::of_samples(&samples("/some/where/else", ["anna", "berta"]));
         assert_eq!(here, there);
         let renamed = Fingerprint::of_samples(&samples("here", ["berta", "zoe"]));
+        assert_ne!(here, renamed);
+    }
+
+    #[test]
+    fn each_merged_dataset_may_be_moved() {
+        let merged = |roots: [&str; 2], folders: [&str; 2]| {
+            let of_source = |(index, root): (usize, &str)| {
+                let list = samples(root, folders).into_iter();
+                list.map(move |sample| sample.with_source(Source::new(index)))
+            };
+            let all = roots.into_iter().enumerate().flat_map(of_source);
+            Fingerprint::of_samples(&all.collect::<Vec<_>>())
+        };
+        let here = merged(["data/market", "data/msmt"], ["anna", "berta"]);
+        let moved = merged(["fast/market", "/slow/people/msmt"], ["anna", "berta"]);
+        assert_eq!(here, moved);
+        let renamed = merged(["data/market", "data/msmt"], ["berta", "zoe"]);
         assert_ne!(here, renamed);
     }
 

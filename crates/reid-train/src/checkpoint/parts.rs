@@ -85,7 +85,6 @@ pub(crate) fn load_parts(
             Content::State => {}
         }
     }
-    optimizers.find_members(learner);
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Learning rates that decay from the output to the input (Bao et al., `BEiT`, ICLR 2022, arXiv:2106.08254; as in
-//! timm).
+//! Learning rates that decay from the output to the input, with the formula of `BEiT` (Bao et al., ICLR 2022,
+//! arXiv:2106.08254) and timm. They count blocks, here stages are counted.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use reid_nn::StagePaths;
 
 use crate::learner::Parameter;
 
-/// The factor of the learning rate of each layer.
+/// The factor of the learning rate of each stage.
 ///
 /// ```text
-/// factor = decay^d        d: the number of layers after that of the parameter
+/// factor = decay^d        d: the number of stages after that of the parameter
 /// ```
 ///
-/// The layers are the stem, the stages and the head; a stage without parameters is none. The parameters of the
-/// criterion have the factor 1.
+/// The stem and the head count as stages ([`StagePaths`]), and a stage without parameters does not. The parameters
+/// of the criterion have the factor 1.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerDecay {
     pub(crate) decay: f64,
@@ -25,29 +25,29 @@ pub(crate) struct LayerDecay {
 impl LayerDecay {
     /// The factor of each parameter, in order.
     pub(super) fn factors(&self, parameters: &[Parameter]) -> Vec<f64> {
-        let layers = self.layers(parameters);
-        let factor = |parameter: &Parameter| match self.layer(parameter) {
-            Some(layer) => layers.range(layer + 1..).map(|_| self.decay).product(),
+        let stages = self.stages(parameters);
+        let factor = |parameter: &Parameter| match self.stage(parameter) {
+            Some(stage) => stages.range(stage + 1..).map(|_| self.decay).product(),
             None => 1.0,
         };
         parameters.iter().map(factor).collect()
     }
 
-    /// Adds a problem if a network has a single layer.
+    /// Adds a problem if a network has a single stage.
     pub(crate) fn validate(&self, parameters: &[Parameter], problems: &mut Problems) {
-        let layers = self.layers(parameters).len();
-        let expected = "null, or a network with at least 2 layers";
-        problems.require("layer_decay", layers > 1, expected, layers);
+        let stages = self.stages(parameters).len();
+        let expected = "null, or a network with at least 2 stages";
+        problems.require("layer_decay", stages > 1, expected, stages);
     }
 
-    /// The layers that have parameters.
-    fn layers(&self, parameters: &[Parameter]) -> BTreeSet<usize> {
-        let layers = parameters.iter();
-        layers.filter_map(|one| self.layer(one)).collect()
+    /// The stages that have parameters.
+    fn stages(&self, parameters: &[Parameter]) -> BTreeSet<usize> {
+        let stages = parameters.iter();
+        stages.filter_map(|one| self.stage(one)).collect()
     }
 
-    /// The layer of a parameter of the model; `None` for one of the criterion.
-    fn layer(&self, parameter: &Parameter) -> Option<usize> {
+    /// The stage of a parameter of the model; `None` for one of the criterion.
+    fn stage(&self, parameter: &Parameter) -> Option<usize> {
         let of_criterion = parameter.path.starts_with("criterion.");
         (!of_criterion).then(|| self.stages.stage_of(&parameter.path))
     }

@@ -112,7 +112,7 @@ pub(crate) trait AnyLearner {
     /// Whether the average of the weights was started.
     fn is_averaged(&self) -> bool;
 
-    /// Updates the average of the weights: `average ← decay · average + (1 - decay) · model`.
+    /// Updates the average of the weights: `average ← average + (1 - decay) · (model - average)`.
     fn average(&mut self, decay: f64);
 
     /// Computes the running statistics of the average anew. `proceed` is called after each batch, with the

@@ -115,7 +115,10 @@ impl Values {
         values
     }
 
-    /// Updates an average of modules: `average ← decay · average + (1 - decay) · values`.
+    /// Updates an average of modules: `average ← average + (1 - decay) · (values - average)`.
+    ///
+    /// In this form an average of equal values is exactly this value. In the form `decay · average + (1 - decay) ·
+    /// values` it drifts, because the two factors do not add up to 1 in single precision.
     pub(super) fn averaged<M: Module>(self, average: M, decay: f64) -> M {
         let (path, values) = (self.path, self.found);
         traversal::map(
@@ -176,11 +179,30 @@ impl ModuleMapper for Change {
         param.map(|before| {
             // A decay of 0 replaces the value, whatever it was before.
             let value = if decay > 0.0 {
-                before.without_autodiff() * decay + *value * (1.0 - decay)
+                let before = before.without_autodiff();
+                before.clone() + (*value - before) * (1.0 - decay)
             } else {
                 *value
             };
             if is_autodiff { value.autodiff() } else { value }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{nn::LinearConfig, tensor::Device};
+
+    use super::*;
+
+    #[test]
+    fn an_average_of_equal_values_does_not_drift() {
+        let device = Device::default();
+        let model = LinearConfig::new(8, 8).init(&device);
+        let mut average = model.clone();
+        for _ in 0..300 {
+            average = Values::of_module(&model).averaged(average, 0.999);
+        }
+        assert_eq!(average.weight.to_data(), model.weight.to_data());
     }
 }

@@ -22,25 +22,17 @@ pub struct Sampling {
     pub epoch: EpochDefinition,
     /// Whether the images of an identity come from as many different cameras as possible
     /// ([`IdentitySampler::with_balanced_cameras`]); `false` by default. Needs training images with a camera.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub balanced_cameras: bool,
     /// Whether each batch has equally many identities of each of the merged datasets ([`SourceSampler`]);
     /// `false` by default. Their number must then divide P.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub balanced_sources: bool,
-    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. The other
-    /// fields are then unused, and an epoch is each image once; its last batch may be smaller. `None`, the
-    /// default, draws identities.
+    /// The number of images of a shuffled batch, at least 2, for losses that do not compare images. An epoch is
+    /// then each image once; its last batch may be smaller. `identities`, `images` and `epoch` are unused, and
+    /// nothing may be balanced. `None`, the default, draws identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffled: Option<usize>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl Sampling {

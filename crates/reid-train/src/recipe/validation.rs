@@ -123,29 +123,6 @@ impl<N: Network, L: CriterionConfig> Recipe<N, L> {
     }
 }
 
-impl<N, L: CriterionConfig> Recipe<N, L> {
-    /// Checks that losses and the teacher of a run fit each other. `student` and `teacher` are the dimensions of
-    /// their embeddings; `None` without a teacher.
-    pub(crate) fn validate_teacher(
-        &self,
-        student: usize,
-        teacher: Option<usize>,
-    ) -> Result<(), Error> {
-        let found = |teacher| {
-            let mut problems = Problems::new();
-            problems.at("losses", |problems| {
-                self.losses.validate_teacher(student, teacher, problems);
-            });
-            problems
-        };
-        let mut problems = found(teacher);
-        let is_used = !found(None).is_empty();
-        let expected = "a loss that uses the teacher, such as `distillation`";
-        problems.require("losses", is_used || teacher.is_none(), expected, "none");
-        refused(None, problems)
-    }
-}
-
 /// Adds a problem if test images show identities that are not trained on.
 fn validate_test(splits: &Splits, problems: &mut Problems) {
     let trained: BTreeSet<Identity> = splits.train.iter().map(|one| one.identity).collect();

@@ -1,10 +1,13 @@
 //! Averages of the weights of a run.
 
+use reid_core::Problems;
+
 use super::{Parts, Run};
 use crate::{
     error::Error,
     event::{Event, Observer},
     learner::{AnyLearner, Renewal},
+    recipe::refused,
 };
 
 impl Run<'_> {
@@ -14,7 +17,7 @@ impl Run<'_> {
         let averaged = &mut self.state.averaged;
         if let (Some(decay), true) = (self.settings.average_decay, updated) {
             parts.learner.average(decay);
-            averaged.renewed = false;
+            (averaged.epoch, averaged.renewed) = (self.state.epoch, false);
         }
         let Some(swa) = self.settings.swa else {
             return;
@@ -32,8 +35,26 @@ impl Run<'_> {
             parts.learner.begin_average();
             parts.learner.average(models / (models + 1.0));
             averaged.models += 1;
-            averaged.renewed = false;
+            (averaged.epoch, averaged.renewed) = (self.state.epoch, false);
         }
+    }
+
+    /// Rejects a mean of weights with more steps between weights than there are. It is called when the number of steps
+    /// of an epoch is known, and rejects only before the first step of a run: a few steps may differ from epoch to
+    /// epoch.
+    pub(super) fn validate_swa(&self) -> Result<(), Error> {
+        let Some(swa) = self.settings.swa else {
+            return Ok(());
+        };
+        let (Some(every), (0, 0)) = (swa.every_steps, (self.state.epoch, self.state.step)) else {
+            return Ok(());
+        };
+        let epochs = self.settings.epochs.saturating_sub(swa.first_epoch);
+        let most = epochs.saturating_mul(self.steps);
+        let mut problems = Problems::new();
+        let expected = format!("at most {most}, {epochs} epochs of {} steps", self.steps);
+        problems.require("swa.every_steps", every <= most, expected, every);
+        refused(None, problems)
     }
 
     /// Whether the running statistics of the average are to be computed anew now. The checkpoint of the epoch is
@@ -47,14 +68,14 @@ impl Run<'_> {
         epoch > 0 && step == 0 && is_needed && (at_end || self.evaluation_is_due(learner))
     }
 
-    /// Computes the running statistics of the average anew, from batches of the last epoch, and saves a
+    /// Computes the running statistics of the average anew, from batches of the epoch of its last update, and saves a
     /// checkpoint with them. After an interrupt nothing is changed.
     pub(crate) fn renew(
         &mut self,
         parts: &mut Parts<'_>,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
-        let epoch = self.state.epoch.saturating_sub(1);
+        let epoch = self.state.averaged.epoch;
         let renewal = Renewal {
             epoch,
             most: self.settings.renewal().unwrap_or(0),
@@ -67,6 +88,10 @@ impl Run<'_> {
             !self.interrupt.is_requested()
         })?;
         if completed {
+            if let Some(name) = parts.learner.not_finite() {
+                let epoch = epoch + 1;
+                return Err(Error::StatisticsNotFinite { epoch, name });
+            }
             self.state.averaged.renewed = true;
             self.saved = None; // the checkpoint of this epoch has other statistics
             self.save(parts, observer)?;

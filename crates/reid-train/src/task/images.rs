@@ -2,23 +2,26 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use reid_core::{InputSize, Sample, Seed, Splits};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+use reid_core::{InputSize, Problems, Sample, Seed, Splits};
 use reid_data::{
     loader::{Batch, Classes, LoaderConfig, TrainLoader},
     sampler::Sampler,
     transform::Transform,
 };
 use reid_eval::EvaluationConfig;
-use reid_nn::{Model, Precision, TrainingStep};
+use reid_nn::{Embed, Model, Precision, TrainingStep};
 
 use super::{EpochBatches, Evaluation, Task};
 use crate::{
     error::Error,
     extract::Extractor,
     learner::{Learner, StepOutput},
-    recipe::Recipe,
-    teacher::Teacher,
+    recipe::{Recipe, refused},
+    teacher::{Teacher, TeacherLosses},
 };
 
 /// Re-identification and classification: images with one label each, the identity or the class.
@@ -31,6 +34,10 @@ pub struct ImageTask<'a> {
     loader: TrainLoader,
     pub(crate) sampler: Box<dyn Sampler>,
     pub(crate) teacher: Option<Teacher>,
+    /// The losses of the recipe.
+    losses: TeacherLosses,
+    /// Whether the learner computes other losses than those of the recipe, perhaps with the teacher.
+    pub(crate) has_own_learner: bool,
     extractor: Extractor,
     evaluation: EvaluationConfig,
     seed: Seed,
@@ -39,8 +46,10 @@ pub struct ImageTask<'a> {
 }
 
 impl<'a> ImageTask<'a> {
+    /// `losses` are those of the recipe.
     pub(crate) fn new<N, L>(
         recipe: &Recipe<N, L>,
+        losses: TeacherLosses,
         splits: &'a Splits,
         loading: LoaderConfig,
         device: &Device,
@@ -52,6 +61,8 @@ impl<'a> ImageTask<'a> {
             splits,
             sampler: recipe.sampling.sampler(),
             teacher: None,
+            losses,
+            has_own_learner: false,
             extractor: Extractor::from_recipe(recipe, loading).sharing(&loader),
             loader,
             evaluation: recipe.evaluation.clone(),
@@ -70,10 +81,46 @@ impl<'a> ImageTask<'a> {
     pub(crate) fn add_transform(&mut self, transform: impl Transform + 'static) {
         self.loader = self.loader.clone().with_transform(transform);
     }
+
+    /// The number of dimensions of the embeddings of a model in evaluation mode.
+    fn dimensions(&self, model: &dyn Embed) -> usize {
+        let InputSize { height, width } = self.extractor.input();
+        let image = Tensor::zeros([1, 3, height, width], &self.device);
+        let [_, dimensions] = model.embed(self.precision.cast(image)).dims();
+        dimensions
+    }
+
+    /// The images of a batch in single precision, on the autodiff device, `[batch, 3, height, width]`.
+    fn images(&self, batch: &Batch) -> Tensor<4> {
+        let InputSize { height, width } = batch.size;
+        let shape = [batch.classes.len(), 3, height, width];
+        let data = TensorData::new(batch.images.clone(), shape);
+        Tensor::from_data(data, &self.device.clone().autodiff())
+    }
 }
 
 impl<L: Learner> Task<L> for ImageTask<'_> {
     type Batch = Batch;
+
+    /// Rejects a teacher that does not fit the losses of the recipe, and losses without their teacher.
+    fn validate(&self, learner: &L) -> Result<(), Error> {
+        let mut problems = Problems::new();
+        let is_used = self.losses.uses_teacher();
+        let dimensions = match &self.teacher {
+            None => None,
+            Some(teacher) => {
+                let expected = "a loss that uses the teacher, such as `distillation`";
+                let holds = is_used || self.has_own_learner;
+                problems.require("losses", holds, expected, "none");
+                teacher.dimensions(&self.device, &mut problems)
+            }
+        };
+        if is_used && problems.is_empty() {
+            let student = self.dimensions(&learner.model().valid());
+            self.losses.validate(student, dimensions, &mut problems);
+        }
+        refused(None, problems)
+    }
 
     fn epoch(&self, epoch: usize, first: usize) -> Result<EpochBatches<Batch>, Error> {
         let samples = self.loader.samples();
@@ -93,19 +140,24 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
     }
 
     fn training_step(&self, learner: &L, batch: &Batch, seed: Seed) -> StepOutput {
-        let InputSize { height, width } = batch.size;
-        let shape = [batch.classes.len(), 3, height, width];
-        let data = TensorData::new(batch.images.clone(), shape);
-        let images = Tensor::from_data(data, &self.device.clone().autodiff());
-        let images = self.precision.cast(images);
+        let images = self.images(batch);
+        // The teacher has its own precision.
         let teacher = self.teacher.as_ref();
         let teacher =
             teacher.map(|teacher| teacher.embed(images.clone(), self.extractor.normalise()));
-        let mut step = TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes);
+        let mut step = step_of(batch, seed);
         if let Some(embeddings) = &teacher {
             step = step.with_teacher(embeddings);
         }
-        learner.training_step(images, step)
+        learner.training_step(self.precision.cast(images), step)
+    }
+
+    fn forward_train(&self, learner: &L, batch: &Batch, seed: Seed) {
+        let images = self.precision.cast(self.images(batch));
+        let output = learner.forward_train(images, step_of(batch, seed));
+        if output.is_none() {
+            let _ = self.training_step(learner, batch, seed);
+        }
     }
 
     fn is_evaluated(&self) -> bool {
@@ -130,6 +182,11 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
             segmentation: None,
         })
     }
+}
+
+/// The labels, attributes and seed of a training step.
+fn step_of(batch: &Batch, seed: Seed) -> TrainingStep<'_> {
+    TrainingStep::new(&batch.classes, seed).with_attributes(&batch.attributes)
 }
 
 /// Rejects batches of a custom sampler that cannot be trained on.

@@ -57,6 +57,14 @@ impl<'a> PixelTask<'a> {
             device: device.clone(),
         }
     }
+
+    /// The images of a batch on the autodiff device, `[batch, 3, height, width]`.
+    fn images(&self, batch: &PixelBatch) -> Tensor<4> {
+        let [count, height, width] = batch.shape;
+        let data = TensorData::new(batch.images.clone(), [count, 3, height, width]);
+        let images = Tensor::from_data(data, &self.device.clone().autodiff());
+        self.precision.cast(images)
+    }
 }
 
 impl<M: PixelModel> Task<SegmentationLearner<M>> for PixelTask<'_> {
@@ -80,11 +88,12 @@ impl<M: PixelModel> Task<SegmentationLearner<M>> for PixelTask<'_> {
         seed: Seed,
     ) -> StepOutput {
         let device = self.device.clone().autodiff();
-        let [count, height, width] = batch.shape;
-        let data = TensorData::new(batch.images.clone(), [count, 3, height, width]);
-        let images = self.precision.cast(Tensor::from_data(data, &device));
         let labels = LabelMaps::new(batch.labels.clone(), batch.shape, &device);
-        learner.training_step(images, &labels, seed)
+        learner.training_step(self.images(batch), &labels, seed)
+    }
+
+    fn forward_train(&self, learner: &SegmentationLearner<M>, batch: &PixelBatch, seed: Seed) {
+        let _ = learner.model.forward_train(self.images(batch), seed);
     }
 
     fn is_evaluated(&self) -> bool {

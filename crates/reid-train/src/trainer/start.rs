@@ -21,7 +21,7 @@ use crate::{
     run::Run,
     settings::Settings,
     task::{ImageTask, PixelTask},
-    teacher::Teacher,
+    teacher::TeacherLosses,
 };
 
 impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
@@ -29,8 +29,7 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
     /// `device` is without autodiff; the learner is on its autodiff counterpart.
     ///
     /// # Errors
-    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data, and
-    /// losses that need a teacher.
+    /// [`Error::Recipe`] lists all settings that are invalid by themselves, for the device or for the data.
     pub fn new<N, L>(
         recipe: &Recipe<N, L>,
         splits: &'a Splits,
@@ -41,81 +40,10 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
         N: Network<Model = M>,
         L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
     {
-        Self::build(recipe, splits, None, loading, device)
-    }
-
-    /// A new run as [`new`](Self::new), with a teacher on the same device. A loss of the recipe compares the model
-    /// with it, such as [`LossesConfig::distillation`](crate::LossesConfig::distillation).
-    ///
-    /// ```
-    /// use burn::tensor::Device;
-    /// use reid_core::{InputSize, Seed};
-    /// use reid_data::{dataset::market1501, loader::LoaderConfig, transform::Normalise};
-    /// use reid_nn::loss::{DistillationConfig, WeightedConfig};
-    /// use reid_nn::{Init, Model, Network, backbone::ResNetConfig, head::BnNeckConfig};
-    /// use reid_synthetic::SyntheticConfig;
-    /// use reid_train::{Recipe, Teacher, Trainer};
-    ///
-    /// let folder = tempfile::tempdir()?;
-    /// SyntheticConfig::new().with_train_identities(4).with_test_identities(2).write(folder.path())?;
-    /// let (splits, device) = (market1501::load(folder.path())?, Device::default());
-    ///
-    /// let network = |width| (ResNetConfig::resnet18().with_width(width), BnNeckConfig::new());
-    /// let (size, init) = (InputSize::new(32, 16), Init::new(Seed::new(1), &device));
-    /// let large = network(8).init(size, 4, &init); // usually a trained model
-    /// let teacher = Teacher::new(large.evaluation(), size, Normalise::IMAGENET, "seed 1");
-    ///
-    /// let mut recipe = Recipe::strong_baseline("small", size, network(4));
-    /// (recipe.epochs, recipe.sampling.identities) = (1, 4);
-    /// let criterion = DistillationConfig::new();
-    /// recipe.losses.distillation = Some(WeightedConfig { weight: 10.0, criterion });
-    /// let trainer = Trainer::distilled(&recipe, &splits, teacher, LoaderConfig::default(), &device)?;
-    /// let outcome = trainer.run(&mut ())?;
-    /// let mut losses = outcome.history[0].losses.iter();
-    /// assert!(losses.any(|(name, value)| name == "distillation" && *value > 0.0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and [`Error::Recipe`] if no loss uses the teacher, or its embeddings do not fit the
-    /// loss.
-    pub fn distilled<N, L>(
-        recipe: &Recipe<N, L>,
-        splits: &'a Splits,
-        teacher: Teacher,
-        loading: LoaderConfig,
-        device: &Device,
-    ) -> Result<Self, Error>
-    where
-        N: Network<Model = M>,
-        L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
-    {
-        Self::build(recipe, splits, Some(teacher), loading, device)
-    }
-
-    fn build<N, L>(
-        recipe: &Recipe<N, L>,
-        splits: &'a Splits,
-        teacher: Option<Teacher>,
-        loading: LoaderConfig,
-        device: &Device,
-    ) -> Result<Self, Error>
-    where
-        N: Network<Model = M>,
-        L: CriterionConfig<Criterion = C> + Clone + Serialize + DeserializeOwned,
-    {
         let warnings = recipe.validate_settings(splits, device)?;
-        let (mut run, mut task) = image_run(recipe, splits, loading, device)?;
-        let classes = task.classes().len();
-        let student = recipe.network.output(recipe.input, classes).embedding;
-        let dimensions = teacher.as_ref().map(|teacher| teacher.dimensions(device));
-        recipe.validate_teacher(student, dimensions)?;
-        if let Some(teacher) = &teacher {
-            run.note("teacher", teacher.name().to_owned());
-        }
-        task.teacher = teacher;
+        let (mut run, task) = image_run(recipe, splits, loading, device)?;
         run.stages = recipe.network.stage_paths();
-        let learner = ReidLearner::build(recipe, classes, device);
+        let learner = ReidLearner::build(recipe, task.classes().len(), device);
         Self::of_run(run, Slot::new(learner, task), warnings)
     }
 }
@@ -123,7 +51,7 @@ impl<'a, M: Model, C: Criterion> Trainer<'a, ReidLearner<M, C>> {
 impl<'a, L: Learner> Trainer<'a, L> {
     /// A new run with a custom learner, which must be on the autodiff counterpart of `device`. The network
     /// and the losses of the recipe are not built. They are saved, and must be the same when the run
-    /// resumes.
+    /// resumes. If a loss of the recipe uses a teacher, the run needs [one](Self::with_teacher).
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Recipe`] if no parameter of the learner requires a gradient.
@@ -139,7 +67,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         C: CriterionConfig + Clone + Serialize + DeserializeOwned,
     {
         let warnings = recipe.validate_settings(splits, device)?;
-        let (mut run, task) = image_run(recipe, splits, loading, device)?;
+        let (mut run, mut task) = image_run(recipe, splits, loading, device)?;
+        task.has_own_learner = true;
         run.stages = recipe.network.stage_paths();
         run.note("learner", std::any::type_name::<L>().to_owned());
         Self::of_run(run, Slot::new(learner, task), warnings)
@@ -208,11 +137,12 @@ fn image_run<'a, N, L>(
 ) -> Result<(Run<'a>, ImageTask<'a>), Error>
 where
     N: Serialize + DeserializeOwned,
-    L: Serialize + DeserializeOwned,
+    L: CriterionConfig + Serialize + DeserializeOwned,
 {
-    let task = ImageTask::new(recipe, splits, loading, device);
     let data = Fingerprint::of_samples(&splits.train);
     let mut run = Run::new(recipe, Settings::from(recipe), data, images(splits))?;
+    let losses = TeacherLosses::new(&recipe.losses, run.state.recipe["losses"].clone());
+    let task = ImageTask::new(recipe, losses, splits, loading, device);
     run.state.classes = task.classes().clone();
     run.state.attribute_classes = AttributeClasses::from_samples(&splits.train);
     Ok((run, task))

@@ -39,7 +39,8 @@ impl<L: LearnerParts, T: Task<L>> Slot<L, T> {
     }
 
     /// Computes the running statistics of the average anew. The criterion of the passes is a copy, because a
-    /// training step may change its running statistics. If `proceed` returns `false`, nothing is changed.
+    /// training step may change its running statistics. A model without running statistics needs no pass. If
+    /// `proceed` returns `false`, nothing is changed.
     pub(super) fn renew(
         &mut self,
         renewal: &Renewal,
@@ -65,7 +66,7 @@ impl<L: LearnerParts, T: Task<L>> Slot<L, T> {
         });
         let learner = renew_batch_norm(learner, batches, |learner, batch| {
             let seed = renewal.seed.at(done as u64);
-            let _ = self.task.training_step(learner, &batch, seed);
+            self.task.forward_train(learner, &batch, seed);
             done += 1;
             stopped.set(!proceed(done, of));
         });
