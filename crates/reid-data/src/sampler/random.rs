@@ -34,7 +34,7 @@ use crate::Error;
 #[serde(deny_unknown_fields)]
 pub struct RandomSampler {
     batch_size: NonZeroUsize,
-    #[serde(default, skip_serializing_if = "super::is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     partial_batch: bool,
 }
 
