@@ -240,7 +240,7 @@ fn embed_shard(
         let summary = json!({
             "folder": out,
             "shard": shard.index(),
-            "of": shard.of(),
+            "of": shard.count(),
             "queries": queries,
             "gallery": images,
             "was_finished": found,

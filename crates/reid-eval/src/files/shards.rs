@@ -13,8 +13,9 @@
 //! - The images are those of a sorted list ([`ShardList`]). A shard has a contiguous range of the queries and one
 //!   of the gallery ([`Shard::range`]), so the shards in order are the list, and no job needs another one.
 //! - The files are tables of embeddings that [`Embeddings::load`](crate::Embeddings::load) reads one by one:
-//!   Parquet with the feature `parquet`, otherwise safetensors. `features` may be in half precision. The model, the
-//!   list and the shard are a JSON text in their metadata, with the key `shard`.
+//!   Parquet with the feature `parquet`, otherwise safetensors. `features` may be in half precision. Attributes of
+//!   the images, such as the column `time` of a CSV list, are columns too. The model, the hash of the list, the split
+//!   and the shard are a JSON text in their metadata, with the key `shard`.
 //! - The JSON file has the hash of the list, the model, and the length and SHA-256 of each file. Every file is
 //!   written under another name and then renamed, the JSON file last. So a shard counts only if it is complete.
 //! - A job whose shard is finished only compares the hashes. Otherwise, it embeds the shard again. It refuses a
@@ -90,20 +91,20 @@ const BLOCK: usize = 1 << 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shard {
     index: usize,
-    of: usize,
+    count: usize,
 }
 
 impl Shard {
     /// The largest number of shards.
     pub const MAX: usize = 99_999;
 
-    /// Creates shard `index`, from 0, of `of` shards.
+    /// Creates shard `index`, from 0, of `count` shards.
     ///
     /// # Errors
-    /// If `of` is not from 1 to [`MAX`](Self::MAX), or `index` is not below `of`.
-    pub fn new(index: usize, of: usize) -> Result<Self, Error> {
-        let shard = Self { index, of };
-        if index < of && of <= Self::MAX {
+    /// If `count` is not from 1 to [`MAX`](Self::MAX), or `index` is not below `count`.
+    pub fn new(index: usize, count: usize) -> Result<Self, Error> {
+        let shard = Self { index, count };
+        if index < count && count <= Self::MAX {
             return Ok(shard);
         }
         Err(Error::Choice {
@@ -120,8 +121,8 @@ impl Shard {
 
     /// The number of all shards.
     #[must_use]
-    pub fn of(self) -> usize {
-        self.of
+    pub fn count(self) -> usize {
+        self.count
     }
 
     /// The indices of the images of this shard in a sorted list of `images` images.
@@ -130,7 +131,7 @@ impl Shard {
     /// the longer ones.
     #[must_use]
     pub fn range(self, images: usize) -> Range<usize> {
-        let (each, more) = (images / self.of, images % self.of);
+        let (each, more) = (images / self.count, images % self.count);
         let start = |index: usize| index * each + index.min(more);
         start(self.index)..start(self.index + 1)
     }
@@ -138,7 +139,7 @@ impl Shard {
 
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.of)
+        write!(f, "{}/{}", self.index, self.count)
     }
 }
 
@@ -147,12 +148,13 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('/');
-        let numbers = parts.and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-        let (index, of) = numbers.ok_or_else(|| Error::Choice {
+        let numbers =
+            parts.and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        let (index, count) = numbers.ok_or_else(|| Error::Choice {
             expected: "a shard k/n, such as 0/8",
             found: text.to_owned(),
         })?;
-        Self::new(index, of)
+        Self::new(index, count)
     }
 }
 
@@ -181,7 +183,7 @@ mod tests {
     fn a_shard_is_parsed_or_rejected() {
         let shard: Shard = "3/8".parse().expect("a shard");
         assert_eq!(
-            (shard.index(), shard.of(), shard.to_string().as_str()),
+            (shard.index(), shard.count(), shard.to_string().as_str()),
             (3, 8, "3/8")
         );
         for text in ["8/8", "0/0", "1/100000"] {

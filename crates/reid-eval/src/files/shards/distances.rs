@@ -19,7 +19,8 @@ const QUERIES: usize = 128;
 ///
 /// Besides queries and labels, each thread needs memory for 4096 embeddings, twice while they are converted, and
 /// for their distances to 128 queries. With 256 dimensions, that is 10 MiB. An evaluation needs another 40 bytes
-/// for each pair of a query and a match, of at most 2²³ pairs at a time, or of one query.
+/// for each pair of a query and a match, of at most 2²³ pairs at a time, or of one query. Verification and
+/// thresholds need 20 bytes for each of these pairs, all at once.
 pub struct ShardDistances<'a> {
     query: Side<'a>,
     files: &'a [PartFile],

@@ -64,7 +64,7 @@ impl Manifest {
         Self {
             version: VERSION,
             shard: shard.index(),
-            of: shard.of(),
+            of: shard.count(),
             list: list.clone(),
             model: model.clone(),
             storage,
@@ -107,9 +107,9 @@ impl Manifest {
         let shard = self.shard()?;
         for split in [Split::Query, Split::Gallery] {
             let images = shard.range(self.list.images(split)).len();
-            let expected = Vec::from_iter((images > 0).then_some(images));
+            let expected: Vec<usize> = (images > 0).then_some(images).into_iter().collect();
             let found = self.files.iter().filter(|part| part.split == split);
-            let found = Vec::from_iter(found.map(|part| part.images));
+            let found: Vec<usize> = found.map(|part| part.images).collect();
             if found != expected {
                 return Err(format!(
                     "`files`: expected files of the {split} with {expected:?} images, found {found:?}"
@@ -207,12 +207,12 @@ fn hash_file(path: &Path) -> io::Result<(u64, String)> {
 
 /// The name of the JSON file of a shard.
 pub(super) fn manifest_name(shard: Shard) -> String {
-    format!("shard-{:05}-of-{:05}.json", shard.index(), shard.of())
+    format!("shard-{:05}-of-{:05}.json", shard.index(), shard.count())
 }
 
 /// The name of the file of one split of a shard.
 pub(super) fn part_name(split: Split, shard: Shard, format: ShardFormat) -> String {
-    let (index, of, extension) = (shard.index(), shard.of(), format.extension());
+    let (index, of, extension) = (shard.index(), shard.count(), format.extension());
     format!("{split}-{index:05}-of-{of:05}.{extension}")
 }
 

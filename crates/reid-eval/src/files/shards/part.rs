@@ -43,7 +43,7 @@ enum Content {
     /// The offset of the first value in a safetensors file.
     Safetensors(u64),
     #[cfg(feature = "parquet")]
-    Parquet(parquet::Blocks),
+    Parquet(Box<parquet::Blocks>),
 }
 
 impl PartFile {
@@ -176,7 +176,7 @@ fn open_safetensors(
 fn open_parquet(path: &Path, dimensions: usize) -> Result<Opened, String> {
     let blocks = parquet::Blocks::open(path, dimensions)?;
     let (storage, rows) = (blocks.storage(), blocks.rows().to_vec());
-    Ok((Content::Parquet(blocks), storage, rows))
+    Ok((Content::Parquet(Box::new(blocks)), storage, rows))
 }
 
 #[cfg(not(feature = "parquet"))]

@@ -205,7 +205,7 @@ fn ordered(folder: &Path) -> Result<Vec<Manifest>, FileError> {
         }
         found.push((shard, path, manifest));
     }
-    let Some(of) = found.first().map(|(shard, ..)| shard.of()) else {
+    let Some(of) = found.first().map(|(shard, ..)| shard.count()) else {
         let reason = "expected finished shards, such as `shard-00000-of-00008.json`, found none";
         return Err(content(folder)(reason.to_owned()));
     };

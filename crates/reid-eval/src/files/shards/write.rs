@@ -146,9 +146,8 @@ pub fn write_shard<E: From<FileError>>(
         let Ok(found) = Manifest::read(&other) else {
             continue;
         };
-        let advice = "for this job";
         found
-            .expect_set_of(&manifest, advice)
+            .expect_set_of(&manifest, "for this job")
             .map_err(|reason| format!("{reason}: write to another folder"))
             .map_err(content(&other))?;
         let mut parts = found.files.iter();
@@ -276,7 +275,7 @@ impl Job<'_> {
             list: self.list.sha256(),
             split,
             shard: self.shard.index(),
-            of: self.shard.of(),
+            of: self.shard.count(),
         };
         serde_json::to_string(&origin).map_err(|error| error.to_string())
     }
