@@ -55,8 +55,8 @@ impl Blocks {
                 );
                 if images.checked_mul(dimensions) != Some(values) {
                     return Err(format!(
-                        "`{FEATURES}`: expected {dimensions} values in each of {images} rows, found {values} in \
-                         all of them"
+                        "`{FEATURES}`: expected {dimensions} values in each of {images} rows, found {values} \
+                         in all of them"
                     ));
                 }
                 rows.push(end..end + images);
