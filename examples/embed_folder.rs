@@ -28,6 +28,17 @@
 //! cargo run --release --example rank_embeddings -- --file embeddings.npz
 //! ```
 //!
+//! Several jobs embed a large dataset, or a large folder, in shards. `--shard K/N` embeds shard K of N, with K from
+//! 0, and writes it to the folder `--out` that all jobs share: as Parquet if this is built with the feature
+//! `parquet`, otherwise as safetensors. A job that is killed is simply run again; a finished shard is kept.
+//! `rank_embeddings` evaluates the folder:
+//!
+//! ```sh
+//! cargo run --release --example embed_folder -- --run run --data DIR --shard 0/2 --out shards
+//! cargo run --release --example embed_folder -- --run run --data DIR --shard 1/2 --out shards
+//! cargo run --release --example rank_embeddings -- --file shards
+//! ```
+//!
 //! With `--json`, the results are printed as JSON.
 
 #![expect(
@@ -49,7 +60,13 @@ use reid::{
         dataset::{self, market1501},
         file_kind,
     },
-    eval::files::QueryAndGallery,
+    eval::{
+        files::{
+            QueryAndGallery,
+            shards::{Shard, ShardFormat, ShardList, ShardOptions, ShardStatus},
+        },
+        gallery::GalleryStorage,
+    },
     nn::{backbone::ResNetConfig, head::BnNeckConfig},
     prelude::*,
     synthetic::SyntheticConfig,
@@ -58,6 +75,7 @@ use serde_json::json;
 
 #[derive(Parser)]
 #[command(about = "Embeds a folder of images and searches it")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
     /// The folder of a run, of one checkpoint, or of a model.
     #[arg(long, conflicts_with = "architecture")]
@@ -69,7 +87,7 @@ struct Arguments {
     #[arg(long, requires = "architecture")]
     weights: Option<PathBuf>,
     /// The folder with the images to search.
-    #[arg(long, requires = "query")]
+    #[arg(long)]
     gallery: Option<PathBuf>,
     /// The query image.
     #[arg(long, requires = "gallery")]
@@ -80,9 +98,19 @@ struct Arguments {
     /// The number of nearest images to print.
     #[arg(long, default_value_t = 5)]
     nearest: usize,
-    /// The file for the embeddings: `.safetensors` or `.npz`.
-    #[arg(long, default_value = "target/embed_folder/gallery.safetensors")]
-    out: PathBuf,
+    /// Embed only shard K of N, with K from 0, of `--data` or `--gallery`, and write it to the folder `--out`.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+    /// Store the embeddings of the shard in half precision.
+    #[arg(long, requires = "shard")]
+    half: bool,
+    /// The format of the shard: safetensors, or parquet with the Cargo feature of that name.
+    #[arg(long, requires = "shard")]
+    format: Option<ShardFormat>,
+    /// The file for the embeddings, `.safetensors` or `.npz`, or with `--shard` the folder for them. Default:
+    /// `gallery.safetensors` or `shards` in `target/embed_folder`.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
@@ -93,10 +121,10 @@ struct Arguments {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    if let Some(parent) = arguments.out.parent() {
-        fs::create_dir_all(parent)?;
-    }
     let needs_images = "expected --gallery DIR --query FILE, or --data DIR";
+    if arguments.gallery.is_some() && arguments.query.is_none() && arguments.shard.is_none() {
+        return Err(needs_images.into());
+    }
     let (embedder, images) = match (&arguments.run, &arguments.architecture, &arguments.weights) {
         (Some(run), ..) => (Embedder::open(run)?, None),
         (None, Some(network), Some(weights)) => (Embedder::published(network, weights)?, None),
@@ -107,17 +135,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let embedder =
         embedder.with_progress(|done, all| eprint!("\rembedded {done} of {all} images "));
+    if let Some(shard) = arguments.shard {
+        let folder = arguments.gallery.as_ref();
+        let folder = folder.or(images.as_ref().map(|(gallery, _)| gallery));
+        return embed_shard(&embedder, shard, folder.map(PathBuf::as_path), &arguments);
+    }
+    let out = PathBuf::from("target/embed_folder/gallery.safetensors");
+    let out = arguments.out.clone().unwrap_or(out);
+    if let Some(parent) = out.parent() {
+        fs::create_dir_all(parent)?;
+    }
     if let Some(data) = &arguments.data {
-        return embed_dataset(&embedder, data, &arguments);
+        return embed_dataset(&embedder, data, &out, arguments.json);
     }
     let given = arguments.gallery.clone().zip(arguments.query.clone());
     let (folder, query) = given.or(images).ok_or(needs_images)?;
     let gallery = embedder.embed_files(images_of(&folder)?)?;
     eprintln!();
-    gallery.save(&arguments.out)?;
+    gallery.save(&out)?;
 
     // From here on, this could be another program: the file has everything that a search needs.
-    let gallery = Embeddings::load(&arguments.out)?;
+    let gallery = Embeddings::load(&out)?;
     let query = embedder.embed_files([query])?;
     let found = &gallery.search(&query, arguments.nearest)?[0];
     if arguments.json {
@@ -135,28 +173,83 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn embed_dataset(
     embedder: &Embedder,
     data: &Path,
-    arguments: &Arguments,
+    out: &Path,
+    json: bool,
 ) -> Result<(), Box<dyn Error>> {
     let splits = dataset::load(data)?;
     let (query, gallery) = embedder.embed_splits(&splits)?;
     eprintln!();
     let embeddings = QueryAndGallery { query, gallery };
-    embeddings.save(&arguments.out)?;
+    embeddings.save(out)?;
     let (queries, images) = (embeddings.query.len(), embeddings.gallery.len());
     let dimensions = embeddings.query.dimensions();
-    if arguments.json {
+    if json {
         let summary = json!({
-            "file": arguments.out,
+            "file": out,
             "queries": queries,
             "gallery": images,
             "dimensions": dimensions,
         });
         println!("{summary:#}");
     } else {
-        let file = arguments.out.display();
+        let file = out.display();
         println!(
             "{queries} queries and {images} gallery images of {dimensions} dimensions in {file}"
         );
+    }
+    Ok(())
+}
+
+/// Embeds one shard of a dataset, or of the images of a folder, and writes it to a folder.
+fn embed_shard(
+    embedder: &Embedder,
+    shard: Shard,
+    folder: Option<&Path>,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let list = match (&arguments.data, folder) {
+        (Some(data), _) => {
+            let splits = dataset::load(data)?;
+            ShardList::new(splits.query, splits.gallery)?
+        }
+        (None, Some(folder)) => {
+            let images = images_of(folder)?.into_iter();
+            let samples = images.map(|path| Sample::new(path, Identity::UNKNOWN));
+            ShardList::new(Vec::new(), samples.collect())?
+        }
+        (None, None) => return Err("expected --data DIR or --gallery DIR with --shard".into()),
+    };
+    let storage = if arguments.half {
+        GalleryStorage::Half
+    } else {
+        GalleryStorage::Single
+    };
+    let options = ShardOptions::new(embedder.fingerprint()?)
+        .with_storage(storage)
+        .with_format(arguments.format.unwrap_or_default());
+    let out = PathBuf::from("target/embed_folder/shards");
+    let out = arguments.out.clone().unwrap_or(out);
+    let status = embedder.write_shard(&out, &list, shard, &options)?;
+    if status == ShardStatus::Written {
+        eprintln!();
+    }
+    let [queries, images] =
+        [Split::Query, Split::Gallery].map(|split| list.samples(split, shard).len());
+    let found = status == ShardStatus::Found;
+    if arguments.json {
+        let summary = json!({
+            "folder": out,
+            "shard": shard.index(),
+            "of": shard.count(),
+            "queries": queries,
+            "gallery": images,
+            "was_finished": found,
+        });
+        println!("{summary:#}");
+    } else {
+        let done = if found { "was finished" } else { "is written" };
+        let out = out.display();
+        println!("shard {shard} {done}: {queries} queries and {images} gallery images in {out}");
     }
     Ok(())
 }

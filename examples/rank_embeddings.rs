@@ -19,6 +19,14 @@
 //!     --threshold-at-far 0.001 --open-set --compare other.npz
 //! ```
 //!
+//! A gallery that does not fit into memory comes in shards, as `embed_folder --shard` writes them. `--file` is
+//! then their folder: the queries are read into memory, and the gallery is read block by block. The results are
+//! the same. With `--expand`, `--rerank`, `--open-set` or `--report`, the gallery is read into memory too.
+//!
+//! ```sh
+//! cargo run --release --example rank_embeddings -- --file shards --threshold-at-far 0.001
+//! ```
+//!
 //! It prints a table of scores with 95 % confidence intervals, or with `--json` everything as JSON. With
 //! `--report DIR` it also writes `DIR/index.html`, a page with curves, breakdowns and the hardest queries.
 //!
@@ -49,12 +57,14 @@ use std::{
 
 use clap::Parser;
 use rand::RngExt;
-use reid::core::{Camera, Identity, InputSize, Seed};
+use reid::core::{Camera, Identity, InputSize, Seed, Split};
 use reid::eval::{
     AveragePrecision, CameraPair, Comparison, Distances, Embeddings, EvaluationConfig, Expansion,
     GroupScores, Interval, Intervals, Metric, OpenSet, OpenSetConfig, Protocol, Rates, Report,
     RerankConfig, Reranked, Resampling, RetrievalTask, Threshold, Verification, camera_pairs,
-    evaluate, files::QueryAndGallery, ranked_list,
+    evaluate, evaluate_rows,
+    files::{FileError, QueryAndGallery, shards::Shards},
+    ranked_list,
 };
 use reid::vis::{LineChart, Page, RankedFigure, RankedRow, RankedTile, Series, open_picture};
 use serde::Serialize;
@@ -63,8 +73,8 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a command-line flag")]
 struct Arguments {
-    /// The embeddings with labels: `.safetensors`, `.npz` or a folder of `.npy` files. Default: a small
-    /// synthetic set.
+    /// The embeddings with labels: `.safetensors`, `.npz`, a folder of `.npy` files or a folder of shards.
+    /// Default: a small synthetic set.
     #[arg(long)]
     file: Option<PathBuf>,
     /// The distance between embeddings: euclidean or cosine.
@@ -184,25 +194,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .with_metric(arguments.metric)
         .with_protocol(protocol)
         .with_average_precision(arguments.ap);
-    let QueryAndGallery { query, gallery } = match &arguments.file {
-        Some(path) => QueryAndGallery::load(path)?,
-        None => synthetic_set(Seed::new(1))?,
+    let results = match &arguments.file {
+        Some(folder) if streams(arguments) && Shards::are_in(folder)? => {
+            from_shards(arguments, folder, &config)
+        }
+        _ => in_memory(arguments, &config),
     };
-    let query = match &arguments.expand {
-        Some(expansion) => expansion.expand_queries(&query, &gallery)?,
-        None => query,
-    };
-    let sides = [&query, &gallery];
-    let results = results(arguments, sides, &config).map_err(|error| match &arguments.file {
-        Some(path) => format!("{}: {error}", path.display()),
-        None => error.to_string(),
+    let results = results.map_err(|error| match &arguments.file {
+        // An error about a file has its name already.
+        Some(path) if !error.is::<FileError>() => format!("{}: {error}", path.display()),
+        _ => error.to_string(),
     })?;
-    if let Some(folder) = &arguments.report {
-        let page = page(arguments, sides, &config, &results)?;
-        let file = folder.join("index.html");
-        page.save(&file)?;
-        eprintln!("wrote {}", file.display());
-    }
     let mut output = io::stdout().lock();
     if arguments.json {
         serde_json::to_writer_pretty(&mut output, &results)?;
@@ -213,25 +215,75 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Whether everything that is requested can be computed without the gallery in memory.
+fn streams(arguments: &Arguments) -> bool {
+    let Arguments {
+        expand,
+        rerank,
+        open_set,
+        report,
+        ..
+    } = arguments;
+    expand.is_none() && rerank.is_none() && open_set.is_none() && report.is_none()
+}
+
+/// Evaluates a gallery in shards, which is read block by block.
+fn from_shards(
+    arguments: &Arguments,
+    folder: &Path,
+    config: &EvaluationConfig,
+) -> Result<Results, Box<dyn Error>> {
+    let shards = Shards::open(folder)?;
+    let query = shards.load(Split::Query)?;
+    let labels = shards.labels(Split::Gallery)?;
+    let distances = shards.distances(&query, config.metric)?;
+    let report = evaluate_rows(&distances, query.labels(), &labels, config)?;
+    let task = RetrievalTask::new(&distances, query.labels(), &labels);
+    let task = task.with_protocol(&config.protocol);
+    results(arguments, report, &task, config)
+}
+
+/// Evaluates embeddings in memory, and writes the page if it is requested.
+fn in_memory(arguments: &Arguments, config: &EvaluationConfig) -> Result<Results, Box<dyn Error>> {
+    let QueryAndGallery { query, gallery } = match &arguments.file {
+        Some(path) => QueryAndGallery::load(path)?,
+        None => synthetic_set(Seed::new(1))?,
+    };
+    let query = match &arguments.expand {
+        Some(expansion) => expansion.expand_queries(&query, &gallery)?,
+        None => query,
+    };
+    let sides = [&query, &gallery];
+    let report = ranked(&query, &gallery, config, arguments)?;
+    let distances = Distances::between(&query, &gallery, config.metric)?;
+    let results = results(arguments, report, &task(&distances, sides, config), config)?;
+    if let Some(folder) = &arguments.report {
+        let page = page(arguments, sides, config, &results)?;
+        let file = folder.join("index.html");
+        page.save(&file)?;
+        eprintln!("wrote {}", file.display());
+    }
+    Ok(results)
+}
+
+/// Computes everything that is requested besides the report.
 fn results(
     arguments: &Arguments,
-    [query, gallery]: [&Embeddings; 2],
+    report: Report,
+    task: &RetrievalTask<'_>,
     config: &EvaluationConfig,
 ) -> Result<Results, Box<dyn Error>> {
     let resampling = Resampling::default();
-    let report = ranked(query, gallery, config, arguments)?;
-    let distances = Distances::between(query, gallery, config.metric)?;
-    let task = task(&distances, [query, gallery], config);
     let (mut threshold, mut rates) = (None, None);
     if let Some(target) = arguments.threshold_at_far {
         let found = match &arguments.validation {
-            None => Threshold::calibrate(&task, target, &resampling)?,
+            None => Threshold::calibrate(task, target, &resampling)?,
             Some(path) => {
                 let QueryAndGallery { query, gallery } = QueryAndGallery::load(path)?;
                 let distances = Distances::between(&query, &gallery, config.metric)?;
                 let validation = self::task(&distances, [&query, &gallery], config);
                 let found = Threshold::calibrate(&validation, target, &resampling)?;
-                rates = Some(found.rates_on(&task, &resampling)?);
+                rates = Some(found.rates_on(task, &resampling)?);
                 found
             }
         };
@@ -239,7 +291,7 @@ fn results(
     }
     let open_set = arguments.open_set.map(|held_out| {
         let config = OpenSetConfig::default().with_held_out(held_out);
-        let open = OpenSet::from_task(&task, &config)?;
+        let open = OpenSet::from_task(task, &config)?;
         let rates = [0.0, 0.001, 0.01, 0.1, 1.0];
         Ok::<_, reid::eval::Error>(
             rates

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::Error;
+use crate::{DistanceColumns, Error};
 
 /// The maximum number of queries in a block, large enough for an efficient matrix product.
 const BLOCK_QUERIES: usize = 128;
@@ -64,6 +64,15 @@ pub trait DistanceRows: Sync {
     /// # Errors
     /// If the distances cannot be computed or read. Use [`Error::Source`] for causes outside this crate.
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error>;
+
+    /// The same distances by blocks of the gallery, for a source that holds the queries but not the gallery.
+    /// By default `None`.
+    ///
+    /// Evaluation, verification and thresholds then read the gallery a few times in all, instead of once for
+    /// each block of queries. Everything else calls [`fill`](Self::fill).
+    fn columns(&self) -> Option<&dyn DistanceColumns> {
+        None
+    }
 }
 
 /// The number of queries in a block. It depends only on the size of the gallery, so the rounding of distances
@@ -108,15 +117,19 @@ pub(crate) fn rows(
     let mut rows = vec![f32::NAN; queries.len() * gallery];
     source.fill(queries.clone(), &mut rows)?;
     for (query, row) in queries.zip(rows.chunks_exact(gallery)) {
-        expect_finite(query, row)?;
+        expect_finite(query, 0, row)?;
     }
     Ok(rows)
 }
 
-/// Returns an error for the first distance that is infinite or NaN.
-fn expect_finite(query: usize, distances: &[f32]) -> Result<(), Error> {
+/// Returns an error for the first distance that is infinite or NaN. `first` is the gallery index of the first
+/// distance.
+pub(crate) fn expect_finite(query: usize, first: usize, distances: &[f32]) -> Result<(), Error> {
     match distances.iter().position(|distance| !distance.is_finite()) {
         None => Ok(()),
-        Some(gallery) => Err(Error::Distance { query, gallery }),
+        Some(at) => {
+            let gallery = first + at;
+            Err(Error::Distance { query, gallery })
+        }
     }
 }

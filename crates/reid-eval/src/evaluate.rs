@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Report, RetrievalTask,
+    column_ranks::map_ranks,
     distance::Distances,
     distance_rows::map_rows,
     ranking::ranks_of_matches,
@@ -63,8 +64,9 @@ pub fn evaluate(
 /// Computes CMC, mAP and mINP from streamed distances.
 ///
 /// The [`DistanceRows`] (see its example) yields one block of query rows at a time, so the full Q x G matrix
-/// is never held. [`EvaluationConfig::metric`] is only recorded in the report: set it to the metric of the
-/// distances.
+/// is never held. If the source has [`columns`](DistanceRows::columns), the gallery is read block by block
+/// instead, with the same result. [`EvaluationConfig::metric`] is only recorded in the report: set it to the
+/// metric of the distances.
 ///
 /// # Errors
 /// The errors of [`evaluate`], and if the source and the labels have different numbers of queries or gallery
@@ -77,11 +79,18 @@ pub fn evaluate_rows(
 ) -> Result<Report, Error> {
     config.check()?;
     let rule = ProtocolRule::new(&config.protocol, query, gallery)?;
-    let per_query = map_labelled_rows(source, [query, gallery], |query, row| {
-        let rule = rule.at(query);
-        let ranks = ranks_of_matches(row, |image| rule.relevance(image));
-        QueryResult::from_ranks((query, rule.identity), &ranks, config)
-    })?;
+    expect_labels(source, [query, gallery])?;
+    let result = |rule: &QueryRule<'_>, ranks: &[usize]| {
+        QueryResult::from_ranks((rule.query, rule.identity), ranks, config)
+    };
+    let per_query = match source.columns() {
+        Some(columns) => map_ranks(columns, &rule, result)?,
+        None => map_rows(source, |query, row| {
+            let rule = rule.at(query);
+            let ranks = ranks_of_matches(row, |image| rule.relevance(image));
+            result(&rule, &ranks)
+        })?,
+    };
     Report::from_results(per_query, gallery.len(), config)
         .ok_or_else(|| Error::no_match(&config.protocol, query, gallery))
 }
@@ -93,20 +102,11 @@ pub(crate) fn each_row<R: Send>(
     map: impl Fn(&QueryRule<'_>, &[f32]) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
     let rule = ProtocolRule::new(task.protocol, task.query, task.gallery)?;
-    let labels = [task.query, task.gallery];
-    let results = map_labelled_rows(task.distances, labels, |query, row| {
+    expect_labels(task.distances, [task.query, task.gallery])?;
+    let results = map_rows(task.distances, |query, row| {
         rule.is_scored(query).then(|| map(&rule.at(query), row))
     })?;
     Ok(results.into_iter().flatten().collect())
-}
-
-fn map_labelled_rows<R: Send>(
-    source: &(impl DistanceRows + ?Sized),
-    labels: [&Labels; 2],
-    map: impl Fn(usize, &[f32]) -> R + Sync,
-) -> Result<Vec<R>, Error> {
-    expect_labels(source, labels)?;
-    map_rows(source, map)
 }
 
 /// Returns an error unless there are as many labels as queries and gallery images.

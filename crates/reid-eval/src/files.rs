@@ -23,6 +23,8 @@
 //! ends, utf8 = file["paths.ends"], file["paths.utf8"].tobytes()
 //! paths = [utf8[start:end].decode() for start, end in zip([0, *ends], ends)]
 //! ```
+//!
+//! The embeddings of a dataset that is too large for one process are written in [`shards`].
 
 mod arrays;
 mod gallery;
@@ -30,17 +32,21 @@ mod npy;
 mod numpy;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod shards;
+mod source;
 mod tensors;
 
 use std::{
-    fmt, fs, io,
+    fmt::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use reid_core::write_atomic;
+use reid_core::{Split, write_atomic};
 
 use crate::Embeddings;
 use numpy::{Archive, Folder};
+use shards::Shards;
 use tensors::{Safetensors, Tensors};
 
 /// A file of embeddings that cannot be read or written.
@@ -201,14 +207,20 @@ pub struct QueryAndGallery {
 }
 
 impl QueryAndGallery {
-    /// Reads query and gallery from a `.safetensors` or an `.npz` file, or from a folder with one `.npy` file
-    /// per key, such as `query.features.npy`.
+    /// Reads query and gallery from a `.safetensors` or an `.npz` file, from a folder with one `.npy` file
+    /// per key, such as `query.features.npy`, or from a folder of [`shards`].
     ///
     /// # Errors
-    /// The errors of [`Embeddings::load`], and if the file is a `.parquet` file, which holds one set.
+    /// The errors of [`Embeddings::load`] and [`Shards::open`], and if the file is a `.parquet` file, which
+    /// holds one set.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let path = path.as_ref();
         if is_folder(path)? {
+            if Shards::are_in(path)? {
+                let shards = Shards::open(path)?;
+                let (query, gallery) = (shards.load(Split::Query)?, shards.load(Split::Gallery)?);
+                return Ok(Self { query, gallery });
+            }
             return Self::from_tensors(&Folder(path)).map_err(content(path));
         }
         let parse = match Format::from_name(path).map_err(content(path))? {
@@ -297,4 +309,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError {
 fn content(path: &Path) -> impl FnOnce(String) -> FileError {
     let path = path.to_owned();
     move |reason| FileError::Content { path, reason }
+}
+
+/// Writes bytes in hexadecimal digits, as `sha256sum` prints them.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

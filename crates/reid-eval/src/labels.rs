@@ -245,6 +245,36 @@ impl Labels {
         }
     }
 
+    /// Appends the labels of more images, which must be of the same kinds.
+    #[cfg(feature = "files")]
+    pub(crate) fn append(&mut self, more: Self) -> Result<(), String> {
+        fn both<T>(
+            kind: &str,
+            all: &mut Option<Vec<T>>,
+            more: Option<Vec<T>>,
+        ) -> Result<(), String> {
+            match (all, more) {
+                (Some(all), Some(more)) => all.extend(more),
+                (None, None) => {}
+                _ => return Err(format!("expected {kind} of all images or of none")),
+            }
+            Ok(())
+        }
+        both("cameras", &mut self.cameras, more.cameras)?;
+        both("image IDs", &mut self.images, more.images)?;
+        both("tracks", &mut self.tracks, more.tracks)?;
+        both("paths", &mut self.paths, more.paths)?;
+        if !self.attributes.keys().eq(more.attributes.keys()) {
+            return Err("expected the same attributes of all images".to_owned());
+        }
+        let attributes = self.attributes.values_mut();
+        for (all, more) in attributes.zip(more.attributes.into_values()) {
+            all.extend(more);
+        }
+        self.identities.extend(more.identities);
+        Ok(())
+    }
+
     /// The number of images.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -42,52 +42,88 @@ pub(crate) fn nearest(candidates: impl Iterator<Item = Candidate>, count: usize)
 }
 
 /// Computes the ranks of the matches, ascending from 1, among the images that take a rank.
-///
-/// Only the matches are sorted. A binary search then counts, for each other image up to the farthest match,
-/// the matches before it. This takes at most `O(gallery · log matches)` time. An image beyond the farthest
-/// match costs one comparison.
 pub(crate) fn ranks_of_matches(
     distances: &[f32],
     relevance: impl Fn(usize) -> Relevance,
 ) -> Vec<usize> {
-    let candidates = || distances.iter().copied().enumerate();
-    let mut matches: Vec<Candidate> = candidates()
-        .filter(|&(image, _)| relevance(image) == Relevance::Match)
-        .collect();
-    matches.sort_unstable_by(nearer);
-    let Some(&(_, farthest)) = matches.last() else {
-        return Vec::new();
-    };
+    let candidates = distances.iter().copied().enumerate();
+    let matches = candidates.filter(|&(image, _)| relevance(image) == Relevance::Match);
+    let mut ranks = MatchRanks::new(matches.collect());
+    ranks.count(0, distances, relevance);
+    ranks.into_ranks()
+}
 
-    // Only the distances, contiguous in memory for the binary search.
-    let match_distances: Vec<f32> = matches.iter().map(|&(_, distance)| distance).collect();
-    // The number of matches ranked before an image.
-    let before = |candidate: &Candidate| {
-        let at = match_distances.partition_point(|distance| *distance < candidate.1);
-        if match_distances
+/// The ranks of the matches of a query, counted over parts of the gallery in any order.
+///
+/// Only the matches are sorted. A binary search then counts, for each other image up to the farthest match,
+/// the matches before it. This takes at most `O(gallery · log matches)` time. An image beyond the farthest
+/// match costs one comparison.
+pub(crate) struct MatchRanks {
+    /// The matches, nearest first.
+    matches: Vec<Candidate>,
+    /// Only their distances, contiguous in memory for the binary search.
+    distances: Vec<f32>,
+    /// The number of images between matches `i - 1` and `i`, and after the last match. An image adds 1 to the
+    /// ranks of matches `i`, `i + 1`, …. A match adds 1 to its own rank, so ranks start at 1.
+    between: Vec<usize>,
+}
+
+impl MatchRanks {
+    /// Begins to count for all matches of a query, in any order.
+    pub(crate) fn new(mut matches: Vec<Candidate>) -> Self {
+        matches.sort_unstable_by(nearer);
+        Self {
+            distances: matches.iter().map(|&(_, distance)| distance).collect(),
+            between: vec![0; matches.len() + 1],
+            matches,
+        }
+    }
+
+    /// Counts consecutive images of the gallery, matches too. `first` is the index of the first one.
+    pub(crate) fn count(
+        &mut self,
+        first: usize,
+        distances: &[f32],
+        relevance: impl Fn(usize) -> Relevance,
+    ) {
+        let Some(&(_, farthest)) = self.matches.last() else {
+            return;
+        };
+        let candidates = (first..).zip(distances.iter().copied());
+        let near = candidates.filter(|&(_, distance)| distance <= farthest);
+        for candidate in near.filter(|&(image, _)| relevance(image).is_ranked()) {
+            let at = self.before(&candidate);
+            self.between[at] += 1;
+        }
+    }
+
+    /// The number of matches ranked before an image.
+    fn before(&self, candidate: &Candidate) -> usize {
+        let at = self
+            .distances
+            .partition_point(|distance| *distance < candidate.1);
+        if self
+            .distances
             .get(at)
             .is_some_and(|distance| *distance > candidate.1)
         {
             return at;
         }
         // At the same distance as one or more matches.
-        at + matches[at..].partition_point(|image| nearer(image, candidate).is_lt())
-    };
-    // An image between matches `i - 1` and `i` adds 1 to the ranks of matches `i`, `i + 1`, …. A match adds 1
-    // to its own rank, so ranks start at 1.
-    let mut moves = vec![0; matches.len() + 1];
-    let near = candidates().filter(|&(_, distance)| distance <= farthest);
-    for candidate in near.filter(|&(image, _)| relevance(image).is_ranked()) {
-        moves[before(&candidate)] += 1;
+        at + self.matches[at..].partition_point(|image| nearer(image, candidate).is_lt())
     }
-    let mut rank = 0;
-    moves[..matches.len()]
-        .iter()
-        .map(|moved| {
-            rank += moved;
-            rank
-        })
-        .collect()
+
+    /// The ranks, ascending from 1, after all images of the gallery were counted.
+    pub(crate) fn into_ranks(self) -> Vec<usize> {
+        let mut rank = 0;
+        self.between[..self.matches.len()]
+            .iter()
+            .map(|images| {
+                rank += images;
+                rank
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +164,22 @@ mod tests {
     fn ties_rank_in_gallery_order() {
         // All distances are 0 or -0: images N M N M → ranks 2 and 4.
         assert_eq!(ranks(&[0.0, -0.0, -0.0, 0.0], &[N, M, N, M]), [2, 4]);
+    }
+
+    #[test]
+    fn parts_of_the_gallery_are_counted_in_any_order() {
+        let distances = [0.3, 0.1, 0.5, 0.3, 0.2, 0.5, 0.3];
+        let relevances = [M, I, M, N, N, N, M];
+        let relevance = |image: usize| relevances[image];
+        let whole = ranks_of_matches(&distances, relevance);
+        assert_eq!(whole, [2, 4, 5]);
+        for parts in [vec![3..7, 0..3], vec![6..7, 2..6, 0..2], vec![0..4, 4..7]] {
+            let mut found = MatchRanks::new(vec![(6, 0.3), (0, 0.3), (2, 0.5)]);
+            for part in parts {
+                found.count(part.start, &distances[part], relevance);
+            }
+            assert_eq!(found.into_ranks(), whole);
+        }
     }
 
     #[test]

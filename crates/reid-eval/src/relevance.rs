@@ -203,6 +203,11 @@ impl<'a> ProtocolRule<'a> {
         }
     }
 
+    /// Whether all matches of a query have its identity. Under a custom protocol, any image may be a match.
+    pub(crate) fn matches_are_of_one_identity(&self) -> bool {
+        !matches!(self.rule, Rule::Custom(_))
+    }
+
     /// Whether a query is scored, which requires a known identity.
     pub(crate) fn is_scored(&self, query: usize) -> bool {
         !self.query.identities()[query].is_unknown()

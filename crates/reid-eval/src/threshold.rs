@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Interval, PairCounts, Relevance, Resampling, RetrievalTask, Verification,
-    evaluate::each_row,
+    distance_columns::fold_rows, relevance::QueryRule,
 };
 
 /// The largest distance at which two images count as the same identity.
@@ -116,9 +116,9 @@ fn rates(
     threshold: f32,
     resampling: &Resampling,
 ) -> Result<Rates, Error> {
-    let queries = each_row(task, |rule, row| {
-        let mut pairs = QueryPairs::default();
-        for (image, distance) in row.iter().enumerate() {
+    let begin = |rule: &QueryRule<'_>| (rule.identity, QueryPairs::default());
+    let queries = fold_rows(task, begin, |rule, (_, pairs), first, row| {
+        for (image, distance) in (first..).zip(row) {
             let accepted = u64::from(*distance <= threshold);
             match rule.relevance(image) {
                 Relevance::Match => {
@@ -132,7 +132,6 @@ fn rates(
                 Relevance::Ignored | Relevance::Unknown => {}
             }
         }
-        (rule.identity, pairs)
     })?;
     let total =
         |count: fn(&PairCounts) -> u64| queries.iter().map(|query| count(&query.1.all)).sum();

@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Relevance, RetrievalTask, evaluate::each_row};
+use crate::{
+    Error, Relevance, RetrievalTask, column_ranks::match_distances, distance_columns::fold_rows,
+    relevance::QueryRule,
+};
 
 /// ROC curve, TAR at a FAR and equal error rate (EER) of verification by distance.
 ///
@@ -62,17 +65,12 @@ impl Verification {
     /// The errors of [`evaluate_rows`](crate::evaluate_rows), and [`Error::Pairs`] if there is no genuine or
     /// no impostor pair.
     pub fn from_task(task: &RetrievalTask<'_>) -> Result<Self, Error> {
-        let genuine = each_row(task, |rule, row| {
-            let images = row.iter().enumerate();
-            let right = images.filter(|&(image, _)| rule.relevance(image) == Relevance::Match);
-            right.map(|(_, distance)| *distance).collect::<Vec<f32>>()
-        })?;
-        let mut genuine = genuine.concat();
+        let mut genuine = match_distances(task)?.concat();
         genuine.sort_unstable_by(|a, b| order(*a, *b));
         // An impostor pair is accepted at every genuine distance from the first one that is not smaller.
         let counts: Vec<AtomicU64> = (0..=genuine.len()).map(|_| AtomicU64::new(0)).collect();
-        each_row(task, |rule, row| {
-            let images = row.iter().enumerate();
+        let count = |rule: &QueryRule<'_>, _: &mut (), first: usize, row: &[f32]| {
+            let images = (first..).zip(row);
             let wrong = images.filter(|&(image, _)| rule.relevance(image) == Relevance::NonMatch);
             let mut positions: Vec<usize> = wrong
                 .map(|(_, distance)| genuine.partition_point(|of| order(*of, *distance).is_lt()))
@@ -81,7 +79,8 @@ impl Verification {
             for run in positions.chunk_by(|a, b| a == b) {
                 counts[run[0]].fetch_add(run.len() as u64, AtomicOrdering::Relaxed);
             }
-        })?;
+        };
+        fold_rows(task, |_| (), count)?;
         let counts = counts.into_iter().map(AtomicU64::into_inner);
         let mut accepted: Vec<u64> = counts.collect();
         let mut impostor = 0;

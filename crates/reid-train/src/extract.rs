@@ -121,6 +121,15 @@ impl Extractor {
         Self { progress, ..self }
     }
 
+    /// Counts the images of a longer list, of which [`embed`](Self::embed) gets one part: `before` images were
+    /// embedded before this part, and `all` is the length of the list. Call it after
+    /// [`with_progress`](Self::with_progress).
+    #[must_use]
+    pub fn with_progress_of_part(self, before: usize, all: usize) -> Self {
+        let Progress(progress) = self.progress.clone();
+        self.with_progress(move |done, _| progress(before + done, all))
+    }
+
     /// The size that images are resized to.
     #[must_use]
     pub fn input(&self) -> InputSize {

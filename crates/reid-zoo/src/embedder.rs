@@ -5,6 +5,7 @@ mod fingerprint;
 mod folder;
 mod open;
 mod published;
+mod shards;
 mod similarity;
 
 use std::{path::PathBuf, sync::OnceLock};

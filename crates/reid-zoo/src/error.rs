@@ -31,6 +31,9 @@ pub enum Error {
     /// No device was found.
     #[error(transparent)]
     Device(#[from] reid_nn::device::NoDevice),
+    /// A file of embeddings cannot be written, or a folder has shards of another model or dataset.
+    #[error(transparent)]
+    Embeddings(#[from] reid_eval::files::FileError),
     /// A model in memory has no fingerprint.
     #[error(
         "the fingerprint of a model that was not opened from a file is not known: name the model with \

@@ -32,31 +32,44 @@ impl<'a> Side<'a> {
         let (values, dimensions) = (embeddings.values(), embeddings.dimensions());
         let mut scales: Vec<f64> = values
             .par_chunks_exact(dimensions)
-            .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
+            .map(|row| scale(row, metric))
             .collect();
         let mut values = Cow::Borrowed(values);
-        if metric == Metric::Cosine {
-            for scale in &mut scales {
-                *scale = if *scale > 0.0 {
-                    1.0 / scale.sqrt()
-                } else {
-                    0.0
-                };
-            }
-            // Products of very long or very short vectors would overflow or underflow an `f32`.
-            let moderate = |scale: &f64| *scale == 0.0 || (1e-12..1e12).contains(scale);
-            if !scales.iter().all(moderate) {
-                values
-                    .to_mut()
-                    .par_chunks_exact_mut(dimensions)
-                    .zip(&mut scales)
-                    .for_each(|(row, scale)| normalise(row, scale));
-            }
+        if scales.iter().any(|scale| is_extreme(*scale, metric)) {
+            values
+                .to_mut()
+                .par_chunks_exact_mut(dimensions)
+                .zip(&mut scales)
+                .filter(|(_, scale)| is_extreme(**scale, metric))
+                .for_each(|(row, scale)| normalise(row, scale));
         }
         Self {
             metric,
             dimensions,
             values,
+            scales: Cow::Owned(scales),
+        }
+    }
+
+    /// Prepares vectors on the calling thread, for a block of a gallery that is one of many.
+    #[cfg(feature = "files")]
+    pub(crate) fn of_block(
+        mut values: Vec<f32>,
+        dimensions: usize,
+        metric: Metric,
+    ) -> Side<'static> {
+        let rows = values.chunks_exact_mut(dimensions).map(|row| {
+            let mut scale = scale(row, metric);
+            if is_extreme(scale, metric) {
+                normalise(row, &mut scale);
+            }
+            scale
+        });
+        let scales: Vec<f64> = rows.collect();
+        Side {
+            metric,
+            dimensions,
+            values: Cow::Owned(values),
             scales: Cow::Owned(scales),
         }
     }
@@ -219,32 +232,42 @@ impl<'a> Side<'a> {
     /// Computes the distances from one vector to some vectors of another side, bit-identical to those of
     /// [`DistanceRows::fill`](crate::DistanceRows::fill).
     pub(crate) fn to_some(&self, row: usize, other: &Self, columns: &[usize]) -> Vec<f32> {
+        let mut distances = vec![f32::NAN; columns.len()];
+        let blocks = columns.par_chunks(GATHERED);
+        blocks
+            .zip(distances.par_chunks_mut(GATHERED))
+            .for_each(|(columns, distances)| self.to_gathered(row, other, columns, distances));
+        distances
+    }
+
+    /// Writes the distances from one vector to some vectors of another side, like [`to_some`](Self::to_some), on
+    /// the calling thread. The vectors are copied.
+    pub(crate) fn to_gathered(
+        &self,
+        row: usize,
+        other: &Side<'_>,
+        columns: &[usize],
+        distances: &mut [f32],
+    ) {
         let query = Side {
             metric: self.metric,
             dimensions: self.dimensions,
             values: Cow::Borrowed(self.vector(row)),
             scales: Cow::Borrowed(&self.scales[row..=row]),
         };
-        let mut distances = vec![f32::NAN; columns.len()];
-        let blocks = columns.par_chunks(GATHERED);
-        blocks
-            .zip(distances.par_chunks_mut(GATHERED))
-            .for_each(|(columns, distances)| {
-                let values = columns.iter().flat_map(|column| other.vector(*column));
-                let scales = columns.iter().map(|column| other.scales[*column]);
-                let gathered = Side {
-                    metric: other.metric,
-                    dimensions: other.dimensions,
-                    values: Cow::Owned(values.copied().collect()),
-                    scales: Cow::Owned(scales.collect()),
-                };
-                query.fill_to(&gathered, [0..1, 0..columns.len()], distances);
-            });
-        distances
+        let values = columns.iter().flat_map(|column| other.vector(*column));
+        let scales = columns.iter().map(|column| other.scales[*column]);
+        let gathered = Side {
+            metric: other.metric,
+            dimensions: other.dimensions,
+            values: Cow::Owned(values.copied().collect()),
+            scales: Cow::Owned(scales.collect()),
+        };
+        query.fill_to(&gathered, [0..1, 0..columns.len()], distances);
     }
 
     /// Writes the distances from a range of vectors to a range of another side.
-    pub(super) fn fill_to(&self, other: &Side<'_>, ranges: [Range<usize>; 2], rows: &mut [f32]) {
+    pub(crate) fn fill_to(&self, other: &Side<'_>, ranges: [Range<usize>; 2], rows: &mut [f32]) {
         match self.metric {
             Metric::Cosine => self.tile(other, ranges, (cosine, |distance| distance), rows),
             Metric::Euclidean => {
@@ -347,6 +370,22 @@ fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
         f64::NAN
     };
     Remainder { left, of }
+}
+
+/// The scale of a vector: see [`Side::scale`].
+fn scale(row: &[f32], metric: Metric) -> f64 {
+    let squared: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+    match metric {
+        Metric::Euclidean => squared,
+        Metric::Cosine if squared > 0.0 => 1.0 / squared.sqrt(),
+        Metric::Cosine => 0.0,
+    }
+}
+
+/// Whether a vector is so long or so short that its products could overflow or underflow an `f32`. It is then
+/// normalised. Other vectors are not changed, so a distance depends on the two vectors only.
+fn is_extreme(scale: f64, metric: Metric) -> bool {
+    metric == Metric::Cosine && scale != 0.0 && !(1e-12..1e12).contains(&scale)
 }
 
 /// Normalises a vector to length 1; zeros stay zeros.

@@ -26,21 +26,26 @@ pub(super) fn from_embeddings<'a>(
     embeddings: &'a Embeddings,
     prefix: &str,
 ) -> Result<Vec<Array<'a>>, String> {
-    let (rows, labels) = (embeddings.len(), embeddings.labels());
+    let features = Array {
+        key: format!("{prefix}features"),
+        shape: vec![embeddings.len(), embeddings.dimensions()],
+        values: Values::Floats(embeddings.values()),
+    };
+    let mut arrays = vec![features];
+    arrays.extend(from_labels(embeddings.labels(), prefix)?);
+    Ok(arrays)
+}
+
+/// Converts the labels of a set of embeddings to arrays whose keys start with `prefix`.
+pub(super) fn from_labels(labels: &Labels, prefix: &str) -> Result<Vec<Array<'static>>, String> {
     let column = |part: &str, values: Vec<i64>| Array {
         key: format!("{prefix}{part}"),
-        shape: vec![rows],
+        shape: vec![labels.len()],
         values: Values::Integers(values),
     };
     let identities = labels.identities().iter();
-    let mut arrays = vec![
-        Array {
-            key: format!("{prefix}features"),
-            shape: vec![rows, embeddings.dimensions()],
-            values: Values::Floats(embeddings.values()),
-        },
-        column("ids", identities.map(|identity| identity.label()).collect()),
-    ];
+    let identities = identities.map(|identity| identity.label()).collect();
+    let mut arrays = vec![column("ids", identities)];
     if let Some(cameras) = labels.cameras() {
         let cameras = cameras.iter().map(|camera| i64::from(camera.number()));
         arrays.push(column("cameras", cameras.collect()));
@@ -156,7 +161,7 @@ pub(super) struct Columns<'a, T> {
 }
 
 impl<T: Tensors> Columns<'_, T> {
-    fn labels(&self) -> Result<Labels, String> {
+    pub(super) fn labels(&self) -> Result<Labels, String> {
         let say = |error: crate::Error| error.to_string();
         let Some(identities) = self.integers("ids")? else {
             return Err(self.tensors.missing(&self.key("ids")));

@@ -2,20 +2,20 @@
 
 mod read;
 
-use std::{borrow::Cow, collections::HashMap, fmt::Write, fs, io, path::Path};
+use std::{borrow::Cow, collections::HashMap, fs, io, path::Path};
 
-use half::{f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 use reid_core::{Camera, Identity, Track, replace_atomic};
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use self::read::{Source, Stored};
+use self::read::Stored;
 use super::{
     arrays::{Array, Columns, Values, texts_to_arrays, unsigned},
-    at, content,
-    tensors::{Tensors, encode},
+    at, content, hexadecimal,
+    source::{Header as FileHeader, Source},
+    tensors::{Tensors, encode, half_bytes, single_bytes},
 };
 use crate::{
     Embeddings, Labels, Threshold,
@@ -118,7 +118,7 @@ impl Gallery {
     }
 
     fn from_source(source: &(impl Source + ?Sized)) -> Result<Self, String> {
-        let file = read::Header::read(source)?;
+        let file = FileHeader::read(source)?;
         let header = file.metadata.metadata().as_ref();
         let header = header.and_then(|all| all.get(KEY));
         let header = header.ok_or_else(|| {
@@ -220,31 +220,6 @@ impl Gallery {
 /// The name, dtype, shape and little-endian bytes of a tensor.
 type Encoded<'a> = (String, Dtype, Vec<usize>, Cow<'a, [u8]>);
 
-/// The little-endian bytes of values in single precision.
-fn single_bytes(values: &[f32]) -> Cow<'_, [u8]> {
-    if cfg!(target_endian = "little") {
-        return Cow::Borrowed(bytemuck::cast_slice(values));
-    }
-    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
-    Cow::Owned(bytes.collect())
-}
-
-/// The little-endian bytes of values in half precision.
-fn half_bytes(values: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0; 2 * values.len()];
-    let chunks = bytes
-        .par_chunks_mut(CHUNK)
-        .zip(values.par_chunks(CHUNK / 2));
-    chunks.for_each(|(bytes, values)| {
-        let mut halves = vec![f16::ZERO; values.len()];
-        halves.convert_from_f32_slice(values);
-        for (bytes, half) in bytes.as_chunks_mut().0.iter_mut().zip(halves) {
-            *bytes = half.to_le_bytes();
-        }
-    });
-    bytes
-}
-
 /// Converts the tensors of a file whose hash is right.
 fn parse(mut stored: Stored, settings: Settings) -> Result<Gallery, String> {
     let (shape, values) = stored.take_floats("features")?;
@@ -339,11 +314,6 @@ impl Hash {
 
     /// The hash in hexadecimal digits.
     fn finish(self) -> String {
-        let mut text = String::new();
-        for byte in self.0.finalize() {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hexadecimal(&self.0.finalize())
     }
 }

@@ -1,11 +1,15 @@
 //! Named tensors as a trait, and its implementation for safetensors files.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
-use half::f16;
+use half::{f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::arrays::{Array, Values};
+
+/// The number of values that are converted to half precision together.
+const HALVES: usize = 1 << 19;
 
 /// A shape and the values, row by row.
 pub(super) type Shaped<T> = (Vec<usize>, Vec<T>);
@@ -153,6 +157,31 @@ pub(super) fn encode(array: Array<'_>) -> Encoded {
 /// The values of a tensor, each as its little-endian bytes.
 fn values<const BYTES: usize>(tensor: &TensorView<'_>) -> impl Iterator<Item = [u8; BYTES]> {
     tensor.data().as_chunks().0.iter().copied()
+}
+
+/// The little-endian bytes of values in single precision.
+pub(super) fn single_bytes(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(bytemuck::cast_slice(values));
+    }
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    Cow::Owned(bytes.collect())
+}
+
+/// The little-endian bytes of values in half precision.
+pub(super) fn half_bytes(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; 2 * values.len()];
+    let chunks = bytes
+        .par_chunks_mut(2 * HALVES)
+        .zip(values.par_chunks(HALVES));
+    chunks.for_each(|(bytes, values)| {
+        let mut halves = vec![f16::ZERO; values.len()];
+        halves.convert_from_f32_slice(values);
+        for (bytes, half) in bytes.as_chunks_mut().0.iter_mut().zip(halves) {
+            *bytes = half.to_le_bytes();
+        }
+    });
+    bytes
 }
 
 /// Rounds to single precision. A value that is too large becomes infinite, which is rejected later with its

@@ -3,13 +3,14 @@
 use std::{fs, panic, path::Path, sync::Arc};
 
 use ::parquet::{
-    basic::Type as PhysicalType,
+    basic::{LogicalType, Type as PhysicalType},
     column::reader::{ColumnReader, ColumnReaderImpl},
-    data_type::{ByteArray, DataType},
-    file::reader::{FileReader, SerializedFileReader},
+    data_type::{ByteArray, DataType, FixedLenByteArray},
+    file::reader::{ChunkReader, FileReader, SerializedFileReader},
     schema::types::ColumnDescriptor,
 };
 use bytes::Bytes;
+use half::f16;
 use reid_core::{Camera, Identity, Track};
 
 use super::{FEATURES, NAMES};
@@ -23,13 +24,16 @@ const READ: usize = 1 << 10;
 
 pub(in crate::files) fn read(path: &Path) -> Result<Embeddings, FileError> {
     let bytes = fs::read(path).map_err(at(path))?;
-    // Version 60 of the `parquet` crate panics on some damaged metadata and pages (found by changing
-    // single bytes).
-    let read = panic::catch_unwind(|| parse(bytes));
+    without_panic(|| parse(bytes)).map_err(content(path))
+}
+
+/// Calls a reader of Parquet. Version 60 of the `parquet` crate panics on some damaged metadata and pages (found
+/// by changing single bytes).
+pub(super) fn without_panic<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let read = panic::catch_unwind(panic::AssertUnwindSafe(read));
     let damaged =
         "expected an intact Parquet file, found a damaged one that makes the reader panic";
     read.unwrap_or_else(|_| Err(damaged.to_owned()))
-        .map_err(content(path))
 }
 
 fn parse(bytes: Vec<u8>) -> Result<Embeddings, String> {
@@ -52,7 +56,7 @@ fn parse(bytes: Vec<u8>) -> Result<Embeddings, String> {
              another count in row {row}"
         ));
     }
-    let labels = table.labels(rows)?;
+    let labels = table.labels(rows, |_| true)?;
     Embeddings::from_parts(values, dimensions, labels)
         .map_err(|error| format!("`{FEATURES}`: {error}"))
 }
@@ -63,12 +67,18 @@ struct Column<T> {
     starts: Vec<usize>,
 }
 
-struct Table {
-    file: SerializedFileReader<Bytes>,
+/// A table in memory or in a file.
+pub(super) struct Table<R: ChunkReader> {
+    pub(super) file: SerializedFileReader<R>,
 }
 
-impl Table {
-    fn labels(&self, rows: usize) -> Result<Labels, String> {
+impl<R: ChunkReader + 'static> Table<R> {
+    /// Reads all labels of `rows` images whose columns have an accepted name. Identities are always read.
+    pub(super) fn labels(
+        &self,
+        rows: usize,
+        accepts: impl Fn(&str) -> bool,
+    ) -> Result<Labels, String> {
         let say = |error: crate::Error| error.to_string();
         let identities = self
             .integers("ids", rows)?
@@ -91,7 +101,8 @@ impl Table {
             let name = column.name();
             let is_text = column.physical_type() == PhysicalType::BYTE_ARRAY;
             let is_flat = column.path().parts().len() == 1;
-            if !(is_text && is_flat) || (NAMES.contains(&name) && name != "paths") {
+            let is_label = NAMES.contains(&name) && name != "paths";
+            if !(is_text && is_flat) || is_label || !accepts(name) {
                 continue;
             }
             let texts = self.texts(index, name, rows)?;
@@ -118,13 +129,13 @@ impl Table {
     }
 
     /// The index of the leaf column with this name, or of the values of the list with this name.
-    fn index(&self, name: &str) -> Option<usize> {
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
         let columns = self.columns().iter();
         let mut named = columns.map(|column| column.path().parts().first());
         named.position(|first| first.is_some_and(|first| first == name))
     }
 
-    fn missing(&self, name: &str) -> String {
+    pub(super) fn missing(&self, name: &str) -> String {
         let columns = self.columns().iter();
         let names = columns.filter_map(|column| column.path().parts().first());
         let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
@@ -142,9 +153,18 @@ impl Table {
                 read_lists(reader, |value| value, &mut column)
             }
             ColumnReader::DoubleColumnReader(reader) => read_lists(reader, narrow, &mut column),
-            other => Err(other_type("lists of floats or doubles", &other)),
+            ColumnReader::FixedLenByteArrayColumnReader(reader) if self.is_half(index) => {
+                read_lists(reader, |value| half(&value), &mut column)
+            }
+            other => Err(other_type("lists of floats, doubles or halves", &other)),
         })?;
         Ok(column)
+    }
+
+    /// Whether a column has values in half precision.
+    pub(super) fn is_half(&self, index: usize) -> bool {
+        let column = &self.columns()[index];
+        column.type_length() == 2 && column.logical_type_ref() == Some(&LogicalType::Float16)
     }
 
     fn integers(&self, name: &str, rows: usize) -> Result<Option<Vec<i64>>, String> {
@@ -205,6 +225,12 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Converts a value in half precision, which has two bytes.
+fn half(value: &FixedLenByteArray) -> f32 {
+    let bytes = value.data().first_chunk();
+    bytes.map_or(f32::NAN, |bytes| f16::from_le_bytes(*bytes).to_f32())
 }
 
 fn expect_rows(name: &str, expected: usize, found: usize) -> Result<(), String> {
