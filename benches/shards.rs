@@ -197,7 +197,7 @@ fn main() {
     if arguments.test {
         (arguments.queries, arguments.gallery, arguments.dimensions) = (20, 10_000, 16);
         (arguments.threshold, arguments.memory) = (true, true);
-        arguments.folder = folder.path().to_owned();
+        folder.path().clone_into(&mut arguments.folder);
     }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     threads.build_global().expect("no thread pool before");

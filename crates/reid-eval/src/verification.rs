@@ -69,7 +69,7 @@ impl Verification {
         genuine.sort_unstable_by(|a, b| order(*a, *b));
         // An impostor pair is accepted at every genuine distance from the first one that is not smaller.
         let counts: Vec<AtomicU64> = (0..=genuine.len()).map(|_| AtomicU64::new(0)).collect();
-        let count = |rule: &QueryRule<'_>, _: &mut (), first: usize, row: &[f32]| {
+        let count = |rule: &QueryRule<'_>, (): &mut (), first: usize, row: &[f32]| {
             let images = (first..).zip(row);
             let wrong = images.filter(|&(image, _)| rule.relevance(image) == Relevance::NonMatch);
             let mut positions: Vec<usize> = wrong

@@ -84,6 +84,10 @@ fn embeddings(images: &[Sample], long: bool) -> Embeddings {
     Embeddings::from_parts(values(images, long), DIMENSIONS, labels).expect("finite rows")
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature of the argument of `write_shard`"
+)]
 fn embed(_: Split, images: &[Sample]) -> Result<Embeddings, FileError> {
     Ok(embeddings(images, false))
 }
@@ -373,6 +377,10 @@ fn a_finished_shard_is_found_and_a_damaged_one_is_written_again() {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature of the argument of `write_shard`"
+)]
 fn embed_long(_: Split, images: &[Sample]) -> Result<Embeddings, FileError> {
     Ok(embeddings(images, true))
 }

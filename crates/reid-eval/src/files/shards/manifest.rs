@@ -222,7 +222,8 @@ pub(super) fn manifests(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let path = entry.map_err(at(folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with("shard-") && name.ends_with(".json")) {
+        let number = name.and_then(|name| name.strip_prefix("shard-")?.strip_suffix(".json"));
+        if number.is_some() {
             found.push(path);
         }
     }
