@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    tensor::{DType, Tensor, module::conv2d, ops::ConvOptions, s},
+    tensor::{DType, Tensor, ops::ConvOptions, s},
 };
 use reid_core::Problems;
 use serde::{Deserialize, Serialize};
@@ -203,7 +203,7 @@ impl NodeAttention {
             let weight = weight.slice(s![.., offset..offset + width]);
             offset += width;
             let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-            conv2d(term, weight, None, options)
+            reid_ops::conv2d(term, weight, None, options)
         };
         let sum = terms.map(part).reduce(Tensor::add);
         let sum = sum.expect("attention has at least one term");
