@@ -515,6 +515,23 @@ def gallery_commands():
     return commands(gallery_rows())
 
 
+def shards_rows():
+    return latest("shards", ["gallery", "step"])
+
+
+def shards():
+    """Time and memory of an evaluation whose gallery is read from shards on disk."""
+    rows = [
+        (f"{int(row['gallery']):,}", row["step"], row["seconds"], row["peak_memory_mb"], short(row["machine"]))
+        for row in shards_rows()
+    ]
+    return table(["gallery images", "step", "seconds", "peak memory, MB", "machine"], rows) if rows else ""
+
+
+def shards_commands():
+    return commands(shards_rows())
+
+
 def tiles_machine():
     return short(read("tiles", ["height", "width"])[0]["machine"])
 
