@@ -454,6 +454,23 @@ fn a_truncated_or_changed_file_is_rejected() {
     assert!(matches!(missing, GalleryError::File(_)), "{missing}");
 }
 
+/// Found by the fuzz target `gallery`: a vector that was normalised had the scale 1, and another one after it
+/// was saved.
+#[test]
+fn a_gallery_with_very_long_and_short_vectors_is_opened_as_it_was_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("people.gallery");
+    let mut gallery = Gallery::new(model(), GalleryConfig::default());
+    let vectors: Vec<f32> = (1_u8..40)
+        .flat_map(|at| [7e18, 1e16 * f32::from(at), 3e-20, 1e-21 * f32::from(at)])
+        .collect();
+    let identities: Vec<i64> = (1..79).collect();
+    let enrolled = gallery.enrol(&model(), &embeddings(2, &vectors), &entries(&identities));
+    enrolled.expect("valid entries");
+    gallery.save(&path).expect("written");
+    assert_eq!(Gallery::open(&path, &model()).expect("just saved"), gallery);
+}
+
 #[test]
 fn other_files_are_not_galleries() {
     let folder = tempfile::tempdir().expect("a folder");

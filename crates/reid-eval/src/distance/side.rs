@@ -388,13 +388,13 @@ fn is_extreme(scale: f64, metric: Metric) -> bool {
     metric == Metric::Cosine && scale != 0.0 && !(1e-12..1e12).contains(&scale)
 }
 
-/// Normalises a vector to length 1; zeros stay zeros.
+/// Normalises a vector to length 1, up to rounding, of which its scale takes account. Zeros stay zeros.
 #[expect(clippy::cast_possible_truncation, reason = "values are at most 1")]
 fn normalise(row: &mut [f32], scale: &mut f64) {
     if *scale > 0.0 {
-        for value in row {
+        for value in row.iter_mut() {
             *value = (f64::from(*value) * *scale) as f32;
         }
-        *scale = 1.0;
+        *scale = self::scale(row, Metric::Cosine);
     }
 }
