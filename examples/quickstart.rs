@@ -24,7 +24,7 @@
 //! run/                the checkpoints
 //! ranked.png          queries with their ten nearest gallery images
 //! similarity.png      why queries are similar to their nearest gallery images
-//! grad_cam.png        which positions of queries speak for the identity that the network finds
+//! grad_cam.png        which positions of queries raise the score of the identity that the network finds
 //! cmc.svg             the CMC curve
 //! training.svg        losses, learning rate and scores per epoch
 //! model.safetensors   the weights, with PyTorch's parameter names

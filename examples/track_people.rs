@@ -174,7 +174,7 @@ fn walkers(frame: usize) -> Vec<Walker> {
         let swing = 1.0 - (4.0 * phase - 2.0).abs();
         let turns = lane % 2 == 1;
         // Crossing: the mirror image. Meeting: each stays on its side, and they touch in the middle.
-        let place = match (turns, second) {
+        let offset = match (turns, second) {
             (false, false) => swing,
             (false, true) => -swing,
             (true, false) => -0.5 - 0.45 * swing,
@@ -183,7 +183,7 @@ fn walkers(frame: usize) -> Vec<Walker> {
         let rightwards = (phase < 0.5) != second;
         Walker {
             identity: Identity::new(FIRST + person),
-            x: SIZE[0] as f32 * (0.5 + 0.42 * place),
+            x: SIZE[0] as f32 * (0.5 + 0.42 * offset),
             feet: 130.0 + 18.0 * lane as f32 + if second { 4.0 } else { 0.0 },
             height: 70.0 + 9.0 * lane as f32,
             yaw: if rightwards { 1.3 } else { -1.3 },

@@ -38,7 +38,7 @@ pub struct Link {
     pub first: (usize, usize),
     /// The row and the column in the second image, from 0.
     pub second: (usize, usize),
-    /// The contribution to the similarity; negative if the pair speaks against it.
+    /// The contribution to the similarity; negative if the pair lowers it.
     pub contribution: f32,
 }
 
@@ -102,8 +102,8 @@ impl SimilarityMap {
     /// Finds the pairs that contribute most to the similarity, in descending order. A position is in at most
     /// one of them, so that several parts of the images appear. Equal contributions are in order of position.
     ///
-    /// There are fewer than `count` links if an image has fewer positions, and pairs that do not contribute
-    /// or speak against the similarity are no links.
+    /// There are fewer than `count` links if an image has fewer positions, and pairs that do not raise
+    /// the similarity are no links.
     #[must_use]
     pub fn strongest_links(&self, count: usize) -> Vec<Link> {
         let (pairs, positions) = (self.pairs(), [self.pairs.height(), self.pairs.width()]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn links_share_no_position_and_speak_for_the_similarity() {
+    fn links_share_no_position_and_raise_the_similarity() {
         // 0.4 uses position 0 of both images. Of the rest, only -0.5 shares no position with it.
         let links = map().strongest_links(5);
         assert_eq!(links.len(), 1);

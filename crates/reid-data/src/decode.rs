@@ -126,15 +126,8 @@ pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     if let Some(raw) = RawImage::from_path(path) {
         return raw.dimensions();
     }
-    check_file(path)?;
     let in_file = |source| unreadable(path, source);
-    let mut file = File::open(path).map_err(in_file)?;
-    let mut start = Vec::new();
-    let length = content::LENGTH as u64;
-    file.by_ref()
-        .take(length)
-        .read_to_end(&mut start)
-        .map_err(in_file)?;
+    let (mut file, mut start) = open_start(path)?;
     let refused = |refusal: Refusal| refusal.with_path(path);
     let format =
         content::format(&start).map_err(|found| refused(Refusal::Format(found.to_owned())))?;
@@ -152,6 +145,18 @@ pub fn dimensions(path: impl AsRef<Path>) -> Result<(u32, u32), Error> {
     }
     file.rewind().map_err(in_file)?;
     pixels::dimensions(BufReader::new(file), format).map_err(refused)
+}
+
+/// Opens an image file, and reads the first bytes, which show its format.
+fn open_start(path: &Path) -> Result<(File, Vec<u8>), Error> {
+    check_file(path)?;
+    let in_file = |source| unreadable(path, source);
+    let mut file = File::open(path).map_err(in_file)?;
+    let mut start = Vec::new();
+    let length = content::LENGTH as u64;
+    let first = file.by_ref().take(length).read_to_end(&mut start);
+    first.map_err(in_file)?;
+    Ok((file, start))
 }
 
 /// Rejects anything but a regular file, because a device may never end, and a file that is too large.

@@ -1,4 +1,4 @@
-//! Distance columns: a source of distances that reads the gallery block by block, and folds over it.
+//! Distance columns: a source of distances that reads the gallery block by block.
 
 use std::{
     ops::Range,
@@ -23,8 +23,8 @@ pub type VisitPart<'a> = dyn Fn(usize, usize, &[f32]) -> Result<(), Error> + Syn
 ///
 /// [`DistanceRows::columns`](crate::DistanceRows::columns) returns one. An evaluation first asks for the
 /// distances of all matches ([`pairs`](Self::pairs)), and then counts the images between them in one
-/// [`scan`](Self::scan). It never holds a whole row of distances. Its results are those of the same distances
-/// in rows, to the bit.
+/// [`scan`](Self::scan). It never holds a whole row of distances. Its results are bit-identical to those of the
+/// same distances in rows.
 ///
 /// ```
 /// use std::ops::Range;

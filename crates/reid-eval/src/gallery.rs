@@ -94,8 +94,8 @@ impl GalleryConfig {
 /// mean      d(q, identity) = 1/n · Σᵢ d(q, eᵢ)
 /// ```
 ///
-/// The search is exact. The distances `d(q, eᵢ)` are those of an [`Index`](crate::Index) of the stored
-/// embeddings, to the bit. Every call names the model of its embeddings, and embeddings of another model or
+/// The search is exact. The distances `d(q, eᵢ)` are bit-identical to those of an [`Index`](crate::Index) of the
+/// stored embeddings. Every call names the model of its embeddings, and embeddings of another model or
 /// of another number of dimensions are rejected.
 ///
 /// A gallery is one file ([`save`](Self::save), [`open`](Self::open)), which is read into memory as a whole.

@@ -116,10 +116,10 @@ impl Screen {
             }
             let limit = limit.value();
             let lower = |image: usize| {
-                let (part, place) = (image / TOGETHER, image % TOGETHER);
-                lower[(part * count + query) * TOGETHER + place]
+                let (part, offset) = (image / TOGETHER, image % TOGETHER);
+                lower[(part * count + query) * TOGETHER + offset]
             };
-            // A bound that is not finite excludes nothing: the exact distance tells.
+            // A bound that is not finite excludes nothing: the exact distance decides.
             let possible = |image: &usize| {
                 let lower = lower(*image);
                 (lower <= limit || !lower.is_finite()) && group(*image).is_some()

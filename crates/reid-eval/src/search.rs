@@ -32,7 +32,7 @@ pub struct Neighbour<'a> {
 /// The lengths of the gallery vectors are computed once, in [`Index::new`]. The first search of at most four
 /// queries in a large gallery also computes codes of one byte per value, in about the time of one search without
 /// them. Such searches then read only the codes and the few vectors that can be among the nearest. They are
-/// faster by a factor of about four, and the results are the same to the bit.
+/// faster by a factor of about four, and the results are bit-identical.
 ///
 /// ```
 /// use reid_eval::{Embeddings, Index, Labels, Metric};

@@ -1,5 +1,5 @@
-//! The protobuf messages of an ONNX file that an export needs, with the field numbers of `onnx.proto`. Its numbers are
-//! not packed, and some readers accept no others.
+//! The protobuf messages of an ONNX file that an export needs, with the field numbers of `onnx.proto`. Repeated
+//! integers are not packed, because some readers reject packed ones.
 
 use prost::Message;
 

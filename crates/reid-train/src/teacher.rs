@@ -17,11 +17,11 @@ use serde_json::Value;
 ///
 /// In each step the teacher embeds the augmented images of the batch in evaluation mode, without gradients. If its
 /// images have another size or normalisation, the batch is resized bilinearly and normalised again. The teacher
-/// computes in its own precision, whatever that of the run. This costs a forward pass of the teacher for each batch,
+/// computes in its own precision, whatever the precision of the run. This costs a forward pass of the teacher for each batch,
 /// and the memory of its weights.
 ///
 /// The teacher is not saved in checkpoints. They hold its name and its precision, and a run resumes only with a
-/// teacher that has both.
+/// teacher of the same name and precision.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

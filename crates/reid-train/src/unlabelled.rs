@@ -1,12 +1,12 @@
 //! Training without labels: rounds of clustering and training on the clusters (Dai et al., Cluster Contrast
 //! for Unsupervised Person Re-Identification, ACCV 2022, arXiv:2103.11568).
 
-mod carry;
+mod events;
 mod record;
-mod relay;
 mod round;
 mod schedule;
 mod summary;
+mod transfer;
 
 use std::{
     fmt, fs,

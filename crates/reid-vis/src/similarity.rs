@@ -38,7 +38,7 @@ pub struct SimilarityRow {
 /// positions that contribute most.
 ///
 /// Both heat maps have the same range, from 0 to the largest contribution of a position, in
-/// [`ColourMap::Inferno`]. Positions that speak against the similarity look like those that contribute
+/// [`ColourMap::Inferno`]. Positions that lower the similarity look like those that contribute
 /// nothing. The links are those of [`SimilarityMap::strongest_links`]; their colours in
 /// [`ColourMap::Viridis`] go up to the strongest one. The caption is the cosine similarity.
 ///

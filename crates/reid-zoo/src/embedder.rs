@@ -188,8 +188,8 @@ impl Embedder {
     }
 
     /// Computes a heat map of each image in memory: [Grad-CAM](reid_nn::Embed::grad_cam) of the training identity that
-    /// the network finds most similar. It shows which positions of the image speak for this identity. `reid-vis` draws
-    /// it over the image.
+    /// the network finds most similar. It shows which positions of the image raise the score of this identity. `reid-vis`
+    /// draws it over the image.
     ///
     /// ```no_run
     /// use reid_data::open_image;

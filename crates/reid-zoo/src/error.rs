@@ -143,7 +143,7 @@ pub enum Error {
     },
     /// A model whose weights have no classifier was asked for heat maps.
     #[error(
-        "Grad-CAM: expected weights with a classifier, found none in the file; heat maps show which positions          speak for one of its classes"
+        "Grad-CAM: expected weights with a classifier, found none in the file; a heat map shows which positions raise the score of a class"
     )]
     NoClassifier,
     /// A model without Grad-CAM was asked for heat maps.

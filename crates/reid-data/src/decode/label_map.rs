@@ -1,8 +1,8 @@
 //! Label maps: images whose grey values are labels, which may not be converted.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader, Cursor, Read, Seek},
+    fs,
+    io::{BufRead, BufReader, Cursor, Seek},
     path::Path,
 };
 
@@ -10,7 +10,7 @@ use image::{
     DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageFormat, metadata::Orientation,
 };
 
-use super::{check_file, content, pixels, refusal::Refusal, unreadable};
+use super::{check_file, content, open_start, pixels, refusal::Refusal, unreadable};
 use crate::Error;
 
 /// The offset of the bit depth in a PNG file.
@@ -44,16 +44,8 @@ pub fn open_label_map(path: impl AsRef<Path>) -> Result<GrayImage, Error> {
 /// # Errors
 /// Those of [`open_label_map`], except for problems after the header.
 pub(crate) fn label_map_dimensions(path: &Path) -> Result<(u32, u32), Error> {
-    check_file(path)?;
-    let in_file = |source| unreadable(path, source);
-    let mut file = File::open(path).map_err(in_file)?;
-    let mut start = Vec::new();
-    let length = content::LENGTH as u64;
-    file.by_ref()
-        .take(length)
-        .read_to_end(&mut start)
-        .map_err(in_file)?;
-    file.rewind().map_err(in_file)?;
+    let (mut file, start) = open_start(path)?;
+    file.rewind().map_err(|source| unreadable(path, source))?;
     let decoder = decoder(BufReader::new(file), &start);
     let (decoder, orientation) = decoder.map_err(|refusal| refused(path, refusal))?;
     Ok(pixels::oriented(decoder.dimensions(), orientation))

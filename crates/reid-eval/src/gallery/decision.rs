@@ -86,7 +86,7 @@ impl Gallery {
     ///
     /// Many queries are compared with all entries in blocks, on all threads. With at most four queries and a
     /// large gallery, a search for the nearest entries reads codes of one byte per value. It then reads only
-    /// the few vectors that can be among the nearest. The results are the same to the bit. The first such
+    /// the few vectors that can be among the nearest. The results are bit-identical. The first such
     /// search computes the codes.
     ///
     /// # Errors

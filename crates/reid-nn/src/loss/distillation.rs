@@ -18,7 +18,7 @@ use crate::{
     targets::Targets,
 };
 
-/// What a student reproduces of the embeddings of its teacher.
+/// Which property of its teacher's embeddings a student reproduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -44,7 +44,7 @@ impl DistillationObjective {
 /// Configuration of [`Distillation`].
 #[derive(Config, Debug)]
 pub struct DistillationConfig {
-    /// What is reproduced; the cosine similarities of all pairs by default.
+    /// The objective; by default the cosine similarities of all pairs.
     #[config(default = "DistillationObjective::Similarities")]
     pub objective: DistillationObjective,
 }

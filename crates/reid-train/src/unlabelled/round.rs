@@ -11,8 +11,8 @@ use reid_nn::{
 };
 
 use super::{
-    ClusterSummary, RoundSummary, UnlabelledTrainer, carry::carry, labelled, record, relay::Relay,
-    schedule::RoundSchedule,
+    ClusterSummary, RoundSummary, UnlabelledTrainer, events::Relay, labelled, record,
+    schedule::RoundSchedule, transfer::transfer,
 };
 use crate::{
     checkpoint::{CheckpointKind, Checkpoints},
@@ -121,7 +121,7 @@ impl<N: Network> UnlabelledTrainer<'_, N> {
     ) -> LearnerOf<N> {
         let built = ReidLearner::build(recipe, clusters, &self.device);
         let learner = ReidLearner {
-            model: carry(&self.model, built.model),
+            model: transfer(&self.model, built.model),
             criterion: built.criterion,
         };
         if let Some(centroids) = centroids {

@@ -37,22 +37,22 @@ impl Stored {
         let mut stored = BTreeMap::new();
         for (key, info) in tensors {
             let (start, end) = info.data_offsets;
-            let place = Place {
+            let bytes = TensorBytes {
                 source,
                 offset: header.data + start as u64,
                 length: end - start,
             };
             let (values, chunks) = match info.dtype {
-                Dtype::F32 => place
+                Dtype::F32 => bytes
                     .plain()
                     .map(|(values, chunks)| (Values::Floats(values), chunks)),
-                Dtype::F16 => place
+                Dtype::F16 => bytes
                     .halves()
                     .map(|(values, chunks)| (Values::Floats(values), chunks)),
-                Dtype::I64 => place
+                Dtype::I64 => bytes
                     .plain()
                     .map(|(values, chunks)| (Values::Integers(values), chunks)),
-                Dtype::U8 => place
+                Dtype::U8 => bytes
                     .plain()
                     .map(|(values, chunks)| (Values::Bytes(values), chunks)),
                 found => {
@@ -112,14 +112,14 @@ impl Tensors for Stored {
 /// The SHA-256 of a chunk of bytes.
 type ChunkHash = sha2::digest::Output<Sha256>;
 
-/// Where the bytes of a tensor are.
-struct Place<'a, S: ?Sized> {
+/// The bytes of a tensor in a file.
+struct TensorBytes<'a, S: ?Sized> {
     source: &'a S,
     offset: u64,
     length: usize,
 }
 
-impl<S: Source + ?Sized> Place<'_, S> {
+impl<S: Source + ?Sized> TensorBytes<'_, S> {
     /// Reads little-endian values.
     fn plain<T: Pod + Send>(&self) -> io::Result<(Vec<T>, Vec<ChunkHash>)> {
         let mut values = vec![T::zeroed(); self.length / size_of::<T>()];

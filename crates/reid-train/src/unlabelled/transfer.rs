@@ -1,4 +1,4 @@
-//! Carries the parameters of a model over to a model of the same network with another number of classes.
+//! Copies the parameters of a model to a model of the same network with another number of classes.
 
 use std::{any::Any, collections::HashMap};
 
@@ -10,14 +10,14 @@ use reid_nn::traversal;
 
 /// Replaces the parameters and running statistics of `into` by those of `from`, identifiers included. Those
 /// of another shape, which are those of classifiers, keep their values and identifiers.
-pub(super) fn carry<M: Module>(from: &M, into: M) -> M {
+pub(super) fn transfer<M: Module>(from: &M, into: M) -> M {
     let mut values = Values::default();
     traversal::visit(from, &mut values);
-    let mut carry = Carry {
+    let mut mapper = Transfer {
         values: values.found,
         path: Vec::new(),
     };
-    traversal::map(into, &mut carry)
+    traversal::map(into, &mut mapper)
 }
 
 /// The identifiers and values of all parameters, by path.
@@ -43,12 +43,12 @@ impl ModuleVisitor for Values {
     }
 }
 
-struct Carry {
+struct Transfer {
     values: HashMap<String, (ParamId, Box<dyn Any>)>,
     path: Vec<String>,
 }
 
-impl ModuleMapper for Carry {
+impl ModuleMapper for Transfer {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -97,7 +97,7 @@ mod tests {
         neck.running_mean
             .set(Tensor::ones([32], &neck.running_mean.value().device()));
         let old = into.head.classifier.weight.clone();
-        let carried = carry(&from, into);
+        let carried = transfer(&from, into);
 
         let embed = |model: &ReidModel<ResNet, BnNeck>| {
             let device = Device::default();
