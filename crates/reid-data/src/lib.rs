@@ -43,6 +43,10 @@
 //! ```
 
 #![doc(test(attr(deny(warnings))))]
+#![expect(
+    clippy::inline_always,
+    reason = "only code that is inlined into a function compiled for wide vectors uses wide vectors"
+)]
 
 pub mod dataset;
 mod decode;

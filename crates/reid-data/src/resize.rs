@@ -5,6 +5,7 @@
 //! ignores many pixels and costs accuracy. The horizontal pass comes first, and each pass rounds to 8 bits.
 
 use image::RgbImage;
+use pulp::{Arch, Simd, WithSimd};
 use reid_core::InputSize;
 
 /// The number of fraction bits of a weight. 255 times the sum of all weights still fits an `i32`.
@@ -39,43 +40,121 @@ pub fn resize(image: &RgbImage, size: InputSize) -> RgbImage {
         "an image of {}x{width} has no pixels to resize",
         image.height()
     );
-    let columns = taps(width, size.width);
-    let lines = image.as_raw().chunks_exact(3 * width);
-    let narrow: Vec<u8> = lines.flat_map(|line| across(line, &columns)).collect();
-
-    let stride = 3 * size.width;
-    let mut values = Vec::with_capacity(stride * size.height);
-    for Taps { first, weights } in taps(image.height() as usize, size.height) {
-        let mut sums = vec![1 << (BITS - 1); stride];
-        let rows = narrow[first * stride..].chunks_exact(stride);
-        for (row, weight) in rows.zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += weight * i32::from(value);
-            }
-        }
-        values.extend(sums.into_iter().map(rounded));
-    }
+    let passes = Passes {
+        values: image.as_raw(),
+        width,
+        columns: &taps(width, size.width),
+        rows: &taps(image.height() as usize, size.height),
+    };
+    let values = Arch::new().dispatch(passes);
     let pixels = |side: usize| u32::try_from(side).expect("an image side fits 32 bits");
     RgbImage::from_raw(pixels(size.width), pixels(size.height), values).expect("3 values per pixel")
 }
 
-/// Resizes one row of RGB pixels to another width.
-fn across(row: &[u8], columns: &[Taps]) -> Vec<u8> {
-    let mut values = Vec::with_capacity(3 * columns.len());
-    for Taps { first, weights } in columns {
-        let mut sums = [1 << (BITS - 1); 3];
-        for (pixel, weight) in row[3 * first..].chunks_exact(3).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(pixel) {
-                *sum += weight * i32::from(value);
+/// Both passes over an image of RGB pixels, compiled for the widest vectors of the processor.
+struct Passes<'a> {
+    values: &'a [u8],
+    width: usize,
+    columns: &'a [Taps],
+    rows: &'a [Taps],
+}
+
+impl WithSimd for Passes<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let (from, to) = (3 * self.width, 3 * self.columns.len());
+        let mut narrow = vec![0; self.values.len() / from * to];
+        let mut block = Block::new(self.width, self.columns.len());
+        let blocks = self.values.chunks(LINES * from);
+        for (lines, narrow) in blocks.zip(narrow.chunks_mut(LINES * to)) {
+            block.transpose(lines, from);
+            block.across(self.columns);
+            block.write(narrow, to);
+        }
+        let mut values = vec![0; to * self.rows.len()];
+        let mut sums = vec![0; to];
+        for (values, Taps { first, weights }) in values.chunks_exact_mut(to).zip(self.rows) {
+            sums.fill(HALF);
+            let rows = narrow[first * to..].chunks_exact(to);
+            for (row, weight) in rows.zip(weights) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += weight * i32::from(value);
+                }
+            }
+            for (value, &sum) in values.iter_mut().zip(&sums) {
+                *value = rounded(sum);
             }
         }
-        values.extend(sums.map(rounded));
+        values
     }
-    values
 }
+
+/// The number of rows that are resized to another width at once.
+const LINES: usize = 16;
+
+/// Some rows of an image, transposed: the values of all rows at one position are adjacent, so that one weight
+/// multiplies a vector of them.
+struct Block {
+    /// What is read, `[3 · width]`.
+    wide: Vec<[u8; LINES]>,
+    /// What is written, `[3 · columns]`.
+    narrow: Vec<[u8; LINES]>,
+}
+
+impl Block {
+    fn new(width: usize, columns: usize) -> Self {
+        Self {
+            wide: vec![[0; LINES]; 3 * width],
+            narrow: vec![[0; LINES]; 3 * columns],
+        }
+    }
+
+    /// Reads at most [`LINES`] rows of `stride` values.
+    #[inline(always)]
+    fn transpose(&mut self, lines: &[u8], stride: usize) {
+        for (line, row) in lines.chunks_exact(stride).enumerate() {
+            for (values, &value) in self.wide.iter_mut().zip(row) {
+                values[line] = value;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn across(&mut self, columns: &[Taps]) {
+        let pixels = self.wide.as_chunks::<3>().0;
+        let narrow = self.narrow.as_chunks_mut::<3>().0;
+        for (narrow, Taps { first, weights }) in narrow.iter_mut().zip(columns) {
+            let mut sums = [[HALF; LINES]; 3];
+            for (pixel, weight) in pixels[*first..].iter().zip(weights) {
+                for (sums, values) in sums.iter_mut().zip(pixel) {
+                    for (sum, &value) in sums.iter_mut().zip(values) {
+                        *sum += weight * i32::from(value);
+                    }
+                }
+            }
+            *narrow = sums.map(|sums| sums.map(rounded));
+        }
+    }
+
+    /// Writes the rows that were read last.
+    #[inline(always)]
+    fn write(&self, lines: &mut [u8], stride: usize) {
+        for (line, row) in lines.chunks_exact_mut(stride).enumerate() {
+            for (value, values) in row.iter_mut().zip(&self.narrow) {
+                *value = values[line];
+            }
+        }
+    }
+}
+
+/// One half, which rounds a sum to the nearest value.
+const HALF: i32 = 1 << (BITS - 1);
 
 /// Rounds a weighted sum to 8 bits; the initial value of the sum already includes the one half for rounding.
 #[expect(clippy::cast_sign_loss, reason = "clamped to 0 to 255")]
+#[inline(always)]
 fn rounded(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }

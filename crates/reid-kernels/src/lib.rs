@@ -38,13 +38,18 @@ mod memory;
 #[cfg(feature = "networks")]
 mod networks;
 mod products;
+#[cfg(feature = "networks")]
+mod threads;
 
 pub use code_products::{Encoded, code_products, encode};
 #[cfg(feature = "networks")]
 pub use memory::copied;
 #[cfg(feature = "networks")]
 pub use networks::{
-    Adam, Broadcast, ConvEpilogue, Convolution, Gate, Mixing, Pooling, PowerMeans, add_relu,
-    global_avg_pool, global_avg_pool_backward, normalisation, power_means, relu_backward,
+    Adam, Broadcast, ChannelGate, ConvEpilogue, Convolution, Gate, InvertedResidual,
+    InvertedWeights, LightConvolution, Mixing, OmniScale, Pooling, PowerMeans, WindowAverage,
+    add_relu, global_avg_pool, global_avg_pool_backward, normalisation, power_means, relu_backward,
 };
 pub use products::products;
+#[cfg(feature = "networks")]
+pub use threads::on_workers;

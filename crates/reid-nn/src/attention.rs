@@ -58,7 +58,7 @@ pub use squeeze_excitation::{SqueezeExcitation, SqueezeExcitationConfig};
 /// let map = attention.gate(Tensor::ones([1, 16, 4, 2], &device)); // to overlay on the image
 /// assert_eq!(map.dims(), [1, 1, 4, 2]);
 /// ```
-pub trait Gate: Module + ModuleDisplay + 'static {
+pub trait Gate: Module + ModuleDisplay + Sync + 'static {
     /// Computes the factors that the features are multiplied by.
     ///
     /// # Shapes

@@ -23,7 +23,7 @@ use reid_core::{FeatureShape, Problems, Seed};
 /// let block = gates.init(FeatureShape::new(8, 4, 2), &init);
 /// assert_eq!(block.forward(Tensor::ones([2, 8, 4, 2], &device)).dims(), [2, 8, 4, 2]);
 /// ```
-pub trait Block: Module + ModuleDisplay + 'static {
+pub trait Block: Module + ModuleDisplay + Sync + 'static {
     /// Computes the output feature map.
     ///
     /// # Shapes

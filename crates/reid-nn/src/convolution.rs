@@ -8,7 +8,7 @@ use burn::{
     },
     tensor::{Tensor, ops::ConvOptions},
 };
-use reid_ops::Epilogue;
+use reid_ops::{ChannelAffine, Epilogue};
 use serde::{Deserialize, Serialize};
 
 use crate::{norm::BatchNorm, precision::wide};
@@ -120,6 +120,30 @@ pub(crate) fn normalised(
             reid_ops::conv2d_batch_norm(features, weight, bias, options, norm)
         }
     }
+}
+
+/// The affine map after a convolution in evaluation mode: a normalisation by running statistics, or a bias. `None` if
+/// there are both or none, or the normalisation uses the statistics of the batch.
+pub(crate) fn affine(conv: &Conv2d, norm: Option<&BatchNorm>) -> Option<ChannelAffine> {
+    match (norm, &conv.bias) {
+        (Some(norm), None) if !norm.uses_batch_statistics() => {
+            let norm = norm.running_params(wide(conv.weight.val().dtype()));
+            Some(ChannelAffine::BatchNorm(norm))
+        }
+        (None, Some(bias)) => Some(ChannelAffine::Bias(bias.val())),
+        _ => None,
+    }
+}
+
+/// Whether a convolution is square, with this kernel and stride, and padded so that stride 1 keeps the size.
+pub(crate) fn is_square(conv: &Conv2d, kernel: usize, stride: usize, groups: usize) -> bool {
+    options(conv).is_some_and(|options| {
+        conv.weight.val().dims()[2..] == [kernel; 2]
+            && options.stride == [stride; 2]
+            && options.dilation == [1, 1]
+            && options.padding_begin() == [kernel / 2; 2]
+            && options.groups == groups
+    })
 }
 
 /// The options of a convolution, or `None` if its padding is not the same on opposite sides.

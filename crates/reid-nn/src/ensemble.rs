@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Computes embeddings of images: a model, or an ensemble of models.
-pub trait Embed {
+pub trait Embed: Sync {
     /// Computes the embeddings of images.
     ///
     /// # Shapes

@@ -85,7 +85,7 @@ pub use stripes::{StripeHead, StripeHeadConfig, StripesConfig};
 /// let output = head.forward(Tensor::ones([2, 16, 4, 2], &device));
 /// assert_eq!(output.embedding.dims(), [2, 16]);
 /// ```
-pub trait Head: Module + ModuleDisplay + 'static {
+pub trait Head: Module + ModuleDisplay + Sync + 'static {
     /// Computes the embeddings, features and logits of a batch.
     ///
     /// # Shapes

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     block::{Block, BlockConfig, TRIAL_SHAPES},
+    device,
     ensemble::Model,
     head::{Head, HeadConfig, OutputShape, ReidOutput, TrainingStep},
     init::Init,
@@ -185,7 +186,7 @@ impl<B: Block, H: Head> ReidModel<B, H> {
     /// - `images`: `[batch, 3, height, width]`, normalised
     /// - result: `[batch, dimensions]`
     pub fn embed(&self, images: Tensor<4>) -> Tensor<2> {
-        self.evaluate(images).embedding
+        self.evaluate(images, |output| output.embedding)
     }
 
     /// Computes the class scores of images in evaluation mode, before the softmax. A head with several
@@ -198,20 +199,38 @@ impl<B: Block, H: Head> ReidModel<B, H> {
     /// # Panics
     /// If a custom head has no logits.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
-        let logits = self.evaluate(images).logits;
-        let count = logits.len();
-        let sum = logits.into_iter().reduce(|sum, more| sum + more);
-        let sum = sum.expect("a head has at least one list of logits");
-        if count > 1 { sum / count as f64 } else { sum }
+        self.evaluate(images, |output| {
+            let count = output.logits.len();
+            let sum = output.logits.into_iter().reduce(|sum, more| sum + more);
+            let sum = sum.expect("a head has at least one list of logits");
+            if count > 1 { sum / count as f64 } else { sum }
+        })
     }
 
-    /// Computes the output in evaluation mode, on a plain device.
-    fn evaluate(&self, images: Tensor<4>) -> ReidOutput {
+    /// Computes a part of the output in evaluation mode, on a plain device. With CPU kernels, it is computed on a
+    /// worker thread, for a few images at a time, whose feature maps stay in the caches.
+    fn evaluate(
+        &self,
+        images: Tensor<4>,
+        part: impl Fn(ReidOutput) -> Tensor<2> + Sync,
+    ) -> Tensor<2> {
         let images = images.without_autodiff();
-        if self.is_on_autodiff() {
-            return self.valid().forward(images);
-        }
-        self.forward(images)
+        let plain;
+        let model = if self.is_on_autodiff() {
+            plain = self.valid();
+            &plain
+        } else {
+            self
+        };
+        let device = images.device();
+        let most = device::batch_size(&device);
+        reid_ops::on_workers(&device, || {
+            if !reid_ops::uses_workers(&device) || images.dims()[0] <= most {
+                return part(model.forward(images));
+            }
+            let parts = images.split(most, 0).into_iter();
+            Tensor::cat(parts.map(|images| part(model.forward(images))).collect(), 0)
+        })
     }
 
     /// Returns the model for evaluation, on a plain device, with batch normalisation folded into

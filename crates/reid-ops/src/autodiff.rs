@@ -10,7 +10,7 @@ use burn::backend::{
     },
     tensor::FloatTensor,
 };
-use reid_kernels::{Adam, Convolution, Mixing, Pooling};
+use reid_kernels::{Adam, Convolution, Mixing, Pooling, WindowAverage};
 
 use crate::{
     extension::{BackwardOps, ReidOps},
@@ -149,6 +149,21 @@ impl<B: BackwardOps> Backward<B, 1> for Pool {
         let [parent] = ops.parents;
         if let Some(node) = parent {
             grads.register::<B>(node.id, B::pool_gradient(input, gradient, pooling));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Average;
+
+impl<B: BackwardOps> Backward<B, 1> for Average {
+    type State = WindowAverage;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::average_gradient(gradient, ops.state));
         }
     }
 }
@@ -316,6 +331,15 @@ impl<B: BackwardOps, C: CheckpointStrategy> ReidOps for Autodiff<B, C> {
         let output = B::pool(input.clone(), pooling);
         match Pool.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((input, pooling), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn average(input: FloatTensor<Self>, pooling: WindowAverage) -> FloatTensor<Self> {
+        let node = input.node();
+        let output = B::average(input.into_primitive(), pooling);
+        match Average.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(pooling, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

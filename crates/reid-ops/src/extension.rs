@@ -6,7 +6,7 @@
 )]
 
 use burn::backend::{Backend, backend_extension, tensor::FloatTensor};
-use reid_kernels::{Adam, Convolution, Mixing, Pooling};
+use reid_kernels::{Adam, Convolution, Mixing, Pooling, WindowAverage};
 
 use crate::gate::Broadcast;
 
@@ -102,6 +102,9 @@ pub(crate) trait ReidOps: Backend {
 
     /// Computes a max pooling.
     fn pool(input: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self>;
+
+    /// Computes the means of windows that do not overlap.
+    fn average(input: FloatTensor<Self>, pooling: WindowAverage) -> FloatTensor<Self>;
 }
 
 /// The gradients of these operations, computed on the backend inside autodiff.
@@ -149,4 +152,7 @@ pub(crate) trait BackwardOps: ReidOps {
         gradient: FloatTensor<Self>,
         pooling: Pooling,
     ) -> FloatTensor<Self>;
+
+    /// The gradient of [`average`](ReidOps::average) with respect to the input.
+    fn average_gradient(gradient: FloatTensor<Self>, pooling: WindowAverage) -> FloatTensor<Self>;
 }

@@ -12,7 +12,7 @@ use burn::{
 };
 use burn_flex::{FlexTensor, Layout};
 use reid_kernels::{
-    Adam, ConvEpilogue, Convolution, Mixing, Pooling,
+    Adam, ConvEpilogue, Convolution, Mixing, Pooling, WindowAverage,
     normalisation::{Map, Sizes},
 };
 
@@ -285,6 +285,13 @@ impl ReidOps for Flex {
         [shape[2], shape[3]] = pooling.output;
         tensor(output, shape)
     }
+
+    fn average(input: FloatTensor<Self>, pooling: WindowAverage) -> FloatTensor<Self> {
+        let mut shape = input.layout().shape().clone();
+        let output = pooling.forward(Read::new(&input).values());
+        [shape[2], shape[3]] = pooling.output();
+        tensor(output, shape)
+    }
 }
 
 impl BackwardOps for Flex {
@@ -360,5 +367,11 @@ impl BackwardOps for Flex {
         let shape = input.layout().shape().clone();
         let (input, gradient) = (Read::new(&input), Read::new(&gradient));
         tensor(pooling.gradient(input.values(), gradient.values()), shape)
+    }
+
+    fn average_gradient(gradient: FloatTensor<Self>, pooling: WindowAverage) -> FloatTensor<Self> {
+        let mut shape = gradient.layout().shape().clone();
+        [shape[2], shape[3]] = pooling.input;
+        tensor(pooling.gradient(Read::new(&gradient).values()), shape)
     }
 }

@@ -6,8 +6,8 @@
 //! rounding.
 //!
 //! - **CPU** (Burn's backend Flex, single precision): convolution, batch normalisation, max and average
-//!   pooling, generalised means, gates, feature `CutMix`, ReLU of a sum, and Adam. Flex computes
-//!   convolutions through copies of patches, a batch normalisation in training as a dozen operations, max
+//!   pooling, generalised means, gates, feature `CutMix`, ReLU of a sum, Adam, and without autodiff also
+//!   whole blocks of small networks. Flex computes convolutions through copies of patches, a batch normalisation in training as a dozen operations, max
 //!   pooling window by window, and gates on one thread. These operations dominate the training of a
 //!   convolutional network. The kernels of `reid-kernels` compute each in one pass, forward and backward,
 //!   with the widest vectors of the processor.
@@ -45,6 +45,7 @@ mod cube;
 
 mod adam;
 mod attention;
+mod blocks;
 mod convolution;
 mod epilogue;
 mod gate;
@@ -53,9 +54,13 @@ mod normalisation;
 mod pooling;
 mod power_mean;
 mod relu;
+mod threads;
 
 pub use adam::{AdamStep, adam};
 pub use attention::attention;
+pub use blocks::{
+    ChannelAffine, ChannelGate, InvertedResidual, LightConvolution, inverted_residual, omni_scale,
+};
 pub use convolution::{conv2d, conv2d_batch_norm, conv2d_epilogue};
 pub use epilogue::Epilogue;
 pub use gate::{mul_gate, mul_gate_epilogue};
@@ -64,9 +69,10 @@ pub use normalisation::{
     BatchNormOutput, BatchNormParams, RunningStatistics, batch_norm, batch_norm_train,
     batch_norm_update,
 };
-pub use pooling::{global_avg_pool2d, max_pool2d};
+pub use pooling::{global_avg_pool2d, max_pool2d, window_avg_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
 pub use relu::add_relu;
+pub use threads::{on_workers, uses_workers};
 
 #[cfg(any(native_flex, native_cube))]
 use burn::tensor::{DType, Device};

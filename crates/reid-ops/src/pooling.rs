@@ -1,6 +1,9 @@
 //! Pooling.
 
-use burn::tensor::{DType, Tensor, module, ops::MaxPoolOptions};
+use burn::tensor::{
+    DType, Tensor, module,
+    ops::{AvgPoolOptions, MaxPoolOptions},
+};
 
 #[cfg(native_cube)]
 mod cube;
@@ -87,6 +90,55 @@ pub fn max_pool2d(input: Tensor<4>, options: MaxPoolOptions<2>) -> Tensor<4> {
         return Tensor::from_dispatch(Dispatch::pool(input.into_dispatch(), pooling));
     }
     module::max_pool2d(input, options)
+}
+
+/// Computes the mean of each window, in windows that do not overlap. Rows and columns after the last whole window
+/// are ignored.
+///
+/// ```text
+/// y[n, c, i, j] = mean over k < window of x[n, c, i·window₀ + k₀, j·window₁ + k₁]
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let maps = Tensor::<4>::from_data([[[[1.0, 2.0, 9.0], [3.0, 6.0, 9.0]]]], &Device::default());
+/// let means = reid_ops::window_avg_pool2d(maps, [2, 2]);
+/// assert_eq!(means.into_data().try_to_vec::<f32>()?, [3.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Shapes
+/// - `input`: `[batch, channels, height, width]`
+/// - result: `[batch, channels, ⌊height / window₀⌋, ⌊width / window₁⌋]`
+///
+/// # Panics
+/// If a side of the window is 0 or larger than the feature map, or the input is empty.
+#[must_use]
+pub fn window_avg_pool2d(input: Tensor<4>, window: [usize; 2]) -> Tensor<4> {
+    let [batch, channels, height, width] = input.dims();
+    crate::expect_not_empty("pooling", &[batch, channels, height, width]);
+    assert!(
+        window
+            .iter()
+            .zip([height, width])
+            .all(|(of, map)| (1..=map).contains(of)),
+        "a window of average pooling: expected at least 1 x 1 and at most {height} x {width}, found {} x {}",
+        window[0],
+        window[1]
+    );
+    #[cfg(native_flex)]
+    if crate::is_native(&input.device(), &[input.dtype()]) {
+        use burn::backend::Dispatch;
+
+        use crate::extension::ReidOps;
+        let pooling = reid_kernels::WindowAverage {
+            input: [height, width],
+            window,
+        };
+        return Tensor::from_dispatch(Dispatch::average(input.into_dispatch(), pooling));
+    }
+    module::avg_pool2d(input, AvgPoolOptions::new(window).with_stride(window))
 }
 
 /// The sizes of a max pooling that the CPU kernels compute; `None` if they do not.

@@ -5,6 +5,7 @@ mod classify;
 
 use std::{
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -50,19 +51,21 @@ use crate::{error::Error, recipe::Recipe};
 #[derive(Clone, Debug)]
 pub struct Extractor {
     loader: EvalLoader,
-    batch_size: usize,
+    /// The number of images in a batch, if it was set.
+    batch_size: Option<usize>,
     flip_test: bool,
     precision: Precision,
     progress: Progress,
 }
 
 impl Extractor {
-    /// An extractor for models whose images have this size and normalisation, in batches of 64.
+    /// An extractor for models whose images have this size and normalisation, in batches of
+    /// [`reid_nn::device::batch_size`].
     #[must_use]
     pub fn new(input: InputSize, normalise: Normalise, config: LoaderConfig) -> Self {
         Self {
             loader: EvalLoader::new(input, normalise, config),
-            batch_size: 64,
+            batch_size: None,
             flip_test: false,
             precision: Precision::Single,
             progress: Progress(Arc::new(|_, _| {})),
@@ -165,8 +168,14 @@ impl Extractor {
             batch_size > 0,
             "the batch size of an extractor must be at least 1"
         );
-        self.batch_size = batch_size;
+        self.batch_size = Some(batch_size);
         self
+    }
+
+    /// The number of images in a batch on a device.
+    fn batch_size(&self, device: &Device) -> usize {
+        self.batch_size
+            .unwrap_or_else(|| reid_nn::device::batch_size(device))
     }
 
     /// Computes the embeddings of samples, in order, with all their labels. `split` is for error messages.
@@ -188,7 +197,7 @@ impl Extractor {
         }
         let labels = Labels::from_samples(samples)?;
         let (mut rows, mut done) = (Rows::default(), 0);
-        for batch in self.loader.batches(samples, self.batch_size) {
+        for batch in self.loader.batches(samples, self.batch_size(device)) {
             let batch = batch?;
             done += batch.identities.len();
             let images = self.precision.cast(images(batch, device));
@@ -261,11 +270,11 @@ impl Extractor {
         }
         let InputSize { height, width } = self.input();
         let mut rows = Rows::default();
-        for first in (0..count).step_by(self.batch_size) {
-            let batch = first..count.min(first.saturating_add(self.batch_size));
+        let size = self.batch_size(device);
+        for first in (0..count).step_by(size) {
+            let batch = first..count.min(first.saturating_add(size));
             let shape = [batch.len(), 3, height, width];
-            let values = batch.into_par_iter().flat_map_iter(&prepare);
-            let data = TensorData::new(values.collect::<Vec<f32>>(), shape);
+            let data = TensorData::new(self.prepared(batch, &prepare), shape);
             let batch = self.precision.cast(Tensor::from_data(data, device));
             rows.add(self.embed_batch(model, batch));
         }
@@ -288,14 +297,28 @@ impl Extractor {
     #[must_use]
     pub fn prepare(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
         let InputSize { height, width } = self.input();
-        let values = images
-            .par_iter()
-            .flat_map_iter(|image| self.loader.prepare(image));
-        let values: Vec<f32> = values.collect();
+        let prepare = |index: usize| self.loader.prepare(&images[index]);
+        let values = self.prepared(0..images.len(), prepare);
         Tensor::from_data(
             TensorData::new(values, [images.len(), 3, height, width]),
             device,
         )
+    }
+
+    /// The prepared images of some indices, one after the other.
+    fn prepared(
+        &self,
+        images: Range<usize>,
+        prepare: impl Fn(usize) -> Vec<f32> + Sync,
+    ) -> Vec<f32> {
+        if images.len() == 1 {
+            return prepare(images.start);
+        }
+        let size = 3 * self.input().pixels();
+        let mut values = vec![0.0; images.len() * size];
+        let each = values.par_chunks_exact_mut(size).zip(images);
+        each.for_each(|(values, image)| values.copy_from_slice(&prepare(image)));
+        values
     }
 
     fn embed_batch(&self, model: &dyn Embed, images: Tensor<4>) -> Tensor<2> {

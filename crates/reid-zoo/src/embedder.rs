@@ -124,7 +124,8 @@ impl Embedder {
         self
     }
 
-    /// Sets the number of images in a batch, 64 by default. A larger batch needs more memory.
+    /// Sets the number of images in a batch, by default 8 on a CPU and 64 elsewhere. A larger batch needs more
+    /// memory.
     ///
     /// # Panics
     /// If `batch_size` is 0.

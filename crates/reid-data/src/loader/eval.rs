@@ -6,11 +6,7 @@ use image::RgbImage;
 use reid_core::{Identity, InputSize, Sample};
 
 use super::{Batches, LoaderConfig, pictures::Pictures};
-use crate::{
-    Error,
-    resize::resize,
-    transform::{Normalise, Picture},
-};
+use crate::{Error, resize::resize, transform::Normalise};
 
 /// A batch of images without augmentation.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,9 +94,16 @@ impl EvalLoader {
     /// If the image has no pixels.
     #[must_use]
     pub fn prepare(&self, image: &RgbImage) -> Vec<f32> {
-        let mut picture = Picture::from(&resize(image, self.size()));
-        self.normalise.normalise(&mut picture);
-        picture.values
+        let resized = resize(image, self.size());
+        let pixels = resized.as_raw().as_chunks::<3>().0;
+        let mut values = vec![0.0; 3 * pixels.len()];
+        let planes = values.chunks_exact_mut(pixels.len());
+        for (colour, (plane, normalised)) in planes.zip(self.normalise.table()).enumerate() {
+            for (value, pixel) in plane.iter_mut().zip(pixels) {
+                *value = normalised[usize::from(pixel[colour])];
+            }
+        }
+        values
     }
 
     /// Iterates over the samples in batches of `batch_size`; the last batch may be smaller.

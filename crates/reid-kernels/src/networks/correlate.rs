@@ -54,13 +54,13 @@ pub(crate) struct Correlation<'a, 'b> {
     /// For each image, its input channels, `[channels, positions]`.
     pub(crate) maps: &'a [&'a [f32]],
     pub(crate) target: Target,
-    /// The number of positions of an output channel.
-    pub(crate) positions: usize,
+    /// The rows of the grid of results to compute; all of them if `None`.
+    pub(crate) rows: Option<Range<usize>>,
     /// The epilogue, beginning at the first output channel of the task.
     pub(crate) epilogue: ConvEpilogue<'a>,
     /// Whether results are added to the values that `results` holds.
     pub(crate) onto: bool,
-    /// For each image, its output channels, `[results, positions]`.
+    /// For each image and output channel, its values, or those of the rows to compute.
     pub(crate) results: &'a mut [&'b mut [f32]],
     pub(crate) memory: &'a mut Memory,
 }
@@ -163,9 +163,15 @@ impl Correlation<'_, '_> {
         let shifts = layout.shifts(window, per_chunk);
         let mut memory = std::mem::take(self.memory);
         let (copy, sums) = memory.slices(layout.size(per_chunk), results * BLOCK);
-        let span = window.span(self.results.len());
-        for from in (0..span).step_by(BLOCK) {
-            let to = (from + BLOCK).min(span);
+        let span = match &self.rows {
+            Some(rows) => {
+                let [begin, last] = [rows.start, rows.end - 1].map(|row| row * window.pitch());
+                begin..last + window.grid[1]
+            }
+            None => 0..window.span(self.maps.len()),
+        };
+        for from in span.clone().step_by(BLOCK) {
+            let to = (from + BLOCK).min(span.end);
             let tiles = (to - from).div_ceil(width);
             for first in (0..channels).step_by(per_chunk) {
                 let last = (first + per_chunk).min(channels);
@@ -255,6 +261,8 @@ impl Correlation<'_, '_> {
         results: &Range<usize>,
     ) {
         let rows = tile::all_rows(self.panels);
+        let channels = self.panels.last().map_or(0, |panel| panel.end);
+        let above = self.rows.as_ref().map_or(0, |rows| rows.start) * self.target.width;
         let (area, pitch) = (self.window.area(), self.window.pitch());
         let [height, width] = self.window.grid;
         let [down, across] = self.target.step;
@@ -285,8 +293,9 @@ impl Correlation<'_, '_> {
             let count = (width - x).min(block.end - at).min(tile_width - lane);
             let begin = (self.target.begin[0] + y * down) * self.target.width
                 + self.target.begin[1]
-                + x * across;
-            let maps = &mut self.results[image];
+                + x * across
+                - above;
+            let maps = &mut self.results[image * channels..][..channels];
             let ConvEpilogue { scale, bias, relu } = self.epilogue;
             let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
             // Written so that NaN stays NaN.
@@ -295,7 +304,7 @@ impl Correlation<'_, '_> {
                 let scale = scale.map_or(1.0, |scale| scale[result]);
                 let bias = bias.map_or(0.0, |bias| bias[result]);
                 let values = &sums[(tile * rows + row) * tile_width + lane..][..count];
-                let positions = &mut maps[result * self.positions + begin..];
+                let positions = &mut maps[result][begin..];
                 let sum = |from: &f32| scale * from + bias;
                 if across > 1 {
                     for (to, from) in positions.iter_mut().step_by(across).zip(values) {

@@ -38,7 +38,7 @@ mod sums;
 mod tile;
 mod weights;
 
-use std::slice;
+use std::{slice, sync::Arc};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -79,7 +79,9 @@ struct Phase {
     index: usize,
     /// The number of rows of results.
     rows: usize,
-    columns: Vec<Column>,
+    columns: Arc<[Column]>,
+    /// For each tap in the order of the columns, the index of its weight.
+    order: Arc<[usize]>,
     /// The weights in the order of the columns, `[channels, taps]`.
     weights: Vec<f32>,
 }
@@ -87,14 +89,27 @@ struct Phase {
 impl Phase {
     fn new(frame: &Frame, grid: &Grid, index: usize, (weights, taps): (&[f32], usize)) -> Self {
         let (columns, order) = Column::all(frame, grid);
-        let channels = weights.chunks_exact(taps);
-        Self {
+        let phase = Self {
             index,
             rows: grid.size[0],
-            columns,
-            weights: channels
-                .flat_map(|weights| order.iter().map(|tap| weights[*tap]))
-                .collect(),
+            columns: columns.into(),
+            order: order.into(),
+            weights: Vec::new(),
+        };
+        phase.with(weights, taps)
+    }
+
+    /// The same phase with other weights, `[channels, taps]`.
+    fn with(&self, weights: &[f32], taps: usize) -> Self {
+        let mut ordered = Vec::with_capacity(weights.len() / taps * self.order.len());
+        for weights in weights.chunks_exact(taps) {
+            ordered.extend(self.order.iter().map(|tap| weights[*tap]));
+        }
+        Self {
+            columns: Arc::clone(&self.columns),
+            order: Arc::clone(&self.order),
+            weights: ordered,
+            ..*self
         }
     }
 
@@ -121,6 +136,21 @@ impl<'a> Depthwise<'a> {
             results: sizes.output(),
             epilogue,
             onto: false,
+        }
+    }
+
+    /// The same pass with the weights, of as many taps, and the epilogue of another convolution.
+    pub(crate) fn with<'b>(&self, weights: &[f32], epilogue: ConvEpilogue<'b>) -> Depthwise<'b> {
+        let taps = weights.len() / self.channels;
+        Depthwise {
+            frame: self.frame.clone(),
+            phases: self
+                .phases
+                .iter()
+                .map(|phase| phase.with(weights, taps))
+                .collect(),
+            epilogue,
+            ..*self
         }
     }
 
@@ -267,8 +297,7 @@ impl WithSimd for Task<'_> {
         let (positions, size) = (area(all.results), all.frame.size);
         let mut memory = Vec::new();
         let (frames, maps) = all.frame.several(&mut memory);
-        let sheets = if all.is_direct() { 0 } else { area(all.step) };
-        let mut sheets = vec![0.0; sheets * all.sheet()];
+        let mut sheets = vec![0.0; all.sheets()];
         let mut channel = first % all.channels;
         let blocks = results.chunks_mut(maps * positions).enumerate();
         for (index, results) in blocks {
@@ -293,9 +322,23 @@ impl WithSimd for Task<'_> {
 }
 
 impl Depthwise<'_> {
-    /// Computes the results of one feature map.
+    /// The layout of the copy that [`compute`](Self::compute) reads.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// The length of the buffer that [`compute`](Self::compute) needs for results that are not written in place.
+    pub(crate) fn sheets(&self) -> usize {
+        if self.is_direct() {
+            return 0;
+        }
+        area(self.step) * self.sheet()
+    }
+
+    /// Computes the results of one feature map from its copy. `sheets` may be empty if the results are as wide
+    /// as the feature map.
     #[inline(always)]
-    fn compute<S: Simd>(
+    pub(crate) fn compute<S: Simd>(
         &self,
         simd: S,
         (channel, frame): (usize, &[f32]),

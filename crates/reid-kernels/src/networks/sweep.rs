@@ -3,6 +3,9 @@
 //! A task is one or several images, with one group and some or all of its output channels. The last images
 //! are split into smaller tasks: whole images are so few that a thread which starts the last
 //! one late would keep the others waiting for up to half of the time.
+//!
+//! With fewer images than threads, a task is some rows of an image. Where feature maps are too small for that, it
+//! is some of the output channels; each task then copies the whole input.
 
 use std::{borrow::Cow, cell::RefCell, ops::Range};
 
@@ -12,7 +15,7 @@ use crate::memory::zeros;
 
 use super::{
     convolution::{ConvEpilogue, area},
-    correlate::{self, Correlation, Memory, Target},
+    correlate::{self, BLOCK, Correlation, Memory, Target},
     tile,
     window::Window,
 };
@@ -52,7 +55,7 @@ pub(crate) struct Sweep<'a> {
     pub(crate) positions: usize,
 }
 
-/// Some images, one group, and some of its output channels.
+/// Some images, one group, and some of its output channels or rows.
 struct Task<'b> {
     /// The index of the first image.
     image: usize,
@@ -61,8 +64,15 @@ struct Task<'b> {
     panels: Vec<Range<usize>>,
     /// The index of the first output channel, counted over all groups.
     result: usize,
-    /// For each image, the output channels to write.
-    maps: Vec<&'b mut [f32]>,
+    results: Results<'b>,
+}
+
+/// The slices that a task writes.
+enum Results<'b> {
+    /// For each image, its output channels.
+    Images(Vec<&'b mut [f32]>),
+    /// For each output channel of one image, some rows.
+    Rows(Range<usize>, Vec<&'b mut [f32]>),
 }
 
 impl Sweep<'_> {
@@ -108,6 +118,9 @@ impl Sweep<'_> {
         const LEAST: usize = 8;
         let (groups, threads) = (self.groups, rayon::current_num_threads());
         let parts = (2 * threads).div_ceil(self.batch * groups);
+        if let Some(rows) = self.rows_per_task(parts) {
+            return self.tasks_by_rows(rows, results);
+        }
         let panels = tile::panels(self.channels[1]);
         let parts = parts.max(self.channels[1].div_ceil(RESULTS));
         let per_part = panels.len().div_ceil(parts);
@@ -149,10 +162,12 @@ impl Sweep<'_> {
                                 group,
                                 panels: from_zero(panels),
                                 result,
-                                maps: Vec::new(),
+                                results: Results::Images(Vec::new()),
                             });
                         }
-                        tasks[at].maps.push(maps);
+                        if let Results::Images(images) = &mut tasks[at].results {
+                            images.push(maps);
+                        }
                         (at, result) = (at + 1, result + count);
                     }
                 }
@@ -161,15 +176,69 @@ impl Sweep<'_> {
         tasks
     }
 
-    fn compute(&self, mut task: Task<'_>) {
+    /// The number of output rows of a task if an image is divided by rows into about `parts` tasks; `None` if
+    /// that is not possible, or if the rows of a task would be less than a block.
+    fn rows_per_task(&self, parts: usize) -> Option<usize> {
+        let [phase] = self.phases else { return None };
+        let ([height, _], target) = (phase.window.grid, phase.target);
+        let parts = parts.min(phase.window.span(1) / BLOCK);
+        let whole = target.step == [1, 1]
+            && target.begin == [0, 0]
+            && height * target.width == self.positions;
+        (whole && parts > 1 && self.channels[1] <= RESULTS).then(|| height.div_ceil(parts))
+    }
+
+    /// One task for every image, group and `rows` output rows.
+    fn tasks_by_rows<'b>(&self, rows: usize, results: &'b mut [f32]) -> Vec<Task<'b>> {
+        let panels = tile::panels(self.channels[1]);
+        let (width, height) = match self.phases {
+            [phase, ..] => (phase.target.width, phase.window.grid[0]),
+            [] => return Vec::new(),
+        };
+        let mut tasks = Vec::new();
+        let groups = results.chunks_exact_mut(self.channels[1] * self.positions);
+        for (at, maps) in groups.enumerate() {
+            let (image, group) = (at / self.groups, at % self.groups);
+            let mut parts: Vec<Vec<&'b mut [f32]>> = Vec::new();
+            parts.resize_with(height.div_ceil(rows), Vec::new);
+            for map in maps.chunks_exact_mut(self.positions) {
+                for (part, map) in parts.iter_mut().zip(map.chunks_mut(rows * width)) {
+                    part.push(map);
+                }
+            }
+            for (part, maps) in parts.into_iter().enumerate() {
+                let rows = part * rows..height.min((part + 1) * rows);
+                tasks.push(Task {
+                    image,
+                    group,
+                    panels: panels.clone(),
+                    result: group * self.channels[1],
+                    results: Results::Rows(rows, maps),
+                });
+            }
+        }
+        tasks
+    }
+
+    fn compute(&self, task: Task<'_>) {
         let [from, _] = self.channels;
+        let (images, rows, mut results) = match task.results {
+            Results::Images(images) => {
+                let count = images.len();
+                let maps = images
+                    .into_iter()
+                    .flat_map(|maps| maps.chunks_exact_mut(self.positions));
+                (count, None, maps.collect())
+            }
+            Results::Rows(rows, maps) => (1, Some(rows), maps),
+        };
         for phase in self.phases {
             let count = from * area(phase.window.map);
             let maps = |index: usize| {
                 let begin = ((task.image + index) * self.groups + task.group) * count;
                 &self.source[begin..begin + count]
             };
-            let maps: Vec<&[f32]> = (0..task.maps.len()).map(maps).collect();
+            let maps: Vec<&[f32]> = (0..images).map(maps).collect();
             let terms = from * phase.window.shifts().len();
             MEMORY.with_borrow_mut(|memory| {
                 let correlation = Correlation {
@@ -179,10 +248,10 @@ impl Sweep<'_> {
                     panels: &task.panels,
                     maps: &maps,
                     target: phase.target,
-                    positions: self.positions,
+                    rows: rows.clone(),
                     epilogue: self.epilogue.from(task.result),
                     onto: self.onto,
-                    results: &mut task.maps,
+                    results: &mut results,
                     memory,
                 };
                 correlation.run();

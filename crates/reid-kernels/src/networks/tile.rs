@@ -14,6 +14,9 @@ const ROWS: usize = 6;
 /// The number of terms that are added between two bounds checks.
 const STEP: usize = 32;
 
+/// The same for the terms after the last whole step.
+const SHORT: usize = 8;
+
 /// The width of a tile of [`correlate`] in SIMD vectors, given the number of vector registers.
 pub(crate) const fn across(registers: usize) -> usize {
     if registers >= 32 { 4 } else { 2 }
@@ -89,6 +92,13 @@ impl Positions for Dense<'_> {
     }
 }
 
+/// A place for the sums of a tile. It is a trait instead of a closure, because the compiler inlines closures only as it
+/// likes, and vectors that are passed to another function go through memory.
+pub(crate) trait Write<S: Simd, const A: usize> {
+    /// Writes the sums of a row for the positions from `at` on.
+    fn write(&mut self, simd: S, row: usize, at: usize, sums: [S::f32s; A]);
+}
+
 /// Rows of values; each row begins `stride` values after the previous one.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<'a> {
@@ -128,6 +138,59 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Computes the products of rows, panel by panel, and passes the sums of every row on. `at` is the position of the
+    /// first column.
+    #[inline(always)]
+    pub(crate) fn each<S: Simd, const A: usize>(
+        &self,
+        simd: S,
+        panels: &[Range<usize>],
+        positions: impl Positions,
+        at: usize,
+        to: &mut impl Write<S, A>,
+    ) {
+        for panel in panels {
+            match panel.len() {
+                1 | 2 => self.write::<S, 2, A>(simd, panel, positions, at, to),
+                3 | 4 => self.write::<S, 4, A>(simd, panel, positions, at, to),
+                _ => self.write::<S, 6, A>(simd, panel, positions, at, to),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd, const R: usize, const A: usize>(
+        &self,
+        simd: S,
+        rows: &Range<usize>,
+        positions: impl Positions,
+        at: usize,
+        to: &mut impl Write<S, A>,
+    ) {
+        let sums = self.products::<S, R, A>(simd, rows, positions);
+        for r in 0..R {
+            if r < rows.len() {
+                to.write(simd, rows.start + r, at, sums[r]);
+            }
+        }
+    }
+
+    /// The products of one panel. An incomplete tile repeats its last row.
+    #[inline(always)]
+    fn products<S: Simd, const R: usize, const A: usize>(
+        &self,
+        simd: S,
+        rows: &Range<usize>,
+        positions: impl Positions,
+    ) -> [[S::f32s; A]; R] {
+        let mut values: [&'a [f32]; R] = [&[]; R];
+        for (r, values) in values.iter_mut().enumerate() {
+            let begin = (rows.start + r).min(rows.end - 1) * self.stride;
+            *values = &self.values[begin + self.terms.start..begin + self.terms.end];
+        }
+        correlate::<S, R, A>(simd, values, positions)
+    }
+
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const A: usize>(
         &self,
@@ -136,13 +199,7 @@ impl<'a> Rows<'a> {
         positions: impl Positions,
         sums: &mut [f32],
     ) {
-        // An incomplete tile repeats its last row.
-        let mut values: [&'a [f32]; R] = [&[]; R];
-        for (r, values) in values.iter_mut().enumerate() {
-            let begin = (rows.start + r).min(rows.end - 1) * self.stride;
-            *values = &self.values[begin + self.terms.start..begin + self.terms.end];
-        }
-        let products = correlate::<S, R, A>(simd, values, positions);
+        let products = self.products::<S, R, A>(simd, rows, positions);
         let (sums, _) = S::as_mut_simd_f32s(sums);
         let (sums, _) = sums.as_chunks_mut::<A>();
         for (sums, products) in sums.iter_mut().zip(products) {
@@ -171,31 +228,53 @@ fn correlate<S: Simd, const R: usize, const A: usize>(
     positions: impl Positions,
 ) -> [[S::f32s; A]; R] {
     let width = A * S::F32_LANES;
-    let mut sums = [[simd.splat_f32s(0.0); A]; R];
     let terms = rows[0].len();
-    let whole = terms - terms % STEP;
-    for at in (0..whole).step_by(STEP) {
-        let mut values = [&[0.0; STEP]; R];
-        for r in 0..R {
-            values[r] = rows[r][at..].first_chunk().expect("rows of equal length");
-        }
-        // Keeps the compiler from recomputing these addresses for every term.
-        let values = black_box(values);
-        let positions = positions.terms(at..at + STEP, width);
-        for step in 0..STEP {
-            let (columns, _) = S::as_simd_f32s(positions.columns(step, width));
-            for r in 0..R {
-                let value = simd.splat_f32s(values[r][step]);
-                for a in 0..A {
-                    sums[r][a] = simd.mul_add_e_f32s(value, columns[a], sums[r][a]);
-                }
-            }
-        }
+    let long = terms - terms % STEP;
+    let short = terms - terms % SHORT;
+    let mut sums = [[simd.splat_f32s(0.0); A]; R];
+    for at in (0..long).step_by(STEP) {
+        sums = add::<S, R, A, STEP>(simd, sums, rows, positions, at);
     }
-    for term in whole..terms {
+    for at in (long..short).step_by(SHORT) {
+        sums = add::<S, R, A, SHORT>(simd, sums, rows, positions, at);
+    }
+    for term in short..terms {
         let (columns, _) = S::as_simd_f32s(positions.columns(term, width));
         for r in 0..R {
             let value = simd.splat_f32s(rows[r][term]);
+            for a in 0..A {
+                sums[r][a] = simd.mul_add_e_f32s(value, columns[a], sums[r][a]);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the products of `N` terms from `at` on to the sums of a tile.
+#[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "iterators over arrays of registers take twice as long"
+)]
+fn add<S: Simd, const R: usize, const A: usize, const N: usize>(
+    simd: S,
+    mut sums: [[S::f32s; A]; R],
+    rows: [&[f32]; R],
+    positions: impl Positions,
+    at: usize,
+) -> [[S::f32s; A]; R] {
+    let width = A * S::F32_LANES;
+    let mut values = [&[0.0; N]; R];
+    for r in 0..R {
+        values[r] = rows[r][at..].first_chunk().expect("rows of equal length");
+    }
+    // Keeps the compiler from recomputing these addresses for every term.
+    let values = black_box(values);
+    let positions = positions.terms(at..at + N, width);
+    for step in 0..N {
+        let (columns, _) = S::as_simd_f32s(positions.columns(step, width));
+        for r in 0..R {
+            let value = simd.splat_f32s(values[r][step]);
             for a in 0..A {
                 sums[r][a] = simd.mul_add_e_f32s(value, columns[a], sums[r][a]);
             }

@@ -1,10 +1,7 @@
 //! `OSNet`: a small network whose blocks combine features of several scales (Zhou et al., Omni-Scale Feature
 //! Learning for Person Re-Identification, ICCV 2019, arXiv:1905.00953).
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions},
-};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 use reid_ops::Epilogue;
 
@@ -189,7 +186,7 @@ fn transition(conv: Option<&ConvNorm>, features: Tensor<4>) -> Tensor<4> {
         return features;
     }
     let features = pointwise(conv, features);
-    avg_pool2d(features, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
+    reid_ops::window_avg_pool2d(features, [2, 2])
 }
 
 /// Applies a 1 x 1 convolution with ReLU, if there is one.

@@ -7,7 +7,7 @@ use burn::tensor::{
 use reid_ops::{
     Epilogue, RunningStatistics, add_relu, attention, batch_norm, batch_norm_train,
     batch_norm_update, conv2d, conv2d_batch_norm, conv2d_epilogue, cut_mix, global_avg_pool2d,
-    max_pool2d, mul_gate, mul_gate_epilogue,
+    max_pool2d, mul_gate, mul_gate_epilogue, window_avg_pool2d,
 };
 
 use crate::{normalisation, random};
@@ -40,7 +40,7 @@ fn add_relu_epilogue(x: &Tensor<4>) -> Epilogue<4> {
 }
 
 /// Every operation on features, with its name in error messages.
-const OPERATIONS: [(&str, Operation); 19] = [
+const OPERATIONS: [(&str, Operation); 20] = [
     ("convolution", |x| {
         let weight = ones(&x);
         conv2d(x, weight, None, pointwise())
@@ -105,6 +105,7 @@ const OPERATIONS: [(&str, Operation); 19] = [
         add_relu(x, other)
     }),
     ("pooling", |x| max_pool2d(x, MaxPoolOptions::new([1, 1]))),
+    ("pooling", |x| window_avg_pool2d(x, [1, 1])),
     ("pooling", |x| {
         global_avg_pool2d(x).unsqueeze_dims(&[-1, -1])
     }),

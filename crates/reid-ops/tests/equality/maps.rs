@@ -1,9 +1,14 @@
 //! ReLU of a sum, max and average pooling, gates, and feature `CutMix`.
 
-use burn::tensor::{Bool, Device, Int, Tensor, activation::relu, module, ops::MaxPoolOptions};
+use burn::tensor::{
+    Bool, Device, Int, Tensor,
+    activation::relu,
+    module,
+    ops::{AvgPoolOptions, MaxPoolOptions},
+};
 use reid_ops::{
     Epilogue, add_relu, batch_norm_train, cut_mix, global_avg_pool2d, max_pool2d, mul_gate,
-    mul_gate_epilogue,
+    mul_gate_epilogue, window_avg_pool2d,
 };
 
 use crate::{Leaves, TYPES, agree, apply_epilogue, epilogues, leaf, random, wide};
@@ -87,6 +92,32 @@ fn max_pooling_and_its_gradients_equal_burns() {
             }
         }
     }
+}
+
+#[test]
+fn window_average_pooling_and_its_gradients_equal_burns() {
+    let device = Device::default().autodiff();
+    for shape in SHAPES {
+        for window in [[1, 1], [2, 2], [3, 2], [1, 4]] {
+            let [_, _, height, width] = shape;
+            let window = [window[0].min(height), window[1].min(width)];
+            for (dtype, allowed) in TYPES {
+                let input = leaf(shape, (&device, dtype));
+                let options = AvgPoolOptions::new(window).with_stride(window);
+                let found = window_avg_pool2d(input.clone(), window);
+                let expected = module::avg_pool2d(wide(&input), options);
+                let leaves = Leaves::of(&[&input], &[]);
+                let what = format!("{shape:?} {window:?} {dtype:?}");
+                agree(&what, [&found, &expected], &leaves, allowed);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "expected at least 1 x 1 and at most 2 x 3, found 3 x 1")]
+fn a_window_that_is_larger_than_the_feature_map_is_rejected() {
+    let _ = window_avg_pool2d(Tensor::ones([1, 1, 2, 3], &Device::default()), [3, 1]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Extractor {
             })?);
         }
         let mut results = Classification::new(classes.len());
-        for batch in self.loader.batches(samples, self.batch_size) {
+        for batch in self.loader.batches(samples, self.batch_size(device)) {
             let batch = batch?;
             let done = results.images();
             let labels = &labels[done..done + batch.identities.len()];

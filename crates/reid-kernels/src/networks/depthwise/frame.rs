@@ -1,6 +1,6 @@
 //! Copies of feature maps with zeros around them, of which every tap of a depthwise kernel reads one offset.
 
-use std::array;
+use std::{array, ops::Range};
 
 use crate::networks::convolution::Convolution;
 
@@ -98,6 +98,17 @@ impl Frame {
             frame.size = (*begin + after).next_multiple_of(Self::LINE);
         }
         frame
+    }
+
+    /// The positions of a feature map in its copy, where the copy holds it in one piece: without a stride, and
+    /// with results of the same width.
+    pub(crate) fn whole(&self) -> Option<Range<usize>> {
+        match self.phases[..] {
+            [Some(begin)] if self.pitch == self.map[1] => {
+                Some(begin..begin + self.map[0] * self.map[1])
+            }
+            _ => None,
+        }
     }
 
     /// Memory for some frames, filled with zeros, that begins at the start of a cache line; and their number.

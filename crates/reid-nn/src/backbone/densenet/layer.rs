@@ -2,11 +2,7 @@
 
 use std::ops::Range;
 
-use burn::{
-    module::Module,
-    nn::conv::Conv2d,
-    tensor::{Tensor, module::avg_pool2d, ops::AvgPoolOptions},
-};
+use burn::{module::Module, nn::conv::Conv2d, tensor::Tensor};
 use reid_core::{FeatureShape, Problems, Seed};
 use reid_ops::Epilogue;
 use serde::{Deserialize, Serialize};
@@ -224,7 +220,7 @@ impl Block for Transition {
 
 /// Averages each 2 x 2 window.
 fn halved(features: Tensor<4>) -> Tensor<4> {
-    avg_pool2d(features, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
+    reid_ops::window_avg_pool2d(features, [2, 2])
 }
 
 #[cfg(test)]

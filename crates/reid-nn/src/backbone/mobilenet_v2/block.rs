@@ -109,8 +109,50 @@ impl BlockConfig for InvertedResidualConfig {
     }
 }
 
+impl InvertedResidual {
+    /// The parameters in evaluation mode; `None` if a convolution has another form.
+    fn parts(&self) -> Option<reid_ops::InvertedResidual> {
+        let layer = |layer: &ConvNorm, (kernel, stride, groups)| {
+            let fits = convolution::is_square(&layer.conv, kernel, stride, groups);
+            let affine = convolution::affine(&layer.conv, layer.bn.as_ref())?;
+            fits.then(|| (layer.conv.weight.val(), affine))
+        };
+        let pointwise = (1, 1, 1);
+        let expand = match &self.expand {
+            Some(expand) => Some(layer(expand, pointwise)?),
+            None => None,
+        };
+        let depthwise = &self.depthwise.conv;
+        let ([hidden, ..], [stride, _]) = (depthwise.weight.val().dims(), depthwise.stride);
+        Some(reid_ops::InvertedResidual {
+            expand,
+            depthwise: layer(&self.depthwise, (3, stride, hidden))?,
+            project: layer(&self.project, pointwise)?,
+            stride,
+            residual: self.residual,
+        })
+    }
+}
+
 impl Block for InvertedResidual {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+        let output = reid_ops::inverted_residual(&features, || self.parts());
+        output.unwrap_or_else(|| self.in_layers(features))
+    }
+
+    fn fold_batch_norm(self) -> Self {
+        Self {
+            expand: self.expand.map(ConvNorm::folded),
+            depthwise: self.depthwise.folded(),
+            project: self.project.folded(),
+            residual: self.residual,
+        }
+    }
+}
+
+impl InvertedResidual {
+    /// The block as a sequence of layers.
+    fn in_layers(&self, features: Tensor<4>) -> Tensor<4> {
         let hidden = match &self.expand {
             Some(expand) => relu6(expand, features.clone()),
             None => features.clone(),
@@ -121,15 +163,6 @@ impl Block for InvertedResidual {
             output + features
         } else {
             output
-        }
-    }
-
-    fn fold_batch_norm(self) -> Self {
-        Self {
-            expand: self.expand.map(ConvNorm::folded),
-            depthwise: self.depthwise.folded(),
-            project: self.project.folded(),
-            residual: self.residual,
         }
     }
 }
@@ -164,6 +197,33 @@ mod tests {
                 0.0
             };
             assert!((sum - expected).abs() < 1e-4, "{config:?}: {sum}");
+        }
+    }
+
+    /// With running statistics of a training step, and with these folded into the weights.
+    #[test]
+    fn one_operation_equals_the_layers() {
+        let (device, input) = (Device::default(), FeatureShape::new(8, 9, 6));
+        for (channels, expansion, stride) in [(8, Some(6), 1), (5, Some(3), 2), (4, None, 1)] {
+            let config = InvertedResidualConfig {
+                channels,
+                expansion,
+                stride,
+            };
+            let trained = device.clone().autodiff();
+            let block = fixtures::weights(config.init(input, &fixtures::init(&trained)));
+            let _ = block.forward(fixtures::tensor([4, 8, 9, 6], -1.0..3.0, &trained));
+            let block = block.valid();
+            let features = fixtures::tensor([3, 8, 9, 6], -1.0..2.0, &device);
+            for block in [block.clone(), block.fold_batch_norm()] {
+                let expected = block.in_layers(features.clone());
+                #[cfg(feature = "native")]
+                assert!(block.parts().is_some(), "{config:?}");
+                let off = (block.forward(features.clone()) - expected.clone()).abs();
+                let (off, largest) = (off.max(), expected.abs().max());
+                let [off, largest] = [off, largest].map(Tensor::into_scalar::<f32>);
+                assert!(off < 1e-5 * largest, "{config:?}: {off} of {largest}");
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! The omni-scale residual block (Zhou et al., ICCV 2019, arXiv:1905.00953).
 
+use std::slice;
+
 use burn::{
     module::{Module, Param},
     nn::conv::Conv2d,
     tensor::Tensor,
 };
 use reid_core::{FeatureShape, Problems};
-use reid_ops::Epilogue;
+use reid_ops::{ChannelGate, Epilogue, LightConvolution};
 use serde::{Deserialize, Serialize};
 
 use super::super::ConvNorm;
@@ -136,6 +138,23 @@ impl Block for LightConv {
     }
 }
 
+impl LightConv {
+    /// The parameters of a light convolution in evaluation mode; `None` if a convolution has another form.
+    fn parts(&self) -> Option<LightConvolution> {
+        let Self { conv1, conv2, bn } = self;
+        let [channels, ..] = conv2.weight.val().dims();
+        let fits = conv1.bias.is_none()
+            && convolution::is_square(conv1, 1, 1, 1)
+            && convolution::is_square(conv2, 3, 1, channels);
+        let affine = convolution::affine(conv2, bn.as_ref())?;
+        fits.then(|| LightConvolution {
+            pointwise: conv1.weight.val(),
+            depthwise: conv2.weight.val(),
+            affine,
+        })
+    }
+}
+
 impl BlockConfig for OsBlockConfig {
     type Block = OsBlock;
 
@@ -208,6 +227,31 @@ fn gate(channels: usize, init: &Init<'_>) -> SqueezeExcitation {
     }
 }
 
+impl OsBlock {
+    /// The parameters of the streams and of their gate in evaluation mode; `None` if a part has another form.
+    fn parts(&self) -> Option<(Vec<Vec<LightConvolution>>, ChannelGate)> {
+        let first = slice::from_ref(&self.conv2a);
+        let streams = [first, &self.conv2b, &self.conv2c, &self.conv2d];
+        let stream = |lights: &[LightConv]| lights.iter().map(LightConv::parts).collect();
+        let SqueezeExcitation { fc1, fc2 } = &self.gate;
+        let gate = ChannelGate {
+            weights: [fc1.weight.val(), fc2.weight.val()],
+            biases: [fc1.bias.as_ref()?.val(), fc2.bias.as_ref()?.val()],
+        };
+        let streams = streams.into_iter().map(stream).collect::<Option<_>>()?;
+        Some((streams, gate))
+    }
+
+    /// The sum of the gated streams as a sequence of operations.
+    fn gated_sum(&self, hidden: Tensor<4>) -> Tensor<4> {
+        let mut sum = self.gate.forward(self.conv2a.forward(hidden.clone()));
+        for stream in [&self.conv2b, &self.conv2c, &self.conv2d] {
+            sum = sum + self.gate.forward(stream.forward(hidden.clone()));
+        }
+        sum
+    }
+}
+
 impl Block for OsBlock {
     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
@@ -215,10 +259,8 @@ impl Block for OsBlock {
             None => features.clone(),
         };
         let hidden = self.conv1.apply(features, Epilogue::Relu);
-        let mut sum = self.gate.forward(self.conv2a.forward(hidden.clone()));
-        for stream in [&self.conv2b, &self.conv2c, &self.conv2d] {
-            sum = sum + self.gate.forward(stream.forward(hidden.clone()));
-        }
+        let sum = reid_ops::omni_scale(&hidden, || self.parts());
+        let sum = sum.unwrap_or_else(|| self.gated_sum(hidden));
         if let Some(norm) = &self.in_sum {
             return norm.forward_relu(self.conv3.apply(sum, Epilogue::None) + shortcut);
         }
@@ -264,6 +306,31 @@ mod tests {
         // conv3 16·64 + 2·64; downsample 16·64 + 2·64.
         let expected = 288 + 10 * 432 + 49 + 1152 + 1152;
         assert_eq!(parameters::count(&block), expected);
+    }
+
+    /// With running statistics of a training step, and with these folded into the weights.
+    #[test]
+    fn streams_in_one_operation_equal_those_in_many() {
+        let config = OsBlockConfig {
+            channels: 64,
+            instance: OsInstanceNorm::None,
+        };
+        let (device, input) = (Device::default(), FeatureShape::new(12, 9, 6));
+        let trained = device.clone().autodiff();
+        let block = fixtures::weights(config.init(input, &fixtures::init(&trained)));
+        let _ = block.forward(fixtures::tensor([4, 12, 9, 6], -1.0..3.0, &trained));
+        let block = block.valid();
+        let hidden = fixtures::tensor([3, 16, 9, 6], -1.0..2.0, &device);
+        for block in [block.clone(), block.fold_batch_norm()] {
+            let expected = block.gated_sum(hidden.clone());
+            let found = reid_ops::omni_scale(&hidden, || block.parts());
+            #[cfg(feature = "native")]
+            assert!(found.is_some());
+            let off = (found.unwrap_or_else(|| expected.clone()) - expected.clone()).abs();
+            let (off, largest) = (off.max(), expected.abs().max());
+            let [off, largest] = [off, largest].map(Tensor::into_scalar::<f32>);
+            assert!(off < 1e-5 * largest, "{off} of {largest}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
 
 /// The branches of a [`BranchedHead`](super::BranchedHead), in order: a `Vec` of heads of one type, or a
 /// tuple of two to four heads.
-pub trait Branches: Module + ModuleDisplay + 'static {
+pub trait Branches: Module + ModuleDisplay + Sync + 'static {
     /// The branches in order.
     fn list(&self) -> Vec<&dyn BranchHead>;
 
