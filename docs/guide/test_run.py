@@ -80,7 +80,7 @@ class Pages(unittest.TestCase):
         self.assertIn("given: dog", self.problem("<!-- given: dog -->\n```sh\ncargo run --example train\n```\n"))
 
     def test_messages_must_be_in_the_source(self):
-        run.check_messages("| `holds a run: resume it` | a | b |\n| `the run was started with … training images` | c | d |\n")
+        run.check_messages("| `holds a run: resume it` | a |\n| `the run was started with … training images` | b |\n")
         for text in ("| `no such message of ours` | a | b |\n", "no table\n"):
             with self.assertRaises(run.Problem):
                 run.check_messages(text)
