@@ -1,9 +1,9 @@
-"""Makes docs/BENCHMARKS.md from the CSV files beside this script.
+"""Makes docs/BENCHMARKS.md, and a table of the guide, from the CSV files beside this script.
 
-    python3 benches/results/page.py            # writes the page
-    python3 benches/results/page.py --check    # exits with 1 if the page differs
+    python3 benches/results/page.py            # writes both
+    python3 benches/results/page.py --check    # exits with 1 if one of them differs
 
-`page.md` is the template. Each `{{name}}` in it is the result of the function `name` here. The text from
+`page.md` is the template of docs/BENCHMARKS.md. Each `{{name}}` in it is the result of the function `name` here. The text from
 `{{#name}}` to `{{/name}}` is left out if the function returns an empty text, because nothing was measured.
 """
 
@@ -18,6 +18,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent
 PAGE = RESULTS.parents[1] / "docs" / "BENCHMARKS.md"
+GUIDE = RESULTS.parents[1] / "docs" / "guide" / "src" / "networks.md"
+SPEEDS = re.compile(r"(<!-- speeds: [^\n]*-->\n).*?(\n<!-- end of speeds -->)", re.DOTALL)
 NAMED = re.compile(r"(\d{4}-\d{2}-\d{2})-(.+)\.csv")
 NETWORKS = {
     "resnet50": "ResNet-50",
@@ -181,6 +183,25 @@ def networks():
         rows.append((name, *speeds, *ratios, between, *memory, short(machine)))
     header = ["network", "reid", "reid, folded", "PyTorch", "ratio", "ratio, folded", "ratio, all runs"]
     return table([*header, "reid, MB", "PyTorch, MB", "machine"], rows)
+
+
+def speeds():
+    """The speed and memory of this library in each network, for the guide: the faster setting, the newest day."""
+    groups = {}
+    for row in filter(ours, cpu_networks()):
+        groups.setdefault((row["machine"], row["network"]), {}).setdefault(row["mode"], []).append(row)
+    keys = sorted(groups, key=lambda k: (order(MACHINES, k[0]), order(NETWORKS, k[1])))
+    rows = []
+    for machine, network in keys:
+        cells = []
+        for mode in MODES:
+            found = [row for row in groups[machine, network].get(mode, []) if row["images_per_second"]]
+            best = max(same_day(found), key=lambda row: float(row["images_per_second"]), default={}) if found else {}
+            cells += [best.get("images_per_second", ""), best.get("peak_memory_mb", "")]
+        if any(cells):
+            rows.append((NETWORKS.get(network, network), *cells, short(machine)))
+    header = ["network", "inference, images/s", "MB", "training, images/s", "MB", "machine"]
+    return table(header, rows)
 
 
 def networks_commands():
@@ -673,19 +694,27 @@ def filled(template, result):
     return re.sub(r"\{\{(\w+)\}\}", lambda found: result(found[1]), template)
 
 
+def guide(text):
+    """The page of the guide with the present table of speeds."""
+    made, count = SPEEDS.subn(lambda found: f"{found[1]}\n{speeds()}\n{found[2]}", text)
+    if count != 1:
+        sys.exit(f"{GUIDE}: expected one table between comments on speeds, found {count}")
+    return made
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if the page differs")
+    parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if a page differs")
     settings = parser.parse_args()
-    made = page()
-    if not settings.check:
-        PAGE.write_text(made, encoding="utf-8")
-        return
-    present = PAGE.read_text(encoding="utf-8")
-    if made != present:
-        lines = [text.splitlines(keepends=True) for text in (present, made)]
-        sys.stdout.writelines(difflib.unified_diff(*lines, "docs/BENCHMARKS.md", "made from benches/results"))
-        sys.exit("docs/BENCHMARKS.md is not what benches/results gives: run python3 benches/results/page.py")
+    for path, made in ((PAGE, page()), (GUIDE, guide(GUIDE.read_text(encoding="utf-8")))):
+        if not settings.check:
+            path.write_text(made, encoding="utf-8")
+            continue
+        present, name = path.read_text(encoding="utf-8"), path.relative_to(RESULTS.parents[1]).as_posix()
+        if made != present:
+            lines = [text.splitlines(keepends=True) for text in (present, made)]
+            sys.stdout.writelines(difflib.unified_diff(*lines, name, "made from benches/results"))
+            sys.exit(f"{name} is not what benches/results gives: run python3 benches/results/page.py")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ pub mod prelude {
     };
 }
 
-/// The guides in `docs/`, included so that their examples run as doc tests.
+/// The documents in `docs/` and the pages of the guide, included so that their programs run as doc tests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../docs/ADDING.md")]
@@ -54,4 +54,41 @@ mod documents {
 
     #[doc = include_str!("../../docs/MIGRATION.md")]
     struct Migration;
+
+    // The pages of the guide that have programs.
+    #[doc = include_str!("../../docs/guide/src/composing.md")]
+    struct Composing;
+
+    #[doc = include_str!("../../docs/guide/src/explaining.md")]
+    struct Explaining;
+
+    #[doc = include_str!("../../docs/guide/src/first-steps.md")]
+    struct FirstSteps;
+
+    #[doc = include_str!("../../docs/guide/src/from-fastreid.md")]
+    struct FromFastreid;
+
+    #[doc = include_str!("../../docs/guide/src/from-pytorch.md")]
+    struct FromPytorch;
+
+    #[doc = include_str!("../../docs/guide/src/from-torchreid.md")]
+    struct FromTorchreid;
+
+    #[doc = include_str!("../../docs/guide/src/galleries.md")]
+    struct Galleries;
+
+    #[doc = include_str!("../../docs/guide/src/networks.md")]
+    struct Networks;
+
+    #[doc = include_str!("../../docs/guide/src/shipping.md")]
+    struct Shipping;
+
+    #[doc = include_str!("../../docs/guide/src/threshold.md")]
+    struct Threshold;
+
+    #[doc = include_str!("../../docs/guide/src/transfer.md")]
+    struct Transfer;
+
+    #[doc = include_str!("../../docs/guide/src/your-images.md")]
+    struct YourImages;
 }

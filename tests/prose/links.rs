@@ -4,19 +4,27 @@ use std::{collections::HashMap, fs, path::Path};
 
 use crate::{Finding, TextFile, markdown};
 
-/// Finds the broken links of a document to files and headings below `root`. Links to other sites are not
-/// followed.
+/// The address of the files of this repository. Pages of the guide have it in links to documents that are not in the
+/// guide, which a browser shows without them.
+const REPOSITORY: &str = "https://github.com/reid-rs/reid/blob/main/";
+
+/// Finds the broken links of a document to files and headings below `root`, also those with the address of this
+/// repository. Links to other sites are not followed.
 pub(crate) fn findings(root: &Path, file: &TextFile) -> Vec<Finding> {
     let folder = root.join(&file.name);
     let folder = folder.parent().expect("a folder");
     let mut found = Vec::new();
     for (line, text) in markdown::split(&file.text).0 {
         for target in targets(&markdown::without_code(text)) {
-            if target.contains("://") || target.starts_with("mailto:") {
+            let (start, relative) = match target.strip_prefix(REPOSITORY) {
+                Some(path) => (root, path),
+                None => (folder, target.as_str()),
+            };
+            if relative.contains("://") || relative.starts_with("mailto:") {
                 continue;
             }
-            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
-            let there = folder.join(path);
+            let (path, anchor) = relative.split_once('#').unwrap_or((relative, ""));
+            let there = start.join(path);
             if !there.exists() {
                 found.push((line, format!("{target}: no such file")));
                 continue;
@@ -114,6 +122,7 @@ fn links_that_lead_nowhere_are_reported() {
         "# One\n[a](#one) [b](other.md#there-is) [c](https://x.org/d) [d](../docs)",
         "`[a](no.md)`\n```text\n[b](no.md)\n```",
         "[a]: other.md\n<img src=\"other.md\">",
+        "[a](https://github.com/reid-rs/reid/blob/main/docs/other.md#there-is)",
     ] {
         assert_eq!(found(text), [], "{text}");
     }
@@ -122,6 +131,10 @@ fn links_that_lead_nowhere_are_reported() {
         ("![a](no.png \"title\")", "no.png: no such file"),
         ("[a](#none)", "#none: no such heading"),
         ("[a](other.md#one)", "other.md#one: no such heading"),
+        (
+            "[a](https://github.com/reid-rs/reid/blob/main/other.md)",
+            "https://github.com/reid-rs/reid/blob/main/other.md: no such file",
+        ),
         ("[a]: no.md", "no.md: no such file"),
         ("<a href=\"no.md\">", "no.md: no such file"),
     ] {

@@ -40,8 +40,9 @@ fn text_files() -> Vec<TextFile> {
             let name = name.to_str().expect("a UTF-8 path").replace('\\', "/");
             let extension = path.extension().unwrap_or_default();
             let checked = ["rs", "md", "py"].iter().any(|known| extension == *known);
-            let text = (checked || [".ci/run", "fuzz/run"].contains(&name.as_str()))
-                .then(|| fs::read_to_string(&path).expect("text"))?;
+            let text = (checked
+                || [".ci/run", "fuzz/run", "docs/guide/run"].contains(&name.as_str()))
+            .then(|| fs::read_to_string(&path).expect("text"))?;
             Some(TextFile { name, text })
         })
         .collect();
