@@ -52,6 +52,7 @@ mod mixing;
 mod normalisation;
 mod pooling;
 mod power_mean;
+mod rank_sum;
 mod relu;
 
 pub use adam::{AdamStep, adam};
@@ -66,6 +67,7 @@ pub use normalisation::{
 };
 pub use pooling::{global_avg_pool2d, max_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
+pub use rank_sum::sum_over_ranks;
 pub use relu::add_relu;
 
 #[cfg(any(native_flex, native_cube))]
