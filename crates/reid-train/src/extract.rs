@@ -2,6 +2,7 @@
 
 mod boxes;
 mod classify;
+mod rows;
 
 use std::{
     fmt,
@@ -12,7 +13,7 @@ use std::{
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use rayon::prelude::*;
-use reid_core::{Identity, InputSize, Sample, Split, Splits};
+use reid_core::{Identity, InputSize, Ranks, Sample, Split, Splits};
 use reid_data::{
     loader::{EvalBatch, EvalLoader, LoaderConfig, TrainLoader},
     transform::Normalise,
@@ -21,6 +22,7 @@ use reid_data::{
 use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
 use reid_nn::{Embed, Precision};
 
+use self::rows::{Rows, share};
 use crate::{error::Error, recipe::Recipe};
 
 /// Computes the embeddings of whole splits with a model, or with several models (`reid_nn::Ensemble`).
@@ -54,6 +56,7 @@ pub struct Extractor {
     flip_test: bool,
     precision: Precision,
     progress: Progress,
+    ranks: Option<Ranks>,
 }
 
 impl Extractor {
@@ -66,6 +69,7 @@ impl Extractor {
             flip_test: false,
             precision: Precision::Single,
             progress: Progress(Arc::new(|_, _| {})),
+            ranks: None,
         }
     }
 
@@ -187,13 +191,17 @@ impl Extractor {
             return Err(Error::NoImages { split });
         }
         let labels = Labels::from_samples(samples)?;
+        let own = share(samples, self.ranks.as_ref());
         let (mut rows, mut done) = (Rows::default(), 0);
-        for batch in self.loader.batches(samples, self.batch_size) {
+        for batch in self.loader.batches(own, self.batch_size) {
             let batch = batch?;
             done += batch.identities.len();
             let images = self.precision.cast(images(batch, device));
             rows.add(self.embed_batch(model, images));
-            (self.progress.0)(done, samples.len());
+            (self.progress.0)(done, own.len());
+        }
+        if let Some(ranks) = &self.ranks {
+            rows = rows.gathered(samples.len(), ranks)?;
         }
         if let Some(row) = rows.not_finite() {
             let image = samples[row].path.clone();
@@ -350,27 +358,6 @@ impl Extractor {
     ) -> Result<Report, Error> {
         let (query, gallery) = self.embed_both(model, splits, device)?;
         Ok(evaluate(&query, &gallery, config)?)
-    }
-}
-
-/// The embeddings so far, in rows.
-#[derive(Default)]
-struct Rows {
-    values: Vec<f32>,
-    dimensions: usize,
-}
-
-impl Rows {
-    fn add(&mut self, embeddings: Tensor<2>) {
-        self.dimensions = embeddings.dims()[1];
-        let data = embeddings.into_data().convert::<f32>();
-        self.values.extend(data.iter::<f32>());
-    }
-
-    /// The index of the first row with a value that is not finite.
-    fn not_finite(&self) -> Option<usize> {
-        let value = self.values.iter().position(|value| !value.is_finite())?;
-        Some(value / self.dimensions)
     }
 }
 
