@@ -15,7 +15,7 @@ pub use threads::Threads;
 /// made it. [`Threads`] are ranks in one process, and the crate `reid-mpi` has ranks in processes of one or several
 /// machines.
 ///
-/// A sum is computed in the order of the ranks, so that its bits are the same on all of them and in every run:
+/// A sum is computed in the order of the ranks, so that it is bit-identical on all of them and in every run:
 ///
 /// ```text
 /// sum = ((x₀ + x₁) + x₂) + …

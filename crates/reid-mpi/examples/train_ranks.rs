@@ -9,12 +9,6 @@
 //! Without `--data`, it trains on synthetic people. The number of ranks must divide the number of identities of a
 //! batch. With the default settings a run may resume with another number of ranks.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to its user"
-)]
-
 use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;

@@ -6,7 +6,7 @@ use reid_core::Ranks;
 #[cfg(any(feature = "flex", feature = "_cube"))]
 mod extension;
 
-/// Computes the sum of a tensor over all ranks. Every rank gets the same bits.
+/// Computes the sum of a tensor over all ranks, which is bit-identical on all of them.
 ///
 /// ```text
 /// y = ((x₀ + x₁) + x₂) + …        ∂x of each rank = sum over all ranks of ∂y
