@@ -95,9 +95,8 @@ mod tests {
                 assert_eq!(sum.dtype(), dtype);
                 let gradients = (sum.square() * own).sum().backward();
                 let gradient = value.grad(&gradients).expect("a gradient");
-                ranks
-                    .check()
-                    .map(|()| gradient.into_data().iter::<f64>().collect())
+                let gradient: Vec<f64> = gradient.into_data().iter::<f64>().collect();
+                ranks.check().map(|()| gradient)
             });
             assert_eq!(gradients, vec![Ok(vec![18.0, 18.0]); 2]);
         }
@@ -109,7 +108,7 @@ mod tests {
             let ranks = Ranks::new(communicator);
             let own = Tensor::<1>::full([1], 0.5, (&Device::flex(), DType::BF16));
             let sum = sum_over_ranks(own, &ranks);
-            (sum.dtype(), sum.into_scalar::<f32>())
+            (sum.dtype(), sum.cast(DType::F32).into_scalar::<f32>())
         });
         assert_eq!(sums, [(DType::BF16, 1.5); 3]);
     }
