@@ -56,7 +56,9 @@ pub fn sum_over_ranks<const D: usize>(tensor: Tensor<D>, ranks: &Ranks) -> Tenso
         Tensor::from_dispatch(sum)
     }
     #[cfg(not(any(feature = "flex", feature = "_cube")))]
-    panic!("a sum over ranks has no gradient on {:?}", tensor.device())
+    {
+        panic!("a sum over ranks has no gradient on {:?}", tensor.device())
+    }
 }
 
 /// The sums of values over all ranks. Half precision is summed in single precision.
