@@ -12,7 +12,7 @@ const GRAPH: [(&str, &[&str]); 12] = [
     ("reid-core", &[]),
     ("reid-kernels", &[]),
     ("reid-eval", &["reid-core", "reid-kernels"]),
-    ("reid-ops", &["reid-kernels"]),
+    ("reid-ops", &["reid-core", "reid-kernels"]),
     ("reid-nn", &["reid-core", "reid-ops"]),
     ("reid-data", &["reid-core"]),
     ("reid-synthetic", &["reid-core"]),

@@ -15,6 +15,7 @@
 //! | [`SimilarityMap`] | the contribution of each pair of positions of two images to their similarity |
 //! | [`Seed`] | the source of all randomness; derives independent named streams |
 //! | [`Problems`] | every invalid value of a configuration, with its path |
+//! | [`Communicator`], [`Ranks`], [`Threads`] | the exchange between the threads or processes that train one model |
 //!
 //! Several crates also share two utilities: [`interpolation`], and [`write_atomic`], which writes a file
 //! completely or not at all. This crate contains no tensors and no image formats, and does not depend on
@@ -31,6 +32,7 @@ mod input_size;
 pub mod interpolation;
 mod merge;
 mod notice;
+mod ranks;
 mod sample;
 mod seed;
 mod similarity_map;
@@ -49,6 +51,7 @@ pub use identity::Identity;
 pub use input_size::{InputSize, ParseInputSizeError};
 pub use merge::MergeError;
 pub use notice::Notice;
+pub use ranks::{Communicator, RankError, Ranks, Threads};
 pub use sample::Sample;
 pub use seed::{Seed, Stream};
 pub use similarity_map::{Link, SimilarityMap};

@@ -56,6 +56,7 @@ pub mod norm;
 pub mod parameters;
 pub mod pool;
 pub mod precision;
+pub mod ranks;
 pub mod resample;
 pub mod segmentation;
 pub mod similarity_map;

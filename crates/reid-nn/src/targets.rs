@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor};
+use reid_core::Ranks;
+
+use crate::ranks::{gather, gather_integers};
 
 /// Attributes of the images of a batch besides their identity. Each name has one class index per image, or
 /// `None` where it is unknown.
@@ -98,6 +101,24 @@ impl Targets {
             let names: Vec<_> = self.attributes.keys().collect();
             panic!("the batch has no attribute {name:?}, found {names:?}")
         })
+    }
+
+    /// The targets of the batches of all ranks, in the order of the ranks: those of
+    /// [`ReidOutput::gathered`](crate::ReidOutput::gathered).
+    ///
+    /// # Panics
+    /// If the ranks have different attributes, or a label or class index is 2³¹ or more.
+    #[must_use]
+    pub fn gathered(self, ranks: &Ranks) -> Self {
+        let attributes = self.attributes.into_iter();
+        Self {
+            labels: gather_integers(&self.labels, ranks),
+            attributes: attributes
+                .map(|(name, values)| (name, gather_integers(&values, ranks)))
+                .collect(),
+            known: None,
+            teacher: self.teacher.map(|rows| gather(rows, ranks)),
+        }
     }
 
     /// Panics if a label is not below the number of classes of a criterion.

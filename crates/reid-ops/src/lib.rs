@@ -53,6 +53,7 @@ mod mixing;
 mod normalisation;
 mod pooling;
 mod power_mean;
+mod rank_sum;
 mod relu;
 mod threads;
 
@@ -71,6 +72,7 @@ pub use normalisation::{
 };
 pub use pooling::{global_avg_pool2d, max_pool2d, window_avg_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
+pub use rank_sum::sum_over_ranks;
 pub use relu::add_relu;
 pub use threads::{on_workers, uses_workers};
 

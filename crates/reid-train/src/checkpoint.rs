@@ -29,7 +29,7 @@ pub(crate) use self::{
     fingerprint::Fingerprint,
     lock::Lock,
     parts::{Parts, load, load_optimizers, load_parts, to_bytes},
-    sealed::{seal, unseal},
+    sealed::{hexadecimal, seal, unseal},
     state::State,
 };
 use crate::{

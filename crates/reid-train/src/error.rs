@@ -71,6 +71,20 @@ pub enum Error {
     /// Embeddings cannot be evaluated.
     #[error(transparent)]
     Evaluation(#[from] reid_eval::Error),
+    /// The exchange between [ranks](crate::Trainer::with_ranks) failed, because one of them has ended.
+    #[error(transparent)]
+    Ranks(#[from] reid_core::RankError),
+    /// A rank does not start from the same recipe, data, checkpoint and weights as the first one.
+    #[error(
+        "rank {rank} differs from rank 0 in its {what}: start all ranks with the same program, recipe and data, and \
+         with checkpoints in one folder"
+    )]
+    OtherRank {
+        /// The number of the rank, from 0.
+        rank: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// Predicted label maps cannot be evaluated.
     #[error(transparent)]
     Segmentation(#[from] reid_eval::SegmentationError),

@@ -2,9 +2,9 @@
 
 mod boxes;
 mod classify;
+mod rows;
 
 use std::{
-    fmt,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbImage;
 use rayon::prelude::*;
-use reid_core::{Identity, InputSize, Sample, Split, Splits};
+use reid_core::{Identity, InputSize, Ranks, Sample, Split, Splits};
 use reid_data::{
     loader::{EvalBatch, EvalLoader, LoaderConfig, TrainLoader},
     transform::Normalise,
@@ -22,6 +22,7 @@ use reid_data::{
 use reid_eval::{Embeddings, EvaluationConfig, Labels, Report, evaluate};
 use reid_nn::{Embed, Precision};
 
+use self::rows::{Progress, Rows, share};
 use crate::{error::Error, recipe::Recipe};
 
 /// Computes the embeddings of whole splits with a model, or with several models (`reid_nn::Ensemble`).
@@ -56,6 +57,7 @@ pub struct Extractor {
     flip_test: bool,
     precision: Precision,
     progress: Progress,
+    ranks: Option<Ranks>,
 }
 
 impl Extractor {
@@ -69,6 +71,7 @@ impl Extractor {
             flip_test: false,
             precision: Precision::Single,
             progress: Progress(Arc::new(|_, _| {})),
+            ranks: None,
         }
     }
 
@@ -196,13 +199,17 @@ impl Extractor {
             return Err(Error::NoImages { split });
         }
         let labels = Labels::from_samples(samples)?;
+        let own = share(samples, self.ranks.as_ref());
         let (mut rows, mut done) = (Rows::default(), 0);
-        for batch in self.loader.batches(samples, self.batch_size(device)) {
+        for batch in self.loader.batches(own, self.batch_size(device)) {
             let batch = batch?;
             done += batch.identities.len();
             let images = self.precision.cast(images(batch, device));
             rows.add(self.embed_batch(model, images));
-            (self.progress.0)(done, samples.len());
+            (self.progress.0)(done, own.len());
+        }
+        if let Some(ranks) = &self.ranks {
+            rows = rows.gathered(samples.len(), ranks)?;
         }
         if let Some(row) = rows.not_finite() {
             let image = samples[row].path.clone();
@@ -373,37 +380,6 @@ impl Extractor {
     ) -> Result<Report, Error> {
         let (query, gallery) = self.embed_both(model, splits, device)?;
         Ok(evaluate(&query, &gallery, config)?)
-    }
-}
-
-/// The embeddings so far, in rows.
-#[derive(Default)]
-struct Rows {
-    values: Vec<f32>,
-    dimensions: usize,
-}
-
-impl Rows {
-    fn add(&mut self, embeddings: Tensor<2>) {
-        self.dimensions = embeddings.dims()[1];
-        let data = embeddings.into_data().convert::<f32>();
-        self.values.extend(data.iter::<f32>());
-    }
-
-    /// The index of the first row with a value that is not finite.
-    fn not_finite(&self) -> Option<usize> {
-        let value = self.values.iter().position(|value| !value.is_finite())?;
-        Some(value / self.dimensions)
-    }
-}
-
-/// A callback with the number of images done and of all images.
-#[derive(Clone)]
-struct Progress(Arc<dyn Fn(usize, usize) + Send + Sync>);
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Progress")
     }
 }
 

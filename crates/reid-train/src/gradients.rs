@@ -1,6 +1,8 @@
 //! Computes the norm of all gradients of a module, scales and clips them, and finds values that are not
 //! finite.
 
+mod over_ranks;
+
 use std::{any::Any, collections::HashMap};
 
 use burn::{
@@ -9,6 +11,8 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 use reid_nn::traversal;
+
+pub(crate) use over_ranks::mean_over_ranks;
 
 /// Computes the factor that clips the joint norm of all gradients to `limit`; `None` without gradients.
 ///

@@ -92,6 +92,12 @@ impl From<&StepOutput> for Unread {
 }
 
 impl Measured {
+    /// All values: losses, diagnostics, accuracy.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+        let named = self.losses.iter_mut().chain(&mut self.diagnostics);
+        named.map(|(_, value)| value).chain(&mut self.accuracy)
+    }
+
     /// The means over the batches of a step.
     pub(crate) fn mean(batches: Vec<Self>) -> Self {
         let count = batches.len() as f64;

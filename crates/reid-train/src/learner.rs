@@ -67,6 +67,13 @@ pub trait Learner: LearnerParts<Model: Model> {
         let _ = (images, step);
         None
     }
+
+    /// Whether [`training_step`](Self::training_step) computes its losses over the batches of
+    /// [`TrainingStep::ranks`], as [`ReidOutput::gathered`] makes possible. `false`, the default, is an error in a run
+    /// with [several ranks](crate::Trainer::with_ranks) and losses over the whole batch.
+    fn gathers(&self) -> bool {
+        false
+    }
 }
 
 /// A learner whose losses are computed by a criterion from the output of a model.
@@ -188,6 +195,10 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
         let targets = step.targets(&images.device());
         let output = self.model.forward_train(images, step);
+        let (output, targets) = match step.ranks {
+            Some(ranks) => (output.gathered(ranks), targets.gathered(ranks)),
+            None => (output, targets),
+        };
         let losses = self.criterion.losses(&output, &targets);
         let accuracy = self.criterion.uses_logits().then(|| {
             let logits = output.logits[0].clone().detach();
@@ -201,5 +212,9 @@ impl<M: Model, C: Criterion> Learner for ReidLearner<M, C> {
 
     fn forward_train(&self, images: Tensor<4>, step: TrainingStep<'_>) -> Option<ReidOutput> {
         Some(self.model.forward_train(images, step))
+    }
+
+    fn gathers(&self) -> bool {
+        true
     }
 }

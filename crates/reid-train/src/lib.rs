@@ -7,6 +7,7 @@
 //! | [`Trainer`] | the training loop; a run that was interrupted at any step resumes bit-identically |
 //! | [`UnlabelledTrainer`] | training without labels, in rounds of clustering and training |
 //! | [`Task`] | what differs between tasks: batches, training step, evaluation |
+//! | [`ParallelConfig`] | several ranks, each of which trains on its share of every batch |
 //! | [`Teacher`] | a trained model whose embeddings another one learns to reproduce |
 //! | [`Learner`] | a model, its criterion and their training step, for custom training steps |
 //! | [`Schedule`] | the learning rate of each epoch: a warm-up, then decay by steps, halvings or a cosine |
@@ -37,6 +38,7 @@ mod json_lines;
 mod learner;
 mod losses;
 mod optimizer;
+mod parallel;
 mod recipe;
 mod run;
 mod scaling;
@@ -63,6 +65,7 @@ pub use learner::{
 };
 pub use losses::LossesConfig;
 pub use optimizer::{Centralised, Lookahead, LookaheadState, OptimizerConfig, Radam, WeightDecay};
+pub use parallel::{ParallelConfig, Scope};
 pub use recipe::{Recipe, Sampling, SegmentationRecipe};
 pub use schedule::{Decay, Progress, RateSchedule, Schedule, WarmUp};
 pub use segmenter::{SegmentedImage, Segmenter};

@@ -2,6 +2,7 @@
 
 mod averaging;
 mod evaluation;
+mod ranks;
 mod step;
 mod with_defaults;
 
@@ -27,6 +28,7 @@ use crate::{
     history::{Measured, Sums},
     interrupt::Interrupt,
     learner::{AnyLearner, Loaded},
+    parallel::{Parallel, RANKS},
     schedule::{Progress, RateSchedule},
     settings::Settings,
     task::Evaluation,
@@ -53,6 +55,8 @@ pub(crate) struct Run<'a> {
     with_defaults: fn(&Value) -> Value,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) interrupt: Interrupt,
+    /// The ranks of the run; `None` for a single one.
+    pub(crate) parallel: Option<Parallel>,
     /// Whether `resume` was called for these checkpoints.
     pub(crate) resumed: bool,
     /// The checkpoint from which the run resumes, and the custom parts that were compared with it.
@@ -92,6 +96,7 @@ impl<'a> Run<'a> {
             stages: StagePaths::default(),
             checkpoints: None,
             interrupt: Interrupt::new(),
+            parallel: None,
             resumed: false,
             accepted: None,
             saved: None,
@@ -121,12 +126,14 @@ impl<'a> Run<'a> {
         self.note("transforms", all.collect::<Vec<_>>().join(", "));
     }
 
-    /// Prepares and locks the folder of the checkpoints.
+    /// Prepares and locks the folder of the checkpoints, on the rank that writes them.
     pub(crate) fn prepare(&self) -> Result<Option<Lock>, Error> {
-        let checkpoints = self.checkpoints.as_ref();
-        checkpoints
+        let checkpoints = self.checkpoints.as_ref().filter(|_| self.writes());
+        let lock = checkpoints
             .map(|checkpoints| checkpoints.prepare(&self.state.recipe, self.resumed))
-            .transpose()
+            .transpose()?;
+        self.wait()?;
+        Ok(lock)
     }
 
     /// Rejects a checkpoint of another recipe or of other data.
@@ -176,6 +183,7 @@ impl<'a> Run<'a> {
         let name = others.next()?;
         let part = |parts: &BTreeMap<String, String>| match parts.get(name) {
             Some(part) => part.clone(),
+            None if name == RANKS => "any number over the whole batch".to_owned(),
             None => "the recipe's".to_owned(),
         };
         Some(format!("{name} was {} and is {}", part(saved), part(now)))
@@ -234,7 +242,7 @@ impl<'a> Run<'a> {
             let started = Instant::now();
             let learning_rate = self.learning_rate();
             let measured = self.step(parts, batches)?;
-            clock.add(images, started.elapsed());
+            clock.add(images * self.ranks(), started.elapsed());
             self.state.sums.add(&measured);
             let Measured {
                 losses,
@@ -259,7 +267,7 @@ impl<'a> Run<'a> {
                 images_per_second,
                 time_left,
             }));
-            if self.interrupt.is_requested() && self.state.step < steps {
+            if self.stops()? && self.state.step < steps {
                 return Ok(false);
             }
         }
@@ -322,9 +330,11 @@ impl<'a> Run<'a> {
             optimizers: &*parts.optimizers,
             averaged: self.settings.has_average(&self.state.averaged),
         };
-        let path = checkpoints.save(&parts, &self.state)?;
+        if self.writes() {
+            let path = checkpoints.save(&parts, &self.state)?;
+            observer.observe(&Event::Saved(&path));
+        }
         self.saved = Some(now);
-        observer.observe(&Event::Saved(&path));
-        Ok(())
+        self.wait()
     }
 }

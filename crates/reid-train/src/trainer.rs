@@ -1,6 +1,7 @@
 //! The trainer: the parts of a run and the training loop.
 
 mod continued;
+mod ranks;
 mod start;
 
 use std::{fmt, path::Path};
@@ -20,6 +21,7 @@ use crate::{
     history::EpochSummary,
     interrupt::Interrupt,
     learner::{AnyLearner, Learner, LearnerParts, Slot},
+    parallel::guarded,
     recipe::refused,
     run::{Parts, Run},
     schedule::RateSchedule,
@@ -116,6 +118,7 @@ impl<L: Learner> Trainer<'_, L> {
     pub fn with_sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.run.note("sampler", format!("{sampler:?}"));
         self.learner.task.sampler = Box::new(sampler);
+        self.learner.task.sampling = None;
         self
     }
 
@@ -294,11 +297,17 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
     /// - [`Error::OtherRecipe`] if custom parts changed after `resume`
     /// - [`Error::Recipe`] if the losses and the [teacher](Self::with_teacher) do not fit each other, or if the
     ///   run has fewer steps than the mean of [`Swa`](crate::Swa) needs
+    /// - [`Error::Ranks`] or [`Error::OtherRank`] if another [rank](Self::with_ranks) ends or differs
     /// - if the model cannot be evaluated, or a checkpoint cannot be written
     ///
     /// An error leaves the earlier checkpoints unchanged. An epoch whose evaluation failed is not trained
     /// again.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome<L>, Error> {
+        let ranks = self.run.parallel.as_ref().map(|all| all.ranks.clone());
+        guarded(ranks, || self.run_rank(observer))
+    }
+
+    fn run_rank(self, observer: &mut dyn Observer) -> Result<Outcome<L>, Error> {
         let Self {
             mut run,
             mut learner,
@@ -343,6 +352,7 @@ fn train(
     // These checks come before anything is written.
     run.refuse_changed_parts()?;
     headers::check(&run.files, &run.label_maps, observer)?;
+    run.agree(parts.learner)?;
     // The lock is held until the run ends.
     let _lock = run.prepare()?;
     observer.observe(&run.started(parts.learner));
@@ -351,7 +361,7 @@ fn train(
     }
     let mut clock = Clock::default();
     while run.has_work(parts.learner) {
-        if run.interrupt.is_requested() {
+        if run.stops()? {
             run.save(parts, observer)?;
             observer.observe(&Event::Interrupted);
             return Ok(true);

@@ -233,23 +233,62 @@ impl TrainLoader {
     /// If `first` is greater than the number of batches, and where [`epoch`](Self::epoch) panics.
     #[must_use]
     pub fn epoch_from(&self, epoch: u64, batches: Vec<Vec<usize>>, first: usize) -> Batches<Batch> {
+        self.epoch_share(epoch, batches, first, [0, 1])
+    }
+
+    /// Iterates over one of several equal shares of each batch, as one of several ranks trains on it. `share` is the
+    /// number of the share, from 0, and their number.
+    ///
+    /// The shares of a batch, one after another, are the batch of [`epoch_from`](Self::epoch_from): each image has the
+    /// same augmentation as there.
+    ///
+    /// ```
+    /// use reid_core::{Identity, InputSize, Sample, Seed};
+    /// use reid_data::{loader::TrainLoader, transform::Augmentation};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("1.png");
+    /// # image::RgbImage::from_fn(4, 8, |c, r| image::Rgb([c as u8, r as u8, 0])).save(&path)?;
+    /// let samples = vec![Sample::new(path, Identity::new(7)); 4];
+    /// let loader = TrainLoader::new(samples, InputSize::new(16, 8), Seed::new(1))
+    ///     .with_augmentation(&Augmentation::default());
+    /// let batches = vec![vec![0, 1, 2, 3]];
+    /// let whole = loader.epoch(0, batches.clone()).next().expect("a batch")?;
+    /// let second = loader.epoch_share(0, batches, 0, [1, 2]).next().expect("a batch")?;
+    /// assert_eq!(second.indices, [2, 3]);
+    /// assert_eq!(second.images, whole.images[whole.images.len() / 2..]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`epoch_from`](Self::epoch_from), and if a batch cannot be divided into shares of equal size.
+    #[must_use]
+    pub fn epoch_share(
+        &self,
+        epoch: u64,
+        mut batches: Vec<Vec<usize>>,
+        first: usize,
+        [share, shares]: [usize; 2],
+    ) -> Batches<Batch> {
         let count = batches.len();
         assert!(first <= count, "cannot start at batch {first} of {count}");
-        for (number, batch) in batches.iter().enumerate() {
+        assert!(share < shares, "share {share} of {shares}, counted from 0");
+        let (mut position, mut starts) = (0, Vec::with_capacity(count));
+        for (number, batch) in batches.iter_mut().enumerate() {
             assert!(!batch.is_empty(), "batch {number} of {count} has no images");
-            for &index in batch {
+            for &index in &*batch {
                 self.check(index);
             }
+            let images = batch.len();
+            assert!(
+                images.is_multiple_of(shares),
+                "batch {number} of {images} images has no {shares} equal shares"
+            );
+            let own = images / shares;
+            starts.push(position + (share * own) as u64);
+            position += images as u64;
+            *batch = batch[share * own..][..own].to_vec();
         }
-        let mut position = 0;
-        let starts: Vec<u64> = batches
-            .iter()
-            .map(|batch| {
-                let start = position;
-                position += batch.len() as u64;
-                start
-            })
-            .collect();
         let (loader, seed) = (self.clone(), self.seed.at(epoch));
         Batches::start(count - first, self.config, move |number| {
             let batch = first + number;
@@ -409,6 +448,28 @@ mod tests {
         for first in 0..=4 {
             assert_eq!(all(loader.epoch_from(2, batches(), first)), whole[first..]);
         }
+    }
+
+    #[test]
+    fn the_shares_of_a_batch_are_the_batch() {
+        let (_folder, samples) = samples();
+        let loader = augmented(samples, config(2, 1 << 20));
+        let batches = || vec![vec![0, 1, 4, 5], vec![3, 2], vec![5, 0, 1, 3]];
+        let whole = all(loader.epoch_from(3, batches(), 1));
+        let shares = [0, 1].map(|share| all(loader.epoch_share(3, batches(), 1, [share, 2])));
+        for (number, whole) in whole.iter().enumerate() {
+            let parts = shares.each_ref().map(|share| &share[number]);
+            assert_eq!(parts.map(|part| &*part.images).concat(), whole.images);
+            assert_eq!(parts.map(|part| &*part.indices).concat(), whole.indices);
+            assert_eq!(parts.map(|part| &*part.classes).concat(), whole.classes);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "batch 0 of 3 images has no 2 equal shares")]
+    fn a_batch_that_cannot_be_shared_panics() {
+        let (_folder, samples) = samples();
+        let _ = augmented(samples, config(1, 0)).epoch_share(0, batches(), 0, [0, 2]);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use burn::tensor::Tensor;
+use reid_core::Ranks;
+
+use crate::ranks::gather;
 
 /// The output of a head for a batch of images.
 #[derive(Clone, Debug)]
@@ -95,6 +98,27 @@ impl ReidOutput {
         self.logits.extend(other.logits);
         self.auxiliary.extend(other.auxiliary);
         self.diagnostics.extend(other.diagnostics);
+        self
+    }
+
+    /// The output for the batches of all ranks, in the order of the ranks, with gradients. Diagnostics stay those of
+    /// this rank.
+    ///
+    /// Losses of the result are those of one process with the whole batch, equal on all ranks. After the backward
+    /// pass, the gradients of a parameter must be averaged over the ranks: their mean is that of one process.
+    ///
+    /// # Shapes
+    /// - each tensor `[batch, dimensions]` becomes `[ranks·batch, dimensions]`
+    #[must_use]
+    pub fn gathered(mut self, ranks: &Ranks) -> Self {
+        let gathered = |rows| gather(rows, ranks);
+        self.embedding = gathered(self.embedding);
+        self.features = self.features.into_iter().map(gathered).collect();
+        self.logits = self.logits.into_iter().map(gathered).collect();
+        let auxiliary = self.auxiliary.into_iter();
+        self.auxiliary = auxiliary
+            .map(|(name, rows)| (name, gathered(rows)))
+            .collect();
         self
     }
 }

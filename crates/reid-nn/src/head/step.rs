@@ -1,7 +1,7 @@
 //! `TrainingStep`: the input of a head in training besides its features.
 
 use burn::tensor::{Device, Tensor};
-use reid_core::Seed;
+use reid_core::{Ranks, Seed};
 
 use crate::targets::{Attributes, Targets};
 
@@ -10,7 +10,7 @@ use crate::targets::{Attributes, Targets};
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::Seed;
+/// use reid_core::{Ranks, Seed};
 /// use reid_nn::{Attributes, TrainingStep};
 ///
 /// let colours = Attributes::from([("colour".into(), vec![Some(1), None])]);
@@ -29,6 +29,9 @@ pub struct TrainingStep<'a> {
     pub attributes: Option<&'a Attributes>,
     /// The embeddings of the images by a teacher, `[batch, dimensions]`, if there is one.
     pub teacher: Option<&'a Tensor<2>>,
+    /// The ranks over whose batches the losses are computed; `None`, the usual value, for the losses of this batch. See
+    /// [`ReidOutput::gathered`](super::ReidOutput::gathered).
+    pub ranks: Option<&'a Ranks>,
 }
 
 impl<'a> TrainingStep<'a> {
@@ -40,6 +43,7 @@ impl<'a> TrainingStep<'a> {
             seed,
             attributes: None,
             teacher: None,
+            ranks: None,
         }
     }
 
@@ -57,6 +61,15 @@ impl<'a> TrainingStep<'a> {
     pub const fn with_teacher(self, teacher: &'a Tensor<2>) -> Self {
         Self {
             teacher: Some(teacher),
+            ..self
+        }
+    }
+
+    /// Sets the ranks over whose batches the losses are computed.
+    #[must_use]
+    pub const fn with_ranks(self, ranks: &'a Ranks) -> Self {
+        Self {
+            ranks: Some(ranks),
             ..self
         }
     }

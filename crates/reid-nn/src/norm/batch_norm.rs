@@ -7,7 +7,7 @@ use burn::{
 };
 use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_norm_update};
 
-use super::{renewal, running_statistic::RunningStatistic};
+use super::{renewal, running_statistic::RunningStatistic, synchronised::Synchronised};
 use crate::{block::Block, precision::widened};
 
 /// Configuration of [`BatchNorm`].
@@ -72,6 +72,8 @@ impl BatchNormConfig {
 /// | [`freeze_statistics(model)`](super::freeze_statistics) | running | yes |
 /// | `model.freeze()` | running | no |
 /// | `model.valid()`, or any model on a plain device | running | no |
+///
+/// Inside [`synchronise_batch_norm`](super::synchronise_batch_norm), the batch is that of all ranks.
 ///
 /// The result has the dtype of the input, whatever the dtype of the weights; the layer computes in at least
 /// single precision. As in PyTorch, the running variance is unbiased (Burn's own layer keeps a biased one).
@@ -218,9 +220,13 @@ impl BatchNorm {
             mean: before(&self.running_mean),
             variance: before(&self.running_var),
         };
-        let running = (running, momentum);
-        let (output, updated) =
-            batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running);
+        let (output, updated) = match Synchronised::find(self.epsilon, momentum) {
+            Some(norm) => norm.forward(features, [weight, bias], epilogue, running),
+            None => {
+                let running = (running, momentum);
+                batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running)
+            }
+        };
         self.running_mean.set(updated.mean);
         self.running_var.set(updated.variance);
         output

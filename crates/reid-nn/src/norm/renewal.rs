@@ -127,10 +127,10 @@ impl ModuleMapper for NoGradients {
 /// The running statistics of batch normalisations, by path. As a visitor it collects them, and as a mapper it
 /// sets them.
 #[derive(Default)]
-struct Statistics {
+pub(super) struct Statistics {
     path: Vec<String>,
     containers: Vec<String>,
-    found: HashMap<String, Box<dyn Any>>,
+    pub(super) found: HashMap<String, Box<dyn Any>>,
 }
 
 impl Statistics {

@@ -12,7 +12,7 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Bytes, Device, Gradients, Tensor},
 };
-use reid_core::Seed;
+use reid_core::{Ranks, Seed};
 
 use super::{Renewal, StepOutput};
 use crate::{
@@ -71,6 +71,16 @@ pub(crate) trait AnyLearner {
 
     /// Adds the gradients of two batches.
     fn added(&self, sum: GradientsParams, more: GradientsParams) -> GradientsParams;
+
+    /// Replaces gradients by their means over all ranks.
+    fn mean_over_ranks(&self, gradients: GradientsParams, ranks: &Ranks) -> GradientsParams;
+
+    /// Replaces the running statistics of batch normalisations by their means over all ranks: those of the average if
+    /// `of_average`.
+    fn average_statistics(&mut self, ranks: &Ranks, of_average: bool);
+
+    /// A hash of all parameters and running statistics.
+    fn hash(&self) -> String;
 
     /// ‖g‖² of the gradients of the model and of the criterion.
     fn squares(&self, gradients: &GradientsParams) -> [Squares; 2];

@@ -1,6 +1,7 @@
 //! A slot that holds a learner and its task during a run.
 
 mod averaging;
+mod ranks;
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,7 @@ use burn::{
     optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer},
     tensor::{Bytes, Device, Gradients, Tensor},
 };
-use reid_core::Seed;
+use reid_core::{Ranks, Seed};
 use reid_data::loader::Batches;
 use reid_nn::traversal;
 
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     checkpoint::{load, to_bytes},
     error::Error,
-    gradients::{Squares, Untrained, not_finite, scaled, split},
+    gradients::{Squares, Untrained, mean_over_ranks, not_finite, scaled, split},
     task::{EpochBatches, Evaluation, Task},
 };
 
@@ -166,6 +167,18 @@ impl<L: LearnerParts, T: Task<L>> AnyLearner for Slot<L, T> {
         both.accumulate(self.learner(), sum);
         both.accumulate(self.learner(), more);
         both.grads()
+    }
+
+    fn mean_over_ranks(&self, gradients: GradientsParams, ranks: &Ranks) -> GradientsParams {
+        mean_over_ranks(self.learner(), gradients, ranks)
+    }
+
+    fn average_statistics(&mut self, ranks: &Ranks, of_average: bool) {
+        self.average_statistics_over(ranks, of_average);
+    }
+
+    fn hash(&self) -> String {
+        self.hash_of_values()
     }
 
     fn squares(&self, gradients: &GradientsParams) -> [Squares; 2] {

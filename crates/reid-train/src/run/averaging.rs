@@ -76,18 +76,21 @@ impl Run<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let epoch = self.state.averaged.epoch;
+        let seed = self.settings.seed.named("renewal").at(epoch as u64);
         let renewal = Renewal {
             epoch,
             most: self.settings.renewal().unwrap_or(0),
-            seed: self.settings.seed.named("renewal").at(epoch as u64),
+            seed: self.seed_of_rank(seed),
         };
         // A learner that was just loaded is not frozen yet.
         parts.optimizers.freeze(parts.learner, epoch);
         let completed = parts.learner.renew_average(&renewal, &mut |batches, of| {
             observer.observe(&Event::Renewing { batches, of });
-            !self.interrupt.is_requested()
+            matches!(self.stops(), Ok(false))
         })?;
+        self.check_ranks()?;
         if completed {
+            self.average_statistics(parts, true)?;
             if let Some(name) = parts.learner.not_finite() {
                 let epoch = epoch + 1;
                 return Err(Error::StatisticsNotFinite { epoch, name });

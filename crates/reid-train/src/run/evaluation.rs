@@ -36,7 +36,10 @@ impl Run<'_> {
         let scores = evaluation.scores();
         let best = self.set_scores(scores);
         if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.record(scores, best)?;
+            if self.writes() {
+                checkpoints.record(scores, best)?;
+            }
+            self.wait()?;
         }
         report(&evaluation, self.state.epoch, best, observer);
         self.evaluation = Some(evaluation);

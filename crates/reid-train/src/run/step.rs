@@ -32,7 +32,8 @@ impl Run<'_> {
                 (sum, gradients) => sum.or(gradients),
             };
         }
-        let gradients = match sum {
+        let sum = sum.map(|gradients| self.mean_over_ranks(parts, gradients));
+        let gradients = match sum.transpose()? {
             Some(gradients) => self.update(parts, gradients, untrained),
             None => Gradients::Used(Squares::default()),
         };
@@ -62,7 +63,7 @@ impl Run<'_> {
             return Err(self.not_finite(&name, f64::NAN, images));
         }
         self.average(parts, matches!(gradients, Gradients::Used(_)));
-        let mut measured = Measured::mean(measured);
+        let mut measured = self.measured_over_ranks(Measured::mean(measured))?;
         if scaled {
             let skipped = matches!(gradients, Gradients::Skipped(_));
             let share = f64::from(u8::from(skipped));
@@ -86,7 +87,7 @@ impl Run<'_> {
         } else {
             seed.at(index as u64)
         };
-        let output = parts.learner.training_step(index, seed);
+        let output = parts.learner.training_step(index, self.seed_of_rank(seed));
         let unread = Unread::from(&output);
         let losses = output.losses.into_iter().map(|loss| loss.value);
         let gradients = losses.reduce(Tensor::add).map(|loss| {

@@ -1,5 +1,7 @@
 //! The task of re-identification and classification: images with one label each.
 
+mod ranks;
+
 use std::path::Path;
 
 use burn::{
@@ -20,7 +22,8 @@ use crate::{
     error::Error,
     extract::Extractor,
     learner::{Learner, StepOutput},
-    recipe::{Recipe, refused},
+    parallel::Parallel,
+    recipe::{Recipe, Sampling, refused},
     teacher::{Teacher, TeacherLosses},
 };
 
@@ -33,6 +36,8 @@ pub struct ImageTask<'a> {
     splits: &'a Splits,
     loader: TrainLoader,
     pub(crate) sampler: Box<dyn Sampler>,
+    /// The settings of the sampler; `None` for a custom one.
+    pub(crate) sampling: Option<Sampling>,
     pub(crate) teacher: Option<Teacher>,
     /// The losses of the recipe.
     losses: TeacherLosses,
@@ -43,6 +48,7 @@ pub struct ImageTask<'a> {
     seed: Seed,
     precision: Precision,
     device: Device,
+    parallel: Option<Parallel>,
 }
 
 impl<'a> ImageTask<'a> {
@@ -60,6 +66,7 @@ impl<'a> ImageTask<'a> {
         Self {
             splits,
             sampler: recipe.sampling.sampler(),
+            sampling: Some(recipe.sampling),
             teacher: None,
             losses,
             has_own_learner: false,
@@ -69,6 +76,7 @@ impl<'a> ImageTask<'a> {
             seed: recipe.seed,
             precision: recipe.precision,
             device: device.clone(),
+            parallel: None,
         }
     }
 
@@ -119,6 +127,7 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
             let student = self.dimensions(&learner.model().valid());
             self.losses.validate(student, dimensions, &mut problems);
         }
+        self.validate_ranks(learner, &mut problems);
         refused(None, problems)
     }
 
@@ -127,10 +136,11 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
         let seed = self.seed.named("sampler").at(epoch as u64);
         let batches = self.sampler.batches(samples, seed)?;
         expect_batches(&batches, samples)?;
-        let count = batches.len();
+        let (count, share) = (batches.len(), self.share());
+        ranks::expect_shares(&batches, share[1])?;
         let rest = self
             .loader
-            .epoch_from(epoch as u64, batches, first.min(count));
+            .epoch_share(epoch as u64, batches, first.min(count), share);
         Ok(EpochBatches { count, rest })
     }
 
@@ -149,12 +159,16 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
         if let Some(embeddings) = &teacher {
             step = step.with_teacher(embeddings);
         }
-        learner.training_step(self.precision.cast(images), step)
+        if let Some(ranks) = self.ranks_of_losses() {
+            step = step.with_ranks(ranks);
+        }
+        let images = self.precision.cast(images);
+        self.forward(|| learner.training_step(images, step))
     }
 
     fn forward_train(&self, learner: &L, batch: &Batch, seed: Seed) {
         let images = self.precision.cast(self.images(batch));
-        let output = learner.forward_train(images, step_of(batch, seed));
+        let output = self.forward(|| learner.forward_train(images, step_of(batch, seed)));
         if output.is_none() {
             let _ = self.training_step(learner, batch, seed);
         }
