@@ -171,8 +171,10 @@ mod tests {
             stride: [stride; 2],
             padding: [kernel / 2; 2],
         };
-        let six = |mut values: Vec<f32>| {
-            values.iter_mut().for_each(|value| *value = value.min(6.0));
+        let six = |mut values: Vec<f32>| -> Vec<f32> {
+            for value in &mut values {
+                *value = f32::min(*value, 6.0);
+            }
             values
         };
         let wide = match weights.expand {

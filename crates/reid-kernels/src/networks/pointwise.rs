@@ -67,7 +67,7 @@ impl Pointwise<'_> {
         };
         for at in (0..self.positions).step_by(A * S::F32_LANES) {
             let source = &features[at..];
-            rows.each::<S, A>(simd, self.panels, Listed { source, shifts }, at, to);
+            rows.each::<S, A>(simd, self.panels, (Listed { source, shifts }, at), to);
         }
     }
 }
@@ -103,7 +103,6 @@ pub(crate) struct Onto<'a>(pub(crate) Maps<'a>);
 
 impl<S: Simd, const A: usize> Write<S, A> for Onto<'_> {
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "these are indices of registers")]
     fn write(&mut self, simd: S, channel: usize, at: usize, mut sums: [S::f32s; A]) {
         let values = self.0.tile::<S, A>(channel, at);
         let (vectors, _) = S::as_mut_simd_f32s(values);

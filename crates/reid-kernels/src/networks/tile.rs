@@ -145,15 +145,14 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         panels: &[Range<usize>],
-        positions: impl Positions,
-        at: usize,
+        (positions, at): (impl Positions, usize),
         to: &mut impl Write<S, A>,
     ) {
         for panel in panels {
             match panel.len() {
-                1 | 2 => self.write::<S, 2, A>(simd, panel, positions, at, to),
-                3 | 4 => self.write::<S, 4, A>(simd, panel, positions, at, to),
-                _ => self.write::<S, 6, A>(simd, panel, positions, at, to),
+                1 | 2 => self.write::<S, 2, A>(simd, panel, (positions, at), to),
+                3 | 4 => self.write::<S, 4, A>(simd, panel, (positions, at), to),
+                _ => self.write::<S, 6, A>(simd, panel, (positions, at), to),
             }
         }
     }
@@ -163,15 +162,12 @@ impl<'a> Rows<'a> {
         &self,
         simd: S,
         rows: &Range<usize>,
-        positions: impl Positions,
-        at: usize,
+        (positions, at): (impl Positions, usize),
         to: &mut impl Write<S, A>,
     ) {
         let sums = self.products::<S, R, A>(simd, rows, positions);
-        for r in 0..R {
-            if r < rows.len() {
-                to.write(simd, rows.start + r, at, sums[r]);
-            }
+        for (row, sums) in rows.clone().zip(sums) {
+            to.write(simd, row, at, sums);
         }
     }
 

@@ -220,12 +220,12 @@ impl BatchNorm {
             mean: before(&self.running_mean),
             variance: before(&self.running_var),
         };
-        let (output, updated) = match Synchronised::find(self.epsilon, momentum) {
-            Some(norm) => norm.forward(features, [weight, bias], epilogue, running),
-            None => {
-                let running = (running, momentum);
-                batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running)
-            }
+        let synchronised = Synchronised::find(self.epsilon, momentum);
+        let (output, updated) = if let Some(norm) = synchronised {
+            norm.forward(features, [weight, bias], epilogue, running)
+        } else {
+            let running = (running, momentum);
+            batch_norm_update(features, [weight, bias], self.epsilon, epilogue, running)
         };
         self.running_mean.set(updated.mean);
         self.running_var.set(updated.variance);

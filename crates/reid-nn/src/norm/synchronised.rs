@@ -143,7 +143,7 @@ impl Synchronised {
 /// Computes the mean of each channel, `[1, channels, 1, ...]`.
 fn mean_of_channels<const D: usize>(features: Tensor<D>) -> Tensor<D> {
     let others = (0..D).filter(|&dimension| dimension != 1);
-    others.fold(features, |features, dimension| features.mean_dim(dimension))
+    others.fold(features, Tensor::mean_dim)
 }
 
 #[cfg(test)]

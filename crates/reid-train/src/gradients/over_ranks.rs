@@ -65,12 +65,11 @@ impl ModuleVisitor for Flatten {
         let length = param.dims().iter().product::<usize>();
         let gradient = self.gradients.remove::<D>(param.id);
         self.holders.push(f32::from(u8::from(gradient.is_some())));
-        self.parts.push(match gradient {
-            Some(gradient) => gradient.without_autodiff().reshape([length]),
-            None => {
-                let device = param.lazy_device().without_autodiff();
-                Tensor::zeros([length], (&device, param.dtype()))
-            }
+        self.parts.push(if let Some(gradient) = gradient {
+            gradient.without_autodiff().reshape([length])
+        } else {
+            let device = param.lazy_device().without_autodiff();
+            Tensor::zeros([length], (&device, param.dtype()))
         });
     }
 }

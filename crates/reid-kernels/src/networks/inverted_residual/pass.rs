@@ -132,7 +132,7 @@ impl<'a> Pass<'a> {
         MEMORY.with_borrow_mut(|memory| {
             let part = Part {
                 pass: self,
-                part,
+                channels: part,
                 input,
                 sums,
                 memory,
@@ -166,10 +166,10 @@ fn add(sums: &mut [f32], values: &[f32]) {
     }
 }
 
-/// The task of computing a part of the hidden channels of an image.
+/// The task of computing the sums of the projection over some hidden channels of an image.
 struct Part<'a, 'b> {
     pass: &'a Pass<'a>,
-    part: Range<usize>,
+    channels: Range<usize>,
     input: &'a [f32],
     sums: &'b mut [f32],
     memory: &'b mut Memory,
@@ -190,103 +190,148 @@ impl WithSimd for Part<'_, '_> {
 impl Part<'_, '_> {
     #[inline(always)]
     fn run<S: Simd, const A: usize>(self, simd: S) {
-        let Self {
-            pass, input, sums, ..
-        } = self;
-        let Memory {
-            features,
-            wide,
-            frames,
-            hidden,
-        } = self.memory;
-        let InvertedResidual {
-            channels: [from, width, _],
-            size,
-            stride,
-            ..
-        } = pass.sizes;
-        let (positions, results) = (area(size), area(pass.sizes.output()));
-        let depthwise = &pass.depthwise;
-        let frame = depthwise.frame();
-        let (read, written) = (pitch(positions), pitch(results));
-        let features = if pass.weights.expand.is_some() {
-            let features = aligned(features, from * read);
-            spread(input, positions, features);
-            features
-        } else {
-            &mut []
-        };
-        let wide = aligned(wide, pass.at_once * positions);
-        let frames = aligned(frames, pass.at_once * frame.size);
-        // The expansion overwrites what is inside of the frames, but not the zeros around.
+        let (pass, all) = (self.pass, self.channels);
+        let mut chunk = Chunk::new(pass, self.input, self.memory);
+        for first in all.clone().step_by(pass.at_once) {
+            let channels = first..all.end.min(first + pass.at_once);
+            chunk.expand::<S, A>(simd, &channels, self.input);
+            chunk.convolve(simd, &channels);
+            chunk.project::<S, A>(simd, &channels, self.sums, first > all.start);
+        }
+    }
+}
+
+/// The memory for the hidden channels that are computed at once.
+struct Chunk<'a, 'b> {
+    pass: &'a Pass<'a>,
+    /// The number of positions of a feature map of the input, and of the output.
+    positions: [usize; 2],
+    features: &'b mut [f32],
+    wide: &'b mut [f32],
+    frames: &'b mut [f32],
+    hidden: &'b mut [f32],
+    sheets: Vec<f32>,
+    /// The start of each channel in `features` and in `hidden`.
+    shifts: [Vec<usize>; 2],
+}
+
+impl<'a, 'b> Chunk<'a, 'b> {
+    #[inline(always)]
+    fn new(pass: &'a Pass<'a>, input: &[f32], memory: &'b mut Memory) -> Self {
+        let [from, ..] = pass.sizes.channels;
+        let positions = [area(pass.sizes.size), area(pass.sizes.output())];
+        let [read, written] = positions.map(pitch);
+        let features = aligned(&mut memory.features, from * read);
+        if pass.weights.expand.is_some() {
+            spread(input, positions[0], features);
+        }
+        let frames = aligned(
+            &mut memory.frames,
+            pass.at_once * pass.depthwise.frame().size,
+        );
+        // Only what is inside of the frames is written later, not the zeros around.
         frames.fill(0.0);
-        let hidden = aligned(hidden, pass.at_once * written);
-        let mut sheets = vec![0.0; depthwise.sheets()];
-        let shifts: Vec<usize> = (0..from).map(|channel| channel * read).collect();
-        let hidden_shifts: Vec<usize> = (0..pass.at_once).map(|at| at * written).collect();
-        for first in self.part.clone().step_by(pass.at_once) {
-            let channels = first..self.part.end.min(first + pass.at_once);
-            let (maps, whole): (&[f32], _) = match pass.weights.expand {
-                None => (&input[first * positions..], None),
-                Some((weights, epilogue)) => {
-                    let panels = tile::panels(channels.len());
-                    let expand = Pointwise {
-                        weights: &weights[first * from..],
-                        stride: from,
-                        terms: 0..from,
-                        panels: &panels,
-                        positions,
-                    };
-                    let whole = frame.whole().filter(|_| stride == 1);
-                    let (values, size, begin) = match &whole {
-                        Some(inner) => (&mut *frames, frame.size, inner.start),
-                        None => (&mut *wide, positions, 0),
-                    };
-                    let maps = Maps {
-                        values,
-                        begin,
-                        size,
-                        positions,
-                    };
-                    let mut to = Activated {
-                        maps,
-                        epilogue: epilogue.from(first),
-                    };
-                    expand.each::<S, A>(simd, features, &shifts, &mut to);
-                    (&*wide, whole)
-                }
-            };
-            for (at, channel) in channels.clone().enumerate() {
-                let frame_of = &mut frames[at * frame.size..][..frame.size];
-                if whole.is_none() {
-                    frame.lay_out(&maps[at * positions..][..positions], frame_of);
-                }
-                let map = &mut hidden[at * written..][..results];
-                depthwise.compute(simd, (channel, frame_of), &mut sheets, map);
-                for value in map.iter_mut() {
-                    // Written so that NaN stays NaN.
-                    *value = if *value > LIMIT { LIMIT } else { *value };
-                }
+        Self {
+            pass,
+            positions,
+            features,
+            wide: aligned(&mut memory.wide, pass.at_once * positions[0]),
+            frames,
+            hidden: aligned(&mut memory.hidden, pass.at_once * written),
+            sheets: vec![0.0; pass.depthwise.sheets()],
+            shifts: [(from, read), (pass.at_once, written)]
+                .map(|(count, pitch)| (0..count).map(|channel| channel * pitch).collect()),
+        }
+    }
+
+    /// Computes some hidden channels, or takes them from the input, where the depthwise convolution reads them.
+    #[inline(always)]
+    fn expand<S: Simd, const A: usize>(&mut self, simd: S, channels: &Range<usize>, input: &[f32]) {
+        let [from, ..] = self.pass.sizes.channels;
+        let ([positions, _], frame) = (self.positions, self.pass.depthwise.frame());
+        let Some((weights, epilogue)) = self.pass.weights.expand else {
+            let maps = input[channels.start * positions..].chunks_exact(positions);
+            for (map, frame_of) in maps.zip(self.frames.chunks_exact_mut(frame.size)) {
+                frame.lay_out(map, frame_of);
             }
-            let project = Pointwise {
-                weights: pass.weights.project.0,
-                stride: width,
-                terms: channels.clone(),
-                panels: &pass.panels,
-                positions: results,
-            };
-            let shifts = &hidden_shifts[..channels.len()];
-            let mut to = Maps {
-                values: &mut *sums,
-                begin: 0,
-                size: results,
-                positions: results,
-            };
-            if first == self.part.start {
-                project.each::<S, A>(simd, hidden, shifts, &mut to);
-            } else {
-                project.each::<S, A>(simd, hidden, shifts, &mut Onto(to));
+            return;
+        };
+        let panels = tile::panels(channels.len());
+        let expand = Pointwise {
+            weights: &weights[channels.start * from..],
+            stride: from,
+            terms: 0..from,
+            panels: &panels,
+            positions,
+        };
+        let whole = frame.whole();
+        let (values, size, begin) = match &whole {
+            Some(inner) => (&mut *self.frames, frame.size, inner.start),
+            None => (&mut *self.wide, positions, 0),
+        };
+        let maps = Maps {
+            values,
+            begin,
+            size,
+            positions,
+        };
+        let mut to = Activated {
+            maps,
+            epilogue: epilogue.from(channels.start),
+        };
+        expand.each::<S, A>(simd, self.features, &self.shifts[0], &mut to);
+        if whole.is_none() {
+            let maps = self.wide.chunks_exact(positions).take(channels.len());
+            for (map, frame_of) in maps.zip(self.frames.chunks_exact_mut(frame.size)) {
+                frame.lay_out(map, frame_of);
             }
+        }
+    }
+
+    /// Computes the depthwise convolution of some hidden channels.
+    #[inline(always)]
+    fn convolve<S: Simd>(&mut self, simd: S, channels: &Range<usize>) {
+        let ([_, results], depthwise) = (self.positions, &self.pass.depthwise);
+        let maps = self.hidden.chunks_exact_mut(pitch(results));
+        let frames = self.frames.chunks_exact(depthwise.frame().size);
+        for (channel, (map, frame)) in channels.clone().zip(maps.zip(frames)) {
+            let map = &mut map[..results];
+            depthwise.compute(simd, (channel, frame), &mut self.sheets, map);
+            for value in map {
+                // Written so that NaN stays NaN.
+                *value = if *value > LIMIT { LIMIT } else { *value };
+            }
+        }
+    }
+
+    /// Computes the sums of the projection over some hidden channels, and writes them or adds them to `sums`.
+    #[inline(always)]
+    fn project<S: Simd, const A: usize>(
+        &mut self,
+        simd: S,
+        channels: &Range<usize>,
+        sums: &mut [f32],
+        onto: bool,
+    ) {
+        let ([_, width, _], [_, results]) = (self.pass.sizes.channels, self.positions);
+        let project = Pointwise {
+            weights: self.pass.weights.project.0,
+            stride: width,
+            terms: channels.clone(),
+            panels: &self.pass.panels,
+            positions: results,
+        };
+        let shifts = &self.shifts[1][..channels.len()];
+        let mut to = Maps {
+            values: sums,
+            begin: 0,
+            size: results,
+            positions: results,
+        };
+        if onto {
+            project.each::<S, A>(simd, self.hidden, shifts, &mut Onto(to));
+        } else {
+            project.each::<S, A>(simd, self.hidden, shifts, &mut to);
         }
     }
 }

@@ -243,7 +243,7 @@ impl OsBlock {
     }
 
     /// The sum of the gated streams as a sequence of operations.
-    fn gated_sum(&self, hidden: Tensor<4>) -> Tensor<4> {
+    fn gated_sum(&self, hidden: &Tensor<4>) -> Tensor<4> {
         let mut sum = self.gate.forward(self.conv2a.forward(hidden.clone()));
         for stream in [&self.conv2b, &self.conv2c, &self.conv2d] {
             sum = sum + self.gate.forward(stream.forward(hidden.clone()));
@@ -260,7 +260,7 @@ impl Block for OsBlock {
         };
         let hidden = self.conv1.apply(features, Epilogue::Relu);
         let sum = reid_ops::omni_scale(&hidden, || self.parts());
-        let sum = sum.unwrap_or_else(|| self.gated_sum(hidden));
+        let sum = sum.unwrap_or_else(|| self.gated_sum(&hidden));
         if let Some(norm) = &self.in_sum {
             return norm.forward_relu(self.conv3.apply(sum, Epilogue::None) + shortcut);
         }
@@ -322,7 +322,7 @@ mod tests {
         let block = block.valid();
         let hidden = fixtures::tensor([3, 16, 9, 6], -1.0..2.0, &device);
         for block in [block.clone(), block.fold_batch_norm()] {
-            let expected = block.gated_sum(hidden.clone());
+            let expected = block.gated_sum(&hidden);
             let found = reid_ops::omni_scale(&hidden, || block.parts());
             #[cfg(feature = "native")]
             assert!(found.is_some());
