@@ -33,6 +33,10 @@ use reid::{
     },
 };
 
+/// The learning rate of comparisons with one process. With ten times this rate, 20 steps amplify a difference in
+/// rounding by three million.
+const RATE: f64 = 1e-4;
+
 type Network = (ResNetConfig, BnNeckConfig);
 type Losses = <LossesConfig as CriterionConfig>::Criterion;
 type Inner = ReidLearner<ReidModel<ResNet, BnNeck>, Losses>;
@@ -334,11 +338,12 @@ fn ranks_equal_one_process_in_single_precision() {
         criterion: memory.with_capacity(30),
     });
     (fixture.recipe.clip_norm, fixture.recipe.average_decay) = (Some(5.0), Some(0.9));
+    fixture.recipe.schedule.base = RATE;
     let learner = || fixture.learner();
     let before = values(&learner(), |_| true);
     let one = fixture.train(1, ParallelConfig::exact(), learner).remove(0);
     let change = difference(&one.values, &before);
-    assert!(change > 1e-3, "the weights changed by {change}");
+    assert!(change > 1e-4, "the weights changed by {change}");
     for ranks in [2, 3] {
         let found = fixture.train(ranks, ParallelConfig::exact(), learner);
         assert_equal(&found, &one, 1e-5);
@@ -347,12 +352,13 @@ fn ranks_equal_one_process_in_single_precision() {
 
 #[test]
 fn ranks_equal_one_process_in_double_precision() {
-    let fixture = Fixture::new(20);
+    let mut fixture = Fixture::new(20);
+    fixture.recipe.schedule.base = RATE;
     let learner = || Double::new(fixture.learner());
     let before = values(&learner(), |is_trained| is_trained);
     let one = fixture.train(1, ParallelConfig::exact(), learner).remove(0);
     let change = difference(&one.weights, &before);
-    assert!(change > 1e-4, "the weights changed by {change}");
+    assert!(change > 1e-5, "the weights changed by {change}");
     for ranks in [2, 3] {
         let found = fixture.train(ranks, ParallelConfig::exact(), learner);
         assert_equal(&found, &one, 1e-10);

@@ -6,7 +6,11 @@ use burn::tensor::Device;
 /// Otherwise it runs on the calling thread, because GPU backends keep one stream of work per thread.
 ///
 /// A network of many small operations is faster this way: operations that are called from another thread wait
-/// until a worker has begun, each of them. It makes no difference to results.
+/// until a worker has begun, each of them. Only one computation is moved at a time, and others run on their own
+/// threads.
+///
+/// `work` must not wait for other threads, such as other ranks of a training. Thread-local settings of the calling
+/// thread, such as a synchronised batch normalisation, do not apply to it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -209,7 +209,7 @@ impl Extractor {
             (self.progress.0)(done, own.len());
         }
         if let Some(ranks) = &self.ranks {
-            rows = rows.gathered(samples.len(), ranks)?;
+            rows = rows.gathered(samples, ranks)?;
         }
         if let Some(row) = rows.not_finite() {
             let image = samples[row].path.clone();

@@ -14,7 +14,8 @@ use super::{Communicator, RankError};
 /// It serves several devices in one machine, and tests.
 ///
 /// If a rank is dropped, its thread panics, or it [fails](Communicator::fail), the others get [`RankError::Ended`]
-/// with its number at once, also those that already wait for it.
+/// with its number at once, also those that already wait for it. A rank of [`Threads::new`] is dropped when nothing
+/// holds it any more; a tensor that was summed over the ranks and has not been differentiated yet holds it too.
 ///
 /// ```
 /// use reid_core::Threads;

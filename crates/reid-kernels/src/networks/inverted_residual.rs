@@ -244,6 +244,43 @@ mod tests {
         }
     }
 
+    /// The sums of small integers do not depend on their order; those of fractions do.
+    #[test]
+    fn results_are_bit_identical_for_any_number_of_threads() {
+        let (from, hidden, to, size) = (24, 150, 20, [33, 17]);
+        let sizes = InvertedResidual {
+            batch: 3,
+            channels: [from, hidden, to],
+            size,
+            stride: 1,
+            residual: false,
+        };
+        let fractions = |count, factor| -> Vec<f32> {
+            let values = values(count, factor).into_iter().enumerate();
+            values
+                .map(|(at, value)| value / (3.0 + at as f32 % 7.0))
+                .collect()
+        };
+        let input = fractions(3 * from * area(size), 7);
+        let [expand, depthwise, project] = [(hidden * from, 3), (hidden * 9, 5), (to * hidden, 11)]
+            .map(|(count, factor)| fractions(count, factor));
+        let relu = ConvEpilogue {
+            relu: true,
+            ..ConvEpilogue::default()
+        };
+        let weights = InvertedWeights {
+            expand: Some((&expand, relu)),
+            depthwise: (&depthwise, relu),
+            project: (&project, ConvEpilogue::default()),
+        };
+        let results = [1, 2, 3, 8].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let pool = pool.build().expect("a pool");
+            pool.install(|| sizes.forward(&input, weights))
+        });
+        assert!(results.iter().all(|result| *result == results[0]));
+    }
+
     #[test]
     fn nan_stays_nan() {
         let sizes = InvertedResidual {

@@ -4,8 +4,8 @@
 //! A light convolution is a 1 x 1 convolution and a depthwise 3 x 3 one. The 1 x 1 convolution writes its
 //! results where the depthwise one reads them, with the zeros around them. All feature maps of a stream are
 //! computed by one thread and stay in its second cache. As operations of their own, the streams of one block
-//! would be 20 convolutions and 40 operations of gates, each of which reads and writes all feature maps of the
-//! batch, and most of which take less time than waking another thread.
+//! would be 20 convolutions and 40 operations of gates. Each would read and write all feature maps of the batch, and
+//! most would take less time than waking another thread.
 //!
 //! With fewer images than threads, the streams of an image are computed by several threads. Results do not
 //! depend on their number.
@@ -80,7 +80,10 @@ impl ChannelGate<'_> {
     /// Computes the gates from the means.
     fn gates(&self, means: &[f32]) -> Vec<f32> {
         let [first, second] = self.weights;
-        let hidden = layer(first, self.biases[0], means, |sum| sum.max(0.0));
+        let hidden = layer(first, self.biases[0], means, |sum| {
+            // Written so that NaN stays NaN.
+            if sum < 0.0 { 0.0 } else { sum }
+        });
         layer(second, self.biases[1], &hidden, |sum| {
             1.0 / (1.0 + (-sum).exp())
         })

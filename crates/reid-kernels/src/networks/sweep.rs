@@ -176,7 +176,7 @@ impl Sweep<'_> {
         tasks
     }
 
-    /// The number of output rows of a task if an image is divided by rows into about `parts` tasks; `None` if
+    /// The number of output rows of a task if an image is divided by rows into about `parts` tasks. `None` if
     /// that is not possible, or if the rows of a task would be less than a block.
     fn rows_per_task(&self, parts: usize) -> Option<usize> {
         let [phase] = self.phases else { return None };

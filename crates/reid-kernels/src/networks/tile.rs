@@ -92,7 +92,7 @@ impl Positions for Dense<'_> {
     }
 }
 
-/// A place for the sums of a tile. It is a trait instead of a closure, because the compiler inlines closures only as it
+/// Where the sums of a tile are written. It is a trait instead of a closure, because the compiler inlines closures only as it
 /// likes, and vectors that are passed to another function go through memory.
 pub(crate) trait Write<S: Simd, const A: usize> {
     /// Writes the sums of a row for the positions from `at` on.

@@ -10,7 +10,7 @@ use crate::targets::{Attributes, Targets};
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use reid_core::{Ranks, Seed};
+/// use reid_core::Seed;
 /// use reid_nn::{Attributes, TrainingStep};
 ///
 /// let colours = Attributes::from([("colour".into(), vec![Some(1), None])]);

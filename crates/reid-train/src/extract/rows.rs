@@ -3,9 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use burn::tensor::Tensor;
-use reid_core::{RankError, Ranks};
+use reid_core::{Ranks, Sample};
 
 use super::Extractor;
+use crate::{checkpoint::Fingerprint, error::Error};
 
 /// The embeddings so far, in rows.
 #[derive(Default)]
@@ -27,15 +28,22 @@ impl Rows {
         Some(value / self.dimensions)
     }
 
-    /// The rows of all ranks, in the order of the ranks. `images` is their number.
-    pub(super) fn gathered(self, images: usize, ranks: &Ranks) -> Result<Self, RankError> {
+    /// The rows of all ranks, in the order of the ranks, which are those of `samples`. Ranks with other samples are
+    /// rejected.
+    pub(super) fn gathered(self, samples: &[Sample], ranks: &Ranks) -> Result<Self, Error> {
+        let list = ranks.all_gather(Fingerprint::of_samples(samples).sha256.as_bytes());
+        ranks.check()?;
+        if let Some(rank) = list.iter().position(|other| *other != list[0]) {
+            let what = "images to embed";
+            return Err(Error::OtherRank { rank, what });
+        }
         let bytes = self.values.iter().flat_map(|value| value.to_le_bytes());
         let all = ranks.all_gather(&bytes.collect::<Vec<u8>>());
         ranks.check()?;
         let all = all.iter().flat_map(|bytes| bytes.as_chunks::<4>().0);
         let values: Vec<f32> = all.map(|bytes| f32::from_le_bytes(*bytes)).collect();
         Ok(Self {
-            dimensions: values.len() / images,
+            dimensions: values.len() / samples.len(),
             values,
         })
     }
@@ -68,22 +76,50 @@ impl fmt::Debug for Progress {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
-    use reid_core::Threads;
+    use reid_core::{Identity, Threads};
 
     use super::*;
+
+    fn samples(count: usize) -> Vec<Sample> {
+        let sample = |image: usize| Sample::new(format!("{image}.jpg"), Identity::new(1));
+        (0..count).map(sample).collect()
+    }
+
+    #[test]
+    fn ranks_with_other_images_are_rejected() {
+        let errors = Threads::run(2, |communicator| {
+            let ranks = Ranks::new(communicator);
+            let mut own = samples(2);
+            if ranks.rank() == 1 {
+                own.reverse();
+            }
+            let found = Rows::default().gathered(&own, &ranks);
+            found.err().map(|error| error.to_string())
+        });
+        let expected = "rank 1 has other images to embed than rank 0";
+        assert!(
+            errors
+                .iter()
+                .flatten()
+                .all(|error| error.contains(expected)),
+            "{errors:?}"
+        );
+        assert_eq!(errors.iter().flatten().count(), 2);
+    }
 
     /// With two images, the first of three ranks has none.
     #[test]
     fn ranks_share_rows_and_gather_them() {
         for images in [2, 7] {
             let all: Vec<f32> = (0..images).map(|image| image as f32).collect();
+            let samples = samples(images);
             let found = Threads::run(3, |communicator| {
                 let ranks = Ranks::new(communicator);
                 let mut rows = Rows::default();
                 for &image in share(&all, Some(&ranks)) {
                     rows.add(Tensor::full([1, 2], image, &Device::default()));
                 }
-                let rows = rows.gathered(all.len(), &ranks).expect("no rank ended");
+                let rows = rows.gathered(&samples, &ranks).expect("no rank ended");
                 (rows.values, rows.dimensions)
             });
             let expected: Vec<f32> = all.iter().flat_map(|image| [*image; 2]).collect();

@@ -98,6 +98,16 @@ impl<'a> ImageTask<'a> {
         dimensions
     }
 
+    /// The batches of an epoch, which the ranks can share.
+    fn batches(&self, epoch: usize) -> Result<Vec<Vec<usize>>, Error> {
+        let samples = self.loader.samples();
+        let seed = self.seed.named("sampler").at(epoch as u64);
+        let batches = self.sampler.batches(samples, seed)?;
+        expect_batches(&batches, samples)?;
+        ranks::expect_shares(&batches, self.share()[1])?;
+        Ok(batches)
+    }
+
     /// The images of a batch in single precision, on the autodiff device, `[batch, 3, height, width]`.
     fn images(&self, batch: &Batch) -> Tensor<4> {
         let InputSize { height, width } = batch.size;
@@ -128,16 +138,17 @@ impl<L: Learner> Task<L> for ImageTask<'_> {
             self.losses.validate(student, dimensions, &mut problems);
         }
         self.validate_ranks(learner, &mut problems);
-        refused(None, problems)
+        refused(None, problems)?;
+        if self.parallel.is_some() {
+            // Whether the ranks can share the batches, the last one of an epoch among them, which may be smaller.
+            self.batches(0)?;
+        }
+        Ok(())
     }
 
     fn epoch(&self, epoch: usize, first: usize) -> Result<EpochBatches<Batch>, Error> {
-        let samples = self.loader.samples();
-        let seed = self.seed.named("sampler").at(epoch as u64);
-        let batches = self.sampler.batches(samples, seed)?;
-        expect_batches(&batches, samples)?;
+        let batches = self.batches(epoch)?;
         let (count, share) = (batches.len(), self.share());
-        ranks::expect_shares(&batches, share[1])?;
         let rest = self
             .loader
             .epoch_share(epoch as u64, batches, first.min(count), share);

@@ -297,9 +297,11 @@ impl<'a, 'b> Chunk<'a, 'b> {
         for (channel, (map, frame)) in channels.clone().zip(maps.zip(frames)) {
             let map = &mut map[..results];
             depthwise.compute(simd, (channel, frame), &mut self.sheets, map);
-            for value in map {
-                // Written so that NaN stays NaN.
-                *value = if *value > LIMIT { LIMIT } else { *value };
+            if self.pass.weights.depthwise.1.relu {
+                for value in map {
+                    // Written so that NaN stays NaN.
+                    *value = if *value > LIMIT { LIMIT } else { *value };
+                }
             }
         }
     }

@@ -57,9 +57,18 @@ impl ImageTask<'_> {
                 None => ("identities", sampling.identities),
             };
             let expected = format_args!("a multiple of {count}, the number of ranks");
+            let shares = found.is_multiple_of(count);
             problems.at("sampling", |problems| {
-                problems.require(field, found.is_multiple_of(count), expected, found);
+                problems.require(field, shares, expected, found);
             });
+            // One identity has no triplet, and one image no variance.
+            let alone = found == count && count > 1;
+            if shares && alone && (sampling.shuffled.is_some() || config.losses == Scope::PerRank) {
+                let expected = format_args!("at least {}, 2 for each rank", 2 * count);
+                problems.at("sampling", |problems| {
+                    problems.require(field, false, expected, found);
+                });
+            }
         }
         match config.losses {
             Scope::WholeBatch => {
