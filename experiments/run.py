@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 #: What identifies a result, and then what was measured. Scores are in percent, those of retrieval means of both
 #: directions if there are two; `curve` has the score after each epoch that was evaluated.
-KEY = ["study", "data", "trunk", "row", "seed", "settings"]
+KEY = ["study", "data", "backbone", "row", "seed", "settings"]
 DIRECTIONS = ["map_from_1", "rank_1_from_1", "map_from_2", "rank_1_from_2"]
 SCORES = ["map", "rank_1", *DIRECTIONS, "error", "miou", "curve"]
 COLUMNS = [*KEY, "epochs", *SCORES, "parameters", "seconds", "threads", "commit"]
@@ -56,15 +56,15 @@ class Job:
     seed: int
 
     def key(self):
-        trunk, settings = self.row.trunk, self.row.settings()
-        return self.study.key, self.data, trunk, self.row.name, str(self.seed), settings
+        backbone, settings = self.row.backbone, self.row.settings()
+        return self.study.key, self.data, backbone, self.row.name, str(self.seed), settings
 
     def same(self):
         """What runs have in common whose results are equal, because studies share a row."""
         return self.row.settings(), self.data, str(self.seed)
 
     def __str__(self):
-        return f"{self.study.key}, {self.data}: {self.row.trunk}, {self.row.name}, seed {self.seed}"
+        return f"{self.study.key}, {self.data}: {self.row.backbone}, {self.row.name}, seed {self.seed}"
 
 
 def jobs(studies, seeds, rows=None):

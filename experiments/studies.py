@@ -1,6 +1,6 @@
 """The studies: which networks are trained by which recipes on which data, and what the papers report.
 
-A row is one network or setting. All rows of a study differ from its first row, the baseline of their trunk, only in
+A row is one network or setting. All rows of a study differ from its first row, the baseline of their backbone, only in
 what their names say. `run.py` runs them and `page.py` makes tables of the results.
 """
 
@@ -23,12 +23,12 @@ class Row:
     #: The name of the weights that training starts from, a key of `WEIGHTS`.
     weights: str | None = None
     flags: tuple[str, ...] = ()
-    trunk: str = "OSNet x0.25"
+    backbone: str = "OSNet x0.25"
     #: The score that the paper reports, in percent.
     paper: float | None = None
     #: Whether a run has a seed. Without one, the row is run once.
     seeded: bool = True
-    #: The name of the row that it is compared with; the first row of its trunk by default.
+    #: The name of the row that it is compared with; the first row of its backbone by default.
     baseline: str | None = None
 
     def settings(self):
@@ -58,7 +58,7 @@ class Study:
 
     def baseline(self, row):
         """The row that a row is compared with; `None` for the baseline itself."""
-        rows = [other for other in self.rows if other.trunk == row.trunk]
+        rows = [other for other in self.rows if other.backbone == row.backbone]
         name = row.baseline or rows[0].name
         found = next(other for other in rows if other.name == name)
         return None if found is row else found
@@ -87,21 +87,21 @@ def trained(name, network, weights="osnet", paper=None, **changes):
 
 
 def transfer():
-    def rows(trunk, architecture, network, weights):
+    def rows(backbone, architecture, network, weights):
         published = Row(
             "published weights, not trained",
             None,
             "embed_folder",
             weights,
             ("--architecture", architecture),
-            trunk,
+            backbone,
             seeded=False,
         )
         recipe = make.vehicles(network)
         return (
-            Row("trained from random weights", recipe, trunk=trunk),
+            Row("trained from random weights", recipe, backbone=backbone),
             published,
-            Row("trained from published weights", recipe, weights=weights, trunk=trunk),
+            Row("trained from published weights", recipe, weights=weights, backbone=backbone),
         )
 
     osnet = rows("OSNet x0.25", "osnet-x0.25", make.osnet(), "osnet")
@@ -264,7 +264,7 @@ def unlabelled():
 def cifar():
     def row(name, depth, block=None, paper=None):
         network = make.cifar_resnet(depth, [(1, block)] if block else [])
-        return Row(name, make.cifar(network), trunk="ResNet", paper=paper)
+        return Row(name, make.cifar(network), backbone="ResNet", paper=paper)
 
     reduced = {"squeeze-excitation": {"reduction": 4}}
     cbam = {"chain": [{"cbam-channel": {"reduction": 4}}, make.CBAM["chain"][1]]}
@@ -302,7 +302,7 @@ def streets():
     def row(name, context, side=None, paper=None, baseline=None):
         flags = ("--context", context)
         recipe = make.streets(context, side)
-        return Row(name, recipe, "segment_streets", flags=flags, trunk="ResNet", paper=paper, baseline=baseline)
+        return Row(name, recipe, "segment_streets", flags=flags, backbone="ResNet", paper=paper, baseline=baseline)
 
     return Study(
         "streets",
