@@ -114,7 +114,8 @@ def table(results, data):
     study = results.study
     backbones = len({row.backbone for row in study.rows}) > 1
     reported = any(row.paper is not None for row in study.rows)
-    header = ["backbone"] * backbones + ["row", study.score[1], "difference", *(name for _, name in study.further), "seeds"]
+    header = ["backbone"] * backbones + ["row", study.score[1], "difference"]
+    header += [*(name for _, name in study.further), "seeds"]
     header += ["paper", "paper's difference"] * reported
     lines = []
     for row in study.rows:

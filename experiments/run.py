@@ -116,13 +116,16 @@ def share(results, row, group):
 
 
 def commit():
-    """The state of the repository; empty without git."""
+    """The state of the repository, without results and pages; empty without git."""
+
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
-        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        changed = git("diff", "HEAD", "--name-only", "--", ".", ":!experiments/results", ":!docs")
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip()
 
 
 def percent(value):

@@ -273,12 +273,12 @@ def cifar():
         "Classification",
         "CIFAR-10, one recipe of 30 epochs. Attention is after stage 1, of 16 channels at 32 x 32; RGA has ratios of "
         "4 as in its paper. The hidden layer of RGA-S has 64 units, but that of RGA-C only one, because there are 16 "
-        "channels. With a ratio s2 of 1, it has 5. ResNet-32 has more parameters instead of attention. "
+        "channels. In the row with a wider RGA-C, its ratio s2 is 1 and it has 5. ResNet-32 has more parameters instead of attention. "
         "Squeeze-and-excitation and CBAM have a reduction of 4: 4 hidden units.",
         (
             row("ResNet-20", 20, paper=6.40),
             row("ResNet-20, RGA-SC", 20, make.rga(4), paper=5.91),
-            row("ResNet-20, RGA-SC, s2 = 1 in RGA-C", 20, rga_of_cifar()),
+            row("ResNet-20, RGA-SC, wider RGA-C", 20, rga_of_cifar()),
             row("ResNet-20, SE", 20, reduced),
             row("ResNet-20, CBAM", 20, cbam),
             row("ResNet-32", 32, paper=6.26),
