@@ -10,6 +10,9 @@
 //!     --weights osnet_x0_25_msmt17.pth --out unlabelled --resume
 //! ```
 //!
+//! For other settings, copy `recipe.json` of a round, change it, and give it as `--recipe` instead of
+//! `--architecture`.
+//!
 //! `--data` is a folder of images, or a dataset in a supported layout. The identities of a dataset are not
 //! used for training: they only tell how pure the clusters are. Its queries and gallery, if it has any, give
 //! the mAP before and after.
@@ -68,14 +71,20 @@ struct Arguments {
     #[arg(long)]
     data: Option<PathBuf>,
     /// The name of the network. Default: `osnet-x0.25`, or a small network for synthetic images.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "network")]
     architecture: Option<Architecture>,
     /// Published weights of the network, or of its backbone: `.pth` or safetensors. Default: random weights.
-    #[arg(long, requires = "architecture")]
+    #[arg(long, requires = "network")]
     weights: Option<PathBuf>,
-    /// The number of rounds. Default: 50, or 10 on synthetic images.
+    /// The recipe, a JSON file with the network. Default: that of cluster contrast.
+    #[arg(long, group = "network")]
+    recipe: Option<PathBuf>,
+    /// The number of rounds; overrides the recipe's. Default: 50, or 10 on synthetic images.
     #[arg(long)]
     rounds: Option<usize>,
+    /// The seed; overrides the recipe's.
+    #[arg(long)]
+    seed: Option<u64>,
     /// The largest distance between neighbours in a cluster, below 1. With a smaller one, clusters are
     /// smaller. Default: 0.6, or 0.5 on synthetic images.
     #[arg(long)]
@@ -84,6 +93,10 @@ struct Arguments {
     /// 12 on synthetic images.
     #[arg(long)]
     neighbours: Option<usize>,
+    /// The least number of images in the neighbourhood of an image from which a cluster grows, itself included.
+    /// Choose 2 if there are two images of each person. Default: 4, or 2 with `--smoke`.
+    #[arg(long)]
+    min_samples: Option<usize>,
     /// The folder for checkpoints and contact sheets. Default: `target/train_unlabelled`.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -259,11 +272,10 @@ fn clustering(arguments: &Arguments) -> ClusteringConfig {
     let averaged = config.k2.min(neighbours.div_ceil(4));
     let config = config.with_neighbours(neighbours, averaged);
     let config = config.with_epsilon(arguments.epsilon.unwrap_or(epsilon));
-    if arguments.smoke {
-        // A network that has hardly been trained finds only small clusters.
-        return config.with_min_samples(2);
-    }
-    config
+    // A network that has hardly been trained finds only small clusters.
+    let least = arguments.min_samples.or(arguments.smoke.then_some(2));
+    let least = least.unwrap_or(config.min_samples);
+    config.with_min_samples(least)
 }
 
 fn recipe(
@@ -275,11 +287,14 @@ fn recipe(
         None if arguments.data.is_some() => "osnet-x0.25".parse()?,
         None => small_network(if arguments.smoke { 4 } else { 16 })?,
     };
-    let mut recipe = recipes::cluster_contrast("unlabelled", InputSize::PERSON, network);
+    let mut recipe = match &arguments.recipe {
+        Some(file) => Recipe::load(file)?,
+        None => recipes::cluster_contrast("unlabelled", InputSize::PERSON, network),
+    };
     if !splits.has_cameras() {
         recipe.evaluation.protocol = Protocol::NoCameras;
     }
-    if arguments.data.is_none() {
+    if arguments.data.is_none() && arguments.recipe.is_none() {
         recipe.input = InputSize::new(64, 32);
         recipe.augmentation.pad_crop = None;
         (recipe.sampling.identities, recipe.sampling.images) = (8, 4);
@@ -289,9 +304,8 @@ fn recipe(
         (recipe.epochs, recipe.evaluate_every) = (2, 0);
         (recipe.sampling.identities, recipe.sampling.images) = (4, 4);
     }
-    if let Some(rounds) = arguments.rounds {
-        recipe.epochs = rounds;
-    }
+    recipe.epochs = arguments.rounds.unwrap_or(recipe.epochs);
+    recipe.seed = arguments.seed.map_or(recipe.seed, Seed::new);
     recipe.check()?;
     Ok(recipe)
 }

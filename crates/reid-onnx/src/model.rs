@@ -71,6 +71,8 @@ impl LowerModel for ArchitectureModel {
             Self::Fnc(model) => model.lower_model(scope, images),
             Self::OsNet(model) => model.lower_model(scope, images),
             Self::LightMbn(model) => model.lower_model(scope, images),
+            Self::OsNetBranched(model) => model.lower_model(scope, images),
+            Self::OsNetFnc(model) => model.lower_model(scope, images),
             Self::MobileNetV2(model) => model.lower_model(scope, images),
             Self::ResNet(model) => model.lower_model(scope, images),
             Self::DenseNet(model) => model.lower_model(scope, images),

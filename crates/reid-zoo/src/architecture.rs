@@ -21,10 +21,14 @@ use reid_nn::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::Value;
 
+use self::legacy::legacy_name;
 use crate::{
     Fnc, FncConfig, LightMbn, LightMbnConfig, Mgn, MgnConfig, MobileNetReid, MobileNetReidConfig,
-    NetworkConfig, OsNetReid, OsNetReidConfig, RgaConfig, RgaResNet50, weights::load_backbone,
+    NetworkConfig, OsNetBranched, OsNetBranchedConfig, OsNetFnc, OsNetFncConfig, OsNetReid,
+    OsNetReidConfig, RgaConfig, RgaResNet50, weights::load_backbone,
 };
+
+mod legacy;
 
 /// Squeeze-and-excitation inside the residual blocks of a network, or none.
 type Inside = Option<SqueezeExcitationConfig>;
@@ -231,6 +235,14 @@ architectures! {
     OsNet("osnet", OsNetReidConfig<AttentionConfig>, OsNetReid<Attention>),
     /// `LightMBN`: three branches of an `OSNet`, with any attention after its stages.
     LightMbn("light-mbn", LightMbnConfig<AttentionConfig>, LightMbn<Attention>),
+    /// The branches of [`Branched`](Self::Branched) on an `OSNet`, with any attention after its stages.
+    OsNetBranched(
+        "osnet-branched",
+        OsNetBranchedConfig<AttentionConfig>,
+        OsNetBranched<Attention>
+    ),
+    /// The branches of [`Fnc`](Self::Fnc) on an `OSNet`, with any attention after its stages.
+    OsNetFnc("osnet-fnc", OsNetFncConfig<AttentionConfig>, OsNetFnc<Attention>),
     /// A `MobileNetV2` with a pooled head, with any attention after its stages.
     MobileNetV2("mobilenet-v2", MobileNetReidConfig<AttentionConfig>, MobileNetReid<Attention>),
     /// A `ResNet` with a pooled head, for classification, with any attention after its stages.
@@ -312,6 +324,9 @@ impl Architecture {
             (Self::Rga(_), Built::Rga(model)) => load_backbone(&mut model.backbone, path),
             (Self::Branched(_), Built::Branched(model)) => load_backbone(&mut model.backbone, path),
             (Self::OsNet(_), Built::OsNet(model)) => load_backbone(&mut model.backbone, path),
+            (Self::OsNetBranched(_), Built::OsNetBranched(model)) => {
+                load_backbone(&mut model.backbone, path)
+            }
             (Self::MobileNetV2(_), Built::MobileNetV2(model)) => {
                 load_backbone(&mut model.backbone, path)
             }
@@ -320,6 +335,7 @@ impl Architecture {
             (Self::Mgn(config), Built::Mgn(model)) => load_whole!(config, model),
             (Self::Fnc(config), Built::Fnc(model)) => load_whole!(config, model),
             (Self::LightMbn(config), Built::LightMbn(model)) => load_whole!(config, model),
+            (Self::OsNetFnc(config), Built::OsNetFnc(model)) => load_whole!(config, model),
             _ => panic!(
                 "expected a model of the architecture {}, found another",
                 self.key()
@@ -349,27 +365,6 @@ impl Architecture {
             head: BnNeckConfig::new(),
         })
     }
-}
-
-/// The architecture of a network of version 0.1, recognised by its fields; `None` for other networks.
-fn legacy_name(network: &Value) -> Option<&'static str> {
-    let field = |name: &str| network.get(name);
-    let (backbone, head, branches) = (field("backbone"), field("head"), field("branches"));
-    match (backbone, head, branches) {
-        (Some(_), Some(head), None) if head.get("branches").is_some() => Some("branched"),
-        (Some(backbone), Some(_), None) if has_a_tuple(backbone) => Some("rga"),
-        (Some(_), Some(_), None) => Some("baseline"),
-        (None, None, Some(Value::Array(_))) => Some("mgn"),
-        (None, None, Some(_)) => Some("fnc"),
-        _ => None,
-    }
-}
-
-/// Whether the attention after the first listed stage is a tuple of blocks, as in recipes with RGA-SC.
-fn has_a_tuple(backbone: &Value) -> bool {
-    let after = backbone.get("after").and_then(Value::as_array);
-    let block = after.and_then(|after| after.first()?.get("block"));
-    block.is_some_and(Value::is_array)
 }
 
 /// The field of an object that has exactly one; `None` for other objects.

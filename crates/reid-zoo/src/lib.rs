@@ -10,6 +10,7 @@
 //! | [`Mgn`] | three branches that embed the whole feature map and stripes of it (Wang et al.) |
 //! | [`LightMbn`] | an omni-scale network of three branches, in 9 million parameters (Herzog et al.) |
 //! | [`OsNetReid`] | an omni-scale network, x0.25 to x1.0, IBN and AIN (Zhou et al.) |
+//! | [`OsNetBranched`], [`OsNetFnc`] | the branches of `ProgressiveCutMix`, `BatchDropBlock` and `Fnc` on an `OSNet` |
 //! | [`MobileNetReid`] | a `MobileNetV2`, x1.0 and x1.4 (Sandler et al.) |
 //! | [`Architecture::cifar_resnet`], [`Architecture::densenet`] | classifiers of small images (He et al.; Huang et al.) |
 //! | [`Architecture`] | one of these networks, selected at run time |
@@ -60,6 +61,7 @@ mod mobile_net;
 mod named;
 mod network;
 mod osnet;
+mod osnet_fnc;
 mod progressive;
 pub mod recipes;
 pub mod rga;
@@ -78,6 +80,7 @@ pub use mgn::{Mgn, MgnConfig};
 pub use mobile_net::{MobileNetReid, MobileNetReidConfig};
 pub use named::UnknownNetwork;
 pub use network::NetworkConfig;
-pub use osnet::{OsNetReid, OsNetReidConfig};
+pub use osnet::{OsNetBranched, OsNetBranchedConfig, OsNetReid, OsNetReidConfig};
+pub use osnet_fnc::{OsNetFnc, OsNetFncBranch, OsNetFncBranchConfig, OsNetFncConfig};
 pub use progressive::{BatchDropBlock, BranchedConfig, ProgressiveCutMix};
 pub use rga::{RgaConfig, RgaResNet50};

@@ -5,7 +5,7 @@ use reid_nn::{
     ReidModel,
     backbone::{OsNet, OsNetConfig},
     block::Identity,
-    head::{LinearBnReluHead, LinearBnReluHeadConfig},
+    head::{BranchedHead, BranchedHeadConfig, LinearBnReluHead, LinearBnReluHeadConfig},
 };
 
 use crate::NetworkConfig;
@@ -42,6 +42,30 @@ pub type OsNetReidConfig<A = ()> = NetworkConfig<OsNetConfig<A>, LinearBnReluHea
 /// assert_eq!(model.embed(Tensor::ones([2, 3, 64, 32], &device)).dims(), [2, 512]);
 /// ```
 pub type OsNetReid<A = Identity> = ReidModel<OsNet<A>, LinearBnReluHead>;
+
+/// Configuration of [`OsNetBranched`].
+///
+/// ```
+/// use reid_core::InputSize;
+/// use reid_nn::{Network, backbone::OsNetConfig, cut_mix::{CutMix, Patches}};
+/// use reid_nn::head::{AugmentConfig, BranchConfig, BranchedHeadConfig, CamSource};
+/// use reid_zoo::OsNetBranchedConfig;
+///
+/// let mix = CutMix::new().with_patches(Patches { height: 2, width: 1 });
+/// let augment = AugmentConfig::CutMix { mix, cam_source: CamSource::ClosedForm };
+/// let branch = BranchConfig { dimensions: 1024, augment };
+/// let network = OsNetBranchedConfig {
+///     backbone: OsNetConfig::x0_25(),
+///     head: BranchedHeadConfig::new().with_branches(vec![branch]),
+/// };
+/// assert_eq!(network.output(InputSize::new(128, 128), 751).embedding, 512 + 1024);
+/// ```
+pub type OsNetBranchedConfig<A = ()> = NetworkConfig<OsNetConfig<A>, BranchedHeadConfig>;
+
+/// An `OSNet` with a global branch and further branches, whose features are augmented in training: progressive
+/// feature `CutMix` and Batch `DropBlock`. The branches are those of
+/// [`ProgressiveCutMix`](crate::ProgressiveCutMix).
+pub type OsNetBranched<A = Identity> = ReidModel<OsNet<A>, BranchedHead>;
 
 impl<A> OsNetReidConfig<A> {
     /// The published network with this backbone: average pooling and 512 dimensions.

@@ -9,9 +9,12 @@ use reid_nn::{
     BlockConfig, Init, Network,
     attention::{AttentionConfig, FncChannelConfig},
     backbone::{LateStages, OsNetConfig, ResNetConfig, SplitPoint},
-    head::ReducedBnNeckConfig,
+    head::{BranchedHeadConfig, ReducedBnNeckConfig},
 };
-use reid_zoo::{Architecture, ArchitectureModel, FncConfig, LightMbnConfig, MgnConfig, weights};
+use reid_zoo::{
+    Architecture, ArchitectureModel, FncConfig, LightMbnConfig, MgnConfig, OsNetBranchedConfig,
+    OsNetFncConfig, weights,
+};
 use tempfile::tempdir;
 
 const SIZE: InputSize = InputSize {
@@ -203,6 +206,56 @@ fn an_architecture_loads_a_whole_backbone() {
         &late_stages,
         &[&global.block.0, &part.block, &channel.block],
     );
+}
+
+/// The same for the branches of other papers on an `OSNet`.
+#[test]
+fn branches_on_an_osnet_load_a_whole_backbone() {
+    let (folder, device) = (tempdir().expect("a folder"), Device::default().autodiff());
+    let path = folder.path().join("backbone.safetensors");
+    let init = |seed| Init::new(Seed::new(seed), &device);
+    let osnet = OsNetConfig::x0_25().with_channels([4, 8, 12, 16]);
+    let osnet = osnet.after(&[], AttentionConfig::Chain(Vec::new()));
+    let whole = osnet.init(SIZE.rgb(), &init(3));
+    weights::save(&whole, &path).expect("saved");
+    let load = |network: &Architecture| {
+        let mut model = network.init(SIZE, 3, &init(1));
+        let loaded = network.load_backbone(&mut model, &path, SIZE, &init(2));
+        loaded.unwrap_or_else(|error| panic!("{error}"));
+        model
+    };
+
+    let branched = OsNetBranchedConfig {
+        backbone: osnet.clone(),
+        head: BranchedHeadConfig::new().with_global(6),
+    };
+    let ArchitectureModel::OsNetBranched(model) = load(&branched.into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&whole).values);
+
+    let mut config = OsNetFncConfig::from_network(osnet);
+    config.branches = fnc().branches;
+    let (early_stages, late_stages) = whole.clone().split(config.split.expect("separate"));
+    let ArchitectureModel::OsNetFnc(model) = load(&config.clone().into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&early_stages).values);
+    let (spatial, channel) = &model.head.branches;
+    let copies = [&spatial.block.0, &channel.block.0];
+    assert_copies(
+        &late_stages,
+        &copies.map(|copy| copy.as_ref().expect("separate")),
+    );
+
+    config.split = None;
+    let ArchitectureModel::OsNetFnc(model) = load(&config.into()) else {
+        panic!("another architecture");
+    };
+    let found = parameters(&model.backbone).values;
+    assert_eq!(found, parameters(&whole).values);
 }
 
 #[test]

@@ -27,13 +27,13 @@ use reid_nn::{
         DenseNetConfig, Dilation, FirstDilation, Ibn, MaxPool, MobileNetV2Config, OsNetConfig,
         ResNetConfig, Shortcut, Stem,
     },
-    head::{BnNeckConfig, FncBranches, NeckFeature, PooledHeadConfig},
+    head::{BnNeckConfig, BranchedHeadConfig, FncBranches, NeckFeature, PooledHeadConfig},
     pool::PoolConfig,
 };
 use reid_onnx::{ExportConfig, LowerModel, to_onnx};
 use reid_zoo::{
     Architecture, BranchedConfig, FncConfig, LightMbnConfig, MgnConfig, MobileNetReidConfig,
-    NetworkConfig, OsNetReidConfig, RgaConfig,
+    NetworkConfig, OsNetBranchedConfig, OsNetFncConfig, OsNetReidConfig, RgaConfig,
 };
 
 const SIZE: InputSize = InputSize::new(64, 32);
@@ -231,10 +231,31 @@ fn networks_with_branches() {
         &MgnConfig::from_network(backbone()),
         InputSize::new(96, 32),
     );
-    let network = OsNetConfig::x0_25().with_channels([16, 32, 48, 64]);
-    let mut network = LightMbnConfig::from_network(network);
+    let osnet = OsNetConfig::x0_25().with_channels([16, 32, 48, 64]);
+    let mut network = LightMbnConfig::from_network(osnet.clone());
     network.branches.dimensions = 24;
     compare("LightMBN", &network, InputSize::new(64, 40));
+    let attention = AttentionConfig::Chain(Vec::new());
+    let mut network = OsNetFncConfig::from_network(osnet.after(&[], attention));
+    network.branches = network
+        .branches
+        .with_channel(FncChannelConfig::new().with_hidden(32));
+    compare(
+        "FNC on an OSNet",
+        &Architecture::from(network.clone()),
+        SIZE,
+    );
+    network.split = None;
+    compare(
+        "FNC on an OSNet, shared",
+        &Architecture::from(network.clone()),
+        SIZE,
+    );
+    let network = OsNetBranchedConfig {
+        backbone: network.network,
+        head: BranchedHeadConfig::batch_drop_block(1),
+    };
+    compare("DropBlock on an OSNet", &Architecture::from(network), SIZE);
     for (name, mut network) in [
         ("G", BranchedConfig::global()),
         ("CutMix", BranchedConfig::progressive_cut_mix(2)),

@@ -96,7 +96,7 @@ mod tests {
             let found = Rows::default().gathered(&own, &ranks);
             found.err().map(|error| error.to_string())
         });
-        let expected = "rank 1 has other images to embed than rank 0";
+        let expected = "rank 1 differs from rank 0 in its images to embed";
         assert!(
             errors
                 .iter()
