@@ -232,7 +232,8 @@ mod tests {
     /// Separate branches have the late stages twice.
     #[test]
     fn separate_branches_have_their_own_late_stages() {
-        let init = Init::empty(&Device::default());
+        let device = Device::default();
+        let init = Init::empty(&device);
         let separate = config();
         let shared = OsNetFncConfig {
             split: None,
