@@ -36,6 +36,9 @@ use reid_core::{Communicator, RankError};
 
 use split::{CHUNK, parts};
 
+/// A callback with the number of a rank and the reason of its failure.
+type Report = Box<dyn Fn(usize, &str) + Send + Sync>;
+
 /// A rank of MPI: one process among those that `mpirun` has started.
 ///
 /// If a rank [fails](Communicator::fail) or is dropped before [`finish`](Self::finish), MPI ends the processes of all
@@ -47,7 +50,7 @@ pub struct Mpi {
     size: usize,
     /// `None` after the end.
     universe: Mutex<Option<Universe>>,
-    report: Box<dyn Fn(usize, &str) + Send + Sync>,
+    report: Report,
 }
 
 impl Mpi {
