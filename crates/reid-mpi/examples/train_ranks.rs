@@ -2,11 +2,14 @@
 //!
 //! ```sh
 //! cd crates/reid-mpi && cargo build --release --examples
-//! RAYON_NUM_THREADS=1 mpirun -np 2 target/release/examples/train_ranks --out run
-//! RAYON_NUM_THREADS=1 mpirun -np 4 target/release/examples/train_ranks --data DIR --out run --resume
+//! RAYON_NUM_THREADS=1 mpirun -np 2 target/release/examples/train_ranks \
+//!     --recipe ../../examples/recipes/small_objects.json --out run
+//! RAYON_NUM_THREADS=1 mpirun -np 4 target/release/examples/train_ranks \
+//!     --recipe ../../examples/recipes/small_objects.json --out run --resume
+//! mpirun -np 8 --hostfile hosts target/release/examples/train_ranks --data DIR --out DIR/run
 //! ```
 //!
-//! Without `--data`, it trains on synthetic people. The number of ranks must divide the number of identities of a
+//! Without `--data`, it trains on synthetic people. Without `--recipe`, it uses the published recipe, which needs GPUs. The number of ranks must divide the number of identities of a
 //! batch. With the default settings a run may resume with another number of ranks.
 
 use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};

@@ -11,7 +11,8 @@
 //!   are never built.
 //! - `tile` multiplies in registers: 6 output channels by 4 vectors of positions with AVX-512. Weights are
 //!   read in place, six rows at a time.
-//! - `sweep` divides images, groups and output channels among the threads.
+//! - `sweep` divides images, groups, rows and output channels among the threads.
+//! - `pointwise`, `omni_scale` and `inverted_residual` compute blocks of small networks with these tiles.
 //!
 //! Sums are scaled, biased and passed through a ReLU when they are written ([`ConvEpilogue`]). A batch
 //! normalisation in evaluation mode therefore costs nothing, whether or not it is folded into the weights.

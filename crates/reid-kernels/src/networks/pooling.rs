@@ -3,11 +3,12 @@
 //! A row of the feature map is split by *phase*, its column modulo the stride. The values that one column
 //! of the windows reads are then contiguous, and all windows of a row are compared at once.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::convolution::area;
 use crate::memory::zeros;
 
 /// A max pooling of given sizes, without dilation.
@@ -118,12 +119,7 @@ impl Pooling {
 
     /// The number of feature maps of `size` positions.
     fn maps(&self, values: &[f32], size: usize) -> usize {
-        let count = values.len();
-        assert!(
-            size > 0 && count.is_multiple_of(size),
-            "{count} values, expected whole feature maps of {size} values for {self:?}"
-        );
-        count / size
+        maps(values, size, self)
     }
 
     /// A buffer for a row that is split by phase.
@@ -197,8 +193,17 @@ impl Pooling {
     }
 }
 
-fn area([height, width]: [usize; 2]) -> usize {
-    height * width
+/// The number of feature maps of `size` positions.
+///
+/// # Panics
+/// If there are other values than those of whole feature maps; the message names the pooling.
+pub(crate) fn maps(values: &[f32], size: usize, pooling: impl fmt::Debug) -> usize {
+    let count = values.len();
+    assert!(
+        size > 0 && count.is_multiple_of(size),
+        "{count} values, expected whole feature maps of {size} values for {pooling:?}"
+    );
+    count / size
 }
 
 /// Whether a value replaces the maximum so far: it is larger, or it is the first NaN.

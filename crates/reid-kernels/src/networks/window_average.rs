@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::convolution::area;
+use super::{convolution::area, pooling::maps};
 use crate::memory::zeros;
 
 /// An average pooling whose stride is the size of its windows. Rows and columns after the last whole window are
@@ -43,7 +43,7 @@ impl WindowAverage {
     #[must_use]
     pub fn forward(&self, input: &[f32]) -> Vec<f32> {
         let (map, pooled) = (area(self.input), area(self.output()));
-        let mut output = zeros(self.maps(input, map) * pooled);
+        let mut output = zeros(maps(input, map, self) * pooled);
         self.each(&mut output, pooled, (input, map), |input, output| Forward {
             pooling: *self,
             input,
@@ -59,7 +59,7 @@ impl WindowAverage {
     #[must_use]
     pub fn gradient(&self, gradient: &[f32]) -> Vec<f32> {
         let (map, pooled) = (area(self.input), area(self.output()));
-        let mut result = zeros(self.maps(gradient, pooled) * map);
+        let mut result = zeros(maps(gradient, pooled, self) * map);
         self.each(&mut result, map, (gradient, pooled), |gradient, result| {
             Backward {
                 pooling: *self,
@@ -82,26 +82,17 @@ impl WindowAverage {
         const FEW: usize = 1 << 16;
         let arch = Arch::new();
         if results.len().max(source.len()) <= FEW {
-            let maps = results
+            let pairs = results
                 .chunks_exact_mut(size)
                 .zip(source.chunks_exact(from));
-            return maps.for_each(|(result, map)| arch.dispatch(pass(map, result)));
+            return pairs.for_each(|(result, map)| arch.dispatch(pass(map, result)));
         }
-        let maps = results
+        let pairs = results
             .par_chunks_exact_mut(size)
             .zip(source.par_chunks_exact(from));
-        maps.with_min_len(FEW.div_ceil(2 * area(self.input)))
+        pairs
+            .with_min_len(FEW.div_ceil(2 * area(self.input)))
             .for_each(|(result, map)| arch.dispatch(pass(map, result)));
-    }
-
-    /// The number of feature maps of `size` positions.
-    fn maps(&self, values: &[f32], size: usize) -> usize {
-        let count = values.len();
-        assert!(
-            size > 0 && count.is_multiple_of(size),
-            "{count} values, expected whole feature maps of {size} values for {self:?}"
-        );
-        count / size
     }
 
     /// One divided by the number of positions of a window.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Replaces the epoch of each event by the round.
-pub(super) struct Relay<'a> {
+pub(super) struct RoundEvents<'a> {
     pub(super) observer: &'a mut dyn Observer,
     /// The round, counted from 0.
     pub(super) round: usize,
@@ -21,7 +21,7 @@ pub(super) struct Relay<'a> {
     pub(super) per_step: Duration,
 }
 
-impl Observer for Relay<'_> {
+impl Observer for RoundEvents<'_> {
     fn observe(&mut self, event: &Event<'_>) {
         let (round, rounds) = (self.round, self.rounds);
         match *event {
@@ -56,7 +56,7 @@ impl Observer for Relay<'_> {
     }
 }
 
-impl Relay<'_> {
+impl RoundEvents<'_> {
     fn step(&mut self, step: &StepReport) {
         let small = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
         // The last step of a round does not know the time of a step.
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_step_has_the_number_of_its_round_and_the_time_of_later_rounds() {
         let mut steps = Steps::default();
-        let mut relay = Relay {
+        let mut events = RoundEvents {
             observer: &mut steps,
             round: 1,
             rounds: 4,
@@ -102,7 +102,7 @@ mod tests {
             per_step: Duration::ZERO,
         };
         for (step, seconds) in [(4, 12), (10, 0)] {
-            relay.observe(&Event::Step(&StepReport {
+            events.observe(&Event::Step(&StepReport {
                 epoch: 1,
                 epochs: 1,
                 step,

@@ -11,7 +11,7 @@ use reid_nn::{
 };
 
 use super::{
-    ClusterSummary, RoundSummary, UnlabelledTrainer, events::Relay, labelled, record,
+    ClusterSummary, RoundSummary, UnlabelledTrainer, events::RoundEvents, labelled, record,
     schedule::RoundSchedule, transfer::transfer,
 };
 use crate::{
@@ -78,7 +78,9 @@ impl<N: Network> UnlabelledTrainer<'_, N> {
         if let Some(before) = round.checked_sub(1) {
             trainer = trainer.with_optimizers_of(&self.checkpoint_of(before)?)?;
         }
-        let outcome = trainer.resume()?.run(&mut self.relay(observer, is_first))?;
+        let outcome = trainer
+            .resume()?
+            .run(&mut self.events(observer, is_first))?;
         let mut history = outcome.history;
         let training = history.pop().filter(|_| !outcome.interrupted);
         let summary = training.map(|mut training| {
@@ -159,10 +161,10 @@ impl<N: Network> UnlabelledTrainer<'_, N> {
         done == self.recipe.epochs || every > 0 && done.is_multiple_of(every)
     }
 
-    fn relay<'o>(&self, observer: &'o mut dyn Observer, is_first: bool) -> Relay<'o> {
+    fn events<'o>(&self, observer: &'o mut dyn Observer, is_first: bool) -> RoundEvents<'o> {
         let scores = self.record.rounds.iter();
         let scores = scores.filter_map(|round| round.training.scores);
-        Relay {
+        RoundEvents {
             observer,
             round: self.record.rounds.len(),
             rounds: self.recipe.epochs,
