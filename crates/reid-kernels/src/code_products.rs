@@ -127,34 +127,65 @@ pub fn encode(vector: &[f32], codes: &mut [i8]) -> Encoded {
     )
 }
 
+/// The number of values that are encoded together.
+const LANES: usize = 16;
+
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "codes are at most 127")]
 fn encode_all(vector: &[f32], codes: &mut [i8]) -> Encoded {
-    const LANES: usize = 16;
+    let (blocks, rest) = vector.as_chunks::<LANES>();
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
     let mut largest = [0.0_f32; LANES];
-    for values in vector.chunks(LANES) {
+    for values in blocks.iter().chain([&last]) {
         for (largest, value) in largest.iter_mut().zip(values) {
             *largest = largest.max(value.abs());
         }
     }
     let largest = largest.into_iter().fold(0.0, f32::max);
     let step = largest / 127.0;
-    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-    let (mut squares, mut errors) = ([0.0_f64; LANES], [0.0_f64; LANES]);
-    for (values, codes) in vector.chunks(LANES).zip(codes.chunks_mut(LANES)) {
-        for (lane, (value, code)) in values.iter().zip(codes).enumerate() {
-            let rounded = (value * inverse).round_ties_even().clamp(-127.0, 127.0);
-            *code = rounded as i8;
-            let (value, rounded) = (f64::from(*value), f64::from(rounded));
-            let off = value - f64::from(step) * rounded;
-            squares[lane] += value * value;
-            errors[lane] += off * off;
-        }
+    let mut sums = Sums {
+        step,
+        inverse: if step > 0.0 { 1.0 / step } else { 0.0 },
+        squares: [0.0; LANES],
+        errors: [0.0; LANES],
+    };
+    let (whole, rest_of_codes) = codes.as_chunks_mut::<LANES>();
+    for (values, codes) in blocks.iter().zip(whole) {
+        *codes = sums.encode(values);
     }
+    let last = sums.encode(&last);
+    rest_of_codes.copy_from_slice(&last[..rest_of_codes.len()]);
     Encoded {
         step,
-        square: squares.iter().sum(),
-        error: errors.iter().sum(),
+        square: sums.squares.iter().sum(),
+        error: sums.errors.iter().sum(),
+    }
+}
+
+/// The sums of [`Encoded`], in lanes, while a vector is encoded.
+struct Sums {
+    step: f32,
+    inverse: f32,
+    squares: [f64; LANES],
+    errors: [f64; LANES],
+}
+
+impl Sums {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "codes are at most 127")]
+    fn encode(&mut self, values: &[f32; LANES]) -> [i8; LANES] {
+        let mut codes = [0; LANES];
+        for lane in 0..LANES {
+            let value = values[lane];
+            let rounded = (value * self.inverse)
+                .round_ties_even()
+                .clamp(-127.0, 127.0);
+            codes[lane] = rounded as i8;
+            let off = f64::from(value) - f64::from(self.step) * f64::from(rounded);
+            self.squares[lane] += f64::from(value) * f64::from(value);
+            self.errors[lane] += off * off;
+        }
+        codes
     }
 }
 

@@ -140,7 +140,7 @@ impl<'a> Side<'a> {
         reason = "becomes infinite if too large"
     )]
     pub(crate) fn squared_to_one(&self, row: usize, other: &Self, column: usize) -> f32 {
-        let product = product(self.vector(row), other.vector(column));
+        let product = product(self.vector(row), other.vector(column)) as f32;
         let (own, of_other) = (self.scales[row], other.scales[column]);
         let remainder = match self.metric {
             Metric::Cosine => cosine(own, of_other, product),
@@ -311,12 +311,8 @@ impl Side<'static> {
     }
 }
 
-/// The dot product of two vectors, summed in `f64` in several lanes so that it vectorises.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "becomes infinite if too large"
-)]
-fn product(one: &[f32], other: &[f32]) -> f32 {
+/// The dot product of two vectors, summed in several lanes so that it vectorises.
+fn product(one: &[f32], other: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut sums = [0.0_f64; LANES];
     let (one, rest_of_one) = one.as_chunks::<LANES>();
@@ -328,7 +324,7 @@ fn product(one: &[f32], other: &[f32]) -> f32 {
     }
     let rest = rest_of_one.iter().zip(rest_of_other);
     let rest: f64 = rest.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    (sums.iter().sum::<f64>() + rest) as f32
+    sums.iter().sum::<f64>() + rest
 }
 
 /// `Σᵢ (a·oneᵢ - b·otherᵢ)²` for two vectors and their scales, summed in several lanes so that it vectorises.
@@ -374,7 +370,7 @@ fn squared_euclidean(one: f64, other: f64, product: f32) -> Remainder {
 
 /// The scale of a vector: see [`Side::scale`].
 fn scale(row: &[f32], metric: Metric) -> f64 {
-    let squared: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+    let squared = product(row, row);
     match metric {
         Metric::Euclidean => squared,
         Metric::Cosine if squared > 0.0 => 1.0 / squared.sqrt(),

@@ -150,6 +150,18 @@ impl Correlation<'_, '_> {
         Arch::new().dispatch(self);
     }
 
+    /// The positions of the window to compute.
+    fn span(&self) -> Range<usize> {
+        let window = self.window;
+        match &self.rows {
+            Some(rows) => {
+                let [begin, last] = [rows.start, rows.end - 1].map(|row| row * window.pitch());
+                begin..last + window.grid[1]
+            }
+            None => 0..window.span(self.maps.len()),
+        }
+    }
+
     #[inline(always)]
     fn blocks<S: Simd, const A: usize>(mut self, simd: S) {
         let width = A * S::F32_LANES;
@@ -163,13 +175,7 @@ impl Correlation<'_, '_> {
         let shifts = layout.shifts(window, per_chunk);
         let mut memory = std::mem::take(self.memory);
         let (copy, sums) = memory.slices(layout.size(per_chunk), results * BLOCK);
-        let span = match &self.rows {
-            Some(rows) => {
-                let [begin, last] = [rows.start, rows.end - 1].map(|row| row * window.pitch());
-                begin..last + window.grid[1]
-            }
-            None => 0..window.span(self.maps.len()),
-        };
+        let span = self.span();
         for from in span.clone().step_by(BLOCK) {
             let to = (from + BLOCK).min(span.end);
             let tiles = (to - from).div_ceil(width);
@@ -332,7 +338,8 @@ impl WithSimd for Correlation<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match tile::across(S::REGISTER_COUNT) {
-            4 => self.blocks::<S, 4>(simd),
+            // Half as wide if one tile is then enough.
+            4 if self.span().len() > 2 * S::F32_LANES => self.blocks::<S, 4>(simd),
             _ => self.blocks::<S, 2>(simd),
         }
     }

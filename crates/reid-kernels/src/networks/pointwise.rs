@@ -49,10 +49,26 @@ pub(crate) struct Pointwise<'a> {
 
 impl Pointwise<'_> {
     /// Computes the sums of every channel and tile of positions. The last tile may reach beyond the positions.
+    /// Tiles are half as wide if one of them is enough.
     ///
     /// `shifts` has the start of each channel in `features`.
     #[inline(always)]
     pub(crate) fn each<S: Simd, const A: usize>(
+        &self,
+        simd: S,
+        features: &[f32],
+        shifts: &[usize],
+        to: &mut (impl Write<S, A> + Write<S, 2>),
+    ) {
+        if self.positions <= 2 * S::F32_LANES {
+            self.tiles::<S, 2>(simd, features, shifts, to);
+        } else {
+            self.tiles::<S, A>(simd, features, shifts, to);
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<S: Simd, const A: usize>(
         &self,
         simd: S,
         features: &[f32],
