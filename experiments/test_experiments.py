@@ -55,6 +55,22 @@ class Recipes(unittest.TestCase):
             for nodes in (positions, channels):
                 self.assertGreaterEqual((1 + nodes // 4) // 4, 4)
 
+    def test_gates_near_1_differ_in_nothing_else(self):
+        near = {"initial_gate": 0.95}
+        self.assertEqual(recipes.near_1(recipes.SE), {"squeeze-excitation": {"reduction": 16, **near}})
+        for name, of in (
+            ("SE, near 1", "SE"),
+            ("CBAM, near 1", "CBAM"),
+            ("RGA-SC, near 1", "RGA-SC"),
+            ("+SAB, near 1", "+SAB"),
+            ("FNC, separate, SAB near 1", "FNC, separate"),
+        ):
+            rows = {row.name: json.dumps(row.recipe) for key in ("attention", "fnc") for row in STUDY[key].rows}
+            text = ', "initial_gate": 0.95'
+            gates = {"CBAM": 2, "RGA-SC": 2}.get(of, 1) * (1 if "FNC" in of or "SAB" in of else 4)
+            self.assertEqual(rows[name].count(text), gates)
+            self.assertEqual(rows[name].replace(text, ""), rows[of])
+
     def test_rows_differ_and_names_are_unique(self):
         for each in STUDIES:
             names = [(row.backbone, row.name) for row in each.rows]
