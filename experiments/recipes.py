@@ -103,6 +103,17 @@ CBAM = {
         {"cbam-spatial": {"kernel": 7, "normalised": True}},
     ]
 }
+#: The gate that a new block starts with, so that it hardly changes the features of a pretrained network.
+NEAR_1 = 0.95
+
+
+def near_1(block):
+    """Attention, or a chain of it, whose gates start near 1."""
+    if "chain" in block:
+        return {"chain": [near_1(each) for each in block["chain"]]}
+    return {name: {**settings, "initial_gate": NEAR_1} for name, settings in block.items()}
+
+
 NON_LOCAL = {"non-local": {"reduction": 2, "similarity": "embedded-gaussian"}}
 
 
@@ -138,15 +149,16 @@ def branched(*branches):
     return {"osnet-branched": {"backbone": osnet_backbone(), "head": {"global": 512, "branches": list(branches)}}}
 
 
-def fnc(separate, combine):
-    """FNC on OSNet x0.25. Each branch has its own stages from block 1 of stage 3 on, or all stages are shared."""
+def fnc(separate, combine, **spatial):
+    """FNC on OSNet x0.25. Each branch has its own stages from block 1 of stage 3 on, or all stages are shared. The
+    spatial attention has further settings."""
     neck = {"pool": "average", "embedding": "after"}
     return {
         "osnet-fnc": {
             "network": osnet_backbone(),
             "split": {"stage": 3, "block": 1} if separate else None,
             "branches": {
-                "spatial": fnc_spatial(combine),
+                "spatial": {**fnc_spatial(combine), **spatial},
                 "spatial_neck": {"dimensions": 1024, **neck},
                 "channel": fnc_channel(combine),
                 "channel_neck": {"dimensions": 512, **neck},

@@ -129,15 +129,19 @@ def attention():
         "OSNet x0.25, from weights of MSMT17. With the paper's ratios of 8, the hidden layer of RGA-S would have one "
         "unit on the 8 x 8 positions of the last stages. With ratios of 4, the hidden layers have 64, 16, 4 and 4 "
         "units in RGA-S, and 4, 6, 8 and 8 in RGA-C. Squeeze-and-excitation and CBAM have a reduction of 16: 4 to 8 "
-        "hidden units. Non-local blocks start as the identity, all other attention as factors around a half.",
+        "hidden units. Non-local blocks start as the identity, all other attention as factors around a half, or around "
+        f"{make.NEAR_1} in the rows near 1.",
         (
             after("baseline", None, paper=69.0),
             after("SE", make.SE, paper=71.9),
+            after("SE, near 1", make.near_1(make.SE)),
             after("CBAM", make.CBAM, paper=73.0),
+            after("CBAM, near 1", make.near_1(make.CBAM)),
             after("non-local", make.NON_LOCAL, paper=72.6),
             after("RGA-S", make.rga_spatial(4), paper=74.7),
             after("RGA-C", make.rga_channel(4), paper=74.9),
             after("RGA-SC", make.rga(4), paper=76.5),
+            after("RGA-SC, near 1", make.near_1(make.rga(4))),
             after("RGA-SC, ratios of 8", make.rga(8)),
             after("RGA-SC, last stage only", make.rga(4), (4,)),
         ),
@@ -195,7 +199,8 @@ def fnc():
         "FNC on OSNet x0.25, from weights of MSMT17. The baseline and the rows with one attention block, after the "
         "last stage, have OSNet's head of 512 dimensions. FNC has two branches of 1024 and 512 dimensions. Separate "
         "branches have their own blocks from the second block of stage 3 on. The channel attention has 64 hidden "
-        "channels in 4 groups, half as many as the features, as in the paper.",
+        "channels in 4 groups, half as many as the features, as in the paper. In the rows near 1, the factors of SAB "
+        f"start around {make.NEAR_1} instead of a half; those of CAB cannot, because no bias comes last in it.",
         (
             trained("baseline", make.osnet(), paper=61.8),
             after("+CAB", channel, "multiply", paper=66.0),
@@ -203,6 +208,8 @@ def fnc():
             trained("FNC, shared", make.fnc(False, "multiply"), paper=68.5),
             trained("FNC, separate", make.fnc(True, "multiply"), paper=70.8),
             trained("FNC, separate, added", make.fnc(True, "add"), paper=67.1),
+            trained("+SAB, near 1", make.osnet([(4, make.near_1(spatial("multiply")))])),
+            trained("FNC, separate, SAB near 1", make.fnc(True, "multiply", initial_gate=make.NEAR_1)),
             after("+CAB, added", channel, "add"),
             after("+SAB, added", spatial, "add"),
         ),

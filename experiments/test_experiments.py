@@ -55,6 +55,21 @@ class Recipes(unittest.TestCase):
             for nodes in (positions, channels):
                 self.assertGreaterEqual((1 + nodes // 4) // 4, 4)
 
+    def test_gates_near_1_differ_in_nothing_else(self):
+        near = {"initial_gate": 0.95}
+        self.assertEqual(recipes.near_1(recipes.SE), {"squeeze-excitation": {"reduction": 16, **near}})
+        rows = {row.name: json.dumps(row.recipe) for key in ("attention", "fnc") for row in STUDY[key].rows}
+        for name, of, gates in (
+            ("SE, near 1", "SE", 4),
+            ("CBAM, near 1", "CBAM", 8),
+            ("RGA-SC, near 1", "RGA-SC", 8),
+            ("+SAB, near 1", "+SAB", 1),
+            ("FNC, separate, SAB near 1", "FNC, separate", 1),
+        ):
+            text = ', "initial_gate": 0.95'
+            self.assertEqual(rows[name].count(text), gates)
+            self.assertEqual(rows[name].replace(text, ""), rows[of])
+
     def test_rows_differ_and_names_are_unique(self):
         for each in STUDIES:
             names = [(row.backbone, row.name) for row in each.rows]

@@ -772,6 +772,11 @@ fn attention(device: &Device) {
     let rga = (RgaSpatialConfig::new(), RgaChannelConfig::new());
     block("relation-aware", &rga, INPUT, device);
     let (spatial, channel) = rga;
+    let near = (
+        SqueezeExcitationConfig::new().with_initial_gate(0.95),
+        spatial.clone().with_initial_gate(0.95),
+    );
+    block("gates that start near 1", &near, INPUT, device);
     let resized = ResizedConfig::new([2, 2], spatial);
     let sampled = resized.clone().with_pooling(FixedSize::RoiAlign);
     block("sampled to a fixed size", &sampled, INPUT, device);

@@ -17,7 +17,10 @@ use reid::{
         sampler::Sampler,
         transform::{Picture, Transform},
     },
-    nn::{TrainingStep, attention::SqueezeExcitationConfig},
+    nn::{
+        TrainingStep,
+        attention::{AttentionConfig, SqueezeExcitationConfig},
+    },
     prelude::*,
     train::ReidLearner,
     zoo::{
@@ -125,7 +128,7 @@ mod networks {
     use super::*;
 
     pub(super) fn attentive() -> Value {
-        let rga = || json!({ "s1": 8, "s2": 8, "terms": "both" });
+        let rga = || json!({ "s1": 8, "s2": 8, "terms": "both", "initial_gate": 0.95 });
         json!({
             "backbone": resnet("bottleneck", &Value::Null, &json!([rga(), rga()]), &[4]),
             "head": { "pool": { "generalised-mean": { "exponent": 3.0 } }, "embedding": "after" }
@@ -155,7 +158,7 @@ mod networks {
             "network": resnet("basic", &json!({ "reduction": 4 }), &Value::Null, &[]),
             "split": { "stage": 3, "block": 1 },
             "branches": {
-                "spatial": { "reduction": 2, "combine": "multiply" },
+                "spatial": { "reduction": 2, "combine": "multiply", "initial_gate": 0.95 },
                 "spatial_neck": neck(),
                 "channel": {
                     "hidden": 8, "groups": 4, "squeeze": { "reduction": 4 }, "gate": "map", "combine": "add"
@@ -177,7 +180,7 @@ mod networks {
         json!({
             "backbone": {
                 "channels": [2, 4, 4, 8], "blocks": [["none"], ["sum"], ["residual"]], "instance_stem": true,
-                "stem": "small", "after": [{ "stage": 2, "block": { "reduction": 4 } }]
+                "stem": "small", "after": [{ "stage": 2, "block": { "reduction": 4, "initial_gate": 0.95 } }]
             },
             "head": { "dimensions": 4, "pool": "average" }
         })
@@ -406,6 +409,10 @@ fn impossible_values_of_a_network_are_rejected_with_their_path() {
         "network.backbone.after[0].block[1].s1: expected at least 1, found 0"
     );
     assert_eq!(
+        attentive("/backbone/after/0/block/1/initial_gate", json!(1)),
+        "network.backbone.after[0].block[1].initial_gate: expected above 0 and below 1, found 1"
+    );
+    assert_eq!(
         attentive("/backbone/width_per_group", json!(4)),
         "network.backbone.width_per_group: expected at least 8 for a width of 8, found 4"
     );
@@ -469,6 +476,16 @@ fn impossible_values_of_branches_are_rejected_with_their_path() {
          network.branches.channel.groups: expected a divisor of the 8 hidden channels, found 3"
     );
 
+    let mut network = networks::fnc();
+    network["branches"]["spatial"]["combine"] = json!("add");
+    network["branches"]["channel"]["squeeze"]["initial_gate"] = json!(0.95);
+    assert_eq!(
+        problems::<FncConfig>(&network),
+        "network.branches.spatial.initial_gate: expected none for attention that is added, found 0.95\n\
+         network.branches.channel.squeeze.initial_gate: expected none unless the attention is a vector that \
+         multiplies the features, found 0.95"
+    );
+
     let mut network = networks::light_mbn();
     network["split"]["stage"] = json!(4);
     network["branches"]["groups"] = json!(3);
@@ -517,7 +534,37 @@ fn recipes_without_newer_fields_are_read() {
         .as_object_mut()
         .expect("an object");
     assert!(backbone.remove("ibn").is_some());
+    let attention = backbone["after"][0]["block"][0].as_object_mut();
+    let attention = attention.expect("an object");
+    assert!(attention.remove("initial_gate").is_some());
     try_recipe::<RgaConfig>(&recipe, false).expect("fields with a default may be missing");
+}
+
+/// A recipe without `initial_gate` is written as before this setting existed.
+#[test]
+fn attention_is_written_as_it_was_read() {
+    let rga = json!({ "s1": 8, "s2": 8, "terms": "both" });
+    let blocks = [
+        json!({ "squeeze-excitation": { "reduction": 16 } }),
+        json!({ "cbam-channel": { "reduction": 16 } }),
+        json!({ "cbam-spatial": { "kernel": 7, "normalised": true } }),
+        json!({ "fully-connected-channel": { "reduction": 8 } }),
+        json!({ "fully-connected-spatial": { "reduction": 8 } }),
+        json!({ "rga-spatial": rga.clone() }),
+        json!({ "rga-channel": rga }),
+        json!({ "fnc-spatial": { "reduction": 2, "combine": "multiply" } }),
+    ];
+    let rewritten = |block: &Value| {
+        let read = serde_json::from_value::<AttentionConfig>(block.clone());
+        serde_json::to_value(read.expect("attention")).expect("JSON")
+    };
+    for mut block in blocks {
+        assert_eq!(rewritten(&block), block);
+        for settings in block.as_object_mut().expect("an object").values_mut() {
+            settings["initial_gate"] = json!(0.95);
+        }
+        assert_eq!(rewritten(&block), block);
+    }
 }
 
 #[test]

@@ -3,6 +3,32 @@
 //! Most of them are a [`Gate`]: they multiply the features by factors between 0 and 1 and can return these
 //! factors. A tuple chains blocks, [`Parallel`] applies two gates to the same features, and [`Resized`]
 //! adapts a gate to feature maps of other sizes. [`AttentionConfig`] selects a block at run time.
+//!
+//! # Gates that start near 1
+//!
+//! With random weights, a gate starts around 0.5, so that a new block halves the features of a pretrained network.
+//! With the setting `initial_gate`, which is g below, the last bias b before the sigmoid starts elsewhere. All other
+//! weights are bit-identical to those without the setting.
+//!
+//! ```text
+//! a = σ(z + b),  b = ln(g / (1 - g))
+//! ```
+//!
+//! | block | the bias b |
+//! |---|---|
+//! | squeeze-and-excitation, FC-C, FC-S | that of the last layer |
+//! | CBAM-C | twice the bias of the last layer, which is applied to the average and to the maximum |
+//! | RGA-S, RGA-C | that of the last batch normalisation |
+//! | CBAM-S | that of the batch normalisation, or of the convolution without it |
+//! | SAB of FNC | that of the last layer; only if the attention multiplies the features |
+//! | CAB of FNC | that of squeeze-and-excitation; only if the attention is a vector that multiplies the features |
+//!
+//! Where no batch normalisation comes last, z is small at first, and the mean of the gate is about g. After batch
+//! normalisation, z has mean 0 and standard deviation 1 in training. If it is normally distributed and g is 0.95,
+//! the mean of the gate is 0.93, and two thirds of the factors are between 0.87 and 0.98. A chain or a product of
+//! two gates multiplies their factors. Weights that are loaded replace the bias.
+//!
+//! A non-local block starts as the identity and is no gate, so that it has no such setting.
 
 use burn::{
     module::{Module, ModuleDisplay},
@@ -17,6 +43,7 @@ mod any;
 mod cbam;
 mod fnc;
 mod fully_connected;
+mod initial_gate;
 mod node_attention;
 mod non_local;
 mod parallel;

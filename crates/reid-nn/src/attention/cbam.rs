@@ -2,7 +2,6 @@
 //! arXiv:1807.06521). The paper's module is a tuple of both, channels first.
 
 use burn::{
-    config::Config,
     module::Module,
     nn::{
         PaddingConfig2d,
@@ -12,7 +11,11 @@ use burn::{
 };
 use reid_core::{FeatureShape, Problems};
 
-use super::{Gate, sigmoid, validate_reduction};
+use super::{
+    Gate,
+    initial_gate::{self, gate_config},
+    sigmoid, validate_reduction,
+};
 use crate::{
     block::{Block, BlockConfig},
     convolution,
@@ -22,25 +25,24 @@ use crate::{
     pool,
 };
 
-/// Configuration of [`CbamChannel`].
-#[derive(Config, Debug, PartialEq)]
-pub struct CbamChannelConfig {
-    /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has
-    /// `channels / reduction` units, rounded down, but at least 1.
-    #[config(default = 16)]
-    pub reduction: usize,
+gate_config! {
+    /// Configuration of [`CbamChannel`].
+    CbamChannelConfig {
+        /// The ratio of channels to hidden units, at least 1; 16 in the paper and by default. The hidden layer
+        /// has `channels / reduction` units, rounded down, but at least 1.
+        reduction, with_reduction: usize = 16;
+    }
 }
 
-/// Configuration of [`CbamSpatial`].
-#[derive(Config, Debug, PartialEq)]
-pub struct CbamSpatialConfig {
-    /// The kernel size of the convolution, odd and at most 63; 7 in the paper.
-    #[config(default = 7)]
-    pub kernel: usize,
-    /// Whether batch normalisation follows the convolution, as in the authors' code and by default. Otherwise
-    /// the convolution has a bias.
-    #[config(default = true)]
-    pub normalised: bool,
+gate_config! {
+    /// Configuration of [`CbamSpatial`].
+    CbamSpatialConfig {
+        /// The kernel size of the convolution, odd and at most 63; 7 in the paper and by default.
+        kernel, with_kernel: usize = 7;
+        /// Whether batch normalisation follows the convolution, as in the authors' code and by default.
+        /// Otherwise the convolution has a bias.
+        normalised, with_normalised: bool = true;
+    }
 }
 
 /// CBAM-C: gates each channel with a two-layer network on its average and its maximum over all positions.
@@ -105,14 +107,19 @@ impl BlockConfig for CbamChannelConfig {
         Problems::refuse("CBAM-C", |problems| self.validate(input, problems));
         let channels = input.channels;
         let hidden = (channels / self.reduction).max(1);
-        CbamChannel {
-            fc1: init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1])),
-            fc2: init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1])),
+        let fc1 = init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1]));
+        let mut fc2 = init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1]));
+        if let Some(gate) = self.initial_gate {
+            // The bias counts twice: for the average and for the maximum.
+            let half = initial_gate::logit(gate) / 2.0;
+            fc2.bias = Some(initial_gate::constant_bias(half, channels, init));
         }
+        CbamChannel { fc1, fc2 }
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_reduction(self.reduction, input.channels, problems);
+        initial_gate::validate(self.initial_gate, problems);
     }
 }
 
@@ -133,11 +140,17 @@ impl BlockConfig for CbamSpatialConfig {
                 padding, padding, padding, padding,
             ))
             .with_bias(!self.normalised);
+        let mut conv = init.conv2d(&conv);
         let norm = || BatchNormConfig::new(1).init(init.device());
-        CbamSpatial {
-            conv: init.conv2d(&conv),
-            norm: self.normalised.then(norm),
+        let mut norm = self.normalised.then(norm);
+        if let Some(gate) = self.initial_gate {
+            let bias = initial_gate::constant_bias(initial_gate::logit(gate), 1, init);
+            match &mut norm {
+                Some(norm) => norm.bias = bias,
+                None => conv.bias = Some(bias),
+            }
         }
+        CbamSpatial { conv, norm }
     }
 
     fn validate(&self, _input: FeatureShape, problems: &mut Problems) {
@@ -145,6 +158,7 @@ impl BlockConfig for CbamSpatialConfig {
         let holds = kernel % 2 == 1 && kernel <= Self::MAX_KERNEL;
         let expected = format_args!("an odd number from 1 to {}", Self::MAX_KERNEL);
         problems.require("kernel", holds, expected, kernel);
+        initial_gate::validate(self.initial_gate, problems);
     }
 }
 

@@ -3,7 +3,6 @@
 //! the baselines FC-C and FC-S of Relation-Aware Global Attention (arXiv:1904.02998, §4.1.2).
 
 use burn::{
-    config::Config,
     module::Module,
     nn::{Linear, LinearConfig},
     tensor::{Tensor, activation::relu},
@@ -12,27 +11,28 @@ use reid_core::{FeatureShape, Problems};
 
 use super::{
     Gate, checked_dims,
+    initial_gate::{self, gate_config},
     pointwise::{Pointwise, embed, fold_batch_norm, pointwise},
     sigmoid, validate_reduction,
 };
 use crate::{block::BlockConfig, init::Init, linear, pool, precision::widened};
 
-/// Configuration of [`FullyConnectedChannel`].
-#[derive(Config, Debug, PartialEq)]
-pub struct FullyConnectedChannelConfig {
-    /// The ratio of channels to embedded channels, at least 1. Neither paper gives a value; the default of 8
-    /// is that of relation-aware attention.
-    #[config(default = 8)]
-    pub reduction: usize,
+gate_config! {
+    /// Configuration of [`FullyConnectedChannel`].
+    FullyConnectedChannelConfig {
+        /// The ratio of channels to embedded channels, at least 1. Neither paper gives a value; the default of 8
+        /// is that of relation-aware attention.
+        reduction, with_reduction: usize = 8;
+    }
 }
 
-/// Configuration of [`FullyConnectedSpatial`].
-#[derive(Config, Debug, PartialEq)]
-pub struct FullyConnectedSpatialConfig {
-    /// The ratio of channels to embedded channels and of positions to hidden units, at least 1. Neither paper
-    /// gives a value; the default of 8 is that of relation-aware attention.
-    #[config(default = 8)]
-    pub reduction: usize,
+gate_config! {
+    /// Configuration of [`FullyConnectedSpatial`].
+    FullyConnectedSpatialConfig {
+        /// The ratio of channels to embedded channels and of positions to hidden units, at least 1. Neither paper
+        /// gives a value; the default of 8 is that of relation-aware attention.
+        reduction, with_reduction: usize = 8;
+    }
 }
 
 /// FC-C: gates each channel with one fully connected layer on the average of the embedded channels.
@@ -105,14 +105,17 @@ impl BlockConfig for FullyConnectedChannelConfig {
         Problems::refuse("FC-C", |problems| self.validate(input, problems));
         let embed = embedding(input, self.reduction, init);
         let [embedded, _, _, _] = embed.0.weight.shape().dims();
-        FullyConnectedChannel {
-            embed,
-            fc: init.linear(&LinearConfig::new(embedded, input.channels)),
+        let mut fc = init.linear(&LinearConfig::new(embedded, input.channels));
+        if let Some(gate) = self.initial_gate {
+            let logit = initial_gate::logit(gate);
+            fc.bias = Some(initial_gate::constant_bias(logit, input.channels, init));
         }
+        FullyConnectedChannel { embed, fc }
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_reduction(self.reduction, input.channels, problems);
+        initial_gate::validate(self.initial_gate, problems);
     }
 }
 
@@ -124,10 +127,16 @@ impl BlockConfig for FullyConnectedSpatialConfig {
         let embed = embedding(input, self.reduction, init);
         let positions = input.positions();
         let hidden = (positions / self.reduction).max(1);
+        let fc1 = init.linear(&LinearConfig::new(positions, hidden));
+        let mut fc2 = init.linear(&LinearConfig::new(hidden, positions));
+        if let Some(gate) = self.initial_gate {
+            let logit = initial_gate::logit(gate);
+            fc2.bias = Some(initial_gate::constant_bias(logit, positions, init));
+        }
         FullyConnectedSpatial {
             embed,
-            fc1: init.linear(&LinearConfig::new(positions, hidden)),
-            fc2: init.linear(&LinearConfig::new(hidden, positions)),
+            fc1,
+            fc2,
             input,
         }
     }
@@ -139,6 +148,7 @@ impl BlockConfig for FullyConnectedSpatialConfig {
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         let largest = input.channels.max(input.positions());
         validate_reduction(self.reduction, largest, problems);
+        initial_gate::validate(self.initial_gate, problems);
     }
 }
 

@@ -11,6 +11,7 @@ use reid_core::Problems;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    initial_gate,
     pointwise::{Pointwise, embed, fold_batch_norm, normalised, pointwise, relu_of_norm},
     sigmoid,
 };
@@ -72,6 +73,7 @@ pub(super) struct NodeAttentionConfig {
     pub(super) s1: usize,
     pub(super) s2: usize,
     pub(super) terms: Terms,
+    pub(super) initial_gate: Option<f64>,
 }
 
 impl NodeAttentionConfig {
@@ -83,6 +85,7 @@ impl NodeAttentionConfig {
             let count = pairs.and_then(|pairs| pairs.checked_mul(related.max(1)));
             problems.at("s1", |problems| problems.weights("a layer", count));
         }
+        initial_gate::validate(self.initial_gate, problems);
     }
 
     pub(super) fn init(&self, init: &Init<'_>) -> NodeAttention {
@@ -94,14 +97,18 @@ impl NodeAttentionConfig {
         let inputs = usize::from(visual) + if relation { related } else { 0 };
         let hidden = (inputs / s2).max(1);
         let of_node = || pointwise(self.features, embedded, init);
-        NodeAttention {
+        let mut attention = NodeAttention {
             theta: relation.then(of_node),
             phi: relation.then(of_node),
             psi: visual.then(of_node),
             varphi: relation.then(|| pointwise(2 * self.nodes, related, init)),
             w1: pointwise(inputs, hidden, init),
             w2: pointwise(hidden, 1, init),
+        };
+        if let (Some(gate), (_, Some(norm))) = (self.initial_gate, &mut attention.w2) {
+            norm.bias = initial_gate::constant_bias(initial_gate::logit(gate), 1, init);
         }
+        attention
     }
 }
 
@@ -301,6 +308,7 @@ mod tests {
             s1: 2,
             s2: 2,
             terms: Terms::Both,
+            initial_gate: None,
         };
         config.init(&fixtures::init(device))
     }

@@ -1,44 +1,43 @@
 //! Relation-aware global attention over positions and over channels (Zhang et al., CVPR 2020,
 //! arXiv:1904.02998; sections, tables and figures are cited from the first arXiv version).
 
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::{module::Module, tensor::Tensor};
 use reid_core::{FeatureShape, Problems};
 
 use super::{
     Gate, checked_dims,
+    initial_gate::gate_config,
     node_attention::{NodeAttention, NodeAttentionConfig, Nodes, Terms},
 };
 use crate::block::BlockConfig;
 use crate::init::Init;
 
-/// Configuration of [`RgaSpatial`].
-#[derive(Config, Debug, PartialEq)]
-pub struct RgaSpatialConfig {
-    /// s₁, the ratio of channels to embedded channels and of positions to relation features, at least 1;
-    /// 8 in the paper for re-identification.
-    #[config(default = 8)]
-    pub s1: usize,
-    /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper.
-    #[config(default = 8)]
-    pub s2: usize,
-    /// The terms that the attention is computed from; both in the paper.
-    #[config(default = "Terms::Both")]
-    pub terms: Terms,
+gate_config! {
+    /// Configuration of [`RgaSpatial`].
+    RgaSpatialConfig {
+        /// s₁, the ratio of channels to embedded channels and of positions to relation features, at least 1;
+        /// 8 in the paper for re-identification and by default.
+        s1, with_s1: usize = 8;
+        /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper and by
+        /// default.
+        s2, with_s2: usize = 8;
+        /// The terms that the attention is computed from; both in the paper and by default.
+        terms, with_terms: Terms = Terms::Both;
+    }
 }
 
-/// Configuration of [`RgaChannel`].
-#[derive(Config, Debug, PartialEq)]
-pub struct RgaChannelConfig {
-    /// s₁, the ratio of positions to embedded positions and of channels to relation features, at least 1;
-    /// 8 in the paper for re-identification.
-    #[config(default = 8)]
-    pub s1: usize,
-    /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper.
-    #[config(default = 8)]
-    pub s2: usize,
-    /// The terms that the attention is computed from; both in the paper.
-    #[config(default = "Terms::Both")]
-    pub terms: Terms,
+gate_config! {
+    /// Configuration of [`RgaChannel`].
+    RgaChannelConfig {
+        /// s₁, the ratio of positions to embedded positions and of channels to relation features, at least 1;
+        /// 8 in the paper for re-identification and by default.
+        s1, with_s1: usize = 8;
+        /// s₂, the ratio of inputs to hidden units of the last two layers, at least 1; 8 in the paper and by
+        /// default.
+        s2, with_s2: usize = 8;
+        /// The terms that the attention is computed from; both in the paper and by default.
+        terms, with_terms: Terms = Terms::Both;
+    }
 }
 
 /// RGA-S: gates each position by its own features and by its relations to all positions.
@@ -121,6 +120,7 @@ impl RgaSpatialConfig {
             s1: self.s1,
             s2: self.s2,
             terms: self.terms,
+            initial_gate: self.initial_gate,
         }
     }
 }
@@ -153,6 +153,7 @@ impl RgaChannelConfig {
             s1: self.s1,
             s2: self.s2,
             terms: self.terms,
+            initial_gate: self.initial_gate,
         }
     }
 }

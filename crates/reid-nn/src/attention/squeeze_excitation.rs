@@ -2,7 +2,6 @@
 //! arXiv:1709.01507).
 
 use burn::{
-    config::Config,
     module::Module,
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::{Tensor, activation::relu},
@@ -10,16 +9,20 @@ use burn::{
 use reid_core::{FeatureShape, Problems};
 use reid_ops::{Epilogue, mul_gate_epilogue};
 
-use super::{Gate, sigmoid, validate_reduction};
+use super::{
+    Gate,
+    initial_gate::{self, gate_config},
+    sigmoid, validate_reduction,
+};
 use crate::{block::BlockConfig, init::Init, linear, pool};
 
-/// Configuration of [`SqueezeExcitation`].
-#[derive(Config, Debug, PartialEq)]
-pub struct SqueezeExcitationConfig {
-    /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has
-    /// `channels / reduction` units, rounded down, but at least 1.
-    #[config(default = 16)]
-    pub reduction: usize,
+gate_config! {
+    /// Configuration of [`SqueezeExcitation`].
+    SqueezeExcitationConfig {
+        /// The ratio of channels to hidden units, at least 1; 16 in the paper and by default. The hidden layer
+        /// has `channels / reduction` units, rounded down, but at least 1.
+        reduction, with_reduction: usize = 16;
+    }
 }
 
 /// Gates each channel with a two-layer network on the averages of all channels.
@@ -62,14 +65,18 @@ impl BlockConfig for SqueezeExcitationConfig {
         let reduction = self.reduction;
         let channels = input.channels;
         let hidden = (channels / reduction).max(1);
-        SqueezeExcitation {
-            fc1: init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1])),
-            fc2: init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1])),
+        let fc1 = init.conv2d(&Conv2dConfig::new([channels, hidden], [1, 1]));
+        let mut fc2 = init.conv2d(&Conv2dConfig::new([hidden, channels], [1, 1]));
+        if let Some(gate) = self.initial_gate {
+            let logit = initial_gate::logit(gate);
+            fc2.bias = Some(initial_gate::constant_bias(logit, channels, init));
         }
+        SqueezeExcitation { fc1, fc2 }
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_reduction(self.reduction, input.channels, problems);
+        initial_gate::validate(self.initial_gate, problems);
     }
 }
 

@@ -38,7 +38,9 @@ pub struct FncChannelConfig {
     /// The number of groups of the 3 x 3 convolution, at least 1; 32 in the paper.
     #[config(default = 32)]
     pub groups: usize,
-    /// Squeeze-and-excitation on the result. The paper gives no reduction; the default is the usual 16.
+    /// Squeeze-and-excitation on the result. The paper gives no reduction; the default is the usual 16. It can
+    /// have an `initial_gate` if its gate multiplies the features: with [`ChannelGate::Vector`] and
+    /// [`Combine::Multiply`]. No layer with a bias comes last before the sigmoid of [`ChannelGate::Map`].
     #[config(default = "SqueezeExcitationConfig::new()")]
     pub squeeze: SqueezeExcitationConfig,
     /// Which of its results is the attention.
@@ -131,7 +133,14 @@ impl BlockConfig for FncChannelConfig {
                 problems.weights("a layer", hidden.checked_mul(input.channels));
             });
         }
-        problems.at("squeeze", |problems| self.squeeze.validate(input, problems));
+        problems.at("squeeze", |problems| {
+            self.squeeze.validate(input, problems);
+            let gates = (self.gate, self.combine) == (ChannelGate::Vector, Combine::Multiply);
+            if let (Some(gate), false) = (self.squeeze.initial_gate, gates) {
+                let expected = "none unless the attention is a vector that multiplies the features";
+                problems.require("initial_gate", false, expected, gate);
+            }
+        });
     }
 }
 

@@ -1,7 +1,6 @@
 //! Spatial attention block (SAB) of FNC: non-local attention that gates the features.
 
 use burn::{
-    config::Config,
     module::Module,
     nn::conv::{Conv2d, Conv2dConfig},
     tensor::Tensor,
@@ -11,22 +10,25 @@ use reid_ops::attention;
 
 use super::Combine;
 use crate::{
-    attention::{sigmoid, validate_reduction},
+    attention::{
+        initial_gate::{self, gate_config},
+        sigmoid, validate_reduction,
+    },
     block::{Block, BlockConfig},
     convolution,
     init::Init,
 };
 
-/// Configuration of [`FncSpatial`].
-#[derive(Config, Debug, PartialEq)]
-pub struct FncSpatialConfig {
-    /// The ratio of channels to embedded channels, at least 1; 2 in the paper. There are
-    /// `channels / reduction` embedded channels, rounded down, but at least 1.
-    #[config(default = 2)]
-    pub reduction: usize,
-    /// How the attention is combined with the features; by multiplication in the paper.
-    #[config(default = "Combine::Multiply")]
-    pub combine: Combine,
+gate_config! {
+    /// Configuration of [`FncSpatial`]. Attention that is [added](Combine::Add) is no gate, so that it has no
+    /// `initial_gate`.
+    FncSpatialConfig {
+        /// The ratio of channels to embedded channels, at least 1; 2 in the paper and by default. There are
+        /// `channels / reduction` embedded channels, rounded down, but at least 1.
+        reduction, with_reduction: usize = 2;
+        /// How the attention is combined with the features; by multiplication in the paper and by default.
+        combine, with_combine: Combine = Combine::Multiply;
+    }
 }
 
 /// Weighs each position with dot-product attention over all positions (§3.2, eq. 1 and 2).
@@ -77,17 +79,29 @@ impl BlockConfig for FncSpatialConfig {
         let channels = input.channels;
         let embedded = (channels / self.reduction).max(1);
         let conv = |from, to| init.conv2d(&Conv2dConfig::new([from, to], [1, 1]));
+        let [g, h, p] = [(); 3].map(|()| conv(channels, embedded));
+        let mut t = conv(embedded, channels);
+        if let Some(gate) = self.initial_gate {
+            let logit = initial_gate::logit(gate);
+            t.bias = Some(initial_gate::constant_bias(logit, channels, init));
+        }
+        let combine = self.combine;
         FncSpatial {
-            g: conv(channels, embedded),
-            h: conv(channels, embedded),
-            p: conv(channels, embedded),
-            t: conv(embedded, channels),
-            combine: self.combine,
+            g,
+            h,
+            p,
+            t,
+            combine,
         }
     }
 
     fn validate(&self, input: FeatureShape, problems: &mut Problems) {
         validate_reduction(self.reduction, input.channels, problems);
+        initial_gate::validate(self.initial_gate, problems);
+        if let (Some(gate), Combine::Add) = (self.initial_gate, self.combine) {
+            let expected = "none for attention that is added";
+            problems.require("initial_gate", false, expected, gate);
+        }
     }
 }
 
