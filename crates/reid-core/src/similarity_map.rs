@@ -92,8 +92,8 @@ impl SimilarityMap {
         &self.second
     }
 
-    /// The contribution of each pair in row-major order: all pairs of the first position of the first image
-    /// come first.
+    /// The contribution of each pair, `[positions of the first image, positions of the second]` in row-major
+    /// order.
     #[must_use]
     pub fn pairs(&self) -> &[f32] {
         self.pairs.values()
