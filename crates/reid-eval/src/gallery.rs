@@ -1,4 +1,5 @@
-//! Gallery: the embeddings of known identities, kept in a file, and decisions about who a query shows.
+//! Gallery: the embeddings of known identities, kept in a file, and decisions about who a query shows. Needs the
+//! feature `files`.
 
 mod decision;
 mod entry;
@@ -211,7 +212,7 @@ impl Gallery {
         &self.entries
     }
 
-    /// The stored embedding of the entry with this index, from 0.
+    /// The stored embedding of the entry with this index, from 0: `[dimensions]`.
     ///
     /// # Panics
     /// If the index is out of range.

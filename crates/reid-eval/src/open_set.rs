@@ -17,12 +17,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OpenSetConfig {
-    /// The last rank at which a match counts; at least 1.
+    /// The last rank at which a match counts; at least 1, by default 1.
     pub rank: usize,
-    /// The fraction of the query identities that are removed from the gallery, from 0 to 1. Use 0 if some
-    /// queries have no match anyway.
+    /// The fraction of the query identities that are removed from the gallery, from 0 to 1; by default 0.5. Use 0
+    /// if some queries have no match anyway.
     pub held_out: f64,
-    /// The seed of the random choice of identities.
+    /// The seed of the random choice of identities; by default 1.
     pub seed: Seed,
 }
 
@@ -171,7 +171,8 @@ impl OpenSet {
         self.queries
     }
 
-    /// DIR at FAR: the detection and identification rate at a false alarm rate of at most `rate`.
+    /// DIR at FAR: the detection and identification rate, from 0 to 1, at a false alarm rate of at most `rate`,
+    /// from 0 to 1.
     #[must_use]
     pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
         // The threshold is below the first alarm that exceeds the rate. Fractions are compared instead of

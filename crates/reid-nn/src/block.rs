@@ -97,6 +97,17 @@ pub trait BlockConfig {
 }
 
 /// The block that returns its input unchanged; its configuration is `()`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init};
+///
+/// let device = Device::default();
+/// let block = ().init(FeatureShape::new(8, 4, 2), &Init::new(Seed::new(1), &device));
+/// assert!(block.is_identity());
+/// assert_eq!(block.forward(Tensor::ones([1, 8, 4, 2], &device)).dims(), [1, 8, 4, 2]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Identity {}
 

@@ -75,7 +75,7 @@ pub struct NamedLoss {
 }
 
 impl NamedLoss {
-    /// Creates a loss with its name in progress reports.
+    /// Creates a loss of value `[1]` with its name in progress reports.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, value: Tensor<1>) -> Self {
         let name = name.into();

@@ -11,7 +11,7 @@ mod cube;
 /// The hyper-parameters and the index of one [`adam`] step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
-    /// The learning rate.
+    /// The learning rate, at least 0.
     pub rate: f64,
     /// β₁, the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f32,

@@ -35,17 +35,19 @@ pub struct LightMbnHeadConfig<A = ()> {
 /// The heads of the branches of [`LightMbnHead`], after the late stages.
 #[derive(Config, Debug, PartialEq)]
 pub struct LightMbnBranches {
-    /// Dimensions of each of the parts of the embedding; 512 in the paper.
+    /// Dimensions of each of the parts of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS);
+    /// 512 in the paper.
     #[config(default = 512)]
     pub dimensions: usize,
     /// The rows that are dropped in the global branch in training.
     #[config(default = "TopDrop::new()")]
     pub drop: TopDrop,
-    /// The number of stripes of the part branch, which divides the height of the feature map; 2 in the paper.
+    /// The number of stripes of the part branch, at least 1, which divides the height of the feature map; 2 in the
+    /// paper.
     #[config(default = 2)]
     pub stripes: usize,
-    /// The number of groups of the channel branch, which divides the channels of the feature map; 2 in the
-    /// paper.
+    /// The number of groups of the channel branch, at least 1, which divides the channels of the feature map; 2 in
+    /// the paper.
     #[config(default = 2)]
     pub groups: usize,
     /// The side of the necks from which the parts of the embedding are taken. By default after them, at

@@ -26,7 +26,7 @@ use crate::{
 /// Configuration of [`LinearBnNeck`].
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnNeckConfig {
-    /// Dimensions of the embedding; 512 by default.
+    /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 by default.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.

@@ -25,7 +25,8 @@ use crate::{
 /// Configuration of [`LinearBnReluHead`].
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnReluHeadConfig {
-    /// Dimensions of the embedding; 512 in the global branch of both papers' code.
+    /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 in the global
+    /// branch of both papers' code.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.

@@ -29,10 +29,10 @@ pub struct MultiSimilarityConfig {
     /// The similarity λ from which pairs weigh more or less, from -1 to 1; 0.5 in the authors' code.
     #[config(default = 0.5)]
     pub threshold: f64,
-    /// The scale α of positive pairs, above 0 and at most 1e6; 2 in the paper.
+    /// The scale α of positive pairs, from 1e-6 to 1e6; 2 in the paper.
     #[config(default = 2.0)]
     pub positive_scale: f64,
-    /// The scale β of negative pairs, above 0 and at most 1e6; 50 in the paper, 40 in the authors' code and
+    /// The scale β of negative pairs, from 1e-6 to 1e6; 50 in the paper, 40 in the authors' code and
     /// in `LightMBN`.
     #[config(default = 50.0)]
     pub negative_scale: f64,

@@ -37,7 +37,7 @@ pub struct RunningStatistic<const D: usize = 1> {
 }
 
 impl<const D: usize> RunningStatistic<D> {
-    /// Creates a statistic with its initial value.
+    /// Creates a statistic with its initial value, `[channels]` or of another shape.
     #[must_use]
     pub fn new(value: Tensor<D>) -> Self {
         Self::with_id(ParamId::new(), value)
@@ -57,7 +57,7 @@ impl<const D: usize> RunningStatistic<D> {
         value.clone()
     }
 
-    /// Sets the value without its autodiff history.
+    /// Sets the value, of the shape that it has, without its autodiff history.
     pub fn set(&self, value: Tensor<D>) {
         let mut slot = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = value.detach();

@@ -183,7 +183,8 @@ pub struct SegmentationOutput {
 }
 
 impl SegmentationOutput {
-    /// Creates an output from the logits of the head and of the auxiliary head.
+    /// Creates an output from the logits of the head and of the auxiliary head, both
+    /// `[batch, classes, height, width]`.
     #[must_use]
     pub const fn new(logits: Tensor<4>, auxiliary: Option<Tensor<4>>) -> Self {
         Self { logits, auxiliary }
