@@ -15,7 +15,7 @@ use crate::{
 ///
 /// With α = 0 this is average query expansion (Chum et al., ICCV 2007), with α = 3 α-weighted query
 /// expansion (Radenović et al., TPAMI 2019). For α > 0, neighbours with a negative cosine similarity have
-/// weight 0.
+/// weight 0. [`expand_queries`](Self::expand_queries) has an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Expansion {

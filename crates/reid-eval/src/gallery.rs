@@ -21,7 +21,7 @@ use prepared::Prepared;
 
 use crate::{Embeddings, Metric, Threshold, distance::Side};
 
-/// The settings of a gallery.
+/// The settings of a [`Gallery`], which has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -13,7 +13,7 @@ use crate::{
     relevance::QueryRule,
 };
 
-/// The settings of open-set identification.
+/// The settings of open-set identification. [`OpenSet::from_task`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OpenSetConfig {
@@ -67,7 +67,8 @@ impl OpenSetConfig {
 ///
 /// DIR is the detection and identification rate, FAR the false alarm rate (Phillips, Grother and Micheals,
 /// in Handbook of Face Recognition, 2011). A query is *in the gallery* if it has a match there. Queries of
-/// unknown identity are excluded, because they may or may not be in the gallery.
+/// unknown identity are excluded, because they may or may not be in the gallery. [`from_task`](Self::from_task) has
+/// an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenSet {
     /// Distances of the first matches up to rank r, ascending.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Distances, Embeddings, Error, Labels, Metric, distance_rows::map_rows};
 
-/// The settings of a track bank.
+/// The settings of a [`TrackBank`], which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

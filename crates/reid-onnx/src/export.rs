@@ -31,7 +31,7 @@ const OPERATOR_SET: i64 = 13;
 const MOST_BYTES: usize = (1 << 31) - 1;
 
 /// How images are prepared and how embeddings are computed. It is written into the file; see the
-/// [metadata](crate#metadata).
+/// [metadata](crate#metadata). [`export_onnx`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExportConfig {
     /// The size of the images.

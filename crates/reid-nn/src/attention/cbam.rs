@@ -22,7 +22,7 @@ use crate::{
     pool,
 };
 
-/// Configuration of [`CbamChannel`].
+/// Configuration of [`CbamChannel`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct CbamChannelConfig {
     /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has
@@ -31,7 +31,7 @@ pub struct CbamChannelConfig {
     pub reduction: usize,
 }
 
-/// Configuration of [`CbamSpatial`].
+/// Configuration of [`CbamSpatial`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct CbamSpatialConfig {
     /// The kernel size of the convolution, odd and at most 63; 7 in the paper.

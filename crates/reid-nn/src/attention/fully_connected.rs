@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{block::BlockConfig, init::Init, linear, pool, precision::widened};
 
-/// Configuration of [`FullyConnectedChannel`].
+/// Configuration of [`FullyConnectedChannel`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedChannelConfig {
     /// The ratio of channels to embedded channels, at least 1. Neither paper gives a value; the default of 8
@@ -26,7 +26,7 @@ pub struct FullyConnectedChannelConfig {
     pub reduction: usize,
 }
 
-/// Configuration of [`FullyConnectedSpatial`].
+/// Configuration of [`FullyConnectedSpatial`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct FullyConnectedSpatialConfig {
     /// The ratio of channels to embedded channels and of positions to hidden units, at least 1. Neither paper

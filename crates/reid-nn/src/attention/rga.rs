@@ -11,7 +11,7 @@ use super::{
 use crate::block::BlockConfig;
 use crate::init::Init;
 
-/// Configuration of [`RgaSpatial`].
+/// Configuration of [`RgaSpatial`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct RgaSpatialConfig {
     /// s₁, the ratio of channels to embedded channels and of positions to relation features, at least 1;
@@ -26,7 +26,7 @@ pub struct RgaSpatialConfig {
     pub terms: Terms,
 }
 
-/// Configuration of [`RgaChannel`].
+/// Configuration of [`RgaChannel`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct RgaChannelConfig {
     /// s₁, the ratio of positions to embedded positions and of channels to relation features, at least 1;

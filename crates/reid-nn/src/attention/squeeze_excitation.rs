@@ -13,7 +13,7 @@ use reid_ops::{Epilogue, mul_gate_epilogue};
 use super::{Gate, sigmoid, validate_reduction};
 use crate::{block::BlockConfig, init::Init, linear, pool};
 
-/// Configuration of [`SqueezeExcitation`].
+/// Configuration of [`SqueezeExcitation`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct SqueezeExcitationConfig {
     /// The ratio of channels to hidden units, at least 1; 16 in the paper. The hidden layer has

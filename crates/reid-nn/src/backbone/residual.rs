@@ -42,7 +42,7 @@ impl ResidualKind {
     }
 }
 
-/// Configuration of a [`ResidualBlock`] with the socket `inside`.
+/// Configuration of a [`ResidualBlock`], which has an example, with the socket `inside`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidualBlockConfig<I = ()> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{backbone::ConvNorm, init::Init, linear, pool, similarity_map::EmbeddingTerms};
 
-/// Configuration of [`ChannelGroupsHead`].
+/// Configuration of [`ChannelGroupsHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct ChannelGroupsHeadConfig {
     /// The number of groups, at least 1, which divides the channels of the feature map; 2 by default, as in the

@@ -23,7 +23,7 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`LinearBnNeck`].
+/// Configuration of [`LinearBnNeck`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnNeckConfig {
     /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 by default.

@@ -22,7 +22,7 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`LinearBnReluHead`].
+/// Configuration of [`LinearBnReluHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnReluHeadConfig {
     /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 in the global

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{init::Init, pool::PoolConfig, similarity_map::EmbeddingTerms};
 
-/// Configuration of [`StripeHead`].
+/// Configuration of [`StripeHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct StripeHeadConfig {
     /// The number of horizontal stripes, which divides the height of the feature map; 0 by default.

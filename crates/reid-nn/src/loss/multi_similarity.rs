@@ -19,7 +19,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`MultiSimilarity`].
+/// Configuration of [`MultiSimilarity`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct MultiSimilarityConfig {
     /// The margin ε of the mining, from 0 to 1e6; 0.1 in the paper, 0.7 in `LightMBN`. With 2 or more, no

@@ -9,7 +9,7 @@ use reid_ops::{Epilogue, batch_norm_train};
 
 use crate::{block::Block, precision::widened};
 
-/// Configuration of [`InstanceNorm`].
+/// Configuration of [`InstanceNorm`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct InstanceNormConfig {
     /// The number of channels, at least 1.

@@ -14,7 +14,7 @@ use crate::{
     pool,
 };
 
-/// Configuration of [`Aspp`].
+/// Configuration of [`Aspp`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

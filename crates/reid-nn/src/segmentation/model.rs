@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Configuration of [`SegmentationModel`]: a context block `C` and attention `A` in the head, and blocks `I`
-/// inside residual blocks and `S` after stages of the backbone.
+/// inside residual blocks and `S` after stages of the backbone. [`SegmentationModel`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,

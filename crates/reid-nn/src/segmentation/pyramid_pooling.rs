@@ -17,7 +17,7 @@ use crate::{
     resample::{self, Alignment},
 };
 
-/// Configuration of [`PyramidPooling`].
+/// Configuration of [`PyramidPooling`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

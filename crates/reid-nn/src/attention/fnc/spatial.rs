@@ -17,7 +17,7 @@ use crate::{
     init::Init,
 };
 
-/// Configuration of [`FncSpatial`].
+/// Configuration of [`FncSpatial`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct FncSpatialConfig {
     /// The ratio of channels to embedded channels, at least 1; 2 in the paper. There are

@@ -36,7 +36,7 @@ pub struct BranchedHeadConfig {
     pub branches: Vec<BranchConfig>,
 }
 
-/// Configuration of a branch after the global one.
+/// Configuration of a branch after the global one. [`BranchedHeadConfig`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
