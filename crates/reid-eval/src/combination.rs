@@ -98,7 +98,8 @@ impl Embeddings {
         self.with_values(values, self.dimensions())
     }
 
-    /// Concatenates the embeddings of several models for the same images: `[images, dimensions₁ + dimensions₂ + …]`.
+    /// Concatenates the embeddings of several models for the same images:
+    /// `[images, dimensions₁ + dimensions₂ + …]`.
     ///
     /// With `normalised`, each embedding is first normalised to length 1, so all models have the same weight.
     ///

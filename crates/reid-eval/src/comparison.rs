@@ -16,8 +16,9 @@ pub struct Comparison {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank_1_difference: Option<Interval>,
     /// The two-sided p-value of the difference in average precision, above 0 and up to 1, by a paired permutation
-    /// test (Fisher). It is the probability of a difference at least this large if the two models were equally good. The test
-    /// flips the signs of the differences at random, per identity or per query ([`Resampling::unit`]).
+    /// test (Fisher). It is the probability of a difference at least this large if the two models were equally
+    /// good. The test flips the signs of the differences at random, per identity or per query
+    /// ([`Resampling::unit`]).
     pub p_value: f64,
     /// The number of queries with a higher average precision in this report.
     pub better: usize,

@@ -152,7 +152,7 @@ pub struct TrackDistances {
 }
 
 impl TrackDistances {
-    /// The distances of the detection with this index, from 0, to every track.
+    /// The distances of the detection with this index, from 0, to every track: `[tracks]`.
     ///
     /// # Panics
     /// If there is no such detection. Without tracks, every row is empty.

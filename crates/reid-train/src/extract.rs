@@ -223,9 +223,9 @@ impl Extractor {
         )?)
     }
 
-    /// Computes the embeddings of image files, `[files, dimensions]`, with their paths and unknown identities. The
-    /// headers of all files are read first, so that files that are not images are reported together, before
-    /// any embedding.
+    /// Computes the embeddings of image files, in order, with their paths and unknown identities:
+    /// `[files, dimensions]`. The headers of all files are read first, so that files that are not images are
+    /// reported together, before any embedding.
     ///
     /// # Errors
     /// As [`embed`](Self::embed), and [`Error::Images`] with all files that are not images.
@@ -248,8 +248,8 @@ impl Extractor {
         self.embed(model, &samples, Split::Gallery, device)
     }
 
-    /// Computes the embeddings of images in memory, `[images, dimensions]`, with unknown identities. The images may
-    /// have any size.
+    /// Computes the embeddings of images in memory, in order, with unknown identities: `[images, dimensions]`. The
+    /// images may have any size.
     ///
     /// # Errors
     /// If there are no images, or an embedding is not finite; the error names the index of the image, from 0.

@@ -83,8 +83,8 @@ impl Pooling {
     }
 
     /// Computes the gradient of a loss with respect to the input, `[maps, height, width]`, from the gradient with
-    /// respect to the output, `[maps, height out, width out]`. The gradient of a window goes to its maximum, or to the first one in row-major order if
-    /// there are several.
+    /// respect to the output, `[maps, height out, width out]`. The gradient of a window goes to its maximum, or to
+    /// the first one in row-major order if there are several.
     ///
     /// # Panics
     /// If a slice is not a whole number of feature maps, or the two numbers of feature maps differ.

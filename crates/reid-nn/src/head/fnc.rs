@@ -25,7 +25,8 @@ pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNe
 pub type FncBranchConfig<I, A> =
     BlockThenHeadConfig<(Option<LateStagesConfig<I>>, A), ReducedBnNeckConfig>;
 
-/// Configuration of [`FncHead`], which has an example. `I` configures the block inside each residual block of the late stages.
+/// Configuration of [`FncHead`], which has an example. `I` configures the block inside each residual block of the
+/// late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {

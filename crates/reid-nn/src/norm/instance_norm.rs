@@ -45,7 +45,7 @@ pub struct InstanceNorm {
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
-    /// The constant ε added to the variance.
+    /// The constant ε added to the variance, above 0.
     pub epsilon: f64,
 }
 

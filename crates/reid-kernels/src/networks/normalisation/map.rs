@@ -312,7 +312,8 @@ impl<'a> Map<'a> {
 
     /// Computes the gradients of [`normalise_onto`](super::normalise_onto) with respect to the input,
     /// weight and bias. `output` is its result. `gradient` holds the gradient with respect to the output
-    /// and is overwritten with the gradient with respect to the shortcut.
+    /// and is overwritten with the gradient with respect to the shortcut. All of them are
+    /// `[batch, channels, positions]`.
     ///
     /// # Panics
     /// As [`apply`](Self::apply).

@@ -71,7 +71,7 @@ pub struct DenseLayer {
     pub norm2: Option<BatchNorm>,
     /// The second convolution of a bottleneck.
     pub conv2: Option<Conv2d>,
-    /// The rate of the dropout in training.
+    /// The rate of the dropout in training, in `[0, 1)`.
     #[module(skip)]
     pub dropout: f64,
 }
@@ -192,7 +192,7 @@ pub struct Transition {
     pub norm: BatchNorm,
     /// The 1 x 1 convolution.
     pub conv: Conv2d,
-    /// The rate of the dropout in training.
+    /// The rate of the dropout in training, in `[0, 1)`.
     #[module(skip)]
     pub dropout: f64,
 }
