@@ -13,6 +13,24 @@
 //! | [`eval`] | evaluation protocols, CMC, mAP, mINP and ranked lists |
 //! | [`vis`] | figures, heat maps and contact sheets |
 //! | [`device`](mod@device) | selection of a device that is available |
+//!
+//! Depend on this crate for programs that train a network or compute embeddings. A program that only evaluates or
+//! searches embeddings needs `reid-eval` alone, which does not depend on Burn. Files for other runtimes are written
+//! by `reid-onnx`, which is not part of this crate.
+//!
+//! # Features
+//!
+//! | feature | what it enables |
+//! |---|---|
+//! | `flex` | Burn's CPU backend; on by default |
+//! | `native` | the operations of this library that are faster than Burn's; on by default |
+//! | `x86-v4` | kernels of Flex for AVX-512, on processors that have it |
+//! | `cuda`, `rocm`, `metal`, `vulkan`, `wgpu` | Burn's GPU backends; [`device::pick`] selects one that finds hardware |
+//! | `cuda-plain`, `wgpu-plain` | the same without autotuning, for tests and measurements |
+//! | `ndarray` | Burn's second CPU backend, for tests |
+//! | `persistence` | compiled GPU kernels and autotuning results are kept on disk |
+//! | `parquet` | Parquet files of embeddings ([`eval::files`]) |
+//! | `hub` | model folders from Hugging Face ([`zoo::Embedder`]) |
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FeatureShape {
-    /// The number of channels.
+    /// The number of channels, at least 1.
     pub channels: usize,
-    /// The number of rows.
+    /// The number of rows, at least 1.
     pub height: usize,
-    /// The number of columns.
+    /// The number of columns, at least 1.
     pub width: usize,
 }
 

@@ -74,7 +74,7 @@ impl fmt::Debug for HeatMapError {
 }
 
 impl HeatMap {
-    /// Creates a heat map from its values in row-major order.
+    /// Creates a heat map from its values in row-major order, `[height, width]`.
     ///
     /// # Errors
     /// [`HeatMapError::Size`] if the number of values is 0 or not `height * width`, and
@@ -114,7 +114,7 @@ impl HeatMap {
         self.width
     }
 
-    /// The values in row-major order.
+    /// The values in row-major order, `[height, width]`.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values

@@ -20,6 +20,26 @@
 //! Several crates also share two utilities: [`interpolation`], and [`write_atomic`], which writes a file
 //! completely or not at all. This crate contains no tensors and no image formats, and does not depend on
 //! Burn.
+//!
+//! Use it to write a loader, a sampler, a protocol or a communicator that works with the other crates.
+//! Programs get the same types from the crate `reid`, as `reid::core`. Datasets are read by `reid-data`, not
+//! here.
+//!
+//! ```
+//! use reid_core::{Camera, Identity, Sample, Seed, Splits};
+//!
+//! let image = |path: &str, identity, camera| {
+//!     Sample::new(path, Identity::new(identity)).with_camera(Camera::new(camera))
+//! };
+//! let splits = Splits::new("office")
+//!     .with_query(vec![image("anna-1.jpg", 1, 1)])
+//!     .with_gallery(vec![image("anna-2.jpg", 1, 2), image("bert-2.jpg", 2, 2)]);
+//! assert_eq!(splits.statistics().gallery.identities, 2);
+//!
+//! // Every random stream is derived from one seed, by a name and by indices.
+//! let seed = Seed::new(1);
+//! assert_ne!(seed.named("weights").at(0), seed.named("sampler").at(0));
+//! ```
 
 #![doc(test(attr(deny(warnings))))]
 

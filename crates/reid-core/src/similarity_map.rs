@@ -43,8 +43,8 @@ pub struct Link {
 }
 
 impl SimilarityMap {
-    /// Creates a similarity map from the rows and columns of both images, and the contribution of each pair
-    /// in row-major order: all pairs of the first position of the first image come first.
+    /// Creates a similarity map from the rows and columns of both images, and the contribution of each pair,
+    /// `[positions of the first image, positions of the second]` in row-major order.
     ///
     /// # Errors
     /// [`HeatMapError::Size`] if the number of pairs is 0 or not the product of the numbers of positions;
@@ -92,8 +92,8 @@ impl SimilarityMap {
         &self.second
     }
 
-    /// The contribution of each pair in row-major order: all pairs of the first position of the first image
-    /// come first.
+    /// The contribution of each pair, `[positions of the first image, positions of the second]` in row-major
+    /// order.
     #[must_use]
     pub fn pairs(&self) -> &[f32] {
         self.pairs.values()

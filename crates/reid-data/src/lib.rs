@@ -13,6 +13,10 @@
 //! Batches are plain vectors, not tensors: the crate does not depend on Burn. All randomness comes from a
 //! [`Seed`](reid_core::Seed). The batches of an epoch depend on the seed, but not on the number of threads.
 //!
+//! Use it to read a dataset, to prepare images as published networks expect them, or to feed a custom training
+//! loop. `Trainer` of `reid-train` and `Embedder` of `reid-zoo` load images on their own: programs that call
+//! them need at most [`dataset`]. Videos are not decoded here; a [`Frame`] takes the images of any decoder.
+//!
 //! ```
 //! use reid_core::{InputSize, Seed};
 //! use reid_data::{

@@ -113,7 +113,7 @@ impl PixelSample {
 pub struct LabelledImage {
     /// The image.
     pub image: RgbImage,
-    /// The class of every pixel.
+    /// The class of every pixel, `[height, width]`.
     pub labels: Vec<u8>,
 }
 
@@ -141,7 +141,7 @@ impl PixelSplits {
 pub struct PixelBatch {
     /// The normalised images, `[images, 3, height, width]`.
     pub images: Vec<f32>,
-    /// The labels, `[images, height, width]`.
+    /// The class of every pixel, `[images, height, width]`; [`IGNORED`] for pixels without a class.
     pub labels: Vec<u8>,
     /// The number of images, their height and their width.
     pub shape: [usize; 3],
@@ -149,7 +149,7 @@ pub struct PixelBatch {
     pub samples: Vec<PixelSample>,
 }
 
-/// Reads whole images of one size and normalises them, for evaluation.
+/// Reads whole images of one size and normalises them, for evaluation: `[samples, 3, height, width]`.
 ///
 /// # Errors
 /// Those of [`PixelSample::open`]; and if there are no samples, or an image has another size than the first.

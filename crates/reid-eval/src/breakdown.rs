@@ -16,9 +16,9 @@ use crate::{
 pub struct GroupScores {
     /// The number of queries with a match.
     pub queries: usize,
-    /// The fraction of them with a match at rank 1.
+    /// The fraction of them with a match at rank 1, from 0 to 1.
     pub rank_1: f64,
-    /// The mean of their average precision.
+    /// The mean of their average precision, from 0 to 1.
     pub mean_average_precision: f64,
 }
 

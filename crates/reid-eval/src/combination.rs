@@ -11,7 +11,8 @@ impl Embeddings {
     /// for retrieval of tracks instead of images.
     ///
     /// The embeddings of the images are normalised to length 1 and averaged, and the mean is normalised too.
-    /// A track has the labels of its first image. The tracks are sorted by number.
+    /// A track has the labels of its first image. The tracks are sorted by number. The result is
+    /// `[tracks, dimensions]`.
     ///
     /// # Errors
     /// If the images have no tracks, or if a track has several identities or cameras.
@@ -57,12 +58,24 @@ impl Embeddings {
         self.select(&firsts).with_values(values, self.dimensions())
     }
 
-    /// Averages several sets of embeddings of the same images, such as the originals and flipped copies.
+    /// Averages several sets of embeddings of the same images, such as the originals and flipped copies:
+    /// `[images, dimensions]`.
     ///
     /// Each embedding is normalised to length 1 before the mean, and the mean is normalised too.
     ///
     /// # Errors
     /// If the sets have different numbers of images, different identities or different dimensions.
+    ///
+    /// ```
+    /// use reid_core::Identity;
+    /// use reid_eval::Embeddings;
+    ///
+    /// let one = |values: [f32; 2]| Embeddings::new(values.to_vec(), 2, vec![Identity::new(1)]);
+    /// let mean = one([8.0, 0.0])?.mean_with(&[&one([0.0, 2.0])?])?;
+    /// // Both have length 1 in the mean, so the longer one does not count more.
+    /// assert!(mean.row(0).iter().all(|value| (value - 0.5_f32.sqrt()).abs() < 1e-6));
+    /// # Ok::<(), reid_eval::Error>(())
+    /// ```
     pub fn mean_with(&self, others: &[&Self]) -> Result<Self, Error> {
         let mut values = Vec::with_capacity(self.values().len());
         self.expect_same(others)?;
@@ -85,7 +98,8 @@ impl Embeddings {
         self.with_values(values, self.dimensions())
     }
 
-    /// Concatenates the embeddings of several models for the same images.
+    /// Concatenates the embeddings of several models for the same images:
+    /// `[images, dimensions₁ + dimensions₂ + …]`.
     ///
     /// With `normalised`, each embedding is first normalised to length 1, so all models have the same weight.
     ///

@@ -9,14 +9,16 @@ use crate::{Error, Interval, QueryResult, Report, Resampling};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// The mean difference in average precision: this report minus the other.
+    /// The mean difference in average precision, from -1 to 1: this report minus the other.
     pub difference: Interval,
-    /// The mean difference in rank-1: this report minus the other. Absent in comparisons of older versions.
+    /// The mean difference in rank-1, from -1 to 1: this report minus the other. Absent in comparisons of older
+    /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank_1_difference: Option<Interval>,
-    /// The two-sided p-value of the difference in average precision, by a paired permutation test (Fisher):
-    /// the probability of a difference at least this large if the two models were equally good. The test
-    /// flips the signs of the differences at random, per identity or per query ([`Resampling::unit`]).
+    /// The two-sided p-value of the difference in average precision, above 0 and up to 1, by a paired permutation
+    /// test (Fisher). It is the probability of a difference at least this large if the two models were equally
+    /// good. The test flips the signs of the differences at random, per identity or per query
+    /// ([`Resampling::unit`]).
     pub p_value: f64,
     /// The number of queries with a higher average precision in this report.
     pub better: usize,
@@ -34,7 +36,7 @@ pub struct Comparison {
 pub struct QueryDifference {
     /// Index of the query, from 0.
     pub query: usize,
-    /// Its average precision in this report minus that in the other.
+    /// Its average precision in this report minus that in the other, from -1 to 1.
     pub difference: f64,
 }
 

@@ -35,7 +35,7 @@ pub struct Distances<'a> {
 }
 
 impl<'a> Distances<'a> {
-    /// Prepares the distances between each query and each gallery image.
+    /// Prepares the distances between each query and each gallery image, `[queries, gallery images]`.
     ///
     /// [`DistanceRows::fill`] computes them.
     ///

@@ -57,7 +57,7 @@ pub trait DistanceRows: Sync {
 
     /// Writes the distances from a range of queries to the whole gallery into `rows`, row by row.
     ///
-    /// `rows` has `queries.len() * self.gallery()` values. A smaller distance means more similar. The caller
+    /// `rows` is `[queries.len(), self.gallery()]`. A smaller distance means more similar. The caller
     /// treats a value that is not written as an error. `fill` is called from several threads at once, with
     /// ranges of any length.
     ///

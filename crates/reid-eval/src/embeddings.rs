@@ -31,7 +31,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Creates embeddings from their values, row by row: `identities.len()` rows of `dimensions` values.
+    /// Creates embeddings from their values, `[images, dimensions]` in rows, and one identity per image.
     ///
     /// # Errors
     /// If the number of values is not `identities.len() * dimensions`, if `dimensions` is 0, or if a value is
@@ -44,8 +44,7 @@ impl Embeddings {
         Self::from_parts(values, dimensions, Labels::new(identities))
     }
 
-    /// Creates embeddings from their values, row by row, and all their labels: `labels.len()` rows of
-    /// `dimensions` values.
+    /// Creates embeddings from their values, `[images, dimensions]` in rows, and all their labels.
     ///
     /// ```
     /// use reid_eval::{Embeddings, Labels};
@@ -173,7 +172,7 @@ impl Embeddings {
         self.dimensions
     }
 
-    /// The vector of the image with this index, from 0.
+    /// The vector of the image with this index, from 0: `[dimensions]`.
     ///
     /// # Panics
     /// If the index is out of range.
@@ -187,7 +186,7 @@ impl Embeddings {
         &self.values[image * self.dimensions..][..self.dimensions]
     }
 
-    /// The values of all vectors, row by row.
+    /// The values of all vectors, `[images, dimensions]` in rows.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values

@@ -131,8 +131,8 @@ pub(crate) fn expect_labels(
 
 /// Computes CMC, mAP and mINP from a distance matrix, such as one from another program.
 ///
-/// `distances` holds one row per query with one value per gallery image; a smaller distance means more
-/// similar. [`EvaluationConfig::metric`] is only recorded in the report: set it to the metric of the
+/// `distances` is `[queries, gallery images]` in rows; a smaller distance means more similar.
+/// [`EvaluationConfig::metric`] is only recorded in the report: set it to the metric of the
 /// distances.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// With α = 0 this is average query expansion (Chum et al., ICCV 2007), with α = 3 α-weighted query
 /// expansion (Radenović et al., TPAMI 2019). For α > 0, neighbours with a negative cosine similarity have
-/// weight 0.
+/// weight 0. [`expand_queries`](Self::expand_queries) has an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Expansion {
@@ -35,7 +35,7 @@ impl Expansion {
 
     /// Query expansion: adds to each query its nearest gallery images.
     ///
-    /// The result has length 1 and the labels of the queries.
+    /// The result, `[queries, dimensions]`, has length 1 and the labels of the queries.
     ///
     /// # Errors
     /// If query and gallery have different dimensions, if either is empty, if `neighbours` is 0, or if
@@ -65,7 +65,7 @@ impl Expansion {
     /// Database-side augmentation: adds to each gallery image its nearest other gallery images (Turcot and
     /// Lowe, ICCV workshops 2009; Arandjelović and Zisserman, CVPR 2012).
     ///
-    /// The result has length 1 and the labels of the gallery.
+    /// The result, `[gallery images, dimensions]`, has length 1 and the labels of the gallery.
     ///
     /// # Errors
     /// The errors of [`expand_queries`](Self::expand_queries).

@@ -25,6 +25,8 @@
 //! ```
 //!
 //! The embeddings of a dataset that is too large for one process are written in [`shards`].
+//!
+//! Needs the feature `files`.
 
 mod arrays;
 mod gallery;

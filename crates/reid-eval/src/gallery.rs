@@ -1,4 +1,5 @@
-//! Gallery: the embeddings of known identities, kept in a file, and decisions about who a query shows.
+//! Gallery: the embeddings of known identities, kept in a file, and decisions about who a query shows. Needs the
+//! feature `files`.
 
 mod decision;
 mod entry;
@@ -20,7 +21,7 @@ use prepared::Prepared;
 
 use crate::{Embeddings, Metric, Threshold, distance::Side};
 
-/// The settings of a gallery.
+/// The settings of a [`Gallery`], which has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -211,7 +212,7 @@ impl Gallery {
         &self.entries
     }
 
-    /// The stored embedding of the entry with this index, from 0.
+    /// The stored embedding of the entry with this index, from 0: `[dimensions]`.
     ///
     /// # Panics
     /// If the index is out of range.

@@ -154,9 +154,9 @@ pub struct HardTriplet {
     pub positive: usize,
     /// Index of the nearest image of another identity.
     pub negative: usize,
-    /// The distance from the anchor to the positive.
+    /// The distance from the anchor to the positive, by the metric of the search.
     pub positive_distance: f32,
-    /// The distance from the anchor to the negative.
+    /// The distance from the anchor to the negative, by the same metric.
     pub negative_distance: f32,
 }
 

@@ -14,9 +14,9 @@ use crate::{Error, QueryResult, Report, Unmatched};
 pub struct Interval {
     /// The estimate, computed on the original sample.
     pub value: f64,
-    /// The lower bound.
+    /// The lower bound, in the unit of the estimate.
     pub low: f64,
-    /// The upper bound.
+    /// The upper bound, in the same unit.
     pub high: f64,
 }
 
@@ -26,11 +26,12 @@ pub struct Interval {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Resampling {
-    /// The number of bootstrap samples, each drawn with replacement; at least 1.
+    /// The number of bootstrap samples, each drawn with replacement; at least 1, by default 1,000.
     pub samples: usize,
-    /// The confidence level, from 0 to 1: the fraction of bootstrap estimates within the interval.
+    /// The confidence level, from 0 to 1: the fraction of bootstrap estimates within the interval. By default
+    /// 0.95.
     pub confidence: f64,
-    /// The seed of the random samples.
+    /// The seed of the random samples; by default 1.
     pub seed: Seed,
     /// The unit that is resampled; identities by default.
     #[serde(default)]

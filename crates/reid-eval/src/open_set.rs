@@ -13,16 +13,16 @@ use crate::{
     relevance::QueryRule,
 };
 
-/// The settings of open-set identification.
+/// The settings of open-set identification. [`OpenSet::from_task`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OpenSetConfig {
-    /// The last rank at which a match counts; at least 1.
+    /// The last rank at which a match counts; at least 1, by default 1.
     pub rank: usize,
-    /// The fraction of the query identities that are removed from the gallery, from 0 to 1. Use 0 if some
-    /// queries have no match anyway.
+    /// The fraction of the query identities that are removed from the gallery, from 0 to 1; by default 0.5. Use 0
+    /// if some queries have no match anyway.
     pub held_out: f64,
-    /// The seed of the random choice of identities.
+    /// The seed of the random choice of identities; by default 1.
     pub seed: Seed,
 }
 
@@ -67,7 +67,8 @@ impl OpenSetConfig {
 ///
 /// DIR is the detection and identification rate, FAR the false alarm rate (Phillips, Grother and Micheals,
 /// in Handbook of Face Recognition, 2011). A query is *in the gallery* if it has a match there. Queries of
-/// unknown identity are excluded, because they may or may not be in the gallery.
+/// unknown identity are excluded, because they may or may not be in the gallery. [`from_task`](Self::from_task) has
+/// an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenSet {
     /// Distances of the first matches up to rank r, ascending.
@@ -171,7 +172,8 @@ impl OpenSet {
         self.queries
     }
 
-    /// DIR at FAR: the detection and identification rate at a false alarm rate of at most `rate`.
+    /// DIR at FAR: the detection and identification rate, from 0 to 1, at a false alarm rate of at most `rate`,
+    /// from 0 to 1.
     #[must_use]
     pub fn detection_and_identification_rate(&self, rate: f64) -> f64 {
         // The threshold is below the first alarm that exceeds the rate. Fractions are compared instead of

@@ -73,9 +73,10 @@ pub struct QueryResult {
     /// Identity of the query; absent in reports of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// Average precision.
+    /// Average precision, from 0 to 1.
     pub average_precision: Option<f64>,
-    /// Inverse negative penalty: the number of matches divided by the rank of the last match.
+    /// Inverse negative penalty, above 0 and up to 1: the number of matches divided by the rank of the last
+    /// match.
     pub inverse_negative_penalty: Option<f64>,
     /// Rank of the first match, from 1.
     pub first_match: Option<usize>,

@@ -240,7 +240,7 @@ impl<'a> Reranked<'a> {
         })
     }
 
-    /// Computes all re-ranked distances: one row per query with one value per gallery image.
+    /// Computes all re-ranked distances, `[queries, gallery images]` in rows.
     ///
     /// # Errors
     /// None at present: [`new`](Self::new) has already rejected distances that are not finite.

@@ -19,7 +19,7 @@ use crate::{
 pub struct Neighbour<'a> {
     /// Index of the gallery image, from 0.
     pub index: usize,
-    /// Its distance to the query.
+    /// Its distance to the query, by the metric of the search.
     pub distance: f32,
     /// Its identity.
     pub identity: Identity,

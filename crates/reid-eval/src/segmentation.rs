@@ -67,8 +67,8 @@ impl ConfusionMatrix {
         self.counts[label * classes + prediction]
     }
 
-    /// Counts the pixels of an image, or of several. Pixels with the label 255 are not counted, whatever
-    /// their prediction.
+    /// Counts the pixels of an image, or of several: the label and the prediction of each pixel, in the same
+    /// order. Pixels with the label 255 are not counted, whatever their prediction.
     ///
     /// # Errors
     /// If there is not one prediction per label, or if a label or a prediction of a labelled pixel is not a

@@ -101,12 +101,26 @@ pub fn single_gallery_shot(
 }
 
 /// The result of repeated trials with random galleries, the protocol of `VehicleID` (Liu et al., CVPR 2016).
+///
+/// ```
+/// use reid_core::{Identity, Seed};
+/// use reid_eval::{Embeddings, EvaluationConfig, Metric, Trials};
+///
+/// // Three images of identity 1 and two of identity 2. One of each is drawn as the gallery.
+/// let identities = [1, 1, 1, 2, 2].map(Identity::new).to_vec();
+/// let images = Embeddings::new(vec![0.0, 1.0, 2.0, 8.0, 9.0], 1, identities)?;
+/// let config = EvaluationConfig::default().with_metric(Metric::Euclidean);
+/// let trials = Trials::run(&images, 10, Seed::new(1), &config)?;
+/// assert_eq!((trials.reports.len(), trials.reports[0].queries), (10, 3));
+/// assert_eq!(trials.cmc[0], 1.0); // the image of the other identity is always farther
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trials {
-    /// The CMC curve, averaged over the trials.
+    /// The CMC curve, averaged over the trials: `cmc[k - 1]` is `CMC(k)`, from 0 to 1.
     pub cmc: Vec<f64>,
-    /// The mAP, averaged over the trials. With one match per query, average precision is the reciprocal
+    /// The mAP, from 0 to 1, averaged over the trials. With one match per query, average precision is the reciprocal
     /// rank.
     pub mean_average_precision: f64,
     /// The report of each trial.

@@ -30,9 +30,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Threshold {
-    /// The largest accepted distance.
+    /// The largest accepted distance, by the metric of the task that it was calibrated on.
     pub distance: f32,
-    /// The wanted false accept rate, an upper limit.
+    /// The wanted false accept rate, an upper limit from 0 to 1.
     pub wanted: f64,
     /// The rates on the calibration split.
     pub rates: Rates,
@@ -45,9 +45,9 @@ pub struct Threshold {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Fraction of the pairs of different identities that is accepted (FAR).
+    /// Fraction of the pairs of different identities that is accepted (FAR), from 0 to 1.
     pub false_accepts: Interval,
-    /// Fraction of the pairs of the same identity that is accepted (TAR).
+    /// Fraction of the pairs of the same identity that is accepted (TAR), from 0 to 1.
     pub true_accepts: Interval,
     /// The numbers of genuine and impostor pairs.
     pub pairs: PairCounts,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Distances, Embeddings, Error, Labels, Metric, distance_rows::map_rows};
 
-/// The settings of a track bank.
+/// The settings of a [`TrackBank`], which has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -152,7 +152,7 @@ pub struct TrackDistances {
 }
 
 impl TrackDistances {
-    /// The distances of the detection with this index, from 0, to every track.
+    /// The distances of the detection with this index, from 0, to every track: `[tracks]`.
     ///
     /// # Panics
     /// If there is no such detection. Without tracks, every row is empty.
@@ -193,7 +193,7 @@ impl TrackBank {
         self.tracks.keys().copied()
     }
 
-    /// The mean of a track, of length 1, if the bank has the track.
+    /// The mean of a track, `[dimensions]` of length 1, if the bank has the track.
     #[must_use]
     pub fn mean(&self, track: Track) -> Option<&[f32]> {
         Some(&self.tracks.get(&track)?.mean)
@@ -220,8 +220,8 @@ impl TrackBank {
         Ok(old.map(|(track, _)| track).collect())
     }
 
-    /// Adds the embeddings of the detections of a frame to the tracks that they were assigned to: one track
-    /// per row. A track that the bank does not have begins. Forgets and returns old tracks like
+    /// Adds the embeddings of the detections of a frame, `[detections, dimensions]`, to the tracks that they were
+    /// assigned to: one track per row. A track that the bank does not have begins. Forgets and returns old tracks like
     /// [`advance`](Self::advance).
     ///
     /// # Errors

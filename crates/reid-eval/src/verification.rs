@@ -26,6 +26,24 @@ use crate::{
 ///
 /// The distances are computed twice, one block of queries at a time, and the distance matrix is never held. The
 /// memory is 12 bytes per genuine pair.
+///
+/// ```
+/// use reid_core::Identity;
+/// use reid_eval::{Distances, Embeddings, Metric, Protocol, RetrievalTask, Verification};
+///
+/// let one = |values: &[f32], ids: &[i64]| {
+///     Embeddings::new(values.to_vec(), 1, ids.iter().copied().map(Identity::new).collect())
+/// };
+/// // The genuine pairs have the distances 1 and 2, the impostor pairs 7 and 8.
+/// let (query, gallery) = (one(&[0.0, 9.0], &[1, 2])?, one(&[1.0, 7.0], &[1, 2])?);
+/// let distances = Distances::between(&query, &gallery, Metric::Euclidean)?;
+/// let task = RetrievalTask::new(&distances, query.labels(), gallery.labels())
+///     .with_protocol(&Protocol::NoCameras);
+/// let verification = Verification::from_task(&task)?;
+/// assert_eq!((verification.tar_at_far(0.0), verification.equal_error_rate()), (1.0, 0.0));
+/// assert_eq!(verification.at_far(0.0).map(|point| point.threshold), Some(2.0));
+/// # Ok::<(), reid_eval::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
     /// Distances of the genuine pairs, ascending.
@@ -50,11 +68,11 @@ pub struct PairCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RocPoint {
-    /// Pairs with at most this distance are accepted.
+    /// Pairs with at most this distance, by the metric of the task, are accepted.
     pub threshold: f32,
-    /// Fraction of the impostor pairs that is accepted.
+    /// Fraction of the impostor pairs that is accepted, from 0 to 1.
     pub false_accept_rate: f64,
-    /// Fraction of the genuine pairs that is accepted.
+    /// Fraction of the genuine pairs that is accepted, from 0 to 1.
     pub true_accept_rate: f64,
 }
 

@@ -9,6 +9,8 @@ use crate::{Embeddings, Error, expansion::unit};
 /// ```text
 /// y = normalise(Λ^(-1/2) · Eᵀ · (x - μ))        C = E Λ Eᵀ the covariance, largest variance first
 /// ```
+///
+/// Needs the feature `whitening`. [`fit`](Self::fit) has an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whitening {
     mean: Vec<f64>,
@@ -93,7 +95,7 @@ impl Whitening {
         self.axes.len() / self.mean.len()
     }
 
-    /// Whitens embeddings and normalises them to length 1. Labels are kept.
+    /// Whitens embeddings and normalises them to length 1: `[images, kept axes]`. Labels are kept.
     ///
     /// # Errors
     /// If the embeddings do not have the dimensions that the axes were fitted on.

@@ -107,8 +107,8 @@ pub struct Encoded {
     pub error: f64,
 }
 
-/// Encodes a vector with one byte per value: the nearest multiple, from -127 to 127, of a 127th of its largest
-/// absolute value.
+/// Encodes a vector, `[dimensions]`, with one byte per value: the nearest multiple, from -127 to 127, of a 127th
+/// of its largest absolute value.
 ///
 /// ```
 /// let mut codes = [0; 3];

@@ -1,8 +1,8 @@
 //! SIMD kernels for re-identification on `f32` slices.
 //!
 //! [`products`] computes the inner products of two sets of vectors, and [`code_products`] those with vectors of
-//! one byte per value. The feature `networks` adds convolution,
-//! batch normalisation, pooling, gates, feature `CutMix` and Adam steps.
+//! one byte per value. The feature `networks` adds everything else: convolution, batch normalisation, pooling,
+//! gates, feature `CutMix` and Adam steps.
 //!
 //! - **SIMD**: each kernel uses the widest vectors of the processor (AVX2, AVX-512 or NEON). The crate `pulp`
 //!   selects them at run time, behind a safe interface.
@@ -14,6 +14,10 @@
 //!
 //! The crate depends neither on Burn nor on a tensor type. `reid-ops` builds operations of Burn's CPU backend
 //! Flex from these kernels; `reid-eval` computes distances between embeddings with the first two.
+//!
+//! Use it for fast operations on plain slices, without a framework. With Burn, call `reid-ops`, which adds
+//! gradients and GPUs. To search embeddings, call `Index` of `reid-eval`. There is no half precision and no
+//! general matrix product here.
 //!
 //! Shapes such as `[batch, channels, positions]` give the row-major order of the values in a slice. A
 //! *feature map* is the plane of one channel of one image; its *positions* are height × width.

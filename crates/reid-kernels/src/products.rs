@@ -33,7 +33,7 @@ const TOGETHER: usize = 96;
 ///
 /// `left` is `[L, dimensions]`, `right` is `[R, dimensions]` and `products` is `[L, R]`. The product of a
 /// pair is bit-identical whatever other vectors are in the call. The left side is copied and the right side
-/// is read in place, so pass the longer set on the right.
+/// is read in place, so pass the longer set on the right. The [crate](crate) has an example.
 ///
 /// # Panics
 /// If `dimensions` is 0, if a side is not a whole number of vectors, or if `products` does not have one value

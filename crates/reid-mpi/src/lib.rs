@@ -3,6 +3,10 @@
 //! [`Mpi`] is the [`Communicator`] of a process that `mpirun` starts. It needs an MPI library and `libclang` to build,
 //! such as Debian's `libopenmpi-dev` and `libclang-dev`.
 //!
+//! Use it to train one model on several machines, or on one machine with a process for each device. In one process,
+//! [`Threads`](reid_core::Threads) need no MPI. To embed a dataset on several machines, shards of `reid-eval` need no
+//! exchange at all.
+//!
 //! ```no_run
 //! use reid_core::{Communicator, Ranks};
 //! use reid_mpi::Mpi;

@@ -62,6 +62,44 @@ pub trait Block: Module + ModuleDisplay + Sync + 'static {
 }
 
 /// The configuration of a [`Block`]. Dimensions are not part of it; they come from the input shape.
+///
+/// ```
+/// use burn::{module::Module, nn::conv::{Conv2d, Conv2dConfig}, tensor::{Device, Tensor}};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init, convolution};
+///
+/// /// A 1 x 1 convolution to half of the channels.
+/// #[derive(Module, Debug)]
+/// struct Halve {
+///     conv: Conv2d,
+/// }
+///
+/// impl Block for Halve {
+///     fn forward(&self, features: Tensor<4>) -> Tensor<4> {
+///         convolution::apply(&self.conv, features)
+///     }
+/// }
+///
+/// struct HalveConfig;
+///
+/// impl BlockConfig for HalveConfig {
+///     type Block = Halve;
+///
+///     fn init(&self, input: FeatureShape, init: &Init<'_>) -> Halve {
+///         let channels = [input.channels, input.channels / 2];
+///         Halve { conv: init.conv2d(&Conv2dConfig::new(channels, [1, 1])) }
+///     }
+///
+///     fn output(&self, input: FeatureShape) -> FeatureShape {
+///         input.with_channels(input.channels / 2)
+///     }
+/// }
+///
+/// let (device, input) = (Device::default(), FeatureShape::new(16, 4, 2));
+/// let block = HalveConfig.init(input, &Init::new(Seed::new(1), &device));
+/// assert_eq!(block.forward(Tensor::ones([1, 16, 4, 2], &device)).dims(), [1, 8, 4, 2]);
+/// assert_eq!(HalveConfig.output(input), FeatureShape::new(8, 4, 2));
+/// ```
 pub trait BlockConfig {
     /// The block that is built.
     type Block: Block;
@@ -97,6 +135,17 @@ pub trait BlockConfig {
 }
 
 /// The block that returns its input unchanged; its configuration is `()`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_core::{FeatureShape, Seed};
+/// use reid_nn::{Block, BlockConfig, Init};
+///
+/// let device = Device::default();
+/// let block = ().init(FeatureShape::new(8, 4, 2), &Init::new(Seed::new(1), &device));
+/// assert!(block.is_identity());
+/// assert_eq!(block.forward(Tensor::ones([1, 8, 4, 2], &device)).dims(), [1, 8, 4, 2]);
+/// ```
 #[derive(Module, Debug)]
 pub struct Identity {}
 

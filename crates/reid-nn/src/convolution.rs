@@ -83,6 +83,10 @@ pub(crate) fn dilated(config: Conv2dConfig, dilation: usize) -> Conv2dConfig {
 /// let conv = Conv2dConfig::new([4, 8], [1, 1]).with_stride([2, 2]).init(&device);
 /// assert_eq!(convolution::apply(&conv, Tensor::ones([1, 4, 5, 4], &device)).dims(), [1, 8, 3, 2]);
 /// ```
+///
+/// # Shapes
+/// As in [`reid_ops::conv2d`]: `[batch, channels, height, width]` to
+/// `[batch, channels out, height out, width out]`.
 #[must_use]
 pub fn apply(conv: &Conv2d, features: Tensor<4>) -> Tensor<4> {
     let Some(options) = options(conv) else {

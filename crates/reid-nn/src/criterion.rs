@@ -75,7 +75,7 @@ pub struct NamedLoss {
 }
 
 impl NamedLoss {
-    /// Creates a loss with its name in progress reports.
+    /// Creates a loss of value `[1]` with its name in progress reports.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, value: Tensor<1>) -> Self {
         let name = name.into();
@@ -103,6 +103,40 @@ pub(crate) fn by_branch(
 
 /// The configuration of a [`Criterion`]. Dimensions are not part of it; they come from the output of the
 /// head.
+///
+/// ```
+/// use burn::{module::Module, tensor::{Device, Tensor}};
+/// use reid_core::Seed;
+/// use reid_nn::{Criterion, CriterionConfig, Init, NamedLoss, OutputShape, ReidOutput, Targets};
+///
+/// /// The mean square of the values of the embeddings.
+/// #[derive(Module, Debug)]
+/// struct MeanSquare {}
+///
+/// impl Criterion for MeanSquare {
+///     fn losses(&self, output: &ReidOutput, _: &Targets) -> Vec<NamedLoss> {
+///         vec![NamedLoss::new("mean square", output.embedding.clone().square().mean())]
+///     }
+/// }
+///
+/// struct MeanSquareConfig;
+///
+/// impl CriterionConfig for MeanSquareConfig {
+///     type Criterion = MeanSquare;
+///
+///     fn init(&self, _: &OutputShape, _: &Init<'_>) -> MeanSquare {
+///         MeanSquare {}
+///     }
+/// }
+///
+/// let device = Device::default();
+/// let init = Init::new(Seed::new(1), &device);
+/// let criterion = MeanSquareConfig.init(&OutputShape::single(2, 3), &init);
+/// let embedding = Tensor::from_data([[3.0, 1.0]], &device);
+/// let output = ReidOutput::single(embedding, Tensor::zeros([1, 3], &device));
+/// let loss = criterion.forward(&output, &Targets::new(&[0], &device));
+/// assert_eq!(loss.into_scalar::<f32>(), 5.0); // (3² + 1²) / 2
+/// ```
 pub trait CriterionConfig {
     /// The criterion that is built.
     type Criterion: Criterion;

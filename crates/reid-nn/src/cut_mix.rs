@@ -77,12 +77,13 @@ pub fn cut_mix(
 }
 
 /// Configuration of feature CutMix: the patches that are cut, and the partners that replace them.
+/// [`apply`](Self::apply) has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct CutMix {
     /// The size of a patch; 3 x 2 in the paper, for feature maps of 24 x 8.
     #[config(default = "Patches { height: 3, width: 2 }")]
     pub patches: Patches,
-    /// The number k of patches that are cut; 6 in the paper, and 8 for CUHK03.
+    /// The number k of patches that are cut, from 0 to all of them; 6 in the paper, and 8 for CUHK03.
     #[config(default = 6)]
     pub cut: usize,
     /// The images that can be partners; negatives in the paper.

@@ -14,6 +14,25 @@ use crate::{
 };
 
 /// Computes embeddings of images: a model, or an ensemble of models.
+///
+/// Implement it for a model of another kind, so that an extractor or an embedder can use it:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_nn::{Embed, pool};
+///
+/// /// The mean colour of an image.
+/// struct MeanColour;
+///
+/// impl Embed for MeanColour {
+///     fn embed(&self, images: Tensor<4>) -> Tensor<2> {
+///         pool::average(images)
+///     }
+/// }
+///
+/// let images = Tensor::ones([2, 3, 8, 4], &Device::default());
+/// assert_eq!(MeanColour.embed(images).dims(), [2, 3]);
+/// ```
 pub trait Embed: Sync {
     /// Computes the embeddings of images.
     ///
@@ -82,7 +101,8 @@ impl<E: Embed + ?Sized> Embed for Box<E> {
     }
 }
 
-/// A model that can be trained: it has an output for criteria, and a version for evaluation.
+/// A model that can be trained: it has an output for criteria, and a version for evaluation. A
+/// [`ReidModel`](crate::ReidModel), which has an example, is one for every backbone and head.
 pub trait Model: Embed + Module + ModuleDisplay + 'static {
     /// Computes the output of a training step.
     ///

@@ -134,7 +134,7 @@ pub trait Head: Module + ModuleDisplay + Sync + 'static {
     }
 }
 
-/// The hyper-parameters of a [`Head`]. Its dimensions come from the input shape.
+/// The hyper-parameters of a [`Head`], which has an example. Its dimensions come from the input shape.
 pub trait HeadConfig {
     /// The head that [`init`](Self::init) builds.
     type Head: Head;

@@ -31,6 +31,11 @@
 //!
 //! A tensor of the wrong shape is a programming error: the part panics, and the message has the expected and
 //! the actual shape. An invalid configuration panics when the part is built, before any tensor is allocated.
+//!
+//! Use it to compose a network, and to write a block, a head or a loss of your own. Published networks and
+//! their weights are in `reid-zoo`, and `reid-train` trains both. Detection, tracking and layers for text are
+//! not part of it. The features `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda` and `rocm` enable Burn's
+//! backends, one of which is needed to compute anything.
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -109,7 +109,7 @@ enum Kind {
 pub struct Pool {
     #[module(skip)]
     kind: Kind,
-    /// The learnt exponent of the generalised mean.
+    /// The learnt exponent of the generalised mean, `[1]`; absent in the other kinds.
     pub p: Option<Param<Tensor<1>>>,
 }
 

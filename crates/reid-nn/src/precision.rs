@@ -51,7 +51,7 @@ impl Precision {
         }
     }
 
-    /// Casts images to this precision, so that a network computes in it.
+    /// Casts images, `[batch, 3, height, width]`, to this precision, so that a network computes in it.
     #[must_use]
     pub fn cast(self, images: Tensor<4>) -> Tensor<4> {
         match self {

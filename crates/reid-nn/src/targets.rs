@@ -38,7 +38,7 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Copies labels to a device.
+    /// Copies labels, one per image from 0, to a device: `[batch]`.
     ///
     /// # Panics
     /// If a label is 2³¹ or more. All backends support integers of 32 bits, and no dataset has more classes.
@@ -52,7 +52,7 @@ impl Targets {
         }
     }
 
-    /// Adds an attribute, or replaces the one of the same name.
+    /// Adds an attribute, `[batch]` class indices from 0 or `None`, or replaces the one of the same name.
     ///
     /// # Panics
     /// If there is not one value per label, or a class index is 2³¹ or more.

@@ -43,15 +43,23 @@ use crate::{
 pub trait LowerBlock {
     /// Adds the operators of the block to the graph, and returns the output.
     ///
+    /// # Shapes
+    /// - `features`: `[channels, height, width]`, without the batch
+    /// - result: that of the block
+    ///
     /// # Errors
     /// If the block, or a part of it, cannot be exported.
     fn lower_block(&self, scope: &mut Scope<'_>, features: &Value<3>) -> Result<Value<3>, Error>;
 }
 
-/// A gate that can be exported. Every such gate is a [`LowerBlock`]: the features are multiplied by the
-/// factors.
+/// A gate that can be exported. Every such gate is a [`LowerBlock`], which has an example: the features are
+/// multiplied by the factors.
 pub trait LowerGate {
-    /// Adds the operators of the gate to the graph, and returns the factors, of which a dimension may be 1.
+    /// Adds the operators of the gate to the graph, and returns the factors.
+    ///
+    /// # Shapes
+    /// - `features`: `[channels, height, width]`, without the batch
+    /// - result: the same, or size 1 in a dimension where one factor applies to all elements
     ///
     /// # Errors
     /// If the gate, or a part of it, cannot be exported.

@@ -31,7 +31,7 @@ const OPERATOR_SET: i64 = 13;
 const MOST_BYTES: usize = (1 << 31) - 1;
 
 /// How images are prepared and how embeddings are computed. It is written into the file; see the
-/// [metadata](crate#metadata).
+/// [metadata](crate#metadata). [`export_onnx`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExportConfig {
     /// The size of the images.
@@ -39,9 +39,10 @@ pub struct ExportConfig {
     /// The mean and the standard deviation by which images are normalised before the network.
     pub normalise: Normalise,
     /// Whether the network also sees the mirror image and returns the mean of both embeddings, which doubles
-    /// its work.
+    /// its work; by default not.
     pub flip_test: bool,
-    /// Whether embeddings are normalised to length 1, so that their dot product is the cosine similarity.
+    /// Whether embeddings are normalised to length 1, so that their dot product is the cosine similarity; by default
+    /// not.
     pub unit_length: bool,
 }
 

@@ -39,7 +39,8 @@ pub(crate) struct Graph {
 /// The graph, with the path of the part of the network whose operators are added to it.
 ///
 /// The methods that add operators, such as [`relu`](Self::relu), return the result. Parameters and nodes are
-/// named after the path, so that a viewer shows where they come from.
+/// named after the path, so that a viewer shows where they come from. [`LowerBlock`](crate::LowerBlock) has an
+/// example.
 #[derive(Debug)]
 pub struct Scope<'a> {
     graph: &'a mut Graph,

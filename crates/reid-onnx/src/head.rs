@@ -75,6 +75,10 @@ const MAX_EXPONENT: f32 = 1e6;
 pub trait LowerHead {
     /// Adds the operators of the embedding to the graph, and returns it.
     ///
+    /// # Shapes
+    /// - `features`: `[channels, height, width]`, without the batch
+    /// - result: `[dimensions]`
+    ///
     /// # Errors
     /// If the head, or a part of it, cannot be exported.
     fn lower_head(&self, scope: &mut Scope<'_>, features: &Value<3>) -> Result<Value<1>, Error>;

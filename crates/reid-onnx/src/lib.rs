@@ -19,6 +19,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Use it to run a network in a program without Rust, or in a runtime for special hardware. A Rust program needs
+//! no export: [`Embedder`](reid_zoo::Embedder) computes the same embeddings. ONNX files are only written; they
+//! cannot be read back or trained.
+//!
 //! All networks of `reid-zoo` can be exported, with any attention. So can compositions of custom parts that
 //! implement [`LowerBlock`] or [`LowerHead`]. Segmentation models are exported by [`export_segmentation`] and
 //! [`export_segmentation_run`].

@@ -19,6 +19,10 @@ pub trait LowerModel: Model {
     /// Adds the operators from the images to the embeddings to the graph, and returns the embeddings. The
     /// model is in evaluation mode, with batch normalisation folded.
     ///
+    /// # Shapes
+    /// - `images`: `[3, height, width]`, normalised, without the batch
+    /// - result: `[dimensions]`
+    ///
     /// # Errors
     /// If a part of the model cannot be exported.
     fn lower_model(&self, scope: &mut Scope<'_>, images: &Value<3>) -> Result<Value<1>, Error>;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Scope<'_> {
-    /// Adds a convolution, with its parameters.
+    /// Adds a convolution, with its parameters: `[channels, height, width]` to `[channels out, height out, width out]`.
     ///
     /// # Errors
     /// If the padding is [`Same`](PaddingConfig2d::Same).
@@ -56,7 +56,7 @@ impl Scope<'_> {
         Ok(self.node("Conv", inputs.collect(), attributes, dims))
     }
 
-    /// Adds a linear layer, with its parameters.
+    /// Adds a linear layer, with its parameters: `[inputs]` to `[outputs]`.
     ///
     /// # Panics
     /// If the layer was built for another number of inputs.
@@ -75,7 +75,7 @@ impl Scope<'_> {
         self.node("Gemm", inputs.collect(), Vec::new(), [outputs])
     }
 
-    /// Adds a batch normalisation by running statistics, as `scale·x + shift`.
+    /// Adds a batch normalisation of `[channels, ...]` by running statistics, as `scale·x + shift`.
     ///
     /// # Panics
     /// If the layer was built for another number of channels.
@@ -100,7 +100,7 @@ impl Scope<'_> {
         self.node("Add", vec![scaled.name, shift], Vec::new(), values.dims)
     }
 
-    /// Adds an instance normalisation.
+    /// Adds an instance normalisation of `[channels, height, width]`.
     ///
     /// # Panics
     /// If the layer was built for another number of channels.
@@ -162,7 +162,7 @@ impl Scope<'_> {
         self.node("Softmax", vec![values.name.clone()], axis, values.dims)
     }
 
-    /// Adds `x/‖x‖`.
+    /// Adds `x/‖x‖` of a vector, `[dimensions]`.
     pub fn unit_length(&mut self, vectors: &Value<1>) -> Value<1> {
         let attributes = vec![Attribute::int("axis", 1), Attribute::int("p", 2)];
         let inputs = vec![vectors.name.clone()];

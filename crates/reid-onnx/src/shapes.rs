@@ -7,8 +7,9 @@ use crate::{
 };
 
 impl Scope<'_> {
-    /// Adds max pooling. `after` is the padding after the last row and column, `before` that before the
-    /// first; padded positions are never the maximum.
+    /// Adds max pooling over windows of `kernel` x `kernel` positions: `[channels, height, width]` to
+    /// `[channels, height out, width out]`. `after` is the padding after the last row and column, `before` that before
+    /// the first; padded positions are never the maximum.
     pub fn max_pool(
         &mut self,
         features: &Value<3>,
@@ -19,7 +20,8 @@ impl Scope<'_> {
         self.pool("MaxPool", features, [kernel, stride], [before, after])
     }
 
-    /// Adds average pooling without padding.
+    /// Adds average pooling over windows of `kernel` x `kernel` positions, without padding:
+    /// `[channels, height, width]` to `[channels, height out, width out]`.
     pub fn avg_pool(&mut self, features: &Value<3>, kernel: usize, stride: usize) -> Value<3> {
         self.pool("AveragePool", features, [kernel, stride], [[0; 2]; 2])
     }
@@ -74,7 +76,7 @@ impl Scope<'_> {
         self.node(operator, inputs, attributes, [1, height, width])
     }
 
-    /// Adds a reshape of each image's values.
+    /// Adds a reshape of each image's values to `dims`, which does not include the batch.
     ///
     /// # Panics
     /// If the numbers of values differ.
@@ -99,7 +101,7 @@ impl Scope<'_> {
         )
     }
 
-    /// Adds the transpose of each image's matrix.
+    /// Adds the transpose of each image's matrix: `[rows, columns]` to `[columns, rows]`.
     pub fn transpose(&mut self, matrices: &Value<2>) -> Value<2> {
         let [rows, columns] = matrices.dims;
         let order = vec![Attribute::ints("perm", &[0, 2, 1])];
@@ -107,7 +109,7 @@ impl Scope<'_> {
         self.node("Transpose", inputs, order, [columns, rows])
     }
 
-    /// Adds the product of each image's two matrices.
+    /// Adds the product of each image's two matrices: `[rows, inner]` and `[inner, columns]` to `[rows, columns]`.
     ///
     /// # Panics
     /// If the columns of the first are not the rows of the second.
@@ -170,7 +172,7 @@ impl Scope<'_> {
         self.node("Slice", inputs.collect(), Vec::new(), dims)
     }
 
-    /// Adds the mirror image: the columns in reverse order.
+    /// Adds the mirror image of `[3, height, width]`: the columns in reverse order.
     pub fn mirror(&mut self, images: &Value<3>) -> Value<3> {
         let [_, _, width] = images.dims;
         let columns: Vec<usize> = (0..width).rev().collect();

@@ -11,7 +11,7 @@ mod cube;
 /// The hyper-parameters and the index of one [`adam`] step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
-    /// The learning rate.
+    /// The learning rate, at least 0.
     pub rate: f64,
     /// β₁, the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f32,
@@ -44,7 +44,7 @@ impl AdamStep {
 
 /// Computes one step of Adam with coupled weight decay, as PyTorch's `Adam` (Kingma and Ba, ICLR 2015,
 /// arXiv:1412.6980). `means` are the first and the second moment, m and v. Returns the new weights and
-/// moments.
+/// moments. All tensors have the shape of the weights.
 ///
 /// ```text
 /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²

@@ -69,6 +69,9 @@ pub fn conv2d(
 ///
 /// On Flex this is one pass if there is a bias and no operand is on an autodiff device.
 ///
+/// # Shapes
+/// As in [`conv2d`]; a shortcut of the epilogue has that of the result.
+///
 /// # Panics
 /// As [`conv2d`], and if a shortcut differs in shape from the result.
 #[must_use]
@@ -116,6 +119,9 @@ pub fn conv2d_epilogue(
 ///
 /// The result has the dtype of the input. In between, features in half precision are converted to the dtype
 /// of the normalisation, unless the normalisation is folded into the weights.
+///
+/// # Shapes
+/// As in [`conv2d_epilogue`]; the parameters of the normalisation are `[channels out]`.
 ///
 /// # Panics
 /// As [`conv2d_epilogue`], and if the normalisation has another number of channels than the result.

@@ -51,7 +51,7 @@ pub enum Epilogue<const D: usize> {
 }
 
 impl<const D: usize> Epilogue<D> {
-    /// Applies the epilogue to a tensor.
+    /// Applies the epilogue to a tensor of any shape. The result has the same shape.
     ///
     /// # Panics
     /// If there is a shortcut, and the tensor is empty or differs from it in shape.

@@ -50,6 +50,9 @@ pub fn mul_gate(features: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
 
 /// Multiplies features by a gate and applies an [epilogue](Epilogue) to the product.
 ///
+/// # Shapes
+/// As in [`mul_gate`]; a shortcut of the epilogue has that of the features.
+///
 /// # Panics
 /// As [`mul_gate`], and if a shortcut differs in shape from the features.
 #[must_use]

@@ -7,10 +7,10 @@
 //!
 //! - **CPU** (Burn's backend Flex, single precision): convolution, batch normalisation, max and average
 //!   pooling, generalised means, gates, feature `CutMix`, ReLU of a sum, Adam, and without autodiff also
-//!   whole blocks of small networks. Flex computes convolutions through copies of patches, a batch normalisation in training as a dozen operations, max
-//!   pooling window by window, and gates on one thread. These operations dominate the training of a
-//!   convolutional network. The kernels of `reid-kernels` compute each in one pass, forward and backward,
-//!   with the widest vectors of the processor.
+//!   whole blocks of small networks. Flex computes convolutions through copies of patches, a batch
+//!   normalisation in training as a dozen operations, max pooling window by window, and gates on one thread.
+//!   These operations dominate the training of a convolutional network. The kernels of `reid-kernels` compute
+//!   each in one pass, forward and backward, with the widest vectors of the processor.
 //! - **GPU** (Burn's `CubeCL` backends): kernels for batch normalisation in training, the layout of
 //!   convolution operands, the gradient of a convolution with respect to its weights,
 //!   [epilogues](Epilogue), gates and average pooling. These have single and half precision; Adam has a
@@ -20,6 +20,10 @@
 //!
 //! A result may be written over an operand whose memory no other tensor shares. A tensor that the caller
 //! still holds keeps its values.
+//!
+//! Use it to write layers whose speed matters on Flex or on GPUs; the layers of `reid-nn` call it already.
+//! Elsewhere, and for operations that are not listed here, Burn's own functions are as good. The feature `native`,
+//! which is on by default, compiles the implementations of this crate for the enabled backends.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor, ops::ConvOptions};

@@ -33,7 +33,7 @@ pub struct BatchNormParams {
     pub mean: Tensor<1>,
     /// σ², `[channels]`.
     pub variance: Tensor<1>,
-    /// ε
+    /// ε, added to the variance; above 0, 1e-5 in PyTorch.
     pub epsilon: f64,
 }
 
@@ -283,6 +283,21 @@ fn trains_natively(device: &Device, dtype: DType) -> bool {
 }
 
 /// Normalises each channel by a given mean and variance, and applies an [epilogue](Epilogue).
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use reid_ops::{BatchNormParams, Epilogue, batch_norm};
+///
+/// let device = Device::default();
+/// let [weight, bias, mean, variance] =
+///     [2.0_f32, 1.0, 4.0, 3.0].map(|value| Tensor::<1>::from_data([value], &device));
+/// let normalisation = BatchNormParams { weight, bias, mean, variance, epsilon: 1.0 };
+/// let features = Tensor::<2>::from_data([[7.0], [-5.0]], &device);
+/// let found = batch_norm(features, normalisation, Epilogue::Relu).into_data();
+/// // 2·(7 - 4)/√(3 + 1) + 1 = 4, and 2·(-5 - 4)/√(3 + 1) + 1 = -8, for which the ReLU gives 0.
+/// assert_eq!(found.try_to_vec::<f32>()?, [4.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Shapes
 /// - `input` and result: `[batch, channels, ...]`

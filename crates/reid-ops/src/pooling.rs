@@ -12,7 +12,8 @@ mod extension;
 #[cfg(native_flex)]
 mod flex;
 
-/// Computes the mean of each feature map (global average pooling), in at least single precision.
+/// Computes the mean of each feature map (global average pooling; Lin et al., Network In Network, ICLR 2014,
+/// arXiv:1312.4400), in at least single precision.
 ///
 /// ```text
 /// y[n, c] = mean over i, j of x[n, c, i, j]
@@ -70,6 +71,15 @@ fn pools_natively(input: &Tensor<4>) -> bool {
 ///
 /// ```text
 /// y[n, c, i, j] = max over k < kernel of x[n, c, i·s + k₀ - p, j·s + k₁ - p]     inside the feature map
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor, ops::MaxPoolOptions};
+///
+/// let map = Tensor::<4>::from_data([[[[1.0, 2.0, 9.0], [3.0, 6.0, 4.0]]]], &Device::default());
+/// let options = MaxPoolOptions::new([2, 2]).with_stride([1, 1]);
+/// assert_eq!(reid_ops::max_pool2d(map, options).into_data().try_to_vec::<f32>()?, [6.0, 9.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Shapes

@@ -9,7 +9,8 @@ use burn::tensor::Tensor;
 #[cfg(native_flex)]
 mod flex;
 
-/// Computes the generalised mean of each channel (`GeM` pooling), in the dtype of the features.
+/// Computes the generalised mean of each channel (`GeM` pooling; Radenović et al., TPAMI 2018,
+/// arXiv:1711.02512), in the dtype of the features.
 ///
 /// ```text
 /// y[n, c] = (mean_i max(x[n, c, i], 1e-6)^p)^(1/p)

@@ -5,7 +5,16 @@ use burn::tensor::{Tensor, activation::relu};
 /// Adds two tensors and applies a ReLU, as at the end of a residual block.
 ///
 /// ```text
-/// y = max(0, a + b)
+/// y = max(0, a + b)        [batch, channels, ...], or any other shape
+/// ```
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let [one, other] = [[1.0_f32, -3.0], [2.0, 1.0]].map(|values| Tensor::<1>::from_data(values, &device));
+/// assert_eq!(reid_ops::add_relu(one, other).into_data().try_to_vec::<f32>()?, [3.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Panics

@@ -9,6 +9,20 @@
 //!
 //! A dataset is a pure function of its configuration: the same configuration gives the same images.
 //! `reid-data` reads these folders like those of the real datasets.
+//!
+//! Use it where a real dataset is not available, and where the identity of every image has to be certain. Do not
+//! compare methods by it: drawn people differ from real ones, and another method may be the best on real images.
+//!
+//! ```
+//! use reid_core::{Camera, Identity};
+//! use reid_synthetic::SyntheticConfig;
+//!
+//! let config = SyntheticConfig::new();
+//! let draw = |camera| config.draw(Identity::new(1), Camera::new(camera), 0);
+//! assert_eq!(draw(1).dimensions(), (32, 64)); // width and height
+//! assert_eq!(draw(1), draw(1)); // a pure function of its arguments
+//! assert_ne!(draw(1), draw(2)); // another camera, another background and light
+//! ```
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -160,8 +160,8 @@ impl Extractor {
         self.flip_test
     }
 
-    /// Sets the number of images per batch. It affects speed and memory, but not the embeddings,
-    /// except for rounding.
+    /// Sets the number of images per batch, by default [`reid_nn::device::batch_size`]. It affects speed and memory,
+    /// but not the embeddings, except for rounding.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -181,7 +181,8 @@ impl Extractor {
             .unwrap_or_else(|| reid_nn::device::batch_size(device))
     }
 
-    /// Computes the embeddings of samples, in order, with all their labels. `split` is for error messages.
+    /// Computes the embeddings of samples, in order, with all their labels: `[samples, dimensions]`. `split` is for
+    /// error messages.
     ///
     /// The model must be in evaluation mode, on a device without autodiff (`model.valid()`).
     ///
@@ -222,9 +223,9 @@ impl Extractor {
         )?)
     }
 
-    /// Computes the embeddings of image files, in order, with their paths and unknown identities. The
-    /// headers of all files are read first, so that files that are not images are reported together, before
-    /// any embedding.
+    /// Computes the embeddings of image files, in order, with their paths and unknown identities:
+    /// `[files, dimensions]`. The headers of all files are read first, so that files that are not images are
+    /// reported together, before any embedding.
     ///
     /// # Errors
     /// As [`embed`](Self::embed), and [`Error::Images`] with all files that are not images.
@@ -247,8 +248,8 @@ impl Extractor {
         self.embed(model, &samples, Split::Gallery, device)
     }
 
-    /// Computes the embeddings of images in memory, in order, with unknown identities. The images may have
-    /// any size.
+    /// Computes the embeddings of images in memory, in order, with unknown identities: `[images, dimensions]`. The
+    /// images may have any size.
     ///
     /// # Errors
     /// If there are no images, or an embedding is not finite; the error names the index of the image, from 0.
@@ -336,7 +337,7 @@ impl Extractor {
         (model.embed(images) + mirrored) / 2
     }
 
-    /// Computes the embeddings of the query and gallery images. An image in both gets the same image
+    /// Computes the embeddings of the query and gallery images, in this order. An image in both gets the same image
     /// number, also if it has another path there ([`Sample::image`]).
     ///
     /// # Errors

@@ -43,14 +43,14 @@ pub(crate) use layer_decay::LayerDecay;
 pub struct ParameterGroup {
     /// The paths of parameters, or of modules with parameters.
     pub parameters: Vec<String>,
-    /// The learning rate of the group.
+    /// The learning rate of the group; by default that of the schedule.
     #[serde(default)]
     pub rate: GroupRate,
     /// The optimizer of the group; `None` for that of the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<OptimizerConfig>,
-    /// The number of epochs from the start of the run in which the group is frozen, 0 to 1,000,000. Its batch
-    /// normalisations then use their running statistics and do not update them.
+    /// The number of epochs from the start of the run in which the group is frozen, 0 to 1,000,000, by default 0. Its
+    /// batch normalisations then use their running statistics and do not update them.
     #[serde(default)]
     pub frozen_epochs: usize,
 }

@@ -20,7 +20,7 @@ pub(crate) use any::{AnyLearner, Loaded, Parameter, Part};
 pub use pixels::{PixelCriterion, SegmentationLearner};
 pub(crate) use slot::{Renewal, Slot};
 
-/// The parts of a learner of any task: a model and a criterion.
+/// The parts of a learner of any task: a model and a criterion. [`Learner`] has an example.
 pub trait LearnerParts: Module + ModuleDisplay {
     /// The model that is evaluated.
     type Model: Module;
@@ -50,6 +50,55 @@ pub trait LearnerParts: Module + ModuleDisplay {
 ///
 /// [`ReidLearner`] is the usual learner. Implement a custom one if a training step is more than a criterion
 /// on the output of the model, such as the mutual learning of two models.
+/// [`Trainer::with_learner`](crate::Trainer::with_learner) trains it.
+///
+/// ```
+/// use burn::{module::Module, tensor::{Device, Tensor}};
+/// use reid_core::{InputSize, Seed};
+/// use reid_nn::{Criterion, Model, NamedLoss, TrainingStep, backbone::ResNetConfig, head::BnNeckConfig};
+/// use reid_train::{Learner, LearnerParts, Recipe, ReidLearner, StepOutput};
+///
+/// /// Also minimises the squares of the embeddings.
+/// #[derive(Module, Debug)]
+/// struct ShortEmbeddings<M, C> {
+///     model: M,
+///     criterion: C,
+/// }
+///
+/// impl<M: Model, C: Criterion> LearnerParts for ShortEmbeddings<M, C> {
+///     type Model = M;
+///     type Criterion = C;
+///
+///     fn from_parts(model: M, criterion: C) -> Self {
+///         Self { model, criterion }
+///     }
+///     // And the reverse.
+/// #   fn into_parts(self) -> (M, C) { (self.model, self.criterion) }
+/// #   fn model(&self) -> &M { &self.model }
+/// #   fn criterion(&self) -> &C { &self.criterion }
+/// }
+///
+/// impl<M: Model, C: Criterion> Learner for ShortEmbeddings<M, C> {
+///     fn training_step(&self, images: Tensor<4>, step: TrainingStep<'_>) -> StepOutput {
+///         let targets = step.targets(&images.device());
+///         let output = self.model.forward_train(images, step);
+///         let mut losses = self.criterion.losses(&output, &targets);
+///         losses.push(NamedLoss::new("length", output.embedding.square().mean() * 0.01));
+///         StepOutput::new(losses)
+///     }
+/// }
+///
+/// let (device, size) = (Device::default(), InputSize::new(32, 16));
+/// let network = (ResNetConfig::resnet18().with_width(4), BnNeckConfig::new());
+/// let recipe = Recipe::strong_baseline("toy", size, network);
+/// let (model, criterion) = ReidLearner::build(&recipe, 3, &device).into_parts();
+/// let learner = ShortEmbeddings::from_parts(model, criterion);
+///
+/// let step = TrainingStep::new(&[0, 1], Seed::new(1));
+/// let output = learner.training_step(Tensor::zeros([2, 3, 32, 16], &device), step);
+/// let names: Vec<_> = output.losses.iter().map(|loss| &*loss.name).collect();
+/// assert_eq!(names, ["identity", "triplet", "length"]);
+/// ```
 pub trait Learner: LearnerParts<Model: Model> {
     /// Computes the losses of a batch. Their sum is minimised.
     ///
@@ -100,7 +149,7 @@ pub trait Learner: LearnerParts<Model: Model> {
 pub struct ReidLearner<M, C> {
     /// The model.
     pub model: M,
-    /// The criterion.
+    /// The criterion, which computes the losses from the output of the model.
     pub criterion: C,
 }
 

@@ -17,6 +17,28 @@
 //! | [`Extractor`] | computes the embeddings of whole splits |
 //! | [`Segmenter`] | computes the classes of all pixels of whole images |
 //! | [`Observer`] | receives the events of a run: [`Console`], [`JsonLines`] or a custom type |
+//!
+//! Use it to train a network of `reid-zoo`, or a custom one whose parts implement the traits of `reid-nn`. To
+//! compute embeddings with a trained network, `Embedder` of `reid-zoo` is simpler. For a training loop of your
+//! own, the losses of `reid-nn` and the loaders of `reid-data` work without this crate.
+//!
+//! ```
+//! use reid_core::InputSize;
+//! use reid_nn::{backbone::ResNetConfig, head::BnNeckConfig};
+//! use reid_train::Recipe;
+//!
+//! let network = (ResNetConfig::resnet18(), BnNeckConfig::new());
+//! let mut recipe = Recipe::strong_baseline("people", InputSize::PERSON, network);
+//! (recipe.epochs, recipe.sampling.identities) = (60, 8);
+//! recipe.check()?; // an error lists all invalid settings
+//!
+//! // A warm-up of ten epochs, and decay from epoch 40 on.
+//! let rate = |epoch| recipe.schedule.rate(epoch, recipe.epochs);
+//! assert!(rate(0) < rate(10) && rate(10) > rate(59));
+//! # Ok::<(), reid_train::Error>(())
+//! ```
+//!
+//! [`Trainer`] runs the recipe; its documentation has a whole program.
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -83,7 +83,8 @@ pub enum OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Adam with the defaults of `PyTorch`, and the weight decay 5e-4 of the strong baseline.
+    /// Adam with the defaults of `PyTorch`, and the weight decay 5e-4 of the strong baseline. The defaults are betas
+    /// 0.9 and 0.999, and epsilon 1e-8.
     #[must_use]
     pub const fn adam() -> Self {
         Self::Adam {
@@ -94,7 +95,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// `AdamW` with the defaults of `PyTorch`: weight decay 0.01.
+    /// `AdamW` with the defaults of `PyTorch`: betas 0.9 and 0.999, epsilon 1e-8 and weight decay 0.01.
     #[must_use]
     pub const fn adam_w() -> Self {
         Self::AdamW {

@@ -81,7 +81,7 @@ pub struct Recipe<N, L = LossesConfig> {
     /// The largest joint norm of the gradients of all model parameters, above 0. Larger gradients are
     /// clipped to it; `None` does not clip. The gradients of the criterion are neither counted nor clipped.
     pub clip_norm: Option<f64>,
-    /// Parameter groups with their own learning rate, optimizer or frozen epochs.
+    /// Parameter groups with their own learning rate, optimizer or frozen epochs; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
     /// The factor by which the learning rate decays from each stage to the one before it, above 0 and up to 1; absent
@@ -96,13 +96,13 @@ pub struct Recipe<N, L = LossesConfig> {
     /// schedule times the factor of the group of a parameter; fixed rates of groups do not decay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
-    /// The number of batches whose gradients are averaged in one step, 1 to 65,536. Triplets are mined
+    /// The number of batches whose gradients are averaged in one step, 1 to 65,536, by default 1. Triplets are mined
     /// within a batch, so two accumulated batches of 32 images differ from one batch of 64.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulated_batches: usize,
     /// The decay of an exponential average of weights and running statistics over the steps, in `[0, 1)`:
     /// `average ← average + (1 - decay)·(weights - average)`. If it is set, the averaged model is evaluated and
-    /// is the model that is loaded from checkpoints.
+    /// is the model that is loaded from checkpoints. `None`, the default, averages no weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_decay: Option<f64>,
     /// Stochastic weight averaging: the mean of the weights at several points of the run; absent by default. If it is

@@ -53,9 +53,9 @@ pub struct Segmenter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SegmentedImage {
-    /// The class of every pixel in the label map, or 255.
+    /// The class of every pixel in the label map, or 255: `[height, width]`.
     pub labels: Vec<u8>,
-    /// The class of every pixel that the model predicts.
+    /// The class of every pixel that the model predicts, `[height, width]`.
     pub predictions: Vec<u8>,
 }
 

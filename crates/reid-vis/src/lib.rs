@@ -16,6 +16,21 @@
 //!
 //! No font has to be installed. Text in bitmaps uses an embedded font; text in an SVG uses the viewer's
 //! sans-serif font. NaN, infinite values and empty series never make a drawing fail.
+//!
+//! Use it for the figures of a report or a paper, and for pages that colleagues open in a browser. It opens no
+//! window and draws no interactive charts. Charts of more kinds need another crate, such as `plotters`.
+//!
+//! ```
+//! use reid_core::HeatMap;
+//! use reid_vis::{Overlay, Page, RgbImage};
+//!
+//! let image = RgbImage::new(64, 128);
+//! let map = HeatMap::new(2, 1, vec![0.1, 0.7])?; // two rows: the lower half matters most
+//! let overlay = Overlay::new().draw(&image, &map);
+//! let page = Page::new("Explained").with_picture("where the network looks", &overlay)?;
+//! assert!(page.to_html().contains("where the network looks"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![doc(test(attr(deny(warnings))))]
 

@@ -29,7 +29,7 @@ const SWATCH: (usize, usize) = (26, 14);
 /// How far the colours of an ignored image are moved towards white.
 const FADED: f32 = 0.55;
 
-/// A query and the gallery images ranked for it, nearest first.
+/// A query and the gallery images ranked for it, nearest first. [`RankedFigure`] has an example.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RankedRow {
     /// The query image.
@@ -47,7 +47,7 @@ pub struct RankedRow {
 pub struct RankedTile {
     /// The gallery image.
     pub picture: RgbImage,
-    /// Its distance from the query.
+    /// Its distance from the query, by any metric; it is printed below the image.
     pub distance: f32,
     /// Its relevance for the query.
     pub relevance: Relevance,

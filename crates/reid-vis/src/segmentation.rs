@@ -74,7 +74,7 @@ impl Palette {
         ])
     }
 
-    /// Names and colours in the order of the classes.
+    /// Names and colours, which are red, green and blue from 0 to 255, in the order of the classes.
     #[must_use]
     pub fn new<Name: Into<String>>(classes: impl IntoIterator<Item = (Name, [u8; 3])>) -> Self {
         let classes = classes.into_iter();
@@ -146,7 +146,8 @@ impl SegmentationOverlay {
         Self { opacity, ..self }
     }
 
-    /// Draws the classes of all pixels, row by row, over the image. The result has the size of the image.
+    /// Draws the classes of all pixels, `[height, width]` row by row, over the image. The result has the size of the
+    /// image.
     ///
     /// # Panics
     /// If there is not one label per pixel.

@@ -23,7 +23,7 @@ const END: usize = 6;
 /// Width of the outline on both sides together, in pixels.
 const OUTLINE: usize = 2;
 
-/// Two images, and what makes them similar.
+/// Two images, and what makes them similar. [`SimilarityFigure`] has an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimilarityRow {
     /// The image on the left, such as a query.

@@ -170,7 +170,7 @@ impl Embedder {
         Ok(teacher.with_precision(self.extractor.precision()))
     }
 
-    /// Computes the embedding of an image in memory, of any size.
+    /// Computes the embedding of an image in memory, of any size: `[dimensions]`.
     ///
     /// # Errors
     /// If the embedding is not finite.
@@ -179,7 +179,7 @@ impl Embedder {
         Ok(self.embed_images(images)?.row(0).to_vec())
     }
 
-    /// Computes the embeddings of images in memory, of any sizes, in order.
+    /// Computes the embeddings of images in memory, of any sizes, in order: `[images, dimensions]`.
     ///
     /// # Errors
     /// If there are no images, or an embedding is not finite.
@@ -221,7 +221,8 @@ impl Embedder {
         Ok(heat_maps(maps))
     }
 
-    /// Computes the embeddings of image files, in order, each with its path and an unknown identity.
+    /// Computes the embeddings of image files, in order, each with its path and an unknown identity:
+    /// `[files, dimensions]`.
     ///
     /// The headers of all files are read first, so that one early error lists all files that are not images.
     ///
@@ -235,7 +236,8 @@ impl Embedder {
         Ok(self.extractor.embed_files(model, files, &self.device)?)
     }
 
-    /// Computes the embeddings of samples, in order, with all their labels. Error messages name the `split`.
+    /// Computes the embeddings of samples, in order, with all their labels: `[samples, dimensions]`. Error messages
+    /// name the `split`.
     ///
     /// # Errors
     /// If there are no samples, if an image cannot be read, if an embedding is not finite, or if only some of the
@@ -245,7 +247,8 @@ impl Embedder {
         Ok(self.extractor.embed(model, samples, split, &self.device)?)
     }
 
-    /// Computes the embeddings of query and gallery. An image that is in both is recognised as the same image.
+    /// Computes the embeddings of query and gallery, in this order. An image that is in both is recognised as the
+    /// same image.
     ///
     /// # Errors
     /// As [`embed_samples`](Self::embed_samples).

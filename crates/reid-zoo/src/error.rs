@@ -107,7 +107,7 @@ pub enum Error {
         /// The SHA-256 of the file.
         found: String,
     },
-    /// The name of a model on a hub has another form.
+    /// The name of a model on a hub has another form. Only with the feature `hub`.
     #[cfg(feature = "hub")]
     #[error(
         "expected the name of a model as `owner/name` or `owner/name@revision`, found `{found}`"
@@ -116,11 +116,11 @@ pub enum Error {
         /// The name.
         found: String,
     },
-    /// There is no folder for downloads.
+    /// There is no folder for downloads. Only with the feature `hub`.
     #[cfg(feature = "hub")]
     #[error("the user has no home folder for downloads: set HF_HOME to a folder")]
     NoCache,
-    /// A file of a model cannot be downloaded.
+    /// A file of a model cannot be downloaded. Only with the feature `hub`.
     #[cfg(feature = "hub")]
     #[error(
         "`{model}`: {file} cannot be downloaded from {endpoint}, and is not in the cache {}: {reason}\n\

@@ -28,7 +28,8 @@ impl Embedder {
     /// Opens a model folder of Hugging Face, which is downloaded once: `owner/name`, or `owner/name@revision` with a
     /// branch, a tag or a commit. The device is the one that [`device::pick`](reid_nn::device::pick) selects.
     ///
-    /// This is [`open`](Self::open) of the folder that [`Hub::download`] returns, with [`Hub::from_env`].
+    /// This is [`open`](Self::open) of the folder that [`Hub::download`] returns, with [`Hub::from_env`]. Needs the
+    /// feature `hub`.
     ///
     /// ```no_run
     /// use reid_zoo::Embedder;
@@ -46,7 +47,7 @@ impl Embedder {
     }
 }
 
-/// A client of Hugging Face that downloads model folders into a cache.
+/// A client of Hugging Face that downloads model folders into a cache. Needs the feature `hub`.
 ///
 /// The cache is that of the Python package `huggingface_hub`, so a model that one of them has downloaded is not
 /// downloaded again by the other. A model in the cache is used without a connection. It is not compared with the server:

@@ -16,10 +16,13 @@
 //! | [`Architecture`] | one of these networks, selected at run time |
 //! | [`segmentation`] | `PSPNet`, `DeepLabV3` and relation-aware attention for semantic segmentation |
 //!
-//! [`Embedder`] computes embeddings with a trained network: from a run, from a model folder, or from published weights.
-//! The module [`recipes`] has the published training
-//! settings. [`weights`] loads the weights of any module from `PyTorch`, safetensors and burnpack files, and
-//! saves them as safetensors or burnpack.
+//! [`Embedder`] computes embeddings with a trained network: from a run, from a model folder, or from published
+//! weights. The module [`recipes`] has the published training settings. [`weights`] loads the weights of any module
+//! from `PyTorch`, safetensors and burnpack files, and saves them as safetensors or burnpack.
+//!
+//! Use it to embed images, and to train or to load a network of the table. For a network of other parts, compose
+//! them with `reid-nn`; [`NetworkConfig`] makes a recipe of them. The crate contains no weights: they come from
+//! files, or with the feature `hub` from Hugging Face.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

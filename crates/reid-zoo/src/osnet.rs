@@ -64,7 +64,7 @@ pub type OsNetBranchedConfig<A = ()> = NetworkConfig<OsNetConfig<A>, BranchedHea
 
 /// An `OSNet` with a global branch and further branches, whose features are augmented in training: progressive
 /// feature `CutMix` and Batch `DropBlock`. The branches are those of
-/// [`ProgressiveCutMix`](crate::ProgressiveCutMix).
+/// [`ProgressiveCutMix`](crate::ProgressiveCutMix). [`OsNetBranchedConfig`] has an example.
 pub type OsNetBranched<A = Identity> = ReidModel<OsNet<A>, BranchedHead>;
 
 impl<A> OsNetReidConfig<A> {

@@ -109,6 +109,19 @@ const LAYERS: [(&str, &str, &str); 8] = [
 /// number of classes of the checkpoint. Keys of the attention look like `backbone.rga_att1.gg_spatial.0.weight`; those
 /// of the head start with `feat_bn` and `cls`. All keys may have the prefix `module.`.
 ///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use reid_core::InputSize;
+/// use reid_nn::{Init, Network};
+/// use reid_zoo::{RgaConfig, rga};
+///
+/// let device = Device::default();
+/// let config = RgaConfig::rga_resnet50();
+/// let mut model = config.init(InputSize::PERSON, 767, &Init::empty(&device)); // CUHK03
+/// rga::load_authors(&mut model, "checkpoint_600.pth.tar")?;
+/// # Ok::<(), reid_zoo::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`Weights::open`] and [`Weights::load_into`].
 pub fn load_authors<A: AuthorsLayout>(

@@ -16,18 +16,18 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoundingBox {
-    /// The left edge.
+    /// The left edge in pixels.
     pub x: f32,
-    /// The upper edge.
+    /// The upper edge in pixels.
     pub y: f32,
-    /// The width.
+    /// The width in pixels, above 0.
     pub width: f32,
-    /// The height.
+    /// The height in pixels, above 0.
     pub height: f32,
 }
 
 impl BoundingBox {
-    /// Creates a box from its left edge, upper edge, width and height.
+    /// Creates a box from its left edge, upper edge, width and height, in pixels.
     #[must_use]
     pub const fn new(x: f32, y: f32, width: f32, height: f32) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl BoundingBox {
         }
     }
 
-    /// Creates a box from its left, upper, right and lower edges, as many detectors return it.
+    /// Creates a box from its left, upper, right and lower edges in pixels, as many detectors return it.
     #[must_use]
     pub fn from_corners(left: f32, top: f32, right: f32, bottom: f32) -> Self {
         Self::new(left, top, right - left, bottom - top)

@@ -36,7 +36,7 @@ impl LoaderConfig {
         Self::default()
     }
 
-    /// Sets the number of worker threads.
+    /// Sets the number of worker threads; 0 means 1.
     #[must_use]
     pub fn with_workers(self, workers: usize) -> Self {
         Self { workers, ..self }

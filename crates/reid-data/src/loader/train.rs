@@ -212,7 +212,7 @@ impl TrainLoader {
         self.normalise
     }
 
-    /// Iterates over the batches of one epoch, given as indices into the samples.
+    /// Iterates over the batches of one epoch, given as indices into the samples. Epochs are counted from 0.
     ///
     /// An item is an error of [`decode`](crate::decode) if an image cannot be read, and
     /// [`Error::Worker`] if a transform panics or changes the size of a picture.

@@ -15,7 +15,8 @@ use crate::{
 /// The largest number of batches of an epoch.
 const MAX_BATCHES: usize = 1_000_000;
 
-/// The sampling of crops. Papers on segmentation count training steps, so an epoch is a number of batches.
+/// The sampling of crops. Papers on segmentation, such as that of OCNet (Yuan and Wang, arXiv:1809.00916),
+/// count training steps, so an epoch is a number of batches.
 ///
 /// The samples are shuffled, and drawn one after another through all epochs. Each sample is drawn once before
 /// they are shuffled again.

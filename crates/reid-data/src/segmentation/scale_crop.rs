@@ -1,4 +1,5 @@
-//! Random scale, crop and mirror image, of an image and its labels alike.
+//! Random scale, crop and mirror image, of an image and its labels alike (Yuan and Wang, OCNet,
+//! arXiv:1809.00916).
 
 use image::{RgbImage, imageops};
 use rand::RngExt;
@@ -61,7 +62,7 @@ impl ScaleCrop {
         self
     }
 
-    /// The scale after a number of steps from the smallest one.
+    /// The scale after a number of steps from the smallest one, from 0 to [`steps`](Self::steps).
     #[must_use]
     pub fn scale(&self, step: usize) -> f32 {
         let [low, high] = self.scales;

@@ -1,4 +1,4 @@
-//! Colour jitter: changes brightness, contrast and saturation at random.
+//! Colour jitter: changes brightness, contrast and saturation at random, like torchvision's `ColorJitter`.
 
 use rand::seq::SliceRandom;
 use reid_core::{Problems, Stream, Validate};

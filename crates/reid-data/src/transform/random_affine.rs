@@ -1,4 +1,4 @@
-//! Random affine transforms: rotates, shifts, scales and shears a picture.
+//! Random affine transforms: rotates, shifts, scales and shears a picture, like torchvision's `RandomAffine`.
 
 use reid_core::{Problems, Stream, Validate, interpolation::lerp};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! A step of Adam in one pass over the weights.
+//! A step of Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980) in one pass over the weights.
 //!
 //! The new weights are written over the gradient. There is then no result to fill with zeros and no fresh
 //! memory page, and the end of the heap stays in use. Otherwise glibc would return it to the system after
@@ -24,22 +24,23 @@ const PART: usize = 1 << 14;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// The learning rate.
+    /// The learning rate, at least 0.
     pub rate: f32,
     /// β₁, the decay rate of the first moment, in `[0, 1)`.
     pub beta1: f32,
     /// β₂, the decay rate of the second moment, in `[0, 1)`.
     pub beta2: f32,
-    /// ε, added to the square root of the second moment.
+    /// ε, added to the square root of the second moment; above 0.
     pub epsilon: f32,
-    /// The weight decay: this multiple of each weight is added to its gradient.
+    /// The weight decay, at least 0: this multiple of each weight is added to its gradient.
     pub decay: f32,
     /// t, the index of the step, counted from 1.
     pub time: i32,
 }
 
 impl Adam {
-    /// Updates the moments `mean` (m) and `square` (v), and writes the new weights over `gradient`.
+    /// Updates the moments `mean` (m) and `square` (v), and writes the new weights over `gradient`. All are
+    /// `[weights]`.
     ///
     /// ```text
     /// g += decay·w        m = β₁·m + (1 - β₁)·g        v = β₂·v + (1 - β₂)·g²

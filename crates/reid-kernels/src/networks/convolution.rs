@@ -68,7 +68,7 @@ pub struct Convolution {
     pub batch: usize,
     /// The numbers of input and output channels. Both must be multiples of `groups`.
     pub channels: [usize; 2],
-    /// The number of groups, as in a grouped convolution.
+    /// The number of groups, at least 1, as in a grouped convolution.
     pub groups: usize,
     /// The height and width of the input.
     pub input: [usize; 2],
@@ -193,7 +193,7 @@ impl Convolution {
     /// Computes the output as [`forward`](Self::forward) does, adds it to `shortcut` and writes the sum
     /// there. This is the end of a residual block: the ReLU, if any, is applied after the addition.
     ///
-    /// `shortcut` has the shape of the output.
+    /// `shortcut` is `[batch, output channels, height out, width out]`, like the output.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -289,8 +289,8 @@ impl Convolution {
         }
     }
 
-    /// Computes the gradient of a loss with respect to the input, in the shape of the input, from the
-    /// gradient with respect to the output.
+    /// Computes the gradient of a loss with respect to the input, `[batch, input channels, height, width]`, from
+    /// the gradient with respect to the output, `[batch, output channels, height out, width out]`.
     ///
     /// Input positions a stride apart are read by the same taps; they form one phase. The gradient of each
     /// phase is a separate correlation without a stride.
@@ -323,8 +323,8 @@ impl Convolution {
         sweep.run()
     }
 
-    /// Computes the gradient of a loss with respect to the weights, in the shape of the weights, from the
-    /// gradient with respect to the output.
+    /// Computes the gradient of a loss with respect to the weights, in the shape of the weights, from the input
+    /// and from the gradient with respect to the output, `[batch, output channels, height out, width out]`.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).

@@ -58,7 +58,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Multiplies feature maps, `[batch, channels, positions]`, by the gate `factors`, in place.
+    /// Multiplies feature maps, `[batch, channels, positions]`, by the gate `factors`, in place. The shape of the
+    /// gate is that of [`Broadcast`].
     ///
     /// # Panics
     /// If the length of a slice does not match these sizes, or a size is 0.
@@ -73,7 +74,8 @@ impl Gate {
         }
     }
 
-    /// Computes `max(0, maps · gate + shortcut)` in place in `maps`, as at the end of a residual block.
+    /// Computes `max(0, maps · gate + shortcut)` in place in `maps`, as at the end of a residual block. The
+    /// shortcut is `[batch, channels, positions]`, like the feature maps.
     ///
     /// # Panics
     /// As [`multiply`](Self::multiply).
@@ -161,8 +163,8 @@ impl Gate {
     }
 
     /// Computes the gradients of a loss from the gradient with respect to the product, `dy`. Returns the
-    /// gradient with respect to the gate, and overwrites `gradient` with the gradient with respect to the
-    /// feature maps.
+    /// gradient with respect to the gate, in the shape of the gate, and overwrites `gradient`,
+    /// `[batch, channels, positions]`, with the gradient with respect to the feature maps.
     ///
     /// ```text
     /// dg = Σ dy·x over the broadcast dimension        dx = dy·g

@@ -1,5 +1,5 @@
-//! Feature `CutMix`: positions of feature maps that are filled from other images of the batch, and the
-//! gradient.
+//! Feature `CutMix` (Yun et al., ICCV 2019, arXiv:1905.04899, on features): positions of feature maps that are
+//! filled from other images of the batch, and the gradient.
 //!
 //! The backward pass needs only the cut positions and the mix partners, so no feature maps are kept for it.
 
@@ -49,7 +49,7 @@ impl Mixing {
     }
 
     /// Computes the gradient of a loss with respect to the features from the gradient with respect to the
-    /// mixed features.
+    /// mixed features; both are `[batch, channels, positions]`.
     ///
     /// Positions that an image kept receive its gradient. If `to_partners` is true, each position also
     /// receives the gradients of all images that took it, added in the order of the batch.

@@ -1,4 +1,5 @@
-//! Batch normalisation of feature maps in single precision, and its gradients.
+//! Batch normalisation (Ioffe and Szegedy, ICML 2015, arXiv:1502.03167) of feature maps in single precision, and
+//! its gradients.
 //!
 //! Each channel is one task. In the forward pass a channel is normalised as soon as its statistics are
 //! known; in the backward pass its input gradient is written as soon as the sums of the gradient are known.
@@ -205,7 +206,7 @@ pub fn normalise(
 }
 
 /// Computes `max(0, y + shortcut)` in place in `shortcut`, as at the end of a residual block. `y` are the
-/// normalised features. Returns the batch statistics.
+/// normalised features, and all are `[batch, channels, positions]`. Returns the batch statistics.
 ///
 /// # Panics
 /// As [`normalise`].

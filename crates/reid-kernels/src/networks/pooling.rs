@@ -32,9 +32,9 @@ pub struct Pooling {
     pub input: [usize; 2],
     /// The height and width of the output.
     pub output: [usize; 2],
-    /// The height and width of a window.
+    /// The height and width of a window, each at least 1.
     pub kernel: [usize; 2],
-    /// The vertical and horizontal stride.
+    /// The vertical and horizontal stride, each at least 1.
     pub stride: [usize; 2],
     /// The padding above and on the left. A padded position is never the maximum.
     pub padding: [usize; 2],
@@ -82,9 +82,9 @@ impl Pooling {
         output
     }
 
-    /// Computes the gradient of a loss with respect to the input from the gradient with respect to the
-    /// output. The gradient of a window goes to its maximum, or to the first one in row-major order if
-    /// there are several.
+    /// Computes the gradient of a loss with respect to the input, `[maps, height, width]`, from the gradient with
+    /// respect to the output, `[maps, height out, width out]`. The gradient of a window goes to its maximum, or to
+    /// the first one in row-major order if there are several.
     ///
     /// # Panics
     /// If a slice is not a whole number of feature maps, or the two numbers of feature maps differ.

@@ -1,4 +1,5 @@
-//! Generalised means (`GeM` pooling) of feature maps, with their gradients.
+//! Generalised means (`GeM` pooling; Radenović et al., TPAMI 2018, arXiv:1711.02512) of feature maps, with their
+//! gradients.
 //!
 //! The gradients are computed together with the value and relative to the largest value of a feature map.
 //! Powers of the values themselves would leave the range of single precision.

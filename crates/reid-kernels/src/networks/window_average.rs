@@ -52,7 +52,8 @@ impl WindowAverage {
         output
     }
 
-    /// Computes the gradient of a loss with respect to the input from the gradient with respect to the output.
+    /// Computes the gradient of a loss with respect to the input, `[maps, height, width]`, from the gradient with
+    /// respect to the output, `[maps, height out, width out]`.
     ///
     /// # Panics
     /// As [`forward`](Self::forward), with the length of `gradient`.

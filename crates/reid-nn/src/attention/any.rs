@@ -30,7 +30,7 @@ macro_rules! any_attention {
             $($(#[doc = $gate_doc])+ $gate(#[serde(deserialize_with = "strict")] $gate_config),)+
         }
 
-        /// A gate of the library, chosen at run time by [`GateConfig`].
+        /// A gate of the library, chosen at run time by [`GateConfig`]. [`AttentionConfig`] has an example.
         #[derive(Module, Debug)]
         #[non_exhaustive]
         pub enum AnyGate {
@@ -74,7 +74,7 @@ macro_rules! any_attention {
             Chain(Vec<AttentionConfig>),
         }
 
-        /// An attention block of the library, chosen at run time by [`AttentionConfig`].
+        /// An attention block of the library, chosen at run time by [`AttentionConfig`], which has an example.
         ///
         /// In saved weights, the name of the variant comes before the names of its parameters. A network whose
         /// blocks have the type of one variant has other names, so it does not load these weights.

@@ -26,7 +26,7 @@ use crate::{
 };
 
 gate_config! {
-    /// Configuration of [`CbamChannel`].
+    /// Configuration of [`CbamChannel`], whose documentation has an example.
     CbamChannelConfig {
         /// The ratio of channels to hidden units, at least 1; 16 in the paper and by default. The hidden layer
         /// has `channels / reduction` units, rounded down, but at least 1.
@@ -35,7 +35,7 @@ gate_config! {
 }
 
 gate_config! {
-    /// Configuration of [`CbamSpatial`].
+    /// Configuration of [`CbamSpatial`], whose documentation has an example.
     CbamSpatialConfig {
         /// The kernel size of the convolution, odd and at most 63; 7 in the paper and by default.
         kernel, with_kernel: usize = 7;

@@ -18,7 +18,7 @@ use super::{
 use crate::{block::BlockConfig, init::Init, linear, pool, precision::widened};
 
 gate_config! {
-    /// Configuration of [`FullyConnectedChannel`].
+    /// Configuration of [`FullyConnectedChannel`], whose documentation has an example.
     FullyConnectedChannelConfig {
         /// The ratio of channels to embedded channels, at least 1. Neither paper gives a value; the default of 8
         /// is that of relation-aware attention.
@@ -27,7 +27,7 @@ gate_config! {
 }
 
 gate_config! {
-    /// Configuration of [`FullyConnectedSpatial`].
+    /// Configuration of [`FullyConnectedSpatial`], whose documentation has an example.
     FullyConnectedSpatialConfig {
         /// The ratio of channels to embedded channels and of positions to hidden units, at least 1. Neither paper
         /// gives a value; the default of 8 is that of relation-aware attention.

@@ -50,6 +50,8 @@ pub enum Terms {
 /// This identity is exact. It costs 4 N² D / s₁² multiplications; the published form costs
 /// N² D / s₁ + 2 N³ / s₁, which is less only if s₁ and N are small. Besides the embeddings it holds N² / s₁
 /// values per image; the published form holds 3 N² more. Widths are rounded down, but at least 1.
+///
+/// [`RgaSpatial`](super::RgaSpatial) and [`RgaChannel`](super::RgaChannel) build it, and have examples.
 #[derive(Module, Debug)]
 pub struct NodeAttention {
     /// The embedding of a node as the first of a pair; absent without the relation term.

@@ -32,7 +32,7 @@ pub enum Similarity {
     DotProduct,
 }
 
-/// Configuration of [`NonLocal`].
+/// Configuration of [`NonLocal`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct NonLocalConfig {
     /// The ratio of channels to embedded channels, at least 1; 2 in the paper. There are

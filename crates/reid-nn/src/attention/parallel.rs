@@ -19,7 +19,7 @@ pub enum CombineGates {
     Mean,
 }
 
-/// Configuration of [`Parallel`].
+/// Configuration of [`Parallel`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,

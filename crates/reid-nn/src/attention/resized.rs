@@ -15,7 +15,7 @@ use crate::{
     resample::{self, Alignment, RoiAlign},
 };
 
-/// Configuration of [`Resized`].
+/// Configuration of [`Resized`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "G: Deserialize<'de>"))]
 pub struct ResizedConfig<G> {

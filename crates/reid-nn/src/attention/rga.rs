@@ -13,7 +13,7 @@ use crate::block::BlockConfig;
 use crate::init::Init;
 
 gate_config! {
-    /// Configuration of [`RgaSpatial`].
+    /// Configuration of [`RgaSpatial`], whose documentation has an example.
     RgaSpatialConfig {
         /// s₁, the ratio of channels to embedded channels and of positions to relation features, at least 1;
         /// 8 in the paper for re-identification and by default.
@@ -27,7 +27,7 @@ gate_config! {
 }
 
 gate_config! {
-    /// Configuration of [`RgaChannel`].
+    /// Configuration of [`RgaChannel`], whose documentation has an example.
     RgaChannelConfig {
         /// s₁, the ratio of positions to embedded positions and of channels to relation features, at least 1;
         /// 8 in the paper for re-identification and by default.

@@ -17,7 +17,7 @@ use super::{
 use crate::{block::BlockConfig, init::Init, linear, pool};
 
 gate_config! {
-    /// Configuration of [`SqueezeExcitation`].
+    /// Configuration of [`SqueezeExcitation`], whose documentation has an example.
     SqueezeExcitationConfig {
         /// The ratio of channels to hidden units, at least 1; 16 in the paper and by default. The hidden layer
         /// has `channels / reduction` units, rounded down, but at least 1.

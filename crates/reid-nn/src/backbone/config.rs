@@ -12,6 +12,16 @@ use crate::{block::BlockConfig, convolution::Fan};
 
 /// Configuration of [`ResNet`](super::ResNet), with a block `I` inside every residual block and a block `A`
 /// after chosen stages.
+///
+/// ```
+/// use reid_core::{FeatureShape, InputSize};
+/// use reid_nn::{BlockConfig, attention::SqueezeExcitationConfig, backbone::ResNetConfig};
+///
+/// let config = ResNetConfig::resnet50()
+///     .with_last_stride(1)
+///     .after(&[3], SqueezeExcitationConfig::new());
+/// assert_eq!(config.output(InputSize::PERSON.rgb()), FeatureShape::new(2048, 16, 8));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,

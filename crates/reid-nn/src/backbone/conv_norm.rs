@@ -20,7 +20,8 @@ use crate::{
 /// y = bn(conv · x)        or        y = relu(bn(conv · x))
 /// ```
 ///
-/// Which of the two it computes depends on the block that it is part of.
+/// Which of the two it computes depends on the block that it is part of, such as an
+/// [`OsBlock`](super::OsBlock), which builds it and has an example.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     /// The convolution; it has a bias only when the normalisation is folded into it.

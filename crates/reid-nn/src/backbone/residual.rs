@@ -42,20 +42,20 @@ impl ResidualKind {
     }
 }
 
-/// Configuration of a [`ResidualBlock`] with the socket `inside`.
+/// Configuration of a [`ResidualBlock`], which has an example, with the socket `inside`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResidualBlockConfig<I = ()> {
     /// Basic or bottleneck.
     pub kind: ResidualKind,
-    /// The planes; the output has `planes · expansion` channels.
+    /// The planes, at least 1; the output has `planes · expansion` channels.
     pub planes: usize,
-    /// The number of channels of the 3 x 3 convolution of a bottleneck; `planes` except in wide and grouped
-    /// networks.
+    /// The number of channels of the 3 x 3 convolution of a bottleneck, a multiple of `groups`; `planes` except in
+    /// wide and grouped networks.
     pub hidden: usize,
-    /// The number of groups of the 3 x 3 convolution of a bottleneck.
+    /// The number of groups of the 3 x 3 convolution of a bottleneck, at least 1; 1 except in grouped networks.
     pub groups: usize,
-    /// The stride of the block.
+    /// The stride of the block, at least 1; 1 or 2 in published networks.
     pub stride: usize,
     /// The dilation of the 3 x 3 convolution of a bottleneck, from 1.
     #[serde(default = "undilated")]

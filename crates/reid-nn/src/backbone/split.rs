@@ -78,6 +78,7 @@ impl std::fmt::Display for SplitPoint {
 }
 
 /// Configuration of the part of a [`ResNet`] before a split point: a [`ResNet`] with fewer blocks.
+/// [`MgnHead`](crate::head::MgnHead) has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStagesConfig<I = (), A = ()> {
@@ -89,6 +90,7 @@ pub struct EarlyStagesConfig<I = (), A = ()> {
 }
 
 /// Configuration of the part of a [`ResNet`] after a split point: a [`LateStages`].
+/// [`MgnHead`](crate::head::MgnHead) has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LateStagesConfig<I = (), A = ()> {

@@ -20,7 +20,8 @@ pub enum MixPartner {
 }
 
 impl MixPartner {
-    /// Draws one partner per image, uniformly and independently, and returns its index in the batch.
+    /// Draws one partner per image, uniformly and independently, and returns its index in the batch. There is one
+    /// label per image: both are `[batch]`.
     ///
     /// ```
     /// use reid_core::Seed;

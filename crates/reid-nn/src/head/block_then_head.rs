@@ -12,7 +12,7 @@ use crate::{
     stage_paths::StagePaths,
 };
 
-/// Configuration of [`BlockThenHead`].
+/// Configuration of [`BlockThenHead`], whose documentation has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,

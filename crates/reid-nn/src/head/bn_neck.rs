@@ -53,7 +53,7 @@ impl NeckFeature {
     }
 }
 
-/// Configuration of [`BnNeck`].
+/// Configuration of [`BnNeck`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct BnNeckConfig {
     /// Pooling; average by default, as in the paper.

@@ -16,13 +16,15 @@ use super::{
 };
 use crate::{backbone::ConvNorm, init::Init, linear, pool, similarity_map::EmbeddingTerms};
 
-/// Configuration of [`ChannelGroupsHead`].
+/// Configuration of [`ChannelGroupsHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct ChannelGroupsHeadConfig {
-    /// The number of groups, which divides the channels of the feature map; 2 by default, as in the paper.
+    /// The number of groups, at least 1, which divides the channels of the feature map; 2 by default, as in the
+    /// paper.
     #[config(default = 2)]
     pub groups: usize,
-    /// Dimensions of the embedding of each group; 512 by default.
+    /// Dimensions of the embedding of each group, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 by
+    /// default.
     #[config(default = 512)]
     pub dimensions: usize,
     /// The side of the necks from which the embeddings are taken; after them by default.

@@ -25,7 +25,8 @@ pub type FncBranch<I, A> = BlockThenHead<(Option<LateStages<I>>, A), ReducedBnNe
 pub type FncBranchConfig<I, A> =
     BlockThenHeadConfig<(Option<LateStagesConfig<I>>, A), ReducedBnNeckConfig>;
 
-/// Configuration of [`FncHead`]. `I` configures the block inside each residual block of the late stages.
+/// Configuration of [`FncHead`], which has an example. `I` configures the block inside each residual block of the
+/// late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct FncHeadConfig<I = ()> {
@@ -38,7 +39,7 @@ pub struct FncHeadConfig<I = ()> {
     pub branches: FncBranches,
 }
 
-/// The attention and the neck of each branch of [`FncHead`], after the late stages.
+/// The attention and the neck of each branch of [`FncHead`], which has an example, after the late stages.
 #[derive(Config, Debug, PartialEq)]
 pub struct FncBranches {
     /// The attention of the spatial branch.

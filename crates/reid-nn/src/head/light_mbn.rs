@@ -21,7 +21,7 @@ use crate::{
     top_drop::TopDrop,
 };
 
-/// Configuration of [`LightMbnHead`]. `A` configures the blocks after the late stages.
+/// Configuration of [`LightMbnHead`], which has an example. `A` configures the blocks after the late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct LightMbnHeadConfig<A = ()> {
@@ -32,20 +32,21 @@ pub struct LightMbnHeadConfig<A = ()> {
     pub branches: LightMbnBranches,
 }
 
-/// The heads of the branches of [`LightMbnHead`], after the late stages.
+/// The heads of the branches of [`LightMbnHead`], which has an example, after the late stages.
 #[derive(Config, Debug, PartialEq)]
 pub struct LightMbnBranches {
-    /// Dimensions of each of the parts of the embedding; 512 in the paper.
+    /// Dimensions of each of the parts of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS);
+    /// 512 in the paper.
     #[config(default = 512)]
     pub dimensions: usize,
     /// The rows that are dropped in the global branch in training.
     #[config(default = "TopDrop::new()")]
     pub drop: TopDrop,
-    /// The number of stripes of the part branch, which divides the height of the feature map; 2 in the paper.
+    /// The number of stripes of the part branch, a divisor of the height of the feature map or 0; 2 in the paper.
     #[config(default = 2)]
     pub stripes: usize,
-    /// The number of groups of the channel branch, which divides the channels of the feature map; 2 in the
-    /// paper.
+    /// The number of groups of the channel branch, at least 1, which divides the channels of the feature map; 2 in
+    /// the paper.
     #[config(default = 2)]
     pub groups: usize,
     /// The side of the necks from which the parts of the embedding are taken. By default after them, at

@@ -23,10 +23,10 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`LinearBnNeck`].
+/// Configuration of [`LinearBnNeck`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnNeckConfig {
-    /// Dimensions of the embedding; 512 by default.
+    /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 by default.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.

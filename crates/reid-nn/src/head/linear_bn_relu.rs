@@ -22,10 +22,11 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`LinearBnReluHead`].
+/// Configuration of [`LinearBnReluHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct LinearBnReluHeadConfig {
-    /// Dimensions of the embedding; 512 in the global branch of both papers' code.
+    /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 in the global
+    /// branch of both papers' code.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.

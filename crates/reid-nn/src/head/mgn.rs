@@ -17,7 +17,8 @@ use crate::{
     stage_paths::StagePaths,
 };
 
-/// Configuration of [`MgnHead`]. `I` configures the block inside each residual block of the late stages.
+/// Configuration of [`MgnHead`], which has an example. `I` configures the block inside each residual block of the
+/// late stages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "I: Deserialize<'de>"))]
 pub struct MgnHeadConfig<I = ()> {

@@ -35,13 +35,15 @@ pub struct Diagnostic {
 }
 
 impl ReidOutput {
-    /// Creates the output of a head with one branch, whose features are the embedding.
+    /// Creates the output of a head with one branch, whose features, `[batch, dimensions]`, are the embedding, and
+    /// whose logits are `[batch, classes]`.
     #[must_use]
     pub fn single(features: Tensor<2>, logits: Tensor<2>) -> Self {
         Self::new(features.clone(), vec![features], vec![logits])
     }
 
-    /// Creates an output without auxiliary outputs or diagnostics.
+    /// Creates an output without auxiliary outputs or diagnostics. Embedding and features are `[batch, dimensions]`,
+    /// and logits `[batch, classes]`.
     #[must_use]
     pub fn new(embedding: Tensor<2>, features: Vec<Tensor<2>>, logits: Vec<Tensor<2>>) -> Self {
         Self {
@@ -53,13 +55,13 @@ impl ReidOutput {
         }
     }
 
-    /// Replaces the embedding, for example by the normalised features.
+    /// Replaces the embedding, `[batch, dimensions]`, for example by the normalised features.
     #[must_use]
     pub fn with_embedding(self, embedding: Tensor<2>) -> Self {
         Self { embedding, ..self }
     }
 
-    /// Adds an auxiliary output, which replaces one of the same name.
+    /// Adds an auxiliary output, `[batch, width]`, which replaces one of the same name.
     ///
     /// ```
     /// use burn::tensor::{Device, Tensor};
@@ -76,7 +78,7 @@ impl ReidOutput {
         self
     }
 
-    /// Returns the auxiliary output of this name.
+    /// Returns the auxiliary output of this name, `[batch, width]`.
     ///
     /// # Panics
     /// If there is no such output.

@@ -16,7 +16,7 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`PooledHead`].
+/// Configuration of [`PooledHead`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PooledHeadConfig {

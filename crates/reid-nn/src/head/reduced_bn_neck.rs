@@ -20,10 +20,10 @@ use crate::{
     similarity_map::EmbeddingTerms,
 };
 
-/// Configuration of [`ReducedBnNeck`].
+/// Configuration of [`ReducedBnNeck`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct ReducedBnNeckConfig {
-    /// Dimensions of the embedding; 512 by default.
+    /// Dimensions of the embedding, from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 512 by default.
     #[config(default = 512)]
     pub dimensions: usize,
     /// Pooling; average by default.

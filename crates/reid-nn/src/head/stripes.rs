@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{init::Init, pool::PoolConfig, similarity_map::EmbeddingTerms};
 
-/// Configuration of [`StripeHead`].
+/// Configuration of [`StripeHead`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct StripeHeadConfig {
     /// The number of horizontal stripes, which divides the height of the feature map; 0 by default.
     #[config(default = 0)]
     pub stripes: usize,
-    /// Dimensions of the whole feature map's embedding and of each stripe's; 256 in the paper.
+    /// Dimensions of the whole feature map's embedding and of each stripe's,
+    /// from 1 to [`MAX_DIMENSIONS`](super::MAX_DIMENSIONS); 256 in the paper.
     #[config(default = 256)]
     pub dimensions: usize,
 }

@@ -17,7 +17,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`CenterLoss`].
+/// Configuration of [`CenterLoss`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct CenterLossConfig {
     /// The weight w of the loss, from 0 to 1e6; 5e-4 in the strong baseline.

@@ -18,7 +18,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`CircleLoss`].
+/// Configuration of [`CircleLoss`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct CircleLossConfig {
     /// The relaxation margin m, from 0 to 1; 0.25 in the paper for people. The loss pulls similarities of

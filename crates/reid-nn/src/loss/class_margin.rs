@@ -20,7 +20,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`ArcFace`].
+/// Configuration of [`ArcFace`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct ArcFaceConfig {
     /// The scale s of the cosines, from 1e-6 to 1e6; 30 by default, 64 in the paper for faces.
@@ -31,7 +31,7 @@ pub struct ArcFaceConfig {
     pub margin: f64,
 }
 
-/// Configuration of [`CosFace`].
+/// Configuration of [`CosFace`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct CosFaceConfig {
     /// The scale s of the cosines, from 1e-6 to 1e6; 30 by default, 64 in the paper for faces.

@@ -33,7 +33,7 @@ pub enum CentroidUpdate {
     HardestImage,
 }
 
-/// Configuration of [`ClusterContrast`].
+/// Configuration of [`ClusterContrast`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct ClusterContrastConfig {
     /// The weight m of the old centroid in an update, from 0 to 1; 0.1 in the authors' code.

@@ -22,7 +22,7 @@ const MAX_CAPACITY: usize = 1 << 20;
 /// The largest number of batches before the memory is used.
 const MAX_BATCHES: usize = 1_000_000;
 
-/// Configuration of [`CrossBatchMemory`].
+/// Configuration of [`CrossBatchMemory`], whose documentation has an example.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "C: Deserialize<'de>"))]
 #[non_exhaustive]

@@ -41,7 +41,7 @@ impl DistillationObjective {
     }
 }
 
-/// Configuration of [`Distillation`].
+/// Configuration of [`Distillation`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct DistillationConfig {
     /// The objective; by default the cosine similarities of all pairs.

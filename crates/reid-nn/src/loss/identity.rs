@@ -28,7 +28,7 @@ pub enum Smoothing {
     OtherClasses,
 }
 
-/// Configuration of [`IdentityLoss`].
+/// Configuration of [`IdentityLoss`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct IdentityLossConfig {
     /// The probability ε taken from the correct class, in `[0, 1)`; 0 by default, 0.1 in the strong baseline.

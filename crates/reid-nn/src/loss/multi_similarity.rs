@@ -19,7 +19,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`MultiSimilarity`].
+/// Configuration of [`MultiSimilarity`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct MultiSimilarityConfig {
     /// The margin ε of the mining, from 0 to 1e6; 0.1 in the paper, 0.7 in `LightMBN`. With 2 or more, no
@@ -29,10 +29,10 @@ pub struct MultiSimilarityConfig {
     /// The similarity λ from which pairs weigh more or less, from -1 to 1; 0.5 in the authors' code.
     #[config(default = 0.5)]
     pub threshold: f64,
-    /// The scale α of positive pairs, above 0 and at most 1e6; 2 in the paper.
+    /// The scale α of positive pairs, from 1e-6 to 1e6; 2 in the paper.
     #[config(default = 2.0)]
     pub positive_scale: f64,
-    /// The scale β of negative pairs, above 0 and at most 1e6; 50 in the paper, 40 in the authors' code and
+    /// The scale β of negative pairs, from 1e-6 to 1e6; 50 in the paper, 40 in the authors' code and
     /// in `LightMBN`.
     #[config(default = 50.0)]
     pub negative_scale: f64,

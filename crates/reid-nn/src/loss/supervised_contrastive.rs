@@ -15,7 +15,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`SupervisedContrastive`].
+/// Configuration of [`SupervisedContrastive`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct SupervisedContrastiveConfig {
     /// The temperature τ, from 1e-6 to 1e6; 0.1 in the paper, 0.07 in the authors' code.

@@ -70,7 +70,7 @@ impl TripletMining {
     }
 }
 
-/// Configuration of [`TripletLoss`].
+/// Configuration of [`TripletLoss`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

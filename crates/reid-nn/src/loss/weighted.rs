@@ -12,7 +12,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`Weighted`].
+/// Configuration of [`Weighted`], whose documentation has an example.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "C: Deserialize<'de>"))]
 pub struct WeightedConfig<C> {

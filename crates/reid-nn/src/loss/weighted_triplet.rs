@@ -19,7 +19,7 @@ use crate::{
     targets::Targets,
 };
 
-/// Configuration of [`WeightedRegularisedTriplet`].
+/// Configuration of [`WeightedRegularisedTriplet`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct WeightedRegularisedTripletConfig {
     /// The distance between features; Euclidean in AGW.

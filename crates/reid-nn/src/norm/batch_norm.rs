@@ -10,7 +10,7 @@ use reid_ops::{BatchNormParams, Epilogue, RunningStatistics, batch_norm, batch_n
 use super::{renewal, running_statistic::RunningStatistic, synchronised::Synchronised};
 use crate::{block::Block, precision::widened};
 
-/// Configuration of [`BatchNorm`].
+/// Configuration of [`BatchNorm`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct BatchNormConfig {
     /// The number of channels, at least 1.

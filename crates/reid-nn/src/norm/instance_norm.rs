@@ -9,7 +9,7 @@ use reid_ops::{Epilogue, batch_norm_train};
 
 use crate::{block::Block, precision::widened};
 
-/// Configuration of [`InstanceNorm`].
+/// Configuration of [`InstanceNorm`], whose documentation has an example.
 #[derive(Config, Debug)]
 pub struct InstanceNormConfig {
     /// The number of channels, at least 1.
@@ -45,7 +45,7 @@ pub struct InstanceNorm {
     pub weight: Param<Tensor<1>>,
     /// The bias β, `[channels]`.
     pub bias: Param<Tensor<1>>,
-    /// The constant ε added to the variance.
+    /// The constant ε added to the variance, above 0.
     pub epsilon: f64,
 }
 

@@ -37,7 +37,7 @@ pub struct RunningStatistic<const D: usize = 1> {
 }
 
 impl<const D: usize> RunningStatistic<D> {
-    /// Creates a statistic with its initial value.
+    /// Creates a statistic with its initial value, `[channels]` or of another shape.
     #[must_use]
     pub fn new(value: Tensor<D>) -> Self {
         Self::with_id(ParamId::new(), value)
@@ -50,14 +50,14 @@ impl<const D: usize> RunningStatistic<D> {
         }
     }
 
-    /// Returns the latest value.
+    /// Returns the latest value, in the shape in which it was set.
     #[must_use]
     pub fn value(&self) -> Tensor<D> {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         value.clone()
     }
 
-    /// Sets the value without its autodiff history.
+    /// Sets the value, without its autodiff history. It should have the shape of the old value.
     pub fn set(&self, value: Tensor<D>) {
         let mut slot = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = value.detach();

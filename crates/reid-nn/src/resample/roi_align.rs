@@ -49,7 +49,7 @@ pub enum SamplingRatio {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RoiAlign {
-    /// The rows and columns of bins.
+    /// The rows and columns of bins, each at least 1.
     pub size: [usize; 2],
     /// The factor from the coordinates of boxes to positions of the feature map; 1/16 for boxes in pixels and
     /// an output stride of 16.

@@ -14,7 +14,7 @@ use crate::{
     pool,
 };
 
-/// Configuration of [`Aspp`].
+/// Configuration of [`Aspp`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub struct AsppConfig {
     /// The dilations of the 3 x 3 convolutions, from 1 to 1024; 12, 24 and 36 in torchvision, for an output
     /// stride of 8. The paper has half of them for an output stride of 16.
     pub rates: Vec<usize>,
-    /// The channels of each convolution; 256 in the paper.
+    /// The channels of each convolution, from 1 to 65536; 256 in the paper.
     pub channels: usize,
     /// Whether a 1 x 1 convolution reduces the result to these channels, as in the paper and in torchvision.
     /// In mmsegmentation, the 3 x 3 convolution of the head reduces it.

@@ -26,6 +26,8 @@ use crate::{
 /// | [`pyramid_pooling`](DecodeHeadConfig::pyramid_pooling): `PSPNet` | PPM | 512 | ReLU | 10 % of the channels |
 /// | [`aspp`](DecodeHeadConfig::aspp): torchvision's `DeepLabV3` | ASPP | 256 | ReLU | half of the values after the context |
 /// | [`auxiliary`](Self::auxiliary): on stage 3 | none | 256 | ReLU | 10 % of the channels |
+///
+/// [`DecodeHead`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Configuration of [`SegmentationModel`]: a context block `C` and attention `A` in the head, and blocks `I`
-/// inside residual blocks and `S` after stages of the backbone.
+/// inside residual blocks and `S` after stages of the backbone. [`SegmentationModel`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
@@ -183,7 +183,8 @@ pub struct SegmentationOutput {
 }
 
 impl SegmentationOutput {
-    /// Creates an output from the logits of the head and of the auxiliary head.
+    /// Creates an output from the logits of the head and of the auxiliary head, both
+    /// `[batch, classes, height, width]`.
     #[must_use]
     pub const fn new(logits: Tensor<4>, auxiliary: Option<Tensor<4>>) -> Self {
         Self { logits, auxiliary }

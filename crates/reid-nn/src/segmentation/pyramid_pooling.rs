@@ -17,15 +17,15 @@ use crate::{
     resample::{self, Alignment},
 };
 
-/// Configuration of [`PyramidPooling`].
+/// Configuration of [`PyramidPooling`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PyramidPoolingConfig {
     /// The side of each grid, from 1 to 64; 1, 2, 3 and 6 in the paper.
     pub bins: Vec<usize>,
-    /// The channels of each grid after its convolution; by default those of the feature map divided by the
-    /// number of grids, as in the paper.
+    /// The channels of each grid after its convolution, from 1 to 65536; by default those of the feature map
+    /// divided by the number of grids, as in the paper.
     pub channels: Option<usize>,
     /// How the grids are resized to the feature map; aligned corners in semseg, edges in mmseg.
     pub alignment: Alignment,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How images are prepared for a segmentation model. It is written into the file; see the
-/// [metadata](crate#metadata).
+/// [metadata](crate#metadata). [`export_segmentation`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SegmentationExportConfig {

@@ -11,7 +11,7 @@ use super::Extractor;
 use crate::error::Error;
 
 impl Extractor {
-    /// Computes the embeddings of the boxes of a frame, in order, with unknown identities.
+    /// Computes the embeddings of the boxes of a frame, in order, with unknown identities: `[boxes, dimensions]`.
     ///
     /// Each box is cropped, resized and normalised in parallel, one batch at a time. An embedding is that of
     /// the cropped image by [`embed_images`](Self::embed_images). [`Frame::region`] defines the pixels that a

@@ -42,7 +42,8 @@ pub struct SegmentationLearner<M> {
     pub criterion: PixelCriterion,
 }
 
-/// The criterion of segmentation. It has no parameters.
+/// The criterion of segmentation: a [`PixelLoss`] as a module without parameters. [`SegmentationLearner`] has an
+/// example.
 #[derive(Module, Debug)]
 pub struct PixelCriterion {
     /// The loss.

@@ -12,11 +12,11 @@ use super::validation::MOST_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// The number of identities per batch (P): at least 1, and at least 2 for losses that compare
-    /// images.
+    /// The number of identities per batch (P): at least 1, and at least 2 for losses that compare images; 16 in
+    /// the strong baseline.
     pub identities: usize,
-    /// The number of images per identity (K): at least 1, and at least 2 for losses that compare
-    /// images.
+    /// The number of images per identity (K): at least 1, and at least 2 for losses that compare images; 4 in the
+    /// strong baseline.
     pub images: usize,
     /// The definition of an epoch.
     pub epoch: EpochDefinition,

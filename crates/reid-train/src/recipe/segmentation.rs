@@ -68,14 +68,14 @@ pub struct SegmentationRecipe<N> {
     pub schedule: Schedule,
     /// The largest joint norm of the gradients of all model parameters, above 0; `None` does not clip.
     pub clip_norm: Option<f64>,
-    /// Parameter groups with their own learning rate, optimizer or frozen epochs.
+    /// Parameter groups with their own learning rate, optimizer or frozen epochs; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
     /// The factor by which the learning rate decays from each layer to the one before it, as in
     /// [`Recipe`](super::Recipe::layer_decay).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
-    /// The number of batches whose gradients are averaged in one step, 1 to 65,536.
+    /// The number of batches whose gradients are averaged in one step, 1 to 65,536, by default 1.
     #[serde(default = "super::one", skip_serializing_if = "super::is_one")]
     pub accumulated_batches: usize,
     /// The decay of an exponential average of the weights, in `[0, 1)`, as in

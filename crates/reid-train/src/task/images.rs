@@ -30,7 +30,8 @@ use crate::{
 /// Re-identification and classification: images with one label each, the identity or the class.
 ///
 /// A model is evaluated by retrieval on the queries, and by classification on the test images. Either may be
-/// absent.
+/// absent. [`Trainer::new`](crate::Trainer::new) and [`Trainer::with_learner`](crate::Trainer::with_learner)
+/// create it.
 #[derive(Debug)]
 pub struct ImageTask<'a> {
     splits: &'a Splits,

@@ -24,6 +24,7 @@ use crate::{
 /// Semantic segmentation: crops of images with a label for every pixel.
 ///
 /// A model is evaluated by the mean intersection over union (mIoU) of the validation images.
+/// [`Trainer::segmentation`](crate::Trainer::segmentation) creates it.
 #[derive(Debug)]
 pub struct PixelTask<'a> {
     splits: &'a PixelSplits,

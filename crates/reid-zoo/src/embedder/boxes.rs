@@ -9,7 +9,7 @@ use crate::error::Error;
 
 impl Embedder {
     /// Computes the embeddings of the boxes that a detector found in a frame, in order, with unknown
-    /// identities. Without boxes, the result has no rows.
+    /// identities: `[boxes, dimensions]`. Without boxes, the result has no rows.
     ///
     /// Each box is cropped from the frame, resized and normalised in parallel, one batch at a time. Its
     /// embedding is that of the cropped image by [`embed`](Self::embed). [`Frame::region`] defines the pixels

@@ -123,7 +123,7 @@ impl Shards {
         self.read_labels(split, false)
     }
 
-    /// Reads the embeddings of a split into memory, with all their labels.
+    /// Reads the embeddings of a split into memory, with all their labels: `[images, dimensions]`.
     ///
     /// # Errors
     /// If a file cannot be read, or a value is not finite.

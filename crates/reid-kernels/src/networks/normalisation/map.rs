@@ -15,7 +15,7 @@ pub struct Parameters<'a> {
     pub weight: &'a [f32],
     /// β, `[channels]`.
     pub bias: &'a [f32],
-    /// ε, added to the variance.
+    /// ε, added to the variance; above 0.
     pub epsilon: f64,
 }
 
@@ -280,7 +280,8 @@ impl<'a> Map<'a> {
     }
 
     /// Computes the gradients of a loss with respect to weight and bias. `gradient` holds the gradient with
-    /// respect to the output and is overwritten with the gradient with respect to the input.
+    /// respect to the output and is overwritten with the gradient with respect to the input. Both are
+    /// `[batch, channels, positions]`.
     ///
     /// The statistics must be those of the batch: the gradient flows through them.
     ///
@@ -311,7 +312,8 @@ impl<'a> Map<'a> {
 
     /// Computes the gradients of [`normalise_onto`](super::normalise_onto) with respect to the input,
     /// weight and bias. `output` is its result. `gradient` holds the gradient with respect to the output
-    /// and is overwritten with the gradient with respect to the shortcut.
+    /// and is overwritten with the gradient with respect to the shortcut. All of them are
+    /// `[batch, channels, positions]`.
     ///
     /// # Panics
     /// As [`apply`](Self::apply).

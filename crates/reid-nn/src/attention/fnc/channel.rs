@@ -28,7 +28,7 @@ pub enum ChannelGate {
     Vector,
 }
 
-/// Configuration of [`FncChannel`].
+/// Configuration of [`FncChannel`], whose documentation has an example.
 #[derive(Config, Debug, PartialEq)]
 pub struct FncChannelConfig {
     /// The number of channels between the convolutions, a multiple of `groups` and at most 65536; 1024 in the

@@ -20,7 +20,7 @@ use crate::{
 };
 
 gate_config! {
-    /// Configuration of [`FncSpatial`]. Attention that is [added](Combine::Add) is no gate, so that it has no
+    /// Configuration of [`FncSpatial`], whose documentation has an example. Attention that is [added](Combine::Add) is no gate, so that it has no
     /// `initial_gate`.
     FncSpatialConfig {
         /// The ratio of channels to embedded channels, at least 1; 2 in the paper and by default. There are

@@ -21,6 +21,14 @@ const MAX_LAYERS: usize = 512;
 /// | [`cifar(100)`](Self::cifar) | 32, 32, 32 | 16 | 6,967,952 |
 /// | [`cifar_bc(100)`](Self::cifar_bc) | 16, 16, 16 | 24 | 765,732 |
 /// | [`densenet121`](Self::densenet121) | 6, 12, 24, 16 | 64 | 6,953,856 |
+///
+/// ```
+/// use reid_core::{FeatureShape, InputSize};
+/// use reid_nn::{BlockConfig, backbone::DenseNetConfig};
+///
+/// let config = DenseNetConfig::densenet121();
+/// assert_eq!(config.output(InputSize::PERSON.rgb()), FeatureShape::new(1024, 8, 4));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct DenseNetConfig<A = ()> {

@@ -24,7 +24,7 @@ const MAX_BOTTLENECK: usize = 64;
 /// The range of a dropout rate.
 const RATES: Range<f64> = 0.0..1.0;
 
-/// Configuration of [`DenseLayer`].
+/// Configuration of [`DenseLayer`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DenseLayerConfig {
@@ -71,7 +71,7 @@ pub struct DenseLayer {
     pub norm2: Option<BatchNorm>,
     /// The second convolution of a bottleneck.
     pub conv2: Option<Conv2d>,
-    /// The rate of the dropout in training.
+    /// The rate of the dropout in training, in `[0, 1)`.
     #[module(skip)]
     pub dropout: f64,
 }
@@ -184,14 +184,15 @@ impl Block for DenseLayer {
 /// y = avgpool₂(conv · relu(norm(x)))       1 x 1       [batch, channels', height/2, width/2]
 /// ```
 ///
-/// An odd last row or column is dropped. In training, dropout follows the convolution.
+/// An odd last row or column is dropped. In training, dropout follows the convolution. A
+/// [`DenseNet`](super::DenseNet), which has an example, builds it.
 #[derive(Module, Debug)]
 pub struct Transition {
     /// The normalisation of the input.
     pub norm: BatchNorm,
     /// The 1 x 1 convolution.
     pub conv: Conv2d,
-    /// The rate of the dropout in training.
+    /// The rate of the dropout in training, in `[0, 1)`.
     #[module(skip)]
     pub dropout: f64,
 }

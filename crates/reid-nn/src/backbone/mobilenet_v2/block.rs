@@ -18,7 +18,7 @@ pub(super) const MAX_CHANNELS: usize = 8192;
 /// The largest expansion; published networks have 6.
 const MAX_EXPANSION: usize = 64;
 
-/// Configuration of [`InvertedResidual`].
+/// Configuration of [`InvertedResidual`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvertedResidualConfig {

@@ -29,6 +29,14 @@ pub(super) const STAGES: [std::ops::Range<usize>; 4] = [1..2, 2..3, 3..5, 5..7];
 /// | [`x1_4`](Self::x1_4) | 24, 32, 48, 88, 136, 224, 448 | 1792 | 4,315,776 |
 /// | [`torchreid_x1_0`](Self::torchreid_x1_0) | 16, 24, 32, 64, 96, 160, 320 | 1280 | 2,224,960 |
 /// | [`torchreid_x1_4`](Self::torchreid_x1_4) | 22, 33, 44, 89, 134, 224, 448 | 1792 | 4,291,604 |
+///
+/// ```
+/// use reid_core::{FeatureShape, InputSize};
+/// use reid_nn::{BlockConfig, backbone::MobileNetV2Config};
+///
+/// let config = MobileNetV2Config::x1_0().with_last_stride(1);
+/// assert_eq!(config.output(InputSize::PERSON.rgb()), FeatureShape::new(1280, 16, 8));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct MobileNetV2Config<A = ()> {

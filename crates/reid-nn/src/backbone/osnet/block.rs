@@ -42,7 +42,7 @@ pub enum OsInstanceNorm {
     Residual,
 }
 
-/// Configuration of [`OsBlock`].
+/// Configuration of [`OsBlock`], whose documentation has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OsBlockConfig {
@@ -105,6 +105,8 @@ pub struct OsBlock {
 /// ```text
 /// y = relu(bn(conv₂ · conv₁ · x))        [batch, channels, height, width]
 /// ```
+///
+/// An [`OsBlock`], which has an example, builds it.
 #[derive(Module, Debug)]
 pub struct LightConv {
     /// The 1 x 1 convolution.

@@ -23,6 +23,14 @@ const MAX_BLOCKS: usize = 256;
 /// | [`x0_25`](Self::x0_25) | 16, 64, 96, 128 | none | 134,792 |
 /// | [`ibn_x1_0`](Self::ibn_x1_0) | 64, 256, 384, 512 | stem, first stage | 1,906,852 |
 /// | [`ain_x1_0`](Self::ain_x1_0) | 64, 256, 384, 512 | stem, four blocks | 1,905,828 |
+///
+/// ```
+/// use reid_core::{FeatureShape, InputSize};
+/// use reid_nn::{BlockConfig, attention::SqueezeExcitationConfig, backbone::OsNetConfig};
+///
+/// let config = OsNetConfig::x0_25().after(&[2], SqueezeExcitationConfig::new());
+/// assert_eq!(config.output(InputSize::PERSON.rgb()), FeatureShape::new(128, 16, 8));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct OsNetConfig<A = ()> {

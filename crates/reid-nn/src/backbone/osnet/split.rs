@@ -21,6 +21,7 @@ use crate::{
 const OSNET: &str = "an OSNet";
 
 /// Configuration of the part of an [`OsNet`] before a split point: an [`OsNet`] without its late stages.
+/// [`LightMbnHead`](crate::head::LightMbnHead) has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct OsNetEarlyStagesConfig<A = ()> {
@@ -31,6 +32,7 @@ pub struct OsNetEarlyStagesConfig<A = ()> {
 }
 
 /// Configuration of the part of an [`OsNet`] after a split point: an [`OsNetLateStages`].
+/// [`LightMbnHead`](crate::head::LightMbnHead) has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "A: Deserialize<'de>"))]
 pub struct OsNetLateStagesConfig<A = ()> {
@@ -75,6 +77,8 @@ pub struct OsNetLateStages<A = Identity> {
 /// ```text
 /// x = relu(bn(last · blocks(transition(x))))        each part may be absent
 /// ```
+///
+/// [`OsNet::split`] and [`OsNetLateStagesConfig`] build it.
 #[derive(Module, Debug)]
 pub struct OsNetStage {
     /// The transition before the blocks, which halves height and width; stages 2 and 3 have one.

@@ -28,10 +28,10 @@ pub trait Branches: Module + ModuleDisplay + Sync + 'static {
 
 /// A head as a trait object, for heads of different types in one list. It is implemented for every [`Head`].
 pub trait BranchHead {
-    /// Computes [`Head::forward`].
+    /// Computes [`Head::forward`] of `[batch, channels, height, width]`.
     fn evaluate(&self, features: Tensor<4>) -> ReidOutput;
 
-    /// Computes [`Head::forward_with_cam`].
+    /// Computes [`Head::forward_with_cam`] of `[batch, channels, height, width]`.
     fn train(
         &self,
         features: Tensor<4>,
@@ -47,7 +47,7 @@ pub trait BranchHead {
     /// - result: `[batch, height, width]`, on a plain device
     fn autodiff_cam(&self, features: Tensor<4>, labels: &Tensor<1, Int>) -> Tensor<3>;
 
-    /// Computes [`Head::embedding_terms`].
+    /// Computes [`Head::embedding_terms`] of `[batch, channels, height, width]`.
     fn terms(&self, features: Tensor<4>) -> Option<EmbeddingTerms>;
 }
 
@@ -125,7 +125,7 @@ impl ModuleVisitor for OnAutodiff {
 pub struct PassCam<'a>(Box<dyn Fn(Tensor<1, Int>) -> Tensor<3> + 'a>);
 
 impl<'a> PassCam<'a> {
-    /// Wraps a function from labels to CAMs.
+    /// Wraps a function from labels, `[batch]`, to CAMs, `[batch, height, width]`.
     pub fn new(maps: impl Fn(Tensor<1, Int>) -> Tensor<3> + 'a) -> Self {
         Self(Box::new(maps))
     }

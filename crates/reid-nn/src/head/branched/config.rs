@@ -27,7 +27,8 @@ use crate::{
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct BranchedHeadConfig {
-    /// Dimensions of the global branch; 512 in both papers' code.
+    /// Dimensions of the global branch, from 1 to [`MAX_DIMENSIONS`](crate::head::MAX_DIMENSIONS); 512 in both
+    /// papers' code.
     #[config(default = 512)]
     pub global: usize,
     /// The branches after the global one, in order.
@@ -35,11 +36,12 @@ pub struct BranchedHeadConfig {
     pub branches: Vec<BranchConfig>,
 }
 
-/// Configuration of a branch after the global one.
+/// Configuration of a branch after the global one. [`BranchedHeadConfig`] has an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
-    /// Dimensions of this branch's part of the embedding.
+    /// Dimensions of this branch's part of the embedding, from 1 to
+    /// [`MAX_DIMENSIONS`](crate::head::MAX_DIMENSIONS).
     pub dimensions: usize,
     /// The augmentation of its features in training.
     pub augment: AugmentConfig,
