@@ -19,6 +19,9 @@ mod extension;
 /// only depends on the graph, so its exchanges have the same order on all ranks. After an error of the exchange, the
 /// result is the tensor of this rank; see [`Ranks::check`].
 ///
+/// Ranks in one process must not share a tensor that requires a gradient: [detach](Tensor::detach) it on each rank.
+/// Burn computes the gradients of such a tensor under one lock, so the ranks would wait for each other forever.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use reid_core::{Ranks, Threads};

@@ -314,6 +314,10 @@ impl<'a, L: LearnerParts, T: Task<L>> Trainer<'a, L, T> {
             mut optimizers,
             warnings,
         } = self;
+        if run.parallel.is_some() {
+            // Burn would merge the graphs of clones on several ranks, which would then wait for each other forever.
+            learner.detach();
+        }
         for warning in &warnings {
             observer.observe(&Event::Warning(warning));
         }

@@ -30,8 +30,8 @@ impl<L: Learner> Trainer<'_, L> {
     /// change if both settings are over the whole batch; a single process, with or without this method, is such a run.
     ///
     /// Random choices of a network in training, such as dropout or feature `CutMix`, are those of the shares. They
-    /// depend on the number of ranks. A learner must not share tensors with that of another rank in the same process:
-    /// build it on the thread of its rank. Gradients flow between ranks on the backend Flex and on GPUs.
+    /// depend on the number of ranks. The learners of ranks in one process may be clones of one learner. Gradients flow
+    /// between ranks on the backend Flex and on GPUs.
     ///
     /// ```
     /// use burn::tensor::Device;

@@ -1,7 +1,7 @@
 //! The learner of a slot as one of several ranks.
 
 use burn::{
-    module::{ModuleVisitor, Param},
+    module::{ModuleMapper, ModuleVisitor, Param},
     tensor::Tensor,
 };
 use reid_core::Ranks;
@@ -12,6 +12,11 @@ use super::Slot;
 use crate::{checkpoint::hexadecimal, learner::LearnerParts, task::Task};
 
 impl<L: LearnerParts, T: Task<L>> Slot<L, T> {
+    /// Gives every tensor of the learner its own autodiff graph, which it shares with no clone on another rank.
+    pub(crate) fn detach(&mut self) {
+        self.replace(|learner| traversal::map(learner, &mut Detach));
+    }
+
     pub(super) fn average_statistics_over(&mut self, ranks: &Ranks, of_average: bool) {
         if of_average {
             let average = self.average.take();
@@ -26,6 +31,15 @@ impl<L: LearnerParts, T: Task<L>> Slot<L, T> {
         let mut values = Values(Sha256::new());
         traversal::visit(self.learner(), &mut values);
         hexadecimal(&values.0.finalize())
+    }
+}
+
+/// Detaches each tensor. Whether it requires a gradient does not change.
+struct Detach;
+
+impl ModuleMapper for Detach {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(Tensor::detach)
     }
 }
 
