@@ -143,9 +143,11 @@ fn encode_all(vector: &[f32], codes: &mut [i8]) -> Encoded {
     }
     let largest = largest.into_iter().fold(0.0, f32::max);
     let step = largest / 127.0;
+    // Infinite for a step of 0, or of nearly 0. All codes are then 0.
+    let inverse = 1.0 / step;
     let mut sums = Sums {
         step,
-        inverse: if step > 0.0 { 1.0 / step } else { 0.0 },
+        inverse: if inverse.is_finite() { inverse } else { 0.0 },
         squares: [0.0; LANES],
         errors: [0.0; LANES],
     };
@@ -219,9 +221,10 @@ mod tests {
     fn errors_are_those_of_the_codes() {
         for dimensions in [1, 15, 16, 17, 100] {
             for scale in [0.0, 1e-42, 1e-38, 1.0, 1e30] {
-                let vector: Vec<f32> = (0..dimensions)
+                let mut vector: Vec<f32> = (0..dimensions)
                     .map(|at| scale * (at as f32 + 0.3).sin())
                     .collect();
+                vector[dimensions / 2] = 0.0;
                 let mut codes = vec![0; dimensions];
                 let Encoded {
                     step,
