@@ -1,5 +1,6 @@
 //! Qdrant Edge: a shard of Qdrant in this process, with cameras and times as payload.
 
+mod config;
 mod payload;
 
 use std::{fmt, fs, path::Path};
@@ -18,6 +19,8 @@ use reid_eval::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use config::QdrantEdgeConfig;
+
 use crate::files::{at, check_description, content, read_json, write_json};
 
 /// The file beside the shard.
@@ -28,84 +31,6 @@ const SHARD: &str = "shard";
 const VERSION: u32 = 1;
 /// The number of points of an update.
 const TOGETHER: usize = 1000;
-
-/// The settings of a [`QdrantEdgeEngine`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct QdrantEdgeConfig {
-    /// The distance between embeddings. Default: cosine.
-    pub metric: Metric,
-    /// The number of neighbours of a vector in the graph, at least 2. Default: 16.
-    pub connectivity: usize,
-    /// The number of candidates while a vector is added, at least 4. Default: 128.
-    pub expansion_add: usize,
-    /// The number of candidates of a search, at least 1. More find more of the nearest, and take longer. Default: 64.
-    pub expansion_search: usize,
-}
-
-impl Default for QdrantEdgeConfig {
-    fn default() -> Self {
-        Self {
-            metric: Metric::default(),
-            connectivity: 16,
-            expansion_add: 128,
-            expansion_search: 64,
-        }
-    }
-}
-
-impl QdrantEdgeConfig {
-    /// Sets the distance between embeddings.
-    #[must_use]
-    pub fn with_metric(self, metric: Metric) -> Self {
-        Self { metric, ..self }
-    }
-
-    /// Sets the number of neighbours of a vector in the graph.
-    #[must_use]
-    pub fn with_connectivity(self, connectivity: usize) -> Self {
-        Self {
-            connectivity,
-            ..self
-        }
-    }
-
-    /// Sets the number of candidates while a vector is added.
-    #[must_use]
-    pub fn with_expansion_add(self, expansion_add: usize) -> Self {
-        Self {
-            expansion_add,
-            ..self
-        }
-    }
-
-    /// Sets the number of candidates of a search.
-    #[must_use]
-    pub fn with_expansion_search(self, expansion_search: usize) -> Self {
-        Self {
-            expansion_search,
-            ..self
-        }
-    }
-
-    /// The error of a setting that is too small.
-    fn check(&self) -> Result<(), String> {
-        let least = [
-            ("connectivity", self.connectivity, 2),
-            ("expansion_add", self.expansion_add, 4),
-            ("expansion_search", self.expansion_search, 1),
-        ];
-        for (name, value, least) in least {
-            if value < least {
-                return Err(format!(
-                    "expected {name} of at least {least}, found {value}"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Entries in a shard of Qdrant Edge: approximate search, with cameras and times as payload that Qdrant filters by.
 ///
@@ -208,6 +133,22 @@ impl QdrantEdgeEngine {
     #[must_use]
     pub fn config(&self) -> QdrantEdgeConfig {
         self.description.config
+    }
+
+    /// Sets the number of candidates of the next searches; see [`QdrantEdgeConfig::expansion_search`]. The folder
+    /// keeps the number that the engine was created with.
+    ///
+    /// # Panics
+    /// If the number is 0.
+    pub fn set_expansion_search(&mut self, expansion_search: usize) {
+        let config = self
+            .description
+            .config
+            .with_expansion_search(expansion_search);
+        if let Err(reason) = config.check() {
+            panic!("{reason}");
+        }
+        self.description.config = config;
     }
 
     /// Merges segments, and builds the indexes of those that are large. Returns after all are built.

@@ -1,5 +1,6 @@
 //! `USearch`: an HNSW graph in memory (Malkov and Yashunin, TPAMI 2020, arXiv:1603.09320), saved as one file.
 
+mod config;
 mod stored;
 
 use std::{fmt, thread};
@@ -10,100 +11,11 @@ use reid_eval::{
         GalleryEntry, GalleryError, GalleryFilter, GalleryMatch, ModelFingerprint, SearchEngine,
     },
 };
-use serde::{Deserialize, Serialize};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
+pub use config::UsearchConfig;
+
 use crate::permits::Permits;
-
-/// The settings of a [`UsearchEngine`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct UsearchConfig {
-    /// The distance between embeddings. Default: cosine.
-    pub metric: Metric,
-    /// The number of neighbours of a vector in the graph (M in the paper), at least 2. Default: 16.
-    pub connectivity: usize,
-    /// The number of candidates while a vector is added (efConstruction), at least 1. Default: 128.
-    pub expansion_add: usize,
-    /// The number of candidates of a search (ef), at least 1. More find more of the nearest, and take longer.
-    /// A search for more entries has as many candidates as entries. Default: 64.
-    pub expansion_search: usize,
-    /// The number of threads that add vectors, at least 1. With several, the graph differs from run to run.
-    /// Default: 1.
-    pub threads: usize,
-}
-
-impl Default for UsearchConfig {
-    fn default() -> Self {
-        Self {
-            metric: Metric::default(),
-            connectivity: 16,
-            expansion_add: 128,
-            expansion_search: 64,
-            threads: 1,
-        }
-    }
-}
-
-impl UsearchConfig {
-    /// Sets the distance between embeddings.
-    #[must_use]
-    pub fn with_metric(self, metric: Metric) -> Self {
-        Self { metric, ..self }
-    }
-
-    /// Sets the number of neighbours of a vector in the graph.
-    #[must_use]
-    pub fn with_connectivity(self, connectivity: usize) -> Self {
-        Self {
-            connectivity,
-            ..self
-        }
-    }
-
-    /// Sets the number of candidates while a vector is added.
-    #[must_use]
-    pub fn with_expansion_add(self, expansion_add: usize) -> Self {
-        Self {
-            expansion_add,
-            ..self
-        }
-    }
-
-    /// Sets the number of candidates of a search.
-    #[must_use]
-    pub fn with_expansion_search(self, expansion_search: usize) -> Self {
-        Self {
-            expansion_search,
-            ..self
-        }
-    }
-
-    /// Sets the number of threads that add vectors.
-    #[must_use]
-    pub fn with_threads(self, threads: usize) -> Self {
-        Self { threads, ..self }
-    }
-
-    /// The error of a setting that is too small.
-    fn check(&self) -> Result<(), String> {
-        let least = [
-            ("connectivity", self.connectivity, 2),
-            ("expansion_add", self.expansion_add, 1),
-            ("expansion_search", self.expansion_search, 1),
-            ("threads", self.threads, 1),
-        ];
-        for (name, value, least) in least {
-            if value < least {
-                return Err(format!(
-                    "expected {name} of at least {least}, found {value}"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Entries in an index of `USearch`: approximate search, with the vectors and their graph in memory.
 ///
@@ -159,6 +71,21 @@ impl UsearchEngine {
     #[must_use]
     pub fn entries(&self) -> &[GalleryEntry] {
         &self.entries
+    }
+
+    /// Sets the number of candidates of the next searches; see [`UsearchConfig::expansion_search`].
+    ///
+    /// # Panics
+    /// If the number is 0.
+    pub fn set_expansion_search(&mut self, expansion_search: usize) {
+        let config = self.config.with_expansion_search(expansion_search);
+        if let Err(reason) = config.check() {
+            panic!("{reason}");
+        }
+        self.config = config;
+        if let Some(index) = &self.index {
+            index.change_expansion_search(expansion_search);
+        }
     }
 
     /// The memory of the vectors and of the graph, in bytes.
