@@ -7,9 +7,10 @@ use std::{fmt, fs, path::Path};
 
 use qdrant_edge::{
     CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeShard,
-    EdgeVectorParamsBuilder, FieldIndexOperations, HnswIndexConfig, NamedQuery, PayloadFieldSchema,
-    PayloadSchemaType, PointId, PointInsertOperations, PointOperations, PointStruct, QueryEnum,
-    QueryRequest, ScoredPoint, ScoringQuery, SearchParams, UpdateOperation, WithPayloadInterface,
+    EdgeVectorParamsBuilder, FieldIndexOperations, Filter, HnswIndexConfig, JsonPath, NamedQuery,
+    PayloadFieldSchema, PayloadSchemaType, PointId, PointInsertOperations, PointOperations,
+    PointStruct, QueryEnum, QueryRequest, ScoredPoint, ScoringQuery, SearchParams, UpdateOperation,
+    WithPayloadInterface,
 };
 use reid_eval::{
     Embeddings, Metric,
@@ -163,7 +164,7 @@ impl QdrantEdgeEngine {
     fn nearest(
         &self,
         query: &[f32],
-        filter: Option<qdrant_edge::Filter>,
+        filter: Option<Filter>,
         k: usize,
     ) -> Result<Vec<GalleryMatch>, GalleryError> {
         let vector = NamedQuery::default_dense(query.to_vec());
@@ -305,8 +306,8 @@ fn shard_config(description: &Description) -> Result<EdgeConfig, GalleryError> {
 }
 
 /// The path of a key of the payload.
-fn path_of(key: &str) -> Result<qdrant_edge::JsonPath, GalleryError> {
-    let path = key.parse();
+fn path_of(key: &str) -> Result<JsonPath, GalleryError> {
+    let path = key.parse::<JsonPath>();
     path.map_err(|()| failed(format!("`{key}` is not a path")))
 }
 

@@ -98,9 +98,12 @@ impl UsearchEngine {
     fn add(&self, index: &Index, embeddings: &Embeddings) -> Result<(), GalleryError> {
         let first = self.entries.len();
         let capacity = first + embeddings.len();
-        index
-            .reserve_capacity_and_threads(capacity, searches(&self.config))
-            .map_err(failed)?;
+        if capacity > index.capacity() {
+            // By a half more than before, so that adding single entries does not copy the index each time.
+            let capacity = capacity.max(index.capacity() * 3 / 2);
+            let reserved = index.reserve_capacity_and_threads(capacity, searches(&self.config));
+            reserved.map_err(failed)?;
+        }
         let threads = self.config.threads;
         let add = |part: usize| {
             let rows = (part..embeddings.len()).step_by(threads);
@@ -231,14 +234,12 @@ impl SearchEngine for UsearchEngine {
             None => new_index(&self.config, embeddings.dimensions())?,
         };
         let added = self.add(&index, embeddings);
-        // Keys that were added before an error would block the next enrolment, so they are removed.
-        if added.is_err() {
-            let keys = self.entries.len()..self.entries.len() + embeddings.len();
-            for key in keys {
-                index.remove(key as u64).map_err(failed)?;
-            }
-        } else {
+        if added.is_ok() {
             self.entries.extend(entries.iter().cloned());
+        } else {
+            // Keys that were added before the error would block the next enrolment.
+            let keys = self.entries.len()..self.entries.len() + embeddings.len();
+            keys.for_each(|key| drop(index.remove(key as u64)));
         }
         self.index = Some(index);
         added

@@ -1,5 +1,7 @@
 //! Labels as the payload of Qdrant, and filters of galleries as filters of Qdrant.
 
+use std::collections::BTreeSet;
+
 use qdrant_edge::{Filter, Payload};
 use reid_core::{Camera, Identity, Track};
 use reid_eval::gallery::{GalleryEntry, GalleryError, GalleryFilter};
@@ -57,13 +59,9 @@ pub(super) fn filter(filter: &GalleryFilter) -> Result<Option<Filter>, GalleryEr
     if filter.accepts_all() {
         return Ok(None);
     }
-    let any = |cameras: &mut dyn Iterator<Item = &Camera>| {
-        let cameras: Vec<u32> = cameras.map(|camera| camera.number()).collect();
-        json!({ "key": CAMERA, "match": { "any": cameras } })
-    };
     let mut must = Vec::new();
     if let Some(cameras) = filter.cameras() {
-        must.push(any(&mut cameras.iter()));
+        must.push(any_of(cameras));
     }
     // All times are below `TIMES`.
     if let Some(first) = filter.first_time() {
@@ -76,8 +74,14 @@ pub(super) fn filter(filter: &GalleryFilter) -> Result<Option<Filter>, GalleryEr
     let must_not = if excluded.is_empty() {
         Vec::new()
     } else {
-        vec![any(&mut excluded.iter())]
+        vec![any_of(excluded)]
     };
     let filter = json!({ "must": must, "must_not": must_not });
     serde_json::from_value(filter).map(Some).map_err(failed)
+}
+
+/// The condition that the camera is one of some.
+fn any_of(cameras: &BTreeSet<Camera>) -> Value {
+    let cameras: Vec<u32> = cameras.iter().map(|camera| camera.number()).collect();
+    json!({ "key": CAMERA, "match": { "any": cameras } })
 }
