@@ -3,8 +3,9 @@
     target/release/examples/write_parquet --out target/parquet
     python3 duckdb_neighbours.py target/parquet
 
-Needs `pip install duckdb`. DuckDB reads the Parquet files as they are. Two images may change places if their
-similarities, which DuckDB rounds to single precision, differ by at most 2e-6. Exits with 1 if other images are found.
+Needs `pip install duckdb`. DuckDB reads the Parquet files as they are. Two images may be in
+another order if their similarities, which DuckDB rounds to single precision, differ by at most 2e-6. Exits with 1 if
+other images are found.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 //! Compares engines with the exact search: what they miss, the latency of a query, the time to build and memory.
 //!
 //! ```sh
-//! cd crates/reid-engines
-//! cargo run --release --example compare_engines
-//! cargo run --release --features qdrant-edge --example compare_engines -- --entries 1000000
+//! cd crates/reid-engines && cargo build --release --examples --features qdrant-edge
+//! target/release/examples/compare_engines
+//! target/release/examples/compare_engines --engine usearch --entries 1000000
 //! ```
 //!
 //! Each engine runs in a process of its own, and each measurement is a line of JSON:
@@ -31,11 +31,10 @@ use reid_core::{Identity, Seed};
 use reid_eval::{
     Embeddings, Labels,
     gallery::{
-        Gallery, GalleryConfig, GalleryEntry, GalleryFilter, GalleryMatch, ModelFingerprint,
-        SearchEngine,
+        Gallery, GalleryConfig, GalleryEntry, GalleryFilter, ModelFingerprint, SearchEngine,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The number of gallery entries of each identity.
 const IMAGES: usize = 4;
@@ -133,80 +132,89 @@ fn run_all(arguments: &Arguments, engines: &[String]) -> Result<(), Box<dyn Erro
 /// Builds an engine in this process and measures it.
 fn measure(arguments: &Arguments, name: &str, exact: &Path) -> Result<(), Box<dyn Error>> {
     let draw = Draw::new(arguments);
-    let queries = draw.queries(arguments);
-    let folder = tempfile::tempdir()?;
+    let start = Instant::now();
     match name {
         "exact" => {
-            let start = Instant::now();
             let mut gallery = Gallery::new(model(), GalleryConfig::default());
             enrol(&mut gallery, arguments, &draw)?;
-            let seconds = start.elapsed().as_secs_f64();
+            let build_seconds = start.elapsed().as_secs_f64();
             // The first search computes the codes of a byte per value that the others read.
-            let found = search(&gallery, &queries.select(&[0]))?.0;
-            assert_eq!(found.len(), 1);
+            let queries = draw.queries(arguments);
+            search(&gallery, &queries.select(&[0]))?;
             let (found, times) = search(&gallery, &queries)?;
-            let entries: Vec<Vec<usize>> = found.iter().map(|found| indices(found)).collect();
-            fs::write(exact, serde_json::to_vec(&entries)?)?;
-            let system = format!("reid {}", env!("CARGO_PKG_VERSION"));
-            print(
-                arguments, &system, "exact", seconds, &found, &times, &entries,
-            );
+            fs::write(exact, serde_json::to_vec(&found)?)?;
+            let measured = Measured {
+                system: concat!("reid ", env!("CARGO_PKG_VERSION")),
+                setting: "exact",
+                build_seconds,
+                found: found.clone(),
+                times,
+            };
+            measured.print(arguments, &found);
+            Ok(())
         }
         #[cfg(feature = "usearch")]
         "usearch" => {
             use reid_engines::{UsearchConfig, UsearchEngine};
-            let start = Instant::now();
             let mut engine = UsearchEngine::new(model(), UsearchConfig::default());
             enrol(&mut engine, arguments, &draw)?;
             let seconds = start.elapsed().as_secs_f64();
-            let exact = read(exact)?;
-            for &expansion in &arguments.expansions {
-                engine.set_expansion_search(expansion);
-                let (found, times) = search(&engine, &queries)?;
-                let setting = format!("expansion {expansion}");
-                print(
-                    arguments,
-                    "USearch 2.26.6",
-                    &setting,
-                    seconds,
-                    &found,
-                    &times,
-                    &exact,
-                );
-            }
+            let set = UsearchEngine::set_expansion_search;
+            with_expansions(
+                arguments,
+                ("USearch 2.26.6", seconds),
+                &mut engine,
+                set,
+                exact,
+            )
         }
         #[cfg(feature = "qdrant-edge")]
         "qdrant-edge" => {
             use reid_engines::{QdrantEdgeConfig, QdrantEdgeEngine};
-            let start = Instant::now();
-            let config = QdrantEdgeConfig::default();
+            let (folder, config) = (tempfile::tempdir()?, QdrantEdgeConfig::default());
             let (path, dimensions) = (folder.path(), arguments.dimensions);
             let mut engine = QdrantEdgeEngine::create(path, model(), dimensions, config)?;
             enrol(&mut engine, arguments, &draw)?;
             engine.optimize()?;
             let seconds = start.elapsed().as_secs_f64();
-            let exact = read(exact)?;
-            for &expansion in &arguments.expansions {
-                engine.set_expansion_search(expansion);
-                let (found, times) = search(&engine, &queries)?;
-                let setting = format!("expansion {expansion}");
-                print(
-                    arguments,
-                    "Qdrant Edge 0.9.0",
-                    &setting,
-                    seconds,
-                    &found,
-                    &times,
-                    &exact,
-                );
-            }
+            let set = QdrantEdgeEngine::set_expansion_search;
+            with_expansions(
+                arguments,
+                ("Qdrant Edge 0.9.0", seconds),
+                &mut engine,
+                set,
+                exact,
+            )
         }
         other => {
             let known = compiled().join(", ");
-            return Err(format!("expected an engine: exact, {known}; found `{other}`").into());
+            Err(format!("expected an engine: exact, {known}; found `{other}`").into())
         }
     }
-    drop(folder);
+}
+
+/// Measures an engine with each number of candidates.
+fn with_expansions<E: SearchEngine>(
+    arguments: &Arguments,
+    (system, build_seconds): (&str, f64),
+    engine: &mut E,
+    set: fn(&mut E, usize),
+    exact: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let exact: Vec<Vec<usize>> = serde_json::from_slice(&fs::read(exact)?)?;
+    let queries = Draw::new(arguments).queries(arguments);
+    for &expansion in &arguments.expansions {
+        set(engine, expansion);
+        let (found, times) = search(engine, &queries)?;
+        let measured = Measured {
+            system,
+            setting: &format!("expansion {expansion}"),
+            build_seconds,
+            found,
+            times,
+        };
+        measured.print(arguments, &exact);
+    }
     Ok(())
 }
 
@@ -226,7 +234,7 @@ impl Draw {
     fn new(arguments: &Arguments) -> Self {
         let seed = Seed::new(1);
         let mut stream = seed.named("map").stream();
-        let mut row = |_| {
+        let mut row = |_| -> Vec<f32> {
             let factors = 0..arguments.factors;
             factors.map(|_| stream.random_range(-1.0..1.0)).collect()
         };
@@ -246,7 +254,7 @@ impl Draw {
             centre + self.noise * of_image.random_range(-1.0..1.0)
         };
         let factors: Vec<f32> = self.map[0].iter().map(factor).collect();
-        let value = |row: &Vec<f32>| row.iter().zip(&factors).map(|(a, b)| a * b).sum();
+        let value = |row: &Vec<f32>| -> f32 { row.iter().zip(&factors).map(|(a, b)| a * b).sum() };
         self.map.iter().map(value).collect()
     }
 
@@ -286,28 +294,21 @@ fn enrol(
     Ok(())
 }
 
-/// Searches each query alone, and returns the results and the seconds of each search.
+/// Searches each query alone, and returns the entries that it found and the seconds of each search.
 fn search(
     engine: &dyn SearchEngine,
     queries: &Embeddings,
-) -> Result<(Vec<Vec<GalleryMatch>>, Vec<f64>), Box<dyn Error>> {
+) -> Result<(Vec<Vec<usize>>, Vec<f64>), Box<dyn Error>> {
     let (mut results, mut times) = (Vec::new(), Vec::new());
     for query in 0..queries.len() {
         let query = queries.select(&[query]);
         let start = Instant::now();
         let found = engine.nearest_entries(&model(), &query, &GalleryFilter::default(), NEAREST)?;
         times.push(start.elapsed().as_secs_f64());
-        results.extend(found);
+        let found = found.into_iter().flatten().map(|found| found.entry);
+        results.push(found.collect());
     }
     Ok((results, times))
-}
-
-fn indices(found: &[GalleryMatch]) -> Vec<usize> {
-    found.iter().map(|found| found.entry).collect()
-}
-
-fn read(exact: &Path) -> Result<Vec<Vec<usize>>, Box<dyn Error>> {
-    Ok(serde_json::from_slice(&fs::read(exact)?)?)
 }
 
 /// The fraction of the exact `k` nearest entries that are among the `k` that were found.
@@ -339,40 +340,40 @@ fn map_percent(arguments: &Arguments, ranked: &[Vec<usize>]) -> f64 {
     100.0 * ranked.iter().enumerate().map(of_query).sum::<f64>() / ranked.len() as f64
 }
 
-fn print(
-    arguments: &Arguments,
-    system: &str,
-    setting: &str,
+/// What an engine found, and how long it took.
+struct Measured<'a> {
+    system: &'a str,
+    setting: &'a str,
     build_seconds: f64,
-    found: &[Vec<GalleryMatch>],
-    times: &[f64],
-    exact: &[Vec<usize>],
-) {
-    let found: Vec<Vec<usize>> = found.iter().map(|found| indices(found)).collect();
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    let percentile =
-        |percent: usize| 1e3 * times[(times.len() * percent / 100).min(times.len() - 1)];
-    let (map, of_exact) = (
-        map_percent(arguments, &found),
-        map_percent(arguments, exact),
-    );
-    let line: Value = json!({
-        "system": system,
-        "setting": setting,
-        "entries": arguments.entries,
-        "dimensions": arguments.dimensions,
-        "queries": arguments.queries,
-        "recall_at_1": recall(&found, exact, 1),
-        "recall_at_10": recall(&found, exact, NEAREST),
-        "map_at_10_percent": map,
-        "map_lost_percent": of_exact - map,
-        "p50_ms": percentile(50),
-        "p99_ms": percentile(99),
-        "build_seconds": build_seconds,
-        "peak_memory_mb": peak_memory(),
-    });
-    println!("{line}");
+    found: Vec<Vec<usize>>,
+    /// The seconds of each search.
+    times: Vec<f64>,
+}
+
+impl Measured<'_> {
+    fn print(mut self, arguments: &Arguments, exact: &[Vec<usize>]) {
+        self.times.sort_by(f64::total_cmp);
+        let last = self.times.len() - 1;
+        let percentile =
+            |percent: usize| 1e3 * self.times[(self.times.len() * percent / 100).min(last)];
+        let map = map_percent(arguments, &self.found);
+        let line = json!({
+            "system": self.system,
+            "setting": self.setting,
+            "entries": arguments.entries,
+            "dimensions": arguments.dimensions,
+            "queries": arguments.queries,
+            "recall_at_1": recall(&self.found, exact, 1),
+            "recall_at_10": recall(&self.found, exact, NEAREST),
+            "map_at_10_percent": map,
+            "map_lost_percent": map_percent(arguments, exact) - map,
+            "p50_ms": percentile(50),
+            "p99_ms": percentile(99),
+            "build_seconds": self.build_seconds,
+            "peak_memory_mb": peak_memory(),
+        });
+        println!("{line}");
+    }
 }
 
 /// The peak memory of this process in MB; `None` without `/proc`.
