@@ -75,8 +75,11 @@ fn draw(
     let values = (0..images).flat_map(|image| {
         let mut centre = seed.named("identity").at(identity(image) as u64).stream();
         let mut noise = seed.named(side).at(image as u64).stream();
-        let mut value =
-            move || -> f32 { centre.random_range(-1.0..1.0) + noise.random_range(-1.0_f32..1.0) };
+        let mut value = move || {
+            let centre: f32 = centre.random_range(-1.0..1.0);
+            let noise: f32 = noise.random_range(-1.0..1.0);
+            centre + noise
+        };
         (0..dimensions).map(move |_| value())
     });
     let values: Vec<f32> = values.collect();
