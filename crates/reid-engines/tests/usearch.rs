@@ -175,7 +175,7 @@ fn descriptions_that_do_not_fit_are_rejected() {
             "\"version\":2",
             "expected version 1, found 2",
         ),
-        ("\"version\":1", "\"versio\":1", "unknown field `versio`"),
+        ("\"version\":1", "\"number\":1", "unknown field `number`"),
         (
             "\"connectivity\":8",
             "\"connectivity\":0",
