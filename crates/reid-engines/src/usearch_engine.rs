@@ -106,9 +106,8 @@ impl UsearchEngine {
         }
         let threads = self.config.threads;
         let add = |part: usize| {
-            let rows = (part..embeddings.len()).step_by(threads);
-            rows.map(|row| index.add((first + row) as u64, embeddings.row(row)))
-                .collect::<Result<(), _>>()
+            let mut rows = (part..embeddings.len()).step_by(threads);
+            rows.try_for_each(|row| index.add((first + row) as u64, embeddings.row(row)))
                 .map_err(failed)
         };
         thread::scope(|scope| {

@@ -64,10 +64,10 @@ fn embeddings(count: usize, name: &str) -> Embeddings {
 fn entries(count: usize) -> Vec<GalleryEntry> {
     let entry = |row: usize| {
         let mut entry = GalleryEntry::new(Identity::new(1 + row as i64 / 4));
-        if row % 11 > 0 {
+        if !row.is_multiple_of(11) {
             entry = entry.with_camera(Camera::new(row as u32 % 6));
         }
-        if row % 10 > 0 {
+        if !row.is_multiple_of(10) {
             entry = entry.with_time(row as u64);
         }
         entry

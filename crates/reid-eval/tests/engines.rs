@@ -32,7 +32,7 @@ fn entries(count: usize) -> Vec<GalleryEntry> {
         let identity = Identity::new(1 + i64::try_from(row * 7 % 301).expect("small"));
         let camera = Camera::new(u32::try_from(row % 5).expect("small"));
         let entry = GalleryEntry::new(identity).with_camera(camera);
-        if row % 10 == 0 {
+        if row.is_multiple_of(10) {
             entry
         } else {
             entry.with_time(row as u64)
