@@ -1,7 +1,7 @@
 //! Compares engines with the exact search: what they miss, the latency of a query, the time to build and memory.
 //!
 //! ```sh
-//! cd crates/reid-engines && cargo build --release --examples --features qdrant-edge
+//! cd crates/reid-engines && cargo build --release --examples
 //! target/release/examples/compare_engines
 //! target/release/examples/compare_engines --engine usearch --entries 1000000
 //! ```
@@ -28,6 +28,7 @@ use std::{
 use clap::Parser;
 use rand::RngExt;
 use reid_core::{Identity, Seed};
+use reid_engines::{UsearchConfig, UsearchEngine};
 use reid_eval::{
     Embeddings, Labels,
     gallery::{
@@ -46,7 +47,7 @@ const TOGETHER: usize = 50_000;
 #[derive(Clone, Parser)]
 #[command(about = "Compares engines with the exact search")]
 struct Arguments {
-    /// The engine: exact, usearch or qdrant-edge. Default: all that are compiled in, each in its own process.
+    /// The engine: exact or usearch. Default: both, each in its own process.
     #[arg(long)]
     engine: Option<String>,
     /// Number of entries.
@@ -81,25 +82,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         (arguments.entries, arguments.dimensions, arguments.queries) = (3_000, 16, 50);
         arguments.factors = 8;
     }
-    let engines = arguments
-        .engine
-        .clone()
-        .map_or_else(compiled, |one| vec![one]);
+    let engines = arguments.engine.clone();
+    let engines = engines.map_or_else(|| ENGINES.map(str::to_owned).to_vec(), |one| vec![one]);
     match &arguments.exact {
         Some(exact) => measure(&arguments, &engines[0], exact),
         None => run_all(&arguments, &engines),
     }
 }
 
-/// The engines that are compiled in, other than the exact search.
-fn compiled() -> Vec<String> {
-    let engines = [
-        ("usearch", cfg!(feature = "usearch")),
-        ("qdrant-edge", cfg!(feature = "qdrant-edge")),
-    ];
-    let compiled = engines.iter().filter(|engine| engine.1);
-    compiled.map(|engine| engine.0.to_owned()).collect()
-}
+/// The engines other than the exact search.
+const ENGINES: [&str; 1] = ["usearch"];
 
 /// Runs the exact search and then each engine, in processes of this program, so that each has its own peak memory.
 fn run_all(arguments: &Arguments, engines: &[String]) -> Result<(), Box<dyn Error>> {
@@ -151,9 +143,7 @@ fn measure(arguments: &Arguments, name: &str, exact: &Path) -> Result<(), Box<dy
             measured.print(arguments, &found);
             Ok(())
         }
-        #[cfg(feature = "usearch")]
         "usearch" => {
-            use reid_engines::{UsearchConfig, UsearchEngine};
             let mut engine = UsearchEngine::new(model(), UsearchConfig::default());
             let seconds = enrol(&mut engine, arguments, &draw)?;
             let set = UsearchEngine::set_expansion_search;
@@ -165,27 +155,8 @@ fn measure(arguments: &Arguments, name: &str, exact: &Path) -> Result<(), Box<dy
                 exact,
             )
         }
-        #[cfg(feature = "qdrant-edge")]
-        "qdrant-edge" => {
-            use reid_engines::{QdrantEdgeConfig, QdrantEdgeEngine};
-            let (folder, config) = (tempfile::tempdir()?, QdrantEdgeConfig::default());
-            let (path, dimensions) = (folder.path(), arguments.dimensions);
-            let mut engine = QdrantEdgeEngine::create(path, model(), dimensions, config)?;
-            let mut seconds = enrol(&mut engine, arguments, &draw)?;
-            let start = Instant::now();
-            engine.optimize()?;
-            seconds += start.elapsed().as_secs_f64();
-            let set = QdrantEdgeEngine::set_expansion_search;
-            with_expansions(
-                arguments,
-                ("Qdrant Edge 0.9.0", seconds),
-                &mut engine,
-                set,
-                exact,
-            )
-        }
         other => {
-            let known = compiled().join(", ");
+            let known = ENGINES.join(", ");
             Err(format!("expected an engine: exact, {known}; found `{other}`").into())
         }
     }

@@ -1,18 +1,15 @@
 //! Search in galleries of `reid` by existing engines.
 //!
-//! Each engine is a [`SearchEngine`](reid_eval::gallery::SearchEngine), as
-//! [`Gallery`](reid_eval::gallery::Gallery) is, whose search is exact. The engines search with an index: faster in a
-//! large gallery, and some of the nearest entries may be missed.
+//! An engine is a [`SearchEngine`](reid_eval::gallery::SearchEngine), as [`Gallery`](reid_eval::gallery::Gallery) is,
+//! whose search is exact. An engine searches with an index: faster in a large gallery, and some of the nearest entries
+//! may be missed.
 //!
-//! - [`UsearchEngine`], feature `usearch`, enabled by default: an HNSW graph (Malkov and Yashunin, TPAMI 2020,
-//!   arXiv:1603.09320) in memory, saved as a file of `USearch` and a file of labels. Needs a C++ compiler to build.
-//! - [`QdrantEdgeEngine`], feature `qdrant-edge`: a shard of Qdrant in this process, with an HNSW graph on disk and
-//!   cameras and times as payload. Has 400 dependencies.
+//! [`UsearchEngine`] is an HNSW graph (Malkov and Yashunin, TPAMI 2020, arXiv:1603.09320) in memory, saved as a file of
+//! `USearch` and a file of labels. It needs a C++ compiler to build, and with the
+//! feature `simd` a C compiler.
 //!
 //! ```
-//! # #[cfg(feature = "usearch")]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use reid_core::{Camera, Identity};
+//! # //! use reid_core::{Camera, Identity};
 //! use reid_engines::{UsearchConfig, UsearchEngine};
 //! use reid_eval::{
 //!     Embeddings, Labels,
@@ -35,21 +32,11 @@
 //! let others = GalleryFilter::default().except_cameras([Camera::new(1)]);
 //! let found = engine.search(&model, &of(&[1.0, 0.1])?, &others, 1)?;
 //! assert_eq!(found[0][0].identity, Identity::new(8));
-//! # Ok(())
-//! # }
-//! # #[cfg(not(feature = "usearch"))]
-//! # fn main() {}
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod files;
-#[cfg(feature = "usearch")]
 mod permits;
-#[cfg(feature = "qdrant-edge")]
-mod qdrant_edge_engine;
-#[cfg(feature = "usearch")]
 mod usearch_engine;
 
-#[cfg(feature = "qdrant-edge")]
-pub use qdrant_edge_engine::{QdrantEdgeConfig, QdrantEdgeEngine};
-#[cfg(feature = "usearch")]
 pub use usearch_engine::{UsearchConfig, UsearchEngine};

@@ -1,10 +1,9 @@
 //! Each engine finds what the exact gallery finds in small sets and nearly the same in large ones, applies filters,
 //! and rejects what does not fit.
 
-use std::path::Path;
-
 use rand::RngExt;
 use reid_core::{Camera, Identity, Seed};
+use reid_engines::{UsearchConfig, UsearchEngine};
 use reid_eval::{
     Embeddings, Labels, Metric,
     gallery::{
@@ -19,30 +18,13 @@ fn model() -> ModelFingerprint {
     ModelFingerprint::new("model a")
 }
 
-/// Creates the engines that are compiled in, each in a folder of its own.
-fn engines(folder: &Path, metric: Metric) -> Vec<Box<dyn SearchEngine>> {
-    let mut engines: Vec<Box<dyn SearchEngine>> = Vec::new();
-    #[cfg(feature = "usearch")]
-    {
-        use reid_engines::{UsearchConfig, UsearchEngine};
-        let config = UsearchConfig::default().with_metric(metric);
-        engines.push(Box::new(UsearchEngine::new(model(), config)));
-        let config = config.with_threads(3).with_expansion_search(200);
-        engines.push(Box::new(UsearchEngine::new(model(), config)));
-    }
-    #[cfg(feature = "qdrant-edge")]
-    {
-        use reid_engines::{QdrantEdgeConfig, QdrantEdgeEngine};
-        let config = QdrantEdgeConfig::default().with_metric(metric);
-        let engine = QdrantEdgeEngine::create(folder.join("qdrant"), model(), DIMENSIONS, config);
-        engines.push(Box::new(engine.expect("a new folder")));
-    }
-    assert!(
-        !engines.is_empty(),
-        "no engine is compiled in: {}",
-        folder.display()
-    );
-    engines
+/// Creates engines with different settings.
+fn engines(metric: Metric) -> Vec<Box<dyn SearchEngine>> {
+    let one = UsearchConfig::default().with_metric(metric);
+    let other = one.with_threads(3).with_expansion_search(200);
+    let engine =
+        |config| -> Box<dyn SearchEngine> { Box::new(UsearchEngine::new(model(), config)) };
+    vec![engine(one), engine(other)]
 }
 
 /// The centre of one of `count / 4` identities plus noise.
@@ -138,7 +120,7 @@ fn a_small_set_is_searched_exactly() {
     for metric in [Metric::Cosine, Metric::Euclidean] {
         let (gallery, folder) = (exact(count, metric), tempfile::tempdir().expect("a folder"));
         let queries = embeddings(6, "query");
-        for mut engine in engines(folder.path(), metric) {
+        for mut engine in engines(metric) {
             enrol(&mut *engine, count);
             assert_eq!((engine.model(), engine.metric()), (&model(), metric));
             for filter in filters(count) {
@@ -162,12 +144,9 @@ fn a_small_set_is_searched_exactly() {
 #[test]
 fn a_large_set_is_searched_nearly_exactly() {
     let count = 4_000;
-    let (gallery, folder) = (
-        exact(count, Metric::Cosine),
-        tempfile::tempdir().expect("a folder"),
-    );
+    let gallery = exact(count, Metric::Cosine);
     let (queries, entries) = (embeddings(100, "query"), entries(count));
-    for mut engine in engines(folder.path(), Metric::Cosine) {
+    for mut engine in engines(Metric::Cosine) {
         enrol(&mut *engine, count);
         for filter in filters(count) {
             let found = engine.nearest_entries(&model(), &queries, &filter, 10);
@@ -196,10 +175,9 @@ fn a_large_set_is_searched_nearly_exactly() {
 
 #[test]
 fn a_zero_vector_is_at_distance_1_from_all() {
-    let folder = tempfile::tempdir().expect("a folder");
     let zero = Embeddings::from_parts(vec![0.0; DIMENSIONS], DIMENSIONS, Labels::unknown(1));
     let (zero, all) = (zero.expect("finite"), GalleryFilter::default());
-    for mut engine in engines(folder.path(), Metric::Cosine) {
+    for mut engine in engines(Metric::Cosine) {
         enrol(&mut *engine, 8);
         let entry = [GalleryEntry::new(Identity::new(50))];
         engine
@@ -222,9 +200,8 @@ fn a_zero_vector_is_at_distance_1_from_all() {
 
 #[test]
 fn an_empty_engine_finds_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
     let (queries, all) = (embeddings(3, "query"), GalleryFilter::default());
-    for mut engine in engines(folder.path(), Metric::Cosine) {
+    for mut engine in engines(Metric::Cosine) {
         for _ in 0..2 {
             assert_eq!(engine.entry_count(), 0);
             let found = engine.search(&model(), &queries, &all, 5);
@@ -237,11 +214,10 @@ fn an_empty_engine_finds_nothing() {
 
 #[test]
 fn another_model_and_other_dimensions_are_rejected() {
-    let folder = tempfile::tempdir().expect("a folder");
     let (queries, all) = (embeddings(2, "query"), GalleryFilter::default());
     let other = ModelFingerprint::new("model b");
     let narrow = Embeddings::from_parts(vec![1.0; 6], 3, Labels::unknown(2)).expect("finite");
-    for mut engine in engines(folder.path(), Metric::Cosine) {
+    for mut engine in engines(Metric::Cosine) {
         enrol(&mut *engine, 9);
         let error = engine
             .nearest_entries(&other, &queries, &all, 1)
@@ -295,10 +271,9 @@ fn nan_is_rejected_before_an_engine_sees_it() {
 #[test]
 fn many_threads_search_at_once() {
     let count = 4_000;
-    let folder = tempfile::tempdir().expect("a folder");
     let (queries, all) = (embeddings(20, "query"), GalleryFilter::default());
     let filter = all.clone().except_cameras([Camera::new(1)]);
-    for mut engine in engines(folder.path(), Metric::Cosine) {
+    for mut engine in engines(Metric::Cosine) {
         enrol(&mut *engine, count);
         let search = |filter: &GalleryFilter| {
             let found = engine.nearest_entries(&model(), &queries, filter, 10);

@@ -1,5 +1,4 @@
 //! The folder of an engine of `USearch`: it is read as it was written, and damage is reported.
-#![cfg(feature = "usearch")]
 
 use std::{fs, path::Path};
 
