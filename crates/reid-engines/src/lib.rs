@@ -5,8 +5,7 @@
 //! may be missed.
 //!
 //! [`UsearchEngine`] is an HNSW graph (Malkov and Yashunin, TPAMI 2020, arXiv:1603.09320) in memory, saved as a file of
-//! `USearch` and a file of labels. It needs a C++ compiler to build, and with the
-//! feature `simd` a C compiler.
+//! `USearch` and a file of labels. It needs a C++ compiler to build.
 //!
 //! ```
 //! # //! use reid_core::{Camera, Identity};

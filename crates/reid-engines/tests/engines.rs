@@ -118,7 +118,7 @@ fn assert_same(found: &[Vec<GalleryMatch>], expected: &[Vec<GalleryMatch>], what
 fn a_small_set_is_searched_exactly() {
     let count = 40;
     for metric in [Metric::Cosine, Metric::Euclidean] {
-        let (gallery, folder) = (exact(count, metric), tempfile::tempdir().expect("a folder"));
+        let gallery = exact(count, metric);
         let queries = embeddings(6, "query");
         for mut engine in engines(metric) {
             enrol(&mut *engine, count);
