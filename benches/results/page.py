@@ -569,16 +569,19 @@ ENGINES = {
 
 
 def engines():
-    """What the indexes of engines lose against the exact search, by the size of the gallery."""
+    """What the indexes of engines lose against the exact search, by the size of the gallery. Columns of which
+    nothing was measured are left out."""
+    columns = [name for name in ENGINES if any(row.get(name) for row in engines_rows())]
     rows = []
     for row in sorted(
         engines_rows(),
         key=lambda row: (order(MACHINES, row["machine"]), int(row["entries"]), not ours(row), row["system"]),
     ):
         size = f"{int(row['entries']):,} x {row['dimensions']}"
-        cells = [f"{float(row[name]):.4g}" if row.get(name) else "" for name in ENGINES]
+        cells = [f"{float(row[name]):.4g}" if row.get(name) else "" for name in columns]
         rows.append((size, row["system"], row["setting"], *cells, short(row["machine"])))
-    return table(["embeddings", "system", "setting", *ENGINES.values(), "machine"], rows) if rows else ""
+    header = ["embeddings", "system", "setting", *(ENGINES[name] for name in columns), "machine"]
+    return table(header, rows) if rows else ""
 
 
 def engines_commands():
