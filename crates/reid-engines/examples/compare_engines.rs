@@ -268,11 +268,14 @@ fn enrol(
     Ok(seconds)
 }
 
+/// The entries that each search found, and its seconds.
+type Searched = (Vec<Vec<usize>>, Vec<f64>);
+
 /// Searches each query alone, and returns the entries that it found and the seconds of each search.
 fn search(
     engine: &dyn SearchEngine,
     queries: &Embeddings,
-) -> Result<(Vec<Vec<usize>>, Vec<f64>), Box<dyn Error>> {
+) -> Result<Searched, Box<dyn Error>> {
     let (mut results, mut times) = (Vec::new(), Vec::new());
     for query in 0..queries.len() {
         let query = queries.select(&[query]);
