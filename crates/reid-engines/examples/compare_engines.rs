@@ -272,10 +272,7 @@ fn enrol(
 type Searched = (Vec<Vec<usize>>, Vec<f64>);
 
 /// Searches each query alone, and returns the entries that it found and the seconds of each search.
-fn search(
-    engine: &dyn SearchEngine,
-    queries: &Embeddings,
-) -> Result<Searched, Box<dyn Error>> {
+fn search(engine: &dyn SearchEngine, queries: &Embeddings) -> Result<Searched, Box<dyn Error>> {
     let (mut results, mut times) = (Vec::new(), Vec::new());
     for query in 0..queries.len() {
         let query = queries.select(&[query]);
