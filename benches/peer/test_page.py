@@ -37,6 +37,29 @@ class Page(unittest.TestCase):
         for function in (page.gallery, page.loaders, page.inference_by_batch, page.training_by_batch):
             self.assertEqual(function(), "")
 
+    def test_engines_are_listed_by_size_after_the_exact_search(self):
+        def row(system, setting, entries, **more):
+            row = {"system": system, "setting": setting, "entries": entries, "dimensions": 256}
+            measured = {"recall_at_1": 1, "recall_at_10": 0.98765, "map_lost_percent": 0.5}
+            return row | measured | {"p50_ms": 1, "p99_ms": 2, "build_seconds": 9, "peak_memory_mb": 99} | more
+
+        self.assertEqual(page.engines(), "")
+        self.write(
+            "engines",
+            [
+                row("USearch 2.26.6", "expansion 64", 1_000_000),
+                row("Qdrant Edge 0.9.0", "expansion 64", 100_000),
+                row("USearch 2.26.6", "expansion 64", 100_000, p50_ms=0.25),
+                row("reid 0.2.0", "exact", 100_000, recall_at_10=1),
+            ],
+        )
+        header, _, *lines = self.cells(page.engines())
+        self.assertEqual(header[:5], ["embeddings", "system", "setting", "recall at 1", "recall at 10"])
+        size, other = "100,000 x 256", "1,000,000 x 256"
+        expected = [[size, "reid 0.2.0"], [size, "Qdrant Edge 0.9.0"], [size, "USearch 2.26.6"], [other, "USearch 2.26.6"]]
+        self.assertEqual([line[:2] for line in lines], expected)
+        self.assertEqual(lines[2][3:], ["1", "0.9877", "0.5", "0.25", "2", "9", "99", "EPYC"])
+
     def test_runtimes_are_columns_and_the_ratio_is_to_the_fastest_peer(self):
         def row(system, setting, speed, **more):
             row = {"system": system, "setting": setting, "images_per_second": speed, "peak_memory_mb": 99}

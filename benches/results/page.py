@@ -69,7 +69,7 @@ def read(what, keys):
     return [row for rows in newest.values() for row in rows]
 
 
-LEFT = {"machine", "system"}
+LEFT = {"machine", "system", "setting"}
 
 
 def table(header, rows):
@@ -551,6 +551,41 @@ def shards():
 
 def shards_commands():
     return commands(shards_rows())
+
+
+def engines_rows():
+    return latest("engines", ["setting", "entries", "dimensions"])
+
+
+ENGINES = {
+    "recall_at_1": "recall at 1",
+    "recall_at_10": "recall at 10",
+    "map_lost_percent": "mAP lost, %",
+    "p50_ms": "median, ms",
+    "p99_ms": "99th percentile, ms",
+    "build_seconds": "build, s",
+    "peak_memory_mb": "MB",
+}
+
+
+def engines():
+    """What the indexes of engines lose against the exact search, by the size of the gallery. Columns of which
+    nothing was measured are left out."""
+    columns = [name for name in ENGINES if any(row.get(name) for row in engines_rows())]
+    rows = []
+    for row in sorted(
+        engines_rows(),
+        key=lambda row: (order(MACHINES, row["machine"]), int(row["entries"]), not ours(row), row["system"]),
+    ):
+        size = f"{int(row['entries']):,} x {row['dimensions']}"
+        cells = [f"{float(row[name]):.4g}" if row.get(name) else "" for name in columns]
+        rows.append((size, row["system"], row["setting"], *cells, short(row["machine"])))
+    header = ["embeddings", "system", "setting", *(ENGINES[name] for name in columns), "machine"]
+    return table(header, rows) if rows else ""
+
+
+def engines_commands():
+    return commands(engines_rows())
 
 
 def tiles_machine():

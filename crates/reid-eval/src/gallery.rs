@@ -2,6 +2,7 @@
 //! feature `files`.
 
 mod decision;
+mod engine;
 mod entry;
 mod error;
 mod filter;
@@ -14,6 +15,7 @@ use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
 pub use decision::{Decision, GalleryMatch};
+pub use engine::SearchEngine;
 pub use entry::{GalleryEntry, ModelFingerprint};
 pub use error::GalleryError;
 pub use filter::GalleryFilter;
@@ -304,16 +306,7 @@ impl Gallery {
         embeddings: &Embeddings,
         entries: &[GalleryEntry],
     ) -> Result<Side<'static>, GalleryError> {
-        self.check(model, embeddings)?;
-        if entries.len() != embeddings.len() {
-            return Err(GalleryError::Entries {
-                expected: embeddings.len(),
-                found: entries.len(),
-            });
-        }
-        for (row, entry) in entries.iter().enumerate() {
-            entry.check(row)?;
-        }
+        self.check_entries(model, embeddings, entries)?;
         let stored = match self.config.storage {
             GalleryStorage::Single => return Ok(Side::new(embeddings, self.config.metric).owned()),
             GalleryStorage::Half => halved(embeddings, self.config.metric)?,
@@ -332,26 +325,6 @@ impl Gallery {
         match &mut self.side {
             Some(all) => all.append(&side),
             None => self.side = Some(side),
-        }
-    }
-
-    /// Checks that embeddings are those of the gallery's model.
-    fn check(&self, model: &ModelFingerprint, embeddings: &Embeddings) -> Result<(), GalleryError> {
-        if *model != self.model {
-            return Err(GalleryError::Model {
-                gallery: self.model.clone(),
-                found: model.clone(),
-            });
-        }
-        match self.dimensions() {
-            Some(expected) if expected != embeddings.dimensions() => {
-                Err(GalleryError::Dimensions {
-                    model: model.clone(),
-                    expected,
-                    found: embeddings.dimensions(),
-                })
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -7,9 +7,12 @@ use reid_core::Identity;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EntryCombination, Gallery, GalleryError, GalleryFilter, ModelFingerprint, prepared::Groups,
+    EntryCombination, Gallery, GalleryError, GalleryFilter, ModelFingerprint, SearchEngine,
+    prepared::Groups,
 };
-use crate::{Embeddings, distance::Distances, distance_rows::map_rows, screening::Screen};
+use crate::{
+    Embeddings, distance::Distances, distance_rows::map_rows, ranking::nearest, screening::Screen,
+};
 
 /// An enrolled identity that a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,18 @@ pub struct GalleryMatch {
     pub distance: f32,
     /// The index in [`Gallery::entries`] of the nearest entry of the identity.
     pub entry: usize,
+}
+
+impl GalleryMatch {
+    /// Creates a result of a [`SearchEngine`].
+    #[must_use]
+    pub fn new(identity: Identity, distance: f32, entry: usize) -> Self {
+        Self {
+            identity,
+            distance,
+            entry,
+        }
+    }
 }
 
 /// The decision about who a query shows.
@@ -99,16 +114,12 @@ impl Gallery {
         filter: &GalleryFilter,
         k: usize,
     ) -> Result<Vec<Vec<GalleryMatch>>, GalleryError> {
-        self.check(model, queries)?;
+        self.check_model(model, queries)?;
         let Some(side) = self.side.as_ref().filter(|side| side.len() > 0) else {
             return Ok(vec![Vec::new(); queries.len()]);
         };
         let groups = self.prepared.groups(&self.entries);
-        let accepted = (!filter.accepts_all()).then(|| {
-            let entries = self.entries.par_iter();
-            entries.map(|entry| filter.accepts(entry)).collect()
-        });
-        let accepted: Option<Vec<bool>> = accepted;
+        let accepted = self.accepted(filter);
         let group = |entry: usize| {
             let accepted = accepted.as_ref().is_none_or(|accepted| accepted[entry]);
             accepted.then(|| groups.of_entry[entry])
@@ -139,6 +150,63 @@ impl Gallery {
             self.select(groups, to.into_iter().enumerate(), k)
         });
         Ok(found?)
+    }
+
+    /// Finds the `k` nearest entries of each query, nearest first, or all if there are fewer.
+    ///
+    /// Only entries that the filter accepts count. Entries at equal distances are returned in the order of their
+    /// enrolment. The search reads codes of the vectors under the conditions of [`search`](Self::search).
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub fn nearest_entries(
+        &self,
+        model: &ModelFingerprint,
+        queries: &Embeddings,
+        filter: &GalleryFilter,
+        k: usize,
+    ) -> Result<Vec<Vec<GalleryMatch>>, GalleryError> {
+        self.check_model(model, queries)?;
+        let Some(side) = self.side.as_ref().filter(|side| side.len() > 0) else {
+            return Ok(vec![Vec::new(); queries.len()]);
+        };
+        let accepted = self.accepted(filter);
+        let is_accepted = |entry: usize| accepted.as_ref().is_none_or(|accepted| accepted[entry]);
+        let matches = |found: Vec<(usize, f32)>| -> Vec<GalleryMatch> {
+            let found = found.into_iter();
+            found
+                .map(|(entry, distance)| {
+                    GalleryMatch::new(self.entries[entry].identity, distance, entry)
+                })
+                .collect()
+        };
+        let distances = Distances::to_side(queries, side)?;
+        if Screen::pays(queries.len(), side.len(), k) {
+            let screen = self.prepared.screen(side);
+            let group = |entry: usize| is_accepted(entry).then_some(entry);
+            let candidates = screen.candidates(&distances.query, k, group);
+            let found = candidates.iter().enumerate().map(|(query, candidates)| {
+                let distances = distances.to_some(query, candidates)?;
+                Ok(matches(nearest(
+                    candidates.iter().copied().zip(distances),
+                    k,
+                )))
+            });
+            return found.collect();
+        }
+        let found = map_rows(&distances, |_, row| {
+            let entries = row.iter().copied().enumerate();
+            matches(nearest(entries.filter(|(entry, _)| is_accepted(*entry)), k))
+        });
+        Ok(found?)
+    }
+
+    /// Whether the filter accepts each entry; `None` if it accepts all.
+    fn accepted(&self, filter: &GalleryFilter) -> Option<Vec<bool>> {
+        (!filter.accepts_all()).then(|| {
+            let entries = self.entries.par_iter();
+            entries.map(|entry| filter.accepts(entry)).collect()
+        })
     }
 
     /// Returns the `k` nearest of the identities that have an entry, nearest first.

@@ -119,6 +119,14 @@ pub enum GalleryError {
          `Gallery::with_threshold`"
     )]
     NoThreshold,
+    /// A [`SearchEngine`](super::SearchEngine) of another program failed.
+    #[error("{engine}: {reason}")]
+    Engine {
+        /// The name of the engine.
+        engine: &'static str,
+        /// The message of the engine, or what was expected and found.
+        reason: String,
+    },
     /// Distances cannot be computed.
     #[error(transparent)]
     Evaluation(#[from] Error),

@@ -69,8 +69,33 @@ impl GalleryFilter {
         }
     }
 
+    /// The cameras whose entries are considered; `None` for all.
+    #[must_use]
+    pub fn cameras(&self) -> Option<&BTreeSet<Camera>> {
+        self.cameras.as_ref()
+    }
+
+    /// The cameras whose entries are not considered.
+    #[must_use]
+    pub fn excluded_cameras(&self) -> &BTreeSet<Camera> {
+        &self.excluded_cameras
+    }
+
+    /// The least time of entries that are considered; `None` for any.
+    #[must_use]
+    pub fn first_time(&self) -> Option<u64> {
+        self.first_time
+    }
+
+    /// The greatest time of entries that are considered; `None` for any.
+    #[must_use]
+    pub fn last_time(&self) -> Option<u64> {
+        self.last_time
+    }
+
     /// Whether a search considers every entry.
-    pub(super) fn accepts_all(&self) -> bool {
+    #[must_use]
+    pub fn accepts_all(&self) -> bool {
         *self == Self::default()
     }
 
