@@ -24,6 +24,7 @@ use reid::{
     train::{Learner, ReidLearner},
     zoo::{BranchedConfig, FncConfig, RgaConfig, recipes},
 };
+use reid_ops::HeldMemory;
 use serde_json::json;
 
 /// The identities of Market-1501.
@@ -302,6 +303,7 @@ fn train(
     let labels: Vec<usize> = labels.collect();
     let step = TrainingStep::new(&labels, Seed::new(1));
     let mut learner = Some(learner);
+    let mut memory = None;
     time(arguments, || {
         let current = learner.take().expect("the learner of the last step");
         let losses = current
@@ -312,6 +314,8 @@ fn train(
             .map(|loss| loss.value)
             .reduce(Tensor::add);
         let total = total.expect("a loss");
+        // As the trainer does.
+        memory.get_or_insert_with(HeldMemory::new);
         let loss = total.clone().without_autodiff();
         let mut gradients = total.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &current.model);

@@ -38,6 +38,8 @@
 
 mod code_products;
 #[cfg(feature = "networks")]
+mod heap;
+#[cfg(feature = "networks")]
 mod memory;
 #[cfg(feature = "networks")]
 mod networks;
@@ -46,6 +48,8 @@ mod products;
 mod threads;
 
 pub use code_products::{Encoded, code_products, encode};
+#[cfg(feature = "networks")]
+pub use heap::HeldMemory;
 #[cfg(feature = "networks")]
 pub use memory::copied;
 #[cfg(feature = "networks")]

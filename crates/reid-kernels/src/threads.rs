@@ -1,12 +1,8 @@
-//! The threads on which kernels run, and the memory that they keep.
+//! The threads on which kernels run.
 
-use std::{
-    hint::black_box,
-    sync::{
-        Once,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::heap::keep_memory;
 
 /// Whether a computation of [`on_workers`] runs.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -34,8 +30,7 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 /// # Panics
 /// If `work` panics.
 pub fn on_workers<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    static KEPT: Once = Once::new();
-    KEPT.call_once(keep_memory);
+    keep_memory();
     let inside = rayon::current_thread_index().is_some();
     if inside || BUSY.swap(true, Ordering::Acquire) {
         return work();
@@ -51,15 +46,6 @@ impl Drop for Done {
     fn drop(&mut self) {
         BUSY.store(false, Ordering::Release);
     }
-}
-
-/// Allocates and frees a large block without touching it. glibc concludes that blocks of this size are short-lived:
-/// it no longer requests smaller ones from the system one by one, and keeps twice as much free memory (`mallopt`,
-/// `M_MMAP_THRESHOLD`).
-fn keep_memory() {
-    /// The largest size that has this effect is 32 MiB with the header of the block.
-    const BLOCK: usize = (32 << 20) - (64 << 10);
-    drop(black_box(Vec::<u8>::with_capacity(BLOCK)));
 }
 
 #[cfg(test)]

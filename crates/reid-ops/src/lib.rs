@@ -78,7 +78,7 @@ pub use pooling::{global_avg_pool2d, max_pool2d, window_avg_pool2d};
 pub use power_mean::{power_mean, power_mean_gradients};
 pub use rank_sum::sum_over_ranks;
 pub use relu::add_relu;
-pub use threads::{on_workers, uses_workers};
+pub use threads::{HeldMemory, on_workers, uses_workers};
 
 #[cfg(any(native_flex, native_cube))]
 use burn::tensor::{DType, Device};

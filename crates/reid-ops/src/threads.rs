@@ -1,4 +1,4 @@
-//! The threads on which operations run.
+//! The threads on which operations run, and the memory that their process keeps.
 
 use burn::tensor::Device;
 
@@ -41,4 +41,29 @@ pub fn uses_workers(device: &Device) -> bool {
     }
     let _ = device;
     false
+}
+
+/// Keeps the memory of the process that is in use now, also after it is freed, while this value lives.
+///
+/// Create it between the forward and the backward pass of a training step on a CPU. The next steps then need not
+/// request the memory of their feature maps from the system again. This concerns the heap of glibc and the thread that
+/// was started first; elsewhere, and without the feature `native`, it does nothing. The value itself takes addresses
+/// and no memory.
+///
+/// ```
+/// let held = reid_ops::HeldMemory::new();
+/// drop(held);
+/// ```
+#[derive(Debug, Default)]
+pub struct HeldMemory {
+    #[cfg(native_flex)]
+    _memory: reid_kernels::HeldMemory,
+}
+
+impl HeldMemory {
+    /// Keeps what is in use now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
 }

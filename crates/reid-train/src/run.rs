@@ -7,6 +7,7 @@ mod step;
 mod with_defaults;
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
@@ -14,6 +15,7 @@ use std::{
 
 use reid_data::segmentation::PixelSample;
 use reid_nn::StagePaths;
+use reid_ops::HeldMemory;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -69,6 +71,8 @@ pub(crate) struct Run<'a> {
     steps: usize,
     /// The last evaluation of this process.
     pub(crate) evaluation: Option<Evaluation>,
+    /// The memory of a training step, from the first one of an epoch on.
+    memory: OnceCell<HeldMemory>,
 }
 
 impl<'a> Run<'a> {
@@ -103,6 +107,7 @@ impl<'a> Run<'a> {
             last_step: (0, 0),
             steps: 0,
             evaluation: None,
+            memory: OnceCell::new(),
         })
     }
 
@@ -233,6 +238,7 @@ impl<'a> Run<'a> {
             });
         }
         self.steps = steps;
+        self.memory = OnceCell::new();
         self.validate_swa()?;
         loop {
             let Loaded { batches, images } = parts.learner.load_batches(together)?;

@@ -88,6 +88,7 @@ impl Run<'_> {
             seed.at(index as u64)
         };
         let output = parts.learner.training_step(index, self.seed_of_rank(seed));
+        self.memory.get_or_init(HeldMemory::new);
         let unread = Unread::from(&output);
         let losses = output.losses.into_iter().map(|loss| loss.value);
         let gradients = losses.reduce(Tensor::add).map(|loss| {
