@@ -121,10 +121,22 @@ pub struct Encoded {
 /// If `vector` and `codes` have different lengths.
 pub fn encode(vector: &[f32], codes: &mut [i8]) -> Encoded {
     assert_eq!(codes.len(), vector.len(), "number of codes of a vector");
-    Arch::new().dispatch(
-        #[inline(always)]
-        || encode_all(vector, codes),
-    )
+    Arch::new().dispatch(Encode { vector, codes })
+}
+
+struct Encode<'a> {
+    vector: &'a [f32],
+    codes: &'a mut [i8],
+}
+
+// Not a closure: the compiler does not inline it, and then uses no wide vectors.
+impl WithSimd for Encode<'_> {
+    type Output = Encoded;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Encoded {
+        encode_all(self.vector, self.codes)
+    }
 }
 
 /// The number of values that are encoded together.
@@ -176,14 +188,15 @@ impl Sums {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "codes are at most 127")]
     fn encode(&mut self, values: &[f32; LANES]) -> [i8; LANES] {
+        /// 1.5 · 2²³. The sum with a number of at most 127 is rounded to an integer, ties to even, and the last byte
+        /// of its bits is that number. Conversions would be computed value by value.
+        const SHIFT: f32 = 12_582_912.0;
         let mut codes = [0; LANES];
         for lane in 0..LANES {
             let value = values[lane];
-            let rounded = (value * self.inverse)
-                .round_ties_even()
-                .clamp(-127.0, 127.0);
-            codes[lane] = rounded as i8;
-            let off = f64::from(value) - f64::from(self.step) * f64::from(rounded);
+            let shifted = value * self.inverse + SHIFT;
+            codes[lane] = shifted.to_bits() as i8;
+            let off = f64::from(value) - f64::from(self.step) * f64::from(shifted - SHIFT);
             self.squares[lane] += f64::from(value) * f64::from(value);
             self.errors[lane] += off * off;
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use burn::{optim::GradientsParams, tensor::Tensor};
 use reid_nn::Precision;
+use reid_ops::HeldMemory;
 
 use super::{Parts, Run};
 use crate::{
