@@ -152,7 +152,7 @@ fn ranks_may_train_clones_of_one_learner() {
         let own = fixture.train(2, config, || fixture.learner());
         sender.send([clones, own]).expect("the test waits");
     });
-    let trained = receiver.recv_timeout(Duration::from_secs(60));
+    let trained = receiver.recv_timeout(Duration::from_mins(1));
     let [clones, own] = trained.expect("the ranks end");
     for (clone, own) in clones.iter().zip(&own) {
         assert!(clone.values == own.values, "the weights differ");

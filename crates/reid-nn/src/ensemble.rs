@@ -102,7 +102,7 @@ impl<E: Embed + ?Sized> Embed for Box<E> {
 }
 
 /// A model that can be trained: it has an output for criteria, and a version for evaluation. A
-/// [`ReidModel`](crate::ReidModel), which has an example, is one for every backbone and head.
+/// [`ReidModel`], which has an example, is one for every backbone and head.
 pub trait Model: Embed + Module + ModuleDisplay + 'static {
     /// Computes the output of a training step.
     ///

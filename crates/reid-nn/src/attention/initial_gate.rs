@@ -107,7 +107,7 @@ mod tests {
     use crate::{
         attention::{
             AttentionConfig, CbamChannelConfig, CbamSpatialConfig, ChannelGate, Combine,
-            FncChannelConfig, FncSpatialConfig, FullyConnectedChannelConfig,
+            FncChannel, FncChannelConfig, FncSpatialConfig, FullyConnectedChannelConfig,
             FullyConnectedSpatialConfig, Gate, ParallelConfig, RgaChannelConfig, RgaSpatialConfig,
             SqueezeExcitationConfig,
         },
@@ -217,7 +217,7 @@ mod tests {
         check(
             both!(CbamChannelConfig::new().with_reduction(4)),
             ("fc2.bias", half),
-            |block, features| block.gate(features),
+            Gate::gate,
         );
     }
 
@@ -246,7 +246,7 @@ mod tests {
         check(
             squeeze.map(channel),
             ("se.fc2.bias", NEAR),
-            |block, features| block.gate(features),
+            FncChannel::gate,
         );
     }
 
