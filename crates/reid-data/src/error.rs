@@ -179,7 +179,7 @@ pub enum Error {
         found: String,
     },
     /// A list has no column of this name.
-    #[error("{}: line 1: expected a column `{column}`, found `{found}`", path.display())]
+    #[error("{}: line 1: expected a column `{column}`{}, found `{found}`", path.display(), separated(found))]
     MissingColumn {
         /// The list.
         path: PathBuf,
@@ -289,6 +289,15 @@ fn first_problems(problems: &[BoxProblem]) -> String {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         reid_core::debug_error(self, f)
+    }
+}
+
+/// What a header without commas lacks, in an error message.
+fn separated(header: &str) -> &'static str {
+    if header.contains([';', '\t']) && !header.contains(',') {
+        ", separated by commas"
+    } else {
+        ""
     }
 }
 

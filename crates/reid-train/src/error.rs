@@ -107,11 +107,11 @@ pub enum Error {
         /// The images of the batch.
         images: Vec<PathBuf>,
     },
-    /// A split has no images to embed.
-    #[error("the {split} split has no images, expected at least 1")]
+    /// There are no images to embed.
+    #[error("{} has no images, expected at least 1", named(*split))]
     NoImages {
-        /// The split.
-        split: Split,
+        /// The split; `None` for a list of files or images.
+        split: Option<Split>,
     },
     /// There are no images to test a classifier with.
     #[error("there are no test images, expected at least 1")]
@@ -319,6 +319,14 @@ fn first_errors(errors: &[reid_data::Error]) -> String {
 pub(crate) fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
     move |source| Error::Io { path, source }
+}
+
+/// The split, or the list, in an error message.
+fn named(split: Option<Split>) -> String {
+    split.map_or_else(
+        || "the list".to_owned(),
+        |split| format!("the {split} split"),
+    )
 }
 
 #[cfg(test)]

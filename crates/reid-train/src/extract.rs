@@ -197,7 +197,7 @@ impl Extractor {
         device: &Device,
     ) -> Result<Embeddings, Error> {
         if samples.is_empty() {
-            return Err(Error::NoImages { split });
+            return Err(Error::NoImages { split: Some(split) });
         }
         let labels = Labels::from_samples(samples)?;
         let own = share(samples, self.ranks.as_ref());
@@ -239,6 +239,9 @@ impl Extractor {
             .into_iter()
             .map(|file| Sample::new(file, Identity::UNKNOWN));
         let samples: Vec<Sample> = samples.collect();
+        if samples.is_empty() {
+            return Err(Error::NoImages { split: None });
+        }
         let paths: Vec<&Path> = samples.iter().map(|sample| sample.path.as_path()).collect();
         let errors = unopenable(&paths, |_| {});
         if !errors.is_empty() {
@@ -274,7 +277,7 @@ impl Extractor {
     ) -> Result<Embeddings, Error> {
         let split = Split::Gallery;
         if count == 0 {
-            return Err(Error::NoImages { split });
+            return Err(Error::NoImages { split: None });
         }
         let InputSize { height, width } = self.input();
         let mut rows = Rows::default();
@@ -495,6 +498,11 @@ mod tests {
         assert_eq!(
             error.expect_err("no images").to_string(),
             "the gallery split has no images, expected at least 1"
+        );
+        let error = extractor.embed_files(&model, [], &device);
+        assert_eq!(
+            error.expect_err("no files").to_string(),
+            "the list has no images, expected at least 1"
         );
     }
 

@@ -151,7 +151,7 @@ impl<'a, N: Network> UnlabelledTrainer<'a, N> {
     ) -> Result<Self, Error> {
         if splits.train.is_empty() {
             let split = Split::Train;
-            return Err(Error::NoImages { split });
+            return Err(Error::NoImages { split: Some(split) });
         }
         let mut problems = Problems::new();
         let expected = "null in training without labels";

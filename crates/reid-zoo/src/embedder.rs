@@ -210,8 +210,7 @@ impl Embedder {
     /// If a map is not finite.
     pub fn heat_maps(&self, images: &[RgbImage]) -> Result<Vec<HeatMap>, Error> {
         if images.is_empty() {
-            let split = Split::Gallery;
-            return Err(reid_train::Error::NoImages { split }.into());
+            return Err(reid_train::Error::NoImages { split: None }.into());
         }
         if !self.has_classifier {
             return Err(Error::NoClassifier);

@@ -421,6 +421,9 @@ mod tests {
         let message = message("path,person,split\n1.jpg,7,train\n");
         let expected = "line 1: expected a column `identity`, found `path,person,split`";
         assert!(message.ends_with(expected), "{message}");
+        let message = self::message("path;identity;split\n1.jpg;7;train\n");
+        let expected = "expected a column `path`, separated by commas, found `path;identity;split`";
+        assert!(message.ends_with(expected), "{message}");
         assert!(load(set("").path()).is_err());
     }
 

@@ -1,7 +1,7 @@
 //! Similarity maps of images: why an embedder finds them similar.
 
 use image::RgbImage;
-use reid_core::{SimilarityMap, Split};
+use reid_core::SimilarityMap;
 use reid_nn::similarity_map::{EmbeddingTerms, similarity_maps};
 
 use super::Embedder;
@@ -41,8 +41,7 @@ impl Embedder {
         others: &[RgbImage],
     ) -> Result<Vec<SimilarityMap>, Error> {
         if others.is_empty() {
-            let split = Split::Gallery;
-            return Err(reid_train::Error::NoImages { split }.into());
+            return Err(reid_train::Error::NoImages { split: None }.into());
         }
         let one = self.terms(std::slice::from_ref(image))?;
         let mut maps = Vec::with_capacity(others.len());
