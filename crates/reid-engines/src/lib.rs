@@ -8,7 +8,7 @@
 //! `USearch` and a file of labels. It needs a C++ compiler to build.
 //!
 //! ```
-//! # //! use reid_core::{Camera, Identity};
+//! use reid_core::{Camera, Identity};
 //! use reid_engines::{UsearchConfig, UsearchEngine};
 //! use reid_eval::{
 //!     Embeddings, Labels,
