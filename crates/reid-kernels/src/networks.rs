@@ -13,6 +13,7 @@ mod inverted_residual;
 mod mixing;
 mod omni_scale;
 mod outer_products;
+mod packed;
 mod pointwise;
 mod pooling;
 mod power_mean;

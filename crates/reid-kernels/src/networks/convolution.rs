@@ -134,6 +134,11 @@ impl Convolution {
         self.channels == [self.groups; 2]
     }
 
+    /// Whether every result reads one position, the one at its own place.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.padding) == ([1, 1], [1, 1], [0, 0])
+    }
+
     /// The window through which the taps read the input.
     pub(crate) fn window(&self) -> Window {
         Window::new(self.input, self.output(), self.stride, &self.taps_read())

@@ -38,7 +38,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// Whether results in rows of this width are contiguous in the feature map.
-    fn is_whole(&self, width: usize) -> bool {
+    pub(crate) fn is_whole(&self, width: usize) -> bool {
         self.width == width && self.begin == [0, 0] && self.step == [1, 1]
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! With fewer images than threads, a task is some rows of an image. Where feature maps are too small for that, it
 //! is some of the output channels; each task then copies the whole input.
+//!
+//! 1 x 1 convolutions with few input channels are left to `packed`.
 
 use std::{borrow::Cow, cell::RefCell, ops::Range};
 
@@ -16,6 +18,7 @@ use crate::memory::zeros;
 use super::{
     convolution::{ConvEpilogue, area},
     correlate::{self, BLOCK, Correlation, Memory, Target},
+    packed::Packed,
     tile,
     window::Window,
 };
@@ -87,16 +90,37 @@ impl Sweep<'_> {
     pub(crate) fn write(&self, results: &mut [f32]) {
         /// From this number of multiplications on, waking other threads pays off.
         const MANY: usize = 1 << 20;
+        let many = self.products() >= MANY;
+        if let Some(packed) = self.packed() {
+            return packed.write(results, many);
+        }
         let tasks = self.tasks(results);
-        if self.products() < MANY {
-            for task in tasks {
-                self.compute(task);
-            }
-        } else {
+        if many {
             // Threads take tasks one by one, in this order: the small tasks come last.
             let tasks = tasks.into_iter().par_bridge();
             tasks.for_each(|task| self.compute(task));
+        } else {
+            for task in tasks {
+                self.compute(task);
+            }
         }
+    }
+
+    /// A 1 x 1 convolution with few input channels and at least one image per thread.
+    fn packed(&self) -> Option<Packed<'_>> {
+        let [phase] = self.phases else { return None };
+        let plain = self.epilogue == ConvEpilogue::default() && !self.onto;
+        let few = self.channels[0] <= Packed::CHANNELS;
+        let enough = self.batch * self.groups >= rayon::current_num_threads();
+        let window = &phase.window;
+        let whole = window.is_identity() && phase.target.is_whole(window.grid[1]);
+        (plain && few && enough && whole).then(|| Packed {
+            groups: self.groups,
+            channels: self.channels,
+            positions: self.positions,
+            weights: &phase.weights,
+            input: self.source,
+        })
     }
 
     /// The number of multiplications of all sums.

@@ -2,7 +2,7 @@
 //!
 //! `correlate` multiplies up to 6 rows, one value at a time, with 4 SIMD vectors of columns (2 on
 //! processors with fewer than 32 vector registers). A sum stays in a register until all terms of a pass are
-//! added. [`products`] computes the inner products of rows and columns that are both read as SIMD vectors.
+//! added. [`add_products`] computes the inner products of rows and columns that are both read as SIMD vectors.
 
 use std::{hint::black_box, ops::Range};
 
@@ -279,20 +279,20 @@ fn add<S: Simd, const R: usize, const A: usize, const N: usize>(
     sums
 }
 
-/// The number of SIMD vectors that [`products`] multiplies between two bounds checks.
+/// The number of SIMD vectors that [`add_products`] multiplies between two bounds checks.
 pub(crate) const RUN: usize = 4;
 
-/// The inner products of `R` rows and `C` columns of equal length. Values after the last whole SIMD vector
-/// are ignored.
+/// Adds the products of `R` rows and `C` columns of equal length, lane by lane, to sums of which [`reduced`] gives
+/// the inner products.
 #[inline(always)]
-pub(crate) fn products<S: Simd, const R: usize, const C: usize>(
+pub(crate) fn add_products<S: Simd, const R: usize, const C: usize>(
     simd: S,
+    mut sums: [[S::f32s; C]; R],
     rows: [&[f32]; R],
     columns: [&[f32]; C],
-) -> [[f32; C]; R] {
-    let (rows, last_rows) = runs::<S, R>(rows);
-    let (columns, last_columns) = runs::<S, C>(columns);
-    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+) -> [[S::f32s; C]; R] {
+    let (rows, last_rows, end_rows) = runs::<S, R>(rows);
+    let (columns, last_columns, end_columns) = runs::<S, C>(columns);
     for at in 0..rows[0].len() {
         let mut left = [&rows[0][at]; R];
         for r in 0..R {
@@ -318,6 +318,24 @@ pub(crate) fn products<S: Simd, const R: usize, const C: usize>(
             }
         }
     }
+    if !end_rows[0].is_empty() {
+        for c in 0..C {
+            let right = simd.partial_load_f32s(end_columns[c]);
+            for r in 0..R {
+                let left = simd.partial_load_f32s(end_rows[r]);
+                sums[r][c] = simd.mul_add_e_f32s(left, right, sums[r][c]);
+            }
+        }
+    }
+    sums
+}
+
+/// The sums over all lanes.
+#[inline(always)]
+pub(crate) fn reduced<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    sums: [[S::f32s; C]; R],
+) -> [[f32; C]; R] {
     let mut results = [[0.0; C]; R];
     for r in 0..R {
         for c in 0..C {
@@ -327,15 +345,23 @@ pub(crate) fn products<S: Simd, const R: usize, const C: usize>(
     results
 }
 
-/// Views each slice as runs of [`RUN`] SIMD vectors, and the vectors after the last whole run.
+/// Slices of equal length as runs of [`RUN`] SIMD vectors, the vectors after the last whole run, and the values
+/// after the last vector.
+type Runs<'a, S, const N: usize> = (
+    [&'a [[<S as Simd>::f32s; RUN]]; N],
+    [&'a [<S as Simd>::f32s]; N],
+    [&'a [f32]; N],
+);
+
 #[inline(always)]
-#[expect(clippy::type_complexity, reason = "two views of the same slices")]
-fn runs<S: Simd, const N: usize>(slices: [&[f32]; N]) -> ([&[[S::f32s; RUN]]; N], [&[S::f32s]; N]) {
+fn runs<S: Simd, const N: usize>(slices: [&[f32]; N]) -> Runs<'_, S, N> {
     let mut whole: [&[[S::f32s; RUN]]; N] = [&[]; N];
     let mut rest: [&[S::f32s]; N] = [&[]; N];
+    let mut end: [&[f32]; N] = [&[]; N];
     for n in 0..N {
-        let (vectors, _) = S::as_simd_f32s(slices[n]);
+        let (vectors, last) = S::as_simd_f32s(slices[n]);
         (whole[n], rest[n]) = vectors.as_chunks::<RUN>();
+        end[n] = last;
     }
-    (whole, rest)
+    (whole, rest, end)
 }

@@ -169,6 +169,16 @@ impl Window {
             .unwrap_or(0)
     }
 
+    /// Whether there is one tap, and every result reads the position at its own place.
+    pub(crate) fn is_identity(&self) -> bool {
+        let [phase] = self.phases.as_slice() else {
+            return false;
+        };
+        self.shifts == [(0, 0)]
+            && phase.begin == [0, 0]
+            && (self.map, self.stride) == (self.grid, [1, 1])
+    }
+
     /// Whether every tap reads its own phase at offset 0, in the order of the taps.
     pub(crate) fn is_apart(&self) -> bool {
         let mut shifts = self.shifts.iter().enumerate();
