@@ -18,8 +18,8 @@ const QUERIES: usize = 128;
 ///
 /// They are bit-identical to those of [`Distances`](crate::Distances), and so are the results of an evaluation.
 /// [`evaluate_rows`](crate::evaluate_rows), [`Verification`](crate::Verification) and
-/// [`Threshold`](crate::Threshold) read the gallery two or three times in all. Everything else works too, but
-/// reads the gallery once for each block of queries.
+/// [`Threshold`](crate::Threshold) read the gallery two or three times in all, [`OpenSet`](crate::OpenSet) once.
+/// Everything else works too, but reads the gallery once for each block of queries.
 ///
 /// Besides queries and labels, each thread needs memory for 4096 embeddings, twice while they are converted, and
 /// for their distances to 128 queries. With 256 dimensions, that is 10 MiB. An evaluation needs another 40 bytes
