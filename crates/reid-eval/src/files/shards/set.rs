@@ -177,7 +177,8 @@ impl Shards {
     /// ```
     /// # use reid_core::{Identity, Sample};
     /// use reid_core::Split;
-    /// # use reid_eval::{Embeddings, Labels, files::{FileError, shards::*}, gallery::ModelFingerprint};
+    /// # use reid_eval::{Embeddings, Labels, files::FileError, gallery::ModelFingerprint};
+    /// # use reid_eval::files::shards::{Shard, ShardList, ShardOptions, write_shard};
     /// use reid_eval::{EvaluationConfig, Protocol, RerankConfig, files::shards::Shards};
     ///
     /// # let folder = tempfile::tempdir()?;
