@@ -5,6 +5,8 @@
 //! cargo bench --bench shards -- --folder target/shards --half --threads 16
 //! cargo bench --bench shards --features parquet -- --folder target/parquet --format parquet
 //! cargo bench --bench shards -- --gallery 200000 --memory
+//! cargo bench --bench shards -- --gallery 100000 --dimensions 2048 --rerank --folder target/shards_2048
+//! cargo bench --bench shards -- --gallery 100000 --dimensions 2048 --rerank-memory --folder target/shards_2048
 //! ```
 //!
 //! The defaults are 1,000 queries and a gallery of 5 million embeddings of 256 dimensions in 8 shards: 5.1 GB, or
@@ -16,7 +18,11 @@
 //! - `labels`: the queries, and the labels of the gallery
 //! - `evaluate`: CMC, mAP and mINP, for which the gallery is read twice
 //! - `threshold`, with `--threshold`: a threshold at a false accept rate of 0.1 %, for which it is read three times
+//! - `re-rank`, with `--rerank`: re-ranking with k₁ = 20, k₂ = 6 and λ = 0.3, and its evaluation. All pairs of images
+//!   are compared, so choose a smaller gallery
 //! - `in memory`, with `--memory`: the same evaluation with the gallery in memory, whose report has to be equal
+//! - `re-rank in memory`, with `--rerank-memory`: re-ranking with the gallery in memory. With `--rerank` too, the
+//!   reports have to be equal. The peak memory of a step includes that of the steps before it
 
 #![expect(clippy::print_stdout, reason = "the results are printed")]
 
@@ -32,7 +38,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 use reid::{
     eval::{
-        Labels, Resampling, RetrievalTask, Threshold, evaluate_rows,
+        Labels, RerankConfig, Reranked, Resampling, RetrievalTask, Threshold, evaluate_rows,
         files::{
             FileError, QueryAndGallery,
             shards::{Shard, ShardFormat, ShardList, ShardOptions, Shards, write_shard},
@@ -76,9 +82,18 @@ struct Arguments {
     /// Calibrates a threshold too.
     #[arg(long)]
     threshold: bool,
+    /// Re-ranks too.
+    #[arg(long)]
+    rerank: bool,
+    /// The memory in MiB for the gallery images that re-ranking holds at a time.
+    #[arg(long, default_value_t = Shards::PANEL_BYTES >> 20)]
+    panel: usize,
     /// Evaluates with the gallery in memory too, and compares the reports.
     #[arg(long)]
     memory: bool,
+    /// Re-ranks with the gallery in memory too.
+    #[arg(long)]
+    rerank_memory: bool,
     /// Only writes the shards.
     #[arg(long, hide = true)]
     write: bool,
@@ -195,8 +210,9 @@ fn main() {
     let mut arguments = Arguments::parse();
     let folder = tempfile::tempdir().expect("a folder");
     if arguments.test {
-        (arguments.queries, arguments.gallery, arguments.dimensions) = (20, 10_000, 16);
+        (arguments.queries, arguments.gallery, arguments.dimensions) = (20, 5_000, 16);
         (arguments.threshold, arguments.memory) = (true, true);
+        (arguments.rerank, arguments.rerank_memory, arguments.panel) = (true, true, 0);
         folder.path().clone_into(&mut arguments.folder);
     }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
@@ -259,6 +275,35 @@ fn evaluate_shards(arguments: &Arguments) {
         assert_eq!(
             report, expected,
             "the report from shards and that in memory"
+        );
+    }
+    rerank(arguments, &shards, &query, &labels);
+}
+
+/// Re-ranks the gallery in shards and the gallery in memory, as requested.
+fn rerank(arguments: &Arguments, shards: &Shards, query: &Embeddings, labels: &Labels) {
+    let (config, settings) = (EvaluationConfig::default(), RerankConfig::default());
+    let map = |report: &Report| json!({ "map": report.mean_average_precision });
+    let from_shards = arguments.rerank.then(|| {
+        step("re-rank", map, || {
+            let panel = arguments.panel << 20;
+            let reranked = shards.reranked_with_panel(query, &settings, panel);
+            let reranked = reranked.expect("finite distances");
+            let report = reranked.evaluate(query.labels(), labels, &config);
+            report.expect("queries with matches")
+        })
+    });
+    if arguments.rerank_memory {
+        let expected = step("re-rank in memory", map, || {
+            let both = QueryAndGallery::load(&arguments.folder).expect("shards");
+            let QueryAndGallery { query, gallery } = &both;
+            let reranked = Reranked::new(query, gallery, &settings).expect("finite distances");
+            let report = reranked.evaluate(query.labels(), gallery.labels(), &config);
+            report.expect("queries with matches")
+        });
+        assert!(
+            from_shards.is_none_or(|report| report == expected),
+            "the re-ranked report from shards differs from that in memory"
         );
     }
 }

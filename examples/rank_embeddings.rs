@@ -21,10 +21,12 @@
 //!
 //! A gallery that does not fit into memory comes in shards, as `embed_folder --shard` writes them. `--file` is
 //! then their folder: the queries are read into memory, and the gallery is read block by block. The results are
-//! the same. With `--expand`, `--rerank`, `--open-set` or `--report`, the gallery is read into memory too.
+//! the same. With `--expand` or `--report`, the gallery is read into memory too. Re-ranking holds 256 MiB of the
+//! gallery at a time, besides lists whose size does not depend on the dimensions.
 //!
 //! ```sh
-//! cargo run --release --example rank_embeddings -- --file shards --threshold-at-far 0.001
+//! cargo run --release --example rank_embeddings -- --file shards --threshold-at-far 0.001 --open-set
+//! cargo run --release --example rank_embeddings -- --file shards --rerank 20,6,0.3
 //! ```
 //!
 //! It prints a table of scores with 95 % confidence intervals, or with `--json` everything as JSON. With
@@ -217,14 +219,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
 /// Whether everything that is requested can be computed without the gallery in memory.
 fn streams(arguments: &Arguments) -> bool {
-    let Arguments {
-        expand,
-        rerank,
-        open_set,
-        report,
-        ..
-    } = arguments;
-    expand.is_none() && rerank.is_none() && open_set.is_none() && report.is_none()
+    arguments.expand.is_none() && arguments.report.is_none()
 }
 
 /// Evaluates a gallery in shards, which is read block by block.
@@ -237,7 +232,14 @@ fn from_shards(
     let query = shards.load(Split::Query)?;
     let labels = shards.labels(Split::Gallery)?;
     let distances = shards.distances(&query, config.metric)?;
-    let report = evaluate_rows(&distances, query.labels(), &labels, config)?;
+    let report = match &arguments.rerank {
+        None => evaluate_rows(&distances, query.labels(), &labels, config)?,
+        Some(rerank) => {
+            let rerank = rerank.clone().with_metric(config.metric);
+            let reranked = shards.reranked(&query, &rerank)?;
+            reranked.evaluate(query.labels(), &labels, config)?
+        }
+    };
     let task = RetrievalTask::new(&distances, query.labels(), &labels);
     let task = task.with_protocol(&config.protocol);
     results(arguments, report, &task, config)

@@ -549,6 +549,16 @@ def shards():
     return table(["gallery images", "step", "seconds", "peak memory, MB", "machine"], rows) if rows else ""
 
 
+def shards_reranked():
+    """What the steps of re-ranking are, if they were measured."""
+    if not any(row["step"].startswith("re-rank") for row in shards_rows()):
+        return ""
+    return (
+        ' "Re-rank" is re-ranking with k₁ = 20, k₂ = 6 and λ = 0.3, and its evaluation; 256 MiB of the gallery are in '
+        "memory at a time. Its mAP is equal to that in memory too."
+    )
+
+
 def shards_commands():
     return commands(shards_rows())
 

@@ -99,20 +99,20 @@ pub(crate) fn map_ranks<R>(
     Ok(results)
 }
 
-/// Divides queries with these numbers of matches into consecutive groups with at most `most` matches, or of one
-/// query.
-fn groups(counts: &[usize], most: usize) -> Vec<Range<usize>> {
+/// Divides items with these counts, such as queries with numbers of matches, into consecutive groups whose counts
+/// sum to at most `most`, or of one item.
+pub(crate) fn groups(counts: &[usize], most: usize) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut matches = 0;
-    for (query, count) in counts.iter().enumerate() {
+    let mut sum = 0;
+    for (item, count) in counts.iter().enumerate() {
         match groups.last_mut() {
-            Some(group) if matches + count <= most => {
-                group.end = query + 1;
-                matches += count;
+            Some(group) if sum + count <= most => {
+                group.end = item + 1;
+                sum += count;
             }
             _ => {
-                groups.push(query..query + 1);
-                matches = *count;
+                groups.push(item..item + 1);
+                sum = *count;
             }
         }
     }

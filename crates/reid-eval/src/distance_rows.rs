@@ -68,8 +68,8 @@ pub trait DistanceRows: Sync {
     /// The same distances by blocks of the gallery, for a source that holds the queries but not the gallery.
     /// By default `None`.
     ///
-    /// Evaluation, verification and thresholds then read the gallery a few times in all, instead of once for
-    /// each block of queries. Everything else calls [`fill`](Self::fill).
+    /// Evaluation, verification, thresholds and open-set identification then read the gallery a few times in all,
+    /// instead of once for each block of queries. Everything else calls [`fill`](Self::fill).
     fn columns(&self) -> Option<&dyn DistanceColumns> {
         None
     }

@@ -1,6 +1,9 @@
 //! Open-set identification: some queries show identities that are not in the gallery.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    mem,
+};
 
 use rand::seq::SliceRandom;
 use reid_core::{Identity, Seed};
@@ -8,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Labels, Relevance, RetrievalTask,
-    evaluate::each_row,
-    ranking::{Candidate, nearer},
+    distance_columns::fold_rows,
+    ranking::{Candidate, nearer, nearest},
     relevance::QueryRule,
 };
 
@@ -97,7 +100,8 @@ enum Outcome {
 }
 
 impl OpenSet {
-    /// Evaluates open-set identification on a retrieval task, with one pass over the distances.
+    /// Evaluates open-set identification on a retrieval task, with one pass over the distances. A gallery on disk is
+    /// read once.
     ///
     /// # Errors
     /// The errors of [`evaluate_rows`](crate::evaluate_rows), and if a setting is out of range, if no query
@@ -128,15 +132,19 @@ impl OpenSet {
         }
         let absent = held_out(task.query, config)?;
         let identities = task.gallery.identities();
-        let outcomes = each_row(task, |rule, row| {
-            let images = row.iter().copied().enumerate();
-            let kept = images.filter(|(image, _)| !absent.contains(&identities[*image]));
-            outcome(rule, kept, config.rank)
-        })?;
+        let seen = fold_rows(
+            task,
+            |_| Seen::default(),
+            |rule, seen, first, part| {
+                let images = (first..).zip(part.iter().copied());
+                let kept = images.filter(|(image, _)| !absent.contains(&identities[*image]));
+                seen.add(rule, kept, config.rank);
+            },
+        )?;
         let mut queries = OpenSetQueries::default();
         let (mut identified, mut alarms) = (Vec::new(), Vec::new());
-        for outcome in outcomes {
-            match outcome {
+        for seen in seen {
+            match seen.outcome(config.rank) {
                 Outcome::InGallery(distance) => {
                     queries.in_gallery += 1;
                     identified.extend(distance);
@@ -192,32 +200,42 @@ impl OpenSet {
     }
 }
 
-/// Computes the outcome of a query on these gallery images, for matches up to rank `rank`.
-fn outcome(rule: &QueryRule<'_>, images: impl Iterator<Item = Candidate>, rank: usize) -> Outcome {
-    let mut first_match: Option<Candidate> = None;
-    let mut non_matches: Vec<Candidate> = Vec::new();
-    for candidate in images {
-        match rule.relevance(candidate.0) {
-            Relevance::Ignored | Relevance::Unknown => {}
-            Relevance::Match => {
-                let nearest = first_match.is_none_or(|best| nearer(&candidate, &best).is_lt());
-                first_match = if nearest {
-                    Some(candidate)
-                } else {
-                    first_match
-                };
+/// What was seen of the gallery images of a query.
+#[derive(Default)]
+struct Seen {
+    first_match: Option<Candidate>,
+    /// The nearest non-matches, nearest first, as many as the last rank at which a match counts.
+    non_matches: Vec<Candidate>,
+}
+
+impl Seen {
+    /// Adds gallery images, for matches up to rank `rank`.
+    fn add(&mut self, rule: &QueryRule<'_>, images: impl Iterator<Item = Candidate>, rank: usize) {
+        let mut non_matches = mem::take(&mut self.non_matches);
+        for candidate in images {
+            match rule.relevance(candidate.0) {
+                Relevance::Ignored | Relevance::Unknown => {}
+                Relevance::Match => {
+                    let first = self.first_match.get_or_insert(candidate);
+                    if nearer(&candidate, first).is_lt() {
+                        *first = candidate;
+                    }
+                }
+                Relevance::NonMatch => non_matches.push(candidate),
             }
-            Relevance::NonMatch => non_matches.push(candidate),
         }
+        self.non_matches = nearest(non_matches.into_iter(), rank);
     }
-    let Some(first_match) = first_match else {
-        let nearest = non_matches.into_iter().min_by(nearer);
-        return Outcome::NotInGallery(nearest.map(|(_, distance)| distance));
-    };
-    let before = non_matches
-        .iter()
-        .filter(|image| nearer(image, &first_match).is_lt());
-    Outcome::InGallery((before.count() < rank).then_some(first_match.1))
+
+    fn outcome(&self, rank: usize) -> Outcome {
+        let Some(first_match) = self.first_match else {
+            let nearest = self.non_matches.first();
+            return Outcome::NotInGallery(nearest.map(|(_, distance)| *distance));
+        };
+        let before = self.non_matches.iter();
+        let before = before.filter(|&image| nearer(image, &first_match).is_lt());
+        Outcome::InGallery((before.count() < rank).then_some(first_match.1))
+    }
 }
 
 /// Draws the identities to remove from the gallery.

@@ -7,9 +7,9 @@ use crate::Relevance;
 /// The index of a gallery image and its distance to the query.
 pub(crate) type Candidate = (usize, f32);
 
-/// Orders candidates by distance and, at equal distances, by gallery index, like a stable sort by distance.
-/// Distances must be finite.
-pub(crate) fn nearer(a: &Candidate, b: &Candidate) -> Ordering {
+/// Orders candidates by distance and, at equal distances, by index, like a stable sort by distance. Distances must be
+/// finite.
+pub(crate) fn nearer<I: Ord>(a: &(I, f32), b: &(I, f32)) -> Ordering {
     // Adding 0 replaces -0 by 0; `total_cmp` would order -0 before 0.
     (a.1 + 0.0).total_cmp(&(b.1 + 0.0)).then(a.0.cmp(&b.0))
 }

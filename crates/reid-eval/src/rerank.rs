@@ -4,20 +4,29 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use reid_core::Split;
 use serde::{Deserialize, Serialize};
 
+mod columns;
+mod completion;
 mod encoding;
 mod jaccard;
 mod neighbours;
+mod source;
 
 use crate::{
-    DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Metric, Report, distance::Distances,
-    distance_rows::block_queries, evaluate_rows,
+    DistanceColumns, DistanceRows, Embeddings, Error, EvaluationConfig, Labels, Metric, Report,
+    distance::Distances, distance_rows::block_queries, evaluate_rows,
 };
 use encoding::{Encodings, Inverted};
 pub use jaccard::JaccardDistances;
 pub(crate) use jaccard::Overlaps;
 use neighbours::Neighbours;
+#[cfg(not(feature = "files"))]
+use source::ImageSource;
+use source::Squared;
+#[cfg(feature = "files")]
+pub(crate) use source::{Block, ImageSource};
 
 /// The hyper-parameters of k-reciprocal re-ranking.
 ///
@@ -111,7 +120,18 @@ impl RerankConfig {
         Self { half_k1, ..self }
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Checks the settings, and that there are queries and gallery images.
+    pub(crate) fn check(&self, queries: usize, gallery: usize) -> Result<(), Error> {
+        self.check_ranges()?;
+        for (images, split) in [(queries, Split::Query), (gallery, Split::Gallery)] {
+            if images == 0 {
+                return Err(Error::Empty { split });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ranges(&self) -> Result<(), Error> {
         for (setting, value) in [("k1 of re-ranking", self.k1), ("k2 of re-ranking", self.k2)] {
             if value == 0 {
                 return Err(Error::Setting { setting });
@@ -148,6 +168,9 @@ impl RerankConfig {
 /// for the queries and an inverted index of those for the gallery: about `k₁·k₂` entries per image. Rows
 /// of distances are computed on demand, so [`evaluate_rows`](crate::evaluate_rows) needs no matrix either.
 ///
+/// With the Cargo feature `files`, `Shards::reranked` re-ranks a gallery that stays on disk. Its results are
+/// bit-identical to those in memory.
+///
 /// ```
 /// use reid_core::Identity;
 /// use reid_eval::{Embeddings, EvaluationConfig, Protocol, RerankConfig, Reranked};
@@ -165,7 +188,8 @@ impl RerankConfig {
 /// ```
 #[derive(Debug)]
 pub struct Reranked<'a> {
-    distances: Distances<'a>,
+    /// The original distances, squared if they are Euclidean.
+    source: Box<dyn ImageSource + 'a>,
     config: RerankConfig,
     /// The largest original distance of each query.
     largest: Vec<f32>,
@@ -189,33 +213,36 @@ impl<'a> Reranked<'a> {
         gallery: &'a Embeddings,
         config: &RerankConfig,
     ) -> Result<Self, Error> {
-        config.check()?;
-        for (side, split) in [
-            (query, reid_core::Split::Query),
-            (gallery, reid_core::Split::Gallery),
-        ] {
-            if side.is_empty() {
-                return Err(Error::Empty { split });
-            }
-        }
+        config.check(query.len(), gallery.len())?;
         let distances = Distances::between(query, gallery, config.metric)?;
+        Self::from_source(Box::new(Squared(distances)), config, 0)
+    }
+
+    /// Re-ranks images of which at most `held` bytes are read into memory together, or one block.
+    pub(crate) fn from_source(
+        source: Box<dyn ImageSource + 'a>,
+        config: &RerankConfig,
+        held: usize,
+    ) -> Result<Self, Error> {
+        let (queries, gallery) = (source.queries(), source.gallery());
+        let images = queries + gallery;
         // Larger values of k1 already include all images; the limit avoids an overflow.
-        let images = query.len() + gallery.len();
         let (whole, half) = config.half_k1.lengths(config.k1.min(2 * images));
-        let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
+        let neighbours = Neighbours::find(&*source, whole.max(config.k2), held)?;
         let scale = |image| match neighbours.largest(image) {
             0.0 => 0.0,
             largest => f64::from(largest).recip(),
         };
-        let encodings = Encodings::of(&distances, &neighbours, (whole, half), scale);
+        let encodings = Encodings::of(&*source, &neighbours, (whole, half), held, scale)?;
         let averaged = encodings.averaged(&neighbours, config.k2);
-        let queries = query.len();
+        // Frees the lists before the weights are copied into the inverted index.
+        let largest = neighbours.into_largest(queries);
         Ok(Self {
             config: config.clone(),
             inverse: Inverted::of(&averaged, queries..images),
             encodings: averaged.truncated(queries),
-            largest: neighbours.into_largest(queries),
-            distances,
+            largest,
+            source,
         })
     }
 
@@ -225,7 +252,7 @@ impl<'a> Reranked<'a> {
     /// of [`EvaluationConfig::metric`].
     ///
     /// # Errors
-    /// The errors of [`evaluate_rows`].
+    /// The errors of [`evaluate_rows`], and [`Error::Source`] if a file of the gallery cannot be read.
     pub fn evaluate(
         &self,
         query: &Labels,
@@ -240,10 +267,12 @@ impl<'a> Reranked<'a> {
         })
     }
 
-    /// Computes all re-ranked distances, `[queries, gallery images]` in rows.
+    /// Computes all re-ranked distances, `[queries, gallery images]` in rows. A gallery on disk is read once for
+    /// every 128 queries, or fewer if it has more than 131,072 images.
     ///
     /// # Errors
-    /// None at present: [`new`](Self::new) has already rejected distances that are not finite.
+    /// [`Error::Source`] if a file of the gallery cannot be read. Distances that are not finite have been rejected
+    /// before.
     pub fn matrix(&self) -> Result<Vec<f32>, Error> {
         let (queries, gallery) = (self.queries(), self.gallery());
         let mut matrix = vec![0.0; queries * gallery];
@@ -259,45 +288,55 @@ impl<'a> Reranked<'a> {
     }
 }
 
+impl Reranked<'_> {
+    /// Replaces original distances from a query by re-ranked ones: `overlaps` are S of the same images. With a λ of 0
+    /// the original distances are not used.
+    #[expect(clippy::cast_possible_truncation, reason = "distances are at most 1")]
+    fn combine(&self, query: usize, overlaps: &[f32], distances: &mut [f32]) {
+        let lambda = self.config.lambda;
+        let scale = match self.largest[query] {
+            0.0 => 0.0,
+            largest => lambda / f64::from(largest),
+        };
+        for (distance, overlap) in distances.iter_mut().zip(overlaps) {
+            let jaccard = jaccard::distance(*overlap);
+            let original = if lambda > 0.0 {
+                scale * f64::from(*distance)
+            } else {
+                0.0
+            };
+            *distance = ((1.0 - lambda) * jaccard + original) as f32;
+        }
+    }
+}
+
 impl DistanceRows for Reranked<'_> {
     fn queries(&self) -> usize {
-        self.distances.queries()
+        self.source.queries()
     }
 
     fn gallery(&self) -> usize {
-        self.distances.gallery()
+        self.source.gallery()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "distances are at most 1")]
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
-        let (gallery, lambda) = (self.gallery(), self.config.lambda);
-        if lambda > 0.0 {
-            let Distances {
-                query,
-                gallery: side,
-            } = &self.distances;
-            query.squared_to(side, [queries.clone(), 0..gallery], rows);
+        let gallery = self.gallery();
+        if self.config.lambda > 0.0 {
+            self.source.fill(queries.clone(), rows)?;
         }
         let mut overlaps = vec![0.0; gallery];
         for (query, row) in queries.zip(rows.chunks_exact_mut(gallery)) {
             overlaps.fill(0.0);
-            self.inverse
-                .overlap(self.encodings.row(query), &mut overlaps);
-            let scale = match self.largest[query] {
-                0.0 => 0.0,
-                largest => lambda / f64::from(largest),
-            };
-            for (distance, overlap) in row.iter_mut().zip(&overlaps) {
-                let jaccard = jaccard::distance(*overlap);
-                let original = if lambda > 0.0 {
-                    scale * f64::from(*distance)
-                } else {
-                    0.0
-                };
-                *distance = ((1.0 - lambda) * jaccard + original) as f32;
-            }
+            let encoding = self.encodings.row(query);
+            self.inverse.overlap(encoding, 0, &mut overlaps);
+            self.combine(query, &overlaps, row);
         }
         Ok(())
+    }
+
+    fn columns(&self) -> Option<&dyn DistanceColumns> {
+        self.original_columns()
+            .map(|_| -> &dyn DistanceColumns { self })
     }
 }
 
@@ -320,7 +359,7 @@ mod tests {
     fn invalid_parameters_are_rejected() {
         let refused = |k1, k2, lambda| {
             let config = RerankConfig::default().with_parameters(k1, k2, lambda);
-            config.check().expect_err("invalid").to_string()
+            config.check_ranges().expect_err("invalid").to_string()
         };
         assert_eq!(
             refused(0, 6, 0.3),

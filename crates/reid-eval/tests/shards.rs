@@ -12,8 +12,8 @@ use std::{
 use reid_core::{Camera, Identity, Sample, Split};
 use reid_eval::{
     DistanceRows, Distances, Embeddings, Error, EvaluationConfig, ImageLabels, Labels, Metric,
-    Protocol, Relevance, RelevanceRule, Resampling, RetrievalTask, Threshold, Verification,
-    evaluate, evaluate_rows,
+    OpenSet, OpenSetConfig, Protocol, Relevance, RelevanceRule, Resampling, RetrievalTask,
+    Threshold, Verification, evaluate, evaluate_rows,
     files::{
         FileError, QueryAndGallery,
         shards::{Shard, ShardFormat, ShardList, ShardOptions, ShardStatus, Shards, write_shard},
@@ -189,6 +189,14 @@ fn assert_equal(shards: &Shards, memory: &QueryAndGallery, what: &str) {
         let resampling = Resampling::default();
         let calibrate = |task| Threshold::calibrate(task, 0.5, &resampling).expect("a threshold");
         assert_eq!(calibrate(&of_shards), calibrate(&task), "{what}");
+        for rank in [1, 3] {
+            let open = OpenSetConfig::default().with_rank(rank);
+            let identified = |task| OpenSet::from_task(task, &open);
+            let expected = identified(&task);
+            // Under the custom protocol, all queries may have a match.
+            assert!(expected.is_ok() || config.protocol.to_string() == "near");
+            assert_eq!(identified(&of_shards), expected, "{what}");
+        }
 
         let rows = |source: &dyn DistanceRows, range: Range<usize>| {
             let mut rows = vec![f32::NAN; range.len() * source.gallery()];

@@ -84,6 +84,28 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// A range of the vectors.
+    pub(crate) fn part(&self, range: Range<usize>) -> Side<'_> {
+        Side {
+            metric: self.metric,
+            dimensions: self.dimensions,
+            values: Cow::Borrowed(self.vectors(&range)),
+            scales: Cow::Borrowed(&self.scales[range]),
+        }
+    }
+
+    /// A copy of some vectors.
+    pub(crate) fn gathered(&self, vectors: &[usize]) -> Side<'static> {
+        let values = vectors.iter().flat_map(|vector| self.vector(*vector));
+        let scales = vectors.iter().map(|vector| self.scales[*vector]);
+        Side {
+            metric: self.metric,
+            dimensions: self.dimensions,
+            values: Cow::Owned(values.copied().collect()),
+            scales: Cow::Owned(scales.collect()),
+        }
+    }
+
     /// A side of the same metric and dimensions without vectors.
     pub(crate) fn without_vectors(&self) -> Side<'static> {
         Side {
@@ -242,27 +264,8 @@ impl<'a> Side<'a> {
 
     /// Writes the distances from one vector to some vectors of another side, like [`to_some`](Self::to_some), on
     /// the calling thread. The vectors are copied.
-    pub(crate) fn to_gathered(
-        &self,
-        row: usize,
-        other: &Side<'_>,
-        columns: &[usize],
-        distances: &mut [f32],
-    ) {
-        let query = Side {
-            metric: self.metric,
-            dimensions: self.dimensions,
-            values: Cow::Borrowed(self.vector(row)),
-            scales: Cow::Borrowed(&self.scales[row..=row]),
-        };
-        let values = columns.iter().flat_map(|column| other.vector(*column));
-        let scales = columns.iter().map(|column| other.scales[*column]);
-        let gathered = Side {
-            metric: other.metric,
-            dimensions: other.dimensions,
-            values: Cow::Owned(values.copied().collect()),
-            scales: Cow::Owned(scales.collect()),
-        };
+    fn to_gathered(&self, row: usize, other: &Side<'_>, columns: &[usize], distances: &mut [f32]) {
+        let (query, gathered) = (self.part(row..row + 1), other.gathered(columns));
         query.fill_to(&gathered, [0..1, 0..columns.len()], distances);
     }
 

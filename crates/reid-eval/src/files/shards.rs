@@ -2,7 +2,7 @@
 //!
 //! Job `k` of `n` embeds shard `k` of `n`, where `k` counts from 0, and writes it to a folder that all jobs share
 //! ([`write_shard`]). [`Shards`] reads the finished folder: as a whole, or block by block, for the evaluation of a
-//! gallery that does not fit into memory ([`ShardDistances`]).
+//! gallery that does not fit into memory ([`ShardDistances`]) and for its re-ranking ([`Shards::reranked`]).
 //!
 //! ```text
 //! shards/shard-00003-of-00008.json              written last: the shard is finished

@@ -5,6 +5,7 @@ use super::{
     HalfK1Rounding,
     encoding::{Encodings, Inverted},
     neighbours::Neighbours,
+    source::Squared,
 };
 use crate::{
     ClusteringConfig, Embeddings, Error, Metric,
@@ -55,16 +56,16 @@ impl JaccardDistances {
     pub fn new(embeddings: &Embeddings, config: &ClusteringConfig) -> Result<Self, Error> {
         config.check()?;
         let images = Side::new(embeddings, Metric::Cosine);
-        let distances = Distances {
+        let source = Squared(Distances {
             query: images.without_vectors(),
             gallery: images,
-        };
+        });
         let count = embeddings.len();
         // Larger values of k1 already include all images; the limit avoids an overflow.
         let (whole, half) = HalfK1Rounding::FastReid.lengths(config.k1.min(2 * count));
-        let neighbours = Neighbours::find(&distances, whole.max(config.k2))?;
+        let neighbours = Neighbours::find(&source, whole.max(config.k2), 0)?;
         // ‖a - b‖² = 2·(1 - cos(a, b)) at length 1.
-        let encodings = Encodings::of(&distances, &neighbours, (whole, half), |_| 2.0);
+        let encodings = Encodings::of(&source, &neighbours, (whole, half), 0, |_| 2.0)?;
         let encodings = encodings.averaged(&neighbours, config.k2);
         Ok(Self {
             inverse: Inverted::of(&encodings, 0..count),

@@ -1,11 +1,15 @@
 //! Distances from queries in memory to a gallery in shards.
 
-use std::{fmt, ops::Range};
+use std::{fmt, iter, ops::Range};
 
 use rayon::prelude::*;
 
 use super::part::PartFile;
-use crate::{DistanceColumns, DistanceRows, Embeddings, Error, Metric, VisitPart, distance::Side};
+use crate::{
+    DistanceColumns, DistanceRows, Embeddings, Error, Metric, VisitPart,
+    distance::Side,
+    rerank::{self, ImageSource},
+};
 
 /// The number of queries whose distances to a block are computed together.
 const QUERIES: usize = 128;
@@ -14,8 +18,8 @@ const QUERIES: usize = 128;
 ///
 /// They are bit-identical to those of [`Distances`](crate::Distances), and so are the results of an evaluation.
 /// [`evaluate_rows`](crate::evaluate_rows), [`Verification`](crate::Verification) and
-/// [`Threshold`](crate::Threshold) read the gallery two or three times in all. Everything else works too, but
-/// reads the gallery once for each block of queries.
+/// [`Threshold`](crate::Threshold) read the gallery two or three times in all, [`OpenSet`](crate::OpenSet) once.
+/// Everything else works too, but reads the gallery once for each block of queries.
 ///
 /// Besides queries and labels, each thread needs memory for 4096 embeddings, twice while they are converted, and
 /// for their distances to 128 queries. With 256 dimensions, that is 10 MiB. An evaluation needs another 40 bytes
@@ -29,6 +33,8 @@ pub struct ShardDistances<'a> {
     blocks: Vec<Block>,
     /// The number of gallery images.
     images: usize,
+    /// Whether Euclidean distances are squared.
+    is_squared: bool,
 }
 
 /// Consecutive images of the gallery that are read together.
@@ -74,11 +80,29 @@ impl<'a> ShardDistances<'a> {
             metric,
             blocks,
             images,
+            is_squared: false,
         })
     }
 
+    /// The same distances, but squared if they are Euclidean.
+    pub(super) fn squared(self) -> Self {
+        Self {
+            is_squared: true,
+            ..self
+        }
+    }
+
+    /// Writes the distances from a range of vectors to a range of others.
+    fn tile(&self, query: &Side<'_>, to: &Side<'_>, ranges: [Range<usize>; 2], out: &mut [f32]) {
+        if self.is_squared {
+            query.squared_to(to, ranges, out);
+        } else {
+            query.fill_to(to, ranges, out);
+        }
+    }
+
     /// Reads and prepares a block. `queries` are those for which it is read.
-    fn side(&self, block: &Block, queries: &Range<usize>) -> Result<Side<'static>, Error> {
+    fn read(&self, block: &Block, queries: &Range<usize>) -> Result<Side<'static>, Error> {
         let values = self.files[block.file].read(block.number);
         let values = values.map_err(|error| Error::Source {
             first: queries.start,
@@ -95,7 +119,7 @@ impl<'a> ShardDistances<'a> {
         queries: &Range<usize>,
         visit: &VisitPart<'_>,
     ) -> Result<(), Error> {
-        let images = self.side(block, queries)?;
+        let images = self.read(block, queries)?;
         let chunks = queries.len().div_ceil(QUERIES);
         let mut tile = vec![f32::NAN; QUERIES.min(queries.len()) * block.images];
         for chunk in 0..chunks {
@@ -105,7 +129,7 @@ impl<'a> ShardDistances<'a> {
             let queries = start..queries.end.min(start + QUERIES);
             let tile = &mut tile[..queries.len() * block.images];
             let ranges = [queries.clone(), 0..block.images];
-            self.query.fill_to(&images, ranges, tile);
+            self.tile(&self.query, &images, ranges, tile);
             for (query, distances) in queries.zip(tile.chunks_exact(block.images)) {
                 visit(query, block.first, distances)?;
             }
@@ -131,11 +155,11 @@ impl<'a> ShardDistances<'a> {
         let (Some((_, first, _)), Some((_, last, _))) = (inside.first(), inside.last()) else {
             return Ok(Vec::new());
         };
-        let side = self.side(block, &(*first..last + 1))?;
+        let side = self.read(block, &(*first..last + 1))?;
         let distances = inside.into_iter().map(|(item, query, images)| {
             let mut distances = vec![f32::NAN; images.len()];
-            self.query
-                .to_gathered(query, &side, &images, &mut distances);
+            let (query, wanted) = (self.query.part(query..query + 1), side.gathered(&images));
+            self.tile(&query, &wanted, [0..1, 0..images.len()], &mut distances);
             (item, distances)
         });
         Ok(distances.collect())
@@ -153,10 +177,10 @@ impl DistanceRows for ShardDistances<'_> {
 
     fn fill(&self, queries: Range<usize>, rows: &mut [f32]) -> Result<(), Error> {
         for block in &self.blocks {
-            let images = self.side(block, &queries)?;
+            let images = self.read(block, &queries)?;
             let mut tile = vec![f32::NAN; queries.len() * block.images];
             let ranges = [queries.clone(), 0..block.images];
-            self.query.fill_to(&images, ranges, &mut tile);
+            self.tile(&self.query, &images, ranges, &mut tile);
             let rows = rows.chunks_exact_mut(self.images);
             for (row, distances) in rows.zip(tile.chunks_exact(block.images)) {
                 row[block.first..][..block.images].copy_from_slice(distances);
@@ -192,6 +216,32 @@ impl DistanceColumns for ShardDistances<'_> {
             .collect();
         // Of several errors, the first one in the order of the gallery is reported.
         results.into_iter().collect()
+    }
+}
+
+/// Block 0 is the queries, which are in memory. The others are those of the gallery.
+impl ImageSource for ShardDistances<'_> {
+    fn blocks(&self) -> Vec<rerank::Block> {
+        let queries = self.query.len();
+        let all_queries = rerank::Block {
+            images: 0..queries,
+            bytes: 0,
+        };
+        let gallery = self.blocks.iter().map(|block| {
+            let first = queries + block.first;
+            rerank::Block {
+                images: first..first + block.images,
+                bytes: block.images * (self.dimensions * size_of::<f32>() + size_of::<f64>()),
+            }
+        });
+        iter::once(all_queries).chain(gallery).collect()
+    }
+
+    fn side(&self, block: usize) -> Result<Side<'_>, Error> {
+        match block.checked_sub(1) {
+            None => Ok(self.query.borrowed()),
+            Some(block) => self.read(&self.blocks[block], &(0..self.query.len())),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     part::PartFile,
 };
 use crate::{
-    Embeddings, Error, Labels, Metric,
+    Embeddings, Error, Labels, Metric, RerankConfig, Reranked,
     files::{FileError, content, is_folder},
     gallery::ModelFingerprint,
 };
@@ -35,6 +35,9 @@ pub struct Shards {
 }
 
 impl Shards {
+    /// The memory of the panel of [`reranked`](Self::reranked) in bytes: 256 MiB.
+    pub const PANEL_BYTES: usize = 256 << 20;
+
     /// Opens the shards in a folder, and compares the hashes of all files, on all threads. That reads every file
     /// once.
     ///
@@ -149,6 +152,84 @@ impl Shards {
         metric: Metric,
     ) -> Result<ShardDistances<'a>, Error> {
         ShardDistances::new(query, &self.gallery, self.dimensions, metric)
+    }
+
+    /// Re-ranks the gallery, which stays in its files, for queries in memory. The distances and reports are
+    /// bit-identical to those of [`Reranked::new`].
+    ///
+    /// Every image is compared with every other one: a *panel* of consecutive gallery images is in memory, and all
+    /// later ones are read past it. Then the next images are the panel. If the gallery has `P` times the
+    /// [size of a panel](Self::PANEL_BYTES), in single precision, `P` is rounded up and
+    ///
+    /// - it is read about (P + 1)/2 times to find the neighbours, and at most as often for the distances of expanded
+    ///   neighbours that are in no list,
+    /// - [`Reranked::evaluate`] reads it twice for the original distances, or not at all if λ is 0.
+    ///
+    /// Memory is linear in the number of images, whatever the number of dimensions. With the default k₁ and k₂ an
+    /// image needs about 400 bytes while the neighbours are found, and then 8 bytes for each weight of its encoding,
+    /// about `k₁·k₂` of them, twice. Besides these lists, memory holds
+    ///
+    /// - the queries, the panel, and two more blocks of 4096 embeddings,
+    /// - for each thread, a block while it is converted, and 4 bytes for each image,
+    /// - what [`ShardDistances`] needs for an evaluation. With a λ of 0 these are rows of distances instead: at most
+    ///   64 MiB per thread, or 4 bytes for each gallery image if that is more.
+    ///
+    /// ```
+    /// # use reid_core::{Identity, Sample};
+    /// use reid_core::Split;
+    /// # use reid_eval::{Embeddings, Labels, files::FileError, gallery::ModelFingerprint};
+    /// # use reid_eval::files::shards::{Shard, ShardList, ShardOptions, write_shard};
+    /// use reid_eval::{EvaluationConfig, Protocol, RerankConfig, files::shards::Shards};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let folder = folder.path();
+    /// # let image = |name: &str, identity| Sample::new(name, Identity::new(identity));
+    /// # let gallery = vec![image("1.jpg", 1), image("2.jpg", 2), image("3.jpg", 3)];
+    /// # let list = ShardList::new(vec![image("q.jpg", 2)], gallery)?;
+    /// # let embed = |_: Split, images: &[Sample]| -> Result<Embeddings, FileError> {
+    /// #     let angle = |image: &Sample| image.identity.label() as f32;
+    /// #     let values = images.iter().flat_map(|image| [angle(image).cos(), angle(image).sin()]).collect();
+    /// #     Ok(Embeddings::from_parts(values, 2, Labels::unknown(images.len())).expect("finite"))
+    /// # };
+    /// # let options = ShardOptions::new(ModelFingerprint::new("a model"));
+    /// # write_shard(folder, &list, Shard::new(0, 1)?, &options, embed)?;
+    /// let shards = Shards::open(folder)?;
+    /// let query = shards.load(Split::Query)?;
+    /// let labels = shards.labels(Split::Gallery)?;
+    /// let config = RerankConfig::default().with_parameters(2, 1, 0.3);
+    /// let reranked = shards.reranked(&query, &config)?;
+    /// let protocol = EvaluationConfig::default().with_protocol(Protocol::NoCameras);
+    /// let report = reranked.evaluate(query.labels(), &labels, &protocol)?;
+    /// assert_eq!(report.rank(1), 1.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`Reranked::new`], and [`Error::Source`] with the name of the file if a file cannot be read. A
+    /// file that was changed since [`open`](Self::open), at the same length, is not noticed.
+    pub fn reranked<'a>(
+        &'a self,
+        query: &'a Embeddings,
+        config: &RerankConfig,
+    ) -> Result<Reranked<'a>, Error> {
+        self.reranked_with_panel(query, config, Self::PANEL_BYTES)
+    }
+
+    /// Re-ranks the gallery like [`reranked`](Self::reranked), with a panel of at most `bytes` bytes, or of one block
+    /// if that is larger. An image of `d` dimensions needs `4·d + 8` bytes. With a larger panel, the gallery is read
+    /// fewer times; the results are the same.
+    ///
+    /// # Errors
+    /// The errors of [`reranked`](Self::reranked).
+    pub fn reranked_with_panel<'a>(
+        &'a self,
+        query: &'a Embeddings,
+        config: &RerankConfig,
+        bytes: usize,
+    ) -> Result<Reranked<'a>, Error> {
+        config.check(query.len(), self.images(Split::Gallery))?;
+        let distances = self.distances(query, config.metric)?.squared();
+        Reranked::from_source(Box::new(distances), config, bytes)
     }
 
     fn files(&self, split: Split) -> &[PartFile] {
