@@ -103,7 +103,7 @@ fn a_classifier_learns_and_reports_its_error() {
     let (_folder, splits) = splits();
     let mut recipe = recipe("cifar-resnet20");
     recipe.augmentation.flip = None; // the classes differ in a side
-    (recipe.epochs, recipe.evaluate_every) = (18, 6);
+    (recipe.epochs, recipe.evaluate_every) = (24, 8);
     recipe.schedule.base = 0.05;
     let trainer = Trainer::new(&recipe, &splits, LoaderConfig::default(), &device());
     let mut reports = Reports::default();
@@ -123,7 +123,7 @@ fn a_classifier_learns_and_reports_its_error() {
     );
     assert!(outcome.report.is_none(), "there are no queries");
     let epochs: Vec<usize> = reports.0.iter().map(|(epoch, ..)| *epoch).collect();
-    assert_eq!(epochs, [6, 12, 18]);
+    assert_eq!(epochs, [8, 16, 24]);
     let mut best = f64::INFINITY;
     for (epoch, error, is_best) in &reports.0 {
         assert_eq!(*is_best, *error < best, "epoch {epoch}");

@@ -134,7 +134,7 @@ impl Convolution {
         self.channels == [self.groups; 2]
     }
 
-    /// Whether every result reads one position, the one at its own place.
+    /// Whether every result reads one position, which has its own index.
     pub(crate) fn is_pointwise(&self) -> bool {
         (self.kernel, self.stride, self.padding) == ([1, 1], [1, 1], [0, 0])
     }

@@ -169,7 +169,7 @@ impl Window {
             .unwrap_or(0)
     }
 
-    /// Whether there is one tap, and every result reads the position at its own place.
+    /// Whether there is one tap, and every result reads the position with its own index.
     pub(crate) fn is_identity(&self) -> bool {
         let [phase] = self.phases.as_slice() else {
             return false;
