@@ -148,6 +148,7 @@ fn main() {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [kernel / 2; 2],
+            dilation: [1, 1],
         };
         let times = arguments.times(&convolution);
         for (all, time) in all.iter_mut().zip(times) {

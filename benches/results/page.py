@@ -563,6 +563,28 @@ def shards_commands():
     return commands(shards_rows())
 
 
+SEGMENTATION = {"fcn": "FCN", "deeplab-v3": "DeepLabV3", "rga": "RGA-SC"}
+
+
+def segmentation_rows():
+    return latest("segmentation", ["network", "size", "setting"])
+
+
+def segmentation():
+    """Time and memory of the segmentation of one large image."""
+    key = lambda row: (order(MACHINES, row["machine"]), order(SEGMENTATION, row["network"]), not ours(row))
+    rows = []
+    for row in sorted(segmentation_rows(), key=key):
+        system = ", ".join(part for part in (row["system"], row["setting"]) if part)
+        cells = [row["seconds"], row["peak_memory_mb"], short(row["machine"])]
+        rows.append((SEGMENTATION[row["network"]], row["size"].replace("x", " x "), system, *cells))
+    return table(["network", "image", "system", "seconds", "peak memory, MB", "machine"], rows) if rows else ""
+
+
+def segmentation_commands():
+    return commands(segmentation_rows())
+
+
 def engines_rows():
     return latest("engines", ["setting", "entries", "dimensions"])
 

@@ -1,7 +1,7 @@
 //! Convolution.
 //!
-//! - On Flex, convolutions without dilation run on the kernels of `reid-kernels`. A 1 x 1 convolution with
-//!   a stride reads only the positions that it needs.
+//! - On Flex, convolutions run on the kernels of `reid-kernels`. A 1 x 1 convolution with a stride reads only
+//!   the positions that it needs.
 //! - On GPUs, `gpu` selects a form in which Burn's convolution is fast. Depthwise convolutions are left to
 //!   Burn, which has kernels for them.
 //! - Elsewhere it is Burn's convolution. There, a 1 x 1 convolution with a stride first drops the positions
@@ -28,7 +28,7 @@ mod gpu;
 /// Convolves images with weights.
 ///
 /// ```text
-/// y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k - p, j·s + l - p]
+/// y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k·d - p, j·s + l·d - p]
 /// ```
 ///
 /// # Shapes
@@ -250,15 +250,14 @@ fn fits(
 ) -> bool {
     let [_, channels, height, width] = input.dims();
     let [results, per_group, down, across] = weight.dims();
-    let padding = options.padding_begin();
-    channels == per_group * options.groups
+    let (padding, dilation) = (options.padding_begin(), options.dilation);
+    weight.shape().num_elements() > 0
+        && channels == per_group * options.groups
         && results.is_multiple_of(options.groups)
         && bias.is_none_or(|bias| bias.dims() == [results])
-        && options.dilation == [1, 1]
         && options.padding_end() == padding
-        && height + 2 * padding[0] >= down
-        && width + 2 * padding[1] >= across
-        && weight.shape().num_elements() > 0
+        && height + 2 * padding[0] > dilation[0] * (down - 1)
+        && width + 2 * padding[1] > dilation[1] * (across - 1)
 }
 
 /// The sizes of a convolution that the CPU kernels compute; `None` if they do not.
@@ -285,6 +284,7 @@ fn native(
         kernel: [down, across],
         stride: options.stride,
         padding: options.padding_begin(),
+        dilation: options.dilation,
     })
 }
 

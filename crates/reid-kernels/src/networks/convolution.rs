@@ -44,7 +44,7 @@ use super::{
     window::Window,
 };
 
-/// A convolution of given sizes, without dilation.
+/// A convolution of given sizes.
 ///
 /// ```
 /// use reid_kernels::{Convolution, ConvEpilogue};
@@ -57,6 +57,7 @@ use super::{
 ///     kernel: [1, 3],
 ///     stride: [1, 2],
 ///     padding: [0, 1],
+///     dilation: [1, 1],
 /// };
 /// let values = [1.0, 2.0, 3.0, 4.0, 5.0];
 /// let sums = sum_of_three.forward(&values, &[1.0; 3], ConvEpilogue::default());
@@ -78,6 +79,8 @@ pub struct Convolution {
     pub stride: [usize; 2],
     /// The zero padding: rows above and below, columns left and right.
     pub padding: [usize; 2],
+    /// The vertical and horizontal distance between the positions that a kernel reads, each at least 1.
+    pub dilation: [usize; 2],
 }
 
 /// The affine map, per output channel, and the ReLU that are applied to the sums of a convolution.
@@ -107,16 +110,17 @@ impl ConvEpilogue<'_> {
 }
 
 impl Convolution {
-    /// The height and width of the output: `⌊(size + 2·padding - kernel) / stride⌋ + 1`.
+    /// The height and width of the output: `⌊(size + 2·padding - dilation·(kernel - 1) - 1) / stride⌋ + 1`.
     ///
-    /// The kernel must fit into the padded input; this is not checked.
+    /// The dilated kernel must fit into the padded input; this is not checked.
     ///
     /// # Panics
     /// If a stride is 0, and, where overflow checks are on, if the kernel does not fit into the padded input.
     #[must_use]
     pub fn output(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            (self.input[axis] + 2 * self.padding[axis] - self.kernel[axis]) / self.stride[axis] + 1
+            let reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+            (self.input[axis] + 2 * self.padding[axis] - reach) / self.stride[axis] + 1
         })
     }
 
@@ -148,9 +152,10 @@ impl Convolution {
     pub(crate) fn taps_read(&self) -> Vec<[isize; 2]> {
         let [height, width] = self.kernel;
         let padding = self.padding.map(usize::cast_signed);
+        let [down, across] = self.dilation.map(usize::cast_signed);
         (0..height)
             .flat_map(|y| (0..width).map(move |x| [y.cast_signed(), x.cast_signed()]))
-            .map(|[y, x]| [y - padding[0], x - padding[1]])
+            .map(|[y, x]| [y * down - padding[0], x * across - padding[1]])
             .collect()
     }
 
@@ -161,9 +166,10 @@ impl Convolution {
         let reaching = |axis: usize| {
             let (shifted, stride) = (begin[axis] + self.padding[axis], self.stride[axis]);
             (0..self.kernel[axis])
-                .filter(move |tap| shifted % stride == tap % stride)
-                .map(move |tap| {
-                    let step = (shifted.cast_signed() - tap.cast_signed()) / stride.cast_signed();
+                .map(move |tap| (tap, tap * self.dilation[axis]))
+                .filter(move |(_, read)| shifted % stride == read % stride)
+                .map(move |(tap, read)| {
+                    let step = (shifted.cast_signed() - read.cast_signed()) / stride.cast_signed();
                     (tap, step)
                 })
         };
@@ -177,7 +183,7 @@ impl Convolution {
     /// Computes the output, `[batch, output channels, height out, width out]`.
     ///
     /// ```text
-    /// y[n, o, i, j] = a[o] · Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k - p, j·s + l - p] + b[o]
+    /// y[n, o, i, j] = a[o] · Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k·d - p, j·s + l·d - p] + b[o]
     /// ```
     ///
     /// - `input`: `[batch, input channels, height, width]`
@@ -393,6 +399,7 @@ mod tests {
             for term in 0..from * sizes.taps() {
                 let (tap, channel) = (term % sizes.taps(), term / sizes.taps());
                 let (down, across) = (tap / sizes.kernel[1], tap % sizes.kernel[1]);
+                let [down, across] = [down * sizes.dilation[0], across * sizes.dilation[1]];
                 let row = (y * sizes.stride[0] + down).wrapping_sub(sizes.padding[0]);
                 let column = (x * sizes.stride[1] + across).wrapping_sub(sizes.padding[1]);
                 if row < sizes.input[0] && column < sizes.input[1] {
@@ -448,6 +455,7 @@ mod tests {
                     kernel,
                     stride,
                     padding,
+                    dilation: [1, 1],
                 };
                 let [input, weights] =
                     [(sizes.inputs(), 5), (sizes.weights(), 3)].map(|(n, by)| values(n, by));
@@ -499,6 +507,7 @@ mod tests {
                             kernel,
                             stride,
                             padding,
+                            dilation: [1, 1],
                         };
                         assert_equals_definition(&sizes);
                         tried += 1;
@@ -507,6 +516,45 @@ mod tests {
             }
         }
         assert_eq!(tried, 240);
+    }
+
+    /// Kernels whose rows and columns are apart, also beyond the feature map.
+    #[test]
+    fn dilated_convolutions_equal_their_definition() {
+        let mut tried = 0;
+        for (channels, groups) in [
+            ([3, 5], 1),
+            ([70, 33], 1),
+            ([5, 200], 1),
+            ([8, 6], 2),
+            ([1, 1], 5),
+        ] {
+            for (kernel, padding, dilation) in [
+                ([3, 3], [2, 2], [2, 2]),
+                ([3, 3], [12, 12], [12, 12]),
+                ([2, 3], [1, 0], [3, 1]),
+                ([3, 1], [2, 0], [4, 5]),
+                ([1, 3], [0, 1], [7, 2]),
+            ] {
+                for stride in [[1, 1], [2, 2], [3, 1]] {
+                    for (batch, input) in [(3, [9, 8]), (1, [17, 18])] {
+                        let sizes = Convolution {
+                            batch,
+                            channels: channels.map(|channels| channels * groups),
+                            groups,
+                            input,
+                            kernel,
+                            stride,
+                            padding,
+                            dilation,
+                        };
+                        assert_equals_definition(&sizes);
+                        tried += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(tried, 150);
     }
 
     /// Rows of whole vectors and others, kernels that reach beyond the feature map, and strides that leave out
@@ -545,6 +593,7 @@ mod tests {
                         kernel,
                         stride,
                         padding,
+                        dilation: [1, 1],
                     };
                     assert_equals_definition(&sizes);
                     tried += 1;
@@ -576,6 +625,7 @@ mod tests {
                     kernel,
                     stride,
                     padding,
+                    dilation: [1, 1],
                 };
                 assert_equals_definition(&sizes);
                 tried += 1;

@@ -170,6 +170,7 @@ mod tests {
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [kernel / 2; 2],
+            dilation: [1, 1],
         };
         let six = |mut values: Vec<f32>| -> Vec<f32> {
             for value in &mut values {

@@ -242,6 +242,7 @@ mod tests {
             kernel: [kernel; 2],
             stride: [1, 1],
             padding: [kernel / 2; 2],
+            dilation: [1, 1],
         };
         let mut total = vec![0.0; input.len()];
         for lights in streams {

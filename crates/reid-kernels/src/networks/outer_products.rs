@@ -242,6 +242,7 @@ impl Sums<'_> {
                 };
                 for (tap, sums) in sums.chunks_exact_mut(size_of_tap).enumerate() {
                     let (y, x) = (tap / convolution.kernel[1], tap % convolution.kernel[1]);
+                    let [y, x] = [y * convolution.dilation[0], x * convolution.dilation[1]];
                     let source = &input[image * size + (y * pitch + x) * width..];
                     if dense {
                         let positions = Dense(source).terms(terms.clone(), width);

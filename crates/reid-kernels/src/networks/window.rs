@@ -11,6 +11,7 @@
 //! - Where each value read contributes to 192 output channels or more, every tap has its own phase. The
 //!   copies cost little compared with the sums. No position between images is computed in vain, and the
 //!   values that a tile reads are contiguous: the innermost loop has one pointer and no bounds checks.
+//! - So it has where the rows of taps are dilated: one phase would hold all rows between them.
 
 use std::{iter, ops::Range};
 
@@ -74,7 +75,11 @@ impl Window {
         /// From this number of output channels on, the sums take longer than a copy for every row of taps.
         const MANY: usize = 192;
         let apart = stride == [1, 1];
-        Self::parted(map, grid, stride, taps, [apart && results >= MANY, apart])
+        let dilated = taps
+            .windows(2)
+            .any(|taps| taps[1][0].abs_diff(taps[0][0]) > 1);
+        let rows_apart = apart && (results >= MANY || dilated);
+        Self::parted(map, grid, stride, taps, [rows_apart, apart])
     }
 
     /// A window with a separate phase for each row (`apart[0]`) and each column (`apart[1]`) of taps. Such a

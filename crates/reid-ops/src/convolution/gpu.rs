@@ -22,7 +22,9 @@ pub(super) fn form(
     options: &ConvOptions<2>,
 ) -> Option<Form> {
     let types = [input.dtype(), weight.dtype()];
-    let native = fits(input, weight, bias, options) && crate::is_cube(&input.device(), &types);
+    let native = fits(input, weight, bias, options)
+        && options.dilation == [1, 1]
+        && crate::is_cube(&input.device(), &types);
     if !native {
         return None;
     }

@@ -65,6 +65,7 @@ impl<'a> Pass<'a> {
             kernel: [3, 3],
             stride: [sizes.stride; 2],
             padding: [1, 1],
+            dilation: [1, 1],
         };
         let (kernels, epilogue) = weights.depthwise;
         Self {

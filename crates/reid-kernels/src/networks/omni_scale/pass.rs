@@ -55,6 +55,7 @@ impl<'a> Pass<'a> {
             kernel: [3, 3],
             stride: [1, 1],
             padding: [1, 1],
+            dilation: [1, 1],
         };
         // All convolutions read the same positions; only their weights differ.
         let mut first: Option<Depthwise<'a>> = None;
