@@ -202,6 +202,7 @@ struct Case {
     kernel: [usize; 2],
     stride: [usize; 2],
     padding: [usize; 2],
+    dilation: [usize; 2],
     groups: usize,
 }
 
@@ -220,13 +221,18 @@ const fn case(
         kernel,
         stride,
         padding,
+        dilation: [1, 1],
         groups,
     }
 }
 
 impl Case {
+    const fn dilated(self, dilation: [usize; 2]) -> Self {
+        Self { dilation, ..self }
+    }
+
     fn options(&self) -> ConvOptions<2> {
-        ConvOptions::new(self.stride, self.padding, [1, 1], self.groups)
+        ConvOptions::new(self.stride, self.padding, self.dilation, self.groups)
     }
 
     fn weights(&self) -> [usize; 4] {
