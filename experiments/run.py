@@ -196,6 +196,8 @@ class Runner:
     def run(self, group):
         """Runs a job that several studies may share, appends its result to all of them, and deletes its folder."""
         job = group[0]
+        if self.stop.is_set():
+            raise Stopped
         folder = self.settings.work / "-".join(job.same())
         resumed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
