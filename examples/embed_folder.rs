@@ -256,11 +256,15 @@ fn embed_shard(
 
 /// Lists the images of a folder, sorted by name.
 fn images_of(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let entries = fs::read_dir(folder)?;
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut files = entries
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     files.retain(|file| file_kind(file) == FileKind::Readable);
+    if files.is_empty() {
+        let folder = folder.display();
+        return Err(format!("{folder}: expected images in this folder, found none").into());
+    }
     files.sort();
     Ok(files)
 }
